@@ -1,0 +1,1 @@
+"""What a chain can tell us: facts about blocks and transfers, one folder a family."""

@@ -1,0 +1,40 @@
+"""
+What can go wrong with a chain, named by what the caller should do.
+
+ChainError
+├── ChainUnavailable      try again later (or elsewhere)
+├── ChainProtocolError    this endpoint's answer makes no sense: try another endpoint
+├── ChainMisconfigured    an operator must change something
+└── InvalidAddress        the caller sent something that is no address of this chain
+"""
+
+from __future__ import annotations
+
+
+class ChainError(Exception):
+    """Base class of everything a chain adapter raises."""
+
+
+class ChainUnavailable(ChainError):
+    """
+    The same call may succeed later.
+
+    Attributes:
+        retry_after: seconds the endpoint asked us to wait, if it said so.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ChainProtocolError(ChainError):
+    """The endpoint answered something a correct node would not answer."""
+
+
+class ChainMisconfigured(ChainError):
+    """The endpoint or the registry is wrong: no retry will help until an operator acts."""
+
+
+class InvalidAddress(ChainError, ValueError):
+    """The text is not an address of this chain."""

@@ -1,0 +1,1 @@
+"""The EVM family: ERC20FeeProxy payments read over JSON-RPC."""

@@ -1,0 +1,113 @@
+"""Facts a chain adapter reports: frozen values, no behaviour, no chain library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Rail(StrEnum):
+    """How a payment is recognised (scanner.md section 2)."""
+
+    PROXY = "proxy"
+    DIRECT = "direct"
+
+
+class Cursor(NamedTuple):
+    """The last position that was fully read, and how to tell whether it is still canonical."""
+
+    position: int  # block number on EVM, block time in ms on Tron, in unix seconds on TON
+    anchor: str | None = None  # hash of the block at `position`; None where the family has no reorgs
+
+
+class Head(NamedTuple):
+    """The newest position one endpoint can see."""
+
+    position: int
+    anchor: str | None
+    time: int  # unix seconds of the block at `position`
+    finalized: int | None = None  # newest irreversible position, when it was asked for
+
+
+class Transfer(NamedTuple):
+    """
+    One token transfer that touched a proxy or a destination of ours.
+
+    Addresses are in the family's canonical form (lower-case hex on EVM), amounts in base units.
+    A NamedTuple rather than a dataclass: a page holds ten thousand of them.
+    """
+
+    chain_id: int
+    tx_hash: str
+    event_key: str  # unique inside the transaction and never empty
+    log_index: int | None
+    block_number: int
+    block_hash: str | None
+    block_time: int | None  # unix seconds; None until the block itself was read
+    token: str
+    destination: str
+    amount: int
+    sender: str | None = None  # None until the receipt was read
+    reference: str | None = None  # 0x + 64 hex, keccak256 of the payment reference; None on the direct rail
+    fee_amount: int = 0
+    fee_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What the scanner is waiting for on one chain. The proxy rail reads every event of the chain's proxy."""
+
+    destinations: frozenset[str] = frozenset()  # canonical addresses of live direct intents
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPage:
+    """Everything that happened after one cursor, up to and including the next."""
+
+    transfers: list[Transfer]
+    cursor: Cursor
+    time: int  # unix seconds of the block at `cursor`: all chain time up to it has been read
+    rows_read: int  # log rows the endpoint answered with, before any filtering
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The block a scan wanted to build on is no longer canonical."""
+
+    at: Cursor  # the cursor that was found orphaned
+
+
+class Outcome(StrEnum):
+    """What a second look at a transfer found."""
+
+    CREDITED = "credited"  # canonical, successful, and the token itself credited the full amount
+    SHORT = "short"  # the token credited less than the event claims
+    NO_TRANSFER_LOG = "no_transfer_log"  # the token credited nothing
+    REVERTED = "reverted"
+    GONE = "gone"  # the chain no longer holds it in that block
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One transfer, looked at again on the canonical chain."""
+
+    transfer: Transfer  # with `block_time` and `sender` filled in, unless it is gone
+    outcome: Outcome
+    credited: int  # base units the destination really received
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMeta:
+    """What a token contract says of itself. Labels, not identity: only the address identifies a token."""
+
+    symbol: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What a wallet needs to pay one intent."""
+
+    payment_uri: str | None  # None where no plain URI can express the payment
+    calldata: str | None  # 0x hex of the proxy call; None off the proxy rail

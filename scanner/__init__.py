@@ -1,0 +1,1 @@
+"""The daemon: joins what chains tell with what backends wait for, and keeps the state."""

@@ -1,0 +1,117 @@
+"""What webhooks say: event ids and bodies, built from facts without I/O (scanner.md section 7)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from scanner.model import DeliveryStatus, EventType, Intent, Reason, StoredTransfer
+from scanner.store.outbox import INTENT
+
+MAX_TRANSFERS = 20  # the newest ones; `transferCount` tells of the rest
+
+
+def event_id(intent: Intent, event: EventType, what: str) -> str:
+    """
+    Return an id that follows from the fact itself.
+
+    Telling the same fact again, even from a restored backup, carries the same id, so that a receiver
+    that dedupes by it sees each event once.
+    """
+    fact = "\n".join((str(intent.chain_id), intent.intent_id, intent.payment_reference, event, what))
+    return f"evt_{hashlib.sha256(fact.encode()).hexdigest()[:32]}"
+
+
+def confirmed(intent: Intent, settled: Sequence[StoredTransfer], now: int) -> dict[str, Any]:
+    """Return the outbox row of `payment.confirmed`; `intent` carries its evidence already."""
+    newest = sorted(settled, key=lambda t: t.order, reverse=True)[:MAX_TRANSFERS]
+    return _row(
+        intent,
+        EventType.CONFIRMED,
+        "",
+        now,
+        {
+            "txHash": intent.tx_hash,
+            "blockNumber": intent.block_number,
+            "confirmations": intent.confirmations,
+            "status": "confirmed",
+            "sender": intent.sender,
+            "rail": intent.rail,
+            "transfers": [transfer_facts(t) for t in newest],
+            "transferCount": len(settled),
+        },
+    )
+
+
+def about_transfer(
+    intent: Intent, event: EventType, transfer: StoredTransfer, now: int, *, reason: Reason | None = None
+) -> dict[str, Any]:
+    """Return the outbox row of an opt-in event about one transfer."""
+    return _row(
+        intent,
+        event,
+        f"{transfer.tx_hash}/{transfer.event_key}/{transfer.block_hash}/{reason or ''}",
+        now,
+        {
+            "txHash": transfer.tx_hash,
+            "blockNumber": transfer.block_number,
+            "status": intent.status,
+            "reason": reason,
+            "transfers": [transfer_facts(transfer)],
+            "transferCount": 1,
+        },
+    )
+
+
+def partial(intent: Intent, received: int, now: int) -> dict[str, Any]:
+    """Return the outbox row of `payment.partial`."""
+    fields = {"status": intent.status, "missing": str(intent.amount - received)}
+    return _row(intent, EventType.PARTIAL, str(received), now, fields)
+
+
+def expired(intent: Intent, now: int) -> dict[str, Any]:
+    """Return the outbox row of `intent.expired`."""
+    return _row(intent, EventType.EXPIRED, "", now, {"status": "expired"})
+
+
+def transfer_facts(transfer: StoredTransfer) -> dict[str, Any]:
+    """Return what a webhook tells of one transfer."""
+    return {
+        "txHash": transfer.tx_hash,
+        "eventKey": transfer.event_key,
+        "blockNumber": transfer.block_number,
+        "sender": transfer.sender,
+        "amount": str(transfer.amount),
+    }
+
+
+def _row(intent: Intent, event: EventType, what: str, now: int, fields: dict[str, Any]) -> dict[str, Any]:
+    identity = event_id(intent, event, what)
+    body = {
+        "eventId": identity,
+        "eventType": event,
+        "intentId": intent.intent_id,
+        "paymentReference": intent.payment_reference,
+        "chainId": intent.chain_id,
+        "token": intent.token_address,
+        "amount": str(intent.amount),
+        "amountReceived": str(intent.amount_received),
+        **fields,
+    }
+    return {
+        "event_id": identity,
+        "subject_kind": INTENT,
+        "subject_id": intent.intent_id,
+        "event_type": event,
+        "chain_id": intent.chain_id,
+        "body": orjson.dumps(body).decode(),
+        "receiver": intent.receiver,
+        "status": DeliveryStatus.PENDING,
+        "round": 1,
+        "attempts": 0,
+        "next_attempt_at": now,
+        "created_at": now,
+    }

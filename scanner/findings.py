@@ -1,0 +1,307 @@
+"""
+Write down what a chain told us: transfers, what follows for intents, and what to tell backends.
+
+Everything here runs inside the caller's transaction, so that a checkpoint never moves without the
+findings below it and no state changes without its event.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chains.types import Cursor, Outcome, Transfer, Verification
+from config.logging import fields
+from scanner import events
+from scanner.lifecycle import next_status
+from scanner.matching import Allocation, Share, allocate, judge, judge_time
+from scanner.model import (
+    ALLOCATION_REASONS,
+    LIVE,
+    SETTLED,
+    EventType,
+    Intent,
+    IntentStatus,
+    Reason,
+    StoredTransfer,
+)
+from scanner.store import checkpoints, intents, outbox, transfers
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a transaction found; counted into metrics once it is committed."""
+
+    matched: int = 0
+    rejected: Counter[Reason] = field(default_factory=Counter)
+    reorged: int = 0
+    confirmed: list[Intent] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)  # seconds from block time to confirmed
+    queued: int = 0  # events
+
+
+async def record(
+    tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], *, now: int, late_ms: int
+) -> Recorded:
+    """Store the transfers of a page and let the intents they name follow."""
+    recorded = Recorded()
+    if not found:
+        return recorded
+    waiting = await intents.by_references(tx, chain_id, {t.reference for t in found if t.reference})
+    known = await transfers.reconcile(tx, chain_id, found)
+    rows = []
+    for transfer in found:
+        intent = waiting.get(transfer.reference or "")
+        reason = judge(transfer, intent, now=now, late_ms=late_ms)
+        named = None if intent is None or reason is Reason.UNKNOWN_REFERENCE else intent.intent_id
+        rows.append(transfers.row_of(transfer, intent_id=named, reason=reason, now=now))
+        if (transfer.tx_hash, transfer.event_key) not in known.keys:
+            _count(recorded, transfer, reason)
+    await transfers.add_many(tx, rows)
+    concerned = {row["intent_id"] for row in rows if row["intent_id"]} | known.moved
+    await follow(tx, concerned, recorded, now=now, fresh={(t.tx_hash, t.event_key) for t in found})
+    return recorded
+
+
+def _count(recorded: Recorded, transfer: Transfer, reason: Reason | None) -> None:
+    if reason is None:
+        recorded.matched += 1
+        return
+    recorded.rejected[reason] += 1
+    # Strangers use the same public proxies all day; that is worth a row, not a line.
+    level = logging.DEBUG if reason is Reason.UNKNOWN_REFERENCE else logging.WARNING
+    if log.isEnabledFor(level):
+        log.log(level, "REJECT %s", reason, extra=fields(chain=transfer.chain_id, tx=transfer.tx_hash, event=transfer.event_key))
+
+
+async def follow(
+    tx: AsyncConnection,
+    ids: Collection[str],
+    recorded: Recorded,
+    *,
+    now: int,
+    fresh: Collection[tuple[str, str]] = (),
+) -> None:
+    """Let intents follow the transfers they have now; `fresh` are the keys of those just seen."""
+    if not ids:
+        return
+    held = await transfers.of_intents(tx, ids)
+    queue: list[dict[str, Any]] = []
+    for intent in (await intents.get_many(tx, ids)).values():
+        mine = held[intent.intent_id]
+        allocation = allocate(intent.amount, mine)
+        await _store_shares(tx, allocation.shares)
+        after = await _store_intent(tx, intent, allocation, now)
+        queue += _tell(after, intent, mine, allocation, fresh, now)
+    await outbox.add(tx, queue)
+    recorded.queued += len(queue)
+
+
+async def _store_shares(tx: AsyncConnection, shares: Iterable[Share]) -> None:
+    for share in shares:
+        was = share.transfer
+        if (share.counted, share.reason, share.surplus) != (was.counted, was.reason, was.surplus):
+            await transfers.set_verdict(
+                tx, was.id, counted=share.counted, reason=share.reason, surplus=share.surplus
+            )
+
+
+def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
+    """Return the columns that say which transfer completed the payment, or that none does."""
+    last = allocation.completing
+    return {
+        "amount_received": allocation.received,
+        "tx_hash": last.tx_hash if last else None,
+        "log_index": last.log_index if last else None,
+        "block_number": last.block_number if last else None,
+        "block_hash": last.block_hash if last else None,
+        "sender": last.sender if last else None,
+        "confirmations": intent.confirmations if last else 0,
+    }
+
+
+async def _store_intent(tx: AsyncConnection, intent: Intent, allocation: Allocation, now: int) -> Intent:
+    """Write what changed; evidence of a settled intent is history and stays."""
+    values = {"amount_received": allocation.received} if intent.status in SETTLED else evidence(intent, allocation)
+    values["status"] = next_status(intent, allocation)
+    changed = {name: value for name, value in values.items() if getattr(intent, name) != value}
+    if not changed:
+        return intent
+    await intents.change(tx, intent.intent_id, [intent.status], now, **changed)
+    return replace(intent, **changed)
+
+
+def _tell(
+    intent: Intent,
+    before: Intent,
+    mine: Sequence[StoredTransfer],
+    allocation: Allocation,
+    fresh: Collection[tuple[str, str]],
+    now: int,
+) -> list[dict[str, Any]]:
+    """Return the opt-in events that follow from what was just seen."""
+    reasons = {share.transfer.key: share.reason for share in allocation.shares}
+    queue = []
+    for transfer in mine:
+        if transfer.key not in fresh:
+            continue
+        reason = reasons.get(transfer.key, transfer.reason)
+        kind = _kind(reason)
+        if intent.wants(kind):
+            queue.append(events.about_transfer(intent, kind, transfer, now, reason=reason))
+    if allocation.completing is not None and before.status is IntentStatus.PENDING and intent.status is IntentStatus.CONFIRMING:
+        if intent.wants(EventType.CONFIRMING):
+            queue.append(events.about_transfer(intent, EventType.CONFIRMING, allocation.completing, now))
+    elif (
+        intent.status is IntentStatus.PENDING
+        and 0 < allocation.received != before.amount_received
+        and intent.wants(EventType.PARTIAL)
+    ):
+        queue.append(events.partial(intent, allocation.received, now))
+    return queue
+
+
+def _kind(reason: Reason | None) -> EventType:
+    if reason is Reason.LATE:
+        return EventType.LATE
+    if reason is None or reason in ALLOCATION_REASONS - {Reason.DUPLICATE}:
+        return EventType.DETECTED
+    return EventType.ANOMALY
+
+
+async def rewind(tx: AsyncConnection, chain_id: int, to: Cursor, *, now: int) -> Recorded:
+    """Take back everything above a position: it is to be read again from there."""
+    recorded = Recorded()
+    concerned, recorded.reorged = await transfers.orphan_above(tx, chain_id, to.position)
+    await checkpoints.rewind(tx, chain_id, to, now=now)
+    await tell_reorged(tx, concerned, recorded, now=now)
+    await follow(tx, concerned, recorded, now=now)
+    return recorded
+
+
+async def tell_reorged(tx: AsyncConnection, ids: Collection[str], recorded: Recorded, *, now: int) -> None:
+    """Queue `payment.reorged` for the intents that asked, and report settled ones loudly."""
+    queue = []
+    held = await transfers.of_intents(tx, ids)
+    for intent in (await intents.get_many(tx, ids)).values():
+        gone = [t for t in held[intent.intent_id] if t.reason is Reason.REORGED]
+        if intent.status in SETTLED and any(t.settled for t in gone):
+            log.error(
+                "[scanner] a payment that was confirmed left the canonical chain; it is being looked for again",
+                extra=fields(chain=intent.chain_id, intent=intent.intent_id),
+            )
+        if intent.wants(EventType.REORGED):
+            queue += [events.about_transfer(intent, EventType.REORGED, t, now, reason=Reason.REORGED) for t in gone]
+    await outbox.add(tx, queue)
+    recorded.queued += len(queue)
+
+
+_REFUSED = {
+    Outcome.SHORT: Reason.FEE_ON_TRANSFER,
+    Outcome.NO_TRANSFER_LOG: Reason.NO_TRANSFER_LOG,
+    Outcome.REVERTED: Reason.REVERTED,
+    Outcome.GONE: Reason.REORGED,
+}
+
+
+async def apply_verdicts(
+    tx: AsyncConnection, chain_id: int, looked: Sequence[tuple[StoredTransfer, Verification]], *, now: int
+) -> tuple[Recorded, list[StoredTransfer]]:
+    """
+    Store what a second look found and let the intents follow.
+
+    Returns also the transfers that passed and still stand in the block they were looked at in:
+    only those may settle anything.
+    """
+    recorded = Recorded()
+    ids = {stored.intent_id for stored, _ in looked if stored.intent_id}
+    current = {t.id: t for rows in (await transfers.of_intents(tx, ids)).values() for t in rows}
+    owners = await intents.get_many(tx, ids)
+    passed = []
+    for stored, seen in looked:
+        now_stored = current.get(stored.id)
+        if now_stored is None or not now_stored.counted or now_stored.block_hash != stored.block_hash:
+            continue  # changed while we looked: the next round looks again
+        reason = _verdict(seen, owners[stored.intent_id or ""])
+        facts = {"sender": seen.transfer.sender, "block_time": seen.transfer.block_time}
+        if reason is None:
+            await transfers.set_verdict(tx, stored.id, verified=True, **facts)
+            passed.append(now_stored)
+            continue
+        if reason is not Reason.REORGED:
+            await transfers.set_verdict(tx, stored.id, verified=True, **facts)
+        await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
+        recorded.rejected[reason] += 1
+        log.warning("REJECT %s", reason, extra=fields(chain=chain_id, tx=stored.tx_hash, event=stored.event_key))
+    await follow(tx, ids, recorded, now=now, fresh={s.key for s, v in looked if v.outcome is not Outcome.CREDITED})
+    return recorded, passed
+
+
+def _verdict(seen: Verification, intent: Intent) -> Reason | None:
+    if seen.outcome is Outcome.CREDITED:
+        return judge_time(seen.transfer.block_time, intent)
+    return _REFUSED[seen.outcome]
+
+
+async def settle(
+    tx: AsyncConnection, ids: Collection[str], passed: Collection[tuple[str, str]], recorded: Recorded, *, now: int
+) -> None:
+    """
+    Confirm the intents whose whole sum was just looked at again, and queue their webhooks.
+
+    This is the only place that confirms.
+    """
+    held = await transfers.of_intents(tx, ids)
+    for intent in (await intents.get_many(tx, ids)).values():
+        allocation = allocate(intent.amount, held[intent.intent_id])
+        counted = allocation.counted
+        if intent.status is not IntentStatus.CONFIRMING or allocation.completing is None:
+            continue
+        if not all(t.key in passed and t.verified for t in counted):
+            continue
+        values = evidence(intent, allocation) | {
+            "status": IntentStatus.CONFIRMED,
+            "confirmations": intent.confirmations_required,
+            "confirmed_at": now,
+        }
+        if not await intents.change(tx, intent.intent_id, LIVE, now, **values):
+            continue
+        await transfers.mark_settled(tx, [t.id for t in counted])
+        after = replace(intent, **values)
+        await outbox.add(tx, _settled_events(after, allocation, now))
+        recorded.confirmed.append(after)
+        if allocation.completing.block_time is not None:
+            recorded.latencies.append(max(0.0, now / 1000 - allocation.completing.block_time))
+
+
+def _settled_events(intent: Intent, allocation: Allocation, now: int) -> list[dict[str, Any]]:
+    queue = [events.confirmed(intent, allocation.counted, now)]
+    if allocation.surplus and allocation.completing and intent.wants(EventType.OVERPAID):
+        queue.append(
+            events.about_transfer(intent, EventType.OVERPAID, allocation.completing, now, reason=Reason.OVERPAID_SURPLUS)
+        )
+    return queue
+
+
+async def anything_to_expire(tx: AsyncConnection, chain_id: int, until: int) -> bool:
+    """Say whether `expire` would find anything: a read, so that a quiet chain writes nothing."""
+    return bool(await intents.due_to_expire(tx, chain_id, until, limit=1))
+
+
+async def expire(tx: AsyncConnection, chain_id: int, until: int, *, now: int) -> list[str]:
+    """Expire the pending intents whose time ran out before `until`, up to which the chain was read."""
+    expired = []
+    for intent in (await intents.get_many(tx, await intents.due_to_expire(tx, chain_id, until))).values():
+        values = {"status": IntentStatus.EXPIRED, "expired_at": now}
+        if await intents.change(tx, intent.intent_id, [IntentStatus.PENDING], now, **values):
+            expired.append(intent.intent_id)
+            if intent.wants(EventType.EXPIRED):
+                await outbox.add(tx, [events.expired(replace(intent, status=IntentStatus.EXPIRED), now)])
+    return expired

@@ -1,0 +1,84 @@
+"""Chores: redelivery of what was given up, and the start-up check that nothing confirmed went untold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from config.logging import fields
+from scanner import events
+from scanner.bell import Bell
+from scanner.clock import Clock
+from scanner.model import EventType
+from scanner.outage import Outage
+from scanner.store import intents, outbox, transfers
+from scanner.store.database import Database
+from scanner.store.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+HOUR_MS = 3_600_000
+
+
+class Housekeeping:
+    """Runs when its bell rings. `retry_hours` of 0 switches the sweep off."""
+
+    def __init__(self, db: Database, clock: Clock, *, retry_hours: float, on_events: Callable[[], None]) -> None:
+        self.bell = Bell()
+        self._db = db
+        self._clock = clock
+        self._retry_ms = int(retry_hours * HOUR_MS)
+        self._on_events = on_events
+        self._outage = Outage(log, "[scanner] housekeeping")
+
+    async def run(self) -> None:
+        """Sweep at every ring, for ever."""
+        while True:
+            await self.bell.wait()
+            try:
+                await self.sweep()
+                self._outage.recovered()
+            except StoreError as exc:
+                self._outage.failed(str(exc))
+
+    async def sweep(self) -> int:
+        """
+        Start a new round for what was given up `retry_hours` ago or earlier.
+
+        Judged by when it was given up, not by when the sweep last ran: restarts do not postpone it.
+        """
+        if not self._retry_ms:
+            return 0
+        now = self._clock.now_ms()
+        return await self.retry_failed(failed_before=now - self._retry_ms)
+
+    async def retry_failed(self, *, failed_before: int) -> int:
+        """Start a new round for everything given up before a moment; return how many intents it concerns."""
+        async with self._db.write() as tx:
+            retried = await outbox.requeue_failed(tx, self._clock.now_ms(), failed_before=failed_before)
+        if retried:
+            log.info("[webhook] retrying failed deliveries", extra=fields(intents=retried))
+            self._on_events()
+        return retried
+
+    async def reconcile(self) -> int:
+        """
+        Queue the webhook of every confirmed intent that has none, whatever its age.
+
+        The outbox is written with the state change, so this finds nothing unless somebody changed the
+        store by hand; it is the belt beside the braces.
+        """
+        async with self._db.read() as tx:
+            waiting = await intents.undelivered(tx)
+            ids = {events.event_id(intent, EventType.CONFIRMED, "") for intent in waiting}
+            queued = await outbox.existing(tx, ids)
+            missing = [i for i in waiting if events.event_id(i, EventType.CONFIRMED, "") not in queued]
+            held = await transfers.of_intents(tx, {intent.intent_id for intent in missing})
+        log.info("[scanner] reconciling confirmed intents", extra=fields(undelivered=len(waiting), requeued=len(missing)))
+        if missing:
+            now = self._clock.now_ms()
+            rows = [events.confirmed(i, [t for t in held[i.intent_id] if t.settled], now) for i in missing]
+            async with self._db.write() as tx:
+                await outbox.add(tx, rows)
+            self._on_events()
+        return len(missing)

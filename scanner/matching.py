@@ -1,0 +1,118 @@
+"""What a transfer means for the intent it names: pure decisions, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chains.types import Transfer
+from scanner.model import ALLOCATION_REASONS, SETTLED, Intent, IntentStatus, Reason, StoredTransfer
+
+# Clocks of chains and machines differ; a payment this close to a border still belongs to its intent.
+TOLERANCE_MS = 10 * 60 * 1000
+
+
+def judge(transfer: Transfer, intent: Intent | None, *, now: int, late_ms: int) -> Reason | None:
+    """
+    Say why a transfer cannot count towards the intent its reference names; None when it can.
+
+    Whether it completes, exceeds or repeats the payment is decided by `allocate`.
+    """
+    if intent is None or _forgotten(intent, now, late_ms):
+        return Reason.UNKNOWN_REFERENCE
+    if transfer.token != intent.token_key:
+        return Reason.WRONG_TOKEN
+    if transfer.destination != intent.destination_key:
+        return Reason.WRONG_DESTINATION
+    if transfer.amount == 0:
+        return Reason.ZERO_AMOUNT
+    return _judge_fee(transfer, intent) or judge_time(transfer.block_time, intent)
+
+
+def _forgotten(intent: Intent, now: int, late_ms: int) -> bool:
+    return intent.expired_at is not None and now > intent.expired_at + late_ms
+
+
+def _judge_fee(transfer: Transfer, intent: Intent) -> Reason | None:
+    """The fee is part of what was issued: anything else was not asked for."""
+    if transfer.fee_amount == intent.fee_amount == 0:
+        return None
+    if transfer.fee_amount < intent.fee_amount:
+        return Reason.UNDERPAID
+    if transfer.fee_amount > intent.fee_amount or transfer.fee_address != intent.fee_address:
+        return Reason.WRONG_DESTINATION
+    return None
+
+
+def judge_time(block_time: int | None, intent: Intent) -> Reason | None:
+    """Judge when a transfer happened; `block_time` in unix seconds, None while the block is unread."""
+    if intent.status is IntentStatus.EXPIRED:
+        return Reason.CANCELLED if intent.cancelled_at is not None else Reason.LATE
+    if block_time is None or intent.status in SETTLED:
+        return None
+    if block_time * 1000 < intent.created_at - TOLERANCE_MS:
+        return Reason.BEFORE_INTENT
+    if intent.expires_at is not None and block_time * 1000 > intent.expires_at + TOLERANCE_MS:
+        return Reason.LATE
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one transfer contributes to its intent."""
+
+    transfer: StoredTransfer
+    counted: bool
+    reason: Reason | None
+    surplus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """How the transfers of one intent add up."""
+
+    shares: tuple[Share, ...]
+    received: int
+    completing: StoredTransfer | None  # the transfer that brought the sum to the amount
+
+    @property
+    def counted(self) -> list[StoredTransfer]:
+        return [share.transfer for share in self.shares if share.counted]
+
+    @property
+    def surplus(self) -> int:
+        return sum(share.surplus or 0 for share in self.shares)
+
+
+def allocate(amount: int, transfers: Sequence[StoredTransfer]) -> Allocation:
+    """
+    Add up an intent's transfers in chain order until the amount is reached.
+
+    Depends on the set of transfers alone, not on the order they were seen in, so that re-reading,
+    restarting and reorganisations end in the same answer. What settled the intent goes first.
+    """
+    eligible = [t for t in transfers if t.reason is None or t.reason in ALLOCATION_REASONS]
+    eligible.sort(key=lambda t: (not t.settled, t.order))
+    received = 0
+    completing: StoredTransfer | None = None
+    summed: list[StoredTransfer] = []
+    duplicates: list[StoredTransfer] = []
+    for transfer in eligible:
+        if completing is not None:
+            duplicates.append(transfer)
+            continue
+        summed.append(transfer)
+        received += transfer.amount
+        if received >= amount:
+            completing = transfer
+    shares = [_share(t, completing, received - amount) for t in summed]
+    shares += [Share(t, counted=False, reason=Reason.DUPLICATE) for t in duplicates]
+    return Allocation(tuple(shares), received, completing)
+
+
+def _share(transfer: StoredTransfer, completing: StoredTransfer | None, over: int) -> Share:
+    if completing is None:
+        return Share(transfer, counted=True, reason=Reason.UNDERPAID)
+    if transfer is completing and over > 0:
+        return Share(transfer, counted=True, reason=Reason.OVERPAID_SURPLUS, surplus=over)
+    return Share(transfer, counted=True, reason=None)

@@ -1,0 +1,119 @@
+"""Every metric of the daemon, on a registry of its own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_DETECTION = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+_DELIVERY = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
+
+
+class Metrics:
+    """Counters and gauges by name; the parts of the daemon receive this object, never a global."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._chains(self.registry)
+        self._webhooks(self.registry)
+        self.http_requests = Counter(
+            "amn_scanner_http_requests", "HTTP requests by route.", ["method", "route", "status"], registry=self.registry
+        )
+        self.http_seconds = Histogram(
+            "amn_scanner_http_request_seconds",
+            "Time to answer a request.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+    def _chains(self, registry: CollectorRegistry) -> None:
+        chain = ["chain"]
+        self.head = Gauge("amn_scanner_chain_head", "Newest position an endpoint reported.", chain, registry=registry)
+        self.checkpoint = Gauge(
+            "amn_scanner_chain_checkpoint", "Position up to which the chain was read.", chain, registry=registry
+        )
+        self.lag_seconds = Gauge(
+            "amn_scanner_chain_lag_seconds", "Chain time not read yet.", chain, registry=registry
+        )
+        self.success_age = Gauge(
+            "amn_scanner_chain_last_success_age_seconds", "Time since a poll last succeeded.", chain, registry=registry
+        )
+        self.poll_failures = Counter(
+            "amn_scanner_poll_failures", "Polls that failed.", chain, registry=registry
+        )
+        self.rpc_calls = Counter(
+            "amn_scanner_rpc_calls", "Upstream calls.", ["chain", "endpoint", "method"], registry=registry
+        )
+        self.rpc_errors = Counter(
+            "amn_scanner_rpc_errors",
+            "Upstream calls that failed, by class.",
+            ["chain", "endpoint", "method", "error"],
+            registry=registry,
+        )
+        self.rpc_seconds = Histogram(
+            "amn_scanner_rpc_seconds",
+            "Time of upstream calls.",
+            ["chain", "endpoint"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.logs_read = Counter("amn_scanner_logs_read", "Log rows read from endpoints.", chain, registry=registry)
+        self.matches = Counter(
+            "amn_scanner_matches", "Transfers that count towards an intent.", chain, registry=registry
+        )
+        self.rejects = Counter(
+            "amn_scanner_rejects", "Transfers that count towards nothing.", ["chain", "reason"], registry=registry
+        )
+        self.reorgs = Counter("amn_scanner_reorgs", "Reorganisations noticed.", chain, registry=registry)
+        self.reorg_depth = Histogram(
+            "amn_scanner_reorg_depth_blocks",
+            "Positions taken back by a reorganisation.",
+            chain,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 512, 2048),
+            registry=registry,
+        )
+        self.intents = Gauge("amn_scanner_intents", "Intents by status.", ["chain", "status"], registry=registry)
+        self.detection = Histogram(
+            "amn_scanner_detection_seconds",
+            "From the payment's block time to confirmed.",
+            chain,
+            buckets=_DETECTION,
+            registry=registry,
+        )
+
+    def _webhooks(self, registry: CollectorRegistry) -> None:
+        self.attempts = Counter(
+            "amn_scanner_webhook_attempts", "Delivery attempts by outcome.", ["outcome"], registry=registry
+        )
+        self.attempt_seconds = Histogram(
+            "amn_scanner_webhook_attempt_seconds", "Time of a delivery attempt.", buckets=_SECONDS, registry=registry
+        )
+        self.delivery_seconds = Histogram(
+            "amn_scanner_webhook_delivery_seconds",
+            "From the event to its acknowledgement.",
+            buckets=_DELIVERY,
+            registry=registry,
+        )
+        self.queue = Gauge("amn_scanner_webhook_queue", "Events not delivered yet.", ["state"], registry=registry)
+        self.oldest_age = Gauge(
+            "amn_scanner_webhook_oldest_age_seconds", "Age of the oldest undelivered event.", registry=registry
+        )
+
+    def render(self) -> bytes:
+        """Return the Prometheus text."""
+        return generate_latest(self.registry)
+
+
+class ChainTelemetry:
+    """What an adapter reports to (chains.base.Telemetry), bound to one chain."""
+
+    def __init__(self, metrics: Metrics, chain_id: int) -> None:
+        self._metrics = metrics
+        self._chain = str(chain_id)
+
+    def rpc_call(self, endpoint: str, method: str, seconds: float, error: str | None) -> None:
+        self._metrics.rpc_calls.labels(self._chain, endpoint, method).inc()
+        self._metrics.rpc_seconds.labels(self._chain, endpoint).observe(seconds)
+        if error is not None:
+            self._metrics.rpc_errors.labels(self._chain, endpoint, method, error).inc()

@@ -1,0 +1,190 @@
+"""The words of the daemon: intents, stored transfers, events, and their states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chains.types import Rail
+
+
+class IntentStatus(StrEnum):
+    """Where an intent stands (scanner.md section 5)."""
+
+    PENDING = "pending"
+    CONFIRMING = "confirming"
+    CONFIRMED = "confirmed"
+    WEBHOOK_FAILED = "webhook_failed"
+    EXPIRED = "expired"
+
+
+SETTLED = frozenset({IntentStatus.CONFIRMED, IntentStatus.WEBHOOK_FAILED})
+LIVE = frozenset({IntentStatus.PENDING, IntentStatus.CONFIRMING})
+
+
+class Reason(StrEnum):
+    """Why a transfer, or a part of it, settled nothing (scanner.md section 5)."""
+
+    UNKNOWN_REFERENCE = "unknown_reference"
+    WRONG_TOKEN = "wrong_token"
+    WRONG_DESTINATION = "wrong_destination"
+    WRONG_ASSET = "wrong_asset"
+    UNDERPAID = "underpaid"
+    NO_TRANSFER_LOG = "no_transfer_log"
+    FEE_ON_TRANSFER = "fee_on_transfer"
+    ZERO_AMOUNT = "zero_amount"
+    REVERTED = "reverted"
+    REORGED = "reorged"
+    LATE = "late"
+    DUPLICATE = "duplicate"
+    CANCELLED = "cancelled"
+    BEFORE_INTENT = "before_intent"
+    OVERPAID_SURPLUS = "overpaid_surplus"
+    SPAM = "spam"
+
+
+# Reasons that follow from the other transfers of the same intent and are computed anew each time;
+# every other reason is a fact about the transfer itself and stays.
+ALLOCATION_REASONS = frozenset({Reason.UNDERPAID, Reason.DUPLICATE, Reason.OVERPAID_SURPLUS})
+
+
+class EventType(StrEnum):
+    """What a webhook can tell (scanner.md section 7)."""
+
+    CONFIRMED = "payment.confirmed"
+    DETECTED = "payment.detected"
+    CONFIRMING = "payment.confirming"
+    PARTIAL = "payment.partial"
+    OVERPAID = "payment.overpaid"
+    LATE = "payment.late"
+    REORGED = "payment.reorged"
+    ANOMALY = "payment.anomaly"
+    EXPIRED = "intent.expired"
+
+
+OPT_IN_EVENTS = frozenset(EventType) - {EventType.CONFIRMED}
+
+
+class DeliveryStatus(StrEnum):
+    """Where an outbox event stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """
+    One payment a backend waits for. Times are unix milliseconds, amounts base units.
+
+    `token_address`, `destination` and `fee_address` are as the caller (or the registry) wrote them;
+    the `*_key` fields beside them are the canonical forms that are compared.
+    """
+
+    intent_id: str
+    chain_id: int
+    chain_type: str
+    rail: Rail
+    token_address: str
+    token_key: str
+    token_symbol: str | None
+    decimals: int | None
+    destination: str
+    destination_key: str
+    amount: int
+    amount_received: int
+    fee_amount: int
+    fee_address: str
+    payment_reference: str
+    topic_ref: str
+    salt: str
+    status: IntentStatus
+    callback_url: str
+    callback_secret: str
+    receiver: str  # scheme://host:port of the callback: deliveries queue up per receiver
+    events: tuple[EventType, ...]
+    request: str  # canonical JSON of what the caller asked, to recognise a replay
+    confirmations_required: int
+    tx_hash: str | None
+    log_index: int | None
+    block_number: int | None
+    block_hash: str | None
+    confirmations: int
+    sender: str | None
+    webhook_delivered_at: int | None
+    expires_at: int | None
+    confirmed_at: int | None
+    expired_at: int | None
+    cancelled_at: int | None
+    created_at: int
+    updated_at: int
+
+    def __repr__(self) -> str:
+        """Name the intent only: the rest holds a secret."""
+        return f"Intent({self.intent_id!r}, {self.status})"
+
+    def wants(self, event: EventType) -> bool:
+        """Say whether the backend asked to be told; the confirmation is always told."""
+        return event is EventType.CONFIRMED or event in self.events
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTransfer:
+    """A transfer as the store holds it, with what the scanner made of it."""
+
+    id: int
+    chain_id: int
+    tx_hash: str
+    event_key: str
+    log_index: int | None
+    block_number: int
+    block_hash: str | None
+    block_time: int | None
+    token: str
+    sender: str | None
+    destination: str
+    amount: int
+    fee_amount: int
+    fee_address: str | None
+    reference: str | None
+    intent_id: str | None
+    reason: Reason | None
+    counted: bool  # part of the sum that settles its intent
+    settled: bool  # was part of that sum when the intent was confirmed
+    verified: bool  # looked at again at the required depth
+    surplus: int | None  # the part beyond the amount asked, when `reason` is overpaid_surplus
+    seen_at: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Identity on its chain."""
+        return (self.tx_hash, self.event_key)
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Chain order."""
+        return (self.block_number, self.log_index or 0, self.event_key)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """One thing to tell one backend, exactly as it will be sent."""
+
+    event_id: str
+    subject_kind: str
+    subject_id: str
+    event_type: str
+    chain_id: int
+    body: bytes
+    receiver: str
+    callback_url: str
+    callback_secret: str
+    round: int
+    attempts: int  # made in this round
+    next_attempt_at: int
+    created_at: int
+
+    def __repr__(self) -> str:
+        """Name the event only: the rest holds a secret."""
+        return f"OutboxEvent({self.event_id!r}, {self.event_type})"

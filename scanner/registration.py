@@ -1,0 +1,181 @@
+"""Register intents: idempotent, and many at once in one durable transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from chains.types import Rail
+from scanner.clock import Clock
+from scanner.model import EventType, Intent, IntentStatus
+from scanner.reference import new_salt, payment_reference, topic_ref
+from scanner.store import intents
+from scanner.store.batch import GroupCommit
+from scanner.store.database import Database
+from scanner.store.errors import Conflict, StoreError
+
+HOUR_MS = 3_600_000
+REDRAWS = 8
+
+# How the columns that make up a request are called in it, in the order they are compared.
+_FIELDS = (
+    "chainId",
+    "rail",
+    "token",
+    "destination",
+    "amount",
+    "feeAmount",
+    "feeAddress",
+    "confirmations",
+    "expiresAt",
+    "events",
+    "callbackUrl",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a backend asked for, checked and in canonical form."""
+
+    intent_id: str
+    chain_id: int
+    chain_type: str
+    rail: Rail
+    token_address: str
+    token_key: str
+    token_symbol: str | None
+    decimals: int | None
+    destination: str
+    destination_key: str
+    amount: int
+    fee_amount: int
+    fee_address: str
+    callback_url: str
+    callback_secret: str
+    receiver: str
+    events: tuple[EventType, ...]
+    confirmations: int | None  # as asked; None: the chain's own
+    confirmations_required: int
+    expires_at: int | None  # as asked, unix ms; None: the daemon's TTL
+
+    def request(self) -> dict[str, Any]:
+        """Return what the caller chose, in the form a replay is compared by."""
+        values = (
+            self.chain_id,
+            self.rail,
+            self.token_key,
+            self.destination_key,
+            str(self.amount),
+            str(self.fee_amount),
+            self.fee_address,
+            self.confirmations,
+            self.expires_at,
+            sorted(self.events),
+            self.callback_url,
+        )
+        return dict(zip(_FIELDS, values, strict=True))
+
+
+class Registrations:
+    """Takes drafts from many requests and stores them in group commits."""
+
+    def __init__(self, db: Database, clock: Clock, *, ttl_hours: float) -> None:
+        self._db = db
+        self._clock = clock
+        self._ttl_ms = int(ttl_hours * HOUR_MS)
+        self._commits: GroupCommit[Draft, Intent] = GroupCommit(self._store)
+
+    async def run(self) -> None:
+        """Store for ever: a named task of the daemon."""
+        await self._commits.run()
+
+    async def register(self, draft: Draft) -> Intent:
+        """
+        Store an intent, or return the stored one when the same was asked before.
+
+        Raises:
+            Conflict: the id is known with another parameter, which is named.
+        """
+        return await self._commits.submit(draft)
+
+    async def _store(self, drafts: Sequence[Draft]) -> Sequence[Intent | Exception]:
+        async with self._db.write() as tx:
+            known = await intents.get_many(tx, {draft.intent_id for draft in drafts})
+            new = {d.intent_id: d for d in reversed(drafts) if d.intent_id not in known}
+            fresh = [self._intent(draft) for draft in new.values()]
+            for _ in range(REDRAWS):
+                taken = await intents.taken_references(tx, {(i.chain_id, i.topic_ref) for i in fresh})
+                if not taken:
+                    break
+                fresh = [self._redrawn(i) if (i.chain_id, i.topic_ref) in taken else i for i in fresh]
+            else:
+                raise StoreError("no free payment reference was found")
+            await intents.add_many(tx, fresh)
+        known |= {intent.intent_id: intent for intent in fresh}
+        return [_replay(draft, known[draft.intent_id]) for draft in drafts]
+
+    def _intent(self, draft: Draft) -> Intent:
+        now = self._clock.now_ms()
+        expires_at = draft.expires_at
+        if expires_at is None and self._ttl_ms:
+            expires_at = now + self._ttl_ms
+        salt = new_salt()
+        reference = payment_reference(draft.intent_id, salt, draft.destination)
+        return Intent(
+            intent_id=draft.intent_id,
+            chain_id=draft.chain_id,
+            chain_type=draft.chain_type,
+            rail=draft.rail,
+            token_address=draft.token_address,
+            token_key=draft.token_key,
+            token_symbol=draft.token_symbol,
+            decimals=draft.decimals,
+            destination=draft.destination,
+            destination_key=draft.destination_key,
+            amount=draft.amount,
+            amount_received=0,
+            fee_amount=draft.fee_amount,
+            fee_address=draft.fee_address,
+            payment_reference=reference,
+            topic_ref=topic_ref(reference),
+            salt=salt,
+            status=IntentStatus.PENDING,
+            callback_url=draft.callback_url,
+            callback_secret=draft.callback_secret,
+            receiver=draft.receiver,
+            events=draft.events,
+            request=json.dumps(draft.request()),
+            confirmations_required=draft.confirmations_required,
+            tx_hash=None,
+            log_index=None,
+            block_number=None,
+            block_hash=None,
+            confirmations=0,
+            sender=None,
+            webhook_delivered_at=None,
+            expires_at=expires_at,
+            confirmed_at=None,
+            expired_at=None,
+            cancelled_at=None,
+            created_at=now,
+            updated_at=now,
+        )
+
+    @staticmethod
+    def _redrawn(intent: Intent) -> Intent:
+        salt = new_salt()
+        reference = payment_reference(intent.intent_id, salt, intent.destination)
+        return replace(intent, salt=salt, payment_reference=reference, topic_ref=topic_ref(reference))
+
+
+def _replay(draft: Draft, stored: Intent) -> Intent | Exception:
+    """Return the stored intent when the draft asks for the very same, else say what differs."""
+    before = json.loads(stored.request)
+    for name, value in draft.request().items():
+        if before.get(name) != value:
+            return Conflict(f"intent {draft.intent_id} exists with another {name}", field=name)
+    if draft.callback_secret != stored.callback_secret:
+        return Conflict(f"intent {draft.intent_id} exists with another callbackSecret", field="callbackSecret")
+    return stored

@@ -1,0 +1,392 @@
+"""The use cases: what the front door can ask of the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from chains.base import ChainAdapter
+from chains.errors import ChainError, InvalidAddress
+from chains.types import Checkout, Rail, TokenMeta
+from config.catalog import Catalog, Chain
+from scanner import findings
+from scanner.clock import Clock
+from scanner.health import ChainHealth
+from scanner.housekeeping import Housekeeping
+from scanner.matching import judge
+from scanner.metrics import Metrics
+from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.registration import Draft, Registrations
+from scanner.store import intents, outbox, transfers
+from scanner.store.database import Database
+from scanner.store.errors import Conflict, NotFound, StoreError
+from scanner.worker import ChainWorker
+
+TOKEN_READ_S = 3.0
+MAX_CONFIRMATIONS = 100_000
+ZERO_ADDRESS = "0x" + "0" * 40
+
+
+class InvalidRequest(Exception):
+    """
+    What was asked cannot be done as asked.
+
+    Attributes:
+        field: the request field to change.
+        code: a stable name of the refusal.
+    """
+
+    def __init__(self, field: str, message: str, *, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.field = field
+        self.code = code
+
+
+class CallbackPolicy(Protocol):
+    """What the webhooks package checks at registration."""
+
+    def check_callback(self, url: str, secret: str) -> str:
+        """Return the receiver a callback belongs to; raise InvalidRequest when it is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentRequest:
+    """What a backend asks for, as it wrote it (checked for form only)."""
+
+    intent_id: str
+    chain_id: int
+    token: str  # address or symbol
+    destination: str
+    amount: int
+    callback_url: str
+    callback_secret: str
+    rail: Rail | None = None
+    confirmations: int | None = None
+    expires_at: int | None = None  # unix ms
+    fee_amount: int = 0
+    fee_address: str | None = None
+    events: tuple[EventType, ...] = ()
+    token_field: str = "tokenAddress"
+
+
+@dataclass(frozen=True, slots=True)
+class IntentView:
+    """An intent with its transfers and deliveries."""
+
+    intent: Intent
+    transfers: Sequence[StoredTransfer]
+    deliveries: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One transfer a recheck saw, and what it means for the intent."""
+
+    tx_hash: str
+    event_key: str
+    block_number: int
+    amount: int
+    counts: bool
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStatus:
+    """One chain for the status page."""
+
+    chain: Chain
+    health: ChainHealth
+    pending_intents: int
+    backlog: outbox.Backlog | None
+
+
+class Services:
+    """Everything the API does, one method a use case."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        workers: Mapping[int, ChainWorker],
+        db: Database,
+        clock: Clock,
+        metrics: Metrics,
+        registrations: Registrations,
+        housekeeping: Housekeeping,
+        callbacks: CallbackPolicy,
+        late_watch_ms: int,
+        on_events: Callable[[], None],
+    ) -> None:
+        self._catalog = catalog
+        self._workers = workers
+        self._db = db
+        self._clock = clock
+        self._metrics = metrics
+        self._registrations = registrations
+        self._housekeeping = housekeeping
+        self._callbacks = callbacks
+        self._late_ms = late_watch_ms
+        self._on_events = on_events
+
+    # --- intents ---------------------------------------------------------------------------------
+
+    async def register(self, request: IntentRequest) -> Intent:
+        """
+        Register an intent; the same request again returns what is stored.
+
+        Raises:
+            InvalidRequest: names the field. Nothing is stored.
+            Conflict: the id is taken by a different request.
+        """
+        worker = self.worker(request.chain_id)
+        adapter = worker.adapter
+        rail = self._rail(request, adapter)
+        receiver = self._callbacks.check_callback(request.callback_url, request.callback_secret)
+        destination = _address(adapter, "destination", request.destination)
+        fee_address = ZERO_ADDRESS if request.fee_address is None else _address(adapter, "feeAddress", request.fee_address)
+        if request.fee_amount and request.fee_address is None:
+            raise InvalidRequest("feeAddress", "feeAddress is required when feeAmount is not zero")
+        if request.expires_at is not None and request.expires_at <= self._clock.now_ms():
+            raise InvalidRequest("expiresAt", "expiresAt must be in the future")
+        address, key, meta = await self._token(request, worker)
+        floor = worker.chain.confirmation_threshold
+        return await self._registrations.register(
+            Draft(
+                intent_id=request.intent_id,
+                chain_id=request.chain_id,
+                chain_type=worker.chain.chain_type,
+                rail=rail,
+                token_address=address,
+                token_key=key,
+                token_symbol=meta.symbol if meta else None,
+                decimals=meta.decimals if meta else None,
+                destination=request.destination,
+                destination_key=destination,
+                amount=request.amount,
+                fee_amount=request.fee_amount,
+                fee_address=fee_address,
+                callback_url=request.callback_url,
+                callback_secret=request.callback_secret,
+                receiver=receiver,
+                events=tuple(sorted(set(request.events))),
+                confirmations=request.confirmations,
+                confirmations_required=max(floor, request.confirmations or 0),
+                expires_at=request.expires_at,
+            )
+        )
+
+    def worker(self, chain_id: int) -> ChainWorker:
+        """Return the worker of an enabled chain."""
+        worker = self._workers.get(chain_id)
+        if worker is None:
+            known = self._catalog.chain(chain_id)
+            why = "is not enabled" if known else "is unknown"
+            raise InvalidRequest("chainId", f"chainId {chain_id} {why}", code="unsupported_chain")
+        return worker
+
+    @staticmethod
+    def _rail(request: IntentRequest, adapter: ChainAdapter) -> Rail:
+        rail = request.rail or adapter.rails[0]
+        if rail not in adapter.rails:
+            raise InvalidRequest("rail", f"rail {rail} is not available on chainId {request.chain_id}")
+        return rail
+
+    async def _token(self, request: IntentRequest, worker: ChainWorker) -> tuple[str, str, TokenMeta | None]:
+        """Return a token's address as shown, its key and its labels; labels may be unknown, identity not."""
+        chain_id, name = request.chain_id, request.token_field
+        adapter = worker.adapter
+        listed = self._catalog.token_by_symbol(chain_id, request.token)
+        if listed is None or name == "tokenAddress":
+            try:
+                key = adapter.parse_address(request.token)
+            except InvalidAddress as exc:
+                if name == "tokenAddress":
+                    raise InvalidRequest(name, f"{name}: {exc}") from exc
+                raise InvalidRequest(
+                    name, f"unsupported token {request.token} on chainId {chain_id}", code="unsupported_token"
+                ) from exc
+            listed = self._catalog.token_by_address(chain_id, key)
+        else:
+            key = adapter.parse_address(listed.address)
+        if key in worker.refused_tokens:
+            raise InvalidRequest(name, f"{name}: the token on chain disagrees with the registry", code="token_mismatch")
+        if listed is not None:
+            return listed.address, key, TokenMeta(listed.symbol, listed.decimals)
+        return request.token, key, await self._read_token(adapter, key)
+
+    @staticmethod
+    async def _read_token(adapter: ChainAdapter, key: str) -> TokenMeta | None:
+        """Ask the chain; a token that cannot be read is scanned all the same."""
+        try:
+            async with asyncio.timeout(TOKEN_READ_S):
+                return await adapter.token(key)
+        except (ChainError, TimeoutError):
+            return None
+
+    def checkout(self, intent: Intent) -> Checkout:
+        """Return what a wallet needs to pay an intent."""
+        return self._workers[intent.chain_id].adapter.checkout(
+            intent.rail,
+            token=intent.token_key,
+            destination=intent.destination_key,
+            amount=intent.amount,
+            reference=intent.payment_reference,
+            fee_amount=intent.fee_amount,
+            fee_address=intent.fee_address,
+        )
+
+    def proxy_address(self, chain_id: int) -> str | None:
+        """Return the contract a buyer calls on this chain."""
+        chain = self._catalog.chain(chain_id)
+        return chain.proxy_address if chain else None
+
+    def show_address(self, chain_id: int, canonical: str) -> str:
+        """Return an address as people read it on that chain."""
+        worker = self._workers.get(chain_id)
+        return worker.adapter.show_address(canonical) if worker else canonical
+
+    async def intent(self, intent_id: str) -> IntentView:
+        """Return an intent with everything known about it."""
+        async with self._db.read() as tx:
+            intent = await intents.get(tx, intent_id)
+            if intent is None:
+                raise NotFound(f"intent {intent_id} does not exist")
+            held = await transfers.of_intents(tx, [intent_id])
+            history = await outbox.history(tx, outbox.INTENT, intent_id)
+        return IntentView(intent, held[intent_id], history)
+
+    async def list_intents(
+        self, *, status: IntentStatus | None, chain_id: int | None, after: tuple[int, str] | None, limit: int
+    ) -> list[Intent]:
+        """Return a page of intents in order of creation."""
+        async with self._db.read() as tx:
+            return await intents.page(tx, status=status, chain_id=chain_id, after=after, limit=limit)
+
+    async def cancel(self, intent_id: str) -> Intent:
+        """
+        Cancel a pending intent; cancelling a cancelled one changes nothing.
+
+        Raises:
+            NotFound: there is no such intent.
+            Conflict: it is past pending.
+        """
+        now = self._clock.now_ms()
+        values = {"status": IntentStatus.EXPIRED, "cancelled_at": now, "expired_at": now}
+        async with self._db.write() as tx:
+            intent = await intents.get(tx, intent_id)
+            if intent is None:
+                raise NotFound(f"intent {intent_id} does not exist")
+            if intent.cancelled_at is not None:
+                return intent
+            if not await intents.change(tx, intent_id, [IntentStatus.PENDING], now, **values):
+                raise Conflict(f"intent {intent_id} is {intent.status} and cannot be cancelled", field="status")
+        return replace(intent, updated_at=now, **values)
+
+    async def recheck(self, intent_id: str, tx_hash: str | None) -> tuple[IntentView, list[Sighting]]:
+        """
+        Look now, and say what was seen and why it does or does not settle the intent.
+
+        With a transaction hash that transaction is read itself, so that a payment an endpoint kept
+        from us is found; what is found is stored as if the scan had found it.
+
+        Raises:
+            ChainError: the chain could not be asked.
+        """
+        before = (await self.intent(intent_id)).intent
+        worker = self.worker(before.chain_id)
+        seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash)
+        if seen:
+            async with self._db.write() as tx:
+                await findings.record(
+                    tx, before.chain_id, seen, now=self._clock.now_ms(), late_ms=self._late_ms
+                )
+        await worker.poll()
+        self._on_events()
+        view = await self.intent(intent_id)
+        sightings = [_sighting(stored) for stored in view.transfers if tx_hash in (None, stored.tx_hash)]
+        known = {(s.tx_hash, s.event_key) for s in sightings}
+        for other in seen:  # transfers of that transaction that name somebody else
+            if (other.tx_hash, other.event_key) not in known:
+                mine = view.intent if other.reference == view.intent.topic_ref else None
+                reason = judge(other, mine, now=self._clock.now_ms(), late_ms=self._late_ms)
+                sightings.append(
+                    Sighting(other.tx_hash, other.event_key, other.block_number, other.amount, counts=False, reason=reason)
+                )
+        return view, sightings
+
+    async def unmatched(
+        self, *, chain_id: int | None, reason: Reason | None, after: int, limit: int
+    ) -> list[StoredTransfer]:
+        """Return transfers that settled nothing, in the order they were seen."""
+        async with self._db.read() as tx:
+            return await transfers.unmatched(tx, chain_id=chain_id, reason=reason, after=after, limit=limit)
+
+    # --- operations ------------------------------------------------------------------------------
+
+    async def retry_webhooks(self) -> int:
+        """Start a new round for everything given up; return how many intents that concerns."""
+        return await self._housekeeping.retry_failed(failed_before=self._clock.now_ms())
+
+    async def status(self) -> list[ChainStatus]:
+        """Return every enabled chain's condition."""
+        async with self._db.read() as tx:
+            counts = await intents.count_by_status(tx)
+            backlog = await outbox.backlog(tx)
+        live = (IntentStatus.PENDING, IntentStatus.CONFIRMING)
+        return [
+            ChainStatus(
+                worker.chain,
+                worker.health,
+                sum(counts.get((chain_id, status), 0) for status in live),
+                backlog.get(chain_id),
+            )
+            for chain_id, worker in self._workers.items()
+        ]
+
+    async def not_ready(self) -> Collection[str]:
+        """Return why the daemon is not ready to serve; empty when it is."""
+        reasons = [
+            f"chain {chain_id} has not been polled yet: {worker.health.last_error or worker.health.state}"
+            for chain_id, worker in self._workers.items()
+            if not worker.health.polled
+        ]
+        try:
+            async with self._db.read() as tx:
+                await intents.get(tx, "")
+        except StoreError as exc:
+            reasons.append(str(exc))
+        return reasons
+
+    async def metrics(self) -> bytes:
+        """Return the metrics, with the gauges that live in the store brought up to date."""
+        now = self._clock.now_ms()
+        async with self._db.read() as tx:
+            counts = await intents.count_by_status(tx)
+            backlog = await outbox.backlog(tx)
+        for chain_id, worker in self._workers.items():
+            chain = str(chain_id)
+            for status in IntentStatus:
+                self._metrics.intents.labels(chain, status).set(counts.get((chain_id, status), 0))
+            if worker.health.last_success_at is not None:
+                self._metrics.success_age.labels(chain).set((now - worker.health.last_success_at) / 1000)
+            self._metrics.lag_seconds.labels(chain).set(worker.health.lag_seconds or 0)
+        self._metrics.queue.labels("pending").set(sum(b.pending for b in backlog.values()))
+        self._metrics.queue.labels("failed").set(sum(b.failed for b in backlog.values()))
+        oldest = min((b.oldest_created_at for b in backlog.values()), default=now)
+        self._metrics.oldest_age.set((now - oldest) / 1000)
+        return self._metrics.render()
+
+
+def _address(adapter: ChainAdapter, field: str, text: str) -> str:
+    try:
+        return adapter.parse_address(text)
+    except InvalidAddress as exc:
+        raise InvalidRequest(field, f"{field}: {exc}") from exc
+
+
+def _sighting(stored: StoredTransfer) -> Sighting:
+    return Sighting(
+        stored.tx_hash, stored.event_key, stored.block_number, stored.amount, counts=stored.counted, reason=stored.reason
+    )

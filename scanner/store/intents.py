@@ -1,0 +1,186 @@
+"""The intents table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chains.types import Rail
+from scanner.model import LIVE, EventType, Intent, IntentStatus
+from scanner.store.tables import intents
+
+MAX_IN = 10_000  # bound parameters a statement; SQLite's own limit is 32,766
+
+
+def chunks(values: Iterable[str]) -> Iterable[list[str]]:
+    """Cut a list of parameters to what one statement takes."""
+    items = list(values)
+    for start in range(0, len(items), MAX_IN):
+        yield items[start : start + MAX_IN]
+
+
+def _intent(row: Row[Any]) -> Intent:
+    values = row._asdict()
+    values["rail"] = Rail(values["rail"])
+    values["status"] = IntentStatus(values["status"])
+    values["events"] = tuple(EventType(name) for name in json.loads(values["events"]))
+    return Intent(**values)
+
+
+def _row(intent: Intent) -> dict[str, Any]:
+    values = {column.name: getattr(intent, column.name) for column in intents.columns}
+    values["events"] = json.dumps(intent.events)
+    return values
+
+
+async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
+    return [_intent(row) for row in await tx.execute(statement)]
+
+
+async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
+    """Return one intent."""
+    found = await _all(tx, select(intents).where(intents.c.intent_id == intent_id))
+    return found[0] if found else None
+
+
+async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
+    """Return the intents that exist among `ids`."""
+    found: dict[str, Intent] = {}
+    for chunk in chunks(ids):
+        for intent in await _all(tx, select(intents).where(intents.c.intent_id.in_(chunk))):
+            found[intent.intent_id] = intent
+    return found
+
+
+async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
+    """Insert new intents."""
+    if new:
+        await tx.execute(insert(intents), [_row(intent) for intent in new])
+
+
+async def taken_references(tx: AsyncConnection, pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Return which (chain, topic_ref) are in use already."""
+    rows = await tx.execute(
+        select(intents.c.chain_id, intents.c.topic_ref).where(intents.c.topic_ref.in_({ref for _, ref in pairs}))
+    )
+    return {(row[0], row[1]) for row in rows} & set(pairs)
+
+
+async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str]) -> dict[str, Intent]:
+    """Return a chain's intents by topic_ref: one indexed look-up for a whole page of logs."""
+    found: dict[str, Intent] = {}
+    for chunk in chunks(refs):
+        statement = select(intents).where(intents.c.chain_id == chain_id, intents.c.topic_ref.in_(chunk))
+        for intent in await _all(tx, statement):
+            found[intent.topic_ref] = intent
+    return found
+
+
+async def with_status(tx: AsyncConnection, chain_id: int, status: IntentStatus) -> list[Intent]:
+    """Return a chain's intents in one status."""
+    return await _all(tx, select(intents).where(intents.c.chain_id == chain_id, intents.c.status == status))
+
+
+async def page(
+    tx: AsyncConnection,
+    *,
+    status: IntentStatus | None,
+    chain_id: int | None,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> list[Intent]:
+    """Return a page in order of creation, after (created_at, intent_id)."""
+    statement = select(intents).order_by(intents.c.created_at, intents.c.intent_id).limit(limit)
+    if status is not None:
+        statement = statement.where(intents.c.status == status)
+    if chain_id is not None:
+        statement = statement.where(intents.c.chain_id == chain_id)
+    if after is not None:
+        statement = statement.where(
+            or_(
+                intents.c.created_at > after[0],
+                (intents.c.created_at == after[0]) & (intents.c.intent_id > after[1]),
+            )
+        )
+    return await _all(tx, statement)
+
+
+async def change(
+    tx: AsyncConnection, intent_id: str, expected: Collection[IntentStatus], now: int, **values: Any
+) -> bool:
+    """Change an intent if it stands in one of the expected statuses; say whether it did."""
+    result = await tx.execute(
+        update(intents)
+        .where(intents.c.intent_id == intent_id, intents.c.status.in_(list(expected)))
+        .values(updated_at=now, **values)
+    )
+    return result.rowcount == 1
+
+
+def _capped_depth(head: int) -> ColumnElement[int]:
+    return func.max(0, func.min(head - intents.c.block_number + 1, intents.c.confirmations_required))
+
+
+def _depth_changed(chain_id: int, head: int) -> ColumnElement[bool]:
+    return and_(
+        intents.c.chain_id == chain_id,
+        intents.c.status == IntentStatus.CONFIRMING,
+        intents.c.confirmations != _capped_depth(head),
+    )
+
+
+async def confirmations_behind(tx: AsyncConnection, chain_id: int, head: int) -> bool:
+    """Say whether any confirming intent's depth is out of date."""
+    found = await tx.execute(select(intents.c.intent_id).where(_depth_changed(chain_id, head)).limit(1))
+    return found.first() is not None
+
+
+async def advance_confirmations(tx: AsyncConnection, chain_id: int, head: int) -> None:
+    """Set every confirming intent's depth below `head`, capped at what it needs."""
+    await tx.execute(update(intents).where(_depth_changed(chain_id, head)).values(confirmations=_capped_depth(head)))
+
+
+async def due_to_expire(tx: AsyncConnection, chain_id: int, until: int, limit: int = 500) -> list[str]:
+    """Return pending intents whose time ran out before `until`."""
+    rows = await tx.execute(
+        select(intents.c.intent_id)
+        .where(
+            intents.c.chain_id == chain_id,
+            intents.c.status == IntentStatus.PENDING,
+            intents.c.expires_at <= until,
+        )
+        .order_by(intents.c.expires_at)
+        .limit(limit)
+    )
+    return [row[0] for row in rows]
+
+
+async def undelivered(tx: AsyncConnection) -> list[Intent]:
+    """Return every confirmed intent whose backend has not acknowledged it, whatever its age."""
+    return await _all(
+        tx,
+        select(intents).where(
+            intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_(None)
+        ),
+    )
+
+
+async def count_by_status(tx: AsyncConnection) -> dict[tuple[int, str], int]:
+    """Return how many intents each chain has in each status."""
+    rows = await tx.execute(
+        select(intents.c.chain_id, intents.c.status, func.count()).group_by(intents.c.chain_id, intents.c.status)
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def count_live(tx: AsyncConnection, chain_id: int) -> int:
+    """Return how many intents of a chain still wait."""
+    return (
+        await tx.execute(
+            select(func.count()).where(intents.c.chain_id == chain_id, intents.c.status.in_([*LIVE]))
+        )
+    ).scalar_one()

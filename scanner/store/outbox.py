@@ -1,0 +1,188 @@
+"""The outbox: events waiting for their receivers, their schedule, and every attempt made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import and_, bindparam, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent
+from scanner.store.intents import chunks
+from scanner.store.tables import attempts, events, intents
+
+INTENT = "intent"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One finished attempt and what follows from it."""
+
+    event: OutboxEvent
+    at: int
+    ok: bool
+    status: int | None
+    latency_ms: int
+    response: str
+    error: str | None
+    retry_at: int | None  # None: delivered, or the round is spent
+
+
+class Backlog(NamedTuple):
+    """What still has to be told on one chain."""
+
+    pending: int
+    failed: int
+    oldest_created_at: int
+
+
+async def add(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """Queue events; an event that is queued already stays as it is."""
+    if rows:
+        await tx.execute(upsert(events).on_conflict_do_nothing(index_elements=[events.c.event_id]), rows)
+
+
+async def due(
+    tx: AsyncConnection, now: int, *, held: Collection[str], full: Collection[str], limit: int
+) -> list[OutboxEvent]:
+    """Return events to send now, oldest first, without those in hand and receivers that are full."""
+    columns = [c for c in events.c if c.name not in {"status", "delivered_at", "failed_at"}]
+    statement = (
+        select(*columns, intents.c.callback_url, intents.c.callback_secret)
+        .join(intents, and_(events.c.subject_kind == INTENT, events.c.subject_id == intents.c.intent_id))
+        .where(events.c.status == DeliveryStatus.PENDING, events.c.next_attempt_at <= now)
+        .order_by(events.c.next_attempt_at)
+        .limit(limit)
+    )
+    if held:
+        statement = statement.where(events.c.event_id.not_in(list(held)))
+    if full:
+        statement = statement.where(events.c.receiver.not_in(list(full)))
+    found = []
+    for row in await tx.execute(statement):
+        values = row._asdict()
+        values["body"] = values["body"].encode()
+        found.append(OutboxEvent(**values))
+    return found
+
+
+async def next_due(tx: AsyncConnection, *, held: Collection[str], full: Collection[str]) -> int | None:
+    """Return when the next event wants to be sent, leaving out what `due` would leave out."""
+    statement = select(func.min(events.c.next_attempt_at)).where(events.c.status == DeliveryStatus.PENDING)
+    if held:
+        statement = statement.where(events.c.event_id.not_in(list(held)))
+    if full:
+        statement = statement.where(events.c.receiver.not_in(list(full)))
+    return (await tx.execute(statement)).scalar_one_or_none()
+
+
+async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
+    """Keep attempts and move their events, and the intents behind confirmations, accordingly."""
+    await tx.execute(insert(attempts), [_attempt_row(record) for record in records])
+    await tx.execute(
+        update(events)
+        .where(events.c.event_id == bindparam("id"))
+        .values({name: bindparam(name) for name in ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")}),
+        [_event_row(record) for record in records],
+    )
+    confirmations = [r for r in records if r.event.event_type == EventType.CONFIRMED]
+    delivered = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if r.ok]
+    spent = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if not r.ok and r.retry_at is None]
+    settled = intents.c.status.in_([IntentStatus.CONFIRMED, IntentStatus.WEBHOOK_FAILED])
+    this = intents.c.intent_id == bindparam("id")
+    if delivered:
+        values = {"status": IntentStatus.CONFIRMED, "webhook_delivered_at": bindparam("at"), "updated_at": bindparam("at")}
+        await tx.execute(update(intents).where(this, settled).values(values), delivered)
+    if spent:
+        values = {"status": IntentStatus.WEBHOOK_FAILED, "updated_at": bindparam("at")}
+        await tx.execute(update(intents).where(this, settled).values(values), spent)
+
+
+def _attempt_row(record: AttemptRecord) -> dict[str, Any]:
+    return {
+        "event_id": record.event.event_id,
+        "round": record.event.round,
+        "number": record.event.attempts + 1,
+        "at": record.at,
+        "ok": record.ok,
+        "status": record.status,
+        "latency_ms": record.latency_ms,
+        "response": record.response,
+        "error": record.error,
+    }
+
+
+def _event_row(record: AttemptRecord) -> dict[str, Any]:
+    status = DeliveryStatus.PENDING
+    if record.ok:
+        status = DeliveryStatus.DELIVERED
+    elif record.retry_at is None:
+        status = DeliveryStatus.FAILED
+    return {
+        "id": record.event.event_id,
+        "status": status,
+        "attempts": record.event.attempts + 1,
+        "next_attempt_at": record.retry_at or record.at,
+        "delivered_at": record.at if status is DeliveryStatus.DELIVERED else None,
+        "failed_at": record.at if status is DeliveryStatus.FAILED else None,
+    }
+
+
+async def requeue_failed(tx: AsyncConnection, now: int, *, failed_before: int) -> int:
+    """Start a new round for every event that was given up; return how many intents that concerns."""
+    given_up = and_(events.c.status == DeliveryStatus.FAILED, events.c.failed_at <= failed_before)
+    concerned = (await tx.execute(select(func.count(events.c.subject_id.distinct())).where(given_up))).scalar_one()
+    if concerned:
+        await tx.execute(
+            update(events)
+            .where(given_up)
+            .values(
+                status=DeliveryStatus.PENDING,
+                failed_at=None,
+                round=events.c.round + 1,
+                attempts=0,
+                next_attempt_at=now,
+            )
+        )
+    return int(concerned)
+
+
+async def existing(tx: AsyncConnection, ids: Collection[str]) -> set[str]:
+    """Return which event ids are in the outbox."""
+    found: set[str] = set()
+    for chunk in chunks(ids):
+        found.update((await tx.execute(select(events.c.event_id).where(events.c.event_id.in_(chunk)))).scalars())
+    return found
+
+
+async def backlog(tx: AsyncConnection) -> dict[int, Backlog]:
+    """Return what is undelivered, by chain."""
+    rows = await tx.execute(
+        select(
+            events.c.chain_id,
+            func.count().filter(events.c.status == DeliveryStatus.PENDING),
+            func.count().filter(events.c.status == DeliveryStatus.FAILED),
+            func.min(events.c.created_at),
+        )
+        .where(events.c.status.in_([DeliveryStatus.PENDING, DeliveryStatus.FAILED]))
+        .group_by(events.c.chain_id)
+    )
+    return {row[0]: Backlog(row[1], row[2], row[3]) for row in rows}
+
+
+async def history(tx: AsyncConnection, kind: str, subject_id: str) -> list[dict[str, Any]]:
+    """Return a subject's events, each with its attempts."""
+    rows = await tx.execute(
+        select(events)
+        .where(events.c.subject_kind == kind, events.c.subject_id == subject_id)
+        .order_by(events.c.created_at, events.c.event_id)
+    )
+    found = {row.event_id: {**row._asdict(), "tries": []} for row in rows}
+    if found:
+        tries = await tx.execute(select(attempts).where(attempts.c.event_id.in_(list(found))).order_by(attempts.c.id))
+        for row in tries:
+            found[row.event_id]["tries"].append(row._asdict())
+    return list(found.values())

@@ -1,0 +1,191 @@
+"""The tables, declared once. Times are unix milliseconds; amounts are base-10 text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData()
+
+
+class BaseUnits(TypeDecorator[int]):
+    """An amount in base units. SQLite's INTEGER is 64-bit and 10 ether in wei does not fit: decimal text it is."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:
+        return None if value is None else int(value)
+
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column("chain_id", Integer, nullable=False),
+    Column("chain_type", Text, nullable=False),
+    Column("rail", Text, nullable=False),
+    Column("token_address", Text, nullable=False),
+    Column("token_key", Text, nullable=False),
+    Column("token_symbol", Text),
+    Column("decimals", Integer),
+    Column("destination", Text, nullable=False),
+    Column("destination_key", Text, nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("amount_received", BaseUnits, nullable=False, server_default="0"),
+    Column("fee_amount", BaseUnits, nullable=False),
+    Column("fee_address", Text, nullable=False),
+    Column("payment_reference", Text, nullable=False),
+    Column("topic_ref", Text, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("callback_url", Text, nullable=False),
+    Column("callback_secret", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("events", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("confirmations_required", Integer, nullable=False),
+    Column("tx_hash", Text),
+    Column("log_index", Integer),
+    Column("block_number", Integer),
+    Column("block_hash", Text),
+    Column("confirmations", Integer, nullable=False, server_default="0"),
+    Column("sender", Text),
+    Column("webhook_delivered_at", Integer),
+    Column("expires_at", Integer),
+    Column("confirmed_at", Integer),
+    Column("expired_at", Integer),
+    Column("cancelled_at", Integer),
+    Column("created_at", Integer, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+    CheckConstraint(
+        "status IN ('pending','confirming','confirmed','webhook_failed','expired')", name="intents_status_known"
+    ),
+    CheckConstraint("amount GLOB '[1-9]*'", name="intents_amount_positive"),
+    # A settled intent knows its evidence; webhook_delivered_at belongs to settled intents alone.
+    CheckConstraint(
+        "status NOT IN ('confirmed','webhook_failed') OR (tx_hash IS NOT NULL AND confirmed_at IS NOT NULL)",
+        name="intents_settled_has_evidence",
+    ),
+    CheckConstraint(
+        "webhook_delivered_at IS NULL OR status IN ('confirmed','webhook_failed')", name="intents_delivered_is_settled"
+    ),
+    Index("intents_status", "status"),
+    Index("intents_chain_status", "chain_id", "status"),
+    Index("intents_payment_reference", "payment_reference"),
+    Index("intents_topic_ref", "topic_ref"),
+    Index("intents_chain_topic_ref", "chain_id", "topic_ref", unique=True),
+    Index("intents_created", "created_at", "intent_id"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("chain_id", Integer, primary_key=True),
+    Column("last_scanned_block", Integer, nullable=False),  # block on EVM, ms on Tron, seconds on TON
+    Column("anchor", Text),  # hash of that block, as it was when it was read
+    Column("updated_at", Integer, nullable=False),
+)
+
+# Hashes at the ends of pages over the unconfirmed window. They may be sparse: when the block at N is
+# canonical so is everything below it, so a fork lies between two neighbours of this list.
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("chain_id", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("hash", Text, nullable=False),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("chain_id", Integer, nullable=False),
+    Column("tx_hash", Text, nullable=False),
+    Column("event_key", Text, nullable=False),
+    Column("log_index", Integer),
+    Column("block_number", Integer, nullable=False),
+    Column("block_hash", Text),
+    Column("block_time", Integer),
+    Column("token", Text, nullable=False),
+    Column("sender", Text),
+    Column("destination", Text, nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("fee_amount", BaseUnits, nullable=False),
+    Column("fee_address", Text),
+    Column("reference", Text),
+    Column("intent_id", Text, ForeignKey("intents.intent_id")),
+    Column("reason", Text),
+    Column("counted", Boolean, nullable=False),
+    Column("settled", Boolean, nullable=False),
+    Column("verified", Boolean, nullable=False),
+    Column("surplus", BaseUnits),
+    Column("seen_at", Integer, nullable=False),
+    UniqueConstraint("chain_id", "tx_hash", "event_key", name="transfers_key"),
+    CheckConstraint("length(event_key) > 0", name="transfers_event_key_present"),
+    # Nothing hidden: a transfer either counts towards an intent or says why not.
+    CheckConstraint("counted = 1 OR reason IS NOT NULL", name="transfers_counted_or_reason"),
+    CheckConstraint("counted = 0 OR intent_id IS NOT NULL", name="transfers_counted_has_intent"),
+    Index("transfers_intent", "intent_id", sqlite_where=text("intent_id IS NOT NULL")),
+    Index("transfers_block", "chain_id", "block_number"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("chain_id", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("delivered_at", Integer),
+    Column("failed_at", Integer),
+    CheckConstraint("status IN ('pending','delivered','failed')", name="events_status_known"),
+    CheckConstraint("(status = 'delivered') = (delivered_at IS NOT NULL)", name="events_delivered_at"),
+    CheckConstraint("(status = 'failed') = (failed_at IS NOT NULL)", name="events_failed_at"),
+    Index("events_due", "next_attempt_at", sqlite_where=text("status = 'pending'")),
+    Index("events_failed", "failed_at", sqlite_where=text("status = 'failed'")),
+    Index("events_subject", "subject_kind", "subject_id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("event_id", Text, ForeignKey("events.event_id"), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at", Integer, nullable=False),
+    Column("ok", Boolean, nullable=False),
+    Column("status", Integer),
+    Column("latency_ms", Integer, nullable=False),
+    Column("response", Text, nullable=False),
+    Column("error", Text),
+    Index("attempts_event", "event_id"),
+)

@@ -1,0 +1,181 @@
+"""The transfers table: everything that touched us, what it settled, or why it settled nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chains.types import Transfer
+from scanner.model import Reason, StoredTransfer
+from scanner.store.intents import chunks
+from scanner.store.tables import transfers
+
+_FIELDS = Transfer._fields
+
+
+def _transfer(row: Row[Any]) -> StoredTransfer:
+    values = row._asdict()
+    values["reason"] = None if values["reason"] is None else Reason(values["reason"])
+    return StoredTransfer(**values)
+
+
+async def add_many(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """
+    Store what a page found; one transfer is one row however often it is seen.
+
+    A row that is known keeps what was made of it, except that a transfer seen again in another block,
+    or after it had been reorged away, is judged anew.
+    """
+    if not rows:
+        return
+    statement = insert(transfers)
+    new = statement.excluded
+    known = transfers.c
+    returned = or_(known.block_hash.is_distinct_from(new.block_hash), known.reason == Reason.REORGED)
+    await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=[known.chain_id, known.tx_hash, known.event_key],
+            set_={
+                "block_number": new.block_number,
+                "block_hash": new.block_hash,
+                "block_time": new.block_time,
+                "log_index": new.log_index,
+                "token": new.token,
+                "destination": new.destination,
+                "amount": new.amount,
+                "fee_amount": new.fee_amount,
+                "fee_address": new.fee_address,
+                "reference": new.reference,
+                "intent_id": new.intent_id,
+                "reason": new.reason,
+                "counted": new.counted,
+                "verified": False,
+            },
+            where=returned,
+        ),
+        rows,
+    )
+
+
+def row_of(transfer: Transfer, *, intent_id: str | None, reason: Reason | None, now: int) -> dict[str, Any]:
+    """Return the row that stores a transfer as judged."""
+    row: dict[str, Any] = dict(zip(_FIELDS, transfer, strict=True))
+    row["intent_id"] = intent_id
+    row["reason"] = reason
+    row["counted"] = reason is None
+    row["settled"] = False
+    row["verified"] = False
+    row["surplus"] = None
+    row["seen_at"] = now
+    return row
+
+
+class Known(NamedTuple):
+    """What was stored of transactions before they were seen (again)."""
+
+    keys: set[tuple[str, str]]
+    moved: set[str]  # intents some of whose transfers stood in another block
+
+
+async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]) -> Known:
+    """
+    Look up what is stored of these transactions, and mark what stands in another block as reorged.
+
+    A transaction is in one block of the canonical chain: what we knew of it elsewhere is an orphan.
+    """
+    where = {transfer.tx_hash: transfer.block_hash for transfer in seen}
+    known = Known(set(), set())
+    columns = (transfers.c.id, transfers.c.tx_hash, transfers.c.event_key, transfers.c.block_hash, transfers.c.intent_id)
+    for chunk in chunks(where):
+        rows = await tx.execute(
+            select(*columns, transfers.c.reason).where(transfers.c.chain_id == chain_id, transfers.c.tx_hash.in_(chunk))
+        )
+        orphans = []
+        for row in rows:
+            known.keys.add((row.tx_hash, row.event_key))
+            if row.block_hash != where[row.tx_hash] and row.reason != Reason.REORGED:
+                orphans.append(row.id)
+                known.moved.update([row.intent_id] if row.intent_id else [])
+        await _orphan(tx, orphans)
+    return known
+
+
+async def orphan_above(tx: AsyncConnection, chain_id: int, position: int) -> tuple[set[str], int]:
+    """Mark everything above a position as reorged; return the intents concerned and how many rows."""
+    rows = (
+        await tx.execute(
+            select(transfers.c.id, transfers.c.intent_id).where(
+                transfers.c.chain_id == chain_id,
+                transfers.c.block_number > position,
+                transfers.c.reason.is_distinct_from(Reason.REORGED),
+            )
+        )
+    ).all()
+    await _orphan(tx, [row.id for row in rows])
+    return {row.intent_id for row in rows if row.intent_id}, len(rows)
+
+
+async def _orphan(tx: AsyncConnection, ids: Sequence[int]) -> None:
+    for start in range(0, len(ids), 5000):
+        await tx.execute(
+            update(transfers)
+            .where(transfers.c.id.in_(ids[start : start + 5000]))
+            .values(reason=Reason.REORGED, counted=False, verified=False, surplus=None)
+        )
+
+
+async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, list[StoredTransfer]]:
+    """Return every transfer of the given intents, in chain order."""
+    found: dict[str, list[StoredTransfer]] = {intent_id: [] for intent_id in ids}
+    for chunk in chunks(ids):
+        for row in await tx.execute(select(transfers).where(transfers.c.intent_id.in_(chunk))):
+            stored = _transfer(row)
+            found[stored.intent_id or ""].append(stored)
+    for rows in found.values():
+        rows.sort(key=lambda stored: stored.order)
+    return found
+
+
+async def unverified(tx: AsyncConnection, chain_id: int) -> list[StoredTransfer]:
+    """Return counted transfers of intents that nobody has looked at again yet."""
+    statement = select(transfers).where(
+        transfers.c.chain_id == chain_id,
+        transfers.c.intent_id.is_not(None),
+        transfers.c.counted.is_(True),
+        transfers.c.verified.is_(False),
+        transfers.c.settled.is_(False),
+    )
+    return [_transfer(row) for row in await tx.execute(statement)]
+
+
+async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> None:
+    """Store what a second look or an allocation made of one transfer."""
+    await tx.execute(update(transfers).where(transfers.c.id == transfer_id).values(**values))
+
+
+async def mark_settled(tx: AsyncConnection, ids: Sequence[int]) -> None:
+    """Remember which transfers settled their intent."""
+    await tx.execute(update(transfers).where(transfers.c.id.in_(ids)).values(settled=True))
+
+
+async def unmatched(
+    tx: AsyncConnection, *, chain_id: int | None, reason: Reason | None, after: int, limit: int
+) -> list[StoredTransfer]:
+    """Return transfers, or parts of them, that settled nothing, in the order they were seen."""
+    statement = (
+        select(transfers)
+        .where(transfers.c.reason.is_not(None), transfers.c.id > after)
+        .order_by(transfers.c.id)
+        .limit(limit)
+    )
+    if chain_id is not None:
+        statement = statement.where(transfers.c.chain_id == chain_id)
+    if reason is not None:
+        statement = statement.where(transfers.c.reason == reason)
+    return [_transfer(row) for row in await tx.execute(statement)]
+
+

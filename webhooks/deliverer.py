@@ -1,0 +1,202 @@
+"""Sends what the outbox holds: each receiver in a lane of its own, every outcome written down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from config.logging import fields
+from scanner.bell import Bell
+from scanner.clock import Clock
+from scanner.metrics import Metrics
+from scanner.model import OutboxEvent
+from scanner.outage import Outage
+from scanner.store import outbox
+from scanner.store.batch import GroupCommit
+from scanner.store.database import Database
+from scanner.store.errors import StoreError
+from scanner.store.outbox import AttemptRecord
+from webhooks.client import Attempt, WebhookClient
+from webhooks.schedule import RetrySchedule
+from webhooks.signing import headers_for
+
+log = logging.getLogger(__name__)
+
+LANE_WIDTH = 32  # deliveries under way to one healthy receiver
+LANE_WIDTH_FAILING = 4
+CLAIM = 512  # events taken from the outbox at once
+LONGEST_NAP_S = 60.0
+STORE_PAUSE_S = 5.0
+
+
+@dataclass(slots=True)
+class Lane:
+    """One receiver's queue: however slow it is, it delays nobody else."""
+
+    waiting: deque[OutboxEvent] = field(default_factory=deque)
+    active: set[str] = field(default_factory=set)
+    failing: bool = False
+
+    @property
+    def width(self) -> int:
+        return LANE_WIDTH_FAILING if self.failing else LANE_WIDTH
+
+    @property
+    def held(self) -> set[str]:
+        return self.active | {event.event_id for event in self.waiting}
+
+    @property
+    def full(self) -> bool:
+        return len(self.waiting) >= self.width
+
+
+class Deliverer:
+    """
+    The one sender of webhooks.
+
+    Crash-safe: what is in hand is only in memory and still `pending` in the outbox; an attempt whose
+    outcome was not written is made again with the same event id.
+    """
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        client: WebhookClient,
+        schedule: RetrySchedule,
+        clock: Clock,
+        metrics: Metrics,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self.bell = Bell()
+        self._db = db
+        self._client = client
+        self._schedule = schedule
+        self._clock = clock
+        self._metrics = metrics
+        self._rand = rand
+        self._lanes: dict[str, Lane] = {}
+        self._outcomes: GroupCommit[AttemptRecord, None] = GroupCommit(self._write_outcomes)
+        self._stopping = False
+        self._outage = Outage(log, "[webhook] cannot use the store")
+
+    async def run(self) -> None:
+        """Deliver until `stop`; then finish what is under way and return."""
+        async with asyncio.TaskGroup() as group:
+            writer = group.create_task(self._outcomes.run(), name="webhook outcomes")
+            async with asyncio.TaskGroup() as deliveries:
+                await self._claim(deliveries)
+            writer.cancel()
+
+    def stop(self) -> None:
+        """Start nothing new."""
+        self._stopping = True
+        for lane in self._lanes.values():
+            lane.waiting.clear()
+        self.bell.ring()
+
+    async def _claim(self, group: asyncio.TaskGroup) -> None:
+        while not self._stopping:
+            try:
+                nap_s = await self._claim_once(group)
+                self._outage.recovered()
+            except StoreError as exc:
+                self._outage.failed(str(exc))
+                nap_s = STORE_PAUSE_S
+            if nap_s > 0:
+                await self.bell.wait(nap_s)
+
+    async def _claim_once(self, group: asyncio.TaskGroup) -> float:
+        """Hand due events to their lanes; return how long to wait for more."""
+        now = self._clock.now_ms()
+        full = [receiver for receiver, lane in self._lanes.items() if lane.full]
+        held = {event_id for lane in self._lanes.values() if not lane.full for event_id in lane.held}
+        async with self._db.read() as tx:
+            due = await outbox.due(tx, now, held=held, full=full, limit=CLAIM)
+            later = None if due else await outbox.next_due(tx, held=held, full=full)
+        for event in due:
+            self._lanes.setdefault(event.receiver, Lane()).waiting.append(event)
+        for receiver in {event.receiver for event in due}:
+            self._fill(group, receiver)
+        if due:
+            return 0.0
+        return LONGEST_NAP_S if later is None else min(LONGEST_NAP_S, max(0.0, (later - now) / 1000))
+
+    def _fill(self, group: asyncio.TaskGroup, receiver: str) -> None:
+        lane = self._lanes[receiver]
+        while lane.waiting and len(lane.active) < lane.width:
+            event = lane.waiting.popleft()
+            lane.active.add(event.event_id)
+            group.create_task(self._deliver(group, lane, event), name=f"webhook {event.event_id}")
+        if not lane.waiting:
+            self.bell.ring()  # room for more
+        if not lane.waiting and not lane.active:
+            del self._lanes[receiver]
+
+    async def _deliver(self, group: asyncio.TaskGroup, lane: Lane, event: OutboxEvent) -> None:
+        try:
+            record = await self._attempt(event)
+            lane.failing = not record.ok
+            await self._outcomes.submit(record)
+        except StoreError as exc:
+            # Sent but not written down: it will be sent again with the same id, after a pause.
+            self._outage.failed(str(exc))
+            await self._clock.sleep(STORE_PAUSE_S)
+        finally:
+            lane.active.discard(event.event_id)
+            if self._lanes.get(event.receiver) is lane:
+                self._fill(group, event.receiver)
+
+    async def _attempt(self, event: OutboxEvent) -> AttemptRecord:
+        started = self._clock.now_ms()
+        headers = headers_for(
+            event_id=event.event_id,
+            event_type=event.event_type,
+            delivery_id=event.subject_id,
+            body=event.body,
+            secret=event.callback_secret,
+            timestamp=started // 1000,
+        )
+        attempt = await self._client.send(event.callback_url, event.body, headers)
+        now = self._clock.now_ms()
+        record = AttemptRecord(
+            event=event,
+            at=now,
+            ok=attempt.ok,
+            status=attempt.status,
+            latency_ms=attempt.latency_ms,
+            response=attempt.response,
+            error=attempt.error,
+            retry_at=self._retry_at(event, attempt, now),
+        )
+        self._report(record)
+        return record
+
+    def _retry_at(self, event: OutboxEvent, attempt: Attempt, now: int) -> int | None:
+        if attempt.ok or attempt.gone:  # 410: asking again will not help; an operator or the sweep may
+            return None
+        delay = self._schedule.next_delay(event.attempts + 1, retry_after=attempt.retry_after, rand=self._rand())
+        return None if delay is None else now + int(delay * 1000)
+
+    def _report(self, record: AttemptRecord) -> None:
+        event = record.event
+        self._metrics.attempt_seconds.observe(record.latency_ms / 1000)
+        outcome = "delivered" if record.ok else ("exhausted" if record.retry_at is None else "retried")
+        self._metrics.attempts.labels(outcome).inc()
+        said = fields(event=event.event_id, type=event.event_type, subject=event.subject_id, status=record.status, error=record.error)
+        if record.ok:
+            self._metrics.delivery_seconds.observe(max(0, record.at - event.created_at) / 1000)
+            log.debug("[webhook] delivered", extra=said)
+        elif record.retry_at is None:
+            log.error("[webhook] all retries exhausted", extra=said)
+        else:
+            log.debug("[webhook] non-2xx response", extra=said)
+
+    async def _write_outcomes(self, records: Sequence[AttemptRecord]) -> Sequence[None | Exception]:
+        async with self._db.write() as tx:
+            await outbox.record(tx, records)
+        return [None] * len(records)
