@@ -5,7 +5,8 @@ ChainError
 ├── ChainUnavailable      try again later (or elsewhere)
 ├── ChainProtocolError    this endpoint's answer makes no sense: try another endpoint
 ├── ChainMisconfigured    an operator must change something
-└── InvalidAddress        the caller sent something that is no address of this chain
+├── InvalidAddress        the caller sent something that is no address of this chain
+└── InvalidTxHash         the caller sent something that is no transaction hash of this chain
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class ChainMisconfigured(ChainError):
 
 class InvalidAddress(ChainError, ValueError):
     """The text is not an address of this chain."""
+
+
+class InvalidTxHash(ChainError, ValueError):
+    """The text is not a transaction hash of this chain."""

@@ -329,6 +329,10 @@ class Services:
         """Start a new round for everything given up; return how many intents that concerns."""
         return await self._housekeeping.retry_failed(failed_before=self._clock.now_ms())
 
+    def now_ms(self) -> int:
+        """Return the daemon's time."""
+        return self._clock.now_ms()
+
     async def status(self) -> list[ChainStatus]:
         """Return every enabled chain's condition."""
         async with self._db.read() as tx:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
 from chains.types import Cursor, Fork, Head, ScanPage, Targets
-from config.catalog import Chain
+from config.catalog import Chain, Token
 from config.logging import fields
 from scanner import findings
 from scanner.bell import Bell
@@ -48,6 +48,7 @@ class ChainWorker:
         *,
         chain: Chain,
         adapter: ChainAdapter,
+        tokens: Sequence[Token],
         db: Database,
         clock: Clock,
         metrics: Metrics,
@@ -58,6 +59,8 @@ class ChainWorker:
         self.adapter = adapter
         self.health = ChainHealth(chain.chain_id)
         self.bell = Bell()
+        self.refused_tokens: frozenset[str] = frozenset()  # keys of tokens that are not what the registry says
+        self._tokens = tokens
         self._db = db
         self._clock = clock
         self._metrics = metrics
@@ -187,11 +190,34 @@ class ChainWorker:
 
     async def _self_test(self) -> None:
         """Once a start: compare the registry with the chain. A mismatch is shown, not fatal."""
-        if not self._tested:
-            self.health.problems = await self.adapter.self_test()
-            self._tested = True
-            for problem in self.health.problems:
-                log.error("[%s] %s", self.chain.chain_type, problem, extra=fields(chain=self.chain.chain_id))
+        if self._tested:
+            return
+        try:
+            problems = await self.adapter.self_test()
+            problems += await self._test_tokens()
+        except ChainError as exc:
+            log.debug("self-test of chain %s is put off: %s", self.chain.chain_id, exc)
+            return
+        self._tested = True
+        self.health.problems = problems
+        for problem in problems:
+            log.error("[%s] %s", self.chain.chain_type, problem, extra=fields(chain=self.chain.chain_id))
+
+    async def _test_tokens(self) -> list[str]:
+        problems, refused = [], set()
+        for token in self._tokens:
+            key = self.adapter.parse_address(token.address)
+            meta = await self.adapter.token(key)
+            if meta is None:
+                problems.append(f"token {token.symbol} {token.address}: the contract cannot be read")
+            elif (meta.symbol, meta.decimals) != (token.on_chain_symbol or token.symbol, token.decimals):
+                problems.append(
+                    f"token {token.symbol} {token.address}: the chain says {meta.symbol} with {meta.decimals} decimals,"
+                    f" the registry {token.on_chain_symbol or token.symbol} with {token.decimals}"
+                )
+                refused.add(key)
+        self.refused_tokens = frozenset(refused)
+        return problems
 
     def _reread(self, head: Head) -> int:
         """Return how many positions the last minute takes, from the chain's measured pace."""

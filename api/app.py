@@ -1,0 +1,36 @@
+"""The web application: routes, and what happens around them."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api import intents, openapi, operations
+from api.keys import SERVICES
+from api.middlewares import authenticate, errors, measure
+from config.settings import HttpSettings
+from scanner.metrics import Metrics
+from scanner.services import Services
+
+MAX_BODY = 64 * 1024
+
+
+def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> web.Application:
+    """Wire the routes to the use cases."""
+    app = web.Application(
+        client_max_size=MAX_BODY, middlewares=[measure(metrics), errors, authenticate(settings.api_key)]
+    )
+    app[SERVICES] = services
+    app.router.add_get("/health", operations.health)
+    app.router.add_get("/ready", operations.ready)
+    app.router.add_get("/metrics", operations.metrics)
+    app.router.add_get("/scanner/status", operations.status)
+    app.router.add_post("/intents", intents.create)
+    app.router.add_get("/intents", intents.listing)
+    app.router.add_get("/intents/{intentId}", intents.show, allow_head=False)
+    app.router.add_delete("/intents/{intentId}", intents.cancel)
+    app.router.add_post("/intents/{intentId}/recheck", intents.recheck)
+    app.router.add_get("/unmatched", operations.unmatched)
+    app.router.add_post("/admin/webhooks/retry", operations.retry_webhooks)
+    app.router.add_get("/openapi.json", openapi.document)
+    app.router.add_get("/docs", openapi.page)
+    return app

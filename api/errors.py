@@ -1,0 +1,108 @@
+"""
+The one error shape, and how every failure gets it.
+
+`{"error": "<sentence>", "code": "<stable name>", "details": {...}}`; `code` and `details` where they help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+from pydantic import ValidationError
+
+from chains.errors import ChainError, InvalidTxHash
+from scanner.services import InvalidRequest
+from scanner.store.errors import Conflict, NotFound, StoreError
+
+# Every code this API answers with; docs/api.md has a line for each.
+CODES = {
+    "bad_json": 400,
+    "chain_unavailable": 502,
+    "conflict": 409,
+    "forbidden_callback": 400,
+    "invalid_request": 400,
+    "method_not_allowed": 405,
+    "not_found": 404,
+    "payload_too_large": 413,
+    "store_unavailable": 503,
+    "token_mismatch": 400,
+    "unauthorized": 401,
+    "unsupported_chain": 400,
+    "unsupported_token": 400,
+    "internal": 500,
+}
+
+
+class ApiError(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, code: str, message: str, *, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = details
+
+    @property
+    def status(self) -> int:
+        return CODES[self.code]
+
+
+def json_response(body: Any, *, status: int = 200) -> web.Response:
+    """Answer with JSON."""
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+
+
+def render(error: ApiError) -> web.Response:
+    """Answer with an error in its shape."""
+    body: dict[str, Any] = {"error": str(error), "code": error.code}
+    if error.details:
+        body["details"] = error.details
+    response = json_response(body, status=error.status)
+    if error.code == "unauthorized":
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def translate(exc: Exception) -> ApiError | None:
+    """Return what a failure of the layers below means to a caller; None when it means a bug."""
+    match exc:
+        case ApiError():
+            return exc
+        case InvalidRequest():
+            return ApiError(exc.code, str(exc), details={"field": exc.field})
+        case ValidationError():
+            return from_validation(exc)
+        case NotFound():
+            return ApiError("not_found", str(exc))
+        case Conflict():
+            return ApiError("conflict", str(exc), details={"field": exc.field} if exc.field else None)
+        case StoreError():
+            return ApiError("store_unavailable", "the store is not available; nothing was changed")
+        case InvalidTxHash():
+            return ApiError("invalid_request", f"txHash: {exc}", details={"field": "txHash"})
+        case ChainError():
+            return ApiError("chain_unavailable", f"the chain cannot be read: {exc}")
+        case web.HTTPRequestEntityTooLarge():
+            return ApiError("payload_too_large", "the body is larger than 64 KB")
+        case web.HTTPMethodNotAllowed():
+            return ApiError("method_not_allowed", f"{exc.method} is not allowed here")
+        case web.HTTPNotFound():
+            return ApiError("not_found", "there is nothing here")
+        case web.HTTPException() if exc.status < 500:
+            return ApiError("invalid_request", exc.reason)
+    return None
+
+
+def from_validation(exc: ValidationError) -> ApiError:
+    """Name the first field that is wrong, in one sentence."""
+    first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = ".".join(str(part) for part in first["loc"]) or "body"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        message = "is required"
+    elif first["type"] == "extra_forbidden":
+        message = "is not a known field"
+    text = message if message.startswith(name) else f"{name} {message[:1].lower()}{message[1:]}"
+    return ApiError("invalid_request", text, details={"field": name})

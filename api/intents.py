@@ -1,0 +1,147 @@
+"""Intents over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.errors import ApiError, json_response
+from api.keys import SERVICES
+from api.schemas import ID_PATTERN, CreateIntent, ListIntents, Recheck, intent_json, sighting_json, view_json
+from scanner.clock import rfc3339
+from scanner.model import Intent
+from scanner.services import Services
+
+M = TypeVar("M", bound=BaseModel)
+
+_ID = re.compile(ID_PATTERN)
+
+
+async def parse(request: web.Request, model: type[M], *, optional: bool = False) -> M:
+    """Read a JSON object of one shape from the body."""
+    raw = await request.read()
+    if not raw and optional:
+        return model()
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise ApiError("bad_json", f"the body is not valid JSON: {exc}") from exc
+    if not isinstance(body, dict):
+        raise ApiError("bad_json", "the body must be a JSON object")
+    return model.model_validate(body)
+
+
+def parse_query(request: web.Request, model: type[M]) -> M:
+    """Read the query string; a parameter given twice is refused."""
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise ApiError("invalid_request", f"{name} is given more than once", details={"field": name})
+    return model.model_validate(dict(request.query))
+
+
+def intent_id(request: web.Request) -> str:
+    """Return the id in the path."""
+    value = request.match_info["intentId"]
+    if _ID.fullmatch(value) is None:
+        raise ApiError("not_found", "there is no such intent")
+    return value
+
+
+def encode_cursor(*parts: object) -> str:
+    """Return an opaque cursor."""
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
+
+
+def decode_cursor(text: str, *types: type) -> tuple[Any, ...]:
+    """Return what a cursor of ours holds."""
+    try:
+        parts = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError) as exc:
+        raise _bad_cursor() from exc
+    if not isinstance(parts, list) or [type(part) for part in parts] != list(types):
+        raise _bad_cursor()
+    if any(isinstance(part, int) and not 0 <= part < 2**63 for part in parts):
+        raise _bad_cursor()
+    return tuple(parts)
+
+
+def _bad_cursor() -> ApiError:
+    return ApiError("invalid_request", "cursor is not one of ours", details={"field": "cursor"})
+
+
+def checkout_json(services: Services, intent: Intent) -> dict[str, Any]:
+    """Render what a wallet needs to pay."""
+    checkout = services.checkout(intent)
+    return {
+        "destination": intent.destination,
+        "tokenAddress": intent.token_address,
+        "tokenSymbol": intent.token_symbol,
+        "decimals": intent.decimals,
+        "chainId": intent.chain_id,
+        "proxyAddress": services.proxy_address(intent.chain_id),
+        "paymentReference": intent.payment_reference,
+        "feeAmount": str(intent.fee_amount),
+        "feeAddress": intent.fee_address,
+        "amountWei": str(intent.amount),
+        "paymentUri": checkout.payment_uri,
+        "calldata": checkout.calldata,
+    }
+
+
+async def create(request: web.Request) -> web.Response:
+    """POST /intents"""
+    services = request.app[SERVICES]
+    intent = await services.register((await parse(request, CreateIntent)).request())
+    return json_response(
+        {
+            "intentId": intent.intent_id,
+            "paymentReference": intent.payment_reference,
+            "checkoutBlock": checkout_json(services, intent),
+            "status": intent.status,
+            "expiresAt": None if intent.expires_at is None else rfc3339(intent.expires_at),
+        }
+    )
+
+
+async def show(request: web.Request) -> web.Response:
+    """GET /intents/{intentId}"""
+    return json_response({"intent": view_json(await request.app[SERVICES].intent(intent_id(request)))})
+
+
+async def listing(request: web.Request) -> web.Response:
+    """GET /intents"""
+    query = parse_query(request, ListIntents)
+    after = decode_cursor(query.cursor, int, str) if query.cursor else None
+    found = await request.app[SERVICES].list_intents(
+        status=query.status, chain_id=query.chain_id, after=after, limit=query.limit + 1
+    )
+    shown = found[: query.limit]
+    more = len(found) > query.limit
+    cursor = encode_cursor(shown[-1].created_at, shown[-1].intent_id) if more else None
+    return json_response({"intents": [intent_json(intent) for intent in shown], "nextCursor": cursor})
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """DELETE /intents/{intentId}"""
+    return json_response({"intent": intent_json(await request.app[SERVICES].cancel(intent_id(request)))})
+
+
+async def recheck(request: web.Request) -> web.Response:
+    """POST /intents/{intentId}/recheck"""
+    body = await parse(request, Recheck, optional=True)
+    view, seen = await request.app[SERVICES].recheck(intent_id(request), body.tx_hash)
+    missing = max(0, view.intent.amount - view.intent.amount_received)
+    return json_response(
+        {
+            "intent": view_json(view),
+            "seen": [sighting_json(sighting) for sighting in seen],
+            "settled": view.intent.confirmed_at is not None,
+            "missing": str(missing),
+        }
+    )

@@ -1,0 +1,71 @@
+"""What happens around every request: authentication, errors in one shape, measurements."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from pydantic import SecretStr
+
+from api.errors import ApiError, render, translate
+from scanner.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+OPEN_ROUTES = frozenset({"/health"})
+
+
+def route_of(request: web.Request) -> str:
+    """Return the route's pattern: a label with few values, unlike the path."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+def measure(metrics: Metrics) -> Middleware:
+    """Count and time every request by route."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        response = await handler(request)
+        route = route_of(request)
+        method = request.method if route != "unknown" else "any"
+        metrics.http_requests.labels(method, route, response.status).inc()
+        metrics.http_seconds.labels(method, route).observe(time.perf_counter() - started)
+        return response
+
+    return middleware
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Render every failure in the one shape; a bug is logged and told as such, without its insides."""
+    try:
+        return await handler(request)
+    except Exception as exc:
+        known = translate(exc)
+        if known is None:
+            log.exception("[api] %s %s failed", request.method, route_of(request))
+            known = ApiError("internal", "something went wrong here; it was logged")
+        return render(known)
+
+
+def authenticate(key: SecretStr | None) -> Middleware:
+    """Ask for the API key on every route but the open ones. Without a key everybody may (local use)."""
+    expected = None if key is None else f"Bearer {key.get_secret_value()}".encode()
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if expected is not None and request.path not in OPEN_ROUTES:
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, expected):
+                raise ApiError("unauthorized", "a valid Authorization: Bearer <SCANNER_API_KEY> header is required")
+        return await handler(request)
+
+    return middleware

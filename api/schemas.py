@@ -1,0 +1,287 @@
+"""What bodies and answers look like, checked at the edge and described in the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from chains.types import Rail
+from scanner.clock import rfc3339
+from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
+
+ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
+MAX_CHAIN_ID = 2**53 - 1  # what every JSON reader holds exactly
+DIGITS = re.compile(r"[0-9]{1,78}")
+
+
+def _base_units(value: Any) -> Any:
+    """Amounts travel as text: a JSON number loses digits on the way through most languages."""
+    if not isinstance(value, str) or DIGITS.fullmatch(value) is None:
+        raise ValueError("must be a base-10 integer string of at most 78 digits, in the token's smallest unit")
+    return value
+
+
+def _positive(value: str) -> str:
+    if int(value) == 0:
+        raise ValueError("must be greater than zero")
+    return value
+
+
+def _plain_text(value: str) -> str:
+    if any(ord(c) < 0x20 or 0xD800 <= ord(c) <= 0xDFFF or ord(c) == 0x7F for c in value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _opt_in(value: EventType) -> EventType:
+    if value not in OPT_IN_EVENTS:
+        raise ValueError(f"{value} is always sent and cannot be chosen")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_plain_text)]
+AmountField = {"pattern": "^[0-9]{1,78}$", "examples": ["12500000000000000000"]}
+BaseUnits = Annotated[str, BeforeValidator(_base_units), Field(json_schema_extra=AmountField)]  # type: ignore[arg-type]
+Amount = Annotated[BaseUnits, AfterValidator(_positive)]
+Address = Annotated[Text, Field(min_length=1, max_length=128)]
+ChainId = Annotated[int, Field(strict=True, ge=1, le=MAX_CHAIN_ID)]
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused, since a misspelt one would change what is paid."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True, regex_engine="python-re")
+
+
+class CreateIntent(Body):
+    """Register a payment to wait for."""
+
+    intent_id: Annotated[str, Field(pattern=ID_PATTERN)]
+    chain_id: ChainId
+    token_address: Address | None = None
+    token: Address | None = None
+    token_symbol: Address | None = None
+    destination: Address
+    amount: Amount
+    callback_url: Annotated[Text, Field(min_length=1, max_length=2048)]
+    callback_secret: Annotated[Text, Field(min_length=1, max_length=1024)]
+    rail: Rail | None = None
+    confirmations: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
+    expires_at: AwareDatetime | None = None
+    fee_amount: BaseUnits | None = None
+    fee_address: Address | None = None
+    events: Annotated[list[Annotated[EventType, AfterValidator(_opt_in)]], Field(max_length=16)] | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> CreateIntent:
+        given = [value for value in (self.token_address, self.token, self.token_symbol) if value is not None]
+        if not given:
+            raise ValueError("tokenAddress or token is required")
+        if len(given) > 1:
+            raise ValueError("tokenAddress: give one of tokenAddress, token and tokenSymbol")
+        return self
+
+    def request(self) -> IntentRequest:
+        """Return the use case's input."""
+        names = (("tokenAddress", self.token_address), ("token", self.token), ("tokenSymbol", self.token_symbol))
+        token_field, token = next((name, value) for name, value in names if value is not None)
+        return IntentRequest(
+            intent_id=self.intent_id,
+            chain_id=self.chain_id,
+            token=token,
+            token_field=token_field,
+            destination=self.destination,
+            amount=int(self.amount),
+            callback_url=self.callback_url,
+            callback_secret=self.callback_secret,
+            rail=self.rail,
+            confirmations=self.confirmations,
+            expires_at=None if self.expires_at is None else unix_ms(self.expires_at),
+            fee_amount=int(self.fee_amount or 0),
+            fee_address=self.fee_address,
+            events=tuple(self.events or ()),
+        )
+
+
+class Recheck(Body):
+    """Look now, optionally at one transaction."""
+
+    tx_hash: Annotated[Text, Field(min_length=1, max_length=128)] | None = None
+
+
+class Query(BaseModel):
+    """A query string: unknown parameters are refused."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True, regex_engine="python-re")
+
+    chain_id: Annotated[int, Field(ge=1, le=MAX_CHAIN_ID)] | None = None
+    cursor: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class ListIntents(Query):
+    """Which intents to list."""
+
+    status: IntentStatus | None = None
+
+
+class ListUnmatched(Query):
+    """Which unmatched transfers to list."""
+
+    reason: Reason | None = None
+
+
+def unix_ms(moment: datetime) -> int:
+    """Return unix milliseconds, exactly."""
+    whole = moment.astimezone(UTC)
+    seconds = int((whole.replace(microsecond=0) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    return seconds * 1000 + whole.microsecond // 1000
+
+
+def _time(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(ms)
+
+
+def intent_json(intent: Intent) -> dict[str, Any]:
+    """Render an intent (scanner.md section 4); the secret and the salt have no place here."""
+    return {
+        "intentId": intent.intent_id,
+        "chainId": intent.chain_id,
+        "chainType": intent.chain_type,
+        "rail": intent.rail,
+        "tokenAddress": intent.token_address,
+        "tokenSymbol": intent.token_symbol,
+        "decimals": intent.decimals,
+        "destination": intent.destination,
+        "amount": str(intent.amount),
+        "amountReceived": str(intent.amount_received),
+        "feeAmount": str(intent.fee_amount),
+        "feeAddress": intent.fee_address,
+        "paymentReference": intent.payment_reference,
+        "status": intent.status,
+        "callbackUrl": intent.callback_url,
+        "events": list(intent.events),
+        "confirmationsRequired": intent.confirmations_required,
+        "txHash": intent.tx_hash,
+        "logIndex": intent.log_index,
+        "blockNumber": intent.block_number,
+        "blockHash": intent.block_hash,
+        "confirmations": intent.confirmations,
+        "sender": intent.sender,
+        "webhookDeliveredAt": _time(intent.webhook_delivered_at),
+        "confirmedAt": _time(intent.confirmed_at),
+        "cancelledAt": _time(intent.cancelled_at),
+        "expiresAt": _time(intent.expires_at),
+        "createdAt": _time(intent.created_at),
+        "updatedAt": _time(intent.updated_at),
+    }
+
+
+def transfer_json(stored: StoredTransfer) -> dict[str, Any]:
+    """Render one transfer of an intent."""
+    return {
+        "txHash": stored.tx_hash,
+        "eventKey": stored.event_key,
+        "blockNumber": stored.block_number,
+        "blockHash": stored.block_hash,
+        "token": stored.token,
+        "sender": stored.sender,
+        "destination": stored.destination,
+        "amount": str(stored.amount),
+        "counted": stored.counted,
+        "settled": stored.settled,
+        "reason": stored.reason,
+        "seenAt": _time(stored.seen_at),
+    }
+
+
+def delivery_json(event: dict[str, Any] | Any) -> dict[str, Any]:
+    """Render one webhook event with its attempts."""
+    return {
+        "eventId": event["event_id"],
+        "eventType": event["event_type"],
+        "status": event["status"],
+        "round": event["round"],
+        "nextAttemptAt": _time(event["next_attempt_at"]) if event["status"] == "pending" else None,
+        "deliveredAt": _time(event["delivered_at"]),
+        "createdAt": _time(event["created_at"]),
+        "attempts": [
+            {
+                "at": _time(attempt["at"]),
+                "ok": attempt["ok"],
+                "status": attempt["status"],
+                "latencyMs": attempt["latency_ms"],
+                "response": attempt["response"],
+                "error": attempt["error"],
+            }
+            for attempt in event["tries"]
+        ],
+    }
+
+
+def view_json(view: IntentView) -> dict[str, Any]:
+    """Render an intent with everything known about it."""
+    return {
+        **intent_json(view.intent),
+        "transfers": [transfer_json(stored) for stored in view.transfers],
+        "deliveries": [delivery_json(event) for event in view.deliveries],
+    }
+
+
+def sighting_json(sighting: Sighting) -> dict[str, Any]:
+    """Render what a recheck saw."""
+    return {
+        "txHash": sighting.tx_hash,
+        "eventKey": sighting.event_key,
+        "blockNumber": sighting.block_number,
+        "amount": str(sighting.amount),
+        "counts": sighting.counts,
+        "reason": sighting.reason,
+    }
+
+
+def unmatched_json(stored: StoredTransfer) -> dict[str, Any]:
+    """Render a transfer that settled nothing; of an overpayment `amount` is the part that did not."""
+    return {
+        "chainId": stored.chain_id,
+        "txHash": stored.tx_hash,
+        "eventKey": stored.event_key,
+        "blockNumber": stored.block_number,
+        "token": stored.token,
+        "sender": stored.sender,
+        "destination": stored.destination,
+        "amount": str(stored.amount if stored.surplus is None else stored.surplus),
+        "transferAmount": str(stored.amount),
+        "intentId": stored.intent_id,
+        "reason": stored.reason,
+        "seenAt": _time(stored.seen_at),
+    }
+
+
+def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
+    """Render one chain's condition."""
+    chain, health, backlog = status.chain, status.health, status.backlog
+    return {
+        "chainId": chain.chain_id,
+        "name": chain.name,
+        "chainType": chain.chain_type,
+        "state": health.state,
+        "lastScannedBlock": health.checkpoint,
+        "chainHead": health.head.position if health.head else None,
+        "finalizedHead": health.head.finalized if health.head else None,
+        "lag": health.lag,
+        "lagSeconds": health.lag_seconds,
+        "pendingIntents": status.pending_intents,
+        "activeBalanceWatches": 0,
+        "endpoint": health.endpoint,
+        "lastError": health.last_error,
+        "lastSuccessAt": _time(health.last_success_at),
+        "problems": list(health.problems),
+        "undeliveredWebhooks": 0 if backlog is None else backlog.pending + backlog.failed,
+        "oldestUndeliveredAgeSeconds": None if backlog is None else (now - backlog.oldest_created_at) // 1000,
+    }

@@ -1,0 +1,1 @@
+"""What the operator tells us: settings, registries, logging."""

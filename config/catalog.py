@@ -1,0 +1,209 @@
+"""The registries of chains and tokens: loaded, cross-checked, frozen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from config.checksum import to_checksum
+from config.errors import ConfigError
+from config.settings import Settings, is_http_url
+
+EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+
+
+class ChainType(StrEnum):
+    """The families of chains."""
+
+    EVM = "evm"
+    TRON = "tron"
+    TON = "ton"
+
+
+class Finality(StrEnum):
+    """What makes a block irreversible enough: its depth, the chain's own finalized tag, or both."""
+
+    DEPTH = "depth"
+    FINALIZED = "finalized"
+    BOTH = "both"
+
+
+def _url(value: str) -> str:
+    if not is_http_url(value):
+        raise ValueError("is not an http(s) URL")
+    return value
+
+
+Url = Annotated[str, AfterValidator(_url)]
+ChainId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+def check_evm_address(address: str) -> None:
+    """Raise ValueError when an EVM address is malformed or its EIP-55 checksum is wrong."""
+    if EVM_ADDRESS.fullmatch(address) is None:
+        raise ValueError("is not an address (0x + 40 hex digits)")
+    if address[2:] not in (address[2:].lower(), address[2:].upper()) and address != to_checksum(address):
+        raise ValueError("has a wrong EIP-55 checksum")
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Chain(_Entry):
+    """One network."""
+
+    chain_id: ChainId
+    name: Name
+    chain_type: ChainType = ChainType.EVM
+    verified: bool = False
+    testnet: bool = False
+    proxy_address: Annotated[str, Field(min_length=1)]
+    confirmation_threshold: Annotated[int, Field(strict=True, ge=1, le=100_000)]
+    rpc_urls: tuple[Url, ...] = Field(default=(), repr=False)
+    rpc_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    explorer: Url | None = None
+    finality: Finality = Finality.DEPTH
+    poll_interval_sec: Annotated[float, Field(gt=0, le=86400)] | None = None
+    max_log_range: Annotated[int, Field(strict=True, ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _proxy_is_an_address(self) -> Chain:
+        if self.chain_type is ChainType.EVM:
+            try:
+                check_evm_address(self.proxy_address)
+            except ValueError as exc:
+                raise ValueError(f"proxyAddress {exc}") from exc
+        return self
+
+    @property
+    def poll_interval_s(self) -> float | None:
+        """Seconds between polls, when the chain wants its own pace."""
+        return self.poll_interval_sec
+
+
+class Token(_Entry):
+    """One token of one network."""
+
+    chain_id: ChainId
+    address: Annotated[str, Field(min_length=1)]
+    symbol: Annotated[str, Field(min_length=1, max_length=32)]
+    decimals: Annotated[int, Field(strict=True, ge=0, le=77)]
+    name: Name
+    on_chain_symbol: Annotated[str, Field(min_length=1)] | None = None  # where the contract says another than people
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Which chains and tokens there are, and which chains are watched."""
+
+    chains: Mapping[int, Chain]
+    enabled: tuple[int, ...]
+    all_tokens: tuple[Token, ...]
+
+    def chain(self, chain_id: int) -> Chain | None:
+        return self.chains.get(chain_id)
+
+    def is_enabled(self, chain_id: int) -> bool:
+        return chain_id in self.enabled
+
+    def tokens(self, chain_id: int) -> tuple[Token, ...]:
+        return tuple(token for token in self.all_tokens if token.chain_id == chain_id)
+
+    def token_by_symbol(self, chain_id: int, symbol: str) -> Token | None:
+        wanted = symbol.lower()
+        return next((token for token in self.tokens(chain_id) if token.symbol.lower() == wanted), None)
+
+    def token_by_address(self, chain_id: int, address: str) -> Token | None:
+        """Find a token by identity; only EVM addresses are the same in every letter case."""
+        chain = self.chains.get(chain_id)
+        if chain is not None and chain.chain_type is ChainType.EVM:
+            wanted = address.lower()
+            return next((token for token in self.tokens(chain_id) if token.address.lower() == wanted), None)
+        return next((token for token in self.tokens(chain_id) if token.address == address), None)
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """
+    Load and cross-check both registries.
+
+    Raises:
+        ConfigError: names the file and the JSON path, in one line.
+    """
+    entries = _load(settings.chains_path, list[Chain])
+    chains: dict[int, Chain] = {}
+    for i, chain in enumerate(entries):
+        if chain.chain_id in chains:
+            raise ConfigError(f"{settings.chains_path.name}: $[{i}].chainId: {chain.chain_id} is listed twice")
+        chains[chain.chain_id] = _with_override(chain, settings)
+    tokens = _load(settings.tokens_path, list[Token])
+    _check_tokens(settings.tokens_path.name, tokens, chains)
+    return Catalog(chains, _enabled(settings, chains), tuple(tokens))
+
+
+def _with_override(chain: Chain, settings: Settings) -> Chain:
+    urls = settings.rpc_urls.get(chain.rpc_env or "")
+    return chain if urls is None else chain.model_copy(update={"rpc_urls": urls})
+
+
+def _enabled(settings: Settings, chains: Mapping[int, Chain]) -> tuple[int, ...]:
+    chosen = settings.enabled_chains
+    if chosen is None:
+        chosen = tuple(chain_id for chain_id, chain in chains.items() if chain.verified)
+    for chain_id in chosen:
+        if chain_id not in chains:
+            raise ConfigError(f"SCANNER_ENABLED_CHAINS: {chain_id} is not in {settings.chains_path.name}")
+        if not chains[chain_id].rpc_urls:
+            where = chains[chain_id].rpc_env or f"rpcUrls in {settings.chains_path.name}"
+            raise ConfigError(f"{where}: chain {chain_id} is enabled and has no endpoint")
+    return tuple(dict.fromkeys(chosen))
+
+
+def _check_tokens(file: str, tokens: list[Token], chains: Mapping[int, Chain]) -> None:
+    seen: set[tuple[int, str]] = set()
+    symbols: set[tuple[int, str]] = set()
+    for i, token in enumerate(tokens):
+        chain = chains.get(token.chain_id)
+        if chain is None:
+            raise ConfigError(f"{file}: $[{i}].chainId: {token.chain_id} is not a chain of the registry")
+        key = token.address
+        if chain.chain_type is ChainType.EVM:
+            try:
+                check_evm_address(token.address)
+            except ValueError as exc:
+                raise ConfigError(f"{file}: $[{i}].address: {exc}") from exc
+            key = token.address.lower()
+        if (token.chain_id, key) in seen or (token.chain_id, token.symbol.lower()) in symbols:
+            raise ConfigError(f"{file}: $[{i}]: {token.symbol} of chain {token.chain_id} is listed twice")
+        seen.add((token.chain_id, key))
+        symbols.add((token.chain_id, token.symbol.lower()))
+
+
+T = TypeVar("T")
+
+
+def _load(path: Path, kind: type[T]) -> T:
+    try:
+        raw = path.read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    try:
+        data: Any = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise ConfigError(f"{path.name}: not valid JSON: {exc}") from exc
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{path.name}: {where}: {message[:1].lower()}{message[1:]}") from None

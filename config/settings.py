@@ -1,0 +1,270 @@
+"""Settings from the environment and `.env`, one frozen group a subsystem."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from config.errors import ConfigError
+
+REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing to start unauthenticated"
+UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
+NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The front door. `port` 0 takes any free port."""
+
+    host: str
+    port: int
+    api_key: SecretStr | None
+    production: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where the state lives."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """How chains are read."""
+
+    poll_interval_s: float
+    intent_ttl_h: float  # 0: never
+    late_watch_h: float
+    rpc_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """How backends are told."""
+
+    retry_delays_s: tuple[float, ...]  # after the first attempt
+    retry_hours: float  # sweep over what was given up; 0: off
+    timeout_s: float
+    allowed_hosts: frozenset[str]  # lower-cased; empty: any public host
+    production: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceSettings:
+    """How balance watches are read."""
+
+    tick_s: float
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged, and how."""
+
+    level: str
+    format: Literal["console", "json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the operator told us."""
+
+    http: HttpSettings
+    store: StoreSettings
+    scan: ScanSettings
+    webhooks: WebhookSettings
+    balances: BalanceSettings
+    log: LogSettings
+    chains_path: Path
+    tokens_path: Path
+    enabled_chains: tuple[int, ...] | None
+    rpc_urls: Mapping[str, tuple[str, ...]] = field(repr=False)  # URLs carry keys
+    tron_api_key: SecretStr | None
+    ton_api_key: SecretStr | None
+    tron_rps: float | None
+    ton_rps: float | None
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be printable ASCII without spaces")
+    return value
+
+
+def _delays(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _chain_ids(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _hosts(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    hosts = [host.strip().lower().rstrip(".") for host in value.split(",") if host.strip()]
+    for host in hosts:
+        if "/" in host or "@" in host or any(c.isspace() for c in host):
+            raise ValueError("must be host names separated by commas, without scheme or path")
+    return frozenset(hosts)
+
+
+Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0)]
+Hours = Annotated[float, AfterValidator(_finite), Field(ge=0)]
+Key = Annotated[SecretStr, AfterValidator(_key)]
+
+
+class _Environment(BaseSettings):
+    """The variables as they are named outside (scanner.md section 3)."""
+
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=True)
+
+    PORT: Annotated[int, Field(ge=0, le=65535)] = 8080
+    HOST: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    DB_PATH: Path = Path("./scanner.db")
+    CHAINS_JSON_PATH: Path = Path("./supported-chains.json")
+    TOKENS_JSON_PATH: Path = Path("./tokens.json")
+    SCANNER_API_KEY: Key | None = None
+    APP_ENV: Literal["development", "test", "staging", "production"] = "development"
+    SCANNER_REQUIRE_AUTH: bool = False
+    POLL_INTERVAL_SEC: Seconds = 15
+    INTENT_TTL_HOURS: Hours = 24
+    LATE_WATCH_HOURS: Hours = 168
+    RPC_TIMEOUT_SEC: Seconds = 10
+    WEBHOOK_RETRY_HOURS: Hours = 6
+    WEBHOOK_RETRY_DELAYS_SEC: Annotated[tuple[Hours, ...], BeforeValidator(_delays)] = (5, 30, 120, 600, 3600)
+    WEBHOOK_TIMEOUT_SEC: Seconds = 15
+    BALANCE_WATCH_TICK_SEC: Seconds = 60
+    BALANCE_WATCH_BATCH_SIZE: Annotated[int, Field(ge=1, le=1000)] = 50
+    SCANNER_ENABLED_CHAINS: Annotated[tuple[int, ...], BeforeValidator(_chain_ids)] | None = None
+    SCANNER_CALLBACK_ALLOWED_HOSTS: Annotated[frozenset[str], BeforeValidator(_hosts)] = frozenset()
+    TRONGRID_API_KEY: Key | None = None
+    TONCENTER_API_KEY: Key | None = None
+    TRONGRID_RPS: Seconds | None = None
+    TONCENTER_RPS: Seconds | None = None
+    LOG_LEVEL: Literal["debug", "info", "warning", "error"] = "info"
+    LOG_FORMAT: Literal["console", "json"] = "console"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what `load_settings` hands in: nothing here reads the process environment by itself."""
+        return (init_settings,)
+
+
+VARIABLES = (*_Environment.model_fields, "DATABASE_URL", *UPSTREAM_URLS)
+
+
+def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -> Settings:
+    """
+    Read the settings; the environment goes before the file, an empty value counts as unset.
+
+    Raises:
+        ConfigError: names the variable, in one line, without any secret.
+    """
+    given = _given(environ, env_file)
+    _refuse_unknown(given)
+    if "DATABASE_URL" in given:
+        raise ConfigError("DATABASE_URL: PostgreSQL is not supported by this version: unset it and use DB_PATH")
+    try:
+        env = _Environment(**{name: given[name] for name in _Environment.model_fields if name in given})
+    except ValidationError as exc:
+        raise ConfigError(_sentence(exc)) from None
+    production = env.APP_ENV == "production"
+    if env.SCANNER_API_KEY is None and (production or env.SCANNER_REQUIRE_AUTH):
+        raise ConfigError(REFUSE_OPEN)
+    return Settings(
+        http=HttpSettings(env.HOST, env.PORT, env.SCANNER_API_KEY, production),
+        store=StoreSettings(env.DB_PATH),
+        scan=ScanSettings(env.POLL_INTERVAL_SEC, env.INTENT_TTL_HOURS, env.LATE_WATCH_HOURS, env.RPC_TIMEOUT_SEC),
+        webhooks=WebhookSettings(
+            env.WEBHOOK_RETRY_DELAYS_SEC,
+            env.WEBHOOK_RETRY_HOURS,
+            env.WEBHOOK_TIMEOUT_SEC,
+            env.SCANNER_CALLBACK_ALLOWED_HOSTS,
+            production,
+        ),
+        balances=BalanceSettings(env.BALANCE_WATCH_TICK_SEC, env.BALANCE_WATCH_BATCH_SIZE),
+        log=LogSettings(env.LOG_LEVEL, env.LOG_FORMAT),
+        chains_path=env.CHAINS_JSON_PATH,
+        tokens_path=env.TOKENS_JSON_PATH,
+        enabled_chains=env.SCANNER_ENABLED_CHAINS,
+        rpc_urls=_endpoints(given),
+        tron_api_key=env.TRONGRID_API_KEY,
+        ton_api_key=env.TONCENTER_API_KEY,
+        tron_rps=env.TRONGRID_RPS,
+        ton_rps=env.TONCENTER_RPS,
+    )
+
+
+def _given(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+    below: Mapping[str, str | None] = {}
+    if env_file is not None and env_file.is_file():
+        try:
+            below = dotenv_values(env_file, interpolate=False)
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{env_file}: cannot be read: {type(exc).__name__}") from exc
+    return {name: value for name, value in {**below, **environ}.items() if value is not None and value.strip()}
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    """A misspelt name would be a setting that silently does nothing."""
+    known = [name for name in VARIABLES if name.startswith("SCANNER_")]
+    for name in given:
+        if name.startswith("SCANNER_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ConfigError(f"{name}: unknown setting{hint}")
+
+
+def _sentence(exc: ValidationError) -> str:
+    first = exc.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    message = first["msg"].removeprefix("Value error, ")
+    secret = name.endswith("_KEY")
+    shown = "" if secret else f" (got {str(first['input'])[:60]!r})"
+    return f"{name}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _endpoints(given: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for name, value in given.items():
+        if (name.startswith("RPC_") and name != NOT_AN_ENDPOINT) or name in UPSTREAM_URLS:
+            found[name] = tuple(part.strip() for part in value.split(",") if part.strip())
+            if not found[name] or not all(is_http_url(url) for url in found[name]):
+                raise ConfigError(f"{name}: must be http(s) URLs separated by commas")
+    return found
+
+
+def is_http_url(text: str) -> bool:
+    """Say whether a text is a usable http(s) URL."""
+    try:
+        parts = urlsplit(text)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    spaced = any(c.isspace() for c in text)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine and not spaced

@@ -1,0 +1,88 @@
+"""`python -m scanner`: signals and exit codes, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from config.errors import ConfigError
+from config.logging import configure
+from config.settings import Settings, load_settings
+from scanner.app import open_daemon
+from scanner.store.errors import StoreError
+
+log = logging.getLogger("scanner")
+
+EXIT_FIX = 1  # an operator must change something
+EXIT_RESTART = 75  # EX_TEMPFAIL: starting again may help
+
+
+@contextmanager
+def stop_on_signal(stop: asyncio.Event) -> Iterator[None]:
+    """Set `stop` at the first SIGINT or SIGTERM. The second one kills, as the user means it to."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def first() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        log.info("[scanner] stopping")
+        stop.set()
+
+    for number in signals:
+        loop.add_signal_handler(number, first)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def serve(settings: Settings) -> None:
+    """Run the daemon until it is told to stop."""
+    stop = asyncio.Event()
+    with stop_on_signal(stop):
+        async with open_daemon(settings) as daemon:
+            if settings.http.api_key is None:
+                log.warning("[scanner] SCANNER_API_KEY is not set: every request is allowed (local use only)")
+            await daemon.run(stop)
+    log.info("[scanner] stopped")
+
+
+def main() -> int:
+    """Start from the environment; return the exit code."""
+    try:
+        settings = load_settings(os.environ, env_file=Path(".env"))
+        configure(settings.log)
+        asyncio.run(serve(settings))
+    except (ConfigError, StoreError) as exc:
+        sys.stderr.write(f"{exc}\n")
+        return EXIT_FIX
+    except BaseExceptionGroup as group:
+        return _died(group)
+    return 0
+
+
+def _died(group: BaseExceptionGroup[BaseException]) -> int:
+    """A part of the daemon ended by itself: name it, and tell the supervisor whether a restart may help."""
+    refused = group.subgroup(OSError)
+    if refused is not None and not isinstance(_first(refused), ConnectionError):
+        sys.stderr.write(f"PORT/HOST: {_first(refused)}\n")
+        return EXIT_FIX
+    log.critical("[scanner] a part of the daemon failed", exc_info=group)
+    return EXIT_RESTART
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""The composition root: builds every part, hands each what it needs, starts and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from api.app import build_app
+from chains.base import open_adapter
+from chains.errors import ChainMisconfigured
+from config.catalog import Catalog, load_catalog
+from config.errors import ConfigError
+from config.settings import HttpSettings, Settings
+from scanner.bell import Bell
+from scanner.clock import Clock, SystemClock
+from scanner.housekeeping import Housekeeping
+from scanner.metrics import ChainTelemetry, Metrics
+from scanner.registration import Registrations
+from scanner.schedule import ringing
+from scanner.services import Services
+from scanner.store.database import Database, open_database
+from scanner.store.migrate import migrate
+from scanner.worker import ChainWorker
+from webhooks.client import open_client
+from webhooks.deliverer import Deliverer
+from webhooks.guard import CallbackGuard
+from webhooks.registration import CallbackChecks
+from webhooks.schedule import RetrySchedule
+
+log = logging.getLogger(__name__)
+
+HOUR_MS = 3_600_000
+HOUSEKEEPING_S = 60
+DRAIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """Everything that runs, built and not yet started."""
+
+    http: HttpSettings
+    app: web.Application
+    workers: Mapping[int, ChainWorker]
+    registrations: Registrations
+    housekeeping: Housekeeping
+    deliverer: Deliverer
+    bells: Mapping[str, tuple[Bell, float]]
+    listening: asyncio.Future[str]  # the API's base URL, once it listens
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """
+        Run until `stop` is set; then close the front door, stop the chains, and let webhooks finish.
+
+        Any task that ends by itself takes the process down: whoever supervises it starts it again.
+        """
+        await self.housekeeping.reconcile()
+        with ringing(self.bells):
+            async with asyncio.TaskGroup() as group:
+                api = group.create_task(self._serve(), name="api")
+                chains = [
+                    group.create_task(worker.run(), name=f"chain {chain_id}") for chain_id, worker in self.workers.items()
+                ]
+                webhooks = group.create_task(self.deliverer.run(), name="webhooks")
+                chores = [
+                    group.create_task(self.housekeeping.run(), name="housekeeping"),
+                    group.create_task(self.registrations.run(), name="registrations"),
+                ]
+                await stop.wait()
+                await _cancel([api])
+                await _cancel(chains)
+                self.deliverer.stop()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(DRAIN_S):
+                        await asyncio.wait([webhooks])
+                await _cancel([webhooks, *chores])
+
+    async def _serve(self) -> None:
+        runner = web.AppRunner(self.app, handle_signals=False, access_log=None, shutdown_timeout=5)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self.http.host, self.http.port)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            url = f"http://{host}:{port}"
+            log.info("[api] listening on %s", url)
+            if not self.listening.done():
+                self.listening.set_result(url)
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Daemon]:
+    """
+    Build the daemon from its settings; what was built is undone in reverse.
+
+    Raises:
+        ConfigError: an operator must change something.
+        StoreError: the store cannot be used.
+    """
+    clock = clock or SystemClock()
+    catalog = load_catalog(settings)
+    await asyncio.to_thread(migrate, settings.store.path)
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(open_database(settings.store.path))
+        guard = CallbackGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
+        client = await stack.enter_async_context(open_client(guard, timeout_s=settings.webhooks.timeout_s))
+        deliverer = Deliverer(
+            db=db,
+            client=client,
+            schedule=RetrySchedule(settings.webhooks.retry_delays_s),
+            clock=clock,
+            metrics=metrics,
+        )
+        workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
+        registrations = Registrations(db, clock, ttl_hours=settings.scan.intent_ttl_h)
+        housekeeping = Housekeeping(
+            db, clock, retry_hours=settings.webhooks.retry_hours, on_events=deliverer.bell.ring
+        )
+        services = Services(
+            catalog=catalog,
+            workers=workers,
+            db=db,
+            clock=clock,
+            metrics=metrics,
+            registrations=registrations,
+            housekeeping=housekeeping,
+            callbacks=CallbackChecks(guard),
+            late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
+            on_events=deliverer.bell.ring,
+        )
+        yield Daemon(
+            http=settings.http,
+            app=build_app(services, settings.http, metrics),
+            workers=workers,
+            registrations=registrations,
+            housekeeping=housekeeping,
+            deliverer=deliverer,
+            bells=_bells(settings, workers, housekeeping),
+            listening=asyncio.get_running_loop().create_future(),
+        )
+
+
+async def _open_workers(
+    stack: AsyncExitStack,
+    settings: Settings,
+    catalog: Catalog,
+    db: Database,
+    clock: Clock,
+    metrics: Metrics,
+    deliverer: Deliverer,
+) -> dict[int, ChainWorker]:
+    workers = {}
+    for chain_id in catalog.enabled:
+        chain = catalog.chains[chain_id]
+        try:
+            adapter = await stack.enter_async_context(
+                open_adapter(chain, timeout_s=settings.scan.rpc_timeout_s, telemetry=ChainTelemetry(metrics, chain_id))
+            )
+        except ChainMisconfigured as exc:
+            raise ConfigError(str(exc)) from exc
+        workers[chain_id] = ChainWorker(
+            chain=chain,
+            adapter=adapter,
+            tokens=catalog.tokens(chain_id),
+            db=db,
+            clock=clock,
+            metrics=metrics,
+            late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
+            on_events=deliverer.bell.ring,
+        )
+    return workers
+
+
+def _bells(
+    settings: Settings, workers: Mapping[int, ChainWorker], housekeeping: Housekeeping
+) -> dict[str, tuple[Bell, float]]:
+    bells = {
+        f"chain {chain_id}": (worker.bell, worker.chain.poll_interval_s or settings.scan.poll_interval_s)
+        for chain_id, worker in workers.items()
+    }
+    return {**bells, "housekeeping": (housekeeping.bell, HOUSEKEEPING_S)}
