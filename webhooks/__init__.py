@@ -1,0 +1,1 @@
+"""Telling the backend: signed, scheduled, guarded deliveries."""
