@@ -1,0 +1,30 @@
+// Compile one Solidity file to {contract: creation bytecode}: node compile.cjs SOURCE OUTPUT
+const fs = require("fs");
+const solc = require("solc");
+
+const [source, output] = process.argv.slice(2);
+const input = {
+  language: "Solidity",
+  sources: { "Tokens.sol": { content: fs.readFileSync(source, "utf8") } },
+  settings: {
+    evmVersion: "paris",
+    optimizer: { enabled: true, runs: 200 },
+    outputSelection: { "*": { "*": ["evm.bytecode.object"] } },
+  },
+};
+const compiled = JSON.parse(solc.compile(JSON.stringify(input)));
+const errors = (compiled.errors || []).filter((e) => e.severity === "error");
+if (errors.length) {
+  console.error(errors.map((e) => e.formattedMessage).join("\n"));
+  process.exit(1);
+}
+const found = {};
+for (const [name, contract] of Object.entries(compiled.contracts["Tokens.sol"])) {
+  found[name] = "0x" + contract.evm.bytecode.object;
+}
+// The real proxy: the compiled contract its authors publish. Its module wants a web library, so it is read as text.
+const factory = require.resolve(
+  "@requestnetwork/smart-contracts/types/factories/src/contracts/ERC20FeeProxy__factory.js"
+);
+found.ERC20FeeProxy = /_bytecode = "(0x[0-9a-f]+)"/.exec(fs.readFileSync(factory, "utf8"))[1];
+fs.writeFileSync(output, JSON.stringify(found));

