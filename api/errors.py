@@ -17,6 +17,8 @@ from chains.errors import ChainError, InvalidTxHash
 from scanner.services import InvalidRequest
 from scanner.store.errors import Conflict, NotFound, StoreError
 
+SERVER_ERROR = 500
+
 # Every code this API answers with; docs/api.md has a line for each.
 CODES = {
     "bad_json": 400,
@@ -65,7 +67,7 @@ def render(error: ApiError) -> web.Response:
     return response
 
 
-def translate(exc: Exception) -> ApiError | None:
+def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911 - a table, one line a case
     """Return what a failure of the layers below means to a caller; None when it means a bug."""
     match exc:
         case ApiError():
@@ -90,7 +92,7 @@ def translate(exc: Exception) -> ApiError | None:
             return ApiError("method_not_allowed", f"{exc.method} is not allowed here")
         case web.HTTPNotFound():
             return ApiError("not_found", "there is nothing here")
-        case web.HTTPException() if exc.status < 500:
+        case web.HTTPException() if exc.status < SERVER_ERROR:
             return ApiError("invalid_request", exc.reason)
     return None
 

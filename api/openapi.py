@@ -252,8 +252,18 @@ class Readiness(_Answer):
 
 
 _ANSWERS = (
-    Error, CreatedIntent, OneIntent, ChangedIntent, IntentPage, Rechecked, UnmatchedPage, Status, Retried, Health, Readiness,
-)  # fmt: skip
+    Error,
+    CreatedIntent,
+    OneIntent,
+    ChangedIntent,
+    IntentPage,
+    Rechecked,
+    UnmatchedPage,
+    Status,
+    Retried,
+    Health,
+    Readiness,
+)
 _BODIES = (CreateIntent, Recheck)
 
 
@@ -356,12 +366,12 @@ def build() -> dict[str, Any]:
     }
 
 
-async def document(request: web.Request) -> web.Response:
+async def document(_request: web.Request) -> web.Response:
     """GET /openapi.json"""
     return json_response(build())
 
 
-async def page(request: web.Request) -> web.Response:
+async def page(_request: web.Request) -> web.Response:
     """GET /docs: readable without a script or another host"""
     rows = []
     for path, methods in build()["paths"].items():
@@ -374,7 +384,8 @@ async def page(request: web.Request) -> web.Response:
     text = (
         "<!doctype html><meta charset=utf-8><title>AMN Pay Scanner API</title>"
         "<style>body{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}"
-        "table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ccc;padding:.4rem;text-align:left}</style>"
+        "table{border-collapse:collapse;width:100%}"
+        "td,th{border-bottom:1px solid #ccc;padding:.4rem;text-align:left}</style>"
         "<h1>AMN Pay Scanner API</h1><p>The full description is <a href=/openapi.json>openapi.json</a>.</p>"
         f"<table><tr><th>Call<th>What it does<th>Answers</tr>{''.join(rows)}</table>"
     )

@@ -10,7 +10,7 @@ from api.keys import SERVICES
 from api.schemas import ListUnmatched, status_json, unmatched_json
 
 
-async def health(request: web.Request) -> web.Response:
+async def health(_request: web.Request) -> web.Response:
     """GET /health: touches nothing"""
     return json_response({"status": "ok"})
 
@@ -41,9 +41,7 @@ async def unmatched(request: web.Request) -> web.Response:
     query = parse_query(request, ListUnmatched)
     after = decode_cursor(query.cursor, int)[0] if query.cursor else 0
     services = request.app[SERVICES]
-    found = await services.unmatched(
-        chain_id=query.chain_id, reason=query.reason, after=after, limit=query.limit + 1
-    )
+    found = await services.unmatched(chain_id=query.chain_id, reason=query.reason, after=after, limit=query.limit + 1)
     shown = found[: query.limit]
     cursor = encode_cursor(shown[-1].id) if len(found) > query.limit else None
     return json_response({"unmatched": [unmatched_json(stored) for stored in shown], "nextCursor": cursor})

@@ -17,6 +17,7 @@ from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
 ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
 MAX_CHAIN_ID = 2**53 - 1  # what every JSON reader holds exactly
 DIGITS = re.compile(r"[0-9]{1,78}")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def _base_units(value: Any) -> Any:
@@ -33,7 +34,7 @@ def _positive(value: str) -> str:
 
 
 def _plain_text(value: str) -> str:
-    if any(ord(c) < 0x20 or 0xD800 <= ord(c) <= 0xDFFF or ord(c) == 0x7F for c in value):
+    if UNPRINTABLE.search(value):
         raise ValueError("must not contain control characters")
     return value
 
@@ -46,7 +47,7 @@ def _opt_in(value: EventType) -> EventType:
 
 Text = Annotated[str, AfterValidator(_plain_text)]
 AmountField = {"pattern": "^[0-9]{1,78}$", "examples": ["12500000000000000000"]}
-BaseUnits = Annotated[str, BeforeValidator(_base_units), Field(json_schema_extra=AmountField)]  # type: ignore[arg-type]
+BaseUnits = Annotated[str, BeforeValidator(_base_units), Field(json_schema_extra=AmountField)]
 Amount = Annotated[BaseUnits, AfterValidator(_positive)]
 Address = Annotated[Text, Field(min_length=1, max_length=128)]
 ChainId = Annotated[int, Field(strict=True, ge=1, le=MAX_CHAIN_ID)]

@@ -114,7 +114,9 @@ def open_adapter(chain: Chain, *, timeout_s: float, telemetry: Telemetry) -> Abs
     try:
         module = importlib.import_module(f"chains.{chain.chain_type}.adapter")
     except ModuleNotFoundError as exc:
-        raise ChainMisconfigured(f"chain {chain.chain_id}: family {chain.chain_type} is not supported by this version") from exc
+        raise ChainMisconfigured(
+            f"chain {chain.chain_id}: family {chain.chain_type} is not supported by this version"
+        ) from exc
     return cast(
         "AbstractAsyncContextManager[ChainAdapter]",
         module.open_adapter(chain, timeout_s=timeout_s, telemetry=telemetry),

@@ -42,7 +42,12 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {"ts": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": _message(record)}
+        entry = {
+            "ts": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+        }
         entry |= getattr(record, "fields", {})
         if record.exc_info is not None:
             entry["traceback"] = self.formatException(record.exc_info)

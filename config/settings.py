@@ -165,11 +165,11 @@ class _Environment(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is theirs
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take only what `load_settings` hands in: nothing here reads the process environment by itself."""
         return (init_settings,)
@@ -190,7 +190,8 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     if "DATABASE_URL" in given:
         raise ConfigError("DATABASE_URL: PostgreSQL is not supported by this version: unset it and use DB_PATH")
     try:
-        env = _Environment(**{name: given[name] for name in _Environment.model_fields if name in given})
+        variables: Any = {name: given[name] for name in _Environment.model_fields if name in given}
+        env = _Environment(**variables)
     except ValidationError as exc:
         raise ConfigError(_sentence(exc)) from None
     production = env.APP_ENV == "production"

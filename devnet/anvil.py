@@ -72,7 +72,7 @@ class Anvil:
     async def mine(self, blocks: int = 1) -> None:
         await self.rpc("anvil_mine", [hex(blocks)])
 
-    async def automine(self, on: bool) -> None:
+    async def automine(self, *, on: bool) -> None:
         await self.rpc("evm_setAutomine", [on])
 
     async def reorg(self, depth: int, transactions: Sequence[tuple[dict[str, Any], int]] = ()) -> None:
@@ -96,10 +96,17 @@ class Anvil:
         found: dict[str, Any] | None = await self.rpc("eth_getTransactionReceipt", [tx_hash])
         return found
 
+    async def mined(self, tx_hash: str) -> dict[str, Any]:
+        """Return the receipt once there is one; mining goes on beside the answer to a transaction."""
+        async with asyncio.timeout(10):
+            while (found := await self.receipt(tx_hash)) is None:  # noqa: ASYNC110 - a node has no event for it
+                await asyncio.sleep(0.005)
+        return found
+
     async def deploy(self, contract: str) -> str:
         """Deploy a compiled contract and return its address."""
-        receipt = await self.receipt(await self.send(None, toolchain.bytecode(contract)))
-        if receipt is None or receipt["status"] != "0x1":
+        receipt = await self.mined(await self.send(None, toolchain.bytecode(contract)))
+        if receipt["status"] != "0x1":
             raise AnvilError(f"{contract} was not deployed")
         return str(receipt["contractAddress"])
 
@@ -115,7 +122,7 @@ class Anvil:
         address = at or await self.deploy(kind)
         if at is not None:
             await self.place(kind, at)
-        await self.send(address, _call("init(string,uint8)", symbol, decimals))
+        await self.mined(await self.send(address, _call("init(string,uint8)", symbol, decimals)))
         return address
 
     async def pay(
@@ -175,7 +182,7 @@ async def anvil(*, chain_id: int = CHAIN_ID, block_time: float | None = None) ->
     toolchain.setup()
     port = free_port()
     command = [str(toolchain.anvil_binary()), "--port", str(port), "--chain-id", str(chain_id), "--silent"]
-    command += ["--prune-history", "256", "--no-rate-limit"]
+    command += ["--prune-history", "256"]
     if block_time is not None:
         command += ["--block-time", str(block_time)]
     # Without a scratch home and pruning it writes gigabytes into the user's.

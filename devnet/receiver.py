@@ -57,7 +57,7 @@ class Receiver:
     def __init__(self, base: str) -> None:
         self.base = base
         self.deliveries: list[Delivery] = []
-        self.on_delivery: Callable[[Delivery], None] = lambda delivery: None
+        self.on_delivery: Callable[[Delivery], None] = lambda _: None
         self._behaviours: dict[str, Behaviour] = {}
         self._answered: dict[str, int] = {}
         self._changed = asyncio.Condition()

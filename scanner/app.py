@@ -63,7 +63,8 @@ class Daemon:
             async with asyncio.TaskGroup() as group:
                 api = group.create_task(self._serve(), name="api")
                 chains = [
-                    group.create_task(worker.run(), name=f"chain {chain_id}") for chain_id, worker in self.workers.items()
+                    group.create_task(worker.run(), name=f"chain {chain_id}")
+                    for chain_id, worker in self.workers.items()
                 ]
                 webhooks = group.create_task(self.deliverer.run(), name="webhooks")
                 chores = [
@@ -128,9 +129,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         )
         workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
         registrations = Registrations(db, clock, ttl_hours=settings.scan.intent_ttl_h)
-        housekeeping = Housekeeping(
-            db, clock, retry_hours=settings.webhooks.retry_hours, on_events=deliverer.bell.ring
-        )
+        housekeeping = Housekeeping(db, clock, retry_hours=settings.webhooks.retry_hours, on_events=deliverer.bell.ring)
         services = Services(
             catalog=catalog,
             workers=workers,

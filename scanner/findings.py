@@ -47,9 +47,7 @@ class Recorded:
     queued: int = 0  # events
 
 
-async def record(
-    tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], *, now: int, late_ms: int
-) -> Recorded:
+async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], *, now: int, late_ms: int) -> Recorded:
     """Store the transfers of a page and let the intents they name follow."""
     recorded = Recorded()
     if not found:
@@ -78,7 +76,12 @@ def _count(recorded: Recorded, transfer: Transfer, reason: Reason | None) -> Non
     # Strangers use the same public proxies all day; that is worth a row, not a line.
     level = logging.DEBUG if reason is Reason.UNKNOWN_REFERENCE else logging.WARNING
     if log.isEnabledFor(level):
-        log.log(level, "REJECT %s", reason, extra=fields(chain=transfer.chain_id, tx=transfer.tx_hash, event=transfer.event_key))
+        log.log(
+            level,
+            "REJECT %s",
+            reason,
+            extra=fields(chain=transfer.chain_id, tx=transfer.tx_hash, event=transfer.event_key),
+        )
 
 
 async def follow(
@@ -108,9 +111,7 @@ async def _store_shares(tx: AsyncConnection, shares: Iterable[Share]) -> None:
     for share in shares:
         was = share.transfer
         if (share.counted, share.reason, share.surplus) != (was.counted, was.reason, was.surplus):
-            await transfers.set_verdict(
-                tx, was.id, counted=share.counted, reason=share.reason, surplus=share.surplus
-            )
+            await transfers.set_verdict(tx, was.id, counted=share.counted, reason=share.reason, surplus=share.surplus)
 
 
 def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
@@ -129,7 +130,9 @@ def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
 
 async def _store_intent(tx: AsyncConnection, intent: Intent, allocation: Allocation, now: int) -> Intent:
     """Write what changed; evidence of a settled intent is history and stays."""
-    values = {"amount_received": allocation.received} if intent.status in SETTLED else evidence(intent, allocation)
+    values: dict[str, Any] = {"amount_received": allocation.received}
+    if intent.status not in SETTLED:
+        values = evidence(intent, allocation)
     values["status"] = next_status(intent, allocation)
     changed = {name: value for name, value in values.items() if getattr(intent, name) != value}
     if not changed:
@@ -156,7 +159,11 @@ def _tell(
         kind = _kind(reason)
         if intent.wants(kind):
             queue.append(events.about_transfer(intent, kind, transfer, now, reason=reason))
-    if allocation.completing is not None and before.status is IntentStatus.PENDING and intent.status is IntentStatus.CONFIRMING:
+    if (
+        allocation.completing is not None
+        and before.status is IntentStatus.PENDING
+        and intent.status is IntentStatus.CONFIRMING
+    ):
         if intent.wants(EventType.CONFIRMING):
             queue.append(events.about_transfer(intent, EventType.CONFIRMING, allocation.completing, now))
     elif (
@@ -285,7 +292,9 @@ def _settled_events(intent: Intent, allocation: Allocation, now: int) -> list[di
     queue = [events.confirmed(intent, allocation.counted, now)]
     if allocation.surplus and allocation.completing and intent.wants(EventType.OVERPAID):
         queue.append(
-            events.about_transfer(intent, EventType.OVERPAID, allocation.completing, now, reason=Reason.OVERPAID_SURPLUS)
+            events.about_transfer(
+                intent, EventType.OVERPAID, allocation.completing, now, reason=Reason.OVERPAID_SURPLUS
+            )
         )
     return queue
 

@@ -74,7 +74,9 @@ class Housekeeping:
             queued = await outbox.existing(tx, ids)
             missing = [i for i in waiting if events.event_id(i, EventType.CONFIRMED, "") not in queued]
             held = await transfers.of_intents(tx, {intent.intent_id for intent in missing})
-        log.info("[scanner] reconciling confirmed intents", extra=fields(undelivered=len(waiting), requeued=len(missing)))
+        log.info(
+            "[scanner] reconciling confirmed intents", extra=fields(undelivered=len(waiting), requeued=len(missing))
+        )
         if missing:
             now = self._clock.now_ms()
             rows = [events.confirmed(i, [t for t in held[i.intent_id] if t.settled], now) for i in missing]

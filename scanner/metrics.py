@@ -17,7 +17,10 @@ class Metrics:
         self._chains(self.registry)
         self._webhooks(self.registry)
         self.http_requests = Counter(
-            "amn_scanner_http_requests", "HTTP requests by route.", ["method", "route", "status"], registry=self.registry
+            "amn_scanner_http_requests",
+            "HTTP requests by route.",
+            ["method", "route", "status"],
+            registry=self.registry,
         )
         self.http_seconds = Histogram(
             "amn_scanner_http_request_seconds",
@@ -33,15 +36,11 @@ class Metrics:
         self.checkpoint = Gauge(
             "amn_scanner_chain_checkpoint", "Position up to which the chain was read.", chain, registry=registry
         )
-        self.lag_seconds = Gauge(
-            "amn_scanner_chain_lag_seconds", "Chain time not read yet.", chain, registry=registry
-        )
+        self.lag_seconds = Gauge("amn_scanner_chain_lag_seconds", "Chain time not read yet.", chain, registry=registry)
         self.success_age = Gauge(
             "amn_scanner_chain_last_success_age_seconds", "Time since a poll last succeeded.", chain, registry=registry
         )
-        self.poll_failures = Counter(
-            "amn_scanner_poll_failures", "Polls that failed.", chain, registry=registry
-        )
+        self.poll_failures = Counter("amn_scanner_poll_failures", "Polls that failed.", chain, registry=registry)
         self.rpc_calls = Counter(
             "amn_scanner_rpc_calls", "Upstream calls.", ["chain", "endpoint", "method"], registry=registry
         )

@@ -26,7 +26,7 @@ class Reason(StrEnum):
     """Why a transfer, or a part of it, settled nothing (scanner.md section 5)."""
 
     UNKNOWN_REFERENCE = "unknown_reference"
-    WRONG_TOKEN = "wrong_token"
+    WRONG_TOKEN = "wrong_token"  # noqa: S105
     WRONG_DESTINATION = "wrong_destination"
     WRONG_ASSET = "wrong_asset"
     UNDERPAID = "underpaid"

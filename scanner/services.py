@@ -68,7 +68,7 @@ class IntentRequest:
     fee_amount: int = 0
     fee_address: str | None = None
     events: tuple[EventType, ...] = ()
-    token_field: str = "tokenAddress"
+    token_field: str = "tokenAddress"  # noqa: S105 - a name of a field
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,9 @@ class Services:
         rail = self._rail(request, adapter)
         receiver = self._callbacks.check_callback(request.callback_url, request.callback_secret)
         destination = _address(adapter, "destination", request.destination)
-        fee_address = ZERO_ADDRESS if request.fee_address is None else _address(adapter, "feeAddress", request.fee_address)
+        fee_address = (
+            ZERO_ADDRESS if request.fee_address is None else _address(adapter, "feeAddress", request.fee_address)
+        )
         if request.fee_amount and request.fee_address is None:
             raise InvalidRequest("feeAddress", "feeAddress is required when feeAmount is not zero")
         if request.expires_at is not None and request.expires_at <= self._clock.now_ms():
@@ -273,7 +275,7 @@ class Services:
             Conflict: it is past pending.
         """
         now = self._clock.now_ms()
-        values = {"status": IntentStatus.EXPIRED, "cancelled_at": now, "expired_at": now}
+        values: dict[str, Any] = {"status": IntentStatus.EXPIRED, "cancelled_at": now, "expired_at": now}
         async with self._db.write() as tx:
             intent = await intents.get(tx, intent_id)
             if intent is None:
@@ -299,9 +301,7 @@ class Services:
         seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash)
         if seen:
             async with self._db.write() as tx:
-                await findings.record(
-                    tx, before.chain_id, seen, now=self._clock.now_ms(), late_ms=self._late_ms
-                )
+                await findings.record(tx, before.chain_id, seen, now=self._clock.now_ms(), late_ms=self._late_ms)
         await worker.poll()
         self._on_events()
         view = await self.intent(intent_id)
@@ -312,7 +312,9 @@ class Services:
                 mine = view.intent if other.reference == view.intent.topic_ref else None
                 reason = judge(other, mine, now=self._clock.now_ms(), late_ms=self._late_ms)
                 sightings.append(
-                    Sighting(other.tx_hash, other.event_key, other.block_number, other.amount, counts=False, reason=reason)
+                    Sighting(
+                        other.tx_hash, other.event_key, other.block_number, other.amount, counts=False, reason=reason
+                    )
                 )
         return view, sightings
 
@@ -392,5 +394,10 @@ def _address(adapter: ChainAdapter, field: str, text: str) -> str:
 
 def _sighting(stored: StoredTransfer) -> Sighting:
     return Sighting(
-        stored.tx_hash, stored.event_key, stored.block_number, stored.amount, counts=stored.counted, reason=stored.reason
+        stored.tx_hash,
+        stored.event_key,
+        stored.block_number,
+        stored.amount,
+        counts=stored.counted,
+        reason=stored.reason,
     )

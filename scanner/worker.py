@@ -104,7 +104,7 @@ class ChainWorker:
             if caught_up:
                 await self._expire(started)
             await self._self_test()
-            self._succeeded(caught_up)
+            self._succeeded(caught_up=caught_up)
 
     async def _catch_up(self, head: Head) -> bool:
         """Read every page up to the head; say whether all of it was read."""
@@ -174,7 +174,11 @@ class ChainWorker:
             return
         async with self._db.write() as tx:
             recorded = await findings.rewind(tx, chain_id, ancestor, now=self._clock.now_ms())
-        log.warning("[%s] reorganisation", self.chain.chain_type, extra=fields(chain=chain_id, depth=depth, transfers=recorded.reorged))
+        log.warning(
+            "[%s] reorganisation",
+            self.chain.chain_type,
+            extra=fields(chain=chain_id, depth=depth, transfers=recorded.reorged),
+        )
         self._metrics.reorgs.labels(str(chain_id)).inc()
         self._metrics.reorg_depth.labels(str(chain_id)).observe(depth)
         self._count(recorded)
@@ -204,7 +208,8 @@ class ChainWorker:
             log.error("[%s] %s", self.chain.chain_type, problem, extra=fields(chain=self.chain.chain_id))
 
     async def _test_tokens(self) -> list[str]:
-        problems, refused = [], set()
+        problems: list[str] = []
+        refused: set[str] = set()
         for token in self._tokens:
             key = self.adapter.parse_address(token.address)
             meta = await self.adapter.token(key)
@@ -241,13 +246,15 @@ class ChainWorker:
         for reason, times in recorded.rejected.items():
             self._metrics.rejects.labels(chain, reason).inc(times)
         for intent in recorded.confirmed:
-            log.info("[scanner] payment confirmed", extra=fields(chain=chain, intent=intent.intent_id, tx=intent.tx_hash))
+            log.info(
+                "[scanner] payment confirmed", extra=fields(chain=chain, intent=intent.intent_id, tx=intent.tx_hash)
+            )
         for seconds in recorded.latencies:
             self._metrics.detection.labels(chain).observe(seconds)
         if recorded.queued or recorded.confirmed:
             self._on_events()
 
-    def _succeeded(self, caught_up: bool) -> None:
+    def _succeeded(self, *, caught_up: bool) -> None:
         self.health.state = ChainState.READY if caught_up else ChainState.SYNCING
         self.health.last_error = None
         self.health.last_success_at = self._clock.now_ms()

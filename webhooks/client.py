@@ -80,7 +80,7 @@ def _answered(response: aiohttp.ClientResponse, text: str, latency_ms: int) -> A
     return Attempt(ok, status, latency_ms, text, error, None if ok else retry_after, gone=status == GONE)
 
 
-def _reason(exc: BaseException) -> str:
+def _reason(exc: BaseException) -> str:  # noqa: PLR0911 - one line a case
     """Return a short text without the URL, which may hold a token."""
     forbidden = _forbidden(exc)
     if forbidden is not None:
@@ -96,7 +96,8 @@ def _reason(exc: BaseException) -> str:
             return "connection refused or unreachable"
         case aiohttp.ServerDisconnectedError() | ConnectionError():
             return "the connection was closed"
-    return type(exc).__name__
+        case _:
+            return type(exc).__name__
 
 
 def _forbidden(exc: BaseException | None) -> ForbiddenTarget | None:

@@ -187,7 +187,13 @@ class Deliverer:
         self._metrics.attempt_seconds.observe(record.latency_ms / 1000)
         outcome = "delivered" if record.ok else ("exhausted" if record.retry_at is None else "retried")
         self._metrics.attempts.labels(outcome).inc()
-        said = fields(event=event.event_id, type=event.event_type, subject=event.subject_id, status=record.status, error=record.error)
+        said = fields(
+            event=event.event_id,
+            type=event.event_type,
+            subject=event.subject_id,
+            status=record.status,
+            error=record.error,
+        )
         if record.ok:
             self._metrics.delivery_seconds.observe(max(0, record.at - event.created_at) / 1000)
             log.debug("[webhook] delivered", extra=said)
@@ -196,7 +202,7 @@ class Deliverer:
         else:
             log.debug("[webhook] non-2xx response", extra=said)
 
-    async def _write_outcomes(self, records: Sequence[AttemptRecord]) -> Sequence[None | Exception]:
+    async def _write_outcomes(self, records: Sequence[AttemptRecord]) -> Sequence[Exception | None]:
         async with self._db.write() as tx:
             await outbox.record(tx, records)
         return [None] * len(records)

@@ -46,11 +46,12 @@ class EvmAdapter:
     def __init__(self, chain: Chain, session: aiohttp.ClientSession, *, timeout_s: float, telemetry: Telemetry) -> None:
         self._chain = chain
         self._proxy = chain.proxy_address.lower()
-        self._pool = EndpointPool(chain.rpc_urls)
+        self._pool = EndpointPool(chain.rpc_urls, telemetry=telemetry)
         self._rpc = {
-            endpoint.label: JsonRpc(session, endpoint, telemetry, timeout_s=timeout_s) for endpoint in self._pool.all
+            endpoint.label: JsonRpc(session, endpoint, telemetry, timeout_s=timeout_s)
+            for endpoint in self._pool.endpoints
         }
-        self._ranges = {endpoint.label: RangeMemory(chain.max_log_range) for endpoint in self._pool.all}
+        self._ranges = {endpoint.label: RangeMemory(chain.max_log_range) for endpoint in self._pool.endpoints}
         self._tokens: dict[str, TokenMeta] = {}
 
     # --- pure ------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ class EvmAdapter:
 
     @property
     def endpoint(self) -> str:
-        return self._pool.current.label
+        return self._pool.preferred.label
 
     def first_cursor(self, head: Head) -> Cursor:
         return Cursor(max(0, head.position - FIRST_RUN_BLOCKS))
@@ -94,16 +95,16 @@ class EvmAdapter:
     async def _identified(self, endpoint: Endpoint) -> JsonRpc:
         """Return an endpoint's RPC once it was seen to serve this very chain."""
         rpc = self._rpc[endpoint.label]
-        if not endpoint.identified:
+        if not endpoint.checked:
             (answer,) = await rpc.batch([("eth_chainId", [])])
             served = number(expect(answer))
             if served != self._chain.chain_id:
                 raise ChainMisconfigured(f"serves chain {served}, not {self._chain.chain_id}")
-            endpoint.identified = True
+            endpoint.checked = True
         return rpc
 
     async def head(self) -> Head:
-        return await self._pool.run(self._head)
+        return await self._pool.run("x", self._head)
 
     async def _head(self, endpoint: Endpoint) -> Head:
         rpc = await self._identified(endpoint)
@@ -119,7 +120,7 @@ class EvmAdapter:
         return Head(number(latest["number"]), block_hash(latest["hash"]), number(latest["timestamp"]), finalized)
 
     async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread: int = 0) -> ScanPage | Fork:
-        return await self._pool.run(lambda endpoint: self._scan(endpoint, after, head, reread))
+        return await self._pool.run("x", lambda endpoint: self._scan(endpoint, after, head, reread))
 
     async def _scan(self, endpoint: Endpoint, after: Cursor, head: Head, reread: int) -> ScanPage | Fork:
         rpc = await self._identified(endpoint)
@@ -201,7 +202,7 @@ class EvmAdapter:
         return ScanPage(found, Cursor(last, last_hash), number(block["timestamp"]), len(rows))
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
-        return await self._pool.run(lambda endpoint: self._latest_canonical(endpoint, anchors))
+        return await self._pool.run("x", lambda endpoint: self._latest_canonical(endpoint, anchors))
 
     async def _latest_canonical(self, endpoint: Endpoint, anchors: Sequence[Cursor]) -> Cursor | None:
         rpc = await self._identified(endpoint)
@@ -228,7 +229,7 @@ class EvmAdapter:
         found: list[Verification] = []
         for start in range(0, len(transfers), BATCH // 2):
             part = transfers[start : start + BATCH // 2]
-            found += await self._pool.run(lambda endpoint, part=part: self._verify(endpoint, part))  # type: ignore[misc]
+            found += await self._pool.run("x", lambda endpoint, part=part: self._verify(endpoint, part))  # type: ignore[misc]
         return found
 
     async def _verify(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
@@ -269,7 +270,7 @@ class EvmAdapter:
             block_hash(canonical)
         except ChainProtocolError as exc:
             raise InvalidTxHash("must be 0x + 64 hex digits") from exc
-        return await self._pool.run(lambda endpoint: self._inspect(endpoint, canonical))
+        return await self._pool.run("x", lambda endpoint: self._inspect(endpoint, canonical))
 
     async def _inspect(self, endpoint: Endpoint, tx_hash: str) -> list[Transfer]:
         rpc = await self._identified(endpoint)
@@ -282,7 +283,7 @@ class EvmAdapter:
     async def token(self, address: str) -> TokenMeta | None:
         known = self._tokens.get(address)
         if known is None:
-            known = await self._pool.run(lambda endpoint: self._token(endpoint, address))
+            known = await self._pool.run("x", lambda endpoint: self._token(endpoint, address))
             if known is not None:
                 self._tokens[address] = known
         return known
@@ -291,7 +292,7 @@ class EvmAdapter:
         return await (await self._identified(endpoint)).decode_token(address)
 
     async def self_test(self) -> list[str]:
-        return await self._pool.run(self._self_test)
+        return await self._pool.run("x", self._self_test)
 
     async def _self_test(self, endpoint: Endpoint) -> list[str]:
         rpc = await self._identified(endpoint)

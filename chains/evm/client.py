@@ -95,7 +95,7 @@ class JsonRpc(AsyncBaseProvider):
             return [await self._one(call) for call in calls]
         except ChainError as exc:
             error = type(exc).__name__
-            self._endpoint.identified = False  # after a broken connection somebody else may answer
+            self._endpoint.checked = False  # after a broken connection somebody else may answer
             raise
         finally:
             seconds = time.perf_counter() - started
@@ -142,7 +142,14 @@ class JsonRpc(AsyncBaseProvider):
                 return None
             try:
                 symbol = str(await contract.functions.symbol().call())
-            except (BadFunctionCallOutput, ContractLogicError, Web3RPCError, DecodingError, OverflowError, UnicodeDecodeError):
+            except (
+                BadFunctionCallOutput,
+                ContractLogicError,
+                Web3RPCError,
+                DecodingError,
+                OverflowError,
+                UnicodeDecodeError,
+            ):
                 symbol = await self._bytes_symbol(checksummed)
         return TokenMeta(symbol, decimals)
 

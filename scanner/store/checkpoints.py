@@ -34,9 +34,7 @@ async def put(tx: AsyncConnection, chain_id: int, checkpoint: Cursor, *, now: in
     await tx.execute(
         insert(blocks)
         .values(chain_id=chain_id, number=checkpoint.position, hash=checkpoint.anchor)
-        .on_conflict_do_update(
-            index_elements=[blocks.c.chain_id, blocks.c.number], set_={"hash": checkpoint.anchor}
-        )
+        .on_conflict_do_update(index_elements=[blocks.c.chain_id, blocks.c.number], set_={"hash": checkpoint.anchor})
     )
     oldest = (
         select(blocks.c.number)

@@ -74,7 +74,7 @@ def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> A
     )
 
     @event.listens_for(engine.sync_engine, "connect")
-    def _connect(connection: DBAPIConnection, record: Any) -> None:
+    def _connect(connection: DBAPIConnection, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGINs come too late: we send ours
         cursor = connection.cursor()
         for pragma in pragmas:

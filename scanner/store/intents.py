@@ -163,9 +163,7 @@ async def undelivered(tx: AsyncConnection) -> list[Intent]:
     """Return every confirmed intent whose backend has not acknowledged it, whatever its age."""
     return await _all(
         tx,
-        select(intents).where(
-            intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_(None)
-        ),
+        select(intents).where(intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_(None)),
     )
 
 
@@ -180,7 +178,5 @@ async def count_by_status(tx: AsyncConnection) -> dict[tuple[int, str], int]:
 async def count_live(tx: AsyncConnection, chain_id: int) -> int:
     """Return how many intents of a chain still wait."""
     return (
-        await tx.execute(
-            select(func.count()).where(intents.c.chain_id == chain_id, intents.c.status.in_([*LIVE]))
-        )
+        await tx.execute(select(func.count()).where(intents.c.chain_id == chain_id, intents.c.status.in_([*LIVE])))
     ).scalar_one()

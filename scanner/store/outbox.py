@@ -76,7 +76,8 @@ async def next_due(tx: AsyncConnection, *, held: Collection[str], full: Collecti
         statement = statement.where(events.c.event_id.not_in(list(held)))
     if full:
         statement = statement.where(events.c.receiver.not_in(list(full)))
-    return (await tx.execute(statement)).scalar_one_or_none()
+    found: int | None = (await tx.execute(statement)).scalar_one_or_none()
+    return found
 
 
 async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
@@ -85,7 +86,9 @@ async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
     await tx.execute(
         update(events)
         .where(events.c.event_id == bindparam("id"))
-        .values({name: bindparam(name) for name in ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")}),
+        .values(
+            {name: bindparam(name) for name in ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")}
+        ),
         [_event_row(record) for record in records],
     )
     confirmations = [r for r in records if r.event.event_type == EventType.CONFIRMED]
@@ -94,7 +97,11 @@ async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
     settled = intents.c.status.in_([IntentStatus.CONFIRMED, IntentStatus.WEBHOOK_FAILED])
     this = intents.c.intent_id == bindparam("id")
     if delivered:
-        values = {"status": IntentStatus.CONFIRMED, "webhook_delivered_at": bindparam("at"), "updated_at": bindparam("at")}
+        values = {
+            "status": IntentStatus.CONFIRMED,
+            "webhook_delivered_at": bindparam("at"),
+            "updated_at": bindparam("at"),
+        }
         await tx.execute(update(intents).where(this, settled).values(values), delivered)
     if spent:
         values = {"status": IntentStatus.WEBHOOK_FAILED, "updated_at": bindparam("at")}

@@ -89,7 +89,13 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     """
     where = {transfer.tx_hash: transfer.block_hash for transfer in seen}
     known = Known(set(), set())
-    columns = (transfers.c.id, transfers.c.tx_hash, transfers.c.event_key, transfers.c.block_hash, transfers.c.intent_id)
+    columns = (
+        transfers.c.id,
+        transfers.c.tx_hash,
+        transfers.c.event_key,
+        transfers.c.block_hash,
+        transfers.c.intent_id,
+    )
     for chunk in chunks(where):
         rows = await tx.execute(
             select(*columns, transfers.c.reason).where(transfers.c.chain_id == chain_id, transfers.c.tx_hash.in_(chunk))
@@ -177,5 +183,3 @@ async def unmatched(
     if reason is not None:
         statement = statement.where(transfers.c.reason == reason)
     return [_transfer(row) for row in await tx.execute(statement)]
-
-

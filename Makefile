@@ -1,0 +1,42 @@
+# The developer interface. Each target sets up what it needs by itself.
+PYTHON ?= python3.11
+BIN := .venv/bin
+SEEDS ?= 20
+
+.PHONY: setup setup-devnet run demo test check bench lock clean
+
+.venv/.installed: locks/dev.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	@touch $@
+
+setup: .venv/.installed ## a virtual environment with everything in it
+
+setup-devnet: setup ## Node, the local chain and its contracts
+	$(BIN)/python -m devnet.toolchain
+
+run: setup ## the daemon, from the environment and .env
+	$(BIN)/python -m scanner
+
+demo: setup-devnet ## a payment on a local chain, from intent to verified webhook (ONCE=1 ends by itself)
+	$(BIN)/python -m devnet.demo $(if $(ONCE),--once)
+
+test: setup-devnet ## every test
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: setup ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup-devnet ## measurements, each with its peer beside it
+	$(BIN)/python -m bench $(ARGS)
+
+lock: setup ## pin what pyproject.toml allows, with hashes and without download addresses
+	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
+	$(BIN)/uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11 -o locks/runtime.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11 -o locks/dev.txt
+
+clean:
+	rm -rf .venv node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
