@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
+
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr

@@ -152,7 +152,7 @@ class EndpointPool:
 def _cool_down(error: ChainError, failures: int) -> float:
     if isinstance(error, ChainMisconfigured):
         return MISCONFIGURED_COOL_DOWN_S
-    doubled = FIRST_COOL_DOWN_S * 2 ** min(failures - 1, 10)
+    doubled = FIRST_COOL_DOWN_S * (1 << min(failures - 1, 10))
     asked = error.retry_after if isinstance(error, ChainUnavailable) else None
     return max(min(LONGEST_COOL_DOWN_S, doubled), min(LONGEST_RETRY_AFTER_S, asked or 0.0))
 

@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 from eth_abi.abi import encode
 
-from chains.evm.proxy import calldata
+from chains.evm.proxy import payment_calldata
 from config.checksum import keccak
 from devnet import toolchain
 from devnet.ports import free_port
@@ -140,7 +140,7 @@ class Anvil:
         """Pay through the proxy as a buyer does; return the transaction hash."""
         payer = payer or self.accounts[1]
         await self.fund(token, payer, proxy)
-        data = calldata(
+        data = payment_calldata(
             token=token,
             destination=destination,
             amount=amount,

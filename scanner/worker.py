@@ -189,7 +189,7 @@ class ChainWorker:
             due = await findings.anything_to_expire(tx, self.chain.chain_id, until)
         while due:
             async with self._db.write() as tx:
-                due = await findings.expire(tx, self.chain.chain_id, until, now=self._clock.now_ms())
+                due = bool(await findings.expire(tx, self.chain.chain_id, until, now=self._clock.now_ms()))
             self._on_events()
 
     async def _self_test(self) -> None:

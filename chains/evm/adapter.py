@@ -1,23 +1,26 @@
-"""What an EVM chain can tell us (chains.base.ChainAdapter), over any number of endpoints."""
+"""What an EVM chain can tell us: the family's side of `chains.base.ChainAdapter`."""
 
 from __future__ import annotations
 
-import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
 import aiohttp
 
 from chains.base import Telemetry
 from chains.endpoints import Endpoint, EndpointPool
-from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
-from chains.evm import address, proxy
-from chains.evm.client import AnswerTooLarge, Call, EndpointTimeout, JsonRpc, expect
-from chains.evm.decode import Paid, block_hash, number, paid_in, proxy_transfers
-from chains.evm.faults import Fault, FaultKind, diagnose
-from chains.evm.ranges import RangeMemory
+from chains.errors import ChainProtocolError, ChainUnavailable, InvalidTxHash
+from chains.evm import address as addresses
+from chains.evm.client import EvmClient
+from chains.evm.decode import Block, Receipt, parse_block, parse_receipt, quantity
+from chains.evm.logs import LogReader
+from chains.evm.pairing import judge
+from chains.evm.proxy import payment_calldata
+from chains.evm.refusals import Refusal
+from chains.evm.rpc import Call, RawResult, RpcRefused
 from chains.types import (
     Checkout,
     Cursor,
@@ -33,34 +36,51 @@ from chains.types import (
 )
 from config.catalog import Chain, Finality
 
-FIRST_RUN_BLOCKS = 10
-BATCH = 50  # calls in one request
-SLICE = 1_000  # rows decoded before the event loop gets its turn
+START_BELOW_HEAD = 10  # blocks
+MOST_CALLS = 50  # in one batch
+KEEP_ALIVE_S = 30
+
+_TX_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+
+
+@asynccontextmanager
+async def open_adapter(
+    chain: Chain, *, timeout_s: float, telemetry: Telemetry, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[EvmAdapter]:
+    """Open the adapter of one chain; no node is asked before the first call."""
+    pool = EndpointPool(chain.rpc_urls, telemetry=telemetry, clock=clock)
+    connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        client = EvmClient(session, chain_id=chain.chain_id, timeout_s=timeout_s, clock=clock)
+        yield EvmAdapter(chain, pool=pool, client=client, clock=clock)
 
 
 class EvmAdapter:
-    """One EVM chain."""
+    """One EVM chain, through as many endpoints as it has."""
 
     rails = (Rail.PROXY,)
 
-    def __init__(self, chain: Chain, session: aiohttp.ClientSession, *, timeout_s: float, telemetry: Telemetry) -> None:
+    def __init__(
+        self, chain: Chain, *, pool: EndpointPool, client: EvmClient, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._chain = chain
         self._proxy = chain.proxy_address.lower()
-        self._pool = EndpointPool(chain.rpc_urls, telemetry=telemetry)
-        self._rpc = {
-            endpoint.label: JsonRpc(session, endpoint, telemetry, timeout_s=timeout_s)
-            for endpoint in self._pool.endpoints
-        }
-        self._ranges = {endpoint.label: RangeMemory(chain.max_log_range) for endpoint in self._pool.endpoints}
+        self._pool = pool
+        self._client = client
+        self._logs = LogReader(
+            client, chain_id=chain.chain_id, proxy=self._proxy, longest=chain.max_log_range, clock=clock
+        )
         self._tokens: dict[str, TokenMeta] = {}
 
-    # --- pure ------------------------------------------------------------------------------------
+    @property
+    def endpoint(self) -> str:
+        return self._pool.preferred.label
 
     def parse_address(self, text: str) -> str:
-        return address.parse(text)
+        return addresses.parse_address(text)
 
     def show_address(self, canonical: str) -> str:
-        return address.show(canonical)
+        return addresses.show_address(canonical)
 
     def checkout(
         self,
@@ -73,7 +93,9 @@ class EvmAdapter:
         fee_amount: int,
         fee_address: str,
     ) -> Checkout:
-        data = proxy.calldata(
+        if rail not in self.rails:
+            raise ValueError(f"rail {rail} is not served on chain {self._chain.chain_id}")
+        calldata = payment_calldata(
             token=token,
             destination=destination,
             amount=amount,
@@ -81,241 +103,174 @@ class EvmAdapter:
             fee_amount=fee_amount,
             fee_address=fee_address,
         )
-        return Checkout(payment_uri=None, calldata=data)
-
-    @property
-    def endpoint(self) -> str:
-        return self._pool.preferred.label
+        return Checkout(payment_uri=None, calldata=calldata)  # no plain URI carries a reference
 
     def first_cursor(self, head: Head) -> Cursor:
-        return Cursor(max(0, head.position - FIRST_RUN_BLOCKS))
-
-    # --- the node --------------------------------------------------------------------------------
-
-    async def _identified(self, endpoint: Endpoint) -> JsonRpc:
-        """Return an endpoint's RPC once it was seen to serve this very chain."""
-        rpc = self._rpc[endpoint.label]
-        if not endpoint.checked:
-            (answer,) = await rpc.batch([("eth_chainId", [])])
-            served = number(expect(answer))
-            if served != self._chain.chain_id:
-                raise ChainMisconfigured(f"serves chain {served}, not {self._chain.chain_id}")
-            endpoint.checked = True
-        return rpc
+        return Cursor(max(head.position - START_BELOW_HEAD, 0))
 
     async def head(self) -> Head:
-        return await self._pool.run("x", self._head)
-
-    async def _head(self, endpoint: Endpoint) -> Head:
-        rpc = await self._identified(endpoint)
-        calls: list[Call] = [("eth_getBlockByNumber", ["latest", False])]
-        if self._chain.finality is not Finality.DEPTH:
-            calls.append(("eth_getBlockByNumber", ["finalized", False]))
-        answers = await rpc.batch(calls)
-        latest = _block(expect(answers[0]))
-        finalized = None
-        if len(answers) > 1:
-            block = expect(answers[1])
-            finalized = None if block is None else number(block["number"])
-        return Head(number(latest["number"]), block_hash(latest["hash"]), number(latest["timestamp"]), finalized)
+        return await self._pool.run("eth_getBlockByNumber", self._head)
 
     async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread: int = 0) -> ScanPage | Fork:
-        return await self._pool.run("x", lambda endpoint: self._scan(endpoint, after, head, reread))
-
-    async def _scan(self, endpoint: Endpoint, after: Cursor, head: Head, reread: int) -> ScanPage | Fork:
-        rpc = await self._identified(endpoint)
-        if head.position <= after.position:
-            return await self._unmoved(rpc, after)
-        ranges = self._ranges[endpoint.label]
-        while True:
-            span = ranges.span
-            last = min(head.position, after.position + span)
-            first = max(0, last - span + 1, after.position + 1 - reread)
-            started = time.monotonic()
-            try:
-                answers = await rpc.batch(self._page_calls(after, first, last))
-            except (AnswerTooLarge, EndpointTimeout):
-                if not ranges.refused(None):
-                    raise
-                continue
-            if self._anchor_moved(after, answers):
-                return Fork(after)
-            rows = answers[1]
-            if isinstance(rows, Fault) and diagnose(rows).kind is FaultKind.RANGE:
-                if not ranges.refused(diagnose(rows).span):
-                    # Not even one block: this endpoint serves no logs, whatever else it serves.
-                    raise ChainMisconfigured(f"serves no logs: {rows.message}")
-                continue
-            block = _block(expect(answers[2]))
-            rows = expect(rows)
-            if not isinstance(rows, list):
-                raise ChainProtocolError("eth_getLogs did not answer with a list")
-            ranges.served(asked=last - first + 1, rows=len(rows), seconds=time.monotonic() - started)
-            return await self._page(rows, first, last, block)
-
-    async def _unmoved(self, rpc: JsonRpc, after: Cursor) -> ScanPage | Fork:
-        """Nothing new: only ask whether what we read is still what the chain holds."""
-        answers = await rpc.batch([("eth_getBlockByNumber", [hex(after.position), False])])
-        if self._anchor_moved(after, answers):
-            return Fork(after)
-        return ScanPage([], after, number(_block(expect(answers[0]))["timestamp"]), 0)
-
-    def _page_calls(self, after: Cursor, first: int, last: int) -> list[Call]:
-        """
-        One batch to one endpoint: is the block below still there, the logs, is the block above there.
-
-        An endpoint that has not seen the last block would answer the logs it has without a word.
-        """
-        query = {
-            "address": self._proxy,
-            "topics": [proxy.EVENT_TOPIC],
-            "fromBlock": hex(first),
-            "toBlock": hex(last),
-        }
-        return [
-            ("eth_getBlockByNumber", [hex(after.position), False]),
-            ("eth_getLogs", [query]),
-            ("eth_getBlockByNumber", [hex(last), False]),
-        ]
-
-    @staticmethod
-    def _anchor_moved(after: Cursor, answers: Sequence[Any]) -> bool:
+        if after.position < head.position:
+            return await self._pool.run("eth_getLogs", partial(self._logs.read, after=after, head=head, reread=reread))
         if after.anchor is None:
-            return False
-        return block_hash(_block(expect(answers[0]))["hash"]) != after.anchor
-
-    async def _page(self, rows: list[Any], first: int, last: int, block: Mapping[str, Any]) -> ScanPage:
-        if number(block["number"]) != last:
-            raise ChainProtocolError("the node answered another block than the one asked for")
-        last_hash = block_hash(block["hash"])
-        found: list[Transfer] = []
-        for start in range(0, len(rows), SLICE):
-            found += proxy_transfers(
-                rows[start : start + SLICE],
-                chain_id=self._chain.chain_id,
-                proxy=self._proxy,
-                first=first,
-                last=last,
-                last_hash=last_hash,
-            )
-            await asyncio.sleep(0)
-        return ScanPage(found, Cursor(last, last_hash), number(block["timestamp"]), len(rows))
+            return ScanPage([], after, time=head.time, rows_read=0)
+        return await self._pool.run("eth_getBlockByNumber", partial(self._still_there, after=after))
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
-        return await self._pool.run("x", lambda endpoint: self._latest_canonical(endpoint, anchors))
-
-    async def _latest_canonical(self, endpoint: Endpoint, anchors: Sequence[Cursor]) -> Cursor | None:
-        rpc = await self._identified(endpoint)
-        unseen = False
-        contradicted = False
-        for start in range(0, len(anchors), BATCH):
-            chunk = anchors[start : start + BATCH]
-            answers = await rpc.batch([("eth_getBlockByNumber", [hex(anchor.position), False]) for anchor in chunk])
-            for anchor, answer in zip(chunk, answers, strict=True):
-                block = expect(answer)
-                if block is None:
-                    unseen = True  # no contradiction: this node has not got that far
-                elif block_hash(block["hash"]) != anchor.anchor:
-                    contradicted = True
-                elif unseen and not contradicted:
-                    raise ChainUnavailable("the node is behind the blocks we have read")
-                else:
-                    return anchor
-        if unseen and not contradicted:
-            raise ChainUnavailable("the node has none of the blocks we have read")
-        return None
+        known = [anchor for anchor in anchors if anchor.anchor is not None]
+        if not known:
+            return None
+        return await self._pool.run("eth_getBlockByNumber", partial(self._latest_canonical, anchors=known))
 
     async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
-        found: list[Verification] = []
-        for start in range(0, len(transfers), BATCH // 2):
-            part = transfers[start : start + BATCH // 2]
-            found += await self._pool.run("x", lambda endpoint, part=part: self._verify(endpoint, part))  # type: ignore[misc]
-        return found
-
-    async def _verify(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
-        rpc = await self._identified(endpoint)
-        heights = list(dict.fromkeys(t.block_number for t in transfers))
-        hashes = list(dict.fromkeys(t.tx_hash for t in transfers))
-        answers = await rpc.batch(
-            [("eth_getBlockByNumber", [hex(height), False]) for height in heights]
-            + [("eth_getTransactionReceipt", [tx]) for tx in hashes]
-        )
-        blocks = dict(zip(heights, (_block(expect(a)) for a in answers[: len(heights)]), strict=True))
-        receipts = dict(zip(hashes, (expect(a) for a in answers[len(heights) :]), strict=True))
-        return [self._look(t, blocks[t.block_number], receipts[t.tx_hash]) for t in transfers]
-
-    def _look(self, transfer: Transfer, block: Mapping[str, Any], receipt: Any) -> Verification:
-        """Judge one transfer by its block and its receipt, both from one endpoint."""
-        if block_hash(block["hash"]) != transfer.block_hash:
-            return Verification(transfer, Outcome.GONE, 0)
-        if receipt is None or receipt.get("blockHash") != transfer.block_hash:
-            raise ChainProtocolError("the receipt contradicts the block")
-        when = number(block["timestamp"])
-        if receipt.get("status") != "0x1":
-            return Verification(transfer._replace(block_time=when), Outcome.REVERTED, 0)
-        for paid in self._paid(receipt, when):
-            if paid.transfer.event_key == transfer.event_key:
-                same = paid.transfer._replace(sender=None) == transfer._replace(sender=None, block_time=when)
-                if not same:
-                    raise ChainProtocolError("the receipt contradicts the log")
-                return Verification(paid.transfer, paid.outcome, paid.credited)
-        return Verification(transfer, Outcome.GONE, 0)
-
-    def _paid(self, receipt: Mapping[str, Any], block_time: int | None) -> list[Paid]:
-        return paid_in(receipt, chain_id=self._chain.chain_id, proxy=self._proxy, block_time=block_time)
+        seen: list[Verification] = []
+        for group in _groups(transfers):
+            seen += await self._pool.run("eth_getTransactionReceipt", partial(self._verify, transfers=group))
+        return seen
 
     async def inspect(self, tx_hash: str) -> list[Transfer]:
-        canonical = tx_hash.lower()
-        try:
-            block_hash(canonical)
-        except ChainProtocolError as exc:
-            raise InvalidTxHash("must be 0x + 64 hex digits") from exc
-        return await self._pool.run("x", lambda endpoint: self._inspect(endpoint, canonical))
+        """
+        Return the proxy events of one transaction; empty when it is not on chain or failed.
 
-    async def _inspect(self, endpoint: Endpoint, tx_hash: str) -> list[Transfer]:
-        rpc = await self._identified(endpoint)
-        (answer,) = await rpc.batch([("eth_getTransactionReceipt", [tx_hash])])
-        receipt = expect(answer)
-        if receipt is None or receipt.get("blockHash") is None or receipt.get("status") != "0x1":
-            return []
-        return [paid.transfer._replace(sender=None) for paid in self._paid(receipt, None)]
+        Raises:
+            InvalidTxHash: not 0x + 64 hex digits.
+        """
+        if _TX_HASH.fullmatch(tx_hash) is None:
+            raise InvalidTxHash("a transaction hash is 0x and 64 hex digits")
+        return await self._pool.run("eth_getTransactionReceipt", partial(self._inspect, tx_hash=tx_hash.lower()))
 
     async def token(self, address: str) -> TokenMeta | None:
-        known = self._tokens.get(address)
-        if known is None:
-            known = await self._pool.run("x", lambda endpoint: self._token(endpoint, address))
-            if known is not None:
-                self._tokens[address] = known
-        return known
-
-    async def _token(self, endpoint: Endpoint, address: str) -> TokenMeta | None:
-        return await (await self._identified(endpoint)).decode_token(address)
+        if address not in self._tokens:
+            meta = await self._pool.run("eth_call", partial(self._client.token, address=address))
+            if meta is None:
+                return None
+            self._tokens[address] = meta
+        return self._tokens[address]
 
     async def self_test(self) -> list[str]:
-        return await self._pool.run("x", self._self_test)
+        code = await self._pool.run("eth_getCode", self._proxy_code)
+        if code not in {"0x", "0x0"}:
+            return []
+        return [f"no contract at proxyAddress {self._chain.proxy_address}: payments through it cannot be seen"]
 
-    async def _self_test(self, endpoint: Endpoint) -> list[str]:
-        rpc = await self._identified(endpoint)
-        (answer,) = await rpc.batch([("eth_getCode", [self._proxy, "latest"])])
-        if expect(answer) in ("0x", None):
-            return [f"proxyAddress {self._chain.proxy_address}: no contract is deployed there"]
-        return []
+    # --- one endpoint at a time ------------------------------------------------------------------
+
+    async def _head(self, endpoint: Endpoint) -> Head:
+        calls = [_block_call("latest")]
+        if self._chain.finality is not Finality.DEPTH:
+            calls.append(_block_call("finalized"))
+        latest, *rest = await self._client.batch(endpoint, calls)
+        block = parse_block(latest.get())
+        if block is None:
+            raise ChainUnavailable("the node has no latest block")
+        final = _finalized(rest[0]) if rest else None
+        return Head(block.number, block.hash, block.time, None if final is None else min(final.number, block.number))
+
+    async def _still_there(self, endpoint: Endpoint, *, after: Cursor) -> ScanPage | Fork:
+        (answer,) = await self._client.batch(endpoint, [_block_call(after.position)])
+        block = parse_block(answer.get(), after.position)
+        if block is None:
+            raise _behind(after.position)
+        return ScanPage([], after, time=block.time, rows_read=0) if block.hash == after.anchor else Fork(after)
+
+    async def _latest_canonical(self, endpoint: Endpoint, *, anchors: Sequence[Cursor]) -> Cursor | None:
+        hidden = False  # the newest anchors lie above what this node holds
+        for start in range(0, len(anchors), MOST_CALLS - 1):
+            chunk = anchors[start : start + MOST_CALLS - 1]
+            calls: list[Call] = [("eth_blockNumber", ()), *(_block_call(anchor.position) for anchor in chunk)]
+            tip, *answers = await self._client.batch(endpoint, calls)
+            top = quantity(tip.get())
+            for anchor, answer in zip(chunk, answers, strict=True):
+                block = parse_block(answer.get(), anchor.position)
+                if block is None and anchor.position <= top:
+                    raise ChainProtocolError(f"the node is at block {top} and does not hold block {anchor.position}")
+                if block is None:
+                    hidden = True
+                elif block.hash != anchor.anchor:
+                    hidden = False  # a real fork: what lay above it is gone as well
+                elif hidden:
+                    raise _behind(anchors[0].position)  # merely late: nothing is known to be orphaned
+                else:
+                    return anchor
+        if hidden:
+            raise _behind(anchors[0].position)
+        return None
+
+    async def _verify(self, endpoint: Endpoint, *, transfers: Sequence[Transfer]) -> list[Verification]:
+        hashes = list(dict.fromkeys(transfer.tx_hash for transfer in transfers))
+        numbers = list(dict.fromkeys(transfer.block_number for transfer in transfers))
+        calls = [_receipt_call(tx_hash) for tx_hash in hashes] + [_block_call(number) for number in numbers]
+        answers = await self._client.batch(endpoint, calls)
+        receipts = dict(zip(hashes, answers, strict=False))
+        blocks = dict(zip(numbers, answers[len(hashes) :], strict=True))
+        return [self._look(t, receipts[t.tx_hash], blocks[t.block_number]) for t in transfers]
+
+    def _look(self, transfer: Transfer, receipt_answer: RawResult, block_answer: RawResult) -> Verification:
+        block = parse_block(block_answer.get(), transfer.block_number)
+        if block is None:
+            raise _behind(transfer.block_number)
+        if block.hash != transfer.block_hash:
+            return Verification(transfer, Outcome.GONE, 0)
+        receipt = self._receipt(receipt_answer, transfer.tx_hash)
+        if receipt is None or receipt.block_hash != block.hash:
+            raise ChainProtocolError(f"the receipt of {transfer.tx_hash} is not in the block that holds it")
+        return judge(transfer, receipt, block)
+
+    def _receipt(self, answer: RawResult, tx_hash: str) -> Receipt | None:
+        return parse_receipt(answer.get(), chain_id=self._chain.chain_id, proxy=self._proxy, tx_hash=tx_hash)
+
+    async def _inspect(self, endpoint: Endpoint, *, tx_hash: str) -> list[Transfer]:
+        (answer,) = await self._client.batch(endpoint, [_receipt_call(tx_hash)])
+        receipt = self._receipt(answer, tx_hash)
+        if receipt is None or not receipt.succeeded:
+            return []
+        (answer,) = await self._client.batch(endpoint, [_block_call(receipt.block_number)])
+        block = parse_block(answer.get(), receipt.block_number)
+        if block is None:
+            raise _behind(receipt.block_number)
+        if block.hash != receipt.block_hash:
+            raise ChainProtocolError(f"the receipt of {tx_hash} is not in the block it names")
+        return [judge(event, receipt, block).transfer for event in receipt.events]
+
+    async def _proxy_code(self, endpoint: Endpoint) -> str:
+        (answer,) = await self._client.batch(endpoint, [("eth_getCode", (self._proxy, "latest"))])
+        code = answer.get()
+        if not isinstance(code, str) or not code.startswith("0x"):
+            raise ChainProtocolError("eth_getCode did not answer with code")
+        return code
 
 
-def _block(answer: Any) -> Mapping[str, Any]:
-    """Return a block that must be there: a node without it is behind."""
-    if answer is None:
-        raise ChainUnavailable("the node has not seen that block yet")
-    if not isinstance(answer, dict):
-        raise ChainProtocolError("a block is not an object")
-    return answer
+def _groups(transfers: Sequence[Transfer]) -> Iterator[list[Transfer]]:
+    """Cut transfers so that the receipts and blocks of one group fit into one batch."""
+    group: list[Transfer] = []
+    calls: set[str] = set()
+    for transfer in transfers:
+        more = calls | {transfer.tx_hash, str(transfer.block_number)}
+        if len(more) > MOST_CALLS:
+            yield group
+            group, more = [], {transfer.tx_hash, str(transfer.block_number)}
+        group.append(transfer)
+        calls = more
+    if group:
+        yield group
 
 
-@asynccontextmanager
-async def open_adapter(chain: Chain, *, timeout_s: float, telemetry: Telemetry) -> AsyncIterator[EvmAdapter]:
-    """Open the adapter; endpoints are first spoken to when they are first needed."""
-    session = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
-    try:
-        yield EvmAdapter(chain, session, timeout_s=timeout_s, telemetry=telemetry)
-    finally:
-        await session.close()
+def _block_call(block: int | str) -> Call:
+    return "eth_getBlockByNumber", (hex(block) if isinstance(block, int) else block, False)
+
+
+def _receipt_call(tx_hash: str) -> Call:
+    return "eth_getTransactionReceipt", (tx_hash,)
+
+
+def _behind(position: int) -> ChainUnavailable:
+    return ChainUnavailable(f"the node does not hold block {position} yet")
+
+
+def _finalized(answer: RawResult) -> Block | None:
+    """Return the finalized block; None while a chain has none yet."""
+    if isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.HEAD:
+        return None
+    return parse_block(answer.get())

@@ -1,195 +1,279 @@
 """
-Raw JSON-RPC rows to transfers: pure, strict, and fast.
+Raw JSON-RPC answers into facts, by hand: the hot path.
 
-A library's decoding of a large answer costs twenty times what the words themselves do, so fixed-width
-words are read here by hand, and everything a library would check is checked here.
+A general ABI decoder takes a hundred times longer than a page of logs may take, so the fixed-width
+fields are cut out here, and every length, padding and range is checked: what is not exactly
+what a correct node answers is a `ChainProtocolError`, never a guess.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from chains.errors import ChainProtocolError
-from chains.evm.address import ZERO
-from chains.evm.proxy import EVENT_TOPIC, TRANSFER_TOPIC
-from chains.types import Outcome, Transfer
+from chains.evm.proxy import EVENT_TOPIC
+from chains.types import Transfer
+from config.checksum import keccak
 
-_hash = re.compile(r"0x[0-9a-f]{64}").fullmatch
-_hex = re.compile(r"0x[0-9a-f]{1,16}").fullmatch
-_PAD = bytes(12)
-_DATA = 2 + 5 * 64  # token, to, amount, feeAmount, feeAddress
-_WORD = 2 + 64
+TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
+
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,16}")
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_ADDRESS_WORD = re.compile(r"0{24}[0-9a-fA-F]{40}")
+_WORD = re.compile(r"[0-9a-fA-F]{64}")
+
+_HASH_CHARS = 66
+_EVENT_DATA_CHARS = 2 + 5 * 64  # token, destination, amount, fee amount, fee address
+_VARYING_BYTES = 3 * 32  # transaction hash, reference, amount: what hardly ever repeats
+_ERC20_TOPICS = 3
+
+
+class Block(NamedTuple):
+    """What is read of a block."""
+
+    number: int
+    hash: str
+    time: int  # unix seconds
 
 
 class Credit(NamedTuple):
-    """What a token's own log says: somebody received so much."""
+    """One ERC-20 `Transfer` event: what a token says it moved."""
 
     log_index: int
     token: str
-    sender: str
+    source: str
     destination: str
-    amount: int
+    value: int
 
 
-class Paid(NamedTuple):
-    """One proxy event of a receipt and what the token really moved for it."""
+class Receipt(NamedTuple):
+    """What is read of a transaction receipt."""
 
-    transfer: Transfer
-    outcome: Outcome
-    credited: int
+    block_number: int
+    block_hash: str
+    succeeded: bool
+    sender: str
+    events: list[Transfer]  # of our proxy, in log order
+    credits: list[Credit]  # of any token, in log order
 
 
-def number(value: Any) -> int:
+def quantity(value: object) -> int:
     """Return a JSON-RPC quantity."""
-    if not isinstance(value, str) or _hex(value) is None:
-        raise ChainProtocolError(f"expected a hex quantity, got {str(value)[:40]!r}")
+    if not isinstance(value, str) or _QUANTITY.fullmatch(value) is None:
+        raise ChainProtocolError(f"not a quantity: {_shown(value)}")
     return int(value, 16)
 
 
-def block_hash(value: Any) -> str:
-    """Return a 32-byte hash."""
-    if not isinstance(value, str) or _hash(value) is None:
-        raise ChainProtocolError(f"expected a 32-byte hash, got {str(value)[:40]!r}")
-    return value
-
-
-def proxy_transfers(
-    rows: Sequence[Mapping[str, Any]], *, chain_id: int, proxy: str, first: int, last: int, last_hash: str
-) -> list[Transfer]:
+def parse_block(raw: object, number: int | None = None) -> Block | None:
     """
-    Decode the rows of one `eth_getLogs` answer, in chain order.
+    Read a block header; None when the node does not hold it.
 
     Raises:
-        ChainProtocolError: a row is malformed, was not asked for, or contradicts the block at `last`.
+        ChainProtocolError: malformed, not sealed, or not the block `number` that was asked for.
     """
-    numbers: dict[str, int] = {}
-    found: list[Transfer] = []
-    seen: set[tuple[str, str]] = set()
-    add = found.append
-    for row in rows:
-        try:
-            topics = row["topics"]
-            data = row["data"]
-            tx_hash = row["transactionHash"]
-            log_index = row["logIndex"]
-            at = row["blockHash"]
-            height = row["blockNumber"]
-            raw = bytes.fromhex(data[2:])
-            if (
-                len(data) != _DATA
-                or len(raw) != 160  # noqa: PLR2004 - fromhex passes over spaces; five words it must be
-                or raw[:12] != _PAD
-                or raw[32:44] != _PAD
-                or raw[128:140] != _PAD
-                or len(topics) != 2  # noqa: PLR2004
-                or topics[0] != EVENT_TOPIC
-                or row["address"].lower() != proxy
-                or row.get("removed")
-                or _hash(tx_hash) is None
-                or _hash(at) is None
-                or _hash(topics[1]) is None
-            ):
-                raise ChainProtocolError(f"malformed proxy log in transaction {str(tx_hash)[:70]}")
-            block = numbers.get(height)
-            if block is None:
-                block = numbers[height] = number(height)
-            stamp = row.get("blockTimestamp")
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise ChainProtocolError(f"malformed log row: {exc!r}") from exc
-        if not first <= block <= last:
-            raise ChainProtocolError(f"log of block {block} outside the range asked for ({first} to {last})")
-        if block == last and at != last_hash:
-            raise ChainProtocolError(f"log of block {block} names another block hash than the block itself")
-        if (tx_hash, log_index) in seen:
-            continue
-        seen.add((tx_hash, log_index))
-        index = number(log_index)
-        text = data.lower()
-        add(
-            Transfer(
-                chain_id,
-                tx_hash,
-                str(index),
-                index,
-                block,
-                at,
-                None if stamp is None else number(stamp),
-                "0x" + text[26:66],
-                "0x" + text[90:130],
-                int.from_bytes(raw[64:96], "big"),
-                None,
-                topics[1],
-                int.from_bytes(raw[96:128], "big"),
-                "0x" + text[282:322],
-            )
-        )
-    return found
-
-
-def credits_of(logs: Sequence[Mapping[str, Any]]) -> list[Credit]:
-    """Return the ERC-20 `Transfer` logs of a receipt; logs of other shapes are somebody else's business."""
-    found = []
-    for log in logs:
-        topics = log.get("topics") or []
-        data = log.get("data") or ""
-        if len(topics) != 3 or topics[0] != TRANSFER_TOPIC or len(data) != _WORD:  # noqa: PLR2004
-            continue
-        found.append(
-            Credit(
-                number(log["logIndex"]),
-                log["address"].lower(),
-                "0x" + topics[1][-40:].lower(),
-                "0x" + topics[2][-40:].lower(),
-                int.from_bytes(bytes.fromhex(data[2:]), "big"),
-            )
-        )
-    return found
-
-
-def paid_in(receipt: Mapping[str, Any], *, chain_id: int, proxy: str, block_time: int | None) -> list[Paid]:
-    """
-    Return what a successful receipt's proxy events are worth.
-
-    Each event takes one `Transfer` log of its token to its destination that no other event took: two
-    events can never live on one credit.
-    """
-    try:
-        logs = sorted(receipt["logs"], key=lambda log: number(log["logIndex"]))
-        events = [log for log in logs if log["address"].lower() == proxy and (log["topics"] or [""])[0] == EVENT_TOPIC]
-        height = number(receipt["blockNumber"])
-        payer = str(receipt.get("from") or "").lower() or None
-        free = credits_of(logs)
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise ChainProtocolError(f"malformed receipt: {exc!r}") from exc
-    decoded = proxy_transfers(
-        events, chain_id=chain_id, proxy=proxy, first=height, last=height, last_hash=block_hash(receipt["blockHash"])
-    )
-    return [_pay(transfer._replace(block_time=block_time), free, payer) for transfer in decoded]
-
-
-def _pay(transfer: Transfer, free: list[Credit], payer: str | None) -> Paid:
-    index = transfer.log_index or 0
-    credit = _take(free, index, transfer.token, transfer.destination, transfer.amount)
-    if credit is None:
-        return Paid(transfer._replace(sender=payer), Outcome.NO_TRANSFER_LOG, 0)
-    transfer = transfer._replace(sender=credit.sender)
-    if credit.amount < transfer.amount:
-        return Paid(transfer, Outcome.SHORT, credit.amount)
-    if transfer.fee_amount and transfer.fee_address not in (None, ZERO):
-        fee = _take(free, index, transfer.token, transfer.fee_address or "", transfer.fee_amount)
-        if fee is None:
-            return Paid(transfer, Outcome.NO_TRANSFER_LOG, credit.amount)
-    return Paid(transfer, Outcome.CREDITED, credit.amount)
-
-
-def _take(free: list[Credit], before: int, token: str, destination: str, amount: int) -> Credit | None:
-    """Take the credit that belongs to an event: the exact one if there is, else the nearest before it."""
-    fitting = [c for c in free if c.log_index < before and c.token == token and c.destination == destination]
-    if not fitting:
+    if raw is None:
         return None
-    exact = [c for c in fitting if c.amount == amount]
-    chosen = (exact or fitting)[-1]
-    free.remove(chosen)
-    return chosen
+    if not isinstance(raw, dict):
+        raise ChainProtocolError(f"not a block: {_shown(raw)}")
+    block = Block(quantity(raw.get("number")), _hash(raw.get("hash")), quantity(raw.get("timestamp")))
+    if number is not None and block.number != number:
+        raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
+    return block
+
+
+class LogDecoder:
+    """
+    Decodes the proxy events of one page, fed in slices.
+
+    Everything in a page must agree: one hash a block, one content a log index. What repeats from
+    log to log (blocks, tokens, destinations) is checked once and remembered.
+    """
+
+    def __init__(self, *, chain_id: int, proxy: str, first: int, last: int) -> None:
+        self._chain_id = chain_id
+        self._proxy = proxy
+        self._first = first
+        self._last = last
+        self._hashes: dict[int, str] = {}
+        self._blocks: dict[tuple[str, str], tuple[int, str]] = {}  # number and hash as sent: as meant
+        self._numbers: dict[str, int] = {}
+        self._addresses: dict[str, str] = {}
+        self._amounts: dict[str, int] = {}
+        self._found: dict[tuple[int, int], Transfer] = {}
+
+    @property
+    def transfers(self) -> list[Transfer]:
+        """Return what was decoded so far, each log once."""
+        return list(self._found.values())
+
+    def hash_of(self, number: int) -> str | None:
+        """Return the hash the logs of one block carry; None when the page has none of that block."""
+        return self._hashes.get(number)
+
+    def feed(self, rows: Iterable[Any]) -> None:
+        """
+        Decode some more rows.
+
+        Raises:
+            ChainProtocolError: a row is malformed, foreign, pending, removed or out of range.
+        """
+        try:
+            self._decode(rows)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+            raise ChainProtocolError(f"malformed log: {type(exc).__name__}: {str(exc)[:80]}") from exc
+
+    def _decode(self, rows: Iterable[Any]) -> None:
+        # One loop without helpers on purpose: at a hundred thousand logs every call costs.
+        chain_id, proxy, found = self._chain_id, self._proxy, self._found
+        blocks, numbers, addresses, amounts = self._blocks, self._numbers, self._addresses, self._amounts
+        new, fromhex = tuple.__new__, bytes.fromhex
+        for row in rows:
+            topic, reference = row["topics"]
+            tx_hash = row["transactionHash"]
+            data = row["data"]
+            if topic != EVENT_TOPIC and topic.lower() != EVENT_TOPIC:
+                raise ValueError("another event")
+            if row["address"] != proxy and row["address"].lower() != proxy:
+                raise ValueError("another contract")
+            if row.get("removed"):
+                raise ValueError("a removed log")
+            if len(tx_hash) != _HASH_CHARS or len(reference) != _HASH_CHARS or len(data) != _EVENT_DATA_CHARS:
+                raise ValueError("wrong length")
+            if tx_hash[:2] != "0x" or reference[:2] != "0x" or data[:2] != "0x":
+                raise ValueError("no 0x")
+            # `fromhex` skips white space, `int` underscores: the count of bytes tells.
+            raw = fromhex(tx_hash[2:] + reference[2:] + data[130:194])
+            if len(raw) != _VARYING_BYTES:
+                raise ValueError("not hexadecimal")
+            block = blocks.get((row["blockNumber"], row["blockHash"])) or self._block(row)
+            index = numbers.get(row["logIndex"])
+            if index is None:
+                index = self._number(row["logIndex"])
+            stamp = row.get("blockTimestamp")
+            word, fee_word = data[194:258], data[258:]
+            fee = amounts.get(word)
+            transfer = new(
+                Transfer,
+                (
+                    chain_id,
+                    tx_hash.lower(),
+                    str(index),
+                    index,
+                    block[0],
+                    block[1],
+                    # Some nodes send zero for "not known".
+                    None if stamp is None else numbers.get(stamp) or self._number(stamp) or None,
+                    addresses.get(data[2:66]) or self._address(data[2:66]),
+                    addresses.get(data[66:130]) or self._address(data[66:130]),
+                    int.from_bytes(raw[64:], "big"),
+                    None,  # the sender is in the receipt
+                    reference.lower(),
+                    self._amount(word) if fee is None else fee,
+                    addresses.get(fee_word) or self._address(fee_word),
+                ),
+            )
+            if found.setdefault((block[0], index), transfer) is not transfer:
+                self._compare(transfer)
+
+    def _block(self, row: dict[str, Any]) -> tuple[int, str]:
+        number, block_hash = quantity(row["blockNumber"]), _hash(row["blockHash"])
+        if not self._first <= number <= self._last:
+            raise ChainProtocolError(f"a log of block {number}, outside {self._first} to {self._last}")
+        if self._hashes.setdefault(number, block_hash) != block_hash:
+            raise ChainProtocolError(f"logs of two different blocks {number}")
+        self._blocks[row["blockNumber"], row["blockHash"]] = (number, block_hash)
+        return number, block_hash
+
+    def _number(self, sent: str) -> int:
+        return self._numbers.setdefault(sent, quantity(sent))
+
+    def _address(self, word: str) -> str:
+        if _ADDRESS_WORD.fullmatch(word) is None:
+            raise ValueError("not an address")
+        return self._addresses.setdefault(word, "0x" + word[24:].lower())
+
+    def _amount(self, word: str) -> int:
+        if _WORD.fullmatch(word) is None:
+            raise ValueError("not an amount")
+        return self._amounts.setdefault(word, int(word, 16))
+
+    def _compare(self, transfer: Transfer) -> None:
+        if self._found[transfer.block_number, transfer.log_index or 0] != transfer:
+            raise ValueError("two logs with one index")
+
+
+def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Receipt | None:
+    """
+    Read a receipt; None when the node does not hold it.
+
+    Raises:
+        ChainProtocolError: malformed, not sealed in a block, or of another transaction.
+    """
+    if raw is None:
+        return None
+    if not isinstance(raw, dict) or not isinstance(raw.get("logs"), list):
+        raise ChainProtocolError(f"not a receipt: {_shown(raw)}")
+    if _hash(raw.get("transactionHash")) != tx_hash:
+        raise ChainProtocolError(f"asked for the receipt of {tx_hash}, got another")
+    number, logs = quantity(raw.get("blockNumber")), raw["logs"]
+    sender = raw.get("from")
+    if not isinstance(sender, str) or _ADDRESS.fullmatch(sender) is None:
+        raise ChainProtocolError("a receipt without sender")
+    status = quantity(raw.get("status"))
+    decoder = LogDecoder(chain_id=chain_id, proxy=proxy, first=number, last=number)
+    decoder.feed(log for log in logs if _is_event(log, proxy))
+    return Receipt(
+        block_number=number,
+        block_hash=_hash(raw.get("blockHash")),
+        succeeded=status == 1,
+        sender=sender.lower(),
+        events=sorted(decoder.transfers, key=lambda event: event.log_index or 0),
+        credits=sorted(filter(None, map(_credit, logs))),
+    )
+
+
+def _topics(log: object) -> Sequence[Any]:
+    topics = log.get("topics") if isinstance(log, dict) else None
+    if not isinstance(topics, list):
+        raise ChainProtocolError(f"not a log: {_shown(log)}")
+    return topics
+
+
+def _is_event(log: object, proxy: str) -> bool:
+    topics = _topics(log)
+    address = log.get("address") if isinstance(log, dict) else None
+    return bool(topics) and str(topics[0]).lower() == EVENT_TOPIC and str(address).lower() == proxy
+
+
+def _credit(log: dict[str, Any]) -> Credit | None:
+    """Read a log as an ERC-20 `Transfer`; None for any other log, such as an ERC-721 transfer."""
+    topics, data, token = _topics(log), log.get("data"), log.get("address")
+    if len(topics) != _ERC20_TOPICS or str(topics[0]).lower() != TRANSFER_TOPIC:
+        return None
+    if not isinstance(data, str) or not isinstance(token, str):
+        return None
+    words_fit = all(
+        isinstance(topic, str) and topic[:2] == "0x" and _ADDRESS_WORD.fullmatch(topic[2:]) for topic in topics[1:]
+    )
+    if not words_fit or _HASH.fullmatch(data) is None or _ADDRESS.fullmatch(token) is None:
+        return None
+    return Credit(
+        log_index=quantity(log.get("logIndex")),
+        token=token.lower(),
+        source="0x" + topics[1][-40:].lower(),
+        destination="0x" + topics[2][-40:].lower(),
+        value=int(data, 16),
+    )
+
+
+def _hash(value: object) -> str:
+    if not isinstance(value, str) or _HASH.fullmatch(value) is None:
+        raise ChainProtocolError(f"not a hash: {_shown(value)}")
+    return value.lower()
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60]

@@ -1,44 +1,61 @@
-"""How many blocks to ask one endpoint for: learnt from its answers. Pure."""
+"""How many blocks one endpoint is asked for at once: learnt from how it answers."""
 
 from __future__ import annotations
 
-START = 2_000  # blocks
+from dataclasses import dataclass
+
+from chains.evm.refusals import Verdict
+
+START_SPAN = 2_000
+LONGEST_SPAN = 100_000
+MOST_ROWS = 10_000  # more would block the event loop for too long when they are parsed
 QUICK_S = 2.0
 SLOW_S = 10.0
-PATIENCE = 3  # quick answers before asking for more
-ROWS = 10_000  # more in one answer would hold the event loop for too long
-ROWS_TO_GROW = 4_000
+QUICK_ANSWERS_TO_GROW = 3
+MOST_PATIENCE = 100
 
 
-class RangeMemory:
-    """One endpoint's appetite."""
+@dataclass(slots=True)
+class BlockSpan:
+    """The number of blocks to ask one endpoint for next."""
 
-    def __init__(self, ceiling: int | None) -> None:
-        self._ceiling = ceiling
-        self._quick = 0
-        self.span = min(START, ceiling or START)
+    size: int = START_SPAN
+    ceiling: int = LONGEST_SPAN  # never above: the registry's limit, or the node's own rule
+    quick: int = 0  # quick full pages in a row
+    patience: int = QUICK_ANSWERS_TO_GROW  # quick pages before the next growth; more after each failure
 
-    def refused(self, suggested: int | None) -> bool:
-        """Learn from a refusal or a time-out; say False when even one block was too much."""
-        if self.span == 1:
-            return False
-        smaller = self.span // 2 if suggested is None else min(suggested, self.span - 1)
-        if suggested is not None:
-            self._ceiling = min(suggested, self._ceiling or suggested)
-        self.span = max(1, smaller)
-        self._quick = 0
-        return True
+    @classmethod
+    def limited(cls, limit: int | None) -> BlockSpan:
+        """Start with the registry's limit, if it has one."""
+        return cls() if limit is None else cls(size=limit, ceiling=limit)
 
-    def served(self, *, asked: int, rows: int, seconds: float) -> None:
-        """Learn from an answer: grow after a few quick ones, shrink when it was slow or long."""
-        if rows > ROWS:
-            self.span = max(1, asked * ROWS * 3 // (4 * rows))
-            self._quick = 0
-        elif seconds > SLOW_S:
-            self.span = max(1, self.span // 2)
-            self._quick = 0
-        elif seconds < QUICK_S and rows < ROWS_TO_GROW and asked >= self.span:
-            self._quick += 1
-            if self._quick >= PATIENCE:
-                self._quick = 0
-                self.span = min(self.span * 2, self._ceiling or self.span * 2)
+    def answered(self, *, blocks: int, rows: int, seconds: float) -> None:
+        """Learn from a page that was served."""
+        if seconds > SLOW_S or rows > MOST_ROWS:
+            self._shrink(blocks // 2)
+        elif seconds < QUICK_S and rows <= MOST_ROWS // 2 and blocks >= self.size:
+            self._grow()
+        elif blocks >= self.size:
+            self.quick = 0
+
+    def refused(self, *, blocks: int, verdict: Verdict) -> None:
+        """Learn from a refusal to serve so many blocks."""
+        advice = verdict.span if verdict.span is not None and verdict.span < blocks else None
+        if advice is not None and verdict.fixed:
+            self.ceiling = min(self.ceiling, advice)
+        self._shrink(advice or blocks // 2)
+
+    def failed(self, *, blocks: int) -> None:
+        """Learn from a time-out or an error that may have been about the size."""
+        self._shrink(blocks // 2)
+
+    def _grow(self) -> None:
+        self.quick += 1
+        if self.quick >= self.patience:
+            self.quick = 0
+            self.size = min(self.ceiling, self.size * 2)
+
+    def _shrink(self, size: int) -> None:
+        self.quick = 0
+        self.patience = min(MOST_PATIENCE, self.patience * 2)
+        self.size = max(1, min(size, self.size, self.ceiling))

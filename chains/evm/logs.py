@@ -1,0 +1,138 @@
+"""One page of proxy events from one endpoint, with proof that the endpoint held the blocks it was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from chains.endpoints import Endpoint, Unserved
+from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.evm.decode import LogDecoder, parse_block
+from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.ranges import BlockSpan
+from chains.evm.refusals import Refusal
+from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
+from chains.types import Cursor, Fork, Head, ScanPage, Transfer
+
+ROWS_A_SLICE = 2_000
+NO_LOGS_S = 300.0  # an endpoint that refuses even one block is not asked for logs that long
+MOST_REFUSALS = 20
+
+
+class LogReader:
+    """Reads the events of one proxy, and learns how many blocks each endpoint serves at once."""
+
+    def __init__(
+        self, client: RpcClient, *, chain_id: int, proxy: str, longest: int | None, clock: Callable[[], float]
+    ) -> None:
+        self._client = client
+        self._chain_id = chain_id
+        self._proxy = proxy
+        self._longest = longest
+        self._clock = clock
+        self._spans: dict[Endpoint, BlockSpan] = {}
+        self._no_logs_until: dict[Endpoint, float] = {}
+
+    async def read(self, endpoint: Endpoint, *, after: Cursor, head: Head, reread: int) -> ScanPage | Fork:
+        """
+        Read the page after a cursor, as many blocks as the endpoint serves.
+
+        Raises:
+            ChainUnavailable: the endpoint is busy, or behind what it was asked for.
+            ChainProtocolError: its logs and its blocks do not agree.
+            Unserved: it serves no logs at all.
+        """
+        if self._clock() < self._no_logs_until.get(endpoint, 0.0):
+            raise Unserved("serves no eth_getLogs")
+        span = self._spans.setdefault(endpoint, BlockSpan.limited(self._longest))
+        for _ in range(MOST_REFUSALS):
+            first, last = window(after.position, head.position, span.size, reread)
+            page = await self._attempt(endpoint, span, after, first, last)
+            if page is not None:
+                return page
+        raise ChainUnavailable("keeps refusing smaller and smaller block ranges")
+
+    async def _attempt(
+        self, endpoint: Endpoint, span: BlockSpan, after: Cursor, first: int, last: int
+    ) -> ScanPage | Fork | None:
+        """Ask for one range; None when the endpoint wants to be asked for less, which `span` has noted."""
+        blocks = last - first + 1
+        started = self._clock()
+        try:
+            *anchor, logs, end = await self._client.batch(endpoint, self._calls(after, first, last))
+        except TimedOut:
+            span.failed(blocks=blocks)
+            raise
+        except TooLarge:
+            if blocks == 1:
+                raise
+            span.failed(blocks=blocks)
+            return None
+        if anchor and _moved(anchor[0], after):
+            return Fork(after)
+        if logs.error is not None:
+            self._learn(endpoint, span, logs, blocks)
+            return None
+        page = await self._page(logs.value, end, first, last)
+        span.answered(blocks=blocks, rows=page.rows_read, seconds=self._clock() - started)
+        return page
+
+    def _calls(self, after: Cursor, first: int, last: int) -> list[Call]:
+        wanted = {"address": self._proxy, "topics": [EVENT_TOPIC], "fromBlock": hex(first), "toBlock": hex(last)}
+        calls: list[Call] = [
+            ("eth_getLogs", (wanted,)),
+            # In the same request: an endpoint that lacks this block answers a gap without an error.
+            ("eth_getBlockByNumber", (hex(last), False)),
+        ]
+        if after.anchor is not None:
+            calls.insert(0, ("eth_getBlockByNumber", (hex(after.position), False)))
+        return calls
+
+    def _learn(self, endpoint: Endpoint, span: BlockSpan, logs: RawResult, blocks: int) -> None:
+        """Return when a smaller range is worth asking for; raise what else the refusal means."""
+        error = logs.error
+        if isinstance(error, Unserved):
+            self._no_logs_until[endpoint] = self._clock() + NO_LOGS_S
+        if not isinstance(error, RpcRefused):
+            logs.get()
+            return
+        match error.verdict.refusal:
+            case Refusal.RANGE if blocks == 1:
+                self._no_logs_until[endpoint] = self._clock() + NO_LOGS_S
+                raise Unserved(f"refuses eth_getLogs even for one block: {error}") from error
+            case Refusal.RANGE:
+                span.refused(blocks=blocks, verdict=error.verdict)
+            case Refusal.OTHER:
+                span.failed(blocks=blocks)  # nobody knows all wordings of "too many"
+                raise error
+            case _:
+                raise error
+
+    async def _page(self, rows: Any, end: RawResult, first: int, last: int) -> ScanPage:
+        block = parse_block(end.get(), last)
+        if block is None:
+            raise ChainUnavailable(f"the node does not hold block {last} yet")
+        if not isinstance(rows, list):
+            raise ChainProtocolError("eth_getLogs did not answer with a list")
+        decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=first, last=last)
+        for start in range(0, len(rows), ROWS_A_SLICE):
+            decoder.feed(rows[start : start + ROWS_A_SLICE])
+            await asyncio.sleep(0)
+        if decoder.hash_of(last) not in {None, block.hash}:
+            raise ChainProtocolError(f"the logs of block {last} are not of the block the node holds")
+        transfers: list[Transfer] = decoder.transfers
+        return ScanPage(transfers, Cursor(last, block.hash), time=block.time, rows_read=len(rows))
+
+
+def window(after: int, head: int, span: int, reread: int) -> tuple[int, int]:
+    """Return the first and last block to ask for: at least one new block, whatever is read again."""
+    first = max(0, after + 1 - min(reread, span // 2))
+    return first, min(head, first + span - 1)
+
+
+def _moved(answer: RawResult, after: Cursor) -> bool:
+    block = parse_block(answer.get(), after.position)
+    if block is None:
+        raise ChainUnavailable(f"the node does not hold block {after.position} yet")
+    return block.hash != after.anchor
