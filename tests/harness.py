@@ -1,0 +1,248 @@
+"""What tests build on: the real daemon, in this process or as one of its own, and a clock they own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from config.settings import load_settings
+from devnet.anvil import CHAIN_ID, Anvil
+from scanner.app import Daemon, open_daemon
+
+ROOT = Path(__file__).parent.parent
+USDT = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"
+USDC = "0x64544969ed7EBf5f083679233325356EbE738930"
+SECRET = "a shared secret"
+MERCHANT = "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8e4"
+_ids = itertools.count(1)
+
+
+class FakeClock:
+    """A wall clock that moves when told to."""
+
+    def __init__(self, now_ms: int = 1_790_000_000_000) -> None:
+        self._now = now_ms
+        self._sleepers: list[tuple[int, asyncio.Event]] = []
+
+    def now_ms(self) -> int:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += int(seconds * 1000)
+        for until, event in self._sleepers:
+            if until <= self._now:
+                event.set()
+
+    async def sleep(self, seconds: float) -> None:
+        event = asyncio.Event()
+        self._sleepers.append((self._now + int(seconds * 1000), event))
+        await event.wait()
+
+
+class Api:
+    """The daemon's API as a backend sees it."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, key: str | None = None) -> None:
+        self.url = url
+        self._session = session
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    async def call(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, Any]:
+        """Return the status and the JSON (or text) of an answer."""
+        if body is not None:
+            more["data"] = body if isinstance(body, bytes) else orjson.dumps(body)
+        headers = self._headers | more.pop("headers", {})
+        async with self._session.request(method, self.url + path, headers=headers, **more) as response:
+            raw = await response.read()
+            is_json = response.content_type == "application/json"
+            return response.status, orjson.loads(raw) if is_json else raw.decode()
+
+    async def get(self, path: str) -> Any:
+        status, body = await self.call("GET", path)
+        assert status == 200, body
+        return body
+
+    async def create(self, **fields: Any) -> dict[str, Any]:
+        """Register an intent; everything that is not said is sensible."""
+        status, body = await self.call("POST", "/intents", intent_body(**fields))
+        assert status == 200, body
+        return dict(body)
+
+    async def intent(self, intent_id: str) -> dict[str, Any]:
+        return dict((await self.get(f"/intents/{intent_id}"))["intent"])
+
+    async def until(
+        self, intent_id: str, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 20
+    ) -> dict[str, Any]:
+        """Poll an intent over HTTP, as a backend would, until a condition holds."""
+        intent: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not condition(intent := await self.intent(intent_id)):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"never happened; the intent is {intent}") from None
+        return intent
+
+    async def status_is(self, intent_id: str, status: str, timeout_s: float = 20) -> dict[str, Any]:
+        return await self.until(intent_id, lambda intent: intent["status"] == status, timeout_s)
+
+    async def unmatched(self, **query: Any) -> list[dict[str, Any]]:
+        text = "&".join(f"{name}={value}" for name, value in query.items())
+        return list((await self.get(f"/unmatched?{text}"))["unmatched"])
+
+    async def reasons(self, intent_id: str | None = None) -> list[str]:
+        """Return the reasons of unmatched transfers, of one intent if one is named."""
+        rows = await self.unmatched()
+        return sorted(row["reason"] for row in rows if intent_id is None or row["intentId"] == intent_id)
+
+    async def chain(self, chain_id: int = CHAIN_ID) -> dict[str, Any]:
+        chains = (await self.get("/scanner/status"))["chains"]
+        return dict(next(chain for chain in chains if chain["chainId"] == chain_id))
+
+
+def intent_body(**fields: Any) -> dict[str, Any]:
+    """Return a body that is accepted; `callbackUrl` has to be given by tests that read webhooks."""
+    return {
+        "intentId": f"order-{next(_ids)}",
+        "chainId": CHAIN_ID,
+        "token": "USDT",
+        "destination": MERCHANT,
+        "amount": "1000",
+        "callbackUrl": "http://127.0.0.1:9/hook",
+        "callbackSecret": SECRET,
+        **fields,
+    }
+
+
+def environment(folder: Path, rpc_url: str, **more: str) -> dict[str, str]:
+    """Return the environment of a scanner for the local chain."""
+    return {
+        "DB_PATH": str(folder / "scanner.db"),
+        "CHAINS_JSON_PATH": str(ROOT / "supported-chains.json"),
+        "TOKENS_JSON_PATH": str(ROOT / "tokens.json"),
+        "RPC_BSC_TESTNET": rpc_url,
+        "SCANNER_ENABLED_CHAINS": str(CHAIN_ID),
+        "PORT": "0",
+        "POLL_INTERVAL_SEC": "0.05",
+        "RPC_TIMEOUT_SEC": "5",
+        "WEBHOOK_RETRY_DELAYS_SEC": "0.1,0.2,0.4",
+        **more,
+    }
+
+
+@dataclass(slots=True)
+class Running:
+    """A daemon that runs in this process."""
+
+    daemon: Daemon
+    api: Api
+    stop: asyncio.Event
+
+    @property
+    def worker(self) -> Any:
+        return next(iter(self.daemon.workers.values()))
+
+
+@asynccontextmanager
+async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator[Running]:
+    """Run the daemon in this process until the block ends."""
+    settings = load_settings(env)
+    stop = asyncio.Event()
+    async with open_daemon(settings, clock=clock) as daemon:
+        task = asyncio.create_task(daemon.run(stop))
+        try:
+            await asyncio.wait([task, daemon.listening], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            async with aiohttp.ClientSession() as session:
+                key = settings.http.api_key.get_secret_value() if settings.http.api_key else None
+                yield Running(daemon, Api(daemon.listening.result(), session, key), stop)
+        finally:
+            stop.set()
+            await task
+
+
+@dataclass(slots=True)
+class Process:
+    """A daemon that runs as a process of its own, to be killed."""
+
+    process: asyncio.subprocess.Process
+    api: Api
+    output: list[str] = field(default_factory=list)
+
+    async def kill(self) -> None:
+        """End it without a chance to do anything about it."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def terminate(self) -> int:
+        """Ask it to stop and return its exit code."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        return await self.process.wait()
+
+
+@asynccontextmanager
+async def process(env: Mapping[str, str], session: aiohttp.ClientSession) -> AsyncIterator[Process]:
+    """Start `python -m scanner` and wait until it listens; it is gone when the block ends."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "scanner",
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    reader: asyncio.Task[None] | None = None
+    try:
+        lines: list[str] = []
+        url = await _url_of(started, lines)
+        found = Process(started, Api(url, session), lines)
+        reader = asyncio.create_task(_drain(started, lines))
+        yield found
+    finally:
+        with suppress(ProcessLookupError):
+            started.kill()
+        await started.wait()
+        if reader is not None:
+            await reader
+
+
+async def _url_of(started: asyncio.subprocess.Process, lines: list[str]) -> str:
+    assert started.stdout is not None
+    async with asyncio.timeout(60):
+        async for raw in started.stdout:
+            line = raw.decode()
+            lines.append(line)
+            if "listening on" in line:
+                return line.split("listening on ")[1].split()[0]
+    raise AssertionError(f"the scanner did not start: {''.join(lines)}")
+
+
+async def _drain(started: asyncio.subprocess.Process, lines: list[str]) -> None:
+    assert started.stdout is not None
+    async for raw in started.stdout:
+        lines.append(raw.decode())
+
+
+async def prepared(chain: Anvil) -> Anvil:
+    """Give the local chain the registry's tokens."""
+    await chain.token("USDT", 18, at=USDT)
+    await chain.token("USDC", 18, at=USDC)
+    await chain.fund(USDT, chain.accounts[1])
+    await chain.mine(20)
+    return chain
