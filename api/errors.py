@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from chains.errors import ChainError, InvalidTxHash
-from scanner.services import InvalidRequest
+from scanner.errors import InvalidRequest
 from scanner.store.errors import Conflict, NotFound, StoreError
 
 SERVER_ERROR = 500
@@ -100,8 +100,9 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911 - a tab
 def from_validation(exc: ValidationError) -> ApiError:
     """Name the first field that is wrong, in one sentence."""
     first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-    name = ".".join(str(part) for part in first["loc"]) or "body"
     message = first["msg"].removeprefix("Value error, ")
+    # A rule over several fields has no place of its own: its sentence starts with the field to change.
+    name = ".".join(str(part) for part in first["loc"]) or message.split(" ")[0].rstrip(":")
     if first["type"] == "missing":
         message = "is required"
     elif first["type"] == "extra_forbidden":

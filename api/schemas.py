@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
 from chains.types import Rail
@@ -17,6 +17,9 @@ from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
 ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
 MAX_CHAIN_ID = 2**53 - 1  # what every JSON reader holds exactly
 DIGITS = re.compile(r"[0-9]{1,78}")
+MAX_UINT256 = 2**256 - 1
+MAX_TIME = 64
+NOT_A_TIME = "must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -27,10 +30,30 @@ def _base_units(value: Any) -> Any:
     return value
 
 
+def _fits(value: str) -> str:
+    if int(value) > MAX_UINT256:
+        raise ValueError("must fit 256 bits")
+    return value
+
+
 def _positive(value: str) -> str:
     if int(value) == 0:
         raise ValueError("must be greater than zero")
     return value
+
+
+def _moment(value: Any) -> Any:
+    """Return unix milliseconds of an RFC 3339 time, which has an offset."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str) and len(value) <= MAX_TIME:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is not None:
+                return unix_ms(moment)
+    except (ValueError, OverflowError) as exc:
+        raise ValueError(NOT_A_TIME) from exc
+    raise ValueError(NOT_A_TIME)
 
 
 def _plain_text(value: str) -> str:
@@ -47,8 +70,10 @@ def _opt_in(value: EventType) -> EventType:
 
 Text = Annotated[str, AfterValidator(_plain_text)]
 AmountField = {"pattern": "^[0-9]{1,78}$", "examples": ["12500000000000000000"]}
-BaseUnits = Annotated[str, BeforeValidator(_base_units), Field(json_schema_extra=AmountField)]
+BaseUnits = Annotated[str, BeforeValidator(_base_units), AfterValidator(_fits), Field(json_schema_extra=AmountField)]
 Amount = Annotated[BaseUnits, AfterValidator(_positive)]
+TimeField = {"type": "string", "format": "date-time"}
+Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema(TimeField)]
 Address = Annotated[Text, Field(min_length=1, max_length=128)]
 ChainId = Annotated[int, Field(strict=True, ge=1, le=MAX_CHAIN_ID)]
 
@@ -73,7 +98,7 @@ class CreateIntent(Body):
     callback_secret: Annotated[Text, Field(min_length=1, max_length=1024)]
     rail: Rail | None = None
     confirmations: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     fee_amount: BaseUnits | None = None
     fee_address: Address | None = None
     events: Annotated[list[Annotated[EventType, AfterValidator(_opt_in)]], Field(max_length=16)] | None = None
@@ -102,7 +127,7 @@ class CreateIntent(Body):
             callback_secret=self.callback_secret,
             rail=self.rail,
             confirmations=self.confirmations,
-            expires_at=None if self.expires_at is None else unix_ms(self.expires_at),
+            expires_at=self.expires_at,
             fee_amount=int(self.fee_amount or 0),
             fee_address=self.fee_address,
             events=tuple(self.events or ()),

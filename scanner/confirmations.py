@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from chains.base import ChainAdapter
 from chains.types import Cursor, Head, Outcome, Transfer, Verification
 from config.catalog import Chain
@@ -35,7 +37,7 @@ class Confirmer:
         """
         await self._count_depths(head)
         due = await self._due(head)
-        return [await self._look(due[start : start + BATCH]) for start in range(0, len(due), BATCH)]
+        return [await self._look(batch) for batch in _batches(due)]
 
     async def _count_depths(self, head: Head) -> None:
         async with self._db.read() as tx:
@@ -60,7 +62,6 @@ class Confirmer:
             required = owners[transfer.intent_id or ""].confirmations_required
             if is_deep(transfer.block_number, head, required, self._chain.finality):
                 due.setdefault(transfer.id, transfer)
-        # The parts of one sum stay together: an intent is settled by one look at all of it.
         return sorted(due.values(), key=lambda t: t.intent_id or "")
 
     async def _look(self, due: list[StoredTransfer]) -> Recorded:
@@ -78,6 +79,18 @@ class Confirmer:
                 taken_back = await findings.rewind(tx, self._chain.chain_id, below, now=now)
                 recorded.reorged += taken_back.reorged
         return recorded
+
+
+def _batches(due: list[StoredTransfer]) -> list[list[StoredTransfer]]:
+    """Cut to batches; the parts of one sum stay together, since one look at all of it settles an intent."""
+    batches: list[list[StoredTransfer]] = []
+    for _, group in itertools.groupby(due, key=lambda t: t.intent_id):
+        parts = list(group)
+        if batches and len(batches[-1]) + len(parts) <= BATCH:
+            batches[-1] += parts
+        else:
+            batches.append(parts)
+    return batches
 
 
 def _lowest_gone(looked: list[tuple[StoredTransfer, Verification]]) -> int | None:

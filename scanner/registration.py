@@ -9,6 +9,7 @@ from typing import Any
 
 from chains.types import Rail
 from scanner.clock import Clock
+from scanner.errors import InvalidRequest
 from scanner.model import EventType, Intent, IntentStatus
 from scanner.reference import new_salt, payment_reference, topic_ref
 from scanner.store import intents
@@ -102,9 +103,10 @@ class Registrations:
 
     async def _store(self, drafts: Sequence[Draft]) -> Sequence[Intent | Exception]:
         async with self._db.write() as tx:
+            now = self._clock.now_ms()
             known = await intents.get_many(tx, {draft.intent_id for draft in drafts})
-            new = {d.intent_id: d for d in reversed(drafts) if d.intent_id not in known}
-            fresh = [self._intent(draft) for draft in new.values()]
+            new = {d.intent_id: d for d in reversed(drafts) if d.intent_id not in known and not _past(d, now)}
+            fresh = [self._intent(draft, now) for draft in new.values()]
             for _ in range(REDRAWS):
                 taken = await intents.taken_references(tx, {(i.chain_id, i.topic_ref) for i in fresh})
                 if not taken:
@@ -114,10 +116,9 @@ class Registrations:
                 raise StoreError("no free payment reference was found")
             await intents.add_many(tx, fresh)
         known |= {intent.intent_id: intent for intent in fresh}
-        return [_replay(draft, known[draft.intent_id]) for draft in drafts]
+        return [_answer(draft, known.get(draft.intent_id)) for draft in drafts]
 
-    def _intent(self, draft: Draft) -> Intent:
-        now = self._clock.now_ms()
+    def _intent(self, draft: Draft, now: int) -> Intent:
         expires_at = draft.expires_at
         if expires_at is None and self._ttl_ms:
             expires_at = now + self._ttl_ms
@@ -170,8 +171,14 @@ class Registrations:
         return replace(intent, salt=salt, payment_reference=reference, topic_ref=topic_ref(reference))
 
 
-def _replay(draft: Draft, stored: Intent) -> Intent | Exception:
+def _past(draft: Draft, now: int) -> bool:
+    return draft.expires_at is not None and draft.expires_at <= now
+
+
+def _answer(draft: Draft, stored: Intent | None) -> Intent | Exception:
     """Return the stored intent when the draft asks for the very same, else say what differs."""
+    if stored is None:  # only a new intent has to lie ahead: a replay is answered whenever it comes
+        return InvalidRequest("expiresAt", "expiresAt must be in the future")
     before = json.loads(stored.request)
     for name, value in draft.request().items():
         if before.get(name) != value:

@@ -15,12 +15,19 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from scanner.bell import Bell
 
 
+async def _ring(bell: Bell) -> None:
+    """Ring in the event loop: a plain function would be called in a thread, where bells must not be touched."""
+    bell.ring()
+
+
 @contextmanager
 def ringing(bells: Mapping[str, tuple[Bell, float]]) -> Iterator[None]:
     """Ring each named bell every so many seconds until the block ends."""
     scheduler = AsyncIOScheduler(timezone="UTC")
     for name, (bell, seconds) in bells.items():
-        scheduler.add_job(bell.ring, "interval", seconds=seconds, id=name, coalesce=True, misfire_grace_time=None)
+        scheduler.add_job(
+            _ring, "interval", args=[bell], seconds=seconds, id=name, coalesce=True, misfire_grace_time=None
+        )
     scheduler.start()
     try:
         yield

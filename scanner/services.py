@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from chains.base import ChainAdapter
-from chains.errors import ChainError, InvalidAddress
+from chains.errors import ChainError, ChainUnavailable, InvalidAddress
 from chains.types import Checkout, Rail, TokenMeta
 from config.catalog import Catalog, Chain
 from scanner import findings
 from scanner.clock import Clock
+from scanner.errors import InvalidRequest
 from scanner.health import ChainHealth
 from scanner.housekeeping import Housekeeping
 from scanner.matching import judge
@@ -25,23 +26,8 @@ from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.worker import ChainWorker
 
 TOKEN_READ_S = 3.0
-MAX_CONFIRMATIONS = 100_000
+RECHECK_S = 30.0
 ZERO_ADDRESS = "0x" + "0" * 40
-
-
-class InvalidRequest(Exception):
-    """
-    What was asked cannot be done as asked.
-
-    Attributes:
-        field: the request field to change.
-        code: a stable name of the refusal.
-    """
-
-    def __init__(self, field: str, message: str, *, code: str = "invalid_request") -> None:
-        super().__init__(message)
-        self.field = field
-        self.code = code
 
 
 class CallbackPolicy(Protocol):
@@ -150,8 +136,6 @@ class Services:
         )
         if request.fee_amount and request.fee_address is None:
             raise InvalidRequest("feeAddress", "feeAddress is required when feeAmount is not zero")
-        if request.expires_at is not None and request.expires_at <= self._clock.now_ms():
-            raise InvalidRequest("expiresAt", "expiresAt must be in the future")
         address, key, meta = await self._token(request, worker)
         floor = worker.chain.confirmation_threshold
         return await self._registrations.register(
@@ -302,7 +286,11 @@ class Services:
         if seen:
             async with self._db.write() as tx:
                 await findings.record(tx, before.chain_id, seen, now=self._clock.now_ms(), late_ms=self._late_ms)
-        await worker.poll()
+        try:
+            async with asyncio.timeout(RECHECK_S):
+                await worker.poll()
+        except TimeoutError as exc:
+            raise ChainUnavailable("no endpoint answered in time") from exc
         self._on_events()
         view = await self.intent(intent_id)
         sightings = [_sighting(stored) for stored in view.transfers if tx_hash in (None, stored.tx_hash)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scanner.services import InvalidRequest
+from scanner.errors import InvalidRequest
 from webhooks.guard import CallbackGuard, ForbiddenTarget
 from webhooks.signing import check_secret
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from scanner.store.errors import StoreError
@@ -60,8 +60,8 @@ class _translated:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
-        if isinstance(exc, DBAPIError):
-            raise StoreError(f"the store failed: {exc.orig}") from exc
+        if isinstance(exc, SQLAlchemyError):
+            raise StoreError(f"the store failed: {getattr(exc, 'orig', None) or exc}") from exc
 
 
 def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
