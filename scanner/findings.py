@@ -52,19 +52,20 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
     recorded = Recorded()
     if not found:
         return recorded
-    waiting = await intents.by_references(tx, chain_id, {t.reference for t in found if t.reference})
     known = await transfers.reconcile(tx, chain_id, found)
+    fresh = {(t.tx_hash, t.event_key): t for t in found if (t.tx_hash, t.event_key) not in known.same}
+    waiting = await intents.by_references(tx, chain_id, {t.reference for t in fresh.values() if t.reference})
     rows = []
-    for transfer in found:
+    for key, transfer in fresh.items():
         intent = waiting.get(transfer.reference or "")
         reason = judge(transfer, intent, now=now, late_ms=late_ms)
         named = None if intent is None or reason is Reason.UNKNOWN_REFERENCE else intent.intent_id
         rows.append(transfers.row_of(transfer, intent_id=named, reason=reason, now=now))
-        if (transfer.tx_hash, transfer.event_key) not in known.keys:
+        if key not in known.keys:
             _count(recorded, transfer, reason)
     await transfers.add_many(tx, rows)
     concerned = {row["intent_id"] for row in rows if row["intent_id"]} | known.moved
-    await follow(tx, concerned, recorded, now=now, fresh={(t.tx_hash, t.event_key) for t in found})
+    await follow(tx, concerned, recorded, now=now, fresh=fresh)
     return recorded
 
 

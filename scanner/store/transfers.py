@@ -78,6 +78,7 @@ class Known(NamedTuple):
     """What was stored of transactions before they were seen (again)."""
 
     keys: set[tuple[str, str]]
+    same: set[tuple[str, str]]  # those that stand where they stood: nothing about them is new
     moved: set[str]  # intents some of whose transfers stood in another block
 
 
@@ -88,7 +89,7 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     A transaction is in one block of the canonical chain: what we knew of it elsewhere is an orphan.
     """
     where = {transfer.tx_hash: transfer.block_hash for transfer in seen}
-    known = Known(set(), set())
+    known = Known(set(), set(), set())
     columns = (
         transfers.c.id,
         transfers.c.tx_hash,
@@ -103,7 +104,11 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
         orphans = []
         for row in rows:
             known.keys.add((row.tx_hash, row.event_key))
-            if row.block_hash != where[row.tx_hash] and row.reason != Reason.REORGED:
+            if row.reason == Reason.REORGED:
+                continue
+            if row.block_hash == where[row.tx_hash]:
+                known.same.add((row.tx_hash, row.event_key))
+            else:
                 orphans.append(row.id)
                 known.moved.update([row.intent_id] if row.intent_id else [])
         await _orphan(tx, orphans)
