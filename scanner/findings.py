@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,21 +98,24 @@ async def follow(
         return
     held = await transfers.of_intents(tx, ids)
     queue: list[dict[str, Any]] = []
+    shares: list[Share] = []
+    changes: list[tuple[Intent, Intent]] = []
     for intent in (await intents.get_many(tx, ids)).values():
         mine = held[intent.intent_id]
         allocation = allocate(intent.amount, mine)
-        await _store_shares(tx, allocation.shares)
-        after = await _store_intent(tx, intent, allocation, now)
+        after = _followed(intent, allocation)
+        shares += [share for share in allocation.shares if _changed(share)]
+        changes += [(intent, after)] if after != intent else []
         queue += _tell(after, intent, mine, allocation, fresh, now)
+    await transfers.allot_many(tx, [(s.transfer.id, s.counted, s.reason, s.surplus) for s in shares])
+    await intents.follow_many(tx, changes, now)
     await outbox.add(tx, queue)
     recorded.queued += len(queue)
 
 
-async def _store_shares(tx: AsyncConnection, shares: Iterable[Share]) -> None:
-    for share in shares:
-        was = share.transfer
-        if (share.counted, share.reason, share.surplus) != (was.counted, was.reason, was.surplus):
-            await transfers.set_verdict(tx, was.id, counted=share.counted, reason=share.reason, surplus=share.surplus)
+def _changed(share: Share) -> bool:
+    was = share.transfer
+    return (share.counted, share.reason, share.surplus) != (was.counted, was.reason, was.surplus)
 
 
 def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
@@ -129,17 +132,11 @@ def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
     }
 
 
-async def _store_intent(tx: AsyncConnection, intent: Intent, allocation: Allocation, now: int) -> Intent:
-    """Write what changed; evidence of a settled intent is history and stays."""
-    values: dict[str, Any] = {"amount_received": allocation.received}
-    if intent.status not in SETTLED:
-        values = evidence(intent, allocation)
-    values["status"] = next_status(intent, allocation)
-    changed = {name: value for name, value in values.items() if getattr(intent, name) != value}
-    if not changed:
-        return intent
-    await intents.change(tx, intent.intent_id, [intent.status], now, **changed)
-    return replace(intent, **changed)
+def _followed(intent: Intent, allocation: Allocation) -> Intent:
+    """Return the intent as its transfers make it; evidence of a settled intent is history and stays."""
+    if intent.status in SETTLED:
+        return replace(intent, amount_received=allocation.received)
+    return replace(intent, **evidence(intent, allocation), status=next_status(intent, allocation))
 
 
 def _tell(

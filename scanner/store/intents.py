@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
@@ -119,6 +119,38 @@ async def change(
         .values(updated_at=now, **values)
     )
     return result.rowcount == 1
+
+
+_FOLLOWING = (
+    "status",
+    "amount_received",
+    "tx_hash",
+    "log_index",
+    "block_number",
+    "block_hash",
+    "sender",
+    "confirmations",
+)
+_FOLLOW = (
+    update(intents)
+    .where(intents.c.intent_id == bindparam("id"), intents.c.status == bindparam("before"))
+    .values({name: bindparam(f"new_{name}") for name in (*_FOLLOWING, "updated_at")})
+)
+
+
+async def follow_many(tx: AsyncConnection, changes: Sequence[tuple[Intent, Intent]], now: int) -> None:
+    """Write what (before, after) pairs say of status, sums and evidence, all in one go."""
+    if changes:
+        rows = [
+            {
+                "id": before.intent_id,
+                "before": before.status,
+                "new_updated_at": now,
+                **{f"new_{name}": getattr(after, name) for name in _FOLLOWING},
+            }
+            for before, after in changes
+        ]
+        await tx.execute(_FOLLOW, rows)
 
 
 def _capped_depth(head: int) -> ColumnElement[int]:

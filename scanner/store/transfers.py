@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Row, bindparam, or_, select, update
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Transfer
@@ -23,6 +23,39 @@ def _transfer(row: Row[Any]) -> StoredTransfer:
     return StoredTransfer(**values)
 
 
+SLICE = 1_000  # rows bound in one go: binding holds the event loop
+
+
+def _add() -> Insert:
+    statement = insert(transfers)
+    new = statement.excluded
+    known = transfers.c
+    seen = (
+        known.block_number,
+        known.block_hash,
+        known.block_time,
+        known.log_index,
+        known.token,
+        known.destination,
+        known.amount,
+        known.fee_amount,
+        known.fee_address,
+        known.reference,
+        known.intent_id,
+        known.reason,
+        known.counted,
+        known.verified,
+    )
+    return statement.on_conflict_do_update(
+        index_elements=[known.chain_id, known.tx_hash, known.event_key],
+        set_={column.name: new[column.name] for column in seen},
+        where=or_(known.block_hash.is_distinct_from(new.block_hash), known.reason == Reason.REORGED),
+    )
+
+
+_ADD = _add()
+
+
 async def add_many(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     """
     Store what a page found; one transfer is one row however often it is seen.
@@ -30,35 +63,8 @@ async def add_many(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     A row that is known keeps what was made of it, except that a transfer seen again in another block,
     or after it had been reorged away, is judged anew.
     """
-    if not rows:
-        return
-    statement = insert(transfers)
-    new = statement.excluded
-    known = transfers.c
-    returned = or_(known.block_hash.is_distinct_from(new.block_hash), known.reason == Reason.REORGED)
-    await tx.execute(
-        statement.on_conflict_do_update(
-            index_elements=[known.chain_id, known.tx_hash, known.event_key],
-            set_={
-                "block_number": new.block_number,
-                "block_hash": new.block_hash,
-                "block_time": new.block_time,
-                "log_index": new.log_index,
-                "token": new.token,
-                "destination": new.destination,
-                "amount": new.amount,
-                "fee_amount": new.fee_amount,
-                "fee_address": new.fee_address,
-                "reference": new.reference,
-                "intent_id": new.intent_id,
-                "reason": new.reason,
-                "counted": new.counted,
-                "verified": False,
-            },
-            where=returned,
-        ),
-        rows,
-    )
+    for start in range(0, len(rows), SLICE):
+        await tx.execute(_ADD, rows[start : start + SLICE])
 
 
 def row_of(transfer: Transfer, *, intent_id: str | None, reason: Reason | None, now: int) -> dict[str, Any]:
@@ -166,6 +172,20 @@ async def unverified(tx: AsyncConnection, chain_id: int) -> list[StoredTransfer]
 async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> None:
     """Store what a second look or an allocation made of one transfer."""
     await tx.execute(update(transfers).where(transfers.c.id == transfer_id).values(**values))
+
+
+_ALLOT = (
+    update(transfers)
+    .where(transfers.c.id == bindparam("row"))
+    .values(counted=bindparam("new_counted"), reason=bindparam("new_reason"), surplus=bindparam("new_surplus"))
+)
+
+
+async def allot_many(tx: AsyncConnection, shares: Sequence[tuple[int, bool, Reason | None, int | None]]) -> None:
+    """Store (id, counted, reason, surplus) of transfers, all in one go."""
+    if shares:
+        names = ("row", "new_counted", "new_reason", "new_surplus")
+        await tx.execute(_ALLOT, [dict(zip(names, share, strict=True)) for share in shares])
 
 
 async def mark_settled(tx: AsyncConnection, ids: Sequence[int]) -> None:
