@@ -34,6 +34,8 @@ from scanner.store import checkpoints, intents, outbox, transfers
 
 log = logging.getLogger(__name__)
 
+STRANGERS_LOGGED = 50  # lines a page
+
 
 @dataclass(slots=True)
 class Recorded:
@@ -63,6 +65,7 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
         rows.append(transfers.row_of(transfer, intent_id=named, reason=reason, now=now))
         if key not in known.keys:
             _count(recorded, transfer, reason)
+    _log_strangers(recorded, chain_id)
     await transfers.add_many(tx, rows)
     concerned = {row["intent_id"] for row in rows if row["intent_id"]} | known.moved
     await follow(tx, concerned, recorded, now=now, fresh=fresh)
@@ -74,15 +77,26 @@ def _count(recorded: Recorded, transfer: Transfer, reason: Reason | None) -> Non
         recorded.matched += 1
         return
     recorded.rejected[reason] += 1
-    # Strangers use the same public proxies all day; that is worth a row, not a line.
-    level = logging.DEBUG if reason is Reason.UNKNOWN_REFERENCE else logging.WARNING
-    if log.isEnabledFor(level):
-        log.log(
-            level,
-            "REJECT %s",
+    # Strangers use the same public proxies: their payments must not drown the lines that concern us.
+    stranger = reason is Reason.UNKNOWN_REFERENCE
+    if not stranger or recorded.rejected[reason] <= STRANGERS_LOGGED:
+        _reject(
+            logging.INFO if stranger else logging.WARNING,
             reason,
-            extra=fields(chain=transfer.chain_id, tx=transfer.tx_hash, event=transfer.event_key),
+            transfer.chain_id,
+            transfer.tx_hash,
+            transfer.event_key,
         )
+
+
+def _reject(level: int, reason: Reason, chain_id: int, tx_hash: str, event_key: str) -> None:
+    log.log(level, "REJECT %s", reason, extra=fields(chain=chain_id, tx=tx_hash, event=event_key))
+
+
+def _log_strangers(recorded: Recorded, chain_id: int) -> None:
+    more = recorded.rejected[Reason.UNKNOWN_REFERENCE] - STRANGERS_LOGGED
+    if more > 0:
+        log.info("REJECT %s and more of them", Reason.UNKNOWN_REFERENCE, extra=fields(chain=chain_id, more=more))
 
 
 async def follow(
@@ -244,7 +258,7 @@ async def apply_verdicts(
             await transfers.set_verdict(tx, stored.id, verified=True, **facts)
         await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
         recorded.rejected[reason] += 1
-        log.warning("REJECT %s", reason, extra=fields(chain=chain_id, tx=stored.tx_hash, event=stored.event_key))
+        _reject(logging.WARNING, reason, chain_id, stored.tx_hash, stored.event_key)
     await follow(tx, ids, recorded, now=now, fresh={s.key for s, v in looked if v.outcome is not Outcome.CREDITED})
     return recorded, passed
 

@@ -58,7 +58,7 @@ async def open_adapter(
 class EvmAdapter:
     """One EVM chain, through as many endpoints as it has."""
 
-    rails = (Rail.PROXY,)
+    rails: tuple[Rail, ...] = (Rail.PROXY,)
 
     def __init__(
         self, chain: Chain, *, pool: EndpointPool, client: EvmClient, clock: Callable[[], float] = time.monotonic
@@ -111,7 +111,14 @@ class EvmAdapter:
     async def head(self) -> Head:
         return await self._pool.run("eth_getBlockByNumber", self._head)
 
-    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread: int = 0) -> ScanPage | Fork:
+    async def scan(
+        self,
+        targets: Targets,  # noqa: ARG002 - the proxy rail reads every event of the proxy
+        after: Cursor,
+        head: Head,
+        *,
+        reread: int = 0,
+    ) -> ScanPage | Fork:
         if after.position < head.position:
             return await self._pool.run("eth_getLogs", partial(self._logs.read, after=after, head=head, reread=reread))
         if after.anchor is None:

@@ -94,7 +94,10 @@ class _Provider(AsyncBaseProvider):
 def _symbol_text(symbol: object) -> str | None:
     """Return a printable symbol; None when there is nothing to print."""
     if isinstance(symbol, bytes):
-        symbol = symbol.rstrip(b"\0").decode(errors="replace")
+        try:
+            symbol = symbol.rstrip(b"\0").decode()
+        except UnicodeDecodeError:
+            return None
     if not isinstance(symbol, str):
         return None
     text = "".join(char for char in symbol if char.isprintable()).strip()

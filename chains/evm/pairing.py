@@ -18,14 +18,14 @@ class Pairing(NamedTuple):
     sender: str | None  # who the token was taken from
 
 
-def pair(events: Sequence[Transfer], credits: Sequence[Credit]) -> dict[int, Pairing]:
+def pair(events: Sequence[Transfer], movements: Sequence[Credit]) -> dict[int, Pairing]:
     """
     Give every proxy event of one transaction its own `Transfer` log; answers by the event's log index.
 
     Anyone may emit the event's twin many times in a transaction, and the event shows the amount that
     was asked for: only a movement that no earlier event has used proves that this one was paid.
     """
-    unused = sorted(credits)
+    unused = sorted(movements)
     pairs: dict[int, Pairing] = {}
     for event in sorted(events, key=lambda e: e.log_index or 0):
         pairs[event.log_index or 0] = _pair_one(event, unused)

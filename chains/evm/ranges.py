@@ -8,7 +8,7 @@ from chains.evm.refusals import Verdict
 
 START_SPAN = 2_000
 LONGEST_SPAN = 100_000
-MOST_ROWS = 10_000  # more would block the event loop for too long when they are parsed
+MOST_ROWS = 5_000  # parsing more in one piece would hold the event loop for over a tenth of a second
 QUICK_S = 2.0
 SLOW_S = 10.0
 QUICK_ANSWERS_TO_GROW = 3
@@ -22,7 +22,7 @@ class BlockSpan:
     size: int = START_SPAN
     ceiling: int = LONGEST_SPAN  # never above: the registry's limit, or the node's own rule
     quick: int = 0  # quick full pages in a row
-    patience: int = QUICK_ANSWERS_TO_GROW  # quick pages before the next growth; more after each failure
+    patience: int = QUICK_ANSWERS_TO_GROW  # quick pages before the next growth; more after each refusal
 
     @classmethod
     def limited(cls, limit: int | None) -> BlockSpan:
@@ -43,6 +43,7 @@ class BlockSpan:
         advice = verdict.span if verdict.span is not None and verdict.span < blocks else None
         if advice is not None and verdict.fixed:
             self.ceiling = min(self.ceiling, advice)
+        self.patience = min(MOST_PATIENCE, self.patience * 2)
         self._shrink(advice or blocks // 2)
 
     def failed(self, *, blocks: int) -> None:
@@ -53,9 +54,9 @@ class BlockSpan:
         self.quick += 1
         if self.quick >= self.patience:
             self.quick = 0
+            self.patience = max(QUICK_ANSWERS_TO_GROW, self.patience // 2)
             self.size = min(self.ceiling, self.size * 2)
 
     def _shrink(self, size: int) -> None:
         self.quick = 0
-        self.patience = min(MOST_PATIENCE, self.patience * 2)
         self.size = max(1, min(size, self.size, self.ceiling))

@@ -43,7 +43,7 @@ _RANGE = re.compile(
     r"(?:block|blocks|log|logs|getlogs|query|filter|\bto\b|\bfrom\b).{0,60}\b(?:range|span|distance)|"
     r"\brange\b.{0,40}(?:limit|large|wide|exceed|high|big|max)|too many blocks|"
     r"returned more than|max(?:imum)? (?:block )?(?:range|results)|max results|logs matched|too many (?:logs|results)|"
-    r"(?:response|result|query|size).{0,30}(?:too (?:large|big)|exceed|greater|limit)|exceeds? .{0,20}size|"
+    r"(?:response|result|query|size).{0,30}(?:too (?:large|big)|exceed|greater|limit)|exceeds? .{0,20}(?:size|range)|"
     r"limited to|please limit|requested blocks|query (?:timeout|timed out)|limit exceeded|smaller than size"
 )
 _UNSUPPORTED = re.compile(

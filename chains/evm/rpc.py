@@ -176,7 +176,9 @@ def _in_order(endpoint: Endpoint, answers: Any, count: int) -> list[RawResult]:
     """Sort the answers of a batch, which may come in any order, by what was asked."""
     if not isinstance(answers, list) or len(answers) != count:
         raise ChainProtocolError(f"a batch of {count} calls was not answered in full")
-    by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+    by_id = {
+        answer["id"]: answer for answer in answers if isinstance(answer, dict) and isinstance(answer.get("id"), int)
+    }
     if by_id.keys() != set(range(count)):
         raise ChainProtocolError("the answers of a batch do not carry the ids asked for")
     return [_result(endpoint, by_id[number]) for number in range(count)]

@@ -1,0 +1,423 @@
+"""The pure parts of the EVM family: addresses, call data, decoding, pairing, error words, spans."""
+
+from __future__ import annotations
+
+import pytest
+from eth_abi.abi import decode as abi_decode
+
+from chains.errors import ChainProtocolError, InvalidAddress
+from chains.evm.address import parse_address, show_address
+from chains.evm.decode import LogDecoder, parse_block, parse_receipt
+from chains.evm.logs import window
+from chains.evm.pairing import pair
+from chains.evm.proxy import EVENT_TOPIC, SELECTOR, payment_calldata
+from chains.evm.ranges import MOST_ROWS, START_SPAN, BlockSpan
+from chains.evm.refusals import Refusal, Verdict, classify
+from chains.types import Outcome
+from tests.chains.evm_world import (
+    BUYER,
+    CHAIN_ID,
+    PROXY,
+    SHOP,
+    TOKEN,
+    ZERO,
+    a_transfer,
+    event_log,
+    hash_of,
+    receipt_of,
+    token_log,
+    tx_of,
+)
+
+CHECKSUMMED = "0x370DE27fdb7D1Ff1e1BaA7D11c5820a324Cf623C"
+OTHER = "0x" + "99" * 20
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [CHECKSUMMED, CHECKSUMMED.lower(), "0x" + CHECKSUMMED[2:].upper()])
+def test_one_address_in_every_right_spelling_has_one_canonical_form(text):
+    assert parse_address(text) == CHECKSUMMED.lower()
+    assert show_address(parse_address(text)) == CHECKSUMMED
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (CHECKSUMMED.replace("D", "d", 1), "checksum"),
+        (CHECKSUMMED[:-1], "40 hex"),
+        (CHECKSUMMED + "0", "40 hex"),
+        (CHECKSUMMED[2:], "40 hex"),
+        ("0X" + CHECKSUMMED[2:].lower(), "40 hex"),
+        (CHECKSUMMED + "\n", "40 hex"),
+        ("0x" + "g" * 40, "40 hex"),
+        ("", "40 hex"),
+        (ZERO, "zero address"),
+    ],
+)
+def test_what_is_no_address_is_refused_with_the_reason(text, why):
+    with pytest.raises(InvalidAddress, match=why):
+        parse_address(text)
+
+
+# --- the proxy -----------------------------------------------------------------------------------
+
+
+def test_the_topic_and_the_selector_follow_from_the_signatures():
+    assert EVENT_TOPIC == "0x9f16cbcc523c67a60c450e5ffe4f3b7b6dbe772e7abcadb2686ce029a9a0a2b6"
+    assert SELECTOR == "0xc219a14d"
+
+
+def test_an_abi_library_reads_our_calldata_back():
+    """The call data is built by hand; an independent decoder must find every argument in it."""
+    data = payment_calldata(
+        token=TOKEN, destination=SHOP, amount=10**24, reference="0xa0098add01acc736", fee_amount=7, fee_address=BUYER
+    )
+    kinds = ["address", "address", "uint256", "bytes", "uint256", "address"]
+    assert data.startswith(SELECTOR)
+    assert abi_decode(kinds, bytes.fromhex(data[10:])) == (
+        TOKEN,
+        SHOP,
+        10**24,
+        bytes.fromhex("a0098add01acc736"),
+        7,
+        BUYER,
+    )
+
+
+@pytest.mark.parametrize("bad", [{"reference": "0xa0"}, {"amount": -1}, {"amount": 1 << 256}, {"destination": "0x1"}])
+def test_calldata_is_never_built_from_values_that_do_not_fit(bad):
+    good = {
+        "token": TOKEN,
+        "destination": SHOP,
+        "amount": 1,
+        "reference": "0x" + "0" * 16,
+        "fee_amount": 0,
+        "fee_address": ZERO,
+    }
+    with pytest.raises(ValueError, match=r"must|is 0x"):
+        payment_calldata(**(good | bad))
+
+
+# --- decoding ------------------------------------------------------------------------------------
+
+
+def decoded(*rows, first=0, last=1000):
+    decoder = LogDecoder(chain_id=CHAIN_ID, proxy=PROXY.lower(), first=first, last=last)
+    decoder.feed(rows)
+    return decoder.transfers
+
+
+def test_a_proxy_event_becomes_a_transfer():
+    log = event_log(amount=1 << 255, fee=3, fee_to=BUYER) | {"blockTimestamp": "0x10"}
+    assert decoded(log) == [a_transfer(amount=1 << 255, fee_amount=3, fee_address=BUYER, block_time=16)]
+
+
+def test_upper_case_hex_means_the_same():
+    log = event_log()
+    shouted = log | {
+        "address": PROXY,
+        "data": "0x" + log["data"][2:].upper(),
+        "transactionHash": "0x" + log["transactionHash"][2:].upper(),
+        "topics": ["0x" + topic[2:].upper() for topic in log["topics"]],
+        "blockHash": "0x" + log["blockHash"][2:].upper(),
+    }
+    assert decoded(shouted) == decoded(log)
+
+
+def test_a_row_sent_twice_counts_once():
+    assert len(decoded(event_log(), event_log(), event_log(index=6))) == 2
+
+
+@pytest.mark.parametrize("stamp", [None, "0x0"])
+def test_a_block_time_the_node_does_not_know_is_none(stamp):
+    assert decoded(event_log() | {"blockTimestamp": stamp})[0].block_time is None
+
+
+def _data(at, text):
+    data = event_log()["data"]
+    return data[:at] + text + data[at + len(text) :]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": event_log()["data"][:-2]},
+        {"data": event_log()["data"] + "00"},
+        {"data": _data(2, "1")},
+        {"data": _data(66, "1")},
+        {"data": _data(258, "1")},
+        {"data": _data(40, "zz")},
+        {"data": _data(140, "g")},
+        {"data": _data(140, " ")},
+        {"data": _data(140, "  ")},
+        {"data": _data(140, "_")},
+        {"data": _data(200, "_")},
+        {"data": _data(0, "00")},
+        {"data": None},
+        {"address": OTHER},
+        {"address": None},
+        {"removed": True},
+        {"topics": [EVENT_TOPIC]},
+        {"topics": [EVENT_TOPIC, "0x" + "0" * 63 + "g"]},
+        {"topics": [EVENT_TOPIC, "0x" + "0" * 62]},
+        {"topics": [EVENT_TOPIC, "0x" + "0" * 64, "0x" + "0" * 64]},
+        {"topics": ["0x" + "1" * 64, "0x" + "0" * 64]},
+        {"topics": None},
+        {"blockHash": None},
+        {"blockHash": "0x1"},
+        {"blockNumber": None},
+        {"blockNumber": "100"},
+        {"blockNumber": 100},
+        {"blockNumber": hex(1001)},
+        {"logIndex": None},
+        {"logIndex": "0x"},
+        {"logIndex": "0x1_0"},
+        {"transactionHash": None},
+        {"transactionHash": "0x" + "0" * 63},
+        {"transactionHash": "00" + "0" * 64},
+        {"blockTimestamp": "soon"},
+    ],
+)
+def test_a_malformed_log_is_an_error_and_never_a_transfer(change):
+    with pytest.raises(ChainProtocolError):
+        decoded(event_log() | change)
+
+
+@pytest.mark.parametrize("row", [None, 5, "0x", [], {}])
+def test_a_row_that_is_no_log_is_an_error(row):
+    with pytest.raises(ChainProtocolError):
+        decoded(row)
+
+
+def test_a_page_that_contradicts_itself_is_an_error():
+    with pytest.raises(ChainProtocolError, match="one index"):
+        decoded(event_log(), event_log(amount=2))
+    with pytest.raises(ChainProtocolError, match="two different blocks"):
+        decoded(event_log(), event_log(index=6, branch="b"))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        5,
+        {"number": None, "hash": hash_of(1), "timestamp": "0x1"},
+        {"number": "0x1", "hash": None, "timestamp": "0x1"},
+        {"number": "0x1", "hash": hash_of(1)},
+        {"number": "0x2", "hash": hash_of(2), "timestamp": "0x1"},
+    ],
+)
+def test_a_malformed_or_wrong_block_is_an_error(block):
+    with pytest.raises(ChainProtocolError):
+        parse_block(block, 1)
+
+
+def test_a_receipt_of_another_transaction_is_an_error():
+    with pytest.raises(ChainProtocolError, match="another"):
+        parse_receipt(receipt_of(), chain_id=CHAIN_ID, proxy=PROXY.lower(), tx_hash=tx_of(8))
+
+
+@pytest.mark.parametrize("change", [{"status": None}, {"blockHash": None}, {"logs": None}, {"logs": [5]}, {"from": 1}])
+def test_a_malformed_receipt_is_an_error(change):
+    with pytest.raises(ChainProtocolError):
+        parse_receipt(receipt_of() | change, chain_id=CHAIN_ID, proxy=PROXY.lower(), tx_hash=tx_of(7))
+
+
+# --- pairing -------------------------------------------------------------------------------------
+
+
+def paired(*logs):
+    """Return outcome and credit of every proxy event, in log order."""
+    receipt = parse_receipt(receipt_of(*logs), chain_id=CHAIN_ID, proxy=PROXY.lower(), tx_hash=tx_of(7))
+    found = pair(receipt.events, receipt.credits)
+    return [(found[index].outcome, found[index].credited) for index in sorted(found)]
+
+
+CREDITED, SHORT, NOTHING = Outcome.CREDITED, Outcome.SHORT, Outcome.NO_TRANSFER_LOG
+FEE = {"fee": 10, "fee_to": BUYER}
+NFT = token_log() | {"topics": [*token_log()["topics"], "0x" + "0" * 64], "data": "0x"}
+
+
+@pytest.mark.parametrize(
+    ("logs", "expected"),
+    [
+        pytest.param([token_log(), event_log()], [(CREDITED, 1000)], id="paid"),
+        pytest.param([event_log()], [(NOTHING, 0)], id="no movement"),
+        pytest.param([NFT, event_log()], [(NOTHING, 0)], id="an NFT is no credit"),
+        pytest.param([token_log(token=OTHER), event_log()], [(NOTHING, 0)], id="another token moved"),
+        pytest.param([token_log(to=OTHER), event_log()], [(NOTHING, 0)], id="moved to somebody else"),
+        pytest.param([event_log(), token_log(index=6)], [(NOTHING, 0)], id="moved after the event"),
+        pytest.param([token_log(value=990), event_log()], [(SHORT, 990)], id="fee on transfer"),
+        pytest.param([token_log(value=2000), event_log()], [(CREDITED, 1000)], id="never more than claimed"),
+        pytest.param(
+            [token_log(), event_log(), event_log(index=6)],
+            [(CREDITED, 1000), (NOTHING, 0)],
+            id="two events cannot live on one movement",
+        ),
+        pytest.param(
+            [token_log(index=1), token_log(index=2), event_log(), event_log(index=6)],
+            [(CREDITED, 1000), (CREDITED, 1000)],
+            id="two movements, two events",
+        ),
+        pytest.param(
+            [token_log(index=1, value=1000), token_log(index=2, value=5), event_log()],
+            [(CREDITED, 1000)],
+            id="the exact value before the latest",
+        ),
+        pytest.param(
+            [
+                token_log(index=1, value=50),
+                event_log(index=2, amount=50),
+                token_log(index=3, value=100),
+                event_log(index=4, amount=100),
+            ],
+            [(CREDITED, 50), (CREDITED, 100)],
+            id="one after the other",
+        ),
+        pytest.param(
+            [event_log(), token_log()],
+            [(CREDITED, 1000)],
+            id="log order is by index, not by place in the answer",
+        ),
+        pytest.param(
+            [token_log(index=1), token_log(index=2, to=BUYER, value=10), event_log(**FEE)],
+            [(CREDITED, 1000)],
+            id="payment and fee",
+        ),
+        pytest.param([token_log(), event_log(**FEE)], [(SHORT, 1000)], id="the fee never moved"),
+        pytest.param(
+            [token_log(index=1), token_log(index=2, to=BUYER, value=9), event_log(**FEE)],
+            [(SHORT, 1000)],
+            id="the fee moved in part",
+        ),
+        pytest.param([token_log(), event_log(fee=10, fee_to=ZERO)], [(CREDITED, 1000)], id="a fee to nobody is no fee"),
+        pytest.param(
+            [token_log(), event_log(fee=1000, fee_to=SHOP)],
+            [(NOTHING, 0)],
+            id="one movement cannot be payment and fee",
+        ),
+        pytest.param(
+            [token_log(index=1, value=99), token_log(index=2, value=9), event_log(amount=100, fee=10, fee_to=SHOP)],
+            [(SHORT, 99)],
+            id="payment and fee to one address, both short",
+        ),
+    ],
+)
+def test_every_proxy_event_needs_a_movement_of_its_own(logs, expected):
+    assert paired(*logs) == expected
+
+
+def test_the_sender_is_whoever_the_token_was_taken_from():
+    receipt = parse_receipt(receipt_of(token_log(), event_log()), chain_id=1, proxy=PROXY.lower(), tx_hash=tx_of(7))
+    assert pair(receipt.events, receipt.credits)[5].sender == BUYER
+
+
+# --- words of refusal ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "span", "fixed"),
+    [
+        (-32000, "block range too large, max: 2000", 2000, True),
+        (-32005, "exceed maximum block range: 5000", 5000, True),
+        (-32005, "query returned more than 10000 results. Try with this block range [0x10, 0x1f].", 16, False),
+        (-32600, "You can make eth_getLogs requests with up to a 10 block range.", 10, True),
+        (-32600, "up to a 500 block range. This block range should work: [0x1, 0x1f4]", 500, True),
+        (-32701, "maximum block range: 500", 500, True),
+        (-32000, "logs matched by query exceeds limit of 10000", None, False),
+        (-32008, "response size exceeded", None, False),
+        (-32602, "Log response size exceeded. Max 150 MB", None, False),
+        (-32005, "limit exceeded", None, False),
+        (-32602, "range 1000000 exceeds limit of 10000", 10000, True),
+        (-32614, "eth_getLogs is limited to a 10,000 range", 10000, True),
+        (-32000, "block range is larger than max block range, block range = 5120, max block range = 5000", 5000, True),
+        (-32600, "block range is too wide (maximum 1024)", 1024, True),
+        (-32000, "requested too many blocks from 1 to 9999, maximum is set to 2048", 2048, True),
+        (-32000, "eth_getLogs range is too large, max is 10k blocks", 10000, True),
+        (-32000, "exceeds the range allowed for your plan (5000 > 100)", 100, True),
+        (-32000, "query exceeds max results 20000, retry with the range 100-149", 50, False),
+        (-32002, "query timeout exceeded", None, False),
+        (-32602, "exceed max block range: 5000", 5000, True),
+    ],
+)
+def test_a_range_refusal_is_recognised_with_what_the_node_would_take(code, message, span, fixed):
+    assert classify(code, message) == Verdict(Refusal.RANGE, span, fixed)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "refusal"),
+    [
+        (-32005, "daily request count exceeded, request rate limited", Refusal.RATE),
+        (-32005, "rate limit exceeded", Refusal.RATE),
+        (429, "slow down", Refusal.RATE),
+        (-32000, "Too Many Requests", Refusal.RATE),
+        (-32016, "Your app has exceeded its compute units per second capacity", Refusal.RATE),
+        (-32602, "block range extends beyond current head block", Refusal.HEAD),
+        (-39001, "Unknown block", Refusal.HEAD),
+        (-32000, "header not found", Refusal.HEAD),
+        (
+            -32001,
+            "One of the blocks specified in filter (fromBlock, toBlock or blockHash) cannot be found.",
+            Refusal.HEAD,
+        ),
+        (-32601, "the method eth_getLogs does not exist/is not available", Refusal.UNSUPPORTED),
+        (-32603, "Internal error", Refusal.OTHER),
+        (0, "", Refusal.OTHER),
+    ],
+)
+def test_other_refusals_are_told_apart(code, message, refusal):
+    assert classify(code, message) == Verdict(refusal)
+
+
+# --- spans ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("span", [1, 2, 3, 2000])
+@pytest.mark.parametrize("reread", [0, 1, 5, 200])
+@pytest.mark.parametrize("after", [0, 3, 5000])
+def test_a_page_always_moves_on_and_leaves_no_gap(span, reread, after):
+    first, last = window(after, 9000, span, reread)
+    assert 0 <= first <= after + 1 <= last
+    assert last - first + 1 <= span
+
+
+def test_a_page_never_passes_the_head():
+    assert window(10, 12, 2000, 5) == (6, 12)
+
+
+def test_a_span_grows_after_a_few_quick_answers_up_to_its_limit():
+    span = BlockSpan.limited(5000)
+    span.size = 2000
+    for _ in range(9):
+        span.answered(blocks=span.size, rows=0, seconds=0.1)
+    assert span.size == 5000
+
+
+def test_short_pages_near_the_head_say_nothing_about_longer_ones():
+    span = BlockSpan.limited(None)
+    for _ in range(10):
+        span.answered(blocks=5, rows=0, seconds=0.1)
+    assert span.size == START_SPAN
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [(MOST_ROWS + 1, 0.1), (0, 10.1)])
+def test_a_long_or_slow_answer_shrinks_the_next_question(rows, seconds):
+    span = BlockSpan.limited(None)
+    span.answered(blocks=2000, rows=rows, seconds=seconds)
+    assert span.size == 1000
+
+
+def test_the_nodes_own_rule_is_never_tried_to_exceed():
+    span = BlockSpan.limited(None)
+    span.refused(blocks=2000, verdict=Verdict(Refusal.RANGE, 500, fixed=True))
+    for _ in range(50):
+        span.answered(blocks=span.size, rows=0, seconds=0.1)
+    assert span.size == 500
+
+
+@pytest.mark.parametrize("advice", [None, 2000, 9000])
+def test_useless_advice_is_not_followed(advice):
+    span = BlockSpan.limited(None)
+    span.refused(blocks=2000, verdict=Verdict(Refusal.RANGE, advice, fixed=True))
+    assert span.size == 1000
