@@ -1,5 +1,5 @@
 # The developer interface. Each target sets up what it needs by itself.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 20
 
