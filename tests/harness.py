@@ -235,7 +235,7 @@ async def _url_of(started: asyncio.subprocess.Process, lines: list[str]) -> str:
 
 async def _drain(started: asyncio.subprocess.Process, lines: list[str]) -> None:
     assert started.stdout is not None
-    async for raw in started.stdout:
+    while raw := await started.stdout.readline():
         lines.append(raw.decode())
 
 
