@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from chains.errors import ChainError, InvalidTxHash
+from scanner.balances import BalanceUnreadable
 from scanner.errors import InvalidRequest
 from scanner.store.errors import Conflict, NotFound, StoreError
 
@@ -67,7 +68,7 @@ def render(error: ApiError) -> web.Response:
     return response
 
 
-def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911 - a table, one line a case
+def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911, PLR0912 - a table, one line a case
     """Return what a failure of the layers below means to a caller; None when it means a bug."""
     match exc:
         case ApiError():
@@ -84,6 +85,8 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911 - a tab
             return ApiError("store_unavailable", "the store is not available; nothing was changed")
         case InvalidTxHash():
             return ApiError("invalid_request", f"txHash: {exc}", details={"field": "txHash"})
+        case BalanceUnreadable():
+            return ApiError("chain_unavailable", str(exc))
         case ChainError():
             return ApiError("chain_unavailable", f"the chain cannot be read: {exc}")
         case web.HTTPRequestEntityTooLarge():

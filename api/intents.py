@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from typing import Any, TypeVar
+from typing import Any
 
-import orjson
 from aiohttp import web
-from pydantic import BaseModel
 
+from api.bodies import decode_cursor, encode_cursor, parse, parse_query
 from api.errors import ApiError, json_response
 from api.keys import SERVICES
 from api.schemas import ID_PATTERN, CreateIntent, ListIntents, Recheck, intent_json, sighting_json, view_json
@@ -18,31 +15,7 @@ from scanner.clock import rfc3339
 from scanner.model import Intent
 from scanner.services import Services
 
-M = TypeVar("M", bound=BaseModel)
-
 _ID = re.compile(ID_PATTERN)
-
-
-async def parse(request: web.Request, model: type[M], *, optional: bool = False) -> M:
-    """Read a JSON object of one shape from the body."""
-    raw = await request.read()
-    if not raw and optional:
-        return model()
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as exc:
-        raise ApiError("bad_json", f"the body is not valid JSON: {exc}") from exc
-    if not isinstance(body, dict):
-        raise ApiError("bad_json", "the body must be a JSON object")
-    return model.model_validate(body)
-
-
-def parse_query(request: web.Request, model: type[M]) -> M:
-    """Read the query string; a parameter given twice is refused."""
-    for name in request.query:
-        if len(request.query.getall(name)) > 1:
-            raise ApiError("invalid_request", f"{name} is given more than once", details={"field": name})
-    return model.model_validate(dict(request.query))
 
 
 def intent_id(request: web.Request) -> str:
@@ -51,28 +24,6 @@ def intent_id(request: web.Request) -> str:
     if _ID.fullmatch(value) is None:
         raise ApiError("not_found", "there is no such intent")
     return value
-
-
-def encode_cursor(*parts: object) -> str:
-    """Return an opaque cursor."""
-    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
-
-
-def decode_cursor(text: str, *types: type) -> tuple[Any, ...]:
-    """Return what a cursor of ours holds."""
-    try:
-        parts = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError) as exc:
-        raise _bad_cursor() from exc
-    if not isinstance(parts, list) or [type(part) for part in parts] != list(types):
-        raise _bad_cursor()
-    if any(isinstance(part, int) and not 0 <= part < 2**63 for part in parts):
-        raise _bad_cursor()
-    return tuple(parts)
-
-
-def _bad_cursor() -> ApiError:
-    return ApiError("invalid_request", "cursor is not one of ours", details={"field": "cursor"})
 
 
 def checkout_json(services: Services, intent: Intent) -> dict[str, Any]:

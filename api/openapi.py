@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import models_json_schema
 
 from api.errors import json_response
-from api.schemas import ID_PATTERN, CreateIntent, ListIntents, ListUnmatched, Query, Recheck
+from api.schemas import ID_PATTERN, CheckBalance, CreateIntent, ListIntents, ListUnmatched, Query, Recheck
 from chains.types import Rail
 from scanner.health import ChainState
 from scanner.model import DeliveryStatus, IntentStatus, Reason
@@ -232,6 +232,20 @@ class Status(_Answer):
     chains: list[ChainFields]
 
 
+class Balance(_Answer):
+    """One balance at one block, in base units; `tokenAddress` null is the chain's own coin."""
+
+    chain_id: int
+    chain_type: str
+    address: str
+    token_address: str | None
+    token_symbol: str | None
+    decimals: int | None
+    balance: str
+    block_number: int
+    checked_at: str
+
+
 class Retried(_Answer):
     """How many intents' webhooks were queued again."""
 
@@ -260,11 +274,12 @@ _ANSWERS = (
     Rechecked,
     UnmatchedPage,
     Status,
+    Balance,
     Retried,
     Health,
     Readiness,
 )
-_BODIES = (CreateIntent, Recheck)
+_BODIES = (CreateIntent, CheckBalance, Recheck)
 
 
 def _operation(
@@ -354,6 +369,7 @@ def build() -> dict[str, Any]:
             "/intents": intents,
             "/intents/{intentId}": one,
             "/intents/{intentId}/recheck": {"post": recheck},
+            "/balances/check": {"post": _operation("Read a balance now.", Balance, 400, 413, 502, body=CheckBalance)},
             "/unmatched": {
                 "get": _operation("Transfers that settled nothing.", UnmatchedPage, 400, query=ListUnmatched)
             },

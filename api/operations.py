@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from api.bodies import decode_cursor, encode_cursor, parse_query
 from api.errors import json_response
-from api.intents import decode_cursor, encode_cursor, parse_query
 from api.keys import SERVICES
 from api.schemas import ListUnmatched, status_json, unmatched_json
 

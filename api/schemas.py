@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
 from chains.types import Rail
+from scanner.balances import BalanceAnswer, BalanceRequest
 from scanner.clock import rfc3339
 from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
@@ -84,14 +85,33 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True, regex_engine="python-re")
 
 
-class CreateIntent(Body):
-    """Register a payment to wait for."""
+class NamesToken(Body):
+    """A body that names a token in one of three ways."""
 
-    intent_id: Annotated[str, Field(pattern=ID_PATTERN)]
     chain_id: ChainId
     token_address: Address | None = None
     token: Address | None = None
     token_symbol: Address | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        given = [value for value in (self.token_address, self.token, self.token_symbol) if value is not None]
+        if not given:
+            raise ValueError("tokenAddress or token is required")
+        if len(given) > 1:
+            raise ValueError("tokenAddress: give one of tokenAddress, token and tokenSymbol")
+        return self
+
+    def named(self) -> tuple[str, str]:
+        """Return which field names the token, and what it says."""
+        names = (("tokenAddress", self.token_address), ("token", self.token), ("tokenSymbol", self.token_symbol))
+        return next((name, value) for name, value in names if value is not None)
+
+
+class CreateIntent(NamesToken):
+    """Register a payment to wait for."""
+
+    intent_id: Annotated[str, Field(pattern=ID_PATTERN)]
     destination: Address
     amount: Amount
     callback_url: Annotated[Text, Field(min_length=1, max_length=2048)]
@@ -103,19 +123,9 @@ class CreateIntent(Body):
     fee_address: Address | None = None
     events: Annotated[list[Annotated[EventType, AfterValidator(_opt_in)]], Field(max_length=16)] | None = None
 
-    @model_validator(mode="after")
-    def _one_token(self) -> CreateIntent:
-        given = [value for value in (self.token_address, self.token, self.token_symbol) if value is not None]
-        if not given:
-            raise ValueError("tokenAddress or token is required")
-        if len(given) > 1:
-            raise ValueError("tokenAddress: give one of tokenAddress, token and tokenSymbol")
-        return self
-
     def request(self) -> IntentRequest:
         """Return the use case's input."""
-        names = (("tokenAddress", self.token_address), ("token", self.token), ("tokenSymbol", self.token_symbol))
-        token_field, token = next((name, value) for name, value in names if value is not None)
+        token_field, token = self.named()
         return IntentRequest(
             intent_id=self.intent_id,
             chain_id=self.chain_id,
@@ -132,6 +142,17 @@ class CreateIntent(Body):
             fee_address=self.fee_address,
             events=tuple(self.events or ()),
         )
+
+
+class CheckBalance(NamesToken):
+    """Read a balance now."""
+
+    address: Address
+
+    def request(self) -> BalanceRequest:
+        """Return the use case's input."""
+        token_field, token = self.named()
+        return BalanceRequest(self.chain_id, self.address, token_field, token)
 
 
 class Recheck(Body):
@@ -286,6 +307,21 @@ def unmatched_json(stored: StoredTransfer) -> dict[str, Any]:
         "intentId": stored.intent_id,
         "reason": stored.reason,
         "seenAt": _time(stored.seen_at),
+    }
+
+
+def balance_json(answer: BalanceAnswer) -> dict[str, Any]:
+    """Render one balance."""
+    return {
+        "chainId": answer.chain_id,
+        "chainType": answer.chain_type,
+        "address": answer.address,
+        "tokenAddress": answer.token_address,
+        "tokenSymbol": answer.token_symbol,
+        "decimals": answer.decimals,
+        "balance": str(answer.balance),
+        "blockNumber": answer.block_number,
+        "checkedAt": _time(answer.checked_at),
     }
 
 

@@ -9,10 +9,12 @@ from typing import Protocol, cast
 
 from chains.errors import ChainMisconfigured
 from chains.types import (
+    Balances,
     Checkout,
     Cursor,
     Fork,
     Head,
+    Holding,
     Rail,
     ScanPage,
     Targets,
@@ -40,6 +42,7 @@ class ChainAdapter(Protocol):
     """
 
     rails: tuple[Rail, ...]  # the rails this family serves, the default one first
+    coin_decimals: int
 
     def parse_address(self, text: str) -> str:
         """
@@ -97,11 +100,20 @@ class ChainAdapter(Protocol):
     async def token(self, address: str) -> TokenMeta | None:
         """Return what the token contract says of itself; None when it says nothing readable."""
 
+    async def balances(self, holdings: Sequence[Holding], *, below_head: int = 0) -> Balances:
+        """
+        Read balances, all at one position `below_head` positions under the newest, in few calls.
+
+        A balance that cannot be read is None, never zero, and does not spoil the others.
+        """
+
     async def self_test(self) -> list[str]:
         """Check that what the registry promises is deployed; return a sentence a problem."""
 
 
-def open_adapter(chain: Chain, *, timeout_s: float, telemetry: Telemetry) -> AbstractAsyncContextManager[ChainAdapter]:
+def open_adapter(
+    chain: Chain, *, timeout_s: float, telemetry: Telemetry, balance_batch: int
+) -> AbstractAsyncContextManager[ChainAdapter]:
     """
     Open the adapter of a chain's family.
 
@@ -119,5 +131,5 @@ def open_adapter(chain: Chain, *, timeout_s: float, telemetry: Telemetry) -> Abs
         ) from exc
     return cast(
         "AbstractAsyncContextManager[ChainAdapter]",
-        module.open_adapter(chain, timeout_s=timeout_s, telemetry=telemetry),
+        module.open_adapter(chain, timeout_s=timeout_s, telemetry=telemetry, balance_batch=balance_batch),
     )

@@ -105,6 +105,22 @@ class TokenMeta:
     decimals: int
 
 
+class Holding(NamedTuple):
+    """Whose balance of what: canonical addresses; `token` None is the chain's own coin."""
+
+    holder: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """Balances at one position, in base units, in the order asked; None where one could not be read."""
+
+    position: int
+    time: int  # unix seconds
+    amounts: list[int | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Checkout:
     """What a wallet needs to pay one intent."""

@@ -72,6 +72,7 @@ class Chain(_Entry):
     rpc_urls: tuple[Url, ...] = Field(default=(), repr=False)
     rpc_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
     explorer: Url | None = None
+    coin: Annotated[str, Field(min_length=1, max_length=16)] | None = None  # symbol of the native coin
     finality: Finality = Finality.DEPTH
     poll_interval_sec: Annotated[float, Field(gt=0, le=86400)] | None = None
     max_log_range: Annotated[int, Field(strict=True, ge=1)] | None = None

@@ -168,7 +168,12 @@ async def _open_workers(
         chain = catalog.chains[chain_id]
         try:
             adapter = await stack.enter_async_context(
-                open_adapter(chain, timeout_s=settings.scan.rpc_timeout_s, telemetry=ChainTelemetry(metrics, chain_id))
+                open_adapter(
+                    chain,
+                    timeout_s=settings.scan.rpc_timeout_s,
+                    telemetry=ChainTelemetry(metrics, chain_id),
+                    balance_batch=settings.balances.batch_size,
+                )
             )
         except ChainMisconfigured as exc:
             raise ConfigError(str(exc)) from exc

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from chains.base import ChainAdapter
-from chains.errors import ChainError, ChainUnavailable, InvalidAddress
-from chains.types import Checkout, Rail, TokenMeta
+from chains.errors import ChainUnavailable
+from chains.types import Checkout, Rail
 from config.catalog import Catalog, Chain
 from scanner import findings
+from scanner.balances import BalanceChecks
 from scanner.clock import Clock
 from scanner.errors import InvalidRequest
 from scanner.health import ChainHealth
@@ -23,9 +24,9 @@ from scanner.registration import Draft, Registrations
 from scanner.store import intents, outbox, transfers
 from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound, StoreError
+from scanner.tokens import TokenBook, parse_address
 from scanner.worker import ChainWorker
 
-TOKEN_READ_S = 3.0
 RECHECK_S = 30.0
 ZERO_ADDRESS = "0x" + "0" * 40
 
@@ -106,6 +107,8 @@ class Services:
         on_events: Callable[[], None],
     ) -> None:
         self._catalog = catalog
+        self._tokens = TokenBook(catalog)
+        self.balances = BalanceChecks(self._tokens, self.worker, clock)
         self._workers = workers
         self._db = db
         self._clock = clock
@@ -130,13 +133,13 @@ class Services:
         adapter = worker.adapter
         rail = self._rail(request, adapter)
         receiver = self._callbacks.check_callback(request.callback_url, request.callback_secret)
-        destination = _address(adapter, "destination", request.destination)
+        destination = parse_address(adapter, "destination", request.destination)
         fee_address = (
-            ZERO_ADDRESS if request.fee_address is None else _address(adapter, "feeAddress", request.fee_address)
+            ZERO_ADDRESS if request.fee_address is None else parse_address(adapter, "feeAddress", request.fee_address)
         )
         if request.fee_amount and request.fee_address is None:
             raise InvalidRequest("feeAddress", "feeAddress is required when feeAmount is not zero")
-        address, key, meta = await self._token(request, worker)
+        token = await self._tokens.resolve(worker, request.token_field, request.token)
         floor = worker.chain.confirmation_threshold
         return await self._registrations.register(
             Draft(
@@ -144,10 +147,10 @@ class Services:
                 chain_id=request.chain_id,
                 chain_type=worker.chain.chain_type,
                 rail=rail,
-                token_address=address,
-                token_key=key,
-                token_symbol=meta.symbol if meta else None,
-                decimals=meta.decimals if meta else None,
+                token_address=token.address,
+                token_key=token.key,
+                token_symbol=token.symbol,
+                decimals=token.decimals,
                 destination=request.destination,
                 destination_key=destination,
                 amount=request.amount,
@@ -178,38 +181,6 @@ class Services:
         if rail not in adapter.rails:
             raise InvalidRequest("rail", f"rail {rail} is not available on chainId {request.chain_id}")
         return rail
-
-    async def _token(self, request: IntentRequest, worker: ChainWorker) -> tuple[str, str, TokenMeta | None]:
-        """Return a token's address as shown, its key and its labels; labels may be unknown, identity not."""
-        chain_id, name = request.chain_id, request.token_field
-        adapter = worker.adapter
-        listed = self._catalog.token_by_symbol(chain_id, request.token)
-        if listed is None or name == "tokenAddress":
-            try:
-                key = adapter.parse_address(request.token)
-            except InvalidAddress as exc:
-                if name == "tokenAddress":
-                    raise InvalidRequest(name, f"{name}: {exc}") from exc
-                raise InvalidRequest(
-                    name, f"unsupported token {request.token} on chainId {chain_id}", code="unsupported_token"
-                ) from exc
-            listed = self._catalog.token_by_address(chain_id, key)
-        else:
-            key = adapter.parse_address(listed.address)
-        if key in worker.refused_tokens:
-            raise InvalidRequest(name, f"{name}: the token on chain disagrees with the registry", code="token_mismatch")
-        if listed is not None:
-            return listed.address, key, TokenMeta(listed.symbol, listed.decimals)
-        return request.token, key, await self._read_token(adapter, key)
-
-    @staticmethod
-    async def _read_token(adapter: ChainAdapter, key: str) -> TokenMeta | None:
-        """Ask the chain; a token that cannot be read is scanned all the same."""
-        try:
-            async with asyncio.timeout(TOKEN_READ_S):
-                return await adapter.token(key)
-        except (ChainError, TimeoutError):
-            return None
 
     def checkout(self, intent: Intent) -> Checkout:
         """Return what a wallet needs to pay an intent."""
@@ -371,13 +342,6 @@ class Services:
         oldest = min((b.oldest_created_at for b in backlog.values()), default=now)
         self._metrics.oldest_age.set((now - oldest) / 1000)
         return self._metrics.render()
-
-
-def _address(adapter: ChainAdapter, field: str, text: str) -> str:
-    try:
-        return adapter.parse_address(text)
-    except InvalidAddress as exc:
-        raise InvalidRequest(field, f"{field}: {exc}") from exc
 
 
 def _sighting(stored: StoredTransfer) -> Sighting:

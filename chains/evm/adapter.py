@@ -14,6 +14,7 @@ from chains.base import Telemetry
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.evm import address as addresses
+from chains.evm.balances import BalanceReader
 from chains.evm.client import EvmClient
 from chains.evm.decode import Block, Receipt, parse_block, parse_receipt, quantity
 from chains.evm.logs import LogReader
@@ -22,10 +23,12 @@ from chains.evm.proxy import payment_calldata
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcRefused
 from chains.types import (
+    Balances,
     Checkout,
     Cursor,
     Fork,
     Head,
+    Holding,
     Outcome,
     Rail,
     ScanPage,
@@ -45,24 +48,38 @@ _TX_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
 @asynccontextmanager
 async def open_adapter(
-    chain: Chain, *, timeout_s: float, telemetry: Telemetry, clock: Callable[[], float] = time.monotonic
+    chain: Chain,
+    *,
+    timeout_s: float,
+    telemetry: Telemetry,
+    balance_batch: int = 50,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[EvmAdapter]:
     """Open the adapter of one chain; no node is asked before the first call."""
     pool = EndpointPool(chain.rpc_urls, telemetry=telemetry, clock=clock)
     connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         client = EvmClient(session, chain_id=chain.chain_id, timeout_s=timeout_s, clock=clock)
-        yield EvmAdapter(chain, pool=pool, client=client, clock=clock)
+        balances = BalanceReader(client, packed=balance_batch)
+        yield EvmAdapter(chain, pool=pool, client=client, balances=balances, clock=clock)
 
 
 class EvmAdapter:
     """One EVM chain, through as many endpoints as it has."""
 
     rails: tuple[Rail, ...] = (Rail.PROXY,)
+    coin_decimals = 18
 
     def __init__(
-        self, chain: Chain, *, pool: EndpointPool, client: EvmClient, clock: Callable[[], float] = time.monotonic
+        self,
+        chain: Chain,
+        *,
+        pool: EndpointPool,
+        client: EvmClient,
+        balances: BalanceReader,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._balances = balances
         self._chain = chain
         self._proxy = chain.proxy_address.lower()
         self._pool = pool
@@ -155,6 +172,9 @@ class EvmAdapter:
                 return None
             self._tokens[address] = meta
         return self._tokens[address]
+
+    async def balances(self, holdings: Sequence[Holding], *, below_head: int = 0) -> Balances:
+        return await self._pool.run("eth_call", partial(self._balances.read, holdings=holdings, below_head=below_head))
 
     async def self_test(self) -> list[str]:
         code = await self._pool.run("eth_getCode", self._proxy_code)

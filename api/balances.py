@@ -1,0 +1,16 @@
+"""Balances over HTTP."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.bodies import parse
+from api.errors import json_response
+from api.keys import SERVICES
+from api.schemas import CheckBalance, balance_json
+
+
+async def check(request: web.Request) -> web.Response:
+    """POST /balances/check"""
+    body = await parse(request, CheckBalance)
+    return json_response(balance_json(await request.app[SERVICES].balances.check(body.request())))

@@ -1,0 +1,59 @@
+"""Reading requests: bodies, query strings, cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.errors import ApiError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def parse(request: web.Request, model: type[M], *, optional: bool = False) -> M:
+    """Read a JSON object of one shape from the body."""
+    raw = await request.read()
+    if not raw and optional:
+        return model()
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise ApiError("bad_json", f"the body is not valid JSON: {exc}") from exc
+    if not isinstance(body, dict):
+        raise ApiError("bad_json", "the body must be a JSON object")
+    return model.model_validate(body)
+
+
+def parse_query(request: web.Request, model: type[M]) -> M:
+    """Read the query string; a parameter given twice is refused."""
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise ApiError("invalid_request", f"{name} is given more than once", details={"field": name})
+    return model.model_validate(dict(request.query))
+
+
+def encode_cursor(*parts: object) -> str:
+    """Return an opaque cursor."""
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
+
+
+def decode_cursor(text: str, *types: type) -> tuple[Any, ...]:
+    """Return what a cursor of ours holds."""
+    try:
+        parts = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError) as exc:
+        raise _bad_cursor() from exc
+    if not isinstance(parts, list) or [type(part) for part in parts] != list(types):
+        raise _bad_cursor()
+    if any(isinstance(part, int) and not 0 <= part < 2**63 for part in parts):
+        raise _bad_cursor()
+    return tuple(parts)
+
+
+def _bad_cursor() -> ApiError:
+    return ApiError("invalid_request", "cursor is not one of ours", details={"field": "cursor"})
