@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
+from webhooks.errors import DeliveryError, Forbidden, Gone
 from webhooks.guard import CallbackGuard, ForbiddenTarget
 from webhooks.schedule import parse_retry_after
 
@@ -28,7 +30,7 @@ class Attempt:
     status: int | None
     latency_ms: int
     response: str  # the first KB of the answer
-    error: str | None
+    error: str | None  # a few words without the URL, which may hold a token
     retry_after: float | None  # seconds
     gone: bool  # the receiver says it will never take this again
 
@@ -43,17 +45,26 @@ class WebhookClient:
     async def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """Post a body; whatever goes wrong is in the answer."""
         started = time.perf_counter()
+        status, text, error = await self._post(url, body, headers)
+        return Attempt(
+            ok=error is None,
+            status=status,
+            latency_ms=round((time.perf_counter() - started) * 1000),
+            response=text,
+            error=None if error is None else str(error),
+            retry_after=None if error is None else error.retry_after,
+            gone=isinstance(error, Gone),
+        )
+
+    async def _post(
+        self, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int | None, str, DeliveryError | None]:
         try:
             self._guard.check_url(url)  # the policy may have changed since the intent was registered
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                text = await _first_kb(response)
-                return _answered(response, text, _since(started))
-        except (aiohttp.ClientError, ForbiddenTarget, OSError, ValueError) as exc:
-            return Attempt(False, None, _since(started), "", _reason(exc), None, gone=False)
-
-
-def _since(started: float) -> int:
-    return round((time.perf_counter() - started) * 1000)
+                return response.status, await _first_kb(response), _refusal(response)
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            return None, "", _translated(exc)
 
 
 async def _first_kb(response: aiohttp.ClientResponse) -> str:
@@ -67,24 +78,38 @@ async def _first_kb(response: aiohttp.ClientResponse) -> str:
     except (aiohttp.ClientError, OSError) as exc:
         response.close()  # the status has been said; an answer that breaks off afterwards does not take it back
         kept += f" [{type(exc).__name__}]".encode()
-    return kept[:KEPT].decode("utf-8", "replace")
+    # PostgreSQL keeps no NUL in a text: a receiver must not be able to make an attempt unwritable.
+    return kept[:KEPT].decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _answered(response: aiohttp.ClientResponse, text: str, latency_ms: int) -> Attempt:
+def _refusal(response: aiohttp.ClientResponse) -> DeliveryError | None:
+    """Return what an answer other than 2xx means."""
     status = response.status
-    ok = 200 <= status < 300  # noqa: PLR2004 - HTTP
-    error = None if ok else f"HTTP {status}"
-    if 300 <= status < 400:  # noqa: PLR2004 - HTTP
-        error = f"HTTP {status}: redirects are not followed"
     retry_after = parse_retry_after(response.headers.get("Retry-After"), now=time.time())
-    return Attempt(ok, status, latency_ms, text, error, None if ok else retry_after, gone=status == GONE)
+    if 200 <= status < 300:  # noqa: PLR2004 - HTTP
+        return None
+    if status == GONE:
+        return Gone(f"HTTP {status}")
+    if 300 <= status < 400:  # noqa: PLR2004 - HTTP
+        return DeliveryError(f"HTTP {status}: redirect not followed", retry_after=retry_after)
+    return DeliveryError(f"HTTP {status}", retry_after=retry_after)
 
 
-def _reason(exc: BaseException) -> str:  # noqa: PLR0911 - one line a case
-    """Return a short text without the URL, which may hold a token."""
-    forbidden = _forbidden(exc)
-    if forbidden is not None:
-        return f"forbidden target: {forbidden}"
+def _translated(exc: Exception) -> DeliveryError:
+    match exc:
+        case ForbiddenTarget():
+            return _forbidden(exc)
+        case aiohttp.ClientConnectorError(os_error=Forbidden() as forbidden):
+            return forbidden
+        case _:
+            return DeliveryError(_reason(exc))
+
+
+def _forbidden(exc: ForbiddenTarget) -> Forbidden:
+    return Forbidden(f"forbidden target: {exc}")
+
+
+def _reason(exc: Exception) -> str:  # noqa: PLR0911 - one line a case
     match exc:
         case TimeoutError():
             return "timeout"
@@ -92,34 +117,14 @@ def _reason(exc: BaseException) -> str:  # noqa: PLR0911 - one line a case
             return "the host name does not resolve"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return "TLS failed"
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):
+            return "connection refused"
         case aiohttp.ClientConnectorError():
-            return "connection refused or unreachable"
-        case aiohttp.ServerDisconnectedError() | ConnectionError():
+            return "unreachable"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
             return "the connection was closed"
         case _:
             return type(exc).__name__
-
-
-def _forbidden(exc: BaseException | None) -> ForbiddenTarget | None:
-    """Find the guard's refusal: the connector may wrap it."""
-    seen: set[int] = set()
-    while exc is not None and id(exc) not in seen:
-        if isinstance(exc, ForbiddenTarget):
-            return exc
-        if isinstance(exc, _Refused):
-            return exc.refusal
-        seen.add(id(exc))
-        inner = getattr(exc, "os_error", None)
-        exc = inner if isinstance(inner, _Refused) else exc.__cause__ or exc.__context__
-    return None
-
-
-class _Refused(OSError):
-    """The guard's refusal in the shape the connector expects of a socket that cannot be made."""
-
-    def __init__(self, refusal: ForbiddenTarget) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
 
 
 @asynccontextmanager
@@ -134,10 +139,8 @@ async def open_client(
         try:
             guard.check_address(str(address[0]))
         except ForbiddenTarget as exc:
-            raise _Refused(exc) from exc
-        sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)
-        return sock
+            raise _forbidden(exc) from exc
+        return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, socket_factory=dial, resolver=resolver)
     session = aiohttp.ClientSession(

@@ -9,15 +9,32 @@ registration: what a name resolves to then says nothing about what it resolves t
 from __future__ import annotations
 
 import ipaddress
-import socket
+import re
 from urllib.parse import urlsplit
 
 MAX_URL = 2048
-_METADATA = frozenset(
-    map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"))
+MAX_HOST = 253
+_LABEL = r"[a-z0-9_-]{1,63}"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$")  # what resolvers take for an IPv4 address
+_LOCAL_NAMES = (".localhost", ".local", ".internal")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Said to be global by some releases of `ipaddress`, or reachable where clouds keep their credentials.
+_NEVER = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "100.64.0.0/10",  # shared by carriers; holds 100.100.100.200, metadata of one cloud
+            "168.63.129.16/32",  # metadata of another, on a public address
+            "169.254.0.0/16",
+            "192.88.99.0/24",  # 6to4 relays
+            "64:ff9b:1::/48",  # NAT64 of a local network
+            "3fff::/20",
+            "fc00::/7",  # holds fd00:ec2::254, metadata once more
+            "fec0::/10",
+        ),
+    )
 )
-_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-_SHARED = ipaddress.ip_network("100.64.0.0/10")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -30,7 +47,7 @@ class CallbackGuard:
     """Decides for one deployment."""
 
     def __init__(self, allowed_hosts: frozenset[str], *, production: bool) -> None:
-        self._allowed = allowed_hosts
+        self._allowed = frozenset(map(_canonical, allowed_hosts))
         self._strict = production and not allowed_hosts
 
     def check_url(self, url: str) -> str:
@@ -48,53 +65,81 @@ class CallbackGuard:
             raise ForbiddenTarget("must be an http(s) URL")
         if not parts.hostname or port == 0:
             raise ForbiddenTarget("must name a host and, if any, a port from 1 to 65535")
-        if parts.username is not None or parts.password is not None:
+        if "@" in parts.netloc:
             raise ForbiddenTarget("must not contain a user name or password")
-        host = parts.hostname.lower().rstrip(".")
-        self._check_host(host)
+        host = _canonical(parts.hostname)
+        self._check_host(host, _literal(host, bracketed="[" in parts.netloc))
         shown = f"[{host}]" if ":" in host else host
         return f"{parts.scheme}://{shown}:{port or (443 if parts.scheme == 'https' else 80)}"
 
-    def _check_host(self, host: str) -> None:
+    def _check_host(self, host: str, literal: IpAddress | None) -> None:
         if self._allowed:
             if host not in self._allowed:
                 raise ForbiddenTarget("host is not in SCANNER_CALLBACK_ALLOWED_HOSTS")
             return
         if not self._strict:
             return
-        if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
+        if host == "localhost" or host.endswith(_LOCAL_NAMES):
             raise ForbiddenTarget("host is a local name")
-        literal = _literal(host)
         if literal is not None and not _public(literal):
             raise ForbiddenTarget("host is not a public address")
 
     def check_address(self, ip: str) -> None:
-        """Judge the address about to be dialled; raise ForbiddenTarget."""
+        """
+        Judge the address about to be dialled; raise ForbiddenTarget.
+
+        With an allow list every address passes: `check_url` has seen that the operator named the host.
+        """
         if self._strict and not _public(ipaddress.ip_address(ip.partition("%")[0])):
             raise ForbiddenTarget("the host resolves to an address that is not public")
 
 
-def _literal(host: str) -> IpAddress | None:
-    """Return the address a host spells, in any spelling the C library takes (octal, hex, one number)."""
+def _canonical(host: str) -> str:
+    """Return the one spelling in which hosts are compared."""
+    name = host.strip("[]").lower().removesuffix(".")
     try:
-        return ipaddress.ip_address(host.partition("%")[0])
+        return str(ipaddress.IPv6Address(name))
     except ValueError:
-        pass  # not a plain literal: perhaps one of the old spellings
+        return name
+
+
+def _literal(host: str, *, bracketed: bool) -> IpAddress | None:
+    """
+    Return the address a host spells, None for a name.
+
+    Only one spelling of each passes: `0177.1`, `2130706433` or a full-width digit would mean one thing
+    here and another to the resolver.
+    """
     try:
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
-        return None
+        if bracketed:
+            return _without_zone(host)
+        if _ENDS_IN_NUMBER.search(host):
+            return ipaddress.IPv4Address(host)
+    except ValueError as exc:
+        raise ForbiddenTarget("host must spell IPv4 as four decimal numbers and IPv6 without a zone") from exc
+    if len(host) > MAX_HOST or _NAME.fullmatch(host) is None:
+        raise ForbiddenTarget("host must be a DNS name in ASCII (xn-- for other scripts) or an address")
+    return None
+
+
+def _without_zone(host: str) -> ipaddress.IPv6Address:
+    address = ipaddress.IPv6Address(host)
+    if address.scope_id is not None:
+        raise ValueError("a zone means something on one machine only")
+    return address
 
 
 def _public(address: IpAddress) -> bool:
-    if address in _METADATA:
+    if any(address in network for network in _NEVER):
         return False
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if any(address in network for network in _NAT64):
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return _public(inner)
-    elif address in _SHARED:
-        return False
+    embedded = _embedded(address) if isinstance(address, ipaddress.IPv6Address) else None
+    if embedded is not None:
+        return _public(embedded)
     return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that packets to this one end up at."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 MAX_RETRY_AFTER_S = 24 * 3600.0
+_NUMBER = re.compile(r"-?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +27,27 @@ class RetrySchedule:
         if attempt > len(self.delays_s):
             return None
         delay = self.delays_s[attempt - 1] * (1 + self.jitter * (2 * rand - 1))
-        return max(delay, min(retry_after or 0.0, MAX_RETRY_AFTER_S))
+        return max(0.0, delay, min(retry_after or 0.0, MAX_RETRY_AFTER_S))
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:
-    """Return the seconds a Retry-After header asks for (a number or an HTTP date); None when it says nothing."""
+    """
+    Return the seconds a Retry-After header asks for (a number or an HTTP date); None when it says nothing.
+
+    `now` in unix seconds; a time that has passed is 0, one that is further off than a day a day.
+    """
     if value is None:
         return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    seconds = _seconds(value.strip(), now)
+    return None if seconds is None else min(max(0.0, seconds), MAX_RETRY_AFTER_S)
+
+
+def _seconds(text: str, now: float) -> float | None:
+    if _NUMBER.fullmatch(text):
+        return float(text)
     try:
         moment = parsedate_to_datetime(text)
-        return max(0.0, moment.timestamp() - now)
+        # HTTP dates are UTC, also when the zone is missing.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
     except (ValueError, OverflowError):
         return None

@@ -9,7 +9,6 @@ Source: https://github.com/standard-webhooks/standard-webhooks, spec/standard-we
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -18,7 +17,7 @@ from collections.abc import Mapping
 PREFIX = "whsec_"
 MAX_SECRET = 1024
 _STAMP = re.compile(r"[0-9]{1,12}")
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def sign_amn(body: bytes, secret: str) -> str:
@@ -34,7 +33,8 @@ def verify_amn(body: bytes, signature_hex: str, secret: str) -> bool:
 
 def sign_standard(event_id: str, timestamp: int, body: bytes, secret: str) -> str:
     """Return `v1,<base64>` over `id.timestamp.body`; `timestamp` in unix seconds."""
-    signed = f"{event_id}.{timestamp}.".encode() + body
+    # A header may carry any bytes, which servers hand over as lone surrogates: no reason to fail.
+    signed = f"{event_id}.{timestamp}.".encode("utf-8", "surrogatepass") + body
     return f"v1,{base64.b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest()).decode()}"
 
 
@@ -43,6 +43,9 @@ def verify_standard(headers: Mapping[str, str], body: bytes, secret: str, *, now
     Say whether one of the signatures in `webhook-signature` is right and the time is close to `now`.
 
     Header names in any letter case; malformed headers are a plain False.
+
+    Raises:
+        ValueError: our own secret is unusable (see `check_secret`).
     """
     given = {name.lower(): value for name, value in headers.items()}
     event_id = given.get("webhook-id", "")
@@ -82,7 +85,7 @@ def check_secret(secret: str) -> None:
     if secret.startswith(PREFIX):
         try:
             key = _key(secret)
-        except binascii.Error as exc:
+        except ValueError as exc:
             raise ValueError("after whsec_ must come base64") from exc
         if not key:
             raise ValueError("after whsec_ must come at least one byte of base64")
