@@ -10,14 +10,25 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from config.checksum import to_checksum
 from config.errors import ConfigError
-from config.settings import Settings, is_http_url
+from config.settings import NOT_AN_ENDPOINT, UPSTREAM_URLS, Settings, is_http_url
 
 EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+ENDPOINT_VARIABLE = re.compile(r"RPC_[A-Z0-9_]+")
 
 
 class ChainType(StrEnum):
@@ -39,6 +50,12 @@ class Finality(StrEnum):
 def _url(value: str) -> str:
     if not is_http_url(value):
         raise ValueError("is not an http(s) URL")
+    return value
+
+
+def _endpoint_variable(value: str) -> str:
+    if value not in UPSTREAM_URLS and (ENDPOINT_VARIABLE.fullmatch(value) is None or value == NOT_AN_ENDPOINT):
+        raise ValueError(f"must be RPC_<NAME>, {' or '.join(UPSTREAM_URLS)}: no other variable is read")
     return value
 
 
@@ -65,26 +82,24 @@ class Chain(_Entry):
     chain_id: ChainId
     name: Name
     chain_type: ChainType = ChainType.EVM
-    verified: bool = False
-    testnet: bool = False
+    verified: StrictBool = False
+    testnet: StrictBool = False
     proxy_address: Annotated[str, Field(min_length=1)]
     confirmation_threshold: Annotated[int, Field(strict=True, ge=1, le=100_000)]
     rpc_urls: tuple[Url, ...] = Field(default=(), repr=False)
-    rpc_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    rpc_env: Annotated[str, AfterValidator(_endpoint_variable)] | None = None
     explorer: Url | None = None
     coin: Annotated[str, Field(min_length=1, max_length=16)] | None = None  # symbol of the native coin
     finality: Finality = Finality.DEPTH
-    poll_interval_sec: Annotated[float, Field(gt=0, le=86400)] | None = None
+    poll_interval_sec: Annotated[float, Field(strict=True, gt=0, le=86400)] | None = None
     max_log_range: Annotated[int, Field(strict=True, ge=1)] | None = None
 
-    @model_validator(mode="after")
-    def _proxy_is_an_address(self) -> Chain:
-        if self.chain_type is ChainType.EVM:
-            try:
-                check_evm_address(self.proxy_address)
-            except ValueError as exc:
-                raise ValueError(f"proxyAddress {exc}") from exc
-        return self
+    @field_validator("proxy_address")
+    @classmethod
+    def _proxy_is_an_address(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("chain_type") is ChainType.EVM:
+            check_evm_address(value)
+        return value
 
     @property
     def poll_interval_s(self) -> float | None:
@@ -183,10 +198,13 @@ def _check_tokens(file: str, tokens: list[Token], chains: Mapping[int, Chain]) -
             except ValueError as exc:
                 raise ConfigError(f"{file}: $[{i}].address: {exc}") from exc
             key = token.address.lower()
-        if (token.chain_id, key) in seen or (token.chain_id, token.symbol.lower()) in symbols:
-            raise ConfigError(f"{file}: $[{i}]: {token.symbol} of chain {token.chain_id} is listed twice")
+        symbol = token.symbol.lower()
+        if (token.chain_id, key) in seen:
+            raise ConfigError(f"{file}: $[{i}].address: is listed twice for chain {token.chain_id}")
+        if (token.chain_id, symbol) in symbols:
+            raise ConfigError(f"{file}: $[{i}].symbol: {token.symbol!r} is listed twice for chain {token.chain_id}")
         seen.add((token.chain_id, key))
-        symbols.add((token.chain_id, token.symbol.lower()))
+        symbols.add((token.chain_id, symbol))
 
 
 T = TypeVar("T")
@@ -202,7 +220,7 @@ def _load(path: Path, kind: type[T]) -> T:
     except orjson.JSONDecodeError as exc:
         raise ConfigError(f"{path.name}: not valid JSON: {exc}") from exc
     try:
-        return TypeAdapter(kind).validate_python(data)
+        return TypeAdapter(kind).validate_python(data, by_alias=True, by_name=False)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,21 @@ import orjson
 from config.settings import LogSettings
 
 _BEARER = re.compile(r"(Bearer\s+)\S+", re.IGNORECASE)
-_QUIET = ("aiohttp.access", "aiosqlite", "apscheduler", "alembic", "asyncio", "sqlalchemy", "web3")
+_QUIET = (
+    "aiohttp.access",
+    "aiosqlite",
+    "alembic",
+    "apscheduler",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "pytoniq",
+    "sqlalchemy",
+    "urllib3",
+    "web3",
+)
+_JSON_INTEGERS = range(-(2**63), 2**64)  # orjson writes no others
+_RESERVED = frozenset({"ts", "level", "logger", "message", "traceback"})
 
 
 def fields(**values: Any) -> dict[str, Any]:
@@ -25,8 +40,34 @@ def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _message(record: logging.LogRecord) -> str:
-    return _BEARER.sub(r"\1***", record.getMessage())
+def _masked(text: str) -> str:
+    return _BEARER.sub(r"\1***", text)
+
+
+def _line(text: str) -> str:
+    """Return text that stays on its line: symbols, paths and errors may come from strangers."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value every line of JSON can hold; an event must not be lost for one of its fields."""
+    match value:
+        case None | bool() | float():
+            return value
+        case int():
+            return value if value in _JSON_INTEGERS else str(value)
+        case Mapping():
+            return {_text(name): _plain(inner) for name, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(inner) for inner in value]
+        case _:
+            return _text(value)
+
+
+def _text(value: Any) -> str:
+    return _masked(str(value)).encode("utf-8", "backslashreplace").decode()
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -34,8 +75,12 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         extra = "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
-        line = f"{_time(record)} {record.levelname:<5} {record.name} {_message(record)}{extra}"
-        return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
+        said = _line(_masked(f"{record.getMessage()}{extra}"))
+        line = f"{_time(record)} {record.levelname:<5} {record.name} {said}"
+        if record.exc_info is None:
+            return line
+        trace = _masked(self.formatException(record.exc_info)).split("\n")
+        return "\n".join([line, *(f"  {_line(part)}" for part in trace)])
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,12 +91,13 @@ class JsonFormatter(logging.Formatter):
             "ts": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _message(record),
+            "message": _text(record.getMessage()),
         }
-        entry |= getattr(record, "fields", {})
+        for name, value in getattr(record, "fields", {}).items():
+            entry[f"{name}_" if name in _RESERVED else name] = _plain(value)
         if record.exc_info is not None:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry, default=str).decode()
+            entry["traceback"] = _text(self.formatException(record.exc_info))
+        return orjson.dumps(entry).decode()
 
 
 def configure(settings: LogSettings) -> None:
@@ -62,4 +108,4 @@ def configure(settings: LogSettings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
     for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -19,6 +21,7 @@ from config.errors import ConfigError
 REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing to start unauthenticated"
 UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
 NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
+PREFIX = "SCANNER_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +115,43 @@ def _delays(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+def _parts(value: str) -> tuple[str, ...]:
+    """Split a list; one that holds nothing is a mistake, not a choice."""
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not parts:
+        raise ValueError("must name at least one, or be left out")
+    return parts
+
+
 def _chain_ids(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return _parts(value) if isinstance(value, str) else value
 
 
 def _hosts(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    hosts = [host.strip().lower().rstrip(".") for host in value.split(",") if host.strip()]
-    for host in hosts:
-        if "/" in host or "@" in host or any(c.isspace() for c in host):
-            raise ValueError("must be host names separated by commas, without scheme or path")
-    return frozenset(hosts)
+    hosts = frozenset(host.lower().rstrip(".") for host in _parts(value))
+    if not all(map(_is_host, hosts)):
+        raise ValueError("must be host names separated by commas, without scheme, port, path or wildcard")
+    return hosts
 
 
-Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0)]
-Hours = Annotated[float, AfterValidator(_finite), Field(ge=0)]
+def _is_host(text: str) -> bool:
+    with_port = text.count(":") == 1  # an IPv6 address has more
+    return bool(text) and not with_port and not any(c in "/@*" or c.isspace() for c in text)
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+# The upper bounds keep times within what a date and a 64-bit integer can hold.
+Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0, le=366 * 86_400)]
+Hours = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366 * 24)]
+Pauses = Annotated[
+    tuple[Annotated[float, AfterValidator(_finite), Field(ge=0, le=366 * 86_400)], ...], BeforeValidator(_delays)
+]
+Rate = Annotated[float, AfterValidator(_finite), Field(gt=0)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 
 
@@ -149,7 +173,7 @@ class _Environment(BaseSettings):
     LATE_WATCH_HOURS: Hours = 168
     RPC_TIMEOUT_SEC: Seconds = 10
     WEBHOOK_RETRY_HOURS: Hours = 6
-    WEBHOOK_RETRY_DELAYS_SEC: Annotated[tuple[Hours, ...], BeforeValidator(_delays)] = (5, 30, 120, 600, 3600)
+    WEBHOOK_RETRY_DELAYS_SEC: Pauses = (5, 30, 120, 600, 3600)
     WEBHOOK_TIMEOUT_SEC: Seconds = 15
     BALANCE_WATCH_TICK_SEC: Seconds = 60
     BALANCE_WATCH_BATCH_SIZE: Annotated[int, Field(ge=1, le=1000)] = 50
@@ -157,9 +181,9 @@ class _Environment(BaseSettings):
     SCANNER_CALLBACK_ALLOWED_HOSTS: Annotated[frozenset[str], BeforeValidator(_hosts)] = frozenset()
     TRONGRID_API_KEY: Key | None = None
     TONCENTER_API_KEY: Key | None = None
-    TRONGRID_RPS: Seconds | None = None
-    TONCENTER_RPS: Seconds | None = None
-    LOG_LEVEL: Literal["debug", "info", "warning", "error"] = "info"
+    TRONGRID_RPS: Rate | None = None
+    TONCENTER_RPS: Rate | None = None
+    LOG_LEVEL: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     LOG_FORMAT: Literal["console", "json"] = "console"
 
     @classmethod
@@ -222,22 +246,37 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
 
 
 def _given(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
-    below: Mapping[str, str | None] = {}
-    if env_file is not None and env_file.is_file():
-        try:
-            below = dotenv_values(env_file, interpolate=False)
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"{env_file}: cannot be read: {type(exc).__name__}") from exc
-    return {name: value for name, value in {**below, **environ}.items() if value is not None and value.strip()}
+    """Return what is set; an empty variable does not hide the file's value."""
+    below = _read(env_file) if env_file is not None else {}
+    return _nonempty(below) | _nonempty(environ)
+
+
+def _nonempty(variables: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if value is not None and value.strip()}
+
+
+def _read(env_file: Path) -> Mapping[str, str | None]:
+    try:
+        if not env_file.is_file():
+            return {}
+        text = env_file.read_text(encoding="utf-8-sig")  # a byte order mark would hide the first name
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{env_file}: cannot be read: {type(exc).__name__}") from None
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            # The library would leave it out, and with it, perhaps, the key.
+            raise ConfigError(f"{env_file}: line {binding.original.line}: is not NAME=value")
+    return dotenv_values(stream=io.StringIO(text), interpolate=False)
 
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:
     """A misspelt name would be a setting that silently does nothing."""
-    known = [name for name in VARIABLES if name.startswith("SCANNER_")]
+    known = [name.removeprefix(PREFIX) for name in VARIABLES if name.startswith(PREFIX)]
     for name in given:
-        if name.startswith("SCANNER_") and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
+        rest = name.removeprefix(PREFIX)
+        if name.startswith(PREFIX) and rest not in known:
+            close = difflib.get_close_matches(rest, known, n=1)
+            hint = f" (did you mean {PREFIX}{close[0]}?)" if close else ""
             raise ConfigError(f"{name}: unknown setting{hint}")
 
 
@@ -245,8 +284,9 @@ def _sentence(exc: ValidationError) -> str:
     first = exc.errors(include_url=False)[0]
     name = str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")
-    secret = name.endswith("_KEY")
-    shown = "" if secret else f" (got {str(first['input'])[:60]!r})"
+    value = str(first["input"])
+    secret = name.endswith("_KEY") or "://" in value or "@" in value  # URLs carry keys wherever they are pasted
+    shown = "" if secret else f" (got {value[:60]!r})"
     return f"{name}: {message[:1].lower()}{message[1:]}{shown}"
 
 
@@ -267,5 +307,5 @@ def is_http_url(text: str) -> bool:
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    spaced = any(c.isspace() for c in text)
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine and not spaced
+    clean = text.isprintable() and " " not in text
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine and clean
