@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,13 +19,16 @@ from eth_abi.abi import encode
 from chains.evm.proxy import payment_calldata
 from config.checksum import keccak
 from devnet import toolchain
-from devnet.ports import free_port
 
 PROXY = "0x0DfbEe143b42B41eFC5A6F87bFD1fFC78c2f0aC9"  # where the registry expects the proxy on most chains
+MULTI_PAY = "0x" + "3a" * 20  # our contract that pays several references in one transaction
 ZERO = "0x" + "0" * 40
 CHAIN_ID = 97
+SLOTS_IN_AN_EPOCH = 32  # `safe` and `finalized` trail the head by one and two epochs
 GAS = hex(3_000_000)
 MAX_UINT = 2**256 - 1
+PRUNE_HISTORY = "256"  # states kept; reorgs can go no deeper
+START_S = 30
 
 
 class AnvilError(Exception):
@@ -39,6 +43,8 @@ class Payment:
     destination: str
     amount: int
     reference: str
+    fee_amount: int = 0
+    fee_address: str = ZERO
 
 
 def _call(signature: str, *arguments: Any) -> str:
@@ -50,10 +56,11 @@ def _call(signature: str, *arguments: Any) -> str:
 class Anvil:
     """A running chain with ten unlocked accounts. Open with `anvil`."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, *, automine: bool) -> None:
         self.url = url
         self.accounts: list[str] = []
         self._session = session
+        self._automine = automine
         self._ready: set[tuple[str, str, str]] = set()  # (payer, token, proxy) minted and approved
 
     async def rpc(self, method: str, params: Sequence[Any] = ()) -> Any:
@@ -73,34 +80,67 @@ class Anvil:
         await self.rpc("anvil_mine", [hex(blocks)])
 
     async def automine(self, *, on: bool) -> None:
+        """Mine every transaction as it comes, or leave them in the pool until `mine`."""
         await self.rpc("evm_setAutomine", [on])
+        self._automine = on
 
-    async def reorg(self, depth: int, transactions: Sequence[tuple[dict[str, Any], int]] = ()) -> None:
-        """Replace the newest `depth` blocks; `transactions` go into the new block at their index."""
+    async def reorg(self, depth: int, transactions: Sequence[tuple[str | dict[str, Any], int]] = ()) -> None:
+        """
+        Replace the newest `depth` blocks by as many others; what they held is gone, also from the pool.
+
+        `transactions` (raw, see `raw`, or as an object) come back, each in the new block of its index,
+        0 the oldest.
+        """
         await self.rpc("anvil_reorg", [depth, [list(pair) for pair in transactions]])
+        self._ready.clear()  # the allowances may have been in the blocks that are gone
+
+    async def raw(self, tx_hash: str) -> str:
+        """Return a signed transaction, so that a reorg can bring the very same one back."""
+        return str(await self.rpc("eth_getRawTransactionByHash", [tx_hash]))
 
     async def snapshot(self) -> str:
         return str(await self.rpc("evm_snapshot"))
 
     async def revert(self, snapshot: str) -> None:
-        await self.rpc("evm_revert", [snapshot])
+        """Go back to a snapshot, which is used up by it."""
+        if await self.rpc("evm_revert", [snapshot]) is not True:
+            raise AnvilError(f"there is no snapshot {snapshot}")
+        self._ready.clear()
+
+    async def block(self, number: int | str = "latest") -> dict[str, Any] | None:
+        """Return a block by number or tag, without its transactions."""
+        which = hex(number) if isinstance(number, int) else number
+        found: dict[str, Any] | None = await self.rpc("eth_getBlockByNumber", [which, False])
+        return found
 
     async def send(self, to: str | None, data: str, *, sender: str | None = None, gas: str = GAS) -> str:
-        """Send a transaction and return its hash; it is mined at once unless automine is off."""
+        """Send a transaction and return its hash; it has been mined by then unless automine is off."""
         transaction = {"from": sender or self.accounts[0], "data": data, "gas": gas}
         if to is not None:
             transaction["to"] = to
-        return str(await self.rpc("eth_sendTransaction", [transaction]))
+        tx_hash = str(await self.rpc("eth_sendTransaction", [transaction]))
+        if self._automine:
+            await self.mined(tx_hash)
+        return tx_hash
+
+    async def call(self, to: str, signature: str, *arguments: Any) -> str | None:
+        """Ask a contract and return the raw answer, None where it gives none."""
+        answer = await self.rpc("eth_call", [{"to": to, "data": _call(signature, *arguments)}, "latest"])
+        return str(answer) if answer != "0x" else None
+
+    async def balance(self, token: str, owner: str) -> int:
+        """Return what a token says an address holds, in base units."""
+        return int(await self.call(token, "balanceOf(address)", owner) or "0x0", 16)
 
     async def receipt(self, tx_hash: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = await self.rpc("eth_getTransactionReceipt", [tx_hash])
         return found
 
     async def mined(self, tx_hash: str) -> dict[str, Any]:
-        """Return the receipt once there is one; mining goes on beside the answer to a transaction."""
+        """Return the receipt once there is one: the node answers a transaction before it mines it."""
         async with asyncio.timeout(10):
             while (found := await self.receipt(tx_hash)) is None:  # noqa: ASYNC110 - a node has no event for it
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.002)
         return found
 
     async def deploy(self, contract: str) -> str:
@@ -111,9 +151,9 @@ class Anvil:
         return str(receipt["contractAddress"])
 
     async def place(self, contract: str, address: str) -> None:
-        """Put a contract's code at a given address."""
-        code = await self.rpc("eth_getCode", [await self.deploy(contract), "latest"])
-        await self.rpc("anvil_setCode", [address, code])
+        """Put a contract's code at a given address, without a transaction and without its constructor's state."""
+        creation = {"data": toolchain.bytecode(contract), "gas": GAS}
+        await self.rpc("anvil_setCode", [address, await self.rpc("eth_call", [creation, "latest"])])
 
     async def token(
         self, symbol: str = "USDT", decimals: int = 18, *, at: str | None = None, kind: str = "TestToken"
@@ -152,18 +192,23 @@ class Anvil:
 
     async def fund(self, token: str, payer: str, proxy: str = PROXY) -> None:
         """Give a payer tokens and the proxy's allowance, once."""
-        if (payer, token, proxy) not in self._ready:
-            await self.send(token, _call("mint(address,uint256)", payer, 10**40))
+        if (payer, token, proxy) in self._ready:
+            return
+        if int(await self.call(token, "allowance(address,address)", payer, proxy) or "0x0", 16) == 0:
+            # All from the payer: one sender's transactions keep their order in a block that is mined later.
+            await self.send(token, _call("mint(address,uint256)", payer, 10**40), sender=payer)
             await self.send(token, _call("approve(address,uint256)", proxy, MAX_UINT), sender=payer)
-            self._ready.add((payer, token, proxy))
+        self._ready.add((payer, token, proxy))
 
     async def pay_together(self, payments: Sequence[Payment], *, proxy: str = PROXY) -> str:
         """Pay several references in one transaction."""
-        payer = await self.deploy("MultiPay")
-        rows = [(p.token, p.destination, p.amount, bytes.fromhex(p.reference[2:])) for p in payments]
-        data = _call("pay(address,(address,address,uint256,bytes)[])")
-        encoded = encode(["address", "(address,address,uint256,bytes)[]"], [proxy, rows])
-        return await self.send(payer, data + encoded.hex())
+        rows = [
+            (p.token, p.destination, p.amount, bytes.fromhex(p.reference[2:]), p.fee_amount, p.fee_address)
+            for p in payments
+        ]
+        kind = "(address,address,uint256,bytes,uint256,address)[]"
+        encoded = encode(["address", kind], [proxy, rows])
+        return await self.send(MULTI_PAY, _call(f"pay(address,{kind})") + encoded.hex())
 
     async def transfer(self, token: str, destination: str, amount: int, *, sender: str | None = None) -> str:
         """Send tokens without the proxy."""
@@ -173,28 +218,39 @@ class Anvil:
 
 
 @asynccontextmanager
-async def anvil(*, chain_id: int = CHAIN_ID, block_time: float | None = None) -> AsyncIterator[Anvil]:
+async def anvil(
+    *,
+    chain_id: int = CHAIN_ID,
+    block_time: float | None = None,
+    slots_in_epoch: int = SLOTS_IN_AN_EPOCH,
+    port: int = 0,
+) -> AsyncIterator[Anvil]:
     """
     Start a chain with the real proxy at its usual address; nothing of it is left behind.
 
     `block_time` in seconds mines by the clock; without it every transaction is mined at once.
     """
     toolchain.setup()
-    port = free_port()
-    command = [str(toolchain.anvil_binary()), "--port", str(port), "--chain-id", str(chain_id), "--silent"]
-    command += ["--prune-history", "256"]
+    command = [str(toolchain.anvil_binary()), "--port", str(port), "--chain-id", str(chain_id)]
+    command += ["--prune-history", PRUNE_HISTORY, "--slots-in-an-epoch", str(slots_in_epoch)]
     if block_time is not None:
         command += ["--block-time", str(block_time)]
     # Without a scratch home and pruning it writes gigabytes into the user's.
     with tempfile.TemporaryDirectory(prefix="anvil-") as home:
+        log = Path(home) / "anvil.log"
         environment = {**os.environ, "HOME": home}
-        process = await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=True)
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *command, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
         try:
+            url = await _listening(log, process)
             async with aiohttp.ClientSession() as session:
-                chain = Anvil(f"http://127.0.0.1:{port}", session)
-                await _answering(chain, process)
+                chain = Anvil(url, session, automine=block_time is None)
+                await chain.rpc("anvil_setLoggingEnabled", [False])
                 chain.accounts = await chain.rpc("eth_accounts")
                 await chain.place("ERC20FeeProxy", PROXY)
+                await chain.place("MultiPay", MULTI_PAY)
                 yield chain
         finally:
             with suppress(ProcessLookupError):
@@ -202,14 +258,14 @@ async def anvil(*, chain_id: int = CHAIN_ID, block_time: float | None = None) ->
             await process.wait()
 
 
-async def _answering(chain: Anvil, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(30):
+async def _listening(log: Path, process: asyncio.subprocess.Process) -> str:
+    """Wait for the port it chose itself: no two chains can meet on one."""
+    async with asyncio.timeout(START_S):
         while True:
-            try:
-                await chain.rpc("eth_chainId")
-            except aiohttp.ClientError:
-                if process.returncode is not None:
-                    raise AnvilError(f"anvil ended with {process.returncode}") from None
-                await asyncio.sleep(0.02)
-            else:
-                return
+            said = log.read_text()  # noqa: ASYNC240 - a few lines of a local file
+            address, ended, _ = said.partition("Listening on ")[2].partition("\n")
+            if ended:
+                return f"http://{address}"
+            if process.returncode is not None:
+                raise AnvilError(f"anvil ended with {process.returncode}: {said[-400:]}")
+            await asyncio.sleep(0.005)

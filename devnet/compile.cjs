@@ -9,6 +9,7 @@ const input = {
   settings: {
     evmVersion: "paris",
     optimizer: { enabled: true, runs: 200 },
+    metadata: { appendCBOR: false }, // the same code for the same contract, whatever else the file holds
     outputSelection: { "*": { "*": ["evm.bytecode.object"] } },
   },
 };

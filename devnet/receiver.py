@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 from aiohttp import web
@@ -48,7 +50,8 @@ class Behaviour:
     statuses: Sequence[int] = (200,)
     pause_s: float = 0.0
     hang: bool = False
-    headers: dict[str, str] | None = None
+    headers: dict[str, str] | None = None  # such as Retry-After, or Location for a redirect
+    drop: bool = False  # the connection is cut instead of an answer
 
 
 class Receiver:
@@ -58,6 +61,7 @@ class Receiver:
         self.base = base
         self.deliveries: list[Delivery] = []
         self.on_delivery: Callable[[Delivery], None] = lambda _: None
+        self._default = Behaviour()
         self._behaviours: dict[str, Behaviour] = {}
         self._answered: dict[str, int] = {}
         self._changed = asyncio.Condition()
@@ -69,6 +73,10 @@ class Receiver:
         """Change how a path answers from now on."""
         self._behaviours[path] = Behaviour(**how)
         self._answered[path] = 0
+
+    def behave_everywhere(self, **how: Any) -> None:
+        """Change how all paths answer that were not told otherwise."""
+        self._default = Behaviour(**how)
 
     def of(self, path: str) -> list[Delivery]:
         return [delivery for delivery in self.deliveries if delivery.path == path]
@@ -96,13 +104,15 @@ class Receiver:
         async with self._changed:
             self.deliveries.append(delivery)
             self._changed.notify_all()
-        how = self._behaviours.get(request.path, Behaviour())
+        how = self._behaviours.get(request.path, self._default)
         turn = self._answered.get(request.path, 0)
         self._answered[request.path] = turn + 1
         if how.hang:
             await asyncio.Event().wait()
         if how.pause_s:
             await asyncio.sleep(how.pause_s)
+        if how.drop and request.transport is not None:
+            request.transport.abort()
         status = how.statuses[min(turn, len(how.statuses) - 1)]
         return web.Response(status=status, headers=how.headers, text="" if status < 300 else f"status {status}")
 
@@ -123,20 +133,36 @@ async def receiver(port: int = 0) -> AsyncIterator[Receiver]:
         await runner.cleanup()
 
 
-async def _main(port: int, record: Path) -> None:
+def _recorder(file: BinaryIO) -> Callable[[Delivery], None]:
+    """Write one JSON object a delivery, before it is answered: whoever counts them must not miss one."""
+
+    def write(delivery: Delivery) -> None:
+        row = {
+            "id": delivery.event_id,
+            "path": delivery.path,
+            "at": delivery.at,
+            "headers": delivery.headers,
+            "body": delivery.body.decode(errors="replace"),
+        }
+        file.write(orjson.dumps(row) + b"\n")
+
+    return write
+
+
+async def _main(port: int, record: Path | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with receiver(port) as taken:
-        with record.open("ab", buffering=0) as file:
-            taken.on_delivery = lambda d: (
-                file.write(orjson.dumps({"id": d.event_id, "path": d.path, "body": d.body.decode()}) + b"\n"),
-                None,
-            )[1]
+        with (record or Path(os.devnull)).open("ab", buffering=0) as file:
+            taken.on_delivery = _recorder(file)
             print(taken.base, flush=True)  # noqa: T201 - whoever started us reads it
-            await asyncio.Event().wait()
+            await stop.wait()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--record", type=Path, help="a file to append what comes in to, one JSON object a line")
     arguments = parser.parse_args()
     asyncio.run(_main(arguments.port, arguments.record))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -25,14 +28,24 @@ class ToolchainError(Exception):
 
 def setup() -> None:
     """Install and compile what is missing or out of date; quick when nothing is."""
-    if not _modules_fresh():
-        npm = _program("npm")
-        _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
-        (MODULES / ".installed").write_text(_stamp(ROOT / "package-lock.json"))
-    if not _build_fresh():
-        BUILD.mkdir(exist_ok=True)
-        _run([_program("node"), str(COMPILER), str(SOURCE), str(BUILD / "contracts.json")])
-        (BUILD / "stamp").write_text(_stamp(SOURCE, COMPILER, ROOT / "package-lock.json"))
+    if _modules_fresh() and _build_fresh():
+        return
+    with _alone():
+        if not _modules_fresh():
+            _run([_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+            (MODULES / ".installed").write_text(_stamp(ROOT / "package-lock.json"))
+        if not _build_fresh():
+            _run([_program("node"), str(COMPILER), str(SOURCE), str(BUILD / "contracts.json")])
+            (BUILD / "stamp").write_text(_stamp(SOURCE, COMPILER, ROOT / "package-lock.json"))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep test workers that start together from installing over each other."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _stamp(*paths: Path) -> str:

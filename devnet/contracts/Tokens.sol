@@ -72,6 +72,7 @@ contract NoReturnToken {
     string public symbol;
     uint8 public decimals;
     mapping(address => uint256) public balanceOf;
+    mapping(address => mapping(address => uint256)) public allowance;
 
     event Transfer(address indexed from, address indexed to, uint256 value);
 
@@ -86,9 +87,20 @@ contract NoReturnToken {
         emit Transfer(address(0), to, value);
     }
 
-    function approve(address, uint256) external {}
+    function approve(address spender, uint256 value) external {
+        allowance[msg.sender][spender] = value;
+    }
+
+    function transfer(address to, uint256 value) external {
+        _move(msg.sender, to, value);
+    }
 
     function transferFrom(address from, address to, uint256 value) external {
+        if (allowance[from][msg.sender] != type(uint256).max) allowance[from][msg.sender] -= value;
+        _move(from, to, value);
+    }
+
+    function _move(address from, address to, uint256 value) private {
         balanceOf[from] -= value;
         balanceOf[to] += value;
         emit Transfer(from, to, value);
@@ -108,14 +120,18 @@ contract MultiPay {
         address to;
         uint256 amount;
         bytes ref;
+        uint256 feeAmount;
+        address feeAddress;
     }
 
     function pay(address proxy, Payment[] calldata payments) external {
         for (uint256 i = 0; i < payments.length; i++) {
             Payment calldata p = payments[i];
-            TestToken(p.token).mint(address(this), p.amount);
-            TestToken(p.token).approve(proxy, p.amount);
-            IProxy(proxy).transferFromWithReferenceAndFee(p.token, p.to, p.amount, p.ref, 0, address(0));
+            TestToken(p.token).mint(address(this), p.amount + p.feeAmount);
+            // Without reading an answer: some tokens give none.
+            (bool approved,) = p.token.call(abi.encodeCall(TestToken.approve, (proxy, p.amount + p.feeAmount)));
+            require(approved, "the token refuses an allowance");
+            IProxy(proxy).transferFromWithReferenceAndFee(p.token, p.to, p.amount, p.ref, p.feeAmount, p.feeAddress);
         }
     }
 }
