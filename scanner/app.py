@@ -45,6 +45,7 @@ class Daemon:
     """Everything that runs, built and not yet started."""
 
     http: HttpSettings
+    database: Database
     app: web.Application
     workers: Mapping[int, ChainWorker]
     registrations: Registrations
@@ -158,6 +159,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         )
         yield Daemon(
             http=settings.http,
+            database=db,
             app=build_app(services, settings.http, metrics),
             workers=workers,
             registrations=registrations,
