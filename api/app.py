@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api import balances, intents, openapi, operations
+from api import balances, intents, openapi, operations, watches
 from api.keys import SERVICES
 from api.middlewares import authenticate, errors, measure
 from config.settings import HttpSettings
@@ -30,6 +30,10 @@ def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> w
     app.router.add_delete("/intents/{intentId}", intents.cancel)
     app.router.add_post("/intents/{intentId}/recheck", intents.recheck)
     app.router.add_post("/balances/check", balances.check)
+    app.router.add_post("/balance-watches", watches.create)
+    app.router.add_get("/balance-watches/{watchId}", watches.show, allow_head=False)
+    app.router.add_delete("/balance-watches/{watchId}", watches.stop)
+    app.router.add_post("/balance-watches/{watchId}/stop", watches.stop)
     app.router.add_get("/unmatched", operations.unmatched)
     app.router.add_post("/admin/webhooks/retry", operations.retry_webhooks)
     app.router.add_get("/openapi.json", openapi.document)

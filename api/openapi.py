@@ -12,10 +12,10 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import models_json_schema
 
 from api.errors import json_response
-from api.schemas import ID_PATTERN, CheckBalance, CreateIntent, ListIntents, ListUnmatched, Query, Recheck
+from api.schemas import ID_PATTERN, CheckBalance, CreateIntent, CreateWatch, ListIntents, ListUnmatched, Query, Recheck
 from chains.types import Rail
 from scanner.health import ChainState
-from scanner.model import DeliveryStatus, IntentStatus, Reason
+from scanner.model import DeliveryStatus, IntentStatus, Reason, WatchStatus
 
 VERSION = "0.1.0"
 
@@ -246,6 +246,35 @@ class Balance(_Answer):
     checked_at: str
 
 
+class WatchFields(_Answer):
+    """One balance watch. Balances are base-unit integer strings."""
+
+    watch_id: str
+    chain_id: int
+    chain_type: str
+    token_address: str | None
+    token_symbol: str | None
+    decimals: int | None
+    address: str
+    baseline_balance: str | None
+    current_balance: str | None
+    status: WatchStatus
+    callback_url: str
+    last_checked_at: str | None
+    next_check_at: str | None
+    change_count: int
+    last_notified_at: str | None
+    expires_at: str
+    created_at: str
+    updated_at: str
+
+
+class OneWatch(_Answer):
+    """A balance watch."""
+
+    watch: WatchFields
+
+
 class Retried(_Answer):
     """How many intents' webhooks were queued again."""
 
@@ -275,11 +304,12 @@ _ANSWERS = (
     UnmatchedPage,
     Status,
     Balance,
+    OneWatch,
     Retried,
     Health,
     Readiness,
 )
-_BODIES = (CreateIntent, CheckBalance, Recheck)
+_BODIES = (CreateIntent, CheckBalance, CreateWatch, Recheck)
 
 
 def _operation(
@@ -288,7 +318,7 @@ def _operation(
     *errors: int,
     body: type[BaseModel] | None = None,
     query: type[Query] | None = None,
-    path: bool = False,
+    path: str | None = None,
     open_: bool = False,
     optional_body: bool = False,
 ) -> dict[str, Any]:
@@ -298,7 +328,7 @@ def _operation(
         operation["responses"][str(status)] = {"description": _STATUS[status], "content": _json(Error)}
     if body is not None:
         operation["requestBody"] = {"required": not optional_body, "content": _json(body)}
-    operation["parameters"] = _path_parameter() if path else []
+    operation["parameters"] = _path_parameter(path) if path else []
     operation["parameters"] += _query_parameters(query) if query else []
     if open_:
         operation["security"] = []
@@ -320,9 +350,9 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
 
 
-def _path_parameter() -> list[dict[str, Any]]:
+def _path_parameter(name: str) -> list[dict[str, Any]]:
     schema = {"type": "string", "pattern": ID_PATTERN}
-    return [{"name": "intentId", "in": "path", "required": True, "schema": schema}]
+    return [{"name": name, "in": "path", "required": True, "schema": schema}]
 
 
 def _query_parameters(model: type[Query]) -> list[dict[str, Any]]:
@@ -349,11 +379,20 @@ def build() -> dict[str, Any]:
         "post": _operation("Register a payment to wait for.", CreatedIntent, 400, 409, 413, 503, body=CreateIntent),
     }
     one = {
-        "get": _operation("Show an intent.", OneIntent, 404, path=True),
-        "delete": _operation("Cancel a pending intent.", ChangedIntent, 404, 409, path=True),
+        "get": _operation("Show an intent.", OneIntent, 404, path="intentId"),
+        "delete": _operation("Cancel a pending intent.", ChangedIntent, 404, 409, path="intentId"),
     }
     recheck = _operation(
-        "Look now, for this intent.", Rechecked, 400, 404, 413, 502, 503, body=Recheck, path=True, optional_body=True
+        "Look now, for this intent.",
+        Rechecked,
+        400,
+        404,
+        413,
+        502,
+        503,
+        body=Recheck,
+        path="intentId",
+        optional_body=True,
     )
     ready = _operation("Ready to serve?", Readiness)
     ready["responses"]["503"] = {"description": _STATUS[503], "content": _json(Readiness)}
@@ -370,6 +409,16 @@ def build() -> dict[str, Any]:
             "/intents/{intentId}": one,
             "/intents/{intentId}/recheck": {"post": recheck},
             "/balances/check": {"post": _operation("Read a balance now.", Balance, 400, 413, 502, body=CheckBalance)},
+            "/balance-watches": {
+                "post": _operation("Watch a balance.", OneWatch, 400, 409, 413, 503, body=CreateWatch)
+            },
+            "/balance-watches/{watchId}": {
+                "get": _operation("Show a balance watch.", OneWatch, 404, path="watchId"),
+                "delete": _operation("Stop a balance watch.", OneWatch, 404, path="watchId"),
+            },
+            "/balance-watches/{watchId}/stop": {
+                "post": _operation("Stop a balance watch.", OneWatch, 404, path="watchId")
+            },
             "/unmatched": {
                 "get": _operation("Transfers that settled nothing.", UnmatchedPage, 400, query=ListUnmatched)
             },

@@ -12,8 +12,9 @@ from pydantic.alias_generators import to_camel
 from chains.types import Rail
 from scanner.balances import BalanceAnswer, BalanceRequest
 from scanner.clock import rfc3339
-from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer, Watch, WatchStatus
 from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
+from scanner.watch_registration import WatchRequest
 
 ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
 MAX_CHAIN_ID = 2**53 - 1  # what every JSON reader holds exactly
@@ -153,6 +154,30 @@ class CheckBalance(NamesToken):
         """Return the use case's input."""
         token_field, token = self.named()
         return BalanceRequest(self.chain_id, self.address, token_field, token)
+
+
+class CreateWatch(NamesToken):
+    """Watch a balance."""
+
+    watch_id: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
+    address: Address
+    callback_url: Annotated[Text, Field(min_length=1, max_length=2048)]
+    callback_secret: Annotated[Text, Field(min_length=1, max_length=1024)]
+    baseline_balance: BaseUnits | None = None
+
+    def request(self) -> WatchRequest:
+        """Return the use case's input."""
+        token_field, token = self.named()
+        return WatchRequest(
+            watch_id=self.watch_id,
+            chain_id=self.chain_id,
+            address=self.address,
+            token_field=token_field,
+            token=token,
+            callback_url=self.callback_url,
+            callback_secret=self.callback_secret,
+            baseline_balance=None if self.baseline_balance is None else int(self.baseline_balance),
+        )
 
 
 class Recheck(Body):
@@ -310,6 +335,34 @@ def unmatched_json(stored: StoredTransfer) -> dict[str, Any]:
     }
 
 
+def watch_json(watch: Watch) -> dict[str, Any]:
+    """Render a balance watch (scanner.md section 4); the secret has no place here."""
+    return {
+        "watchId": watch.watch_id,
+        "chainId": watch.chain_id,
+        "chainType": watch.chain_type,
+        "tokenAddress": watch.token_address,
+        "tokenSymbol": watch.token_symbol,
+        "decimals": watch.decimals,
+        "address": watch.address,
+        "baselineBalance": _units(watch.baseline_balance),
+        "currentBalance": _units(watch.current_balance),
+        "status": watch.status,
+        "callbackUrl": watch.callback_url,
+        "lastCheckedAt": _time(watch.last_checked_at),
+        "nextCheckAt": _time(watch.next_check_at) if watch.status is WatchStatus.WATCHING else None,
+        "changeCount": watch.change_count,
+        "lastNotifiedAt": _time(watch.last_notified_at),
+        "expiresAt": _time(watch.expires_at),
+        "createdAt": _time(watch.created_at),
+        "updatedAt": _time(watch.updated_at),
+    }
+
+
+def _units(amount: int | None) -> str | None:
+    return None if amount is None else str(amount)
+
+
 def balance_json(answer: BalanceAnswer) -> dict[str, Any]:
     """Render one balance."""
     return {
@@ -339,7 +392,7 @@ def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
         "lag": health.lag,
         "lagSeconds": health.lag_seconds,
         "pendingIntents": status.pending_intents,
-        "activeBalanceWatches": 0,
+        "activeBalanceWatches": status.active_watches,
         "endpoint": health.endpoint,
         "lastError": health.last_error,
         "lastSuccessAt": _time(health.last_success_at),

@@ -15,6 +15,7 @@ from chains.types import (
     Fork,
     Head,
     Holding,
+    Movement,
     Rail,
     ScanPage,
     Targets,
@@ -106,6 +107,9 @@ class ChainAdapter(Protocol):
 
         A balance that cannot be read is None, never zero, and does not spoil the others.
         """
+
+    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+        """Return what these holders received of these tokens between two positions, both included, in chain order."""
 
     async def self_test(self) -> list[str]:
         """Check that what the registry promises is deployed; return a sentence a problem."""

@@ -112,6 +112,17 @@ class Holding(NamedTuple):
     token: str | None
 
 
+class Movement(NamedTuple):
+    """A token's own word that an address received something."""
+
+    token: str
+    destination: str
+    sender: str
+    amount: int
+    tx_hash: str
+    block_number: int
+
+
 @dataclass(frozen=True, slots=True)
 class Balances:
     """Balances at one position, in base units, in the order asked; None where one could not be read."""

@@ -25,6 +25,7 @@ from scanner.schedule import ringing
 from scanner.services import Services
 from scanner.store.database import Database, open_database
 from scanner.store.migrate import migrate
+from scanner.watching import BalanceWatcher
 from scanner.worker import ChainWorker
 from webhooks.client import open_client
 from webhooks.deliverer import Deliverer
@@ -44,11 +45,13 @@ class Daemon:
     """Everything that runs, built and not yet started."""
 
     http: HttpSettings
+    database: Database
     app: web.Application
     workers: Mapping[int, ChainWorker]
     registrations: Registrations
     housekeeping: Housekeeping
     deliverer: Deliverer
+    watchers: Mapping[int, BalanceWatcher]
     bells: Mapping[str, tuple[Bell, float]]
     listening: asyncio.Future[str]  # the API's base URL, once it listens
 
@@ -66,6 +69,11 @@ class Daemon:
                     group.create_task(worker.run(), name=f"chain {chain_id}")
                     for chain_id, worker in self.workers.items()
                 ]
+                chains += [
+                    group.create_task(watcher.run(), name=f"balances {chain_id}")
+                    for chain_id, watcher in self.watchers.items()
+                ]
+                log.info("[scanner] balance watch scheduler started")
                 webhooks = group.create_task(self.deliverer.run(), name="webhooks")
                 chores = [
                     group.create_task(self.housekeeping.run(), name="housekeeping"),
@@ -130,6 +138,12 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
         registrations = Registrations(db, clock, ttl_hours=settings.scan.intent_ttl_h)
         housekeeping = Housekeeping(db, clock, retry_hours=settings.webhooks.retry_hours, on_events=deliverer.bell.ring)
+        watchers = {
+            chain_id: BalanceWatcher(
+                chain=worker.chain, adapter=worker.adapter, db=db, clock=clock, on_events=deliverer.bell.ring
+            )
+            for chain_id, worker in workers.items()
+        }
         services = Services(
             catalog=catalog,
             workers=workers,
@@ -141,15 +155,18 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             callbacks=CallbackChecks(guard),
             late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
             on_events=deliverer.bell.ring,
+            on_watch=lambda chain_id: watchers[chain_id].bell.ring(),
         )
         yield Daemon(
             http=settings.http,
+            database=db,
             app=build_app(services, settings.http, metrics),
             workers=workers,
             registrations=registrations,
             housekeeping=housekeeping,
             deliverer=deliverer,
-            bells=_bells(settings, workers, housekeeping),
+            watchers=watchers,
+            bells=_bells(settings, workers, watchers, housekeeping),
             listening=asyncio.get_running_loop().create_future(),
         )
 
@@ -191,10 +208,14 @@ async def _open_workers(
 
 
 def _bells(
-    settings: Settings, workers: Mapping[int, ChainWorker], housekeeping: Housekeeping
+    settings: Settings,
+    workers: Mapping[int, ChainWorker],
+    watchers: Mapping[int, BalanceWatcher],
+    housekeeping: Housekeeping,
 ) -> dict[str, tuple[Bell, float]]:
-    bells = {
+    polls = {
         f"chain {chain_id}": (worker.bell, worker.chain.poll_interval_s or settings.scan.poll_interval_s)
         for chain_id, worker in workers.items()
     }
-    return {**bells, "housekeeping": (housekeeping.bell, HOUSEKEEPING_S)}
+    ticks = {f"balances {chain_id}": (watcher.bell, settings.balances.tick_s) for chain_id, watcher in watchers.items()}
+    return {**polls, **ticks, "housekeeping": (housekeeping.bell, HOUSEKEEPING_S)}

@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 
-from scanner.model import DeliveryStatus, EventType, Intent, Reason, StoredTransfer
-from scanner.store.outbox import INTENT
+from chains.types import Movement
+from scanner.clock import rfc3339
+from scanner.model import DeliveryStatus, EventType, Intent, Reason, StoredTransfer, Watch
+from scanner.store.outbox import INTENT, WATCH
 
 MAX_TRANSFERS = 20  # the newest ones; `transferCount` tells of the rest
 
@@ -85,6 +87,63 @@ def transfer_facts(transfer: StoredTransfer) -> dict[str, Any]:
         "blockNumber": transfer.block_number,
         "sender": transfer.sender,
         "amount": str(transfer.amount),
+    }
+
+
+def balance_changed(watch: Watch, balance: int, transfers: Sequence[Movement] | None, now: int) -> dict[str, Any]:
+    """
+    Return the outbox row of `balance_changed`; the change is measured from what was acknowledged last.
+
+    `transfers` is None when the chain could not tell what is behind the change.
+    """
+    before = watch.current_balance or 0
+    count = watch.change_count + 1
+    fact = "\n".join(
+        (str(watch.chain_id), watch.watch_id, str(watch.created_at), str(count), str(before), str(balance))
+    )
+    identity = f"evt_{hashlib.sha256(fact.encode()).hexdigest()[:32]}"
+    newest = None if transfers is None else [_movement(m) for m in list(reversed(transfers))[:MAX_TRANSFERS]]
+    body = {
+        "eventId": identity,
+        "eventType": EventType.BALANCE_CHANGED,
+        "watchId": watch.watch_id,
+        "chainId": watch.chain_id,
+        "chainType": watch.chain_type,
+        "address": watch.address,
+        "tokenAddress": watch.token_address,
+        "tokenSymbol": watch.token_symbol,
+        "decimals": watch.decimals,
+        "previousBalance": str(before),
+        "currentBalance": str(balance),
+        "delta": str(balance - before),
+        "changeCount": count,
+        "checkedAt": rfc3339(now),
+        "status": "balance_changed",
+        "transfers": newest,
+        "transferCount": None if transfers is None else len(transfers),
+    }
+    return {
+        "event_id": identity,
+        "subject_kind": WATCH,
+        "subject_id": watch.watch_id,
+        "event_type": EventType.BALANCE_CHANGED,
+        "chain_id": watch.chain_id,
+        "body": orjson.dumps(body).decode(),
+        "receiver": watch.receiver,
+        "status": DeliveryStatus.PENDING,
+        "round": 1,
+        "attempts": 0,
+        "next_attempt_at": now,
+        "created_at": now,
+    }
+
+
+def _movement(movement: Movement) -> dict[str, Any]:
+    return {
+        "txHash": movement.tx_hash,
+        "blockNumber": movement.block_number,
+        "sender": movement.sender,
+        "amount": str(movement.amount),
     }
 
 

@@ -60,9 +60,10 @@ class EventType(StrEnum):
     REORGED = "payment.reorged"
     ANOMALY = "payment.anomaly"
     EXPIRED = "intent.expired"
+    BALANCE_CHANGED = "balance_changed"
 
 
-OPT_IN_EVENTS = frozenset(EventType) - {EventType.CONFIRMED}
+OPT_IN_EVENTS = frozenset(EventType) - {EventType.CONFIRMED, EventType.BALANCE_CHANGED}
 
 
 class DeliveryStatus(StrEnum):
@@ -71,6 +72,7 @@ class DeliveryStatus(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"
+    SUPERSEDED = "superseded"  # what it told is no longer so
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,47 @@ class StoredTransfer:
     def order(self) -> tuple[int, int, str]:
         """Chain order."""
         return (self.block_number, self.log_index or 0, self.event_key)
+
+
+class WatchStatus(StrEnum):
+    """Where a balance watch stands."""
+
+    WATCHING = "watching"
+    STOPPED = "stopped"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A balance a backend wants to be told of. Times are unix milliseconds, balances base units."""
+
+    watch_id: str
+    chain_id: int
+    chain_type: str
+    token_address: str | None  # None: the chain's own coin
+    token_key: str | None
+    token_symbol: str | None
+    decimals: int | None
+    address: str
+    address_key: str
+    baseline_balance: int | None
+    current_balance: int | None  # what the backend has acknowledged; None before the first read
+    status: WatchStatus
+    callback_url: str
+    callback_secret: str
+    receiver: str
+    last_checked_at: int | None
+    next_check_at: int
+    last_position: int | None  # block of the last good read
+    change_count: int  # changes acknowledged
+    last_notified_at: int | None
+    expires_at: int
+    created_at: int
+    updated_at: int
+
+    def __repr__(self) -> str:
+        """Name the watch only: the rest holds a secret."""
+        return f"Watch({self.watch_id!r}, {self.status})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable
@@ -13,6 +13,7 @@ from chains.types import Checkout, Rail
 from config.catalog import Catalog, Chain
 from scanner import findings
 from scanner.balances import BalanceChecks
+from scanner.callbacks import CallbackPolicy
 from scanner.clock import Clock
 from scanner.errors import InvalidRequest
 from scanner.health import ChainHealth
@@ -21,21 +22,15 @@ from scanner.matching import judge
 from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.registration import Draft, Registrations
-from scanner.store import intents, outbox, transfers
+from scanner.store import intents, outbox, transfers, watches
 from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.tokens import TokenBook, parse_address
+from scanner.watch_registration import Watches
 from scanner.worker import ChainWorker
 
 RECHECK_S = 30.0
 ZERO_ADDRESS = "0x" + "0" * 40
-
-
-class CallbackPolicy(Protocol):
-    """What the webhooks package checks at registration."""
-
-    def check_callback(self, url: str, secret: str) -> str:
-        """Return the receiver a callback belongs to; raise InvalidRequest when it is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +81,7 @@ class ChainStatus:
     chain: Chain
     health: ChainHealth
     pending_intents: int
+    active_watches: int
     backlog: outbox.Backlog | None
 
 
@@ -105,10 +101,19 @@ class Services:
         callbacks: CallbackPolicy,
         late_watch_ms: int,
         on_events: Callable[[], None],
+        on_watch: Callable[[int], None],
     ) -> None:
         self._catalog = catalog
         self._tokens = TokenBook(catalog)
         self.balances = BalanceChecks(self._tokens, self.worker, clock)
+        self.watches = Watches(
+            db=db,
+            clock=clock,
+            tokens=self._tokens,
+            callbacks=callbacks,
+            worker_of=self.worker,
+            on_created=on_watch,
+        )
         self._workers = workers
         self._db = db
         self._clock = clock
@@ -299,12 +304,14 @@ class Services:
         async with self._db.read() as tx:
             counts = await intents.count_by_status(tx)
             backlog = await outbox.backlog(tx)
+            watching = await watches.count_active(tx)
         live = (IntentStatus.PENDING, IntentStatus.CONFIRMING)
         return [
             ChainStatus(
                 worker.chain,
                 worker.health,
                 sum(counts.get((chain_id, status), 0) for status in live),
+                watching.get(chain_id, 0),
                 backlog.get(chain_id),
             )
             for chain_id, worker in self._workers.items()

@@ -19,10 +19,12 @@ import orjson
 from config.settings import load_settings
 from devnet.anvil import CHAIN_ID, Anvil
 from scanner.app import Daemon, open_daemon
+from scanner.store.database import Database
 
 ROOT = Path(__file__).parent.parent
 USDT = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"
 USDC = "0x64544969ed7EBf5f083679233325356EbE738930"
+MULTICALL = "0xcA11bde05977b3631167028862bE2a173976CA11"
 SECRET = "a shared secret"
 MERCHANT = "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8e4"
 _ids = itertools.count(1)
@@ -89,8 +91,8 @@ class Api:
         intent: dict[str, Any] = {}
         try:
             async with asyncio.timeout(timeout_s):
-                while not condition(intent := await self.intent(intent_id)):
-                    await asyncio.sleep(0.02)
+                while not condition(intent := await self.intent(intent_id)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)  # a backend has no event to wait on either
         except TimeoutError:
             raise AssertionError(f"never happened; the intent is {intent}") from None
         return intent
@@ -149,6 +151,10 @@ class Running:
     daemon: Daemon
     api: Api
     stop: asyncio.Event
+
+    @property
+    def database(self) -> Database:
+        return self.daemon.database
 
     @property
     def worker(self) -> Any:
@@ -243,6 +249,7 @@ async def prepared(chain: Anvil) -> Anvil:
     """Give the local chain the registry's tokens."""
     await chain.token("USDT", 18, at=USDT)
     await chain.token("USDC", 18, at=USDC)
+    await chain.place("Multicall3", MULTICALL)
     await chain.fund(USDT, chain.accounts[1])
     await chain.mine(20)
     return chain

@@ -194,13 +194,14 @@ class Deliverer:
             status=record.status,
             error=record.error,
         )
+        prefix = "[balance-watch-webhook]" if event.subject_kind == outbox.WATCH else "[webhook]"
         if record.ok:
             self._metrics.delivery_seconds.observe(max(0, record.at - event.created_at) / 1000)
-            log.debug("[webhook] delivered", extra=said)
+            log.info("%s delivered", prefix, extra=said)
         elif record.retry_at is None:
             log.error("[webhook] all retries exhausted", extra=said)
         else:
-            log.debug("[webhook] non-2xx response", extra=said)
+            log.info("%s non-2xx response", prefix, extra=said)
 
     async def _write_outcomes(self, records: Sequence[AttemptRecord]) -> Sequence[Exception | None]:
         async with self._db.write() as tx:

@@ -29,6 +29,7 @@ from chains.types import (
     Fork,
     Head,
     Holding,
+    Movement,
     Outcome,
     Rail,
     ScanPage,
@@ -175,6 +176,10 @@ class EvmAdapter:
 
     async def balances(self, holdings: Sequence[Holding], *, below_head: int = 0) -> Balances:
         return await self._pool.run("eth_call", partial(self._balances.read, holdings=holdings, below_head=below_head))
+
+    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+        read = partial(self._balances.movements, holdings=holdings, first=first, last=last)
+        return await self._pool.run("eth_getLogs", read)
 
     async def self_test(self) -> list[str]:
         code = await self._pool.run("eth_getCode", self._proxy_code)

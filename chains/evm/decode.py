@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from chains.errors import ChainProtocolError
 from chains.evm.proxy import EVENT_TOPIC
-from chains.types import Transfer
+from chains.types import Movement, Transfer
 from config.checksum import keccak
 
 TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
@@ -266,6 +266,23 @@ def _credit(log: dict[str, Any]) -> Credit | None:
         source="0x" + topics[1][-40:].lower(),
         destination="0x" + topics[2][-40:].lower(),
         value=int(data, 16),
+    )
+
+
+def movement(log: object) -> Movement | None:
+    """Read a log as a token's word that somebody received something; None for any other log."""
+    if not isinstance(log, dict):
+        raise ChainProtocolError(f"not a log: {_shown(log)}")
+    credit = _credit(log)
+    if credit is None or log.get("removed"):
+        return None
+    return Movement(
+        token=credit.token,
+        destination=credit.destination,
+        sender=credit.source,
+        amount=credit.value,
+        tx_hash=_hash(log.get("transactionHash")),
+        block_number=quantity(log.get("blockNumber")),
     )
 
 

@@ -6,15 +6,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, func, insert, select, update
+import orjson
+from sqlalchemy import and_, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent
+from scanner.store import watches
 from scanner.store.intents import chunks
-from scanner.store.tables import attempts, events, intents
+from scanner.store.tables import attempts, balance_watches, events, intents
 
 INTENT = "intent"
+WATCH = "watch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,15 @@ async def due(
     """Return events to send now, oldest first, without those in hand and receivers that are full."""
     columns = [c for c in events.c if c.name not in {"status", "delivered_at", "failed_at"}]
     statement = (
-        select(*columns, intents.c.callback_url, intents.c.callback_secret)
-        .join(intents, and_(events.c.subject_kind == INTENT, events.c.subject_id == intents.c.intent_id))
+        select(
+            *columns,
+            func.coalesce(intents.c.callback_url, balance_watches.c.callback_url).label("callback_url"),
+            func.coalesce(intents.c.callback_secret, balance_watches.c.callback_secret).label("callback_secret"),
+        )
+        .outerjoin(intents, and_(events.c.subject_kind == INTENT, events.c.subject_id == intents.c.intent_id))
+        .outerjoin(
+            balance_watches, and_(events.c.subject_kind == WATCH, events.c.subject_id == balance_watches.c.watch_id)
+        )
         .where(events.c.status == DeliveryStatus.PENDING, events.c.next_attempt_at <= now)
         .order_by(events.c.next_attempt_at)
         .limit(limit)
@@ -85,7 +95,7 @@ async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
     await tx.execute(insert(attempts), [_attempt_row(record) for record in records])
     await tx.execute(
         update(events)
-        .where(events.c.event_id == bindparam("id"))
+        .where(events.c.event_id == bindparam("id"), events.c.status == DeliveryStatus.PENDING)
         .values(
             {name: bindparam(name) for name in ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")}
         ),
@@ -106,6 +116,60 @@ async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
     if spent:
         values = {"status": IntentStatus.WEBHOOK_FAILED, "updated_at": bindparam("at")}
         await tx.execute(update(intents).where(this, settled).values(values), spent)
+
+    await _acknowledge_watches(tx, [r for r in records if r.ok and r.event.subject_kind == WATCH])
+
+
+async def _acknowledge_watches(tx: AsyncConnection, told: Sequence[AttemptRecord]) -> None:
+    """What a backend has acknowledged is what the next change is measured from."""
+    rows = []
+    for record in told:
+        body = orjson.loads(record.event.body)
+        rows.append(
+            {
+                "id": record.event.subject_id,
+                "new_current_balance": int(body["currentBalance"]),
+                "new_change_count": body["changeCount"],
+                "at": record.at,
+            }
+        )
+    await watches.acknowledge(tx, rows)
+    await supersede(tx, WATCH, [record.event.subject_id for record in told])
+
+
+async def supersede(tx: AsyncConnection, kind: str, subjects: Collection[str], *, but: Collection[str] = ()) -> None:
+    """Take back what is queued for these subjects, except for some events: it is no longer so."""
+    for chunk in chunks(subjects):
+        statement = update(events).where(
+            events.c.subject_kind == kind,
+            events.c.subject_id.in_(chunk),
+            events.c.status.in_([DeliveryStatus.PENDING, DeliveryStatus.FAILED]),
+        )
+        if but:
+            statement = statement.where(events.c.event_id.not_in(list(but)))
+        await tx.execute(statement.values(status=DeliveryStatus.SUPERSEDED, failed_at=None))
+
+
+async def tell_again(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """Queue events that may have been queued before: one that was not acknowledged is due at once."""
+    if not rows:
+        return
+    statement = upsert(events)
+    new = statement.excluded
+    await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=[events.c.event_id],
+            set_={
+                "status": DeliveryStatus.PENDING,
+                "failed_at": None,
+                "round": case((events.c.status == DeliveryStatus.PENDING, events.c.round), else_=events.c.round + 1),
+                "attempts": case((events.c.status == DeliveryStatus.PENDING, events.c.attempts), else_=0),
+                "next_attempt_at": new.next_attempt_at,
+            },
+            where=events.c.status != DeliveryStatus.DELIVERED,
+        ),
+        list(rows),
+    )
 
 
 def _attempt_row(record: AttemptRecord) -> dict[str, Any]:

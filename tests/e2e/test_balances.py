@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devnet.anvil import Anvil
-from tests.harness import MERCHANT, USDT, Running
+from tests.harness import MERCHANT, MULTICALL, USDT, Running
 
 pytestmark = pytest.mark.anvil
 HOLDER = "0x1000000000000000000000000000000000000001"
@@ -14,6 +14,13 @@ HOLDER = "0x1000000000000000000000000000000000000001"
 async def check(scanner: Running, **fields: object) -> tuple[int, dict[str, object]]:
     body = {"chainId": 97, "address": HOLDER, **fields}
     return await scanner.api.call("POST", "/balances/check", body)
+
+
+@pytest.fixture(params=["with Multicall3", "without"], autouse=True)
+async def aggregating(request: pytest.FixtureRequest, chain: Anvil) -> None:
+    """Every balance is the same where Multicall3 is missing."""
+    if request.param == "without":
+        await chain.rpc("anvil_setCode", [MULTICALL, "0x"])
 
 
 @pytest.mark.parametrize("named", [{"token": "USDT"}, {"tokenSymbol": "usdt"}, {"tokenAddress": USDT}])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from devnet.anvil import Anvil, Payment
+from devnet.anvil import Anvil
 from devnet.receiver import Receiver
-from tests.harness import MERCHANT, SECRET, USDC, USDT, Running
+from tests.harness import MERCHANT, SECRET, USDT, Running
 
 pytestmark = pytest.mark.anvil
 

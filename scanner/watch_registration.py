@@ -1,0 +1,146 @@
+"""Create, show and stop balance watches."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from config.logging import fields
+from scanner.cadence import LIFE_MS
+from scanner.callbacks import CallbackPolicy
+from scanner.clock import Clock
+from scanner.model import Watch, WatchStatus
+from scanner.store import outbox, watches
+from scanner.store.database import Database
+from scanner.store.errors import Conflict, NotFound
+from scanner.tokens import NATIVE, TokenBook, parse_address
+from scanner.worker import ChainWorker
+
+log = logging.getLogger("scanner.watches")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRequest:
+    """What a backend asks for, as it wrote it (checked for form only)."""
+
+    watch_id: str | None
+    chain_id: int
+    address: str
+    token_field: str
+    token: str
+    callback_url: str
+    callback_secret: str
+    baseline_balance: int | None
+
+
+class Watches:
+    """The use cases of balance watches."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        tokens: TokenBook,
+        callbacks: CallbackPolicy,
+        worker_of: Callable[[int], ChainWorker],
+        on_created: Callable[[int], None],
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._tokens = tokens
+        self._callbacks = callbacks
+        self._worker_of = worker_of
+        self._on_created = on_created
+
+    async def create(self, request: WatchRequest) -> Watch:
+        """
+        Store a watch, or return the stored one when the same was asked before.
+
+        Raises:
+            InvalidRequest: names the field.
+            Conflict: the id is known with another chain, address, token or callback, which is named.
+        """
+        wanted = await self._watch(request)
+        async with self._db.write() as tx:
+            stored = await watches.get(tx, wanted.watch_id)
+            if stored is None:
+                await watches.add(tx, wanted)
+        if stored is not None:
+            _check_same(wanted, stored)
+            return stored
+        log.info("[api] balance watch created", extra=fields(chain=wanted.chain_id, watch=wanted.watch_id))
+        self._on_created(wanted.chain_id)
+        return wanted
+
+    async def _watch(self, request: WatchRequest) -> Watch:
+        self._tokens.check_known(request.chain_id, request.token_field, request.token)
+        worker = self._worker_of(request.chain_id)
+        receiver = self._callbacks.check_callback(request.callback_url, request.callback_secret)
+        holder = parse_address(worker.adapter, "address", request.address)
+        shown = key = None
+        symbol, decimals = worker.chain.coin or NATIVE, worker.adapter.coin_decimals
+        labels: tuple[str | None, int | None] = (symbol, decimals)
+        if not self._tokens.is_coin(worker.chain, request.token_field, request.token):
+            asset = await self._tokens.resolve(worker, request.token_field, request.token)
+            shown, key, labels = asset.address, asset.key, (asset.symbol, asset.decimals)
+        now = self._clock.now_ms()
+        return Watch(
+            watch_id=request.watch_id or f"bw_{secrets.token_hex(16)}",
+            chain_id=request.chain_id,
+            chain_type=worker.chain.chain_type,
+            token_address=shown,
+            token_key=key,
+            token_symbol=labels[0],
+            decimals=labels[1],
+            address=request.address,
+            address_key=holder,
+            baseline_balance=request.baseline_balance,
+            current_balance=request.baseline_balance,
+            status=WatchStatus.WATCHING,
+            callback_url=request.callback_url,
+            callback_secret=request.callback_secret,
+            receiver=receiver,
+            last_checked_at=None,
+            next_check_at=now,
+            last_position=None,
+            change_count=0,
+            last_notified_at=None,
+            expires_at=now + LIFE_MS,
+            created_at=now,
+            updated_at=now,
+        )
+
+    async def get(self, watch_id: str) -> Watch:
+        """Return a watch."""
+        async with self._db.read() as tx:
+            return await watches.get(tx, watch_id) or _missing(watch_id)
+
+    async def stop(self, watch_id: str) -> Watch:
+        """Stop a watch; what it still had to tell is taken back. Stopping twice changes nothing."""
+        now = self._clock.now_ms()
+        async with self._db.write() as tx:
+            watch = await watches.get(tx, watch_id) or _missing(watch_id)
+            if not await watches.stop(tx, watch_id, now):
+                return watch
+            await outbox.supersede(tx, outbox.WATCH, [watch_id])
+        return replace(watch, status=WatchStatus.STOPPED, updated_at=now)
+
+
+def _missing(watch_id: str) -> NoReturn:
+    raise NotFound(f"balance watch {watch_id} does not exist")
+
+
+def _check_same(wanted: Watch, stored: Watch) -> None:
+    for field, name in (
+        ("chainId", "chain_id"),
+        ("address", "address_key"),
+        ("tokenAddress", "token_key"),
+        ("callbackUrl", "callback_url"),
+        ("callbackSecret", "callback_secret"),
+    ):
+        if getattr(wanted, name) != getattr(stored, name):
+            raise Conflict(f"balance watch {stored.watch_id} exists with another {field}", field=field)

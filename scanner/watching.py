@@ -1,0 +1,158 @@
+"""Read due balance watches of one chain, all at one block, and queue what changed."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from chains.base import ChainAdapter
+from chains.errors import ChainError
+from chains.types import Balances, Holding, Movement
+from config.catalog import Chain
+from config.logging import fields
+from scanner import events
+from scanner.bell import Bell
+from scanner.cadence import next_due
+from scanner.clock import Clock
+from scanner.model import Watch, WatchStatus
+from scanner.outage import Outage
+from scanner.store import outbox, watches
+from scanner.store.database import Database
+from scanner.store.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 2_000  # watches read at one block and written in one transaction
+MAX_BELOW_HEAD = 64  # positions; endpoints forget old state
+
+
+class BalanceWatcher:
+    """Runs when its bell rings. One chain's hanging node delays no other chain."""
+
+    def __init__(
+        self, *, chain: Chain, adapter: ChainAdapter, db: Database, clock: Clock, on_events: Callable[[], None]
+    ) -> None:
+        self.bell = Bell()
+        self._chain = chain
+        self._adapter = adapter
+        self._db = db
+        self._clock = clock
+        self._on_events = on_events
+        self._below_head = min(chain.confirmation_threshold, MAX_BELOW_HEAD)
+        self._outage = Outage(log, f"[balance-watch] chain {chain.chain_id}")
+
+    async def run(self) -> None:
+        """Check at every ring, for ever."""
+        while True:
+            await self.bell.wait()
+            try:
+                await self.check_due()
+                self._outage.recovered()
+            except StoreError as exc:
+                self._outage.failed(str(exc))
+
+    async def check_due(self) -> int:
+        """Read every watch whose time has come; return how many. Without one, nothing is asked of anybody."""
+        done = 0
+        while due := await self._due():
+            done += len(due)
+            await self._check(due)
+        return done
+
+    async def _due(self) -> list[Watch]:
+        async with self._db.read() as tx:
+            return await watches.due(tx, self._chain.chain_id, self._clock.now_ms(), limit=AT_ONCE)
+
+    async def _check(self, due: Sequence[Watch]) -> None:
+        alive = [watch for watch in due if watch.expires_at > self._clock.now_ms()]
+        found = await self._read(alive)
+        amounts = dict(zip((w.watch_id for w in alive), found.amounts, strict=True)) if found else {}
+        changed = [w for w in alive if _changed(w, amounts.get(w.watch_id))]
+        behind = await self._behind(changed, found) if found and changed else {}
+        await self._write(due, amounts, found, behind)
+
+    async def _read(self, alive: Sequence[Watch]) -> Balances | None:
+        """Read all at one block; None when the chain could not be asked."""
+        if not alive:
+            return None
+        holdings = [Holding(watch.address_key, watch.token_key) for watch in alive]
+        try:
+            return await self._adapter.balances(holdings, below_head=self._below_head)
+        except ChainError as exc:
+            log.warning("[balance-watch] balance read error", extra=fields(chain=self._chain.chain_id, error=str(exc)))
+            return None
+
+    async def _behind(self, changed: Sequence[Watch], found: Balances) -> Mapping[Holding, list[Movement]] | None:
+        """Return the transfers behind changes by holding; None when the chain does not tell."""
+        positions = [watch.last_position for watch in changed if watch.last_position is not None]
+        if not positions:
+            return None
+        holdings = [Holding(watch.address_key, watch.token_key) for watch in changed]
+        try:
+            seen = await self._adapter.movements(holdings, first=min(positions) + 1, last=found.position)
+        except ChainError as exc:
+            log.debug("[balance-watch] transfers are not told: %s", exc)
+            return None
+        grouped: defaultdict[Holding, list[Movement]] = defaultdict(list)
+        for movement in seen:
+            grouped[Holding(movement.destination, movement.token)].append(movement)
+        return grouped
+
+    async def _write(
+        self,
+        due: Sequence[Watch],
+        amounts: Mapping[str, int | None],
+        found: Balances | None,
+        behind: Mapping[Holding, list[Movement]] | None,
+    ) -> None:
+        """One transaction: when each is read next, and what to tell."""
+        now = self._clock.now_ms()
+        after = [self._after(watch, amounts.get(watch.watch_id), found, now) for watch in due]
+        async with self._db.write() as tx:
+            watching = await watches.still_watching(tx, [watch.watch_id for watch in due])
+            rows: list[dict[str, Any]] = []
+            settled: list[str] = []  # nothing to tell any more
+            for watch in due:
+                amount = amounts.get(watch.watch_id)
+                if watch.watch_id not in watching or amount is None:
+                    continue
+                if _changed(watch, amount):
+                    rows.append(events.balance_changed(watch, amount, _of(watch, behind), now))
+                else:
+                    settled.append(watch.watch_id)
+            ended = [watch.watch_id for watch in after if watch.status is WatchStatus.EXPIRED]
+            await outbox.supersede(tx, outbox.WATCH, [*settled, *ended])
+            told = {row["subject_id"]: row["event_id"] for row in rows}
+            await outbox.supersede(tx, outbox.WATCH, list(told), but=list(told.values()))
+            await outbox.tell_again(tx, rows)
+            await watches.checked(tx, after)
+        if rows:
+            self._on_events()
+
+    def _after(self, watch: Watch, amount: int | None, found: Balances | None, now: int) -> Watch:
+        if watch.expires_at <= now:
+            return replace(watch, status=WatchStatus.EXPIRED, updated_at=now)
+        following = replace(watch, next_check_at=next_due(watch.created_at, now), updated_at=now)
+        if amount is None or found is None:
+            if found is not None:
+                log.warning(
+                    "[balance-watch] balance read error",
+                    extra=fields(chain=watch.chain_id, watch=watch.watch_id, error="the contract tells no balance"),
+                )
+            return following
+        first = amount if watch.current_balance is None else watch.current_balance
+        return replace(following, current_balance=first, last_checked_at=now, last_position=found.position)
+
+
+def _changed(watch: Watch, amount: int | None) -> bool:
+    return amount is not None and watch.current_balance is not None and amount != watch.current_balance
+
+
+def _of(watch: Watch, behind: Mapping[Holding, list[Movement]] | None) -> list[Movement] | None:
+    if behind is None or watch.token_key is None or watch.last_position is None:
+        return None
+    mine = behind.get(Holding(watch.address_key, watch.token_key), [])
+    return [movement for movement in mine if movement.block_number > watch.last_position]
