@@ -259,7 +259,7 @@ def _read(env_file: Path) -> Mapping[str, str | None]:
     try:
         if not env_file.is_file():
             return {}
-        text = env_file.read_text(encoding="utf-8-sig")  # a byte order mark would hide the first name
+        text = env_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{env_file}: cannot be read: {type(exc).__name__}") from None
     for binding in parse_stream(io.StringIO(text)):
