@@ -11,6 +11,7 @@ from api.bodies import decode_cursor, encode_cursor, parse, parse_query
 from api.errors import ApiError, json_response
 from api.keys import SERVICES
 from api.schemas import ID_PATTERN, CreateIntent, ListIntents, Recheck, intent_json, sighting_json, view_json
+from chains.types import Rail
 from scanner.clock import rfc3339
 from scanner.model import Intent
 from scanner.services import Services
@@ -35,7 +36,7 @@ def checkout_json(services: Services, intent: Intent) -> dict[str, Any]:
         "tokenSymbol": intent.token_symbol,
         "decimals": intent.decimals,
         "chainId": intent.chain_id,
-        "proxyAddress": services.proxy_address(intent.chain_id),
+        "proxyAddress": services.proxy_address(intent.chain_id) if intent.rail is Rail.PROXY else None,
         "paymentReference": intent.payment_reference,
         "feeAmount": str(intent.fee_amount),
         "feeAddress": intent.fee_address,

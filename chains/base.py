@@ -95,7 +95,7 @@ class ChainAdapter(Protocol):
     async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
         """Look at transfers again on the canonical chain; answers in the order asked."""
 
-    async def inspect(self, tx_hash: str) -> list[Transfer]:
+    async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """Return every transfer of one transaction that could concern us; empty when it is not on chain."""
 
     async def token(self, address: str) -> TokenMeta | None:

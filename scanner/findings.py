@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from chains.types import Cursor, Outcome, Transfer, Verification
 from config.logging import fields
 from scanner import events
 from scanner.lifecycle import next_status
-from scanner.matching import Allocation, Share, allocate, judge, judge_time
+from scanner.matching import Allocation, Share, allocate, choose, judge, judge_time
 from scanner.model import (
     ALLOCATION_REASONS,
     LIVE,
@@ -56,10 +56,10 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
         return recorded
     known = await transfers.reconcile(tx, chain_id, found)
     fresh = {(t.tx_hash, t.event_key): t for t in found if (t.tx_hash, t.event_key) not in known.same}
-    waiting = await intents.by_references(tx, chain_id, {t.reference for t in fresh.values() if t.reference})
+    owner_of = await _owners(tx, chain_id, fresh.values())
     rows = []
     for key, transfer in fresh.items():
-        intent = waiting.get(transfer.reference or "")
+        intent = owner_of(transfer)
         reason = judge(transfer, intent, now=now, late_ms=late_ms)
         named = None if intent is None or reason is Reason.UNKNOWN_REFERENCE else intent.intent_id
         rows.append(transfers.row_of(transfer, intent_id=named, reason=reason, now=now))
@@ -70,6 +70,23 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
     concerned = {row["intent_id"] for row in rows if row["intent_id"]} | known.moved
     await follow(tx, concerned, recorded, now=now, fresh=fresh)
     return recorded
+
+
+async def _owners(
+    tx: AsyncConnection, chain_id: int, found: Collection[Transfer]
+) -> Callable[[Transfer], Intent | None]:
+    """Look up whom a page concerns: one query for all references, one for all destinations."""
+    references = {t.reference for t in found if t.reference}
+    destinations = {t.destination for t in found if not t.reference}
+    by_reference = await intents.by_references(tx, chain_id, references) if references else {}
+    by_destination = await intents.by_destinations(tx, chain_id, destinations) if destinations else {}
+
+    def owner(transfer: Transfer) -> Intent | None:
+        if transfer.reference:
+            return by_reference.get(transfer.reference)
+        return choose(transfer, by_destination.get(transfer.destination, []))
+
+    return owner
 
 
 def _count(recorded: Recorded, transfer: Transfer, reason: Reason | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chains.types import Transfer
-from scanner.model import ALLOCATION_REASONS, SETTLED, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.model import ALLOCATION_REASONS, LIVE, SETTLED, Intent, IntentStatus, Reason, StoredTransfer
 
 # Clocks of chains and machines differ; a payment this close to a border still belongs to its intent.
 TOLERANCE_MS = 10 * 60 * 1000
@@ -27,6 +27,17 @@ def judge(transfer: Transfer, intent: Intent | None, *, now: int, late_ms: int) 
     if transfer.amount == 0:
         return Reason.ZERO_AMOUNT
     return _judge_fee(transfer, intent) or judge_time(transfer.block_time, intent)
+
+
+def choose(transfer: Transfer, intents: Sequence[Intent]) -> Intent | None:
+    """
+    Return the direct intent a plain transfer belongs to; `intents` share its destination, newest first.
+
+    A live intent for that token, else the newest for that token, else whoever the address was last used for.
+    """
+    of_token = [intent for intent in intents if intent.token_key == transfer.token]
+    live = [intent for intent in of_token if intent.status in LIVE]
+    return next(iter([*live, *of_token, *intents]), None)
 
 
 def _forgotten(intent: Intent, now: int, late_ms: int) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
 from scanner.clock import Clock
@@ -19,6 +21,8 @@ from scanner.store.errors import Conflict, StoreError
 
 HOUR_MS = 3_600_000
 REDRAWS = 8
+
+Reservation = tuple[int, str, str]  # chain, token, destination
 
 # How the columns that make up a request are called in it, in the order they are compared.
 _FIELDS = (
@@ -106,6 +110,8 @@ class Registrations:
             now = self._clock.now_ms()
             known = await intents.get_many(tx, {draft.intent_id for draft in drafts})
             new = {d.intent_id: d for d in reversed(drafts) if d.intent_id not in known and not _past(d, now)}
+            held = await self._reservations(tx, new.values())
+            new = {i: d for i, d in new.items() if held.get(_reservation(d), i) == i}
             fresh = [self._intent(draft, now) for draft in new.values()]
             for _ in range(REDRAWS):
                 taken = await intents.taken_references(tx, {(i.chain_id, i.topic_ref) for i in fresh})
@@ -116,7 +122,18 @@ class Registrations:
                 raise StoreError("no free payment reference was found")
             await intents.add_many(tx, fresh)
         known |= {intent.intent_id: intent for intent in fresh}
-        return [_answer(draft, known.get(draft.intent_id)) for draft in drafts]
+        return [_answer(draft, known.get(draft.intent_id), held) for draft in drafts]
+
+    @staticmethod
+    async def _reservations(tx: AsyncConnection, drafts: Iterable[Draft]) -> dict[Reservation, str]:
+        """Return who holds the direct destinations these drafts want; within a batch the first takes it."""
+        direct = [draft for draft in drafts if draft.rail is Rail.DIRECT]
+        if not direct:
+            return {}
+        held = await intents.reserved(tx, {_reservation(draft) for draft in direct})
+        for draft in reversed(direct):
+            held.setdefault(_reservation(draft), draft.intent_id)
+        return held
 
     def _intent(self, draft: Draft, now: int) -> Intent:
         expires_at = draft.expires_at
@@ -175,8 +192,15 @@ def _past(draft: Draft, now: int) -> bool:
     return draft.expires_at is not None and draft.expires_at <= now
 
 
-def _answer(draft: Draft, stored: Intent | None) -> Intent | Exception:
+def _reservation(draft: Draft) -> Reservation:
+    return (draft.chain_id, draft.token_key, draft.destination_key)
+
+
+def _answer(draft: Draft, stored: Intent | None, held: Mapping[Reservation, str]) -> Intent | Exception:
     """Return the stored intent when the draft asks for the very same, else say what differs."""
+    holder = held.get(_reservation(draft)) if draft.rail is Rail.DIRECT else None
+    if stored is None and holder is not None and holder != draft.intent_id:
+        return Conflict(f"destination is reserved by the live intent {holder}", field="destination")
     if stored is None:  # only a new intent has to lie ahead: a replay is answered whenever it comes
         return InvalidRequest("expiresAt", "expiresAt must be in the future")
     before = json.loads(stored.request)

@@ -9,7 +9,7 @@ from typing import Any
 
 from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable
-from chains.types import Checkout, Rail
+from chains.types import Checkout, Rail, Targets
 from config.catalog import Catalog, Chain
 from scanner import findings
 from scanner.balances import BalanceChecks
@@ -258,7 +258,9 @@ class Services:
         """
         before = (await self.intent(intent_id)).intent
         worker = self.worker(before.chain_id)
-        seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash)
+        direct = before.rail is Rail.DIRECT
+        targets = Targets(frozenset({before.destination_key} if direct else ()))
+        seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash, targets)
         if seen:
             async with self._db.write() as tx:
                 await findings.record(tx, before.chain_id, seen, now=self._clock.now_ms(), late_ms=self._late_ms)
@@ -273,7 +275,7 @@ class Services:
         known = {(s.tx_hash, s.event_key) for s in sightings}
         for other in seen:  # transfers of that transaction that name somebody else
             if (other.tx_hash, other.event_key) not in known:
-                mine = view.intent if other.reference == view.intent.topic_ref else None
+                mine = view.intent if other.reference in {view.intent.topic_ref, None} else None
                 reason = judge(other, mine, now=self._clock.now_ms(), late_ms=self._late_ms)
                 sightings.append(
                     Sighting(

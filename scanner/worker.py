@@ -20,7 +20,7 @@ from scanner.findings import Recorded
 from scanner.health import ChainHealth, ChainState
 from scanner.metrics import Metrics
 from scanner.outage import Outage
-from scanner.store import checkpoints
+from scanner.store import checkpoints, intents
 from scanner.store.database import Database
 from scanner.store.errors import StoreError
 
@@ -128,16 +128,27 @@ class ChainWorker:
         return cursor
 
     async def _read_pages(self, cursor: Cursor, head: Head) -> Fork | None:
-        page = await self.adapter.scan(Targets(), cursor, head, reread=self._reread(head))
+        targets = await self._targets()
+        page = await self.adapter.scan(targets, cursor, head, reread=self._reread(head))
         while isinstance(page, ScanPage):
             if page.cursor.position >= head.position:
                 await self._store(page, cursor, head)
                 return None
             # The next page travels while this one is written down.
-            ahead = self.adapter.scan(Targets(), page.cursor, head)
+            ahead = self.adapter.scan(targets, page.cursor, head)
             _, following = await _both(self._store(page, cursor, head), ahead)
             cursor, page = page.cursor, following
         return page
+
+    async def _targets(self) -> Targets:
+        """
+        Return what to look for, asked after the head was: whoever registers from now on is paid above it.
+
+        Whoever was paid between a registration and its first poll is found by the same order.
+        """
+        async with self._db.read() as tx:
+            ended_after = self._clock.now_ms() - self._late_ms
+            return Targets(await intents.direct_destinations(tx, self.chain.chain_id, ended_after))
 
     async def _store(self, page: ScanPage, before: Cursor, head: Head) -> None:
         """One transaction: the findings of a page and the checkpoint that says it was read."""

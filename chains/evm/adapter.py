@@ -16,7 +16,7 @@ from chains.errors import ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
 from chains.evm.client import EvmClient
-from chains.evm.decode import Block, Receipt, parse_block, parse_receipt, quantity
+from chains.evm.decode import Block, Receipt, direct_transfers, parse_block, parse_receipt, quantity
 from chains.evm.logs import LogReader
 from chains.evm.pairing import judge
 from chains.evm.proxy import payment_calldata
@@ -68,7 +68,7 @@ async def open_adapter(
 class EvmAdapter:
     """One EVM chain, through as many endpoints as it has."""
 
-    rails: tuple[Rail, ...] = (Rail.PROXY,)
+    rails: tuple[Rail, ...] = (Rail.PROXY, Rail.DIRECT)
     coin_decimals = 18
 
     def __init__(
@@ -113,6 +113,8 @@ class EvmAdapter:
     ) -> Checkout:
         if rail not in self.rails:
             raise ValueError(f"rail {rail} is not served on chain {self._chain.chain_id}")
+        if rail is Rail.DIRECT:
+            return Checkout(payment_uri=self._transfer_uri(token, destination, amount), calldata=None)
         calldata = payment_calldata(
             token=token,
             destination=destination,
@@ -123,6 +125,12 @@ class EvmAdapter:
         )
         return Checkout(payment_uri=None, calldata=calldata)  # no plain URI carries a reference
 
+    def _transfer_uri(self, token: str, destination: str, amount: int) -> str:
+        """Return the plain transfer as a URI (ERC-681)."""
+        to = addresses.show_address(destination)
+        contract = addresses.show_address(token)
+        return f"ethereum:{contract}@{self._chain.chain_id}/transfer?address={to}&uint256={amount}"
+
     def first_cursor(self, head: Head) -> Cursor:
         return Cursor(max(head.position - START_BELOW_HEAD, 0))
 
@@ -131,14 +139,16 @@ class EvmAdapter:
 
     async def scan(
         self,
-        targets: Targets,  # noqa: ARG002 - the proxy rail reads every event of the proxy
+        targets: Targets,
         after: Cursor,
         head: Head,
         *,
         reread: int = 0,
     ) -> ScanPage | Fork:
         if after.position < head.position:
-            return await self._pool.run("eth_getLogs", partial(self._logs.read, after=after, head=head, reread=reread))
+            destinations = sorted(targets.destinations)
+            read = partial(self._logs.read, destinations=destinations, after=after, head=head, reread=reread)
+            return await self._pool.run("eth_getLogs", read)
         if after.anchor is None:
             return ScanPage([], after, time=head.time, rows_read=0)
         return await self._pool.run("eth_getBlockByNumber", partial(self._still_there, after=after))
@@ -155,16 +165,18 @@ class EvmAdapter:
             seen += await self._pool.run("eth_getTransactionReceipt", partial(self._verify, transfers=group))
         return seen
 
-    async def inspect(self, tx_hash: str) -> list[Transfer]:
+    async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """
-        Return the proxy events of one transaction; empty when it is not on chain or failed.
+        Return one transaction's proxy events and transfers into ours; empty when it is not on chain or failed.
 
         Raises:
             InvalidTxHash: not 0x + 64 hex digits.
         """
         if _TX_HASH.fullmatch(tx_hash) is None:
             raise InvalidTxHash("a transaction hash is 0x and 64 hex digits")
-        return await self._pool.run("eth_getTransactionReceipt", partial(self._inspect, tx_hash=tx_hash.lower()))
+        return await self._pool.run(
+            "eth_getTransactionReceipt", partial(self._inspect, tx_hash=tx_hash.lower(), targets=targets)
+        )
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:
@@ -253,18 +265,21 @@ class EvmAdapter:
     def _receipt(self, answer: RawResult, tx_hash: str) -> Receipt | None:
         return parse_receipt(answer.get(), chain_id=self._chain.chain_id, proxy=self._proxy, tx_hash=tx_hash)
 
-    async def _inspect(self, endpoint: Endpoint, *, tx_hash: str) -> list[Transfer]:
+    async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer]:
         (answer,) = await self._client.batch(endpoint, [_receipt_call(tx_hash)])
         receipt = self._receipt(answer, tx_hash)
         if receipt is None or not receipt.succeeded:
             return []
+        plain = direct_transfers(
+            answer.get(), receipt, chain_id=self._chain.chain_id, destinations=targets.destinations
+        )
         (answer,) = await self._client.batch(endpoint, [_block_call(receipt.block_number)])
         block = parse_block(answer.get(), receipt.block_number)
         if block is None:
             raise _behind(receipt.block_number)
         if block.hash != receipt.block_hash:
             raise ChainProtocolError(f"the receipt of {tx_hash} is not in the block it names")
-        return [judge(event, receipt, block).transfer for event in receipt.events]
+        return [judge(event, receipt, block).transfer for event in [*receipt.events, *plain]]
 
     async def _proxy_code(self, endpoint: Endpoint) -> str:
         (answer,) = await self._client.batch(endpoint, [("eth_getCode", (self._proxy, "latest"))])

@@ -9,7 +9,7 @@ what a correct node answers is a `ChainProtocolError`, never a guess.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from chains.errors import ChainProtocolError
@@ -125,6 +125,26 @@ class LogDecoder:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
             raise ChainProtocolError(f"malformed log: {type(exc).__name__}: {str(exc)[:80]}") from exc
 
+    def feed_credits(self, rows: Iterable[Any]) -> None:
+        """
+        Decode ERC-20 `Transfer` logs into destinations of ours; other logs of that shape are passed over.
+
+        Raises:
+            ChainProtocolError: a row is malformed, pending, removed or out of range.
+        """
+        try:
+            for row in rows:
+                credit = _credit(row)
+                if row.get("removed"):
+                    raise ValueError("a removed log")
+                number, block_hash = self._blocks.get((row["blockNumber"], row["blockHash"])) or self._block(row)
+                if credit is not None:
+                    transfer = _direct(credit, row, self._chain_id, number, block_hash)
+                    if self._found.setdefault((number, credit.log_index), transfer) is not transfer:
+                        self._compare(transfer)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+            raise ChainProtocolError(f"malformed log: {type(exc).__name__}: {str(exc)[:80]}") from exc
+
     def _decode(self, rows: Iterable[Any]) -> None:
         # One loop without helpers on purpose: at a hundred thousand logs every call costs.
         chain_id, proxy, found = self._chain_id, self._proxy, self._found
@@ -233,6 +253,33 @@ def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Re
         events=sorted(decoder.transfers, key=lambda event: event.log_index or 0),
         credits=sorted(filter(None, map(_credit, logs))),
     )
+
+
+def _direct(credit: Credit, row: dict[str, Any], chain_id: int, number: int, block_hash: str) -> Transfer:
+    stamp = row.get("blockTimestamp")
+    return Transfer(
+        chain_id=chain_id,
+        tx_hash=_hash(row["transactionHash"]),
+        event_key=str(credit.log_index),
+        log_index=credit.log_index,
+        block_number=number,
+        block_hash=block_hash,
+        block_time=None if stamp is None else quantity(stamp) or None,
+        token=credit.token,
+        destination=credit.destination,
+        amount=credit.value,
+        sender=credit.source,
+    )
+
+
+def direct_transfers(raw: Any, receipt: Receipt, *, chain_id: int, destinations: Collection[str]) -> list[Transfer]:
+    """Return the plain transfers of one receipt into destinations of ours."""
+    found = []
+    for row in raw["logs"]:
+        credit = _credit(row)
+        if credit is not None and credit.destination in destinations:
+            found.append(_direct(credit, row, chain_id, receipt.block_number, receipt.block_hash))
+    return found
 
 
 def _topics(log: object) -> Sequence[Any]:

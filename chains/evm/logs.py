@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.evm.decode import LogDecoder, parse_block
+from chains.evm.decode import TRANSFER_TOPIC, LogDecoder, parse_block
 from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal
@@ -18,6 +18,7 @@ from chains.types import Cursor, Fork, Head, ScanPage, Transfer
 ROWS_A_SLICE = 2_000
 NO_LOGS_S = 300.0  # an endpoint that refuses even one block is not asked for logs that long
 MOST_REFUSALS = 20
+DESTINATIONS_A_CALL = 1_000
 
 
 class LogReader:
@@ -34,7 +35,9 @@ class LogReader:
         self._spans: dict[Endpoint, BlockSpan] = {}
         self._no_logs_until: dict[Endpoint, float] = {}
 
-    async def read(self, endpoint: Endpoint, *, after: Cursor, head: Head, reread: int) -> ScanPage | Fork:
+    async def read(
+        self, endpoint: Endpoint, *, destinations: Sequence[str], after: Cursor, head: Head, reread: int
+    ) -> ScanPage | Fork:
         """
         Read the page after a cursor, as many blocks as the endpoint serves.
 
@@ -48,19 +51,19 @@ class LogReader:
         span = self._spans.setdefault(endpoint, BlockSpan.limited(self._longest))
         for _ in range(MOST_REFUSALS):
             first, last = window(after.position, head.position, span.size, reread)
-            page = await self._attempt(endpoint, span, after, first, last)
+            page = await self._attempt(endpoint, span, after, first, last, destinations)
             if page is not None:
                 return page
         raise ChainUnavailable("keeps refusing smaller and smaller block ranges")
 
     async def _attempt(
-        self, endpoint: Endpoint, span: BlockSpan, after: Cursor, first: int, last: int
+        self, endpoint: Endpoint, span: BlockSpan, after: Cursor, first: int, last: int, destinations: Sequence[str]
     ) -> ScanPage | Fork | None:
         """Ask for one range; None when the endpoint wants to be asked for less, which `span` has noted."""
         blocks = last - first + 1
         started = self._clock()
         try:
-            *anchor, logs, end = await self._client.batch(endpoint, self._calls(after, first, last))
+            answers = await self._client.batch(endpoint, self._calls(after, first, last, destinations))
         except TimedOut:
             span.failed(blocks=blocks)
             raise
@@ -69,24 +72,28 @@ class LogReader:
                 raise
             span.failed(blocks=blocks)
             return None
-        if anchor and _moved(anchor[0], after):
+        if after.anchor is not None and _moved(answers.pop(0), after):
             return Fork(after)
-        if logs.error is not None:
-            self._learn(endpoint, span, logs, blocks)
+        end, *logs = answers
+        refused = next((answer for answer in logs if answer.error is not None), None)
+        if refused is not None:
+            self._learn(endpoint, span, refused, blocks)
             return None
-        page = await self._page(logs.value, end, first, last)
+        page = await self._page([answer.value for answer in logs], end, first, last)
         span.answered(blocks=blocks, rows=page.rows_read, seconds=self._clock() - started)
         return page
 
-    def _calls(self, after: Cursor, first: int, last: int) -> list[Call]:
-        wanted = {"address": self._proxy, "topics": [EVENT_TOPIC], "fromBlock": hex(first), "toBlock": hex(last)}
-        calls: list[Call] = [
-            ("eth_getLogs", (wanted,)),
-            # In the same request: an endpoint that lacks this block answers a gap without an error.
-            ("eth_getBlockByNumber", (hex(last), False)),
-        ]
+    def _calls(self, after: Cursor, first: int, last: int, destinations: Sequence[str]) -> list[Call]:
+        """The block below when its hash is known, the block above, the proxy's logs, the transfers into ours."""
+        # In the same request: an endpoint that lacks the last block answers a gap without an error.
+        calls: list[Call] = [("eth_getBlockByNumber", (hex(last), False))]
         if after.anchor is not None:
             calls.insert(0, ("eth_getBlockByNumber", (hex(after.position), False)))
+        span = {"fromBlock": hex(first), "toBlock": hex(last)}
+        calls.append(("eth_getLogs", ({"address": self._proxy, "topics": [EVENT_TOPIC], **span},)))
+        for start in range(0, len(destinations), DESTINATIONS_A_CALL):
+            topics = [f"0x{address[2:]:0>64}" for address in destinations[start : start + DESTINATIONS_A_CALL]]
+            calls.append(("eth_getLogs", ({"topics": [TRANSFER_TOPIC, None, topics], **span},)))
         return calls
 
     def _learn(self, endpoint: Endpoint, span: BlockSpan, logs: RawResult, blocks: int) -> None:
@@ -109,20 +116,25 @@ class LogReader:
             case _:
                 raise error
 
-    async def _page(self, rows: Any, end: RawResult, first: int, last: int) -> ScanPage:
+    async def _page(self, answers: Sequence[Any], end: RawResult, first: int, last: int) -> ScanPage:
         block = parse_block(end.get(), last)
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {last} yet")
-        if not isinstance(rows, list):
+        if not all(isinstance(rows, list) for rows in answers):
             raise ChainProtocolError("eth_getLogs did not answer with a list")
+        events, *credited = answers
         decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=first, last=last)
-        for start in range(0, len(rows), ROWS_A_SLICE):
-            decoder.feed(rows[start : start + ROWS_A_SLICE])
+        for start in range(0, len(events), ROWS_A_SLICE):
+            decoder.feed(events[start : start + ROWS_A_SLICE])
             await asyncio.sleep(0)
+        for rows in credited:
+            for start in range(0, len(rows), ROWS_A_SLICE):
+                decoder.feed_credits(rows[start : start + ROWS_A_SLICE])
+                await asyncio.sleep(0)
         if decoder.hash_of(last) not in {None, block.hash}:
             raise ChainProtocolError(f"the logs of block {last} are not of the block the node holds")
         transfers: list[Transfer] = decoder.transfers
-        return ScanPage(transfers, Cursor(last, block.hash), time=block.time, rows_read=len(rows))
+        return ScanPage(transfers, Cursor(last, block.hash), time=block.time, rows_read=sum(map(len, answers)))
 
 
 def window(after: int, head: int, span: int, reread: int) -> tuple[int, int]:

@@ -71,11 +71,27 @@ def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification:
     seen = transfer._replace(block_time=block.time, sender=receipt.sender)
     if not receipt.succeeded:
         return Verification(seen, Outcome.REVERTED, 0)
+    if transfer.reference is None:
+        return _judge_direct(seen, receipt)
     event = next((event for event in receipt.events if event.log_index == transfer.log_index), None)
     if event is None or _claim(event) != _claim(transfer):
         return Verification(transfer, Outcome.GONE, 0)
     found = pair(receipt.events, receipt.credits)[event.log_index or 0]
     return Verification(seen._replace(sender=found.sender or receipt.sender), found.outcome, found.credited)
+
+
+def _judge_direct(transfer: Transfer, receipt: Receipt) -> Verification:
+    """A plain transfer is the token's own log: it is there as it was seen, or it is gone."""
+    for credit in receipt.credits:
+        if credit.log_index == transfer.log_index:
+            same = (credit.token, credit.destination, credit.value) == (
+                transfer.token,
+                transfer.destination,
+                transfer.amount,
+            )
+            if same:
+                return Verification(transfer._replace(sender=credit.source), Outcome.CREDITED, credit.value)
+    return Verification(transfer, Outcome.GONE, 0)
 
 
 def _claim(transfer: Transfer) -> Transfer:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
@@ -78,6 +78,54 @@ async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str
         for intent in await _all(tx, statement):
             found[intent.topic_ref] = intent
     return found
+
+
+async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: int) -> frozenset[str]:
+    """Return where direct payments may still arrive: of live intents, and of those that ended not long ago."""
+    ended = func.coalesce(intents.c.expired_at, intents.c.confirmed_at)
+    rows = await tx.execute(
+        select(intents.c.destination_key)
+        .where(
+            intents.c.chain_id == chain_id,
+            intents.c.rail == text("'direct'"),  # as the index says it
+            or_(ended.is_(None), ended > ended_after),
+        )
+        .distinct()
+    )
+    return frozenset(rows.scalars())
+
+
+async def by_destinations(tx: AsyncConnection, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
+    """Return a chain's direct intents by destination, the newest first."""
+    found: dict[str, list[Intent]] = {}
+    for chunk in chunks(keys):
+        statement = (
+            select(intents)
+            .where(
+                intents.c.chain_id == chain_id,
+                intents.c.rail == text("'direct'"),
+                intents.c.destination_key.in_(chunk),
+            )
+            .order_by(intents.c.created_at.desc(), intents.c.intent_id)
+        )
+        for intent in await _all(tx, statement):
+            found.setdefault(intent.destination_key, []).append(intent)
+    return found
+
+
+async def reserved(tx: AsyncConnection, wanted: Collection[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
+    """Return which (chain, token, destination) a live direct intent holds, and which intent."""
+    found: dict[tuple[int, str, str], str] = {}
+    for chunk in chunks({destination for _, _, destination in wanted}):
+        rows = await tx.execute(
+            select(intents.c.chain_id, intents.c.token_key, intents.c.destination_key, intents.c.intent_id).where(
+                intents.c.rail == text("'direct'"),
+                intents.c.status.in_([*LIVE]),
+                intents.c.destination_key.in_(chunk),
+            )
+        )
+        found.update({(row[0], row[1], row[2]): row[3] for row in rows})
+    return {key: holder for key, holder in found.items() if key in wanted}
 
 
 async def with_status(tx: AsyncConnection, chain_id: int, status: IntentStatus) -> list[Intent]:

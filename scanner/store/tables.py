@@ -94,6 +94,16 @@ intents = Table(
     Index("intents_topic_ref", "topic_ref"),
     Index("intents_chain_topic_ref", "chain_id", "topic_ref", unique=True),
     Index("intents_created", "created_at", "intent_id"),
+    Index("intents_direct", "chain_id", "destination_key", sqlite_where=text("rail = 'direct'")),
+    # One live direct intent a destination: a plain transfer carries nothing else to tell them apart.
+    Index(
+        "intents_direct_reserved",
+        "chain_id",
+        "token_key",
+        "destination_key",
+        unique=True,
+        sqlite_where=text("rail = 'direct' AND status IN ('pending','confirming')"),
+    ),
 )
 
 checkpoints = Table(

@@ -480,21 +480,21 @@ async def test_two_events_of_one_transaction_cannot_share_one_movement(world):
 
 async def test_a_transaction_is_read_for_its_proxy_events(world):
     node = await node_with(world, token_log(), event_log(), token_log(index=9))
-    found = await (await world.adapter(node)).inspect("0x" + tx_of(7)[2:].upper())
+    found = await (await world.adapter(node)).inspect("0x" + tx_of(7)[2:].upper(), Targets())
     assert found == [a_transfer(block_time=1_700_000_100, sender=BUYER)]
 
 
 async def test_an_unknown_or_failed_transaction_holds_nothing(world):
     adapter = await world.adapter(await node_with(world, status=0))
-    assert await adapter.inspect(tx_of(7)) == []
-    assert await adapter.inspect(tx_of(8)) == []
+    assert await adapter.inspect(tx_of(7), Targets()) == []
+    assert await adapter.inspect(tx_of(8), Targets()) == []
 
 
 @pytest.mark.parametrize("text", ["", "0x1", tx_of(1)[2:], tx_of(1) + "0", "0x" + "g" * 64])
 async def test_what_is_no_transaction_hash_is_refused(world, text):
     adapter = await world.adapter(await world.node())
     with pytest.raises(InvalidTxHash, match="64 hex"):
-        await adapter.inspect(text)
+        await adapter.inspect(text, Targets())
 
 
 async def test_a_receipt_of_a_block_that_is_not_sealed_does_not_count(world):
@@ -503,7 +503,7 @@ async def test_a_receipt_of_a_block_that_is_not_sealed_does_not_count(world):
     node.head = 99
     adapter = await world.adapter(node)
     with pytest.raises(ChainUnavailable):
-        await adapter.inspect(tx_of(7))
+        await adapter.inspect(tx_of(7), Targets())
 
 
 # --- tokens, self-test, checkout -----------------------------------------------------------------
@@ -543,4 +543,15 @@ async def test_the_checkout_of_the_proxy_rail_is_its_call(world):
     )
     assert checkout.payment_uri is None
     assert checkout.calldata.startswith("0xc219a14d")
-    assert adapter.rails == (Rail.PROXY,)
+    assert adapter.rails == (Rail.PROXY, Rail.DIRECT)
+
+
+async def test_the_checkout_of_the_direct_rail_is_a_plain_transfer_as_a_uri(world):
+    adapter = await world.adapter(await world.node())
+    checkout = adapter.checkout(
+        Rail.DIRECT, token=TOKEN, destination=SHOP, amount=5, reference=REFERENCE[:18], fee_amount=0, fee_address=ZERO
+    )
+    assert checkout.calldata is None
+    shown = adapter.show_address
+    assert checkout.payment_uri.startswith(f"ethereum:{shown(TOKEN)}@")
+    assert checkout.payment_uri.endswith(f"/transfer?address={shown(SHOP)}&uint256=5")
