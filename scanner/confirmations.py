@@ -56,7 +56,12 @@ class Confirmer:
             held = await transfers.of_intents(tx, {intent.intent_id for intent in confirming})
         due: dict[int, StoredTransfer] = {}
         for intent in confirming:
-            for transfer in ready(intent, allocate(intent.amount, held[intent.intent_id]), head, self._chain.finality):
+            for transfer in ready(
+                intent,
+                allocate(intent.amount, held[intent.intent_id], fee_amount=intent.fee_amount),
+                head,
+                self._chain.finality,
+            ):
                 due[transfer.id] = transfer
         for transfer in loose:
             required = owners[transfer.intent_id or ""].confirmations_required

@@ -133,7 +133,7 @@ async def follow(
     changes: list[tuple[Intent, Intent]] = []
     for intent in (await intents.get_many(tx, ids)).values():
         mine = held[intent.intent_id]
-        allocation = allocate(intent.amount, mine)
+        allocation = allocate(intent.amount, mine, fee_amount=intent.fee_amount)
         after = _followed(intent, allocation)
         shares += [share for share in allocation.shares if _changed(share)]
         changes += [(intent, after)] if after != intent else []
@@ -296,7 +296,7 @@ async def settle(
     """
     held = await transfers.of_intents(tx, ids)
     for intent in (await intents.get_many(tx, ids)).values():
-        allocation = allocate(intent.amount, held[intent.intent_id])
+        allocation = allocate(intent.amount, held[intent.intent_id], fee_amount=intent.fee_amount)
         counted = allocation.counted
         if intent.status is not IntentStatus.CONFIRMING or allocation.completing is None:
             continue

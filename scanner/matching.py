@@ -95,14 +95,17 @@ class Allocation:
         return sum(share.surplus or 0 for share in self.shares)
 
 
-def allocate(amount: int, transfers: Sequence[StoredTransfer]) -> Allocation:
+def allocate(amount: int, transfers: Sequence[StoredTransfer], *, fee_amount: int = 0) -> Allocation:
     """
     Add up an intent's transfers in chain order until the amount is reached.
 
     Depends on the set of transfers alone, not on the order they were seen in, so that re-reading,
     restarting and reorganisations end in the same answer. What settled the intent goes first.
+    A transfer whose fee is below `fee_amount` adds nothing, however large it is.
     """
-    eligible = [t for t in transfers if t.reason is None or t.reason in ALLOCATION_REASONS]
+    eligible = [
+        t for t in transfers if (t.reason is None or t.reason in ALLOCATION_REASONS) and t.fee_amount >= fee_amount
+    ]
     eligible.sort(key=lambda t: (not t.settled, t.order))
     received = 0
     completing: StoredTransfer | None = None

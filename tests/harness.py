@@ -116,7 +116,7 @@ class Api:
 
 def intent_body(**fields: Any) -> dict[str, Any]:
     """Return a body that is accepted; `callbackUrl` has to be given by tests that read webhooks."""
-    return {
+    body = {
         "intentId": f"order-{next(_ids)}",
         "chainId": CHAIN_ID,
         "token": "USDT",
@@ -126,6 +126,7 @@ def intent_body(**fields: Any) -> dict[str, Any]:
         "callbackSecret": SECRET,
         **fields,
     }
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def environment(folder: Path, rpc_url: str, **more: str) -> dict[str, str]:
