@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,10 +32,10 @@ _ids = itertools.count(1)
 
 
 class FakeClock:
-    """A wall clock that moves when told to."""
+    """A wall clock that moves when told to; it starts at the chain's time, which is the machine's."""
 
-    def __init__(self, now_ms: int = 1_790_000_000_000) -> None:
-        self._now = now_ms
+    def __init__(self, now_ms: int | None = None) -> None:
+        self._now = int(time.time() * 1000) if now_ms is None else now_ms
         self._sleepers: list[tuple[int, asyncio.Event]] = []
 
     def now_ms(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import and_, bindparam, case, func, insert, select, update
+from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -104,7 +104,8 @@ async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
     confirmations = [r for r in records if r.event.event_type == EventType.CONFIRMED]
     delivered = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if r.ok]
     spent = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if not r.ok and r.retry_at is None]
-    settled = intents.c.status.in_([IntentStatus.CONFIRMED, IntentStatus.WEBHOOK_FAILED])
+    # Not `in_`: a list of parameters cannot be bound to many rows at once.
+    settled = or_(intents.c.status == IntentStatus.CONFIRMED, intents.c.status == IntentStatus.WEBHOOK_FAILED)
     this = intents.c.intent_id == bindparam("id")
     if delivered:
         values = {
