@@ -1,0 +1,1 @@
+"""Measurements, each beside a peer or the physical limit, in one run, as a ratio."""

@@ -1,0 +1,48 @@
+"""Memory of the real process: idle, and with 100,000 pending intents, which live in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import aiohttp
+
+from bench.api import listening, scanner_env
+from bench.scan import fill
+from bench.table import Row
+from scanner.store.database import open_database
+from scanner.store.migrate import migrate
+
+INTENTS = 100_000
+
+
+def rss_mb(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()
+    return int(fields[0]) / 1024
+
+
+async def settled_rss(folder: str) -> float:
+    """Start, ask every reading endpoint, and read the memory."""
+    async with listening("-m", "scanner", env=scanner_env(folder)) as (url, pid), aiohttp.ClientSession() as session:
+        for path in ("/scanner/status", "/metrics", "/intents?limit=100", "/unmatched", "/scanner/status"):
+            async with session.get(url + path) as response:
+                assert response.status == 200
+                await response.read()
+        await asyncio.sleep(1)
+        return rss_mb(pid)
+
+
+async def run() -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        idle = await settled_rss(folder)
+        path = Path(folder) / "scanner.db"
+        migrate(path)
+        async with open_database(path) as db:
+            await fill(db, INTENTS)
+        full = await settled_rss(folder)
+    growth = full - idle
+    return [
+        Row("memory: idle", f"{idle:.0f} MB", "", "", "", None),
+        Row("memory: 100,000 pending intents", f"{full:.0f} MB", f"idle {idle:.0f} MB", f"+{growth:.0f} MB", "< 30 MB", growth < 30),
+    ]  # fmt: skip

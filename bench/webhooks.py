@@ -1,0 +1,114 @@
+"""5,000 deliveries to a loopback receiver, beside a bare client loop to the same receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+
+import aiohttp
+
+from bench.api import listening
+from bench.scan import CHAIN_ID, draft, store
+from bench.table import Row
+from scanner import events
+from scanner.clock import SystemClock
+from scanner.metrics import Metrics
+from scanner.model import EventType
+from scanner.registration import Registrations
+from scanner.store import intents, outbox
+from scanner.store.database import Database
+from webhooks.client import open_client
+from webhooks.deliverer import LANE_WIDTH, Deliverer
+from webhooks.guard import CallbackGuard
+from webhooks.schedule import RetrySchedule
+
+DELIVERIES, ROUNDS = 5_000, 3
+
+RECEIVER = """
+import asyncio
+from aiohttp import web
+
+async def take(request):
+    await request.read()
+    return web.Response()
+
+async def main():
+    app = web.Application()
+    app.router.add_post("/hook", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print("listening on http://127.0.0.1:%d" % runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def queue(db: Database, url: str) -> list[bytes]:
+    """Queue events for the receiver, as settling would."""
+    registrations = Registrations(db, SystemClock(), ttl_hours=0)
+    task = asyncio.create_task(registrations.run())
+    bodies = []
+    for start in range(0, DELIVERIES, 1000):
+        from dataclasses import replace
+
+        drafts = [replace(draft(i), callback_url=f"{url}/hook", receiver=url) for i in range(start, start + 1000)]
+        made = await asyncio.gather(*(registrations.register(each) for each in drafts))
+        rows = [events.expired(intent, 0) | {"event_type": EventType.EXPIRED} for intent in made]
+        bodies += [row["body"].encode() for row in rows]
+        async with db.write() as tx:
+            await outbox.add(tx, rows)
+    task.cancel()
+    await asyncio.wait([task])
+    return bodies
+
+
+async def deliver(db: Database) -> float:
+    async with open_client(CallbackGuard(frozenset(), production=False), timeout_s=15) as client:
+        deliverer = Deliverer(
+            db=db, client=client, schedule=RetrySchedule((5,)), clock=SystemClock(), metrics=Metrics()
+        )
+        started = time.perf_counter()
+        task = asyncio.create_task(deliverer.run())
+        while True:
+            async with db.read() as tx:
+                if not await outbox.backlog(tx):
+                    break
+            await asyncio.sleep(0.01)
+        seconds = time.perf_counter() - started
+        deliverer.stop()
+        await task
+        return seconds
+
+
+async def bare(url: str, bodies: list[bytes]) -> float:
+    rest = iter(bodies)
+    async with aiohttp.ClientSession() as session:
+
+        async def lane() -> None:
+            for body in rest:
+                async with session.post(f"{url}/hook", data=body) as response:
+                    await response.read()
+
+        started = time.perf_counter()
+        await asyncio.gather(*(lane() for _ in range(LANE_WIDTH)))
+        return time.perf_counter() - started
+
+
+async def run() -> list[Row]:
+    ours, peers = [], []
+    async with listening("-c", RECEIVER) as (url, _):
+        for _ in range(ROUNDS):
+            async with store() as db:
+                bodies = await queue(db, url)
+                peers.append(await bare(url, bodies))
+                ours.append(await deliver(db))
+                async with db.read() as tx:
+                    assert await intents.count_live(tx, CHAIN_ID) == DELIVERIES
+    ratio = statistics.median(peer / mine for mine, peer in zip(ours, peers, strict=True))
+    return [
+        Row("webhooks: 5,000 signed, recorded deliveries", f"{DELIVERIES / statistics.median(ours):,.0f}/s",
+            f"bare aiohttp loop {DELIVERIES / statistics.median(peers):,.0f}/s", f"{ratio:.0%}", "≥ 50 %", ratio >= 0.5),
+    ]  # fmt: skip
