@@ -9,6 +9,7 @@ import sys
 from bench import api, idle, memory, scan, webhooks
 from bench.table import Row, show
 from devnet import toolchain
+from scanner.collector import calm_collector
 
 ALL = {"scan": scan.run, "api": api.run, "webhooks": webhooks.run, "memory": memory.run, "idle": idle.run}
 
@@ -24,4 +25,5 @@ async def main(names: list[str]) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.CRITICAL)
     toolchain.setup()
+    calm_collector()  # as the daemon does
     asyncio.run(main(sys.argv[1:]))

@@ -15,6 +15,7 @@ from config.errors import ConfigError
 from config.logging import configure
 from config.settings import Settings, load_settings
 from scanner.app import open_daemon
+from scanner.collector import calm_collector
 from scanner.store.errors import StoreError
 
 log = logging.getLogger("scanner")
@@ -60,6 +61,7 @@ def main() -> int:
     try:
         settings = load_settings(os.environ, env_file=Path(".env"))
         configure(settings.log)
+        calm_collector()
         asyncio.run(serve(settings))
     except (ConfigError, StoreError) as exc:
         sys.stderr.write(f"{exc}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -11,9 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
 from scanner.model import LIVE, EventType, Intent, IntentStatus
+from scanner.store.lists import is_one_of
 from scanner.store.tables import intents
 
 MAX_IN = 10_000  # bound parameters a statement; SQLite's own limit is 32,766
+
+
+# A page of logs may load thousands: columns stand in the order of the dataclass's fields.
+_NAMES = [column.name for column in intents.columns]
+_RAIL, _STATUS, _EVENTS = (_NAMES.index(name) for name in ("rail", "status", "events"))
+_RAILS = {rail.value: rail for rail in Rail}
+_STATUSES = {status.value: status for status in IntentStatus}
 
 
 def chunks(values: Iterable[str]) -> Iterable[list[str]]:
@@ -24,11 +33,16 @@ def chunks(values: Iterable[str]) -> Iterable[list[str]]:
 
 
 def _intent(row: Row[Any]) -> Intent:
-    values = row._asdict()
-    values["rail"] = Rail(values["rail"])
-    values["status"] = IntentStatus(values["status"])
-    values["events"] = tuple(EventType(name) for name in json.loads(values["events"]))
-    return Intent(**values)
+    values = list(row)
+    values[_RAIL] = _RAILS[values[_RAIL]]
+    values[_STATUS] = _STATUSES[values[_STATUS]]
+    values[_EVENTS] = _events(values[_EVENTS])
+    return Intent(*values)
+
+
+@functools.lru_cache(maxsize=256)
+def _events(text: str) -> tuple[EventType, ...]:
+    return tuple(EventType(name) for name in json.loads(text))
 
 
 def _row(intent: Intent) -> dict[str, Any]:
@@ -49,11 +63,8 @@ async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
 
 async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
     """Return the intents that exist among `ids`."""
-    found: dict[str, Intent] = {}
-    for chunk in chunks(ids):
-        for intent in await _all(tx, select(intents).where(intents.c.intent_id.in_(chunk))):
-            found[intent.intent_id] = intent
-    return found
+    found = await _all(tx, select(intents).where(is_one_of(intents.c.intent_id, ids)))
+    return {intent.intent_id: intent for intent in found}
 
 
 async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
@@ -72,12 +83,8 @@ async def taken_references(tx: AsyncConnection, pairs: Collection[tuple[int, str
 
 async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str]) -> dict[str, Intent]:
     """Return a chain's intents by topic_ref: one indexed look-up for a whole page of logs."""
-    found: dict[str, Intent] = {}
-    for chunk in chunks(refs):
-        statement = select(intents).where(intents.c.chain_id == chain_id, intents.c.topic_ref.in_(chunk))
-        for intent in await _all(tx, statement):
-            found[intent.topic_ref] = intent
-    return found
+    statement = select(intents).where(intents.c.chain_id == chain_id, is_one_of(intents.c.topic_ref, refs))
+    return {intent.topic_ref: intent for intent in await _all(tx, statement)}
 
 
 async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: int) -> frozenset[str]:

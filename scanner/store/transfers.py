@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Transfer
 from scanner.model import Reason, StoredTransfer
-from scanner.store.intents import chunks
+from scanner.store.lists import is_one_of
 from scanner.store.tables import transfers
 
 _FIELDS = Transfer._fields
@@ -103,21 +103,22 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
         transfers.c.block_hash,
         transfers.c.intent_id,
     )
-    for chunk in chunks(where):
-        rows = await tx.execute(
-            select(*columns, transfers.c.reason).where(transfers.c.chain_id == chain_id, transfers.c.tx_hash.in_(chunk))
+    rows = await tx.execute(
+        select(*columns, transfers.c.reason).where(
+            transfers.c.chain_id == chain_id, is_one_of(transfers.c.tx_hash, where)
         )
-        orphans = []
-        for row in rows:
-            known.keys.add((row.tx_hash, row.event_key))
-            if row.reason == Reason.REORGED:
-                continue
-            if row.block_hash == where[row.tx_hash]:
-                known.same.add((row.tx_hash, row.event_key))
-            else:
-                orphans.append(row.id)
-                known.moved.update([row.intent_id] if row.intent_id else [])
-        await _orphan(tx, orphans)
+    )
+    orphans = []
+    for row in rows:
+        known.keys.add((row.tx_hash, row.event_key))
+        if row.reason == Reason.REORGED:
+            continue
+        if row.block_hash == where[row.tx_hash]:
+            known.same.add((row.tx_hash, row.event_key))
+        else:
+            orphans.append(row.id)
+            known.moved.update([row.intent_id] if row.intent_id else [])
+    await _orphan(tx, orphans)
     return known
 
 
@@ -148,10 +149,11 @@ async def _orphan(tx: AsyncConnection, ids: Sequence[int]) -> None:
 async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, list[StoredTransfer]]:
     """Return every transfer of the given intents, in chain order."""
     found: dict[str, list[StoredTransfer]] = {intent_id: [] for intent_id in ids}
-    for chunk in chunks(ids):
-        for row in await tx.execute(select(transfers).where(transfers.c.intent_id.in_(chunk))):
-            stored = _transfer(row)
-            found[stored.intent_id or ""].append(stored)
+    # Spelt out for the partial index: it holds only rows with an intent.
+    statement = select(transfers).where(transfers.c.intent_id.is_not(None), is_one_of(transfers.c.intent_id, ids))
+    for row in await tx.execute(statement):
+        stored = _transfer(row)
+        found[stored.intent_id or ""].append(stored)
     for rows in found.values():
         rows.sort(key=lambda stored: stored.order)
     return found
