@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,17 +59,20 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
     fresh = {(t.tx_hash, t.event_key): t for t in found if (t.tx_hash, t.event_key) not in known.same}
     owner_of = await _owners(tx, chain_id, fresh.values())
     rows = []
+    owners: dict[str, Intent] = {}
     for key, transfer in fresh.items():
         intent = owner_of(transfer)
         reason = judge(transfer, intent, now=now, late_ms=late_ms)
-        named = None if intent is None or reason is Reason.UNKNOWN_REFERENCE else intent.intent_id
+        named = None
+        if intent is not None and reason is not Reason.UNKNOWN_REFERENCE:
+            named = intent.intent_id
+            owners[named] = intent
         rows.append(transfers.row_of(transfer, intent_id=named, reason=reason, now=now))
         if key not in known.keys:
             _count(recorded, transfer, reason)
     _log_strangers(recorded, chain_id)
     await transfers.add_many(tx, rows)
-    concerned = {row["intent_id"] for row in rows if row["intent_id"]} | known.moved
-    await follow(tx, concerned, recorded, now=now, fresh=fresh)
+    await follow(tx, known.moved | owners.keys(), recorded, now=now, fresh=fresh, loaded=owners)
     return recorded
 
 
@@ -123,15 +127,22 @@ async def follow(
     *,
     now: int,
     fresh: Collection[tuple[str, str]] = (),
+    loaded: Mapping[str, Intent] = MappingProxyType({}),
 ) -> None:
-    """Let intents follow the transfers they have now; `fresh` are the keys of those just seen."""
+    """
+    Let intents follow the transfers they have now.
+
+    `fresh` are the keys of those just seen, `loaded` the intents this transaction has read already.
+    """
     if not ids:
         return
     held = await transfers.of_intents(tx, ids)
     queue: list[dict[str, Any]] = []
     shares: list[Share] = []
     changes: list[tuple[Intent, Intent]] = []
-    for intent in (await intents.get_many(tx, ids)).values():
+    missing = [intent_id for intent_id in ids if intent_id not in loaded]
+    others = await intents.get_many(tx, missing) if missing else {}
+    for intent in (*loaded.values(), *others.values()):
         mine = held[intent.intent_id]
         allocation = allocate(intent.amount, mine, fee_amount=intent.fee_amount)
         after = _followed(intent, allocation)

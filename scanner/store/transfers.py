@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Transfer
 from scanner.model import Reason, StoredTransfer
 from scanner.store.lists import is_one_of
 from scanner.store.tables import transfers
-
-_FIELDS = Transfer._fields
 
 
 def _transfer(row: Row[Any]) -> StoredTransfer:
@@ -53,31 +53,33 @@ def _add() -> Insert:
     )
 
 
-_ADD = _add()
+# The hottest statement there is, a row a log of the page: compiled once, and bound as plain tuples.
+_ROW = (*Transfer._fields, "intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at")
+_ADD = _add().compile(dialect=sqlite_dialect(), column_keys=list(_ROW))
+_PLACES = [name for name in _ADD.positiontup or () if name in _ROW]
+_CONSTANTS = tuple(_ADD.params[name] for name in (_ADD.positiontup or ())[len(_PLACES) :])
+_in_order = itemgetter(*(_ROW.index(name) for name in _PLACES))
+
+NewRow = tuple[Any, ...]
 
 
-async def add_many(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+async def add_many(tx: AsyncConnection, rows: Sequence[NewRow]) -> None:
     """
-    Store what a page found; one transfer is one row however often it is seen.
+    Store what a page found (rows of `row_of`); one transfer is one row however often it is seen.
 
     A row that is known keeps what was made of it, except that a transfer seen again in another block,
     or after it had been reorged away, is judged anew.
     """
     for start in range(0, len(rows), SLICE):
-        await tx.execute(_ADD, rows[start : start + SLICE])
+        await tx.exec_driver_sql(str(_ADD), list(rows[start : start + SLICE]))
 
 
-def row_of(transfer: Transfer, *, intent_id: str | None, reason: Reason | None, now: int) -> dict[str, Any]:
-    """Return the row that stores a transfer as judged."""
-    row: dict[str, Any] = dict(zip(_FIELDS, transfer, strict=True))
-    row["intent_id"] = intent_id
-    row["reason"] = reason
-    row["counted"] = reason is None
-    row["settled"] = False
-    row["verified"] = False
-    row["surplus"] = None
-    row["seen_at"] = now
-    return row
+def row_of(transfer: Transfer, *, intent_id: str | None, reason: Reason | None, now: int) -> NewRow:
+    """Return the row that stores a transfer as judged, as the store holds it: amounts are text."""
+    (*facts, amount, sender, reference, fee_amount, fee_address) = transfer
+    judged = (intent_id, None if reason is None else reason.value, reason is None, False, False, None, now)
+    row = (*facts, str(amount), sender, reference, str(fee_amount), fee_address, *judged)
+    return (*_in_order(row), *_CONSTANTS)
 
 
 class Known(NamedTuple):
