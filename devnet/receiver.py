@@ -40,7 +40,7 @@ class Delivery:
     def verified(self, secret: str) -> bool:
         """Say whether both signatures are right."""
         amn = verify_amn(self.body, self.headers.get("x-amn-signature", ""), secret)
-        return amn and verify_standard(self.headers, self.body, secret, now=int(time.time()))
+        return amn and verify_standard(self.headers, self.body, secret, now=int(self.at))
 
 
 @dataclass(slots=True)

@@ -38,7 +38,8 @@ class Lane:
     """One receiver's queue: however slow it is, it delays nobody else."""
 
     waiting: deque[OutboxEvent] = field(default_factory=deque)
-    active: set[str] = field(default_factory=set)
+    active: set[str] = field(default_factory=set)  # being sent, or sent and being written down
+    sending: int = 0
     failing: bool = False
 
     @property
@@ -128,19 +129,22 @@ class Deliverer:
 
     def _fill(self, group: asyncio.TaskGroup, receiver: str) -> None:
         lane = self._lanes[receiver]
-        while lane.waiting and len(lane.active) < lane.width:
+        while lane.waiting and lane.sending < lane.width:
             event = lane.waiting.popleft()
             lane.active.add(event.event_id)
+            lane.sending += 1
             group.create_task(self._deliver(group, lane, event), name=f"webhook {event.event_id}")
         if not lane.waiting:
             self.bell.ring()  # room for more
-        if not lane.waiting and not lane.active:
-            del self._lanes[receiver]
 
     async def _deliver(self, group: asyncio.TaskGroup, lane: Lane, event: OutboxEvent) -> None:
         try:
-            record = await self._attempt(event)
+            try:
+                record = await self._attempt(event)
+            finally:
+                lane.sending -= 1
             lane.failing = not record.ok
+            self._fill(group, event.receiver)  # the next one is sent while this one is written down
             await self._outcomes.submit(record)
         except StoreError as exc:
             # Sent but not written down: it will be sent again with the same id, after a pause.
@@ -148,8 +152,10 @@ class Deliverer:
             await self._clock.sleep(STORE_PAUSE_S)
         finally:
             lane.active.discard(event.event_id)
-            if self._lanes.get(event.receiver) is lane:
-                self._fill(group, event.receiver)
+            if not lane.waiting:
+                self.bell.ring()  # when to come back for a retry is known only now
+            if not lane.waiting and not lane.active:
+                self._lanes.pop(event.receiver, None)
 
     async def _attempt(self, event: OutboxEvent) -> AttemptRecord:
         started = self._clock.now_ms()
