@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from chains.errors import ChainMisconfigured
@@ -26,6 +27,14 @@ from chains.types import (
 from config.catalog import Chain
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a family's upstream service lets us in; chains of plain nodes carry everything in their URLs."""
+
+    api_key: str | None = field(default=None, repr=False)
+    requests_per_second: float | None = None  # None: what the service is known to allow, with or without a key
+
+
 class Telemetry(Protocol):
     """Where an adapter reports what it did; the daemon passes its metrics."""
 
@@ -44,6 +53,8 @@ class ChainAdapter(Protocol):
 
     rails: tuple[Rail, ...]  # the rails this family serves, the default one first
     coin_decimals: int
+    counts_blocks: bool  # whether positions are block numbers, so that a depth in blocks has a meaning
+    lag_warning: int  # positions behind the head that an operator should hear of
 
     def parse_address(self, text: str) -> str:
         """
@@ -79,12 +90,12 @@ class ChainAdapter(Protocol):
     def first_cursor(self, head: Head) -> Cursor:
         """Return where a store without a checkpoint starts."""
 
-    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread: int = 0) -> ScanPage | Fork:
+    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
         """
         Read the next page after a cursor, at most up to `head`.
 
-        Calling twice with the same cursor returns the same transfers, or more. `reread` positions
-        before the cursor are read once more, for endpoints that answered too early.
+        Calling twice with the same cursor returns the same transfers, or more. The last `reread_s`
+        seconds before the cursor are read once more, for endpoints that answered too early.
         The page counts as read: the endpoint was seen to hold the block at its end.
         Returns `Fork` when the block at the cursor is no longer canonical.
         """
@@ -101,10 +112,11 @@ class ChainAdapter(Protocol):
     async def token(self, address: str) -> TokenMeta | None:
         """Return what the token contract says of itself; None when it says nothing readable."""
 
-    async def balances(self, holdings: Sequence[Holding], *, below_head: int = 0) -> Balances:
+    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
         """
-        Read balances, all at one position `below_head` positions under the newest, in few calls.
+        Read balances, all at one position where the family can, in few calls.
 
+        The position is the newest, or with `confirmed` one that no ordinary reorganisation takes back.
         A balance that cannot be read is None, never zero, and does not spoil the others.
         """
 
@@ -116,7 +128,7 @@ class ChainAdapter(Protocol):
 
 
 def open_adapter(
-    chain: Chain, *, timeout_s: float, telemetry: Telemetry, balance_batch: int
+    chain: Chain, *, timeout_s: float, telemetry: Telemetry, balance_batch: int, access: Access
 ) -> AbstractAsyncContextManager[ChainAdapter]:
     """
     Open the adapter of a chain's family.
@@ -135,5 +147,7 @@ def open_adapter(
         ) from exc
     return cast(
         "AbstractAsyncContextManager[ChainAdapter]",
-        module.open_adapter(chain, timeout_s=timeout_s, telemetry=telemetry, balance_batch=balance_batch),
+        module.open_adapter(
+            chain, timeout_s=timeout_s, telemetry=telemetry, balance_batch=balance_batch, access=access
+        ),
     )

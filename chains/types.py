@@ -86,6 +86,7 @@ class Outcome(StrEnum):
     NO_TRANSFER_LOG = "no_transfer_log"  # the token credited nothing
     REVERTED = "reverted"
     GONE = "gone"  # the chain no longer holds it in that block
+    NOT_YET = "not_yet"  # the chain cannot tell yet: nothing has changed, look again later
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import assert_never
 
 from aiohttp import web
 
 from api.app import build_app
-from chains.base import open_adapter
+from chains.base import Access, open_adapter
 from chains.errors import ChainMisconfigured
-from config.catalog import Catalog, load_catalog
+from config.catalog import Catalog, Chain, ChainType, load_catalog
 from config.errors import ConfigError
 from config.settings import HttpSettings, Settings
 from scanner.bell import Bell
@@ -190,6 +191,7 @@ async def _open_workers(
                     timeout_s=settings.scan.rpc_timeout_s,
                     telemetry=ChainTelemetry(metrics, chain_id),
                     balance_batch=settings.balances.batch_size,
+                    access=_access(settings, chain),
                 )
             )
         except ChainMisconfigured as exc:
@@ -205,6 +207,19 @@ async def _open_workers(
             on_events=deliverer.bell.ring,
         )
     return workers
+
+
+def _access(settings: Settings, chain: Chain) -> Access:
+    match chain.chain_type:
+        case ChainType.EVM:
+            return Access()
+        case ChainType.TRON:
+            key, rate = settings.tron_api_key, settings.tron_rps
+        case ChainType.TON:
+            key, rate = settings.ton_api_key, settings.ton_rps
+        case _:
+            assert_never(chain.chain_type)
+    return Access(None if key is None else key.get_secret_value(), rate)
 
 
 def _bells(

@@ -35,7 +35,8 @@ class Confirmer:
         Raises:
             ChainError: no endpoint could tell; nothing has changed.
         """
-        await self._count_depths(head)
+        if self._adapter.counts_blocks:
+            await self._count_depths(head)
         due = await self._due(head)
         return [await self._look(batch) for batch in _batches(due)]
 

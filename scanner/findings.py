@@ -276,6 +276,8 @@ async def apply_verdicts(
         now_stored = current.get(stored.id)
         if now_stored is None or not now_stored.counted or now_stored.block_hash != stored.block_hash:
             continue  # changed while we looked: the next round looks again
+        if seen.outcome is Outcome.NOT_YET:
+            continue
         reason = _verdict(seen, owners[stored.intent_id or ""])
         facts = {"sender": seen.transfer.sender, "block_time": seen.transfer.block_time}
         if reason is None:
@@ -287,7 +289,7 @@ async def apply_verdicts(
         await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
         recorded.rejected[reason] += 1
         _reject(logging.WARNING, reason, chain_id, stored.tx_hash, stored.event_key)
-    await follow(tx, ids, recorded, now=now, fresh={s.key for s, v in looked if v.outcome is not Outcome.CREDITED})
+    await follow(tx, ids, recorded, now=now, fresh={s.key for s, v in looked if v.outcome in _REFUSED})
     return recorded, passed
 
 

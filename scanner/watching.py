@@ -26,7 +26,6 @@ from scanner.store.errors import StoreError
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2_000  # watches read at one block and written in one transaction
-MAX_BELOW_HEAD = 64  # positions; endpoints forget old state
 
 
 class BalanceWatcher:
@@ -41,7 +40,6 @@ class BalanceWatcher:
         self._db = db
         self._clock = clock
         self._on_events = on_events
-        self._below_head = min(chain.confirmation_threshold, MAX_BELOW_HEAD)
         self._outage = Outage(log, f"[balance-watch] chain {chain.chain_id}")
 
     async def run(self) -> None:
@@ -80,7 +78,7 @@ class BalanceWatcher:
             return None
         holdings = [Holding(watch.address_key, watch.token_key) for watch in alive]
         try:
-            return await self._adapter.balances(holdings, below_head=self._below_head)
+            return await self._adapter.balances(holdings, confirmed=True)
         except ChainError as exc:
             log.warning("[balance-watch] balance read error", extra=fields(chain=self._chain.chain_id, error=str(exc)))
             return None

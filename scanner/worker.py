@@ -26,9 +26,7 @@ from scanner.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-LAG_WARNING = 100  # positions
 REREAD_S = 60  # an endpoint may answer a block before it has all its logs: read the last minute again
-MAX_REREAD = 200  # positions
 KEEP_ANCHORS = 1000  # positions of block hashes remembered, at least
 FORKS_A_POLL = 3
 
@@ -70,7 +68,6 @@ class ChainWorker:
         self._polling = asyncio.Lock()
         self._outage = Outage(log, f"[{chain.chain_type}] chain {chain.chain_id}")
         self._lagging = False
-        self._first_head: Head | None = None
         self._best_head = -1
         self._tested = False
 
@@ -129,7 +126,7 @@ class ChainWorker:
 
     async def _read_pages(self, cursor: Cursor, head: Head) -> Fork | None:
         targets = await self._targets()
-        page = await self.adapter.scan(targets, cursor, head, reread=self._reread(head))
+        page = await self.adapter.scan(targets, cursor, head, reread_s=REREAD_S)
         while isinstance(page, ScanPage):
             if page.cursor.position >= head.position:
                 await self._store(page, cursor, head)
@@ -235,15 +232,7 @@ class ChainWorker:
         self.refused_tokens = frozenset(refused)
         return problems
 
-    def _reread(self, head: Head) -> int:
-        """Return how many positions the last minute takes, from the chain's measured pace."""
-        first = self._first_head
-        if first is None or head.position <= first.position or head.time <= first.time:
-            return 5
-        return min(MAX_REREAD, 1 + REREAD_S * (head.position - first.position) // (head.time - first.time))
-
     def _saw(self, head: Head) -> None:
-        self._first_head = self._first_head or head
         self._best_head = max(self._best_head, head.position)
         self.health.head = head
         self.health.endpoint = self.adapter.endpoint
@@ -274,9 +263,9 @@ class ChainWorker:
 
     def _warn_lag(self) -> None:
         lag = self.health.lag or 0
-        if lag > LAG_WARNING and not self._lagging:
+        if lag > self.adapter.lag_warning and not self._lagging:
             log.warning("[%s] scanner lag", self.chain.chain_type, extra=fields(chain=self.chain.chain_id, lag=lag))
-        self._lagging = lag > LAG_WARNING
+        self._lagging = lag > self.adapter.lag_warning
 
     def _failed(self, why: str) -> None:
         self.health.state = ChainState.FAILING

@@ -10,7 +10,7 @@ from functools import partial
 
 import aiohttp
 
-from chains.base import Telemetry
+from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.evm import address as addresses
@@ -42,6 +42,9 @@ from config.catalog import Chain, Finality
 
 START_BELOW_HEAD = 10  # blocks
 MOST_CALLS = 50  # in one batch
+MAX_REREAD = 200  # blocks
+REREAD_UNPACED = 5  # blocks, while the pace of the chain is not known
+MAX_BELOW_HEAD = 64  # blocks; endpoints forget old state
 KEEP_ALIVE_S = 30
 
 _TX_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -54,6 +57,7 @@ async def open_adapter(
     timeout_s: float,
     telemetry: Telemetry,
     balance_batch: int = 50,
+    access: Access | None = None,  # noqa: ARG001 - keys of EVM endpoints are part of their URLs
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[EvmAdapter]:
     """Open the adapter of one chain; no node is asked before the first call."""
@@ -70,6 +74,8 @@ class EvmAdapter:
 
     rails: tuple[Rail, ...] = (Rail.PROXY, Rail.DIRECT)
     coin_decimals = 18
+    counts_blocks = True
+    lag_warning = 100
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class EvmAdapter:
             client, chain_id=chain.chain_id, proxy=self._proxy, longest=chain.max_log_range, clock=clock
         )
         self._tokens: dict[str, TokenMeta] = {}
+        self._first_head: Head | None = None
 
     @property
     def endpoint(self) -> str:
@@ -135,7 +142,9 @@ class EvmAdapter:
         return Cursor(max(head.position - START_BELOW_HEAD, 0))
 
     async def head(self) -> Head:
-        return await self._pool.run("eth_getBlockByNumber", self._head)
+        head = await self._pool.run("eth_getBlockByNumber", self._head)
+        self._first_head = self._first_head or head
+        return head
 
     async def scan(
         self,
@@ -143,15 +152,23 @@ class EvmAdapter:
         after: Cursor,
         head: Head,
         *,
-        reread: int = 0,
+        reread_s: int = 0,
     ) -> ScanPage | Fork:
         if after.position < head.position:
             destinations = sorted(targets.destinations)
+            reread = self._blocks_in(reread_s, head)
             read = partial(self._logs.read, destinations=destinations, after=after, head=head, reread=reread)
             return await self._pool.run("eth_getLogs", read)
         if after.anchor is None:
             return ScanPage([], after, time=head.time, rows_read=0)
         return await self._pool.run("eth_getBlockByNumber", partial(self._still_there, after=after))
+
+    def _blocks_in(self, seconds: int, head: Head) -> int:
+        """Return how many blocks these seconds take, from the chain's measured pace."""
+        first = self._first_head
+        if seconds == 0 or first is None or head.position <= first.position or head.time <= first.time:
+            return min(seconds, REREAD_UNPACED)
+        return min(MAX_REREAD, 1 + seconds * (head.position - first.position) // (head.time - first.time))
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         known = [anchor for anchor in anchors if anchor.anchor is not None]
@@ -186,7 +203,8 @@ class EvmAdapter:
             self._tokens[address] = meta
         return self._tokens[address]
 
-    async def balances(self, holdings: Sequence[Holding], *, below_head: int = 0) -> Balances:
+    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+        below_head = min(self._chain.confirmation_threshold, MAX_BELOW_HEAD) if confirmed else 0
         return await self._pool.run("eth_call", partial(self._balances.read, holdings=holdings, below_head=below_head))
 
     async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:

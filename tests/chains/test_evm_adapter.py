@@ -30,8 +30,8 @@ HEAD = Head(200, hash_of(200), 1_700_000_200)
 START = Cursor(90, hash_of(90))
 
 
-async def read(adapter, after=START, head=HEAD, reread=0):
-    return await adapter.scan(Targets(), after, head, reread=reread)
+async def read(adapter, after=START, head=HEAD, reread_s=0):
+    return await adapter.scan(Targets(), after, head, reread_s=reread_s)
 
 
 async def read_all(adapter, after, head):
@@ -141,9 +141,19 @@ async def test_a_page_is_one_request_with_the_proof_beside_the_logs(world):
 
 async def test_blocks_before_the_cursor_are_read_again_when_asked(world):
     node = await world.node(logs=[event_log(block=88)])
-    page = await read(await world.adapter(node), reread=5)
+    page = await read(await world.adapter(node), reread_s=60)
     assert node.calls("eth_getLogs")[0][0]["fromBlock"] == hex(86)
     assert len(page.transfers) == 1
+
+
+async def test_the_last_minute_takes_as_many_blocks_as_the_chain_made_of_late(world):
+    node = await world.node(head=100)
+    adapter = await world.adapter(node)
+    await adapter.head()
+    node.head = 200
+    later = (await adapter.head())._replace(time=1_700_000_150)  # two blocks a second
+    await read(adapter, after=Cursor(190), head=later, reread_s=60)
+    assert node.calls("eth_getLogs")[-1][0]["fromBlock"] == hex(191 - 121)
 
 
 async def test_a_stale_node_that_answers_nothing_for_unseen_blocks_is_not_believed(world):
