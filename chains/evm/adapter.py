@@ -288,9 +288,7 @@ class EvmAdapter:
         receipt = self._receipt(answer, tx_hash)
         if receipt is None or not receipt.succeeded:
             return []
-        plain = direct_transfers(
-            answer.get(), receipt, chain_id=self._chain.chain_id, destinations=targets.destinations
-        )
+        plain = direct_transfers(receipt, chain_id=self._chain.chain_id, destinations=targets.destinations)
         (answer,) = await self._client.batch(endpoint, [_block_call(receipt.block_number)])
         block = parse_block(answer.get(), receipt.block_number)
         if block is None:

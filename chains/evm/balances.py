@@ -65,10 +65,7 @@ class BalanceReader:
             calls.append(("eth_getLogs", (query,)))
         found = []
         for answer in await self._ask(endpoint, calls):
-            rows = answer.get()
-            if not isinstance(rows, list):
-                raise ChainProtocolError("eth_getLogs did not answer with a list")
-            found += [seen for seen in map(movement, rows) if seen is not None]
+            found += [seen for seen in map(movement, answer.logs()) if seen is not None]
         ours = [seen for seen in found if Holding(seen.destination, seen.token) in wanted]
         return sorted(ours, key=lambda seen: seen.block_number)
 

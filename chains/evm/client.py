@@ -83,9 +83,10 @@ class _Provider(AsyncBaseProvider):
         (result,) = await self._client.batch(self._endpoint, [(method, params)])
         response: dict[str, Any] = {"jsonrpc": "2.0", "id": 0}
         if result.error is None:
-            if not isinstance(result.value, str):  # web3 does not check what it decodes
-                raise ChainProtocolError(f"{method} answered {self._endpoint.quote(repr(result.value))}")
-            return cast("RPCResponse", response | {"result": result.value})
+            value = result.get()
+            if not isinstance(value, str):  # web3 does not check what it decodes
+                raise ChainProtocolError(f"{method} answered {self._endpoint.quote(repr(value))}")
+            return cast("RPCResponse", response | {"result": value})
         if isinstance(result.error, RpcRefused) and result.error.verdict.refusal is Refusal.OTHER:
             return cast("RPCResponse", response | {"error": {"code": -32000, "message": str(result.error)}})
         raise result.error

@@ -8,12 +8,16 @@ what a correct node answers is a `ChainProtocolError`, never a guess.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
+import struct
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chains.errors import ChainProtocolError
 from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.wire import Log, as_logs
 from chains.types import Movement, Transfer
 from config.checksum import keccak
 
@@ -23,11 +27,11 @@ _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,16}")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _ADDRESS_WORD = re.compile(r"0{24}[0-9a-fA-F]{40}")
-_WORD = re.compile(r"[0-9a-fA-F]{64}")
 
 _HASH_CHARS = 66
 _EVENT_DATA_CHARS = 2 + 5 * 64  # token, destination, amount, fee amount, fee address
-_VARYING_BYTES = 3 * 32  # transaction hash, reference, amount: what hardly ever repeats
+_EVENT_WORDS = struct.Struct("x32s32s32s32s32s")  # the same, after the byte that 0x became
+_EVENT_TOPICS = 2
 _ERC20_TOPICS = 3
 
 
@@ -58,6 +62,7 @@ class Receipt(NamedTuple):
     sender: str
     events: list[Transfer]  # of our proxy, in log order
     credits: list[Credit]  # of any token, in log order
+    logs: list[Log]  # everything, as sent
 
 
 def quantity(value: object) -> int:
@@ -84,10 +89,56 @@ def parse_block(raw: object, number: int | None = None) -> Block | None:
     return block
 
 
+class _Numbers(dict[str | None, int | None]):
+    """Quantities by how they are sent; None is not sent at all."""
+
+    def __missing__(self, sent: str | None) -> int | None:
+        value = self[sent] = None if sent is None else quantity(sent)
+        return value
+
+
+class _Addresses(dict[bytes, str]):
+    """Addresses by the word they are sent in."""
+
+    def __missing__(self, word: bytes) -> str:
+        if any(word[:12]):
+            raise ValueError("not an address")
+        address = self[word] = "0x" + word[12:].hex()
+        return address
+
+
+class _Amounts(dict[bytes, int]):
+    """Amounts that repeat, by the word they are sent in."""
+
+    def __missing__(self, word: bytes) -> int:
+        amount = self[word] = int.from_bytes(word, "big")
+        return amount
+
+
+class _Blocks(dict[tuple[str, str], tuple[int, str]]):
+    """Numbers and hashes as meant, by how they are sent."""
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__()
+        self.hashes: dict[int, str] = {}
+        self._first = first
+        self._last = last
+
+    def __missing__(self, sent: tuple[str, str]) -> tuple[int, str]:
+        number, block_hash = quantity(sent[0]), _hash(sent[1])
+        if not self._first <= number <= self._last:
+            raise ChainProtocolError(f"a log of block {number}, outside {self._first} to {self._last}")
+        if self.hashes.setdefault(number, block_hash) != block_hash:
+            raise ChainProtocolError(f"logs of two different blocks {number}")
+        self[sent] = (number, block_hash)
+        return number, block_hash
+
+
 class LogDecoder:
     """
     Decodes the proxy events of one page, fed in slices.
 
+    A slice is checked and cut column by column: at a hundred thousand logs every call a log costs.
     Everything in a page must agree: one hash a block, one content a log index. What repeats from
     log to log (blocks, tokens, destinations) is checked once and remembered.
     """
@@ -95,14 +146,11 @@ class LogDecoder:
     def __init__(self, *, chain_id: int, proxy: str, first: int, last: int) -> None:
         self._chain_id = chain_id
         self._proxy = proxy
-        self._first = first
-        self._last = last
-        self._hashes: dict[int, str] = {}
-        self._blocks: dict[tuple[str, str], tuple[int, str]] = {}  # number and hash as sent: as meant
-        self._numbers: dict[str, int] = {}
-        self._addresses: dict[str, str] = {}
-        self._amounts: dict[str, int] = {}
-        self._found: dict[tuple[int, int], Transfer] = {}
+        self._blocks = _Blocks(first, last)
+        self._numbers = _Numbers()
+        self._addresses = _Addresses()
+        self._amounts = _Amounts()
+        self._found: dict[tuple[int, int | None], Transfer] = {}
 
     @property
     def transfers(self) -> list[Transfer]:
@@ -111,118 +159,107 @@ class LogDecoder:
 
     def hash_of(self, number: int) -> str | None:
         """Return the hash the logs of one block carry; None when the page has none of that block."""
-        return self._hashes.get(number)
+        return self._blocks.hashes.get(number)
 
-    def feed(self, rows: Iterable[Any]) -> None:
+    def feed(self, rows: Sequence[Log]) -> None:
         """
         Decode some more rows.
 
         Raises:
-            ChainProtocolError: a row is malformed, foreign, pending, removed or out of range.
+            ChainProtocolError: a row is malformed, foreign, removed or out of range.
         """
         try:
-            self._decode(rows)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
-            raise ChainProtocolError(f"malformed log: {type(exc).__name__}: {str(exc)[:80]}") from exc
+            if rows:
+                self._keep(self._decode(rows))
+        except (TypeError, ValueError) as exc:
+            raise ChainProtocolError(f"malformed log: {str(exc)[:80]}") from exc
 
-    def feed_credits(self, rows: Iterable[Any]) -> None:
+    def feed_credits(self, rows: Iterable[Log]) -> None:
         """
         Decode ERC-20 `Transfer` logs into destinations of ours; other logs of that shape are passed over.
 
         Raises:
-            ChainProtocolError: a row is malformed, pending, removed or out of range.
+            ChainProtocolError: a row is malformed, removed or out of range.
         """
         try:
-            for row in rows:
-                credit = _credit(row)
-                if row.get("removed"):
-                    raise ValueError("a removed log")
-                number, block_hash = self._blocks.get((row["blockNumber"], row["blockHash"])) or self._block(row)
-                if credit is not None:
-                    transfer = _direct(credit, row, self._chain_id, number, block_hash)
-                    if self._found.setdefault((number, credit.log_index), transfer) is not transfer:
-                        self._compare(transfer)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
-            raise ChainProtocolError(f"malformed log: {type(exc).__name__}: {str(exc)[:80]}") from exc
+            self._keep([transfer for row in rows if (transfer := self._credited(row)) is not None])
+        except (TypeError, ValueError) as exc:
+            raise ChainProtocolError(f"malformed log: {str(exc)[:80]}") from exc
 
-    def _decode(self, rows: Iterable[Any]) -> None:
-        # One loop without helpers on purpose: at a hundred thousand logs every call costs.
-        chain_id, proxy, found = self._chain_id, self._proxy, self._found
-        blocks, numbers, addresses, amounts = self._blocks, self._numbers, self._addresses, self._amounts
-        new, fromhex = tuple.__new__, bytes.fromhex
-        for row in rows:
-            topic, reference = row["topics"]
-            tx_hash = row["transactionHash"]
-            data = row["data"]
-            if topic != EVENT_TOPIC and topic.lower() != EVENT_TOPIC:
-                raise ValueError("another event")
-            if row["address"] != proxy and row["address"].lower() != proxy:
-                raise ValueError("another contract")
-            if row.get("removed"):
-                raise ValueError("a removed log")
-            if len(tx_hash) != _HASH_CHARS or len(reference) != _HASH_CHARS or len(data) != _EVENT_DATA_CHARS:
-                raise ValueError("wrong length")
-            if tx_hash[:2] != "0x" or reference[:2] != "0x" or data[:2] != "0x":
-                raise ValueError("no 0x")
-            # `fromhex` skips white space, `int` underscores: the count of bytes tells.
-            raw = fromhex(tx_hash[2:] + reference[2:] + data[130:194])
-            if len(raw) != _VARYING_BYTES:
-                raise ValueError("not hexadecimal")
-            block = blocks.get((row["blockNumber"], row["blockHash"])) or self._block(row)
-            index = numbers.get(row["logIndex"])
-            if index is None:
-                index = self._number(row["logIndex"])
-            stamp = row.get("blockTimestamp")
-            word, fee_word = data[194:258], data[258:]
-            fee = amounts.get(word)
-            transfer = new(
-                Transfer,
-                (
-                    chain_id,
-                    tx_hash.lower(),
-                    str(index),
-                    index,
-                    block[0],
-                    block[1],
-                    # Some nodes send zero for "not known".
-                    None if stamp is None else numbers.get(stamp) or self._number(stamp) or None,
-                    addresses.get(data[2:66]) or self._address(data[2:66]),
-                    addresses.get(data[66:130]) or self._address(data[66:130]),
-                    int.from_bytes(raw[64:], "big"),
-                    None,  # the sender is in the receipt
-                    reference.lower(),
-                    self._amount(word) if fee is None else fee,
-                    addresses.get(fee_word) or self._address(fee_word),
-                ),
-            )
-            if found.setdefault((block[0], index), transfer) is not transfer:
-                self._compare(transfer)
+    def _credited(self, row: Log) -> Transfer | None:
+        credit = _credit(row)
+        if row.removed:
+            raise ValueError("a removed log")
+        number, block_hash = self._blocks[row.blockNumber, row.blockHash]
+        return None if credit is None else _direct(credit, row, self._chain_id, number, block_hash)
 
-    def _block(self, row: dict[str, Any]) -> tuple[int, str]:
-        number, block_hash = quantity(row["blockNumber"]), _hash(row["blockHash"])
-        if not self._first <= number <= self._last:
-            raise ChainProtocolError(f"a log of block {number}, outside {self._first} to {self._last}")
-        if self._hashes.setdefault(number, block_hash) != block_hash:
-            raise ChainProtocolError(f"logs of two different blocks {number}")
-        self._blocks[row["blockNumber"], row["blockHash"]] = (number, block_hash)
-        return number, block_hash
+    def _decode(self, rows: Sequence[Log]) -> list[Transfer]:
+        topics, references = _event_topics(rows)
+        if {topic.lower() for topic in topics} != {EVENT_TOPIC}:
+            raise ValueError("another event")
+        if {address.lower() for address in {row.address for row in rows}} != {self._proxy}:
+            raise ValueError("another contract")
+        if any([row.removed for row in rows]):  # noqa: C419 - a list is twice as fast
+            raise ValueError("a removed log")
+        tx_hashes, _ = _columns([row.transactionHash for row in rows], _HASH_CHARS)
+        references, _ = _columns(references, _HASH_CHARS)
+        _, data = _columns([row.data for row in rows], _EVENT_DATA_CHARS)
+        tokens, destinations, amounts, fees, fee_addresses = zip(*_EVENT_WORDS.iter_unpack(data), strict=True)
+        blocks = [self._blocks[sent] for sent in [(row.blockNumber, row.blockHash) for row in rows]]
+        indexes = [self._numbers[row.logIndex] for row in rows]
+        address = self._addresses.__getitem__
+        columns = (
+            itertools.repeat(self._chain_id),
+            tx_hashes,
+            map(str, indexes),
+            indexes,
+            [number for number, _ in blocks],
+            [block_hash for _, block_hash in blocks],
+            [self._numbers[row.blockTimestamp] or None for row in rows],  # some nodes send zero for "not known"
+            map(address, tokens),
+            map(address, destinations),
+            [int.from_bytes(amount, "big") for amount in amounts],
+            itertools.repeat(None),  # the sender is in the receipt
+            references,
+            map(self._amounts.__getitem__, fees),
+            map(address, fee_addresses),
+        )
+        return list(map(_as_transfer, zip(*columns, strict=False)))
 
-    def _number(self, sent: str) -> int:
-        return self._numbers.setdefault(sent, quantity(sent))
+    def _keep(self, transfers: Sequence[Transfer]) -> None:
+        found = self._found
+        fresh = {(transfer.block_number, transfer.log_index): transfer for transfer in transfers}
+        if len(fresh) < len(transfers) or not fresh.keys().isdisjoint(found):
+            for transfer in transfers:
+                place = (transfer.block_number, transfer.log_index)
+                if found.setdefault(place, transfer) != transfer:
+                    raise ValueError("two logs with one index")
+        else:
+            found.update(fresh)
 
-    def _address(self, word: str) -> str:
-        if _ADDRESS_WORD.fullmatch(word) is None:
-            raise ValueError("not an address")
-        return self._addresses.setdefault(word, "0x" + word[24:].lower())
 
-    def _amount(self, word: str) -> int:
-        if _WORD.fullmatch(word) is None:
-            raise ValueError("not an amount")
-        return self._amounts.setdefault(word, int(word, 16))
+_as_transfer = functools.partial(tuple.__new__, Transfer)  # `Transfer._make` without its Python frame
 
-    def _compare(self, transfer: Transfer) -> None:
-        if self._found[transfer.block_number, transfer.log_index or 0] != transfer:
-            raise ValueError("two logs with one index")
+
+def _event_topics(rows: Sequence[Log]) -> tuple[set[str], list[str]]:
+    topics = [row.topics for row in rows]
+    if set(map(len, topics)) != {_EVENT_TOPICS}:
+        raise ValueError("wrong number of topics")
+    return {topic for topic, _ in topics}, [reference for _, reference in topics]
+
+
+def _columns(texts: list[str], chars: int) -> tuple[list[str], bytes]:
+    """Check that all of these are 0x and so many hex digits; return them in lower case, and all their bytes."""
+    if set(map(len, texts)) != {chars}:
+        raise ValueError("wrong length")
+    count, joined = len(texts), "".join(texts)
+    if joined[::chars] != "0" * count or joined[1::chars] != "x" * count or joined.count("x") != count:
+        raise ValueError("no 0x")
+    # Every 0x becomes a zero byte. `fromhex` skips white space: the count of bytes tells.
+    raw = bytes.fromhex(joined.replace("x", "0"))
+    if len(raw) != count * chars // 2:
+        raise ValueError("not hexadecimal")
+    return texts if joined == joined.lower() else [text.lower() for text in texts], raw
 
 
 def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Receipt | None:
@@ -234,17 +271,17 @@ def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Re
     """
     if raw is None:
         return None
-    if not isinstance(raw, dict) or not isinstance(raw.get("logs"), list):
+    if not isinstance(raw, dict):
         raise ChainProtocolError(f"not a receipt: {_shown(raw)}")
     if _hash(raw.get("transactionHash")) != tx_hash:
         raise ChainProtocolError(f"asked for the receipt of {tx_hash}, got another")
-    number, logs = quantity(raw.get("blockNumber")), raw["logs"]
+    number, logs = quantity(raw.get("blockNumber")), as_logs(raw.get("logs"))
     sender = raw.get("from")
     if not isinstance(sender, str) or _ADDRESS.fullmatch(sender) is None:
         raise ChainProtocolError("a receipt without sender")
     status = quantity(raw.get("status"))
     decoder = LogDecoder(chain_id=chain_id, proxy=proxy, first=number, last=number)
-    decoder.feed(log for log in logs if _is_event(log, proxy))
+    decoder.feed([log for log in logs if _is_event(log, proxy)])
     return Receipt(
         block_number=number,
         block_hash=_hash(raw.get("blockHash")),
@@ -252,14 +289,15 @@ def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Re
         sender=sender.lower(),
         events=sorted(decoder.transfers, key=lambda event: event.log_index or 0),
         credits=sorted(filter(None, map(_credit, logs))),
+        logs=logs,
     )
 
 
-def _direct(credit: Credit, row: dict[str, Any], chain_id: int, number: int, block_hash: str) -> Transfer:
-    stamp = row.get("blockTimestamp")
+def _direct(credit: Credit, row: Log, chain_id: int, number: int, block_hash: str) -> Transfer:
+    stamp = row.blockTimestamp
     return Transfer(
         chain_id=chain_id,
-        tx_hash=_hash(row["transactionHash"]),
+        tx_hash=_hash(row.transactionHash),
         event_key=str(credit.log_index),
         log_index=credit.log_index,
         block_number=number,
@@ -272,64 +310,48 @@ def _direct(credit: Credit, row: dict[str, Any], chain_id: int, number: int, blo
     )
 
 
-def direct_transfers(raw: Any, receipt: Receipt, *, chain_id: int, destinations: Collection[str]) -> list[Transfer]:
+def direct_transfers(receipt: Receipt, *, chain_id: int, destinations: Collection[str]) -> list[Transfer]:
     """Return the plain transfers of one receipt into destinations of ours."""
-    found = []
-    for row in raw["logs"]:
-        credit = _credit(row)
-        if credit is not None and credit.destination in destinations:
-            found.append(_direct(credit, row, chain_id, receipt.block_number, receipt.block_hash))
-    return found
+    return [
+        _direct(credit, row, chain_id, receipt.block_number, receipt.block_hash)
+        for row in receipt.logs
+        if (credit := _credit(row)) is not None and credit.destination in destinations
+    ]
 
 
-def _topics(log: object) -> Sequence[Any]:
-    topics = log.get("topics") if isinstance(log, dict) else None
-    if not isinstance(topics, list):
-        raise ChainProtocolError(f"not a log: {_shown(log)}")
-    return topics
+def _is_event(log: Log, proxy: str) -> bool:
+    return bool(log.topics) and log.topics[0].lower() == EVENT_TOPIC and log.address.lower() == proxy
 
 
-def _is_event(log: object, proxy: str) -> bool:
-    topics = _topics(log)
-    address = log.get("address") if isinstance(log, dict) else None
-    return bool(topics) and str(topics[0]).lower() == EVENT_TOPIC and str(address).lower() == proxy
-
-
-def _credit(log: dict[str, Any]) -> Credit | None:
+def _credit(log: Log) -> Credit | None:
     """Read a log as an ERC-20 `Transfer`; None for any other log, such as an ERC-721 transfer."""
-    topics, data, token = _topics(log), log.get("data"), log.get("address")
-    if len(topics) != _ERC20_TOPICS or str(topics[0]).lower() != TRANSFER_TOPIC:
+    topics = log.topics
+    if len(topics) != _ERC20_TOPICS or topics[0].lower() != TRANSFER_TOPIC:
         return None
-    if not isinstance(data, str) or not isinstance(token, str):
-        return None
-    words_fit = all(
-        isinstance(topic, str) and topic[:2] == "0x" and _ADDRESS_WORD.fullmatch(topic[2:]) for topic in topics[1:]
-    )
-    if not words_fit or _HASH.fullmatch(data) is None or _ADDRESS.fullmatch(token) is None:
+    words_fit = all(topic[:2] == "0x" and _ADDRESS_WORD.fullmatch(topic[2:]) for topic in topics[1:])
+    if not words_fit or _HASH.fullmatch(log.data) is None or _ADDRESS.fullmatch(log.address) is None:
         return None
     return Credit(
-        log_index=quantity(log.get("logIndex")),
-        token=token.lower(),
+        log_index=quantity(log.logIndex),
+        token=log.address.lower(),
         source="0x" + topics[1][-40:].lower(),
         destination="0x" + topics[2][-40:].lower(),
-        value=int(data, 16),
+        value=int(log.data, 16),
     )
 
 
-def movement(log: object) -> Movement | None:
+def movement(log: Log) -> Movement | None:
     """Read a log as a token's word that somebody received something; None for any other log."""
-    if not isinstance(log, dict):
-        raise ChainProtocolError(f"not a log: {_shown(log)}")
     credit = _credit(log)
-    if credit is None or log.get("removed"):
+    if credit is None or log.removed:
         return None
     return Movement(
         token=credit.token,
         destination=credit.destination,
         sender=credit.source,
         amount=credit.value,
-        tx_hash=_hash(log.get("transactionHash")),
-        block_number=quantity(log.get("blockNumber")),
+        tx_hash=_hash(log.transactionHash),
+        block_number=quantity(log.blockNumber),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError, ChainUnavailable
@@ -13,6 +12,7 @@ from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
+from chains.evm.wire import Log
 from chains.types import Cursor, Fork, Head, ScanPage, Transfer
 
 ROWS_A_SLICE = 2_000
@@ -79,7 +79,7 @@ class LogReader:
         if refused is not None:
             self._learn(endpoint, span, refused, blocks)
             return None
-        page = await self._page([answer.value for answer in logs], end, first, last)
+        page = await self._page(logs, end, first, last)
         span.answered(blocks=blocks, rows=page.rows_read, seconds=self._clock() - started)
         return page
 
@@ -116,25 +116,28 @@ class LogReader:
             case _:
                 raise error
 
-    async def _page(self, answers: Sequence[Any], end: RawResult, first: int, last: int) -> ScanPage:
+    async def _page(self, answers: Sequence[RawResult], end: RawResult, first: int, last: int) -> ScanPage:
         block = parse_block(end.get(), last)
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {last} yet")
-        if not all(isinstance(rows, list) for rows in answers):
-            raise ChainProtocolError("eth_getLogs did not answer with a list")
-        events, *credited = answers
         decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=first, last=last)
-        for start in range(0, len(events), ROWS_A_SLICE):
-            decoder.feed(events[start : start + ROWS_A_SLICE])
-            await asyncio.sleep(0)
-        for rows in credited:
-            for start in range(0, len(rows), ROWS_A_SLICE):
-                decoder.feed_credits(rows[start : start + ROWS_A_SLICE])
-                await asyncio.sleep(0)
+        events, *credited = answers
+        rows_read = await _feed(decoder.feed, events)
+        for answer in credited:
+            rows_read += await _feed(decoder.feed_credits, answer)
         if decoder.hash_of(last) not in {None, block.hash}:
             raise ChainProtocolError(f"the logs of block {last} are not of the block the node holds")
         transfers: list[Transfer] = decoder.transfers
-        return ScanPage(transfers, Cursor(last, block.hash), time=block.time, rows_read=sum(map(len, answers)))
+        return ScanPage(transfers, Cursor(last, block.hash), time=block.time, rows_read=rows_read)
+
+
+async def _feed(feed: Callable[[Sequence[Log]], None], answer: RawResult) -> int:
+    """Decode one answer slice by slice, and let others run between them; return how many rows it had."""
+    rows = answer.logs()
+    for start in range(0, len(rows), ROWS_A_SLICE):
+        await asyncio.sleep(0)
+        feed(rows[start : start + ROWS_A_SLICE])
+    return len(rows)
 
 
 def window(after: int, head: int, span: int, reread: int) -> tuple[int, int]:

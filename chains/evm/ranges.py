@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from chains.evm.refusals import Verdict
 
-START_SPAN = 2_000
+START_SPAN = 100
 LONGEST_SPAN = 100_000
-MOST_ROWS = 5_000  # parsing more in one piece would hold the event loop for over a tenth of a second
+MOST_ROWS = 2_500  # parsing more in one piece would hold the event loop for over a tenth of a second
 QUICK_S = 2.0
 SLOW_S = 10.0
 QUICK_ANSWERS_TO_GROW = 3

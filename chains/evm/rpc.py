@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
+from msgspec import Raw
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.evm.decode import quantity
 from chains.evm.refusals import Refusal, Verdict, classify
+from chains.evm.wire import Envelope, Log, parse_envelopes, parse_logs
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 BATCH_REFUSED_S = 600.0  # then batches are tried once more
@@ -48,7 +50,7 @@ class TooLarge(ChainUnavailable):
 class RawResult(NamedTuple):
     """The outcome of one call of a batch."""
 
-    value: Any
+    raw: Raw = Raw()
     error: ChainError | None = None
 
     def get(self) -> Any:
@@ -60,7 +62,21 @@ class RawResult(NamedTuple):
         """
         if self.error is not None:
             raise self.error
-        return self.value
+        try:
+            return orjson.loads(memoryview(self.raw))
+        except orjson.JSONDecodeError as exc:
+            raise ChainProtocolError(f"the answer is not JSON: {exc}") from exc
+
+    def logs(self) -> list[Log]:
+        """
+        Return the value as logs.
+
+        Raises:
+            ChainError: what the node refused with, or that they are none.
+        """
+        if self.error is not None:
+            raise self.error
+        return parse_logs(self.raw)
 
 
 class RpcClient:
@@ -113,7 +129,7 @@ class RpcClient:
         if len(calls) == 1 or self._clock() < self._single_until.get(endpoint, 0.0):
             return [await self._single(endpoint, call) for call in calls]
         answer = await self._post(endpoint, [_request(number, call) for number, call in enumerate(calls)])
-        if not _refuses_batch(answer):
+        if isinstance(answer, list) and not _refuses_batch(answer):
             return _in_order(endpoint, answer, len(calls))
         # The refusal may as well be one of being asked at all.
         refused = _result(endpoint, answer[0] if isinstance(answer, list) else answer)
@@ -125,11 +141,11 @@ class RpcClient:
 
     async def _single(self, endpoint: Endpoint, call: Call) -> RawResult:
         answer = await self._post(endpoint, _request(0, call))
-        if not isinstance(answer, dict):
-            raise ChainProtocolError(f"not a JSON-RPC answer: {endpoint.quote(repr(answer))}")
+        if isinstance(answer, list):
+            raise ChainProtocolError(f"not an answer to one call: {endpoint.quote(repr(answer))}")
         return _result(endpoint, answer)
 
-    async def _post(self, endpoint: Endpoint, question: Any) -> Any:
+    async def _post(self, endpoint: Endpoint, question: Any) -> Envelope | list[Envelope]:
         try:
             async with self._session.post(
                 endpoint.url,
@@ -141,13 +157,10 @@ class RpcClient:
                 body = await self._read(response)
         except TRANSPORT_ERRORS as exc:
             raise translate_transport(exc) from None  # the library's own text may quote the URL
-        try:
-            answer = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            answer = None
+        answer = parse_envelopes(body)
         _check_status(response, answer)
         if answer is None:
-            raise ChainProtocolError(f"the answer is not JSON: {endpoint.quote(body[:80].decode(errors='replace'))!r}")
+            raise ChainProtocolError(f"not a JSON-RPC answer: {endpoint.quote(body[:80].decode(errors='replace'))!r}")
         return answer
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytearray:
@@ -165,32 +178,27 @@ def _request(number: int, call: Call) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
 
 
-def _refuses_batch(answer: Any) -> bool:
+def _refuses_batch(answers: Sequence[Envelope]) -> bool:
     """An error about the batch as a whole comes without a list, or without an id."""
-    if isinstance(answer, list):
-        return len(answer) == 1 and isinstance(answer[0], dict) and answer[0].get("id") is None
-    return isinstance(answer, dict)
+    return len(answers) == 1 and answers[0].id is None
 
 
-def _in_order(endpoint: Endpoint, answers: Any, count: int) -> list[RawResult]:
+def _in_order(endpoint: Endpoint, answers: Sequence[Envelope], count: int) -> list[RawResult]:
     """Sort the answers of a batch, which may come in any order, by what was asked."""
-    if not isinstance(answers, list) or len(answers) != count:
+    if len(answers) != count:
         raise ChainProtocolError(f"a batch of {count} calls was not answered in full")
-    by_id = {
-        answer["id"]: answer for answer in answers if isinstance(answer, dict) and isinstance(answer.get("id"), int)
-    }
+    by_id = {answer.id: answer for answer in answers if isinstance(answer.id, int)}
     if by_id.keys() != set(range(count)):
         raise ChainProtocolError("the answers of a batch do not carry the ids asked for")
     return [_result(endpoint, by_id[number]) for number in range(count)]
 
 
-def _result(endpoint: Endpoint, answer: dict[str, Any]) -> RawResult:
-    error = answer.get("error")
-    if error is not None:
-        return RawResult(None, _refused(endpoint, error))
-    if "result" not in answer:
-        raise ChainProtocolError(f"neither result nor error: {endpoint.quote(repr(answer))}")
-    return RawResult(answer["result"])
+def _result(endpoint: Endpoint, answer: Envelope) -> RawResult:
+    if answer.error is not None:
+        return RawResult(error=_refused(endpoint, answer.error))
+    if not answer.result:
+        raise ChainProtocolError("neither result nor error")
+    return RawResult(answer.result)
 
 
 def _refused(endpoint: Endpoint, error: Any) -> ChainError:
@@ -207,12 +215,12 @@ def _refused(endpoint: Endpoint, error: Any) -> ChainError:
     return RpcRefused(said, verdict)
 
 
-def _check_status(response: aiohttp.ClientResponse, answer: Any) -> None:
+def _check_status(response: aiohttp.ClientResponse, answer: Envelope | list[Envelope] | None) -> None:
     """Raise what an HTTP status means, unless the body explains itself in JSON-RPC."""
     status = response.status
     if status in _BUSY:
         raise ChainUnavailable(f"HTTP {status}", retry_after=_retry_after(response))
-    explained = isinstance(answer, list) or (isinstance(answer, dict) and "error" in answer)
+    explained = isinstance(answer, list) or (answer is not None and answer.error is not None)
     if status == _OK or (explained and status not in {401, 403}):
         return
     if status == _TOO_LARGE:

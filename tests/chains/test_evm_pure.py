@@ -13,6 +13,7 @@ from chains.evm.pairing import pair
 from chains.evm.proxy import EVENT_TOPIC, SELECTOR, payment_calldata
 from chains.evm.ranges import MOST_ROWS, START_SPAN, BlockSpan
 from chains.evm.refusals import Refusal, Verdict, classify
+from chains.evm.wire import as_logs
 from chains.types import Outcome
 from tests.chains.evm_world import (
     BUYER,
@@ -105,7 +106,7 @@ def test_calldata_is_never_built_from_values_that_do_not_fit(bad):
 
 def decoded(*rows, first=0, last=1000):
     decoder = LogDecoder(chain_id=CHAIN_ID, proxy=PROXY.lower(), first=first, last=last)
-    decoder.feed(rows)
+    decoder.feed(as_logs(rows))
     return decoder.transfers
 
 
