@@ -149,11 +149,12 @@ class CheckBalance(NamesToken):
     """Read a balance now."""
 
     address: Address
+    confirmed: Annotated[bool, Field(strict=True)] = False
 
     def request(self) -> BalanceRequest:
         """Return the use case's input."""
         token_field, token = self.named()
-        return BalanceRequest(self.chain_id, self.address, token_field, token)
+        return BalanceRequest(self.chain_id, self.address, token_field, token, self.confirmed)
 
 
 class CreateWatch(NamesToken):

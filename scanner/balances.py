@@ -24,6 +24,7 @@ class BalanceRequest:
     address: str
     token_field: str
     token: str
+    confirmed: bool = False  # deep enough that a reorganisation does not undo it, instead of the newest block
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class BalanceChecks:
 
     async def check(self, request: BalanceRequest) -> BalanceAnswer:
         """
-        Read a balance at the newest block.
+        Read a balance at the newest block, or at a safe depth.
 
         Raises:
             InvalidRequest: names the field.
@@ -67,7 +68,7 @@ class BalanceChecks:
         else:
             address, key, symbol, decimals = await self._tokens.resolve(worker, request.token_field, request.token)
         try:
-            found = await worker.adapter.balances([Holding(holder, key)])
+            found = await worker.adapter.balances([Holding(holder, key)], confirmed=request.confirmed)
         except ChainError as exc:
             raise BalanceUnreadable(f"balance check failed: {exc}") from exc
         (amount,) = found.amounts

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -56,23 +56,26 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
     if not found:
         return recorded
     known = await transfers.reconcile(tx, chain_id, found)
-    fresh = {(t.tx_hash, t.event_key): t for t in found if (t.tx_hash, t.event_key) not in known.same}
-    owner_of = await _owners(tx, chain_id, fresh.values())
-    rows = []
+    fresh = [t for t in found if (t.tx_hash, t.event_key) not in known.same] if known.same else found
+    owner_of = await _owners(tx, chain_id, fresh)
     owners: dict[str, Intent] = {}
-    for key, transfer in fresh.items():
+    ids: list[str | None] = []
+    reasons: list[Reason | None] = []
+    for transfer in fresh:
         intent = owner_of(transfer)
-        reason = judge(transfer, intent, now=now, late_ms=late_ms)
-        named = None
+        reason = judge(transfer, intent, now=now, late_ms=late_ms) if intent else Reason.UNKNOWN_REFERENCE
         if intent is not None and reason is not Reason.UNKNOWN_REFERENCE:
-            named = intent.intent_id
-            owners[named] = intent
-        rows.append(transfers.row_of(transfer, intent_id=named, reason=reason, now=now))
-        if key not in known.keys:
+            owners[intent.intent_id] = intent
+            ids.append(intent.intent_id)
+        else:
+            ids.append(None)
+        reasons.append(reason)
+        if (transfer.tx_hash, transfer.event_key) not in known.keys:
             _count(recorded, transfer, reason)
     _log_strangers(recorded, chain_id)
-    await transfers.add_many(tx, rows)
-    await follow(tx, known.moved | owners.keys(), recorded, now=now, fresh=fresh, loaded=owners)
+    await transfers.add_many(tx, fresh, intent_ids=ids, reasons=reasons, now=now)
+    keys = {(t.tx_hash, t.event_key) for t, owner in zip(fresh, ids, strict=True) if owner}
+    await follow(tx, known.moved | owners.keys(), recorded, now=now, fresh=keys, loaded=owners)
     return recorded
 
 
@@ -177,8 +180,8 @@ def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
 def _followed(intent: Intent, allocation: Allocation) -> Intent:
     """Return the intent as its transfers make it; evidence of a settled intent is history and stays."""
     if intent.status in SETTLED:
-        return replace(intent, amount_received=allocation.received)
-    return replace(intent, **evidence(intent, allocation), status=next_status(intent, allocation))
+        return intent._replace(amount_received=allocation.received)
+    return intent._replace(**evidence(intent, allocation), status=next_status(intent, allocation))
 
 
 def _tell(
@@ -323,7 +326,7 @@ async def settle(
         if not await intents.change(tx, intent.intent_id, LIVE, now, **values):
             continue
         await transfers.mark_settled(tx, [t.id for t in counted])
-        after = replace(intent, **values)
+        after = intent._replace(**values)
         await outbox.add(tx, _settled_events(after, allocation, now))
         recorded.confirmed.append(after)
         if allocation.completing.block_time is not None:
@@ -354,5 +357,5 @@ async def expire(tx: AsyncConnection, chain_id: int, until: int, *, now: int) ->
         if await intents.change(tx, intent.intent_id, [IntentStatus.PENDING], now, **values):
             expired.append(intent.intent_id)
             if intent.wants(EventType.EXPIRED):
-                await outbox.add(tx, [events.expired(replace(intent, status=IntentStatus.EXPIRED), now)])
+                await outbox.add(tx, [events.expired(intent._replace(status=IntentStatus.EXPIRED), now)])
     return expired

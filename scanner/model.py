@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from chains.types import Rail
 
@@ -75,8 +75,7 @@ class DeliveryStatus(StrEnum):
     SUPERSEDED = "superseded"  # what it told is no longer so
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """
     One payment a backend waits for. Times are unix milliseconds, amounts base units.
 
@@ -131,8 +130,7 @@ class Intent:
         return event is EventType.CONFIRMED or event in self.events
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTransfer:
+class StoredTransfer(NamedTuple):
     """A transfer as the store holds it, with what the scanner made of it."""
 
     id: int
@@ -164,9 +162,9 @@ class StoredTransfer:
         return (self.tx_hash, self.event_key)
 
     @property
-    def order(self) -> tuple[int, int, str]:
-        """Chain order."""
-        return (self.block_number, self.log_index or 0, self.event_key)
+    def order(self) -> tuple[int, int, str, str]:
+        """Chain order; where a family counts no logs the hash decides, so that it is the same for everybody."""
+        return (self.block_number, self.log_index or 0, self.tx_hash, self.event_key)
 
 
 class WatchStatus(StrEnum):
@@ -177,8 +175,7 @@ class WatchStatus(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(NamedTuple):
     """A balance a backend wants to be told of. Times are unix milliseconds, balances base units."""
 
     watch_id: str
@@ -210,8 +207,7 @@ class Watch:
         return f"Watch({self.watch_id!r}, {self.status})"
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxEvent:
+class OutboxEvent(NamedTuple):
     """One thing to tell one backend, exactly as it will be sent."""
 
     event_id: str

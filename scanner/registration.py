@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -113,16 +113,25 @@ class Registrations:
             held = await self._reservations(tx, new.values())
             new = {i: d for i, d in new.items() if held.get(_reservation(d), i) == i}
             fresh = [self._intent(draft, now) for draft in new.values()]
-            for _ in range(REDRAWS):
-                taken = await intents.taken_references(tx, {(i.chain_id, i.topic_ref) for i in fresh})
-                if not taken:
-                    break
-                fresh = [self._redrawn(i) if (i.chain_id, i.topic_ref) in taken else i for i in fresh]
-            else:
-                raise StoreError("no free payment reference was found")
+            fresh = await self._unique(tx, fresh)
             await intents.add_many(tx, fresh)
         known |= {intent.intent_id: intent for intent in fresh}
         return [_answer(draft, known.get(draft.intent_id), held) for draft in drafts]
+
+    async def _unique(self, tx: AsyncConnection, fresh: list[Intent]) -> list[Intent]:
+        """Draw again for those whose reference is taken, in the store or by an earlier one of the batch."""
+        for _ in range(REDRAWS):
+            taken = await intents.taken_references(tx, {(i.chain_id, i.topic_ref) for i in fresh})
+            again = []
+            for i, intent in enumerate(fresh):
+                reference = (intent.chain_id, intent.topic_ref)
+                again += [i] if reference in taken else []
+                taken.add(reference)
+            if not again:
+                return fresh
+            for i in again:
+                fresh[i] = self._redrawn(fresh[i])
+        raise StoreError("no free payment reference was found")
 
     @staticmethod
     async def _reservations(tx: AsyncConnection, drafts: Iterable[Draft]) -> dict[Reservation, str]:
@@ -185,7 +194,7 @@ class Registrations:
     def _redrawn(intent: Intent) -> Intent:
         salt = new_salt()
         reference = payment_reference(intent.intent_id, salt, intent.destination)
-        return replace(intent, salt=salt, payment_reference=reference, topic_ref=topic_ref(reference))
+        return intent._replace(salt=salt, payment_reference=reference, topic_ref=topic_ref(reference))
 
 
 def _past(draft: Draft, now: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from chains.base import ChainAdapter
@@ -244,7 +244,7 @@ class Services:
                 return intent
             if not await intents.change(tx, intent_id, [IntentStatus.PENDING], now, **values):
                 raise Conflict(f"intent {intent_id} is {intent.status} and cannot be cancelled", field="status")
-        return replace(intent, updated_at=now, **values)
+        return intent._replace(updated_at=now, **values)
 
     async def recheck(self, intent_id: str, tx_hash: str | None) -> tuple[IntentView, list[Sighting]]:
         """

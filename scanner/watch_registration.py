@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NoReturn
 
 from config.logging import fields
@@ -127,7 +127,7 @@ class Watches:
             if not await watches.stop(tx, watch_id, now):
                 return watch
             await outbox.supersede(tx, outbox.WATCH, [watch_id])
-        return replace(watch, status=WatchStatus.STOPPED, updated_at=now)
+        return watch._replace(status=WatchStatus.STOPPED, updated_at=now)
 
 
 def _missing(watch_id: str) -> NoReturn:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from chains.base import ChainAdapter
@@ -132,8 +131,8 @@ class BalanceWatcher:
 
     def _after(self, watch: Watch, amount: int | None, found: Balances | None, now: int) -> Watch:
         if watch.expires_at <= now:
-            return replace(watch, status=WatchStatus.EXPIRED, updated_at=now)
-        following = replace(watch, next_check_at=next_due(watch.created_at, now), updated_at=now)
+            return watch._replace(status=WatchStatus.EXPIRED, updated_at=now)
+        following = watch._replace(next_check_at=next_due(watch.created_at, now), updated_at=now)
         if amount is None or found is None:
             if found is not None:
                 log.warning(
@@ -142,7 +141,7 @@ class BalanceWatcher:
                 )
             return following
         first = amount if watch.current_balance is None else watch.current_balance
-        return replace(following, current_balance=first, last_checked_at=now, last_position=found.position)
+        return following._replace(current_balance=first, last_checked_at=now, last_position=found.position)
 
 
 def _changed(watch: Watch, amount: int | None) -> bool:

@@ -27,11 +27,15 @@ _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,16}")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _ADDRESS_WORD = re.compile(r"0{24}[0-9a-fA-F]{40}")
+_WORD = re.compile(r"[0-9a-fA-F]{64}")
 
 _HASH_CHARS = 66
 _EVENT_DATA_CHARS = 2 + 5 * 64  # token, destination, amount, fee amount, fee address
-_EVENT_WORDS = struct.Struct("x32s32s32s32s32s")  # the same, after the byte that 0x became
+_PAYEE_CHARS = 2 + 2 * 64  # 0x, token, destination
+_FEE_CHARS = 2 * 64  # fee amount, fee address
 _EVENT_TOPICS = 2
+_WORD_BYTES = 32
+_UINT256 = struct.Struct(f"{_WORD_BYTES}s")
 _ERC20_TOPICS = 3
 
 
@@ -89,34 +93,37 @@ def parse_block(raw: object, number: int | None = None) -> Block | None:
     return block
 
 
-class _Numbers(dict[str | None, int | None]):
-    """Quantities by how they are sent; None is not sent at all."""
+class _Indexes(dict[str, tuple[int, str]]):
+    """Log indexes as number and as text, by how they are sent."""
 
-    def __missing__(self, sent: str | None) -> int | None:
-        value = self[sent] = None if sent is None else quantity(sent)
-        return value
-
-
-class _Addresses(dict[bytes, str]):
-    """Addresses by the word they are sent in."""
-
-    def __missing__(self, word: bytes) -> str:
-        if any(word[:12]):
-            raise ValueError("not an address")
-        address = self[word] = "0x" + word[12:].hex()
-        return address
+    def __missing__(self, sent: str) -> tuple[int, str]:
+        number = quantity(sent)
+        index = self[sent] = (number, str(number))
+        return index
 
 
-class _Amounts(dict[bytes, int]):
-    """Amounts that repeat, by the word they are sent in."""
+class _Payees(dict[str, tuple[str, str]]):
+    """Token and destination, by 0x and the two words they are sent in."""
 
-    def __missing__(self, word: bytes) -> int:
-        amount = self[word] = int.from_bytes(word, "big")
-        return amount
+    def __missing__(self, words: str) -> tuple[str, str]:
+        if words[:2] != "0x":
+            raise ValueError("no 0x")
+        payee = self[words] = (_word_address(words[2:66]), _word_address(words[66:]))
+        return payee
 
 
-class _Blocks(dict[tuple[str, str], tuple[int, str]]):
-    """Numbers and hashes as meant, by how they are sent."""
+class _Fees(dict[str, tuple[int, str]]):
+    """Fee and who gets it, by the two words they are sent in."""
+
+    def __missing__(self, words: str) -> tuple[int, str]:
+        if _WORD.fullmatch(words[:64]) is None:
+            raise ValueError("not an amount")
+        fee = self[words] = (int(words[:64], 16), _word_address(words[64:]))
+        return fee
+
+
+class _Blocks(dict[tuple[str, str, str | None], tuple[int, str, int | None]]):
+    """Number, hash and time as meant, by how they are sent."""
 
     def __init__(self, first: int, last: int) -> None:
         super().__init__()
@@ -124,14 +131,14 @@ class _Blocks(dict[tuple[str, str], tuple[int, str]]):
         self._first = first
         self._last = last
 
-    def __missing__(self, sent: tuple[str, str]) -> tuple[int, str]:
-        number, block_hash = quantity(sent[0]), _hash(sent[1])
+    def __missing__(self, sent: tuple[str, str, str | None]) -> tuple[int, str, int | None]:
+        number, block_hash, time = quantity(sent[0]), _hash(sent[1]), _stamp(sent[2])
         if not self._first <= number <= self._last:
             raise ChainProtocolError(f"a log of block {number}, outside {self._first} to {self._last}")
         if self.hashes.setdefault(number, block_hash) != block_hash:
             raise ChainProtocolError(f"logs of two different blocks {number}")
-        self[sent] = (number, block_hash)
-        return number, block_hash
+        block = self[sent] = (number, block_hash, time)
+        return block
 
 
 class LogDecoder:
@@ -147,15 +154,16 @@ class LogDecoder:
         self._chain_id = chain_id
         self._proxy = proxy
         self._blocks = _Blocks(first, last)
-        self._numbers = _Numbers()
-        self._addresses = _Addresses()
-        self._amounts = _Amounts()
-        self._found: dict[tuple[int, int | None], Transfer] = {}
+        self._indexes = _Indexes()
+        self._payees = _Payees()
+        self._fees = _Fees()
+        self._places: set[tuple[int, int]] = set()
+        self._found: list[Transfer] = []
 
     @property
     def transfers(self) -> list[Transfer]:
         """Return what was decoded so far, each log once."""
-        return list(self._found.values())
+        return self._found
 
     def hash_of(self, number: int) -> str | None:
         """Return the hash the logs of one block carry; None when the page has none of that block."""
@@ -190,76 +198,97 @@ class LogDecoder:
         credit = _credit(row)
         if row.removed:
             raise ValueError("a removed log")
-        number, block_hash = self._blocks[row.blockNumber, row.blockHash]
+        number, block_hash, _ = self._blocks[row.blockNumber, row.blockHash, row.blockTimestamp]
         return None if credit is None else _direct(credit, row, self._chain_id, number, block_hash)
 
     def _decode(self, rows: Sequence[Log]) -> list[Transfer]:
-        topics, references = _event_topics(rows)
-        if {topic.lower() for topic in topics} != {EVENT_TOPIC}:
-            raise ValueError("another event")
-        if {address.lower() for address in {row.address for row in rows}} != {self._proxy}:
-            raise ValueError("another contract")
-        if any([row.removed for row in rows]):  # noqa: C419 - a list is twice as fast
-            raise ValueError("a removed log")
-        tx_hashes, _ = _columns([row.transactionHash for row in rows], _HASH_CHARS)
-        references, _ = _columns(references, _HASH_CHARS)
-        _, data = _columns([row.data for row in rows], _EVENT_DATA_CHARS)
-        tokens, destinations, amounts, fees, fee_addresses = zip(*_EVENT_WORDS.iter_unpack(data), strict=True)
-        blocks = [self._blocks[sent] for sent in [(row.blockNumber, row.blockHash) for row in rows]]
-        indexes = [self._numbers[row.logIndex] for row in rows]
-        address = self._addresses.__getitem__
+        _check_origin(rows, self._proxy)
+        blocks = [self._blocks[row.blockNumber, row.blockHash, row.blockTimestamp] for row in rows]
+        indexes = [self._indexes[row.logIndex] for row in rows]
+        data = [row.data for row in rows]
+        if set(map(len, data)) != {_EVENT_DATA_CHARS}:
+            raise ValueError("wrong length")
+        payees = [self._payees[words[:_PAYEE_CHARS]] for words in data]
+        fees = [self._fees[words[-_FEE_CHARS:]] for words in data]
         columns = (
             itertools.repeat(self._chain_id),
-            tx_hashes,
-            map(str, indexes),
-            indexes,
-            [number for number, _ in blocks],
-            [block_hash for _, block_hash in blocks],
-            [self._numbers[row.blockTimestamp] or None for row in rows],  # some nodes send zero for "not known"
-            map(address, tokens),
-            map(address, destinations),
-            [int.from_bytes(amount, "big") for amount in amounts],
+            _hashes([row.transactionHash for row in rows]),
+            [key for _, key in indexes],
+            [index for index, _ in indexes],
+            [number for number, _, _ in blocks],
+            [block_hash for _, block_hash, _ in blocks],
+            [time for _, _, time in blocks],
+            [token for token, _ in payees],
+            [destination for _, destination in payees],
+            _amounts([words[_PAYEE_CHARS:-_FEE_CHARS] for words in data]),
             itertools.repeat(None),  # the sender is in the receipt
-            references,
-            map(self._amounts.__getitem__, fees),
-            map(address, fee_addresses),
+            _hashes([row.topics[1] for row in rows]),
+            [fee for fee, _ in fees],
+            [address for _, address in fees],
         )
         return list(map(_as_transfer, zip(*columns, strict=False)))
 
     def _keep(self, transfers: Sequence[Transfer]) -> None:
-        found = self._found
-        fresh = {(transfer.block_number, transfer.log_index): transfer for transfer in transfers}
-        if len(fresh) < len(transfers) or not fresh.keys().isdisjoint(found):
-            for transfer in transfers:
-                place = (transfer.block_number, transfer.log_index)
-                if found.setdefault(place, transfer) != transfer:
-                    raise ValueError("two logs with one index")
+        places = {(transfer.block_number, transfer.log_index or 0) for transfer in transfers}
+        if len(places) == len(transfers) and places.isdisjoint(self._places):
+            self._found += transfers
         else:
-            found.update(fresh)
+            self._keep_new(transfers)
+        self._places |= places
+
+    def _keep_new(self, transfers: Sequence[Transfer]) -> None:
+        """Some of these were sent more than once: each must say the same every time."""
+        found = {(transfer.block_number, transfer.log_index): transfer for transfer in self._found}
+        for transfer in transfers:
+            if found.setdefault((transfer.block_number, transfer.log_index), transfer) != transfer:
+                raise ValueError("two logs with one index")
+        self._found = list(found.values())
 
 
 _as_transfer = functools.partial(tuple.__new__, Transfer)  # `Transfer._make` without its Python frame
 
 
-def _event_topics(rows: Sequence[Log]) -> tuple[set[str], list[str]]:
+def _check_origin(rows: Sequence[Log], proxy: str) -> None:
     topics = [row.topics for row in rows]
     if set(map(len, topics)) != {_EVENT_TOPICS}:
         raise ValueError("wrong number of topics")
-    return {topic for topic, _ in topics}, [reference for _, reference in topics]
+    if {topic.lower() for topic in {topic for topic, _ in topics}} != {EVENT_TOPIC}:
+        raise ValueError("another event")
+    if {address.lower() for address in {row.address for row in rows}} != {proxy}:
+        raise ValueError("another contract")
+    if any([row.removed for row in rows]):  # noqa: C419 - a list is twice as fast
+        raise ValueError("a removed log")
 
 
-def _columns(texts: list[str], chars: int) -> tuple[list[str], bytes]:
-    """Check that all of these are 0x and so many hex digits; return them in lower case, and all their bytes."""
-    if set(map(len, texts)) != {chars}:
-        raise ValueError("wrong length")
+def _hashes(texts: list[str]) -> list[str]:
+    """Check that these are hashes, all in one go; return them in lower case."""
     count, joined = len(texts), "".join(texts)
-    if joined[::chars] != "0" * count or joined[1::chars] != "x" * count or joined.count("x") != count:
+    if set(map(len, texts)) != {_HASH_CHARS} or joined[::_HASH_CHARS] != "0" * count:
+        raise ValueError("wrong length")
+    if joined[1::_HASH_CHARS] != "x" * count or joined.count("x") != count:
         raise ValueError("no 0x")
-    # Every 0x becomes a zero byte. `fromhex` skips white space: the count of bytes tells.
-    raw = bytes.fromhex(joined.replace("x", "0"))
-    if len(raw) != count * chars // 2:
+    # `fromhex` skips white space: the count of bytes tells.
+    if len(bytes.fromhex(joined.replace("x", "0"))) != len(joined) // 2:
         raise ValueError("not hexadecimal")
-    return texts if joined == joined.lower() else [text.lower() for text in texts], raw
+    return texts if joined == joined.lower() else [text.lower() for text in texts]
+
+
+def _amounts(words: list[str]) -> list[int]:
+    raw = bytes.fromhex("".join(words))
+    if len(raw) != len(words) * _WORD_BYTES:
+        raise ValueError("not an amount")
+    return [int.from_bytes(word, "big") for (word,) in _UINT256.iter_unpack(raw)]
+
+
+def _word_address(word: str) -> str:
+    if _ADDRESS_WORD.fullmatch(word) is None:
+        raise ValueError("not an address")
+    return "0x" + word[24:].lower()
+
+
+def _stamp(sent: str | None) -> int | None:
+    """Return the block time a log carries; None where the node does not know it, which some say as zero."""
+    return None if sent is None else quantity(sent) or None
 
 
 def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Receipt | None:
@@ -294,7 +323,6 @@ def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Re
 
 
 def _direct(credit: Credit, row: Log, chain_id: int, number: int, block_hash: str) -> Transfer:
-    stamp = row.blockTimestamp
     return Transfer(
         chain_id=chain_id,
         tx_hash=_hash(row.transactionHash),
@@ -302,7 +330,7 @@ def _direct(credit: Credit, row: Log, chain_id: int, number: int, block_hash: st
         log_index=credit.log_index,
         block_number=number,
         block_hash=block_hash,
-        block_time=None if stamp is None else quantity(stamp) or None,
+        block_time=_stamp(row.blockTimestamp),
         token=credit.token,
         destination=credit.destination,
         amount=credit.value,

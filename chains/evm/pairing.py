@@ -25,11 +25,12 @@ def pair(events: Sequence[Transfer], movements: Sequence[Credit]) -> dict[int, P
     Anyone may emit the event's twin many times in a transaction, and the event shows the amount that
     was asked for: only a movement that no earlier event has used proves that this one was paid.
     """
-    unused = sorted(movements)
-    pairs: dict[int, Pairing] = {}
-    for event in sorted(events, key=lambda e: e.log_index or 0):
-        pairs[event.log_index or 0] = _pair_one(event, unused)
-    return pairs
+    return _use_up(events, sorted(movements))
+
+
+def _use_up(events: Sequence[Transfer], unused: list[Credit]) -> dict[int, Pairing]:
+    """Pair events with movements; what is left in `unused` is behind none of them."""
+    return {e.log_index or 0: _pair_one(e, unused) for e in sorted(events, key=lambda e: e.log_index or 0)}
 
 
 def _pair_one(event: Transfer, unused: list[Credit]) -> Pairing:
@@ -81,7 +82,13 @@ def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification:
 
 
 def _judge_direct(transfer: Transfer, receipt: Receipt) -> Verification:
-    """A plain transfer is the token's own log: it is there as it was seen, or it is gone."""
+    """
+    A plain transfer is the token's own log: it is there as it was seen, or it is gone.
+
+    A log that stands behind a proxy event is that payment, which must not settle a second intent.
+    """
+    plain = sorted(receipt.credits)
+    _use_up(receipt.events, plain)
     for credit in receipt.credits:
         if credit.log_index == transfer.log_index:
             same = (credit.token, credit.destination, credit.value) == (
@@ -89,6 +96,8 @@ def _judge_direct(transfer: Transfer, receipt: Receipt) -> Verification:
                 transfer.destination,
                 transfer.amount,
             )
+            if same and credit not in plain:
+                return Verification(transfer._replace(sender=credit.source), Outcome.NO_TRANSFER_LOG, 0)
             if same:
                 return Verification(transfer._replace(sender=credit.source), Outcome.CREDITED, credit.value)
     return Verification(transfer, Outcome.GONE, 0)

@@ -101,6 +101,10 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     )
     reader = _engine(path, size=READERS, begin="BEGIN", pragmas=(*common, "query_only=ON"))
     try:
+        with _translated():
+            # Opened before any reader: changing to WAL waits for everybody else.
+            async with writer.connect():
+                pass
         yield Database(writer, reader)
     finally:
         await reader.dispose()

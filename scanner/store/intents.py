@@ -7,20 +7,21 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
 from scanner.model import LIVE, EventType, Intent, IntentStatus
-from scanner.store.lists import is_one_of
-from scanner.store.tables import intents
+from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
+from scanner.store.tables import BaseUnits, intents
 
 MAX_IN = 10_000  # bound parameters a statement; SQLite's own limit is 32,766
 
 
-# A page of logs may load thousands: columns stand in the order of the dataclass's fields.
+# A page of logs may load thousands: columns stand in the order of the fields of `Intent`.
 _NAMES = [column.name for column in intents.columns]
 _RAIL, _STATUS, _EVENTS = (_NAMES.index(name) for name in ("rail", "status", "events"))
+_AMOUNTS = [i for i, column in enumerate(intents.columns) if isinstance(column.type, BaseUnits)]
 _RAILS = {rail.value: rail for rail in Rail}
 _STATUSES = {status.value: status for status in IntentStatus}
 
@@ -32,12 +33,13 @@ def chunks(values: Iterable[str]) -> Iterable[list[str]]:
         yield items[start : start + MAX_IN]
 
 
-def _intent(row: Row[Any]) -> Intent:
-    values = list(row)
+def _intent(values: list[Any]) -> Intent:
     values[_RAIL] = _RAILS[values[_RAIL]]
     values[_STATUS] = _STATUSES[values[_STATUS]]
     values[_EVENTS] = _events(values[_EVENTS])
-    return Intent(*values)
+    for place in _AMOUNTS:
+        values[place] = int(values[place])
+    return Intent._make(values)
 
 
 @functools.lru_cache(maxsize=256)
@@ -52,7 +54,7 @@ def _row(intent: Intent) -> dict[str, Any]:
 
 
 async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
-    return [_intent(row) for row in await tx.execute(statement)]
+    return [_intent(row) for row in await rows_of(tx, in_one_row(statement))]
 
 
 async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
@@ -61,9 +63,12 @@ async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
     return found[0] if found else None
 
 
+_BY_ID = in_one_row(select(intents).where(is_one_of(intents.c.intent_id, "ids")))
+
+
 async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
     """Return the intents that exist among `ids`."""
-    found = await _all(tx, select(intents).where(is_one_of(intents.c.intent_id, ids)))
+    found = map(_intent, await rows_of(tx, _BY_ID, ids=listed(ids)))
     return {intent.intent_id: intent for intent in found}
 
 
@@ -73,18 +78,24 @@ async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
         await tx.execute(insert(intents), [_row(intent) for intent in new])
 
 
+_TAKEN = in_one_row(select(intents.c.chain_id, intents.c.topic_ref).where(is_one_of(intents.c.topic_ref, "refs")))
+
+
 async def taken_references(tx: AsyncConnection, pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     """Return which (chain, topic_ref) are in use already."""
-    rows = await tx.execute(
-        select(intents.c.chain_id, intents.c.topic_ref).where(intents.c.topic_ref.in_({ref for _, ref in pairs}))
-    )
+    rows = await rows_of(tx, _TAKEN, refs=listed({ref for _, ref in pairs}))
     return {(row[0], row[1]) for row in rows} & set(pairs)
+
+
+_BY_REFERENCE = in_one_row(
+    select(intents).where(intents.c.chain_id == bindparam("chain"), is_one_of(intents.c.topic_ref, "refs"))
+)
 
 
 async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str]) -> dict[str, Intent]:
     """Return a chain's intents by topic_ref: one indexed look-up for a whole page of logs."""
-    statement = select(intents).where(intents.c.chain_id == chain_id, is_one_of(intents.c.topic_ref, refs))
-    return {intent.topic_ref: intent for intent in await _all(tx, statement)}
+    found = map(_intent, await rows_of(tx, _BY_REFERENCE, chain=chain_id, refs=listed(refs)))
+    return {intent.topic_ref: intent for intent in found}
 
 
 async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: int) -> frozenset[str]:
@@ -102,36 +113,38 @@ async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: i
     return frozenset(rows.scalars())
 
 
+_BY_DESTINATION = in_one_row(
+    select(intents)
+    .where(
+        intents.c.chain_id == bindparam("chain"),
+        intents.c.rail == text("'direct'"),
+        is_one_of(intents.c.destination_key, "keys"),
+    )
+    .order_by(intents.c.created_at.desc(), intents.c.intent_id)
+)
+
+
 async def by_destinations(tx: AsyncConnection, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
     """Return a chain's direct intents by destination, the newest first."""
     found: dict[str, list[Intent]] = {}
-    for chunk in chunks(keys):
-        statement = (
-            select(intents)
-            .where(
-                intents.c.chain_id == chain_id,
-                intents.c.rail == text("'direct'"),
-                intents.c.destination_key.in_(chunk),
-            )
-            .order_by(intents.c.created_at.desc(), intents.c.intent_id)
-        )
-        for intent in await _all(tx, statement):
-            found.setdefault(intent.destination_key, []).append(intent)
+    for intent in map(_intent, await rows_of(tx, _BY_DESTINATION, chain=chain_id, keys=listed(keys))):
+        found.setdefault(intent.destination_key, []).append(intent)
     return found
+
+
+_RESERVED = in_one_row(
+    select(intents.c.chain_id, intents.c.token_key, intents.c.destination_key, intents.c.intent_id).where(
+        intents.c.rail == text("'direct'"),
+        intents.c.status.in_([*LIVE]),
+        is_one_of(intents.c.destination_key, "keys"),
+    )
+)
 
 
 async def reserved(tx: AsyncConnection, wanted: Collection[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
     """Return which (chain, token, destination) a live direct intent holds, and which intent."""
-    found: dict[tuple[int, str, str], str] = {}
-    for chunk in chunks({destination for _, _, destination in wanted}):
-        rows = await tx.execute(
-            select(intents.c.chain_id, intents.c.token_key, intents.c.destination_key, intents.c.intent_id).where(
-                intents.c.rail == text("'direct'"),
-                intents.c.status.in_([*LIVE]),
-                intents.c.destination_key.in_(chunk),
-            )
-        )
-        found.update({(row[0], row[1], row[2]): row[3] for row in rows})
+    rows = await rows_of(tx, _RESERVED, keys=listed({destination for _, _, destination in wanted}))
+    found = {(row[0], row[1], row[2]): row[3] for row in rows}
     return {key: holder for key, holder in found.items() if key in wanted}
 
 

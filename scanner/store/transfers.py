@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from operator import itemgetter
+from collections.abc import Collection, Iterable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, bindparam, or_, select, update
+from sqlalchemy import Boolean, bindparam, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Transfer
 from scanner.model import Reason, StoredTransfer
-from scanner.store.lists import is_one_of
-from scanner.store.tables import transfers
+from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
+from scanner.store.tables import BaseUnits, transfers
+
+_STORED = [transfers.c[name] for name in StoredTransfer._fields]
+_AMOUNTS = [i for i, column in enumerate(_STORED) if isinstance(column.type, BaseUnits)]
+_TRUTHS = [i for i, column in enumerate(_STORED) if isinstance(column.type, Boolean)]
+_REASON = StoredTransfer._fields.index("reason")
+_REASONS: dict[str | None, Reason | None] = {None: None} | {reason.value: reason for reason in Reason}
 
 
-def _transfer(row: Row[Any]) -> StoredTransfer:
-    values = row._asdict()
-    values["reason"] = None if values["reason"] is None else Reason(values["reason"])
-    return StoredTransfer(**values)
+def _transfer(values: list[Any]) -> StoredTransfer:
+    values[_REASON] = _REASONS[values[_REASON]]
+    for place in _AMOUNTS:
+        values[place] = None if values[place] is None else int(values[place])
+    for place in _TRUTHS:
+        values[place] = bool(values[place])
+    return StoredTransfer._make(values)
 
 
 SLICE = 1_000  # rows bound in one go: binding holds the event loop
@@ -54,32 +63,43 @@ def _add() -> Insert:
 
 
 # The hottest statement there is, a row a log of the page: compiled once, and bound as plain tuples.
-_ROW = (*Transfer._fields, "intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at")
-_ADD = _add().compile(dialect=sqlite_dialect(), column_keys=list(_ROW))
-_PLACES = [name for name in _ADD.positiontup or () if name in _ROW]
-_CONSTANTS = tuple(_ADD.params[name] for name in (_ADD.positiontup or ())[len(_PLACES) :])
-_in_order = itemgetter(*(_ROW.index(name) for name in _PLACES))
-
-NewRow = tuple[Any, ...]
+_NEW = (*Transfer._fields, "intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at")
+_ADD = _add().compile(dialect=sqlite_dialect(), column_keys=list(_NEW))
+_PLACES = [name for name in _ADD.positiontup or () if name in _NEW]
+_CONSTANTS = [_ADD.params[name] for name in (_ADD.positiontup or ())[len(_PLACES) :]]
 
 
-async def add_many(tx: AsyncConnection, rows: Sequence[NewRow]) -> None:
+async def add_many(
+    tx: AsyncConnection,
+    found: Sequence[Transfer],
+    *,
+    intent_ids: Iterable[str | None],
+    reasons: Sequence[Reason | None],
+    now: int,
+) -> None:
     """
-    Store what a page found (rows of `row_of`); one transfer is one row however often it is seen.
+    Store what a page found, each transfer with whom it concerns and why it does not count.
 
-    A row that is known keeps what was made of it, except that a transfer seen again in another block,
-    or after it had been reorged away, is judged anew.
+    One transfer is one row however often it is seen. A row that is known keeps what was made of it, except
+    that a transfer seen again in another block, or after it had been reorged away, is judged anew.
     """
+    if not found:
+        return
+    columns: dict[str, Iterable[Any]] = dict(zip(Transfer._fields, zip(*found, strict=True), strict=True))
+    columns |= {
+        "amount": map(str, columns["amount"]),  # as the store holds it
+        "fee_amount": map(str, columns["fee_amount"]),
+        "intent_id": intent_ids,
+        "reason": [None if reason is None else reason.value for reason in reasons],
+        "counted": [reason is None for reason in reasons],
+        "settled": repeat(False),
+        "verified": repeat(False),
+        "surplus": repeat(None),
+        "seen_at": repeat(now),
+    }
+    rows = list(zip(*(columns[name] for name in _PLACES), *map(repeat, _CONSTANTS), strict=False))
     for start in range(0, len(rows), SLICE):
-        await tx.exec_driver_sql(str(_ADD), list(rows[start : start + SLICE]))
-
-
-def row_of(transfer: Transfer, *, intent_id: str | None, reason: Reason | None, now: int) -> NewRow:
-    """Return the row that stores a transfer as judged, as the store holds it: amounts are text."""
-    (*facts, amount, sender, reference, fee_amount, fee_address) = transfer
-    judged = (intent_id, None if reason is None else reason.value, reason is None, False, False, None, now)
-    row = (*facts, str(amount), sender, reference, str(fee_amount), fee_address, *judged)
-    return (*_in_order(row), *_CONSTANTS)
+        await tx.exec_driver_sql(str(_ADD), rows[start : start + SLICE])
 
 
 class Known(NamedTuple):
@@ -90,6 +110,18 @@ class Known(NamedTuple):
     moved: set[str]  # intents some of whose transfers stood in another block
 
 
+_STANDING = in_one_row(
+    select(
+        transfers.c.id,
+        transfers.c.tx_hash,
+        transfers.c.event_key,
+        transfers.c.block_hash,
+        transfers.c.intent_id,
+        transfers.c.reason,
+    ).where(transfers.c.chain_id == bindparam("chain"), is_one_of(transfers.c.tx_hash, "hashes"))
+)
+
+
 async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]) -> Known:
     """
     Look up what is stored of these transactions, and mark what stands in another block as reorged.
@@ -98,28 +130,18 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     """
     where = {transfer.tx_hash: transfer.block_hash for transfer in seen}
     known = Known(set(), set(), set())
-    columns = (
-        transfers.c.id,
-        transfers.c.tx_hash,
-        transfers.c.event_key,
-        transfers.c.block_hash,
-        transfers.c.intent_id,
-    )
-    rows = await tx.execute(
-        select(*columns, transfers.c.reason).where(
-            transfers.c.chain_id == chain_id, is_one_of(transfers.c.tx_hash, where)
-        )
-    )
     orphans = []
-    for row in rows:
-        known.keys.add((row.tx_hash, row.event_key))
-        if row.reason == Reason.REORGED:
+    for place, tx_hash, event_key, block_hash, intent_id, reason in await rows_of(
+        tx, _STANDING, chain=chain_id, hashes=listed(where)
+    ):
+        known.keys.add((tx_hash, event_key))
+        if reason == Reason.REORGED:
             continue
-        if row.block_hash == where[row.tx_hash]:
-            known.same.add((row.tx_hash, row.event_key))
+        if block_hash == where[tx_hash]:
+            known.same.add((tx_hash, event_key))
         else:
-            orphans.append(row.id)
-            known.moved.update([row.intent_id] if row.intent_id else [])
+            orphans.append(place)
+            known.moved.update([intent_id] if intent_id else [])
     await _orphan(tx, orphans)
     return known
 
@@ -140,37 +162,45 @@ async def orphan_above(tx: AsyncConnection, chain_id: int, position: int) -> tup
 
 
 async def _orphan(tx: AsyncConnection, ids: Sequence[int]) -> None:
-    for start in range(0, len(ids), 5000):
+    if ids:
         await tx.execute(
             update(transfers)
-            .where(transfers.c.id.in_(ids[start : start + 5000]))
-            .values(reason=Reason.REORGED, counted=False, verified=False, surplus=None)
+            .where(is_one_of(transfers.c.id, "ids"))
+            .values(reason=Reason.REORGED, counted=False, verified=False, surplus=None),
+            {"ids": listed(ids)},
         )
+
+
+_OF_INTENTS = in_one_row(
+    # Spelt out for the partial index: it holds only rows with an intent.
+    select(*_STORED).where(transfers.c.intent_id.is_not(None), is_one_of(transfers.c.intent_id, "ids"))
+)
 
 
 async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, list[StoredTransfer]]:
     """Return every transfer of the given intents, in chain order."""
     found: dict[str, list[StoredTransfer]] = {intent_id: [] for intent_id in ids}
-    # Spelt out for the partial index: it holds only rows with an intent.
-    statement = select(transfers).where(transfers.c.intent_id.is_not(None), is_one_of(transfers.c.intent_id, ids))
-    for row in await tx.execute(statement):
-        stored = _transfer(row)
+    for stored in map(_transfer, await rows_of(tx, _OF_INTENTS, ids=listed(ids))):
         found[stored.intent_id or ""].append(stored)
     for rows in found.values():
         rows.sort(key=lambda stored: stored.order)
     return found
 
 
-async def unverified(tx: AsyncConnection, chain_id: int) -> list[StoredTransfer]:
-    """Return counted transfers of intents that nobody has looked at again yet."""
-    statement = select(transfers).where(
-        transfers.c.chain_id == chain_id,
+_UNVERIFIED = in_one_row(
+    select(*_STORED).where(
+        transfers.c.chain_id == bindparam("chain"),
         transfers.c.intent_id.is_not(None),
         transfers.c.counted.is_(True),
         transfers.c.verified.is_(False),
         transfers.c.settled.is_(False),
     )
-    return [_transfer(row) for row in await tx.execute(statement)]
+)
+
+
+async def unverified(tx: AsyncConnection, chain_id: int) -> list[StoredTransfer]:
+    """Return counted transfers of intents that nobody has looked at again yet."""
+    return [_transfer(row) for row in await rows_of(tx, _UNVERIFIED, chain=chain_id)]
 
 
 async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> None:
@@ -194,7 +224,9 @@ async def allot_many(tx: AsyncConnection, shares: Sequence[tuple[int, bool, Reas
 
 async def mark_settled(tx: AsyncConnection, ids: Sequence[int]) -> None:
     """Remember which transfers settled their intent."""
-    await tx.execute(update(transfers).where(transfers.c.id.in_(ids)).values(settled=True))
+    await tx.execute(
+        update(transfers).where(is_one_of(transfers.c.id, "ids")).values(settled=True), {"ids": listed(ids)}
+    )
 
 
 async def unmatched(
@@ -202,7 +234,7 @@ async def unmatched(
 ) -> list[StoredTransfer]:
     """Return transfers, or parts of them, that settled nothing, in the order they were seen."""
     statement = (
-        select(transfers)
+        select(*_STORED)
         .where(transfers.c.reason.is_not(None), transfers.c.id > after)
         .order_by(transfers.c.id)
         .limit(limit)
@@ -211,4 +243,4 @@ async def unmatched(
         statement = statement.where(transfers.c.chain_id == chain_id)
     if reason is not None:
         statement = statement.where(transfers.c.reason == reason)
-    return [_transfer(row) for row in await tx.execute(statement)]
+    return [_transfer(row) for row in await rows_of(tx, in_one_row(statement))]

@@ -1,0 +1,77 @@
+"""A token bucket: how a family stays below the request rate its upstream service allows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+ROUNDING_S = 1e-6  # a float a hair below one token must not become a wait of nothing, over and over
+
+
+class TokenBucket:
+    """
+    Lets `per_second` requests through, in the order they asked.
+
+    With the default `burst` of 1 requests are spaced evenly. A larger burst saves latency after a
+    pause, but lets `per_second + burst` requests into one second: services count that as too many.
+    `clock` counts monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        per_second: float,
+        *,
+        burst: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        if per_second <= 0 or burst < 1:
+            raise ValueError("a token bucket needs a positive rate and a burst of at least 1")
+        self._per_second = per_second
+        self._burst = burst
+        self._clock = clock
+        self._sleep = sleep
+        self._tokens = float(burst)
+        self._counted_at = clock()  # lies in the future while suspended
+        self._turn = asyncio.Lock()  # wakes its waiters in the order they came
+
+    @property
+    def suspended_s(self) -> float:
+        """Seconds until the end of a suspension; 0 when there is none."""
+        return max(0.0, self._counted_at - self._clock())
+
+    async def take(self) -> None:
+        """Wait for the right to make one request. A caller that gives up while waiting takes nothing."""
+        async with self._turn:
+            while (wait := self._wait()) > 0:
+                await self._sleep(wait)
+            self._tokens -= 1
+
+    def suspend(self, seconds: float) -> None:
+        """Let nothing through for so long, as the service told us; a shorter suspension never ends a longer one."""
+        until = self._clock() + seconds
+        if until > self._counted_at:
+            self._counted_at = until
+            self._tokens = 1.0  # the first request after it, then one after the other
+
+    async def __aenter__(self) -> Self:
+        await self.take()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing: a request that failed has counted all the same."""
+
+    def _wait(self) -> float:
+        """Return the seconds until the next token, after counting those that came in since the last look."""
+        now = self._clock()
+        if now < self._counted_at:
+            return self._counted_at - now
+        self._tokens = min(self._burst, self._tokens + (now - self._counted_at) * self._per_second)
+        self._counted_at = now
+        missing = 1.0 - self._tokens
+        return missing / self._per_second if missing > ROUNDING_S else 0.0

@@ -1,0 +1,1 @@
+"""The TON family: jetton transfers read from TonCenter v3."""

@@ -1,0 +1,248 @@
+"""What TON can tell us, by way of TonCenter: the family's side of `chains.base.ChainAdapter`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import aiohttp
+
+from chains.base import Access, Telemetry
+from chains.endpoints import Endpoint, EndpointPool
+from chains.errors import ChainProtocolError, InvalidAddress, InvalidTxHash
+from chains.ton import address as addresses
+from chains.ton.balances import BalanceReader
+from chains.ton.client import TonClient
+from chains.ton.decode import Row, number, parse_token, rows_of
+from chains.ton.legs import LegReader
+from chains.ton.transfers import Found, TransferReader
+from chains.ton.wallets import WalletBook
+from chains.types import (
+    Balances,
+    Checkout,
+    Cursor,
+    Fork,
+    Head,
+    Holding,
+    Movement,
+    Outcome,
+    Rail,
+    ScanPage,
+    Targets,
+    TokenMeta,
+    Transfer,
+    Verification,
+)
+from config.catalog import Chain
+
+HISTORY_S = 24 * 3600  # read at the first start
+LEGS_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
+TRANSFERS_A_LOOK = 100
+KEEP_ALIVE_S = 30
+
+_TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@asynccontextmanager
+async def open_adapter(
+    chain: Chain,
+    *,
+    timeout_s: float,
+    telemetry: Telemetry,
+    balance_batch: int = 50,  # noqa: ARG001 - TonCenter names its own limit, and `sizes` learns it
+    access: Access | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+) -> AsyncIterator[TonAdapter]:
+    """Open the adapter of one chain; nobody is asked before the first call."""
+    pool = EndpointPool(chain.rpc_urls, telemetry=telemetry, clock=clock)
+    connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S)
+    access = access or Access()
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        client = TonClient(
+            session,
+            testnet=chain.testnet,
+            timeout_s=timeout_s,
+            api_key=access.api_key,
+            per_second=access.requests_per_second,
+            clock=clock,
+            wall=wall,
+        )
+        yield TonAdapter(chain, pool=pool, client=client)
+
+
+class TonAdapter:
+    """TON, through as many TonCenter endpoints as it has."""
+
+    rails: tuple[Rail, ...] = (Rail.DIRECT,)
+    coin_decimals = 9
+    counts_blocks = False
+    lag_warning = 300  # seconds
+
+    def __init__(self, chain: Chain, *, pool: EndpointPool, client: TonClient) -> None:
+        self._chain = chain
+        self._pool = pool
+        self._client = client
+        self._reader = TransferReader(client)
+        wallets = WalletBook(client)
+        self._legs = LegReader(client, wallets)
+        self._balances = BalanceReader(client, self._reader, wallets)
+        self._tokens: dict[str, TokenMeta] = {}
+
+    @property
+    def endpoint(self) -> str:
+        return self._pool.preferred.label
+
+    def parse_address(self, text: str) -> str:
+        return addresses.parse_address(text, testnet=self._chain.testnet)
+
+    def show_address(self, canonical: str) -> str:
+        return addresses.show_address(canonical, testnet=self._chain.testnet)
+
+    def checkout(
+        self,
+        rail: Rail,
+        *,
+        token: str,
+        destination: str,
+        amount: int,
+        reference: str,  # noqa: ARG002 - the address alone identifies a payment
+        fee_amount: int,  # noqa: ARG002
+        fee_address: str,  # noqa: ARG002
+    ) -> Checkout:
+        if rail not in self.rails:
+            raise ValueError(f"rail {rail} is not served on chain {self._chain.chain_id}")
+        to = addresses.show_address(destination, testnet=self._chain.testnet, bounceable=False)
+        return Checkout(f"ton://transfer/{to}?jetton={self.show_address(token)}&amount={amount}", calldata=None)
+
+    def first_cursor(self, head: Head) -> Cursor:
+        return Cursor(max(head.position - HISTORY_S, 0))
+
+    async def head(self) -> Head:
+        return await self._pool.run("masterchainInfo", self._head)
+
+    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
+        until = max(after.position, head.position)
+        if not targets.destinations or head.position < after.position:
+            return ScanPage([], Cursor(until), time=until, rows_read=0)
+        owners = sorted(targets.destinations)
+        read = partial(self._since, owners=owners, after=after.position, reread_s=reread_s, until=head.position)
+        found = await self._pool.run("jetton/transfers", read)
+        return ScanPage(self._moved(found.rows), Cursor(found.until), time=found.until, rows_read=found.read)
+
+    async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
+        return anchors[0] if anchors else None  # what the masterchain holds is final
+
+    async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
+        seen: list[Verification] = []
+        for start in range(0, len(transfers), TRANSFERS_A_LOOK):
+            part = transfers[start : start + TRANSFERS_A_LOOK]
+            looks = await self._pool.run("transactions", partial(self._legs.look, transfers=part))
+            seen += [look.verification(transfer) for look, transfer in zip(looks, part, strict=True)]
+        return seen
+
+    async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
+        """
+        Return the jetton transfers to our addresses in the trace of a transaction; empty when it is not on chain.
+
+        Any transaction of the payment will do: wallets and explorers show different ones.
+
+        Raises:
+            InvalidTxHash: not 64 hex digits.
+        """
+        if _TX_HASH.fullmatch(tx_hash) is None:
+            raise InvalidTxHash("a transaction hash is 64 hex digits")
+        read = partial(self._inspect, tx_hash=tx_hash.lower(), owners=sorted(targets.destinations))
+        return self._moved(await self._pool.run("traces", read))
+
+    async def token(self, address: str) -> TokenMeta | None:
+        if address not in self._tokens:
+            meta = await self._pool.run("jetton/masters", partial(self._token, address=address))
+            if meta is None:
+                return None
+            self._tokens[address] = meta
+        return self._tokens[address]
+
+    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:  # noqa: ARG002
+        # What the index holds is final: there is no newer, less certain answer.
+        return await self._pool.run("jetton/wallets", partial(self._balances.read, holdings=holdings))
+
+    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+        wanted = frozenset(holding for holding in holdings if holding.token is not None)
+        if not wanted:
+            return []
+        read = partial(self._movements, wanted=wanted, first=first, last=last)
+        return await self._pool.run("jetton/transfers", read)
+
+    async def self_test(self) -> list[str]:
+        try:
+            master = self.parse_address(self._chain.proxy_address)
+        except InvalidAddress as exc:
+            return [f"proxyAddress {self._chain.proxy_address}: {exc}"]
+        if await self._pool.run("jetton/masters", partial(self._is_master, address=master)):
+            return []
+        return [f"no jetton master at proxyAddress {self._chain.proxy_address}: payments cannot be recognised"]
+
+    # --- one endpoint at a time ------------------------------------------------------------------
+
+    async def _head(self, endpoint: Endpoint) -> Head:
+        tip = await self._reader.tip(endpoint)
+        return Head(tip.time, None, time=tip.time, finalized=tip.time)
+
+    async def _since(
+        self, endpoint: Endpoint, *, owners: Sequence[str], after: int, reread_s: int, until: int
+    ) -> Found:
+        return await self._reader.since(endpoint, owners, time=max(0, after - reread_s), beyond=after, until=until)
+
+    async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, owners: Sequence[str]) -> list[Row]:
+        question = [("tx_hash", tx_hash), ("limit", "1")]
+        traces = rows_of(await self._client.get(endpoint, "traces", question), "traces")
+        if not traces or not owners:
+            return []
+        trace = traces[0]
+        if not isinstance(trace.get("trace_id"), str):
+            raise ChainProtocolError("a trace has no trace_id")
+        first, last = number(trace.get("start_lt"), "start_lt"), number(trace.get("end_lt"), "end_lt")
+        rows = await self._reader.between(endpoint, owners, first_lt=first, last_lt=last)
+        return [row for row in rows if row.trace_id == trace["trace_id"]]
+
+    async def _movements(
+        self, endpoint: Endpoint, *, wanted: frozenset[Holding], first: int, last: int
+    ) -> list[Movement]:
+        owners = sorted({holding.holder for holding in wanted})
+        found = await self._reader.since(endpoint, owners, time=max(0, first - LEGS_APART_S), beyond=last, until=last)
+        sent = [t for t in self._moved(found.rows) if Holding(t.destination, t.token) in wanted]
+        received = []
+        for start in range(0, len(sent), TRANSFERS_A_LOOK):
+            part = sent[start : start + TRANSFERS_A_LOOK]
+            for transfer, look in zip(part, await self._legs.look(endpoint, part), strict=True):
+                # A balance changes when the receiving half happens, not when the row says the sender's did.
+                if look.outcome is Outcome.CREDITED and look.time is not None and first <= look.time <= last:
+                    received.append(_movement(transfer, look.time))
+        return sorted(received, key=lambda movement: movement.block_number)
+
+    async def _token(self, endpoint: Endpoint, *, address: str) -> TokenMeta | None:
+        return parse_token(await self._client.get(endpoint, "jetton/masters", [("address", address)]), address)
+
+    async def _is_master(self, endpoint: Endpoint, *, address: str) -> bool:
+        answer = await self._client.get(endpoint, "jetton/masters", [("address", address)])
+        return bool(rows_of(answer, "jetton_masters"))
+
+    def _moved(self, rows: Sequence[Row]) -> list[Transfer]:
+        """Return the rows that moved something: an aborted sending half moved nothing at all."""
+        ordered = sorted(rows, key=lambda row: (row.time, row.lt))
+        return [row.transfer(self._chain.chain_id) for row in ordered if not row.aborted]
+
+
+def _movement(transfer: Transfer, received_at: int) -> Movement:
+    return Movement(
+        token=transfer.token,
+        destination=transfer.destination,
+        sender=transfer.sender or "",
+        amount=transfer.amount,
+        tx_hash=transfer.tx_hash,
+        block_number=received_at,
+    )

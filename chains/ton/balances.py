@@ -1,0 +1,87 @@
+"""Balances of jettons and of the coin, many addresses in a question."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+
+from chains.endpoints import Endpoint
+from chains.errors import ChainUnavailable
+from chains.ton.client import TonClient
+from chains.ton.decode import Json, Tip, address, number, rows_of
+from chains.ton.transfers import TransferReader
+from chains.ton.wallets import WalletBook
+from chains.types import Balances, Holding
+
+ROWS = 1_000
+IN_STEP_S = 60  # an index this far behind the newest block we know may lack a wallet that exists
+
+Amounts = dict[str, int | None]
+
+
+class BalanceReader:
+    """Reads `/jetton/wallets` and `/accountStates`; whoever is in neither has nothing."""
+
+    def __init__(self, client: TonClient, reader: TransferReader, wallets: WalletBook) -> None:
+        self._client = client
+        self._reader = reader
+        self._wallets = wallets
+        self._newest = 0
+
+    async def read(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> Balances:
+        """
+        Read balances, none of them older than the position they are reported at.
+
+        Raises:
+            ChainUnavailable: the index is behind, so that a missing wallet would mean nothing.
+        """
+        tip = await self._in_step(endpoint)
+        by_token: defaultdict[str | None, set[str]] = defaultdict(set)
+        for holder, token in holdings:
+            by_token[token].add(holder)
+        found = {token: await self._of(endpoint, token, sorted(holders)) for token, holders in by_token.items()}
+        return Balances(tip.time, tip.time, [found[token][holder] for holder, token in holdings])
+
+    async def _in_step(self, endpoint: Endpoint) -> Tip:
+        tip = await self._reader.tip(endpoint)
+        self._newest = max(self._newest, tip.time)
+        if tip.time < self._newest - IN_STEP_S:
+            raise ChainUnavailable(f"the index is {self._newest - tip.time} s behind: balances would be old")
+        return tip
+
+    async def _of(self, endpoint: Endpoint, token: str | None, holders: Sequence[str]) -> Amounts:
+        ask = partial(self._coins, endpoint) if token is None else partial(self._jettons, endpoint, token)
+        merged: Amounts = {}
+        for part in await self._client.in_parts(endpoint, holders, ask):
+            merged |= part
+        return merged
+
+    async def _coins(self, endpoint: Endpoint, holders: Sequence[str]) -> Amounts:
+        question = [*(("address", holder) for holder in holders), ("include_boc", "false"), ("limit", str(ROWS))]
+        answer = await self._client.get(endpoint, "accountStates", question)
+        amounts: Amounts = dict.fromkeys(holders, 0)
+        for row in rows_of(answer, "accounts"):
+            if (holder := address(row, "address")) in amounts:
+                amounts[holder] = number(row.get("balance"), "balance")
+        return amounts
+
+    async def _jettons(self, endpoint: Endpoint, token: str, holders: Sequence[str]) -> Amounts:
+        question = [("owner_address", holder) for holder in holders]
+        question += [("jetton_address", token), ("limit", str(ROWS))]
+        answer = await self._client.get(endpoint, "jetton/wallets", question)
+        amounts: Amounts = dict.fromkeys(holders, 0)
+        seen: set[str] = set()
+        for row in rows_of(answer, "jetton_wallets"):
+            holder = address(row, "owner")
+            if address(row, "jetton") != token or holder not in amounts or self._stranger(row, token, holder):
+                continue
+            # Two wallets of one owner and one master cannot both be real: then nothing is known.
+            amounts[holder] = None if holder in seen else number(row.get("balance"), "balance")
+            seen.add(holder)
+        return amounts
+
+    def _stranger(self, row: Json, token: str, holder: str) -> bool:
+        """Anybody can deploy a wallet that claims a master and an owner."""
+        real = self._wallets.computed(master=token, owner=holder)
+        return real is not None and address(row, "address") != real

@@ -1,0 +1,206 @@
+"""Raw JSON of TonCenter v3 to facts: strict, and nothing that does not make sense is skipped (pure)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from chains.errors import ChainProtocolError
+from chains.ton.address import canonical_of
+from chains.types import TokenMeta, Transfer
+
+DEFAULT_DECIMALS = 9  # of a jetton that names none (TEP-64)
+MAX_SYMBOL = 64
+MAX_DECIMALS = 77
+
+_FINAL = {"finalized", 2}  # its name, and its number inside the indexer
+_NUMBER = re.compile(r"[0-9]{1,78}")
+
+Json = Mapping[str, Any]
+
+
+class Tip(NamedTuple):
+    """A masterchain block: all that is final is in it or below it."""
+
+    time: int  # unix seconds
+    lt: int  # logical time of its start
+    network: int  # -239 is the main network, -3 the test network
+
+
+class Row(NamedTuple):
+    """One row of `/jetton/transfers`: the SENDER's half of a transfer."""
+
+    tx_hash: str  # 64 lower-case hex digits
+    lt: int
+    time: int  # unix seconds
+    aborted: bool
+    master: str
+    source: str
+    destination: str
+    amount: int
+    trace_id: str | None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells one row from another."""
+        return self.tx_hash, self.lt
+
+    def transfer(self, chain_id: int) -> Transfer:
+        """Return the row as the scanner knows transfers."""
+        return Transfer(
+            chain_id=chain_id,
+            tx_hash=self.tx_hash,
+            event_key=str(self.lt),
+            log_index=None,
+            block_number=self.time,
+            block_hash=None,
+            block_time=self.time,
+            token=self.master,
+            destination=self.destination,
+            amount=self.amount,
+            sender=self.source,
+        )
+
+
+class Leg(NamedTuple):
+    """A transaction that a message between jetton wallets caused: the RECEIVER's half of a transfer."""
+
+    account: str
+    time: int  # unix seconds
+    opcode: int | None
+    sent_at: int  # logical time at which its message was made
+    succeeded: bool
+    body: str  # of the message, as base64
+
+
+def number(value: Any, what: str) -> int:
+    """Read a natural number that may be written as a string."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and _NUMBER.fullmatch(value) is not None:
+        return int(value)
+    raise ChainProtocolError(f"{what} is not a number")
+
+
+def rows_of(answer: Json, key: str) -> list[Json]:
+    """Return the list an answer carries."""
+    rows = answer.get(key)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ChainProtocolError(f"the answer has no list of {key}")
+    return rows
+
+
+def parse_block(block: Any) -> Tip:
+    """Read a masterchain block."""
+    if not isinstance(block, dict):
+        raise ChainProtocolError("the answer names no masterchain block")
+    network = block.get("global_id")
+    if not isinstance(network, int):
+        raise ChainProtocolError("a block does not say which network it is of")
+    return Tip(number(block.get("gen_utime"), "gen_utime"), number(block.get("start_lt"), "start_lt"), network)
+
+
+def parse_transfer(row: Json) -> Row:
+    """Read one row of `/jetton/transfers`."""
+    aborted = row.get("transaction_aborted")
+    if not isinstance(aborted, bool):
+        raise ChainProtocolError("a transfer does not say whether it was aborted")
+    trace_id = row.get("trace_id")
+    return Row(
+        tx_hash=_hash(row.get("transaction_hash")),
+        lt=number(row.get("transaction_lt"), "transaction_lt"),
+        time=number(row.get("transaction_now"), "transaction_now"),
+        aborted=aborted,
+        master=address(row, "jetton_master"),
+        source=address(row, "source"),
+        destination=address(row, "destination"),
+        amount=number(row.get("amount"), "amount"),
+        trace_id=trace_id if isinstance(trace_id, str) else None,
+    )
+
+
+def parse_leg(row: Json) -> Leg | None:
+    """Read a transaction as the effect of a message; None when it is none, or not final yet."""
+    message, description = row.get("in_msg"), row.get("description")
+    if not isinstance(description, dict):
+        raise ChainProtocolError("a transaction does not say how it went")
+    final = row.get("emulated") is not True and row.get("finality", "finalized") in _FINAL
+    if not final or not isinstance(message, dict) or canonical_of(message.get("source")) is None:
+        return None
+    content = message.get("message_content")
+    return Leg(
+        account=address(row, "account"),
+        time=number(row.get("now"), "now"),
+        opcode=_opcode(message.get("opcode")),
+        sent_at=number(message.get("created_lt"), "created_lt"),
+        succeeded=message.get("bounced") is not True and _succeeded(description),
+        body=str(content.get("body", "")) if isinstance(content, dict) else "",
+    )
+
+
+def parse_token(answer: Json, master: str) -> TokenMeta | None:
+    """Read what a jetton says of itself: on chain first, then in its metadata; None when it says nothing readable."""
+    masters = [row for row in rows_of(answer, "jetton_masters") if canonical_of(row.get("address")) == master]
+    if not masters:
+        return None
+    content = masters[0].get("jetton_content")
+    told = content if isinstance(content, dict) else {}
+    info = _token_info(answer.get("metadata"), master)
+    extra = info.get("extra") if isinstance(info.get("extra"), dict) else {}
+    symbol = told.get("symbol") or info.get("symbol")
+    decimals = told.get("decimals", (extra or {}).get("decimals", DEFAULT_DECIMALS))
+    if (
+        not isinstance(symbol, str)
+        or not symbol
+        or len(symbol) > MAX_SYMBOL
+        or _NUMBER.fullmatch(str(decimals)) is None
+    ):
+        return None
+    return TokenMeta(symbol, int(decimals)) if int(decimals) <= MAX_DECIMALS else None
+
+
+def address(row: Json, key: str) -> str:
+    """Read the address a row has under a key."""
+    found = canonical_of(row.get(key))
+    if found is None:
+        raise ChainProtocolError(f"{key} is not an address")
+    return found
+
+
+def _token_info(metadata: Any, master: str) -> Json:
+    """Return what the indexer fetched for a jetton, if it did."""
+    about = metadata.get(master) if isinstance(metadata, dict) else None
+    infos = about.get("token_info") if isinstance(about, dict) else None
+    for info in infos if isinstance(infos, list) else []:
+        if isinstance(info, dict) and info.get("type") == "jetton_masters":
+            return info
+    return {}
+
+
+def _succeeded(description: Json) -> bool:
+    """An aborted transaction changed nothing; its phases say the same, and both must."""
+    compute, action = description.get("compute_ph"), description.get("action")
+    computed = isinstance(compute, dict) and compute.get("skipped") is not True and compute.get("success") is True
+    acted = not isinstance(action, dict) or action.get("success") is True
+    return description.get("aborted") is False and computed and acted
+
+
+def _opcode(value: Any) -> int | None:
+    """Read an opcode: hex text, or a number that may be negative."""
+    try:
+        return int(value, 16) if isinstance(value, str) else value & 0xFFFFFFFF
+    except (TypeError, ValueError):
+        return None
+
+
+def _hash(value: Any) -> str:
+    try:
+        digest = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        digest = b""
+    if len(digest) != 32:  # noqa: PLR2004 - bytes of a SHA-256
+        raise ChainProtocolError("transaction_hash is not a hash")
+    return digest.hex()

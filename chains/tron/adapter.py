@@ -1,0 +1,229 @@
+"""What Tron can tell us: the family's side of `chains.base.ChainAdapter`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import aiohttp
+
+from chains.base import Access, Telemetry
+from chains.endpoints import Endpoint, EndpointPool, Unserved
+from chains.errors import InvalidTxHash
+from chains.rates import TokenBucket
+from chains.tron import address as addresses
+from chains.tron.balances import BalanceReader
+from chains.tron.blocks import BlockFinder
+from chains.tron.client import TronClient
+from chains.tron.decode import transfers_of
+from chains.tron.http import Http
+from chains.tron.judge import judge
+from chains.tron.logs import LogReader
+from chains.tron.pages import PageReader
+from chains.tron.reader import Reader
+from chains.tron.receipts import ReceiptReader
+from chains.tron.slow import SlowReader
+from chains.tron.together import each
+from chains.types import (
+    Balances,
+    Checkout,
+    Cursor,
+    Fork,
+    Head,
+    Holding,
+    Movement,
+    Rail,
+    ScanPage,
+    Targets,
+    TokenMeta,
+    Transfer,
+    Verification,
+)
+from config.catalog import Chain
+
+HISTORY_MS = 24 * 3_600_000  # read on the first start
+KEEP_ALIVE_S = 30
+
+_TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@asynccontextmanager
+async def open_adapter(
+    chain: Chain,
+    *,
+    timeout_s: float,
+    telemetry: Telemetry,
+    balance_batch: int = 50,
+    access: Access | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    bucket: Callable[[float], TokenBucket] = TokenBucket,
+) -> AsyncIterator[TronAdapter]:
+    """Open the adapter of one chain; no service is asked before the first call."""
+    access = access or Access()
+    pool = EndpointPool([_base(url) for url in chain.rpc_urls], telemetry=telemetry, clock=clock)
+    connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        http = Http(
+            session,
+            timeout_s=timeout_s,
+            api_key=access.api_key,
+            per_second=access.requests_per_second,
+            bucket=bucket,
+        )
+        yield TronAdapter(
+            chain,
+            pool=pool,
+            client=TronClient(http, chain_id=chain.chain_id),
+            balance_batch=balance_batch,
+            clock=clock,
+        )
+
+
+def _base(url: str) -> str:
+    """Return the base of a service; the address of its JSON-RPC is accepted as well."""
+    return url.rstrip("/").removesuffix("/jsonrpc").rstrip("/")
+
+
+class TronAdapter:
+    """
+    Tron, through as many endpoints as it has.
+
+    Positions are block times in ms. Nothing but irreversible blocks is ever read, so nothing is taken back.
+    """
+
+    rails: tuple[Rail, ...] = (Rail.DIRECT,)
+    coin_decimals = 6
+    counts_blocks = False
+    lag_warning = 300_000  # ms
+
+    def __init__(
+        self, chain: Chain, *, pool: EndpointPool, client: TronClient, balance_batch: int, clock: Callable[[], float]
+    ) -> None:
+        self._chain = chain
+        self._pool = pool
+        self._client = client
+        self._balances = BalanceReader(client, packed=balance_batch)
+        self._blocks = BlockFinder(client)
+        receipts = ReceiptReader(client)
+        self._logs = LogReader(client, blocks=self._blocks, receipts=receipts, clock=clock)
+        slow = SlowReader(client, blocks=self._blocks, receipts=receipts)
+        reader = Reader(blocks=self._blocks, logs=self._logs, slow=slow)
+        self._pages = PageReader(reader, receipts=receipts, blocks=self._blocks, chain_id=chain.chain_id)
+        self._tokens: dict[str, TokenMeta] = {}
+
+    @property
+    def endpoint(self) -> str:
+        return self._pool.preferred.label
+
+    def parse_address(self, text: str) -> str:
+        return addresses.parse_address(text)
+
+    def show_address(self, canonical: str) -> str:
+        return canonical
+
+    def checkout(
+        self,
+        rail: Rail,
+        *,
+        token: str,
+        destination: str,
+        amount: int,
+        reference: str,  # noqa: ARG002 - a plain transfer carries none
+        fee_amount: int,  # noqa: ARG002
+        fee_address: str,  # noqa: ARG002
+    ) -> Checkout:
+        """Return a `tron:` URI: a convention of some wallets, no standard. The amount is in base units."""
+        if rail not in self.rails:
+            raise ValueError(f"rail {rail} is not served on chain {self._chain.chain_id}")
+        return Checkout(payment_uri=f"tron:{destination}?amount={amount}&token={token}", calldata=None)
+
+    def first_cursor(self, head: Head) -> Cursor:
+        return Cursor(max(0, head.position - HISTORY_MS))
+
+    async def head(self) -> Head:
+        return await self._pool.run("getblock", self._head)
+
+    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
+        if after.position >= head.position:
+            return ScanPage([], after, time=head.time, rows_read=0)
+        if not targets.destinations:
+            return ScanPage([], Cursor(head.position), time=head.time, rows_read=0)
+        read = partial(self._pages.scan, targets=targets, after=after, head=head, reread_ms=reread_s * 1000)
+        return await self._pool.run("scan", read)
+
+    async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
+        """Return the newest: irreversible blocks have no forks."""
+        return anchors[0] if anchors else None
+
+    async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
+        return await self._pool.run("gettransactioninfobyid", partial(self._verify, transfers=transfers))
+
+    async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
+        """
+        Return one transaction's transfers into ours; empty when it is not irreversible yet, unknown or failed.
+
+        Raises:
+            InvalidTxHash: not 64 hex digits.
+        """
+        if _TX_HASH.fullmatch(tx_hash) is None:
+            raise InvalidTxHash("a Tron transaction hash is 64 hex digits, without 0x")
+        inspect = partial(self._inspect, tx_hash=tx_hash.lower(), targets=targets)
+        return await self._pool.run("gettransactioninfobyid", inspect)
+
+    async def token(self, address: str) -> TokenMeta | None:
+        if address not in self._tokens:
+            meta = await self._pool.run("triggerconstantcontract", partial(self._client.token, address=address))
+            if meta is None:
+                return None
+            self._tokens[address] = meta
+        return self._tokens[address]
+
+    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+        return await self._pool.run("balances", partial(self._balances.read, holdings=holdings, confirmed=confirmed))
+
+    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+        wanted = {holding for holding in holdings if holding.token is not None}
+        if not wanted or last < first:
+            return []
+        return await self._pool.run("movements", partial(self._pages.movements, wanted=wanted, first=first, last=last))
+
+    async def self_test(self) -> list[str]:
+        problems = await self._pool.run("self_test", self._network)
+        if await self.token(addresses.parse_address(self._chain.proxy_address)) is None:
+            problems.append(
+                f"no token contract at proxyAddress {self._chain.proxy_address}: is this the right network?"
+            )
+        return problems
+
+    # --- one endpoint at a time ------------------------------------------------------------------
+
+    async def _head(self, endpoint: Endpoint) -> Head:
+        block = await self._client.newest(endpoint)
+        self._blocks.note(block)
+        return Head(block.time_ms, None, block.time_ms // 1000, finalized=block.time_ms)
+
+    async def _network(self, endpoint: Endpoint) -> list[str]:
+        try:
+            chain_id = await self._client.chain_of_rpc(endpoint)
+        except Unserved as exc:
+            return [f"{endpoint.label} serves no JSON-RPC: payments are looked for by slower calls ({exc})"]
+        if chain_id != self._chain.chain_id:
+            return [f"JSON-RPC of {endpoint.label} serves chain {chain_id}, expected chain {self._chain.chain_id}"]
+        if self._logs.is_broken(endpoint):
+            return [f"JSON-RPC of {endpoint.label} does not find transfers: they are looked for by slower calls"]
+        return []
+
+    async def _verify(self, endpoint: Endpoint, *, transfers: Sequence[Transfer]) -> list[Verification]:
+        hashes = list(dict.fromkeys(transfer.tx_hash for transfer in transfers))
+        # Not from what was remembered: this is the second look.
+        receipts = dict(zip(hashes, await each(hashes, partial(self._client.receipt, endpoint)), strict=True))
+        return [judge(transfer, receipts[transfer.tx_hash]) for transfer in transfers]
+
+    async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer]:
+        receipt = await self._client.receipt(endpoint, tx_hash)
+        if receipt is None:
+            return []
+        return transfers_of(receipt, chain_id=self._chain.chain_id, destinations=targets.destinations)

@@ -1,0 +1,79 @@
+"""Balances: a hundred a request where the newest state will do, one by one where it must be irreversible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+
+from chains.endpoints import Endpoint, Unserved
+from chains.errors import ChainProtocolError
+from chains.tron.address import topic
+from chains.tron.client import CALLS_A_BATCH, Call, RawResult, RpcRefused, TronClient, rpc_address
+from chains.tron.refusals import Refusal
+from chains.tron.together import each
+from chains.types import Balances, Holding
+
+BALANCE_OF = "70a08231"
+
+_WIDE = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_WORD = re.compile(r"0x[0-9a-fA-F]{64}")
+
+
+class BalanceReader:
+    """
+    Reads balances.
+
+    A node tells only its newest state by JSON-RPC, and only its newest irreversible state over the other
+    routes; neither can be asked for a block. The position told is that of a block seen just before: every
+    amount is of that block or one a moment younger.
+    """
+
+    def __init__(self, client: TronClient, *, packed: int) -> None:
+        self._client = client
+        self._packed = max(1, min(packed, CALLS_A_BATCH))
+
+    async def read(self, endpoint: Endpoint, holdings: Sequence[Holding], *, confirmed: bool) -> Balances:
+        """Read everything from one endpoint; a balance that a contract will not tell is None."""
+        block = await self._client.newest(endpoint, solid=confirmed)
+        amounts = None if confirmed else await self._packed_amounts(endpoint, holdings)
+        if amounts is None:
+            amounts = await each(holdings, partial(self._amount, endpoint, solid=confirmed))
+        return Balances(block.time_ms, block.time_ms // 1000, amounts)
+
+    async def _amount(self, endpoint: Endpoint, holding: Holding, *, solid: bool) -> int | None:
+        if holding.token is None:
+            return await self._client.coins(endpoint, holding.holder, solid=solid)
+        return await self._client.token_balance(endpoint, holding.token, holding.holder, solid=solid)
+
+    async def _packed_amounts(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> list[int | None] | None:
+        """Read many in a request; None when the endpoint does not serve that."""
+        found: list[int | None] = []
+        try:
+            for start in range(0, len(holdings), self._packed):
+                pack = holdings[start : start + self._packed]
+                answers = await self._client.rpc(endpoint, [_call(holding) for holding in pack])
+                found += [_amount(answer, holding) for answer, holding in zip(answers, pack, strict=True)]
+        except Unserved:
+            return None
+        return found
+
+
+def _call(holding: Holding) -> Call:
+    holder, token = holding
+    if token is None:
+        return "eth_getBalance", (rpc_address(holder), "latest")
+    return "eth_call", ({"to": rpc_address(token), "data": f"0x{BALANCE_OF}{topic(holder)}"}, "latest")
+
+
+def _amount(answer: RawResult, holding: Holding) -> int | None:
+    """Return one balance; a contract that refuses is None, a node that refuses is an error."""
+    refused = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.OTHER
+    if refused and holding.token is not None:
+        return None
+    value = answer.get()
+    if holding.token is None:
+        if not isinstance(value, str) or _WIDE.fullmatch(value) is None:
+            raise ChainProtocolError("eth_getBalance did not answer with a balance")
+        return int(value, 16)
+    return int(value, 16) if isinstance(value, str) and _WORD.fullmatch(value) else None

@@ -1,0 +1,88 @@
+"""Which block stands at a time: blocks come every three seconds at most, but slots are missed."""
+
+from __future__ import annotations
+
+from chains.endpoints import Endpoint
+from chains.errors import ChainProtocolError
+from chains.tron.client import TronClient
+from chains.tron.decode import Block
+
+SLOT_MS = 3_000  # no two blocks are closer than that; this is a rule of the protocol
+MOST_KNOWN = 4_096
+MOST_STEPS = 64
+
+
+class BlockFinder:
+    """
+    Finds blocks by time in a few questions, and remembers them.
+
+    Only irreversible blocks are kept, so what one endpoint said holds for all of them.
+    """
+
+    def __init__(self, client: TronClient) -> None:
+        self._client = client
+        self._known: dict[int, Block] = {}  # by time
+
+    def note(self, block: Block) -> None:
+        """Remember an irreversible block."""
+        known = self._known.setdefault(block.time_ms, block)
+        if known != block:
+            raise ChainProtocolError(f"two different irreversible blocks at {block.time_ms}")
+        while len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    async def by_number(self, endpoint: Endpoint, number: int) -> Block:
+        """Return a block by number."""
+        block = await self._client.block(endpoint, number)
+        self.note(block)
+        return block
+
+    async def at(self, endpoint: Endpoint, time_ms: int) -> Block:
+        """
+        Return the newest block that is not younger than a time; the first block when all are.
+
+        Both ends close in from what the rule allows: from above assuming no slot was missed down to
+        the time, from below assuming none was missed up to it. Each miss costs one question at most.
+        """
+        if time_ms in self._known:
+            return self._known[time_ms]
+        high = await self._above(endpoint, time_ms)
+        if high.time_ms <= time_ms:
+            return high
+        low, high = await self._bracket(endpoint, time_ms, high)
+        if low is None:
+            return high
+        for step in range(MOST_STEPS):
+            highest = min(high.number - 1, low.number + (time_ms - low.time_ms) // SLOT_MS)
+            if highest <= low.number:
+                return low
+            lowest = max(low.number + 1, high.number - _slots(high.time_ms - time_ms))
+            guess = (highest, lowest, (low.number + high.number) // 2)[step % 3]
+            block = await self.by_number(endpoint, max(low.number + 1, min(highest, guess)))
+            low, high = (block, high) if block.time_ms <= time_ms else (low, block)
+        raise ChainProtocolError(f"the times of blocks {low.number} to {high.number} make no sense")
+
+    async def _above(self, endpoint: Endpoint, time_ms: int) -> Block:
+        """Return the closest block known to be younger, else the newest one."""
+        younger = [known for known in self._known if known > time_ms]
+        if younger:
+            return self._known[min(younger)]
+        newest = await self._client.newest(endpoint)
+        self.note(newest)
+        return newest
+
+    async def _bracket(self, endpoint: Endpoint, time_ms: int, high: Block) -> tuple[Block | None, Block]:
+        """Return a block that is not younger than a time, and one that is; None when there is no older one."""
+        back = _slots(high.time_ms - time_ms)
+        while True:
+            block = await self.by_number(endpoint, max(0, high.number - back))
+            if block.time_ms <= time_ms:
+                return block, high
+            if block.number == 0:
+                return None, block
+            high, back = block, back * 2
+
+
+def _slots(ms: int) -> int:
+    """Return how many slots fit into a time, rounded up."""
+    return -(-ms // SLOT_MS)

@@ -1,0 +1,288 @@
+"""What is asked of a Tron service, one method a question; tronpy reads and writes what contracts say, here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from eth_abi.exceptions import DecodingError
+from tronpy.abi import tron_abi  # type: ignore[import-untyped]  # ships no types
+from tronpy.exceptions import BadAddress  # type: ignore[import-untyped]
+
+from chains.endpoints import Endpoint, Unserved
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.tron.address import ZERO_ADDRESS, to_hex
+from chains.tron.decode import (
+    Block,
+    History,
+    Receipt,
+    parse_block,
+    parse_history,
+    parse_receipt,
+    quantity,
+)
+from chains.tron.http import Http
+from chains.tron.refusals import Refusal, Verdict, classify, is_busy
+from chains.types import TokenMeta
+
+MAX_SYMBOL = 64
+MOST_ROWS = 200  # in one page of history
+CALLS_A_BATCH = 100
+
+Call = tuple[str, Sequence[Any]]
+_DECODING = (DecodingError, BadAddress, ValueError, OverflowError)
+
+
+class RpcRefused(ChainUnavailable):
+    """The node answered a JSON-RPC call with an error; `verdict` says what it asks for."""
+
+    def __init__(self, message: str, verdict: Verdict) -> None:
+        super().__init__(message, retry_after=verdict.wait_s)
+        self.verdict = verdict
+
+
+class RawResult(NamedTuple):
+    """The outcome of one JSON-RPC call of a batch."""
+
+    value: Any
+    error: ChainError | None = None
+
+    def get(self) -> Any:
+        """
+        Return the value.
+
+        Raises:
+            ChainError: what the node refused with.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class TronClient:
+    """
+    Asks the endpoints of one chain.
+
+    No answer is trusted before the endpoint was seen to serve this chain.
+    """
+
+    def __init__(self, http: Http, *, chain_id: int) -> None:
+        self._http = http
+        self._chain_id = chain_id
+
+    async def newest(self, endpoint: Endpoint, *, solid: bool = True) -> Block:
+        """Return the newest (irreversible) block."""
+        await self._check(endpoint)
+        block = await self._block(endpoint, {"detail": False}, solid=solid)
+        if block is None:
+            raise ChainProtocolError("the node has no newest block")
+        return block
+
+    async def block(self, endpoint: Endpoint, number: int) -> Block:
+        """Return an irreversible block by number."""
+        await self._check(endpoint)
+        block = await self._block(endpoint, {"id_or_num": str(number), "detail": False}, solid=True)
+        if block is None:
+            raise ChainUnavailable(f"the node does not hold block {number} yet")
+        if block.number != number:
+            raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
+        return block
+
+    async def is_empty(self, endpoint: Endpoint, number: int) -> bool:
+        """Say whether a block really has no transactions."""
+        await self._check(endpoint)
+        raw = await self._http.post(endpoint, "/walletsolidity/getblockbynum", {"num": number})
+        if parse_block(raw) is None:
+            raise ChainUnavailable(f"the node does not hold block {number} yet")
+        return not raw.get("transactions")
+
+    async def receipt(self, endpoint: Endpoint, tx_hash: str) -> Receipt | None:
+        """Return the receipt of an irreversible transaction; None when the node does not hold one (yet)."""
+        await self._check(endpoint)
+        raw = await self._http.post(endpoint, "/walletsolidity/gettransactioninfobyid", {"value": tx_hash})
+        receipt = parse_receipt(raw)
+        if receipt is not None and receipt.tx_hash != tx_hash:
+            raise ChainProtocolError(f"asked for the receipt of {tx_hash}, got another")
+        return receipt
+
+    async def receipts(self, endpoint: Endpoint, number: int) -> list[Receipt]:
+        """Return all receipts of an irreversible block; none as well when the node has not indexed it yet."""
+        await self._check(endpoint)
+        raw = await self._http.post(endpoint, "/walletsolidity/gettransactioninfobyblocknum", {"num": number})
+        if raw == {}:
+            return []
+        if not isinstance(raw, list):
+            raise ChainProtocolError("the receipts of a block are not a list")
+        found = [receipt for receipt in map(parse_receipt, raw) if receipt is not None]
+        if any(receipt.block != number for receipt in found):
+            raise ChainProtocolError(f"asked for the receipts of block {number}, got those of another")
+        return found
+
+    async def history(
+        self, endpoint: Endpoint, address: str, *, first: int, last: int, fingerprint: str | None
+    ) -> History:
+        """Return a page of what an account received between two times in ms, oldest first."""
+        await self._check(endpoint)
+        # Unknown parameters are ignored without a word: a misspelt one would return everything.
+        params = {
+            "only_confirmed": "true",
+            "only_to": "true",
+            "order_by": "block_timestamp,asc",
+            "limit": str(MOST_ROWS),
+            "min_timestamp": str(first),
+            "max_timestamp": str(last),
+        }
+        if fingerprint is not None:
+            params["fingerprint"] = fingerprint
+        return parse_history(await self._http.get(endpoint, f"/v1/accounts/{address}/transactions/trc20", params))
+
+    async def coins(self, endpoint: Endpoint, address: str, *, solid: bool) -> int:
+        """Return an account's TRX; an account that was never used holds none."""
+        await self._check(endpoint)
+        raw = await self._http.post(endpoint, _layer("getaccount", solid=solid), {"address": address, "visible": True})
+        if not isinstance(raw, dict) or (raw and raw.get("address") != address):
+            raise ChainProtocolError("getaccount did not answer with the account")
+        balance = raw.get("balance", 0)
+        if not isinstance(balance, int) or isinstance(balance, bool) or balance < 0:
+            raise ChainProtocolError("getaccount did not answer with a balance")
+        return balance
+
+    async def token_balance(self, endpoint: Endpoint, token: str, holder: str, *, solid: bool) -> int | None:
+        """Return what a token says somebody holds; None when it says nothing readable."""
+        parameter = tron_abi.encode(["address"], [holder]).hex()
+        word = await self._constant(endpoint, token, "balanceOf(address)", parameter, solid=solid)
+        return int.from_bytes(word, "big") if word is not None and len(word) == len(parameter) // 2 else None
+
+    async def token(self, endpoint: Endpoint, address: str) -> TokenMeta | None:
+        """Ask a token contract what it is; None when there is none or what it says cannot be read."""
+        decimals = await self._constant(endpoint, address, "decimals()")
+        if decimals is None:
+            return None
+        symbol = await self._constant(endpoint, address, "symbol()")
+        try:
+            (places,) = tron_abi.decode(["uint8"], decimals)
+            text = _symbol(symbol or b"")
+        except _DECODING:
+            return None
+        return TokenMeta(symbol=text, decimals=int(places)) if text else None
+
+    async def rpc(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
+        """
+        Make at most `CALLS_A_BATCH` JSON-RPC calls in one request; answers in the order asked, each with its own error.
+
+        Raises:
+            Unserved: this endpoint speaks no JSON-RPC, or refuses batches.
+        """
+        await self._check(endpoint)
+        asked = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
+            for number, (method, params) in enumerate(calls)
+        ]
+        answers = await self._http.post(endpoint, "/jsonrpc", asked)
+        if isinstance(answers, dict) and "error" in answers:
+            refused = _refused(endpoint, answers["error"])
+            # A refusal of the batch as a whole: of being asked at all, or of being asked this way.
+            busy = isinstance(refused, RpcRefused) and refused.verdict.refusal is Refusal.BUSY
+            raise refused if busy else Unserved(str(refused))
+        return _in_order(endpoint, answers, len(calls))
+
+    async def chain_of_rpc(self, endpoint: Endpoint) -> int:
+        """Return the chain the JSON-RPC side says it serves."""
+        (answer,) = await self.rpc(endpoint, [("eth_chainId", ())])
+        return quantity(answer.get())
+
+    async def _check(self, endpoint: Endpoint) -> None:
+        """The last four bytes of the genesis block's id are the chain id."""
+        if endpoint.checked:
+            return
+        genesis = await self._block(endpoint, {"id_or_num": "0", "detail": False}, solid=True)
+        if genesis is None or genesis.number != 0:
+            raise ChainProtocolError("the node does not show its genesis block")
+        chain_id = int(genesis.id[-8:], 16)
+        if chain_id != self._chain_id:
+            raise ChainMisconfigured(f"{endpoint.label} serves chain {chain_id}, expected chain {self._chain_id}")
+        endpoint.checked = True
+
+    async def _block(self, endpoint: Endpoint, which: dict[str, Any], *, solid: bool) -> Block | None:
+        return parse_block(await self._http.post(endpoint, _layer("getblock", solid=solid), which))
+
+    async def _constant(
+        self, endpoint: Endpoint, contract: str, selector: str, parameter: str = "", *, solid: bool = True
+    ) -> bytes | None:
+        """Return what a contract's view function answers; None when it does not answer readably."""
+        await self._check(endpoint)
+        question = {
+            "owner_address": ZERO_ADDRESS,
+            "contract_address": contract,
+            "function_selector": selector,
+            "parameter": parameter,
+            "visible": True,
+        }
+        raw = await self._http.post(endpoint, _layer("triggerconstantcontract", solid=solid), question)
+        if not isinstance(raw, dict) or not isinstance(raw.get("result"), dict):
+            raise ChainProtocolError(f"triggerconstantcontract answered {endpoint.quote(repr(raw))}")
+        outcome = raw["result"]
+        if outcome.get("result") is not True:
+            _check_halted(endpoint, outcome)
+            return None
+        results = raw.get("constant_result")
+        if "message" in outcome or not isinstance(results, list) or not results or not isinstance(results[0], str):
+            return None
+        try:
+            return bytes.fromhex(results[0]) or None
+        except ValueError:
+            raise ChainProtocolError("triggerconstantcontract did not answer in hex") from None
+
+
+def _check_halted(endpoint: Endpoint, outcome: dict[str, Any]) -> None:
+    """Return when the contract is what refused; raise when it was the node."""
+    code, message = str(outcome.get("code")), str(outcome.get("message", ""))
+    if code in {"CONTRACT_VALIDATE_ERROR", "CONTRACT_EXE_ERROR"} and not is_busy(message):
+        return
+    raise ChainUnavailable(f"the node cannot answer now: {endpoint.quote(f'{code} {message}')}")
+
+
+def _symbol(answer: bytes) -> str:
+    """Return a printable symbol: a string, or 32 bytes from tokens older than the standard."""
+    if len(answer) == 32:  # noqa: PLR2004 - one word
+        text = answer.rstrip(b"\0").decode()
+    else:
+        (text,) = tron_abi.decode(["string"], answer)
+    return "".join(char for char in text if char.isprintable()).strip()[:MAX_SYMBOL]
+
+
+def _layer(name: str, *, solid: bool) -> str:
+    return f"/walletsolidity/{name}" if solid else f"/wallet/{name}"
+
+
+def _in_order(endpoint: Endpoint, answers: Any, count: int) -> list[RawResult]:
+    """Sort the answers of a batch, which may come in any order, by what was asked."""
+    if not isinstance(answers, list) or len(answers) != count:
+        raise ChainProtocolError(f"a batch of {count} calls was not answered in full")
+    by_id = {answer["id"]: answer for answer in answers if isinstance(answer, dict) and type(answer.get("id")) is int}
+    if by_id.keys() != set(range(count)):
+        raise ChainProtocolError("the answers of a batch do not carry the ids asked for")
+    return [_result(endpoint, by_id[number]) for number in range(count)]
+
+
+def _result(endpoint: Endpoint, answer: dict[str, Any]) -> RawResult:
+    if answer.get("error") is not None:
+        return RawResult(None, _refused(endpoint, answer["error"]))
+    if "result" not in answer:
+        raise ChainProtocolError(f"neither result nor error: {endpoint.quote(repr(answer))}")
+    return RawResult(answer["result"])
+
+
+def _refused(endpoint: Endpoint, error: Any) -> ChainError:
+    code, message = 0, str(error)
+    if isinstance(error, dict):
+        code = error["code"] if isinstance(error.get("code"), int) else 0
+        message = str(error.get("message", ""))
+    verdict = classify(code, message[:1000])
+    said = f"{endpoint.quote(message)} (code {code})"
+    return Unserved(said) if verdict.refusal is Refusal.UNSUPPORTED else RpcRefused(said, verdict)
+
+
+def rpc_address(canonical: str) -> str:
+    """Return an address as JSON-RPC takes it: base58 is refused there."""
+    return "0x" + to_hex(canonical)

@@ -1,0 +1,27 @@
+"""What an irreversible receipt proves of a transfer: a pure rule."""
+
+from __future__ import annotations
+
+from chains.tron.decode import Receipt
+from chains.types import Outcome, Transfer, Verification
+
+
+def judge(transfer: Transfer, receipt: Receipt | None) -> Verification:
+    """
+    Look at a transfer again.
+
+    A receipt that is not there says nothing: services take their time to index. One that stands in
+    another block, or tells of another transfer in that place, proves what we stored wrong.
+    """
+    if receipt is None:
+        return Verification(transfer, Outcome.NOT_YET, 0)
+    if receipt.time_ms != transfer.block_number:
+        return Verification(transfer, Outcome.GONE, 0)
+    if not receipt.succeeded:
+        return Verification(transfer, Outcome.REVERTED, 0)
+    credit = next((credit for credit in receipt.credits if credit.place == transfer.log_index), None)
+    claim = (transfer.token, transfer.destination, transfer.amount)
+    if credit is None or (credit.token, credit.destination, credit.value) != claim:
+        return Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)
+    seen = transfer._replace(block_time=receipt.time_ms // 1000, sender=credit.source)
+    return Verification(seen, Outcome.CREDITED, credit.value)

@@ -1,0 +1,149 @@
+"""The slower ways to look for payments, for services whose JSON-RPC cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from chains.endpoints import Endpoint
+from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.tron.blocks import BlockFinder
+from chains.tron.client import MOST_ROWS, TronClient
+from chains.tron.decode import Block, Receipt
+from chains.tron.plan import BLOCKS_A_PAGE
+from chains.tron.receipts import ReceiptReader
+from chains.tron.sighting import Sighting
+from chains.tron.together import each
+
+INDEX_LAG_MS = 600_000  # how far the index behind account histories may lag without saying so
+MOST_PAGES = 50  # followed by fingerprint, then the next ones are asked for by time
+
+
+class Done(NamedTuple):
+    """What was read of one account, from when on."""
+
+    first_ms: int
+    found: Sighting
+
+
+class SlowReader:
+    """Looks for transactions block by block, or account by account."""
+
+    def __init__(self, client: TronClient, *, blocks: BlockFinder, receipts: ReceiptReader) -> None:
+        self._client = client
+        self._blocks = blocks
+        self._receipts = receipts
+        self._done: dict[str, Done] = {}  # accounts that were read before another one failed
+
+    def unread(self, first: int, last: int) -> int:
+        """Return how many of these blocks would have to be asked for."""
+        return sum(not self._receipts.holds_block(number) for number in range(first, last + 1))
+
+    async def by_blocks(
+        self, endpoint: Endpoint, destinations: Sequence[str], *, first: int, after: Block, top: Block
+    ) -> Sighting:
+        """
+        Look through the receipts of a page of blocks; those up to `after` are read again.
+
+        Raises:
+            ChainUnavailable: the receipts of the very first new block are not there yet.
+        """
+        last = min(top.number, after.number + BLOCKS_A_PAGE)
+        numbers = range(first, last + 1)
+        lists = await each(numbers, partial(self._receipts.block, endpoint))
+        found = Sighting(end_ms=0)
+        ours, end = set(destinations), last
+        for number, receipts in zip(numbers, lists, strict=True):
+            if receipts is None:
+                end = number - 1
+                break
+            found.rows += len(receipts)
+            self._take(found, receipts, ours)
+        if end < last and end <= after.number:
+            raise ChainUnavailable(f"the node has not got the receipts of block {end + 1} yet")
+        found.end_ms = (await self._blocks.by_number(endpoint, end)).time_ms if end < top.number else top.time_ms
+        return found
+
+    def _take(self, found: Sighting, receipts: Sequence[Receipt], ours: set[str]) -> None:
+        touching = [r for r in receipts if any(credit.destination in ours for credit in r.credits)]
+        self._receipts.keep(touching)
+        found.at_block.update((receipt.tx_hash, receipt.block) for receipt in touching)
+
+    async def by_accounts(
+        self, endpoint: Endpoint, destinations: Sequence[str], *, first_ms: int, last_ms: int
+    ) -> Sighting:
+        """Look through the history of every destination."""
+        self._done = {address: done for address, done in self._done.items() if done.first_ms <= first_ms}
+        found = await each(destinations, partial(self._remembered, endpoint, first=first_ms, last=last_ms))
+        self._done.clear()
+        return _joined(found, last_ms)
+
+    async def _remembered(self, endpoint: Endpoint, address: str, *, first: int, last: int) -> Sighting:
+        """
+        Read one account's history, going on where an attempt stopped that another account's failure ended.
+
+        A thousand accounts take minutes: without this, one failure in a thousand calls would starve them all.
+        """
+        done = self._done.get(address)
+        found = Sighting(end_ms=last)
+        if done is not None:
+            found = done.found
+            first = max(first, found.end_ms + 1 - INDEX_LAG_MS)
+        await self._account(endpoint, address, found, first, last)
+        found.end_ms = last
+        self._done[address] = Done(first if done is None else done.first_ms, found)
+        return found
+
+    async def _account(self, endpoint: Endpoint, address: str, found: Sighting, first: int, last: int) -> None:
+        """Read one account's history to its end, whatever the service forgets to say of the next page."""
+        while True:
+            newest = await self._pages(endpoint, address, found, first, last)
+            if newest is None:
+                return
+            if newest == first:
+                # More rows in one millisecond than fit a page: its block tells them all.
+                await self._crowded(endpoint, address, found, first)
+                newest = first + 1
+            first = newest  # rows of that millisecond may have been cut off: it is read again
+
+    async def _pages(self, endpoint: Endpoint, address: str, found: Sighting, first: int, last: int) -> int | None:
+        """
+        Follow the fingerprints; None at the end, or where to go on by time.
+
+        A full page without a fingerprint is not the end: the service is known to leave it out.
+        """
+        fingerprint, newest, sorted_ = None, first, True
+        for _ in range(MOST_PAGES):
+            page = await self._client.history(endpoint, address, first=first, last=last, fingerprint=fingerprint)
+            found.rows += len(page.rows)
+            if any(not first <= row.time_ms <= last for row in page.rows):
+                raise ChainProtocolError("history rows are not of the times asked for")
+            for row in page.rows:
+                sorted_ = sorted_ and row.time_ms >= newest
+                newest = max(newest, row.time_ms)
+                if row.kind == "Transfer" and row.destination == address:  # approvals are listed among transfers
+                    found.at_time[row.tx_hash] = row.time_ms
+            fingerprint = page.fingerprint
+            if fingerprint is None:
+                if len(page.rows) < MOST_ROWS:
+                    return None
+                break
+        if not sorted_:
+            raise ChainProtocolError("history rows are not in the order asked for, and do not say how to go on")
+        return newest
+
+    async def _crowded(self, endpoint: Endpoint, address: str, found: Sighting, time_ms: int) -> None:
+        block = await self._blocks.at(endpoint, time_ms)
+        receipts = await self._receipts.block(endpoint, block.number)
+        if receipts is None:
+            raise ChainUnavailable(f"the node has not got the receipts of block {block.number} yet")
+        self._take(found, receipts, {address})
+
+
+def _joined(found: Sequence[Sighting], end_ms: int) -> Sighting:
+    joined = Sighting(end_ms, rows=sum(part.rows for part in found))
+    for part in found:
+        joined.at_block |= part.at_block
+        joined.at_time |= part.at_time
+    return joined

@@ -1,0 +1,212 @@
+"""The composition root: builds every part, hands each what it needs, starts and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from marketplace.accounts import Accounts
+from marketplace.catalog import Catalog, load_catalog
+from marketplace.checks import Checks
+from marketplace.clock import Clock, SystemClock
+from marketplace.custody import Custody
+from marketplace.deliveries import Deliveries
+from marketplace.destinations import open_destinations
+from marketplace.disputes import Disputes
+from marketplace.errands import Callback, Errands
+from marketplace.errors import ConfigError
+from marketplace.gatekeeper import Gatekeeper, NoList
+from marketplace.health import HealthChecks
+from marketplace.inbound import Inbound
+from marketplace.intents import Intents
+from marketplace.notices import Notices
+from marketplace.offers import Offers
+from marketplace.passwords import Passwords
+from marketplace.payments import Payments
+from marketplace.rate_limit import RateLimiter, parse_limits
+from marketplace.reconciliation import Reconciliation
+from marketplace.requests import Requests
+from marketplace.scanner_client import ScannerClient
+from marketplace.screening import OfacScreener, from_path, from_url
+from marketplace.senders import CodeReader
+from marketplace.services import Backend
+from marketplace.settings import HttpSettings, Settings
+from marketplace.store.database import open_database
+from marketplace.store.migrate import migrate
+from marketplace.sweep import Sweep
+from marketplace.thresholds import Thresholds
+from marketplace.tokens import AccessTokens
+from marketplace.web.app import build_app
+from marketplace.work import Works
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marketplace:
+    """Everything that runs, built and not yet started."""
+
+    http: HttpSettings
+    backend: Backend
+    app: web.Application
+    callback: Callback
+    errands: Errands
+    sweep: Sweep
+    screener: OfacScreener | None
+    clock: Clock
+    listening: asyncio.Future[str]  # the base URL, once it listens
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """
+        Run until `stop` is set; then close the front door and let what is under way finish.
+
+        Any task that ends by itself takes the process down: whoever supervises it starts it again.
+        """
+        async with asyncio.TaskGroup() as group:
+            api = group.create_task(self._serve(), name="api")
+            await asyncio.wait([api, self.listening], return_when=asyncio.FIRST_COMPLETED)
+            chores = [
+                group.create_task(self.errands.run(), name="errands"),
+                group.create_task(self.sweep.run(), name="sweep"),
+            ]
+            if self.screener is not None:
+                chores.append(group.create_task(self.screener.run(self.clock.sleep), name="sanctions list"))
+            await stop.wait()
+            self.backend.works.listeners.close()
+            await _cancel([api])
+            await _cancel(chores)
+
+    async def _serve(self) -> None:
+        runner = web.AppRunner(self.app, handle_signals=False, access_log=None, shutdown_timeout=5)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self.http.host, self.http.port)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            url = f"http://{host}:{port}"
+            log.info("[api] listening on %s", url)
+            self.callback.base = self.callback.base or url
+            if not self.listening.done():
+                self.listening.set_result(url)
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def open_marketplace(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Marketplace]:
+    """
+    Build the backend from its settings; what was built is undone in reverse.
+
+    Raises:
+        ConfigError: an operator must change something.
+        StoreError: the store cannot be used.
+    """
+    clock = clock or SystemClock()
+    catalog = load_catalog(settings.chains_path, settings.tokens_path)
+    await asyncio.to_thread(migrate, settings.db_path)
+    async with AsyncExitStack() as stack:
+        works = Works(await stack.enter_async_context(open_database(settings.db_path)), clock)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        passwords = stack.enter_context(Passwords())
+        parts = _build(settings, clock, catalog, works, session, passwords)
+        if settings.admin_email is not None and settings.admin_password is not None:
+            await parts.backend.accounts.ensure_admin(settings.admin_email, settings.admin_password)
+        yield parts
+
+
+def _build(
+    settings: Settings,
+    clock: Clock,
+    catalog: Catalog,
+    works: Works,
+    session: aiohttp.ClientSession,
+    passwords: Passwords,
+) -> Marketplace:
+    money = settings.money
+    scanner = _scanner(settings, session)
+    screener = _screener(settings, clock, session)
+    gatekeeper = Gatekeeper(
+        catalog,
+        screener or NoList(),
+        CodeReader(session, money.rpc_urls),
+        require_eoa_sender=money.require_eoa_sender,
+    )
+    callback = Callback(settings.http.public_url, settings.scanner.webhook_secret)
+    errands = Errands(works, scanner, catalog, callback)
+    checks = Checks(works, scanner, catalog, gatekeeper, errands)
+    custody = Custody(works, catalog, grace_h=money.release_grace_h)
+    reconciliation = Reconciliation(works)
+    secret = settings.scanner.webhook_secret
+    tokens = AccessTokens(settings.jwt_secret.get_secret_value(), clock.now_ms)
+    destinations = open_destinations(catalog, money)
+    backend = Backend(
+        works=works,
+        tokens=tokens,
+        limiter=_limiter(settings, clock),
+        trusted_hops=settings.http.trusted_hops,
+        accounts=Accounts(works, passwords, tokens),
+        requests=Requests(works),
+        offers=Offers(works),
+        notices=Notices(works),
+        intents=Intents(works, catalog, destinations, errands, ttl_h=money.payment_ttl_h),
+        payments=Payments(works, scanner),
+        checks=checks,
+        inbound=Inbound(works, catalog, checks, secret),
+        custody=custody,
+        deliveries=Deliveries(works, pepper=settings.jwt_secret.get_secret_value()),
+        disputes=Disputes(works),
+        thresholds=Thresholds(works, catalog),
+        reconciliation=reconciliation,
+        health=HealthChecks(works, scanner, catalog, reconciliation, verifies_webhooks=secret is not None),
+    )
+    return Marketplace(
+        http=settings.http,
+        backend=backend,
+        app=build_app(backend),
+        callback=callback,
+        errands=errands,
+        sweep=Sweep(works, scanner, checks, custody, every_s=settings.sweep_s),
+        screener=screener,
+        clock=clock,
+        listening=asyncio.get_running_loop().create_future(),
+    )
+
+
+def _scanner(settings: Settings, session: aiohttp.ClientSession) -> ScannerClient:
+    key = settings.scanner.api_key
+    return ScannerClient(
+        settings.scanner.url,
+        None if key is None else key.get_secret_value(),
+        session,
+        timeout_s=settings.scanner.timeout_s,
+        retry_delays=(),  # the outbox and the sweep come again; a buyer who waits is told at once
+    )
+
+
+def _screener(settings: Settings, clock: Clock, session: aiohttp.ClientSession) -> OfacScreener | None:
+    if settings.money.ofac_path is not None:
+        return OfacScreener(from_path(settings.money.ofac_path), clock.now_ms)
+    if settings.money.ofac_url is not None:
+        return OfacScreener(from_url(session, settings.money.ofac_url, clock.now_ms), clock.now_ms)
+    return None
+
+
+def _limiter(settings: Settings, clock: Clock) -> RateLimiter:
+    try:
+        return RateLimiter(parse_limits(settings.http.rate_limits), clock.now_ms)
+    except ValueError as exc:
+        raise ConfigError(f"MARKETPLACE_RATE_LIMITS: {exc}") from exc

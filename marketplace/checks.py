@@ -1,0 +1,155 @@
+"""Looking at a payment because somebody says it was paid, or because it is time to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from marketplace.catalog import Catalog
+from marketplace.completion import Outcome, settle
+from marketplace.errands import Errands
+from marketplace.errors import Refused, conflict, forbidden
+from marketplace.gatekeeper import Gatekeeper, Judgement
+from marketplace.intents import found_payment
+from marketplace.model import OPEN_PAYMENTS, Actor, Direction, Payment, PaymentStatus, Rail
+from marketplace.offers import found_offer
+from marketplace.policy import BASELINE_MISSING, Pass, Reason
+from marketplace.scanner_client import Intent, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
+from marketplace.sightings import Sighting, from_balance, from_intent
+from marketplace.store import payments
+from marketplace.work import Works
+
+CONFIRMED = frozenset({"confirmed", "webhook_failed"})  # the second is the delivery's trouble, not the money's
+AWAITING = "awaiting-confirmations"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What a look ended with; `delta` and `expected` in base units."""
+
+    payment: Payment
+    funded: bool
+    reason: str | None
+    delta: int
+    expected: int
+
+
+class Checks:
+    """Looks at payments through the scanner and settles what it sees."""
+
+    def __init__(
+        self, works: Works, scanner: ScannerClient, catalog: Catalog, gatekeeper: Gatekeeper, errands: Errands
+    ) -> None:
+        self._works = works
+        self._scanner = scanner
+        self._catalog = catalog
+        self._gatekeeper = gatekeeper
+        self._errands = errands
+
+    async def check(self, actor: Actor, payment_id: str) -> CheckResult:
+        """
+        Look now, for a buyer who paid.
+
+        Raises:
+            Refused: it is somebody else's, or nobody can look now.
+        """
+        async with self._works.db.read() as tx:
+            payment = await found_payment(tx, payment_id)
+        if payment.buyer_id != actor.user_id and not actor.is_admin:
+            raise forbidden("this payment is somebody else's")
+        if payment.direction is not Direction.IN:
+            raise conflict("this is money on its way out")
+        try:
+            return await self.look(payment, thoroughly=True)
+        except (ScannerUnavailable, ScannerRefused) as exc:
+            raise Refused("scanner_unavailable", "the chain cannot be read now: try again", retryAfter=5) from exc
+
+    async def look(self, payment: Payment, *, thoroughly: bool) -> CheckResult:
+        """
+        Read the payment's state at the scanner and settle it; `thoroughly` lets the scanner read the chain.
+
+        Raises:
+            ScannerUnavailable, ScannerRefused: nothing was learned.
+        """
+        if payment.status is PaymentStatus.COMPLETED:
+            return await self._result(payment.id, None, self._counted(payment))
+        if payment.registered_at is None and payment.status in OPEN_PAYMENTS:
+            await self._errands.register_now(payment.id)
+            async with self._works.db.read() as tx:
+                payment = await found_payment(tx, payment.id)
+        if payment.rail is Rail.DIRECT_BALANCE:
+            return await self._look_at_balance(payment)
+        return await self._look_at_intent(payment, thoroughly=thoroughly)
+
+    async def _look_at_balance(self, payment: Payment) -> CheckResult:
+        """Credit what is there at a safe depth; what is only at the newest block is on its way."""
+        if payment.baseline_balance is None:
+            return await self._result(payment.id, BASELINE_MISSING, 0)
+        deep = await self._balance(payment, confirmed=True)
+        if deep.balance is not None and deep.balance.paid:
+            return await self.settled(payment, deep)
+        newest = await self._balance(payment, confirmed=False)
+        if newest.balance is None or not newest.balance.paid:
+            return await self.settled(payment, newest)
+        async with self._works.begin() as work:
+            values = {"status": PaymentStatus.PROCESSING, "evidence": {**newest.document, "reason": AWAITING}}
+            await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PENDING,), **values)
+        return await self._result(payment.id, AWAITING, newest.balance.delta)
+
+    async def _balance(self, payment: Payment, *, confirmed: bool) -> Sighting:
+        found = await self._scanner.check_balance(
+            chain_id=payment.chain_id, address=payment.destination, token=payment.token_address, confirmed=confirmed
+        )
+        return from_balance(payment, found, self._catalog.chains[payment.chain_id].chain_type)
+
+    async def _look_at_intent(self, payment: Payment, *, thoroughly: bool) -> CheckResult:
+        try:
+            intent = await self._intent(payment, thoroughly=thoroughly)
+        except NotFound:
+            return await self._result(payment.id, Reason.TRANSFER_NOT_FOUND, 0)
+        if intent.status in CONFIRMED:
+            return await self.settled(payment, from_intent(payment, intent))
+        if intent.status == "confirming":
+            reason: str = AWAITING
+        elif intent.amount_received > 0:
+            reason = f"underpaid:delta={intent.amount_received},expected={payment.amount_base}"
+        else:
+            reason = Reason.TRANSFER_NOT_FOUND
+        return await self._result(payment.id, reason, intent.amount_received)
+
+    async def _intent(self, payment: Payment, *, thoroughly: bool) -> Intent:
+        if thoroughly:
+            return (await self._scanner.recheck_intent(payment.id)).intent
+        return await self._scanner.intent(payment.id)
+
+    async def settled(self, payment: Payment, seen: Sighting) -> CheckResult:
+        """Judge a sighting, settle it, and return what came of it."""
+        judgement = await self.judge(payment, seen)
+        async with self._works.begin() as work:
+            outcome, reason = await settle(work, payment.id, seen, judgement)
+        funded = outcome in {Outcome.FUNDED, Outcome.ALREADY_FUNDED}
+        delta = seen.balance.delta if seen.balance is not None else seen.received
+        return await self._result(payment.id, None if funded else reason, delta)
+
+    async def judge(self, payment: Payment, seen: Sighting) -> Judgement:
+        """Ask the safety gate, unless there is nothing to credit anyhow."""
+        if payment.status not in OPEN_PAYMENTS or (seen.balance is not None and not seen.balance.paid):
+            return Judgement(Pass())
+        async with self._works.db.read() as tx:
+            offer = await found_offer(tx, payment.seller_offer_id)
+        return await self._gatekeeper.judge(payment, offer, seen)
+
+    async def _result(self, payment_id: str, reason: str | None, delta: int) -> CheckResult:
+        async with self._works.db.read() as tx:
+            payment = await found_payment(tx, payment_id)
+        funded = payment.status is PaymentStatus.COMPLETED
+        return CheckResult(
+            payment=payment,
+            funded=funded,
+            reason=None if funded else reason,
+            delta=delta,
+            expected=payment.amount_base,
+        )
+
+    @staticmethod
+    def _counted(payment: Payment) -> int:
+        return int((payment.evidence or {}).get("amountReceivedBaseUnits", payment.amount_base))

@@ -1,0 +1,245 @@
+"""
+The one transaction that funds a payment, and everything else that can become of money that was seen.
+
+Nothing else sets a funded state. Whoever triggers it (a webhook, "I paid", the sweep) comes through
+`settle`, with facts that were judged before the transaction and a payment that is read again inside it.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from typing import assert_never
+
+from marketplace.gatekeeper import Judgement
+from marketplace.model import (
+    OPEN_PAYMENTS,
+    Entry,
+    Escrow,
+    Payment,
+    PaymentStatus,
+    Rail,
+    RequestStatus,
+    Role,
+    StopReason,
+)
+from marketplace.money import to_decimal
+from marketplace.policy import ADDRESS_TOKEN_MISMATCH, Hold, Pass, Wait
+from marketplace.sightings import Sighting
+from marketplace.store import addresses, inbox, ledger, outbox, payments, requests
+from marketplace.store.outbox import ErrandKind
+from marketplace.work import Work
+
+log = logging.getLogger(__name__)
+
+DOUBLE_CREDIT = "transfer_credited_elsewhere"
+
+
+class Outcome(StrEnum):
+    """What became of a sighting."""
+
+    FUNDED = "funded"
+    ALREADY_FUNDED = "already_funded"
+    NOT_PAID = "not_paid"
+    WAITING = "waiting"
+    HELD = "held"
+    LATE = "late"
+
+
+async def settle(work: Work, payment_id: str, seen: Sighting, judgement: Judgement) -> tuple[Outcome, str | None]:
+    """Do what follows from a judged sighting, on the payment as it is now; return the outcome and why."""
+    payment = await payments.get(work.tx, payment_id)
+    if payment is None:
+        raise LookupError(f"payment {payment_id} is gone")
+    if payment.status not in OPEN_PAYMENTS:
+        return await _over(work, payment, seen), f"payment_{payment.status}"
+    if seen.balance is not None and not seen.balance.paid:
+        return await _not_paid(work, payment, seen), seen.balance.reason
+    doubt = await _doubt(work, payment, seen)
+    if doubt is not None:
+        return await _hold(work, payment, seen, Judgement(judgement.decision), doubt), doubt
+    return await _decided(work, payment, seen, judgement)
+
+
+async def _doubt(work: Work, payment: Payment, seen: Sighting) -> str | None:
+    """Return what no gate can clear: it is about something else, or paid for something else."""
+    if seen.mismatch is not None:
+        return seen.mismatch
+    elsewhere = await inbox.credited_elsewhere(work.tx, payment.chain_id, seen.credits, payment.id)
+    return DOUBLE_CREDIT if elsewhere else None
+
+
+async def _decided(work: Work, payment: Payment, seen: Sighting, judgement: Judgement) -> tuple[Outcome, str | None]:
+    decision = judgement.decision
+    match decision:
+        case Hold():
+            return await _hold(work, payment, seen, judgement, decision.reason), decision.reason
+        case Wait():
+            await _keep(work, payment, seen, status=PaymentStatus.PROCESSING)
+            return Outcome.WAITING, f"awaiting-confirmations:missing={decision.missing}"
+        case Pass():
+            aml = {"screening": decision.aml or "clear", "screeningDetail": decision.detail}
+            return await _complete(work, payment, seen, aml), None
+        case _:
+            assert_never(decision)
+
+
+async def _complete(work: Work, payment: Payment, seen: Sighting, aml: dict[str, str | None]) -> Outcome:
+    evidence = {**seen.document, **aml}
+    funded = await payments.complete(
+        work.tx,
+        payment.id,
+        work.now,
+        evidence=evidence,
+        tx_hash=seen.tx_hash,
+        current_balance=seen.current_balance,
+        stop_reason=StopReason.PAID if payment.rail is Rail.DIRECT_BALANCE else None,
+    )
+    if not funded:
+        return Outcome.ALREADY_FUNDED
+    await inbox.add_credits(work.tx, payment.chain_id, seen.credits, payment.id, work.now)
+    await ledger.add(work.tx, payment, Entry.PAYMENT_DETECTED, seen.received, work.now)
+    await ledger.add(work.tx, payment, Entry.HOLD, payment.amount_base, work.now)
+    await requests.change(
+        work.tx,
+        payment.purchase_request_id,
+        work.now,
+        expected=(RequestStatus.PAYMENT,),
+        status=RequestStatus.PROCESSING,
+    )
+    for duplicate in await payments.other_open(work.tx, payment):
+        await close(work, duplicate, StopReason.CANCELLED, "another payment of this request was paid")
+    await _stop_looking(work, payment, cancel=False)
+    people = [payment.buyer_id, payment.seller_id]
+    tell(work, people, payment, "payment_confirmed", f"Payment {payment.ref} is confirmed and held in escrow")
+    log.info("[payment] %s funded", payment.id)
+    return Outcome.FUNDED
+
+
+async def close(work: Work, payment: Payment, reason: StopReason, why: str) -> bool:
+    """End an open payment; what came in part is noted for a person. False when it is not open any more."""
+    over = {"status": PaymentStatus.CANCELLED, "escrow_state": Escrow.CANCELLED, "stop_reason": reason, "reason": why}
+    if not await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **over):
+        return False
+    if payment.hold_reason is not None or payment.escrow_state is Escrow.PARTIAL:
+        received = (payment.evidence or {}).get("amountReceivedBaseUnits")
+        await inbox.add_recovery(
+            work.tx,
+            payment_id=payment.id,
+            reason=payment.hold_reason or "partial_payment",
+            amount=None if received is None else int(received),
+            tx_hash=payment.tx_hash,
+            evidence=payment.evidence or {},
+            dedupe_key=f"closed:{payment.id}",
+            now=work.now,
+        )
+    await _stop_looking(work, payment, cancel=payment.hold_reason is None)
+    return True
+
+
+async def _stop_looking(work: Work, payment: Payment, *, cancel: bool) -> None:
+    """Give the address free and let the scanner forget about it."""
+    await addresses.release(work.tx, payment.id, work.now)
+    if cancel or payment.rail is Rail.DIRECT_BALANCE:
+        await forget(work, payment)
+
+
+async def forget(work: Work, payment: Payment) -> None:
+    """Let the scanner end the watch or the intent of a payment."""
+    if payment.provider_payment_id is None:
+        return
+    kind = ErrandKind.STOP_WATCH if payment.rail is Rail.DIRECT_BALANCE else ErrandKind.CANCEL_INTENT
+    await outbox.add(work.tx, kind, payment.id, now=work.now)
+    work.errands = True
+
+
+async def _not_paid(work: Work, payment: Payment, seen: Sighting) -> Outcome:
+    """Keep what was seen, and tell the buyer once what is missing."""
+    if seen.balance is None:
+        raise TypeError("only a balance can be too low")
+    wrong = seen.balance.reason == ADDRESS_TOKEN_MISMATCH
+    news = seen.current_balance != payment.current_balance
+    if wrong:
+        await payments.set_observed(work.tx, payment.id, work.now, evidence=_with_reason(seen, ADDRESS_TOKEN_MISMATCH))
+        tell(work, [payment.buyer_id], payment, "payment-wrong-token", f"Payment {payment.ref}: something else arrived")
+    elif seen.balance.delta > 0:
+        await _keep(work, payment, seen, escrow_state=Escrow.PARTIAL, status=PaymentStatus.PROCESSING)
+        if news:
+            tell_underpaid(work, payment, seen.balance.shortfall)
+    elif news:
+        await payments.set_observed(work.tx, payment.id, work.now, current_balance=seen.current_balance)
+    return Outcome.NOT_PAID
+
+
+def tell_underpaid(work: Work, payment: Payment, missing: int) -> None:
+    """Tell the buyer how much is missing."""
+    shortfall = f"{to_decimal(missing, payment.decimals)} {payment.token_symbol}"
+    tell(work, [payment.buyer_id], payment, "payment-underpaid", f"Payment {payment.ref}: {shortfall} are missing")
+
+
+async def _hold(work: Work, payment: Payment, seen: Sighting, judgement: Judgement, reason: str) -> Outcome:
+    """Keep money that came from being credited until a person, or a list that is back, says otherwise."""
+    detail = judgement.decision.detail if isinstance(judgement.decision, Hold) else None
+    held = _with_reason(seen, reason) | {"detail": detail, "mayChange": judgement.may_change}
+    expected = OPEN_PAYMENTS
+    changed = {"status": PaymentStatus.PROCESSING, "hold_reason": str(reason), "evidence": held}
+    observed = {"tx_hash": seen.tx_hash, "current_balance": seen.current_balance}
+    await payments.change(work.tx, payment.id, work.now, expected=expected, **changed, **observed)
+    if payment.hold_reason != reason:
+        admins = await work.people(Role.ADMIN)
+        tell(work, admins, payment, "payment_held", f"Payment {payment.ref} is held for review: {reason}")
+        log.warning("[payment] %s held: %s", payment.id, reason)
+    return Outcome.HELD
+
+
+async def _over(work: Work, payment: Payment, seen: Sighting) -> Outcome:
+    """Note money for a payment that is paid or over: never credited, never lost."""
+    if payment.status is PaymentStatus.COMPLETED:
+        await _more_than_paid(work, payment, seen)
+        return Outcome.ALREADY_FUNDED
+    if seen.received > 0:
+        await note_recovery(work, payment, seen, "late_payment", seen.received)
+    return Outcome.LATE
+
+
+async def _more_than_paid(work: Work, payment: Payment, seen: Sighting) -> None:
+    """Note money beyond what completed a payment."""
+    counted = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
+    if seen.received > counted:
+        await note_recovery(work, payment, seen, "duplicate_payment", seen.received - counted)
+
+
+async def note_recovery(work: Work, payment: Payment, seen: Sighting, reason: str, amount: int) -> None:
+    """Write money down for manual recovery, and tell the admins the first time."""
+    new = await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=reason,
+        amount=amount,
+        tx_hash=seen.tx_hash,
+        evidence=seen.document,
+        dedupe_key=f"{reason}:{payment.id}:{seen.tx_hash or seen.received}",
+        now=work.now,
+    )
+    if new:
+        await tell_recovery(work, payment, reason)
+
+
+async def tell_recovery(work: Work, payment: Payment, reason: str) -> None:
+    """Tell the admins of money that needs a person."""
+    admins = await work.people(Role.ADMIN)
+    tell(work, admins, payment, "payment_recovery", f"Payment {payment.ref}: money to recover by hand ({reason})")
+
+
+async def _keep(work: Work, payment: Payment, seen: Sighting, **values: object) -> None:
+    observed = {"evidence": dict(seen.document), "tx_hash": seen.tx_hash, "current_balance": seen.current_balance}
+    await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **observed, **values)
+
+
+def _with_reason(seen: Sighting, reason: str) -> dict[str, object]:
+    return {**seen.document, "reason": str(reason)}
+
+
+def tell(work: Work, people: list[str], payment: Payment, kind: str, title: str) -> None:
+    """Tell people about a payment."""
+    work.notify(people, "payment", kind, title, about=payment.id, url=f"/payments/{payment.id}")

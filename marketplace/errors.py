@@ -1,0 +1,72 @@
+"""
+What a use case may refuse, named by what the caller should do about it.
+
+Each code has one HTTP status, here, so that a refusal reads the same wherever it is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Every code this backend answers with; docs/marketplace.md has a line for each.
+CODES = {
+    "bad_json": 400,
+    "unauthorized": 401,
+    "bad_credentials": 401,
+    "bad_signature": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "payload_too_large": 413,
+    "invalid": 422,
+    "wrong_code": 422,
+    "too_many_attempts": 429,
+    "rate_limited": 429,
+    "internal": 500,
+    "scanner_unavailable": 503,
+    "rail_unavailable": 503,
+    "not_configured": 503,
+    "store_unavailable": 503,
+}
+
+
+class ConfigError(Exception):
+    """An operator must change something; the message is one line and names what."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
+
+
+class Refused(Exception):
+    """A request that gets no more than an explanation."""
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details: Mapping[str, Any] = details
+
+    @property
+    def status(self) -> int:
+        return CODES[self.code]
+
+
+def forbidden(message: str) -> Refused:
+    """Say that this actor may not do this to this object."""
+    return Refused("forbidden", message)
+
+
+def not_found(what: str) -> Refused:
+    """Say that there is no such thing, or that its existence is not the actor's business."""
+    return Refused("not_found", f"there is no such {what}")
+
+
+def conflict(message: str, **state: Any) -> Refused:
+    """Say that the present state does not allow it; `state` shows the present state."""
+    return Refused("conflict", message, **state)
+
+
+def invalid(field: str, message: str) -> Refused:
+    """Say that one field cannot be accepted."""
+    return Refused("invalid", f"{field} {message}", field=field)

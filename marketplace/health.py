@@ -1,0 +1,119 @@
+"""How the backend is: each part asked within a time of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from marketplace.catalog import Catalog
+from marketplace.reconciliation import Reconciliation
+from marketplace.scanner_client import ScannerClient, ScannerError
+from marketplace.store import inbox, outbox
+from marketplace.store.errors import StoreError
+from marketplace.work import Works
+
+log = logging.getLogger(__name__)
+
+BOX_S = 3.0
+STUCK_MS = 10 * 60_000
+
+State = Literal["ok", "degraded", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How one part is, in a word and a sentence."""
+
+    status: State
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How everything is."""
+
+    status: State
+    uptime_s: int
+    checks: dict[str, Check]
+
+
+class HealthChecks:
+    """Asks every part; only a store that does not answer makes the whole thing down."""
+
+    def __init__(
+        self,
+        works: Works,
+        scanner: ScannerClient,
+        catalog: Catalog,
+        reconciliation: Reconciliation,
+        *,
+        verifies_webhooks: bool,
+    ) -> None:
+        self._works = works
+        self._scanner = scanner
+        self._catalog = catalog
+        self._reconciliation = reconciliation
+        self._verifies_webhooks = verifies_webhooks
+        self._started = works.clock.now_ms()
+
+    async def report(self) -> Health:
+        parts: dict[str, Callable[[], Awaitable[Check]]] = {
+            "db": self._db,
+            "scanner": self._scanner_ready,
+            "webhooks": self._webhooks,
+            "ledger": self._ledger,
+            "registry": self._registry,
+        }
+        found = await asyncio.gather(*(_boxed(ask) for ask in parts.values()))
+        checks = dict(zip(parts, found, strict=True))
+        if checks["db"].status != "ok":
+            checks["db"] = Check("down", checks["db"].detail)
+        states = {check.status for check in checks.values()}
+        overall: State = "down" if "down" in states else "degraded" if "degraded" in states else "ok"
+        return Health(overall, (self._works.clock.now_ms() - self._started) // 1000, checks)
+
+    async def _db(self) -> Check:
+        async with self._works.db.read() as tx:
+            await outbox.backlog(tx)
+        return Check("ok")
+
+    async def _scanner_ready(self) -> Check:
+        readiness = await self._scanner.ready()
+        return Check("ok") if readiness.ready else Check("degraded", "; ".join(readiness.reasons))
+
+    async def _webhooks(self) -> Check:
+        """Webhooks can be verified, and what we owe the scanner is not stuck."""
+        if not self._verifies_webhooks:
+            return Check("degraded", "AMN_SCANNER_WEBHOOK_SECRET is not set")
+        async with self._works.db.read() as tx:
+            waiting, oldest = await outbox.backlog(tx)
+            latest = await inbox.latest_received_at(tx)
+        if oldest is not None and self._works.clock.now_ms() - oldest > STUCK_MS:
+            return Check("degraded", f"{waiting} errands wait for the scanner")
+        return Check("ok", None if latest is None else f"last one received at {latest}")
+
+    async def _ledger(self) -> Check:
+        report = await self._reconciliation.report()
+        return Check("ok") if report.ok else Check("degraded", f"{len(report.findings)} findings: see reconciliation")
+
+    async def _registry(self) -> Check:
+        """The scanner's chains are ours, of the same families."""
+        wrong = [
+            f"{status.chain_id} is {status.chain_type} there"
+            for status in await self._scanner.status()
+            if (chain := self._catalog.chains.get(status.chain_id)) is None or chain.chain_type != status.chain_type
+        ]
+        return Check("degraded", "; ".join(wrong)) if wrong else Check("ok")
+
+
+async def _boxed(ask: Callable[[], Awaitable[Check]]) -> Check:
+    try:
+        async with asyncio.timeout(BOX_S):
+            return await ask()
+    except TimeoutError:
+        return Check("degraded", f"no answer within {BOX_S:g} s")
+    except (ScannerError, StoreError) as exc:
+        return Check("degraded", str(exc))

@@ -1,0 +1,233 @@
+"""What the operator tells the marketplace, read once from the environment and frozen."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import orjson
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from marketplace.errors import ConfigError
+
+PREFIX = "MARKETPLACE_"
+MIN_SECRET = 32
+
+
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or not value.isprintable() or " " in value:
+        raise ValueError("must be an http(s) URL")
+    return value.rstrip("/")
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _addresses(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as exc:
+        raise ValueError("must be JSON: chain id to a list of addresses") from exc
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+Url = Annotated[str, AfterValidator(_http_url)]
+Hours = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366 * 24)]
+Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0, le=86_400)]
+Address = Annotated[str, Field(min_length=1, max_length=128)]
+EscrowAddresses = Annotated[dict[int, Annotated[list[Address], Field(min_length=1)]], BeforeValidator(_addresses)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """The front door. `port` 0 takes any free port."""
+
+    host: str
+    port: int
+    public_url: str | None  # where the scanner reaches us; None: the address we listen on
+    rate_limits: str | None
+    trusted_hops: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScannerSettings:
+    """How the scanner is reached, and how its webhooks are known."""
+
+    url: str
+    api_key: SecretStr | None
+    webhook_secret: SecretStr | None
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneySettings:
+    """Where money goes and what has to hold before it counts."""
+
+    xpub: SecretStr | None  # watch-only, and still nobody else's business
+    escrow_addresses: Mapping[int, tuple[str, ...]]
+    release_grace_h: float
+    payment_ttl_h: float
+    require_eoa_sender: bool
+    ofac_path: Path | None
+    ofac_url: str | None
+    rpc_urls: Mapping[str, str] = field(repr=False)  # URLs carry keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the operator told us."""
+
+    http: HttpSettings
+    scanner: ScannerSettings
+    money: MoneySettings
+    db_path: Path
+    jwt_secret: SecretStr
+    admin_email: str | None
+    admin_password: SecretStr | None
+    chains_path: Path
+    tokens_path: Path
+    sweep_s: float
+    log_level: str
+    log_format: Literal["console", "json"]
+
+
+class _Environment(BaseModel):
+    """The variables as they are named outside (marketplace.md section 9)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    MARKETPLACE_HOST: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    MARKETPLACE_PORT: Annotated[int, Field(ge=0, le=65535)] = 5001
+    MARKETPLACE_DB_PATH: Path = Path("./marketplace.db")
+    MARKETPLACE_PUBLIC_URL: Url | None = None
+    MARKETPLACE_JWT_SECRET: SecretStr | None = None
+    MARKETPLACE_XPUB: SecretStr | None = None
+    MARKETPLACE_ESCROW_ADDRESSES: EscrowAddresses = Field(default_factory=dict)
+    MARKETPLACE_RATE_LIMITS: str | None = None
+    MARKETPLACE_TRUSTED_HOPS: Annotated[int, Field(ge=0, le=8)] = 0
+    MARKETPLACE_SWEEP_SEC: Seconds = 30
+    MARKETPLACE_ADMIN_EMAIL: str | None = None
+    MARKETPLACE_ADMIN_PASSWORD: SecretStr | None = None
+    AMN_SCANNER_URL: Url = "http://127.0.0.1:8080"
+    AMN_SCANNER_API_KEY: SecretStr | None = None
+    AMN_SCANNER_WEBHOOK_SECRET: SecretStr | None = None
+    AMN_SCANNER_TIMEOUT_SEC: Seconds = 10
+    RELEASE_GRACE_HOURS: Hours = 48
+    PAYMENT_TTL_HOURS: Annotated[Hours, Field(gt=0)] = 24
+    TRANSACTION_SAFETY_REQUIRE_EOA_SENDER: bool = False
+    OFAC_SDN_PATH: Path | None = None
+    OFAC_SDN_URL: Url | None = None
+    CHAINS_JSON_PATH: Path = Path("./supported-chains.json")
+    TOKENS_JSON_PATH: Path = Path("./tokens.json")
+    APP_ENV: Literal["development", "test", "staging", "production"] = "development"
+    LOG_LEVEL: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    LOG_FORMAT: Literal["console", "json"] = "console"
+
+
+VARIABLES = tuple(_Environment.model_fields)
+
+
+def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -> Settings:
+    """
+    Read the settings; the environment goes before the file, an empty value counts as unset.
+
+    Raises:
+        ConfigError: names the variable, in one line, without any secret.
+    """
+    given = _given(environ, env_file)
+    _refuse_unknown(given)
+    try:
+        env = _Environment.model_validate({name: given[name] for name in VARIABLES if name in given})
+    except ValidationError as exc:
+        raise ConfigError(_sentence(exc)) from None
+    return Settings(
+        http=HttpSettings(
+            host=env.MARKETPLACE_HOST,
+            port=env.MARKETPLACE_PORT,
+            public_url=env.MARKETPLACE_PUBLIC_URL,
+            rate_limits=env.MARKETPLACE_RATE_LIMITS,
+            trusted_hops=env.MARKETPLACE_TRUSTED_HOPS,
+        ),
+        scanner=ScannerSettings(
+            url=env.AMN_SCANNER_URL,
+            api_key=env.AMN_SCANNER_API_KEY,
+            webhook_secret=env.AMN_SCANNER_WEBHOOK_SECRET,
+            timeout_s=env.AMN_SCANNER_TIMEOUT_SEC,
+        ),
+        money=_money(env, given),
+        db_path=env.MARKETPLACE_DB_PATH,
+        jwt_secret=_jwt_secret(env),
+        admin_email=env.MARKETPLACE_ADMIN_EMAIL,
+        admin_password=env.MARKETPLACE_ADMIN_PASSWORD,
+        chains_path=env.CHAINS_JSON_PATH,
+        tokens_path=env.TOKENS_JSON_PATH,
+        sweep_s=env.MARKETPLACE_SWEEP_SEC,
+        log_level=env.LOG_LEVEL,
+        log_format=env.LOG_FORMAT,
+    )
+
+
+def _money(env: _Environment, given: Mapping[str, str]) -> MoneySettings:
+    if env.OFAC_SDN_PATH is not None and env.OFAC_SDN_URL is not None:
+        raise ConfigError("OFAC_SDN_PATH: give it or OFAC_SDN_URL, not both")
+    return MoneySettings(
+        xpub=env.MARKETPLACE_XPUB,
+        escrow_addresses={chain: tuple(each) for chain, each in env.MARKETPLACE_ESCROW_ADDRESSES.items()},
+        release_grace_h=env.RELEASE_GRACE_HOURS,
+        payment_ttl_h=env.PAYMENT_TTL_HOURS,
+        require_eoa_sender=env.TRANSACTION_SAFETY_REQUIRE_EOA_SENDER,
+        ofac_path=env.OFAC_SDN_PATH,
+        ofac_url=env.OFAC_SDN_URL,
+        rpc_urls={name: value.split(",")[0].strip() for name, value in given.items() if name.startswith("RPC_")},
+    )
+
+
+def _jwt_secret(env: _Environment) -> SecretStr:
+    given = env.MARKETPLACE_JWT_SECRET
+    if given is None and env.APP_ENV == "production":
+        raise ConfigError("MARKETPLACE_JWT_SECRET: must be set in production")
+    if given is not None and len(given.get_secret_value()) < MIN_SECRET:
+        raise ConfigError(f"MARKETPLACE_JWT_SECRET: must have at least {MIN_SECRET} characters")
+    return given or SecretStr(secrets.token_hex(32))  # sessions end with the process
+
+
+def _given(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+    below: Mapping[str, str | None] = {}
+    if env_file is not None and env_file.is_file():
+        below = dotenv_values(env_file, interpolate=False)
+    return {name: value for name, value in {**below, **environ}.items() if value is not None and value.strip()}
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    """A misspelt name would be a setting that silently does nothing."""
+    for name in given:
+        if name.startswith(PREFIX) and name not in VARIABLES:
+            close = difflib.get_close_matches(name, VARIABLES, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ConfigError(f"{name}: unknown setting{hint}")
+
+
+def _sentence(exc: ValidationError) -> str:
+    first = exc.errors(include_url=False, include_input=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{first['loc'][0]}: {message[:1].lower()}{message[1:]}"

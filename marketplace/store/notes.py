@@ -1,0 +1,49 @@
+"""Notifications: written with what they tell of, read by the one they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, insert, select, update
+
+from marketplace.model import Notification, Page
+from marketplace.store.database import Tx
+from marketplace.store.rows import many, paged
+from marketplace.store.tables import notifications
+
+_n = notifications.c
+
+
+async def add(tx: Tx, rows: Sequence[dict[str, object]]) -> None:
+    if rows:
+        await tx.execute(insert(notifications), list(rows))
+
+
+async def page_of(tx: Tx, user_id: str, page: Page) -> tuple[list[Notification], int]:
+    """Return one page of a user's notifications, newest first."""
+    mine = select(notifications).where(_n.user_id == user_id).order_by(_n.seq.desc())
+    return await paged(tx, mine, Notification, page)
+
+
+async def after(tx: Tx, user_id: str, seq: int, limit: int = 100) -> list[Notification]:
+    """Return what came to a user since `seq`, oldest first."""
+    mine = select(notifications).where(_n.user_id == user_id, _n.seq > seq).order_by(_n.seq).limit(limit)
+    return await many(tx, mine, Notification)
+
+
+async def latest_seq(tx: Tx, user_id: str) -> int:
+    newest = select(func.coalesce(func.max(_n.seq), 0)).where(_n.user_id == user_id)
+    return int((await tx.execute(newest)).scalar_one())
+
+
+async def unread(tx: Tx, user_id: str) -> int:
+    counted = select(func.count()).select_from(notifications).where(_n.user_id == user_id, _n.read_at.is_(None))
+    return int((await tx.execute(counted)).scalar_one())
+
+
+async def mark_read(tx: Tx, user_id: str, note_id: str, now: int) -> Notification | None:
+    """Mark one as read and return it; None when the user has no such notification."""
+    mine = (_n.id == note_id) & (_n.user_id == user_id)
+    await tx.execute(update(notifications).where(mine, _n.read_at.is_(None)).values(read_at=now))
+    found = await many(tx, select(notifications).where(mine), Notification)
+    return found[0] if found else None

@@ -1,0 +1,399 @@
+"""The tables, declared once. Times are unix milliseconds; amounts are base-10 text."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from marketplace import model
+from marketplace.store.columns import BaseUnits, Json, OneOf, identity, known, times
+
+metadata = MetaData()
+
+users = Table(
+    "users",
+    metadata,
+    identity(),
+    Column("email", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("role", OneOf(model.Role), nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    CheckConstraint(known("role", model.Role), name="users_role_known"),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("family_id", Text, nullable=False),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("used_at", Integer),
+    Column("revoked_at", Integer),
+    Column("expires_at", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Index("refresh_tokens_family", "family_id"),
+)
+
+purchase_requests = Table(
+    "purchase_requests",
+    metadata,
+    identity(),
+    Column("buyer_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("product_type", OneOf(model.ProductType), nullable=False),
+    Column("product_link", Text),
+    Column("quantity", Integer, nullable=False),
+    Column("budget_min", Text, nullable=False),
+    Column("budget_max", Text, nullable=False),
+    Column("budget_currency", Text, nullable=False),
+    Column("urgency", Text, nullable=False),
+    Column("delivery_type", Text, nullable=False),
+    Column("delivery_email", Text),
+    Column("status", OneOf(model.RequestStatus), nullable=False),
+    Column("selected_offer_id", Text),
+    Column("delivery_confirmed", Boolean, nullable=False, server_default="0"),
+    Column("delivery_proof", Json),
+    Column("delivered_at", Integer),
+    Column("confirmed_at", Integer),
+    *times(),
+    CheckConstraint(known("status", model.RequestStatus), name="requests_status_known"),
+    Index("requests_buyer", "buyer_id", "created_at"),
+    Index("requests_feed", "status", "created_at"),
+)
+
+offers = Table(
+    "offers",
+    metadata,
+    identity(),
+    Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
+    Column("seller_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("price_amount", Text, nullable=False),
+    Column("price_currency", Text, nullable=False),
+    Column("delivery_amount", Integer, nullable=False),
+    Column("delivery_unit", Text, nullable=False),
+    Column("notes", Text),
+    Column("valid_until", Integer),
+    Column("require_aml_check", Boolean, nullable=False),
+    Column("aml_block_on_failure", Boolean, nullable=False),
+    Column("status", OneOf(model.OfferStatus), nullable=False),
+    *times(),
+    CheckConstraint(known("status", model.OfferStatus), name="offers_status_known"),
+    Index("offers_request", "purchase_request_id", "created_at"),
+    Index("offers_seller", "seller_id", "created_at"),
+    Index(
+        "offers_one_live",
+        "purchase_request_id",
+        "seller_id",
+        unique=True,
+        sqlite_where=text("status IN ('pending','active','accepted')"),
+    ),
+    Index("offers_one_accepted", "purchase_request_id", unique=True, sqlite_where=text("status = 'accepted'")),
+)
+
+negotiation_rounds = Table(
+    "negotiation_rounds",
+    metadata,
+    identity(),
+    Column("offer_id", Text, ForeignKey("offers.id"), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("price_amount", Text, nullable=False),
+    Column("price_currency", Text, nullable=False),
+    Column("note", Text),
+    Column("expires_at", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    UniqueConstraint("offer_id", "round", name="rounds_once"),
+    CheckConstraint("round BETWEEN 1 AND 5", name="rounds_at_most_five"),
+)
+
+negotiation_answers = Table(
+    "negotiation_answers",
+    metadata,
+    Column("round_id", Text, ForeignKey("negotiation_rounds.id"), primary_key=True),
+    Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    CheckConstraint("answer IN ('accepted','declined','countered')", name="answers_known"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    identity(),
+    Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
+    Column("seller_offer_id", Text, ForeignKey("offers.id"), nullable=False),
+    Column("buyer_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("seller_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("provider_payment_id", Text),
+    Column("direction", OneOf(model.Direction), nullable=False),
+    Column("rail", OneOf(model.Rail), nullable=False),
+    Column("mode", OneOf(model.Mode)),
+    Column("chain_id", Integer, nullable=False),
+    Column("token_address", Text, nullable=False),
+    Column("token_symbol", Text, nullable=False),
+    Column("decimals", Integer, nullable=False),
+    Column("amount_base", BaseUnits, nullable=False),
+    Column("amount", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("status", OneOf(model.PaymentStatus), nullable=False),
+    Column("escrow_state", OneOf(model.Escrow)),
+    Column("confirmations_required", Integer, nullable=False),
+    Column("registered_at", Integer),
+    Column("checkout", Json),
+    Column("baseline_balance", BaseUnits),
+    Column("current_balance", BaseUnits),
+    Column("next_check_at", Integer),
+    Column("stop_reason", OneOf(model.StopReason)),
+    Column("watch_stopped_at", Integer),
+    Column("hold_reason", Text),
+    Column("evidence", Json),
+    Column("tx_hash", Text),
+    Column("hold_until", Integer),
+    Column("ordered", OneOf(model.Outcome)),
+    Column("settles_payment_id", Text, ForeignKey("payments.id")),
+    Column("reason", Text),
+    Column("expires_at", Integer),
+    Column("looked_at", Integer),
+    *times(),
+    CheckConstraint("amount_base GLOB '[1-9]*' AND amount_base NOT GLOB '*[^0-9]*'", name="payments_amount_positive"),
+    CheckConstraint(
+        "provider IN ('amn.scanner','request.network','shkeeper','escrow','other')", name="payments_provider_known"
+    ),
+    CheckConstraint(known("direction", model.Direction), name="payments_direction_known"),
+    CheckConstraint(known("status", model.PaymentStatus), name="payments_status_known"),
+    CheckConstraint(f"escrow_state IS NULL OR {known('escrow_state', model.Escrow)}", name="payments_escrow_known"),
+    # Funded means completed, and completed means that what was seen is kept.
+    CheckConstraint(
+        "direction != 'in' OR status != 'completed' OR (escrow_state IS NOT NULL AND evidence IS NOT NULL)",
+        name="payments_completed_has_evidence",
+    ),
+    CheckConstraint(
+        "direction != 'in' OR status IN ('completed','refunded')"
+        " OR escrow_state IS NULL OR escrow_state IN ('failed','cancelled','partial')",
+        name="payments_funded_is_completed",
+    ),
+    Index(
+        "payments_provider_id",
+        "provider",
+        "provider_payment_id",
+        unique=True,
+        sqlite_where=text("provider_payment_id IS NOT NULL"),
+    ),
+    # One pay-in a request: an open one, or the one that was paid.
+    Index(
+        "payments_one_pay_in",
+        "purchase_request_id",
+        unique=True,
+        sqlite_where=text("direction = 'in' AND status IN ('pending','processing','confirmed','completed')"),
+    ),
+    Index("payments_request", "purchase_request_id"),
+    Index("payments_buyer", "buyer_id", "created_at"),
+    Index("payments_seller", "seller_id", "created_at"),
+    Index("payments_status", "status", "expires_at"),
+    Index("payments_settles", "settles_payment_id"),
+)
+
+address_indices = Table(
+    "address_indices",
+    metadata,
+    Column("source", Text, primary_key=True),  # which key or list; an index of it is used once
+    Column("next_index", Integer, nullable=False),
+)
+
+address_reservations = Table(
+    "address_reservations",
+    metadata,
+    identity(),
+    Column("chain_id", Integer, nullable=False),
+    Column("token_key", Text, nullable=False),
+    Column("destination_key", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("source_index", Integer, nullable=False),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("released_at", Integer),
+    Column("created_at", Integer, nullable=False),
+    UniqueConstraint("source", "source_index", name="reservations_index_once"),
+    Index(
+        "reservations_one_live",
+        "chain_id",
+        "token_key",
+        "destination_key",
+        unique=True,
+        sqlite_where=text("released_at IS NULL"),
+    ),
+)
+
+credited_transfers = Table(
+    "credited_transfers",
+    metadata,
+    Column("chain_id", Integer, primary_key=True),
+    Column("tx_hash", Text, primary_key=True),
+    Column("event_key", Text, primary_key=True),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("sender", Text),
+    Column("created_at", Integer, nullable=False),
+    Index("credited_payment", "payment_id"),
+)
+
+webhook_inbox = Table(
+    "webhook_inbox",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("event_type", Text, nullable=False),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("received_at", Integer, nullable=False),
+    Index("inbox_payment", "payment_id"),
+)
+
+scanner_outbox = Table(
+    "scanner_outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_attempt_at", Integer, nullable=False),
+    Column("last_error", Text),
+    Column("created_at", Integer, nullable=False),
+    Column("done_at", Integer),
+    UniqueConstraint("kind", "payment_id", name="outbox_once"),
+    CheckConstraint("kind IN ('register','cancel_intent','stop_watch')", name="outbox_kind_known"),
+    CheckConstraint("status IN ('pending','done','refused')", name="outbox_status_known"),
+    Index("outbox_due", "next_attempt_at", sqlite_where=text("status = 'pending'")),
+)
+
+recoveries = Table(
+    "recoveries",
+    metadata,
+    identity(),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("amount_base", BaseUnits),
+    Column("tx_hash", Text),
+    Column("evidence", Json, nullable=False),
+    Column("dedupe_key", Text, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    Index("recoveries_payment", "payment_id"),
+)
+
+funds_ledger_entries = Table(
+    "funds_ledger_entries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("entry_type", OneOf(model.Entry), nullable=False),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
+    Column("chain_id", Integer, nullable=False),
+    Column("token_address", Text, nullable=False),
+    Column("amount_base", BaseUnits, nullable=False),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    CheckConstraint(known("entry_type", model.Entry), name="ledger_type_known"),
+    CheckConstraint("amount_base GLOB '[1-9]*' AND amount_base NOT GLOB '*[^0-9]*'", name="ledger_amount_positive"),
+    Index("ledger_payment", "payment_id"),
+)
+
+delivery_codes = Table(
+    "delivery_codes",
+    metadata,
+    identity(),
+    Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("code_hash", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("used_at", Integer),
+    Column("replaced_at", Integer),
+    Column("expires_at", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    CheckConstraint("attempts BETWEEN 0 AND 5", name="codes_attempts"),
+    Index(
+        "codes_one_live",
+        "purchase_request_id",
+        unique=True,
+        sqlite_where=text("used_at IS NULL AND replaced_at IS NULL"),
+    ),
+)
+
+disputes = Table(
+    "disputes",
+    metadata,
+    identity(),
+    Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("opened_by", Text, ForeignKey("users.id"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("status", OneOf(model.DisputeStatus), nullable=False),
+    Column("outcome", OneOf(model.Outcome)),
+    Column("note", Text),
+    Column("resolved_by", Text, ForeignKey("users.id")),
+    Column("resolved_at", Integer),
+    Column("created_at", Integer, nullable=False),
+    CheckConstraint("(status = 'resolved') = (outcome IS NOT NULL)", name="disputes_resolved_has_outcome"),
+    Index("disputes_one_open", "payment_id", unique=True, sqlite_where=text("status = 'open'")),
+    Index("disputes_request", "purchase_request_id"),
+)
+
+dispute_evidence = Table(
+    "dispute_evidence",
+    metadata,
+    identity(),
+    Column("dispute_id", Text, ForeignKey("disputes.id"), nullable=False),
+    Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("link", Text),
+    Column("created_at", Integer, nullable=False),
+    Index("evidence_dispute", "dispute_id"),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("category", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("related_id", Text),
+    Column("action_url", Text),
+    Column("read_at", Integer),
+    Column("created_at", Integer, nullable=False),
+    Index("notifications_user", "user_id", "seq"),
+    Index("notifications_unread", "user_id", sqlite_where=text("read_at IS NULL")),
+)
+
+threshold_history = Table(
+    "threshold_history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("chain_id", Integer, nullable=False),
+    Column("confirmations", Integer, nullable=False),
+    Column("set_by", Text, ForeignKey("users.id"), nullable=False),
+    Column("created_at", Integer, nullable=False),
+    CheckConstraint("confirmations > 0", name="thresholds_positive"),
+    Index("thresholds_chain", "chain_id", "id"),
+)
+
+# What happened is never changed: these tables only grow, and triggers of the first migration say so.
+APPEND_ONLY = ("funds_ledger_entries", "negotiation_rounds", "negotiation_answers", "threshold_history")

@@ -1,0 +1,1 @@
+"""The front door: HTTP in, use cases called, JSON out."""

@@ -1,0 +1,80 @@
+"""The one envelope: `{"success": true, "data": …}` or `{"success": false, "error": {…}}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+from pydantic import ValidationError
+
+from marketplace.errors import Refused
+from marketplace.model import Page
+from marketplace.store.errors import StoreError, Taken
+
+SERVER_ERROR = 500
+RETRY_AFTER_S = "5"
+
+
+def ok(data: Any, *, status: int = 200) -> web.Response:
+    """Answer with data."""
+    return _json({"success": True, "data": data}, status)
+
+
+def listed(name: str, rows: list[Any], total: int, page: Page) -> web.Response:
+    """Answer with one page of a list."""
+    return ok({name: rows, "total": total, "page": page.page, "limit": page.limit})
+
+
+def refused(error: Refused) -> web.Response:
+    """Answer with an error."""
+    told = {"code": error.code, "message": str(error), "details": dict(error.details)}
+    response = _json({"success": False, "error": told}, error.status)
+    if error.code == "unauthorized":
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if "retryAfter" in error.details:
+        response.headers["Retry-After"] = str(error.details["retryAfter"])
+    return response
+
+
+def translate(exc: Exception) -> Refused | None:  # noqa: PLR0911 - a table, one line a case
+    """Return what a failure of the layers below means to a caller; None when it means a bug."""
+    match exc:
+        case Refused():
+            return exc
+        case ValidationError():
+            return from_validation(exc)
+        case Taken():
+            return Refused("conflict", "this contradicts what is stored: read it again")
+        case StoreError():
+            return Refused("store_unavailable", "the store is not available; nothing was changed")
+        case web.HTTPRequestEntityTooLarge():
+            return Refused("payload_too_large", "the body is larger than 64 KB")
+        case web.HTTPMethodNotAllowed():
+            return Refused("method_not_allowed", f"{exc.method} is not allowed here")
+        case web.HTTPNotFound():
+            return Refused("not_found", "there is nothing here")
+        case web.HTTPException() if exc.status < SERVER_ERROR:
+            return Refused("bad_json", exc.reason)
+    return None
+
+
+def from_validation(exc: ValidationError) -> Refused:
+    """Name the first field that is wrong in the sentence, and every one in the details."""
+    found = exc.errors(include_url=False, include_context=False, include_input=False)
+    told = []
+    for error in found:
+        message = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "missing":
+            message = "is required"
+        # A rule over several fields has no place of its own: its sentence starts with the field to change.
+        name = ".".join(str(part) for part in error["loc"])
+        if not name or message.startswith(f"{name}."):
+            name, _, message = message.partition(" ")
+        told.append({"field": name, "message": f"{message[:1].lower()}{message[1:]}"})
+    first = told[0]
+    return Refused("invalid", f"{first['field']} {first['message']}", field=first["field"], fields=told)
+
+
+def _json(body: Any, status: int) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

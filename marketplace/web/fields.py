@@ -1,0 +1,74 @@
+"""The kinds of fields bodies are made of, each with the sentence that explains it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from marketplace.money import NotAnAmount, TooPrecise, to_base_units
+from marketplace.web.bodies import Text
+
+FRACTION = 18  # digits a price may have: as many as any token here
+MAX_TIME = 64
+_CURRENCY = re.compile(r"[A-Z]{3,10}")
+_NOT_A_TIME = "must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
+
+
+def units(amount: str) -> int:
+    """Return a price as an integer, to compare it with another."""
+    return to_base_units(amount, FRACTION)
+
+
+def _money(value: Any) -> Any:
+    """Amounts travel as text: a JSON number loses digits on the way through most languages."""
+    try:
+        positive = isinstance(value, str) and units(value) > 0
+    except (NotAnAmount, TooPrecise) as exc:
+        raise ValueError(str(exc)) from exc
+    if not positive:
+        raise ValueError('must be a decimal string greater than zero, such as "12.50"')
+    return value
+
+
+def _currency(value: str) -> str:
+    if _CURRENCY.fullmatch(value.upper()) is None:
+        raise ValueError("must be 3 to 10 letters, such as USDT")
+    return value.upper()
+
+
+def _link(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable or " " in value:
+        raise ValueError("must be an http or https link")
+    return value
+
+
+def _moment(value: Any) -> Any:
+    """Return unix milliseconds of an RFC 3339 time."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str) and len(value) <= MAX_TIME:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is not None:
+                return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1000
+    except (ValueError, OverflowError) as exc:
+        raise ValueError(_NOT_A_TIME) from exc
+    raise ValueError(_NOT_A_TIME)
+
+
+Money = Annotated[str, Field(max_length=100), BeforeValidator(_money)]
+Currency = Annotated[Text, AfterValidator(_currency)]
+Link = Annotated[Text, Field(max_length=2048), AfterValidator(_link)]
+Moment = Annotated[int, BeforeValidator(_moment)]
+Email = Annotated[Text, Field(max_length=254, pattern=r"^[^@\s]{1,64}@[^@\s]{1,190}$")]
+Address = Annotated[Text, Field(min_length=1, max_length=128)]
+ChainId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]

@@ -1,0 +1,32 @@
+"""How the backend is, over HTTP."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from marketplace import VERSION
+from marketplace.web.answers import ok
+from marketplace.web.state import BACKEND
+
+DOWN = 503
+
+
+async def ping(_request: web.Request) -> web.Response:
+    """GET /health: alive; touches nothing."""
+    return ok({"status": "ok"})
+
+
+async def version(_request: web.Request) -> web.Response:
+    """GET /api/version"""
+    return ok({"version": VERSION})
+
+
+async def deep(request: web.Request) -> web.Response:
+    """GET /api/health"""
+    health = await request.app[BACKEND].health.report()
+    checks = {
+        name: {"status": check.status} | ({} if check.detail is None else {"detail": check.detail})
+        for name, check in health.checks.items()
+    }
+    told = {"status": health.status, "version": VERSION, "uptimeSec": health.uptime_s, "checks": checks}
+    return ok(told, status=DOWN if health.status == "down" else 200)

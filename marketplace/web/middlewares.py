@@ -1,0 +1,78 @@
+"""What happens around every request: its id, and failures in the one envelope."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from marketplace.errors import Refused
+from marketplace.rate_limit import client_ip
+from marketplace.web.answers import refused, translate
+from marketplace.web.state import BACKEND
+
+log = logging.getLogger(__name__)
+
+EXEMPT = frozenset(
+    {
+        ("GET", "/health"),  # whoever watches over us asks often
+        ("GET", "/api/payment/{id}"),
+        ("POST", "/api/payment/amn-scanner/webhook"),
+    }
+)
+
+REQUEST_ID = web.RequestKey("request_id", str)
+_CHOSEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def route_of(request: web.Request) -> str:
+    """Return the route's pattern: unlike the path it holds nothing of a person."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+@web.middleware
+async def request_id(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every answer an id that a caller may choose."""
+    given = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = given if _CHOSEN.fullmatch(given) else uuid.uuid4().hex
+    response = await handler(request)
+    if not response.prepared:  # a stream sends its own
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
+    return response
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Render every failure in the one shape; a bug is logged and told as such, without its insides."""
+    try:
+        return await handler(request)
+    except Exception as exc:
+        known = translate(exc)
+        if known is None:
+            log.exception("[api] %s %s failed (request %s)", request.method, route_of(request), request[REQUEST_ID])
+            known = Refused("internal", "something went wrong here; it was logged")
+        return refused(known)
+
+
+@web.middleware
+async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let each client ask so often and no more; what the scanner sends and what pages poll is exempt."""
+    backend = request.app[BACKEND]
+    route = (request.method, route_of(request))
+    if route not in EXEMPT:
+        ip = client_ip(request.remote or "", request.headers.get("X-Forwarded-For", ""), backend.trusted_hops)
+        for name in _counted_as(route[1]):
+            wait_s = backend.limiter.take(name, ip)
+            if wait_s:
+                raise Refused("rate_limited", f"too many requests: try again in {wait_s} s", retryAfter=wait_s)
+    return await handler(request)
+
+
+def _counted_as(route: str) -> tuple[str, ...]:
+    if route == "/api/auth/login":
+        return ("all", "login")
+    return ("all", "payment") if route.startswith("/api/payment/") else ("all",)

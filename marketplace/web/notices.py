@@ -1,0 +1,91 @@
+"""Notifications over HTTP, and live as Server-Sent Events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from marketplace.clock import shown
+from marketplace.model import Notification
+from marketplace.web.answers import listed, ok
+from marketplace.web.bodies import Listing, parse_query, path_id, who
+from marketplace.web.middlewares import REQUEST_ID
+from marketplace.web.state import BACKEND
+
+HEARTBEAT_S = 15.0
+MAX_SEQ = 2**63 - 1
+
+
+def note_json(note: Notification) -> dict[str, Any]:
+    """Render a notification."""
+    return {
+        "id": note.id,
+        "category": note.category,
+        "type": note.type,
+        "title": note.title,
+        "relatedId": note.related_id,
+        "actionUrl": note.action_url,
+        "read": note.read_at is not None,
+        "createdAt": shown(note.created_at),
+    }
+
+
+async def listing(request: web.Request) -> web.Response:
+    """GET /api/notifications"""
+    actor = who(request)
+    page = parse_query(request, Listing).part()
+    found, total = await request.app[BACKEND].notices.page(actor, page)
+    return listed("notifications", [note_json(note) for note in found], total, page)
+
+
+async def unread(request: web.Request) -> web.Response:
+    """GET /api/notifications/unread-count"""
+    return ok({"count": await request.app[BACKEND].notices.unread(who(request))})
+
+
+async def read(request: web.Request) -> web.Response:
+    """PATCH /api/notifications/{id}/read"""
+    actor = who(request)
+    note = await request.app[BACKEND].notices.read(actor, path_id(request, "notification"))
+    return ok({"notification": note_json(note)})
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """
+    GET /api/events: the caller's own notifications as they are committed.
+
+    `Last-Event-ID` resumes where a broken stream ended, so that nothing is told twice or not at all.
+    """
+    actor = who(request)
+    backend = request.app[BACKEND]
+    with backend.works.listeners.listening(actor.user_id) as bell:
+        seq = _resume(request)
+        if seq is None:
+            seq = await backend.notices.latest(actor)
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-store",
+                "X-Request-Id": request[REQUEST_ID],
+            }
+        )
+        await response.prepare(request)
+        await response.write(b": hello\n\n")
+        while not backend.works.listeners.closing.is_set():
+            for note in await backend.notices.since(actor, seq):
+                seq = note.seq
+                await response.write(
+                    b"id: %d\nevent: notification\ndata: %s\n\n" % (seq, orjson.dumps(note_json(note)))
+                )
+            if not await bell.wait(HEARTBEAT_S):
+                await response.write(b": still here\n\n")  # a dead peer is noticed by writing to it
+        return response
+
+
+def _resume(request: web.Request) -> int | None:
+    given = request.headers.get("Last-Event-ID", "")
+    if given.isascii() and given.isdigit() and int(given[:19]) <= MAX_SEQ:
+        return int(given[:19])
+    return None

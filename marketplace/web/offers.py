@@ -1,0 +1,147 @@
+"""Offers over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from marketplace.clock import shown
+from marketplace.model import Offer, Role
+from marketplace.offers import OfferDraft
+from marketplace.web.answers import listed, ok
+from marketplace.web.bodies import Body, Id, Listing, Text, parse, parse_query, path_id, who
+from marketplace.web.fields import Currency, Moment, Money
+from marketplace.web.requests import request_json
+from marketplace.web.state import BACKEND
+
+Title = Annotated[Text, Field(min_length=3, max_length=200)]
+Description = Annotated[Text, Field(min_length=1, max_length=2000)]
+Notes = Annotated[Text, Field(max_length=2000)]
+
+
+class Price(Body):
+    amount: Money
+    currency: Currency
+
+
+class DeliveryTime(Body):
+    amount: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    unit: Literal["hours", "days", "weeks"]
+
+
+class NewOffer(Body):
+    title: Title
+    description: Description
+    price: Price
+    delivery_time: DeliveryTime
+    notes: Notes | None = None
+    valid_until: Moment | None = None
+    require_aml_check: Annotated[bool, Field(strict=True)] = False
+    aml_block_on_failure: Annotated[bool, Field(strict=True)] = True
+
+    def draft(self) -> OfferDraft:
+        """Return the use case's input."""
+        return OfferDraft(
+            title=self.title,
+            description=self.description,
+            price_amount=self.price.amount,
+            price_currency=self.price.currency,
+            delivery_amount=self.delivery_time.amount,
+            delivery_unit=self.delivery_time.unit,
+            notes=self.notes,
+            valid_until=self.valid_until,
+            require_aml_check=self.require_aml_check,
+            aml_block_on_failure=self.aml_block_on_failure,
+        )
+
+
+class EditOffer(Body):
+    title: Title | None = None
+    description: Description | None = None
+    price: Price | None = None
+    delivery_time: DeliveryTime | None = None
+    notes: Notes | None = None
+    valid_until: Moment | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return the columns to change; a field that is null or missing stays as it is."""
+        found: dict[str, Any] = {
+            "title": self.title,
+            "description": self.description,
+            "notes": self.notes,
+            "valid_until": self.valid_until,
+        }
+        if self.price is not None:
+            found |= {"price_amount": self.price.amount, "price_currency": self.price.currency}
+        if self.delivery_time is not None:
+            found |= {"delivery_amount": self.delivery_time.amount, "delivery_unit": self.delivery_time.unit}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class SelectOffer(Body):
+    offer_id: Id
+
+
+class ListOffers(Listing):
+    request_id: Id | None = None
+
+
+def offer_json(offer: Offer) -> dict[str, Any]:
+    """Render an offer."""
+    return {
+        "id": offer.id,
+        "purchaseRequestId": offer.purchase_request_id,
+        "sellerId": offer.seller_id,
+        "title": offer.title,
+        "description": offer.description,
+        "price": {"amount": offer.price_amount, "currency": offer.price_currency},
+        "deliveryTime": {"amount": offer.delivery_amount, "unit": offer.delivery_unit},
+        "notes": offer.notes,
+        "validUntil": shown(offer.valid_until),
+        "requireAmlCheck": offer.require_aml_check,
+        "amlBlockOnFailure": offer.aml_block_on_failure,
+        "status": offer.status,
+        "createdAt": shown(offer.created_at),
+        "updatedAt": shown(offer.updated_at),
+    }
+
+
+async def create(request: web.Request) -> web.Response:
+    """POST /api/marketplace/purchase-requests/{id}/offers"""
+    actor = who(request, Role.SELLER)
+    body = await parse(request, NewOffer)
+    created = await request.app[BACKEND].offers.create(actor, path_id(request, "purchase request"), body.draft())
+    return ok({"offer": offer_json(created)}, status=201)
+
+
+async def listing(request: web.Request) -> web.Response:
+    """GET /api/marketplace/offers"""
+    actor = who(request)
+    query = parse_query(request, ListOffers)
+    found, total = await request.app[BACKEND].offers.listing(actor, query.request_id, query.part())
+    return listed("offers", [offer_json(each) for each in found], total, query.part())
+
+
+async def edit(request: web.Request) -> web.Response:
+    """PATCH /api/marketplace/offers/{id}"""
+    actor = who(request, Role.SELLER)
+    body = await parse(request, EditOffer)
+    changed = await request.app[BACKEND].offers.edit(actor, path_id(request, "offer"), body.changes())
+    return ok({"offer": offer_json(changed)})
+
+
+async def withdraw(request: web.Request) -> web.Response:
+    """POST /api/marketplace/offers/{id}/withdraw"""
+    actor = who(request, Role.SELLER)
+    return ok({"offer": offer_json(await request.app[BACKEND].offers.withdraw(actor, path_id(request, "offer")))})
+
+
+async def select(request: web.Request) -> web.Response:
+    """POST /api/marketplace/purchase-requests/{id}/select-offer"""
+    actor = who(request, Role.BUYER)
+    body = await parse(request, SelectOffer)
+    backend = request.app[BACKEND]
+    chosen, offer = await backend.offers.select(actor, path_id(request, "purchase request"), body.offer_id)
+    return ok({"purchaseRequest": request_json(chosen, actor), "offer": offer_json(offer)})

@@ -1,0 +1,524 @@
+"""Every known trap of Tron services, one test each: what would be missed, invented or doubled without a guard."""
+
+from __future__ import annotations
+
+import logging
+
+import orjson
+import pytest
+
+from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.tron.address import to_hex
+from chains.tron.logs import AVOIDED_S, PROBE_S
+from chains.tron.slow import INDEX_LAG_MS
+from chains.types import Cursor
+from devnet.tron_ledger import SLOT_MS, TRANSFER, USDT, Log, account
+from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
+
+HISTORY = "/v1/accounts/transactions/trc20"
+RECEIPT = "/walletsolidity/gettransactioninfobyid"
+RECEIPTS = "/walletsolidity/gettransactioninfobyblocknum"
+
+
+def crowd(tron, count, *, spread=1, to=SHOP):
+    """Pay so many times, so many payments a block; return the transactions."""
+    paid = []
+    while len(paid) < count:
+        paid += [tron.ledger.transfer(to, 1) for _ in range(min(spread, count - len(paid)))]
+        tron.ledger.advance()
+    return paid
+
+
+def ids(found):
+    return [transfer.tx_hash for transfer in found]
+
+
+async def by_accounts(tron, **faults):
+    """Return a service without JSON-RPC, an adapter of it, and a cursor with so many blocks behind it that histories are cheaper."""
+    grid = await tron.grid(jsonrpc=False, **faults)
+    return grid, await tron.adapter(grid), tron.start()
+
+
+# --- JSON-RPC ------------------------------------------------------------------------------------
+
+
+async def test_a_node_without_section_blooms_is_found_out_and_nothing_is_missed(tron, caplog):
+    grid = await tron.grid(blind_below=2**62)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    with caplog.at_level(logging.WARNING):
+        found, after = await scan_all(adapter, after)
+        tron.ledger.advance(3)
+        await scan_all(adapter, after)
+    assert ids(found) == [paid]
+    assert grid.calls["/jsonrpc"] == 1
+    assert [record.message for record in caplog.records if "cannot be used" in record.message] != []
+    assert len([record for record in caplog.records if "cannot be used" in record.message]) == 1
+
+
+async def test_an_index_that_begins_above_the_blocks_to_read_is_found_out(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.advance(5)
+    _, late = await scan_all(adapter, after)  # a probe was taken near the head
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.advance(500)
+    grid.blind_below = tron.ledger.head - 100
+    found, _ = await scan_all(adapter, after)
+    assert ids(found) == [paid]
+    assert late.position > after.position
+
+
+async def test_json_rpc_is_tried_again_after_a_while_and_its_return_is_told(tron, caplog):
+    grid = await tron.grid(blind_below=2**62)
+    adapter = await tron.adapter(grid)
+    _, after = await scan_all(adapter, tron.start())
+    tron.ledger.advance(2)
+    _, after = await scan_all(adapter, after)
+    grid.heal()
+    tron.now.seconds += AVOIDED_S - 1
+    tron.ledger.advance(2)
+    _, after = await scan_all(adapter, after)
+    assert grid.calls["/jsonrpc"] == 1
+    tron.now.seconds += 1
+    tron.ledger.advance(2)
+    with caplog.at_level(logging.INFO):
+        await scan_all(adapter, after)
+    assert grid.calls["/jsonrpc"] == 2
+    assert "can be used again" in caplog.text
+
+
+async def test_the_self_test_tells_of_a_missing_index(tron):
+    grid = await tron.grid(blind_below=2**62)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.advance(2)
+    await scan_all(adapter, after)
+    (problem,) = await adapter.self_test()
+    assert "does not find transfers" in problem
+
+
+async def test_every_request_proves_the_node_that_answers_it(tron):
+    """Behind a load balancer the next node may be the one without an index."""
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.advance(5)
+    _, after = await scan_all(adapter, after)
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    grid.blind_below = 2**62
+    found, _ = await scan_all(adapter, after)
+    assert ids(found) == [paid]
+
+
+async def test_the_probe_is_renewed_every_hour(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    for seconds, probes in ((0, 1), (PROBE_S - 1, 1), (1, 2)):
+        tron.now.seconds += seconds
+        tron.ledger.advance(5)
+        _, after = await scan_all(adapter, after)
+        assert grid.calls[RECEIPTS] == probes
+
+
+async def test_a_chain_too_quiet_for_a_proof_is_read_otherwise(tron):
+    tron.ledger.busy = False
+    grid = await tron.grid(blind_below=2**62)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.advance(20)
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after)
+    assert ids(found) == [paid]
+    assert grid.calls["/jsonrpc"] == 0
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status": 404},
+        {"status": 405},
+        {"status": 403, "body": b'{"error":"JSON-RPC is not part of your plan"}'},
+        {
+            "body": b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"the method eth_getLogs does not exist"}}'
+        },
+        {"body": b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"batch requests are not supported"}}'},
+    ],
+)
+async def test_where_json_rpc_is_refused_payments_are_found_otherwise(tron, refusal):
+    grid = await tron.grid()
+    grid.fail("/jsonrpc", **refusal)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after)
+    assert ids(found) == [paid]
+    assert adapter.endpoint  # and the endpoint itself stays in use
+    assert grid.calls["/jsonrpc"] == 1
+
+
+async def test_json_rpc_that_keeps_failing_is_left_alone_for_a_while(tron):
+    grid = await tron.grid()
+    grid.fail("/jsonrpc", status=500)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    for _ in range(2):
+        with pytest.raises(ChainUnavailable, match="HTTP 500"):
+            await scan_all(adapter, after)
+        tron.now.seconds += 60
+    found, after = await scan_all(adapter, after)
+    assert ids(found) == [paid]
+    assert grid.calls["/jsonrpc"] == 3
+
+
+async def test_logs_above_what_the_node_has_for_good_are_not_believed_yet(tron):
+    """A node that lags answers an incomplete list without an error."""
+    grid = await tron.grid(behind=4)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    page = await scan_page(adapter, after)
+    assert page.transfers == []
+    assert page.cursor.position == tron.ledger.time_of(paid) - 4 * SLOT_MS
+
+
+async def test_a_node_that_lags_does_not_hold_up_the_last_blocks(tron):
+    grid = await tron.grid(behind=4)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    found, cursor = await scan_all(adapter, after)
+    assert ids(found) == [paid]
+    assert cursor.position == tron.ledger.time_of(paid)
+
+
+async def test_a_smaller_range_is_learnt_from_the_refusal(tron):
+    grid = await tron.grid(most_blocks=7)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.advance(40)
+    await scan_page(adapter, after)
+    ranges = [_range(asked[-1]) for route, asked in grid.asked if route == "/jsonrpc"]
+    assert ranges == [40, 7]
+
+
+async def test_a_refusal_that_names_no_range_halves_it(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = crowd(tron, 40)
+    tron.ledger.settle()
+    refusal = {"code": -32005, "message": "query returned more than 10000 results"}
+    answers = [{"result": await _finalized(tron)}, {"result": None}, {"result": await _probe_rows(tron, after)}]
+    frames = [{"jsonrpc": "2.0", "id": n} | answer for n, answer in enumerate([*answers, {"error": refusal}])]
+    grid.fail("/jsonrpc", times=1, body=orjson.dumps(frames))
+    found, _ = await scan_all(adapter, after)
+    ranges = [_range(asked[-1]) for route, asked in grid.asked if route == "/jsonrpc"]
+    assert ranges == [60, 30, 30]
+    assert ids(found) == paid
+
+
+def _range(call):
+    query = call["params"][0]
+    return int(query["toBlock"], 16) - int(query["fromBlock"], 16) + 1
+
+
+async def _finalized(tron):
+    number = tron.ledger.solid
+    return {
+        "number": hex(number),
+        "hash": "0x" + tron.ledger.block_id(number),
+        "timestamp": hex(tron.ledger.times[number] // 1000),
+    }
+
+
+async def _probe_rows(tron, after):
+    number = tron.ledger.number_at(after.position) + 1
+    tx = tron.ledger.by_block[number][0]
+    topics = ["0x" + text for text in tx.logs[0].topics]
+    return [{"transactionHash": "0x" + tx.id, "blockNumber": hex(number), "topics": topics, "removed": False}]
+
+
+@pytest.mark.parametrize(
+    "spoil", [{"removed": True}, {"blockNumber": "0x1"}, {"transactionHash": "0x12"}, {"topics": None}]
+)
+async def test_a_log_no_correct_node_sends_is_an_error_and_nothing_is_passed_by(tron, spoil):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    tx = tron.ledger.by_id[paid]
+    row = {
+        "transactionHash": "0x" + paid,
+        "blockNumber": hex(tx.block),
+        "topics": ["0x" + text for text in tx.logs[0].topics],
+        "removed": False,
+    } | spoil
+    answers = [await _finalized(tron), await _finalized(tron), await _probe_rows(tron, after), [row]]
+    body = orjson.dumps([{"jsonrpc": "2.0", "id": n, "result": answer} for n, answer in enumerate(answers)])
+    grid.fail("/jsonrpc", times=1, body=body)
+    with pytest.raises(ChainProtocolError):
+        await scan_page(adapter, after)
+
+
+# --- one transaction, whichever way it was found -------------------------------------------------
+
+
+async def test_all_ways_give_one_transfer_the_same_key(tron):
+    """`logIndex` counts within the block, `event_index` within the transaction: two keys would double a payment."""
+    after = tron.start()
+    tron.ledger.transfer(BUYER, 3)
+    tron.ledger.transfers([(USDT, BUYER, 1), (USDT, SHOP, 5)])
+    tron.ledger.settle()
+    quick = await tron.adapter(await tron.grid())
+    by_block = await tron.adapter(await tron.grid(jsonrpc=False))
+    tills = [account(f"till {n}") for n in range(50)]
+    from_logs, _ = await scan_all(quick, after)
+    from_blocks, _ = await scan_all(by_block, after, SHOP, *tills)
+    tron.ledger.advance(60)
+    by_account = await tron.adapter(await tron.grid(jsonrpc=False))
+    from_history, _ = await scan_all(by_account, after)
+    assert from_logs == from_blocks == from_history
+    assert [transfer.event_key for transfer in from_logs] == ["1"]
+
+
+@pytest.mark.parametrize("jsonrpc", [True, False])
+@pytest.mark.parametrize("tills", [0, 50])
+async def test_approvals_failures_and_foreign_events_never_become_transfers(tron, jsonrpc, tills):
+    grid = await tron.grid(jsonrpc=jsonrpc)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.approve(SHOP, 5)
+    tron.ledger.fail(SHOP, 5)
+    tron.ledger.fail(SHOP, 5, keeps_logs=True)
+    unique = Log("a6" * 20, (TRANSFER, "0" * 64, "0" * 24 + to_hex(SHOP), "0" * 63 + "7"), "")
+    from_us = Log(to_hex(USDT), (TRANSFER, "0" * 24 + to_hex(SHOP), "0" * 24 + to_hex(BUYER)), "0" * 63 + "5")
+    short = Log(to_hex(USDT), (TRANSFER, "0" * 24 + to_hex(BUYER), "0" * 24 + to_hex(SHOP)), "05")
+    tron.ledger.emit(unique, from_us, short)
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after, SHOP, *[account(f"till {n}") for n in range(tills)])
+    assert found == []
+
+
+async def test_a_failed_flag_alone_is_enough_to_disbelieve_a_receipt(tron):
+    adapter = await tron.adapter()
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.by_id[paid].failed = True  # while the contract itself says SUCCESS
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after)
+    assert found == []
+
+
+async def test_the_cursor_does_not_pass_a_transaction_whose_receipt_is_missing(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.advance(3)
+    early = tron.ledger.transfer(SHOP, 1)
+    tron.ledger.advance(3)
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.advance(3)
+    later = tron.ledger.transfer(SHOP, 7)
+    tron.ledger.settle()
+    grid.unindexed, grid.unindexed_blocks = {paid}, {tron.ledger.by_id[paid].block}
+    page = await scan_page(adapter, after)
+    assert ids(page.transfers) == [early, later]  # what is known is told, also above
+    assert page.cursor == Cursor(tron.ledger.time_of(paid) - 1)
+    grid.heal()
+    rest, _ = await scan_all(adapter, page.cursor)
+    assert ids(rest) == [paid, later]
+
+
+async def test_a_cursor_that_is_stuck_tells_new_payments_once_and_then_what_it_waits_for(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.advance(1)
+    tron.ledger.settle()
+    grid.unindexed, grid.unindexed_blocks = {paid}, {tron.ledger.by_id[paid].block}
+    after = (await scan_page(adapter, after)).cursor
+    with pytest.raises(ChainUnavailable, match="has no receipt yet"):
+        await scan_page(adapter, after)
+    other = tron.ledger.transfer(SHOP, 6)
+    tron.ledger.settle()
+    tron.now.seconds += 60
+    page = await scan_page(adapter, after)
+    assert (ids(page.transfers), page.cursor) == ([other], after)
+    with pytest.raises(ChainUnavailable, match="has no receipt yet"):
+        await scan_page(adapter, after)
+
+
+async def test_a_receipt_that_is_missing_by_id_is_taken_from_its_block(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    grid.unindexed = {paid}
+    found, cursor = await scan_all(adapter, after)
+    assert ids(found) == [paid]
+    assert cursor.position == tron.ledger.time_of(paid)
+
+
+async def test_the_receipts_of_a_block_that_come_empty_are_not_an_empty_block(tron):
+    grid = await tron.grid(jsonrpc=False)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tills = [account(f"till {n}") for n in range(50)]
+    tron.ledger.advance(3)
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    grid.unindexed_blocks = {tron.ledger.by_id[paid].block}
+    page = await scan_page(adapter, after, SHOP, *tills)
+    assert page.cursor.position == tron.ledger.time_of(paid) - SLOT_MS
+    with pytest.raises(ChainUnavailable, match="has not got the receipts of block"):
+        await scan_page(adapter, page.cursor, SHOP, *tills)
+    grid.heal()
+    tron.now.seconds += 60
+    found, _ = await scan_all(adapter, page.cursor, SHOP, *tills)
+    assert ids(found) == [paid]
+
+
+# --- account histories ---------------------------------------------------------------------------
+
+
+async def test_histories_are_asked_for_confirmed_rows_oldest_first(tron):
+    """Without a word, the service sends both kinds of rows, newest first, of both directions, twenty a page."""
+    grid, adapter, after = await by_accounts(tron)
+    tron.ledger.advance(20)
+    await scan_all(adapter, after)
+    (asked,) = [asked for route, asked in grid.asked if route == HISTORY]
+    assert asked == {
+        "only_confirmed": "true",
+        "only_to": "true",
+        "order_by": "block_timestamp,asc",
+        "limit": "200",
+        "min_timestamp": str(after.position + 1),
+        "max_timestamp": str(tron.ledger.times[tron.ledger.solid]),
+    }
+
+
+async def test_an_unconfirmed_row_settles_nothing_even_when_the_filter_is_ignored(tron):
+    _, adapter, after = await by_accounts(tron, ignores_confirmed=True)
+    tron.ledger.advance(20)
+    tron.ledger.transfer(SHOP, 5)
+    tron.ledger.advance(5)
+    found, cursor = await scan_all(adapter, after)
+    assert found == []
+    assert cursor.position == tron.ledger.times[tron.ledger.solid]
+
+
+@pytest.mark.parametrize("fault", ["none", "drops_fingerprint", "repeats_rows"])
+@pytest.mark.parametrize("count", [199, 200, 201, 401])
+@pytest.mark.parametrize("spread", [7, 90])
+async def test_no_page_boundary_loses_or_doubles_a_row(tron, fault, count, spread):
+    grid, adapter, after = await by_accounts(tron, **({} if fault == "none" else {fault: True}))
+    paid = crowd(tron, count, spread=spread)
+    tron.ledger.advance(20 + max(0, 60 - count // spread))
+    found, _ = await scan_all(adapter, after)
+    assert sorted(ids(found)) == sorted(paid)
+    assert grid.calls[HISTORY] >= count // 200
+
+
+async def test_more_rows_of_one_millisecond_than_fit_a_page_are_read_from_their_block(tron):
+    _, adapter, after = await by_accounts(tron, drops_fingerprint=True)
+    paid = crowd(tron, 10) + crowd(tron, 450, spread=450) + crowd(tron, 10)
+    tron.ledger.advance(60)
+    found, _ = await scan_all(adapter, after)
+    assert sorted(ids(found)) == sorted(paid)
+
+
+async def test_rows_in_the_wrong_order_are_no_reason_to_go_on_by_time(tron):
+    _, adapter, after = await by_accounts(tron, drops_fingerprint=True, reverses_rows=True)
+    crowd(tron, 300)
+    tron.ledger.advance(20)
+    with pytest.raises(ChainProtocolError, match="not in the order asked for"):
+        await scan_all(adapter, after)
+
+
+async def test_rows_in_the_wrong_order_do_no_harm_while_the_service_says_how_to_go_on(tron):
+    _, adapter, after = await by_accounts(tron, reverses_rows=True)
+    paid = crowd(tron, 300)
+    tron.ledger.advance(20)
+    found, _ = await scan_all(adapter, after)
+    assert sorted(ids(found)) == sorted(paid)
+
+
+async def test_rows_outside_the_times_asked_for_mean_that_the_filter_was_ignored(tron):
+    grid, adapter, after = await by_accounts(tron)
+    tron.ledger.advance(60)
+    row = {"transaction_id": "a" * 64, "block_timestamp": after.position - 1, "type": "Transfer", "to": SHOP}
+    grid.fail(HISTORY, body=orjson.dumps({"data": [row], "success": True, "meta": {}}))
+    with pytest.raises(ChainProtocolError, match="not of the times asked for"):
+        await scan_all(adapter, after)
+
+
+async def test_what_a_stale_index_shows_late_is_found_by_reading_again(tron):
+    grid, adapter, after = await by_accounts(tron)
+    tron.ledger.advance(40)
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.advance(140)
+    grid.stale_at = tron.ledger.time_of(paid) - 1
+    found, after = await scan_all(adapter, after, reread_s=60)
+    assert (found, after.position > tron.ledger.time_of(paid) + 300_000) == ([], True)
+    grid.heal()
+    grid.jsonrpc = False
+    tron.ledger.advance(40)
+    found, _ = await scan_all(adapter, after, reread_s=60)
+    assert ids(found) == [paid]
+
+
+async def test_a_row_of_another_account_is_not_resolved(tron):
+    """A filter the service does not know is ignored without a word."""
+    grid, adapter, after = await by_accounts(tron)
+    tron.ledger.transfer(BUYER, 5, sender="shop")
+    tron.ledger.approve(SHOP, 5)
+    tron.ledger.advance(60)
+    rows = orjson.loads(grid._account_rows(SHOP, {"order_by": "block_timestamp,asc"}).body)
+    grid.fail(HISTORY, body=orjson.dumps(rows))
+    found, _ = await scan_all(adapter, after)
+    assert (len(rows["data"]), found) == (2, [])
+    assert grid.calls[RECEIPT] == 0
+
+
+async def test_one_failure_among_many_accounts_does_not_make_all_be_read_again(tron):
+    tron.ledger.busy = False
+    grid, adapter, after = await by_accounts(tron)
+    tills = [account(f"till {number}") for number in range(40)]
+    paid = [tron.ledger.transfer(till, 1) for till in tills]
+    tron.ledger.advance(1000)
+    grid.fail(HISTORY, skip=30, times=1, status=500)
+    with pytest.raises(ChainUnavailable):
+        await scan_all(adapter, after, *tills)
+    tron.now.seconds += 60
+    grid.asked.clear()
+    found, _ = await scan_all(adapter, after, *tills)
+    begun = [int(asked["min_timestamp"]) for route, asked in grid.asked if route == HISTORY]
+    top = tron.ledger.times[tron.ledger.solid]
+    assert sorted(ids(found)) == sorted(paid)
+    assert begun.count(after.position + 1) <= 40 - 23  # 30 were answered, some of them after the failure
+    assert set(begun) == {after.position + 1, top + 1 - INDEX_LAG_MS}  # and the index may lag
+
+
+async def test_no_account_starves_while_another_is_always_full(tron):
+    _, adapter, after = await by_accounts(tron)
+    till = account("till")
+    busy = crowd(tron, 620, spread=31)
+    quiet = tron.ledger.transfer(till, 1)
+    tron.ledger.advance(60)
+    found, _ = await scan_all(adapter, after, SHOP, till)
+    assert sorted(ids(found)) == sorted([*busy, quiet])

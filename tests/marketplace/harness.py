@@ -1,0 +1,178 @@
+"""What the marketplace's tests build on: the real backend over HTTP, and people who use it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from marketplace.app import Marketplace, open_marketplace
+from marketplace.settings import load_settings
+from tests.harness import ROOT
+
+ADMIN = ("admin@example.test", "the first admin's password")
+PASSWORD = "correct horse battery"
+HOOK_SECRET = "a webhook secret of the tests"
+ESCROW = "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8e4"
+TRON_LIST = ["TJRabPrwbZy45sbavfcjinPJC18kjpRTv8", "TVjsyZ7fYF3qLF6BQgPmTEZy1xrNNyVAAA"]
+# The account of a published test phrase ("test test … junk"), m/44'/60'/0'.
+XPUB = "xpub6EF8jXqFeFEW5bwMU7RpQtHkzE4KJxcqJtvkCjJumzW8CPpacXkb92ek4WzLQXjL93HycJwTPUAcuNxCqFPKKU5m5Z2Vq4nCyh5CyPeBFFr"
+MARKET = "/api/marketplace"
+_numbers = itertools.count(1)
+
+
+class Api:
+    """HTTP as one person speaks it."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, token: str | None = None, user_id: str = "") -> None:
+        self.url = url
+        self.session = session
+        self.token = token
+        self.user_id = user_id
+
+    async def call(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, Any]:
+        """Return the status and the whole envelope."""
+        headers = dict(more.pop("headers", {}))
+        if self.token is not None:
+            headers.setdefault("Authorization", f"Bearer {self.token}")
+        if body is not None:
+            more["data"] = body if isinstance(body, bytes) else orjson.dumps(body)
+        async with self.session.request(method, self.url + path, headers=headers, **more) as response:
+            assert response.headers["X-Request-Id"]
+            return response.status, orjson.loads(await response.read())
+
+    async def ok(
+        self, method: str, path: str, body: Any = None, status: int | tuple[int, ...] = (200, 201, 202)
+    ) -> Any:
+        """Return the data of an answer that has to be a success."""
+        found, answer = await self.call(method, path, body)
+        assert found in (status if isinstance(status, tuple) else (status,)), (found, answer)
+        assert answer["success"] is True
+        return answer["data"]
+
+    async def refused(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
+        """Return status and code of an answer that has to be a refusal."""
+        status, answer = await self.call(method, path, body)
+        assert answer["success"] is False, answer
+        assert set(answer["error"]) == {"code", "message", "details"}
+        return status, answer["error"]["code"]
+
+    def nobody(self) -> Api:
+        """Return the same without a token."""
+        return Api(self.url, self.session)
+
+
+@dataclass(slots=True)
+class Running:
+    """A backend that runs in this process."""
+
+    marketplace: Marketplace
+    nobody: Api
+    admin: Api
+    db_path: Path
+
+    async def user(self, role: str, **fields: Any) -> Api:
+        """Create somebody and log them in."""
+        email = f"{role}-{next(_numbers)}@example.test"
+        body = {"email": email, "password": PASSWORD, "role": role, "name": role.title(), **fields}
+        await self.admin.ok("POST", "/api/admin/users", body)
+        return await login(self.nobody, body["email"], body["password"])
+
+
+async def login(api: Api, email: str, password: str) -> Api:
+    data = await api.ok("POST", "/api/auth/login", {"email": email, "password": password})
+    return Api(api.url, api.session, data["tokens"]["accessToken"], data["user"]["id"])
+
+
+def environment(folder: Path, scanner_url: str = "http://127.0.0.1:9", **more: str) -> dict[str, str]:
+    """Return the environment of a backend."""
+    return {
+        "MARKETPLACE_PORT": "0",
+        "MARKETPLACE_DB_PATH": str(folder / "marketplace.db"),
+        "MARKETPLACE_JWT_SECRET": "a secret of the tests that is long enough",
+        "MARKETPLACE_ADMIN_EMAIL": ADMIN[0],
+        "MARKETPLACE_ADMIN_PASSWORD": ADMIN[1],
+        "MARKETPLACE_XPUB": XPUB,
+        "MARKETPLACE_ESCROW_ADDRESSES": orjson.dumps({"97": [ESCROW], "728126428": TRON_LIST}).decode(),
+        "CHAINS_JSON_PATH": str(ROOT / "supported-chains.json"),
+        "TOKENS_JSON_PATH": str(ROOT / "tokens.json"),
+        "AMN_SCANNER_URL": scanner_url,
+        "AMN_SCANNER_API_KEY": "the scanner's key",
+        "AMN_SCANNER_WEBHOOK_SECRET": HOOK_SECRET,
+        "AMN_SCANNER_TIMEOUT_SEC": "2",
+        "APP_ENV": "test",
+        "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off",
+        **more,
+    }
+
+
+@asynccontextmanager
+async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator[Running]:
+    """Run the backend in this process until the block ends."""
+    settings = load_settings(env)
+    stop = asyncio.Event()
+    async with open_marketplace(settings, clock=clock) as marketplace:
+        task = asyncio.create_task(marketplace.run(stop))
+        try:
+            await asyncio.wait([task, marketplace.listening], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            async with aiohttp.ClientSession() as session:
+                nobody = Api(marketplace.listening.result(), session)
+                yield Running(marketplace, nobody, await login(nobody, *ADMIN), settings.db_path)
+        finally:
+            stop.set()
+            await task
+
+
+def request_body(**fields: Any) -> dict[str, Any]:
+    """Return a purchase request that is accepted."""
+    return {
+        "title": "A used bicycle",
+        "description": "Any colour, 28 inches, with lights.",
+        "productType": "physical_product",
+        "productLink": "https://example.test/bicycle",
+        "quantity": 1,
+        "budget": {"min": "5", "max": "100", "currency": "USDT"},
+        "urgency": "medium",
+        "deliveryInfo": {"deliveryType": "physical", "email": "buyer@example.test"},
+        **fields,
+    }
+
+
+def offer_body(amount: str = "10", **fields: Any) -> dict[str, Any]:
+    """Return an offer that is accepted."""
+    return {
+        "title": "My bicycle",
+        "description": "Blue.",
+        "price": {"amount": amount, "currency": "USDT"},
+        "deliveryTime": {"amount": 2, "unit": "days"},
+        **fields,
+    }
+
+
+async def new_request(buyer: Api, **fields: Any) -> str:
+    data = await buyer.ok("POST", f"{MARKET}/purchase-requests", request_body(**fields), 201)
+    return str(data["purchaseRequest"]["id"])
+
+
+async def new_offer(seller: Api, request_id: str, amount: str = "10", **fields: Any) -> str:
+    path = f"{MARKET}/purchase-requests/{request_id}/offers"
+    return str((await seller.ok("POST", path, offer_body(amount, **fields), 201))["offer"]["id"])
+
+
+async def select(buyer: Api, request_id: str, offer_id: str) -> tuple[int, Any]:
+    return await buyer.call("POST", f"{MARKET}/purchase-requests/{request_id}/select-offer", {"offerId": offer_id})
+
+
+async def notes(api: Api) -> list[tuple[str, str]]:
+    """Return what somebody was told, oldest first: type and what it is about."""
+    found = (await api.ok("GET", "/api/notifications?limit=100"))["notifications"]
+    return [(note["type"], note["relatedId"]) for note in reversed(found)]

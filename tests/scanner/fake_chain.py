@@ -1,0 +1,182 @@
+"""A chain in memory, behind the adapter's protocol: blocks can be replaced, pages cut and calls made to fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chains.base import ChainAdapter
+from chains.errors import ChainUnavailable, InvalidAddress
+from chains.types import (
+    Balances,
+    Checkout,
+    Cursor,
+    Fork,
+    Head,
+    Holding,
+    Movement,
+    Outcome,
+    Rail,
+    ScanPage,
+    Targets,
+    TokenMeta,
+    Transfer,
+    Verification,
+)
+from config.catalog import Chain
+from tests.scanner.facts import CHAIN, NOW, a_hash
+
+SENDER = "0x" + "5e" * 20
+FIRST = 100  # the block below everything that happens
+
+
+def a_chain(**fields: Any) -> Chain:
+    values = {
+        "chainId": CHAIN,
+        "name": "Test",
+        "proxyAddress": "0x0DfbEe143b42B41eFC5A6F87bFD1fFC78c2f0aC9",
+        "confirmationThreshold": 5,
+        **fields,
+    }
+    return Chain.model_validate(values)
+
+
+class FakeChain:
+    """
+    One chain's adapter. `blocks` holds (hash, transfers) by number, without gaps up to the head.
+
+    `outcomes` says what a second look finds, by transaction; `down` makes every call fail.
+    """
+
+    rails: tuple[Rail, ...] = (Rail.PROXY, Rail.DIRECT)
+    coin_decimals = 18
+    counts_blocks = True
+    lag_warning = 100
+    endpoint = "here"
+
+    def __init__(self, *, page: int = 3) -> None:
+        self.page = page
+        self.blocks: dict[int, tuple[str, list[Transfer]]] = {}
+        self.seen_up_to: int | None = None  # a node that is behind
+        self.finalized: int | None = None
+        self.outcomes: dict[str, Outcome] = {}
+        self.tokens: dict[str, TokenMeta] = {}
+        self.holdings: Callable[[Sequence[Holding]], list[int | None]] = lambda asked: [0] * len(asked)
+        self.moved: list[Movement] = []
+        self.down = False
+        self.calls: Counter[str] = Counter()
+        self.on_call: Callable[[str], None] = lambda name: None
+        self.verified: list[list[Transfer]] = []
+        self.extend(FIRST + 1)
+
+    @property
+    def top(self) -> int:
+        return len(self.blocks) - 1
+
+    def extend(self, blocks: int = 1, *, branch: str = "a") -> None:
+        for _ in range(blocks):
+            number = len(self.blocks)
+            self.blocks[number] = (a_hash("block", number, branch), [])
+
+    def cut(self, above: int) -> None:
+        """Forget the blocks above one."""
+        for number in range(above + 1, len(self.blocks)):
+            del self.blocks[number]
+
+    def put(self, transfer: Transfer, *, at: int | None = None) -> Transfer:
+        """Put a transfer into a block, as the next log of it."""
+        number = self.top if at is None else at
+        block_hash, held = self.blocks[number]
+        placed = transfer._replace(
+            block_number=number, block_hash=block_hash, log_index=len(held), event_key=str(len(held))
+        )
+        held.append(placed)
+        return placed
+
+    async def _asked(self, name: str) -> None:
+        self.calls[name] += 1
+        self.on_call(name)
+        await asyncio.sleep(0)
+        if self.down:
+            raise ChainUnavailable("no endpoint answered")
+
+    def parse_address(self, text: str) -> str:
+        if not text.startswith("0x"):
+            raise InvalidAddress("is not an address")
+        return text.lower()
+
+    def show_address(self, canonical: str) -> str:
+        return canonical
+
+    def checkout(self, rail: Rail, **facts: Any) -> Checkout:
+        return Checkout(payment_uri=None, calldata=None)
+
+    def first_cursor(self, head: Head) -> Cursor:
+        return Cursor(min(FIRST, head.position))
+
+    def _head(self) -> Head:
+        position = self.top if self.seen_up_to is None else min(self.top, self.seen_up_to)
+        return Head(position, self.blocks[position][0], NOW // 1000 + position, self.finalized)
+
+    async def head(self) -> Head:
+        await self._asked("head")
+        return self._head()
+
+    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
+        await self._asked("scan")
+        if after.position > self._head().position:
+            raise ChainUnavailable(f"the node does not hold block {after.position} yet")
+        if after.anchor is not None and self.blocks[after.position][0] != after.anchor:
+            return Fork(after)
+        end = min(after.position + self.page, max(head.position, after.position))
+        first = max(0, after.position + 1 - min(reread_s, 2))
+        found = [
+            transfer
+            for number in range(first, end + 1)
+            for transfer in self.blocks[number][1]
+            if transfer.reference is not None or transfer.destination in targets.destinations
+        ]
+        return ScanPage(found, Cursor(end, self.blocks[end][0]), NOW // 1000 + end, len(found))
+
+    async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
+        await self._asked("latest_canonical")
+        held = (a for a in anchors if a.position in self.blocks and self.blocks[a.position][0] == a.anchor)
+        return next(held, None)
+
+    async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
+        await self._asked("verify")
+        self.verified.append(list(transfers))
+        return [self._look(transfer) for transfer in transfers]
+
+    def _look(self, transfer: Transfer) -> Verification:
+        block_hash, held = self.blocks.get(transfer.block_number, ("", []))
+        if block_hash != transfer.block_hash or transfer.tx_hash not in {t.tx_hash for t in held}:
+            return Verification(transfer, Outcome.GONE, 0)
+        outcome = self.outcomes.get(transfer.tx_hash, Outcome.CREDITED)
+        filled = transfer._replace(sender=SENDER, block_time=NOW // 1000 + transfer.block_number)
+        return Verification(filled, outcome, transfer.amount if outcome is Outcome.CREDITED else 0)
+
+    async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
+        await self._asked("inspect")
+        return [t for _, held in self.blocks.values() for t in held if t.tx_hash == tx_hash]
+
+    async def token(self, address: str) -> TokenMeta | None:
+        await self._asked("token")
+        return self.tokens.get(address)
+
+    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+        await self._asked("balances")
+        return Balances(self.top, NOW // 1000 + self.top, self.holdings(holdings))
+
+    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+        await self._asked("movements")
+        return [movement for movement in self.moved if first <= movement.block_number <= last]
+
+    async def self_test(self) -> list[str]:
+        await self._asked("self_test")
+        return []
+
+
+_protocol: type[ChainAdapter] = FakeChain  # it promises what every adapter promises

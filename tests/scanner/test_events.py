@@ -1,0 +1,120 @@
+"""What webhooks say, and the ids that let a receiver see each event once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from scanner import events
+from scanner.confirmations import BATCH, _batches
+from scanner.model import EventType, IntentStatus, Reason
+from tests.scanner.facts import NOW, a_hash, an_intent, stored
+
+INTENT = an_intent(
+    status=IntentStatus.CONFIRMED,
+    tx_hash=a_hash("tx"),
+    block_number=100,
+    confirmations=5,
+    sender="0x" + "5e" * 20,
+    amount_received=1200,
+)
+
+
+def body(row: dict[str, Any]) -> dict[str, Any]:
+    parsed: dict[str, Any] = orjson.loads(row["body"])
+    return parsed
+
+
+def test_a_confirmation_says_exactly_what_the_contract_promises() -> None:
+    row = events.confirmed(INTENT, [stored(1, amount=1200)], NOW)
+
+    assert body(row) == {
+        "eventId": row["event_id"],
+        "eventType": "payment.confirmed",
+        "intentId": "order-1",
+        "paymentReference": INTENT.payment_reference,
+        "chainId": 97,
+        "token": INTENT.token_address,
+        "amount": "1000",
+        "amountReceived": "1200",
+        "txHash": INTENT.tx_hash,
+        "blockNumber": 100,
+        "confirmations": 5,
+        "status": "confirmed",
+        "sender": INTENT.sender,
+        "rail": "proxy",
+        "transfers": [
+            {"txHash": a_hash("tx", 1), "eventKey": "1", "blockNumber": 100, "sender": None, "amount": "1200"}
+        ],
+        "transferCount": 1,
+    }
+    assert (row["status"], row["round"], row["attempts"], row["next_attempt_at"]) == ("pending", 1, 0, NOW)
+
+
+def test_of_many_transfers_the_twenty_newest_travel_and_all_are_counted() -> None:
+    said = body(events.confirmed(INTENT, [stored(number, block_number=100 + number) for number in range(25)], NOW))
+
+    assert [t["blockNumber"] for t in said["transfers"]] == list(range(124, 104, -1))
+    assert said["transferCount"] == 25
+
+
+def test_the_same_fact_has_the_same_id_and_another_fact_another() -> None:
+    told = events.event_id(INTENT, EventType.CONFIRMED, "")
+    assert told == events.event_id(INTENT._replace(updated_at=NOW + 1, confirmations=9), EventType.CONFIRMED, "")
+
+    others = {
+        events.event_id(INTENT, EventType.DETECTED, ""),
+        events.event_id(INTENT, EventType.CONFIRMED, "x"),
+        events.event_id(INTENT._replace(intent_id="order-2"), EventType.CONFIRMED, ""),
+        events.event_id(INTENT._replace(chain_id=98), EventType.CONFIRMED, ""),
+        events.event_id(INTENT._replace(payment_reference="0x00"), EventType.CONFIRMED, ""),
+    }
+    assert len(others | {told}) == 6
+
+
+@pytest.mark.parametrize(
+    "changed", [{"tx_hash": a_hash("other")}, {"event_key": "9"}, {"block_hash": a_hash("elsewhere")}]
+)
+def test_another_transfer_or_the_same_in_another_block_is_another_event(changed: dict[str, Any]) -> None:
+    seen = stored()
+    one = events.about_transfer(INTENT, EventType.DETECTED, seen, NOW)
+    other = events.about_transfer(INTENT, EventType.DETECTED, seen._replace(**changed), NOW)
+
+    assert one["event_id"] != other["event_id"]
+    assert body(one)["transfers"] == [events.transfer_facts(seen)]
+
+
+def test_an_anomaly_names_its_reason() -> None:
+    said = body(events.about_transfer(INTENT, EventType.ANOMALY, stored(), NOW, reason=Reason.WRONG_TOKEN))
+
+    assert (said["eventType"], said["reason"]) == ("payment.anomaly", "wrong_token")
+
+
+def test_a_partial_payment_says_what_is_missing() -> None:
+    said = body(events.partial(an_intent(amount_received=300), 300, NOW))
+
+    assert (said["missing"], said["amountReceived"]) == ("700", "300")
+
+
+def test_the_parts_of_one_sum_are_looked_at_together() -> None:
+    due = [stored(i * 1000 + part, intent_id=f"order-{i:03}") for i in range(150) for part in range(3)]
+
+    batches = _batches(due)
+
+    assert [part for batch in batches for part in batch] == due
+    assert all(len(batch) <= BATCH for batch in batches)
+    homes = {
+        owner: {i for i, batch in enumerate(batches) if any(t.intent_id == owner for t in batch)}
+        for owner in {t.intent_id for t in due}
+    }
+    assert all(len(home) == 1 for home in homes.values())
+    assert len(batches) == 3
+
+
+def test_a_sum_of_more_parts_than_a_batch_is_looked_at_whole() -> None:
+    due = [stored(number, intent_id="order-1") for number in range(BATCH + 5)]
+
+    assert _batches(due) == [due]
+    assert _batches([]) == []

@@ -1,0 +1,263 @@
+"""Writing down a page: what is counted, what is logged, and what follows for intents."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from chains.types import Outcome, Transfer, Verification
+from scanner import findings
+from scanner.findings import STRANGERS_LOGGED, Recorded
+from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.store import intents, tables, transfers
+from scanner.store.database import Database
+from tests.scanner.facts import CHAIN, ISSUER, LATE_MS, NOW, OTHER_TOKEN, a_hash, a_transfer, an_intent
+
+FIRST = an_intent("order-1")
+SECOND = an_intent("order-2")
+
+
+async def store(db: Database, *new: Intent) -> None:
+    async with db.write() as tx:
+        await intents.add_many(tx, new)
+
+
+async def read(db: Database, *found: Transfer, now: int = NOW) -> Recorded:
+    async with db.write() as tx:
+        return await findings.record(tx, CHAIN, found, now=now, late_ms=LATE_MS)
+
+
+async def look(db: Database, *looked: tuple[StoredTransfer, Outcome], before: dict[str, Any] | None = None) -> Recorded:
+    """Apply verdicts and settle, as the confirmer does; `before` is what happened to the intent meanwhile."""
+    async with db.write() as tx:
+        if before:
+            await intents.change(tx, "order-1", list(IntentStatus), NOW, **before)
+        seen = [(s, Verification(as_fact(s), outcome, s.amount)) for s, outcome in looked]
+        recorded, passed = await findings.apply_verdicts(tx, CHAIN, seen, now=NOW)
+        await findings.settle(tx, {s.intent_id or "" for s, _ in looked}, {t.key for t in passed}, recorded, now=NOW)
+        return recorded
+
+
+def as_fact(stored: StoredTransfer) -> Transfer:
+    return Transfer(**{name: getattr(stored, name) for name in Transfer._fields})._replace(block_time=NOW // 1000)
+
+
+async def intent(db: Database, intent_id: str = "order-1") -> Intent:
+    async with db.read() as tx:
+        return (await intents.get_many(tx, [intent_id]))[intent_id]
+
+
+async def held(db: Database, intent_id: str = "order-1") -> list[StoredTransfer]:
+    async with db.read() as tx:
+        return (await transfers.of_intents(tx, [intent_id]))[intent_id]
+
+
+async def told(db: Database) -> list[str]:
+    async with db.read() as tx:
+        return sorted((await tx.execute(select(tables.events.c.event_type))).scalars())
+
+
+def at(transfer: Transfer, block: int, index: int = 0, branch: str = "a") -> Transfer:
+    return transfer._replace(
+        block_number=block, block_hash=a_hash("block", block, branch), log_index=index, event_key=str(index)
+    )
+
+
+async def test_a_transaction_that_says_less_in_another_block_is_taken_back_where_it_fell_silent(db: Database) -> None:
+    await store(db, FIRST, SECOND)
+    await read(db, at(a_transfer(FIRST), 100), at(a_transfer(SECOND), 100, 1))
+    assert (await intent(db, "order-2")).status is IntentStatus.CONFIRMING
+
+    await read(db, at(a_transfer(FIRST), 101, branch="b"))
+
+    assert (await intent(db, "order-1")).block_number == 101
+    silent = await intent(db, "order-2")
+    assert (silent.status, silent.amount_received, silent.tx_hash) == (IntentStatus.PENDING, 0, None)
+    assert [t.reason for t in await held(db, "order-2")] == [Reason.REORGED]
+
+
+async def test_what_is_seen_again_is_counted_once(db: Database) -> None:
+    await store(db, FIRST)
+    good, bad = at(a_transfer(FIRST), 100), at(a_transfer(FIRST, token=OTHER_TOKEN), 100, 1)
+
+    first, again = await read(db, good, bad), await read(db, good, bad)
+
+    assert (first.matched, first.rejected[Reason.WRONG_TOKEN]) == (1, 1)
+    assert (again.matched, again.rejected.total(), again.queued) == (0, 0, 0)
+
+
+async def test_what_moved_is_no_second_match(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+
+    assert (await read(db, at(a_transfer(FIRST), 101, branch="b"))).matched == 0
+
+
+async def test_a_forgotten_intents_payment_belongs_to_nobody(db: Database) -> None:
+    await store(db, FIRST._replace(status=IntentStatus.EXPIRED, expired_at=NOW - LATE_MS - 1))
+
+    recorded = await read(db, a_transfer(FIRST))
+
+    assert recorded.rejected == {Reason.UNKNOWN_REFERENCE: 1}
+    assert await held(db) == []
+
+
+async def test_another_chains_intent_is_not_found_by_the_same_reference(db: Database) -> None:
+    await store(db, FIRST._replace(chain_id=CHAIN + 1))
+
+    assert (await read(db, a_transfer(FIRST))).rejected == {Reason.UNKNOWN_REFERENCE: 1}
+
+
+async def test_strangers_are_logged_up_to_a_limit_and_ours_always(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await store(db, FIRST)
+    strangers = [at(a_transfer(SECOND), 100, number) for number in range(STRANGERS_LOGGED + 30)]
+    ours = [at(a_transfer(FIRST, amount=0), 101, number) for number in range(STRANGERS_LOGGED + 30)]
+
+    await read(db, *strangers, *ours)
+
+    lines = [(r.levelname, r.getMessage()) for r in caplog.records]
+    assert lines.count(("INFO", "REJECT unknown_reference")) == STRANGERS_LOGGED
+    assert lines.count(("INFO", "REJECT unknown_reference and more of them")) == 1
+    assert lines.count(("WARNING", "REJECT zero_amount")) == STRANGERS_LOGGED + 30
+
+
+@pytest.mark.parametrize(
+    ("amounts", "events"),
+    [
+        ((1000,), [EventType.CONFIRMING, EventType.DETECTED]),
+        ((300,), [EventType.DETECTED, EventType.PARTIAL]),
+        ((300, 700), [EventType.CONFIRMING, EventType.DETECTED, EventType.DETECTED, EventType.PARTIAL]),
+        ((300, 300), [EventType.DETECTED, EventType.DETECTED, EventType.PARTIAL, EventType.PARTIAL]),
+        ((1000, 5), [EventType.ANOMALY, EventType.CONFIRMING, EventType.DETECTED]),
+        ((0,), [EventType.ANOMALY]),
+    ],
+)
+async def test_each_step_is_told_once_to_who_asked(
+    db: Database, amounts: tuple[int, ...], events: list[EventType]
+) -> None:
+    wanted = (EventType.DETECTED, EventType.CONFIRMING, EventType.PARTIAL, EventType.ANOMALY)
+    await store(db, FIRST._replace(events=wanted))
+
+    for number, amount in enumerate(amounts):
+        sent = at(a_transfer(FIRST, amount=amount, tx_hash=a_hash("tx", number)), 100 + number)
+        await read(db, sent)
+        await read(db, sent)
+
+    assert await told(db) == events
+
+
+async def test_nobody_is_told_who_did_not_ask(db: Database) -> None:
+    await store(db, FIRST, SECOND)
+
+    recorded = await read(db, at(a_transfer(FIRST), 100), at(a_transfer(SECOND, amount=0), 100, 1))
+
+    assert (await told(db), recorded.queued) == ([], 0)
+
+
+async def test_a_fee_below_the_one_issued_adds_nothing(db: Database) -> None:
+    await store(db, FIRST._replace(fee_amount=7, fee_address=ISSUER))
+
+    await read(db, at(a_transfer(FIRST, fee_amount=6, fee_address=ISSUER), 100))
+    assert (await intent(db)).amount_received == 0
+    await read(db, at(a_transfer(FIRST, fee_amount=7, fee_address=ISSUER, tx_hash=a_hash("tx", 2)), 101))
+
+    assert (await intent(db)).status is IntentStatus.CONFIRMING
+    assert [t.reason for t in await held(db)] == [Reason.UNDERPAID, None]
+
+
+async def test_a_verdict_about_a_transfer_that_moved_meanwhile_settles_nothing(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+    (before,) = await held(db)
+    await read(db, at(a_transfer(FIRST), 101, branch="b"))
+
+    recorded = await look(db, (before, Outcome.CREDITED))
+
+    assert recorded.confirmed == []
+    (after,) = await held(db)
+    assert (after.verified, (await intent(db)).status) == (False, IntentStatus.CONFIRMING)
+    assert (await look(db, (after, Outcome.CREDITED))).confirmed != []
+
+
+async def test_a_refusal_of_a_transfer_that_moved_meanwhile_takes_nothing_away(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+    (before,) = await held(db)
+    await read(db, at(a_transfer(FIRST), 101, branch="b"))
+
+    await look(db, (before, Outcome.SHORT))
+
+    assert (await intent(db)).status is IntentStatus.CONFIRMING
+    assert [t.reason for t in await held(db)] == [None]
+
+
+async def test_a_sum_is_confirmed_only_when_all_of_it_was_looked_at_in_one_go(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST, amount=600), 100), at(a_transfer(FIRST, amount=400), 100, 1))
+    one, two = await held(db)
+
+    assert (await look(db, (one, Outcome.CREDITED))).confirmed == []
+    assert (await look(db, (two, Outcome.CREDITED))).confirmed == []
+    (done,) = (await look(db, (one, Outcome.CREDITED), (two, Outcome.CREDITED))).confirmed
+
+    assert (done.intent_id, done.amount_received, done.log_index) == ("order-1", 1000, 1)
+    assert [t.settled for t in await held(db)] == [True, True]
+
+
+async def test_an_intent_is_settled_once(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+    (paid,) = await held(db)
+    await look(db, (paid, Outcome.CREDITED))
+
+    again = await look(db, (paid, Outcome.CREDITED))
+
+    assert again.confirmed == []
+    assert await told(db) == [EventType.CONFIRMED]
+
+
+@pytest.mark.parametrize("status", [IntentStatus.PENDING, IntentStatus.EXPIRED])
+async def test_only_a_confirming_intent_is_confirmed(db: Database, status: IntentStatus) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+    (paid,) = await held(db)
+
+    async with db.write() as tx:
+        await transfers.set_verdict(tx, paid.id, verified=True)
+        await intents.change(tx, "order-1", list(IntentStatus), NOW, status=status, expired_at=NOW)
+        recorded = Recorded()
+        await findings.settle(tx, {"order-1"}, {paid.key}, recorded, now=NOW)
+
+    assert recorded.confirmed == []
+    assert (await intent(db)).status is status
+
+
+async def test_what_settled_an_intent_keeps_settling_it_whatever_turns_up_below(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+    await look(db, ((await held(db))[0], Outcome.CREDITED))
+    before = await intent(db)
+
+    await read(db, at(a_transfer(FIRST, tx_hash=a_hash("tx", 9)), 90))
+
+    assert await intent(db) == before
+    assert [(t.block_number, t.settled, t.reason) for t in await held(db)] == [
+        (90, False, Reason.DUPLICATE),
+        (100, True, None),
+    ]
+
+
+async def test_the_surplus_is_told_with_the_confirmation_to_who_asked(db: Database) -> None:
+    await store(db, FIRST._replace(events=(EventType.OVERPAID,)))
+    await read(db, at(a_transfer(FIRST, amount=1001), 100))
+
+    await look(db, ((await held(db))[0], Outcome.CREDITED))
+
+    assert await told(db) == [EventType.CONFIRMED, EventType.OVERPAID]
+    assert (await held(db))[0].surplus == 1

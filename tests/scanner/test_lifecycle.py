@@ -1,0 +1,92 @@
+"""Where an intent goes next, for any set of transfers and any head."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.catalog import Finality
+from scanner.lifecycle import depth, is_deep, next_status, ready
+from scanner.matching import allocate
+from scanner.model import LIVE, IntentStatus
+from tests.scanner.facts import a_head, an_intent, steady, stored
+
+blocks = st.lists(st.integers(90, 110), max_size=5)
+
+
+@steady
+@given(status=st.sampled_from(list(IntentStatus)), sent=st.lists(st.integers(1, 900), max_size=4))
+def test_a_live_intent_is_confirming_exactly_when_it_is_paid_and_others_stay(
+    status: IntentStatus, sent: list[int]
+) -> None:
+    allocation = allocate(1000, [stored(number, amount=amount) for number, amount in enumerate(sent)])
+
+    following = next_status(an_intent(status=status), allocation)
+
+    if status in LIVE:
+        assert following is (IntentStatus.CONFIRMING if sum(sent) >= 1000 else IntentStatus.PENDING)
+    else:
+        assert following is status
+
+
+@pytest.mark.parametrize(("head", "expected"), [(99, 0), (100, 1), (101, 2), (104, 5), (0, 0)])
+def test_a_block_counts_itself(head: int, expected: int) -> None:
+    assert depth(100, a_head(head)) == expected
+
+
+@pytest.mark.parametrize(
+    ("finality", "head", "finalized", "expected"),
+    [
+        (Finality.DEPTH, 104, None, True),
+        (Finality.DEPTH, 103, 103, False),
+        (Finality.FINALIZED, 100, 100, True),
+        (Finality.FINALIZED, 100, 99, False),
+        (Finality.FINALIZED, 500, None, False),
+        (Finality.BOTH, 104, 100, True),
+        (Finality.BOTH, 103, 100, False),
+        (Finality.BOTH, 104, 99, False),
+        (Finality.BOTH, 104, None, False),
+    ],
+)
+def test_a_block_is_deep_as_the_chains_policy_says(
+    finality: Finality, head: int, finalized: int | None, expected: bool
+) -> None:
+    assert is_deep(100, a_head(head, finalized=finalized), 5, finality) is expected
+
+
+@steady
+@given(
+    block=st.integers(90, 110),
+    head=st.integers(80, 120),
+    more=st.integers(0, 10),
+    finalized=st.none() | st.integers(80, 120),
+    required=st.integers(1, 20),
+    finality=st.sampled_from(list(Finality)),
+)
+def test_what_is_deep_stays_deep_under_a_higher_head(
+    block: int, head: int, more: int, finalized: int | None, required: int, finality: Finality
+) -> None:
+    if is_deep(block, a_head(head, finalized=finalized), required, finality):
+        later = a_head(head + more, finalized=None if finalized is None else finalized + more)
+        assert is_deep(block, later, required, finality)
+
+
+@steady
+@given(
+    numbers=blocks, head=st.integers(85, 120), finality=st.sampled_from(list(Finality)), finalized=st.integers(85, 120)
+)
+def test_an_intent_is_ready_exactly_when_it_is_paid_and_every_part_is_deep(
+    numbers: list[int], head: int, finality: Finality, finalized: int
+) -> None:
+    held = [stored(number, amount=300, block_number=block) for number, block in enumerate(numbers)]
+    intent = an_intent(amount=900)
+    allocation = allocate(900, held)
+    tip = a_head(head, finalized=finalized)
+
+    due = ready(intent, allocation, tip, finality)
+
+    parts = sorted(held, key=lambda part: part.order)[:3]
+    paid = len(held) >= 3
+    deep = all(is_deep(part.block_number, tip, 5, finality) for part in parts)
+    assert due == (parts if paid and deep else [])

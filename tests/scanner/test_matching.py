@@ -1,0 +1,347 @@
+"""What transfers mean for an intent: properties that hold for any set of them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chains.types import Rail
+from scanner.matching import TOLERANCE_MS, Allocation, allocate, choose, judge, judge_time
+from scanner.model import ALLOCATION_REASONS, LIVE, SETTLED, Intent, IntentStatus, Reason, StoredTransfer
+from tests.scanner.facts import (
+    HOUR_MS,
+    ISSUER,
+    LATE_MS,
+    MERCHANT,
+    NOW,
+    OTHER_TOKEN,
+    STRANGER,
+    TOKEN,
+    a_hash,
+    a_transfer,
+    an_intent,
+    steady,
+    stored,
+)
+
+amounts = st.one_of(st.integers(1, 30), st.integers(2**64, 2**70))
+
+
+@st.composite
+def payments(draw: st.DrawFn, *, families: bool = True) -> list[StoredTransfer]:
+    """Transfers of one intent: in few blocks, so that their order matters; some settled, some refused."""
+    with_index = draw(st.booleans()) if families else True
+    found = []
+    for number in range(draw(st.integers(0, 8))):
+        reason = draw(st.sampled_from([None, None, None, *Reason]))
+        found.append(
+            stored(
+                number,
+                tx_hash=a_hash("tx", number if with_index else draw(st.integers(0, 99))),
+                event_key=str(number) if with_index else f"{draw(st.integers(0, 1))}",
+                log_index=number if with_index else None,
+                block_number=draw(st.integers(100, 102)),
+                amount=draw(st.one_of(st.integers(1, 12), st.integers(2**64, 2**70))),
+                fee_amount=draw(st.sampled_from([0, 5, 7, 9])),
+                reason=reason,
+                counted=reason is None,
+                settled=reason in {None, *ALLOCATION_REASONS} and draw(st.booleans()),
+            )
+        )
+    return list({transfer.key: transfer for transfer in found}.values())
+
+
+def told(allocation: Allocation) -> dict[tuple[str, str], Any]:
+    return {share.transfer.key: (share.counted, share.reason, share.surplus) for share in allocation.shares}
+
+
+def after(held: list[StoredTransfer], allocation: Allocation) -> list[StoredTransfer]:
+    """The rows as they are once an allocation was written down."""
+    shares = {share.transfer.key: share for share in allocation.shares}
+    rows = []
+    for transfer in held:
+        share = shares.get(transfer.key)
+        if share is None:
+            rows.append(transfer)
+        else:
+            rows.append(transfer._replace(counted=share.counted, reason=share.reason, surplus=share.surplus))
+    return rows
+
+
+def eligible(transfer: StoredTransfer, fee: int = 0) -> bool:
+    return (transfer.reason is None or transfer.reason in ALLOCATION_REASONS) and transfer.fee_amount >= fee
+
+
+@steady
+@given(held=payments(), amount=amounts, seed=st.integers(0, 2**16))
+def test_an_allocation_depends_on_the_set_and_not_on_the_order(
+    held: list[StoredTransfer], amount: int, seed: int
+) -> None:
+    shuffled = random.Random(seed).sample(held, len(held))
+
+    assert told(allocate(amount, shuffled)) == told(allocate(amount, held))
+    assert allocate(amount, shuffled).completing == allocate(amount, held).completing
+
+
+@steady
+@given(held=payments(), amount=amounts)
+def test_allocating_what_was_allocated_changes_nothing(held: list[StoredTransfer], amount: int) -> None:
+    once = allocate(amount, held)
+
+    again = allocate(amount, after(held, once))
+
+    assert told(again) == told(once)
+    assert (again.received, again.surplus) == (once.received, once.surplus)
+
+
+@steady
+@given(held=payments(), amount=amounts)
+def test_a_payment_is_complete_exactly_when_what_counts_reaches_the_amount(
+    held: list[StoredTransfer], amount: int
+) -> None:
+    allocation = allocate(amount, held)
+
+    total = sum(transfer.amount for transfer in held if eligible(transfer))
+    assert (allocation.completing is not None) == (allocation.received >= amount) == (total >= amount)
+
+
+@steady
+@given(held=payments(), amount=amounts)
+def test_no_transfer_counts_twice_and_what_is_received_is_what_counts(held: list[StoredTransfer], amount: int) -> None:
+    allocation = allocate(amount, held)
+
+    keys = [share.transfer.key for share in allocation.shares]
+    assert sorted(keys) == sorted(transfer.key for transfer in held if eligible(transfer))
+    assert allocation.received == sum(transfer.amount for transfer in allocation.counted)
+
+
+@steady
+@given(held=payments(), amount=amounts)
+def test_no_more_counts_than_is_needed_and_the_rest_is_a_duplicate(held: list[StoredTransfer], amount: int) -> None:
+    allocation = allocate(amount, held)
+
+    if allocation.completing is None:
+        assert {share.reason for share in allocation.shares} <= {Reason.UNDERPAID}
+        assert all(share.counted for share in allocation.shares)
+    else:
+        assert allocation.received - allocation.completing.amount < amount
+        assert allocation.counted[-1] == allocation.completing
+        left = [share for share in allocation.shares if not share.counted]
+        assert {share.reason for share in left} <= {Reason.DUPLICATE}
+
+
+@steady
+@given(held=payments(), amount=amounts)
+def test_the_surplus_is_what_exceeds_the_amount_and_belongs_to_the_last_transfer(
+    held: list[StoredTransfer], amount: int
+) -> None:
+    allocation = allocate(amount, held)
+
+    over = max(0, allocation.received - amount)
+    assert allocation.surplus == over
+    bearers = [share for share in allocation.shares if share.surplus is not None]
+    assert [share.transfer for share in bearers] == ([allocation.completing] if over else [])
+    assert [share.reason for share in bearers] == ([Reason.OVERPAID_SURPLUS] if over else [])
+
+
+@steady
+@given(held=payments(), amount=amounts)
+def test_what_settled_an_intent_counts_before_anything_else(held: list[StoredTransfer], amount: int) -> None:
+    allocation = allocate(amount, held)
+
+    settled = [transfer.settled for transfer in allocation.counted]
+    assert settled == sorted(settled, reverse=True)
+    if not all(settled):
+        counted = {transfer.key for transfer in allocation.counted}
+        assert all(t.key in counted for t in held if t.settled and eligible(t))
+
+
+@steady
+@given(held=payments(), amount=amounts)
+def test_in_chain_order_the_earlier_transfer_counts_first(held: list[StoredTransfer], amount: int) -> None:
+    fresh = [transfer._replace(settled=False) for transfer in held]
+
+    allocation = allocate(amount, fresh)
+
+    orders = [transfer.order for transfer in allocation.counted]
+    assert orders == sorted(orders)
+    left = [share.transfer.order for share in allocation.shares if not share.counted]
+    assert all(order >= max(orders) for order in left)
+
+
+@steady
+@given(held=payments(), amount=amounts, fee=st.sampled_from([1, 5, 7, 9, 10]))
+def test_a_transfer_with_too_small_a_fee_adds_nothing(held: list[StoredTransfer], amount: int, fee: int) -> None:
+    allocation = allocate(amount, held, fee_amount=fee)
+
+    assert all(share.transfer.fee_amount >= fee for share in allocation.shares)
+    rest = [transfer for transfer in held if transfer.fee_amount >= fee]
+    assert told(allocation) == told(allocate(amount, rest))
+
+
+@steady
+@given(held=payments(), amount=amounts)
+def test_what_was_refused_for_itself_never_counts(held: list[StoredTransfer], amount: int) -> None:
+    refused = {t.key for t in held if t.reason is not None and t.reason not in ALLOCATION_REASONS}
+
+    assert not refused & told(allocate(amount, held)).keys()
+
+
+@pytest.mark.parametrize(
+    ("sent", "made"),
+    [
+        ([999], [(True, Reason.UNDERPAID, None)]),
+        ([1000], [(True, None, None)]),
+        ([1001], [(True, Reason.OVERPAID_SURPLUS, 1)]),
+        ([999, 2], [(True, None, None), (True, Reason.OVERPAID_SURPLUS, 1)]),
+        ([1, 999, 1], [(True, None, None), (True, None, None), (False, Reason.DUPLICATE, None)]),
+    ],
+)
+def test_one_unit_makes_the_difference(sent: list[int], made: list[tuple[bool, Reason | None, int | None]]) -> None:
+    allocation = allocate(1000, [stored(number, amount=amount) for number, amount in enumerate(sent)])
+
+    assert [(share.counted, share.reason, share.surplus) for share in allocation.shares] == made
+
+
+def test_two_transfers_at_one_place_in_the_chain_are_told_apart_by_their_transactions() -> None:
+    first = stored(1, tx_hash=a_hash("a"), event_key="0", log_index=None, amount=1000)
+    second = stored(2, tx_hash=a_hash("b"), event_key="0", log_index=None, amount=1000)
+
+    assert allocate(1000, [first, second]).completing == allocate(1000, [second, first]).completing
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, None),
+        ({"token": OTHER_TOKEN}, Reason.WRONG_TOKEN),
+        ({"destination": STRANGER}, Reason.WRONG_DESTINATION),
+        ({"amount": 0}, Reason.ZERO_AMOUNT),
+        ({"amount": 1}, None),
+        ({"token": OTHER_TOKEN, "destination": STRANGER, "amount": 0}, Reason.WRONG_TOKEN),
+        ({"destination": STRANGER, "amount": 0}, Reason.WRONG_DESTINATION),
+        ({"fee_amount": 1, "fee_address": ISSUER}, Reason.WRONG_DESTINATION),
+        ({"fee_address": ISSUER}, None),
+    ],
+)
+def test_a_transfer_is_judged_by_what_was_asked_for(fields: dict[str, Any], reason: Reason | None) -> None:
+    intent = an_intent()
+
+    assert judge(a_transfer(intent, **fields), intent, now=NOW, late_ms=LATE_MS) is reason
+
+
+@pytest.mark.parametrize(
+    ("fee", "to", "reason"),
+    [
+        (7, ISSUER, None),
+        (6, ISSUER, Reason.UNDERPAID),
+        (0, ISSUER, Reason.UNDERPAID),
+        (8, ISSUER, Reason.WRONG_DESTINATION),
+        (7, STRANGER, Reason.WRONG_DESTINATION),
+        (6, STRANGER, Reason.UNDERPAID),
+    ],
+)
+def test_a_fee_is_judged_by_what_was_issued(fee: int, to: str, reason: Reason | None) -> None:
+    intent = an_intent(fee_amount=7, fee_address=ISSUER)
+
+    transfer = a_transfer(intent, fee_amount=fee, fee_address=to)
+
+    assert judge(transfer, intent, now=NOW, late_ms=LATE_MS) is reason
+
+
+def test_nobodys_reference_is_unknown() -> None:
+    assert judge(a_transfer(), None, now=NOW, late_ms=LATE_MS) is Reason.UNKNOWN_REFERENCE
+
+
+@pytest.mark.parametrize(("ago", "reason"), [(LATE_MS, Reason.LATE), (LATE_MS + 1, Reason.UNKNOWN_REFERENCE)])
+def test_an_expired_intent_is_remembered_for_the_late_hours(ago: int, reason: Reason) -> None:
+    intent = an_intent(status=IntentStatus.EXPIRED, expired_at=NOW - ago)
+
+    assert judge(a_transfer(intent), intent, now=NOW, late_ms=LATE_MS) is reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "block_ms", "reason"),
+    [
+        ({}, NOW, None),
+        ({}, NOW - TOLERANCE_MS, None),
+        ({}, NOW - TOLERANCE_MS - 1000, Reason.BEFORE_INTENT),
+        ({}, NOW + 24 * HOUR_MS + TOLERANCE_MS, None),
+        ({}, NOW + 24 * HOUR_MS + TOLERANCE_MS + 1000, Reason.LATE),
+        ({"expires_at": None}, NOW + 10_000 * HOUR_MS, None),
+        ({"status": IntentStatus.CONFIRMED}, NOW - TOLERANCE_MS - 1000, None),
+        ({"status": IntentStatus.WEBHOOK_FAILED}, NOW + 100 * HOUR_MS, None),
+        ({"status": IntentStatus.EXPIRED}, NOW, Reason.LATE),
+        ({"status": IntentStatus.EXPIRED, "cancelled_at": NOW}, NOW, Reason.CANCELLED),
+        ({"status": IntentStatus.EXPIRED}, None, Reason.LATE),
+        ({}, None, None),
+    ],
+)
+def test_a_transfer_is_judged_by_when_it_happened(
+    fields: dict[str, Any], block_ms: int | None, reason: Reason | None
+) -> None:
+    block_time = None if block_ms is None else block_ms // 1000
+
+    assert judge_time(block_time, an_intent(**fields)) is reason
+
+
+@st.composite
+def candidates(draw: st.DrawFn) -> list[Intent]:
+    """Direct intents of one address, newest first; at most one is live for a token."""
+    found: list[Intent] = []
+    live: set[str] = set()
+    for number in range(draw(st.integers(0, 6))):
+        token = draw(st.sampled_from([TOKEN, OTHER_TOKEN]))
+        status = draw(st.sampled_from(list(IntentStatus)))
+        if token in live and status in LIVE:
+            status = IntentStatus.EXPIRED
+        live |= {token} if status in LIVE else set()
+        found.append(
+            an_intent(f"order-{number}", rail=Rail.DIRECT, token_key=token, status=status, created_at=NOW - number)
+        )
+    return found
+
+
+@steady
+@given(known=candidates(), token=st.sampled_from([TOKEN, OTHER_TOKEN, STRANGER]))
+def test_a_plain_transfer_belongs_to_the_live_intent_of_its_token_then_to_the_newest(
+    known: list[Intent], token: str
+) -> None:
+    transfer = a_transfer(None, reference=None, token=token, destination=MERCHANT)
+
+    chosen = choose(transfer, known)
+
+    same = [intent for intent in known if intent.token_key == token]
+    live = [intent for intent in same if intent.status in LIVE]
+    if live:
+        assert chosen == live[0]
+    elif same:
+        assert chosen == max(same, key=lambda intent: intent.created_at)
+    else:
+        assert chosen == (known[0] if known else None)
+
+
+@steady
+@given(
+    status=st.sampled_from(list(IntentStatus)),
+    amount=st.integers(0, 2000),
+    token=st.sampled_from([TOKEN, OTHER_TOKEN]),
+    destination=st.sampled_from([MERCHANT, STRANGER]),
+    fee=st.integers(0, 8),
+)
+def test_only_the_very_payment_that_was_asked_for_counts(
+    status: IntentStatus, amount: int, token: str, destination: str, fee: int
+) -> None:
+    intent = an_intent(status=status, fee_amount=7, fee_address=ISSUER)
+    transfer = a_transfer(
+        intent, token=token, destination=destination, amount=amount, fee_amount=fee, fee_address=ISSUER
+    )
+
+    counts = judge(transfer, intent, now=NOW, late_ms=LATE_MS) is None
+
+    asked = (token, destination, fee) == (TOKEN, MERCHANT, 7) and amount > 0
+    assert counts == (asked and status in LIVE | SETTLED)

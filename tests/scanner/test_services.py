@@ -1,0 +1,352 @@
+"""The use cases over a real store and a scripted chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from chains.errors import ChainUnavailable
+from chains.types import Rail
+from config.catalog import Catalog, Token
+from scanner.errors import InvalidRequest
+from scanner.housekeeping import Housekeeping
+from scanner.metrics import Metrics
+from scanner.model import EventType, Intent, IntentStatus, Reason
+from scanner.registration import Registrations
+from scanner.services import IntentRequest, Services
+from scanner.store import intents
+from scanner.store.database import Database
+from scanner.store.errors import Conflict, NotFound, StoreError
+from scanner.worker import ChainWorker
+from tests.harness import FakeClock
+from tests.scanner.facts import (
+    CHAIN,
+    HOUR_MS,
+    ISSUER,
+    LATE_MS,
+    MERCHANT,
+    NOW,
+    OTHER_TOKEN,
+    TOKEN,
+    a_hash,
+    a_transfer,
+    an_intent,
+)
+from tests.scanner.fake_chain import FakeChain, a_chain
+
+LISTED = Token(chain_id=CHAIN, address=TOKEN, symbol="USDT", decimals=18, name="Tether")
+
+
+class Callbacks:
+    """Allows everything but one host."""
+
+    def check_callback(self, url: str, secret: str) -> str:
+        if "forbidden" in url:
+            raise InvalidRequest("callbackUrl", "callbackUrl: host is forbidden", code="forbidden_callback")
+        return "http://127.0.0.1:9"
+
+
+class Bench:
+    """The services and what stands behind them."""
+
+    def __init__(self, db: Database, clock: FakeClock) -> None:
+        self.db = db
+        self.clock = clock
+        self.chain = FakeChain()
+        self.metrics = Metrics()
+        self.rung = 0
+        self.registrations = Registrations(db, clock, ttl_hours=24)
+        chain = a_chain()
+        self.worker = ChainWorker(
+            chain=chain,
+            adapter=self.chain,
+            tokens=(),
+            db=db,
+            clock=clock,
+            metrics=self.metrics,
+            late_watch_ms=LATE_MS,
+            on_events=self._ring,
+        )
+        self.services = Services(
+            catalog=Catalog({CHAIN: chain, 98: a_chain(chainId=98)}, (CHAIN,), (LISTED,)),
+            workers={CHAIN: self.worker},
+            db=db,
+            clock=clock,
+            metrics=self.metrics,
+            registrations=self.registrations,
+            housekeeping=Housekeeping(db, clock, retry_hours=6, on_events=self._ring),
+            callbacks=Callbacks(),
+            late_watch_ms=LATE_MS,
+            on_events=self._ring,
+            on_watch=lambda chain_id: None,
+        )
+
+    def _ring(self) -> None:
+        self.rung += 1
+
+    async def store(self, *new: Intent) -> None:
+        async with self.db.write() as tx:
+            await intents.add_many(tx, new)
+
+    async def sample(self, name: str, **labels: str) -> float | None:
+        await self.services.metrics()
+        return self.metrics.registry.get_sample_value(f"amn_scanner_{name}", labels)
+
+
+@pytest.fixture
+async def bench(db: Database, clock: FakeClock) -> AsyncIterator[Bench]:
+    found = Bench(db, clock)
+    task = asyncio.create_task(found.registrations.run())
+    yield found
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def a_request(**fields: Any) -> IntentRequest:
+    values: dict[str, Any] = {
+        "intent_id": "order-1",
+        "chain_id": CHAIN,
+        "token": "USDT",
+        "token_field": "token",
+        "destination": MERCHANT,
+        "amount": 1000,
+        "callback_url": "http://127.0.0.1:9/hook",
+        "callback_secret": "s",
+    }
+    return IntentRequest(**(values | fields))
+
+
+@pytest.mark.parametrize(("asked", "required"), [(None, 5), (1, 5), (5, 5), (6, 6), (100, 100)])
+async def test_confirmations_are_raised_to_the_chains_floor_and_never_below(
+    bench: Bench, asked: int | None, required: int
+) -> None:
+    intent = await bench.services.register(a_request(confirmations=asked))
+
+    assert intent.confirmations_required == required
+
+
+async def test_an_intent_says_what_was_asked_in_the_callers_words_and_in_the_canonical_form(bench: Bench) -> None:
+    shown = "0x" + "BB" * 20
+    intent = await bench.services.register(
+        a_request(destination=shown, events=(EventType.LATE, EventType.DETECTED, EventType.LATE))
+    )
+
+    assert (intent.destination, intent.destination_key) == (shown, MERCHANT)
+    assert (intent.token_address, intent.token_key, intent.token_symbol, intent.decimals) == (TOKEN, TOKEN, "USDT", 18)
+    assert (intent.rail, intent.chain_type, intent.fee_address) == (Rail.PROXY, "evm", "0x" + "0" * 40)
+    assert intent.events == (EventType.DETECTED, EventType.LATE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "code"),
+    [
+        ({"chain_id": 5}, "chainId", "unsupported_chain"),
+        ({"chain_id": 98}, "chainId", "unsupported_chain"),
+        ({"destination": "nowhere"}, "destination", "invalid_request"),
+        ({"fee_amount": 1}, "feeAddress", "invalid_request"),
+        ({"fee_amount": 1, "fee_address": "nowhere"}, "feeAddress", "invalid_request"),
+        ({"token": "DOGE"}, "token", "unsupported_token"),
+        ({"callback_url": "http://forbidden/"}, "callbackUrl", "forbidden_callback"),
+        ({"expires_at": NOW}, "expiresAt", "invalid_request"),
+    ],
+)
+async def test_what_cannot_be_served_is_refused_by_its_field_and_nothing_is_stored(
+    bench: Bench, fields: dict[str, Any], field: str, code: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        await bench.services.register(a_request(**fields))
+
+    assert (refusal.value.field, refusal.value.code) == (field, code)
+    assert await bench.services.list_intents(status=None, chain_id=None, after=None, limit=10) == []
+
+
+async def test_a_rail_the_family_does_not_serve_is_refused(bench: Bench) -> None:
+    bench.chain.rails = (Rail.DIRECT,)
+    assert (await bench.services.register(a_request())).rail is Rail.DIRECT
+
+    with pytest.raises(InvalidRequest, match="rail proxy is not available on chainId 97"):
+        await bench.services.register(a_request(intent_id="order-2", rail=Rail.PROXY))
+
+
+async def test_a_fee_goes_to_its_address(bench: Bench) -> None:
+    intent = await bench.services.register(a_request(fee_amount=7, fee_address=ISSUER.upper().replace("0X", "0x")))
+
+    assert (intent.fee_amount, intent.fee_address) == (7, ISSUER)
+
+
+async def test_a_pending_intent_is_cancelled_once(bench: Bench) -> None:
+    await bench.store(an_intent())
+    bench.clock.advance(1)
+
+    cancelled = await bench.services.cancel("order-1")
+
+    assert (cancelled.status, cancelled.cancelled_at) == (IntentStatus.EXPIRED, NOW + 1000)
+    assert (await bench.services.intent("order-1")).intent == cancelled
+    bench.clock.advance(1)
+    assert await bench.services.cancel("order-1") == cancelled
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        (IntentStatus.CONFIRMING, {}),
+        (IntentStatus.EXPIRED, {"expired_at": NOW}),
+        (IntentStatus.CONFIRMED, {"tx_hash": a_hash("tx"), "confirmed_at": NOW}),
+        (IntentStatus.WEBHOOK_FAILED, {"tx_hash": a_hash("tx"), "confirmed_at": NOW}),
+    ],
+)
+async def test_what_is_past_pending_cannot_be_cancelled(
+    bench: Bench, status: IntentStatus, fields: dict[str, Any]
+) -> None:
+    intent = an_intent(status=status, **fields)
+    await bench.store(intent)
+
+    with pytest.raises(Conflict, match=f"is {status} and cannot be cancelled"):
+        await bench.services.cancel("order-1")
+
+    assert (await bench.services.intent("order-1")).intent == intent
+
+
+async def test_nobodys_intent_is_not_found(bench: Bench) -> None:
+    for call in (bench.services.intent, bench.services.cancel):
+        with pytest.raises(NotFound, match="intent nobody does not exist"):
+            await call("nobody")
+
+
+async def test_intents_are_listed_in_the_order_of_creation_page_by_page(bench: Bench) -> None:
+    times = {"b": NOW, "a": NOW, "c": NOW - 1, "d": NOW + 1}
+    await bench.store(*(an_intent(name, created_at=at) for name, at in times.items()))
+    await bench.store(an_intent("other", chain_id=98), an_intent("done", status=IntentStatus.EXPIRED, created_at=0))
+
+    found: list[str] = []
+    after: tuple[int, str] | None = None
+    while page := await bench.services.list_intents(status=IntentStatus.PENDING, chain_id=CHAIN, after=after, limit=3):
+        found += [intent.intent_id for intent in page]
+        after = (page[-1].created_at, page[-1].intent_id)
+
+    assert found == ["c", "a", "b", "d"]
+
+
+async def test_a_recheck_of_a_transaction_finds_a_payment_the_scan_did_not_see(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.store(intent)
+    await bench.worker.poll()
+    below = bench.chain.put(a_transfer(intent), at=50)
+    await bench.worker.poll()
+    assert (await bench.services.intent("order-1")).transfers == []
+
+    view, seen = await bench.services.recheck("order-1", below.tx_hash)
+
+    assert view.intent.status is IntentStatus.CONFIRMED
+    assert [(s.tx_hash, s.amount, s.counts, s.reason) for s in seen] == [(below.tx_hash, 1000, True, None)]
+    assert bench.rung > 0
+
+
+async def test_a_recheck_tells_also_what_in_that_transaction_is_somebody_elses(bench: Bench) -> None:
+    mine, theirs = an_intent(), an_intent("order-2")
+    await bench.store(mine, theirs)
+    await bench.worker.poll()
+    bench.chain.extend()
+    bench.chain.put(a_transfer(mine, token=OTHER_TOKEN))
+    paid = bench.chain.put(a_transfer(theirs))
+
+    _, seen = await bench.services.recheck("order-1", paid.tx_hash)
+
+    assert [(s.event_key, s.counts, s.reason) for s in seen] == [
+        ("0", False, Reason.WRONG_TOKEN),
+        ("1", False, Reason.UNKNOWN_REFERENCE),
+    ]
+
+
+async def test_a_recheck_of_one_transaction_tells_nothing_of_another(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.store(intent)
+    await bench.worker.poll()
+    bench.chain.extend()
+    for number in (1, 2):
+        bench.chain.put(a_transfer(intent, amount=100, tx_hash=a_hash("tx", number)))
+
+    assert len((await bench.services.recheck("order-1", None))[1]) == 2
+    _, seen = await bench.services.recheck("order-1", a_hash("tx", 2))
+    assert [s.tx_hash for s in seen] == [a_hash("tx", 2)]
+    assert (await bench.services.recheck("order-1", a_hash("nothing")))[1] == []
+
+
+async def test_a_recheck_of_a_chain_that_hangs_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.store(an_intent())
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.worker, "poll", hangs)
+    monkeypatch.setattr("scanner.services.RECHECK_S", 0.01)
+
+    with pytest.raises(ChainUnavailable, match="in time"):
+        await bench.services.recheck("order-1", None)
+
+
+async def test_readiness_waits_for_the_first_poll_and_for_the_store(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(await bench.services.not_ready()) == ["chain 97 has not been polled yet: starting"]
+    await bench.worker.poll()
+    assert list(await bench.services.not_ready()) == []
+
+    async def fails(*_: Any) -> None:
+        raise StoreError("disk gone")
+
+    monkeypatch.setattr("scanner.services.intents.get", fails)
+    assert list(await bench.services.not_ready()) == ["disk gone"]
+
+
+async def test_the_gauges_say_what_the_store_holds(bench: Bench) -> None:
+    await bench.worker.poll()
+    await bench.store(an_intent("a"), an_intent("b"), an_intent("c", status=IntentStatus.CONFIRMING))
+    bench.clock.advance(30)
+
+    assert await bench.sample("intents", chain="97", status="pending") == 2
+    assert await bench.sample("intents", chain="97", status="confirming") == 1
+    assert await bench.sample("intents", chain="97", status="expired") == 0
+    assert await bench.sample("chain_last_success_age_seconds", chain="97") == 30
+    assert await bench.sample("webhook_oldest_age_seconds") == 0
+
+
+async def test_the_status_counts_what_still_waits(bench: Bench) -> None:
+    await bench.store(
+        an_intent("a"), an_intent("b", status=IntentStatus.CONFIRMING), an_intent("c", status=IntentStatus.EXPIRED)
+    )
+
+    (status,) = await bench.services.status()
+
+    assert (status.pending_intents, status.active_watches, status.backlog) == (2, 0, None)
+
+
+async def test_unmatched_transfers_come_in_the_order_seen_by_chain_and_reason(bench: Bench) -> None:
+    await bench.store(an_intent())
+    await bench.worker.poll()
+    bench.chain.extend()
+    bench.chain.put(a_transfer(an_intent(), token=OTHER_TOKEN, tx_hash=a_hash("tx", 1)))
+    bench.chain.put(a_transfer(an_intent("nobody"), tx_hash=a_hash("tx", 2)))
+    bench.chain.put(a_transfer(an_intent(), amount=1500, tx_hash=a_hash("tx", 3)))
+    bench.chain.put(a_transfer(an_intent(), amount=1500, tx_hash=a_hash("tx", 4)))
+    await bench.worker.poll()
+
+    async def reasons(**query: Any) -> list[Reason | None]:
+        asked = {"chain_id": None, "reason": None, "after": 0, "limit": 10, **query}
+        return [stored.reason for stored in await bench.services.unmatched(**asked)]
+
+    every = [Reason.WRONG_TOKEN, Reason.UNKNOWN_REFERENCE, Reason.OVERPAID_SURPLUS, Reason.DUPLICATE]
+    assert await reasons() == every
+    assert await reasons(limit=2) == every[:2]
+    assert await reasons(after=2) == every[2:]
+    assert await reasons(reason=Reason.DUPLICATE) == [Reason.DUPLICATE]
+    assert await reasons(chain_id=98) == []
+
+
+async def test_unused_hours_do_not_matter(bench: Bench) -> None:
+    assert bench.services.now_ms() == NOW
+    bench.clock.advance(HOUR_MS / 1000)
+    assert bench.services.now_ms() == NOW + HOUR_MS

@@ -1,0 +1,137 @@
+"""The small parts everything leans on: the bell, outages, the cadence of watches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanner.bell import Bell
+from scanner.cadence import HOUR_MS, LIFE_MS, MINUTE_MS, next_due
+from scanner.clock import rfc3339
+from scanner.outage import Outage
+from scanner.schedule import ringing
+from tests.scanner.facts import NOW, steady
+
+
+async def test_many_rings_are_one_wake() -> None:
+    bell = Bell()
+    for _ in range(3):
+        bell.ring()
+
+    assert await bell.wait() is True
+    assert await bell.wait(0.001) is False
+
+
+async def test_a_ring_during_the_work_is_not_lost() -> None:
+    bell = Bell()
+    bell.ring()
+    await bell.wait()
+
+    bell.ring()  # while the work is done
+
+    assert await bell.wait(0.001) is True
+
+
+async def test_a_ring_wakes_whoever_waits() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.wait())
+    await asyncio.sleep(0)
+
+    bell.ring()
+
+    async with asyncio.timeout(1):
+        assert await waiting is True
+
+
+async def test_a_wait_that_timed_out_takes_no_ring_from_the_next() -> None:
+    bell = Bell()
+    assert await bell.wait(0) is False
+
+    bell.ring()
+
+    assert await bell.wait(0) is True
+
+
+async def test_the_clockwork_rings_again_and_again_until_the_block_ends() -> None:
+    bell = Bell()
+    with ringing({"every": (bell, 0.01)}):
+        for _ in range(3):
+            assert await bell.wait(5) is True
+    await asyncio.sleep(0)
+    await bell.wait(0)
+
+    assert await bell.wait(0.05) is False
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    outage = Outage(logging.getLogger("test"), "chain 97")
+
+    outage.recovered()
+    outage.failed("no answer")
+    outage.failed("still none")
+    outage.recovered()
+    outage.recovered()
+    outage.failed("again")
+
+    assert levels(caplog) == [
+        ("WARNING", "chain 97: no answer"),
+        ("DEBUG", "chain 97: still none"),
+        ("INFO", "chain 97: recovered"),
+        ("WARNING", "chain 97: again"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "due_ms"),
+    [
+        (-5, 5 * MINUTE_MS),
+        (0, 5 * MINUTE_MS),
+        (5 * MINUTE_MS - 1, 5 * MINUTE_MS),
+        (5 * MINUTE_MS, 10 * MINUTE_MS),
+        (24 * HOUR_MS - 1, 24 * HOUR_MS),
+        (24 * HOUR_MS, 24 * HOUR_MS + 10 * MINUTE_MS),
+        (48 * HOUR_MS, 48 * HOUR_MS + 20 * MINUTE_MS),
+        (72 * HOUR_MS, 72 * HOUR_MS + 40 * MINUTE_MS),
+        (LIFE_MS - 1, LIFE_MS),
+        (LIFE_MS, LIFE_MS),
+        (2 * LIFE_MS, LIFE_MS),
+    ],
+)
+def test_a_watch_is_read_as_often_as_its_age_says(age_ms: int, due_ms: int) -> None:
+    assert next_due(NOW, NOW + age_ms) - NOW == due_ms
+
+
+@steady
+@given(ages=st.lists(st.integers(0, LIFE_MS - 1), min_size=2, max_size=2))
+def test_the_next_read_lies_ahead_and_never_before_that_of_an_earlier_moment(ages: list[int]) -> None:
+    earlier, later = sorted(ages)
+
+    assert next_due(NOW, NOW + later) > NOW + later
+    assert next_due(NOW, NOW + earlier) <= next_due(NOW, NOW + later)
+
+
+@steady
+@given(late=st.lists(st.integers(0, 5 * MINUTE_MS - 1), min_size=30, max_size=30))
+def test_late_ticks_neither_move_nor_double_a_read(late: list[int]) -> None:
+    moments = [NOW]
+    for delay in late:
+        moments.append(next_due(NOW, moments[-1] + delay))
+
+    assert [b - a for a, b in pairwise(moments)] == [5 * MINUTE_MS] * 30
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0, "1970-01-01T00:00:00.000Z"), (1_790_000_000_007, "2026-09-21T14:13:20.007Z")]
+)
+def test_times_are_told_in_utc_to_the_millisecond(ms: int, text: str) -> None:
+    assert rfc3339(ms) == text

@@ -1,0 +1,265 @@
+"""A simulated week of one balance watch: 648 reads, each at its time, then it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from chains.types import Balances, Holding, Movement
+from scanner.model import EventType, Watch, WatchStatus
+from scanner.store import outbox, tables, watches
+from scanner.store.database import Database
+from scanner.store.outbox import AttemptRecord
+from scanner.watching import BalanceWatcher
+from tests.harness import FakeClock
+from tests.scanner.facts import CHAIN, NOW, TOKEN, a_hash
+from tests.scanner.fake_chain import SENDER, FakeChain, a_chain
+
+HOLDER = "0x" + "1a" * 20
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+def a_watch(watch_id: str = "w-1", **fields: Any) -> Watch:
+    values: dict[str, Any] = {
+        "watch_id": watch_id,
+        "chain_id": CHAIN,
+        "chain_type": "evm",
+        "token_address": TOKEN,
+        "token_key": TOKEN,
+        "token_symbol": "USDT",
+        "decimals": 18,
+        "address": HOLDER,
+        "address_key": HOLDER,
+        "baseline_balance": None,
+        "current_balance": None,
+        "status": WatchStatus.WATCHING,
+        "callback_url": "http://127.0.0.1:9/hook",
+        "callback_secret": "s",
+        "receiver": "http://127.0.0.1:9",
+        "last_checked_at": None,
+        "next_check_at": NOW,
+        "last_position": None,
+        "change_count": 0,
+        "last_notified_at": None,
+        "expires_at": NOW + 7 * DAY_MS,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Watch(**(values | fields))
+
+
+class Bench:
+    """A watcher over a scripted chain, and the moments at which it read."""
+
+    def __init__(self, db: Database, clock: FakeClock) -> None:
+        self.db = db
+        self.clock = clock
+        self.chain = FakeChain()
+        self.reads: list[int] = []
+        self.amounts: dict[str, int | None] = {}
+        self.rung = 0
+        self.chain.holdings = self._read
+        self.watcher = BalanceWatcher(chain=a_chain(), adapter=self.chain, db=db, clock=clock, on_events=self._ring)
+
+    def _ring(self) -> None:
+        self.rung += 1
+
+    def _read(self, asked: Sequence[Holding]) -> list[int | None]:
+        self.reads.append(self.clock.now_ms() - NOW)
+        return [self.amounts.get(holding.holder, 0) for holding in asked]
+
+    async def add(self, *new: Watch) -> None:
+        async with self.db.write() as tx:
+            for watch in new:
+                await watches.add(tx, watch)
+
+    async def watch(self, watch_id: str = "w-1") -> Watch:
+        async with self.db.read() as tx:
+            found = await watches.get(tx, watch_id)
+        assert found is not None
+        return found
+
+    async def events(self, *statuses: str) -> list[Any]:
+        async with self.db.read() as tx:
+            rows = await tx.execute(select(tables.events).order_by(tables.events.c.created_at))
+            return [row for row in rows if not statuses or row.status in statuses]
+
+    async def acknowledge(self) -> None:
+        """Let the backend answer 2xx to everything that is due."""
+        now = self.clock.now_ms()
+        async with self.db.write() as tx:
+            due = await outbox.due(tx, now, held=[], full=[], limit=100)
+            await outbox.record(tx, [AttemptRecord(e, now, True, 200, 1, "", None, None) for e in due])
+
+
+@pytest.fixture
+def bench(db: Database, clock: FakeClock) -> Bench:
+    return Bench(db, clock)
+
+
+async def test_a_week_has_648_reads_at_the_right_times_and_then_the_watch_ends(bench: Bench) -> None:
+    await bench.add(a_watch())
+
+    while (age_ms := bench.clock.now_ms() - NOW) < 7 * DAY_MS:
+        await bench.watcher.check_due()
+        bench.clock.advance(60 if age_ms < HOUR_MS else 300)  # ticks; nothing is due between multiples of 5 minutes
+    assert (await bench.watch()).status is WatchStatus.WATCHING
+    await bench.watcher.check_due()
+
+    assert len(bench.reads) == 648
+    assert bench.reads[0] == 0
+    steps = {(at // DAY_MS, following - at) for at, following in pairwise(bench.reads)}
+    minutes = [5, 10, 20, 40, 40, 40, 40]
+    assert steps == {(day, pause * MINUTE_MS) for day, pause in enumerate(minutes)}
+    assert (await bench.watch()).status is WatchStatus.EXPIRED
+    bench.clock.advance(DAY_MS / 1000)
+    assert await bench.watcher.check_due() == 0
+    assert len(bench.reads) == 648
+    assert await bench.events() == []
+
+
+async def test_a_daemon_that_was_away_reads_once_and_goes_on_in_the_old_rhythm(bench: Bench) -> None:
+    await bench.add(a_watch())
+    await bench.watcher.check_due()
+    bench.clock.advance(3 * 3600 + 61)
+
+    assert await bench.watcher.check_due() == 1
+    assert await bench.watcher.check_due() == 0
+
+    assert (await bench.watch()).next_check_at == NOW + 3 * HOUR_MS + 5 * MINUTE_MS
+
+
+async def test_a_failed_read_is_tried_at_the_next_time_and_tells_nobody(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.chain.down = True
+    assert await bench.watcher.check_due() == 1
+
+    after = await bench.watch()
+    assert (after.last_checked_at, after.current_balance) == (None, 5)
+    assert after.next_check_at == NOW + 5 * MINUTE_MS
+    assert await bench.events() == []
+    assert "[balance-watch] balance read error" in caplog.text
+
+
+async def test_a_balance_that_cannot_be_read_is_not_zero_and_spoils_no_other(bench: Bench) -> None:
+    other = "0x" + "1b" * 20
+    await bench.add(a_watch(current_balance=5), a_watch("w-2", address_key=other, current_balance=5))
+    bench.amounts = {HOLDER: None, other: 6}
+
+    await bench.watcher.check_due()
+
+    (event,) = await bench.events()
+    assert event.subject_id == "w-2"
+    assert (await bench.watch()).last_checked_at is None
+    assert bench.rung == 1
+
+
+async def test_the_first_read_without_a_baseline_is_what_changes_are_measured_from(bench: Bench) -> None:
+    await bench.add(a_watch())
+    bench.amounts[HOLDER] = 7
+
+    await bench.watcher.check_due()
+
+    assert (await bench.watch()).current_balance == 7
+    assert await bench.events() == []
+    assert bench.rung == 0
+
+
+async def test_a_change_is_told_until_it_is_acknowledged_and_the_balance_advances_only_then(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    for _ in range(3):
+        await bench.watcher.check_due()
+        bench.clock.advance(300)
+        assert ((await bench.watch()).current_balance, len(await bench.events())) == (5, 1)
+
+    await bench.acknowledge()
+
+    after = await bench.watch()
+    assert (after.current_balance, after.change_count, after.last_notified_at) == (9, 1, bench.clock.now_ms())
+    await bench.watcher.check_due()
+    assert len(await bench.events("delivered")) == len(await bench.events()) == 1
+
+
+async def test_a_change_that_went_away_before_it_was_told_is_taken_back(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    bench.clock.advance(300)
+    bench.amounts[HOLDER] = 5
+
+    await bench.watcher.check_due()
+
+    assert [event.status for event in await bench.events()] == ["superseded"]
+    bench.clock.advance(300)
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    assert [event.status for event in await bench.events()] == ["pending"]
+
+
+async def test_an_event_of_a_watch_that_ended_is_not_told_any_more(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    bench.clock.advance(7 * DAY_MS / 1000)
+
+    await bench.watcher.check_due()
+
+    assert [event.status for event in await bench.events()] == ["superseded"]
+    assert len(bench.reads) == 1
+
+
+async def test_a_watch_that_is_stopped_during_the_read_is_told_nothing(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    read = bench.chain.balances
+
+    async def stopped_meanwhile(holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+        assert confirmed  # what a reorganisation may take back is not read
+        async with bench.db.write() as tx:
+            assert await watches.stop(tx, "w-1", NOW)
+        return await read(holdings)
+
+    bench.chain.balances = stopped_meanwhile  # type: ignore[method-assign]
+    await bench.watcher.check_due()
+
+    assert (await bench.watch()).status is WatchStatus.STOPPED
+    assert await bench.events() == []
+
+
+async def test_the_transfers_behind_a_change_are_those_since_the_last_read(bench: Bench) -> None:
+    bench.chain.extend(10)
+    last = bench.chain.top - 4
+    await bench.add(a_watch(current_balance=5, last_position=last))
+    bench.amounts[HOLDER] = 9
+    bench.chain.moved = [
+        Movement(TOKEN, HOLDER, SENDER, amount, a_hash("tx", amount), block)
+        for amount, block in ((1, last), (2, last + 1), (3, last + 4))
+    ]
+
+    await bench.watcher.check_due()
+
+    (event,) = await bench.events()
+    assert event.event_type == EventType.BALANCE_CHANGED
+    assert '"amount":"3"' in event.body
+    assert '"amount":"2"' in event.body
+    assert '"transferCount":2' in event.body
+
+
+async def test_the_others_of_a_batch_keep_their_own_times(bench: Bench) -> None:
+    old = a_watch("w-old")._replace(created_at=NOW - 30 * HOUR_MS, expires_at=NOW + 7 * DAY_MS - 30 * HOUR_MS)
+    await bench.add(a_watch(), old)
+
+    assert await bench.watcher.check_due() == 2
+
+    assert bench.chain.calls["balances"] == 1
+    assert (await bench.watch()).next_check_at == NOW + 5 * MINUTE_MS
+    assert (await bench.watch("w-old")).next_check_at == NOW + 10 * MINUTE_MS

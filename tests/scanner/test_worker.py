@@ -1,0 +1,529 @@
+"""The worker on a scripted chain: pages, forks, failures, expiry, and what operators are shown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from chains.errors import ChainUnavailable
+from chains.types import Cursor, Fork, Head, Outcome, Rail, Targets, TokenMeta
+from config.catalog import Token
+from scanner import worker as worker_module
+from scanner.health import ChainState
+from scanner.metrics import Metrics
+from scanner.model import EventType, Intent, IntentStatus, Reason
+from scanner.store import checkpoints, intents, transfers
+from scanner.store.database import Database
+from scanner.store.tables import events
+from scanner.worker import ChainWorker
+from tests.harness import FakeClock
+from tests.scanner.facts import CHAIN, HOUR_MS, LATE_MS, MERCHANT, NOW, TOKEN, a_hash, a_transfer, an_intent
+from tests.scanner.fake_chain import FIRST, SENDER, FakeChain, a_chain
+
+
+class Bench:
+    """A worker with everything it needs, in sight."""
+
+    def __init__(self, db: Database, clock: FakeClock, *, tokens: list[Token] | None = None, **chain: Any) -> None:
+        self.db = db
+        self.clock = clock
+        self.chain = FakeChain()
+        self.metrics = Metrics()
+        self.rung = 0
+        self.worker = ChainWorker(
+            chain=a_chain(**chain),
+            adapter=self.chain,
+            tokens=tokens or [],
+            db=db,
+            clock=clock,
+            metrics=self.metrics,
+            late_watch_ms=LATE_MS,
+            on_events=self._ring,
+        )
+
+    def _ring(self) -> None:
+        self.rung += 1
+
+    async def wait_for(self, *new: Intent) -> None:
+        async with self.db.write() as tx:
+            await intents.add_many(tx, new)
+
+    async def intent(self, intent_id: str = "order-1") -> Intent:
+        async with self.db.read() as tx:
+            found = await intents.get(tx, intent_id)
+        assert found is not None
+        return found
+
+    async def reasons(self, intent_id: str = "order-1") -> list[Reason | None]:
+        async with self.db.read() as tx:
+            return [t.reason for t in (await transfers.of_intents(tx, [intent_id]))[intent_id]]
+
+    async def told(self) -> list[str]:
+        async with self.db.read() as tx:
+            return sorted((await tx.execute(select(events.c.event_type))).scalars())
+
+    async def checkpoint(self) -> Cursor | None:
+        async with self.db.read() as tx:
+            return await checkpoints.get(tx, CHAIN)
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"amn_scanner_{name}", {"chain": str(CHAIN), **labels}) or 0.0
+
+
+@pytest.fixture
+async def bench(db: Database, clock: FakeClock) -> Bench:
+    found = Bench(db, clock)
+    await found.worker.poll()
+    found.rung = 0
+    return found
+
+
+async def test_a_payment_is_confirmed_at_the_required_depth_and_not_before(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    paid = bench.chain.put(a_transfer(intent))
+
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMING
+    for depth in range(2, 5):
+        bench.chain.extend()
+        await bench.worker.poll()
+        assert ((await bench.intent()).status, (await bench.intent()).confirmations) == (IntentStatus.CONFIRMING, depth)
+    assert bench.chain.calls["verify"] == 0
+    bench.chain.extend()
+    await bench.worker.poll()
+
+    done = await bench.intent()
+    assert (done.status, done.confirmations, done.confirmed_at) == (IntentStatus.CONFIRMED, 5, NOW)
+    assert (done.tx_hash, done.block_number, done.sender) == (paid.tx_hash, paid.block_number, SENDER)
+    assert await bench.told() == [EventType.CONFIRMED]
+    assert bench.rung > 0
+    assert bench.value("matches_total") == 1
+
+
+async def test_how_long_a_payment_took_to_be_seen_is_measured_from_its_block(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent))
+    await bench.worker.poll()
+    bench.chain.extend(5)
+    bench.clock.advance(200)
+
+    await bench.worker.poll()
+
+    assert bench.value("detection_seconds_sum") == 200 - (FIRST + 1)
+    assert bench.value("detection_seconds_count") == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (Outcome.SHORT, Reason.FEE_ON_TRANSFER),
+        (Outcome.NO_TRANSFER_LOG, Reason.NO_TRANSFER_LOG),
+        (Outcome.REVERTED, Reason.REVERTED),
+    ],
+)
+async def test_what_the_second_look_refuses_never_settles(bench: Bench, outcome: Outcome, reason: Reason) -> None:
+    intent = an_intent(events=(EventType.ANOMALY,))
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.outcomes[bench.chain.put(a_transfer(intent)).tx_hash] = outcome
+    await bench.worker.poll()
+    bench.chain.extend(5)
+
+    await bench.worker.poll()
+    await bench.worker.poll()
+
+    after = await bench.intent()
+    assert (after.status, after.amount_received, after.tx_hash) == (IntentStatus.PENDING, 0, None)
+    assert await bench.reasons() == [reason]
+    assert await bench.told() == [EventType.ANOMALY]
+    assert len(bench.chain.verified) == 1  # a verdict is not asked for again
+    assert bench.value("rejects_total", reason=reason) == 1
+
+
+async def test_a_chain_that_cannot_tell_yet_is_asked_again(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    paid = bench.chain.put(a_transfer(intent))
+    bench.chain.outcomes[paid.tx_hash] = Outcome.NOT_YET
+    bench.chain.extend(4)
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMING
+
+    del bench.chain.outcomes[paid.tx_hash]
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+async def test_one_part_that_cannot_be_told_yet_holds_back_the_sum(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent, amount=600))
+    late = bench.chain.put(a_transfer(intent, amount=400, tx_hash=a_hash("tx", 2)))
+    bench.chain.outcomes[late.tx_hash] = Outcome.NOT_YET
+    bench.chain.extend(4)
+
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.CONFIRMING
+    del bench.chain.outcomes[late.tx_hash]
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+async def test_a_payment_that_happened_long_before_the_intent_does_not_settle_it(bench: Bench) -> None:
+    intent = an_intent(created_at=NOW + HOUR_MS)
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent))
+    bench.chain.extend(4)
+
+    await bench.worker.poll()
+
+    assert await bench.reasons() == [Reason.BEFORE_INTENT]
+    assert (await bench.intent()).status is IntentStatus.PENDING
+
+
+async def test_a_payment_that_left_the_chain_is_taken_back_and_settles_when_it_returns(bench: Bench) -> None:
+    intent = an_intent(events=(EventType.REORGED,))
+    await bench.wait_for(intent)
+    bench.chain.extend(2)
+    paid = bench.chain.put(a_transfer(intent))
+    await bench.worker.poll()
+
+    bench.chain.cut(bench.chain.top - 1)
+    bench.chain.extend(branch="b")
+    await bench.worker.poll()
+    gone = await bench.intent()
+    assert (gone.status, gone.tx_hash, gone.confirmations, gone.amount_received) == (IntentStatus.PENDING, None, 0, 0)
+    assert await bench.reasons() == [Reason.REORGED]
+    assert await bench.told() == [EventType.REORGED]
+    assert (bench.value("reorgs_total"), bench.value("reorg_depth_blocks_sum")) == (1, 2)
+
+    bench.chain.extend(branch="b")
+    bench.chain.put(paid)
+    bench.chain.extend(4, branch="b")
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+    assert await bench.reasons() == [None]
+
+
+async def test_a_payment_found_gone_at_the_second_look_is_looked_for_again(bench: Bench) -> None:
+    """The fork hides from the scan: the block at the checkpoint was never replaced while it read."""
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    paid = bench.chain.put(a_transfer(intent))
+    await bench.worker.poll()
+    before = await bench.checkpoint()
+    assert before is not None
+    bench.chain.extend(5)
+    _, held = bench.chain.blocks[paid.block_number]
+    bench.chain.blocks[paid.block_number] = (a_hash("elsewhere"), [])
+
+    async with bench.db.write() as tx:  # what was read below is what is canonical
+        await checkpoints.put(
+            tx, CHAIN, Cursor(bench.chain.top, bench.chain.blocks[bench.chain.top][0]), now=NOW, keep_from=-1
+        )
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.PENDING
+    assert await bench.reasons() == [Reason.REORGED]
+    below = await bench.checkpoint()
+    assert below is not None
+    assert below.position < paid.block_number
+    bench.chain.blocks[paid.block_number] = (a_hash("elsewhere"), [held[0]._replace(block_hash=a_hash("elsewhere"))])
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+async def test_the_checkpoint_of_a_first_start_is_kept_before_anything_is_read(db: Database, clock: FakeClock) -> None:
+    bench = Bench(db, clock)
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", name == "scan")
+
+    with pytest.raises(ChainUnavailable):
+        await bench.worker.poll()
+
+    assert await bench.checkpoint() == Cursor(FIRST)
+
+
+async def test_what_was_read_before_a_failure_is_kept_and_the_checkpoint_passes_no_unread_block(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend(12)
+    bench.chain.put(a_transfer(intent), at=FIRST + 2)
+    before = bench.chain.calls["scan"]
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", bench.chain.calls["scan"] == before + 3)
+
+    with pytest.raises(ChainUnavailable):
+        await bench.worker.poll()
+
+    stood = await bench.checkpoint()
+    assert stood is not None
+    assert stood.position == FIRST + 6
+    assert (await bench.intent()).status is IntentStatus.CONFIRMING
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", False)
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+async def test_a_page_that_cannot_be_written_moves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    before = await bench.checkpoint()
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent))
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_module.checkpoints, "put", fails)
+        with pytest.raises(OSError, match="disk full"):
+            await bench.worker.poll()
+
+    assert await bench.checkpoint() == before
+    assert await bench.reasons() == []
+
+
+async def test_nothing_expires_while_the_chain_is_not_read_to_its_end(bench: Bench) -> None:
+    """A node that is behind cannot say that nobody paid in time."""
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend(5)
+    await bench.worker.poll()
+    bench.clock.advance(25 * 3600)
+
+    bench.chain.seen_up_to = bench.chain.top - 1
+    with pytest.raises(ChainUnavailable):
+        await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.PENDING
+
+    bench.chain.seen_up_to = None
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.EXPIRED
+
+
+async def test_an_intent_expires_at_its_time_and_tells_who_asked(bench: Bench) -> None:
+    await bench.wait_for(an_intent(events=(EventType.EXPIRED,)), an_intent("order-2", expires_at=None))
+    bench.clock.advance(24 * 3600 - 0.001)
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.PENDING
+
+    bench.clock.advance(0.001)
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.EXPIRED
+    assert (await bench.intent()).expired_at == NOW + 24 * HOUR_MS
+    assert (await bench.intent("order-2")).status is IntentStatus.PENDING
+    assert await bench.told() == [EventType.EXPIRED]
+    assert bench.rung > 0
+
+
+async def test_an_intent_whose_payment_is_on_chain_does_not_expire(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent))
+    await bench.worker.poll()
+    bench.clock.advance(100 * 3600)
+
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.CONFIRMING
+
+
+@pytest.mark.parametrize(
+    ("fields", "watched"),
+    [
+        ({}, True),
+        ({"status": IntentStatus.EXPIRED, "expired_at": NOW - LATE_MS + 1}, True),
+        ({"status": IntentStatus.EXPIRED, "expired_at": NOW - LATE_MS}, False),
+        ({"status": IntentStatus.CONFIRMED, "confirmed_at": NOW - LATE_MS + 1, "tx_hash": a_hash("tx")}, True),
+        ({"status": IntentStatus.CONFIRMED, "confirmed_at": NOW - LATE_MS, "tx_hash": a_hash("tx")}, False),
+    ],
+)
+async def test_a_direct_address_is_watched_until_the_late_hours_are_over(
+    bench: Bench, fields: dict[str, Any], watched: bool
+) -> None:
+    intent = an_intent(rail=Rail.DIRECT, **fields)
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent))
+
+    await bench.worker.poll()
+
+    assert len(await bench.reasons()) == watched
+
+
+async def test_a_quiet_chain_is_asked_little_and_nothing_is_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Database) -> Any:
+        raise AssertionError("a write")
+
+    monkeypatch.setattr(Database, "write", refused)
+    bench.chain.calls.clear()
+
+    await bench.worker.poll()
+
+    assert bench.chain.calls == {"head": 1, "scan": 1}
+    assert bench.rung == 0
+
+
+async def test_endpoints_that_never_agree_are_an_outage_and_not_a_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.chain.extend(2)
+    await bench.worker.poll()
+    before = await bench.checkpoint()
+
+    async def forked(targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> Fork:
+        return Fork(after)  # while its block is canonical where that is asked
+
+    monkeypatch.setattr(bench.chain, "scan", forked)
+    async with asyncio.timeout(5):
+        with pytest.raises(ChainUnavailable, match="disagree"):
+            await bench.worker.poll()
+
+    assert await bench.checkpoint() == before
+
+
+async def test_a_fork_below_everything_remembered_is_read_again_from_far_below(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend(3)
+    await bench.worker.poll()
+    for number in range(bench.chain.top + 1):
+        bench.chain.blocks[number] = (a_hash("block", number, "z"), [])
+    bench.chain.put(a_transfer(intent), at=50)
+
+    await bench.worker.poll()
+
+    assert "below every block hash we remember" in caplog.text
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+async def fails_then(bench: Bench, *, times: int) -> None:
+    """Run the worker's own loop until the chain was asked so often in vain, then once more with success."""
+    asked = asyncio.Event()
+
+    def count(name: str) -> None:
+        if name == "head":
+            bench.chain.down = bench.chain.calls["head"] <= times
+            asked.set()
+
+    bench.chain.calls.clear()
+    bench.chain.on_call = count
+    task = asyncio.create_task(bench.worker.run())
+    try:
+        for number in range(times):
+            await asked.wait()
+            asked.clear()
+            while bench.value("poll_failures_total") <= number:  # noqa: ASYNC110 - a counter has no event
+                await asyncio.sleep(0)
+            assert bench.worker.health.state is ChainState.FAILING
+            assert bench.worker.health.last_error == "no endpoint answered"
+            bench.worker.bell.ring()
+        while bench.worker.health.state is not ChainState.READY:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_chain_that_fails_is_shown_and_recovers(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await fails_then(bench, times=3)
+
+    assert bench.worker.health.last_error is None
+    assert bench.value("poll_failures_total") == 3
+    lines = [r.getMessage() for r in caplog.records if "chain 97" in r.getMessage()]
+    assert lines == ["[evm] chain 97: no endpoint answered", "[evm] chain 97: recovered"]
+
+
+async def test_a_bug_in_one_chain_does_not_end_its_worker(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def breaks(name: str) -> None:
+        if bench.chain.calls["head"] == 1:
+            raise ZeroDivisionError("a bug")
+
+    bench.chain.calls.clear()
+    bench.chain.on_call = breaks
+    task = asyncio.create_task(bench.worker.run())
+    while not bench.value("poll_failures_total"):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert bench.worker.health.last_error == "ZeroDivisionError: a bug"
+    bench.worker.bell.ring()
+    while bench.worker.health.state is not ChainState.READY:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_lag_is_warned_of_once_until_it_is_caught_up(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.chain.extend(102)
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", name == "scan")
+    bench.worker._failed("x")
+    for _ in range(2):
+        with pytest.raises(ChainUnavailable):
+            await bench.worker.poll()
+        bench.worker._failed("x")
+
+    assert [r.getMessage() for r in caplog.records].count("[evm] scanner lag") == 1
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", False)
+    await bench.worker.poll()
+    assert bench.worker.health.lag == 0
+
+
+TOKENS = [
+    Token(chain_id=CHAIN, address=TOKEN, symbol="USDT", decimals=18, name="Tether"),
+    Token(chain_id=CHAIN, address=MERCHANT, symbol="USDC", decimals=6, name="Coin", on_chain_symbol="USD Coin"),
+]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        (TokenMeta("USDT", 18), TokenMeta("USD Coin", 6), set()),
+        (TokenMeta("USDT", 6), TokenMeta("USD Coin", 6), {TOKEN}),
+        (TokenMeta("TETHER", 18), TokenMeta("USDC", 6), {TOKEN, MERCHANT}),
+        (None, TokenMeta("USD Coin", 6), set()),
+    ],
+)
+async def test_a_token_that_is_not_what_the_registry_says_is_refused_and_shown(
+    db: Database, clock: FakeClock, first: TokenMeta | None, second: TokenMeta, refused: set[str]
+) -> None:
+    bench = Bench(db, clock, tokens=TOKENS)
+    bench.chain.tokens = {MERCHANT: second} | ({TOKEN: first} if first else {})
+
+    await bench.worker.poll()
+
+    assert bench.worker.refused_tokens == refused
+    assert len(bench.worker.health.problems) == len(refused) + (first is None)
+
+
+async def test_the_registry_is_compared_once_and_again_after_a_failure(db: Database, clock: FakeClock) -> None:
+    bench = Bench(db, clock, tokens=TOKENS)
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", name == "token")
+    await bench.worker.poll()
+    assert bench.worker.health.state is ChainState.READY
+
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", False)
+    await bench.worker.poll()
+    await bench.worker.poll()
+
+    assert bench.chain.calls["self_test"] == 2
