@@ -149,7 +149,7 @@ class TonCenter:
         if fault is not None and (answer := await self._disturb(fault, request)) is not None:
             return answer
         if self.max_url is not None and len(request.raw_path) > self.max_url:
-            return web.Response(status=self.too_long_status, text="Request-URI Too Large")
+            return _json({"error": "Request-URI Too Large"}, status=self.too_long_status)
         try:
             return _json(await self._answer(request, route))
         except Refused as exc:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from chains.tron.address import to_hex, topic
 from chains.tron.base58 import encode_check
@@ -87,6 +89,19 @@ class TronLedger:
     waiting: list[Tx] = field(default_factory=list)
     busy: bool = True  # strangers pay each other in every block, as on the real chain
     _serial: Iterator[int] = field(default_factory=itertools.count)
+
+    @classmethod
+    def until(cls, now_ms: int, *, blocks: int = 100, **facts: Any) -> TronLedger:
+        """Return a chain of so many blocks whose newest one was made just now."""
+        ledger = cls(times=[now_ms // SLOT_MS * SLOT_MS - blocks * SLOT_MS], **facts)
+        ledger.advance(blocks)
+        return ledger
+
+    async def produce(self, every_s: float = SLOT_MS / 1000) -> None:
+        """Make a block every so often, for ever; more often than every 3 s, block times run ahead of the clock."""
+        while True:
+            await asyncio.sleep(every_s)
+            self.advance()
 
     @property
     def head(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -14,10 +13,11 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from chains.tron.address import from_hex, to_hex
+from chains.tron.address import from_hex
 from chains.tron.base58 import decode_check
 from devnet.faulty_rpc import EVERY, Fault
-from devnet.tron_ledger import APPROVAL, TRANSFER, Log, TronLedger, Tx
+from devnet.tron_index import Index
+from devnet.tron_ledger import TronLedger, Tx
 from devnet.tron_rpc import MOST_BLOCKS, JsonRpc
 
 Json = dict[str, Any]
@@ -49,6 +49,7 @@ class TronGrid:
         self.keys: list[str | None] = []  # what arrived as TRON-PRO-API-KEY, in order
         self.asked: list[tuple[str, Json]] = []  # route and parameters, in order
         self._rpc = JsonRpc(self)
+        self._index = Index(self)
         self._changed = asyncio.Condition()
         self._released = asyncio.Event()
         self._open = AsyncExitStack()
@@ -173,9 +174,9 @@ class TronGrid:
 
     def _routes(self) -> dict[str, Callable[[str, Json], web.Response]]:
         served: dict[str, Callable[[str, Json], web.Response]] = {
-            "/v1/accounts/transactions/trc20": self._account_rows,
-            "/v1/contracts/events": self._contract_events,
-            "/v1/transactions/events": self._transaction_events,
+            "/v1/accounts/transactions/trc20": self._index.account_rows,
+            "/v1/contracts/events": self._index.contract_events,
+            "/v1/transactions/events": self._index.transaction_events,
         }
         for layer, solid in (("/walletsolidity", True), ("/wallet", False)):
             for name, answer in (
@@ -288,93 +289,6 @@ class TronGrid:
             return _json({})  # never activated
         balance = self.ledger.balance(address, None, self.top(solid=solid))
         return _json({"address": asked["address"], "create_time": 1} | ({"balance": balance} if balance else {}))
-
-    # --- the index -------------------------------------------------------------------------------
-
-    def _account_rows(self, address: str, asked: Json) -> web.Response:
-        rows = []
-        for tx, log, _ in self._indexed():
-            if log.topics[0] not in {TRANSFER, APPROVAL} or tx.failed:
-                continue
-            row = self._row(tx, log)
-            to_us, from_us = row["to"] == address, row["from"] == address
-            wanted = to_us if asked.get("only_to") == "true" else from_us if asked.get("only_from") == "true" else None
-            if wanted if wanted is not None else to_us or from_us:
-                rows.append(row)
-        contract = asked.get("contract_address")
-        return self._page([row for row in rows if contract in {None, row["token_info"]["address"]}], asked)
-
-    def _row(self, tx: Tx, log: Log) -> Json:
-        token = from_hex(log.address)
-        facts = self.ledger.tokens.get(token)
-        return {
-            "transaction_id": tx.id,
-            "token_info": {
-                "symbol": facts.symbol if facts else "",
-                "address": token,
-                "decimals": facts.decimals if facts else 0,
-                "name": facts.symbol if facts else "",
-            },
-            "block_timestamp": self.ledger.times[tx.block],
-            "from": from_hex(log.topics[1][-40:]),
-            "to": from_hex(log.topics[2][-40:]),
-            "type": "Transfer" if log.topics[0] == TRANSFER else "Approval",
-            "value": str(int(log.data or "0", 16)),
-        }
-
-    def _contract_events(self, contract: str, asked: Json) -> web.Response:
-        rows = [self._event(tx, log, index) for tx, log, index in self._indexed() if log.address == to_hex(contract)]
-        name = asked.get("event_name")
-        return self._page([row for row in rows if name in {None, row["event_name"]}], asked)
-
-    def _transaction_events(self, tx_id: str, asked: Json) -> web.Response:
-        return self._page([self._event(*found) for found in self._indexed() if found[0].id == tx_id], asked)
-
-    def _event(self, tx: Tx, log: Log, index: int) -> Json:
-        source, to = ("0x" + text[-40:] for text in log.topics[1:3])
-        value = str(int(log.data or "0", 16))
-        contract = from_hex(log.address)
-        row: Json = {
-            "block_number": tx.block,
-            "block_timestamp": self.ledger.times[tx.block],
-            "caller_contract_address": contract,
-            "contract_address": contract,
-            "event_index": index,
-            "event_name": "Transfer" if log.topics[0] == TRANSFER else "Approval",
-            "event": "Transfer(address indexed from, address indexed to, uint256 value)",
-            "result": {"0": source, "1": to, "2": value, "from": source, "to": to, "value": value},
-            "result_type": {"from": "address", "to": "address", "value": "uint256"},
-            "transaction_id": tx.id,
-        }
-        return row | ({"_unconfirmed": True} if tx.block > self.ledger.solid else {})
-
-    def _indexed(self) -> list[tuple[Tx, Log, int]]:
-        """Return the events the index holds, oldest first, with their places in their transactions."""
-        last = self.ledger.head if self.stale_at is None else self.ledger.number_at(self.stale_at)
-        found = self.ledger.between(0, last)
-        return [(tx, log, n) for tx in found for n, log in enumerate(tx.logs) if len(log.topics) >= 3]
-
-    def _page(self, rows: list[Json], asked: Json) -> web.Response:
-        """Cut one page. Parameters nobody knows are ignored, as upstream; both kinds of rows are the default."""
-        solid_ms = self.ledger.times[self.ledger.solid]
-        if asked.get("only_confirmed") == "true" and not self.ignores_confirmed:
-            rows = [row for row in rows if row["block_timestamp"] <= solid_ms]
-        elif asked.get("only_unconfirmed") == "true":
-            rows = [row for row in rows if row["block_timestamp"] > solid_ms]
-        first = int(asked.get("min_timestamp") or asked.get("min_block_timestamp") or 0)
-        last = int(asked.get("max_timestamp") or asked.get("max_block_timestamp") or 2**62)
-        rows = [row for row in rows if first <= row["block_timestamp"] <= last]
-        if (asked.get("order_by") != "block_timestamp,asc") != self.reverses_rows:
-            rows = rows[::-1]
-        limit = min(MOST_ROWS, int(asked.get("limit", 20)))
-        start = int(base64.b64decode(asked["fingerprint"])) if "fingerprint" in asked else 0
-        page = rows[max(0, start - (1 if self.repeats_rows else 0)) :][:limit]
-        meta: Json = {"at": self.ledger.times[-1], "page_size": len(page)}
-        end = max(0, start - (1 if self.repeats_rows else 0)) + len(page)
-        if end < len(rows) and not self.drops_fingerprint:
-            meta["fingerprint"] = base64.b64encode(str(end).encode()).decode()
-            meta["links"] = {"next": f"{self.url}/?fingerprint={meta['fingerprint']}"}
-        return _json({"data": page, "success": True, "meta": meta})
 
 
 def _bound(answer: Callable[..., web.Response], *, solid: bool) -> Callable[[str, Json], web.Response]:

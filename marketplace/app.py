@@ -70,7 +70,7 @@ class Marketplace:
         """
         async with asyncio.TaskGroup() as group:
             api = group.create_task(self._serve(), name="api")
-            await asyncio.wait([api, self.listening], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.shield(self.listening)  # errands name the address we are reached at
             chores = [
                 group.create_task(self.errands.run(), name="errands"),
                 group.create_task(self.sweep.run(), name="sweep"),

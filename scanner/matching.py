@@ -26,7 +26,7 @@ def judge(transfer: Transfer, intent: Intent | None, *, now: int, late_ms: int) 
         return Reason.WRONG_DESTINATION
     if transfer.amount == 0:
         return Reason.ZERO_AMOUNT
-    return _judge_fee(transfer, intent) or judge_time(transfer.block_time, intent)
+    return _judge_fee(transfer, intent) or _judge_end(intent) or judge_time(transfer.block_time, intent)
 
 
 def choose(transfer: Transfer, intents: Sequence[Intent]) -> Intent | None:
@@ -55,10 +55,19 @@ def _judge_fee(transfer: Transfer, intent: Intent) -> Reason | None:
     return None
 
 
+def _judge_end(intent: Intent) -> Reason | None:
+    """Judge a transfer that is seen only now, when the intent may have come to its end."""
+    if intent.status is not IntentStatus.EXPIRED:
+        return None
+    return Reason.CANCELLED if intent.cancelled_at is not None else Reason.LATE
+
+
 def judge_time(block_time: int | None, intent: Intent) -> Reason | None:
-    """Judge when a transfer happened; `block_time` in unix seconds, None while the block is unread."""
-    if intent.status is IntentStatus.EXPIRED:
-        return Reason.CANCELLED if intent.cancelled_at is not None else Reason.LATE
+    """
+    Judge when a transfer happened; `block_time` in unix seconds, None while the block is unread.
+
+    What counted while its intent was live still counts when it is looked at again after the end.
+    """
     if block_time is None or intent.status in SETTLED:
         return None
     if block_time * 1000 < intent.created_at - TOLERANCE_MS:

@@ -8,8 +8,10 @@ registration: what a name resolves to then says nothing about what it resolves t
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 MAX_URL = 2048
@@ -17,6 +19,7 @@ MAX_HOST = 253
 _LABEL = r"[a-z0-9_-]{1,63}"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$")  # what resolvers take for an IPv4 address
+_SPACE = re.compile(r"\s")
 _LOCAL_NAMES = (".localhost", ".local", ".internal")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Said to be global by some releases of `ipaddress`, or reachable where clouds keep their credentials.
@@ -49,12 +52,14 @@ class CallbackGuard:
     def __init__(self, allowed_hosts: frozenset[str], *, production: bool) -> None:
         self._allowed = frozenset(map(_canonical, allowed_hosts))
         self._strict = production and not allowed_hosts
+        # The same few URLs come with every intent, and again with every delivery.
+        self.check_url: Callable[[str], str] = functools.lru_cache(maxsize=1024)(self._check_url)
 
-    def check_url(self, url: str) -> str:
+    def _check_url(self, url: str) -> str:
         """Return the receiver (`scheme://host:port`) a URL belongs to, or raise ForbiddenTarget."""
         if len(url) > MAX_URL:
             raise ForbiddenTarget(f"must be at most {MAX_URL} characters")
-        if not url.isprintable() or "\\" in url or any(c.isspace() for c in url):
+        if not url.isprintable() or "\\" in url or _SPACE.search(url):
             raise ForbiddenTarget("must not contain spaces, control characters or backslashes")
         try:
             parts = urlsplit(url)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -56,6 +57,7 @@ async def open_adapter(
     access: Access | None = None,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[TonAdapter]:
     """Open the adapter of one chain; nobody is asked before the first call."""
     pool = EndpointPool(chain.rpc_urls, telemetry=telemetry, clock=clock)
@@ -70,6 +72,7 @@ async def open_adapter(
             per_second=access.requests_per_second,
             clock=clock,
             wall=wall,
+            sleep=sleep,
         )
         yield TonAdapter(chain, pool=pool, client=client)
 

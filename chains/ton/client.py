@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -54,6 +55,7 @@ class TonClient:
         per_second: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._session = session
         self._network = TESTNET if testnet else MAINNET
@@ -63,6 +65,7 @@ class TonClient:
         self._per_second = per_second or (WITH_KEY_RPS if api_key else WITHOUT_KEY_RPS)
         self._clock = clock
         self._wall = wall
+        self._sleep = sleep
         self._buckets: dict[Endpoint, TokenBucket] = {}
         self._sizes: dict[Endpoint, ListSize] = {}
 
@@ -172,7 +175,7 @@ class TonClient:
 
     def _bucket(self, endpoint: Endpoint) -> TokenBucket:
         if endpoint not in self._buckets:
-            self._buckets[endpoint] = TokenBucket(self._per_second, clock=self._clock)
+            self._buckets[endpoint] = TokenBucket(self._per_second, clock=self._clock, sleep=self._sleep)
         return self._buckets[endpoint]
 
     def _check_status(self, endpoint: Endpoint, response: aiohttp.ClientResponse, answer: Json | None) -> None:

@@ -11,8 +11,8 @@ from functools import partial
 import aiohttp
 
 from chains.base import Access, Telemetry
-from chains.endpoints import Endpoint, EndpointPool, Unserved
-from chains.errors import InvalidTxHash
+from chains.endpoints import Endpoint, EndpointPool
+from chains.errors import ChainError, InvalidTxHash
 from chains.rates import TokenBucket
 from chains.tron import address as addresses
 from chains.tron.balances import BalanceReader
@@ -21,7 +21,7 @@ from chains.tron.client import TronClient
 from chains.tron.decode import transfers_of
 from chains.tron.http import Http
 from chains.tron.judge import judge
-from chains.tron.logs import LogReader
+from chains.tron.logs import LogReader, wants_a_pause
 from chains.tron.pages import PageReader
 from chains.tron.reader import Reader
 from chains.tron.receipts import ReceiptReader
@@ -105,10 +105,10 @@ class TronAdapter:
         self._chain = chain
         self._pool = pool
         self._client = client
-        self._balances = BalanceReader(client, packed=balance_batch)
         self._blocks = BlockFinder(client)
         receipts = ReceiptReader(client)
         self._logs = LogReader(client, blocks=self._blocks, receipts=receipts, clock=clock)
+        self._balances = BalanceReader(client, packed=balance_batch, usable=self._logs.usable)
         slow = SlowReader(client, blocks=self._blocks, receipts=receipts)
         reader = Reader(blocks=self._blocks, logs=self._logs, slow=slow)
         self._pages = PageReader(reader, receipts=receipts, blocks=self._blocks, chain_id=chain.chain_id)
@@ -208,7 +208,9 @@ class TronAdapter:
     async def _network(self, endpoint: Endpoint) -> list[str]:
         try:
             chain_id = await self._client.chain_of_rpc(endpoint)
-        except Unserved as exc:
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
             return [f"{endpoint.label} serves no JSON-RPC: payments are looked for by slower calls ({exc})"]
         if chain_id != self._chain.chain_id:
             return [f"JSON-RPC of {endpoint.label} serves chain {chain_id}, expected chain {self._chain.chain_id}"]

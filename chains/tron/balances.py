@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from chains.endpoints import Endpoint, Unserved
-from chains.errors import ChainProtocolError
+from chains.endpoints import Endpoint
+from chains.errors import ChainMisconfigured, ChainProtocolError
 from chains.tron.address import topic
-from chains.tron.client import CALLS_A_BATCH, Call, RawResult, RpcRefused, TronClient, rpc_address
+from chains.tron.client import TronClient
 from chains.tron.refusals import Refusal
+from chains.tron.rpc import CALLS_A_BATCH, Call, RawResult, RpcRefused, rpc_address
 from chains.tron.together import each
 from chains.types import Balances, Holding
 
@@ -29,8 +30,9 @@ class BalanceReader:
     amount is of that block or one a moment younger.
     """
 
-    def __init__(self, client: TronClient, *, packed: int) -> None:
+    def __init__(self, client: TronClient, *, packed: int, usable: Callable[[Endpoint], bool]) -> None:
         self._client = client
+        self._usable = usable  # whether an endpoint's JSON-RPC is worth asking
         self._packed = max(1, min(packed, CALLS_A_BATCH))
 
     async def read(self, endpoint: Endpoint, holdings: Sequence[Holding], *, confirmed: bool) -> Balances:
@@ -48,13 +50,15 @@ class BalanceReader:
 
     async def _packed_amounts(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> list[int | None] | None:
         """Read many in a request; None when the endpoint does not serve that."""
+        if not self._usable(endpoint):
+            return None
         found: list[int | None] = []
         try:
             for start in range(0, len(holdings), self._packed):
                 pack = holdings[start : start + self._packed]
                 answers = await self._client.rpc(endpoint, [_call(holding) for holding in pack])
                 found += [_amount(answer, holding) for answer, holding in zip(answers, pack, strict=True)]
-        except Unserved:
+        except ChainMisconfigured:  # of JSON-RPC alone: the endpoint was just seen to serve other calls
             return None
         return found
 

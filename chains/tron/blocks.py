@@ -27,6 +27,7 @@ class BlockFinder:
         """Remember an irreversible block."""
         known = self._known.setdefault(block.time_ms, block)
         if known != block:
+            del self._known[block.time_ms]  # nobody can tell which of the two was right
             raise ChainProtocolError(f"two different irreversible blocks at {block.time_ms}")
         while len(self._known) > MOST_KNOWN:
             del self._known[next(iter(self._known))]

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from chains.endpoints import Endpoint
-from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.tron.address import topic
 from chains.tron.blocks import BlockFinder
-from chains.tron.client import CALLS_A_BATCH, Call, RawResult, RpcRefused, TronClient
+from chains.tron.client import TronClient
 from chains.tron.decode import TRANSFER_TOPIC, Block, parse_log_hint, parse_rpc_block
 from chains.tron.http import TimedOut, TooLarge
 from chains.tron.receipts import ReceiptReader
 from chains.tron.refusals import Refusal
+from chains.tron.rpc import CALLS_A_BATCH, Call, RawResult, RpcRefused
 from chains.tron.sighting import Sighting
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,8 @@ class LogReader:
             raise
         except ChainMisconfigured as exc:
             raise self._avoid(endpoint, side, str(exc)) from exc
-        except ChainUnavailable as exc:
-            if exc.retry_after is not None:  # this concerns every call, and slower ways are more of them
+        except (ChainUnavailable, ChainProtocolError) as exc:
+            if wants_a_pause(exc):  # this concerns every call, and slower ways are more of them
                 raise
             side.failures += 1
             if side.failures >= FAILURES_TO_AVOID:
@@ -202,6 +203,11 @@ class LogReader:
             raise ChainProtocolError(f"the node holds irreversible blocks above {number}, but not that one")
         self._blocks.note(block)
         return block
+
+
+def wants_a_pause(error: ChainError) -> bool:
+    """Say whether a service asked not to be asked at all for a while."""
+    return isinstance(error, ChainUnavailable) and error.retry_after is not None
 
 
 def _collect(found: Sighting, answer: RawResult, chunk: Sequence[str], first: int, last: int) -> None:

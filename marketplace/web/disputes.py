@@ -37,7 +37,7 @@ class Resolve(Body):
 
 def dispute_json(dispute: Dispute, evidence: list[Evidence] | None = None) -> dict[str, Any]:
     """Render a dispute."""
-    told = {
+    told: dict[str, Any] = {
         "id": dispute.id,
         "purchaseRequestId": dispute.purchase_request_id,
         "paymentId": dispute.payment_id,

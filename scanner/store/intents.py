@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, insert, or_, select, text, update
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
 from scanner.model import LIVE, EventType, Intent, IntentStatus
+from scanner.store.bulk import Bulk
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits, intents
 
@@ -47,12 +49,6 @@ def _events(text: str) -> tuple[EventType, ...]:
     return tuple(EventType(name) for name in json.loads(text))
 
 
-def _row(intent: Intent) -> dict[str, Any]:
-    values = {column.name: getattr(intent, column.name) for column in intents.columns}
-    values["events"] = json.dumps(intent.events)
-    return values
-
-
 async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
     return [_intent(row) for row in await rows_of(tx, in_one_row(statement))]
 
@@ -72,10 +68,17 @@ async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Inten
     return {intent.intent_id: intent for intent in found}
 
 
+_ADD = Bulk(insert(intents), _NAMES)
+
+
 async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
     """Insert new intents."""
     if new:
-        await tx.execute(insert(intents), [_row(intent) for intent in new])
+        columns: dict[str, Iterable[Any]] = dict(zip(Intent._fields, zip(*new, strict=True), strict=True))
+        columns |= {_NAMES[place]: map(str, columns[_NAMES[place]]) for place in _AMOUNTS}
+        columns |= {name: map(str, columns[name]) for name in ("rail", "status")}  # plain text, not an enum
+        columns["events"] = map(json.dumps, columns["events"])
+        await _ADD.run(tx, columns)
 
 
 _TAKEN = in_one_row(select(intents.c.chain_id, intents.c.topic_ref).where(is_one_of(intents.c.topic_ref, "refs")))
@@ -199,26 +202,29 @@ _FOLLOWING = (
     "sender",
     "confirmations",
 )
-_FOLLOW = (
+_FOLLOW = Bulk(
     update(intents)
     .where(intents.c.intent_id == bindparam("id"), intents.c.status == bindparam("before"))
-    .values({name: bindparam(f"new_{name}") for name in (*_FOLLOWING, "updated_at")})
+    .values({name: bindparam(f"new_{name}") for name in (*_FOLLOWING, "updated_at")}),
+    ("id", "before", *(f"new_{name}" for name in (*_FOLLOWING, "updated_at"))),
 )
 
 
 async def follow_many(tx: AsyncConnection, changes: Sequence[tuple[Intent, Intent]], now: int) -> None:
     """Write what (before, after) pairs say of status, sums and evidence, all in one go."""
-    if changes:
-        rows = [
-            {
-                "id": before.intent_id,
-                "before": before.status,
-                "new_updated_at": now,
-                **{f"new_{name}": getattr(after, name) for name in _FOLLOWING},
-            }
-            for before, after in changes
-        ]
-        await tx.execute(_FOLLOW, rows)
+    if not changes:
+        return
+    after: dict[str, Iterable[Any]] = {
+        f"new_{name}": [getattr(follower, name) for _, follower in changes] for name in _FOLLOWING
+    }
+    columns = after | {
+        "id": [before.intent_id for before, _ in changes],
+        "before": [before.status.value for before, _ in changes],
+        "new_status": map(str, after["new_status"]),
+        "new_amount_received": map(str, after["new_amount_received"]),
+        "new_updated_at": repeat(now),
+    }
+    await _FOLLOW.run(tx, columns)
 
 
 def _capped_depth(head: int) -> ColumnElement[int]:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Boolean, bindparam, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
-from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Transfer
 from scanner.model import Reason, StoredTransfer
+from scanner.store.bulk import Bulk
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits, transfers
 
@@ -30,9 +30,6 @@ def _transfer(values: list[Any]) -> StoredTransfer:
     for place in _TRUTHS:
         values[place] = bool(values[place])
     return StoredTransfer._make(values)
-
-
-SLICE = 1_000  # rows bound in one go: binding holds the event loop
 
 
 def _add() -> Insert:
@@ -62,11 +59,7 @@ def _add() -> Insert:
     )
 
 
-# The hottest statement there is, a row a log of the page: compiled once, and bound as plain tuples.
-_NEW = (*Transfer._fields, "intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at")
-_ADD = _add().compile(dialect=sqlite_dialect(), column_keys=list(_NEW))
-_PLACES = [name for name in _ADD.positiontup or () if name in _NEW]
-_CONSTANTS = [_ADD.params[name] for name in (_ADD.positiontup or ())[len(_PLACES) :]]
+_ADD = Bulk(_add(), (*Transfer._fields, "intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at"))
 
 
 async def add_many(
@@ -97,9 +90,7 @@ async def add_many(
         "surplus": repeat(None),
         "seen_at": repeat(now),
     }
-    rows = list(zip(*(columns[name] for name in _PLACES), *map(repeat, _CONSTANTS), strict=False))
-    for start in range(0, len(rows), SLICE):
-        await tx.exec_driver_sql(str(_ADD), rows[start : start + SLICE])
+    await _ADD.run(tx, columns)
 
 
 class Known(NamedTuple):
@@ -208,18 +199,26 @@ async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> N
     await tx.execute(update(transfers).where(transfers.c.id == transfer_id).values(**values))
 
 
-_ALLOT = (
+_ALLOT = Bulk(
     update(transfers)
     .where(transfers.c.id == bindparam("row"))
-    .values(counted=bindparam("new_counted"), reason=bindparam("new_reason"), surplus=bindparam("new_surplus"))
+    .values(counted=bindparam("new_counted"), reason=bindparam("new_reason"), surplus=bindparam("new_surplus")),
+    ("row", "new_counted", "new_reason", "new_surplus"),
 )
 
 
 async def allot_many(tx: AsyncConnection, shares: Sequence[tuple[int, bool, Reason | None, int | None]]) -> None:
     """Store (id, counted, reason, surplus) of transfers, all in one go."""
-    if shares:
-        names = ("row", "new_counted", "new_reason", "new_surplus")
-        await tx.execute(_ALLOT, [dict(zip(names, share, strict=True)) for share in shares])
+    if not shares:
+        return
+    rows, counted, reasons, surplus = zip(*shares, strict=True)
+    columns = {
+        "row": rows,
+        "new_counted": counted,
+        "new_reason": [None if reason is None else reason.value for reason in reasons],
+        "new_surplus": [None if over is None else str(over) for over in surplus],
+    }
+    await _ALLOT.run(tx, columns)
 
 
 async def mark_settled(tx: AsyncConnection, ids: Sequence[int]) -> None:

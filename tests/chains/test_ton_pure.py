@@ -209,7 +209,7 @@ PAYMENTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(payments=PAYMENTS, page=st.integers(1, 4), step=st.integers(5, 40), restart=st.booleans())
 def test_any_order_of_pages_repetitions_restarts_and_late_rows_ends_in_the_same_transfers(
     monkeypatch, payments, page, step, restart

@@ -11,7 +11,7 @@ from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.tron.address import to_hex
 from chains.tron.logs import AVOIDED_S, PROBE_S
 from chains.tron.slow import INDEX_LAG_MS
-from chains.types import Cursor
+from chains.types import Cursor, Holding, Targets
 from devnet.tron_ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
@@ -59,17 +59,17 @@ async def test_a_node_without_section_blooms_is_found_out_and_nothing_is_missed(
 
 
 async def test_an_index_that_begins_above_the_blocks_to_read_is_found_out(tron):
+    """As of a node whose JSON-RPC was switched on later than the payment."""
     grid = await tron.grid()
     adapter = await tron.adapter(grid)
     after = tron.start()
-    tron.ledger.advance(5)
-    _, late = await scan_all(adapter, after)  # a probe was taken near the head
     paid = tron.ledger.transfer(SHOP, 5)
     tron.ledger.advance(500)
     grid.blind_below = tron.ledger.head - 100
+    await scan_all(adapter, Cursor(tron.ledger.times[tron.ledger.solid - 2]))  # proven near the head
     found, _ = await scan_all(adapter, after)
     assert ids(found) == [paid]
-    assert late.position > after.position
+    assert grid.calls["/jsonrpc"] == 2
 
 
 async def test_json_rpc_is_tried_again_after_a_while_and_its_return_is_told(tron, caplog):
@@ -164,20 +164,60 @@ async def test_where_json_rpc_is_refused_payments_are_found_otherwise(tron, refu
     assert grid.calls["/jsonrpc"] == 1
 
 
-async def test_json_rpc_that_keeps_failing_is_left_alone_for_a_while(tron):
+@pytest.mark.parametrize("fault", [{"status": 500}, {"body": b"[1]"}, {"close": True}])
+async def test_json_rpc_that_keeps_failing_is_left_alone_for_a_while(tron, fault):
     grid = await tron.grid()
-    grid.fail("/jsonrpc", status=500)
+    grid.fail("/jsonrpc", **fault)
     adapter = await tron.adapter(grid)
     after = tron.start()
     paid = tron.ledger.transfer(SHOP, 5)
     tron.ledger.settle()
     for _ in range(2):
-        with pytest.raises(ChainUnavailable, match="HTTP 500"):
+        with pytest.raises((ChainUnavailable, ChainProtocolError)):
             await scan_all(adapter, after)
         tron.now.seconds += 60
     found, after = await scan_all(adapter, after)
     assert ids(found) == [paid]
     assert grid.calls["/jsonrpc"] == 3
+
+
+async def test_a_suspension_is_no_reason_to_look_by_more_calls(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.settle()
+    await adapter.head()
+    refusal = {"code": -32005, "message": "the query server is suspended for 30s"}
+    for _ in range(4):
+        head = await adapter.head()
+        grid.fail("/jsonrpc", times=1, body=orjson.dumps({"jsonrpc": "2.0", "id": None, "error": refusal}))
+        with pytest.raises(ChainUnavailable, match="suspended for 30s"):
+            await adapter.scan(Targets(frozenset([SHOP])), after, head)
+        tron.now.seconds += 60
+    assert grid.calls[HISTORY] == 0
+    assert grid.calls["/jsonrpc"] == 4
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 403, "body": b"Forbidden"}, {"status": 404}])
+async def test_json_rpc_that_fails_takes_nothing_else_with_it(tron, fault):
+    grid = await tron.grid()
+    grid.fail("/jsonrpc", **fault)
+    adapter = await tron.adapter(grid)
+    tron.start()
+    (problem,) = await adapter.self_test()
+    assert "serves no JSON-RPC" in problem
+    assert (await adapter.head()).position > 0  # the endpoint is not left alone
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_balances_do_without_json_rpc_where_it_is_refused(tron, status):
+    grid = await tron.grid()
+    grid.fail("/jsonrpc", status=status, body=b"Forbidden")
+    adapter = await tron.adapter(grid)
+    tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    assert (await adapter.balances([Holding(SHOP, USDT)])).amounts == [5]
+    assert (await adapter.head()).position > 0
 
 
 async def test_logs_above_what_the_node_has_for_good_are_not_believed_yet(tron):
@@ -488,7 +528,7 @@ async def test_a_row_of_another_account_is_not_resolved(tron):
     tron.ledger.transfer(BUYER, 5, sender="shop")
     tron.ledger.approve(SHOP, 5)
     tron.ledger.advance(60)
-    rows = orjson.loads(grid._account_rows(SHOP, {"order_by": "block_timestamp,asc"}).body)
+    rows = orjson.loads(grid._index.account_rows(SHOP, {"order_by": "block_timestamp,asc"}).body)
     grid.fail(HISTORY, body=orjson.dumps(rows))
     found, _ = await scan_all(adapter, after)
     assert (len(rows["data"]), found) == (2, [])

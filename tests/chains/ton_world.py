@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,7 @@ class TonWorld:
             access=access,
             clock=self.now,
             wall=options.pop("wall", lambda: self.ledger.now),
+            sleep=options.pop("sleep", asyncio.sleep),
         )
         return await self.stack.enter_async_context(opened)
 

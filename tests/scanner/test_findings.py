@@ -152,6 +152,25 @@ async def test_each_step_is_told_once_to_who_asked(
     assert await told(db) == events
 
 
+async def test_a_payment_is_told_as_confirming_once_although_an_earlier_one_turns_up(db: Database) -> None:
+    await store(db, FIRST._replace(events=(EventType.CONFIRMING,)))
+    await read(db, at(a_transfer(FIRST), 101))
+
+    recorded = await read(db, at(a_transfer(FIRST, tx_hash=a_hash("tx", 2)), 100))
+
+    assert (await intent(db)).block_number == 100
+    assert (recorded.queued, await told(db)) == (0, [EventType.CONFIRMING])
+
+
+async def test_a_partial_sum_that_did_not_change_is_not_told_again(db: Database) -> None:
+    await store(db, FIRST._replace(events=(EventType.PARTIAL,)))
+    await read(db, at(a_transfer(FIRST, amount=300), 100))
+
+    recorded = await read(db, at(a_transfer(FIRST, amount=0, tx_hash=a_hash("tx", 2)), 101))
+
+    assert (recorded.queued, await told(db)) == (0, [EventType.PARTIAL])
+
+
 async def test_nobody_is_told_who_did_not_ask(db: Database) -> None:
     await store(db, FIRST, SECOND)
 

@@ -275,9 +275,8 @@ def test_an_expired_intent_is_remembered_for_the_late_hours(ago: int, reason: Re
         ({"expires_at": None}, NOW + 10_000 * HOUR_MS, None),
         ({"status": IntentStatus.CONFIRMED}, NOW - TOLERANCE_MS - 1000, None),
         ({"status": IntentStatus.WEBHOOK_FAILED}, NOW + 100 * HOUR_MS, None),
-        ({"status": IntentStatus.EXPIRED}, NOW, Reason.LATE),
-        ({"status": IntentStatus.EXPIRED, "cancelled_at": NOW}, NOW, Reason.CANCELLED),
-        ({"status": IntentStatus.EXPIRED}, None, Reason.LATE),
+        ({"status": IntentStatus.EXPIRED}, NOW, None),
+        ({"status": IntentStatus.EXPIRED, "cancelled_at": NOW}, NOW, None),
         ({}, None, None),
     ],
 )
@@ -287,6 +286,16 @@ def test_a_transfer_is_judged_by_when_it_happened(
     block_time = None if block_ms is None else block_ms // 1000
 
     assert judge_time(block_time, an_intent(**fields)) is reason
+
+
+@pytest.mark.parametrize(("cancelled_at", "reason"), [(None, Reason.LATE), (NOW, Reason.CANCELLED)])
+@pytest.mark.parametrize("block_time", [None, NOW // 1000])
+def test_what_is_seen_after_the_end_does_not_count(
+    cancelled_at: int | None, reason: Reason, block_time: int | None
+) -> None:
+    intent = an_intent(status=IntentStatus.EXPIRED, expired_at=NOW, cancelled_at=cancelled_at)
+
+    assert judge(a_transfer(intent, block_time=block_time), intent, now=NOW, late_ms=LATE_MS) is reason
 
 
 @st.composite

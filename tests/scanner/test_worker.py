@@ -330,6 +330,43 @@ async def test_an_intent_expires_at_its_time_and_tells_who_asked(bench: Bench) -
     assert bench.rung > 0
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_part_that_came_in_time_stays_visible_after_the_end(bench: Bench, cancelled: bool) -> None:
+    """It is looked at again only when it is deep, which may be after the intent has expired or was cancelled."""
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent, amount=300))
+    await bench.worker.poll()
+    bench.clock.advance(24 * 3600)
+    if cancelled:
+        async with bench.db.write() as tx:
+            ended = {"status": IntentStatus.EXPIRED, "cancelled_at": NOW, "expired_at": NOW}
+            await intents.change(tx, "order-1", [IntentStatus.PENDING], NOW, **ended)
+    await bench.worker.poll()
+    bench.chain.extend(5)
+
+    await bench.worker.poll()
+
+    after = await bench.intent()
+    assert (after.status, after.amount_received) == (IntentStatus.EXPIRED, 300)
+    assert await bench.reasons() == [Reason.UNDERPAID]
+
+
+async def test_a_part_that_came_too_late_by_its_block_does_not_count(bench: Bench) -> None:
+    """Seen before the intent expired: a chain's clock may be ahead of ours."""
+    intent = an_intent(expires_at=NOW - HOUR_MS)
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent))
+    bench.chain.extend(4)
+
+    await bench.worker.poll()
+
+    assert await bench.reasons() == [Reason.LATE]
+    assert (await bench.intent()).amount_received == 0
+
+
 async def test_an_intent_whose_payment_is_on_chain_does_not_expire(bench: Bench) -> None:
     intent = an_intent()
     await bench.wait_for(intent)
