@@ -15,6 +15,7 @@ from marketplace.gatekeeper import Judgement
 from marketplace.model import (
     OPEN_PAYMENTS,
     Entry,
+    ErrandKind,
     Escrow,
     Payment,
     PaymentStatus,
@@ -27,7 +28,6 @@ from marketplace.money import to_decimal
 from marketplace.policy import ADDRESS_TOKEN_MISMATCH, Hold, Pass, Wait
 from marketplace.sightings import Sighting
 from marketplace.store import addresses, inbox, ledger, outbox, payments, requests
-from marketplace.store.outbox import ErrandKind
 from marketplace.work import Work
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from marketplace.catalog import Catalog
 from marketplace.clock import Clock
 from marketplace.completion import forget, tell
-from marketplace.model import OPEN_PAYMENTS, Escrow, Mode, Payment, PaymentStatus, Rail
+from marketplace.model import OPEN_PAYMENTS, ErrandKind, Escrow, Mode, Payment, PaymentStatus, Rail
 from marketplace.policy import same_address
 from marketplace.scanner_client import (
     CheckoutBlock,
@@ -23,7 +23,7 @@ from marketplace.scanner_client import (
     ScannerUnavailable,
 )
 from marketplace.store import addresses, outbox, payments
-from marketplace.store.outbox import Errand, ErrandKind
+from marketplace.store.outbox import Errand
 from marketplace.work import Works
 
 log = logging.getLogger(__name__)

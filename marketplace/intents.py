@@ -15,6 +15,7 @@ from marketplace.model import (
     PROVIDER,
     Actor,
     Direction,
+    ErrandKind,
     Mode,
     Offer,
     Payment,
@@ -28,7 +29,6 @@ from marketplace.offers import found_offer
 from marketplace.requests import found_of_buyer
 from marketplace.store import addresses, negotiation, outbox, payments
 from marketplace.store.database import Tx
-from marketplace.store.outbox import ErrandKind
 from marketplace.work import Work, Works, new_id
 
 AT_PAR = frozenset({"USD", "USDT", "USDC"})  # one dollar each, as far as prices here go

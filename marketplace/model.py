@@ -122,6 +122,14 @@ class StopReason(StrEnum):
     MANUAL = "manual"
 
 
+class ErrandKind(StrEnum):
+    """What the scanner has to be told."""
+
+    REGISTER = "register"
+    CANCEL_INTENT = "cancel_intent"
+    STOP_WATCH = "stop_watch"
+
+
 class DisputeStatus(StrEnum):
     OPEN = "open"
     RESOLVED = "resolved"

@@ -8,11 +8,10 @@ from marketplace.completion import close
 from marketplace.errors import conflict, forbidden
 from marketplace.intents import found_payment
 from marketplace.ledger import Balances, balances
-from marketplace.model import Actor, Direction, Escrow, Page, Payment, PaymentStatus, Rail, Role, StopReason
+from marketplace.model import Actor, Direction, ErrandKind, Escrow, Page, Payment, PaymentStatus, Rail, Role, StopReason
 from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import inbox, ledger, outbox, payments
 from marketplace.store.inbox import Recovery
-from marketplace.store.outbox import ErrandKind
 from marketplace.work import Works
 
 

@@ -10,10 +10,9 @@ from marketplace.clock import HOUR_MS
 from marketplace.completion import close, tell
 from marketplace.custody import Custody
 from marketplace.intents import found_payment
-from marketplace.model import Escrow, Payment, PaymentStatus, Rail, StopReason
+from marketplace.model import ErrandKind, Escrow, Payment, PaymentStatus, Rail, StopReason
 from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import outbox, payments, users
-from marketplace.store.outbox import ErrandKind
 from marketplace.work import Works
 
 log = logging.getLogger(__name__)

@@ -122,7 +122,7 @@ class TransferReader:
         self, endpoint: Endpoint, owners: Sequence[str], lt: int, last_lt: int | None, offset: int
     ) -> list[Row]:
         question = [("owner_address", owner) for owner in owners]
-        question += [("direction", "in"), ("sort", "asc"), ("start_lt", str(lt))]
+        question += [("direction", "in"), ("sort", "asc"), ("limit", str(PAGE)), ("start_lt", str(lt))]
         if last_lt is not None:
             question.append(("end_lt", str(last_lt)))
         if offset:

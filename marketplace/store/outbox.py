@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from marketplace.model import ErrandKind
 from marketplace.store.database import Tx
 from marketplace.store.rows import many, one
 from marketplace.store.tables import scanner_outbox
 
 _o = scanner_outbox.c
-
-
-class ErrandKind(StrEnum):
-    REGISTER = "register"
-    CANCEL_INTENT = "cancel_intent"
-    STOP_WATCH = "stop_watch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

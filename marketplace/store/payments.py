@@ -12,6 +12,7 @@ from marketplace.model import (
     OPEN_PAYMENTS,
     PROVIDER,
     Direction,
+    ErrandKind,
     Escrow,
     Page,
     Payment,
@@ -92,7 +93,7 @@ async def forgotten_watches(tx: Tx) -> list[Payment]:
     """Return finished payments whose watch was never stopped and that nobody is about to stop."""
     watched = (_p.rail == Rail.DIRECT_BALANCE) & _p.provider_payment_id.is_not(None)
     over = watched & _p.status.in_(FINISHED) & _p.watch_stopped_at.is_(None)
-    tried = select(scanner_outbox.c.payment_id).where(scanner_outbox.c.kind == "stop_watch")
+    tried = select(scanner_outbox.c.payment_id).where(scanner_outbox.c.kind == ErrandKind.STOP_WATCH)
     return await many(tx, select(payments).where(over, _p.id.not_in(tried)), Payment)
 
 

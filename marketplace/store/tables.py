@@ -268,7 +268,7 @@ scanner_outbox = Table(
     "scanner_outbox",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("kind", Text, nullable=False),
+    Column("kind", OneOf(model.ErrandKind), nullable=False),
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),

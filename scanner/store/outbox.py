@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, insert, not_, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent
 from scanner.store import watches
+from scanner.store.bulk import Bulk
 from scanner.store.intents import chunks
+from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import attempts, balance_watches, events, intents
 
 INTENT = "intent"
@@ -48,77 +50,87 @@ async def add(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
         await tx.execute(upsert(events).on_conflict_do_nothing(index_elements=[events.c.event_id]), rows)
 
 
+_WAITING = and_(
+    events.c.status == DeliveryStatus.PENDING,
+    not_(is_one_of(events.c.event_id, "held")),
+    not_(is_one_of(events.c.receiver, "full")),
+)
+_SENT = {
+    "body": events.c.body,
+    "callback_url": func.coalesce(intents.c.callback_url, balance_watches.c.callback_url),
+    "callback_secret": func.coalesce(intents.c.callback_secret, balance_watches.c.callback_secret),
+}
+_DUE = in_one_row(
+    select(*(_SENT[name].label(name) if name in _SENT else events.c[name] for name in OutboxEvent._fields))
+    .outerjoin(intents, and_(events.c.subject_kind == INTENT, events.c.subject_id == intents.c.intent_id))
+    .outerjoin(balance_watches, and_(events.c.subject_kind == WATCH, events.c.subject_id == balance_watches.c.watch_id))
+    .where(_WAITING, events.c.next_attempt_at <= bindparam("now"))
+    .order_by(events.c.next_attempt_at)
+    .limit(bindparam("most"))
+)
+_NEXT_DUE = select(func.min(events.c.next_attempt_at)).where(_WAITING)
+
+
 async def due(
     tx: AsyncConnection, now: int, *, held: Collection[str], full: Collection[str], limit: int
 ) -> list[OutboxEvent]:
     """Return events to send now, oldest first, without those in hand and receivers that are full."""
-    columns = [c for c in events.c if c.name not in {"status", "delivered_at", "failed_at"}]
-    statement = (
-        select(
-            *columns,
-            func.coalesce(intents.c.callback_url, balance_watches.c.callback_url).label("callback_url"),
-            func.coalesce(intents.c.callback_secret, balance_watches.c.callback_secret).label("callback_secret"),
-        )
-        .outerjoin(intents, and_(events.c.subject_kind == INTENT, events.c.subject_id == intents.c.intent_id))
-        .outerjoin(
-            balance_watches, and_(events.c.subject_kind == WATCH, events.c.subject_id == balance_watches.c.watch_id)
-        )
-        .where(events.c.status == DeliveryStatus.PENDING, events.c.next_attempt_at <= now)
-        .order_by(events.c.next_attempt_at)
-        .limit(limit)
-    )
-    if held:
-        statement = statement.where(events.c.event_id.not_in(list(held)))
-    if full:
-        statement = statement.where(events.c.receiver.not_in(list(full)))
-    found = []
-    for row in await tx.execute(statement):
-        values = row._asdict()
-        values["body"] = values["body"].encode()
-        found.append(OutboxEvent(**values))
-    return found
+    rows = await rows_of(tx, _DUE, now=now, most=limit, held=listed(held), full=listed(full))
+    return [OutboxEvent._make(row)._replace(body=row[_BODY].encode()) for row in rows]
+
+
+_BODY = OutboxEvent._fields.index("body")
 
 
 async def next_due(tx: AsyncConnection, *, held: Collection[str], full: Collection[str]) -> int | None:
     """Return when the next event wants to be sent, leaving out what `due` would leave out."""
-    statement = select(func.min(events.c.next_attempt_at)).where(events.c.status == DeliveryStatus.PENDING)
-    if held:
-        statement = statement.where(events.c.event_id.not_in(list(held)))
-    if full:
-        statement = statement.where(events.c.receiver.not_in(list(full)))
-    found: int | None = (await tx.execute(statement)).scalar_one_or_none()
-    return found
+    found = await tx.execute(_NEXT_DUE, {"held": listed(held), "full": listed(full)})
+    moment: int | None = found.scalar_one_or_none()
+    return moment
+
+
+_ATTEMPTED = Bulk(insert(attempts), [column.name for column in attempts.c if column.name != "id"])
+_MOVED = ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")
+_MOVE = Bulk(
+    update(events)
+    .where(events.c.event_id == bindparam("id"), events.c.status == DeliveryStatus.PENDING)
+    .values({name: bindparam(f"new_{name}") for name in _MOVED}),
+    ("id", *(f"new_{name}" for name in _MOVED)),
+)
+_SETTLED = and_(
+    intents.c.intent_id == bindparam("id"),
+    or_(intents.c.status == IntentStatus.CONFIRMED, intents.c.status == IntentStatus.WEBHOOK_FAILED),
+)
+_DELIVERED = Bulk(
+    update(intents)
+    .where(_SETTLED)
+    .values(status=IntentStatus.CONFIRMED, webhook_delivered_at=bindparam("at"), updated_at=bindparam("also_at")),
+    ("id", "at", "also_at"),
+)
+_GIVEN_UP = Bulk(
+    update(intents).where(_SETTLED).values(status=IntentStatus.WEBHOOK_FAILED, updated_at=bindparam("at")),
+    ("id", "at"),
+)
 
 
 async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
     """Keep attempts and move their events, and the intents behind confirmations, accordingly."""
-    await tx.execute(insert(attempts), [_attempt_row(record) for record in records])
-    await tx.execute(
-        update(events)
-        .where(events.c.event_id == bindparam("id"), events.c.status == DeliveryStatus.PENDING)
-        .values(
-            {name: bindparam(name) for name in ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")}
-        ),
-        [_event_row(record) for record in records],
-    )
+    await _ATTEMPTED.run(tx, _columns(map(_attempt_row, records)))
+    await _MOVE.run(tx, _columns(map(_event_row, records)))
     confirmations = [r for r in records if r.event.event_type == EventType.CONFIRMED]
-    delivered = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if r.ok]
+    delivered = [{"id": r.event.subject_id, "at": r.at, "also_at": r.at} for r in confirmations if r.ok]
     spent = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if not r.ok and r.retry_at is None]
-    # Not `in_`: a list of parameters cannot be bound to many rows at once.
-    settled = or_(intents.c.status == IntentStatus.CONFIRMED, intents.c.status == IntentStatus.WEBHOOK_FAILED)
-    this = intents.c.intent_id == bindparam("id")
     if delivered:
-        values = {
-            "status": IntentStatus.CONFIRMED,
-            "webhook_delivered_at": bindparam("at"),
-            "updated_at": bindparam("at"),
-        }
-        await tx.execute(update(intents).where(this, settled).values(values), delivered)
+        await _DELIVERED.run(tx, _columns(delivered))
     if spent:
-        values = {"status": IntentStatus.WEBHOOK_FAILED, "updated_at": bindparam("at")}
-        await tx.execute(update(intents).where(this, settled).values(values), spent)
-
+        await _GIVEN_UP.run(tx, _columns(spent))
     await _acknowledge_watches(tx, [r for r in records if r.ok and r.event.subject_kind == WATCH])
+
+
+def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Turn rows with the same names into columns."""
+    found = list(rows)
+    return {name: [row[name] for row in found] for name in found[0]}
 
 
 async def _acknowledge_watches(tx: AsyncConnection, told: Sequence[AttemptRecord]) -> None:
@@ -195,11 +207,11 @@ def _event_row(record: AttemptRecord) -> dict[str, Any]:
         status = DeliveryStatus.FAILED
     return {
         "id": record.event.event_id,
-        "status": status,
-        "attempts": record.event.attempts + 1,
-        "next_attempt_at": record.retry_at or record.at,
-        "delivered_at": record.at if status is DeliveryStatus.DELIVERED else None,
-        "failed_at": record.at if status is DeliveryStatus.FAILED else None,
+        "new_status": status.value,
+        "new_attempts": record.event.attempts + 1,
+        "new_next_attempt_at": record.retry_at or record.at,
+        "new_delivered_at": record.at if status is DeliveryStatus.DELIVERED else None,
+        "new_failed_at": record.at if status is DeliveryStatus.FAILED else None,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from marketplace.clock import rfc3339
 from tests.harness import FakeClock
 from tests.marketplace.harness import (
     MARKET,
@@ -259,8 +260,6 @@ async def test_an_offer_that_ran_out_cannot_be_accepted(shop: Running, clock: Fa
 
 
 def soon(clock: FakeClock) -> str:
-    from marketplace.clock import rfc3339
-
     return rfc3339(clock.now_ms() + 60_000)
 
 

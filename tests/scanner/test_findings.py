@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from chains.types import Outcome, Transfer, Verification
+from chains.types import Cursor, Outcome, Transfer, Verification
 from scanner import findings
 from scanner.findings import STRANGERS_LOGGED, Recorded
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
@@ -214,6 +214,22 @@ async def test_a_refusal_of_a_transfer_that_moved_meanwhile_takes_nothing_away(d
 
     assert (await intent(db)).status is IntentStatus.CONFIRMING
     assert [t.reason for t in await held(db)] == [None]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CREDITED, Outcome.SHORT])
+async def test_a_verdict_about_a_transfer_that_was_taken_back_meanwhile_changes_nothing(
+    db: Database, outcome: Outcome
+) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+    (before,) = await held(db)
+    async with db.write() as tx:
+        await findings.rewind(tx, CHAIN, Cursor(99), now=NOW)
+
+    assert (await look(db, (before, outcome))).confirmed == []
+
+    (after,) = await held(db)
+    assert (after.reason, after.verified, after.counted) == (Reason.REORGED, False, False)
 
 
 async def test_a_sum_is_confirmed_only_when_all_of_it_was_looked_at_in_one_go(db: Database) -> None:

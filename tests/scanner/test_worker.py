@@ -315,7 +315,9 @@ async def test_nothing_expires_while_the_chain_is_not_read_to_its_end(bench: Ben
 
 
 async def test_an_intent_expires_at_its_time_and_tells_who_asked(bench: Bench) -> None:
-    await bench.wait_for(an_intent(events=(EventType.EXPIRED,)), an_intent("order-2", expires_at=None))
+    await bench.wait_for(
+        an_intent(events=(EventType.EXPIRED,)), an_intent("order-2", expires_at=None), an_intent("order-3")
+    )
     bench.clock.advance(24 * 3600 - 0.001)
     await bench.worker.poll()
     assert (await bench.intent()).status is IntentStatus.PENDING
@@ -326,6 +328,7 @@ async def test_an_intent_expires_at_its_time_and_tells_who_asked(bench: Bench) -
     assert (await bench.intent()).status is IntentStatus.EXPIRED
     assert (await bench.intent()).expired_at == NOW + 24 * HOUR_MS
     assert (await bench.intent("order-2")).status is IntentStatus.PENDING
+    assert (await bench.intent("order-3")).status is IntentStatus.EXPIRED
     assert await bench.told() == [EventType.EXPIRED]
     assert bench.rung > 0
 
