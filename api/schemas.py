@@ -258,7 +258,7 @@ def intent_json(intent: Intent) -> dict[str, Any]:
 def transfer_json(stored: StoredTransfer) -> dict[str, Any]:
     """Render one transfer of an intent."""
     return {
-        "txHash": stored.tx_hash,
+        "txHash": stored.tx_hash or None,
         "eventKey": stored.event_key,
         "blockNumber": stored.block_number,
         "blockHash": stored.block_hash,
@@ -322,7 +322,7 @@ def unmatched_json(stored: StoredTransfer) -> dict[str, Any]:
     """Render a transfer that settled nothing; of an overpayment `amount` is the part that did not."""
     return {
         "chainId": stored.chain_id,
-        "txHash": stored.tx_hash,
+        "txHash": stored.tx_hash or None,
         "eventKey": stored.event_key,
         "blockNumber": stored.block_number,
         "token": stored.token,

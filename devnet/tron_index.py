@@ -85,7 +85,7 @@ class Index:
     def _indexed(self) -> list[tuple[Tx, Log, int]]:
         """Return the events the index holds, oldest first, with their places in their transactions."""
         last = self._ledger.head if self._grid.stale_at is None else self._ledger.number_at(self._grid.stale_at)
-        found = self._ledger.between(0, last)
+        found = [tx for tx in self._ledger.between(0, last) if tx.id not in self._grid.unlisted]
         return [(tx, log, n) for tx in found for n, log in enumerate(tx.logs) if len(log.topics) >= 3]
 
     def _page(self, rows: list[Json], asked: Json) -> web.Response:
@@ -98,7 +98,7 @@ class Index:
         first = int(asked.get("min_timestamp") or asked.get("min_block_timestamp") or 0)
         last = int(asked.get("max_timestamp") or asked.get("max_block_timestamp") or 2**62)
         rows = [row for row in rows if first <= row["block_timestamp"] <= last]
-        if (asked.get("order_by") != "block_timestamp,asc") != self._grid.reverses_rows:
+        if asked.get("order_by") != "block_timestamp,asc" or self._grid.reverses_rows:
             rows = rows[::-1]
         limit = min(MOST_ROWS, int(asked.get("limit", 20)))
         start = int(base64.b64decode(asked["fingerprint"])) if "fingerprint" in asked else 0

@@ -65,9 +65,10 @@ class TronGrid:
         self.claims_chain: int | None = None  # the chain JSON-RPC claims to be
         self.drops_fingerprint = False
         self.ignores_confirmed = False  # unconfirmed rows, whatever is asked
-        self.reverses_rows = False
+        self.reverses_rows = False  # newest first, whatever is asked
         self.repeats_rows = False  # every further page begins with the last row of the one before
         self.stale_at: int | None = None  # ms: rows of younger blocks are not in the v1 index yet
+        self.unlisted: set[str] = set()  # transactions the v1 index does not show yet
         self.unindexed: set[str] = set()  # transactions whose receipts are not there yet
         self.unindexed_blocks: set[int] = set()
         self.forgets_block: set[int] = set()  # blocks whose list of receipts comes back empty

@@ -25,6 +25,7 @@ from marketplace.gatekeeper import Gatekeeper, NoList
 from marketplace.health import HealthChecks
 from marketplace.inbound import Inbound
 from marketplace.intents import Intents
+from marketplace.negotiation import Negotiations
 from marketplace.notices import Notices
 from marketplace.offers import Offers
 from marketplace.passwords import Passwords
@@ -161,6 +162,7 @@ def _build(
         accounts=Accounts(works, passwords, tokens),
         requests=Requests(works),
         offers=Offers(works),
+        negotiations=Negotiations(works),
         notices=Notices(works),
         intents=Intents(works, catalog, destinations, errands, ttl_h=money.payment_ttl_h),
         payments=Payments(works, scanner),

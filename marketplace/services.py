@@ -12,6 +12,7 @@ from marketplace.disputes import Disputes
 from marketplace.health import HealthChecks
 from marketplace.inbound import Inbound
 from marketplace.intents import Intents
+from marketplace.negotiation import Negotiations
 from marketplace.notices import Notices
 from marketplace.offers import Offers
 from marketplace.payments import Payments
@@ -34,6 +35,7 @@ class Backend:
     accounts: Accounts
     requests: Requests
     offers: Offers
+    negotiations: Negotiations
     notices: Notices
     intents: Intents
     payments: Payments

@@ -19,6 +19,7 @@ from config.errors import ConfigError
 from config.settings import HttpSettings, Settings
 from scanner.bell import Bell
 from scanner.clock import Clock, SystemClock
+from scanner.coins import CoinNotice
 from scanner.housekeeping import Housekeeping
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.registration import Registrations
@@ -53,6 +54,7 @@ class Daemon:
     housekeeping: Housekeeping
     deliverer: Deliverer
     watchers: Mapping[int, BalanceWatcher]
+    notices: Mapping[int, CoinNotice]
     bells: Mapping[str, tuple[Bell, float]]
     listening: asyncio.Future[str]  # the API's base URL, once it listens
 
@@ -73,6 +75,10 @@ class Daemon:
                 chains += [
                     group.create_task(watcher.run(), name=f"balances {chain_id}")
                     for chain_id, watcher in self.watchers.items()
+                ]
+                chains += [
+                    group.create_task(notice.run(), name=f"coins {chain_id}")
+                    for chain_id, notice in self.notices.items()
                 ]
                 log.info("[scanner] balance watch scheduler started")
                 webhooks = group.create_task(self.deliverer.run(), name="webhooks")
@@ -145,6 +151,19 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             )
             for chain_id, worker in workers.items()
         }
+        notices = {
+            chain_id: CoinNotice(
+                chain=worker.chain,
+                adapter=worker.adapter,
+                db=db,
+                clock=clock,
+                metrics=metrics,
+                late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
+                on_events=deliverer.bell.ring,
+            )
+            for chain_id, worker in workers.items()
+            if worker.adapter.reads_many_coins
+        }
         services = Services(
             catalog=catalog,
             workers=workers,
@@ -167,7 +186,8 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             housekeeping=housekeeping,
             deliverer=deliverer,
             watchers=watchers,
-            bells=_bells(settings, workers, watchers, housekeeping),
+            notices=notices,
+            bells=_bells(settings, workers, watchers, notices, housekeeping),
             listening=asyncio.get_running_loop().create_future(),
         )
 
@@ -226,6 +246,7 @@ def _bells(
     settings: Settings,
     workers: Mapping[int, ChainWorker],
     watchers: Mapping[int, BalanceWatcher],
+    notices: Mapping[int, CoinNotice],
     housekeeping: Housekeeping,
 ) -> dict[str, tuple[Bell, float]]:
     polls = {
@@ -233,4 +254,5 @@ def _bells(
         for chain_id, worker in workers.items()
     }
     ticks = {f"balances {chain_id}": (watcher.bell, settings.balances.tick_s) for chain_id, watcher in watchers.items()}
+    ticks |= {f"coins {chain_id}": (notice.bell, settings.balances.tick_s) for chain_id, notice in notices.items()}
     return {**polls, **ticks, "housekeeping": (housekeeping.bell, HOUSEKEEPING_S)}

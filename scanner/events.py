@@ -58,7 +58,7 @@ def about_transfer(
         f"{transfer.tx_hash}/{transfer.event_key}/{transfer.block_hash}/{reason or ''}",
         now,
         {
-            "txHash": transfer.tx_hash,
+            "txHash": transfer.tx_hash or None,
             "blockNumber": transfer.block_number,
             "status": intent.status,
             "reason": reason,
@@ -82,7 +82,7 @@ def expired(intent: Intent, now: int) -> dict[str, Any]:
 def transfer_facts(transfer: StoredTransfer) -> dict[str, Any]:
     """Return what a webhook tells of one transfer."""
     return {
-        "txHash": transfer.tx_hash,
+        "txHash": transfer.tx_hash or None,
         "eventKey": transfer.event_key,
         "blockNumber": transfer.block_number,
         "sender": transfer.sender,

@@ -79,6 +79,25 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
     return recorded
 
 
+async def record_coins(tx: AsyncConnection, chain_id: int, rises: Sequence[Transfer], *, now: int) -> Recorded:
+    """Store native coin that reached direct destinations, each with the newest intent it was sent to."""
+    recorded = Recorded()
+    by_destination = await intents.by_destinations(tx, chain_id, {rise.destination for rise in rises})
+    meant = [next(iter(by_destination.get(rise.destination, [])), None) for rise in rises]
+    owners = {intent.intent_id: intent for intent in meant if intent is not None}
+    for rise in rises:
+        _count(recorded, rise, Reason.WRONG_ASSET)
+    await transfers.add_many(
+        tx,
+        rises,
+        intent_ids=[intent and intent.intent_id for intent in meant],
+        reasons=[Reason.WRONG_ASSET] * len(rises),
+        now=now,
+    )
+    await follow(tx, owners, recorded, now=now, fresh={(r.tx_hash, r.event_key) for r in rises}, loaded=owners)
+    return recorded
+
+
 async def _owners(
     tx: AsyncConnection, chain_id: int, found: Collection[Transfer]
 ) -> Callable[[Transfer], Intent | None]:

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from chains.types import Rail
 
+NATIVE = "native"  # the token of a transfer of the chain's own coin
+NO_TX = ""  # the transaction of a transfer that is known from a balance alone
+
 
 class IntentStatus(StrEnum):
     """Where an intent stands (scanner.md section 5)."""

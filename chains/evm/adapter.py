@@ -76,6 +76,7 @@ class EvmAdapter:
     coin_decimals = 18
     counts_blocks = True
     lag_warning = 100
+    reads_many_coins = True
 
     def __init__(
         self,

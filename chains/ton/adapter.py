@@ -84,6 +84,7 @@ class TonAdapter:
     coin_decimals = 9
     counts_blocks = False
     lag_warning = 300  # seconds
+    reads_many_coins = True
 
     def __init__(self, chain: Chain, *, pool: EndpointPool, client: TonClient) -> None:
         self._chain = chain

@@ -84,14 +84,13 @@ class LegReader:
         question = [("hash", transfer.tx_hash), ("direction", "out")]
         answer = await self._client.get(endpoint, "adjacentTransactions", question, may_miss=True)
         legs = _transfers_in(rows_of(answer, "transactions")) if answer else []
-        legs = [leg for leg in legs if leg.sent_at > _lt(transfer)]
         if not legs:
             return None
-        if legs[0].account != wallet:
+        to = {leg.account: leg for leg in legs}  # a jetton that takes a fee sends two messages
+        if wallet not in to:
             wallet = await self._wallets.asked(endpoint, master=transfer.token, owner=transfer.destination) or wallet
-        if False:
-            return Look(Outcome.NO_TRANSFER_LOG)  # it went to a wallet which is not the destination's
-        return judge(legs[0], transfer)
+        # Not there: it went to a wallet which is not the destination's.
+        return judge(to[wallet], transfer) if wallet in to else Look(Outcome.NO_TRANSFER_LOG)
 
 
 def judge(leg: Leg, transfer: Transfer) -> Look:

@@ -98,6 +98,7 @@ class TronAdapter:
     coin_decimals = 6
     counts_blocks = False
     lag_warning = 300_000  # ms
+    reads_many_coins = False  # one account a call
 
     def __init__(
         self, chain: Chain, *, pool: EndpointPool, client: TronClient, balance_batch: int, clock: Callable[[], float]
@@ -105,11 +106,12 @@ class TronAdapter:
         self._chain = chain
         self._pool = pool
         self._client = client
+        self._usdt = addresses.parse_address(chain.proxy_address)  # the contract everybody uses
         self._blocks = BlockFinder(client)
         receipts = ReceiptReader(client)
         self._logs = LogReader(client, blocks=self._blocks, receipts=receipts, clock=clock)
         self._balances = BalanceReader(client, packed=balance_batch, usable=self._logs.usable)
-        slow = SlowReader(client, blocks=self._blocks, receipts=receipts)
+        slow = SlowReader(client, blocks=self._blocks, receipts=receipts, pulse=self._usdt)
         reader = Reader(blocks=self._blocks, logs=self._logs, slow=slow)
         self._pages = PageReader(reader, receipts=receipts, blocks=self._blocks, chain_id=chain.chain_id)
         self._tokens: dict[str, TokenMeta] = {}
@@ -192,7 +194,7 @@ class TronAdapter:
 
     async def self_test(self) -> list[str]:
         problems = await self._pool.run("self_test", self._network)
-        if await self.token(addresses.parse_address(self._chain.proxy_address)) is None:
+        if await self.token(self._usdt) is None:
             problems.append(
                 f"no token contract at proxyAddress {self._chain.proxy_address}: is this the right network?"
             )

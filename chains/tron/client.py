@@ -18,6 +18,7 @@ from chains.tron.decode import (
     Receipt,
     parse_block,
     parse_history,
+    parse_newest,
     parse_receipt,
     quantity,
 )
@@ -108,6 +109,12 @@ class TronClient:
         if fingerprint is not None:
             params["fingerprint"] = fingerprint
         return parse_history(await self._http.get(endpoint, f"/v1/accounts/{address}/transactions/trc20", params))
+
+    async def indexed_until(self, endpoint: Endpoint, contract: str) -> int:
+        """Return the time in ms of the newest irreversible event of a contract that the index knows; 0 without any."""
+        await self._check(endpoint)
+        params = {"only_confirmed": "true", "order_by": "block_timestamp,desc", "limit": "1"}
+        return parse_newest(await self._http.get(endpoint, f"/v1/contracts/{contract}/events", params))
 
     async def coins(self, endpoint: Endpoint, address: str, *, solid: bool) -> int:
         """Return an account's TRX; an account that was never used holds none."""

@@ -171,6 +171,14 @@ def parse_history(raw: Any) -> History:
     return History([_row(row) for row in data], fingerprint if isinstance(fingerprint, str) and fingerprint else None)
 
 
+def parse_newest(raw: Any) -> int:
+    """Return the time of the newest event of a page in ms; 0 when it has none."""
+    events = _dict(raw, "page").get("data")
+    if not isinstance(events, list):
+        raise ChainProtocolError(f"not a page of events: {_shown(raw)}")
+    return max((_time(_dict(event, "event").get("block_timestamp")) for event in events), default=0)
+
+
 def _row(raw: Any) -> Row:
     row = _dict(raw, "row")
     return Row(

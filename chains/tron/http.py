@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,7 +46,6 @@ class Http:
         api_key: str | None = None,
         per_second: float | None = None,
         max_bytes: int = MAX_ANSWER_BYTES,
-        clock: Callable[[], float] = time.monotonic,
         bucket: Callable[[float], TokenBucket] = TokenBucket,
     ) -> None:
         self._session = session
@@ -56,7 +54,6 @@ class Http:
         self._key = api_key
         self._rate = per_second or (RATE_WITH_KEY if api_key else RATE_WITHOUT_KEY)
         self._max_bytes = max_bytes
-        self._clock = clock
         self._new_bucket = bucket
         self._buckets: dict[str, TokenBucket] = {}
 

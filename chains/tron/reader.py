@@ -64,10 +64,10 @@ class Reader:
 
     async def _slowly(self, endpoint: Endpoint, asked: list[str], stretch: Stretch, reread_ms: int) -> Sighting:
         unread = self._slow.unread(stretch.first, stretch.top.number)
-        if cheapest(destinations=len(asked), blocks=unread) is Way.BLOCKS:
-            return await self._slow.by_blocks(
-                endpoint, asked, first=stretch.first, after=stretch.after, top=stretch.top
-            )
-        lag_ms = max(reread_ms, INDEX_LAG_MS) if reread_ms else 0
-        first_ms = max(0, stretch.after_ms + 1 - lag_ms)
-        return await self._slow.by_accounts(endpoint, asked, first_ms=first_ms, last_ms=stretch.top.time_ms)
+        if cheapest(destinations=len(asked), blocks=unread) is Way.ACCOUNTS:
+            last_ms = await self._slow.believable_until(endpoint, stretch.top)
+            if last_ms > stretch.after_ms:
+                lag_ms = max(reread_ms, INDEX_LAG_MS) if reread_ms else 0
+                first_ms = max(0, stretch.after_ms + 1 - lag_ms)
+                return await self._slow.by_accounts(endpoint, asked, first_ms=first_ms, last_ms=last_ms)
+        return await self._slow.by_blocks(endpoint, asked, first=stretch.first, after=stretch.after, top=stretch.top)

@@ -30,11 +30,22 @@ class Done(NamedTuple):
 class SlowReader:
     """Looks for transactions block by block, or account by account."""
 
-    def __init__(self, client: TronClient, *, blocks: BlockFinder, receipts: ReceiptReader) -> None:
+    def __init__(self, client: TronClient, *, blocks: BlockFinder, receipts: ReceiptReader, pulse: str) -> None:
         self._client = client
+        self._pulse = pulse  # a contract that is used all the time
         self._blocks = blocks
         self._receipts = receipts
         self._done: dict[str, Done] = {}  # accounts that were read before another one failed
+
+    async def believable_until(self, endpoint: Endpoint, top: Block) -> int:
+        """
+        Return the time in ms up to which histories can be believed, at most that of `top`.
+
+        An index that stands still answers an incomplete history without an error. What it knows of a
+        contract that is used in every block gives it away.
+        """
+        newest = await self._client.indexed_until(endpoint, self._pulse)
+        return top.time_ms if newest >= top.time_ms else newest - 1  # of that block it may not know all
 
     def unread(self, first: int, last: int) -> int:
         """Return how many of these blocks would have to be asked for."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from aiohttp import web
 
 from marketplace.services import Backend
-from marketplace.web import accounts, admin, deliveries, disputes, health, notices, offers, payments, requests
+from marketplace.web import (
+    accounts,
+    admin,
+    deliveries,
+    disputes,
+    health,
+    negotiation,
+    notices,
+    offers,
+    payments,
+    requests,
+)
 from marketplace.web.middlewares import errors, limits, request_id
 from marketplace.web.state import BACKEND
 
@@ -32,6 +43,9 @@ ROUTES = (
     web.get(f"{MARKET}/offers", offers.listing),
     web.patch(f"{MARKET}/offers/{{id}}", offers.edit),
     web.post(f"{MARKET}/offers/{{id}}/withdraw", offers.withdraw),
+    web.post(f"{MARKET}/offers/{{id}}/counter", negotiation.counter),
+    web.post(f"{MARKET}/offers/{{id}}/counter/answer", negotiation.answer),
+    web.get(f"{MARKET}/offers/{{id}}/rounds", negotiation.rounds),
     web.patch(f"{REQUEST}/delivery", deliveries.deliver),
     web.patch(f"{REQUEST}/confirm-delivery", deliveries.confirm),
     web.post(f"{REQUEST}/delivery-code/generate", deliveries.generate),

@@ -115,6 +115,15 @@ checkpoints = Table(
     Column("updated_at", Integer, nullable=False),
 )
 
+# The native coin last seen at direct destinations: only a rise above it is news.
+coin_balances = Table(
+    "coin_balances",
+    metadata,
+    Column("chain_id", Integer, primary_key=True),
+    Column("destination", Text, primary_key=True),
+    Column("balance", BaseUnits, nullable=False),
+)
+
 # Hashes at the ends of pages over the unconfirmed window. They may be sparse: when the block at N is
 # canonical so is everything below it, so a fork lies between two neighbours of this list.
 blocks = Table(

@@ -575,6 +575,30 @@ async def test_a_transfer_whose_message_was_not_the_first_is_found_by_its_sendin
     assert center.calls["adjacentTransactions"] == 1
 
 
+@pytest.mark.parametrize("opcode", ["0x178d4519", "0x00000000"])
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_jetton_that_sends_a_fee_elsewhere_credits_the_destination_all_the_same(ton, first, opcode):
+    _, adapter = await ton.both()
+    payment, fee = ton.ledger.pay(OWNER), ton.ledger.pay(OTHER, amount=1)
+    (credit,) = [tx for tx in payment.transactions if tx["account"] == payment.wallet]
+    (other,) = [tx for tx in fee.transactions if tx["account"] == fee.wallet]
+    ton.ledger.payments.remove(fee)
+    other["in_msg"]["opcode"] = opcode
+    payment.transactions.insert(0 if first else len(payment.transactions), other)
+    (sending,) = [tx for tx in payment.transactions if tx["hash"] == payment.row["transaction_hash"]]
+    sending["out_msgs"].append({"hash": other["in_msg"]["hash"]})
+    credit["in_msg"]["created_lt"] = str(int(credit["in_msg"]["created_lt"]) + 1)
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.CREDITED, 5_000_000)]
+
+
+async def test_a_message_that_is_no_transfer_credits_nothing(ton):
+    _, adapter = await ton.both()
+    payment = ton.ledger.pay(OWNER)
+    (credit,) = [tx for tx in payment.transactions if tx["account"] == payment.wallet]
+    credit["in_msg"]["opcode"] = "0x00000000"
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.NOT_YET, 0)]
+
+
 async def test_a_credit_of_the_same_moment_from_somebody_else_is_not_taken_for_ours(ton):
     _, adapter = await ton.both()
     stranger = ton.ledger.pay(OWNER, sender=OTHER)

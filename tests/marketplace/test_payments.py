@@ -262,7 +262,7 @@ async def test_news_that_is_not_a_confirmation_is_kept_and_credits_nothing(deal:
 async def test_what_does_not_match_is_held_with_its_evidence(deal: Deal, reason: str, fields: dict[str, Any]) -> None:
     await deal.open()
 
-    status, answer = await deal.hook(deal.scanner.pay(deal.payment_id, **fields))
+    status, answer = await deal.hook({**deal.scanner.pay(deal.payment_id), **fields})
 
     payment = await deal.payment()
     assert (status, answer["data"]["outcome"]) == (200, "held")

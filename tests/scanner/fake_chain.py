@@ -60,6 +60,7 @@ class FakeChain:
         self.page = page
         self.blocks: dict[int, tuple[str, list[Transfer]]] = {}
         self.seen_up_to: int | None = None  # a node that is behind
+        self.says: int | None = None  # a head below what the node holds
         self.finalized: int | None = None
         self.outcomes: dict[str, Outcome] = {}
         self.tokens: dict[str, TokenMeta] = {}
@@ -122,7 +123,8 @@ class FakeChain:
 
     async def head(self) -> Head:
         await self._asked("head")
-        return self._head()
+        found = self._head()
+        return found if self.says is None else found._replace(position=self.says, anchor=self.blocks[self.says][0])
 
     async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
         await self._asked("scan")

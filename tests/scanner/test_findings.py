@@ -42,7 +42,8 @@ async def look(db: Database, *looked: tuple[StoredTransfer, Outcome], before: di
 
 
 def as_fact(stored: StoredTransfer) -> Transfer:
-    return Transfer(**{name: getattr(stored, name) for name in Transfer._fields})._replace(block_time=NOW // 1000)
+    fact = Transfer(**{name: getattr(stored, name) for name in Transfer._fields})
+    return fact if fact.block_time is not None else fact._replace(block_time=NOW // 1000)
 
 
 async def intent(db: Database, intent_id: str = "order-1") -> Intent:
@@ -288,11 +289,27 @@ async def test_what_settled_an_intent_keeps_settling_it_whatever_turns_up_below(
     ]
 
 
-async def test_the_surplus_is_told_with_the_confirmation_to_who_asked(db: Database) -> None:
+@pytest.mark.parametrize(
+    ("amount", "events", "surplus"),
+    [(1000, [EventType.CONFIRMED], None), (1001, [EventType.CONFIRMED, EventType.OVERPAID], 1)],
+)
+async def test_the_surplus_is_told_with_the_confirmation_to_who_asked(
+    db: Database, amount: int, events: list[EventType], surplus: int | None
+) -> None:
     await store(db, FIRST._replace(events=(EventType.OVERPAID,)))
-    await read(db, at(a_transfer(FIRST, amount=1001), 100))
+    await read(db, at(a_transfer(FIRST, amount=amount), 100))
 
     await look(db, ((await held(db))[0], Outcome.CREDITED))
 
-    assert await told(db) == [EventType.CONFIRMED, EventType.OVERPAID]
-    assert (await held(db))[0].surplus == 1
+    assert await told(db) == events
+    assert (await held(db))[0].surplus == surplus
+
+
+@pytest.mark.parametrize(("ahead_s", "latency"), [(0, 0.0), (-30, 30.0), (30, 0.0)])
+async def test_how_long_it_took_is_never_less_than_nothing(db: Database, ahead_s: int, latency: float) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100)._replace(block_time=NOW // 1000 + ahead_s))
+
+    recorded = await look(db, ((await held(db))[0], Outcome.CREDITED))
+
+    assert recorded.latencies == [latency]

@@ -148,6 +148,23 @@ async def test_what_the_second_look_refuses_never_settles(bench: Bench, outcome:
     assert bench.value("rejects_total", reason=reason) == 1
 
 
+async def test_a_part_is_looked_at_when_it_is_deep_although_the_sum_is_not_complete(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    part = bench.chain.put(a_transfer(intent, amount=300))
+    bench.chain.outcomes[part.tx_hash] = Outcome.SHORT
+    bench.chain.extend(3)
+    await bench.worker.poll()
+    assert (await bench.intent()).amount_received == 300
+
+    bench.chain.extend()
+    await bench.worker.poll()
+
+    assert (await bench.intent()).amount_received == 0
+    assert await bench.reasons() == [Reason.FEE_ON_TRANSFER]
+
+
 async def test_a_chain_that_cannot_tell_yet_is_asked_again(bench: Bench) -> None:
     intent = an_intent()
     await bench.wait_for(intent)
@@ -314,6 +331,78 @@ async def test_nothing_expires_while_the_chain_is_not_read_to_its_end(bench: Ben
     assert (await bench.intent()).status is IntentStatus.EXPIRED
 
 
+async def test_a_node_that_is_behind_another_cannot_say_that_nobody_paid(bench: Bench) -> None:
+    await bench.wait_for(an_intent())
+    bench.chain.extend(5)
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", name == "scan")
+    with pytest.raises(ChainUnavailable):
+        await bench.worker.poll()  # a higher head was seen by then
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", False)
+    bench.clock.advance(25 * 3600)
+
+    bench.chain.says = bench.chain.top - 2
+    for _ in range(2):
+        await bench.worker.poll()
+        assert (await bench.intent()).status is IntentStatus.PENDING
+        assert bench.worker.health.state is ChainState.SYNCING
+    bench.chain.says = None
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.EXPIRED
+    assert bench.worker.health.state is ChainState.READY
+
+
+async def test_what_expires_during_a_poll_waits_for_the_next(bench: Bench) -> None:
+    """Whoever paid at the last moment is above the head this poll reads up to."""
+    await bench.wait_for(an_intent(expires_at=NOW + 1000))
+    bench.chain.on_call = lambda name: bench.clock.advance(2) if name == "scan" else None
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.PENDING
+
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.EXPIRED
+
+
+async def test_a_log_an_endpoint_told_too_late_is_found_by_reading_again(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    await bench.worker.poll()
+    bench.chain.put(a_transfer(intent))  # in a block that was read already
+
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.CONFIRMING
+
+
+async def test_only_what_counts_is_looked_at(bench: Bench) -> None:
+    intent = an_intent(fee_amount=7, fee_address=TOKEN)
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent, fee_amount=6))
+    good = bench.chain.put(a_transfer(intent, tx_hash=a_hash("tx", 2)))
+    bench.chain.extend(4)
+
+    await bench.worker.poll()
+
+    assert [[t.tx_hash for t in looked] for looked in bench.chain.verified] == [[good.tx_hash]]
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+async def test_where_positions_are_no_blocks_no_depth_is_counted(bench: Bench) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.counts_blocks = False
+    bench.chain.extend()
+    bench.chain.put(a_transfer(intent))
+    bench.chain.extend(2)
+
+    await bench.worker.poll()
+
+    assert ((await bench.intent()).status, (await bench.intent()).confirmations) == (IntentStatus.CONFIRMING, 0)
+
+
 async def test_an_intent_expires_at_its_time_and_tells_who_asked(bench: Bench) -> None:
     await bench.wait_for(
         an_intent(events=(EventType.EXPIRED,)), an_intent("order-2", expires_at=None), an_intent("order-3")
@@ -437,6 +526,7 @@ async def test_endpoints_that_never_agree_are_an_outage_and_not_a_loop(
             await bench.worker.poll()
 
     assert await bench.checkpoint() == before
+    assert bench.value("reorgs_total") == 0
 
 
 async def test_a_fork_below_everything_remembered_is_read_again_from_far_below(

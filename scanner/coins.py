@@ -1,0 +1,126 @@
+"""Notice native coin at direct destinations: it settles nothing, and nothing is hidden."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from chains.base import ChainAdapter
+from chains.errors import ChainError
+from chains.types import Balances, Holding, Transfer
+from config.catalog import Chain
+from scanner import findings
+from scanner.bell import Bell
+from scanner.clock import Clock
+from scanner.findings import Recorded
+from scanner.metrics import Metrics
+from scanner.model import NATIVE, NO_TX
+from scanner.outage import Outage
+from scanner.store import coins, intents
+from scanner.store.database import Database
+from scanner.store.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+EVERY_MS = 5 * 60 * 1000
+AT_ONCE = 2_000  # addresses read at one block and written in one transaction
+
+
+class CoinNotice:
+    """
+    Reads the coin of one chain's direct destinations now and then; a rise is a `wrong_asset` transfer.
+
+    A balance names no transaction and no sender, and what comes and goes between two reads is not seen.
+    """
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        adapter: ChainAdapter,
+        db: Database,
+        clock: Clock,
+        metrics: Metrics,
+        late_watch_ms: int,
+        on_events: Callable[[], None],
+    ) -> None:
+        self.bell = Bell()
+        self._chain = chain
+        self._adapter = adapter
+        self._db = db
+        self._clock = clock
+        self._metrics = metrics
+        self._late_ms = late_watch_ms
+        self._on_events = on_events
+        self._next_at = 0
+        self._outage = Outage(log, f"[scanner] coin balances of chain {chain.chain_id}")
+
+    async def run(self) -> None:
+        """Look when it is time, for ever; a chain that cannot be asked is asked again at the next ring."""
+        while True:
+            await self.bell.wait()
+            if self._clock.now_ms() < self._next_at:
+                continue
+            try:
+                await self.check()
+            except (ChainError, StoreError) as exc:
+                self._outage.failed(str(exc))
+            else:
+                self._outage.recovered()
+                self._next_at = self._clock.now_ms() + EVERY_MS
+
+    async def check(self) -> None:
+        """
+        Read every direct destination once. Without one, nothing is asked of anybody.
+
+        Raises:
+            ChainError: the chain could not be asked; what was read before is stored.
+        """
+        async with self._db.read() as tx:
+            destinations = sorted(
+                await intents.direct_destinations(tx, self._chain.chain_id, self._clock.now_ms() - self._late_ms)
+            )
+        for start in range(0, len(destinations), AT_ONCE):
+            chunk = destinations[start : start + AT_ONCE]
+            found = await self._adapter.balances([Holding(key, None) for key in chunk], confirmed=True)
+            seen = {key: amount for key, amount in zip(chunk, found.amounts, strict=True) if amount is not None}
+            await self._store(seen, found)
+
+    async def _store(self, seen: dict[str, int], found: Balances) -> None:
+        """One transaction: what is seen now, and what rose since. Nothing changed, nothing is written."""
+        async with self._db.read() as tx:
+            before = await coins.known(tx, self._chain.chain_id, seen)
+        # An address used for one intent alone holds no coin before somebody sends some.
+        changed = {key: amount for key, amount in seen.items() if amount != before.get(key, 0)}
+        if not changed:
+            return
+        rises = [
+            self._rise(key, amount - before.get(key, 0), found)
+            for key, amount in changed.items()
+            if amount > before.get(key, 0)
+        ]
+        now = self._clock.now_ms()
+        async with self._db.write() as tx:
+            recorded = await findings.record_coins(tx, self._chain.chain_id, rises, now=now)
+            await coins.put(tx, self._chain.chain_id, changed)
+        self._count(recorded)
+
+    def _rise(self, destination: str, amount: int, found: Balances) -> Transfer:
+        return Transfer(
+            chain_id=self._chain.chain_id,
+            tx_hash=NO_TX,
+            event_key=f"{destination}@{found.position}",
+            log_index=None,
+            block_number=found.position,
+            block_hash=None,
+            block_time=found.time,
+            token=NATIVE,
+            destination=destination,
+            amount=amount,
+        )
+
+    def _count(self, recorded: Recorded) -> None:
+        for reason, times in recorded.rejected.items():
+            self._metrics.rejects.labels(str(self._chain.chain_id), reason).inc(times)
+        if recorded.queued:
+            self._on_events()
