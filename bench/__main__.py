@@ -6,12 +6,20 @@ import asyncio
 import logging
 import sys
 
-from bench import api, idle, memory, scan, webhooks
+from bench import api, direct, idle, memory, scan, watches, webhooks
 from bench.table import Row, show
 from devnet import toolchain
 from scanner.collector import calm_collector
 
-ALL = {"scan": scan.run, "api": api.run, "webhooks": webhooks.run, "memory": memory.run, "idle": idle.run}
+ALL = {
+    "scan": scan.run,
+    "api": api.run,
+    "webhooks": webhooks.run,
+    "watches": watches.run,
+    "direct": direct.run,
+    "memory": memory.run,
+    "idle": idle.run,
+}
 
 
 async def main(names: list[str]) -> None:

@@ -26,6 +26,7 @@ ZERO = "0x" + "0" * 40
 CHAIN_ID = 97
 SLOTS_IN_AN_EPOCH = 32  # `safe` and `finalized` trail the head by one and two epochs
 GAS = hex(3_000_000)
+MUCH_GAS = hex(29_000_000)  # just under a block
 MAX_UINT = 2**256 - 1
 PRUNE_HISTORY = "256"  # states kept; reorgs can go no deeper
 START_S = 30
@@ -209,6 +210,20 @@ class Anvil:
         kind = "(address,address,uint256,bytes,uint256,address)[]"
         encoded = encode(["address", kind], [proxy, rows])
         return await self.send(MULTI_PAY, _call(f"pay(address,{kind})") + encoded.hex())
+
+    async def print_payments(
+        self, token: str, destination: str, amount: int, references: Sequence[str], *, proxy: str = PROXY
+    ) -> None:
+        """Print the events of many payments in one transaction; a `LogPrinter` stands at the proxy's address."""
+        kinds = "address,address,uint256,bytes8[]"
+        values = [token, destination, amount, [bytes.fromhex(reference[2:]) for reference in references]]
+        data = _call(f"payments({kinds})") + encode(kinds.split(","), values).hex()
+        await self.send(proxy, data, gas=MUCH_GAS)
+
+    async def print_transfers(self, printer: str, first: str, count: int) -> None:
+        """Print `Transfer` logs of one token to so many addresses, in one transaction."""
+        data = _call("transfers(uint160,uint256)") + encode(["uint160", "uint256"], [int(first, 16), count]).hex()
+        await self.send(printer, data, gas=MUCH_GAS)
 
     async def transfer(self, token: str, destination: str, amount: int, *, sender: str | None = None) -> str:
         """Send tokens without the proxy."""

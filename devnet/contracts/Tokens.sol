@@ -136,6 +136,26 @@ contract MultiPay {
     }
 }
 
+/// Prints logs that cost nothing else, for benchmarks: as a proxy (placed at its address) and as a token.
+contract LogPrinter {
+    event TransferWithReferenceAndFee(
+        address tokenAddress, address to, uint256 amount, bytes indexed paymentReference, uint256 feeAmount, address feeAddress
+    );
+    event Transfer(address indexed from, address indexed to, uint256 value);
+
+    function payments(address token, address to, uint256 amount, bytes8[] calldata refs) external {
+        for (uint256 i = 0; i < refs.length; i++) {
+            emit TransferWithReferenceAndFee(token, to, amount, abi.encodePacked(refs[i]), 0, address(0));
+        }
+    }
+
+    function transfers(uint160 first, uint256 count) external {
+        for (uint256 i = 0; i < count; i++) {
+            emit Transfer(msg.sender, address(first + uint160(i)), 1);
+        }
+    }
+}
+
 /// The two functions of Multicall3 that reading balances needs, with its interface.
 contract Multicall3 {
     struct Call3 {

@@ -14,6 +14,7 @@ from marketplace.web import (
     negotiation,
     notices,
     offers,
+    openapi,
     payments,
     requests,
 )
@@ -30,6 +31,7 @@ ROUTES = (
     web.get("/health", health.ping),
     web.get("/api/version", health.version),
     web.get("/api/health", health.deep),
+    web.get("/openapi.json", openapi.document),
     web.post("/api/auth/login", accounts.login),
     web.post("/api/auth/refresh-token", accounts.refresh),
     web.get("/api/auth/me", accounts.me),

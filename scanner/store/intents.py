@@ -17,22 +17,12 @@ from scanner.store.bulk import Bulk
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits, intents
 
-MAX_IN = 10_000  # bound parameters a statement; SQLite's own limit is 32,766
-
-
 # A page of logs may load thousands: columns stand in the order of the fields of `Intent`.
 _NAMES = [column.name for column in intents.columns]
 _RAIL, _STATUS, _EVENTS = (_NAMES.index(name) for name in ("rail", "status", "events"))
 _AMOUNTS = [i for i, column in enumerate(intents.columns) if isinstance(column.type, BaseUnits)]
 _RAILS = {rail.value: rail for rail in Rail}
 _STATUSES = {status.value: status for status in IntentStatus}
-
-
-def chunks(values: Iterable[str]) -> Iterable[list[str]]:
-    """Cut a list of parameters to what one statement takes."""
-    items = list(values)
-    for start in range(0, len(items), MAX_IN):
-        yield items[start : start + MAX_IN]
 
 
 def _intent(values: list[Any]) -> Intent:

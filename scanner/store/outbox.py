@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent
 from scanner.store import watches
 from scanner.store.bulk import Bulk
-from scanner.store.intents import chunks
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import attempts, balance_watches, events, intents
 
@@ -150,17 +149,22 @@ async def _acknowledge_watches(tx: AsyncConnection, told: Sequence[AttemptRecord
     await supersede(tx, WATCH, [record.event.subject_id for record in told])
 
 
+_SUPERSEDE = (
+    update(events)
+    .where(
+        events.c.subject_kind == bindparam("kind"),
+        is_one_of(events.c.subject_id, "subjects"),
+        events.c.status.in_([DeliveryStatus.PENDING, DeliveryStatus.FAILED]),
+        not_(is_one_of(events.c.event_id, "but")),
+    )
+    .values(status=DeliveryStatus.SUPERSEDED, failed_at=None)
+)
+
+
 async def supersede(tx: AsyncConnection, kind: str, subjects: Collection[str], *, but: Collection[str] = ()) -> None:
     """Take back what is queued for these subjects, except for some events: it is no longer so."""
-    for chunk in chunks(subjects):
-        statement = update(events).where(
-            events.c.subject_kind == kind,
-            events.c.subject_id.in_(chunk),
-            events.c.status.in_([DeliveryStatus.PENDING, DeliveryStatus.FAILED]),
-        )
-        if but:
-            statement = statement.where(events.c.event_id.not_in(list(but)))
-        await tx.execute(statement.values(status=DeliveryStatus.SUPERSEDED, failed_at=None))
+    if subjects:
+        await tx.execute(_SUPERSEDE, {"kind": kind, "subjects": listed(subjects), "but": listed(but)})
 
 
 async def tell_again(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
@@ -234,12 +238,12 @@ async def requeue_failed(tx: AsyncConnection, now: int, *, failed_before: int) -
     return int(concerned)
 
 
+_EXISTING = in_one_row(select(events.c.event_id).where(is_one_of(events.c.event_id, "ids")))
+
+
 async def existing(tx: AsyncConnection, ids: Collection[str]) -> set[str]:
     """Return which event ids are in the outbox."""
-    found: set[str] = set()
-    for chunk in chunks(ids):
-        found.update((await tx.execute(select(events.c.event_id).where(events.c.event_id.in_(chunk)))).scalars())
-    return found
+    return {row[0] for row in await rows_of(tx, _EXISTING, ids=listed(ids))}
 
 
 async def backlog(tx: AsyncConnection) -> dict[int, Backlog]:

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scanner.model import Watch, WatchStatus
+from scanner.store.bulk import Bulk
+from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
+from scanner.store.tables import BaseUnits
 from scanner.store.tables import balance_watches as watches
 
+_STORED = [watches.c[name] for name in Watch._fields]
+_AMOUNTS = [i for i, column in enumerate(_STORED) if isinstance(column.type, BaseUnits)]
+_STATUS = Watch._fields.index("status")
+_STATUSES = {status.value: status for status in WatchStatus}
 
-def _watch(row: Row[Any]) -> Watch:
-    values = row._asdict()
-    values["status"] = WatchStatus(values["status"])
-    return Watch(**values)
+
+def _watch(values: list[Any]) -> Watch:
+    values[_STATUS] = _STATUSES[values[_STATUS]]
+    for place in _AMOUNTS:
+        values[place] = None if values[place] is None else int(values[place])
+    return Watch._make(values)
+
+
+_BY_ID = in_one_row(select(*_STORED).where(watches.c.watch_id == bindparam("id")))
 
 
 async def get(tx: AsyncConnection, watch_id: str) -> Watch | None:
     """Return one watch."""
-    row = (await tx.execute(select(watches).where(watches.c.watch_id == watch_id))).one_or_none()
-    return None if row is None else _watch(row)
+    found = await rows_of(tx, _BY_ID, id=watch_id)
+    return _watch(found[0]) if found else None
 
 
 async def add(tx: AsyncConnection, watch: Watch) -> None:
@@ -29,63 +41,53 @@ async def add(tx: AsyncConnection, watch: Watch) -> None:
     await tx.execute(insert(watches).values({column.name: getattr(watch, column.name) for column in watches.columns}))
 
 
+_DUE = in_one_row(
+    select(*_STORED)
+    .where(
+        watches.c.chain_id == bindparam("chain"),
+        watches.c.status == WatchStatus.WATCHING,
+        watches.c.next_check_at <= bindparam("now"),
+    )
+    .order_by(watches.c.next_check_at, watches.c.watch_id)
+    .limit(bindparam("most"))
+)
+
+
 async def due(tx: AsyncConnection, chain_id: int, now: int, *, limit: int) -> list[Watch]:
     """Return a chain's watches whose time has come, the longest overdue first."""
-    rows = await tx.execute(
-        select(watches)
-        .where(
-            watches.c.chain_id == chain_id,
-            watches.c.status == WatchStatus.WATCHING,
-            watches.c.next_check_at <= now,
-        )
-        .order_by(watches.c.next_check_at, watches.c.watch_id)
-        .limit(limit)
-    )
-    return [_watch(row) for row in rows]
+    return [_watch(row) for row in await rows_of(tx, _DUE, chain=chain_id, now=now, most=limit)]
 
 
-_CHECKED = (
+_CHANGING = ("current_balance", "last_checked_at", "next_check_at", "last_position", "status", "updated_at")
+_CHECKED = Bulk(
     update(watches)
     .where(watches.c.watch_id == bindparam("id"), watches.c.status == WatchStatus.WATCHING)
-    .values(
-        {
-            name: bindparam(f"new_{name}")
-            for name in ("current_balance", "last_checked_at", "next_check_at", "last_position", "status", "updated_at")
-        }
-    )
+    .values({name: bindparam(f"new_{name}") for name in _CHANGING}),
+    ("id", *(f"new_{name}" for name in _CHANGING)),
 )
 
 
 async def checked(tx: AsyncConnection, rows: Sequence[Watch]) -> None:
     """Write what a check made of watches that are still being watched, all in one go."""
-    if rows:
-        await tx.execute(
-            _CHECKED,
-            [
-                {
-                    "id": watch.watch_id,
-                    "new_current_balance": watch.current_balance,
-                    "new_last_checked_at": watch.last_checked_at,
-                    "new_next_check_at": watch.next_check_at,
-                    "new_last_position": watch.last_position,
-                    "new_status": watch.status,
-                    "new_updated_at": watch.updated_at,
-                }
-                for watch in rows
-            ],
-        )
+    if not rows:
+        return
+    columns: dict[str, Iterable[Any]] = {f"new_{name}": [getattr(row, name) for row in rows] for name in _CHANGING}
+    columns |= {
+        "id": [watch.watch_id for watch in rows],
+        "new_status": [watch.status.value for watch in rows],
+        "new_current_balance": [None if w.current_balance is None else str(w.current_balance) for w in rows],
+    }
+    await _CHECKED.run(tx, columns)
+
+
+_WATCHING = in_one_row(
+    select(watches.c.watch_id).where(is_one_of(watches.c.watch_id, "ids"), watches.c.status == WatchStatus.WATCHING)
+)
 
 
 async def still_watching(tx: AsyncConnection, ids: Collection[str]) -> set[str]:
     """Return which of these are still being watched."""
-    found: set[str] = set()
-    every = list(ids)
-    for start in range(0, len(every), 10_000):
-        statement = select(watches.c.watch_id).where(
-            watches.c.watch_id.in_(every[start : start + 10_000]), watches.c.status == WatchStatus.WATCHING
-        )
-        found.update((await tx.execute(statement)).scalars())
-    return found
+    return {row[0] for row in await rows_of(tx, _WATCHING, ids=listed(ids))}
 
 
 async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:

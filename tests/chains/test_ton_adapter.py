@@ -399,6 +399,16 @@ async def test_a_row_that_was_indexed_late_is_found_by_reading_the_last_minute_a
     assert len(await seen(adapter, OWNER, after=page.cursor.position)) == 1
 
 
+@pytest.mark.parametrize(("reread_s", "rows"), [(60, 1), (0, 0)])
+async def test_as_much_before_the_cursor_is_read_again_as_was_asked_for(ton, reread_s, rows):
+    _, adapter = await ton.both()
+    for _ in range(40):
+        ton.ledger.advance(10)
+    time, lt = next(block for block in ton.ledger.blocks if block[0] == START + 300)
+    ton.ledger.pay(OWNER, at=time, lt=lt + 10)
+    assert len(await seen(adapter, OWNER, after=time + 100, reread_s=reread_s)) == rows
+
+
 async def test_a_shard_whose_logical_clock_is_behind_is_read_all_the_same(ton):
     _, adapter = await ton.both()
     ton.ledger.advance(100)
@@ -664,7 +674,7 @@ async def test_nothing_to_verify_asks_nobody(ton):
 async def test_a_payment_is_found_by_any_transaction_of_its_trace(ton):
     _, adapter = await ton.both()
     payment = ton.ledger.replay("success")
-    ton.ledger.pay(ton.ledger.shop)
+    ton.ledger.pay(ton.ledger.shop, lt=int(payment.row["transaction_lt"]) + 1)  # of the same moment
     targets = Targets(frozenset({ton.ledger.shop}))
     for transaction in payment.transactions:
         text = base64.b64decode(transaction["hash"]).hex()
@@ -800,6 +810,13 @@ async def test_a_wallet_a_stranger_deployed_in_our_name_is_not_ours(ton):
     assert (await adapter.balances([Holding(OWNER, ton.ledger.master)])).amounts == [5]
 
 
+async def test_a_balance_of_another_jetton_is_not_taken_for_ours(ton):
+    center, adapter = await ton.both()
+    ton.ledger.pay(OWNER, amount=5, master=ton.ledger.recorded["other_master"])
+    center.ignored = {"jetton_address"}
+    assert (await adapter.balances([Holding(OWNER, ton.ledger.master)])).amounts == [0]
+
+
 async def test_two_wallets_of_one_owner_are_no_balance_at_all(ton):
     center, adapter = await ton.both()
     ton.ledger.own_way.add(ton.ledger.master)
@@ -815,16 +832,18 @@ async def test_movements_are_what_was_really_credited_when_it_was_credited(ton):
     ton.ledger.pay(OWNER, amount=7, pending=True)
     ton.ledger.pay(OWNER, amount=9, name="bounce")
     ton.ledger.pay(OTHER, amount=11)
+    ton.ledger.pay(OWNER, amount=13, master=ton.ledger.recorded["other_master"])
     for transaction in credited.transactions:
         if transaction["account"] == credited.wallet:
-            transaction["now"] += 20  # the receiving half took its time
-    ton.ledger.advance(100)
+            transaction["now"] += 250  # the receiving half took its time
+    for _ in range(3):
+        ton.ledger.advance(100)
     holdings = [Holding(OWNER, ton.ledger.master), Holding(OTHER, None)]
-    (movement,) = await adapter.movements(holdings, first=START + 110, last=ton.ledger.now)
-    assert (movement.amount, movement.block_number, movement.sender) == (5, START + 120, ton.ledger.buyer)
+    (movement,) = await adapter.movements(holdings, first=START + 345, last=ton.ledger.now)
+    assert (movement.amount, movement.block_number, movement.sender) == (5, START + 350, ton.ledger.buyer)
     assert movement.tx_hash == credited.tx_hash
-    assert await adapter.movements(holdings, first=START, last=START + 110) == []
-    assert await adapter.movements([Holding(OWNER, None)], first=START, last=START + 200) == []
+    assert await adapter.movements(holdings, first=START, last=START + 349) == []
+    assert await adapter.movements([Holding(OWNER, None)], first=START, last=START + 400) == []
 
 
 # --- keys ----------------------------------------------------------------------------------------

@@ -294,23 +294,30 @@ async def test_what_was_read_before_a_failure_is_kept_and_the_checkpoint_passes_
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
 
 
-async def test_a_page_that_cannot_be_written_moves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_that_cannot_be_written_is_not_passed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the next page is in hand by then."""
     intent = an_intent()
     await bench.wait_for(intent)
     before = await bench.checkpoint()
     bench.chain.extend()
     bench.chain.put(a_transfer(intent))
+    bench.chain.extend(12)
+    put = worker_module.checkpoints.put
+    failures = iter([OSError("disk full")])
 
-    async def fails(*_: Any, **__: Any) -> None:
-        raise OSError("disk full")
+    async def fails_once(*arguments: Any, **more: Any) -> None:
+        for failure in failures:
+            raise failure
+        await put(*arguments, **more)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(worker_module.checkpoints, "put", fails)
-        with pytest.raises(OSError, match="disk full"):
-            await bench.worker.poll()
+    monkeypatch.setattr(worker_module.checkpoints, "put", fails_once)
+    with pytest.raises(OSError, match="disk full"):
+        await bench.worker.poll()
 
     assert await bench.checkpoint() == before
     assert await bench.reasons() == []
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
 
 
 async def test_nothing_expires_while_the_chain_is_not_read_to_its_end(bench: Bench) -> None:

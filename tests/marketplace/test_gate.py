@@ -1,0 +1,169 @@
+"""Whose money is taken: sanctions lists and contract senders, with and without opting in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.harness import FakeClock
+from tests.marketplace.deals import TEN, Deal, make_deal
+from tests.marketplace.harness import environment, running
+from tests.marketplace.stand_in import SENDER, StandIn, balance_changed
+
+LISTED = """<?xml version="1.0" standalone="yes"?>
+<sdnList xmlns="https://example.test/XML"><sdnEntry><uid>7</uid><lastName>NOBODY</lastName><idList>
+<id><uid>8</uid><idType>Digital Currency Address - ETH</idType><idNumber>{address}</idNumber></id>
+</idList></sdnEntry></sdnList>"""
+ELSEWHERE = "0x1000000000000000000000000000000000000001"
+FUNDED = [("payment_detected", TEN), ("hold", TEN)]
+
+
+@asynccontextmanager
+async def dealing(
+    folder: Path, scanner: StandIn, clock: FakeClock, offer: dict[str, Any], **env: str
+) -> AsyncIterator[Deal]:
+    """A deal at a backend with these settings; its sanctions list has been read."""
+    async with running(environment(folder, scanner.url, **env), clock=clock) as market:
+        if market.marketplace.screener is not None:
+            await market.marketplace.screener.refresh()
+        yield await make_deal(market, scanner, clock, **offer)
+
+
+def list_of(folder: Path, address: str) -> str:
+    path = folder / "sdn.xml"
+    path.write_text(LISTED.format(address=address))
+    return str(path)
+
+
+async def pay(deal: Deal) -> str:
+    await deal.open()
+    _, answer = await deal.hook(deal.scanner.pay(deal.payment_id))
+    return str(answer["data"]["outcome"])
+
+
+OPT_IN = {"requireAmlCheck": True, "amlBlockOnFailure": True}
+FAIL_OPEN = {"requireAmlCheck": True, "amlBlockOnFailure": False}
+
+
+@pytest.mark.parametrize(
+    ("offer", "listed", "outcome", "why"),
+    [
+        (OPT_IN, SENDER.lower(), "held", "aml_sanctions"),
+        (FAIL_OPEN, SENDER, "held", "aml_sanctions"),
+        ({}, SENDER, "funded", "aml_not_required"),
+        (OPT_IN, ELSEWHERE, "funded", "clear"),
+    ],
+)
+async def test_a_listed_sender_is_held_where_the_offer_asks_for_screening(
+    tmp_path: Path, chain_side: StandIn, clock: FakeClock, offer: dict[str, Any], listed: str, outcome: str, why: str
+) -> None:
+    async with dealing(tmp_path, chain_side, clock, offer, OFAC_SDN_PATH=list_of(tmp_path, listed)) as deal:
+        assert await pay(deal) == outcome
+
+        payment = await deal.payment()
+        assert (payment["holdReason"] or payment["evidence"]["screening"]) == why
+        assert deal.entries() == (FUNDED if outcome == "funded" else [])
+
+
+@pytest.mark.parametrize(("offer", "outcome"), [(OPT_IN, "held"), (FAIL_OPEN, "funded")])
+async def test_a_list_that_cannot_be_read_holds_or_lets_through_as_the_offer_says(
+    tmp_path: Path, chain_side: StandIn, clock: FakeClock, offer: dict[str, Any], outcome: str
+) -> None:
+    missing = str(tmp_path / "missing.xml")
+    async with dealing(tmp_path, chain_side, clock, offer, OFAC_SDN_PATH=missing) as deal:
+        assert await pay(deal) == outcome
+
+
+async def test_held_for_want_of_a_list_is_credited_once_the_list_is_back(
+    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+) -> None:
+    async with dealing(tmp_path, chain_side, clock, OPT_IN, OFAC_SDN_PATH=str(tmp_path / "sdn.xml")) as deal:
+        assert await pay(deal) == "held"
+        list_of(tmp_path, ELSEWHERE)
+        assert deal.market.marketplace.screener is not None
+        await deal.market.marketplace.screener.refresh()
+
+        await deal.market.marketplace.sweep.once()
+
+        assert deal.entries() == FUNDED
+        assert (await deal.payment())["holdReason"] is None
+
+
+async def test_what_a_person_has_to_decide_is_not_decided_by_time(
+    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+) -> None:
+    async with dealing(tmp_path, chain_side, clock, OPT_IN, OFAC_SDN_PATH=list_of(tmp_path, SENDER)) as deal:
+        assert await pay(deal) == "held"
+        refused = await deal.buyer.refused("POST", f"/api/payment/{deal.payment_id}/cancel")
+        clock.advance(48 * 3600)
+        await deal.market.marketplace.sweep.once()
+        backend = deal.market.marketplace.backend
+        deal.market.admin.token = backend.tokens.issue(deal.market.admin.user_id, "admin")
+
+        cancelled = await deal.market.admin.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+
+        assert refused == (409, "conflict")
+        assert cancelled["payment"]["status"] == "cancelled"
+        assert await deal.recoveries() == [("aml_sanctions", str(TEN))]
+        assert deal.entries() == []
+
+
+async def test_a_balance_without_a_sender_is_not_screened_and_held_where_screening_is_asked_for(
+    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+) -> None:
+    async with dealing(tmp_path, chain_side, clock, OPT_IN, OFAC_SDN_PATH=list_of(tmp_path, ELSEWHERE)) as deal:
+        payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+
+        await deal.hook(balance_changed(payment, TEN, transfers=None))
+        held = (await deal.payment())["holdReason"]
+        _, known = await deal.hook(balance_changed(payment, TEN))
+
+        assert held == "no_buyer_address_to_screen"
+        assert known["data"]["outcome"] == "funded"
+
+
+@asynccontextmanager
+async def node(code: str | None) -> AsyncIterator[str]:
+    """A node that knows one code for every account, or none at all."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if code is None:
+            return web.Response(status=500, text="away")
+        return web.json_response({"jsonrpc": "2.0", "id": (await request.json())["id"], "result": code})
+
+    app = web.Application()
+    app.router.add_post("/", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("flag", "code", "outcome"),
+    [
+        ("true", "0x6001", "held"),
+        ("true", "0x", "funded"),
+        ("true", "0xef0100" + "11" * 20, "funded"),
+        ("true", None, "held"),
+        ("false", "0x6001", "funded"),
+    ],
+)
+async def test_contracts_are_refused_where_the_operator_asks_for_plain_accounts(
+    tmp_path: Path, chain_side: StandIn, clock: FakeClock, flag: str, code: str | None, outcome: str
+) -> None:
+    async with node(code) as url:
+        env = {"TRANSACTION_SAFETY_REQUIRE_EOA_SENDER": flag, "RPC_BSC_TESTNET": url}
+        async with dealing(tmp_path, chain_side, clock, {}, **env) as deal:
+            assert await pay(deal) == outcome
+
+            if outcome == "held":
+                assert (await deal.payment())["holdReason"] == "contract_sender"

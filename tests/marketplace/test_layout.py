@@ -1,0 +1,125 @@
+"""The marketplace is as it is described: settings, error codes, findings and calls are documented, tables migrate."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from marketplace.errors import CODES, ConfigError
+from marketplace.settings import VARIABLES, load_settings
+from marketplace.store.errors import StoreError
+from marketplace.store.migrate import migrate
+from marketplace.store.tables import APPEND_ONLY, metadata
+from marketplace.web.app import ROUTES
+from tests.harness import ROOT
+from tests.marketplace.harness import ESCROW, environment, running
+
+DOCS = (ROOT / "docs" / "marketplace.md").read_text()
+FINDING = re.compile(r'"([a-z]+(?:_[a-z]+)+)"')
+
+
+@pytest.mark.parametrize("name", [*VARIABLES, *CODES])
+def test_every_setting_and_error_code_is_documented(name: str) -> None:
+    assert f"`{name}`" in DOCS
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
+def test_every_call_is_documented(path: str) -> None:
+    shown = path.replace("{id}", ":id").replace("{paymentId}", ":paymentId")
+    tails = {shown, f"…{shown.removeprefix('/api/marketplace/purchase-requests')}", f"…/{shown.rsplit('/', 1)[1]}"}
+    tails |= {f"…{shown.removeprefix('/api/marketplace/offers/:id')}"}
+
+    assert any(tail in DOCS for tail in tails)
+
+
+def test_every_finding_is_documented() -> None:
+    source = (ROOT / "marketplace" / "reconciliation.py").read_text()
+    kinds = set(FINDING.findall(source))
+
+    assert kinds
+    assert [kind for kind in kinds if f"`{kind}`" not in DOCS] == []
+
+
+def test_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
+    path = tmp_path / "marketplace.db"
+    migrate(path)
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_history_has_its_triggers(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "marketplace.db"
+    migrate(path)
+    with sqlite3.connect(path) as store:
+        found = {row[0] for row in store.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")}
+
+    assert {f"{table}_no_update", f"{table}_no_delete"} <= found
+
+
+def test_a_newer_store_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "marketplace.db"
+    migrate(path)
+    with sqlite3.connect(path) as store:
+        store.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(StoreError, match="newer version"):
+        migrate(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MARKETPLACE_PORT", "70000"),
+        ("MARKETPLACE_PROT", "1"),
+        ("MARKETPLACE_JWT_SECRET", "short"),
+        ("MARKETPLACE_ESCROW_ADDRESSES", "{"),
+        ("MARKETPLACE_ESCROW_ADDRESSES", '{"97": []}'),
+        ("AMN_SCANNER_URL", "ftp://x"),
+        ("RELEASE_GRACE_HOURS", "nan"),
+        ("PAYMENT_TTL_HOURS", "0"),
+        ("OFAC_SDN_URL", "no url"),
+    ],
+)
+def test_a_bad_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}"):
+        load_settings({**environment(tmp_path), name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MARKETPLACE_XPUB", "xprv9s21ZrQH143K"),
+        ("MARKETPLACE_ESCROW_ADDRESSES", '{"97": ["0x12"]}'),
+        ("MARKETPLACE_ESCROW_ADDRESSES", f'{{"12345": ["{ESCROW}"]}}'),
+        ("MARKETPLACE_RATE_LIMITS", "login=often"),
+    ],
+)
+async def test_what_turns_out_bad_on_a_closer_look_is_named_too(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}"):
+        async with running({**environment(tmp_path), name: value}):
+            pass
+
+
+def test_production_needs_its_own_secret(tmp_path: Path) -> None:
+    env = {**environment(tmp_path), "APP_ENV": "production", "MARKETPLACE_JWT_SECRET": ""}
+
+    with pytest.raises(ConfigError, match="MARKETPLACE_JWT_SECRET"):
+        load_settings(env)
+
+
+def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
+    env = {**environment(tmp_path), "RPC_BSC_TESTNET": "https://node.test/key-123"}
+    shown = repr(load_settings(env))
+
+    for name in ("MARKETPLACE_JWT_SECRET", "AMN_SCANNER_API_KEY", "AMN_SCANNER_WEBHOOK_SECRET", "MARKETPLACE_XPUB"):
+        assert env[name] not in shown
+    assert "key-123" not in shown
+    assert env["MARKETPLACE_ADMIN_PASSWORD"] not in shown

@@ -1,0 +1,141 @@
+"""Haggling: turns, rounds, time, and what a pending counter-offer blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.harness import FakeClock
+from tests.marketplace.harness import MARKET, Api, Running, new_offer, new_request, notes, select
+
+FORBIDDEN = (403, "forbidden")
+CONFLICT = (409, "conflict")
+
+
+@dataclass(slots=True)
+class Haggle:
+    shop: Running
+    buyer: Api
+    seller: Api
+    request_id: str
+    offer_id: str
+
+    async def counter(self, who: Api, amount: str) -> tuple[int, Any]:
+        body = {"price": {"amount": amount, "currency": "USDT"}}
+        return await who.call("POST", f"{MARKET}/offers/{self.offer_id}/counter", body)
+
+    async def answer(self, who: Api, answer: str) -> tuple[int, Any]:
+        return await who.call("POST", f"{MARKET}/offers/{self.offer_id}/counter/answer", {"answer": answer})
+
+    async def price(self) -> str:
+        offers = (await self.buyer.ok("GET", f"{MARKET}/offers?requestId={self.request_id}"))["offers"]
+        return str(offers[0]["price"]["amount"])
+
+
+@pytest.fixture
+async def haggle(shop: Running) -> Haggle:
+    buyer, seller = await shop.user("buyer"), await shop.user("seller")
+    request_id = await new_request(buyer)
+    return Haggle(shop, buyer, seller, request_id, await new_offer(seller, request_id))
+
+
+async def test_accepted_terms_become_the_offers(haggle: Haggle) -> None:
+    made = await haggle.counter(haggle.buyer, "8")
+    blocked = await select(haggle.buyer, haggle.request_id, haggle.offer_id)
+
+    answered = await haggle.answer(haggle.seller, "accepted")
+
+    assert (made[0], made[1]["data"]["round"]["round"], blocked[0], answered[0]) == (201, 1, 409, 200)
+    assert await haggle.price() == "8"
+    assert (await notes(haggle.buyer))[-1] == ("counter_accepted", haggle.offer_id)
+    assert (await select(haggle.buyer, haggle.request_id, haggle.offer_id))[0] == 200
+
+
+async def test_a_declined_counter_leaves_the_offer_as_it_was(haggle: Haggle) -> None:
+    await haggle.counter(haggle.buyer, "8")
+    await haggle.answer(haggle.seller, "declined")
+
+    assert await haggle.price() == "10"
+    assert (await select(haggle.buyer, haggle.request_id, haggle.offer_id))[0] == 200
+
+
+async def test_the_sides_take_turns_for_five_rounds_and_no_more(haggle: Haggle) -> None:
+    sides = [haggle.buyer, haggle.seller]
+    made = [(await haggle.counter(sides[i % 2], str(5 + i)))[0] for i in range(5)]
+
+    assert made == [201] * 5
+    assert (await haggle.counter(haggle.seller, "7"))[0] == 409
+    rounds = (await haggle.seller.ok("GET", f"{MARKET}/offers/{haggle.offer_id}/rounds"))["rounds"]
+    assert [(one["round"], one["answer"]) for one in rounds] == [
+        (1, "countered"),
+        (2, "countered"),
+        (3, "countered"),
+        (4, "countered"),
+        (5, None),
+    ]
+    assert (await haggle.answer(haggle.seller, "accepted"))[0] == 200
+    assert await haggle.price() == "9"
+
+
+async def test_nobody_moves_out_of_turn(haggle: Haggle) -> None:
+    assert (await haggle.counter(haggle.seller, "9"))[0] == 409
+    assert (await haggle.answer(haggle.seller, "accepted"))[0] == 409
+    await haggle.counter(haggle.buyer, "8")
+    assert (await haggle.counter(haggle.buyer, "7"))[0] == 409
+    assert (await haggle.answer(haggle.buyer, "accepted"))[0] == 409
+
+
+async def test_without_an_answer_in_two_days_a_counter_is_void(haggle: Haggle, clock: FakeClock) -> None:
+    await haggle.counter(haggle.buyer, "8")
+    clock.advance(48 * 3600)
+    tokens = haggle.shop.marketplace.backend.tokens
+    haggle.buyer.token, haggle.seller.token = (
+        tokens.issue(haggle.buyer.user_id, "buyer"),
+        tokens.issue(haggle.seller.user_id, "seller"),
+    )
+
+    late = await haggle.answer(haggle.seller, "accepted")
+
+    assert late[0] == 409
+    assert await haggle.price() == "10"
+    assert (await select(haggle.buyer, haggle.request_id, haggle.offer_id))[0] == 200
+
+
+async def test_simultaneous_counters_are_one_round(haggle: Haggle) -> None:
+    answers = await asyncio.gather(*(haggle.counter(haggle.buyer, "8") for _ in range(10)))
+
+    assert sorted(status for status, _ in answers) == [201] + [409] * 9
+
+
+async def test_accepting_against_choosing_another_price_never_mixes(haggle: Haggle) -> None:
+    await haggle.counter(haggle.buyer, "8")
+
+    await asyncio.gather(
+        haggle.answer(haggle.seller, "accepted"), select(haggle.buyer, haggle.request_id, haggle.offer_id)
+    )
+
+    assert await haggle.price() == "8"
+
+
+async def test_rounds_are_only_ever_added(haggle: Haggle) -> None:
+    await haggle.counter(haggle.buyer, "8")
+
+    with (
+        sqlite3.connect(haggle.shop.db_path) as store,
+        pytest.raises(sqlite3.IntegrityError, match="append-only"),
+    ):
+        store.execute("UPDATE negotiation_rounds SET price_amount = '1'")
+
+
+async def test_negotiations_are_between_two(haggle: Haggle) -> None:
+    rival, stranger = await haggle.shop.user("seller"), await haggle.shop.user("buyer")
+    await haggle.counter(haggle.buyer, "8")
+
+    for somebody in (rival, stranger):
+        assert (await haggle.counter(somebody, "1"))[0] == 403
+        assert (await haggle.answer(somebody, "accepted"))[0] == 403
+        assert await somebody.refused("GET", f"{MARKET}/offers/{haggle.offer_id}/rounds") == FORBIDDEN

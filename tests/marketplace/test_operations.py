@@ -1,0 +1,249 @@
+"""Notifications live and stored, limits, health, and who may do what everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from marketplace.model import Role
+from marketplace.web.app import ROUTES
+from tests.harness import FakeClock
+from tests.marketplace.deals import Deal
+from tests.marketplace.harness import PASSWORD, Api, Running, environment, new_request, running
+from tests.marketplace.stand_in import StandIn
+
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+
+
+# -- notifications -------------------------------------------------------------------------------------
+
+
+async def told(stream: aiohttp.ClientResponse) -> dict[str, Any]:
+    """Return the next notification of a stream."""
+    event: dict[str, Any] = {}
+    async with asyncio.timeout(10):
+        while True:
+            line = (await stream.content.readline()).decode().rstrip("\n")
+            if line.startswith("id: "):
+                event["id"] = line[4:]
+            elif line.startswith("data: "):
+                event |= {"note": orjson.loads(line[6:])}
+            elif not line and event:
+                return event
+
+
+def listen(api: Api, **headers: str) -> Any:
+    return api.session.get(f"{api.url}/api/events", headers={"Authorization": f"Bearer {api.token}", **headers})
+
+
+async def test_a_stream_tells_what_is_committed_and_only_to_whom_it_concerns(shop: Running) -> None:
+    buyer, seller, other = await shop.user("buyer"), await shop.user("seller"), await shop.user("seller")
+    async with listen(seller) as one, listen(other) as two, listen(buyer) as three:
+        assert one.headers["Content-Type"] == "text/event-stream"
+        for stream in (one, two, three):
+            assert await stream.content.readline() == b": hello\n"
+
+        request_id = await new_request(buyer)
+
+        for stream in (one, two):
+            event = await told(stream)
+            assert (event["note"]["type"], event["note"]["relatedId"]) == ("request_created", request_id)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await told(three)
+
+
+async def test_a_broken_stream_is_resumed_without_loss_or_repetition(shop: Running) -> None:
+    buyer, seller = await shop.user("buyer"), await shop.user("seller")
+    async with listen(seller) as stream:
+        await stream.content.readline()
+        first = await new_request(buyer)
+        event = await told(stream)
+    second, third = await new_request(buyer), await new_request(buyer)
+
+    async with listen(seller, **{"Last-Event-ID": event["id"]}) as stream:
+        resumed = [await told(stream), await told(stream)]
+
+    assert event["note"]["relatedId"] == first
+    assert [one["note"]["relatedId"] for one in resumed] == [second, third]
+
+
+async def test_notifications_are_counted_read_and_ones_own(shop: Running) -> None:
+    buyer, seller, other = await shop.user("buyer"), await shop.user("seller"), await shop.user("seller")
+    await new_request(buyer)
+    (note,) = (await seller.ok("GET", "/api/notifications"))["notifications"]
+    path = f"/api/notifications/{note['id']}/read"
+
+    stranger = await other.refused("PATCH", path)
+    read = (await seller.ok("PATCH", path))["notification"]
+    again = (await seller.ok("PATCH", path))["notification"]
+
+    assert stranger == (404, "not_found")
+    assert (note["read"], read["read"], again["read"]) == (False, True, True)
+    assert await seller.ok("GET", "/api/notifications/unread-count") == {"count": 0}
+    assert await other.ok("GET", "/api/notifications/unread-count") == {"count": 1}
+    assert set(note) == {"id", "category", "type", "title", "relatedId", "actionUrl", "read", "createdAt"}
+
+
+# -- limits --------------------------------------------------------------------------------------------
+
+
+async def test_logins_are_limited_a_client_and_the_webhook_is_not(
+    tmp_path: Path, clock: FakeClock, chain_side: StandIn
+) -> None:
+    env = environment(tmp_path, chain_side.url, MARKETPLACE_RATE_LIMITS="login=3/900,payment=2/900,all=50/900")
+    async with running(env, clock=clock) as shop:
+        body = {"email": "x@example.test", "password": "x"}
+        logins = [(await shop.nobody.call("POST", "/api/auth/login", body))[0] for _ in range(3)]
+        status, answer = await shop.nobody.call("POST", "/api/auth/login", body)
+        history = [(await shop.admin.call("GET", "/api/payment/history"))[0] for _ in range(3)]
+        shown = [(await shop.admin.call("GET", f"/api/payment/{NOWHERE}"))[0] for _ in range(9)]
+        hooks = [(await shop.nobody.call("POST", "/api/payment/amn-scanner/webhook", {}))[0] for _ in range(60)]
+        clock.advance(901)
+
+        assert logins == [401, 401, 429]  # the harness logged in once
+        assert (status, answer["error"]["code"]) == (429, "rate_limited")
+        assert 0 < answer["error"]["details"]["retryAfter"] <= 900
+        assert history == [200, 200, 429]
+        assert (set(shown), set(hooks)) == ({404}, {401})
+        assert (await shop.nobody.call("POST", "/api/auth/login", body))[0] == 401
+
+
+async def test_what_a_client_says_of_itself_does_not_count(tmp_path: Path, clock: FakeClock) -> None:
+    env = environment(tmp_path, MARKETPLACE_RATE_LIMITS="all=5/900", MARKETPLACE_TRUSTED_HOPS="1")
+    async with running(env, clock=clock) as shop:
+
+        async def ask(forwarded: str) -> int:
+            return (await shop.nobody.call("GET", "/api/version", headers={"X-Forwarded-For": forwarded}))[0]
+
+        spoofed = [await ask(f"10.0.0.{i}, 192.0.2.1") for i in range(6)]
+
+        assert spoofed == [200] * 5 + [429]
+        assert await ask("10.0.0.1, 192.0.2.2") == 200
+
+
+# -- health --------------------------------------------------------------------------------------------
+
+
+async def test_health_is_ok_with_a_scanner_and_degraded_without(market: Running, chain_side: StandIn) -> None:
+    status, well = await market.nobody.call("GET", "/api/health")
+    chain_side.down = True
+    without, ill = await market.nobody.call("GET", "/api/health")
+
+    assert (status, well["data"]["status"]) == (200, "ok")
+    assert set(well["data"]["checks"]) == {"db", "scanner", "webhooks", "ledger", "registry"}
+    assert (without, ill["data"]["status"]) == (200, "degraded")
+    assert ill["data"]["checks"]["scanner"]["status"] == "degraded"
+
+
+async def test_health_is_down_without_a_store(market: Running) -> None:
+    async with market.marketplace.backend.works.db.write() as tx:
+        await tx.exec_driver_sql("ALTER TABLE scanner_outbox RENAME TO gone")
+
+    status, answer = await market.nobody.call("GET", "/api/health")
+
+    assert (status, answer["data"]["status"], answer["data"]["checks"]["db"]["status"]) == (503, "down", "down")
+
+
+# -- who may what --------------------------------------------------------------------------------------
+
+OPEN = {
+    ("GET", "/health"),
+    ("GET", "/api/version"),
+    ("GET", "/api/health"),
+    ("GET", "/openapi.json"),
+    ("POST", "/api/auth/login"),
+    ("POST", "/api/auth/refresh-token"),
+    ("GET", "/api/marketplace/purchase-requests"),
+    ("POST", "/api/payment/amn-scanner/webhook"),
+}
+GUARDED = [(route.method, route.path) for route in ROUTES if (route.method, route.path) not in OPEN]
+
+
+@pytest.fixture
+async def everybody(shop: Running) -> dict[str, Api]:
+    return {role: shop.admin if role == "admin" else await shop.user(role) for role in Role}
+
+
+async def test_every_guarded_call_wants_a_token_that_is_not_expired(
+    shop: Running, clock: FakeClock, everybody: dict[str, Api]
+) -> None:
+    clock.advance(16 * 60)
+
+    for method, path in GUARDED:
+        where = path.replace("{id}", NOWHERE).replace("{paymentId}", NOWHERE)
+        assert await shop.nobody.refused(method, where) == (401, "unauthorized"), (method, path)
+        assert await everybody["admin"].refused(method, where) == (401, "unauthorized"), (method, path)
+
+
+async def test_admins_calls_are_for_admins(everybody: dict[str, Api]) -> None:
+    calls = [(method, path) for method, path in GUARDED if path.startswith("/api/admin/")]
+    assert len(calls) >= 11
+    for method, path in calls:
+        for role in (Role.BUYER, Role.SELLER, Role.RESOLVER):
+            refused = await everybody[role].refused(method, path.replace("{id}", NOWHERE), {})
+            assert refused == (403, "forbidden"), (role, method, path)
+
+
+async def test_what_names_nothing_is_404_for_whoever_might(everybody: dict[str, Api]) -> None:
+    bodies = {
+        "select-offer": {"offerId": NOWHERE},
+        "resolve": {"outcome": "refund", "note": "because"},
+        "evidence": {"text": "look"},
+        "verify": {"code": "123456"},
+        "release": {"toAddress": "0x1000000000000000000000000000000000000001"},
+        "refund": {"toAddress": "0x1000000000000000000000000000000000000001", "reason": "because"},
+        "settle": {"txHash": "0x12"},
+        "counter": {"price": {"amount": "1", "currency": "USDT"}},
+        "answer": {"answer": "accepted"},
+        "offers": {
+            "title": "abc",
+            "description": "abc",
+            "price": {"amount": "1", "currency": "USDT"},
+            "deliveryTime": {"amount": 1, "unit": "days"},
+        },
+    }
+    for method, path in GUARDED:
+        if "{" not in path:
+            continue
+        where = path.replace("{id}", NOWHERE).replace("{paymentId}", NOWHERE)
+        body = bodies.get(path.rsplit("/", 1)[1], {"title": "abc"} if method == "PATCH" else {})
+        statuses = {(await api.call(method, where, None if method == "GET" else body))[0] for api in everybody.values()}
+        assert 404 in statuses, (method, path, statuses)
+        assert statuses <= {403, 404}, (method, path, statuses)
+
+
+# -- secrets -------------------------------------------------------------------------------------------
+
+
+async def test_no_answer_and_no_log_line_holds_a_secret(deal: Deal, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    await deal.fund()
+    code = (await deal.buyer.ok("POST", deal.path("delivery-code/generate")))["code"]
+    await deal.seller.call("POST", deal.path("delivery-code/verify"), {"code": code})
+    paths = ["/api/notifications", "/api/payment/history", f"/api/payment/{deal.payment_id}"]
+    answers = [orjson.dumps((await deal.buyer.call("GET", path))[1]).decode() for path in paths]
+    answers += [orjson.dumps((await deal.market.admin.call("GET", "/api/health"))[1]).decode()]
+
+    everything = "\n".join(answers) + caplog.text
+
+    assert deal.buyer.token is not None
+    settings = environment(Path())
+    for secret in (
+        code,
+        deal.buyer.token,
+        PASSWORD,
+        settings["AMN_SCANNER_WEBHOOK_SECRET"],
+        settings["AMN_SCANNER_API_KEY"],
+        settings["MARKETPLACE_JWT_SECRET"],
+        settings["MARKETPLACE_XPUB"],
+    ):
+        assert re.search(rf"(?<![0-9a-fx]){re.escape(secret)}(?![0-9a-f])", everything) is None
+    assert "$argon2" not in everything
