@@ -104,7 +104,7 @@ def environment(folder: Path, scanner_url: str = "http://127.0.0.1:9", **more: s
         "CHAINS_JSON_PATH": str(ROOT / "supported-chains.json"),
         "TOKENS_JSON_PATH": str(ROOT / "tokens.json"),
         "AMN_SCANNER_URL": scanner_url,
-        "AMN_SCANNER_API_KEY": "the scanner's key",
+        "AMN_SCANNER_API_KEY": "a-key-of-the-scanner",
         "AMN_SCANNER_WEBHOOK_SECRET": HOOK_SECRET,
         "AMN_SCANNER_TIMEOUT_SEC": "2",
         "APP_ENV": "test",

@@ -57,7 +57,7 @@ class StandIn:
             return web.json_response({"error": "away"}, status=503)
         if self.refuses is not None and request.method == "POST":
             return web.json_response(self.refuses, status=400)
-        if request.headers.get("Authorization") != "Bearer the scanner's key":
+        if request.headers.get("Authorization") != "Bearer a-key-of-the-scanner":
             return web.json_response({"error": "no key"}, status=401)
         return await handler(request)
 

@@ -80,6 +80,40 @@ async def test_a_transaction_that_says_less_in_another_block_is_taken_back_where
     assert [t.reason for t in await held(db, "order-2")] == [Reason.REORGED]
 
 
+async def test_what_was_taken_back_and_is_seen_in_the_same_block_again_counts_again(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+    async with db.write() as tx:
+        await findings.rewind(tx, CHAIN, Cursor(99), now=NOW)
+    assert (await intent(db)).status is IntentStatus.PENDING
+
+    await read(db, at(a_transfer(FIRST), 100))
+
+    assert (await intent(db)).status is IntentStatus.CONFIRMING
+    assert [(t.reason, t.counted) for t in await held(db)] == [(None, True)]
+
+
+async def test_going_back_to_a_block_leaves_that_block_alone(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100))
+
+    async with db.write() as tx:
+        recorded = await findings.rewind(tx, CHAIN, Cursor(100), now=NOW)
+
+    assert (recorded.reorged, (await intent(db)).status) == (0, IntentStatus.CONFIRMING)
+
+
+async def test_a_log_that_pays_somebody_else_in_another_block_is_theirs(db: Database) -> None:
+    await store(db, FIRST, SECOND)
+    await read(db, at(a_transfer(FIRST), 100))
+
+    await read(db, at(a_transfer(SECOND), 101, branch="b"))
+
+    assert (await intent(db, "order-1")).status is IntentStatus.PENDING
+    assert (await intent(db, "order-2")).status is IntentStatus.CONFIRMING
+    assert (len(await held(db, "order-1")), len(await held(db, "order-2"))) == (0, 1)
+
+
 async def test_what_is_seen_again_is_counted_once(db: Database) -> None:
     await store(db, FIRST)
     good, bad = at(a_transfer(FIRST), 100), at(a_transfer(FIRST, token=OTHER_TOKEN), 100, 1)

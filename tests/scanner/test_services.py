@@ -325,13 +325,14 @@ async def test_the_status_counts_what_still_waits(bench: Bench) -> None:
 
 
 async def test_unmatched_transfers_come_in_the_order_seen_by_chain_and_reason(bench: Bench) -> None:
-    await bench.store(an_intent())
+    await bench.store(an_intent(), an_intent("paid"))
     await bench.worker.poll()
     bench.chain.extend()
     bench.chain.put(a_transfer(an_intent(), token=OTHER_TOKEN, tx_hash=a_hash("tx", 1)))
     bench.chain.put(a_transfer(an_intent("nobody"), tx_hash=a_hash("tx", 2)))
     bench.chain.put(a_transfer(an_intent(), amount=1500, tx_hash=a_hash("tx", 3)))
     bench.chain.put(a_transfer(an_intent(), amount=1500, tx_hash=a_hash("tx", 4)))
+    bench.chain.put(a_transfer(an_intent("paid"), tx_hash=a_hash("tx", 5)))
     await bench.worker.poll()
 
     async def reasons(**query: Any) -> list[Reason | None]:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from chains.types import Balances, Holding, Movement
-from scanner.model import EventType, Watch, WatchStatus
+from scanner.model import EventType, OutboxEvent, Watch, WatchStatus
 from scanner.store import outbox, tables, watches
 from scanner.store.database import Database
 from scanner.store.outbox import AttemptRecord
@@ -90,12 +90,18 @@ class Bench:
             rows = await tx.execute(select(tables.events).order_by(tables.events.c.created_at))
             return [row for row in rows if not statuses or row.status in statuses]
 
-    async def acknowledge(self) -> None:
-        """Let the backend answer 2xx to everything that is due."""
+    async def due(self) -> list[OutboxEvent]:
+        async with self.db.read() as tx:
+            return await outbox.due(tx, self.clock.now_ms(), held=[], full=[], limit=100)
+
+    async def attempt(self, *which: OutboxEvent, ok: bool, retry_at: int | None = None) -> None:
+        """Let events, all that are due unless some are named, be tried with one outcome."""
         now = self.clock.now_ms()
+        tried = which or await self.due()
         async with self.db.write() as tx:
-            due = await outbox.due(tx, now, held=[], full=[], limit=100)
-            await outbox.record(tx, [AttemptRecord(e, now, True, 200, 1, "", None, None) for e in due])
+            await outbox.record(
+                tx, [AttemptRecord(e, now, ok, 200 if ok else 500, 1, "", None, retry_at) for e in tried]
+            )
 
 
 @pytest.fixture
@@ -181,12 +187,50 @@ async def test_a_change_is_told_until_it_is_acknowledged_and_the_balance_advance
         bench.clock.advance(300)
         assert ((await bench.watch()).current_balance, len(await bench.events())) == (5, 1)
 
-    await bench.acknowledge()
+    await bench.attempt(ok=True)
 
     after = await bench.watch()
     assert (after.current_balance, after.change_count, after.last_notified_at) == (9, 1, bench.clock.now_ms())
     await bench.watcher.check_due()
     assert len(await bench.events("delivered")) == len(await bench.events()) == 1
+
+
+async def test_a_change_that_was_given_up_is_told_in_a_new_round_at_the_next_read(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    await bench.attempt(ok=False, retry_at=bench.clock.now_ms() + 1)
+    bench.clock.advance(300)
+    await bench.watcher.check_due()
+    (waiting,) = await bench.events()
+    assert (waiting.status, waiting.round, waiting.attempts) == ("pending", 1, 1)
+
+    await bench.attempt(ok=False)
+    bench.clock.advance(300)
+    await bench.watcher.check_due()
+
+    (again,) = await bench.events()
+    assert (again.status, again.round, again.attempts, again.failed_at) == ("pending", 2, 0, None)
+
+
+async def test_a_late_acknowledgement_of_an_older_change_is_what_the_next_is_measured_from(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    in_flight = await bench.due()
+    bench.clock.advance(300)
+    bench.amounts[HOLDER] = 12
+    await bench.watcher.check_due()
+
+    await bench.attempt(*in_flight, ok=True)
+
+    after = await bench.watch()
+    assert (after.current_balance, after.change_count) == (9, 1)
+    assert await bench.due() == []  # 5 -> 12 is not so any more
+    bench.clock.advance(300)
+    await bench.watcher.check_due()
+    (told,) = await bench.due()
+    assert b'"previousBalance":"9","currentBalance":"12"' in told.body
 
 
 async def test_a_change_that_went_away_before_it_was_told_is_taken_back(bench: Bench) -> None:

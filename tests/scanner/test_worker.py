@@ -171,9 +171,9 @@ async def test_a_chain_that_cannot_tell_yet_is_asked_again(bench: Bench) -> None
     bench.chain.extend()
     paid = bench.chain.put(a_transfer(intent))
     bench.chain.outcomes[paid.tx_hash] = Outcome.NOT_YET
-    bench.chain.extend(4)
+    bench.chain.extend(9)
     await bench.worker.poll()
-    assert (await bench.intent()).status is IntentStatus.CONFIRMING
+    assert ((await bench.intent()).status, (await bench.intent()).confirmations) == (IntentStatus.CONFIRMING, 5)
 
     del bench.chain.outcomes[paid.tx_hash]
     await bench.worker.poll()
@@ -473,10 +473,12 @@ async def test_an_intent_whose_payment_is_on_chain_does_not_expire(bench: Bench)
     bench.chain.put(a_transfer(intent))
     await bench.worker.poll()
     bench.clock.advance(100 * 3600)
+    bench.rung = 0
 
     await bench.worker.poll()
 
     assert (await bench.intent()).status is IntentStatus.CONFIRMING
+    assert bench.rung == 0
 
 
 @pytest.mark.parametrize(

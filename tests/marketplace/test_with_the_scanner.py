@@ -1,0 +1,162 @@
+"""The whole way with the real scanner on a local chain: real transfers become money that is held."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devnet.anvil import Anvil
+from tests.harness import USDC, USDT, environment, running
+from tests.marketplace import harness
+from tests.marketplace.deals import DONE_IN, SELLERS_WALLET, TEN
+from tests.marketplace.harness import MARKET, Api, Running, new_offer, new_request, notes, select
+
+pytestmark = pytest.mark.anvil
+KEY = "a-key-of-the-scanner"
+
+
+@dataclass(slots=True)
+class Town:
+    """A chain, a scanner, a marketplace, and two people who made a deal."""
+
+    chain: Anvil
+    market: Running
+    buyer: Api
+    seller: Api
+    request_id: str
+
+    async def open(self, rail: str, **fields: Any) -> dict[str, Any]:
+        body = {"purchaseRequestId": self.request_id, "rail": rail, "chainId": 97, "token": "USDT", **fields}
+        return dict(await self.buyer.ok("POST", "/api/payment/intents", body, 201))
+
+    async def until(self, payment_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        payment: dict[str, Any] = {}
+        async with asyncio.timeout(30):
+            while True:
+                payment = (await self.buyer.ok("GET", f"/api/payment/{payment_id}"))["payment"]
+                if condition(payment):
+                    return payment
+                await asyncio.sleep(0.05)  # a page polls as well
+
+    async def check(self, payment_id: str) -> dict[str, Any]:
+        return dict(await self.buyer.ok("POST", f"/api/payment/amn-scanner/direct-balance/check/{payment_id}"))
+
+    async def recoveries(self) -> list[str]:
+        rows = (await self.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
+        return [row["reason"] for row in rows]
+
+
+@pytest.fixture
+async def town(chain: Anvil, tmp_path: Path) -> AsyncIterator[Town]:
+    env = environment(tmp_path, chain.url, SCANNER_API_KEY=KEY, BALANCE_WATCH_TICK_SEC="0.1")
+    async with running(env) as scanner, harness.running(harness.environment(tmp_path, scanner.api.url)) as market:
+        buyer, seller = await market.user("buyer"), await market.user("seller")
+        request_id = await new_request(buyer)
+        await select(buyer, request_id, await new_offer(seller, request_id))
+        yield Town(chain, market, buyer, seller, request_id)
+
+
+def funded(payment: dict[str, Any]) -> bool:
+    return payment["status"] == "completed"
+
+
+async def test_a_payment_through_the_proxy_ends_with_the_seller_paid(town: Town) -> None:
+    data = await town.open("proxy")
+    block, payment_id = data["checkoutBlock"], data["payment"]["id"]
+
+    tx = await town.chain.pay(USDT, block["destination"], TEN, block["paymentReference"])
+    await town.chain.mine(6)
+    payment = await town.until(payment_id, funded)
+    path = f"{MARKET}/purchase-requests/{town.request_id}"
+    await town.seller.ok("PATCH", f"{path}/delivery", {"proof": "handed over"})
+    code = (await town.buyer.ok("POST", f"{path}/delivery-code/generate"))["code"]
+    await town.seller.ok("POST", f"{path}/delivery-code/verify", {"code": code})
+    released = await town.market.admin.ok(
+        "POST", f"/api/admin/payments/{payment_id}/release", {"toAddress": SELLERS_WALLET}
+    )
+    instruction = released["instruction"]["id"]
+    settled = await town.market.admin.ok("POST", f"/api/admin/instructions/{instruction}/settle", {"txHash": DONE_IN})
+
+    assert (payment["txHash"], payment["evidence"]["sender"]) == (tx, town.chain.accounts[1])
+    assert settled["payment"]["escrowState"] == "released"
+    assert [kind for kind, _ in await notes(town.seller)][-4:] == [
+        "payment_confirmed",
+        "delivery_confirmed",
+        "payment_release",
+        "payment_released",
+    ]
+    assert (await town.market.admin.ok("GET", "/api/admin/reconciliation"))["ok"] is True
+
+
+async def test_a_plain_transfer_to_a_fresh_address_is_found(town: Town) -> None:
+    data = await town.open("direct")
+
+    tx = await town.chain.transfer(USDT, data["instructions"]["address"], TEN)
+    await town.chain.mine(6)
+
+    assert (await town.until(data["payment"]["id"], funded))["txHash"] == tx
+
+
+async def test_i_paid_waits_for_depth_and_then_counts(town: Town) -> None:
+    data = await town.open("direct_balance")
+    payment_id, address = data["payment"]["id"], data["instructions"]["address"]
+    nothing = await town.check(payment_id)
+    await town.chain.transfer(USDT, address, TEN - 1)
+    await town.chain.mine(6)
+    short = await town.check(payment_id)
+    await town.chain.transfer(USDT, address, 1)
+    shallow = await town.check(payment_id)
+    await town.chain.mine(6)
+
+    found = await town.check(payment_id)
+
+    assert nothing["reason"] == f"underpaid:delta=0,expected={TEN}"
+    assert short["reason"] == f"underpaid:delta={TEN - 1},expected={TEN}"
+    assert shallow["reason"] == "awaiting-confirmations"
+    assert (found["funded"], found["deltaBaseUnits"]) == (True, str(TEN))
+
+
+async def test_i_paid_need_not_wait_for_the_watch_which_is_stopped_then(town: Town) -> None:
+    data = await town.open("direct_balance", mode="watch")
+
+    await town.chain.transfer(USDT, data["instructions"]["address"], TEN)
+    await town.chain.mine(6)
+    result = await town.check(data["payment"]["id"])
+
+    assert result["funded"] is True
+    assert result["payment"]["stopReason"] == "paid"
+
+
+async def test_another_token_is_not_credited_and_an_admin_sees_it(town: Town) -> None:
+    data = await town.open("direct")
+    await town.chain.fund(USDC, town.chain.accounts[1])
+
+    await town.chain.transfer(USDC, data["instructions"]["address"], TEN)
+    await town.chain.mine(6)
+    async with asyncio.timeout(30):
+        while await town.recoveries() != ["wrong_token"]:  # noqa: ASYNC110 - seen over HTTP
+            await asyncio.sleep(0.05)
+
+    assert (await town.until(data["payment"]["id"], lambda payment: True))["status"] == "pending"
+    assert ("payment-wrong-token", data["payment"]["id"]) in await notes(town.buyer)
+
+
+async def test_money_after_cancelling_is_not_credited_and_an_admin_sees_it(town: Town) -> None:
+    data = await town.open("direct")
+    payment_id = data["payment"]["id"]
+    await town.buyer.ok("POST", f"/api/payment/{payment_id}/cancel")
+
+    await town.chain.transfer(USDT, data["instructions"]["address"], TEN)
+    await town.chain.mine(6)
+    async with asyncio.timeout(30):
+        while not await town.recoveries():  # noqa: ASYNC110 - seen over HTTP
+            await asyncio.sleep(0.05)
+
+    payment = await town.until(payment_id, lambda payment: True)
+    assert (payment["status"], payment["escrowState"]) == ("cancelled", "cancelled")
+    assert (await town.buyer.ok("GET", f"/api/payment/{payment_id}"))["ledger"]["held"] == "0"
