@@ -41,11 +41,13 @@ class Destinations:
         source = self._sources.get(name)
         if source is None:
             raise _no_address(f"no receiving addresses are configured for {chain.name}")
-        index = await addresses.take_index(tx, name)
-        address = source.at(index)
-        if address is None:
-            raise _no_address(f"every receiving address of {chain.name} was used: add more")
-        return address, name, index
+        while True:
+            index = await addresses.take_index(tx, name)
+            address = source.at(index)
+            if address is None:
+                raise _no_address(f"every receiving address of {chain.name} was used: add more")
+            if not await addresses.was_used(tx, key(address, chain.chain_type)):  # a list may have been reordered
+                return address, name, index
 
 
 def _no_address(message: str) -> Refused:

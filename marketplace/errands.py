@@ -224,7 +224,7 @@ class Errands:
             await outbox.finish(work.tx, errand.id, work.now)
 
     async def _later(self, errand: Errand, why: str) -> None:
-        pause_s = min(2**errand.attempts, LONGEST_PAUSE_S)
+        pause_s = min(2 ** min(errand.attempts, 16), LONGEST_PAUSE_S)
         if errand.attempts == 0:
             log.warning("[errand] %s of %s waits: %s", errand.kind, errand.payment_id, why)
         async with self._works.begin() as work:

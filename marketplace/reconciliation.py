@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Reconciliation:
         async with self._works.db.read() as tx:
             all_payments = await payments.every(tx)
             all_lines = await ledger.every(tx)
-        return compare(all_payments, all_lines)
+        return await asyncio.to_thread(compare, all_payments, all_lines)
 
 
 def compare(all_payments: Sequence[Payment], all_lines: Sequence[Line]) -> Report:

@@ -81,7 +81,7 @@ class Work:
 
     async def people(self, *roles: Role) -> list[str]:
         """Return the ids of everybody with one of these roles."""
-        return [user.id for user in await users.with_roles(self.tx, roles)]
+        return await users.ids_with(self.tx, roles)
 
     async def finish(self) -> None:
         await notes.add(self.tx, self._notes)

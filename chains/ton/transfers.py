@@ -88,6 +88,7 @@ class TransferReader:
         block = parse_block(blocks[0])
         if block.time > time:
             raise ChainProtocolError("blocks were not answered as asked: end_utime was ignored")
+        self._tips = sorted([*self._tips, block])
         return block.lt
 
     async def _pages(

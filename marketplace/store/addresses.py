@@ -22,9 +22,10 @@ async def take_index(tx: Tx, source: str) -> int:
     return int((await tx.execute(select(_i.next_index).where(_i.source == source))).scalar_one()) - 1
 
 
-async def peek_index(tx: Tx, source: str) -> int:
-    """Return the index that would be taken next."""
-    return int((await tx.execute(select(_i.next_index).where(_i.source == source))).scalar_one_or_none() or 0)
+async def was_used(tx: Tx, destination: str) -> bool:
+    """Say whether an address was ever handed out, under whatever index."""
+    found = select(_r.id).where(_r.destination_key == destination).limit(1)
+    return (await tx.execute(found)).first() is not None
 
 
 async def reserve(

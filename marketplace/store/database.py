@@ -61,9 +61,12 @@ class _translated:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, IntegrityError):
+            if "UNIQUE" in str(exc.orig):
+                raise Taken(f"the store refused: {exc.orig}") from exc
+            return  # what breaks any other rule is a bug, and told as one
         if isinstance(exc, SQLAlchemyError):
-            error = Taken if isinstance(exc, IntegrityError) else StoreError
-            raise error(f"the store failed: {getattr(exc, 'orig', None) or exc}") from exc
+            raise StoreError(f"the store failed: {getattr(exc, 'orig', None) or exc}") from exc
 
 
 def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:

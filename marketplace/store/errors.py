@@ -8,4 +8,4 @@ class StoreError(Exception):
 
 
 class Taken(StoreError):
-    """A rule that the database keeps (a unique or check constraint) refused the row."""
+    """Something that may be there once is there already."""

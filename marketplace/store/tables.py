@@ -229,6 +229,7 @@ address_reservations = Table(
     Column("released_at", Integer),
     Column("created_at", Integer, nullable=False),
     UniqueConstraint("source", "source_index", name="reservations_index_once"),
+    Index("reservations_destination", "destination_key"),
     Index(
         "reservations_one_live",
         "chain_id",

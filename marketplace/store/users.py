@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select, update
 
 from marketplace.model import Role, User
 from marketplace.store.database import Tx
-from marketplace.store.rows import changed, many, one
+from marketplace.store.rows import changed, one
 from marketplace.store.tables import refresh_tokens, users
 
 
@@ -39,8 +39,9 @@ async def by_id(tx: Tx, user_id: str) -> User | None:
     return await one(tx, select(users).where(users.c.id == user_id), User)
 
 
-async def with_roles(tx: Tx, roles: Sequence[Role]) -> list[User]:
-    return await many(tx, select(users).where(users.c.role.in_(roles)), User)
+async def ids_with(tx: Tx, roles: Sequence[Role]) -> list[str]:
+    """Return the ids of everybody with one of these roles."""
+    return list((await tx.execute(select(users.c.id).where(users.c.role.in_(roles)))).scalars())
 
 
 async def set_password_hash(tx: Tx, user_id: str, password_hash: str) -> None:

@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from marketplace.clock import shown
+from marketplace.errors import Refused
 from marketplace.model import Notification
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Listing, parse_query, path_id, who
@@ -73,7 +74,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
         )
         await response.prepare(request)
         await response.write(b": hello\n\n")
-        while not backend.works.listeners.closing.is_set():
+        while not backend.works.listeners.closing.is_set() and _still_known(request):
             for note in await backend.notices.since(actor, seq):
                 seq = note.seq
                 await response.write(
@@ -82,6 +83,15 @@ async def stream(request: web.Request) -> web.StreamResponse:
             if not await bell.wait(HEARTBEAT_S):
                 await response.write(b": still here\n\n")  # a dead peer is noticed by writing to it
         return response
+
+
+def _still_known(request: web.Request) -> bool:
+    """Say whether the token is still good: a stream does not outlive it."""
+    try:
+        who(request)
+    except Refused:
+        return False
+    return True
 
 
 def _resume(request: web.Request) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -296,6 +297,27 @@ async def test_an_account_no_correct_node_sends_is_an_error(tron, body):
     grid.fail("/walletsolidity/getaccount", body=body)
     with pytest.raises(ChainProtocolError):
         await adapter.balances([Holding(SHOP, None)], confirmed=True)
+
+
+CONSTANT = "/walletsolidity/triggerconstantcontract"
+
+
+async def test_what_a_call_that_reverted_left_behind_is_no_balance(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    tron.start()
+    left = {"result": {"result": True, "message": b"REVERT opcode executed".hex()}, "constant_result": [f"{5:064x}"]}
+    grid.fail(CONSTANT, body=orjson.dumps(left))
+    assert (await adapter.balances([Holding(SHOP, USDT)], confirmed=True)).amounts == [None]
+
+
+async def test_a_node_too_busy_for_a_call_says_nothing_of_the_contract(tron):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    tron.start()
+    grid.fail(CONSTANT, body=orjson.dumps({"result": {"code": "SERVER_BUSY", "message": "busy"}}))
+    with pytest.raises(ChainUnavailable, match="SERVER_BUSY"):
+        await adapter.token(USDT)
 
 
 # --- blocks by time ------------------------------------------------------------------------------

@@ -231,6 +231,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('source', 'source_index', name='reservations_index_once')
     )
+    op.create_index('reservations_destination', 'address_reservations', ['destination_key'], unique=False)
     op.create_index('reservations_one_live', 'address_reservations', ['chain_id', 'token_key', 'destination_key'], unique=True, sqlite_where=sa.text('released_at IS NULL'))
     op.create_table('credited_transfers',
     sa.Column('chain_id', sa.Integer(), nullable=False),
