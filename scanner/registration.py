@@ -111,7 +111,7 @@ class Registrations:
             known = await intents.get_many(tx, {draft.intent_id for draft in drafts})
             new = {d.intent_id: d for d in reversed(drafts) if d.intent_id not in known and not _past(d, now)}
             held = await self._reservations(tx, new.values())
-            new = {i: d for i, d in new.items() if held.get(_reservation(d), i) == i}
+            new = {i: d for i, d in new.items() if _holder(d, held) in {None, i}}
             fresh = [self._intent(draft, now) for draft in new.values()]
             fresh = await self._unique(tx, fresh)
             await intents.add_many(tx, fresh)
@@ -205,9 +205,14 @@ def _reservation(draft: Draft) -> Reservation:
     return (draft.chain_id, draft.token_key, draft.destination_key)
 
 
+def _holder(draft: Draft, held: Mapping[Reservation, str]) -> str | None:
+    """Return who holds the destination a draft wants for itself; through the proxy many may be paid at one."""
+    return held.get(_reservation(draft)) if draft.rail is Rail.DIRECT else None
+
+
 def _answer(draft: Draft, stored: Intent | None, held: Mapping[Reservation, str]) -> Intent | Exception:
     """Return the stored intent when the draft asks for the very same, else say what differs."""
-    holder = held.get(_reservation(draft)) if draft.rail is Rail.DIRECT else None
+    holder = _holder(draft, held)
     if stored is None and holder is not None and holder != draft.intent_id:
         return Conflict(f"destination is reserved by the live intent {holder}", field="destination")
     if stored is None:  # only a new intent has to lie ahead: a replay is answered whenever it comes

@@ -255,6 +255,7 @@ class World:
             confirmation_threshold=5,
             rpc_urls=tuple(node.url for node in nodes),
             finality=options.pop("finality", Finality.DEPTH),
+            max_log_range=options.pop("max_log_range", 1000),  # all of a small chain in one page
             **options,
         )
         opened = open_adapter(chain, timeout_s=timeout_s, telemetry=self.calls, clock=self.now)

@@ -404,7 +404,7 @@ def test_short_pages_near_the_head_say_nothing_about_longer_ones():
 
 @pytest.mark.parametrize(("rows", "seconds"), [(MOST_ROWS + 1, 0.1), (0, 10.1)])
 def test_a_long_or_slow_answer_shrinks_the_next_question(rows, seconds):
-    span = BlockSpan.limited(None)
+    span = BlockSpan(size=2000)
     span.answered(blocks=2000, rows=rows, seconds=seconds)
     assert span.size == 1000
 
@@ -419,6 +419,6 @@ def test_the_nodes_own_rule_is_never_tried_to_exceed():
 
 @pytest.mark.parametrize("advice", [None, 2000, 9000])
 def test_useless_advice_is_not_followed(advice):
-    span = BlockSpan.limited(None)
+    span = BlockSpan(size=2000)
     span.refused(blocks=2000, verdict=Verdict(Refusal.RANGE, advice, fixed=True))
     assert span.size == 1000

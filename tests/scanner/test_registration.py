@@ -270,7 +270,6 @@ async def test_within_a_batch_the_first_takes_the_destination(registrations: Reg
     assert [isinstance(answer, Conflict) for answer in answers] == [False, True, True]
 
 
-@pytest.mark.xfail(reason="reservations of a batch are held against every rail", strict=True)
 async def test_a_proxy_intent_needs_no_address_of_its_own_whoever_registers_beside_it(
     registrations: Registrations,
 ) -> None:
