@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 
 from chains.base import ChainAdapter
 from chains.types import Cursor, Head, Outcome, Transfer, Verification
@@ -10,13 +10,12 @@ from config.catalog import Chain
 from scanner import findings
 from scanner.clock import Clock
 from scanner.findings import Recorded
-from scanner.lifecycle import is_deep, ready
-from scanner.matching import allocate
-from scanner.model import IntentStatus, StoredTransfer
+from scanner.lifecycle import due, horizon
+from scanner.model import StoredTransfer
 from scanner.store import checkpoints, intents, transfers
 from scanner.store.database import Database
 
-BATCH = 200  # transfers looked at in one go
+BATCH = 200  # intents looked at in one go
 
 
 class Confirmer:
@@ -37,8 +36,12 @@ class Confirmer:
         """
         if self._adapter.counts_blocks:
             await self._count_depths(head)
-        due = await self._due(head)
-        return [await self._look(batch) for batch in _batches(due)]
+        ids = await self._deep(head)
+        recorded = []
+        for start in range(0, len(ids), BATCH):
+            found = await self._due(ids[start : start + BATCH], head)
+            recorded += [await self._look(found)] if found else []
+        return recorded
 
     async def _count_depths(self, head: Head) -> None:
         async with self._db.read() as tx:
@@ -47,28 +50,24 @@ class Confirmer:
             async with self._db.write() as tx:
                 await intents.advance_confirmations(tx, self._chain.chain_id, head.position)
 
-    async def _due(self, head: Head) -> list[StoredTransfer]:
-        """Return whole sums that are deep enough, and single parts nobody has looked at yet."""
-        chain_id = self._chain.chain_id
+    async def _deep(self, head: Head) -> list[str]:
+        """Return the intents with anything that is deep enough to be looked at again."""
+        chain_id, (tip, final) = self._chain.chain_id, horizon(head, self._chain.finality)
         async with self._db.read() as tx:
-            confirming = await intents.with_status(tx, chain_id, IntentStatus.CONFIRMING)
-            loose = await transfers.unverified(tx, chain_id)
-            owners = await intents.get_many(tx, {t.intent_id for t in loose if t.intent_id})
-            held = await transfers.of_intents(tx, {intent.intent_id for intent in confirming})
-        due: dict[int, StoredTransfer] = {}
-        for intent in confirming:
-            for transfer in ready(
-                intent,
-                allocate(intent.amount, held[intent.intent_id], fee_amount=intent.fee_amount),
-                head,
-                self._chain.finality,
-            ):
-                due[transfer.id] = transfer
-        for transfer in loose:
-            required = owners[transfer.intent_id or ""].confirmations_required
-            if is_deep(transfer.block_number, head, required, self._chain.finality):
-                due.setdefault(transfer.id, transfer)
-        return sorted(due.values(), key=lambda t: t.intent_id or "")
+            whole = await intents.deep(tx, chain_id, tip=tip, final=final)
+            parts = await transfers.unverified(tx, chain_id, tip=tip, final=final)
+        return sorted(whole | parts)
+
+    async def _due(self, ids: Sequence[str], head: Head) -> list[StoredTransfer]:
+        """Return whole sums that are deep enough, and single parts nobody has looked at yet."""
+        async with self._db.read() as tx:
+            owners = await intents.get_many(tx, ids)
+            held = await transfers.of_intents(tx, ids)
+        return [
+            transfer
+            for intent in owners.values()
+            for transfer in due(intent, held[intent.intent_id], head, self._chain.finality)
+        ]
 
     async def _look(self, due: list[StoredTransfer]) -> Recorded:
         seen = await self._adapter.verify([_as_fact(t) for t in due])
@@ -85,18 +84,6 @@ class Confirmer:
                 taken_back = await findings.rewind(tx, self._chain.chain_id, below, now=now)
                 recorded.reorged += taken_back.reorged
         return recorded
-
-
-def _batches(due: list[StoredTransfer]) -> list[list[StoredTransfer]]:
-    """Cut to batches; the parts of one sum stay together, since one look at all of it settles an intent."""
-    batches: list[list[StoredTransfer]] = []
-    for _, group in itertools.groupby(due, key=lambda t: t.intent_id):
-        parts = list(group)
-        if batches and len(batches[-1]) + len(parts) <= BATCH:
-            batches[-1] += parts
-        else:
-            batches.append(parts)
-    return batches
 
 
 def _lowest_gone(looked: list[tuple[StoredTransfer, Verification]]) -> int | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Sequence
+from typing import NamedTuple, assert_never
 
 from chains.types import Head
 from config.catalog import Finality
-from scanner.matching import Allocation
+from scanner.matching import Allocation, allocate
 from scanner.model import Intent, IntentStatus, StoredTransfer
+
+NOTHING, ANYTHING = -1, 2**62  # block numbers
 
 
 def next_status(intent: Intent, allocation: Allocation) -> IntentStatus:
@@ -26,19 +29,31 @@ def depth(block_number: int, head: Head) -> int:
     return max(0, head.position - block_number + 1)
 
 
-def is_deep(block_number: int, head: Head, required: int, finality: Finality) -> bool:
-    """Say whether a block is as irreversible as the chain's policy and the intent ask."""
-    final = head.finalized is not None and block_number <= head.finalized
-    deep = depth(block_number, head) >= required
+class Horizon(NamedTuple):
+    """Below what blocks are irreversible: both limits count."""
+
+    tip: int  # depth is counted from here
+    final: int  # nothing above is deep, however little is asked
+
+
+def horizon(head: Head, finality: Finality) -> Horizon:
+    """Return the chain's policy as limits on block numbers."""
+    final = NOTHING if head.finalized is None else head.finalized
     match finality:
         case Finality.DEPTH:
-            return deep
+            return Horizon(head.position, ANYTHING)
         case Finality.FINALIZED:
-            return final
+            return Horizon(ANYTHING, final)
         case Finality.BOTH:
-            return deep and final
+            return Horizon(head.position, final)
         case _:
             assert_never(finality)
+
+
+def is_deep(block_number: int, head: Head, required: int, finality: Finality) -> bool:
+    """Say whether a block is as irreversible as the chain's policy and the intent ask."""
+    tip, final = horizon(head, finality)
+    return block_number <= final and tip - block_number + 1 >= required
 
 
 def ready(intent: Intent, allocation: Allocation, head: Head, finality: Finality) -> list[StoredTransfer]:
@@ -48,3 +63,16 @@ def ready(intent: Intent, allocation: Allocation, head: Head, finality: Finality
     counted = allocation.counted
     deep = all(is_deep(t.block_number, head, intent.confirmations_required, finality) for t in counted)
     return counted if deep else []
+
+
+def due(intent: Intent, held: Sequence[StoredTransfer], head: Head, finality: Finality) -> list[StoredTransfer]:
+    """Return what is to be looked at again: the whole sum when it is deep enough, else parts nobody has looked at."""
+    if intent.status is IntentStatus.CONFIRMING:
+        whole = ready(intent, allocate(intent.amount, held, fee_amount=intent.fee_amount), head, finality)
+        if whole:
+            return whole
+    return [t for t in held if _unseen(t) and is_deep(t.block_number, head, intent.confirmations_required, finality)]
+
+
+def _unseen(transfer: StoredTransfer) -> bool:
+    return transfer.counted and not transfer.verified and not transfer.settled

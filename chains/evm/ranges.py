@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chains.evm.refusals import Verdict
 
-START_SPAN = 100
+START_SPAN = 10  # then twice as much with every quick answer, until the first refusal
 LONGEST_SPAN = 100_000
 MOST_ROWS = 2_500  # parsing more in one piece would hold the event loop for over a tenth of a second
 QUICK_S = 2.0
@@ -22,7 +22,7 @@ class BlockSpan:
     size: int = START_SPAN
     ceiling: int = LONGEST_SPAN  # never above: the registry's limit, or the node's own rule
     quick: int = 0  # quick full pages in a row
-    patience: int = QUICK_ANSWERS_TO_GROW  # quick pages before the next growth; more after each refusal
+    patience: int = 1  # quick pages before the next growth; more after each refusal
 
     @classmethod
     def limited(cls, limit: int | None) -> BlockSpan:
@@ -43,7 +43,7 @@ class BlockSpan:
         advice = verdict.span if verdict.span is not None and verdict.span < blocks else None
         if advice is not None and verdict.fixed:
             self.ceiling = min(self.ceiling, advice)
-        self.patience = min(MOST_PATIENCE, self.patience * 2)
+        self.patience = min(MOST_PATIENCE, max(QUICK_ANSWERS_TO_GROW, self.patience * 2))
         self._shrink(advice or blocks // 2)
 
     def failed(self, *, blocks: int) -> None:
@@ -54,7 +54,7 @@ class BlockSpan:
         self.quick += 1
         if self.quick >= self.patience:
             self.quick = 0
-            self.patience = max(QUICK_ANSWERS_TO_GROW, self.patience // 2)
+            self.patience = self.patience if self.patience == 1 else max(QUICK_ANSWERS_TO_GROW, self.patience // 2)
             self.size = min(self.ceiling, self.size * 2)
 
     def _shrink(self, size: int) -> None:

@@ -141,9 +141,19 @@ async def reserved(tx: AsyncConnection, wanted: Collection[tuple[int, str, str]]
     return {key: holder for key, holder in found.items() if key in wanted}
 
 
-async def with_status(tx: AsyncConnection, chain_id: int, status: IntentStatus) -> list[Intent]:
-    """Return a chain's intents in one status."""
-    return await _all(tx, select(intents).where(intents.c.chain_id == chain_id, intents.c.status == status))
+_DEEP = in_one_row(
+    select(intents.c.intent_id).where(
+        intents.c.chain_id == bindparam("chain"),
+        intents.c.status == IntentStatus.CONFIRMING,
+        intents.c.block_number <= bindparam("final"),
+        intents.c.block_number <= bindparam("tip") + 1 - intents.c.confirmations_required,
+    )
+)
+
+
+async def deep(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
+    """Return which intents wait for nothing but a second look: their last payment is deep enough."""
+    return {row[0] for row in await rows_of(tx, _DEEP, chain=chain_id, tip=tip, final=final)}
 
 
 async def page(

@@ -134,6 +134,8 @@ blocks = Table(
     Column("hash", Text, nullable=False),
 )
 
+UNVERIFIED = "intent_id IS NOT NULL AND counted IS 1 AND verified IS 0 AND settled IS 0"
+
 transfers = Table(
     "transfers",
     metadata,
@@ -166,6 +168,7 @@ transfers = Table(
     CheckConstraint("counted = 0 OR intent_id IS NOT NULL", name="transfers_counted_has_intent"),
     Index("transfers_intent", "intent_id", sqlite_where=text("intent_id IS NOT NULL")),
     Index("transfers_block", "chain_id", "block_number"),
+    Index("transfers_unverified", "chain_id", "block_number", sqlite_where=text(UNVERIFIED)),
 )
 
 events = Table(

@@ -14,7 +14,7 @@ from chains.types import Transfer
 from scanner.model import Reason, StoredTransfer
 from scanner.store.bulk import Bulk
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
-from scanner.store.tables import BaseUnits, transfers
+from scanner.store.tables import BaseUnits, intents, transfers
 
 _STORED = [transfers.c[name] for name in StoredTransfer._fields]
 _AMOUNTS = [i for i, column in enumerate(_STORED) if isinstance(column.type, BaseUnits)]
@@ -179,19 +179,24 @@ async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, lis
 
 
 _UNVERIFIED = in_one_row(
-    select(*_STORED).where(
+    select(transfers.c.intent_id)
+    .join(intents, intents.c.intent_id == transfers.c.intent_id)
+    .where(
+        # Spelt as in the partial index.
         transfers.c.chain_id == bindparam("chain"),
         transfers.c.intent_id.is_not(None),
         transfers.c.counted.is_(True),
         transfers.c.verified.is_(False),
         transfers.c.settled.is_(False),
+        transfers.c.block_number <= bindparam("final"),
+        transfers.c.block_number <= bindparam("tip") + 1 - intents.c.confirmations_required,
     )
 )
 
 
-async def unverified(tx: AsyncConnection, chain_id: int) -> list[StoredTransfer]:
-    """Return counted transfers of intents that nobody has looked at again yet."""
-    return [_transfer(row) for row in await rows_of(tx, _UNVERIFIED, chain=chain_id)]
+async def unverified(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
+    """Return the intents with counted transfers deep enough that nobody has looked at again yet."""
+    return {row[0] for row in await rows_of(tx, _UNVERIFIED, chain=chain_id, tip=tip, final=final)}
 
 
 async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> None:

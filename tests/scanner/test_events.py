@@ -8,7 +8,6 @@ import orjson
 import pytest
 
 from scanner import events
-from scanner.confirmations import BATCH, _batches
 from scanner.model import EventType, IntentStatus, Reason
 from tests.scanner.facts import NOW, a_hash, an_intent, stored
 
@@ -96,25 +95,3 @@ def test_a_partial_payment_says_what_is_missing() -> None:
     said = body(events.partial(an_intent(amount_received=300), 300, NOW))
 
     assert (said["missing"], said["amountReceived"]) == ("700", "300")
-
-
-def test_the_parts_of_one_sum_are_looked_at_together() -> None:
-    due = [stored(i * 1000 + part, intent_id=f"order-{i:03}") for i in range(150) for part in range(3)]
-
-    batches = _batches(due)
-
-    assert [part for batch in batches for part in batch] == due
-    assert all(len(batch) <= BATCH for batch in batches)
-    homes = {
-        owner: {i for i, batch in enumerate(batches) if any(t.intent_id == owner for t in batch)}
-        for owner in {t.intent_id for t in due}
-    }
-    assert all(len(home) == 1 for home in homes.values())
-    assert len(batches) == 3
-
-
-def test_a_sum_of_more_parts_than_a_batch_is_looked_at_whole() -> None:
-    due = [stored(number, intent_id="order-1") for number in range(BATCH + 5)]
-
-    assert _batches(due) == [due]
-    assert _batches([]) == []

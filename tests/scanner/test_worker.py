@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from chains.errors import ChainUnavailable
 from chains.types import Cursor, Fork, Head, Outcome, Rail, Targets, TokenMeta
 from config.catalog import Token
 from scanner import worker as worker_module
+from scanner.confirmations import BATCH
 from scanner.health import ChainState
 from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason
@@ -179,6 +181,23 @@ async def test_a_chain_that_cannot_tell_yet_is_asked_again(bench: Bench) -> None
     await bench.worker.poll()
 
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+async def test_many_sums_are_looked_at_in_batches_and_each_as_a_whole(bench: Bench) -> None:
+    orders = [an_intent(f"order-{i}") for i in range(BATCH + 50)]
+    await bench.wait_for(*orders)
+    bench.chain.extend()
+    for part in range(2):
+        for order in orders:
+            bench.chain.put(a_transfer(order, amount=500, tx_hash=a_hash("tx", order.intent_id, part)))
+    bench.chain.extend(4)
+
+    await bench.worker.poll()
+
+    assert [len(looked) for looked in bench.chain.verified] == [2 * BATCH, 2 * 50]
+    for looked in bench.chain.verified:
+        assert set(Counter(transfer.reference for transfer in looked).values()) == {2}
+    assert {(await bench.intent(order.intent_id)).status for order in orders} == {IntentStatus.CONFIRMED}
 
 
 async def test_one_part_that_cannot_be_told_yet_holds_back_the_sum(bench: Bench) -> None:
