@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -22,8 +22,7 @@ GONE = 410
 USER_AGENT = "AMN-Pay-Scanner"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What one call came to."""
 
     ok: bool
@@ -68,6 +67,8 @@ class WebhookClient:
 
 
 async def _first_kb(response: aiohttp.ClientResponse) -> str:
+    if response.content.at_eof():
+        return ""
     kept = b""
     try:
         async for chunk in response.content.iter_any():

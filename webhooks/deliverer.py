@@ -8,6 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from config.logging import fields
 from scanner.bell import Bell
@@ -16,7 +17,6 @@ from scanner.metrics import Metrics
 from scanner.model import OutboxEvent
 from scanner.outage import Outage
 from scanner.store import outbox
-from scanner.store.batch import GroupCommit
 from scanner.store.database import Database
 from scanner.store.errors import StoreError
 from scanner.store.outbox import AttemptRecord
@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 LANE_WIDTH = 32  # deliveries under way to one healthy receiver
 LANE_WIDTH_FAILING = 4
-CLAIM = 512  # events taken from the outbox at once
+CLAIM = 1024  # events taken from the outbox at once
+REFILL = 512  # a lane with fewer waiting is given more: enough to send while they are fetched
+MOST_WRITTEN = 1024  # outcomes in one transaction
 LONGEST_NAP_S = 60.0
 STORE_PAUSE_S = 5.0
 
@@ -46,13 +48,22 @@ class Lane:
     def width(self) -> int:
         return LANE_WIDTH_FAILING if self.failing else LANE_WIDTH
 
+    def take(self) -> OutboxEvent | None:
+        """Return the next event to send; None when there is none, or enough is under way."""
+        if not self.waiting or self.sending >= self.width:
+            return None
+        event = self.waiting.popleft()
+        self.active.add(event.event_id)
+        self.sending += 1
+        return event
+
     @property
     def held(self) -> set[str]:
         return self.active | {event.event_id for event in self.waiting}
 
     @property
     def full(self) -> bool:
-        return len(self.waiting) >= self.width
+        return len(self.waiting) >= REFILL
 
 
 class Deliverer:
@@ -79,19 +90,26 @@ class Deliverer:
         self._schedule = schedule
         self._clock = clock
         self._metrics = metrics
+        self._attempts = {
+            outcome: metrics.attempts.labels(outcome) for outcome in ("delivered", "retried", "exhausted")
+        }
         self._rand = rand
         self._lanes: dict[str, Lane] = {}
-        self._outcomes: GroupCommit[AttemptRecord, None] = GroupCommit(self._write_outcomes)
+        self._outcomes: deque[AttemptRecord] = deque()  # sent, and not written down yet
+        self._outcome = Bell()
         self._stopping = False
+        self._sent_all = False
+        self._more = False  # the outbox may hold more for a lane that had no room
         self._outage = Outage(log, "[webhook] cannot use the store")
 
     async def run(self) -> None:
         """Deliver until `stop`; then finish what is under way and return."""
         async with asyncio.TaskGroup() as group:
-            writer = group.create_task(self._outcomes.run(), name="webhook outcomes")
-            async with asyncio.TaskGroup() as deliveries:
-                await self._claim(deliveries)
-            writer.cancel()
+            group.create_task(self._record(), name="webhook outcomes")
+            async with asyncio.TaskGroup() as senders:
+                await self._claim(senders)
+            self._sent_all = True
+            self._outcome.ring()
 
     def stop(self) -> None:
         """Start nothing new."""
@@ -116,46 +134,66 @@ class Deliverer:
         now = self._clock.now_ms()
         full = [receiver for receiver, lane in self._lanes.items() if lane.full]
         held = {event_id for lane in self._lanes.values() if not lane.full for event_id in lane.held}
+        self._more = False
         async with self._db.read() as tx:
             due = await outbox.due(tx, now, held=held, full=full, limit=CLAIM)
             later = None if due else await outbox.next_due(tx, held=held, full=full)
+        self._more = bool(full)
         for event in due:
             self._lanes.setdefault(event.receiver, Lane()).waiting.append(event)
         for receiver in {event.receiver for event in due}:
-            self._fill(group, receiver)
-        if due:
+            self._fill(group, self._lanes[receiver])
+        if due or any(receiver not in self._lanes or not self._lanes[receiver].full for receiver in full):
             return 0.0
         return LONGEST_NAP_S if later is None else min(LONGEST_NAP_S, max(0.0, (later - now) / 1000))
 
-    def _fill(self, group: asyncio.TaskGroup, receiver: str) -> None:
-        lane = self._lanes[receiver]
-        while lane.waiting and lane.sending < lane.width:
-            event = lane.waiting.popleft()
-            lane.active.add(event.event_id)
-            lane.sending += 1
-            group.create_task(self._deliver(group, lane, event), name=f"webhook {event.event_id}")
-        if not lane.waiting:
-            self.bell.ring()  # room for more
+    def _fill(self, group: asyncio.TaskGroup, lane: Lane) -> None:
+        while (event := lane.take()) is not None:
+            group.create_task(self._send(group, lane, event), name=f"webhooks to {event.receiver}")
+        if self._more and not lane.full:
+            self.bell.ring()
 
-    async def _deliver(self, group: asyncio.TaskGroup, lane: Lane, event: OutboxEvent) -> None:
-        try:
-            try:
-                record = await self._attempt(event)
-            finally:
-                lane.sending -= 1
+    async def _send(self, group: asyncio.TaskGroup, lane: Lane, first: OutboxEvent) -> None:
+        """Send one event after the other while the lane has any; what came of them is written down meanwhile."""
+        event: OutboxEvent | None = first
+        while event is not None:
+            record = await self._attempt(event)
+            lane.sending -= 1
             lane.failing = not record.ok
-            self._fill(group, event.receiver)  # the next one is sent while this one is written down
-            await self._outcomes.submit(record)
+            self._outcomes.append(record)
+            self._outcome.ring()
+            event = lane.take()
+            self._fill(group, lane)
+
+    async def _record(self) -> None:
+        """Write outcomes down, as many at once as have come in meanwhile, until all is sent and written."""
+        while self._outcomes or not self._sent_all:
+            await self._outcome.wait()
+            while self._outcomes:
+                records = [self._outcomes.popleft() for _ in range(min(MOST_WRITTEN, len(self._outcomes)))]
+                written = await self._write(records)
+                self._release(records)
+                if not written or any(record.retry_at is not None for record in records):
+                    self.bell.ring()  # when to come back is known only now
+
+    async def _write(self, records: Sequence[AttemptRecord]) -> bool:
+        try:
+            async with self._db.write() as tx:
+                await outbox.record(tx, records)
+            return True
         except StoreError as exc:
             # Sent but not written down: it will be sent again with the same id, after a pause.
             self._outage.failed(str(exc))
-            await self._clock.sleep(STORE_PAUSE_S)
-        finally:
-            lane.active.discard(event.event_id)
-            if not lane.waiting:
-                self.bell.ring()  # when to come back for a retry is known only now
+            if not self._stopping:
+                await self._clock.sleep(STORE_PAUSE_S)
+            return False
+
+    def _release(self, records: Sequence[AttemptRecord]) -> None:
+        for receiver, of_lane in groupby(records, key=lambda record: record.event.receiver):
+            lane = self._lanes[receiver]
+            lane.active.difference_update(record.event.event_id for record in of_lane)
             if not lane.waiting and not lane.active:
-                self._lanes.pop(event.receiver, None)
+                del self._lanes[receiver]
 
     async def _attempt(self, event: OutboxEvent) -> AttemptRecord:
         started = self._clock.now_ms()
@@ -192,7 +230,7 @@ class Deliverer:
         event = record.event
         self._metrics.attempt_seconds.observe(record.latency_ms / 1000)
         outcome = "delivered" if record.ok else ("exhausted" if record.retry_at is None else "retried")
-        self._metrics.attempts.labels(outcome).inc()
+        self._attempts[outcome].inc()
         said = fields(
             event=event.event_id,
             type=event.event_type,
@@ -208,8 +246,3 @@ class Deliverer:
             log.error("[webhook] all retries exhausted", extra=said)
         else:
             log.info("%s non-2xx response", prefix, extra=said)
-
-    async def _write_outcomes(self, records: Sequence[AttemptRecord]) -> Sequence[Exception | None]:
-        async with self._db.write() as tx:
-            await outbox.record(tx, records)
-        return [None] * len(records)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
 from scanner.model import LIVE, EventType, Intent, IntentStatus
-from scanner.store.bulk import Bulk
+from scanner.store.bulk import Bulk, BulkInsert
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits, intents
 
@@ -58,7 +58,7 @@ async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Inten
     return {intent.intent_id: intent for intent in found}
 
 
-_ADD = Bulk(insert(intents), _NAMES)
+_ADD = BulkInsert(insert(intents), _NAMES)
 
 
 async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
@@ -203,10 +203,12 @@ _FOLLOWING = (
     "confirmations",
 )
 _FOLLOW = Bulk(
-    update(intents)
-    .where(intents.c.intent_id == bindparam("id"), intents.c.status == bindparam("before"))
-    .values({name: bindparam(f"new_{name}") for name in (*_FOLLOWING, "updated_at")}),
-    ("id", "before", *(f"new_{name}" for name in (*_FOLLOWING, "updated_at"))),
+    ("id", "before", *_FOLLOWING, "updated_at"),
+    lambda row: (
+        update(intents)
+        .where(intents.c.intent_id == row["id"], intents.c.status == row["before"])
+        .values({name: row[name] for name in (*_FOLLOWING, "updated_at")})
+    ),
 )
 
 
@@ -215,14 +217,14 @@ async def follow_many(tx: AsyncConnection, changes: Sequence[tuple[Intent, Inten
     if not changes:
         return
     after: dict[str, Iterable[Any]] = {
-        f"new_{name}": [getattr(follower, name) for _, follower in changes] for name in _FOLLOWING
+        name: [getattr(follower, name) for _, follower in changes] for name in _FOLLOWING
     }
     columns = after | {
         "id": [before.intent_id for before, _ in changes],
         "before": [before.status.value for before, _ in changes],
-        "new_status": map(str, after["new_status"]),
-        "new_amount_received": map(str, after["new_amount_received"]),
-        "new_updated_at": repeat(now),
+        "status": map(str, after["status"]),
+        "amount_received": map(str, after["amount_received"]),
+        "updated_at": repeat(now),
     }
     await _FOLLOW.run(tx, columns)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent
 from scanner.store import watches
-from scanner.store.bulk import Bulk
+from scanner.store.bulk import Bulk, BulkInsert
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import attempts, balance_watches, events, intents
 
@@ -21,8 +20,7 @@ INTENT = "intent"
 WATCH = "watch"
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(NamedTuple):
     """One finished attempt and what follows from it."""
 
     event: OutboxEvent
@@ -88,27 +86,32 @@ async def next_due(tx: AsyncConnection, *, held: Collection[str], full: Collecti
     return moment
 
 
-_ATTEMPTED = Bulk(insert(attempts), [column.name for column in attempts.c if column.name != "id"])
+_ATTEMPTED = BulkInsert(insert(attempts), [column.name for column in attempts.c if column.name != "id"])
 _MOVED = ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")
 _MOVE = Bulk(
-    update(events)
-    .where(events.c.event_id == bindparam("id"), events.c.status == DeliveryStatus.PENDING)
-    .values({name: bindparam(f"new_{name}") for name in _MOVED}),
-    ("id", *(f"new_{name}" for name in _MOVED)),
+    ("id", *_MOVED),
+    lambda row: (
+        update(events)
+        .where(events.c.event_id == row["id"], events.c.status == DeliveryStatus.PENDING)
+        .values({name: row[name] for name in _MOVED})
+    ),
 )
-_SETTLED = and_(
-    intents.c.intent_id == bindparam("id"),
-    or_(intents.c.status == IntentStatus.CONFIRMED, intents.c.status == IntentStatus.WEBHOOK_FAILED),
-)
+_SETTLED = or_(intents.c.status == IntentStatus.CONFIRMED, intents.c.status == IntentStatus.WEBHOOK_FAILED)
 _DELIVERED = Bulk(
-    update(intents)
-    .where(_SETTLED)
-    .values(status=IntentStatus.CONFIRMED, webhook_delivered_at=bindparam("at"), updated_at=bindparam("also_at")),
-    ("id", "at", "also_at"),
+    ("id", "at"),
+    lambda row: (
+        update(intents)
+        .where(intents.c.intent_id == row["id"], _SETTLED)
+        .values(status=IntentStatus.CONFIRMED, webhook_delivered_at=row["at"], updated_at=row["at"])
+    ),
 )
 _GIVEN_UP = Bulk(
-    update(intents).where(_SETTLED).values(status=IntentStatus.WEBHOOK_FAILED, updated_at=bindparam("at")),
     ("id", "at"),
+    lambda row: (
+        update(intents)
+        .where(intents.c.intent_id == row["id"], _SETTLED)
+        .values(status=IntentStatus.WEBHOOK_FAILED, updated_at=row["at"])
+    ),
 )
 
 
@@ -117,7 +120,7 @@ async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
     await _ATTEMPTED.run(tx, _columns(map(_attempt_row, records)))
     await _MOVE.run(tx, _columns(map(_event_row, records)))
     confirmations = [r for r in records if r.event.event_type == EventType.CONFIRMED]
-    delivered = [{"id": r.event.subject_id, "at": r.at, "also_at": r.at} for r in confirmations if r.ok]
+    delivered = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if r.ok]
     spent = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if not r.ok and r.retry_at is None]
     if delivered:
         await _DELIVERED.run(tx, _columns(delivered))
@@ -211,11 +214,11 @@ def _event_row(record: AttemptRecord) -> dict[str, Any]:
         status = DeliveryStatus.FAILED
     return {
         "id": record.event.event_id,
-        "new_status": status.value,
-        "new_attempts": record.event.attempts + 1,
-        "new_next_attempt_at": record.retry_at or record.at,
-        "new_delivered_at": record.at if status is DeliveryStatus.DELIVERED else None,
-        "new_failed_at": record.at if status is DeliveryStatus.FAILED else None,
+        "status": status.value,
+        "attempts": record.event.attempts + 1,
+        "next_attempt_at": record.retry_at or record.at,
+        "delivered_at": record.at if status is DeliveryStatus.DELIVERED else None,
+        "failed_at": record.at if status is DeliveryStatus.FAILED else None,
     }
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Transfer
 from scanner.model import Reason, StoredTransfer
-from scanner.store.bulk import Bulk
+from scanner.store.bulk import Bulk, BulkInsert
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits, intents, transfers
 
@@ -59,7 +59,9 @@ def _add() -> Insert:
     )
 
 
-_ADD = Bulk(_add(), (*Transfer._fields, "intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at"))
+_ADD = BulkInsert(
+    _add(), (*Transfer._fields, "intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at")
+)
 
 
 async def add_many(
@@ -205,10 +207,12 @@ async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> N
 
 
 _ALLOT = Bulk(
-    update(transfers)
-    .where(transfers.c.id == bindparam("row"))
-    .values(counted=bindparam("new_counted"), reason=bindparam("new_reason"), surplus=bindparam("new_surplus")),
-    ("row", "new_counted", "new_reason", "new_surplus"),
+    ("id", "counted", "reason", "surplus"),
+    lambda row: (
+        update(transfers)
+        .where(transfers.c.id == row["id"])
+        .values(counted=row["counted"], reason=row["reason"], surplus=row["surplus"])
+    ),
 )
 
 
@@ -218,10 +222,10 @@ async def allot_many(tx: AsyncConnection, shares: Sequence[tuple[int, bool, Reas
         return
     rows, counted, reasons, surplus = zip(*shares, strict=True)
     columns = {
-        "row": rows,
-        "new_counted": counted,
-        "new_reason": [None if reason is None else reason.value for reason in reasons],
-        "new_surplus": [None if over is None else str(over) for over in surplus],
+        "id": rows,
+        "counted": counted,
+        "reason": [None if reason is None else reason.value for reason in reasons],
+        "surplus": [None if over is None else str(over) for over in surplus],
     }
     await _ALLOT.run(tx, columns)
 

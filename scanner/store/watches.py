@@ -60,10 +60,12 @@ async def due(tx: AsyncConnection, chain_id: int, now: int, *, limit: int) -> li
 
 _CHANGING = ("current_balance", "last_checked_at", "next_check_at", "last_position", "status", "updated_at")
 _CHECKED = Bulk(
-    update(watches)
-    .where(watches.c.watch_id == bindparam("id"), watches.c.status == WatchStatus.WATCHING)
-    .values({name: bindparam(f"new_{name}") for name in _CHANGING}),
-    ("id", *(f"new_{name}" for name in _CHANGING)),
+    ("id", *_CHANGING),
+    lambda row: (
+        update(watches)
+        .where(watches.c.watch_id == row["id"], watches.c.status == WatchStatus.WATCHING)
+        .values({name: row[name] for name in _CHANGING})
+    ),
 )
 
 
@@ -71,11 +73,11 @@ async def checked(tx: AsyncConnection, rows: Sequence[Watch]) -> None:
     """Write what a check made of watches that are still being watched, all in one go."""
     if not rows:
         return
-    columns: dict[str, Iterable[Any]] = {f"new_{name}": [getattr(row, name) for row in rows] for name in _CHANGING}
+    columns: dict[str, Iterable[Any]] = {name: [getattr(row, name) for row in rows] for name in _CHANGING}
     columns |= {
         "id": [watch.watch_id for watch in rows],
-        "new_status": [watch.status.value for watch in rows],
-        "new_current_balance": [None if w.current_balance is None else str(w.current_balance) for w in rows],
+        "status": [watch.status.value for watch in rows],
+        "current_balance": [None if w.current_balance is None else str(w.current_balance) for w in rows],
     }
     await _CHECKED.run(tx, columns)
 

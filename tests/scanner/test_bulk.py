@@ -1,0 +1,65 @@
+"""Rows written many at a time are the rows that were given, however many they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from scanner.model import Reason
+from scanner.store import transfers
+from scanner.store.bulk import SLICE
+from scanner.store.database import Database
+from tests.scanner.facts import CHAIN, NOW, a_hash, a_transfer
+
+SIZES = [1, 2, SLICE - 1, SLICE, SLICE + 1, 2 * SLICE + 3]
+
+
+def some(count: int, *, branch: str = "a", reference: str | None = None) -> list:
+    return [
+        a_transfer(
+            tx_hash=a_hash("tx", number),
+            event_key=str(number),
+            log_index=number,
+            block_number=100 + number,
+            block_hash=a_hash("block", number, branch),
+            amount=2**200 + number,
+            sender=None,
+            reference=reference,
+            token="0x\"'\\\n\u2028",
+        )
+        for number in range(count)
+    ]
+
+
+async def store(db: Database, found: list, reason: Reason) -> None:
+    async with db.write() as tx:
+        await transfers.add_many(tx, found, intent_ids=["order-1"] * len(found), reasons=[reason] * len(found), now=NOW)
+
+
+async def stored(db: Database) -> list:
+    async with db.read() as tx:
+        return (await transfers.of_intents(tx, ["order-1"]))["order-1"]
+
+
+@pytest.mark.parametrize("count", SIZES)
+async def test_every_value_of_every_row_arrives_as_it_was(db: Database, count: int) -> None:
+    found = some(count)
+    await store(db, found, Reason.WRONG_TOKEN)
+
+    kept = await stored(db)
+    assert [tuple(getattr(row, name) for name in found[0]._fields) for row in kept] == [tuple(t) for t in found]
+    assert {(row.reason, row.counted, row.settled, row.verified, row.surplus, row.seen_at) for row in kept} == {
+        (Reason.WRONG_TOKEN, False, False, False, None, NOW)
+    }
+    assert {type(row.amount) for row in kept} == {int}
+    assert {row.chain_id for row in kept} == {CHAIN}
+
+
+@pytest.mark.parametrize("count", SIZES)
+async def test_rows_that_are_known_change_only_where_they_stand_elsewhere(db: Database, count: int) -> None:
+    await store(db, some(count), Reason.WRONG_TOKEN)
+    half = count // 2
+    await store(db, some(count)[:half] + some(count, branch="b")[half:], Reason.ZERO_AMOUNT)
+
+    kept = await stored(db)
+    assert [row.reason for row in kept] == [Reason.WRONG_TOKEN] * half + [Reason.ZERO_AMOUNT] * (count - half)
+    assert len(kept) == count
