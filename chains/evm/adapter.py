@@ -66,7 +66,11 @@ async def open_adapter(
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         client = EvmClient(session, chain_id=chain.chain_id, timeout_s=timeout_s, clock=clock)
         balances = BalanceReader(client, packed=balance_batch)
-        yield EvmAdapter(chain, pool=pool, client=client, balances=balances, clock=clock)
+        adapter = EvmAdapter(chain, pool=pool, client=client, balances=balances, clock=clock)
+        try:
+            yield adapter
+        finally:
+            adapter.close()
 
 
 class EvmAdapter:
@@ -97,6 +101,10 @@ class EvmAdapter:
         )
         self._tokens: dict[str, TokenMeta] = {}
         self._first_head: Head | None = None
+
+    def close(self) -> None:
+        """Give up requests that are under way for later."""
+        self._logs.close()
 
     @property
     def endpoint(self) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.evm.decode import TRANSFER_TOPIC, LogDecoder, parse_block
+from chains.evm.ahead import ReadAhead
+from chains.evm.decode import TRANSFER_TOPIC, Block, LogDecoder, parse_block
 from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
 from chains.evm.wire import Log
-from chains.types import Cursor, Fork, Head, ScanPage, Transfer
+from chains.types import Cursor, Fork, Head, ScanPage
 
 ROWS_A_SLICE = 2_000
 NO_LOGS_S = 300.0  # an endpoint that refuses even one block is not asked for logs that long
@@ -27,13 +28,17 @@ class LogReader:
     def __init__(
         self, client: RpcClient, *, chain_id: int, proxy: str, longest: int | None, clock: Callable[[], float]
     ) -> None:
-        self._client = client
+        self._ahead = ReadAhead(client)
         self._chain_id = chain_id
         self._proxy = proxy
         self._longest = longest
         self._clock = clock
         self._spans: dict[Endpoint, BlockSpan] = {}
         self._no_logs_until: dict[Endpoint, float] = {}
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self._ahead.drop()
 
     async def read(
         self, endpoint: Endpoint, *, destinations: Sequence[str], after: Cursor, head: Head, reread: int
@@ -51,19 +56,26 @@ class LogReader:
         span = self._spans.setdefault(endpoint, BlockSpan.limited(self._longest))
         for _ in range(MOST_REFUSALS):
             first, last = window(after.position, head.position, span.size, reread)
-            page = await self._attempt(endpoint, span, after, first, last, destinations)
+            page = await self._attempt(endpoint, span, after, first, last, head, destinations)
             if page is not None:
                 return page
         raise ChainUnavailable("keeps refusing smaller and smaller block ranges")
 
     async def _attempt(
-        self, endpoint: Endpoint, span: BlockSpan, after: Cursor, first: int, last: int, destinations: Sequence[str]
+        self,
+        endpoint: Endpoint,
+        span: BlockSpan,
+        after: Cursor,
+        first: int,
+        last: int,
+        head: Head,
+        destinations: Sequence[str],
     ) -> ScanPage | Fork | None:
         """Ask for one range; None when the endpoint wants to be asked for less, which `span` has noted."""
         blocks = last - first + 1
         started = self._clock()
         try:
-            answers = await self._client.batch(endpoint, self._calls(after, first, last, destinations))
+            answers = await self._ahead.batch(endpoint, self._calls(after, first, last, destinations))
         except TimedOut:
             span.failed(blocks=blocks)
             raise
@@ -79,9 +91,16 @@ class LogReader:
         if refused is not None:
             self._learn(endpoint, span, refused, blocks)
             return None
-        page = await self._page(logs, end, first, last)
-        span.answered(blocks=blocks, rows=page.rows_read, seconds=self._clock() - started)
-        return page
+        block = parse_block(end.get(), last)
+        if block is None:
+            raise ChainUnavailable(f"the node does not hold block {last} yet")
+        rows = [answer.logs() for answer in logs]
+        span.answered(blocks=blocks, rows=sum(map(len, rows)), seconds=self._clock() - started)
+        if last < head.position:
+            here = Cursor(last, block.hash)
+            following = self._calls(here, *window(last, head.position, span.size, 0), destinations)
+            self._ahead.start(endpoint, following)
+        return await self._page(rows, block, first)
 
     def _calls(self, after: Cursor, first: int, last: int, destinations: Sequence[str]) -> list[Call]:
         """The block below when its hash is known, the block above, the proxy's logs, the transfers into ours."""
@@ -116,28 +135,23 @@ class LogReader:
             case _:
                 raise error
 
-    async def _page(self, answers: Sequence[RawResult], end: RawResult, first: int, last: int) -> ScanPage:
-        block = parse_block(end.get(), last)
-        if block is None:
-            raise ChainUnavailable(f"the node does not hold block {last} yet")
-        decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=first, last=last)
+    async def _page(self, answers: Sequence[Sequence[Log]], end: Block, first: int) -> ScanPage:
+        decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=first, last=end.number)
         events, *credited = answers
-        rows_read = await _feed(decoder.feed, events)
-        for answer in credited:
-            rows_read += await _feed(decoder.feed_credits, answer)
-        if decoder.hash_of(last) not in {None, block.hash}:
-            raise ChainProtocolError(f"the logs of block {last} are not of the block the node holds")
-        transfers: list[Transfer] = decoder.transfers
-        return ScanPage(transfers, Cursor(last, block.hash), time=block.time, rows_read=rows_read)
+        await _feed(decoder.feed, events)
+        for rows in credited:
+            await _feed(decoder.feed_credits, rows)
+        if decoder.hash_of(end.number) not in {None, end.hash}:
+            raise ChainProtocolError(f"the logs of block {end.number} are not of the block the node holds")
+        rows_read = sum(map(len, answers))
+        return ScanPage(decoder.transfers, Cursor(end.number, end.hash), time=end.time, rows_read=rows_read)
 
 
-async def _feed(feed: Callable[[Sequence[Log]], None], answer: RawResult) -> int:
-    """Decode one answer slice by slice, and let others run between them; return how many rows it had."""
-    rows = answer.logs()
+async def _feed(feed: Callable[[Sequence[Log]], None], rows: Sequence[Log]) -> None:
+    """Decode one answer slice by slice, and let others run between them."""
     for start in range(0, len(rows), ROWS_A_SLICE):
         await asyncio.sleep(0)
         feed(rows[start : start + ROWS_A_SLICE])
-    return len(rows)
 
 
 def window(after: int, head: int, span: int, reread: int) -> tuple[int, int]:

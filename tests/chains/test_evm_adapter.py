@@ -565,3 +565,72 @@ async def test_the_checkout_of_the_direct_rail_is_a_plain_transfer_as_a_uri(worl
     shown = adapter.show_address
     assert checkout.payment_uri.startswith(f"ethereum:{shown(TOKEN)}@")
     assert checkout.payment_uri.endswith(f"/transfer?address={shown(SHOP)}&uint256=5")
+
+
+# --- reading ahead -------------------------------------------------------------------------------
+
+
+async def settled(node, count):
+    """Wait until a node has been asked so often."""
+    async with asyncio.timeout(5):
+        while len(node.calls("eth_getLogs")) < count:  # noqa: ASYNC110 - the node is a list of what it was asked
+            await asyncio.sleep(0)
+
+
+async def test_the_next_page_is_under_way_before_it_is_asked_for_and_is_read_once(world):
+    node = await world.node(logs=[event_log(block=block, tx=tx_of(block)) for block in (100, 150, 200)])
+    adapter = await world.adapter(node, max_log_range=40)
+    first = await read(adapter)
+    await settled(node, 2)
+    second = await read(adapter, first.cursor)
+    third = await read(adapter, second.cursor)
+
+    assert [t.block_number for page in (first, second, third) for t in page.transfers] == [100, 150, 200]
+    assert [int(call[0]["fromBlock"], 16) for call in node.calls("eth_getLogs")] == [91, 131, 171]
+
+
+async def test_a_page_asked_ahead_for_other_destinations_is_not_used(world):
+    node = await world.node()
+    adapter = await world.adapter(node, max_log_range=40)
+    first = await read(adapter)
+    await settled(node, 2)
+    await adapter.scan(Targets(destinations=frozenset({SHOP.lower()})), first.cursor, HEAD)
+
+    asked = node.calls("eth_getLogs")
+    assert [int(call[0]["fromBlock"], 16) for call in asked[2:4]] == [131, 131]
+    assert asked[3][0]["topics"][2] == [f"0x{SHOP[2:].lower():0>64}"]
+
+
+async def test_what_was_read_ahead_of_a_reorganisation_is_noticed_after_it(world):
+    node = await world.node()
+    adapter = await world.adapter(node, max_log_range=40)
+    first = await read(adapter)
+    await settled(node, 2)
+    node.branch_from = {120: "b"}
+    second = await read(adapter, first.cursor)
+    assert await read(adapter, second.cursor) == Fork(second.cursor)
+
+
+async def test_a_request_ahead_that_fails_is_told_when_its_page_is_wanted(world):
+    node = await world.node()
+    adapter = await world.adapter(node, max_log_range=40)
+    first = await read(adapter, head=HEAD._replace(position=130, anchor=hash_of(130)))
+    node.raw = lambda _: web.Response(status=502)
+    with pytest.raises(ChainUnavailable):
+        await read(adapter, first.cursor)
+    node.raw = None
+    world.now.seconds += 60
+    assert (await read(adapter, first.cursor)).cursor.position == 170
+
+
+async def test_a_failed_request_ahead_nobody_wants_does_no_harm(world):
+    node = await world.node()
+    adapter = await world.adapter(node, max_log_range=40)
+    first = await read(adapter)
+    await settled(node, 2)
+    node.raw = lambda _: web.Response(status=502)
+    second = await read(adapter, first.cursor)
+    adapter.close()
+    node.raw = None
+    assert second.cursor.position == 170
+    assert (await read(adapter, second.cursor)).cursor.position == 200

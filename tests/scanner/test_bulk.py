@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scanner.model import Reason
-from scanner.store import transfers
+from scanner.store import intents, transfers
 from scanner.store.bulk import SLICE
 from scanner.store.database import Database
-from tests.scanner.facts import CHAIN, NOW, a_hash, a_transfer
+from tests.scanner.facts import CHAIN, NOW, a_hash, a_transfer, an_intent
 
 SIZES = [1, 2, SLICE - 1, SLICE, SLICE + 1, 2 * SLICE + 3]
 
@@ -32,6 +32,8 @@ def some(count: int, *, branch: str = "a", reference: str | None = None) -> list
 
 async def store(db: Database, found: list, reason: Reason) -> None:
     async with db.write() as tx:
+        if await intents.get(tx, "order-1") is None:
+            await intents.add_many(tx, [an_intent()])
         await transfers.add_many(tx, found, intent_ids=["order-1"] * len(found), reasons=[reason] * len(found), now=NOW)
 
 
