@@ -8,9 +8,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Insert, String, Update, bindparam, func, literal_column, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    String,
+    UnaryExpression,
+    Update,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import operators
 
 SLICE = 500  # rows in one go: binding holds the event loop
 
@@ -45,6 +57,12 @@ class Bulk:
         values = list(self._bound)
         values[self._place] = orjson.dumps(rows).decode()
         await tx.exec_driver_sql(self._sql, tuple(values))
+
+
+def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column for a condition that is checked on each row and never leads to one."""
+    # Else the engine may look for all rows with that status, and through all given rows for each.
+    return UnaryExpression(column, operator=operators.custom_op("+"), type_=column.type)
 
 
 class BulkInsert(Bulk):

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
 from scanner.model import LIVE, EventType, Intent, IntentStatus
-from scanner.store.bulk import Bulk, BulkInsert
+from scanner.store.bulk import Bulk, BulkInsert, unindexed
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits, intents
 
@@ -206,7 +206,7 @@ _FOLLOW = Bulk(
     ("id", "before", *_FOLLOWING, "updated_at"),
     lambda row: (
         update(intents)
-        .where(intents.c.intent_id == row["id"], intents.c.status == row["before"])
+        .where(intents.c.intent_id == row["id"], unindexed(intents.c.status) == row["before"])
         .values({name: row[name] for name in (*_FOLLOWING, "updated_at")})
     ),
 )

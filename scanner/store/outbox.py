@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent
 from scanner.store import watches
-from scanner.store.bulk import Bulk, BulkInsert
+from scanner.store.bulk import Bulk, BulkInsert, unindexed
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import attempts, balance_watches, events, intents
 
@@ -92,11 +92,12 @@ _MOVE = Bulk(
     ("id", *_MOVED),
     lambda row: (
         update(events)
-        .where(events.c.event_id == row["id"], events.c.status == DeliveryStatus.PENDING)
+        .where(events.c.event_id == row["id"], unindexed(events.c.status) == DeliveryStatus.PENDING)
         .values({name: row[name] for name in _MOVED})
     ),
 )
-_SETTLED = or_(intents.c.status == IntentStatus.CONFIRMED, intents.c.status == IntentStatus.WEBHOOK_FAILED)
+_STATUS = unindexed(intents.c.status)
+_SETTLED = or_(_STATUS == IntentStatus.CONFIRMED, _STATUS == IntentStatus.WEBHOOK_FAILED)
 _DELIVERED = Bulk(
     ("id", "at"),
     lambda row: (

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scanner.model import Watch, WatchStatus
-from scanner.store.bulk import Bulk
+from scanner.store.bulk import Bulk, unindexed
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits
 from scanner.store.tables import balance_watches as watches
@@ -63,7 +63,7 @@ _CHECKED = Bulk(
     ("id", *_CHANGING),
     lambda row: (
         update(watches)
-        .where(watches.c.watch_id == row["id"], watches.c.status == WatchStatus.WATCHING)
+        .where(watches.c.watch_id == row["id"], unindexed(watches.c.status) == WatchStatus.WATCHING)
         .values({name: row[name] for name in _CHANGING})
     ),
 )

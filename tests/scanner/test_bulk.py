@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scanner.model import Reason
-from scanner.store import intents, transfers
-from scanner.store.bulk import SLICE
+from scanner.store import intents, outbox, transfers, watches
+from scanner.store.bulk import SLICE, Bulk
 from scanner.store.database import Database
 from tests.scanner.facts import CHAIN, NOW, a_hash, a_transfer, an_intent
 
@@ -65,3 +65,27 @@ async def test_rows_that_are_known_change_only_where_they_stand_elsewhere(db: Da
     kept = await stored(db)
     assert [row.reason for row in kept] == [Reason.WRONG_TOKEN] * half + [Reason.ZERO_AMOUNT] * (count - half)
     assert len(kept) == count
+
+
+@pytest.mark.parametrize(
+    ("statement", "table"),
+    [
+        (intents._FOLLOW, "intents"),
+        (outbox._MOVE, "events"),
+        (outbox._DELIVERED, "intents"),
+        (outbox._GIVEN_UP, "intents"),
+        (transfers._ALLOT, "transfers"),
+        (watches._CHECKED, "balance_watches"),
+    ],
+)
+async def test_rows_are_found_by_their_key_whatever_else_is_asked_of_them(
+    db: Database, statement: Bulk, table: str
+) -> None:
+    values = ["[]" if value is None else value for value in statement._bound]
+    async with db.read() as tx:
+        plan = [row.detail for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement._sql}", tuple(values))]
+    assert plan[0].startswith("SCAN anon_1 VIRTUAL TABLE")
+    assert plan[1].startswith(
+        (f"SEARCH {table} USING INDEX sqlite_autoindex_{table}_1", f"SEARCH {table} USING INTEGER")
+    )
+    assert len(plan) == 2
