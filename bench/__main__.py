@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import logging
 import sys
 
@@ -22,16 +24,33 @@ ALL = {
 }
 
 
+async def measure(name: str) -> list[Row]:
+    """Run one measurement in a process of its own: none inherits what another left in memory."""
+    command = (sys.executable, "-m", "bench", "--rows", name)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise SystemExit(f"measuring {name} failed")
+    return [Row(**row) for row in json.loads(out.splitlines()[-1])]
+
+
 async def main(names: list[str]) -> None:
     rows: list[Row] = []
     for name in names or list(ALL):
         print(f"measuring {name} …", flush=True)
-        rows += await ALL[name]()
+        rows += await measure(name)
     show(rows)
+
+
+async def one(name: str) -> None:
+    print(json.dumps([dataclasses.asdict(row) for row in await ALL[name]()]))
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.CRITICAL)
-    toolchain.setup()
-    calm_collector()  # as the daemon does
-    asyncio.run(main(sys.argv[1:]))
+    if sys.argv[1:2] == ["--rows"]:
+        calm_collector()  # as the daemon does
+        asyncio.run(one(sys.argv[2]))
+    else:
+        toolchain.setup()
+        asyncio.run(main(sys.argv[1:]))

@@ -127,7 +127,8 @@ async def read_and_match(adapter: Any, db: Database) -> int:
         async with db.read() as tx:
             waiting = await intents.by_references(tx, CHAIN_ID, references)
         now = 2**41
-        return sum(judge(t, waiting.get(t.reference or ""), now=now, late_ms=0) is None for t in page.transfers)
+        met = [(t, waiting[t.reference]) for t in page.transfers if t.reference in waiting]
+        return sum(judge(t, intent, now=now, late_ms=0) is None for t, intent in met)
 
     page = await adapter.scan(Targets(), Cursor(0), head)
     while page.cursor.position < head.position:

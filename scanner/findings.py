@@ -63,7 +63,8 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
     reasons: list[Reason | None] = []
     for transfer in fresh:
         intent = owner_of(transfer)
-        reason = judge(transfer, intent, now=now, late_ms=late_ms) if intent else Reason.UNKNOWN_REFERENCE
+        # Most are strangers': a call for each would be felt.
+        reason = Reason.UNKNOWN_REFERENCE if intent is None else judge(transfer, intent, now=now, late_ms=late_ms)
         if intent is not None and reason is not Reason.UNKNOWN_REFERENCE:
             owners[intent.intent_id] = intent
             ids.append(intent.intent_id)

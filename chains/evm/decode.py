@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import re
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from chains.errors import ChainProtocolError
@@ -157,7 +158,7 @@ class LogDecoder:
         self._indexes = _Indexes()
         self._payees = _Payees()
         self._fees = _Fees()
-        self._places: set[tuple[int, int]] = set()
+        self._places: set[tuple[int, int | None]] = set()
         self._found: list[Transfer] = []
 
     @property
@@ -202,34 +203,38 @@ class LogDecoder:
         return None if credit is None else _direct(credit, row, self._chain_id, number, block_hash)
 
     def _decode(self, rows: Sequence[Log]) -> list[Transfer]:
-        _check_origin(rows, self._proxy)
-        blocks = [self._blocks[row.blockNumber, row.blockHash, row.blockTimestamp] for row in rows]
-        indexes = [self._indexes[row.logIndex] for row in rows]
-        data = [row.data for row in rows]
+        addresses, topics, data, numbers, hashes, stamps, tx_hashes, log_indexes, removed = zip(
+            *map(_COLUMNS, rows), strict=True
+        )
+        references = _check_origin(addresses, topics, removed, self._proxy)
         if set(map(len, data)) != {_EVENT_DATA_CHARS}:
             raise ValueError("wrong length")
-        payees = [self._payees[words[:_PAYEE_CHARS]] for words in data]
-        fees = [self._fees[words[-_FEE_CHARS:]] for words in data]
+        block_numbers, block_hashes, times = zip(
+            *map(self._blocks.__getitem__, zip(numbers, hashes, stamps, strict=True)), strict=True
+        )
+        indexes, keys = zip(*map(self._indexes.__getitem__, log_indexes), strict=True)
+        tokens, destinations = zip(*map(self._payees.__getitem__, map(_PAYEE, data)), strict=True)
+        fees, fee_addresses = zip(*map(self._fees.__getitem__, map(_FEE, data)), strict=True)
         columns = (
             itertools.repeat(self._chain_id),
-            _hashes([row.transactionHash for row in rows]),
-            [key for _, key in indexes],
-            [index for index, _ in indexes],
-            [number for number, _, _ in blocks],
-            [block_hash for _, block_hash, _ in blocks],
-            [time for _, _, time in blocks],
-            [token for token, _ in payees],
-            [destination for _, destination in payees],
-            _amounts([words[_PAYEE_CHARS:-_FEE_CHARS] for words in data]),
+            _hashes(tx_hashes),
+            keys,
+            indexes,
+            block_numbers,
+            block_hashes,
+            times,
+            tokens,
+            destinations,
+            _amounts(map(_AMOUNT, data)),
             itertools.repeat(None),  # the sender is in the receipt
-            _hashes([row.topics[1] for row in rows]),
-            [fee for fee, _ in fees],
-            [address for _, address in fees],
+            _hashes(references),
+            fees,
+            fee_addresses,
         )
         return list(map(_as_transfer, zip(*columns, strict=False)))
 
     def _keep(self, transfers: Sequence[Transfer]) -> None:
-        places = {(transfer.block_number, transfer.log_index or 0) for transfer in transfers}
+        places = set(map(_PLACE, transfers))
         if len(places) == len(transfers) and places.isdisjoint(self._places):
             self._found += transfers
         else:
@@ -238,29 +243,49 @@ class LogDecoder:
 
     def _keep_new(self, transfers: Sequence[Transfer]) -> None:
         """Some of these were sent more than once: each must say the same every time."""
-        found = {(transfer.block_number, transfer.log_index): transfer for transfer in self._found}
+        found = {_PLACE(transfer): transfer for transfer in self._found}
         for transfer in transfers:
-            if found.setdefault((transfer.block_number, transfer.log_index), transfer) != transfer:
+            if found.setdefault(_PLACE(transfer), transfer) != transfer:
                 raise ValueError("two logs with one index")
         self._found = list(found.values())
 
 
+# A page is cut by these, which run without a Python frame a row.
+_COLUMNS = operator.attrgetter(
+    "address",
+    "topics",
+    "data",
+    "blockNumber",
+    "blockHash",
+    "blockTimestamp",
+    "transactionHash",
+    "logIndex",
+    "removed",
+)
+_PAYEE = operator.itemgetter(slice(_PAYEE_CHARS))
+_FEE = operator.itemgetter(slice(-_FEE_CHARS, None))
+_AMOUNT = operator.itemgetter(slice(_PAYEE_CHARS, -_FEE_CHARS))
+_PLACE: Callable[[Transfer], tuple[int, int | None]] = operator.attrgetter("block_number", "log_index")
 _as_transfer = functools.partial(tuple.__new__, Transfer)  # `Transfer._make` without its Python frame
 
 
-def _check_origin(rows: Sequence[Log], proxy: str) -> None:
-    topics = [row.topics for row in rows]
+def _check_origin(
+    addresses: Sequence[str], topics: Sequence[tuple[str, ...]], removed: Sequence[bool | None], proxy: str
+) -> Sequence[str]:
+    """Check that these are standing events of the proxy; return the references they carry."""
     if set(map(len, topics)) != {_EVENT_TOPICS}:
         raise ValueError("wrong number of topics")
-    if {topic.lower() for topic in {topic for topic, _ in topics}} != {EVENT_TOPIC}:
+    events, references = zip(*topics, strict=True)
+    if {topic.lower() for topic in set(events)} != {EVENT_TOPIC}:
         raise ValueError("another event")
-    if {address.lower() for address in {row.address for row in rows}} != {proxy}:
+    if {address.lower() for address in set(addresses)} != {proxy}:
         raise ValueError("another contract")
-    if any([row.removed for row in rows]):  # noqa: C419 - a list is twice as fast
+    if any(removed):
         raise ValueError("a removed log")
+    return references
 
 
-def _hashes(texts: list[str]) -> list[str]:
+def _hashes(texts: Sequence[str]) -> Sequence[str]:
     """Check that these are hashes, all in one go; return them in lower case."""
     count, joined = len(texts), "".join(texts)
     if set(map(len, texts)) != {_HASH_CHARS} or joined[::_HASH_CHARS] != "0" * count:
@@ -273,11 +298,12 @@ def _hashes(texts: list[str]) -> list[str]:
     return texts if joined == joined.lower() else [text.lower() for text in texts]
 
 
-def _amounts(words: list[str]) -> list[int]:
-    raw = bytes.fromhex("".join(words))
-    if len(raw) != len(words) * _WORD_BYTES:
+def _amounts(words: Iterable[str]) -> Iterable[int]:
+    joined = "".join(words)
+    raw = bytes.fromhex(joined)
+    if len(raw) != len(joined) // 2:
         raise ValueError("not an amount")
-    return [int.from_bytes(word, "big") for (word,) in _UINT256.iter_unpack(raw)]
+    return map(int.from_bytes, itertools.chain.from_iterable(_UINT256.iter_unpack(raw)))
 
 
 def _word_address(word: str) -> str:
