@@ -8,7 +8,7 @@ from chains.evm.refusals import Verdict
 
 START_SPAN = 10  # then twice as much with every quick answer, until the first refusal
 LONGEST_SPAN = 100_000
-MOST_ROWS = 2_500  # parsing more in one piece would hold the event loop for over a tenth of a second
+MOST_ROWS = 5_000  # parsing more in one piece would hold the event loop for over a tenth of a second
 QUICK_S = 2.0
 SLOW_S = 10.0
 QUICK_ANSWERS_TO_GROW = 3
