@@ -26,6 +26,7 @@ from scanner.registration import Registrations
 from scanner.schedule import ringing
 from scanner.services import Services
 from scanner.store.database import Database, open_database
+from scanner.store.lock import sole_owner
 from scanner.store.migrate import migrate
 from scanner.watching import BalanceWatcher
 from scanner.worker import ChainWorker
@@ -129,9 +130,10 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
     """
     clock = clock or SystemClock()
     catalog = load_catalog(settings)
-    await asyncio.to_thread(migrate, settings.store.path)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
+        stack.enter_context(sole_owner(settings.store.path))
+        await asyncio.to_thread(migrate, settings.store.path)
         db = await stack.enter_async_context(open_database(settings.store.path))
         guard = CallbackGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
         client = await stack.enter_async_context(open_client(guard, timeout_s=settings.webhooks.timeout_s))

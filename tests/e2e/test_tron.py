@@ -1,0 +1,261 @@
+"""The whole daemon on Tron: what settles, what does not and why, read over HTTP from a faithful TronGrid."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from devnet.receiver import Receiver
+from devnet.tron_ledger import CHAIN_ID, SLOT_MS, USDT
+from tests.e2e.tron_street import BUYER, USDC, Street, environment, in_hex, street, till
+from tests.harness import SECRET, FakeClock, running
+
+RECEIPT = "/walletsolidity/gettransactioninfobyid"
+
+
+@pytest.fixture
+async def tron(hooks: Receiver, tmp_path: Path) -> AsyncIterator[Street]:
+    async with street(tmp_path, hooks) as opened:
+        yield opened
+
+
+# --- what settles ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelt", [str, in_hex], ids=["base58", "41-hex"])
+async def test_an_exact_transfer_settles_and_is_told_once(tron: Street, spelt: Any) -> None:
+    to = till()
+    created = await tron.checkout(destination=spelt(to), token="USDT")
+    block = created["checkoutBlock"]
+    assert (block["destination"], block["tokenAddress"], block["tokenSymbol"]) == (spelt(to), USDT, "USDT")
+    assert (block["decimals"], block["proxyAddress"], block["calldata"]) == (6, None, None)
+    assert block["paymentUri"] == f"tron:{to}?amount=1000&token={USDT}"
+
+    tx = await tron.pay(to, 1000)
+    done = await tron.delivered(created["intentId"])
+
+    time_ms = tron.ledger.time_of(tx)
+    (delivery,) = tron.hooks.deliveries
+    assert delivery.verified(SECRET)
+    assert {
+        "eventType": "payment.confirmed",
+        "intentId": created["intentId"],
+        "paymentReference": created["paymentReference"],
+        "txHash": tx,
+        "blockNumber": time_ms,
+        "confirmations": 200,
+        "amount": "1000",
+        "amountReceived": "1000",
+        "token": USDT,
+        "chainId": CHAIN_ID,
+        "status": "confirmed",
+        "sender": BUYER,
+        "rail": "direct",
+        "transferCount": 1,
+    }.items() <= delivery.json.items()
+    assert (done["status"], done["destination"], done["blockNumber"]) == ("confirmed", spelt(to), time_ms)
+    assert await tron.api.unmatched() == []
+
+
+async def test_nothing_counts_before_its_block_is_irreversible(tron: Street) -> None:
+    to = till()
+    intent_id = await tron.sell(destination=to)
+    tron.ledger.transfer(to, 1000)
+    tron.ledger.advance(19)
+    await tron.scanner.worker.poll()
+    assert (await tron.api.intent(intent_id))["status"] == "pending"
+
+    tron.ledger.advance(1)
+    await tron.scanner.worker.poll()
+
+    assert (await tron.api.intent(intent_id))["status"] == "confirmed"
+
+
+async def test_two_partial_transfers_add_up(tron: Street) -> None:
+    to = till()
+    intent_id = await tron.sell(destination=to)
+    first = await tron.pay(to, 400)
+    seen = await tron.api.intent(intent_id)
+    assert (seen["status"], seen["amountReceived"]) == ("pending", "400")
+    assert await tron.unmatched(intent_id) == [("underpaid", first)]
+
+    last = await tron.pay(to, 600)
+    await tron.delivered(intent_id)
+
+    (delivery,) = tron.hooks.deliveries
+    assert (delivery.json["txHash"], delivery.json["amountReceived"], delivery.json["transferCount"]) == (
+        last,
+        "1000",
+        2,
+    )
+    assert await tron.unmatched(intent_id) == []
+
+
+async def test_more_than_the_amount_settles_and_shows_the_surplus(tron: Street) -> None:
+    to = till()
+    intent_id = await tron.sell(destination=to)
+
+    tx = await tron.pay(to, 1003)
+
+    assert (await tron.api.intent(intent_id))["status"] == "confirmed"
+    (row,) = await tron.api.unmatched()
+    assert (row["reason"], row["amount"], row["transferAmount"], row["txHash"]) == ("overpaid_surplus", "3", "1003", tx)
+
+
+async def test_two_intents_paid_in_one_transaction_are_settled_by_an_event_each(tron: Street) -> None:
+    one, two = till(), till()
+    first, second = await tron.sell(destination=one), await tron.sell(destination=two, amount="2000")
+
+    tx = tron.ledger.transfers([(USDT, BUYER, 7), (USDT, one, 1000), (USDT, two, 1500), (USDT, two, 500)])
+    await tron.settle()
+
+    views = [await tron.api.intent(intent_id) for intent_id in (first, second)]
+    assert [(view["status"], view["txHash"], view["amountReceived"]) for view in views] == [
+        ("confirmed", tx, "1000"),
+        ("confirmed", tx, "2000"),
+    ]
+    assert [[t["eventKey"] for t in view["transfers"]] for view in views] == [["1"], ["2", "3"]]
+    assert await tron.api.unmatched() == []
+
+
+# --- what does not, and why --------------------------------------------------------------------------
+
+
+async def test_another_token_is_stored_as_such_whatever_it_calls_itself(tron: Street) -> None:
+    to = till()
+    intent_id = await tron.sell(destination=to)
+    fake = tron.ledger.deploy("a forger", "USDT")
+
+    txs = [await tron.pay(to, 1000, token=token) for token in (USDC, fake)]
+
+    rows = await tron.api.unmatched()
+    assert {(row["reason"], row["token"], row["txHash"], row["intentId"]) for row in rows} == {
+        ("wrong_token", USDC, txs[0], intent_id),
+        ("wrong_token", fake, txs[1], intent_id),
+    }
+    assert (await tron.api.intent(intent_id))["status"] == "pending"
+
+
+async def test_a_transfer_of_nothing_counts_for_nothing(tron: Street) -> None:
+    to = till()
+    intent_id = await tron.sell(destination=to)
+
+    tx = await tron.pay(to, 0)
+
+    assert await tron.unmatched(intent_id) == [("zero_amount", tx)]
+    assert (await tron.api.intent(intent_id))["amountReceived"] == "0"
+
+
+@pytest.mark.parametrize("jsonrpc", [True, False], ids=["by logs", "by slower calls"])
+async def test_failed_transactions_and_approvals_move_nothing_and_settle_nothing(tron: Street, jsonrpc: bool) -> None:
+    tron.grid.jsonrpc = jsonrpc
+    to = till()
+    intent_id = await tron.sell(destination=to)
+
+    tron.ledger.fail(to, 1000)
+    tron.ledger.fail(to, 1000, result="OUT_OF_ENERGY", keeps_logs=True)
+    tron.ledger.approve(to, 1000)
+    tron.ledger.send_coin(to, 1000)
+    await tron.settle()
+    view = await tron.api.intent(intent_id)
+
+    assert (view["status"], view["amountReceived"], view["transfers"]) == ("pending", "0", [])
+    await tron.pay(to, 1000)
+    assert (await tron.api.intent(intent_id))["status"] == "confirmed"
+
+
+async def test_a_transaction_that_the_second_look_finds_failed_is_reverted(tron: Street) -> None:
+    to = till()
+    intent_id = await tron.sell(destination=to)
+    tx = tron.ledger.transfer(to, 1000)
+    tron.ledger.settle()
+    told = orjson.loads(tron.grid._receipt("", {"value": tx}, solid=True).body)
+    failed = told | {"result": "FAILED", "receipt": {"result": "REVERT"}}
+    tron.grid.fail(RECEIPT, skip=1, body=orjson.dumps(failed))
+
+    await tron.scanner.worker.poll()
+
+    assert await tron.unmatched(intent_id) == [("reverted", tx)]
+    view = await tron.api.intent(intent_id)
+    assert (view["status"], view["amountReceived"]) == ("pending", "0")
+
+
+async def test_a_transfer_after_settling_is_a_duplicate_and_after_cancelling_is_cancelled(tron: Street) -> None:
+    one, two = till(), till()
+    first, second = await tron.sell(destination=one), await tron.sell(destination=two)
+    await tron.pay(one, 1000)
+    await tron.api.call("DELETE", f"/intents/{second}")
+
+    again, late = tron.ledger.transfer(one, 1000), tron.ledger.transfer(two, 1000)
+    await tron.settle()
+
+    assert await tron.unmatched(first) == [("duplicate", again)]
+    assert await tron.unmatched(second) == [("cancelled", late)]
+    assert [d.json["intentId"] for d in await tron.hooks.wait_for(1)] == [first]
+
+
+async def test_a_transfer_for_an_expired_intent_is_late_and_settles_nothing(hooks: Receiver, tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with street(tmp_path, hooks, clock=clock) as tron:
+        to = till()
+        intent_id = await tron.sell(destination=to)
+        clock.advance(25 * 3600)
+        tron.ledger.advance(25 * 1200)
+        await tron.scanner.worker.poll()
+        assert (await tron.api.intent(intent_id))["status"] == "expired"
+
+        tx = await tron.pay(to, 1000)
+
+        assert await tron.unmatched(intent_id) == [("late", tx)]
+        assert (await tron.api.intent(intent_id))["status"] == "expired"
+
+
+async def test_a_transfer_long_before_the_intent_does_not_settle_it(tron: Street) -> None:
+    to = till()
+    tron.ledger.times = [time_ms - 15 * 60_000 for time_ms in tron.ledger.times]
+    old = tron.ledger.transfer(to, 1000)
+    tron.ledger.advance(1)
+    intent_id = await tron.sell(destination=to)
+    tron.ledger.advance(20)
+    await tron.scanner.worker.poll()
+
+    assert await tron.unmatched(intent_id) == [("before_intent", old)]
+
+
+# --- receivers ---------------------------------------------------------------------------------------
+
+
+async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_when_it_is_back(tron: Street) -> None:
+    tron.hooks.behave(statuses=[503])
+    to = till()
+    intent_id = await tron.sell(destination=to)
+    tx = await tron.pay(to, 1000)
+    failed = await tron.api.status_is(intent_id, "webhook_failed")
+    (delivery,) = failed["deliveries"]
+    assert [attempt["status"] for attempt in delivery["attempts"]] == [503] * 4
+
+    tron.hooks.behave(statuses=[200])
+    status, answer = await tron.api.call("POST", "/admin/webhooks/retry")
+    assert (status, answer) == (200, {"retried": 1})
+    done = await tron.delivered(intent_id)
+
+    assert done["status"] == "confirmed"
+    (event,) = tron.hooks.distinct.values()
+    assert event.json["txHash"] == tx
+
+
+async def test_what_was_paid_while_the_daemon_was_down_is_found_at_the_next_start(
+    hooks: Receiver, tmp_path: Path
+) -> None:
+    async with street(tmp_path, hooks) as tron:
+        to = till()
+        intent_id = await tron.sell(destination=to)
+        env = environment(tmp_path, tron.grid)
+        tron.scanner.stop.set()
+        await asyncio.sleep(0)
+    del env, intent_id, SLOT_MS

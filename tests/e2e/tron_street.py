@@ -1,0 +1,131 @@
+"""The real daemon on a Tron chain in memory, over real HTTP: what the Tron tests of the whole daemon build on."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from chains.tron.address import to_hex
+from devnet.receiver import Receiver
+from devnet.tron_ledger import CHAIN_ID, USDT, TokenFacts, TronLedger, account
+from devnet.trongrid import TronGrid
+from tests.harness import ROOT, Running, running
+
+USDC = "TEkxiTehnzSmSe2XqrBj4w32RUN966rdz8"
+KEY = "a-trongrid-key-of-36-characters-long"
+BUYER = account("buyer")
+QUICK_RPS = "10000"  # tests that are not about the pace must not wait
+_tills = itertools.count(1)
+
+
+def till() -> str:
+    """Return an address nobody was asked to pay to before."""
+    return account(f"till {next(_tills)}")
+
+
+def in_hex(address: str) -> str:
+    return "41" + to_hex(address)
+
+
+def chain_of_today(**facts: Any) -> TronLedger:
+    """Return a chain whose newest block was made just now, with the registry's tokens."""
+    ledger = TronLedger.until(int(time.time() * 1000), **facts)
+    ledger.tokens[USDC] = TokenFacts("USDC", 6)
+    return ledger
+
+
+def environment(folder: Path, *grids: TronGrid, **more: str) -> dict[str, str]:
+    """Return the environment of a scanner for Tron."""
+    return {
+        "DB_PATH": str(folder / "scanner.db"),
+        "CHAINS_JSON_PATH": str(ROOT / "supported-chains.json"),
+        "TOKENS_JSON_PATH": str(ROOT / "tokens.json"),
+        "TRONGRID_URL": ",".join(grid.url for grid in grids),
+        "TRONGRID_API_KEY": KEY,
+        "TRONGRID_RPS": QUICK_RPS,
+        "SCANNER_ENABLED_CHAINS": str(CHAIN_ID),
+        "PORT": "0",
+        "POLL_INTERVAL_SEC": "0.05",
+        "RPC_TIMEOUT_SEC": "5",
+        "WEBHOOK_RETRY_DELAYS_SEC": "0.1,0.2,0.4",
+        **more,
+    }
+
+
+class Street:
+    """A shop whose backend talks to the daemon, and buyers who pay on chain."""
+
+    def __init__(self, grid: TronGrid, scanner: Running, hooks: Receiver) -> None:
+        self.grid = grid
+        self.ledger = grid.ledger
+        self.scanner = scanner
+        self.api = scanner.api
+        self.hooks = hooks
+
+    async def sell(self, **fields: Any) -> str:
+        """Register an intent for 1000 base units; return its id."""
+        created = await self.checkout(**fields)
+        return str(created["intentId"])
+
+    async def checkout(self, **fields: Any) -> dict[str, Any]:
+        """Register an intent and return the whole answer; it has an address of its own unless one is given."""
+        body = {
+            "chainId": CHAIN_ID,
+            "destination": till(),
+            "amount": "1000",
+            "callbackUrl": self.hooks.url(),
+            **fields,
+        }
+        return await self.api.create(**body)
+
+    async def settle(self) -> None:
+        """Let everything that was sent become irreversible, and let the scanner see it."""
+        self.ledger.settle()
+        await self.scanner.worker.poll()
+
+    async def pay(self, to: str, amount: int, **how: Any) -> str:
+        """Pay and let it become irreversible; return the transaction."""
+        tx = self.ledger.transfer(to, amount, **how)
+        await self.settle()
+        return tx
+
+    async def unmatched(self, intent_id: str) -> list[tuple[str, str]]:
+        """Return the reasons and transactions of what did not settle an intent."""
+        rows = await self.api.unmatched(chainId=CHAIN_ID)
+        return sorted((row["reason"], row["txHash"]) for row in rows if row["intentId"] == intent_id)
+
+    async def delivered(self, intent_id: str) -> dict[str, Any]:
+        return await self.api.until(intent_id, lambda intent: intent["webhookDeliveredAt"] is not None)
+
+    async def chain(self) -> dict[str, Any]:
+        return await self.api.chain(CHAIN_ID)
+
+
+@asynccontextmanager
+async def street(
+    folder: Path, hooks: Receiver, *, prepare: Callable[[TronGrid], Any] = lambda _: None, **more: str
+) -> AsyncIterator[Street]:
+    """Open a chain, a service over it and the daemon; `prepare` spoils the service before the daemon asks it."""
+    async with TronGrid(chain_of_today()) as grid:
+        prepare(grid)
+        async with running(environment(folder, grid, **more)) as scanner:
+            yield Street(grid, scanner, hooks)
+
+
+__all__ = [
+    "BUYER",
+    "CHAIN_ID",
+    "KEY",
+    "USDC",
+    "USDT",
+    "Street",
+    "chain_of_today",
+    "environment",
+    "in_hex",
+    "street",
+    "till",
+]
