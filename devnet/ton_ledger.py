@@ -139,11 +139,13 @@ class TonLedger:
         at: int | None = None,
         lt: int | None = None,
         pending: bool = False,
+        with_: Payment | None = None,
     ) -> Payment:
         """
         Repeat a recorded case: the same transactions with these parties, this amount, now.
 
         `at` and `lt` are the unix time and the logical time of the sending transaction, when they matter.
+        `with_` is a payment that the same message of the same wallet caused: both are of one trace.
         """
         case = self.case(name)
         master, sender = master or self.master, sender or self.buyer
@@ -164,6 +166,8 @@ class TonLedger:
         )
         credit = internal_transfer(query_id=int(old["query_id"]), amount=amount, sender=sender, forward=0)
         row = {**copy.of(old), "amount": str(amount)}
+        if with_ is not None:
+            row["trace_id"] = with_.row["trace_id"]
         transactions = [_with_credit(copy.of(tx), credit) for tx in case["transactions"]]
         payment = Payment(row, transactions, wallet, pending)
         self.payments.append(payment)

@@ -288,20 +288,22 @@ class TonCenter:
         return children if query.get("direction", "out") == "out" else []
 
     def _traces(self, query: Query) -> list[Json]:
-        wanted = query.getall("tx_hash", [])
-        found = []
+        wanted, ids = query.getall("tx_hash", []), query.getall("trace_id", [])
+        traces: dict[str, list[Payment]] = {}
         for payment in self._indexed():
-            rows = payment.happened
-            ids = query.getall("trace_id", [])
+            traces.setdefault(payment.row["trace_id"], []).append(payment)
+        found = []
+        for trace_id, payments in traces.items():
+            rows = [tx for payment in payments for tx in payment.happened]
             hit = any(_same_hash(tx["hash"], text) for tx in rows for text in wanted)
-            if hit or any(_same_hash(payment.row["trace_id"], text) for text in ids):
+            if hit or any(_same_hash(trace_id, text) for text in ids):
                 lts = [int(tx["lt"]) for tx in rows]
                 found.append(
                     {
-                        "trace_id": payment.row["trace_id"],
+                        "trace_id": trace_id,
                         "start_lt": str(min(lts)),
                         "end_lt": str(max(lts)),
-                        "is_incomplete": payment.pending,
+                        "is_incomplete": any(payment.pending for payment in payments),
                         "transactions": {tx["hash"]: tx for tx in rows},
                     }
                 )

@@ -1,13 +1,14 @@
-"""`python -m scanner`: signals and exit codes, nothing else."""
+"""`python -m scanner`: commands, signals and exit codes, nothing else."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from config.logging import configure
 from config.settings import Settings, load_settings
 from scanner.app import open_daemon
 from scanner.collector import calm_collector
+from scanner.store import maintenance
 from scanner.store.errors import StoreError
 
 log = logging.getLogger("scanner")
@@ -56,10 +58,13 @@ async def serve(settings: Settings) -> None:
     log.info("[scanner] stopped")
 
 
-def main() -> int:
-    """Start from the environment; return the exit code."""
+def main(arguments: Sequence[str]) -> int:
+    """Do what was asked, with the environment's settings; return the exit code."""
+    asked = _parser().parse_args(arguments)
     try:
         settings = load_settings(os.environ, env_file=Path(".env"))
+        if asked.command is not None:
+            return _maintain(asked, settings.store.path)
         configure(settings.log)
         calm_collector()
         asyncio.run(serve(settings))
@@ -69,6 +74,40 @@ def main() -> int:
     except BaseExceptionGroup as group:
         return _died(group)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scanner", description="Without a command: run the daemon.")
+    commands = parser.add_subparsers(dest="command")
+    backup = commands.add_parser("backup", help="copy the store to a new file, while the daemon may be running")
+    backup.add_argument("path", type=Path)
+    restore = commands.add_parser("restore", help="put a backup in the store's place; the daemon must be stopped")
+    restore.add_argument("path", type=Path)
+    check = commands.add_parser("check", help="look for damage and orphan rows in the store, or in a backup")
+    check.add_argument("path", type=Path, nargs="?")
+    return parser
+
+
+def _maintain(asked: argparse.Namespace, store: Path) -> int:
+    match asked.command:
+        case "backup":
+            maintenance.backup(store, asked.path)
+            sys.stdout.write(f"{asked.path}: a whole copy of {store}\n")
+        case "restore":
+            kept = maintenance.restore(asked.path, store)
+            sys.stdout.write(f"{store} is {asked.path} now; the former store is {kept or 'none'}\n")
+        case _:
+            return _report(maintenance.check(asked.path or store))
+    return 0
+
+
+def _report(health: maintenance.Health) -> int:
+    for table, count in health.counts.items():
+        sys.stdout.write(f"{table}: {count}\n")
+    for problem in health.problems:
+        sys.stdout.write(f"PROBLEM {problem}\n")
+    sys.stdout.write("ok\n" if not health.problems else f"{len(health.problems)} problems\n")
+    return EXIT_FIX if health.problems else 0
 
 
 def _died(group: BaseExceptionGroup[BaseException]) -> int:
@@ -87,4 +126,4 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from chains.errors import ChainUnavailable
 from devnet.receiver import Receiver
-from devnet.tron_ledger import CHAIN_ID, SLOT_MS, USDT
-from tests.e2e.tron_street import BUYER, USDC, Street, environment, in_hex, street, till
-from tests.harness import SECRET, FakeClock, running
+from devnet.tron_ledger import CHAIN_ID, SLOT_MS, USDT, account
+from devnet.trongrid import TronGrid
+from tests.e2e.tron_street import BUYER, USDC, Street, chain_of_today, in_hex, opened, street, till
+from tests.harness import SECRET, FakeClock, intent_body
 
 RECEIPT = "/walletsolidity/gettransactioninfobyid"
 
@@ -252,10 +254,227 @@ async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_when_it_is
 async def test_what_was_paid_while_the_daemon_was_down_is_found_at_the_next_start(
     hooks: Receiver, tmp_path: Path
 ) -> None:
-    async with street(tmp_path, hooks) as tron:
+    async with TronGrid(chain_of_today()) as grid:
         to = till()
-        intent_id = await tron.sell(destination=to)
-        env = environment(tmp_path, tron.grid)
-        tron.scanner.stop.set()
-        await asyncio.sleep(0)
-    del env, intent_id, SLOT_MS
+        async with opened(tmp_path, grid, hooks) as tron:
+            intent_id = await tron.sell(destination=to)
+            await tron.settle()
+        tx = grid.ledger.transfer(to, 1000)
+        grid.ledger.advance(200)
+
+        async with opened(tmp_path, grid, hooks) as tron:
+            done = await tron.delivered(intent_id)
+
+    assert (done["status"], done["txHash"]) == ("confirmed", tx)
+    assert len(hooks.distinct) == 1
+
+
+# --- addresses ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("0x" + "a" * 40, "somebody's EVM address"),
+        ("TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6u", "does not match its checksum"),
+        ("TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6", "T and 33 base58 characters"),
+        ("EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDs", "T and 33 base58 characters"),
+        ("41" + "0" * 40, "the zero address"),
+    ],
+)
+async def test_an_address_that_is_not_one_is_refused_with_a_sentence(tron: Street, address: str, why: str) -> None:
+    body = intent_body(chainId=CHAIN_ID, destination=address)
+    status, answer = await tron.api.call("POST", "/intents", body)
+
+    assert (status, answer["details"]) == (400, {"field": "destination"})
+    assert why in answer["error"]
+
+
+async def test_one_address_is_one_reservation_however_it_is_spelt(tron: Street) -> None:
+    to = till()
+    await tron.sell(destination=to)
+
+    status, answer = await tron.api.call("POST", "/intents", intent_body(chainId=CHAIN_ID, destination=in_hex(to)))
+
+    assert (status, answer["details"]) == (409, {"field": "destination"})
+
+
+async def test_the_proxy_rail_is_not_offered(tron: Street) -> None:
+    status, answer = await tron.api.call(
+        "POST", "/intents", intent_body(chainId=CHAIN_ID, destination=till(), rail="proxy")
+    )
+
+    assert (status, answer["details"]) == (400, {"field": "rail"})
+
+
+# --- balances ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("named", "shown"),
+    [
+        ({"token": "USDT"}, (USDT, "USDT", 6, str(2**200 + 7))),
+        ({"tokenAddress": in_hex(USDT)}, (USDT, "USDT", 6, str(2**200 + 7))),
+        ({"token": "native"}, (None, "TRX", 6, "5000001")),
+        ({"token": "trx"}, (None, "TRX", 6, "5000001")),
+        ({"tokenSymbol": "USDC"}, (USDC, "USDC", 6, "0")),
+    ],
+)
+async def test_a_balance_is_read_exactly(tron: Street, named: dict[str, str], shown: tuple[Any, ...]) -> None:
+    holder = till()
+    tron.ledger.transfer(holder, 2**200 + 7)
+    tron.ledger.send_coin(holder, 5_000_001)
+    tron.ledger.advance()
+
+    body = {"chainId": CHAIN_ID, "address": in_hex(holder), **named}
+    status, answer = await tron.api.call("POST", "/balances/check", body)
+
+    assert status == 200, answer
+    assert answer.pop("checkedAt")
+    assert answer == {
+        "chainId": CHAIN_ID,
+        "chainType": "tron",
+        "address": in_hex(holder),
+        **dict(zip(("tokenAddress", "tokenSymbol", "decimals", "balance"), shown, strict=True)),
+        "blockNumber": tron.ledger.times[-1],
+    }
+
+
+async def test_a_balance_that_cannot_be_read_is_an_error_and_not_zero(tron: Street) -> None:
+    broken = tron.ledger.deploy("broken", "BRK", broken=True)
+    body = {"chainId": CHAIN_ID, "address": till(), "tokenAddress": broken}
+
+    status, answer = await tron.api.call("POST", "/balances/check", body)
+
+    assert status == 502
+    assert answer["error"].startswith("balance check failed: ")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+async def test_a_watch_tells_a_rise_with_its_transfers_and_a_fall(
+    hooks: Receiver, tmp_path: Path, clock: FakeClock
+) -> None:
+    holder = account("a watched holder")
+    async with street(tmp_path, hooks, clock=clock) as tron:
+        watch_id = await watch(tron, holder, token="USDT")
+        tx = tron.ledger.transfer(holder, 2**130)
+        tron.ledger.settle()
+        await due(tron, clock)
+        (rise,) = await hooks.wait_for(1)
+        assert rise.verified(SECRET)
+        assert {
+            "eventType": "balance_changed",
+            "watchId": watch_id,
+            "chainId": CHAIN_ID,
+            "chainType": "tron",
+            "address": in_hex(holder),
+            "tokenAddress": USDT,
+            "tokenSymbol": "USDT",
+            "decimals": 6,
+            "previousBalance": "0",
+            "currentBalance": str(2**130),
+            "delta": str(2**130),
+            "changeCount": 1,
+            "transfers": [
+                {"txHash": tx, "blockNumber": tron.ledger.time_of(tx), "sender": BUYER, "amount": str(2**130)}
+            ],
+        }.items() <= rise.json.items()
+        await watched(tron, watch_id, lambda found: found["changeCount"] == 1)
+
+        tron.ledger.transfer(BUYER, 2**130 - 5, sender="a watched holder")
+        tron.ledger.settle()
+        await due(tron, clock)
+        _, fall = await hooks.wait_for(2)
+
+    assert (fall.json["previousBalance"], fall.json["currentBalance"]) == (str(2**130), "5")
+    assert (fall.json["delta"], fall.json["changeCount"], fall.json["transfers"]) == (str(5 - 2**130), 2, [])
+
+
+async def test_a_watch_of_trx_tells_a_change_once_it_is_irreversible(
+    hooks: Receiver, tmp_path: Path, clock: FakeClock
+) -> None:
+    holder = till()
+    async with street(tmp_path, hooks, clock=clock) as tron:
+        await watch(tron, holder, token="TRX")
+        tron.ledger.send_coin(holder, 7)
+        tron.ledger.advance(19)
+        await due(tron, clock)
+        assert hooks.deliveries == []
+
+        tron.ledger.advance()
+        await due(tron, clock)
+        (rise,) = await hooks.wait_for(1)
+
+    assert (rise.json["tokenAddress"], rise.json["tokenSymbol"], rise.json["currentBalance"]) == (None, "TRX", "7")
+
+
+async def test_a_failed_balance_read_tells_nobody(hooks: Receiver, tmp_path: Path, clock: FakeClock) -> None:
+    holder = till()
+    async with street(tmp_path, hooks, clock=clock, POLL_INTERVAL_SEC="3600") as tron:
+        watch_id = await watch(tron, holder, token="USDT")
+        tron.grid.fail("/walletsolidity/triggerconstantcontract", status=500)
+        tron.ledger.transfer(holder, 9)
+        tron.ledger.settle()
+        await due(tron, clock)
+        found = await watched(tron, watch_id, lambda _: True)
+        assert (found["currentBalance"], found["changeCount"], hooks.deliveries) == ("0", 0, [])
+
+        tron.grid.heal()
+        await tron.answers_again()
+        await due(tron, clock)
+        (rise,) = await hooks.wait_for(1)
+
+    assert (rise.json["previousBalance"], rise.json["currentBalance"]) == ("0", "9")
+
+
+async def watch(tron: Street, holder: str, **fields: Any) -> str:
+    """Create a watch and wait for its first read."""
+    body = {
+        "chainId": CHAIN_ID,
+        "address": in_hex(holder),
+        "callbackUrl": tron.hooks.url(),
+        "callbackSecret": SECRET,
+        **fields,
+    }
+    status, answer = await tron.api.call("POST", "/balance-watches", body)
+    assert status == 200, answer
+    await watched(tron, answer["watch"]["watchId"], lambda found: found["lastCheckedAt"] is not None)
+    return str(answer["watch"]["watchId"])
+
+
+async def watched(tron: Street, watch_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        while not condition(found := (await tron.api.get(f"/balance-watches/{watch_id}"))["watch"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # a backend has no event to wait on either
+    return dict(found)
+
+
+async def due(tron: Street, clock: FakeClock) -> None:
+    clock.advance(300)
+    assert await tron.scanner.daemon.watchers[CHAIN_ID].check_due() == 1
+
+
+# --- what an operator sees ---------------------------------------------------------------------------
+
+
+async def test_the_status_counts_in_ms_and_in_seconds(hooks: Receiver, tmp_path: Path) -> None:
+    async with street(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as tron:
+        await tron.scanner.worker.poll()
+        await tron.sell()
+        seen = await tron.chain()
+        solid = tron.ledger.times[tron.ledger.solid]
+        assert (seen["chainType"], seen["lastScannedBlock"], seen["chainHead"]) == ("tron", solid, solid)
+        assert (seen["lag"], seen["lagSeconds"], seen["lastError"], seen["pendingIntents"]) == (0, 0, None, 1)
+        assert seen["endpoint"].startswith("127.0.0.1:")
+
+        tron.ledger.advance(50)
+        tron.grid.fail("/jsonrpc", status=500)
+        with pytest.raises(ChainUnavailable):
+            await tron.scanner.worker.poll()
+        behind = await tron.chain()
+
+    assert (behind["lag"], behind["lagSeconds"]) == (50 * SLOT_MS, 150)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from chains.tron.address import to_hex
+from chains.errors import ChainUnavailable
 from devnet.receiver import Receiver
-from devnet.tron_ledger import CHAIN_ID, USDT, TokenFacts, TronLedger, account
+from devnet.tron_ledger import CHAIN_ID, TokenFacts, TronLedger, account
 from devnet.trongrid import TronGrid
 from tests.harness import ROOT, Running, running
 
@@ -101,31 +103,30 @@ class Street:
     async def delivered(self, intent_id: str) -> dict[str, Any]:
         return await self.api.until(intent_id, lambda intent: intent["webhookDeliveredAt"] is not None)
 
+    async def answers_again(self) -> None:
+        """Poll until the service is asked again: one that failed is left alone for a second."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    return await self.scanner.worker.poll()
+                except ChainUnavailable:
+                    await asyncio.sleep(0.05)
+
     async def chain(self) -> dict[str, Any]:
         return await self.api.chain(CHAIN_ID)
 
 
 @asynccontextmanager
-async def street(
-    folder: Path, hooks: Receiver, *, prepare: Callable[[TronGrid], Any] = lambda _: None, **more: str
+async def opened(
+    folder: Path, grid: TronGrid, hooks: Receiver, *, clock: Any = None, **more: str
 ) -> AsyncIterator[Street]:
-    """Open a chain, a service over it and the daemon; `prepare` spoils the service before the daemon asks it."""
-    async with TronGrid(chain_of_today()) as grid:
-        prepare(grid)
-        async with running(environment(folder, grid, **more)) as scanner:
-            yield Street(grid, scanner, hooks)
+    """Run the daemon over a service that is there already."""
+    async with running(environment(folder, grid, **more), clock=clock) as scanner:
+        yield Street(grid, scanner, hooks)
 
 
-__all__ = [
-    "BUYER",
-    "CHAIN_ID",
-    "KEY",
-    "USDC",
-    "USDT",
-    "Street",
-    "chain_of_today",
-    "environment",
-    "in_hex",
-    "street",
-    "till",
-]
+@asynccontextmanager
+async def street(folder: Path, hooks: Receiver, *, clock: Any = None, **more: str) -> AsyncIterator[Street]:
+    """Open a chain, a service over it, and the daemon."""
+    async with TronGrid(chain_of_today()) as grid, opened(folder, grid, hooks, clock=clock, **more) as found:
+        yield found

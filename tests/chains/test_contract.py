@@ -1,0 +1,513 @@
+"""What `chains.base.ChainAdapter` promises, kept by every family: the bar a new one has to pass."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from chains.base import ChainAdapter
+from chains.errors import ChainError, ChainUnavailable, InvalidAddress, InvalidTxHash
+from chains.types import Cursor, Head, Holding, Outcome, Rail, ScanPage, Targets
+from tests.chains.contract_worlds import FAMILIES, Paid, land_of
+
+pytestmark = pytest.mark.anvil
+
+
+@pytest.fixture(params=FAMILIES)
+async def land(request):
+    async with land_of(request.param) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def adapter(land):
+    return await land.adapter()
+
+
+def targets(*destinations):
+    return Targets(frozenset(destinations))
+
+
+async def read(adapter, after, *destinations, reread_s=0):
+    """Read every page up to the head, as the worker does; direct transfers and the last cursor."""
+    head = await adapter.head()
+    found = []
+    while True:
+        page = await adapter.scan(targets(*destinations), after, head, reread_s=reread_s)
+        assert isinstance(page, ScanPage)
+        assert after.position <= page.cursor.position <= max(after.position, head.position)
+        found += [transfer for transfer in page.transfers if transfer.reference is None]
+        assert page.cursor != after or after.position >= head.position
+        after = page.cursor
+        if after.position >= head.position:
+            return found, after
+
+
+def facts(transfers):
+    return [Paid(t.tx_hash, t.destination, t.amount, t.token) for t in transfers]
+
+
+def keys(transfers):
+    return [(t.tx_hash, t.event_key) for t in transfers]
+
+
+# --- opening and closing -------------------------------------------------------------------------
+
+
+async def test_opening_asks_nobody(land):
+    before = land.calls()
+    adapter = await land.adapter()
+    assert land.calls() == before
+    assert "://" not in adapter.endpoint
+
+
+async def test_an_adapter_is_what_the_protocol_says(adapter):
+    kept: ChainAdapter = adapter
+    assert kept.rails
+    assert kept.lag_warning > 0
+    assert kept.coin_decimals in {6, 9, 18}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_closing_leaves_no_task_behind_even_in_the_middle_of_a_page(family):
+    async with land_of(family) as land:
+        before = asyncio.all_tasks()
+        async with AsyncExitStack() as stack:
+            land._stack_of_adapter = stack
+            adapter = await land.adapter()
+            head, after = await adapter.head(), await land.here()
+            await land.pay()
+            land.upstream.fail(hang=True)
+            reading = asyncio.create_task(adapter.scan(targets(land.shop), after, head))
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+        land.upstream.heal()
+    assert asyncio.all_tasks() <= before
+
+
+# --- heads and cursors ---------------------------------------------------------------------------
+
+
+async def test_the_head_goes_up_with_the_chain_and_its_time_is_in_seconds(land, adapter):
+    before = await adapter.head()
+    await land.pay()
+    after = await adapter.head()
+    assert after.position > before.position
+    assert 1_500_000_000 < before.time <= after.time < 4_000_000_000
+
+
+async def test_a_first_start_begins_below_the_head_and_never_below_nothing(adapter):
+    head = await adapter.head()
+    assert 0 <= adapter.first_cursor(head).position < head.position
+    assert adapter.first_cursor(Head(1, None, 1)).position >= 0
+
+
+async def test_a_first_start_reads_what_was_paid_just_before(land, adapter):
+    paid = await land.pay()
+    found, _ = await read(adapter, adapter.first_cursor(await adapter.head()), land.shop)
+    assert facts(found) == [paid]
+
+
+async def test_the_newest_of_canonical_anchors_is_the_newest(land, adapter):
+    old = await land.here()
+    await land.pay()
+    new = await land.here()
+    assert await adapter.latest_canonical([new, old]) == new
+    assert await adapter.latest_canonical([]) is None
+
+
+# --- scanning ------------------------------------------------------------------------------------
+
+
+async def test_a_payment_is_found_once_with_its_facts(land, adapter):
+    after = await land.here()
+    paid = await land.pay(amount=1234)
+    (found,) = (await read(adapter, after, land.shop, land.other))[0]
+    assert facts([found]) == [paid]
+    assert found.event_key
+    assert found.token == adapter.parse_address(adapter.show_address(land.token)) == land.token
+    assert after.position < found.block_number <= (await adapter.head()).position
+    assert (found.reference, found.fee_amount) == (None, 0)
+
+
+async def test_an_amount_beyond_64_bits_is_exact(land, adapter):
+    after = await land.here()
+    await land.pay(amount=2**70 + 1)
+    assert [t.amount for t in (await read(adapter, after, land.shop))[0]] == [2**70 + 1]
+
+
+async def test_a_transfer_of_nothing_is_reported_as_nothing(land, adapter):
+    after = await land.here()
+    await land.pay(amount=0)
+    assert [t.amount for t in (await read(adapter, after, land.shop))[0]] == [0]
+
+
+async def test_an_imitation_of_a_token_is_another_token(land, adapter):
+    after = await land.here()
+    fake = await land.another_token()
+    await land.pay(token=fake)
+    (found,) = (await read(adapter, after, land.shop))[0]
+    assert found.token == fake != land.token
+    assert await adapter.token(fake) == land.meta
+
+
+async def test_a_payment_to_somebody_else_is_not_found(land, adapter):
+    after = await land.here()
+    await land.pay(land.other)
+    assert (await read(adapter, after, land.shop))[0] == []
+
+
+async def test_two_payments_made_together_have_keys_of_their_own(land, adapter):
+    after = await land.here()
+    paid = await land.pay_together()
+    found, _ = await read(adapter, after, *(each.destination for each in paid))
+    assert sorted(facts(found)) == sorted(paid)
+    assert len(set(keys(found))) == 2
+
+
+async def test_reading_again_gives_the_same_transfers_and_keys(land, adapter):
+    after = await land.here()
+    for amount in (1, 2, 3):
+        await land.pay(amount=amount)
+    first, _ = await read(adapter, after, land.shop)
+    again, _ = await read(adapter, after, land.shop)
+    restarted, _ = await read(await land.adapter(), after, land.shop)
+    assert first == again == restarted
+    assert len(first) == 3
+
+
+async def test_what_was_read_before_is_read_again_when_asked(land, adapter):
+    after = await land.here()
+    paid = await land.pay()
+    _, cursor = await read(adapter, after, land.shop)
+    await land.pay(amount=6)
+    assert paid in facts((await read(adapter, cursor, land.shop, reread_s=60))[0])
+
+
+async def test_pages_follow_one_another_without_a_gap(land, monkeypatch):
+    land.small_pages(monkeypatch)
+    adapter = await land.adapter()
+    after = await land.here()
+    paid = [await land.pay(amount=amount) for amount in range(1, 15)]
+    found, cursor = await read(adapter, after, land.shop)
+    assert list(dict.fromkeys(facts(found))) == paid
+    assert cursor.position == (await adapter.head()).position
+
+
+async def test_a_page_that_breaks_off_moves_no_cursor_past_what_was_not_read(land, monkeypatch):
+    land.small_pages(monkeypatch)
+    adapter = await land.adapter()
+    cursor = await land.here()
+    paid = [await land.pay(amount=amount) for amount in range(1, 9)]
+    found, failures = set(), 0
+    while cursor.position < (head := await head_of(land, adapter)).position:
+        land.upstream.fail(status=500, times=1)
+        try:
+            page = await adapter.scan(targets(land.shop), cursor, head)
+        except ChainError:
+            failures += 1
+            land.upstream.heal()
+            land.later(700)
+            land.small_pages(monkeypatch)
+            page = await adapter.scan(targets(land.shop), cursor, head)
+        found |= set(facts(t for t in page.transfers if t.reference is None))
+        cursor = page.cursor
+    assert (found, failures > 0) == (set(paid), True)
+
+
+async def head_of(land, adapter):
+    land.upstream.heal()
+    land.later(700)
+    return await adapter.head()
+
+
+async def test_an_upstream_that_falls_behind_costs_no_payment(land, adapter):
+    cursor = await land.here()
+    paid = [await land.pay(amount=amount) for amount in (1, 2, 3)]
+    head = await adapter.head()
+    land.fall_behind()
+    found = []
+    try:
+        page = await adapter.scan(targets(land.shop), cursor, head)
+    except ChainUnavailable:
+        pass
+    else:
+        found, cursor = facts(page.transfers), page.cursor
+    land.upstream.heal()
+    land.later(700)
+    found += facts((await read(adapter, cursor, land.shop))[0])
+    assert sorted(set(found)) == sorted(paid)
+
+
+async def test_a_cursor_at_the_head_stays_where_it_is(land, adapter):
+    head = await adapter.head()
+    page = await adapter.scan(targets(land.shop), Cursor(head.position, head.anchor), head)
+    assert (page.transfers, page.cursor) == ([], Cursor(head.position, head.anchor))
+
+
+async def test_a_cursor_above_the_head_never_goes_back(land, adapter):
+    head = await adapter.head()
+    page = await adapter.scan(targets(), Cursor(head.position + 1), head)
+    assert (page.transfers, page.cursor.position) == ([], head.position + 1)
+
+
+async def test_without_a_destination_nobody_is_asked_for_transfers(land, adapter):
+    after = await land.here()
+    await land.pay()
+    found, cursor = await read(adapter, after)
+    assert (found, cursor.position) == ([], (await adapter.head()).position)
+    assert land.transfer_questions() == 0
+    await read(adapter, after, land.shop)
+    assert land.transfer_questions() > 0
+
+
+async def test_nothing_to_look_at_asks_nobody(land, adapter):
+    await adapter.head()
+    before = land.calls()
+    assert await adapter.verify([]) == []
+    assert await adapter.movements([], first=0, last=10) == []
+    assert land.calls() == before
+
+
+# --- looking again -------------------------------------------------------------------------------
+
+
+async def one(land, adapter, **how):
+    after = await land.here()
+    await land.pay(**how)
+    (found,) = (await read(adapter, after, land.shop))[0]
+    return found
+
+
+async def test_a_payment_that_stands_is_credited_with_its_sender_and_time(land, adapter):
+    found = await one(land, adapter, amount=77)
+    (seen,) = await adapter.verify([found])
+    assert (seen.outcome, seen.credited) == (Outcome.CREDITED, 77)
+    assert seen.transfer.sender == land.buyer
+    assert seen.transfer.block_time is not None
+    assert keys([seen.transfer]) == keys([found])
+
+
+async def test_a_payment_that_left_the_chain_is_not_credited(land, adapter):
+    found = await one(land, adapter)
+    await land.vanish(found)
+    (seen,) = await adapter.verify([found])
+    assert seen.outcome in {Outcome.GONE, Outcome.NOT_YET}
+    assert seen.credited == 0
+
+
+async def test_a_payment_that_failed_is_reverted(land, adapter):
+    found = await one(land, adapter)
+    await land.fail(found)
+    (seen,) = await adapter.verify([found])
+    assert (seen.outcome, seen.credited) == (Outcome.REVERTED, 0)
+
+
+@pytest.mark.parametrize("lie", ["more", "elsewhere", "token"])
+async def test_a_claim_the_chain_does_not_bear_out_is_not_credited(land, adapter, lie):
+    found = await one(land, adapter, amount=50)
+    claims = {
+        "more": found._replace(amount=51),
+        "elsewhere": found._replace(destination=land.other),
+        "token": found._replace(token=await land.another_token()),
+    }
+    (seen,) = await adapter.verify([claims[lie]])
+    assert seen.outcome is not Outcome.CREDITED
+    assert seen.credited <= 50
+
+
+async def test_answers_come_in_the_order_asked(land, adapter):
+    after = await land.here()
+    for amount in (1, 2, 3):
+        await land.pay(amount=amount)
+    found, _ = await read(adapter, after, land.shop)
+    for asked in (found, found[::-1], [found[1], found[1]]):
+        assert keys(seen.transfer for seen in await adapter.verify(asked)) == keys(asked)
+
+
+# --- one transaction -----------------------------------------------------------------------------
+
+
+async def test_a_transaction_shows_what_the_scan_showed(land, adapter):
+    found = await one(land, adapter)
+    inspected = await adapter.inspect(found.tx_hash, targets(land.shop))
+    assert keys(inspected) == keys([found])
+    assert facts(inspected) == facts([found])
+    assert await adapter.inspect(found.tx_hash, targets(land.other)) == []
+
+
+async def test_a_transaction_that_pays_two_of_ours_shows_both(land, adapter):
+    paid = await land.pay_together()
+    ours = targets(*(each.destination for each in paid))
+    assert sorted(facts(await adapter.inspect(paid[0].tx_hash, ours))) == sorted(paid)
+
+
+async def test_an_unknown_transaction_shows_nothing(land, adapter):
+    assert await adapter.inspect(land.unknown_tx, targets(land.shop)) == []
+
+
+@pytest.mark.parametrize("text", ["", "hello", "0x", "ab" * 31, "0x" + "zz" * 32, "own"])
+async def test_what_is_no_transaction_hash_is_refused_with_a_sentence_and_asks_nobody(land, adapter, text):
+    before = land.calls()
+    with pytest.raises(InvalidTxHash, match=r"\w+ \w+ \w+"):
+        await adapter.inspect(land.malformed_tx if text == "own" else text, targets(land.shop))
+    assert land.calls() == before
+
+
+# --- addresses and checkout ----------------------------------------------------------------------
+
+
+async def test_every_spelling_of_an_address_is_one_address(land, adapter):
+    for text, canonical in land.spellings.items():
+        parsed = adapter.parse_address(text)
+        assert parsed == canonical
+        assert adapter.parse_address(adapter.show_address(parsed)) == parsed
+        assert adapter.parse_address(parsed) == parsed
+        assert adapter.show_address(adapter.parse_address(adapter.show_address(parsed))) == adapter.show_address(parsed)
+
+
+@pytest.mark.parametrize("kind", ["mistyped", "foreign", "", "hello", "cut", "spaced"])
+async def test_what_is_no_address_is_refused_with_a_sentence(land, adapter, kind):
+    good = next(iter(land.spellings))
+    text = {"mistyped": land.mistyped, "foreign": land.foreign, "cut": good[:-1], "spaced": f" {good}"}.get(kind, kind)
+    with pytest.raises(InvalidAddress, match=r"\w+ \w+ \w+"):
+        adapter.parse_address(text)
+
+
+async def test_a_wrong_checksum_is_called_by_its_name(land, adapter):
+    with pytest.raises(InvalidAddress, match="checksum"):
+        adapter.parse_address(land.mistyped)
+
+
+async def test_a_wallet_is_given_a_link_with_the_amount_without_asking_anybody(land, adapter):
+    terms = {"reference": "0x" + "0" * 16, "fee_amount": 0, "fee_address": "0x" + "0" * 40}
+    before = land.calls()
+    made = adapter.checkout(Rail.DIRECT, token=land.token, destination=land.shop, amount=1234567, **terms)
+    assert "1234567" in made.payment_uri
+    assert made.calldata is None
+    for rail in set(Rail) - set(adapter.rails):
+        with pytest.raises(ValueError, match="not served"):
+            adapter.checkout(rail, token=land.token, destination=land.shop, amount=1, **terms)
+    assert land.calls() == before
+
+
+# --- tokens and balances -------------------------------------------------------------------------
+
+
+async def test_a_token_says_its_symbol_and_decimals(land, adapter):
+    assert await adapter.token(land.token) == land.meta
+
+
+async def test_where_no_token_is_nothing_is_said(land, adapter):
+    assert await adapter.token(land.no_token) is None
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+async def test_balances_of_token_and_coin_come_in_the_order_asked_and_who_has_nothing_has_zero(land, confirmed):
+    await land.pay(amount=2**70 + 3)
+    await land.give_coin(land.shop, 17)
+    for _ in range(6):
+        await land.pay(land.no_token)  # so that the balances above are irreversible on every family
+    adapter = await land.adapter()
+    asked = [
+        Holding(land.other, None),
+        Holding(land.shop, land.token),
+        Holding(land.shop, None),
+        Holding(land.other, land.token),
+        Holding(land.shop, land.token),
+    ]
+    told = await adapter.balances(asked, confirmed=confirmed)
+    assert told.amounts == [0, 2**70 + 3, 17, 0, 2**70 + 3]
+    head = await adapter.head()
+    assert told.position <= head.position if confirmed else abs(told.position - head.position) < 120_000
+    assert 1_500_000_000 < told.time < 4_000_000_000
+
+
+async def test_one_balance_that_cannot_be_read_is_unknown_and_spoils_no_other(land, adapter):
+    await land.pay(amount=9)
+    unreadable = await land.unreadable()
+    told = await adapter.balances([Holding(land.shop, land.token), unreadable, Holding(land.no_token, None)])
+    assert told.amounts == [9, None, 0]
+
+
+async def test_movements_are_what_came_in_between_two_positions_both_included(land, adapter):
+    after = await land.here()
+    mine, _, theirs = await land.pay(amount=11), await land.pay(land.no_token), await land.pay(land.other, amount=12)
+    wanted = [Holding(land.shop, land.token), Holding(land.other, None)]
+    head = (await adapter.head()).position
+    (movement,) = await adapter.movements(wanted, first=after.position, last=head)
+    at = movement.block_number
+    assert Paid(movement.tx_hash, movement.destination, movement.amount, movement.token) == mine
+    assert movement.sender == land.buyer
+    assert await adapter.movements(wanted, first=at, last=at) == [movement]
+    assert await adapter.movements(wanted, first=at + 1, last=head) == []
+    assert await adapter.movements(wanted, first=after.position, last=at - 1) == []
+    both = [Holding(land.other, land.token), Holding(land.shop, land.token)]
+    assert [m.tx_hash for m in await adapter.movements(both, first=after.position, last=head)] == [
+        mine.tx_hash,
+        theirs.tx_hash,
+    ]
+
+
+async def test_nothing_is_wrong_with_a_chain_that_is_as_the_registry_says(adapter):
+    assert await adapter.self_test() == []
+
+
+# --- upstream trouble ----------------------------------------------------------------------------
+
+TROUBLE = {
+    "500": {"status": 500, "body": b"oops"},
+    "502 as a page": {"status": 502, "body": b"<html>Bad Gateway</html>"},
+    "429": {"status": 429, "body": b"{}"},
+    "403": {"status": 403, "body": b"{}"},
+    "404": {"status": 404, "body": b"not here"},
+    "a redirect": {"status": 302, "body": b"", "headers": {"Location": "http://127.0.0.1:9/"}},
+    "cut off": {"close": True},
+    "no JSON": {"status": 200, "body": b"<html>hello</html>"},
+    "cut JSON": {"status": 200, "body": b'{"jsonrpc": "2.0", "resu'},
+    "an empty answer": {"status": 200, "body": b""},
+    "an empty object": {"status": 200, "body": b"{}"},
+    "an empty list": {"status": 200, "body": b"[]"},
+    "nothing": {"status": 200, "body": b"null"},
+    "no answer": {"hang": True},
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+async def test_upstream_trouble_is_an_error_of_ours_and_never_an_answer(land, trouble):
+    adapter = await land.adapter()
+    found = await one(land, adapter)
+    head, after = await adapter.head(), Cursor((await adapter.head()).position - 1)
+    asks = {
+        "head": adapter.head,
+        "scan": lambda: adapter.scan(targets(land.shop), after, head, reread_s=60),
+        "verify": lambda: adapter.verify([found]),
+        "inspect": lambda: adapter.inspect(found.tx_hash, targets(land.shop)),
+        "token": lambda: adapter.token(land.no_token),
+        "balances": lambda: adapter.balances([Holding(land.shop, land.token)]),
+        "movements": lambda: adapter.movements([Holding(land.shop, land.token)], first=after.position, last=head.position),
+    }
+    if trouble == "no answer":  # each takes as long as the time-out
+        asks = {name: asks[name] for name in ("head", "scan")}
+    land.upstream.fail(**TROUBLE[trouble])
+    for name, ask in asks.items():
+        land.later(700)
+        with pytest.raises(ChainError) as refused:
+            pytest.fail(f"{name} answered {await ask()!r}")
+        assert not isinstance(refused.value, InvalidAddress | InvalidTxHash)
+        assert str(refused.value)
+
+
+async def test_after_trouble_everything_is_as_before(land, adapter):
+    after = await land.here()
+    paid = await land.pay()
+    land.upstream.fail(status=500, body=b"oops")
+    with pytest.raises(ChainError):
+        await adapter.head()
+    land.upstream.heal()
+    land.later(700)
+    assert facts((await read(adapter, after, land.shop))[0]) == [paid]
