@@ -17,7 +17,7 @@ MAX_BODY = 64 * 1024
 def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> web.Application:
     """Wire the routes to the use cases."""
     app = web.Application(
-        client_max_size=MAX_BODY, middlewares=[measure(metrics), errors, authenticate(settings.api_key)]
+        client_max_size=MAX_BODY, middlewares=[measure(metrics), errors, authenticate(settings.api_keys)]
     )
     app[SERVICES] = services
     app.router.add_get("/health", operations.health)
@@ -36,6 +36,7 @@ def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> w
     app.router.add_post("/balance-watches/{watchId}/stop", watches.stop)
     app.router.add_get("/unmatched", operations.unmatched)
     app.router.add_post("/admin/webhooks/retry", operations.retry_webhooks)
+    app.router.add_post("/admin/callback-secrets/rotate", operations.rotate_secret)
     app.router.add_get("/openapi.json", openapi.document)
     app.router.add_get("/docs", openapi.page)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
+from collections.abc import Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -53,15 +54,15 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return render(known)
 
 
-def authenticate(key: SecretStr | None) -> Middleware:
-    """Ask for the API key on every route but the open ones. Without a key everybody may (local use)."""
-    expected = None if key is None else f"Bearer {key.get_secret_value()}".encode()
+def authenticate(keys: Sequence[SecretStr]) -> Middleware:
+    """Ask for one of the API keys on every route but the open ones. Without any, everybody may (local use)."""
+    expected = [f"Bearer {key.get_secret_value()}".encode() for key in keys]
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if expected is not None and request.path not in OPEN_ROUTES:
+        if expected and request.path not in OPEN_ROUTES:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given, expected):
+            if not any([hmac.compare_digest(given, key) for key in expected]):  # noqa: C419 - the time tells nothing
                 raise ApiError("unauthorized", "a valid Authorization: Bearer <SCANNER_API_KEY> header is required")
         return await handler(request)
 

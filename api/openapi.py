@@ -12,7 +12,17 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import models_json_schema
 
 from api.errors import json_response
-from api.schemas import ID_PATTERN, CheckBalance, CreateIntent, CreateWatch, ListIntents, ListUnmatched, Query, Recheck
+from api.schemas import (
+    ID_PATTERN,
+    CheckBalance,
+    CreateIntent,
+    CreateWatch,
+    ListIntents,
+    ListUnmatched,
+    Query,
+    Recheck,
+    RotateSecret,
+)
 from chains.types import Rail
 from scanner.health import ChainState
 from scanner.model import DeliveryStatus, IntentStatus, Reason, WatchStatus
@@ -281,6 +291,13 @@ class Retried(_Answer):
     retried: int
 
 
+class Rotated(_Answer):
+    """From when the new secret signs, and until when the former one signs as well."""
+
+    since: str
+    overlap_until: str
+
+
 class Health(_Answer):
     """Alive."""
 
@@ -306,10 +323,11 @@ _ANSWERS = (
     Balance,
     OneWatch,
     Retried,
+    Rotated,
     Health,
     Readiness,
 )
-_BODIES = (CreateIntent, CheckBalance, CreateWatch, Recheck)
+_BODIES = (CreateIntent, CheckBalance, CreateWatch, Recheck, RotateSecret)
 
 
 def _operation(
@@ -423,6 +441,9 @@ def build() -> dict[str, Any]:
                 "get": _operation("Transfers that settled nothing.", UnmatchedPage, 400, query=ListUnmatched)
             },
             "/admin/webhooks/retry": {"post": _operation("Retry failed webhooks now.", Retried)},
+            "/admin/callback-secrets/rotate": {
+                "post": _operation("Change a callback secret.", Rotated, 400, 413, 503, body=RotateSecret)
+            },
         },
         "components": {
             "schemas": {**bodies.get("$defs", {}), **answers.get("$defs", {})},

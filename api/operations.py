@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.bodies import decode_cursor, encode_cursor, parse_query
+from api.bodies import decode_cursor, encode_cursor, parse, parse_query
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import ListUnmatched, status_json, unmatched_json
+from api.schemas import ListUnmatched, RotateSecret, status_json, unmatched_json
+from scanner.clock import rfc3339
 
 
 async def health(_request: web.Request) -> web.Response:
@@ -45,6 +46,15 @@ async def unmatched(request: web.Request) -> web.Response:
     shown = found[: query.limit]
     cursor = encode_cursor(shown[-1].id) if len(found) > query.limit else None
     return json_response({"unmatched": [unmatched_json(stored) for stored in shown], "nextCursor": cursor})
+
+
+async def rotate_secret(request: web.Request) -> web.Response:
+    """POST /admin/callback-secrets/rotate"""
+    wanted = await parse(request, RotateSecret)
+    done = await request.app[SERVICES].secrets.rotate(
+        wanted.callback_url, wanted.callback_secret, overlap_hours=wanted.overlap_hours
+    )
+    return json_response({"since": rfc3339(done.since), "overlapUntil": rfc3339(done.overlap_until)})
 
 
 async def retry_webhooks(request: web.Request) -> web.Response:

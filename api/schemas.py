@@ -181,6 +181,14 @@ class CreateWatch(NamesToken):
         )
 
 
+class RotateSecret(Body):
+    """Sign everything registered so far with a callback URL with another secret."""
+
+    callback_url: Annotated[Text, Field(min_length=1, max_length=2048)]
+    callback_secret: Annotated[Text, Field(min_length=1, max_length=1024)]
+    overlap_hours: Annotated[int, Field(strict=True, ge=0, le=720)] = 24
+
+
 class Recheck(Body):
     """Look now, optionally at one transaction."""
 

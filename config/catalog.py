@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, assert_never
 
 import orjson
 from pydantic import (
@@ -23,11 +23,10 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from config.checksum import to_checksum
+from config.addresses import check_evm_address, check_ton_address, check_tron_address
 from config.errors import ConfigError
 from config.settings import NOT_AN_ENDPOINT, UPSTREAM_URLS, Settings, is_http_url
 
-EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 ENDPOINT_VARIABLE = re.compile(r"RPC_[A-Z0-9_]+")
 
 
@@ -64,12 +63,22 @@ ChainId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-def check_evm_address(address: str) -> None:
-    """Raise ValueError when an EVM address is malformed or its EIP-55 checksum is wrong."""
-    if EVM_ADDRESS.fullmatch(address) is None:
-        raise ValueError("is not an address (0x + 40 hex digits)")
-    if address[2:] not in (address[2:].lower(), address[2:].upper()) and address != to_checksum(address):
-        raise ValueError("has a wrong EIP-55 checksum")
+def check_address(kind: ChainType, address: str, *, testnet: bool) -> str:
+    """
+    Return what an address of a family is compared by.
+
+    Raises:
+        ValueError: it is none, or its checksum is wrong.
+    """
+    match kind:
+        case ChainType.EVM:
+            return check_evm_address(address)
+        case ChainType.TRON:
+            return check_tron_address(address)
+        case ChainType.TON:
+            return check_ton_address(address, testnet=testnet)
+        case _:
+            assert_never(kind)
 
 
 class _Entry(BaseModel):
@@ -97,8 +106,9 @@ class Chain(_Entry):
     @field_validator("proxy_address")
     @classmethod
     def _proxy_is_an_address(cls, value: str, info: ValidationInfo) -> str:
-        if info.data.get("chain_type") is ChainType.EVM:
-            check_evm_address(value)
+        kind = info.data.get("chain_type")
+        if kind is not None:  # else the family itself is what is wrong
+            check_address(kind, value, testnet=info.data.get("testnet") is True)
         return value
 
     @property
@@ -138,14 +148,6 @@ class Catalog:
     def token_by_symbol(self, chain_id: int, symbol: str) -> Token | None:
         wanted = symbol.lower()
         return next((token for token in self.tokens(chain_id) if token.symbol.lower() == wanted), None)
-
-    def token_by_address(self, chain_id: int, address: str) -> Token | None:
-        """Find a token by identity; only EVM addresses are the same in every letter case."""
-        chain = self.chains.get(chain_id)
-        if chain is not None and chain.chain_type is ChainType.EVM:
-            wanted = address.lower()
-            return next((token for token in self.tokens(chain_id) if token.address.lower() == wanted), None)
-        return next((token for token in self.tokens(chain_id) if token.address == address), None)
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -191,13 +193,10 @@ def _check_tokens(file: str, tokens: list[Token], chains: Mapping[int, Chain]) -
         chain = chains.get(token.chain_id)
         if chain is None:
             raise ConfigError(f"{file}: $[{i}].chainId: {token.chain_id} is not a chain of the registry")
-        key = token.address
-        if chain.chain_type is ChainType.EVM:
-            try:
-                check_evm_address(token.address)
-            except ValueError as exc:
-                raise ConfigError(f"{file}: $[{i}].address: {exc}") from exc
-            key = token.address.lower()
+        try:
+            key = check_address(chain.chain_type, token.address, testnet=chain.testnet)
+        except ValueError as exc:
+            raise ConfigError(f"{file}: $[{i}].address: {exc}") from exc
         symbol = token.symbol.lower()
         if (token.chain_id, key) in seen:
             raise ConfigError(f"{file}: $[{i}].address: is listed twice for chain {token.chain_id}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import difflib
 import io
 import math
@@ -22,6 +24,7 @@ REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing 
 UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
 NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
 PREFIX = "SCANNER_"
+SEALING_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class HttpSettings:
 
     host: str
     port: int
-    api_key: SecretStr | None
+    api_keys: tuple[SecretStr, ...]  # each opens the door; none: everybody may
     production: bool
 
 
@@ -96,6 +99,7 @@ class Settings:
     ton_api_key: SecretStr | None
     tron_rps: float | None
     ton_rps: float | None
+    secret_keys: tuple[SecretStr, ...]  # of callback secrets at rest, the one in use first; none: not sealed
 
 
 def _finite(value: float) -> float:
@@ -109,6 +113,20 @@ def _key(value: SecretStr) -> SecretStr:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be printable ASCII without spaces")
     return value
+
+
+def _sealing_key(value: SecretStr) -> SecretStr:
+    try:
+        raw = base64.b64decode(value.get_secret_value().translate(str.maketrans("-_", "+/")), validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) != SEALING_KEY_BYTES:
+        raise ValueError(f"must be {SEALING_KEY_BYTES} bytes in base64: openssl rand -base64 {SEALING_KEY_BYTES}")
+    return value
+
+
+def _secret_keys(value: Any) -> Any:
+    return _parts(value) if isinstance(value, str) else value
 
 
 def _delays(value: Any) -> Any:
@@ -153,6 +171,7 @@ Pauses = Annotated[
 ]
 Rate = Annotated[float, AfterValidator(_finite), Field(gt=0)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
+SealingKey = Annotated[SecretStr, AfterValidator(_key), AfterValidator(_sealing_key)]
 
 
 class _Environment(BaseSettings):
@@ -166,6 +185,9 @@ class _Environment(BaseSettings):
     CHAINS_JSON_PATH: Path = Path("./supported-chains.json")
     TOKENS_JSON_PATH: Path = Path("./tokens.json")
     SCANNER_API_KEY: Key | None = None
+    SCANNER_API_KEY_NEXT: Key | None = None
+    SCANNER_SECRET_KEY: SealingKey | None = None
+    SCANNER_SECRET_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_secret_keys)] = ()
     APP_ENV: Literal["development", "test", "staging", "production"] = "development"
     SCANNER_REQUIRE_AUTH: bool = False
     POLL_INTERVAL_SEC: Seconds = 15
@@ -219,10 +241,13 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     except ValidationError as exc:
         raise ConfigError(_sentence(exc)) from None
     production = env.APP_ENV == "production"
-    if env.SCANNER_API_KEY is None and (production or env.SCANNER_REQUIRE_AUTH):
+    api_keys = tuple(key for key in (env.SCANNER_API_KEY, env.SCANNER_API_KEY_NEXT) if key is not None)
+    if not api_keys and (production or env.SCANNER_REQUIRE_AUTH):
         raise ConfigError(REFUSE_OPEN)
+    if env.SCANNER_SECRET_KEY_FORMER and env.SCANNER_SECRET_KEY is None:
+        raise ConfigError("SCANNER_SECRET_KEY_FORMER: without SCANNER_SECRET_KEY there is nothing to seal with")
     return Settings(
-        http=HttpSettings(env.HOST, env.PORT, env.SCANNER_API_KEY, production),
+        http=HttpSettings(env.HOST, env.PORT, api_keys, production),
         store=StoreSettings(env.DB_PATH),
         scan=ScanSettings(env.POLL_INTERVAL_SEC, env.INTENT_TTL_HOURS, env.LATE_WATCH_HOURS, env.RPC_TIMEOUT_SEC),
         webhooks=WebhookSettings(
@@ -242,6 +267,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         ton_api_key=env.TONCENTER_API_KEY,
         tron_rps=env.TRONGRID_RPS,
         ton_rps=env.TONCENTER_RPS,
+        secret_keys=(*((env.SCANNER_SECRET_KEY,) if env.SCANNER_SECRET_KEY else ()), *env.SCANNER_SECRET_KEY_FORMER),
     )
 
 
@@ -285,7 +311,7 @@ def _sentence(exc: ValidationError) -> str:
     name = str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")
     value = str(first["input"])
-    secret = name.endswith("_KEY") or "://" in value or "@" in value  # URLs carry keys wherever they are pasted
+    secret = "_KEY" in name or "://" in value or "@" in value  # URLs carry keys wherever they are pasted
     shown = "" if secret else f" (got {value[:60]!r})"
     return f"{name}: {message[:1].lower()}{message[1:]}{shown}"
 

@@ -225,10 +225,13 @@ class Anvil:
         data = _call("transfers(uint160,uint256)") + encode(["uint160", "uint256"], [int(first, 16), count]).hex()
         await self.send(printer, data, gas=MUCH_GAS)
 
-    async def transfer(self, token: str, destination: str, amount: int, *, sender: str | None = None) -> str:
-        """Send tokens without the proxy."""
+    async def transfer(
+        self, token: str, destination: str, amount: int, *, sender: str | None = None, fund: bool = True
+    ) -> str:
+        """Send tokens without the proxy; without `fund` the sender has no more than it was sent."""
         sender = sender or self.accounts[1]
-        await self.fund(token, sender)
+        if fund:
+            await self.fund(token, sender)
         return await self.send(token, _call("transfer(address,uint256)", destination, amount), sender=sender)
 
 

@@ -101,10 +101,12 @@ class TonLedger:
         return wallet_address(self._code, master=master, owner=owner)
 
     def balance(self, master: str, owner: str) -> int | None:
-        """Return what an owner has received of a jetton; None when there is no wallet."""
-        mine = [p for p in self.payments if (p.row["jetton_master"], p.row["destination"]) == (master, owner)]
-        credited = [p.credited for p in mine if not p.pending and not p.row["transaction_aborted"]]
-        return sum(credited) if any(credited) else None
+        """Return what an owner holds of a jetton; None when there is no wallet. Whoever sends has enough."""
+        ours = [p for p in self.payments if p.row["jetton_master"] == master and not p.row["transaction_aborted"]]
+        got = [p.credited for p in ours if p.row["destination"] == owner]
+        # A bounced amount comes back; one that is on its way has left.
+        gave = sum(int(p.row["amount"]) for p in ours if p.row["source"] == owner and (p.pending or p.credited))
+        return max(0, sum(got) - gave) if any(got) else None
 
     def owners(self) -> dict[str, set[str]]:
         """Return who was paid, by master."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -48,6 +49,7 @@ class TronGrid:
         self.requests = 0
         self.keys: list[str | None] = []  # what arrived as TRON-PRO-API-KEY, in order
         self.asked: list[tuple[str, Json]] = []  # route and parameters, in order
+        self.moments: list[float] = []  # when each request came in, in monotonic seconds
         self._rpc = JsonRpc(self)
         self._index = Index(self)
         self._changed = asyncio.Condition()
@@ -125,6 +127,7 @@ class TronGrid:
         body = await request.read()
         asked: Any = orjson.loads(body) if body else dict(request.query)
         self.requests += 1
+        self.moments.append(time.monotonic())
         self.keys.append(request.headers.get("TRON-PRO-API-KEY"))
         methods = self._note(route, asked)
         async with self._changed:

@@ -90,7 +90,7 @@ class Marketplace:
             site = web.TCPSite(runner, self.http.host, self.http.port)
             await site.start()
             host, port = runner.addresses[0][:2]
-            url = f"http://{host}:{port}"
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             log.info("[api] listening on %s", url)
             self.callback.base = self.callback.base or url
             if not self.listening.done():

@@ -82,10 +82,11 @@ class Checks:
 
     async def _look_at_balance(self, payment: Payment) -> CheckResult:
         """Credit what is there at a safe depth; what is only at the newest block is on its way."""
-        if payment.baseline_balance is None:
+        if payment.baseline_balance is None and payment.registered_at is None:
             return await self._result(payment.id, BASELINE_MISSING, 0)
         deep = await self._balance(payment, confirmed=True)
-        if deep.balance is not None and deep.balance.paid:
+        paid = deep.balance is not None and deep.balance.paid
+        if paid or payment.status not in OPEN_PAYMENTS:
             return await self.settled(payment, deep)
         newest = await self._balance(payment, confirmed=False)
         if newest.balance is None or not newest.balance.paid:

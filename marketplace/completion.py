@@ -25,7 +25,7 @@ from marketplace.model import (
     StopReason,
 )
 from marketplace.money import to_decimal
-from marketplace.policy import ADDRESS_TOKEN_MISMATCH, Hold, Pass, Wait
+from marketplace.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Hold, Pass, Reason, Wait
 from marketplace.sightings import Sighting
 from marketplace.store import addresses, inbox, ledger, outbox, payments, requests
 from marketplace.work import Work
@@ -33,6 +33,8 @@ from marketplace.work import Work
 log = logging.getLogger(__name__)
 
 DOUBLE_CREDIT = "transfer_credited_elsewhere"
+COUNTED = "counted"  # prefixes the keys of recoveries that are part of what a payment received
+OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RECIPIENT, DOUBLE_CREDIT})
 
 
 class Outcome(StrEnum):
@@ -110,10 +112,19 @@ async def _complete(work: Work, payment: Payment, seen: Sighting, aml: dict[str,
     for duplicate in await payments.other_open(work.tx, payment):
         await close(work, duplicate, StopReason.CANCELLED, "another payment of this request was paid")
     await _stop_looking(work, payment, cancel=False)
+    await _keep_other_money(work, payment, seen)
     people = [payment.buyer_id, payment.seller_id]
     tell(work, people, payment, "payment_confirmed", f"Payment {payment.ref} is confirmed and held in escrow")
     log.info("[payment] %s funded", payment.id)
     return Outcome.FUNDED
+
+
+async def _keep_other_money(work: Work, payment: Payment, seen: Sighting) -> None:
+    """Note what was held before another transfer paid: its evidence is about to be replaced."""
+    known = {seen.tx_hash, *(credit.tx_hash for credit in seen.credits)}
+    if payment.hold_reason is not None and payment.tx_hash is not None and payment.tx_hash not in known:
+        await _note_closed(work, payment, payment.hold_reason)
+        await tell_recovery(work, payment, payment.hold_reason)
 
 
 async def close(work: Work, payment: Payment, reason: StopReason, why: str) -> bool:
@@ -122,19 +133,24 @@ async def close(work: Work, payment: Payment, reason: StopReason, why: str) -> b
     if not await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **over):
         return False
     if payment.hold_reason is not None or payment.escrow_state is Escrow.PARTIAL:
-        received = (payment.evidence or {}).get("amountReceivedBaseUnits")
-        await inbox.add_recovery(
-            work.tx,
-            payment_id=payment.id,
-            reason=payment.hold_reason or "partial_payment",
-            amount=None if received is None else int(received),
-            tx_hash=payment.tx_hash,
-            evidence=payment.evidence or {},
-            dedupe_key=f"closed:{payment.id}",
-            now=work.now,
-        )
+        await _note_closed(work, payment, payment.hold_reason or "partial_payment")
     await _stop_looking(work, payment, cancel=payment.hold_reason is None)
     return True
+
+
+async def _note_closed(work: Work, payment: Payment, reason: str) -> None:
+    """Write down what was seen of a payment and never credited."""
+    received = (payment.evidence or {}).get("amountReceivedBaseUnits")
+    await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=reason,
+        amount=None if received is None else int(received),
+        tx_hash=payment.tx_hash,
+        evidence=payment.evidence or {},
+        dedupe_key=f"{'closed' if reason in OTHER_MONEY else COUNTED}:{payment.id}:{payment.tx_hash or received}",
+        now=work.now,
+    )
 
 
 async def _stop_looking(work: Work, payment: Payment, *, cancel: bool) -> None:
@@ -157,18 +173,33 @@ async def _not_paid(work: Work, payment: Payment, seen: Sighting) -> Outcome:
     """Keep what was seen, and tell the buyer once what is missing."""
     if seen.balance is None:
         raise TypeError("only a balance can be too low")
-    wrong = seen.balance.reason == ADDRESS_TOKEN_MISMATCH
-    news = seen.current_balance != payment.current_balance
-    if wrong:
-        await payments.set_observed(work.tx, payment.id, work.now, evidence=_with_reason(seen, ADDRESS_TOKEN_MISMATCH))
+    balance, news = seen.balance, seen.current_balance != payment.current_balance
+    if balance.reason == ADDRESS_TOKEN_MISMATCH:
+        if payment.hold_reason is None:  # else what it is held for stays what an admin sees
+            evidence = _with_reason(seen, ADDRESS_TOKEN_MISMATCH)
+            await payments.set_observed(work.tx, payment.id, work.now, evidence=evidence)
         tell(work, [payment.buyer_id], payment, "payment-wrong-token", f"Payment {payment.ref}: something else arrived")
-    elif seen.balance.delta > 0:
+    elif (doubt := _baseline_doubt(seen)) is not None:
+        return await _hold(work, payment, seen, Judgement(Pass()), doubt)
+    elif payment.hold_reason is not None:
+        log.debug("[payment] %s is held: a balance below its price changes nothing", payment.id)
+    elif balance.delta > 0:
         await _keep(work, payment, seen, escrow_state=Escrow.PARTIAL, status=PaymentStatus.PROCESSING)
         if news:
-            tell_underpaid(work, payment, seen.balance.shortfall)
-    elif news:
-        await payments.set_observed(work.tx, payment.id, work.now, current_balance=seen.current_balance)
+            tell_underpaid(work, payment, balance.shortfall)
+    elif news or payment.status is PaymentStatus.PROCESSING:  # what was on its way is gone
+        back = {"status": PaymentStatus.PENDING, "escrow_state": None, "current_balance": seen.current_balance}
+        await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **back)
     return Outcome.NOT_PAID
+
+
+def _baseline_doubt(seen: Sighting) -> str | None:
+    """Return why a balance cannot be compared: somebody has to look, since money may lie there."""
+    if seen.balance is None or seen.current_balance is None:
+        return None
+    if seen.balance.reason == BASELINE_MISSING:
+        return BASELINE_MISSING if seen.current_balance > 0 else None
+    return BASELINE_STALE if seen.balance.delta < 0 else None
 
 
 def tell_underpaid(work: Work, payment: Payment, missing: int) -> None:
@@ -194,35 +225,31 @@ async def _hold(work: Work, payment: Payment, seen: Sighting, judgement: Judgeme
 
 async def _over(work: Work, payment: Payment, seen: Sighting) -> Outcome:
     """Note money for a payment that is paid or over: never credited, never lost."""
-    if payment.status is PaymentStatus.COMPLETED:
-        await _more_than_paid(work, payment, seen)
-        return Outcome.ALREADY_FUNDED
-    if seen.received > 0:
-        await note_recovery(work, payment, seen, "late_payment", seen.received)
-    return Outcome.LATE
-
-
-async def _more_than_paid(work: Work, payment: Payment, seen: Sighting) -> None:
-    """Note money beyond what completed a payment."""
-    counted = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
+    counted = 0
+    if payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}:
+        counted = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
     if seen.received > counted:
-        await note_recovery(work, payment, seen, "duplicate_payment", seen.received - counted)
+        reason = "duplicate_payment" if counted else "late_payment"
+        await _note_beyond(work, payment, seen, reason, seen.received - counted)
+    return Outcome.ALREADY_FUNDED if payment.status is PaymentStatus.COMPLETED else Outcome.LATE
 
 
-async def note_recovery(work: Work, payment: Payment, seen: Sighting, reason: str, amount: int) -> None:
-    """Write money down for manual recovery, and tell the admins the first time."""
-    new = await inbox.add_recovery(
+async def _note_beyond(work: Work, payment: Payment, seen: Sighting, reason: str, amount: int) -> None:
+    """Write down for manual recovery what came beyond `amount` noted before: sightings tell sums, not transfers."""
+    new = amount - await inbox.recovered(work.tx, payment.id, f"{COUNTED}:{payment.id}:")
+    if new <= 0:
+        return
+    await inbox.add_recovery(
         work.tx,
         payment_id=payment.id,
         reason=reason,
-        amount=amount,
+        amount=new,
         tx_hash=seen.tx_hash,
         evidence=seen.document,
-        dedupe_key=f"{reason}:{payment.id}:{seen.tx_hash or seen.received}",
+        dedupe_key=f"{COUNTED}:{payment.id}:{reason}:{amount}",
         now=work.now,
     )
-    if new:
-        await tell_recovery(work, payment, reason)
+    await tell_recovery(work, payment, reason)
 
 
 async def tell_recovery(work: Work, payment: Payment, reason: str) -> None:

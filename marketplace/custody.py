@@ -112,7 +112,9 @@ class Custody:
 
     async def _pass(self, work: Work, payment_id: str) -> bool:
         payment = await found_payment(work.tx, payment_id)
-        if payment.escrow_state is not Escrow.FUNDED or not (await self._decide(work, payment)).allowed:
+        if payment.escrow_state is not Escrow.FUNDED or payment.ordered is Outcome.REFUND:
+            return False
+        if not (await self._decide(work, payment)).allowed:
             return False
         await make_releasable(work, payment)
         delivered = RequestStatus.DELIVERED
@@ -156,9 +158,8 @@ class Custody:
             raise invalid("toAddress", f"is no address of {chain.name}")
         return payment
 
-    @staticmethod
-    def _again(payment: Payment, given: Payment, to_address: str) -> Instruction:
-        if given.destination != to_address:
+    def _again(self, payment: Payment, given: Payment, to_address: str) -> Instruction:
+        if not policy.same_address(given.destination, to_address, self._catalog.chains[payment.chain_id].chain_type):
             raise conflict("an instruction was given already, to another address", instructionId=given.id)
         return Instruction(payment, given)
 

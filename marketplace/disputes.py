@@ -55,6 +55,9 @@ class Disputes:
                 raise conflict("there is no money to argue about", status=request.status, escrowState=state)
             if await disputes.open_of(work.tx, payment.id) is not None:
                 raise conflict("a dispute about this is open already")
+            held = balances(await ledger.lines(work.tx, payment.id)).held
+            if held <= 0:
+                raise conflict("the ledger holds nothing to argue about: see reconciliation")
             dispute = Dispute(
                 id=new_id(),
                 purchase_request_id=request_id,
@@ -70,7 +73,6 @@ class Disputes:
                 created_at=work.now,
             )
             await disputes.add(work.tx, dispute)
-            held = balances(await ledger.lines(work.tx, payment.id)).held
             await ledger.add(work.tx, payment, Entry.DISPUTE_HOLD, held, work.now, key=f"dispute_hold:{dispute.id}")
             await _tell(work, dispute, payment, "dispute_opened", f"Dispute opened: {request.title}")
         return dispute
@@ -117,6 +119,8 @@ class Disputes:
         state: dict[str, object] = {"ordered": outcome}
         if outcome is Outcome.RELEASE:
             state["escrow_state"] = Escrow.RELEASABLE
+        elif outcome is Outcome.REFUND:
+            state["escrow_state"] = Escrow.FUNDED
         elif outcome is Outcome.REPLACEMENT:
             state["escrow_state"] = Escrow.FUNDED
             again = {"delivery_confirmed": False, "delivered_at": None, "confirmed_at": None}

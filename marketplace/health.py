@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from marketplace.catalog import Catalog
+from marketplace.clock import rfc3339
 from marketplace.reconciliation import Reconciliation
 from marketplace.scanner_client import ScannerClient, ScannerError
 from marketplace.store import inbox, outbox
@@ -95,7 +96,7 @@ class HealthChecks:
             latest = await inbox.latest_received_at(tx)
         if oldest is not None and self._works.clock.now_ms() - oldest > STUCK_MS:
             return Check("degraded", f"{waiting} errands wait for the scanner")
-        return Check("ok", None if latest is None else f"last one received at {latest}")
+        return Check("ok", None if latest is None else f"last one received at {rfc3339(latest)}")
 
     async def _ledger(self) -> Check:
         """Reconcile, at most once in a while: whoever watches over us asks more often than that is worth."""

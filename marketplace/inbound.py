@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 CONFIRMED = "payment.confirmed"
 STRAY = frozenset({"payment.late", "payment.anomaly"})  # money that settles nothing
+REORGED = "payment.reorged"
 ON_ITS_WAY = frozenset({"payment.detected", "payment.confirming"})
 
 
@@ -136,7 +137,9 @@ async def _note(work: Work, payment_id: str, event: Event) -> str:
         part = {"status": PaymentStatus.PROCESSING, "escrow_state": Escrow.PARTIAL, "evidence": _document(event)}
         if await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **part):
             completion.tell_underpaid(work, payment, event.missing)
-    elif event.event_type == "payment.reorged" and payment.hold_reason is None:
+    elif event.event_type == REORGED and payment.status is PaymentStatus.COMPLETED:
+        await _stray(work, payment, event)
+    elif event.event_type == REORGED and payment.hold_reason is None:
         gone = {"status": PaymentStatus.PENDING, "escrow_state": None, "evidence": _document(event), "tx_hash": None}
         await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PROCESSING,), **gone)
     return "noted"

@@ -86,7 +86,7 @@ class Negotiations:
             if answer is Answer.ACCEPTED:
                 terms = {"price_amount": waiting.price_amount, "price_currency": waiting.price_currency}
                 await offers.change(work.tx, offer_id, work.now, expected=OPEN_OFFERS, **terms)
-            if request.status is RequestStatus.IN_NEGOTIATION:
+            if not await negotiation.any_pending(work.tx, request.id, work.now):
                 back = RequestStatus.RECEIVED_OFFERS
                 expected = (RequestStatus.IN_NEGOTIATION,)
                 await requests.change(work.tx, request.id, work.now, expected=expected, status=back)

@@ -183,6 +183,7 @@ def same_address(one: str, other: str, chain_type: str) -> bool:
 
 ADDRESS_TOKEN_MISMATCH = "address-token-mismatch"  # noqa: S105 - no password
 BASELINE_MISSING = "baseline-missing"
+BASELINE_STALE = "baseline-stale"  # less lies there than when it was read: by how much it grew cannot be told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,8 @@ class Requests:
             )
             await requests.add(work.tx, request)
             sellers = await work.people(Role.SELLER)
-            work.notify(sellers, "request", "request_created", f"New request: {draft.title}", about=request.id)
+            url = f"/purchase-requests/{request.id}"
+            work.notify(sellers, "request", "request_created", f"New request: {draft.title}", about=request.id, url=url)
         return request
 
     async def mine(self, actor: Actor, page: Page) -> tuple[list[PurchaseRequest], int]:
@@ -89,13 +90,25 @@ class Requests:
         async with self._works.db.read() as tx:
             return await requests.feed(tx, page)
 
-    async def show(self, actor: Actor, request_id: str) -> PurchaseRequest:
-        """Return a request: anybody's while it takes offers, afterwards only to those it concerns."""
+    async def show(self, actor: Actor, request_id: str) -> tuple[PurchaseRequest, bool]:
+        """
+        Return a request, and whether its delivery is the actor's business.
+
+        Anybody's while it takes offers, afterwards only to those it concerns.
+        """
         async with self._works.db.read() as tx:
             request = await found(tx, request_id)
             if await may_see(tx, actor, request):
-                return request
+                return request, await delivers_or_receives(tx, actor, request)
         raise forbidden("this purchase request is somebody else's")
+
+
+async def delivers_or_receives(tx: Tx, actor: Actor, request: PurchaseRequest) -> bool:
+    """Say whether the actor has to know where it is delivered, and how it was: losing bidders do not."""
+    if actor.role in {Role.ADMIN, Role.RESOLVER} or request.buyer_id == actor.user_id:
+        return True
+    chosen = None if request.selected_offer_id is None else await offers.get(tx, request.selected_offer_id)
+    return chosen is not None and chosen.seller_id == actor.user_id
 
 
 async def may_see(tx: Tx, actor: Actor, request: PurchaseRequest) -> bool:

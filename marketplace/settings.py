@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from marketplace.errors import ConfigError
+from webhooks.signing import check_secret
 
 PREFIX = "MARKETPLACE_"
 MIN_SECRET = 32
@@ -171,7 +172,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         scanner=ScannerSettings(
             url=env.AMN_SCANNER_URL,
             api_key=env.AMN_SCANNER_API_KEY,
-            webhook_secret=env.AMN_SCANNER_WEBHOOK_SECRET,
+            webhook_secret=_webhook_secret(env),
             timeout_s=env.AMN_SCANNER_TIMEOUT_SEC,
         ),
         money=_money(env, given),
@@ -200,6 +201,16 @@ def _money(env: _Environment, given: Mapping[str, str]) -> MoneySettings:
         ofac_url=env.OFAC_SDN_URL,
         rpc_urls={name: value.split(",")[0].strip() for name, value in given.items() if name.startswith("RPC_")},
     )
+
+
+def _webhook_secret(env: _Environment) -> SecretStr | None:
+    given = env.AMN_SCANNER_WEBHOOK_SECRET
+    if given is not None:
+        try:
+            check_secret(given.get_secret_value())
+        except ValueError as exc:
+            raise ConfigError(f"AMN_SCANNER_WEBHOOK_SECRET: {exc}") from None
+    return given
 
 
 def _jwt_secret(env: _Environment) -> SecretStr:

@@ -89,7 +89,8 @@ def _of_transfers(
         credits=credits_,
         senders=_senders(evidence.sender, credits_),
         document=_document(evidence, credits_, block),
-        mismatch=None if agreed == payment.amount_base else AMOUNT_MISMATCH,
+        # Too little is the gate's to name; the right sum for a wrong registration is not.
+        mismatch=None if agreed == payment.amount_base or evidence.amount < payment.amount_base else AMOUNT_MISMATCH,
         tx_hash=evidence.tx_hash,
     )
 
@@ -127,7 +128,7 @@ def _of_balance(
         tx_hash=credits_[0].tx_hash if credits_ else None,
         sender=sender,
     )
-    told = {"baselineBalance": _text(payment.baseline_balance), "currentBalance": str(current)}
+    told = {"baselineBalanceBaseUnits": _text(payment.baseline_balance), "currentBalanceBaseUnits": str(current)}
     return Sighting(
         evidence=evidence,
         credits=credits_,

@@ -52,8 +52,10 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     with stop_on_signal(stop):
         async with open_daemon(settings) as daemon:
-            if settings.http.api_key is None:
+            if not settings.http.api_keys:
                 log.warning("[scanner] SCANNER_API_KEY is not set: every request is allowed (local use only)")
+            if settings.http.production and not settings.secret_keys:
+                log.warning("[scanner] SCANNER_SECRET_KEY is not set: callback secrets are stored in the clear")
             await daemon.run(stop)
     log.info("[scanner] stopped")
 

@@ -24,6 +24,7 @@ from scanner.housekeeping import Housekeeping
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.registration import Registrations
 from scanner.schedule import ringing
+from scanner.secrets import SecretBox
 from scanner.services import Services
 from scanner.store.database import Database, open_database
 from scanner.store.lock import sole_owner
@@ -135,6 +136,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         stack.enter_context(sole_owner(settings.store.path))
         await asyncio.to_thread(migrate, settings.store.path)
         db = await stack.enter_async_context(open_database(settings.store.path))
+        box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
         guard = CallbackGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
         client = await stack.enter_async_context(open_client(guard, timeout_s=settings.webhooks.timeout_s))
         deliverer = Deliverer(
@@ -143,9 +145,10 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             schedule=RetrySchedule(settings.webhooks.retry_delays_s),
             clock=clock,
             metrics=metrics,
+            open_secret=box.open,
         )
         workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
-        registrations = Registrations(db, clock, ttl_hours=settings.scan.intent_ttl_h)
+        registrations = Registrations(db, clock, ttl_hours=settings.scan.intent_ttl_h, box=box)
         housekeeping = Housekeeping(db, clock, retry_hours=settings.webhooks.retry_hours, on_events=deliverer.bell.ring)
         watchers = {
             chain_id: BalanceWatcher(
@@ -178,7 +181,9 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
             on_events=deliverer.bell.ring,
             on_watch=lambda chain_id: watchers[chain_id].bell.ring(),
+            box=box,
         )
+        await services.secrets.reseal()
         yield Daemon(
             http=settings.http,
             database=db,

@@ -221,7 +221,7 @@ class OutboxEvent(NamedTuple):
     body: bytes
     receiver: str
     callback_url: str
-    callback_secret: str
+    secrets: tuple[str, ...]  # to sign with, sealed
     round: int
     attempts: int  # made in this round
     next_attempt_at: int

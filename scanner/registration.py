@@ -14,7 +14,9 @@ from scanner.clock import Clock
 from scanner.errors import InvalidRequest
 from scanner.model import EventType, Intent, IntentStatus
 from scanner.reference import new_salt, payment_reference, topic_ref
-from scanner.store import intents
+from scanner.rotation import signing_secrets
+from scanner.secrets import SecretBox
+from scanner.store import intents, rotations
 from scanner.store.batch import GroupCommit
 from scanner.store.database import Database
 from scanner.store.errors import Conflict, StoreError
@@ -86,7 +88,8 @@ class Draft:
 class Registrations:
     """Takes drafts from many requests and stores them in group commits."""
 
-    def __init__(self, db: Database, clock: Clock, *, ttl_hours: float) -> None:
+    def __init__(self, db: Database, clock: Clock, *, ttl_hours: float, box: SecretBox | None = None) -> None:
+        self._box = box or SecretBox()
         self._db = db
         self._clock = clock
         self._ttl_ms = int(ttl_hours * HOUR_MS)
@@ -115,8 +118,14 @@ class Registrations:
             fresh = [self._intent(draft, now) for draft in new.values()]
             fresh = await self._unique(tx, fresh)
             await intents.add_many(tx, fresh)
-        known |= {intent.intent_id: intent for intent in fresh}
-        return [_answer(draft, known.get(draft.intent_id), held) for draft in drafts]
+            known |= {intent.intent_id: intent for intent in fresh}
+            accepted = {i: await self._secrets(tx, intent, now) for i, intent in known.items()}
+        return [_answer(draft, known.get(draft.intent_id), held, accepted) for draft in drafts]
+
+    async def _secrets(self, tx: AsyncConnection, intent: Intent, now: int) -> set[str]:
+        """Return the secrets a replay may come with: the one it is signed with, or was until lately."""
+        newer = await rotations.get(tx, intent.callback_url) if intent.created_at != now else None
+        return set(map(self._box.open, signing_secrets(intent.callback_secret, intent.created_at, newer, now)))
 
     async def _unique(self, tx: AsyncConnection, fresh: list[Intent]) -> list[Intent]:
         """Draw again for those whose reference is taken, in the store or by an earlier one of the batch."""
@@ -170,7 +179,7 @@ class Registrations:
             salt=salt,
             status=IntentStatus.PENDING,
             callback_url=draft.callback_url,
-            callback_secret=draft.callback_secret,
+            callback_secret=self._box.seal(draft.callback_secret),
             receiver=draft.receiver,
             events=draft.events,
             request=json.dumps(draft.request()),
@@ -210,7 +219,9 @@ def _holder(draft: Draft, held: Mapping[Reservation, str]) -> str | None:
     return held.get(_reservation(draft)) if draft.rail is Rail.DIRECT else None
 
 
-def _answer(draft: Draft, stored: Intent | None, held: Mapping[Reservation, str]) -> Intent | Exception:
+def _answer(
+    draft: Draft, stored: Intent | None, held: Mapping[Reservation, str], accepted: Mapping[str, set[str]]
+) -> Intent | Exception:
     """Return the stored intent when the draft asks for the very same, else say what differs."""
     holder = _holder(draft, held)
     if stored is None and holder is not None and holder != draft.intent_id:
@@ -221,6 +232,6 @@ def _answer(draft: Draft, stored: Intent | None, held: Mapping[Reservation, str]
     for name, value in draft.request().items():
         if before.get(name) != value:
             return Conflict(f"intent {draft.intent_id} exists with another {name}", field=name)
-    if draft.callback_secret != stored.callback_secret:
+    if draft.callback_secret not in accepted[stored.intent_id]:
         return Conflict(f"intent {draft.intent_id} exists with another callbackSecret", field="callbackSecret")
     return stored

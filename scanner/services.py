@@ -13,6 +13,7 @@ from chains.types import Checkout, Rail, Targets
 from config.catalog import Catalog, Chain
 from scanner import findings
 from scanner.balances import BalanceChecks
+from scanner.callback_secrets import CallbackSecrets
 from scanner.callbacks import CallbackPolicy
 from scanner.clock import Clock
 from scanner.errors import InvalidRequest
@@ -22,6 +23,7 @@ from scanner.matching import judge
 from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.registration import Draft, Registrations
+from scanner.secrets import SecretBox
 from scanner.store import intents, outbox, transfers, watches
 from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound, StoreError
@@ -102,6 +104,7 @@ class Services:
         late_watch_ms: int,
         on_events: Callable[[], None],
         on_watch: Callable[[int], None],
+        box: SecretBox,
     ) -> None:
         self._catalog = catalog
         self._tokens = TokenBook(catalog)
@@ -113,7 +116,9 @@ class Services:
             callbacks=callbacks,
             worker_of=self.worker,
             on_created=on_watch,
+            box=box,
         )
+        self.secrets = CallbackSecrets(db, clock, box, callbacks)
         self._workers = workers
         self._db = db
         self._clock = clock

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from chains.base import ChainAdapter
 from chains.errors import ChainError, InvalidAddress
 from chains.types import TokenMeta
-from config.catalog import Catalog, Chain
+from config.catalog import Catalog, Chain, Token
 from scanner.errors import InvalidRequest
 from scanner.worker import ChainWorker
 
@@ -47,7 +47,7 @@ class TokenBook:
         listed = None if field == "tokenAddress" else self._catalog.token_by_symbol(chain_id, text)
         if listed is None:
             key = self._parse(adapter, chain_id, field, text)
-            listed = self._catalog.token_by_address(chain_id, key)
+            listed = self._listed(adapter, chain_id, key)
         else:
             key = adapter.parse_address(listed.address)
         if key in worker.refused_tokens:
@@ -58,6 +58,10 @@ class TokenBook:
             return Asset(listed.address, key, listed.symbol, listed.decimals)
         meta = await _read(adapter, key)
         return Asset(text, key, meta.symbol if meta else None, meta.decimals if meta else None)
+
+    def _listed(self, adapter: ChainAdapter, chain_id: int, key: str) -> Token | None:
+        """Return the registry's token at an address: its spelling there may be any of the family's."""
+        return next((t for t in self._catalog.tokens(chain_id) if adapter.parse_address(t.address) == key), None)
 
     @staticmethod
     def _parse(adapter: ChainAdapter, chain_id: int, field: str, text: str) -> str:

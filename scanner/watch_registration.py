@@ -13,7 +13,9 @@ from scanner.cadence import LIFE_MS
 from scanner.callbacks import CallbackPolicy
 from scanner.clock import Clock
 from scanner.model import Watch, WatchStatus
-from scanner.store import outbox, watches
+from scanner.rotation import Rotation, signing_secrets
+from scanner.secrets import SecretBox
+from scanner.store import outbox, rotations, watches
 from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound
 from scanner.tokens import NATIVE, TokenBook, parse_address
@@ -48,7 +50,9 @@ class Watches:
         callbacks: CallbackPolicy,
         worker_of: Callable[[int], ChainWorker],
         on_created: Callable[[int], None],
+        box: SecretBox,
     ) -> None:
+        self._box = box
         self._db = db
         self._clock = clock
         self._tokens = tokens
@@ -69,8 +73,10 @@ class Watches:
             stored = await watches.get(tx, wanted.watch_id)
             if stored is None:
                 await watches.add(tx, wanted)
+            newer = None if stored is None else await rotations.get(tx, stored.callback_url)
         if stored is not None:
             _check_same(wanted, stored)
+            self._check_secret(request, stored, newer)
             return stored
         log.info("[api] balance watch created", extra=fields(chain=wanted.chain_id, watch=wanted.watch_id))
         self._on_created(wanted.chain_id)
@@ -102,7 +108,7 @@ class Watches:
             current_balance=request.baseline_balance,
             status=WatchStatus.WATCHING,
             callback_url=request.callback_url,
-            callback_secret=request.callback_secret,
+            callback_secret=self._box.seal(request.callback_secret),
             receiver=receiver,
             last_checked_at=None,
             next_check_at=now,
@@ -113,6 +119,11 @@ class Watches:
             created_at=now,
             updated_at=now,
         )
+
+    def _check_secret(self, request: WatchRequest, stored: Watch, newer: Rotation | None) -> None:
+        accepted = signing_secrets(stored.callback_secret, stored.created_at, newer, self._clock.now_ms())
+        if request.callback_secret not in map(self._box.open, accepted):
+            raise _differs(stored, "callbackSecret")
 
     async def get(self, watch_id: str) -> Watch:
         """Return a watch."""
@@ -140,7 +151,10 @@ def _check_same(wanted: Watch, stored: Watch) -> None:
         ("address", "address_key"),
         ("tokenAddress", "token_key"),
         ("callbackUrl", "callback_url"),
-        ("callbackSecret", "callback_secret"),
     ):
         if getattr(wanted, name) != getattr(stored, name):
-            raise Conflict(f"balance watch {stored.watch_id} exists with another {field}", field=field)
+            raise _differs(stored, field)
+
+
+def _differs(stored: Watch, field: str) -> Conflict:
+    return Conflict(f"balance watch {stored.watch_id} exists with another {field}", field=field)

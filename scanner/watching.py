@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -93,9 +92,9 @@ class BalanceWatcher:
         except ChainError as exc:
             log.debug("[balance-watch] transfers are not told: %s", exc)
             return None
-        grouped: defaultdict[Holding, list[Movement]] = defaultdict(list)
+        grouped: dict[Holding, list[Movement]] = {holding: [] for holding in holdings}
         for movement in seen:
-            grouped[Holding(movement.destination, movement.token)].append(movement)
+            grouped.setdefault(Holding(movement.destination, movement.token), []).append(movement)
         return grouped
 
     async def _write(
@@ -107,14 +106,15 @@ class BalanceWatcher:
     ) -> None:
         """One transaction: when each is read next, and what to tell."""
         now = self._clock.now_ms()
-        after = [self._after(watch, amounts.get(watch.watch_id), found, now) for watch in due]
         async with self._db.write() as tx:
+            # As they stand now: a change may have been acknowledged, or a watch stopped, during the read.
             watching = await watches.still_watching(tx, [watch.watch_id for watch in due])
+            after = [self._after(watch, amounts.get(watch.watch_id), found, now) for watch in watching]
             rows: list[dict[str, Any]] = []
             settled: list[str] = []  # nothing to tell any more
-            for watch in due:
+            for watch in watching:
                 amount = amounts.get(watch.watch_id)
-                if watch.watch_id not in watching or amount is None:
+                if amount is None:
                     continue
                 if _changed(watch, amount):
                     rows.append(events.balance_changed(watch, amount, _of(watch, behind), now))
@@ -151,5 +151,5 @@ def _changed(watch: Watch, amount: int | None) -> bool:
 def _of(watch: Watch, behind: Mapping[Holding, list[Movement]] | None) -> list[Movement] | None:
     if behind is None or watch.token_key is None or watch.last_position is None:
         return None
-    mine = behind.get(Holding(watch.address_key, watch.token_key), [])
-    return [movement for movement in mine if movement.block_number > watch.last_position]
+    mine = behind.get(Holding(watch.address_key, watch.token_key))
+    return None if mine is None else [movement for movement in mine if movement.block_number > watch.last_position]

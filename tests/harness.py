@@ -175,7 +175,7 @@ async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator
             if task.done():
                 task.result()
             async with aiohttp.ClientSession() as session:
-                key = settings.http.api_key.get_secret_value() if settings.http.api_key else None
+                key = settings.http.api_keys[0].get_secret_value() if settings.http.api_keys else None
                 yield Running(daemon, Api(daemon.listening.result(), session, key), stop)
         finally:
             stop.set()

@@ -82,6 +82,7 @@ class Deliverer:
         schedule: RetrySchedule,
         clock: Clock,
         metrics: Metrics,
+        open_secret: Callable[[str], str] = str,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self.bell = Bell()
@@ -94,6 +95,7 @@ class Deliverer:
             outcome: metrics.attempts.labels(outcome) for outcome in ("delivered", "retried", "exhausted")
         }
         self._rand = rand
+        self._open = open_secret
         self._lanes: dict[str, Lane] = {}
         self._outcomes: deque[AttemptRecord] = deque()  # sent, and not written down yet
         self._outcome = Bell()
@@ -196,16 +198,14 @@ class Deliverer:
                 del self._lanes[receiver]
 
     async def _attempt(self, event: OutboxEvent) -> AttemptRecord:
-        started = self._clock.now_ms()
-        headers = headers_for(
-            event_id=event.event_id,
-            event_type=event.event_type,
-            delivery_id=event.subject_id,
-            body=event.body,
-            secret=event.callback_secret,
-            timestamp=started // 1000,
-        )
-        attempt = await self._client.send(event.callback_url, event.body, headers)
+        try:
+            secrets = [self._open(secret) for secret in event.secrets]
+        except StoreError as exc:
+            attempt = Attempt(
+                ok=False, status=None, latency_ms=0, response="", error=str(exc), retry_after=None, gone=False
+            )
+        else:
+            attempt = await self._client.send(event.callback_url, event.body, self._headers(event, secrets))
         now = self._clock.now_ms()
         record = AttemptRecord(
             event=event,
@@ -219,6 +219,17 @@ class Deliverer:
         )
         self._report(record)
         return record
+
+    def _headers(self, event: OutboxEvent, secrets: Sequence[str]) -> dict[str, str]:
+        return headers_for(
+            event_id=event.event_id,
+            event_type=event.event_type,
+            delivery_id=event.subject_id,
+            body=event.body,
+            secret=secrets[0],
+            former=next(iter(secrets[1:]), None),
+            timestamp=self._clock.now_ms() // 1000,
+        )
 
     def _retry_at(self, event: OutboxEvent, attempt: Attempt, now: int) -> int | None:
         if attempt.ok or attempt.gone:  # 410: asking again will not help; an operator or the sweep may

@@ -59,17 +59,30 @@ def verify_standard(headers: Mapping[str, str], body: bytes, secret: str, *, now
 
 
 def headers_for(
-    *, event_id: str, event_type: str, delivery_id: str, body: bytes, secret: str, timestamp: int
+    *,
+    event_id: str,
+    event_type: str,
+    delivery_id: str,
+    body: bytes,
+    secret: str,
+    timestamp: int,
+    former: str | None = None,
 ) -> dict[str, str]:
-    """Return the headers of one attempt; `event_id` stays the same over retries, `timestamp` is the attempt's."""
-    return {
+    """
+    Return the headers of one attempt; `event_id` stays the same over retries, `timestamp` is the attempt's.
+
+    `former` holds the secret before this one, while a receiver changes over: its signatures come as well.
+    """
+    secrets = (secret,) if former is None else (secret, former)
+    also = {} if former is None else {"X-AMN-Signature-Former": sign_amn(body, former)}
+    return also | {
         "Content-Type": "application/json",
         "X-AMN-Signature": sign_amn(body, secret),
         "X-AMN-Event-Type": event_type,
         "X-AMN-Delivery-ID": delivery_id,
         "webhook-id": event_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign_standard(event_id, timestamp, body, secret),
+        "webhook-signature": " ".join(sign_standard(event_id, timestamp, body, each) for each in secrets),
     }
 
 

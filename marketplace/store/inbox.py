@@ -113,6 +113,13 @@ async def add_recovery(
     return (await tx.execute(insert(recoveries).values(**row).on_conflict_do_nothing())).rowcount == 1
 
 
+async def recovered(tx: Tx, payment_id: str, prefix: str) -> int:
+    """Return how much of a payment's money waits for a person under keys that start so."""
+    c = recoveries.c
+    found = select(c.amount_base).where(c.payment_id == payment_id, c.dedupe_key.startswith(prefix, autoescape=True))
+    return sum(amount or 0 for amount in (await tx.execute(found)).scalars())
+
+
 async def all_recoveries(tx: Tx, page: Page) -> tuple[list[Recovery], int]:
     """Return what waits for a person, newest first."""
     newest = select(recoveries).order_by(recoveries.c.created_at.desc(), recoveries.c.id)

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 
 from marketplace.store.database import Tx
 from marketplace.store.rows import many, one
-from marketplace.store.tables import negotiation_answers, negotiation_rounds
+from marketplace.store.tables import negotiation_answers, negotiation_rounds, offers
 
 _r = negotiation_rounds.c
 _a = negotiation_answers.c
@@ -42,6 +42,13 @@ async def pending(tx: Tx, offer_id: str, now: int) -> Round | None:
     """Return the round that waits for an answer; one whose time is over waits for nothing."""
     waiting = _JOINED.where(_r.offer_id == offer_id, _a.answer.is_(None), _r.expires_at > now)
     return await one(tx, waiting.order_by(_r.round.desc()).limit(1), Round)
+
+
+async def any_pending(tx: Tx, request_id: str, now: int) -> bool:
+    """Say whether a round of any offer for a request waits for an answer."""
+    theirs = select(offers.c.id).where(offers.c.purchase_request_id == request_id)
+    waiting = _JOINED.where(_r.offer_id.in_(theirs), _a.answer.is_(None), _r.expires_at > now)
+    return (await tx.execute(waiting.limit(1))).first() is not None
 
 
 async def add_round(tx: Tx, proposal: Round) -> None:

@@ -40,7 +40,7 @@ async def deliver(request: web.Request) -> web.Response:
     actor = who(request, Role.SELLER, Role.ADMIN)
     body = await parse(request, Delivered)
     found = await request.app[BACKEND].deliveries.deliver(actor, path_id(request, "purchase request"), body.given())
-    return ok({"purchaseRequest": request_json(found, actor)})
+    return ok({"purchaseRequest": request_json(found, private=True)})
 
 
 async def confirm(request: web.Request) -> web.Response:
@@ -49,7 +49,7 @@ async def confirm(request: web.Request) -> web.Response:
     body = await parse(request, Confirmed)
     proof = {} if body.proof is None else {"confirmation": body.proof}
     found = await request.app[BACKEND].deliveries.confirm(actor, path_id(request, "purchase request"), proof)
-    return ok({"purchaseRequest": request_json(found, actor)})
+    return ok({"purchaseRequest": request_json(found, private=True)})
 
 
 async def generate(request: web.Request) -> web.Response:
@@ -66,7 +66,7 @@ async def verify(request: web.Request) -> web.Response:
     actor = who(request, Role.SELLER, Role.ADMIN)
     body = await parse(request, Verify)
     found = await request.app[BACKEND].deliveries.verify(actor, path_id(request, "purchase request"), body.code)
-    return ok({"purchaseRequest": request_json(found, actor)})
+    return ok({"purchaseRequest": request_json(found, private=True)})
 
 
 async def status(request: web.Request) -> web.Response:

@@ -64,7 +64,9 @@ async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     backend = request.app[BACKEND]
     route = (request.method, route_of(request))
     if route not in EXEMPT:
-        ip = client_ip(request.remote or "", request.headers.get("X-Forwarded-For", ""), backend.trusted_hops)
+        # A proxy may add a line of its own instead of an entry: only together do the lines end with what it saw.
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        ip = client_ip(request.remote or "", forwarded, backend.trusted_hops)
         for name in _counted_as(route[1]):
             wait_s = backend.limiter.take(name, ip)
             if wait_s:

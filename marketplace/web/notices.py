@@ -75,11 +75,11 @@ async def stream(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         await response.write(b": hello\n\n")
         while not backend.works.listeners.closing.is_set() and _still_known(request):
-            for note in await backend.notices.since(actor, seq):
-                seq = note.seq
-                await response.write(
-                    b"id: %d\nevent: notification\ndata: %s\n\n" % (seq, orjson.dumps(note_json(note)))
-                )
+            while missed := await backend.notices.since(actor, seq):
+                for note in missed:
+                    seq = note.seq
+                    told = orjson.dumps(note_json(note))
+                    await response.write(b"id: %d\nevent: notification\ndata: %s\n\n" % (seq, told))
             if not await bell.wait(HEARTBEAT_S):
                 await response.write(b": still here\n\n")  # a dead peer is noticed by writing to it
         return response

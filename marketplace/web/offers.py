@@ -144,4 +144,4 @@ async def select(request: web.Request) -> web.Response:
     body = await parse(request, SelectOffer)
     backend = request.app[BACKEND]
     chosen, offer = await backend.offers.select(actor, path_id(request, "purchase request"), body.offer_id)
-    return ok({"purchaseRequest": request_json(chosen, actor), "offer": offer_json(offer)})
+    return ok({"purchaseRequest": request_json(chosen, private=True), "offer": offer_json(offer)})

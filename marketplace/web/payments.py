@@ -74,8 +74,8 @@ def payment_json(payment: Payment) -> dict[str, Any]:
         "holdReason": payment.hold_reason,
         "holdUntil": shown(payment.hold_until),
         "stopReason": payment.stop_reason,
-        "baselineBalance": _text(payment.baseline_balance),
-        "currentBalance": _text(payment.current_balance),
+        **_balance("baselineBalance", payment.baseline_balance, payment),
+        **_balance("currentBalance", payment.current_balance, payment),
         "reason": payment.reason,
         "settlesPaymentId": payment.settles_payment_id,
         "expiresAt": shown(payment.expires_at),
@@ -100,7 +100,7 @@ def instructions_json(payment: Payment) -> dict[str, Any]:
         "expiresAt": shown(payment.expires_at),
     }
     if payment.rail is Rail.DIRECT_BALANCE:
-        told["baselineBalance"] = _text(payment.baseline_balance)
+        told |= _balance("baselineBalance", payment.baseline_balance, payment)
     if payment.mode is Mode.WATCH:
         told |= {"watchId": payment.provider_payment_id, "nextCheckAt": shown(payment.next_check_at)}
     return told
@@ -138,8 +138,11 @@ def _decimal(amount: int, payment: Payment) -> str:
     return sign + to_decimal(abs(amount), payment.decimals)
 
 
-def _text(amount: int | None) -> str | None:
-    return None if amount is None else str(amount)
+def _balance(name: str, amount: int | None, payment: Payment) -> dict[str, str | None]:
+    """Render a balance that may not be known, as people read it and in base units."""
+    if amount is None:
+        return {name: None, f"{name}BaseUnits": None}
+    return {name: to_decimal(amount, payment.decimals), f"{name}BaseUnits": str(amount)}
 
 
 async def open_intent(request: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field, model_validator
 
 from marketplace.clock import shown
-from marketplace.model import Actor, ProductType, PurchaseRequest, Role
+from marketplace.model import ProductType, PurchaseRequest, Role
 from marketplace.requests import RequestDraft
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Listing, Text, parse, parse_query, path_id, who
@@ -64,9 +64,8 @@ class NewRequest(Body):
         )
 
 
-def request_json(request: PurchaseRequest, viewer: Actor | None = None) -> dict[str, Any]:
-    """Render a request; where to deliver is for the buyer and for those who have to know."""
-    private = viewer is not None and (viewer.is_admin or viewer.user_id == request.buyer_id)
+def request_json(request: PurchaseRequest, *, private: bool) -> dict[str, Any]:
+    """Render a request; where and how it is delivered (`private`) is for those who have to know."""
     return {
         "id": request.id,
         "status": request.status,
@@ -84,7 +83,7 @@ def request_json(request: PurchaseRequest, viewer: Actor | None = None) -> dict[
         },
         "selectedOfferId": request.selected_offer_id,
         "deliveryConfirmed": request.delivery_confirmed,
-        "deliveryProof": request.delivery_proof if viewer is not None else None,
+        "deliveryProof": request.delivery_proof if private else None,
         "deliveredAt": shown(request.delivered_at),
         "confirmedAt": shown(request.confirmed_at),
         "createdAt": shown(request.created_at),
@@ -97,7 +96,7 @@ async def create(request: web.Request) -> web.Response:
     actor = who(request, Role.BUYER)
     body = await parse(request, NewRequest)
     created = await request.app[BACKEND].requests.create(actor, body.draft())
-    return ok({"purchaseRequest": request_json(created, actor)}, status=201)
+    return ok({"purchaseRequest": request_json(created, private=True)}, status=201)
 
 
 async def mine(request: web.Request) -> web.Response:
@@ -105,18 +104,18 @@ async def mine(request: web.Request) -> web.Response:
     actor = who(request)
     page = parse_query(request, Listing).part()
     found, total = await request.app[BACKEND].requests.mine(actor, page)
-    return listed("purchaseRequests", [request_json(each, actor) for each in found], total, page)
+    return listed("purchaseRequests", [request_json(each, private=True) for each in found], total, page)
 
 
 async def feed(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests: everybody's, without a token"""
     page = parse_query(request, Listing).part()
     found, total = await request.app[BACKEND].requests.feed(page)
-    return listed("purchaseRequests", [request_json(each) for each in found], total, page)
+    return listed("purchaseRequests", [request_json(each, private=False) for each in found], total, page)
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests/{id}"""
     actor = who(request)
-    found = await request.app[BACKEND].requests.show(actor, path_id(request, "purchase request"))
-    return ok({"purchaseRequest": request_json(found, actor)})
+    found, private = await request.app[BACKEND].requests.show(actor, path_id(request, "purchase request"))
+    return ok({"purchaseRequest": request_json(found, private=private)})

@@ -11,10 +11,11 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent
+from scanner.rotation import Rotation, signing_secrets
 from scanner.store import watches
 from scanner.store.bulk import Bulk, BulkInsert, unindexed
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
-from scanner.store.tables import attempts, balance_watches, events, intents
+from scanner.store.tables import attempts, balance_watches, callback_rotations, events, intents
 
 INTENT = "intent"
 WATCH = "watch"
@@ -55,12 +56,18 @@ _WAITING = and_(
 _SENT = {
     "body": events.c.body,
     "callback_url": func.coalesce(intents.c.callback_url, balance_watches.c.callback_url),
-    "callback_secret": func.coalesce(intents.c.callback_secret, balance_watches.c.callback_secret),
+    "secrets": func.coalesce(intents.c.callback_secret, balance_watches.c.callback_secret),
 }
+_REGISTERED = func.coalesce(intents.c.created_at, balance_watches.c.created_at)
 _DUE = in_one_row(
-    select(*(_SENT[name].label(name) if name in _SENT else events.c[name] for name in OutboxEvent._fields))
+    select(
+        *(_SENT[name].label(name) if name in _SENT else events.c[name] for name in OutboxEvent._fields),
+        _REGISTERED.label("registered_at"),
+        *callback_rotations.c,
+    )
     .outerjoin(intents, and_(events.c.subject_kind == INTENT, events.c.subject_id == intents.c.intent_id))
     .outerjoin(balance_watches, and_(events.c.subject_kind == WATCH, events.c.subject_id == balance_watches.c.watch_id))
+    .outerjoin(callback_rotations, callback_rotations.c.callback_url == _SENT["callback_url"])
     .where(_WAITING, events.c.next_attempt_at <= bindparam("now"))
     .order_by(events.c.next_attempt_at)
     .limit(bindparam("most"))
@@ -73,10 +80,20 @@ async def due(
 ) -> list[OutboxEvent]:
     """Return events to send now, oldest first, without those in hand and receivers that are full."""
     rows = await rows_of(tx, _DUE, now=now, most=limit, held=listed(held), full=listed(full))
-    return [OutboxEvent._make(row)._replace(body=row[_BODY].encode()) for row in rows]
+    return [_event(row, now) for row in rows]
 
 
-_BODY = OutboxEvent._fields.index("body")
+_EVENT = len(OutboxEvent._fields)
+
+
+def _event(row: list[Any], now: int) -> OutboxEvent:
+    event = OutboxEvent._make(row[:_EVENT])
+    own, registered_at, newer = row[_SECRET], row[_EVENT], row[_EVENT + 1 :]
+    rotation = Rotation._make(newer) if newer[0] is not None else None
+    return event._replace(body=row[_BODY].encode(), secrets=signing_secrets(own, registered_at, rotation, now))
+
+
+_BODY, _SECRET = OutboxEvent._fields.index("body"), OutboxEvent._fields.index("secrets")
 
 
 async def next_due(tx: AsyncConnection, *, held: Collection[str], full: Collection[str]) -> int | None:

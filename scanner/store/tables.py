@@ -242,3 +242,14 @@ attempts = Table(
     Column("error", Text),
     Index("attempts_event", "event_id"),
 )
+
+callback_rotations = Table(
+    "callback_rotations",
+    metadata,
+    Column("callback_url", Text, primary_key=True),
+    Column("secret", Text, nullable=False),
+    Column("since", Integer, nullable=False),
+    Column("overlap_until", Integer, nullable=False),
+    Column("former_secret", Text),
+    Column("former_since", Integer),
+)

@@ -83,13 +83,13 @@ async def checked(tx: AsyncConnection, rows: Sequence[Watch]) -> None:
 
 
 _WATCHING = in_one_row(
-    select(watches.c.watch_id).where(is_one_of(watches.c.watch_id, "ids"), watches.c.status == WatchStatus.WATCHING)
+    select(watches).where(is_one_of(watches.c.watch_id, "ids"), watches.c.status == WatchStatus.WATCHING)
 )
 
 
-async def still_watching(tx: AsyncConnection, ids: Collection[str]) -> set[str]:
-    """Return which of these are still being watched."""
-    return {row[0] for row in await rows_of(tx, _WATCHING, ids=listed(ids))}
+async def still_watching(tx: AsyncConnection, ids: Collection[str]) -> list[Watch]:
+    """Return those of these that are still being watched, as they stand now."""
+    return [_watch(row) for row in await rows_of(tx, _WATCHING, ids=listed(ids))]
 
 
 async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:

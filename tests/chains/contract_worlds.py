@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from chains.base import ChainAdapter
 from chains.evm.adapter import open_adapter as open_evm
@@ -52,7 +53,11 @@ class Land(Protocol):
     unknown_tx: str
     malformed_tx: str
 
-    async def adapter(self) -> ChainAdapter: ...
+    scan_question: str  # what the upstream calls the question for transfers
+
+    async def adapter(self, stack: AsyncExitStack | None = None) -> ChainAdapter:
+        """Open an adapter, to be closed with the land or with a stack of the caller's."""
+
     async def here(self) -> Cursor:
         """Return a cursor below everything that happens from now on."""
 
@@ -95,13 +100,14 @@ class EvmLand:
     other = "0x" + "0d" * 20
     meta = TokenMeta("USDT", 6)
     no_token = "0x" + "77" * 20
-    spellings = {
+    spellings: ClassVar[dict[str, str]] = {
         "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8e4": "0x70e36f6bf80a52b3b46b3af8e106cc0ed743e8e4",
         "0x70e36f6bf80a52b3b46b3af8e106cc0ed743e8e4": "0x70e36f6bf80a52b3b46b3af8e106cc0ed743e8e4",
         "0x70E36F6BF80A52B3B46B3AF8E106CC0ED743E8E4": "0x70e36f6bf80a52b3b46b3af8e106cc0ed743e8e4",
     }
     mistyped = "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8E4"
     foreign = TRON_USDT
+    scan_question = "eth_getLogs"
     unknown_tx = "0x" + "ab" * 32
     malformed_tx = "ab" * 32
 
@@ -122,7 +128,7 @@ class EvmLand:
         await self._chain.mine(12)
         return self
 
-    async def adapter(self) -> ChainAdapter:
+    async def adapter(self, stack: AsyncExitStack | None = None) -> ChainAdapter:
         chain = Chain(
             chain_id=EVM_CHAIN_ID,
             name="Test",
@@ -132,7 +138,7 @@ class EvmLand:
             max_log_range=self._longest,
         )
         opened = open_evm(chain, timeout_s=0.5, telemetry=Calls(), clock=self._now)
-        return await self._stack.enter_async_context(opened)
+        return await (stack or self._stack).enter_async_context(opened)
 
     async def here(self) -> Cursor:
         block = await self._chain.block()
@@ -198,13 +204,14 @@ class TronLand:
     token = TRON_USDT
     meta = TokenMeta("USDT", 6)
     no_token = account("nothing here")
-    spellings = {
+    spellings: ClassVar[dict[str, str]] = {
         TRON_USDT: TRON_USDT,
         "41" + to_hex(TRON_USDT): TRON_USDT,
         "41" + to_hex(TRON_USDT).upper(): TRON_USDT,
     }
     mistyped = TRON_USDT[:-1] + "u"
     foreign = "0x" + "5e" * 20
+    scan_question = "eth_getLogs"
     unknown_tx = "ab" * 32
     malformed_tx = "0x" + "ab" * 32
 
@@ -216,8 +223,9 @@ class TronLand:
         self._world.start()
         return self
 
-    async def adapter(self) -> ChainAdapter:
-        return await self._world.adapter(self.upstream, timeout_s=0.5)
+    async def adapter(self, stack: AsyncExitStack | None = None) -> ChainAdapter:
+        world = dataclasses.replace(self._world, stack=stack or self._world.stack)
+        return await world.adapter(self.upstream, timeout_s=0.5)
 
     async def here(self) -> Cursor:
         return Cursor(self._world.ledger.times[self._world.ledger.solid])
@@ -273,7 +281,7 @@ class TonLand:
     shop, other = "0:" + "5E" * 32, "0:" + "0D" * 32
     meta = TokenMeta("USD₮", 6)
     no_token = "0:" + "77" * 32
-    spellings = {
+    spellings: ClassVar[dict[str, str]] = {
         "EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDs": "0:B113A994B5024A16719F69139328EB759596C38A25F59028B146FECDC3621DFE",
         "UQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_p0p": "0:B113A994B5024A16719F69139328EB759596C38A25F59028B146FECDC3621DFE",
         "EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id/sDs": "0:B113A994B5024A16719F69139328EB759596C38A25F59028B146FECDC3621DFE",
@@ -281,6 +289,7 @@ class TonLand:
     }
     mistyped = "EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDt"
     foreign = TRON_USDT
+    scan_question = "jetton/transfers"
     unknown_tx = "ab" * 32
     malformed_tx = base64.b64encode(bytes(32)).decode()
 
@@ -294,8 +303,9 @@ class TonLand:
             self._world.ledger.advance(10)
         return self
 
-    async def adapter(self) -> ChainAdapter:
-        return await self._world.adapter(self.upstream, timeout_s=0.5)
+    async def adapter(self, stack: AsyncExitStack | None = None) -> ChainAdapter:
+        world = dataclasses.replace(self._world, stack=stack or self._world.stack)
+        return await world.adapter(self.upstream, timeout_s=0.5)
 
     async def here(self) -> Cursor:
         return Cursor(self._world.ledger.now)

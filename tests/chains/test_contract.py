@@ -70,23 +70,26 @@ async def test_an_adapter_is_what_the_protocol_says(adapter):
     assert kept.coin_decimals in {6, 9, 18}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_closing_leaves_no_task_behind_even_in_the_middle_of_a_page(family):
-    async with land_of(family) as land:
-        before = asyncio.all_tasks()
-        async with AsyncExitStack() as stack:
-            land._stack_of_adapter = stack
-            adapter = await land.adapter()
-            head, after = await adapter.head(), await land.here()
-            await land.pay()
-            land.upstream.fail(hang=True)
-            reading = asyncio.create_task(adapter.scan(targets(land.shop), after, head))
-            await asyncio.sleep(0)
-            reading.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await reading
-        land.upstream.heal()
-    assert asyncio.all_tasks() <= before
+def is_of_a_server(task):
+    """Say whether a task is the stand-in's, which lives in the same loop."""
+    return task.get_coro().cr_code.co_filename.endswith("web_protocol.py")
+
+
+async def test_closing_in_the_middle_of_a_page_leaves_no_task_behind(land):
+    before = asyncio.all_tasks()
+    async with AsyncExitStack() as stack:
+        adapter = await land.adapter(stack)
+        after = await land.here()
+        await land.pay()
+        head = await adapter.head()
+        asked = land.upstream.calls[land.scan_question]
+        land.upstream.fail(land.scan_question, hang=True)
+        reading = asyncio.create_task(adapter.scan(targets(land.shop), after, head))
+        await land.upstream.called(land.scan_question, asked + 1)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    assert [task for task in asyncio.all_tasks() - before if not is_of_a_server(task)] == []
 
 
 # --- heads and cursors ---------------------------------------------------------------------------
@@ -489,7 +492,9 @@ async def test_upstream_trouble_is_an_error_of_ours_and_never_an_answer(land, tr
         "inspect": lambda: adapter.inspect(found.tx_hash, targets(land.shop)),
         "token": lambda: adapter.token(land.no_token),
         "balances": lambda: adapter.balances([Holding(land.shop, land.token)]),
-        "movements": lambda: adapter.movements([Holding(land.shop, land.token)], first=after.position, last=head.position),
+        "movements": lambda: adapter.movements(
+            [Holding(land.shop, land.token)], first=after.position, last=head.position
+        ),
     }
     if trouble == "no answer":  # each takes as long as the time-out
         asks = {name: asks[name] for name in ("head", "scan")}

@@ -361,21 +361,6 @@ def test_symbols_are_found_in_any_letter_case_but_only_whole() -> None:
     assert catalog.token_by_symbol(5, "USDT") is None
 
 
-def test_evm_addresses_are_the_same_in_any_letter_case() -> None:
-    catalog = shipped()
-    found = catalog.token_by_address(56, USDT.upper().replace("0X", "0x"))
-    assert found is not None
-    assert found.address == USDT
-    assert catalog.token_by_address(1, USDT) is None
-    assert catalog.token_by_address(5, USDT) is None
-
-
-def test_tron_addresses_are_not() -> None:
-    catalog = shipped()
-    assert catalog.token_by_address(728126428, "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t") is not None
-    assert catalog.token_by_address(728126428, "tr7nhqjekqxgtci8q8zy4pl8otszgjlj6t") is None
-
-
 def test_a_chain_is_frozen() -> None:
     chain: Chain = shipped().chains[56]
     with pytest.raises(ValueError, match="frozen"):

@@ -31,7 +31,7 @@ def env_file(tmp_path: Path) -> Path:
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
     settings = load_settings({})
     assert (settings.http.host, settings.http.port) == ("127.0.0.1", 8080)
-    assert settings.http.api_key is None
+    assert settings.http.api_keys == ()
     assert not settings.http.production
     assert settings.store.path == Path("./scanner.db")
     scan = settings.scan
@@ -76,8 +76,8 @@ def test_every_value_reaches_its_group() -> None:
         }
     )
     assert (settings.http.port, settings.http.production, settings.webhooks.production) == (0, True, True)
-    assert settings.http.api_key is not None
-    assert settings.http.api_key.get_secret_value() == SECRET
+    assert len(settings.http.api_keys) == 1
+    assert settings.http.api_keys[0].get_secret_value() == SECRET
     assert settings.scan.poll_interval_s == 0.5
     assert settings.scan.intent_ttl_h == 0
     assert settings.webhooks.retry_delays_s == (1, 2, 3.5)
@@ -91,7 +91,7 @@ def test_every_value_reaches_its_group() -> None:
 
 @pytest.mark.parametrize("app_env", ["development", "test", "staging"])
 def test_environments_other_than_production_start_without_a_key(app_env: str) -> None:
-    assert load_settings({"APP_ENV": app_env}).http.api_key is None
+    assert load_settings({"APP_ENV": app_env}).http.api_keys == ()
 
 
 @pytest.mark.parametrize(
@@ -261,18 +261,18 @@ def test_the_environment_goes_before_the_file(env_file: Path) -> None:
 def test_an_empty_variable_does_not_hide_the_key_in_the_file(env_file: Path) -> None:
     """A composed `SCANNER_API_KEY=` must not open a door that the file locks."""
     env_file.write_text(f"SCANNER_API_KEY={SECRET}\n")
-    assert load_settings({"SCANNER_API_KEY": ""}, env_file=env_file).http.api_key is not None
+    assert load_settings({"SCANNER_API_KEY": ""}, env_file=env_file).http.api_keys != ()
 
 
 def test_the_file_may_begin_with_a_byte_order_mark(env_file: Path) -> None:
     env_file.write_text(f"SCANNER_API_KEY={SECRET}\n", encoding="utf-8-sig")
-    assert load_settings({}, env_file=env_file).http.api_key is not None
+    assert load_settings({}, env_file=env_file).http.api_keys != ()
 
 
 def test_values_of_the_file_are_taken_as_written(env_file: Path) -> None:
     """A key may hold a dollar sign."""
     env_file.write_text("SCANNER_API_KEY=a${HOME}b\n")
-    key = load_settings({}, env_file=env_file).http.api_key
+    (key,) = load_settings({}, env_file=env_file).http.api_keys
     assert key is not None
     assert key.get_secret_value() == "a${HOME}b"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from chains.tron.address import to_hex
 from chains.errors import ChainUnavailable
+from chains.tron.address import to_hex
 from devnet.receiver import Receiver
 from devnet.tron_ledger import CHAIN_ID, TokenFacts, TronLedger, account
 from devnet.trongrid import TronGrid
@@ -114,6 +114,13 @@ class Street:
 
     async def chain(self) -> dict[str, Any]:
         return await self.api.chain(CHAIN_ID)
+
+    async def until_chain(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Ask for the chain's status until a condition holds."""
+        async with asyncio.timeout(60):
+            while not condition(found := await self.chain()):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)  # an operator has no event to wait on either
+        return found
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from scanner.housekeeping import Housekeeping
 from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason
 from scanner.registration import Registrations
+from scanner.secrets import SecretBox
 from scanner.services import IntentRequest, Services
 from scanner.store import intents
 from scanner.store.database import Database
@@ -82,6 +83,7 @@ class Bench:
             late_watch_ms=LATE_MS,
             on_events=self._ring,
             on_watch=lambda chain_id: None,
+            box=SecretBox(),
         )
 
     def _ring(self) -> None:

@@ -279,6 +279,49 @@ async def test_a_watch_that_is_stopped_during_the_read_is_told_nothing(bench: Be
     assert await bench.events() == []
 
 
+async def test_what_is_acknowledged_during_the_read_is_what_the_change_is_measured_from(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    in_flight = await bench.due()
+    bench.clock.advance(300)
+    bench.amounts[HOLDER] = 12
+    read = bench.chain.balances
+
+    async def acknowledged_meanwhile(holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+        await bench.attempt(*in_flight, ok=True)
+        return await read(holdings, confirmed=confirmed)
+
+    bench.chain.balances = acknowledged_meanwhile  # type: ignore[method-assign]
+    await bench.watcher.check_due()
+
+    after = await bench.watch()
+    assert (after.current_balance, after.change_count) == (9, 1)
+    (told,) = await bench.due()
+    assert b'"previousBalance":"9","currentBalance":"12"' in told.body
+    assert b'"changeCount":2' in told.body
+
+
+async def test_a_change_acknowledged_during_the_read_that_sees_it_again_is_told_once(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    in_flight = await bench.due()
+    bench.clock.advance(300)
+    read = bench.chain.balances
+
+    async def acknowledged_meanwhile(holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+        await bench.attempt(*in_flight, ok=True)
+        return await read(holdings, confirmed=confirmed)
+
+    bench.chain.balances = acknowledged_meanwhile  # type: ignore[method-assign]
+    await bench.watcher.check_due()
+
+    after = await bench.watch()
+    assert (after.current_balance, after.change_count) == (9, 1)
+    assert [event.status for event in await bench.events()] == ["delivered"]
+
+
 async def test_the_transfers_behind_a_change_are_those_since_the_last_read(bench: Bench) -> None:
     bench.chain.extend(10)
     last = bench.chain.top - 4

@@ -1,0 +1,108 @@
+"""
+Drive whole purchases over HTTP, many at once, against a running system or one that is started for it.
+
+Without `--marketplace` it starts a local chain, a scanner and a marketplace by itself. Keys and the
+admin's password come from the environment: SCANNER_API_KEY, MARKETPLACE_ADMIN_EMAIL,
+MARKETPLACE_ADMIN_PASSWORD. The marketplace that is driven needs its rate limits off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from devnet.anvil import CHAIN_ID, anvil
+from devnet.processes import USDT, DemoError, furnish, say, town
+from devnet.runner.facts import LevelResult
+from devnet.runner.level import Run, Target
+from devnet.runner.ramp import ramp
+from devnet.runner.report import as_markdown
+from devnet.runner.street import MINE_S, open_street
+from devnet.runner.tale import RAILS
+
+LEVELS = "1,2,4,8,16,32"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--marketplace", metavar="URL", help="the marketplace; without it everything is started here")
+    parser.add_argument("--scanner", metavar="URL", help="its scanner")
+    parser.add_argument("--rpc", metavar="URL", help="the local chain that both look at")
+    parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
+    parser.add_argument("--token", default=USDT, help="address of the token that is paid with")
+    parser.add_argument("--levels", default=LEVELS, help=f"simultaneous workers, one level after the other ({LEVELS})")
+    parser.add_argument("--rails", default="proxy", help=f"taken in turn by the workers: {', '.join(RAILS)}")
+    parser.add_argument("--mine", type=float, default=MINE_S, metavar="S", help="seconds between blocks")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="FOLDER")
+    given = parser.parse_args()
+    if given.marketplace and not (given.scanner and given.rpc):
+        parser.error("--marketplace needs --scanner and --rpc")
+    try:
+        given.levels = [int(each) for each in given.levels.split(",")]
+        given.rails = [RAILS[each.strip()] for each in given.rails.split(",")]
+    except (ValueError, KeyError) as exc:
+        parser.error(f"cannot read {exc}")
+    return given
+
+
+async def _against(given: argparse.Namespace, target: Target, rpc_url: str) -> list[LevelResult]:
+    async with open_street(rpc_url, given.chain_id, given.token, mine_s=given.mine) as street:
+        run = Run(target=target, street=street, rails=given.rails, say=_silent)
+        names = ", ".join(rail.name + (f":{rail.mode}" if rail.mode else "") for rail in given.rails)
+        about = {"rails": names, "a block every": f"{given.mine:g} s", "processors": os.cpu_count()}
+        return await ramp(run, given.levels, folder=given.reports, about=about, tell=say)
+
+
+def _silent(_text: str) -> None:
+    """Many stories at once are no reading matter."""
+
+
+async def _by_itself(given: argparse.Namespace) -> list[LevelResult]:
+    with TemporaryDirectory(prefix="amn-e2e-") as name:
+        async with anvil() as chain:
+            await furnish(chain)
+            async with town(Path(name), chain) as found:
+                target = Target(
+                    marketplace_url=found.marketplace.url,
+                    scanner_url=found.scanner.url,
+                    scanner_key=found.who.scanner_key,
+                    admin_email=found.who.admin_email,
+                    admin_password=found.who.admin_password,
+                )
+                return await _against(given, target, chain.url)
+
+
+async def _run(given: argparse.Namespace) -> list[LevelResult]:
+    if not given.marketplace:
+        return await _by_itself(given)
+    try:
+        target = Target(
+            marketplace_url=given.marketplace.rstrip("/"),
+            scanner_url=given.scanner.rstrip("/"),
+            scanner_key=os.environ["SCANNER_API_KEY"],
+            admin_email=os.environ["MARKETPLACE_ADMIN_EMAIL"],
+            admin_password=os.environ["MARKETPLACE_ADMIN_PASSWORD"],
+        )
+    except KeyError as exc:
+        raise DemoError(f"{exc.args[0]} is not set") from None
+    return await _against(given, target, given.rpc)
+
+
+def main() -> int:
+    """Run from the command line; 0 when every correctness target was met at every level."""
+    given = _arguments()
+    try:
+        levels = asyncio.run(_run(given))
+    except DemoError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 2
+    sys.stdout.write(f"\n{as_markdown(levels, {'reports': given.reports})}\n")
+    return 0 if len(levels) == len(given.levels) and all(level.ok for level in levels) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""What was measured while it ran: every call, and every notification as it was heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from devnet.runner.facts import Finding, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer as it came, for whoever searches them."""
+
+    operation: str
+    status: int
+    headers: str
+    body: str
+
+
+@dataclass(slots=True)
+class Journal:
+    """Everything of one level; `answers` is None unless they are to be kept."""
+
+    answers: list[Answer] | None = None
+    samples: list[Sample] = field(default_factory=list)
+    live_s: list[float] = field(default_factory=list)
+    listed_s: list[float] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def call(self, operation: str, seconds: float, status: int) -> None:
+        self.samples.append(Sample(operation, seconds, status))
+
+    def keep(self, operation: str, status: int, headers: str, body: bytes) -> None:
+        if self.answers is not None:
+            self.answers.append(Answer(operation, status, headers, body.decode(errors="replace")))

@@ -1,0 +1,70 @@
+"""What an operator does with callback secrets: change one, and seal all of them with the key in use."""
+
+from __future__ import annotations
+
+import logging
+
+from config.logging import fields
+from scanner.callbacks import CallbackPolicy
+from scanner.clock import Clock
+from scanner.rotation import Rotation
+from scanner.secrets import SecretBox
+from scanner.store import rotations
+from scanner.store.database import Database
+
+log = logging.getLogger(__name__)
+
+HOUR_MS = 3_600_000
+
+
+class CallbackSecrets:
+    """Changes how deliveries are signed."""
+
+    def __init__(self, db: Database, clock: Clock, box: SecretBox, callbacks: CallbackPolicy) -> None:
+        self._db = db
+        self._clock = clock
+        self._box = box
+        self._callbacks = callbacks
+
+    async def rotate(self, callback_url: str, secret: str, *, overlap_hours: int) -> Rotation:
+        """
+        Sign everything registered so far with a URL with another secret; for some hours with the former as well.
+
+        Saying the same again changes nothing, so that a call whose answer was lost can be repeated.
+
+        Raises:
+            InvalidRequest: the URL or the secret could never be used.
+        """
+        self._callbacks.check_callback(callback_url, secret)
+        now = self._clock.now_ms()
+        async with self._db.write() as tx:
+            before = await rotations.get(tx, callback_url)
+            if before is not None and self._box.open(before.secret) == secret:
+                return before
+            rotation = Rotation(
+                callback_url=callback_url,
+                secret=self._box.seal(secret),
+                since=now,
+                overlap_until=now + overlap_hours * HOUR_MS,
+                former_secret=before and before.secret,
+                former_since=before and before.since,
+            )
+            await rotations.put(tx, rotation)
+        log.info("[webhook] a callback secret was changed", extra=fields(overlap_hours=overlap_hours))
+        return rotation
+
+    async def reseal(self) -> int:
+        """
+        Seal what is stored in the clear, or with a former key, with the key in use; return how many texts that were.
+
+        Raises:
+            StoreError: something is sealed with a key that is not among ours.
+        """
+        async with self._db.read() as tx:
+            stored = await rotations.every_secret(tx)
+        stale = {text: self._box.seal(self._box.open(text)) for text in stored if not self._box.is_current(text)}
+        if stale:
+            async with self._db.write() as tx:
+                await rotations.replace_secrets(tx, stale)
+            log.info("[scanner] callback secrets sealed with the key in use", extra=fields(secrets=len(stale)))
+        return len(stale)
