@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 20
 
-.PHONY: setup setup-devnet run demo test check bench lock clean
+.PHONY: setup setup-devnet run demo e2e test check bench lock clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -18,8 +18,11 @@ setup-devnet: setup ## Node, the local chain and its contracts
 run: setup ## the daemon, from the environment and .env
 	$(BIN)/python -m scanner
 
-demo: setup-devnet ## a payment on a local chain, from intent to verified webhook (ONCE=1 ends by itself)
-	$(BIN)/python -m devnet.demo $(if $(ONCE),--once)
+demo: setup-devnet ## a purchase on a local chain, to the seller who is paid (ONCE=1 ends by itself, CHAIN=tron|ton)
+	$(BIN)/python -m devnet.demo $(if $(ONCE),--once) $(if $(CHAIN),--chain $(CHAIN))
+
+e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in reports/ (ARGS="--levels 4 --rails direct")
+	$(BIN)/python -m devnet.runner $(ARGS)
 
 test: setup-devnet ## every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

@@ -408,4 +408,7 @@ def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
         "problems": list(health.problems),
         "undeliveredWebhooks": 0 if backlog is None else backlog.pending + backlog.failed,
         "oldestUndeliveredAgeSeconds": None if backlog is None else (now - backlog.oldest_created_at) // 1000,
+        "tokens": [
+            {"address": token.address, "symbol": token.symbol, "decimals": token.decimals} for token in status.tokens
+        ],
     }

@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from bench import api, direct, idle, memory, scan, watches, webhooks
+from bench import api, direct, families, idle, memory, scan, watches, webhooks
 from bench.table import Row, show
 from devnet import toolchain
 from scanner.collector import calm_collector
@@ -19,6 +19,7 @@ ALL = {
     "webhooks": webhooks.run,
     "watches": watches.run,
     "direct": direct.run,
+    "families": families.run,
     "memory": memory.run,
     "idle": idle.run,
 }

@@ -100,6 +100,7 @@ class Index:
         rows = [row for row in rows if first <= row["block_timestamp"] <= last]
         if asked.get("order_by") != "block_timestamp,asc" or self._grid.reverses_rows:
             rows = rows[::-1]
+        rows = rows[: self._grid.most_rows]  # of one window of time, and nothing says that there are more
         limit = min(MOST_ROWS, int(asked.get("limit", 20)))
         start = int(base64.b64decode(asked["fingerprint"])) if "fingerprint" in asked else 0
         page = rows[max(0, start - (1 if self._grid.repeats_rows else 0)) :][:limit]

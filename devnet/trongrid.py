@@ -69,6 +69,7 @@ class TronGrid:
         self.ignores_confirmed = False  # unconfirmed rows, whatever is asked
         self.reverses_rows = False  # newest first, whatever is asked
         self.repeats_rows = False  # every further page begins with the last row of the one before
+        self.most_rows: int | None = None  # rows of one window of time, however many pages are asked for
         self.stale_at: int | None = None  # ms: rows of younger blocks are not in the v1 index yet
         self.unlisted: set[str] = set()  # transactions the v1 index does not show yet
         self.unindexed: set[str] = set()  # transactions whose receipts are not there yet

@@ -10,7 +10,7 @@ from typing import Any
 from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable
 from chains.types import Checkout, Rail, Targets
-from config.catalog import Catalog, Chain
+from config.catalog import Catalog, Chain, Token
 from scanner import findings
 from scanner.balances import BalanceChecks
 from scanner.callback_secrets import CallbackSecrets
@@ -85,6 +85,7 @@ class ChainStatus:
     pending_intents: int
     active_watches: int
     backlog: outbox.Backlog | None
+    tokens: tuple[Token, ...]
 
 
 class Services:
@@ -320,6 +321,7 @@ class Services:
                 sum(counts.get((chain_id, status), 0) for status in live),
                 watching.get(chain_id, 0),
                 backlog.get(chain_id),
+                self._catalog.tokens(chain_id),
             )
             for chain_id, worker in self._workers.items()
         ]

@@ -17,6 +17,7 @@ from chains.tron.sighting import Sighting
 from chains.tron.together import each
 
 INDEX_LAG_MS = 600_000  # how far the index behind account histories may lag without saying so
+WINDOW_ROWS = 1_000  # a service may end one window of time after so many rows without saying so
 MOST_PAGES = 50  # followed by fingerprint, then the next ones are asked for by time
 
 
@@ -122,12 +123,14 @@ class SlowReader:
         """
         Follow the fingerprints; None at the end, or where to go on by time.
 
-        A full page without a fingerprint is not the end: the service is known to leave it out.
+        A full page without a fingerprint is not the end: the service is known to leave it out. Nor is
+        the end of a window with a thousand rows: that was once all it would tell.
         """
-        fingerprint, newest, sorted_ = None, first, True
+        fingerprint, newest, sorted_, rows = None, first, True, 0
         for _ in range(MOST_PAGES):
             page = await self._client.history(endpoint, address, first=first, last=last, fingerprint=fingerprint)
             found.rows += len(page.rows)
+            rows += len(page.rows)
             if any(not first <= row.time_ms <= last for row in page.rows):
                 raise ChainProtocolError("history rows are not of the times asked for")
             for row in page.rows:
@@ -137,7 +140,7 @@ class SlowReader:
                     found.at_time[row.tx_hash] = row.time_ms
             fingerprint = page.fingerprint
             if fingerprint is None:
-                if len(page.rows) < MOST_ROWS:
+                if len(page.rows) < MOST_ROWS and rows < WINDOW_ROWS:
                     return None
                 break
         if not sorted_:

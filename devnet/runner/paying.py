@@ -13,6 +13,8 @@ from devnet.runner.verdicts import evidence_fault, held_fault
 CONFIRM_S = 120.0
 POLL_S = 0.5
 ACCEPTED = 202
+UNAUTHORIZED = 401
+WEBHOOK = "/api/payment/amn-scanner/webhook"
 
 
 async def open_payment(tale: Tale) -> None:
@@ -74,12 +76,31 @@ async def confirm(tale: Tale) -> None:
     fault = evidence_fault(payment, tale.owed, seen)
     if fault is not None:
         tale.accuse(Finding(Fault.UNPROVEN, fault))
+    await _webhook(tale)
     await holds(tale, tale.lowest)
     tale.world.say(
         f"held        {decimal(tale.lowest)} USDT in escrow, {seen.depth} blocks deep; buyer and seller know"
     )
     both = [tale.buyer.user_id, tale.deal.winner]
     await tale.told(both, "payment_confirmed", tale.deal.payment_id)
+
+
+async def _webhook(tale: Tale) -> None:
+    """See that the scanner told it once, and that nobody else can: what is not signed counts for nothing."""
+    forged = {"intentId": tale.deal.payment_id, "status": "confirmed", "txHash": tale.tx_hash}
+    status, _ = await tale.world.market.ask("forged webhook", "POST", WEBHOOK, forged)
+    if status != UNAUTHORIZED:
+        tale.accuse(Finding(Fault.UNPROVEN, f"a webhook without a signature was answered {status}"))
+    if tale.rail.name == "direct_balance":
+        return
+    view = await tale.world.at_scanner("read intent", f"/intents/{tale.deal.payment_id}")
+    told = [each for each in view["intent"]["deliveries"] if each["eventType"] == "payment.confirmed"]
+    if len(told) != 1:
+        tale.accuse(Finding(Fault.DUPLICATE, f"{len(told)} events say that {tale.deal.payment_id} is confirmed"))
+    event = told[0]["eventId"]
+    tale.world.say(
+        f"webhook     payment.confirmed {event}, signature verified by the marketplace; a forged one gets 401"
+    )
 
 
 async def holds(tale: Tale, amount: int) -> None:

@@ -81,6 +81,7 @@ async def test_the_status_shows_a_failing_chain(daemon: Running) -> None:
         "endpoint",
         "undeliveredWebhooks",
         "oldestUndeliveredAgeSeconds",
+        "tokens",
     } <= set(chain)
     assert chain["lastError"]
 

@@ -476,6 +476,17 @@ async def test_no_page_boundary_loses_or_doubles_a_row(tron, fault, count, sprea
     assert grid.calls[HISTORY] >= count // 200
 
 
+@pytest.mark.parametrize("most_rows", [1000, 1150])
+async def test_a_window_of_time_that_ends_after_a_thousand_rows_is_not_the_end(tron, most_rows):
+    """As older documents have it: then only another window shows the rest."""
+    grid, adapter, after = await by_accounts(tron, most_rows=most_rows)
+    paid = crowd(tron, 2300, spread=50)
+    tron.ledger.advance(60)
+    found, _ = await scan_all(adapter, after)
+    assert sorted(ids(found)) == sorted(paid)
+    assert grid.calls["/v1/accounts/transactions/trc20"] > 2300 // 200
+
+
 async def test_more_rows_of_one_millisecond_than_fit_a_page_are_read_from_their_block(tron):
     _, adapter, after = await by_accounts(tron, drops_fingerprint=True)
     paid = crowd(tron, 10) + crowd(tron, 450, spread=450) + crowd(tron, 10)

@@ -98,5 +98,5 @@ def test_a_mistyped_character_anywhere_is_noticed() -> None:
             for other in "2aZ":
                 bad = good[:place] + other + good[place + 1 :]
                 if bad.lower() != good.lower():
-                    with pytest.raises(ValueError, match="checksum|not a"):
+                    with pytest.raises(ValueError, match=r"checksum|not a"):
                         check(bad)

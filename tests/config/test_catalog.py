@@ -203,7 +203,14 @@ def test_what_an_entry_leaves_out_has_a_default(tmp_path: Path) -> None:
 
 
 def test_what_an_entry_says_is_kept(tmp_path: Path) -> None:
-    said = entry(chainType="ton", proxyAddress="EQ", finality="both", pollIntervalSec=2.5, maxLogRange=10, testnet=True)
+    said = entry(
+        chainType="ton",
+        proxyAddress="0:" + "0D" * 32,
+        finality="both",
+        pollIntervalSec=2.5,
+        maxLogRange=10,
+        testnet=True,
+    )
     chain = load(tmp_path, [said], []).chains[56]
     assert (chain.chain_type, chain.finality) == (ChainType.TON, Finality.BOTH)
     assert (chain.testnet, chain.poll_interval_s, chain.max_log_range) == (True, 2.5, 10)

@@ -231,7 +231,9 @@ async def test_a_read_that_fails_tells_nobody_and_is_made_again(watched: Market,
 async def test_a_thousand_watches_are_read_in_a_handful_of_calls(watched: Market, clock: FakeClock) -> None:
     body = {"chainId": CHAIN_ID, "token": "USDT", "callbackUrl": watched.hooks.url(), "callbackSecret": SECRET}
     for start in range(0, 1000, 100):
-        many = (watched.api.call("POST", "/balance-watches", {**body, "address": till()}) for _ in range(start, start + 100))
+        many = (
+            watched.api.call("POST", "/balance-watches", {**body, "address": till()}) for _ in range(start, start + 100)
+        )
         assert {status for status, _ in await asyncio.gather(*many)} == {200}
     for _ in range(3):  # the accepted length of a question is learnt
         await check(watched, clock)

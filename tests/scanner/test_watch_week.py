@@ -233,6 +233,21 @@ async def test_a_late_acknowledgement_of_an_older_change_is_what_the_next_is_mea
     assert b'"previousBalance":"9","currentBalance":"12"' in told.body
 
 
+@pytest.mark.parametrize("retried", [True, False])
+async def test_what_was_taken_back_while_it_was_under_way_stays_taken_back(bench: Bench, *, retried: bool) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    in_flight = await bench.due()
+    bench.clock.advance(300)
+    bench.amounts[HOLDER] = 5
+    await bench.watcher.check_due()
+
+    await bench.attempt(*in_flight, ok=False, retry_at=bench.clock.now_ms() + 1 if retried else None)
+
+    assert [event.status for event in await bench.events()] == ["superseded"]
+
+
 async def test_a_change_that_went_away_before_it_was_told_is_taken_back(bench: Bench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9

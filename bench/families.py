@@ -1,0 +1,175 @@
+"""1,000 waiting intents on Tron and on TON: upstream calls a poll, beside one call an intent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+
+from bench.scan import draft, store
+from bench.table import Row
+from chains.base import Access, ChainAdapter, open_adapter
+from chains.ton.address import show_address
+from chains.tron.http import RATE_WITH_KEY as TRON_RATE
+from chains.types import Rail
+from config.catalog import Chain, ChainType, Finality
+from devnet.ton_ledger import TonLedger
+from devnet.toncenter import TonCenter
+from devnet.tron_ledger import USDT, TronLedger, account
+from devnet.trongrid import TronGrid
+from scanner.clock import SystemClock
+from scanner.metrics import ChainTelemetry, Metrics
+from scanner.registration import Registrations
+from scanner.store import intents
+from scanner.store.database import Database
+from scanner.worker import ChainWorker
+
+INTENTS, PAID, POLLS = 1_000, 50, 5
+LEARNING = 3  # polls until the size of a question has been learnt
+TON_RATE = 10.0  # requests a second with a free key (chains.md C5)
+QUICK = 1e6  # the stand-in has no limit; what the limit would cost is worked out
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """One family's chain and service, with addresses of ours on it."""
+
+    chain: Chain
+    token: str  # canonical
+    destinations: list[str]  # canonical
+    requests: Callable[[], int]
+    idle: Callable[[], None]  # a poll's worth of blocks goes by
+    pay: Callable[[str], Any]
+    ask_for: Callable[[str], tuple[str, dict[str, str]]]  # how one intent alone would be looked for
+    rate: float
+
+
+def chain(chain_id: int, family: ChainType, url: str, proxy: str) -> Chain:
+    return Chain(
+        chain_id=chain_id, name=family, chain_type=family, proxy_address=proxy, confirmation_threshold=1,
+        rpc_urls=(url,), finality=Finality.FINALIZED,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def tron() -> AsyncIterator[Town]:
+    ledger = TronLedger.until(int(time.time() * 1000))
+    async with TronGrid(ledger) as grid:
+        yield Town(
+            chain=chain(ledger.chain_id, ChainType.TRON, grid.url, USDT),
+            token=USDT,
+            destinations=[account(f"stall {number}") for number in range(INTENTS)],
+            requests=lambda: grid.requests,
+            idle=lambda: ledger.advance(5),
+            pay=lambda to: ledger.transfer(to, 1_000),
+            ask_for=lambda to: (f"{grid.url}/v1/accounts/{to}/transactions/trc20",
+                                {"only_confirmed": "true", "only_to": "true", "limit": "200"}),
+            rate=TRON_RATE,
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def ton() -> AsyncIterator[Town]:
+    ledger = TonLedger()
+    async with TonCenter(ledger) as center:
+        yield Town(
+            chain=chain(1100, ChainType.TON, center.url, show_address(ledger.master, testnet=False)),
+            token=ledger.master,
+            destinations=[f"0:{number + 1:064X}" for number in range(INTENTS)],
+            requests=lambda: sum(center.calls.values()),
+            idle=lambda: ledger.advance(15),
+            pay=lambda to: ledger.pay(to, 1_000, master=ledger.master),
+            ask_for=lambda to: (f"{center.url}/api/v3/jetton/transfers", {"owner_address": to, "direction": "in"}),
+            rate=TON_RATE,
+        )  # fmt: skip
+
+
+async def fill(db: Database, town: Town) -> None:
+    registrations = Registrations(db, SystemClock(), ttl_hours=0)
+    task = asyncio.create_task(registrations.run())
+    of_town = {
+        "chain_id": town.chain.chain_id, "chain_type": town.chain.chain_type, "rail": Rail.DIRECT,
+        "token_address": town.token, "token_key": town.token, "amount": 1_000, "confirmations_required": 1,
+    }  # fmt: skip
+    drafts = [
+        replace(draft(n), destination=to, destination_key=to, **of_town) for n, to in enumerate(town.destinations)
+    ]
+    await asyncio.gather(*(registrations.register(each) for each in drafts))
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def worker_on(town: Town, adapter: ChainAdapter, db: Database, metrics: Metrics) -> ChainWorker:
+    return ChainWorker(
+        chain=town.chain, adapter=adapter, tokens=(), db=db, clock=SystemClock(), metrics=metrics,
+        late_watch_ms=0, on_events=lambda: None,
+    )  # fmt: skip
+
+
+async def polls(town: Town) -> tuple[int, int, float]:
+    """Return the requests of the most expensive quiet poll, of one that finds `PAID` payments, and its seconds."""
+    metrics = Metrics()
+    opened = open_adapter(
+        town.chain, timeout_s=30, telemetry=ChainTelemetry(metrics, town.chain.chain_id), balance_batch=50,
+        access=Access(requests_per_second=QUICK),
+    )  # fmt: skip
+    async with store() as db, opened as adapter:
+        await fill(db, town)
+        worker = worker_on(town, adapter, db, metrics)
+        for _ in range(LEARNING):
+            town.idle()
+            await worker.poll()
+        quiet = max([await requests_of(town, worker.poll) for _ in range(POLLS)])
+        for to in town.destinations[:: INTENTS // PAID]:
+            town.pay(to)
+        for _ in range(3):
+            town.idle()
+        started = time.perf_counter()
+        busy = await requests_of(town, worker.poll)
+        seconds = time.perf_counter() - started
+        await worker.poll()
+        async with db.read() as tx:
+            counted = await intents.count_by_status(tx)
+    assert sum(times for (_, status), times in counted.items() if status == "confirmed") == PAID, counted
+    return quiet, busy, seconds
+
+
+async def requests_of(town: Town, work: Callable[[], Awaitable[Any]]) -> int:
+    town.idle()
+    before = town.requests()
+    await work()
+    return town.requests() - before
+
+
+async def one_by_one(town: Town) -> int:
+    """Ask for every intent alone, as is usually done; return how many requests that took."""
+    before = town.requests()
+    async with aiohttp.ClientSession() as session:
+        for destination in town.destinations:
+            url, params = town.ask_for(destination)
+            async with session.get(url, params=params) as response:
+                assert response.status == 200
+                await response.read()
+    return town.requests() - before
+
+
+async def measure(name: str, opened: Any) -> list[Row]:
+    async with opened as town:
+        quiet, busy, seconds = await polls(town)
+        theirs = await one_by_one(town)
+        rate = town.rate
+    return [
+        Row(f"{name}: requests of a poll with 1,000 waiting intents", f"{quiet} ({quiet / rate:.1f} s at {rate:g} a second)",
+            f"one an intent: {theirs:,} ({theirs / rate:.0f} s)", f"1/{theirs // quiet}", "at most 2 + pages", quiet <= 3),
+        Row(f"{name}: the same, {PAID} of them paid, each looked at twice", f"{busy} ({seconds:.2f} s without a limit)",
+            f"{theirs:,}, not looked at again", f"1/{theirs // busy}", "", None),
+    ]  # fmt: skip
+
+
+async def run() -> list[Row]:
+    return [*await measure("Tron", tron()), *await measure("TON", ton())]
