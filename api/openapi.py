@@ -231,6 +231,7 @@ class ChainFields(_Answer):
     endpoint: str | None
     last_error: str | None
     last_success_at: str | None
+    restarts: int
     problems: list[str]
     undelivered_webhooks: int
     oldest_undelivered_age_seconds: int | None

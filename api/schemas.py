@@ -405,6 +405,7 @@ def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
         "endpoint": health.endpoint,
         "lastError": health.last_error,
         "lastSuccessAt": _time(health.last_success_at),
+        "restarts": health.restarts,
         "problems": list(health.problems),
         "undeliveredWebhooks": 0 if backlog is None else backlog.pending + backlog.failed,
         "oldestUndeliveredAgeSeconds": None if backlog is None else (now - backlog.oldest_created_at) // 1000,

@@ -22,6 +22,10 @@ _TON_TAGS = {0x11, 0x51}
 _TON_TEST_ONLY = 0x80
 _TON_WORKCHAINS = {0, -1}
 
+ZERO = "is the zero address"
+_NOT_TRON = "is not a Tron address (T + 33 base58 characters)"
+_NOT_TON = "is not a TON address (48 characters such as EQ…, or 0: and 64 hex digits)"
+
 
 def check_evm_address(address: str) -> str:
     """
@@ -34,6 +38,8 @@ def check_evm_address(address: str) -> str:
         raise ValueError("is not an address (0x + 40 hex digits)")
     if address[2:] not in (address[2:].lower(), address[2:].upper()) and address != to_checksum(address):
         raise ValueError("has a wrong EIP-55 checksum")
+    if int(address, 16) == 0:
+        raise ValueError(ZERO)
     return address.lower()
 
 
@@ -45,17 +51,19 @@ def check_tron_address(address: str) -> str:
         ValueError: it is malformed, of another network, or its checksum is wrong.
     """
     if _TRON.fullmatch(address) is None:
-        raise ValueError("is not a Tron address (T + 33 base58 characters)")
+        raise ValueError(_NOT_TRON)
     number = 0
     for character in address:
         number = number * 58 + _BASE58.index(character)
     if number.bit_length() > 8 * _TRON_BYTES:
-        raise ValueError("is not a Tron address (T + 33 base58 characters)")
+        raise ValueError(_NOT_TRON)
     data = number.to_bytes(_TRON_BYTES, "big")
     if hashlib.sha256(hashlib.sha256(data[:-4]).digest()).digest()[:4] != data[-4:]:
         raise ValueError("has a wrong checksum: a character is mistyped")
     if data[:1] != _TRON_PREFIX:
         raise ValueError("is of another network than Tron")
+    if not any(data[1:-4]):
+        raise ValueError(ZERO)
     return address
 
 
@@ -66,16 +74,22 @@ def check_ton_address(address: str, *, testnet: bool = False) -> str:
     Raises:
         ValueError: it is malformed, of the test network, or its checksum is wrong.
     """
-    if _TON_RAW.fullmatch(address) is not None:
-        return address.upper()
+    raw = address.upper() if _TON_RAW.fullmatch(address) else _ton_raw(address, testnet=testnet)
+    if int(raw.partition(":")[2], 16) == 0:
+        raise ValueError(ZERO)
+    return raw
+
+
+def _ton_raw(address: str, *, testnet: bool) -> str:
+    """Return the raw form of a friendly address."""
     if _TON_FRIENDLY.fullmatch(address) is None:
-        raise ValueError("is not a TON address (48 characters such as EQ…, or 0: and 64 hex digits)")
+        raise ValueError(_NOT_TON)
     data = base64.b64decode(address.translate({ord("-"): "+", ord("_"): "/"}))
     if binascii.crc_hqx(data[:34], 0).to_bytes(2, "big") != data[34:]:
         raise ValueError("has a wrong checksum: a character is mistyped")
     workchain = int.from_bytes(data[1:2], "big", signed=True)
     if data[0] & ~_TON_TEST_ONLY not in _TON_TAGS or workchain not in _TON_WORKCHAINS:
-        raise ValueError("is not a TON address (48 characters such as EQ…, or 0: and 64 hex digits)")
+        raise ValueError(_NOT_TON)
     if data[0] & _TON_TEST_ONLY and not testnet:
         raise ValueError("is marked as one of the test network")
     return f"{workchain}:{data[2:34].hex().upper()}"

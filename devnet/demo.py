@@ -18,9 +18,10 @@ from devnet.anvil import CHAIN_ID, anvil
 from devnet.processes import ESCROW as SELLER
 from devnet.processes import ROOT, USDC, USDT, DemoError, Town, furnish, say, scanner, town
 from devnet.runner.facts import LevelResult
-from devnet.runner.level import Run, Target
+from devnet.runner.level import Run
 from devnet.runner.street import open_street
 from devnet.runner.tale import RAILS
+from devnet.runner.target import target_of
 
 __all__ = ["ROOT", "SELLER", "USDC", "USDT", "DemoError", "run", "say", "scanner"]
 
@@ -55,17 +56,6 @@ async def _tell(found: Town) -> None:
     if not level.ok:
         raise DemoError(_what_is_wrong(level))
     say(f"checked     {len(level.samples)} calls, every notification, the ledger: reconciliation is clean")
-
-
-def target_of(found: Town) -> Target:
-    """Return what a runner needs to know of a town."""
-    return Target(
-        marketplace_url=found.marketplace.url,
-        scanner_url=found.scanner.url,
-        scanner_key=found.who.scanner_key,
-        admin_email=found.who.admin_email,
-        admin_password=found.who.admin_password,
-    )
 
 
 def _what_is_wrong(level: LevelResult) -> str:

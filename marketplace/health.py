@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from marketplace.catalog import Catalog
 from marketplace.clock import rfc3339
+from marketplace.destinations import key
 from marketplace.reconciliation import Reconciliation
-from marketplace.scanner_client import ScannerClient, ScannerError
+from marketplace.scanner_client import ChainStatus, ScannerClient, ScannerError
 from marketplace.store import inbox, outbox
 from marketplace.store.errors import StoreError
 from marketplace.work import Works
@@ -108,13 +109,25 @@ class HealthChecks:
         return self._reconciled[1]
 
     async def _registry(self) -> Check:
-        """The scanner's chains are ours, of the same families."""
-        wrong = [
-            f"{status.chain_id} is {status.chain_type} there"
-            for status in await self._scanner.status()
-            if (chain := self._catalog.chains.get(status.chain_id)) is None or chain.chain_type != status.chain_type
-        ]
+        """The chains the scanner watches are ours too, of the same families and with the same tokens."""
+        wrong = [found for status in await self._scanner.status() for found in _differences(self._catalog, status)]
         return Check("degraded", "; ".join(wrong)) if wrong else Check("ok")
+
+
+def _differences(catalog: Catalog, there: ChainStatus) -> Iterator[str]:
+    """Say in what the scanner's idea of a chain differs from ours."""
+    chain = catalog.chains.get(there.chain_id)
+    if chain is None or chain.chain_type != there.chain_type:
+        yield f"{there.chain_id} is {there.chain_type} there"
+        return
+    if there.tokens is None:
+        return
+    mine = [token for token in catalog.tokens if token.chain_id == chain.chain_id]
+    ours = {(key(t.address, chain.chain_type), t.symbol, t.decimals) for t in mine}
+    theirs = {(key(t.address, chain.chain_type), t.symbol, t.decimals) for t in there.tokens}
+    for address, symbol, decimals in sorted(ours ^ theirs):
+        where = "here" if (address, symbol, decimals) in ours else "there"
+        yield f"{symbol} ({address}, {decimals} decimals) of {chain.name} is only {where}"
 
 
 async def _boxed(ask: Callable[[], Awaitable[Check]]) -> Check:

@@ -29,6 +29,7 @@ from scanner.services import Services
 from scanner.store.database import Database, open_database
 from scanner.store.lock import sole_owner
 from scanner.store.migrate import migrate
+from scanner.watchdog import Watchdog
 from scanner.watching import BalanceWatcher
 from scanner.worker import ChainWorker
 from webhooks.client import open_client
@@ -50,6 +51,7 @@ class Daemon:
 
     http: HttpSettings
     database: Database
+    metrics: Metrics
     app: web.Application
     workers: Mapping[int, ChainWorker]
     registrations: Registrations
@@ -71,7 +73,7 @@ class Daemon:
             async with asyncio.TaskGroup() as group:
                 api = group.create_task(self._serve(), name="api")
                 chains = [
-                    group.create_task(worker.run(), name=f"chain {chain_id}")
+                    group.create_task(Watchdog(worker, self.metrics).run(), name=f"watchdog {chain_id}")
                     for chain_id, worker in self.workers.items()
                 ]
                 chains += [
@@ -187,6 +189,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         yield Daemon(
             http=settings.http,
             database=db,
+            metrics=metrics,
             app=build_app(services, settings.http, metrics),
             workers=workers,
             registrations=registrations,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from chains.base import ChainAdapter
 from chains.types import Cursor, Head, Outcome, Transfer, Verification
@@ -27,9 +27,9 @@ class Confirmer:
         self._db = db
         self._clock = clock
 
-    async def run(self, head: Head) -> list[Recorded]:
+    async def run(self, head: Head) -> AsyncIterator[Recorded]:
         """
-        Look again at everything that is deep enough under `head`.
+        Look again at everything that is deep enough under `head`, batch by batch.
 
         Raises:
             ChainError: no endpoint could tell; nothing has changed.
@@ -37,11 +37,10 @@ class Confirmer:
         if self._adapter.counts_blocks:
             await self._count_depths(head)
         ids = await self._deep(head)
-        recorded = []
         for start in range(0, len(ids), BATCH):
             found = await self._due(ids[start : start + BATCH], head)
-            recorded += [await self._look(found)] if found else []
-        return recorded
+            if found:
+                yield await self._look(found)
 
     async def _count_depths(self, head: Head) -> None:
         async with self._db.read() as tx:

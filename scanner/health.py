@@ -30,6 +30,7 @@ class ChainHealth:
     endpoint: str | None = None
     last_error: str | None = None
     last_success_at: int | None = None
+    restarts: int = 0  # of a worker that hung
     problems: Sequence[str] = field(default_factory=list)  # what the registry promises and the chain denies
 
     @property

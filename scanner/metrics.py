@@ -41,6 +41,9 @@ class Metrics:
             "amn_scanner_chain_last_success_age_seconds", "Time since a poll last succeeded.", chain, registry=registry
         )
         self.poll_failures = Counter("amn_scanner_poll_failures", "Polls that failed.", chain, registry=registry)
+        self.restarts = Counter(
+            "amn_scanner_worker_restarts", "Hanging workers that were restarted.", chain, registry=registry
+        )
         self.rpc_calls = Counter(
             "amn_scanner_rpc_calls", "Upstream calls.", ["chain", "endpoint", "method"], registry=registry
         )

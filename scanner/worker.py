@@ -70,6 +70,12 @@ class ChainWorker:
         self._lagging = False
         self._best_head = -1
         self._tested = False
+        self.steps = 0  # taken so far, for whoever watches that any are taken
+
+    @property
+    def busy(self) -> bool:
+        """Whether a poll is under way."""
+        return self._polling.locked()
 
     async def run(self) -> None:
         """Poll at every ring, for ever. A failing chain is unhealthy and harms nobody else."""
@@ -96,7 +102,7 @@ class ChainWorker:
             head = await self.adapter.head()
             self._saw(head)
             caught_up = await self._catch_up(head)
-            for recorded in await self._confirmer.run(head):
+            async for recorded in self._confirmer.run(head):
                 self._count(recorded)
             if caught_up:
                 await self._expire(started)
@@ -159,6 +165,7 @@ class ChainWorker:
                 )
                 await checkpoints.put(tx, self.chain.chain_id, page.cursor, now=now, keep_from=keep_from)
             self._count(recorded)
+        self.steps += 1
         self.health.checkpoint = page.cursor.position
         self.health.checkpoint_time = page.time
         self._metrics.checkpoint.labels(str(self.chain.chain_id)).set(page.cursor.position)
@@ -233,6 +240,7 @@ class ChainWorker:
         return problems
 
     def _saw(self, head: Head) -> None:
+        self.steps += 1
         self._best_head = max(self._best_head, head.position)
         self.health.head = head
         self.health.endpoint = self.adapter.endpoint
@@ -241,6 +249,7 @@ class ChainWorker:
             self.health.state = ChainState.SYNCING
 
     def _count(self, recorded: Recorded) -> None:
+        self.steps += 1
         chain = str(self.chain.chain_id)
         self._metrics.matches.labels(chain).inc(recorded.matched)
         for reason, times in recorded.rejected.items():

@@ -13,7 +13,7 @@ import aiohttp
 
 from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool
-from chains.errors import ChainProtocolError, InvalidAddress, InvalidTxHash
+from chains.errors import ChainProtocolError, InvalidTxHash
 from chains.ton import address as addresses
 from chains.ton.balances import BalanceReader
 from chains.ton.client import TonClient
@@ -182,10 +182,7 @@ class TonAdapter:
         return await self._pool.run("jetton/transfers", read)
 
     async def self_test(self) -> list[str]:
-        try:
-            master = self.parse_address(self._chain.proxy_address)
-        except InvalidAddress as exc:
-            return [f"proxyAddress {self._chain.proxy_address}: {exc}"]
+        master = self.parse_address(self._chain.proxy_address)
         if await self._pool.run("jetton/masters", partial(self._is_master, address=master)):
             return []
         return [f"no jetton master at proxyAddress {self._chain.proxy_address}: payments cannot be recognised"]

@@ -115,8 +115,9 @@ class TransferReader:
                 lt, offset = last.lt, 0  # inclusive: rows of that logical time may be on both pages
             else:
                 offset += len(page)  # a whole page of one logical time
-            so_far = last.time - CLOCKS_APART_S
-            if beyond is not None and pages >= MOST_PAGES and beyond < so_far < until:
+            so_far = min(until, last.time - CLOCKS_APART_S)
+            enough = so_far == until or (pages >= MOST_PAGES and so_far > (beyond or 0))
+            if beyond is not None and enough:  # rows may come as fast as they are read
                 return Found(rows, so_far, len(rows))
 
     async def _page(

@@ -18,11 +18,12 @@ from tempfile import TemporaryDirectory
 from devnet.anvil import CHAIN_ID, anvil
 from devnet.processes import USDT, DemoError, furnish, say, town
 from devnet.runner.facts import LevelResult
-from devnet.runner.level import Run, Target
+from devnet.runner.level import Run
 from devnet.runner.ramp import ramp
 from devnet.runner.report import as_markdown
 from devnet.runner.street import MINE_S, open_street
 from devnet.runner.tale import RAILS
+from devnet.runner.target import Target, target_of
 
 LEVELS = "1,2,4,8,16,32"
 
@@ -66,14 +67,7 @@ async def _by_itself(given: argparse.Namespace) -> list[LevelResult]:
         async with anvil() as chain:
             await furnish(chain)
             async with town(Path(name), chain) as found:
-                target = Target(
-                    marketplace_url=found.marketplace.url,
-                    scanner_url=found.scanner.url,
-                    scanner_key=found.who.scanner_key,
-                    admin_email=found.who.admin_email,
-                    admin_password=found.who.admin_password,
-                )
-                return await _against(given, target, chain.url)
+                return await _against(given, target_of(found), chain.url)
 
 
 async def _run(given: argparse.Namespace) -> list[LevelResult]:

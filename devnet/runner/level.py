@@ -20,21 +20,10 @@ from devnet.runner.paying import confirm, open_payment, pay
 from devnet.runner.person import Line, Person
 from devnet.runner.street import Street
 from devnet.runner.tale import Rail, Tale, World
+from devnet.runner.target import Target
 from devnet.runner.trade import accept, ask, bid, people_arrive
 
 STEPS = (people_arrive, ask, bid, accept, open_payment, pay, confirm, deliver, receive, release, settle, pry)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """The system that is driven, and who may."""
-
-    marketplace_url: str
-    scanner_url: str
-    scanner_key: str
-    admin_email: str
-    admin_password: str
-    patience_s: float = 0.0  # how long a service may be away; 0: never
 
 
 @dataclass(slots=True)

@@ -78,17 +78,17 @@ class Person:
         self.email = email
         self.user_id = ""
         self.token = ""
-        self.secrets: list[str] = [password]
-        self._password = password
+        self.password = password
+        self.tokens: list[str] = []  # all that were ever handed out
 
     async def login(self) -> None:
-        body = {"email": self.email, "password": self._password}
+        body = {"email": self.email, "password": self.password}
         status, answer = await self.line.ask("login", "POST", "/api/auth/login", body)
         if status not in GOOD:
             raise FlowFailed(f"login of {self.email}: {status} {_why(answer)}")
         tokens = answer["data"]["tokens"]
         self.token = tokens["accessToken"]
-        self.secrets += [tokens["accessToken"], tokens["refreshToken"]]
+        self.tokens += [tokens["accessToken"], tokens["refreshToken"]]
         self.user_id = answer["data"]["user"]["id"]
 
     async def call(self, operation: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:

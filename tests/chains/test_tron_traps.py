@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.tron import logs
 from chains.tron.address import to_hex
 from chains.tron.logs import AVOIDED_S, PROBE_S
 from chains.tron.slow import INDEX_LAG_MS
@@ -315,6 +316,33 @@ async def test_a_log_no_correct_node_sends_is_an_error_and_nothing_is_passed_by(
         await scan_page(adapter, after)
 
 
+async def test_a_request_never_carries_more_calls_than_the_node_takes(tron, monkeypatch):
+    monkeypatch.setattr(logs, "DESTINATIONS_A_CALL", 1)
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tills = [account(f"till {number}") for number in range(98)]
+    paid = {tron.ledger.transfer(till, 1) for till in tills}
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after, *tills)
+    assert set(ids(found)) == paid
+    assert [len(asked) for route, asked in grid.asked if route == "/jsonrpc"] == [100, 4]
+
+
+async def test_a_node_is_never_asked_about_a_tag_it_does_not_know(tron):
+    """`safe` and `pending` are errors here, and `latest` is not irreversible."""
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.settle()
+    await scan_all(adapter, after)
+    calls = [call for route, asked in grid.asked if route == "/jsonrpc" for call in asked]
+    blocks = [call["params"][0] for call in calls if call["method"] == "eth_getBlockByNumber"]
+    ends = [call["params"][0]["toBlock"] for call in calls if call["method"] == "eth_getLogs"]
+    assert blocks[0] == "finalized"
+    assert [tag for tag in [*blocks[1:], *ends] if not tag.startswith("0x")] == []
+
+
 # --- one transaction, whichever way it was found -------------------------------------------------
 
 
@@ -334,6 +362,19 @@ async def test_all_ways_give_one_transfer_the_same_key(tron):
     from_history, _ = await scan_all(by_account, after)
     assert from_logs == from_blocks == from_history
     assert [transfer.event_key for transfer in from_logs] == ["1"]
+
+
+@pytest.mark.parametrize("jsonrpc", [True, False])
+@pytest.mark.parametrize("tills", [0, 50])
+async def test_a_token_is_known_by_its_contract_whatever_it_calls_itself(tron, jsonrpc, tills):
+    grid = await tron.grid(jsonrpc=jsonrpc)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    fake = tron.ledger.deploy("a forger", "USDT")
+    tron.ledger.transfers([(fake, SHOP, 5), (USDT, SHOP, 5)])
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after, SHOP, *[account(f"till {n}") for n in range(tills)])
+    assert [(transfer.event_key, transfer.token) for transfer in found] == [("0", fake), ("1", USDT)]
 
 
 @pytest.mark.parametrize("jsonrpc", [True, False])

@@ -91,6 +91,20 @@ def test_an_address_of_the_test_network_is_right_for_a_chain_of_the_test_network
     assert catalog.chains[1100].proxy_address == address
 
 
+@pytest.mark.parametrize(
+    ("family", "zero"),
+    [
+        ({}, "0x" + "0" * 40),
+        (TRON, "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb"),
+        (TON, "0:" + "0" * 64),
+        (TON, "EQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAM9c"),
+    ],
+)
+def test_the_zero_address_is_no_contract(tmp_path: Path, family: dict[str, Any], zero: str) -> None:
+    said = refusal(tmp_path, chains=[entry(proxyAddress=zero, **family)])
+    assert said == "supported-chains.json: $[0].proxyAddress: is the zero address"
+
+
 def test_a_mistyped_character_anywhere_is_noticed() -> None:
     for good, check in ((TRON_USDT, check_tron_address), (TON_USDT, check_ton_address), (EVM, check_evm_address)):
         check(good)

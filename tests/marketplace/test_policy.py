@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketplace.clock import HOUR_MS
 from marketplace.model import ProductType
 from marketplace.policy import (
-    HOUR_MS,
     Account,
     DirectBalance,
     Evidence,

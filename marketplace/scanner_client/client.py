@@ -1,0 +1,205 @@
+"""The scanner's calls, one method each: it answers with what the scanner said or raises a `ScannerError`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Self
+
+import aiohttp
+
+from marketplace.scanner_client.errors import ScannerUnavailable
+from marketplace.scanner_client.facts import (
+    Balance,
+    ChainStatus,
+    Intent,
+    Page,
+    Readiness,
+    Recheck,
+    Registered,
+    Unmatched,
+    Watch,
+)
+from marketplace.scanner_client.transport import Transport, given, page, segment, understood
+
+
+class ScannerClient:
+    """
+    The scanner's API. Give it a session you own, or let `open` make one.
+
+    Calls that may be repeated are: after `retry_delays` seconds, varied, unless the scanner asks for
+    a longer pause than `patience_s`, which is for the caller to sit out.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None,
+        session: aiohttp.ClientSession,
+        *,
+        timeout_s: float = 10,
+        retry_delays: Sequence[float] = (0.2, 1.0),
+        patience_s: float = 5,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._calls = Transport(
+            url,
+            api_key,
+            session,
+            timeout_s=timeout_s,
+            delays=retry_delays,
+            patience_s=patience_s,
+            sleep=sleep,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, api_key: str | None, **options: Any) -> AsyncIterator[Self]:
+        """Make a client with a session of its own, closed with the block; options as for the client."""
+        async with aiohttp.ClientSession() as session:
+            yield cls(url, api_key, session, **options)
+
+    # intents
+
+    async def create_intent(
+        self,
+        *,
+        intent_id: str,
+        chain_id: int,
+        token: str,
+        destination: str,
+        amount: int,
+        callback_url: str,
+        callback_secret: str,
+        rail: str | None = None,
+        confirmations: int | None = None,
+        expires_at: datetime | None = None,
+        fee_amount: int | None = None,
+        fee_address: str | None = None,
+        events: Sequence[str] | None = None,
+    ) -> Registered:
+        """
+        Register a payment to wait for; the same id with the same parameters answers the same again.
+
+        `token` is an address or a symbol of the scanner's registry.
+
+        Raises:
+            Conflict: the id is taken by another payment, or the direct destination by another live one.
+        """
+        body = given(
+            intentId=intent_id,
+            chainId=chain_id,
+            token=token,
+            destination=destination,
+            amount=str(amount),
+            callbackUrl=callback_url,
+            callbackSecret=callback_secret,
+            rail=rail,
+            confirmations=confirmations,
+            expiresAt=None if expires_at is None else expires_at.isoformat(),
+            feeAmount=None if fee_amount is None else str(fee_amount),
+            feeAddress=fee_address,
+            events=None if events is None else list(events),
+        )
+        answer = await self._calls.call("POST", "/intents", body)
+        return understood(Registered, answer | {"body": answer})
+
+    async def intent(self, intent_id: str) -> Intent:
+        """Return an intent with its transfers."""
+        return understood(Intent, (await self._calls.call("GET", f"/intents/{segment(intent_id)}")).get("intent"))
+
+    async def intents(
+        self, *, status: str | None = None, chain_id: int | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page:
+        """Return a page of intents in order of creation."""
+        query = given(status=status, chainId=chain_id, cursor=cursor, limit=limit)
+        return page(Intent, "intents", await self._calls.call("GET", "/intents", query=query))
+
+    async def cancel_intent(self, intent_id: str) -> Intent:
+        """
+        Cancel an intent that nobody has paid; cancelling twice changes nothing.
+
+        Raises:
+            Conflict: it is past pending.
+        """
+        return understood(Intent, (await self._calls.call("DELETE", f"/intents/{segment(intent_id)}")).get("intent"))
+
+    async def recheck_intent(self, intent_id: str, tx_hash: str | None = None) -> Recheck:
+        """Let the scanner look now, at one transaction if it is named, and say what it saw."""
+        path = f"/intents/{segment(intent_id)}/recheck"
+        return understood(Recheck, await self._calls.call("POST", path, given(txHash=tx_hash)))
+
+    # balances
+
+    async def check_balance(self, *, chain_id: int, address: str, token: str, confirmed: bool = False) -> Balance:
+        """
+        Read a balance now, or with `confirmed` at a safe depth; `token` is an address, a symbol, or `native`.
+
+        Raises:
+            ScannerUnavailable: the chain cannot be read. It is never a balance of zero.
+        """
+        body = given(chainId=chain_id, address=address, token=token, confirmed=confirmed or None)
+        return understood(Balance, await self._calls.call("POST", "/balances/check", body))
+
+    async def create_watch(
+        self,
+        *,
+        watch_id: str,
+        chain_id: int,
+        address: str,
+        token: str,
+        callback_url: str,
+        callback_secret: str,
+        baseline_balance: int | None = None,
+    ) -> Watch:
+        """Watch a balance; the same id with the same parameters answers with the stored watch."""
+        body = given(
+            watchId=watch_id,
+            chainId=chain_id,
+            address=address,
+            token=token,
+            callbackUrl=callback_url,
+            callbackSecret=callback_secret,
+            baselineBalance=None if baseline_balance is None else str(baseline_balance),
+        )
+        return understood(Watch, (await self._calls.call("POST", "/balance-watches", body)).get("watch"))
+
+    async def watch(self, watch_id: str) -> Watch:
+        """Return a watch."""
+        answer = await self._calls.call("GET", f"/balance-watches/{segment(watch_id)}")
+        return understood(Watch, answer.get("watch"))
+
+    async def stop_watch(self, watch_id: str) -> Watch:
+        """Stop a watch; stopping twice changes nothing."""
+        answer = await self._calls.call("DELETE", f"/balance-watches/{segment(watch_id)}")
+        return understood(Watch, answer.get("watch"))
+
+    # operating
+
+    async def unmatched(
+        self, *, chain_id: int | None = None, reason: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page:
+        """Return a page of transfers that settled nothing, in the order they were seen."""
+        query = given(chainId=chain_id, reason=reason, cursor=cursor, limit=limit)
+        return page(Unmatched, "unmatched", await self._calls.call("GET", "/unmatched", query=query))
+
+    async def retry_webhooks(self) -> int:
+        """Start a new round for every delivery given up; return how many."""
+        answer = await self._calls.call("POST", "/admin/webhooks/retry", repeat=False)
+        return understood(int, answer.get("retried"))
+
+    async def status(self) -> tuple[ChainStatus, ...]:
+        """Return how each chain is doing."""
+        return understood(tuple[ChainStatus, ...], (await self._calls.call("GET", "/scanner/status")).get("chains"))
+
+    async def ready(self) -> Readiness:
+        """Return whether the scanner is doing its work. Asked once: whoever asks wants to know about now."""
+        answer = await self._calls.call(
+            "GET", "/ready", repeat=False, fine=(HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
+        )
+        if "reasons" not in answer:
+            raise ScannerUnavailable(str(answer.get("error", "GET /ready: answered something else")))
+        return understood(Readiness, answer | {"ready": answer.get("status") == "ready"})

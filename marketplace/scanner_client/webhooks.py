@@ -1,0 +1,116 @@
+"""Events, and how a webhook is known to be the scanner's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from marketplace.scanner_client.errors import InvalidWebhook, MalformedWebhook
+from marketplace.scanner_client.reading import Unreadable, as_object, read
+from webhooks.signing import check_secret, verify_amn, verify_standard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTransfer:
+    """One transfer behind an event."""
+
+    tx_hash: str
+    amount: int
+    event_key: str | None = None
+    block_number: int | None = None
+    sender: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentEvent:
+    """Something happened to an intent; only `payment.confirmed` means that it is paid."""
+
+    event_id: str  # dedupe by it
+    event_type: str
+    intent_id: str
+    chain_id: int
+    token: str
+    amount: int
+    status: str
+    payment_reference: str | None = None
+    amount_received: int | None = None
+    tx_hash: str | None = None
+    block_number: int | None = None
+    confirmations: int | None = None
+    sender: str | None = None
+    rail: str | None = None
+    reason: str | None = None
+    missing: int | None = None
+    transfers: tuple[EventTransfer, ...] | None = None
+    transfer_count: int | None = None
+    body: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceEvent:
+    """A watched balance is another than the one acknowledged last; whether that is a payment is yours to decide."""
+
+    event_id: str  # dedupe by it
+    event_type: str
+    watch_id: str
+    chain_id: int
+    chain_type: str
+    address: str
+    token_address: str | None
+    token_symbol: str | None
+    decimals: int | None
+    previous_balance: int
+    current_balance: int
+    delta: int
+    change_count: int
+    checked_at: datetime
+    status: str
+    transfers: tuple[EventTransfer, ...] | None = None  # None when the chain did not tell
+    transfer_count: int | None = None
+    body: Mapping[str, Any] = field(repr=False)
+
+
+Event: TypeAlias = IntentEvent | BalanceEvent
+
+
+def verify_webhook(
+    raw_body: bytes, headers: Mapping[str, str], secret: str, now: int, *, tolerance_s: int = 300
+) -> Event:
+    """
+    Return the event of a webhook that is really the scanner's; give the body as it came, unparsed.
+
+    `now` in unix seconds. `X-AMN-Signature` must be there and right; where `webhook-signature` is
+    there too, it must be right and recent. The event id is the signed one: dedupe by it.
+
+    Raises:
+        InvalidWebhook: forged, altered or too old.
+        MalformedWebhook: signed, and no event all the same.
+        ValueError: our own secret cannot be used.
+    """
+    check_secret(secret)  # an empty key would accept everybody's signature
+    given = {name.lower(): value for name, value in headers.items()}
+    if not verify_amn(raw_body, given.get("x-amn-signature", ""), secret):
+        raise InvalidWebhook("X-AMN-Signature is missing or wrong")
+    timestamped = "webhook-signature" in given
+    if timestamped and not verify_standard(given, raw_body, secret, now=now, tolerance_s=tolerance_s):
+        raise InvalidWebhook("webhook-signature is wrong or too old")
+    body = as_object(raw_body)
+    if body is None:
+        raise MalformedWebhook("the body is not a JSON object")
+    # Without the second signature `webhook-id` is anybody's word: the body then has to name itself.
+    own_id = given["webhook-id"] if timestamped else f"sha256:{hashlib.sha256(raw_body).hexdigest()}"
+    return _event(body | {"eventId": body.get("eventId") or own_id, "body": body})
+
+
+def _event(body: dict[str, Any]) -> Event:
+    try:
+        if "watchId" in body:
+            changed: BalanceEvent = read(BalanceEvent, {"eventType": "balance_changed", **body})
+            return changed
+        happened: IntentEvent = read(IntentEvent, {"eventType": f"payment.{body.get('status')}", **body})
+        return happened
+    except Unreadable as exc:
+        raise MalformedWebhook(str(exc)) from exc

@@ -1,0 +1,24 @@
+"""Sanctions screening of addresses against the list OFAC publishes."""
+
+from __future__ import annotations
+
+from marketplace.screening.addresses import canonical_address
+from marketplace.screening.screener import Clear, Listed, OfacScreener, Screener, Unavailable, Verdict, screen_all
+from marketplace.screening.sdn import UnreadableList
+from marketplace.screening.sources import Source, from_path, from_url, read_list
+
+__all__ = [
+    "Clear",
+    "Listed",
+    "OfacScreener",
+    "Screener",
+    "Source",
+    "Unavailable",
+    "UnreadableList",
+    "Verdict",
+    "canonical_address",
+    "from_path",
+    "from_url",
+    "read_list",
+    "screen_all",
+]

@@ -1,0 +1,168 @@
+"""
+The whole story over HTTP, many at once, with both daemons as processes: right, and quiet about secrets.
+
+`E2E_LEVELS` and `E2E_RAILS_WORKERS` set the size of the plain runs; `RUN_KILLS`, `RUN_WORKERS` and
+`RUN_SEED` that of the run in which both daemons are killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from devnet.anvil import CHAIN_ID, Anvil
+from devnet.processes import USDT, XPUB, Town, town
+from devnet.runner.facts import LevelResult
+from devnet.runner.journal import Answer
+from devnet.runner.level import Run
+from devnet.runner.ramp import ramp
+from devnet.runner.report import as_markdown
+from devnet.runner.street import open_street
+from devnet.runner.tale import RAILS, Tale
+from devnet.runner.target import target_of
+
+pytestmark = [pytest.mark.anvil, pytest.mark.process]
+
+LEVELS = [int(each) for each in os.environ.get("E2E_LEVELS", "1,2").split(",")]
+RAILS_WORKERS = int(os.environ.get("E2E_RAILS_WORKERS", "4"))
+KILLS = int(os.environ.get("RUN_KILLS", "4"))
+WORKERS = int(os.environ.get("RUN_WORKERS", "4"))
+SEED = int(os.environ.get("RUN_SEED", "11"))
+PATIENCE_S = 60.0
+
+QUICK = {"POLL_INTERVAL_SEC": "0.1", "WEBHOOK_RETRY_DELAYS_SEC": "0.2,0.5,1,2,4,8"}
+SWEEPING = {"MARKETPLACE_SWEEP_SEC": "1"}
+
+
+@asynccontextmanager
+async def running(folder: Path, chain: Anvil, *rails: str, patience_s: float = 0) -> AsyncIterator[tuple[Town, Run]]:
+    """Start everything, and a runner that keeps what it is answered."""
+    async with (
+        town(folder, chain, scanner_more=QUICK, marketplace_more=SWEEPING) as found,
+        open_street(chain.url, CHAIN_ID, USDT, mine_s=0.2) as street,
+    ):
+        chosen = [RAILS[name] for name in rails]
+        target = target_of(found, patience_s=patience_s)
+        yield found, Run(target=target, street=street, rails=chosen, say=lambda _: None, keep_answers=True)
+
+
+def shown(*levels: LevelResult) -> str:
+    """Return what a person needs who has to find out why."""
+    return as_markdown(levels, {})
+
+
+@pytest.mark.timeout(1800)
+async def test_every_level_of_the_ramp_meets_every_correctness_target(chain: Anvil, tmp_path: Path) -> None:
+    async with running(tmp_path, chain, "proxy") as (_, run):
+        results = await ramp(run, LEVELS, folder=tmp_path / "reports", about={}, tell=lambda _: None)
+
+    assert [(level.workers, level.finished) for level in results] == [(each, each) for each in LEVELS], shown(*results)
+    assert all(level.ok for level in results), shown(*results)
+    assert {each.name for each in (tmp_path / "reports").iterdir()} == {"e2e.json", "e2e.md"}
+
+
+async def test_every_rail_works_and_no_secret_is_logged_or_answered_twice(chain: Anvil, tmp_path: Path) -> None:
+    async with running(tmp_path, chain, *RAILS) as (found, run):
+        level = await run.level(RAILS_WORKERS)
+
+    assert level.ok, shown(level)
+    logs = found.scanner.log.read_text() + found.marketplace.log.read_text()
+    assert "funded" in logs  # it is the right log
+    answers = run.journal.answers or []
+    assert secrets_in_logs(logs, found, run.tales, hashes(tmp_path)) == []
+    assert secrets_in_answers(answers, found, run.tales, hashes(tmp_path)) == []
+
+
+def hashes(folder: Path) -> list[str]:
+    """Return what is stored of passwords, refresh tokens and codes."""
+    with sqlite3.connect(folder / "marketplace.db") as store:
+        columns = ("users", "password_hash"), ("refresh_tokens", "token_hash"), ("delivery_codes", "code_hash")
+        found = [store.execute(f"SELECT {column} FROM {table}").fetchall() for table, column in columns]  # noqa: S608
+    assert all(found)
+    return [str(value) for rows in found for (value,) in rows]
+
+
+def never_shown(found: Town, tales: Iterable[Tale], hashed: Iterable[str]) -> list[str]:
+    """Return what stands in no answer at all."""
+    who = found.who
+    passwords = [person.password for tale in tales for person in (tale.buyer, *tale.sellers.values())]
+    return [who.scanner_key, who.hook_secret, who.jwt_secret, who.admin_password, XPUB, *passwords, *hashed]
+
+
+def tokens_of(tales: Iterable[Tale]) -> list[str]:
+    people = {person.email: person for tale in tales for person in (tale.buyer, *tale.sellers.values())}
+    admin = next(iter(tales)).world.admin
+    return [token for person in (*people.values(), admin) for token in person.tokens]
+
+
+def stands_in(code: str, text: str) -> bool:
+    """Say whether six digits stand alone somewhere, and not within a hash or an amount."""
+    return re.search(rf"(?<![0-9A-Za-z]){code}(?![0-9A-Za-z])", text) is not None
+
+
+def secrets_in_logs(logs: str, found: Town, tales: list[Tale], hashed: list[str]) -> list[str]:
+    """Return every secret that a log holds."""
+    leaked = [each for each in (*never_shown(found, tales, hashed), *tokens_of(tales)) if each in logs]
+    leaked += [code for tale in tales for code in tale.codes if stands_in(code, logs)]
+    return leaked + re.findall(r"\$argon2\S+|Bearer (?!\*\*\*)\S+", logs)
+
+
+def secrets_in_answers(answers: list[Answer], found: Town, tales: list[Tale], hashed: list[str]) -> list[str]:
+    """Return every secret that stands in an answer, but for the one that hands it out."""
+    everything = [each.headers + each.body for each in answers]
+    leaked = [secret for secret in never_shown(found, tales, hashed) if any(secret in text for text in everything)]
+    for token in tokens_of(tales):
+        shows = [each.operation for each in answers if token in each.headers + each.body]
+        leaked += [] if shows == ["login"] else [f"{token} in {shows}"]
+    for code in (code for tale in tales for code in tale.codes):
+        shows = [each.operation for each in answers if stands_in(code, each.headers + each.body)]
+        leaked += [] if shows == ["generate code"] else [f"{code} in {shows}"]
+    return leaked + [text for text in everything if "$argon2" in text]
+
+
+@pytest.mark.timeout(1800)
+async def test_killed_at_random_moments_every_flow_is_finished_and_the_books_are_right(
+    chain: Anvil, tmp_path: Path
+) -> None:
+    chance = random.Random(SEED)
+    async with running(tmp_path, chain, "proxy", "direct", patience_s=PATIENCE_S) as (found, run):
+        async with asyncio.TaskGroup() as group:
+            flows = group.create_task(run.level(WORKERS))
+            killed = await kill(found, flows, chance)
+        level = flows.result()
+
+    assert level.ok, shown(level)
+    assert sum(killed.values()) >= min(KILLS, 2)
+    assert entries(tmp_path) == {("payment_detected", 1): WORKERS, ("hold", 1): WORKERS, ("release", 1): WORKERS}
+
+
+async def kill(found: Town, flows: asyncio.Task[LevelResult], chance: random.Random) -> Counter[str]:
+    """Kill one of the daemons and start it again, at random moments of the run."""
+    killed: Counter[str] = Counter()
+    victims = [found.scanner, found.marketplace]
+    for turn in range(KILLS):
+        await asyncio.sleep(chance.uniform(0.2, 2.0))  # the moment of the kill is what is random here
+        if flows.done():
+            break
+        victim = victims[turn % 2]
+        await victim.kill()
+        await asyncio.sleep(chance.uniform(0.0, 0.5))
+        await victim.start()
+        killed[victim.module] += 1
+    return killed
+
+
+def entries(folder: Path) -> Counter[tuple[str, int]]:
+    """Count the payments that have so many ledger lines of each kind."""
+    lines = "SELECT entry_type, count(*) FROM funds_ledger_entries GROUP BY payment_id, entry_type"
+    with sqlite3.connect(folder / "marketplace.db") as store:
+        return Counter((kind, count) for kind, count in store.execute(lines))
