@@ -78,6 +78,7 @@ class TonCenter:
         self.network = MAINNET
         self.behind_s = 0  # the whole index stands this far below the chain, and says so
         self.stale_s = 0  # transfers and transactions of the last seconds are missing though the blocks are there
+        self.unlisted: set[str] = set()  # payments by `tx_hash` that are not in the index yet though later ones are
         self.wrong_order = False  # `sort` is ignored: newest first
         self.repeats = False  # every row is answered twice
         self.spoilt: Json = {}  # put into every transfer row
@@ -233,7 +234,8 @@ class TonCenter:
 
     def _indexed(self) -> list[Payment]:
         newest = self.ledger.now - self.behind_s - self.stale_s
-        return [payment for payment in self.ledger.payments if payment.row["transaction_now"] <= newest]
+        told = (payment for payment in self.ledger.payments if payment.tx_hash not in self.unlisted)
+        return [payment for payment in told if payment.row["transaction_now"] <= newest]
 
     def _transfers(self, query: Query) -> list[Json]:
         rows = [payment.row for payment in self._indexed()]

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 from marketplace.bell import Bell
 from marketplace.clock import Clock
-from marketplace.model import Role
+from marketplace.mailbox import Mailbox
+from marketplace.model import Notification, Role
 from marketplace.store import notes, users
 from marketplace.store.database import Database, Tx
 
@@ -20,34 +21,36 @@ def new_id() -> str:
 
 
 class Listeners:
-    """Who listens to their notifications right now; one bell an open stream."""
+    """Who listens to their notifications right now; one mailbox an open stream."""
 
     def __init__(self) -> None:
-        self._bells: dict[str, set[Bell]] = {}
+        self._mailboxes: dict[str, set[Mailbox]] = {}
         self.closing = asyncio.Event()
 
     @contextmanager
-    def listening(self, user_id: str) -> Iterator[Bell]:
-        """Hand out a bell that rings when something came for this user."""
-        bell = Bell()
-        self._bells.setdefault(user_id, set()).add(bell)
+    def listening(self, user_id: str) -> Iterator[Mailbox]:
+        """Hand out a mailbox that what comes for this user is put into."""
+        mailbox = Mailbox()
+        self._mailboxes.setdefault(user_id, set()).add(mailbox)
         try:
-            yield bell
+            yield mailbox
         finally:
-            self._bells[user_id].discard(bell)
-            if not self._bells[user_id]:
-                del self._bells[user_id]
+            self._mailboxes[user_id].discard(mailbox)
+            if not self._mailboxes[user_id]:
+                del self._mailboxes[user_id]
 
-    def wake(self, user_ids: Iterable[str]) -> None:
-        """Ring for these users and nobody else."""
-        for user_id in user_ids:
-            for bell in self._bells.get(user_id, ()):
-                bell.ring()
+    def tell(self, told: Iterable[Notification]) -> None:
+        """Tell those who listen what was committed: each their own, and nobody else."""
+        for note in told:
+            for mailbox in self._mailboxes.get(note.user_id, ()):
+                mailbox.put(note)
 
     def close(self) -> None:
         """Let every stream end, so that a stop does not wait for them."""
         self.closing.set()
-        self.wake(list(self._bells))
+        for mailboxes in self._mailboxes.values():
+            for mailbox in mailboxes:
+                mailbox.ring()
 
 
 class Work:
@@ -56,7 +59,7 @@ class Work:
     def __init__(self, tx: Tx, now: int) -> None:
         self.tx = tx
         self.now = now
-        self.told: set[str] = set()
+        self.told: list[Notification] = []
         self.errands = False
         self._notes: list[dict[str, object]] = []
 
@@ -65,7 +68,6 @@ class Work:
     ) -> None:
         """Tell each of these people once."""
         for user_id in dict.fromkeys(user_ids):
-            self.told.add(user_id)
             self._notes.append(
                 {
                     "id": new_id(),
@@ -84,7 +86,7 @@ class Work:
         return await users.ids_with(self.tx, roles)
 
     async def finish(self) -> None:
-        await notes.add(self.tx, self._notes)
+        self.told = await notes.add(self.tx, self._notes)
 
 
 class Works:
@@ -103,6 +105,7 @@ class Works:
             work = Work(tx, self.clock.now_ms())
             yield work
             await work.finish()
-        self.listeners.wake(work.told)
+        # Nothing is awaited between the commit and this: what is told keeps the order of the commits.
+        self.listeners.tell(work.told)
         if work.errands:
             self.errands.ring()

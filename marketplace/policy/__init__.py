@@ -11,7 +11,18 @@ from marketplace.policy.balance import (
     direct_balance,
     paid,
 )
-from marketplace.policy.gate import Evidence, Flags, Gate, Hold, Pass, PaymentFacts, Reason, Wait, gate, same_address
+from marketplace.policy.crediting import (
+    Evidence,
+    Flags,
+    Gate,
+    Hold,
+    Pass,
+    PaymentFacts,
+    Reason,
+    Wait,
+    gate,
+    same_address,
+)
 from marketplace.policy.release import ReleaseDecision, ReleaseReason, release_block, release_decision
 
 __all__ = [

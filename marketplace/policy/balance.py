@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from marketplace.policy.gate import same_address
+from marketplace.policy.crediting import same_address
 
 ADDRESS_TOKEN_MISMATCH = "address-token-mismatch"  # noqa: S105 - no password
 BASELINE_MISSING = "baseline-missing"

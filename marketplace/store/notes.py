@@ -14,9 +14,14 @@ from marketplace.store.tables import notifications
 _n = notifications.c
 
 
-async def add(tx: Tx, rows: Sequence[dict[str, object]]) -> None:
-    if rows:
-        await tx.execute(insert(notifications), list(rows))
+async def add(tx: Tx, rows: Sequence[dict[str, object]]) -> list[Notification]:
+    """Write notifications and return them with the order they were given, oldest first."""
+    if not rows:
+        return []
+    added = (await tx.execute(insert(notifications).returning(_n.id, _n.seq), list(rows))).all()
+    order: dict[object, int] = {row.id: row.seq for row in added}
+    fresh = [Notification(seq=order[row["id"]], read_at=None, **row) for row in rows]  # type: ignore[arg-type]  # its columns
+    return sorted(fresh, key=lambda note: note.seq)
 
 
 async def page_of(tx: Tx, user_id: str, page: Page) -> tuple[list[Notification], int]:

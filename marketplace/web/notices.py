@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -9,7 +10,8 @@ from aiohttp import web
 
 from marketplace.clock import shown
 from marketplace.errors import Refused
-from marketplace.model import Notification
+from marketplace.model import Actor, Notification
+from marketplace.services import Backend
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Listing, parse_query, path_id, who
 from marketplace.web.middlewares import REQUEST_ID
@@ -61,7 +63,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     """
     actor = who(request)
     backend = request.app[BACKEND]
-    with backend.works.listeners.listening(actor.user_id) as bell:
+    with backend.works.listeners.listening(actor.user_id) as mailbox:
         seq = _resume(request)
         if seq is None:
             seq = await backend.notices.latest(actor)
@@ -74,15 +76,37 @@ async def stream(request: web.Request) -> web.StreamResponse:
         )
         await response.prepare(request)
         await response.write(b": hello\n\n")
+        fresh: list[Notification] | None = None  # what came before is in the store
         while not backend.works.listeners.closing.is_set() and _still_known(request):
-            while missed := await backend.notices.since(actor, seq):
-                for note in missed:
-                    seq = note.seq
-                    told = orjson.dumps(note_json(note))
-                    await response.write(b"id: %d\nevent: notification\ndata: %s\n\n" % (seq, told))
-            if not await bell.wait(HEARTBEAT_S):
+            if fresh is None:
+                seq = await _catch_up(response, backend, actor, seq)
+            else:
+                seq = await _write(response, fresh, seq)
+            if await mailbox.wait(HEARTBEAT_S):
+                fresh = mailbox.empty()
+            else:
                 await response.write(b": still here\n\n")  # a dead peer is noticed by writing to it
+                fresh = None  # and now and then the store has the last word
         return response
+
+
+async def _catch_up(response: web.StreamResponse, backend: Backend, actor: Actor, seq: int) -> int:
+    """Tell everything that is stored after `seq`; return where that ends."""
+    while missed := await backend.notices.since(actor, seq):
+        seq = await _write(response, missed, seq)
+    return seq
+
+
+async def _write(response: web.StreamResponse, told: Iterable[Notification], seq: int) -> int:
+    """Tell what is newer than `seq`: the store and the mailbox may both hold it."""
+    newer = [note for note in told if note.seq > seq]
+    if newer:
+        await response.write(b"".join(_event(note) for note in newer))
+    return newer[-1].seq if newer else seq
+
+
+def _event(note: Notification) -> bytes:
+    return b"id: %d\nevent: notification\ndata: %s\n\n" % (note.seq, orjson.dumps(note_json(note)))
 
 
 def _still_known(request: web.Request) -> bool:

@@ -12,10 +12,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from tests.harness import ROOT
 from tests.marketplace.harness import HOOK_SECRET, Api
 from webhooks.signing import headers_for
 
 SENDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+BSC_TESTNET = 97
 _events = itertools.count(1)
 _hashes = itertools.count(1)
 
@@ -36,6 +38,8 @@ class StandIn:
         self.balances: dict[str, int] = {}  # at a safe depth
         self.newest: dict[str, int] = {}  # at the newest block, where it differs
         self.calls: list[tuple[str, str]] = []
+        known = orjson.loads((ROOT / "tokens.json").read_bytes())
+        self.tokens = [token for token in known if token["chainId"] == BSC_TESTNET]
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._door])
@@ -100,7 +104,7 @@ class StandIn:
             "destination": body["destination"],
             "tokenAddress": body["token"],
             "tokenSymbol": "USDT",
-            "decimals": 18,
+            "decimals": 18 if body["chainId"] == BSC_TESTNET else None,
             "chainId": body["chainId"],
             "proxyAddress": "0x0DfbEe143b42B41eFC5A6F87bFD1fFC78c2f0aC9" if body["rail"] == "proxy" else None,
             "paymentReference": "0x0011223344556677",
@@ -204,6 +208,7 @@ class StandIn:
             "lastSuccessAt": None,
             "problems": [],
             "undeliveredWebhooks": 0,
+            "tokens": self.tokens,
         }
         return web.json_response({"chains": [chain]})
 
@@ -265,6 +270,12 @@ def confirmed(intent: dict[str, Any]) -> dict[str, Any]:
         "transfers": transfers,
         "transferCount": len(transfers),
     }
+
+
+def news(intent: dict[str, Any], event_type: str, **more: Any) -> dict[str, Any]:
+    """Return what another event than `payment.confirmed` says of an intent."""
+    status = "confirmed" if intent["status"] == "confirmed" else "pending"
+    return {**confirmed(intent), "eventType": event_type, "status": status, **more}
 
 
 def balance_changed(payment: dict[str, Any], current: int, **more: Any) -> dict[str, Any]:

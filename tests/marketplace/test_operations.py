@@ -172,26 +172,6 @@ async def everybody(shop: Running) -> dict[str, Api]:
     return {role: shop.admin if role == "admin" else await shop.user(role) for role in Role}
 
 
-async def test_every_guarded_call_wants_a_token_that_is_not_expired(
-    shop: Running, clock: FakeClock, everybody: dict[str, Api]
-) -> None:
-    clock.advance(16 * 60)
-
-    for method, path in GUARDED:
-        where = path.replace("{id}", NOWHERE).replace("{paymentId}", NOWHERE)
-        assert await shop.nobody.refused(method, where) == (401, "unauthorized"), (method, path)
-        assert await everybody["admin"].refused(method, where) == (401, "unauthorized"), (method, path)
-
-
-async def test_admins_calls_are_for_admins(everybody: dict[str, Api]) -> None:
-    calls = [(method, path) for method, path in GUARDED if path.startswith("/api/admin/")]
-    assert len(calls) >= 11
-    for method, path in calls:
-        for role in (Role.BUYER, Role.SELLER, Role.RESOLVER):
-            refused = await everybody[role].refused(method, path.replace("{id}", NOWHERE), {})
-            assert refused == (403, "forbidden"), (role, method, path)
-
-
 async def test_what_names_nothing_is_404_for_whoever_might(everybody: dict[str, Api]) -> None:
     bodies = {
         "select-offer": {"offerId": NOWHERE},

@@ -1,0 +1,213 @@
+"""Who may call what: one row a route, so that a route without a row fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+
+from marketplace.model import Role
+from tests.marketplace.deals import DONE_IN, SELLERS_WALLET, Deal
+from tests.marketplace.harness import MARKET, PASSWORD, Api, offer_body, request_body
+
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+REQUEST = f"{MARKET}/purchase-requests/{{id}}"
+OFFER = f"{MARKET}/offers/{{id}}"
+EVERYBODY = frozenset(Role)
+SIDES = frozenset({Role.BUYER, Role.SELLER})
+JUDGES = frozenset({Role.ADMIN, Role.RESOLVER})
+BUYER, SELLER, ADMIN = frozenset({Role.BUYER}), frozenset({Role.SELLER}), frozenset({Role.ADMIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    Who may call a route.
+
+    Attributes:
+        roles: the roles that are not refused for what they are.
+        stranger: what somebody of such a role is told about an object of others; None where there is no object.
+        over: the roles that need not own it.
+        body: one that is accepted as far as its form goes; names in braces are the world's.
+    """
+
+    roles: frozenset[Role]
+    stranger: int | None = None
+    over: frozenset[Role] = frozenset()
+    body: dict[str, Any] | None = field(default=None)
+    query: str = ""
+
+
+PRICE = {"price": {"amount": "9", "currency": "USDT"}}
+OPEN = Row(EVERYBODY)
+OPEN_TO_ALL = {
+    "GET /health",
+    "GET /api/version",
+    "GET /api/health",
+    "GET /openapi.json",
+    "POST /api/auth/login",
+    "POST /api/auth/refresh-token",
+    f"GET {MARKET}/purchase-requests",
+    "POST /api/payment/amn-scanner/webhook",  # the signature is its token
+}
+TABLE: dict[str, Row] = {
+    "GET /api/auth/me": OPEN,
+    "POST /api/admin/users": Row(
+        ADMIN, body={"email": "new@example.test", "password": PASSWORD, "role": "buyer", "name": "New"}
+    ),
+    f"POST {MARKET}/purchase-requests": Row(BUYER, body=request_body()),
+    f"GET {MARKET}/purchase-requests/my": OPEN,
+    f"GET {REQUEST}": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
+    f"POST {REQUEST}/offers": Row(SELLER, body=offer_body()),
+    f"POST {REQUEST}/select-offer": Row(BUYER, FORBIDDEN, body={"offerId": "{offer}"}),
+    f"GET {MARKET}/offers": Row(EVERYBODY, FORBIDDEN, over=JUDGES, query="?requestId={request}"),
+    f"PATCH {OFFER}": Row(SELLER, FORBIDDEN, body=PRICE),
+    f"POST {OFFER}/withdraw": Row(SELLER, FORBIDDEN),
+    f"POST {OFFER}/counter": Row(SIDES, FORBIDDEN, body=PRICE),
+    f"POST {OFFER}/counter/answer": Row(SIDES, FORBIDDEN, body={"answer": "declined"}),
+    f"GET {OFFER}/rounds": Row(SIDES, FORBIDDEN),
+    f"PATCH {REQUEST}/delivery": Row(SELLER | ADMIN, FORBIDDEN, over=ADMIN, body={"proof": "sent"}),
+    f"PATCH {REQUEST}/confirm-delivery": Row(BUYER | ADMIN, FORBIDDEN, over=ADMIN, body={}),
+    f"POST {REQUEST}/delivery-code/generate": Row(BUYER, FORBIDDEN),
+    f"POST {REQUEST}/delivery-code/verify": Row(SELLER | ADMIN, FORBIDDEN, over=ADMIN, body={"code": "123456"}),
+    f"GET {REQUEST}/delivery-code/status": Row(SIDES | ADMIN, FORBIDDEN, over=ADMIN),
+    "POST /api/payment/intents": Row(
+        BUYER, FORBIDDEN, body={"purchaseRequestId": "{request}", "rail": "proxy", "chainId": 97, "token": "USDT"}
+    ),
+    "GET /api/payment/history": OPEN,
+    "GET /api/payment/{id}": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
+    "POST /api/payment/{id}/cancel": Row(BUYER | ADMIN, FORBIDDEN, over=ADMIN),
+    "POST /api/payment/amn-scanner/direct-balance/check/{paymentId}": Row(BUYER | ADMIN, FORBIDDEN, over=ADMIN),
+    "GET /api/admin/payments/awaiting-confirmation": Row(ADMIN),
+    "POST /api/admin/payments/{id}/release": Row(ADMIN, body={"toAddress": SELLERS_WALLET}),
+    "POST /api/admin/payments/{id}/refund": Row(ADMIN, body={"toAddress": SELLERS_WALLET, "reason": "because"}),
+    "POST /api/admin/payments/{id}/hold": Row(ADMIN, body={"until": None}),
+    "POST /api/admin/payments/{id}/stop-watch": Row(ADMIN),
+    "POST /api/admin/instructions/{id}/settle": Row(ADMIN, body={"txHash": DONE_IN}),
+    "GET /api/admin/recoveries": Row(ADMIN),
+    "GET /api/admin/reconciliation": Row(ADMIN),
+    "GET /api/admin/settings/confirmation-thresholds": Row(ADMIN),
+    "PUT /api/admin/settings/confirmation-thresholds": Row(
+        ADMIN, body={"thresholds": [{"chainId": 97, "confirmations": 9}]}
+    ),
+    "POST /api/disputes": Row(
+        SIDES, FORBIDDEN, body={"purchaseRequestId": "{request}", "reason": "It is broken.", "category": "quality"}
+    ),
+    "GET /api/disputes/{id}": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
+    "POST /api/disputes/{id}/evidence": Row(EVERYBODY, FORBIDDEN, over=JUDGES, body={"text": "Look at this."}),
+    "POST /api/disputes/{id}/resolve": Row(JUDGES, body={"outcome": "no_action", "note": "Nothing to see."}),
+    "GET /api/events": OPEN,
+    "GET /api/notifications": OPEN,
+    "GET /api/notifications/unread-count": OPEN,
+    "PATCH /api/notifications/{id}/read": Row(EVERYBODY, NOT_FOUND),
+}
+
+
+@dataclass(slots=True)
+class World:
+    """A deal with one of everything, its two sides, and people who have nothing to do with it."""
+
+    deal: Deal
+    names: dict[str, str]
+    strangers: dict[Role, Api]
+
+    async def status(self, call: str, who: Api | None) -> int:
+        """Return what a call is answered with; the body is not waited for, since one has no end."""
+        method, path = call.split(" ")
+        row = TABLE[call]
+        url = self.deal.buyer.url + self._named(path) + self._filled(row.query)
+        headers = {} if who is None else {"Authorization": f"Bearer {who.token}"}
+        data = None if row.body is None else self._filled(orjson.dumps(row.body).decode()).encode()
+        async with self.deal.buyer.session.request(method, url, data=data, headers=headers) as response:
+            return response.status
+
+    def _named(self, path: str) -> str:
+        kind = next((kind for kind in self.names if f"/{kind}s/{{" in path or f"/{kind}/{{" in path), "payment")
+        return path.replace("{id}", self.names[kind]).replace("{paymentId}", self.names["payment"])
+
+    def _filled(self, text: str) -> str:
+        return text.replace("{request}", self.names["purchase-request"]).replace("{offer}", self.names["offer"])
+
+    def owners(self) -> dict[Role, Api]:
+        return {**self.strangers, Role.BUYER: self.deal.buyer, Role.SELLER: self.deal.seller}
+
+
+@pytest.fixture
+async def world(deal: Deal) -> World:
+    admin = deal.market.admin
+    await deal.fund()
+    argued = {"purchaseRequestId": deal.request_id, "reason": "It never came.", "category": "not_received"}
+    dispute = (await deal.buyer.ok("POST", "/api/disputes", argued))["dispute"]["id"]
+    await admin.ok("POST", f"/api/disputes/{dispute}/resolve", {"outcome": "no_action", "note": "It did."})
+    await deal.buyer.ok("PATCH", deal.path("confirm-delivery"))
+    _, released = await deal.release()
+    notes = (await deal.buyer.ok("GET", "/api/notifications"))["notifications"]
+    strangers = {role: admin if role is Role.ADMIN else await deal.market.user(role) for role in Role}
+    names = {
+        "purchase-request": deal.request_id,
+        "offer": deal.offer_id,
+        "payment": deal.payment_id,
+        "instruction": released["data"]["instruction"]["id"],
+        "dispute": dispute,
+        "notification": notes[0]["id"],
+    }
+    return World(deal, names, strangers)
+
+
+async def test_every_route_has_its_row(deal: Deal) -> None:
+    routes = deal.market.marketplace.app.router.routes()
+    calls = {f"{r.method} {r.resource.canonical}" for r in routes if r.resource is not None and r.method != "HEAD"}
+
+    assert calls == set(TABLE) | OPEN_TO_ALL
+
+
+async def test_without_a_token_every_guarded_route_is_401(world: World) -> None:
+    assert {call: await world.status(call, None) for call in TABLE} == dict.fromkeys(TABLE, UNAUTHORIZED)
+
+
+async def test_an_expired_token_is_401_everywhere_whoever_held_it(world: World) -> None:
+    world.deal.clock.advance(15 * 60 + 1)
+
+    found = {(call, role): await world.status(call, who) for call in TABLE for role, who in world.owners().items()}
+
+    assert found == dict.fromkeys(found, UNAUTHORIZED)
+
+
+async def test_every_other_role_is_403(world: World) -> None:
+    people = world.owners()  # even those whose deal it is
+    others = [(call, role) for call, row in TABLE.items() for role in EVERYBODY - row.roles]
+
+    found = {(call, role): await world.status(call, people[role]) for call, role in others}
+
+    assert len(others) > len(TABLE)
+    assert found == dict.fromkeys(found, FORBIDDEN)
+
+
+async def test_somebody_else_of_the_right_role_gets_nothing_of_a_strangers(world: World) -> None:
+    expected = {
+        (call, role): row.stranger
+        for call, row in TABLE.items()
+        if row.stranger is not None
+        for role in row.roles - row.over
+    }
+
+    found = {(call, role): await world.status(call, world.strangers[role]) for call, role in expected}
+
+    assert found == expected
+
+
+async def test_whom_a_route_is_for_is_refused_for_no_reason_of_identity(world: World) -> None:
+    """Without this, a row whose path or body is wrong would prove nothing."""
+    people = world.owners()
+    wanted = [(call, role) for call, row in TABLE.items() for role in row.roles if row.stranger is None]
+    wanted += [(call, role) for call, row in TABLE.items() for role in row.over]
+    wanted += [(call, role) for call, row in TABLE.items() if row.stranger == FORBIDDEN for role in row.roles & SIDES]
+    wanted.append(("PATCH /api/notifications/{id}/read", Role.BUYER))
+
+    found = {(call, role): await world.status(call, people[role]) for call, role in wanted}
+
+    refused = {UNAUTHORIZED, FORBIDDEN, NOT_FOUND}
+    assert {key: status for key, status in found.items() if status in refused or status >= 500} == {}
+    assert {key: status for key, status in found.items() if status in {400, 422}} == {}
