@@ -106,6 +106,35 @@ class EndpointPool:
                 return answer
         raise _refusal(failed)
 
+    async def agreed(self, method: str, call: Callable[[Endpoint], Awaitable[T]], *, quorum: int) -> T:
+        """
+        Return the answer that `quorum` endpoints give alike.
+
+        Raises:
+            ChainProtocolError: two endpoints contradict each other.
+            ChainUnavailable: too few answered.
+        """
+        if quorum == 1:
+            return await self.run(method, call)
+        answers: list[tuple[Endpoint, T]] = []
+        failed: Reasons = []
+        for endpoint in self._usable():
+            try:
+                answer = await self._timed(endpoint, method, call)
+            except (ChainUnavailable, ChainProtocolError, ChainMisconfigured) as exc:
+                self._failed(endpoint, exc)
+                failed.append((endpoint, exc))
+                continue
+            answers.append((endpoint, answer))
+            first, expected = answers[0]
+            if answer != expected:
+                raise ChainProtocolError(f"{first.label} and {endpoint.label} contradict each other about {method}")
+            if len(answers) == quorum:
+                self._served(first)
+                return answer
+        said = "".join(f"; {endpoint.label}: {error}" for endpoint, error in failed)
+        raise ChainUnavailable(f"only {len(answers)} of the {quorum} endpoints that must agree answered{said}")
+
     def _usable(self) -> list[Endpoint]:
         """Return the endpoints to try, the preferred one first."""
         now = self._clock()

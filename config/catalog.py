@@ -102,6 +102,7 @@ class Chain(_Entry):
     finality: Finality = Finality.DEPTH
     poll_interval_sec: Annotated[float, Field(strict=True, gt=0, le=86400)] | None = None
     max_log_range: Annotated[int, Field(strict=True, ge=1)] | None = None
+    rpc_quorum: Annotated[int, Field(strict=True, ge=1, le=16)] = 1  # endpoints that must agree before a payment counts
 
     @field_validator("proxy_address")
     @classmethod
@@ -109,6 +110,13 @@ class Chain(_Entry):
         kind = info.data.get("chain_type")
         if kind is not None:  # else the family itself is what is wrong
             check_address(kind, value, testnet=info.data.get("testnet") is True)
+        return value
+
+    @field_validator("rpc_quorum")
+    @classmethod
+    def _quorum_is_served(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and info.data.get("chain_type") in {ChainType.TRON, ChainType.TON}:
+            raise ValueError("only EVM chains have endpoints that can be compared")
         return value
 
     @property

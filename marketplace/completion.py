@@ -140,12 +140,12 @@ async def close(work: Work, payment: Payment, reason: StopReason, why: str) -> b
 
 async def _note_closed(work: Work, payment: Payment, reason: str) -> None:
     """Write down what was seen of a payment and never credited."""
-    received = (payment.evidence or {}).get("amountReceivedBaseUnits")
+    received = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
     await inbox.add_recovery(
         work.tx,
         payment_id=payment.id,
         reason=reason,
-        amount=None if received is None else int(received),
+        amount=received or None,  # a balance below its baseline says nothing of an amount
         tx_hash=payment.tx_hash,
         evidence=payment.evidence or {},
         dedupe_key=f"{'closed' if reason in OTHER_MONEY else COUNTED}:{payment.id}:{payment.tx_hash or received}",

@@ -12,7 +12,7 @@ import aiohttp
 
 from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool
-from chains.errors import ChainProtocolError, ChainUnavailable, InvalidTxHash
+from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
 from chains.evm.client import EvmClient
@@ -61,6 +61,10 @@ async def open_adapter(
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[EvmAdapter]:
     """Open the adapter of one chain; no node is asked before the first call."""
+    if chain.rpc_quorum > len(chain.rpc_urls):
+        raise ChainMisconfigured(
+            f"chain {chain.chain_id}: rpcQuorum is {chain.rpc_quorum} and there are {len(chain.rpc_urls)} endpoints"
+        )
     pool = EndpointPool(chain.rpc_urls, telemetry=telemetry, clock=clock)
     connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
@@ -188,7 +192,8 @@ class EvmAdapter:
     async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
         seen: list[Verification] = []
         for group in _groups(transfers):
-            seen += await self._pool.run("eth_getTransactionReceipt", partial(self._verify, transfers=group))
+            look = partial(self._verify, transfers=group)
+            seen += await self._pool.agreed("eth_getTransactionReceipt", look, quorum=self._chain.rpc_quorum)
         return seen
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:

@@ -634,3 +634,42 @@ async def test_a_failed_request_ahead_nobody_wants_does_no_harm(world):
     node.raw = None
     assert second.cursor.position == 170
     assert (await read(adapter, second.cursor)).cursor.position == 200
+
+
+# --- endpoints that must agree -------------------------------------------------------------------
+
+
+async def test_a_payment_two_endpoints_tell_alike_is_credited_and_both_were_asked(world):
+    nodes = [await node_with(world, token_log(), event_log()) for _ in range(3)]
+    adapter = await world.adapter(*nodes, rpc_quorum=2)
+    (seen,) = await adapter.verify([a_transfer()])
+    assert (seen.outcome, seen.credited) == (Outcome.CREDITED, 1000)
+    assert [len(node.calls("eth_getTransactionReceipt")) for node in nodes] == [1, 1, 0]
+
+
+async def test_a_payment_one_endpoint_invents_is_not_credited(world):
+    liar, honest = await node_with(world, token_log(), event_log()), await node_with(world)
+    adapter = await world.adapter(liar, honest, rpc_quorum=2)
+    with pytest.raises(ChainProtocolError, match="contradict each other"):
+        await adapter.verify([a_transfer()])
+
+
+async def test_a_payment_only_one_of_two_can_tell_waits(world):
+    here, down = await node_with(world, token_log(), event_log()), await world.node()
+    down.raw = lambda _: web.Response(status=503)
+    adapter = await world.adapter(here, down, rpc_quorum=2)
+    with pytest.raises(ChainUnavailable, match="only 1 of the 2 endpoints that must agree"):
+        await adapter.verify([a_transfer()])
+
+
+async def test_a_third_endpoint_stands_in_for_one_that_is_down(world):
+    here, down, there = [await node_with(world, token_log(), event_log()) for _ in range(3)]
+    down.raw = lambda _: web.Response(status=503)
+    adapter = await world.adapter(here, down, there, rpc_quorum=2)
+    (seen,) = await adapter.verify([a_transfer()])
+    assert seen.outcome is Outcome.CREDITED
+
+
+async def test_more_endpoints_that_must_agree_than_there_are_is_a_misconfiguration(world):
+    with pytest.raises(ChainMisconfigured, match="rpcQuorum is 2 and there are 1 endpoints"):
+        await world.adapter(await world.node(), rpc_quorum=2)

@@ -58,14 +58,16 @@ async def test_a_thousand_addresses_are_accepted_in_some_number_of_questions(liv
     print("addresses in a question:", live._client._sizes[live._pool.endpoints[0]])  # noqa: T201 - for who runs it
 
 
+@pytest.mark.skipif("TON_BUSY_WALLET" not in os.environ, reason="set TON_BUSY_WALLET to one that is paid all the time")
 async def test_transfers_to_a_busy_wallet_are_read_and_both_halves_found(live):
-    """Any address that receives USDT all the time will do; give another one if this one fell silent."""
-    busy = live.parse_address(os.environ.get("TON_BUSY_WALLET", "UQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_p0p"))
+    busy = live.parse_address(os.environ["TON_BUSY_WALLET"])
     head = await live.head()
     page = await live.scan(Targets(frozenset({busy})), Cursor(head.position - 3600), head)
     assert isinstance(page, ScanPage)
+    assert page.transfers, "nobody paid it within the hour: give a busier one"
     seen = await live.verify(page.transfers[:20])
-    assert all(look.outcome in {Outcome.CREDITED, Outcome.REVERTED, Outcome.NOT_YET} for look in seen)
+    assert {look.outcome for look in seen} <= {Outcome.CREDITED, Outcome.REVERTED, Outcome.NOT_YET}
+    assert Outcome.CREDITED in {look.outcome for look in seen}
 
 
 async def test_balances_are_numbers(live):

@@ -242,6 +242,7 @@ def test_what_an_entry_says_is_kept(tmp_path: Path) -> None:
         ({"pollIntervalSec": 0}, "$[1].pollIntervalSec"),
         ({"pollIntervalSec": "15"}, "$[1].pollIntervalSec"),
         ({"maxLogRange": 0}, "$[1].maxLogRange"),
+        ({"rpcQuorum": 0}, "$[1].rpcQuorum"),
         ({"proxyAdress": MIXED}, "$[1].proxyAdress"),
         ({"chain_type": "ton"}, "$[1].chain_type"),
         ({"chainId": 56}, "$[1].chainId"),

@@ -228,22 +228,19 @@ async def test_a_read_that_fails_tells_nobody_and_is_made_again(watched: Market,
     assert [d.json["currentBalance"] for d in watched.hooks.distinct.values()] == ["70"]
 
 
-async def test_a_thousand_watches_are_read_in_a_handful_of_calls(watched: Market, clock: FakeClock) -> None:
+async def test_hundreds_of_watches_are_read_in_a_handful_of_calls(watched: Market, clock: FakeClock) -> None:
     body = {"chainId": CHAIN_ID, "token": "USDT", "callbackUrl": watched.hooks.url(), "callbackSecret": SECRET}
-    for start in range(0, 1000, 100):
-        many = (
-            watched.api.call("POST", "/balance-watches", {**body, "address": till()}) for _ in range(start, start + 100)
-        )
+    for _ in range(4):
+        many = (watched.api.call("POST", "/balance-watches", {**body, "address": till()}) for _ in range(100))
         assert {status for status, _ in await asyncio.gather(*many)} == {200}
-    for _ in range(3):  # the accepted length of a question is learnt
-        await check(watched, clock)
+    await check(watched, clock)
     before = watched.center.calls["jetton/wallets"]
     clock.advance(5 * 60)
 
     read = await watcher(watched).check_due()
 
-    assert read == 1000
-    assert watched.center.calls["jetton/wallets"] - before <= 1000 // 50
+    assert read == 400
+    assert watched.center.calls["jetton/wallets"] - before <= 400 // 50
 
 
 # --- status --------------------------------------------------------------------------------------
@@ -321,42 +318,43 @@ def arrivals(center: TonCenter) -> list[float]:
     return seen
 
 
+def longest_pauses(moments: list[float], count: int) -> list[float]:
+    return sorted(later - sooner for sooner, later in pairwise(moments))[-count:]
+
+
 async def test_a_429_leaves_the_service_alone_as_long_as_it_says_and_costs_no_payment(ton: Market) -> None:
     to = till()
     intent_id = await ton.sell(destination=to)
     ton.ledger.pay(to, 1000, master=MASTER)
-    ton.ledger.advance(5)
     moments = arrivals(ton.center)
-
     ton.center.limit_rate(times=1, headers={"Retry-After": "3"})
-    refused = len(moments)
+    ton.ledger.advance(5)
+
     failing = await ton.until_chain(lambda chain: chain["lastError"])
     await ton.api.status_is(intent_id, "confirmed")
 
     assert "429" in failing["lastError"]
-    assert moments[refused + 1] - moments[refused] >= 3
+    assert longest_pauses(moments, 1) >= [3]
 
 
-async def test_a_429_without_a_word_about_time_is_left_alone_for_a_second(ton: Market) -> None:
+async def test_a_429_without_a_word_about_time_is_left_alone_for_a_second_and_then_longer(ton: Market) -> None:
     await ton.sell()
     moments = arrivals(ton.center)
     ton.center.limit_rate(times=2)
-    refused = len(moments)
     await ton.until_chain(lambda chain: chain["lastError"])
     await ton.until_chain(lambda chain: chain["lastError"] is None)
 
-    pauses = [later - sooner for sooner, later in pairwise(moments[refused : refused + 3])]
-    assert pauses[0] >= 1
-    assert pauses[1] >= 2  # refused again: longer
+    shorter, longer = longest_pauses(moments, 2)
+    assert (shorter >= 1, longer >= 2) == (True, True)
 
 
 async def test_the_pace_is_the_one_the_operator_allows(hooks: Receiver, tmp_path: Path) -> None:
     async with TonCenter(chain_of_today()) as center:
         moments = arrivals(center)
         async with opened(tmp_path, center, hooks, TONCENTER_RPS="5"):
-            await center.called("masterchainInfo", 6)
+            await center.called("masterchainInfo", 8)
 
-    assert min(later - sooner for sooner, later in pairwise(moments)) > 0.1  # 0.2 s apart when sent
+    assert moments[7] - moments[0] > 0.7  # 1.4 s apart when sent; at the poll interval they would come in 0.4
 
 
 async def test_the_key_travels_in_its_header_and_is_shown_nowhere(
