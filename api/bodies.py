@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from typing import Any, TypeVar
@@ -12,12 +13,18 @@ from pydantic import BaseModel
 
 from api.errors import ApiError
 
+BODY_S = 10.0  # for 64 KB
+
 M = TypeVar("M", bound=BaseModel)
 
 
 async def parse(request: web.Request, model: type[M], *, optional: bool = False) -> M:
-    """Read a JSON object of one shape from the body."""
-    raw = await request.read()
+    """Read a JSON object of one shape from the body, which has to arrive within `BODY_S`."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            raw = await request.read()
+    except TimeoutError as exc:
+        raise ApiError("request_timeout", f"the body did not arrive within {BODY_S:.0f} s") from exc
     if not raw and optional:
         return model()
     try:

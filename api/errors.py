@@ -30,6 +30,7 @@ CODES = {
     "method_not_allowed": 405,
     "not_found": 404,
     "payload_too_large": 413,
+    "request_timeout": 408,
     "store_unavailable": 503,
     "token_mismatch": 400,
     "unauthorized": 401,

@@ -12,7 +12,7 @@ from chains.tron import logs
 from chains.tron.address import to_hex
 from chains.tron.logs import AVOIDED_S, PROBE_S
 from chains.tron.slow import INDEX_LAG_MS
-from chains.types import Cursor, Holding, Targets
+from chains.types import Cursor, Holding, Outcome, Targets
 from devnet.tron_ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
@@ -403,6 +403,46 @@ async def test_a_failed_flag_alone_is_enough_to_disbelieve_a_receipt(tron):
     tron.ledger.settle()
     found, _ = await scan_all(adapter, after)
     assert found == []
+
+
+@pytest.mark.parametrize("result", ["REVERT", "OUT_OF_ENERGY", "OUT_OF_TIME", "", None])
+async def test_a_contract_that_does_not_say_success_is_disbelieved_without_a_flag_as_well(tron, result):
+    adapter = await tron.adapter()
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.by_id[paid].result = result
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after)
+    assert found == []
+
+
+async def test_a_receipt_that_is_not_there_at_the_second_look_is_no_failure(tron):
+    """Services index in their own time: right after a payment was seen its receipt may be missing."""
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after)
+    grid.unindexed = {paid}
+    (missing,) = await adapter.verify(found)
+    grid.heal()
+    (there,) = await adapter.verify(found)
+    assert (missing.outcome, there.outcome) == (Outcome.NOT_YET, Outcome.CREDITED)
+
+
+@pytest.mark.parametrize("jsonrpc", [True, False])
+async def test_payments_are_read_only_from_the_side_that_never_changes_its_mind(tron, jsonrpc):
+    grid = await tron.grid(jsonrpc=jsonrpc)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after)
+    await adapter.verify(found)
+    await adapter.inspect(paid, Targets(frozenset([SHOP])))
+    assert len(found) == 1
+    assert [route for route in grid.calls if route.startswith("/wallet/")] == []
 
 
 async def test_the_cursor_does_not_pass_a_transaction_whose_receipt_is_missing(tron):

@@ -233,3 +233,39 @@ async def test_balances_are_what_was_credited(center, ask):
     center.ledger.pay(OTHER, amount=16, name="bounce")
     _, answer = await ask("jetton/wallets", ("jetton_address", center.ledger.master))
     assert [(row["owner"], row["balance"]) for row in answer["jetton_wallets"]] == [(OWNER, "7")]
+
+
+async def test_who_sends_has_less_and_what_bounces_comes_back(center, ask):
+    center.ledger.pay(OWNER, amount=10)
+    center.ledger.pay(OTHER, amount=3, sender=OWNER)
+    center.ledger.pay(OTHER, amount=2, sender=OWNER, pending=True)
+    center.ledger.pay(OTHER, amount=4, sender=OWNER, name="bounce")
+    center.ledger.pay(OTHER, amount=1, sender=OWNER, name="overdraw")
+    _, answer = await ask("jetton/wallets", ("owner_address", OWNER))
+    assert [row["balance"] for row in answer["jetton_wallets"]] == ["5"]
+
+
+# --- traces --------------------------------------------------------------------------------------
+
+
+async def test_payments_of_one_trace_are_one_trace_with_the_transactions_of_both(center, ask):
+    first = center.ledger.pay(OWNER)
+    second = center.ledger.pay(OTHER, with_=first)
+    center.ledger.pay(OTHER)
+    (trace,) = (await ask("traces", ("tx_hash", second.tx_hash)))[1]["traces"]
+    both = [*first.transactions, *second.transactions]
+    assert trace["trace_id"] == first.row["trace_id"]
+    assert set(trace["transactions"]) == {tx["hash"] for tx in both}
+    assert (trace["start_lt"], trace["end_lt"]) == (
+        str(min(int(tx["lt"]) for tx in both)),
+        str(max(int(tx["lt"]) for tx in both)),
+    )
+
+
+async def test_one_payment_may_be_missing_while_a_later_one_is_listed(center, ask):
+    first, second = center.ledger.pay(OWNER), center.ledger.pay(OWNER)
+    center.unlisted.add(first.tx_hash)
+    rows = (await ask("jetton/transfers"))[1]["jetton_transfers"]
+    assert [row["transaction_hash"] for row in rows] == [second.row["transaction_hash"]]
+    center.heal()
+    assert len((await ask("jetton/transfers"))[1]["jetton_transfers"]) == 2

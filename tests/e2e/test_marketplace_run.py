@@ -134,7 +134,7 @@ async def test_killed_at_random_moments_every_flow_is_finished_and_the_books_are
     chain: Anvil, tmp_path: Path
 ) -> None:
     chance = random.Random(SEED)
-    async with running(tmp_path, chain, "proxy", "direct", patience_s=PATIENCE_S) as (found, run):
+    async with running(tmp_path, chain, *RAILS, patience_s=PATIENCE_S) as (found, run):
         async with asyncio.TaskGroup() as group:
             flows = group.create_task(run.level(WORKERS))
             killed = await kill(found, flows, chance)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import orjson
 
 from marketplace.app import Marketplace, open_marketplace
 from marketplace.settings import load_settings
+from marketplace.store.migrate import migrate
 from tests.harness import ROOT
 
 ADMIN = ("admin@example.test", "the first admin's password")
@@ -113,10 +116,21 @@ def environment(folder: Path, scanner_url: str = "http://127.0.0.1:9", **more: s
     }
 
 
+@functools.cache
+def migrated() -> bytes:
+    """Return an empty store of this version: the migrations take longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "marketplace.db"
+        migrate(path)
+        return path.read_bytes()
+
+
 @asynccontextmanager
 async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator[Running]:
     """Run the backend in this process until the block ends."""
     settings = load_settings(env)
+    if not settings.db_path.exists():
+        settings.db_path.write_bytes(await asyncio.to_thread(migrated))
     stop = asyncio.Event()
     async with open_marketplace(settings, clock=clock) as marketplace:
         task = asyncio.create_task(marketplace.run(stop))

@@ -198,6 +198,66 @@ async def test_a_dispute_stops_the_grace_period(paid: Deal) -> None:
     assert sqlite_escrow(paid) == "funded"
 
 
+async def test_what_a_dispute_refunds_becomes_releasable_by_no_passing_of_time(paid: Deal) -> None:
+    await paid.seller.ok("PATCH", paid.path("delivery"))
+    _, opened = await dispute(paid)
+    await resolve(paid, opened["data"]["dispute"]["id"], "refund")
+    paid.clock.advance(49 * 3600)
+
+    await paid.market.marketplace.sweep.once()
+
+    assert sqlite_escrow(paid) == "funded"
+
+
+async def test_what_a_dispute_refunds_is_shown_as_nothing_to_release(paid: Deal) -> None:
+    await confirm(paid)
+    _, opened = await dispute(paid)
+
+    await resolve(paid, opened["data"]["dispute"]["id"], "refund")
+
+    assert (await paid.ledger())["releasable"] == "0"
+    assert await paid.findings() == []
+
+
+async def test_an_instruction_to_the_same_account_in_another_spelling_is_the_same(paid: Deal) -> None:
+    await confirm(paid)
+    _, first = await paid.release(SELLERS_WALLET)
+
+    status, again = await paid.release(SELLERS_WALLET.lower())
+
+    assert (status, again["data"]["instruction"]["id"]) == (200, first["data"]["instruction"]["id"])
+
+
+async def test_a_dispute_about_an_empty_ledger_is_refused_and_not_a_failure(paid: Deal) -> None:
+    with sqlite3.connect(paid.market.db_path) as store:
+        store.execute(
+            "INSERT INTO funds_ledger_entries (entry_type, payment_id, purchase_request_id, chain_id, token_address,"
+            " amount_base, idempotency_key, created_at) SELECT 'refund', id, purchase_request_id, chain_id,"
+            " token_address, amount_base, 'by hand', 1 FROM payments"
+        )
+
+    assert (await dispute(paid))[0] == 409
+
+
+async def test_the_losing_seller_does_not_see_how_it_was_delivered(paid: Deal) -> None:
+    await paid.seller.ok("PATCH", paid.path("delivery"), {"trackingNumber": "T-1"})
+    stranger = await paid.market.user("seller")
+    with sqlite3.connect(paid.market.db_path) as store:  # a bid that lost
+        store.execute(
+            "INSERT INTO offers SELECT 'lost', purchase_request_id, ?, title, description, price_amount,"
+            " price_currency, delivery_amount, delivery_unit, notes, valid_until, require_aml_check,"
+            " aml_block_on_failure, 'rejected', created_at, updated_at FROM offers",
+            [stranger.user_id],
+        )
+
+    proofs = [
+        (await who.ok("GET", paid.path("").rstrip("/")))["purchaseRequest"]["deliveryProof"]
+        for who in (paid.buyer, paid.seller, stranger)
+    ]
+
+    assert proofs == [{"trackingNumber": "T-1"}, {"trackingNumber": "T-1"}, None]
+
+
 async def test_digital_goods_are_never_accepted_by_time_alone(
     market: Running, chain_side: StandIn, clock: FakeClock
 ) -> None:

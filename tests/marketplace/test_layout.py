@@ -11,8 +11,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
+from marketplace.completion import DOUBLE_CREDIT
 from marketplace.errors import CODES, ConfigError
+from marketplace.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Reason
 from marketplace.settings import VARIABLES, load_settings
+from marketplace.sightings import AMOUNT_MISMATCH
 from marketplace.store.errors import StoreError
 from marketplace.store.migrate import migrate
 from marketplace.store.tables import APPEND_ONLY, metadata
@@ -44,6 +47,14 @@ def test_every_finding_is_documented() -> None:
 
     assert kinds
     assert [kind for kind in kinds if f"`{kind}`" not in DOCS] == []
+
+
+HOLDS = [*Reason, BASELINE_MISSING, BASELINE_STALE, ADDRESS_TOKEN_MISMATCH, AMOUNT_MISMATCH, DOUBLE_CREDIT]
+
+
+@pytest.mark.parametrize("reason", HOLDS)
+def test_every_reason_to_hold_money_is_documented(reason: str) -> None:
+    assert f"`{reason}`" in DOCS
 
 
 def test_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
@@ -86,6 +97,7 @@ def test_a_newer_store_is_refused_with_a_sentence(tmp_path: Path) -> None:
         ("RELEASE_GRACE_HOURS", "nan"),
         ("PAYMENT_TTL_HOURS", "0"),
         ("OFAC_SDN_URL", "no url"),
+        ("AMN_SCANNER_WEBHOOK_SECRET", "whsec_!"),
     ],
 )
 def test_a_bad_setting_is_named(tmp_path: Path, name: str, value: str) -> None:

@@ -139,3 +139,19 @@ async def test_negotiations_are_between_two(haggle: Haggle) -> None:
         assert (await haggle.counter(somebody, "1"))[0] == 403
         assert (await haggle.answer(somebody, "accepted"))[0] == 403
         assert await somebody.refused("GET", f"{MARKET}/offers/{haggle.offer_id}/rounds") == FORBIDDEN
+
+
+async def test_one_answer_does_not_end_what_another_seller_still_negotiates(haggle: Haggle) -> None:
+    rival = await haggle.shop.user("seller")
+    theirs = await new_offer(rival, haggle.request_id)
+    await haggle.counter(haggle.buyer, "8")
+    body = {"price": {"amount": "7", "currency": "USDT"}}
+    await haggle.buyer.ok("POST", f"{MARKET}/offers/{theirs}/counter", body)
+    path = f"{MARKET}/purchase-requests/{haggle.request_id}"
+
+    await haggle.answer(haggle.seller, "declined")
+    meanwhile = (await haggle.buyer.ok("GET", path))["purchaseRequest"]["status"]
+    await rival.ok("POST", f"{MARKET}/offers/{theirs}/counter/answer", {"answer": "declined"})
+
+    assert meanwhile == "in_negotiation"
+    assert (await haggle.buyer.ok("GET", path))["purchaseRequest"]["status"] == "received_offers"

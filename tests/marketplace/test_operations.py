@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from multidict import CIMultiDict
 
 from marketplace.model import Role
 from marketplace.web.app import ROUTES
@@ -75,6 +76,19 @@ async def test_a_broken_stream_is_resumed_without_loss_or_repetition(shop: Runni
     assert [one["note"]["relatedId"] for one in resumed] == [second, third]
 
 
+async def test_a_long_absence_is_made_up_for_at_once(shop: Running) -> None:
+    buyer, seller = await shop.user("buyer"), await shop.user("seller")
+    request_id = await new_request(buyer)
+    async with shop.marketplace.backend.works.begin() as work:
+        for number in range(250):
+            work.notify([seller.user_id], "test", f"kind_{number}", "missed", about=request_id)
+
+    async with listen(seller, **{"Last-Event-ID": "0"}) as stream:
+        seen = [(await told(stream))["note"]["type"] for _ in range(251)]
+
+    assert seen == ["request_created", *(f"kind_{number}" for number in range(250))]
+
+
 async def test_notifications_are_counted_read_and_ones_own(shop: Running) -> None:
     buyer, seller, other = await shop.user("buyer"), await shop.user("seller"), await shop.user("seller")
     await new_request(buyer)
@@ -129,6 +143,20 @@ async def test_what_a_client_says_of_itself_does_not_count(tmp_path: Path, clock
         assert await ask("10.0.0.1, 192.0.2.2") == 200
 
 
+async def test_a_proxy_that_adds_a_line_of_its_own_is_believed_and_not_the_clients_line(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    env = environment(tmp_path, MARKETPLACE_RATE_LIMITS="all=5/900", MARKETPLACE_TRUSTED_HOPS="1")
+    async with running(env, clock=clock) as shop:
+
+        async def ask(claimed: str) -> int:
+            lines = CIMultiDict([("X-Forwarded-For", claimed), ("X-Forwarded-For", "192.0.2.1")])
+            async with shop.nobody.session.get(f"{shop.nobody.url}/api/version", headers=lines) as response:
+                return response.status
+
+        assert [await ask(f"10.0.0.{i}") for i in range(6)] == [200] * 5 + [429]
+
+
 # -- health --------------------------------------------------------------------------------------------
 
 
@@ -141,6 +169,41 @@ async def test_health_is_ok_with_a_scanner_and_degraded_without(market: Running,
     assert set(well["data"]["checks"]) == {"db", "scanner", "webhooks", "ledger", "registry"}
     assert (without, ill["data"]["status"]) == (200, "degraded")
     assert ill["data"]["checks"]["scanner"]["status"] == "degraded"
+
+
+async def test_a_token_the_scanner_knows_otherwise_degrades_health_and_is_named(
+    market: Running, chain_side: StandIn
+) -> None:
+    first, *rest = chain_side.tokens
+    chain_side.tokens = [{**first, "decimals": 7}, *rest]
+
+    _, answer = await market.nobody.call("GET", "/api/health")
+
+    registry = answer["data"]["checks"]["registry"]
+    assert (registry["status"], answer["data"]["status"]) == ("degraded", "degraded")
+    assert (
+        f"{first['symbol']} ({first['address'].lower()}, 7 decimals) of BSC Testnet is only there" in registry["detail"]
+    )
+    assert "is only here" in registry["detail"]
+
+
+async def test_a_part_that_does_not_answer_costs_no_more_than_its_time(
+    market: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marketplace.health.BOX_S", 0.05)
+    asked = asyncio.Event()
+
+    async def never() -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(market.marketplace.backend.health._scanner, "ready", never)
+
+    status, answer = await market.nobody.call("GET", "/api/health")
+
+    assert asked.is_set()
+    assert (status, answer["data"]["status"]) == (200, "degraded")
+    assert answer["data"]["checks"]["scanner"]["detail"] == "no answer within 0.05 s"
 
 
 async def test_health_is_down_without_a_store(market: Running) -> None:

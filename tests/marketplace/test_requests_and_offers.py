@@ -301,3 +301,42 @@ async def test_a_bad_page_is_named(shop: Running, query: str) -> None:
     status, answer = await shop.nobody.call("GET", f"{REQUESTS}?{query}")
 
     assert (status, answer["error"]["details"]["field"]) == (422, query.split("=", maxsplit=1)[0])
+
+
+async def test_two_buyers_selecting_at_once_leave_one_choice_and_it_is_the_owners(shop: Running) -> None:
+    buyer, other = await shop.user("buyer"), await shop.user("buyer")
+    one, two = await shop.user("seller"), await shop.user("seller")
+    request_id = await new_request(buyer)
+    first, second = await new_offer(one, request_id), await new_offer(two, request_id)
+
+    answers = await asyncio.gather(
+        *(select(who, request_id, offer) for _ in range(5) for who, offer in ((other, second), (buyer, first)))
+    )
+
+    assert [status for status, _ in answers] == [403, 200] * 5
+    assert await offers_of(buyer, request_id) == {first: "accepted", second: "rejected"}
+    assert [kind for kind, _ in await notes(one)].count("offer_accepted") == 1
+
+
+async def test_the_chosen_seller_learns_where_to_deliver_and_the_losing_one_does_not(shop: Running) -> None:
+    buyer, winner, loser = await shop.user("buyer"), await shop.user("seller"), await shop.user("seller")
+    request_id = await new_request(buyer)
+    won = await new_offer(winner, request_id)
+    await new_offer(loser, request_id)
+
+    await select(buyer, request_id, won)
+
+    seen = {who: (await show(who, request_id))["deliveryInfo"]["email"] for who in (winner, loser, shop.admin)}
+    assert list(seen.values()) == ["buyer@example.test", None, "buyer@example.test"]
+
+
+@pytest.mark.parametrize("page", [1, 2, 3])
+async def test_a_list_is_cut_into_pages_and_tells_how_much_there_is(shop: Running, page: int) -> None:
+    buyer = await shop.user("buyer")
+    made = [await new_request(buyer) for _ in range(3)]
+
+    found = await buyer.ok("GET", f"{REQUESTS}/my?page={page}&limit=2")
+
+    assert (found["total"], found["page"], found["limit"]) == (3, page, 2)
+    assert len(found["purchaseRequests"]) == [2, 1, 0][page - 1]
+    assert {each["id"] for each in found["purchaseRequests"]} <= set(made)

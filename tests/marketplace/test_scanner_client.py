@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -764,3 +766,26 @@ def test_the_documented_names_exist() -> None:
 
     assert calls
     assert [name for name in calls if not hasattr(ScannerClient, name)] == []
+
+
+async def test_the_client_works_where_it_was_copied_to(tmp_path: Path) -> None:
+    (tmp_path / "your_backend").mkdir()
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL)
+    copying = script.replace("your_backend/", f"{tmp_path}/your_backend/")
+    using = (
+        "import sys; from your_backend.amn_scanner import ScannerClient, verify_webhook;"
+        "from your_backend.amn_scanner.signing import headers_for;"
+        "ours = {'marketplace', 'webhooks', 'sqlalchemy', 'pydantic', 'web3'} & set(sys.modules); assert not ours, ours"
+    )
+
+    for command, folder in (("set -e\n" + copying, ROOT), (f'"{sys.executable}" -c "$USING"', tmp_path)):
+        process = await asyncio.create_subprocess_exec(
+            "sh",
+            "-c",
+            command,
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "USING": using},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        assert process.returncode == 0, said.decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from api.errors import CODES
@@ -33,3 +35,10 @@ def test_every_event_and_reason_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", CODES)
 def test_every_error_code_is_documented(name: str) -> None:
     assert f"`{name}`" in documented("api.md")
+
+
+def test_what_the_threat_model_refers_to_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "THREAT_MODEL.md").read_text()))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 40
+    assert {name for name in named if f"def {name}(" not in tests} == set()

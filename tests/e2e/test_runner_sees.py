@@ -1,0 +1,139 @@
+"""A marketplace that does what it must never do is seen by the runner: each sabotage with its finding."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devnet.anvil import CHAIN_ID, Anvil
+from devnet.runner.facts import STOPPING, Fault, LevelResult
+from devnet.runner.level import Run
+from devnet.runner.street import open_street
+from devnet.runner.tale import RAILS
+from devnet.runner.target import Target
+from marketplace import completion
+from marketplace.model import Entry
+from marketplace.notices import Notices
+from marketplace.payments import Payments
+from tests.harness import USDT, environment, running
+from tests.marketplace import harness
+
+pytestmark = pytest.mark.anvil
+KEY = "a-key-of-the-scanner"
+
+
+@asynccontextmanager
+async def town(chain: Anvil, folder: Path) -> AsyncIterator[Run]:
+    """Everything in this process, so that a test can spoil it."""
+    env = environment(folder, chain.url, SCANNER_API_KEY=KEY)
+    async with (
+        running(env) as scanner,
+        harness.running(harness.environment(folder, scanner.api.url)) as market,
+        open_street(chain.url, CHAIN_ID, USDT, mine_s=0.1) as street,
+    ):
+        email, password = harness.ADMIN
+        target = Target(
+            marketplace_url=market.nobody.url,
+            scanner_url=scanner.api.url,
+            scanner_key=KEY,
+            admin_email=email,
+            admin_password=password,
+        )
+        yield Run(target=target, street=street, rails=[RAILS["proxy"]], say=lambda _: None)
+
+
+Spoil = Callable[[pytest.MonkeyPatch, Run], None]
+
+
+def tells_a_loser(patch: pytest.MonkeyPatch, run: Run) -> None:
+    tell = completion.tell
+
+    def told(work: Any, people: list[str], payment: Any, kind: str, title: str) -> None:
+        extra = [loser for tale in run.tales for loser in tale.losers] if kind == "payment_confirmed" else []
+        tell(work, [*people, *extra], payment, kind, title)
+
+    patch.setattr(completion, "tell", told)
+
+
+def pays_by_another_transaction(patch: pytest.MonkeyPatch, _run: Run) -> None:
+    settle = completion.payments.complete
+
+    async def complete(*given: Any, **values: Any) -> bool:
+        return await settle(*given, **{**values, "tx_hash": "0x" + "00" * 32})
+
+    patch.setattr(completion.payments, "complete", complete)
+
+
+def believes_in_another_amount(patch: pytest.MonkeyPatch, _run: Run) -> None:
+    complete = completion._complete
+
+    async def completed(work: Any, payment: Any, seen: Any, *rest: Any) -> Any:
+        document = {**seen.document, "amountReceivedBaseUnits": "1"}
+        return await complete(work, payment, replace(seen, document=document), *rest)
+
+    patch.setattr(completion, "_complete", completed)
+
+
+def credits_twice(patch: pytest.MonkeyPatch, _run: Run) -> None:
+    add = completion.ledger.add
+
+    async def added(tx: Any, payment: Any, entry: Entry, amount: int, now: int) -> None:
+        await add(tx, payment, entry, 2 * amount if entry is Entry.PAYMENT_DETECTED else amount, now)
+
+    patch.setattr(completion.ledger, "add", added)
+
+
+def breaks_now_and_then(patch: pytest.MonkeyPatch, _run: Run) -> None:
+    page, calls = Notices.page, itertools.count(1)
+
+    async def broken(self: Notices, *given: Any) -> Any:
+        if next(calls) % 10 == 0:
+            raise RuntimeError("broken on purpose")
+        return await page(self, *given)
+
+    patch.setattr(Notices, "page", broken)
+
+
+def shows_everybody_everything(patch: pytest.MonkeyPatch, _run: Run) -> None:
+    show = Payments.show
+
+    async def shown(self: Payments, actor: Any, payment_id: str) -> Any:
+        async with self._works.db.read() as tx:
+            payment = await completion.payments.get(tx, payment_id)
+        assert payment is not None
+        return await show(self, replace(actor, user_id=payment.buyer_id), payment_id)
+
+    patch.setattr(Payments, "show", shown)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (tells_a_loser, Fault.WRONG_RECIPIENT),
+        (pays_by_another_transaction, Fault.UNPROVEN),
+        (believes_in_another_amount, Fault.UNPROVEN),
+        (credits_twice, Fault.DUPLICATE),
+        (breaks_now_and_then, Fault.SERVER_ERRORS),
+        (shows_everybody_everything, Fault.LEAK),
+    ],
+)
+async def test_what_must_never_happen_is_seen(
+    chain: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Spoil, fault: Fault
+) -> None:
+    async with town(chain, tmp_path) as run:
+        spoil(monkeypatch, run)
+        level = await run.level(1)
+
+    assert fault in faults(level), level.flows
+    assert not level.ok
+    assert bool(level.stopping) is (fault in STOPPING)
+
+
+def faults(level: LevelResult) -> set[Fault]:
+    return {finding.fault for finding in level.findings}
