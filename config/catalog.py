@@ -102,6 +102,7 @@ class Chain(_Entry):
     finality: Finality = Finality.DEPTH
     poll_interval_sec: Annotated[float, Field(strict=True, gt=0, le=86400)] | None = None
     max_log_range: Annotated[int, Field(strict=True, ge=1)] | None = None
+    bloom_check: StrictBool = False  # compare what endpoints show with what each block's filter says
     rpc_quorum: Annotated[int, Field(strict=True, ge=1, le=16)] = 1  # endpoints that must agree before a payment counts
 
     @field_validator("proxy_address")
@@ -112,10 +113,11 @@ class Chain(_Entry):
             check_address(kind, value, testnet=info.data.get("testnet") is True)
         return value
 
-    @field_validator("rpc_quorum")
+    @field_validator("rpc_quorum", "bloom_check")
     @classmethod
-    def _quorum_is_served(cls, value: int, info: ValidationInfo) -> int:
-        if value > 1 and info.data.get("chain_type") in {ChainType.TRON, ChainType.TON}:
+    def _is_for_evm(cls, value: int, info: ValidationInfo) -> int:
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default and info.data.get("chain_type") in {ChainType.TRON, ChainType.TON}:
             raise ValueError("only EVM chains have endpoints that can be compared")
         return value
 

@@ -15,6 +15,7 @@ from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
+from chains.evm.bloom import MOST_BLOCKS, BloomCheck
 from chains.evm.client import EvmClient
 from chains.evm.decode import Block, Receipt, direct_transfers, parse_block, parse_receipt, quantity
 from chains.evm.logs import LogReader
@@ -61,6 +62,8 @@ async def open_adapter(
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[EvmAdapter]:
     """Open the adapter of one chain; no node is asked before the first call."""
+    if chain.bloom_check and len(chain.rpc_urls) == 1:
+        raise ChainMisconfigured(f"chain {chain.chain_id}: bloomCheck needs a second endpoint to ask")
     if chain.rpc_quorum > len(chain.rpc_urls):
         raise ChainMisconfigured(
             f"chain {chain.chain_id}: rpcQuorum is {chain.rpc_quorum} and there are {len(chain.rpc_urls)} endpoints"
@@ -100,9 +103,12 @@ class EvmAdapter:
         self._proxy = chain.proxy_address.lower()
         self._pool = pool
         self._client = client
-        self._logs = LogReader(
-            client, chain_id=chain.chain_id, proxy=self._proxy, longest=chain.max_log_range, clock=clock
-        )
+        longest = chain.max_log_range
+        self._blooms: BloomCheck | None = None
+        if chain.bloom_check:
+            longest = min(longest or MOST_BLOCKS, MOST_BLOCKS)
+            self._blooms = BloomCheck(client, pool, proxy=self._proxy)
+        self._logs = LogReader(client, chain_id=chain.chain_id, proxy=self._proxy, longest=longest, clock=clock)
         self._tokens: dict[str, TokenMeta] = {}
         self._first_head: Head | None = None
 
@@ -170,7 +176,7 @@ class EvmAdapter:
         if after.position < head.position:
             destinations = sorted(targets.destinations)
             reread = self._blocks_in(reread_s, head)
-            read = partial(self._logs.read, destinations=destinations, after=after, head=head, reread=reread)
+            read = partial(self._read, destinations=destinations, after=after, head=head, reread=reread)
             return await self._pool.run("eth_getLogs", read)
         if after.anchor is None:
             return ScanPage([], after, time=head.time, rows_read=0)
@@ -243,6 +249,14 @@ class EvmAdapter:
             raise ChainUnavailable("the node has no latest block")
         final = _finalized(rest[0]) if rest else None
         return Head(block.number, block.hash, block.time, None if final is None else min(final.number, block.number))
+
+    async def _read(
+        self, endpoint: Endpoint, *, destinations: Sequence[str], after: Cursor, head: Head, reread: int
+    ) -> ScanPage | Fork:
+        page = await self._logs.read(endpoint, destinations=destinations, after=after, head=head, reread=reread)
+        if self._blooms is not None and isinstance(page, ScanPage):
+            await self._blooms.check(endpoint, page, after.position + 1)
+        return page
 
     async def _still_there(self, endpoint: Endpoint, *, after: Cursor) -> ScanPage | Fork:
         (answer,) = await self._client.batch(endpoint, [_block_call(after.position)])

@@ -614,6 +614,15 @@ async def test_a_credit_of_the_same_moment_from_somebody_else_is_not_taken_for_o
     assert outcomes == {OTHER: Outcome.CREDITED, mine.row["source"]: Outcome.NOT_YET}
 
 
+async def test_a_credit_of_the_same_moment_to_somebody_else_is_not_taken_for_ours(ton):
+    _, adapter = await ton.both()
+    theirs = ton.ledger.pay(OTHER)
+    ton.ledger.pay(OWNER, lt=int(theirs.row["transaction_lt"]), pending=True)
+    transfers = await seen(adapter, OWNER, OTHER)
+    outcomes = {t.destination: seen.outcome for t, seen in zip(transfers, await adapter.verify(transfers), strict=True)}
+    assert outcomes == {OTHER: Outcome.CREDITED, OWNER: Outcome.NOT_YET}
+
+
 async def test_a_credit_whose_message_cannot_be_read_is_an_error(ton):
     _, adapter = await ton.both()
     payment = ton.ledger.pay(OWNER)

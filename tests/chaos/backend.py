@@ -1,0 +1,104 @@
+"""The customer's backend: notes every webhook and how it answered, and can be down, slow or a liar."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from tests.chaos.facts import Told
+from tests.harness import SECRET
+from webhooks.signing import verify_amn, verify_standard
+
+PATH, TRAP = "/hook", "/trap"
+STATUS = {"500": 500, "429": 429, "redirect": 302}
+SLOW_S = 0.7
+
+
+@dataclass(slots=True)
+class Backend:
+    """Open with `async with`; faults are put into `troubles`, the newest one counts."""
+
+    skew_s: int = 0  # of the sender's clock, which signs the time
+
+    def __post_init__(self) -> None:
+        self.told: list[Told] = []
+        self.trapped = 0  # requests that followed a redirect
+        self.troubles: list[str] = []
+        self.port = 0
+        self._site: web.TCPSite | None = None
+        app = web.Application()
+        app.router.add_post(PATH, self._take)
+        app.router.add_route("*", TRAP, self._trap)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{PATH}"
+
+    async def __aenter__(self) -> Backend:
+        await self._runner.setup()
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def open(self) -> None:
+        """Listen; always on the port of the first time."""
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await self._site.start()
+        self.port = self._runner.addresses[-1][1]
+
+    async def close(self) -> None:
+        """Refuse connections from now on."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+
+    async def begin(self, kind: str) -> None:
+        self.troubles.append(kind)
+        if self.troubles.count("down") == 1 and kind == "down":
+            await self.close()
+
+    async def end(self, kind: str) -> None:
+        self.troubles.remove(kind)
+        if kind == "down" and "down" not in self.troubles:
+            await self.open()
+
+    async def _trap(self, _: web.Request) -> web.Response:
+        self.trapped += 1
+        return web.Response()
+
+    async def _take(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        kind = self.troubles[-1] if self.troubles else "none"
+        if kind in {"slow", "silent"}:
+            await asyncio.sleep(SLOW_S if kind == "slow" else 3.0)
+        status = STATUS.get(kind, 200)
+        lost = kind in {"lying", "silent", "down"}  # taken and noted, and the answer never comes
+        self.told.append(self._noted(request, body, acknowledged=status == 200 and not lost))
+        if lost and request.transport is not None:
+            request.transport.abort()
+        headers = {"Location": f"http://127.0.0.1:{self.port}{TRAP}", "Retry-After": "1"} if status != 200 else {}
+        return web.Response(status=status, headers=headers)
+
+    def _noted(self, request: web.Request, body: bytes, *, acknowledged: bool) -> Told:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        said: dict[str, Any] = orjson.loads(body)
+        genuine = verify_amn(body, headers.get("x-amn-signature", ""), SECRET) and verify_standard(
+            headers, body, SECRET, now=int(time.time()) + self.skew_s
+        )
+        return Told(
+            event_id=headers.get("webhook-id", ""),
+            intent_id=said["intentId"],
+            event_type=said["eventType"],
+            tx=said.get("txHash") or "",
+            received=int(said.get("amountReceived") or 0),
+            acknowledged=acknowledged,
+            genuine=genuine,
+        )

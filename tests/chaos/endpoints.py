@@ -1,0 +1,78 @@
+"""What goes wrong with a JSON-RPC endpoint, begun and ended one by one so that faults can overlap."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from devnet.anvil import Anvil
+from devnet.faulty_rpc import FaultyRpc
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "timeout": {"hang": True},
+    "slow": {"delay_s": 0.4},
+    "cut": {"close": True},
+    "5xx": {"status": 503},
+    "429": {"status": 429, "headers": {"Retry-After": "1"}},
+    "html": {"body": b"<html>be right back</html>"},
+    "wrong_json": {"body": b'{"jsonrpc":"2.0","id":1,"result":{"oops":[]}}'},
+    "nulls": {"result": None},
+    "nonsense": {"result": "0x"},
+    "refused": {"error": (-32000, "header not found")},
+    "truncated": {"truncate": True},
+}
+DEFECTS: dict[str, tuple[str, Any, Any]] = {  # attribute, while it lasts, afterwards
+    "repeats": ("repeats_logs", True, False),
+    "reorders": ("reorders_logs", True, False),
+    "no_batches": ("batches", False, True),
+    "short_ranges": ("max_range", 2, None),
+    "no_ranges": ("max_range", 0, None),
+    "wrong_chain": ("chain_id", 1, None),
+}
+METHODS = ("*", "eth_getLogs", "eth_getBlockByNumber", "eth_getTransactionReceipt", "*", "eth_chainId")
+BEHIND = 3  # blocks of a node that lags
+
+
+@asynccontextmanager
+async def trouble(endpoint: FaultyRpc, kind: str, chain: Anvil, method: str) -> AsyncIterator[None]:
+    """Let an endpoint misbehave until the block ends."""
+    if kind in REQUESTS:
+        how = REQUESTS[kind]
+        fault = endpoint.fail(method if "result" in how or "error" in how else "*", **how)
+        try:
+            yield
+        finally:
+            fault.times = 0
+            endpoint.release()
+    elif kind in DEFECTS:
+        name, during, after = DEFECTS[kind]
+        setattr(endpoint, name, during)
+        try:
+            yield
+        finally:
+            setattr(endpoint, name, after)
+    else:
+        async with _behind(endpoint, chain, moves=kind == "lagging"):
+            yield
+
+
+@asynccontextmanager
+async def _behind(endpoint: FaultyRpc, chain: Anvil, *, moves: bool) -> AsyncIterator[None]:
+    """A stale node has stopped; a lagging one follows at a distance."""
+    endpoint.stale_at = max(0, await chain.height() - (BEHIND if moves else 0))
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(0.3)
+            endpoint.stale_at = max(0, await chain.height() - BEHIND)
+
+    following = asyncio.create_task(follow()) if moves else None
+    try:
+        yield
+    finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
+        endpoint.stale_at = None

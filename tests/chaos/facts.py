@@ -1,0 +1,92 @@
+"""What the laboratory knows of a run without asking the scanner, and what the scanner said in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.schedule import Rail
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An intent as it was acknowledged; addresses are in lower case."""
+
+    intent_id: str
+    rail: Rail
+    token: str
+    destination: str
+    amount: int
+    reference: str  # 0x + 16 hex
+    ended: str | None = None  # the reason of every payment, when all come after its end
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Movement:
+    """One transfer on the canonical chain that touches us, in chain order."""
+
+    block: int
+    log_index: int
+    tx: str
+    token: str
+    destination: str
+    amount: int
+    topic: str | None = field(default=None, compare=False)  # the indexed reference; None on the direct rail
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.tx, str(self.log_index)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One webhook as it came in."""
+
+    event_id: str
+    intent_id: str
+    event_type: str
+    tx: str
+    received: int
+    acknowledged: bool
+    genuine: bool  # both signatures are right
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of `GET /unmatched`."""
+
+    tx: str
+    event_key: str
+    intent_id: str | None
+    reason: str
+    amount: int
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Row:
+        return cls(row["txHash"], row["eventKey"], row["intentId"], row["reason"], int(row["amount"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything the judge looks at."""
+
+    orders: tuple[Order, ...]
+    movements: tuple[Movement, ...]
+    told: tuple[Told, ...]
+    statuses: dict[str, str]  # of every intent the scanner lists
+    rows: tuple[Row, ...]
+    oddities: tuple[str, ...] = ()  # what should not have happened while it ran
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Four lists of sentences, each empty when the promise was kept."""
+
+    missed: tuple[str, ...]
+    doubled: tuple[str, ...]
+    invented: tuple[str, ...]
+    unexplained: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        return not (self.missed or self.doubled or self.invented or self.unexplained)

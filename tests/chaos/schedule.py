@@ -1,0 +1,181 @@
+"""What happens in a run, and when: a pure function of its seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+Rail = Literal["proxy", "direct"]
+
+SPAN_S = 25.0
+CONFIRMATIONS = (5, 8, 12)
+BLOCK_TIMES = (1, 3, 12, 20)  # seconds on the chain's clock between two blocks
+MOST_SKEW_S = 200  # signatures older than five minutes are refused, and a clock that far off is no fault of ours
+
+# How an order is paid. Each part is a share of the amount in thousandths and whether the token is the right one.
+Part = tuple[int, bool]
+PARTS: dict[str, tuple[Part, ...]] = {
+    "exact": ((1000, True),),
+    "partial": ((400, True), (600, True)),
+    "over": ((1300, True),),
+    "underpaid": ((700, True),),
+    "wrong_token": ((1000, False),),
+    "corrected": ((1000, False), (1000, True)),
+    "zero": ((0, True),),
+    "duplicate": ((1000, True), (1000, True)),
+    "three_parts": ((300, True), (300, True), (800, True)),
+    "late": ((1000, True),),
+    "cancelled": ((1000, True),),
+    "unpaid": (),
+    "stranger": ((1000, True),),
+    "wrong_destination": ((1000, True),),
+}
+OF_PROXY_ONLY = {"stranger", "wrong_destination"}
+USUAL = ("exact", "exact", "exact", "partial")
+
+PASSING = (
+    "timeout",
+    "slow",
+    "cut",
+    "5xx",
+    "429",
+    "html",
+    "wrong_json",
+    "nulls",
+    "nonsense",
+    "refused",
+    "truncated",
+    "repeats",
+    "reorders",
+    "no_batches",
+    "short_ranges",
+    "stale",
+    "lagging",
+)
+FOR_LONG = ("wrong_chain", "no_ranges")  # an endpoint that does this is left alone for minutes: never both of them
+RECEIVER = ("down", "500", "429", "slow", "redirect", "lying", "silent")
+PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full", "clock")
+REORGS = ("same", "shuffled", "later", "vanish")
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """An order and how its buyer behaves."""
+
+    at: float
+    number: int
+    kind: str
+    rail: Rail
+    amount: int
+    pauses: tuple[float, ...]  # before each part
+    talkative: bool  # asks for the extra events
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that goes wrong from a moment on; `seconds` is 0 for what happens at once."""
+
+    at: float
+    area: Literal["rpc", "receiver", "process", "chain"]
+    kind: str
+    seconds: float = 0.0
+    size: int = 0  # endpoints (a bit each), blocks, or seconds of a clock
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run."""
+
+    seed: int
+    span_s: float
+    confirmations: int
+    block_s: int
+    patient: bool  # whether the end comes without a restart
+    purchases: tuple[Purchase, ...]
+    troubles: tuple[Trouble, ...]
+
+    @property
+    def faults(self) -> Counter[str]:
+        """How often each kind of fault is injected."""
+        return Counter(f"{t.area}:{t.kind}" for t in self.troubles if t.kind != "mine")
+
+
+def plan(seed: int, *, span_s: float = SPAN_S) -> Plan:
+    """Return the run of a seed."""
+    chance = random.Random(seed)
+    confirmations = chance.choice(CONFIRMATIONS)
+    troubles = [*_rpc(chance, span_s), *_receiver(chance, span_s), *_process(chance, span_s)]
+    troubles += _chain(chance, span_s, confirmations)
+    return Plan(
+        seed=seed,
+        span_s=span_s,
+        confirmations=confirmations,
+        block_s=chance.choice(BLOCK_TIMES),
+        patient=not any(t.kind in FOR_LONG for t in troubles) and chance.random() < 0.5,
+        purchases=tuple(_purchases(chance, span_s)),
+        troubles=tuple(sorted(troubles, key=lambda t: t.at)),
+    )
+
+
+def _purchases(chance: random.Random, span_s: float) -> list[Purchase]:
+    kinds = [*PARTS, *chance.choices(USUAL, k=int(span_s * 0.8))]  # every kind at least once
+    chance.shuffle(kinds)
+    return [_purchase(chance, number, kind, span_s) for number, kind in enumerate(kinds)]
+
+
+def _purchase(chance: random.Random, number: int, kind: str, span_s: float) -> Purchase:
+    return Purchase(
+        at=chance.uniform(0.0, span_s * 0.9),
+        number=number,
+        kind=kind,
+        rail="proxy" if kind in OF_PROXY_ONLY or chance.random() < 0.5 else "direct",
+        amount=1000 * chance.randint(1, 10**6) * 10 ** chance.choice([0, 12, 30]),
+        pauses=tuple(chance.choice([0.0, 0.3, 2.0]) for _ in PARTS[kind]),
+        talkative=chance.random() < 0.3,
+    )
+
+
+def _often(span_s: float, every_s: float) -> range:
+    return range(max(1, round(span_s / every_s)))
+
+
+def _rpc(chance: random.Random, span_s: float) -> list[Trouble]:
+    found = []
+    for _ in _often(span_s, 1.8):
+        both = chance.random() < 0.25
+        size = 3 if both else chance.choice([1, 2])
+        length = chance.uniform(0.5, 2.0 if both else 5.0)
+        found.append(Trouble(chance.uniform(0, span_s * 0.9), "rpc", chance.choice(PASSING), length, size))
+    if chance.random() < 0.4:
+        found.append(Trouble(chance.uniform(0, span_s / 2), "rpc", chance.choice(FOR_LONG), 3.0, chance.choice([1, 2])))
+    return found
+
+
+def _receiver(chance: random.Random, span_s: float) -> list[Trouble]:
+    return [
+        Trouble(chance.uniform(0, span_s * 0.9), "receiver", chance.choice(RECEIVER), chance.uniform(1.0, 4.0))
+        for _ in _often(span_s, 5.0)
+    ]
+
+
+def _process(chance: random.Random, span_s: float) -> list[Trouble]:
+    found = []
+    for _ in _often(span_s, 5.0):
+        kind = chance.choice(PROCESS)
+        length = chance.uniform(1.0, 7.0) if kind in {"locked", "disk_full"} else 0.0
+        found.append(Trouble(chance.uniform(0, span_s * 0.9), "process", kind, length, chance.randint(-3, 60)))
+    return found
+
+
+def _chain(chance: random.Random, span_s: float, confirmations: int) -> list[Trouble]:
+    found = [
+        Trouble(chance.uniform(0, span_s), "chain", "mine", size=chance.choice([1, 1, 2, 4]))
+        for _ in _often(span_s, 0.6)
+    ]
+    # A block that `confirmations` stand on, itself included, is never replaced: that is the promise of the depth.
+    return found + [
+        Trouble(chance.uniform(0, span_s), "chain", chance.choice(REORGS), size=chance.randint(1, confirmations - 1))
+        for _ in _often(span_s, 4.0)
+    ]

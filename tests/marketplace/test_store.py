@@ -1,0 +1,210 @@
+"""The last line of defence: what the store refuses, whatever the code above it believes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marketplace.catalog import load_catalog
+from marketplace.destinations import open_destinations
+from marketplace.model import Direction, Entry, Payment, PaymentStatus, Rail
+from marketplace.settings import load_settings
+from marketplace.store import addresses, delivery, inbox, ledger, payments
+from marketplace.store.database import Database, open_database
+from marketplace.store.errors import Taken
+from marketplace.store.inbox import Credit
+from tests.harness import ROOT
+from tests.marketplace.deals import Deal
+from tests.marketplace.harness import TRON_LIST, environment, migrated
+
+TRON = 728126428
+EVIDENCE = {"amountReceivedBaseUnits": "1"}
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    path = tmp_path / "marketplace.db"
+    path.write_bytes(migrated())
+    async with open_database(path) as found:
+        yield found
+
+
+def store_of(deal: Deal) -> Database:
+    return deal.market.marketplace.backend.works.db
+
+
+async def opened(deal: Deal) -> Payment:
+    await deal.open()
+    async with store_of(deal).read() as tx:
+        payment = await payments.get(tx, deal.payment_id)
+    assert payment is not None
+    return payment
+
+
+@pytest.mark.parametrize("status", ["completed", "cancelled", "refunded", "failed"])
+async def test_a_payment_that_is_over_cannot_be_funded(deal: Deal, status: str) -> None:
+    payment = await opened(deal)
+    escrow = {"completed": "funded", "refunded": "refunded"}.get(status, "cancelled")
+    async with store_of(deal).write() as tx:
+        await payments.set_observed(tx, payment.id, 1, status=status, escrow_state=escrow, evidence=EVIDENCE)
+
+    async with store_of(deal).write() as tx:
+        assert await payments.complete(tx, payment.id, 2, evidence=EVIDENCE) is False
+
+
+async def test_an_instruction_to_pay_out_cannot_be_funded(deal: Deal) -> None:
+    payment = await opened(deal)
+    async with store_of(deal).write() as tx:
+        await payments.add(tx, replace(payment, id="out", direction=Direction.OUT, provider_payment_id=None))
+
+        assert await payments.complete(tx, "out", 2, evidence=EVIDENCE) is False
+
+
+async def test_a_request_has_one_pay_in_that_is_open_or_paid(deal: Deal) -> None:
+    payment = await opened(deal)
+
+    with pytest.raises(Taken):
+        async with store_of(deal).write() as tx:
+            await payments.add(tx, replace(payment, id="second", provider_payment_id="second"))
+
+
+async def test_a_request_may_have_another_once_the_first_is_over(deal: Deal) -> None:
+    payment = await opened(deal)
+    await deal.buyer.ok("POST", f"/api/payment/{payment.id}/cancel")
+
+    async with store_of(deal).write() as tx:
+        await payments.add(tx, replace(payment, id="second", provider_payment_id="second"))
+
+
+async def test_the_scanners_name_of_a_payment_is_nobody_elses(deal: Deal) -> None:
+    payment = await opened(deal)
+
+    with pytest.raises(Taken):
+        async with store_of(deal).write() as tx:
+            await payments.add(tx, replace(payment, id="second", status=PaymentStatus.CANCELLED))
+
+
+async def test_a_webhook_of_another_provider_is_not_found(deal: Deal) -> None:
+    payment = await opened(deal)
+    async with store_of(deal).write() as tx:
+        await payments.set_observed(tx, payment.id, 1, provider="shkeeper")
+
+        assert await payments.of_scanner(tx, payment.id) is None
+
+
+async def test_an_address_has_one_live_payment(deal: Deal) -> None:
+    payment = await opened(deal)
+    place: dict[str, Any] = {"chain_id": 97, "token": "t", "destination": "d", "payment_id": payment.id, "now": 1}
+    async with store_of(deal).write() as tx:
+        await addresses.reserve(tx, source="a", index=1, **place)
+
+    with pytest.raises(Taken):
+        async with store_of(deal).write() as tx:
+            await addresses.reserve(tx, source="a", index=2, **place)
+    async with store_of(deal).write() as tx:
+        await addresses.release(tx, payment.id, 2)
+        await addresses.reserve(tx, source="a", index=3, **place)
+
+
+async def test_an_index_is_reserved_once_even_after_its_payment_is_over(deal: Deal) -> None:
+    payment = await opened(deal)
+    place: dict[str, Any] = {
+        "chain_id": 97,
+        "token": "t",
+        "source": "a",
+        "index": 1,
+        "payment_id": payment.id,
+        "now": 1,
+    }
+    async with store_of(deal).write() as tx:
+        await addresses.reserve(tx, destination="d", **place)
+        await addresses.release(tx, payment.id, 2)
+
+    with pytest.raises(Taken):
+        async with store_of(deal).write() as tx:
+            await addresses.reserve(tx, destination="e", **place)
+
+
+async def test_a_transfer_is_credited_once(deal: Deal) -> None:
+    payment = await opened(deal)
+    credit = [Credit("0x01", "0", 1, None)]
+    async with store_of(deal).write() as tx:
+        await inbox.add_credits(tx, 97, credit, payment.id, 1)
+
+    with pytest.raises(Taken):
+        async with store_of(deal).write() as tx:
+            await inbox.add_credits(tx, 97, credit, payment.id, 2)
+
+
+async def test_an_event_is_kept_once(deal: Deal) -> None:
+    payment = await opened(deal)
+    event: dict[str, Any] = {"event_id": "evt", "event_type": "x", "payment_id": payment.id, "body": "{}", "now": 1}
+    async with store_of(deal).write() as tx:
+        assert await inbox.add(tx, **event) is True
+        assert await inbox.add(tx, **event) is False
+
+
+async def test_a_line_of_the_ledger_is_written_once(deal: Deal) -> None:
+    await deal.fund()
+    async with store_of(deal).read() as tx:
+        payment = await payments.get(tx, deal.payment_id)
+    assert payment is not None
+
+    with pytest.raises(Exception, match="append-only"):
+        async with store_of(deal).write() as tx:
+            await ledger.add(tx, payment, Entry.HOLD, 1, 1)
+
+
+async def test_a_delivery_code_is_used_once_in_time_and_while_it_is_the_newest(deal: Deal) -> None:
+    async def made(expires_at: int) -> str:
+        await delivery.replace(tx, deal.request_id, salt="s", code_hash="h", expires_at=expires_at, now=1)
+        code = await delivery.latest(tx, deal.request_id)
+        assert code is not None
+        return code.id
+
+    async with store_of(deal).write() as tx:
+        replaced, expired = await made(100), await made(100)
+        assert await delivery.use(tx, expired, 100) is False
+        spent = await made(100)
+        for _ in range(7):
+            await delivery.count_attempt(tx, spent)
+        assert await delivery.use(tx, spent, 1) is False
+        good = await made(100)
+        assert await delivery.use(tx, replaced, 1) is False
+        assert [await delivery.use(tx, good, 1) for _ in range(2)] == [True, False]
+
+
+async def test_an_index_is_handed_out_once(db: Database) -> None:
+    async with db.write() as tx:
+        taken = [await addresses.take_index(tx, "xpub") for _ in range(3)]
+        other = await addresses.take_index(tx, "list:1")
+
+    assert (taken, other) == ([0, 1, 2], 0)
+
+
+async def test_an_address_that_moved_in_its_list_is_not_handed_out_again(deal: Deal, tmp_path: Path) -> None:
+    settings = load_settings(environment(tmp_path))
+    catalog = load_catalog(ROOT / "supported-chains.json", ROOT / "tokens.json")
+    chain = catalog.chains[TRON]
+    payment = await opened(deal)
+    async with store_of(deal).write() as tx:
+        first, source, index = await open_destinations(catalog, settings.money).take(tx, chain, Rail.DIRECT)
+        place: dict[str, Any] = {
+            "chain_id": TRON,
+            "token": "t",
+            "destination": first,
+            "payment_id": payment.id,
+            "now": 1,
+        }
+        await addresses.reserve(tx, source=str(source), index=index, **place)
+        swapped = replace(
+            settings.money, escrow_addresses={TRON: (TRON_LIST[1], TRON_LIST[0], "TNPeeaaFB7K9cmo4uQpcU32zGK8G1NYqeL")}
+        )
+        again, _, _ = await open_destinations(catalog, swapped).take(tx, chain, Rail.DIRECT)
+
+    assert first == TRON_LIST[0]
+    assert again != first
