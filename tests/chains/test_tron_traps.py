@@ -272,6 +272,27 @@ async def test_a_refusal_that_names_no_range_halves_it(tron):
     assert ids(found) == paid
 
 
+@pytest.mark.parametrize("fault", [{"status": 413}, {"hang": True}])
+async def test_an_answer_that_is_too_large_or_too_late_halves_the_next_question(tron, fault):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid, timeout_s=2)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.advance(60)
+    head = await adapter.head()
+    await adapter.scan(Targets(frozenset([SHOP])), Cursor(head.position - SLOT_MS), head)  # takes its probe
+    grid.asked.clear()
+    grid.fail("/jsonrpc", times=1, **fault)
+    with pytest.raises(ChainUnavailable):
+        await scan_all(adapter, after)
+    grid.release()
+    tron.now.seconds += 60
+    found, _ = await scan_all(adapter, after)
+    ranges = [_range(asked[-1]) for route, asked in grid.asked if route == "/jsonrpc"]
+    assert ranges[:2] == [60, 30]
+    assert ids(found) == [paid]
+
+
 def _range(call):
     query = call["params"][0]
     return int(query["toBlock"], 16) - int(query["fromBlock"], 16) + 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -19,13 +18,11 @@ STATUS = {"500": 500, "429": 429, "redirect": 302}
 SLOW_S = 0.7
 
 
-@dataclass(slots=True)
 class Backend:
     """Open with `async with`; faults are put into `troubles`, the newest one counts."""
 
-    skew_s: int = 0  # of the sender's clock, which signs the time
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.skew_s = 0  # of the sender's clock, which signs the time
         self.told: list[Told] = []
         self.trapped = 0  # requests that followed a redirect
         self.troubles: list[str] = []

@@ -212,6 +212,19 @@ async def test_money_after_cancelling_is_recovered_once_whoever_sees_it(deal: De
     assert await told_admins(deal) == ["payment_recovery"]
 
 
+async def test_shallow_money_for_what_was_cancelled_is_not_written_down_before_it_is_there(deal: Deal) -> None:
+    address = (await deal.open("direct_balance"))["instructions"]["address"]
+    await deal.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    deal.scanner.newest[address] = ONE
+    await deal.check()
+    early = await deal.recoveries()
+    deal.scanner.balances[address] = ONE
+
+    await deal.check()
+
+    assert (early, await deal.recoveries()) == ([], [("late_payment", str(ONE))])
+
+
 async def test_money_after_expiry_is_not_credited_and_shown(deal: Deal) -> None:
     await deal.open()
     deal.clock.advance(24 * 3600 + 1)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from tests.harness import ROOT, FakeClock
-from tests.marketplace.deals import TEN, Deal, make_deal
-from tests.marketplace.harness import ADMIN, Api, Running, environment, login, running
+from tests.marketplace.deals import DONE_IN, TEN, Deal, make_deal
+from tests.marketplace.harness import ADMIN, PASSWORD, Api, Running, environment, login, running
 from tests.marketplace.stand_in import StandIn
 
 pytestmark = pytest.mark.process
@@ -102,3 +103,59 @@ async def retold(market: Running, deals: list[Deal], hooks: list[dict[str, Any]]
         deal.buyer = market.nobody
         status, _ = await deal.hook(hook)
         assert status == 200
+
+
+async def test_a_whole_run_tells_no_secret_in_its_log_or_its_answers(tmp_path: Path, chain_side: StandIn) -> None:
+    env = environment(tmp_path, chain_side.url, LOG_LEVEL="debug", LOG_FORMAT="json")
+    answers: list[tuple[str, str]] = []
+
+    async def keep(_session: object, _context: object, given: aiohttp.TraceResponseChunkReceivedParams) -> None:
+        answers.append((given.url.path, given.chunk.decode()))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_response_chunk_received.append(keep)
+    async with process(env) as (started, url), aiohttp.ClientSession(trace_configs=[trace]) as session:
+        secrets = await whole_story(tmp_path, chain_side, Api(url, session))
+        started.send_signal(signal.SIGTERM)
+        assert started.stdout is not None
+        said = (await started.stdout.read()).decode()
+    secrets |= {env[name] for name in env if name.endswith(("SECRET", "KEY", "XPUB", "PASSWORD"))} | {
+        PASSWORD,
+        "$argon2",
+    }
+    told = [(path, body) for path, body in answers if "/api/auth/" not in path and "/generate" not in path]
+
+    assert "funded" in said
+    assert len(told) > 20
+    assert len(secrets) > 10
+    for secret in secrets:
+        assert re.search(rf"(?<![0-9a-zA-Z]){re.escape(secret)}(?![0-9a-zA-Z])", said) is None
+        assert [path for path, body in told if f'"{secret}"' in body or "argon2" in body] == []
+
+
+async def whole_story(folder: Path, scanner: StandIn, nobody: Api) -> set[str]:
+    """Sell something, with a few mistakes on the way; return every code and token there was."""
+    admin = await login(nobody, *ADMIN)
+    shop = Running(cast("Any", None), nobody, admin, folder / "marketplace.db")
+    deal = await make_deal(shop, scanner, FakeClock())
+    pair = (await nobody.ok("POST", "/api/auth/login", {"email": ADMIN[0], "password": ADMIN[1]}))["tokens"]
+    renewed = (await nobody.ok("POST", "/api/auth/refresh-token", {"refreshToken": pair["refreshToken"]}))["tokens"]
+    await nobody.refused("POST", "/api/auth/refresh-token", {"refreshToken": pair["refreshToken"]})
+    await nobody.refused("POST", "/api/auth/login", {"email": ADMIN[0], "password": "a wrong password"})
+    await deal.open()
+    await deal.hook(scanner.pay(deal.payment_id), secret="another secret")
+    await deal.hook(scanner.pay(deal.payment_id))
+    await deal.seller.ok("PATCH", deal.path("delivery"), {"proof": "handed over"})
+    code = (await deal.buyer.ok("POST", deal.path("delivery-code/generate")))["code"]
+    other = f"{(int(code) + 1) % 10**6:06d}"
+    await deal.seller.refused("POST", deal.path("delivery-code/verify"), {"code": other})
+    await deal.seller.ok("POST", deal.path("delivery-code/verify"), {"code": code})
+    await deal.seller.ok("GET", deal.path("delivery-code/status"))
+    _, released = await deal.release()
+    settle = f"/api/admin/instructions/{released['data']['instruction']['id']}/settle"
+    await admin.ok("POST", settle, {"txHash": DONE_IN})
+    for who in (deal.buyer, deal.seller, admin):
+        for path in ("/api/notifications", "/api/payment/history", "/api/health", "/api/marketplace/offers"):
+            await who.ok("GET", path)
+    people = {str(who.token) for who in (deal.buyer, deal.seller, admin)}
+    return {str(code), "a wrong password", *pair.values(), *renewed.values()} | people

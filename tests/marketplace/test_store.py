@@ -208,3 +208,15 @@ async def test_an_address_that_moved_in_its_list_is_not_handed_out_again(deal: D
 
     assert first == TRON_LIST[0]
     assert again != first
+
+
+async def test_the_first_baseline_is_the_one_that_counts(deal: Deal) -> None:
+    payment = await opened(deal)
+
+    async with store_of(deal).write() as tx:
+        for baseline in (5, 0):
+            await payments.set_baseline(tx, payment.id, baseline)
+        found = await payments.get(tx, payment.id)
+
+    assert found is not None
+    assert found.baseline_balance == 5

@@ -1,0 +1,57 @@
+"""`python -m tests.chaos`: so many seeds, a table, and an exit code that tells whether every promise was kept."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.laboratory import Report, experiment
+from tests.chaos.schedule import SPAN_S, plan
+
+HEADLINE = f"{'seed':>6} {'payments':>8} {'missed':>6} {'doubled':>7} {'invented':>8} {'unexplained':>11} {'s':>5}  faults"
+NAMES = ("missed", "doubled", "invented", "unexplained")
+
+
+def line(report: Report) -> str:
+    counts = [len(getattr(report.verdict, name)) for name in NAMES]
+    faults = " ".join(f"{kind}={times}" for kind, times in sorted(report.faults.items()))
+    cells = f"{report.seed:>6} {report.payments:>8} {counts[0]:>6} {counts[1]:>7} {counts[2]:>8} {counts[3]:>11}"
+    return f"{cells} {report.seconds:>5.0f}  {faults}"
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def explain(report: Report) -> None:
+    for name in NAMES:
+        for sentence in getattr(report.verdict, name):
+            say(f"       {name}: {sentence}")
+    for death in report.deaths:
+        say(f"       the scanner ended by itself: {death}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--from", type=int, default=1, dest="first", help="the first of them")
+    parser.add_argument("--span", type=float, default=SPAN_S, help="seconds of trouble a run")
+    asked = parser.parse_args()
+    say(HEADLINE)
+    broken = 0
+    for seed in range(asked.first, asked.first + asked.seeds):
+        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+            report = asyncio.run(experiment(plan(seed, span_s=asked.span), Path(folder)))
+        say(line(report))
+        explain(report)
+        broken += not report.verdict.clean
+    say(f"{asked.seeds} seeds, {broken} of them broke a promise")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""What a supervisor does for the scanner, and what befalls its process, its store and its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+
+import aiohttp
+
+from tests.harness import ROOT, Api, Process, process
+
+PAUSE_S = 0.3  # before a start
+GROWTH_BYTES = 8192  # what a full disk still takes
+
+
+class Keeper:
+    """Starts the scanner again whenever it ends. Open with `kept`."""
+
+    def __init__(self, folder: Path, env: dict[str, str], session: aiohttp.ClientSession) -> None:
+        self.deaths: list[str] = []  # ends nobody asked for, with the last words
+        self.oddities: list[str] = []
+        self.store = folder / "scanner.db"
+        self._clock = folder / "clock"
+        self._env = {
+            **env,
+            "CHAOS_CLOCK": str(self._clock),
+            "PYTHONPATH": f"{ROOT / 'tests' / 'chaos' / 'skew'}:{ROOT}",
+        }
+        self._session = session
+        self._current: Process | None = None
+        self._expected = False  # the next end is our doing
+        self._closing = False
+        self._full = 0
+        self.skew(0)
+
+    @property
+    def api(self) -> Api | None:
+        return None if self._current is None else self._current.api
+
+    async def keep(self) -> None:
+        """Run the scanner until `stop`."""
+        while not self._closing:
+            try:
+                async with process(self._env, self._session) as running:
+                    self._expected, self._current = False, running
+                    if self._full:
+                        self._limit(running)
+                    await running.process.wait()
+                self._note(running)
+            except AssertionError as exc:
+                self.deaths.append(str(exc)[-800:])
+            finally:
+                self._current = None
+            await asyncio.sleep(PAUSE_S)
+
+    def _note(self, ended: Process) -> None:
+        if not self._expected:
+            self.deaths.append(f"ended with {ended.process.returncode}: {''.join(ended.output[-12:])}")
+        self.oddities += [f"a bug, in its own words: {line}" for line in ended.output if "poll failed" in line]
+
+    def kill(self) -> None:
+        """End it without a chance to do anything about it."""
+        self._signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask it to end, as an operator does."""
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._current is not None:
+            self._expected = True
+            with suppress(ProcessLookupError):
+                self._current.process.send_signal(number)
+
+    async def stop(self) -> None:
+        """End it for good; it has to be clean."""
+        self._closing = True
+        running = self._current
+        if running is None:
+            self.oddities.append("at the end no scanner was running")
+            return
+        self.terminate()
+        async with asyncio.timeout(60):
+            code = await running.process.wait()
+        if code != 0:
+            self.oddities.append(f"the last scanner ended with {code}: {''.join(running.output[-12:])}")
+
+    async def second(self) -> None:
+        """Start another one on the same store: it has to refuse while the first one lives."""
+        first = self._current
+        if first is None:
+            return
+        another = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "scanner", cwd=ROOT, env=self._env, stderr=asyncio.subprocess.PIPE
+        )
+        said = b""
+        try:
+            async with asyncio.timeout(30):
+                _, said = await another.communicate()
+        except TimeoutError:
+            another.kill()
+            await another.wait()
+        undisturbed = first is self._current and first.process.returncode is None
+        if undisturbed and (another.returncode != 1 or b"is in use by another scanner" not in said):
+            self.oddities.append(f"a second scanner ended with {another.returncode}: {said.decode()[-300:]}")
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Let somebody else hold the store's write lock until the block ends."""
+        held = False
+        with closing(sqlite3.connect(self.store, timeout=0.2, isolation_level=None)) as other:
+            with suppress(sqlite3.OperationalError):  # the scanner was writing: then it is not locked this time
+                other.execute("BEGIN IMMEDIATE")
+                held = True
+            yield
+            if held:
+                other.execute("ROLLBACK")
+
+    @asynccontextmanager
+    async def full_disk(self) -> AsyncIterator[None]:
+        """Let no file of the scanner grow until the block ends."""
+        self._full += 1
+        if self._current is not None:
+            self._limit(self._current)
+        try:
+            yield
+        finally:
+            self._full -= 1
+            if self._current is not None and not self._full:
+                self._set_limit(self._current, resource.RLIM_INFINITY)
+
+    def _limit(self, running: Process) -> None:
+        sizes = [file.stat().st_size for file in self.store.parent.glob("scanner.db*")]
+        self._set_limit(running, max(sizes, default=0) + GROWTH_BYTES)
+
+    def _set_limit(self, running: Process, most: int) -> None:
+        with suppress(ProcessLookupError):
+            resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+    def skew(self, seconds: int) -> None:
+        """Put the scanner's wall clock off by so much, at once."""
+        draft = self._clock.with_suffix(".new")
+        draft.write_text(str(seconds))
+        draft.replace(self._clock)
+
+    async def check(self) -> None:
+        """Run `python -m scanner check` on the store."""
+        checking = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "scanner", "check", cwd=ROOT, env=self._env, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await checking.communicate()
+        if checking.returncode != 0:
+            self.oddities.append(f"the store is not whole: {said.decode()}")
+
+
+@asynccontextmanager
+async def kept(folder: Path, env: dict[str, str], session: aiohttp.ClientSession) -> AsyncIterator[Keeper]:
+    """Keep a scanner running until the block ends."""
+    keeper = Keeper(folder, env, session)
+    keeping = asyncio.create_task(keeper.keep())
+    try:
+        yield keeper
+    finally:
+        if not keeping.done():
+            keeping.cancel()
+        await asyncio.wait([keeping])

@@ -1,0 +1,202 @@
+"""One run: the world is set up, troubled as planned, healed, left to itself, and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from devnet.anvil import Anvil, anvil
+from devnet.faulty_rpc import FaultyRpc
+from tests.chaos.backend import Backend
+from tests.chaos.endpoints import METHODS, trouble
+from tests.chaos.facts import Outcome, Row, Verdict
+from tests.chaos.ground import Ground
+from tests.chaos.judge import judge
+from tests.chaos.keeper import Keeper, kept
+from tests.chaos.schedule import MOST_SKEW_S, Plan, Trouble
+from tests.chaos.street import Street, persist
+from tests.harness import environment, prepared
+
+HEALING_S = 150  # the longest an endpoint is left alone is a minute
+STORIES_S = 90
+SETTINGS = {
+    "RPC_TIMEOUT_SEC": "1",
+    "POLL_INTERVAL_SEC": "0.2",
+    "WEBHOOK_TIMEOUT_SEC": "1.5",
+    "WEBHOOK_RETRY_DELAYS_SEC": "0.2,0.4,0.8",
+    "WEBHOOK_RETRY_HOURS": "0.001",
+    "SCANNER_SECRET_KEY": "A" * 43 + "=",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run came to."""
+
+    seed: int
+    payments: int
+    faults: Counter[str]
+    verdict: Verdict
+    deaths: tuple[str, ...]
+    seconds: float
+
+
+class Laboratory:
+    """The parts of one run, wired together."""
+
+    def __init__(self, plan: Plan, ground: Ground, nodes: list[FaultyRpc], keeper: Keeper, backend: Backend) -> None:
+        self.plan = plan
+        self.ground = ground
+        self.nodes = nodes
+        self.keeper = keeper
+        self.backend = backend
+        self.street = Street(keeper, ground, backend, seed=plan.seed, confirmations=plan.confirmations)
+        self._chance = random.Random(f"methods of {plan.seed}")
+
+    async def run(self) -> None:
+        """Play the plan; return when every trouble is over and every story told."""
+        began = time.monotonic()
+
+        async def at(moment: float) -> None:
+            await asyncio.sleep(max(0.0, began + moment - time.monotonic()))
+
+        async def inflict(one: Trouble, method: str) -> None:
+            await at(one.at)
+            await self._inflict(one, method)
+
+        async def buy(purchase: Any) -> None:
+            await at(purchase.at)
+            await self.street.buy(purchase)
+
+        async with asyncio.timeout(self.plan.span_s + STORIES_S), asyncio.TaskGroup() as tasks:
+            for one in self.plan.troubles:
+                tasks.create_task(inflict(one, self._chance.choice(METHODS)))
+            for purchase in self.plan.purchases:
+                tasks.create_task(buy(purchase))
+
+    async def _inflict(self, one: Trouble, method: str) -> None:
+        match one.area:
+            case "rpc":
+                async with AsyncExitStack() as faults:
+                    for place, node in enumerate(self.nodes):
+                        if one.size >> place & 1:
+                            await faults.enter_async_context(trouble(node, one.kind, self.ground.chain, method))
+                    await asyncio.sleep(one.seconds)
+            case "receiver":
+                await self.backend.begin(one.kind)
+                await asyncio.sleep(one.seconds)
+                await self.backend.end(one.kind)
+            case "chain" if one.kind == "mine":
+                await self.ground.mine(one.size)
+            case "chain":
+                await self.ground.reorg(one.size, one.kind)
+            case "process":
+                await self._disturb(one)
+
+    async def _disturb(self, one: Trouble) -> None:
+        match one.kind:
+            case "kill":
+                self.keeper.kill()
+            case "terminate":
+                self.keeper.terminate()
+            case "second":
+                await self.keeper.second()
+            case "locked":
+                async with self.keeper.locked():
+                    await asyncio.sleep(one.seconds)
+            case "disk_full":
+                async with self.keeper.full_disk():
+                    await asyncio.sleep(one.seconds)
+            case _:
+                self.backend.skew_s = min(MOST_SKEW_S, self.backend.skew_s + one.size)
+                self.keeper.skew(self.backend.skew_s)
+
+    async def heal(self) -> None:
+        """Nothing is wrong any more: bury what was paid, and wait until the scanner has nothing left to do."""
+        for node in self.nodes:
+            node.heal()
+        await self.ground.mine(self.plan.confirmations + 2)
+        if not self.plan.patient:
+            self.keeper.terminate()
+        await self._at_rest()
+        before = {told.event_id for told in self.backend.told}
+        self.keeper.terminate()  # once more: a start tells nobody anything twice
+        await self._at_rest()
+        if told := {told.event_id for told in self.backend.told} - before:
+            self.keeper.oddities.append(f"a restart of a scanner at rest told {told}")
+
+    async def _at_rest(self) -> None:
+        """Wait for two polls in a row that read everything and left nothing to tell."""
+        seen: set[str] = set()
+        state: Any = None
+        try:
+            async with asyncio.timeout(HEALING_S):
+                while len(seen) < 3:  # noqa: ASYNC110 - an operator has no event to wait on either
+                    await asyncio.sleep(0.3)
+                    _, answer = await persist(self.keeper, lambda api: api.call("GET", "/scanner/status"))
+                    state = answer["chains"][0]
+                    head = await self.ground.chain.height()
+                    rests = state["lastScannedBlock"] == head and state["lastError"] is None
+                    if rests and state["undeliveredWebhooks"] == 0 and state["lastSuccessAt"]:
+                        seen.add(state["lastSuccessAt"])
+        except TimeoutError:
+            self.keeper.oddities.append(f"it never came to rest: {state}")
+
+    async def outcome(self, since: int) -> Outcome:
+        """Collect what the chain says, and what the scanner does."""
+        orders = tuple(self.street.orders)
+        statuses = {i["intentId"]: i["status"] for i in await self._pages("intents")}
+        rows = tuple(Row.of(row) for row in await self._pages("unmatched"))
+        await self.keeper.stop()
+        await self.keeper.check()
+        oddities = list(self.keeper.oddities)
+        if self.backend.trapped:
+            oddities.append(f"{self.backend.trapped} redirects were followed")
+        return Outcome(
+            orders=orders,
+            movements=await self.ground.movements({o.destination for o in orders if o.rail == "direct"}, since),
+            told=tuple(self.backend.told),
+            statuses=statuses,
+            rows=rows,
+            oddities=tuple(oddities),
+        )
+
+    async def _pages(self, what: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            path = f"/{what}?limit=50{cursor}"
+            status, answer = await persist(self.keeper, lambda api, path=path: api.call("GET", path))  # type: ignore[misc]
+            assert status == 200, answer
+            found += answer[what]
+            if answer["nextCursor"] is None:
+                return found
+            cursor = f"&cursor={answer['nextCursor']}"
+
+
+async def experiment(plan: Plan, folder: Path) -> Report:
+    """Run a plan in a folder of its own and judge it."""
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        chain: Anvil = await prepared(await stack.enter_async_context(anvil()))
+        ground = Ground(chain, random.Random(f"payers of {plan.seed}"))
+        await ground.prepare(block_s=plan.block_s, depth=plan.confirmations)
+        since = await chain.height()
+        nodes = [await stack.enter_async_context(FaultyRpc(chain.url)) for _ in range(2)]
+        backend = await stack.enter_async_context(Backend())
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        env = environment(folder, ",".join(node.url for node in nodes), **SETTINGS)
+        keeper = await stack.enter_async_context(kept(folder, env, session))
+        laboratory = Laboratory(plan, ground, nodes, keeper, backend)
+        await laboratory.run()
+        await laboratory.heal()
+        verdict = judge(await laboratory.outcome(since))
+    return Report(plan.seed, ground.payments, plan.faults, verdict, tuple(keeper.deaths), time.monotonic() - began)
