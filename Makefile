@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 20
 
-.PHONY: setup setup-devnet run demo e2e test check bench lock clean
+.PHONY: setup setup-devnet run demo e2e chaos test check bench lock clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -23,6 +23,9 @@ demo: setup-devnet ## a purchase on a local chain, to the seller who is paid (ON
 
 e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in reports/ (ARGS="--levels 4 --rails direct")
 	$(BIN)/python -m devnet.runner $(ARGS)
+
+chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone
+	$(BIN)/python -m tests.chaos $(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS)) $(ARGS)
 
 test: setup-devnet ## every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

@@ -55,8 +55,6 @@ def check_tron_address(address: str) -> str:
     number = 0
     for character in address:
         number = number * 58 + _BASE58.index(character)
-    if number.bit_length() > 8 * _TRON_BYTES:
-        raise ValueError(_NOT_TRON)
     data = number.to_bytes(_TRON_BYTES, "big")
     if hashlib.sha256(hashlib.sha256(data[:-4]).digest()).digest()[:4] != data[-4:]:
         raise ValueError("has a wrong checksum: a character is mistyped")

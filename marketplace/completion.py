@@ -11,6 +11,7 @@ import logging
 from enum import StrEnum
 from typing import assert_never
 
+from marketplace import recoveries
 from marketplace.gatekeeper import Judgement
 from marketplace.model import (
     OPEN_PAYMENTS,
@@ -25,16 +26,13 @@ from marketplace.model import (
     StopReason,
 )
 from marketplace.money import to_decimal
-from marketplace.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Hold, Pass, Reason, Wait
+from marketplace.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Hold, Pass, Wait
+from marketplace.recoveries import DOUBLE_CREDIT
 from marketplace.sightings import Sighting
 from marketplace.store import addresses, inbox, ledger, outbox, payments, requests
 from marketplace.work import Work
 
 log = logging.getLogger(__name__)
-
-DOUBLE_CREDIT = "transfer_credited_elsewhere"
-COUNTED = "counted"  # prefixes the keys of recoveries that are part of what a payment received
-OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RECIPIENT, DOUBLE_CREDIT})
 
 
 class Outcome(StrEnum):
@@ -112,19 +110,11 @@ async def _complete(work: Work, payment: Payment, seen: Sighting, aml: dict[str,
     for duplicate in await payments.other_open(work.tx, payment):
         await close(work, duplicate, StopReason.CANCELLED, "another payment of this request was paid")
     await _stop_looking(work, payment, cancel=False)
-    await _keep_other_money(work, payment, seen)
+    await recoveries.keep_other_money(work, payment, seen)
     people = [payment.buyer_id, payment.seller_id]
     tell(work, people, payment, "payment_confirmed", f"Payment {payment.ref} is confirmed and held in escrow")
     log.info("[payment] %s funded", payment.id)
     return Outcome.FUNDED
-
-
-async def _keep_other_money(work: Work, payment: Payment, seen: Sighting) -> None:
-    """Note what was held before another transfer paid: its evidence is about to be replaced."""
-    known = {seen.tx_hash, *(credit.tx_hash for credit in seen.credits)}
-    if payment.hold_reason is not None and payment.tx_hash is not None and payment.tx_hash not in known:
-        await _note_closed(work, payment, payment.hold_reason)
-        await tell_recovery(work, payment, payment.hold_reason)
 
 
 async def close(work: Work, payment: Payment, reason: StopReason, why: str) -> bool:
@@ -133,24 +123,9 @@ async def close(work: Work, payment: Payment, reason: StopReason, why: str) -> b
     if not await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **over):
         return False
     if payment.hold_reason is not None or payment.escrow_state is Escrow.PARTIAL:
-        await _note_closed(work, payment, payment.hold_reason or "partial_payment")
+        await recoveries.note_closed(work, payment, payment.hold_reason or "partial_payment")
     await _stop_looking(work, payment, cancel=payment.hold_reason is None)
     return True
-
-
-async def _note_closed(work: Work, payment: Payment, reason: str) -> None:
-    """Write down what was seen of a payment and never credited."""
-    received = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
-    await inbox.add_recovery(
-        work.tx,
-        payment_id=payment.id,
-        reason=reason,
-        amount=received or None,  # a balance below its baseline says nothing of an amount
-        tx_hash=payment.tx_hash,
-        evidence=payment.evidence or {},
-        dedupe_key=f"{'closed' if reason in OTHER_MONEY else COUNTED}:{payment.id}:{payment.tx_hash or received}",
-        now=work.now,
-    )
 
 
 async def _stop_looking(work: Work, payment: Payment, *, cancel: bool) -> None:
@@ -225,37 +200,8 @@ async def _hold(work: Work, payment: Payment, seen: Sighting, judgement: Judgeme
 
 async def _over(work: Work, payment: Payment, seen: Sighting) -> Outcome:
     """Note money for a payment that is paid or over: never credited, never lost."""
-    counted = 0
-    if payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}:
-        counted = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
-    if seen.received > counted:
-        reason = "duplicate_payment" if counted else "late_payment"
-        await _note_beyond(work, payment, seen, reason, seen.received - counted)
+    await recoveries.note_beyond(work, payment, seen)
     return Outcome.ALREADY_FUNDED if payment.status is PaymentStatus.COMPLETED else Outcome.LATE
-
-
-async def _note_beyond(work: Work, payment: Payment, seen: Sighting, reason: str, amount: int) -> None:
-    """Write down for manual recovery what came beyond `amount` noted before: sightings tell sums, not transfers."""
-    new = amount - await inbox.recovered(work.tx, payment.id, f"{COUNTED}:{payment.id}:")
-    if new <= 0:
-        return
-    await inbox.add_recovery(
-        work.tx,
-        payment_id=payment.id,
-        reason=reason,
-        amount=new,
-        tx_hash=seen.tx_hash,
-        evidence=seen.document,
-        dedupe_key=f"{COUNTED}:{payment.id}:{reason}:{amount}",
-        now=work.now,
-    )
-    await tell_recovery(work, payment, reason)
-
-
-async def tell_recovery(work: Work, payment: Payment, reason: str) -> None:
-    """Tell the admins of money that needs a person."""
-    admins = await work.people(Role.ADMIN)
-    tell(work, admins, payment, "payment_recovery", f"Payment {payment.ref}: money to recover by hand ({reason})")
 
 
 async def _keep(work: Work, payment: Payment, seen: Sighting, **values: object) -> None:

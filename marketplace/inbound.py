@@ -15,6 +15,7 @@ from marketplace.completion import Outcome, tell
 from marketplace.errors import Refused, not_found
 from marketplace.model import OPEN_PAYMENTS, Escrow, Payment, PaymentStatus
 from marketplace.policy import Reason
+from marketplace.recoveries import tell_recovery
 from marketplace.scanner_client import (
     BalanceEvent,
     Event,
@@ -161,7 +162,7 @@ async def _stray(work: Work, payment: Payment, event: IntentEvent) -> None:
     )
     if not new:
         return
-    await completion.tell_recovery(work, payment, reason)
+    await tell_recovery(work, payment, reason)
     if reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
         tell(work, [payment.buyer_id], payment, "payment-wrong-token", f"Payment {payment.ref}: another token arrived")
 

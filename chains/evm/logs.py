@@ -84,7 +84,7 @@ class LogReader:
                 raise
             span.failed(blocks=blocks)
             return None
-        if after.anchor is not None and _moved(answers.pop(0), after):
+        if after.anchor is not None and _moved(answers.pop(), after):
             return Fork(after)
         end, *logs = answers
         refused = next((answer for answer in logs if answer.error is not None), None)
@@ -103,16 +103,17 @@ class LogReader:
         return await self._page(rows, block, first)
 
     def _calls(self, after: Cursor, first: int, last: int, destinations: Sequence[str]) -> list[Call]:
-        """The block below when its hash is known, the block above, the proxy's logs, the transfers into ours."""
+        """The block above, the proxy's logs, the transfers into ours, the block below when its hash is known."""
         # In the same request: an endpoint that lacks the last block answers a gap without an error.
         calls: list[Call] = [("eth_getBlockByNumber", (hex(last), False))]
-        if after.anchor is not None:
-            calls.insert(0, ("eth_getBlockByNumber", (hex(after.position), False)))
         span = {"fromBlock": hex(first), "toBlock": hex(last)}
         calls.append(("eth_getLogs", ({"address": self._proxy, "topics": [EVENT_TOPIC], **span},)))
         for start in range(0, len(destinations), DESTINATIONS_A_CALL):
             topics = [f"0x{address[2:]:0>64}" for address in destinations[start : start + DESTINATIONS_A_CALL]]
             calls.append(("eth_getLogs", ({"topics": [TRANSFER_TOPIC, None, topics], **span},)))
+        if after.anchor is not None:
+            # Last: a reorganisation before it shows here; one after it shows at the next poll, in the block above.
+            calls.append(("eth_getBlockByNumber", (hex(after.position), False)))
         return calls
 
     def _learn(self, endpoint: Endpoint, span: BlockSpan, logs: RawResult, blocks: int) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from marketplace.store.driver import connect
 from marketplace.store.errors import StoreError, Taken
 
 BUSY_TIMEOUT_MS = 5000
@@ -75,7 +76,7 @@ def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> A
         pool_size=size,
         max_overflow=0,
         pool_timeout=30,
-        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        async_creator=lambda: connect(path, timeout_s=BUSY_TIMEOUT_MS / 1000),
     )
 
     @event.listens_for(engine.sync_engine, "connect")

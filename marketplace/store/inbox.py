@@ -72,6 +72,12 @@ async def credited_elsewhere(tx: Tx, chain_id: int, credits_: Iterable[Credit], 
     return False
 
 
+async def credited_hashes(tx: Tx, payment_id: str) -> frozenset[str]:
+    """Return the transactions that paid for a payment."""
+    c = credited_transfers.c
+    return frozenset((await tx.execute(select(c.tx_hash).where(c.payment_id == payment_id))).scalars())
+
+
 async def add_credits(tx: Tx, chain_id: int, credits_: Iterable[Credit], payment_id: str, now: int) -> None:
     """Note which transfers paid; the database refuses one that paid before."""
     for credit in credits_:

@@ -156,7 +156,7 @@ class FakeNode:
             return _json(self._answer(question))
         if not self.batches:
             return _json({"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batch not supported"}})
-        return _json([self._answer(call) for call in reversed(question)])
+        return _json([self._answer(call) for call in question][::-1])
 
     def _answer(self, call: dict[str, Any]) -> dict[str, Any]:
         frame = {"jsonrpc": "2.0", "id": call["id"]}

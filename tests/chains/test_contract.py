@@ -456,6 +456,18 @@ async def test_movements_are_what_came_in_between_two_positions_both_included(la
     ]
 
 
+async def test_movements_of_other_holdings_of_the_same_people_and_tokens_are_not_told(land, adapter):
+    after = await land.here()
+    fake = await land.another_token()
+    mine = await land.pay(land.shop, amount=1)
+    await land.pay(land.shop, amount=2, token=fake)
+    theirs = await land.pay(land.other, amount=3, token=fake)
+    await land.pay(land.other, amount=4)
+    wanted = [Holding(land.shop, land.token), Holding(land.other, fake)]
+    told = await adapter.movements(wanted, first=after.position, last=(await adapter.head()).position)
+    assert [movement.tx_hash for movement in told] == [mine.tx_hash, theirs.tx_hash]
+
+
 async def test_nothing_is_wrong_with_a_chain_that_is_as_the_registry_says(adapter):
     assert await adapter.self_test() == []
 

@@ -133,8 +133,8 @@ async def test_a_page_is_one_request_with_the_proof_beside_the_logs(world):
     await read(adapter)
     (post,) = node.posts
     assert [(call["method"], call["params"][0]) for call in post if call["method"] != "eth_getLogs"] == [
-        ("eth_getBlockByNumber", hex(90)),
         ("eth_getBlockByNumber", hex(200)),
+        ("eth_getBlockByNumber", hex(90)),
     ]
     assert node.calls("eth_getLogs")[0][0]["address"] == PROXY.lower()
 
@@ -184,6 +184,18 @@ async def test_an_error_about_the_head_goes_to_the_next_endpoint(world):
     adapter = await world.adapter(late, fresh)
     assert (await read(adapter)).cursor.position == 200
     assert len(late.calls("eth_getLogs")) == 1
+
+
+async def test_a_reorganisation_between_the_calls_of_a_page_is_a_fork(world):
+    branches = iter("a")
+
+    def block(params):
+        number = int(params[0], 16)
+        return {"number": params[0], "hash": hash_of(number, next(branches, "b")), "timestamp": hex(1_700_000_000)}
+
+    adapter = await world.adapter(await world.node(replies={"eth_getBlockByNumber": block}))
+    page = await adapter.scan(Targets(), START, HEAD)
+    assert page == Fork(START)
 
 
 async def test_a_reorganised_cursor_is_a_fork(world):

@@ -220,6 +220,17 @@ async def test_a_thousand_waiting_addresses_are_one_page(ton):
     assert center.longest_url > 80_000
 
 
+async def test_more_waiting_addresses_than_the_service_takes_are_asked_about_in_parts(ton):
+    center, adapter = await ton.both()
+    owners = [owner_of(number) for number in range(1200)]
+    for owner in owners[::600]:
+        ton.ledger.pay(owner)
+    for _ in range(4):  # the accepted length is learnt
+        assert {t.destination for t in await seen(adapter, *owners)} == set(owners[::600])
+    asked = [len(question["owner_address"]) for question in center.questions("jetton/transfers")]
+    assert asked[-2:] == [1000, 200]
+
+
 @pytest.mark.parametrize("status", [400, 413, 414, 431])
 async def test_a_question_that_is_too_long_is_asked_in_parts_and_the_length_remembered(ton, status):
     center, adapter = await ton.both()

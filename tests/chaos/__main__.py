@@ -7,18 +7,19 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from tests.chaos.laboratory import Report, experiment
-from tests.chaos.schedule import SPAN_S, plan
+from tests.chaos.schedule import SPAN_S, Family, plan
 
-HEADLINE = f"{'seed':>6} {'payments':>8} {'missed':>6} {'doubled':>7} {'invented':>8} {'unexplained':>11} {'s':>5}  faults"
+HEADLINE = f"{'seed':>6} {'chain':<5} {'payments':>8} {'settled':>7} {'missed':>6} {'doubled':>7} {'invented':>8} {'unexplained':>11} {'s':>5}  faults"
 NAMES = ("missed", "doubled", "invented", "unexplained")
 
 
 def line(report: Report) -> str:
     counts = [len(getattr(report.verdict, name)) for name in NAMES]
     faults = " ".join(f"{kind}={times}" for kind, times in sorted(report.faults.items()))
-    cells = f"{report.seed:>6} {report.payments:>8} {counts[0]:>6} {counts[1]:>7} {counts[2]:>8} {counts[3]:>11}"
+    cells = f"{report.seed:>6} {report.family:<5} {report.payments:>8} {report.settled:>7} {counts[0]:>6} {counts[1]:>7} {counts[2]:>8} {counts[3]:>11}"
     return f"{cells} {report.seconds:>5.0f}  {faults}"
 
 
@@ -40,12 +41,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first of them")
     parser.add_argument("--span", type=float, default=SPAN_S, help="seconds of trouble a run")
+    parser.add_argument("--chain", choices=get_args(Family), default="evm")
     asked = parser.parse_args()
     say(HEADLINE)
     broken = 0
     for seed in range(asked.first, asked.first + asked.seeds):
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-            report = asyncio.run(experiment(plan(seed, span_s=asked.span), Path(folder)))
+            report = asyncio.run(experiment(plan(seed, span_s=asked.span, family=asked.chain), Path(folder)))
         say(line(report))
         explain(report)
         broken += not report.verdict.clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from aiohttp import web
@@ -37,7 +37,7 @@ class Backend:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{PATH}"
 
-    async def __aenter__(self) -> Backend:
+    async def __aenter__(self) -> Self:
         await self._runner.setup()
         await self.open()
         return self

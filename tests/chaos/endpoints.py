@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from devnet.anvil import Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.anvil import PROXY, Anvil
+from devnet.faulty_rpc import Fault, FaultyRpc
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "timeout": {"hang": True},
@@ -31,12 +31,36 @@ DEFECTS: dict[str, tuple[str, Any, Any]] = {  # attribute, while it lasts, after
     "no_ranges": ("max_range", 0, None),
     "wrong_chain": ("chain_id", 1, None),
 }
+
+
+def _of_the_proxy(log: dict[str, Any]) -> bool:
+    return str(log["address"]).lower() == PROXY.lower()
+
+
+DEFECTS["withholds"] = ("loses", _of_the_proxy, None)
 METHODS = ("*", "eth_getLogs", "eth_getBlockByNumber", "eth_getTransactionReceipt", "*", "eth_chainId")
 BEHIND = 3  # blocks of a node that lags
 
 
+class Node(FaultyRpc):
+    """An endpoint that holds as many blocks at the end of a request as at its beginning, as one real node does."""
+
+    def __init__(self, target: str) -> None:
+        self._steady = asyncio.Lock()
+        super().__init__(target)
+
+    async def _answers(self, calls: list[dict[str, Any]], faults: Mapping[int, Fault]) -> list[dict[str, Any]]:
+        async with self._steady:
+            return await super()._answers(calls, faults)
+
+    async def holds(self, newest: int | None) -> None:
+        """Be behind from now on; None: hold everything."""
+        async with self._steady:
+            self.stale_at = newest
+
+
 @asynccontextmanager
-async def trouble(endpoint: FaultyRpc, kind: str, chain: Anvil, method: str) -> AsyncIterator[None]:
+async def trouble(endpoint: Node, kind: str, chain: Anvil, method: str) -> AsyncIterator[None]:
     """Let an endpoint misbehave until the block ends."""
     if kind in REQUESTS:
         how = REQUESTS[kind]
@@ -59,14 +83,14 @@ async def trouble(endpoint: FaultyRpc, kind: str, chain: Anvil, method: str) -> 
 
 
 @asynccontextmanager
-async def _behind(endpoint: FaultyRpc, chain: Anvil, *, moves: bool) -> AsyncIterator[None]:
+async def _behind(endpoint: Node, chain: Anvil, *, moves: bool) -> AsyncIterator[None]:
     """A stale node has stopped; a lagging one follows at a distance."""
-    endpoint.stale_at = max(0, await chain.height() - (BEHIND if moves else 0))
+    await endpoint.holds(max(0, await chain.height() - (BEHIND if moves else 0)))
 
     async def follow() -> None:
         while True:
             await asyncio.sleep(0.3)
-            endpoint.stale_at = max(0, await chain.height() - BEHIND)
+            await endpoint.holds(max(0, await chain.height() - BEHIND))
 
     following = asyncio.create_task(follow()) if moves else None
     try:
@@ -75,4 +99,4 @@ async def _behind(endpoint: FaultyRpc, chain: Anvil, *, moves: bool) -> AsyncIte
         if following is not None:
             following.cancel()
             await asyncio.wait([following])
-        endpoint.stale_at = None
+        await endpoint.holds(None)

@@ -32,6 +32,7 @@ class Movement:
     destination: str
     amount: int
     topic: str | None = field(default=None, compare=False)  # the indexed reference; None on the direct rail
+    credited: int | None = field(default=None, compare=False)  # by the token's own logs; None when it has none
 
     @property
     def key(self) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 from eth_abi.abi import decode
@@ -13,6 +14,8 @@ from chains.evm.proxy import EVENT_TOPIC
 from devnet.anvil import PROXY, Anvil, AnvilError
 from tests.chaos.facts import Movement
 from tests.harness import USDC, USDT
+
+FEE_TOKEN, SILENT_TOKEN = "0x" + "fe" * 20, "0x" + "51" * 20
 
 
 class Ground:
@@ -32,8 +35,10 @@ class Ground:
     async def prepare(self, *, block_s: int, depth: int) -> None:
         """Give every payer both tokens, deeper than any reorganisation reaches."""
         await self.chain.rpc("anvil_setBlockTimestampInterval", [block_s])
+        await self.chain.token("FEE", 6, at=FEE_TOKEN, kind="FeeToken")
+        await self.chain.token("HUSH", 6, at=SILENT_TOKEN, kind="SilentToken")
         for payer in self.chain.accounts[1:]:
-            for token in (USDT, USDC):
+            for token in (USDT, USDC, FEE_TOKEN, SILENT_TOKEN):
                 await self.chain.fund(token, payer)
         await self.chain.mine(depth + 1)
 
@@ -82,9 +87,10 @@ class Ground:
         """Return every transfer on the canonical chain through the proxy or into one of these addresses."""
         async with self._hand:
             events = await self._logs({"address": PROXY, "topics": [EVENT_TOPIC]}, since)
-            credits = await self._logs({"topics": [TRANSFER_TOPIC]}, since)
-        found = [_of_proxy(log) for log in events] + [_of_token(log) for log in credits]
-        return tuple(m for m in found if m.topic is not None or m.destination in destinations)
+            credited = await self._logs({"topics": [TRANSFER_TOPIC]}, since)
+        moved = [_of_token(log) for log in credited]
+        direct = [movement for movement in moved if movement.destination in destinations]
+        return (*direct, *(_paired(_of_proxy(log), moved) for log in events))
 
     async def _logs(self, wanted: dict[str, Any], since: int) -> list[dict[str, Any]]:
         return list(await self.chain.rpc("eth_getLogs", [{**wanted, "fromBlock": hex(since), "toBlock": "latest"}]))
@@ -100,6 +106,13 @@ def _of_token(log: dict[str, Any]) -> Movement:
     return _movement(log, log["address"], "0x" + log["topics"][2][-40:], int(log["data"], 16), None)
 
 
+def _paired(event: Movement, moved: list[Movement]) -> Movement:
+    """Say what the token itself moved for an event of the proxy; a transaction of ours holds one payment."""
+    same = [m.amount for m in moved if (m.tx, m.token, m.destination) == (event.tx, event.token, event.destination)]
+    return replace(event, credited=sum(same) if same else None)
+
+
 def _movement(log: dict[str, Any], token: str, to: str, amount: int, topic: str | None) -> Movement:
     where = int(log["blockNumber"], 16), int(log["logIndex"], 16)
-    return Movement(*where, log["transactionHash"], token.lower(), to.lower(), amount, topic)
+    credited = amount if topic is None else None
+    return Movement(*where, log["transactionHash"], token.lower(), to.lower(), amount, topic, credited)

@@ -6,6 +6,7 @@ Written against the specification, without a line of the scanner's own matching:
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,29 +57,31 @@ def topic_of(reference: str) -> str:
 
 
 def _refusal(movement: Movement, order: Order | None) -> str | None:
+    """Return the first reason that holds; None when the transfer counts."""
     if order is None:
         return "unknown_reference"
-    if movement.token != order.token:
-        return "wrong_token"
-    if movement.destination != order.destination:
-        return "wrong_destination"
-    return "zero_amount" if movement.amount == 0 else order.ended
+    reasons = {
+        "wrong_token": movement.token != order.token,
+        "wrong_destination": movement.destination != order.destination,
+        "zero_amount": movement.amount == 0,
+        order.ended: order.ended is not None,
+        "no_transfer_log": movement.credited is None,
+        "fee_on_transfer": movement.amount > (movement.credited or 0),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _add_up(order: Order, payments: Sequence[Movement], found: Truth) -> None:
-    received, counted = 0, 0
-    for counted, payment in enumerate(payments, 1):
-        received += payment.amount
-        if received >= order.amount:
-            break
-    else:
+    sums = list(itertools.accumulate(payment.amount for payment in payments))
+    place = next((place for place, received in enumerate(sums) if received >= order.amount), None)
+    if place is None:
         found.rows |= {_row(payment, order, "underpaid") for payment in payments}
         return
-    completing = payments[counted - 1]
+    completing, received = payments[place], sums[place]
     found.settled[order.intent_id] = Settlement(completing.tx, received)
     if received > order.amount:
         found.rows.add(_row(completing, order, "overpaid_surplus", received - order.amount))
-    found.rows |= {_row(payment, order, "duplicate") for payment in payments[counted:]}
+    found.rows |= {_row(payment, order, "duplicate") for payment in payments[place + 1 :]}
 
 
 def _row(movement: Movement, order: Order | None, reason: str, amount: int | None = None) -> Row:

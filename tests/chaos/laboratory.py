@@ -6,24 +6,24 @@ import asyncio
 import random
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from devnet.anvil import Anvil, anvil
-from devnet.faulty_rpc import FaultyRpc
 from tests.chaos.backend import Backend
-from tests.chaos.endpoints import METHODS, trouble
+from tests.chaos.endpoints import METHODS
+from tests.chaos.evm import evm_world
 from tests.chaos.facts import Outcome, Row, Verdict
-from tests.chaos.ground import Ground
-from tests.chaos.judge import judge
+from tests.chaos.judge import judge, truth
 from tests.chaos.keeper import Keeper, kept
-from tests.chaos.schedule import MOST_SKEW_S, Plan, Trouble
+from tests.chaos.ledgers import ton_world, tron_world
+from tests.chaos.schedule import MOST_SKEW_S, Family, Plan, Trouble
 from tests.chaos.street import Street, persist
-from tests.harness import environment, prepared
+from tests.chaos.world import World
 
 HEALING_S = 150  # the longest an endpoint is left alone is a minute
 STORIES_S = 90
@@ -35,6 +35,12 @@ SETTINGS = {
     "WEBHOOK_RETRY_HOURS": "0.001",
     "SCANNER_SECRET_KEY": "A" * 43 + "=",
 }
+ENDPOINTS = 2
+WORLDS: dict[Family, Callable[[Plan], AbstractAsyncContextManager[World]]] = {
+    "evm": evm_world,
+    "tron": tron_world,
+    "ton": ton_world,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,9 @@ class Report:
     """What a run came to."""
 
     seed: int
+    family: Family
     payments: int
+    settled: int  # intents the chain says are paid
     faults: Counter[str]
     verdict: Verdict
     deaths: tuple[str, ...]
@@ -52,13 +60,12 @@ class Report:
 class Laboratory:
     """The parts of one run, wired together."""
 
-    def __init__(self, plan: Plan, ground: Ground, nodes: list[FaultyRpc], keeper: Keeper, backend: Backend) -> None:
+    def __init__(self, plan: Plan, world: World, keeper: Keeper, backend: Backend) -> None:
         self.plan = plan
-        self.ground = ground
-        self.nodes = nodes
+        self.world = world
         self.keeper = keeper
         self.backend = backend
-        self.street = Street(keeper, ground, backend, seed=plan.seed, confirmations=plan.confirmations)
+        self.street = Street(keeper, world, backend, plan)
         self._chance = random.Random(f"methods of {plan.seed}")
 
     async def run(self) -> None:
@@ -86,18 +93,18 @@ class Laboratory:
         match one.area:
             case "rpc":
                 async with AsyncExitStack() as faults:
-                    for place, node in enumerate(self.nodes):
+                    for place in range(ENDPOINTS):
                         if one.size >> place & 1:
-                            await faults.enter_async_context(trouble(node, one.kind, self.ground.chain, method))
+                            await faults.enter_async_context(self.world.trouble(place, one.kind, method))
                     await asyncio.sleep(one.seconds)
             case "receiver":
                 await self.backend.begin(one.kind)
                 await asyncio.sleep(one.seconds)
                 await self.backend.end(one.kind)
             case "chain" if one.kind == "mine":
-                await self.ground.mine(one.size)
+                await self.world.mine(one.size)
             case "chain":
-                await self.ground.reorg(one.size, one.kind)
+                await self.world.reorg(one.size, one.kind)
             case "process":
                 await self._disturb(one)
 
@@ -121,9 +128,8 @@ class Laboratory:
 
     async def heal(self) -> None:
         """Nothing is wrong any more: bury what was paid, and wait until the scanner has nothing left to do."""
-        for node in self.nodes:
-            node.heal()
-        await self.ground.mine(self.plan.confirmations + 2)
+        self.world.heal()
+        await self.world.bury(self.plan)
         if not self.plan.patient:
             self.keeper.terminate()
         await self._at_rest()
@@ -139,18 +145,17 @@ class Laboratory:
         state: Any = None
         try:
             async with asyncio.timeout(HEALING_S):
-                while len(seen) < 3:  # noqa: ASYNC110 - an operator has no event to wait on either
+                while len(seen) < 3:
                     await asyncio.sleep(0.3)
                     _, answer = await persist(self.keeper, lambda api: api.call("GET", "/scanner/status"))
                     state = answer["chains"][0]
-                    head = await self.ground.chain.height()
-                    rests = state["lastScannedBlock"] == head and state["lastError"] is None
+                    rests = state["lastError"] is None and await self.world.is_read(state["lastScannedBlock"] or 0)
                     if rests and state["undeliveredWebhooks"] == 0 and state["lastSuccessAt"]:
                         seen.add(state["lastSuccessAt"])
         except TimeoutError:
             self.keeper.oddities.append(f"it never came to rest: {state}")
 
-    async def outcome(self, since: int) -> Outcome:
+    async def outcome(self) -> Outcome:
         """Collect what the chain says, and what the scanner does."""
         orders = tuple(self.street.orders)
         statuses = {i["intentId"]: i["status"] for i in await self._pages("intents")}
@@ -162,7 +167,7 @@ class Laboratory:
             oddities.append(f"{self.backend.trapped} redirects were followed")
         return Outcome(
             orders=orders,
-            movements=await self.ground.movements({o.destination for o in orders if o.rail == "direct"}, since),
+            movements=await self.world.movements(orders),
             told=tuple(self.backend.told),
             statuses=statuses,
             rows=rows,
@@ -186,17 +191,22 @@ async def experiment(plan: Plan, folder: Path) -> Report:
     """Run a plan in a folder of its own and judge it."""
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        chain: Anvil = await prepared(await stack.enter_async_context(anvil()))
-        ground = Ground(chain, random.Random(f"payers of {plan.seed}"))
-        await ground.prepare(block_s=plan.block_s, depth=plan.confirmations)
-        since = await chain.height()
-        nodes = [await stack.enter_async_context(FaultyRpc(chain.url)) for _ in range(2)]
+        world = await stack.enter_async_context(WORLDS[plan.family](plan))
         backend = await stack.enter_async_context(Backend())
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        env = environment(folder, ",".join(node.url for node in nodes), **SETTINGS)
+        env = world.environment(folder, plan) | SETTINGS
         keeper = await stack.enter_async_context(kept(folder, env, session))
-        laboratory = Laboratory(plan, ground, nodes, keeper, backend)
+        laboratory = Laboratory(plan, world, keeper, backend)
         await laboratory.run()
         await laboratory.heal()
-        verdict = judge(await laboratory.outcome(since))
-    return Report(plan.seed, ground.payments, plan.faults, verdict, tuple(keeper.deaths), time.monotonic() - began)
+        outcome = await laboratory.outcome()
+    return Report(
+        seed=plan.seed,
+        family=plan.family,
+        payments=world.payments,
+        settled=len(truth(outcome.orders, outcome.movements).settled),
+        faults=plan.faults,
+        verdict=judge(outcome),
+        deaths=tuple(keeper.deaths),
+        seconds=time.monotonic() - began,
+    )

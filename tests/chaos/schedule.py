@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Rail = Literal["proxy", "direct"]
+Family = Literal["evm", "tron", "ton"]
 
 SPAN_S = 25.0
 CONFIRMATIONS = (5, 8, 12)
@@ -31,8 +32,12 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "unpaid": (),
     "stranger": ((1000, True),),
     "wrong_destination": ((1000, True),),
+    "fee_token": ((1000, True),),
+    "silent_token": ((1000, True),),
 }
-OF_PROXY_ONLY = {"stranger", "wrong_destination"}
+# The last one moves nothing and says nothing: without the proxy's event nobody could know of it.
+OF_PROXY_ONLY = {"stranger", "wrong_destination", "silent_token"}
+OF_EVM_ONLY = OF_PROXY_ONLY | {"fee_token"}
 USUAL = ("exact", "exact", "exact", "partial")
 
 PASSING = (
@@ -54,7 +59,14 @@ PASSING = (
     "stale",
     "lagging",
 )
+WITHHELD = "withholds"  # the proxy's events are left out, without an error; found out when `bloomCheck` is on
 FOR_LONG = ("wrong_chain", "no_ranges")  # an endpoint that does this is left alone for minutes: never both of them
+INDEXERS = ("timeout", "cut", "5xx", "429", "html", "wrong_json", "empty")
+OF_FAMILY: dict[Family, tuple[str, ...]] = {
+    "evm": PASSING,
+    "tron": (*INDEXERS, "no_jsonrpc", "no_batches", "lagging", "unconfirmed", "reversed", "repeated", "no_fingerprint"),
+    "ton": (*INDEXERS, "behind", "stale", "wrong_order", "repeats", "hides_aborted", "non_final"),
+}
 RECEIVER = ("down", "500", "429", "slow", "redirect", "lying", "silent")
 PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full", "clock")
 REORGS = ("same", "shuffled", "later", "vanish")
@@ -89,10 +101,12 @@ class Plan:
     """One run."""
 
     seed: int
+    family: Family
     span_s: float
     confirmations: int
     block_s: int
     patient: bool  # whether the end comes without a restart
+    guards: dict[str, int | bool]  # of the registry: what endpoints are checked against
     purchases: tuple[Purchase, ...]
     troubles: tuple[Trouble, ...]
 
@@ -102,36 +116,44 @@ class Plan:
         return Counter(f"{t.area}:{t.kind}" for t in self.troubles if t.kind != "mine")
 
 
-def plan(seed: int, *, span_s: float = SPAN_S) -> Plan:
+def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
     """Return the run of a seed."""
     chance = random.Random(seed)
+    evm = family == "evm"
     confirmations = chance.choice(CONFIRMATIONS)
-    troubles = [*_rpc(chance, span_s), *_receiver(chance, span_s), *_process(chance, span_s)]
-    troubles += _chain(chance, span_s, confirmations)
+    troubles = [*_rpc(chance, span_s, family), *_receiver(chance, span_s), *_process(chance, span_s)]
+    troubles += _chain(chance, span_s, confirmations if evm else 0)
+    guards: dict[str, int | bool] = {"rpcQuorum": 2} if chance.random() < 0.3 and evm else {}
+    if evm and chance.random() < 0.5:
+        guards["bloomCheck"] = True
+        troubles += _withheld(chance, span_s)
     return Plan(
         seed=seed,
+        family=family,
         span_s=span_s,
         confirmations=confirmations,
         block_s=chance.choice(BLOCK_TIMES),
         patient=not any(t.kind in FOR_LONG for t in troubles) and chance.random() < 0.5,
-        purchases=tuple(_purchases(chance, span_s)),
+        guards=guards,
+        purchases=tuple(_purchases(chance, span_s, evm=evm)),
         troubles=tuple(sorted(troubles, key=lambda t: t.at)),
     )
 
 
-def _purchases(chance: random.Random, span_s: float) -> list[Purchase]:
-    kinds = [*PARTS, *chance.choices(USUAL, k=int(span_s * 0.8))]  # every kind at least once
+def _purchases(chance: random.Random, span_s: float, *, evm: bool) -> list[Purchase]:
+    known = [kind for kind in PARTS if evm or kind not in OF_EVM_ONLY]
+    kinds = [*known, *chance.choices(USUAL, k=int(span_s * 0.8))]  # every kind at least once
     chance.shuffle(kinds)
-    return [_purchase(chance, number, kind, span_s) for number, kind in enumerate(kinds)]
+    return [_purchase(chance, number, kind, span_s, evm=evm) for number, kind in enumerate(kinds)]
 
 
-def _purchase(chance: random.Random, number: int, kind: str, span_s: float) -> Purchase:
+def _purchase(chance: random.Random, number: int, kind: str, span_s: float, *, evm: bool) -> Purchase:
     return Purchase(
         at=chance.uniform(0.0, span_s * 0.9),
         number=number,
         kind=kind,
-        rail="proxy" if kind in OF_PROXY_ONLY or chance.random() < 0.5 else "direct",
-        amount=1000 * chance.randint(1, 10**6) * 10 ** chance.choice([0, 12, 30]),
+        rail="proxy" if kind in OF_PROXY_ONLY or (evm and chance.random() < 0.5) else "direct",
+        amount=1000 * chance.randint(1, 10**6) * 10 ** chance.choice([0, 12, 30] if evm else [0, 3, 6]),
         pauses=tuple(chance.choice([0.0, 0.3, 2.0]) for _ in PARTS[kind]),
         talkative=chance.random() < 0.3,
     )
@@ -141,16 +163,24 @@ def _often(span_s: float, every_s: float) -> range:
     return range(max(1, round(span_s / every_s)))
 
 
-def _rpc(chance: random.Random, span_s: float) -> list[Trouble]:
+def _rpc(chance: random.Random, span_s: float, family: Family) -> list[Trouble]:
     found = []
     for _ in _often(span_s, 1.8):
         both = chance.random() < 0.25
         size = 3 if both else chance.choice([1, 2])
         length = chance.uniform(0.5, 2.0 if both else 5.0)
-        found.append(Trouble(chance.uniform(0, span_s * 0.9), "rpc", chance.choice(PASSING), length, size))
-    if chance.random() < 0.4:
+        found.append(Trouble(chance.uniform(0, span_s * 0.9), "rpc", chance.choice(OF_FAMILY[family]), length, size))
+    if family == "evm" and chance.random() < 0.4:
         found.append(Trouble(chance.uniform(0, span_s / 2), "rpc", chance.choice(FOR_LONG), 3.0, chance.choice([1, 2])))
     return found
+
+
+def _withheld(chance: random.Random, span_s: float) -> list[Trouble]:
+    liar = chance.choice([1, 2])  # when every endpoint leaves out the same, there is nobody to learn it from
+    return [
+        Trouble(chance.uniform(0, span_s * 0.8), "rpc", WITHHELD, chance.uniform(2.0, 8.0), liar)
+        for _ in _often(span_s, 12.0)
+    ]
 
 
 def _receiver(chance: random.Random, span_s: float) -> list[Trouble]:
@@ -174,6 +204,8 @@ def _chain(chance: random.Random, span_s: float, confirmations: int) -> list[Tro
         Trouble(chance.uniform(0, span_s), "chain", "mine", size=chance.choice([1, 1, 2, 4]))
         for _ in _often(span_s, 0.6)
     ]
+    if not confirmations:
+        return found
     # A block that `confirmations` stand on, itself included, is never replaced: that is the promise of the depth.
     return found + [
         Trouble(chance.uniform(0, span_s), "chain", chance.choice(REORGS), size=chance.randint(1, confirmations - 1))

@@ -22,6 +22,7 @@ WRONG = {
     "tr7nhqjekqxgtci8q8zy4pl8otszgjlj6t": "not a Tron address",
     "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj0t": "not a Tron address",
     "T" + "z" * 33: "checksum",
+    "TZJozAg1ruapycCicgz31GxvYJ1G1qELV7": "of another network",
     "41a614f803b6fd780986a42c78ec9c7f77e6ded13c": "not a Tron address",
     EVM: "not a Tron address",
     TON_USDT: "not a Tron address",
@@ -33,6 +34,8 @@ WRONG_TON = {
     TON_USDT[:-1]: "not a TON address",
     "kQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_ntm": "test network",
     "1:" + "0" * 64: "not a TON address",
+    "EQEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAVKh": "not a TON address",  # workchain 1
+    "MQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAXmP": "not a TON address",  # a tag nobody uses
     TRON_USDT: "not a TON address",
     EVM: "not a TON address",
 }

@@ -12,7 +12,7 @@ from tests.harness import USDC, FakeClock
 from tests.marketplace.deals import TEN, Deal, make_deal
 from tests.marketplace.harness import TRON_LIST, Running, notes
 from tests.marketplace.stand_in import SENDER, StandIn, balance_changed, confirmed, news, tx_hash
-from tests.marketplace.test_gate import FAIL_OPEN, OPT_IN, dealing, list_of
+from tests.marketplace.test_gate import ELSEWHERE, FAIL_OPEN, OPT_IN, dealing, list_of
 
 ONE = 10**18
 FUNDED = [("payment_detected", TEN), ("hold", TEN)]
@@ -179,9 +179,11 @@ async def test_the_chains_own_coin_instead_of_the_token_is_told_and_waits_for_a_
 # -- when ----------------------------------------------------------------------------------------------
 
 
-async def test_a_payment_of_what_was_paid_is_not_credited_again_and_shown(deal: Deal) -> None:
+@pytest.mark.parametrize("told", [TEN, 2 * TEN])
+async def test_a_payment_of_what_was_paid_is_not_credited_again_and_shown(deal: Deal, told: int) -> None:
+    """Whether the scanner tells the second transfer alone or the sum of both."""
     await deal.fund()
-    twice = {**confirmed(deal.scanner.intents[deal.payment_id]), "amountReceived": str(2 * TEN)}
+    twice = {**confirmed(deal.scanner.intents[deal.payment_id]), "amountReceived": str(told)}
 
     _, answer = await deal.hook(other_transfer(twice))
 
@@ -210,6 +212,33 @@ async def test_money_after_cancelling_is_recovered_once_whoever_sees_it(deal: De
     assert (seen["funded"], deal.entries()) == (False, [])
     assert await deal.recoveries() == [("late_payment", str(TEN))]
     assert await told_admins(deal) == ["payment_recovery"]
+
+
+async def test_what_was_noted_as_a_part_is_not_noted_again_with_the_rest(deal: Deal) -> None:
+    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+    await deal.hook(balance_changed(payment, 4 * ONE))
+    await deal.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+
+    await deal.hook(balance_changed(payment, TEN))
+
+    assert sorted(await deal.recoveries()) == [("late_payment", str(6 * ONE)), ("partial_payment", str(4 * ONE))]
+
+
+async def test_a_balance_that_was_held_and_is_credited_later_is_not_to_be_recovered(
+    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+) -> None:
+    async with dealing(tmp_path, chain_side, clock, OPT_IN, OFAC_SDN_PATH=str(tmp_path / "sdn.xml")) as deal:
+        payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+        await deal.hook(balance_changed(payment, TEN))
+        held = await awaiting(deal)
+        list_of(tmp_path, ELSEWHERE)
+        assert deal.market.marketplace.screener is not None
+        await deal.market.marketplace.screener.refresh()
+
+        _, answer = await deal.hook(balance_changed(payment, TEN))
+
+        assert (held, answer["data"]["outcome"]) == ([("processing", "aml_sanctions")], "funded")
+        assert await deal.recoveries() == []
 
 
 async def test_shallow_money_for_what_was_cancelled_is_not_written_down_before_it_is_there(deal: Deal) -> None:

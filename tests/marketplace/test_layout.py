@@ -11,9 +11,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from marketplace.completion import DOUBLE_CREDIT
 from marketplace.errors import CODES, ConfigError
 from marketplace.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Reason
+from marketplace.recoveries import DOUBLE_CREDIT
 from marketplace.settings import VARIABLES, load_settings
 from marketplace.sightings import AMOUNT_MISMATCH
 from marketplace.store.errors import StoreError

@@ -516,6 +516,57 @@ async def test_cancelling_stops_the_watch_and_late_money_is_for_a_person(deal: D
     assert deal.entries() == []
 
 
+async def test_an_expired_watch_is_stopped_for_that_reason(deal: Deal) -> None:
+    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+    deal.clock.advance(24 * 3600 + 1)
+
+    await deal.market.marketplace.sweep.once()
+    await settled_down(deal)
+
+    assert stored(deal, "status, stop_reason") == ("cancelled", "expired")
+    assert deal.scanner.watches[payment["providerPaymentId"]]["status"] == "stopped"
+
+
+async def test_an_admin_stops_a_watch_by_hand_and_the_payment_stays_open(deal: Deal) -> None:
+    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+
+    await deal.market.admin.ok("POST", f"/api/admin/payments/{deal.payment_id}/stop-watch")
+    await settled_down(deal)
+
+    assert stored(deal, "status, stop_reason") == ("pending", "manual")
+    assert deal.scanner.watches[payment["providerPaymentId"]]["status"] == "stopped"
+
+
+async def test_a_watch_that_was_forgotten_is_stopped_by_the_sweep(deal: Deal) -> None:
+    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+    with sqlite3.connect(deal.market.db_path) as store:  # as if it had ended without its errand
+        store.execute("UPDATE payments SET status = 'cancelled', escrow_state = 'cancelled'")
+
+    await deal.market.marketplace.sweep.once()
+    await settled_down(deal)
+
+    assert deal.scanner.watches[payment["providerPaymentId"]]["status"] == "stopped"
+    assert stored(deal, "watch_stopped_at") != (None,)
+
+
+def stored(deal: Deal, columns: str) -> Any:
+    """Return columns of the payment as they lie on disk."""
+    with sqlite3.connect(deal.market.db_path) as store:
+        return store.execute(f"SELECT {columns} FROM payments WHERE id = ?", [deal.payment_id]).fetchone()  # noqa: S608
+
+
+@pytest.mark.parametrize(
+    ("who", "role", "total"), [("buyer", "buyer", 1), ("buyer", "seller", 0), ("seller", "seller", 1)]
+)
+async def test_the_history_is_ones_own_by_role(deal: Deal, who: str, role: str, total: int) -> None:
+    await deal.open()
+    api = {"buyer": deal.buyer, "seller": deal.seller}[who]
+
+    assert (await api.ok("GET", f"/api/payment/history?role={role}"))["total"] == total
+    assert (await api.ok("GET", "/api/payment/history?role=all"))["total"] == 1
+    assert (await deal.market.admin.ok("GET", "/api/payment/history"))["total"] == 1
+
+
 async def test_i_paid_while_nobody_can_look_is_503(deal: Deal) -> None:
     await deal.open("direct_balance")
     deal.scanner.down = True

@@ -106,7 +106,7 @@ async def retold(market: Running, deals: list[Deal], hooks: list[dict[str, Any]]
 
 
 async def test_a_whole_run_tells_no_secret_in_its_log_or_its_answers(tmp_path: Path, chain_side: StandIn) -> None:
-    env = environment(tmp_path, chain_side.url, LOG_LEVEL="debug", LOG_FORMAT="json")
+    env = environment(tmp_path, chain_side.url, LOG_LEVEL="debug")
     answers: list[tuple[str, str]] = []
 
     async def keep(_session: object, _context: object, given: aiohttp.TraceResponseChunkReceivedParams) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from marketplace.catalog import load_catalog
 from marketplace.destinations import open_destinations
-from marketplace.model import Direction, Entry, Payment, PaymentStatus, Rail
+from marketplace.model import OPEN_FOR_OFFERS, OPEN_OFFERS, Direction, Entry, Escrow, Payment, PaymentStatus, Rail
 from marketplace.settings import load_settings
-from marketplace.store import addresses, delivery, inbox, ledger, payments
+from marketplace.store import addresses, delivery, inbox, ledger, offers, payments, requests
 from marketplace.store.database import Database, open_database
 from marketplace.store.errors import Taken
 from marketplace.store.inbox import Credit
@@ -157,6 +157,28 @@ async def test_a_line_of_the_ledger_is_written_once(deal: Deal) -> None:
     with pytest.raises(Exception, match="append-only"):
         async with store_of(deal).write() as tx:
             await ledger.add(tx, payment, Entry.HOLD, 1, 1)
+
+
+async def test_what_is_no_longer_as_expected_is_not_changed(deal: Deal) -> None:
+    await deal.open()
+    async with store_of(deal).write() as tx:
+        cancelled = await requests.change(tx, deal.request_id, 1, expected=OPEN_FOR_OFFERS, status="cancelled")
+        withdrawn = await offers.change(tx, deal.offer_id, 1, expected=OPEN_OFFERS, status="withdrawn")
+        failed = await payments.change(tx, deal.payment_id, 1, expected=(PaymentStatus.PROCESSING,), status="failed")
+        released = await payments.move_escrow(tx, deal.payment_id, 1, expected=(Escrow.FUNDED,), status="refunded")
+
+    assert (cancelled, withdrawn, failed, released) == (False, False, False, False)
+    assert ((await deal.request())["status"], (await deal.payment())["status"]) == ("payment", "pending")
+
+
+async def test_a_request_has_one_accepted_offer(deal: Deal) -> None:
+    async with store_of(deal).read() as tx:
+        accepted = await offers.get(tx, deal.offer_id)
+    assert accepted is not None
+
+    with pytest.raises(Taken):
+        async with store_of(deal).write() as tx:
+            await offers.add(tx, replace(accepted, id="second", seller_id=deal.market.admin.user_id))
 
 
 async def test_a_delivery_code_is_used_once_in_time_and_while_it_is_the_newest(deal: Deal) -> None:

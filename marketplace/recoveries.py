@@ -1,0 +1,98 @@
+"""Money that came and is not credited: each unit of it is written down once, and the admins are told."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from marketplace.model import Payment, PaymentStatus, Rail, Role
+from marketplace.policy import Reason
+from marketplace.sightings import Sighting
+from marketplace.store import inbox
+from marketplace.work import Work
+
+DOUBLE_CREDIT = "transfer_credited_elsewhere"
+# What was held for these reasons is other money than the payment's own, and no part of its sums.
+OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RECIPIENT, DOUBLE_CREDIT})
+
+
+async def note_beyond(work: Work, payment: Payment, seen: Sighting) -> None:
+    """Write down what came to a payment that is over, beyond what it was credited and what was noted before."""
+    credited = payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
+    reason = "duplicate_payment" if credited else "late_payment"
+    if seen.balance is None:
+        await _note_transfers(work, payment, seen, reason)
+        return
+    counted = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0")) if credited else 0
+    beyond = seen.received - counted
+    # A balance tells a sum: what is new of it is what nobody wrote down yet.
+    new = beyond - await inbox.recovered(work.tx, payment.id, _sums(payment))
+    if new > 0:
+        await _note(work, payment, seen, reason, new, f"{_sums(payment)}{reason}:{beyond}")
+
+
+async def _note_transfers(work: Work, payment: Payment, seen: Sighting, reason: str) -> None:
+    known = await inbox.credited_hashes(work.tx, payment.id)
+    amounts: Counter[str] = Counter()
+    for credit in seen.credits:
+        amounts[credit.tx_hash] += credit.amount
+    for tx_hash, amount in amounts.items():
+        if tx_hash not in known and amount > 0:
+            await _note(work, payment, seen, reason, amount, f"transfer:{payment.id}:{tx_hash}", tx_hash)
+
+
+async def _note(
+    work: Work, payment: Payment, seen: Sighting, reason: str, amount: int, key: str, tx_hash: str | None = None
+) -> None:
+    new = await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=reason,
+        amount=amount,
+        tx_hash=tx_hash or seen.tx_hash,
+        evidence=seen.document,
+        dedupe_key=key,
+        now=work.now,
+    )
+    if new:
+        await tell_recovery(work, payment, reason)
+
+
+async def keep_other_money(work: Work, payment: Payment, seen: Sighting) -> None:
+    """Write down what was held before another transfer paid: its evidence is about to be replaced."""
+    if payment.hold_reason is None or payment.tx_hash is None or seen.balance is not None:
+        return  # a balance is one sum: what was held of it is what is credited now
+    known = {seen.tx_hash, *(credit.tx_hash for credit in seen.credits)}
+    if payment.tx_hash not in known:
+        await note_closed(work, payment, payment.hold_reason)
+        await tell_recovery(work, payment, payment.hold_reason)
+
+
+async def note_closed(work: Work, payment: Payment, reason: str) -> None:
+    """Write down what was seen of a payment and will not be credited."""
+    received = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
+    if payment.rail is Rail.DIRECT_BALANCE and reason not in OTHER_MONEY:
+        key = f"{_sums(payment)}{reason}:{received}"
+    else:
+        key = f"transfer:{payment.id}:{payment.tx_hash}"
+    await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=reason,
+        amount=received or None,  # a balance below its baseline says nothing of an amount
+        tx_hash=payment.tx_hash,
+        evidence=payment.evidence or {},
+        dedupe_key=key,
+        now=work.now,
+    )
+
+
+def _sums(payment: Payment) -> str:
+    """Return how the keys of what balances told about a payment start."""
+    return f"sum:{payment.id}:"
+
+
+async def tell_recovery(work: Work, payment: Payment, reason: str) -> None:
+    """Tell the admins of money that needs a person."""
+    title = f"Payment {payment.ref}: money to recover by hand ({reason})"
+    admins = await work.people(Role.ADMIN)
+    work.notify(admins, "payment", "payment_recovery", title, about=payment.id, url=f"/payments/{payment.id}")

@@ -1,0 +1,96 @@
+"""The EVM world: a real local chain behind two faulty JSON-RPC endpoints, both rails, reorganisations."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from devnet.anvil import CHAIN_ID, anvil
+from tests.chaos import endpoints
+from tests.chaos.endpoints import Node
+from tests.chaos.facts import Movement, Order
+from tests.chaos.ground import FEE_TOKEN, SILENT_TOKEN, Ground
+from tests.chaos.schedule import Plan, Purchase
+from tests.harness import MERCHANT, ROOT, USDC, USDT, environment, prepared
+
+TOKENS = {"fee_token": FEE_TOKEN, "silent_token": SILENT_TOKEN}
+
+
+class EvmWorld:
+    """Open with `evm_world`."""
+
+    def __init__(self, ground: Ground, nodes: list[Node], *, seed: int, since: int) -> None:
+        self._ground = ground
+        self._nodes = nodes
+        self._seed = seed
+        self._since = since
+
+    @property
+    def payments(self) -> int:
+        return self._ground.payments
+
+    def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
+        chains = orjson.loads((ROOT / "supported-chains.json").read_bytes())
+        registry = folder / "chains.json"
+        registry.write_bytes(orjson.dumps([c | plan.guards if c["chainId"] == CHAIN_ID else c for c in chains]))
+        return environment(folder, ",".join(node.url for node in self._nodes), CHAINS_JSON_PATH=str(registry))
+
+    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+        return {
+            "chainId": CHAIN_ID,
+            "token": None,
+            "tokenAddress": TOKENS.get(purchase.kind, USDT),
+            "destination": self._address(0x2, number) if purchase.rail == "direct" else MERCHANT,
+        }
+
+    def canonical(self, address: str) -> str:
+        return address.lower()
+
+    async def mine(self, blocks: int) -> None:
+        await self._ground.mine(blocks)
+
+    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool) -> None:
+        reference = order.reference if order.rail == "proxy" else None
+        if purchase.kind == "stranger":
+            reference = f"0x{0xA0000000_00000000 + purchase.number:016x}"
+        to = self._address(0x5, purchase.number) if purchase.kind == "wrong_destination" else order.destination
+        await self._ground.pay(order.token if right else USDC, to, order.amount * share // 1000, reference)
+
+    async def reorg(self, depth: int, kind: str) -> None:
+        await self._ground.reorg(depth, kind)
+
+    def trouble(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
+        return endpoints.trouble(self._nodes[place], kind, self._ground.chain, method)
+
+    def heal(self) -> None:
+        for node in self._nodes:
+            node.heal()
+
+    async def bury(self, plan: Plan) -> None:
+        await self._ground.mine(plan.confirmations + 2)
+
+    async def is_read(self, position: int) -> bool:
+        return position == await self._ground.chain.height()
+
+    async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
+        return await self._ground.movements({o.destination for o in orders if o.rail == "direct"}, self._since)
+
+    def _address(self, kind: int, number: int) -> str:
+        return f"0x{kind:x}{self._seed:029x}{number:010x}"
+
+
+@asynccontextmanager
+async def evm_world(plan: Plan) -> AsyncIterator[EvmWorld]:
+    """Start the chain and its endpoints; nothing of them is left behind."""
+    async with AsyncExitStack() as stack:
+        chain = await prepared(await stack.enter_async_context(anvil()))
+        ground = Ground(chain, random.Random(f"payers of {plan.seed}"))
+        await ground.prepare(block_s=plan.block_s, depth=plan.confirmations)
+        since = await chain.height()
+        nodes = [await stack.enter_async_context(Node(chain.url)) for _ in range(2)]
+        yield EvmWorld(ground, nodes, seed=plan.seed, since=since)

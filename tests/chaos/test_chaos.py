@@ -1,0 +1,31 @@
+"""
+A few runs in the fault laboratory: nothing missed, doubled, invented or left unexplained.
+
+`CHAOS_SEEDS` sets how many, `CHAOS_SEED` the first of them, `CHAOS_SPAN_S` how long each is troubled.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.__main__ import line
+from tests.chaos.laboratory import experiment
+from tests.chaos.schedule import plan
+
+pytestmark = [pytest.mark.anvil, pytest.mark.process]
+
+FIRST = int(os.environ.get("CHAOS_SEED", "1"))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("CHAOS_SEEDS", "1")))
+SPAN_S = float(os.environ.get("CHAOS_SPAN_S", "10"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_through_a_hostile_world_every_promise_is_kept(seed: int, tmp_path: Path) -> None:
+    report = await experiment(plan(seed, span_s=SPAN_S), tmp_path)
+
+    assert report.payments >= report.settled > 0
+    assert report.verdict.clean, f"{line(report)}\n{report.verdict}\n{report.deaths}"

@@ -1,0 +1,50 @@
+"""What the laboratory needs of a chain family: a chain it owns, endpoints that fail, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.chaos.facts import Movement, Order
+from tests.chaos.schedule import Plan, Purchase
+
+
+class World(Protocol):
+    """One chain, two endpoints in front of it, and buyers' hands on it."""
+
+    payments: int  # made so far
+
+    def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
+        """Return the environment of a scanner that watches this chain through the two endpoints."""
+
+    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+        """Return what a registration says about chain, token and destination; a number has its own address."""
+
+    def canonical(self, address: str) -> str:
+        """Return the form in which movements name an address."""
+
+    async def mine(self, blocks: int) -> None:
+        """Let the chain go on."""
+
+    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool) -> None:
+        """Pay so many thousandths of an order, in its own token or in a wrong one."""
+
+    async def reorg(self, depth: int, kind: str) -> None:
+        """Replace the newest blocks."""
+
+    def trouble(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
+        """Let an endpoint misbehave until the block ends."""
+
+    def heal(self) -> None:
+        """Let every endpoint behave."""
+
+    async def bury(self, plan: Plan) -> None:
+        """Make everything that was paid as deep as it has to be."""
+
+    async def is_read(self, position: int) -> bool:
+        """Say whether a checkpoint covers everything that was paid."""
+
+    async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
+        """Return every transfer on the canonical chain that touches us."""

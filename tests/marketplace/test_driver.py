@@ -1,0 +1,83 @@
+"""The store's driver crosses to its thread once a statement, and behaves as the one below it does."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from marketplace.store.driver import OneStepConnection, connect
+
+SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[OneStepConnection]:
+    opened = await connect(tmp_path / "some.db", timeout_s=1)
+    async with opened.cursor() as cursor:
+        await cursor.execute("CREATE TABLE coins (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
+    yield opened
+    await opened.close()
+
+
+async def test_a_statement_is_one_crossing(store: OneStepConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    crossings = 0
+    execute = store._execute
+
+    async def counted(*given: object) -> object:
+        nonlocal crossings
+        crossings += 1
+        return await execute(*given)
+
+    monkeypatch.setattr(store, "_execute", counted)
+    async with store.cursor() as cursor:
+        await cursor.execute("SELECT 1 AS one")
+        rows = await cursor.fetchall()
+
+    assert (list(rows), crossings) == ([(1,)], 1)
+
+
+async def test_rows_are_handed_out_once(store: OneStepConnection) -> None:
+    async with store.cursor() as cursor:
+        await cursor.execute("INSERT INTO coins (name) VALUES (?) RETURNING id, name", ("USDT",))
+
+        assert [column[0] for column in cursor.description] == ["id", "name"]
+        assert list(await cursor.fetchall()) == [(1, "USDT")]
+        assert list(await cursor.fetchall()) == []
+
+
+async def test_changes_are_counted(store: OneStepConnection) -> None:
+    async with store.cursor() as cursor:
+        await cursor.executemany("INSERT INTO coins (name) VALUES (?)", [("USDT",), ("USDC",)])
+        assert cursor.rowcount == 2
+        await cursor.execute("UPDATE coins SET name = name || '!' WHERE id = 2")
+        assert cursor.rowcount == 1
+
+
+async def test_errors_are_the_drivers_own_and_the_cursor_can_be_closed(store: OneStepConnection) -> None:
+    async with store.cursor() as cursor:
+        await cursor.execute("INSERT INTO coins (name) VALUES ('USDT')")
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            await cursor.execute("INSERT INTO coins (name) VALUES ('USDT')")
+
+    async with store.cursor() as cursor:
+        await cursor.execute("SELECT count(*) FROM coins")
+        assert list(await cursor.fetchall()) == [(1,)]
+
+
+async def test_a_statement_that_was_given_up_on_is_closed_after_it_ended(store: OneStepConnection) -> None:
+    cursor = store.cursor()
+    running = asyncio.create_task(cursor.execute(SLOW))
+    await asyncio.sleep(0)  # it is handed over
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    await cursor.close()
+
+    async with store.cursor() as after:
+        await after.execute("SELECT count(*) FROM coins")
+        assert list(await after.fetchall()) == [(0,)]
