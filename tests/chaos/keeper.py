@@ -16,6 +16,7 @@ import aiohttp
 from tests.harness import ROOT, Api, Process, process
 
 PAUSE_S = 0.3  # before a start
+REFUSAL_S = 60  # a start is slow where much is going on
 GROWTH_BYTES = 8192  # what a full disk still takes
 
 
@@ -96,16 +97,17 @@ class Keeper:
         first = self._current
         if first is None:
             return
+        null, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
         another = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scanner", cwd=ROOT, env=self._env, stderr=asyncio.subprocess.PIPE
+            sys.executable, "-m", "scanner", cwd=ROOT, env=self._env, stdout=null, stderr=pipe
         )
-        said = b""
-        try:
-            async with asyncio.timeout(30):
-                _, said = await another.communicate()
-        except TimeoutError:
+        refusal = asyncio.create_task(another.communicate())
+        death = asyncio.create_task(first.process.wait())  # then the store is free, and the second one may have it
+        await asyncio.wait([refusal, death], timeout=REFUSAL_S, return_when=asyncio.FIRST_COMPLETED)
+        if not refusal.done():
             another.kill()
-            await another.wait()
+        _, said = await refusal
+        death.cancel()
         undisturbed = first is self._current and first.process.returncode is None
         if undisturbed and (another.returncode != 1 or b"is in use by another scanner" not in said):
             self.oddities.append(f"a second scanner ended with {another.returncode}: {said.decode()[-300:]}")

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from chains.ton.address import parse_address
 from chains.tron.address import to_hex
 from devnet import ton_ledger, tron_ledger
 from devnet.toncenter import TonCenter
@@ -17,6 +18,7 @@ from tests.chaos.facts import Movement, Order
 from tests.chaos.schedule import Plan, Purchase
 from tests.e2e import ton_market, tron_street
 
+JUSDC = parse_address(ton_market.JUSDC, testnet=False)
 REQUESTS: dict[str, dict[str, Any]] = {
     "timeout": {"hang": True},
     "cut": {"close": True},
@@ -71,10 +73,10 @@ class TronWorld:
         self._ledger = grids[0].ledger
         self._seed = seed
 
-    def environment(self, folder: Path, _plan: Plan) -> dict[str, str]:
+    def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
         return tron_street.environment(folder, *self._grids)
 
-    def body(self, _purchase: Purchase, number: int) -> dict[str, Any]:
+    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
         destination = tron_ledger.account(f"stall {number} of {self._seed}")
         return {"chainId": tron_ledger.CHAIN_ID, "token": None, "tokenAddress": tron_ledger.USDT} | {
             "destination": destination
@@ -86,7 +88,7 @@ class TronWorld:
     async def mine(self, blocks: int) -> None:
         self._ledger.advance(blocks)
 
-    async def pay(self, _purchase: Purchase, order: Order, share: int, *, right: bool) -> None:
+    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool) -> None:
         token = tron_ledger.USDT if right else tron_street.USDC
         self._ledger.transfer(order.destination, order.amount * share // 1000, token=token)
         self.payments += 1
@@ -94,14 +96,14 @@ class TronWorld:
     async def reorg(self, depth: int, kind: str) -> None:
         """Only solid blocks count, and those are never replaced."""
 
-    def trouble(self, place: int, kind: str, _method: str) -> Any:
+    def trouble(self, place: int, kind: str, method: str) -> Any:
         return trouble(self._grids[place], kind)
 
     def heal(self) -> None:
         for grid in self._grids:
             grid.heal()
 
-    async def bury(self, _plan: Plan) -> None:
+    async def bury(self, plan: Plan) -> None:
         self._ledger.settle()
 
     async def is_read(self, position: int) -> bool:
@@ -137,10 +139,10 @@ class TonWorld:
         self._chance = random.Random(f"payers of {seed}")
         self._hand = asyncio.Lock()
 
-    def environment(self, folder: Path, _plan: Plan) -> dict[str, str]:
+    def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
         return ton_market.environment(folder, *self._centers)
 
-    def body(self, _purchase: Purchase, number: int) -> dict[str, Any]:
+    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
         destination = f"0:{(self._seed + 1) << 200 | number + 1:064X}"
         return {"chainId": ton_market.CHAIN_ID, "token": "USDT", "destination": destination}
 
@@ -150,10 +152,10 @@ class TonWorld:
     async def mine(self, blocks: int) -> None:
         self._ledger.advance(blocks)
 
-    async def pay(self, _purchase: Purchase, order: Order, share: int, *, right: bool) -> None:
+    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool) -> None:
         """Pay as often as not with a receiving half that takes its time."""
         async with self._hand:
-            master = ton_market.MASTER if right else ton_market.parse_address(ton_market.JUSDC, testnet=False)
+            master = ton_market.MASTER if right else JUSDC
             pending = self._chance.random() < 0.5
             amount = order.amount * share // 1000
             payment = self._ledger.pay(order.destination, amount, master=master, pending=pending)
@@ -166,14 +168,14 @@ class TonWorld:
     async def reorg(self, depth: int, kind: str) -> None:
         """What the masterchain has sealed is never replaced."""
 
-    def trouble(self, place: int, kind: str, _method: str) -> Any:
+    def trouble(self, place: int, kind: str, method: str) -> Any:
         return trouble(self._centers[place], kind)
 
     def heal(self) -> None:
         for center in self._centers:
             center.heal()
 
-    async def bury(self, _plan: Plan) -> None:
+    async def bury(self, plan: Plan) -> None:
         self._ledger.advance(30)
 
     async def is_read(self, position: int) -> bool:

@@ -14,7 +14,9 @@ from tests.chaos.schedule import Plan, Purchase
 class World(Protocol):
     """One chain, two endpoints in front of it, and buyers' hands on it."""
 
-    payments: int  # made so far
+    @property
+    def payments(self) -> int:
+        """How many were made so far."""
 
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
         """Return the environment of a scanner that watches this chain through the two endpoints."""
