@@ -824,6 +824,15 @@ async def test_a_wallet_a_stranger_deployed_in_our_name_is_not_ours(ton):
     assert (await adapter.balances([Holding(OWNER, ton.ledger.master)])).amounts == [5]
 
 
+async def test_a_balance_of_a_master_with_its_own_way_is_not_measured_by_the_usual_one(ton):
+    _, adapter = await ton.both()
+    ton.ledger.own_way.add(ton.ledger.master)
+    for owner in (OWNER, OTHER):
+        ton.ledger.pay(owner, amount=5)
+    await verified(adapter, await seen(adapter, OWNER))  # the master has been asked where a wallet is
+    assert (await adapter.balances([Holding(OTHER, ton.ledger.master)])).amounts == [5]
+
+
 async def test_a_balance_of_another_jetton_is_not_taken_for_ours(ton):
     center, adapter = await ton.both()
     ton.ledger.pay(OWNER, amount=5, master=ton.ledger.recorded["other_master"])

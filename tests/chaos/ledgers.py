@@ -147,7 +147,7 @@ class TonWorld:
         return {"chainId": ton_market.CHAIN_ID, "token": "USDT", "destination": destination}
 
     def canonical(self, address: str) -> str:
-        return address
+        return parse_address(address, testnet=False)
 
     async def mine(self, blocks: int) -> None:
         self._ledger.advance(blocks)

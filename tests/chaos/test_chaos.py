@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.chaos.__main__ import line
 from tests.chaos.laboratory import experiment
-from tests.chaos.schedule import plan
+from tests.chaos.schedule import Family, plan
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
 
 FIRST = int(os.environ.get("CHAOS_SEED", "1"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("CHAOS_SEEDS", "1")))
-SPAN_S = float(os.environ.get("CHAOS_SPAN_S", "10"))
+SPAN_S = float(os.environ.get("CHAOS_SPAN_S", "6"))
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("family", get_args(Family))
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_through_a_hostile_world_every_promise_is_kept(seed: int, tmp_path: Path) -> None:
-    report = await experiment(plan(seed, span_s=SPAN_S), tmp_path)
+async def test_through_a_hostile_world_every_promise_is_kept(seed: int, family: Family, tmp_path: Path) -> None:
+    report = await experiment(plan(seed, span_s=SPAN_S, family=family), tmp_path)
 
     assert report.payments >= report.settled > 0
     assert report.verdict.clean, f"{line(report)}\n{report.verdict}\n{report.deaths}"

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import itertools
 
-from tests.chaos.schedule import FOR_LONG, PARTS, PASSING, PROCESS, RECEIVER, REORGS, WITHHELD, plan
+import pytest
+
+from tests.chaos.schedule import (
+    FOR_LONG,
+    OF_EVM_ONLY,
+    OF_FAMILY,
+    PARTS,
+    PASSING,
+    PROCESS,
+    RECEIVER,
+    REORGS,
+    WITHHELD,
+    Family,
+    plan,
+)
 
 MANY = [plan(seed) for seed in range(1, 41)]
 
@@ -17,6 +31,17 @@ def test_a_seed_gives_the_same_plan_and_another_one_another() -> None:
 def test_every_kind_of_payment_is_in_every_run() -> None:
     for one in MANY:
         assert {purchase.kind for purchase in one.purchases} == set(PARTS)
+
+
+@pytest.mark.parametrize("family", ["tron", "ton"])
+def test_families_without_a_proxy_are_paid_directly_and_have_their_own_faults(family: Family) -> None:
+    many = [plan(seed, family=family) for seed in range(1, 41)]
+    for one in many:
+        assert {purchase.rail for purchase in one.purchases} == {"direct"}
+        assert {purchase.kind for purchase in one.purchases} == set(PARTS) - OF_EVM_ONLY
+        assert one.guards == {}
+    injected = {t.kind for one in many for t in one.troubles if t.area == "rpc"}
+    assert injected == set(OF_FAMILY[family])
 
 
 def test_every_kind_of_fault_is_in_some_run() -> None:
