@@ -175,12 +175,24 @@ class EvmAdapter:
     ) -> ScanPage | Fork:
         if after.position < head.position:
             destinations = sorted(targets.destinations)
-            reread = self._blocks_in(reread_s, head)
+            reread = self._reread(reread_s, head)
             read = partial(self._read, destinations=destinations, after=after, head=head, reread=reread)
             return await self._pool.run("eth_getLogs", read)
         if after.anchor is None:
             return ScanPage([], after, time=head.time, rows_read=0)
         return await self._pool.run("eth_getBlockByNumber", partial(self._still_there, after=after))
+
+    def _reread(self, seconds: int, head: Head) -> int:
+        """
+        Return how many blocks to read again: those of the last seconds, and all that are not deep yet.
+
+        A node may answer for logs in the middle of a reorganisation, and for blocks before and after it.
+        """
+        return (
+            0
+            if seconds == 0
+            else min(MAX_REREAD, max(self._blocks_in(seconds, head), self._chain.confirmation_threshold))
+        )
 
     def _blocks_in(self, seconds: int, head: Head) -> int:
         """Return how many blocks these seconds take, from the chain's measured pace."""

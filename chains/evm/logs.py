@@ -55,7 +55,7 @@ class LogReader:
             raise Unserved("serves no eth_getLogs")
         span = self._spans.setdefault(endpoint, BlockSpan.limited(self._longest))
         for _ in range(MOST_REFUSALS):
-            first, last = window(after.position, head.position, span.size, reread)
+            first, last = window(after.position, head.position, span.reaching(reread), reread)
             page = await self._attempt(endpoint, span, after, first, last, head, destinations)
             if page is not None:
                 return page

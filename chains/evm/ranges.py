@@ -23,6 +23,7 @@ class BlockSpan:
     ceiling: int = LONGEST_SPAN  # never above: the registry's limit, or the node's own rule
     quick: int = 0  # quick full pages in a row
     patience: int = 1  # quick pages before the next growth; more after each refusal
+    narrowed: bool = False  # was ever found too long
 
     @classmethod
     def limited(cls, limit: int | None) -> BlockSpan:
@@ -50,6 +51,10 @@ class BlockSpan:
         """Learn from a time-out or an error that may have been about the size."""
         self._shrink(blocks // 2)
 
+    def reaching(self, reread: int) -> int:
+        """Return how many blocks to ask for where some are read again: a short start must not crowd them out."""
+        return self.size if self.narrowed else max(self.size, min(2 * reread, self.ceiling))
+
     def _grow(self) -> None:
         self.quick += 1
         if self.quick >= self.patience:
@@ -59,4 +64,5 @@ class BlockSpan:
 
     def _shrink(self, size: int) -> None:
         self.quick = 0
+        self.narrowed = True
         self.size = max(1, min(size, self.size, self.ceiling))

@@ -685,3 +685,12 @@ async def test_a_third_endpoint_stands_in_for_one_that_is_down(world):
 async def test_more_endpoints_that_must_agree_than_there_are_is_a_misconfiguration(world):
     with pytest.raises(ChainMisconfigured, match="rpcQuorum is 2 and there are 1 endpoints"):
         await world.adapter(await world.node(), rpc_quorum=2)
+
+
+async def test_all_blocks_that_are_not_deep_yet_are_read_again(world):
+    """A node may answer for logs in the middle of a reorganisation, and for blocks before and after it."""
+    node = await world.node()
+    adapter = await world.adapter(node, max_log_range=None)
+    after = Cursor(198, hash_of(198))
+    await adapter.scan(Targets(), after, HEAD, reread_s=1)
+    assert int(node.calls("eth_getLogs")[-1][0]["fromBlock"], 16) == 199 - 5

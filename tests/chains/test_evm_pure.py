@@ -395,6 +395,19 @@ def test_a_span_grows_after_a_few_quick_answers_up_to_its_limit():
     assert span.size == 5000
 
 
+@pytest.mark.parametrize(("reread", "first"), [(3, 98), (60, 41), (150, 0)])
+def test_what_is_read_again_is_not_crowded_out_by_the_short_start(reread, first):
+    span = BlockSpan.limited(None)
+    assert window(100, 105, span.reaching(reread), reread) == (first, 105)
+
+
+def test_what_is_read_again_yields_to_what_a_node_refuses():
+    span = BlockSpan.limited(None)
+    span.refused(blocks=120, verdict=Verdict(Refusal.RANGE, 20, fixed=True))
+    assert span.reaching(60) == 10
+    assert BlockSpan.limited(30).reaching(60) == 30
+
+
 def test_short_pages_near_the_head_say_nothing_about_longer_ones():
     span = BlockSpan.limited(None)
     for _ in range(10):

@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first of them")
     parser.add_argument("--span", type=float, default=SPAN_S, help="seconds of trouble a run")
     parser.add_argument("--chain", choices=get_args(Family), default="evm")
+    parser.add_argument("--logs", type=Path, help="a folder to leave the logs of broken promises in")
     asked = parser.parse_args()
     say(HEADLINE)
     broken = 0
@@ -50,6 +51,8 @@ def main() -> int:
             report = asyncio.run(experiment(plan(seed, span_s=asked.span, family=asked.chain), Path(folder)))
         say(line(report))
         explain(report)
+        if asked.logs is not None and not report.verdict.clean:
+            (asked.logs / f"chaos-{report.family}-{seed}.log").write_text("".join(report.log))
         broken += not report.verdict.clean
     say(f"{asked.seeds} seeds, {broken} of them broke a promise")
     return 1 if broken else 0

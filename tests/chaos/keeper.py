@@ -26,6 +26,7 @@ class Keeper:
     def __init__(self, folder: Path, env: dict[str, str], session: aiohttp.ClientSession) -> None:
         self.deaths: list[str] = []  # ends nobody asked for, with the last words
         self.oddities: list[str] = []
+        self.said: list[str] = []  # everything the scanners logged
         self.store = folder / "scanner.db"
         self._clock = folder / "clock"
         self._env = {
@@ -61,6 +62,7 @@ class Keeper:
             await asyncio.sleep(PAUSE_S)
 
     def _note(self, ended: Process) -> None:
+        self.said += ended.output
         if not self._expected:
             self.deaths.append(f"ended with {ended.process.returncode}: {''.join(ended.output[-12:])}")
         self.oddities += [f"a bug, in its own words: {line}" for line in ended.output if "poll failed" in line]

@@ -54,6 +54,7 @@ class Report:
     faults: Counter[str]
     verdict: Verdict
     deaths: tuple[str, ...]
+    log: tuple[str, ...]  # what it takes to find out why: the chain's transfers, then the scanners' words
     seconds: float
 
 
@@ -208,5 +209,6 @@ async def experiment(plan: Plan, folder: Path) -> Report:
         faults=plan.faults,
         verdict=judge(outcome),
         deaths=tuple(keeper.deaths),
+        log=(*(f"{movement}\n" for movement in sorted(outcome.movements)), *keeper.said),
         seconds=time.monotonic() - began,
     )

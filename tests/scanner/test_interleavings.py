@@ -128,7 +128,8 @@ async def read(db: Database, page: list[Transfer]) -> None:
 async def settle(db: Database, chain: FakeChain) -> None:
     """Let everything become deep, look again and confirm."""
     chain.extend(20)
-    await Confirmer(a_chain(), chain, db, FakeClock(NOW)).run(await chain.head())
+    async for _ in Confirmer(a_chain(), chain, db, FakeClock(NOW)).run(await chain.head()):
+        pass
 
 
 _STATE = ("status", "amount_received", "tx_hash", "log_index", "block_number", "block_hash", "sender", "confirmed_at")
