@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
 import io
 import math
@@ -19,12 +17,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.errors import ConfigError
+from config.sealing import parse_key
 
 REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing to start unauthenticated"
 UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
 NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
 PREFIX = "SCANNER_"
-SEALING_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +114,7 @@ def _key(value: SecretStr) -> SecretStr:
 
 
 def _sealing_key(value: SecretStr) -> SecretStr:
-    try:
-        raw = base64.b64decode(value.get_secret_value().translate(str.maketrans("-_", "+/")), validate=True)
-    except binascii.Error:
-        raw = b""
-    if len(raw) != SEALING_KEY_BYTES:
-        raise ValueError(f"must be {SEALING_KEY_BYTES} bytes in base64: openssl rand -base64 {SEALING_KEY_BYTES}")
+    parse_key(value.get_secret_value())
     return value
 
 

@@ -8,18 +8,17 @@ A sealed text names its key, so that keys can be exchanged: `enc1:<key id>:<Fern
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
 
 from cryptography.fernet import Fernet, InvalidToken
 
+from config.sealing import parse_key
 from scanner.store.errors import StoreError
 
 SEALED = "enc1:"
 PLAIN = "plain1:"  # before a secret that would look like one of ours
-KEY_BYTES = 32
 
 
 class SecretBox:
@@ -65,17 +64,6 @@ class SecretBox:
         if self._current is None:
             return not stored.startswith(SEALED)
         return stored.startswith(f"{SEALED}{self._current}:")
-
-
-def parse_key(text: str) -> bytes:
-    """Return the bytes of a key, which may be spelt in either base64 alphabet."""
-    try:
-        raw = base64.b64decode(text.strip().translate(str.maketrans("-_", "+/")), validate=True)
-    except binascii.Error as exc:
-        raise ValueError("must be base64") from exc
-    if len(raw) != KEY_BYTES:
-        raise ValueError(f"must be base64 of {KEY_BYTES} bytes, as `openssl rand -base64 {KEY_BYTES}` makes them")
-    return raw
 
 
 def key_id(raw: bytes) -> str:
