@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from devnet.runner.facts import Finding, Sample
@@ -26,9 +27,21 @@ class Journal:
     live_s: list[float] = field(default_factory=list)
     listed_s: list[float] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    answered: int = 0
+    _milestones: dict[int, asyncio.Event] = field(default_factory=dict)
 
     def call(self, operation: str, seconds: float, status: int) -> None:
+        """Write a call down; `status` 0 is one that was not answered."""
         self.samples.append(Sample(operation, seconds, status))
+        if status:
+            self.answered += 1
+            if self.answered in self._milestones:
+                self._milestones.pop(self.answered).set()
+
+    async def until(self, answered: int) -> None:
+        """Wait until so many calls were answered."""
+        if self.answered < answered:
+            await self._milestones.setdefault(answered, asyncio.Event()).wait()
 
     def keep(self, operation: str, status: int, headers: str, body: bytes) -> None:
         if self.answers is not None:

@@ -40,9 +40,13 @@ class Run:
     tales: list[Tale] = field(default_factory=list)  # of the newest level
     journal: Journal = field(default_factory=Journal)  # of the newest level
 
-    async def level(self, workers: int) -> LevelResult:
-        """Run one level to its end, whatever that is."""
-        self.journal = Journal(answers=[] if self.keep_answers else None)
+    def fresh_journal(self) -> Journal:
+        """Return an empty journal for the next level."""
+        return Journal(answers=[] if self.keep_answers else None)
+
+    async def level(self, workers: int, journal: Journal | None = None) -> LevelResult:
+        """Run one level to its end, whatever that is, and write it down in `journal` or a fresh one."""
+        self.journal = journal or self.fresh_journal()
         async with self._world() as world:
             began = time.monotonic()
             self.tales = [self._tale(world, number) for number in range(workers)]

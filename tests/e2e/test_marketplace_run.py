@@ -22,7 +22,7 @@ import pytest
 from devnet.anvil import CHAIN_ID, Anvil
 from devnet.processes import USDT, XPUB, Town, town
 from devnet.runner.facts import LevelResult
-from devnet.runner.journal import Answer
+from devnet.runner.journal import Answer, Journal
 from devnet.runner.level import Run
 from devnet.runner.ramp import ramp
 from devnet.runner.report import as_markdown
@@ -38,6 +38,7 @@ KILLS = int(os.environ.get("RUN_KILLS", "4"))
 WORKERS = int(os.environ.get("RUN_WORKERS", "4"))
 SEED = int(os.environ.get("RUN_SEED", "11"))
 PATIENCE_S = 60.0
+FEWEST_ANSWERS = 36  # of one finished flow, whichever its rail
 
 QUICK = {"POLL_INTERVAL_SEC": "0.1", "WEBHOOK_RETRY_DELAYS_SEC": "0.2,0.5,1,2,4,8"}
 SWEEPING = {"MARKETPLACE_SWEEP_SEC": "1"}
@@ -133,32 +134,30 @@ def secrets_in_answers(answers: list[Answer], found: Town, tales: list[Tale], ha
 async def test_killed_at_random_moments_every_flow_is_finished_and_the_books_are_right(
     chain: Anvil, tmp_path: Path
 ) -> None:
-    chance = random.Random(SEED)
     async with running(tmp_path, chain, *RAILS, patience_s=PATIENCE_S) as (found, run):
+        journal = run.fresh_journal()
         async with asyncio.TaskGroup() as group:
-            flows = group.create_task(run.level(WORKERS))
-            killed = await kill(found, flows, chance)
+            flows = group.create_task(run.level(WORKERS, journal))
+            group.create_task(kill(found, journal, moments()))
         level = flows.result()
 
     assert level.ok, shown(level)
-    assert sum(killed.values()) >= min(KILLS, 2)
     assert entries(tmp_path) == {("payment_detected", 1): WORKERS, ("hold", 1): WORKERS, ("release", 1): WORKERS}
 
 
-async def kill(found: Town, flows: asyncio.Task[LevelResult], chance: random.Random) -> Counter[str]:
-    """Kill one of the daemons and start it again, at random moments of the run."""
-    killed: Counter[str] = Counter()
+def moments() -> list[int]:
+    """Return after how many answers something is killed: at moments that every run comes to, however fast it is."""
+    chance = random.Random(SEED)
+    return sorted(chance.randrange(1, FEWEST_ANSWERS * WORKERS) for _ in range(KILLS))
+
+
+async def kill(found: Town, journal: Journal, answered: list[int]) -> None:
+    """Kill the daemons in turn and start them again, each time when so many calls were answered."""
     victims = [found.scanner, found.marketplace]
-    for turn in range(KILLS):
-        await asyncio.sleep(chance.uniform(0.2, 2.0))  # the moment of the kill is what is random here
-        if flows.done():
-            break
-        victim = victims[turn % 2]
-        await victim.kill()
-        await asyncio.sleep(chance.uniform(0.0, 0.5))
-        await victim.start()
-        killed[victim.module] += 1
-    return killed
+    for turn, moment in enumerate(answered):
+        await journal.until(moment)
+        await victims[turn % 2].kill()
+        await victims[turn % 2].start()
 
 
 def entries(folder: Path) -> Counter[tuple[str, int]]:
