@@ -54,11 +54,11 @@ class Confirmer:
         chain_id, (tip, final) = self._chain.chain_id, horizon(head, self._chain.finality)
         async with self._db.read() as tx:
             whole = await intents.deep(tx, chain_id, tip=tip, final=final)
-            parts = await transfers.unverified(tx, chain_id, tip=tip, final=final)
-        return sorted(whole | parts)
+            others = await transfers.unseen(tx, chain_id, tip=tip, final=final)
+        return sorted(whole | others)
 
     async def _due(self, ids: Sequence[str], head: Head) -> list[StoredTransfer]:
-        """Return whole sums that are deep enough, and single parts nobody has looked at yet."""
+        """Return whole sums that are deep enough, and what else nobody has looked at yet."""
         async with self._db.read() as tx:
             owners = await intents.get_many(tx, ids)
             held = await transfers.of_intents(tx, ids)

@@ -297,15 +297,15 @@ async def apply_verdicts(
     passed = []
     for stored, seen in looked:
         now_stored = current.get(stored.id)
-        if now_stored is None or not now_stored.counted or now_stored.block_hash != stored.block_hash:
+        if now_stored is None or not now_stored.stands or now_stored.block_hash != stored.block_hash:
             continue  # changed while we looked: the next round looks again
         if seen.outcome is Outcome.NOT_YET:
             continue
-        reason = _verdict(seen, owners[stored.intent_id or ""])
+        reason = _verdict(seen, now_stored, owners[stored.intent_id or ""])
         facts = {"sender": seen.transfer.sender, "block_time": seen.transfer.block_time}
         if reason is None:
             await transfers.set_verdict(tx, stored.id, verified=True, **facts)
-            passed.append(now_stored)
+            passed += [now_stored] if now_stored.counted else []
             continue
         if reason is not Reason.REORGED:
             await transfers.set_verdict(tx, stored.id, verified=True, **facts)
@@ -316,10 +316,13 @@ async def apply_verdicts(
     return recorded, passed
 
 
-def _verdict(seen: Verification, intent: Intent) -> Reason | None:
-    if seen.outcome is Outcome.CREDITED:
-        return judge_time(seen.transfer.block_time, intent)
-    return _REFUSED[seen.outcome]
+def _verdict(seen: Verification, stored: StoredTransfer, intent: Intent) -> Reason | None:
+    """Return the reason that takes the place of the one stored; None when nothing new was learnt."""
+    if seen.outcome is not Outcome.CREDITED:
+        return _REFUSED[seen.outcome]
+    # A reason that is a fact about the transfer stays. The others hold for a transfer that came in time.
+    timely = stored.reason is None or stored.reason in ALLOCATION_REASONS
+    return judge_time(seen.transfer.block_time, intent) if timely else None
 
 
 async def settle(

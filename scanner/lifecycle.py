@@ -66,13 +66,13 @@ def ready(intent: Intent, allocation: Allocation, head: Head, finality: Finality
 
 
 def due(intent: Intent, held: Sequence[StoredTransfer], head: Head, finality: Finality) -> list[StoredTransfer]:
-    """Return what is to be looked at again: the whole sum when it is deep enough, else parts nobody has looked at."""
+    """Return what is to be looked at again: the whole sum when it is deep enough, and what nobody has looked at."""
+    whole: list[StoredTransfer] = []
     if intent.status is IntentStatus.CONFIRMING:
         whole = ready(intent, allocate(intent.amount, held, fee_amount=intent.fee_amount), head, finality)
-        if whole:
-            return whole
-    return [t for t in held if _unseen(t) and is_deep(t.block_number, head, intent.confirmations_required, finality)]
+    deep = [t for t in held if _unseen(t) and is_deep(t.block_number, head, intent.confirmations_required, finality)]
+    return whole + [t for t in deep if t not in whole]
 
 
 def _unseen(transfer: StoredTransfer) -> bool:
-    return transfer.counted and not transfer.verified and not transfer.settled
+    return transfer.stands and not transfer.verified and not transfer.settled

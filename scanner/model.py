@@ -50,6 +50,10 @@ class Reason(StrEnum):
 # every other reason is a fact about the transfer itself and stays.
 ALLOCATION_REASONS = frozenset({Reason.UNDERPAID, Reason.DUPLICATE, Reason.OVERPAID_SURPLUS})
 
+# Money that came and settled nothing, as far as the first look can tell: somebody may send it back, so it is
+# looked at again like money that counts. What a wrong token's contract says of itself proves nothing either time.
+REFUNDABLE = ALLOCATION_REASONS | {Reason.WRONG_DESTINATION, Reason.LATE, Reason.CANCELLED, Reason.BEFORE_INTENT}
+
 
 class EventType(StrEnum):
     """What a webhook can tell (scanner.md section 7)."""
@@ -158,6 +162,11 @@ class StoredTransfer(NamedTuple):
     verified: bool  # looked at again at the required depth
     surplus: int | None  # the part beyond the amount asked, when `reason` is overpaid_surplus
     seen_at: int
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is money that came, for all that is known: it counts, or could be sent back."""
+        return self.intent_id is not None and (self.reason is None or self.reason in REFUNDABLE)
 
     @property
     def key(self) -> tuple[str, str]:

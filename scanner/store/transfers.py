@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, bindparam, or_, select, update
+from sqlalchemy import Boolean, bindparam, or_, select, text, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +14,7 @@ from chains.types import Transfer
 from scanner.model import Reason, StoredTransfer
 from scanner.store.bulk import Bulk, BulkInsert
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
-from scanner.store.tables import BaseUnits, intents, transfers
+from scanner.store.tables import UNSEEN, BaseUnits, intents, transfers
 
 _STORED = [transfers.c[name] for name in StoredTransfer._fields]
 _AMOUNTS = [i for i, column in enumerate(_STORED) if isinstance(column.type, BaseUnits)]
@@ -180,25 +180,22 @@ async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, lis
     return found
 
 
-_UNVERIFIED = in_one_row(
+_UNSEEN = in_one_row(
     select(transfers.c.intent_id)
     .join(intents, intents.c.intent_id == transfers.c.intent_id)
     .where(
-        # Spelt as in the partial index.
         transfers.c.chain_id == bindparam("chain"),
         transfers.c.intent_id.is_not(None),
-        transfers.c.counted.is_(True),
-        transfers.c.verified.is_(False),
-        transfers.c.settled.is_(False),
+        text(UNSEEN),
         transfers.c.block_number <= bindparam("final"),
         transfers.c.block_number <= bindparam("tip") + 1 - intents.c.confirmations_required,
     )
 )
 
 
-async def unverified(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
-    """Return the intents with counted transfers deep enough that nobody has looked at again yet."""
-    return {row[0] for row in await rows_of(tx, _UNVERIFIED, chain=chain_id, tip=tip, final=final)}
+async def unseen(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
+    """Return the intents with transfers that stand, deep enough, and that nobody has looked at again yet."""
+    return {row[0] for row in await rows_of(tx, _UNSEEN, chain=chain_id, tip=tip, final=final)}
 
 
 async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> None:

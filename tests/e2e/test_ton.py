@@ -217,6 +217,19 @@ async def test_a_bounced_transfer_is_reverted_and_a_good_one_settles_afterwards(
     assert [d.json["txHash"] for d in ton.hooks.deliveries] == [good.tx_hash]
 
 
+async def test_a_second_payment_that_bounced_is_none_to_send_back(ton: Market) -> None:
+    to, other = till(), till()
+    paid, cancelled = await ton.sell(destination=to), await ton.sell(destination=other)
+    await ton.pay(to)
+    await ton.api.call("DELETE", f"/intents/{cancelled}")
+
+    again = await ton.pay(to, name="bounce")
+    after = await ton.pay(other, name="bounce")
+
+    assert await ton.unmatched(paid) == [("reverted", again.tx_hash)]
+    assert await ton.unmatched(cancelled) == [("reverted", after.tx_hash)]
+
+
 async def test_a_sender_without_the_jettons_moved_nothing_so_there_is_nothing_to_tell(ton: Market) -> None:
     to = till()
     intent_id = await ton.sell(destination=to, events=["payment.detected", "payment.anomaly"])

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.dialects import sqlite
 
 from chains.types import Cursor, Outcome, Transfer, Verification
 from scanner import findings
 from scanner.findings import STRANGERS_LOGGED, Recorded
-from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.model import REFUNDABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.store import intents, tables, transfers
 from scanner.store.database import Database
 from tests.scanner.facts import CHAIN, ISSUER, LATE_MS, NOW, OTHER_TOKEN, a_hash, a_transfer, an_intent
@@ -265,6 +266,108 @@ async def test_a_verdict_about_a_transfer_that_was_taken_back_meanwhile_changes_
 
     (after,) = await held(db)
     assert (after.reason, after.verified, after.counted) == (Reason.REORGED, False, False)
+
+
+REFUSALS = [
+    (Outcome.SHORT, Reason.FEE_ON_TRANSFER),
+    (Outcome.NO_TRANSFER_LOG, Reason.NO_TRANSFER_LOG),
+    (Outcome.REVERTED, Reason.REVERTED),
+    (Outcome.GONE, Reason.REORGED),
+]
+
+
+@pytest.mark.parametrize(("outcome", "reason"), REFUSALS)
+async def test_a_duplicate_that_never_came_is_no_duplicate(db: Database, outcome: Outcome, reason: Reason) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
+    _, again = await held(db)
+    assert again.reason is Reason.DUPLICATE
+
+    recorded = await look(db, (again, outcome))
+
+    assert [t.reason for t in await held(db)] == [None, reason]
+    assert recorded.rejected == {reason: 1}
+    assert (await intent(db)).status is IntentStatus.CONFIRMING
+
+
+async def test_a_duplicate_that_came_stays_one_and_is_not_looked_at_for_ever(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
+    paid, again = await held(db)
+
+    recorded = await look(db, (paid, Outcome.CREDITED), (again, Outcome.CREDITED))
+
+    assert [done.amount_received for done in recorded.confirmed] == [1000]
+    assert [(t.reason, t.verified, t.settled) for t in await held(db)] == [
+        (None, True, True),
+        (Reason.DUPLICATE, True, False),
+    ]
+    assert await unseen(db) == set()
+
+
+async def test_a_duplicate_that_came_takes_the_place_of_a_first_payment_that_did_not(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
+    paid, again = await held(db)
+
+    first_look = await look(db, (paid, Outcome.REVERTED), (again, Outcome.CREDITED))
+    assert first_look.confirmed == []
+    _, next_one = await held(db)
+    (done,) = (await look(db, (next_one, Outcome.CREDITED))).confirmed
+
+    assert done.log_index == 1
+    assert [t.reason for t in await held(db)] == [Reason.REVERTED, None]
+
+
+@pytest.mark.parametrize("why", [Reason.LATE, Reason.CANCELLED])
+async def test_what_came_after_the_end_keeps_its_reason_unless_it_never_came(db: Database, why: Reason) -> None:
+    ended = NOW if why is Reason.CANCELLED else None
+    await store(db, FIRST._replace(status=IntentStatus.EXPIRED, expired_at=NOW, cancelled_at=ended))
+    await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
+    one, two = await held(db)
+    assert [one.reason, two.reason] == [why, why]
+
+    await look(db, (one, Outcome.CREDITED), (two, Outcome.REVERTED))
+
+    assert [(t.reason, t.verified) for t in await held(db)] == [(why, True), (Reason.REVERTED, True)]
+    assert (await intent(db)).status is IntentStatus.EXPIRED
+
+
+async def test_who_was_told_of_money_that_never_came_is_told_so(db: Database) -> None:
+    await store(db, FIRST._replace(status=IntentStatus.EXPIRED, expired_at=NOW, events=tuple(EventType)))
+    await read(db, at(a_transfer(FIRST), 100))
+    (late,) = await held(db)
+
+    await look(db, (late, Outcome.REVERTED))
+
+    assert await told(db) == [EventType.ANOMALY, EventType.LATE]
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+async def test_whoever_has_anything_that_could_be_sent_back_is_found_once_it_is_deep(
+    db: Database, reason: Reason
+) -> None:
+    await store(db, FIRST)
+    async with db.write() as tx:
+        await transfers.add_many(tx, [at(a_transfer(FIRST), 100)], intent_ids=["order-1"], reasons=[reason], now=NOW)
+    found = {"order-1"} if reason in REFUNDABLE else set()
+
+    deep = 100 + FIRST.confirmations_required - 1
+    assert await unseen(db, tip=deep) == found
+    assert await unseen(db, tip=deep - 1) == set()
+    assert await unseen(db, tip=deep, final=99) == set()
+
+
+async def unseen(db: Database, *, tip: int = 10_000, final: int = 10_000) -> set[str]:
+    async with db.read() as tx:
+        return await transfers.unseen(tx, CHAIN, tip=tip, final=final)
+
+
+async def test_what_nobody_looked_at_again_is_found_without_walking_through_all_there_is(db: Database) -> None:
+    query = str(transfers._UNSEEN.compile(dialect=sqlite.dialect()))
+    async with db.read() as tx:
+        plan = [row.detail for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", (1,) * query.count("?"))]
+    assert any("USING INDEX transfers_unseen (chain_id=?" in step for step in plan), plan
 
 
 async def test_a_sum_is_confirmed_only_when_all_of_it_was_looked_at_in_one_go(db: Database) -> None:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import Finality
-from scanner.lifecycle import depth, is_deep, next_status, ready
+from scanner.lifecycle import depth, due, is_deep, next_status, ready
 from scanner.matching import allocate
-from scanner.model import LIVE, IntentStatus
+from scanner.model import LIVE, REFUNDABLE, IntentStatus, Reason
 from tests.scanner.facts import a_head, an_intent, steady, stored
 
 blocks = st.lists(st.integers(90, 110), max_size=5)
@@ -90,3 +90,29 @@ def test_an_intent_is_ready_exactly_when_it_is_paid_and_every_part_is_deep(
     paid = len(held) >= 3
     deep = all(is_deep(part.block_number, tip, 5, finality) for part in parts)
     assert due == (parts if paid and deep else [])
+
+
+@pytest.mark.parametrize("status", list(IntentStatus))
+@pytest.mark.parametrize("reason", [None, *Reason])
+def test_whatever_could_be_sent_back_is_looked_at_again_once_it_is_deep(
+    status: IntentStatus, reason: Reason | None
+) -> None:
+    counts = reason in {None, Reason.UNDERPAID, Reason.OVERPAID_SURPLUS}
+    seen = stored(amount=1, reason=reason, counted=counts)
+    intent = an_intent(status=status)
+
+    def looked_at(head: int, **fields: object) -> bool:
+        return due(intent, [seen._replace(**fields)], a_head(head), Finality.DEPTH) != []
+
+    assert looked_at(104) is (reason is None or reason in REFUNDABLE)
+    assert not looked_at(103)
+    assert not looked_at(104, verified=True)
+    assert not looked_at(104, settled=True)
+
+
+def test_a_whole_sum_is_looked_at_in_one_go_and_a_transfer_never_twice_in_it() -> None:
+    one, two = stored(1, amount=600, verified=True), stored(2, amount=400)
+    again = stored(3, amount=1000, reason=Reason.DUPLICATE, counted=False)
+    intent = an_intent(status=IntentStatus.CONFIRMING)
+
+    assert due(intent, [one, two, again], a_head(104), Finality.DEPTH) == [one, two, again]
