@@ -62,11 +62,12 @@ def _refusal(movement: Movement, order: Order | None) -> str | None:
         return "unknown_reference"
     reasons = {
         "wrong_token": movement.token != order.token,
-        "wrong_destination": movement.destination != order.destination,
-        "zero_amount": movement.amount == 0,
-        order.ended: order.ended is not None,
+        "zero_amount": movement.amount == 0 and movement.destination == order.destination,
+        # What never came is told as such, whatever else is wrong with it.
         "no_transfer_log": movement.credited is None,
         "fee_on_transfer": movement.amount > (movement.credited or 0),
+        "wrong_destination": movement.destination != order.destination,
+        order.ended: order.ended is not None,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
