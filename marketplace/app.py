@@ -84,7 +84,8 @@ class Marketplace:
             await _cancel(chores)
 
     async def _serve(self) -> None:
-        runner = web.AppRunner(self.app, handle_signals=False, access_log=None, shutdown_timeout=5)
+        # Whoever was refused before all they send was read gets two seconds to hear it, not ten.
+        runner = web.AppRunner(self.app, handle_signals=False, access_log=None, shutdown_timeout=5, lingering_time=2)
         await runner.setup()
         try:
             site = web.TCPSite(runner, self.http.host, self.http.port)
