@@ -153,25 +153,8 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
         registrations = Registrations(db, clock, ttl_hours=settings.scan.intent_ttl_h, box=box)
         housekeeping = Housekeeping(db, clock, retry_hours=settings.webhooks.retry_hours, on_events=deliverer.bell.ring)
-        watchers = {
-            chain_id: BalanceWatcher(
-                chain=worker.chain, adapter=worker.adapter, db=db, clock=clock, on_events=deliverer.bell.ring
-            )
-            for chain_id, worker in workers.items()
-        }
-        notices = {
-            chain_id: CoinNotice(
-                chain=worker.chain,
-                adapter=worker.adapter,
-                db=db,
-                clock=clock,
-                metrics=metrics,
-                late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
-                on_events=deliverer.bell.ring,
-            )
-            for chain_id, worker in workers.items()
-            if worker.adapter.reads_many_coins
-        }
+        watchers = _watchers(workers, db, clock, deliverer)
+        notices = _notices(settings, workers, db, clock, metrics, deliverer)
         services = Services(
             catalog=catalog,
             workers=workers,
@@ -238,6 +221,40 @@ async def _open_workers(
             on_events=deliverer.bell.ring,
         )
     return workers
+
+
+def _watchers(
+    workers: Mapping[int, ChainWorker], db: Database, clock: Clock, deliverer: Deliverer
+) -> dict[int, BalanceWatcher]:
+    return {
+        chain_id: BalanceWatcher(
+            chain=worker.chain, adapter=worker.adapter, db=db, clock=clock, on_events=deliverer.bell.ring
+        )
+        for chain_id, worker in workers.items()
+    }
+
+
+def _notices(
+    settings: Settings,
+    workers: Mapping[int, ChainWorker],
+    db: Database,
+    clock: Clock,
+    metrics: Metrics,
+    deliverer: Deliverer,
+) -> dict[int, CoinNotice]:
+    return {
+        chain_id: CoinNotice(
+            chain=worker.chain,
+            adapter=worker.adapter,
+            db=db,
+            clock=clock,
+            metrics=metrics,
+            late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
+            on_events=deliverer.bell.ring,
+        )
+        for chain_id, worker in workers.items()
+        if worker.adapter.reads_many_coins
+    }
 
 
 def _access(settings: Settings, chain: Chain) -> Access:
