@@ -179,8 +179,9 @@ def load_catalog(settings: Settings) -> Catalog:
 
 
 def _with_override(chain: Chain, settings: Settings) -> Chain:
-    urls = settings.rpc_urls.get(chain.rpc_env or "")
-    return chain if urls is None else chain.model_copy(update={"rpc_urls": urls})
+    urls = settings.rpc_urls.get(chain.rpc_env or "", chain.rpc_urls)
+    # One endpoint named twice has one opinion, and a quorum would count two.
+    return chain.model_copy(update={"rpc_urls": tuple(dict.fromkeys(urls))})
 
 
 def _enabled(settings: Settings, chains: Mapping[int, Chain]) -> tuple[int, ...]:

@@ -53,9 +53,7 @@ class BloomCheck:
         doubtful = sorted(await self._suspects(endpoint, numbers))
         if not doubtful:
             return
-        other = next((e for e in self._pool.endpoints if e is not endpoint and e.url != endpoint.url), None)
-        if other is None:
-            raise ChainUnavailable("its blocks may hold events it does not show, and there is no other to ask")
+        other = next(e for e in self._pool.endpoints if e is not endpoint)  # there is one: see `open_adapter`
         shown = await self._events(other, doubtful[0], doubtful[-1])
         kept_back = sorted(set(doubtful) & shown)
         if kept_back:

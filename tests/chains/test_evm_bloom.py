@@ -132,6 +132,36 @@ async def test_a_filter_that_says_yes_for_nothing_is_settled_by_the_other_endpoi
     assert world.honest.calls["eth_getLogs"] == 1
 
 
+async def test_another_endpoint_that_is_behind_has_no_opinion(world: World) -> None:
+    await world.node.pay(USDT, MERCHANT, 1000, REFERENCE)
+    await world.node.mine(3)
+    world.liar.fail("eth_getLogs", result=[])
+    world.honest.fail("eth_getLogs", result=[])
+    world.honest.fail("eth_getBlockByNumber", result=None)
+    with pytest.raises(ChainUnavailable, match="asked for a second opinion, does not hold block"):
+        await read(await world.adapter())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"logsBloom": None}, {"logsBloom": "0x00"}, {"logsBloom": "0x" + "zz" * 256}, {"number": "0x1"}],
+    ids=["none", "short", "not hex", "of another block"],
+)
+async def test_a_block_without_a_filter_of_its_own_proves_nothing(world: World, changed: dict[str, object]) -> None:
+    await world.node.mine(6)
+    real = world.node.rpc
+    head = int(await real("eth_blockNumber"), 16)
+    blocks = {hex(n): await real("eth_getBlockByNumber", [hex(n), False]) for n in range(head - 5, head + 1)}
+    blocks["latest"] = blocks[hex(head)]
+    blocks[hex(head - 1)] = blocks[hex(head - 1)] | changed
+    world.liar.fail("eth_getBlockByNumber", result=lambda params: blocks[params[0]])
+    adapter = await world.adapter()
+
+    await read(adapter, blocks=3)
+
+    assert adapter.endpoint.endswith("#2")
+
+
 async def test_without_a_second_endpoint_there_is_nobody_to_ask(world: World) -> None:
     with pytest.raises(ChainMisconfigured, match="bloomCheck needs a second endpoint"):
         await world.adapter(world.honest.url)

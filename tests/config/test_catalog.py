@@ -331,6 +331,13 @@ def test_an_endpoint_of_the_environment_replaces_those_of_the_registry() -> None
     assert catalog.chains[1].rpc_urls == shipped().chains[1].rpc_urls
 
 
+def test_an_endpoint_named_twice_is_one_endpoint(tmp_path: Path) -> None:
+    """A quorum of two has to be two."""
+    a, b = "https://a.example", "https://b.example"
+    assert shipped(RPC_BSC=f"{a},{b},{a}").chains[56].rpc_urls == (a, b)
+    assert load(tmp_path, [entry(rpcUrls=[a, a])]).chains[56].rpc_urls == (a,)
+
+
 def test_a_chain_without_rpc_env_keeps_its_endpoints(tmp_path: Path) -> None:
     catalog = load(tmp_path, [entry(rpcEnv=None)], RPC_BSC="https://a.example")
     assert catalog.chains[56].rpc_urls == ("https://node.example",)

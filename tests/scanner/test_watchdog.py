@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
 from chains.errors import ChainUnavailable
+from scanner import watchdog
 from scanner.model import IntentStatus
 from scanner.store.database import Database
 from scanner.watchdog import Watchdog
@@ -17,7 +18,7 @@ from tests.harness import FakeClock
 from tests.scanner.facts import a_transfer, an_intent
 from tests.scanner.test_worker import Bench
 
-STUCK_S = 0.3
+STUCK_S = 1.0  # a busy machine takes its time for a step
 
 
 @pytest.fixture
@@ -104,3 +105,23 @@ async def test_what_ends_the_worker_by_itself_ends_the_watchdog(bench: Bench) ->
     bench.worker.run = broken  # type: ignore[method-assign]
     with pytest.raises(ChainUnavailable):
         await Watchdog(bench.worker, bench.metrics, stuck_s=STUCK_S).run()
+
+
+async def test_a_worker_that_cannot_be_cancelled_ends_the_watchdog_instead_of_getting_a_twin(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "PATIENCE_S", 0.05)
+    starts, over = [0], asyncio.Event()
+
+    async def stubborn() -> None:
+        starts[0] += 1
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await over.wait()
+
+    bench.worker.run = stubborn  # type: ignore[method-assign]
+    async with bench.worker._polling:  # as in the middle of a poll
+        with pytest.raises(RuntimeError, match="hangs and cannot be cancelled"):
+            await Watchdog(bench.worker, bench.metrics, stuck_s=0.05).run()
+    over.set()
+    assert starts == [1]
