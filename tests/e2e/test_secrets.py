@@ -13,6 +13,7 @@ import pytest
 
 from devnet.anvil import Anvil
 from devnet.receiver import Receiver
+from scanner.store.errors import StoreError
 from tests.e2e.test_restore import command
 from tests.harness import MERCHANT, USDT, Api, FakeClock, environment, intent_body, process, running
 from webhooks.signing import verify_amn, verify_standard
@@ -99,6 +100,17 @@ async def test_a_rotated_secret_signs_beside_the_former_until_the_overlap_is_ove
 
 
 @pytest.mark.process
+async def test_without_the_key_its_secrets_are_sealed_with_the_scanner_does_not_start(
+    chain: Anvil, hooks: Receiver, tmp_path: Path
+) -> None:
+    env = environment(tmp_path, chain.url)
+    async with running(env | {"SCANNER_SECRET_KEY": a_key()}) as scanner:
+        await scanner.api.create(callbackUrl=hooks.url())
+    with pytest.raises(StoreError, match="SCANNER_SECRET_KEY_FORMER"):
+        async with running(env):
+            raise AssertionError("it started, and could sign nothing")
+
+
 async def test_secrets_and_keys_of_a_run_are_in_no_table_file_log_or_answer(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_key_that_is_missing_is_named_by_its_id_and_no_secret_is_told() -> Non
     with pytest.raises(StoreError, match=key_id(parse_key(FORMER))) as refused:
         SecretBox([KEY]).open(sealed)
     assert FORMER not in str(refused.value)
+    assert not SecretBox().is_current(sealed)
 
 
 def test_a_sealed_secret_that_was_changed_is_refused() -> None:
