@@ -71,7 +71,7 @@ INTENT_FIELDS: dict[str, list[Any]] = {
 
 def rows(folder: Path) -> int:
     with sqlite3.connect(folder / "scanner.db") as store:
-        tables = ("intents", "transfers", "events", "balance_watches")
+        tables = ("intents", "transfers", "events", "balance_watches", "callback_rotations")
         return sum(store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)  # noqa: S608
 
 
@@ -121,6 +121,27 @@ async def test_a_fee_needs_its_address(daemon: Running) -> None:
     status, answer = await daemon.api.call("POST", "/intents", intent_body(feeAmount="5"))
 
     assert_refused(status, answer, "feeAddress")
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("callbackUrl", INTENT_FIELDS["callbackUrl"]),
+        ("callbackSecret", INTENT_FIELDS["callbackSecret"]),
+        ("overlapHours", [-1, 721, 1.5, "24", True, []]),
+    ],
+)
+async def test_a_bad_field_of_a_new_secret_is_named_and_changes_nothing(
+    daemon: Running, tmp_path: Path, field: str, values: list[Any]
+) -> None:
+    good = {"callbackUrl": "http://127.0.0.1:9/", "callbackSecret": "another secret"}
+    for value in values:
+        status, answer = await daemon.api.call(
+            "POST", "/admin/callback-secrets/rotate", json.dumps({**good, field: value}).encode()
+        )
+
+        assert_refused(status, answer, field)
+    assert rows(tmp_path) == 0
 
 
 @pytest.mark.parametrize("path", ["/intents", "/balances/check", "/balance-watches", "/intents/a/recheck"])
