@@ -42,14 +42,14 @@ class FakeClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        self._now += int(seconds * 1000)
+        self._now += round(seconds * 1000)
         for until, event in self._sleepers:
             if until <= self._now:
                 event.set()
 
     async def sleep(self, seconds: float) -> None:
         event = asyncio.Event()
-        self._sleepers.append((self._now + int(seconds * 1000), event))
+        self._sleepers.append((self._now + round(seconds * 1000), event))
         await event.wait()
 
 
@@ -204,12 +204,14 @@ class Process:
 
 
 @asynccontextmanager
-async def process(env: Mapping[str, str], session: aiohttp.ClientSession) -> AsyncIterator[Process]:
-    """Start `python -m scanner` and wait until it listens; it is gone when the block ends."""
+async def process(
+    env: Mapping[str, str], session: aiohttp.ClientSession, module: str = "scanner"
+) -> AsyncIterator[Process]:
+    """Start `python -m <module>` and wait until it listens; it is gone when the block ends."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "scanner",
+        module,
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env},
         stdout=asyncio.subprocess.PIPE,
@@ -238,7 +240,7 @@ async def _url_of(started: asyncio.subprocess.Process, lines: list[str]) -> str:
             lines.append(line)
             if "listening on" in line:
                 return line.split("listening on ")[1].split()[0]
-    raise AssertionError(f"the scanner did not start: {''.join(lines)}")
+    raise AssertionError(f"the daemon did not start: {''.join(lines)}")
 
 
 async def _drain(started: asyncio.subprocess.Process, lines: list[str]) -> None:

@@ -177,4 +177,4 @@ async def test_a_plain_transfer_beside_a_proxy_payment_in_one_transaction_settle
     deliveries = await hooks.wait_for(2)
 
     assert {d.json["intentId"]: d.json["txHash"] for d in deliveries} == {plain: tx, through["intentId"]: tx}
-    assert await scanner.api.reasons(plain) == ["duplicate"]
+    assert await scanner.api.reasons(plain) == ["no_transfer_log"]  # not to be sent back: it paid the other intent
