@@ -79,15 +79,20 @@ def restore(source: Path, store: Path) -> Path | None:
         StoreError: a daemon is running, or the backup is not whole or of a newer version.
     """
     _require_whole(source)
-    with sole_owner(store):
+    with sole_owner(store), _beside(store) as draft:
+        _copy(source, draft)
+        migrate(draft)  # one that cannot be used takes nothing's place
         kept = None
         if store.exists():
             kept = _free(store.with_name(f"{store.name}.before-restore"))
             backup(store, kept)
-        with _opened(source) as copy, closing(sqlite3.connect(store, timeout=BUSY_TIMEOUT_S)) as target:
-            copy.backup(target)  # one transaction: a crash leaves the former store
-        migrate(store)
+        _copy(draft, store)  # one transaction: a crash leaves the former store
     return kept
+
+
+def _copy(source: Path, target: Path) -> None:
+    with _opened(source) as original, closing(sqlite3.connect(target, timeout=BUSY_TIMEOUT_S)) as copy:
+        original.backup(copy)
 
 
 def check(store: Path) -> Health:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
+import alembic.command
 import pytest
+from alembic.config import Config
+from sqlalchemy import create_engine
 
 from devnet.anvil import Anvil
 from devnet.receiver import Receiver
 from scanner.store import maintenance
 from scanner.store.errors import StoreError
-from scanner.store.migrate import migrate
+from scanner.store.migrate import MIGRATIONS, migrate
 from tests.harness import MERCHANT, ROOT, SECRET, USDT, Process, environment, process
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
@@ -107,11 +111,34 @@ def test_what_is_no_whole_store_is_not_restored(store: Path, tmp_path: Path) -> 
     torn = tmp_path / "torn.db"
     maintenance.backup(store, torn)
     torn.write_bytes(torn.read_bytes()[:20_000])
-    before = store.read_bytes()
-    for bad in (other, torn, tmp_path / "nothing.db"):
+    newer = tmp_path / "newer.db"
+    maintenance.backup(store, newer)
+    with sqlite3.connect(newer) as link:
+        link.execute("UPDATE alembic_version SET version_num = '9999'")
+    before, there = store.read_bytes(), set(tmp_path.iterdir())
+    for bad in (other, torn, newer, tmp_path / "nothing.db"):
         with pytest.raises(StoreError):
             maintenance.restore(bad, store)
     assert store.read_bytes() == before
+    assert set(tmp_path.iterdir()) - there <= {tmp_path / "scanner.db.lock"}
+
+
+def test_a_backup_of_an_older_version_is_restored_as_one_of_this(store: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older.db"
+    engine = create_engine(f"sqlite:///{older}")
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "0004")
+    engine.dispose()
+
+    maintenance.restore(older, store)
+
+    assert maintenance.check(store).problems == ()
+    with closing(sqlite3.connect(store)) as link:
+        (reached,) = link.execute("SELECT version_num FROM alembic_version").fetchone()
+    assert reached == migrate(store)
 
 
 def test_a_restore_keeps_the_former_store_whatever_was_kept_before(store: Path, tmp_path: Path) -> None:
