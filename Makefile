@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 20
 
-.PHONY: setup setup-devnet run demo e2e chaos test check bench lock clean
+.PHONY: setup setup-devnet run demo e2e chaos test check bench load lock clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -24,7 +24,7 @@ demo: setup-devnet ## a purchase on a local chain, to the seller who is paid (ON
 e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in reports/ (ARGS="--levels 4 --rails direct")
 	$(BIN)/python -m devnet.runner $(ARGS)
 
-chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton)
+chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS)) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 test: setup-devnet ## every test
@@ -38,6 +38,9 @@ check: setup ## style, types, import contracts
 
 bench: setup-devnet ## measurements, each with its peer beside it
 	$(BIN)/python -m bench $(ARGS)
+
+load: setup-devnet ## an hour under load in three times five minutes, beside the idle case (ARGS="--minutes 10")
+	$(BIN)/python -m bench.load $(ARGS)
 
 lock: setup ## pin what pyproject.toml allows, with hashes and without download addresses
 	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"

@@ -69,13 +69,13 @@ async def show(request: web.Request) -> web.Response:
 async def listing(request: web.Request) -> web.Response:
     """GET /intents"""
     query = parse_query(request, ListIntents)
-    after = decode_cursor(query.cursor, int, str) if query.cursor else None
+    after = decode_cursor(query.cursor, str)[0] if query.cursor else None
     found = await request.app[SERVICES].list_intents(
         status=query.status, chain_id=query.chain_id, after=after, limit=query.limit + 1
     )
     shown = found[: query.limit]
     more = len(found) > query.limit
-    cursor = encode_cursor(shown[-1].created_at, shown[-1].intent_id) if more else None
+    cursor = encode_cursor(shown[-1].intent_id) if more else None
     return json_response({"intents": [intent_json(intent) for intent in shown], "nextCursor": cursor})
 
 

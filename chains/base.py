@@ -91,6 +91,14 @@ class ChainAdapter(Protocol):
     def first_cursor(self, head: Head) -> Cursor:
         """Return where a store without a checkpoint starts."""
 
+    async def cursor_before(self, time: int, head: Head) -> Cursor:
+        """
+        Return a position at or below `head` under which nothing is younger than a moment (unix seconds).
+
+        Raises:
+            ChainUnavailable: the same call may succeed later.
+        """
+
     async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
         """
         Read the next page after a cursor, at most up to `head`.

@@ -55,7 +55,7 @@ def _call(signature: str, *arguments: Any) -> str:
 
 
 class Anvil:
-    """A running chain with ten unlocked accounts. Open with `anvil`."""
+    """A running chain with unlocked accounts, whose keys it has. Open with `anvil`."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession, *, automine: bool) -> None:
         self.url = url
@@ -242,6 +242,7 @@ async def anvil(
     block_time: float | None = None,
     slots_in_epoch: int = SLOTS_IN_AN_EPOCH,
     port: int = 0,
+    accounts: int = 10,
 ) -> AsyncIterator[Anvil]:
     """
     Start a chain with the real proxy at its usual address; nothing of it is left behind.
@@ -251,6 +252,7 @@ async def anvil(
     toolchain.setup()
     command = [str(toolchain.anvil_binary()), "--port", str(port), "--chain-id", str(chain_id)]
     command += ["--prune-history", PRUNE_HISTORY, "--slots-in-an-epoch", str(slots_in_epoch)]
+    command += ["--accounts", str(accounts)]
     if block_time is not None:
         command += ["--block-time", str(block_time)]
     # Without a scratch home and pruning it writes gigabytes into the user's.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 import orjson
@@ -55,11 +55,83 @@ class Fault:
         return self.error is not None or self.result is not _UNSET
 
 
+class _Manners(NamedTuple):
+    """The lasting defects at one moment: a request is answered by one node, not by what it becomes meanwhile."""
+
+    stale_at: int | None
+    max_range: int | None
+    range_error: tuple[int, str]
+    chain_id: int | None
+    loses: Callable[[Json], bool] | None
+    repeats_logs: bool
+    reorders_logs: bool
+    reorders_batches: bool
+
+    def own_answer(self, call: Json) -> Json | None:
+        """Return what is answered without asking the node; None when the node is asked."""
+        if call["method"] == "eth_chainId" and self.chain_id is not None:
+            return _result(call.get("id"), hex(self.chain_id))
+        if call["method"] == "eth_getLogs":
+            return self._log_answer(call)
+        return None
+
+    def _log_answer(self, call: Json) -> Json | None:
+        wanted = call["params"][0]
+        if "blockHash" in wanted:
+            return None
+        first, last = (_height(wanted.get(name)) for name in ("fromBlock", "toBlock"))
+        too_long = first is not None and last is not None and self.max_range is not None
+        if too_long and last - first + 1 > (self.max_range or 0):  # type: ignore[operator]  # `too_long` says so
+            code, text = self.range_error
+            return _refusal(call.get("id"), code, text.format(limit=self.max_range))
+        if self.stale_at is not None and first is not None and first > self.stale_at:
+            return _result(call.get("id"), [])  # as real nodes do: no error
+        return None
+
+    def capped(self, call: Json) -> Json:
+        """Return the call as a node would understand it that has not seen the newest blocks."""
+        cap, method, params = self.stale_at, call["method"], list(call.get("params", []))
+        if cap is None:
+            return {**call, "params": params}
+        if method == "eth_getLogs" and "blockHash" not in params[0]:
+            last = _height(params[0].get("toBlock"))
+            params[0] = {**params[0], "toBlock": hex(cap if last is None else min(last, cap))}
+        elif method == "eth_getBlockByNumber" and params[0] == "latest":
+            params[0] = hex(cap)
+        elif (place := _BLOCK_PARAMETER.get(method)) is not None and params[place:] == ["latest"]:
+            params[place] = hex(cap)
+        return {**call, "params": params}
+
+    def spoilt(self, call: Json, answer: Json) -> Json:
+        """Return the node's answer as this endpoint gives it."""
+        result = answer.get("result")
+        if result is None:
+            return answer
+        method = call["method"]
+        if method == "eth_getLogs":
+            return {**answer, "result": self._spoilt_logs(result)}
+        if method == "eth_blockNumber" and self.stale_at is not None:
+            return {**answer, "result": hex(min(int(result, 16), self.stale_at))}
+        unseen = method in _HEIGHT_OF and _above(result.get(_HEIGHT_OF[method]), self.stale_at)
+        return {**answer, "result": None} if unseen else answer
+
+    def _spoilt_logs(self, logs: list[Json]) -> list[Json]:
+        kept = [
+            log
+            for log in logs
+            if not _above(log["blockNumber"], self.stale_at) and not (self.loses and self.loses(log))
+        ]
+        if self.repeats_logs:
+            kept = [log for log in kept for _ in range(2)]
+        return kept[::-1] if self.reorders_logs else kept
+
+
 class FaultyRpc:
     """
     One endpoint. Its attributes are its lasting defects, `fail` adds passing ones, `heal` ends all.
 
-    Open as a context manager; faults may be changed at any time.
+    Open as a context manager; faults may be changed at any time. What a request is answered with
+    follows from the defects at one moment, when the endpoint begins to answer it.
     """
 
     def __init__(self, target: str) -> None:
@@ -174,61 +246,24 @@ class FaultyRpc:
         return None
 
     async def _answers(self, calls: list[Json], faults: Mapping[int, Fault]) -> list[Json]:
+        now = self._manners()  # whatever changes from here on is for the next request
         answers: dict[int, Json] = {}
         forwarded: list[tuple[int, Json]] = []
         for place, call in enumerate(calls):
-            own = self._own_answer(call, faults.get(place))
+            own = _made_up(call, faults.get(place)) or now.own_answer(call)
             if own is not None:
                 answers[place] = own
             else:
-                forwarded.append((place, self._capped(call)))
+                forwarded.append((place, now.capped(call)))
         if forwarded:
             found = await self._forward([call for _, call in forwarded])
             for (place, _), answer in zip(forwarded, found, strict=True):
-                answers[place] = self._spoilt(calls[place], answer)
+                answers[place] = now.spoilt(calls[place], answer)
         ordered = [answers[place] for place in range(len(calls))]
-        return ordered[::-1] if self.reorders_batches else ordered
+        return ordered[::-1] if now.reorders_batches else ordered
 
-    def _own_answer(self, call: Json, fault: Fault | None) -> Json | None:
-        """Return what is answered without asking the node; None when the node is asked."""
-        method, number = call["method"], call.get("id")
-        if fault is not None and fault.error is not None:
-            return _refusal(number, *fault.error)
-        if fault is not None and fault.result is not _UNSET:
-            result = fault.result(call.get("params", [])) if callable(fault.result) else fault.result
-            return _result(number, result)
-        if method == "eth_chainId" and self.chain_id is not None:
-            return _result(number, hex(self.chain_id))
-        if method == "eth_getLogs":
-            return self._log_answer(call)
-        return None
-
-    def _log_answer(self, call: Json) -> Json | None:
-        wanted = call["params"][0]
-        if "blockHash" in wanted:
-            return None
-        first, last = (_height(wanted.get(name)) for name in ("fromBlock", "toBlock"))
-        too_long = first is not None and last is not None and self.max_range is not None
-        if too_long and last - first + 1 > (self.max_range or 0):  # type: ignore[operator]  # `too_long` says so
-            code, text = self.range_error
-            return _refusal(call.get("id"), code, text.format(limit=self.max_range))
-        if self.stale_at is not None and first is not None and first > self.stale_at:
-            return _result(call.get("id"), [])  # as real nodes do: no error
-        return None
-
-    def _capped(self, call: Json) -> Json:
-        """Return the call as a node would understand it that has not seen the newest blocks."""
-        cap, method, params = self.stale_at, call["method"], list(call.get("params", []))
-        if cap is None:
-            return {**call, "params": params}
-        if method == "eth_getLogs" and "blockHash" not in params[0]:
-            last = _height(params[0].get("toBlock"))
-            params[0] = {**params[0], "toBlock": hex(cap if last is None else min(last, cap))}
-        elif method == "eth_getBlockByNumber" and params[0] == "latest":
-            params[0] = hex(cap)
-        elif (place := _BLOCK_PARAMETER.get(method)) is not None and params[place:] == ["latest"]:
-            params[place] = hex(cap)
-        return {**call, "params": params}
+    def _manners(self) -> _Manners:
+        return _Manners(*(getattr(self, name) for name in _Manners._fields))
 
     async def _forward(self, calls: list[Json]) -> list[Json]:
         numbered = [{**call, "id": number} for number, call in enumerate(calls)]
@@ -238,28 +273,15 @@ class FaultyRpc:
         by_id = {answer["id"]: answer for answer in answers}
         return [{**by_id[number], "id": call.get("id")} for number, call in enumerate(calls)]
 
-    def _spoilt(self, call: Json, answer: Json) -> Json:
-        """Return the node's answer as this endpoint gives it."""
-        result = answer.get("result")
-        if result is None:
-            return answer
-        method = call["method"]
-        if method == "eth_getLogs":
-            return {**answer, "result": self._spoilt_logs(result)}
-        if method == "eth_blockNumber" and self.stale_at is not None:
-            return {**answer, "result": hex(min(int(result, 16), self.stale_at))}
-        unseen = method in _HEIGHT_OF and _above(result.get(_HEIGHT_OF[method]), self.stale_at)
-        return {**answer, "result": None} if unseen else answer
 
-    def _spoilt_logs(self, logs: list[Json]) -> list[Json]:
-        kept = [
-            log
-            for log in logs
-            if not _above(log["blockNumber"], self.stale_at) and not (self.loses and self.loses(log))
-        ]
-        if self.repeats_logs:
-            kept = [log for log in kept for _ in range(2)]
-        return kept[::-1] if self.reorders_logs else kept
+def _made_up(call: Json, fault: Fault | None) -> Json | None:
+    """Return what a fault answers to one call; None when it has nothing to say about it."""
+    if fault is not None and fault.error is not None:
+        return _refusal(call.get("id"), *fault.error)
+    if fault is not None and fault.result is not _UNSET:
+        result = fault.result(call.get("params", [])) if callable(fault.result) else fault.result
+        return _result(call.get("id"), result)
+    return None
 
 
 def _height(value: Any) -> int | None:

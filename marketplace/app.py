@@ -39,6 +39,7 @@ from marketplace.senders import CodeReader
 from marketplace.services import Backend
 from marketplace.settings import HttpSettings, Settings
 from marketplace.store.database import open_database
+from marketplace.store.lock import sole_owner
 from marketplace.store.migrate import migrate
 from marketplace.sweep import Sweep
 from marketplace.thresholds import Thresholds
@@ -119,8 +120,9 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
     """
     clock = clock or SystemClock()
     catalog = load_catalog(settings.chains_path, settings.tokens_path)
-    await asyncio.to_thread(migrate, settings.db_path)
     async with AsyncExitStack() as stack:
+        stack.enter_context(sole_owner(settings.db_path))
+        await asyncio.to_thread(migrate, settings.db_path)
         works = Works(await stack.enter_async_context(open_database(settings.db_path)), clock)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         passwords = stack.enter_context(Passwords())

@@ -123,7 +123,7 @@ async def close(work: Work, payment: Payment, reason: StopReason, why: str) -> b
     if not await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **over):
         return False
     if payment.hold_reason is not None or payment.escrow_state is Escrow.PARTIAL:
-        await recoveries.note_closed(work, payment, payment.hold_reason or "partial_payment")
+        await recoveries.note_closed(work, payment, payment.hold_reason or recoveries.PARTIAL)
     await _stop_looking(work, payment, cancel=payment.hold_reason is None)
     return True
 

@@ -13,6 +13,7 @@ from marketplace.catalog import Catalog
 from marketplace.clock import Clock
 from marketplace.completion import forget, tell
 from marketplace.model import OPEN_PAYMENTS, ErrandKind, Escrow, Mode, Payment, PaymentStatus, Rail
+from marketplace.patience import Patient
 from marketplace.policy import same_address
 from marketplace.scanner_client import (
     CheckoutBlock,
@@ -76,10 +77,14 @@ class Errands:
 
     async def run(self) -> None:
         """Do what is due, for ever."""
+        everything = Patient("errand", self._run_all_due)
         while True:
             await self._works.errands.wait(LOOK_S)
-            while await self.run_due():
-                pass
+            await everything.once()
+
+    async def _run_all_due(self) -> None:
+        while await self.run_due():
+            pass
 
     async def run_due(self) -> int:
         """Do one batch; return how many there were."""
@@ -120,7 +125,7 @@ class Errands:
                 await self._register(errand, payment)
             case ErrandKind.CANCEL_INTENT:
                 try:
-                    await self._scanner.cancel_intent(payment.id)
+                    await self._scanner.end_intent(payment.id)
                 except NotFound:
                     log.debug("[errand] the scanner never heard of intent %s", payment.id)
                 await self._finish(errand)

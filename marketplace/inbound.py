@@ -11,11 +11,10 @@ from pydantic import SecretStr
 from marketplace import completion
 from marketplace.catalog import Catalog
 from marketplace.checks import Checks
-from marketplace.completion import Outcome, tell
+from marketplace.completion import Outcome
 from marketplace.errors import Refused, not_found
 from marketplace.model import OPEN_PAYMENTS, Escrow, Payment, PaymentStatus
-from marketplace.policy import Reason
-from marketplace.recoveries import tell_recovery
+from marketplace.recoveries import note_part
 from marketplace.scanner_client import (
     BalanceEvent,
     Event,
@@ -26,6 +25,7 @@ from marketplace.scanner_client import (
 )
 from marketplace.sightings import Sighting, from_balance_event, from_event
 from marketplace.store import inbox, payments
+from marketplace.strays import note_stray
 from marketplace.work import Work, Works
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 CONFIRMED = "payment.confirmed"
 STRAY = frozenset({"payment.late", "payment.anomaly"})  # money that settles nothing
 REORGED = "payment.reorged"
+ENDED_UNPAID = frozenset({PaymentStatus.CANCELLED, PaymentStatus.FAILED})
+SETTLED = frozenset({"confirmed", "webhook_failed"})  # of an intent: the event may be older, and come later
 ON_ITS_WAY = frozenset({"payment.detected", "payment.confirming"})
 
 
@@ -130,41 +132,29 @@ async def _note(work: Work, payment_id: str, event: Event) -> str:
     if payment is None or not isinstance(event, IntentEvent):
         raise LookupError(f"payment {payment_id} is gone")
     if event.event_type in STRAY:
-        await _stray(work, payment, event)
+        await note_stray(work, payment, event, _document(event))
     elif event.event_type in ON_ITS_WAY:
         seen = {"status": PaymentStatus.PROCESSING, "evidence": _document(event), "tx_hash": event.tx_hash}
         await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PENDING,), **seen)
+    elif event.event_type == "payment.partial" and payment.status in ENDED_UNPAID:
+        await note_part(work, payment, event.amount_received or 0, _document(event))
     elif event.event_type == "payment.partial" and event.missing is not None and payment.hold_reason is None:
         part = {"status": PaymentStatus.PROCESSING, "escrow_state": Escrow.PARTIAL, "evidence": _document(event)}
         if await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **part):
             completion.tell_underpaid(work, payment, event.missing)
     elif event.event_type == REORGED and payment.status is PaymentStatus.COMPLETED:
-        await _stray(work, payment, event)
+        if await _took_back(work, payment, event):
+            await note_stray(work, payment, event, _document(event))
     elif event.event_type == REORGED and payment.hold_reason is None:
         gone = {"status": PaymentStatus.PENDING, "escrow_state": None, "evidence": _document(event), "tx_hash": None}
         await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PROCESSING,), **gone)
     return "noted"
 
 
-async def _stray(work: Work, payment: Payment, event: IntentEvent) -> None:
-    """Note money that named a payment and cannot settle it; it is somebody's all the same."""
-    reason = event.reason or event.event_type.removeprefix("payment.")
-    amount = sum(transfer.amount for transfer in event.transfers or ()) or None
-    new = await inbox.add_recovery(
-        work.tx,
-        payment_id=payment.id,
-        reason=reason,
-        amount=amount,
-        tx_hash=event.tx_hash,
-        evidence=_document(event),
-        dedupe_key=f"event:{event.event_id}",
-        now=work.now,
-    )
-    if not new:
-        return
-    await tell_recovery(work, payment, reason)
-    if reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
-        tell(work, [payment.buyer_id], payment, "payment-wrong-token", f"Payment {payment.ref}: another token arrived")
+async def _took_back(work: Work, payment: Payment, event: IntentEvent) -> bool:
+    """Say whether what paid is gone: not what came beyond it, and not what moved before it was deep enough."""
+    credited = await inbox.credited_hashes(work.tx, payment.id)
+    return event.status in SETTLED and event.tx_hash in credited
 
 
 def _document(event: IntentEvent) -> dict[str, object]:
@@ -178,7 +168,13 @@ def _document(event: IntentEvent) -> dict[str, object]:
         "sender": event.sender,
         "reason": event.reason or event.event_type,
         "transfers": [
-            {"txHash": t.tx_hash, "eventKey": t.event_key, "amountBaseUnits": str(t.amount), "sender": t.sender}
+            {
+                "txHash": t.tx_hash,
+                "eventKey": t.event_key,
+                "blockHash": t.block_hash,
+                "amountBaseUnits": str(t.amount),
+                "sender": t.sender,
+            }
             for t in event.transfers or ()
         ],
     }

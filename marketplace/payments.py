@@ -94,7 +94,7 @@ class Payments:
     async def _ask_scanner(self, payment: Payment) -> None:
         """Let the scanner say whether money is on its way; when it cannot, what comes later is found as late."""
         try:
-            await self._scanner.cancel_intent(payment.id)
+            await self._scanner.end_intent(payment.id)
         except Conflict as exc:
             raise conflict("the payment is on its way", status=payment.status) from exc
         except (NotFound, ScannerUnavailable, ScannerRefused):

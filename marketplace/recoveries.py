@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from marketplace.model import Payment, PaymentStatus, Rail, Role
 from marketplace.policy import Reason
@@ -11,6 +13,8 @@ from marketplace.store import inbox
 from marketplace.work import Work
 
 DOUBLE_CREDIT = "transfer_credited_elsewhere"
+PARTIAL = "partial_payment"
+LATE = "late_payment"
 # What was held for these reasons is other money than the payment's own, and no part of its sums.
 OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RECIPIENT, DOUBLE_CREDIT})
 
@@ -18,16 +22,26 @@ OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RE
 async def note_beyond(work: Work, payment: Payment, seen: Sighting) -> None:
     """Write down what came to a payment that is over, beyond what it was credited and what was noted before."""
     credited = payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
-    reason = "duplicate_payment" if credited else "late_payment"
-    if seen.balance is None:
+    reason = "duplicate_payment" if credited else LATE
+    noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
+    if seen.balance is None and not noted:
         await _note_transfers(work, payment, seen, reason)
         return
     counted = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0")) if credited else 0
     beyond = seen.received - counted
-    # A balance tells a sum: what is new of it is what nobody wrote down yet.
-    new = beyond - await inbox.recovered(work.tx, payment.id, _sums(payment))
-    if new > 0:
-        await _note(work, payment, seen, reason, new, f"{_sums(payment)}{reason}:{beyond}")
+    # A balance, or a part, tells a sum: what is new of it is what nobody wrote down yet.
+    if beyond > noted:
+        key = f"{_sums(payment)}{reason}:{beyond}"
+        await _note(work, payment, reason, beyond - noted, key, seen.tx_hash, seen.document)
+
+
+async def note_part(work: Work, payment: Payment, received: int, evidence: Mapping[str, Any]) -> None:
+    """Write down what is new of a part that is told of after the payment ended unpaid."""
+    noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
+    # Transfers are told one by one when they are enough: then this part is among them.
+    noted += await inbox.recovered(work.tx, payment.id, _transfers(payment), reason=LATE)
+    if received > noted:
+        await _note(work, payment, LATE, received - noted, f"{_sums(payment)}{LATE}:{received}", None, evidence)
 
 
 async def _note_transfers(work: Work, payment: Payment, seen: Sighting, reason: str) -> None:
@@ -37,19 +51,25 @@ async def _note_transfers(work: Work, payment: Payment, seen: Sighting, reason: 
         amounts[credit.tx_hash] += credit.amount
     for tx_hash, amount in amounts.items():
         if tx_hash not in known and amount > 0:
-            await _note(work, payment, seen, reason, amount, f"transfer:{payment.id}:{tx_hash}", tx_hash)
+            await _note(work, payment, reason, amount, f"{_transfers(payment)}{tx_hash}", tx_hash, seen.document)
 
 
 async def _note(
-    work: Work, payment: Payment, seen: Sighting, reason: str, amount: int, key: str, tx_hash: str | None = None
+    work: Work,
+    payment: Payment,
+    reason: str,
+    amount: int,
+    key: str,
+    tx_hash: str | None,
+    evidence: Mapping[str, Any],
 ) -> None:
     new = await inbox.add_recovery(
         work.tx,
         payment_id=payment.id,
         reason=reason,
         amount=amount,
-        tx_hash=tx_hash or seen.tx_hash,
-        evidence=seen.document,
+        tx_hash=tx_hash,
+        evidence=evidence,
         dedupe_key=key,
         now=work.now,
     )
@@ -70,10 +90,11 @@ async def keep_other_money(work: Work, payment: Payment, seen: Sighting) -> None
 async def note_closed(work: Work, payment: Payment, reason: str) -> None:
     """Write down what was seen of a payment and will not be credited."""
     received = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
-    if payment.rail is Rail.DIRECT_BALANCE and reason not in OTHER_MONEY:
+    tells_sums = payment.rail is Rail.DIRECT_BALANCE or reason == PARTIAL
+    if tells_sums and reason not in OTHER_MONEY:
         key = f"{_sums(payment)}{reason}:{received}"
     else:
-        key = f"transfer:{payment.id}:{payment.tx_hash}"
+        key = f"{_transfers(payment)}{payment.tx_hash}"
     await inbox.add_recovery(
         work.tx,
         payment_id=payment.id,
@@ -87,8 +108,13 @@ async def note_closed(work: Work, payment: Payment, reason: str) -> None:
 
 
 def _sums(payment: Payment) -> str:
-    """Return how the keys of what balances told about a payment start."""
+    """Return how the keys of what balances and parts told about a payment start."""
     return f"sum:{payment.id}:"
+
+
+def _transfers(payment: Payment) -> str:
+    """Return how the keys of what was told as transfers of a payment start."""
+    return f"transfer:{payment.id}:"
 
 
 async def tell_recovery(work: Work, payment: Payment, reason: str) -> None:

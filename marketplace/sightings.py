@@ -81,7 +81,9 @@ def _of_transfers(
     agreed: int,
     block: int | None,
 ) -> Sighting:
-    credits_ = tuple(Credit(each.tx_hash, each.event_key or "", each.amount, each.sender) for each in transfers)
+    credits_ = tuple(
+        Credit(each.tx_hash, each.event_key or "", each.amount, each.sender) for each in transfers if each.tx_hash
+    )
     if not credits_ and evidence.tx_hash:
         credits_ = (Credit(evidence.tx_hash, "", evidence.amount, evidence.sender),)
     return Sighting(
@@ -101,6 +103,7 @@ def from_balance_event(payment: Payment, event: BalanceEvent, chain_type: str) -
     credits_ = tuple(
         Credit(each.tx_hash, each.event_key or f"balance-{number}", each.amount, each.sender)
         for number, each in enumerate(event.transfers or ())
+        if each.tx_hash
     )
     return _of_balance(payment, seen, event.current_balance, chain_type, credits_, None)
 

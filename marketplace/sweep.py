@@ -11,6 +11,7 @@ from marketplace.completion import close, tell
 from marketplace.custody import Custody
 from marketplace.intents import found_payment
 from marketplace.model import ErrandKind, Escrow, Payment, PaymentStatus, Rail, StopReason
+from marketplace.patience import Patient
 from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import outbox, payments, users
 from marketplace.work import Works
@@ -35,9 +36,10 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep on schedule, and whenever somebody rings, for ever."""
+        chores = Patient("sweep", self.once)
         while True:
             await self.bell.wait(self._every_s)
-            await self.once()
+            await chores.once()
 
     async def once(self) -> None:
         """Do every chore once."""
@@ -86,7 +88,7 @@ class Sweep:
     async def _scanner_agrees(self, payment: Payment) -> bool:
         """Say whether the scanner expects nothing any more: what it confirms just now is in time."""
         try:
-            await self._scanner.cancel_intent(payment.id)
+            await self._scanner.end_intent(payment.id)
         except Conflict:
             return False
         except NotFound:

@@ -17,6 +17,7 @@ from scanner.metrics import Metrics
 from scanner.model import NATIVE, NO_TX
 from scanner.outage import Outage
 from scanner.store import coins, intents
+from scanner.store.coins import Seen
 from scanner.store.database import Database
 from scanner.store.errors import StoreError
 
@@ -91,18 +92,25 @@ class CoinNotice:
         async with self._db.read() as tx:
             before = await coins.known(tx, self._chain.chain_id, seen)
         # An address used for one intent alone holds no coin before somebody sends some.
-        changed = {key: amount for key, amount in seen.items() if amount != before.get(key, 0)}
+        never = Seen(0, 0)
+        was = {key: before.get(key, never) for key in seen}
+        # An endpoint that is behind tells of the past: what it shows less of now would be news again later.
+        changed = {
+            key: amount
+            for key, amount in seen.items()
+            if amount != was[key].balance and found.position >= was[key].position
+        }
         if not changed:
             return
         rises = [
-            self._rise(key, amount - before.get(key, 0), found)
+            self._rise(key, amount - was[key].balance, found)
             for key, amount in changed.items()
-            if amount > before.get(key, 0)
+            if amount > was[key].balance
         ]
         now = self._clock.now_ms()
         async with self._db.write() as tx:
             recorded = await findings.record_coins(tx, self._chain.chain_id, rises, now=now)
-            await coins.put(tx, self._chain.chain_id, changed)
+            await coins.put(tx, self._chain.chain_id, changed, position=found.position)
         self._count(recorded)
 
     def _rise(self, destination: str, amount: int, found: Balances) -> Transfer:

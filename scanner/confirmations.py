@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import chain, groupby
 
 from chains.base import ChainAdapter
 from chains.types import Cursor, Head, Outcome, Transfer, Verification
@@ -16,6 +17,9 @@ from scanner.store import checkpoints, intents, transfers
 from scanner.store.database import Database
 
 BATCH = 200  # intents looked at in one go
+TOGETHER = 10  # intents confirmed in one transaction: whoever registers or cancels waits until it is over
+
+Looked = list[tuple[StoredTransfer, Verification]]
 
 
 class Confirmer:
@@ -39,8 +43,11 @@ class Confirmer:
         ids = await self._deep(head)
         for start in range(0, len(ids), BATCH):
             found = await self._due(ids[start : start + BATCH], head)
-            if found:
-                yield await self._look(found)
+            if not found:
+                continue
+            seen = await self._adapter.verify([_as_fact(transfer) for transfer in found])
+            for looked in _apart(list(zip(found, seen, strict=True))):
+                yield await self._apply(looked)
 
     async def _count_depths(self, head: Head) -> None:
         async with self._db.read() as tx:
@@ -68,13 +75,11 @@ class Confirmer:
             for transfer in due(intent, held[intent.intent_id], head, self._chain.finality)
         ]
 
-    async def _look(self, due: list[StoredTransfer]) -> Recorded:
-        seen = await self._adapter.verify([_as_fact(t) for t in due])
-        looked = list(zip(due, seen, strict=True))
+    async def _apply(self, looked: Looked) -> Recorded:
         now = self._clock.now_ms()
         async with self._db.write() as tx:
             recorded, passed = await findings.apply_verdicts(tx, self._chain.chain_id, looked, now=now)
-            owners = {t.intent_id for t in due if t.intent_id}
+            owners = {stored.intent_id for stored, _ in looked if stored.intent_id}
             await findings.settle(tx, owners, {t.key for t in passed}, recorded, now=now)
             gone = _lowest_gone(looked)
             if gone is not None:
@@ -85,7 +90,17 @@ class Confirmer:
         return recorded
 
 
-def _lowest_gone(looked: list[tuple[StoredTransfer, Verification]]) -> int | None:
+def _apart(looked: Looked) -> Iterator[Looked]:
+    """Cut what was looked at into transactions, never between the parts of one intent's sum."""
+    if _lowest_gone(looked) is not None:  # what is gone is taken back in one go, down to the lowest
+        yield looked
+        return
+    of_intents = [list(parts) for _, parts in groupby(looked, key=lambda each: each[0].intent_id)]
+    for start in range(0, len(of_intents), TOGETHER):
+        yield list(chain.from_iterable(of_intents[start : start + TOGETHER]))
+
+
+def _lowest_gone(looked: Looked) -> int | None:
     return min((stored.block_number for stored, seen in looked if seen.outcome is Outcome.GONE), default=None)
 
 

@@ -85,6 +85,7 @@ def transfer_facts(transfer: StoredTransfer) -> dict[str, Any]:
         "txHash": transfer.tx_hash or None,
         "eventKey": transfer.event_key,
         "blockNumber": transfer.block_number,
+        "blockHash": transfer.block_hash,
         "sender": transfer.sender,
         "amount": str(transfer.amount),
     }

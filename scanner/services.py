@@ -226,7 +226,7 @@ class Services:
         return IntentView(intent, held[intent_id], history)
 
     async def list_intents(
-        self, *, status: IntentStatus | None, chain_id: int | None, after: tuple[int, str] | None, limit: int
+        self, *, status: IntentStatus | None, chain_id: int | None, after: str | None, limit: int
     ) -> list[Intent]:
         """Return a page of intents in order of creation."""
         async with self._db.read() as tx:

@@ -18,6 +18,7 @@ from scanner.clock import Clock
 from scanner.confirmations import Confirmer
 from scanner.findings import Recorded
 from scanner.health import ChainHealth, ChainState
+from scanner.matching import TOLERANCE_MS
 from scanner.metrics import Metrics
 from scanner.outage import Outage
 from scanner.store import checkpoints, intents
@@ -124,11 +125,26 @@ class ChainWorker:
         async with self._db.read() as tx:
             cursor = await checkpoints.get(tx, self.chain.chain_id)
         if cursor is None:
-            cursor = self.adapter.first_cursor(head)
+            cursor = await self._first(head)
             async with self._db.write() as tx:
                 await checkpoints.put(tx, self.chain.chain_id, cursor, now=self._clock.now_ms(), keep_from=-1)
         self.health.checkpoint = cursor.position
         return cursor
+
+    async def _first(self, head: Head) -> Cursor:
+        """
+        Return where a store without a checkpoint begins.
+
+        Registrations are taken before the chain could be read for the first time: what was paid to them
+        meanwhile lies above the creation of the oldest.
+        """
+        usual = self.adapter.first_cursor(head)
+        async with self._db.read() as tx:
+            oldest = await intents.oldest(tx, self.chain.chain_id, self._clock.now_ms() - self._late_ms)
+        if oldest is None:
+            return usual
+        before = await self.adapter.cursor_before((oldest - TOLERANCE_MS) // 1000, head)
+        return min(usual, before, key=lambda cursor: cursor.position)
 
     async def _read_pages(self, cursor: Cursor, head: Head) -> Fork | None:
         targets = await self._targets()

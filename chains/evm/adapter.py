@@ -160,6 +160,10 @@ class EvmAdapter:
     def first_cursor(self, head: Head) -> Cursor:
         return Cursor(max(head.position - START_BELOW_HEAD, 0))
 
+    async def cursor_before(self, time: int, head: Head) -> Cursor:
+        look = partial(self._newest_until, time=time, head=head.position)
+        return Cursor(await self._pool.run("eth_getBlockByNumber", look))
+
     async def head(self) -> Head:
         head = await self._pool.run("eth_getBlockByNumber", self._head)
         self._first_head = self._first_head or head
@@ -276,6 +280,28 @@ class EvmAdapter:
         if block is None:
             raise _behind(after.position)
         return ScanPage([], after, time=block.time, rows_read=0) if block.hash == after.anchor else Fork(after)
+
+    async def _newest_until(self, endpoint: Endpoint, *, time: int, head: int) -> int:
+        """
+        Return the newest block that is not younger than this; 0 when all are.
+
+        From the head downwards, in strides that double: nodes forget old headers, and the moment is seldom far back.
+        """
+        low, high, stride = max(0, head - 1), head, 1  # everything above `high` is younger
+        while low > 0 and await self._time_of(endpoint, low) > time:
+            stride *= 2
+            low, high = max(0, low - stride), low - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (low, middle - 1) if await self._time_of(endpoint, middle) > time else (middle, high)
+        return low
+
+    async def _time_of(self, endpoint: Endpoint, number: int) -> int:
+        (answer,) = await self._client.batch(endpoint, [_block_call(number)])
+        block = parse_block(answer.get(), number)
+        if block is None:
+            raise _behind(number)
+        return block.time
 
     async def _latest_canonical(self, endpoint: Endpoint, *, anchors: Sequence[Cursor]) -> Cursor | None:
         hidden = False  # the newest anchors lie above what this node holds

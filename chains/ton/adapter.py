@@ -125,6 +125,9 @@ class TonAdapter:
     def first_cursor(self, head: Head) -> Cursor:
         return Cursor(max(head.position - HISTORY_S, 0))
 
+    async def cursor_before(self, time: int, head: Head) -> Cursor:
+        return Cursor(max(0, min(time, head.position)))
+
     async def head(self) -> Head:
         return await self._pool.run("masterchainInfo", self._head)
 

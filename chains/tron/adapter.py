@@ -145,6 +145,9 @@ class TronAdapter:
     def first_cursor(self, head: Head) -> Cursor:
         return Cursor(max(0, head.position - HISTORY_MS))
 
+    async def cursor_before(self, time: int, head: Head) -> Cursor:
+        return Cursor(max(0, min(time * 1000, head.position)))
+
     async def head(self) -> Head:
         return await self._pool.run("getblock", self._head)
 

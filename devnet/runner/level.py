@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -26,6 +26,14 @@ from devnet.runner.trade import accept, ask, bid, people_arrive
 STEPS = (people_arrive, ask, bid, accept, open_payment, pay, confirm, deliver, receive, release, settle, pry)
 
 
+Step = Callable[[Tale], Awaitable[None]]
+
+
+def whole_purchase(_tale: Tale) -> Sequence[Step]:
+    """Tell every story from its beginning to its end."""
+    return STEPS
+
+
 @dataclass(slots=True)
 class Run:
     """What all levels share."""
@@ -35,6 +43,7 @@ class Run:
     rails: Sequence[Rail]
     say: Callable[[str], None]
     keep_answers: bool = False
+    steps_of: Callable[[Tale], Sequence[Step]] = whole_purchase
     serial: int = 0
     credited: list[Credit] = field(default_factory=list)
     tales: list[Tale] = field(default_factory=list)  # of the newest level
@@ -52,7 +61,10 @@ class Run:
             self.tales = [self._tale(world, number) for number in range(workers)]
             barrier = asyncio.Barrier(workers)
             async with asyncio.TaskGroup() as group:
-                flows = [group.create_task(_told(tale, barrier), name=f"worker {tale.serial}") for tale in self.tales]
+                flows = [
+                    group.create_task(_told(tale, self.steps_of(tale), barrier), name=f"worker {tale.serial}")
+                    for tale in self.tales
+                ]
             took_s = time.monotonic() - began
             findings = await judge(world, self.tales, self.credited)
         return LevelResult(
@@ -93,13 +105,13 @@ class Run:
                 )
 
 
-async def _told(tale: Tale, barrier: asyncio.Barrier) -> FlowResult:
+async def _told(tale: Tale, steps: Sequence[Step], barrier: asyncio.Barrier) -> FlowResult:
     """Tell one story; how it ends is a result, not an accident of the others."""
     await barrier.wait()
     began, failed, step = time.monotonic(), None, ""
     try:
-        for each in STEPS:
-            step = each.__name__
+        for each in steps:
+            step = getattr(each, "__name__", repr(each))
             await each(tale)
     except FlowFailed as exc:
         failed = f"{step}: {exc}"

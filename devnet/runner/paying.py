@@ -71,7 +71,7 @@ async def pay(tale: Tale) -> None:
 
 async def confirm(tale: Tale) -> None:
     """Wait until the money is held, and ask the chain itself whether it came."""
-    payment = await _funded(tale)
+    payment = await funded(tale)
     seen = await tale.world.street.look(tale.tx_hash, payment["destination"])
     fault = evidence_fault(payment, tale.owed, seen)
     if fault is not None:
@@ -106,12 +106,13 @@ async def _webhook(tale: Tale) -> None:
 async def holds(tale: Tale, amount: int) -> None:
     """Compare the ledger with what it must hold."""
     view = await tale.buyer.ok("read payment", "GET", f"/api/payment/{tale.deal.payment_id}")
-    fault = held_fault(view["ledger"], amount)
+    fault = held_fault(view["ledger"], amount, tale.beyond)
     if fault is not None:
         tale.accuse(Finding(fault.fault, f"{tale.deal.payment_id}: {fault.detail}"))
 
 
-async def _funded(tale: Tale) -> dict[str, Any]:
+async def funded(tale: Tale) -> dict[str, Any]:
+    """Return the payment once the marketplace counts it as paid."""
     until, shown = time.monotonic() + CONFIRM_S, ""
     while True:
         if tale.rail.name == "direct_balance":

@@ -73,6 +73,7 @@ class Tale:
     sellers_wallet: str = ""
     answer: dict[str, Any] = field(default_factory=dict)  # of opening the payment
     tx_hash: str = ""
+    beyond: int = 0  # base units that this buyer pays too much
     instruction: dict[str, Any] = field(default_factory=dict)
     codes: list[str] = field(default_factory=list)
     late: int = 0

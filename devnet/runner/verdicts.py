@@ -17,6 +17,7 @@ TO_BUYER = frozenset(
 )
 TO_BOTH = frozenset({"payment_confirmed", "payment_releasable"})
 TO_ALL = frozenset({"payment_release", "payment_released", "payment_refund", "payment_refunded"})
+MAY_REPEAT = frozenset({"payment-underpaid", "payment-wrong-token", "payment_recovery"})  # of each part, and of each unit of money
 TO_ADMINS = frozenset({"payment_held", "payment_recovery"})
 
 
@@ -72,13 +73,13 @@ def duplicate_credits(credited: Iterable[Credit]) -> list[Finding]:
     ]
 
 
-def held_fault(ledger: Mapping[str, Any], expected: int) -> Finding | None:
-    """Compare what the ledger holds for one payment with what it must."""
+def held_fault(ledger: Mapping[str, Any], expected: int, beyond: int = 0) -> Finding | None:
+    """Compare what the ledger holds for one payment with what it must; `beyond` is what was paid too much."""
     held, surplus = int(ledger["heldBaseUnits"]), int(ledger["availableBaseUnits"])
-    if (held, surplus) == (expected, 0):
+    if (held, surplus) == (expected, beyond):
         return None
-    fault = Fault.DUPLICATE if held + surplus > expected else Fault.LEDGER
-    return Finding(fault, f"the ledger holds {held} and {surplus} more, for {expected}")
+    fault = Fault.DUPLICATE if held + surplus > expected + beyond else Fault.LEDGER
+    return Finding(fault, f"the ledger holds {held} and {surplus} more, for {expected} and {beyond}")
 
 
 class Cast:
@@ -142,7 +143,7 @@ def repeated(told: Iterable[Note]) -> list[Finding]:
     return [
         Finding(Fault.REPEATED, f"{user} was told {kind} about {about} {times} times")
         for (user, kind, about), times in counted.items()
-        if times > 1 and kind != "payment-underpaid"
+        if times > 1 and kind not in MAY_REPEAT
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from marketplace.scanner_client.errors import ScannerUnavailable
+from marketplace.scanner_client.errors import Conflict, ScannerUnavailable
 from marketplace.scanner_client.facts import (
     Balance,
     ChainStatus,
@@ -126,6 +126,21 @@ class ScannerClient:
             Conflict: it is past pending.
         """
         return understood(Intent, (await self._calls.call("DELETE", f"/intents/{segment(intent_id)}")).get("intent"))
+
+    async def end_intent(self, intent_id: str) -> Intent:
+        """
+        Cancel an intent, unless its time ran out by itself: either way nothing settles it any more.
+
+        Raises:
+            Conflict: a payment is on its way, or there.
+        """
+        try:
+            return await self.cancel_intent(intent_id)
+        except Conflict:
+            found = await self.intent(intent_id)
+            if found.status != "expired":
+                raise
+            return found
 
     async def recheck_intent(self, intent_id: str, tx_hash: str | None = None) -> Recheck:
         """Let the scanner look now, at one transaction if it is named, and say what it saw."""

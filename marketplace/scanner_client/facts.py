@@ -40,9 +40,9 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentTransfer:
-    """One transfer that concerns an intent; `reason` says why it settled nothing."""
+    """One transfer that concerns an intent; `reason` says why it settled nothing. Native coin has no `tx_hash`."""
 
-    tx_hash: str
+    tx_hash: str | None
     event_key: str
     block_number: int
     block_hash: str | None
@@ -93,7 +93,7 @@ class Intent:
 class Sighting:
     """What a recheck saw."""
 
-    tx_hash: str
+    tx_hash: str | None
     event_key: str
     block_number: int
     amount: int

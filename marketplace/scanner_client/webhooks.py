@@ -15,12 +15,13 @@ from webhooks.signing import check_secret, verify_amn, verify_standard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventTransfer:
-    """One transfer behind an event."""
+    """One transfer behind an event; native coin is noticed in a balance, which knows no transaction."""
 
-    tx_hash: str
+    tx_hash: str | None
     amount: int
     event_key: str | None = None
     block_number: int | None = None
+    block_hash: str | None = None
     sender: str | None = None
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from marketplace.model import Page
 from marketplace.store.database import Tx
-from marketplace.store.rows import paged
+from marketplace.store.rows import many, paged
 from marketplace.store.tables import credited_transfers, recoveries, webhook_inbox
 
 
@@ -119,10 +119,24 @@ async def add_recovery(
     return (await tx.execute(insert(recoveries).values(**row).on_conflict_do_nothing())).rowcount == 1
 
 
-async def recovered(tx: Tx, payment_id: str, prefix: str) -> int:
-    """Return how much of a payment's money waits for a person under keys that start so."""
+async def recoveries_of(tx: Tx, payment_id: str, tx_hash: str) -> list[Recovery]:
+    """Return what waits for a person of one transaction, oldest first."""
+    c = recoveries.c
+    mine = select(recoveries).where(c.payment_id == payment_id, c.tx_hash == tx_hash)
+    return await many(tx, mine.order_by(c.created_at, c.id), Recovery)
+
+
+async def move_recovery(tx: Tx, recovery_id: str, evidence: Mapping[str, Any]) -> None:
+    """Say anew where money that waits for a person lies."""
+    await tx.execute(update(recoveries).where(recoveries.c.id == recovery_id).values(evidence=dict(evidence)))
+
+
+async def recovered(tx: Tx, payment_id: str, prefix: str, *, reason: str | None = None) -> int:
+    """Return how much of a payment's money waits for a person under keys that start so, for one reason if named."""
     c = recoveries.c
     found = select(c.amount_base).where(c.payment_id == payment_id, c.dedupe_key.startswith(prefix, autoescape=True))
+    if reason is not None:
+        found = found.where(c.reason == reason)
     return sum(amount or 0 for amount in (await tx.execute(found)).scalars())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,12 +11,15 @@ from aiohttp import web
 
 from marketplace.clock import shown
 from marketplace.errors import Refused
+from marketplace.mailbox import Mailbox
 from marketplace.model import Actor, Notification
 from marketplace.services import Backend
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Listing, parse_query, path_id, who
 from marketplace.web.middlewares import REQUEST_ID
 from marketplace.web.state import BACKEND
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 MAX_SEQ = 2**63 - 1
@@ -75,19 +79,28 @@ async def stream(request: web.Request) -> web.StreamResponse:
             }
         )
         await response.prepare(request)
-        await response.write(b": hello\n\n")
-        fresh: list[Notification] | None = None  # what came before is in the store
-        while not backend.works.listeners.closing.is_set() and _still_known(request):
-            if fresh is None:
-                seq = await _catch_up(response, backend, actor, seq)
-            else:
-                seq = await _write(response, fresh, seq)
-            if await mailbox.wait(HEARTBEAT_S):
-                fresh = mailbox.empty()
-            else:
-                await response.write(b": still here\n\n")  # a dead peer is noticed by writing to it
-                fresh = None  # and now and then the store has the last word
+        try:
+            await _tell(request, response, mailbox, seq)
+        except ConnectionResetError:
+            log.debug("[api] a listener is gone")
         return response
+
+
+async def _tell(request: web.Request, response: web.StreamResponse, mailbox: Mailbox, seq: int) -> None:
+    """Tell what is newer than `seq`, and what comes, until we close or the token runs out."""
+    backend, actor = request.app[BACKEND], who(request)
+    await response.write(b": hello\n\n")
+    fresh: list[Notification] | None = None  # what came before is in the store
+    while not backend.works.listeners.closing.is_set() and _still_known(request):
+        if fresh is None:
+            seq = await _catch_up(response, backend, actor, seq)
+        else:
+            seq = await _write(response, fresh, seq)
+        if await mailbox.wait(HEARTBEAT_S):
+            fresh = mailbox.empty()
+        else:
+            await response.write(b": still here\n\n")  # a dead peer is noticed by writing to it
+            fresh = None  # and now and then the store has the last word
 
 
 async def _catch_up(response: web.StreamResponse, backend: Backend, actor: Actor, seq: int) -> int:

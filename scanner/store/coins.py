@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.sqlite import insert
@@ -11,26 +12,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import coin_balances
 
+
+class Seen(NamedTuple):
+    """The coin an address held, in base units, and where the chain stood then."""
+
+    balance: int
+    position: int
+
+
 _KNOWN = in_one_row(
-    select(coin_balances.c.destination, coin_balances.c.balance).where(
+    select(coin_balances.c.destination, coin_balances.c.balance, coin_balances.c.position).where(
         coin_balances.c.chain_id == bindparam("chain"), is_one_of(coin_balances.c.destination, "keys")
     )
 )
 
 
-async def known(tx: AsyncConnection, chain_id: int, destinations: Collection[str]) -> dict[str, int]:
-    """Return what was last seen of the coin at these addresses, in base units."""
+async def known(tx: AsyncConnection, chain_id: int, destinations: Collection[str]) -> dict[str, Seen]:
+    """Return what was last seen of the coin at these addresses."""
     rows = await rows_of(tx, _KNOWN, chain=chain_id, keys=listed(destinations))
-    return {destination: int(balance) for destination, balance in rows}
+    return {destination: Seen(int(balance), position) for destination, balance, position in rows}
 
 
-async def put(tx: AsyncConnection, chain_id: int, seen: Mapping[str, int]) -> None:
-    """Remember what was seen."""
+async def put(tx: AsyncConnection, chain_id: int, seen: Mapping[str, int], *, position: int) -> None:
+    """Remember what was seen, and where the chain stood."""
     statement = insert(coin_balances)
     await tx.execute(
         statement.on_conflict_do_update(
             index_elements=[coin_balances.c.chain_id, coin_balances.c.destination],
-            set_={"balance": statement.excluded.balance},
+            set_={"balance": statement.excluded.balance, "position": statement.excluded.position},
         ),
-        [{"chain_id": chain_id, "destination": key, "balance": balance} for key, balance in seen.items()],
+        [
+            {"chain_id": chain_id, "destination": key, "balance": balance, "position": position}
+            for key, balance in seen.items()
+        ],
     )

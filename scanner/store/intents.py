@@ -8,7 +8,20 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
@@ -43,13 +56,14 @@ async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
     return [_intent(row) for row in await rows_of(tx, in_one_row(statement))]
 
 
+_ONE = in_one_row(select(intents).where(intents.c.intent_id == bindparam("id")))
+_BY_ID = in_one_row(select(intents).where(is_one_of(intents.c.intent_id, "ids")))
+
+
 async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
     """Return one intent."""
-    found = await _all(tx, select(intents).where(intents.c.intent_id == intent_id))
-    return found[0] if found else None
-
-
-_BY_ID = in_one_row(select(intents).where(is_one_of(intents.c.intent_id, "ids")))
+    found = await rows_of(tx, _ONE, id=intent_id)
+    return _intent(found[0]) if found else None
 
 
 async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
@@ -89,6 +103,18 @@ async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str
     """Return a chain's intents by topic_ref: one indexed look-up for a whole page of logs."""
     found = map(_intent, await rows_of(tx, _BY_REFERENCE, chain=chain_id, refs=listed(refs)))
     return {intent.topic_ref: intent for intent in found}
+
+
+async def oldest(tx: AsyncConnection, chain_id: int, ended_after: int) -> int | None:
+    """Return when the first of a chain's intents was created that live or ended not long ago; None without any."""
+    ended = func.coalesce(intents.c.expired_at, intents.c.confirmed_at)
+    found = await tx.execute(
+        select(func.min(intents.c.created_at)).where(
+            intents.c.chain_id == chain_id, or_(ended.is_(None), ended > ended_after)
+        )
+    )
+    created: int | None = found.scalar_one()
+    return created
 
 
 async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: int) -> frozenset[str]:
@@ -157,27 +183,34 @@ async def deep(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> s
 
 
 async def page(
-    tx: AsyncConnection,
-    *,
-    status: IntentStatus | None,
-    chain_id: int | None,
-    after: tuple[int, str] | None,
-    limit: int,
+    tx: AsyncConnection, *, status: IntentStatus | None, chain_id: int | None, after: str | None, limit: int
 ) -> list[Intent]:
-    """Return a page in order of creation, after (created_at, intent_id)."""
-    statement = select(intents).order_by(intents.c.created_at, intents.c.intent_id).limit(limit)
-    if status is not None:
-        statement = statement.where(intents.c.status == status)
-    if chain_id is not None:
-        statement = statement.where(intents.c.chain_id == chain_id)
-    if after is not None:
-        statement = statement.where(
-            or_(
-                intents.c.created_at > after[0],
-                (intents.c.created_at == after[0]) & (intents.c.intent_id > after[1]),
-            )
-        )
-    return await _all(tx, statement)
+    """Return a page in order of creation, after an intent; all over again when there is no such intent."""
+    given = {"status": status, "chain": chain_id, "id": after}
+    asked = {name: value for name, value in given.items() if value is not None}
+    rows = await rows_of(tx, _page(frozenset(asked)), **asked, limit=limit)
+    return [_intent(row) for row in rows]
+
+
+# Rows are numbered as they are written, and every index ends in that number: no page is ever sorted.
+_NUMBER: ColumnElement[int] = literal_column("intents.rowid", Integer)
+
+
+@functools.cache
+def _page(given: frozenset[str]) -> Select[str]:
+    """Return the statement for what is given; making one costs more than asking it."""
+    statement = select(intents).order_by(_NUMBER).limit(bindparam("limit"))
+    if "status" in given:
+        statement = statement.where(intents.c.status == bindparam("status"))
+    if "chain" in given:
+        # By itself a chain has no index in that order, and one that has another would have it sorted.
+        chain = intents.c.chain_id if "status" in given else unindexed(intents.c.chain_id)
+        statement = statement.where(chain == bindparam("chain"))
+    if "id" in given:
+        former = intents.alias("former")
+        number = select(literal_column("former.rowid", Integer)).where(former.c.intent_id == bindparam("id"))
+        statement = statement.where(func.coalesce(number.scalar_subquery(), 0) < _NUMBER)
+    return in_one_row(statement)
 
 
 async def change(

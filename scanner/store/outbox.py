@@ -155,9 +155,16 @@ def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
 
 async def _acknowledge_watches(tx: AsyncConnection, told: Sequence[AttemptRecord]) -> None:
     """What a backend has acknowledged is what the next change is measured from."""
+    if not told:
+        return
+    counts = await watches.change_counts(tx, {record.event.subject_id for record in told})
     rows = []
     for record in told:
         body = orjson.loads(record.event.body)
+        # A late answer to an older event says nothing new: what is queued is measured from a newer one.
+        if body["changeCount"] <= counts.get(record.event.subject_id, 0):
+            continue
+        counts[record.event.subject_id] = body["changeCount"]
         rows.append(
             {
                 "id": record.event.subject_id,
@@ -167,7 +174,7 @@ async def _acknowledge_watches(tx: AsyncConnection, told: Sequence[AttemptRecord
             }
         )
     await watches.acknowledge(tx, rows)
-    await supersede(tx, WATCH, [record.event.subject_id for record in told])
+    await supersede(tx, WATCH, [row["id"] for row in rows])
 
 
 _SUPERSEDE = (

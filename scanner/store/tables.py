@@ -122,6 +122,7 @@ coin_balances = Table(
     Column("chain_id", Integer, primary_key=True),
     Column("destination", Text, primary_key=True),
     Column("balance", BaseUnits, nullable=False),
+    Column("position", Integer, nullable=False, server_default="0"),  # where the chain stood when it changed
 )
 
 # Hashes at the ends of pages over the unconfirmed window. They may be sparse: when the block at N is

@@ -102,6 +102,14 @@ async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:
     return result.rowcount == 1
 
 
+_COUNTS = in_one_row(select(watches.c.watch_id, watches.c.change_count).where(is_one_of(watches.c.watch_id, "ids")))
+
+
+async def change_counts(tx: AsyncConnection, ids: Collection[str]) -> dict[str, int]:
+    """Return how many changes each of these has acknowledged."""
+    return dict(await rows_of(tx, _COUNTS, ids=listed(ids)))
+
+
 _ACKNOWLEDGED = (
     update(watches)
     # A late answer to an older event must not take back what a newer one told.

@@ -115,6 +115,20 @@ async def test_a_first_start_reads_what_was_paid_just_before(land, adapter):
     assert facts(found) == [paid]
 
 
+async def test_from_before_a_moment_on_everything_paid_since_is_read(land, adapter):
+    paid = await land.pay()
+    head = await adapter.head()
+    cursor = await adapter.cursor_before(head.time - 3600, head)
+    assert 0 <= cursor.position <= head.position
+    found, _ = await read(adapter, cursor, land.shop)
+    assert paid in facts(found)
+
+
+async def test_a_moment_to_come_lies_at_the_head(adapter):
+    head = await adapter.head()
+    assert (await adapter.cursor_before(head.time + 3600, head)).position == head.position
+
+
 async def test_the_newest_of_canonical_anchors_is_the_newest(land, adapter):
     old = await land.here()
     await land.pay()

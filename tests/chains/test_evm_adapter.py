@@ -83,6 +83,40 @@ async def test_a_store_without_a_checkpoint_starts_a_little_below_the_head(world
     assert adapter.first_cursor(HEAD._replace(position=3)) == Cursor(0)
 
 
+@pytest.mark.parametrize("age_s", [0, 1, 2, 3, 37, 150, 199])
+async def test_where_a_moment_lies_is_found_in_a_few_steps(world, age_s):
+    node = await world.node()
+    adapter = await world.adapter(node)
+    await adapter.head()
+    before = len(node.posts)
+    assert await adapter.cursor_before(HEAD.time - age_s, HEAD) == Cursor(HEAD.position - age_s)
+    assert len(node.posts) - before <= 16
+
+
+@pytest.mark.parametrize("pace_s", [1, 3, 20])
+async def test_a_moment_between_two_blocks_lies_at_the_older_one(world, pace_s):
+    def block(params):
+        number = 200 if params[0] == "latest" else int(params[0], 16)
+        return {"number": hex(number), "hash": hash_of(number), "timestamp": hex(10_000 + number * pace_s)}
+
+    adapter = await world.adapter(await world.node(replies={"eth_getBlockByNumber": block}))
+    head = await adapter.head()
+    assert await adapter.cursor_before(10_000 + 61 * pace_s - 1, head) == Cursor(60)
+    assert await adapter.cursor_before(10_000 + 300 * pace_s, head) == Cursor(200)
+    assert await adapter.cursor_before(1, head) == Cursor(0)
+
+
+async def test_without_a_block_on_the_way_nobody_guesses_where_a_moment_lies(world):
+    def block(params):
+        number = 200 if params[0] == "latest" else int(params[0], 16)
+        return None if number < 190 else {"number": hex(number), "hash": hash_of(number), "timestamp": hex(number)}
+
+    adapter = await world.adapter(await world.node(replies={"eth_getBlockByNumber": block}))
+    head = await adapter.head()
+    with pytest.raises(ChainUnavailable, match="does not hold block"):
+        await adapter.cursor_before(100, head)
+
+
 async def test_an_endpoint_of_another_chain_is_passed_over(world):
     wrong, right = await world.node(chain_id=1), await world.node()
     adapter = await world.adapter(wrong, right)

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import get_args
 
 from tests.chaos.laboratory import Report, experiment
-from tests.chaos.schedule import SPAN_S, Family, plan
+from tests.chaos.market import market_experiment
+from tests.chaos.market_plan import market_plan
+from tests.chaos.payments import Family
+from tests.chaos.schedule import SPAN_S, plan
 
-HEADLINE = f"{'seed':>6} {'chain':<5} {'payments':>8} {'settled':>7} {'missed':>6} {'doubled':>7} {'invented':>8} {'unexplained':>11} {'s':>5}  faults"
+HEADLINE = f"{'seed':>6} {'chain':<6} {'payments':>8} {'settled':>7} {'missed':>6} {'doubled':>7} {'invented':>8} {'unexplained':>11} {'s':>5}  faults"
+MARKET = "market"
 NAMES = ("missed", "doubled", "invented", "unexplained")
 
 
 def line(report: Report) -> str:
     counts = [len(getattr(report.verdict, name)) for name in NAMES]
     faults = " ".join(f"{kind}={times}" for kind, times in sorted(report.faults.items()))
-    cells = f"{report.seed:>6} {report.family:<5} {report.payments:>8} {report.settled:>7} {counts[0]:>6} {counts[1]:>7} {counts[2]:>8} {counts[3]:>11}"
+    cells = f"{report.seed:>6} {report.family:<6} {report.payments:>8} {report.settled:>7} {counts[0]:>6} {counts[1]:>7} {counts[2]:>8} {counts[3]:>11}"
     return f"{cells} {report.seconds:>5.0f}  {faults}"
 
 
@@ -33,7 +37,13 @@ def explain(report: Report) -> None:
         for sentence in getattr(report.verdict, name):
             say(f"       {name}: {sentence}")
     for death in report.deaths:
-        say(f"       the scanner ended by itself: {death}")
+        say(f"       a daemon ended by itself: {death}")
+
+
+async def run(seed: int, span_s: float, chain: str, folder: Path) -> Report:
+    if chain == MARKET:
+        return await market_experiment(market_plan(seed, span_s=span_s), folder)
+    return await experiment(plan(seed, span_s=span_s, family=chain), folder)  # type: ignore[arg-type]  # a choice
 
 
 def main() -> int:
@@ -41,14 +51,14 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first of them")
     parser.add_argument("--span", type=float, default=SPAN_S, help="seconds of trouble a run")
-    parser.add_argument("--chain", choices=get_args(Family), default="evm")
+    parser.add_argument("--chain", choices=(*get_args(Family), MARKET), default="evm")
     parser.add_argument("--logs", type=Path, help="a folder to leave the logs of broken promises in")
     asked = parser.parse_args()
     say(HEADLINE)
     broken = 0
     for seed in range(asked.first, asked.first + asked.seeds):
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-            report = asyncio.run(experiment(plan(seed, span_s=asked.span, family=asked.chain), Path(folder)))
+            report = asyncio.run(run(seed, asked.span, asked.chain, Path(folder)))
         say(line(report))
         explain(report)
         if asked.logs is not None and not report.verdict.clean:

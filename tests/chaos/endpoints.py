@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from devnet.anvil import PROXY, Anvil
-from devnet.faulty_rpc import Fault, FaultyRpc
+from devnet.faulty_rpc import FaultyRpc
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "timeout": {"hang": True},
@@ -43,20 +43,11 @@ BEHIND = 3  # blocks of a node that lags
 
 
 class Node(FaultyRpc):
-    """An endpoint that holds as many blocks at the end of a request as at its beginning, as one real node does."""
-
-    def __init__(self, target: str) -> None:
-        self._steady = asyncio.Lock()
-        super().__init__(target)
-
-    async def _answers(self, calls: list[dict[str, Any]], faults: Mapping[int, Fault]) -> list[dict[str, Any]]:
-        async with self._steady:
-            return await super()._answers(calls, faults)
+    """One endpoint in front of the chain; a request that is under way is answered as it was when it began."""
 
     async def holds(self, newest: int | None) -> None:
         """Be behind from now on; None: hold everything."""
-        async with self._steady:
-            self.stale_at = newest
+        self.stale_at = newest
 
 
 @asynccontextmanager

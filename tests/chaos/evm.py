@@ -6,18 +6,20 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import orjson
 
 from devnet.anvil import CHAIN_ID, anvil
 from tests.chaos import endpoints
 from tests.chaos.endpoints import Node
-from tests.chaos.facts import Movement, Order
+from tests.chaos.facts import Coin, Movement, Order
 from tests.chaos.ground import FEE_TOKEN, SILENT_TOKEN, Ground
-from tests.chaos.schedule import Plan, Purchase
+from tests.chaos.payments import How, Purchase
+from tests.chaos.schedule import Plan
 from tests.harness import MERCHANT, ROOT, USDC, USDT, environment, prepared
 
+MOST_COIN = 10**15  # wei; payers are not endlessly rich
 TOKENS = {"fee_token": FEE_TOKEN, "silent_token": SILENT_TOKEN}
 
 
@@ -54,12 +56,35 @@ class EvmWorld:
     async def mine(self, blocks: int) -> None:
         await self._ground.mine(blocks)
 
-    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool) -> None:
+    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         reference = order.reference if order.rail == "proxy" else None
         if purchase.kind == "stranger":
             reference = f"0x{0xA0000000_00000000 + purchase.number:016x}"
         to = self._address(0x5, purchase.number) if purchase.kind == "wrong_destination" else order.destination
-        await self._ground.pay(order.token if right else USDC, to, order.amount * share // 1000, reference)
+        token, amount = order.token if right else USDC, order.amount * share // 1000
+        match how:
+            case "sent" if purchase.kind == "crowded":
+                await self._ground.pay_in_a_crowd(token, to, amount, reference)
+            case "sent":
+                await self._ground.pay(token, to, amount, reference)
+            case "fails":
+                await self._ground.fail(token, to, amount, reference)
+            case "approves":
+                await self._ground.approve(token, to, amount)
+            case "coin":
+                await self._ground.send_coin(to, 1 + amount % MOST_COIN)
+            case "bounces":
+                raise ValueError("on this chain a transfer happens or fails")
+            case _:
+                assert_never(how)
+
+    async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
+        await self._ground.pay_together(
+            [
+                (o.token, o.destination, o.amount * share // 1000, o.reference if o.rail == "proxy" else None)
+                for o, share in payments
+            ]
+        )
 
     async def reorg(self, depth: int, kind: str) -> None:
         await self._ground.reorg(depth, kind)
@@ -79,6 +104,9 @@ class EvmWorld:
 
     async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
         return await self._ground.movements({o.destination for o in orders if o.rail == "direct"}, self._since)
+
+    async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:
+        return await self._ground.coins({o.destination for o in orders if o.rail == "direct"}, self._since)
 
     def _address(self, kind: int, number: int) -> str:
         return f"0x{kind:x}{self._seed:029x}{number:010x}"

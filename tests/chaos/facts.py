@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.schedule import Rail
+from tests.chaos.payments import Rail
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,20 @@ class Movement:
     amount: int
     topic: str | None = field(default=None, compare=False)  # the indexed reference; None on the direct rail
     credited: int | None = field(default=None, compare=False)  # by the token's own logs; None when it has none
+    bounced: bool = field(default=False, compare=False)  # sent, seen and sent back
 
     @property
     def key(self) -> tuple[str, str]:
         return self.tx, str(self.log_index)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Coin:
+    """The chain's own coin arriving at a destination: a balance that rises, without a log."""
+
+    position: int
+    destination: str
+    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class Told:
 class Row:
     """One line of `GET /unmatched`."""
 
-    tx: str
+    tx: str | None
     event_key: str
     intent_id: str | None
     reason: str
@@ -76,6 +86,7 @@ class Outcome:
     told: tuple[Told, ...]
     statuses: dict[str, str]  # of every intent the scanner lists
     rows: tuple[Row, ...]
+    coins: tuple[Coin, ...] = ()
     oddities: tuple[str, ...] = ()  # what should not have happened while it ran
 
 

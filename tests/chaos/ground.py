@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from eth_abi.abi import decode
+from eth_abi.abi import decode, encode
 
 from chains.evm.decode import TRANSFER_TOPIC
-from chains.evm.proxy import EVENT_TOPIC
-from devnet.anvil import PROXY, Anvil, AnvilError
-from tests.chaos.facts import Movement
-from tests.harness import USDC, USDT
+from chains.evm.proxy import EVENT_TOPIC, payment_calldata
+from devnet.anvil import PROXY, ZERO, Anvil, AnvilError, _call
+from tests.chaos.facts import Coin, Movement
+from tests.harness import MULTICALL, USDC, USDT
 
 FEE_TOKEN, SILENT_TOKEN = "0x" + "fe" * 20, "0x" + "51" * 20
 
@@ -50,12 +51,65 @@ class Ground:
     async def pay(self, token: str, destination: str, amount: int, reference: str | None) -> None:
         """Pay through the proxy when there is a reference, else directly."""
         async with self._hand:
-            payer = self._chance.choice(self.chain.accounts[1:])
-            if reference is None:
-                await self.chain.transfer(token, destination, amount, sender=payer)
-            else:
-                await self.chain.pay(token, destination, amount, reference, payer=payer)
+            await self._pay(self._payer(), token, destination, amount, reference)
             self.payments += 1
+
+    async def pay_in_a_crowd(self, token: str, destination: str, amount: int, reference: str | None) -> None:
+        """Pay in a block that also holds what strangers pay each other, through the proxy and without it."""
+        async with self._hand:
+            await self.chain.automine(on=False)
+            try:
+                stranger, elsewhere = (
+                    f"0x{self._chance.randrange(2**63):016x}",
+                    f"0x6{self._chance.randrange(2**64):039x}",
+                )
+                await self._pay(self._payer(), token, elsewhere, amount, stranger)
+                await self._pay(self._payer(), token, destination, amount, reference)
+                await self._pay(self._payer(), token, elsewhere, amount, None)
+                await self.chain.mine(1)
+            finally:
+                await self.chain.automine(on=True)
+            self.payments += 1
+
+    async def pay_together(self, payments: Sequence[tuple[str, str, int, str | None]]) -> None:
+        """Pay several (token, destination, amount, reference) in one transaction, out of a contract's purse."""
+        async with self._hand:
+            calls = [call for payment in payments for call in _calls_of(*payment)]
+            kind = "(address,bool,bytes)[]"
+            data = _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
+            await self.chain.send(MULTICALL, data, sender=self._payer())
+            self.payments += 1
+
+    async def fail(self, token: str, destination: str, amount: int, reference: str | None) -> None:
+        """Send a payment that is reverted: who signs it has none of the token."""
+        async with self._hand:
+            poor = self.chain.accounts[0]
+            to, data = _payment(token, destination, amount, reference)
+            receipt = await self.chain.mined(await self.chain.send(to, data, sender=poor))
+            if receipt["status"] != "0x0":
+                raise AnvilError("a payment out of an empty purse went through")
+            self.payments += 1
+
+    async def approve(self, token: str, spender: str, amount: int) -> None:
+        """Allow somebody to take, which moves nothing."""
+        async with self._hand:
+            await self.chain.send(token, _call("approve(address,uint256)", spender, amount), sender=self._payer())
+            self.payments += 1
+
+    async def send_coin(self, destination: str, amount: int) -> None:
+        async with self._hand:
+            payment = {"from": self._payer(), "to": destination, "value": hex(amount)}
+            await self.chain.mined(str(await self.chain.rpc("eth_sendTransaction", [payment])))
+            self.payments += 1
+
+    def _payer(self) -> str:
+        return self._chance.choice(self.chain.accounts[1:])
+
+    async def _pay(self, payer: str, token: str, destination: str, amount: int, reference: str | None) -> None:
+        if reference is None:
+            await self.chain.transfer(token, destination, amount, sender=payer)
+        else:
+            await self.chain.pay(token, destination, amount, reference, payer=payer)
 
     async def reorg(self, depth: int, kind: str) -> None:
         """Replace the newest blocks; their transactions stay, move, come back later or vanish."""
@@ -90,7 +144,19 @@ class Ground:
             credited = await self._logs({"topics": [TRANSFER_TOPIC]}, since)
         moved = [_of_token(log) for log in credited]
         direct = [movement for movement in moved if movement.destination in destinations]
-        return (*direct, *(_paired(_of_proxy(log), moved) for log in events))
+        return (*direct, *paired([_of_proxy(log) for log in events], moved))
+
+    async def coins(self, destinations: set[str], since: int) -> tuple[Coin, ...]:
+        """Return every arrival of coin at one of these addresses on the canonical chain."""
+        async with self._hand:
+            numbers = range(since, await self.chain.height() + 1)
+            blocks = [await self.chain.rpc("eth_getBlockByNumber", [hex(number), True]) for number in numbers]
+        return tuple(
+            Coin(number, tx["to"].lower(), int(tx["value"], 16))
+            for number, block in zip(numbers, blocks, strict=True)
+            for tx in block["transactions"]
+            if tx["to"] is not None and tx["to"].lower() in destinations and int(tx["value"], 16)
+        )
 
     async def _logs(self, wanted: dict[str, Any], since: int) -> list[dict[str, Any]]:
         return list(await self.chain.rpc("eth_getLogs", [{**wanted, "fromBlock": hex(since), "toBlock": "latest"}]))
@@ -106,10 +172,43 @@ def _of_token(log: dict[str, Any]) -> Movement:
     return _movement(log, log["address"], "0x" + log["topics"][2][-40:], int(log["data"], 16), None)
 
 
-def _paired(event: Movement, moved: list[Movement]) -> Movement:
-    """Say what the token itself moved for an event of the proxy; a transaction of ours holds one payment."""
-    same = [m.amount for m in moved if (m.tx, m.token, m.destination) == (event.tx, event.token, event.destination)]
-    return replace(event, credited=sum(same) if same else None)
+def paired(events: Sequence[Movement], moved: Sequence[Movement]) -> list[Movement]:
+    """
+    Say what the token itself moved for each event of the proxy.
+
+    The proxy moves, then tells: what stands in a transaction before an event and after the one before is its.
+    """
+    found, last = [], dict[str, int]()
+    for event in sorted(events):
+        since = last.get(event.tx, -1)
+        same = [m.amount for m in moved if _same(m, event) and since < m.log_index < event.log_index]
+        found.append(replace(event, credited=sum(same) if same else None))
+        last[event.tx] = event.log_index
+    return found
+
+
+def _same(movement: Movement, event: Movement) -> bool:
+    return (movement.tx, movement.token, movement.destination) == (event.tx, event.token, event.destination)
+
+
+def _payment(token: str, destination: str, amount: int, reference: str | None) -> tuple[str, str]:
+    """Return whom to call, and with what."""
+    if reference is None:
+        return token, _call("transfer(address,uint256)", destination, amount)
+    data = payment_calldata(
+        token=token, destination=destination, amount=amount, reference=reference, fee_amount=0, fee_address=ZERO
+    )
+    return PROXY, data
+
+
+def _calls_of(token: str, destination: str, amount: int, reference: str | None) -> list[tuple[str, bool, bytes]]:
+    """Return what a contract does to pay: it makes the money, allows the proxy to take it, and pays."""
+    calls = [
+        (token, _call("mint(address,uint256)", MULTICALL, amount)),
+        (token, _call("approve(address,uint256)", PROXY, amount)),
+        _payment(token, destination, amount, reference),
+    ]
+    return [(to, False, bytes.fromhex(data[2:])) for to, data in calls]
 
 
 def _movement(log: dict[str, Any], token: str, to: str, amount: int, topic: str | None) -> Movement:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from config.checksum import keccak
-from tests.chaos.facts import Movement, Order, Outcome, Row, Told, Verdict
+from tests.chaos.facts import Coin, Movement, Order, Outcome, Row, Told, Verdict
 
 CONFIRMED = "payment.confirmed"
 SETTLED = ("confirmed", "webhook_failed")
@@ -66,6 +66,7 @@ def _refusal(movement: Movement, order: Order | None) -> str | None:
         # What never came is told as such, whatever else is wrong with it.
         "no_transfer_log": movement.credited is None,
         "fee_on_transfer": movement.amount > (movement.credited or 0),
+        "reverted": movement.bounced,
         "wrong_destination": movement.destination != order.destination,
         order.ended: order.ended is not None,
     }
@@ -95,11 +96,12 @@ def judge(outcome: Outcome) -> Verdict:
     expected = truth(outcome.orders, outcome.movements)
     confirmed = [told for told in outcome.told if told.event_type == CONFIRMED and told.acknowledged]
     canonical = {movement.key for movement in outcome.movements}
+    transfers = [row for row in outcome.rows if not of_coin(row)]
     return Verdict(
         missed=tuple(_missed(expected.settled, confirmed, outcome.statuses)),
         doubled=tuple(_doubled(outcome)),
         invented=tuple(_invented(expected.settled, outcome)),
-        unexplained=(*_unexplained(expected.rows, outcome.rows, canonical), *outcome.oddities),
+        unexplained=(*_unexplained(expected.rows, transfers, canonical), *_unnoticed(outcome), *outcome.oddities),
     )
 
 
@@ -132,6 +134,44 @@ def _invented(settled: Mapping[str, Settlement], outcome: Outcome) -> Iterator[s
     for told in outcome.told:
         if not told.genuine:
             yield f"{told} is not signed as it should be"
+
+
+def of_coin(row: Row) -> bool:
+    """Say whether a row tells of coin: known from a balance alone, it has no transaction."""
+    return row.tx is None
+
+
+def _unnoticed(outcome: Outcome) -> Iterator[str]:
+    """
+    Compare rows about coin with what arrived.
+
+    How many arrivals one rise of a balance holds depends on when it was read; not its position: up to
+    there, what is listed is what arrived.
+    """
+    listed = [row for row in outcome.rows if of_coin(row)]
+    for order in outcome.orders:
+        mine = [row for row in listed if row.event_key.rpartition("@")[0] == order.destination]
+        came = [coin for coin in outcome.coins if coin.destination == order.destination]
+        told, sent = sum(row.amount for row in mine), sum(coin.amount for coin in came)
+        if order.rail == "direct" and told != sent:
+            yield f"{told} coin of {sent} at {order.destination} is listed"
+        for row in mine if order.rail == "direct" else ():
+            if not _borne_out(row, mine, came) or (row.intent_id, row.reason) != (order.intent_id, "wrong_asset"):
+                yield f"{row} is listed, and the chain does not say so"
+    owned = {order.destination for order in outcome.orders if order.rail == "direct"}
+    for row in listed:
+        if row.event_key.rpartition("@")[0] not in owned:
+            yield f"{row} is about nobody's destination"
+
+
+def _borne_out(row: Row, mine: Sequence[Row], came: Sequence[Coin]) -> bool:
+    here = _position(row)
+    told = sum(other.amount for other in mine if _position(other) <= here)
+    return row.amount > 0 and told == sum(coin.amount for coin in came if coin.position <= here)
+
+
+def _position(row: Row) -> int:
+    return int(row.event_key.rpartition("@")[2])
 
 
 def _unexplained(expected: set[Row], rows: Sequence[Row], canonical: set[tuple[str, str]]) -> Iterator[str]:

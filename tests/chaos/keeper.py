@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -21,14 +22,26 @@ GROWTH_BYTES = 8192  # what a full disk still takes
 
 
 class Keeper:
-    """Starts the scanner again whenever it ends. Open with `kept`."""
+    """Starts the scanner (or the daemon of another module) again whenever it ends. Open with `kept`."""
 
-    def __init__(self, folder: Path, env: dict[str, str], session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: dict[str, str],
+        session: aiohttp.ClientSession,
+        *,
+        module: str = "scanner",
+        port: str | None = None,  # the variable that names it, when every start is to listen where the first one did
+        bugs: tuple[str, ...] = ("poll failed",),
+    ) -> None:
         self.deaths: list[str] = []  # ends nobody asked for, with the last words
         self.oddities: list[str] = []
         self.said: list[str] = []  # everything the scanners logged
-        self.store = folder / "scanner.db"
-        self._clock = folder / "clock"
+        self.store = folder / f"{module}.db"
+        self._module = module
+        self._port = port
+        self._bugs = bugs
+        self._clock = folder / f"{module}.clock"
         self._env = {
             **env,
             "CHAOS_CLOCK": str(self._clock),
@@ -49,8 +62,10 @@ class Keeper:
         """Run the scanner until `stop`."""
         while not self._closing:
             try:
-                async with process(self._env, self._session) as running:
+                async with process(self._env, self._session, self._module) as running:
                     self._expected, self._current = False, running
+                    if self._port is not None:
+                        self._env[self._port] = running.api.url.rpartition(":")[2]
                     if self._full:
                         self._limit(running)
                     await running.process.wait()
@@ -65,7 +80,8 @@ class Keeper:
         self.said += ended.output
         if not self._expected:
             self.deaths.append(f"ended with {ended.process.returncode}: {''.join(ended.output[-12:])}")
-        self.oddities += [f"a bug, in its own words: {line}" for line in ended.output if "poll failed" in line]
+        bugs = [line for line in ended.output if any(words in line for words in self._bugs)]
+        self.oddities += [f"a bug, in its own words: {line}" for line in bugs]
 
     def kill(self) -> None:
         """End it without a chance to do anything about it."""
@@ -86,13 +102,13 @@ class Keeper:
         self._closing = True
         running = self._current
         if running is None:
-            self.oddities.append("at the end no scanner was running")
+            self.oddities.append(f"at the end no {self._module} was running")
             return
         self.terminate()
         async with asyncio.timeout(60):
             code = await running.process.wait()
         if code != 0:
-            self.oddities.append(f"the last scanner ended with {code}: {''.join(running.output[-12:])}")
+            self.oddities.append(f"the last {self._module} ended with {code}: {''.join(running.output[-12:])}")
 
     async def second(self) -> None:
         """Start another one on the same store: it has to refuse while the first one lives."""
@@ -101,7 +117,7 @@ class Keeper:
             return
         null, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
         another = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scanner", cwd=ROOT, env=self._env, stdout=null, stderr=pipe
+            sys.executable, "-m", self._module, cwd=ROOT, env=self._env, stdout=null, stderr=pipe
         )
         refusal = asyncio.create_task(another.communicate())
         death = asyncio.create_task(first.process.wait())  # then the store is free, and the second one may have it
@@ -111,8 +127,9 @@ class Keeper:
         _, said = await refusal
         death.cancel()
         undisturbed = first is self._current and first.process.returncode is None
-        if undisturbed and (another.returncode != 1 or b"is in use by another scanner" not in said):
-            self.oddities.append(f"a second scanner ended with {another.returncode}: {said.decode()[-300:]}")
+        sentence = f"is in use by another {self._module}"
+        if undisturbed and (another.returncode != 1 or sentence not in said.decode()):
+            self.oddities.append(f"a second {self._module} ended with {another.returncode}: {said.decode()[-300:]}")
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -140,7 +157,7 @@ class Keeper:
                 self._set_limit(self._current, resource.RLIM_INFINITY)
 
     def _limit(self, running: Process) -> None:
-        sizes = [file.stat().st_size for file in self.store.parent.glob("scanner.db*")]
+        sizes = [file.stat().st_size for file in self.store.parent.glob(f"{self.store.name}*")]
         self._set_limit(running, max(sizes, default=0) + GROWTH_BYTES)
 
     def _set_limit(self, running: Process, most: int) -> None:
@@ -164,9 +181,9 @@ class Keeper:
 
 
 @asynccontextmanager
-async def kept(folder: Path, env: dict[str, str], session: aiohttp.ClientSession) -> AsyncIterator[Keeper]:
-    """Keep a scanner running until the block ends."""
-    keeper = Keeper(folder, env, session)
+async def kept(folder: Path, env: dict[str, str], session: aiohttp.ClientSession, **more: Any) -> AsyncIterator[Keeper]:
+    """Keep a daemon running until the block ends; `more` as for `Keeper`."""
+    keeper = Keeper(folder, env, session, **more)
     keeping = asyncio.create_task(keeper.keep())
     try:
         yield keeper

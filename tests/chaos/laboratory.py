@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,25 @@ from tests.chaos.backend import Backend
 from tests.chaos.endpoints import METHODS
 from tests.chaos.evm import evm_world
 from tests.chaos.facts import Outcome, Row, Verdict
-from tests.chaos.judge import judge, truth
+from tests.chaos.judge import judge, of_coin, truth
 from tests.chaos.keeper import Keeper, kept
-from tests.chaos.ledgers import ton_world, tron_world
-from tests.chaos.schedule import MOST_SKEW_S, Family, Plan, Trouble
+from tests.chaos.payments import Family
+from tests.chaos.schedule import MOST_SKEW_S, Plan, Trouble
 from tests.chaos.street import Street, persist
+from tests.chaos.ton import ton_world
+from tests.chaos.tron import tron_world
 from tests.chaos.world import World
 
 HEALING_S = 150  # the longest an endpoint is left alone is a minute
 STORIES_S = 90
+NOTICE_S = 60
 SETTINGS = {
     "RPC_TIMEOUT_SEC": "1",
     "POLL_INTERVAL_SEC": "0.2",
     "WEBHOOK_TIMEOUT_SEC": "1.5",
     "WEBHOOK_RETRY_DELAYS_SEC": "0.2,0.4,0.8",
     "WEBHOOK_RETRY_HOURS": "0.001",
+    "BALANCE_WATCH_TICK_SEC": "1",
     "SCANNER_SECRET_KEY": "A" * 43 + "=",
 }
 ENDPOINTS = 2
@@ -48,7 +52,7 @@ class Report:
     """What a run came to."""
 
     seed: int
-    family: Family
+    family: str
     payments: int
     settled: int  # intents the chain says are paid
     faults: Counter[str]
@@ -159,8 +163,10 @@ class Laboratory:
     async def outcome(self) -> Outcome:
         """Collect what the chain says, and what the scanner does."""
         orders = tuple(self.street.orders)
+        coins = await self.world.coins(orders)
+        await self._noticed(sum(coin.amount for coin in coins))
         statuses = {i["intentId"]: i["status"] for i in await self._pages("intents")}
-        rows = tuple(Row.of(row) for row in await self._pages("unmatched"))
+        rows = await self._rows()
         await self.keeper.stop()
         await self.keeper.check()
         oddities = list(self.keeper.oddities)
@@ -172,8 +178,19 @@ class Laboratory:
             told=tuple(self.backend.told),
             statuses=statuses,
             rows=rows,
+            coins=coins,
             oddities=tuple(oddities),
         )
+
+    async def _noticed(self, sent: int) -> None:
+        """Wait until as much coin is listed as was sent: a balance is read beside the polls, a moment after a start."""
+        with suppress(TimeoutError):  # the judge will say what is missing
+            async with asyncio.timeout(NOTICE_S):
+                while sum(row.amount for row in await self._rows() if of_coin(row)) < sent:  # noqa: ASYNC110 - nor has an operator an event
+                    await asyncio.sleep(0.3)
+
+    async def _rows(self) -> tuple[Row, ...]:
+        return tuple(Row.of(row) for row in await self._pages("unmatched"))
 
     async def _pages(self, what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

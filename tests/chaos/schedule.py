@@ -7,38 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-Rail = Literal["proxy", "direct"]
-Family = Literal["evm", "tron", "ton"]
+from tests.chaos.payments import Family, Purchase, kinds_of, purchases
 
 SPAN_S = 25.0
 CONFIRMATIONS = (5, 8, 12)
 BLOCK_TIMES = (1, 3, 12, 20)  # seconds on the chain's clock between two blocks
 MOST_SKEW_S = 200  # signatures older than five minutes are refused, and a clock that far off is no fault of ours
-
-# How an order is paid. Each part is a share of the amount in thousandths and whether the token is the right one.
-Part = tuple[int, bool]
-PARTS: dict[str, tuple[Part, ...]] = {
-    "exact": ((1000, True),),
-    "partial": ((400, True), (600, True)),
-    "over": ((1300, True),),
-    "underpaid": ((700, True),),
-    "wrong_token": ((1000, False),),
-    "corrected": ((1000, False), (1000, True)),
-    "zero": ((0, True),),
-    "duplicate": ((1000, True), (1000, True)),
-    "three_parts": ((300, True), (300, True), (800, True)),
-    "late": ((1000, True),),
-    "cancelled": ((1000, True),),
-    "unpaid": (),
-    "stranger": ((1000, True),),
-    "wrong_destination": ((1000, True),),
-    "fee_token": ((1000, True),),
-    "silent_token": ((1000, True),),
-}
-# The last one moves nothing and says nothing: without the proxy's event nobody could know of it.
-OF_PROXY_ONLY = {"stranger", "wrong_destination", "silent_token"}
-OF_EVM_ONLY = OF_PROXY_ONLY | {"fee_token"}
-USUAL = ("exact", "exact", "exact", "partial")
 
 PASSING = (
     "timeout",
@@ -70,19 +44,6 @@ OF_FAMILY: dict[Family, tuple[str, ...]] = {
 RECEIVER = ("down", "500", "429", "slow", "redirect", "lying", "silent")
 PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full", "clock")
 REORGS = ("same", "shuffled", "later", "vanish")
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """An order and how its buyer behaves."""
-
-    at: float
-    number: int
-    kind: str
-    rail: Rail
-    amount: int
-    pauses: tuple[float, ...]  # before each part
-    talkative: bool  # asks for the extra events
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +86,8 @@ def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
     troubles += _chain(chance, span_s, confirmations if evm else 0)
     guards: dict[str, int | bool] = {"rpcQuorum": 2} if chance.random() < 0.3 and evm else {}
     if evm and chance.random() < 0.5:
+        guards["confirmationThreshold"] = confirmations
+    if evm and chance.random() < 0.5:
         guards["bloomCheck"] = True
         troubles += _withheld(chance, span_s)
     return Plan(
@@ -135,27 +98,8 @@ def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
         block_s=chance.choice(BLOCK_TIMES),
         patient=not any(t.kind in FOR_LONG for t in troubles) and chance.random() < 0.5,
         guards=guards,
-        purchases=tuple(_purchases(chance, span_s, evm=evm)),
+        purchases=tuple(purchases(chance, span_s, family, kinds_of(family, confirmations, guards))),
         troubles=tuple(sorted(troubles, key=lambda t: t.at)),
-    )
-
-
-def _purchases(chance: random.Random, span_s: float, *, evm: bool) -> list[Purchase]:
-    known = [kind for kind in PARTS if evm or kind not in OF_EVM_ONLY]
-    kinds = [*known, *chance.choices(USUAL, k=int(span_s * 0.8))]  # every kind at least once
-    chance.shuffle(kinds)
-    return [_purchase(chance, number, kind, span_s, evm=evm) for number, kind in enumerate(kinds)]
-
-
-def _purchase(chance: random.Random, number: int, kind: str, span_s: float, *, evm: bool) -> Purchase:
-    return Purchase(
-        at=chance.uniform(0.0, span_s * 0.9),
-        number=number,
-        kind=kind,
-        rail="proxy" if kind in OF_PROXY_ONLY or (evm and chance.random() < 0.5) else "direct",
-        amount=1000 * chance.randint(1, 10**6) * 10 ** chance.choice([0, 12, 30] if evm else [0, 3, 6]),
-        pauses=tuple(chance.choice([0.0, 0.3, 2.0]) for _ in PARTS[kind]),
-        talkative=chance.random() < 0.3,
     )
 
 

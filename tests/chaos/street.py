@@ -13,7 +13,8 @@ from scanner.clock import rfc3339
 from tests.chaos.backend import Backend
 from tests.chaos.facts import Order
 from tests.chaos.keeper import Keeper
-from tests.chaos.schedule import PARTS, Plan, Purchase
+from tests.chaos.payments import IN_ONE_TRANSACTION, PARTS, Purchase
+from tests.chaos.schedule import Plan
 from tests.chaos.world import World
 from tests.harness import intent_body
 
@@ -36,14 +37,23 @@ class Street:
         self._confirmations = plan.confirmations if plan.family == "evm" else None
 
     async def buy(self, purchase: Purchase) -> None:
-        """Register, bring the order to its end when that is the story, and pay it part by part."""
-        order = await self._order(purchase)
-        self.orders.append(order)
+        """Register, bring the order to its end when that is the story, and pay it part by part, or all at once."""
+        order = await self._registered(purchase)
+        beside = [await self._registered(purchase.beside)] if purchase.beside is not None else []
         if order.ended is not None:
             await self._end(order)
-        for (share, right), pause in zip(PARTS[purchase.kind], purchase.pauses, strict=True):
+        if purchase.kind in IN_ONE_TRANSACTION:
+            await asyncio.sleep(purchase.pauses[0])
+            await self._world.pay_together([(o, p.share) for o in (order, *beside) for p in PARTS[purchase.kind]])
+            return
+        for part, pause in zip(PARTS[purchase.kind], purchase.pauses, strict=True):
             await asyncio.sleep(pause)
-            await self._world.pay(purchase, order, share, right=right)
+            await self._world.pay(purchase, order, part.share, right=part.right, how=part.how)
+
+    async def _registered(self, purchase: Purchase) -> Order:
+        order = await self._order(purchase)
+        self.orders.append(order)
+        return order
 
     async def _order(self, purchase: Purchase) -> Order:
         number = purchase.number

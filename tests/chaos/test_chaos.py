@@ -14,7 +14,8 @@ import pytest
 
 from tests.chaos.__main__ import line
 from tests.chaos.laboratory import experiment
-from tests.chaos.schedule import Family, plan
+from tests.chaos.payments import Family
+from tests.chaos.schedule import plan
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.facts import Movement, Order, Outcome, Row, Told, Verdict
+from tests.chaos.facts import Coin, Movement, Order, Outcome, Row, Told, Verdict
 from tests.chaos.judge import CONFIRMED, judge, topic_of
 
 USDT, USDC, SHOP, ALONE = "0xa1", "0xa2", "0xb1", "0xb2"
@@ -101,6 +101,7 @@ REFUSED = {
     "underpaid": (moved(5, 999), "by-proxy"),
     "fee_on_transfer": (replace(moved(5, 1000), credited=990), "by-proxy"),
     "no_transfer_log": (replace(moved(5, 1000), credited=None), "by-proxy"),
+    "reverted": (replace(moved(5, 1000), bounced=True), "by-proxy"),
 }
 
 
@@ -132,3 +133,104 @@ def test_payments_count_in_the_order_of_the_chain() -> None:
         (Row("tx-7", "0", "by-proxy", "overpaid_surplus", 100),),
     )
     assert judge(outcome).clean
+
+
+def test_what_was_sent_back_settles_nothing() -> None:
+    bounced = replace(moved(5, 1000), bounced=True)
+    outcome = Outcome((BY_PROXY,), (bounced,), (told(BY_PROXY, 5, 1000),), {"by-proxy": "confirmed"}, ())
+    assert counts(judge(outcome)) == (0, 0, 2, 1)
+
+
+# --- several payments in one transaction ---------------------------------------------------------
+
+BESIDE = replace(BY_PROXY, intent_id="beside", reference="0x0000000000000077")
+FIRST = replace(moved(5, 1000), log_index=1)
+SECOND = replace(moved(5, 1000, topic=topic_of(BESIDE.reference)), log_index=3)
+TOGETHER = Outcome(
+    orders=(BY_PROXY, BESIDE),
+    movements=(FIRST, SECOND),
+    told=(told(BY_PROXY, 5, 1000), told(BESIDE, 5, 1000)),
+    statuses={"by-proxy": "confirmed", "beside": "confirmed"},
+    rows=(),
+)
+
+
+def test_two_orders_may_be_paid_by_one_transaction() -> None:
+    assert judge(TOGETHER).clean
+
+
+def test_of_two_orders_in_one_transaction_each_is_told() -> None:
+    assert counts(judge(replace(TOGETHER, told=TOGETHER.told[:1]))) == (1, 0, 0, 0)
+
+
+def test_one_transfer_pays_one_order_of_the_two() -> None:
+    assert counts(judge(replace(TOGETHER, movements=(FIRST,)))) == (0, 0, 2, 0)
+
+
+def test_two_transfers_of_one_transaction_are_two_rows() -> None:
+    twice = Outcome(
+        (BY_PROXY,),
+        (FIRST, replace(FIRST, log_index=3)),
+        (told(BY_PROXY, 5, 1000),),
+        {"by-proxy": "confirmed"},
+        (Row("tx-5", "3", "by-proxy", "duplicate", 1000),),
+    )
+    assert judge(twice).clean
+    assert counts(judge(replace(twice, rows=()))) == (0, 0, 0, 1)
+    wrong_one = replace(twice, rows=(replace(twice.rows[0], event_key="1"),))
+    assert counts(judge(wrong_one)) == (0, 0, 0, 2)
+
+
+# --- the chain's own coin ------------------------------------------------------------------------
+
+
+def noticed(position: int, amount: int, **other: str) -> Row:
+    return replace(Row(None, f"{ALONE}@{position}", "direct", "wrong_asset", amount), **other)
+
+
+SENT_COIN = replace(
+    HONEST,
+    coins=(Coin(10, ALONE, 7), Coin(20, ALONE, 5)),
+    rows=(*HONEST.rows, noticed(12, 7), noticed(20, 5)),
+)
+IN_COIN = {
+    "nobody noticed": ((), 1),
+    "one of two noticed": ((noticed(12, 7),), 1),
+    "another amount": ((noticed(12, 7), noticed(20, 4)), 2),
+    "more than came": ((noticed(12, 7), noticed(20, 5), noticed(30, 5)), 2),
+    "noticed before it came": ((noticed(9, 7), noticed(20, 5)), 1),
+    "noticed at a wrong moment": ((noticed(12, 5), noticed(20, 7)), 1),
+    "a row about nothing": ((noticed(12, 7), noticed(20, 5), noticed(30, 0)), 1),
+    "another intent": ((noticed(12, 7, intent_id="unpaid"), noticed(20, 5)), 1),
+    "another reason": ((noticed(12, 7, reason="wrong_token"), noticed(20, 5)), 1),
+    "somebody else's": ((noticed(12, 7), noticed(20, 5), noticed(30, 5, event_key=f"{SHOP}@30")), 1),
+}
+
+
+def test_coin_is_noticed_as_a_rise_however_many_arrivals_it_holds() -> None:
+    assert judge(SENT_COIN).clean
+    assert judge(replace(SENT_COIN, rows=(*HONEST.rows, noticed(25, 12)))).clean
+
+
+@pytest.mark.parametrize("case", IN_COIN)
+def test_coin_that_is_not_noticed_as_it_came_is_counted(case: str) -> None:
+    rows, unexplained = IN_COIN[case]
+    verdict = judge(replace(SENT_COIN, rows=(*HONEST.rows, *rows)))
+    assert counts(verdict) == (0, 0, 0, unexplained)
+
+
+def test_coin_listed_twice_is_doubled() -> None:
+    twice = replace(SENT_COIN, rows=(*SENT_COIN.rows, noticed(20, 5)))
+    assert counts(judge(twice))[1] == 1
+
+
+def test_coin_settles_nothing() -> None:
+    paid_in_coin = Outcome(
+        (UNPAID,),
+        (),
+        (),
+        {"unpaid": "confirmed"},
+        (Row(None, f"{UNPAID.destination}@5", "unpaid", "wrong_asset", 500),),
+        coins=(Coin(5, UNPAID.destination, 500),),
+    )
+    assert counts(judge(paid_in_coin)) == (0, 0, 1, 0)

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import pytest
 
-from tests.chaos.schedule import (
-    FOR_LONG,
-    OF_EVM_ONLY,
-    OF_FAMILY,
-    PARTS,
-    PASSING,
-    PROCESS,
-    RECEIVER,
-    REORGS,
-    WITHHELD,
-    Family,
-    plan,
-)
+from tests.chaos.payments import CHAIN_FLOOR, NOT_OF, OF_COIN, PARTS, Family, kinds_of
+from tests.chaos.schedule import FOR_LONG, OF_FAMILY, PASSING, PROCESS, RECEIVER, REORGS, WITHHELD, plan
 
 MANY = [plan(seed) for seed in range(1, 41)]
 
@@ -28,9 +18,63 @@ def test_a_seed_gives_the_same_plan_and_another_one_another() -> None:
     assert plan(7) != plan(8)
 
 
-def test_every_kind_of_payment_is_in_every_run() -> None:
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_kind_of_payment_a_family_knows_is_in_every_run(family: Family) -> None:
+    for one in (plan(seed, family=family) for seed in range(1, 41)):
+        known = {purchase.kind for purchase in one.purchases}
+        assert known == set(kinds_of(family, one.confirmations, one.guards))
+        assert known >= set(PARTS) - NOT_OF[family] - OF_COIN
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_kind_of_payment_a_family_knows_is_in_some_run(family: Family) -> None:
+    many = [plan(seed, family=family) for seed in range(1, 41)]
+    assert {purchase.kind for one in many for purchase in one.purchases} == set(PARTS) - NOT_OF[family]
+
+
+def test_every_kind_of_payment_is_of_some_family() -> None:
+    assert set.intersection(*(NOT_OF[family] for family in FAMILIES)) == set()
+
+
+def test_every_way_a_payment_can_go_is_gone_in_some_run() -> None:
+    ways = {
+        (family, part.how)
+        for family in FAMILIES
+        for seed in range(1, 11)
+        for purchase in plan(seed, family=family).purchases
+        for part in PARTS[purchase.kind]
+    }
+    evm = {("evm", how) for how in ("sent", "fails", "approves", "coin")}
+    assert ways == evm | {("tron", how) for how in ("sent", "fails", "approves")} | {
+        ("ton", how) for how in ("sent", "fails", "bounces", "coin")
+    }
+
+
+def test_two_orders_share_a_transaction_on_either_rail_and_across_them() -> None:
+    pairs = {
+        (purchase.rail, purchase.beside.rail)
+        for one in MANY
+        for purchase in one.purchases
+        if purchase.beside is not None
+    }
+    assert pairs == {(first, second) for first in ("proxy", "direct") for second in ("proxy", "direct")}
+    assert {p.kind for one in MANY for p in one.purchases if p.beside is not None} == {"together"}
+
+
+def test_an_order_beside_another_has_a_number_of_its_own() -> None:
     for one in MANY:
-        assert {purchase.kind for purchase in one.purchases} == set(PARTS)
+        numbers = [p.number for p in one.purchases] + [p.beside.number for p in one.purchases if p.beside is not None]
+        assert len(numbers) == len(set(numbers))
+
+
+def test_coin_is_sent_only_where_a_balance_is_read_as_deep_as_reorganisations_go() -> None:
+    for one in MANY:
+        asked = one.guards.get("confirmationThreshold", CHAIN_FLOOR)
+        coin = any(purchase.kind in OF_COIN for purchase in one.purchases)
+        assert coin == (one.confirmations <= asked)
 
 
 @pytest.mark.parametrize("family", ["tron", "ton"])
@@ -38,7 +82,7 @@ def test_families_without_a_proxy_are_paid_directly_and_have_their_own_faults(fa
     many = [plan(seed, family=family) for seed in range(1, 41)]
     for one in many:
         assert {purchase.rail for purchase in one.purchases} == {"direct"}
-        assert {purchase.kind for purchase in one.purchases} == set(PARTS) - OF_EVM_ONLY
+        assert {p.beside.rail for p in one.purchases if p.beside is not None} == {"direct"}
         assert one.guards == {}
     injected = {t.kind for one in many for t in one.troubles if t.area == "rpc"}
     assert injected == set(OF_FAMILY[family])

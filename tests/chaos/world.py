@@ -7,8 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.chaos.facts import Movement, Order
-from tests.chaos.schedule import Plan, Purchase
+from tests.chaos.facts import Coin, Movement, Order
+from tests.chaos.payments import How, Purchase
+from tests.chaos.schedule import Plan
 
 
 class World(Protocol):
@@ -30,8 +31,11 @@ class World(Protocol):
     async def mine(self, blocks: int) -> None:
         """Let the chain go on."""
 
-    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool) -> None:
-        """Pay so many thousandths of an order, in its own token or in a wrong one."""
+    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
+        """Pay so many thousandths of an order, in its own token or in a wrong one; `how` says what becomes of it."""
+
+    async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
+        """Pay so many thousandths of each order, all in one transaction."""
 
     async def reorg(self, depth: int, kind: str) -> None:
         """Replace the newest blocks."""
@@ -50,3 +54,6 @@ class World(Protocol):
 
     async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
         """Return every transfer on the canonical chain that touches us."""
+
+    async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:
+        """Return every arrival of the chain's own coin at a direct destination, where it has to be noticed."""

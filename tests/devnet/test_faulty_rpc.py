@@ -90,6 +90,30 @@ async def test_a_stale_endpoint_silently_knows_nothing_above_its_head(rpc: Fault
     assert len(await client.logs(41, 60)) == 40
 
 
+@pytest.mark.parametrize(("before", "after", "sees"), [(40, None, 40), (None, 40, HEAD)], ids=["ends", "begins"])
+async def test_a_request_is_answered_as_of_one_moment_although_a_defect_changes_meanwhile(
+    rpc: FaultyRpc, before: int | None, after: int | None, sees: int
+) -> None:
+    held = rpc.fail("eth_getLogs", hang=True)
+    async with FaultyRpc(rpc.url) as front, aiohttp.ClientSession() as session:
+        front.stale_at = before
+        number, logs, block = (
+            ("eth_blockNumber", []),
+            ("eth_getLogs", [span(1, 100)]),
+            ("eth_getBlockByNumber", [hex(60), False]),
+        )
+        asking = asyncio.create_task(Client(session, front).batch(number, logs, block))
+        await rpc.called("eth_getLogs")
+        front.stale_at = after
+        held.times = 0
+        rpc.release()
+        answers = [answer["result"] for answer in await asking]
+
+    assert answers[0] == hex(sees)
+    assert {int(log["blockNumber"], 16) for log in answers[1]} == set(range(1, min(sees, 100) + 1))
+    assert (answers[2] is not None) == (sees >= 60)
+
+
 async def test_ranges_above_the_limit_are_refused_with_its_words(rpc: FaultyRpc, client: Client) -> None:
     rpc.max_range = 10
     assert len(await client.logs(1, 10)) == 20

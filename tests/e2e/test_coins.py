@@ -87,6 +87,27 @@ async def test_a_balance_that_cannot_be_read_is_neither_zero_nor_remembered(
         assert [row["amount"] for row in await wrong_assets(scanner)] == ["5"]
 
 
+async def test_an_endpoint_that_is_behind_does_not_make_old_coin_new(
+    chain: Anvil, hooks: Receiver, tmp_path: Path
+) -> None:
+    async with FaultyRpc(chain.url) as node:
+        async with running(environment(tmp_path, node.url)) as scanner:
+            await direct(scanner, hooks)
+            before = await chain.height()
+            await hold(chain, 5)
+            await scanner.daemon.notices[CHAIN_ID].check()
+
+        # Started again, it remembers how far it has seen.
+        async with running(environment(tmp_path, node.url)) as scanner:
+            node.stale_at = before
+            await scanner.daemon.notices[CHAIN_ID].check()
+            node.heal()
+            await chain.mine(1)
+            await scanner.daemon.notices[CHAIN_ID].check()
+
+            assert [row["amount"] for row in await wrong_assets(scanner)] == ["5"]
+
+
 async def checked(notice: CoinNotice) -> bool:
     try:
         await notice.check()

@@ -147,6 +147,19 @@ async def test_a_bad_endpoint_alone_moves_no_checkpoint_and_loses_nothing_when_i
         await told_once(scanner, hooks, intent_id)
 
 
+async def test_what_was_paid_before_the_chain_could_be_read_for_the_first_time_is_found(
+    chain: Anvil, rpc: FaultyRpc, hooks: Receiver, tmp_path: Path
+) -> None:
+    away = rpc.fail(status=503)
+    async with running(env(tmp_path, rpc.url)) as scanner:
+        intent_id = await pay(chain, scanner, hooks)
+        await failing(scanner)
+        await chain.mine(60)
+        away.times = 0
+
+        await told_once(scanner, hooks, intent_id)
+
+
 async def failing(scanner: Running) -> dict[str, Any]:
     """Wait until the status shows the failure."""
     async with asyncio.timeout(10):

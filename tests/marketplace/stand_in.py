@@ -127,9 +127,9 @@ class StandIn:
         found = self.intents.get(request.match_info["id"])
         if found is None:
             return web.json_response({"error": "there is no such intent", "code": "not_found"}, status=404)
-        if found["status"] not in {"pending", "expired"}:
+        if found["cancelledAt"] is None and found["status"] != "pending":
             return web.json_response({"error": "past pending", "code": "conflict"}, status=409)
-        found["status"] = "expired"
+        found |= {"status": "expired", "cancelledAt": found["cancelledAt"] or found["updatedAt"]}
         return web.json_response({"intent": found})
 
     async def _recheck(self, request: web.Request) -> web.Response:

@@ -224,6 +224,49 @@ async def test_what_was_noted_as_a_part_is_not_noted_again_with_the_rest(deal: D
     assert sorted(await deal.recoveries()) == [("late_payment", str(6 * ONE)), ("partial_payment", str(4 * ONE))]
 
 
+def part(deal: Deal, received: int) -> dict[str, Any]:
+    """Return the event about a part of an intent: it tells a sum, and no transfers."""
+    told = {"amountReceived": str(received), "missing": str(TEN - received), "txHash": None, "transfers": None}
+    return news(deal.scanner.intents[deal.payment_id], "payment.partial", **told)
+
+
+async def test_a_part_that_is_told_of_after_the_end_is_recovered_once(deal: Deal) -> None:
+    await deal.open()
+    first, both = part(deal, 3 * ONE), part(deal, 7 * ONE)
+    await deal.hook(first)
+    await deal.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+
+    for event in (both, both, part(deal, 3 * ONE)):
+        await deal.hook(event)
+
+    assert (await deal.payment())["status"] == "cancelled"
+    assert sorted(await deal.recoveries()) == [("late_payment", str(4 * ONE)), ("partial_payment", str(3 * ONE))]
+    assert (await told_admins(deal)).count("payment_recovery") == 1
+
+
+async def test_a_part_of_an_intent_is_not_noted_again_with_the_transfers_that_made_it_whole(deal: Deal) -> None:
+    await deal.open()
+    await deal.hook(part(deal, 4 * ONE))
+    await deal.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    whole = deal.scanner.pay(deal.payment_id)
+
+    for event in (whole, whole | {"eventId": "evt_again"}):
+        await deal.hook(event)
+
+    assert sorted(await deal.recoveries()) == [("late_payment", str(6 * ONE)), ("partial_payment", str(4 * ONE))]
+
+
+async def test_a_part_that_is_told_of_after_the_whole_is_not_recovered_again(deal: Deal) -> None:
+    await deal.open()
+    early = part(deal, 4 * ONE)
+    await deal.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    await deal.hook(deal.scanner.pay(deal.payment_id))
+
+    await deal.hook(early)
+
+    assert await deal.recoveries() == [("late_payment", str(TEN))]
+
+
 async def test_a_balance_that_was_held_and_is_credited_later_is_not_to_be_recovered(
     tmp_path: Path, chain_side: StandIn, clock: FakeClock
 ) -> None:
@@ -302,6 +345,61 @@ async def test_money_that_a_reorg_took_after_it_was_credited_is_shown(deal: Deal
 
     assert await deal.recoveries() == [("reorged", str(TEN))]
     assert "payment_recovery" in await told_admins(deal)
+
+
+async def test_what_moved_before_it_was_deep_is_not_to_be_given_back_however_late_that_is_told(deal: Deal) -> None:
+    await deal.fund()
+
+    moved = news(deal.scanner.intents[deal.payment_id], "payment.reorged") | {"status": "confirming"}
+    await deal.hook(moved)
+
+    assert await deal.recoveries() == []
+
+
+async def test_a_second_transfer_that_a_reorg_took_says_nothing_of_the_one_that_paid(deal: Deal) -> None:
+    await deal.fund()
+
+    await deal.hook(news(deal.scanner.intents[deal.payment_id], "payment.reorged", txHash="0x" + "99" * 32))
+
+    assert await deal.recoveries() == []
+
+
+def stray(deal: Deal, block: str, key: str) -> dict[str, Any]:
+    """Return what the scanner tells of one transfer of another token, seen in a block."""
+    seen = {"txHash": "0x" + "44" * 32, "eventKey": key, "blockNumber": 100, "blockHash": block, "sender": None}
+    told = {"txHash": seen["txHash"], "reason": "wrong_token", "transfers": [seen | {"amount": str(ONE)}]}
+    return news(deal.scanner.intents[deal.payment_id], "payment.anomaly", **told)
+
+
+async def test_a_stray_transfer_that_a_reorg_moved_is_listed_once_where_it_is_now(deal: Deal) -> None:
+    await deal.open("direct")
+
+    for block, key in (("0xa", "3"), ("0xb", "0"), ("0xb", "0")):
+        await deal.hook(stray(deal, block, key))
+
+    rows = (await deal.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
+    assert [row["evidence"]["transfers"][0]["blockHash"] for row in rows] == ["0xb"]
+    assert (await told_admins(deal)).count("payment_recovery") == 1
+
+
+async def test_two_stray_transfers_alike_in_one_transaction_are_two_and_stay_two_when_they_move(deal: Deal) -> None:
+    await deal.open("direct")
+
+    for block, key in (("0xa", "3"), ("0xa", "4"), ("0xb", "0"), ("0xb", "1")):
+        await deal.hook(stray(deal, block, key))
+
+    assert await deal.recoveries() == [("wrong_token", str(ONE))] * 2
+
+
+async def test_native_coin_that_was_sent_instead_is_shown(deal: Deal) -> None:
+    await deal.open("direct")
+    coin = {"txHash": None, "eventKey": "coin:100", "blockNumber": 100, "sender": None, "amount": "7"}
+    intent = deal.scanner.intents[deal.payment_id]
+    told = {"txHash": None, "sender": None, "reason": "wrong_asset", "transfers": [coin]}
+
+    status, _ = await deal.hook(news(intent, "payment.anomaly", **told))
+
+    assert (status, await deal.recoveries()) == (200, [("wrong_asset", "7")])
 
 
 # -- since when ----------------------------------------------------------------------------------------

@@ -364,6 +364,25 @@ async def test_a_payment_expires_and_the_scanner_forgets_it(deal: Deal) -> None:
     assert deal.scanner.intents[deal.payment_id]["status"] == "expired"
 
 
+async def test_a_payment_expires_when_the_scanner_ended_its_intent_first(deal: Deal) -> None:
+    await deal.open()
+    deal.scanner.intents[deal.payment_id]["status"] = "expired"
+    deal.clock.advance(24 * 3600 + 1)
+
+    await deal.market.marketplace.sweep.once()
+
+    assert stored(deal, "status, stop_reason") == ("cancelled", "expired")
+
+
+async def test_a_payment_whose_intent_has_expired_can_be_cancelled(deal: Deal) -> None:
+    await deal.open()
+    deal.scanner.intents[deal.payment_id]["status"] = "expired"
+
+    data = await deal.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+
+    assert data["payment"]["status"] == "cancelled"
+
+
 async def test_a_payment_the_scanner_is_about_to_confirm_does_not_expire(deal: Deal) -> None:
     await deal.open()
     deal.scanner.intents[deal.payment_id]["status"] = "confirming"

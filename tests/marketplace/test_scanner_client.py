@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from devnet.anvil import Anvil
 from devnet.receiver import Receiver
@@ -157,6 +158,23 @@ async def test_a_pending_intent_is_cancelled_and_twice_is_harmless(client: Scann
 
     assert first.status == second.status == "expired"
     assert first.cancelled_at == second.cancelled_at is not None
+
+
+async def test_an_intent_that_ran_out_by_itself_is_at_its_end(client: ScannerClient, daemon: Running) -> None:
+    await client.create_intent(**new_intent())
+    async with daemon.database.write() as tx:
+        await tx.execute(text("UPDATE intents SET status = 'expired'"))
+
+    assert (await client.end_intent("order-1")).cancelled_at is None
+
+
+async def test_an_intent_that_is_being_paid_is_not_at_its_end(client: ScannerClient, daemon: Running) -> None:
+    await client.create_intent(**new_intent())
+    async with daemon.database.write() as tx:
+        await tx.execute(text("UPDATE intents SET status = 'confirming'"))
+
+    with pytest.raises(Conflict):
+        await client.end_intent("order-1")
 
 
 async def test_what_the_scanner_does_not_know_is_not_found(client: ScannerClient) -> None:

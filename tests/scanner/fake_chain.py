@@ -117,6 +117,10 @@ class FakeChain:
     def first_cursor(self, head: Head) -> Cursor:
         return Cursor(min(FIRST, head.position))
 
+    async def cursor_before(self, time: int, head: Head) -> Cursor:
+        await self._asked("cursor_before")
+        return Cursor(max(0, min(time - NOW // 1000, head.position)))
+
     def _head(self) -> Head:
         position = self.top if self.seen_up_to is None else min(self.top, self.seen_up_to)
         return Head(position, self.blocks[position][0], NOW // 1000 + position, self.finalized)

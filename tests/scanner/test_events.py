@@ -45,7 +45,14 @@ def test_a_confirmation_says_exactly_what_the_contract_promises() -> None:
         "sender": INTENT.sender,
         "rail": "proxy",
         "transfers": [
-            {"txHash": a_hash("tx", 1), "eventKey": "1", "blockNumber": 100, "sender": None, "amount": "1200"}
+            {
+                "txHash": a_hash("tx", 1),
+                "eventKey": "1",
+                "blockNumber": 100,
+                "blockHash": a_hash("block", 100),
+                "sender": None,
+                "amount": "1200",
+            }
         ],
         "transferCount": 1,
     }

@@ -233,6 +233,27 @@ async def test_a_late_acknowledgement_of_an_older_change_is_what_the_next_is_mea
     assert b'"previousBalance":"9","currentBalance":"12"' in told.body
 
 
+async def test_a_late_acknowledgement_that_says_nothing_new_takes_no_newer_change_back(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5))
+    bench.amounts[HOLDER] = 9
+    await bench.watcher.check_due()
+    slow = await bench.due()
+    bench.clock.advance(300)
+    bench.amounts[HOLDER] = 12
+    await bench.watcher.check_due()
+    await bench.attempt(ok=True)
+    bench.clock.advance(300)
+    bench.amounts[HOLDER] = 20
+    await bench.watcher.check_due()
+
+    await bench.attempt(*slow, ok=True)
+
+    after = await bench.watch()
+    assert (after.current_balance, after.change_count) == (12, 1)
+    (told,) = await bench.due()
+    assert b'"previousBalance":"12","currentBalance":"20"' in told.body
+
+
 @pytest.mark.parametrize("retried", [True, False])
 async def test_what_was_taken_back_while_it_was_under_way_stays_taken_back(bench: Bench, *, retried: bool) -> None:
     await bench.add(a_watch(current_balance=5))

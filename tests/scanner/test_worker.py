@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter
 from typing import Any
@@ -14,7 +15,7 @@ from chains.errors import ChainUnavailable
 from chains.types import Cursor, Fork, Head, Outcome, Rail, Targets, TokenMeta
 from config.catalog import Token
 from scanner import worker as worker_module
-from scanner.confirmations import BATCH
+from scanner.confirmations import BATCH, TOGETHER
 from scanner.health import ChainState
 from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason
@@ -23,7 +24,18 @@ from scanner.store.database import Database
 from scanner.store.tables import events
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock
-from tests.scanner.facts import CHAIN, HOUR_MS, LATE_MS, MERCHANT, NOW, TOKEN, a_hash, a_transfer, an_intent
+from tests.scanner.facts import (
+    CHAIN,
+    HOUR_MS,
+    LATE_MS,
+    MERCHANT,
+    NOW,
+    OTHER_TOKEN,
+    TOKEN,
+    a_hash,
+    a_transfer,
+    an_intent,
+)
 from tests.scanner.fake_chain import FIRST, SENDER, FakeChain, a_chain
 
 
@@ -200,6 +212,27 @@ async def test_many_sums_are_looked_at_in_batches_and_each_as_a_whole(bench: Ben
     assert {(await bench.intent(order.intent_id)).status for order in orders} == {IntentStatus.CONFIRMED}
 
 
+async def test_whoever_writes_meanwhile_waits_for_a_few_confirmations_and_not_for_all(bench: Bench) -> None:
+    orders = [an_intent(f"order-{i}") for i in range(3 * TOGETHER)]
+    await bench.wait_for(*orders)
+    bench.chain.extend()
+    for order in orders:
+        for part in range(2):
+            bench.chain.put(a_transfer(order, amount=500, tx_hash=a_hash("tx", order.intent_id, part)))
+    bench.chain.extend(4)
+    polling = asyncio.create_task(bench.worker.poll())
+    confirmed = [0]
+
+    while not polling.done():
+        async with bench.db.write() as tx:  # those who wait for the store take turns
+            counts = await intents.count_by_status(tx)
+        confirmed.append(counts.get((CHAIN, IntentStatus.CONFIRMED), 0))
+    await polling
+
+    assert confirmed[-1] >= len(orders) - TOGETHER
+    assert max(after - before for before, after in itertools.pairwise(confirmed)) == TOGETHER
+
+
 async def test_one_part_that_cannot_be_told_yet_holds_back_the_sum(bench: Bench) -> None:
     intent = an_intent()
     await bench.wait_for(intent)
@@ -291,6 +324,30 @@ async def test_the_checkpoint_of_a_first_start_is_kept_before_anything_is_read(d
         await bench.worker.poll()
 
     assert await bench.checkpoint() == Cursor(FIRST)
+
+
+async def test_a_first_start_reads_from_the_creation_of_the_oldest_intent(db: Database, clock: FakeClock) -> None:
+    """Registrations are taken while no node answers; who pays then is below where a start usually begins."""
+    bench = Bench(db, clock)
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.put(a_transfer(intent), at=FIRST - 20)
+
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is not IntentStatus.PENDING
+    assert await bench.reasons() == [None]
+
+
+async def test_a_first_start_without_anybody_to_wait_for_asks_nothing_about_the_past(
+    db: Database, clock: FakeClock
+) -> None:
+    bench = Bench(db, clock)
+    await bench.wait_for(an_intent(expired_at=NOW - LATE_MS - 1, status=IntentStatus.EXPIRED))
+
+    await bench.worker.poll()
+
+    assert bench.chain.calls["cursor_before"] == 0
 
 
 async def test_what_was_read_before_a_failure_is_kept_and_the_checkpoint_passes_no_unread_block(bench: Bench) -> None:
@@ -402,17 +459,19 @@ async def test_a_log_an_endpoint_told_too_late_is_found_by_reading_again(bench: 
     assert (await bench.intent()).status is IntentStatus.CONFIRMING
 
 
-async def test_only_what_counts_is_looked_at(bench: Bench) -> None:
+async def test_what_counts_and_what_could_be_sent_back_is_looked_at_once(bench: Bench) -> None:
     intent = an_intent(fee_amount=7, fee_address=TOKEN)
     await bench.wait_for(intent)
     bench.chain.extend()
-    bench.chain.put(a_transfer(intent, fee_amount=6))
+    bench.chain.put(a_transfer(intent, token=OTHER_TOKEN, tx_hash=a_hash("tx", 3)))
+    less = bench.chain.put(a_transfer(intent, fee_amount=6))
     good = bench.chain.put(a_transfer(intent, tx_hash=a_hash("tx", 2)))
     bench.chain.extend(4)
 
     await bench.worker.poll()
+    await bench.worker.poll()
 
-    assert [[t.tx_hash for t in looked] for looked in bench.chain.verified] == [[good.tx_hash]]
+    assert [sorted(t.tx_hash for t in looked) for looked in bench.chain.verified] == [[less.tx_hash, good.tx_hash]]
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
 
 

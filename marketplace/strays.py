@@ -1,0 +1,69 @@
+"""Money that names a payment and cannot settle it: each transfer listed once, wherever a reorganisation puts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marketplace.completion import tell
+from marketplace.model import Payment
+from marketplace.policy import Reason
+from marketplace.recoveries import tell_recovery
+from marketplace.scanner_client import IntentEvent
+from marketplace.store import inbox
+from marketplace.store.inbox import Recovery
+from marketplace.work import Work
+
+GONE = "reorged"  # of what was credited: another story of the same transfer
+
+
+async def note_stray(work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> None:
+    """Write it down; it is somebody's all the same."""
+    reason = event.reason or event.event_type.removeprefix("payment.")
+    if reason != GONE and await _is_listed(work, payment, event, evidence):
+        return
+    new = await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=reason,
+        amount=sum(transfer.amount for transfer in event.transfers or ()) or None,
+        tx_hash=event.tx_hash,
+        evidence=evidence,
+        dedupe_key=f"event:{event.event_id}",
+        now=work.now,
+    )
+    if not new:
+        return
+    await tell_recovery(work, payment, reason)
+    if reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
+        tell(work, [payment.buyer_id], payment, "payment-wrong-token", f"Payment {payment.ref}: another token arrived")
+
+
+async def _is_listed(work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> bool:
+    """
+    Say whether this very transfer is listed already.
+
+    A reorganisation gives it another block and another place there, and the scanner tells of it again: then
+    the row that knew it elsewhere is brought to where it is now. Two alike in one block are two.
+    """
+    if event.tx_hash is None or not event.transfers or event.transfers[0].block_hash is None:
+        return False
+    here = event.transfers[0]
+    known = [
+        (row, *_place(row))
+        for row in await inbox.recoveries_of(work.tx, payment.id, event.tx_hash)
+        if row.amount_base == here.amount and row.reason != GONE
+    ]
+    if any((block, key) == (here.block_hash, here.event_key) for _, block, key in known):
+        return True
+    elsewhere = next((row for row, block, _ in known if block not in {None, here.block_hash}), None)
+    if elsewhere is None:
+        return False
+    await inbox.move_recovery(work.tx, elsewhere.id, evidence)
+    return True
+
+
+def _place(row: Recovery) -> tuple[str | None, str | None]:
+    """Return the block and the place in it that a row is about."""
+    transfers = row.evidence.get("transfers") or [{}]
+    return transfers[0].get("blockHash"), transfers[0].get("eventKey")

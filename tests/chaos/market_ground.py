@@ -1,0 +1,171 @@
+"""The chain under the marketplace's laboratory: every payment out of a wallet of its own, payouts that stay."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from devnet.anvil import CHAIN_ID, Anvil, AnvilError
+from devnet.runner.facts import OnChain
+from devnet.runner.street import Street
+from tests.chaos.ground import Ground
+from tests.harness import USDT
+
+BLOCK_EVERY_S = 0.35
+AWAY_BLOCKS = 6  # the longest that a transaction is missing
+
+
+class MarketGround(Ground):
+    """
+    Reorganisations move, delay and drop what buyers pay, and end above the newest payout.
+
+    A payout is sent without its key, so it cannot be brought back; a wallet pays once, so that nothing
+    that comes back later needs another transaction first.
+    """
+
+    def __init__(self, chain: Anvil, chance: random.Random) -> None:
+        super().__init__(chain, chance)
+        self.chosen = chance
+        self.sent: set[str] = set()  # what buyers ever sent
+        self.gassed: set[str] = set()  # who was given native coin to pay out
+        self.needed: set[str] = set()  # what a story cannot do without: it never vanishes
+        self.hand = self._hand
+        self._wallets = iter(chain.accounts[1:])
+        self._away: list[tuple[int, str]] = []  # blocks until it comes back, and what
+
+    async def furnish(self, *, block_s: int, depth: int) -> None:
+        """Give every payer the token, deeper than any reorganisation reaches."""
+        await self.chain.rpc("anvil_setBlockTimestampInterval", [block_s])
+        await self.chain.automine(on=False)
+        await asyncio.gather(*(self.chain.fund(USDT, payer) for payer in self.chain.accounts[1:]))
+        await self.chain.mine(depth + 1)
+        await self.chain.automine(on=True)
+
+    def wallet(self) -> str:
+        return next(self._wallets)
+
+    async def mine(self, blocks: int) -> None:
+        async with self._hand:
+            due = [text for left, text in self._away if left <= 0]
+            self._away = [(left - blocks, text) for left, text in self._away if left > 0]
+            for text in due:
+                await self._send_again(text)
+            await self.chain.mine(blocks)
+
+    async def _send_again(self, text: str) -> None:
+        try:
+            await self.chain.rpc("eth_sendRawTransaction", [text])
+        except AnvilError as exc:
+            raise AssertionError(f"a payment cannot come back: {exc}") from exc
+
+    def noted(self, tx_hash: str, *, needed: bool) -> str:
+        """Remember what a buyer sent."""
+        self.payments += 1
+        self.sent.add(tx_hash)
+        if needed:
+            self.needed.add(tx_hash)
+        return tx_hash
+
+    async def give(self, token: str, destination: str, amount: int, reference: str | None, *, needed: bool) -> str:
+        """Pay out of a fresh wallet, through the proxy when there is a reference."""
+        async with self._hand:
+            payer = self.wallet()
+            if reference is None:
+                sent = await self.chain.transfer(token, destination, amount, sender=payer)
+            else:
+                sent = await self.chain.pay(token, destination, amount, reference, payer=payer)
+            await self.chain.mined(sent)
+            return self.noted(sent, needed=needed)
+
+    async def jump(self, seconds: int, deep: int) -> None:
+        """Let so much time pass on the chain, and bury it."""
+        async with self._hand:
+            head = await self.chain.block()
+            now = int((head or {})["timestamp"], 16)
+            await self.chain.rpc("evm_setNextBlockTimestamp", [now + seconds])
+            await self.chain.mine(deep)
+
+    async def reorg(self, depth: int, kind: str) -> None:
+        async with self._hand:
+            depth, held = await self._loose(depth)
+            if not depth:
+                return
+            stay: list[tuple[str | dict[str, Any], int]] = []
+            for tx, place in held:
+                raw = await self.chain.raw(tx)
+                if kind == "same":
+                    stay.append((raw, place))
+                elif kind == "shuffled":
+                    stay.append((raw, self.chosen.randrange(depth)))
+                elif kind == "later" or tx in self.needed:
+                    self._away.append((self.chosen.randint(1, AWAY_BLOCKS), raw))
+            await self.chain.reorg(depth, sorted(stay, key=lambda pair: pair[1]))
+
+    async def _loose(self, depth: int) -> tuple[int, list[tuple[str, int]]]:
+        """Return how deep it may go, and the transactions of those blocks with their places, 0 the oldest."""
+        height = await self.chain.height()
+        blocks: list[list[str]] = []
+        for number in range(height, height - depth, -1):
+            hashes: list[str] = (await self.chain.block(number) or {})["transactions"]
+            if not set(hashes) <= self.sent:
+                break
+            blocks.append(hashes)
+        blocks.reverse()
+        return len(blocks), [(tx, place) for place, hashes in enumerate(blocks) for tx in hashes]
+
+    async def all_back(self) -> None:
+        """Bring back whatever is still away."""
+        async with self._hand:
+            away, self._away = self._away, []
+            for _, text in away:
+                await self._send_again(text)
+
+
+class MarketStreet(Street):
+    """The runner's side of the chain, one hand at a time."""
+
+    def __init__(self, ground: MarketGround) -> None:
+        super().__init__(ground.chain, CHAIN_ID, USDT)
+        self.ground = ground
+
+    async def pay_through_proxy(self, wallet: str, block: Mapping[str, Any]) -> str:
+        async with self.ground.hand:
+            return self.ground.noted(await super().pay_through_proxy(wallet, block), needed=True)
+
+    async def pay_plainly(self, wallet: str, destination: str, amount: int) -> str:
+        async with self.ground.hand:
+            return self.ground.noted(await super().pay_plainly(wallet, destination, amount), needed=True)
+
+    async def carry_out(self, instruction: Mapping[str, Any]) -> str:
+        async with self.ground.hand:
+            self.ground.gassed.add(str(instruction["from"]).lower())
+            return await super().carry_out(instruction)
+
+    async def look(self, tx_hash: str, destination: str) -> OnChain:
+        async with self.ground.hand:
+            return await super().look(tx_hash, destination)
+
+    async def wallet(self) -> str:
+        """Return a fresh account of a seller: it only takes."""
+        async with self.ground.hand:
+            return await super().wallet()
+
+
+@asynccontextmanager
+async def mining(ground: MarketGround) -> AsyncIterator[None]:
+    """Mine a block every so often until the block ends."""
+
+    async def go_on() -> None:
+        while True:
+            await ground.mine(1)
+            await asyncio.sleep(BLOCK_EVERY_S)
+
+    async with asyncio.TaskGroup() as group:
+        miner = group.create_task(go_on(), name="miner")
+        try:
+            yield
+        finally:
+            miner.cancel()

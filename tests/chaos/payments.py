@@ -1,0 +1,126 @@
+"""What is bought in a run and how it is paid, drawn from a seed's chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+Rail = Literal["proxy", "direct"]
+Family = Literal["evm", "tron", "ton"]
+
+CHAIN_FLOOR = 5  # confirmations the registry asks for on the local chain
+BESIDE = 2000  # added to the number of a purchase for the order paid in the same transaction
+
+How = Literal["sent", "fails", "approves", "coin", "bounces"]
+
+
+class Part(NamedTuple):
+    """One payment: a share of the amount in thousandths, whether the token is the right one, and what becomes of it."""
+
+    share: int
+    right: bool = True
+    how: How = "sent"
+
+
+WHOLE = Part(1000)
+PARTS: dict[str, tuple[Part, ...]] = {
+    "exact": (WHOLE,),
+    "partial": (Part(400), Part(600)),
+    "over": (Part(1300),),
+    "underpaid": (Part(700),),
+    "wrong_token": (Part(1000, right=False),),
+    "corrected": (Part(1000, right=False), WHOLE),
+    "zero": (Part(0),),
+    "duplicate": (WHOLE, WHOLE),
+    "three_parts": (Part(300), Part(300), Part(800)),
+    "late": (WHOLE,),
+    "cancelled": (WHOLE,),
+    "unpaid": (),
+    "stranger": (WHOLE,),
+    "wrong_destination": (WHOLE,),
+    "fee_token": (WHOLE,),
+    "silent_token": (WHOLE,),
+    "together": (WHOLE,),  # with a second order, in one transaction
+    "at_once": (Part(400), Part(0), Part(700)),  # in one transaction
+    "crowded": (WHOLE,),  # in one block with strangers
+    "failed": (Part(1000, how="fails"),),
+    "failed_first": (Part(1000, how="fails"), WHOLE),
+    "approved": (Part(1000, how="approves"),),
+    "bounced": (Part(1000, how="bounces"),),
+    "bounced_first": (Part(1000, how="bounces"), WHOLE),
+    "coin": (Part(300, how="coin"), WHOLE),
+    "coins": (Part(300, how="coin"), Part(500, how="coin")),
+}
+IN_ONE_TRANSACTION = {"together", "at_once"}
+# The last one moves nothing and says nothing: without the proxy's event nobody could know of it.
+OF_PROXY_ONLY = {"stranger", "wrong_destination", "silent_token"}
+OF_DIRECT_ONLY = {"approved", "bounced", "bounced_first", "coin", "coins"}
+OF_EVM_ONLY = OF_PROXY_ONLY | {"fee_token", "crowded", "coins"}
+OF_TON_ONLY = {"bounced", "bounced_first"}
+OF_COIN = {"coin", "coins"}
+NOT_OF: dict[Family, set[str]] = {
+    "evm": OF_TON_ONLY,
+    "tron": OF_EVM_ONLY | OF_TON_ONLY | OF_COIN,  # one balance a call: nobody looks for its coin
+    "ton": OF_EVM_ONLY | {"approved"},
+}
+USUAL = ("exact", "exact", "exact", "partial", "together")
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """An order and how its buyer behaves."""
+
+    at: float
+    number: int
+    kind: str
+    rail: Rail
+    amount: int
+    pauses: tuple[float, ...]  # before each part
+    talkative: bool  # asks for the extra events
+    beside_rail: Rail | None = None  # of a second order that is paid in the same transaction
+
+    @property
+    def beside(self) -> Purchase | None:
+        """The second order, twice as large."""
+        if self.beside_rail is None:
+            return None
+        return replace(
+            self, number=self.number + BESIDE, rail=self.beside_rail, amount=2 * self.amount, beside_rail=None
+        )
+
+
+def kinds_of(family: Family, confirmations: int, guards: Mapping[str, int | bool]) -> list[str]:
+    """
+    Return the kinds of payment of a run.
+
+    A balance is read as deep as the chain asks, whatever an intent asks: coin is sent only where no
+    reorganisation goes deeper than that.
+    """
+    deepest = family != "evm" or confirmations <= guards.get("confirmationThreshold", CHAIN_FLOOR)
+    return [kind for kind in PARTS if kind not in NOT_OF[family] and (deepest or kind not in OF_COIN)]
+
+
+def purchases(chance: random.Random, span_s: float, family: Family, known: list[str]) -> list[Purchase]:
+    """Draw who buys what, when, and how it is paid."""
+    kinds = [*known, *chance.choices(USUAL, k=int(span_s * 0.8))]  # every kind at least once
+    chance.shuffle(kinds)
+    return [_purchase(chance, number, kind, span_s, evm=family == "evm") for number, kind in enumerate(kinds)]
+
+
+def _purchase(chance: random.Random, number: int, kind: str, span_s: float, *, evm: bool) -> Purchase:
+    def rail() -> Rail:
+        return "proxy" if evm and chance.random() < 0.5 else "direct"
+
+    drawn, beside = rail(), rail()
+    return Purchase(
+        at=chance.uniform(0.0, span_s * 0.9),
+        number=number,
+        kind=kind,
+        rail="proxy" if kind in OF_PROXY_ONLY else "direct" if kind in OF_DIRECT_ONLY else drawn,
+        amount=1000 * chance.randint(1, 10**6) * 10 ** chance.choice([0, 12, 30] if evm else [0, 3, 6]),
+        pauses=tuple(chance.choice([0.0, 0.3, 2.0]) for _ in PARTS[kind]),
+        talkative=chance.random() < 0.3,
+        beside_rail=beside if kind == "together" else None,
+    )

@@ -1,0 +1,52 @@
+"""A seed is a run of the marketplace's laboratory, too."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.market_plan import CALLS, EVERY, HOOKS, PROCESS, RAILS_OF, REORGS, market_plan
+from tests.chaos.schedule import PASSING
+
+MANY = [market_plan(seed) for seed in range(1, 41)]
+
+
+def test_a_seed_gives_the_same_plan_and_another_one_another() -> None:
+    assert market_plan(7) == market_plan(7)
+    assert market_plan(7) != market_plan(8)
+
+
+def test_every_kind_of_buyer_is_in_every_run_and_a_whole_purchase_on_every_rail() -> None:
+    for one in MANY:
+        assert {story.kind for story in one.stories} == set(RAILS_OF)
+        assert {story.rail for story in one.stories if story.kind == "exact"} == set(EVERY)
+
+
+def test_every_kind_of_buyer_comes_on_every_rail_it_can() -> None:
+    seen = {(story.kind, story.rail) for one in MANY for story in one.stories}
+    assert seen == {(kind, rail) for kind, rails in RAILS_OF.items() for rail in rails}
+
+
+def test_every_kind_of_fault_is_in_some_run() -> None:
+    kinds = {
+        "rpc": PASSING,
+        "chain": REORGS,
+        "hooks": HOOKS,
+        "calls": CALLS,
+        "scanner": PROCESS,
+        "marketplace": PROCESS,
+    }
+    wanted = {(area, kind) for area, known in kinds.items() for kind in known}
+    injected = {(trouble.area, trouble.kind) for one in MANY for trouble in one.troubles}
+    assert injected == wanted | {("clock", "off"), ("forged", "webhook")}
+
+
+def test_no_reorganisation_reaches_what_is_deep_enough() -> None:
+    for one in MANY:
+        assert all(0 < t.size < one.confirmations for t in one.troubles if t.area == "chain")
+
+
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_a_short_run_has_few_stories_and_pays_at_least_one_of_them_whole(seed: int) -> None:
+    kinds = [story.kind for story in market_plan(seed, span_s=6).stories]
+    assert len(kinds) <= 4
+    assert "exact" in kinds

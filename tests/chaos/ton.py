@@ -1,0 +1,135 @@
+"""The TON world: a ledger in memory behind two faulty indexers, the direct rail alone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, assert_never
+
+from chains.ton.address import parse_address
+from devnet import ton_ledger
+from devnet.toncenter import TonCenter
+from tests.chaos.facts import Coin, Movement, Order
+from tests.chaos.ledgers import trouble
+from tests.chaos.payments import How, Purchase
+from tests.chaos.schedule import Plan
+from tests.e2e import ton_market
+
+JUSDC = parse_address(ton_market.JUSDC, testnet=False)
+CASES: dict[How, tuple[str, ...]] = {  # recorded ones
+    "sent": ("success", "comment", "nanoton_forward", "zero_forward", "owner_not_deployed"),
+    "fails": ("overdraw",),
+    "bounces": ("bounce",),
+}
+
+
+class TonWorld:
+    """Open with `ton_world`."""
+
+    def __init__(self, centers: list[TonCenter], *, seed: int) -> None:
+        self.payments = 0
+        self._centers = centers
+        self._ledger = centers[0].ledger
+        self._seed = seed
+        self._chance = random.Random(f"payers of {seed}")
+        self._hand = asyncio.Lock()
+
+    def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
+        return ton_market.environment(folder, *self._centers)
+
+    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+        destination = f"0:{(self._seed + 1) << 200 | number + 1:064X}"
+        return {"chainId": ton_market.CHAIN_ID, "token": "USDT", "destination": destination}
+
+    def canonical(self, address: str) -> str:
+        return parse_address(address, testnet=False)
+
+    async def mine(self, blocks: int) -> None:
+        self._ledger.advance(blocks)
+
+    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
+        """Pay as often as not with a receiving half that takes its time."""
+        async with self._hand:
+            amount = order.amount * share // 1000
+            match how:
+                case "coin":
+                    self._credit(order.destination, 1 + amount)
+                case "sent" | "fails" | "bounces":
+                    await self._send([(order.destination, amount)], ton_market.MASTER if right else JUSDC, how)
+                case "approves":
+                    raise ValueError("no jetton knows allowances")
+                case _:
+                    assert_never(how)
+            self.payments += 1
+
+    async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
+        async with self._hand:
+            await self._send([(o.destination, o.amount * share // 1000) for o, share in payments], ton_market.MASTER)
+            self.payments += 1
+
+    async def _send(self, parts: Sequence[tuple[str, int]], master: str, how: How = "sent") -> None:
+        """Let one message of a buyer cause these transfers."""
+        pending = self._chance.random() < 0.5
+        sent: list[ton_ledger.Payment] = []
+        for to, amount in parts:
+            if any(to == payment.row["destination"] for payment in sent):
+                self._ledger.advance(1)  # what one address gets within one second has no order
+            name = self._chance.choice(CASES[how])
+            with_ = sent[0] if sent else None
+            sent.append(self._ledger.pay(to, amount, name=name, master=master, pending=pending, with_=with_))
+        self._ledger.advance(1)
+        await asyncio.sleep(self._chance.uniform(0, 0.5) if pending else 0)
+        for payment in sent:
+            payment.pending = False
+        self._ledger.advance(1)
+
+    def _credit(self, owner: str, amount: int) -> None:
+        self._ledger.coins[owner] = self._ledger.coins.get(owner, 0) + amount
+
+    async def reorg(self, depth: int, kind: str) -> None:
+        """What the masterchain has sealed is never replaced."""
+
+    def trouble(self, place: int, kind: str, method: str) -> Any:
+        return trouble(self._centers[place], kind)
+
+    def heal(self) -> None:
+        for center in self._centers:
+            center.heal()
+
+    async def bury(self, plan: Plan) -> None:
+        self._ledger.advance(30)
+
+    async def is_read(self, position: int) -> bool:
+        return position >= max((int(p.row["transaction_now"]) for p in self._ledger.payments), default=0)
+
+    async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
+        ours = {order.destination for order in orders}
+        # What the sender's own wallet refused moved nothing; what the receiver's sent back was on its way.
+        sent = (p for p in self._ledger.payments if not p.row["transaction_aborted"])
+        return tuple(_of_row(p) for p in sent if p.row["destination"] in ours)
+
+    async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:
+        """Return what arrived; the ledger does not remember when, and at most once at each destination."""
+        coins = self._ledger.coins
+        return tuple(Coin(0, o.destination, coins[o.destination]) for o in orders if o.destination in coins)
+
+
+def _of_row(payment: ton_ledger.Payment) -> Movement:
+    row, amount = payment.row, int(payment.row["amount"])
+    where = int(row["transaction_now"]), int(row["transaction_lt"])
+    bounced = payment.credited < amount
+    return Movement(
+        *where, payment.tx_hash, row["jetton_master"], row["destination"], amount, credited=amount, bounced=bounced
+    )
+
+
+@asynccontextmanager
+async def ton_world(plan: Plan) -> AsyncIterator[TonWorld]:
+    """Start two endpoints over one ledger."""
+    async with AsyncExitStack() as stack:
+        ledger = ton_market.chain_of_today()
+        centers = [await stack.enter_async_context(TonCenter(ledger)) for _ in range(2)]
+        yield TonWorld(centers, seed=plan.seed)

@@ -1,0 +1,114 @@
+"""The Tron world: a ledger in memory behind two faulty indexers, the direct rail alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, assert_never
+
+from chains.tron.address import to_hex
+from devnet import tron_ledger
+from devnet.trongrid import TronGrid
+from tests.chaos.facts import Coin, Movement, Order
+from tests.chaos.ledgers import trouble
+from tests.chaos.payments import How, Purchase
+from tests.chaos.schedule import Plan
+from tests.e2e import tron_street
+
+FAILURES = ("REVERT", "OUT_OF_ENERGY", "OUT_OF_TIME")
+
+
+class TronWorld:
+    """Open with `tron_world`."""
+
+    def __init__(self, grids: list[TronGrid], *, seed: int) -> None:
+        self.payments = 0
+        self._grids = grids
+        self._ledger = grids[0].ledger
+        self._seed = seed
+        self._chance = random.Random(f"payers of {seed}")
+
+    def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
+        return tron_street.environment(folder, *self._grids)
+
+    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+        destination = tron_ledger.account(f"stall {number} of {self._seed}")
+        return {"chainId": tron_ledger.CHAIN_ID, "token": None, "tokenAddress": tron_ledger.USDT} | {
+            "destination": destination
+        }
+
+    def canonical(self, address: str) -> str:
+        return address
+
+    async def mine(self, blocks: int) -> None:
+        self._ledger.advance(blocks)
+
+    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
+        token, amount = tron_ledger.USDT if right else tron_street.USDC, order.amount * share // 1000
+        match how:
+            case "sent":
+                self._ledger.transfer(order.destination, amount, token=token)
+            case "fails":
+                # One at least in every run shows logs of what never happened.
+                result, keeps = self._chance.choice(FAILURES), purchase.kind == "failed" or self._chance.random() < 0.5
+                self._ledger.fail(order.destination, amount, token=token, result=result, keeps_logs=keeps)
+            case "approves":
+                self._ledger.approve(order.destination, amount, token=token)
+            case "coin" | "bounces":
+                raise ValueError(f"{how}: nobody is told of that on Tron")
+            case _:
+                assert_never(how)
+        self.payments += 1
+
+    async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
+        self._ledger.transfers([(o.token, o.destination, o.amount * share // 1000) for o, share in payments])
+        self.payments += 1
+
+    async def reorg(self, depth: int, kind: str) -> None:
+        """Only solid blocks count, and those are never replaced."""
+
+    def trouble(self, place: int, kind: str, method: str) -> Any:
+        return trouble(self._grids[place], kind)
+
+    def heal(self) -> None:
+        for grid in self._grids:
+            grid.heal()
+
+    async def bury(self, plan: Plan) -> None:
+        self._ledger.settle()
+
+    async def is_read(self, position: int) -> bool:
+        return position >= self._ledger.times[self._ledger.solid]
+
+    async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
+        ours = {to_hex(order.destination): order.destination for order in orders}
+        tokens = {to_hex(token): token for token in self._ledger.tokens}
+        return tuple(
+            Movement(
+                self._ledger.times[tx.block],
+                place,
+                tx.id,
+                tokens[log.address],
+                ours[log.topics[2][-40:]],
+                int(log.data, 16),
+                credited=int(log.data, 16),
+            )
+            for tx in self._ledger.between(0, self._ledger.solid)
+            if not tx.failed
+            for place, log in enumerate(tx.logs)
+            if log.topics[0] == tron_ledger.TRANSFER and log.topics[2][-40:] in ours
+        )
+
+    async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:
+        return ()
+
+
+@asynccontextmanager
+async def tron_world(plan: Plan) -> AsyncIterator[TronWorld]:
+    """Start two endpoints over one ledger."""
+    async with AsyncExitStack() as stack:
+        ledger = tron_street.chain_of_today()
+        grids = [await stack.enter_async_context(TronGrid(ledger)) for _ in range(2)]
+        yield TronWorld(grids, seed=plan.seed)

@@ -1,0 +1,646 @@
+"""
+The books against a model of them: whatever people, webhooks and time do, money is held, released or refunded once.
+
+`MODEL_EXAMPLES` sets how many runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from marketplace.app import open_marketplace
+from marketplace.errors import Refused
+from marketplace.intents import IntentDraft
+from marketplace.model import Actor, Mode, Outcome, ProductType, Rail, Role, User
+from marketplace.offers import OfferDraft
+from marketplace.requests import RequestDraft
+from marketplace.settings import load_settings
+from marketplace.store import users
+from tests.harness import FakeClock
+from tests.marketplace.deals import BUYERS_WALLET, SELLERS_WALLET
+from tests.marketplace.harness import HOOK_SECRET, environment, migrated
+from tests.marketplace.ledger_model import FINE, HOUR_MS, OPEN, Deal, Pay
+from tests.marketplace.stand_in import SENDER, StandIn, balance_changed, confirmed, news, stand_in, tx_hash
+from webhooks.signing import headers_for
+
+NOW = 1_790_000_000_000
+PRICE, UNIT = 10, 10**18
+PRODUCTS = (ProductType.PHYSICAL, ProductType.DIGITAL)
+RAILS = ("proxy", "direct", "direct_balance")
+PEOPLE = {role: Actor(str(role), role) for role in Role}
+ADMIN, BUYER, SELLER = PEOPLE[Role.ADMIN], PEOPLE[Role.BUYER], PEOPLE[Role.SELLER]
+TAMPERING = ("UPDATE funds_ledger_entries SET amount_base = '1'", "DELETE FROM funds_ledger_entries")
+STARTS = ("opened", "partly", "paid", "delivered", "confirmed")
+PAUSES_H = [0, 0.1, 1, 23, 24, 25, 48]
+SHARES = [1, 3, 10, 10, 10, 12]  # of a price of ten
+deals = st.integers(0, len(PRODUCTS) - 1)
+any_number = st.integers(0, 99)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Two purchases, everybody in them, and a scanner that tells once, twice, late or wrongly."""
+
+    @initialize(starts=st.tuples(*[st.sampled_from(STARTS)] * len(PRODUCTS)), rail=st.sampled_from(RAILS))
+    def begin(self, starts: tuple[str, ...], rail: str) -> None:
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = FakeClock(NOW)
+        self.standing = stand_in()
+        self.scanner: StandIn = self.runner.run(self.standing.__aenter__())
+        self.env = environment(
+            Path(self.folder.name),
+            self.scanner.url,
+            MARKETPLACE_PUBLIC_URL="http://127.0.0.1:9",
+            MARKETPLACE_ADMIN_EMAIL="",
+            MARKETPLACE_ADMIN_PASSWORD="",
+        )
+        self.path = Path(self.env["MARKETPLACE_DB_PATH"])
+        self.path.write_bytes(migrated())
+        self.letters: list[tuple[Deal, Pay, dict[str, Any]]] = []
+        self.had: set[str] = set()
+        self.came: Counter[str] = Counter()  # on chain, by payment
+        self.lied_about: set[str] = set()
+        self.before: list[Any] = []
+        self.hashes = itertools.count(1)
+        self.open()
+        self.runner.run(self._people())
+        self.deals: list[Deal] = []
+        for product in PRODUCTS:
+            self.deals.append(self._agree(product))
+        self.all = [*self.deals]
+        for number, start in enumerate(starts):
+            self._begins(number, start, rail)
+
+    @rule(number=deals, start=st.sampled_from(STARTS), rail=st.sampled_from(RAILS))
+    def agree_on_more(self, number: int, start: str, rail: str) -> None:
+        """Another purchase; what becomes of the one before is only the scanner's to say."""
+        self.deals[number] = self._agree(PRODUCTS[number])
+        self.all.append(self.deals[number])
+        self._begins(number, start, rail)
+
+    def _begins(self, number: int, start: str, rail: str) -> None:
+        """Spare the rules the way to where money lies in escrow."""
+        steps = STARTS.index(start)
+        self.opens(number, rail)
+        if steps > 0:
+            self.pays(number, 1, 3, told=True)
+        if steps > 1:
+            self.pays(number, 1, PRICE, told=True)
+        if steps > 2:
+            self.delivers(number)
+        if steps > 3:
+            self.confirms(number)
+
+    def open(self) -> None:
+        """Start the process: nothing of it is left but the file."""
+        self.opened = open_marketplace(load_settings(self.env), clock=self.clock)
+        self.market = self.runner.run(self.opened.__aenter__())
+        self.backend = self.market.backend
+
+    def close(self) -> None:
+        self.runner.run(self.opened.__aexit__(None, None, None))
+
+    def teardown(self) -> None:
+        self.close()
+        self.runner.run(self.standing.__aexit__(None, None, None))
+        self.runner.close()
+        self.folder.cleanup()
+
+    async def _people(self) -> None:
+        async with self.backend.works.begin() as work:
+            for actor in PEOPLE.values():
+                name = actor.user_id
+                user = User(id=name, email=name, name=name, role=actor.role, password_hash="-", created_at=0)
+                await users.add(work.tx, user)
+
+    def _agree(self, product: ProductType) -> Deal:
+        """Bring buyer and seller together."""
+
+        async def agree() -> str:
+            request = await self.backend.requests.create(BUYER, _wish(product))
+            offer = await self.backend.offers.create(SELLER, request.id, _bid())
+            await self.backend.offers.select(BUYER, request.id, offer.id)
+            return request.id
+
+        return Deal(self.runner.run(agree()), product)
+
+    def tried(self, work: Coroutine[Any, Any, Any]) -> str:
+        """Do something and return the code of its refusal, if it was refused."""
+        try:
+            self.runner.run(work)
+        except Refused as exc:
+            return exc.code
+        return FINE
+
+    def row(self, pay: Pay) -> Any:
+        return self.runner.run(self.backend.payments.show(ADMIN, pay.id)).payment
+
+    def pay_of(self, number: int, which: int) -> Pay | None:
+        """Return one of a deal's payments, the last as often as all others."""
+        pays = self.deals[number].pays
+        return pays[-1 if which % 2 else which // 2 % len(pays)] if pays else None
+
+    # -- who does what
+
+    @rule(
+        number=deals,
+        who=st.sampled_from(["pays", "cancels", "cancels", "opens", "delivers", "confirms", "argues"]),
+        which=any_number,
+        rail=st.sampled_from(RAILS),
+        by=st.sampled_from([BUYER, ADMIN]),
+    )
+    def somebody(self, number: int, who: str, which: int, rail: str, by: Actor) -> None:
+        """What buyers and sellers do."""
+        match who:
+            case "pays":
+                self.i_paid(number, which)
+            case "cancels":
+                self.cancels(number, which, by)
+            case "opens":
+                self.opens(number, rail)
+            case "delivers":
+                self.delivers(number)
+            case "confirms":
+                self.confirms(number)
+            case _:
+                self.argues(number, SELLER if which % 2 else BUYER)
+
+    @rule(
+        number=deals,
+        what=st.sampled_from(["decides", "holds", "releases", "refunds", "settles", "settles"]),
+        which=any_number,
+        outcome=st.sampled_from(list(Outcome)),
+    )
+    def an_operator(self, number: int, what: str, which: int, outcome: Outcome) -> None:
+        """What admins and resolvers do."""
+        match what:
+            case "decides":
+                self.decides(number, which, outcome)
+            case "holds":
+                self.holds(number, which, (0, 1, 50)[which % 3])
+            case "releases":
+                self.releases(number, which)
+            case "refunds":
+                self.refunds(number, which)
+            case _:
+                self.settles(number, which, which % 3 == 0)
+
+    @rule(
+        number=deals,
+        what=st.sampled_from(["scanner down", "scanner up", "errands", "restart", "tampering", "all is told"]),
+        which=any_number,
+    )
+    def sometimes(self, number: int, what: str, which: int) -> None:
+        """What is nobody's doing."""
+        match what:
+            case "scanner down" | "scanner up":
+                self.scanner.down = what == "scanner down"
+            case "errands":
+                self.runner.run(self.market.errands.run_due())
+            case "restart":
+                self.close()
+                self.open()
+            case "tampering":
+                self.is_tampered_with(TAMPERING[which % len(TAMPERING)])
+            case _:
+                self.all_is_told(number)
+
+    # -- opening, paying, telling
+
+    def opens(self, number: int, rail: str) -> None:
+        deal, draft = self.deals[number], _draft(self.deals[number].request_id, rail)
+        expected, known = deal.opening(rail), deal.live
+        if expected:
+            assert self.tried(self.backend.intents.open(BUYER, draft)) == expected
+            return
+        payment, new = self.runner.run(self.backend.intents.open(BUYER, draft))
+        assert new is (known is None)
+        assert payment.amount_base == PRICE * UNIT
+        if known is None:
+            deal.pays.append(Pay(payment.id, rail, payment.amount_base, self.clock.now_ms() + 24 * HOUR_MS))
+
+    @rule(number=deals, which=any_number, share=st.sampled_from(SHARES), told=st.booleans())
+    def pays(self, number: int, which: int, share: int, told: bool) -> None:
+        """Money arrives on chain; whatever the scanner has to say of it is told now, or later, or again."""
+        pay = self.pay_of(number, which)
+        if pay is None:
+            return
+        arrives = self._grows if pay.rail == "direct_balance" else self._arrives
+        letter = arrives(pay, share * UNIT)
+        if letter is not None:
+            self.came[pay.id] += share * UNIT
+            self.letters.append((self.deals[number], pay, letter))
+            if told:
+                self.take(self.deals[number], pay, letter)
+
+    def _grows(self, pay: Pay, amount: int) -> dict[str, Any] | None:
+        row = self.row(pay)
+        if row.registered_at is None or row.baseline_balance is None:
+            return None  # nobody was shown where to pay
+        balances = self.scanner.balances
+        balances[row.destination] = balances.get(row.destination, 0) + amount
+        shown = {
+            "providerPaymentId": row.provider_payment_id,
+            "chainId": row.chain_id,
+            "destination": row.destination,
+            "tokenAddress": row.token_address,
+            "tokenSymbol": row.token_symbol,
+            "decimals": row.decimals,
+        }
+        return balance_changed(shown, balances[row.destination])
+
+    def _arrives(self, pay: Pay, amount: int) -> dict[str, Any] | None:
+        """One more transfer of an intent, as the scanner adds them up."""
+        intent = self.scanner.intents.get(pay.id)
+        if intent is None:
+            return None
+        found = tx_hash()
+        mine = {"txHash": found, "eventKey": "0", "blockNumber": 100, "sender": SENDER, "amount": str(amount)}
+        if intent["status"] != "pending":
+            over = intent["status"] == "confirmed"
+            kind, reason = ("payment.anomaly", "duplicate") if over else ("payment.late", "late")
+            return news(intent, kind, reason=reason, txHash=found, transfers=[mine], transferCount=1)
+        intent["transfers"].append(
+            mine
+            | {
+                "blockHash": None,
+                "token": intent["tokenAddress"],
+                "destination": intent["destination"],
+                "counted": True,
+                "settled": True,
+                "reason": None,
+                "seenAt": intent["createdAt"],
+            }
+        )
+        received = int(intent["amountReceived"]) + amount
+        intent["amountReceived"] = str(received)
+        if received < pay.amount:
+            return news(intent, "payment.partial", missing=str(pay.amount - received), txHash=None, transfers=None)
+        intent |= {"status": "confirmed", "txHash": found, "blockNumber": 100, "sender": SENDER}
+        intent["confirmations"] = intent["confirmationsRequired"]
+        return confirmed(intent)
+
+    @precondition(lambda self: self.letters)
+    @rule(which=any_number)
+    def tells(self, which: int) -> None:
+        """Any event there ever was: for the first time, or again, and in any order."""
+        self.take(*self.letters[which % len(self.letters)])
+
+    @precondition(lambda self: self.letters)
+    @rule(which=any_number, how=st.sampled_from(["forged", "stale"]))
+    def is_told_by_somebody_else(self, which: int, how: str) -> None:
+        deal, pay, letter = self.letters[which % len(self.letters)]
+        letter = letter | {"eventId": "evt_forged"}
+        secret = "another secret" if how == "forged" else HOOK_SECRET
+        assert self.take(deal, pay, letter, secret=secret, age_s=301 if how == "stale" else 0) == "bad_signature"
+
+    @rule(number=deals, which=any_number, wrong=st.sampled_from(["token", "chain", "amount", "short", "elsewhere"]))
+    def is_told_nonsense(self, number: int, which: int, wrong: str) -> None:
+        """The scanner confirms what was not agreed: money that is nobody's to credit."""
+        pay = self.pay_of(number, which)
+        if pay is None or pay.id not in self.scanner.intents:
+            return
+        intent = self.scanner.intents[pay.id] | {"txHash": tx_hash(), "transfers": [], "confirmations": 99}
+        letter = confirmed(intent | {"amountReceived": str(pay.amount), "status": "confirmed"})
+        letter |= _nonsense(wrong, pay.amount)
+        self.lied_about.add(pay.id)
+        self.letters.append((self.deals[number], pay, letter))
+        self.take(self.deals[number], pay, letter)
+
+    def take(self, deal: Deal, pay: Pay, letter: dict[str, Any], *, secret: str = HOOK_SECRET, age_s: int = 0) -> str:
+        """Hand in a webhook; the first time, the model hears of it too."""
+        raw = orjson.dumps(letter)
+        headers = headers_for(
+            event_id=letter["eventId"],
+            event_type=letter["eventType"],
+            delivery_id="x",
+            body=raw,
+            secret=secret,
+            timestamp=self.clock.now_ms() // 1000 - age_s,
+        )
+        answer = self.tried(self.backend.inbound.take(raw, headers))
+        if not answer and letter["eventId"] not in self.had:
+            self.had.add(letter["eventId"])
+            self._heard(deal, pay, letter)
+        return answer
+
+    @staticmethod
+    def _heard(deal: Deal, pay: Pay, letter: dict[str, Any]) -> None:
+        match letter["eventType"]:
+            case "balance_changed":
+                deal.balance(pay, int(letter["currentBalance"]))
+            case "payment.partial":
+                deal.partly(pay)
+            case "payment.confirmed":
+                deal.seen(pay, int(letter["amountReceived"]), fits=not letter.get("nonsense"))
+
+    # -- looking
+
+    def i_paid(self, number: int, which: int) -> None:
+        pay = self.pay_of(number, which)
+        if pay is None:
+            return
+        answer = self.tried(self.backend.checks.check(BUYER, pay.id))
+        if self.scanner.down:
+            assert answer in {FINE, "scanner_unavailable"}
+            return
+        assert answer == FINE
+        self._looked(self.deals[number], pay)
+
+    def _looked(self, deal: Deal, pay: Pay) -> None:
+        """What whoever asks the scanner is told."""
+        if pay.rail == "direct_balance":
+            deal.balance(pay, self.scanner.balances.get(self.row(pay).destination, 0))
+        elif self.scanner.intents.get(pay.id, {}).get("status") == "confirmed":
+            deal.seen(pay, int(self.scanner.intents[pay.id]["amountReceived"]))
+
+    def cancels(self, number: int, which: int, by: Actor) -> None:
+        pay = self.pay_of(number, which)
+        if pay is None:
+            return
+        asked = pay.rail != "direct_balance" and not self.scanner.down
+        has_it = asked and self.scanner.intents.get(pay.id, {}).get("status") == "confirmed"
+        expected = self.deals[number].cancel(pay, admin=by.is_admin, scanner_has_it=has_it)
+        assert self.tried(self.backend.payments.cancel(by, pay.id)) == expected
+
+    # -- delivering and arguing
+
+    def delivers(self, number: int) -> None:
+        expected = self.deals[number].deliver(self.clock.now_ms())
+        assert self.tried(self.backend.deliveries.deliver(SELLER, self.deals[number].request_id, {})) == expected
+
+    def confirms(self, number: int) -> None:
+        expected = self.deals[number].confirm(self.clock.now_ms())
+        assert self.tried(self.backend.deliveries.confirm(BUYER, self.deals[number].request_id, {})) == expected
+
+    def argues(self, number: int, by: Actor) -> None:
+        deal = self.deals[number]
+        opening = self.backend.disputes.open(by, self.deals[number].request_id, "It is not what I wanted.", "quality")
+        nobodys = by is SELLER and deal.live is None  # a seller nobody pays is no party
+        expected = "forbidden" if nobodys else deal.dispute("open")
+        assert self.tried(opening) == expected
+        if expected == FINE and deal.live is not None:
+            [deal.live.dispute] = [
+                row["id"]
+                for row in self.read("disputes")[0]
+                if row["status"] == "open" and row["payment_id"] == deal.live.id
+            ]
+
+    def decides(self, number: int, which: int, outcome: Outcome) -> None:
+        """The open dispute, or one that was decided before."""
+        deal = self.deals[number]
+        known = [(pay, each) for pay in deal.pays for each in [*pay.resolved, *([pay.dispute] if pay.dispute else [])]]
+        if not known:
+            return
+        pay, dispute_id = known[-1 if which % 2 else which // 2 % len(known)]
+        expected = deal.resolve(pay, dispute_id, str(outcome))
+        judge = PEOPLE[Role.RESOLVER]
+        assert self.tried(self.backend.disputes.resolve(judge, dispute_id, outcome, "I looked at it.")) == expected
+
+    # -- money out
+
+    def holds(self, number: int, which: int, hours: int) -> None:
+        pay = self.pay_of(number, which)
+        if pay is None:
+            return
+        until = self.clock.now_ms() + hours * HOUR_MS
+        expected = self.deals[number].hold(pay, until if hours else 0)
+        assert self.tried(self.backend.custody.hold(pay.id, until if hours else None)) == expected
+
+    @rule(
+        number=deals,
+        way=st.sampled_from(["argue", "hold", "argue and hold", "wait", "argue and decide"]),
+        outcome=st.sampled_from(list(Outcome)),
+        hours=st.sampled_from([0, 25, 51]),
+        then=st.sampled_from(["release", "refund", "sweep"]),
+    )
+    def is_in_the_way(self, number: int, way: str, outcome: Outcome, hours: int, then: str) -> None:
+        """Something stands between the escrow and whom it is for, and somebody reaches for it all the same."""
+        if "argue" in way:
+            self.argues(number, BUYER)
+        if "hold" in way:
+            self.holds(number, 1, 50)
+        if "decide" in way:
+            self.decides(number, 1, outcome)
+        self.time_passes(hours, sweeps=then == "sweep")
+        if then == "release":
+            self.releases(number, 1)
+        elif then == "refund":
+            self.refunds(number, 1)
+
+    def releases(self, number: int, which: int) -> None:
+        pay = self.pay_of(number, which)
+        if pay is None:
+            return
+        expected = self.deals[number].release(pay, self.clock.now_ms())
+        assert self.tried(self.backend.custody.release(pay.id, SELLERS_WALLET)) == expected
+
+    def refunds(self, number: int, which: int) -> None:
+        pay = self.pay_of(number, which)
+        if pay is None:
+            return
+        expected = self.deals[number].refund(pay)
+        assert self.tried(self.backend.custody.refund(pay.id, BUYERS_WALLET, "did not arrive")) == expected
+
+    def settles(self, number: int, which: int, again: bool) -> None:
+        pay = self.pay_of(number, which)
+        if pay is None or pay.order is None:
+            return
+        sent_in = pay.sent_in if again and pay.sent_in else f"0x{next(self.hashes):064x}"
+        expected = self.deals[number].settle(pay, sent_in)
+        [order] = [row["id"] for row in self.read("payments")[0] if row["settles_payment_id"] == pay.id]
+        assert self.tried(self.backend.custody.settle(order, sent_in)) == expected
+
+    # -- time and machines
+
+    @rule(hours=st.sampled_from(PAUSES_H), sweeps=st.booleans())
+    def time_passes(self, hours: float, sweeps: bool) -> None:
+        self.clock.advance(hours * 3600)
+        if sweeps:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        now = self.clock.now_ms()
+        unknown = {pay.id for deal in self.all for pay in deal.pays if self.row(pay).registered_at is None}
+        self.runner.run(self.market.sweep.once())
+        for deal in self.all:
+            for pay in deal.pays:
+                self._swept(deal, pay, now, shown=pay.id not in unknown)
+        for deal in self.all:
+            deal.pass_grace(now)
+
+    def _swept(self, deal: Deal, pay: Pay, now: int, *, shown: bool) -> None:
+        """An open payment that is late, or on its way, is looked at again; what stays unpaid ends."""
+        if pay.status not in OPEN or pay.held_for_review or not (pay.expires_at <= now or pay.status == "processing"):
+            return
+        if not shown and pay.is_over(now):
+            deal.close(pay)
+        elif not self.scanner.down:
+            self._looked(deal, pay)
+            if pay.is_over(now):
+                deal.close(pay)
+
+    def is_tampered_with(self, statement: str) -> None:
+        if not self.before:
+            return
+        with closing(sqlite3.connect(self.path)) as store, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            store.execute(statement)
+
+    def all_is_told(self, number: int) -> None:
+        """Once everything was told, each unit that came is in the books, or written down for a person."""
+        for letter in self.letters:
+            self.take(*letter)
+        [noted] = self.read("recoveries")
+        for pay in self.deals[number].pays:
+            if pay.status not in OPEN and pay.id not in self.lied_about:
+                assert pay.sum("payment_detected") + _noted(pay, noted) == self.came[pay.id]
+
+    # -- what holds
+
+    def read(self, *tables: str) -> list[list[Any]]:
+        """Return all rows, as they lie on disk, in one snapshot."""
+        with closing(sqlite3.connect(self.path)) as store:
+            store.row_factory = sqlite3.Row
+            store.execute("BEGIN")
+            return [store.execute(f"SELECT * FROM {name} ORDER BY rowid").fetchall() for name in tables]  # noqa: S608
+
+    @invariant()
+    def the_books_are_right(self) -> None:
+        """What the model says, and what may never be otherwise whatever the model says."""
+        names = ("funds_ledger_entries", "payments", "purchase_requests", "recoveries")
+        lines, rows, requests, noted = self.read(*names)
+        self._only_grows([tuple(line) for line in lines])
+        pays = {pay.id: pay for deal in self.all for pay in deal.pays}
+        assert {line["payment_id"] for line in lines} <= pays.keys()
+        for pay in pays.values():
+            mine = [(line["entry_type"], int(line["amount_base"])) for line in lines if line["payment_id"] == pay.id]
+            _adds_up(mine)
+            self._is_told(pay, mine)
+            _stands(pay, mine, rows)
+            if pay.id not in self.lied_about:
+                assert pay.sum("payment_detected") + _noted(pay, noted) <= self.came[pay.id]
+        for deal in self.all:
+            _agrees(deal, [row for row in requests if row["id"] == deal.request_id], rows)
+        report = self.runner.run(self.backend.reconciliation.report())
+        assert report.ok, report.findings
+
+    def _only_grows(self, lines: list[Any]) -> None:
+        assert lines[: len(self.before)] == self.before
+        self.before = lines
+
+    def _is_told(self, pay: Pay, lines: list[tuple[str, int]]) -> None:
+        """The balances people are shown are the sums of the lines, and the model's."""
+        shown = self.runner.run(self.backend.payments.show(BUYER, pay.id))
+        told = shown.balances
+        held = sum({"hold": amount, "release": -amount, "refund": -amount}.get(kind, 0) for kind, amount in lines)
+        assert (told.held, told.disputed, told.available) == (held, pay.locked, pay.available)
+        assert (held, told.releasable(shown.payment.escrow_state)) == (pay.held, pay.releasable)
+
+
+def _noted(pay: Pay, recoveries: list[Any]) -> int:
+    """Return how much of a payment's money waits for a person."""
+    return sum(int(row["amount_base"] or 0) for row in recoveries if row["payment_id"] == pay.id)
+
+
+def _adds_up(lines: list[tuple[str, int]]) -> None:
+    kinds = [kind for kind, _ in lines]
+    sums = {kind: sum(amount for each, amount in lines if each == kind) for kind in kinds}
+    out = sums.get("release", 0) + sums.get("refund", 0)
+    assert all(kinds.count(kind) <= 1 for kind in ("payment_detected", "hold"))
+    assert kinds.count("release") + kinds.count("refund") <= 1
+    assert out <= sums.get("hold", 0) <= sums.get("payment_detected", 0)
+    assert 0 <= sums.get("dispute_hold", 0) - sums.get("adjustment", 0) <= sums.get("hold", 0) - out
+
+
+def _stands(pay: Pay, lines: list[tuple[str, int]], rows: list[Any]) -> None:
+    """The payment and what was ordered stand where the model has them."""
+    [row] = [row for row in rows if row["id"] == pay.id]
+    assert lines == pay.entries
+    assert (row["status"], row["escrow_state"]) == (pay.status, pay.escrow)
+    assert (row["hold_reason"] is not None) == pay.held_for_review
+    orders = [(row["direction"], row["tx_hash"]) for row in rows if row["settles_payment_id"] == pay.id]
+    assert orders == ([({"release": "out", "refund": "refund"}[pay.order], pay.sent_in)] if pay.order else [])
+
+
+def _agrees(deal: Deal, requests: list[Any], rows: list[Any]) -> None:
+    """The request says what its payments say, of which one at most is open or paid."""
+    [row] = requests
+    told = (row["status"], row["delivered_at"], bool(row["delivery_confirmed"]))
+    assert told == (deal.status, deal.delivered_at, deal.confirmed)
+    live = [each for each in rows if each["purchase_request_id"] == row["id"] and each["direction"] == "in"]
+    assert sum(each["status"] in {*OPEN, "completed"} for each in live) <= 1
+
+
+def _draft(request_id: str, rail: str) -> IntentDraft:
+    mode = Mode.WATCH if rail == "direct_balance" else None
+    return IntentDraft(purchase_request_id=request_id, rail=Rail(rail), mode=mode, chain_id=97, token="USDT")
+
+
+def _wish(product: ProductType) -> RequestDraft:
+    return RequestDraft(
+        title="A used bicycle",
+        description="Any colour.",
+        product_type=product,
+        product_link=None,
+        quantity=1,
+        budget_min="5",
+        budget_max="100",
+        budget_currency="USDT",
+        urgency="medium",
+        delivery_type="physical",
+        delivery_email=None,
+    )
+
+
+def _bid() -> OfferDraft:
+    return OfferDraft(
+        title="My bicycle",
+        description="Blue.",
+        price_amount=str(PRICE),
+        price_currency="USDT",
+        delivery_amount=2,
+        delivery_unit="days",
+        notes=None,
+        valid_until=None,
+        require_aml_check=False,
+        aml_block_on_failure=True,
+    )
+
+
+def _nonsense(wrong: str, amount: int) -> dict[str, Any]:
+    """Return in what a confirmation differs from what was agreed."""
+    return {
+        "nonsense": wrong,
+        **{
+            "token": {"token": "0x" + "ab" * 20},
+            "chain": {"chainId": 56},
+            "amount": {"amount": str(amount + 1)},
+            "short": {"amountReceived": str(amount - 1)},
+            "elsewhere": {"destination": SENDER},
+        }[wrong],
+    }
+
+
+TestLedger = LedgerMachine.TestCase
+TestLedger.settings = settings(
+    max_examples=int(os.environ.get("MODEL_EXAMPLES", "4")),
+    stateful_step_count=50,
+    deadline=None,
+    derandomize="MODEL_EXAMPLES" not in os.environ,  # the same for everybody, unless somebody goes looking
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -1,0 +1,31 @@
+"""Streams of notifications whose listeners go away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.marketplace.harness import environment, running
+
+
+async def test_a_listener_who_went_away_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("marketplace.web.notices.HEARTBEAT_S", 0.05)
+    caplog.set_level(logging.DEBUG)
+    async with running(environment(tmp_path)) as market:
+        headers = {"Authorization": f"Bearer {market.admin.token}"}
+        async with aiohttp.ClientSession() as session:
+            response = await session.get(f"{market.nobody.url}/api/events", headers=headers)
+            assert await response.content.readline() == b": hello\n"
+            response.close()  # cuts the connection
+        async with asyncio.timeout(30):
+            while market.marketplace.backend.works.listeners._mailboxes:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert "[api] a listener is gone" in [record.message for record in caplog.records]
