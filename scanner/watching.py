@@ -65,7 +65,7 @@ class BalanceWatcher:
     async def _check(self, due: Sequence[Watch]) -> None:
         alive = [watch for watch in due if watch.expires_at > self._clock.now_ms()]
         found = await self._read(alive)
-        amounts = dict(zip((w.watch_id for w in alive), found.amounts, strict=True)) if found else {}
+        amounts = _amounts(alive, found) if found else {}
         changed = [w for w in alive if _changed(w, amounts.get(w.watch_id))]
         behind = await self._behind(changed, found) if found and changed else {}
         await self._write(due, amounts, found, behind)
@@ -137,11 +137,25 @@ class BalanceWatcher:
             if found is not None:
                 log.warning(
                     "[balance-watch] balance read error",
-                    extra=fields(chain=watch.chain_id, watch=watch.watch_id, error="the contract tells no balance"),
+                    extra=fields(chain=watch.chain_id, watch=watch.watch_id, error=_why(watch, found)),
                 )
             return following
         first = amount if watch.current_balance is None else watch.current_balance
         return following._replace(current_balance=first, last_checked_at=now, last_position=found.position)
+
+
+def _amounts(asked: Sequence[Watch], found: Balances) -> dict[str, int | None]:
+    """Return the balances by watch; what is older than the last read was true once, and is no news."""
+    told = zip(asked, found.amounts, strict=True)
+    return {watch.watch_id: None if _is_old(watch, found) else amount for watch, amount in told}
+
+
+def _is_old(watch: Watch, found: Balances) -> bool:
+    return watch.last_position is not None and found.position < watch.last_position
+
+
+def _why(watch: Watch, found: Balances) -> str:
+    return "the endpoint is behind the last read" if _is_old(watch, found) else "the contract tells no balance"
 
 
 def _changed(watch: Watch, amount: int | None) -> bool:

@@ -254,6 +254,24 @@ async def test_a_late_acknowledgement_that_says_nothing_new_takes_no_newer_chang
     assert b'"previousBalance":"12","currentBalance":"20"' in told.body
 
 
+async def test_an_endpoint_that_is_behind_tells_no_change_back_and_forth(bench: Bench) -> None:
+    await bench.add(a_watch(current_balance=5, last_position=bench.chain.top + 1))
+    bench.amounts[HOLDER] = 3
+    await bench.watcher.check_due()
+
+    assert await bench.events() == []
+    after = await bench.watch()
+    assert (after.current_balance, after.last_position) == (5, bench.chain.top + 1)
+    assert after.last_checked_at is None
+    assert after.next_check_at > bench.clock.now_ms()
+
+    bench.chain.extend()
+    bench.clock.advance(300)
+    await bench.watcher.check_due()
+    (told,) = await bench.due()
+    assert b'"previousBalance":"5","currentBalance":"3"' in told.body
+
+
 @pytest.mark.parametrize("retried", [True, False])
 async def test_what_was_taken_back_while_it_was_under_way_stays_taken_back(bench: Bench, *, retried: bool) -> None:
     await bench.add(a_watch(current_balance=5))
