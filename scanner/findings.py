@@ -23,7 +23,6 @@ from scanner.lifecycle import next_status
 from scanner.matching import Allocation, Share, allocate, choose, judge, judge_time
 from scanner.model import (
     ALLOCATION_REASONS,
-    LIVE,
     SETTLED,
     EventType,
     Intent,
@@ -295,6 +294,7 @@ async def apply_verdicts(
     current = {t.id: t for rows in (await transfers.of_intents(tx, ids)).values() for t in rows}
     owners = await intents.get_many(tx, ids)
     passed = []
+    verified: list[tuple[int, str | None, int | None]] = []
     for stored, seen in looked:
         now_stored = current.get(stored.id)
         if now_stored is None or not now_stored.stands or now_stored.block_hash != stored.block_hash:
@@ -302,16 +302,17 @@ async def apply_verdicts(
         if seen.outcome is Outcome.NOT_YET:
             continue
         reason = _verdict(seen, now_stored, owners[stored.intent_id or ""])
-        facts = {"sender": seen.transfer.sender, "block_time": seen.transfer.block_time}
+        facts = (stored.id, seen.transfer.sender, seen.transfer.block_time)
         if reason is None:
-            await transfers.set_verdict(tx, stored.id, verified=True, **facts)
+            verified.append(facts)
             passed += [now_stored] if now_stored.counted else []
             continue
         if reason is not Reason.REORGED:
-            await transfers.set_verdict(tx, stored.id, verified=True, **facts)
+            verified.append(facts)
         await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
         recorded.rejected[reason] += 1
         _reject(logging.WARNING, reason, chain_id, stored.tx_hash, stored.event_key)
+    await transfers.verify_many(tx, verified)
     await follow(tx, ids, recorded, now=now, fresh={s.key for s, v in looked if v.outcome in _REFUSED})
     return recorded, passed
 
@@ -334,6 +335,9 @@ async def settle(
     This is the only place that confirms.
     """
     held = await transfers.of_intents(tx, ids)
+    confirmed: list[Intent] = []
+    settled: list[int] = []
+    queue: list[dict[str, Any]] = []
     for intent in (await intents.get_many(tx, ids)).values():
         allocation = allocate(intent.amount, held[intent.intent_id], fee_amount=intent.fee_amount)
         counted = allocation.counted
@@ -346,14 +350,17 @@ async def settle(
             "confirmations": intent.confirmations_required,
             "confirmed_at": now,
         }
-        if not await intents.change(tx, intent.intent_id, LIVE, now, **values):
-            continue
-        await transfers.mark_settled(tx, [t.id for t in counted])
+        settled += [t.id for t in counted]
         after = intent._replace(**values)
-        await outbox.add(tx, _settled_events(after, allocation, now))
-        recorded.confirmed.append(after)
+        queue += _settled_events(after, allocation, now)
+        confirmed.append(after)
         if allocation.completing.block_time is not None:
             recorded.latencies.append(max(0.0, now / 1000 - allocation.completing.block_time))
+    recorded.confirmed += confirmed
+    if confirmed:
+        await intents.confirm_many(tx, confirmed, now)
+        await transfers.mark_settled(tx, settled)
+        await outbox.add(tx, queue)
 
 
 def _settled_events(intent: Intent, allocation: Allocation, now: int) -> list[dict[str, Any]]:

@@ -262,6 +262,29 @@ async def follow_many(tx: AsyncConnection, changes: Sequence[tuple[Intent, Inten
     await _FOLLOW.run(tx, columns)
 
 
+_CONFIRMING = (*_FOLLOWING, "confirmed_at")
+_CONFIRM = Bulk(
+    ("id", *_CONFIRMING, "updated_at"),
+    lambda row: (
+        update(intents)
+        .where(intents.c.intent_id == row["id"], unindexed(intents.c.status) == IntentStatus.CONFIRMING)
+        .values({name: row[name] for name in (*_CONFIRMING, "updated_at")})
+    ),
+)
+
+
+async def confirm_many(tx: AsyncConnection, confirmed: Sequence[Intent], now: int) -> None:
+    """Write what intents say of status, sums and evidence that this transaction has read as `confirming`."""
+    columns: dict[str, Iterable[Any]] = {name: [getattr(i, name) for i in confirmed] for name in _CONFIRMING}
+    columns |= {
+        "id": [i.intent_id for i in confirmed],
+        "status": map(str, columns["status"]),
+        "amount_received": map(str, columns["amount_received"]),
+        "updated_at": repeat(now),
+    }
+    await _CONFIRM.run(tx, columns)
+
+
 def _capped_depth(head: int) -> ColumnElement[int]:
     return func.max(0, func.min(head - intents.c.block_number + 1, intents.c.confirmations_required))
 

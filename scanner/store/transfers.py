@@ -203,6 +203,23 @@ async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> N
     await tx.execute(update(transfers).where(transfers.c.id == transfer_id).values(**values))
 
 
+_VERIFY = Bulk(
+    ("id", "sender", "block_time"),
+    lambda row: (
+        update(transfers)
+        .where(transfers.c.id == row["id"])
+        .values(verified=True, sender=row["sender"], block_time=row["block_time"])
+    ),
+)
+
+
+async def verify_many(tx: AsyncConnection, seen: Sequence[tuple[int, str | None, int | None]]) -> None:
+    """Store that transfers were looked at again, as (id, sender, block_time), all in one go."""
+    if seen:
+        rows, senders, times = zip(*seen, strict=True)
+        await _VERIFY.run(tx, {"id": rows, "sender": senders, "block_time": times})
+
+
 _ALLOT = Bulk(
     ("id", "counted", "reason", "surplus"),
     lambda row: (

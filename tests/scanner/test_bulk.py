@@ -71,10 +71,12 @@ async def test_rows_that_are_known_change_only_where_they_stand_elsewhere(db: Da
     ("statement", "table"),
     [
         (intents._FOLLOW, "intents"),
+        (intents._CONFIRM, "intents"),
         (outbox._MOVE, "events"),
         (outbox._DELIVERED, "intents"),
         (outbox._GIVEN_UP, "intents"),
         (transfers._ALLOT, "transfers"),
+        (transfers._VERIFY, "transfers"),
         (watches._CHECKED, "balance_watches"),
     ],
 )
