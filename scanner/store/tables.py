@@ -93,7 +93,6 @@ intents = Table(
     Index("intents_payment_reference", "payment_reference"),
     Index("intents_topic_ref", "topic_ref"),
     Index("intents_chain_topic_ref", "chain_id", "topic_ref", unique=True),
-    Index("intents_created", "created_at", "intent_id"),
     Index("intents_direct", "chain_id", "destination_key", sqlite_where=text("rail = 'direct'")),
     # One live direct intent a destination: a plain transfer carries nothing else to tell them apart.
     Index(
