@@ -54,6 +54,8 @@ def main() -> int:
     parser.add_argument("--chain", choices=(*get_args(Family), MARKET), default="evm")
     parser.add_argument("--logs", type=Path, help="a folder to leave the logs of broken promises in")
     asked = parser.parse_args()
+    if asked.logs is not None:
+        asked.logs.mkdir(parents=True, exist_ok=True)
     say(HEADLINE)
     broken = 0
     for seed in range(asked.first, asked.first + asked.seeds):

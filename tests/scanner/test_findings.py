@@ -333,6 +333,17 @@ async def test_what_came_after_the_end_keeps_its_reason_unless_it_never_came(db:
     assert (await intent(db)).status is IntentStatus.EXPIRED
 
 
+async def test_what_was_wrong_with_a_transfer_stays_wrong_with_it_whenever_it_happened(db: Database) -> None:
+    await store(db, FIRST._replace(status=IntentStatus.EXPIRED, expired_at=NOW, cancelled_at=NOW, expires_at=NOW))
+    late = NOW // 1000 + 3600
+    await read(db, at(a_transfer(FIRST)._replace(block_time=late), 100))
+    (cancelled,) = await held(db)
+
+    await look(db, (cancelled, Outcome.CREDITED))
+
+    assert [(t.reason, t.verified) for t in await held(db)] == [(Reason.CANCELLED, True)]
+
+
 async def test_who_was_told_of_money_that_never_came_is_told_so(db: Database) -> None:
     await store(db, FIRST._replace(status=IntentStatus.EXPIRED, expired_at=NOW, events=tuple(EventType)))
     await read(db, at(a_transfer(FIRST), 100))
