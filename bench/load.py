@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import time
 from dataclasses import dataclass, replace
 
@@ -76,6 +77,9 @@ def figures(notes: Notes, began: float, length: float, *, hung: int, stall_ms: f
 
 
 async def main(hour_min: float, minutes: float, names: list[str]) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # leaves no process behind
     measured = []
     for name in names:
         plan = replace(PHASES[name], hour_min=hour_min, minutes=minutes)

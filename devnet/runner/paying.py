@@ -113,7 +113,8 @@ async def holds(tale: Tale, amount: int) -> None:
 
 async def funded(tale: Tale) -> dict[str, Any]:
     """Return the payment once the marketplace counts it as paid."""
-    until, shown = time.monotonic() + CONFIRM_S, ""
+    wait_s = CONFIRM_S + tale.world.market.patience_s
+    until, shown = time.monotonic() + wait_s, ""
     while True:
         if tale.rail.name == "direct_balance":
             path = f"/api/payment/amn-scanner/direct-balance/check/{tale.deal.payment_id}"
@@ -125,7 +126,7 @@ async def funded(tale: Tale) -> dict[str, Any]:
             return dict(view["payment"])
         if time.monotonic() > until:
             payment = view["payment"]
-            raise FlowFailed(f"{payment['id']} is {payment['status']} {CONFIRM_S:.0f} s after it was paid")
+            raise FlowFailed(f"{payment['id']} is {payment['status']} {wait_s:.0f} s after it was paid")
         await asyncio.sleep(POLL_S)
 
 

@@ -17,7 +17,7 @@ TO_BUYER = frozenset(
 )
 TO_BOTH = frozenset({"payment_confirmed", "payment_releasable"})
 TO_ALL = frozenset({"payment_release", "payment_released", "payment_refund", "payment_refunded"})
-MAY_REPEAT = frozenset({"payment-underpaid", "payment-wrong-token", "payment_recovery"})  # of each part, and of each unit of money
+MAY_REPEAT = frozenset({"payment-underpaid", "payment-wrong-token", "payment_recovery"})  # each part, each transfer
 TO_ADMINS = frozenset({"payment_held", "payment_recovery"})
 
 

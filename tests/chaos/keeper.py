@@ -70,8 +70,8 @@ class Keeper:
                         self._limit(running)
                     await running.process.wait()
                 self._note(running)
-            except AssertionError as exc:
-                self.deaths.append(str(exc)[-800:])
+            except (AssertionError, TimeoutError) as exc:  # it ended, or never listened
+                self.deaths.append(str(exc)[-800:] or "it did not start in time")
             finally:
                 self._current = None
             await asyncio.sleep(PAUSE_S)

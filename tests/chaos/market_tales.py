@@ -19,7 +19,7 @@ from tests.chaos.market_plan import Story
 from tests.harness import USDC, USDT
 
 POLL_S = 0.5
-PATIENCE_S = 180.0
+PATIENCE_S = 300.0
 OVER = ("cancelled", "failed")
 OK, CONFLICT = 200, 409
 PARTS_OF = {

@@ -25,8 +25,13 @@ async def test_a_second_marketplace_on_the_same_store_ends_with_a_sentence_and_t
         another = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "marketplace"), cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
         )
-        async with asyncio.timeout(60):
-            _, said = await another.communicate()
+        try:
+            async with asyncio.timeout(60):
+                _, said = await another.communicate()
+        finally:
+            if another.returncode is None:  # it did not refuse: it must not stay
+                another.kill()
+                await another.wait()
 
         assert another.returncode == 1
         assert len(said.splitlines()) == 1
