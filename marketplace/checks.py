@@ -92,15 +92,18 @@ class Checks:
         if newest.balance is None or not newest.balance.paid:
             return await self.settled(payment, newest)
         async with self._works.begin() as work:
-            values = {"status": PaymentStatus.PROCESSING, "evidence": {**newest.document, "reason": AWAITING}}
-            await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PENDING,), **values)
+            now = await found_payment(work.tx, payment.id)
+            begun = (now.evidence or {}).get("paidAtBlock") is not None  # and is not deep any more: it starts again
+            if now.status is PaymentStatus.PENDING or (begun and now.hold_reason is None):
+                values = {"status": PaymentStatus.PROCESSING, "evidence": {**newest.document, "reason": AWAITING}}
+                await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **values)
         return await self._result(payment.id, AWAITING, newest.balance.delta)
 
     async def _balance(self, payment: Payment, *, confirmed: bool) -> Sighting:
         found = await self._scanner.check_balance(
             chain_id=payment.chain_id, address=payment.destination, token=payment.token_address, confirmed=confirmed
         )
-        return from_balance(payment, found, self._catalog.chains[payment.chain_id].chain_type)
+        return from_balance(payment, found, self._catalog.chains[payment.chain_id], deep=confirmed)
 
     async def _look_at_intent(self, payment: Payment, *, thoroughly: bool) -> CheckResult:
         try:

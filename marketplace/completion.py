@@ -163,7 +163,12 @@ async def _not_paid(work: Work, payment: Payment, seen: Sighting) -> Outcome:
         if news:
             tell_underpaid(work, payment, balance.shortfall)
     elif news or payment.status is PaymentStatus.PROCESSING:  # what was on its way is gone
-        back = {"status": PaymentStatus.PENDING, "escrow_state": None, "current_balance": seen.current_balance}
+        back = {
+            "status": PaymentStatus.PENDING,
+            "escrow_state": None,
+            "current_balance": seen.current_balance,
+            "evidence": dict(seen.document),
+        }
         await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **back)
     return Outcome.NOT_PAID
 

@@ -115,7 +115,7 @@ class Inbound:
     def _sighting(self, payment: Payment, event: Event) -> Sighting | None:
         """Return what the event shows of money that may be credited; None for mere news."""
         if isinstance(event, BalanceEvent):
-            return from_balance_event(payment, event, self._catalog.chains[payment.chain_id].chain_type)
+            return from_balance_event(payment, event, self._catalog.chains[payment.chain_id])
         paid = event.event_type == CONFIRMED and event.status == "confirmed"
         return from_event(payment, event) if paid else None
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from marketplace import policy
+from marketplace.catalog import Chain
 from marketplace.model import Payment
 from marketplace.policy import Account, DirectBalance, Evidence
 from marketplace.scanner_client import Balance, BalanceEvent, EventTransfer, Intent, IntentEvent, IntentTransfer
 from marketplace.store.inbox import Credit
 
 AMOUNT_MISMATCH = "amount_mismatch"
+READ_DEPTH = 64  # the scanner reads balances as deep as the chain's floor, and at most so many blocks under the head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,50 +99,83 @@ def _of_transfers(
     )
 
 
-def from_balance_event(payment: Payment, event: BalanceEvent, chain_type: str) -> Sighting:
-    """Read `balance_changed`: the scanner reads watches deep enough to be final."""
+def from_balance_event(payment: Payment, event: BalanceEvent, chain: Chain) -> Sighting:
+    """Read `balance_changed`: it does not say at which block."""
     seen = Account(chain_id=event.chain_id, token=event.token_address, address=event.address)
     credits_ = tuple(
         Credit(each.tx_hash, each.event_key or f"balance-{number}", each.amount, each.sender)
         for number, each in enumerate(event.transfers or ())
         if each.tx_hash
     )
-    return _of_balance(payment, seen, event.current_balance, chain_type, credits_, None)
+    return _of_balance(payment, seen, event.current_balance, chain, credits_, _Read(None, deep=True))
 
 
-def from_balance(payment: Payment, balance: Balance, chain_type: str) -> Sighting:
-    """Read a balance that was asked for at a safe depth."""
+def from_balance(payment: Payment, balance: Balance, chain: Chain, *, deep: bool) -> Sighting:
+    """Read a balance that was asked for, `deep` under the head or at it."""
     seen = Account(chain_id=balance.chain_id, token=balance.token_address, address=balance.address)
-    return _of_balance(payment, seen, balance.balance, chain_type, (), balance.block_number)
+    return _of_balance(payment, seen, balance.balance, chain, (), _Read(balance.block_number, deep))
+
+
+class _Read(NamedTuple):
+    """Where a balance was read."""
+
+    block: int | None  # None: somewhere deep
+    deep: bool
 
 
 def _of_balance(
-    payment: Payment, seen: Account, current: int, chain_type: str, credits_: tuple[Credit, ...], block: int | None
+    payment: Payment, seen: Account, current: int, chain: Chain, credits_: tuple[Credit, ...], read: _Read
 ) -> Sighting:
     agreed = Account(chain_id=payment.chain_id, token=payment.token_address, address=payment.destination)
     decided = policy.direct_balance(
-        agreed, seen, chain_type, baseline=payment.baseline_balance, current=current, expected=payment.amount_base
+        agreed,
+        seen,
+        chain.chain_type,
+        baseline=payment.baseline_balance,
+        current=current,
+        expected=payment.amount_base,
     )
+    since = _paid_since(payment, read) if decided.paid and read.deep else None
     sender = next((credit.sender for credit in credits_ if credit.sender), None)
     evidence = Evidence(
         chain_id=seen.chain_id,
         token=seen.token,
         destination=seen.address,
         amount=max(0, decided.delta),
-        confirmations=payment.confirmations_required,  # what it was read at, by the scanner's promise
+        confirmations=_confirmations(payment, chain, read, since),
         tx_hash=credits_[0].tx_hash if credits_ else None,
         sender=sender,
     )
-    told = {"baselineBalanceBaseUnits": _text(payment.baseline_balance), "currentBalanceBaseUnits": str(current)}
+    told = {
+        "baselineBalanceBaseUnits": _text(payment.baseline_balance),
+        "currentBalanceBaseUnits": str(current),
+        "paidAtBlock": since,
+    }
     return Sighting(
         evidence=evidence,
         credits=credits_,
         senders=_senders(sender, credits_),
-        document=_document(evidence, credits_, block) | told,
+        document=_document(evidence, credits_, read.block) | told,
         balance=decided,
         current_balance=current,
         tx_hash=evidence.tx_hash,
     )
+
+
+def _paid_since(payment: Payment, read: _Read) -> int | None:
+    """Return the first block at which a deep read showed the whole sum, and every one since."""
+    known = (payment.evidence or {}).get("paidAtBlock")
+    return known if isinstance(known, int) else read.block
+
+
+def _confirmations(payment: Payment, chain: Chain, read: _Read, since: int | None) -> int:
+    """Return how deep the sum lies for all that is known: as deep as it was read, and what was mined on it since."""
+    if not read.deep:
+        return 0
+    if chain.chain_type != "evm":
+        return payment.confirmations_required  # only what is final is read there
+    floor = min(chain.confirmation_threshold, READ_DEPTH)
+    return floor if since is None or read.block is None else floor + max(0, read.block - since)
 
 
 def _document(evidence: Evidence, credits_: Iterable[Credit], block: int | None) -> dict[str, Any]:

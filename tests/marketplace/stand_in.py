@@ -37,6 +37,7 @@ class StandIn:
         self.watches: dict[str, dict[str, Any]] = {}
         self.balances: dict[str, int] = {}  # at a safe depth
         self.newest: dict[str, int] = {}  # at the newest block, where it differs
+        self.block = 100  # at which balances are read
         self.calls: list[tuple[str, str]] = []
         known = orjson.loads((ROOT / "tokens.json").read_bytes())
         self.tokens = [token for token in known if token["chainId"] == BSC_TESTNET]
@@ -153,7 +154,7 @@ class StandIn:
                 "tokenSymbol": "USDT",
                 "decimals": 18,
                 "balance": str(balance),
-                "blockNumber": 100,
+                "blockNumber": self.block,
                 "checkedAt": _now(),
             }
         )

@@ -465,6 +465,58 @@ async def test_what_is_only_at_the_newest_block_is_on_its_way(deal: Deal) -> Non
     assert deal.entries() == FUNDED
 
 
+async def asked_for_more(deal: Deal, mode: str) -> str:
+    """Open a payment that needs seven confirmations more than balances are read at; return its address."""
+    thresholds = {"thresholds": [{"chainId": 97, "confirmations": 12}]}
+    await deal.market.admin.ok("PUT", "/api/admin/settings/confirmation-thresholds", thresholds)
+    return str((await deal.open("direct_balance", mode=mode))["instructions"]["address"])
+
+
+async def test_a_balance_counts_once_it_lies_as_deep_as_the_payment_asks(deal: Deal) -> None:
+    address = await asked_for_more(deal, "check")
+    deal.scanner.balances[address] = TEN
+    first = await deal.check()
+    deal.scanner.block = 106
+    early = await deal.check()
+    deal.scanner.block = 107
+    await deal.market.marketplace.sweep.once()
+
+    assert (first["funded"], first["reason"]) == (False, "awaiting-confirmations:missing=7")
+    assert (early["funded"], early["reason"]) == (False, "awaiting-confirmations:missing=1")
+    assert deal.entries() == FUNDED
+    assert (await deal.payment())["evidence"]["confirmations"] == 12
+
+
+@pytest.mark.parametrize("newest", [0, 4 * ONE, TEN])
+async def test_a_balance_that_was_gone_in_between_begins_anew(deal: Deal, newest: int) -> None:
+    address = await asked_for_more(deal, "check")
+    deal.scanner.balances[address] = TEN
+    await deal.check()
+    deal.scanner.block, deal.scanner.balances[address], deal.scanner.newest[address] = 105, 0, newest
+    await deal.check()
+    deal.scanner.block, deal.scanner.balances[address] = 110, TEN
+
+    again = await deal.check()
+
+    assert (again["funded"], again["reason"]) == (False, "awaiting-confirmations:missing=7")
+
+
+async def test_what_a_watch_tells_counts_once_it_lies_deep_enough(deal: Deal) -> None:
+    address = await asked_for_more(deal, "watch")
+    payment = await deal.payment()
+    deal.scanner.balances[address] = TEN
+
+    told = await deal.hook(balance_changed(payment, TEN))
+    await deal.market.marketplace.sweep.once()
+    waiting = deal.entries()
+    deal.scanner.block = 107
+    await deal.market.marketplace.sweep.once()
+
+    assert (told[0], told[1]["data"]["outcome"]) == (202, "waiting")
+    assert waiting == []
+    assert deal.entries() == FUNDED
+
+
 async def test_partial_sums_add_up_and_the_buyer_hears_what_is_missing(deal: Deal) -> None:
     address = (await deal.open("direct_balance"))["instructions"]["address"]
     deal.scanner.balances[address] = 4 * ONE
