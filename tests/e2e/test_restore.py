@@ -186,3 +186,19 @@ def test_damage_is_reported(store: Path) -> None:
     except StoreError as exc:
         problems = (str(exc),)
     assert problems
+
+
+def test_rows_that_break_the_stores_own_rules_are_reported_and_not_restored(store: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.db"
+    maintenance.backup(store, broken)
+    with closing(sqlite3.connect(broken)) as link:
+        link.execute("PRAGMA ignore_check_constraints = ON")
+        link.execute(
+            "INSERT INTO transfers (chain_id, tx_hash, event_key, block_number, token, destination, amount, fee_amount,"
+            " counted, settled, verified, seen_at) VALUES (1, 'x', '0', 1, 't', 'd', '1', '0', 0, 0, 0, 0)"
+        )
+        link.commit()
+
+    assert maintenance.check(broken).problems == ("CHECK constraint failed in transfers",)
+    with pytest.raises(StoreError, match="CHECK constraint failed in transfers"):
+        maintenance.restore(broken, store)
