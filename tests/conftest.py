@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from devnet.anvil import Anvil, anvil
 from devnet.receiver import Receiver, receiver
 from tests.harness import Running, environment, prepared, running
+
+# The same examples on every run and machine: a property that fails, fails for everybody, and at once.
+# Whoever goes looking for more sets HYPOTHESIS_PROFILE=explore.
+hypothesis.settings.register_profile("steady", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 @pytest.fixture

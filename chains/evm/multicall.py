@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from eth_abi.abi import decode
+from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 
 from chains.errors import ChainProtocolError
@@ -22,6 +22,7 @@ AGGREGATE = keccak(b"aggregate3((address,bool,bytes)[])")[:4]
 BALANCE_OF = keccak(b"balanceOf(address)")[:4]
 COIN_BALANCE = keccak(b"getEthBalance(address)")[:4]
 _WORD = 32
+_ROWS = ["(bool,bytes)[]"]
 
 
 def balance_call(holder: str) -> bytes:
@@ -70,9 +71,13 @@ def amounts(answer: object, count: int) -> list[int | None]:
     if plain is not None:
         return plain
     try:
-        (rows,) = decode(["(bool,bytes)[]"], bytes.fromhex(answer[2:]))
+        raw = bytes.fromhex(answer[2:])
+        (rows,) = decode(_ROWS, raw)
     except (DecodingError, ValueError, OverflowError) as exc:
         raise ChainProtocolError(f"aggregate3 answered something else ({type(exc).__name__})") from exc
+    if encode(_ROWS, [rows]) != raw:
+        # The standard lets two rows share their bytes; the contract never writes that, a broken answer may.
+        raise ChainProtocolError("aggregate3 answered in a way the contract does not write")
     if len(rows) != count:
         raise ChainProtocolError(f"aggregate3 answered {len(rows)} of {count} balances")
     return [amount(data) if ok else None for ok, data in rows]

@@ -43,6 +43,13 @@ def test_every_answer_an_abi_library_writes_is_read(rows):
     assert multicall.amounts(answer, len(rows)) == expected
 
 
+def test_a_row_that_borrows_the_bytes_of_another_is_refused():
+    raw = bytearray(encode(["(bool,bytes)[]"], [[(True, n.to_bytes(32, "big")) for n in range(6)]]))
+    raw[32 * (2 + 6) + 62] ^= 1  # the first row's bytes are said to begin where those of the third do
+    with pytest.raises(ChainProtocolError, match="does not write"):
+        multicall.amounts("0x" + bytes(raw).hex(), 6)
+
+
 @given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=8), st.data())
 def test_an_answer_of_words_alone_that_is_bent_is_never_another_balance(words, data):
     """Wherever a bit flips: in a balance it is that balance, anywhere else the answer is refused or a failed row."""
