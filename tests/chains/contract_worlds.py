@@ -137,7 +137,7 @@ class EvmLand:
             rpc_urls=(self.upstream.url,),
             max_log_range=self._longest,
         )
-        opened = open_evm(chain, timeout_s=0.5, telemetry=Calls(), clock=self._now)
+        opened = open_evm(chain, timeout_s=2, telemetry=Calls(), clock=self._now)
         return await (stack or self._stack).enter_async_context(opened)
 
     async def here(self) -> Cursor:
@@ -225,7 +225,7 @@ class TronLand:
 
     async def adapter(self, stack: AsyncExitStack | None = None) -> ChainAdapter:
         world = dataclasses.replace(self._world, stack=stack or self._world.stack)
-        return await world.adapter(self.upstream, timeout_s=0.5)
+        return await world.adapter(self.upstream, timeout_s=2)
 
     async def here(self) -> Cursor:
         return Cursor(self._world.ledger.times[self._world.ledger.solid])
@@ -305,7 +305,7 @@ class TonLand:
 
     async def adapter(self, stack: AsyncExitStack | None = None) -> ChainAdapter:
         world = dataclasses.replace(self._world, stack=stack or self._world.stack)
-        return await world.adapter(self.upstream, timeout_s=0.5)
+        return await world.adapter(self.upstream, timeout_s=2)
 
     async def here(self) -> Cursor:
         return Cursor(self._world.ledger.now)

@@ -39,6 +39,7 @@ async def test_a_cycle_over_a_thousand_waiting_intents_is_the_head_and_one_page(
     hooks: Receiver, tmp_path: Path
 ) -> None:
     async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+        await ton.until_chain(lambda chain: chain["lastSuccessAt"])  # the poll of the start is over
         owners = await waiting(ton)
         for _ in range(3):  # the accepted length of a question is learnt, and where to begin
             await ton.see()
@@ -51,6 +52,7 @@ async def test_a_cycle_over_a_thousand_waiting_intents_is_the_head_and_one_page(
 
 async def test_a_cycle_with_a_hundred_payments_is_one_call_more(hooks: Receiver, tmp_path: Path) -> None:
     async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+        await ton.until_chain(lambda chain: chain["lastSuccessAt"])  # the poll of the start is over
         owners = await waiting(ton)
         for _ in range(3):
             await ton.see()
@@ -74,6 +76,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_pages")
 async def test_nobody_waits_behind_an_address_that_fills_every_page(hooks: Receiver, tmp_path: Path) -> None:
     async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+        await ton.until_chain(lambda chain: chain["lastSuccessAt"])  # the poll of the start is over
         flooded = till()
         await ton.sell(destination=flooded, amount="1000000")
         quiet = [till() for _ in range(5)]
@@ -92,6 +95,7 @@ async def test_nobody_waits_behind_an_address_that_fills_every_page(hooks: Recei
 @pytest.mark.usefixtures("small_pages")
 async def test_rows_that_come_faster_than_they_are_read_hold_nobody_up(hooks: Receiver, tmp_path: Path) -> None:
     async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+        await ton.until_chain(lambda chain: chain["lastSuccessAt"])  # the poll of the start is over
         flooded, quiet = till(), till()
         await ton.sell(destination=flooded, amount="1000000")
         intent_id = await ton.sell(destination=quiet)

@@ -305,6 +305,7 @@ async def test_balances_are_checked_and_watched(chain: Anvil, hooks: Receiver, s
     assert (await client.watch("watch-1")).baseline_balance == watch.baseline_balance
     assert (await client.stop_watch("watch-1")).status == "stopped"
     assert (await client.stop_watch("watch-1")).status == "stopped"
+    await scanner.worker.poll()
     assert (await client.ready()).ready
 
 
