@@ -192,11 +192,9 @@ class EvmAdapter:
 
         A node may answer for logs in the middle of a reorganisation, and for blocks before and after it.
         """
-        return (
-            0
-            if seconds == 0
-            else min(MAX_REREAD, max(self._blocks_in(seconds, head), self._chain.confirmation_threshold))
-        )
+        if seconds == 0:
+            return 0
+        return min(MAX_REREAD, max(self._blocks_in(seconds, head), self._chain.confirmation_threshold))
 
     def _blocks_in(self, seconds: int, head: Head) -> int:
         """Return how many blocks these seconds take, from the chain's measured pace."""

@@ -20,6 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from scanner.model import REFUNDABLE
+
 metadata = MetaData()
 
 
@@ -136,8 +138,9 @@ blocks = Table(
 
 # `StoredTransfer.stands`, and not looked at again yet. A query has to spell it as the partial index does.
 UNSEEN = (
-    "verified IS 0 AND settled IS 0 AND (reason IS NULL OR reason IN "
-    "('before_intent','cancelled','duplicate','late','overpaid_surplus','underpaid','wrong_destination'))"
+    "verified IS 0 AND settled IS 0 AND (reason IS NULL OR reason IN ("
+    + ",".join(f"'{reason}'" for reason in sorted(REFUNDABLE))
+    + "))"
 )
 
 transfers = Table(
