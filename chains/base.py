@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
@@ -16,6 +16,7 @@ from chains.types import (
     Fork,
     Head,
     Holding,
+    LookAgain,
     Movement,
     Rail,
     ScanPage,
@@ -107,6 +108,14 @@ class ChainAdapter(Protocol):
         seconds before the cursor are read once more, for endpoints that answered too early.
         The page counts as read: the endpoint was seen to hold the block at its end.
         Returns `Fork` when the block at the cursor is no longer canonical.
+        """
+
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+        """
+        Read what these received between two moments (unix seconds), another way or elsewhere than the running scan.
+
+        For the sweep and for the last look before an intent ends: an index that lagged, or a row that came
+        late, is found here. Paced to a tenth of an endpoint's rate. What could not be read is named, never raised.
         """
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:

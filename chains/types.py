@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -56,9 +57,15 @@ class Transfer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What the scanner is waiting for on one chain. The proxy rail reads every event of the chain's proxy."""
+    """
+    What the scanner is waiting for on one chain, in canonical addresses.
 
-    destinations: frozenset[str] = frozenset()  # canonical addresses of live direct intents
+    The proxy rail reads every event of the chain's proxy.
+    """
+
+    destinations: frozenset[str] = frozenset()  # of live direct intents
+    beneficiaries: frozenset[str] = frozenset()  # of live proxy intents: a plain transfer to them counts for nothing
+    tokens: frozenset[str] = frozenset()  # the registry's and waiting intents', for who refuses logs without an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,16 @@ class Verification:
     transfer: Transfer  # with `block_time` and `sender` filled in, unless it is gone
     outcome: Outcome
     credited: int  # base units the destination really received
+    why: str | None = None  # for NOT_YET: what could not be read or judged
+    behind: str | None = None  # the topic of the proxy payment whose token movement this plain transfer is
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """What reading a stretch of time once more found, by another way than the running scan."""
+
+    transfers: list[Transfer]
+    unread: Mapping[str, str]  # destination: why it could not be read
 
 
 @dataclass(frozen=True, slots=True)
