@@ -66,17 +66,38 @@ class _Manners(NamedTuple):
     repeats_logs: bool
     reorders_logs: bool
     reorders_batches: bool
+    needs_address: bool
+    most_topics: int | None
+    most_rows: int | None
+    knows_finalized: bool
+    without_receipt: Callable[[str], bool] | None
+    unserved: frozenset[str]
+    renumbers: int
+    odd_fields: bool
+    lies_ahead: int
 
     def own_answer(self, call: Json) -> Json | None:
         """Return what is answered without asking the node; None when the node is asked."""
-        if call["method"] == "eth_chainId" and self.chain_id is not None:
+        method, params = call["method"], call.get("params", [])
+        if method in self.unserved:
+            return _refusal(call.get("id"), -32601, f"the method {method} does not exist/is not available")
+        if method == "eth_chainId" and self.chain_id is not None:
             return _result(call.get("id"), hex(self.chain_id))
-        if call["method"] == "eth_getLogs":
+        if method == "eth_getBlockByNumber" and params[0] in {"finalized", "safe"} and not self.knows_finalized:
+            return _refusal(call.get("id"), -39001, "Unknown block")
+        if method == "eth_getTransactionReceipt" and self.without_receipt and self.without_receipt(params[0]):
+            return _result(call.get("id"), None)
+        if method == "eth_getLogs":
             return self._log_answer(call)
         return None
 
     def _log_answer(self, call: Json) -> Json | None:
         wanted = call["params"][0]
+        if self.needs_address and not wanted.get("address"):
+            return _refusal(call.get("id"), -32701, "Please specify an address in your request")
+        slots = [slot for slot in wanted.get("topics", []) if isinstance(slot, list)]
+        if self.most_topics is not None and any(len(slot) > self.most_topics for slot in slots):
+            return _refusal(call.get("id"), -32602, "exceed max addresses or topics per search position")
         if "blockHash" in wanted:
             return None
         first, last = (_height(wanted.get(name)) for name in ("fromBlock", "toBlock"))
@@ -108,12 +129,31 @@ class _Manners(NamedTuple):
         if result is None:
             return answer
         method = call["method"]
-        if method == "eth_getLogs":
-            return {**answer, "result": self._spoilt_logs(result)}
-        if method == "eth_blockNumber" and self.stale_at is not None:
-            return {**answer, "result": hex(min(int(result, 16), self.stale_at))}
-        unseen = method in _HEIGHT_OF and _above(result.get(_HEIGHT_OF[method]), self.stale_at)
-        return {**answer, "result": None} if unseen else answer
+        if method in _HEIGHT_OF and _above(result.get(_HEIGHT_OF[method]), self.stale_at):
+            return {**answer, "result": None}
+        match method:
+            case "eth_getLogs" if self.most_rows is not None and len(result) > self.most_rows:
+                return _refusal(call.get("id"), -32005, f"query returned more than {self.most_rows} results")
+            case "eth_getLogs":
+                result = self._spoilt_logs(result)
+            case "eth_blockNumber":
+                result = hex(min(int(result, 16), self.stale_at or int(result, 16)) + self.lies_ahead)
+            case "eth_getBlockByNumber" if call["params"][0] == "latest" and self.lies_ahead:
+                result = _made_up_head(result, self.lies_ahead)
+            case "eth_getTransactionReceipt":
+                result = {**result, "logs": [self._dressed(log) for log in result["logs"]]}
+            case "eth_getBlockReceipts":
+                result = [{**each, "logs": [self._dressed(log) for log in each["logs"]]} for each in result]
+            case _:
+                pass  # as it is
+        return {**answer, "result": result}
+
+    def _dressed(self, log: Json) -> Json:
+        """Return a log as this node would show it: numbered its own way, with fields nobody asked for."""
+        shown = {**log, "logIndex": hex(int(log["logIndex"], 16) + self.renumbers)} if self.renumbers else log
+        if not self.odd_fields:
+            return shown
+        return {**shown, "blockTimestamp": 1_751_284_607, "l1BlockNumber": None, "extra": {"nested": [1, "two"]}}
 
     def _spoilt_logs(self, logs: list[Json]) -> list[Json]:
         kept = [
@@ -123,6 +163,7 @@ class _Manners(NamedTuple):
         ]
         if self.repeats_logs:
             kept = [log for log in kept for _ in range(2)]
+        kept = [self._dressed(log) for log in kept]
         return kept[::-1] if self.reorders_logs else kept
 
 
@@ -153,6 +194,18 @@ class FaultyRpc:
         self.range_error: tuple[int, str] = (-32005, "exceed maximum block range: {limit}")
         self.chain_id: int | None = None  # the chain it claims to be
         self.batches = True  # False: a batch is answered with one error
+        self.most_calls: int | None = None  # of one batch; more are refused as `batch_refusal` says
+        self.batch_refusal = "object"  # see `BATCH_REFUSALS`
+        self.needs_address = False  # eth_getLogs without `address` is refused
+        self.most_topics: int | None = None  # values in one position
+        self.most_rows: int | None = None  # logs of one answer
+        self.knows_finalized = True  # False: the tag is an unknown block
+        self.without_receipt: Callable[[str], bool] | None = None  # transactions whose receipt is null
+        self.unserved: frozenset[str] = frozenset()  # methods it does not know
+        self.renumbers = 0  # added to every logIndex
+        self.odd_fields = False  # numbers where others have text, and keys nobody knows
+        self.lies_ahead = 0  # blocks it makes up above the real head
+        self.big_headers = False  # one header of 9,000 bytes and two hundred more
         self.loses: Callable[[Json], bool] | None = None  # logs it leaves out
         self.repeats_logs = False
         self.reorders_logs = False
@@ -204,11 +257,13 @@ class FaultyRpc:
                 return answer
         if isinstance(asked, list) and not self.batches:
             return _answer(_refusal(None, -32600, "batch requests are not supported"))
+        if isinstance(asked, list) and self.most_calls is not None and len(asked) > self.most_calls:
+            return _batch_refused(request, asked, self.batch_refusal, self.most_calls)
         answers = await self._answers(calls, faults)
         body = orjson.dumps(answers if isinstance(asked, list) else answers[0])
         if any(fault.truncate for fault in faults.values()):
             return await _half(request, body)
-        return web.Response(body=body, content_type="application/json")
+        return web.Response(body=body, content_type="application/json", headers=_BIG if self.big_headers else {})
 
     async def _note(self, calls: list[Json]) -> dict[int, Fault]:
         """Count the calls and return the fault of each that has one, by its place."""
@@ -272,6 +327,35 @@ class FaultyRpc:
             answers = orjson.loads(await response.read())
         by_id = {answer["id"]: answer for answer in answers}
         return [{**by_id[number], "id": call.get("id")} for number, call in enumerate(calls)]
+
+
+BATCH_REFUSALS = ("object", "first_id", "each", "400", "413", "429", "500", "504", "cut")
+"""How an endpoint says that a batch is too large: public endpoints were seen to do each of these."""
+
+_BIG = {"X-Policy": "p" * 9_000, **{f"X-Trace-{number}": "t" * 20 for number in range(200)}}
+
+
+def _batch_refused(request: web.Request, calls: list[Json], how: str, most: int) -> web.Response:
+    text = f"Batch of more than {most} requests are not allowed"
+    match how:
+        case "object":
+            return _answer(_refusal(None, -32600, text))
+        case "first_id":
+            refusal = _refusal(calls[0].get("id"), -32600, "batch too large")
+            return web.Response(body=orjson.dumps([refusal]), content_type="application/json")
+        case "each":
+            refusals = [_refusal(call.get("id"), 31, text) for call in calls]
+            return web.Response(status=500, body=orjson.dumps(refusals), content_type="application/json")
+        case "cut":
+            _cut(request)
+            return web.Response()
+        case _:
+            return web.Response(status=int(how), text=text)
+
+
+def _made_up_head(latest: Json, ahead: int) -> Json:
+    number = int(latest["number"], 16) + ahead
+    return {**latest, "number": hex(number), "hash": f"0x{number:064x}", "parentHash": f"0x{number - 1:064x}"}
 
 
 def _made_up(call: Json, fault: Fault | None) -> Json | None:

@@ -12,7 +12,7 @@ import pytest
 
 from chains.evm.proxy import EVENT_TOPIC
 from devnet.canned_rpc import PROXY, CannedChain, Script, block_hash, serve, tx_hash
-from devnet.faulty_rpc import FaultyRpc
+from devnet.faulty_rpc import BATCH_REFUSALS, FaultyRpc
 
 Call = tuple[str, list[Any]]
 SCRIPT = Script(logs=200, blocks=100)  # two events a block in 1 to 100, then ten empty blocks
@@ -243,3 +243,72 @@ async def test_healing_ends_every_fault(rpc: FaultyRpc, client: Client) -> None:
     rpc.heal()
     chain_id, logs = await client.batch(("eth_chainId", []), ("eth_getLogs", [span(1, 100)]))
     assert (chain_id["result"], len(logs["result"])) == ("0x61", 200)
+
+
+# --- what public endpoints were seen to do --------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [how for how in BATCH_REFUSALS if how != "cut"])
+async def test_a_batch_that_is_too_large_is_refused_in_each_spelling(client: Client, rpc: FaultyRpc, how: str) -> None:
+    rpc.most_calls, rpc.batch_refusal = 3, how
+    assert len(await client.batch(*[("eth_chainId", [])] * 3)) == 3
+    question = [{"jsonrpc": "2.0", "id": n, "method": "eth_chainId", "params": []} for n in range(4)]
+    status, body = await client.post(question)
+    assert status == {"object": 200, "first_id": 200, "each": 500}.get(how) or status == int(how)
+    if how == "each":
+        assert [answer["error"]["code"] for answer in orjson.loads(body)] == [31] * 4
+    if how == "first_id":
+        assert [answer["id"] for answer in orjson.loads(body)] == [0]
+
+
+async def test_a_batch_that_is_too_large_may_be_cut_off(client: Client, rpc: FaultyRpc) -> None:
+    rpc.most_calls, rpc.batch_refusal = 1, "cut"
+    with pytest.raises(aiohttp.ClientError):
+        await client.batch(("eth_chainId", []), ("eth_chainId", []))
+
+
+async def test_shapes_of_a_question_for_logs_are_refused(client: Client, rpc: FaultyRpc) -> None:
+    rpc.needs_address, rpc.most_topics, rpc.most_rows = True, 2, 3
+    anywhere = {name: value for name, value in span(1, 1).items() if name != "address"}
+    assert (await client.ask("eth_getLogs", anywhere))["code"] == -32701
+    crowded = {**span(1, 1), "topics": [[EVENT_TOPIC, "0x" + "0" * 64, "0x" + "1" * 64]]}
+    assert (await client.ask("eth_getLogs", crowded))["code"] == -32602
+    assert len(await client.logs(1, 1)) == 2
+    assert "more than 3 results" in (await client.logs(1, 2))["message"]
+
+
+async def test_an_endpoint_may_not_know_what_is_final_nor_a_receipt_nor_a_method(
+    client: Client, rpc: FaultyRpc
+) -> None:
+    rpc.knows_finalized, rpc.unserved = False, frozenset({"eth_getBlockReceipts"})
+    rpc.without_receipt = lambda tx: tx == tx_hash(0)
+    assert (await client.ask("eth_getBlockByNumber", "finalized", False))["code"] == -39001
+    assert (await client.ask("eth_getBlockReceipts", "0x1"))["code"] == -32601
+    assert await client.ask("eth_getTransactionReceipt", tx_hash(0)) is None
+    assert (await client.ask("eth_getTransactionReceipt", tx_hash(1)))["status"] == "0x1"
+
+
+async def test_an_endpoint_may_number_logs_its_own_way_and_add_fields(client: Client, rpc: FaultyRpc) -> None:
+    plain = await client.logs(1, 1)
+    before = await client.ask("eth_getTransactionReceipt", plain[0]["transactionHash"])
+    rpc.renumbers, rpc.odd_fields = 7, True
+    shown = await client.logs(1, 1)
+    assert [int(log["logIndex"], 16) for log in shown] == [int(log["logIndex"], 16) + 7 for log in plain]
+    assert isinstance(shown[0]["blockTimestamp"], int)
+    receipt = await client.ask("eth_getTransactionReceipt", shown[0]["transactionHash"])
+    assert int(receipt["logs"][0]["logIndex"], 16) == int(before["logs"][0]["logIndex"], 16) + 7
+
+
+async def test_an_endpoint_may_make_up_a_head(client: Client, rpc: FaultyRpc) -> None:
+    rpc.lies_ahead = 975
+    assert int((await client.ask("eth_getBlockByNumber", "latest", False))["number"], 16) == HEAD + 975
+    assert int(await client.ask("eth_blockNumber"), 16) == HEAD + 975
+
+
+async def test_an_answer_may_come_with_large_headers(rpc: FaultyRpc) -> None:
+    rpc.big_headers = True
+    async with aiohttp.ClientSession(max_field_size=65_536, max_headers=1_000) as session:
+        client = Client(session, rpc)
+        assert await client.ask("eth_blockNumber") == hex(HEAD)
+        assert len(client.headers["X-Policy"]) == 9_000
+        assert len(client.headers) > 200
