@@ -130,9 +130,9 @@ async def read_and_match(adapter: Any, db: Database) -> int:
         met = [(t, waiting[t.reference]) for t in page.transfers if t.reference in waiting]
         return sum(judge(t, intent, now=now, late_ms=0) is None for t, intent in met)
 
-    page = await adapter.scan(Targets(), Cursor(0), head)
+    page = await adapter.scan(Rail.PROXY, Targets(), Cursor(0), head)
     while page.cursor.position < head.position:
-        following = asyncio.create_task(adapter.scan(Targets(), page.cursor, head))
+        following = asyncio.create_task(adapter.scan(Rail.PROXY, Targets(), page.cursor, head))
         matched += await match(page)
         page = await following
     return matched + await match(page)

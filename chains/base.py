@@ -8,10 +8,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from chains.errors import ChainMisconfigured
+from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.types import (
     Balances,
     Checkout,
+    Condition,
     Cursor,
     Fork,
     Head,
@@ -87,7 +88,14 @@ class ChainAdapter(Protocol):
         """Label of the endpoint in use, without secrets."""
 
     async def head(self) -> Head:
-        """Return the newest position, from an endpoint that was checked to serve this very chain."""
+        """
+        Return the newest position that can be believed, from endpoints that were checked to serve this very chain.
+
+        It is bounded by time, and where the chain asks for a quorum so many endpoints hold it.
+        """
+
+    def condition(self) -> Condition:
+        """Return what is known of the chain and its endpoints, without asking anybody."""
 
     def first_cursor(self, head: Head) -> Cursor:
         """Return where a store without a checkpoint starts."""
@@ -100,9 +108,11 @@ class ChainAdapter(Protocol):
             ChainUnavailable: the same call may succeed later.
         """
 
-    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
+    async def scan(
+        self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
+    ) -> ScanPage | Fork:
         """
-        Read the next page after a cursor, at most up to `head`.
+        Read the next page of one rail after a cursor, at most up to `head`.
 
         Calling twice with the same cursor returns the same transfers, or more. The last `reread_s`
         seconds before the cursor are read once more, for endpoints that answered too early.
@@ -110,19 +120,24 @@ class ChainAdapter(Protocol):
         Returns `Fork` when the block at the cursor is no longer canonical.
         """
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
-        """
-        Read what these received between two moments (unix seconds), another way or elsewhere than the running scan.
-
-        For the sweep and for the last look before an intent ends: an index that lagged, or a row that came
-        late, is found here. Paced to a tenth of an endpoint's rate. What could not be read is named, never raised.
-        """
-
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         """Return the newest of `anchors` (newest first) that is still canonical; None when none is."""
 
-    async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
-        """Look at transfers again on the canonical chain; answers in the order asked."""
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+        """
+        Read the direct transfers to some destinations once more, between two moments (unix seconds, both included).
+
+        By another way or another endpoint than the running scan where there is one: an index that lagged, or a
+        row that came late, is found here. Paced to a tenth of an endpoint's rate. What could not be
+        read is named, never raised.
+        """
+
+    async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:
+        """
+        Look at transfers again on the canonical chain that ends in `head`; answers in the order asked.
+
+        What one transfer lacks is told of that transfer alone, as `NOT_YET` with a reason.
+        """
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """Return every transfer of one transaction that could concern us; empty when it is not on chain."""
@@ -143,6 +158,27 @@ class ChainAdapter(Protocol):
 
     async def self_test(self) -> list[str]:
         """Check that what the registry promises is deployed; return a sentence a problem."""
+
+
+async def scan_again(adapter: ChainAdapter, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+    """Read the direct transfers between two moments with the adapter's own scan: the plain `look_again`."""
+    targets = Targets(frozenset(destinations))
+    found: dict[tuple[str, str], Transfer] = {}
+    try:
+        head = await adapter.head()
+        cursor = await adapter.cursor_before(since - 1, head)
+        while cursor.position < head.position:
+            page = await adapter.scan(Rail.DIRECT, targets, cursor, head)
+            if isinstance(page, Fork):
+                raise ChainUnavailable("the chain was reorganised meanwhile")
+            found |= {(transfer.tx_hash, transfer.event_key): transfer for transfer in page.transfers}
+            cursor = page.cursor
+            if page.time > until:
+                break
+    except ChainError as exc:
+        return LookAgain([], dict.fromkeys(destinations, str(exc)))
+    in_time = [t for t in found.values() if t.block_time is None or since <= t.block_time <= until]
+    return LookAgain(in_time, {})
 
 
 def open_adapter(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from chains.base import Telemetry
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.types import EndpointReport, EndpointState
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,18 @@ class EndpointPool:
     def preferred(self) -> Endpoint:
         """The endpoint that served last."""
         return self._preferred
+
+    def reports(self) -> tuple[EndpointReport, ...]:
+        """Return what is known of every endpoint, for people."""
+        return tuple(map(self._report, self.endpoints))
+
+    def _report(self, endpoint: Endpoint) -> EndpointReport:
+        state = EndpointState.OK
+        if endpoint.cool_down_until > self._clock():
+            state = EndpointState.RESTING
+        elif endpoint.last_error:
+            state = EndpointState.FAILING
+        return EndpointReport(endpoint.label, state, last_error=endpoint.last_error or None)
 
     async def run(self, method: str, call: Callable[[Endpoint], Awaitable[T]]) -> T:
         """

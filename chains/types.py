@@ -156,3 +156,62 @@ class Checkout:
 
     payment_uri: str | None  # None where no plain URI can express the payment
     calldata: str | None  # 0x hex of the proxy call; None off the proxy rail
+
+
+class EndpointState(StrEnum):
+    """How an endpoint is doing."""
+
+    OK = "ok"
+    RESTING = "resting"  # left alone for a while after it failed
+    STALE = "stale"  # its newest block is older than another endpoint's, or stands still
+    LYING = "lying"  # shows a head that cannot be true
+    FAILING = "failing"  # its last answer was an error
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """The most one endpoint takes in one question, as learnt from its refusals; None: not learnt."""
+
+    batch: int | None = None  # calls
+    blocks: int | None = None
+    topics: int | None = None  # values in one position
+    addresses: int | None = None
+    owners: int | None = None
+    addressless_logs: bool | None = None  # whether it serves logs without `address`
+    block_receipts: bool | None = None  # whether it serves all receipts of a block at once
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """What is known of one endpoint, for people."""
+
+    label: str  # without secrets
+    state: EndpointState = EndpointState.OK
+    head: int | None = None
+    head_time: int | None = None  # unix seconds
+    latency_ms: int | None = None
+    last_error: str | None = None
+    skew_s: float | None = None  # positive: this host's clock is ahead; None: not known
+    limits: EndpointLimits = EndpointLimits()
+
+
+class RailWarning(NamedTuple):
+    """Something that cannot be seen on a rail with the endpoints there are."""
+
+    rail: Rail
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How up to date and how trustworthy what a chain tells us is."""
+
+    stale: bool = False  # no endpoint knows a block that is new enough
+    newest_position: int | None = None  # of the newest block any endpoint knows, final or not
+    newest_time: int | None = None  # unix seconds of that block
+    lag_s: int | None = None  # from that block to now, corrected for skew, less one usual interval
+    skew_s: float | None = None  # positive: this host's clock is ahead; None: not known
+    problems: tuple[str, ...] = ()  # sentences an operator can act on
+    endpoints: tuple[EndpointReport, ...] = ()
+    warnings: tuple[RailWarning, ...] = ()

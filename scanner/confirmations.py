@@ -45,7 +45,7 @@ class Confirmer:
             found = await self._due(ids[start : start + BATCH], head)
             if not found:
                 continue
-            seen = await self._adapter.verify([_as_fact(transfer) for transfer in found])
+            seen = await self._adapter.verify([_as_fact(transfer) for transfer in found], head=head)
             for looked in _apart(list(zip(found, seen, strict=True))):
                 yield await self._apply(looked)
 

@@ -148,16 +148,36 @@ class ChainWorker:
 
     async def _read_pages(self, cursor: Cursor, head: Head) -> Fork | None:
         targets = await self._targets()
-        page = await self.adapter.scan(targets, cursor, head, reread_s=REREAD_S)
+        page = await self._page(targets, cursor, head, reread_s=REREAD_S)
         while isinstance(page, ScanPage):
             if page.cursor.position >= head.position:
                 await self._store(page, cursor, head)
                 return None
             # The next page travels while this one is written down.
-            ahead = self.adapter.scan(targets, page.cursor, head)
+            ahead = self._page(targets, page.cursor, head)
             _, following = await _both(self._store(page, cursor, head), ahead)
             cursor, page = page.cursor, following
         return page
+
+    async def _page(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
+        """Read the page after a cursor on every rail: as far as the first rail's goes."""
+        first, *others = self.adapter.rails
+        page = await self.adapter.scan(first, targets, after, head, reread_s=reread_s)
+        if isinstance(page, Fork):
+            return page
+        found, rows = list(page.transfers), page.rows_read
+        goal = Head(page.cursor.position, page.cursor.anchor, page.time, head.finalized)
+        for rail in others:
+            cursor, again_s = after, reread_s
+            while cursor.position < goal.position:
+                more = await self.adapter.scan(rail, targets, cursor, goal, reread_s=again_s)
+                if isinstance(more, Fork):
+                    return more
+                found, rows = [*found, *more.transfers], rows + more.rows_read
+                cursor, again_s = more.cursor, 0
+            if cursor.position == goal.position != after.position and cursor.anchor != goal.anchor:
+                raise ChainUnavailable(f"chain {self.chain.chain_id}: the rails were read on two branches")
+        return ScanPage(found, page.cursor, page.time, rows)
 
     async def _targets(self) -> Targets:
         """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import aiohttp
 
-from chains.base import Access, Telemetry
+from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.evm import address as addresses
@@ -26,10 +26,12 @@ from chains.evm.rpc import Call, RawResult, RpcRefused
 from chains.types import (
     Balances,
     Checkout,
+    Condition,
     Cursor,
     Fork,
     Head,
     Holding,
+    LookAgain,
     Movement,
     Outcome,
     Rail,
@@ -169,18 +171,18 @@ class EvmAdapter:
         self._first_head = self._first_head or head
         return head
 
+    def condition(self) -> Condition:
+        return Condition(endpoints=self._pool.reports())
+
     async def scan(
-        self,
-        targets: Targets,
-        after: Cursor,
-        head: Head,
-        *,
-        reread_s: int = 0,
+        self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
     ) -> ScanPage | Fork:
+        destinations = sorted(targets.destinations) if rail is Rail.DIRECT else []
+        if rail is Rail.DIRECT and not destinations and after.position < head.position:
+            return ScanPage([], Cursor(head.position, head.anchor), time=head.time, rows_read=0)
         if after.position < head.position:
-            destinations = sorted(targets.destinations)
             reread = self._reread(reread_s, head)
-            read = partial(self._read, destinations=destinations, after=after, head=head, reread=reread)
+            read = partial(self._read, rail=rail, destinations=destinations, after=after, head=head, reread=reread)
             return await self._pool.run("eth_getLogs", read)
         if after.anchor is None:
             return ScanPage([], after, time=head.time, rows_read=0)
@@ -209,7 +211,10 @@ class EvmAdapter:
             return None
         return await self._pool.run("eth_getBlockByNumber", partial(self._latest_canonical, anchors=known))
 
-    async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+        return await scan_again(self, destinations, since=since, until=until)
+
+    async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
         seen: list[Verification] = []
         for group in _groups(transfers):
             look = partial(self._verify, transfers=group)
@@ -265,10 +270,10 @@ class EvmAdapter:
         return Head(block.number, block.hash, block.time, None if final is None else min(final.number, block.number))
 
     async def _read(
-        self, endpoint: Endpoint, *, destinations: Sequence[str], after: Cursor, head: Head, reread: int
+        self, endpoint: Endpoint, *, rail: Rail, destinations: Sequence[str], after: Cursor, head: Head, reread: int
     ) -> ScanPage | Fork:
-        page = await self._logs.read(endpoint, destinations=destinations, after=after, head=head, reread=reread)
-        if self._blooms is not None and isinstance(page, ScanPage):
+        page = await self._logs.read(endpoint, rail, destinations=destinations, after=after, head=head, reread=reread)
+        if self._blooms is not None and rail is Rail.PROXY and isinstance(page, ScanPage):
             await self._blooms.check(endpoint, page, after.position + 1)
         return page
 

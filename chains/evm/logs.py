@@ -14,7 +14,7 @@ from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
 from chains.evm.wire import Log
-from chains.types import Cursor, Fork, Head, ScanPage
+from chains.types import Cursor, Fork, Head, Rail, ScanPage
 
 ROWS_A_SLICE = 2_000
 NO_LOGS_S = 300.0  # an endpoint that refuses even one block is not asked for logs that long
@@ -28,23 +28,24 @@ class LogReader:
     def __init__(
         self, client: RpcClient, *, chain_id: int, proxy: str, longest: int | None, clock: Callable[[], float]
     ) -> None:
-        self._ahead = ReadAhead(client)
+        self._ahead = {rail: ReadAhead(client) for rail in Rail}
         self._chain_id = chain_id
         self._proxy = proxy
         self._longest = longest
         self._clock = clock
-        self._spans: dict[Endpoint, BlockSpan] = {}
+        self._spans: dict[tuple[Endpoint, Rail], BlockSpan] = {}
         self._no_logs_until: dict[Endpoint, float] = {}
 
     def close(self) -> None:
         """Give up what is under way."""
-        self._ahead.drop()
+        for ahead in self._ahead.values():
+            ahead.drop()
 
     async def read(
-        self, endpoint: Endpoint, *, destinations: Sequence[str], after: Cursor, head: Head, reread: int
+        self, endpoint: Endpoint, rail: Rail, *, destinations: Sequence[str], after: Cursor, head: Head, reread: int
     ) -> ScanPage | Fork:
         """
-        Read the page after a cursor, as many blocks as the endpoint serves.
+        Read one rail's page after a cursor, as many blocks as the endpoint serves.
 
         Raises:
             ChainUnavailable: the endpoint is busy, or behind what it was asked for.
@@ -53,10 +54,10 @@ class LogReader:
         """
         if self._clock() < self._no_logs_until.get(endpoint, 0.0):
             raise Unserved("serves no eth_getLogs")
-        span = self._spans.setdefault(endpoint, BlockSpan.limited(self._longest))
+        span = self._spans.setdefault((endpoint, rail), BlockSpan.limited(self._longest))
         for _ in range(MOST_REFUSALS):
             first, last = window(after.position, head.position, span.reaching(reread), reread)
-            page = await self._attempt(endpoint, span, after, first, last, head, destinations)
+            page = await self._attempt(endpoint, rail, span, after, first, last, head, destinations)
             if page is not None:
                 return page
         raise ChainUnavailable("keeps refusing smaller and smaller block ranges")
@@ -64,6 +65,7 @@ class LogReader:
     async def _attempt(
         self,
         endpoint: Endpoint,
+        rail: Rail,
         span: BlockSpan,
         after: Cursor,
         first: int,
@@ -75,7 +77,7 @@ class LogReader:
         blocks = last - first + 1
         started = self._clock()
         try:
-            answers = await self._ahead.batch(endpoint, self._calls(after, first, last, destinations))
+            answers = await self._ahead[rail].batch(endpoint, self._calls(rail, after, first, last, destinations))
         except TimedOut:
             span.failed(blocks=blocks)
             raise
@@ -98,16 +100,17 @@ class LogReader:
         span.answered(blocks=blocks, rows=sum(map(len, rows)), seconds=self._clock() - started)
         if last < head.position:
             here = Cursor(last, block.hash)
-            following = self._calls(here, *window(last, head.position, span.size, 0), destinations)
-            self._ahead.start(endpoint, following)
-        return await self._page(rows, block, first)
+            following = self._calls(rail, here, *window(last, head.position, span.size, 0), destinations)
+            self._ahead[rail].start(endpoint, following)
+        return await self._page(rail, rows, block, first)
 
-    def _calls(self, after: Cursor, first: int, last: int, destinations: Sequence[str]) -> list[Call]:
-        """The block above, the proxy's logs, the transfers into ours, the block below when its hash is known."""
+    def _calls(self, rail: Rail, after: Cursor, first: int, last: int, destinations: Sequence[str]) -> list[Call]:
+        """The block above, the proxy's logs or the transfers into ours, the block below when its hash is known."""
         # In the same request: an endpoint that lacks the last block answers a gap without an error.
         calls: list[Call] = [("eth_getBlockByNumber", (hex(last), False))]
         span = {"fromBlock": hex(first), "toBlock": hex(last)}
-        calls.append(("eth_getLogs", ({"address": self._proxy, "topics": [EVENT_TOPIC], **span},)))
+        if rail is Rail.PROXY:
+            calls.append(("eth_getLogs", ({"address": self._proxy, "topics": [EVENT_TOPIC], **span},)))
         for start in range(0, len(destinations), DESTINATIONS_A_CALL):
             topics = [f"0x{address[2:]:0>64}" for address in destinations[start : start + DESTINATIONS_A_CALL]]
             calls.append(("eth_getLogs", ({"topics": [TRANSFER_TOPIC, None, topics], **span},)))
@@ -136,12 +139,10 @@ class LogReader:
             case _:
                 raise error
 
-    async def _page(self, answers: Sequence[Sequence[Log]], end: Block, first: int) -> ScanPage:
+    async def _page(self, rail: Rail, answers: Sequence[Sequence[Log]], end: Block, first: int) -> ScanPage:
         decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=first, last=end.number)
-        events, *credited = answers
-        await _feed(decoder.feed, events)
-        for rows in credited:
-            await _feed(decoder.feed_credits, rows)
+        for rows in answers:
+            await _feed(decoder.feed if rail is Rail.PROXY else decoder.feed_credits, rows)
         if decoder.hash_of(end.number) not in {None, end.hash}:
             raise ChainProtocolError(f"the logs of block {end.number} are not of the block the node holds")
         rows_read = sum(map(len, answers))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import aiohttp
 
-from chains.base import Access, Telemetry
+from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainProtocolError, InvalidTxHash
 from chains.ton import address as addresses
@@ -24,10 +24,12 @@ from chains.ton.wallets import WalletBook
 from chains.types import (
     Balances,
     Checkout,
+    Condition,
     Cursor,
     Fork,
     Head,
     Holding,
+    LookAgain,
     Movement,
     Outcome,
     Rail,
@@ -131,7 +133,14 @@ class TonAdapter:
     async def head(self) -> Head:
         return await self._pool.run("masterchainInfo", self._head)
 
-    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
+    def condition(self) -> Condition:
+        return Condition(endpoints=self._pool.reports())
+
+    async def scan(
+        self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
+    ) -> ScanPage | Fork:
+        if rail not in self.rails:
+            raise ValueError(f"rail {rail} is not served on chain {self._chain.chain_id}")
         until = max(after.position, head.position)
         if not targets.destinations or head.position < after.position:
             return ScanPage([], Cursor(until), time=until, rows_read=0)
@@ -143,7 +152,10 @@ class TonAdapter:
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         return anchors[0] if anchors else None  # what the masterchain holds is final
 
-    async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+        return await scan_again(self, destinations, since=since, until=until)
+
+    async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
         seen: list[Verification] = []
         for start in range(0, len(transfers), TRANSFERS_A_LOOK):
             part = transfers[start : start + TRANSFERS_A_LOOK]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import aiohttp
 
-from chains.base import Access, Telemetry
+from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, InvalidTxHash
 from chains.rates import TokenBucket
@@ -30,10 +30,12 @@ from chains.tron.together import each
 from chains.types import (
     Balances,
     Checkout,
+    Condition,
     Cursor,
     Fork,
     Head,
     Holding,
+    LookAgain,
     Movement,
     Rail,
     ScanPage,
@@ -151,7 +153,14 @@ class TronAdapter:
     async def head(self) -> Head:
         return await self._pool.run("getblock", self._head)
 
-    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
+    def condition(self) -> Condition:
+        return Condition(endpoints=self._pool.reports())
+
+    async def scan(
+        self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
+    ) -> ScanPage | Fork:
+        if rail not in self.rails:
+            raise ValueError(f"rail {rail} is not served on chain {self._chain.chain_id}")
         if after.position >= head.position:
             return ScanPage([], after, time=head.time, rows_read=0)
         if not targets.destinations:
@@ -163,7 +172,10 @@ class TronAdapter:
         """Return the newest: irreversible blocks have no forks."""
         return anchors[0] if anchors else None
 
-    async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+        return await scan_again(self, destinations, since=since, until=until)
+
+    async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
         return await self._pool.run("gettransactioninfobyid", partial(self._verify, transfers=transfers))
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:

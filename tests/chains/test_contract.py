@@ -35,7 +35,7 @@ async def read(adapter, after, *destinations, reread_s=0):
     head = await adapter.head()
     found = []
     while True:
-        page = await adapter.scan(targets(*destinations), after, head, reread_s=reread_s)
+        page = await adapter.scan(Rail.DIRECT, targets(*destinations), after, head, reread_s=reread_s)
         assert isinstance(page, ScanPage)
         assert after.position <= page.cursor.position <= max(after.position, head.position)
         found += [transfer for transfer in page.transfers if transfer.reference is None]
@@ -84,7 +84,7 @@ async def test_closing_in_the_middle_of_a_page_leaves_no_task_behind(land):
         head = await adapter.head()
         asked = land.upstream.calls[land.scan_question]
         land.upstream.fail(land.scan_question, hang=True)
-        reading = asyncio.create_task(adapter.scan(targets(land.shop), after, head))
+        reading = asyncio.create_task(adapter.scan(Rail.DIRECT, targets(land.shop), after, head))
         await land.upstream.called(land.scan_question, asked + 1)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -186,6 +186,35 @@ async def test_two_payments_made_together_have_keys_of_their_own(land, adapter):
     assert len(set(keys(found))) == 2
 
 
+async def test_looking_again_between_two_moments_finds_what_lies_between_them(land, adapter):
+    after = await land.here()
+    paid = await land.pay()
+    (found,) = (await read(adapter, after, land.shop))[0]
+    now = (await adapter.head()).time
+    again = await adapter.look_again([land.shop, land.other], since=now - 600, until=now)
+    assert facts(again.transfers) == [paid]
+    assert keys(again.transfers) == keys([found])
+    assert again.unread == {}
+
+
+async def test_what_cannot_be_looked_at_again_is_named_and_no_error(land, adapter):
+    now = (await adapter.head()).time
+    land.upstream.fail(status=500, body=b"oops")
+    again = await adapter.look_again([land.shop], since=now - 600, until=now)
+    assert again.transfers == []
+    assert set(again.unread) == {land.shop}
+    assert again.unread[land.shop]
+
+
+async def test_the_condition_is_told_without_asking_anybody(land, adapter):
+    await adapter.head()
+    before = land.calls()
+    condition = adapter.condition()
+    assert land.calls() == before
+    assert [endpoint.label for endpoint in condition.endpoints] == [adapter.endpoint]
+    assert all("://" not in endpoint.label for endpoint in condition.endpoints)
+
+
 async def test_reading_again_gives_the_same_transfers_and_keys(land, adapter):
     after = await land.here()
     for amount in (1, 2, 3):
@@ -224,13 +253,13 @@ async def test_a_page_that_breaks_off_moves_no_cursor_past_what_was_not_read(lan
     while cursor.position < (head := await head_of(land, adapter)).position:
         land.upstream.fail(status=500, times=1)
         try:
-            page = await adapter.scan(targets(land.shop), cursor, head)
+            page = await adapter.scan(Rail.DIRECT, targets(land.shop), cursor, head)
         except ChainError:
             failures += 1
             land.upstream.heal()
             land.later(700)
             land.small_pages(monkeypatch)
-            page = await adapter.scan(targets(land.shop), cursor, head)
+            page = await adapter.scan(Rail.DIRECT, targets(land.shop), cursor, head)
         found |= set(facts(t for t in page.transfers if t.reference is None))
         cursor = page.cursor
     assert (found, failures > 0) == (set(paid), True)
@@ -249,7 +278,7 @@ async def test_an_upstream_that_falls_behind_costs_no_payment(land, adapter):
     land.fall_behind()
     found = []
     try:
-        page = await adapter.scan(targets(land.shop), cursor, head)
+        page = await adapter.scan(Rail.DIRECT, targets(land.shop), cursor, head)
     except ChainUnavailable:
         pass
     else:
@@ -262,13 +291,13 @@ async def test_an_upstream_that_falls_behind_costs_no_payment(land, adapter):
 
 async def test_a_cursor_at_the_head_stays_where_it_is(land, adapter):
     head = await adapter.head()
-    page = await adapter.scan(targets(land.shop), Cursor(head.position, head.anchor), head)
+    page = await adapter.scan(Rail.DIRECT, targets(land.shop), Cursor(head.position, head.anchor), head)
     assert (page.transfers, page.cursor) == ([], Cursor(head.position, head.anchor))
 
 
 async def test_a_cursor_above_the_head_never_goes_back(land, adapter):
     head = await adapter.head()
-    page = await adapter.scan(targets(), Cursor(head.position + 1), head)
+    page = await adapter.scan(Rail.DIRECT, targets(), Cursor(head.position + 1), head)
     assert (page.transfers, page.cursor.position) == ([], head.position + 1)
 
 
@@ -283,9 +312,9 @@ async def test_without_a_destination_nobody_is_asked_for_transfers(land, adapter
 
 
 async def test_nothing_to_look_at_asks_nobody(land, adapter):
-    await adapter.head()
+    head = await adapter.head()
     before = land.calls()
-    assert await adapter.verify([]) == []
+    assert await adapter.verify([], head=head) == []
     assert await adapter.movements([], first=0, last=10) == []
     assert land.calls() == before
 
@@ -302,7 +331,7 @@ async def one(land, adapter, **how):
 
 async def test_a_payment_that_stands_is_credited_with_its_sender_and_time(land, adapter):
     found = await one(land, adapter, amount=77)
-    (seen,) = await adapter.verify([found])
+    (seen,) = await adapter.verify([found], head=await adapter.head())
     assert (seen.outcome, seen.credited) == (Outcome.CREDITED, 77)
     assert seen.transfer.sender == land.buyer
     assert seen.transfer.block_time is not None
@@ -312,7 +341,7 @@ async def test_a_payment_that_stands_is_credited_with_its_sender_and_time(land, 
 async def test_a_payment_that_left_the_chain_is_not_credited(land, adapter):
     found = await one(land, adapter)
     await land.vanish(found)
-    (seen,) = await adapter.verify([found])
+    (seen,) = await adapter.verify([found], head=await adapter.head())
     assert seen.outcome in {Outcome.GONE, Outcome.NOT_YET}
     assert seen.credited == 0
 
@@ -320,7 +349,7 @@ async def test_a_payment_that_left_the_chain_is_not_credited(land, adapter):
 async def test_a_payment_that_failed_is_reverted(land, adapter):
     found = await one(land, adapter)
     await land.fail(found)
-    (seen,) = await adapter.verify([found])
+    (seen,) = await adapter.verify([found], head=await adapter.head())
     assert (seen.outcome, seen.credited) == (Outcome.REVERTED, 0)
 
 
@@ -332,7 +361,7 @@ async def test_a_claim_the_chain_does_not_bear_out_is_not_credited(land, adapter
         "elsewhere": found._replace(destination=land.other),
         "token": found._replace(token=await land.another_token()),
     }
-    (seen,) = await adapter.verify([claims[lie]])
+    (seen,) = await adapter.verify([claims[lie]], head=await adapter.head())
     assert seen.outcome is not Outcome.CREDITED
     assert seen.credited <= 50
 
@@ -343,7 +372,7 @@ async def test_answers_come_in_the_order_asked(land, adapter):
         await land.pay(amount=amount)
     found, _ = await read(adapter, after, land.shop)
     for asked in (found, found[::-1], [found[1], found[1]]):
-        assert keys(seen.transfer for seen in await adapter.verify(asked)) == keys(asked)
+        assert keys(seen.transfer for seen in await adapter.verify(asked, head=await adapter.head())) == keys(asked)
 
 
 # --- one transaction -----------------------------------------------------------------------------
@@ -513,8 +542,8 @@ async def test_upstream_trouble_is_an_error_of_ours_and_never_an_answer(land, tr
     head, after = await adapter.head(), Cursor((await adapter.head()).position - 1)
     asks = {
         "head": adapter.head,
-        "scan": lambda: adapter.scan(targets(land.shop), after, head, reread_s=60),
-        "verify": lambda: adapter.verify([found]),
+        "scan": lambda: adapter.scan(Rail.DIRECT, targets(land.shop), after, head, reread_s=60),
+        "verify": lambda: adapter.verify([found], head=head),
         "inspect": lambda: adapter.inspect(found.tx_hash, targets(land.shop)),
         "token": lambda: adapter.token(land.no_token),
         "balances": lambda: adapter.balances([Holding(land.shop, land.token)]),

@@ -31,7 +31,7 @@ START = Cursor(90, hash_of(90))
 
 
 async def read(adapter, after=START, head=HEAD, reread_s=0):
-    return await adapter.scan(Targets(), after, head, reread_s=reread_s)
+    return await adapter.scan(Rail.PROXY, Targets(), after, head, reread_s=reread_s)
 
 
 async def read_all(adapter, after, head):
@@ -228,7 +228,7 @@ async def test_a_reorganisation_between_the_calls_of_a_page_is_a_fork(world):
         return {"number": params[0], "hash": hash_of(number, next(branches, "b")), "timestamp": hex(1_700_000_000)}
 
     adapter = await world.adapter(await world.node(replies={"eth_getBlockByNumber": block}))
-    page = await adapter.scan(Targets(), START, HEAD)
+    page = await adapter.scan(Rail.PROXY, Targets(), START, HEAD)
     assert page == Fork(START)
 
 
@@ -469,20 +469,20 @@ async def node_with(world, *logs, **options):
 )
 async def test_what_the_second_look_finds(world, logs, status, outcome, credited):
     adapter = await world.adapter(await node_with(world, *logs, status=status))
-    (seen,) = await adapter.verify([a_transfer()])
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
     assert (seen.outcome, seen.credited) == (outcome, credited)
 
 
 async def test_a_credited_transfer_learns_its_time_and_sender(world):
     adapter = await world.adapter(await node_with(world, token_log(), event_log()))
-    (seen,) = await adapter.verify([a_transfer()])
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
     assert seen.transfer == a_transfer(block_time=1_700_000_100, sender=BUYER)
 
 
 async def test_a_transfer_of_an_orphaned_block_is_gone(world):
     node = await node_with(world, token_log(), event_log())
     node.branch_from = {100: "b"}
-    (seen,) = await (await world.adapter(node)).verify([a_transfer()])
+    (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD)
     assert seen == type(seen)(a_transfer(), Outcome.GONE, 0)
 
 
@@ -491,12 +491,12 @@ async def test_a_node_that_lags_makes_nothing_gone(world):
     node.head = 99
     adapter = await world.adapter(node)
     with pytest.raises(ChainUnavailable, match="does not hold block 100"):
-        await adapter.verify([a_transfer()])
+        await adapter.verify([a_transfer()], head=HEAD)
 
 
 async def test_a_block_without_its_receipt_is_asked_for_elsewhere(world):
     lossy, good = await world.node(), await node_with(world, token_log(), event_log())
-    (seen,) = await (await world.adapter(lossy, good)).verify([a_transfer()])
+    (seen,) = await (await world.adapter(lossy, good)).verify([a_transfer()], head=HEAD)
     assert seen.outcome is Outcome.CREDITED
     assert world.calls.seen[0][2] == "ChainProtocolError"
 
@@ -508,7 +508,7 @@ async def test_a_receipt_that_contradicts_its_block_is_no_answer(world):
         log["blockHash"] = hash_of(100, "b")
     adapter = await world.adapter(node)
     with pytest.raises(ChainProtocolError, match="not in the block"):
-        await adapter.verify([a_transfer()])
+        await adapter.verify([a_transfer()], head=HEAD)
 
 
 async def test_many_transfers_are_looked_at_in_small_batches_and_in_order(world):
@@ -519,7 +519,7 @@ async def test_many_transfers_are_looked_at_in_small_batches_and_in_order(world)
         place = {"block": 100 + number, "tx": tx}
         node.receipts[tx] = receipt_of(token_log(**place), event_log(**place), tx=tx, block=100 + number)
         wanted.append(a_transfer(tx_hash=tx, block_number=100 + number, block_hash=hash_of(100 + number)))
-    seen = await (await world.adapter(node)).verify(wanted)
+    seen = await (await world.adapter(node)).verify(wanted, head=HEAD)
     assert [look.transfer.tx_hash for look in seen] == [transfer.tx_hash for transfer in wanted]
     assert {look.outcome for look in seen} == {Outcome.CREDITED}
     assert [len(post) for post in node.posts if isinstance(post, list)] == [50, 50, 20]
@@ -527,7 +527,7 @@ async def test_many_transfers_are_looked_at_in_small_batches_and_in_order(world)
 
 async def test_two_events_of_one_transaction_cannot_share_one_movement(world):
     adapter = await world.adapter(await node_with(world, token_log(), event_log(), event_log(index=6)))
-    seen = await adapter.verify([a_transfer(event_key="6", log_index=6), a_transfer()])
+    seen = await adapter.verify([a_transfer(event_key="6", log_index=6), a_transfer()], head=HEAD)
     assert [look.outcome for look in seen] == [Outcome.NO_TRANSFER_LOG, Outcome.CREDITED]
 
 
@@ -638,13 +638,31 @@ async def test_the_next_page_is_under_way_before_it_is_asked_for_and_is_read_onc
 async def test_a_page_asked_ahead_for_other_destinations_is_not_used(world):
     node = await world.node()
     adapter = await world.adapter(node, max_log_range=40)
-    first = await read(adapter)
+    first = await adapter.scan(Rail.DIRECT, Targets(frozenset({BUYER.lower()})), START, HEAD)
     await settled(node, 2)
-    await adapter.scan(Targets(destinations=frozenset({SHOP.lower()})), first.cursor, HEAD)
+    await adapter.scan(Rail.DIRECT, Targets(frozenset({SHOP.lower()})), first.cursor, HEAD)
 
     asked = node.calls("eth_getLogs")
-    assert [int(call[0]["fromBlock"], 16) for call in asked[2:4]] == [131, 131]
-    assert asked[3][0]["topics"][2] == [f"0x{SHOP[2:].lower():0>64}"]
+    assert [int(call[0]["fromBlock"], 16) for call in asked[1:3]] == [131, 131]
+    assert asked[2][0]["topics"][2] == [f"0x{SHOP[2:].lower():0>64}"]
+
+
+async def test_each_rail_is_read_apart_and_reads_ahead_for_itself(world):
+    node = await world.node()
+    adapter = await world.adapter(node, max_log_range=40)
+    targets = Targets(frozenset({SHOP.lower()}))
+    proxy = await adapter.scan(Rail.PROXY, targets, START, HEAD)
+    direct = await adapter.scan(Rail.DIRECT, targets, START, HEAD)
+    await settled(node, 4)
+    await adapter.scan(Rail.PROXY, targets, proxy.cursor, HEAD)
+    await adapter.scan(Rail.DIRECT, targets, direct.cursor, HEAD)
+
+    asked = [call[0] for call in node.calls("eth_getLogs")]
+    of_proxy = [int(call["fromBlock"], 16) for call in asked if "address" in call]
+    of_direct = [int(call["fromBlock"], 16) for call in asked if "address" not in call]
+    assert of_proxy[:2] == of_direct[:2] == [91, 131]
+    assert len(set(of_proxy)) == len(of_proxy)
+    assert len(set(of_direct)) == len(of_direct)
 
 
 async def test_what_was_read_ahead_of_a_reorganisation_is_noticed_after_it(world):
@@ -688,7 +706,7 @@ async def test_a_failed_request_ahead_nobody_wants_does_no_harm(world):
 async def test_a_payment_two_endpoints_tell_alike_is_credited_and_both_were_asked(world):
     nodes = [await node_with(world, token_log(), event_log()) for _ in range(3)]
     adapter = await world.adapter(*nodes, rpc_quorum=2)
-    (seen,) = await adapter.verify([a_transfer()])
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
     assert (seen.outcome, seen.credited) == (Outcome.CREDITED, 1000)
     assert [len(node.calls("eth_getTransactionReceipt")) for node in nodes] == [1, 1, 0]
 
@@ -697,7 +715,7 @@ async def test_a_payment_one_endpoint_invents_is_not_credited(world):
     liar, honest = await node_with(world, token_log(), event_log()), await node_with(world)
     adapter = await world.adapter(liar, honest, rpc_quorum=2)
     with pytest.raises(ChainProtocolError, match="contradict each other"):
-        await adapter.verify([a_transfer()])
+        await adapter.verify([a_transfer()], head=HEAD)
 
 
 async def test_a_payment_only_one_of_two_can_tell_waits(world):
@@ -705,14 +723,14 @@ async def test_a_payment_only_one_of_two_can_tell_waits(world):
     down.raw = lambda _: web.Response(status=503)
     adapter = await world.adapter(here, down, rpc_quorum=2)
     with pytest.raises(ChainUnavailable, match="only 1 of the 2 endpoints that must agree"):
-        await adapter.verify([a_transfer()])
+        await adapter.verify([a_transfer()], head=HEAD)
 
 
 async def test_a_third_endpoint_stands_in_for_one_that_is_down(world):
     here, down, there = [await node_with(world, token_log(), event_log()) for _ in range(3)]
     down.raw = lambda _: web.Response(status=503)
     adapter = await world.adapter(here, down, there, rpc_quorum=2)
-    (seen,) = await adapter.verify([a_transfer()])
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
     assert seen.outcome is Outcome.CREDITED
 
 
@@ -726,5 +744,5 @@ async def test_all_blocks_that_are_not_deep_yet_are_read_again(world):
     node = await world.node()
     adapter = await world.adapter(node, max_log_range=None)
     after = Cursor(198, hash_of(198))
-    await adapter.scan(Targets(), after, HEAD, reread_s=1)
+    await adapter.scan(Rail.PROXY, Targets(), after, HEAD, reread_s=1)
     assert int(node.calls("eth_getLogs")[-1][0]["fromBlock"], 16) == 199 - 5

@@ -12,7 +12,7 @@ from chains.errors import ChainMisconfigured, ChainUnavailable
 from chains.evm.adapter import EvmAdapter, open_adapter
 from chains.evm.bloom import may_hold
 from chains.evm.proxy import EVENT_TOPIC
-from chains.types import Cursor, ScanPage, Targets
+from chains.types import Cursor, Rail, ScanPage, Targets
 from config.catalog import Chain
 from devnet.anvil import CHAIN_ID, PROXY, Anvil
 from devnet.faulty_rpc import FaultyRpc
@@ -57,7 +57,7 @@ async def world(chain: Anvil) -> AsyncIterator[World]:
 
 async def read(adapter: EvmAdapter, blocks: int = 8) -> ScanPage:
     head = await adapter.head()
-    page = await adapter.scan(Targets(), Cursor(head.position - blocks), head)
+    page = await adapter.scan(Rail.PROXY, Targets(), Cursor(head.position - blocks), head)
     assert isinstance(page, ScanPage)
     return page
 

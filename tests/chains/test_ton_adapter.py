@@ -25,7 +25,7 @@ async def ton():
 
 
 async def verified(adapter, transfers):
-    return [(seen.outcome, seen.credited) for seen in await adapter.verify(transfers)]
+    return [(seen.outcome, seen.credited) for seen in await adapter.verify(transfers, head=Head(START, None, START))]
 
 
 # --- head and first start ------------------------------------------------------------------------
@@ -202,7 +202,7 @@ async def test_nobody_waiting_is_no_question_but_the_head(ton):
 async def test_a_head_below_the_cursor_moves_nothing_back(ton):
     center, adapter = await ton.both()
     head = await adapter.head()
-    page = await adapter.scan(Targets(frozenset({OWNER})), Cursor(START + 5), head, reread_s=60)
+    page = await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START + 5), head, reread_s=60)
     assert page == ScanPage([], Cursor(START + 5), time=START + 5, rows_read=0)
     assert center.calls["jetton/transfers"] == 0
 
@@ -250,7 +250,7 @@ async def test_an_endpoint_that_refuses_a_single_address_is_unavailable(ton):
     head = await adapter.head()
     center.max_url = 50
     with pytest.raises(ChainUnavailable, match="HTTP 414"):
-        await adapter.scan(Targets(frozenset({OWNER, OTHER})), Cursor(START - 60), head)
+        await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER, OTHER})), Cursor(START - 60), head)
 
 
 # --- pages ---------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ async def test_a_page_that_fails_moves_no_cursor(ton, small_pages):
 
     center.before = fail_later
     with pytest.raises(ChainUnavailable, match="HTTP 500: query timeout"):
-        await adapter.scan(Targets(frozenset({OWNER})), Cursor(START - 60), head)
+        await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START - 60), head)
 
 
 async def test_very_many_rows_end_the_page_below_the_head_and_the_next_goes_on(ton, small_pages, monkeypatch):
@@ -367,7 +367,7 @@ async def test_very_many_rows_end_the_page_below_the_head_and_the_next_goes_on(t
     head, cursor = await adapter.head(), Cursor(START - 10)
     found, pages = set(), 0
     while cursor.position < head.position:
-        page = await adapter.scan(Targets(frozenset({OWNER})), cursor, head)
+        page = await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), cursor, head)
         found |= {(t.tx_hash, t.event_key) for t in page.transfers}
         assert cursor.position < page.cursor.position <= head.position
         cursor, pages = page.cursor, pages + 1
@@ -452,7 +452,7 @@ async def test_an_endpoint_that_is_behind_the_head_is_passed_over(ton):
     slow.behind_s = 50
     fresh.fail("jetton/transfers", status=500)
     with pytest.raises(ChainUnavailable, match="100 s behind another endpoint"):
-        await adapter.scan(Targets(frozenset({OWNER})), Cursor(START), head)
+        await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START), head)
 
 
 async def test_another_endpoint_takes_over_when_it_has_caught_up(ton):
@@ -621,7 +621,10 @@ async def test_a_credit_of_the_same_moment_from_somebody_else_is_not_taken_for_o
     stranger = ton.ledger.pay(OWNER, sender=OTHER)
     mine = ton.ledger.pay(OWNER, lt=int(stranger.row["transaction_lt"]), pending=True)
     transfers = await seen(adapter, OWNER)
-    outcomes = {t.sender: seen.outcome for t, seen in zip(transfers, await adapter.verify(transfers), strict=True)}
+    outcomes = {
+        t.sender: seen.outcome
+        for t, seen in zip(transfers, await adapter.verify(transfers, head=await adapter.head()), strict=True)
+    }
     assert outcomes == {OTHER: Outcome.CREDITED, mine.row["source"]: Outcome.NOT_YET}
 
 
@@ -630,7 +633,10 @@ async def test_a_credit_of_the_same_moment_to_somebody_else_is_not_taken_for_our
     theirs = ton.ledger.pay(OTHER)
     ton.ledger.pay(OWNER, lt=int(theirs.row["transaction_lt"]), pending=True)
     transfers = await seen(adapter, OWNER, OTHER)
-    outcomes = {t.destination: seen.outcome for t, seen in zip(transfers, await adapter.verify(transfers), strict=True)}
+    outcomes = {
+        t.destination: seen.outcome
+        for t, seen in zip(transfers, await adapter.verify(transfers, head=await adapter.head()), strict=True)
+    }
     assert outcomes == {OTHER: Outcome.CREDITED, OWNER: Outcome.NOT_YET}
 
 
@@ -640,7 +646,7 @@ async def test_a_credit_whose_message_cannot_be_read_is_an_error(ton):
     for transaction in payment.transactions:
         transaction["in_msg"]["message_content"]["body"] = "te6cckEBAQEAAgAAAEysuc0="
     with pytest.raises(ChainProtocolError, match="cannot be read"):
-        await adapter.verify(await seen(adapter, OWNER))
+        await adapter.verify(await seen(adapter, OWNER), head=await adapter.head())
 
 
 async def test_two_hundred_payments_are_looked_at_in_a_handful_of_calls(ton):
@@ -674,13 +680,13 @@ async def test_answers_come_in_the_order_asked(ton):
     owners = [OWNER, OTHER, ton.ledger.case("bounce")["owner"]]
     transfers = sorted(await seen(adapter, *owners), key=lambda t: owners.index(t.destination))
     expected = [Outcome.NOT_YET, Outcome.CREDITED, Outcome.REVERTED]
-    assert [seen.outcome for seen in await adapter.verify(transfers)] == expected
-    assert [seen.outcome for seen in await adapter.verify(transfers[::-1])] == expected[::-1]
+    assert [seen.outcome for seen in await adapter.verify(transfers, head=await adapter.head())] == expected
+    assert [seen.outcome for seen in await adapter.verify(transfers[::-1], head=await adapter.head())] == expected[::-1]
 
 
 async def test_nothing_to_verify_asks_nobody(ton):
     center, adapter = await ton.both()
-    assert await adapter.verify([]) == []
+    assert await adapter.verify([], head=Head(START, None, START)) == []
     assert center.asked == []
 
 

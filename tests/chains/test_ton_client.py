@@ -10,7 +10,7 @@ import pytest
 from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.ton.client import translate_transport
-from chains.types import Targets
+from chains.types import Rail, Targets
 from devnet.toncenter import RATE_BODY
 from tests.chains.ton_world import OWNER, START, Cursor, TonWorld
 
@@ -170,11 +170,11 @@ async def test_a_failed_endpoint_is_checked_again_before_it_is_believed(ton):
     center.fail("jetton/transfers", times=1, status=500)
     head = await adapter.head()
     with pytest.raises(ChainUnavailable):
-        await adapter.scan(Targets(frozenset({OWNER})), Cursor(START - 5), head)
+        await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START - 5), head)
     center.network = -3
     ton.now.seconds += 2
     with pytest.raises(ChainMisconfigured):
-        await adapter.scan(Targets(frozenset({OWNER})), Cursor(START - 5), head)
+        await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START - 5), head)
     assert center.calls["jetton/transfers"] == 1
 
 
@@ -192,10 +192,10 @@ async def test_a_failed_endpoint_is_checked_again_before_it_is_believed(ton):
 async def test_a_get_method_that_is_answered_with_nonsense_is_an_error(ton, answer):
     center, adapter = await ton.both()
     ton.ledger.pay(OWNER)
-    page = await adapter.scan(Targets(frozenset({OWNER})), Cursor(START - 5), await adapter.head())
+    page = await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START - 5), await adapter.head())
     center.fail("runGetMethod", body=answer)
     with pytest.raises(ChainProtocolError):
-        await adapter.verify(page.transfers)
+        await adapter.verify(page.transfers, head=await adapter.head())
 
 
 def test_the_librarys_own_words_never_leave():

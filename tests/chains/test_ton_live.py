@@ -11,7 +11,7 @@ import pytest
 
 from chains.base import Access
 from chains.ton.adapter import TonAdapter, open_adapter
-from chains.types import Cursor, Holding, Outcome, ScanPage, Targets, TokenMeta
+from chains.types import Cursor, Holding, Outcome, Rail, ScanPage, Targets, TokenMeta
 from config.catalog import Chain
 from tests.chains.evm_world import Calls
 from tests.chains.ton_world import owner_of
@@ -52,7 +52,7 @@ async def test_wallets_of_usdt_are_computed_as_its_master_computes_them(live):
 async def test_a_thousand_addresses_are_accepted_in_some_number_of_questions(live):
     targets = Targets(frozenset(owner_of(number) for number in range(1000)))
     head = await live.head()
-    page = await live.scan(targets, Cursor(head.position - 60), head)
+    page = await live.scan(Rail.DIRECT, targets, Cursor(head.position - 60), head)
     assert isinstance(page, ScanPage)
     assert page.cursor.position == head.position
     print("addresses in a question:", live._client._sizes[live._pool.endpoints[0]])  # noqa: T201 - for who runs it
@@ -62,10 +62,10 @@ async def test_a_thousand_addresses_are_accepted_in_some_number_of_questions(liv
 async def test_transfers_to_a_busy_wallet_are_read_and_both_halves_found(live):
     busy = live.parse_address(os.environ["TON_BUSY_WALLET"])
     head = await live.head()
-    page = await live.scan(Targets(frozenset({busy})), Cursor(head.position - 3600), head)
+    page = await live.scan(Rail.DIRECT, Targets(frozenset({busy})), Cursor(head.position - 3600), head)
     assert isinstance(page, ScanPage)
     assert page.transfers, "nobody paid it within the hour: give a busier one"
-    seen = await live.verify(page.transfers[:20])
+    seen = await live.verify(page.transfers[:20], head=await live.head())
     assert {look.outcome for look in seen} <= {Outcome.CREDITED, Outcome.REVERTED, Outcome.NOT_YET}
     assert Outcome.CREDITED in {look.outcome for look in seen}
 

@@ -15,7 +15,7 @@ from chains.ton import cells
 from chains.ton import transfers as paging
 from chains.ton.decode import number, parse_block, parse_leg, parse_token, rows_of
 from chains.ton.sizes import FIRST, MOST, SERVED_TO_TRY_AGAIN, ListSize
-from chains.types import Cursor, TokenMeta
+from chains.types import Cursor, Rail, TokenMeta
 from devnet.ton_ledger import RECORDED
 from tests.chains.ton_world import OWNER, START, Targets, TonWorld
 
@@ -229,7 +229,7 @@ async def _story(payments, step, *, restart):
                 waiting.remove((at, lt, known))
                 ton.ledger.pay(OWNER, at=at, lt=3_000_000 + (at - START) * 1_000_000 + lt)
             head = await adapter.head()
-            page = await adapter.scan(Targets(frozenset({OWNER})), cursor, head, reread_s=60)
+            page = await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), cursor, head, reread_s=60)
             found |= {(transfer.tx_hash, transfer.event_key) for transfer in page.transfers}
             cursor = page.cursor
             if restart:

@@ -113,7 +113,7 @@ async def test_without_destinations_the_cursor_advances_and_nothing_is_asked(tro
     tron.ledger.settle()
     head = await adapter.head()
     before = grid.requests
-    page = await adapter.scan(Targets(), after, head, reread_s=60)
+    page = await adapter.scan(Rail.DIRECT, Targets(), after, head, reread_s=60)
     assert page == ScanPage([], Cursor(head.position), head.time, 0)
     assert grid.requests == before
 
@@ -189,7 +189,7 @@ async def test_a_payment_is_verified_by_a_fresh_look_at_its_receipt(tron):
     tron.ledger.transfers([(USDT, SHOP, 5), (USDT, SHOP, 6)])
     tron.ledger.settle()
     found, _ = await scan_all(adapter, after)
-    seen = await adapter.verify(found)
+    seen = await adapter.verify(found, head=await adapter.head())
     assert [(v.outcome, v.credited, v.transfer) for v in seen] == [
         (Outcome.CREDITED, 5, found[0]),
         (Outcome.CREDITED, 6, found[1]),
@@ -214,7 +214,7 @@ async def test_what_the_receipt_does_not_say_is_not_verified(tron, change, outco
     tron.ledger.transfer(SHOP, 5)
     tron.ledger.settle()
     (transfer,), _ = await scan_all(adapter, after)
-    (seen,) = await adapter.verify([transfer._replace(**change)])
+    (seen,) = await adapter.verify([transfer._replace(**change)], head=await adapter.head())
     assert (seen.outcome, seen.credited) == (outcome, 0)
 
 
@@ -225,7 +225,7 @@ async def test_a_transaction_that_failed_is_verified_as_reverted(tron):
     tron.ledger.settle()
     (transfer,), _ = await scan_all(adapter, after)
     tron.ledger.by_id[paid].result = "OUT_OF_ENERGY"
-    (seen,) = await adapter.verify([transfer])
+    (seen,) = await adapter.verify([transfer], head=await adapter.head())
     assert seen.outcome is Outcome.REVERTED
 
 

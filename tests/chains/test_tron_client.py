@@ -13,7 +13,7 @@ from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.rates import TokenBucket
 from chains.tron.adapter import open_adapter
-from chains.types import Cursor, Holding, Targets
+from chains.types import Cursor, Holding, Rail, Targets
 from devnet.tron_ledger import USDT, account
 from tests.chains.test_rates import Clock
 from tests.chains.tron_world import BUYER, SHOP, scan_all, tron_chain
@@ -217,7 +217,7 @@ async def test_a_scan_that_is_cancelled_leaves_nothing_behind(tron):
     tron.ledger.settle()
     head = await adapter.head()
     hanging = grid.fail("/walletsolidity/gettransactioninfobyid", hang=True)
-    task = asyncio.create_task(adapter.scan(Targets(frozenset([SHOP])), after, head))
+    task = asyncio.create_task(adapter.scan(Rail.DIRECT, Targets(frozenset([SHOP])), after, head))
     await grid.called(hanging.method)
     before = asyncio.all_tasks()
     task.cancel()

@@ -10,7 +10,7 @@ import pytest
 
 from chains.base import Access
 from chains.tron.adapter import TronAdapter, open_adapter
-from chains.types import Cursor, Holding, ScanPage, Targets
+from chains.types import Cursor, Holding, Rail, ScanPage, Targets
 from devnet.tron_ledger import USDT
 from tests.chains.evm_world import Calls
 from tests.chains.tron_world import tron_chain
@@ -62,7 +62,7 @@ async def test_all_ways_see_the_same_payments_of_one_busy_minute(mainnet):
 async def test_a_page_ends_at_the_head(mainnet):
     head = await mainnet.head()
     targets = Targets(frozenset([USDT]))
-    page = await mainnet.scan(targets, Cursor(head.position - 60_000), head, reread_s=60)
+    page = await mainnet.scan(Rail.DIRECT, targets, Cursor(head.position - 60_000), head, reread_s=60)
     assert isinstance(page, ScanPage)
     assert page.cursor.position > head.position - 60_000
 

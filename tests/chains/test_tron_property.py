@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chains.errors import ChainError
 from chains.tron.adapter import TronAdapter
-from chains.types import Cursor, ScanPage, Targets
+from chains.types import Cursor, Rail, ScanPage, Targets
 from devnet.tron_ledger import account
 from devnet.trongrid import TronGrid
 from tests.chains.tron_world import TronWorld
@@ -98,7 +98,9 @@ class Game:
             head = await self.adapter.head()
             reread_s = 60
             while self.after.position < head.position:
-                page = await self.adapter.scan(Targets(frozenset(SHOPS)), self.after, head, reread_s=reread_s)
+                page = await self.adapter.scan(
+                    Rail.DIRECT, Targets(frozenset(SHOPS)), self.after, head, reread_s=reread_s
+                )
                 assert isinstance(page, ScanPage)
                 assert page.cursor.position >= self.after.position
                 self.found |= {(transfer.tx_hash, transfer.destination) for transfer in page.transfers}

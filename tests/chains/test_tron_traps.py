@@ -12,7 +12,7 @@ from chains.tron import logs
 from chains.tron.address import to_hex
 from chains.tron.logs import AVOIDED_S, PROBE_S
 from chains.tron.slow import INDEX_LAG_MS
-from chains.types import Cursor, Holding, Outcome, Targets
+from chains.types import Cursor, Holding, Outcome, Rail, Targets
 from devnet.tron_ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
@@ -195,7 +195,7 @@ async def test_a_suspension_is_no_reason_to_look_by_more_calls(tron):
         head = await adapter.head()
         grid.fail("/jsonrpc", times=1, body=orjson.dumps({"jsonrpc": "2.0", "id": None, "error": refusal}))
         with pytest.raises(ChainUnavailable, match="suspended for 30s"):
-            await adapter.scan(Targets(frozenset([SHOP])), after, head)
+            await adapter.scan(Rail.DIRECT, Targets(frozenset([SHOP])), after, head)
         tron.now.seconds += 60
     assert grid.calls[HISTORY] == 0
     assert grid.calls["/jsonrpc"] == 4
@@ -280,7 +280,9 @@ async def test_an_answer_that_is_too_large_or_too_late_halves_the_next_question(
     paid = tron.ledger.transfer(SHOP, 5)
     tron.ledger.advance(60)
     head = await adapter.head()
-    await adapter.scan(Targets(frozenset([SHOP])), Cursor(head.position - SLOT_MS), head)  # takes its probe
+    await adapter.scan(
+        Rail.DIRECT, Targets(frozenset([SHOP])), Cursor(head.position - SLOT_MS), head
+    )  # takes its probe
     grid.asked.clear()
     grid.fail("/jsonrpc", times=1, **fault)
     with pytest.raises(ChainUnavailable):
@@ -446,9 +448,9 @@ async def test_a_receipt_that_is_not_there_at_the_second_look_is_no_failure(tron
     tron.ledger.settle()
     found, _ = await scan_all(adapter, after)
     grid.unindexed = {paid}
-    (missing,) = await adapter.verify(found)
+    (missing,) = await adapter.verify(found, head=await adapter.head())
     grid.heal()
-    (there,) = await adapter.verify(found)
+    (there,) = await adapter.verify(found, head=await adapter.head())
     assert (missing.outcome, there.outcome) == (Outcome.NOT_YET, Outcome.CREDITED)
 
 
@@ -460,7 +462,7 @@ async def test_payments_are_read_only_from_the_side_that_never_changes_its_mind(
     paid = tron.ledger.transfer(SHOP, 5)
     tron.ledger.settle()
     found, _ = await scan_all(adapter, after)
-    await adapter.verify(found)
+    await adapter.verify(found, head=await adapter.head())
     await adapter.inspect(paid, Targets(frozenset([SHOP])))
     assert len(found) == 1
     assert [route for route in grid.calls if route.startswith("/wallet/")] == []

@@ -9,7 +9,7 @@ from typing import Any
 
 from chains.base import Access
 from chains.ton.adapter import TonAdapter, open_adapter
-from chains.types import Cursor, ScanPage, Targets, Transfer
+from chains.types import Cursor, Rail, ScanPage, Targets, Transfer
 from config.catalog import Chain, ChainType, Finality
 from devnet.ton_ledger import TonLedger
 from devnet.toncenter import TonCenter
@@ -80,7 +80,7 @@ async def scan(adapter: TonAdapter, *owners: str, after: int | None = None, rere
     """Read one page, as the scanner does at a poll; by default from a day ago."""
     head = await adapter.head()
     cursor = adapter.first_cursor(head) if after is None else Cursor(after)
-    page = await adapter.scan(Targets(frozenset(owners)), cursor, head, reread_s=reread_s)
+    page = await adapter.scan(Rail.DIRECT, Targets(frozenset(owners)), cursor, head, reread_s=reread_s)
     assert isinstance(page, ScanPage)
     return page
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from chains.base import Access
 from chains.tron.adapter import TronAdapter, open_adapter
-from chains.types import Cursor, ScanPage, Targets, Transfer
+from chains.types import Cursor, Rail, ScanPage, Targets, Transfer
 from config.catalog import Chain, ChainType, Finality
 from devnet.tron_ledger import CHAIN_ID, USDT, TronLedger, account
 from devnet.trongrid import TronGrid
@@ -66,7 +66,7 @@ class TronWorld:
 async def scan_page(adapter: TronAdapter, after: Cursor, *destinations: str, reread_s: int = 0) -> ScanPage:
     """Read one page up to the head."""
     page = await adapter.scan(
-        Targets(frozenset(destinations or [SHOP])), after, await adapter.head(), reread_s=reread_s
+        Rail.DIRECT, Targets(frozenset(destinations or [SHOP])), after, await adapter.head(), reread_s=reread_s
     )
     assert isinstance(page, ScanPage)
     return page
@@ -80,7 +80,7 @@ async def scan_all(
     targets = Targets(frozenset(destinations or [SHOP]))
     found: dict[tuple[str, str], Transfer] = {}
     while True:
-        page = await adapter.scan(targets, after, head, reread_s=reread_s)
+        page = await adapter.scan(Rail.DIRECT, targets, after, head, reread_s=reread_s)
         assert isinstance(page, ScanPage)
         assert page.cursor.position > after.position or page.transfers or after.position >= head.position
         for transfer in page.transfers:

@@ -10,7 +10,7 @@ import pytest
 
 from chains.evm.adapter import open_adapter
 from chains.evm.proxy import EVENT_TOPIC
-from chains.types import Cursor, Outcome, ScanPage, Targets, TokenMeta
+from chains.types import Cursor, Outcome, Rail, ScanPage, Targets, TokenMeta
 from config.catalog import Chain, Finality
 from config.checksum import keccak
 from devnet.canned_rpc import (
@@ -138,13 +138,13 @@ async def test_the_adapter_reads_all_of_it_and_verifies_the_payments(chain: Cann
             assert await adapter.token(TOKEN) == TokenMeta("USDT", 18)
             head, cursor, found = await adapter.head(), Cursor(0), []
             while cursor.position < head.position:
-                page = await adapter.scan(Targets(), cursor, head)
+                page = await adapter.scan(Rail.PROXY, Targets(), cursor, head)
                 assert isinstance(page, ScanPage)
                 cursor = page.cursor
                 found += page.transfers
             waiting = [t for t in found if t.reference in set(map(topic_of, WAITING))]
             assert len({t.tx_hash for t in found}) == len(found) == 1000
-            assert [v.outcome for v in await adapter.verify(waiting)] == [Outcome.CREDITED] * 20
+            assert [v.outcome for v in await adapter.verify(waiting, head=head)] == [Outcome.CREDITED] * 20
 
 
 async def test_it_runs_as_a_process_of_its_own_and_is_gone_afterwards() -> None:

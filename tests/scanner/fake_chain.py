@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from chains.base import ChainAdapter
+from chains.base import ChainAdapter, scan_again
 from chains.errors import ChainUnavailable, InvalidAddress
 from chains.types import (
     Balances,
     Checkout,
+    Condition,
     Cursor,
     Fork,
     Head,
     Holding,
+    LookAgain,
     Movement,
     Outcome,
     Rail,
@@ -130,8 +132,18 @@ class FakeChain:
         found = self._head()
         return found if self.says is None else found._replace(position=self.says, anchor=self.blocks[self.says][0])
 
-    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
-        await self._asked("scan")
+    def condition(self) -> Condition:
+        return Condition()
+
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+        await self._asked("look_again")
+        return await scan_again(self, destinations, since=since, until=until)
+
+    async def scan(
+        self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
+    ) -> ScanPage | Fork:
+        if rail is self.rails[0]:
+            await self._asked("scan")
         if after.position > self._head().position:
             raise ChainUnavailable(f"the node does not hold block {after.position} yet")
         if after.anchor is not None and self.blocks[after.position][0] != after.anchor:
@@ -142,7 +154,8 @@ class FakeChain:
             transfer
             for number in range(first, end + 1)
             for transfer in self.blocks[number][1]
-            if transfer.reference is not None or transfer.destination in targets.destinations
+            if (rail is Rail.PROXY and transfer.reference is not None)
+            or (rail is Rail.DIRECT and transfer.reference is None and transfer.destination in targets.destinations)
         ]
         return ScanPage(found, Cursor(end, self.blocks[end][0]), NOW // 1000 + end, len(found))
 
@@ -151,7 +164,7 @@ class FakeChain:
         held = (a for a in anchors if a.position in self.blocks and self.blocks[a.position][0] == a.anchor)
         return next(held, None)
 
-    async def verify(self, transfers: Sequence[Transfer]) -> list[Verification]:
+    async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:
         await self._asked("verify")
         self.verified.append(list(transfers))
         return [self._look(transfer) for transfer in transfers]

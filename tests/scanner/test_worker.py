@@ -604,7 +604,7 @@ async def test_endpoints_that_never_agree_are_an_outage_and_not_a_loop(
     await bench.worker.poll()
     before = await bench.checkpoint()
 
-    async def forked(targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> Fork:
+    async def forked(rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> Fork:
         return Fork(after)  # while its block is canonical where that is asked
 
     monkeypatch.setattr(bench.chain, "scan", forked)
