@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, assert_never
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import (
@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from config.addresses import check_evm_address, check_ton_address, check_tron_address
+from addresses import parse as parse_address
 from config.errors import ConfigError
 from config.settings import NOT_AN_ENDPOINT, UPSTREAM_URLS, Settings, is_http_url
 
@@ -63,24 +63,6 @@ ChainId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-def check_address(kind: ChainType, address: str, *, testnet: bool) -> str:
-    """
-    Return what an address of a family is compared by.
-
-    Raises:
-        ValueError: it is none, or its checksum is wrong.
-    """
-    match kind:
-        case ChainType.EVM:
-            return check_evm_address(address)
-        case ChainType.TRON:
-            return check_tron_address(address)
-        case ChainType.TON:
-            return check_ton_address(address, testnet=testnet)
-        case _:
-            assert_never(kind)
-
-
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
@@ -110,7 +92,7 @@ class Chain(_Entry):
     def _proxy_is_an_address(cls, value: str, info: ValidationInfo) -> str:
         kind = info.data.get("chain_type")
         if kind is not None:  # else the family itself is what is wrong
-            check_address(kind, value, testnet=info.data.get("testnet") is True)
+            parse_address(kind, value, testnet=info.data.get("testnet") is True)
         return value
 
     @field_validator("rpc_quorum", "bloom_check")
@@ -205,7 +187,7 @@ def _check_tokens(file: str, tokens: list[Token], chains: Mapping[int, Chain]) -
         if chain is None:
             raise ConfigError(f"{file}: $[{i}].chainId: {token.chain_id} is not a chain of the registry")
         try:
-            key = check_address(chain.chain_type, token.address, testnet=chain.testnet)
+            key = parse_address(chain.chain_type, token.address, testnet=chain.testnet)
         except ValueError as exc:
             raise ConfigError(f"{file}: $[{i}].address: {exc}") from exc
         symbol = token.symbol.lower()

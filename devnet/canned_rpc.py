@@ -24,9 +24,9 @@ import orjson
 from aiohttp import web
 from eth_abi.abi import encode
 
+from addresses.keccak import keccak
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.proxy import EVENT_TOPIC
-from config.checksum import keccak
 from devnet.anvil import CHAIN_ID, PROXY
 
 TOKEN = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"  # noqa: S105 - what every event pays with

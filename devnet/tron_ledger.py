@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from addresses.base58 import encode_check
+from addresses.keccak import keccak
 from chains.tron.address import to_hex, topic
-from chains.tron.base58 import encode_check
-from config.checksum import keccak
 
 CHAIN_ID = 728126428
 USDT = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"

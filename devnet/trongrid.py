@@ -14,8 +14,8 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
+from addresses.base58 import decode_check
 from chains.tron.address import from_hex
-from chains.tron.base58 import decode_check
 from devnet.faulty_rpc import EVERY, Fault
 from devnet.tron_index import Index
 from devnet.tron_ledger import TronLedger, Tx

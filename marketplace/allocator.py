@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
 from bip32 import BIP32, HARDENED_INDEX, BIP32DerivationError
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from eth_hash.backends import pysha3
-from eth_hash.main import Keccak256
 
-from marketplace.screening import canonical_address
+from addresses import InvalidAddress
+from addresses.evm import to_checksum
+from addresses.keccak import keccak
 
 EXTERNAL = 0  # BIP-44: the chain of addresses that are shown to payers
-_keccak = Keccak256(pysha3)  # type: ignore[arg-type]  # the module is the backend
-_UPPER = 8  # EIP-55: a letter is upper-case where the digest's digit is 8 or more
 _PRIVATE = re.compile(r"[a-zA-Z]prv", re.ASCII)
 
 
@@ -45,18 +43,19 @@ class ExtendedKey:
 
 class FixedAddresses:
     """
-    A list of addresses, taken one after the other and not again.
+    A list of addresses, taken one after the other and not again; `parse` returns the form they are compared in.
 
     Raises:
-        ValueError: one is no address of the family, or stands there twice, however it is spelt.
+        ValueError: one is no address of the family that can receive, or stands there twice, however it is spelt.
     """
 
-    def __init__(self, addresses: Sequence[str], chain_type: str) -> None:
+    def __init__(self, addresses: Sequence[str], parse: Callable[[str], str]) -> None:
         known: dict[str, str] = {}
         for address in addresses:
-            canonical = canonical_address(address, chain_type)
-            if canonical is None:
-                raise ValueError(f"{address} is no {chain_type} address")
+            try:
+                canonical = parse(address)
+            except InvalidAddress as exc:
+                raise ValueError(f"{address} cannot receive: {exc}") from None
             if canonical in known:
                 raise ValueError(f"{address} is the same account as {known[canonical]}")
             known[canonical] = address
@@ -81,12 +80,7 @@ def evm_address(xpub: str, index: int) -> str:
     compressed = _parent(xpub).get_pubkey_from_path([index])
     point = EllipticCurvePublicKey.from_encoded_point(SECP256K1(), compressed)
     plain = point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
-    return _eip55(_keccak(plain)[-20:].hex())
-
-
-def _eip55(digits: str) -> str:
-    digest = _keccak(digits.encode()).hex()
-    return "0x" + "".join(c.upper() if int(d, 16) >= _UPPER else c for c, d in zip(digits, digest, strict=False))
+    return to_checksum(f"0x{keccak(plain)[-20:].hex()}")
 
 
 @lru_cache(maxsize=8)

@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
+from addresses import InvalidAddress, parse, same
 from marketplace.errors import ConfigError
 
 ChainId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
@@ -27,6 +28,8 @@ class Chain(_Entry):
     chain_id: ChainId
     name: str
     chain_type: Literal["evm", "tron", "ton"] = "evm"
+    testnet: bool = False
+    proxy_address: str | None = None
     confirmation_threshold: Annotated[int, Field(strict=True, ge=1)]
     rpc_urls: tuple[str, ...] = Field(default=(), repr=False)
     rpc_env: str | None = None
@@ -49,23 +52,34 @@ class Catalog:
     tokens: tuple[Token, ...]
 
     def token(self, chain_id: int, name: str) -> Token | None:
-        """Find a token by symbol or address; only EVM addresses are the same in every letter case."""
-        evm = self.chains[chain_id].chain_type == "evm"
+        """Find a token by symbol or address, in any spelling of its family."""
+        family = self.chains[chain_id].chain_type
         for token in self.tokens:
-            if token.chain_id != chain_id:
-                continue
-            same_address = token.address.lower() == name.lower() if evm else token.address == name
-            if same_address or token.symbol.lower() == name.lower():
+            if token.chain_id == chain_id and (
+                token.symbol.lower() == name.lower() or same(family, token.address, name)
+            ):
                 return token
         return None
+
+    def payee(self, chain_id: int, text: str) -> str:
+        """
+        Return the canonical form of an address that money may be sent to.
+
+        Raises:
+            InvalidAddress: nobody could take it from there again: mistyped, or a contract of ours.
+        """
+        chain = self.chains[chain_id]
+        form = parse(chain.chain_type, text, testnet=chain.testnet)
+        contracts = [token.address for token in self.tokens if token.chain_id == chain_id]
+        if any(same(chain.chain_type, form, contract) for contract in (*contracts, chain.proxy_address or "")):
+            raise InvalidAddress("the address is a contract of the registry, which cannot give back what it is sent")
+        return form
 
     def same_address(self, chain_id: int, one: str | None, other: str | None) -> bool:
         """Compare two addresses of a chain in one canonical form."""
         if one is None or other is None:
             return one is other
-        if self.chains[chain_id].chain_type == "evm":
-            return one.lower() == other.lower()
-        return one == other
+        return one == other or same(self.chains[chain_id].chain_type, one, other)
 
 
 def load_catalog(chains_path: Path, tokens_path: Path) -> Catalog:

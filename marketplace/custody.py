@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from addresses import InvalidAddress, canonical, canonical_tx_hash
 from marketplace import policy
 from marketplace.catalog import Catalog
 from marketplace.completion import tell
@@ -21,9 +22,7 @@ from marketplace.model import (
     Role,
 )
 from marketplace.requests import found
-from marketplace.screening import canonical_address
 from marketplace.store import disputes, ledger, payments, requests
-from marketplace.txhash import is_tx_hash
 from marketplace.work import Work, Works, new_id
 
 PAID_STATES = (Escrow.FUNDED, Escrow.RELEASABLE)
@@ -82,11 +81,12 @@ class Custody:
             if given is None or given.direction is Direction.IN or given.settles_payment_id is None:
                 raise not_found("instruction")
             chain = self._catalog.chains[given.chain_id]
-            if not is_tx_hash(tx_hash, chain.chain_type):
+            spelt = canonical_tx_hash(chain.chain_type, tx_hash)
+            if spelt is None:
                 raise invalid("txHash", f"is no transaction hash of {chain.name}")
             if given.status is PaymentStatus.PENDING:
-                await self._settled(work, given, tx_hash)
-            elif given.tx_hash != tx_hash:
+                await self._settled(work, given, spelt)
+            elif given.tx_hash != spelt:
                 raise conflict("the instruction was carried out by another transaction", txHash=given.tx_hash)
             payment = await found_payment(work.tx, given.settles_payment_id)
             return Instruction(payment, await found_payment(work.tx, instruction_id))
@@ -153,10 +153,18 @@ class Custody:
         payment = await found_payment(work.tx, payment_id)
         if payment.direction is not Direction.IN:
             raise not_found("pay-in")
-        chain = self._catalog.chains[payment.chain_id]
-        if canonical_address(to_address, chain.chain_type) is None:
-            raise invalid("toAddress", f"is no address of {chain.name}")
+        self._refuse_address(payment, to_address)
         return payment
+
+    def _refuse_address(self, payment: Payment, to_address: str) -> None:
+        """Refuse what money can be sent to and nobody can take it from: a person sends it, and a typo is final."""
+        try:
+            form = self._catalog.payee(payment.chain_id, to_address)
+        except InvalidAddress as exc:
+            raise invalid("toAddress", f"cannot be paid: {exc}") from None
+        chain = self._catalog.chains[payment.chain_id]
+        if form == canonical(chain.chain_type, payment.token_address):
+            raise invalid("toAddress", "cannot be paid: it is the token's own contract")
 
     def _again(self, payment: Payment, given: Payment, to_address: str) -> Instruction:
         if not policy.same_address(given.destination, to_address, self._catalog.chains[payment.chain_id].chain_type):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
+from addresses import canonical
 from marketplace.allocator import AddressSource, ExtendedKey, FixedAddresses, NotAnExtendedKey
 from marketplace.catalog import Catalog, Chain
 from marketplace.errors import ConfigError, Refused
 from marketplace.model import Rail
-from marketplace.screening import canonical_address
 from marketplace.settings import MoneySettings
 from marketplace.store import addresses
 from marketplace.store.database import Tx
@@ -72,7 +73,7 @@ def open_destinations(catalog: Catalog, settings: MoneySettings) -> Destinations
         if chain is None:
             raise ConfigError(f"MARKETPLACE_ESCROW_ADDRESSES: chain {chain_id} is not in the registry")
         try:
-            fixed = FixedAddresses(listed, chain.chain_type)
+            fixed = FixedAddresses(listed, partial(catalog.payee, chain_id))
         except ValueError as exc:
             raise ConfigError(f"MARKETPLACE_ESCROW_ADDRESSES: chain {chain_id}: {exc}") from None
         if chain.chain_type != "evm":
@@ -82,4 +83,4 @@ def open_destinations(catalog: Catalog, settings: MoneySettings) -> Destinations
 
 def key(address: str, chain_type: str) -> str:
     """Return the form in which reservations compare addresses."""
-    return canonical_address(address, chain_type) or address
+    return canonical(chain_type, address) or address

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 
-from config.checksum import keccak
+from addresses.keccak import keccak
 
 
 def new_salt() -> str:

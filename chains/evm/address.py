@@ -1,15 +1,13 @@
-"""EVM addresses: lower-case 0x hex inside, EIP-55 for people."""
+"""EVM addresses as the adapter takes and shows them."""
 
 from __future__ import annotations
 
-import re
-
+from addresses import evm
+from addresses.errors import InvalidAddress as NotAnAddress
 from chains.errors import InvalidAddress
-from config.checksum import to_checksum
 
-ZERO_ADDRESS = "0x" + "0" * 40
-
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+ZERO_ADDRESS = evm.ZERO_ADDRESS
+show_address = evm.show
 
 
 def parse_address(text: str) -> str:
@@ -17,19 +15,9 @@ def parse_address(text: str) -> str:
     Return the lower-case form of an address.
 
     Raises:
-        InvalidAddress: malformed, mistyped by its EIP-55 checksum, or the zero address.
+        InvalidAddress: with a sentence a caller can act on.
     """
-    if _ADDRESS.fullmatch(text) is None:
-        raise InvalidAddress("an EVM address is 0x and 40 hex digits")
-    digits = text[2:]
-    if digits not in (digits.lower(), digits.upper()) and text != to_checksum(text):
-        raise InvalidAddress("the address does not match its EIP-55 checksum: a character is mistyped")
-    canonical = text.lower()
-    if canonical == ZERO_ADDRESS:
-        raise InvalidAddress("the zero address cannot receive payments")
-    return canonical
-
-
-def show_address(canonical: str) -> str:
-    """Return the form people expect to read (EIP-55)."""
-    return to_checksum(canonical)
+    try:
+        return evm.parse(text)
+    except NotAnAddress as exc:
+        raise InvalidAddress(str(exc)) from None

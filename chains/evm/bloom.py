@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from addresses.keccak import keccak
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm.decode import quantity
 from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.rpc import Call, RpcClient
 from chains.types import ScanPage
-from config.checksum import keccak
 
 MOST_BLOCKS = 50  # headers in one batch
 BLOOM_BYTES = 256

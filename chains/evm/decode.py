@@ -16,11 +16,11 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.wire import Log, as_logs
 from chains.types import Movement, Transfer
-from config.checksum import keccak
 
 TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 
+from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.types import Holding
-from config.checksum import keccak
 
 ADDRESS = "0xca11bde05977b3631167028862be2a173976ca11"
 AGGREGATE = keccak(b"aggregate3((address,bool,bytes)[])")[:4]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from config.checksum import keccak
+from addresses.keccak import keccak
 
 EVENT = "TransferWithReferenceAndFee(address,address,uint256,bytes,uint256,address)"
 FUNCTION = "transferFromWithReferenceAndFee(address,address,uint256,bytes,uint256,address)"

@@ -1,20 +1,13 @@
-"""Tron addresses: base58 inside and for people, 20 bytes of hex where events and JSON-RPC carry them."""
+"""Tron addresses as the adapter takes them, and the forms in which events and JSON-RPC carry them."""
 
 from __future__ import annotations
 
-import functools
-import re
-
+from addresses import tron
+from addresses.errors import InvalidAddress as NotAnAddress
+from addresses.tron import PREFIX, ZERO_ADDRESS, from_hex, to_hex, topic
 from chains.errors import InvalidAddress
-from chains.tron.base58 import decode_check, encode_check
 
-PREFIX = b"\x41"
-ZERO_ADDRESS = encode_check(PREFIX + bytes(20))
-
-_EVM = re.compile(r"0x[0-9a-fA-F]{40}")
-_HEX = re.compile(r"41[0-9a-fA-F]{40}")
-_BASE58 = re.compile(r"T[1-9A-HJ-NP-Za-km-z]{33}")
-_BYTES = 21
+__all__ = ["PREFIX", "ZERO_ADDRESS", "from_hex", "parse_address", "to_hex", "topic"]
 
 
 def parse_address(text: str) -> str:
@@ -22,43 +15,9 @@ def parse_address(text: str) -> str:
     Return the one form of an address that is compared and stored: base58, starting with T.
 
     Raises:
-        InvalidAddress: malformed, mistyped by its checksum, of another network, or the zero address.
+        InvalidAddress: with a sentence a caller can act on.
     """
-    if _EVM.fullmatch(text):
-        raise InvalidAddress("0x and 40 hex digits is somebody's EVM address; a Tron address starts with T (or 41)")
-    if _HEX.fullmatch(text):
-        canonical = from_hex(text[2:])
-    elif _BASE58.fullmatch(text):
-        canonical = _checked(text)
-    else:
-        raise InvalidAddress("a Tron address is T and 33 base58 characters, or 41 and 40 hex digits")
-    if canonical == ZERO_ADDRESS:
-        raise InvalidAddress("the zero address cannot receive payments")
-    return canonical
-
-
-def _checked(text: str) -> str:
     try:
-        payload = decode_check(text)
-    except ValueError:
-        raise InvalidAddress("the address does not match its checksum: a character is mistyped") from None
-    if len(payload) != _BYTES or payload[:1] != PREFIX:
-        raise InvalidAddress("the address is of another network than Tron")
-    return text
-
-
-@functools.lru_cache(maxsize=16_384)
-def to_hex(canonical: str) -> str:
-    """Return the 20 bytes of a canonical address in lower-case hex, without prefix."""
-    return decode_check(canonical)[1:].hex()
-
-
-@functools.lru_cache(maxsize=16_384)
-def from_hex(digits: str) -> str:
-    """Return the canonical address of 40 hex digits."""
-    return encode_check(PREFIX + bytes.fromhex(digits))
-
-
-def topic(canonical: str) -> str:
-    """Return an address as an event's topic carries it: 64 hex digits without prefix."""
-    return to_hex(canonical).rjust(64, "0")
+        return tron.parse(text)
+    except NotAnAddress as exc:
+        raise InvalidAddress(str(exc)) from None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.tron.address import from_hex
 from chains.types import Transfer
-from config.checksum import keccak
 
 TRANSFER_TOPIC = keccak(b"Transfer(address,address,uint256)").hex()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from config.checksum import keccak
+from addresses.keccak import keccak
 from devnet.anvil import Anvil
 from devnet.runner.facts import OnChain
 

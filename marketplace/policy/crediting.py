@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 
-from marketplace.screening import Clear, Listed, Unavailable, Verdict, canonical_address
+from addresses import same
+from marketplace.screening import Clear, Listed, Unavailable, Verdict
 
 
 class Reason(StrEnum):
@@ -165,5 +166,4 @@ def _unscreened(reason: Reason, detail: str, flags: Flags) -> Pass | Hold:
 
 def same_address(one: str, other: str, chain_type: str) -> bool:
     """Say whether two spellings are one account; what is no address of the family equals nothing."""
-    canonical = canonical_address(one, chain_type)
-    return canonical is not None and canonical == canonical_address(other, chain_type)
+    return same(chain_type, one, other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from marketplace.screening.addresses import canonical_address
 from marketplace.screening.screener import Clear, Listed, OfacScreener, Screener, Unavailable, Verdict, screen_all
 from marketplace.screening.sdn import UnreadableList
 from marketplace.screening.sources import Source, from_path, from_url, read_list
@@ -16,7 +15,6 @@ __all__ = [
     "Unavailable",
     "UnreadableList",
     "Verdict",
-    "canonical_address",
     "from_path",
     "from_url",
     "read_list",

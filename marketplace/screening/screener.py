@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 import aiohttp
 
-from marketplace.screening.addresses import canonical_address
+from addresses import canonical
 from marketplace.screening.sdn import UnreadableList
 from marketplace.screening.sources import Source, read_list
 
@@ -109,7 +109,7 @@ class OfacScreener:
 
     async def screen(self, address: str, chain_type: str) -> Verdict:
         """Return what the list says of an address."""
-        key = canonical_address(address, chain_type)
+        key = canonical(chain_type, address)
         if key is None:
             return Unavailable(f"the sender is no {chain_type} address")
         if key in self._listed:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from xml.parsers import expat
 
-from marketplace.screening.addresses import listed_form
+from addresses import listed_form
 
 LABEL = "Digital Currency Address - "
 

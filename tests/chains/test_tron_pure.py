@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tronpy.keys import to_base58check_address, to_hex_address
 
+from addresses.base58 import decode_check, encode_check
 from chains.errors import ChainProtocolError, InvalidAddress
 from chains.tron.address import ZERO_ADDRESS, from_hex, parse_address, to_hex, topic
-from chains.tron.base58 import decode_check, encode_check
 from chains.tron.decode import (
     TRANSFER_TOPIC,
     Block,

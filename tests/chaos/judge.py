@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from config.checksum import keccak
+from addresses.keccak import keccak
 from tests.chaos.facts import Coin, Movement, Order, Outcome, Row, Told, Verdict
 
 CONFIRMED = "payment.confirmed"

@@ -8,11 +8,11 @@ import aiohttp
 import orjson
 import pytest
 
+from addresses.keccak import keccak
 from chains.evm.adapter import open_adapter
 from chains.evm.proxy import EVENT_TOPIC
 from chains.types import Cursor, Outcome, Rail, ScanPage, Targets, TokenMeta
 from config.catalog import Chain, Finality
-from config.checksum import keccak
 from devnet.canned_rpc import (
     AMOUNT,
     PROXY,
