@@ -123,7 +123,7 @@ class _Fees(dict[str, tuple[int, str]]):
         return fee
 
 
-class _Blocks(dict[tuple[str, str, str | None], tuple[int, str, int | None]]):
+class _Blocks(dict[tuple[str, str, object], tuple[int, str, int | None]]):
     """Number, hash and time as meant, by how they are sent."""
 
     def __init__(self, first: int, last: int) -> None:
@@ -132,7 +132,7 @@ class _Blocks(dict[tuple[str, str, str | None], tuple[int, str, int | None]]):
         self._first = first
         self._last = last
 
-    def __missing__(self, sent: tuple[str, str, str | None]) -> tuple[int, str, int | None]:
+    def __missing__(self, sent: tuple[str, str, object]) -> tuple[int, str, int | None]:
         number, block_hash, time = quantity(sent[0]), _hash(sent[1]), _stamp(sent[2])
         if not self._first <= number <= self._last:
             raise ChainProtocolError(f"a log of block {number}, outside {self._first} to {self._last}")
@@ -312,9 +312,10 @@ def _word_address(word: str) -> str:
     return "0x" + word[24:].lower()
 
 
-def _stamp(sent: str | None) -> int | None:
-    """Return the block time a log carries; None where the node does not know it, which some say as zero."""
-    return None if sent is None else quantity(sent) or None
+def _stamp(sent: object) -> int | None:
+    """Return the block time a log carries; None where it is unreadable or not known, which some say as zero."""
+    # Clients sent it as a number for months: nobody needs it, the block itself is read (execution-apis pull 639).
+    return (int(sent, 16) or None) if isinstance(sent, str) and _QUANTITY.fullmatch(sent) else None
 
 
 def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Receipt | None:

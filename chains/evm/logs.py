@@ -128,10 +128,10 @@ class LogReader:
             logs.get()
             return
         match error.verdict.refusal:
-            case Refusal.RANGE if blocks == 1:
+            case Refusal.BLOCKS if blocks == 1:
                 self._no_logs_until[endpoint] = self._clock() + NO_LOGS_S
                 raise Unserved(f"refuses eth_getLogs even for one block: {error}") from error
-            case Refusal.RANGE:
+            case Refusal.BLOCKS:
                 span.refused(blocks=blocks, verdict=error.verdict)
             case Refusal.OTHER:
                 span.failed(blocks=blocks)  # nobody knows all wordings of "too many"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Refusal(StrEnum):
-    """What to do about a JSON-RPC error."""
+    """What to do about a JSON-RPC error; the first seven name the dimension of the question that was too large."""
 
-    RANGE = "range"  # ask for fewer blocks
+    BLOCKS = "blocks"  # ask for fewer blocks
+    TOPICS = "topics"  # ask for fewer values in a topic position
+    ADDRESSES = "addresses"  # ask for fewer contracts
+    ROWS = "rows"  # the answer is too long: fewer blocks, then fewer destinations
+    BATCH = "batch"  # make fewer calls in one request
+    ADDRESSLESS = "addressless"  # name the contracts
     RATE = "rate"  # ask later
     HEAD = "head"  # the node does not hold that block yet: ask another
     UNSUPPORTED = "unsupported"  # the node does not serve this method
@@ -21,34 +27,63 @@ class Verdict(NamedTuple):
     """A classified error."""
 
     refusal: Refusal
-    span: int | None = None  # blocks the node would accept, when it says so
+    span: int | None = None  # blocks, values or calls the node would accept, when it says so
     fixed: bool = False  # `span` is the node's rule, not advice for this one query
 
 
 _RATE_CODES = {429, -32029, -32097}
 _UNSUPPORTED_CODES = {-32601}
 _LIMIT_CODES = {-32005, -32614}  # read as a range limit unless the words say otherwise
+_ADDRESSLESS_CODES = {-32701}  # publicnode's; it also refuses ranges with this code
+_ROWS_CODES = {-32003, -32008}  # "response too large" of geth, "Response is too big" of jsonrpsee
 
+_REVERTED = re.compile(r"\A(?:execution reverted|reverted|revert\b|vm exception|vm execution)")
 _HEAD = re.compile(
     r"beyond (?:the )?current head|extends beyond|unknown block|header not found|block not found|"
     r"blocks? specified in filter.*cannot be found|after last accepted block|unfinalized data|"
     r"block (?:number )?(?:is )?out of range|future block|(?:greater|higher) than (?:the )?(?:latest|head|current)|"
     r"block .{0,40}(?:not (?:yet )?(?:available|synced)|has not been)"
 )
+_BATCH = re.compile(
+    r"\bbatch(?:es|ing)?\b.{0,60}(?:too (?:large|big|many|long)|limit|exceed|more than|max|not (?:allowed|supported)|"
+    r"unsupported|disabled|size)|(?:too many|more than|max(?:imum)?|number of|support).{0,40}\bbatch(?:es|ing)?\b"
+)
+_ADDRESSLESS = re.compile(
+    r"(?:specify|provide|include|require[sd]?|must (?:have|contain|set)|need(?:s|ed)?|missing|without|empty) "
+    r"(?:at least one |a |an |any |the |contract |valid )*(?:contract )?address|"
+    r"(?:required|missing) (?:field|param\w*|argument|filter)[^a-z]{1,4}address|"
+    r"address(?:es)?(?: filter| field| parameter| param)? (?:(?:is|are) )?(?:required|missing|mandatory|must be|empty|"
+    r"not specified|cannot be empty)"
+)
+_TOPICS = re.compile(
+    r"topics? per search|"
+    r"(?:too many|max(?:imum)?(?: number of)?|less number of|fewer|number of|\d+) (?:sub-?)?topics?\b|"
+    r"(?:sub-?)?topics?.{0,40}(?:exceed|limit|too many|too (?:large|long)|maximum|more than)|exceed.{0,40}\btopics?\b"
+)
+_ADDRESSES = re.compile(
+    r"(?:too many|less number of|fewer|number of|max(?:imum)?|more than \d+|\d+) addresses|address(?:es)? count|"
+    r"addresses.{0,40}(?:exceed|limit|too many|maximum|more than)|exceed.{0,40}\baddresses\b"
+)
 _RATE = re.compile(
     r"rate.{0,3}limit|too many requests|request (?:rate|limit|count)|requests per|compute units|throughput|"
     r"exceeded (?:its|your|the) .{0,30}(?:capacity|quota)|quota|daily request|per second|try again later"
 )
 _RANGE = re.compile(
-    r"(?:block|blocks|log|logs|getlogs|query|filter|\bto\b|\bfrom\b).{0,60}\b(?:range|span|distance)|"
-    r"\brange\b.{0,40}(?:limit|large|wide|exceed|high|big|max)|too many blocks|"
-    r"returned more than|max(?:imum)? (?:block )?(?:range|results)|max results|logs matched|too many (?:logs|results)|"
-    r"(?:response|result|query|size).{0,30}(?:too (?:large|big)|exceed|greater|limit)|exceeds? .{0,20}(?:size|range)|"
-    r"limited to|please limit|requested blocks|query (?:timeout|timed out)|limit exceeded|smaller than size"
+    r"(?:block|blocks|log|logs|getlogs|query|filter|\bto\b|\bfrom\b).{0,60}\b(?:ranges?|span|distance)|"
+    r"\branges?\b.{0,40}(?:limit|large|wide|exceed|high|big|max|blocks)|too many blocks|"
+    r"max(?:imum)? (?:block )?range|exceeds? .{0,20}range|"
+    r"limited to|please limit|requested blocks|(?:query|request) (?:timeout|timed out)|limit exceeded|"
+    r"smaller than size"
+)
+_ROWS = re.compile(
+    r"returned more than|returns too many|max(?:imum)? results|logs matched|too many (?:logs|results|rows|events)|"
+    r"(?:response|result|results|query|size).{0,30}(?:too (?:large|big)|exceed|greater|limit)|"
+    r"exceeds? .{0,20}(?:size|results|rows)|more than \d+ (?:results|logs|rows)|logs per response"
 )
 _UNSUPPORTED = re.compile(
     r"method .{0,40}(?:not (?:found|supported|available|allowed|whitelisted)|does not exist|is disabled|disabled)|"
-    r"unsupported method|(?:getlogs|logs).{0,30}(?:disabled|not supported)"
+    r"unsupported method|(?:getlogs|logs).{0,30}(?:disabled|not supported)|"
+    r"not (?:available|included|supported) (?:on|in) your (?:current )?plan"
 )
 
 _NUMBER = r"(\d+(?:[,.]\d{3})*)(k\b)?"
@@ -57,10 +92,11 @@ _FROM_TO = re.compile(r"range:? (\d+)\s*-\s*(\d+)")
 _COMPARED = re.compile(r"\(\d+ ?> ?(\d+)\)")
 _MAXIMUM = re.compile(r"max(?:imum)?[^0-9]{0,50}?" + _NUMBER)
 _LIMIT = re.compile(
-    r"(?:up to|limited to|at most|limit(?: of| is)?|exceeds?|greater than|than size|within)(?: an?)?[ :=]*" + _NUMBER
+    r"(?:up to|limited to|at most|limit(?: of| is)?|exceeds?|greater than|than size|within|over|more than|filter:)"
+    r"(?: an?)?[ :=]*" + _NUMBER
 )
 _COUNTS_ROWS = re.compile(
-    r"results|logs matched|response size|bytes|\d ?[km]b\b|too large.{0,10}response|response.{0,10}too"
+    r"results|logs matched|too many logs|response size|bytes|\d ?[km]b\b|too large.{0,10}response|response.{0,10}too"
 )
 _LONGEST_SPAN = 10_000_000
 
@@ -68,15 +104,32 @@ _LONGEST_SPAN = 10_000_000
 def classify(code: int, message: str) -> Verdict:
     """Say what an error of `eth_getLogs`, or of any other call, asks us to do."""
     text = message.lower()
-    if _HEAD.search(text):
-        return Verdict(Refusal.HEAD)
-    if code in _RATE_CODES or _RATE.search(text):
-        return Verdict(Refusal.RATE)
-    if code in _UNSUPPORTED_CODES or _UNSUPPORTED.search(text):
-        return Verdict(Refusal.UNSUPPORTED)
-    if _RANGE.search(text) or code in _LIMIT_CODES:
-        return Verdict(Refusal.RANGE, *_suggested_span(text))
-    return Verdict(Refusal.OTHER)
+    refusal = next((refusal for refusal, fits in _RULES if fits(code, text)), Refusal.OTHER)
+    if refusal in {Refusal.BLOCKS, Refusal.ROWS}:
+        return Verdict(refusal, *_suggested_span(text))
+    limit = _stated_limit(text) if refusal in _WITH_A_LIMIT else None
+    return Verdict(refusal, limit, fixed=limit is not None)
+
+
+# The first that fits: most wordings would fit several.
+_RULES: tuple[tuple[Refusal, Callable[[int, str], object]], ...] = (
+    # The reason is a contract's own text: it could say "rate limit", and a stranger would silence a node.
+    (Refusal.OTHER, lambda _, text: _REVERTED.match(text)),
+    (Refusal.HEAD, lambda _, text: _HEAD.search(text)),
+    (Refusal.BATCH, lambda _, text: _BATCH.search(text)),
+    (Refusal.TOPICS, lambda _, text: _TOPICS.search(text)),
+    (Refusal.ADDRESSES, lambda _, text: _ADDRESSES.search(text)),
+    (Refusal.ADDRESSLESS, lambda _, text: _ADDRESSLESS.search(text)),
+    (Refusal.RATE, lambda code, text: code in _RATE_CODES or _RATE.search(text)),
+    (Refusal.UNSUPPORTED, lambda code, text: code in _UNSUPPORTED_CODES or _UNSUPPORTED.search(text)),
+    (
+        Refusal.ROWS,
+        lambda code, text: code in _ROWS_CODES or (_ROWS.search(text) and _COUNTS_ROWS.search(text)),
+    ),
+    (Refusal.BLOCKS, lambda code, text: _RANGE.search(text) or _ROWS.search(text) or code in _LIMIT_CODES),
+    (Refusal.ADDRESSLESS, lambda code, _: code in _ADDRESSLESS_CODES),
+)
+_WITH_A_LIMIT = {Refusal.BATCH, Refusal.TOPICS, Refusal.ADDRESSES}
 
 
 def _suggested_span(text: str) -> tuple[int | None, bool]:

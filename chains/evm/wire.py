@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -28,12 +29,26 @@ class Log(Struct, gc=False, frozen=True):
     blockHash: str  # noqa: N815
     transactionHash: str  # noqa: N815
     logIndex: str  # noqa: N815
-    blockTimestamp: str | None = None  # noqa: N815 - newer nodes only
+    removed: bool | None = None
+    blockTimestamp: str | float | bool | None = None  # noqa: N815 - newer nodes only, not all as specified
+
+
+class _Timeless(Struct, gc=False, frozen=True):
+    """A log without the field that is read where it can be and never needed."""
+
+    address: str
+    topics: tuple[str, ...]
+    data: str
+    blockNumber: str  # noqa: N815
+    blockHash: str  # noqa: N815
+    transactionHash: str  # noqa: N815
+    logIndex: str  # noqa: N815
     removed: bool | None = None
 
 
 _ENVELOPES: msgspec.json.Decoder[Envelope | list[Envelope]] = msgspec.json.Decoder(Envelope | list[Envelope])
 _LOGS = msgspec.json.Decoder(list[Log])
+_TIMELESS = msgspec.json.Decoder(list[_Timeless])
 
 
 def parse_envelopes(body: bytes | bytearray) -> Envelope | list[Envelope] | None:
@@ -53,6 +68,8 @@ def parse_logs(raw: Raw) -> list[Log]:
     """
     try:
         return _LOGS.decode(raw)
+    except msgspec.ValidationError:
+        return _without_times(lambda: _TIMELESS.decode(raw))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
 
@@ -66,5 +83,13 @@ def as_logs(rows: object) -> list[Log]:
     """
     try:
         return msgspec.convert(rows, list[Log])
-    except msgspec.ValidationError as exc:
+    except msgspec.ValidationError:
+        return _without_times(lambda: msgspec.convert(rows, list[_Timeless]))
+
+
+def _without_times(read: Callable[[], list[_Timeless]]) -> list[Log]:
+    """Read once more, blind to the block times: one in an unknown shape must not hide a payment."""
+    try:
+        return [Log(*msgspec.structs.astuple(log)) for log in read()]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
