@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel
 
-from api.errors import ApiError
+from api.errors import NAME_SHOWN, ApiError
+from api.schemas import check_id
 
 BODY_S = 10.0  # for 64 KB
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -33,12 +37,41 @@ async def parse(request: web.Request, model: type[M], *, optional: bool = False)
         raise ApiError("bad_json", f"the body is not valid JSON: {exc}") from exc
     if not isinstance(body, dict):
         raise ApiError("bad_json", "the body must be a JSON object")
+    _check_text(body)
     return model.model_validate(body)
+
+
+def _check_text(body: dict[str, Any]) -> None:
+    """Refuse control characters in whatever a caller names: texts end in headers, paths and lines of a log."""
+    waiting: list[tuple[str, Any]] = list(body.items())
+    while waiting:
+        name, value = waiting.pop()
+        if UNPRINTABLE.search(name):
+            raise ApiError("invalid_request", "the name of a field must not contain control characters")
+        if isinstance(value, str) and UNPRINTABLE.search(value):
+            message = f"{name} must not contain control characters"
+            raise ApiError("invalid_request", message, details={"field": name})
+        if isinstance(value, list):
+            waiting += [(name, item) for item in value]
+        elif isinstance(value, dict):
+            waiting += value.items()
+
+
+def path_id(request: web.Request, name: str) -> str:
+    """Return the id of an intent or a watch in the path."""
+    try:
+        return check_id(request.match_info[name])
+    except ValueError as exc:
+        raise ApiError("invalid_request", f"{name} {exc}", details={"field": name}) from exc
 
 
 def parse_query(request: web.Request, model: type[M]) -> M:
     """Read the query string; a parameter given twice is refused."""
-    for name in request.query:
+    for name, value in request.query.items():
+        if UNPRINTABLE.search(name) or UNPRINTABLE.search(value):
+            shown = UNPRINTABLE.sub("", name)[:NAME_SHOWN]
+            message = f"{shown or 'a parameter'} must not contain control characters"
+            raise ApiError("invalid_request", message, details={"field": shown})
         if len(request.query.getall(name)) > 1:
             raise ApiError("invalid_request", f"{name} is given more than once", details={"field": name})
     return model.model_validate(dict(request.query))

@@ -19,6 +19,7 @@ from scanner.errors import InvalidRequest
 from scanner.store.errors import Conflict, NotFound, StoreError
 
 SERVER_ERROR = 500
+NAME_SHOWN = 64  # characters of a name in a sentence
 
 # Every code this API answers with; docs/api.md has a line for each.
 CODES = {
@@ -26,6 +27,7 @@ CODES = {
     "chain_unavailable": 502,
     "conflict": 409,
     "forbidden_callback": 400,
+    "forbidden_host": 403,
     "invalid_request": 400,
     "method_not_allowed": 405,
     "not_found": 404,
@@ -106,7 +108,8 @@ def from_validation(exc: ValidationError) -> ApiError:
     first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     # A rule over several fields has no place of its own: its sentence starts with the field to change.
-    name = ".".join(str(part) for part in first["loc"]) or message.split(" ")[0].rstrip(":")
+    # A name that the caller made up may be as long as a body.
+    name = ".".join(str(part) for part in first["loc"])[:NAME_SHOWN] or message.split(" ")[0].rstrip(":")
     if first["type"] == "missing":
         message = "is required"
     elif first["type"] == "extra_forbidden":

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from aiohttp import web
 
-from api.bodies import decode_cursor, encode_cursor, parse, parse_query
-from api.errors import ApiError, json_response
+from api.bodies import decode_cursor, encode_cursor, parse, parse_query, path_id
+from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import ID_PATTERN, CreateIntent, ListIntents, Recheck, intent_json, sighting_json, view_json
+from api.schemas import CreateIntent, ListIntents, Recheck, intent_json, sighting_json, view_json
 from chains.types import Rail
 from scanner.clock import rfc3339
 from scanner.model import Intent
 from scanner.services import Services
 
-_ID = re.compile(ID_PATTERN)
-
 
 def intent_id(request: web.Request) -> str:
     """Return the id in the path."""
-    value = request.match_info["intentId"]
-    if _ID.fullmatch(value) is None:
-        raise ApiError("not_found", "there is no such intent")
-    return value
+    return path_id(request, "intentId")
 
 
 def checkout_json(services: Services, intent: Intent) -> dict[str, Any]:
@@ -57,6 +51,7 @@ async def create(request: web.Request) -> web.Response:
             "checkoutBlock": checkout_json(services, intent),
             "status": intent.status,
             "expiresAt": None if intent.expires_at is None else rfc3339(intent.expires_at),
+            "warnings": [{"code": warning.code, "message": warning.message} for warning in services.warnings(intent)],
         }
     )
 

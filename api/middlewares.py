@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import logging
+import re
 import time
 from collections.abc import Sequence
 
@@ -17,6 +19,11 @@ from scanner.metrics import Metrics
 log = logging.getLogger(__name__)
 
 OPEN_ROUTES = frozenset({"/health"})
+NOT_LOOPBACK = (
+    "without SCANNER_API_KEY only requests whose Host is this machine (localhost, 127.0.0.1, [::1]) are answered: "
+    "set SCANNER_API_KEY"
+)
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]{1,5})?")
 
 
 def route_of(request: web.Request) -> str:
@@ -55,11 +62,18 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def authenticate(keys: Sequence[SecretStr]) -> Middleware:
-    """Ask for one of the API keys on every route but the open ones. Without any, everybody may (local use)."""
+    """
+    Ask for one of the API keys on every route but the open ones.
+
+    Without any key the API is for this machine alone, and `Host` has to say so: a page in a browser here
+    would otherwise reach it by a name that its owner lets resolve to 127.0.0.1 (DNS rebinding).
+    """
     expected = [f"Bearer {key.get_secret_value()}".encode() for key in keys]
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not expected and not is_loopback(request.headers.get("Host", "")):
+            raise ApiError("forbidden_host", NOT_LOOPBACK)
         if expected and request.path not in OPEN_ROUTES:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not any([hmac.compare_digest(given, key) for key in expected]):  # noqa: C419 - the time tells nothing
@@ -67,3 +81,17 @@ def authenticate(keys: Sequence[SecretStr]) -> Middleware:
         return await handler(request)
 
     return middleware
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a Host header names this machine itself, with or without a port."""
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = (found["v6"] or found["name"]).lower().removesuffix(".")
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

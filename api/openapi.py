@@ -59,6 +59,13 @@ class CheckoutBlock(_Answer):
     calldata: str | None
 
 
+class RailWarning(_Answer):
+    """What the chain's endpoints cannot see of the intent's rail."""
+
+    code: str
+    message: str
+
+
 class CreatedIntent(_Answer):
     """A registered intent."""
 
@@ -67,6 +74,7 @@ class CreatedIntent(_Answer):
     checkout_block: CheckoutBlock
     status: IntentStatus
     expires_at: str | None
+    warnings: list[RailWarning]
 
 
 class IntentFields(_Answer):
@@ -258,7 +266,7 @@ class Balance(_Answer):
 
 
 class WatchFields(_Answer):
-    """One balance watch. Balances are base-unit integer strings."""
+    """One balance watch. Balances are base-unit integer strings, never null."""
 
     watch_id: str
     chain_id: int
@@ -267,8 +275,8 @@ class WatchFields(_Answer):
     token_symbol: str | None
     decimals: int | None
     address: str
-    baseline_balance: str | None
-    current_balance: str | None
+    baseline_balance: str
+    current_balance: str
     status: WatchStatus
     callback_url: str
     last_checked_at: str | None
@@ -343,7 +351,7 @@ def _operation(
 ) -> dict[str, Any]:
     content = {"text/plain": {"schema": {"type": "string"}}} if answer is None else _json(answer)
     operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": summary, "content": content}}}
-    for status in (*errors, *(() if open_ else (401,))):
+    for status in sorted({*errors, 403, *(() if open_ else (401,)), *((400,) if path else ())}):
         operation["responses"][str(status)] = {"description": _STATUS[status], "content": _json(Error)}
     if body is not None:
         operation["requestBody"] = {"required": not optional_body, "content": _json(body)}
@@ -357,6 +365,7 @@ def _operation(
 _STATUS = {
     400: "The request names something that cannot be done as asked; the sentence names the field.",
     401: "The API key is missing or wrong.",
+    403: "No API key is configured and `Host` is not this machine.",
     404: "There is no such thing.",
     409: "It contradicts what is stored.",
     413: "The body is larger than 64 KB.",
@@ -429,7 +438,7 @@ def build() -> dict[str, Any]:
             "/intents/{intentId}/recheck": {"post": recheck},
             "/balances/check": {"post": _operation("Read a balance now.", Balance, 400, 413, 502, body=CheckBalance)},
             "/balance-watches": {
-                "post": _operation("Watch a balance.", OneWatch, 400, 409, 413, 503, body=CreateWatch)
+                "post": _operation("Watch a balance.", OneWatch, 400, 409, 413, 502, 503, body=CreateWatch)
             },
             "/balance-watches/{watchId}": {
                 "get": _operation("Show a balance watch.", OneWatch, 404, path="watchId"),

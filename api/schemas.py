@@ -14,15 +14,16 @@ from scanner.balances import BalanceAnswer, BalanceRequest
 from scanner.clock import rfc3339
 from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer, Watch, WatchStatus
 from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
+from scanner.tokens import TokenNames
 from scanner.watch_registration import WatchRequest
 
-ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
+ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"  # as the description says it: `$` of ECMA-262 is the very end
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MAX_CHAIN_ID = 2**53 - 1  # what every JSON reader holds exactly
 DIGITS = re.compile(r"[0-9]{1,78}")
 MAX_UINT256 = 2**256 - 1
 MAX_TIME = 64
 NOT_A_TIME = "must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def _base_units(value: Any) -> Any:
@@ -58,9 +59,10 @@ def _moment(value: Any) -> Any:
     raise ValueError(NOT_A_TIME)
 
 
-def _plain_text(value: str) -> str:
-    if UNPRINTABLE.search(value):
-        raise ValueError("must not contain control characters")
+def check_id(value: str) -> str:
+    """Return an id of an intent or a watch; it becomes a header and a path, where a line break ends everything."""
+    if _ID.fullmatch(value) is None:
+        raise ValueError("must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -")
     return value
 
 
@@ -70,14 +72,15 @@ def _opt_in(value: EventType) -> EventType:
     return value
 
 
-Text = Annotated[str, AfterValidator(_plain_text)]
+Id = Annotated[str, AfterValidator(check_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 AmountField = {"pattern": "^[0-9]{1,78}$", "examples": ["12500000000000000000"]}
 BaseUnits = Annotated[str, BeforeValidator(_base_units), AfterValidator(_fits), Field(json_schema_extra=AmountField)]
 Amount = Annotated[BaseUnits, AfterValidator(_positive)]
 TimeField = {"type": "string", "format": "date-time"}
 Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema(TimeField)]
-Address = Annotated[Text, Field(min_length=1, max_length=128)]
+Address = Annotated[str, Field(min_length=1, max_length=128)]
 ChainId = Annotated[int, Field(strict=True, ge=1, le=MAX_CHAIN_ID)]
+Confirmations = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
 
 class Body(BaseModel):
@@ -87,7 +90,7 @@ class Body(BaseModel):
 
 
 class NamesToken(Body):
-    """A body that names a token in one of three ways."""
+    """A body that names a token, in at least one of three ways; several name the same one."""
 
     chain_id: ChainId
     token_address: Address | None = None
@@ -96,48 +99,51 @@ class NamesToken(Body):
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
-        given = [value for value in (self.token_address, self.token, self.token_symbol) if value is not None]
-        if not given:
+        if not self.token_names():
             raise ValueError("tokenAddress or token is required")
-        if len(given) > 1:
-            raise ValueError("tokenAddress: give one of tokenAddress, token and tokenSymbol")
         return self
 
-    def named(self) -> tuple[str, str]:
-        """Return which field names the token, and what it says."""
+    def token_names(self) -> TokenNames:
+        """Return which fields name the token, and what they say."""
         names = (("tokenAddress", self.token_address), ("token", self.token), ("tokenSymbol", self.token_symbol))
-        return next((name, value) for name, value in names if value is not None)
+        return tuple((name, value) for name, value in names if value is not None)
 
 
 class CreateIntent(NamesToken):
     """Register a payment to wait for."""
 
-    intent_id: Annotated[str, Field(pattern=ID_PATTERN)]
+    intent_id: Id
     destination: Address
     amount: Amount
-    callback_url: Annotated[Text, Field(min_length=1, max_length=2048)]
-    callback_secret: Annotated[Text, Field(min_length=1, max_length=1024)]
+    callback_url: Annotated[str, Field(min_length=1, max_length=2048)]
+    callback_secret: Annotated[str, Field(min_length=1, max_length=1024)]
     rail: Rail | None = None
-    confirmations: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
+    confirmations: Confirmations | None = None
+    confirmations_required: Confirmations | None = None
     expires_at: Moment | None = None
     fee_amount: BaseUnits | None = None
     fee_address: Address | None = None
     events: Annotated[list[Annotated[EventType, AfterValidator(_opt_in)]], Field(max_length=16)] | None = None
 
+    @model_validator(mode="after")
+    def _one_depth(self) -> Self:
+        given = {self.confirmations, self.confirmations_required} - {None}
+        if len(given) > 1:
+            raise ValueError("confirmations and confirmationsRequired name different numbers")
+        return self
+
     def request(self) -> IntentRequest:
         """Return the use case's input."""
-        token_field, token = self.named()
         return IntentRequest(
             intent_id=self.intent_id,
             chain_id=self.chain_id,
-            token=token,
-            token_field=token_field,
+            token=self.token_names(),
             destination=self.destination,
             amount=int(self.amount),
             callback_url=self.callback_url,
             callback_secret=self.callback_secret,
             rail=self.rail,
-            confirmations=self.confirmations,
+            confirmations=self.confirmations or self.confirmations_required,
             expires_at=self.expires_at,
             fee_amount=int(self.fee_amount or 0),
             fee_address=self.fee_address,
@@ -153,28 +159,25 @@ class CheckBalance(NamesToken):
 
     def request(self) -> BalanceRequest:
         """Return the use case's input."""
-        token_field, token = self.named()
-        return BalanceRequest(self.chain_id, self.address, token_field, token, self.confirmed)
+        return BalanceRequest(self.chain_id, self.address, self.token_names(), self.confirmed)
 
 
 class CreateWatch(NamesToken):
     """Watch a balance."""
 
-    watch_id: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
+    watch_id: Id | None = None
     address: Address
-    callback_url: Annotated[Text, Field(min_length=1, max_length=2048)]
-    callback_secret: Annotated[Text, Field(min_length=1, max_length=1024)]
+    callback_url: Annotated[str, Field(min_length=1, max_length=2048)]
+    callback_secret: Annotated[str, Field(min_length=1, max_length=1024)]
     baseline_balance: BaseUnits | None = None
 
     def request(self) -> WatchRequest:
         """Return the use case's input."""
-        token_field, token = self.named()
         return WatchRequest(
             watch_id=self.watch_id,
             chain_id=self.chain_id,
             address=self.address,
-            token_field=token_field,
-            token=token,
+            token=self.token_names(),
             callback_url=self.callback_url,
             callback_secret=self.callback_secret,
             baseline_balance=None if self.baseline_balance is None else int(self.baseline_balance),
@@ -184,15 +187,15 @@ class CreateWatch(NamesToken):
 class RotateSecret(Body):
     """Sign everything registered so far with a callback URL with another secret."""
 
-    callback_url: Annotated[Text, Field(min_length=1, max_length=2048)]
-    callback_secret: Annotated[Text, Field(min_length=1, max_length=1024)]
+    callback_url: Annotated[str, Field(min_length=1, max_length=2048)]
+    callback_secret: Annotated[str, Field(min_length=1, max_length=1024)]
     overlap_hours: Annotated[int, Field(strict=True, ge=0, le=720)] = 24
 
 
 class Recheck(Body):
     """Look now, optionally at one transaction."""
 
-    tx_hash: Annotated[Text, Field(min_length=1, max_length=128)] | None = None
+    tx_hash: Annotated[str, Field(min_length=1, max_length=128)] | None = None
 
 
 class Query(BaseModel):
@@ -354,8 +357,8 @@ def watch_json(watch: Watch) -> dict[str, Any]:
         "tokenSymbol": watch.token_symbol,
         "decimals": watch.decimals,
         "address": watch.address,
-        "baselineBalance": _units(watch.baseline_balance),
-        "currentBalance": _units(watch.current_balance),
+        "baselineBalance": str(watch.baseline_balance),
+        "currentBalance": str(watch.current_balance),
         "status": watch.status,
         "callbackUrl": watch.callback_url,
         "lastCheckedAt": _time(watch.last_checked_at),
@@ -366,10 +369,6 @@ def watch_json(watch: Watch) -> dict[str, Any]:
         "createdAt": _time(watch.created_at),
         "updatedAt": _time(watch.updated_at),
     }
-
-
-def _units(amount: int | None) -> str | None:
-    return None if amount is None else str(amount)
 
 
 def balance_json(answer: BalanceAnswer) -> dict[str, Any]:

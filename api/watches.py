@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 from aiohttp import web
 
-from api.bodies import parse
-from api.errors import ApiError, json_response
+from api.bodies import parse, path_id
+from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import ID_PATTERN, CreateWatch, watch_json
-
-_ID = re.compile(ID_PATTERN)
+from api.schemas import CreateWatch, watch_json
 
 
 def watch_id(request: web.Request) -> str:
     """Return the id in the path."""
-    value = request.match_info["watchId"]
-    if _ID.fullmatch(value) is None:
-        raise ApiError("not_found", "there is no such balance watch")
-    return value
+    return path_id(request, "watchId")
 
 
 async def create(request: web.Request) -> web.Response:

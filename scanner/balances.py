@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chains.errors import ChainError
 from chains.types import Holding
 from scanner.clock import Clock
-from scanner.tokens import TokenBook, parse_address
+from scanner.tokens import TokenBook, TokenNames, parse_address
 from scanner.worker import ChainWorker
 
 
@@ -22,8 +22,7 @@ class BalanceRequest:
 
     chain_id: int
     address: str
-    token_field: str
-    token: str
+    token: TokenNames
     confirmed: bool = False  # deep enough that a reorganisation does not undo it, instead of the newest block
 
 
@@ -42,6 +41,23 @@ class BalanceAnswer:
     checked_at: int  # unix ms
 
 
+async def read_balance(worker: ChainWorker, holding: Holding, *, confirmed: bool) -> tuple[int, int]:
+    """
+    Return a balance and the position it was read at.
+
+    Raises:
+        BalanceUnreadable: the chain did not tell.
+    """
+    try:
+        found = await worker.adapter.balances([holding], confirmed=confirmed)
+    except ChainError as exc:
+        raise BalanceUnreadable(f"balance check failed: {exc}") from exc
+    (amount,) = found.amounts
+    if amount is None:
+        raise BalanceUnreadable("balance check failed: the contract does not answer with a balance")
+    return amount, found.position
+
+
 class BalanceChecks:
     """Answers `POST /balances/check`."""
 
@@ -58,30 +74,22 @@ class BalanceChecks:
             InvalidRequest: names the field.
             BalanceUnreadable: the chain did not tell.
         """
-        self._tokens.check_known(request.chain_id, request.token_field, request.token)
+        self._tokens.check_known(request.chain_id, request.token)
         worker = self._worker_of(request.chain_id)
         holder = parse_address(worker.adapter, "address", request.address)
-        address = symbol = key = None
-        decimals: int | None = worker.adapter.coin_decimals
-        if self._tokens.is_coin(worker.chain, request.token_field, request.token):
-            symbol = worker.chain.coin
-        else:
-            address, key, symbol, decimals = await self._tokens.resolve(worker, request.token_field, request.token)
-        try:
-            found = await worker.adapter.balances([Holding(holder, key)], confirmed=request.confirmed)
-        except ChainError as exc:
-            raise BalanceUnreadable(f"balance check failed: {exc}") from exc
-        (amount,) = found.amounts
-        if amount is None:
-            raise BalanceUnreadable("balance check failed: the contract does not answer with a balance")
+        address = key = None
+        labels: tuple[str | None, int | None] = (worker.chain.coin, worker.adapter.coin_decimals)
+        if (asset := await self._tokens.asset(worker, request.token)) is not None:
+            address, key, labels = asset.address, asset.key, (asset.symbol, asset.decimals)
+        amount, position = await read_balance(worker, Holding(holder, key), confirmed=request.confirmed)
         return BalanceAnswer(
             chain_id=request.chain_id,
             chain_type=worker.chain.chain_type,
             address=request.address,
             token_address=address,
-            token_symbol=symbol,
-            decimals=decimals,
+            token_symbol=labels[0],
+            decimals=labels[1],
             balance=amount,
-            block_number=found.position,
+            block_number=position,
             checked_at=self._clock.now_ms(),
         )

@@ -97,7 +97,7 @@ def balance_changed(watch: Watch, balance: int, transfers: Sequence[Movement] | 
 
     `transfers` is None when the chain could not tell what is behind the change.
     """
-    before = watch.current_balance or 0
+    before = watch.current_balance
     count = watch.change_count + 1
     fact = "\n".join(
         (str(watch.chain_id), watch.watch_id, str(watch.created_at), str(count), str(before), str(balance))

@@ -199,8 +199,8 @@ class Watch(NamedTuple):
     decimals: int | None
     address: str
     address_key: str
-    baseline_balance: int | None
-    current_balance: int | None  # what the backend has acknowledged; None before the first read
+    baseline_balance: int
+    current_balance: int  # what the backend has acknowledged
     status: WatchStatus
     callback_url: str
     callback_secret: str

@@ -9,7 +9,7 @@ from typing import Any
 
 from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable
-from chains.types import Checkout, Rail, Targets
+from chains.types import Checkout, Rail, RailWarning, Targets
 from config.catalog import Catalog, Chain, Token
 from scanner import findings
 from scanner.balances import BalanceChecks
@@ -27,7 +27,7 @@ from scanner.secrets import SecretBox
 from scanner.store import intents, outbox, transfers, watches
 from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound, StoreError
-from scanner.tokens import TokenBook, parse_address
+from scanner.tokens import TokenBook, TokenNames, parse_address
 from scanner.watch_registration import Watches
 from scanner.worker import ChainWorker
 
@@ -41,7 +41,7 @@ class IntentRequest:
 
     intent_id: str
     chain_id: int
-    token: str  # address or symbol
+    token: TokenNames
     destination: str
     amount: int
     callback_url: str
@@ -52,7 +52,6 @@ class IntentRequest:
     fee_amount: int = 0
     fee_address: str | None = None
     events: tuple[EventType, ...] = ()
-    token_field: str = "tokenAddress"  # noqa: S105 - a name of a field
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,8 @@ class Services:
         )
         if request.fee_amount and request.fee_address is None:
             raise InvalidRequest("feeAddress", "feeAddress is required when feeAmount is not zero")
-        token = await self._tokens.resolve(worker, request.token_field, request.token)
+        token = await self._tokens.token(worker, request.token)
+        self._check_destination(worker, destination, token.key)
         floor = worker.chain.confirmation_threshold
         return await self._registrations.register(
             Draft(
@@ -186,6 +186,14 @@ class Services:
             raise InvalidRequest("chainId", f"chainId {chain_id} {why}", code="unsupported_chain")
         return worker
 
+    def _check_destination(self, worker: ChainWorker, destination: str, token: str) -> None:
+        """Refuse contracts that hold money for nobody: what is paid to the proxy or to a token is lost."""
+        chain, adapter = worker.chain, worker.adapter
+        if destination == adapter.parse_address(chain.proxy_address):
+            raise InvalidRequest("destination", "destination is the chain's proxy contract: the money would be lost")
+        if destination == token or self._tokens.is_listed(adapter, chain.chain_id, destination):
+            raise InvalidRequest("destination", "destination is a token contract: the money would be lost")
+
     @staticmethod
     def _rail(request: IntentRequest, adapter: ChainAdapter) -> Rail:
         rail = request.rail or adapter.rails[0]
@@ -204,6 +212,11 @@ class Services:
             fee_amount=intent.fee_amount,
             fee_address=intent.fee_address,
         )
+
+    def warnings(self, intent: Intent) -> list[RailWarning]:
+        """Return what cannot be seen of an intent's rail with the endpoints there are."""
+        condition = self._workers[intent.chain_id].adapter.condition()
+        return [warning for warning in condition.warnings if warning.rail is intent.rail]
 
     def proxy_address(self, chain_id: int) -> str | None:
         """Return the contract a buyer calls on this chain."""

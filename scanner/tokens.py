@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from chains.base import ChainAdapter
@@ -25,6 +26,9 @@ class Asset(NamedTuple):
     decimals: int | None
 
 
+TokenNames = Sequence[tuple[str, str]]  # (field of the request, what it says), at least one
+
+
 class TokenBook:
     """Finds tokens by symbol or address."""
 
@@ -35,6 +39,42 @@ class TokenBook:
         """Say whether a caller means the chain's own coin."""
         coin = (chain.coin or "").lower()
         return field != "tokenAddress" and text.lower() in {NATIVE, coin} - {""}
+
+    async def asset(self, worker: ChainWorker, names: TokenNames) -> Asset | None:
+        """
+        Return the token a request names, in whichever ways; None for the chain's own coin.
+
+        Raises:
+            InvalidRequest: there is no such token, it is not what the registry says, or two names disagree.
+        """
+        coins = [self.is_coin(worker.chain, field, text) for field, text in names]
+        if all(coins):
+            return None
+        if any(coins):
+            raise _disagree(names)
+        return await self.token(worker, names)
+
+    async def token(self, worker: ChainWorker, names: TokenNames) -> Asset:
+        """
+        Return the token a request names, in whichever ways.
+
+        Backends send `tokenAddress` beside `tokenSymbol`: two names for one token are one token, and two
+        names for two tokens are a mistake about money.
+
+        Raises:
+            InvalidRequest: there is no such token, it is not what the registry says, or two names disagree.
+        """
+        # Before the chain is asked for any label: a disagreement needs nobody.
+        keys = {self._key(worker, field, text) for field, text in names}
+        if len(keys) > 1:
+            raise _disagree(names)
+        return await self.resolve(worker, *names[0])
+
+    def _key(self, worker: ChainWorker, field: str, text: str) -> str:
+        listed = None if field == "tokenAddress" else self._catalog.token_by_symbol(worker.chain.chain_id, text)
+        if listed is not None:
+            return worker.adapter.parse_address(listed.address)
+        return self._parse(worker.adapter, worker.chain.chain_id, field, text)
 
     async def resolve(self, worker: ChainWorker, field: str, text: str) -> Asset:
         """
@@ -72,10 +112,20 @@ class TokenBook:
                 raise InvalidRequest(field, f"{field}: {exc}") from exc
             raise unsupported(field, text, chain_id) from exc
 
-    def check_known(self, chain_id: int, field: str, text: str) -> None:
+    def check_known(self, chain_id: int, names: TokenNames) -> None:
         """Refuse a symbol of a chain that is not in the registry by naming both."""
-        if field != "tokenAddress" and self._catalog.chain(chain_id) is None:
-            raise unsupported(field, text, chain_id)
+        for field, text in names:
+            if field != "tokenAddress" and self._catalog.chain(chain_id) is None:
+                raise unsupported(field, text, chain_id)
+
+    def is_listed(self, adapter: ChainAdapter, chain_id: int, key: str) -> bool:
+        """Say whether an address is a token of the registry."""
+        return self._listed(adapter, chain_id, key) is not None
+
+
+def _disagree(names: TokenNames) -> InvalidRequest:
+    (first, _), (other, _) = names[0], names[1]
+    return InvalidRequest(first, f"{first} and {other} name different tokens")
 
 
 def unsupported(field: str, text: str, chain_id: int) -> InvalidRequest:

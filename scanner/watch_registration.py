@@ -8,17 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from chains.types import Holding
 from config.logging import fields
+from scanner.balances import read_balance
 from scanner.cadence import LIFE_MS
 from scanner.callbacks import CallbackPolicy
 from scanner.clock import Clock
 from scanner.model import Watch, WatchStatus
 from scanner.rotation import Rotation, signing_secrets
 from scanner.secrets import SecretBox
-from scanner.store import outbox, rotations, watches
+from scanner.store import rotations, watches
 from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound
-from scanner.tokens import NATIVE, TokenBook, parse_address
+from scanner.tokens import NATIVE, TokenBook, TokenNames, parse_address
 from scanner.worker import ChainWorker
 
 log = logging.getLogger("scanner.watches")
@@ -31,8 +33,7 @@ class WatchRequest:
     watch_id: str | None
     chain_id: int
     address: str
-    token_field: str
-    token: str
+    token: TokenNames
     callback_url: str
     callback_secret: str
     baseline_balance: int | None
@@ -67,8 +68,13 @@ class Watches:
         Raises:
             InvalidRequest: names the field.
             Conflict: the id is known with another chain, address, token or callback, which is named.
+            BalanceUnreadable: no baseline was given and the chain did not tell one. Nothing is stored.
         """
         wanted = await self._watch(request)
+        async with self._db.read() as tx:
+            stored = await watches.get(tx, wanted.watch_id)
+        if stored is None and request.baseline_balance is None:
+            wanted = await self._with_baseline(wanted)
         async with self._db.write() as tx:
             stored = await watches.get(tx, wanted.watch_id)
             if stored is None:
@@ -83,15 +89,13 @@ class Watches:
         return wanted
 
     async def _watch(self, request: WatchRequest) -> Watch:
-        self._tokens.check_known(request.chain_id, request.token_field, request.token)
+        self._tokens.check_known(request.chain_id, request.token)
         worker = self._worker_of(request.chain_id)
         receiver = self._callbacks.check_callback(request.callback_url, request.callback_secret)
         holder = parse_address(worker.adapter, "address", request.address)
         shown = key = None
-        symbol, decimals = worker.chain.coin or NATIVE, worker.adapter.coin_decimals
-        labels: tuple[str | None, int | None] = (symbol, decimals)
-        if not self._tokens.is_coin(worker.chain, request.token_field, request.token):
-            asset = await self._tokens.resolve(worker, request.token_field, request.token)
+        labels: tuple[str | None, int | None] = (worker.chain.coin or NATIVE, worker.adapter.coin_decimals)
+        if (asset := await self._tokens.asset(worker, request.token)) is not None:
             shown, key, labels = asset.address, asset.key, (asset.symbol, asset.decimals)
         now = self._clock.now_ms()
         return Watch(
@@ -104,8 +108,8 @@ class Watches:
             decimals=labels[1],
             address=request.address,
             address_key=holder,
-            baseline_balance=request.baseline_balance,
-            current_balance=request.baseline_balance,
+            baseline_balance=request.baseline_balance or 0,
+            current_balance=request.baseline_balance or 0,
             status=WatchStatus.WATCHING,
             callback_url=request.callback_url,
             callback_secret=self._box.seal(request.callback_secret),
@@ -120,6 +124,22 @@ class Watches:
             updated_at=now,
         )
 
+    async def _with_baseline(self, watch: Watch) -> Watch:
+        """
+        Start a watch at the balance of this moment.
+
+        Left to the first check of the schedule, whatever was paid while the node was down would be part of
+        the baseline, and never be told.
+        """
+        holding = Holding(watch.address_key, watch.token_key)
+        balance, position = await read_balance(self._worker_of(watch.chain_id), holding, confirmed=True)
+        return watch._replace(
+            baseline_balance=balance,
+            current_balance=balance,
+            last_checked_at=self._clock.now_ms(),
+            last_position=position,
+        )
+
     def _check_secret(self, request: WatchRequest, stored: Watch, newer: Rotation | None) -> None:
         accepted = signing_secrets(stored.callback_secret, stored.created_at, newer, self._clock.now_ms())
         if request.callback_secret not in map(self._box.open, accepted):
@@ -131,13 +151,12 @@ class Watches:
             return await watches.get(tx, watch_id) or _missing(watch_id)
 
     async def stop(self, watch_id: str) -> Watch:
-        """Stop a watch; what it still had to tell is taken back. Stopping twice changes nothing."""
+        """Stop a watch, also one that has expired; a change that was not told yet is told. Twice changes nothing."""
         now = self._clock.now_ms()
         async with self._db.write() as tx:
             watch = await watches.get(tx, watch_id) or _missing(watch_id)
             if not await watches.stop(tx, watch_id, now):
                 return watch
-            await outbox.supersede(tx, outbox.WATCH, [watch_id])
         return watch._replace(status=WatchStatus.STOPPED, updated_at=now)
 
 

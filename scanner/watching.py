@@ -120,8 +120,7 @@ class BalanceWatcher:
                     rows.append(events.balance_changed(watch, amount, _of(watch, behind), now))
                 else:
                     settled.append(watch.watch_id)
-            ended = [watch.watch_id for watch in after if watch.status is WatchStatus.EXPIRED]
-            await outbox.supersede(tx, outbox.WATCH, [*settled, *ended])
+            await outbox.supersede(tx, outbox.WATCH, settled)
             told = {row["subject_id"]: row["event_id"] for row in rows}
             await outbox.supersede(tx, outbox.WATCH, list(told), but=list(told.values()))
             await outbox.tell_again(tx, rows)
@@ -140,8 +139,7 @@ class BalanceWatcher:
                     extra=fields(chain=watch.chain_id, watch=watch.watch_id, error=_why(watch, found)),
                 )
             return following
-        first = amount if watch.current_balance is None else watch.current_balance
-        return following._replace(current_balance=first, last_checked_at=now, last_position=found.position)
+        return following._replace(last_checked_at=now, last_position=found.position)
 
 
 def _amounts(asked: Sequence[Watch], found: Balances) -> dict[str, int | None]:
@@ -159,7 +157,7 @@ def _why(watch: Watch, found: Balances) -> str:
 
 
 def _changed(watch: Watch, amount: int | None) -> bool:
-    return amount is not None and watch.current_balance is not None and amount != watch.current_balance
+    return amount is not None and amount != watch.current_balance
 
 
 def _of(watch: Watch, behind: Mapping[Holding, list[Movement]] | None) -> list[Movement] | None:

@@ -23,7 +23,7 @@ _STATUSES = {status.value: status for status in WatchStatus}
 def _watch(values: list[Any]) -> Watch:
     values[_STATUS] = _STATUSES[values[_STATUS]]
     for place in _AMOUNTS:
-        values[place] = None if values[place] is None else int(values[place])
+        values[place] = int(values[place])
     return Watch._make(values)
 
 
@@ -58,7 +58,7 @@ async def due(tx: AsyncConnection, chain_id: int, now: int, *, limit: int) -> li
     return [_watch(row) for row in await rows_of(tx, _DUE, chain=chain_id, now=now, most=limit)]
 
 
-_CHANGING = ("current_balance", "last_checked_at", "next_check_at", "last_position", "status", "updated_at")
+_CHANGING = ("last_checked_at", "next_check_at", "last_position", "status", "updated_at")
 _CHECKED = Bulk(
     ("id", *_CHANGING),
     lambda row: (
@@ -77,7 +77,6 @@ async def checked(tx: AsyncConnection, rows: Sequence[Watch]) -> None:
     columns |= {
         "id": [watch.watch_id for watch in rows],
         "status": [watch.status.value for watch in rows],
-        "current_balance": [None if w.current_balance is None else str(w.current_balance) for w in rows],
     }
     await _CHECKED.run(tx, columns)
 
@@ -93,10 +92,10 @@ async def still_watching(tx: AsyncConnection, ids: Collection[str]) -> list[Watc
 
 
 async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:
-    """Stop a watch that is being watched; say whether it was."""
+    """Stop a watch that is being watched, or has expired; say whether anything changed."""
     result = await tx.execute(
         update(watches)
-        .where(watches.c.watch_id == watch_id, watches.c.status == WatchStatus.WATCHING)
+        .where(watches.c.watch_id == watch_id, watches.c.status != WatchStatus.STOPPED)
         .values(status=WatchStatus.STOPPED, updated_at=now)
     )
     return result.rowcount == 1

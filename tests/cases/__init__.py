@@ -1,0 +1,1 @@
+"""Small inputs that once broke a promise, each with what is right."""

@@ -204,8 +204,9 @@ async def test_a_baseline_below_the_first_read_is_a_change(chain: Anvil, hooks: 
     assert told(hooks) == [("4", "9", 1)]
 
 
-async def test_a_watch_that_is_stopped_during_delivery_stays_stopped_and_is_not_told_again(
-    chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock
+@pytest.mark.parametrize("ends", ["stopped", "expired"])
+async def test_a_change_that_was_not_told_when_its_watch_ends_is_told(
+    chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock, ends: str
 ) -> None:
     hooks.behave(statuses=[500])
     created = await watch(daemon, hooks)
@@ -213,14 +214,29 @@ async def test_a_watch_that_is_stopped_during_delivery_stays_stopped_and_is_not_
     await check(daemon, clock)
     await hooks.wait_for(1)
 
-    status, answer = await daemon.api.call("POST", f"/balance-watches/{created['watchId']}/stop")
-    assert (status, answer["watch"]["status"]) == (200, "stopped")
+    if ends == "stopped":
+        status, answer = await daemon.api.call("POST", f"/balance-watches/{created['watchId']}/stop")
+        assert (status, answer["watch"]["status"]) == (200, "stopped")
+    else:
+        clock.advance(LIFE_MS / 1000)
+        await watcher(daemon).check_due()
     hooks.behave(statuses=[200])
+    clock.advance(24 * 3600)
+    await daemon.api.call("POST", "/admin/webhooks/retry")
+
+    after = await until(daemon, created["watchId"], lambda w: w["changeCount"] == 1)
+    assert (after["status"], after["currentBalance"]) == (ends, "5")
     assert await check(daemon, clock) == 0
 
-    assert (await show(daemon, created["watchId"]))["status"] == "stopped"
-    (chain_status,) = (await daemon.api.get("/scanner/status"))["chains"]
-    assert (chain_status["activeBalanceWatches"], chain_status["undeliveredWebhooks"]) == (0, 0)
+
+async def test_a_watch_that_has_expired_can_be_stopped(hooks: Receiver, daemon: Running, clock: FakeClock) -> None:
+    created = await watch(daemon, hooks)
+    clock.advance(LIFE_MS / 1000)
+    await watcher(daemon).check_due()
+
+    for method, path in (("POST", "/stop"), ("DELETE", ""), ("POST", "/stop")):
+        status, answer = await daemon.api.call(method, f"/balance-watches/{created['watchId']}{path}")
+        assert (status, answer["watch"]["status"]) == (200, "stopped")
 
 
 async def test_a_watch_ends_after_seven_days(hooks: Receiver, daemon: Running, clock: FakeClock) -> None:

@@ -25,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from chains.types import Balances, Holding
 from config.catalog import Catalog, Token
+from scanner.balances import BalanceUnreadable
 from scanner.metrics import Metrics
 from scanner.model import DeliveryStatus, OutboxEvent
 from scanner.secrets import SecretBox
@@ -183,8 +184,7 @@ class WatchMachine(RuleBasedStateMachine):
             watch_id=name,
             chain_id=chain_id,
             address=holder,
-            token_field="token",
-            token="USDT",
+            token=(("token", "USDT"),),
             callback_url="http://127.0.0.1:9/hook",
             callback_secret="s",
             baseline_balance=baseline,
@@ -194,7 +194,16 @@ class WatchMachine(RuleBasedStateMachine):
             with pytest.raises(Conflict, match="address"):
                 self.runner.run(self.watches.create(asked))
             return
-        self.model.create(name, chain_id, holder, baseline, self.clock.now_ms())
+        now, checked_at = self.clock.now_ms(), None
+        if baseline is None and known is None:  # read before the answer, and by this very call
+            node = self.nodes[chain_id]
+            baseline = None if node.mood == "down" else node.amounts[holder]
+            checked_at = now
+            if baseline is None:
+                with pytest.raises(BalanceUnreadable):
+                    self.runner.run(self.watches.create(asked))
+                return
+        self.model.create(name, chain_id, holder, baseline or 0, now, checked_at=checked_at)
         assert self.runner.run(self.watches.create(asked)).status == self.model.watches[name].status
 
     def stop(self, name: str) -> None:
@@ -386,7 +395,7 @@ class WatchMachine(RuleBasedStateMachine):
 
 
 def _stands(row: Any, want: Expected) -> None:
-    amounts = [None if row[name] is None else int(row[name]) for name in ("baseline_balance", "current_balance")]
+    amounts = [int(row[name]) for name in ("baseline_balance", "current_balance")]
     assert (*amounts, row["status"], row["change_count"]) == (want.baseline, want.current, want.status, want.count)
     times = (row["next_check_at"], row["last_checked_at"], row["last_notified_at"], row["expires_at"])
     assert times == (want.due_at, want.checked_at, want.notified_at, want.created_at + LIFE)

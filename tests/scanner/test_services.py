@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.types import Rail
+from chains.types import Condition, Rail, RailWarning
 from config.catalog import Catalog, Token
 from scanner.errors import InvalidRequest
 from scanner.housekeeping import Housekeeping
@@ -107,12 +107,25 @@ async def bench(db: Database, clock: FakeClock) -> AsyncIterator[Bench]:
     await asyncio.wait([task])
 
 
+async def test_a_registration_is_warned_of_what_its_rail_cannot_see(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings = (
+        RailWarning(Rail.DIRECT, "other_tokens_unseen", "no endpoint serves logs of other tokens"),
+        RailWarning(Rail.PROXY, "proxy_unseen", "no endpoint serves logs"),
+    )
+    monkeypatch.setattr(bench.chain, "condition", lambda: Condition(warnings=warnings))
+
+    for rail, expected in ((Rail.DIRECT, warnings[0]), (Rail.PROXY, warnings[1])):
+        intent = await bench.services.register(a_request(intent_id=f"order-{rail}", rail=rail))
+        assert bench.services.warnings(intent) == [expected]
+
+
 def a_request(**fields: Any) -> IntentRequest:
     values: dict[str, Any] = {
         "intent_id": "order-1",
         "chain_id": CHAIN,
-        "token": "USDT",
-        "token_field": "token",
+        "token": (("token", "USDT"),),
         "destination": MERCHANT,
         "amount": 1000,
         "callback_url": "http://127.0.0.1:9/hook",
@@ -150,7 +163,7 @@ async def test_an_intent_says_what_was_asked_in_the_callers_words_and_in_the_can
         ({"destination": "nowhere"}, "destination", "invalid_request"),
         ({"fee_amount": 1}, "feeAddress", "invalid_request"),
         ({"fee_amount": 1, "fee_address": "nowhere"}, "feeAddress", "invalid_request"),
-        ({"token": "DOGE"}, "token", "unsupported_token"),
+        ({"token": (("token", "DOGE"),)}, "token", "unsupported_token"),
         ({"callback_url": "http://forbidden/"}, "callbackUrl", "forbidden_callback"),
         ({"expires_at": NOW}, "expiresAt", "invalid_request"),
     ],

@@ -133,10 +133,10 @@ def test_a_chain_whose_coin_has_no_symbol_still_has_one() -> None:
 
 def test_a_symbol_of_an_unknown_chain_is_refused_by_naming_both() -> None:
     with pytest.raises(InvalidRequest, match="unsupported token USDT on chainId 999"):
-        BOOK.check_known(999, "token", "USDT")
+        BOOK.check_known(999, [("token", "USDT")])
 
-    BOOK.check_known(999, "tokenAddress", USDT)
-    BOOK.check_known(CHAIN, "token", "USDT")
+    BOOK.check_known(999, [("tokenAddress", USDT)])
+    BOOK.check_known(CHAIN, [("token", "USDT")])
 
 
 def test_a_bad_address_is_told_with_its_field(chain: FakeChain) -> None:

@@ -54,10 +54,10 @@ class Expected:
 
     chain_id: int
     holder: str
-    baseline: int | None
+    baseline: int
     created_at: int
     due_at: int
-    current: int | None
+    current: int
     status: str = "watching"
     count: int = 0
     checked_at: int | None = None
@@ -74,15 +74,17 @@ class WatchModel:
     watches: dict[str, Expected] = field(default_factory=dict)
     changes: dict[Change, Telling] = field(default_factory=dict)
 
-    def create(self, watch_id: str, chain_id: int, holder: str, baseline: int | None, now: int) -> None:
+    def create(
+        self, watch_id: str, chain_id: int, holder: str, baseline: int, now: int, *, checked_at: int | None = None
+    ) -> None:
         """A watch starts at its baseline and is read at once; asking for it again changes nothing."""
-        self.watches.setdefault(watch_id, Expected(chain_id, holder, baseline, now, now, baseline))
+        self.watches.setdefault(
+            watch_id, Expected(chain_id, holder, baseline, now, now, baseline, checked_at=checked_at)
+        )
 
     def stop(self, watch_id: str) -> None:
-        """Whoever is stopped tells nothing any more."""
-        if self.watches[watch_id].status == "watching":
-            self.watches[watch_id].status = "stopped"
-            self._take_back(watch_id)
+        """Whoever is stopped sees nothing new; what was seen before is told."""
+        self.watches[watch_id].status = "stopped"
 
     def to_check(self, chain_id: int, now: int) -> list[str]:
         """Return whose time has come."""
@@ -97,7 +99,6 @@ class WatchModel:
                 continue
             if watch.is_over(now):
                 watch.status = "expired"
-                self._take_back(watch_id)
                 continue
             watch.due_at = watch.created_at + next((a for a in AGES if a > now - watch.created_at), LIFE)
             amount = amounts.get(watch_id)
@@ -106,8 +107,6 @@ class WatchModel:
 
     def _read(self, watch_id: str, watch: Expected, amount: int, now: int) -> None:
         watch.checked_at = now
-        if watch.current is None:
-            watch.current = amount
         told = Change(watch_id, watch.current, amount, watch.count + 1)
         self._take_back(watch_id, but=told)
         if amount == watch.current:
