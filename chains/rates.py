@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+LONGEST_SUSPENSION_S = 30.0  # a service that names hours would leave a chain without another endpoint blind for hours
 ROUNDING_S = 1e-6  # a float a hair below one token must not become a wait of nothing, over and over
 
 
@@ -52,7 +53,7 @@ class TokenBucket:
 
     def suspend(self, seconds: float) -> None:
         """Let nothing through for so long, as the service told us; a shorter suspension never ends a longer one."""
-        until = self._clock() + seconds
+        until = self._clock() + min(seconds, LONGEST_SUSPENSION_S)
         if until > self._counted_at:
             self._counted_at = until
             self._tokens = 1.0  # the first request after it, then one after the other

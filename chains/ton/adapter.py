@@ -134,7 +134,7 @@ class TonAdapter:
         return await self._pool.run("masterchainInfo", self._head)
 
     def condition(self) -> Condition:
-        return Condition(endpoints=self._pool.reports())
+        return Condition(endpoints=tuple(map(self._pool.report, self._pool.endpoints)))
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0

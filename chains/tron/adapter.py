@@ -154,7 +154,7 @@ class TronAdapter:
         return await self._pool.run("getblock", self._head)
 
     def condition(self) -> Condition:
-        return Condition(endpoints=self._pool.reports())
+        return Condition(endpoints=tuple(map(self._pool.report, self._pool.endpoints)))
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0

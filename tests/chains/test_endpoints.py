@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chains.endpoints import EndpointPool, Unserved
-from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidAddress
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidAddress
+from chains.types import EndpointState
 from tests.chains.evm_world import Calls, Now
 
 URLS = ["https://user:hunter22@one.example:8545/v3/secretkey1234?token=abcdefgh99", "http://two.example/key12345678"]
@@ -154,3 +155,71 @@ async def test_a_mistake_of_the_caller_is_nobodys_failure(bench):
         await bench.ask()
     assert bench.asked == [bench.one]
     assert bench.one.failures == 0
+
+
+# --- when nobody else is left to ask -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "longest"),
+    [
+        (ChainMisconfigured("serves chain 1, expected chain 97"), 10),
+        (ChainUnavailable("limit exceeded"), 10),
+        (ChainProtocolError("nonsense"), 10),
+        (ChainUnavailable("suspended", retry_after=25), 25),
+        (ChainUnavailable("come back tomorrow", retry_after=86_400), 30),
+    ],
+)
+@pytest.mark.parametrize("urls", [URLS, URLS[:1]])
+async def test_a_chain_is_never_blind_for_longer_than_ten_seconds_or_as_asked_thirty(urls, error, longest):
+    bench = Bench(urls)
+    for _ in range(12):  # however often it failed
+        bench.answers = dict.fromkeys(bench.pool.endpoints, error)
+        with pytest.raises(ChainError):
+            await bench.ask()
+        bench.now.seconds += longest
+    bench.answers = {}
+    assert await bench.ask() in {endpoint.label for endpoint in bench.pool.endpoints}
+
+
+async def test_the_only_endpoint_is_spared_for_the_first_seconds_all_the_same():
+    bench = Bench(URLS[:1])
+    bench.answers[bench.one] = ChainUnavailable("busy", retry_after=5)
+    with pytest.raises(ChainUnavailable):
+        await bench.ask()
+    bench.now.seconds += 4.9
+    with pytest.raises(ChainUnavailable, match="left alone"):
+        await bench.ask()
+    assert bench.asked == []
+
+
+async def test_while_another_serves_a_failing_endpoint_rests_longer(bench):
+    bench.answers[bench.one] = ChainMisconfigured("wrong chain")
+    await bench.ask()
+    bench.now.seconds += 200
+    await bench.ask()
+    assert bench.asked == [bench.two]
+
+
+async def test_an_endpoint_to_avoid_is_asked_last_and_keeps_its_place(bench):
+    assert await bench.pool.run("eth_call", bench._call, avoiding=[bench.one]) == "two.example#2"
+    assert bench.pool.preferred is bench.one
+    bench.answers[bench.two] = ChainUnavailable("down")
+    assert await bench.pool.run("eth_call", bench._call, avoiding=[bench.one]) == "one.example:8545#1"
+
+
+async def test_a_survey_asks_all_at_once_and_leaves_out_who_fails(bench):
+    bench.answers[bench.one] = ChainUnavailable("down")
+    assert await bench.pool.survey("eth_call", bench._call) == [(bench.two, "two.example#2")]
+    assert await bench.pool.survey("eth_call", bench._call, but=[bench.two]) == []
+
+
+async def test_an_endpoint_is_reported_with_its_condition_and_never_with_its_url(bench):
+    bench.answers[bench.one] = ChainUnavailable("down")
+    await bench.ask()
+    one, two = map(bench.pool.report, bench.pool.endpoints)
+    assert (one.label, one.state, one.last_error) == ("one.example:8545#1", EndpointState.RESTING, "down")
+    assert (two.state, two.last_error, two.latency_ms) == (EndpointState.OK, None, 0)
+    bench.now.seconds += 5
+    assert bench.pool.report(bench.one).state is EndpointState.FAILING
+    assert "secretkey" not in repr(one)

@@ -169,10 +169,10 @@ async def test_a_payment_that_moves_between_the_scan_and_the_second_look_does_no
         await chain.mine(5)
         verify = scanner.worker.adapter.verify
 
-        async def late(transfers: Any) -> Any:
+        async def late(transfers: Any, **options: Any) -> Any:
             monkeypatch.setattr(scanner.worker.adapter, "verify", verify)
             await chain.reorg(6, [(raw, 3)])
-            return await verify(transfers)
+            return await verify(transfers, **options)
 
         monkeypatch.setattr(scanner.worker.adapter, "verify", late)
         await scanner.worker.poll()

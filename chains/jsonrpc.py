@@ -1,0 +1,293 @@
+"""
+JSON-RPC over HTTP for every family: batches as large as an endpoint takes them, down to single calls.
+
+Providers refuse a batch in many spellings: an error object instead of a list, a list with one error, an error
+for each call, an HTTP status, a closed connection. All of them halve the batch at once, and the question is
+asked again (docs/rules.md, C).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+from msgspec import Raw, Struct
+
+from chains.endpoints import Endpoint
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.transport import OK, TOO_MANY_REQUESTS, CutOff, HttpAnswer, TooLarge
+
+HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+
+_TOO_LARGE = 413
+_NOT_ALLOWED = {401, 403}
+_WRONG = {401, 402, 403, 404, 405, 410}
+_REDIRECTS = range(300, 400)
+_SERVER_ERRORS = range(500, 600)
+_REFUSES_A_SHAPE = {400, 402, 413, 414, 422, TOO_MANY_REQUESTS, 500, 504}
+_INVALID_REQUEST = -32600
+
+_BATCH = re.compile(r"\bbatch|too many (?:calls|requests) in|multiple (?:calls|requests)", re.IGNORECASE)
+_RATE = re.compile(
+    r"rate.{0,3}limit|too many requests(?! in)|requests? per|per (?:second|minute|hour|day)|compute units|throughput|"
+    r"quota|daily|slow down|try again later|capacity|credits?\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"\d{1,6}")
+
+Call = tuple[str, Sequence[Any]]
+
+
+class Envelope(Struct, gc=False, frozen=True):
+    """One answer of a request; the result stays as it was sent until somebody reads it."""
+
+    id: Any = None
+    result: Raw = Raw()
+    error: Any = None
+
+
+_ENVELOPES: msgspec.json.Decoder[Envelope | list[Envelope]] = msgspec.json.Decoder(Envelope | list[Envelope])
+
+
+class RpcResult(NamedTuple):
+    """The outcome of one call."""
+
+    raw: Raw = Raw()
+    error: ChainError | None = None
+
+    def get(self) -> Any:
+        """
+        Return the value.
+
+        Raises:
+            ChainError: what the node refused with.
+        """
+        if self.error is not None:
+            raise self.error
+        try:
+            return orjson.loads(memoryview(self.raw))
+        except orjson.JSONDecodeError as exc:
+            raise ChainProtocolError(f"the answer is not JSON: {exc}") from exc
+
+
+class RpcFailure(NamedTuple):
+    """What a node said instead of a result."""
+
+    code: int
+    message: str
+
+    @classmethod
+    def read(cls, error: Any) -> RpcFailure:
+        """Read the `error` of an answer, which may be of any shape; its `data` often says more."""
+        if not isinstance(error, dict):
+            return cls(0, str(error)[:1000])
+        code = error["code"] if isinstance(error.get("code"), int) else 0
+        message = str(error.get("message", ""))
+        if isinstance(error.get("data"), str):
+            message = f"{message} {error['data'][:200]}"
+        return cls(code, message[:1000])
+
+
+class _BatchRefused(Exception):
+    """So many calls in one request are too many; `why` is what it comes to when one call is refused as well."""
+
+    def __init__(self, why: ChainError, advice: int | None = None) -> None:
+        super().__init__(str(why))
+        self.why = why
+        self.advice = advice
+
+
+class JsonRpc:
+    """
+    Makes calls of one endpoint at a time.
+
+    `post` sends a body to an endpoint and returns whatever came back; the family knows the path, the key and
+    the rate. `judge` makes of a node's refusal the family's own error, and says with `is_rate` which of those
+    mean that we ask too often.
+    """
+
+    def __init__(
+        self,
+        post: Callable[[Endpoint, bytes], Awaitable[HttpAnswer]],
+        *,
+        judge: Callable[[Endpoint, RpcFailure], ChainError],
+        is_rate: Callable[[ChainError], bool],
+    ) -> None:
+        self._post = post
+        self._judge = judge
+        self._is_rate = is_rate
+
+    async def ask(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RpcResult]:
+        """
+        Make calls, as many in one request as the endpoint takes; answers in the order asked, each with its own error.
+
+        Raises:
+            ChainUnavailable: no answer, or the endpoint wants to be left alone.
+            ChainProtocolError: an answer that is no JSON-RPC.
+            ChainMisconfigured: the endpoint refuses us.
+        """
+        limit = endpoint.memory.batch
+        size = limit.size
+        refused: tuple[int, int | None] | None = None  # the smallest refused in this question, and its advice
+        results: list[RpcResult] = []
+        while len(results) < len(calls):
+            part = calls[len(results) : len(results) + size]
+            try:
+                answers = await self._part(endpoint, part)
+            except _BatchRefused as exc:
+                if len(part) == 1:
+                    raise exc.why from None
+                refused = len(part), exc.advice
+                size = exc.advice if exc.advice is not None and exc.advice < len(part) else len(part) // 2
+                continue
+            # Only now it was about the size: a node that fails whatever it is asked teaches nothing.
+            if refused is not None and any(answer.error is None for answer in answers):
+                size = limit.refused(refused[0], advice=refused[1])
+                refused = None
+            limit.served(len(part))
+            results += answers
+        return results
+
+    async def _part(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RpcResult]:
+        if len(calls) == 1:
+            return [await self._single(endpoint, calls[0])]
+        question = orjson.dumps([_request(number, call) for number, call in enumerate(calls)])
+        try:
+            answer = await self._post(endpoint, question)
+        except (CutOff, TooLarge) as exc:
+            raise _BatchRefused(exc) from exc
+        envelopes = _parse(answer.body)
+        if envelopes is None:
+            raise self._unexplained(endpoint, answer, batch=True)
+        failures = _failures(envelopes)
+        self._check_refusal(endpoint, answer, envelopes, failures, len(calls))
+        if not isinstance(envelopes, list):
+            raise _BatchRefused(ChainProtocolError("a batch was not answered with a list"))
+        return self._in_order(endpoint, envelopes, len(calls))
+
+    def _check_refusal(
+        self,
+        endpoint: Endpoint,
+        answer: HttpAnswer,
+        envelopes: Envelope | list[Envelope],
+        failures: Sequence[RpcFailure],
+        count: int,
+    ) -> None:
+        """Raise when what came back is about the request and not about its calls."""
+        if not failures:
+            if answer.status != OK and not isinstance(envelopes, list):
+                raise self._unexplained(endpoint, answer, batch=True)
+            return
+        named = next((failure for failure in failures if _names_batch(failure.message)), None)
+        if named is not None:
+            raise _BatchRefused(self._judge(endpoint, named), _advice(named.message, count))
+        every = isinstance(envelopes, list) and len(failures) == count
+        alone = not isinstance(envelopes, list) or (len(failures) == len(envelopes) == 1)
+        error = self._judge(endpoint, failures[0])
+        if alone or (every and answer.status == TOO_MANY_REQUESTS):
+            # It may as well refuse to be asked at all: the same again, in smaller pieces, would make that worse.
+            if self._is_rate(error) or (answer.status == TOO_MANY_REQUESTS and answer.retry_after is not None):
+                raise _busy(error, answer)
+            if answer.status in _NOT_ALLOWED:
+                raise ChainMisconfigured(f"HTTP {answer.status}: check the URL and its key")
+            raise _BatchRefused(error)
+        shapeless = answer.status in _REFUSES_A_SHAPE or all(f.code == _INVALID_REQUEST for f in failures)
+        if every and shapeless and not self._is_rate(error):
+            raise _BatchRefused(error)
+
+    async def _single(self, endpoint: Endpoint, call: Call) -> RpcResult:
+        answer = await self._post(endpoint, orjson.dumps(_request(0, call)))
+        envelope = _parse(answer.body)
+        if isinstance(envelope, list):
+            raise ChainProtocolError(f"not an answer to one call: {_shown(endpoint, answer)}")
+        if envelope is None or (answer.status != OK and envelope.error is None) or answer.status in _NOT_ALLOWED:
+            raise self._unexplained(endpoint, answer, batch=False)
+        result = self._result(endpoint, envelope)
+        if result.error is not None and (answer.status == TOO_MANY_REQUESTS or self._is_rate(result.error)):
+            return RpcResult(error=_busy(result.error, answer))
+        return result
+
+    def _in_order(self, endpoint: Endpoint, answers: Sequence[Envelope], count: int) -> list[RpcResult]:
+        """Sort the answers of a batch, which may come in any order, by what was asked."""
+        by_id = {_id(answer): answer for answer in answers}
+        if len(answers) != count or by_id.keys() != set(range(count)):
+            raise _BatchRefused(ChainProtocolError(f"a batch of {count} calls was not answered in full"))
+        return [self._result(endpoint, by_id[number]) for number in range(count)]
+
+    def _result(self, endpoint: Endpoint, answer: Envelope) -> RpcResult:
+        if answer.error is not None:
+            return RpcResult(error=self._judge(endpoint, RpcFailure.read(answer.error)))
+        if not answer.result:
+            raise ChainProtocolError("neither result nor error")
+        return RpcResult(answer.result)
+
+    def _unexplained(self, endpoint: Endpoint, answer: HttpAnswer, *, batch: bool) -> Exception:
+        """Return what a status means whose body does not explain itself in JSON-RPC."""
+        error = _status_error(endpoint, answer)
+        text = bytes(answer.body[:1000]).decode(errors="replace")
+        rate = answer.status == TOO_MANY_REQUESTS and (answer.retry_after is not None or _RATE.search(text) is not None)
+        if batch and answer.status in _REFUSES_A_SHAPE and not rate:
+            return _BatchRefused(error, None)
+        return error
+
+
+def _status_error(endpoint: Endpoint, answer: HttpAnswer) -> ChainError:
+    status = answer.status
+    if status == OK:
+        return ChainProtocolError(f"not a JSON-RPC answer: {_shown(endpoint, answer)}")
+    if status == TOO_MANY_REQUESTS or status in _SERVER_ERRORS:
+        return ChainUnavailable(f"HTTP {status}", retry_after=answer.retry_after)
+    if status == _TOO_LARGE:
+        return TooLarge(f"HTTP {status}")
+    if status in _WRONG or status in _REDIRECTS:
+        return ChainMisconfigured(f"HTTP {status}: check the URL and its key")
+    return ChainProtocolError(f"HTTP {status}")
+
+
+def _busy(error: ChainError, answer: HttpAnswer) -> ChainError:
+    """Return the refusal with the time the answer's header names, if it names one."""
+    if answer.retry_after is not None and isinstance(error, ChainUnavailable):
+        error.retry_after = answer.retry_after
+    return error
+
+
+def _request(number: int, call: Call) -> dict[str, Any]:
+    method, params = call
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
+
+
+def _parse(body: bytes | bytearray) -> Envelope | list[Envelope] | None:
+    """Read a whole answer; None when it is not JSON-RPC."""
+    try:
+        return _ENVELOPES.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _failures(envelopes: Envelope | list[Envelope]) -> list[RpcFailure]:
+    listed = envelopes if isinstance(envelopes, list) else [envelopes]
+    return [RpcFailure.read(envelope.error) for envelope in listed if envelope.error is not None]
+
+
+def _names_batch(message: str) -> bool:
+    return _BATCH.search(message) is not None and _RATE.search(message) is None
+
+
+def _advice(message: str, count: int) -> int | None:
+    """Return how many calls a refusal says it would take; the last number that fits is the one allowed."""
+    fitting = [int(number) for number in _NUMBER.findall(message) if 0 < int(number) < count]
+    return fitting[-1] if fitting else None
+
+
+def _id(answer: Envelope) -> Any:
+    """Return the id as the number it was sent as: some proxies return it as text."""
+    if isinstance(answer.id, str) and answer.id.isascii() and answer.id.isdigit():
+        return int(answer.id[:9])
+    return answer.id if type(answer.id) is int else None
+
+
+def _shown(endpoint: Endpoint, answer: HttpAnswer) -> str:
+    return repr(endpoint.quote(bytes(answer.body[:80]).decode(errors="replace")))

@@ -1,0 +1,98 @@
+"""What one endpoint takes in one question, learnt from its refusals and tried again after a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from chains.types import EndpointLimits
+
+TRY_LARGER_S = 600.0  # after the last refusal
+
+MOST_CALLS = 100  # in one batch
+MOST_BLOCKS = 100_000
+MOST_TOPICS = 1_000  # values in one position
+MOST_ADDRESSES = 1_000
+MOST_OWNERS = 1_000
+
+
+class Limit:
+    """
+    The most of something that one endpoint takes in one question.
+
+    A refusal halves it at once; after a while twice as much is tried again, for the provider may have
+    changed its mind, and the refusal may have been about something else.
+    """
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._try_larger_at = 0.0
+        self.learnt: int | None = None  # None: nothing was ever refused
+
+    @property
+    def size(self) -> int:
+        """How many to ask for now."""
+        if self.learnt is None:
+            return self._most
+        return min(self._most, self.learnt * 2) if self._clock() >= self._try_larger_at else self.learnt
+
+    def refused(self, asked: int, *, advice: int | None = None) -> int:
+        """Learn that so many are too many, and how many the refusal named; return how many to ask for next."""
+        fewer = advice if advice is not None and 0 < advice < asked else asked // 2
+        self.learnt = max(1, fewer)
+        self._try_larger_at = self._clock() + TRY_LARGER_S
+        return self.learnt
+
+    def served(self, asked: int) -> None:
+        """Learn that so many are not too many."""
+        if self.learnt is not None and asked > self.learnt:
+            self.learnt = None if asked >= self._most else asked
+
+
+class Ability:
+    """Whether one endpoint serves a kind of question at all: what it refused is tried again after a while."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._try_again_at = 0.0
+        self.known: bool | None = None  # None: never tried
+
+    @property
+    def worth_asking(self) -> bool:
+        """Whether to ask this way now."""
+        return self.known is not False or self._clock() >= self._try_again_at
+
+    def served(self) -> None:
+        """Learn that it is served."""
+        self.known = True
+
+    def refused(self) -> None:
+        """Learn that it is not served."""
+        self.known = False
+        self._try_again_at = self._clock() + TRY_LARGER_S
+
+
+class EndpointMemory:
+    """All that was learnt about the questions one endpoint takes; every family and every reader shares it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.batch = Limit(MOST_CALLS, clock=clock)
+        self.blocks = Limit(MOST_BLOCKS, clock=clock)
+        self.topics = Limit(MOST_TOPICS, clock=clock)
+        self.addresses = Limit(MOST_ADDRESSES, clock=clock)
+        self.owners = Limit(MOST_OWNERS, clock=clock)
+        self.addressless_logs = Ability(clock=clock)
+        self.block_receipts = Ability(clock=clock)
+
+    def report(self) -> EndpointLimits:
+        """Return it for people."""
+        return EndpointLimits(
+            batch=self.batch.learnt,
+            blocks=self.blocks.learnt,
+            topics=self.topics.learnt,
+            addresses=self.addresses.learnt,
+            owners=self.owners.learnt,
+            addressless_logs=self.addressless_logs.known,
+            block_receipts=self.block_receipts.known,
+        )

@@ -1,0 +1,157 @@
+"""The one HTTP client of all families: its limits, and every error of its library in our own words."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import aiohttp
+
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+# aiohttp's own limit of 8,190 bytes cut off providers that send long cookies or policies (aio-libs/aiohttp#2988).
+MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADERS = 1_000
+KEEP_ALIVE_S = 30
+
+OK = 200
+TOO_MANY_REQUESTS = 429
+
+
+class TimedOut(ChainUnavailable):
+    """The endpoint did not answer in time; a smaller question may help."""
+
+
+class TooLarge(ChainUnavailable):
+    """The answer is larger than we read; only a smaller question helps."""
+
+
+class CutOff(ChainUnavailable):
+    """The connection was closed in the middle; some do that to a question that is too large."""
+
+
+class HttpAnswer(NamedTuple):
+    """What came back, whatever its status."""
+
+    status: int
+    body: bytearray
+    retry_after: float | None  # seconds; None when the answer does not say
+
+
+class HttpClient:
+    """
+    Makes one request at a time for whoever asks, and never follows a redirect.
+
+    Opened with `open_http`. Labels, keys, rates and what a status means are the callers' affair.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        timeout_s: float,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._session = session
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._max_bytes = max_bytes
+        self._wall = wall
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Sequence[tuple[str, str]] | Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> HttpAnswer:
+        """
+        Return the answer.
+
+        Raises:
+            TimedOut: none in time.
+            TooLarge: more than we read.
+            CutOff: it broke off.
+            ChainUnavailable: no connection.
+            ChainMisconfigured: the URL or the certificate is wrong.
+            ChainProtocolError: it is not HTTP.
+        """
+        try:
+            async with self._session.request(
+                method, url, params=params, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+            ) as response:
+                read = await self._read(response)
+        except TRANSPORT_ERRORS as exc:
+            raise translate_transport(exc) from None  # the library's own text may quote the URL
+        return HttpAnswer(response.status, read, retry_after(response.headers, now=self._wall()))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytearray:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > self._max_bytes:
+                response.close()
+                raise TooLarge(f"the answer is larger than {self._max_bytes} bytes")
+        return body
+
+
+@asynccontextmanager
+async def open_http(
+    *, timeout_s: float, max_bytes: int = MAX_ANSWER_BYTES, wall: Callable[[], float] = time.time
+) -> AsyncIterator[HttpClient]:
+    """Open the client of one chain; `timeout_s` bounds a whole request, however slowly the answer drips."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+        max_headers=MAX_HEADERS,
+    ) as session:
+        yield HttpClient(session, timeout_s=timeout_s, max_bytes=max_bytes, wall=wall)
+
+
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return the seconds an answer wants us to wait: its header holds them, or a date."""
+    header = headers.get("Retry-After", "").strip()
+    if header.isascii() and header.isdigit():
+        return float(header[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""Everything a request may raise. aiohttp's `InvalidURL` and `orjson.JSONDecodeError` are ValueErrors."""
+
+_TRANSPORT_TABLE: tuple[tuple[tuple[type[Exception], ...], type[ChainError], str], ...] = (
+    ((TimeoutError,), TimedOut, "no answer in time"),
+    ((aiohttp.InvalidURL,), ChainMisconfigured, "the URL is not valid"),
+    (
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
+        ChainMisconfigured,
+        "its TLS certificate is not trusted",
+    ),
+    ((aiohttp.ClientConnectorError,), ChainUnavailable, "cannot connect"),
+    ((aiohttp.ClientPayloadError,), CutOff, "the answer broke off"),
+    ((aiohttp.ServerDisconnectedError, ConnectionError), CutOff, "the connection was closed"),
+    ((aiohttp.ClientError, OSError), ChainUnavailable, "the connection failed"),
+)
+
+
+def translate_transport(error: Exception) -> ChainError:
+    """
+    Return our error for one of `TRANSPORT_ERRORS`.
+
+    Its own text stays out of the message, for it may quote the URL and the key within.
+    """
+    for foreign, ours, what in _TRANSPORT_TABLE:
+        if isinstance(error, foreign):
+            return ours(f"{what} ({type(error).__name__})")
+    return ChainProtocolError(f"the answer makes no sense ({type(error).__name__})")
