@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Seque
 from contextlib import asynccontextmanager
 from functools import partial
 
-import aiohttp
-
 from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
@@ -23,6 +21,7 @@ from chains.evm.pairing import judge
 from chains.evm.proxy import payment_calldata
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcRefused
+from chains.transport import open_http
 from chains.types import (
     Balances,
     Checkout,
@@ -48,7 +47,6 @@ MOST_CALLS = 50  # in one batch
 MAX_REREAD = 200  # blocks
 REREAD_UNPACED = 5  # blocks, while the pace of the chain is not known
 MAX_BELOW_HEAD = 64  # blocks; endpoints forget old state
-KEEP_ALIVE_S = 30
 
 _TX_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
@@ -71,9 +69,8 @@ async def open_adapter(
             f"chain {chain.chain_id}: rpcQuorum is {chain.rpc_quorum} and there are {len(chain.rpc_urls)} endpoints"
         )
     pool = EndpointPool(chain.rpc_urls, telemetry=telemetry, clock=clock)
-    connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        client = EvmClient(session, chain_id=chain.chain_id, timeout_s=timeout_s, clock=clock)
+    async with open_http(timeout_s=timeout_s) as http:
+        client = EvmClient(http, chain_id=chain.chain_id)
         balances = BalanceReader(client, packed=balance_batch)
         adapter = EvmAdapter(chain, pool=pool, client=client, balances=balances, clock=clock)
         try:

@@ -17,6 +17,7 @@ from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, Ch
 from chains.evm.address import show_address
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import RpcClient, RpcRefused, TimedOut, translate_transport
+from chains.transport import HttpClient
 from chains.types import TokenMeta
 
 MAX_SYMBOL = 64
@@ -36,8 +37,8 @@ OLD_SYMBOL_ABI = _view("symbol", "bytes32")  # tokens older than the standard
 class EvmClient(RpcClient):
     """Asks the endpoints of one chain, also about contracts."""
 
-    def __init__(self, session: aiohttp.ClientSession, **options: Any) -> None:
-        super().__init__(session, **options)
+    def __init__(self, http: HttpClient, **options: Any) -> None:
+        super().__init__(http, **options)
         self._web3: dict[Endpoint, AsyncWeb3[Any]] = {}
 
     async def token(self, endpoint: Endpoint, address: str) -> TokenMeta | None:

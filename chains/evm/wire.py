@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from chains.errors import ChainProtocolError
-
-
-class Envelope(Struct, gc=False, frozen=True):
-    """One answer of a request; the result stays as it was sent until somebody reads it."""
-
-    id: Any = None
-    result: Raw = Raw()
-    error: Any = None
 
 
 class Log(Struct, gc=False, frozen=True):
@@ -46,17 +37,8 @@ class _Timeless(Struct, gc=False, frozen=True):
     removed: bool | None = None
 
 
-_ENVELOPES: msgspec.json.Decoder[Envelope | list[Envelope]] = msgspec.json.Decoder(Envelope | list[Envelope])
 _LOGS = msgspec.json.Decoder(list[Log])
 _TIMELESS = msgspec.json.Decoder(list[_Timeless])
-
-
-def parse_envelopes(body: bytes | bytearray) -> Envelope | list[Envelope] | None:
-    """Read a whole answer; None when it is not JSON-RPC."""
-    try:
-        return _ENVELOPES.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
 
 
 def parse_logs(raw: Raw) -> list[Log]:

@@ -19,6 +19,9 @@ from marketplace.scanner_client.reading import Unreadable, as_object, read
 
 T = TypeVar("T")
 
+MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADERS = 1_000
+
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -76,7 +79,16 @@ class Transport:
         headers = self._headers | ({} if data is None else {"Content-Type": "application/json"})
         try:
             async with self._session.request(
-                method, url, data=data, headers=headers, timeout=self._timeout, allow_redirects=False
+                method,
+                url,
+                data=data,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                # A proxy in between may add long headers: the library's own limits made such an answer unreadable.
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+                max_headers=MAX_HEADERS,
             ) as response:
                 return good_answer(f"{method} {url.path}", response, await response.read(), fine)
         except (aiohttp.ClientError, TimeoutError) as exc:
