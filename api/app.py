@@ -8,6 +8,7 @@ from api import balances, intents, openapi, operations, watches
 from api.keys import SERVICES
 from api.middlewares import authenticate, errors, measure
 from config.settings import HttpSettings
+from kernel.web.middlewares import counted, whole_body
 from scanner.metrics import Metrics
 from scanner.services import Services
 
@@ -17,7 +18,8 @@ MAX_BODY = 64 * 1024
 def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> web.Application:
     """Wire the routes to the use cases."""
     app = web.Application(
-        client_max_size=MAX_BODY, middlewares=[measure(metrics), errors, authenticate(settings.api_keys)]
+        client_max_size=MAX_BODY,
+        middlewares=[measure(metrics), errors, counted, authenticate(settings.api_keys), whole_body],
     )
     app[SERVICES] = services
     app.router.add_get("/health", operations.health)

@@ -32,6 +32,7 @@ CODES = {
     "method_not_allowed": 405,
     "not_found": 404,
     "payload_too_large": 413,
+    "rate_limited": 429,
     "request_timeout": 408,
     "store_unavailable": 503,
     "token_mismatch": 400,
@@ -94,6 +95,10 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911, PLR091
             return ApiError("chain_unavailable", f"the chain cannot be read: {exc}")
         case web.HTTPRequestEntityTooLarge():
             return ApiError("payload_too_large", "the body is larger than 64 KB")
+        case web.HTTPRequestTimeout():
+            return ApiError("request_timeout", exc.reason)
+        case web.HTTPTooManyRequests():
+            return ApiError("rate_limited", exc.reason)
         case web.HTTPMethodNotAllowed():
             return ApiError("method_not_allowed", f"{exc.method} is not allowed here")
         case web.HTTPNotFound():

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
 from api.errors import ApiError, render, translate
+from kernel.web.connections import prove
 from scanner.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ def authenticate(keys: Sequence[SecretStr]) -> Middleware:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not any([hmac.compare_digest(given, key) for key in expected]):  # noqa: C419 - the time tells nothing
                 raise ApiError("unauthorized", "a valid Authorization: Bearer <SCANNER_API_KEY> header is required")
+        if request.path not in OPEN_ROUTES:
+            prove(request)
         return await handler(request)
 
     return middleware

@@ -33,6 +33,7 @@ class HttpSettings:
     port: int
     api_keys: tuple[SecretStr, ...]  # each opens the door; none: everybody may
     production: bool
+    trusted_hops: int  # proxies of our own in front
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ class _Environment(BaseSettings):
     SCANNER_API_KEY_NEXT: Key | None = None
     SCANNER_SECRET_KEY: SealingKey | None = None
     SCANNER_SECRET_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_secret_keys)] = ()
+    SCANNER_TRUSTED_HOPS: Annotated[int, Field(ge=0, le=8)] = 0
     APP_ENV: Literal["development", "test", "staging", "production"] = "development"
     SCANNER_REQUIRE_AUTH: bool = False
     POLL_INTERVAL_SEC: Seconds = 15
@@ -240,7 +242,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     if env.SCANNER_SECRET_KEY_FORMER and env.SCANNER_SECRET_KEY is None:
         raise ConfigError("SCANNER_SECRET_KEY_FORMER: without SCANNER_SECRET_KEY there is nothing to seal with")
     return Settings(
-        http=HttpSettings(env.HOST, env.PORT, api_keys, production),
+        http=HttpSettings(env.HOST, env.PORT, api_keys, production, env.SCANNER_TRUSTED_HOPS),
         store=StoreSettings(env.DB_PATH),
         scan=ScanSettings(env.POLL_INTERVAL_SEC, env.INTENT_TTL_HOURS, env.LATE_WATCH_HOURS, env.RPC_TIMEOUT_SEC),
         webhooks=WebhookSettings(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from kernel.web.connections import default_limits
+from kernel.web.listener import listening
 from marketplace.accounts import Accounts
 from marketplace.catalog import Catalog, load_catalog
 from marketplace.checks import Checks
@@ -85,21 +87,13 @@ class Marketplace:
             await _cancel(chores)
 
     async def _serve(self) -> None:
-        # Whoever was refused before all they send was read gets two seconds to hear it, not ten.
-        runner = web.AppRunner(self.app, handle_signals=False, access_log=None, shutdown_timeout=5, lingering_time=2)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, self.http.host, self.http.port)
-            await site.start()
-            host, port = runner.addresses[0][:2]
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        limits = default_limits(trusted_hops=self.http.trusted_hops)
+        async with listening(self.app, host=self.http.host, port=self.http.port, limits=limits) as url:
             log.info("[api] listening on %s", url)
             self.callback.base = self.callback.base or url
             if not self.listening.done():
                 self.listening.set_result(url)
             await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -19,6 +19,7 @@ CODES = {
     "not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "request_timeout": 408,
     "payload_too_large": 413,
     "invalid": 422,
     "wrong_code": 422,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from kernel.web.clients import counted_as
+
 QUARTER_HOUR_S = 900
-SHARED_V6_PREFIX = 64  # one household or server gets a whole /64: single IPv6 addresses cost nothing
 _ENTRY = re.compile(r"([a-z]+)=(?:(off)|([0-9]{1,9})/([0-9]{1,6}))")
-_WITH_PORT = re.compile(r"\[([0-9a-fA-F:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +63,6 @@ def _entry(part: str) -> tuple[str, Limit | None]:
     return match[1], limit
 
 
-def client_ip(remote: str, forwarded_for: str, trusted_hops: int) -> str:
-    """
-    Return who is asking.
-
-    Each of our own `trusted_hops` proxies appended the address it saw to `X-Forwarded-For`, so the
-    client is that many entries from the right; everything further left is the client's own claim.
-    Anything that does not fit leaves the address that connected.
-    """
-    entries = [entry.strip() for entry in forwarded_for.split(",")]
-    if trusted_hops > 0 and len(entries) >= trusted_hops:
-        return _address(entries[-trusted_hops]) or _address(remote) or remote
-    return _address(remote) or remote
-
-
-def _address(text: str) -> str | None:
-    """Return an address in one form, without the port some proxies add; None for what is none."""
-    bare = _WITH_PORT.fullmatch(text)
-    try:
-        found = ipaddress.ip_address((bare[1] or bare[2]) if bare else text)
-    except ValueError:
-        return None
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(found)
-
-
 class RateLimiter:
     """Counts what clients did; time is the given clock's, in unix milliseconds."""
 
@@ -109,7 +82,7 @@ class RateLimiter:
         limit = self._limits.get(name)
         if limit is None:
             return 0
-        now, key = self._now_ms(), (name, _shared(ip))
+        now, key = self._now_ms(), (name, counted_as(ip))
         times = self._seen.setdefault(key, deque())
         while times and times[0] <= now - limit.per_s * 1000:
             times.popleft()
@@ -120,13 +93,3 @@ class RateLimiter:
         while len(self._seen) > self._max:
             self._seen.popitem(last=False)
         return 0
-
-
-def _shared(ip: str) -> str:
-    """Return what is counted as one client."""
-    if ":" not in ip:
-        return ip
-    try:
-        return str(ipaddress.ip_network(f"{ip.partition('%')[0]}/{SHARED_V6_PREFIX}", strict=False))
-    except ValueError:
-        return ip

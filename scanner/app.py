@@ -17,6 +17,8 @@ from chains.errors import ChainMisconfigured
 from config.catalog import Catalog, Chain, ChainType, load_catalog
 from config.errors import ConfigError
 from config.settings import HttpSettings, Settings
+from kernel.web.connections import default_limits
+from kernel.web.listener import listening
 from scanner.bell import Bell
 from scanner.clock import Clock, SystemClock
 from scanner.coins import CoinNotice
@@ -100,20 +102,12 @@ class Daemon:
                 await _cancel([webhooks, *chores])
 
     async def _serve(self) -> None:
-        # Whoever was refused before all they send was read gets two seconds to hear it, not ten.
-        runner = web.AppRunner(self.app, handle_signals=False, access_log=None, shutdown_timeout=5, lingering_time=2)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, self.http.host, self.http.port)
-            await site.start()
-            host, port = runner.addresses[0][:2]
-            url = f"http://{host}:{port}"
+        limits = default_limits(trusted_hops=self.http.trusted_hops)
+        async with listening(self.app, host=self.http.host, port=self.http.port, limits=limits) as url:
             log.info("[api] listening on %s", url)
             if not self.listening.done():
                 self.listening.set_result(url)
             await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -205,10 +205,16 @@ class Process:
 
 @asynccontextmanager
 async def process(
-    env: Mapping[str, str], session: aiohttp.ClientSession, module: str = "scanner"
+    env: Mapping[str, str],
+    session: aiohttp.ClientSession,
+    module: str = "scanner",
+    *,
+    descriptors: int | None = None,
 ) -> AsyncIterator[Process]:
     """Start `python -m <module>` and wait until it listens; it is gone when the block ends."""
+    bounded = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"]
     started = await asyncio.create_subprocess_exec(
+        *bounded,
         sys.executable,
         "-m",
         module,

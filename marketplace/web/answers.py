@@ -37,7 +37,7 @@ def refused(error: Refused) -> web.Response:
     return response
 
 
-def translate(exc: Exception) -> Refused | None:  # noqa: PLR0911 - a table, one line a case
+def translate(exc: Exception) -> Refused | None:  # noqa: C901, PLR0911 - a table, one line a case
     """Return what a failure of the layers below means to a caller; None when it means a bug."""
     match exc:
         case Refused():
@@ -50,6 +50,10 @@ def translate(exc: Exception) -> Refused | None:  # noqa: PLR0911 - a table, one
             return Refused("store_unavailable", "the store is not available; nothing was changed")
         case web.HTTPRequestEntityTooLarge():
             return Refused("payload_too_large", "the body is larger than 64 KB")
+        case web.HTTPRequestTimeout():
+            return Refused("request_timeout", exc.reason)
+        case web.HTTPTooManyRequests():
+            return Refused("rate_limited", exc.reason)
         case web.HTTPMethodNotAllowed():
             return Refused("method_not_allowed", f"{exc.method} is not allowed here")
         case web.HTTPNotFound():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from kernel.web.middlewares import counted, whole_body
 from marketplace.services import Backend
 from marketplace.web import (
     accounts,
@@ -82,7 +83,7 @@ ROUTES = (
 
 def build_app(backend: Backend) -> web.Application:
     """Wire the routes to the use cases."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[request_id, errors, limits])
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[request_id, errors, limits, counted, whole_body])
     app[BACKEND] = backend
     app.router.add_routes(ROUTES)
     return app

@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from kernel.web.connections import prove
 from marketplace.errors import Refused, forbidden, not_found
 from marketplace.model import Actor, Page, Role
 from marketplace.tokens import InvalidToken
@@ -87,6 +88,7 @@ def who(request: web.Request, *roles: Role) -> Actor:
         actor = Actor(claims.user_id, Role(claims.role))
     except (InvalidToken, ValueError) as exc:
         raise Refused("unauthorized", "the access token is not valid: log in again") from exc
+    prove(request)
     if roles and actor.role not in roles:
         raise forbidden(f"this is for {' and '.join(roles)} only")
     return actor

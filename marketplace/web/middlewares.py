@@ -9,8 +9,8 @@ import uuid
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from kernel.web.clients import client_ip
 from marketplace.errors import Refused
-from marketplace.rate_limit import client_ip
 from marketplace.web.answers import refused, translate
 from marketplace.web.state import BACKEND
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from kernel.web.connections import prove
 from marketplace.checks import CheckResult
 from marketplace.clock import shown
 from marketplace.intents import IntentDraft
@@ -192,5 +193,6 @@ async def check(request: web.Request) -> web.Response:
 async def webhook(request: web.Request) -> web.Response:
     """POST /api/payment/amn-scanner/webhook"""
     taken = await request.app[BACKEND].inbound.take(await request.read(), request.headers)
+    prove(request)
     status = ACCEPTED if taken.about_balance and not taken.funded else 200
     return ok({"outcome": taken.outcome, "funded": taken.funded}, status=status)

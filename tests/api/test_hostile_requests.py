@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
-from api import bodies
+from kernel.web import middlewares
 from tests.api.conftest import KEY
 from tests.harness import Running, intent_body
 
@@ -105,7 +105,7 @@ async def test_json_deeper_than_any_of_ours_is_a_400(daemon: Running, nest: byte
 
 
 async def test_a_body_that_drips_is_given_up(daemon: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "BODY_S", 0.3)
+    monkeypatch.setattr(middlewares, "BODY_S", 0.3)
     request = with_body("Content-Length: 1000\r\nConnection: close\r\n", b'{"intentId"')
     answer = await raw(daemon, request, finish=False)
     assert answer.startswith("HTTP/1.1 408")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketplace.rate_limit import DEFAULTS, Limit, RateLimiter, client_ip, parse_limits
+from kernel.web.clients import client_ip
+from marketplace.rate_limit import DEFAULTS, Limit, RateLimiter, parse_limits
 from tests.harness import FakeClock
 
 

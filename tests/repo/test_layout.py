@@ -19,7 +19,7 @@ from scanner.store.migrate import migrate
 from scanner.store.tables import metadata
 from tests.harness import ROOT
 
-PACKAGES = ("addresses", "config", "chains", "scanner", "webhooks", "api", "devnet")
+PACKAGES = ("kernel", "addresses", "config", "chains", "scanner", "webhooks", "api", "devnet")
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES

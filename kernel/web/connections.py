@@ -1,0 +1,256 @@
+"""
+How many connections there may be, and how long each may take to say what it wants.
+
+Descriptors are shared with the store, the chains and the webhooks: connections that say nothing must not take
+those away (260 of them did, with 256 descriptors). A connection is in one of three stages; only one in which
+somebody is answered is never closed to make room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from kernel.seldom import SeldomLog
+from kernel.web.clients import client_ip, counted_as
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 1000
+MAX_UNPROVEN = 100  # of one peer address
+HEADER_S = 10.0
+IDLE_S = 75.0  # above the 60 s in which usual proxies take an idle connection for usable
+LINGERING_S = 2.0  # whoever was refused before all they send was read gets that long to hear it
+
+
+class TooManyConnections(web.HTTPTooManyRequests):
+    """This client is being answered so many times already, and has shown no key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """The numbers; times in seconds."""
+
+    connections: int
+    unproven: int = MAX_UNPROVEN
+    header_s: float = HEADER_S
+    idle_s: float = IDLE_S
+    trusted_hops: int = 0
+
+
+def default_limits(*, trusted_hops: int) -> ConnectionLimits:
+    """Return the limits of this process: at most half of its descriptors are connections."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, max(1, soft // 2))
+    return ConnectionLimits(connections=most, trusted_hops=trusted_hops)
+
+
+class Stage(enum.Enum):
+    """What a connection is doing."""
+
+    HEADER = enum.auto()  # the header of a request has not arrived whole
+    ANSWERING = enum.auto()
+    IDLE = enum.auto()  # was answered, asks nothing
+
+
+class Connection(web.RequestHandler):
+    """One connection, in the book from before it is opened until it is closed."""
+
+    __slots__ = ("_book", "_deadline", "_doomed", "client", "peer", "proven", "stage")
+
+    def __init__(self, manager: web.Server, book: ConnectionBook, peer: str) -> None:
+        super().__init__(
+            manager,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=book.limits.idle_s,
+            lingering_time=LINGERING_S,
+            access_log=None,  # type: ignore[arg-type]  # documented: none is written
+        )
+        self._book = book
+        self._deadline: asyncio.TimerHandle | None = None
+        self._doomed = False
+        self.client: str | None = None
+        self.peer = peer
+        self.proven = False
+        self.stage = Stage.HEADER
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._doomed:
+            self.drop()
+        else:
+            self._expect_header()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_timer()
+        self._book.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.stage is Stage.IDLE and data:
+            self._enter(Stage.HEADER)
+            self._expect_header()
+        super().data_received(data)
+
+    def header_arrived(self) -> None:
+        """Note that a whole header is there."""
+        self._stop_timer()
+        self._enter(Stage.ANSWERING)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; afterwards the connection is idle."""
+        done = await super().finish_response(request, resp, start_time)
+        self._enter(Stage.IDLE)
+        return done
+
+    def drop(self) -> None:
+        """Close at once, whatever was not sent yet."""
+        self._doomed = True
+        self._stop_timer()
+        self._book.remove(self)
+        if self.transport is not None:
+            self.transport.abort()
+
+    @contextmanager
+    def counted(self, request: web.BaseRequest) -> Iterator[None]:
+        """Count a request that came through our own proxies against the client they saw."""
+        hops = self._book.limits.trusted_hops
+        if hops == 0:
+            yield
+            return
+        # A proxy may add a line of its own instead of an entry: only together do the lines end with what it saw.
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        self.client = counted_as(client_ip(request.remote or "", forwarded, hops))
+        self.proven = False  # the next request on this connection is somebody else's
+        if not self._book.count_client(self):
+            raise TooManyConnections(reason="too many requests of yours are being answered: try again later")
+        try:
+            yield
+        finally:
+            self._book.forget_client(self)
+
+    def prove(self) -> None:
+        """Note that whoever asks has shown a key, a session or a token that is good."""
+        if not self.proven:
+            self.proven = True
+            self._book.proved(self)
+
+    def _enter(self, stage: Stage) -> None:
+        self.stage = stage
+        self._book.moved(self)
+
+    def _expect_header(self) -> None:
+        self._stop_timer()
+        self._deadline = asyncio.get_running_loop().call_later(self._book.limits.header_s, self.force_close)
+
+    def _stop_timer(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class ConnectionBook:
+    """All connections of a listener: who may open one, and who has to go when there are too many."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._all: dict[Connection, None] = {}
+        # By the time they came into that stage: the first is the oldest.
+        self._by_stage: dict[Stage, dict[Connection, None]] = {stage: {} for stage in Stage}
+        self._unproven: dict[str, dict[Connection, None]] = {}  # by peer, or by client behind our own proxies
+        self._closed = SeldomLog(log, every_s=60)
+        self._refused = SeldomLog(log, every_s=60)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def make_room(self, peer: str) -> bool:
+        """Say whether this peer may open a connection; close another one for it where one says nothing."""
+        room = (self.limits.trusted_hops > 0 or self._room_among(peer)) and (
+            len(self._all) < self.limits.connections or self.drop_one()
+        )
+        if not room:
+            self._refused.warning("[api] %s was not heard: all of %d connections are being answered", peer, len(self))
+        return room
+
+    def add(self, connection: Connection) -> None:
+        self._all[connection] = None
+        self._by_stage[connection.stage][connection] = None
+        if self.limits.trusted_hops == 0:
+            self._unproven.setdefault(connection.peer, {})[connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        self._all.pop(connection, None)
+        for stage in self._by_stage.values():
+            stage.pop(connection, None)
+        self._forget(connection.peer, connection)
+        self.forget_client(connection)
+
+    def moved(self, connection: Connection) -> None:
+        """Put a connection at the end of its new stage."""
+        if connection in self._all:
+            for stage in self._by_stage.values():
+                stage.pop(connection, None)
+            self._by_stage[connection.stage][connection] = None
+
+    def proved(self, connection: Connection) -> None:
+        """Stop counting a connection against its peer."""
+        self._forget(connection.peer, connection)
+        self.forget_client(connection)
+
+    def count_client(self, connection: Connection) -> bool:
+        """Count a request of a client behind our own proxies; say whether it may be answered."""
+        known = self._unproven.setdefault(connection.client or "", {})
+        if len(known) >= self.limits.unproven:
+            return False
+        known[connection] = None
+        return True
+
+    def forget_client(self, connection: Connection) -> None:
+        if connection.client is not None:
+            self._forget(connection.client, connection)
+
+    def drop_one(self) -> bool:
+        """Close the oldest connection without a whole header, else the one that is idle longest; False: none is."""
+        waiting = next(iter(self._by_stage[Stage.HEADER]), None)
+        idle = self._by_stage[Stage.IDLE]
+        victim = waiting or next((c for c in idle if not c.proven), None) or next(iter(idle), None)
+        return self._drop(victim, "there are %d connections", len(self._all))
+
+    def _room_among(self, peer: str) -> bool:
+        known = self._unproven.get(peer, {})
+        if len(known) < self.limits.unproven:
+            return True
+        # Not refused: whoever shares an address with a flood (a NAT, a probe on this host) is heard all the same.
+        victim = next((c for c in known if c.stage is Stage.HEADER), None)
+        victim = victim or next((c for c in known if c.stage is Stage.IDLE), None)
+        return self._drop(victim, "%s has %d connections without a key", peer, len(known))
+
+    def _drop(self, victim: Connection | None, why: str, *args: object) -> bool:
+        if victim is None:
+            return False
+        self._closed.warning(f"[api] {why}: closed the oldest", *args)
+        victim.drop()
+        return True
+
+    def _forget(self, name: str, connection: Connection) -> None:
+        known = self._unproven.get(name)
+        if known is not None:
+            known.pop(connection, None)
+            if not known:
+                del self._unproven[name]
+
+
+def prove(request: web.BaseRequest) -> None:
+    """Note that whoever asks has shown a key, a session or a token that is good: its connection counts no more."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.prove()

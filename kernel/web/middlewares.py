@@ -1,0 +1,37 @@
+"""What happens around every request, whatever the service: its body arrives in time, its client is counted."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from kernel.web.connections import Connection
+
+BODY_S = 10.0  # for 64 KB
+
+
+class BodyTooSlow(web.HTTPRequestTimeout):
+    """The body did not arrive in time."""
+
+
+@web.middleware
+async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Read the body before anybody waits for it: one that drips is given up, in every handler there is."""
+    if request.body_exists and request.match_info.http_exception is None:
+        try:
+            async with asyncio.timeout(BODY_S):
+                await request.read()  # kept by the request; bounded by the application's `client_max_size`
+        except TimeoutError as exc:
+            raise BodyTooSlow(reason=f"the body did not arrive within {BODY_S:g} s") from exc
+    return await handler(request)
+
+
+@web.middleware
+async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count a request that came through our own proxies against the client they saw."""
+    if not isinstance(request.protocol, Connection):
+        return await handler(request)
+    with request.protocol.counted(request):
+        return await handler(request)
