@@ -82,6 +82,13 @@ class TonCenter:
         self.wrong_order = False  # `sort` is ignored: newest first
         self.repeats = False  # every row is answered twice
         self.spoilt: Json = {}  # put into every transfer row
+        self.spoilt_rows: dict[str, Json] = {}  # put into the rows of payments by `tx_hash`
+        self.strange_masters: dict[str, Json] = {}  # masters that answer get_wallet_address with this
+        self.most_owners: int | None = None  # addresses of one question; more are refused with `refusal`
+        self.refusal: tuple[int, Any] = (500, {"code": 500, "error": "context deadline exceeded"})
+        self.cuts_long = False  # more are answered by cutting the connection instead
+        self.unreadable_owners: set[str] = set()  # questions that name one of these are refused as well
+        self.most_rows: int | None = None  # rows of one answer; more are refused
         self.hides_aborted = False  # as the newest indexer does
         self.max_url: int | None = None  # bytes; longer questions are refused
         self.too_long_status = 414
@@ -149,12 +156,27 @@ class TonCenter:
         fault = next((fault for fault in self._faults if fault.fits(route)), None)
         if fault is not None and (answer := await self._disturb(fault, request)) is not None:
             return answer
+        if self._too_much(request):
+            return self._refused(request)
         if self.max_url is not None and len(request.raw_path) > self.max_url:
             return _json({"error": "Request-URI Too Large"}, status=self.too_long_status)
         try:
             return _json(await self._answer(request, route))
         except Refused as exc:
             return _json({"code": exc.status, "error": str(exc)}, status=exc.status)
+
+    def _too_much(self, request: web.Request) -> bool:
+        asked = [raw for name in ("owner_address", "account", "address") for raw in request.query.getall(name, [])]
+        many = self.most_owners is not None and len(asked) > self.most_owners
+        rows = self.most_rows is not None and int(request.query.get("limit", "1")) > self.most_rows
+        return many or rows or bool(self.unreadable_owners & set(asked))
+
+    def _refused(self, request: web.Request) -> web.Response:
+        if self.cuts_long and request.transport is not None:
+            request.transport.abort()
+        status, body = self.refusal
+        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        return web.Response(status=status, body=raw, content_type="application/json")
 
     async def _note(self, request: web.Request, route: str) -> None:
         async with self._changed:
@@ -256,7 +278,8 @@ class TonCenter:
         rows.sort(key=lambda row: row["transaction_now"] if by_time else int(row["transaction_lt"]))
         if query.get("sort", "desc") == "desc" or self.wrong_order:
             rows.reverse()
-        page = [{**row, **self.spoilt} for row in _page(rows, query)]
+        spoilt = {base64.b64encode(bytes.fromhex(key)).decode(): how for key, how in self.spoilt_rows.items()}
+        page = [{**row, **self.spoilt, **spoilt.get(row["transaction_hash"], {})} for row in _page(rows, query)]
         return [row for row in page for _ in range(2)][: max(len(page), MOST_ROWS)] if self.repeats else page
 
     # --- transactions ----------------------------------------------------------------------------
@@ -365,6 +388,8 @@ class TonCenter:
         if master not in self.ledger.masters:
             return {"gas_used": 0, "exit_code": -13, "stack": []}
         if method == "get_wallet_address":
+            if master in self.strange_masters:
+                return self.strange_masters[master]
             owner = address_of(first_bits(question["stack"][0]["value"]))
             boc = Bits().address(self.ledger.wallet(master, owner)).boc()
             return {"gas_used": 1500, "exit_code": 0, "stack": [{"type": "cell", "value": boc}]}

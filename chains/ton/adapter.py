@@ -9,18 +9,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from contextlib import asynccontextmanager
 from functools import partial
 
-import aiohttp
-
 from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
-from chains.errors import ChainProtocolError, InvalidTxHash
+from chains.errors import ChainError, ChainProtocolError, InvalidTxHash
+from chains.second_look import SecondLook
 from chains.ton import address as addresses
 from chains.ton.balances import BalanceReader
 from chains.ton.client import TonClient
 from chains.ton.decode import Row, number, parse_token, rows_of
-from chains.ton.legs import LegReader
+from chains.ton.legs import LEGS_APART_S, LegReader
 from chains.ton.transfers import Found, TransferReader
+from chains.ton.unreadable import Unreadable
 from chains.ton.wallets import WalletBook
+from chains.transport import open_http
 from chains.types import (
     Balances,
     Checkout,
@@ -42,9 +43,7 @@ from chains.types import (
 from config.catalog import Chain
 
 HISTORY_S = 24 * 3600  # read at the first start
-LEGS_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
 TRANSFERS_A_LOOK = 100
-KEEP_ALIVE_S = 30
 
 _TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -55,7 +54,7 @@ async def open_adapter(
     *,
     timeout_s: float,
     telemetry: Telemetry,
-    balance_batch: int = 50,  # noqa: ARG001 - TonCenter names its own limit, and `sizes` learns it
+    balance_batch: int = 50,  # noqa: ARG001 - what an endpoint takes is learnt
     access: Access | None = None,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
@@ -63,20 +62,18 @@ async def open_adapter(
 ) -> AsyncIterator[TonAdapter]:
     """Open the adapter of one chain; nobody is asked before the first call."""
     pool = EndpointPool(chain.rpc_urls, telemetry=telemetry, clock=clock)
-    connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S)
     access = access or Access()
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with open_http(timeout_s=timeout_s, wall=wall) as http:
         client = TonClient(
-            session,
+            http,
             testnet=chain.testnet,
-            timeout_s=timeout_s,
             api_key=access.api_key,
             per_second=access.requests_per_second,
             clock=clock,
             wall=wall,
             sleep=sleep,
         )
-        yield TonAdapter(chain, pool=pool, client=client)
+        yield TonAdapter(chain, pool=pool, client=client, clock=clock)
 
 
 class TonAdapter:
@@ -88,13 +85,15 @@ class TonAdapter:
     lag_warning = 300  # seconds
     reads_many_coins = True
 
-    def __init__(self, chain: Chain, *, pool: EndpointPool, client: TonClient) -> None:
+    def __init__(self, chain: Chain, *, pool: EndpointPool, client: TonClient, clock: Callable[[], float]) -> None:
         self._chain = chain
         self._pool = pool
         self._client = client
-        self._reader = TransferReader(client)
+        self._reader = TransferReader(client, clock=clock)
         wallets = WalletBook(client)
         self._legs = LegReader(client, wallets)
+        self._second = SecondLook(pool, "transactions", self._look, part=TRANSFERS_A_LOOK)
+        self._unreadable = Unreadable()
         self._balances = BalanceReader(client, self._reader, wallets)
         self._tokens: dict[str, TokenMeta] = {}
 
@@ -134,7 +133,9 @@ class TonAdapter:
         return await self._pool.run("masterchainInfo", self._head)
 
     def condition(self) -> Condition:
-        return Condition(endpoints=tuple(map(self._pool.report, self._pool.endpoints)))
+        return Condition(
+            endpoints=tuple(map(self._pool.report, self._pool.endpoints)), problems=self._unreadable.problems()
+        )
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -146,8 +147,25 @@ class TonAdapter:
             return ScanPage([], Cursor(until), time=until, rows_read=0)
         owners = sorted(targets.destinations)
         read = partial(self._since, owners=owners, after=after.position, reread_s=reread_s, until=head.position)
-        found = await self._pool.run("jetton/transfers", read)
+        found = await self._read(read)
+        self._unreadable.found(found)
         return ScanPage(self._moved(found.rows), Cursor(found.until), time=found.until, rows_read=found.read)
+
+    async def _read(self, read: Callable[[Endpoint], Awaitable[Found]]) -> Found:
+        """Read from one endpoint, and what it cannot tell from another one."""
+        asked: list[Endpoint] = []
+
+        async def first(endpoint: Endpoint) -> Found:
+            asked.append(endpoint)
+            return await read(endpoint)
+
+        found = await self._pool.run("jetton/transfers", first)
+        if not (found.unreadable or found.passed) or len(self._pool.endpoints) == 1:
+            return found
+        try:
+            return found.joined(await self._pool.run("jetton/transfers", read, avoiding=asked))
+        except ChainError:  # the rest was read, and what is missing is named
+            return found
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         return anchors[0] if anchors else None  # what the masterchain holds is final
@@ -156,12 +174,11 @@ class TonAdapter:
         return await scan_again(self, destinations, since=since, until=until)
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
-        seen: list[Verification] = []
-        for start in range(0, len(transfers), TRANSFERS_A_LOOK):
-            part = transfers[start : start + TRANSFERS_A_LOOK]
-            looks = await self._pool.run("transactions", partial(self._legs.look, transfers=part))
-            seen += [look.verification(transfer) for look, transfer in zip(looks, part, strict=True)]
-        return seen
+        return await self._second.verify(transfers)
+
+    async def _look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
+        looks = await self._legs.look(endpoint, transfers)
+        return [look.verification(transfer) for look, transfer in zip(looks, transfers, strict=True)]
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """

@@ -1,40 +1,37 @@
-"""TonCenter v3 over HTTP: one session, one rate for each endpoint, answers checked before they are believed."""
+"""TonCenter v3 over HTTP: one rate for each endpoint, answers checked before they are believed."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-import aiohttp
 import orjson
 
-from chains.endpoints import Endpoint
+from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.rates import TokenBucket
 from chains.ton.decode import Json, Tip, parse_block
-from chains.ton.sizes import ListSize
+from chains.ton.parts import AsksTooMuch, Parts
+from chains.transport import OK, TOO_MANY_REQUESTS, HttpAnswer, HttpClient
 
 MAINNET, TESTNET = -239, -3
 WITH_KEY_RPS, WITHOUT_KEY_RPS = 10.0, 1.0
 LONGEST_STANDSTILL_S = 600  # between the newest block and now
 SUSPENDED_S = 1.0  # after a 429 that does not say for how long
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
-_OK, _NOT_FOUND, _RATE = 200, 404, 429
-_TOO_LONG = {400, 413, 414, 431}
-_WRONG = {401, 402, 403, 405, 410}
+_NOT_FOUND = 404
+# Every status that was seen to mean "ask for less": a proxy's, the service's own, and its database's time-out.
+_ASKS_TOO_MUCH = {400, 402, 413, 414, 422, 429, 431}
+_WRONG = {401, 403, 405, 410}
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
 _ROOT = "/api/v3"
+_RATE_WORDS = re.compile(r"rate.?limit|too many requests|too often|frequency", re.IGNORECASE)
 
-T = TypeVar("T")
 Params = Sequence[tuple[str, str]]
-
-
-class TooLong(ChainUnavailable):
-    """The endpoint refused the question, as it does when it is too long; a shorter one may be served."""
 
 
 class TonClient:
@@ -47,19 +44,17 @@ class TonClient:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         *,
         testnet: bool,
-        timeout_s: float,
         api_key: str | None = None,
         per_second: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._session = session
+        self._http = http
         self._network = TESTNET if testnet else MAINNET
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._headers = {"Accept": "application/json"} | ({"X-API-Key": api_key} if api_key else {})
         self._secret = api_key or ""
         self._per_second = per_second or (WITH_KEY_RPS if api_key else WITHOUT_KEY_RPS)
@@ -67,7 +62,8 @@ class TonClient:
         self._wall = wall
         self._sleep = sleep
         self._buckets: dict[Endpoint, TokenBucket] = {}
-        self._sizes: dict[Endpoint, ListSize] = {}
+        self._tips: dict[Endpoint, Tip] = {}
+        self.parts = Parts(self.tip)
 
     async def tip(self, endpoint: Endpoint) -> Tip:
         """
@@ -87,14 +83,20 @@ class TonClient:
                 f"its newest block is {age:.0f} s old: the index stands still, or this clock is wrong"
             )
         endpoint.checked = True
+        self._tips[endpoint] = tip
         return tip
+
+    def known_time(self, endpoint: Endpoint) -> int | None:
+        """Return the time of the newest block an endpoint was seen to have; None before it was asked."""
+        tip = self._tips.get(endpoint)
+        return None if tip is None else tip.time
 
     async def get(self, endpoint: Endpoint, route: str, params: Params, *, may_miss: bool = False) -> Json:
         """
         Ask one question. With `may_miss`, "not found" is an empty answer.
 
         Raises:
-            TooLong: a shorter question may be served.
+            AsksTooMuch: a smaller question may be served; `parts.SMALLER_MAY_DO` has other such errors.
             ChainError: what is wrong with the endpoint.
         """
         await self._check(endpoint)
@@ -109,26 +111,6 @@ class TonClient:
         if not isinstance(answer.get("exit_code"), int) or not isinstance(found, list):
             raise ChainProtocolError(f"{method} was not answered with a stack")
         return found if answer["exit_code"] == 0 else None
-
-    async def in_parts(
-        self, endpoint: Endpoint, addresses: Sequence[str], ask: Callable[[Sequence[str]], Awaitable[T]]
-    ) -> list[T]:
-        """Ask about many addresses, with as many in a question as the endpoint accepts."""
-        size = self._sizes.setdefault(endpoint, ListSize())
-        answers: list[T] = []
-        rest = list(addresses)
-        while rest:
-            part = rest[: size.size]
-            try:
-                answers.append(await ask(part))
-            except TooLong:
-                if len(part) == 1:
-                    raise
-                size.refused(len(part))
-                continue
-            size.served(len(part))
-            rest = rest[len(part) :]
-        return answers
 
     async def _check(self, endpoint: Endpoint) -> None:
         if not endpoint.checked:
@@ -146,23 +128,11 @@ class TonClient:
     ) -> Json:
         await self._wait_turn(endpoint)
         headers = self._headers if body is None else self._headers | {"Content-Type": "application/json"}
-        try:
-            async with self._session.request(
-                method,
-                _url(endpoint.url, route),
-                params=params,
-                data=body,
-                headers=headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
-                raw = await _read(response)
-        except TRANSPORT_ERRORS as exc:
-            raise translate_transport(exc) from None  # the library's own text may quote the URL
-        answer = _loads(raw)
-        if may_miss and response.status == _NOT_FOUND and answer is not None:
+        raw = await self._http.ask(method, _url(endpoint.url, route), headers=headers, params=params, body=body)
+        answer = _loads(raw.body)
+        if may_miss and raw.status == _NOT_FOUND and answer is not None:
             return {}
-        self._check_status(endpoint, response, answer)
+        self._check_status(endpoint, raw, answer)
         if answer is None:
             raise ChainProtocolError("the answer is not a JSON object")
         return answer
@@ -178,19 +148,21 @@ class TonClient:
             self._buckets[endpoint] = TokenBucket(self._per_second, clock=self._clock, sleep=self._sleep)
         return self._buckets[endpoint]
 
-    def _check_status(self, endpoint: Endpoint, response: aiohttp.ClientResponse, answer: Json | None) -> None:
+    def _check_status(self, endpoint: Endpoint, raw: HttpAnswer, answer: Json | None) -> None:
         """Raise what a refusal means; some come with HTTP status 200 and the real one inside."""
-        status = response.status
-        if status == _OK and answer is not None and (answer.get("ok") is False or "error" in answer):
+        status = raw.status
+        if status == OK and answer is not None and (answer.get("ok") is False or "error" in answer):
             code = answer.get("code")
             status = code if isinstance(code, int) else 500
-        if status == _OK:
+        if status == OK:
             return
-        if status == _RATE:
-            wait = _retry_after(response) or SUSPENDED_S
-            self._bucket(endpoint).suspend(wait)
+        said, wait = self._said(endpoint, answer), raw.retry_after
+        # A service that counts addresses or rows answers 429 as well; what does not speak of a rate is asked for less.
+        if status == TOO_MANY_REQUESTS and (wait is not None or not said or _RATE_WORDS.search(said)):
+            wait = wait or SUSPENDED_S
+            self._bucket(endpoint).suspend(min(wait, LONGEST_BLIND_AS_ASKED_S))  # the pool may leave it alone longer
             raise ChainUnavailable("HTTP 429: too many requests", retry_after=wait)
-        raise _refusal(status, self._said(endpoint, answer))
+        raise _refusal(status, said)
 
     def _said(self, endpoint: Endpoint, answer: Json | None) -> str:
         """Return the endpoint's own words, without a secret."""
@@ -201,12 +173,10 @@ class TonClient:
 
 
 def _refusal(status: int, said: str) -> ChainError:
-    if status in _TOO_LONG:
-        return TooLong(f"HTTP {status}{said}")
+    if status in _ASKS_TOO_MUCH or status in _SERVER_ERRORS:
+        return AsksTooMuch(f"HTTP {status}{said}")
     if status in _WRONG or status in _REDIRECTS or status == _NOT_FOUND:
         return ChainMisconfigured(f"HTTP {status}{said}: check the URL and its key")
-    if status in _SERVER_ERRORS:
-        return ChainUnavailable(f"HTTP {status}{said}")
     return ChainProtocolError(f"HTTP {status}{said}")
 
 
@@ -215,53 +185,9 @@ def _url(base: str, route: str) -> str:
     return f"{base.rstrip('/').removesuffix(_ROOT)}{_ROOT}/{route}"
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytearray:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            response.close()
-            raise ChainUnavailable(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-    return body
-
-
 def _loads(raw: bytearray) -> Json | None:
     try:
         answer: Any = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return None
     return answer if isinstance(answer, dict) else None
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    header = response.headers.get("Retry-After", "").strip()
-    return float(header[:9]) if header.isascii() and header.isdigit() else None
-
-
-TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
-"""Everything a request may raise. aiohttp's `InvalidURL` is a ValueError."""
-
-_TRANSPORT_TABLE: tuple[tuple[tuple[type[Exception], ...], type[ChainError], str], ...] = (
-    ((TimeoutError,), ChainUnavailable, "no answer in time"),
-    ((aiohttp.InvalidURL,), ChainMisconfigured, "the URL is not valid"),
-    (
-        (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
-        ChainMisconfigured,
-        "its TLS certificate is not trusted",
-    ),
-    ((aiohttp.ClientConnectorError,), ChainUnavailable, "cannot connect"),
-    ((aiohttp.ClientPayloadError,), ChainUnavailable, "the answer broke off"),
-    ((aiohttp.ClientError, OSError), ChainUnavailable, "the connection failed"),
-)
-
-
-def translate_transport(error: Exception) -> ChainError:
-    """
-    Return our error for one of `TRANSPORT_ERRORS`.
-
-    Its own text stays out of the message, for it may quote the URL and the key within.
-    """
-    for foreign, ours, what in _TRANSPORT_TABLE:
-        if isinstance(error, foreign):
-            return ours(f"{what} ({type(error).__name__})")
-    return ChainProtocolError(f"the answer makes no sense ({type(error).__name__})")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from chains.errors import ChainProtocolError
 from chains.ton.address import canonical_of
@@ -18,6 +18,9 @@ MAX_DECIMALS = 77
 
 _FINAL = {"finalized", 2}  # its name, and its number inside the indexer
 _NUMBER = re.compile(r"[0-9]{1,78}")
+_HEX_HASH = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
+
+T = TypeVar("T")
 
 Json = Mapping[str, Any]
 
@@ -86,11 +89,39 @@ def number(value: Any, what: str) -> int:
 
 
 def rows_of(answer: Json, key: str) -> list[Json]:
-    """Return the list an answer carries."""
+    """Return the list an answer carries; null is an answer that cannot be read, and no empty list."""
     rows = answer.get(key)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list):
         raise ChainProtocolError(f"the answer has no list of {key}")
-    return rows
+    return [row if isinstance(row, dict) else {} for row in rows]
+
+
+class Readable(NamedTuple, Generic[T]):
+    """What could be read of a list, and why the rest could not: one strange row must not hide its neighbours."""
+
+    rows: list[T]
+    unreadable: dict[str, str]  # by what can be told of the row; one entry a row
+
+    @classmethod
+    def of(cls, raw: Sequence[Json], parse: Callable[[Json], T]) -> Readable[T]:
+        """Read every row by itself."""
+        found: list[T] = []
+        unreadable: dict[str, str] = {}
+        for row in raw:
+            try:
+                found.append(parse(row))
+            except ChainProtocolError as exc:
+                name = _name(row)
+                unreadable[f"{name} ({len(unreadable) + 1})" if name in unreadable else name] = str(exc)
+        return cls(found, unreadable)
+
+
+def _name(row: Json) -> str:
+    """Return what tells an unreadable row from others: its transaction, if that much can be read."""
+    try:
+        return _hash(row.get("transaction_hash", row.get("hash")))
+    except ChainProtocolError:
+        return "a row without a hash"
 
 
 def parse_block(block: Any) -> Tip:
@@ -125,11 +156,12 @@ def parse_transfer(row: Json) -> Row:
 def parse_leg(row: Json) -> Leg | None:
     """Read a transaction as the effect of a message; None when it is none, or not final yet."""
     message, description = row.get("in_msg"), row.get("description")
-    if not isinstance(description, dict):
-        raise ChainProtocolError("a transaction does not say how it went")
+    # Nothing is asked of what is no message between wallets: strangers cause transactions of every kind.
     final = row.get("emulated") is not True and row.get("finality", "finalized") in _FINAL
     if not final or not isinstance(message, dict) or canonical_of(message.get("source")) is None:
         return None
+    if not isinstance(description, dict):
+        raise ChainProtocolError("a transaction does not say how it went")
     content = message.get("message_content")
     return Leg(
         account=address(row, "account"),
@@ -197,10 +229,26 @@ def _opcode(value: Any) -> int | None:
 
 
 def _hash(value: Any) -> str:
+    """
+    Return a hash as lower-case hex, however it is spelt.
+
+    The indexer writes base64, explorers and other versions of it url-safe base64 or hex: two spellings of one
+    transaction must not become two payments.
+    """
+    if isinstance(value, str) and _HEX_HASH.fullmatch(value) is not None:
+        return value.lower().removeprefix("0x")
     try:
-        digest = base64.b64decode(value, validate=True)
-    except (TypeError, ValueError, binascii.Error):
+        digest = base64.b64decode(_padded(value), altchars=b"-_" if _is_url_safe(value) else b"+/", validate=True)
+    except (TypeError, ValueError, AttributeError, binascii.Error):
         digest = b""
     if len(digest) != 32:  # noqa: PLR2004 - bytes of a SHA-256
         raise ChainProtocolError("transaction_hash is not a hash")
     return digest.hex()
+
+
+def _is_url_safe(text: str) -> bool:
+    return "-" in text or "_" in text
+
+
+def _padded(text: str) -> str:
+    return text + "=" * (-len(text) % 4)

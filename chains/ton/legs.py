@@ -7,15 +7,17 @@ from functools import partial
 from typing import NamedTuple
 
 from chains.endpoints import Endpoint
-from chains.errors import ChainProtocolError
+from chains.errors import ChainError
+from chains.gather import gather_apart, wants_a_pause
 from chains.ton import cells
 from chains.ton.client import TonClient
-from chains.ton.decode import Leg, parse_leg, rows_of
+from chains.ton.decode import Json, Leg, Readable, parse_leg, rows_of
 from chains.ton.opcodes import INTERNAL_TRANSFER
 from chains.ton.wallets import WalletBook
 from chains.types import Outcome, Transfer, Verification
 
 ROWS = 1_000
+LEGS_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
 MOST_SINGLE = 20  # transfers looked up one by one in one go
 
 Place = tuple[str, int]  # a wallet, and the logical time at which the message it received was made
@@ -27,10 +29,11 @@ class Look(NamedTuple):
     outcome: Outcome
     credited: int = 0
     time: int | None = None  # unix seconds of the receiving transaction
+    why: str | None = None  # for NOT_YET: what could not be read or judged
 
     def verification(self, transfer: Transfer) -> Verification:
         """Return it as the scanner knows it."""
-        return Verification(transfer, self.outcome, self.credited)
+        return Verification(transfer, self.outcome, self.credited, why=self.why)
 
 
 class LegReader:
@@ -39,58 +42,119 @@ class LegReader:
 
     The wallets of all destinations are asked about in one go. What is not found that way (it has not
     happened yet, or it is not what it seems) is looked up by its sending transaction, which is exact.
+    What one transfer lacks is told of that transfer alone: a strange master or a leg that cannot be
+    read once kept every payment of the chain from being confirmed.
     """
 
     def __init__(self, client: TonClient, wallets: WalletBook) -> None:
         self._client = client
         self._wallets = wallets
+        self._turn = 0  # where single looks begin: what cannot be found must not starve what can
 
     async def look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Look]:
-        """Look at transfers; answers in the order asked."""
-        wallets = [
-            await self._wallets.wallet(endpoint, master=transfer.token, owner=transfer.destination)
-            for transfer in transfers
-        ]
+        """
+        Look at transfers; answers in the order asked.
+
+        Raises:
+            ChainError: the endpoint answers nothing at all, or wants to be left alone.
+        """
+        wallets = await self._wallets_of(endpoint, transfers)
         legs = await self._received(endpoint, transfers, wallets)
-        seen: list[Look] = []
-        singles = MOST_SINGLE
-        for transfer, wallet in zip(transfers, wallets, strict=True):
-            if wallet is None:
-                seen.append(Look(Outcome.NOT_YET))
+        found: dict[int, Look] = {}
+        for place, (transfer, wallet) in enumerate(zip(transfers, wallets, strict=True)):
+            if isinstance(wallet, ChainError):
+                found[place] = Look(Outcome.NOT_YET, why=f"its jetton wallet is not known: {wallet}")
+            elif look := _by_place(legs.get((wallet, _sent_at(transfer))), transfer):
+                found[place] = look
+        rest = [place for place in range(len(transfers)) if place not in found]
+        found |= await self._singly(endpoint, transfers, wallets, rest)
+        return [found.get(place) or Look(Outcome.NOT_YET) for place in range(len(transfers))]
+
+    async def _wallets_of(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[str | ChainError]:
+        """Return the jetton wallets of destinations; of a master that answers nonsense, its error."""
+        refused: dict[str, ChainError] = {}  # a master that cannot be read is asked once, not for every payment
+        found: list[str | ChainError] = []
+        for token, owner in ((transfer.token, transfer.destination) for transfer in transfers):
+            if token in refused and self._wallets.computed(master=token, owner=owner) is None:
+                found.append(refused[token])
                 continue
-            found = _by_place(legs.get((wallet, _sent_at(transfer))), transfer)
-            if found is None and singles > 0:
-                singles -= 1
-                found = await self._single(endpoint, transfer, wallet)
-            seen.append(found or Look(Outcome.NOT_YET))
-        return seen
+            try:
+                found.append(await self._wallets.wallet(endpoint, master=token, owner=owner))
+            except ChainError as exc:
+                if wants_a_pause(exc):
+                    raise
+                refused[token] = exc
+                found.append(exc)
+        if found and len(refused) == len({transfer.token for transfer in transfers}):
+            await self._client.tip(endpoint)  # a dead endpoint is its own fault, and no master's
+        return found
 
     async def _received(
-        self, endpoint: Endpoint, transfers: Sequence[Transfer], wallets: Sequence[str | None]
+        self, endpoint: Endpoint, transfers: Sequence[Transfer], wallets: Sequence[str | ChainError]
     ) -> dict[Place, Leg]:
-        accounts = sorted({wallet for wallet in wallets if wallet is not None})
+        """Return the legs a few questions find. It is a shortcut: whatever is left is looked at singly."""
+        accounts = sorted({wallet for wallet in wallets if isinstance(wallet, str)})
         since = min((_lt(transfer) for transfer in transfers), default=0)
-        parts = await self._client.in_parts(endpoint, accounts, partial(self._legs_of, endpoint, since=since))
+        try:
+            parts = await self._client.parts.ask(endpoint, accounts, partial(self._legs_of, endpoint, since=since))
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            return {}
         return {(leg.account, leg.sent_at): leg for part in parts for leg in part}
 
     async def _legs_of(self, endpoint: Endpoint, accounts: Sequence[str], *, since: int) -> list[Leg]:
         question = [("account", account) for account in accounts]
         question += [("start_lt", str(since)), ("sort", "asc"), ("limit", str(ROWS))]
         answer = await self._client.get(endpoint, "transactions", question)
-        return _transfers_in(rows_of(answer, "transactions"))
+        return _transfers_in(rows_of(answer, "transactions")).rows
 
-    async def _single(self, endpoint: Endpoint, transfer: Transfer, wallet: str) -> Look | None:
-        """Look at what the sending transaction caused; None while that has not happened."""
+    async def _singly(
+        self,
+        endpoint: Endpoint,
+        transfers: Sequence[Transfer],
+        wallets: Sequence[str | ChainError],
+        places: Sequence[int],
+    ) -> dict[int, Look]:
+        """Look at some transfers one by one; the others have their turn at the next look."""
+        start = self._turn % max(1, len(places))
+        chosen = [*places[start:], *places[:start]][:MOST_SINGLE]
+        self._turn = 0 if len(places) <= MOST_SINGLE else start + MOST_SINGLE
+
+        async def ask(place: int) -> Look:
+            wallet = wallets[place]
+            return await self._single(endpoint, transfers[place], wallet if isinstance(wallet, str) else "")
+
+        looks = await gather_apart(chosen, ask, alive=partial(self._client.tip, endpoint))
+        return {
+            place: Look(Outcome.NOT_YET, why=f"its receiving half cannot be read: {look}")
+            if isinstance(look, ChainError)
+            else look
+            for place, look in zip(chosen, looks, strict=True)
+        }
+
+    async def _single(self, endpoint: Endpoint, transfer: Transfer, wallet: str) -> Look:
+        """Look at what the sending transaction caused; NOT_YET while that has not happened."""
         question = [("hash", transfer.tx_hash), ("direction", "out")]
         answer = await self._client.get(endpoint, "adjacentTransactions", question, may_miss=True)
-        legs = _transfers_in(rows_of(answer, "transactions")) if answer else []
-        if not legs:
-            return None
-        to = {leg.account: leg for leg in legs}  # a jetton that takes a fee sends two messages
+        legs = _transfers_in(rows_of(answer, "transactions")) if answer else Readable[Leg]([], {})
+        to = {leg.account: leg for leg in legs.rows}  # a jetton that takes a fee sends two messages
+        if not to and not legs.unreadable:
+            return Look(Outcome.NOT_YET, why=self._overdue(endpoint, transfer))
         if wallet not in to:
-            wallet = await self._wallets.asked(endpoint, master=transfer.token, owner=transfer.destination) or wallet
+            wallet = await self._wallets.asked(endpoint, master=transfer.token, owner=transfer.destination)
+        if wallet in to:
+            return judge(to[wallet], transfer)
+        if legs.unreadable:  # it may be the one
+            why = next(iter(legs.unreadable.values()))
+            return Look(Outcome.NOT_YET, why=f"its receiving half cannot be read: {why}")
         # Not there: it went to a wallet which is not the destination's.
-        return judge(to[wallet], transfer) if wallet in to else Look(Outcome.NO_TRANSFER_LOG)
+        return Look(Outcome.NO_TRANSFER_LOG)
+
+    def _overdue(self, endpoint: Endpoint, transfer: Transfer) -> str | None:
+        """Say that a receiving half is missing for too long to be on its way."""
+        waited = (self._client.known_time(endpoint) or 0) - transfer.block_number
+        return f"its receiving half is not there after {waited} s" if waited > LEGS_APART_S else None
 
 
 def judge(leg: Leg, transfer: Transfer) -> Look:
@@ -99,7 +163,8 @@ def judge(leg: Leg, transfer: Transfer) -> Look:
         return Look(Outcome.REVERTED, time=leg.time)
     told = cells.internal_transfer(leg.body)
     if told is None:
-        raise ChainProtocolError(f"the message that transfer {transfer.tx_hash} caused cannot be read")
+        why = f"the message that transfer {transfer.tx_hash} caused cannot be read"
+        return Look(Outcome.NOT_YET, time=leg.time, why=why)
     outcome = Outcome.CREDITED if told.amount >= transfer.amount else Outcome.SHORT
     return Look(outcome, min(told.amount, transfer.amount), leg.time)
 
@@ -112,9 +177,9 @@ def _by_place(leg: Leg | None, transfer: Transfer) -> Look | None:
     return judge(leg, transfer) if told is not None and told.sender == transfer.sender else None
 
 
-def _transfers_in(rows: Sequence[object]) -> list[Leg]:
-    legs = [parse_leg(row) for row in rows if isinstance(row, dict)]
-    return [leg for leg in legs if leg is not None and leg.opcode == INTERNAL_TRANSFER]
+def _transfers_in(rows: Sequence[Json]) -> Readable[Leg]:
+    legs = Readable[Leg | None].of(rows, parse_leg)
+    return Readable([leg for leg in legs.rows if leg and leg.opcode == INTERNAL_TRANSFER], legs.unreadable)
 
 
 def _lt(transfer: Transfer) -> int:

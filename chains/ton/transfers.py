@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.limits import Limit
 from chains.ton.client import TonClient
-from chains.ton.decode import Row, Tip, parse_block, parse_transfer, rows_of
+from chains.ton.decode import Readable, Row, Tip, parse_block, parse_transfer, rows_of
+from chains.ton.parts import SMALLER_MAY_DO
 
 PAGE = 1_000  # TonCenter's own limit
 MOST_PAGES = 100  # in one go; what is left follows in the next
 # Shards keep their own clocks: logical times and unix times agree to within seconds. A minute is ample.
 CLOCKS_APART_S = 60
+STEP_DOWN = 8  # a page of so much less is asked for after a refusal
+MANY_UNREADABLE = 3  # rows, and no other in a page: the index speaks another dialect
 REMEMBERED_TIPS = 500
 OLDEST_USEFUL_S = 600  # a block further below than this would make us read needlessly much
 
@@ -26,13 +31,29 @@ class Found(NamedTuple):
     rows: list[Row]
     until: int  # unix seconds
     read: int  # rows answered, with repetitions
+    unreadable: dict[str, str] = {}  # rows that could not be read, and why  # noqa: RUF012 - never changed
+    passed: dict[str, str] = {}  # owners that could not be read, and why  # noqa: RUF012
+
+    def joined(self, other: Found) -> Found:
+        """Return what two endpoints told of the same question; missing is what neither could tell."""
+        rows = {row.key: row for row in [*other.rows, *self.rows]}
+        read = {row.tx_hash for row in rows.values()}
+        return Found(
+            list(rows.values()),
+            min(self.until, other.until),
+            self.read + other.read,
+            {name: why for name, why in self.unreadable.items() if name not in read},
+            {owner: why for owner, why in self.passed.items() if owner in other.passed},
+        )
 
 
 class TransferReader:
     """Reads `/jetton/transfers` in order of logical time: the order by unix time has no tie-break."""
 
-    def __init__(self, client: TonClient) -> None:
+    def __init__(self, client: TonClient, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._clock = clock
+        self._rows: dict[Endpoint, Limit] = {}  # of one answer
         self._tips: list[Tip] = []  # oldest first: which logical time it was when
         self._newest: dict[Endpoint, Tip] = {}
 
@@ -57,15 +78,17 @@ class TransferReader:
         await self._hold(endpoint, until)
         lt = await self._lt_at(endpoint, time - CLOCKS_APART_S)
         read = partial(self._pages, endpoint, lt=lt, beyond=beyond, until=until)
-        parts = await self._client.in_parts(endpoint, owners, read)
+        passed: dict[str, str] = {}
+        parts = await self._client.parts.ask(endpoint, owners, read, passed=passed)
         rows = {row.key: row for part in parts for row in part.rows}
         complete = min((part.until for part in parts), default=until)
-        return Found(list(rows.values()), complete, sum(part.read for part in parts))
+        unreadable = {name: why for part in parts for name, why in part.unreadable.items()}
+        return Found(list(rows.values()), complete, sum(part.read for part in parts), unreadable, passed)
 
     async def between(self, endpoint: Endpoint, owners: Sequence[str], *, first_lt: int, last_lt: int) -> list[Row]:
         """Return what was sent to these owners between two logical times, both included."""
         read = partial(self._pages, endpoint, lt=first_lt, last_lt=last_lt)
-        parts = await self._client.in_parts(endpoint, owners, read)
+        parts = await self._client.parts.ask(endpoint, owners, read)
         return list({row.key: row for part in parts for row in part.rows}.values())
 
     async def _hold(self, endpoint: Endpoint, until: int) -> None:
@@ -103,43 +126,72 @@ class TransferReader:
     ) -> Found:
         """Read page after page, to the end or, with `beyond`, at least to later than that."""
         rows: list[Row] = []
-        offset = pages = 0
+        unreadable: dict[str, str] = {}
+        offset = pages = read = 0
+        limit = self._rows.setdefault(endpoint, Limit(PAGE, clock=self._clock))
+        size, refused = limit.size, False
         while True:
-            page = await self._page(endpoint, owners, lt, last_lt, offset)
-            rows += page
+            try:
+                page = await self._page(endpoint, owners, lt, last_lt, offset, size)
+            except SMALLER_MAY_DO:
+                if len(owners) > 1 or size == 1:
+                    raise
+                if not refused:
+                    await self.tip(endpoint)  # one that answers nothing at all is down, and no number helps
+                size, refused = max(1, size // STEP_DOWN), True  # one owner with very many rows: fewer at a time
+                continue
+            if refused:
+                limit.refused(size * 2)
+                refused = False
+            rows += page.rows
+            unreadable |= page.unreadable
             pages += 1
-            if len(page) < PAGE:
-                return Found(rows, until, len(rows))
-            last = page[-1]
+            got = len(page.rows) + len(page.unreadable)
+            read += got
+            if got < size:
+                return Found(rows, until, read, unreadable)
+            limit.served(size)
+            if not page.rows:
+                offset += got
+                continue
+            last = page.rows[-1]
             if last.lt > lt:
                 lt, offset = last.lt, 0  # inclusive: rows of that logical time may be on both pages
             else:
-                offset += len(page)  # a whole page of one logical time
+                offset += got  # a whole page of one logical time
             so_far = min(until, last.time - CLOCKS_APART_S)
             enough = so_far == until or (pages >= MOST_PAGES and so_far > (beyond or 0))
             if beyond is not None and enough:  # rows may come as fast as they are read
-                return Found(rows, so_far, len(rows))
+                return Found(rows, so_far, read, unreadable)
 
     async def _page(
-        self, endpoint: Endpoint, owners: Sequence[str], lt: int, last_lt: int | None, offset: int
-    ) -> list[Row]:
+        self, endpoint: Endpoint, owners: Sequence[str], lt: int, last_lt: int | None, offset: int, limit: int
+    ) -> Readable[Row]:
         question = [("owner_address", owner) for owner in owners]
-        question += [("direction", "in"), ("sort", "asc"), ("limit", str(PAGE)), ("start_lt", str(lt))]
+        question += [("direction", "in"), ("sort", "asc"), ("limit", str(limit)), ("start_lt", str(lt))]
         if last_lt is not None:
             question.append(("end_lt", str(last_lt)))
         if offset:
             question.append(("offset", str(offset)))
         answer = await self._client.get(endpoint, "jetton/transfers", question)
-        rows = [parse_transfer(row) for row in rows_of(answer, "jetton_transfers")]
-        _check(rows, owners=frozenset(owners), lt=lt)
-        return rows
+        raw = rows_of(answer, "jetton_transfers")
+        page = Readable[Row].of(raw, parse_transfer)
+        if not page.rows and len(strange := _not_of_strangers(page.unreadable)) >= MANY_UNREADABLE:
+            raise ChainProtocolError(f"jetton transfers cannot be read: {strange[0]}")
+        _check(page.rows, owners=frozenset(owners), lt=lt, full=len(raw) >= limit)
+        return page
 
 
-def _check(rows: Sequence[Row], *, owners: frozenset[str], lt: int) -> None:
+def _not_of_strangers(unreadable: Mapping[str, str]) -> list[str]:
+    """Return why rows cannot be read, without what whoever deploys a jetton can cause: they must stop nobody."""
+    return [why for why in unreadable.values() if not why.startswith(("jetton_master", "source"))]
+
+
+def _check(rows: Sequence[Row], *, owners: frozenset[str], lt: int, full: bool) -> None:
     """TonCenter ignores parameters it does not know: what comes back must be what was asked for."""
     if any(row.destination not in owners for row in rows):
         raise ChainProtocolError("jetton transfers to somebody else were answered: a filter was ignored")
     if any(row.lt < lt for row in rows):
         raise ChainProtocolError("jetton transfers below start_lt were answered: it was ignored")
-    if len(rows) >= PAGE and any(row.lt < before.lt for before, row in pairwise(rows)):
+    if full and any(row.lt < before.lt for before, row in pairwise(rows)):
         raise ChainProtocolError("a full page of jetton transfers is not in order: what it leaves out is unknown")

@@ -27,8 +27,13 @@ class WalletBook:
         self._known: dict[tuple[str, str], str] = {}
         self._layouts: dict[str, tuple[str, int] | None] = {}  # master: code of its wallets and place of the layout
 
-    async def wallet(self, endpoint: Endpoint, *, master: str, owner: str) -> str | None:
-        """Return the address of a wallet; None when the master does not answer for one."""
+    async def wallet(self, endpoint: Endpoint, *, master: str, owner: str) -> str:
+        """
+        Return the address of a wallet.
+
+        Raises:
+            ChainProtocolError: the master does not name one.
+        """
         known = self.computed(master=master, owner=owner)
         return known or await self.asked(endpoint, master=master, owner=owner)
 
@@ -43,12 +48,12 @@ class WalletBook:
         self._remember(master, owner, wallet)
         return wallet
 
-    async def asked(self, endpoint: Endpoint, *, master: str, owner: str) -> str | None:
-        """Return the address of a wallet as the master says now."""
+    async def asked(self, endpoint: Endpoint, *, master: str, owner: str) -> str:
+        """Return the address of a wallet as the master says now; raises what `wallet` raises."""
         argument = {"type": "slice", "value": cells.address_cell(owner)}
         stack = await self._client.run(endpoint, master, "get_wallet_address", [argument])
         if stack is None:
-            return None
+            raise ChainProtocolError("the jetton's master does not answer get_wallet_address")
         found = cells.address_in(_boc(stack, 0))
         if found is None:
             raise ChainProtocolError("get_wallet_address was not answered with an address")
@@ -61,7 +66,10 @@ class WalletBook:
         stack = await self._client.run(endpoint, master, "get_jetton_data", [])
         if stack is None:
             return None
-        code = _boc(stack, CODE_AT)
+        try:
+            code = _boc(stack, CODE_AT)
+        except ChainProtocolError:  # its wallets can still be asked for one by one
+            return None
         places = cells.derived_wallets(code, master=master, owner=owner)
         return (code, places.index(wallet)) if wallet in places else None
 
@@ -73,7 +81,7 @@ class WalletBook:
 
 def _boc(stack: list[Mapping[str, Any]], place: int) -> str:
     """Return a cell or slice of a get-method's stack."""
-    entry = stack[place] if place < len(stack) else None
+    entry: object = stack[place] if place < len(stack) else None
     value = entry.get("value") if isinstance(entry, dict) and entry.get("type") in {"cell", "slice"} else None
     if not isinstance(value, str):
         raise ChainProtocolError("a get-method was not answered with a cell")

@@ -13,6 +13,7 @@ import aiohttp
 from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, InvalidTxHash
+from chains.gather import gather_limited
 from chains.rates import TokenBucket
 from chains.tron import address as addresses
 from chains.tron.balances import BalanceReader
@@ -26,7 +27,6 @@ from chains.tron.pages import PageReader
 from chains.tron.reader import Reader
 from chains.tron.receipts import ReceiptReader
 from chains.tron.slow import SlowReader
-from chains.tron.together import each
 from chains.types import (
     Balances,
     Checkout,
@@ -238,7 +238,7 @@ class TronAdapter:
     async def _verify(self, endpoint: Endpoint, *, transfers: Sequence[Transfer]) -> list[Verification]:
         hashes = list(dict.fromkeys(transfer.tx_hash for transfer in transfers))
         # Not from what was remembered: this is the second look.
-        receipts = dict(zip(hashes, await each(hashes, partial(self._client.receipt, endpoint)), strict=True))
+        receipts = dict(zip(hashes, await gather_limited(hashes, partial(self._client.receipt, endpoint)), strict=True))
         return [judge(transfer, receipts[transfer.tx_hash]) for transfer in transfers]
 
     async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer]:

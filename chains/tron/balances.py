@@ -8,11 +8,11 @@ from functools import partial
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainMisconfigured, ChainProtocolError
+from chains.gather import gather_limited
 from chains.tron.address import topic
 from chains.tron.client import TronClient
 from chains.tron.refusals import Refusal
 from chains.tron.rpc import CALLS_A_BATCH, Call, RawResult, RpcRefused, rpc_address
-from chains.tron.together import each
 from chains.types import Balances, Holding
 
 BALANCE_OF = "70a08231"
@@ -40,7 +40,7 @@ class BalanceReader:
         block = await self._client.newest(endpoint, solid=confirmed)
         amounts = None if confirmed else await self._packed_amounts(endpoint, holdings)
         if amounts is None:
-            amounts = await each(holdings, partial(self._amount, endpoint, solid=confirmed))
+            amounts = await gather_limited(holdings, partial(self._amount, endpoint, solid=confirmed))
         return Balances(block.time_ms, block.time_ms // 1000, amounts)
 
     async def _amount(self, endpoint: Endpoint, holding: Holding, *, solid: bool) -> int | None:

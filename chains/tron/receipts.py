@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import partial
 
 from chains.endpoints import Endpoint
+from chains.gather import gather_limited
 from chains.tron.client import TronClient
 from chains.tron.decode import Receipt
-from chains.tron.together import each
 
 MOST_KEPT = 20_000
 BLOCKS_KEPT = 64  # more than what is read again every poll
@@ -25,7 +25,7 @@ class ReceiptReader:
     async def resolve(self, endpoint: Endpoint, hashes: Iterable[str]) -> dict[str, Receipt]:
         """Return the receipts of these transactions, without those the node does not hold yet."""
         wanted = list(dict.fromkeys(hashes))
-        found = await each(wanted, partial(self._one, endpoint))
+        found = await gather_limited(wanted, partial(self._one, endpoint))
         return {receipt.tx_hash: receipt for receipt in found if receipt is not None}
 
     async def _one(self, endpoint: Endpoint, tx_hash: str) -> Receipt | None:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.gather import gather_limited
 from chains.tron.blocks import BlockFinder
 from chains.tron.client import MOST_ROWS, TronClient
 from chains.tron.decode import Block, Receipt
 from chains.tron.plan import BLOCKS_A_PAGE
 from chains.tron.receipts import ReceiptReader
 from chains.tron.sighting import Sighting
-from chains.tron.together import each
 
 INDEX_LAG_MS = 600_000  # how far the index behind account histories may lag without saying so
 WINDOW_ROWS = 1_000  # a service may end one window of time after so many rows without saying so
@@ -63,7 +63,7 @@ class SlowReader:
         """
         last = min(top.number, after.number + BLOCKS_A_PAGE)
         numbers = range(first, last + 1)
-        lists = await each(numbers, partial(self._receipts.block, endpoint))
+        lists = await gather_limited(numbers, partial(self._receipts.block, endpoint))
         found = Sighting(end_ms=0)
         ours, end = set(destinations), last
         for number, receipts in zip(numbers, lists, strict=True):
@@ -87,7 +87,7 @@ class SlowReader:
     ) -> Sighting:
         """Look through the history of every destination."""
         self._done = {address: done for address, done in self._done.items() if done.first_ms <= first_ms}
-        found = await each(destinations, partial(self._remembered, endpoint, first=first_ms, last=last_ms))
+        found = await gather_limited(destinations, partial(self._remembered, endpoint, first=first_ms, last=last_ms))
         self._done.clear()
         return _joined(found, last_ms)
 

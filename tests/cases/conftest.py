@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.chains.conftest import tron
+from tests.chains.ton_world import TonWorld
 from tests.marketplace.conftest import chain_side, clock, deal, market
 
-__all__ = ["chain_side", "clock", "deal", "market"]
+__all__ = ["chain_side", "clock", "deal", "market", "ton", "tron"]
+
+
+@pytest.fixture
+async def ton() -> AsyncIterator[TonWorld]:
+    """TonCenters over one ledger, and adapters that read them; all of it is gone after the test."""
+    async with AsyncExitStack() as stack:
+        yield TonWorld(stack)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-import aiohttp
 import pytest
 
 from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.ton.client import translate_transport
-from chains.types import Rail, Targets
+from chains.types import Outcome, Rail, Targets
 from devnet.toncenter import RATE_BODY
 from tests.chains.ton_world import OWNER, START, Cursor, TonWorld
 
@@ -125,7 +123,7 @@ async def test_another_endpoint_is_asked_while_one_is_suspended(ton):
         ({"status": 403}, ChainMisconfigured, "HTTP 403"),
         ({"status": 404, "body": b"nothing here"}, ChainMisconfigured, "HTTP 404"),
         ({"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}, ChainMisconfigured, "HTTP 302"),
-        ({"status": 422, "body": {"error": "limit is not allowed", "code": 422}}, ChainProtocolError, "limit is not"),
+        ({"status": 422, "body": {"error": "limit is not allowed", "code": 422}}, ChainUnavailable, "limit is not"),
         ({"status": 409}, ChainProtocolError, "HTTP 409"),
         ({"status": 200, "body": {"ok": False, "code": 500, "result": "no"}}, ChainUnavailable, "HTTP 500: no"),
         ({"status": 200, "body": {"error": "failed"}}, ChainUnavailable, "HTTP 500: failed"),
@@ -133,7 +131,7 @@ async def test_another_endpoint_is_asked_while_one_is_suspended(ton):
         ({"body": []}, ChainProtocolError, "not a JSON object"),
         ({"body": b""}, ChainProtocolError, "not a JSON object"),
         ({"body": {}}, ChainProtocolError, "no masterchain block"),
-        ({"close": True}, ChainUnavailable, "connection failed"),
+        ({"close": True}, ChainUnavailable, "connection was closed"),
     ],
 )
 async def test_every_refusal_says_what_to_do(ton, how, error, said):
@@ -157,19 +155,12 @@ async def test_an_endpoint_that_is_not_there_is_unavailable(ton):
         await adapter.head()
 
 
-async def test_an_answer_without_an_end_is_not_read(ton, monkeypatch):
-    monkeypatch.setattr("chains.ton.client.MAX_ANSWER_BYTES", 100)
-    _, adapter = await ton.both()
-    with pytest.raises(ChainUnavailable, match="larger than 100 bytes"):
-        await adapter.head()
-
-
 async def test_a_failed_endpoint_is_checked_again_before_it_is_believed(ton):
     center, adapter = await ton.both()
     await adapter.head()
-    center.fail("jetton/transfers", times=1, status=500)
+    center.fail("jetton/transfers", times=1, body=b"no JSON")
     head = await adapter.head()
-    with pytest.raises(ChainUnavailable):
+    with pytest.raises(ChainProtocolError):
         await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START - 5), head)
     center.network = -3
     ton.now.seconds += 2
@@ -189,20 +180,15 @@ async def test_a_failed_endpoint_is_checked_again_before_it_is_believed(ton):
         {"exit_code": 0, "stack": [{"type": "cell", "value": None}]},
     ],
 )
-async def test_a_get_method_that_is_answered_with_nonsense_is_an_error(ton, answer):
+async def test_a_get_method_that_is_answered_with_nonsense_judges_nothing(ton, answer):
     center, adapter = await ton.both()
     ton.ledger.pay(OWNER)
-    page = await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START - 5), await adapter.head())
+    head = await adapter.head()
+    page = await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START - 5), head)
     center.fail("runGetMethod", body=answer)
-    with pytest.raises(ChainProtocolError):
-        await adapter.verify(page.transfers, head=await adapter.head())
-
-
-def test_the_librarys_own_words_never_leave():
-    error = translate_transport(aiohttp.InvalidURL("http://secret@host"))
-    assert isinstance(error, ChainMisconfigured)
-    assert "secret" not in str(error)
-    assert isinstance(translate_transport(ValueError("secret")), ChainProtocolError)
+    (seen,) = await adapter.verify(page.transfers, head=head)
+    assert (seen.outcome, seen.credited) == (Outcome.NOT_YET, 0)
+    assert "its jetton wallet is not known" in seen.why
 
 
 async def test_every_call_is_told_to_telemetry_by_its_route(ton):

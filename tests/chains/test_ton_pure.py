@@ -14,7 +14,6 @@ from chains.errors import ChainProtocolError
 from chains.ton import cells
 from chains.ton import transfers as paging
 from chains.ton.decode import number, parse_block, parse_leg, parse_token, rows_of
-from chains.ton.sizes import FIRST, MOST, SERVED_TO_TRY_AGAIN, ListSize
 from chains.types import Cursor, Rail, TokenMeta
 from devnet.ton_ledger import RECORDED
 from tests.chains.ton_world import OWNER, START, Targets, TonWorld
@@ -136,7 +135,7 @@ def test_a_block_that_makes_no_sense_is_an_error(block):
         parse_block(block)
 
 
-@pytest.mark.parametrize("answer", [{}, {"rows": None}, {"rows": {}}, {"rows": [1]}])
+@pytest.mark.parametrize("answer", [{}, {"rows": None}, {"rows": {}}, {"rows": "[]"}])
 def test_an_answer_without_its_list_is_an_error(answer):
     with pytest.raises(ChainProtocolError):
         rows_of(answer, "rows")
@@ -170,35 +169,6 @@ def masters(content, info=None):
 )
 def test_a_jetton_is_what_it_says_on_chain_first(answer, meta):
     assert parse_token(answer, MASTER) == meta
-
-
-# --- sizes ---------------------------------------------------------------------------------------
-
-
-def test_more_is_asked_for_while_it_is_served_and_there_is_more_to_ask():
-    size = ListSize()
-    size.served(10)
-    assert size.size == FIRST
-    for _ in range(5):
-        size.served(size.size)
-    assert size.size == MOST
-
-
-def test_half_is_asked_for_after_a_refusal_and_no_more_for_a_long_time():
-    size = ListSize()
-    size.refused(250)
-    for _ in range(SERVED_TO_TRY_AGAIN - 1):
-        size.served(125)
-    assert size.size == 125
-    size.served(125)
-    assert size.size == 250
-
-
-def test_at_least_one_address_is_asked_about():
-    size = ListSize()
-    for _ in range(20):
-        size.refused(size.size)
-    assert size.size == 1
 
 
 # --- any order -----------------------------------------------------------------------------------

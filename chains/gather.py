@@ -1,0 +1,93 @@
+"""Several questions at a time, a few at once, and no task left behind when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
+
+from chains.errors import ChainError, ChainUnavailable
+
+AT_ONCE = 8  # the token bucket sets the pace; this only hides the time an answer takes
+FAILURES_IN_A_ROW = 5  # then the endpoint is asked whether it is there at all
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+async def gather_limited(items: Iterable[T], ask: Callable[[T], Awaitable[U]], *, at_once: int = AT_ONCE) -> list[U]:
+    """
+    Ask about every item; answers in the order of the items.
+
+    The first `ChainError` is raised, after the questions under way have ended; no more are asked then.
+    """
+    numbered = list(enumerate(items))
+    answers: dict[int, U] = {}
+    failures: list[ChainError] = []
+    rest = iter(numbered)
+    async with asyncio.TaskGroup() as group:
+        for worker in range(min(at_once, len(numbered))):
+            group.create_task(_work(rest, ask, answers, failures), name=f"ask {worker}")
+    if failures:
+        raise failures[0]
+    return [answers[number] for number, _ in numbered]
+
+
+async def gather_apart(
+    items: Iterable[T],
+    ask: Callable[[T], Awaitable[U]],
+    *,
+    alive: Callable[[], Awaitable[object]],
+    at_once: int = AT_ONCE,
+) -> list[U | ChainError]:
+    """
+    Ask about every item; a failure is the answer of that item alone.
+
+    When nothing but failures comes, `alive` asks the endpoint something else: what does not answer that
+    either is to blame itself, and no item is.
+
+    Raises:
+        ChainError: what `alive` raised, or that the endpoint asked not to be asked at all for a while.
+    """
+    row = 0  # questions without an answer since the last one with
+    answered = False
+
+    async def apart(item: T) -> U | ChainError:
+        nonlocal row, answered
+        try:
+            answer = await ask(item)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            row += 1
+            if row == FAILURES_IN_A_ROW and not answered:
+                await alive()
+                answered = True
+            return exc
+        row, answered = 0, True
+        return answer
+
+    answers = await gather_limited(items, apart, at_once=at_once)
+    if answers and not answered:
+        await alive()
+    return answers
+
+
+def wants_a_pause(error: ChainError) -> bool:
+    """Say whether an endpoint asked not to be asked at all for a while."""
+    return isinstance(error, ChainUnavailable) and error.retry_after is not None
+
+
+async def _work(
+    rest: Iterator[tuple[int, T]],
+    ask: Callable[[T], Awaitable[U]],
+    answers: dict[int, U],
+    failures: list[ChainError],
+) -> None:
+    for number, item in rest:
+        try:
+            answers[number] = await ask(item)
+        except ChainError as exc:
+            failures.append(exc)
+        if failures:
+            return
