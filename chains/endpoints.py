@@ -135,7 +135,7 @@ class EndpointPool:
             ChainMisconfigured: no endpoint will serve this until an operator acts.
         """
         failed: Reasons = []
-        for endpoint in sorted(self._usable(), key=lambda endpoint: endpoint in avoiding):
+        for endpoint in sorted(self.usable(), key=lambda endpoint: endpoint in avoiding):
             try:
                 answer = await self._timed(endpoint, method, call)
             except (ChainUnavailable, ChainProtocolError, ChainMisconfigured) as exc:
@@ -144,7 +144,7 @@ class EndpointPool:
             else:
                 self._served(endpoint, preferred=not avoiding)
                 return answer
-        raise _refusal(failed)
+        raise refusal_of(failed)
 
     async def survey(
         self, method: str, call: Callable[[Endpoint], Awaitable[T]], *, but: Collection[Endpoint] = ()
@@ -177,7 +177,7 @@ class EndpointPool:
             return await self.run(method, call)
         answers: list[tuple[Endpoint, T]] = []
         failed: Reasons = []
-        for endpoint in self._usable():
+        for endpoint in self.usable():
             try:
                 answer = await self._timed(endpoint, method, call)
             except (ChainUnavailable, ChainProtocolError, ChainMisconfigured) as exc:
@@ -194,8 +194,28 @@ class EndpointPool:
         said = "".join(f"; {endpoint.label}: {error}" for endpoint, error in failed)
         raise ChainUnavailable(f"only {len(answers)} of the {quorum} endpoints that must agree answered{said}")
 
-    def _usable(self) -> list[Endpoint]:
-        """Return the endpoints to try, the preferred one first; one that rests only when all do."""
+    async def ask(self, endpoint: Endpoint, method: str, call: Callable[[Endpoint], Awaitable[T]]) -> T:
+        """
+        Return what one endpoint answers, and note whether it served.
+
+        Raises:
+            ChainError: what is wrong with it.
+        """
+        try:
+            answer = await self._timed(endpoint, method, call)
+        except (ChainUnavailable, ChainProtocolError, ChainMisconfigured) as exc:
+            self._failed(endpoint, exc)
+            raise
+        self._served(endpoint, preferred=False)
+        return answer
+
+    def usable(self) -> list[Endpoint]:
+        """
+        Return the endpoints to try, the preferred one first; one that rests only when all do.
+
+        Raises:
+            ChainUnavailable: all are left alone for a while.
+        """
         now = self._clock()
         usable = [endpoint for endpoint in self.endpoints if self._rested(endpoint)]
         usable = usable or [endpoint for endpoint in self.endpoints if endpoint.blind_until <= now]
@@ -270,7 +290,7 @@ def _asked(error: ChainError) -> float:
     return (error.retry_after or 0.0) if isinstance(error, ChainUnavailable) else 0.0
 
 
-def _refusal(failed: Reasons) -> ChainError:
+def refusal_of(failed: Reasons) -> ChainError:
     """Name every endpoint and its reason; the class says what the caller can hope for."""
     message = "; ".join(f"{endpoint.label}: {error}" for endpoint, error in failed)
     errors = [error for _, error in failed]

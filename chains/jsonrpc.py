@@ -215,7 +215,14 @@ class JsonRpc:
         by_id = {_id(answer): answer for answer in answers}
         if len(answers) != count or by_id.keys() != set(range(count)):
             raise _BatchRefused(ChainProtocolError(f"a batch of {count} calls was not answered in full"))
-        return [self._result(endpoint, by_id[number]) for number in range(count)]
+        return [self._of_many(endpoint, by_id[number]) for number in range(count)]
+
+    def _of_many(self, endpoint: Endpoint, answer: Envelope) -> RpcResult:
+        """What one call lacks is told of that call alone (docs/rules.md, one bad item)."""
+        try:
+            return self._result(endpoint, answer)
+        except ChainProtocolError as exc:
+            return RpcResult(error=exc)
 
     def _result(self, endpoint: Endpoint, answer: Envelope) -> RpcResult:
         if answer.error is not None:

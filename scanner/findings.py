@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -293,9 +293,14 @@ async def apply_verdicts(
     ids = {stored.intent_id for stored, _ in looked if stored.intent_id}
     current = {t.id: t for rows in (await transfers.of_intents(tx, ids)).values() for t in rows}
     owners = await intents.get_many(tx, ids)
+    behind = {seen.behind for _, seen in looked if seen.behind}
+    paid_otherwise = await intents.by_references(tx, chain_id, behind) if behind else {}
     passed = []
+    fresh: set[tuple[str, str]] = set()
     verified: list[tuple[int, str | None, int | None]] = []
-    for stored, seen in looked:
+    for stored, looked_at in looked:
+        # The token's side of a payment that names an intent of its own: it must not settle a second one.
+        seen = replace(looked_at, outcome=Outcome.NO_TRANSFER_LOG) if looked_at.behind in paid_otherwise else looked_at
         now_stored = current.get(stored.id)
         if now_stored is None or not now_stored.stands or now_stored.block_hash != stored.block_hash:
             continue  # changed while we looked: the next round looks again
@@ -309,11 +314,12 @@ async def apply_verdicts(
             continue
         if reason is not Reason.REORGED:
             verified.append(facts)
+        fresh |= {stored.key} if seen.outcome in _REFUSED else set()
         await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
         recorded.rejected[reason] += 1
         _reject(logging.WARNING, reason, chain_id, stored.tx_hash, stored.event_key)
     await transfers.verify_many(tx, verified)
-    await follow(tx, ids, recorded, now=now, fresh={s.key for s, v in looked if v.outcome in _REFUSED})
+    await follow(tx, ids, recorded, now=now, fresh=fresh)
     return recorded, passed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,12 +15,12 @@ from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
 from chains.evm.bloom import MOST_BLOCKS, BloomCheck
 from chains.evm.client import EvmClient
-from chains.evm.decode import Block, Receipt, direct_transfers, parse_block, parse_receipt, quantity
+from chains.evm.decode import Block, parse_block, quantity
 from chains.evm.logs import LogReader
-from chains.evm.pairing import judge
 from chains.evm.proxy import payment_calldata
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcRefused
+from chains.evm.verification import Verifier
 from chains.transport import open_http
 from chains.types import (
     Balances,
@@ -32,7 +32,6 @@ from chains.types import (
     Holding,
     LookAgain,
     Movement,
-    Outcome,
     Rail,
     ScanPage,
     Targets,
@@ -108,6 +107,7 @@ class EvmAdapter:
             longest = min(longest or MOST_BLOCKS, MOST_BLOCKS)
             self._blooms = BloomCheck(client, pool, proxy=self._proxy)
         self._logs = LogReader(client, chain_id=chain.chain_id, proxy=self._proxy, longest=longest, clock=clock)
+        self._verifier = Verifier(client, pool, chain)
         self._tokens: dict[str, TokenMeta] = {}
         self._first_head: Head | None = None
 
@@ -211,12 +211,8 @@ class EvmAdapter:
     async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
         return await scan_again(self, destinations, since=since, until=until)
 
-    async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
-        seen: list[Verification] = []
-        for group in _groups(transfers):
-            look = partial(self._verify, transfers=group)
-            seen += await self._pool.agreed("eth_getTransactionReceipt", look, quorum=self._chain.rpc_quorum)
-        return seen
+    async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:
+        return await self._verifier.verify(transfers, head)
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """
@@ -227,9 +223,7 @@ class EvmAdapter:
         """
         if _TX_HASH.fullmatch(tx_hash) is None:
             raise InvalidTxHash("a transaction hash is 0x and 64 hex digits")
-        return await self._pool.run(
-            "eth_getTransactionReceipt", partial(self._inspect, tx_hash=tx_hash.lower(), targets=targets)
-        )
+        return await self._verifier.inspect(tx_hash.lower(), targets)
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:
@@ -326,43 +320,6 @@ class EvmAdapter:
             raise _behind(anchors[0].position)
         return None
 
-    async def _verify(self, endpoint: Endpoint, *, transfers: Sequence[Transfer]) -> list[Verification]:
-        hashes = list(dict.fromkeys(transfer.tx_hash for transfer in transfers))
-        numbers = list(dict.fromkeys(transfer.block_number for transfer in transfers))
-        calls = [_receipt_call(tx_hash) for tx_hash in hashes] + [_block_call(number) for number in numbers]
-        answers = await self._client.batch(endpoint, calls)
-        receipts = dict(zip(hashes, answers, strict=False))
-        blocks = dict(zip(numbers, answers[len(hashes) :], strict=True))
-        return [self._look(t, receipts[t.tx_hash], blocks[t.block_number]) for t in transfers]
-
-    def _look(self, transfer: Transfer, receipt_answer: RawResult, block_answer: RawResult) -> Verification:
-        block = parse_block(block_answer.get(), transfer.block_number)
-        if block is None:
-            raise _behind(transfer.block_number)
-        if block.hash != transfer.block_hash:
-            return Verification(transfer, Outcome.GONE, 0)
-        receipt = self._receipt(receipt_answer, transfer.tx_hash)
-        if receipt is None or receipt.block_hash != block.hash:
-            raise ChainProtocolError(f"the receipt of {transfer.tx_hash} is not in the block that holds it")
-        return judge(transfer, receipt, block)
-
-    def _receipt(self, answer: RawResult, tx_hash: str) -> Receipt | None:
-        return parse_receipt(answer.get(), chain_id=self._chain.chain_id, proxy=self._proxy, tx_hash=tx_hash)
-
-    async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer]:
-        (answer,) = await self._client.batch(endpoint, [_receipt_call(tx_hash)])
-        receipt = self._receipt(answer, tx_hash)
-        if receipt is None or not receipt.succeeded:
-            return []
-        plain = direct_transfers(receipt, chain_id=self._chain.chain_id, destinations=targets.destinations)
-        (answer,) = await self._client.batch(endpoint, [_block_call(receipt.block_number)])
-        block = parse_block(answer.get(), receipt.block_number)
-        if block is None:
-            raise _behind(receipt.block_number)
-        if block.hash != receipt.block_hash:
-            raise ChainProtocolError(f"the receipt of {tx_hash} is not in the block it names")
-        return [judge(event, receipt, block).transfer for event in [*receipt.events, *plain]]
-
     async def _proxy_code(self, endpoint: Endpoint) -> str:
         (answer,) = await self._client.batch(endpoint, [("eth_getCode", (self._proxy, "latest"))])
         code = answer.get()
@@ -371,27 +328,8 @@ class EvmAdapter:
         return code
 
 
-def _groups(transfers: Sequence[Transfer]) -> Iterator[list[Transfer]]:
-    """Cut transfers so that the receipts and blocks of one group fit into one batch."""
-    group: list[Transfer] = []
-    calls: set[str] = set()
-    for transfer in transfers:
-        more = calls | {transfer.tx_hash, str(transfer.block_number)}
-        if len(more) > MOST_CALLS:
-            yield group
-            group, more = [], {transfer.tx_hash, str(transfer.block_number)}
-        group.append(transfer)
-        calls = more
-    if group:
-        yield group
-
-
 def _block_call(block: int | str) -> Call:
     return "eth_getBlockByNumber", (hex(block) if isinstance(block, int) else block, False)
-
-
-def _receipt_call(tx_hash: str) -> Call:
-    return "eth_getTransactionReceipt", (tx_hash,)
 
 
 def _behind(position: int) -> ChainUnavailable:

@@ -13,13 +13,14 @@ import itertools
 import operator
 import re
 import struct
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.evm.proxy import EVENT_TOPIC
-from chains.evm.wire import Log, as_logs
+from chains.evm.wire import Log
 from chains.types import Movement, Transfer
 
 TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
@@ -38,6 +39,7 @@ _EVENT_TOPICS = 2
 _WORD_BYTES = 32
 _UINT256 = struct.Struct(f"{_WORD_BYTES}s")
 _ERC20_TOPICS = 3
+KEY_BYTES = 16  # of the hash in an event key
 
 
 class Block(NamedTuple):
@@ -48,26 +50,34 @@ class Block(NamedTuple):
     time: int  # unix seconds
 
 
-class Credit(NamedTuple):
+class TransferLog(NamedTuple):
     """One ERC-20 `Transfer` event: what a token says it moved."""
 
-    log_index: int
     token: str
     source: str
     destination: str
     value: int
 
 
-class Receipt(NamedTuple):
-    """What is read of a transaction receipt."""
+class ProxyEvent(NamedTuple):
+    """One event of the proxy: what somebody claims to have paid."""
 
-    block_number: int
-    block_hash: str
-    succeeded: bool
-    sender: str
-    events: list[Transfer]  # of our proxy, in log order
-    credits: list[Credit]  # of any token, in log order
-    logs: list[Log]  # everything, as sent
+    token: str
+    destination: str
+    amount: int
+    reference: str
+    fee_amount: int
+    fee_address: str
+
+
+def label(value: object) -> int | None:
+    """Return a number a node gives something; None when there is none to read. It decides nothing."""
+    return int(value, 16) if isinstance(value, str) and _QUANTITY.fullmatch(value) else None
+
+
+def address_text(value: object) -> str | None:
+    """Return an address in lower case; None when it is none."""
+    return value.lower() if isinstance(value, str) and _ADDRESS.fullmatch(value) else None
 
 
 def quantity(value: object) -> int:
@@ -88,18 +98,33 @@ def parse_block(raw: object, number: int | None = None) -> Block | None:
         return None
     if not isinstance(raw, dict):
         raise ChainProtocolError(f"not a block: {_shown(raw)}")
-    block = Block(quantity(raw.get("number")), _hash(raw.get("hash")), quantity(raw.get("timestamp")))
+    block = Block(quantity(raw.get("number")), hash_text(raw.get("hash")), quantity(raw.get("timestamp")))
     if number is not None and block.number != number:
         raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
     return block
 
 
-class _Indexes(dict[str, tuple[int, str]]):
-    """Log indexes as number and as text, by how they are sent."""
+def first_key(address: str, topics: Sequence[str], data: str) -> str:
+    """
+    Return the key of the first log of a transaction that says this.
 
-    def __missing__(self, sent: str) -> tuple[int, str]:
-        number = quantity(sent)
-        index = self[sent] = (number, str(number))
+    Made of what the log says alone: nodes number logs differently (github.com/erigontech/erigon issue 13542), and
+    a transfer that is known by a number is counted once by each of them.
+    """
+    said = f"{address}{''.join(topics)}{data}".lower().encode()
+    return f"{blake2b(said, digest_size=KEY_BYTES).hexdigest()}-0"
+
+
+def nth_key(first: str, place: int) -> str:
+    """Return the key of a later log of the same transaction that says the same as the first, which has place 0."""
+    return f"{first[: 2 * KEY_BYTES]}-{place}"
+
+
+class _Indexes(dict[str, int]):
+    """Log indexes, by how they are sent."""
+
+    def __missing__(self, sent: str) -> int:
+        index = self[sent] = quantity(sent)
         return index
 
 
@@ -133,7 +158,7 @@ class _Blocks(dict[tuple[str, str, object], tuple[int, str, int | None]]):
         self._last = last
 
     def __missing__(self, sent: tuple[str, str, object]) -> tuple[int, str, int | None]:
-        number, block_hash, time = quantity(sent[0]), _hash(sent[1]), _stamp(sent[2])
+        number, block_hash, time = quantity(sent[0]), hash_text(sent[1]), _stamp(sent[2])
         if not self._first <= number <= self._last:
             raise ChainProtocolError(f"a log of block {number}, outside {self._first} to {self._last}")
         if self.hashes.setdefault(number, block_hash) != block_hash:
@@ -147,8 +172,8 @@ class LogDecoder:
     Decodes the proxy events of one page, fed in slices.
 
     A slice is checked and cut column by column: at a hundred thousand logs every call a log costs.
-    Everything in a page must agree: one hash a block, one content a log index. What repeats from
-    log to log (blocks, tokens, destinations) is checked once and remembered.
+    A page must agree on one hash a block. What repeats from log to log (blocks, tokens, destinations)
+    is checked once and remembered.
     """
 
     def __init__(self, *, chain_id: int, proxy: str, first: int, last: int) -> None:
@@ -158,7 +183,8 @@ class LogDecoder:
         self._indexes = _Indexes()
         self._payees = _Payees()
         self._fees = _Fees()
-        self._places: set[tuple[int, int | None]] = set()
+        self._first: dict[_Identity, int | None] = {}  # the log index of the first log that says just this
+        self._equals: dict[_Identity, set[int | None]] = {}  # of all of them, where there is more than one
         self._found: list[Transfer] = []
 
     @property
@@ -196,11 +222,22 @@ class LogDecoder:
             raise ChainProtocolError(f"malformed log: {str(exc)[:80]}") from exc
 
     def _credited(self, row: Log) -> Transfer | None:
-        credit = _credit(row)
+        credit = transfer_log(row.address, row.topics, row.data)
         if row.removed:
             raise ValueError("a removed log")
         number, block_hash, _ = self._blocks[row.blockNumber, row.blockHash, row.blockTimestamp]
-        return None if credit is None else _direct(credit, row, self._chain_id, number, block_hash)
+        if credit is None:
+            return None
+        return plain_transfer(
+            credit,
+            chain_id=self._chain_id,
+            tx_hash=hash_text(row.transactionHash),
+            event_key=first_key(row.address, row.topics, row.data),
+            log_index=self._indexes[row.logIndex],
+            block_number=number,
+            block_hash=block_hash,
+            block_time=_stamp(row.blockTimestamp),
+        )
 
     def _decode(self, rows: Sequence[Log]) -> list[Transfer]:
         addresses, topics, data, numbers, hashes, stamps, tx_hashes, log_indexes, removed = zip(
@@ -212,14 +249,13 @@ class LogDecoder:
         block_numbers, block_hashes, times = zip(
             *map(self._blocks.__getitem__, zip(numbers, hashes, stamps, strict=True)), strict=True
         )
-        indexes, keys = zip(*map(self._indexes.__getitem__, log_indexes), strict=True)
         tokens, destinations = zip(*map(self._payees.__getitem__, map(_PAYEE, data)), strict=True)
         fees, fee_addresses = zip(*map(self._fees.__getitem__, map(_FEE, data)), strict=True)
         columns = (
             itertools.repeat(self._chain_id),
             _hashes(tx_hashes),
-            keys,
-            indexes,
+            map(first_key, addresses, topics, data),
+            map(self._indexes.__getitem__, log_indexes),
             block_numbers,
             block_hashes,
             times,
@@ -234,20 +270,28 @@ class LogDecoder:
         return list(map(_as_transfer, zip(*columns, strict=False)))
 
     def _keep(self, transfers: Sequence[Transfer]) -> None:
-        places = set(map(_PLACE, transfers))
-        if len(places) == len(transfers) and places.isdisjoint(self._places):
+        first = dict(zip(map(_IDENTITY, transfers), map(_INDEX, transfers), strict=True))
+        if len(first) == len(transfers) and self._first.keys().isdisjoint(first):
             self._found += transfers
+            self._first |= first
         else:
-            self._keep_new(transfers)
-        self._places |= places
+            self._found += filter(None, map(self._numbered, transfers))
 
-    def _keep_new(self, transfers: Sequence[Transfer]) -> None:
-        """Some of these were sent more than once: each must say the same every time."""
-        found = {_PLACE(transfer): transfer for transfer in self._found}
-        for transfer in transfers:
-            if found.setdefault(_PLACE(transfer), transfer) != transfer:
-                raise ValueError("two logs with one index")
-        self._found = list(found.values())
+    def _numbered(self, transfer: Transfer) -> Transfer | None:
+        """
+        Give a log its place among those of its transaction that say the same; None for a row sent twice.
+
+        Two nodes may number logs differently: within one answer a number still tells one row from another.
+        """
+        identity, index = _IDENTITY(transfer), transfer.log_index
+        if identity not in self._first:
+            self._first[identity] = index
+            return transfer
+        indexes = self._equals.setdefault(identity, {self._first[identity]})
+        if index in indexes:
+            return None
+        indexes.add(index)
+        return transfer._replace(event_key=nth_key(transfer.event_key, len(indexes) - 1))
 
 
 # A page is cut by these, which run without a Python frame a row.
@@ -265,7 +309,9 @@ _COLUMNS = operator.attrgetter(
 _PAYEE = operator.itemgetter(slice(_PAYEE_CHARS))
 _FEE = operator.itemgetter(slice(-_FEE_CHARS, None))
 _AMOUNT = operator.itemgetter(slice(_PAYEE_CHARS, -_FEE_CHARS))
-_PLACE: Callable[[Transfer], tuple[int, int | None]] = operator.attrgetter("block_number", "log_index")
+_Identity = tuple[int, str, str]  # block, transaction, what the log says
+_IDENTITY: Callable[[Transfer], _Identity] = operator.attrgetter("block_number", "tx_hash", "event_key")
+_INDEX: Callable[[Transfer], int | None] = operator.attrgetter("log_index")
 _as_transfer = functools.partial(tuple.__new__, Transfer)  # `Transfer._make` without its Python frame
 
 
@@ -315,89 +361,77 @@ def _word_address(word: str) -> str:
 def _stamp(sent: object) -> int | None:
     """Return the block time a log carries; None where it is unreadable or not known, which some say as zero."""
     # Clients sent it as a number for months: nobody needs it, the block itself is read (execution-apis pull 639).
-    return (int(sent, 16) or None) if isinstance(sent, str) and _QUANTITY.fullmatch(sent) else None
+    return label(sent) or None
 
 
-def parse_receipt(raw: object, *, chain_id: int, proxy: str, tx_hash: str) -> Receipt | None:
+def is_proxy_event(address: str, topics: Sequence[str], proxy: str) -> bool:
+    """Say whether a log is an event of the proxy."""
+    return bool(topics) and topics[0].lower() == EVENT_TOPIC and address.lower() == proxy
+
+
+def proxy_event(topics: Sequence[str], data: str) -> ProxyEvent:
     """
-    Read a receipt; None when the node does not hold it.
+    Read what an event of the proxy claims.
 
     Raises:
-        ChainProtocolError: malformed, not sealed in a block, or of another transaction.
+        ChainProtocolError: it is not what the contract emits.
     """
-    if raw is None:
-        return None
-    if not isinstance(raw, dict):
-        raise ChainProtocolError(f"not a receipt: {_shown(raw)}")
-    if _hash(raw.get("transactionHash")) != tx_hash:
-        raise ChainProtocolError(f"asked for the receipt of {tx_hash}, got another")
-    number, logs = quantity(raw.get("blockNumber")), as_logs(raw.get("logs"))
-    sender = raw.get("from")
-    if not isinstance(sender, str) or _ADDRESS.fullmatch(sender) is None:
-        raise ChainProtocolError("a receipt without sender")
-    status = quantity(raw.get("status"))
-    decoder = LogDecoder(chain_id=chain_id, proxy=proxy, first=number, last=number)
-    decoder.feed([log for log in logs if _is_event(log, proxy)])
-    return Receipt(
-        block_number=number,
-        block_hash=_hash(raw.get("blockHash")),
-        succeeded=status == 1,
-        sender=sender.lower(),
-        events=sorted(decoder.transfers, key=lambda event: event.log_index or 0),
-        credits=sorted(filter(None, map(_credit, logs))),
-        logs=logs,
-    )
+    words = [data[at : at + 64] for at in range(2, len(data), 64)]
+    whole = len(topics) == _EVENT_TOPICS and len(data) == _EVENT_DATA_CHARS and data[:2] == "0x"
+    if not whole or not all(map(_WORD.fullmatch, words)):
+        raise ChainProtocolError("an event the proxy does not emit")
+    try:
+        token, destination, fee_address = (_word_address(words[place]) for place in (0, 1, 4))
+    except ValueError as exc:
+        raise ChainProtocolError("an event the proxy does not emit") from exc
+    return ProxyEvent(token, destination, int(words[2], 16), hash_text(topics[1]), int(words[3], 16), fee_address)
 
 
-def _direct(credit: Credit, row: Log, chain_id: int, number: int, block_hash: str) -> Transfer:
+def plain_transfer(
+    moved: TransferLog,
+    *,
+    chain_id: int,
+    tx_hash: str,
+    event_key: str,
+    log_index: int | None,
+    block_number: int,
+    block_hash: str,
+    block_time: int | None,
+) -> Transfer:
+    """Return what a token moved as a transfer of the direct rail."""
     return Transfer(
         chain_id=chain_id,
-        tx_hash=_hash(row.transactionHash),
-        event_key=str(credit.log_index),
-        log_index=credit.log_index,
-        block_number=number,
+        tx_hash=tx_hash,
+        event_key=event_key,
+        log_index=log_index,
+        block_number=block_number,
         block_hash=block_hash,
-        block_time=_stamp(row.blockTimestamp),
-        token=credit.token,
-        destination=credit.destination,
-        amount=credit.value,
-        sender=credit.source,
+        block_time=block_time,
+        token=moved.token,
+        destination=moved.destination,
+        amount=moved.value,
+        sender=moved.source,
     )
 
 
-def direct_transfers(receipt: Receipt, *, chain_id: int, destinations: Collection[str]) -> list[Transfer]:
-    """Return the plain transfers of one receipt into destinations of ours."""
-    return [
-        _direct(credit, row, chain_id, receipt.block_number, receipt.block_hash)
-        for row in receipt.logs
-        if (credit := _credit(row)) is not None and credit.destination in destinations
-    ]
-
-
-def _is_event(log: Log, proxy: str) -> bool:
-    return bool(log.topics) and log.topics[0].lower() == EVENT_TOPIC and log.address.lower() == proxy
-
-
-def _credit(log: Log) -> Credit | None:
+def transfer_log(address: str, topics: Sequence[str], data: str) -> TransferLog | None:
     """Read a log as an ERC-20 `Transfer`; None for any other log, such as an ERC-721 transfer."""
-    topics = log.topics
     if len(topics) != _ERC20_TOPICS or topics[0].lower() != TRANSFER_TOPIC:
         return None
     words_fit = all(topic[:2] == "0x" and _ADDRESS_WORD.fullmatch(topic[2:]) for topic in topics[1:])
-    if not words_fit or _HASH.fullmatch(log.data) is None or _ADDRESS.fullmatch(log.address) is None:
+    if not words_fit or _HASH.fullmatch(data) is None or _ADDRESS.fullmatch(address) is None:
         return None
-    return Credit(
-        log_index=quantity(log.logIndex),
-        token=log.address.lower(),
+    return TransferLog(
+        token=address.lower(),
         source="0x" + topics[1][-40:].lower(),
         destination="0x" + topics[2][-40:].lower(),
-        value=int(log.data, 16),
+        value=int(data, 16),
     )
 
 
 def movement(log: Log) -> Movement | None:
     """Read a log as a token's word that somebody received something; None for any other log."""
-    credit = _credit(log)
+    credit = transfer_log(log.address, log.topics, log.data)
     if credit is None or log.removed:
         return None
     return Movement(
@@ -405,12 +439,13 @@ def movement(log: Log) -> Movement | None:
         destination=credit.destination,
         sender=credit.source,
         amount=credit.value,
-        tx_hash=_hash(log.transactionHash),
+        tx_hash=hash_text(log.transactionHash),
         block_number=quantity(log.blockNumber),
     )
 
 
-def _hash(value: object) -> str:
+def hash_text(value: object) -> str:
+    """Return a hash in lower case."""
     if not isinstance(value, str) or _HASH.fullmatch(value) is None:
         raise ChainProtocolError(f"not a hash: {_shown(value)}")
     return value.lower()

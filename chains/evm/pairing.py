@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from chains.evm.address import ZERO_ADDRESS
-from chains.evm.decode import Block, Credit, Receipt
-from chains.types import Outcome, Transfer, Verification
+from chains.evm.decode import ProxyEvent, TransferLog
+from chains.types import Outcome
 
 
 class Pairing(NamedTuple):
@@ -18,91 +18,61 @@ class Pairing(NamedTuple):
     sender: str | None  # who the token was taken from
 
 
-def pair(events: Sequence[Transfer], movements: Sequence[Credit]) -> dict[int, Pairing]:
+@dataclass(slots=True, eq=False)
+class Move:
+    """One `Transfer` log, and the proxy event whose payment or fee it is."""
+
+    log: TransferLog
+    behind: str | None = None  # reference of that event
+
+
+class EventMatcher:
     """
-    Give every proxy event of one transaction its own `Transfer` log; answers by the event's log index.
+    Gives every proxy event of one transaction its own `Transfer` log, fed in log order.
 
     Anyone may emit the event's twin many times in a transaction, and the event shows the amount that
     was asked for: only a movement that no earlier event has used proves that this one was paid.
+    Every log is looked at a fixed number of times, however many others a stranger put beside it.
     """
-    return _use_up(events, sorted(movements))
 
+    def __init__(self) -> None:
+        self._unused: dict[tuple[str, str], list[Move]] = {}  # by token and destination, the latest last
+        self._exact: dict[tuple[str, str, int], list[Move]] = {}  # and by value
 
-def _use_up(events: Sequence[Transfer], unused: list[Credit]) -> dict[int, Pairing]:
-    """Pair events with movements; what is left in `unused` is behind none of them."""
-    return {e.log_index or 0: _pair_one(e, unused) for e in sorted(events, key=lambda e: e.log_index or 0)}
+    def move(self, log: TransferLog) -> Move:
+        """Take note of a movement that came before the events still to come."""
+        move = Move(log)
+        self._unused.setdefault((log.token, log.destination), []).append(move)
+        self._exact.setdefault((log.token, log.destination, log.value), []).append(move)
+        return move
 
+    def event(self, event: ProxyEvent) -> Pairing:
+        """Use up what moved for an event; say what that proves."""
+        # The fee moves last: taken first, it cannot be mistaken for the payment when both go to one address.
+        fee_paid = self._take_fee(event)
+        move = self._take(event, event.destination, event.amount)
+        if move is None:
+            return Pairing(Outcome.NO_TRANSFER_LOG, 0, None)
+        credited = min(move.log.value, event.amount)
+        whole = fee_paid and credited == event.amount
+        return Pairing(Outcome.CREDITED if whole else Outcome.SHORT, credited, move.log.source)
 
-def _pair_one(event: Transfer, unused: list[Credit]) -> Pairing:
-    # The fee moves last: taken first, it cannot be mistaken for the payment when both go to one address.
-    fee_paid = _take_fee(event, unused)
-    credit = _take(unused, event, event.destination, event.amount)
-    if credit is None:
-        return Pairing(Outcome.NO_TRANSFER_LOG, 0, None)
-    credited = min(credit.value, event.amount)
-    whole = fee_paid and credited == event.amount
-    return Pairing(Outcome.CREDITED if whole else Outcome.SHORT, credited, credit.source)
+    def _take_fee(self, event: ProxyEvent) -> bool:
+        """Use up the fee's movement; say whether the fee, if there is one, was paid in full."""
+        if event.fee_amount == 0 or event.fee_address == ZERO_ADDRESS:
+            return True
+        fee = self._take(event, event.fee_address, event.fee_amount)
+        return fee is not None and fee.log.value >= event.fee_amount
 
-
-def _take_fee(event: Transfer, unused: list[Credit]) -> bool:
-    """Use up the fee's movement; say whether the fee, if there is one, was paid in full."""
-    if event.fee_amount == 0 or event.fee_address in {None, ZERO_ADDRESS}:
-        return True
-    fee = _take(unused, event, event.fee_address or ZERO_ADDRESS, event.fee_amount)
-    return fee is not None and fee.value >= event.fee_amount
-
-
-def _take(unused: list[Credit], event: Transfer, destination: str, amount: int) -> Credit | None:
-    """Take the movement that fits best: the exact value before any other, the latest before earlier ones."""
-    fitting = [
-        credit
-        for credit in unused
-        if credit.token == event.token
-        and credit.destination == destination
-        and credit.log_index < (event.log_index or 0)
-    ]
-    best = max(fitting, key=lambda credit: (credit.value == amount, credit.log_index), default=None)
-    if best is not None:
-        unused.remove(best)
-    return best
-
-
-def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification:
-    """Say what a receipt of the canonical chain proves of a transfer."""
-    seen = transfer._replace(block_time=block.time, sender=receipt.sender)
-    if not receipt.succeeded:
-        return Verification(seen, Outcome.REVERTED, 0)
-    if transfer.reference is None:
-        return _judge_direct(seen, receipt)
-    event = next((event for event in receipt.events if event.log_index == transfer.log_index), None)
-    if event is None or _claim(event) != _claim(transfer):
-        return Verification(transfer, Outcome.GONE, 0)
-    found = pair(receipt.events, receipt.credits)[event.log_index or 0]
-    return Verification(seen._replace(sender=found.sender or receipt.sender), found.outcome, found.credited)
-
-
-def _judge_direct(transfer: Transfer, receipt: Receipt) -> Verification:
-    """
-    A plain transfer is the token's own log: it is there as it was seen, or it is gone.
-
-    A log that stands behind a proxy event is that payment, which must not settle a second intent.
-    """
-    plain = sorted(receipt.credits)
-    _use_up(receipt.events, plain)
-    for credit in receipt.credits:
-        if credit.log_index == transfer.log_index:
-            same = (credit.token, credit.destination, credit.value) == (
-                transfer.token,
-                transfer.destination,
-                transfer.amount,
-            )
-            if same and credit not in plain:
-                return Verification(transfer._replace(sender=credit.source), Outcome.NO_TRANSFER_LOG, 0)
-            if same:
-                return Verification(transfer._replace(sender=credit.source), Outcome.CREDITED, credit.value)
-    return Verification(transfer, Outcome.GONE, 0)
-
-
-def _claim(transfer: Transfer) -> Transfer:
-    """Return what the log itself says, without what was learnt elsewhere."""
-    return transfer._replace(block_time=None, sender=None)
+    def _take(self, event: ProxyEvent, destination: str, amount: int) -> Move | None:
+        """Take the movement that fits best: the exact value before any other, the latest before earlier ones."""
+        for stack in (
+            self._exact.get((event.token, destination, amount), []),
+            self._unused.get((event.token, destination), []),
+        ):
+            while stack:
+                move = stack.pop()  # what the other list gave away is met once more here, and only once
+                if move.behind is None:
+                    move.behind = event.reference
+                    return move
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -37,8 +38,29 @@ class _Timeless(Struct, gc=False, frozen=True):
     removed: bool | None = None
 
 
+class ReceiptLog(Struct, gc=False, frozen=True):
+    """One log of a receipt, as text. What decides nothing may look as it likes."""
+
+    address: str
+    topics: tuple[str, ...]
+    data: str
+    logIndex: Any = None  # noqa: N815
+
+
+class RawReceipt(Struct, gc=False, frozen=True):
+    """One receipt, as text. What decides nothing may look as it likes, or be missing."""
+
+    transactionHash: str  # noqa: N815
+    blockHash: str  # noqa: N815
+    status: str
+    logs: list[ReceiptLog]
+    blockNumber: Any = None  # noqa: N815
+    sender: Any = msgspec.field(default=None, name="from")
+
+
 _LOGS = msgspec.json.Decoder(list[Log])
 _TIMELESS = msgspec.json.Decoder(list[_Timeless])
+_RECEIPT: msgspec.json.Decoder[RawReceipt | None] = msgspec.json.Decoder(RawReceipt | None)
 
 
 def parse_logs(raw: Raw) -> list[Log]:
@@ -54,6 +76,19 @@ def parse_logs(raw: Raw) -> list[Log]:
         return _without_times(lambda: _TIMELESS.decode(raw))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
+
+
+def parse_receipt(raw: Raw) -> RawReceipt | None:
+    """
+    Read the result of `eth_getTransactionReceipt`; None where the node holds none.
+
+    Raises:
+        ChainProtocolError: not a receipt of a sealed transaction.
+    """
+    try:
+        return _RECEIPT.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise ChainProtocolError(f"malformed receipt: {str(exc)[:120]}") from exc
 
 
 def as_logs(rows: object) -> list[Log]:

@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from chains.evm.adapter import EvmAdapter, open_adapter
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.decode import TRANSFER_TOPIC, first_key, nth_key
 from chains.evm.proxy import EVENT_TOPIC
 from chains.types import Transfer
 from config.catalog import Chain, Finality
@@ -102,12 +102,17 @@ def receipt_of(*logs: dict[str, Any], tx: str = tx_of(7), block: int = 100, stat
     }
 
 
+def key_of(log: dict[str, Any], place: int = 0) -> str:
+    """Return the event key of a log, the so-manieth of its transaction that says just this."""
+    return nth_key(first_key(log["address"], log["topics"], log["data"]), place)
+
+
 def a_transfer(**changes: Any) -> Transfer:
     """Return the transfer that `event_log` decodes to."""
-    return Transfer(
+    plain = Transfer(
         chain_id=CHAIN_ID,
         tx_hash=tx_of(7),
-        event_key="5",
+        event_key="",
         log_index=5,
         block_number=100,
         block_hash=hash_of(100),
@@ -118,6 +123,15 @@ def a_transfer(**changes: Any) -> Transfer:
         reference=REFERENCE,
         fee_address=ZERO,
     )._replace(**changes)
+    log = event_log(
+        token=plain.token,
+        to=plain.destination,
+        amount=plain.amount,
+        reference=plain.reference,
+        fee=plain.fee_amount,
+        fee_to=plain.fee_address,
+    )
+    return plain._replace(event_key=plain.event_key or key_of(log))
 
 
 @dataclass
@@ -195,6 +209,8 @@ class FakeNode:
         return hash_of(number, branches[-1] if branches else "a")
 
     def _logs(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        if "blockHash" in wanted:
+            return [log for log in self.logs if log["blockHash"] == wanted["blockHash"]]
         first, last = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)
         if self.max_range is not None and last - first + 1 > self.max_range:
             raise LookupError(-32005, self.range_message.format(limit=self.max_range))

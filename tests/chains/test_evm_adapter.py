@@ -21,6 +21,7 @@ from tests.chains.evm_world import (
     a_transfer,
     event_log,
     hash_of,
+    key_of,
     receipt_of,
     token_log,
     tx_of,
@@ -458,19 +459,27 @@ async def node_with(world, *logs, **options):
     ("logs", "status", "outcome", "credited"),
     [
         ([token_log(), event_log()], 1, Outcome.CREDITED, 1000),
+        ([token_log(index=20), event_log(index=21)], 1, Outcome.CREDITED, 1000),
         ([token_log(value=990), event_log()], 1, Outcome.SHORT, 990),
         ([event_log()], 1, Outcome.NO_TRANSFER_LOG, 0),
         ([], 0, Outcome.REVERTED, 0),
-        ([], 1, Outcome.GONE, 0),
-        ([token_log(), event_log(index=6)], 1, Outcome.GONE, 0),
-        ([token_log(), event_log(amount=999)], 1, Outcome.GONE, 0),
-        ([token_log(), event_log(reference="0x" + "11" * 32)], 1, Outcome.GONE, 0),
+        ([], 1, Outcome.NO_TRANSFER_LOG, 0),
+        ([token_log(), event_log(amount=999)], 1, Outcome.NO_TRANSFER_LOG, 0),
+        ([token_log(), event_log(reference="0x" + "11" * 32)], 1, Outcome.NO_TRANSFER_LOG, 0),
     ],
 )
 async def test_what_the_second_look_finds(world, logs, status, outcome, credited):
     adapter = await world.adapter(await node_with(world, *logs, status=status))
     (seen,) = await adapter.verify([a_transfer()], head=HEAD)
     assert (seen.outcome, seen.credited) == (outcome, credited)
+
+
+async def test_a_receipt_that_does_not_show_what_the_logs_show_proves_nothing(world):
+    node = await node_with(world)
+    node.logs = [event_log()]
+    (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD)
+    assert (seen.outcome, seen.credited) == (Outcome.NOT_YET, 0)
+    assert "does not show this log" in seen.why
 
 
 async def test_a_credited_transfer_learns_its_time_and_sender(world):
@@ -482,33 +491,31 @@ async def test_a_credited_transfer_learns_its_time_and_sender(world):
 async def test_a_transfer_of_an_orphaned_block_is_gone(world):
     node = await node_with(world, token_log(), event_log())
     node.branch_from = {100: "b"}
-    (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD)
+    (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
     assert seen == type(seen)(a_transfer(), Outcome.GONE, 0)
 
 
 async def test_a_node_that_lags_makes_nothing_gone(world):
     node = await node_with(world, token_log(), event_log())
     node.head = 99
-    adapter = await world.adapter(node)
-    with pytest.raises(ChainUnavailable, match="does not hold block 100"):
-        await adapter.verify([a_transfer()], head=HEAD)
+    (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD)
+    assert seen.outcome is Outcome.NOT_YET
+    assert "does not hold block 200" in seen.why
 
 
-async def test_a_block_without_its_receipt_is_asked_for_elsewhere(world):
+async def test_a_block_without_its_receipt_is_asked_for_elsewhere_and_nobody_is_blamed(world):
     lossy, good = await world.node(), await node_with(world, token_log(), event_log())
     (seen,) = await (await world.adapter(lossy, good)).verify([a_transfer()], head=HEAD)
     assert seen.outcome is Outcome.CREDITED
-    assert world.calls.seen[0][2] == "ChainProtocolError"
+    assert {error for _, _, error in world.calls.seen} == {None}
 
 
 async def test_a_receipt_that_contradicts_its_block_is_no_answer(world):
     node = await node_with(world, token_log(), event_log())
     node.receipts[tx_of(7)]["blockHash"] = hash_of(100, "b")
-    for log in node.receipts[tx_of(7)]["logs"]:
-        log["blockHash"] = hash_of(100, "b")
-    adapter = await world.adapter(node)
-    with pytest.raises(ChainProtocolError, match="not in the block"):
-        await adapter.verify([a_transfer()], head=HEAD)
+    (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD)
+    assert seen.outcome is Outcome.NOT_YET
+    assert "another block" in seen.why
 
 
 async def test_many_transfers_are_looked_at_in_small_batches_and_in_order(world):
@@ -522,12 +529,12 @@ async def test_many_transfers_are_looked_at_in_small_batches_and_in_order(world)
     seen = await (await world.adapter(node)).verify(wanted, head=HEAD)
     assert [look.transfer.tx_hash for look in seen] == [transfer.tx_hash for transfer in wanted]
     assert {look.outcome for look in seen} == {Outcome.CREDITED}
-    assert [len(post) for post in node.posts if isinstance(post, list)] == [50, 50, 20]
+    assert [len(post) for post in node.posts if isinstance(post, list)] == [49, 49, 25]
 
 
 async def test_two_events_of_one_transaction_cannot_share_one_movement(world):
     adapter = await world.adapter(await node_with(world, token_log(), event_log(), event_log(index=6)))
-    seen = await adapter.verify([a_transfer(event_key="6", log_index=6), a_transfer()], head=HEAD)
+    seen = await adapter.verify([a_transfer(event_key=key_of(event_log(), 1), log_index=6), a_transfer()], head=HEAD)
     assert [look.outcome for look in seen] == [Outcome.NO_TRANSFER_LOG, Outcome.CREDITED]
 
 
@@ -714,16 +721,19 @@ async def test_a_payment_two_endpoints_tell_alike_is_credited_and_both_were_aske
 async def test_a_payment_one_endpoint_invents_is_not_credited(world):
     liar, honest = await node_with(world, token_log(), event_log()), await node_with(world)
     adapter = await world.adapter(liar, honest, rpc_quorum=2)
-    with pytest.raises(ChainProtocolError, match="contradict each other"):
-        await adapter.verify([a_transfer()], head=HEAD)
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
+    assert seen.outcome is Outcome.NOT_YET
+    assert "contradict each other" in seen.why
 
 
 async def test_a_payment_only_one_of_two_can_tell_waits(world):
     here, down = await node_with(world, token_log(), event_log()), await world.node()
     down.raw = lambda _: web.Response(status=503)
     adapter = await world.adapter(here, down, rpc_quorum=2)
-    with pytest.raises(ChainUnavailable, match="only 1 of the 2 endpoints that must agree"):
-        await adapter.verify([a_transfer()], head=HEAD)
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
+    assert seen.outcome is Outcome.NOT_YET
+    assert "only 1 of the 2 endpoints that must agree" in seen.why
+    assert "HTTP 503" in seen.why
 
 
 async def test_a_third_endpoint_stands_in_for_one_that_is_down(world):

@@ -112,7 +112,6 @@ async def test_the_chain_is_checked_once(talk):
         (plain(body=b'[{"id":0,"result":1},{"id":1,"result":1},{"id":1,"result":1}]'), ChainProtocolError),
         (plain(body=b'[{"id":0,"result":1},{"id":1,"result":1},{"id":7,"result":1}]'), ChainProtocolError),
         (plain(body=b'[{"id":0,"result":1},{"id":1,"result":1},7]'), ChainProtocolError),
-        (plain(body=b'[{"id":0,"result":1},{"id":1,"result":1},{"id":2}]'), ChainProtocolError),
         (plain(body=b'[{"id":0,"result":1},{"id":1,"result":1},{"id":[],"result":1}]'), ChainProtocolError),
         (plain(418), ChainProtocolError),
         (plain(500), ChainUnavailable),
@@ -132,6 +131,13 @@ async def test_every_wrong_answer_is_named_by_what_to_do_about_it(talk, reply, e
     with pytest.raises(error) as refused:
         await talk.batch()
     assert "secretkey1234" not in str(refused.value)
+
+
+async def test_what_one_call_of_a_batch_lacks_is_told_of_that_call_alone(talk):
+    talk.node.raw = plain(body=b'[{"id":0,"result":1},{"id":1,"result":1},{"id":2}]')
+    first, second, third = await talk.batch()
+    assert (first.get(), second.get()) == (1, 1)
+    assert isinstance(third.error, ChainProtocolError)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,179 @@
+"""What one receipt proves: read once, slice by slice, however many transfers are asked about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from chains.errors import ChainProtocolError
+from chains.evm.decode import (
+    Block,
+    ProxyEvent,
+    address_text,
+    first_key,
+    hash_text,
+    is_proxy_event,
+    label,
+    nth_key,
+    proxy_event,
+    quantity,
+    transfer_log,
+)
+from chains.evm.pairing import EventMatcher, Move, Pairing
+from chains.evm.wire import RawReceipt, ReceiptLog, parse_receipt
+from chains.types import Outcome, Transfer, Verification
+
+LOGS_A_SLICE = 500  # of a receipt, before others have their turn
+
+_SUCCEEDED = 1
+
+
+class PaidEvent(NamedTuple):
+    """A proxy event, and what the token says of it."""
+
+    event: ProxyEvent
+    pairing: Pairing
+    log_index: int | None
+
+
+class Plain(NamedTuple):
+    """A `Transfer` log of any token."""
+
+    move: Move
+    log_index: int | None
+
+
+@dataclass(slots=True)
+class Receipt:
+    """Everything one transaction's receipt proves, by event key."""
+
+    tx_hash: str
+    block_number: int | None
+    block_hash: str
+    succeeded: bool
+    sender: str | None
+    events: dict[str, PaidEvent] = field(default_factory=dict)  # of our proxy, in log order
+    plain: dict[str, Plain] = field(default_factory=dict)  # in log order
+    size: int = 0  # logs
+
+
+async def read_receipt(raw: Raw, *, tx_hash: str, proxy: str) -> Receipt | None:
+    """
+    Read a receipt, and let others run between its slices; None when the node does not hold it.
+
+    Only what is used is looked at: the place of a log is its place in the list, which the block's hash covers,
+    and not the number a node gives it.
+
+    Raises:
+        ChainProtocolError: unreadable, or of another transaction.
+    """
+    sent = parse_receipt(raw)
+    if sent is None:
+        return None
+    if hash_text(sent.transactionHash) != tx_hash:
+        raise ChainProtocolError("the receipt is of another transaction")
+    receipt = _facts(sent, tx_hash)
+    reading = _Reading(receipt, proxy)
+    for start in range(0, len(sent.logs), LOGS_A_SLICE):
+        # All in one go, two thousand dust transfers in one transaction stopped the whole process for a minute.
+        await asyncio.sleep(0)
+        reading.feed(sent.logs[start : start + LOGS_A_SLICE])
+    return receipt
+
+
+def _facts(sent: RawReceipt, tx_hash: str) -> Receipt:
+    return Receipt(
+        tx_hash=tx_hash,
+        block_number=label(sent.blockNumber),
+        block_hash=hash_text(sent.blockHash),
+        succeeded=quantity(sent.status) == _SUCCEEDED,
+        sender=address_text(sent.sender),
+        size=len(sent.logs),
+    )
+
+
+class _Reading:
+    """Takes the logs of one receipt in order."""
+
+    def __init__(self, receipt: Receipt, proxy: str) -> None:
+        self._receipt = receipt
+        self._proxy = proxy
+        self._matcher = EventMatcher()
+        self._equals: Counter[str] = Counter()
+
+    def feed(self, logs: Sequence[ReceiptLog]) -> None:
+        for log in logs:
+            if is_proxy_event(log.address, log.topics, self._proxy):
+                event = proxy_event(log.topics, log.data)
+                paid = PaidEvent(event, self._matcher.event(event), label(log.logIndex))
+                self._receipt.events[self._key(log)] = paid
+            elif (moved := transfer_log(log.address, log.topics, log.data)) is not None:
+                self._receipt.plain[self._key(log)] = Plain(self._matcher.move(moved), label(log.logIndex))
+
+    def _key(self, log: ReceiptLog) -> str:
+        first = first_key(log.address, log.topics, log.data)
+        place = self._equals[first]
+        self._equals[first] += 1
+        return first if place == 0 else nth_key(first, place)
+
+
+def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification | None:
+    """Say what a receipt of a block of the canonical chain proves of a transfer; None when it does not show it."""
+    seen = transfer._replace(block_time=block.time, sender=receipt.sender)
+    if not receipt.succeeded:
+        return Verification(seen, Outcome.REVERTED, 0)
+    if transfer.reference is None:
+        plain = receipt.plain.get(transfer.event_key)
+        if plain is None or _moved(plain, transfer) != transfer:
+            return None
+        log = plain.move.log
+        return Verification(seen._replace(sender=log.source), Outcome.CREDITED, log.value, behind=plain.move.behind)
+    paid = receipt.events.get(transfer.event_key)
+    if paid is None or _paid(paid, transfer) != transfer:
+        return None
+    outcome, credited, sender = paid.pairing
+    return Verification(seen._replace(sender=sender or receipt.sender), outcome, credited)
+
+
+def transfers_of(
+    receipt: Receipt, block: Block, *, chain_id: int, destinations: Collection[str], beneficiaries: Collection[str]
+) -> list[Transfer]:
+    """
+    Return one transaction's proxy events and plain transfers into ours.
+
+    What moves behind a proxy event to a beneficiary is that payment: it is told once, as the event.
+    """
+    place = Transfer(
+        chain_id, receipt.tx_hash, "", None, block.number, block.hash, block.time, token="", destination="", amount=0
+    )
+    events = [
+        _paid(paid, place)._replace(
+            event_key=key, log_index=paid.log_index, sender=paid.pairing.sender or receipt.sender
+        )
+        for key, paid in receipt.events.items()
+    ]
+    plain = [
+        _moved(each, place)._replace(event_key=key, log_index=each.log_index, sender=each.move.log.source)
+        for key, each in receipt.plain.items()
+        if each.move.log.destination in destinations
+        or (each.move.behind is None and each.move.log.destination in beneficiaries)
+    ]
+    return [*events, *plain]
+
+
+def _paid(paid: PaidEvent, at: Transfer) -> Transfer:
+    """Return a transfer with what an event claims in the place of what it says itself."""
+    return at._replace(**paid.event._asdict())
+
+
+def _moved(plain: Plain, at: Transfer) -> Transfer:
+    """Return a transfer with what a token moved in the place of what it says itself."""
+    log = plain.move.log
+    return at._replace(
+        token=log.token, destination=log.destination, amount=log.value, reference=None, fee_amount=0, fee_address=None
+    )
