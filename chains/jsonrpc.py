@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.transport import OK, TOO_MANY_REQUESTS, CutOff, HttpAnswer, TooLarge
+from chains.transport import OK, TOO_MANY_REQUESTS, CutOff, HttpAnswer, Overasked, TooLarge
 
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
@@ -27,6 +27,7 @@ _NOT_ALLOWED = {401, 403}
 _WRONG = {401, 402, 403, 404, 405, 410}
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
+_SAYS_NOTHING = {400, 414, 422, 500, 504}  # of a single call: perhaps that its parameters are too many
 _REFUSES_A_SHAPE = {400, 402, 413, 414, 422, TOO_MANY_REQUESTS, 500, 504}
 _INVALID_REQUEST = -32600
 
@@ -245,6 +246,8 @@ def _status_error(endpoint: Endpoint, answer: HttpAnswer) -> ChainError:
     status = answer.status
     if status == OK:
         return ChainProtocolError(f"not a JSON-RPC answer: {_shown(endpoint, answer)}")
+    if status in _SAYS_NOTHING:
+        return Overasked(f"HTTP {status}", retry_after=answer.retry_after)
     if status == TOO_MANY_REQUESTS or status in _SERVER_ERRORS:
         return ChainUnavailable(f"HTTP {status}", retry_after=answer.retry_after)
     if status == _TOO_LARGE:

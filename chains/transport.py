@@ -34,6 +34,10 @@ class CutOff(ChainUnavailable):
     """The connection was closed in the middle; some do that to a question that is too large."""
 
 
+class Overasked(ChainUnavailable):
+    """An HTTP status without a word of explanation that some give to a question that is too large."""
+
+
 class HttpAnswer(NamedTuple):
     """What came back, whatever its status."""
 

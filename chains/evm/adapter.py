@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from chains.base import Access, Telemetry, scan_again
+from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool
-from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
 from chains.evm.bloom import MOST_BLOCKS, BloomCheck
@@ -18,6 +19,7 @@ from chains.evm.client import EvmClient
 from chains.evm.decode import Block, parse_block, quantity
 from chains.evm.logs import LogReader
 from chains.evm.proxy import payment_calldata
+from chains.evm.questions import Wanted, Way
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcRefused
 from chains.evm.verification import Verifier
@@ -45,6 +47,7 @@ START_BELOW_HEAD = 10  # blocks
 MOST_CALLS = 50  # in one batch
 MAX_REREAD = 200  # blocks
 REREAD_UNPACED = 5  # blocks, while the pace of the chain is not known
+PAUSES = 9  # after a second look's question, as many times as long as it took
 MAX_BELOW_HEAD = 64  # blocks; endpoints forget old state
 
 _TX_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -97,6 +100,7 @@ class EvmAdapter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._balances = balances
+        self._clock = clock
         self._chain = chain
         self._proxy = chain.proxy_address.lower()
         self._pool = pool
@@ -109,6 +113,7 @@ class EvmAdapter:
         self._logs = LogReader(client, chain_id=chain.chain_id, proxy=self._proxy, longest=longest, clock=clock)
         self._verifier = Verifier(client, pool, chain)
         self._tokens: dict[str, TokenMeta] = {}
+        self._asked_tokens: Sequence[str] = ()  # of the running scan, for endpoints that want addresses
         self._first_head: Head | None = None
 
     def close(self) -> None:
@@ -169,21 +174,39 @@ class EvmAdapter:
         return head
 
     def condition(self) -> Condition:
-        return Condition(endpoints=tuple(map(self._pool.report, self._pool.endpoints)))
+        warnings = tuple(self._logs.warnings(self._pool.endpoints))
+        problems = tuple(dict.fromkeys(warning.message for warning in warnings))
+        reports = tuple(map(self._pool.report, self._pool.endpoints))
+        return Condition(endpoints=reports, problems=problems, warnings=warnings)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
     ) -> ScanPage | Fork:
-        destinations = sorted(targets.destinations) if rail is Rail.DIRECT else []
-        if rail is Rail.DIRECT and not destinations and after.position < head.position:
+        wanted = _wanted(rail, targets)
+        self._asked_tokens = wanted.tokens or self._asked_tokens
+        if rail is Rail.DIRECT and not wanted.destinations and after.position < head.position:
             return ScanPage([], Cursor(head.position, head.anchor), time=head.time, rows_read=0)
         if after.position < head.position:
-            reread = self._reread(reread_s, head)
-            read = partial(self._read, rail=rail, destinations=destinations, after=after, head=head, reread=reread)
-            return await self._pool.run("eth_getLogs", read)
+            return await self._read_page(wanted, after, head, reread=self._reread(reread_s, head))
         if after.anchor is None:
             return ScanPage([], after, time=head.time, rows_read=0)
         return await self._pool.run("eth_getBlockByNumber", partial(self._still_there, after=after))
+
+    async def _read_page(
+        self, wanted: Wanted, after: Cursor, head: Head, *, reread: int = 0, avoiding: Collection[Endpoint] = ()
+    ) -> ScanPage | Fork:
+        """Read the page after a cursor from any endpoint, by the way that shows most and is served."""
+        refused: ChainError | None = None
+        for way in self._logs.ways(wanted, self._pool.endpoints):
+            read = partial(
+                self._read, wanted=wanted, way=way, after=after, head=head, reread=reread, reads_ahead=not avoiding
+            )
+            try:
+                return await self._pool.run("eth_getLogs", read, avoiding=avoiding)
+            except ChainError as exc:
+                # Why receipts were no way out says less than why logs were refused.
+                refused = exc if refused is None or way is not Way.RECEIPTS else refused
+        raise refused or ChainUnavailable("no endpoint is asked for logs")
 
     def _reread(self, seconds: int, head: Head) -> int:
         """
@@ -209,7 +232,34 @@ class EvmAdapter:
         return await self._pool.run("eth_getBlockByNumber", partial(self._latest_canonical, anchors=known))
 
     async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
-        return await scan_again(self, destinations, since=since, until=until)
+        wanted = Wanted(Rail.DIRECT, sorted(destinations), self._asked_tokens)
+        found: dict[tuple[str, str], Transfer] = {}
+        try:
+            async for page in self._pages_between(wanted, since, until):
+                found |= {(transfer.tx_hash, transfer.event_key): transfer for transfer in page.transfers}
+        except ChainError as exc:
+            return LookAgain(list(found.values()), dict.fromkeys(destinations, str(exc)))
+        return LookAgain(list(found.values()), {})
+
+    async def _pages_between(self, wanted: Wanted, since: int, until: int) -> AsyncIterator[ScanPage]:
+        """Read the blocks between two moments, by another endpoint than the running scan's where there is one."""
+        scanning = {self._pool.preferred}
+        started = self._clock()
+        head = await self.head()
+        ends = []
+        for moment in (since - 1, until):
+            look = partial(self._newest_until, time=moment, head=head.position)
+            ends.append(await self._pool.run("eth_getBlockByNumber", look, avoiding=scanning))
+        cursor, goal = Cursor(ends[0]), Head(ends[1], None, until)
+        while cursor.position < goal.position:
+            # A tenth of an endpoint's time, for the scan that finds payments first needs the rest.
+            await asyncio.sleep(PAUSES * (self._clock() - started))
+            started = self._clock()
+            page = await self._read_page(wanted, cursor, goal, avoiding=scanning)
+            if isinstance(page, Fork):
+                raise ChainUnavailable("the chain was reorganised meanwhile")
+            yield page
+            cursor = page.cursor
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:
         return await self._verifier.verify(transfers, head)
@@ -261,10 +311,20 @@ class EvmAdapter:
         return Head(block.number, block.hash, block.time, None if final is None else min(final.number, block.number))
 
     async def _read(
-        self, endpoint: Endpoint, *, rail: Rail, destinations: Sequence[str], after: Cursor, head: Head, reread: int
+        self,
+        endpoint: Endpoint,
+        *,
+        wanted: Wanted,
+        way: Way,
+        after: Cursor,
+        head: Head,
+        reread: int,
+        reads_ahead: bool,
     ) -> ScanPage | Fork:
-        page = await self._logs.read(endpoint, rail, destinations=destinations, after=after, head=head, reread=reread)
-        if self._blooms is not None and rail is Rail.PROXY and isinstance(page, ScanPage):
+        page = await self._logs.read(
+            endpoint, wanted, way, after=after, head=head, reread=reread, reads_ahead=reads_ahead
+        )
+        if self._blooms is not None and wanted.rail is Rail.PROXY and isinstance(page, ScanPage):
             await self._blooms.check(endpoint, page, after.position + 1)
         return page
 
@@ -326,6 +386,12 @@ class EvmAdapter:
         if not isinstance(code, str) or not code.startswith("0x"):
             raise ChainProtocolError("eth_getCode did not answer with code")
         return code
+
+
+def _wanted(rail: Rail, targets: Targets) -> Wanted:
+    if rail is Rail.PROXY:
+        return Wanted(rail)
+    return Wanted(rail, sorted(targets.destinations | targets.beneficiaries), sorted(targets.tokens))
 
 
 def _block_call(block: int | str) -> Call:

@@ -1,48 +1,108 @@
-"""One page of proxy events from one endpoint, with proof that the endpoint held the blocks it was asked for."""
+"""One page of one rail from one endpoint, with proof that the endpoint held the blocks it was asked for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm.ahead import ReadAhead
-from chains.evm.decode import TRANSFER_TOPIC, Block, LogDecoder, parse_block
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.block_logs import BlockLogs
+from chains.evm.decode import Block, LogDecoder, parse_block
+from chains.evm.questions import Question, Sizes, Wanted, Way, chooser, halves, questions, transfers_to, window
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal
-from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
+from chains.evm.rpc import Call, CutOff, Overasked, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
+from chains.evm.shapes import Learner, LogShape, LogsRefused, NeedsAddress, TooManyRows
 from chains.evm.wire import Log
-from chains.types import Cursor, Fork, Head, Rail, ScanPage
+from chains.types import Cursor, Fork, Head, Rail, RailWarning, ScanPage
 
-ROWS_A_SLICE = 2_000
-NO_LOGS_S = 300.0  # an endpoint that refuses even one block is not asked for logs that long
-MOST_REFUSALS = 20
-DESTINATIONS_A_CALL = 1_000
+EVENTS_A_SLICE = 2_000  # cut column by column
+TRANSFERS_A_SLICE = 1_000  # read row by row
+MOST_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some
+MOST_SPLITS = 64  # questions to find the addresses that the answer for one block cannot hold
+
+
+class _Reading(NamedTuple):
+    """One page to be read, and by whom."""
+
+    endpoint: Endpoint
+    wanted: Wanted
+    way: Way
+    after: Cursor
+    head: Head
+    reread: int
+    span: BlockSpan
+    shape: LogShape
+    learner: Learner
+    ahead: ReadAhead | None  # where the next page is asked for meanwhile
 
 
 class LogReader:
-    """Reads the events of one proxy, and learns how many blocks each endpoint serves at once."""
+    """Reads the logs of one chain, and learns what shape of question each endpoint takes."""
 
     def __init__(
         self, client: RpcClient, *, chain_id: int, proxy: str, longest: int | None, clock: Callable[[], float]
     ) -> None:
+        self._client = client
         self._ahead = {rail: ReadAhead(client) for rail in Rail}
+        self._blocks = BlockLogs(client)
         self._chain_id = chain_id
         self._proxy = proxy
         self._longest = longest
         self._clock = clock
-        self._spans: dict[tuple[Endpoint, Rail], BlockSpan] = {}
-        self._no_logs_until: dict[Endpoint, float] = {}
+        self._shapes: dict[Endpoint, LogShape] = {}
 
     def close(self) -> None:
         """Give up what is under way."""
         for ahead in self._ahead.values():
             ahead.drop()
 
+    def shape(self, endpoint: Endpoint) -> LogShape:
+        """Return what was learnt of an endpoint."""
+        return self._shapes.setdefault(endpoint, LogShape.limited(self._longest))
+
+    def warnings(self, endpoints: Collection[Endpoint]) -> list[RailWarning]:
+        """Return what cannot be seen, or late only, because every endpoint refused to show it."""
+        if all(self.shape(endpoint).refusal for endpoint in endpoints):
+            said = self.shape(next(iter(endpoints))).refusal
+            message = f"no endpoint serves logs, blocks are read one by one and payments may be seen late: {said}"
+            return [RailWarning(rail, "logs_unserved", message) for rail in Rail]
+        if all(endpoint.memory.addressless_logs.known is False for endpoint in endpoints):
+            message = "every endpoint refuses logs without an address: transfers of other tokens than those of the "
+            message += "registry and of waiting payments are not seen"
+            return [RailWarning(Rail.DIRECT, "other_tokens_unseen", message)]
+        return []
+
+    def ways(self, wanted: Wanted, endpoints: Collection[Endpoint]) -> Iterator[Way]:
+        """Yield the ways worth trying, each after the one before has failed everywhere."""
+        if wanted.rail is Rail.PROXY or any(e.memory.addressless_logs.worth_asking for e in endpoints):
+            yield Way.LOGS
+        if wanted.rail is Rail.DIRECT and not all(e.memory.addressless_logs.worth_asking for e in endpoints):
+            yield Way.BY_TOKEN
+        if any(self._needs_receipts(endpoint, wanted) for endpoint in endpoints):
+            yield Way.RECEIPTS
+
+    def _rests(self, endpoint: Endpoint) -> bool:
+        return self._clock() < self.shape(endpoint).resting_until
+
+    def _needs_receipts(self, endpoint: Endpoint, wanted: Wanted) -> bool:
+        """Say whether an endpoint shows logs in receipts alone."""
+        unnamed = wanted.rail is Rail.PROXY or endpoint.memory.addressless_logs.worth_asking
+        return self._rests(endpoint) or not (unnamed or wanted.tokens)
+
     async def read(
-        self, endpoint: Endpoint, rail: Rail, *, destinations: Sequence[str], after: Cursor, head: Head, reread: int
+        self,
+        endpoint: Endpoint,
+        wanted: Wanted,
+        way: Way,
+        *,
+        after: Cursor,
+        head: Head,
+        reread: int = 0,
+        reads_ahead: bool = True,
     ) -> ScanPage | Fork:
         """
         Read one rail's page after a cursor, as many blocks as the endpoint serves.
@@ -50,116 +110,234 @@ class LogReader:
         Raises:
             ChainUnavailable: the endpoint is busy, or behind what it was asked for.
             ChainProtocolError: its logs and its blocks do not agree.
-            Unserved: it serves no logs at all.
+            Unserved: it serves no logs this way.
         """
-        if self._clock() < self._no_logs_until.get(endpoint, 0.0):
-            raise Unserved("serves no eth_getLogs")
-        span = self._spans.setdefault((endpoint, rail), BlockSpan.limited(self._longest))
+        self._check(endpoint, wanted, way)
+        if way is Way.RECEIPTS:
+            return await self._from_receipts(endpoint, wanted, after)
+        shape = self.shape(endpoint)
+        span = shape.spans[wanted.rail]
+        reading = _Reading(
+            endpoint,
+            wanted,
+            way,
+            after,
+            head,
+            reread,
+            span,
+            shape,
+            Learner(endpoint, shape, wanted.rail, self._clock),
+            self._ahead[wanted.rail] if reads_ahead else None,
+        )
+        if shape.refusal:
+            await self._probe(reading)
         for _ in range(MOST_REFUSALS):
-            first, last = window(after.position, head.position, span.reaching(reread), reread)
-            page = await self._attempt(endpoint, rail, span, after, first, last, head, destinations)
+            page = await self._attempt(reading)
             if page is not None:
                 return page
-        raise ChainUnavailable("keeps refusing smaller and smaller block ranges")
+        raise ChainUnavailable("keeps refusing smaller and smaller questions")
 
-    async def _attempt(
-        self,
-        endpoint: Endpoint,
-        rail: Rail,
-        span: BlockSpan,
-        after: Cursor,
-        first: int,
-        last: int,
-        head: Head,
-        destinations: Sequence[str],
-    ) -> ScanPage | Fork | None:
-        """Ask for one range; None when the endpoint wants to be asked for less, which `span` has noted."""
-        blocks = last - first + 1
-        started = self._clock()
+    def _check(self, endpoint: Endpoint, wanted: Wanted, way: Way) -> None:
+        """Raise when this way is not the one for this endpoint now; nothing is asked."""
+        rests, unnamed = self._rests(endpoint), endpoint.memory.addressless_logs.worth_asking
+        if way is Way.RECEIPTS:
+            if not self._needs_receipts(endpoint, wanted):
+                raise Unserved("serves logs")
+        elif rests:
+            raise LogsRefused(f"serves no eth_getLogs: {self.shape(endpoint).refusal}")
+        elif way is Way.LOGS and wanted.rail is Rail.DIRECT and not unnamed:
+            raise NeedsAddress("refuses logs without an address")
+        elif way is Way.BY_TOKEN and unnamed:
+            raise Unserved("is asked for the logs of every contract")
+        elif way is Way.BY_TOKEN and not wanted.tokens:
+            raise NeedsAddress("refuses logs without an address, and no token is known to ask for")
+
+    async def _probe(self, reading: _Reading) -> None:
+        """Ask the smallest question: whoever refused that is not asked all the others again to learn the same."""
+        first = reading.after.position + 1
+        question, *_ = self._questions(reading, first, first, Sizes(1, 1))
         try:
-            answers = await self._ahead[rail].batch(endpoint, self._calls(rail, after, first, last, destinations))
-        except TimedOut:
-            span.failed(blocks=blocks)
-            raise
-        except TooLarge:
-            if blocks == 1:
-                raise
-            span.failed(blocks=blocks)
-            return None
-        if after.anchor is not None and _moved(answers.pop(), after):
-            return Fork(after)
-        end, *logs = answers
-        refused = next((answer for answer in logs if answer.error is not None), None)
-        if refused is not None:
-            self._learn(endpoint, span, refused, blocks)
-            return None
+            (answer,) = await self._client.batch(reading.endpoint, [question.call])
+        except ChainUnavailable as exc:
+            answer = RawResult(error=exc)
+        if answer.error is not None and not isinstance(answer.error, TimedOut):
+            raise reading.learner.give_up(answer.error) from answer.error
+
+    async def _attempt(self, reading: _Reading) -> ScanPage | Fork | None:
+        """Ask for one range; None when the endpoint wants to be asked for less, which was noted."""
+        first, last = window(
+            reading.after.position, reading.head.position, reading.span.reaching(reading.reread), reading.reread
+        )
+        blocks, started = last - first + 1, self._clock()
+        asked = self._questions(reading, first, last, reading.learner.sizes)
+        end, *logs = await self._ask(reading, asked, last, blocks)
+        below = logs.pop() if len(logs) > len(asked) else None
+        if below is not None and _moved(below, reading.after):
+            return Fork(reading.after)
+        for question, answer in zip(asked, logs, strict=True):
+            if answer.error is not None:
+                return await self._refused(reading, question, answer, blocks)
         block = parse_block(end.get(), last)
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {last} yet")
         rows = [answer.logs() for answer in logs]
-        span.answered(blocks=blocks, rows=sum(map(len, rows)), seconds=self._clock() - started)
-        if last < head.position:
-            here = Cursor(last, block.hash)
-            following = self._calls(rail, here, *window(last, head.position, span.size, 0), destinations)
-            self._ahead[rail].start(endpoint, following)
-        return await self._page(rail, rows, block, first)
+        reading.learner.served(asked)
+        reading.span.answered(blocks=blocks, rows=sum(map(len, rows)), seconds=self._clock() - started)
+        self._note_blocks(reading)
+        if last < reading.head.position and reading.ahead is not None:
+            self._ask_ahead(reading, Cursor(last, block.hash))
+        return await self._page(reading.wanted.rail, rows, block, first)
 
-    def _calls(self, rail: Rail, after: Cursor, first: int, last: int, destinations: Sequence[str]) -> list[Call]:
-        """The block above, the proxy's logs or the transfers into ours, the block below when its hash is known."""
-        # In the same request: an endpoint that lacks the last block answers a gap without an error.
-        calls: list[Call] = [("eth_getBlockByNumber", (hex(last), False))]
-        span = {"fromBlock": hex(first), "toBlock": hex(last)}
-        if rail is Rail.PROXY:
-            calls.append(("eth_getLogs", ({"address": self._proxy, "topics": [EVENT_TOPIC], **span},)))
-        for start in range(0, len(destinations), DESTINATIONS_A_CALL):
-            topics = [f"0x{address[2:]:0>64}" for address in destinations[start : start + DESTINATIONS_A_CALL]]
-            calls.append(("eth_getLogs", ({"topics": [TRANSFER_TOPIC, None, topics], **span},)))
+    def _questions(self, reading: _Reading, first: int, last: int, sizes: Sizes) -> list[Question]:
+        return questions(
+            reading.wanted,
+            reading.way,
+            proxy=self._proxy,
+            first=first,
+            last=last,
+            sizes=sizes,
+            crowded=reading.shape.crowded_at(self._clock()),
+        )
+
+    async def _ask(self, reading: _Reading, asked: Sequence[Question], last: int, blocks: int) -> list[RawResult]:
+        """Make the calls of one page in one request."""
+        calls = _calls(reading.after, asked, last)
+        try:
+            if reading.ahead is not None:
+                return await reading.ahead.batch(reading.endpoint, calls)
+            return await self._client.batch(reading.endpoint, calls)
+        except TimedOut:
+            reading.span.failed(blocks=blocks)
+            raise
+        except (TooLarge, Overasked, CutOff) as exc:
+            return [RawResult(), *(RawResult(error=exc) for _ in asked)]
+
+    def _ask_ahead(self, reading: _Reading, here: Cursor) -> None:
+        first, last = window(here.position, reading.head.position, reading.span.size, 0)
+        following = self._questions(reading, first, last, reading.learner.sizes)
+        if reading.ahead is not None:
+            reading.ahead.start(reading.endpoint, _calls(here, following, last))
+
+    async def _refused(
+        self, reading: _Reading, question: Question, answer: RawResult, blocks: int
+    ) -> ScanPage | Fork | None:
+        """Return None when a smaller question is worth asking; raise what else the refusal means."""
+        if answer.error is None:
+            return None
+        try:
+            reading.learner.refused(question, answer.error, blocks)
+        except TooManyRows:
+            return await self._past_a_full_block(reading, question)
+        finally:
+            self._note_blocks(reading)
+        return None
+
+    async def _past_a_full_block(self, reading: _Reading, question: Question) -> ScanPage | Fork | None:
+        """
+        Get past a block that holds more of our logs than one answer.
+
+        A stranger fills a block for cents, and a scan that waits for a longer answer never goes on (docs/rules.md,
+        C). The addresses that cause it are asked about by token from now on; where that is still too much, the
+        block's receipts hold everything.
+        """
+        crowded = reading.shape.crowded_at(self._clock())
+        if question.destinations and question.tokens is None and reading.wanted.tokens:
+            found = await self._crowded(reading, question)
+            if found and not found <= crowded:
+                reading.learner.crowded(found)
+                return None
+        page = await self._from_receipts(reading.endpoint, reading.wanted, reading.after)
+        reading.learner.full_block()
+        return page
+
+    async def _crowded(self, reading: _Reading, question: Question) -> set[str] | None:
+        """Return the addresses whose logs of one block do not fit into an answer; None when they are too many."""
+        if len(question.destinations) == 1:
+            return set(question.destinations)
+        block = reading.after.position + 1
+        parts, found, asked = halves(question.destinations), set[str](), 0
+        while parts:
+            asked += len(parts)
+            if asked > MOST_SPLITS:
+                return None
+            calls = [transfers_to(part, None, block, block).call for part in parts]
+            try:
+                answers = await self._client.batch(reading.endpoint, calls)
+            except TooLarge:
+                return None
+            full = [part for part, answer in zip(parts, answers, strict=True) if _is_full(answer)]
+            found |= {part[0] for part in full if len(part) == 1}
+            parts = [half for part in full if len(part) > 1 for half in halves(part)]
+        return found
+
+    async def _from_receipts(self, endpoint: Endpoint, wanted: Wanted, after: Cursor) -> ScanPage | Fork:
+        """Read one block by its receipts."""
+        number = after.position + 1
         if after.anchor is not None:
-            # Last: a reorganisation before it shows here; one after it shows at the next poll, in the block above.
-            calls.append(("eth_getBlockByNumber", (hex(after.position), False)))
-        return calls
-
-    def _learn(self, endpoint: Endpoint, span: BlockSpan, logs: RawResult, blocks: int) -> None:
-        """Return when a smaller range is worth asking for; raise what else the refusal means."""
-        error = logs.error
-        if isinstance(error, Unserved):
-            self._no_logs_until[endpoint] = self._clock() + NO_LOGS_S
-        if not isinstance(error, RpcRefused):
-            logs.get()
-            return
-        match error.verdict.refusal:
-            case Refusal.BLOCKS if blocks == 1:
-                self._no_logs_until[endpoint] = self._clock() + NO_LOGS_S
-                raise Unserved(f"refuses eth_getLogs even for one block: {error}") from error
-            case Refusal.BLOCKS:
-                span.refused(blocks=blocks, verdict=error.verdict)
-            case Refusal.OTHER:
-                span.failed(blocks=blocks)  # nobody knows all wordings of "too many"
-                raise error
-            case _:
-                raise error
+            (below,) = await self._client.batch(endpoint, [_block_call(after.position)])
+            if _moved(below, after):
+                return Fork(after)
+        block, found = await self._blocks.read(endpoint, number, chooser(wanted, self._proxy))
+        return await self._page(wanted.rail, [found], block, number)
 
     async def _page(self, rail: Rail, answers: Sequence[Sequence[Log]], end: Block, first: int) -> ScanPage:
         decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=first, last=end.number)
         for rows in answers:
-            await _feed(decoder.feed if rail is Rail.PROXY else decoder.feed_credits, rows)
+            if rail is Rail.PROXY:
+                await _feed(decoder.feed, rows, EVENTS_A_SLICE)
+            else:
+                await _feed(decoder.feed_credits, rows, TRANSFERS_A_SLICE)
         if decoder.hash_of(end.number) not in {None, end.hash}:
             raise ChainProtocolError(f"the logs of block {end.number} are not of the block the node holds")
         rows_read = sum(map(len, answers))
         return ScanPage(decoder.transfers, Cursor(end.number, end.hash), time=end.time, rows_read=rows_read)
 
+    def _note_blocks(self, reading: _Reading) -> None:
+        """Show the shortest range of both rails among the endpoint's limits."""
+        narrowed = [span.size for span in reading.shape.spans.values() if span.narrowed]
+        reading.endpoint.memory.blocks.learnt = min(narrowed, default=None)
 
-async def _feed(feed: Callable[[Sequence[Log]], None], rows: Sequence[Log]) -> None:
+
+def _calls(after: Cursor, asked: Sequence[Question], last: int) -> list[Call]:
+    """The block above, the logs, the block below when its hash is known."""
+    # In the same request: an endpoint that lacks the last block answers a gap without an error.
+    calls: list[Call] = [_block_call(last), *(question.call for question in asked)]
+    if after.anchor is not None:
+        # Last: a reorganisation before it shows here; one after it shows at the next poll, in the block above.
+        calls.append(_block_call(after.position))
+    return calls
+
+
+def _block_call(number: int) -> Call:
+    return "eth_getBlockByNumber", (hex(number), False)
+
+
+def _about_size(error: Exception) -> bool:
+    if isinstance(error, TooLarge | Overasked | CutOff):
+        return True
+    sizes = {Refusal.BLOCKS, Refusal.ROWS, Refusal.TOPICS, Refusal.ADDRESSES, Refusal.ADDRESSLESS, Refusal.OTHER}
+    return isinstance(error, RpcRefused) and error.verdict.refusal in sizes
+
+
+def _is_full(answer: RawResult) -> bool:
+    """
+    Say whether an answer was refused for its length.
+
+    Raises:
+        ChainError: it was refused for another reason.
+    """
+    if answer.error is None:
+        return False
+    if _about_size(answer.error):
+        return True
+    raise answer.error
+
+
+async def _feed(feed: Callable[[Sequence[Log]], None], rows: Sequence[Log], size: int) -> None:
     """Decode one answer slice by slice, and let others run between them."""
-    for start in range(0, len(rows), ROWS_A_SLICE):
+    for start in range(0, len(rows), size):
         await asyncio.sleep(0)
-        feed(rows[start : start + ROWS_A_SLICE])
-
-
-def window(after: int, head: int, span: int, reread: int) -> tuple[int, int]:
-    """Return the first and last block to ask for: at least one new block, whatever is read again."""
-    first = max(0, after + 1 - min(reread, span // 2))
-    return first, min(head, first + span - 1)
+        feed(rows[start : start + size])
 
 
 def _moved(answer: RawResult, after: Cursor) -> bool:

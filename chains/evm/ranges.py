@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from chains.evm.refusals import Verdict
@@ -54,6 +55,15 @@ class BlockSpan:
     def reaching(self, reread: int) -> int:
         """Return how many blocks to ask for where some are read again: a short start must not crowd them out."""
         return self.size if self.narrowed else max(self.size, min(2 * reread, self.ceiling))
+
+    def copy(self) -> BlockSpan:
+        """Return what is known now."""
+        return dataclasses.replace(self)
+
+    def become(self, other: BlockSpan) -> None:
+        """Forget what was learnt since a copy was made."""
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(other, field.name))
 
     def _grow(self) -> None:
         self.quick += 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Raw
+
 from chains import jsonrpc
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
@@ -11,9 +13,19 @@ from chains.evm.decode import quantity
 from chains.evm.refusals import Refusal, Verdict, classify
 from chains.evm.wire import Log, parse_logs
 from chains.jsonrpc import HEADERS, Call, JsonRpc, RpcFailure
-from chains.transport import HttpAnswer, HttpClient, TimedOut, TooLarge, translate_transport
+from chains.transport import CutOff, HttpAnswer, HttpClient, Overasked, TimedOut, TooLarge, translate_transport
 
-__all__ = ["Call", "RawResult", "RpcClient", "RpcRefused", "TimedOut", "TooLarge", "translate_transport"]
+__all__ = [
+    "Call",
+    "CutOff",
+    "Overasked",
+    "RawResult",
+    "RpcClient",
+    "RpcRefused",
+    "TimedOut",
+    "TooLarge",
+    "translate_transport",
+]
 
 
 class RpcRefused(ChainUnavailable):
@@ -28,6 +40,17 @@ class RawResult(jsonrpc.RpcResult):
     """The outcome of one call of a batch."""
 
     __slots__ = ()
+
+    def value(self) -> Raw:
+        """
+        Return the value as it was sent.
+
+        Raises:
+            ChainError: what the node refused with.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.raw
 
     def logs(self) -> list[Log]:
         """

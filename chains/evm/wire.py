@@ -58,9 +58,20 @@ class RawReceipt(Struct, gc=False, frozen=True):
     sender: Any = msgspec.field(default=None, name="from")
 
 
+class BlockReceipt(Struct, gc=False, frozen=True):
+    """What is read of a receipt for the logs in it; they stay as sent until somebody reads them."""
+
+    transactionHash: str  # noqa: N815
+    blockHash: str  # noqa: N815
+    logs: Raw = Raw(b"null")
+
+
 _LOGS = msgspec.json.Decoder(list[Log])
 _TIMELESS = msgspec.json.Decoder(list[_Timeless])
 _RECEIPT: msgspec.json.Decoder[RawReceipt | None] = msgspec.json.Decoder(RawReceipt | None)
+_BLOCK_RECEIPTS = msgspec.json.Decoder(list[BlockReceipt])
+_BLOCK_RECEIPT: msgspec.json.Decoder[BlockReceipt | None] = msgspec.json.Decoder(BlockReceipt | None)
+_RECEIPT_LOGS = msgspec.json.Decoder(list[ReceiptLog])
 
 
 def parse_logs(raw: Raw) -> list[Log]:
@@ -89,6 +100,45 @@ def parse_receipt(raw: Raw) -> RawReceipt | None:
         return _RECEIPT.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed receipt: {str(exc)[:120]}") from exc
+
+
+def parse_block_receipts(raw: Raw) -> list[BlockReceipt]:
+    """
+    Read the result of `eth_getBlockReceipts`.
+
+    Raises:
+        ChainProtocolError: not a list of receipts.
+    """
+    try:
+        return _BLOCK_RECEIPTS.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise ChainProtocolError(f"malformed receipts: {str(exc)[:120]}") from exc
+
+
+def parse_block_receipt(raw: Raw) -> BlockReceipt | None:
+    """
+    Read the result of `eth_getTransactionReceipt` for the logs in it; None when the node does not hold it.
+
+    Raises:
+        ChainProtocolError: not a receipt.
+    """
+    try:
+        return _BLOCK_RECEIPT.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise ChainProtocolError(f"malformed receipt: {str(exc)[:120]}") from exc
+
+
+def parse_receipt_logs(raw: Raw) -> list[ReceiptLog]:
+    """
+    Read the logs of a receipt.
+
+    Raises:
+        ChainProtocolError: not a list of logs.
+    """
+    try:
+        return _RECEIPT_LOGS.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
 
 
 def as_logs(rows: object) -> list[Log]:

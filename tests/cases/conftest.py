@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.chains.conftest import tron
+from tests.chains.conftest import tron, world
 from tests.chains.ton_world import TonWorld
 from tests.marketplace.conftest import chain_side, clock, deal, market
 
-__all__ = ["chain_side", "clock", "deal", "market", "ton", "tron"]
+__all__ = ["chain_side", "clock", "deal", "market", "ton", "tron", "world"]
 
 
 @pytest.fixture

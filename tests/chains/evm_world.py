@@ -147,6 +147,14 @@ class FakeNode:
     replies: dict[str, Any] = field(default_factory=dict)  # method: result, or an Exception with (code, message)
     max_range: int | None = None
     range_message: str = "exceed maximum block range: {limit}"
+    filters: bool = False  # whether `eth_getLogs` looks at address and topics
+    needs_address: str | None = None  # the refusal of logs without `address`
+    most_topics: int | None = None
+    most_addresses: int | None = None
+    most_rows: int | None = None
+    topics_message: str = "exceed max addresses or topics per search position"
+    rows_message: str = "query returned more than {limit} results"
+    unserved: frozenset[str] = frozenset()
     batches: bool = True
     raw: Callable[[bytes], web.Response] | None = None  # answers instead of the node
     hang: asyncio.Event | None = None
@@ -193,8 +201,9 @@ class FakeNode:
             "eth_getLogs": lambda: self._logs(params[0]),
             "eth_getTransactionReceipt": lambda: self.receipts.get(params[0]),
             "eth_getCode": lambda: "0x60",
+            "eth_getBlockReceipts": lambda: [self.receipts[tx] for tx in self._transactions(int(params[0], 16))],
         }
-        if method not in served:
+        if method not in served or method in self.unserved:
             raise LookupError(-32601, f"the method {method} does not exist")
         return served[method]()
 
@@ -202,7 +211,19 @@ class FakeNode:
         number = {"latest": self.head, "finalized": self.finalized}.get(tag, None if tag[:2] != "0x" else int(tag, 16))
         if number is None or number > self.head:
             return None
-        return {"number": hex(number), "hash": self.hash(number), "timestamp": hex(1_700_000_000 + number)}
+        header = {"number": hex(number), "hash": self.hash(number), "timestamp": hex(1_700_000_000 + number)}
+        return header | ({"transactions": self._transactions(number)} if self.filters else {})
+
+    def _transactions(self, number: int) -> list[str]:
+        return [tx for tx, receipt in self.receipts.items() if int(receipt["blockNumber"], 16) == number]
+
+    def fill(self, *logs: dict[str, Any]) -> None:
+        """Put logs on the chain, with the receipts that hold them."""
+        self.logs += logs
+        for log in logs:
+            tx = log["transactionHash"]
+            held = [] if tx not in self.receipts else self.receipts[tx]["logs"]
+            self.receipts[tx] = receipt_of(*held, log, tx=tx, block=int(log["blockNumber"], 16))
 
     def hash(self, number: int) -> str:
         branches = [branch for start, branch in sorted(self.branch_from.items()) if start <= number]
@@ -212,9 +233,37 @@ class FakeNode:
         if "blockHash" in wanted:
             return [log for log in self.logs if log["blockHash"] == wanted["blockHash"]]
         first, last = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)
+        self._check_shape(wanted)
         if self.max_range is not None and last - first + 1 > self.max_range:
             raise LookupError(-32005, self.range_message.format(limit=self.max_range))
-        return [log for log in self.logs if first <= int(log["blockNumber"], 16) <= min(last, self.head)]
+        found = [log for log in self.logs if first <= int(log["blockNumber"], 16) <= min(last, self.head)]
+        if self.filters:
+            found = [log for log in found if _fits(log, wanted)]
+        if self.most_rows is not None and len(found) > self.most_rows:
+            raise LookupError(-32005, self.rows_message.format(limit=self.most_rows))
+        return found
+
+    def _check_shape(self, wanted: dict[str, Any]) -> None:
+        address = wanted.get("address")
+        if self.needs_address is not None and not address:
+            raise LookupError(-32701, self.needs_address)
+        if self.most_addresses is not None and isinstance(address, list) and len(address) > self.most_addresses:
+            raise LookupError(-32602, "specify less number of addresses")
+        slots = [slot for slot in wanted["topics"] if isinstance(slot, list)]
+        if self.most_topics is not None and any(len(slot) > self.most_topics for slot in slots):
+            raise LookupError(-32602, self.topics_message)
+
+
+def _fits(log: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    address = wanted.get("address")
+    listed = [address] if isinstance(address, str) else address
+    if listed is not None and log["address"].lower() not in {one.lower() for one in listed}:
+        return False
+    for place, slot in enumerate(wanted["topics"]):
+        values = [slot] if isinstance(slot, str) else slot
+        if values is not None and (place >= len(log["topics"]) or log["topics"][place] not in values):
+            return False
+    return True
 
 
 def _json(value: Any) -> web.Response:

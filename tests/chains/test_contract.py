@@ -251,7 +251,7 @@ async def test_a_page_that_breaks_off_moves_no_cursor_past_what_was_not_read(lan
     paid = [await land.pay(amount=amount) for amount in range(1, 9)]
     found, failures = set(), 0
     while cursor.position < (head := await head_of(land, adapter)).position:
-        land.upstream.fail(status=500, times=1)
+        land.upstream.fail(status=503, times=1)
         try:
             page = await adapter.scan(Rail.DIRECT, targets(land.shop), cursor, head)
         except ChainError:

@@ -319,15 +319,26 @@ async def test_no_endpoint_with_logs_is_a_misconfiguration_that_says_so(world):
     assert await adapter.head() == HEAD
 
 
-async def test_an_unknown_refusal_makes_the_next_question_smaller(world):
+async def test_an_unknown_refusal_of_every_question_teaches_nothing(world):
     node = await world.node(replies={"eth_getLogs": LookupError(-32000, "you ask a lot")})
     adapter = await world.adapter(node)
-    for seconds in (1, 2):
-        with pytest.raises(ChainUnavailable, match="you ask a lot"):
+    for _ in range(2):
+        with pytest.raises(ChainMisconfigured, match="you ask a lot"):
             await read(adapter)
-        world.now.seconds += seconds
+        world.now.seconds += 10
+    asked = len(node.calls("eth_getLogs"))
+    with pytest.raises(ChainMisconfigured, match="you ask a lot"):
+        await read(adapter)
+    assert len(node.calls("eth_getLogs")) == asked + 1  # it began with the smallest
+    world.now.seconds += 10
     del node.replies["eth_getLogs"]
-    assert (await read(adapter)).cursor.position == 90 + 110 // 2 // 2
+    assert (await read(adapter)).cursor.position == 200
+
+
+async def test_an_unknown_refusal_makes_the_question_smaller_at_once(world):
+    node = await world.node(max_range=30, range_message="you ask a lot")
+    adapter = await world.adapter(node)
+    assert 90 < (await read(adapter)).cursor.position <= 120
 
 
 async def test_a_hanging_endpoint_is_left_for_the_next(world):

@@ -10,8 +10,8 @@ from msgspec import Raw
 from chains.errors import ChainProtocolError, InvalidAddress
 from chains.evm.address import parse_address, show_address
 from chains.evm.decode import LogDecoder, parse_block
-from chains.evm.logs import window
 from chains.evm.proxy import EVENT_TOPIC, SELECTOR, payment_calldata
+from chains.evm.questions import window
 from chains.evm.ranges import MOST_ROWS, START_SPAN, BlockSpan
 from chains.evm.receipts import read_receipt
 from chains.evm.refusals import Refusal, Verdict, classify

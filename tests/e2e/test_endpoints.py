@@ -130,6 +130,7 @@ async def test_a_bad_endpoint_alone_moves_no_checkpoint_and_loses_nothing_when_i
     match fault:
         case "no logs":
             rpc.max_range = 0
+            rpc.unserved = frozenset({"eth_getBlockReceipts", "eth_getTransactionReceipt"})
         case "500":
             rpc.fail("eth_getLogs", status=500)
         case "truncated":

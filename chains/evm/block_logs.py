@@ -1,0 +1,109 @@
+"""All logs of one block, from its receipts: the way past an answer that may hold fewer logs than one block has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chains.endpoints import Endpoint, Unserved
+from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.evm.decode import Block, parse_block
+from chains.evm.refusals import Refusal
+from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused, TooLarge
+from chains.evm.wire import BlockReceipt, Log, parse_block_receipt, parse_block_receipts, parse_receipt_logs
+
+RECEIPTS_A_BATCH = 50
+LOGS_A_STEP = 1_000  # then others run
+MOST_TRANSACTIONS = 20_000  # in one block
+
+
+class BlockLogs:
+    """Reads the receipts of one block, in one call where the endpoint serves that."""
+
+    def __init__(self, client: RpcClient) -> None:
+        self._client = client
+
+    async def read(
+        self, endpoint: Endpoint, number: int, ours: Callable[[str, Sequence[str]], bool]
+    ) -> tuple[Block, list[Log]]:
+        """
+        Return a block and the logs in it that `ours` picks by their address and topics.
+
+        Raises:
+            ChainUnavailable: the endpoint does not hold the block yet.
+            ChainProtocolError: its receipts and its block do not agree.
+            Unserved: it does not show all receipts of the block, in either way.
+        """
+        (answer,) = await self._client.batch(endpoint, [("eth_getBlockByNumber", (hex(number), False))])
+        raw = answer.get()
+        block = parse_block(raw, number)
+        if block is None:
+            raise ChainUnavailable(f"the node does not hold block {number} yet")
+        hashes = _transactions(raw, number)
+        receipts = await self._receipts(endpoint, block, hashes)
+        missing = set(hashes) - {receipt.transactionHash.lower() for receipt in receipts}
+        if missing:
+            raise Unserved(f"lacks {len(missing)} receipts of block {number}, such as that of {min(missing)}")
+        if any(receipt.blockHash.lower() != block.hash for receipt in receipts):
+            raise ChainProtocolError(f"the receipts of block {number} are not of the block the node holds")
+        return block, await _logs(block, receipts, ours)
+
+    async def _receipts(self, endpoint: Endpoint, block: Block, hashes: Sequence[str]) -> list[BlockReceipt]:
+        if not hashes:
+            return []
+        ability = endpoint.memory.block_receipts
+        if ability.worth_asking:
+            (answer,) = await self._client.batch(endpoint, [("eth_getBlockReceipts", (hex(block.number),))])
+            if not _unserved(answer):
+                receipts = parse_block_receipts(answer.value())
+                ability.served()
+                return receipts
+            ability.refused()
+        return await self._one_by_one(endpoint, hashes)
+
+    async def _one_by_one(self, endpoint: Endpoint, hashes: Sequence[str]) -> list[BlockReceipt]:
+        found: list[BlockReceipt] = []
+        for start in range(0, len(hashes), RECEIPTS_A_BATCH):
+            calls: list[Call] = [
+                ("eth_getTransactionReceipt", (tx_hash,)) for tx_hash in hashes[start : start + RECEIPTS_A_BATCH]
+            ]
+            answers = await self._client.batch(endpoint, calls)
+            found += filter(None, (parse_block_receipt(answer.value()) for answer in answers))
+        return found
+
+
+def _unserved(answer: RawResult) -> bool:
+    """Say whether the endpoint will not answer with all receipts of a block, or of this one."""
+    error = answer.error
+    too_large = {Refusal.ROWS, Refusal.BLOCKS, Refusal.OTHER}
+    refused = isinstance(error, RpcRefused) and error.verdict.refusal in too_large
+    return refused or isinstance(error, Unserved | TooLarge)
+
+
+def _transactions(raw: Any, number: int) -> list[str]:
+    listed = raw.get("transactions")
+    if not isinstance(listed, list) or len(listed) > MOST_TRANSACTIONS:
+        raise Unserved(f"shows block {number} without a list of its transactions")
+    hashes = [one.get("hash") if isinstance(one, dict) else one for one in listed]
+    if not all(isinstance(one, str) for one in hashes):
+        raise ChainProtocolError(f"block {number} lists what is no transaction")
+    return [str(one).lower() for one in hashes]
+
+
+async def _logs(
+    block: Block, receipts: Sequence[BlockReceipt], ours: Callable[[str, Sequence[str]], bool]
+) -> list[Log]:
+    """Pick logs receipt by receipt, and let others run in between; they are numbered as they stand in the block."""
+    found: list[Log] = []
+    count, stop = 0, LOGS_A_STEP
+    for receipt in receipts:
+        for log in parse_receipt_logs(receipt.logs):
+            if ours(log.address, log.topics):
+                place = (hex(block.number), block.hash, receipt.transactionHash, hex(count))
+                found.append(Log(log.address, log.topics, log.data, *place))
+            count += 1
+            if count >= stop:
+                stop = count + LOGS_A_STEP
+                await asyncio.sleep(0)
+    return found
