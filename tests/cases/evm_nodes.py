@@ -1,0 +1,74 @@
+"""Scripted EVM nodes with the registry's tokens, and the daemon that reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devnet.anvil import CHAIN_ID
+from devnet.receiver import Receiver, receiver
+from devnet.scripted_rpc import ScriptedNode, serve
+from tests.harness import ROOT, USDC, USDT, Running, environment, running
+
+TOKENS = ((USDT, "USDT", 18), (USDC, "USDC", 18))
+
+
+def shop(number: int) -> str:
+    """Return an address that is used for one intent alone."""
+    return f"0x5{number:039x}"
+
+
+@dataclass
+class Street:
+    """Nodes, the daemon that asks them, and who is told."""
+
+    nodes: list[ScriptedNode]
+    scanner: Running
+    hooks: Receiver
+
+    @property
+    def api(self) -> Any:
+        return self.scanner.api
+
+    async def direct(self, number: int, **fields: Any) -> dict[str, Any]:
+        return await self.api.create(
+            rail="direct", destination=shop(number), confirmations=5, callbackUrl=self.hooks.url(), **fields
+        )
+
+    def grow(self, blocks: int) -> None:
+        """Let every node see more blocks."""
+        for node in self.nodes:
+            node.head += blocks
+
+    async def polled(self, times: int = 2) -> None:
+        """Wait until the chain was looked at so many times more, whatever came of it."""
+        for _ in range(times):
+            await self.scanner.worker.poll()
+
+
+@asynccontextmanager
+async def street(
+    folder: Path, nodes: int = 1, *, chain: dict[str, Any] | None = None, **settings: str
+) -> AsyncIterator[Street]:
+    """Run the daemon over so many scripted nodes; `chain` changes its entry of the registry."""
+    async with AsyncExitStack() as stack:
+        served = [ScriptedNode(TOKENS) for _ in range(nodes)]
+        urls = [await stack.enter_async_context(serve(node)) for node in served]
+        if chain:
+            settings["CHAINS_JSON_PATH"] = _registry(folder, chain)
+        hooks = await stack.enter_async_context(receiver())
+        scanner = await stack.enter_async_context(running(environment(folder, ",".join(urls), **settings)))
+        yield Street(served, scanner, hooks)
+
+
+def _registry(folder: Path, changes: dict[str, Any]) -> str:
+    chains = json.loads((ROOT / "supported-chains.json").read_text())
+    entry = next(chain for chain in chains if chain["chainId"] == CHAIN_ID)
+    entry |= changes
+    path = folder / "chains.json"
+    path.write_text(json.dumps(chains))
+    return str(path)

@@ -1,0 +1,129 @@
+"""What cannot be read of one payment on an EVM chain keeps no other waiting, and no endpoint is blamed for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from devnet.scripted_rpc import block_hash, tx_hash
+from tests.cases.evm_nodes import shop, street
+from tests.harness import USDT
+
+BAD, GOOD = tx_hash("bad"), tx_hash("good")
+
+UNREADABLE = {
+    "null, as of a pruned or a system transaction": ("result", None),
+    "an error of its own": ("error", {"code": -32000, "message": "block has less receipts than expected: 0 <= 0"}),
+    "another error": ("error", {"code": -32000, "message": "EOF"}),
+    "an error of no known shape": ("error", "no"),
+    "a list": ("result", []),
+    "a number": ("result", 7),
+    "no object inside": ("result", {"transactionHash": None}),
+}
+CHANGED = {
+    "no status": {"status": None},
+    "a status in words": {"status": "success"},
+    "no logs": {"logs": None},
+    "a log without an address": {"logs": [{"address": None, "topics": [], "data": "0x"}]},
+    "another block": {"blockHash": block_hash(7)},
+    "no block": {"blockHash": None},
+    "another transaction": {"transactionHash": GOOD},
+}
+
+
+async def two_payments(town):
+    """Pay two intents; return them."""
+    bad, good = await town.direct(1, amount="1000"), await town.direct(2, amount="1000")
+    for node in town.nodes:
+        node.pay(USDT, shop(1), 1000, tx=BAD)
+        node.pay(USDT, shop(2), 1000, tx=GOOD)
+    return bad["intentId"], good["intentId"]
+
+
+async def only_the_good_one_is_confirmed(town, bad, good):
+    town.grow(20)
+    await town.api.status_is(good, "confirmed")
+    await town.polled(2)
+    assert (await town.api.intent(bad))["status"] == "confirming"
+    chain = await town.api.chain()
+    assert (chain["state"], chain["lastError"]) == ("ready", None)
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+async def test_a_receipt_that_is_no_receipt_keeps_no_other_payment_waiting(tmp_path, what):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        node.overrides["eth_getTransactionReceipt"] = lambda asked: UNREADABLE[what] if asked[0] == BAD else None
+        bad, good = await two_payments(town)
+        await only_the_good_one_is_confirmed(town, bad, good)
+        node.overrides.clear()
+        await town.api.status_is(bad, "confirmed")
+
+
+@pytest.mark.parametrize("what", CHANGED)
+async def test_a_receipt_with_odd_fields_keeps_no_other_payment_waiting(tmp_path, what):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        bad, good = await two_payments(town)
+        right = node.receipts[BAD]
+        node.receipts[BAD] = right | CHANGED[what]
+        await only_the_good_one_is_confirmed(town, bad, good)
+        node.receipts[BAD] = right
+        await town.api.status_is(bad, "confirmed")
+
+
+async def test_a_receipt_without_the_log_its_block_shows_proves_nothing(tmp_path):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        bad, good = await two_payments(town)
+        right = node.receipts[BAD]
+        node.receipts[BAD] = right | {"logs": []}
+        await only_the_good_one_is_confirmed(town, bad, good)
+        node.receipts[BAD] = right
+        await town.api.status_is(bad, "confirmed")
+
+
+async def test_a_log_neither_the_receipt_nor_the_block_shows_is_no_payment(tmp_path):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        bad, good = await two_payments(town)
+        await town.api.until(bad, lambda seen: seen["status"] == "confirming")
+        node.receipts[BAD] = node.receipts[BAD] | {"logs": []}
+        node.logs = [log for log in node.logs if log["transactionHash"] != BAD]
+        town.grow(20)
+        await town.api.status_is(good, "confirmed")
+        await town.api.until(bad, lambda seen: seen["status"] == "pending")
+        assert await town.api.reasons(bad) == ["no_transfer_log"]
+
+
+@pytest.mark.parametrize("answer", [("result", None), ("result", {"number": "0x1"}), ("error", {"message": "gone"})])
+async def test_a_block_that_cannot_be_read_keeps_no_other_payment_waiting(tmp_path, answer):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        bad, good = await two_payments(town)
+        await town.api.until(good, lambda seen: seen["status"] == "confirming")
+        unread = int(node.receipts[BAD]["blockNumber"], 16)
+        node.overrides["eth_getBlockByNumber"] = lambda asked: answer if asked[0] == hex(unread) else None
+        await only_the_good_one_is_confirmed(town, bad, good)
+        node.overrides.clear()
+        await town.api.status_is(bad, "confirmed")
+
+
+async def test_another_endpoint_is_asked_for_what_the_first_cannot_read(tmp_path):
+    async with street(tmp_path, 2) as town:
+        first, second = town.nodes
+        first.overrides["eth_getTransactionReceipt"] = lambda asked: ("result", None) if asked[0] == BAD else None
+        bad, good = await two_payments(town)
+        town.grow(20)
+        for intent in (bad, good):
+            await town.api.status_is(intent, "confirmed")
+        assert {asked[0] for method, asked in second.calls if method == "eth_getTransactionReceipt"} == {BAD}
+        chain = await town.api.chain()
+        assert chain["endpoint"].endswith("#1")
+
+
+async def test_endpoints_that_must_agree_contradict_each_other_about_one_payment_alone(tmp_path):
+    async with street(tmp_path, 2, chain={"rpcQuorum": 2}) as town:
+        _, second = town.nodes
+        bad, good = await two_payments(town)
+        second.receipts[BAD] = second.receipts[BAD] | {"status": "0x0"}
+        await only_the_good_one_is_confirmed(town, bad, good)
