@@ -68,6 +68,10 @@ class Script:
     proxy: str = PROXY
     max_rows: int | None = None  # more than that in one eth_getLogs is refused
     max_range: int | None = None
+    most_topics: int | None = None  # values in one position
+    most_calls: int | None = None  # in one batch
+    needs_address: bool = False  # logs without `address` are refused
+    unserved: frozenset[str] = frozenset()  # methods it does not know
 
     def block_of(self, log: int) -> int:
         return 1 + log * self.blocks // self.logs
@@ -116,6 +120,7 @@ class CannedChain:
             "eth_chainId": self._chain_id,
             "eth_getBlockByHash": self._block_by_hash,
             "eth_getBlockByNumber": self._block_by_number,
+            "eth_getBlockReceipts": self._block_receipts,
             "eth_getCode": self._code,
             "eth_getLogs": self._get_logs,
             "eth_getTransactionReceipt": self._receipt,
@@ -136,7 +141,7 @@ class CannedChain:
 
     def _result(self, method: str, params: list[Any]) -> bytes:
         served = self._methods.get(method)
-        if served is None:
+        if served is None or method in self.script.unserved:
             raise Refused(-32601, f"the method {method} does not exist/is not available")
         return served(*params)
 
@@ -169,6 +174,7 @@ class CannedChain:
         return tags[which] if which in tags else int(which, 16)
 
     def _get_logs(self, wanted: dict[str, Any]) -> bytes:
+        self._check_shape(wanted)
         first, last = self._span(wanted)
         if not self._concerns_us(wanted):
             return b"[]"
@@ -176,6 +182,13 @@ class CannedChain:
         if len(topics) > 1 and topics[1] is not None:
             return self._logs_with(topics[1], first, last)
         return b"[%b]" % b",".join(filter(None, self._logs[first : last + 1]))
+
+    def _check_shape(self, wanted: dict[str, Any]) -> None:
+        if self.script.needs_address and not wanted.get("address"):
+            raise Refused(-32701, "Please specify an address in your request")
+        longest = max((len(slot) for slot in wanted.get("topics") or [] if isinstance(slot, list)), default=0)
+        if self.script.most_topics is not None and longest > self.script.most_topics:
+            raise Refused(-32602, "exceed max addresses or topics per search position")
 
     def _span(self, wanted: dict[str, Any]) -> tuple[int, int]:
         if "blockHash" in wanted:
@@ -233,6 +246,13 @@ class CannedChain:
             "transactions": [tx_hash(log) for log in logs] if number else [],
             "uncles": [],
         }
+
+    def _block_receipts(self, which: str) -> bytes:
+        number = self._height(which)
+        if number > self.head:
+            return b"null"
+        logs = range(self.script.first_log(number), self.script.first_log(number + 1)) if number else ()
+        return b"[%b]" % b",".join(self._receipt(tx_hash(log)) for log in logs)
 
     def _receipt(self, transaction: str) -> bytes:
         log = self._log_of_tx.get(transaction.lower())
@@ -324,6 +344,11 @@ async def serve(chain: CannedChain, port: int = 0) -> AsyncIterator[str]:
 
     async def handle(request: web.Request) -> web.Response:
         asked = orjson.loads(await request.read())
+        most = chain.script.most_calls
+        if isinstance(asked, list) and most is not None and len(asked) > most:
+            # As geth: one error, with the id of the first call.
+            refusal = {"code": -32600, "message": "batch too large"}
+            return web.json_response([{"jsonrpc": "2.0", "id": asked[0].get("id"), "error": refusal}])
         body = b"[%b]" % b",".join(map(chain.answer, asked)) if isinstance(asked, list) else chain.answer(asked)
         return web.Response(body=body, content_type="application/json")
 
@@ -348,6 +373,10 @@ async def canned_rpc(script: Script) -> AsyncIterator[str]:
         command += ["--chain-id", script.chain_id, "--proxy", script.proxy]
         command += ["--max-rows", script.max_rows] if script.max_rows is not None else []
         command += ["--max-range", script.max_range] if script.max_range is not None else []
+        command += ["--most-topics", script.most_topics] if script.most_topics is not None else []
+        command += ["--most-calls", script.most_calls] if script.most_calls is not None else []
+        command += ["--needs-address"] if script.needs_address else []
+        command += [word for method in sorted(script.unserved) for word in ("--unserved", method)]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -386,6 +415,10 @@ def _script(arguments: argparse.Namespace) -> Script:
         proxy=arguments.proxy,
         max_rows=arguments.max_rows,
         max_range=arguments.max_range,
+        most_topics=arguments.most_topics,
+        most_calls=arguments.most_calls,
+        needs_address=arguments.needs_address,
+        unserved=frozenset(arguments.unserved),
     )
 
 
@@ -401,6 +434,10 @@ if __name__ == "__main__":
     parser.add_argument("--proxy", default=PROXY)
     parser.add_argument("--max-rows", type=int)
     parser.add_argument("--max-range", type=int)
+    parser.add_argument("--most-topics", type=int, help="values in one topic position")
+    parser.add_argument("--most-calls", type=int, help="calls in one batch")
+    parser.add_argument("--needs-address", action="store_true", help="refuse logs without an address")
+    parser.add_argument("--unserved", action="append", default=[], help="a method it does not know; may be repeated")
     parser.add_argument("--port", type=int, default=0)
     given = parser.parse_args()
     asyncio.run(_main(_script(given), given.port))

@@ -163,3 +163,54 @@ async def test_it_runs_as_a_process_of_its_own_and_is_gone_afterwards() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.post(url)
+
+
+async def test_shapes_of_a_question_can_be_refused() -> None:
+    script = Script(logs=100, blocks=10, most_topics=3, most_calls=2, needs_address=True)
+    chain = CannedChain(script)
+    wanted = span(1, 10, [topic_of(f"0x{n:016x}") for n in range(4)])
+    assert "topics per search position" in ask(chain, "eth_getLogs", wanted)["message"]
+    unnamed = {key: value for key, value in span(1, 10).items() if key != "address"}
+    assert ask(chain, "eth_getLogs", unnamed)["code"] == -32701
+    calls = [{"jsonrpc": "2.0", "id": n, "method": "eth_blockNumber", "params": []} for n in range(3)]
+    async with serve(chain) as url, aiohttp.ClientSession() as session, session.post(url, json=calls) as response:
+        (refused,) = await response.json()
+    assert (refused["id"], refused["error"]["message"]) == (0, "batch too large")
+
+
+def test_the_receipts_of_a_block_hold_its_logs(chain: CannedChain) -> None:
+    receipts = ask(chain, "eth_getBlockReceipts", hex(7))
+    events = [log for receipt in receipts for log in receipt["logs"] if log["address"] == PROXY.lower()]
+    assert events == ask(chain, "eth_getLogs", span(7, 7))
+    assert ask(chain, "eth_getBlockReceipts", hex(311)) is None
+    assert (
+        ask(
+            CannedChain(Script(logs=10, blocks=2, unserved=frozenset({"eth_getBlockReceipts"}))),
+            "eth_getBlockReceipts",
+            "0x1",
+        )["code"]
+        == -32601
+    )
+
+
+async def test_the_adapter_reads_every_event_whatever_shapes_are_refused() -> None:
+    script = Script(logs=200, blocks=50, max_rows=3, most_calls=1, needs_address=True)
+    proxy_chain = Chain(
+        chain_id=script.chain_id, name="canned", proxy_address=PROXY, confirmation_threshold=5, rpc_urls=("http://x",)
+    )
+    async with serve(CannedChain(script)) as url:
+        opened = open_adapter(proxy_chain.model_copy(update={"rpc_urls": (url,)}), timeout_s=5, telemetry=Anything())
+        async with opened as adapter:
+            head = await adapter.head()
+            found, after = [], Cursor(0)
+            while after.position < head.position:
+                page = await adapter.scan(Rail.PROXY, Targets(), after, head)
+                assert isinstance(page, ScanPage)
+                found += page.transfers
+                after = page.cursor
+    assert len(found) == len({transfer.tx_hash for transfer in found}) == 200
+
+
+class Anything:
+    def rpc_call(self, endpoint: str, method: str, seconds: float, error: str | None) -> None:
+        """Take whatever happened."""
