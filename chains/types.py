@@ -119,8 +119,8 @@ class LookAgain:
 class TokenMeta:
     """What a token contract says of itself. Labels, not identity: only the address identifies a token."""
 
-    symbol: str
-    decimals: int
+    symbol: str | None  # None: nothing readable
+    decimals: int | None
 
 
 class Holding(NamedTuple):

@@ -264,14 +264,16 @@ class ChainWorker:
         for token in self._tokens:
             key = self.adapter.parse_address(token.address)
             meta = await self.adapter.token(key)
-            if meta is None:
+            if meta is None or meta.decimals is None:
                 problems.append(f"token {token.symbol} {token.address}: the contract cannot be read")
-            elif (meta.symbol, meta.decimals) != (token.on_chain_symbol or token.symbol, token.decimals):
+                continue
+            if (meta.symbol, meta.decimals) != (token.on_chain_symbol or token.symbol, token.decimals):
                 problems.append(
                     f"token {token.symbol} {token.address}: the chain says {meta.symbol} with {meta.decimals} decimals,"
                     f" the registry {token.on_chain_symbol or token.symbol} with {token.decimals}"
                 )
-                refused.add(key)
+            # A symbol is a label, and issuers change theirs; a wrong number of decimals is a wrong amount.
+            refused |= {key} if meta.decimals != token.decimals else set()
         self.refused_tokens = frozenset(refused)
         return problems
 

@@ -9,7 +9,14 @@ from addresses.keccak import keccak
 EVENT = "TransferWithReferenceAndFee(address,address,uint256,bytes,uint256,address)"
 FUNCTION = "transferFromWithReferenceAndFee(address,address,uint256,bytes,uint256,address)"
 EVENT_TOPIC = "0x" + keccak(EVENT.encode()).hex()
-SELECTOR = "0x" + keccak(FUNCTION.encode())[:4].hex()
+
+
+def selector(function: str) -> str:
+    """Return how a call names a function."""
+    return "0x" + keccak(function.encode())[:4].hex()
+
+
+SELECTOR = selector(FUNCTION)
 
 _REFERENCE = re.compile(r"0x[0-9a-fA-F]{16}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")

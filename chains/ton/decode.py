@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from chains.errors import ChainProtocolError
+from chains.labels import readable, sensible
 from chains.ton.address import canonical_of
 from chains.types import TokenMeta, Transfer
 
 DEFAULT_DECIMALS = 9  # of a jetton that names none (TEP-64)
-MAX_SYMBOL = 64
-MAX_DECIMALS = 77
 
 _FINAL = {"finalized", 2}  # its name, and its number inside the indexer
 _NUMBER = re.compile(r"[0-9]{1,78}")
@@ -182,16 +181,11 @@ def parse_token(answer: Json, master: str) -> TokenMeta | None:
     told = content if isinstance(content, dict) else {}
     info = _token_info(answer.get("metadata"), master)
     extra = info.get("extra") if isinstance(info.get("extra"), dict) else {}
-    symbol = told.get("symbol") or info.get("symbol")
-    decimals = told.get("decimals", (extra or {}).get("decimals", DEFAULT_DECIMALS))
-    if (
-        not isinstance(symbol, str)
-        or not symbol
-        or len(symbol) > MAX_SYMBOL
-        or _NUMBER.fullmatch(str(decimals)) is None
-    ):
-        return None
-    return TokenMeta(symbol, int(decimals)) if int(decimals) <= MAX_DECIMALS else None
+    symbol = readable(told.get("symbol") or info.get("symbol"))
+    sent = str(told.get("decimals", (extra or {}).get("decimals", DEFAULT_DECIMALS)))
+    decimals = sensible(int(sent)) if _NUMBER.fullmatch(sent) else None
+    meta = TokenMeta(symbol, decimals)
+    return None if meta == TokenMeta(None, None) else meta
 
 
 def address(row: Json, key: str) -> str:

@@ -193,8 +193,8 @@ class TronAdapter:
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:
             meta = await self._pool.run("triggerconstantcontract", partial(self._client.token, address=address))
-            if meta is None:
-                return None
+            if meta is None or meta.symbol is None or meta.decimals is None:
+                return meta
             self._tokens[address] = meta
         return self._tokens[address]
 

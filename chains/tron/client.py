@@ -11,6 +11,7 @@ from tronpy.exceptions import BadAddress  # type: ignore[import-untyped]
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.labels import read_decimals, read_symbol
 from chains.tron.address import ZERO_ADDRESS
 from chains.tron.decode import (
     Block,
@@ -27,7 +28,6 @@ from chains.tron.refusals import is_busy
 from chains.tron.rpc import Call, RawResult, read_answers, requests
 from chains.types import TokenMeta
 
-MAX_SYMBOL = 64
 MOST_ROWS = 200  # in one page of history
 
 _DECODING = (DecodingError, BadAddress, ValueError, OverflowError)
@@ -136,15 +136,12 @@ class TronClient:
     async def token(self, endpoint: Endpoint, address: str) -> TokenMeta | None:
         """Ask a token contract what it is; None when there is none or what it says cannot be read."""
         decimals = await self._constant(endpoint, address, "decimals()")
-        if decimals is None:
-            return None
         symbol = await self._constant(endpoint, address, "symbol()")
-        try:
-            (places,) = tron_abi.decode(["uint8"], decimals)
-            text = _symbol(symbol or b"")
-        except _DECODING:
-            return None
-        return TokenMeta(symbol=text, decimals=int(places)) if text else None
+        meta = TokenMeta(
+            symbol=None if symbol is None else read_symbol(symbol),
+            decimals=None if decimals is None else read_decimals(decimals),
+        )
+        return None if meta == TokenMeta(None, None) else meta
 
     async def rpc(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
         """
@@ -210,15 +207,6 @@ def _check_halted(endpoint: Endpoint, outcome: dict[str, Any]) -> None:
     if code in {"CONTRACT_VALIDATE_ERROR", "CONTRACT_EXE_ERROR"} and not is_busy(message):
         return
     raise ChainUnavailable(f"the node cannot answer now: {endpoint.quote(f'{code} {message}')}")
-
-
-def _symbol(answer: bytes) -> str:
-    """Return a printable symbol: a string, or 32 bytes from tokens older than the standard."""
-    if len(answer) == 32:  # noqa: PLR2004 - one word
-        text = answer.rstrip(b"\0").decode()
-    else:
-        (text,) = tron_abi.decode(["string"], answer)
-    return "".join(char for char in text if char.isprintable()).strip()[:MAX_SYMBOL]
 
 
 def _layer(name: str, *, solid: bool) -> str:

@@ -586,7 +586,7 @@ async def test_a_receipt_of_a_block_that_is_not_sealed_does_not_count(world):
 async def test_a_token_is_asked_once(world):
     node = await world.node(replies={"eth_call": "0x" + f"{6:064x}"})
     adapter = await world.adapter(node)
-    assert await adapter.token(TOKEN) is None
+    assert await adapter.token(TOKEN) == TokenMeta(None, 6)
     symbol = "0x" + b"USDT".hex().ljust(64, "0")
     node.replies["eth_call"] = lambda params: symbol if params[0]["data"] == "0x95d89b41" else "0x" + f"{6:064x}"
     assert await adapter.token(TOKEN) == TokenMeta("USDT", 6)

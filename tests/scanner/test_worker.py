@@ -713,16 +713,18 @@ TOKENS = [
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "refused"),
+    ("first", "second", "refused", "problems"),
     [
-        (TokenMeta("USDT", 18), TokenMeta("USD Coin", 6), set()),
-        (TokenMeta("USDT", 6), TokenMeta("USD Coin", 6), {TOKEN}),
-        (TokenMeta("TETHER", 18), TokenMeta("USDC", 6), {TOKEN, MERCHANT}),
-        (None, TokenMeta("USD Coin", 6), set()),
+        (TokenMeta("USDT", 18), TokenMeta("USD Coin", 6), set(), 0),
+        (TokenMeta("USDT", 6), TokenMeta("USD Coin", 6), {TOKEN}, 1),
+        (TokenMeta("TETHER", 18), TokenMeta("USDC", 6), set(), 2),
+        (TokenMeta(None, 18), TokenMeta(None, 7), {MERCHANT}, 2),
+        (TokenMeta("USDT", None), TokenMeta("USD Coin", 6), set(), 1),
+        (None, TokenMeta("USD Coin", 6), set(), 1),
     ],
 )
-async def test_a_token_that_is_not_what_the_registry_says_is_refused_and_shown(
-    db: Database, clock: FakeClock, first: TokenMeta | None, second: TokenMeta, refused: set[str]
+async def test_a_token_with_other_decimals_than_the_registry_is_refused_and_any_other_label_is_only_shown(
+    db: Database, clock: FakeClock, first: TokenMeta | None, second: TokenMeta, refused: set[str], problems: int
 ) -> None:
     bench = Bench(db, clock, tokens=TOKENS)
     bench.chain.tokens = {MERCHANT: second} | ({TOKEN: first} if first else {})
@@ -730,7 +732,7 @@ async def test_a_token_that_is_not_what_the_registry_says_is_refused_and_shown(
     await bench.worker.poll()
 
     assert bench.worker.refused_tokens == refused
-    assert len(bench.worker.health.problems) == len(refused) + (first is None)
+    assert len(bench.worker.health.problems) == problems
 
 
 async def test_the_registry_is_compared_once_and_again_after_a_failure(db: Database, clock: FakeClock) -> None:

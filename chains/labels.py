@@ -1,0 +1,52 @@
+"""
+What a token says of itself, read from what its contract answers: labels, and how many decimals it counts.
+
+A contract may answer anything. What is no short readable text, or no sensible number, is the contract's own
+nonsense: it is None, no error, and no endpoint's fault (`symbol()` of the words 32 and 2**200 was once a 500).
+"""
+
+from __future__ import annotations
+
+MAX_SYMBOL = 64  # characters
+MAX_DECIMALS = 77  # one whole token of more does not fit 256 bits
+MAX_ANSWER_BYTES = 4_096
+
+_WORD = 32
+_HEAD = 2 * _WORD  # where the text is, and how long it is
+
+
+def read_symbol(answer: bytes) -> str | None:
+    """Read a `string`, or the 32 bytes of tokens older than the standard."""
+    text = answer if len(answer) == _WORD else _string(answer)
+    try:
+        return None if text is None else readable(text.rstrip(b"\0").decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def readable(text: object) -> str | None:
+    """Return a label people can read; None for anything else."""
+    if not isinstance(text, str):
+        return None
+    label = text.strip()
+    return label if 0 < len(label) <= MAX_SYMBOL and label.isprintable() else None
+
+
+def read_decimals(answer: bytes) -> int | None:
+    """Read a `uint8`."""
+    return sensible(int.from_bytes(answer[:_WORD], "big")) if len(answer) >= _WORD else None
+
+
+def sensible(decimals: int) -> int | None:
+    """Return a number of decimals; None when no token can count so many."""
+    return decimals if 0 <= decimals <= MAX_DECIMALS else None
+
+
+def _string(answer: bytes) -> bytes | None:
+    if not _HEAD <= len(answer) <= MAX_ANSWER_BYTES:
+        return None
+    start = int.from_bytes(answer[:_WORD], "big") + _WORD
+    if start > len(answer):
+        return None
+    length = int.from_bytes(answer[start - _WORD : start], "big")
+    return answer[start : start + length] if length <= len(answer) - start else None
