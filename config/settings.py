@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,18 +9,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.errors import ConfigError
-from config.sealing import parse_key
+from kernel.keys import GivenKeys, parse_key
+from kernel.settings import given_settings
 
 REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing to start unauthenticated"
 UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
 NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
 PREFIX = "SCANNER_"
+# Set by backends of other designs beside us, and by container platforms for a service named scanner.
+OTHERS = ("SCANNER_URL", "SCANNER_CALLBACK_SECRET", "SCANNER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Settings:
     ton_api_key: SecretStr | None
     tron_rps: float | None
     ton_rps: float | None
-    secret_keys: tuple[SecretStr, ...]  # of callback secrets at rest, the one in use first; none: not sealed
+    sealing: GivenKeys  # of callback secrets at rest
 
 
 def _finite(value: float) -> float:
@@ -226,8 +225,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     Raises:
         ConfigError: names the variable, in one line, without any secret.
     """
-    given = _given(environ, env_file)
-    _refuse_unknown(given)
+    given = given_settings(environ, env_file, prefix=PREFIX, known=VARIABLES, ignored=OTHERS)
     if "DATABASE_URL" in given:
         raise ConfigError("DATABASE_URL: PostgreSQL is not supported by this version: unset it and use DB_PATH")
     try:
@@ -239,8 +237,6 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     api_keys = tuple(key for key in (env.SCANNER_API_KEY, env.SCANNER_API_KEY_NEXT) if key is not None)
     if not api_keys and (production or env.SCANNER_REQUIRE_AUTH):
         raise ConfigError(REFUSE_OPEN)
-    if env.SCANNER_SECRET_KEY_FORMER and env.SCANNER_SECRET_KEY is None:
-        raise ConfigError("SCANNER_SECRET_KEY_FORMER: without SCANNER_SECRET_KEY there is nothing to seal with")
     return Settings(
         http=HttpSettings(env.HOST, env.PORT, api_keys, production, env.SCANNER_TRUSTED_HOPS),
         store=StoreSettings(env.DB_PATH),
@@ -262,43 +258,11 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         ton_api_key=env.TONCENTER_API_KEY,
         tron_rps=env.TRONGRID_RPS,
         ton_rps=env.TONCENTER_RPS,
-        secret_keys=(*((env.SCANNER_SECRET_KEY,) if env.SCANNER_SECRET_KEY else ()), *env.SCANNER_SECRET_KEY_FORMER),
+        sealing=GivenKeys(
+            None if env.SCANNER_SECRET_KEY is None else env.SCANNER_SECRET_KEY.get_secret_value(),
+            tuple(key.get_secret_value() for key in env.SCANNER_SECRET_KEY_FORMER),
+        ),
     )
-
-
-def _given(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
-    """Return what is set; an empty variable does not hide the file's value."""
-    below = _read(env_file) if env_file is not None else {}
-    return _nonempty(below) | _nonempty(environ)
-
-
-def _nonempty(variables: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in variables.items() if value is not None and value.strip()}
-
-
-def _read(env_file: Path) -> Mapping[str, str | None]:
-    try:
-        if not env_file.is_file():
-            return {}
-        text = env_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{env_file}: cannot be read: {type(exc).__name__}") from None
-    for binding in parse_stream(io.StringIO(text)):
-        if binding.error:
-            # The library would leave it out, and with it, perhaps, the key.
-            raise ConfigError(f"{env_file}: line {binding.original.line}: is not NAME=value")
-    return dotenv_values(stream=io.StringIO(text), interpolate=False)
-
-
-def _refuse_unknown(given: Mapping[str, str]) -> None:
-    """A misspelt name would be a setting that silently does nothing."""
-    known = [name.removeprefix(PREFIX) for name in VARIABLES if name.startswith(PREFIX)]
-    for name in given:
-        rest = name.removeprefix(PREFIX)
-        if name.startswith(PREFIX) and rest not in known:
-            close = difflib.get_close_matches(rest, known, n=1)
-            hint = f" (did you mean {PREFIX}{close[0]}?)" if close else ""
-            raise ConfigError(f"{name}: unknown setting{hint}")
 
 
 def _sentence(exc: ValidationError) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from kernel.lock import exclusive_store_lock
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from marketplace.accounts import Accounts
@@ -37,11 +38,11 @@ from marketplace.reconciliation import Reconciliation
 from marketplace.requests import Requests
 from marketplace.scanner_client import ScannerClient
 from marketplace.screening import OfacScreener, from_path, from_url
+from marketplace.sealing import open_sealing
 from marketplace.senders import CodeReader
 from marketplace.services import Backend
 from marketplace.settings import HttpSettings, Settings
 from marketplace.store.database import open_database
-from marketplace.store.lock import sole_owner
 from marketplace.store.migrate import migrate
 from marketplace.sweep import Sweep
 from marketplace.thresholds import Thresholds
@@ -115,9 +116,13 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
     clock = clock or SystemClock()
     catalog = load_catalog(settings.chains_path, settings.tokens_path)
     async with AsyncExitStack() as stack:
-        stack.enter_context(sole_owner(settings.db_path))
+        stack.enter_context(
+            exclusive_store_lock(settings.db_path, service="marketplace", setting="MARKETPLACE_DB_PATH")
+        )
         await asyncio.to_thread(migrate, settings.db_path)
-        works = Works(await stack.enter_async_context(open_database(settings.db_path)), clock)
+        db = await stack.enter_async_context(open_database(settings.db_path))
+        await open_sealing(db, settings.db_path, settings.sealing)
+        works = Works(db, clock)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         passwords = stack.enter_context(Passwords())
         parts = _build(settings, clock, catalog, works, session, passwords)

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kernel.errors import ConfigError
+
+__all__ = ["CODES", "ConfigError", "Refused", "conflict", "forbidden", "invalid", "not_found"]
+
 # Every code this backend answers with; docs/marketplace.md has a line for each.
 CODES = {
     "bad_json": 400,
@@ -31,13 +35,6 @@ CODES = {
     "not_configured": 503,
     "store_unavailable": 503,
 }
-
-
-class ConfigError(Exception):
-    """An operator must change something; the message is one line and names what."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))
 
 
 class Refused(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import secrets
 from collections.abc import Mapping
@@ -12,9 +11,10 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
-from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from kernel.keys import GivenKeys, parse_key
+from kernel.settings import given_settings
 from marketplace.errors import ConfigError
 from webhooks.signing import check_secret
 
@@ -48,10 +48,20 @@ def _addresses(value: Any) -> Any:
         raise ValueError("must be JSON: chain id to a list of addresses") from exc
 
 
+def _sealing_key(value: SecretStr) -> SecretStr:
+    parse_key(value.get_secret_value())
+    return value
+
+
+def _secret_keys(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+SealingKey = Annotated[SecretStr, AfterValidator(_sealing_key)]
 Url = Annotated[str, AfterValidator(_http_url)]
 Hours = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366 * 24)]
 Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0, le=86_400)]
@@ -103,6 +113,7 @@ class Settings:
     money: MoneySettings
     db_path: Path
     jwt_secret: SecretStr
+    sealing: GivenKeys  # of what is sealed at rest
     admin_email: str | None
     admin_password: SecretStr | None
     chains_path: Path
@@ -122,6 +133,8 @@ class _Environment(BaseModel):
     MARKETPLACE_DB_PATH: Path = Path("./marketplace.db")
     MARKETPLACE_PUBLIC_URL: Url | None = None
     MARKETPLACE_JWT_SECRET: SecretStr | None = None
+    MARKETPLACE_SECRET_KEY: SealingKey | None = None
+    MARKETPLACE_SECRET_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_secret_keys)] = ()
     MARKETPLACE_XPUB: SecretStr | None = None
     MARKETPLACE_ESCROW_ADDRESSES: EscrowAddresses = Field(default_factory=dict)
     MARKETPLACE_RATE_LIMITS: str | None = None
@@ -155,8 +168,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     Raises:
         ConfigError: names the variable, in one line, without any secret.
     """
-    given = _given(environ, env_file)
-    _refuse_unknown(given)
+    given = given_settings(environ, env_file, prefix=PREFIX, known=VARIABLES)
     try:
         env = _Environment.model_validate({name: given[name] for name in VARIABLES if name in given})
     except ValidationError as exc:
@@ -178,6 +190,10 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         money=_money(env, given),
         db_path=env.MARKETPLACE_DB_PATH,
         jwt_secret=_jwt_secret(env),
+        sealing=GivenKeys(
+            None if env.MARKETPLACE_SECRET_KEY is None else env.MARKETPLACE_SECRET_KEY.get_secret_value(),
+            tuple(key.get_secret_value() for key in env.MARKETPLACE_SECRET_KEY_FORMER),
+        ),
         admin_email=env.MARKETPLACE_ADMIN_EMAIL,
         admin_password=env.MARKETPLACE_ADMIN_PASSWORD,
         chains_path=env.CHAINS_JSON_PATH,
@@ -220,22 +236,6 @@ def _jwt_secret(env: _Environment) -> SecretStr:
     if given is not None and len(given.get_secret_value()) < MIN_SECRET:
         raise ConfigError(f"MARKETPLACE_JWT_SECRET: must have at least {MIN_SECRET} characters")
     return given or SecretStr(secrets.token_hex(32))  # sessions end with the process
-
-
-def _given(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
-    below: Mapping[str, str | None] = {}
-    if env_file is not None and env_file.is_file():
-        below = dotenv_values(env_file, interpolate=False)
-    return {name: value for name, value in {**below, **environ}.items() if value is not None and value.strip()}
-
-
-def _refuse_unknown(given: Mapping[str, str]) -> None:
-    """A misspelt name would be a setting that silently does nothing."""
-    for name in given:
-        if name.startswith(PREFIX) and name not in VARIABLES:
-            close = difflib.get_close_matches(name, VARIABLES, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise ConfigError(f"{name}: unknown setting{hint}")
 
 
 def _sentence(exc: ValidationError) -> str:

@@ -17,6 +17,9 @@ from chains.errors import ChainMisconfigured
 from config.catalog import Catalog, Chain, ChainType, load_catalog
 from config.errors import ConfigError
 from config.settings import HttpSettings, Settings
+from kernel.keys import key_file
+from kernel.lock import exclusive_store_lock
+from kernel.secret_box import SecretBox, open_box
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from scanner.bell import Bell
@@ -26,10 +29,9 @@ from scanner.housekeeping import Housekeeping
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.registration import Registrations
 from scanner.schedule import ringing
-from scanner.secrets import SecretBox
 from scanner.services import Services
+from scanner.store import rotations
 from scanner.store.database import Database, open_database
-from scanner.store.lock import sole_owner
 from scanner.store.migrate import migrate
 from scanner.watchdog import Watchdog
 from scanner.watching import BalanceWatcher
@@ -130,10 +132,10 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
     catalog = load_catalog(settings)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        stack.enter_context(sole_owner(settings.store.path))
+        stack.enter_context(exclusive_store_lock(settings.store.path, service="scanner", setting="DB_PATH"))
         await asyncio.to_thread(migrate, settings.store.path)
         db = await stack.enter_async_context(open_database(settings.store.path))
-        box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
+        box = await _open_box(settings, db)
         guard = CallbackGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
         client = await stack.enter_async_context(open_client(guard, timeout_s=settings.webhooks.timeout_s))
         deliverer = Deliverer(
@@ -178,6 +180,17 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             bells=_bells(settings, workers, watchers, notices, housekeeping),
             listening=asyncio.get_running_loop().create_future(),
         )
+
+
+async def _open_box(settings: Settings, db: Database) -> SecretBox:
+    """Return what seals callback secrets, and name the key file that has to be kept."""
+    store = settings.store.path
+    async with db.read() as tx:
+        stored = await rotations.every_secret(tx)
+    box = await asyncio.to_thread(open_box, store, settings.sealing, stored, setting="SCANNER_SECRET_KEY")
+    if settings.sealing.current is None:
+        log.info("[scanner] callback secrets are sealed with the key in %s: keep a copy elsewhere", key_file(store))
+    return box
 
 
 async def _open_workers(

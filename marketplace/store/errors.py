@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from kernel.errors import StoreError, WrongKey
 
-class StoreError(Exception):
-    """The store cannot be used as it is; the message says what to do."""
+__all__ = ["StoreError", "Taken", "WrongKey"]
 
 
 class Taken(StoreError):

@@ -396,5 +396,14 @@ threshold_history = Table(
     Index("thresholds_chain", "chain_id", "id"),
 )
 
+# What only the right key opens, so that a backup says at once whether the key at hand is its key.
+key_proof = Table(
+    "key_proof",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sealed", Text, nullable=False),
+    CheckConstraint("id = 1", name="key_proof_one"),
+)
+
 # What happened is never changed: these tables only grow, and triggers of the first migration say so.
 APPEND_ONLY = ("funds_ledger_entries", "negotiation_rounds", "negotiation_answers", "threshold_history")

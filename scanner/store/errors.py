@@ -3,14 +3,15 @@ What can go wrong with the store.
 
 StoreError            the store cannot be used as it is; the message says what to do
 ├── NotFound
+├── WrongKey         what is sealed in it cannot be opened
 └── Conflict          what was asked contradicts what is stored
 """
 
 from __future__ import annotations
 
+from kernel.errors import StoreError, WrongKey
 
-class StoreError(Exception):
-    """Base class of the store's errors."""
+__all__ = ["Conflict", "NotFound", "StoreError", "WrongKey"]
 
 
 class NotFound(StoreError):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from kernel.lock import exclusive_store_lock
 from scanner.store.errors import StoreError
-from scanner.store.lock import sole_owner
 from tests.harness import ROOT, environment, process
 
 pytestmark = pytest.mark.process
+sole_owner = partial(exclusive_store_lock, service="scanner", setting="DB_PATH")
 
 NOWHERE = "http://127.0.0.1:9"
 

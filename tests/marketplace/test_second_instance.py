@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from kernel.lock import exclusive_store_lock
 from marketplace.store.errors import StoreError
-from marketplace.store.lock import sole_owner
 from tests.harness import ROOT, process
 from tests.marketplace.harness import environment
 
 pytestmark = pytest.mark.process
+sole_owner = partial(exclusive_store_lock, service="marketplace", setting="MARKETPLACE_DB_PATH")
 
 
 async def test_a_second_marketplace_on_the_same_store_ends_with_a_sentence_and_the_first_goes_on(

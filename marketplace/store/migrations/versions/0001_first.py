@@ -349,6 +349,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id')
     )
     op.create_index('evidence_dispute', 'dispute_evidence', ['dispute_id'], unique=False)
+    op.create_table('key_proof',
+    sa.Column('id', sa.Integer(), nullable=False),
+    sa.Column('sealed', sa.Text(), nullable=False),
+    sa.CheckConstraint('id = 1', name='key_proof_one'),
+    sa.PrimaryKeyConstraint('id')
+    )
     for table in APPEND_ONLY:
         for change in ("UPDATE", "DELETE"):
             op.execute(

@@ -1,4 +1,4 @@
-"""One process a store: two would tell every backend everything twice."""
+"""One process a store: a second one would do everything again, and wake nobody of the first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scanner.store.errors import StoreError
+from kernel.errors import StoreError
+from kernel.files import PRIVATE, make_private
 
 
 @contextmanager
-def sole_owner(path: Path) -> Iterator[None]:
+def exclusive_store_lock(path: Path, *, service: str, setting: str) -> Iterator[None]:
     """
     Hold the store's lock (`<store>.lock`, beside it) for the length of the block.
 
@@ -24,11 +25,12 @@ def sole_owner(path: Path) -> Iterator[None]:
     """
     name = path.with_name(f"{path.name}.lock")
     try:
-        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     except OSError as exc:
-        raise StoreError(f"DB_PATH: cannot write {name}: {exc.strerror}") from exc
+        raise StoreError(f"{setting}: cannot write {name}: {exc.strerror}") from exc
     try:
-        _take(lock, path)
+        make_private(name)
+        _take(lock, f"{setting}: {path} is in use by another {service}")
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -36,12 +38,12 @@ def sole_owner(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _take(lock: int, path: Path) -> None:
+def _take(lock: int, refusal: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
         raise StoreError(
-            f"DB_PATH: {path} is in use by another scanner (process {owner}): two on one store would tell everything"
-            " twice; stop it first, or give this one a store of its own"
+            f"{refusal} (process {owner}): two on one store would do everything twice; stop it first, or give this one"
+            " a store of its own"
         ) from exc

@@ -1,0 +1,18 @@
+"""What an operator has to know: a setting or the store is not as it must be."""
+
+from __future__ import annotations
+
+
+class ConfigError(Exception):
+    """An operator must change something; the message is one line and names what."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # a path may hold line breaks
+
+
+class StoreError(Exception):
+    """The store cannot be used as it is; the message says what to do."""
+
+
+class WrongKey(StoreError):
+    """No key at hand opens what is sealed in the store."""

@@ -1,0 +1,114 @@
+"""What a daemon is as a process: its commands, its signals, its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kernel import maintenance
+from kernel.errors import WrongKey
+from kernel.keys import GivenKeys, key_file, keys_at_hand
+from kernel.maintenance import Health, StoreKind
+
+EXIT_FIX = 1  # an operator must change something
+EXIT_WRONG_KEY = 2  # no key at hand opens what is sealed (argparse ends with the same for a wrong argument)
+EXIT_RESTART = 75  # EX_TEMPFAIL: starting again may help
+
+
+@contextmanager
+def stop_on_signal(stop: asyncio.Event, log: logging.Logger) -> Iterator[None]:
+    """Set `stop` at the first SIGINT or SIGTERM. The second one kills, as the user means it to."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def first() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        log.info("[%s] stopping", log.name)
+        stop.set()
+
+    for number in signals:
+        loop.add_signal_handler(number, first)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def parser(service: str) -> argparse.ArgumentParser:
+    """Return what reads a daemon's arguments: it ends by itself for `--help` and for what it does not know."""
+    reads = argparse.ArgumentParser(
+        prog=f"python -m {service}", description="Without a command: run the daemon.", allow_abbrev=False
+    )
+    commands = reads.add_subparsers(dest="command", metavar="{backup,restore,check}")
+    backup = commands.add_parser("backup", help="copy the store to a new file, while the daemon may be running")
+    backup.add_argument("path", type=Path)
+    restore = commands.add_parser("restore", help="put a backup in the store's place; the daemon must be stopped")
+    restore.add_argument("path", type=Path)
+    check = commands.add_parser("check", help="look for damage and orphan rows in the store, or in a backup")
+    check.add_argument("path", type=Path, nargs="?")
+    return reads
+
+
+def maintain(asked: argparse.Namespace, kind: StoreKind, store: Path, given: GivenKeys) -> int:
+    """
+    Do what was asked with the store and return the exit code; `given` are the keys of the settings.
+
+    Raises:
+        StoreError: it could not be done.
+    """
+    try:
+        match asked.command:
+            case "backup":
+                maintenance.backup(kind, store, asked.path)
+                sys.stdout.write(f"{asked.path}: a whole copy of {store}\n{_keep(kind, store, given)}\n")
+            case "restore":
+                kept = maintenance.restore(kind, asked.path, store, keys_at_hand(store, given))
+                sys.stdout.write(f"{store} is {asked.path} now; the former store is {kept or 'none'}\n")
+            case _:
+                return _report(maintenance.check(kind, asked.path or store, keys_at_hand(store, given)))
+    except WrongKey as exc:
+        sys.stderr.write(f"{exc}\n")
+        return EXIT_WRONG_KEY
+    return 0
+
+
+def _keep(kind: StoreKind, store: Path, given: GivenKeys) -> str:
+    """Say what a copy is worth nothing without."""
+    what = f"the key in {kind.key_setting}" if given.current else f"the key file {key_file(store)}"
+    return f"its secrets are sealed: keep {what} elsewhere, without it they cannot be opened"
+
+
+def _report(health: Health) -> int:
+    problems = [*health.problems, *([] if health.wrong_key is None else [health.wrong_key])]
+    for table, count in health.counts.items():
+        sys.stdout.write(f"{table}: {count}\n")
+    for problem in problems:
+        sys.stdout.write(f"PROBLEM {problem}\n")
+    sys.stdout.write("ok\n" if not problems else f"{len(problems)} problems\n")
+    if health.wrong_key is not None:
+        sys.stderr.write(f"{health.wrong_key}\n")
+        return EXIT_WRONG_KEY
+    return EXIT_FIX if problems else 0
+
+
+def died(group: BaseExceptionGroup[BaseException], log: logging.Logger, address: str) -> int:
+    """A part of the daemon ended by itself: name it, and tell the supervisor whether a restart may help."""
+    refused = group.subgroup(lambda exc: isinstance(exc, OSError) and not isinstance(exc, ConnectionError))
+    if refused is not None:
+        sys.stderr.write(f"{address}: {_first(refused)}\n")
+        return EXIT_FIX
+    log.critical("[%s] a part of the daemon failed", log.name, exc_info=group)
+    return EXIT_RESTART
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,36 @@
+"""The key that seals what the store must not show, and the proof that it is the right one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from kernel.keys import GivenKeys, key_file
+from kernel.secret_box import SecretBox, open_box
+from marketplace.store import keys
+from marketplace.store.database import Database
+
+log = logging.getLogger(__name__)
+
+PROOF = "this is the right key"
+
+
+async def open_sealing(db: Database, store: Path, given: GivenKeys) -> SecretBox:
+    """
+    Return what seals secrets at rest, and name the key file that has to be kept.
+
+    Raises:
+        WrongKey: no key at hand opens what is sealed.
+    """
+    async with db.read() as tx:
+        stored = await keys.sealed(tx)
+    box = await asyncio.to_thread(open_box, store, given, stored, setting="MARKETPLACE_SECRET_KEY")
+    for text in stored:
+        box.open(text)
+    if not stored or not all(map(box.is_current, stored)):
+        async with db.write() as tx:
+            await keys.put_proof(tx, box.seal(PROOF))
+    if given.current is None:
+        log.info("[marketplace] secrets are sealed with the key in %s: keep a copy elsewhere", key_file(store))
+    return box

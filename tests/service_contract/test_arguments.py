@@ -1,0 +1,53 @@
+"""What a daemon is asked on its command line: known, or refused before anything is made."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.service_contract.services import BOTH, Service
+
+pytestmark = pytest.mark.process
+
+
+async def ended(service: Service, folder: Path, *arguments: str) -> tuple[int | None, str, str]:
+    started = await asyncio.create_subprocess_exec(
+        *service.command(*arguments),
+        cwd=folder,
+        env=service.process_env(service.environment(folder)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            out, err = await started.communicate()
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+    return started.returncode, out.decode(), err.decode()
+
+
+@BOTH
+@pytest.mark.parametrize("asked", ["--help", "-h"])
+async def test_help_prints_and_ends_and_makes_nothing(service: Service, tmp_path: Path, asked: str) -> None:
+    code, out, err = await ended(service, tmp_path, asked)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: python -m {service.name}")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "asked", [["--version"], ["start"], ["--hel"], ["backup"], ["--port", "80"], ["check", "a", "b"]]
+)
+async def test_an_unknown_argument_is_refused_and_makes_nothing(
+    service: Service, tmp_path: Path, asked: list[str]
+) -> None:
+    code, out, err = await ended(service, tmp_path, *asked)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: ")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
