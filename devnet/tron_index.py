@@ -104,6 +104,7 @@ class Index:
         limit = min(MOST_ROWS, int(asked.get("limit", 20)))
         start = int(base64.b64decode(asked["fingerprint"])) if "fingerprint" in asked else 0
         page = rows[max(0, start - (1 if self._grid.repeats_rows else 0)) :][:limit]
+        page = [row | self._grid.spoilt_rows.get(row["transaction_id"], {}) for row in page]
         meta: Json = {"at": self._ledger.times[-1], "page_size": len(page)}
         end = max(0, start - (1 if self._grid.repeats_rows else 0)) + len(page)
         if end < len(rows) and not self._grid.drops_fingerprint:

@@ -97,7 +97,7 @@ class JsonRpc:
             "transactions": ["0x" + tx.id for tx in self._ledger.by_block.get(number, [])],
         }
 
-    def _logs(self, wanted: Json) -> list[Json]:
+    def _logs(self, wanted: Json) -> Any:
         first = self._height(wanted.get("fromBlock", "latest"))
         last = min(self._height(wanted.get("toBlock", "latest")), self._head)
         addresses, topics = _slots(wanted)
@@ -116,6 +116,8 @@ class JsonRpc:
                     if _fits(log, addresses, topics):
                         found.append(self._row(tx, log, at, place))
                     place += 1
+        if self._grid.logs_answer is not None and first != last:
+            return orjson.loads(self._grid.logs_answer)
         if len(found) > MOST_RESULTS:
             raise Refused(-32005, f"query returned more than {MOST_RESULTS} results")
         return found
@@ -129,9 +131,9 @@ class JsonRpc:
             "blockHash": "0x" + self._ledger.block_id(tx.block),
             "transactionHash": "0x" + tx.id,
             "transactionIndex": hex(at),
-            "logIndex": hex(place),
+            "logIndex": hex(place + self._grid.renumbers),
             "removed": False,
-        }
+        } | self._grid.spoilt_logs
 
     def _call(self, what: Json, tag: str) -> str:
         self._only_latest(tag)

@@ -74,7 +74,11 @@ class TronGrid:
         self.unlisted: set[str] = set()  # transactions the v1 index does not show yet
         self.unindexed: set[str] = set()  # transactions whose receipts are not there yet
         self.unindexed_blocks: set[int] = set()
-        self.forgets_block: set[int] = set()  # blocks whose list of receipts comes back empty
+        self.strange_receipts: dict[str, Any] = {}  # transactions whose receipt is this, or has this put into it
+        self.spoilt_rows: dict[str, Json] = {}  # put into the rows of histories about these transactions
+        self.spoilt_logs: Json = {}  # put into every log of eth_getLogs
+        self.logs_answer: bytes | None = None  # eth_getLogs for several destinations or blocks answers this
+        self.renumbers = 0  # added to every `logIndex`: nodes count differently
         self._faults: list[GridFault] = []
         self.release()
 
@@ -236,13 +240,20 @@ class TronGrid:
     def _receipt(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         tx = self.ledger.by_id.get(str(asked["value"]))
         hidden = tx is None or tx.id in self.unindexed or not 0 <= tx.block <= self.top(solid=solid)
-        return _json({} if hidden or tx is None else self._info(tx))
+        return _json({} if hidden or tx is None else self._shown(tx))
 
     def _receipts(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         number = int(asked["num"])
         if number > self.top(solid=solid) or number in self.unindexed_blocks:
             return _json([])
-        return _json([self._info(tx) for tx in self.ledger.by_block.get(number, [])])
+        return _json([self._shown(tx) for tx in self.ledger.by_block.get(number, [])])
+
+    def _shown(self, tx: Tx) -> Any:
+        """Return a receipt, or what this node makes of it."""
+        if tx.id not in self.strange_receipts:
+            return self._info(tx)
+        strange = self.strange_receipts[tx.id]
+        return self._info(tx) | strange if isinstance(strange, dict) and strange else strange
 
     def _info(self, tx: Tx) -> Json:
         """Return a receipt; like every proto3 message, without what is empty."""

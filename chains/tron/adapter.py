@@ -8,24 +8,24 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-import aiohttp
-
 from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, InvalidTxHash
-from chains.gather import gather_limited
+from chains.gather import gather_apart, wants_a_pause
 from chains.rates import TokenBucket
+from chains.second_look import SecondLook
+from chains.transport import open_http
 from chains.tron import address as addresses
 from chains.tron.balances import BalanceReader
 from chains.tron.blocks import BlockFinder
 from chains.tron.client import TronClient
 from chains.tron.decode import transfers_of
-from chains.tron.http import Http
 from chains.tron.judge import judge
-from chains.tron.logs import LogReader, wants_a_pause
+from chains.tron.logs import LogReader
 from chains.tron.pages import PageReader
 from chains.tron.reader import Reader
 from chains.tron.receipts import ReceiptReader
+from chains.tron.service import TronService
 from chains.tron.slow import SlowReader
 from chains.types import (
     Balances,
@@ -47,7 +47,7 @@ from chains.types import (
 from config.catalog import Chain
 
 HISTORY_MS = 24 * 3_600_000  # read on the first start
-KEEP_ALIVE_S = 30
+TRANSFERS_A_LOOK = 200
 
 _TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -66,19 +66,12 @@ async def open_adapter(
     """Open the adapter of one chain; no service is asked before the first call."""
     access = access or Access()
     pool = EndpointPool([_base(url) for url in chain.rpc_urls], telemetry=telemetry, clock=clock)
-    connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        http = Http(
-            session,
-            timeout_s=timeout_s,
-            api_key=access.api_key,
-            per_second=access.requests_per_second,
-            bucket=bucket,
-        )
+    async with open_http(timeout_s=timeout_s) as http:
+        service = TronService(http, api_key=access.api_key, per_second=access.requests_per_second, bucket=bucket)
         yield TronAdapter(
             chain,
             pool=pool,
-            client=TronClient(http, chain_id=chain.chain_id),
+            client=TronClient(service, chain_id=chain.chain_id),
             balance_batch=balance_batch,
             clock=clock,
         )
@@ -116,6 +109,7 @@ class TronAdapter:
         slow = SlowReader(client, blocks=self._blocks, receipts=receipts, pulse=self._usdt)
         reader = Reader(blocks=self._blocks, logs=self._logs, slow=slow)
         self._pages = PageReader(reader, receipts=receipts, blocks=self._blocks, chain_id=chain.chain_id)
+        self._second = SecondLook(pool, "gettransactioninfobyid", self._look, part=TRANSFERS_A_LOOK)
         self._tokens: dict[str, TokenMeta] = {}
 
     @property
@@ -154,7 +148,11 @@ class TronAdapter:
         return await self._pool.run("getblock", self._head)
 
     def condition(self) -> Condition:
-        return Condition(endpoints=tuple(map(self._pool.report, self._pool.endpoints)))
+        problems = tuple(
+            f"a transaction could not be read and was passed by: {name}: {why}"
+            for name, why in self._pages.unreadable.items()
+        )
+        return Condition(endpoints=tuple(map(self._pool.report, self._pool.endpoints)), problems=problems)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -176,7 +174,7 @@ class TronAdapter:
         return await scan_again(self, destinations, since=since, until=until)
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
-        return await self._pool.run("gettransactioninfobyid", partial(self._verify, transfers=transfers))
+        return await self._second.verify(transfers)
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """
@@ -235,10 +233,11 @@ class TronAdapter:
             return [f"JSON-RPC of {endpoint.label} does not find transfers: they are looked for by slower calls"]
         return []
 
-    async def _verify(self, endpoint: Endpoint, *, transfers: Sequence[Transfer]) -> list[Verification]:
+    async def _look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
         hashes = list(dict.fromkeys(transfer.tx_hash for transfer in transfers))
+        ask, alive = partial(self._client.receipt, endpoint), partial(self._client.newest, endpoint)
         # Not from what was remembered: this is the second look.
-        receipts = dict(zip(hashes, await gather_limited(hashes, partial(self._client.receipt, endpoint)), strict=True))
+        receipts = dict(zip(hashes, await gather_apart(hashes, ask, alive=alive), strict=True))
         return [judge(transfer, receipts[transfer.tx_hash]) for transfer in transfers]
 
     async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer]:

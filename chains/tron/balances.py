@@ -9,10 +9,12 @@ from functools import partial
 from chains.endpoints import Endpoint
 from chains.errors import ChainMisconfigured, ChainProtocolError
 from chains.gather import gather_limited
+from chains.jsonrpc import Call, RpcResult
+from chains.limits import MOST_CALLS
 from chains.tron.address import topic
 from chains.tron.client import TronClient
 from chains.tron.refusals import Refusal
-from chains.tron.rpc import CALLS_A_BATCH, Call, RawResult, RpcRefused, rpc_address
+from chains.tron.rpc import RpcRefused, rpc_address
 from chains.types import Balances, Holding
 
 BALANCE_OF = "70a08231"
@@ -33,7 +35,7 @@ class BalanceReader:
     def __init__(self, client: TronClient, *, packed: int, usable: Callable[[Endpoint], bool]) -> None:
         self._client = client
         self._usable = usable  # whether an endpoint's JSON-RPC is worth asking
-        self._packed = max(1, min(packed, CALLS_A_BATCH))
+        self._packed = max(1, min(packed, MOST_CALLS))
 
     async def read(self, endpoint: Endpoint, holdings: Sequence[Holding], *, confirmed: bool) -> Balances:
         """Read everything from one endpoint; a balance that a contract will not tell is None."""
@@ -70,7 +72,7 @@ def _call(holding: Holding) -> Call:
     return "eth_call", ({"to": rpc_address(token), "data": f"0x{BALANCE_OF}{topic(holder)}"}, "latest")
 
 
-def _amount(answer: RawResult, holding: Holding) -> int | None:
+def _amount(answer: RpcResult, holding: Holding) -> int | None:
     """Return one balance; a contract that refuses is None, a node that refuses is an error."""
     refused = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.OTHER
     if refused and holding.token is not None:

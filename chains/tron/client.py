@@ -11,21 +11,24 @@ from tronpy.exceptions import BadAddress  # type: ignore[import-untyped]
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.jsonrpc import Call, RpcResult
 from chains.labels import read_decimals, read_symbol
 from chains.tron.address import ZERO_ADDRESS
 from chains.tron.decode import (
     Block,
+    BlockReceipts,
     History,
     Receipt,
     parse_block,
     parse_history,
     parse_newest,
     parse_receipt,
+    parse_receipts,
     quantity,
 )
-from chains.tron.http import Http
 from chains.tron.refusals import is_busy
-from chains.tron.rpc import Call, RawResult, read_answers, requests
+from chains.tron.rpc import json_rpc_of
+from chains.tron.service import TronService
 from chains.types import TokenMeta
 
 MOST_ROWS = 200  # in one page of history
@@ -40,8 +43,9 @@ class TronClient:
     No answer is trusted before the endpoint was seen to serve this chain.
     """
 
-    def __init__(self, http: Http, *, chain_id: int) -> None:
-        self._http = http
+    def __init__(self, service: TronService, *, chain_id: int) -> None:
+        self._http = service
+        self._rpc = json_rpc_of(service)
         self._chain_id = chain_id
 
     async def newest(self, endpoint: Endpoint, *, solid: bool = True) -> Block:
@@ -79,18 +83,11 @@ class TronClient:
             raise ChainProtocolError(f"asked for the receipt of {tx_hash}, got another")
         return receipt
 
-    async def receipts(self, endpoint: Endpoint, number: int) -> list[Receipt]:
+    async def receipts(self, endpoint: Endpoint, number: int) -> BlockReceipts:
         """Return all receipts of an irreversible block; none as well when the node has not indexed it yet."""
         await self._check(endpoint)
         raw = await self._http.post(endpoint, "/walletsolidity/gettransactioninfobyblocknum", {"num": number})
-        if raw == {}:
-            return []
-        if not isinstance(raw, list):
-            raise ChainProtocolError("the receipts of a block are not a list")
-        found = [receipt for receipt in map(parse_receipt, raw) if receipt is not None]
-        if any(receipt.block != number for receipt in found):
-            raise ChainProtocolError(f"asked for the receipts of block {number}, got those of another")
-        return found
+        return parse_receipts(raw, number)
 
     async def history(
         self, endpoint: Endpoint, address: str, *, first: int, last: int, fingerprint: str | None
@@ -143,15 +140,15 @@ class TronClient:
         )
         return None if meta == TokenMeta(None, None) else meta
 
-    async def rpc(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
+    async def rpc(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RpcResult]:
         """
-        Make at most `CALLS_A_BATCH` JSON-RPC calls in one request; answers in the order asked, each with its own error.
+        Make JSON-RPC calls, in as few requests as the endpoint takes; answers in the order asked.
 
         Raises:
-            Unserved: this endpoint speaks no JSON-RPC, or refuses batches.
+            Unserved: this endpoint speaks no JSON-RPC.
         """
         await self._check(endpoint)
-        return read_answers(endpoint, await self._http.post(endpoint, "/jsonrpc", requests(calls)), len(calls))
+        return await self._rpc.ask(endpoint, calls)
 
     async def chain_of_rpc(self, endpoint: Endpoint) -> int:
         """Return the chain the JSON-RPC side says it serves."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from addresses.keccak import keccak
-from chains.errors import ChainProtocolError
-from chains.tron.address import from_hex
+from chains.errors import ChainProtocolError, InvalidAddress
+from chains.tron.address import from_hex, parse_address, to_hex
 from chains.types import Transfer
 
 TRANSFER_TOPIC = keccak(b"Transfer(address,address,uint256)").hex()
@@ -17,6 +20,7 @@ _ADDRESS = re.compile(r"[0-9a-fA-F]{40}")
 _ADDRESS_WORD = re.compile(r"[0-9a-fA-F]{64}")
 _WORD = re.compile(r"[0-9a-fA-F]{64}")
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,16}")
+_VALUE = re.compile(r"[0-9]{1,78}")
 _TRC20_TOPICS = 3
 _MAX_TIME_MS = 2**52
 
@@ -32,11 +36,34 @@ class Block(NamedTuple):
 class Credit(NamedTuple):
     """One TRC-20 `Transfer` event: what a token says it moved."""
 
-    place: int  # among all events of its transaction
     token: str
     source: str
     destination: str
     value: int
+    ordinal: int = 0  # which of its equals in the transaction it is
+    place: int | None = None  # among all events of its transaction: a label, where it is known
+
+    @property
+    def key(self) -> str:
+        """
+        Return what tells it from others of its transaction: what it says, and which of its equals it is.
+
+        Not a number a node chose: `logIndex` counts within the block, `event_index` within the transaction,
+        and an account's history has none. Two keys for one transfer would double a payment.
+        """
+        said = f"{to_hex(self.token)}{to_hex(self.source)}{to_hex(self.destination)}{self.value:064x}"
+        return f"{hashlib.sha256(bytes.fromhex(said)).hexdigest()[:32]}.{self.ordinal}"
+
+
+def number_equals(credits: Iterable[Credit]) -> tuple[Credit, ...]:  # noqa: A002 - the word for them
+    """Say of every event of one transaction which of its equals it is, in the order of the chain."""
+    seen: Counter[tuple[str, str, str, int]] = Counter()
+    numbered = []
+    for credit in credits:
+        said = credit.token, credit.source, credit.destination, credit.value
+        numbered.append(credit._replace(ordinal=seen[said]))
+        seen[said] += 1
+    return tuple(numbered)
 
 
 class Receipt(NamedTuple):
@@ -56,6 +83,7 @@ class Row(NamedTuple):
     time_ms: int
     kind: str  # Transfer, Approval, ...
     destination: str
+    credit: Credit | None  # what it says was moved; None when that cannot be read
 
 
 class History(NamedTuple):
@@ -63,6 +91,23 @@ class History(NamedTuple):
 
     rows: list[Row]
     fingerprint: str | None
+    length: int  # rows answered
+    unreadable: dict[str, str]  # rows that could not be read, and why: they hide no others
+
+
+class LogHint(NamedTuple):
+    """A JSON-RPC log into one of ours: where its transaction is, and what it says."""
+
+    tx_hash: str
+    block: int
+    credit: Credit | None  # what it says was moved; None when that cannot be read: its receipt may tell
+
+
+class BlockReceipts(NamedTuple):
+    """The receipts of one block."""
+
+    receipts: list[Receipt]
+    unreadable: list[dict[str, Any]]  # as they came: one strange receipt must not hide its neighbours
 
 
 def parse_block(raw: Any) -> Block | None:
@@ -103,14 +148,43 @@ def parse_receipt(raw: Any) -> Receipt | None:
         block=_count(info.get("blockNumber", 0)),
         time_ms=_time(info.get("blockTimeStamp")),
         succeeded=succeeded,
-        credits=tuple(credit for place, log in enumerate(logs) if (credit := _credit(place, log)) is not None),
+        credits=number_equals(credit for place, log in enumerate(logs) if (credit := _credit(place, log)) is not None),
     )
+
+
+def parse_receipts(raw: Any, number: int) -> BlockReceipts:
+    """Read the receipts of a block, each by itself; those of another block mean that another was answered."""
+    if raw == {}:
+        raw = []
+    if not isinstance(raw, list):
+        raise ChainProtocolError("the receipts of a block are not a list")
+    found, unreadable = [], []
+    for info in raw:
+        try:
+            receipt = parse_receipt(info)
+        except ChainProtocolError:
+            unreadable.append(info if isinstance(info, dict) else {})
+            continue
+        if receipt is not None:
+            found.append(receipt)
+    if any(receipt.block != number for receipt in found):
+        raise ChainProtocolError(f"asked for the receipts of block {number}, got those of another")
+    return BlockReceipts(found, unreadable)
+
+
+def mentions(raw: Any, destinations: Iterable[str]) -> bool:
+    """Say whether something that cannot be read names one of these addresses."""
+    text = str(raw).lower()
+    return any(to_hex(destination) in text or destination.lower() in text for destination in destinations)
 
 
 def _credit(place: int, raw: Any) -> Credit | None:
     """Read an event as a TRC-20 `Transfer`; None for any other, such as the transfer of a unique token."""
     log = _dict(raw, "event")
-    topics, data, address = log.get("topics", []), log.get("data", ""), log.get("address")
+    return _transfer_event(log.get("address"), log.get("topics", []), log.get("data", ""), place)
+
+
+def _transfer_event(address: Any, topics: Any, data: Any, place: int | None) -> Credit | None:
     if not isinstance(topics, list) or len(topics) != _TRC20_TOPICS or topics[0] != TRANSFER_TOPIC:
         return None
     if not all(isinstance(topic, str) and _ADDRESS_WORD.fullmatch(topic) for topic in topics):
@@ -120,7 +194,7 @@ def _credit(place: int, raw: Any) -> Credit | None:
     if not isinstance(address, str) or _ADDRESS.fullmatch(address) is None:
         raise ChainProtocolError(f"not a contract: {_shown(address)}")
     source, destination = (from_hex(topic[-40:].lower()) for topic in topics[1:])
-    return Credit(place, from_hex(address.lower()), source, destination, int(data, 16))
+    return Credit(from_hex(address.lower()), source, destination, int(data, 16), place=place)
 
 
 def transfers_of(receipt: Receipt, *, chain_id: int, destinations: frozenset[str] | set[str]) -> list[Transfer]:
@@ -131,15 +205,20 @@ def transfers_of(receipt: Receipt, *, chain_id: int, destinations: frozenset[str
 
 
 def as_transfer(receipt: Receipt, credit: Credit, chain_id: int) -> Transfer:
-    """Return one event as a transfer. Its key is its place in the transaction, whoever found the transaction."""
+    """Return one event of a receipt as a transfer."""
+    return told_transfer(receipt.tx_hash, receipt.time_ms, credit, chain_id)
+
+
+def told_transfer(tx_hash: str, time_ms: int, credit: Credit, chain_id: int) -> Transfer:
+    """Return one event as a transfer, whoever told of it: its key is the same."""
     return Transfer(
         chain_id=chain_id,
-        tx_hash=receipt.tx_hash,
-        event_key=str(credit.place),
+        tx_hash=tx_hash,
+        event_key=credit.key,
         log_index=credit.place,
-        block_number=receipt.time_ms,
+        block_number=time_ms,
         block_hash=None,
-        block_time=receipt.time_ms // 1000,
+        block_time=time_ms // 1000,
         token=credit.token,
         destination=credit.destination,
         amount=credit.value,
@@ -147,8 +226,8 @@ def as_transfer(receipt: Receipt, credit: Credit, chain_id: int) -> Transfer:
     )
 
 
-def parse_log_hint(raw: Any, topics: set[str]) -> tuple[str, int] | None:
-    """Return the transaction and block of a JSON-RPC log into one of ours (by topic); None for any other log."""
+def parse_log_hint(raw: Any, topics: set[str]) -> LogHint | None:
+    """Read a JSON-RPC log into one of ours (by topic); None for any other log."""
     log = _dict(raw, "log")
     if log.get("removed"):
         raise ChainProtocolError("a removed log among irreversible ones")
@@ -157,8 +236,11 @@ def parse_log_hint(raw: Any, topics: set[str]) -> tuple[str, int] | None:
     if not isinstance(given, list) or not all(isinstance(topic, str) for topic in given):
         raise ChainProtocolError(f"not topics: {_shown(given)}")
     plain = [topic.removeprefix("0x").lower() for topic in given]
-    ours = len(plain) == _TRC20_TOPICS and plain[0] == TRANSFER_TOPIC and plain[2] in topics
-    return (tx_hash, block) if ours else None
+    if len(plain) != _TRC20_TOPICS or plain[0] != TRANSFER_TOPIC or plain[2] not in topics:
+        return None
+    address, data = _bare(log.get("address")), _bare(log.get("data"))
+    readable = isinstance(address, str) and _ADDRESS.fullmatch(address) is not None
+    return LogHint(tx_hash, block, _transfer_event(address, plain, data, None) if readable else None)
 
 
 def parse_history(raw: Any) -> History:
@@ -168,7 +250,16 @@ def parse_history(raw: Any) -> History:
     if not isinstance(data, list) or not isinstance(meta, dict):
         raise ChainProtocolError(f"not a page of rows: {_shown(raw)}")
     fingerprint = meta.get("fingerprint")
-    return History([_row(row) for row in data], fingerprint if isinstance(fingerprint, str) and fingerprint else None)
+    rows, unreadable = [], {}
+    for place, raw_row in enumerate(data):
+        try:
+            rows.append(_row(raw_row))
+        except ChainProtocolError as exc:
+            unreadable[f"row {place} of a history: {_shown(raw_row)}"] = str(exc)
+    if unreadable and not rows:
+        raise ChainProtocolError(f"no row of a history can be read: {next(iter(unreadable.values()))}")
+    follow = fingerprint if isinstance(fingerprint, str) and fingerprint else None
+    return History(rows, follow, len(data), unreadable)
 
 
 def parse_newest(raw: Any) -> int:
@@ -181,9 +272,21 @@ def parse_newest(raw: Any) -> int:
 
 def _row(raw: Any) -> Row:
     row = _dict(raw, "row")
-    return Row(
-        _hash(row.get("transaction_id")), _time(row.get("block_timestamp")), str(row.get("type")), str(row.get("to"))
-    )
+    tx_hash, time_ms = _hash(row.get("transaction_id")), _time(row.get("block_timestamp"))
+    return Row(tx_hash, time_ms, str(row.get("type")), str(row.get("to")), _row_credit(row))
+
+
+def _row_credit(row: dict[str, Any]) -> Credit | None:
+    """Return what a row says was moved, for a transaction whose receipt is missing; None when it cannot be read."""
+    info, value = row.get("token_info"), row.get("value")
+    token = info.get("address") if isinstance(info, dict) else None
+    if not isinstance(value, str) or _VALUE.fullmatch(value) is None:
+        return None
+    try:
+        contract, source, destination = (parse_address(str(text)) for text in (token, row.get("from"), row.get("to")))
+    except InvalidAddress:
+        return None
+    return Credit(contract, source, destination, int(value))
 
 
 def quantity(value: Any) -> int:

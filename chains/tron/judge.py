@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from chains.errors import ChainError
 from chains.tron.decode import Receipt
 from chains.types import Outcome, Transfer, Verification
 
 
-def judge(transfer: Transfer, receipt: Receipt | None) -> Verification:
+def judge(transfer: Transfer, receipt: Receipt | ChainError | None) -> Verification:
     """
     Look at a transfer again.
 
-    A receipt that is not there says nothing: services take their time to index. One that stands in
-    another block, or tells of another transfer in that place, proves what we stored wrong.
+    A receipt that is not there, or cannot be read, says nothing: services take their time to index, and
+    prune. One of another time, or without the transfer, proves what we stored wrong.
     """
     if receipt is None:
-        return Verification(transfer, Outcome.NOT_YET, 0)
+        return Verification(transfer, Outcome.NOT_YET, 0, why="the node holds no receipt of it")
+    if isinstance(receipt, ChainError):
+        return Verification(transfer, Outcome.NOT_YET, 0, why=f"its receipt cannot be read: {receipt}")
     if receipt.time_ms != transfer.block_number:
         return Verification(transfer, Outcome.GONE, 0)
     if not receipt.succeeded:
         return Verification(transfer, Outcome.REVERTED, 0)
-    credit = next((credit for credit in receipt.credits if credit.place == transfer.log_index), None)
+    credit = next((credit for credit in receipt.credits if credit.key == transfer.event_key), None)
     claim = (transfer.token, transfer.destination, transfer.amount)
     if credit is None or (credit.token, credit.destination, credit.value) != claim:
         return Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)

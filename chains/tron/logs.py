@@ -9,33 +9,37 @@ from typing import NamedTuple
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.gather import wants_a_pause
+from chains.jsonrpc import Call, RpcResult
+from chains.limits import MOST_CALLS
+from chains.transport import CutOff, TimedOut, TooLarge
 from chains.tron.address import topic
 from chains.tron.blocks import BlockFinder
+from chains.tron.candidates import CandidateTransactions
 from chains.tron.client import TronClient
 from chains.tron.decode import TRANSFER_TOPIC, Block, parse_log_hint, parse_rpc_block
-from chains.tron.http import TimedOut, TooLarge
 from chains.tron.receipts import ReceiptReader
-from chains.tron.refusals import Refusal
-from chains.tron.rpc import CALLS_A_BATCH, Call, RawResult, RpcRefused
-from chains.tron.sighting import Sighting
+from chains.tron.refusals import Refusal, Verdict
+from chains.tron.rpc import RpcRefused
 
 log = logging.getLogger(__name__)
 
 LONGEST_RANGE = 5_000  # blocks of one query
 DESTINATIONS_A_CALL = 1_000
-CHUNKS_A_BATCH = CALLS_A_BATCH - 3  # besides the finalized block, the last block and the probe
+CHUNKS_A_BATCH = MOST_CALLS - 3  # besides the finalized block, the last block and the probe
 PROBE_BLOCKS = 3  # looked through for a transfer to ask for
 PROBE_S = 3_600.0  # then another transfer is asked for
-AVOIDED_S = 300.0  # then a node that failed the probe or refused is tried once more
+AVOIDED_S = 300.0  # then a node that failed the probe or refused is tried once more; payments are found meanwhile
 FAILURES_TO_AVOID = 3  # in a row
-MOST_REFUSALS = 20
+MOST_REFUSALS = 30  # halvings of the blocks and of the destinations of one question
+MOST_TIME_OUTS = 2  # in one question: each costs the whole time-out
 
 
-class NoIndex(ChainUnavailable):
+class IndexUnavailable(ChainUnavailable):
     """JSON-RPC of this endpoint cannot be used now: look another way."""
 
 
-class Probe(NamedTuple):
+class IndexProbe(NamedTuple):
     """A transfer known from a receipt, which the same request asks for by the same kind of filter."""
 
     block: int
@@ -45,14 +49,46 @@ class Probe(NamedTuple):
 
 
 @dataclass(slots=True)
-class Side:
-    """What we know of the JSON-RPC side of one endpoint."""
+class RpcCapability:
+    """What we know of the JSON-RPC side of one endpoint, besides the sizes of questions it takes."""
 
-    span: int = LONGEST_RANGE
     avoided_until: float = 0.0
     failures: int = 0  # in a row
     broken: bool = False  # was told of
-    probe: Probe | None = None
+    probe: IndexProbe | None = None
+
+
+class _Shape:
+    """The blocks and destinations of one question, and what its refusals teach."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._memory = endpoint.memory
+        self.span = min(LONGEST_RANGE, self._memory.blocks.size)
+        self.width = min(DESTINATIONS_A_CALL, self._memory.topics.size)
+        self._blocks: int | None = None  # the smallest refused
+        self._topics: int | None = None
+
+    def refused(self, refusal: Refusal, blocks: int, topics: int, allowed: int | None) -> bool:
+        """Make the next question smaller; say whether it can be."""
+        fewer_blocks = refusal is not Refusal.TOPICS and blocks > 1
+        fewer_topics = topics > 1 and (
+            refusal in {Refusal.TOPICS, Refusal.OTHER} or (blocks == 1 and refusal is Refusal.ROWS)
+        )
+        times = 8 if refusal is Refusal.OTHER else 2  # whatever it means: a few questions find out
+        if fewer_blocks:
+            self._blocks, self.span = blocks, _fewer(blocks, allowed if refusal is Refusal.RANGE else None, times)
+        if fewer_topics:
+            self._topics, self.width = topics, _fewer(topics, allowed if refusal is Refusal.TOPICS else None, times)
+        return fewer_blocks or fewer_topics
+
+    def served(self, blocks: int, topics: int) -> None:
+        """Keep what was learnt: only now it was about the size."""
+        if self._blocks is not None:
+            self._memory.blocks.refused(self._blocks, advice=self.span)
+        if self._topics is not None:
+            self._memory.topics.refused(self._topics, advice=self.width)
+        self._memory.blocks.served(blocks)
+        self._memory.topics.served(topics)
 
 
 class LogReader:
@@ -71,7 +107,7 @@ class LogReader:
         self._blocks = blocks
         self._receipts = receipts
         self._clock = clock
-        self._sides: dict[Endpoint, Side] = {}
+        self._sides: dict[Endpoint, RpcCapability] = {}
 
     def usable(self, endpoint: Endpoint) -> bool:
         """Say whether JSON-RPC of this endpoint is worth asking now."""
@@ -81,21 +117,22 @@ class LogReader:
         """Say whether JSON-RPC of this endpoint could not be used the last time."""
         return self._side(endpoint).broken
 
-    def _side(self, endpoint: Endpoint) -> Side:
-        return self._sides.setdefault(endpoint, Side())
+    def _side(self, endpoint: Endpoint) -> RpcCapability:
+        return self._sides.setdefault(endpoint, RpcCapability())
 
-    async def read(self, endpoint: Endpoint, destinations: Sequence[str], *, first: int, top: Block) -> Sighting:
+    async def read(
+        self, endpoint: Endpoint, destinations: Sequence[str], *, first: int, top: Block
+    ) -> CandidateTransactions:
         """
         Look from a block upwards, as many blocks as the node serves, at most up to `top`.
 
         Raises:
-            NoIndex: this endpoint cannot be asked this way now.
-            ChainUnavailable: it is busy, or behind what it was asked for.
+            ChainError: it cannot be asked this way now; where it wants to be left alone, `retry_after` is set.
         """
         side = self._side(endpoint)
         try:
             found = await self._read(endpoint, side, destinations, first, top)
-        except NoIndex:
+        except IndexUnavailable:
             raise
         except ChainMisconfigured as exc:
             raise self._avoid(endpoint, side, str(exc)) from exc
@@ -109,41 +146,49 @@ class LogReader:
         self._works(endpoint, side)
         return found
 
-    def _avoid(self, endpoint: Endpoint, side: Side, why: str) -> NoIndex:
+    def _avoid(self, endpoint: Endpoint, side: RpcCapability, why: str) -> IndexUnavailable:
         side.avoided_until = self._clock() + AVOIDED_S
         side.failures = 0
         side.probe = None
         if not side.broken:
             log.warning("[tron] JSON-RPC of %s cannot be used, looking by slower calls: %s", endpoint.label, why)
         side.broken = True
-        return NoIndex(why)
+        return IndexUnavailable(why)
 
-    def _works(self, endpoint: Endpoint, side: Side) -> None:
+    def _works(self, endpoint: Endpoint, side: RpcCapability) -> None:
         side.failures = 0
+        side.avoided_until = 0.0
         if side.broken:
             log.info("[tron] JSON-RPC of %s can be used again", endpoint.label)
         side.broken = False
 
     async def _read(
-        self, endpoint: Endpoint, side: Side, destinations: Sequence[str], first: int, top: Block
-    ) -> Sighting:
+        self, endpoint: Endpoint, side: RpcCapability, destinations: Sequence[str], first: int, top: Block
+    ) -> CandidateTransactions:
+        """Ask for less at once when a node refuses: fewer blocks or fewer destinations, as its words say."""
+        shape, time_outs, refused = _Shape(endpoint), 0, False
         for _ in range(MOST_REFUSALS):
-            last = min(top.number, first + side.span - 1)
+            last = min(top.number, first + shape.span - 1)
+            blocks, topics = last - first + 1, min(len(destinations), shape.width)
             probe = await self._probe(endpoint, side, first, last)
             try:
-                return await self._attempt(endpoint, side, probe, destinations, first, last)
-            except RpcRefused as exc:
-                if exc.verdict.refusal is not Refusal.RANGE or last == first:
+                found = await self._attempt(endpoint, side, probe, destinations, first, last, shape.width)
+            except (ChainUnavailable, ChainProtocolError) as exc:
+                verdict = _verdict(exc)
+                time_outs += isinstance(exc, TimedOut)
+                if verdict is None or verdict.refusal is Refusal.BUSY or time_outs > MOST_TIME_OUTS:
                     raise
-                blocks = last - first + 1
-                named = exc.verdict.blocks
-                side.span = named if named is not None and 0 < named < blocks else max(1, blocks // 2)
-            except (TimedOut, TooLarge):
-                side.span = max(1, (last - first + 1) // 2)
-                raise
-        raise ChainUnavailable("keeps refusing smaller and smaller block ranges")
+                if not refused and not isinstance(exc, RpcRefused):
+                    await self._client.newest(endpoint)  # what answers nothing at all is down: no size helps
+                refused = True
+                if not shape.refused(verdict.refusal, blocks, topics, verdict.allowed):
+                    raise  # less than one block and one destination cannot be asked: others ways can
+            else:
+                shape.served(blocks, topics)
+                return found
+        raise ChainUnavailable("keeps refusing smaller and smaller questions")
 
-    async def _probe(self, endpoint: Endpoint, side: Side, first: int, last: int) -> Probe:
+    async def _probe(self, endpoint: Endpoint, side: RpcCapability, first: int, last: int) -> IndexProbe:
         """Return a transfer to ask for, at or below the blocks to read: an index may begin somewhere above."""
         now = self._clock()
         kept = side.probe
@@ -152,32 +197,39 @@ class LogReader:
         for number in range(first, min(last, first + PROBE_BLOCKS - 1) + 1):
             for receipt in await self._receipts.block(endpoint, number) or []:
                 if receipt.succeeded:
-                    side.probe = Probe(number, topic(receipt.credits[0].destination), receipt.tx_hash, now)
+                    side.probe = IndexProbe(number, topic(receipt.credits[0].destination), receipt.tx_hash, now)
                     return side.probe
-        raise NoIndex("no transfer near the blocks to read that could prove the node's index")
+        raise IndexUnavailable("no transfer near the blocks to read that could prove the node's index")
 
     async def _attempt(
-        self, endpoint: Endpoint, side: Side, probe: Probe, destinations: Sequence[str], first: int, last: int
-    ) -> Sighting:
-        found = Sighting(end_ms=0)
+        self,
+        endpoint: Endpoint,
+        side: RpcCapability,
+        probe: IndexProbe,
+        destinations: Sequence[str],
+        first: int,
+        last: int,
+        width: int,
+    ) -> CandidateTransactions:
+        found = CandidateTransactions(end_ms=0)
         ends = [
-            await self._batch(endpoint, side, probe, chunks, first, last, found) for chunks in _batches(destinations)
+            await self._batch(endpoint, side, probe, chunks, first, last, found)
+            for chunks in _batches(destinations, width)
         ]
         end = min(ends)
         found.end_ms = end.time_ms
         found.at_block = {tx: number for tx, number in found.at_block.items() if number <= end.number}
-        side.span = min(LONGEST_RANGE, side.span * 2)
         return found
 
     async def _batch(
         self,
         endpoint: Endpoint,
-        side: Side,
-        probe: Probe,
+        side: RpcCapability,
+        probe: IndexProbe,
         chunks: Sequence[Sequence[str]],
         first: int,
         last: int,
-        found: Sighting,
+        found: CandidateTransactions,
     ) -> Block:
         """Make one request; return the last block for which it can be believed."""
         calls = [_block("finalized"), _block(hex(last)), _query([probe.topic], probe.block, probe.block)]
@@ -192,10 +244,10 @@ class LogReader:
         self._blocks.note(final)
         return final if final.number < last else self._sure(parse_rpc_block(end.get()), last)
 
-    def _judge(self, endpoint: Endpoint, side: Side, probe: Probe, probed: RawResult) -> None:
+    def _judge(self, endpoint: Endpoint, side: RpcCapability, probe: IndexProbe, probed: RpcResult) -> None:
         rows = probed.get()
         hints = [parse_log_hint(row, {probe.topic}) for row in rows] if isinstance(rows, list) else []
-        if (probe.tx_hash, probe.block) not in hints:
+        if (probe.tx_hash, probe.block) not in {(hint.tx_hash, hint.block) for hint in hints if hint is not None}:
             raise self._avoid(endpoint, side, f"it does not find a transfer of block {probe.block} that is there")
 
     def _sure(self, block: Block | None, number: int) -> Block:
@@ -205,12 +257,22 @@ class LogReader:
         return block
 
 
-def wants_a_pause(error: ChainError) -> bool:
-    """Say whether a service asked not to be asked at all for a while."""
-    return isinstance(error, ChainUnavailable) and error.retry_after is not None
+def _verdict(error: ChainError) -> Verdict | None:
+    """Return what an error asks for; None when no smaller question would be answered better."""
+    if isinstance(error, IndexUnavailable) or wants_a_pause(error):
+        return None
+    if isinstance(error, RpcRefused):
+        return error.verdict
+    if isinstance(error, TimedOut | TooLarge | CutOff):
+        return Verdict(Refusal.ROWS)
+    return Verdict(Refusal.OTHER) if str(error).startswith("HTTP ") else None
 
 
-def _collect(found: Sighting, answer: RawResult, chunk: Sequence[str], first: int, last: int) -> None:
+def _fewer(asked: int, allowed: int | None, times: int) -> int:
+    return allowed if allowed is not None and 0 < allowed < asked else max(1, asked // times)
+
+
+def _collect(found: CandidateTransactions, answer: RpcResult, chunk: Sequence[str], first: int, last: int) -> None:
     rows, ours = answer.get(), set(chunk)
     if not isinstance(rows, list):
         raise ChainProtocolError("eth_getLogs did not answer with a list")
@@ -219,15 +281,16 @@ def _collect(found: Sighting, answer: RawResult, chunk: Sequence[str], first: in
         hint = parse_log_hint(row, ours)
         if hint is None:
             continue
-        tx_hash, number = hint
-        if not first <= number <= last or found.at_block.setdefault(tx_hash, number) != number:
-            raise ChainProtocolError(f"a log of block {number}, asked for {first} to {last}")
+        if not first <= hint.block <= last or found.at_block.setdefault(hint.tx_hash, hint.block) != hint.block:
+            raise ChainProtocolError(f"a log of block {hint.block}, asked for {first} to {last}")
+        if hint.credit is not None:
+            found.told.setdefault(hint.tx_hash, []).append(hint.credit)
 
 
-def _batches(destinations: Sequence[str]) -> Iterator[list[list[str]]]:
+def _batches(destinations: Sequence[str], width: int) -> Iterator[list[list[str]]]:
     """Cut destinations, as topics, to what fits one call and one request."""
     topics = [topic(destination) for destination in destinations]
-    chunks = [topics[start : start + DESTINATIONS_A_CALL] for start in range(0, len(topics), DESTINATIONS_A_CALL)]
+    chunks = [topics[start : start + width] for start in range(0, len(topics), width)]
     for start in range(0, len(chunks), CHUNKS_A_BATCH):
         yield chunks[start : start + CHUNKS_A_BATCH]
 

@@ -6,15 +6,17 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from chains.endpoints import Endpoint
+from chains.errors import ChainError, ChainUnavailable
+from chains.gather import wants_a_pause
 from chains.tron.blocks import SLOT_MS, BlockFinder
+from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block
-from chains.tron.logs import LogReader, NoIndex
+from chains.tron.logs import LogReader
 from chains.tron.plan import Way, cheapest
-from chains.tron.sighting import Sighting
 from chains.tron.slow import INDEX_LAG_MS, SlowReader
 
 
-class Stretch(NamedTuple):
+class ScanRange(NamedTuple):
     """What is to be read."""
 
     after_ms: int  # everything up to here was read before
@@ -33,7 +35,7 @@ class Reader:
 
     async def look(
         self, endpoint: Endpoint, destinations: Collection[str], *, after_ms: int, top_ms: int, reread_ms: int
-    ) -> Sighting:
+    ) -> CandidateTransactions:
         """
         Look for what happened after one time, at most up to another, which must be that of an irreversible block.
 
@@ -43,31 +45,71 @@ class Reader:
             ChainUnavailable: nothing new can be read now.
         """
         asked = sorted(destinations)
-        stretch = await self._stretch(endpoint, after_ms, top_ms, reread_ms)
-        if self._logs.usable(endpoint):
+        span = await self._range(endpoint, after_ms, top_ms, reread_ms)
+        usable = self._logs.usable(endpoint)
+        if usable:
             try:
-                found = await self._logs.read(endpoint, asked, first=stretch.first, top=stretch.top)
-            except NoIndex:
-                return await self._slowly(endpoint, asked, stretch, reread_ms)
+                found = await self._logs.read(endpoint, asked, first=span.first, top=span.top)
+            except ChainError as exc:
+                if wants_a_pause(exc):  # this concerns every call, and slower ways are more of them
+                    raise
+                # Whatever is wrong with JSON-RPC, or with one log, payments are found in the same poll.
+                return await self._slowly(endpoint, asked, span, reread_ms)
             if found.end_ms > after_ms:
                 return found
             # This node is a block or two behind the one that told the head: the rest is soon read otherwise.
-        return await self._slowly(endpoint, asked, stretch, reread_ms)
+        try:
+            return await self._slowly(endpoint, asked, span, reread_ms)
+        except ChainError as exc:
+            if usable or wants_a_pause(exc):
+                raise
+            # It may be well again: what is avoided for a while must not make the chain blind.
+            return await self._logs.read(endpoint, asked, first=span.first, top=span.top)
 
-    async def _stretch(self, endpoint: Endpoint, after_ms: int, top_ms: int, reread_ms: int) -> Stretch:
+    async def _range(self, endpoint: Endpoint, after_ms: int, top_ms: int, reread_ms: int) -> ScanRange:
         top = await self._blocks.at(endpoint, top_ms)
         after = await self._blocks.at(endpoint, after_ms)
         if after.time_ms > after_ms:  # the chain began later
             after = Block(after.number - 1, after_ms, "")
         first = max(0, after.number + 1 - -(-reread_ms // SLOT_MS))
-        return Stretch(after_ms, first, after, top)
+        return ScanRange(after_ms, first, after, top)
 
-    async def _slowly(self, endpoint: Endpoint, asked: list[str], stretch: Stretch, reread_ms: int) -> Sighting:
-        unread = self._slow.unread(stretch.first, stretch.top.number)
+    async def _slowly(
+        self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
+    ) -> CandidateTransactions:
+        """Look the cheaper way first; where that fails, the other one may be served."""
+        unread = self._slow.unread(span.first, span.top.number)
+        ways = [self._by_blocks, self._by_accounts]
         if cheapest(destinations=len(asked), blocks=unread) is Way.ACCOUNTS:
-            last_ms = await self._slow.believable_until(endpoint, stretch.top)
-            if last_ms > stretch.after_ms:
-                lag_ms = max(reread_ms, INDEX_LAG_MS) if reread_ms else 0
-                first_ms = max(0, stretch.after_ms + 1 - lag_ms)
-                return await self._slow.by_accounts(endpoint, asked, first_ms=first_ms, last_ms=last_ms)
-        return await self._slow.by_blocks(endpoint, asked, first=stretch.first, after=stretch.after, top=stretch.top)
+            ways.reverse()
+        failures: list[ChainError] = []
+        for way in ways:
+            try:
+                found = await way(endpoint, asked, span, reread_ms)
+            except ChainError as exc:
+                if wants_a_pause(exc):
+                    raise
+                failures.append(exc)
+                continue
+            if found is not None:
+                return found
+        raise failures[0] if failures else ChainUnavailable("nothing new can be read now")
+
+    async def _by_accounts(
+        self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
+    ) -> CandidateTransactions | None:
+        last_ms = await self._slow.believable_until(endpoint, span.top)
+        if last_ms <= span.after_ms:
+            return None  # an index that knows nothing new
+        lag_ms = max(reread_ms, INDEX_LAG_MS) if reread_ms else 0
+        first_ms = max(0, span.after_ms + 1 - lag_ms)
+        return await self._slow.by_accounts(endpoint, asked, first_ms=first_ms, last_ms=last_ms)
+
+    async def _by_blocks(
+        self,
+        endpoint: Endpoint,
+        asked: list[str],
+        span: ScanRange,
+        reread_ms: int,  # noqa: ARG002 - `span` begins that much earlier
+    ) -> CandidateTransactions | None:
+        return await self._slow.by_blocks(endpoint, asked, first=span.first, after=span.after, top=span.top)

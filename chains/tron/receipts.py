@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import partial
 
 from chains.endpoints import Endpoint
-from chains.gather import gather_limited
+from chains.gather import gather_apart
 from chains.tron.client import TronClient
-from chains.tron.decode import Receipt
+from chains.tron.decode import BlockReceipts, Receipt
 
 MOST_KEPT = 20_000
 BLOCKS_KEPT = 64  # more than what is read again every poll
@@ -20,13 +20,14 @@ class ReceiptReader:
     def __init__(self, client: TronClient) -> None:
         self._client = client
         self._kept: dict[str, Receipt] = {}
-        self._blocks: dict[int, list[Receipt]] = {}
+        self._blocks: dict[int, BlockReceipts] = {}
 
     async def resolve(self, endpoint: Endpoint, hashes: Iterable[str]) -> dict[str, Receipt]:
-        """Return the receipts of these transactions, without those the node does not hold yet."""
+        """Return the receipts of these transactions, without those the node does not hold or show readably (yet)."""
         wanted = list(dict.fromkeys(hashes))
-        found = await gather_limited(wanted, partial(self._one, endpoint))
-        return {receipt.tx_hash: receipt for receipt in found if receipt is not None}
+        alive = partial(self._client.newest, endpoint)
+        found = await gather_apart(wanted, partial(self._one, endpoint), alive=alive)
+        return {receipt.tx_hash: receipt for receipt in found if isinstance(receipt, Receipt)}
 
     async def _one(self, endpoint: Endpoint, tx_hash: str) -> Receipt | None:
         receipt = self._kept.get(tx_hash)
@@ -48,11 +49,16 @@ class ReceiptReader:
 
         The list of a block that is not indexed is empty, as is that of an empty block: the block tells.
         """
+        read = await self.whole_block(endpoint, number)
+        return None if read is None else read.receipts
+
+    async def whole_block(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
+        """Return the same with those that cannot be read."""
         if number not in self._blocks:
-            receipts = await self._client.receipts(endpoint, number)
-            if not receipts and not await self._client.is_empty(endpoint, number):
+            read = await self._client.receipts(endpoint, number)
+            if not (read.receipts or read.unreadable) and not await self._client.is_empty(endpoint, number):
                 return None
-            self._blocks[number] = [receipt for receipt in receipts if receipt.credits]
+            self._blocks[number] = read._replace(receipts=[receipt for receipt in read.receipts if receipt.credits])
             while len(self._blocks) > BLOCKS_KEPT:
                 del self._blocks[next(iter(self._blocks))]
         return self._blocks[number]

@@ -6,6 +6,8 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
+from chains.evm import refusals as words
+
 SUSPENSION_S = 30.0  # when a refusal for asking too often names no time
 QUOTA_S = 600.0  # the day's quota is used up: a request now and then finds out when that is over
 LONGEST_S = 600.0
@@ -14,16 +16,7 @@ _SUSPENDED = re.compile(r"suspended for\s*(\d{1,6})\s*s", re.IGNORECASE)
 _TOO_OFTEN = re.compile(r"frequency limit|rate.?limit|too many requests|suspended", re.IGNORECASE)
 _QUOTA = re.compile(r"daily (?:usage|quota|limit)|exceeds? .{0,20}(?:usage|quota)", re.IGNORECASE)
 _BUSY = re.compile(r"lack of computing resources|server.?busy|please try again|overload", re.IGNORECASE)
-_NAMED_RANGE = re.compile(r"block range:?\s*(\d{1,9})|limited to a? ?(\d{1,9})", re.IGNORECASE)
-_RANGE = re.compile(
-    r"block range|returned more than|too (?:many|large)|exceed.{0,30}(?:result|size|range)|limited to a? ?\d",
-    re.IGNORECASE,
-)
-_UNSUPPORTED = re.compile(
-    r"method .{0,60}(?:not (?:found|supported|available|allowed)|does not exist|disabled)|not enabled|disabled",
-    re.IGNORECASE,
-)
-_METHOD_NOT_FOUND = -32601
+_NOT_ENABLED = re.compile(r"not enabled|disabled", re.IGNORECASE)
 
 
 def asked_to_wait(text: str, *, status: int = 200) -> float | None:
@@ -39,6 +32,8 @@ class Refusal(StrEnum):
     """What to do about a JSON-RPC error."""
 
     RANGE = "range"  # ask for fewer blocks
+    TOPICS = "topics"  # ask for fewer destinations
+    ROWS = "rows"  # the answer is too long: fewer blocks, then fewer destinations
     BUSY = "busy"  # ask later
     UNSUPPORTED = "unsupported"  # this node does not serve the method
     OTHER = "other"
@@ -48,8 +43,20 @@ class Verdict(NamedTuple):
     """A classified JSON-RPC error."""
 
     refusal: Refusal
-    blocks: int | None = None  # the longest range the node allows, when it says so
+    allowed: int | None = None  # the blocks or destinations the node would take, when it says so
     wait_s: float | None = None
+
+
+# Providers of Tron's JSON-RPC say it in the words of those of Ethereum's.
+_DIMENSIONS = {
+    words.Refusal.BLOCKS: Refusal.RANGE,
+    words.Refusal.TOPICS: Refusal.TOPICS,
+    words.Refusal.ADDRESSES: Refusal.TOPICS,
+    words.Refusal.ROWS: Refusal.ROWS,
+    words.Refusal.UNSUPPORTED: Refusal.UNSUPPORTED,
+    words.Refusal.RATE: Refusal.BUSY,
+    words.Refusal.HEAD: Refusal.BUSY,
+}
 
 
 def classify(code: int, message: str) -> Verdict:
@@ -57,12 +64,10 @@ def classify(code: int, message: str) -> Verdict:
     wait = asked_to_wait(message)
     if wait is not None or _BUSY.search(message):
         return Verdict(Refusal.BUSY, wait_s=wait)
-    if code == _METHOD_NOT_FOUND or _UNSUPPORTED.search(message):
+    told = words.classify(code, message)
+    if _NOT_ENABLED.search(message):
         return Verdict(Refusal.UNSUPPORTED)
-    if _RANGE.search(message):
-        named = _NAMED_RANGE.search(message)
-        return Verdict(Refusal.RANGE, blocks=int(named[1] or named[2]) if named else None)
-    return Verdict(Refusal.OTHER)
+    return Verdict(_DIMENSIONS.get(told.refusal, Refusal.OTHER), told.span)
 
 
 def is_busy(text: str) -> bool:

@@ -10,11 +10,11 @@ from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.gather import gather_limited
 from chains.tron.blocks import BlockFinder
+from chains.tron.candidates import CandidateTransactions
 from chains.tron.client import MOST_ROWS, TronClient
-from chains.tron.decode import Block, Receipt
+from chains.tron.decode import Block, BlockReceipts, mentions
 from chains.tron.plan import BLOCKS_A_PAGE
 from chains.tron.receipts import ReceiptReader
-from chains.tron.sighting import Sighting
 
 INDEX_LAG_MS = 600_000  # how far the index behind account histories may lag without saying so
 WINDOW_ROWS = 1_000  # a service may end one window of time after so many rows without saying so
@@ -25,7 +25,7 @@ class Done(NamedTuple):
     """What was read of one account, from when on."""
 
     first_ms: int
-    found: Sighting
+    found: CandidateTransactions
 
 
 class SlowReader:
@@ -54,7 +54,7 @@ class SlowReader:
 
     async def by_blocks(
         self, endpoint: Endpoint, destinations: Sequence[str], *, first: int, after: Block, top: Block
-    ) -> Sighting:
+    ) -> CandidateTransactions:
         """
         Look through the receipts of a page of blocks; those up to `after` are read again.
 
@@ -63,42 +63,45 @@ class SlowReader:
         """
         last = min(top.number, after.number + BLOCKS_A_PAGE)
         numbers = range(first, last + 1)
-        lists = await gather_limited(numbers, partial(self._receipts.block, endpoint))
-        found = Sighting(end_ms=0)
+        lists = await gather_limited(numbers, partial(self._receipts.whole_block, endpoint))
+        found = CandidateTransactions(end_ms=0)
         ours, end = set(destinations), last
-        for number, receipts in zip(numbers, lists, strict=True):
-            if receipts is None:
+        for number, read in zip(numbers, lists, strict=True):
+            if read is None:
                 end = number - 1
                 break
-            found.rows += len(receipts)
-            self._take(found, receipts, ours)
+            found.rows += len(read.receipts)
+            self._take(found, read, ours)
         if end < last and end <= after.number:
             raise ChainUnavailable(f"the node has not got the receipts of block {end + 1} yet")
         found.end_ms = (await self._blocks.by_number(endpoint, end)).time_ms if end < top.number else top.time_ms
         return found
 
-    def _take(self, found: Sighting, receipts: Sequence[Receipt], ours: set[str]) -> None:
-        touching = [r for r in receipts if any(credit.destination in ours for credit in r.credits)]
+    def _take(self, found: CandidateTransactions, read: BlockReceipts, ours: set[str]) -> None:
+        touching = [r for r in read.receipts if any(credit.destination in ours for credit in r.credits)]
         self._receipts.keep(touching)
         found.at_block.update((receipt.tx_hash, receipt.block) for receipt in touching)
+        for raw in read.unreadable:
+            if mentions(raw, ours):  # nobody else's concern; what another question shows of it decides
+                found.unreadable[str(raw.get("id"))[:64]] = "its receipt cannot be read"
 
     async def by_accounts(
         self, endpoint: Endpoint, destinations: Sequence[str], *, first_ms: int, last_ms: int
-    ) -> Sighting:
+    ) -> CandidateTransactions:
         """Look through the history of every destination."""
         self._done = {address: done for address, done in self._done.items() if done.first_ms <= first_ms}
         found = await gather_limited(destinations, partial(self._remembered, endpoint, first=first_ms, last=last_ms))
         self._done.clear()
         return _joined(found, last_ms)
 
-    async def _remembered(self, endpoint: Endpoint, address: str, *, first: int, last: int) -> Sighting:
+    async def _remembered(self, endpoint: Endpoint, address: str, *, first: int, last: int) -> CandidateTransactions:
         """
         Read one account's history, going on where an attempt stopped that another account's failure ended.
 
         A thousand accounts take minutes: without this, one failure in a thousand calls would starve them all.
         """
         done = self._done.get(address)
-        found = Sighting(end_ms=last)
+        found = CandidateTransactions(end_ms=last)
         if done is not None:
             found = done.found
             first = max(first, found.end_ms + 1 - INDEX_LAG_MS)
@@ -107,7 +110,9 @@ class SlowReader:
         self._done[address] = Done(first if done is None else done.first_ms, found)
         return found
 
-    async def _account(self, endpoint: Endpoint, address: str, found: Sighting, first: int, last: int) -> None:
+    async def _account(
+        self, endpoint: Endpoint, address: str, found: CandidateTransactions, first: int, last: int
+    ) -> None:
         """Read one account's history to its end, whatever the service forgets to say of the next page."""
         while True:
             newest = await self._pages(endpoint, address, found, first, last)
@@ -119,7 +124,9 @@ class SlowReader:
                 newest = first + 1
             first = newest  # rows of that millisecond may have been cut off: it is read again
 
-    async def _pages(self, endpoint: Endpoint, address: str, found: Sighting, first: int, last: int) -> int | None:
+    async def _pages(
+        self, endpoint: Endpoint, address: str, found: CandidateTransactions, first: int, last: int
+    ) -> int | None:
         """
         Follow the fingerprints; None at the end, or where to go on by time.
 
@@ -129,8 +136,9 @@ class SlowReader:
         fingerprint, newest, sorted_, rows = None, first, True, 0
         for _ in range(MOST_PAGES):
             page = await self._client.history(endpoint, address, first=first, last=last, fingerprint=fingerprint)
-            found.rows += len(page.rows)
-            rows += len(page.rows)
+            found.rows += page.length
+            found.unreadable |= page.unreadable
+            rows += page.length
             if any(not first <= row.time_ms <= last for row in page.rows):
                 raise ChainProtocolError("history rows are not of the times asked for")
             for row in page.rows:
@@ -138,26 +146,27 @@ class SlowReader:
                 newest = max(newest, row.time_ms)
                 if row.kind == "Transfer" and row.destination == address:  # approvals are listed among transfers
                     found.at_time[row.tx_hash] = row.time_ms
+                    if row.credit is not None:  # once: rows are repeated from page to page
+                        found.told[row.tx_hash] = list({*found.told.get(row.tx_hash, []), row.credit})
             fingerprint = page.fingerprint
             if fingerprint is None:
-                if len(page.rows) < MOST_ROWS and rows < WINDOW_ROWS:
+                if page.length < MOST_ROWS and rows < WINDOW_ROWS:
                     return None
                 break
         if not sorted_:
             raise ChainProtocolError("history rows are not in the order asked for, and do not say how to go on")
         return newest
 
-    async def _crowded(self, endpoint: Endpoint, address: str, found: Sighting, time_ms: int) -> None:
+    async def _crowded(self, endpoint: Endpoint, address: str, found: CandidateTransactions, time_ms: int) -> None:
         block = await self._blocks.at(endpoint, time_ms)
-        receipts = await self._receipts.block(endpoint, block.number)
-        if receipts is None:
+        read = await self._receipts.whole_block(endpoint, block.number)
+        if read is None:
             raise ChainUnavailable(f"the node has not got the receipts of block {block.number} yet")
-        self._take(found, receipts, {address})
+        self._take(found, read, {address})
 
 
-def _joined(found: Sequence[Sighting], end_ms: int) -> Sighting:
-    joined = Sighting(end_ms, rows=sum(part.rows for part in found))
+def _joined(found: Sequence[CandidateTransactions], end_ms: int) -> CandidateTransactions:
+    joined = CandidateTransactions(end_ms)
     for part in found:
-        joined.at_block |= part.at_block
-        joined.at_time |= part.at_time
+        joined.take(part)
     return joined

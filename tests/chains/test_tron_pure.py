@@ -124,17 +124,20 @@ def with_log(**changes):
 def test_a_receipt_is_read_with_every_transfer_in_it():
     receipt = parse_receipt(raw_receipt())
     assert receipt == Receipt(
-        TX, 42054864, 1700704884000, succeeded=True, credits=(Credit(0, USDT, account("buyer"), SHOP, 5),)
+        TX, 42054864, 1700704884000, succeeded=True, credits=(Credit(USDT, account("buyer"), SHOP, 5, place=0),)
     )
     assert parse_receipt({}) is None
 
 
-def test_a_transfer_is_keyed_by_its_place_among_all_events_of_the_transaction():
+def test_a_transfer_is_keyed_by_what_it_says_and_which_of_its_equals_it_is():
     log = raw_receipt()["log"][0]
     other = log | {"topics": ["00" * 32]}
-    receipt = parse_receipt(raw_receipt(log=[other, log, other, log]))
-    found = transfers_of(receipt, chain_id=1, destinations={SHOP})
-    assert [(t.event_key, t.log_index) for t in found] == [("1", 1), ("3", 3)]
+    (a, b) = transfers_of(parse_receipt(raw_receipt(log=[other, log, other, log])), chain_id=1, destinations={SHOP})
+    (c, d) = transfers_of(parse_receipt(raw_receipt(log=[log, log, other])), chain_id=1, destinations={SHOP})
+    assert (a.event_key, b.event_key) == (c.event_key, d.event_key)
+    assert a.event_key != b.event_key
+    assert [(t.log_index) for t in (a, b, c, d)] == [1, 3, 0, 1]
+    assert len(a.event_key) <= 128
 
 
 @pytest.mark.parametrize(
@@ -254,12 +257,14 @@ def test_a_suspension_is_read_from_the_text_for_there_is_no_retry_after(text, st
 
 
 @pytest.mark.parametrize(
-    ("code", "message", "refusal", "blocks"),
+    ("code", "message", "refusal", "allowed"),
     [
         (-32602, "exceed max block range: 5000", Refusal.RANGE, 5000),
-        (-32005, "query returned more than 10000 results", Refusal.RANGE, None),
+        (-32005, "query returned more than 10000 results", Refusal.ROWS, None),
         (-32602, "eth_getLogs is limited to a 5 block range", Refusal.RANGE, 5),
-        (-32000, "response is too large", Refusal.RANGE, None),
+        (-32000, "response is too large", Refusal.ROWS, None),
+        (-32602, "exceed max sub topics: 20", Refusal.TOPICS, 20),
+        (-32602, "exceed max addresses or topics per search position", Refusal.TOPICS, None),
         (-32601, "the method eth_getLogs does not exist/is not available", Refusal.UNSUPPORTED, None),
         (-32000, "method eth_getLogs is not supported", Refusal.UNSUPPORTED, None),
         (-32005, "this node has a lack of computing resources", Refusal.BUSY, None),
@@ -267,9 +272,9 @@ def test_a_suspension_is_read_from_the_text_for_there_is_no_retry_after(text, st
         (-32600, "REVERT opcode executed", Refusal.OTHER, None),
     ],
 )
-def test_a_json_rpc_error_says_what_to_do(code, message, refusal, blocks):
+def test_a_json_rpc_error_says_what_to_do(code, message, refusal, allowed):
     verdict = classify(code, message)
-    assert (verdict.refusal, verdict.blocks) == (refusal, blocks)
+    assert (verdict.refusal, verdict.allowed) == (refusal, allowed)
 
 
 # --- which way -----------------------------------------------------------------------------------

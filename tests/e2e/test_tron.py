@@ -122,7 +122,9 @@ async def test_two_intents_paid_in_one_transaction_are_settled_by_an_event_each(
         ("confirmed", tx, "1000"),
         ("confirmed", tx, "2000"),
     ]
-    assert [[t["eventKey"] for t in view["transfers"]] for view in views] == [["1"], ["2", "3"]]
+    keys = [[t["eventKey"] for t in view["transfers"]] for view in views]
+    assert [len(found) for found in keys] == [1, 2]
+    assert len({key for found in keys for key in found}) == 3
     assert await tron.api.unmatched() == []
 
 
@@ -474,7 +476,8 @@ async def test_the_status_counts_in_ms_and_in_seconds(hooks: Receiver, tmp_path:
         assert seen["endpoint"].startswith("127.0.0.1:")
 
         tron.ledger.advance(50)
-        tron.grid.fail("/jsonrpc", status=500)
+        for route in ("/jsonrpc", "/walletsolidity/gettransactioninfobyblocknum", "/v1/contracts/events"):
+            tron.grid.fail(route, status=500)
         with pytest.raises(ChainUnavailable):
             await tron.scanner.worker.poll()
         behind = await tron.chain()
