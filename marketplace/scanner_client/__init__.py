@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from marketplace.scanner_client.client import ScannerClient
 from marketplace.scanner_client.errors import (
+    BrokenAnswer,
     Conflict,
     InvalidWebhook,
     MalformedWebhook,
@@ -38,6 +39,7 @@ from marketplace.scanner_client.webhooks import (
 __all__ = [
     "Balance",
     "BalanceEvent",
+    "BrokenAnswer",
     "ChainStatus",
     "CheckoutBlock",
     "Conflict",

@@ -16,6 +16,7 @@ from marketplace.scanner_client.facts import (
     Balance,
     ChainStatus,
     Intent,
+    IntentTransfer,
     Page,
     Readiness,
     Recheck,
@@ -110,6 +111,12 @@ class ScannerClient:
     async def intent(self, intent_id: str) -> Intent:
         """Return an intent with its transfers."""
         return understood(Intent, (await self._calls.call("GET", f"/intents/{segment(intent_id)}")).get("intent"))
+
+    async def transfers(self, intent_id: str, *, cursor: str | None = None, limit: int = 500) -> Page:
+        """Return a page of everything that concerns an intent, oldest first, what was rejected included."""
+        query = given(cursor=cursor, limit=limit)
+        path = f"/intents/{segment(intent_id)}/transfers"
+        return page(IntentTransfer, "transfers", await self._calls.call("GET", path, query=query))
 
     async def intents(
         self, *, status: str | None = None, chain_id: int | None = None, cursor: str | None = None, limit: int = 100

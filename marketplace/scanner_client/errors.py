@@ -22,6 +22,14 @@ class ScannerUnavailable(ScannerError):
         self.retry_after = retry_after
 
 
+class BrokenAnswer(ScannerUnavailable):
+    """
+    The scanner answered what cannot be: a negative balance, an amount that is no number, a field that is missing.
+
+    It is no balance and no payment; keep `str()` of it as evidence, and ask again later.
+    """
+
+
 class ScannerRefused(ScannerError):
     """The scanner understood and said no: the same call will be refused again."""
 
@@ -46,4 +54,17 @@ class InvalidWebhook(Exception):
 
 
 class MalformedWebhook(InvalidWebhook):
-    """A webhook with a good signature whose body is no event: answer 400."""
+    """
+    A webhook with a good signature whose body is no event.
+
+    With `names` (the ids it gives) it is about something of yours: keep it, let a person look, answer 200.
+    Without any, answer 400.
+    """
+
+    def __init__(
+        self, message: str, *, event_id: str = "", event_type: str = "unreadable", names: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+        self.event_type = event_type
+        self.names = names

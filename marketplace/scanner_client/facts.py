@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from marketplace.scanner_client.reading import Units
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutBlock:
@@ -19,9 +21,9 @@ class CheckoutBlock:
     chain_id: int
     proxy_address: str | None
     payment_reference: str
-    fee_amount: int
+    fee_amount: Units
     fee_address: str
-    amount_wei: int
+    amount_wei: Units
     payment_uri: str | None
     calldata: str | None
 
@@ -49,7 +51,7 @@ class IntentTransfer:
     token: str
     sender: str | None
     destination: str
-    amount: int
+    amount: Units
     counted: bool
     settled: bool
     reason: str | None
@@ -68,8 +70,8 @@ class Intent:
     token_symbol: str | None
     decimals: int | None
     destination: str
-    amount: int
-    amount_received: int
+    amount: Units
+    amount_received: Units
     payment_reference: str
     status: str  # pending, confirming, confirmed, webhook_failed, expired
     callback_url: str
@@ -96,7 +98,7 @@ class Sighting:
     tx_hash: str | None
     event_key: str
     block_number: int
-    amount: int
+    amount: Units
     counts: bool
     reason: str | None
 
@@ -108,7 +110,7 @@ class Recheck:
     intent: Intent
     seen: tuple[Sighting, ...]
     settled: bool
-    missing: int
+    missing: Units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ class Balance:
     token_address: str | None
     token_symbol: str | None
     decimals: int | None
-    balance: int
+    balance: Units
     block_number: int
     checked_at: datetime
 
@@ -137,8 +139,8 @@ class Watch:
     token_symbol: str | None
     decimals: int | None
     address: str
-    baseline_balance: int | None
-    current_balance: int | None
+    baseline_balance: Units | None
+    current_balance: Units | None
     status: str  # watching, stopped, expired
     callback_url: str
     last_checked_at: datetime | None
@@ -161,8 +163,8 @@ class Unmatched:
     token: str
     sender: str | None
     destination: str
-    amount: int
-    transfer_amount: int
+    amount: Units
+    transfer_amount: Units
     intent_id: str | None
     reason: str
     seen_at: datetime

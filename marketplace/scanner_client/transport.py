@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from marketplace.scanner_client.errors import Conflict, NotFound, ScannerRefused, ScannerUnavailable
+from marketplace.scanner_client.errors import BrokenAnswer, Conflict, NotFound, ScannerRefused, ScannerUnavailable
 from marketplace.scanner_client.facts import Page
 from marketplace.scanner_client.reading import Unreadable, as_object, read
 
@@ -137,7 +137,7 @@ def understood(kind: type[T] | Any, value: Any) -> T | Any:
     try:
         return read(kind, value)
     except Unreadable as exc:
-        raise ScannerUnavailable(f"the scanner's answer cannot be understood: {exc}") from exc
+        raise BrokenAnswer(f"the scanner's answer cannot be understood: {exc}") from exc
 
 
 def page(kind: type[Any], name: str, answer: Mapping[str, Any]) -> Page:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from marketplace.scanner_client.errors import InvalidWebhook, MalformedWebhook
-from marketplace.scanner_client.reading import Unreadable, as_object, read
+from marketplace.scanner_client.reading import Change, Units, Unreadable, as_object, read
 from webhooks.signing import check_secret, verify_amn, verify_standard
+
+MAX_NAME = 128
+_EVENT_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +22,12 @@ class EventTransfer:
     """One transfer behind an event; native coin is noticed in a balance, which knows no transaction."""
 
     tx_hash: str | None
-    amount: int
+    amount: Units
     event_key: str | None = None
     block_number: int | None = None
     block_hash: str | None = None
     sender: str | None = None
+    token: str | None = None  # the one that moved, which need not be the one that was asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +39,17 @@ class IntentEvent:
     intent_id: str
     chain_id: int
     token: str
-    amount: int
+    amount: Units
     status: str
     payment_reference: str | None = None
-    amount_received: int | None = None
+    amount_received: Units | None = None
     tx_hash: str | None = None
     block_number: int | None = None
     confirmations: int | None = None
     sender: str | None = None
     rail: str | None = None
     reason: str | None = None
-    missing: int | None = None
+    missing: Units | None = None
     transfers: tuple[EventTransfer, ...] | None = None
     transfer_count: int | None = None
     body: Mapping[str, Any] = field(repr=False)
@@ -63,9 +68,9 @@ class BalanceEvent:
     token_address: str | None
     token_symbol: str | None
     decimals: int | None
-    previous_balance: int
-    current_balance: int
-    delta: int
+    previous_balance: Units
+    current_balance: Units
+    delta: Change
     change_count: int
     checked_at: datetime
     status: str
@@ -88,7 +93,7 @@ def verify_webhook(
 
     Raises:
         InvalidWebhook: forged, altered or too old.
-        MalformedWebhook: signed, and no event all the same.
+        MalformedWebhook: signed, and no event all the same; `names` says whose it would have been.
         ValueError: our own secret cannot be used.
     """
     check_secret(secret)  # an empty key would accept everybody's signature
@@ -103,15 +108,23 @@ def verify_webhook(
         raise MalformedWebhook("the body is not a JSON object")
     # Without the second signature `webhook-id` is anybody's word: the body then has to name itself.
     own_id = given["webhook-id"] if timestamped else f"sha256:{hashlib.sha256(raw_body).hexdigest()}"
-    return _event(body | {"eventId": body.get("eventId") or own_id, "body": body})
+    return _event(body | {"eventId": _event_id(body, own_id), "body": body})
+
+
+def _event_id(body: Mapping[str, Any], own_id: str) -> str:
+    named = body.get("eventId")
+    return named if isinstance(named, str) and _EVENT_ID.fullmatch(named) else own_id
 
 
 def _event(body: dict[str, Any]) -> Event:
+    told = body.get("eventType")
+    names = tuple(body[name] for name in ("intentId", "watchId") if isinstance(body.get(name), str))
     try:
-        if "watchId" in body:
+        if "watchId" in body and told in (None, "balance_changed"):
             changed: BalanceEvent = read(BalanceEvent, {"eventType": "balance_changed", **body})
             return changed
         happened: IntentEvent = read(IntentEvent, {"eventType": f"payment.{body.get('status')}", **body})
         return happened
     except Unreadable as exc:
-        raise MalformedWebhook(str(exc)) from exc
+        kind = told if isinstance(told, str) and len(told) <= MAX_NAME else "unreadable"
+        raise MalformedWebhook(str(exc), event_id=body["eventId"], event_type=kind, names=names) from exc

@@ -165,6 +165,7 @@ payments = Table(
     Column("evidence", Json),
     Column("tx_hash", Text),
     Column("hold_until", Integer),
+    Column("reorged_at", Integer),
     Column("ordered", OneOf(model.Outcome)),
     Column("settles_payment_id", Text, ForeignKey("payments.id")),
     Column("reason", Text),
@@ -253,6 +254,30 @@ credited_transfers = Table(
     Index("credited_payment", "payment_id"),
 )
 
+# The right money that was seen for a payment, each transfer once: what its senders are judged by.
+payment_transfers = Table(
+    "payment_transfers",
+    metadata,
+    Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
+    Column("tx_hash", Text, primary_key=True),
+    Column("event_key", Text, primary_key=True),
+    Column("amount", BaseUnits, nullable=False),
+    Column("sender", Text),
+    Column("created_at", Integer, nullable=False),
+)
+
+reorg_clearances = Table(
+    "reorg_clearances",
+    metadata,
+    identity(),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("reorged_at", Integer, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("cleared_by", Text, ForeignKey("users.id"), nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Index("clearances_payment", "payment_id", "created_at"),
+)
+
 webhook_inbox = Table(
     "webhook_inbox",
     metadata,
@@ -290,11 +315,17 @@ recoveries = Table(
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("reason", Text, nullable=False),
     Column("amount_base", BaseUnits),
+    Column("token_address", Text),
+    Column("count", Integer, nullable=False, server_default="1"),
     Column("tx_hash", Text),
+    Column("last_tx_hash", Text),
     Column("evidence", Json, nullable=False),
     Column("dedupe_key", Text, nullable=False, unique=True),
     Column("created_at", Integer, nullable=False),
-    Index("recoveries_payment", "payment_id"),
+    Column("updated_at", Integer, nullable=False),
+    CheckConstraint("count > 0", name="recoveries_count_positive"),
+    Index("recoveries_payment", "payment_id", "reason"),
+    Index("recoveries_newest", "updated_at"),
 )
 
 funds_ledger_entries = Table(
@@ -384,6 +415,21 @@ notifications = Table(
     Index("notifications_unread", "user_id", sqlite_where=text("read_at IS NULL")),
 )
 
+# What may come any number of times in an hour is told once in it; the rest is counted here.
+notice_counts = Table(
+    "notice_counts",
+    metadata,
+    Column("about", Text, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("audience", Text, primary_key=True),  # a user, or "admins"
+    Column("title", Text, nullable=False),  # of the newest
+    Column("url", Text),
+    Column("told_at", Integer, nullable=False),
+    Column("held_back", Integer, nullable=False),
+    CheckConstraint("held_back >= 0", name="notice_counts_held_back"),
+    Index("notice_counts_due", "told_at", sqlite_where=text("held_back > 0")),
+)
+
 threshold_history = Table(
     "threshold_history",
     metadata,
@@ -406,4 +452,10 @@ key_proof = Table(
 )
 
 # What happened is never changed: these tables only grow, and triggers of the first migration say so.
-APPEND_ONLY = ("funds_ledger_entries", "negotiation_rounds", "negotiation_answers", "threshold_history")
+APPEND_ONLY = (
+    "funds_ledger_entries",
+    "negotiation_rounds",
+    "negotiation_answers",
+    "threshold_history",
+    "reorg_clearances",
+)

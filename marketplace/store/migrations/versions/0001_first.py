@@ -10,7 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-APPEND_ONLY = ('funds_ledger_entries', 'negotiation_rounds', 'negotiation_answers', 'threshold_history')
+APPEND_ONLY = ('funds_ledger_entries', 'negotiation_rounds', 'negotiation_answers', 'threshold_history', 'reorg_clearances')
 
 
 def upgrade() -> None:
@@ -189,6 +189,7 @@ def upgrade() -> None:
     sa.Column('evidence', sa.Text(), nullable=True),
     sa.Column('tx_hash', sa.Text(), nullable=True),
     sa.Column('hold_until', sa.Integer(), nullable=True),
+    sa.Column('reorged_at', sa.Integer(), nullable=True),
     sa.Column('ordered', sa.Text(), nullable=True),
     sa.Column('settles_payment_id', sa.Text(), nullable=True),
     sa.Column('reason', sa.Text(), nullable=True),
@@ -300,15 +301,55 @@ def upgrade() -> None:
     sa.Column('payment_id', sa.Text(), nullable=False),
     sa.Column('reason', sa.Text(), nullable=False),
     sa.Column('amount_base', sa.Text(), nullable=True),
+    sa.Column('token_address', sa.Text(), nullable=True),
+    sa.Column('count', sa.Integer(), server_default='1', nullable=False),
     sa.Column('tx_hash', sa.Text(), nullable=True),
+    sa.Column('last_tx_hash', sa.Text(), nullable=True),
     sa.Column('evidence', sa.Text(), nullable=False),
     sa.Column('dedupe_key', sa.Text(), nullable=False),
     sa.Column('created_at', sa.Integer(), nullable=False),
+    sa.Column('updated_at', sa.Integer(), nullable=False),
+    sa.CheckConstraint('count > 0', name='recoveries_count_positive'),
     sa.ForeignKeyConstraint(['payment_id'], ['payments.id'], ),
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('dedupe_key')
     )
-    op.create_index('recoveries_payment', 'recoveries', ['payment_id'], unique=False)
+    op.create_index('recoveries_newest', 'recoveries', ['updated_at'], unique=False)
+    op.create_index('recoveries_payment', 'recoveries', ['payment_id', 'reason'], unique=False)
+    op.create_table('payment_transfers',
+    sa.Column('payment_id', sa.Text(), nullable=False),
+    sa.Column('tx_hash', sa.Text(), nullable=False),
+    sa.Column('event_key', sa.Text(), nullable=False),
+    sa.Column('amount', sa.Text(), nullable=False),
+    sa.Column('sender', sa.Text(), nullable=True),
+    sa.Column('created_at', sa.Integer(), nullable=False),
+    sa.ForeignKeyConstraint(['payment_id'], ['payments.id'], ),
+    sa.PrimaryKeyConstraint('payment_id', 'tx_hash', 'event_key')
+    )
+    op.create_table('reorg_clearances',
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('payment_id', sa.Text(), nullable=False),
+    sa.Column('reorged_at', sa.Integer(), nullable=False),
+    sa.Column('note', sa.Text(), nullable=False),
+    sa.Column('cleared_by', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.Integer(), nullable=False),
+    sa.ForeignKeyConstraint(['cleared_by'], ['users.id'], ),
+    sa.ForeignKeyConstraint(['payment_id'], ['payments.id'], ),
+    sa.PrimaryKeyConstraint('id')
+    )
+    op.create_index('clearances_payment', 'reorg_clearances', ['payment_id', 'created_at'], unique=False)
+    op.create_table('notice_counts',
+    sa.Column('about', sa.Text(), nullable=False),
+    sa.Column('type', sa.Text(), nullable=False),
+    sa.Column('audience', sa.Text(), nullable=False),
+    sa.Column('title', sa.Text(), nullable=False),
+    sa.Column('url', sa.Text(), nullable=True),
+    sa.Column('told_at', sa.Integer(), nullable=False),
+    sa.Column('held_back', sa.Integer(), nullable=False),
+    sa.CheckConstraint('held_back >= 0', name='notice_counts_held_back'),
+    sa.PrimaryKeyConstraint('about', 'type', 'audience')
+    )
+    op.create_index('notice_counts_due', 'notice_counts', ['told_at'], unique=False, sqlite_where=sa.text('held_back > 0'))
     op.create_table('scanner_outbox',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('kind', sa.Text(), nullable=False),
