@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from marketplace.catalog import Catalog
-from marketplace.completion import Outcome, settle
+from marketplace.completion import Outcome, Stale, believe, is_doubted, refuse, settle
 from marketplace.errands import Errands
 from marketplace.errors import Refused, conflict, forbidden
 from marketplace.gatekeeper import Gatekeeper, Judgement
@@ -13,13 +13,23 @@ from marketplace.intents import found_payment
 from marketplace.model import OPEN_PAYMENTS, Actor, Direction, Payment, PaymentStatus, Rail
 from marketplace.offers import found_offer
 from marketplace.policy import BASELINE_MISSING, Pass, Reason
-from marketplace.scanner_client import Intent, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
-from marketplace.sightings import Sighting, from_balance, from_intent
-from marketplace.store import payments
+from marketplace.scanner_client import (
+    BrokenAnswer,
+    Intent,
+    IntentTransfer,
+    NotFound,
+    ScannerClient,
+    ScannerRefused,
+    ScannerUnavailable,
+)
+from marketplace.sightings import BrokenList, Sighting, from_balance, from_intent
+from marketplace.store import inbox, payments
 from marketplace.work import Works
 
 CONFIRMED = frozenset({"confirmed", "webhook_failed"})  # the second is the delivery's trouble, not the money's
 AWAITING = "awaiting-confirmations"
+MAX_PAGES = 400  # of a list of transfers, 500 each: more than anybody pays a price in
+JUDGED_AGAIN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +86,67 @@ class Checks:
             await self._errands.register_now(payment.id)
             async with self._works.db.read() as tx:
                 payment = await found_payment(tx, payment.id)
-        if payment.rail is Rail.DIRECT_BALANCE:
-            return await self._look_at_balance(payment)
-        return await self._look_at_intent(payment, thoroughly=thoroughly)
+        try:
+            result = await self._read(payment, thoroughly=thoroughly)
+        except (BrokenAnswer, BrokenList) as exc:
+            return await self._broken(payment, str(exc))
+        if not is_doubted(result.payment):
+            return result
+        async with self._works.begin() as work:
+            await believe(work, result.payment)
+        return await self._result(payment.id, result.reason, result.delta)
+
+    async def _read(self, payment: Payment, *, thoroughly: bool) -> CheckResult:
+        for _ in range(JUDGED_AGAIN):
+            try:
+                if payment.rail is Rail.DIRECT_BALANCE:
+                    return await self._look_at_balance(payment)
+                return await self._look_at_intent(payment, thoroughly=thoroughly)
+            except Stale:
+                continue  # another event told more of its transfers: they are judged together
+        raise ScannerUnavailable("too much happens to this payment at once")
+
+    async def _broken(self, payment: Payment, why: str) -> CheckResult:
+        """Keep what cannot be as evidence; it is no balance and no payment, and nothing is done by it."""
+        async with self._works.begin() as work:
+            await refuse(work, payment.id, Reason.BROKEN_ANSWER, why, may_change=True)
+        return await self._result(payment.id, Reason.BROKEN_ANSWER, 0)
+
+    async def lies_there(self, payment: Payment) -> bool:
+        """Say whether the scanner sees the whole sum at the payment's address, deep enough."""
+        try:
+            seen = await self._balance(payment, confirmed=True)
+        except (ScannerUnavailable, ScannerRefused):
+            return False
+        return seen.balance is not None and seen.balance.paid
+
+    async def whole(self, payment: Payment) -> Sighting | None:
+        """
+        Read a payment at the scanner with every transfer of it; None while it is not confirmed there.
+
+        Raises:
+            ScannerUnavailable, ScannerRefused: not all of it could be read.
+            BrokenList: what was read contradicts itself.
+        """
+        intent = await self._scanner.intent(payment.id)
+        return await self._whole(payment, intent) if intent.status in CONFIRMED else None
+
+    async def _whole(self, payment: Payment, intent: Intent) -> Sighting:
+        listed = tuple(each for each in intent.transfers if each.counted)
+        if not listed or sum(each.amount for each in listed) != intent.amount_received:
+            listed = await self._every_transfer(payment)
+        return from_intent(payment, intent, listed, self._catalog.chains[payment.chain_id])
+
+    async def _every_transfer(self, payment: Payment) -> tuple[IntentTransfer, ...]:
+        found: list[IntentTransfer] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await self._scanner.transfers(payment.id, cursor=cursor)
+            found += page.rows
+            if page.next_cursor is None:
+                return tuple(found)
+            cursor = page.next_cursor
+        raise BrokenList(f"more than {len(found)} transfers: they are not read to the end")
 
     async def _look_at_balance(self, payment: Payment) -> CheckResult:
         """Credit what is there at a safe depth; what is only at the newest block is on its way."""
@@ -103,7 +171,9 @@ class Checks:
         found = await self._scanner.check_balance(
             chain_id=payment.chain_id, address=payment.destination, token=payment.token_address, confirmed=confirmed
         )
-        return from_balance(payment, found, self._catalog.chains[payment.chain_id], deep=confirmed)
+        async with self._works.db.read() as tx:
+            known = await inbox.kept_transfers(tx, payment.id)
+        return from_balance(payment, found, self._catalog.chains[payment.chain_id], known, deep=confirmed)
 
     async def _look_at_intent(self, payment: Payment, *, thoroughly: bool) -> CheckResult:
         try:
@@ -111,7 +181,7 @@ class Checks:
         except NotFound:
             return await self._result(payment.id, Reason.TRANSFER_NOT_FOUND, 0)
         if intent.status in CONFIRMED:
-            return await self.settled(payment, from_intent(payment, intent))
+            return await self.settled(payment, await self._whole(payment, intent))
         if intent.status == "confirming":
             reason: str = AWAITING
         elif intent.amount_received > 0:
@@ -140,7 +210,9 @@ class Checks:
             return Judgement(Pass())
         async with self._works.db.read() as tx:
             offer = await found_offer(tx, payment.seller_offer_id)
-        return await self._gatekeeper.judge(payment, offer, seen)
+        judgement = await self._gatekeeper.judge(payment, offer, seen)
+        # Whom a balance is from is known from all its events: one more of them in between, and it is judged again.
+        return judgement if seen.balance is None else replace(judgement, judged=len(seen.credits))
 
     async def _result(self, payment_id: str, reason: str | None, delta: int) -> CheckResult:
         async with self._works.db.read() as tx:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from marketplace import recoveries
-from marketplace.gatekeeper import Judgement
+from marketplace.gatekeeper import Judgement, SetAside
 from marketplace.model import (
     OPEN_PAYMENTS,
     Entry,
@@ -26,8 +26,8 @@ from marketplace.model import (
     StopReason,
 )
 from marketplace.money import to_decimal
-from marketplace.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Hold, Pass, Wait
-from marketplace.recoveries import DOUBLE_CREDIT
+from marketplace.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Hold, Pass, Reason, Wait
+from marketplace.recoveries import DOUBLE_CREDIT, OTHER_MONEY
 from marketplace.sightings import Sighting
 from marketplace.store import addresses, inbox, ledger, outbox, payments, requests
 from marketplace.work import Work
@@ -44,6 +44,11 @@ class Outcome(StrEnum):
     WAITING = "waiting"
     HELD = "held"
     LATE = "late"
+    REFUSED = "refused"
+
+
+class Stale(Exception):
+    """Other transfers of the payment became known while these were judged: judge again."""
 
 
 async def settle(work: Work, payment_id: str, seen: Sighting, judgement: Judgement) -> tuple[Outcome, str | None]:
@@ -53,6 +58,8 @@ async def settle(work: Work, payment_id: str, seen: Sighting, judgement: Judgeme
         raise LookupError(f"payment {payment_id} is gone")
     if payment.status not in OPEN_PAYMENTS:
         return await _over(work, payment, seen), f"payment_{payment.status}"
+    if judgement.judged is not None and judgement.judged != len(await inbox.kept_transfers(work.tx, payment_id)):
+        raise Stale(payment_id)
     if seen.balance is not None and not seen.balance.paid:
         return await _not_paid(work, payment, seen), seen.balance.reason
     doubt = await _doubt(work, payment, seen)
@@ -79,13 +86,19 @@ async def _decided(work: Work, payment: Payment, seen: Sighting, judgement: Judg
             return Outcome.WAITING, f"awaiting-confirmations:missing={decision.missing}"
         case Pass():
             aml = {"screening": decision.aml or "clear", "screeningDetail": decision.detail}
-            return await _complete(work, payment, seen, aml), None
+            return await _complete(work, payment, seen, aml, judgement.aside), None
         case _:
             assert_never(decision)
 
 
-async def _complete(work: Work, payment: Payment, seen: Sighting, aml: dict[str, str | None]) -> Outcome:
-    evidence = {**seen.document, **aml}
+async def _complete(
+    work: Work, payment: Payment, seen: Sighting, aml: dict[str, str | None], aside: tuple[SetAside, ...]
+) -> Outcome:
+    """Fund the payment with what its accepted senders paid; the rest of what came waits for a person."""
+    apart = {(each.tx_hash, each.event_key) for part in aside for each in part.transfers}
+    credited = tuple(each for each in seen.credits if (each.tx_hash, each.event_key) not in apart)
+    received = max(payment.amount_base, seen.received - sum(part.amount for part in aside))
+    evidence = {**seen.document, "amountReceivedBaseUnits": str(received), **aml}
     funded = await payments.complete(
         work.tx,
         payment.id,
@@ -97,8 +110,9 @@ async def _complete(work: Work, payment: Payment, seen: Sighting, aml: dict[str,
     )
     if not funded:
         return Outcome.ALREADY_FUNDED
-    await inbox.add_credits(work.tx, payment.chain_id, seen.credits, payment.id, work.now)
-    await ledger.add(work.tx, payment, Entry.PAYMENT_DETECTED, seen.received, work.now)
+    await inbox.add_credits(work.tx, payment.chain_id, credited, payment.id, work.now)
+    await inbox.keep_transfers(work.tx, payment.id, seen.credits, work.now)
+    await ledger.add(work.tx, payment, Entry.PAYMENT_DETECTED, received, work.now)
     await ledger.add(work.tx, payment, Entry.HOLD, payment.amount_base, work.now)
     await requests.change(
         work.tx,
@@ -111,6 +125,8 @@ async def _complete(work: Work, payment: Payment, seen: Sighting, aml: dict[str,
         await close(work, duplicate, StopReason.CANCELLED, "another payment of this request was paid")
     await _stop_looking(work, payment, cancel=False)
     await recoveries.keep_other_money(work, payment, seen)
+    for part in aside:
+        await recoveries.set_aside(work, payment, part, seen.document)
     people = [payment.buyer_id, payment.seller_id]
     tell(work, people, payment, "payment_confirmed", f"Payment {payment.ref} is confirmed and held in escrow")
     log.info("[payment] %s funded", payment.id)
@@ -196,11 +212,52 @@ async def _hold(work: Work, payment: Payment, seen: Sighting, judgement: Judgeme
     changed = {"status": PaymentStatus.PROCESSING, "hold_reason": str(reason), "evidence": held}
     observed = {"tx_hash": seen.tx_hash, "current_balance": seen.current_balance}
     await payments.change(work.tx, payment.id, work.now, expected=expected, **changed, **observed)
+    if seen.balance is None and reason not in OTHER_MONEY:
+        await inbox.keep_transfers(work.tx, payment.id, seen.credits, work.now)
     if payment.hold_reason != reason:
         admins = await work.people(Role.ADMIN)
         tell(work, admins, payment, "payment_held", f"Payment {payment.ref} is held for review: {reason}")
         log.warning("[payment] %s held: %s", payment.id, reason)
     return Outcome.HELD
+
+
+async def refuse(
+    work: Work, payment_id: str, reason: str, detail: str, *, event_id: str | None = None, may_change: bool = False
+) -> Outcome:
+    """
+    Keep a payment for a person to look at, since what was said of it cannot be; nothing else of it changes.
+
+    A payment that is over, or held already, stays as it is: what was said is kept in the inbox either way.
+    """
+    payment = await payments.get(work.tx, payment_id)
+    if payment is None:
+        raise LookupError(f"payment {payment_id} is gone")
+    log.warning("[payment] %s: refused, %s: %s", payment.id, reason, detail)
+    if payment.status not in OPEN_PAYMENTS:
+        return Outcome.REFUSED
+    if payment.hold_reason is not None:
+        return Outcome.HELD
+    said = {"reason": str(reason), "detail": detail, "eventId": event_id, "mayChange": may_change}
+    held = {"status": PaymentStatus.PROCESSING, "hold_reason": str(reason)}
+    evidence = {**(payment.evidence or {}), **said}
+    await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **held, evidence=evidence)
+    admins = await work.people(Role.ADMIN)
+    tell(work, admins, payment, "payment_held", f"Payment {payment.ref} is held for review: {reason}")
+    return Outcome.HELD
+
+
+async def believe(work: Work, payment: Payment) -> None:
+    """Take back a hold that an unreadable answer of the scanner left behind: it can be understood again."""
+    now = await payments.get(work.tx, payment.id)
+    if now is None or not is_doubted(now):
+        return
+    status = PaymentStatus.PROCESSING if now.escrow_state is Escrow.PARTIAL else PaymentStatus.PENDING
+    await payments.change(work.tx, now.id, work.now, expected=OPEN_PAYMENTS, status=status, hold_reason=None)
+
+
+def is_doubted(payment: Payment) -> bool:
+    """Say whether a payment is held for nothing but an answer nobody could read."""
+    return payment.hold_reason == Reason.BROKEN_ANSWER and bool((payment.evidence or {}).get("mayChange"))
 
 
 async def _over(work: Work, payment: Payment, seen: Sighting) -> Outcome:

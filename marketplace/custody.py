@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from addresses import InvalidAddress, canonical, canonical_tx_hash
 from marketplace import policy
 from marketplace.catalog import Catalog
+from marketplace.clock import rfc3339
 from marketplace.completion import tell
-from marketplace.errors import conflict, invalid, not_found
+from marketplace.errors import Refused, conflict, invalid, not_found
 from marketplace.intents import found_payment
 from marketplace.ledger import balances
 from marketplace.model import (
+    Actor,
     Direction,
     Entry,
     Escrow,
@@ -22,7 +24,8 @@ from marketplace.model import (
     Role,
 )
 from marketplace.requests import found
-from marketplace.store import disputes, ledger, payments, requests
+from marketplace.store import disputes, ledger, payments, reorgs, requests
+from marketplace.store.reorgs import Clearance
 from marketplace.work import Work, Works, new_id
 
 PAID_STATES = (Escrow.FUNDED, Escrow.RELEASABLE)
@@ -55,6 +58,7 @@ class Custody:
         """Order the seller to be paid; the check and the order are one transaction, as opening a dispute is."""
         async with self._works.begin() as work:
             payment = await self._pay_in(work, payment_id, to_address)
+            _refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.OUT)
             if given is not None:
                 return self._again(payment, given, to_address)
@@ -66,9 +70,12 @@ class Custody:
         """Order the buyer to be paid back."""
         async with self._works.begin() as work:
             payment = await self._pay_in(work, payment_id, to_address)
+            _refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.REFUND)
             if given is not None:
                 return self._again(payment, given, to_address)
+            if payment.ordered is Outcome.RELEASE:
+                raise conflict("a dispute ordered the release", reason="release_ordered")
             if await disputes.open_of(work.tx, payment.id) is not None:
                 raise conflict("a dispute is open: resolve it first", reason="dispute_open")
             expected = RequestStatus.CANCELLED
@@ -100,6 +107,24 @@ class Custody:
             await payments.set_observed(work.tx, payment_id, work.now, hold_until=until)
             return await found_payment(work.tx, payment_id)
 
+    async def clear_reorg(self, actor: Actor, payment_id: str, note: str) -> tuple[Payment, list[Clearance]]:
+        """Let the money of a payment move again: somebody looked, and says what at."""
+        async with self._works.begin() as work:
+            payment = await found_payment(work.tx, payment_id)
+            if payment.reorged_at is None:
+                raise conflict("this payment was not told as reorged", escrowState=payment.escrow_state)
+            clearance = Clearance(
+                id=new_id(),
+                payment_id=payment_id,
+                reorged_at=payment.reorged_at,
+                note=note,
+                cleared_by=actor.user_id,
+                created_at=work.now,
+            )
+            await reorgs.clear(work.tx, clearance)
+            payment = await found_payment(work.tx, payment_id)
+            return payment, await reorgs.of_payment(work.tx, payment_id)
+
     async def pass_grace(self) -> int:
         """Make releasable what its buyer left unanswered for the grace period; return how many."""
         async with self._works.db.read() as tx:
@@ -113,6 +138,8 @@ class Custody:
     async def _pass(self, work: Work, payment_id: str) -> bool:
         payment = await found_payment(work.tx, payment_id)
         if payment.escrow_state is not Escrow.FUNDED or payment.ordered is Outcome.REFUND:
+            return False
+        if payment.reorged_at is not None:
             return False
         if not (await self._decide(work, payment)).allowed:
             return False
@@ -221,6 +248,17 @@ class Custody:
         await _tell_all(work, payment, kind, f"Payment {payment.ref}: money was sent in {tx_hash}")
 
 
+def _refuse_reorged(payment: Payment) -> None:
+    """Refuse to pay out of money that may be gone: what left would be somebody else's."""
+    if payment.reorged_at is not None:
+        raise Refused(
+            "reorged",
+            "what paid may be gone from the chain: look at it, then clear it",
+            reason="reorged",
+            reorgedAt=rfc3339(payment.reorged_at),
+        )
+
+
 async def make_releasable(work: Work, payment: Payment) -> None:
     """Let the seller's money go, as far as deliveries are concerned."""
     state = Escrow.RELEASABLE
@@ -252,6 +290,7 @@ def _instruction(payment: Payment, direction: Direction, to: str, reason: str | 
         evidence=None,
         tx_hash=None,
         hold_until=None,
+        reorged_at=None,
         ordered=None,
         settles_payment_id=payment.id,
         reason=reason,

@@ -26,6 +26,8 @@ from marketplace.store.disputes import Evidence
 from marketplace.work import Work, Works, new_id
 
 JUDGES = (Role.ADMIN, Role.RESOLVER)
+DECIDED = (Outcome.REFUND, Outcome.RELEASE, Outcome.NO_ACTION)  # a replacement is delivered, and argued about, anew
+MAX_EVIDENCE = 200  # of one dispute; each is read whole with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Disputes:
                 raise conflict("there is no money to argue about", status=request.status, escrowState=state)
             if await disputes.open_of(work.tx, payment.id) is not None:
                 raise conflict("a dispute about this is open already")
+            if payment.ordered in DECIDED:  # a second one would undo what the first decided
+                raise conflict(f"a dispute decided this already: {payment.ordered}", outcome=payment.ordered)
             held = balances(await ledger.lines(work.tx, payment.id)).held
             if held <= 0:
                 raise conflict("the ledger holds nothing to argue about: see reconciliation")
@@ -88,6 +92,8 @@ class Disputes:
             dispute, payment = await self._concerning(work.tx, actor, dispute_id)
             if dispute.status is not DisputeStatus.OPEN:
                 raise conflict("the dispute is resolved", outcome=dispute.outcome)
+            if len(await disputes.evidence(work.tx, dispute_id)) >= MAX_EVIDENCE:
+                raise conflict(f"a dispute takes {MAX_EVIDENCE} pieces of evidence", evidence=MAX_EVIDENCE)
             await disputes.add_evidence(work.tx, dispute_id, actor.user_id, text, link, work.now)
             await _tell(work, dispute, payment, "dispute_evidence", "New evidence in a dispute", but=actor)
             return DisputeView(dispute, await disputes.evidence(work.tx, dispute_id))

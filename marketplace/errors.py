@@ -24,6 +24,7 @@ CODES = {
     "method_not_allowed": 405,
     "conflict": 409,
     "request_timeout": 408,
+    "reorged": 409,
     "payload_too_large": 413,
     "invalid": 422,
     "wrong_code": 422,

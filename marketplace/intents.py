@@ -154,6 +154,7 @@ class Intents:
             evidence=None,
             tx_hash=None,
             hold_until=None,
+            reorged_at=None,
             ordered=None,
             settles_payment_id=None,
             reason=None,

@@ -244,6 +244,7 @@ class Payment:
     evidence: Mapping[str, Any] | None
     tx_hash: str | None
     hold_until: int | None
+    reorged_at: int | None  # when the scanner told that what paid may be gone; None once an admin cleared it
     ordered: Outcome | None  # what a resolved dispute ordered
     settles_payment_id: str | None  # of an instruction: the pay-in it empties
     reason: str | None

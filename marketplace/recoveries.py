@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from marketplace.gatekeeper import SetAside
 from marketplace.model import Payment, PaymentStatus, Rail, Role
 from marketplace.policy import Reason
-from marketplace.sightings import Sighting
+from marketplace.sightings import SHOWN, Sighting
 from marketplace.store import inbox
 from marketplace.work import Work
 
@@ -45,12 +46,12 @@ async def note_part(work: Work, payment: Payment, received: int, evidence: Mappi
 
 
 async def _note_transfers(work: Work, payment: Payment, seen: Sighting, reason: str) -> None:
-    known = await inbox.credited_hashes(work.tx, payment.id)
+    """Write down what nobody saw before: the rest was credited, set aside, or listed when the payment ended."""
     amounts: Counter[str] = Counter()
-    for credit in seen.credits:
+    for credit in await inbox.keep_transfers(work.tx, payment.id, seen.credits, work.now):
         amounts[credit.tx_hash] += credit.amount
     for tx_hash, amount in amounts.items():
-        if tx_hash not in known and amount > 0:
+        if amount > 0:
             await _note(work, payment, reason, amount, f"{_transfers(payment)}{tx_hash}", tx_hash, seen.document)
 
 
@@ -68,6 +69,7 @@ async def _note(
         payment_id=payment.id,
         reason=reason,
         amount=amount,
+        token=payment.token_address,
         tx_hash=tx_hash,
         evidence=evidence,
         dedupe_key=key,
@@ -77,12 +79,36 @@ async def _note(
         await tell_recovery(work, payment, reason)
 
 
+async def set_aside(work: Work, payment: Payment, part: SetAside, document: Mapping[str, Any]) -> None:
+    """Write down money whose sender is not accepted, beside what was credited of others."""
+    shown = [
+        {"txHash": c.tx_hash, "eventKey": c.event_key, "amountBaseUnits": str(c.amount), "sender": c.sender}
+        for c in part.transfers[-SHOWN:]
+    ]
+    told = {**document, "amountReceivedBaseUnits": str(part.amount), "transfers": shown, "reason": str(part.reason)}
+    prefix = _sums(payment) if payment.rail is Rail.DIRECT_BALANCE else f"aside:{payment.id}:"
+    new = await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=part.reason,
+        amount=part.amount,
+        token=payment.token_address,
+        tx_hash=part.transfers[0].tx_hash if part.transfers else None,
+        evidence={**told, "transferCount": len(part.transfers)},
+        dedupe_key=f"{prefix}aside:{part.reason}",
+        now=work.now,
+        count=max(1, len(part.transfers)),
+    )
+    if new:
+        await tell_recovery(work, payment, part.reason)
+
+
 async def keep_other_money(work: Work, payment: Payment, seen: Sighting) -> None:
     """Write down what was held before another transfer paid: its evidence is about to be replaced."""
     if payment.hold_reason is None or payment.tx_hash is None or seen.balance is not None:
         return  # a balance is one sum: what was held of it is what is credited now
     known = {seen.tx_hash, *(credit.tx_hash for credit in seen.credits)}
-    if payment.tx_hash not in known:
+    if not known & {payment.tx_hash, payment.tx_hash.lower()}:
         await note_closed(work, payment, payment.hold_reason)
         await tell_recovery(work, payment, payment.hold_reason)
 
@@ -100,11 +126,20 @@ async def note_closed(work: Work, payment: Payment, reason: str) -> None:
         payment_id=payment.id,
         reason=reason,
         amount=received or None,  # a balance below its baseline says nothing of an amount
+        token=_moved(payment, reason),
         tx_hash=payment.tx_hash,
         evidence=payment.evidence or {},
         dedupe_key=key,
         now=work.now,
     )
+
+
+def _moved(payment: Payment, reason: str) -> str | None:
+    """Return the token that really moved: what was held for being another one is not the payment's."""
+    if reason not in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
+        return payment.token_address
+    told = (payment.evidence or {}).get("tokenAddress")
+    return told if isinstance(told, str) else None
 
 
 def _sums(payment: Payment) -> str:

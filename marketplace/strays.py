@@ -27,6 +27,7 @@ async def note_stray(work: Work, payment: Payment, event: IntentEvent, evidence:
         payment_id=payment.id,
         reason=reason,
         amount=sum(transfer.amount for transfer in event.transfers or ()) or None,
+        token=_moved(payment, event, reason),
         tx_hash=event.tx_hash,
         evidence=evidence,
         dedupe_key=f"event:{event.event_id}",
@@ -37,6 +38,14 @@ async def note_stray(work: Work, payment: Payment, event: IntentEvent, evidence:
     await tell_recovery(work, payment, reason)
     if reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
         tell(work, [payment.buyer_id], payment, "payment-wrong-token", f"Payment {payment.ref}: another token arrived")
+
+
+def _moved(payment: Payment, event: IntentEvent, reason: str) -> str | None:
+    """Return the token that really moved; None where nobody told which of all others it was."""
+    told = next((transfer.token for transfer in event.transfers or () if transfer.token is not None), None)
+    if told is not None or reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
+        return told
+    return payment.token_address
 
 
 async def _is_listed(work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from marketplace.model import ErrandKind, Escrow, Payment, PaymentStatus, Rail, 
 from marketplace.patience import Patient
 from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import outbox, payments, users
+from marketplace.store.errors import StoreError
 from marketplace.work import Works
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,11 @@ class Sweep:
                 await self._look(payment)
             except (ScannerUnavailable, ScannerRefused) as exc:
                 log.debug("[sweep] %s: %s", payment.id, exc)  # the health check tells; the next sweep asks again
+            except StoreError:
+                raise  # nothing can be done about any of them now
+            except Exception:
+                # One payment that cannot be judged would otherwise end the process, and every other one with it.
+                log.exception("[sweep] %s cannot be judged: the others go on", payment.id)
 
     async def _look(self, payment: Payment) -> None:
         if payment.registered_at is None and self._is_over(payment):

@@ -10,6 +10,7 @@ from marketplace.policy.balance import (
     DirectBalance,
     direct_balance,
     paid,
+    same_account,
 )
 from marketplace.policy.crediting import (
     Evidence,
@@ -24,6 +25,7 @@ from marketplace.policy.crediting import (
     same_address,
 )
 from marketplace.policy.release import ReleaseDecision, ReleaseReason, release_block, release_decision
+from marketplace.policy.weighing import Part, SenderFacts, Weighed, refusal, weigh
 
 __all__ = [
     "ADDRESS_TOKEN_MISMATCH",
@@ -35,16 +37,22 @@ __all__ = [
     "Flags",
     "Gate",
     "Hold",
+    "Part",
     "Pass",
     "PaymentFacts",
     "Reason",
     "ReleaseDecision",
     "ReleaseReason",
+    "SenderFacts",
     "Wait",
+    "Weighed",
     "direct_balance",
     "gate",
     "paid",
+    "refusal",
     "release_block",
     "release_decision",
+    "same_account",
     "same_address",
+    "weigh",
 ]

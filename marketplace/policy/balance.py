@@ -59,12 +59,13 @@ def direct_balance(
     agreed: Account, seen: Account, chain_type: str, *, baseline: int | None, current: int, expected: int
 ) -> DirectBalance:
     """Decide the same, after chain, token and address were compared: a balance of something else says nothing."""
-    if not _same_account(agreed, seen, chain_type):
+    if not same_account(agreed, seen, chain_type):
         return DirectBalance(paid=False, delta=0, expected=expected, reason=ADDRESS_TOKEN_MISMATCH)
     return paid(baseline, current, expected)
 
 
-def _same_account(agreed: Account, seen: Account, chain_type: str) -> bool:
+def same_account(agreed: Account, seen: Account, chain_type: str) -> bool:
+    """Say whether a balance is one of the agreed token at the agreed address."""
     if agreed.token is None or seen.token is None:
         same_token = agreed.token is seen.token
     else:

@@ -22,6 +22,8 @@ class Reason(StrEnum):
     WRONG_RECIPIENT = "wrong_recipient"
     WRONG_ASSET = "wrong_asset"
     TRANSFER_NOT_FOUND = "transfer_not_found"
+    BROKEN_ANSWER = "broken_answer"
+    ANOTHER_RAIL = "another_rail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,7 @@ def _read_time(value: str, name: str) -> datetime:
 @cache
 def _shape(kind: Any) -> list[tuple[str, str, Any, bool]]:
     """Return each field's name here, its name in JSON, its type, and whether it must be there."""
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     return [
         (each.name, _CAMEL.sub(lambda m: m[1].upper(), each.name), hints[each.name], each.default is MISSING)
         for each in fields(kind)

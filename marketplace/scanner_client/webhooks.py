@@ -108,18 +108,15 @@ def verify_webhook(
         raise MalformedWebhook("the body is not a JSON object")
     # Without the second signature `webhook-id` is anybody's word: the body then has to name itself.
     own_id = given["webhook-id"] if timestamped else f"sha256:{hashlib.sha256(raw_body).hexdigest()}"
-    return _event(body | {"eventId": _event_id(body, own_id), "body": body})
+    return _event(body | {"eventId": body.get("eventId") or own_id, "body": body}, own_id)
 
 
-def _event_id(body: Mapping[str, Any], own_id: str) -> str:
-    named = body.get("eventId")
-    return named if isinstance(named, str) and _EVENT_ID.fullmatch(named) else own_id
-
-
-def _event(body: dict[str, Any]) -> Event:
+def _event(body: dict[str, Any], own_id: str) -> Event:
     told = body.get("eventType")
     names = tuple(body[name] for name in ("intentId", "watchId") if isinstance(body.get(name), str))
     try:
+        if not isinstance(body["eventId"], str) or _EVENT_ID.fullmatch(body["eventId"]) is None:
+            raise Unreadable("eventId is no id")
         if "watchId" in body and told in (None, "balance_changed"):
             changed: BalanceEvent = read(BalanceEvent, {"eventType": "balance_changed", **body})
             return changed
@@ -127,4 +124,4 @@ def _event(body: dict[str, Any]) -> Event:
         return happened
     except Unreadable as exc:
         kind = told if isinstance(told, str) and len(told) <= MAX_NAME else "unreadable"
-        raise MalformedWebhook(str(exc), event_id=body["eventId"], event_type=kind, names=names) from exc
+        raise MalformedWebhook(str(exc), event_id=own_id, event_type=kind, names=names) from exc

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marketplace.screening.screener import Clear, Listed, OfacScreener, Screener, Unavailable, Verdict, screen_all
+from marketplace.screening.screener import Clear, Listed, OfacScreener, Screener, Unavailable, Verdict
 from marketplace.screening.sdn import UnreadableList
 from marketplace.screening.sources import Source, from_path, from_url, read_list
 
@@ -18,5 +18,4 @@ __all__ = [
     "from_path",
     "from_url",
     "read_list",
-    "screen_all",
 ]

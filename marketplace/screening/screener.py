@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -46,18 +46,6 @@ class Screener(Protocol):
 
     async def screen(self, address: str, chain_type: str) -> Verdict:
         """Return what is known of an address of a family (`evm`, `tron`, `ton`); never raises."""
-
-
-async def screen_all(screener: Screener, addresses: Iterable[str], chain_type: str) -> Verdict:
-    """Return the worst verdict over several senders: listed, then unavailable, then clear."""
-    worst: Verdict = Clear()
-    for address in addresses:
-        verdict = await screener.screen(address, chain_type)
-        if isinstance(verdict, Listed):
-            return verdict
-        if isinstance(verdict, Unavailable):
-            worst = verdict
-    return worst
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from marketplace.model import Page
 from marketplace.store.database import Tx
 from marketplace.store.rows import many, paged
-from marketplace.store.tables import credited_transfers, recoveries, webhook_inbox
+from marketplace.store.tables import credited_transfers, payment_transfers, recoveries, webhook_inbox
+
+CHUNK = 400  # of a list in one statement
+MAX_ROWS = 20  # of one payment and reason; the rest is one more row
+UNREAD = "unread"  # the outcome of a confirmation whose transfers could not be read yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +38,27 @@ class Recovery:
     payment_id: str
     reason: str
     amount_base: int | None
+    token_address: str | None  # what really moved; None when nobody told
+    count: int
     tx_hash: str | None
+    last_tx_hash: str | None
     evidence: Mapping[str, Any]
     dedupe_key: str
     created_at: int
+    updated_at: int
 
 
 async def add(tx: Tx, *, event_id: str, event_type: str, payment_id: str, body: str, now: int) -> bool:
-    """Keep a webhook; False when this event was kept before."""
+    """Keep a webhook; False when this event was kept before, and judged."""
     row = {"event_id": event_id, "event_type": event_type, "payment_id": payment_id, "body": body}
     kept = insert(webhook_inbox).values(**row, outcome="", received_at=now).on_conflict_do_nothing()
-    return (await tx.execute(kept)).rowcount == 1
+    return (await tx.execute(kept)).rowcount == 1 or not await is_kept(tx, event_id)
 
 
 async def is_kept(tx: Tx, event_id: str) -> bool:
-    found = select(webhook_inbox.c.event_id).where(webhook_inbox.c.event_id == event_id)
+    """Say whether an event was had and judged; one whose transfers could not be read is judged when it comes again."""
+    i = webhook_inbox.c
+    found = select(i.event_id).where(i.event_id == event_id, i.outcome != UNREAD)
     return (await tx.execute(found)).first() is not None
 
 
@@ -62,14 +72,59 @@ async def latest_received_at(tx: Tx) -> int | None:
     return (await tx.execute(newest)).scalar_one_or_none()
 
 
-async def credited_elsewhere(tx: Tx, chain_id: int, credits_: Iterable[Credit], payment_id: str) -> bool:
+async def credited_elsewhere(tx: Tx, chain_id: int, credits_: Sequence[Credit], payment_id: str) -> bool:
     """Say whether one of these transfers paid for something else already."""
+    wanted = {(credit.tx_hash, credit.event_key) for credit in credits_}
     c = credited_transfers.c
-    for credit in credits_:
-        key = (c.chain_id == chain_id) & (c.tx_hash == credit.tx_hash) & (c.event_key == credit.event_key)
-        if (await tx.execute(select(c.payment_id).where(key, c.payment_id != payment_id))).first() is not None:
+    others = select(c.tx_hash, c.event_key).where(c.chain_id == chain_id, c.payment_id != payment_id)
+    for hashes in _chunks(sorted({tx_hash for tx_hash, _ in wanted})):
+        found = (await tx.execute(others.where(c.tx_hash.in_(hashes)))).all()
+        if any((row.tx_hash, row.event_key) in wanted for row in found):
             return True
     return False
+
+
+async def paid_elsewhere(tx: Tx, chain_id: int, tx_hashes: Collection[str], payment_id: str) -> bool:
+    """Say whether one of these transactions paid for something else too, wherever in it."""
+    c = credited_transfers.c
+    others = select(c.tx_hash).where(c.chain_id == chain_id, c.payment_id != payment_id)
+    for hashes in _chunks(sorted(set(tx_hashes))):
+        if (await tx.execute(others.where(c.tx_hash.in_(hashes)).limit(1))).first() is not None:
+            return True
+    return False
+
+
+def _chunks(items: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
+
+async def keep_transfers(tx: Tx, payment_id: str, credits_: Iterable[Credit], now: int) -> list[Credit]:
+    """Keep what was seen for a payment, each transfer once; return what is new of it."""
+    c = payment_transfers.c
+    told = {(credit.tx_hash, credit.event_key): credit for credit in credits_}
+    rows = [
+        {
+            "payment_id": payment_id,
+            "tx_hash": credit.tx_hash,
+            "event_key": credit.event_key,
+            "amount": credit.amount,
+            "sender": credit.sender,
+            "created_at": now,
+        }
+        for credit in told.values()
+    ]
+    if not rows:
+        return []
+    kept = insert(payment_transfers).on_conflict_do_nothing().returning(c.tx_hash, c.event_key)
+    return [told[row.tx_hash, row.event_key] for row in (await tx.execute(kept, rows)).all()]
+
+
+async def kept_transfers(tx: Tx, payment_id: str) -> tuple[Credit, ...]:
+    """Return what was seen for a payment, oldest first."""
+    c = payment_transfers.c
+    mine = select(c.tx_hash, c.event_key, c.amount, c.sender).where(c.payment_id == payment_id)
+    rows = await tx.execute(mine.order_by(c.created_at, text("rowid")))
+    return tuple(Credit(row.tx_hash, row.event_key, row.amount, row.sender) for row in rows)
 
 
 async def credited_hashes(tx: Tx, payment_id: str) -> frozenset[str]:
@@ -78,20 +133,22 @@ async def credited_hashes(tx: Tx, payment_id: str) -> frozenset[str]:
     return frozenset((await tx.execute(select(c.tx_hash).where(c.payment_id == payment_id))).scalars())
 
 
-async def add_credits(tx: Tx, chain_id: int, credits_: Iterable[Credit], payment_id: str, now: int) -> None:
+async def add_credits(tx: Tx, chain_id: int, credits_: Sequence[Credit], payment_id: str, now: int) -> None:
     """Note which transfers paid; the database refuses one that paid before."""
-    for credit in credits_:
-        await tx.execute(
-            credited_transfers.insert().values(
-                chain_id=chain_id,
-                tx_hash=credit.tx_hash,
-                event_key=credit.event_key,
-                payment_id=payment_id,
-                amount=credit.amount,
-                sender=credit.sender,
-                created_at=now,
-            )
-        )
+    if credits_:
+        rows = [
+            {
+                "chain_id": chain_id,
+                "tx_hash": credit.tx_hash,
+                "event_key": credit.event_key,
+                "payment_id": payment_id,
+                "amount": credit.amount,
+                "sender": credit.sender,
+                "created_at": now,
+            }
+            for credit in credits_
+        ]
+        await tx.execute(credited_transfers.insert(), rows)
 
 
 async def add_recovery(
@@ -100,23 +157,57 @@ async def add_recovery(
     payment_id: str,
     reason: str,
     amount: int | None,
+    token: str | None,
     tx_hash: str | None,
     evidence: Mapping[str, Any],
     dedupe_key: str,
     now: int,
+    count: int = 1,
 ) -> bool:
-    """Note money that is not credited; False when it was noted before."""
+    """
+    Note money that is not credited; False when it was noted before.
+
+    Beyond `MAX_ROWS` of one payment and reason the rest is added up in one row: a stranger chooses how many there are.
+    """
     row = {
         "id": str(uuid.uuid4()),
         "payment_id": payment_id,
         "reason": reason,
         "amount_base": amount,
+        "token_address": token,
+        "count": count,
         "tx_hash": tx_hash,
+        "last_tx_hash": tx_hash,
         "evidence": dict(evidence),
         "dedupe_key": dedupe_key,
         "created_at": now,
+        "updated_at": now,
     }
-    return (await tx.execute(insert(recoveries).values(**row).on_conflict_do_nothing())).rowcount == 1
+    c = recoveries.c
+    if (await tx.execute(select(c.id).where(c.dedupe_key == dedupe_key))).first() is not None:
+        return False
+    like_it = select(func.count()).select_from(recoveries).where(c.payment_id == payment_id, c.reason == reason)
+    if int((await tx.execute(like_it)).scalar_one()) < MAX_ROWS:
+        await tx.execute(insert(recoveries).values(**row))
+        return True
+    return await _add_to_rest(tx, row, f"{dedupe_key.split(':', 1)[0]}:{payment_id}:rest:{reason}:{token or ''}")
+
+
+async def _add_to_rest(tx: Tx, row: Mapping[str, Any], key: str) -> bool:
+    """Add money to the row that stands for all beyond the first ones."""
+    c = recoveries.c
+    rest = (await tx.execute(select(c.amount_base, c.count).where(c.dedupe_key == key))).one_or_none()
+    if rest is None:
+        await tx.execute(insert(recoveries).values(**{**row, "dedupe_key": key}))
+        return True
+    told = {
+        "amount_base": (rest.amount_base or 0) + (row["amount_base"] or 0),
+        "count": rest.count + row["count"],
+        "last_tx_hash": row["last_tx_hash"],
+        "updated_at": row["updated_at"],
+    }
+    await tx.execute(update(recoveries).where(c.dedupe_key == key).values(**told))
+    return True
 
 
 async def recoveries_of(tx: Tx, payment_id: str, tx_hash: str) -> list[Recovery]:
@@ -142,5 +233,5 @@ async def recovered(tx: Tx, payment_id: str, prefix: str, *, reason: str | None 
 
 async def all_recoveries(tx: Tx, page: Page) -> tuple[list[Recovery], int]:
     """Return what waits for a person, newest first."""
-    newest = select(recoveries).order_by(recoveries.c.created_at.desc(), recoveries.c.id)
+    newest = select(recoveries).order_by(recoveries.c.updated_at.desc(), recoveries.c.id)
     return await paged(tx, newest, Recovery, page)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -36,10 +36,19 @@ async def get(tx: Tx, payment_id: str) -> Payment | None:
     return await one(tx, select(payments).where(_p.id == payment_id), Payment)
 
 
-async def of_scanner(tx: Tx, provider_payment_id: str) -> Payment | None:
-    """Find the pay-in the scanner knows under this id."""
-    ours = (_p.provider == PROVIDER) & (_p.direction == Direction.IN)
-    return await one(tx, select(payments).where(ours, _p.provider_payment_id == provider_payment_id), Payment)
+async def of_scanner(tx: Tx, names: Sequence[str]) -> Payment | None:
+    """
+    Find the pay-in that an event names: under the id the scanner knows it by, else under our own.
+
+    Our own is no name a watched payment has there: such an event is about another rail, which its reader has to see.
+    """
+    ours = select(payments).where(_p.provider == PROVIDER, _p.direction == Direction.IN)
+    for column in (_p.provider_payment_id, _p.id):
+        for name in names:
+            found = await one(tx, ours.where(column == name), Payment)
+            if found is not None:
+                return found
+    return None
 
 
 async def pay_in(tx: Tx, request_id: str) -> Payment | None:

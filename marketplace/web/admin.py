@@ -11,6 +11,7 @@ from marketplace.clock import shown
 from marketplace.custody import Instruction
 from marketplace.model import Direction, PaymentStatus, Role
 from marketplace.store.inbox import Recovery
+from marketplace.store.reorgs import Clearance
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Address, ChainId, Moment
@@ -25,6 +26,10 @@ class Release(Body):
 class Refund(Body):
     to_address: Address
     reason: Annotated[Text, Field(min_length=3, max_length=2000)]
+
+
+class ClearReorg(Body):
+    note: Annotated[Text, Field(min_length=1, max_length=2000)]
 
 
 class Settle(Body):
@@ -73,9 +78,23 @@ def recovery_json(row: Recovery) -> dict[str, Any]:
         "paymentId": row.payment_id,
         "reason": row.reason,
         "amountBaseUnits": None if row.amount_base is None else str(row.amount_base),
+        "tokenAddress": row.token_address,
+        "count": row.count,
         "txHash": row.tx_hash,
+        "lastTxHash": row.last_tx_hash,
         "evidence": row.evidence,
         "createdAt": shown(row.created_at),
+        "updatedAt": shown(row.updated_at),
+    }
+
+
+def clearance_json(given: Clearance) -> dict[str, Any]:
+    """Render who let a payment's money move again, and why."""
+    return {
+        "reorgedAt": shown(given.reorged_at),
+        "note": given.note,
+        "clearedBy": given.cleared_by,
+        "clearedAt": shown(given.created_at),
     }
 
 
@@ -93,6 +112,14 @@ async def refund(request: web.Request) -> web.Response:
     body = await parse(request, Refund)
     given = await request.app[BACKEND].custody.refund(path_id(request, "payment"), body.to_address, body.reason)
     return ok(instruction_json(given))
+
+
+async def clear_reorg(request: web.Request) -> web.Response:
+    """POST /api/admin/payments/{id}/clear-reorg"""
+    actor = who(request, Role.ADMIN)
+    body = await parse(request, ClearReorg)
+    payment, given = await request.app[BACKEND].custody.clear_reorg(actor, path_id(request, "payment"), body.note)
+    return ok({"payment": payment_json(payment), "clearances": [clearance_json(each) for each in given]})
 
 
 async def settle(request: web.Request) -> web.Response:

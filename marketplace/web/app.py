@@ -64,6 +64,7 @@ ROUTES = (
     web.post(f"{ADMIN}/payments/{{id}}/release", admin.release),
     web.post(f"{ADMIN}/payments/{{id}}/refund", admin.refund),
     web.post(f"{ADMIN}/payments/{{id}}/hold", admin.hold),
+    web.post(f"{ADMIN}/payments/{{id}}/clear-reorg", admin.clear_reorg),
     web.post(f"{ADMIN}/payments/{{id}}/stop-watch", admin.stop_watch),
     web.post(f"{ADMIN}/instructions/{{id}}/settle", admin.settle),
     web.get(f"{ADMIN}/recoveries", admin.recoveries),

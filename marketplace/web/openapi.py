@@ -32,6 +32,7 @@ BODIES: dict[tuple[str, str], type[BaseModel]] = {
     ("POST", "/api/admin/payments/{id}/release"): admin.Release,
     ("POST", "/api/admin/payments/{id}/refund"): admin.Refund,
     ("POST", "/api/admin/payments/{id}/hold"): admin.Hold,
+    ("POST", "/api/admin/payments/{id}/clear-reorg"): admin.ClearReorg,
     ("POST", "/api/admin/instructions/{id}/settle"): admin.Settle,
     ("PUT", "/api/admin/settings/confirmation-thresholds"): admin.Thresholds,
     ("POST", "/api/disputes"): disputes.NewDispute,

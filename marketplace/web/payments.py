@@ -74,6 +74,7 @@ def payment_json(payment: Payment) -> dict[str, Any]:
         "txHash": payment.tx_hash,
         "holdReason": payment.hold_reason,
         "holdUntil": shown(payment.hold_until),
+        "reorgedAt": shown(payment.reorged_at),
         "stopReason": payment.stop_reason,
         **_balance("baselineBalance", payment.baseline_balance, payment),
         **_balance("currentBalance", payment.current_balance, payment),
@@ -111,7 +112,7 @@ def ledger_json(payment: Payment, balances: Balances) -> dict[str, Any]:
     """Render what the ledger says of a payment."""
     sums = {
         "held": balances.held,
-        "releasable": balances.releasable(payment.escrow_state),
+        "releasable": 0 if payment.reorged_at is not None else balances.releasable(payment.escrow_state),
         "available": balances.available,
     }
     exact = {f"{name}BaseUnits": str(amount) for name, amount in sums.items()}

@@ -25,6 +25,7 @@ class Pay:
     held_for_review: bool = False
     hold_until: int = 0
     ordered: str | None = None
+    gone: bool = False  # told as reorged after it was credited, and not cleared yet
     dispute: str | None = None  # the open one
     resolved: dict[str, str] = field(default_factory=dict)
     order: str | None = None  # release or refund
@@ -147,6 +148,8 @@ class Deal:
         pay = self.live
         if pay is None or pay.escrow not in PAID or pay.dispute is not None:
             return CONFLICT
+        if pay.ordered in {"refund", "release", "no_action"}:
+            return CONFLICT
         pay.dispute = dispute_id
         pay.entries.append(("dispute_hold", pay.held))
         return FINE
@@ -175,6 +178,8 @@ class Deal:
         return self.confirmed or (waited and self.product != DIGITAL)
 
     def release(self, pay: Pay, now: int) -> str:
+        if pay.gone:
+            return "reorged"
         if pay.order == "release":
             return FINE  # the same again
         blocked = pay.dispute is not None or pay.hold_until > now or pay.ordered == "refund"
@@ -184,9 +189,11 @@ class Deal:
         return FINE
 
     def refund(self, pay: Pay) -> str:
+        if pay.gone:
+            return "reorged"
         if pay.order == "refund":
             return FINE
-        if pay.escrow not in PAID or pay.dispute is not None:
+        if pay.escrow not in PAID or pay.dispute is not None or pay.ordered == "release":
             return CONFLICT
         self._empty(pay, "refund", "cancelled")
         return FINE
@@ -217,5 +224,5 @@ class Deal:
         pay = self.live
         if pay is None or pay.escrow != "funded" or self.status not in {"delivery", "delivered"}:
             return
-        if self.may_release(pay, now):
+        if self.may_release(pay, now) and not pay.gone:
             pay.escrow, self.status = "releasable", "delivered"

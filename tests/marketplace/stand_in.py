@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +39,9 @@ class StandIn:
         self.newest: dict[str, int] = {}  # at the newest block, where it differs
         self.block = 100  # at which balances are read
         self.calls: list[tuple[str, str]] = []
+        self.page_size = 500
+        self.lies: dict[str, Callable[[web.Request], web.Response]] = {}  # by path: what no scanner should say
+        self.all_transfers: dict[str, list[dict[str, Any]]] = {}  # where an intent shows fewer than there are
         known = orjson.loads((ROOT / "tokens.json").read_bytes())
         self.tokens = [token for token in known if token["chainId"] == BSC_TESTNET]
 
@@ -46,6 +49,7 @@ class StandIn:
         app = web.Application(middlewares=[self._door])
         app.router.add_post("/intents", self._create)
         app.router.add_get("/intents/{id}", self._show)
+        app.router.add_get("/intents/{id}/transfers", self._transfers)
         app.router.add_delete("/intents/{id}", self._cancel)
         app.router.add_post("/intents/{id}/recheck", self._recheck)
         app.router.add_post("/balances/check", self._balance)
@@ -62,6 +66,8 @@ class StandIn:
             return web.json_response({"error": "away"}, status=503)
         if self.refuses is not None and request.method == "POST":
             return web.json_response(self.refuses, status=400)
+        if request.path in self.lies:
+            return self.lies[request.path](request)
         if request.headers.get("Authorization") != "Bearer a-key-of-the-scanner":
             return web.json_response({"error": "no key"}, status=401)
         return await handler(request)
@@ -123,6 +129,16 @@ class StandIn:
         if found is None:
             return web.json_response({"error": "there is no such intent", "code": "not_found"}, status=404)
         return web.json_response({"intent": found})
+
+    async def _transfers(self, request: web.Request) -> web.Response:
+        """Everything that concerns an intent, oldest first, in pages; the cursor is where the next one starts."""
+        found = self.intents.get(request.match_info["id"])
+        if found is None:
+            return web.json_response({"error": "there is no such intent", "code": "not_found"}, status=404)
+        start = int(request.query.get("cursor", 0))
+        end = start + min(int(request.query.get("limit", 100)), self.page_size)
+        rows = self.all_transfers.get(found["intentId"], found["transfers"])
+        return web.json_response({"transfers": rows[start:end], "nextCursor": str(end) if end < len(rows) else None})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         found = self.intents.get(request.match_info["id"])

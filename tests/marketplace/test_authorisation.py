@@ -85,6 +85,7 @@ TABLE: dict[str, Row] = {
     "POST /api/admin/payments/{id}/refund": Row(ADMIN, body={"toAddress": SELLERS_WALLET, "reason": "because"}),
     "POST /api/admin/payments/{id}/hold": Row(ADMIN, body={"until": None}),
     "POST /api/admin/payments/{id}/stop-watch": Row(ADMIN),
+    "POST /api/admin/payments/{id}/clear-reorg": Row(ADMIN, body={"note": "I looked at it."}),
     "POST /api/admin/instructions/{id}/settle": Row(ADMIN, body={"txHash": DONE_IN}),
     "GET /api/admin/recoveries": Row(ADMIN),
     "GET /api/admin/reconciliation": Row(ADMIN),

@@ -200,7 +200,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(
         number=deals,
-        what=st.sampled_from(["decides", "holds", "releases", "refunds", "settles", "settles"]),
+        what=st.sampled_from(["decides", "holds", "releases", "refunds", "settles", "settles", "clears"]),
         which=any_number,
         outcome=st.sampled_from(list(Outcome)),
         rail=st.sampled_from(RAILS),
@@ -218,6 +218,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.releases(number, which)
             case "refunds":
                 self.refunds(number, which)
+            case "clears":
+                self.clears(number, which)
             case _:
                 self.settles(number, which, which % 3 == 0)
         if what in {"releases", "refunds"} and which % 2:
@@ -391,6 +393,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 deal.balance(pay, int(letter["currentBalance"]))
             case "payment.partial":
                 deal.partly(pay)
+            case "payment.reorged":
+                pay.gone = pay.gone or pay.status in {"completed", "refunded"}
             case "payment.confirmed":
                 deal.seen(pay, int(letter["amountReceived"]), fits=not letter.get("nonsense"))
 
@@ -491,6 +495,25 @@ class LedgerMachine(RuleBasedStateMachine):
             self.releases(number, 1)
         elif then == "refund":
             self.refunds(number, 1)
+
+    @rule(number=deals, which=any_number)
+    def is_told_as_gone(self, number: int, which: int) -> None:
+        """The scanner says that what paid left the chain."""
+        pay = self.pay_of(number, which)
+        if pay is None or self.scanner.intents.get(pay.id, {}).get("status") != "confirmed":
+            return
+        letter = news(self.scanner.intents[pay.id], "payment.reorged", status="reorged")
+        self.letters.append((self.deals[number], pay, letter))
+        self.take(self.deals[number], pay, letter)
+
+    def clears(self, number: int, which: int) -> None:
+        """An admin looked, and lets the money move again."""
+        pay = self.pay_of(number, which)
+        if pay is None:
+            return
+        expected = FINE if pay.gone else "conflict"
+        pay.gone = False
+        assert self.tried(self.backend.custody.clear_reorg(ADMIN, pay.id, "It is there.")) == expected
 
     def releases(self, number: int, which: int) -> None:
         pay = self.pay_of(number, which)
@@ -602,11 +625,13 @@ class LedgerMachine(RuleBasedStateMachine):
         held = sum({"hold": amount, "release": -amount, "refund": -amount}.get(kind, 0) for kind, amount in lines)
         assert (told.held, told.disputed, told.available) == (held, pay.locked, pay.available)
         assert (held, told.releasable(shown.payment.escrow_state)) == (pay.held, pay.releasable)
+        assert (shown.payment.reorged_at is not None) == pay.gone
 
 
 def _noted(pay: Pay, recoveries: list[Any]) -> int:
     """Return how much of a payment's money waits for a person."""
-    return sum(int(row["amount_base"] or 0) for row in recoveries if row["payment_id"] == pay.id)
+    rows = [row for row in recoveries if row["payment_id"] == pay.id and row["reason"] != "reorged"]
+    return sum(int(row["amount_base"] or 0) for row in rows)
 
 
 def _adds_up(lines: list[tuple[str, int]]) -> None:
@@ -700,6 +725,8 @@ def stories() -> Iterator[Callable[[LedgerMachine], None]]:
         yield lambda m, n=number, h=hours, t=then: m.is_in_the_way(n, "wait", Outcome.RELEASE, h, t, 1)
     for wrong in NONSENSE:
         yield lambda m, w=wrong: _held(m, w)
+    for then in both:
+        yield lambda m, t=then: _gone(m, t)
     for rail, told, ends in itertools.product(("proxy", "direct_balance"), (True, False), ("cancelled", "expired")):
         yield lambda m, r=rail, t=told, e=ends: m.comes_in_parts(0, r, t, t, e, PRICE)
 
@@ -711,6 +738,15 @@ def _emptied(machine: LedgerMachine, way: str, outcome: Outcome, then: str, whic
         again(0, 1)
     machine.settles(0, 1, again=False)
     machine.settles(0, 1, again=True)
+
+
+def _gone(machine: LedgerMachine, then: str) -> None:
+    machine.agree_on_more(0, "confirmed", "proxy")
+    moves = machine.releases if then == "release" else machine.refunds
+    machine.is_told_as_gone(0, 1)
+    moves(0, 1)
+    machine.clears(0, 1)
+    moves(0, 1)
 
 
 def _held(machine: LedgerMachine, wrong: str) -> None:

@@ -244,6 +244,7 @@ async def test_what_names_nothing_is_404_for_whoever_might(everybody: dict[str, 
         "release": {"toAddress": "0x1000000000000000000000000000000000000001"},
         "refund": {"toAddress": "0x1000000000000000000000000000000000000001", "reason": "because"},
         "settle": {"txHash": "0x12"},
+        "clear-reorg": {"note": "I looked at it."},
         "counter": {"price": {"amount": "1", "currency": "USDT"}},
         "answer": {"answer": "accepted"},
         "offers": {

@@ -20,11 +20,9 @@ from marketplace.screening import (
     Source,
     Unavailable,
     UnreadableList,
-    Verdict,
     from_path,
     from_url,
     read_list,
-    screen_all,
 )
 from tests.harness import FakeClock
 
@@ -357,30 +355,3 @@ async def test_the_list_is_refreshed_in_the_background_and_sooner_after_a_failur
 
     assert pauses == [300, 21_600]
     assert isinstance(await made.screen(EVM, "evm"), Listed)
-
-
-class Fixed:
-    """Answers what a test says."""
-
-    def __init__(self, verdicts: dict[str, Verdict]) -> None:
-        self._verdicts = verdicts
-
-    async def screen(self, address: str, chain_type: str) -> Verdict:
-        return self._verdicts[address]
-
-
-@pytest.mark.parametrize(
-    ("senders", "worst"),
-    [
-        ("", Clear()),
-        ("cc", Clear()),
-        ("cu", Unavailable("down")),
-        ("uc", Unavailable("down")),
-        ("cul", Listed("them")),
-        ("luc", Listed("them")),
-    ],
-)
-async def test_of_several_senders_the_worst_verdict_counts(senders: str, worst: Verdict) -> None:
-    fixed = Fixed({"c": Clear(), "u": Unavailable("down"), "l": Listed("them")})
-
-    assert await screen_all(fixed, senders, "evm") == worst

@@ -1,0 +1,241 @@
+"""What a dispute decided stays decided, and money that may be gone from the chain stays where it is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN, Deal
+from tests.marketplace.harness import notes
+from tests.marketplace.stand_in import confirmed, news
+from tests.marketplace.test_custody import confirm, dispute, resolve
+
+FUNDED = [("payment_detected", TEN), ("hold", TEN)]
+
+
+@pytest.fixture
+async def paid(deal: Deal) -> Deal:
+    await deal.fund()
+    return deal
+
+
+async def decided(deal: Deal, outcome: str) -> None:
+    _, opened = await dispute(deal)
+    status, _ = await resolve(deal, opened["data"]["dispute"]["id"], outcome)
+    assert status == 200
+
+
+# -- disputes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", ["refund", "release", "no_action"])
+@pytest.mark.parametrize("who", ["buyer", "seller"])
+async def test_a_decided_request_is_not_argued_about_again(paid: Deal, outcome: str, who: str) -> None:
+    await confirm(paid)
+    await decided(paid, outcome)
+    before = paid.entries()
+
+    status, answer = await dispute(paid, {"buyer": paid.buyer, "seller": paid.seller}[who])
+
+    assert (status, answer["error"]["details"]) == (409, {"outcome": outcome})
+    assert paid.entries() == before
+
+
+async def test_after_a_replacement_there_may_be_another_dispute(paid: Deal) -> None:
+    await paid.seller.ok("PATCH", paid.path("delivery"))
+    await decided(paid, "replacement")
+    await decided(paid, "refund")
+
+    assert (await dispute(paid))[0] == 409
+    assert (await paid.refund())[0] == 200
+
+
+@pytest.mark.parametrize("then", ["release", "no_action", "replacement"])
+async def test_a_decided_refund_stays_decided(paid: Deal, then: str) -> None:
+    await confirm(paid)
+    _, opened = await dispute(paid)
+    await resolve(paid, opened["data"]["dispute"]["id"], "refund")
+
+    assert (await resolve(paid, opened["data"]["dispute"]["id"], then))[0] == 409
+    assert (await dispute(paid))[0] == 409
+    released = await paid.release()
+    assert (released[0], released[1]["error"]["details"]) == (409, {"reason": "refund_ordered"})
+    assert paid.entries()[2:] == [("dispute_hold", TEN), ("adjustment", TEN)]
+    assert (await paid.refund())[0] == 200
+
+
+async def test_a_decided_release_is_not_refunded(paid: Deal) -> None:
+    await decided(paid, "release")
+
+    status, answer = await paid.refund()
+
+    assert (status, answer["error"]["details"]) == (409, {"reason": "release_ordered"})
+    assert (await paid.release())[0] == 200
+    assert await paid.findings() == []
+
+
+async def test_two_who_decide_at_once_decide_once(paid: Deal) -> None:
+    _, opened = await dispute(paid)
+    dispute_id = opened["data"]["dispute"]["id"]
+
+    answers = await asyncio.gather(*(resolve(paid, dispute_id, outcome) for outcome in ("refund", "release") * 3))
+
+    assert sorted(status for status, _ in answers) == [200] * 3 + [409] * 3
+    moves = [status for status, _ in (await paid.refund(), await paid.release())]
+    assert sorted(moves) == [200, 409]
+
+
+async def test_a_dispute_takes_so_much_evidence_and_no_more(paid: Deal, monkeypatch: Any) -> None:
+    monkeypatch.setattr("marketplace.disputes.MAX_EVIDENCE", 3)
+    _, opened = await dispute(paid)
+    path = f"/api/disputes/{opened['data']['dispute']['id']}/evidence"
+
+    answers = [(await paid.buyer.call("POST", path, {"text": "Look at this."}))[0] for _ in range(4)]
+
+    assert answers == [201, 201, 201, 409]
+
+
+# -- reorganisations -----------------------------------------------------------------------------------
+
+
+def gone(deal: Deal, **more: Any) -> dict[str, Any]:
+    return news(deal.scanner.intents[deal.payment_id], "payment.reorged", status="reorged", **more)
+
+
+async def clear(deal: Deal, body: Any) -> tuple[int, Any]:
+    return await deal.market.admin.call("POST", f"/api/admin/payments/{deal.payment_id}/clear-reorg", body)
+
+
+NAMED: list[dict[str, Any]] = [
+    {},
+    {"status": "confirmed"},
+    {"txHash": None},
+    {"txHash": None, "transfers": None},
+    {"txHash": None, "transfers": [], "transferCount": 0},
+]
+
+
+@pytest.mark.parametrize("named", NAMED)
+@pytest.mark.parametrize("order", ["release", "refund"])
+async def test_money_that_may_be_gone_is_neither_released_nor_refunded(
+    paid: Deal, named: dict[str, Any], order: str
+) -> None:
+    await confirm(paid)
+    await paid.hook({**gone(paid), **named})
+
+    status, answer = await (paid.release() if order == "release" else paid.refund())
+
+    assert (status, answer["error"]["code"], answer["error"]["details"]["reason"]) == (409, "reorged", "reorged")
+    assert (await paid.payment())["reorgedAt"] is not None
+    assert (await paid.ledger())["releasable"] == "0"
+    assert paid.entries() == FUNDED
+    assert "payment_recovery" in [kind for kind, _ in await notes(paid.market.admin)]
+
+
+async def test_the_same_transaction_in_capitals_is_the_same(paid: Deal) -> None:
+    await confirm(paid)
+    tx = paid.scanner.intents[paid.payment_id]["txHash"]
+
+    await paid.hook(gone(paid, txHash="0x" + tx[2:].upper()))
+
+    assert (await paid.release())[0] == 409
+
+
+@pytest.mark.parametrize("body", [{}, {"note": ""}, {"note": "   "}, {"note": None}, {"note": 5}, {"note": "x" * 2001}])
+async def test_clearing_needs_a_note(paid: Deal, body: Any) -> None:
+    await paid.hook(gone(paid))
+
+    status, answer = await clear(paid, body)
+
+    assert (status, answer["error"]["details"]["field"]) == (422, "note")
+    assert (await paid.payment())["reorgedAt"] is not None
+
+
+async def test_an_admin_clears_it_and_that_is_kept(paid: Deal) -> None:
+    await confirm(paid)
+    await paid.hook(gone(paid))
+    for somebody in (paid.buyer, paid.seller):
+        refused = await somebody.refused("POST", f"/api/admin/payments/{paid.payment_id}/clear-reorg", {"note": "mine"})
+        assert refused == (403, "forbidden")
+
+    status, answer = await clear(paid, {"note": "It is in block 120 again."})
+
+    assert status == 200
+    assert answer["data"]["payment"]["reorgedAt"] is None
+    [given] = answer["data"]["clearances"]
+    assert (given["note"], given["clearedBy"]) == ("It is in block 120 again.", paid.market.admin.user_id)
+    assert (await clear(paid, {"note": "again"}))[0] == 409
+    assert (await paid.release())[0] == 200
+    assert await paid.findings() == []
+
+
+async def test_only_news_of_its_own_blocks_it_again(paid: Deal) -> None:
+    await confirm(paid)
+    letter = gone(paid)
+    await paid.hook(letter)
+    await clear(paid, {"note": "It is there."})
+    _, again = await paid.hook(letter)
+    duplicate = (again["data"]["outcome"], (await paid.payment())["reorgedAt"])
+
+    await paid.hook(gone(paid))
+
+    assert duplicate == ("duplicate", None)
+    assert (await paid.release())[0] == 409
+
+
+async def test_a_confirmation_that_comes_again_does_not_clear_it(paid: Deal) -> None:
+    await confirm(paid)
+    await paid.hook(gone(paid))
+
+    _, answer = await paid.hook(confirmed(paid.scanner.intents[paid.payment_id]))
+
+    assert answer["data"]["outcome"] == "already_funded"
+    assert (await paid.release())[0] == 409
+    assert paid.entries() == FUNDED
+
+
+@pytest.mark.parametrize("other", [{"txHash": "0x" + "99" * 32}, {"status": "confirming"}, {"status": "pending"}])
+async def test_news_about_something_else_blocks_nothing(paid: Deal, other: dict[str, Any]) -> None:
+    await confirm(paid)
+
+    await paid.hook({**gone(paid), **other})
+
+    assert (await paid.release())[0] == 200
+
+
+async def test_what_was_on_its_way_and_reorged_is_open_again_and_counts_when_it_returns(deal: Deal) -> None:
+    await deal.open("direct")
+    body = deal.scanner.pay(deal.payment_id)
+    await deal.hook({**body, "eventId": "evt_seen", "eventType": "payment.detected", "status": "pending"})
+    coming = (await deal.payment())["status"]
+    await deal.hook(gone(deal))
+    back = await deal.payment()
+
+    _, answer = await deal.hook(body)
+
+    assert (coming, back["status"], back["txHash"], back["reorgedAt"]) == ("processing", "pending", None, None)
+    assert (answer["data"]["outcome"], deal.entries()) == ("funded", FUNDED)
+
+
+async def test_an_order_that_was_given_is_not_repeated_once_its_money_may_be_gone(paid: Deal) -> None:
+    await confirm(paid)
+    _, given = await paid.release()
+    await paid.hook(gone(paid))
+
+    again = await paid.release(SELLERS_WALLET)
+    other = await paid.refund(BUYERS_WALLET)
+    path = f"/api/admin/instructions/{given['data']['instruction']['id']}/settle"
+    settled = await paid.market.admin.ok("POST", path, {"txHash": DONE_IN})
+
+    assert (again[1]["error"]["code"], other[1]["error"]["code"]) == ("reorged", "reorged")
+    assert settled["payment"]["escrowState"] == "released"  # what was sent was sent
+
+
+async def test_time_does_not_release_what_may_be_gone(paid: Deal) -> None:
+    await paid.seller.ok("PATCH", paid.path("delivery"))
+    await paid.hook(gone(paid))
+    paid.clock.advance(49 * 3600)
+
+    assert await paid.market.marketplace.backend.custody.pass_grace() == 0
