@@ -193,13 +193,20 @@ class EvmAdapter:
         return await self._pool.run("eth_getBlockByNumber", partial(self._still_there, after=after))
 
     async def _read_page(
-        self, wanted: Wanted, after: Cursor, head: Head, *, reread: int = 0, avoiding: Collection[Endpoint] = ()
+        self,
+        wanted: Wanted,
+        after: Cursor,
+        head: Head,
+        *,
+        reread: int = 0,
+        avoiding: Collection[Endpoint] = (),
+        reads_ahead: bool = True,
     ) -> ScanPage | Fork:
         """Read the page after a cursor from any endpoint, by the way that shows most and is served."""
         refused: ChainError | None = None
         for way in self._logs.ways(wanted, self._pool.endpoints):
             read = partial(
-                self._read, wanted=wanted, way=way, after=after, head=head, reread=reread, reads_ahead=not avoiding
+                self._read, wanted=wanted, way=way, after=after, head=head, reread=reread, reads_ahead=reads_ahead
             )
             try:
                 return await self._pool.run("eth_getLogs", read, avoiding=avoiding)
@@ -255,7 +262,7 @@ class EvmAdapter:
             # A tenth of an endpoint's time, for the scan that finds payments first needs the rest.
             await asyncio.sleep(PAUSES * (self._clock() - started))
             started = self._clock()
-            page = await self._read_page(wanted, cursor, goal, avoiding=scanning)
+            page = await self._read_page(wanted, cursor, goal, avoiding=scanning, reads_ahead=False)
             if isinstance(page, Fork):
                 raise ChainUnavailable("the chain was reorganised meanwhile")
             yield page
@@ -288,8 +295,18 @@ class EvmAdapter:
         return await self._pool.run("eth_call", partial(self._balances.read, holdings=holdings, below_head=below_head))
 
     async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
-        read = partial(self._balances.movements, holdings=holdings, first=first, last=last)
-        return await self._pool.run("eth_getLogs", read)
+        ours = {holding for holding in holdings if holding.token is not None}
+        tokens = sorted({token for _, token in ours if token is not None})
+        wanted = Wanted(Rail.DIRECT, sorted({holder for holder, _ in ours}), tokens, named=True)
+        found: list[Movement] = []
+        cursor, goal = Cursor(first - 1), Head(last, None, 0)
+        while ours and cursor.position < goal.position:
+            page = await self._read_page(wanted, cursor, goal, reads_ahead=False)
+            if isinstance(page, Fork):
+                raise ChainUnavailable("the chain was reorganised meanwhile")
+            found += [_movement(t) for t in page.transfers if Holding(t.destination, t.token) in ours]
+            cursor = page.cursor
+        return sorted(found, key=lambda movement: movement.block_number)
 
     async def self_test(self) -> list[str]:
         code = await self._pool.run("eth_getCode", self._proxy_code)
@@ -386,6 +403,17 @@ class EvmAdapter:
         if not isinstance(code, str) or not code.startswith("0x"):
             raise ChainProtocolError("eth_getCode did not answer with code")
         return code
+
+
+def _movement(transfer: Transfer) -> Movement:
+    return Movement(
+        token=transfer.token,
+        destination=transfer.destination,
+        sender=transfer.sender or "",
+        amount=transfer.amount,
+        tx_hash=transfer.tx_hash,
+        block_number=transfer.block_number,
+    )
 
 
 def _wanted(rail: Rail, targets: Targets) -> Wanted:

@@ -10,13 +10,12 @@ from typing import TypeVar
 from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm import multicall
-from chains.evm.decode import TRANSFER_TOPIC, Block, movement, parse_block
+from chains.evm.decode import Block, parse_block
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused
-from chains.types import Balances, Holding, Movement
+from chains.types import Balances, Holding
 
 CALLS_A_REQUEST = 40
-HOLDERS_A_CALL = 500
 
 T = TypeVar("T")
 
@@ -46,28 +45,6 @@ class BalanceReader:
             amounts = await self._single(endpoint, holdings, block)
         await self._still_there(endpoint, block)
         return Balances(block.number, block.time, amounts)
-
-    async def movements(
-        self, endpoint: Endpoint, holdings: Sequence[Holding], *, first: int, last: int
-    ) -> list[Movement]:
-        """Return the tokens' own `Transfer` logs into the holders, in chain order."""
-        wanted = {holding for holding in holdings if holding.token is not None}
-        if not wanted:
-            return []
-        calls: list[Call] = []
-        for chunk in _chunks(sorted({holding.holder for holding in wanted}), HOLDERS_A_CALL):
-            query = {
-                "address": sorted({token for _, token in wanted if token is not None}),
-                "topics": [TRANSFER_TOPIC, None, [f"0x{holder[2:]:0>64}" for holder in chunk]],
-                "fromBlock": hex(first),
-                "toBlock": hex(last),
-            }
-            calls.append(("eth_getLogs", (query,)))
-        found = []
-        for answer in await self._ask(endpoint, calls):
-            found += [seen for seen in map(movement, answer.logs()) if seen is not None]
-        ours = [seen for seen in found if Holding(seen.destination, seen.token) in wanted]
-        return sorted(ours, key=lambda seen: seen.block_number)
 
     async def _block(self, endpoint: Endpoint, below_head: int) -> Block:
         (answer,) = await self._client.batch(endpoint, [("eth_getBlockByNumber", ("latest", False))])

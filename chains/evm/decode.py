@@ -21,7 +21,7 @@ from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.wire import Log
-from chains.types import Movement, Transfer
+from chains.types import Transfer
 
 TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
 
@@ -426,21 +426,6 @@ def transfer_log(address: str, topics: Sequence[str], data: str) -> TransferLog 
         source="0x" + topics[1][-40:].lower(),
         destination="0x" + topics[2][-40:].lower(),
         value=int(data, 16),
-    )
-
-
-def movement(log: Log) -> Movement | None:
-    """Read a log as a token's word that somebody received something; None for any other log."""
-    credit = transfer_log(log.address, log.topics, log.data)
-    if credit is None or log.removed:
-        return None
-    return Movement(
-        token=credit.token,
-        destination=credit.destination,
-        sender=credit.source,
-        amount=credit.value,
-        tx_hash=hash_text(log.transactionHash),
-        block_number=quantity(log.blockNumber),
     )
 
 

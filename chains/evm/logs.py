@@ -78,9 +78,10 @@ class LogReader:
 
     def ways(self, wanted: Wanted, endpoints: Collection[Endpoint]) -> Iterator[Way]:
         """Yield the ways worth trying, each after the one before has failed everywhere."""
-        if wanted.rail is Rail.PROXY or any(e.memory.addressless_logs.worth_asking for e in endpoints):
+        named = wanted.named or wanted.rail is Rail.PROXY
+        if named or any(e.memory.addressless_logs.worth_asking for e in endpoints):
             yield Way.LOGS
-        if wanted.rail is Rail.DIRECT and not all(e.memory.addressless_logs.worth_asking for e in endpoints):
+        if not named and not all(e.memory.addressless_logs.worth_asking for e in endpoints):
             yield Way.BY_TOKEN
         if any(self._needs_receipts(endpoint, wanted) for endpoint in endpoints):
             yield Way.RECEIPTS
@@ -90,7 +91,7 @@ class LogReader:
 
     def _needs_receipts(self, endpoint: Endpoint, wanted: Wanted) -> bool:
         """Say whether an endpoint shows logs in receipts alone."""
-        unnamed = wanted.rail is Rail.PROXY or endpoint.memory.addressless_logs.worth_asking
+        unnamed = wanted.named or wanted.rail is Rail.PROXY or endpoint.memory.addressless_logs.worth_asking
         return self._rests(endpoint) or not (unnamed or wanted.tokens)
 
     async def read(
@@ -145,7 +146,7 @@ class LogReader:
                 raise Unserved("serves logs")
         elif rests:
             raise LogsRefused(f"serves no eth_getLogs: {self.shape(endpoint).refusal}")
-        elif way is Way.LOGS and wanted.rail is Rail.DIRECT and not unnamed:
+        elif way is Way.LOGS and wanted.rail is Rail.DIRECT and not (unnamed or wanted.named):
             raise NeedsAddress("refuses logs without an address")
         elif way is Way.BY_TOKEN and unnamed:
             raise Unserved("is asked for the logs of every contract")

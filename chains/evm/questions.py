@@ -28,6 +28,7 @@ class Wanted(NamedTuple):
     rail: Rail
     destinations: Sequence[str] = ()
     tokens: Sequence[str] = ()  # whose transfers are asked for where an address is needed
+    named: bool = False  # nobody cares for other tokens
 
 
 class Sizes(NamedTuple):
@@ -60,7 +61,8 @@ def questions(
         calm = [address for address in wanted.destinations if address not in crowded]
         apart = [address for address in wanted.destinations if address in crowded]
     named = list(_chunks(wanted.tokens, sizes.addresses))
-    of_calm: list[Sequence[str] | None] = [None] if way is Way.LOGS else [*named]
+    every = way is Way.LOGS and not wanted.named
+    of_calm: list[Sequence[str] | None] = [None] if every else [*named]
     found = [transfers_to(part, tokens, first, last) for part in _chunks(calm, sizes.topics) for tokens in of_calm]
     found += [transfers_to(part, tokens, first, last) for part in _chunks(apart, sizes.topics) for tokens in named]
     return found

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from chains.errors import ChainError, ChainMisconfigured
-from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer
+from chains.types import Cursor, Fork, Head, Holding, Rail, ScanPage, Targets, Transfer
 from tests.chains.evm_world import (
     BUYER,
     SHOP,
@@ -409,3 +409,63 @@ async def test_ten_thousand_logs_in_one_block_never_hold_the_loop_for_long(world
         found = await read(adapter, targets(SHOP))
     assert len(found) == 10_000
     assert held.longest_s < 0.2  # 50 ms on a machine of its own
+
+
+# --- what a watched balance received -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"most_topics": 3},
+        {"most_addresses": 1},
+        {"max_range": 4},
+        {"max_range": 4, "range_message": "unacceptable"},
+        {"needs_address": PUBLICNODE},
+        {"most_rows": 5},
+        {"max_range": 0, "range_message": "limit exceeded"},
+    ],
+    ids=str,
+)
+async def test_what_watched_addresses_received_is_read_in_the_shape_an_endpoint_takes(world, filled, limits):
+    shops = [shop(number) for number in range(8)]
+    paid = [token_log(to=to, block=120 + n, tx=tx_of(n), index=n) for n, to in enumerate(shops)]
+    flood = spam(20, shops[0], token=TOKEN, block=140)
+    foreign = token_log(token=WORTHLESS, to=shops[1], block=130, tx=tx_of(500), index=900)
+    node = await filled(*paid, *flood, foreign, **limits)
+    adapter = await world.adapter(node)
+    await adapter.scan(Rail.PROXY, targets(), Cursor(199, hash_of(199)), HEAD)
+    holdings = [Holding(to, token) for to in shops for token in (TOKEN, OTHER_TOKEN)]
+    found = await adapter.movements(holdings, first=120, last=160)
+    assert [move.tx_hash for move in found if move.tx_hash != tx_of(900)] == [tx_of(n) for n in range(8)]
+    assert sum(move.tx_hash == tx_of(900) for move in found) == 20
+
+
+# --- refusals without words ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 413, 414, 422, 500, 504, None])
+@pytest.mark.parametrize("most", [7, 1])
+async def test_too_many_topics_are_refused_without_a_word_and_asked_in_parts_in_the_same_poll(
+    world, filled, status, most
+):
+    """Some gateways answer a question that is too long with a bare status, or close the connection."""
+    shops = [shop(number) for number in range(40)]
+    paid = [token_log(to=to, block=95 + n, tx=tx_of(n), index=n) for n, to in enumerate(shops)]
+    node = await filled(*paid)
+    taken = node.serve
+
+    async def picky(request: web.Request) -> web.StreamResponse:
+        asked = orjson.loads(await request.read())
+        calls = asked if isinstance(asked, list) else [asked]
+        slots = [slot for call in calls if call["method"] == "eth_getLogs" for slot in call["params"][0]["topics"]]
+        if all(len(slot) <= most for slot in slots if isinstance(slot, list)):
+            return await taken(request)
+        if status is None:
+            request.transport.abort()
+            return web.Response()
+        return web.Response(status=status, text="no")
+
+    node.picky = picky
+    found = await read(await world.adapter(node), targets(*shops))
+    assert sorted(transfer.destination for transfer in found) == sorted(shops)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,6 +158,7 @@ class FakeNode:
     batches: bool = True
     raw: Callable[[bytes], web.Response] | None = None  # answers instead of the node
     hang: asyncio.Event | None = None
+    picky: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None  # takes requests instead of the node
     url: str = ""
     posts: list[Any] = field(default_factory=list)  # bodies received
 
@@ -302,7 +303,11 @@ class World:
     async def node(self, **state: Any) -> FakeNode:
         node = FakeNode(**state)
         app = web.Application(client_max_size=2**22)
-        app.router.add_post("/{key:.*}", node.serve)
+
+        async def taken(request: web.Request) -> web.StreamResponse:
+            return await (node.picky or node.serve)(request)
+
+        app.router.add_post("/{key:.*}", taken)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         self.stack.push_async_callback(runner.cleanup)
