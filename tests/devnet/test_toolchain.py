@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,12 +23,40 @@ def test_setting_up_what_is_there_is_quick() -> None:
     assert time.monotonic() - started < 1
 
 
-def test_the_lock_names_no_download_address_and_pins_what_is_installed_here() -> None:
+def test_the_lock_names_no_download_address_and_pins_every_package_of_every_platform() -> None:
     packages = json.loads((toolchain.ROOT / "package-lock.json").read_text())["packages"]
     assert not [name for name, package in packages.items() if "resolved" in package]
-    installed = [name for name in packages if name and (toolchain.ROOT / name).is_dir()]
-    assert len(installed) >= 4
-    assert all(packages[name]["integrity"].startswith("sha512-") for name in installed)
+    assert len(packages) > 10
+    assert [name for name, package in packages.items() if name and not is_sha512(package.get("integrity", ""))] == []
+
+
+def is_sha512(text: str) -> bool:
+    return text.startswith("sha512-") and len(base64.b64decode(text.removeprefix("sha512-"), validate=True)) == 64
+
+
+@pytest.mark.parametrize("name", ["runtime", "dev", "node", "lock"])
+def test_every_python_package_is_pinned_by_version_and_hash(name: str) -> None:
+    text = (toolchain.ROOT / "locks" / f"{name}.txt").read_text().replace("\\\n", " ")
+    entries = [line for line in text.splitlines() if line.strip()]
+    assert entries
+    unpinned = [
+        line for line in entries if re.match(r"[\w.\[\]-]+==\S+.*(\s--hash=sha256:[0-9a-f]{64})+\s*$", line) is None
+    ]
+    assert unpinned == []
+
+
+def test_nothing_is_installed_by_a_name_alone() -> None:
+    """What installs names a lock with hashes; only `make lock` may resolve names, and only to write locks."""
+    programs = [toolchain.ROOT / "Makefile", toolchain.ROOT / "devnet" / "toolchain.py"]
+    installs = [
+        line
+        for path in programs
+        for line in path.read_text().splitlines()
+        if re.search(r"pip.{1,6}install|npm.{1,6}(ci|install)", line)
+    ]
+    assert len(installs) == 4
+    for line in installs:
+        assert "--require-hashes" in line or '"ci"' in line, line
 
 
 def test_a_changed_contract_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
