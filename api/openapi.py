@@ -199,12 +199,20 @@ class Rechecked(_Answer):
 
 
 class UnmatchedTransfer(_Answer):
-    """A transfer, or the surplus of one, that settled nothing."""
+    """
+    A transfer, or the surplus of one, that settled nothing; or `count` of them as one.
+
+    Of several `amount` is the sum, `txHash`, `eventKey` and `blockNumber` are of the first, and `lastTxHash` and
+    `lastBlockNumber` of the newest.
+    """
 
     chain_id: int
-    tx_hash: str
+    tx_hash: str | None
     event_key: str
     block_number: int
+    count: int = Field(ge=1)
+    last_tx_hash: str | None
+    last_block_number: int
     token: str
     sender: str | None
     destination: str

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from chains.types import Rail
 from scanner.balances import BalanceAnswer, BalanceRequest
 from scanner.clock import rfc3339
+from scanner.folding import first_key
 from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer, Watch, WatchStatus
 from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
 from scanner.tokens import TokenNames
@@ -330,12 +331,15 @@ def sighting_json(sighting: Sighting) -> dict[str, Any]:
 
 
 def unmatched_json(stored: StoredTransfer) -> dict[str, Any]:
-    """Render a transfer that settled nothing; of an overpayment `amount` is the part that did not."""
+    """Render what settled nothing, one or several as one; of an overpayment `amount` is the part that did not."""
     return {
         "chainId": stored.chain_id,
         "txHash": stored.tx_hash or None,
-        "eventKey": stored.event_key,
+        "eventKey": first_key(stored),
         "blockNumber": stored.block_number,
+        "count": stored.times,
+        "lastTxHash": stored.last_tx_hash or stored.tx_hash or None,
+        "lastBlockNumber": stored.last_block_number or stored.block_number,
         "token": stored.token,
         "sender": stored.sender,
         "destination": stored.destination,

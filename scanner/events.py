@@ -62,8 +62,31 @@ def about_transfer(
             "blockNumber": transfer.block_number,
             "status": intent.status,
             "reason": reason,
+            "count": transfer.times,
             "transfers": [transfer_facts(transfer)],
-            "transferCount": 1,
+            "transferCount": transfer.times,
+        },
+    )
+
+
+def summary(
+    intent: Intent, event: EventType, newest: StoredTransfer | None, now: int, *, reason: Reason | None, count: int
+) -> dict[str, Any]:
+    """Return the outbox row of an opt-in event about many transfers, of which the newest is named."""
+    last = "" if newest is None else f"{newest.tx_hash}/{newest.event_key}/{newest.block_hash}"
+    return _row(
+        intent,
+        event,
+        f"{count} up to {last}/{reason or ''}",
+        now,
+        {
+            "txHash": None if newest is None else newest.tx_hash or None,
+            "blockNumber": None if newest is None else newest.block_number,
+            "status": intent.status,
+            "reason": reason,
+            "count": count,
+            "transfers": [] if newest is None else [transfer_facts(newest)],
+            "transferCount": count,
         },
     )
 

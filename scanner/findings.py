@@ -7,9 +7,10 @@ findings below it and no state changes without its event.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chains.types import Cursor, Outcome, Transfer, Verification
 from config.logging import fields
 from scanner import events
+from scanner.folding import Judged, StrayKey, by_stray_key, fold_owned, kind_of, reason_of
 from scanner.lifecycle import next_status
 from scanner.matching import Allocation, Share, allocate, choose, judge, judge_time
 from scanner.model import (
@@ -30,11 +32,13 @@ from scanner.model import (
     Reason,
     StoredTransfer,
 )
-from scanner.store import checkpoints, intents, outbox, transfers
+from scanner.store import checkpoints, folds, intents, outbox, summaries, transfers
+from scanner.summaries import Told
 
 log = logging.getLogger(__name__)
 
-STRANGERS_LOGGED = 50  # lines a page
+LOGGED = 50  # lines a reason and transaction of the store
+BREATH = 1_000  # transfers judged before others may go on
 
 
 @dataclass(slots=True)
@@ -43,6 +47,8 @@ class Recorded:
 
     matched: int = 0
     rejected: Counter[Reason] = field(default_factory=Counter)
+    logged: Counter[Reason] = field(default_factory=Counter)  # lines
+    logged_times: Counter[Reason] = field(default_factory=Counter)  # transfers those lines stand for
     reorged: int = 0
     confirmed: list[Intent] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)  # seconds from block time to confirmed
@@ -58,25 +64,47 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
     fresh = [t for t in found if (t.tx_hash, t.event_key) not in known.same] if known.same else found
     owner_of = await _owners(tx, chain_id, fresh)
     owners: dict[str, Intent] = {}
-    ids: list[str | None] = []
-    reasons: list[Reason | None] = []
-    for transfer in fresh:
+    owned: list[Judged] = []
+    strays: list[tuple[Transfer, Reason]] = []
+    for number, transfer in enumerate(fresh):
+        if number % BREATH == BREATH - 1:
+            await asyncio.sleep(0)  # a stranger chooses how many there are; everybody else waits
         intent = owner_of(transfer)
         # Most are strangers': a call for each would be felt.
         reason = Reason.UNKNOWN_REFERENCE if intent is None else judge(transfer, intent, now=now, late_ms=late_ms)
         if intent is not None and reason is not Reason.UNKNOWN_REFERENCE:
             owners[intent.intent_id] = intent
-            ids.append(intent.intent_id)
-        else:
-            ids.append(None)
-        reasons.append(reason)
-        if (transfer.tx_hash, transfer.event_key) not in known.keys:
-            _count(recorded, transfer, reason)
-    _log_strangers(recorded, chain_id)
-    await transfers.add_many(tx, fresh, intent_ids=ids, reasons=reasons, now=now)
-    keys = {(t.tx_hash, t.event_key) for t, owner in zip(fresh, ids, strict=True) if owner}
-    await follow(tx, known.moved | owners.keys(), recorded, now=now, fresh=keys, loaded=owners)
+            owned.append(Judged(transfer, intent.intent_id, reason))
+        elif (transfer.tx_hash, transfer.event_key) not in known.keys:  # else it was somebody's, and is listed so
+            strays.append((transfer, Reason.UNKNOWN_REFERENCE))
+    folded = fold_owned(owned, known.worthless)
+    for each in folded.rows:
+        if (each.transfer.tx_hash, each.transfer.event_key) not in known.keys:
+            _count(recorded, each.transfer, each.reason, each.times)
+    for place, row in folded.grown.items():
+        recorded.rejected[Reason(place[2])] += row.times - known.worthless[place].times
+    await folds.claim(tx, chain_id, _as_strays(folded.rows))
+    await transfers.add_many(tx, folded.rows, now=now)
+    await transfers.grow_many(tx, folded.grown.values())
+    await _record_strays(tx, chain_id, strays, recorded, now=now)
+    _log_rest(recorded, chain_id)
+    touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
+    loaded = {intent_id: intent for intent_id, intent in owners.items() if intent_id in touched}
+    await follow(tx, known.moved | loaded.keys(), recorded, now=now, fresh=folded.fresh, loaded=loaded)
     return recorded
+
+
+def _as_strays(rows: Iterable[Judged]) -> set[StrayKey]:
+    return {(each.transfer.tx_hash, kind_of(each.transfer, Reason.UNKNOWN_REFERENCE)) for each in rows}
+
+
+async def _record_strays(
+    tx: AsyncConnection, chain_id: int, strays: Sequence[tuple[Transfer, Reason]], recorded: Recorded, *, now: int
+) -> None:
+    if not strays:
+        return
+    for (_, kind), group in await folds.record(tx, chain_id, by_stray_key(strays), now=now):
+        _count(recorded, group.first, reason_of(kind), group.times)
 
 
 async def record_coins(tx: AsyncConnection, chain_id: int, rises: Sequence[Transfer], *, now: int) -> Recorded:
@@ -87,14 +115,12 @@ async def record_coins(tx: AsyncConnection, chain_id: int, rises: Sequence[Trans
     owners = {intent.intent_id: intent for intent in meant if intent is not None}
     for rise in rises:
         _count(recorded, rise, Reason.WRONG_ASSET)
-    await transfers.add_many(
-        tx,
-        rises,
-        intent_ids=[intent and intent.intent_id for intent in meant],
-        reasons=[Reason.WRONG_ASSET] * len(rises),
-        now=now,
-    )
-    await follow(tx, owners, recorded, now=now, fresh={(r.tx_hash, r.event_key) for r in rises}, loaded=owners)
+    _log_rest(recorded, chain_id)
+    found = [
+        Judged(rise, intent and intent.intent_id, Reason.WRONG_ASSET) for rise, intent in zip(rises, meant, strict=True)
+    ]
+    await transfers.add_many(tx, found, now=now)
+    await follow(tx, owners, recorded, now=now, fresh={(r.tx_hash, r.event_key): 1 for r in rises}, loaded=owners)
     return recorded
 
 
@@ -115,31 +141,34 @@ async def _owners(
     return owner
 
 
-def _count(recorded: Recorded, transfer: Transfer, reason: Reason | None) -> None:
+def _count(recorded: Recorded, transfer: Transfer, reason: Reason | None, times: int = 1) -> None:
     if reason is None:
-        recorded.matched += 1
+        recorded.matched += times
+    else:
+        _reject(recorded, reason, transfer.chain_id, transfer.tx_hash, transfer.event_key, times)
+
+
+def _reject(recorded: Recorded, reason: Reason, chain_id: int, tx_hash: str, event_key: str, times: int = 1) -> None:
+    """Count and log; a stranger who sends thousands of worthless transfers must not choose the size of the log."""
+    recorded.rejected[reason] += times
+    if recorded.logged[reason] >= LOGGED:
         return
-    recorded.rejected[reason] += 1
+    recorded.logged[reason] += 1
+    recorded.logged_times[reason] += times
+    more = {} if times == 1 else {"count": times}
+    log.log(_level(reason), "REJECT %s", reason, extra=fields(chain=chain_id, tx=tx_hash, event=event_key, **more))
+
+
+def _level(reason: Reason) -> int:
     # Strangers use the same public proxies: their payments must not drown the lines that concern us.
-    stranger = reason is Reason.UNKNOWN_REFERENCE
-    if not stranger or recorded.rejected[reason] <= STRANGERS_LOGGED:
-        _reject(
-            logging.INFO if stranger else logging.WARNING,
-            reason,
-            transfer.chain_id,
-            transfer.tx_hash,
-            transfer.event_key,
-        )
+    return logging.INFO if reason is Reason.UNKNOWN_REFERENCE else logging.WARNING
 
 
-def _reject(level: int, reason: Reason, chain_id: int, tx_hash: str, event_key: str) -> None:
-    log.log(level, "REJECT %s", reason, extra=fields(chain=chain_id, tx=tx_hash, event=event_key))
-
-
-def _log_strangers(recorded: Recorded, chain_id: int) -> None:
-    more = recorded.rejected[Reason.UNKNOWN_REFERENCE] - STRANGERS_LOGGED
-    if more > 0:
-        log.info("REJECT %s and more of them", Reason.UNKNOWN_REFERENCE, extra=fields(chain=chain_id, more=more))
+def _log_rest(recorded: Recorded, chain_id: int) -> None:
+    for reason, times in recorded.rejected.items():
+        more = times - recorded.logged_times[reason]
+        if more > 0:
+            log.log(_level(reason), "REJECT %s and more of them", reason, extra=fields(chain=chain_id, more=more))
 
 
 async def follow(
@@ -148,18 +177,19 @@ async def follow(
     recorded: Recorded,
     *,
     now: int,
-    fresh: Collection[tuple[str, str]] = (),
+    fresh: Mapping[tuple[str, str], int] = MappingProxyType({}),
     loaded: Mapping[str, Intent] = MappingProxyType({}),
 ) -> None:
     """
     Let intents follow the transfers they have now.
 
-    `fresh` are the keys of those just seen, `loaded` the intents this transaction has read already.
+    `fresh` says how many were just seen, by the key of their row; `loaded` are intents this transaction has read.
     """
     if not ids:
         return
     held = await transfers.of_intents(tx, ids)
     queue: list[dict[str, Any]] = []
+    wanted: list[Told] = []
     shares: list[Share] = []
     changes: list[tuple[Intent, Intent]] = []
     missing = [intent_id for intent_id in ids if intent_id not in loaded]
@@ -170,9 +200,11 @@ async def follow(
         after = _followed(intent, allocation)
         shares += [share for share in allocation.shares if _changed(share)]
         changes += [(intent, after)] if after != intent else []
-        queue += _tell(after, intent, mine, allocation, fresh, now)
+        wanted += _about_transfers(after, intent, mine, allocation, fresh)
+        queue += _about_confirming(after, intent, allocation, now)
     await transfers.allot_many(tx, [(s.transfer.id, s.counted, s.reason, s.surplus) for s in shares])
     await intents.follow_many(tx, changes, now)
+    queue += await summaries.limited(tx, wanted, now=now)
     await outbox.add(tx, queue)
     recorded.queued += len(queue)
 
@@ -203,38 +235,33 @@ def _followed(intent: Intent, allocation: Allocation) -> Intent:
     return intent._replace(**evidence(intent, allocation), status=next_status(intent, allocation))
 
 
-def _tell(
+def _about_transfers(
     intent: Intent,
     before: Intent,
     mine: Sequence[StoredTransfer],
     allocation: Allocation,
-    fresh: Collection[tuple[str, str]],
-    now: int,
-) -> list[dict[str, Any]]:
-    """Return the opt-in events that follow from what was just seen."""
+    fresh: Mapping[tuple[str, str], int],
+) -> Iterator[Told]:
+    """Return which opt-in events there are to tell of what was just seen."""
     reasons = {share.transfer.key: share.reason for share in allocation.shares}
-    queue = []
     for transfer in mine:
-        if transfer.key not in fresh:
-            continue
-        reason = reasons.get(transfer.key, transfer.reason)
-        kind = _kind(reason)
-        if intent.wants(kind):
-            queue.append(events.about_transfer(intent, kind, transfer, now, reason=reason))
+        if transfer.key in fresh:
+            reason = reasons.get(transfer.key, transfer.reason)
+            if intent.wants(kind := _kind(reason)):
+                yield Told(intent, kind, transfer, reason, fresh[transfer.key])
     if (
-        allocation.completing is not None
-        and before.status is IntentStatus.PENDING
-        and intent.status is IntentStatus.CONFIRMING
-    ):
-        if intent.wants(EventType.CONFIRMING):
-            queue.append(events.about_transfer(intent, EventType.CONFIRMING, allocation.completing, now))
-    elif (
         intent.status is IntentStatus.PENDING
         and 0 < allocation.received != before.amount_received
         and intent.wants(EventType.PARTIAL)
     ):
-        queue.append(events.partial(intent, allocation.received, now))
-    return queue
+        yield Told(intent, EventType.PARTIAL, mine[-1], None)
+
+
+def _about_confirming(intent: Intent, before: Intent, allocation: Allocation, now: int) -> list[dict[str, Any]]:
+    begins = before.status is IntentStatus.PENDING and intent.status is IntentStatus.CONFIRMING
+    if not begins or allocation.completing is None or not intent.wants(EventType.CONFIRMING):
+        return []
+    return [events.about_transfer(intent, EventType.CONFIRMING, allocation.completing, now)]
 
 
 def _kind(reason: Reason | None) -> EventType:
@@ -249,6 +276,7 @@ async def rewind(tx: AsyncConnection, chain_id: int, to: Cursor, *, now: int) ->
     """Take back everything above a position: it is to be read again from there."""
     recorded = Recorded()
     concerned, recorded.reorged = await transfers.orphan_above(tx, chain_id, to.position)
+    recorded.reorged += await folds.take_off_above(tx, chain_id, to.position)
     await checkpoints.rewind(tx, chain_id, to, now=now)
     await tell_reorged(tx, concerned, recorded, now=now)
     await follow(tx, concerned, recorded, now=now)
@@ -257,7 +285,7 @@ async def rewind(tx: AsyncConnection, chain_id: int, to: Cursor, *, now: int) ->
 
 async def tell_reorged(tx: AsyncConnection, ids: Collection[str], recorded: Recorded, *, now: int) -> None:
     """Queue `payment.reorged` for the intents that asked, and report settled ones loudly."""
-    queue = []
+    wanted: list[Told] = []
     held = await transfers.of_intents(tx, ids)
     for intent in (await intents.get_many(tx, ids)).values():
         gone = [t for t in held[intent.intent_id] if t.reason is Reason.REORGED]
@@ -267,7 +295,8 @@ async def tell_reorged(tx: AsyncConnection, ids: Collection[str], recorded: Reco
                 extra=fields(chain=intent.chain_id, intent=intent.intent_id),
             )
         if intent.wants(EventType.REORGED):
-            queue += [events.about_transfer(intent, EventType.REORGED, t, now, reason=Reason.REORGED) for t in gone]
+            wanted += [Told(intent, EventType.REORGED, t, Reason.REORGED) for t in gone]
+    queue = await summaries.limited(tx, wanted, now=now)
     await outbox.add(tx, queue)
     recorded.queued += len(queue)
 
@@ -316,10 +345,10 @@ async def apply_verdicts(
             verified.append(facts)
         fresh |= {stored.key} if seen.outcome in _REFUSED else set()
         await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
-        recorded.rejected[reason] += 1
-        _reject(logging.WARNING, reason, chain_id, stored.tx_hash, stored.event_key)
+        _reject(recorded, reason, chain_id, stored.tx_hash, stored.event_key)
+    _log_rest(recorded, chain_id)
     await transfers.verify_many(tx, verified)
-    await follow(tx, ids, recorded, now=now, fresh=fresh)
+    await follow(tx, ids, recorded, now=now, fresh=dict.fromkeys(fresh, 1))
     return recorded, passed
 
 

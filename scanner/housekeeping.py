@@ -11,13 +11,14 @@ from scanner.bell import Bell
 from scanner.clock import Clock
 from scanner.model import EventType
 from scanner.outage import Outage
-from scanner.store import intents, outbox, transfers
+from scanner.store import intents, outbox, summaries, transfers
 from scanner.store.database import Database
 from scanner.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
+STEP = 500  # rows in one transaction: whoever registers or pays waits until it is over
 
 
 class Housekeeping:
@@ -37,9 +38,26 @@ class Housekeeping:
             await self.bell.wait()
             try:
                 await self.sweep()
+                await self.tell_together()
                 self._outage.recovered()
             except StoreError as exc:
                 self._outage.failed(str(exc))
+
+    async def tell_together(self) -> int:
+        """Queue what was kept back to be told together; return how many events that is."""
+        total = 0
+        while await self._anything_to_tell():
+            async with self._db.write() as tx:
+                rows = await summaries.due(tx, now=self._clock.now_ms(), limit=STEP)
+                await outbox.add(tx, rows)
+            total += len(rows)
+        if total:
+            self._on_events()
+        return total
+
+    async def _anything_to_tell(self) -> bool:
+        async with self._db.read() as tx:
+            return await summaries.anything_due(tx, now=self._clock.now_ms())
 
     async def sweep(self) -> int:
         """

@@ -55,6 +55,10 @@ ALLOCATION_REASONS = frozenset({Reason.UNDERPAID, Reason.DUPLICATE, Reason.OVERP
 REFUNDABLE = ALLOCATION_REASONS | {Reason.WRONG_DESTINATION, Reason.LATE, Reason.CANCELLED, Reason.BEFORE_INTENT}
 
 
+# What can never count, whatever else comes: anybody can make thousands of these in one transaction for nothing.
+WORTHLESS = frozenset({Reason.ZERO_AMOUNT, Reason.WRONG_TOKEN, Reason.SPAM})
+
+
 class EventType(StrEnum):
     """What a webhook can tell (scanner.md section 7)."""
 
@@ -162,6 +166,10 @@ class StoredTransfer(NamedTuple):
     verified: bool  # looked at again at the required depth
     surplus: int | None  # the part beyond the amount asked, when `reason` is overpaid_surplus
     seen_at: int
+    times: int = 1  # how many transfers the row stands for; the first gives hash, key and block, `amount` is the sum
+    last_tx_hash: str | None = None  # of several: the newest
+    last_block_number: int | None = None
+    fold: str | None = None  # of transfers of nobody's: what they have in common
 
     @property
     def stands(self) -> bool:

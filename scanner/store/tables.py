@@ -168,14 +168,56 @@ transfers = Table(
     Column("verified", Boolean, nullable=False),
     Column("surplus", BaseUnits),
     Column("seen_at", Integer, nullable=False),
+    Column("times", Integer, nullable=False, server_default="1"),
+    Column("members", Text),  # which transfers of the transaction a row with an intent stands for
+    Column("last_tx_hash", Text),
+    Column("last_block_number", Integer),
+    Column("fold", Text),
     UniqueConstraint("chain_id", "tx_hash", "event_key", name="transfers_key"),
     CheckConstraint("length(event_key) > 0", name="transfers_event_key_present"),
     # Nothing hidden: a transfer either counts towards an intent or says why not.
     CheckConstraint("counted = 1 OR reason IS NOT NULL", name="transfers_counted_or_reason"),
     CheckConstraint("counted = 0 OR intent_id IS NOT NULL", name="transfers_counted_has_intent"),
-    Index("transfers_intent", "intent_id", sqlite_where=text("intent_id IS NOT NULL")),
+    # The reason beside it: rows of one intent and reason are listed as one beyond some.
+    Index("transfers_intent", "intent_id", "reason", sqlite_where=text("intent_id IS NOT NULL")),
+    Index("transfers_fold", "chain_id", "fold", unique=True, sqlite_where=text("fold IS NOT NULL")),
     Index("transfers_block", "chain_id", "block_number"),
     Index("transfers_unseen", "chain_id", "block_number", sqlite_where=text(f"intent_id IS NOT NULL AND {UNSEEN}")),
+)
+
+# What each row of nobody's transfers is the sum of, by transaction: read again, a transaction replaces what it
+# brought and never adds to it, and one that left the chain is taken off.
+fold_parts = Table(
+    "fold_parts",
+    metadata,
+    Column("chain_id", Integer, primary_key=True),
+    Column("tx_hash", Text, primary_key=True),
+    Column("fold_id", Integer, ForeignKey("transfers.id", ondelete="CASCADE"), primary_key=True),
+    Column("event_key", Text, nullable=False),  # of the first
+    Column("log_index", Integer),
+    Column("block_number", Integer, nullable=False),
+    Column("block_hash", Text),
+    Column("times", Integer, nullable=False),
+    Column("members", Text),  # which transfers of the transaction it stands for; null: the first alone
+    Column("amount", BaseUnits, nullable=False),
+    Index("fold_parts_fold", "fold_id"),
+    Index("fold_parts_block", "chain_id", "block_number"),
+    sqlite_with_rowid=False,
+)
+
+# What was told of an intent's transfers, and what waits to be told together.
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("intent_id", Text, ForeignKey("intents.intent_id", ondelete="CASCADE"), primary_key=True),
+    Column("event_type", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),  # empty: none
+    Column("told", Integer, nullable=False),  # events queued
+    Column("told_at", Integer, nullable=False),
+    Column("waiting", Integer, nullable=False),  # transfers not told yet
+    Column("last_transfer", Integer),  # the row of the newest of those
+    Index("summaries_due", "told_at", sqlite_where=text("waiting > 0")),
+    sqlite_with_rowid=False,
 )
 
 events = Table(

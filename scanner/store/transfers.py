@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, bindparam, or_, select, text, update
+from sqlalchemy import Boolean, Select, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Transfer
-from scanner.model import Reason, StoredTransfer
+from scanner import folding
+from scanner.folding import Grown, Judged, Place
+from scanner.model import WORTHLESS, Reason, StoredTransfer
 from scanner.store.bulk import Bulk, BulkInsert
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import UNSEEN, BaseUnits, intents, transfers
@@ -51,6 +54,8 @@ def _add() -> Insert:
         known.reason,
         known.counted,
         known.verified,
+        known.times,
+        known.members,
     )
     return statement.on_conflict_do_update(
         index_elements=[known.chain_id, known.tx_hash, known.event_key],
@@ -59,40 +64,79 @@ def _add() -> Insert:
     )
 
 
-_ADD = BulkInsert(
-    _add(), (*Transfer._fields, "intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at")
-)
+_MADE = ("intent_id", "reason", "counted", "settled", "verified", "surplus", "seen_at")
+_SEVERAL = ("times", "members")
+_ADD = BulkInsert(_add(), (*Transfer._fields, *_MADE, *_SEVERAL))
 
 
-async def add_many(
-    tx: AsyncConnection,
-    found: Sequence[Transfer],
-    *,
-    intent_ids: Iterable[str | None],
-    reasons: Sequence[Reason | None],
-    now: int,
-) -> None:
+async def add_many(tx: AsyncConnection, judged: Sequence[Judged], *, now: int) -> None:
     """
     Store what a page found, each transfer with whom it concerns and why it does not count.
 
     One transfer is one row however often it is seen. A row that is known keeps what was made of it, except
     that a transfer seen again in another block, or after it had been reorged away, is judged anew.
     """
-    if not found:
+    if not judged:
         return
+    found, owners, reasons, times, members = zip(*judged, strict=True)
     columns: dict[str, Iterable[Any]] = dict(zip(Transfer._fields, zip(*found, strict=True), strict=True))
     columns |= {
         "amount": map(str, columns["amount"]),  # as the store holds it
         "fee_amount": map(str, columns["fee_amount"]),
-        "intent_id": intent_ids,
+        "intent_id": owners,
         "reason": [None if reason is None else reason.value for reason in reasons],
         "counted": [reason is None for reason in reasons],
         "settled": repeat(False),
         "verified": repeat(False),
         "surplus": repeat(None),
         "seen_at": repeat(now),
+        "times": times,
+        "members": members,
     }
     await _ADD.run(tx, columns)
+
+
+_GROWN = ("times", "amount", "members")
+_GROW = Bulk(
+    ("id", *_GROWN),
+    lambda row: update(transfers).where(transfers.c.id == row["id"]).values({name: row[name] for name in _GROWN}),
+)
+
+
+async def grow_many(tx: AsyncConnection, rows: Collection[Grown]) -> None:
+    """Let rows stand for more transfers of their transaction than before."""
+    if not rows:
+        return
+    await _GROW.run(
+        tx,
+        {
+            "id": [row.id for row in rows],
+            "times": [row.times for row in rows],
+            "amount": [str(row.amount) for row in rows],
+            "members": [row.members for row in rows],
+        },
+    )
+    for row in rows:
+        if row.first is not None:
+            await _lead(tx, row.id, row.first)
+
+
+async def _lead(tx: AsyncConnection, row_id: int, first: Transfer) -> None:
+    """Let a row name another transfer as its first; as one of its own it was taken back, or there is no such row."""
+    await tx.execute(
+        delete(transfers).where(
+            transfers.c.chain_id == first.chain_id,
+            transfers.c.tx_hash == first.tx_hash,
+            transfers.c.event_key == first.event_key,
+            transfers.c.id != row_id,
+            transfers.c.reason == Reason.REORGED,
+            transfers.c.settled.is_(False),
+        )
+    )
+    names = ("event_key", "log_index", "token", "sender", "destination")
+    await tx.execute(
+        update(transfers).where(transfers.c.id == row_id).values({name: getattr(first, name) for name in names})
+    )
 
 
 class Known(NamedTuple):
@@ -101,6 +145,7 @@ class Known(NamedTuple):
     keys: set[tuple[str, str]]
     same: set[tuple[str, str]]  # those that stand where they stood: nothing about them is new
     moved: set[str]  # intents some of whose transfers stood in another block
+    worthless: dict[Place, folding.Known]  # what stands where it stood and can never count
 
 
 _STANDING = in_one_row(
@@ -111,7 +156,15 @@ _STANDING = in_one_row(
         transfers.c.block_hash,
         transfers.c.intent_id,
         transfers.c.reason,
-    ).where(transfers.c.chain_id == bindparam("chain"), is_one_of(transfers.c.tx_hash, "hashes"))
+        transfers.c.log_index,
+        transfers.c.times,
+        transfers.c.amount,
+        transfers.c.members,
+    ).where(
+        transfers.c.chain_id == bindparam("chain"),
+        is_one_of(transfers.c.tx_hash, "hashes"),
+        transfers.c.fold.is_(None),
+    )
 )
 
 
@@ -122,15 +175,19 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     A transaction is in one block of the canonical chain: what we knew of it elsewhere is an orphan.
     """
     where = {transfer.tx_hash: transfer.block_hash for transfer in seen}
-    known = Known(set(), set(), set())
+    known = Known(set(), set(), set(), {})
     orphans = []
-    for place, tx_hash, event_key, block_hash, intent_id, reason in await rows_of(
+    for place, tx_hash, event_key, block_hash, intent_id, reason, *rest in await rows_of(
         tx, _STANDING, chain=chain_id, hashes=listed(where)
     ):
         known.keys.add((tx_hash, event_key))
         if reason == Reason.REORGED:
             continue
-        if block_hash == where[tx_hash]:
+        if block_hash == where[tx_hash] and intent_id is not None and reason in WORTHLESS:
+            log_index, times, amount, members = rest
+            standing = folding.Known(place, event_key, log_index, times, int(amount), members)
+            known.worthless[tx_hash, intent_id, reason] = standing
+        elif block_hash == where[tx_hash]:
             known.same.add((tx_hash, event_key))
         else:
             orphans.append(place)
@@ -146,6 +203,7 @@ async def orphan_above(tx: AsyncConnection, chain_id: int, position: int) -> tup
             select(transfers.c.id, transfers.c.intent_id).where(
                 transfers.c.chain_id == chain_id,
                 transfers.c.block_number > position,
+                transfers.c.fold.is_(None),  # what lies above is taken off them
                 transfers.c.reason.is_distinct_from(Reason.REORGED),
             )
         )
@@ -178,6 +236,15 @@ async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, lis
     for rows in found.values():
         rows.sort(key=lambda stored: stored.order)
     return found
+
+
+_BY_ID = in_one_row(select(*_STORED).where(is_one_of(transfers.c.id, "ids")))
+
+
+async def by_ids(tx: AsyncConnection, ids: Collection[int]) -> dict[int, StoredTransfer]:
+    """Return the rows that exist among these."""
+    found = map(_transfer, await rows_of(tx, _BY_ID, ids=listed(ids)))
+    return {stored.id: stored for stored in found}
 
 
 _UNSEEN = in_one_row(
@@ -251,18 +318,86 @@ async def mark_settled(tx: AsyncConnection, ids: Sequence[int]) -> None:
     )
 
 
+LISTED = 20  # rows of one intent and reason that are listed one by one; those beyond are listed as one
+MERGED_AT_ONCE = 2_000
+
+_other = transfers.alias("other")
+_FIRST_MERGED = (
+    select(_other.c.id)
+    .where(
+        _other.c.intent_id.is_not(None),  # as the index says it
+        _other.c.intent_id == transfers.c.intent_id,
+        _other.c.reason == transfers.c.reason,
+    )
+    .order_by(_other.c.id)
+    .offset(LISTED)
+    .limit(1)
+    .scalar_subquery()
+)
+
+
+@functools.cache
+def _unmatched(given: frozenset[str]) -> Select[str]:
+    # A stranger decides how many rows one intent has: what is beyond some is skipped in the engine.
+    statement = (
+        select(*_STORED, _FIRST_MERGED.label("first_merged"))
+        .where(
+            transfers.c.reason.is_not(None),
+            transfers.c.id > bindparam("after"),
+            or_(transfers.c.intent_id.is_(None), transfers.c.id <= func.coalesce(_FIRST_MERGED, transfers.c.id)),
+        )
+        .order_by(transfers.c.id)
+        .limit(bindparam("limit"))
+    )
+    if "chain" in given:
+        statement = statement.where(transfers.c.chain_id == bindparam("chain"))
+    if "reason" in given:
+        statement = statement.where(transfers.c.reason == bindparam("reason"))
+    return in_one_row(statement)
+
+
 async def unmatched(
     tx: AsyncConnection, *, chain_id: int | None, reason: Reason | None, after: int, limit: int
 ) -> list[StoredTransfer]:
-    """Return transfers, or parts of them, that settled nothing, in the order they were seen."""
-    statement = (
-        select(*_STORED)
-        .where(transfers.c.reason.is_not(None), transfers.c.id > after)
-        .order_by(transfers.c.id)
-        .limit(limit)
+    """
+    Return transfers, or parts of them, that settled nothing, in the order they were seen.
+
+    Beyond `LISTED` rows of one intent and reason the rest is one row, in the place of the first of them.
+    """
+    wanted = {"chain": chain_id, "reason": None if reason is None else reason.value}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    rows = await rows_of(tx, _unmatched(frozenset(given)), **given, after=after, limit=limit)
+    found = []
+    for *values, first_merged in rows:
+        stored = _transfer(values)
+        found.append(await _merged(tx, stored) if stored.id == first_merged else stored)
+    return found
+
+
+_BEYOND = in_one_row(
+    select(*_STORED)
+    .where(
+        transfers.c.intent_id.is_not(None),  # as the index says it
+        transfers.c.intent_id == bindparam("intent"),
+        transfers.c.reason == bindparam("reason"),
+        transfers.c.id > bindparam("after"),
     )
-    if chain_id is not None:
-        statement = statement.where(transfers.c.chain_id == chain_id)
-    if reason is not None:
-        statement = statement.where(transfers.c.reason == reason)
-    return [_transfer(row) for row in await rows_of(tx, in_one_row(statement))]
+    .order_by(transfers.c.id)
+    .limit(MERGED_AT_ONCE)
+)
+
+
+async def _merged(tx: AsyncConnection, first: StoredTransfer) -> StoredTransfer:
+    """Add to a row all later ones of its intent and reason; what did not settle of each is what is added up."""
+    merged, after = first, first.id
+    while rows := await rows_of(tx, _BEYOND, intent=first.intent_id, reason=first.reason, after=after):
+        for stored in map(_transfer, rows):
+            merged = merged._replace(
+                times=merged.times + stored.times,
+                amount=merged.amount + stored.amount,
+                surplus=None if merged.surplus is None else merged.surplus + (stored.surplus or 0),
+                last_tx_hash=stored.last_tx_hash or stored.tx_hash,
+                last_block_number=stored.last_block_number or stored.block_number,
+            )
+            after = stored.id
+    return merged

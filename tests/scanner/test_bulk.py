@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scanner.folding import Judged
 from scanner.model import Reason
 from scanner.store import intents, outbox, transfers, watches
 from scanner.store.bulk import SLICE, Bulk
@@ -34,7 +35,7 @@ async def store(db: Database, found: list, reason: Reason) -> None:
     async with db.write() as tx:
         if await intents.get(tx, "order-1") is None:
             await intents.add_many(tx, [an_intent()])
-        await transfers.add_many(tx, found, intent_ids=["order-1"] * len(found), reasons=[reason] * len(found), now=NOW)
+        await transfers.add_many(tx, [Judged(transfer, "order-1", reason) for transfer in found], now=NOW)
 
 
 async def stored(db: Database) -> list:

@@ -11,7 +11,8 @@ from sqlalchemy.dialects import sqlite
 
 from chains.types import Cursor, Outcome, Transfer, Verification
 from scanner import findings
-from scanner.findings import STRANGERS_LOGGED, Recorded
+from scanner.findings import LOGGED, Recorded
+from scanner.folding import Judged
 from scanner.model import REFUNDABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.store import intents, tables, transfers
 from scanner.store.database import Database
@@ -147,20 +148,20 @@ async def test_another_chains_intent_is_not_found_by_the_same_reference(db: Data
     assert (await read(db, a_transfer(FIRST))).rejected == {Reason.UNKNOWN_REFERENCE: 1}
 
 
-async def test_strangers_are_logged_up_to_a_limit_and_ours_always(
-    db: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_lines_of_the_log_have_a_limit_whoever_sends(db: Database, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     await store(db, FIRST)
-    strangers = [at(a_transfer(SECOND), 100, number) for number in range(STRANGERS_LOGGED + 30)]
-    ours = [at(a_transfer(FIRST, amount=0), 101, number) for number in range(STRANGERS_LOGGED + 30)]
+    hashes = [a_hash("tx", number) for number in range(LOGGED + 30)]
+    strangers = [at(a_transfer(SECOND, destination=f"0x{number:040x}"), 100, number) for number, _ in enumerate(hashes)]
+    ours = [at(a_transfer(FIRST, amount=0, tx_hash=tx_hash), 101) for tx_hash in hashes]
 
-    await read(db, *strangers, *ours)
+    recorded = await read(db, *strangers, *ours)
 
     lines = [(r.levelname, r.getMessage()) for r in caplog.records]
-    assert lines.count(("INFO", "REJECT unknown_reference")) == STRANGERS_LOGGED
-    assert lines.count(("INFO", "REJECT unknown_reference and more of them")) == 1
-    assert lines.count(("WARNING", "REJECT zero_amount")) == STRANGERS_LOGGED + 30
+    for level, reason in (("INFO", Reason.UNKNOWN_REFERENCE), ("WARNING", Reason.ZERO_AMOUNT)):
+        assert lines.count((level, f"REJECT {reason}")) == LOGGED
+        assert lines.count((level, f"REJECT {reason} and more of them")) == 1
+        assert recorded.rejected[reason] == LOGGED + 30
 
 
 @pytest.mark.parametrize(
@@ -360,7 +361,7 @@ async def test_whoever_has_anything_that_could_be_sent_back_is_found_once_it_is_
 ) -> None:
     await store(db, FIRST)
     async with db.write() as tx:
-        await transfers.add_many(tx, [at(a_transfer(FIRST), 100)], intent_ids=["order-1"], reasons=[reason], now=NOW)
+        await transfers.add_many(tx, [Judged(at(a_transfer(FIRST), 100), "order-1", reason)], now=NOW)
     found = {"order-1"} if reason in REFUNDABLE else set()
 
     deep = 100 + FIRST.confirmations_required - 1

@@ -1,0 +1,200 @@
+"""
+What can never count is added up instead of stored one by one: pure decisions, no I/O.
+
+Whoever knows an address can write thousands of worthless logs about it in one transaction, for less than a
+cent. Of one intent they become a row a reason and transaction; of nobody, a row a token, destination and day.
+Which transfers a row stands for is remembered in a few characters each, so that whatever is read again, whole
+or in part, is not added again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from chains.types import Transfer
+from scanner.model import WORTHLESS, Reason, StoredTransfer
+
+MARK = "~"  # after the key of the first of nobody's, so that the row is never mistaken for that transfer itself
+_DIGITS = 12  # of a member: of ten thousand in one transaction two are the same once in five million times
+
+
+class Judged(NamedTuple):
+    """A transfer, or several as one, with whom it concerns and why it does not count."""
+
+    transfer: Transfer  # of several the first, with the sum
+    intent_id: str | None
+    reason: Reason | None
+    times: int = 1
+    members: str | None = None  # of several
+
+
+class Group(NamedTuple):
+    """Several transfers of one transaction and kind."""
+
+    first: Transfer
+    times: int
+    amount: int
+    members: frozenset[str]
+
+    def without(self, members: frozenset[str], transfers: Iterable[Transfer]) -> Group | None:
+        """Return what is left without some members; None when nothing is."""
+        return group_of(t for t in transfers if member(t.event_key) not in members)
+
+
+class Known(NamedTuple):
+    """A row of several that stands where it stood."""
+
+    id: int
+    event_key: str
+    log_index: int | None
+    times: int
+    amount: int
+    members: str | None
+
+    @property
+    def set(self) -> frozenset[str]:
+        """Which transfers it stands for."""
+        return unpack(self.members, self.event_key)
+
+
+class Grown(NamedTuple):
+    """A row that stands for more than before."""
+
+    id: int
+    first: Transfer | None  # where what was the first is not the first any more
+    times: int
+    amount: int
+    members: str
+
+
+def member(event_key: str) -> str:
+    """Return the few characters a transfer is remembered by, within its transaction."""
+    return hashlib.blake2b(event_key.encode(), digest_size=_DIGITS // 2).hexdigest()
+
+
+def pack(members: Iterable[str]) -> str:
+    """Return members as they are stored."""
+    return "".join(sorted(members))
+
+
+def unpack(members: str | None, event_key: str) -> frozenset[str]:
+    """Return the members of a row; one that stands for a single transfer does not name it twice."""
+    if members is None:
+        return frozenset([member(event_key)])
+    return frozenset(members[start : start + _DIGITS] for start in range(0, len(members), _DIGITS))
+
+
+def order(transfer: Transfer | Known) -> tuple[int, str]:
+    """Return where a transfer stands among those of its transaction."""
+    return (transfer.log_index or 0, transfer.event_key)
+
+
+def group_of(transfers: Iterable[Transfer]) -> Group | None:
+    """Add up transfers of one transaction, of which some may be given twice; None when there is none."""
+    by_member = {member(transfer.event_key): transfer for transfer in transfers}
+    if not by_member:
+        return None
+    amount = sum(transfer.amount for transfer in by_member.values())
+    return Group(min(by_member.values(), key=order), len(by_member), amount, frozenset(by_member))
+
+
+Place = tuple[str, str, str]  # transaction, intent, reason
+
+
+class Folded(NamedTuple):
+    """What becomes of a page's transfers of intents."""
+
+    rows: list[Judged]  # new
+    grown: dict[Place, Grown]
+    fresh: dict[tuple[str, str], int]  # what there is to tell: how many transfers, by transaction and event key
+
+
+def fold_owned(judged: Iterable[Judged], known: Mapping[Place, Known]) -> Folded:
+    """Fold worthless transfers of intents by (intent, reason, transaction); `known` is what is stored of them."""
+    folded = Folded([], {}, {})
+    groups: dict[Place, list[Transfer]] = {}
+    inline: list[Judged | Place] = []  # in the order seen
+    for each in judged:
+        if each.intent_id is None or each.reason not in WORTHLESS:
+            inline.append(each)
+            folded.fresh[each.transfer.tx_hash, each.transfer.event_key] = 1
+            continue
+        place = (each.transfer.tx_hash, each.intent_id, each.reason)
+        if place not in groups:
+            inline.append(place)
+        groups.setdefault(place, []).append(each.transfer)
+    for item in inline:
+        if isinstance(item, Judged):
+            folded.rows.append(item)
+        else:
+            _fold(item, groups[item], known.get(item), folded)
+    return folded
+
+
+def _fold(place: Place, transfers: list[Transfer], known: Known | None, folded: Folded) -> None:
+    before = frozenset() if known is None else known.set
+    new = group_of(transfer for transfer in transfers if member(transfer.event_key) not in before)
+    if new is None:
+        return
+    first = new.first.event_key
+    if known is None:
+        members = None if new.times == 1 else pack(new.members)
+        row = new.first._replace(amount=new.amount)
+        folded.rows.append(Judged(row, place[1], Reason(place[2]), new.times, members))
+    else:
+        leads = order(new.first) < order(known)
+        folded.grown[place] = Grown(
+            known.id,
+            new.first if leads else None,
+            known.times + new.times,
+            known.amount + new.amount,
+            pack(before | new.members),
+        )
+        first = first if leads else known.event_key
+    folded.fresh[place[0], first] = new.times
+
+
+# --- of nobody's -----------------------------------------------------------------------------------------------
+
+StrayKey = tuple[str, str]  # transaction, kind
+
+
+def kind_of(transfer: Transfer, reason: Reason) -> str:
+    """Return what a transfer of nobody's has in common with others, whenever they came."""
+    return f"{reason}/{transfer.token}/{transfer.destination}"
+
+
+def fold_of(kind: str, transfer: Transfer, now: int) -> str:
+    """
+    Return the row a transfer of nobody's is added to: of its kind, and of the day of its block time in UTC.
+
+    Where a scan has not read the block itself, `now` (unix ms) stands for its time.
+    """
+    moment = now // 1000 if transfer.block_time is None else transfer.block_time
+    return f"{kind}/{datetime.fromtimestamp(moment, UTC).date().isoformat()}"
+
+
+def kind_of_fold(fold: str) -> str:
+    """Return the kind: a transaction read again near midnight is still the same."""
+    return fold.rpartition("/")[0]
+
+
+def reason_of(kind: str) -> Reason:
+    """Return the reason a kind or a fold begins with."""
+    return Reason(kind.partition("/")[0])
+
+
+def by_stray_key(strays: Iterable[tuple[Transfer, Reason]]) -> dict[StrayKey, list[Transfer]]:
+    """Group transfers of nobody's by transaction and kind."""
+    groups: dict[StrayKey, list[Transfer]] = {}
+    for transfer, reason in strays:
+        groups.setdefault((transfer.tx_hash, kind_of(transfer, reason)), []).append(transfer)
+    return groups
+
+
+def first_key(stored: StoredTransfer) -> str:
+    """Return the event key of the first transfer a row stands for."""
+    return stored.event_key if stored.fold is None else stored.event_key.removesuffix(MARK)

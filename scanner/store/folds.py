@@ -1,0 +1,323 @@
+"""Rows that stand for many transfers of nobody's, and what each transaction brought to them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chains.types import Transfer
+from scanner.folding import (
+    MARK,
+    Group,
+    StrayKey,
+    fold_of,
+    group_of,
+    kind_of_fold,
+    member,
+    pack,
+    reason_of,
+    unpack,
+)
+from scanner.store.bulk import Bulk, BulkInsert
+from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
+from scanner.store.tables import fold_parts, transfers
+
+
+class Part(NamedTuple):
+    """What one transaction brought to a row."""
+
+    fold_id: int
+    fold: str
+    tx_hash: str
+    event_key: str
+    block_number: int
+    block_hash: str | None
+    times: int
+    members: str | None
+    amount: int
+
+    @property
+    def key(self) -> StrayKey:
+        return (self.tx_hash, kind_of_fold(self.fold))
+
+
+class New(NamedTuple):
+    """What is added of one transaction and kind."""
+
+    fold: str
+    group: Group
+
+
+_PARTS = (
+    select(*(transfers.c.fold if name == "fold" else fold_parts.c[name] for name in Part._fields))
+    .join(transfers, transfers.c.id == fold_parts.c.fold_id)
+    .where(fold_parts.c.chain_id == bindparam("chain"))
+)
+_OF_TRANSACTIONS = in_one_row(_PARTS.where(is_one_of(fold_parts.c.tx_hash, "hashes")))
+_ABOVE = in_one_row(_PARTS.where(fold_parts.c.block_number > bindparam("position")))
+
+
+def _part(row: list[Any]) -> Part:
+    row[-1] = int(row[-1])
+    return Part._make(row)
+
+
+async def parts_of(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> dict[StrayKey, Part]:
+    """Return what these transactions brought, by transaction and kind."""
+    found = map(_part, await rows_of(tx, _OF_TRANSACTIONS, chain=chain_id, hashes=listed(hashes)))
+    return {part.key: part for part in found}
+
+
+async def record(
+    tx: AsyncConnection, chain_id: int, strays: Mapping[StrayKey, Sequence[Transfer]], *, now: int
+) -> list[tuple[StrayKey, Group]]:
+    """
+    Add up what a page brought of nobody's; return what was new.
+
+    What is known in the same block is not added again. In another block the transaction is new, and what it
+    brought where it stood before is taken off.
+    """
+    known = await parts_of(tx, chain_id, {tx_hash for tx_hash, _ in strays})
+    moved = {key for key, part in known.items() if key in strays and part.block_hash != strays[key][0].block_hash}
+    await take_off(tx, chain_id, [known.pop(key) for key in moved])
+    new: dict[StrayKey, New] = {}
+    for key, found in strays.items():
+        before = unpack(known[key].members, known[key].event_key) if key in known else frozenset()
+        group = group_of(transfer for transfer in found if member(transfer.event_key) not in before)
+        if group is not None:
+            # In another day's row it would be beside the rest of its transaction.
+            fold = known[key].fold if key in known else fold_of(key[1], group.first, now)
+            new[key] = New(fold, group)
+    if new:
+        ids = await _add(tx, chain_id, new.values(), now)
+        await _put_parts(tx, chain_id, new, known, ids)
+    return [(key, added.group) for key, added in new.items() if key not in moved]
+
+
+_PART_COLUMNS = [column.name for column in fold_parts.c]
+_ADD_PARTS = BulkInsert(insert(fold_parts), _PART_COLUMNS)
+
+
+async def _put_parts(
+    tx: AsyncConnection,
+    chain_id: int,
+    new: Mapping[StrayKey, New],
+    known: Mapping[StrayKey, Part],
+    ids: Mapping[str, int],
+) -> None:
+    await _delete_parts(tx, chain_id, [known[key] for key in new if key in known])
+    rows = [
+        _grown(ids[added.fold], added.group, known[key]) if key in known else _fresh(ids[added.fold], added.group)
+        for key, added in new.items()
+    ]
+    columns: dict[str, Iterable[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
+    await _ADD_PARTS.run(tx, columns | {"chain_id": repeat(chain_id)})
+
+
+def _fresh(fold_id: int, group: Group) -> dict[str, Any]:
+    return {
+        "tx_hash": group.first.tx_hash,
+        "fold_id": fold_id,
+        "event_key": group.first.event_key,
+        "log_index": group.first.log_index,
+        "block_number": group.first.block_number,
+        "block_hash": group.first.block_hash,
+        "times": group.times,
+        "members": None if group.times == 1 else pack(group.members),
+        "amount": str(group.amount),
+    }
+
+
+def _grown(fold_id: int, group: Group, before: Part) -> dict[str, Any]:
+    members = unpack(before.members, before.event_key) | group.members
+    return _fresh(fold_id, group) | {
+        "event_key": before.event_key,
+        "times": before.times + group.times,
+        "members": pack(members),
+        "amount": str(before.amount + group.amount),
+    }
+
+
+class _Row(NamedTuple):
+    """A row as it stands."""
+
+    fold: str
+    id: int
+    times: int
+    amount: int
+    tx_hash: str
+    event_key: str
+    log_index: int | None
+    block_number: int
+    block_hash: str | None
+    last_tx_hash: str | None
+    last_block_number: int | None
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        return (self.block_number, self.log_index or 0, self.event_key.removesuffix(MARK))
+
+
+_HELD = select(*(transfers.c[name] for name in _Row._fields)).where(transfers.c.chain_id == bindparam("chain"))
+_BY_FOLD = in_one_row(
+    _HELD.where(
+        transfers.c.fold.is_not(None),  # as the index says it
+        is_one_of(transfers.c.fold, "folds"),
+    )
+)
+_BY_ID = in_one_row(_HELD.where(is_one_of(transfers.c.id, "ids")))
+_CHANGING = _Row._fields[2:]
+_CHANGE = Bulk(
+    ("id", *_CHANGING),
+    lambda row: update(transfers).where(transfers.c.id == row["id"]).values({name: row[name] for name in _CHANGING}),
+)
+
+
+def _row(values: list[Any]) -> _Row:
+    values[3] = int(values[3])
+    return _Row._make(values)
+
+
+async def _rows(tx: AsyncConnection, chain_id: int, folds: Iterable[str]) -> dict[str, _Row]:
+    found = map(_row, await rows_of(tx, _BY_FOLD, chain=chain_id, folds=listed(folds)))
+    return {row.fold: row for row in found}
+
+
+async def _add(tx: AsyncConnection, chain_id: int, new: Iterable[New], now: int) -> dict[str, int]:
+    """Add groups to their rows, of which some are new; return the rows' ids by fold."""
+    by_fold: dict[str, list[Group]] = {}
+    for added in new:
+        by_fold.setdefault(added.fold, []).append(added.group)
+    held = await _rows(tx, chain_id, by_fold)
+    await _change(tx, [_with(row, by_fold[fold]) for fold, row in held.items()])
+    fresh = {fold: groups for fold, groups in by_fold.items() if fold not in held}
+    if fresh:
+        await _insert(tx, fresh, now)
+        held = await _rows(tx, chain_id, by_fold)
+    return {fold: row.id for fold, row in held.items()}
+
+
+def _with(row: _Row, groups: Iterable[Group]) -> _Row:
+    for group in groups:
+        first = group.first
+        row = row._replace(times=row.times + group.times, amount=row.amount + group.amount)
+        if (first.block_number, first.log_index or 0, first.event_key) < row.place:
+            row = row._replace(
+                tx_hash=first.tx_hash,
+                event_key=first.event_key + MARK,
+                log_index=first.log_index,
+                block_number=first.block_number,
+                block_hash=first.block_hash,
+            )
+        if row.last_block_number is None or first.block_number >= row.last_block_number:
+            row = row._replace(last_tx_hash=first.tx_hash, last_block_number=first.block_number)
+    return row
+
+
+async def _change(tx: AsyncConnection, rows: Sequence[_Row]) -> None:
+    if rows:
+        columns: dict[str, Iterable[Any]] = {name: [getattr(row, name) for row in rows] for name in ("id", *_CHANGING)}
+        await _CHANGE.run(tx, columns | {"amount": [str(row.amount) for row in rows]})
+
+
+_FACTS = ("reason", "counted", "settled", "verified", "seen_at", "times", "last_tx_hash", "last_block_number", "fold")
+_INSERT = BulkInsert(insert(transfers), (*Transfer._fields, *_FACTS))
+
+
+async def _insert(tx: AsyncConnection, by_fold: Mapping[str, Sequence[Group]], now: int) -> None:
+    firsts = [groups[0].first for groups in by_fold.values()]
+    rows = []
+    for (fold, groups), first in zip(by_fold.items(), firsts, strict=True):
+        place = (first.tx_hash, first.event_key + MARK, first.log_index, first.block_number, first.block_hash)
+        empty = _Row(fold, 0, 0, 0, *place, None, None)
+        rows.append(_with(empty, groups))
+    columns: dict[str, Iterable[Any]] = dict(zip(Transfer._fields, zip(*firsts, strict=True), strict=True))
+    columns |= {name: [getattr(row, name) for row in rows] for name in ("fold", *_CHANGING)}
+    columns |= {
+        "amount": [str(row.amount) for row in rows],
+        "fee_amount": map(str, columns["fee_amount"]),
+        "reason": [reason_of(row.fold).value for row in rows],
+        "counted": repeat(False),
+        "settled": repeat(False),
+        "verified": repeat(False),
+        "seen_at": repeat(now),
+    }
+    await _INSERT.run(tx, columns)
+
+
+async def claim(tx: AsyncConnection, chain_id: int, keys: Collection[StrayKey]) -> None:
+    """Take off what turned out to be somebody's: it is listed with its intent from now on."""
+    if keys:
+        known = await parts_of(tx, chain_id, {tx_hash for tx_hash, _ in keys})
+        await take_off(tx, chain_id, [known[key] for key in keys if key in known])
+
+
+async def take_off_above(tx: AsyncConnection, chain_id: int, position: int) -> int:
+    """Take off what lies above a position, which is to be read again; return how many transfers that is."""
+    parts = list(map(_part, await rows_of(tx, _ABOVE, chain=chain_id, position=position)))
+    await take_off(tx, chain_id, parts)
+    return sum(part.times for part in parts)
+
+
+async def take_off(tx: AsyncConnection, chain_id: int, parts: Collection[Part]) -> None:
+    """Take off what some transactions brought; a row of which nothing is left goes."""
+    if not parts:
+        return
+    ids = {part.fold_id for part in parts}
+    rows = {row.id: row for row in map(_row, await rows_of(tx, _BY_ID, chain=chain_id, ids=listed(ids)))}
+    gone = {part.tx_hash for part in parts}
+    for part in parts:
+        row = rows[part.fold_id]
+        rows[part.fold_id] = row._replace(times=row.times - part.times, amount=row.amount - part.amount)
+    await _delete_parts(tx, chain_id, parts)
+    await tx.execute(
+        delete(transfers).where(is_one_of(transfers.c.id, "ids")),
+        {"ids": listed(row.id for row in rows.values() if row.times <= 0)},
+    )
+    left = [row for row in rows.values() if row.times > 0]
+    await _change(tx, left)
+    for row in left:
+        if {row.tx_hash, row.last_tx_hash} & gone:
+            await _name_ends(tx, row.id)
+
+
+async def _delete_parts(tx: AsyncConnection, chain_id: int, parts: Collection[Part]) -> None:
+    by_row: dict[int, list[str]] = {}
+    for part in parts:
+        by_row.setdefault(part.fold_id, []).append(part.tx_hash)
+    for fold_id, hashes in by_row.items():
+        await tx.execute(
+            delete(fold_parts).where(
+                fold_parts.c.chain_id == chain_id,
+                is_one_of(fold_parts.c.tx_hash, "hashes"),
+                fold_parts.c.fold_id == fold_id,
+            ),
+            {"hashes": listed(hashes)},
+        )
+
+
+async def _name_ends(tx: AsyncConnection, row_id: int) -> None:
+    """Let a row name the first and the newest of what is left."""
+    mine = select(fold_parts).where(fold_parts.c.fold_id == row_id).limit(1)
+    order = (fold_parts.c.block_number, fold_parts.c.log_index, fold_parts.c.event_key)
+    first = (await tx.execute(mine.order_by(*order))).one_or_none()
+    last = (await tx.execute(mine.order_by(*(column.desc() for column in order)))).one_or_none()
+    if first is None or last is None:  # of what is long past it is not remembered any more
+        return
+    await tx.execute(
+        update(transfers)
+        .where(transfers.c.id == row_id)
+        .values(
+            tx_hash=first.tx_hash,
+            event_key=first.event_key + MARK,
+            log_index=first.log_index,
+            block_number=first.block_number,
+            block_hash=first.block_hash,
+            last_tx_hash=last.tx_hash,
+            last_block_number=last.block_number,
+        )
+    )

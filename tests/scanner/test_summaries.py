@@ -1,0 +1,102 @@
+"""What is told one by one, what together, and that nothing is lost in between."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from scanner.housekeeping import Housekeeping
+from scanner.model import WORTHLESS, EventType, Reason
+from scanner.store import intents, outbox, summaries, tables
+from scanner.store.database import Database
+from scanner.summaries import EACH, INTERVAL_MS, Summary, Told, choose, most_each
+from tests.harness import FakeClock
+from tests.scanner.facts import NOW, an_intent, steady, stored
+
+INTENT = an_intent(events=(EventType.ANOMALY, EventType.PARTIAL, EventType.DETECTED))
+
+
+def some(count: int, reason: Reason | None, times: int = 1) -> list[Told]:
+    kind = EventType.ANOMALY if reason else EventType.DETECTED
+    return [Told(INTENT, kind, stored(number), reason, times) for number in range(count)]
+
+
+@pytest.mark.parametrize("reason", [None, *Reason])
+def test_the_first_are_told_each_and_the_rest_waits(reason: Reason | None) -> None:
+    limit = 1 if reason in WORTHLESS else EACH
+
+    each, after = choose(Summary(), some(50, reason), NOW)
+
+    assert [told.transfer.id for told in each] == list(range(limit))
+    assert (most_each(reason), after) == (limit, Summary(limit, NOW, 50 - limit, 49))
+    assert not after.is_due(NOW + INTERVAL_MS - 1)
+    assert after.is_due(NOW + INTERVAL_MS)
+
+
+@steady
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2 * INTERVAL_MS)), max_size=8))
+def test_nothing_is_lost_and_nothing_is_told_together_within_the_hour(batches: Sequence[tuple[int, int]]) -> None:
+    summary, told, now, together = Summary(), 0, NOW, []
+    for count, pause in batches:
+        now += pause
+        each, summary = choose(summary, some(count, Reason.WRONG_TOKEN), now)
+        told += len(each)
+        if summary.is_due(now):
+            told += summary.waiting
+            together.append(now)
+            summary = summary.told_together(now)
+
+    assert told + summary.waiting == sum(count for count, _ in batches)
+    assert all(later - sooner >= INTERVAL_MS for sooner, later in itertools.pairwise(together))
+
+
+async def bodies(db: Database) -> list[dict[str, object]]:
+    async with db.read() as tx:
+        rows = await tx.execute(select(tables.events.c.body).order_by(tables.events.c.created_at))
+        return [orjson.loads(row.body) for row in rows]
+
+
+async def tell(db: Database, wanted: Sequence[Told], now: int) -> None:
+    async with db.write() as tx:
+        await outbox.add(tx, await summaries.limited(tx, wanted, now=now))
+
+
+async def test_what_waits_is_told_within_the_hour_also_when_nothing_else_comes(db: Database) -> None:
+    clock, rung = FakeClock(NOW), []
+    chores = Housekeeping(db, clock, retry_hours=0, on_events=lambda: rung.append(1))
+    async with db.write() as tx:
+        await intents.add_many(tx, [INTENT])
+    await tell(db, some(3, Reason.WRONG_TOKEN, times=100), NOW)
+    assert [body["count"] for body in await bodies(db)] == [1]
+
+    clock.advance(INTERVAL_MS / 1000 - 1)
+    assert await chores.tell_together() == 0
+    clock.advance(1)
+    assert await chores.tell_together() == 1
+    assert await chores.tell_together() == 0
+
+    first, second = await bodies(db)
+    assert (second["count"], second["transferCount"], second["reason"]) == (200, 200, "wrong_token")
+    assert first["eventId"] != second["eventId"]
+    assert rung == [1]
+
+
+async def test_sums_of_a_payment_are_told_each_up_to_a_limit_and_then_as_they_stand(db: Database) -> None:
+    clock = FakeClock(NOW)
+    async with db.write() as tx:
+        await intents.add_many(tx, [INTENT._replace(amount_received=77)])
+    for received in range(1, 60):
+        told = Told(INTENT._replace(amount_received=received), EventType.PARTIAL, stored(received), None)
+        await tell(db, [told], NOW)
+    assert len(await bodies(db)) == EACH
+
+    clock.advance(INTERVAL_MS / 1000)
+    await Housekeeping(db, clock, retry_hours=0, on_events=lambda: None).tell_together()
+
+    assert [body["amountReceived"] for body in await bodies(db)][EACH:] == ["77"]
