@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
@@ -182,10 +183,16 @@ async def scan_again(adapter: ChainAdapter, destinations: Collection[str], *, si
 
 
 def open_adapter(
-    chain: Chain, *, timeout_s: float, telemetry: Telemetry, balance_batch: int, access: Access
+    chain: Chain,
+    *,
+    timeout_s: float,
+    telemetry: Telemetry,
+    balance_batch: int,
+    access: Access,
+    wall: Callable[[], float] = time.time,
 ) -> AbstractAsyncContextManager[ChainAdapter]:
     """
-    Open the adapter of a chain's family.
+    Open the adapter of a chain's family; `wall` is the host's clock in unix seconds, one witness among several.
 
     The family's folder is imported here and nowhere else, so that a broken import of one family
     does not stop the others.
@@ -202,6 +209,6 @@ def open_adapter(
     return cast(
         "AbstractAsyncContextManager[ChainAdapter]",
         module.open_adapter(
-            chain, timeout_s=timeout_s, telemetry=telemetry, balance_batch=balance_batch, access=access
+            chain, timeout_s=timeout_s, telemetry=telemetry, balance_batch=balance_batch, access=access, wall=wall
         ),
     )

@@ -213,6 +213,7 @@ async def _open_workers(
                     telemetry=ChainTelemetry(metrics, chain_id),
                     balance_batch=settings.balances.batch_size,
                     access=_access(settings, chain),
+                    wall=lambda: clock.now_ms() / 1000,
                 )
             )
         except ChainMisconfigured as exc:

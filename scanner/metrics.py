@@ -37,6 +37,12 @@ class Metrics:
             "amn_scanner_chain_checkpoint", "Position up to which the chain was read.", chain, registry=registry
         )
         self.lag_seconds = Gauge("amn_scanner_chain_lag_seconds", "Chain time not read yet.", chain, registry=registry)
+        self.clock_skew = Gauge(
+            "amn_scanner_clock_skew_seconds",
+            "How far this host's clock is ahead of an endpoint's blocks.",
+            ["chain", "endpoint"],
+            registry=registry,
+        )
         self.success_age = Gauge(
             "amn_scanner_chain_last_success_age_seconds", "Time since a poll last succeeded.", chain, registry=registry
         )

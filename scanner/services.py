@@ -366,6 +366,9 @@ class Services:
             if worker.health.last_success_at is not None:
                 self._metrics.success_age.labels(chain).set((now - worker.health.last_success_at) / 1000)
             self._metrics.lag_seconds.labels(chain).set(worker.health.lag_seconds or 0)
+            for endpoint in worker.adapter.condition().endpoints:
+                if endpoint.skew_s is not None:
+                    self._metrics.clock_skew.labels(chain, endpoint.label).set(endpoint.skew_s)
         self._metrics.queue.labels("pending").set(sum(b.pending for b in backlog.values()))
         self._metrics.queue.labels("failed").set(sum(b.failed for b in backlog.values()))
         oldest = min((b.oldest_created_at for b in backlog.values()), default=now)

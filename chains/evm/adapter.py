@@ -7,10 +7,11 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from chains.base import Access, Telemetry
-from chains.endpoints import Endpoint, EndpointPool
+from chains.endpoints import Endpoint, EndpointPool, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
@@ -23,6 +24,7 @@ from chains.evm.questions import Wanted, Way
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcRefused
 from chains.evm.verification import Verifier
+from chains.heads import HeadReader, SeenHead
 from chains.transport import open_http
 from chains.types import (
     Balances,
@@ -62,6 +64,7 @@ async def open_adapter(
     balance_batch: int = 50,
     access: Access | None = None,  # noqa: ARG001 - keys of EVM endpoints are part of their URLs
     clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[EvmAdapter]:
     """Open the adapter of one chain; no node is asked before the first call."""
     if chain.bloom_check and len(chain.rpc_urls) == 1:
@@ -74,7 +77,7 @@ async def open_adapter(
     async with open_http(timeout_s=timeout_s) as http:
         client = EvmClient(http, chain_id=chain.chain_id)
         balances = BalanceReader(client, packed=balance_batch)
-        adapter = EvmAdapter(chain, pool=pool, client=client, balances=balances, clock=clock)
+        adapter = EvmAdapter(chain, pool=pool, client=client, balances=balances, clock=clock, wall=wall)
         try:
             yield adapter
         finally:
@@ -98,6 +101,7 @@ class EvmAdapter:
         client: EvmClient,
         balances: BalanceReader,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._balances = balances
         self._clock = clock
@@ -112,6 +116,16 @@ class EvmAdapter:
             self._blooms = BloomCheck(client, pool, proxy=self._proxy)
         self._logs = LogReader(client, chain_id=chain.chain_id, proxy=self._proxy, longest=longest, clock=clock)
         self._verifier = Verifier(client, pool, chain)
+        self._heads = HeadReader(
+            pool,
+            method="eth_getBlockByNumber",
+            read=self._head,
+            hash_at=self._hash_at,
+            clock=clock,
+            wall=wall,
+            quorum=chain.rpc_quorum,
+            wants_final=chain.finality is not Finality.DEPTH,
+        )
         self._tokens: dict[str, TokenMeta] = {}
         self._asked_tokens: Sequence[str] = ()  # of the running scan, for endpoints that want addresses
         self._first_head: Head | None = None
@@ -169,15 +183,15 @@ class EvmAdapter:
         return Cursor(await self._pool.run("eth_getBlockByNumber", look))
 
     async def head(self) -> Head:
-        head = await self._pool.run("eth_getBlockByNumber", self._head)
+        head = await self._heads.head()
         self._first_head = self._first_head or head
         return head
 
     def condition(self) -> Condition:
         warnings = tuple(self._logs.warnings(self._pool.endpoints))
-        problems = tuple(dict.fromkeys(warning.message for warning in warnings))
-        reports = tuple(map(self._pool.report, self._pool.endpoints))
-        return Condition(endpoints=reports, problems=problems, warnings=warnings)
+        condition = self._heads.condition()
+        problems = (*condition.problems, *(warning.message for warning in warnings))
+        return replace(condition, problems=tuple(dict.fromkeys(problems)), warnings=warnings)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -316,7 +330,7 @@ class EvmAdapter:
 
     # --- one endpoint at a time ------------------------------------------------------------------
 
-    async def _head(self, endpoint: Endpoint) -> Head:
+    async def _head(self, endpoint: Endpoint) -> SeenHead:
         calls = [_block_call("latest")]
         if self._chain.finality is not Finality.DEPTH:
             calls.append(_block_call("finalized"))
@@ -325,7 +339,13 @@ class EvmAdapter:
         if block is None:
             raise ChainUnavailable("the node has no latest block")
         final = _finalized(rest[0]) if rest else None
-        return Head(block.number, block.hash, block.time, None if final is None else min(final.number, block.number))
+        finalized = None if final is None else min(final.number, block.number)
+        return SeenHead.of(Head(block.number, block.hash, block.time, finalized))
+
+    async def _hash_at(self, endpoint: Endpoint, position: int) -> tuple[str, int] | None:
+        (answer,) = await self._client.batch(endpoint, [_block_call(position)])
+        block = parse_block(answer.get(), position)
+        return None if block is None else (block.hash, block.time)
 
     async def _read(
         self,
@@ -395,6 +415,8 @@ class EvmAdapter:
                     return anchor
         if hidden:
             raise _behind(anchors[0].position)
+        # A load balancer once sent one question to a node of another chain: nothing of ours is canonical there.
+        await self._client.check_chain(endpoint)
         return None
 
     async def _proxy_code(self, endpoint: Endpoint) -> str:
@@ -431,7 +453,8 @@ def _behind(position: int) -> ChainUnavailable:
 
 
 def _finalized(answer: RawResult) -> Block | None:
-    """Return the finalized block; None while a chain has none yet."""
-    if isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.HEAD:
-        return None
+    """Return the finalized block; None from a node that cannot tell, in whatever words, or while there is none yet."""
+    busy = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.RATE
+    if isinstance(answer.error, RpcRefused | Unserved) and not busy:
+        return None  # erigon said "Unknown block" (-39001) for ever, others do not know the tag
     return parse_block(answer.get())

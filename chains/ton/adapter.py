@@ -7,11 +7,13 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, ChainProtocolError, InvalidTxHash
+from chains.heads import HeadReader, SeenHead
 from chains.second_look import SecondLook
 from chains.ton import address as addresses
 from chains.ton.balances import BalanceReader
@@ -44,6 +46,7 @@ from config.catalog import Chain
 
 HISTORY_S = 24 * 3600  # read at the first start
 TRANSFERS_A_LOOK = 100
+BLOCK_S = 3.0  # between two masterchain blocks, at most, on a healthy chain
 
 _TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -70,10 +73,9 @@ async def open_adapter(
             api_key=access.api_key,
             per_second=access.requests_per_second,
             clock=clock,
-            wall=wall,
             sleep=sleep,
         )
-        yield TonAdapter(chain, pool=pool, client=client, clock=clock)
+        yield TonAdapter(chain, pool=pool, client=client, clock=clock, wall=wall)
 
 
 class TonAdapter:
@@ -85,7 +87,15 @@ class TonAdapter:
     lag_warning = 300  # seconds
     reads_many_coins = True
 
-    def __init__(self, chain: Chain, *, pool: EndpointPool, client: TonClient, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        pool: EndpointPool,
+        client: TonClient,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._chain = chain
         self._pool = pool
         self._client = client
@@ -95,6 +105,9 @@ class TonAdapter:
         self._second = SecondLook(pool, "transactions", self._look, part=TRANSFERS_A_LOOK)
         self._unreadable = Unreadable()
         self._balances = BalanceReader(client, self._reader, wallets)
+        self._heads = HeadReader(
+            pool, method="masterchainInfo", read=self._head, clock=clock, wall=wall, interval_s=BLOCK_S
+        )
         self._tokens: dict[str, TokenMeta] = {}
 
     @property
@@ -130,12 +143,11 @@ class TonAdapter:
         return Cursor(max(0, min(time, head.position)))
 
     async def head(self) -> Head:
-        return await self._pool.run("masterchainInfo", self._head)
+        return await self._heads.head()
 
     def condition(self) -> Condition:
-        return Condition(
-            endpoints=tuple(map(self._pool.report, self._pool.endpoints)), problems=self._unreadable.problems()
-        )
+        condition = self._heads.condition()
+        return replace(condition, problems=(*condition.problems, *self._unreadable.problems()))
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -221,9 +233,9 @@ class TonAdapter:
 
     # --- one endpoint at a time ------------------------------------------------------------------
 
-    async def _head(self, endpoint: Endpoint) -> Head:
+    async def _head(self, endpoint: Endpoint) -> SeenHead:
         tip = await self._reader.tip(endpoint)
-        return Head(tip.time, None, time=tip.time, finalized=tip.time)
+        return SeenHead.of(Head(tip.time, None, time=tip.time, finalized=tip.time))
 
     async def _since(
         self, endpoint: Endpoint, *, owners: Sequence[str], after: int, reread_s: int, until: int

@@ -19,7 +19,6 @@ from chains.transport import OK, TOO_MANY_REQUESTS, HttpAnswer, HttpClient
 
 MAINNET, TESTNET = -239, -3
 WITH_KEY_RPS, WITHOUT_KEY_RPS = 10.0, 1.0
-LONGEST_STANDSTILL_S = 600  # between the newest block and now
 SUSPENDED_S = 1.0  # after a 429 that does not say for how long
 
 _NOT_FOUND = 404
@@ -50,7 +49,6 @@ class TonClient:
         api_key: str | None = None,
         per_second: float | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http = http
@@ -59,7 +57,6 @@ class TonClient:
         self._secret = api_key or ""
         self._per_second = per_second or (WITH_KEY_RPS if api_key else WITHOUT_KEY_RPS)
         self._clock = clock
-        self._wall = wall
         self._sleep = sleep
         self._buckets: dict[Endpoint, TokenBucket] = {}
         self._tips: dict[Endpoint, Tip] = {}
@@ -71,17 +68,11 @@ class TonClient:
 
         Raises:
             ChainMisconfigured: it serves another network.
-            ChainUnavailable: it stands still. What it would list is no picture of the present.
         """
         answer = await self._request(endpoint, "GET", "masterchainInfo")
         tip = parse_block(answer.get("last"))
         if tip.network != self._network:
             raise ChainMisconfigured(f"{endpoint.label} serves network {tip.network}, expected network {self._network}")
-        age = self._wall() - tip.time
-        if abs(age) > LONGEST_STANDSTILL_S:
-            raise ChainUnavailable(
-                f"its newest block is {age:.0f} s old: the index stands still, or this clock is wrong"
-            )
         endpoint.checked = True
         self._tips[endpoint] = tip
         return tip

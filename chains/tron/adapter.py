@@ -6,18 +6,21 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from chains.base import Access, Telemetry, scan_again
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, InvalidTxHash
 from chains.gather import gather_apart, wants_a_pause
+from chains.heads import HeadReader, SeenHead
 from chains.rates import TokenBucket
 from chains.second_look import SecondLook
 from chains.transport import open_http
 from chains.tron import address as addresses
 from chains.tron.balances import BalanceReader
-from chains.tron.blocks import BlockFinder
+from chains.tron.blocks import SLOT_MS, BlockFinder
 from chains.tron.client import TronClient
 from chains.tron.decode import transfers_of
 from chains.tron.judge import judge
@@ -48,6 +51,7 @@ from config.catalog import Chain
 
 HISTORY_MS = 24 * 3_600_000  # read on the first start
 TRANSFERS_A_LOOK = 200
+ASK_NEWEST_EVERY_S = 30.0
 
 _TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -61,6 +65,7 @@ async def open_adapter(
     balance_batch: int = 50,
     access: Access | None = None,
     clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
     bucket: Callable[[float], TokenBucket] = TokenBucket,
 ) -> AsyncIterator[TronAdapter]:
     """Open the adapter of one chain; no service is asked before the first call."""
@@ -74,12 +79,21 @@ async def open_adapter(
             client=TronClient(service, chain_id=chain.chain_id),
             balance_batch=balance_batch,
             clock=clock,
+            wall=wall,
         )
 
 
 def _base(url: str) -> str:
     """Return the base of a service; the address of its JSON-RPC is accepted as well."""
     return url.rstrip("/").removesuffix("/jsonrpc").rstrip("/")
+
+
+class _AheadOfSolid(NamedTuple):
+    """How far an endpoint's newest block was ahead of its newest solid one."""
+
+    asked_at: float
+    solid_ms: int
+    ahead_ms: int
 
 
 class TronAdapter:
@@ -96,7 +110,14 @@ class TronAdapter:
     reads_many_coins = False  # one account a call
 
     def __init__(
-        self, chain: Chain, *, pool: EndpointPool, client: TronClient, balance_batch: int, clock: Callable[[], float]
+        self,
+        chain: Chain,
+        *,
+        pool: EndpointPool,
+        client: TronClient,
+        balance_batch: int,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._chain = chain
         self._pool = pool
@@ -110,6 +131,11 @@ class TronAdapter:
         reader = Reader(blocks=self._blocks, logs=self._logs, slow=slow)
         self._pages = PageReader(reader, receipts=receipts, blocks=self._blocks, chain_id=chain.chain_id)
         self._second = SecondLook(pool, "gettransactioninfobyid", self._look, part=TRANSFERS_A_LOOK)
+        self._clock = clock
+        self._ahead_of_solid: dict[Endpoint, _AheadOfSolid] = {}
+        self._heads = HeadReader(
+            pool, method="getblock", read=self._head, clock=clock, wall=wall, interval_s=SLOT_MS / 1000
+        )
         self._tokens: dict[str, TokenMeta] = {}
 
     @property
@@ -145,14 +171,15 @@ class TronAdapter:
         return Cursor(max(0, min(time * 1000, head.position)))
 
     async def head(self) -> Head:
-        return await self._pool.run("getblock", self._head)
+        return await self._heads.head()
 
     def condition(self) -> Condition:
         problems = tuple(
             f"a transaction could not be read and was passed by: {name}: {why}"
             for name, why in self._pages.unreadable.items()
         )
-        return Condition(endpoints=tuple(map(self._pool.report, self._pool.endpoints)), problems=problems)
+        condition = self._heads.condition()
+        return replace(condition, problems=(*condition.problems, *problems))
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -215,10 +242,25 @@ class TronAdapter:
 
     # --- one endpoint at a time ------------------------------------------------------------------
 
-    async def _head(self, endpoint: Endpoint) -> Head:
+    async def _head(self, endpoint: Endpoint) -> SeenHead:
         block = await self._client.newest(endpoint)
         self._blocks.note(block)
-        return Head(block.time_ms, None, block.time_ms // 1000, finalized=block.time_ms)
+        newest_ms = await self._newest_ms(endpoint, block.time_ms)
+        head = Head(block.time_ms, None, block.time_ms // 1000, finalized=block.time_ms)
+        return SeenHead(head, newest_ms, newest_ms // 1000)
+
+    async def _newest_ms(self, endpoint: Endpoint, solid_ms: int) -> int:
+        """
+        Return the time of the newest block, solid or not: solid ones are a minute old on a healthy chain.
+
+        While the solid ones go on, their distance from it is asked for now and then only.
+        """
+        known = self._ahead_of_solid.get(endpoint)
+        if known is not None and solid_ms > known.solid_ms and self._clock() - known.asked_at < ASK_NEWEST_EVERY_S:
+            return solid_ms + known.ahead_ms
+        newest_ms = max(solid_ms, (await self._client.newest(endpoint, solid=False)).time_ms)
+        self._ahead_of_solid[endpoint] = _AheadOfSolid(self._clock(), solid_ms, newest_ms - solid_ms)
+        return newest_ms
 
     async def _network(self, endpoint: Endpoint) -> list[str]:
         try:

@@ -103,7 +103,7 @@ async def test_what_nobody_else_can_tell_is_not_taken_as_read(world: World) -> N
 async def test_blocks_whose_filter_is_empty_are_nobody_elses_business(world: World) -> None:
     await world.node.mine(10)
     await read(await world.adapter())
-    assert world.honest.requests == 0
+    assert world.honest.calls["eth_getLogs"] == 0
 
 
 async def test_what_was_shown_needs_no_second_opinion(world: World) -> None:
@@ -111,7 +111,7 @@ async def test_what_was_shown_needs_no_second_opinion(world: World) -> None:
     await world.node.mine(3)
     page = await read(await world.adapter(), blocks=4)
     assert [transfer.amount for transfer in page.transfers] == [1000]
-    assert world.honest.requests == 0
+    assert world.honest.calls["eth_getLogs"] == 0
 
 
 async def test_a_filter_that_says_yes_for_nothing_is_settled_by_the_other_endpoint(world: World) -> None:

@@ -471,7 +471,7 @@ async def test_payments_are_read_only_from_the_side_that_never_changes_its_mind(
     await adapter.verify(found, head=await adapter.head())
     await adapter.inspect(paid, Targets(frozenset([SHOP])))
     assert len(found) == 1
-    assert [route for route in grid.calls if route.startswith("/wallet/")] == []
+    assert {route for route in grid.calls if route.startswith("/wallet/")} == {"/wallet/getblock"}  # how old it is
 
 
 @pytest.mark.parametrize("jsonrpc", [True, False])

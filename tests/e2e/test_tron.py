@@ -263,7 +263,7 @@ async def test_what_was_paid_while_the_daemon_was_down_is_found_at_the_next_star
             intent_id = await tron.sell(destination=to)
             await tron.settle()
         tx = grid.ledger.transfer(to, 1000)
-        grid.ledger.advance(200)
+        grid.ledger.advance(30)
 
         async with opened(tmp_path, grid, hooks) as tron:
             done = await tron.delivered(intent_id)

@@ -260,7 +260,7 @@ async def test_no_intent_starves_beside_an_address_with_thousands_of_rows(
                 tron.ledger.transfers([(USDT, noisy, 1)] * 150)
                 tron.ledger.advance()
             tx = tron.ledger.transfer(quiet, 1000)
-            tron.ledger.advance(60)
+            tron.ledger.advance(30)
             await tron.scanner.worker.poll()
             done = await tron.api.intent(waiting)
             neighbour = await tron.api.intent(busy)

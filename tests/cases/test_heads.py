@@ -1,0 +1,244 @@
+"""An endpoint that answers is not yet up to date, and not yet right: what the daemon makes of its head."""
+
+from __future__ import annotations
+
+import pytest
+
+from devnet.scripted_rpc import ScriptedNode, block_hash, tx_hash
+from tests.cases.evm_nodes import Street, shop, street
+from tests.harness import USDT
+
+PAID = tx_hash("paid")
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes fifteen seconds, or half a minute, takes half a second."""
+    monkeypatch.setattr("chains.heads.SLOW_HEAD_S", 0.5)
+    monkeypatch.setattr("chains.heads.COMPARE_EVERY_S", 0.5)
+
+
+def at_another_time(node: ScriptedNode, seconds: int) -> None:
+    """Let all blocks of a node be so much younger."""
+    node._born += seconds
+
+
+def problems(town: Street) -> str:
+    return "; ".join(town.scanner.worker.adapter.condition().problems)
+
+
+def states(town: Street) -> list[str]:
+    return [endpoint.state.value for endpoint in town.scanner.worker.adapter.condition().endpoints]
+
+
+# --- heads that stand still ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("blocks", [10, 1, 90])
+async def test_a_payment_is_found_through_the_endpoint_that_goes_on(tmp_path, blocks):
+    async with street(tmp_path, 2) as town:
+        intent = await town.direct(1, amount="1000")
+        await town.polled()
+        _, alive = town.nodes
+        alive.head += blocks - 1
+        alive.pay(USDT, shop(1), 1000, tx=PAID)
+        alive.head += 6
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
+@pytest.mark.usefixtures("soon")
+async def test_the_endpoint_that_stood_still_is_used_again_once_it_goes_on(tmp_path):
+    async with street(tmp_path, 2) as town:
+        intent = await town.direct(1, amount="1000")
+        await town.polled()
+        frozen, alive = town.nodes
+        alive.head += 100
+        await town.api.until(intent["intentId"], lambda _: town.scanner.worker.health.head.position == 1100)
+        frozen.head = alive.head = 1101
+        for node in town.nodes:
+            node.pay(USDT, shop(1), 1000, tx=PAID)
+            node.head += 6
+        alive.down = True
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
+@pytest.mark.parametrize("hours", [3, 1, 1000])
+async def test_an_only_endpoint_with_an_old_head_is_stale_with_its_true_lag(tmp_path, hours):
+    async with street(tmp_path, POLL_INTERVAL_SEC="3600") as town:
+        (node,) = town.nodes
+        at_another_time(node, -hours * 3600)
+        await town.polled()
+        condition = town.scanner.worker.adapter.condition()
+        assert condition.stale
+        assert condition.lag_s == pytest.approx(hours * 3600, abs=30)
+        assert states(town) == ["stale"]
+        assert "stand still" in problems(town)
+
+
+async def test_an_endpoint_behind_another_is_passed_over_from_the_first_poll(tmp_path):
+    async with street(tmp_path, 2, POLL_INTERVAL_SEC="3600") as town:
+        behind, _ = town.nodes
+        behind.head -= 500
+        await town.polled()
+        assert town.scanner.worker.health.head.position == 1000
+        assert states(town) == ["stale", "ok"]
+        assert not town.scanner.worker.adapter.condition().stale
+
+
+# --- heads that cannot be true -------------------------------------------------------------------
+
+
+def made_up(node: ScriptedNode, ahead: int):
+    """Answer with headers nobody mined, up to so many above the real head."""
+
+    def answer(asked):
+        top = node.head + ahead
+        number = {"latest": top, "finalized": top}.get(asked[0]) or int(asked[0], 16)
+        if not node.head < number <= top:
+            return None
+        real = node.block(node.head)
+        return "result", {**real, "number": hex(number), "hash": block_hash(number, "made up")}
+
+    return answer
+
+
+@pytest.mark.parametrize("ahead", [975, 3, 10**6])
+async def test_made_up_headers_of_one_of_two_that_must_agree_confirm_nothing(tmp_path, ahead):
+    async with street(tmp_path, 2, chain={"rpcQuorum": 2}) as town:
+        intent = await town.direct(1, amount="1000")
+        await town.polled()
+        liar, honest = town.nodes
+        liar.overrides["eth_getBlockByNumber"] = made_up(liar, ahead)
+        for node in town.nodes:
+            node.pay(USDT, shop(1), 1000, tx=PAID)
+        await town.api.status_is(intent["intentId"], "confirming")
+        await town.polled(4)
+        assert (await town.api.intent(intent["intentId"]))["confirmations"] == 1
+        assert (await town.api.chain())["lastScannedBlock"] == honest.head
+        town.grow(6)  # while it still lies
+        await town.api.status_is(intent["intentId"], "confirmed")
+        liar.overrides.clear()
+        town.grow(1)
+        await town.polled()
+        assert town.scanner.worker.adapter.condition().newest_position == honest.head
+
+
+@pytest.mark.parametrize("ahead", [5_000, 10**9])
+async def test_a_head_beyond_what_time_allows_is_waited_out(tmp_path, ahead):
+    async with street(tmp_path) as town:
+        intent = await town.direct(1, amount="1000")
+        await town.polled()
+        (node,) = town.nodes
+        node.overrides["eth_getBlockByNumber"] = made_up(node, ahead)
+        node.pay(USDT, shop(1), 1000, tx=PAID)
+        with pytest.raises(Exception, match="either this host's clock or the endpoint is wrong"):
+            await town.polled()
+        assert states(town) == ["lying"]
+        assert (await town.api.chain())["lastScannedBlock"] <= node.head
+        node.overrides.clear()
+        node.head += 6
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
+async def test_a_liar_is_passed_over_for_one_whose_head_can_be_true(tmp_path):
+    async with street(tmp_path, 2) as town:
+        intent = await town.direct(1, amount="1000")
+        await town.polled()
+        liar, _ = town.nodes
+        liar.overrides["eth_getBlockByNumber"] = made_up(liar, 10**7)
+        for node in town.nodes:
+            node.pay(USDT, shop(1), 1000, tx=PAID)
+        town.grow(6)
+        await town.api.status_is(intent["intentId"], "confirmed")
+        assert states(town) == ["lying", "ok"]
+        assert "shows a head that cannot be true" in problems(town)
+
+
+@pytest.mark.parametrize("seconds", [121, 1200, 10**6])
+async def test_two_endpoints_from_the_future_mean_that_the_hosts_clock_is_late(tmp_path, seconds):
+    async with street(tmp_path, 2, POLL_INTERVAL_SEC="3600") as town:
+        await town.polled()
+    async with street(tmp_path, 2) as town:
+        for node in town.nodes:
+            at_another_time(node, seconds)
+        intent = await town.direct(1, amount="1000", expiresInSec=2 * 10**6) if False else None
+        assert intent is None
+        town.grow(1)
+        await town.polled()
+        assert town.scanner.worker.health.head.position == 1001
+        assert "this host's clock is wrong" in problems(town)
+
+
+async def test_one_endpoint_from_the_future_is_waited_for_with_both_suspects_named(tmp_path):
+    async with street(tmp_path, POLL_INTERVAL_SEC="3600") as town:
+        (node,) = town.nodes
+        at_another_time(node, 1200)
+        with pytest.raises(Exception, match="either this host's clock or the endpoint is wrong: 127"):
+            await town.polled()
+        assert "either this host's clock or the endpoint is wrong" in problems(town)
+
+
+# --- who knows what is final ---------------------------------------------------------------------
+
+UNKNOWN = {
+    "an unknown block": ("error", {"code": -39001, "message": "Unknown block"}),
+    "nothing": ("result", None),
+    "a block not found": ("error", {"code": -32000, "message": "finalized block not found"}),
+    "an invalid tag": ("error", {"code": -32602, "message": "invalid argument 0: hex string without 0x prefix"}),
+}
+
+
+def without_final(what: str):
+    return lambda asked: UNKNOWN[what] if asked[0] == "finalized" else None
+
+
+@pytest.mark.parametrize("what", UNKNOWN)
+@pytest.mark.parametrize("finality", ["both", "finalized"])
+async def test_what_is_final_is_asked_of_the_endpoint_that_knows(tmp_path, what, finality):
+    async with street(tmp_path, 2, chain={"finality": finality}) as town:
+        blind, _ = town.nodes
+        blind.overrides["eth_getBlockByNumber"] = without_final(what)
+        intent = await town.direct(1, amount="1000")
+        for node in town.nodes:
+            node.pay(USDT, shop(1), 1000, tx=PAID)
+        town.grow(6)
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
+@pytest.mark.parametrize("what", UNKNOWN)
+async def test_when_nobody_knows_what_is_final_payments_wait_and_that_is_said(tmp_path, what):
+    async with street(tmp_path, chain={"finality": "both"}) as town:
+        (node,) = town.nodes
+        node.overrides["eth_getBlockByNumber"] = without_final(what)
+        intent = await town.direct(1, amount="1000")
+        node.pay(USDT, shop(1), 1000, tx=PAID)
+        node.head += 6
+        await town.api.status_is(intent["intentId"], "confirming")
+        await town.polled(3)
+        assert (await town.api.intent(intent["intentId"]))["status"] == "confirming"
+        assert "finalized" in problems(town)
+        node.overrides.clear()
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
+# --- which chain it is ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blocks", [1001, 5])
+async def test_a_node_of_another_chain_behind_the_same_address_takes_nothing_back(tmp_path, blocks):
+    async with street(tmp_path) as town:
+        intent = await town.direct(1, amount="1000")
+        (node,) = town.nodes
+        node.pay(USDT, shop(1), 1000, tx=PAID)
+        node.head += blocks if blocks < 10 else 0
+        await town.api.until(intent["intentId"], lambda seen: seen["txHash"] is not None)
+        node.chain_id, node.fork_from = 1, 0  # another chain altogether, which the endpoint was not asked about again
+        node.head += 1
+        for _ in range(5):
+            with pytest.raises(Exception, match=r"serves chain 1, expected chain 97|left alone"):
+                await town.polled()
+        assert (await town.api.reasons()) == []
+        node.chain_id, node.fork_from = 97, None
+        node.head += 6
+        await town.api.status_is(intent["intentId"], "confirmed")
