@@ -316,16 +316,19 @@ async def test_a_reorganisation_is_seen_on_the_way_by_receipts_too(world, filled
     ("code", "message"), [(-32005, "limit exceeded"), (-32000, "you ask a lot"), (-32603, "Internal error")]
 )
 async def test_what_refused_everything_for_a_moment_is_asked_as_before_when_it_is_well(world, filled, code, message):
-    node = await filled(token_log(to=SHOP, block=150), unserved=NO_RECEIPTS)
+    node = await filled(token_log(to=SHOP, block=91, tx=tx_of(1)), token_log(to=SHOP, block=150), unserved=NO_RECEIPTS)
     adapter = await world.adapter(node)
+    wanted = targets(SHOP, *(shop(number) for number in range(40)))
     node.replies["eth_getLogs"] = LookupError(code, message)
     with pytest.raises(ChainError):
-        await adapter.scan(Rail.DIRECT, targets(SHOP), Cursor(149, hash_of(149)), HEAD._replace(position=150))
+        await adapter.scan(Rail.DIRECT, wanted, START, HEAD)
     del node.replies["eth_getLogs"]
     world.now.seconds += 10
     before = len(node.posts)
-    assert [transfer.block_number for transfer in await read(adapter, targets(SHOP))] == [150]
+    assert [transfer.block_number for transfer in await read(adapter, wanted)] == [91, 150]
     assert len(node.posts) - before <= 3
+    assert len(logs_asked(node)[-1]["topics"][2]) == 41
+    assert adapter.condition().endpoints[0].limits.topics is None
 
 
 # --- the second look -----------------------------------------------------------------------------
