@@ -42,7 +42,9 @@ class BlockLogs:
             raise ChainUnavailable(f"the node does not hold block {number} yet")
         hashes = _transactions(raw, number)
         receipts = await self._receipts(endpoint, block, hashes)
-        missing = set(hashes) - {receipt.transactionHash.lower() for receipt in receipts}
+        # Some nodes leave transactions of the system itself out of a block's receipts.
+        receipts += await self._one_by_one(endpoint, _missing(hashes, receipts))
+        missing = _missing(hashes, receipts)
         if missing:
             raise Unserved(f"lacks {len(missing)} receipts of block {number}, such as that of {min(missing)}")
         if any(receipt.blockHash.lower() != block.hash for receipt in receipts):
@@ -89,6 +91,11 @@ def _transactions(raw: Any, number: int) -> list[str]:
     if not all(isinstance(one, str) for one in hashes):
         raise ChainProtocolError(f"block {number} lists what is no transaction")
     return [str(one).lower() for one in hashes]
+
+
+def _missing(hashes: Sequence[str], receipts: Sequence[BlockReceipt]) -> list[str]:
+    shown = {receipt.transactionHash.lower() for receipt in receipts}
+    return [tx_hash for tx_hash in hashes if tx_hash not in shown]
 
 
 async def _logs(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 
 import orjson
 import pytest
 from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from chains.errors import ChainError, ChainMisconfigured
 from chains.types import Cursor, Fork, Head, Holding, Rail, ScanPage, Targets, Transfer
@@ -289,10 +292,17 @@ async def test_an_endpoint_that_serves_no_logs_at_all_is_read_by_receipts_when_n
 
 async def test_receipts_that_are_not_all_there_are_not_taken_for_a_block_without_transfers(world, filled):
     node = await filled(token_log(to=SHOP, block=95), max_range=0, range_message="limit exceeded")
-    node.replies["eth_getBlockReceipts"] = []
+    node.replies |= {"eth_getBlockReceipts": [], "eth_getTransactionReceipt": None}
     adapter = await world.adapter(node)
     with pytest.raises(ChainMisconfigured, match="limit exceeded"):
         await adapter.scan(Rail.DIRECT, targets(SHOP), Cursor(94, hash_of(94)), HEAD)
+
+
+async def test_a_receipt_left_out_of_the_blocks_receipts_is_asked_for_alone(world, filled):
+    node = await filled(token_log(to=SHOP, block=95), max_range=0, range_message="limit exceeded")
+    node.replies["eth_getBlockReceipts"] = []
+    page = await (await world.adapter(node)).scan(Rail.DIRECT, targets(SHOP), Cursor(94, hash_of(94)), HEAD)
+    assert [transfer.block_number for transfer in page.transfers] == [95]
 
 
 async def test_receipts_of_another_branch_are_refused(world, filled):
@@ -472,3 +482,45 @@ async def test_too_many_topics_are_refused_without_a_word_and_asked_in_parts_in_
     node.picky = picky
     found = await read(await world.adapter(node), targets(*shops))
     assert sorted(transfer.destination for transfer in found) == sorted(shops)
+
+
+# --- whatever an endpoint refuses ----------------------------------------------------------------
+
+
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_range": st.integers(0, 40),
+        "range_message": st.sampled_from(["exceed maximum block range: {limit}", "limit exceeded", "no"]),
+        "most_topics": st.integers(1, 12),
+        "topics_message": st.sampled_from(["exceed max addresses or topics per search position", "no", "too many"]),
+        "most_rows": st.integers(1, 30),
+        "rows_message": st.sampled_from(["query returned more than {limit} results", "response too large", "no"]),
+        "needs_address": st.sampled_from([PUBLICNODE, "address is required"]),
+        "most_addresses": st.integers(1, 3),
+        "batches": st.booleans(),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    limits=LIMITS,
+    blocks=st.lists(st.integers(91, 200), min_size=1, max_size=60),
+    crowd=st.integers(0, 40),
+    unserved=st.sampled_from([frozenset(), frozenset({"eth_getBlockReceipts"})]),
+)
+async def test_every_transfer_is_found_once_whatever_shapes_an_endpoint_refuses(limits, blocks, crowd, unserved):
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        shops = [shop(number) for number in range(15)]
+        logs = [
+            token_log(to=shops[n % 15], token=TOKEN if n % 3 else OTHER_TOKEN, block=block, tx=tx_of(n), index=n)
+            for n, block in enumerate(sorted(blocks))
+        ]
+        node = await world.node(filters=True, unserved=unserved, **limits)
+        node.fill(*logs, *spam(crowd, shops[0], block=blocks[0]))
+        adapter = await world.adapter(node)
+        found = await read(adapter, targets(*shops, tokens=(TOKEN, OTHER_TOKEN)))
+        ours = sorted(transfer.tx_hash for transfer in found if transfer.token != WORTHLESS)
+        assert ours == sorted(tx_of(n) for n in range(len(blocks)))
