@@ -151,7 +151,7 @@ def _build(
     callback = Callback(settings.http.public_url, settings.scanner.webhook_secret)
     errands = Errands(works, scanner, catalog, callback)
     checks = Checks(works, scanner, catalog, gatekeeper, errands)
-    custody = Custody(works, catalog, grace_h=money.release_grace_h)
+    custody = Custody(works, catalog, money.escrow_addresses, grace_h=money.release_grace_h)
     reconciliation = Reconciliation(works)
     secret = settings.scanner.webhook_secret
     tokens = AccessTokens(settings.jwt_secret.get_secret_value(), clock.now_ms)
@@ -175,7 +175,9 @@ def _build(
         disputes=Disputes(works),
         thresholds=Thresholds(works, catalog),
         reconciliation=reconciliation,
-        health=HealthChecks(works, scanner, catalog, reconciliation, verifies_webhooks=secret is not None),
+        health=HealthChecks(
+            works, scanner, catalog, reconciliation, screener=screener, verifies_webhooks=secret is not None
+        ),
     )
     return Marketplace(
         http=settings.http,

@@ -169,7 +169,8 @@ async def _not_paid(work: Work, payment: Payment, seen: Sighting) -> Outcome:
         if payment.hold_reason is None:  # else what it is held for stays what an admin sees
             evidence = _with_reason(seen, ADDRESS_TOKEN_MISMATCH)
             await payments.set_observed(work.tx, payment.id, work.now, evidence=evidence)
-        tell(work, [payment.buyer_id], payment, "payment-wrong-token", f"Payment {payment.ref}: something else arrived")
+        title = f"Payment {payment.ref}: something else arrived"
+        await tell_seldom(work, [payment.buyer_id], payment, "payment-wrong-token", title)
     elif (doubt := _baseline_doubt(seen)) is not None:
         return await _hold(work, payment, seen, Judgement(Pass()), doubt)
     elif payment.hold_reason is not None:
@@ -177,7 +178,7 @@ async def _not_paid(work: Work, payment: Payment, seen: Sighting) -> Outcome:
     elif balance.delta > 0:
         await _keep(work, payment, seen, escrow_state=Escrow.PARTIAL, status=PaymentStatus.PROCESSING)
         if news:
-            tell_underpaid(work, payment, balance.shortfall)
+            await tell_underpaid(work, payment, balance.shortfall)
     elif news or payment.status is PaymentStatus.PROCESSING:  # what was on its way is gone
         back = {
             "status": PaymentStatus.PENDING,
@@ -198,10 +199,11 @@ def _baseline_doubt(seen: Sighting) -> str | None:
     return BASELINE_STALE if seen.balance.delta < 0 else None
 
 
-def tell_underpaid(work: Work, payment: Payment, missing: int) -> None:
+async def tell_underpaid(work: Work, payment: Payment, missing: int) -> None:
     """Tell the buyer how much is missing."""
     shortfall = f"{to_decimal(missing, payment.decimals)} {payment.token_symbol}"
-    tell(work, [payment.buyer_id], payment, "payment-underpaid", f"Payment {payment.ref}: {shortfall} are missing")
+    title = f"Payment {payment.ref}: {shortfall} are missing"
+    await tell_seldom(work, [payment.buyer_id], payment, "payment-underpaid", title)
 
 
 async def _hold(work: Work, payment: Payment, seen: Sighting, judgement: Judgement, reason: str) -> Outcome:
@@ -216,7 +218,8 @@ async def _hold(work: Work, payment: Payment, seen: Sighting, judgement: Judgeme
         await inbox.keep_transfers(work.tx, payment.id, seen.credits, work.now)
     if payment.hold_reason != reason:
         admins = await work.people(Role.ADMIN)
-        tell(work, admins, payment, "payment_held", f"Payment {payment.ref} is held for review: {reason}")
+        title = f"Payment {payment.ref} is held for review: {reason}"
+        await tell_seldom(work, admins, payment, "payment_held", title, key=f"payment_held:{reason}")
         log.warning("[payment] %s held: %s", payment.id, reason)
     return Outcome.HELD
 
@@ -242,7 +245,8 @@ async def refuse(
     evidence = {**(payment.evidence or {}), **said}
     await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **held, evidence=evidence)
     admins = await work.people(Role.ADMIN)
-    tell(work, admins, payment, "payment_held", f"Payment {payment.ref} is held for review: {reason}")
+    title = f"Payment {payment.ref} is held for review: {reason}"
+    await tell_seldom(work, admins, payment, "payment_held", title, key=f"payment_held:{reason}")
     return Outcome.HELD
 
 
@@ -278,3 +282,11 @@ def _with_reason(seen: Sighting, reason: str) -> dict[str, object]:
 def tell(work: Work, people: list[str], payment: Payment, kind: str, title: str) -> None:
     """Tell people about a payment."""
     work.notify(people, "payment", kind, title, about=payment.id, url=f"/payments/{payment.id}")
+
+
+async def tell_seldom(
+    work: Work, people: list[str], payment: Payment, kind: str, title: str, *, key: str | None = None
+) -> None:
+    """Tell people about a payment what may happen to it any number of times: once, then hourly with a count."""
+    url = f"/payments/{payment.id}"
+    await work.notify_seldom(people, "payment", kind, title, about=payment.id, url=url, key=key or kind)

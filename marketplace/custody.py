@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from addresses import InvalidAddress, canonical, canonical_tx_hash
@@ -24,7 +25,7 @@ from marketplace.model import (
     Role,
 )
 from marketplace.requests import found
-from marketplace.store import disputes, ledger, payments, reorgs, requests
+from marketplace.store import addresses, disputes, ledger, payments, reorgs, requests
 from marketplace.store.reorgs import Clearance
 from marketplace.work import Work, Works, new_id
 
@@ -49,9 +50,12 @@ class Instruction:
 class Custody:
     """Use cases of releases and refunds."""
 
-    def __init__(self, works: Works, catalog: Catalog, *, grace_h: float) -> None:
+    def __init__(
+        self, works: Works, catalog: Catalog, escrow: Mapping[int, tuple[str, ...]], *, grace_h: float
+    ) -> None:
         self._works = works
         self._catalog = catalog
+        self._escrow = escrow
         self._grace_h = grace_h
 
     async def release(self, payment_id: str, to_address: str) -> Instruction:
@@ -180,10 +184,10 @@ class Custody:
         payment = await found_payment(work.tx, payment_id)
         if payment.direction is not Direction.IN:
             raise not_found("pay-in")
-        self._refuse_address(payment, to_address)
+        await self._refuse_address(work, payment, to_address)
         return payment
 
-    def _refuse_address(self, payment: Payment, to_address: str) -> None:
+    async def _refuse_address(self, work: Work, payment: Payment, to_address: str) -> None:
         """Refuse what money can be sent to and nobody can take it from: a person sends it, and a typo is final."""
         try:
             form = self._catalog.payee(payment.chain_id, to_address)
@@ -192,6 +196,9 @@ class Custody:
         chain = self._catalog.chains[payment.chain_id]
         if form == canonical(chain.chain_type, payment.token_address):
             raise invalid("toAddress", "cannot be paid: it is the token's own contract")
+        ours = {payment.destination, *self._escrow.get(payment.chain_id, ())}
+        if any(form == canonical(chain.chain_type, each) for each in ours) or await addresses.was_used(work.tx, form):
+            raise invalid("toAddress", "cannot be paid: it is an address of this escrow, the money would not leave")
 
     def _again(self, payment: Payment, given: Payment, to_address: str) -> Instruction:
         if not policy.same_address(given.destination, to_address, self._catalog.chains[payment.chain_id].chain_type):

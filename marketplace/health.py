@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from marketplace.catalog import Catalog
@@ -13,6 +13,7 @@ from marketplace.clock import rfc3339
 from marketplace.destinations import key
 from marketplace.reconciliation import Reconciliation
 from marketplace.scanner_client import ChainStatus, ScannerClient, ScannerError
+from marketplace.screening import OfacScreener
 from marketplace.store import inbox, outbox
 from marketplace.store.errors import StoreError
 from marketplace.work import Works
@@ -32,6 +33,7 @@ class Check:
 
     status: State
     detail: str | None = None
+    facts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,14 @@ class HealthChecks:
         catalog: Catalog,
         reconciliation: Reconciliation,
         *,
+        screener: OfacScreener | None,
         verifies_webhooks: bool,
     ) -> None:
         self._works = works
         self._scanner = scanner
         self._catalog = catalog
         self._reconciliation = reconciliation
+        self._screener = screener
         self._verifies_webhooks = verifies_webhooks
         self._started = works.clock.now_ms()
         self._reconciled: tuple[int, Check] | None = None
@@ -70,6 +74,7 @@ class HealthChecks:
             "webhooks": self._webhooks,
             "ledger": self._ledger,
             "registry": self._registry,
+            "screening": self._screening,
         }
         found = await asyncio.gather(*(_boxed(ask) for ask in parts.values()))
         checks = dict(zip(parts, found, strict=True))
@@ -107,6 +112,20 @@ class HealthChecks:
             found = f"{len(report.findings)} findings: see reconciliation"
             self._reconciled = (now, Check("ok") if report.ok else Check("degraded", found))
         return self._reconciled[1]
+
+    async def _screening(self) -> Check:
+        """The sanctions list was read whole, and not too long ago; without one nobody is screened."""
+        if self._screener is None:
+            return Check("ok", "no sanctions list is configured", {"entries": 0, "unreadable": 0})
+        status = self._screener.status
+        facts = {"entries": status.addresses, "unreadable": status.unreadable}
+        if status.error is not None:
+            return Check("degraded", f"the sanctions list cannot be read: {status.error}", facts)
+        if status.stale:
+            return Check("degraded", "the sanctions list is too old to clear anybody", facts)
+        if status.unreadable:
+            return Check("degraded", f"{status.unreadable} entries of the sanctions list cannot be read", facts)
+        return Check("ok", None, facts)
 
     async def _registry(self) -> Check:
         """The chains the scanner watches are ours too, of the same families and with the same tokens."""

@@ -268,7 +268,7 @@ async def _note(work: Work, payment_id: str, event: Event | None, catalog: Catal
     elif event.event_type == "payment.partial" and event.missing is not None and payment.hold_reason is None:
         part = {"status": PaymentStatus.PROCESSING, "escrow_state": Escrow.PARTIAL, "evidence": _document(event)}
         if await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **part):
-            completion.tell_underpaid(work, payment, event.missing)
+            await completion.tell_underpaid(work, payment, event.missing)
     elif event.event_type == REORGED and payment.status in CREDITED:
         if await _took_back(work, payment, event, catalog):
             await payments.set_observed(work.tx, payment.id, work.now, reorged_at=work.now)

@@ -156,4 +156,6 @@ async def tell_recovery(work: Work, payment: Payment, reason: str) -> None:
     """Tell the admins of money that needs a person."""
     title = f"Payment {payment.ref}: money to recover by hand ({reason})"
     admins = await work.people(Role.ADMIN)
-    work.notify(admins, "payment", "payment_recovery", title, about=payment.id, url=f"/payments/{payment.id}")
+    url = f"/payments/{payment.id}"
+    key = "payment_recovery:reorged" if reason == "reorged" else "payment_recovery"
+    await work.notify_seldom(admins, "payment", "payment_recovery", title, about=payment.id, url=url, key=key)

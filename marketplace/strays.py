@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marketplace.completion import tell
+from marketplace.completion import tell_seldom
 from marketplace.model import Payment
 from marketplace.policy import Reason
 from marketplace.recoveries import tell_recovery
@@ -37,7 +37,8 @@ async def note_stray(work: Work, payment: Payment, event: IntentEvent, evidence:
         return
     await tell_recovery(work, payment, reason)
     if reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
-        tell(work, [payment.buyer_id], payment, "payment-wrong-token", f"Payment {payment.ref}: another token arrived")
+        title = f"Payment {payment.ref}: another token arrived"
+        await tell_seldom(work, [payment.buyer_id], payment, "payment-wrong-token", title)
 
 
 def _moved(payment: Payment, event: IntentEvent, reason: str) -> str | None:

@@ -47,6 +47,7 @@ class Sweep:
         await self._look_again()
         await self._stop_forgotten()
         await self._custody.pass_grace()
+        await self._tell_held_back()
         async with self._works.begin() as work:
             await users.forget_tokens(work.tx, work.now - 24 * HOUR_MS)
 
@@ -100,6 +101,13 @@ class Sweep:
         except NotFound:
             return True
         return True
+
+    async def _tell_held_back(self) -> None:
+        """Tell what happened again and again, once an hour."""
+        told = BATCH
+        while told == BATCH:
+            async with self._works.begin() as work:
+                told = await work.tell_held_back(BATCH)
 
     async def _stop_forgotten(self) -> None:
         async with self._works.begin() as work:

@@ -11,7 +11,7 @@ from marketplace.bell import Bell
 from marketplace.clock import Clock
 from marketplace.mailbox import Mailbox
 from marketplace.model import Notification, Role
-from marketplace.store import notes, users
+from marketplace.store import notes, seldom, users
 from marketplace.store.database import Database, Tx
 
 
@@ -53,6 +53,11 @@ class Listeners:
                 mailbox.ring()
 
 
+def counted(title: str, more: int) -> str:
+    """Say in a title how often it happened besides."""
+    return f"{title} (and {more} more)" if more > 0 else title
+
+
 class Work:
     """What one transaction collects."""
 
@@ -80,6 +85,30 @@ class Work:
                     "created_at": self.now,
                 }
             )
+
+    async def notify_seldom(
+        self, user_ids: Iterable[str], category: str, kind: str, title: str, *, about: str, url: str, key: str
+    ) -> None:
+        """
+        Tell each of these people of `key` once, and then at most hourly how often it happened.
+
+        Whoever knows an address can send to it: each grain of dust would otherwise reach every admin.
+        """
+        for user_id in dict.fromkeys(user_ids):
+            missed = await seldom.may_tell(
+                self.tx, about=about, kind=key, user_id=user_id, title=title, url=url, now=self.now
+            )
+            if missed is not None:
+                self.notify([user_id], category, kind, counted(title, missed), about=about, url=url)
+
+    async def tell_held_back(self, limit: int) -> int:
+        """Tell what was held back for an hour; return how much of it there was."""
+        found = await seldom.due(self.tx, self.now, limit)
+        for held in found:
+            await seldom.told(self.tx, held, self.now)
+            kind, title = held.type.split(":", 1)[0], counted(held.title, held.held_back - 1)
+            self.notify([held.audience], "payment", kind, title, about=held.about, url=held.url)
+        return len(found)
 
     async def people(self, *roles: Role) -> list[str]:
         """Return the ids of everybody with one of these roles."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -53,6 +53,7 @@ class ListStatus:
     """What an operator wants to know; `as_of` in unix ms, None before the first good read."""
 
     addresses: int
+    unreadable: int
     as_of: int | None
     error: str | None
     stale: bool
@@ -70,13 +71,14 @@ class OfacScreener:
         self._source = source
         self._now_ms = now_ms
         self._max_age_s = max_age_s
-        self._listed: dict[str, str] = {}
+        self._listed: Mapping[str, str] = {}
+        self._unreadable = 0
         self._as_of: int | None = None
         self._error: str | None = "it has not been read yet"
 
     @property
     def status(self) -> ListStatus:
-        return ListStatus(len(self._listed), self._as_of, self._error, self._stale())
+        return ListStatus(len(self._listed), self._unreadable, self._as_of, self._error, self._stale())
 
     async def run(self, sleep: Callable[[float], Awaitable[None]], *, every_s: float = DAY_S / 4) -> None:
         """Keep the list fresh, for ever; after a failure try again soon."""
@@ -88,12 +90,15 @@ class OfacScreener:
         """Read the list again, or remember why that failed."""
         try:
             async with self._source() as published:
-                listed = await read_list(published.pieces)
+                found = await read_list(published.pieces)
         except (OSError, aiohttp.ClientError, TimeoutError, UnreadableList) as exc:
             self._failed(f"{exc}" or type(exc).__name__)
             return
-        self._listed, self._as_of, self._error = listed, published.as_of, None
-        log.info("[screening] sanctions list read: %d addresses", len(listed))
+        self._listed, self._unreadable = found.listed, found.unreadable
+        self._as_of, self._error = published.as_of, None
+        log.info("[screening] sanctions list read: %d addresses", len(found.listed))
+        if found.unreadable:
+            log.warning("[screening] %d entries of the sanctions list cannot be read", found.unreadable)
 
     async def screen(self, address: str, chain_type: str) -> Verdict:
         """Return what the list says of an address."""

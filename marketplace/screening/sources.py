@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -73,9 +73,17 @@ def from_url(session: aiohttp.ClientSession, url: str, now_ms: Callable[[], int]
     return opened
 
 
-async def read_list(pieces: AsyncIterator[bytes]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class SanctionsList:
+    """Canonical addresses with their entries, and how many entries of our chains could not be read."""
+
+    listed: Mapping[str, str]
+    unreadable: int
+
+
+async def read_list(pieces: AsyncIterator[bytes]) -> SanctionsList:
     """
-    Return canonical addresses and their entries, parsed off the event loop.
+    Return what a list says, parsed off the event loop.
 
     Raises:
         UnreadableList: it is no SDN list, not a whole one, or too large to be one.
@@ -87,4 +95,4 @@ async def read_list(pieces: AsyncIterator[bytes]) -> dict[str, str]:
             raise UnreadableList(f"is larger than {MAX_BYTES} bytes")
         await asyncio.to_thread(parser.feed, piece)
     await asyncio.to_thread(parser.feed, b"", last=True)
-    return parser.listed
+    return SanctionsList(parser.listed, parser.unreadable)

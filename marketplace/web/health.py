@@ -25,7 +25,7 @@ async def deep(request: web.Request) -> web.Response:
     """GET /api/health"""
     health = await request.app[BACKEND].health.report()
     checks = {
-        name: {"status": check.status} | ({} if check.detail is None else {"detail": check.detail})
+        name: {"status": check.status, **check.facts} | ({} if check.detail is None else {"detail": check.detail})
         for name, check in health.checks.items()
     }
     told = {"status": health.status, "version": VERSION, "uptimeSec": health.uptime_s, "checks": checks}

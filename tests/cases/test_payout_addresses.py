@@ -103,6 +103,32 @@ def test_a_receiving_address_nobody_could_empty_stops_the_start(tmp_path, chain_
         open_destinations(load_catalog(settings.chains_path, settings.tokens_path), settings.money)
 
 
+@pytest.mark.parametrize("rail", ["proxy", "direct"])
+async def test_money_is_not_sent_back_to_an_address_of_the_escrow(deal: Deal, rail: str) -> None:
+    await deal.fund(rail)
+    own = (await deal.payment())["destination"]
+    before = deal.entries()
+
+    for address in {own, own.lower(), ESCROW}:
+        for order in (deal.release, deal.refund):
+            status, answer = await order(address)
+            assert (status, answer["error"]["details"]["field"]) == (422, "toAddress"), address
+
+    assert deal.entries() == before
+
+
+async def test_money_is_not_sent_to_the_address_of_another_payment(
+    market: Running, chain_side: StandIn, clock: FakeClock
+) -> None:
+    one, two = await make_deal(market, chain_side, clock), await make_deal(market, chain_side, clock)
+    await one.fund("direct")
+    other = (await two.fund("direct"))["destination"]
+
+    status, answer = await one.refund(other)
+
+    assert (status, answer["error"]["details"]["field"]) == (422, "toAddress")
+
+
 async def test_a_transaction_hash_of_an_instruction_has_one_spelling(deal: Deal) -> None:
     await deal.fund()
     _, answer = await deal.refund()

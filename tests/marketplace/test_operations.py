@@ -166,7 +166,7 @@ async def test_health_is_ok_with_a_scanner_and_degraded_without(market: Running,
     without, ill = await market.nobody.call("GET", "/api/health")
 
     assert (status, well["data"]["status"]) == (200, "ok")
-    assert set(well["data"]["checks"]) == {"db", "scanner", "webhooks", "ledger", "registry"}
+    assert set(well["data"]["checks"]) == {"db", "scanner", "webhooks", "ledger", "registry", "screening"}
     assert (without, ill["data"]["status"]) == (200, "degraded")
     assert ill["data"]["checks"]["scanner"]["status"] == "degraded"
 

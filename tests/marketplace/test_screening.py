@@ -111,7 +111,7 @@ async def in_pieces(text: str, size: int) -> AsyncIterator[bytes]:
 
 
 async def parsed(text: str, size: int = 1 << 20) -> dict[str, str]:
-    return await read_list(in_pieces(text, size))
+    return dict((await read_list(in_pieces(text, size))).listed)
 
 
 @pytest.fixture

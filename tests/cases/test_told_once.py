@@ -1,0 +1,121 @@
+"""Dust reaches nobody's attention more than once an hour, and what was not told is counted."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from tests.harness import USDC
+from tests.marketplace.deals import Deal
+from tests.marketplace.stand_in import SENDER, balance_changed, news, tx_hash
+
+ONE = 10**18
+
+
+def stray(deal: Deal, reason: str, amount: int, **row: Any) -> dict[str, Any]:
+    found = tx_hash()
+    transfer = {"txHash": found, "eventKey": "0", "blockNumber": 100, "sender": SENDER, "amount": str(amount), **row}
+    told = {"txHash": found, "reason": reason, "transfers": [transfer], "transferCount": 1}
+    return news(deal.scanner.intents[deal.payment_id], "payment.anomaly", **told)
+
+
+def told(deal: Deal, user_id: str, kind: str) -> list[str]:
+    """Return the titles of what somebody was told of the payment, as they lie on disk."""
+    with sqlite3.connect(deal.market.db_path) as store:
+        rows = store.execute(
+            "SELECT title FROM notifications WHERE user_id = ? AND type = ? AND related_id = ? ORDER BY seq",
+            [user_id, kind, deal.payment_id],
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+async def rows(deal: Deal) -> list[dict[str, Any]]:
+    token = deal.market.marketplace.backend.tokens.issue(deal.market.admin.user_id, "admin")
+    deal.market.admin.token = token
+    found = (await deal.market.admin.ok("GET", "/api/admin/recoveries?limit=100"))["recoveries"]
+    return [row for row in found if row["paymentId"] == deal.payment_id]
+
+
+async def test_spam_is_told_once_and_then_hourly_with_its_count(deal: Deal) -> None:
+    await deal.open("direct")
+    admin = deal.market.admin.user_id
+    for _ in range(60):
+        await deal.hook(stray(deal, "wrong_token", 1, token=USDC))
+    at_once = len(told(deal, admin, "payment_recovery")), len(told(deal, deal.buyer.user_id, "payment-wrong-token"))
+    deal.clock.advance(3600)
+    await deal.market.marketplace.sweep.once()
+    await deal.market.marketplace.sweep.once()
+
+    later = told(deal, admin, "payment_recovery")
+    buyer = told(deal, deal.buyer.user_id, "payment-wrong-token")
+    assert at_once == (1, 1)
+    assert (len(later), len(buyer)) == (2, 2)
+    assert later[1].endswith("(and 58 more)")
+    assert buyer[1].endswith("(and 58 more)")
+
+
+async def test_spam_fills_a_bounded_number_of_rows_whose_counts_add_up(deal: Deal) -> None:
+    await deal.open("direct")
+    for number in range(120):
+        await deal.hook(stray(deal, "wrong_token", number + 1, token=USDC))
+
+    found = await rows(deal)
+
+    assert len(found) == 21
+    assert sum(row["count"] for row in found) == 120
+    assert sum(int(row["amountBaseUnits"]) for row in found) == 120 * 121 // 2
+    [rest] = [row for row in found if row["count"] > 1]
+    assert (rest["count"], rest["tokenAddress"]) == (100, USDC)
+    assert rest["txHash"] != rest["lastTxHash"]
+
+
+async def test_another_payments_news_is_not_held_back_by_it(deal: Deal) -> None:
+    await deal.open("direct")
+    for _ in range(5):
+        await deal.hook(stray(deal, "wrong_token", 1, token=USDC))
+
+    await deal.hook(deal.scanner.pay(deal.payment_id))
+    await deal.hook(news(deal.scanner.intents[deal.payment_id], "payment.reorged", status="reorged"))
+
+    assert len(told(deal, deal.buyer.user_id, "payment_confirmed")) == 1
+    admins = told(deal, deal.market.admin.user_id, "payment_recovery")
+    assert [title.rsplit("(", 1)[1] for title in admins] == ["wrong_token)", "reorged)"]
+
+
+async def test_parts_by_grains_of_dust_are_told_hourly(deal: Deal) -> None:
+    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+    for number in range(1, 40):
+        await deal.hook(balance_changed(payment, number))
+    first = told(deal, deal.buyer.user_id, "payment-underpaid")
+    deal.clock.advance(3601)
+    await deal.hook(balance_changed(payment, ONE))
+
+    titles = told(deal, deal.buyer.user_id, "payment-underpaid")
+    assert len(first) == 1
+    assert titles[1:] == [f"Payment {payment['paymentRef']}: 9 USDT are missing (and 38 more)"]
+
+
+async def test_a_surplus_by_grains_of_dust_is_one_worry(deal: Deal) -> None:
+    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+    price = int(payment["amountBaseUnits"])
+    for number in range(50):
+        await deal.hook(balance_changed(payment, price + number))
+
+    found = await rows(deal)
+    assert len(told(deal, deal.market.admin.user_id, "payment_recovery")) == 1
+    assert (len(found), sum(row["count"] for row in found)) == (21, 49)
+    assert sum(int(row["amountBaseUnits"]) for row in found) == 49
+    assert await deal.findings() == []
+
+
+async def test_the_row_names_the_token_that_really_moved(deal: Deal) -> None:
+    await deal.open("direct")
+    await deal.hook(stray(deal, "wrong_token", 5, token=USDC))
+    await deal.hook(stray(deal, "wrong_token", 6))
+    await deal.hook(stray(deal, "late", 7))
+    await deal.hook(stray(deal, "wrong_asset", 8, token="native", txHash=None))
+
+    found = {row["amountBaseUnits"]: row["tokenAddress"] for row in await rows(deal)}
+
+    mine = (await deal.payment())["tokenAddress"]
+    assert found == {"5": USDC, "6": None, "7": mine, "8": "native"}
