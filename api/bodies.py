@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.errors import NAME_SHOWN, ApiError
-from api.schemas import check_id
+from kernel.web.ids import check_name as check_id
 
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from chains.types import Rail
+from kernel.web.ids import NAME
+from kernel.web.ids import check_name as check_id
 from scanner.balances import BalanceAnswer, BalanceRequest
 from scanner.clock import rfc3339
 from scanner.folding import first_key
@@ -18,8 +20,7 @@ from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
 from scanner.tokens import TokenNames
 from scanner.watch_registration import WatchRequest
 
-ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"  # as the description says it: `$` of ECMA-262 is the very end
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+ID_PATTERN = f"^{NAME}$"  # as the description says it: `$` of ECMA-262 is the very end
 MAX_CHAIN_ID = 2**53 - 1  # what every JSON reader holds exactly
 DIGITS = re.compile(r"[0-9]{1,78}")
 MAX_UINT256 = 2**256 - 1
@@ -58,13 +59,6 @@ def _moment(value: Any) -> Any:
     except (ValueError, OverflowError) as exc:
         raise ValueError(NOT_A_TIME) from exc
     raise ValueError(NOT_A_TIME)
-
-
-def check_id(value: str) -> str:
-    """Return an id of an intent or a watch; it becomes a header and a path, where a line break ends everything."""
-    if _ID.fullmatch(value) is None:
-        raise ValueError("must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -")
-    return value
 
 
 def _opt_in(value: EventType) -> EventType:

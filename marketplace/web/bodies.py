@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from kernel.web.connections import prove
+from kernel.web.ids import UUID, check_uuid, described
 from marketplace.errors import Refused, forbidden, not_found
 from marketplace.model import Actor, Page, Role
 from marketplace.tokens import InvalidToken
@@ -19,7 +20,7 @@ from marketplace.web.state import BACKEND
 M = TypeVar("M", bound=BaseModel)
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(UUID)
 
 
 def _plain(value: str) -> str:
@@ -33,7 +34,7 @@ def _stripped(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_stripped), AfterValidator(_plain)]
-Id = Annotated[str, Field(pattern=f"^{_UUID.pattern}$")]
+Id = Annotated[str, AfterValidator(check_uuid), described(UUID)]
 
 
 class Body(BaseModel):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from kernel.web.ids import described, whole
 from marketplace.clock import shown
 from marketplace.model import Role
 from marketplace.web.answers import ok
@@ -14,6 +15,7 @@ from marketplace.web.bodies import Body, Text, parse, path_id, who
 from marketplace.web.requests import request_json
 from marketplace.web.state import BACKEND
 
+CODE = r"[0-9]{6}"
 Words = Annotated[Text, Field(max_length=2000)]
 
 
@@ -32,7 +34,7 @@ class Confirmed(Body):
 
 
 class Verify(Body):
-    code: Annotated[str, Field(pattern=r"^[0-9]{6}$", repr=False)]
+    code: Annotated[str, AfterValidator(whole(CODE, "must be 6 digits")), described(CODE), Field(repr=False)]
 
 
 async def deliver(request: web.Request) -> web.Response:

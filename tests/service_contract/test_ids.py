@@ -1,0 +1,48 @@
+"""An id matches whole: a line break behind it makes it another text, everywhere it is read."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.harness import intent_body
+from tests.marketplace.deals import Deal
+from tests.service_contract.services import SCANNER
+
+BEHIND = ["\n", "\r", "\r\n", "\0", "\u2028", "\x85", " "]
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+async def test_the_scanner_refuses_an_id_with_something_behind_it(tmp_path: Path, behind: str) -> None:
+    async with SCANNER.running(SCANNER.environment(tmp_path)) as running:
+        for body in (intent_body(intentId="nl-1" + behind), intent_body(intentId=behind + "nl-1")):
+            status, answer = await running.api.call("POST", "/intents", body)
+            assert (status, answer["code"]) == (400, "invalid_request")
+        assert (await running.api.get("/intents"))["intents"] == []
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+async def test_the_marketplace_refuses_an_id_with_something_behind_it(deal: Deal, behind: str) -> None:
+    for path, body in (
+        ("/api/marketplace/purchase-requests/%s/select-offer", {"offerId": str(uuid.uuid4()) + behind}),
+        ("/api/disputes", {"purchaseRequestId": deal.request_id + behind, "reason": "never came", "category": "other"}),
+        ("/api/payment/intents", deal.intent() | {"purchaseRequestId": deal.request_id + behind}),
+        ("/api/marketplace/purchase-requests/%s/delivery-code/verify", {"code": "123456" + behind}),
+    ):
+        person = deal.seller if "verify" in path else deal.buyer
+        status, answer = await person.call("POST", path.replace("%s", deal.request_id), body)
+        assert (status, answer["error"]["code"]) == (422, "invalid"), (path, answer)
+
+
+def test_an_address_of_mail_matches_whole() -> None:
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+    from marketplace.web.fields import Email  # noqa: PLC0415
+
+    adapter = TypeAdapter(Email)
+    assert adapter.validate_python(" a@example.test\n") == "a@example.test"
+    for wrong in ("a@b\nc", "a b@c", "@b", "a@", "a@b@c"):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(wrong)
