@@ -129,6 +129,7 @@ class EvmAdapter:
         self._tokens: dict[str, TokenMeta] = {}
         self._asked_tokens: Sequence[str] = ()  # of the running scan, for endpoints that want addresses
         self._first_head: Head | None = None
+        self._latest_head: Head | None = None
 
     def close(self) -> None:
         """Give up requests that are under way for later."""
@@ -185,6 +186,7 @@ class EvmAdapter:
     async def head(self) -> Head:
         head = await self._heads.head()
         self._first_head = self._first_head or head
+        self._latest_head = head
         return head
 
     def condition(self) -> Condition:
@@ -266,7 +268,7 @@ class EvmAdapter:
         """Read the blocks between two moments, by another endpoint than the running scan's where there is one."""
         scanning = {self._pool.preferred}
         started = self._clock()
-        head = await self.head()
+        head = self._latest_head or await self.head()
         ends = []
         for moment in (since - 1, until):
             look = partial(self._newest_until, time=moment, head=head.position)

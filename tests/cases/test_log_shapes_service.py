@@ -74,6 +74,9 @@ async def test_one_direct_payment_does_not_stop_a_chain_whose_endpoint_wants_add
         await all_confirmed(chain, scanner, await both_rails(chain, scanner, hooks))
         shown: dict[str, Any] = await scanner.api.chain()
         assert shown["state"] == "ready"
+        direct = await scanner.api.create(rail="direct", destination=fresh(2), callbackUrl=hooks.url())
+        assert [warning["code"] for warning in direct["warnings"]] == ["other_tokens_unseen"]
+        assert (await scanner.api.create(callbackUrl=hooks.url()))["warnings"] == []
 
 
 @pytest.mark.parametrize("most", [20, 3])
