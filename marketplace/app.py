@@ -36,6 +36,7 @@ from marketplace.payments import Payments
 from marketplace.rate_limit import RateLimiter, parse_limits
 from marketplace.reconciliation import Reconciliation
 from marketplace.requests import Requests
+from marketplace.retention import Retention
 from marketplace.scanner_client import ScannerClient
 from marketplace.screening import OfacScreener, from_path, from_url
 from marketplace.sealing import open_sealing
@@ -185,7 +186,7 @@ def _build(
         app=build_app(backend),
         callback=callback,
         errands=errands,
-        sweep=Sweep(works, scanner, checks, custody, every_s=settings.sweep_s),
+        sweep=Sweep(works, scanner, checks, custody, Retention(works, settings.keeping), every_s=settings.sweep_s),
         screener=screener,
         clock=clock,
         listening=asyncio.get_running_loop().create_future(),

@@ -16,9 +16,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from kernel.keys import GivenKeys, parse_key
 from kernel.settings import given_settings
 from marketplace.errors import ConfigError
+from marketplace.retention import Keeping
 from webhooks.signing import check_secret
 
 PREFIX = "MARKETPLACE_"
+LATE_DAYS = 7  # the scanner's LATE_WATCH_HOURS
 MIN_SECRET = 32
 
 
@@ -65,6 +67,7 @@ SealingKey = Annotated[SecretStr, AfterValidator(_sealing_key)]
 Url = Annotated[str, AfterValidator(_http_url)]
 Hours = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366 * 24)]
 Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0, le=86_400)]
+Days = Annotated[float, AfterValidator(_finite), Field(ge=0, le=36_600)]
 Address = Annotated[str, Field(min_length=1, max_length=128)]
 EscrowAddresses = Annotated[dict[int, Annotated[list[Address], Field(min_length=1)]], BeforeValidator(_addresses)]
 
@@ -119,6 +122,7 @@ class Settings:
     chains_path: Path
     tokens_path: Path
     sweep_s: float
+    keeping: Keeping
     log_level: str
     log_format: Literal["console", "json"]
 
@@ -140,6 +144,9 @@ class _Environment(BaseModel):
     MARKETPLACE_RATE_LIMITS: str | None = None
     MARKETPLACE_TRUSTED_HOPS: Annotated[int, Field(ge=0, le=8)] = 0
     MARKETPLACE_SWEEP_SEC: Seconds = 30
+    MARKETPLACE_EVENT_RETENTION_DAYS: Days = 30
+    MARKETPLACE_UNMATCHED_RETENTION_DAYS: Days = 90
+    MARKETPLACE_INTENT_RETENTION_DAYS: Days = 0
     MARKETPLACE_ADMIN_EMAIL: str | None = None
     MARKETPLACE_ADMIN_PASSWORD: SecretStr | None = None
     AMN_SCANNER_URL: Url = "http://127.0.0.1:8080"
@@ -199,8 +206,21 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         chains_path=env.CHAINS_JSON_PATH,
         tokens_path=env.TOKENS_JSON_PATH,
         sweep_s=env.MARKETPLACE_SWEEP_SEC,
+        keeping=_keeping(env),
         log_level=env.LOG_LEVEL,
         log_format=env.LOG_FORMAT,
+    )
+
+
+def _keeping(env: _Environment) -> Keeping:
+    if 0 < env.MARKETPLACE_INTENT_RETENTION_DAYS < LATE_DAYS:
+        raise ConfigError(
+            f"MARKETPLACE_INTENT_RETENTION_DAYS: must be 0 or at least {LATE_DAYS}: so long late money is told of"
+        )
+    return Keeping(
+        events=env.MARKETPLACE_EVENT_RETENTION_DAYS,
+        unmatched=env.MARKETPLACE_UNMATCHED_RETENTION_DAYS,
+        payments=env.MARKETPLACE_INTENT_RETENTION_DAYS,
     )
 
 

@@ -12,6 +12,7 @@ from marketplace.custody import Custody
 from marketplace.intents import found_payment
 from marketplace.model import ErrandKind, Escrow, Payment, PaymentStatus, Rail, StopReason
 from marketplace.patience import Patient
+from marketplace.retention import Retention
 from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import outbox, payments, users
 from marketplace.store.errors import StoreError
@@ -26,12 +27,20 @@ class Sweep:
     """The scheduled chores."""
 
     def __init__(
-        self, works: Works, scanner: ScannerClient, checks: Checks, custody: Custody, *, every_s: float
+        self,
+        works: Works,
+        scanner: ScannerClient,
+        checks: Checks,
+        custody: Custody,
+        retention: Retention,
+        *,
+        every_s: float,
     ) -> None:
         self._works = works
         self._scanner = scanner
         self._checks = checks
         self._custody = custody
+        self._retention = retention
         self._every_s = every_s
         self.bell = Bell()
 
@@ -48,6 +57,7 @@ class Sweep:
         await self._stop_forgotten()
         await self._custody.pass_grace()
         await self._tell_held_back()
+        await self._retention.once()
         async with self._works.begin() as work:
             await users.forget_tokens(work.tx, work.now - 24 * HOUR_MS)
 

@@ -109,6 +109,7 @@ def transfer_facts(transfer: StoredTransfer) -> dict[str, Any]:
         "eventKey": transfer.event_key,
         "blockNumber": transfer.block_number,
         "blockHash": transfer.block_hash,
+        "token": transfer.token,
         "sender": transfer.sender,
         "amount": str(transfer.amount),
     }

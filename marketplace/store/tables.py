@@ -226,7 +226,7 @@ address_reservations = Table(
     Column("destination_key", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("source_index", Integer, nullable=False),
-    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("payment_id", Text, ForeignKey("payments.id")),  # none once the payment was pruned: used is used
     Column("released_at", Integer),
     Column("created_at", Integer, nullable=False),
     UniqueConstraint("source", "source_index", name="reservations_index_once"),

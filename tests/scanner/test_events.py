@@ -50,6 +50,7 @@ def test_a_confirmation_says_exactly_what_the_contract_promises() -> None:
                 "eventKey": "1",
                 "blockNumber": 100,
                 "blockHash": a_hash("block", 100),
+                "token": stored(1, amount=1200).token,
                 "sender": None,
                 "amount": "1200",
             }

@@ -225,7 +225,7 @@ def upgrade() -> None:
     sa.Column('destination_key', sa.Text(), nullable=False),
     sa.Column('source', sa.Text(), nullable=False),
     sa.Column('source_index', sa.Integer(), nullable=False),
-    sa.Column('payment_id', sa.Text(), nullable=False),
+    sa.Column('payment_id', sa.Text(), nullable=True),
     sa.Column('released_at', sa.Integer(), nullable=True),
     sa.Column('created_at', sa.Integer(), nullable=False),
     sa.ForeignKeyConstraint(['payment_id'], ['payments.id'], ),

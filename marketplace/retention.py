@@ -1,0 +1,57 @@
+"""Forgets what is old, in small steps between other work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from marketplace.store import retention
+from marketplace.store.database import Tx
+from marketplace.work import Works
+
+log = logging.getLogger(__name__)
+
+DAY_MS = 86_400_000
+STEP = 200  # rows in one transaction: nobody waits long for the store
+STEPS = 20  # of one kind at a time; the rest has until the next sweep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """For how many days; 0 is for ever."""
+
+    events: float
+    unmatched: float
+    payments: float
+
+
+class Retention:
+    """Prunes webhooks and errands that are done, unwanted tokens, and payments that ended unpaid; no ledger line."""
+
+    def __init__(self, works: Works, keeping: Keeping) -> None:
+        self._works = works
+        self._keeping = keeping
+
+    async def once(self) -> dict[str, int]:
+        """Prune what is due; return how many rows of each kind went."""
+        kinds: dict[str, tuple[float, Callable[[Tx, int, int], Awaitable[int]]]] = {
+            "events": (self._keeping.events, retention.prune_events),
+            "unmatched": (self._keeping.unmatched, retention.prune_unmatched),
+            "payments": (self._keeping.payments, retention.prune_payments),
+        }
+        gone = {name: await self._prune(days, prune) for name, (days, prune) in kinds.items() if days > 0}
+        for name, count in gone.items():
+            if count:
+                log.info("[retention] %d rows of %s were old enough to go", count, name)
+        return gone
+
+    async def _prune(self, days: float, prune: Callable[[Tx, int, int], Awaitable[int]]) -> int:
+        total = 0
+        for _ in range(STEPS):
+            async with self._works.begin() as work:
+                gone = await prune(work.tx, work.now - int(days * DAY_MS), STEP)
+            total += gone
+            if gone < STEP:
+                break
+        return total
