@@ -149,15 +149,26 @@ def load_catalog(settings: Settings) -> Catalog:
     Raises:
         ConfigError: names the file and the JSON path, in one line.
     """
-    entries = _load(settings.chains_path, list[Chain])
+    listed, tokens = read_registries(settings.chains_path, settings.tokens_path)
+    chains = {chain_id: _with_override(chain, settings) for chain_id, chain in listed.items()}
+    return Catalog(chains, _enabled(settings, chains), tokens)
+
+
+def read_registries(chains_path: Path, tokens_path: Path) -> tuple[dict[int, Chain], tuple[Token, ...]]:
+    """
+    Read both registries as they are, for either service.
+
+    Raises:
+        ConfigError: names the file and the JSON path, in one line.
+    """
     chains: dict[int, Chain] = {}
-    for i, chain in enumerate(entries):
-        if chain.chain_id in chains:
-            raise ConfigError(f"{settings.chains_path.name}: $[{i}].chainId: {chain.chain_id} is listed twice")
-        chains[chain.chain_id] = _with_override(chain, settings)
-    tokens = _load(settings.tokens_path, list[Token])
-    _check_tokens(settings.tokens_path.name, tokens, chains)
-    return Catalog(chains, _enabled(settings, chains), tuple(tokens))
+    for i, chain in enumerate(_load(chains_path, list[Chain])):
+        if chain.chain_id in chains:  # the second would silently take the place of the first
+            raise ConfigError(f"{chains_path.name}: $[{i}].chainId: {chain.chain_id} is listed twice")
+        chains[chain.chain_id] = chain
+    tokens = _load(tokens_path, list[Token])
+    _check_tokens(tokens_path.name, tokens, chains)
+    return chains, tuple(tokens)
 
 
 def _with_override(chain: Chain, settings: Settings) -> Chain:

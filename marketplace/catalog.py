@@ -5,43 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
-
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
 
 from addresses import InvalidAddress, parse, same
-from marketplace.errors import ConfigError
+from config.catalog import Chain, Token, read_registries
 
-ChainId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
-T = TypeVar("T")
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class Chain(_Entry):
-    """One network."""
-
-    chain_id: ChainId
-    name: str
-    chain_type: Literal["evm", "tron", "ton"] = "evm"
-    testnet: bool = False
-    proxy_address: str | None = None
-    confirmation_threshold: Annotated[int, Field(strict=True, ge=1)]
-    rpc_urls: tuple[str, ...] = Field(default=(), repr=False)
-    rpc_env: str | None = None
-
-
-class Token(_Entry):
-    """One token of one network."""
-
-    chain_id: ChainId
-    address: Annotated[str, Field(min_length=1)]
-    symbol: Annotated[str, Field(min_length=1, max_length=32)]
-    decimals: Annotated[int, Field(strict=True, ge=0, le=77)]
+__all__ = ["Catalog", "Chain", "Token", "load_catalog"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +57,5 @@ def load_catalog(chains_path: Path, tokens_path: Path) -> Catalog:
     Raises:
         ConfigError: names the file and the JSON path.
     """
-    chains = {chain.chain_id: chain for chain in _load(chains_path, list[Chain])}
-    tokens = tuple(_load(tokens_path, list[Token]))
-    for token in tokens:
-        if token.chain_id not in chains:
-            raise ConfigError(f"{tokens_path.name}: chain {token.chain_id} is not in {chains_path.name}")
+    chains, tokens = read_registries(chains_path, tokens_path)
     return Catalog(chains, tokens)
-
-
-def _load(path: Path, kind: type[T]) -> T:
-    try:
-        return TypeAdapter(kind).validate_python(orjson.loads(path.read_bytes()))
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except orjson.JSONDecodeError as exc:
-        raise ConfigError(f"{path.name}: not valid JSON: {exc}") from exc
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        where = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        raise ConfigError(f"{path.name}: {where}: {first['msg']}") from None

@@ -1,0 +1,35 @@
+"""
+The clockwork: APScheduler rings bells, and the tasks that wait on them do the work.
+
+Jobs of APScheduler 3 are cancelled at shutdown without being awaited and their exceptions end as a log
+line; a bell has nothing to lose. This is the only file that imports APScheduler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from kernel.bell import Bell
+
+
+async def _ring(bell: Bell) -> None:
+    """Ring in the event loop: a plain function would be called in a thread, where bells must not be touched."""
+    bell.ring()
+
+
+@contextmanager
+def ringing(bells: Mapping[str, tuple[Bell, float]]) -> Iterator[None]:
+    """Ring each named bell every so many seconds until the block ends."""
+    scheduler = AsyncIOScheduler(timezone="UTC")
+    for name, (bell, seconds) in bells.items():
+        scheduler.add_job(
+            _ring, "interval", args=[bell], seconds=seconds, id=name, coalesce=True, misfire_grace_time=None
+        )
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown(wait=False)
