@@ -79,6 +79,7 @@ class TonCenter:
         self.behind_s = 0  # the whole index stands this far below the chain, and says so
         self.stale_s = 0  # transfers and transactions of the last seconds are missing though the blocks are there
         self.unlisted: set[str] = set()  # payments by `tx_hash` that are not in the index yet though later ones are
+        self.late_rows: set[str] = set()  # payments by `tx_hash` without a row, whose transactions are there
         self.wrong_order = False  # `sort` is ignored: newest first
         self.repeats = False  # every row is answered twice
         self.spoilt: Json = {}  # put into every transfer row
@@ -260,7 +261,7 @@ class TonCenter:
         return [payment for payment in told if payment.row["transaction_now"] <= newest]
 
     def _transfers(self, query: Query) -> list[Json]:
-        rows = [payment.row for payment in self._indexed()]
+        rows = [payment.row for payment in self._indexed() if payment.tx_hash not in self.late_rows]
         if self.hides_aborted:
             rows = [row for row in rows if not row["transaction_aborted"]]
         owners = _addresses(query, "owner_address")
@@ -305,12 +306,13 @@ class TonCenter:
 
     def _adjacent(self, query: Query) -> list[Json]:
         rows = self._happened()
-        parent = next((tx for tx in rows if _same_hash(tx["hash"], query.get("hash", ""))), None)
-        if parent is None:
+        asked = next((tx for tx in rows if _same_hash(tx["hash"], query.get("hash", ""))), None)
+        if asked is None:
             raise Refused(404, "transaction not found")
-        sent = {message["hash"] for message in parent["out_msgs"]}
-        children = [tx for tx in rows if tx["in_msg"]["hash"] in sent]
-        return children if query.get("direction", "out") == "out" else []
+        sent = {message["hash"] for message in asked["out_msgs"]}
+        if query.get("direction", "out") == "out":
+            return [tx for tx in rows if tx["in_msg"]["hash"] in sent]
+        return [tx for tx in rows if asked["in_msg"]["hash"] in {message["hash"] for message in tx["out_msgs"]}]
 
     def _traces(self, query: Query) -> list[Json]:
         wanted, ids = query.getall("tx_hash", []), query.getall("trace_id", [])

@@ -26,6 +26,8 @@ class Index:
         self._ledger = grid.ledger
 
     def account_rows(self, address: str, asked: Json) -> web.Response:
+        if address in self._grid.unreadable_accounts:
+            return web.Response(status=500, body=b'{"error":"the query took too long"}')
         rows = []
         for tx, log, _ in self._indexed():
             if log.topics[0] not in {TRANSFER, APPROVAL} or tx.failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -27,6 +28,10 @@ class Refused(Exception):
     """A JSON-RPC error: code and text."""
 
 
+class Rejected(Exception):
+    """A whole request is refused by what stands before the node: status and body."""
+
+
 class JsonRpc:
     """Answers for a `TronGrid`, with its ledger and its defects."""
 
@@ -44,10 +49,28 @@ class JsonRpc:
 
     def answer(self, asked: Any) -> web.Response:
         """Answer a call or a batch."""
+        try:
+            return self._answer(asked)
+        except Rejected as exc:
+            status, body = exc.args
+            raw = body if isinstance(body, bytes) else orjson.dumps(body)
+            return web.Response(status=status, body=raw, content_type="application/json")
+
+    def _refuse(self, what: str, code: int, text: str) -> Exception:
+        """Return the refusal of a dimension: this endpoint's own, or the usual one."""
+        own = self._grid.rpc_refusals.get(what)
+        return Refused(code, text) if own is None else Rejected(*own)
+
+    def _answer(self, asked: Any) -> web.Response:
         if not isinstance(asked, list):
             return _json(self._one(asked))
         if not self._grid.batches:
             return _json(_error(None, -32600, "batch requests are not supported"))
+        if self._grid.most_calls is not None and len(asked) > self._grid.most_calls:
+            refused = self._refuse("calls", -32005, f"exceed max batch size: {self._grid.most_calls}")
+            if isinstance(refused, Rejected):
+                raise refused
+            return _json(_error(None, *refused.args))
         if len(asked) > MOST_CALLS:
             return _json(_error(None, -32005, f"exceed max batch size: {MOST_CALLS}"))
         return _json([self._one(call) for call in asked])
@@ -103,24 +126,32 @@ class JsonRpc:
         addresses, topics = _slots(wanted)
         if first > self._height(wanted.get("toBlock", "latest")):
             raise Refused(INVALID, "please verify: fromBlock <= toBlock")
-        if last - first > self._grid.most_blocks:
-            raise Refused(INVALID, f"exceed max block range: {self._grid.most_blocks}")
-        filtered = bool(addresses) or any(topics)
-        if filtered and self._grid.blind_below is not None:
+        self._check_question(last - first, topics)
+        if self._grid.logs_answer is not None and first != last:
+            return orjson.loads(self._grid.logs_answer)
+        if (addresses or any(topics)) and self._grid.blind_below is not None:
             first = max(first, self._grid.blind_below)
-        found = []
+        found = list(self._found(first, min(last, self._head - self._grid.logs_behind), addresses, topics))
+        if self._grid.most_logs is not None and len(found) > self._grid.most_logs:
+            raise self._refuse("logs", -32005, f"query returned more than {self._grid.most_logs} results")
+        if len(found) > MOST_RESULTS:
+            raise Refused(-32005, f"query returned more than {MOST_RESULTS} results")
+        return found
+
+    def _check_question(self, blocks: int, topics: list[set[str]]) -> None:
+        if blocks > self._grid.most_blocks:
+            raise self._refuse("blocks", INVALID, f"exceed max block range: {self._grid.most_blocks}")
+        if self._grid.most_topics is not None and any(len(slot) > self._grid.most_topics for slot in topics):
+            raise self._refuse("topics", INVALID, f"exceed max sub topics: {self._grid.most_topics}")
+
+    def _found(self, first: int, last: int, addresses: set[str], topics: list[set[str]]) -> Iterator[Json]:
         for number in {tx.block: None for tx in self._ledger.between(first, last)}:
             place = 0
             for at, tx in enumerate(self._ledger.by_block[number]):
                 for log in tx.logs:
-                    if _fits(log, addresses, topics):
-                        found.append(self._row(tx, log, at, place))
+                    if tx.id not in self._grid.unlogged and _fits(log, addresses, topics):
+                        yield self._row(tx, log, at, place)
                     place += 1
-        if self._grid.logs_answer is not None and first != last:
-            return orjson.loads(self._grid.logs_answer)
-        if len(found) > MOST_RESULTS:
-            raise Refused(-32005, f"query returned more than {MOST_RESULTS} results")
-        return found
 
     def _row(self, tx: Tx, log: Log, at: int, place: int) -> Json:
         return {

@@ -64,6 +64,12 @@ class TronGrid:
         self.batches = True  # False: a batch is answered with one error
         self.blind_below: int | None = None  # filtered logs of blocks below are silently missing (section bloom)
         self.behind = 0  # blocks the JSON-RPC node lags behind the rest
+        self.logs_behind = 0  # blocks its index of logs lags behind its own tip, without a word
+        self.unlogged: set[str] = set()  # transactions eth_getLogs never shows
+        self.most_topics: int | None = None  # values of one position of eth_getLogs; more are refused
+        self.most_logs: int | None = None  # rows of one eth_getLogs; more are refused
+        self.most_calls: int | None = None  # of one batch; more are refused
+        self.rpc_refusals: dict[str, tuple[int, Any]] = {}  # status and body for `topics`, `logs`, `calls`, `blocks`
         self.claims_chain: int | None = None  # the chain JSON-RPC claims to be
         self.drops_fingerprint = False
         self.ignores_confirmed = False  # unconfirmed rows, whatever is asked
@@ -72,6 +78,7 @@ class TronGrid:
         self.most_rows: int | None = None  # rows of one window of time, however many pages are asked for
         self.stale_at: int | None = None  # ms: rows of younger blocks are not in the v1 index yet
         self.unlisted: set[str] = set()  # transactions the v1 index does not show yet
+        self.unreadable_accounts: set[str] = set()  # whose histories are answered with an error
         self.unindexed: set[str] = set()  # transactions whose receipts are not there yet
         self.unindexed_blocks: set[int] = set()
         self.strange_receipts: dict[str, Any] = {}  # transactions whose receipt is this, or has this put into it

@@ -10,19 +10,20 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
-from chains.base import Access, Telemetry, scan_again
+from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, ChainProtocolError, InvalidTxHash
 from chains.heads import HeadReader, SeenHead
 from chains.second_look import SecondLook
 from chains.ton import address as addresses
+from chains.ton.again import TransferRecovery
 from chains.ton.balances import BalanceReader
 from chains.ton.client import TonClient
 from chains.ton.decode import Row, number, parse_token, rows_of
 from chains.ton.legs import LEGS_APART_S, LegReader
 from chains.ton.transfers import Found, TransferReader
 from chains.ton.unreadable import Unreadable
-from chains.ton.wallets import WalletBook
+from chains.ton.wallets import JettonWalletResolver
 from chains.transport import open_http
 from chains.types import (
     Balances,
@@ -47,6 +48,7 @@ from config.catalog import Chain
 HISTORY_S = 24 * 3600  # read at the first start
 TRANSFERS_A_LOOK = 100
 BLOCK_S = 3.0  # between two masterchain blocks, at most, on a healthy chain
+SHARE_OF_LOOKING_AGAIN = 0.1  # of the rate: it has time, and nobody's payment waits for it
 
 _TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -100,7 +102,7 @@ class TonAdapter:
         self._pool = pool
         self._client = client
         self._reader = TransferReader(client, clock=clock)
-        wallets = WalletBook(client)
+        wallets = JettonWalletResolver(client)
         self._legs = LegReader(client, wallets)
         self._second = SecondLook(pool, "transactions", self._look, part=TRANSFERS_A_LOOK)
         self._unreadable = Unreadable()
@@ -108,7 +110,16 @@ class TonAdapter:
         self._heads = HeadReader(
             pool, method="masterchainInfo", read=self._head, clock=clock, wall=wall, interval_s=BLOCK_S
         )
+        self._again = self._recovery(client.paced(SHARE_OF_LOOKING_AGAIN), wallets, clock)
+        self._usdt = addresses.parse_address(chain.proxy_address, testnet=chain.testnet)
+        self._masters: set[str] = set()  # of the jettons that are waited for
         self._tokens: dict[str, TokenMeta] = {}
+
+    def _recovery(
+        self, client: TonClient, wallets: JettonWalletResolver, clock: Callable[[], float]
+    ) -> TransferRecovery:
+        reader = TransferReader(client, clock=clock)
+        return TransferRecovery(client, reader=reader, wallets=wallets, chain_id=self._chain.chain_id)
 
     @property
     def endpoint(self) -> str:
@@ -157,6 +168,8 @@ class TonAdapter:
         until = max(after.position, head.position)
         if not targets.destinations or head.position < after.position:
             return ScanPage([], Cursor(until), time=until, rows_read=0)
+        if targets.tokens:
+            self._masters = set(targets.tokens)
         owners = sorted(targets.destinations)
         read = partial(self._since, owners=owners, after=after.position, reread_s=reread_s, until=head.position)
         found = await self._read(read)
@@ -183,7 +196,16 @@ class TonAdapter:
         return anchors[0] if anchors else None  # what the masterchain holds is final
 
     async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
-        return await scan_again(self, destinations, since=since, until=until)
+        asked = sorted(destinations)
+        if not asked or until < since:
+            return LookAgain([], {})
+        masters = self._masters | {self._usdt}
+        read = partial(self._again.read, destinations=asked, masters=masters, since=since, until=until)
+        elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
+        try:
+            return await self._pool.run("look_again", read, avoiding=elsewhere)
+        except ChainError as exc:
+            return LookAgain([], dict.fromkeys(asked, str(exc)))
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
         return await self._second.verify(transfers)

@@ -11,7 +11,7 @@ from chains.errors import ChainUnavailable
 from chains.ton.client import TonClient
 from chains.ton.decode import Json, Tip, address, number, rows_of
 from chains.ton.transfers import TransferReader
-from chains.ton.wallets import WalletBook
+from chains.ton.wallets import JettonWalletResolver
 from chains.types import Balances, Holding
 
 ROWS = 1_000
@@ -23,7 +23,7 @@ Amounts = dict[str, int | None]
 class BalanceReader:
     """Reads `/jetton/wallets` and `/accountStates`; whoever is in neither has nothing."""
 
-    def __init__(self, client: TonClient, reader: TransferReader, wallets: WalletBook) -> None:
+    def __init__(self, client: TonClient, reader: TransferReader, wallets: JettonWalletResolver) -> None:
         self._client = client
         self._reader = reader
         self._wallets = wallets
@@ -74,14 +74,14 @@ class BalanceReader:
         seen: set[str] = set()
         for row in rows_of(answer, "jetton_wallets"):
             holder = address(row, "owner")
-            if address(row, "jetton") != token or holder not in amounts or self._stranger(row, token, holder):
+            if address(row, "jetton") != token or holder not in amounts or self._is_impostor(row, token, holder):
                 continue
             # Two wallets of one owner and one master cannot both be real: then nothing is known.
             amounts[holder] = None if holder in seen else number(row.get("balance"), "balance")
             seen.add(holder)
         return amounts
 
-    def _stranger(self, row: Json, token: str, holder: str) -> bool:
+    def _is_impostor(self, row: Json, token: str, holder: str) -> bool:
         """Anybody can deploy a wallet that claims a master and an owner."""
         real = self._wallets.computed(master=token, owner=holder)
         return real is not None and address(row, "address") != real

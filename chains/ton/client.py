@@ -50,6 +50,8 @@ class TonClient:
         per_second: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        share: float | None = None,
+        buckets: dict[Endpoint, TokenBucket] | None = None,
     ) -> None:
         self._http = http
         self._network = TESTNET if testnet else MAINNET
@@ -58,9 +60,24 @@ class TonClient:
         self._per_second = per_second or (WITH_KEY_RPS if api_key else WITHOUT_KEY_RPS)
         self._clock = clock
         self._sleep = sleep
-        self._buckets: dict[Endpoint, TokenBucket] = {}
+        self._buckets = {} if buckets is None else buckets
+        self._share = share  # the part of the rate that may be used; None: all of it
+        self._shares: dict[Endpoint, TokenBucket] = {}
         self._tips: dict[Endpoint, Tip] = {}
         self.parts = Parts(self.tip)
+
+    def paced(self, share: float) -> TonClient:
+        """Return a client for work that has time: with at most this share of each endpoint's rate."""
+        return TonClient(
+            self._http,
+            testnet=self._network == TESTNET,
+            api_key=self._secret or None,
+            per_second=self._per_second,
+            clock=self._clock,
+            sleep=self._sleep,
+            share=share,
+            buckets=self._buckets,
+        )
 
     async def tip(self, endpoint: Endpoint) -> Tip:
         """
@@ -132,12 +149,17 @@ class TonClient:
         bucket = self._bucket(endpoint)
         if bucket.suspended_s > 0:
             raise ChainUnavailable("asked to be left alone", retry_after=bucket.suspended_s)
+        if self._share is not None:
+            await self._of(self._shares, endpoint, self._per_second * self._share).take()
         await bucket.take()
 
     def _bucket(self, endpoint: Endpoint) -> TokenBucket:
-        if endpoint not in self._buckets:
-            self._buckets[endpoint] = TokenBucket(self._per_second, clock=self._clock, sleep=self._sleep)
-        return self._buckets[endpoint]
+        return self._of(self._buckets, endpoint, self._per_second)
+
+    def _of(self, buckets: dict[Endpoint, TokenBucket], endpoint: Endpoint, per_second: float) -> TokenBucket:
+        if endpoint not in buckets:
+            buckets[endpoint] = TokenBucket(per_second, clock=self._clock, sleep=self._sleep)
+        return buckets[endpoint]
 
     def _check_status(self, endpoint: Endpoint, raw: HttpAnswer, answer: Json | None) -> None:
         """Raise what a refusal means; some come with HTTP status 200 and the real one inside."""

@@ -76,6 +76,16 @@ class Leg(NamedTuple):
     sent_at: int  # logical time at which its message was made
     succeeded: bool
     body: str  # of the message, as base64
+    hash: str | None = None  # of this transaction, where it can be read
+    lt: int = 0  # of this transaction
+
+
+class Origin(NamedTuple):
+    """The transaction that sent a message: what identifies a transfer."""
+
+    tx_hash: str
+    lt: int
+    time: int
 
 
 def number(value: Any, what: str) -> int:
@@ -169,7 +179,14 @@ def parse_leg(row: Json) -> Leg | None:
         sent_at=number(message.get("created_lt"), "created_lt"),
         succeeded=message.get("bounced") is not True and _succeeded(description),
         body=str(content.get("body", "")) if isinstance(content, dict) else "",
+        hash=_hash_or_none(row.get("hash")),
+        lt=_number_or_zero(row.get("lt")),
     )
+
+
+def parse_origin(row: Json) -> Origin:
+    """Read a transaction as the sender of a message."""
+    return Origin(_hash(row.get("hash")), number(row.get("lt"), "lt"), number(row.get("now"), "now"))
 
 
 def parse_token(answer: Json, master: str) -> TokenMeta | None:
@@ -238,6 +255,20 @@ def _hash(value: Any) -> str:
     if len(digest) != 32:  # noqa: PLR2004 - bytes of a SHA-256
         raise ChainProtocolError("transaction_hash is not a hash")
     return digest.hex()
+
+
+def _hash_or_none(value: Any) -> str | None:
+    try:
+        return _hash(value)
+    except ChainProtocolError:
+        return None
+
+
+def _number_or_zero(value: Any) -> int:
+    try:
+        return number(value, "lt")
+    except ChainProtocolError:
+        return 0
 
 
 def _is_url_safe(text: str) -> bool:

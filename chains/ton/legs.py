@@ -13,7 +13,7 @@ from chains.ton import cells
 from chains.ton.client import TonClient
 from chains.ton.decode import Json, Leg, Readable, parse_leg, rows_of
 from chains.ton.opcodes import INTERNAL_TRANSFER
-from chains.ton.wallets import WalletBook
+from chains.ton.wallets import JettonWalletResolver
 from chains.types import Outcome, Transfer, Verification
 
 ROWS = 1_000
@@ -46,7 +46,7 @@ class LegReader:
     read once kept every payment of the chain from being confirmed.
     """
 
-    def __init__(self, client: TonClient, wallets: WalletBook) -> None:
+    def __init__(self, client: TonClient, wallets: JettonWalletResolver) -> None:
         self._client = client
         self._wallets = wallets
         self._turn = 0  # where single looks begin: what cannot be found must not starve what can
@@ -107,7 +107,7 @@ class LegReader:
         question = [("account", account) for account in accounts]
         question += [("start_lt", str(since)), ("sort", "asc"), ("limit", str(ROWS))]
         answer = await self._client.get(endpoint, "transactions", question)
-        return _transfers_in(rows_of(answer, "transactions")).rows
+        return transfers_in(rows_of(answer, "transactions")).rows
 
     async def _singly(
         self,
@@ -137,7 +137,7 @@ class LegReader:
         """Look at what the sending transaction caused; NOT_YET while that has not happened."""
         question = [("hash", transfer.tx_hash), ("direction", "out")]
         answer = await self._client.get(endpoint, "adjacentTransactions", question, may_miss=True)
-        legs = _transfers_in(rows_of(answer, "transactions")) if answer else Readable[Leg]([], {})
+        legs = transfers_in(rows_of(answer, "transactions")) if answer else Readable[Leg]([], {})
         to = {leg.account: leg for leg in legs.rows}  # a jetton that takes a fee sends two messages
         if not to and not legs.unreadable:
             return Look(Outcome.NOT_YET, why=self._overdue(endpoint, transfer))
@@ -177,7 +177,7 @@ def _by_place(leg: Leg | None, transfer: Transfer) -> Look | None:
     return judge(leg, transfer) if told is not None and told.sender == transfer.sender else None
 
 
-def _transfers_in(rows: Sequence[Json]) -> Readable[Leg]:
+def transfers_in(rows: Sequence[Json]) -> Readable[Leg]:
     legs = Readable[Leg | None].of(rows, parse_leg)
     return Readable([leg for leg in legs.rows if leg and leg.opcode == INTERNAL_TRANSFER], legs.unreadable)
 

@@ -76,7 +76,7 @@ class TransferReader:
             ChainProtocolError: its rows are not what was asked for.
         """
         await self._hold(endpoint, until)
-        lt = await self._lt_at(endpoint, time - CLOCKS_APART_S)
+        lt = await self.lt_at(endpoint, time - CLOCKS_APART_S)
         read = partial(self._pages, endpoint, lt=lt, beyond=beyond, until=until)
         passed: dict[str, str] = {}
         parts = await self._client.parts.ask(endpoint, owners, read, passed=passed)
@@ -99,7 +99,7 @@ class TransferReader:
         if known.time < until:
             raise ChainUnavailable(f"the index is {until - known.time} s behind another endpoint")
 
-    async def _lt_at(self, endpoint: Endpoint, time: int) -> int:
+    async def lt_at(self, endpoint: Endpoint, time: int) -> int:
         """Return a logical time that nothing after `time` lies below."""
         for tip in reversed(self._tips):
             if time - OLDEST_USEFUL_S <= tip.time <= time:

@@ -14,7 +14,7 @@ MOST_REMEMBERED = 20_000
 CODE_AT = 4  # place of the wallets' code in what `get_jetton_data` answers
 
 
-class WalletBook:
+class JettonWalletResolver:
     """
     Derives jetton wallets from their master.
 

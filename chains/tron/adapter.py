@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from chains.base import Access, Telemetry, scan_again
+from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, InvalidTxHash
 from chains.gather import gather_apart, wants_a_pause
@@ -19,6 +19,7 @@ from chains.rates import TokenBucket
 from chains.second_look import SecondLook
 from chains.transport import open_http
 from chains.tron import address as addresses
+from chains.tron.again import HistoryReader
 from chains.tron.balances import BalanceReader
 from chains.tron.blocks import SLOT_MS, BlockFinder
 from chains.tron.client import TronClient
@@ -52,6 +53,7 @@ from config.catalog import Chain
 HISTORY_MS = 24 * 3_600_000  # read on the first start
 TRANSFERS_A_LOOK = 200
 ASK_NEWEST_EVERY_S = 30.0
+SHARE_OF_LOOKING_AGAIN = 0.1  # of the rate: it has time, and nobody's payment waits for it
 
 _TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -130,6 +132,7 @@ class TronAdapter:
         slow = SlowReader(client, blocks=self._blocks, receipts=receipts, pulse=self._usdt)
         reader = Reader(blocks=self._blocks, logs=self._logs, slow=slow)
         self._pages = PageReader(reader, receipts=receipts, blocks=self._blocks, chain_id=chain.chain_id)
+        self._again = self._history_reader(client.paced(SHARE_OF_LOOKING_AGAIN), clock)
         self._second = SecondLook(pool, "gettransactioninfobyid", self._look, part=TRANSFERS_A_LOOK)
         self._clock = clock
         self._ahead_of_solid: dict[Endpoint, _AheadOfSolid] = {}
@@ -137,6 +140,15 @@ class TronAdapter:
             pool, method="getblock", read=self._head, clock=clock, wall=wall, interval_s=SLOT_MS / 1000
         )
         self._tokens: dict[str, TokenMeta] = {}
+
+    def _history_reader(self, client: TronClient, clock: Callable[[], float]) -> HistoryReader:
+        """Wire up looking again: it has readers of its own, which remember nothing the running scan was told."""
+        blocks, receipts = BlockFinder(client), ReceiptReader(client)
+        logs = LogReader(client, blocks=blocks, receipts=receipts, clock=clock)
+        slow = SlowReader(client, blocks=blocks, receipts=receipts, pulse=self._usdt)
+        reader = Reader(blocks=blocks, logs=logs, slow=slow)
+        pages = PageReader(reader, receipts=receipts, blocks=blocks, chain_id=self._chain.chain_id)
+        return HistoryReader(client, blocks=blocks, slow=slow, logs=logs, pages=pages)
 
     @property
     def endpoint(self) -> str:
@@ -198,7 +210,15 @@ class TronAdapter:
         return anchors[0] if anchors else None
 
     async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
-        return await scan_again(self, destinations, since=since, until=until)
+        asked = sorted(destinations)
+        if not asked or until < since:
+            return LookAgain([], {})
+        read = partial(self._again.read, destinations=asked, first_ms=since * 1000, last_ms=until * 1000 + 999)
+        elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
+        try:
+            return await self._pool.run("look_again", read, avoiding=elsewhere)
+        except ChainError as exc:
+            return LookAgain([], dict.fromkeys(asked, str(exc)))
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
         return await self._second.verify(transfers)

@@ -48,6 +48,10 @@ class TronClient:
         self._rpc = json_rpc_of(service)
         self._chain_id = chain_id
 
+    def paced(self, share: float) -> TronClient:
+        """Return a client for work that has time: with at most this share of the rate."""
+        return TronClient(self._http.paced(share), chain_id=self._chain_id)
+
     async def newest(self, endpoint: Endpoint, *, solid: bool = True) -> Block:
         """Return the newest (irreversible) block."""
         await self._check(endpoint)

@@ -70,16 +70,17 @@ class _Shape:
 
     def refused(self, refusal: Refusal, blocks: int, topics: int, allowed: int | None) -> bool:
         """Make the next question smaller; say whether it can be."""
-        fewer_blocks = refusal is not Refusal.TOPICS and blocks > 1
-        fewer_topics = topics > 1 and (
-            refusal in {Refusal.TOPICS, Refusal.OTHER} or (blocks == 1 and refusal is Refusal.ROWS)
-        )
         times = 8 if refusal is Refusal.OTHER else 2  # whatever it means: a few questions find out
-        if fewer_blocks:
-            self._blocks, self.span = blocks, _fewer(blocks, allowed if refusal is Refusal.RANGE else None, times)
-        if fewer_topics:
+        by_topics = refusal is Refusal.TOPICS or refusal is Refusal.OTHER or blocks == 1
+        if by_topics and topics > 1 and refusal is not Refusal.RANGE:
             self._topics, self.width = topics, _fewer(topics, allowed if refusal is Refusal.TOPICS else None, times)
-        return fewer_blocks or fewer_topics
+            return True
+        if refusal is Refusal.TOPICS or blocks == 1:
+            return False
+        if refusal is Refusal.OTHER:
+            self._topics = None  # one destination was refused as well: it was not about their number
+        self._blocks, self.span = blocks, _fewer(blocks, allowed if refusal is Refusal.RANGE else None, times)
+        return True
 
     def served(self, blocks: int, topics: int) -> None:
         """Keep what was learnt: only now it was about the size."""
@@ -263,9 +264,9 @@ def _verdict(error: ChainError) -> Verdict | None:
         return None
     if isinstance(error, RpcRefused):
         return error.verdict
-    if isinstance(error, TimedOut | TooLarge | CutOff):
-        return Verdict(Refusal.ROWS)
-    return Verdict(Refusal.OTHER) if str(error).startswith("HTTP ") else None
+    if isinstance(error, CutOff) or str(error).startswith("HTTP "):  # whatever it was about
+        return Verdict(Refusal.OTHER)
+    return Verdict(Refusal.ROWS) if isinstance(error, TimedOut | TooLarge) else None
 
 
 def _fewer(asked: int, allowed: int | None, times: int) -> int:

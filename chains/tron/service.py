@@ -35,13 +35,28 @@ class TronService:
         api_key: str | None = None,
         per_second: float | None = None,
         bucket: Callable[[float], TokenBucket] = TokenBucket,
+        share: float | None = None,
+        buckets: dict[str, TokenBucket] | None = None,
     ) -> None:
         self._http = http
         self._headers = {"Accept": "application/json"} | ({KEY_HEADER: api_key} if api_key else {})
         self._key = api_key
         self.per_second = per_second or (RATE_WITH_KEY if api_key else RATE_WITHOUT_KEY)
         self._new_bucket = bucket
-        self._buckets: dict[str, TokenBucket] = {}
+        self._buckets = {} if buckets is None else buckets
+        self._share = share  # the part of the rate that may be used; None: all of it
+        self._shares: dict[str, TokenBucket] = {}
+
+    def paced(self, share: float) -> TronService:
+        """Return the same service for work that has time: with at most this share of each host's rate."""
+        return TronService(
+            self._http,
+            api_key=self._key,
+            per_second=self.per_second,
+            bucket=self._new_bucket,
+            share=share,
+            buckets=self._buckets,
+        )
 
     async def get(self, endpoint: Endpoint, path: str, params: Mapping[str, str]) -> Any:
         """
@@ -85,15 +100,20 @@ class TronService:
         bucket = self._bucket(endpoint)
         if bucket.suspended_s > 0:
             raise ChainUnavailable("suspended for asking too often", retry_after=bucket.suspended_s)
+        if self._share is not None:
+            await self._of_host(self._shares, endpoint, self.per_second * self._share).take()
         await bucket.take()
         headers = self._headers | ({} if body is None else {"Content-Type": "application/json"})
         return await self._http.ask(verb, endpoint.url + path, headers=headers, params=params, body=body)
 
     def _bucket(self, endpoint: Endpoint) -> TokenBucket:
+        return self._of_host(self._buckets, endpoint, self.per_second)
+
+    def _of_host(self, buckets: dict[str, TokenBucket], endpoint: Endpoint, per_second: float) -> TokenBucket:
         host = urlsplit(endpoint.url).netloc
-        if host not in self._buckets:
-            self._buckets[host] = self._new_bucket(self.per_second)
-        return self._buckets[host]
+        if host not in buckets:
+            buckets[host] = self._new_bucket(per_second)
+        return buckets[host]
 
     def _read(self, endpoint: Endpoint, raw: HttpAnswer) -> Any:
         answer = _loads(raw)

@@ -94,6 +94,12 @@ class SlowReader:
         self._done.clear()
         return _joined(found, last_ms)
 
+    async def by_account(self, endpoint: Endpoint, address: str, *, first: int, last: int) -> CandidateTransactions:
+        """Look through the history of one destination."""
+        found = CandidateTransactions(end_ms=last)
+        await self._account(endpoint, address, found, first, last)
+        return found
+
     async def _remembered(self, endpoint: Endpoint, address: str, *, first: int, last: int) -> CandidateTransactions:
         """
         Read one account's history, going on where an attempt stopped that another account's failure ended.

@@ -54,7 +54,14 @@ class TronWorld:
     ) -> TronAdapter:
         chain = tron_chain(*(grids or [await self.grid()]), **options)
         access = Access(api_key=key, requests_per_second=rps)
-        opened = open_adapter(chain, timeout_s=timeout_s, telemetry=self.calls, access=access, clock=self.now)
+        opened = open_adapter(
+            chain,
+            timeout_s=timeout_s,
+            telemetry=self.calls,
+            access=access,
+            clock=self.now,
+            wall=lambda: self.ledger.times[-1] / 1000,
+        )
         return await self.stack.enter_async_context(opened)
 
     def start(self, blocks: int = 60) -> Cursor:

@@ -1,0 +1,186 @@
+"""
+Reading a stretch of time once more, another way than the running scan.
+
+The scan reads the index's table of transfers. Here that table is read again, for a row that came late, and
+then the transactions of the destinations' own jetton wallets, for a row that never came.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from chains.endpoints import Endpoint
+from chains.errors import ChainError, ChainUnavailable
+from chains.gather import gather_apart, wants_a_pause
+from chains.ton import cells
+from chains.ton.client import TonClient
+from chains.ton.decode import Leg, Origin, number, parse_origin, rows_of
+from chains.ton.legs import ROWS, transfers_in
+from chains.ton.parts import AsksTooMuch
+from chains.ton.transfers import TransferReader
+from chains.ton.wallets import JettonWalletResolver
+from chains.types import LookAgain, Transfer
+
+MOST_PAGES = 20  # of the transactions of some wallets
+MOST_ORIGINS = 50  # senders looked up in one go: each is a question
+
+Key = tuple[str, str]
+
+
+class Wallet(NamedTuple):
+    """Whose jetton wallet it is, and of which jetton."""
+
+    owner: str
+    master: str
+
+
+class TransferRecovery:
+    """Finds transfers that the running scan passed too early. What cannot be read is told of its destination."""
+
+    def __init__(
+        self, client: TonClient, *, reader: TransferReader, wallets: JettonWalletResolver, chain_id: int
+    ) -> None:
+        self._client = client
+        self._reader = reader
+        self._wallets = wallets
+        self._chain_id = chain_id
+
+    async def read(
+        self, endpoint: Endpoint, *, destinations: Sequence[str], masters: Collection[str], since: int, until: int
+    ) -> LookAgain:
+        """
+        Return what these were sent between two moments in unix seconds, both included.
+
+        Raises:
+            ChainError: this endpoint cannot tell of those moments at all.
+        """
+        found = await self._reader.since(endpoint, destinations, time=since, beyond=until, until=until)
+        rows = [row.transfer(self._chain_id) for row in found.rows if not row.aborted and since <= row.time <= until]
+        told = {_key(transfer): transfer for transfer in rows}
+        wallets = await self._wallets_of(endpoint, destinations, masters)
+        unread: dict[str, str] = {}
+        try:
+            legs = await self._legs(endpoint, sorted(wallets), since, unread, wallets)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            return LookAgain(list(told.values()), dict.fromkeys(destinations, str(exc)))
+        places = {(wallet, place + 1) for wallet, place in self._places(wallets, told.values())}
+        lost = _in_turn(
+            [leg for leg in legs if since <= leg.time <= until and (leg.account, leg.sent_at) not in places]
+        )
+        for leg, transfer in await self._origins(endpoint, lost[:MOST_ORIGINS], wallets):
+            if isinstance(transfer, Transfer):
+                told.setdefault(_key(transfer), transfer)
+            else:
+                unread[wallets[leg.account].owner] = transfer
+        for leg in lost[MOST_ORIGINS:]:
+            unread[wallets[leg.account].owner] = "more of its transactions are in no row than are looked up in one go"
+        return LookAgain(list(told.values()), unread)
+
+    async def _wallets_of(
+        self, endpoint: Endpoint, destinations: Sequence[str], masters: Collection[str]
+    ) -> dict[str, Wallet]:
+        """Return the jetton wallets of destinations by address, without those of masters that cannot be read."""
+        found: dict[str, Wallet] = {}
+        for master in sorted(masters):
+            for owner in destinations:
+                try:
+                    wallet = await self._wallets.wallet(endpoint, master=master, owner=owner)
+                except ChainError as exc:
+                    if wants_a_pause(exc):
+                        raise
+                    break  # the same master is not asked again for every destination
+                found[wallet] = Wallet(owner, master)
+        return found
+
+    async def _legs(
+        self,
+        endpoint: Endpoint,
+        accounts: Sequence[str],
+        since: int,
+        unread: dict[str, str],
+        wallets: dict[str, Wallet],
+    ) -> list[Leg]:
+        """Return the successful receiving halves at some wallets."""
+        lt = await self._reader.lt_at(endpoint, since)
+        read = partial(self._pages, endpoint, lt=lt)
+        passed: dict[str, str] = {}
+        parts = await self._client.parts.ask(endpoint, accounts, read, passed=passed)
+        unread |= {wallets[account].owner: why for account, why in passed.items()}
+        return [leg for part in parts for leg in part if leg.succeeded and leg.hash is not None]
+
+    async def _pages(self, endpoint: Endpoint, accounts: Sequence[str], *, lt: int) -> list[Leg]:
+        legs: list[Leg] = []
+        for _ in range(MOST_PAGES):
+            question = [("account", account) for account in accounts]
+            question += [("start_lt", str(lt)), ("sort", "asc"), ("limit", str(ROWS))]
+            rows = rows_of(await self._client.get(endpoint, "transactions", question), "transactions")
+            legs += transfers_in(rows).rows
+            if len(rows) < ROWS:
+                return legs
+            newest = number(rows[-1].get("lt"), "lt")
+            if newest <= lt:
+                break
+            lt = newest
+        raise AsksTooMuch("more transactions than can be read in one go")
+
+    def _places(self, wallets: dict[str, Wallet], transfers: Collection[Transfer]) -> set[tuple[str, int]]:
+        """Return where transfers that are told already arrived: a wallet, and the sender's logical time."""
+        of = {wallet: address for address, wallet in wallets.items()}
+        places = ((of.get(Wallet(t.destination, t.token)), int(t.event_key)) for t in transfers)
+        return {(address, lt) for address, lt in places if address is not None}
+
+    async def _origins(
+        self, endpoint: Endpoint, legs: Sequence[Leg], wallets: dict[str, Wallet]
+    ) -> list[tuple[Leg, Transfer | str]]:
+        """Return the transfers that legs are the end of; in place of one that cannot be told, why."""
+        alive = partial(self._client.tip, endpoint)
+        answers = await gather_apart(legs, partial(self._origin, endpoint), alive=alive)
+        return [
+            (leg, str(origin) if isinstance(origin, ChainError) else self._transfer(leg, origin, wallets[leg.account]))
+            for leg, origin in zip(legs, answers, strict=True)
+        ]
+
+    async def _origin(self, endpoint: Endpoint, leg: Leg) -> Origin:
+        question = [("hash", leg.hash or ""), ("direction", "in")]
+        answer = await self._client.get(endpoint, "adjacentTransactions", question, may_miss=True)
+        senders = rows_of(answer, "transactions") if answer else []
+        if not senders:
+            raise ChainUnavailable("the transaction that sent a message is not in the index")
+        return parse_origin(senders[0])
+
+    def _transfer(self, leg: Leg, origin: Origin, wallet: Wallet) -> Transfer | str:
+        told = cells.internal_transfer(leg.body)
+        if told is None:
+            return "a message to its jetton wallet cannot be read"
+        return Transfer(
+            chain_id=self._chain_id,
+            tx_hash=origin.tx_hash,
+            event_key=str(origin.lt),
+            log_index=None,
+            block_number=origin.time,
+            block_hash=None,
+            block_time=origin.time,
+            token=wallet.master,
+            destination=wallet.owner,
+            amount=told.amount,
+            sender=told.sender,
+        )
+
+
+def _in_turn(legs: Sequence[Leg]) -> list[Leg]:
+    """Put the first of every wallet first: who floods one of them uses up his own turn alone."""
+    seen: Counter[str] = Counter()
+    turns: list[tuple[int, Leg]] = []
+    for leg in legs:
+        turns.append((seen[leg.account], leg))
+        seen[leg.account] += 1
+    return [leg for _, leg in sorted(turns, key=lambda turn: turn[0])]
+
+
+def _key(transfer: Transfer) -> Key:
+    return transfer.tx_hash, transfer.event_key

@@ -1,0 +1,82 @@
+"""Reading a stretch of time once more, by the histories of accounts: another index than the one logs come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from chains.endpoints import Endpoint
+from chains.errors import ChainError, ChainUnavailable
+from chains.gather import gather_apart, wants_a_pause
+from chains.tron.blocks import BlockFinder
+from chains.tron.candidates import CandidateTransactions
+from chains.tron.client import TronClient
+from chains.tron.decode import Block
+from chains.tron.logs import LogReader
+from chains.tron.pages import PageReader
+from chains.tron.slow import SlowReader
+from chains.types import LookAgain
+
+MOST_ROUNDS = 100  # ranges of blocks, where histories cannot be read
+
+
+class HistoryReader:
+    """
+    Looks again at accounts, each by itself: what cannot be read of one is told of that one.
+
+    Where an endpoint serves no histories, its logs are read again: an index that lagged knows more by now.
+    """
+
+    def __init__(
+        self, client: TronClient, *, blocks: BlockFinder, slow: SlowReader, logs: LogReader, pages: PageReader
+    ) -> None:
+        self._client = client
+        self._blocks = blocks
+        self._slow = slow
+        self._logs = logs
+        self._pages = pages
+
+    async def read(self, endpoint: Endpoint, *, destinations: Sequence[str], first_ms: int, last_ms: int) -> LookAgain:
+        """
+        Return what these received between two times in ms, both included.
+
+        Raises:
+            ChainError: this endpoint can read nothing of it.
+        """
+        newest = await self._client.newest(endpoint)
+        if newest.time_ms // 1000 < last_ms // 1000:
+            raise ChainUnavailable(f"its newest irreversible block is {(last_ms - newest.time_ms) // 1000} s too old")
+        try:
+            known = await self._slow.believable_until(endpoint, newest._replace(time_ms=min(newest.time_ms, last_ms)))
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            known = 0
+        if known < min(newest.time_ms, last_ms):  # it would leave out the newest, without an error
+            return await self._by_logs(endpoint, destinations, first_ms, await self._blocks.at(endpoint, last_ms))
+        return await self._by_histories(endpoint, destinations, first_ms, last_ms)
+
+    async def _by_histories(
+        self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int
+    ) -> LookAgain:
+        ask = partial(self._slow.by_account, endpoint, first=first_ms, last=last_ms)
+        answers = await gather_apart(destinations, ask, alive=partial(self._client.newest, endpoint))
+        found, unread = CandidateTransactions(last_ms), {}
+        for destination, answer in zip(destinations, answers, strict=True):
+            if isinstance(answer, ChainError):
+                unread[destination] = str(answer)
+            else:
+                found.take(answer)
+                unread |= dict.fromkeys([destination] if answer.unreadable else [], "a row of it cannot be read")
+        return LookAgain(await self._pages.transfers(endpoint, found, frozenset(destinations)), unread)
+
+    async def _by_logs(self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, top: Block) -> LookAgain:
+        found, number = CandidateTransactions(top.time_ms), (await self._blocks.at(endpoint, first_ms)).number
+        for _ in range(MOST_ROUNDS):
+            page = await self._logs.read(endpoint, destinations, first=number, top=top)
+            found.take(page)
+            if page.end_ms >= top.time_ms:
+                break
+            number = (await self._blocks.at(endpoint, page.end_ms)).number + 1
+        transfers = await self._pages.transfers(endpoint, found, frozenset(destinations))
+        return LookAgain([t for t in transfers if first_ms <= t.block_number], {})
