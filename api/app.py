@@ -30,6 +30,7 @@ def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> w
     app.router.add_get("/intents", intents.listing)
     app.router.add_get("/intents/{intentId}", intents.show, allow_head=False)
     app.router.add_delete("/intents/{intentId}", intents.cancel)
+    app.router.add_get("/intents/{intentId}/transfers", intents.transfers, allow_head=False)
     app.router.add_post("/intents/{intentId}/recheck", intents.recheck)
     app.router.add_post("/balances/check", balances.check)
     app.router.add_post("/balance-watches", watches.create)

@@ -9,7 +9,16 @@ from aiohttp import web
 from api.bodies import decode_cursor, encode_cursor, parse, parse_query, path_id
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import CreateIntent, ListIntents, Recheck, intent_json, sighting_json, view_json
+from api.schemas import (
+    CreateIntent,
+    ListIntents,
+    ListTransfers,
+    Recheck,
+    intent_json,
+    sighting_json,
+    transfer_json,
+    view_json,
+)
 from chains.types import Rail
 from scanner.clock import rfc3339
 from scanner.model import Intent
@@ -59,6 +68,16 @@ async def create(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """GET /intents/{intentId}"""
     return json_response({"intent": view_json(await request.app[SERVICES].intent(intent_id(request)))})
+
+
+async def transfers(request: web.Request) -> web.Response:
+    """GET /intents/{intentId}/transfers"""
+    query = parse_query(request, ListTransfers)
+    after = decode_cursor(query.cursor, int)[0] if query.cursor else 0
+    found = await request.app[SERVICES].transfers(intent_id(request), after=after, limit=query.limit + 1)
+    shown = found[: query.limit]
+    cursor = encode_cursor(shown[-1].id) if len(found) > query.limit else None
+    return json_response({"transfers": [transfer_json(stored) for stored in shown], "nextCursor": cursor})
 
 
 async def listing(request: web.Request) -> web.Response:

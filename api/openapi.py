@@ -18,6 +18,7 @@ from api.schemas import (
     CreateIntent,
     CreateWatch,
     ListIntents,
+    ListTransfers,
     ListUnmatched,
     Query,
     Recheck,
@@ -112,9 +113,9 @@ class IntentFields(_Answer):
 
 
 class TransferFields(_Answer):
-    """One transfer that named an intent."""
+    """One transfer that named an intent; or `count` worthless ones of one transaction, `amount` being their sum."""
 
-    tx_hash: str
+    tx_hash: str | None
     event_key: str
     block_number: int
     block_hash: str | None
@@ -125,7 +126,15 @@ class TransferFields(_Answer):
     counted: bool
     settled: bool
     reason: Reason | None
+    count: int = Field(ge=1)
     seen_at: str
+
+
+class TransferPage(_Answer):
+    """A page of an intent's transfers, rejected ones included, oldest first."""
+
+    transfers: list[TransferFields]
+    next_cursor: str | None
 
 
 class AttemptFields(_Answer):
@@ -153,10 +162,12 @@ class DeliveryFields(_Answer):
 
 
 class FullIntent(IntentFields):
-    """An intent with everything known about it."""
+    """An intent with its 20 newest transfers and deliveries, and how many there are."""
 
     transfers: list[TransferFields]
+    transfer_count: int
     deliveries: list[DeliveryFields]
+    delivery_count: int
 
 
 class OneIntent(_Answer):
@@ -181,7 +192,7 @@ class IntentPage(_Answer):
 class SeenTransfer(_Answer):
     """What a recheck saw, and why it does or does not count."""
 
-    tx_hash: str
+    tx_hash: str | None
     event_key: str
     block_number: int
     amount: str
@@ -334,6 +345,7 @@ _ANSWERS = (
     OneIntent,
     ChangedIntent,
     IntentPage,
+    TransferPage,
     Rechecked,
     UnmatchedPage,
     Status,
@@ -443,6 +455,11 @@ def build() -> dict[str, Any]:
             "/scanner/status": {"get": _operation("How each chain is doing.", Status)},
             "/intents": intents,
             "/intents/{intentId}": one,
+            "/intents/{intentId}/transfers": {
+                "get": _operation(
+                    "List an intent's transfers.", TransferPage, 404, query=ListTransfers, path="intentId"
+                )
+            },
             "/intents/{intentId}/recheck": {"post": recheck},
             "/balances/check": {"post": _operation("Read a balance now.", Balance, 400, 413, 502, body=CheckBalance)},
             "/balance-watches": {

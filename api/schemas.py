@@ -198,20 +198,25 @@ class Query(BaseModel):
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True, regex_engine="python-re")
 
-    chain_id: Annotated[int, Field(ge=1, le=MAX_CHAIN_ID)] | None = None
     cursor: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class ListTransfers(Query):
+    """Which transfers of an intent to list."""
 
 
 class ListIntents(Query):
     """Which intents to list."""
 
+    chain_id: Annotated[int, Field(ge=1, le=MAX_CHAIN_ID)] | None = None
     status: IntentStatus | None = None
 
 
 class ListUnmatched(Query):
     """Which unmatched transfers to list."""
 
+    chain_id: Annotated[int, Field(ge=1, le=MAX_CHAIN_ID)] | None = None
     reason: Reason | None = None
 
 
@@ -275,6 +280,7 @@ def transfer_json(stored: StoredTransfer) -> dict[str, Any]:
         "counted": stored.counted,
         "settled": stored.settled,
         "reason": stored.reason,
+        "count": stored.times,
         "seenAt": _time(stored.seen_at),
     }
 
@@ -308,6 +314,8 @@ def view_json(view: IntentView) -> dict[str, Any]:
     return {
         **intent_json(view.intent),
         "transfers": [transfer_json(stored) for stored in view.transfers],
+        "transferCount": view.transfer_count,
+        "deliveryCount": view.delivery_count,
         "deliveries": [delivery_json(event) for event in view.deliveries],
     }
 
@@ -315,7 +323,7 @@ def view_json(view: IntentView) -> dict[str, Any]:
 def sighting_json(sighting: Sighting) -> dict[str, Any]:
     """Render what a recheck saw."""
     return {
-        "txHash": sighting.tx_hash,
+        "txHash": sighting.tx_hash or None,
         "eventKey": sighting.event_key,
         "blockNumber": sighting.block_number,
         "amount": str(sighting.amount),

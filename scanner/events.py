@@ -10,7 +10,7 @@ import orjson
 
 from chains.types import Movement
 from scanner.clock import rfc3339
-from scanner.model import DeliveryStatus, EventType, Intent, Reason, StoredTransfer, Watch
+from scanner.model import DeliveryStatus, EventType, Intent, Reason, StoredTransfer, Watch, priority_of
 from scanner.store.outbox import INTENT, WATCH
 
 MAX_TRANSFERS = 20  # the newest ones; `transferCount` tells of the rest
@@ -152,6 +152,7 @@ def balance_changed(watch: Watch, balance: int, transfers: Sequence[Movement] | 
         "subject_kind": WATCH,
         "subject_id": watch.watch_id,
         "event_type": EventType.BALANCE_CHANGED,
+        "priority": priority_of(EventType.BALANCE_CHANGED).value,
         "chain_id": watch.chain_id,
         "body": orjson.dumps(body).decode(),
         "receiver": watch.receiver,
@@ -190,6 +191,7 @@ def _row(intent: Intent, event: EventType, what: str, now: int, fields: dict[str
         "subject_kind": INTENT,
         "subject_id": intent.intent_id,
         "event_type": event,
+        "priority": priority_of(event).value,
         "chain_id": intent.chain_id,
         "body": orjson.dumps(body).decode(),
         "receiver": intent.receiver,

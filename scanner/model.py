@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from chains.types import Rail
@@ -75,6 +75,25 @@ class EventType(StrEnum):
 
 
 OPT_IN_EVENTS = frozenset(EventType) - {EventType.CONFIRMED, EventType.BALANCE_CHANGED}
+
+
+class Priority(IntEnum):
+    """What goes first in a receiver's queue: whoever can make thousands of the last must not delay the first."""
+
+    MONEY = 0
+    CORRECTION = 1
+    REST = 2
+
+
+def priority_of(event: EventType) -> Priority:
+    """Return where an event stands in a receiver's queue."""
+    match event:
+        case EventType.CONFIRMED:
+            return Priority.MONEY
+        case EventType.REORGED | EventType.BALANCE_CHANGED:
+            return Priority.CORRECTION
+        case _:
+            return Priority.REST
 
 
 class DeliveryStatus(StrEnum):
@@ -170,6 +189,7 @@ class StoredTransfer(NamedTuple):
     last_tx_hash: str | None = None  # of several: the newest
     last_block_number: int | None = None
     fold: str | None = None  # of transfers of nobody's: what they have in common
+    members: str | None = None  # of several of one transaction: which
 
     @property
     def stands(self) -> bool:
@@ -243,6 +263,7 @@ class OutboxEvent(NamedTuple):
     attempts: int  # made in this round
     next_attempt_at: int
     created_at: int
+    priority: int = Priority.REST
 
     def __repr__(self) -> str:
         """Name the event only: the rest holds a secret."""

@@ -17,6 +17,7 @@ from scanner.callback_secrets import CallbackSecrets
 from scanner.callbacks import CallbackPolicy
 from scanner.clock import Clock
 from scanner.errors import InvalidRequest
+from scanner.folding import member, unpack
 from scanner.health import ChainHealth
 from scanner.housekeeping import Housekeeping
 from scanner.matching import judge
@@ -32,6 +33,8 @@ from scanner.watch_registration import Watches
 from scanner.worker import ChainWorker
 
 RECHECK_S = 30.0
+SHOWN = 20  # transfers in one answer that is no page
+SEEN_AT_MOST = 10_000  # of a transaction: a stranger chooses how many there are
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
@@ -56,11 +59,13 @@ class IntentRequest:
 
 @dataclass(frozen=True, slots=True)
 class IntentView:
-    """An intent with its transfers and deliveries."""
+    """An intent with its newest transfers and deliveries, and how many there are."""
 
     intent: Intent
     transfers: Sequence[StoredTransfer]
+    transfer_count: int
     deliveries: Sequence[Mapping[str, Any]]
+    delivery_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +239,20 @@ class Services:
             intent = await intents.get(tx, intent_id)
             if intent is None:
                 raise NotFound(f"intent {intent_id} does not exist")
-            held = await transfers.of_intents(tx, [intent_id])
-            history = await outbox.history(tx, outbox.INTENT, intent_id)
-        return IntentView(intent, held[intent_id], history)
+            return IntentView(
+                intent,
+                await transfers.newest(tx, intent_id, limit=SHOWN),
+                await transfers.count_of(tx, intent_id),
+                await outbox.history(tx, outbox.INTENT, intent_id),
+                await outbox.count_of(tx, outbox.INTENT, intent_id),
+            )
+
+    async def transfers(self, intent_id: str, *, after: int, limit: int) -> list[StoredTransfer]:
+        """Return a page of an intent's transfers, rejected ones included, in the order they were seen."""
+        async with self._db.read() as tx:
+            if await intents.get(tx, intent_id) is None:
+                raise NotFound(f"intent {intent_id} does not exist")
+            return await transfers.page(tx, intent_id, after=after, limit=limit)
 
     async def list_intents(
         self, *, status: IntentStatus | None, chain_id: int | None, after: str | None, limit: int
@@ -290,10 +306,12 @@ class Services:
             raise ChainUnavailable("no endpoint answered in time") from exc
         self._on_events()
         view = await self.intent(intent_id)
-        sightings = [_sighting(stored) for stored in view.transfers if tx_hash in (None, stored.tx_hash)]
-        known = {(s.tx_hash, s.event_key) for s in sightings}
-        for other in seen:  # transfers of that transaction that name somebody else
-            if (other.tx_hash, other.event_key) not in known:
+        async with self._db.read() as tx:
+            held = await transfers.newest(tx, intent_id, limit=SHOWN, tx_hash=seen[0].tx_hash if seen else tx_hash)
+        sightings = [_sighting(stored) for stored in held]
+        mine_too = {stands for stored in held for stands in unpack(stored.members, stored.event_key)}
+        for other in seen[:SEEN_AT_MOST]:  # transfers of that transaction that name somebody else
+            if len(sightings) < SHOWN and member(other.event_key) not in mine_too:
                 mine = view.intent if other.reference in {view.intent.topic_ref, None} else None
                 reason = judge(other, mine, now=self._clock.now_ms(), late_ms=self._late_ms)
                 sightings.append(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -14,7 +15,7 @@ from config.logging import fields
 from scanner.bell import Bell
 from scanner.clock import Clock
 from scanner.metrics import Metrics
-from scanner.model import OutboxEvent
+from scanner.model import OutboxEvent, Priority
 from scanner.outage import Outage
 from scanner.store import outbox
 from scanner.store.database import Database
@@ -39,7 +40,7 @@ STORE_PAUSE_S = 5.0
 class Lane:
     """One receiver's queue: however slow it is, it delays nobody else."""
 
-    waiting: deque[OutboxEvent] = field(default_factory=deque)
+    waiting: dict[Priority, deque[OutboxEvent]] = field(default_factory=lambda: {each: deque() for each in Priority})
     active: set[str] = field(default_factory=set)  # being sent, or sent and being written down
     sending: int = 0
     failing: bool = False
@@ -50,20 +51,34 @@ class Lane:
 
     def take(self) -> OutboxEvent | None:
         """Return the next event to send; None when there is none, or enough is under way."""
-        if not self.waiting or self.sending >= self.width:
+        queue = next(filter(None, self.waiting.values()), None)  # the most urgent first
+        if queue is None or self.sending >= self.width:
             return None
-        event = self.waiting.popleft()
+        event = queue.popleft()
         self.active.add(event.event_id)
         self.sending += 1
         return event
 
     @property
     def held(self) -> set[str]:
-        return self.active | {event.event_id for event in self.waiting}
+        """What must not be taken once more; of a priority that is full nothing is taken at all."""
+        full = self.full
+        waiting = (queue for priority, queue in self.waiting.items() if priority not in full)
+        return self.active | {event.event_id for queue in waiting for event in queue}
 
     @property
-    def full(self) -> bool:
-        return len(self.waiting) >= REFILL
+    def empty(self) -> bool:
+        return not self.active and not any(self.waiting.values())
+
+    @property
+    def full(self) -> Collection[Priority]:
+        """
+        The priorities of which enough is waiting: as much of the same or more urgent.
+
+        Thousands of lesser events must not keep a payment out of the queue it would lead.
+        """
+        ahead = itertools.accumulate(len(queue) for queue in self.waiting.values())
+        return [priority for priority, count in zip(self.waiting, ahead, strict=True) if count >= REFILL]
 
 
 class Deliverer:
@@ -117,7 +132,8 @@ class Deliverer:
         """Start nothing new."""
         self._stopping = True
         for lane in self._lanes.values():
-            lane.waiting.clear()
+            for queue in lane.waiting.values():
+                queue.clear()
         self.bell.ring()
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
@@ -134,20 +150,31 @@ class Deliverer:
     async def _claim_once(self, group: asyncio.TaskGroup) -> float:
         """Hand due events to their lanes; return how long to wait for more."""
         now = self._clock.now_ms()
-        full = [receiver for receiver, lane in self._lanes.items() if lane.full]
-        held = {event_id for lane in self._lanes.values() if not lane.full for event_id in lane.held}
+        full: dict[Priority, list[str]] = {}
+        for receiver, lane in self._lanes.items():
+            for priority in lane.full:
+                full.setdefault(priority, []).append(receiver)
+        held = {event_id for lane in self._lanes.values() for event_id in lane.held}
         self._more = False
         async with self._db.read() as tx:
             due = await outbox.due(tx, now, held=held, full=full, limit=CLAIM)
             later = None if due else await outbox.next_due(tx, held=held, full=full)
         self._more = bool(full)
         for event in due:
-            self._lanes.setdefault(event.receiver, Lane()).waiting.append(event)
+            self._lanes.setdefault(event.receiver, Lane()).waiting[Priority(event.priority)].append(event)
         for receiver in {event.receiver for event in due}:
             self._fill(group, self._lanes[receiver])
-        if due or any(receiver not in self._lanes or not self._lanes[receiver].full for receiver in full):
+        if due or self._has_room(full):
             return 0.0
         return LONGEST_NAP_S if later is None else min(LONGEST_NAP_S, max(0.0, (later - now) / 1000))
+
+    def _has_room(self, full: Mapping[Priority, Collection[str]]) -> bool:
+        """Say whether a lane that had enough of something has room for it by now."""
+        return any(
+            receiver not in self._lanes or priority not in self._lanes[receiver].full
+            for priority, receivers in full.items()
+            for receiver in receivers
+        )
 
     def _fill(self, group: asyncio.TaskGroup, lane: Lane) -> None:
         while (event := lane.take()) is not None:
@@ -194,7 +221,7 @@ class Deliverer:
         for receiver, of_lane in groupby(records, key=lambda record: record.event.receiver):
             lane = self._lanes[receiver]
             lane.active.difference_update(record.event.event_id for record in of_lane)
-            if not lane.waiting and not lane.active:
+            if lane.empty:
                 del self._lanes[receiver]
 
     async def _attempt(self, event: OutboxEvent) -> AttemptRecord:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import and_, bindparam, case, func, insert, not_, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, insert, not_, or_, select, union_all, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent
+from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent, Priority
 from scanner.rotation import Rotation, signing_secrets
 from scanner.store import watches
 from scanner.store.bulk import Bulk, BulkInsert, unindexed
@@ -51,7 +52,10 @@ async def add(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
 _WAITING = and_(
     events.c.status == DeliveryStatus.PENDING,
     not_(is_one_of(events.c.event_id, "held")),
-    not_(is_one_of(events.c.receiver, "full")),
+    *(
+        or_(events.c.priority != priority, not_(is_one_of(events.c.receiver, f"full_{priority.name}")))
+        for priority in Priority
+    ),
 )
 _SENT = {
     "body": events.c.body,
@@ -69,18 +73,30 @@ _DUE = in_one_row(
     .outerjoin(balance_watches, and_(events.c.subject_kind == WATCH, events.c.subject_id == balance_watches.c.watch_id))
     .outerjoin(callback_rotations, callback_rotations.c.callback_url == _SENT["callback_url"])
     .where(_WAITING, events.c.next_attempt_at <= bindparam("now"))
-    .order_by(events.c.next_attempt_at)
+    .order_by(events.c.priority, events.c.next_attempt_at)
     .limit(bindparam("most"))
 )
-_NEXT_DUE = select(func.min(events.c.next_attempt_at)).where(_WAITING)
+_NEXT_DUE = union_all(
+    *(select(func.min(events.c.next_attempt_at)).where(events.c.priority == each.value, _WAITING) for each in Priority)
+)
+Full = Mapping[Priority, Collection[str]]
+NONE_FULL: Full = MappingProxyType({})
 
 
 async def due(
-    tx: AsyncConnection, now: int, *, held: Collection[str], full: Collection[str], limit: int
+    tx: AsyncConnection, now: int, *, held: Collection[str], full: Full = NONE_FULL, limit: int
 ) -> list[OutboxEvent]:
-    """Return events to send now, oldest first, without those in hand and receivers that are full."""
-    rows = await rows_of(tx, _DUE, now=now, most=limit, held=listed(held), full=listed(full))
+    """
+    Return events to send now: what is urgent first, then what waits longest.
+
+    Without those in hand, and without those of a priority of which a receiver has enough (`full`).
+    """
+    rows = await rows_of(tx, _DUE, now=now, most=limit, held=listed(held), **_full(full))
     return [_event(row, now) for row in rows]
+
+
+def _full(full: Full) -> dict[str, str]:
+    return {f"full_{priority.name}": listed(full.get(priority, ())) for priority in Priority}
 
 
 _EVENT = len(OutboxEvent._fields)
@@ -96,11 +112,10 @@ def _event(row: list[Any], now: int) -> OutboxEvent:
 _BODY, _SECRET = OutboxEvent._fields.index("body"), OutboxEvent._fields.index("secrets")
 
 
-async def next_due(tx: AsyncConnection, *, held: Collection[str], full: Collection[str]) -> int | None:
+async def next_due(tx: AsyncConnection, *, held: Collection[str], full: Full = NONE_FULL) -> int | None:
     """Return when the next event wants to be sent, leaving out what `due` would leave out."""
-    found = await tx.execute(_NEXT_DUE, {"held": listed(held), "full": listed(full)})
-    moment: int | None = found.scalar_one_or_none()
-    return moment
+    found = await tx.execute(_NEXT_DUE, {"held": listed(held), **_full(full)})
+    return min((moment for moment in found.scalars() if moment is not None), default=None)
 
 
 _ATTEMPTED = BulkInsert(insert(attempts), [column.name for column in attempts.c if column.name != "id"])
@@ -289,16 +304,32 @@ async def backlog(tx: AsyncConnection) -> dict[int, Backlog]:
     return {row[0]: Backlog(row[1], row[2], row[3]) for row in rows}
 
 
+EVENTS_SHOWN = 20
+ATTEMPTS_SHOWN = 20
+
+
 async def history(tx: AsyncConnection, kind: str, subject_id: str) -> list[dict[str, Any]]:
-    """Return a subject's events, each with its attempts."""
+    """Return a subject's newest events, each with its newest attempts; what was always sent is among them."""
+    mine = (events.c.subject_kind == kind, events.c.subject_id == subject_id)
+    chosen = (
+        select(events.c.event_id)
+        .where(*mine)
+        .order_by(events.c.priority, events.c.created_at.desc(), events.c.event_id)
+        .limit(EVENTS_SHOWN)
+    )
     rows = await tx.execute(
-        select(events)
-        .where(events.c.subject_kind == kind, events.c.subject_id == subject_id)
-        .order_by(events.c.created_at, events.c.event_id)
+        select(events).where(events.c.event_id.in_(chosen)).order_by(events.c.created_at, events.c.event_id)
     )
     found = {row.event_id: {**row._asdict(), "tries": []} for row in rows}
-    if found:
-        tries = await tx.execute(select(attempts).where(attempts.c.event_id.in_(list(found))).order_by(attempts.c.id))
-        for row in tries:
-            found[row.event_id]["tries"].append(row._asdict())
+    for event_id, event in found.items():
+        tries = await tx.execute(
+            select(attempts).where(attempts.c.event_id == event_id).order_by(attempts.c.id.desc()).limit(ATTEMPTS_SHOWN)
+        )
+        event["tries"] = [row._asdict() for row in reversed(tries.all())]
     return list(found.values())
+
+
+async def count_of(tx: AsyncConnection, kind: str, subject_id: str) -> int:
+    """Return how many events a subject has."""
+    total = select(func.count()).where(events.c.subject_kind == kind, events.c.subject_id == subject_id)
+    return int((await tx.execute(total)).scalar_one())

@@ -237,10 +237,11 @@ events = Table(
     Column("created_at", Integer, nullable=False),
     Column("delivered_at", Integer),
     Column("failed_at", Integer),
+    Column("priority", Integer, nullable=False, server_default="2"),  # the lowest first, in a receiver's queue
     CheckConstraint("status IN ('pending','delivered','failed','superseded')", name="events_status_known"),
     CheckConstraint("(status = 'delivered') = (delivered_at IS NOT NULL)", name="events_delivered_at"),
     CheckConstraint("(status = 'failed') = (failed_at IS NOT NULL)", name="events_failed_at"),
-    Index("events_due", "next_attempt_at", sqlite_where=text("status = 'pending'")),
+    Index("events_due", "priority", "next_attempt_at", sqlite_where=text("status = 'pending'")),
     Index("events_failed", "failed_at", sqlite_where=text("status = 'failed'")),
     Index("events_subject", "subject_kind", "subject_id"),
 )

@@ -238,6 +238,49 @@ async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, lis
     return found
 
 
+_PAGE = in_one_row(
+    select(*_STORED)
+    .where(
+        transfers.c.intent_id.is_not(None),  # as the index says it
+        transfers.c.intent_id == bindparam("intent"),
+        transfers.c.id > bindparam("after"),
+    )
+    .order_by(transfers.c.id)
+    .limit(bindparam("limit"))
+)
+_NEWEST = in_one_row(
+    select(*_STORED)
+    .where(
+        transfers.c.intent_id.is_not(None),
+        transfers.c.intent_id == bindparam("intent"),
+        or_(bindparam("hash").is_(None), transfers.c.tx_hash == bindparam("hash")),
+    )
+    .order_by(transfers.c.block_number.desc(), transfers.c.log_index.desc(), transfers.c.id.desc())
+    .limit(bindparam("limit"))
+)
+
+
+async def page(tx: AsyncConnection, intent_id: str, *, after: int, limit: int) -> list[StoredTransfer]:
+    """Return transfers of an intent, whatever came of them, in the order they were seen."""
+    return [_transfer(row) for row in await rows_of(tx, _PAGE, intent=intent_id, after=after, limit=limit)]
+
+
+async def newest(
+    tx: AsyncConnection, intent_id: str, *, limit: int, tx_hash: str | None = None
+) -> list[StoredTransfer]:
+    """Return the newest transfers of an intent, or of one transaction of it, in chain order."""
+    rows = await rows_of(tx, _NEWEST, intent=intent_id, hash=tx_hash, limit=limit)
+    return sorted(map(_transfer, rows), key=lambda stored: stored.order)
+
+
+async def count_of(tx: AsyncConnection, intent_id: str) -> int:
+    """Return how many transfers an intent has."""
+    total = select(func.coalesce(func.sum(transfers.c.times), 0)).where(
+        transfers.c.intent_id.is_not(None), transfers.c.intent_id == intent_id
+    )
+    return int((await tx.execute(total)).scalar_one())
+
+
 _BY_ID = in_one_row(select(*_STORED).where(is_one_of(transfers.c.id, "ids")))
 
 

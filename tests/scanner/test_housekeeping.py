@@ -39,7 +39,7 @@ class Bench:
         """Let everything that is due be tried with one outcome."""
         now = self.clock.now_ms()
         async with self.db.write() as tx:
-            due = await outbox.due(tx, now, held=[], full=[], limit=100)
+            due = await outbox.due(tx, now, held=[], limit=100)
             await outbox.record(tx, [AttemptRecord(e, now, ok, 200 if ok else 500, 1, "", None, retry_at) for e in due])
 
     async def events(self) -> list[Any]:

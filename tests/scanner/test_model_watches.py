@@ -303,7 +303,7 @@ class WatchMachine(RuleBasedStateMachine):
         async def run() -> list[OutboxEvent]:
             held = [event.event_id for event in self.in_flight.values()]
             async with self.db.read() as tx:
-                return await outbox.due(tx, self.clock.now_ms(), held=held, full=[], limit=1000)
+                return await outbox.due(tx, self.clock.now_ms(), held=held, limit=1000)
 
         return {_change(orjson.loads(event.body)): event for event in self.runner.run(run())}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from scanner.store.database import Database, open_database
 from scanner.store.errors import StoreError
 from scanner.store.migrate import migrate
 from tests.harness import SECRET, FakeClock
-from tests.scanner.facts import NOW, a_hash, an_intent
+from tests.scanner.facts import NOW, a_hash, an_intent, stored
 from webhooks import deliverer as deliverer_module
 from webhooks.client import open_client
 from webhooks.deliverer import LANE_WIDTH, LANE_WIDTH_FAILING, Deliverer
@@ -64,6 +64,13 @@ class Bench:
             await outbox.add(tx, rows)
         self.deliverer.bell.ring()
         return [row["event_id"] for row in rows]
+
+    async def add(self, new: Sequence[Intent], rows: Sequence[dict[str, Any]]) -> None:
+        """Store intents and what there is to tell of them."""
+        async with self.db.write() as tx:
+            await intents.add_many(tx, new)
+            await outbox.add(tx, rows)
+        self.deliverer.bell.ring()
 
     async def intent(self, intent_id: str = "order-1") -> Intent:
         async with self.db.read() as tx:
@@ -249,6 +256,28 @@ async def test_a_lane_is_emptied_however_long_its_queue_is(
         await bench.until(lambda row: row.status == DeliveryStatus.DELIVERED, event_id)
 
     assert len(hooks.deliveries) == len(hooks.distinct) == LANE_WIDTH * 5
+
+
+@pytest.mark.parametrize("limits", [(16, 8), (1024, 512), (4, 1)])
+async def test_what_is_urgent_goes_before_what_waits_already(
+    bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(deliverer_module, "CLAIM", limits[0])
+    monkeypatch.setattr(deliverer_module, "REFILL", limits[1])
+    hooks.behave(pause_s=1.0)
+    noticed = [paid(hooks.url(), f"notice-{i}") for i in range(LANE_WIDTH * 3)]
+    await bench.add(noticed, [events.expired(intent, NOW) for intent in noticed])
+    await hooks.wait_until(lambda: len(hooks.deliveries) >= LANE_WIDTH)
+
+    gone = [paid(hooks.url(), f"gone-{i}") for i in range(3)]
+    await bench.add(gone, [events.about_transfer(intent, EventType.REORGED, stored(), NOW) for intent in gone])
+    await bench.queue(*(paid(hooks.url(), f"paid-{i}") for i in range(3)))
+    hooks.behave()
+    await hooks.wait_until(lambda: len(hooks.distinct) == len(noticed) + 6)
+
+    order = [delivery.json["intentId"].partition("-")[0] for delivery in hooks.deliveries]
+    assert order[:LANE_WIDTH] == ["notice"] * LANE_WIDTH
+    assert order[LANE_WIDTH : LANE_WIDTH + 6] == ["paid"] * 3 + ["gone"] * 3
 
 
 async def test_nothing_is_kept_of_a_receiver_nobody_waits_for(bench: Bench, hooks: Receiver) -> None:
