@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from addresses.keccak import keccak
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm.decode import Block, parse_block
@@ -16,6 +17,7 @@ from chains.evm.wire import BlockReceipt, Log, parse_block_receipt, parse_block_
 RECEIPTS_A_BATCH = 50
 LOGS_A_STEP = 1_000  # then others run
 MOST_TRANSACTIONS = 20_000  # in one block
+EMPTY_ROOT = "0x" + keccak(b"\x80").hex()  # of the tree of no transactions
 
 
 class BlockLogs:
@@ -41,6 +43,9 @@ class BlockLogs:
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {number} yet")
         hashes = _transactions(raw, number)
+        if not hashes and raw.get("transactionsRoot") != EMPTY_ROOT:
+            # Whoever does not list transactions hides them; an empty block proves itself (Yellow Paper, 4.4).
+            raise Unserved(f"shows block {number} without its transactions")
         receipts = await self._receipts(endpoint, block, hashes)
         # Some nodes leave transactions of the system itself out of a block's receipts.
         receipts += await self._one_by_one(endpoint, _missing(hashes, receipts))

@@ -248,6 +248,8 @@ class LogReader:
                 reading.learner.crowded(found)
                 return None
         page = await self._from_receipts(reading.endpoint, reading.wanted, reading.after)
+        if isinstance(page, ScanPage) and page.rows_read == 0:
+            raise Unserved("says that a block holds too many logs, and shows none of them in its receipts")
         reading.learner.full_block()
         return page
 

@@ -143,6 +143,8 @@ class Learner:
             smaller.append(lambda: self._span.failed(blocks=blocks))
         if addresses > 1:
             smaller.append(lambda: self._memory.addresses.refused(addresses))
+        if not smaller and isinstance(error, TooLarge):
+            raise TooManyRows(str(error)) from error
         if not smaller:
             raise self.give_up(error) from error
         smaller[self._turn % len(smaller)]()
@@ -163,9 +165,7 @@ def _verdict(error: ChainError) -> Verdict:
     match error:
         case RpcRefused():
             return error.verdict
-        case TooLarge():
-            return Verdict(Refusal.ROWS)
-        case Overasked() | CutOff():
+        case TooLarge() | Overasked() | CutOff():
             return Verdict(Refusal.OTHER)
         case _:
             return Verdict(Refusal.UNSUPPORTED)

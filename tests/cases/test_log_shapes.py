@@ -298,6 +298,22 @@ async def test_receipts_that_are_not_all_there_are_not_taken_for_a_block_without
         await adapter.scan(Rail.DIRECT, targets(SHOP), Cursor(94, hash_of(94)), HEAD)
 
 
+@pytest.mark.parametrize("rail", [Rail.DIRECT, Rail.PROXY])
+async def test_a_node_that_lists_no_transactions_is_not_believed_that_a_block_is_empty(world, filled, rail):
+    logs = [token_log(to=SHOP, block=95, tx=tx_of(1)), event_log(block=95, tx=tx_of(2))]
+    node = await filled(*logs, max_range=0, range_message="limit exceeded", lists_transactions=False)
+    with pytest.raises(ChainMisconfigured, match="limit exceeded"):
+        await (await world.adapter(node)).scan(rail, targets(SHOP), Cursor(94, hash_of(94)), HEAD)
+
+
+async def test_receipts_that_show_nothing_of_a_block_said_to_be_too_full_are_not_believed(world, filled):
+    logs = [event_log(block=150, tx=tx_of(900), index=n, reference=f"0x{n + 1:064x}") for n in range(250)]
+    node = await filled(*logs, most_rows=200)
+    node.receipts = {tx: receipt | {"logs": []} for tx, receipt in node.receipts.items()}
+    with pytest.raises(ChainError):
+        await read(await world.adapter(node), targets(), rail=Rail.PROXY)
+
+
 async def test_a_receipt_left_out_of_the_blocks_receipts_is_asked_for_alone(world, filled):
     node = await filled(token_log(to=SHOP, block=95), max_range=0, range_message="limit exceeded")
     node.replies["eth_getBlockReceipts"] = []

@@ -23,6 +23,7 @@ TOKEN = "0x" + "70" * 20
 SHOP = "0x" + "5e" * 20
 BUYER = "0x" + "b0" * 20
 ZERO = "0x" + "0" * 40
+EMPTY_ROOT = "0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421"
 REFERENCE = "0x" + "ce" * 32
 
 
@@ -155,6 +156,7 @@ class FakeNode:
     topics_message: str = "exceed max addresses or topics per search position"
     rows_message: str = "query returned more than {limit} results"
     unserved: frozenset[str] = frozenset()
+    lists_transactions: bool = True  # in its blocks
     batches: bool = True
     raw: Callable[[bytes], web.Response] | None = None  # answers instead of the node
     hang: asyncio.Event | None = None
@@ -213,7 +215,9 @@ class FakeNode:
         if number is None or number > self.head:
             return None
         header = {"number": hex(number), "hash": self.hash(number), "timestamp": hex(1_700_000_000 + number)}
-        return header | ({"transactions": self._transactions(number)} if self.filters else {})
+        listed = self._transactions(number) if self.filters and self.lists_transactions else []
+        root = hash_of(number) if self._transactions(number) else EMPTY_ROOT
+        return header | ({"transactions": listed, "transactionsRoot": root} if self.filters else {})
 
     def _transactions(self, number: int) -> list[str]:
         return [tx for tx, receipt in self.receipts.items() if int(receipt["blockNumber"], 16) == number]
