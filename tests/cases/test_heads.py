@@ -155,15 +155,11 @@ async def test_a_liar_is_passed_over_for_one_whose_head_can_be_true(tmp_path):
         assert "shows a head that cannot be true" in problems(town)
 
 
-@pytest.mark.parametrize("seconds", [121, 1200, 10**6])
+@pytest.mark.parametrize("seconds", [140, 1200, 10**6])
 async def test_two_endpoints_from_the_future_mean_that_the_hosts_clock_is_late(tmp_path, seconds):
     async with street(tmp_path, 2, POLL_INTERVAL_SEC="3600") as town:
-        await town.polled()
-    async with street(tmp_path, 2) as town:
         for node in town.nodes:
             at_another_time(node, seconds)
-        intent = await town.direct(1, amount="1000", expiresInSec=2 * 10**6) if False else None
-        assert intent is None
         town.grow(1)
         await town.polled()
         assert town.scanner.worker.health.head.position == 1001

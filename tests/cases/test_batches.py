@@ -1,0 +1,121 @@
+"""Endpoints that refuse batches in any spelling, long headers, passing faults: payments are confirmed all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from devnet.faulty_rpc import BATCH_REFUSALS, FaultyRpc
+from devnet.receiver import receiver
+from devnet.scripted_rpc import ScriptedNode, serve, tx_hash
+from tests.cases.evm_nodes import TOKENS, Street, shop
+from tests.harness import USDT, environment, running
+
+PAYMENTS = 12
+
+
+@asynccontextmanager
+async def behind(folder: Path, **settings: str) -> AsyncIterator[tuple[FaultyRpc, Street]]:
+    """Run the daemon over one node behind an endpoint with manners of its own."""
+    node = ScriptedNode(TOKENS)
+    async with (
+        serve(node) as target,
+        FaultyRpc(target) as front,
+        receiver() as hooks,
+        running(environment(folder, front.url, **settings)) as scanner,
+    ):
+        yield front, Street([node], scanner, hooks)
+
+
+async def paid(town: Street, first: int = 1) -> list[str]:
+    """Pay a dozen intents, each in a block of its own; return them."""
+    numbers = range(first, first + PAYMENTS)
+    intents = [(await town.direct(number, amount="1000"))["intentId"] for number in numbers]
+    for number in numbers:
+        town.nodes[0].pay(USDT, shop(number), 1000, tx=tx_hash(f"payment {number}"))
+    town.grow(6)
+    return intents
+
+
+async def confirmed(town: Street, intents: list[str], timeout_s: float = 20) -> None:
+    for intent_id in intents:
+        await town.api.status_is(intent_id, "confirmed", timeout_s)
+
+
+@pytest.mark.parametrize("most", [1, 3, 7])
+@pytest.mark.parametrize("spelling", BATCH_REFUSALS)
+async def test_a_batch_refused_in_any_spelling_is_asked_smaller_in_the_same_poll(tmp_path, spelling, most):
+    async with behind(tmp_path) as (front, town):
+        front.most_calls, front.batch_refusal = most, spelling
+        await confirmed(town, await paid(town))
+        chain = await town.api.chain()
+        assert (chain["state"], chain["lastError"]) == ("ready", None)
+        (endpoint,) = town.scanner.worker.adapter.condition().endpoints
+        assert endpoint.limits.batch is not None
+        assert endpoint.limits.batch <= most
+
+
+async def test_an_endpoint_that_begins_to_refuse_batches_loses_no_payment(tmp_path):
+    async with behind(tmp_path) as (front, town):
+        await confirmed(town, await paid(town))
+        front.batches = False
+        await confirmed(town, await paid(town, first=101))
+
+
+async def test_a_node_and_a_receiver_with_long_headers_are_understood(tmp_path):
+    async with behind(tmp_path) as (front, town):
+        front.big_headers = True
+        town.hooks.behave(headers={"X-Policy": "p" * 9_000})
+        intents = await paid(town)
+        await confirmed(town, intents)
+        for intent_id in intents:
+            await town.api.until(intent_id, lambda intent: intent["webhookDeliveredAt"] is not None)
+
+
+# --- faults that pass ----------------------------------------------------------------------------
+
+
+def limit_exceeded(front: FaultyRpc) -> None:
+    front.fail("eth_getLogs", error=(-32005, "limit exceeded"))
+
+
+def another_chain(front: FaultyRpc) -> None:
+    front.chain_id = 1
+    front.fail("eth_getLogs", status=502, times=1)  # after a failure an endpoint is asked which chain it serves
+
+
+def refused(front: FaultyRpc) -> None:
+    front.fail(status=403, body=b"forbidden")
+
+
+def suspended(front: FaultyRpc) -> None:
+    front.fail(status=429, body=b"too many requests per second", headers={"Retry-After": "3600"})
+
+
+def no_logs(front: FaultyRpc) -> None:
+    front.fail("eth_getLogs", error=(-32601, "the method eth_getLogs is not available"))
+
+
+def nonsense(front: FaultyRpc) -> None:
+    front.fail(status=200, body=b"<html>maintenance</html>")
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("fault", [limit_exceeded, another_chain, refused, suspended, no_logs, nonsense])
+async def test_an_only_endpoint_that_was_unwell_for_three_seconds_is_soon_used_again(tmp_path, fault):
+    async with behind(tmp_path, POLL_INTERVAL_SEC="1") as (front, town):
+        await town.polled()
+        fault(front)
+        intents = await paid(town)
+        await _unwell(3)
+        front.heal()
+        await confirmed(town, intents, timeout_s=45)
+
+
+async def _unwell(seconds: float) -> None:
+    """Wait by the clock: what is tried here is how long a fault lasts."""
+    await asyncio.sleep(seconds)
