@@ -58,7 +58,7 @@ class ChainAdapter(Protocol):
     coin_decimals: int
     counts_blocks: bool  # whether positions are block numbers, so that a depth in blocks has a meaning
     lag_warning: int  # positions behind the head that an operator should hear of
-    reads_many_coins: bool  # whether the coin of a thousand addresses costs a handful of calls
+    reads_many_coins: bool  # whether the coin of a thousand addresses costs a bounded number of calls
 
     def parse_address(self, text: str) -> str:
         """

@@ -109,7 +109,7 @@ class TronAdapter:
     coin_decimals = 6
     counts_blocks = False
     lag_warning = 300_000  # ms
-    reads_many_coins = False  # one account a call
+    reads_many_coins = True
 
     def __init__(
         self,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from chains.endpoints import Endpoint
-from chains.errors import ChainMisconfigured, ChainProtocolError
-from chains.gather import gather_limited
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError
+from chains.gather import gather_apart, gather_limited, wants_a_pause
 from chains.jsonrpc import Call, RpcResult
 from chains.limits import MOST_CALLS
 from chains.tron.address import topic
@@ -18,6 +18,9 @@ from chains.tron.rpc import RpcRefused, rpc_address
 from chains.types import Balances, Holding
 
 BALANCE_OF = "70a08231"
+FEW = 20  # accounts: read one by one
+CALLS_A_ROUND = 50  # for the coin of many accounts: 50 in five minutes are a thirtieth of the rate without a key
+MOST_KNOWN = 50_000
 
 _WIDE = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _WORD = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -36,14 +39,62 @@ class BalanceReader:
         self._client = client
         self._usable = usable  # whether an endpoint's JSON-RPC is worth asking
         self._packed = max(1, min(packed, MOST_CALLS))
+        self._coins: dict[str, int] = {}  # what accounts were last seen to hold for good
+        self._turn = 0  # where the calls of a round begin
 
     async def read(self, endpoint: Endpoint, holdings: Sequence[Holding], *, confirmed: bool) -> Balances:
         """Read everything from one endpoint; a balance that a contract will not tell is None."""
         block = await self._client.newest(endpoint, solid=confirmed)
+        if confirmed and len(holdings) > FEW and all(holding.token is None for holding in holdings):
+            return Balances(block.time_ms, block.time_ms // 1000, await self._many_coins(endpoint, holdings))
         amounts = None if confirmed else await self._packed_amounts(endpoint, holdings)
         if amounts is None:
             amounts = await gather_limited(holdings, partial(self._amount, endpoint, solid=confirmed))
         return Balances(block.time_ms, block.time_ms // 1000, amounts)
+
+    async def _many_coins(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> list[int | None]:
+        """
+        Read the irreversible coin of many accounts, a bounded number of calls at a time.
+
+        An account costs a call. The newest balances come a hundred a request: what has not changed since it
+        was irreversible, or is nothing, is told from them, and only the others are asked for. Those left for
+        the next time are None; each has its turn.
+        """
+        newest = await self._newest_coins(endpoint, holdings)
+        amounts: list[int | None] = [None] * len(holdings)
+        changed: list[int] = []
+        for place, holding in enumerate(holdings):
+            now, known = newest[place], self._coins.get(holding.holder, 0)
+            if now is not None and now == known:
+                amounts[place] = now
+            else:
+                changed.append(place)
+        start = self._turn % max(1, len(changed))
+        chosen = [*changed[start:], *changed[:start]][:CALLS_A_ROUND]
+        self._turn = 0 if len(changed) <= CALLS_A_ROUND else start + CALLS_A_ROUND
+        ask, alive = partial(self._solid_coin, endpoint, holdings), partial(self._client.newest, endpoint)
+        for place, answer in zip(chosen, await gather_apart(chosen, ask, alive=alive), strict=True):
+            amounts[place] = None if isinstance(answer, ChainError) else answer
+        return amounts
+
+    async def _newest_coins(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> Sequence[int | None]:
+        """Return the newest balances; None for all where the endpoint does not tell many at once."""
+        try:
+            found = await self._packed_amounts(endpoint, holdings)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            found = None
+        return found or [None] * len(holdings)
+
+    async def _solid_coin(self, endpoint: Endpoint, holdings: Sequence[Holding], place: int) -> int:
+        holder = holdings[place].holder
+        amount = await self._client.coins(endpoint, holder, solid=True)
+        self._coins.pop(holder, None)
+        self._coins[holder] = amount
+        while len(self._coins) > MOST_KNOWN:
+            del self._coins[next(iter(self._coins))]
+        return amount
 
     async def _amount(self, endpoint: Endpoint, holding: Holding, *, solid: bool) -> int | None:
         if holding.token is None:
