@@ -13,7 +13,7 @@ from marketplace.model import Direction, PaymentStatus, Role
 from marketplace.store.inbox import Recovery
 from marketplace.store.reorgs import Clearance
 from marketplace.web.answers import listed, ok
-from marketplace.web.bodies import Body, Listing, Text, parse, parse_query, path_id, who
+from marketplace.web.bodies import Body, Line, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Address, ChainId, Moment
 from marketplace.web.payments import payment_json
 from marketplace.web.state import BACKEND
@@ -33,7 +33,7 @@ class ClearReorg(Body):
 
 
 class Settle(Body):
-    tx_hash: Annotated[Text, Field(min_length=1, max_length=128)]
+    tx_hash: Annotated[Line, Field(min_length=1, max_length=128)]
 
 
 class Hold(Body):

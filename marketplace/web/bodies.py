@@ -11,30 +11,39 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from kernel.web.connections import prove
-from kernel.web.ids import UUID, check_uuid, described
-from marketplace.errors import Refused, forbidden, not_found
+from kernel.web.ids import UUID, described
+from marketplace.errors import Refused, forbidden
 from marketplace.model import Actor, Page, Role
 from marketplace.tokens import InvalidToken
 from marketplace.web.state import BACKEND
 
 M = TypeVar("M", bound=BaseModel)
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # what no text of several lines has
 _UUID = re.compile(UUID)
-
-
-def _plain(value: str) -> str:
-    if _UNPRINTABLE.search(value):
-        raise ValueError("must not contain control characters")
-    return value
 
 
 def _stripped(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-Text = Annotated[str, BeforeValidator(_stripped), AfterValidator(_plain)]
-Id = Annotated[str, AfterValidator(check_uuid), described(UUID)]
+def one_line(value: Any) -> Any:
+    """Refuse a line break where no text of several lines belongs: it would end up in a log, a header or an id."""
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise Refused("bad_request", "control characters are not accepted here")
+    return value
+
+
+def _is_id(value: str) -> str:
+    if _UUID.fullmatch(value) is None:
+        raise Refused("bad_request", "an id is 8-4-4-4-12 small hex digits")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_stripped)]
+Line = Annotated[str, BeforeValidator(_stripped), BeforeValidator(one_line)]
+Id = Annotated[str, AfterValidator(_is_id), described(UUID)]
 
 
 class Body(BaseModel):
@@ -63,19 +72,37 @@ async def parse(request: web.Request, model: type[M]) -> M:
         raise Refused("bad_json", f"the body is not valid JSON: {exc}") from exc
     if not isinstance(body, dict):
         raise Refused("bad_json", "the body must be a JSON object")
+    _refuse_control(body)
     return model.model_validate(body)
+
+
+def _refuse_control(body: Any) -> None:
+    """Refuse control characters wherever they stand in a body, level by level: how deep it nests is not ours to say."""
+    level = [body]
+    while level:
+        deeper: list[Any] = []
+        for value in level:
+            if isinstance(value, str) and _UNPRINTABLE.search(value):
+                raise Refused("bad_request", "control characters are not accepted")
+            if isinstance(value, dict):
+                deeper += [*value, *value.values()]
+            elif isinstance(value, list):
+                deeper += value
+        level = deeper
 
 
 def parse_query(request: web.Request, model: type[M]) -> M:
     """Read the query string."""
+    for text in (*request.query, *request.query.values()):
+        one_line(text)
     return model.model_validate(dict(request.query))
 
 
 def path_id(request: web.Request, what: str, name: str = "id") -> str:
-    """Return the id in the path; what is no id of ours names nothing."""
+    """Return the id in the path, which has to match as a whole."""
     value = request.match_info[name].lower()
     if _UUID.fullmatch(value) is None:
-        raise not_found(what)
+        raise Refused("bad_request", f"this is no id of a {what}: 8-4-4-4-12 hex digits")
     return value
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from kernel.web.ids import described, whole
 from marketplace.clock import shown
 from marketplace.model import Role
 from marketplace.web.answers import ok
-from marketplace.web.bodies import Body, Text, parse, path_id, who
+from marketplace.web.bodies import Body, Line, Text, one_line, parse, path_id, who
 from marketplace.web.requests import request_json
 from marketplace.web.state import BACKEND
 
@@ -19,9 +19,13 @@ CODE = r"[0-9]{6}"
 Words = Annotated[Text, Field(max_length=2000)]
 
 
+_SIX = AfterValidator(whole(CODE, "must be 6 digits"))
+SixDigits = Annotated[str, BeforeValidator(one_line), _SIX, described(CODE), Field(repr=False)]
+
+
 class Delivered(Body):
     proof: Words | None = None
-    tracking_number: Annotated[Text, Field(max_length=200)] | None = None
+    tracking_number: Annotated[Line, Field(max_length=200)] | None = None
     notes: Words | None = None
 
     def given(self) -> dict[str, Any]:
@@ -34,7 +38,13 @@ class Confirmed(Body):
 
 
 class Verify(Body):
-    code: Annotated[str, AfterValidator(whole(CODE, "must be 6 digits")), described(CODE), Field(repr=False)]
+    code: Annotated[
+        str,
+        BeforeValidator(one_line),
+        AfterValidator(whole(CODE, "must be 6 digits")),
+        described(CODE),
+        Field(repr=False),
+    ]
 
 
 async def deliver(request: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ from marketplace.disputes import JUDGES
 from marketplace.model import Dispute, Outcome, Role
 from marketplace.store.disputes import Evidence
 from marketplace.web.answers import ok
-from marketplace.web.bodies import Body, Id, Text, parse, path_id, who
+from marketplace.web.bodies import Body, Id, Line, Text, parse, path_id, who
 from marketplace.web.fields import Link
 from marketplace.web.state import BACKEND
 
@@ -22,7 +22,7 @@ Words = Annotated[Text, Field(min_length=3, max_length=4000)]
 class NewDispute(Body):
     purchase_request_id: Id
     reason: Words
-    category: Annotated[Text, Field(min_length=1, max_length=60)]
+    category: Annotated[Line, Field(min_length=1, max_length=60)]
 
 
 class NewEvidence(Body):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from kernel.web.ids import whole
 from marketplace.money import NotAnAmount, TooPrecise, to_base_units
-from marketplace.web.bodies import Text
+from marketplace.web.bodies import Line
 
 FRACTION = 18  # digits a price may have: as many as any token here
 MAX_TIME = 64
@@ -68,9 +68,9 @@ def _moment(value: Any) -> Any:
 
 
 Money = Annotated[str, Field(max_length=100), BeforeValidator(_money)]
-Currency = Annotated[Text, AfterValidator(_currency)]
-Link = Annotated[Text, Field(max_length=2048), AfterValidator(_link)]
+Currency = Annotated[Line, AfterValidator(_currency)]
+Link = Annotated[Line, Field(max_length=2048), AfterValidator(_link)]
 Moment = Annotated[int, BeforeValidator(_moment)]
-Email = Annotated[Text, Field(max_length=254), AfterValidator(whole(EMAIL, "must be an e-mail address"))]
-Address = Annotated[Text, Field(min_length=1, max_length=128)]
+Email = Annotated[Line, Field(max_length=254), AfterValidator(whole(EMAIL, "must be an e-mail address"))]
+Address = Annotated[Line, Field(min_length=1, max_length=128)]
 ChainId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]

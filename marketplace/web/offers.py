@@ -11,12 +11,12 @@ from marketplace.clock import shown
 from marketplace.model import Offer, Role
 from marketplace.offers import OfferDraft
 from marketplace.web.answers import listed, ok
-from marketplace.web.bodies import Body, Id, Listing, Text, parse, parse_query, path_id, who
+from marketplace.web.bodies import Body, Id, Line, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Currency, Moment, Money
 from marketplace.web.requests import request_json
 from marketplace.web.state import BACKEND
 
-Title = Annotated[Text, Field(min_length=3, max_length=200)]
+Title = Annotated[Line, Field(min_length=3, max_length=200)]
 Description = Annotated[Text, Field(min_length=1, max_length=2000)]
 Notes = Annotated[Text, Field(max_length=2000)]
 

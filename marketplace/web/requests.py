@@ -11,7 +11,7 @@ from marketplace.clock import shown
 from marketplace.model import ProductType, PurchaseRequest, Role
 from marketplace.requests import RequestDraft
 from marketplace.web.answers import listed, ok
-from marketplace.web.bodies import Body, Listing, Text, parse, parse_query, path_id, who
+from marketplace.web.bodies import Body, Line, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Currency, Email, Link, Money, units
 from marketplace.web.state import BACKEND
 
@@ -38,7 +38,7 @@ class DeliveryInfo(Body):
 
 
 class NewRequest(Body):
-    title: Annotated[Text, Field(min_length=3, max_length=200)]
+    title: Annotated[Line, Field(min_length=3, max_length=200)]
     description: Annotated[Text, Field(min_length=10, max_length=2000)]
     product_type: ProductType
     product_link: Link | None = None

@@ -101,7 +101,7 @@ async def test_what_is_no_token_is_401(shop: Running, header: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("email", "nonsense"), ("password", "short"), ("role", "king"), ("name", ""), ("name", None), ("name", "a\x00b")],
+    [("email", "nonsense"), ("password", "short"), ("role", "king"), ("name", ""), ("name", None)],
 )
 async def test_a_bad_field_is_named(shop: Running, field: str, value: object) -> None:
     body = {"email": "x@example.test", "password": PASSWORD, "role": "buyer", "name": "X", field: value}

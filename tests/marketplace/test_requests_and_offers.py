@@ -291,9 +291,14 @@ async def test_an_offer_of_another_request_cannot_be_chosen(shop: Running) -> No
     assert (await select(buyer, mine, offer_id))[0] == 404
 
 
-@pytest.mark.parametrize("path", ["nonsense", "00000000-0000-0000-0000-000000000000", "%00"])
-async def test_what_is_not_there_is_404(shop: Running, path: str) -> None:
-    assert await shop.admin.refused("GET", f"{REQUESTS}/{path}") == (404, "not_found")
+async def test_what_is_not_there_is_404(shop: Running) -> None:
+    path = f"{REQUESTS}/00000000-0000-0000-0000-000000000000"
+    assert await shop.admin.refused("GET", path) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["nonsense", "%00", "00000000-0000-0000-0000-000000000000%0A", "1"])
+async def test_what_is_no_id_is_400(shop: Running, path: str) -> None:
+    assert await shop.admin.refused("GET", f"{REQUESTS}/{path}") == (400, "bad_request")
 
 
 @pytest.mark.parametrize("query", ["page=0", "limit=0", "limit=101", "page=x"])
@@ -340,3 +345,41 @@ async def test_a_list_is_cut_into_pages_and_tells_how_much_there_is(shop: Runnin
     assert (found["total"], found["page"], found["limit"]) == (3, page, 2)
     assert len(found["purchaseRequests"]) == [2, 1, 0][page - 1]
     assert {each["id"] for each in found["purchaseRequests"]} <= set(made)
+
+
+CONTROL = ["\x00", "\x1b", "\x7f", "\x08"]
+
+
+@pytest.mark.parametrize("character", CONTROL)
+async def test_control_characters_are_400_wherever_they_stand_in_a_body(shop: Running, character: str) -> None:
+    buyer = await shop.user("buyer")
+
+    for body in (
+        request_body(title=f"A used{character}bicycle"),
+        request_body(description=f"Any colour, 28 inches.{character}"),
+        request_body(deliveryInfo={"deliveryType": "online", "email": f"a@b.test{character}"}),
+        request_body(unknown={"deep": [{f"key{character}": 1}]}),
+        request_body(unknown=[[[character]]]),
+    ):
+        assert await buyer.refused("POST", REQUESTS, body) == (400, "bad_request")
+    assert (await buyer.ok("GET", f"{REQUESTS}/my"))["total"] == 0
+
+
+@pytest.mark.parametrize("query", ["page=1%0A", "limit=5%00", "page=1&x=%1B", "%0Apage=1"])
+async def test_control_characters_in_a_query_are_400(shop: Running, query: str) -> None:
+    assert await shop.admin.refused("GET", f"{REQUESTS}?{query}") == (400, "bad_request")
+
+
+async def test_a_line_break_belongs_into_a_description_and_not_into_a_title(shop: Running) -> None:
+    buyer = await shop.user("buyer")
+
+    assert await buyer.refused("POST", REQUESTS, request_body(title="A used\nbicycle")) == (400, "bad_request")
+    await buyer.ok("POST", REQUESTS, request_body(description="Any colour.\n28 inches.\twith lights"), 201)
+
+
+async def test_a_body_may_nest_as_deep_as_it_can_be_read(shop: Running) -> None:
+    deep = b'{"x":' + b"[" * 900 + b"]" * 900 + b"}"
+    deeper = b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+
+    for raw, expected in ((deep, 422), (deeper, 400)):
+        assert (await shop.admin.call("POST", "/api/admin/users", raw))[0] == expected
