@@ -12,8 +12,6 @@ import asyncio
 import enum
 import logging
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -120,23 +118,23 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
 
-    @contextmanager
-    def counted(self, request: web.BaseRequest) -> Iterator[None]:
-        """Count a request that came through our own proxies against the client they saw."""
+    def count(self, request: web.BaseRequest) -> None:
+        """
+        Count a connection of our own proxies against the client its newest request came from.
+
+        Raises:
+            TooManyConnections: that client is being answered so many times already, and has shown no key.
+        """
         hops = self._book.limits.trusted_hops
         if hops == 0:
-            yield
             return
         # A proxy may add a line of its own instead of an entry: only together do the lines end with what it saw.
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        self._book.forget_client(self)
         self.client = counted_as(client_ip(request.remote or "", forwarded, hops))
-        self.proven = False  # the next request on this connection is somebody else's
+        self.proven = False  # the request before may have been somebody else's
         if not self._book.count_client(self):
             raise TooManyConnections(reason="too many requests of yours are being answered: try again later")
-        try:
-            yield
-        finally:
-            self._book.forget_client(self)
 
     def prove(self) -> None:
         """Note that whoever asks has shown a key, a session or a token that is good."""
@@ -175,9 +173,7 @@ class ConnectionBook:
 
     def make_room(self, peer: str) -> bool:
         """Say whether this peer may open a connection; close another one for it where one says nothing."""
-        room = (self.limits.trusted_hops > 0 or self._room_among(peer)) and (
-            len(self._all) < self.limits.connections or self.drop_one()
-        )
+        room = self._room_among(peer) and (len(self._all) < self.limits.connections or self.drop_one())
         if not room:
             self._refused.warning("[api] %s was not heard: all of %d connections are being answered", peer, len(self))
         return room
@@ -185,7 +181,7 @@ class ConnectionBook:
     def add(self, connection: Connection) -> None:
         self._all[connection] = None
         self._by_stage[connection.stage][connection] = None
-        if self.limits.trusted_hops == 0:
+        if self.limits.trusted_hops == 0:  # else who connects is a proxy of ours, and its clients are counted
             self._unproven.setdefault(connection.peer, {})[connection] = None
 
     def remove(self, connection: Connection) -> None:
@@ -209,10 +205,14 @@ class ConnectionBook:
 
     def count_client(self, connection: Connection) -> bool:
         """Count a request of a client behind our own proxies; say whether it may be answered."""
-        known = self._unproven.setdefault(connection.client or "", {})
+        name = connection.client or ""
+        known = self._unproven.get(name, {})
         if len(known) >= self.limits.unproven:
-            return False
-        known[connection] = None
+            # Those that are idle are the proxy's, which opens others.
+            idle = next((c for c in known if c.stage is Stage.IDLE), None)
+            if not self._drop(idle, "%s has %d connections without a key", name, len(known)):
+                return False
+        self._unproven.setdefault(name, {})[connection] = None
         return True
 
     def forget_client(self, connection: Connection) -> None:

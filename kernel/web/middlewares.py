@@ -31,7 +31,6 @@ async def whole_body(request: web.Request, handler: Handler) -> web.StreamRespon
 @web.middleware
 async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Count a request that came through our own proxies against the client they saw."""
-    if not isinstance(request.protocol, Connection):
-        return await handler(request)
-    with request.protocol.counted(request):
-        return await handler(request)
+    if isinstance(request.protocol, Connection):
+        request.protocol.count(request)
+    return await handler(request)

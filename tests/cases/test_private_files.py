@@ -74,6 +74,8 @@ async def test_store_helpers_lock_key_and_copies_are_private(service: Service, t
         ):
             assert set(modes(tmp_path)) == {store.name + rest for rest in ("", "-shm", "-wal", ".key", ".lock")}
             assert all_private(tmp_path), modes(tmp_path)
+            # What a library creates by itself is private as well.
+            assert "Umask:\t0077" in Path(f"/proc/{daemon.process.pid}/status").read_text()  # noqa: ASYNC240
             code, said = await command(service, tmp_path, "backup", str(tmp_path / "copy.db"))
             assert (code, all_private(tmp_path)) == (0, True), (said, modes(tmp_path))
             assert f"{store}.key" in said

@@ -211,6 +211,22 @@ async def test_a_trusted_hop_is_exempt_and_its_clients_are_counted() -> None:
         assert (await said((await through("1.1.1.1"))[0])).startswith(b"HTTP/1.1 200")
 
 
+async def test_of_one_client_behind_a_trusted_hop_only_so_many_connections_stay() -> None:
+    async with served(unproven=3, trusted_hops=2) as server:
+
+        def asked(client: str) -> bytes:
+            return b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, %b, 10.0.0.1\r\n\r\n" % client.encode()
+
+        one = [await server.ask(asked("1.1.1.1")) for _ in range(6)]
+        others = [await server.ask(asked(f"2.2.2.{i}")) for i in range(20)]
+
+        assert all(first.startswith(b"HTTP/1.1 200") for _, _, first in [*one, *others])
+        assert [await said(reader) for reader, _, _ in one[:3]] == [b""] * 3
+        for reader, writer, _ in [*one[3:], *others]:
+            writer.write(GET)
+            assert (await said(reader)).startswith(b"HTTP/1.1 200")
+
+
 # -- no descriptors ----------------------------------------------------------------------------------
 
 
