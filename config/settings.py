@@ -72,6 +72,15 @@ class BalanceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """How many days what is old is kept; 0: for ever."""
+
+    events_days: float
+    unmatched_days: float
+    intents_days: float
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """What is logged, and how."""
 
@@ -88,6 +97,7 @@ class Settings:
     scan: ScanSettings
     webhooks: WebhookSettings
     balances: BalanceSettings
+    retention: RetentionSettings
     log: LogSettings
     chains_path: Path
     tokens_path: Path
@@ -159,6 +169,7 @@ def _lower(value: Any) -> Any:
 # The upper bounds keep times within what a date and a 64-bit integer can hold.
 Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0, le=366 * 86_400)]
 Hours = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366 * 24)]
+Days = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366)]
 Pauses = Annotated[
     tuple[Annotated[float, AfterValidator(_finite), Field(ge=0, le=366 * 86_400)], ...], BeforeValidator(_delays)
 ]
@@ -191,6 +202,9 @@ class _Environment(BaseSettings):
     WEBHOOK_RETRY_HOURS: Hours = 6
     WEBHOOK_RETRY_DELAYS_SEC: Pauses = (5, 30, 120, 600, 3600)
     WEBHOOK_TIMEOUT_SEC: Seconds = 15
+    EVENT_RETENTION_DAYS: Days = 30
+    UNMATCHED_RETENTION_DAYS: Days = 90
+    INTENT_RETENTION_DAYS: Days = 0
     BALANCE_WATCH_TICK_SEC: Seconds = 60
     BALANCE_WATCH_BATCH_SIZE: Annotated[int, Field(ge=1, le=1000)] = 50
     SCANNER_ENABLED_CHAINS: Annotated[tuple[int, ...], BeforeValidator(_chain_ids)] | None = None
@@ -249,6 +263,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
             production,
         ),
         balances=BalanceSettings(env.BALANCE_WATCH_TICK_SEC, env.BALANCE_WATCH_BATCH_SIZE),
+        retention=_retention(env),
         log=LogSettings(env.LOG_LEVEL, env.LOG_FORMAT),
         chains_path=env.CHAINS_JSON_PATH,
         tokens_path=env.TOKENS_JSON_PATH,
@@ -263,6 +278,16 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
             tuple(key.get_secret_value() for key in env.SCANNER_SECRET_KEY_FORMER),
         ),
     )
+
+
+def _retention(env: _Environment) -> RetentionSettings:
+    late_days = env.LATE_WATCH_HOURS / 24
+    if 0 < env.INTENT_RETENTION_DAYS < late_days:
+        # What comes late could not be told of, and a reused address would take it for the next payment.
+        raise ConfigError(
+            f"INTENT_RETENTION_DAYS: must be 0 (for ever) or at least LATE_WATCH_HOURS, which is {late_days:g} days"
+        )
+    return RetentionSettings(env.EVENT_RETENTION_DAYS, env.UNMATCHED_RETENTION_DAYS, env.INTENT_RETENTION_DAYS)
 
 
 def _sentence(exc: ValidationError) -> str:

@@ -28,6 +28,7 @@ from scanner.coins import CoinNotice
 from scanner.housekeeping import Housekeeping
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.registration import Registrations
+from scanner.retention import Retention
 from scanner.schedule import ringing
 from scanner.services import Services
 from scanner.store import rotations
@@ -148,7 +149,13 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         )
         workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
         registrations = Registrations(db, clock, ttl_hours=settings.scan.intent_ttl_h, box=box)
-        housekeeping = Housekeeping(db, clock, retry_hours=settings.webhooks.retry_hours, on_events=deliverer.bell.ring)
+        housekeeping = Housekeeping(
+            db,
+            clock,
+            retry_hours=settings.webhooks.retry_hours,
+            on_events=deliverer.bell.ring,
+            retention=Retention(db, clock, metrics, settings.retention),
+        )
         watchers = _watchers(workers, db, clock, deliverer)
         notices = _notices(settings, workers, db, clock, metrics, deliverer)
         services = Services(

@@ -11,6 +11,7 @@ from scanner.bell import Bell
 from scanner.clock import Clock
 from scanner.model import EventType
 from scanner.outage import Outage
+from scanner.retention import Retention
 from scanner.store import intents, outbox, summaries, transfers
 from scanner.store.database import Database
 from scanner.store.errors import StoreError
@@ -24,7 +25,16 @@ STEP = 500  # rows in one transaction: whoever registers or pays waits until it 
 class Housekeeping:
     """Runs when its bell rings. `retry_hours` of 0 switches the sweep off."""
 
-    def __init__(self, db: Database, clock: Clock, *, retry_hours: float, on_events: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        *,
+        retry_hours: float,
+        on_events: Callable[[], None],
+        retention: Retention | None = None,
+    ) -> None:
+        self._retention = retention
         self.bell = Bell()
         self._db = db
         self._clock = clock
@@ -39,6 +49,8 @@ class Housekeeping:
             try:
                 await self.sweep()
                 await self.tell_together()
+                if self._retention is not None:
+                    await self._retention.run()
                 self._outage.recovered()
             except StoreError as exc:
                 self._outage.failed(str(exc))

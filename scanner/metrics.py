@@ -16,6 +16,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._chains(self.registry)
         self._webhooks(self.registry)
+        self.forgotten = Counter(
+            "amn_scanner_forgotten", "Rows deleted because they were old.", ["kind"], registry=self.registry
+        )
         self.http_requests = Counter(
             "amn_scanner_http_requests",
             "HTTP requests by route.",

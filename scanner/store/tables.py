@@ -180,6 +180,7 @@ transfers = Table(
     CheckConstraint("counted = 0 OR intent_id IS NOT NULL", name="transfers_counted_has_intent"),
     # The reason beside it: rows of one intent and reason are listed as one beyond some.
     Index("transfers_intent", "intent_id", "reason", sqlite_where=text("intent_id IS NOT NULL")),
+    Index("transfers_nobodys", "seen_at", sqlite_where=text("intent_id IS NULL")),
     Index("transfers_fold", "chain_id", "fold", unique=True, sqlite_where=text("fold IS NOT NULL")),
     Index("transfers_block", "chain_id", "block_number"),
     Index("transfers_unseen", "chain_id", "block_number", sqlite_where=text(f"intent_id IS NOT NULL AND {UNSEEN}")),

@@ -1,0 +1,84 @@
+"""Forgets what is old: delivered events, transfers of nobody's, and, where the operator wants it, ended intents."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from config.settings import RetentionSettings
+from scanner.clock import Clock
+from scanner.metrics import Metrics
+from scanner.store import retention
+from scanner.store.database import Database
+
+DAY_MS = 86_400_000
+STEP = 200  # rows in one transaction: whoever registers or pays waits until it is over
+
+T = TypeVar("T", str, int)
+
+
+class Retention:
+    """Forgets in small steps; 0 days is for ever. What was not delivered is never forgotten."""
+
+    def __init__(self, db: Database, clock: Clock, metrics: Metrics, settings: RetentionSettings) -> None:
+        self._db = db
+        self._clock = clock
+        self._metrics = metrics
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Forget whatever is old enough by now."""
+        if (before := self._before(self._settings.events_days)) is not None:
+            await self._walk("events", before, retention.old_events, retention.forget_events)
+            await self._forget_attempts(before)
+        if (before := self._before(self._settings.unmatched_days)) is not None:
+            await self._forget_strays(before)
+        if (before := self._before(self._settings.intents_days)) is not None:
+            await self._forget_intents(before)
+
+    def _before(self, days: float) -> int | None:
+        return self._clock.now_ms() - int(days * DAY_MS) if days else None
+
+    async def _walk(
+        self,
+        kind: str,
+        before: int,
+        old: Callable[..., Awaitable[tuple[list[T], int | None]]],
+        forget: Callable[[AsyncConnection, Collection[T]], Awaitable[int]],
+    ) -> None:
+        after: int | None = -1
+        while after is not None:
+            async with self._db.read() as tx:
+                ids, after = await old(tx, before=before, after=after, limit=STEP)
+            if ids:
+                async with self._db.write() as tx:
+                    gone = await forget(tx, ids)
+                self._metrics.forgotten.labels(kind).inc(gone)
+
+    async def _forget_attempts(self, before: int) -> None:
+        while await self._any_old_attempt(before):
+            async with self._db.write() as tx:
+                gone = await retention.forget_attempts(tx, before=before, limit=STEP)
+            self._metrics.forgotten.labels("attempts").inc(gone)
+
+    async def _any_old_attempt(self, before: int) -> bool:
+        async with self._db.read() as tx:
+            return await retention.any_old_attempt(tx, before=before)
+
+    async def _forget_strays(self, before: int) -> None:
+        while ids := await self._old_strays(before):
+            async with self._db.write() as tx:
+                gone = await retention.forget_strays(tx, ids)
+            self._metrics.forgotten.labels("unmatched").inc(gone)
+
+    async def _old_strays(self, before: int) -> list[int]:
+        async with self._db.read() as tx:
+            return await retention.old_strays(tx, before=before, limit=STEP)
+
+    async def _forget_intents(self, before: int) -> None:
+        async def forget(tx: AsyncConnection, ids: Collection[str]) -> int:
+            return await retention.forget_intents(tx, ids, before=before)
+
+        await self._walk("intents", before, retention.old_intents, forget)

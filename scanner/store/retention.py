@@ -1,0 +1,140 @@
+"""Forgetting what is old, a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, Integer, Table, and_, bindparam, delete, func, literal_column, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scanner.model import DeliveryStatus, IntentStatus
+from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
+from scanner.store.outbox import INTENT
+from scanner.store.tables import attempts, events, intents, transfers
+
+_TOLD = (DeliveryStatus.DELIVERED, DeliveryStatus.SUPERSEDED)
+
+
+def _number(table: Table) -> ColumnElement[int]:
+    return literal_column(f"{table.name}.rowid", Integer)
+
+
+# The oldest stand first. A walk ends at the first row that was made too lately to be old, so that it reads
+# what is forgotten, what has to stay in spite of its age, and little more.
+_OLD_EVENTS = in_one_row(
+    select(
+        _number(events).label("number"),
+        events.c.event_id,
+        events.c.created_at,
+        and_(
+            events.c.status.in_(_TOLD),
+            func.coalesce(events.c.delivered_at, events.c.created_at) < bindparam("before"),
+        ),
+    )
+    .where(_number(events) > bindparam("after"))
+    .order_by(_number(events))
+    .limit(bindparam("most"))
+)
+
+
+async def old_events(tx: AsyncConnection, *, before: int, after: int, limit: int) -> tuple[list[str], int | None]:
+    """
+    Return delivered events that are older than a moment among the rows after a number.
+
+    Returns also where to go on; None at the end. What was not delivered is never among them.
+    """
+    rows = await rows_of(tx, _OLD_EVENTS, before=before, after=after, most=limit)
+    old = [row[1] for row in rows if row[3]]
+    return old, rows[-1][0] if rows and rows[-1][2] < before else None
+
+
+async def forget_events(tx: AsyncConnection, ids: Collection[str]) -> int:
+    """Delete events with their attempts, unless one is to be delivered again by now; return how many there were."""
+    told = select(events.c.event_id).where(is_one_of(events.c.event_id, "ids"), events.c.status.in_(_TOLD))
+    still = {"ids": listed((await tx.execute(told, {"ids": listed(ids)})).scalars())}
+    await tx.execute(delete(attempts).where(is_one_of(attempts.c.event_id, "ids")), still)
+    return (await tx.execute(delete(events).where(is_one_of(events.c.event_id, "ids")), still)).rowcount
+
+
+async def forget_attempts(tx: AsyncConnection, *, before: int, limit: int) -> int:
+    """Delete attempts that are older than a moment, of whichever event; return how many."""
+    first = select(attempts.c.id, attempts.c.at).order_by(attempts.c.id).limit(limit)
+    old = [row.id for row in await tx.execute(first) if row.at < before]
+    if not old:
+        return 0
+    statement = delete(attempts).where(is_one_of(attempts.c.id, "ids"))
+    return (await tx.execute(statement, {"ids": listed(old)})).rowcount
+
+
+async def any_old_attempt(tx: AsyncConnection, *, before: int) -> bool:
+    """Say whether the oldest attempt is older than a moment."""
+    oldest = (await tx.execute(select(attempts.c.at).order_by(attempts.c.id).limit(1))).scalar_one_or_none()
+    return oldest is not None and oldest < before
+
+
+async def old_strays(tx: AsyncConnection, *, before: int, limit: int) -> list[int]:
+    """Return rows about transfers of nobody's, of which the first was seen before a moment."""
+    rows = await tx.execute(
+        select(transfers.c.id)
+        .where(transfers.c.intent_id.is_(None), transfers.c.seen_at < before)
+        .order_by(transfers.c.seen_at)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+async def forget_strays(tx: AsyncConnection, ids: Collection[int]) -> int:
+    """Delete rows about transfers of nobody's, with what they were made of; return how many."""
+    statement = delete(transfers).where(is_one_of(transfers.c.id, "ids"), transfers.c.intent_id.is_(None))
+    return (await tx.execute(statement, {"ids": listed(ids)})).rowcount
+
+
+_ENDED = func.coalesce(intents.c.webhook_delivered_at, intents.c.confirmed_at, intents.c.expired_at)
+_UNTOLD = (
+    select(events.c.event_id)
+    .where(
+        events.c.subject_kind == INTENT,
+        events.c.subject_id == intents.c.intent_id,
+        events.c.status.not_in(_TOLD),
+    )
+    .exists()
+)
+_OVER = and_(
+    or_(
+        intents.c.status == IntentStatus.EXPIRED,
+        and_(intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_not(None)),
+    ),
+    bindparam("before") > _ENDED,
+    ~_UNTOLD,
+)
+_OLD_INTENTS = in_one_row(
+    select(_number(intents).label("number"), intents.c.intent_id, intents.c.created_at, _OVER)
+    .where(_number(intents) > bindparam("after"))
+    .order_by(_number(intents))
+    .limit(bindparam("most"))
+)
+
+
+async def old_intents(tx: AsyncConnection, *, before: int, after: int, limit: int) -> tuple[list[str], int | None]:
+    """Return intents that ended before a moment and about which everything was told; and where to go on."""
+    rows = await rows_of(tx, _OLD_INTENTS, before=before, after=after, most=limit)
+    old = [row[1] for row in rows if row[3]]
+    return old, rows[-1][0] if rows and rows[-1][2] < before else None
+
+
+async def forget_intents(tx: AsyncConnection, ids: Collection[str], *, before: int) -> int:
+    """Delete intents with their transfers, events and attempts, unless something happened; return how many."""
+    over = select(intents.c.intent_id).where(is_one_of(intents.c.intent_id, "ids"), _OVER)
+    given = {"ids": listed((await tx.execute(over, {"ids": listed(ids), "before": before})).scalars())}
+    # The intent goes first: a settled transfer is kept as long as its intent is there.
+    await tx.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+    gone = (await tx.execute(delete(intents).where(is_one_of(intents.c.intent_id, "ids")), given)).rowcount
+    await tx.execute(
+        delete(transfers).where(transfers.c.intent_id.is_not(None), is_one_of(transfers.c.intent_id, "ids")), given
+    )
+    mine = select(events.c.event_id).where(events.c.subject_kind == INTENT, is_one_of(events.c.subject_id, "ids"))
+    await tx.execute(delete(attempts).where(attempts.c.event_id.in_(mine)), given)
+    await tx.execute(
+        delete(events).where(events.c.subject_kind == INTENT, is_one_of(events.c.subject_id, "ids")), given
+    )
+    return gone
