@@ -87,9 +87,14 @@ class RpcFailure(NamedTuple):
             return cls(0, str(error)[:1000])
         code = error["code"] if isinstance(error.get("code"), int) else 0
         message = str(error.get("message", ""))
-        if isinstance(error.get("data"), str):
-            message = f"{message} {error['data'][:200]}"
-        return cls(code, message[:1000])
+        return cls(code, f"{message} {_more(error.get('data'))}".strip()[:1000])
+
+
+def _more(data: Any) -> str:
+    """Return what the `data` of an error says in words."""
+    if isinstance(data, dict):  # Tenderly names the limit in a field of it
+        data = " ".join(value for value in data.values() if isinstance(value, str))
+    return data[:200] if isinstance(data, str) else ""
 
 
 class _BatchRefused(Exception):

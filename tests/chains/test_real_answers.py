@@ -13,6 +13,7 @@ from chains.errors import ChainProtocolError
 from chains.evm.decode import LogDecoder
 from chains.evm.refusals import Refusal, classify
 from chains.evm.wire import as_logs, parse_logs
+from chains.jsonrpc import RpcFailure
 from chains.tron import refusals as tron
 from tests.chains.evm_world import CHAIN_ID, PROXY, token_log
 
@@ -64,13 +65,10 @@ LOGS = [answer for answer in ANSWERS if answer.means in {"logs", "unreadable"}]
 TRON = [answer for answer in ANSWERS if answer.family.startswith("tron")]
 
 
-def error_of(answer: Answer) -> tuple[int, str]:
+def error_of(answer: Answer) -> RpcFailure:
     """Return code and words of the first error, as the client reads them."""
     first = answer.body[0] if isinstance(answer.body, list) else answer.body
-    error = first["error"]
-    data = error.get("data")
-    said = data if isinstance(data, str) else data.get("payload", "") if isinstance(data, dict) else ""
-    return error["code"], f"{error['message']} {said}".strip()
+    return RpcFailure.read(first["error"])
 
 
 def shown(answer: Answer) -> str:

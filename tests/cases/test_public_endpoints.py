@@ -1,0 +1,124 @@
+"""The daemon over endpoints as the public finds them: few calls a batch, logs only with an address, odd fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from devnet.scripted_rpc import ScriptedNode, tx_hash
+from tests.cases.evm_nodes import Street, shop, street
+from tests.harness import MERCHANT, USDT
+
+PUBLICNODE = (
+    "Please specify an address in your request or, to remove restrictions, order a dedicated full node here: "
+    "https://www.allnodes.com/bsc/host"
+)
+
+
+def wants_address(node: ScriptedNode) -> None:
+    """Refuse as PublicNode does."""
+
+    def get_logs(params: list[Any]) -> tuple[str, Any] | None:
+        return None if params[0].get("address") else ("error", {"code": -32701, "message": PUBLICNODE})
+
+    node.overrides["eth_getLogs"] = get_logs
+
+
+def few_calls(node: ScriptedNode, most: int = 3) -> None:
+    """Refuse as dRPC's free plan does."""
+
+    def gateway(asked: Any) -> web.Response | None:
+        if not isinstance(asked, list) or len(asked) <= most:
+            return None
+        error = {"code": 31, "message": f"Batch of more than {most} requests are not allowed on free plan"}
+        return web.json_response([{"jsonrpc": "2.0", "id": call["id"], "error": error} for call in asked], status=500)
+
+    node.gateway = gateway
+
+
+def one_error(node: ScriptedNode, most: int = 1) -> None:
+    """Refuse as geth does: a list with one error, which carries the id of the first call."""
+
+    def gateway(asked: Any) -> web.Response | None:
+        if not isinstance(asked, list) or len(asked) <= most:
+            return None
+        error = {"code": -32600, "message": "batch too large"}
+        return web.json_response([{"jsonrpc": "2.0", "id": asked[0]["id"], "error": error}])
+
+    node.gateway = gateway
+
+
+async def pay_on_both_rails(town: Street, **odd: Any) -> list[str]:
+    proxied = await town.api.create(confirmations=5, amount="1000", callbackUrl=town.hooks.url())
+    direct = await town.direct(1, amount="1000")
+    for node in town.nodes:
+        first, second = node.head + 1, node.head + 2
+        moved = node.transfer(USDT, MERCHANT, 1000, tx=tx_hash("proxied"), block=first)
+        event = node.event(USDT, MERCHANT, 1000, proxied["paymentReference"], tx=tx_hash("proxied"), block=first)
+        node.seal(moved | odd, event | odd)
+        node.seal(node.transfer(USDT, shop(1), 1000, tx=tx_hash("direct"), block=second, index=5) | odd)
+        node.head += 20
+    return [proxied["intentId"], direct["intentId"]]
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [few_calls],
+        [one_error],
+        [wants_address, few_calls],
+        [few_calls, wants_address],
+        [wants_address, one_error],
+    ],
+    ids=lambda kinds: "+".join(kind.__name__ for kind in kinds),
+)
+async def test_payments_on_both_rails_are_confirmed(tmp_path, kinds):
+    async with street(tmp_path, len(kinds)) as town:
+        for kind, node in zip(kinds, town.nodes, strict=True):
+            kind(node)
+        for intent_id in await pay_on_both_rails(town):
+            await town.api.status_is(intent_id, "confirmed")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"blockTimestamp": 1751284607},
+        {"blockTimestamp": {"seconds": 1}, "l1BatchNumber": "0x1"},
+        {"blockTimestamp": "yesterday", "transactionLogIndex": [], "logType": None},
+        {"blockTimestamp": [], "transactionIndex": 7},
+    ],
+    ids=str,
+)
+async def test_fields_nobody_uses_stop_no_payment(tmp_path, odd):
+    async with street(tmp_path) as town:
+        for intent_id in await pay_on_both_rails(town, **odd):
+            await town.api.status_is(intent_id, "confirmed")
+
+
+@pytest.mark.parametrize("count", [21, 25])
+async def test_more_direct_payments_than_a_topic_position_takes_are_all_confirmed(tmp_path, count):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+
+        def get_logs(params: list[Any]) -> tuple[str, Any] | None:
+            if all(len(slot) <= 20 for slot in params[0]["topics"] if isinstance(slot, list)):
+                return None
+            return "error", {"code": -32602, "message": "exceed max addresses or topics per search position"}
+
+        node.overrides["eth_getLogs"] = get_logs
+        intents = [await town.direct(number, amount="1000") for number in range(1, count + 1)]
+        for number in (1, count):
+            node.pay(USDT, shop(number), 1000, tx=tx_hash(f"paid {number}"), index=number)
+        node.head += 10
+        for number in (1, count):
+            await town.api.status_is(intents[number - 1]["intentId"], "confirmed")
+
+
+async def test_null_for_no_logs_is_no_answer_and_another_endpoint_is_asked(tmp_path):
+    async with street(tmp_path, 2) as town:
+        town.nodes[0].overrides["eth_getLogs"] = lambda _: ("result", None)
+        for intent_id in await pay_on_both_rails(town):
+            await town.api.status_is(intent_id, "confirmed")
