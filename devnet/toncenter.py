@@ -77,6 +77,10 @@ class TonCenter:
         """Behave from now on; what hangs is let go."""
         self.network = MAINNET
         self.behind_s = 0  # the whole index stands this far below the chain, and says so
+        self.frozen_at: int | None = None  # unix seconds of the newest block this index will ever hold
+        self.lt_ahead = 0  # added to the logical time of the newest block it claims
+        self.headers: dict[str, str] = {}  # of every answer
+        self.unknown: Json = {}  # put into every answer
         self.stale_s = 0  # transfers and transactions of the last seconds are missing though the blocks are there
         self.unlisted: set[str] = set()  # payments by `tx_hash` that are not in the index yet though later ones are
         self.late_rows: set[str] = set()  # payments by `tx_hash` without a row, whose transactions are there
@@ -162,7 +166,9 @@ class TonCenter:
         if self.max_url is not None and len(request.raw_path) > self.max_url:
             return _json({"error": "Request-URI Too Large"}, status=self.too_long_status)
         try:
-            return _json(await self._answer(request, route))
+            answer = _json(await self._answer(request, route) | self.unknown)
+            answer.headers.update(self.headers)
+            return answer
         except Refused as exc:
             return _json({"code": exc.status, "error": str(exc)}, status=exc.status)
 
@@ -227,12 +233,19 @@ class TonCenter:
 
     # --- blocks ----------------------------------------------------------------------------------
 
+    def _newest(self) -> int:
+        return min(self.ledger.now - self.behind_s, self.ledger.now if self.frozen_at is None else self.frozen_at)
+
     def _known_blocks(self) -> list[tuple[int, int]]:
-        newest = self.ledger.now - self.behind_s
+        newest = self._newest()
         return [block for block in self.ledger.blocks if block[0] <= newest] or self.ledger.blocks[:1]
 
     def _info(self, _: Query) -> Json:
-        return {"first": self._block(*self.ledger.blocks[0]), "last": self._block(*self._known_blocks()[-1])}
+        return {"first": self._block(*self.ledger.blocks[0]), "last": self._last_block()}
+
+    def _last_block(self) -> Json:
+        time, lt = self._known_blocks()[-1]
+        return self._block(time, lt + self.lt_ahead)
 
     def _block(self, time: int, lt: int) -> Json:
         return {
@@ -256,7 +269,7 @@ class TonCenter:
     # --- transfers -------------------------------------------------------------------------------
 
     def _indexed(self) -> list[Payment]:
-        newest = self.ledger.now - self.behind_s - self.stale_s
+        newest = self._newest() - self.stale_s
         told = (payment for payment in self.ledger.payments if payment.tx_hash not in self.unlisted)
         return [payment for payment in told if payment.row["transaction_now"] <= newest]
 

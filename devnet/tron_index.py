@@ -82,17 +82,19 @@ class Index:
             "result_type": {"from": "address", "to": "address", "value": "uint256"},
             "transaction_id": tx.id,
         }
-        return row | ({"_unconfirmed": True} if tx.block > self._ledger.solid else {})
+        return row | ({"_unconfirmed": True} if tx.block > self._grid.top(solid=True) else {})
 
     def _indexed(self) -> list[tuple[Tx, Log, int]]:
         """Return the events the index holds, oldest first, with their places in their transactions."""
-        last = self._ledger.head if self._grid.stale_at is None else self._ledger.number_at(self._grid.stale_at)
+        last = self._grid.top(solid=False)
+        if self._grid.stale_at is not None:
+            last = self._ledger.number_at(self._grid.stale_at)
         found = [tx for tx in self._ledger.between(0, last) if tx.id not in self._grid.unlisted]
         return [(tx, log, n) for tx in found for n, log in enumerate(tx.logs) if len(log.topics) >= 3]
 
     def _page(self, rows: list[Json], asked: Json) -> web.Response:
         """Cut one page. Parameters nobody knows are ignored, as upstream; both kinds of rows are the default."""
-        solid_ms = self._ledger.times[self._ledger.solid]
+        solid_ms = self._ledger.times[self._grid.top(solid=True)]
         if asked.get("only_confirmed") == "true" and not self._grid.ignores_confirmed:
             rows = [row for row in rows if row["block_timestamp"] <= solid_ms]
         elif asked.get("only_unconfirmed") == "true":

@@ -41,11 +41,11 @@ class JsonRpc:
 
     @property
     def _head(self) -> int:
-        return max(0, self._ledger.head - self._grid.behind)
+        return max(0, self._grid.top(solid=False) - self._grid.behind)
 
     @property
     def _finalized(self) -> int:
-        return max(0, self._ledger.solid - self._grid.behind)
+        return max(0, self._grid.top(solid=True) - self._grid.behind)
 
     def answer(self, asked: Any) -> web.Response:
         """Answer a call or a batch."""

@@ -70,6 +70,10 @@ class TronGrid:
         self.most_logs: int | None = None  # rows of one eth_getLogs; more are refused
         self.most_calls: int | None = None  # of one batch; more are refused
         self.rpc_refusals: dict[str, tuple[int, Any]] = {}  # status and body for `topics`, `logs`, `calls`, `blocks`
+        self.frozen_at: int | None = None  # the number of the newest block this node will ever hold
+        self.solid_behind = 0  # blocks its irreversible side lags behind what the producers have made so
+        self.headers: dict[str, str] = {}  # of every answer
+        self.unknown: Json = {}  # put into every answer that is an object
         self.claims_chain: int | None = None  # the chain JSON-RPC claims to be
         self.drops_fingerprint = False
         self.ignores_confirmed = False  # unconfirmed rows, whatever is asked
@@ -147,12 +151,23 @@ class TronGrid:
         fault = self._fault([route, *methods])
         if fault is not None and (disturbed := await self._disturb(fault, request)) is not None:
             return disturbed
+        return self._dressed(self._answer(route, name, asked, request))
+
+    def _answer(self, route: str, name: str, asked: Any, request: web.Request) -> web.Response:
         if route == "/jsonrpc":
             return self._rpc.answer(asked) if self.jsonrpc else _json({"error": "not found"}, 404)
         serve = self._routes().get(route)
         if serve is None:
             return _json({"Error": "no such route"}, 404)
         return serve(name, asked | dict(request.query))
+
+    def _dressed(self, answer: web.Response) -> web.Response:
+        """Add what nobody asked for."""
+        answer.headers.update(self.headers)
+        if self.unknown and isinstance(answer.body, bytes):
+            told = orjson.loads(answer.body)
+            answer.body = orjson.dumps(told | self.unknown) if isinstance(told, dict) and told else answer.body
+        return answer
 
     def _note(self, route: str, asked: Any) -> list[str]:
         self.calls[route] += 1
@@ -211,7 +226,10 @@ class TronGrid:
 
     def top(self, *, solid: bool) -> int:
         """Return the newest block one side of the node holds."""
-        return self.ledger.solid if solid else self.ledger.head
+        head = self.ledger.head if self.frozen_at is None else min(self.ledger.head, self.frozen_at)
+        if not solid:
+            return head
+        return max(0, min(self.ledger.solid, head - self.ledger.solid_depth) - self.solid_behind)
 
     def _now(self, _name: str, _asked: Json, *, solid: bool) -> web.Response:
         return _json(self._block(self.top(solid=solid)))

@@ -54,15 +54,17 @@ class TransferReader:
         self._client = client
         self._clock = clock
         self._rows: dict[Endpoint, Limit] = {}  # of one answer
-        self._tips: list[Tip] = []  # oldest first: which logical time it was when
+        # Oldest first: which logical time it was when. Each endpoint's own word: one that made up a logical time
+        # far ahead would have all the others asked from there on, and what lies below would never be read.
+        self._tips: dict[Endpoint, list[Tip]] = {}
         self._newest: dict[Endpoint, Tip] = {}
 
     async def tip(self, endpoint: Endpoint) -> Tip:
         """Return the newest masterchain block of an endpoint, and remember its logical time."""
         tip = await self._client.tip(endpoint)
         self._newest[endpoint] = tip
-        if not self._tips or tip.time > self._tips[-1].time:
-            self._tips = [*self._tips[-REMEMBERED_TIPS:], tip]
+        known = [each for each in self._tips.get(endpoint, []) if each.lt < tip.lt and each.time < tip.time]
+        self._tips[endpoint] = [*known[-REMEMBERED_TIPS:], tip]
         return tip
 
     async def since(self, endpoint: Endpoint, owners: Sequence[str], *, time: int, beyond: int, until: int) -> Found:
@@ -101,7 +103,7 @@ class TransferReader:
 
     async def lt_at(self, endpoint: Endpoint, time: int) -> int:
         """Return a logical time that nothing after `time` lies below."""
-        for tip in reversed(self._tips):
+        for tip in reversed(self._tips.get(endpoint, [])):
             if time - OLDEST_USEFUL_S <= tip.time <= time:
                 return tip.lt
         question = [("workchain", "-1"), ("end_utime", str(max(0, time))), ("sort", "desc"), ("limit", "1")]
@@ -111,7 +113,7 @@ class TransferReader:
         block = parse_block(blocks[0])
         if block.time > time:
             raise ChainProtocolError("blocks were not answered as asked: end_utime was ignored")
-        self._tips = sorted([*self._tips, block])
+        self._tips[endpoint] = sorted([*self._tips.get(endpoint, []), block])
         return block.lt
 
     async def _pages(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from chains.endpoints import Endpoint
-from chains.errors import ChainProtocolError
+from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.gather import wants_a_pause
 from chains.tron.client import TronClient
 from chains.tron.decode import Block
 
@@ -48,6 +49,18 @@ class BlockFinder:
         if time_ms in self._known:
             return self._known[time_ms]
         high = await self._above(endpoint, time_ms)
+        try:
+            return await self._search(endpoint, time_ms, high)
+        except (ChainUnavailable, ChainProtocolError) as exc:
+            if wants_a_pause(exc):
+                raise
+        # What was remembered may be an endpoint's that lied: once found out, it must not stop the others for ever.
+        self._known.clear()
+        newest = await self._client.newest(endpoint)
+        self.note(newest)
+        return await self._search(endpoint, time_ms, newest)
+
+    async def _search(self, endpoint: Endpoint, time_ms: int, high: Block) -> Block:
         if high.time_ms <= time_ms:
             return high
         low, high = await self._bracket(endpoint, time_ms, high)
