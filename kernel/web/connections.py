@@ -13,8 +13,10 @@ import enum
 import logging
 import resource
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from kernel.seldom import SeldomLog
 from kernel.web.clients import client_ip, counted_as
@@ -110,6 +112,13 @@ class Connection(web.RequestHandler):
         self._enter(Stage.IDLE)
         return done
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what failed here; what is no HTTP is a stranger's doing, and a line in a while, without its trace."""
+        if isinstance(kw.get("exc_info"), HttpProcessingError | web.RequestPayloadError):
+            self._book.garbage.warning("[api] %s sent what is no request", self.peer)
+        else:
+            super().log_exception(*args, **kw)
+
     def drop(self) -> None:
         """Close at once, whatever was not sent yet."""
         self._doomed = True
@@ -167,6 +176,7 @@ class ConnectionBook:
         self._unproven: dict[str, dict[Connection, None]] = {}  # by peer, or by client behind our own proxies
         self._closed = SeldomLog(log, every_s=60)
         self._refused = SeldomLog(log, every_s=60)
+        self.garbage = SeldomLog(log, every_s=60)
 
     def __len__(self) -> int:
         return len(self._all)

@@ -16,6 +16,10 @@ class BodyTooSlow(web.HTTPRequestTimeout):
     """The body did not arrive in time."""
 
 
+class BrokenBody(web.HTTPBadRequest):
+    """The body cannot be read; a stranger's mistake, and none of ours."""
+
+
 @web.middleware
 async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the body before anybody waits for it: one that drips is given up, in every handler there is."""
@@ -23,6 +27,8 @@ async def whole_body(request: web.Request, handler: Handler) -> web.StreamRespon
         try:
             async with asyncio.timeout(BODY_S):
                 await request.read()  # kept by the request; bounded by the application's `client_max_size`
+        except web.RequestPayloadError as exc:
+            raise BrokenBody(reason="the body breaks off, or is not compressed as Content-Encoding says") from exc
         except TimeoutError as exc:
             raise BodyTooSlow(reason=f"the body did not arrive within {BODY_S:g} s") from exc
     return await handler(request)
