@@ -192,7 +192,7 @@ class EvmAdapter:
     def condition(self) -> Condition:
         warnings = tuple(self._logs.warnings(self._pool.endpoints))
         condition = self._heads.condition()
-        problems = (*condition.problems, *(warning.message for warning in warnings))
+        problems = (*condition.problems, *(warning.message for warning in warnings), *self._logs.problems())
         return replace(condition, problems=tuple(dict.fromkeys(problems)), warnings=warnings)
 
     async def scan(

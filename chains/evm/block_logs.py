@@ -63,6 +63,7 @@ class BlockLogs:
         if ability.worth_asking:
             (answer,) = await self._client.batch(endpoint, [("eth_getBlockReceipts", (hex(block.number),))])
             if not _unserved(answer):
+                await asyncio.sleep(0)
                 receipts = parse_block_receipts(answer.value())
                 ability.served()
                 return receipts

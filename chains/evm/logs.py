@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from chains.endpoints import Endpoint, Unserved
-from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.evm.ahead import ReadAhead
 from chains.evm.block_logs import BlockLogs
 from chains.evm.decode import Block, LogDecoder, parse_block
@@ -22,6 +22,7 @@ from chains.types import Cursor, Fork, Head, Rail, RailWarning, ScanPage
 EVENTS_A_SLICE = 2_000  # cut column by column
 TRANSFERS_A_SLICE = 1_000  # read row by row
 MOST_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some
+MOST_NAMED = 5  # crowded addresses, in a sentence
 MOST_SPLITS = 64  # questions to find the addresses that the answer for one block cannot hold
 
 
@@ -75,6 +76,16 @@ class LogReader:
             message += "registry and of waiting payments are not seen"
             return [RailWarning(Rail.DIRECT, "other_tokens_unseen", message)]
         return []
+
+    def problems(self) -> list[str]:
+        """Return what is not shown for a while because a stranger sent too much of it."""
+        now = self._clock()
+        crowded = sorted({address for shape in self._shapes.values() for address in shape.crowded_at(now)})
+        if not crowded:
+            return []
+        named = ", ".join(crowded[:MOST_NAMED]) + (" and more" if len(crowded) > MOST_NAMED else "")
+        what = f"{len(crowded)} addresses got more logs in one block than an answer holds"
+        return [f"{what}: only transfers of known tokens to them are read for ten minutes ({named})"]
 
     def ways(self, wanted: Wanted, endpoints: Collection[Endpoint]) -> Iterator[Way]:
         """Yield the ways worth trying, each after the one before has failed everywhere."""
@@ -238,20 +249,28 @@ class LogReader:
         Get past a block that holds more of our logs than one answer.
 
         A stranger fills a block for cents, and a scan that waits for a longer answer never goes on (docs/rules.md,
-        C). The addresses that cause it are asked about by token from now on; where that is still too much, the
-        block's receipts hold everything.
+        C). The addresses that cause it are asked about by token from now on; the block's receipts hold everything,
+        and are read where they are shown.
         """
         crowded = reading.shape.crowded_at(self._clock())
         if question.destinations and question.tokens is None and reading.wanted.tokens:
             found = await self._crowded(reading, question)
             if found and not found <= crowded:
                 reading.learner.crowded(found)
-                return None
+                return await self._whole_block(reading)
         page = await self._from_receipts(reading.endpoint, reading.wanted, reading.after)
         if isinstance(page, ScanPage) and page.rows_read == 0:
             raise Unserved("says that a block holds too many logs, and shows none of them in its receipts")
         reading.learner.full_block()
         return page
+
+    async def _whole_block(self, reading: _Reading) -> ScanPage | Fork | None:
+        """Return the page of one block from its receipts; None where they do not show it."""
+        try:
+            page = await self._from_receipts(reading.endpoint, reading.wanted, reading.after)
+        except ChainError:
+            return None  # the question by token shows what counts
+        return None if isinstance(page, ScanPage) and page.rows_read == 0 else page
 
     async def _crowded(self, reading: _Reading, question: Question) -> set[str] | None:
         """Return the addresses whose logs of one block do not fit into an answer; None when they are too many."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from chains.errors import ChainError, ChainMisconfigured
 from chains.types import Cursor, Fork, Head, Holding, Rail, ScanPage, Targets, Transfer
+from devnet.canned_rpc import Script, canned_rpc
 from tests.chains.evm_world import (
     BUYER,
     SHOP,
@@ -225,6 +226,19 @@ async def test_a_block_full_of_worthless_logs_is_no_dead_end(world, filled, endp
     shops = [SHOP, *(shop(number) for number in range(50))]
     found = await read(adapter, targets(*shops))
     assert {transfer.tx_hash for transfer in found} >= {tx_of(1), tx_of(2)}
+    assert len(found) == 252  # nothing is hidden where the receipts are shown
+
+
+async def test_without_receipts_what_counts_is_found_by_token_and_the_status_says_what_is_not_shown(world, filled):
+    honest = token_log(to=SHOP, block=150, tx=tx_of(1), index=5)
+    node = await filled(*spam(250), honest, most_rows=200, unserved=NO_RECEIPTS)
+    adapter = await world.adapter(node)
+    assert [transfer.tx_hash for transfer in await read(adapter, targets(SHOP, shop(1)))] == [tx_of(1)]
+    (problem,) = adapter.condition().problems
+    assert SHOP in problem
+    assert "only transfers of known tokens" in problem
+    world.now.seconds += 600
+    assert adapter.condition().problems == ()
 
 
 async def test_the_crowded_address_is_asked_about_by_token_and_the_others_as_before(world, filled):
@@ -235,7 +249,7 @@ async def test_the_crowded_address_is_asked_about_by_token_and_the_others_as_bef
     adapter = await world.adapter(node)
     wanted = targets(SHOP, *(shop(number) for number in range(20)))
     found = await read(adapter, wanted)
-    assert {transfer.tx_hash for transfer in found} == {tx_of(1), tx_of(2)}
+    assert {tx_of(1), tx_of(2)} <= {transfer.tx_hash for transfer in found}
     before = len(node.posts)
     await read(adapter, wanted)
     assert len(node.posts) - before <= 3
@@ -429,15 +443,17 @@ async def second_look(adapter, *, since: int, until: int):
 # --- the loop ------------------------------------------------------------------------------------
 
 
-async def test_ten_thousand_logs_in_one_block_never_hold_the_loop_for_long(world, filled):
-    node = await filled(*spam(10_000, token=TOKEN), most_rows=9_999)
-    adapter = await world.adapter(node, timeout_s=30)
-    await adapter.head()
-    held = LoopWatch()
-    async with held:
-        found = await read(adapter, targets(SHOP))
-    assert len(found) == 10_000
-    assert held.longest_s < 0.2  # 50 ms on a machine of its own
+@pytest.mark.parametrize("most_rows", [9_999, None])
+async def test_ten_thousand_logs_in_one_block_never_hold_the_loop_for_long(world, most_rows):
+    script = Script(logs=10_000, blocks=1, max_rows=most_rows)
+    async with canned_rpc(script) as url:  # in a process of its own: its work is not ours
+        adapter = await world.adapter(FakeNode(url=url), timeout_s=60)
+        head = await adapter.head()
+        held = LoopWatch()
+        async with held:
+            page = await adapter.scan(Rail.PROXY, targets(), Cursor(0), head._replace(position=1))
+    assert len(page.transfers) == 10_000
+    assert held.longest_s < 0.25  # 50 ms on a machine of its own; all in one piece it was over a second
 
 
 # --- what a watched balance received -------------------------------------------------------------
