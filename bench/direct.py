@@ -59,7 +59,8 @@ async def poll(db: Database, url: str, first: int) -> float:
     metrics = Metrics()
     async with open_adapter(chain(url), timeout_s=30, telemetry=ChainTelemetry(metrics, CHAIN_ID)) as adapter:
         async with db.write() as tx:
-            await checkpoints.put(tx, CHAIN_ID, Cursor(first), now=0, keep_from=-1)
+            for rail in Rail:
+                await checkpoints.put(tx, CHAIN_ID, rail, Cursor(first), time=None, now=0, keep_from=-1)
         worker = ChainWorker(
             chain=chain(url), adapter=adapter, tokens=(), db=db, clock=SystemClock(), metrics=metrics,
             late_watch_ms=0, on_events=lambda: None,

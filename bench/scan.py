@@ -272,7 +272,8 @@ async def store_all(db: Database, url: str) -> tuple[float, float]:
     metrics = Metrics()
     async with open_adapter(chain(url), timeout_s=30, telemetry=ChainTelemetry(metrics, CHAIN_ID)) as adapter:
         async with db.write() as tx:
-            await checkpoints.put(tx, CHAIN_ID, Cursor(0), now=0, keep_from=-1)
+            for rail in Rail:
+                await checkpoints.put(tx, CHAIN_ID, rail, Cursor(0), time=None, now=0, keep_from=-1)
         worker = ChainWorker(
             chain=chain(url),
             adapter=adapter,

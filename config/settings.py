@@ -50,6 +50,7 @@ class ScanSettings:
     intent_ttl_h: float  # 0: never
     late_watch_h: float
     rpc_timeout_s: float
+    sweep_interval_s: float  # between two readings of the last hours of waiting addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ class _Environment(BaseSettings):
     POLL_INTERVAL_SEC: Seconds = 15
     INTENT_TTL_HOURS: Hours = 24
     LATE_WATCH_HOURS: Hours = 168
+    SWEEP_INTERVAL_SEC: Seconds = 3600
     RPC_TIMEOUT_SEC: Seconds = 10
     WEBHOOK_RETRY_HOURS: Hours = 6
     WEBHOOK_RETRY_DELAYS_SEC: Pauses = (5, 30, 120, 600, 3600)
@@ -254,7 +256,13 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     return Settings(
         http=HttpSettings(env.HOST, env.PORT, api_keys, production, env.SCANNER_TRUSTED_HOPS),
         store=StoreSettings(env.DB_PATH),
-        scan=ScanSettings(env.POLL_INTERVAL_SEC, env.INTENT_TTL_HOURS, env.LATE_WATCH_HOURS, env.RPC_TIMEOUT_SEC),
+        scan=ScanSettings(
+            env.POLL_INTERVAL_SEC,
+            env.INTENT_TTL_HOURS,
+            env.LATE_WATCH_HOURS,
+            env.RPC_TIMEOUT_SEC,
+            env.SWEEP_INTERVAL_SEC,
+        ),
         webhooks=WebhookSettings(
             env.WEBHOOK_RETRY_DELAYS_SEC,
             env.WEBHOOK_RETRY_HOURS,

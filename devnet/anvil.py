@@ -80,6 +80,11 @@ class Anvil:
     async def mine(self, blocks: int = 1) -> None:
         await self.rpc("anvil_mine", [hex(blocks)])
 
+    async def pass_time(self, seconds: int) -> None:
+        """Let the chain's clock go on, and make a block that says so."""
+        await self.rpc("evm_increaseTime", [seconds])
+        await self.mine()
+
     async def automine(self, *, on: bool) -> None:
         """Mine every transaction as it comes, or leave them in the pool until `mine`."""
         await self.rpc("evm_setAutomine", [on])

@@ -82,6 +82,10 @@ class Daemon:
                     for chain_id, worker in self.workers.items()
                 ]
                 chains += [
+                    group.create_task(worker.second.run(), name=f"second reading {chain_id}")
+                    for chain_id, worker in self.workers.items()
+                ]
+                chains += [
                     group.create_task(watcher.run(), name=f"balances {chain_id}")
                     for chain_id, watcher in self.watchers.items()
                 ]
@@ -148,7 +152,13 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             open_secret=box.open,
         )
         workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
-        registrations = Registrations(db, clock, ttl_hours=settings.scan.intent_ttl_h, box=box)
+        registrations = Registrations(
+            db,
+            clock,
+            ttl_hours=settings.scan.intent_ttl_h,
+            box=box,
+            chain_time=lambda chain_id: workers[chain_id].chain_time(),
+        )
         housekeeping = Housekeeping(
             db,
             clock,
@@ -234,6 +244,7 @@ async def _open_workers(
             metrics=metrics,
             late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
             on_events=deliverer.bell.ring,
+            sweep_interval_s=settings.scan.sweep_interval_s,
         )
     return workers
 

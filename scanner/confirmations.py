@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 
 from chains.base import ChainAdapter
-from chains.types import Cursor, Head, Outcome, Transfer, Verification
+from chains.types import Cursor, Head, Outcome, Rail, Transfer, Verification
 from config.catalog import Chain
 from scanner import findings
 from scanner.clock import Clock
 from scanner.findings import Recorded
+from scanner.health import Stuck
 from scanner.lifecycle import due, horizon
 from scanner.model import StoredTransfer
 from scanner.store import checkpoints, intents, transfers
 from scanner.store.database import Database
 
 BATCH = 200  # intents looked at in one go
+AT_ONCE = 500  # transfers looked at in one go: what a stranger piles onto one intent is stored part by part
 TOGETHER = 10  # intents confirmed in one transaction: whoever registers or cancels waits until it is over
 
 Looked = list[tuple[StoredTransfer, Verification]]
@@ -25,11 +27,18 @@ Looked = list[tuple[StoredTransfer, Verification]]
 class Confirmer:
     """Takes one chain's intents from `confirming` to `confirmed`, or back."""
 
-    def __init__(self, chain: Chain, adapter: ChainAdapter, db: Database, clock: Clock) -> None:
+    def __init__(self, chain: Chain, adapter: ChainAdapter, db: Database, clock: Clock, *, late_ms: int = 0) -> None:
         self._chain = chain
         self._adapter = adapter
         self._db = db
         self._clock = clock
+        self._late_ms = late_ms
+        self._stuck: Mapping[int, Stuck] = {}  # by row
+
+    @property
+    def stuck(self) -> list[Stuck]:
+        """What could not be judged when it was last looked at, the longest first."""
+        return sorted(self._stuck.values(), key=lambda stuck: (stuck.since, stuck.tx_hash))
 
     async def run(self, head: Head) -> AsyncIterator[Recorded]:
         """
@@ -41,13 +50,29 @@ class Confirmer:
         if self._adapter.counts_blocks:
             await self._count_depths(head)
         ids = await self._deep(head)
+        stuck: dict[int, Stuck] = {}
         for start in range(0, len(ids), BATCH):
             found = await self._due(ids[start : start + BATCH], head)
-            if not found:
-                continue
-            seen = await self._adapter.verify([_as_fact(transfer) for transfer in found], head=head)
-            for looked in _apart(list(zip(found, seen, strict=True))):
-                yield await self._apply(looked)
+            last = {transfer.intent_id: transfer.id for transfer in found}
+            passed: set[tuple[str, str]] = set()
+            for first in range(0, len(found), AT_ONCE):
+                part = found[first : first + AT_ONCE]
+                seen = await self._adapter.verify([_as_fact(transfer) for transfer in part], head=head)
+                looked = list(zip(part, seen, strict=True))
+                stuck |= self._not_yet(looked)
+                for group in _apart(looked):
+                    whole = {t.intent_id for t, _ in group if t.intent_id and last[t.intent_id] == t.id}
+                    yield await self._apply(group, whole, passed)
+        self._stuck = stuck
+
+    def _not_yet(self, looked: Looked) -> dict[int, Stuck]:
+        now = self._clock.now_ms()
+        found = {}
+        for stored, seen in looked:
+            if seen.outcome is Outcome.NOT_YET and seen.why:
+                before = self._stuck.get(stored.id)
+                found[stored.id] = Stuck(stored.tx_hash, before.since if before else now, seen.why)
+        return found
 
     async def _count_depths(self, head: Head) -> None:
         async with self._db.read() as tx:
@@ -65,7 +90,7 @@ class Confirmer:
         return sorted(whole | others)
 
     async def _due(self, ids: Sequence[str], head: Head) -> list[StoredTransfer]:
-        """Return whole sums that are deep enough, and what else nobody has looked at yet."""
+        """Return whole sums that are deep enough, and what else nobody has looked at yet, intent by intent."""
         async with self._db.read() as tx:
             owners = await intents.get_many(tx, ids)
             held = await transfers.of_intents(tx, ids)
@@ -75,33 +100,34 @@ class Confirmer:
             for transfer in due(intent, held[intent.intent_id], head, self._chain.finality)
         ]
 
-    async def _apply(self, looked: Looked) -> Recorded:
-        now = self._clock.now_ms()
+    async def _apply(self, looked: Looked, whole: Collection[str], passed: set[tuple[str, str]]) -> Recorded:
+        """Store what was seen; `whole` are the intents of which everything has been looked at by now."""
+        now, chain_id = self._clock.now_ms(), self._chain.chain_id
         async with self._db.write() as tx:
-            recorded, passed = await findings.apply_verdicts(tx, self._chain.chain_id, looked, now=now)
-            owners = {stored.intent_id for stored, _ in looked if stored.intent_id}
-            await findings.settle(tx, owners, {t.key for t in passed}, recorded, now=now)
-            gone = _lowest_gone(looked)
-            if gone is not None:
-                anchors = await checkpoints.anchors(tx, self._chain.chain_id)
+            recorded, good = await findings.apply_verdicts(tx, chain_id, looked, now=now, late_ms=self._late_ms)
+            passed |= {transfer.key for transfer in good}
+            await findings.settle(tx, whole, passed, recorded, now=now)
+            for rail, gone in _lowest_gone(looked).items():
+                # It may have gone into a block that was read already: read again, and take nothing else back.
+                anchors = await checkpoints.anchors(tx, chain_id, rail)
                 below = next((a for a in anchors if a.position < gone), Cursor(max(0, gone - 1)))
-                taken_back = await findings.rewind(tx, self._chain.chain_id, below, now=now)
-                recorded.reorged += taken_back.reorged
+                await checkpoints.rewind(tx, chain_id, rail, below, now=now)
         return recorded
 
 
 def _apart(looked: Looked) -> Iterator[Looked]:
     """Cut what was looked at into transactions, never between the parts of one intent's sum."""
-    if _lowest_gone(looked) is not None:  # what is gone is taken back in one go, down to the lowest
-        yield looked
-        return
     of_intents = [list(parts) for _, parts in groupby(looked, key=lambda each: each[0].intent_id)]
     for start in range(0, len(of_intents), TOGETHER):
         yield list(chain.from_iterable(of_intents[start : start + TOGETHER]))
 
 
-def _lowest_gone(looked: Looked) -> int | None:
-    return min((stored.block_number for stored, seen in looked if seen.outcome is Outcome.GONE), default=None)
+def _lowest_gone(looked: Looked) -> dict[Rail, int]:
+    lowest: dict[Rail, int] = {}
+    for stored, seen in looked:
+        if seen.outcome is Outcome.GONE:
+            lowest[stored.rail] = min(stored.block_number, lowest.get(stored.rail, stored.block_number))
+    return lowest
 
 
 def _as_fact(stored: StoredTransfer) -> Transfer:

@@ -60,7 +60,7 @@ def about_transfer(
         {
             "txHash": transfer.tx_hash or None,
             "blockNumber": transfer.block_number,
-            "status": intent.status,
+            "status": "reorged" if event is EventType.REORGED else intent.status,
             "reason": reason,
             "count": transfer.times,
             "transfers": [transfer_facts(transfer)],

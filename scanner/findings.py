@@ -17,12 +17,12 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chains.types import Cursor, Outcome, Transfer, Verification
+from chains.types import Cursor, Outcome, Rail, Transfer, Verification
 from config.logging import fields
 from scanner import events
-from scanner.folding import Judged, StrayKey, by_stray_key, fold_owned, kind_of, reason_of
+from scanner.folding import Judged, StrayKey, by_stray_key, fold_owned, kind_of, plain_kind, rail_of, reason_of
 from scanner.lifecycle import next_status
-from scanner.matching import Allocation, Share, allocate, choose, judge, judge_time
+from scanner.matching import GRACE_MS, Allocation, Share, allocate, choose, judge, judge_time
 from scanner.model import (
     ALLOCATION_REASONS,
     SETTLED,
@@ -55,27 +55,44 @@ class Recorded:
     queued: int = 0  # events
 
 
-async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], *, now: int, late_ms: int) -> Recorded:
-    """Store the transfers of a page and let the intents they name follow."""
+async def record(
+    tx: AsyncConnection,
+    chain_id: int,
+    found: Sequence[Transfer],
+    *,
+    now: int,
+    late_ms: int,
+    moment: int | None = None,
+) -> Recorded:
+    """
+    Store the transfers of a page and let the intents they name follow.
+
+    `moment` is chain time in ms: how long ago an intent ended is not for the host's clock to say.
+    """
     recorded = Recorded()
     if not found:
         return recorded
+    moment = now if moment is None else moment
     known = await transfers.reconcile(tx, chain_id, found)
     fresh = [t for t in found if (t.tx_hash, t.event_key) not in known.same] if known.same else found
-    owner_of = await _owners(tx, chain_id, fresh)
+    owner_of = await _owners(tx, chain_id, fresh, late_ms=late_ms)
     owners: dict[str, Intent] = {}
     owned: list[Judged] = []
     strays: list[tuple[Transfer, Reason]] = []
     for number, transfer in enumerate(fresh):
         if number % BREATH == BREATH - 1:
             await asyncio.sleep(0)  # a stranger chooses how many there are; everybody else waits
+        key = (transfer.tx_hash, transfer.event_key)
+        settles = known.settled.get(key)
         intent = owner_of(transfer)
+        if settles is not None and (intent is None or intent.intent_id != settles):
+            intent = await intents.get(tx, settles)
         # Most are strangers': a call for each would be felt.
-        reason = Reason.UNKNOWN_REFERENCE if intent is None else judge(transfer, intent, now=now, late_ms=late_ms)
-        if intent is not None and reason is not Reason.UNKNOWN_REFERENCE:
+        reason = Reason.UNKNOWN_REFERENCE if intent is None else judge(transfer, intent, now=moment, late_ms=late_ms)
+        if intent is not None and (reason is not Reason.UNKNOWN_REFERENCE or settles is not None):
             owners[intent.intent_id] = intent
             owned.append(Judged(transfer, intent.intent_id, reason))
-        elif (transfer.tx_hash, transfer.event_key) not in known.keys:  # else it was somebody's, and is listed so
+        elif key not in known.keys:  # else it was somebody's, and is listed so
             strays.append((transfer, Reason.UNKNOWN_REFERENCE))
     folded = fold_owned(owned, known.worthless)
     for each in folded.rows:
@@ -87,11 +104,32 @@ async def record(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer], 
     await transfers.add_many(tx, folded.rows, now=now)
     await transfers.grow_many(tx, folded.grown.values())
     await _record_strays(tx, chain_id, strays, recorded, now=now)
+    await _forget_doubled(tx, chain_id, found)
     _log_rest(recorded, chain_id)
+    await tell_reorged(tx, known.orphans, recorded, now=now)
     touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
     loaded = {intent_id: intent for intent_id, intent in owners.items() if intent_id in touched}
     await follow(tx, known.moved | loaded.keys(), recorded, now=now, fresh=folded.fresh, loaded=loaded)
     return recorded
+
+
+async def _forget_doubled(tx: AsyncConnection, chain_id: int, found: Collection[Transfer]) -> None:
+    """
+    Take off plain transfers of nobody's that are the token's side of a payment through the proxy.
+
+    That payment is stored by itself, and whoever reads both would count one sum of money twice. They may
+    come in either order: the rails are read apart.
+    """
+    parts = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
+    plain = {key: part for key, part in parts.items() if rail_of(key[1]) is Rail.DIRECT}
+    if not plain:
+        return
+    through = await transfers.proxied(tx, chain_id, {tx_hash for tx_hash, _ in plain})
+    for (tx_hash, kind), part in parts.items():
+        if rail_of(kind) is Rail.PROXY:
+            through[tx_hash, plain_kind(kind)] += part.amount
+    doubled = [part for key, part in plain.items() if through[key] == part.amount]
+    await folds.take_off(tx, chain_id, doubled)
 
 
 def _as_strays(rows: Iterable[Judged]) -> set[StrayKey]:
@@ -105,6 +143,30 @@ async def _record_strays(
         return
     for (_, kind), group in await folds.record(tx, chain_id, by_stray_key(strays), now=now):
         _count(recorded, group.first, reason_of(kind), group.times)
+
+
+async def undated(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer]) -> list[Transfer]:
+    """
+    Return one transfer for each block whose time decides at once what becomes of a transfer in it.
+
+    Where logs carry no time, only that of the block says whether an expired intent was paid in time, and
+    which of several intents held an address.
+    """
+    blind = [t for t in found if t.block_time is None]
+    if not blind:
+        return []
+    references = {t.reference for t in blind if t.reference}
+    destinations = {t.destination for t in blind if not t.reference}
+    by_reference = await intents.by_references(tx, chain_id, references) if references else {}
+    by_destination = await intents.by_destinations(tx, chain_id, destinations) if destinations else {}
+    blocks: dict[tuple[int, str | None], Transfer] = {}
+    for transfer in blind:
+        named = by_reference.get(transfer.reference or "")
+        mine = by_destination.get(transfer.destination, []) if transfer.reference is None else [named] if named else []
+        of_token = [intent for intent in mine if intent.token_key == transfer.token]
+        if len(of_token) > 1 or any(intent.status is IntentStatus.EXPIRED for intent in of_token):
+            blocks.setdefault((transfer.block_number, transfer.block_hash), transfer)
+    return list(blocks.values())
 
 
 async def record_coins(tx: AsyncConnection, chain_id: int, rises: Sequence[Transfer], *, now: int) -> Recorded:
@@ -125,7 +187,7 @@ async def record_coins(tx: AsyncConnection, chain_id: int, rises: Sequence[Trans
 
 
 async def _owners(
-    tx: AsyncConnection, chain_id: int, found: Collection[Transfer]
+    tx: AsyncConnection, chain_id: int, found: Collection[Transfer], *, late_ms: int
 ) -> Callable[[Transfer], Intent | None]:
     """Look up whom a page concerns: one query for all references, one for all destinations."""
     references = {t.reference for t in found if t.reference}
@@ -136,7 +198,7 @@ async def _owners(
     def owner(transfer: Transfer) -> Intent | None:
         if transfer.reference:
             return by_reference.get(transfer.reference)
-        return choose(transfer, by_destination.get(transfer.destination, []))
+        return choose(transfer, by_destination.get(transfer.destination, []), late_ms=late_ms)
 
     return owner
 
@@ -258,7 +320,7 @@ def _about_transfers(
 
 
 def _about_confirming(intent: Intent, before: Intent, allocation: Allocation, now: int) -> list[dict[str, Any]]:
-    begins = before.status is IntentStatus.PENDING and intent.status is IntentStatus.CONFIRMING
+    begins = before.status is not IntentStatus.CONFIRMING and intent.status is IntentStatus.CONFIRMING
     if not begins or allocation.completing is None or not intent.wants(EventType.CONFIRMING):
         return []
     return [events.about_transfer(intent, EventType.CONFIRMING, allocation.completing, now)]
@@ -272,33 +334,55 @@ def _kind(reason: Reason | None) -> EventType:
     return EventType.ANOMALY
 
 
-async def rewind(tx: AsyncConnection, chain_id: int, to: Cursor, *, now: int) -> Recorded:
-    """Take back everything above a position: it is to be read again from there."""
+async def rewind(
+    tx: AsyncConnection,
+    chain_id: int,
+    rail: Rail,
+    to: Cursor,
+    *,
+    gone: Collection[Cursor],
+    now: int,
+) -> Recorded:
+    """
+    Read a rail again from a block that is still canonical, and take back what is no longer where it was.
+
+    `gone` are the blocks with transfers that are not canonical any more.
+    """
     recorded = Recorded()
-    concerned, recorded.reorged = await transfers.orphan_above(tx, chain_id, to.position)
-    recorded.reorged += await folds.take_off_above(tx, chain_id, to.position)
-    await checkpoints.rewind(tx, chain_id, to, now=now)
-    await tell_reorged(tx, concerned, recorded, now=now)
+    ids = await transfers.orphan_in(tx, chain_id, rail, gone)
+    recorded.reorged = len(ids) + await folds.take_off_in(tx, chain_id, rail, gone)
+    await checkpoints.rewind(tx, chain_id, rail, to, now=now)
+    concerned = await tell_reorged(tx, ids, recorded, now=now)
     await follow(tx, concerned, recorded, now=now)
     return recorded
 
 
-async def tell_reorged(tx: AsyncConnection, ids: Collection[str], recorded: Recorded, *, now: int) -> None:
-    """Queue `payment.reorged` for the intents that asked, and report settled ones loudly."""
+async def tell_reorged(tx: AsyncConnection, ids: Collection[int], recorded: Recorded, *, now: int) -> set[str]:
+    """
+    Queue `payment.reorged` for these transfers if they are still gone; return the intents concerned.
+
+    Who was told of a confirmation is told of this unasked: the goods may be on their way.
+    """
+    if not ids:
+        return set()
+    gone = [t for t in (await transfers.by_ids(tx, ids)).values() if t.intent_id and t.reason is Reason.REORGED]
+    owners = await intents.get_many(tx, {t.intent_id or "" for t in gone})
     wanted: list[Told] = []
-    held = await transfers.of_intents(tx, ids)
-    for intent in (await intents.get_many(tx, ids)).values():
-        gone = [t for t in held[intent.intent_id] if t.reason is Reason.REORGED]
-        if intent.status in SETTLED and any(t.settled for t in gone):
+    queue: list[dict[str, Any]] = []
+    for transfer in gone:
+        intent = owners[transfer.intent_id or ""]
+        if transfer.settled:
             log.error(
                 "[scanner] a payment that was confirmed left the canonical chain; it is being looked for again",
                 extra=fields(chain=intent.chain_id, intent=intent.intent_id),
             )
-        if intent.wants(EventType.REORGED):
-            wanted += [Told(intent, EventType.REORGED, t, Reason.REORGED) for t in gone]
-    queue = await summaries.limited(tx, wanted, now=now)
+            queue.append(events.about_transfer(intent, EventType.REORGED, transfer, now, reason=Reason.REORGED))
+        elif intent.wants(EventType.REORGED):
+            wanted.append(Told(intent, EventType.REORGED, transfer, Reason.REORGED))
+    queue += await summaries.limited(tx, wanted, now=now)
     await outbox.add(tx, queue)
     recorded.queued += len(queue)
+    return set(owners)
 
 
 _REFUSED = {
@@ -310,7 +394,12 @@ _REFUSED = {
 
 
 async def apply_verdicts(
-    tx: AsyncConnection, chain_id: int, looked: Sequence[tuple[StoredTransfer, Verification]], *, now: int
+    tx: AsyncConnection,
+    chain_id: int,
+    looked: Sequence[tuple[StoredTransfer, Verification]],
+    *,
+    now: int,
+    late_ms: int,
 ) -> tuple[Recorded, list[StoredTransfer]]:
     """
     Store what a second look found and let the intents follow.
@@ -319,21 +408,29 @@ async def apply_verdicts(
     only those may settle anything.
     """
     recorded = Recorded()
-    ids = {stored.intent_id for stored, _ in looked if stored.intent_id}
-    current = {t.id: t for rows in (await transfers.of_intents(tx, ids)).values() for t in rows}
-    owners = await intents.get_many(tx, ids)
-    behind = {seen.behind for _, seen in looked if seen.behind}
+    current = await transfers.by_ids(tx, {stored.id for stored, _ in looked})
+    owners = await intents.get_many(tx, {stored.intent_id for stored, _ in looked if stored.intent_id})
+    behind = {seen.behind for stored, seen in looked if seen.behind and not stored.settled}
     paid_otherwise = await intents.by_references(tx, chain_id, behind) if behind else {}
-    passed = []
-    fresh: set[tuple[str, str]] = set()
+    owner_of = await _anew(tx, chain_id, looked, late_ms=late_ms)
+    passed: list[StoredTransfer] = []
+    gone: list[int] = []
     verified: list[tuple[int, str | None, int | None]] = []
+    changed: set[str] = set()
+    fresh: set[tuple[str, str]] = set()
     for stored, looked_at in looked:
         # The token's side of a payment that names an intent of its own: it must not settle a second one.
         seen = replace(looked_at, outcome=Outcome.NO_TRANSFER_LOG) if looked_at.behind in paid_otherwise else looked_at
         now_stored = current.get(stored.id)
         if now_stored is None or not now_stored.stands or now_stored.block_hash != stored.block_hash:
             continue  # changed while we looked: the next round looks again
-        if seen.outcome is Outcome.NOT_YET:
+        if now_stored.intent_id != stored.intent_id or seen.outcome is Outcome.NOT_YET:
+            continue
+        owner = owner_of(now_stored, seen)
+        if owner.intent_id != stored.intent_id:
+            await _own_anew(tx, seen.transfer, stored, owner, now, late_ms)
+            changed |= {stored.intent_id or "", owner.intent_id}
+            verified.append((stored.id, seen.transfer.sender, seen.transfer.block_time))
             continue
         reason = _verdict(seen, now_stored, owners[stored.intent_id or ""])
         facts = (stored.id, seen.transfer.sender, seen.transfer.block_time)
@@ -341,15 +438,48 @@ async def apply_verdicts(
             verified.append(facts)
             passed += [now_stored] if now_stored.counted else []
             continue
-        if reason is not Reason.REORGED:
+        if reason is Reason.REORGED:
+            gone.append(stored.id)
+        else:
             verified.append(facts)
-        fresh |= {stored.key} if seen.outcome in _REFUSED else set()
+        changed.add(stored.intent_id or "")
+        fresh.add(stored.key)
         await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
         _reject(recorded, reason, chain_id, stored.tx_hash, stored.event_key)
     _log_rest(recorded, chain_id)
     await transfers.verify_many(tx, verified)
-    await follow(tx, ids, recorded, now=now, fresh=dict.fromkeys(fresh, 1))
+    recorded.reorged = len(gone)
+    await tell_reorged(tx, gone, recorded, now=now)
+    await follow(tx, changed, recorded, now=now, fresh=dict.fromkeys(fresh, 1))
     return recorded, passed
+
+
+async def _own_anew(
+    tx: AsyncConnection, seen: Transfer, stored: StoredTransfer, owner: Intent, now: int, late_ms: int
+) -> None:
+    """Give a transfer to whose it really is."""
+    reason = judge(seen, owner, now=now, late_ms=late_ms)
+    mine = None if reason is Reason.UNKNOWN_REFERENCE else owner.intent_id
+    await transfers.own_anew(tx, stored.id, mine, reason)
+
+
+async def _anew(
+    tx: AsyncConnection, chain_id: int, looked: Sequence[tuple[StoredTransfer, Verification]], *, late_ms: int
+) -> Callable[[StoredTransfer, Verification], Intent]:
+    """Look up whose plain transfers are, now that the time of their blocks is known."""
+    undated = {t.destination for t, _ in looked if t.reference is None and not t.settled and t.block_time is None}
+    by_destination = await intents.by_destinations(tx, chain_id, undated) if undated else {}
+    current = await intents.get_many(tx, {stored.intent_id for stored, _ in looked if stored.intent_id})
+
+    def owner(stored: StoredTransfer, seen: Verification) -> Intent:
+        mine = current[stored.intent_id or ""]
+        if stored.settled or stored.reference is not None or stored.block_time is not None:
+            return mine
+        if seen.outcome is not Outcome.CREDITED:
+            return mine
+        return choose(seen.transfer, by_destination.get(stored.destination, []), late_ms=late_ms) or mine
+
+    return owner
 
 
 def _verdict(seen: Verification, stored: StoredTransfer, intent: Intent) -> Reason | None:
@@ -409,16 +539,23 @@ def _settled_events(intent: Intent, allocation: Allocation, now: int) -> list[di
     return queue
 
 
-async def anything_to_expire(tx: AsyncConnection, chain_id: int, until: int) -> bool:
+async def anything_to_expire(tx: AsyncConnection, chain_id: int, rail: Rail, read_to: int) -> bool:
     """Say whether `expire` would find anything: a read, so that a quiet chain writes nothing."""
-    return bool(await intents.due_to_expire(tx, chain_id, until, limit=1))
+    before = read_to * 1000 - GRACE_MS
+    return bool(await intents.due_to_expire(tx, chain_id, rail, before, grace_ms=GRACE_MS, limit=1))
 
 
-async def expire(tx: AsyncConnection, chain_id: int, until: int, *, now: int) -> list[str]:
-    """Expire the pending intents whose time ran out before `until`, up to which the chain was read."""
+async def expire(tx: AsyncConnection, chain_id: int, rail: Rail, read_to: int, *, now: int, moment: int) -> list[str]:
+    """
+    Expire the pending intents of a rail that was read to a block of a time (unix seconds).
+
+    That time alone decides: a payment made before it would have been seen. `moment` is chain time in ms,
+    from which the late watch runs.
+    """
     expired = []
-    for intent in (await intents.get_many(tx, await intents.due_to_expire(tx, chain_id, until))).values():
-        values = {"status": IntentStatus.EXPIRED, "expired_at": now}
+    due = await intents.due_to_expire(tx, chain_id, rail, read_to * 1000 - GRACE_MS, grace_ms=GRACE_MS)
+    for intent in (await intents.get_many(tx, due)).values():
+        values = {"status": IntentStatus.EXPIRED, "expired_at": moment}
         if await intents.change(tx, intent.intent_id, [IntentStatus.PENDING], now, **values):
             expired.append(intent.intent_id)
             if intent.wants(EventType.EXPIRED):

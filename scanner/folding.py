@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from chains.types import Transfer
+from chains.types import Rail, Transfer
 from scanner.model import WORTHLESS, Reason, StoredTransfer
 
 MARK = "~"  # after the key of the first of nobody's, so that the row is never mistaken for that transfer itself
@@ -163,8 +163,23 @@ StrayKey = tuple[str, str]  # transaction, kind
 
 
 def kind_of(transfer: Transfer, reason: Reason) -> str:
-    """Return what a transfer of nobody's has in common with others, whenever they came."""
-    return f"{reason}/{transfer.token}/{transfer.destination}"
+    """
+    Return what a transfer of nobody's has in common with others, whenever they came.
+
+    The rail is part of it: each is read by itself, and takes back by itself what left the chain.
+    """
+    rail = Rail.DIRECT if transfer.reference is None else Rail.PROXY
+    return f"{reason}/{transfer.token}/{transfer.destination}/{rail}"
+
+
+def rail_of(kind: str) -> Rail:
+    """Return the rail on which a kind is read."""
+    return Rail(kind.rpartition("/")[2])
+
+
+def plain_kind(kind: str) -> str:
+    """Return the kind of plain transfers of the same token to the same destination."""
+    return f"{kind.rpartition('/')[0]}/{Rail.DIRECT}"
 
 
 def fold_of(kind: str, transfer: Transfer, now: int) -> str:

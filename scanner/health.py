@@ -5,17 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
-from chains.types import Head
+from chains.types import Condition, Head, Rail
 
 
 class ChainState(StrEnum):
     """What a chain's worker is doing."""
 
-    STARTING = "starting"  # has not finished a poll yet
-    SYNCING = "syncing"  # reading blocks behind the head
+    SYNCING = "syncing"  # reading blocks behind the head, or has not finished a poll yet
     READY = "ready"  # read up to the head at the last poll
+    STALE = "stale"  # no endpoint knows a block that is new enough
     FAILING = "failing"  # the last poll failed
+
+
+class Read(NamedTuple):
+    """How far a rail was read."""
+
+    position: int
+    time: int | None  # unix seconds of the block there
+
+
+class Stuck(NamedTuple):
+    """A transfer that is deep enough and cannot be judged."""
+
+    tx_hash: str
+    since: int  # unix ms
+    why: str
+
+
+class Sweep(NamedTuple):
+    """What the last sweep read once more."""
+
+    covered_to: int  # unix seconds of chain time
+    at: int  # unix ms
 
 
 @dataclass(slots=True)
@@ -23,29 +46,44 @@ class ChainHealth:
     """One chain's last known condition; written by its worker alone. Times are unix ms."""
 
     chain_id: int
-    state: ChainState = ChainState.STARTING
+    state: ChainState = ChainState.SYNCING
     head: Head | None = None
-    checkpoint: int | None = None
-    checkpoint_time: int | None = None  # unix seconds of the block at the checkpoint
+    read: dict[Rail, Read] = field(default_factory=dict)
     endpoint: str | None = None
     last_error: str | None = None
     last_success_at: int | None = None
     restarts: int = 0  # of a worker that hung
-    problems: Sequence[str] = field(default_factory=list)  # what the registry promises and the chain denies
+    problems: Sequence[str] = field(default_factory=list)  # sentences an operator can act on
+    condition: Condition = field(default_factory=Condition)
+    stuck: Sequence[Stuck] = field(default_factory=list)  # the longest first
+    sweep: Sweep | None = None
+
+    @property
+    def checkpoint(self) -> int | None:
+        """Everything up to here was read, on every rail."""
+        return min((read.position for read in self.read.values()), default=None)
+
+    @property
+    def checkpoint_time(self) -> int | None:
+        """Unix seconds of the block at the checkpoint; None while it is not known of every rail."""
+        times = [read.time for read in self.read.values()]
+        return None if not times or None in times else min(time for time in times if time is not None)
 
     @property
     def lag(self) -> int | None:
         """How far the checkpoint is behind the head, in the family's unit."""
-        if self.head is None or self.checkpoint is None:
+        checkpoint = self.checkpoint
+        if self.head is None or checkpoint is None:
             return None
-        return max(0, self.head.position - self.checkpoint)
+        return max(0, self.head.position - checkpoint)
 
     @property
     def lag_seconds(self) -> int | None:
-        """The same in seconds of chain time."""
+        """In seconds: how old the newest block is that anybody knows, or how far behind the head was read."""
         if self.head is None or self.checkpoint_time is None:
-            return None
-        return 0 if self.lag == 0 else max(0, self.head.time - self.checkpoint_time)
+            return self.condition.lag_s
+        behind = 0 if self.lag == 0 else max(0, self.head.time - self.checkpoint_time)
+        return max(behind, self.condition.lag_s or 0)
 
     @property
     def polled(self) -> bool:

@@ -16,9 +16,14 @@ NOTHING, ANYTHING = -1, 2**62  # block numbers
 def next_status(intent: Intent, allocation: Allocation) -> IntentStatus:
     """Return the status that follows from what is on the canonical chain; confirming is decided elsewhere."""
     match intent.status:
-        case IntentStatus.PENDING | IntentStatus.CONFIRMING:
-            return IntentStatus.PENDING if allocation.completing is None else IntentStatus.CONFIRMING
-        case IntentStatus.CONFIRMED | IntentStatus.WEBHOOK_FAILED | IntentStatus.EXPIRED:
+        case IntentStatus.PENDING | IntentStatus.CONFIRMING | IntentStatus.EXPIRED:
+            if intent.cancelled_at is not None:
+                return IntentStatus.EXPIRED
+            if allocation.completing is not None:  # of an expired intent only what came in time counts
+                return IntentStatus.CONFIRMING
+            ended = intent.status is IntentStatus.EXPIRED or intent.expired_at is not None
+            return IntentStatus.EXPIRED if ended else IntentStatus.PENDING
+        case IntentStatus.CONFIRMED | IntentStatus.WEBHOOK_FAILED:
             return intent.status
         case _:
             assert_never(intent.status)
@@ -71,8 +76,9 @@ def due(intent: Intent, held: Sequence[StoredTransfer], head: Head, finality: Fi
     if intent.status is IntentStatus.CONFIRMING:
         whole = ready(intent, allocate(intent.amount, held, fee_amount=intent.fee_amount), head, finality)
     deep = [t for t in held if _unseen(t) and is_deep(t.block_number, head, intent.confirmations_required, finality)]
-    return whole + [t for t in deep if t not in whole]
+    known = {transfer.id for transfer in whole}  # comparing rows would cost the square of a stranger's crumbs
+    return whole + [t for t in deep if t.id not in known]
 
 
 def _unseen(transfer: StoredTransfer) -> bool:
-    return transfer.stands and not transfer.verified and not transfer.settled
+    return transfer.stands and not transfer.verified

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chains.types import Transfer
-from scanner.model import ALLOCATION_REASONS, LIVE, SETTLED, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.model import ALLOCATION_REASONS, SETTLED, Intent, IntentStatus, Reason, StoredTransfer
 
-# Clocks of chains and machines differ; a payment this close to a border still belongs to its intent.
-TOLERANCE_MS = 10 * 60 * 1000
+# A block is made a little after the payment was sent: this long after its expiry an intent still takes one.
+GRACE_MS = 60 * 1000
+# A buyer may pay before the backend has registered the intent.
+LOOK_BACK_MS = 10 * 60 * 1000
 
 
 def judge(transfer: Transfer, intent: Intent | None, *, now: int, late_ms: int) -> Reason | None:
     """
     Say why a transfer cannot count towards the intent its reference names; None when it can.
 
-    Whether it completes, exceeds or repeats the payment is decided by `allocate`.
+    `now` is chain time, in ms. Whether it completes, exceeds or repeats the payment is decided by `allocate`.
     """
     if intent is None or _forgotten(intent, now, late_ms):
         return Reason.UNKNOWN_REFERENCE
@@ -29,19 +31,52 @@ def judge(transfer: Transfer, intent: Intent | None, *, now: int, late_ms: int) 
     return _judge_fee(transfer, intent) or _judge_end(intent) or judge_time(transfer.block_time, intent)
 
 
-def choose(transfer: Transfer, intents: Sequence[Intent]) -> Intent | None:
+def choose(transfer: Transfer, intents: Sequence[Intent], *, late_ms: int) -> Intent | None:
     """
     Return the direct intent a plain transfer belongs to; `intents` share its destination, newest first.
 
-    A live intent for that token, else the newest for that token, else whoever the address was last used for.
+    Of those for that token the one that held the address when the block was made, else whoever held it
+    for another token.
     """
     of_token = [intent for intent in intents if intent.token_key == transfer.token]
-    live = [intent for intent in of_token if intent.status in LIVE]
-    return next(iter([*live, *of_token, *intents]), None)
+    return _holder(transfer, of_token or intents, late_ms)
+
+
+def _holder(transfer: Transfer, intents: Sequence[Intent], late_ms: int) -> Intent | None:
+    """
+    Return who held an address when a transfer was sent; `intents` used it one after the other, newest first.
+
+    A second payment of what an earlier intent was paid, or one that came late, must not settle a later
+    intent at the same address: what was sent before the later one began belongs to the earlier one.
+    """
+    block_time = transfer.block_time
+    if block_time is None:  # decided once the block is read
+        live = [intent for intent in intents if intent.holds_address]
+        return next(iter([*live, *intents]), None)
+    for place, intent in enumerate(intents):
+        earlier = intents[place + 1 :]
+        if not earlier or _began_before(transfer.block_number, block_time, intent):
+            return intent
+        if block_time * 1000 >= intent.begins_at - LOOK_BACK_MS and _was_free(intent, earlier, late_ms):
+            return intent
+    return None
+
+
+def _began_before(block_number: int, block_time: int, intent: Intent) -> bool:
+    """Say whether an intent began before a block. Several blocks may carry one second: their numbers tell."""
+    sent_after = intent.chain_position is None or block_number > intent.chain_position
+    return sent_after and block_time * 1000 >= intent.chain_created_at
+
+
+def _was_free(intent: Intent, earlier: Sequence[Intent], late_ms: int) -> bool:
+    """Say whether nobody held the address, or was watched for late money there, shortly before an intent."""
+    since = intent.chain_created_at - max(LOOK_BACK_MS, late_ms)
+    return all(other.ended_at is not None and other.ended_at < since for other in earlier)
 
 
 def _forgotten(intent: Intent, now: int, late_ms: int) -> bool:
-    return intent.expired_at is not None and now > intent.expired_at + late_ms
+    ended = intent.expired_at if intent.status is IntentStatus.EXPIRED else None
+    return ended is not None and now > ended + late_ms
 
 
 def _judge_fee(transfer: Transfer, intent: Intent) -> Reason | None:
@@ -56,10 +91,12 @@ def _judge_fee(transfer: Transfer, intent: Intent) -> Reason | None:
 
 
 def _judge_end(intent: Intent) -> Reason | None:
-    """Judge a transfer that is seen only now, when the intent may have come to its end."""
-    if intent.status is not IntentStatus.EXPIRED:
-        return None
-    return Reason.CANCELLED if intent.cancelled_at is not None else Reason.LATE
+    """
+    Judge a transfer that is seen only now, when the backend may have ended the intent.
+
+    An expired intent takes what came in time, whenever it is seen: only block time says what is late.
+    """
+    return Reason.CANCELLED if intent.cancelled_at is not None else None
 
 
 def judge_time(block_time: int | None, intent: Intent) -> Reason | None:
@@ -70,11 +107,14 @@ def judge_time(block_time: int | None, intent: Intent) -> Reason | None:
     """
     if block_time is None or intent.status in SETTLED:
         return None
-    if block_time * 1000 < intent.created_at - TOLERANCE_MS:
+    if block_time * 1000 < intent.begins_at - LOOK_BACK_MS:
         return Reason.BEFORE_INTENT
-    if intent.expires_at is not None and block_time * 1000 > intent.expires_at + TOLERANCE_MS:
-        return Reason.LATE
-    return None
+    return Reason.LATE if is_late(block_time, intent) else None
+
+
+def is_late(block_time: int, intent: Intent) -> bool:
+    """Say whether a block (unix seconds) was made too late for an intent."""
+    return intent.expires_at is not None and block_time * 1000 > intent.expires_at + GRACE_MS
 
 
 @dataclass(frozen=True, slots=True)

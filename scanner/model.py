@@ -105,6 +105,13 @@ class DeliveryStatus(StrEnum):
     SUPERSEDED = "superseded"  # what it told is no longer so
 
 
+class ChainTime(NamedTuple):
+    """What time it is on a chain, by a fresh head."""
+
+    ms: int  # unix milliseconds; a little less rather than more
+    position: int  # of the head
+
+
 class Intent(NamedTuple):
     """
     One payment a backend waits for. Times are unix milliseconds, amounts base units.
@@ -149,15 +156,32 @@ class Intent(NamedTuple):
     expired_at: int | None
     cancelled_at: int | None
     created_at: int
+    chain_created_at: int  # by the chain's own time, where a fresh head told it
+    chain_position: int | None  # of that head: what lies at or below it was sent before
     updated_at: int
 
     def __repr__(self) -> str:
         """Name the intent only: the rest holds a secret."""
         return f"Intent({self.intent_id!r}, {self.status})"
 
-    def wants(self, event: EventType) -> bool:
-        """Say whether the backend asked to be told; the confirmation is always told."""
-        return event is EventType.CONFIRMED or event in self.events
+    def wants(self, event: EventType, *, settled: bool = False) -> bool:
+        """Say whether the backend is told: of a confirmation always, and of one that left the chain; else if asked."""
+        return event is EventType.CONFIRMED or event in self.events or (settled and event is EventType.REORGED)
+
+    @property
+    def holds_address(self) -> bool:
+        """Whether its direct address is its own: one that expired and was paid in time gave it up."""
+        return self.status in LIVE and self.expired_at is None
+
+    @property
+    def begins_at(self) -> int:
+        """When it was created by the clock that says the earlier; in unix ms."""
+        return min(self.created_at, self.chain_created_at)
+
+    @property
+    def ended_at(self) -> int | None:
+        """When it was confirmed, expired or cancelled, in unix ms; None while it waits."""
+        return self.expired_at if self.confirmed_at is None else self.confirmed_at
 
 
 class StoredTransfer(NamedTuple):
@@ -195,6 +219,11 @@ class StoredTransfer(NamedTuple):
     def stands(self) -> bool:
         """Whether it is money that came, for all that is known: it counts, or could be sent back."""
         return self.intent_id is not None and (self.reason is None or self.reason in REFUNDABLE)
+
+    @property
+    def rail(self) -> Rail:
+        """Which rail it is read on: what went through the proxy carries a reference."""
+        return Rail.DIRECT if self.reference is None else Rail.PROXY
 
     @property
     def key(self) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chains.types import Rail
 from scanner.clock import Clock
 from scanner.errors import InvalidRequest
-from scanner.model import EventType, Intent, IntentStatus
+from scanner.model import ChainTime, EventType, Intent, IntentStatus
 from scanner.reference import new_salt, payment_reference, topic_ref
 from scanner.rotation import signing_secrets
 from scanner.secrets import SecretBox
@@ -88,7 +88,17 @@ class Draft:
 class Registrations:
     """Takes drafts from many requests and stores them in group commits."""
 
-    def __init__(self, db: Database, clock: Clock, *, ttl_hours: float, box: SecretBox | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        *,
+        ttl_hours: float,
+        box: SecretBox | None = None,
+        chain_time: Callable[[int], ChainTime | None] = lambda _: None,
+    ) -> None:
+        """`chain_time` tells what time it is on a chain, by a fresh head; None when none is known."""
+        self._chain_time = chain_time
         self._box = box or SecretBox()
         self._db = db
         self._clock = clock
@@ -112,7 +122,7 @@ class Registrations:
         async with self._db.write() as tx:
             now = self._clock.now_ms()
             known = await intents.get_many(tx, {draft.intent_id for draft in drafts})
-            new = {d.intent_id: d for d in reversed(drafts) if d.intent_id not in known and not _past(d, now)}
+            new = {d.intent_id: d for d in reversed(drafts) if d.intent_id not in known and not self._past(d, now)}
             held = await self._reservations(tx, new.values())
             new = {i: d for i, d in new.items() if _holder(d, held) in {None, i}}
             fresh = [self._intent(draft, now) for draft in new.values()]
@@ -153,10 +163,18 @@ class Registrations:
             held.setdefault(_reservation(draft), draft.intent_id)
         return held
 
+    def _past(self, draft: Draft, now: int) -> bool:
+        if draft.expires_at is None:
+            return False
+        on_chain = self._chain_time(draft.chain_id)
+        return draft.expires_at <= (now if on_chain is None else min(now, on_chain.ms))
+
     def _intent(self, draft: Draft, now: int) -> Intent:
+        # A host clock that is ahead must not make payments look older than their intent, nor end it early.
+        on_chain = self._chain_time(draft.chain_id)
         expires_at = draft.expires_at
         if expires_at is None and self._ttl_ms:
-            expires_at = now + self._ttl_ms
+            expires_at = max(now, on_chain.ms if on_chain else now) + self._ttl_ms
         salt = new_salt()
         reference = payment_reference(draft.intent_id, salt, draft.destination)
         return Intent(
@@ -196,6 +214,8 @@ class Registrations:
             expired_at=None,
             cancelled_at=None,
             created_at=now,
+            chain_created_at=on_chain.ms if on_chain else now,
+            chain_position=on_chain.position if on_chain else None,
             updated_at=now,
         )
 
@@ -204,10 +224,6 @@ class Registrations:
         salt = new_salt()
         reference = payment_reference(intent.intent_id, salt, intent.destination)
         return intent._replace(salt=salt, payment_reference=reference, topic_ref=topic_ref(reference))
-
-
-def _past(draft: Draft, now: int) -> bool:
-    return draft.expires_at is not None and draft.expires_at <= now
 
 
 def _reservation(draft: Draft) -> Reservation:

@@ -1,15 +1,15 @@
-"""The one worker: reads a chain page by page, writes down what it found, confirms what is deep enough."""
+"""The one worker: reads a chain rail by rail, writes down what it found, confirms what is deep enough."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar, cast
+import time
+from collections.abc import Callable, Sequence
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
-from chains.types import Cursor, Fork, Head, ScanPage, Targets
+from chains.types import Head, Rail, Targets
 from config.catalog import Chain, Token
 from config.logging import fields
 from scanner import findings
@@ -18,21 +18,21 @@ from scanner.clock import Clock
 from scanner.confirmations import Confirmer
 from scanner.findings import Recorded
 from scanner.health import ChainHealth, ChainState
-from scanner.matching import TOLERANCE_MS
 from scanner.metrics import Metrics
+from scanner.model import ChainTime
 from scanner.outage import Outage
-from scanner.store import checkpoints, intents
+from scanner.rail import RailReader
+from scanner.second_reading import SecondReader
+from scanner.store import intents, transfers
 from scanner.store.database import Database
 from scanner.store.errors import StoreError
+from scanner.store.intents import Reading
 
 log = logging.getLogger(__name__)
 
-REREAD_S = 60  # an endpoint may answer a block before it has all its logs: read the last minute again
-KEEP_ANCHORS = 1000  # positions of block hashes remembered, at least
-FORKS_A_POLL = 3
-
-T = TypeVar("T")
-U = TypeVar("U")
+MOST_SHOWN = 20  # of one kind of trouble on the status page
+BLOCK_S = 2.0  # how much older a block's time may be than the moment it is made
+FRESH_S = 120.0  # how long the time of the newest block tells what time it is on the chain
 
 
 class ChainWorker:
@@ -53,6 +53,8 @@ class ChainWorker:
         metrics: Metrics,
         late_watch_ms: int,
         on_events: Callable[[], None],
+        sweep_interval_s: float = 3600.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.chain = chain
         self.adapter = adapter
@@ -65,18 +67,64 @@ class ChainWorker:
         self._metrics = metrics
         self._late_ms = late_watch_ms
         self._on_events = on_events
-        self._confirmer = Confirmer(chain, adapter, db, clock)
+        self._monotonic = monotonic
+        self._confirmer = Confirmer(chain, adapter, db, clock, late_ms=late_watch_ms)
+        self._rails = {
+            rail: RailReader(
+                rail,
+                chain=chain,
+                adapter=adapter,
+                db=db,
+                clock=clock,
+                metrics=metrics,
+                late_watch_ms=late_watch_ms,
+                on_recorded=self._count,
+                monotonic=monotonic,
+            )
+            for rail in adapter.rails
+        }
+        self.second = SecondReader(
+            chain=chain,
+            adapter=adapter,
+            db=db,
+            clock=clock,
+            health=self.health,
+            late_watch_ms=late_watch_ms,
+            interval_s=sweep_interval_s,
+            monotonic=monotonic,
+            on_recorded=self._count,
+            on_read=self.bell.ring,
+        )
         self._polling = asyncio.Lock()
         self._outage = Outage(log, f"[{chain.chain_type}] chain {chain.chain_id}")
         self._lagging = False
         self._best_head = -1
+        self._newest: tuple[int, float] | None = None  # time of the newest block known, and when it was first seen
+        self._orphan: str | None = None  # hash of the block by which the last reorganisation showed
         self._tested = False
+        self._mismatches: Sequence[str] = ()
+        self._store_problems: Sequence[str] = ()
         self.steps = 0  # taken so far, for whoever watches that any are taken
 
     @property
     def busy(self) -> bool:
         """Whether a poll is under way."""
         return self._polling.locked()
+
+    def chain_time(self) -> ChainTime | None:
+        """
+        Return what time it is on the chain, from its newest block; None when no fresh one is known.
+
+        The host's clock has no part in it: one that is ahead would make payments look older than their intents.
+        """
+        if self._newest is None or self.health.head is None or self.health.condition.stale:
+            return None
+        newest, seen_at = self._newest
+        age = self._monotonic() - seen_at
+        if age > FRESH_S:
+            return None
+        # Blocks are made in whole seconds and seen a moment later: less rather than more.
+        return ChainTime(newest * 1000 + max(0, int((age - BLOCK_S) * 1000)), self.health.head.position)
 
     async def run(self) -> None:
         """Poll at every ring, for ever. A failing chain is unhealthy and harms nobody else."""
@@ -93,155 +141,96 @@ class ChainWorker:
 
     async def poll(self) -> None:
         """
-        Read up to the head and confirm what is deep enough.
+        Read every rail up to the head, confirm what is deep enough, expire what was read past its time.
+
+        What cannot be read on one rail stops neither the other, nor confirmations, nor expiries up to where
+        it was read.
 
         Raises:
             ChainError: the chain could not be read; everything found before is stored.
         """
         async with self._polling:
-            started = self._clock.now_ms()
-            head = await self.adapter.head()
-            self._saw(head)
-            caught_up = await self._catch_up(head)
-            async for recorded in self._confirmer.run(head):
-                self._count(recorded)
-            if caught_up:
-                await self._expire(started)
-            await self._self_test()
-            self._succeeded(caught_up=caught_up)
+            try:
+                head = await self.adapter.head()
+                self._saw(head)
+                failures = await self._read(head)
+                failures += await self._confirm(head)
+                await self._expire(head)
+                await self._self_test()
+                await self._look_for_trouble(head)
+            finally:
+                self._show()
+            if failures:
+                raise failures[0] if len(failures) == 1 else ChainUnavailable("; ".join(map(str, failures)))
+            self._succeeded(caught_up=head.position >= self._best_head)
 
-    async def _catch_up(self, head: Head) -> bool:
-        """Read every page up to the head; say whether all of it was read."""
-        for _ in range(FORKS_A_POLL):
-            cursor = await self._start(head)
-            fork = await self._read_pages(cursor, head)
-            if fork is None:
-                # A node that is behind what we saw before cannot say that nothing happened since.
-                return head.position >= self._best_head
-            await self._unwind(fork)
-        raise ChainUnavailable(f"chain {self.chain.chain_id}: endpoints disagree about the canonical chain")
+    async def _read(self, head: Head) -> list[ChainError]:
+        """Read every rail; return what stopped any."""
+        targets, new = await self._targets(head)
+        failures: list[ChainError] = []
+        for rail, reader in self._rails.items():
+            try:
+                await reader.catch_up(head, targets, new if rail is Rail.DIRECT else ())
+            except ChainError as exc:
+                failures.append(exc)
+            if reader.read is not None:
+                self.health.read[rail] = reader.read
+            if reader.went_back:
+                self._best_head = head.position
+        self._count_reorganisation()
+        if self.health.checkpoint is not None:
+            self._metrics.checkpoint.labels(str(self.chain.chain_id)).set(self.health.checkpoint)
+        return failures
 
-    async def _start(self, head: Head) -> Cursor:
-        async with self._db.read() as tx:
-            cursor = await checkpoints.get(tx, self.chain.chain_id)
-        if cursor is None:
-            cursor = await self._first(head)
-            async with self._db.write() as tx:
-                await checkpoints.put(tx, self.chain.chain_id, cursor, now=self._clock.now_ms(), keep_from=-1)
-        self.health.checkpoint = cursor.position
-        return cursor
+    def _count_reorganisation(self) -> None:
+        """Count one of the chain once, however many rails it showed on, and when."""
+        for reader in self._rails.values():
+            if reader.reorganised is None or reader.reorganised[1] == self._orphan:
+                continue
+            depth, self._orphan = reader.reorganised
+            chain = str(self.chain.chain_id)
+            self._metrics.reorgs.labels(chain).inc()
+            self._metrics.reorg_depth.labels(chain).observe(depth)
 
-    async def _first(self, head: Head) -> Cursor:
+    async def _targets(self, head: Head) -> tuple[Targets, list[Reading]]:
         """
-        Return where a store without a checkpoint begins.
+        Return what to look for, asked after the head was, and the direct intents that are new.
 
-        Registrations are taken before the chain could be read for the first time: what was paid to them
-        meanwhile lies above the creation of the oldest.
+        Whoever registers from now on is paid above the head, or in the minutes that are read once for each new one.
         """
-        usual = self.adapter.first_cursor(head)
-        async with self._db.read() as tx:
-            oldest = await intents.oldest(tx, self.chain.chain_id, self._clock.now_ms() - self._late_ms)
-        if oldest is None:
-            return usual
-        before = await self.adapter.cursor_before((oldest - TOLERANCE_MS) // 1000, head)
-        return min(usual, before, key=lambda cursor: cursor.position)
-
-    async def _read_pages(self, cursor: Cursor, head: Head) -> Fork | None:
-        targets = await self._targets()
-        page = await self._page(targets, cursor, head, reread_s=REREAD_S)
-        while isinstance(page, ScanPage):
-            if page.cursor.position >= head.position:
-                await self._store(page, cursor, head)
-                return None
-            # The next page travels while this one is written down.
-            ahead = self._page(targets, page.cursor, head)
-            _, following = await _both(self._store(page, cursor, head), ahead)
-            cursor, page = page.cursor, following
-        return page
-
-    async def _page(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> ScanPage | Fork:
-        """Read the page after a cursor on every rail: as far as the first rail's goes."""
-        first, *others = self.adapter.rails
-        page = await self.adapter.scan(first, targets, after, head, reread_s=reread_s)
-        if isinstance(page, Fork):
-            return page
-        found, rows = list(page.transfers), page.rows_read
-        goal = Head(page.cursor.position, page.cursor.anchor, page.time, head.finalized)
-        for rail in others:
-            cursor, again_s = after, reread_s
-            while cursor.position < goal.position:
-                more = await self.adapter.scan(rail, targets, cursor, goal, reread_s=again_s)
-                if isinstance(more, Fork):
-                    return more
-                found, rows = [*found, *more.transfers], rows + more.rows_read
-                cursor, again_s = more.cursor, 0
-            if cursor.position == goal.position != after.position and cursor.anchor != goal.anchor:
-                raise ChainUnavailable(f"chain {self.chain.chain_id}: the rails were read on two branches")
-        return ScanPage(found, page.cursor, page.time, rows)
-
-    async def _targets(self) -> Targets:
-        """
-        Return what to look for, asked after the head was: whoever registers from now on is paid above it.
-
-        Whoever was paid between a registration and its first poll is found by the same order.
-        """
-        async with self._db.read() as tx:
-            ended_after = self._clock.now_ms() - self._late_ms
-            return Targets(await intents.direct_destinations(tx, self.chain.chain_id, ended_after))
-
-    async def _store(self, page: ScanPage, before: Cursor, head: Head) -> None:
-        """One transaction: the findings of a page and the checkpoint that says it was read."""
-        self._metrics.logs_read.labels(str(self.chain.chain_id)).inc(page.rows_read)
-        if page.cursor != before or page.transfers:
-            now = self._clock.now_ms()
-            keep_from = head.position - max(KEEP_ANCHORS, 2 * self.chain.confirmation_threshold)
-            async with self._db.write() as tx:
-                recorded = await findings.record(
-                    tx, self.chain.chain_id, page.transfers, now=now, late_ms=self._late_ms
-                )
-                await checkpoints.put(tx, self.chain.chain_id, page.cursor, now=now, keep_from=keep_from)
-            self._count(recorded)
-        self.steps += 1
-        self.health.checkpoint = page.cursor.position
-        self.health.checkpoint_time = page.time
-        self._metrics.checkpoint.labels(str(self.chain.chain_id)).set(page.cursor.position)
-
-    async def _unwind(self, fork: Fork) -> None:
-        """Go back to the newest block that is still canonical and take back what lay above it."""
         chain_id = self.chain.chain_id
         async with self._db.read() as tx:
-            anchors = await checkpoints.anchors(tx, chain_id)
-        ancestor = await self.adapter.latest_canonical(anchors)
-        if ancestor is None:
-            oldest = anchors[-1].position if anchors else fork.at.position
-            ancestor = Cursor(max(0, oldest - KEEP_ANCHORS))
-            log.error(
-                "[%s] reorganisation below every block hash we remember: reading again from far below",
-                self.chain.chain_type,
-                extra=fields(chain=chain_id, position=ancestor.position),
-            )
-        depth = fork.at.position - ancestor.position
-        if depth <= 0:
-            return
-        async with self._db.write() as tx:
-            recorded = await findings.rewind(tx, chain_id, ancestor, now=self._clock.now_ms())
-        log.warning(
-            "[%s] reorganisation",
-            self.chain.chain_type,
-            extra=fields(chain=chain_id, depth=depth, transfers=recorded.reorged),
-        )
-        self._metrics.reorgs.labels(str(chain_id)).inc()
-        self._metrics.reorg_depth.labels(str(chain_id)).observe(depth)
-        self._count(recorded)
+            destinations = await intents.direct_destinations(tx, chain_id, head.time * 1000 - self._late_ms)
+            proxied = await intents.proxy_destinations(tx, chain_id)
+            tokens = await intents.waiting_tokens(tx, chain_id)
+            new = await intents.not_looked_back(tx, chain_id)
+        listed = {self.adapter.parse_address(token.address) for token in self._tokens}
+        return Targets(destinations, proxied - destinations, tokens | listed), new
 
-    async def _expire(self, until: int) -> None:
-        """The chain was read up to `until`: a payment made in time would have been seen."""
-        async with self._db.read() as tx:
-            due = await findings.anything_to_expire(tx, self.chain.chain_id, until)
-        while due:
-            async with self._db.write() as tx:
-                due = bool(await findings.expire(tx, self.chain.chain_id, until, now=self._clock.now_ms()))
-            self._on_events()
+    async def _confirm(self, head: Head) -> list[ChainError]:
+        try:
+            async for recorded in self._confirmer.run(head):
+                self._count(recorded)
+        except ChainError as exc:
+            return [exc]
+        return []
+
+    async def _expire(self, head: Head) -> None:
+        """Expire what its rail was read past: a payment made in time would have been seen."""
+        chain_id, moment = self.chain.chain_id, head.time * 1000
+        for rail, reader in self._rails.items():
+            if reader.read is None or reader.read.time is None:
+                continue
+            read_to = reader.read.time
+            if rail is Rail.DIRECT:
+                await self.second.ask(read_to)
+            async with self._db.read() as tx:
+                due = await findings.anything_to_expire(tx, chain_id, rail, read_to)
+            while due:
+                async with self._db.write() as tx:
+                    now = self._clock.now_ms()
+                    due = bool(await findings.expire(tx, chain_id, rail, read_to, now=now, moment=moment))
+                self._on_events()
 
     async def _self_test(self) -> None:
         """Once a start: compare the registry with the chain. A mismatch is shown, not fatal."""
@@ -254,7 +243,7 @@ class ChainWorker:
             log.debug("self-test of chain %s is put off: %s", self.chain.chain_id, exc)
             return
         self._tested = True
-        self.health.problems = problems
+        self._mismatches = problems
         for problem in problems:
             log.error("[%s] %s", self.chain.chain_type, problem, extra=fields(chain=self.chain.chain_id))
 
@@ -277,14 +266,39 @@ class ChainWorker:
         self.refused_tokens = frozenset(refused)
         return problems
 
+    async def _look_for_trouble(self, head: Head) -> None:
+        """Look for what the store knows and an operator should."""
+        chain_id = self.chain.chain_id
+        async with self._db.read() as tx:
+            lost = await transfers.lost(tx, chain_id, MOST_SHOWN)
+            unread = await intents.unread(tx, chain_id, head.time * 1000 - self._late_ms, MOST_SHOWN)
+        self._store_problems = [
+            *(
+                f"intent {intent_id} was confirmed, and its payment {tx_hash} left the chain: do not deliver before"
+                " it is back"
+                for intent_id, tx_hash in lost
+            ),
+            *(f"intent {intent_id} expired without having been read a second time: {why}" for intent_id, why in unread),
+        ]
+
+    def _show(self) -> None:
+        """Bring the health up to date, whether the poll succeeded or not."""
+        self.health.condition = self.adapter.condition()
+        self.health.endpoint = self.adapter.endpoint
+        self.health.stuck = self._confirmer.stuck
+        found = [*self._mismatches, *self.health.condition.problems]
+        for reader in self._rails.values():
+            found += reader.problems
+        self.health.problems = list(dict.fromkeys([*found, *self.second.problems, *self._store_problems]))
+
     def _saw(self, head: Head) -> None:
         self.steps += 1
         self._best_head = max(self._best_head, head.position)
         self.health.head = head
-        self.health.endpoint = self.adapter.endpoint
+        newest = self.adapter.condition().newest_time or head.time
+        if self._newest is None or newest > self._newest[0]:
+            self._newest = (newest, self._monotonic())
         self._metrics.head.labels(str(self.chain.chain_id)).set(head.position)
-        if self.health.state is not ChainState.READY:
-            self.health.state = ChainState.SYNCING
 
     def _count(self, recorded: Recorded) -> None:
         self.steps += 1
@@ -302,7 +316,11 @@ class ChainWorker:
             self._on_events()
 
     def _succeeded(self, *, caught_up: bool) -> None:
-        self.health.state = ChainState.READY if caught_up else ChainState.SYNCING
+        if self.health.condition.stale:
+            self.health.state = ChainState.STALE
+        else:
+            # A node that is behind what we saw before cannot say that nothing happened since.
+            self.health.state = ChainState.READY if caught_up else ChainState.SYNCING
         self.health.last_error = None
         self.health.last_success_at = self._clock.now_ms()
         self._outage.recovered()
@@ -315,17 +333,8 @@ class ChainWorker:
         self._lagging = lag > self.adapter.lag_warning
 
     def _failed(self, why: str) -> None:
-        self.health.state = ChainState.FAILING
+        self.health.state = ChainState.STALE if self.health.condition.stale else ChainState.FAILING
         self.health.last_error = why
         self._metrics.poll_failures.labels(str(self.chain.chain_id)).inc()
         self._outage.failed(why)
         self._warn_lag()
-
-
-async def _both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """Run two things at once; when one fails the other still ends before the failure is raised."""
-    one, two = await asyncio.gather(first, second, return_exceptions=True)
-    for result in (one, two):
-        if isinstance(result, BaseException):
-            raise result
-    return cast("T", one), cast("U", two)

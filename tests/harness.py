@@ -20,6 +20,7 @@ import orjson
 from config.settings import load_settings
 from devnet.anvil import CHAIN_ID, Anvil
 from scanner.app import Daemon, open_daemon
+from scanner.clock import rfc3339
 from scanner.store.database import Database
 
 ROOT = Path(__file__).parent.parent
@@ -113,6 +114,11 @@ class Api:
     async def chain(self, chain_id: int = CHAIN_ID) -> dict[str, Any]:
         chains = (await self.get("/scanner/status"))["chains"]
         return dict(next(chain for chain in chains if chain["chainId"] == chain_id))
+
+
+def in_seconds(seconds: float) -> str:
+    """Return a moment of the machine's time as the API reads it."""
+    return rfc3339(int((time.time() + seconds) * 1000))
 
 
 def intent_body(**fields: Any) -> dict[str, Any]:

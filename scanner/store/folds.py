@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chains.types import Transfer
+from chains.types import Cursor, Rail, Transfer
 from scanner.folding import (
     MARK,
     Group,
@@ -19,6 +19,7 @@ from scanner.folding import (
     kind_of_fold,
     member,
     pack,
+    rail_of,
     reason_of,
     unpack,
 )
@@ -58,7 +59,16 @@ _PARTS = (
     .where(fold_parts.c.chain_id == bindparam("chain"))
 )
 _OF_TRANSACTIONS = in_one_row(_PARTS.where(is_one_of(fold_parts.c.tx_hash, "hashes")))
-_ABOVE = in_one_row(_PARTS.where(fold_parts.c.block_number > bindparam("position")))
+_BETWEEN = in_one_row(
+    _PARTS.where(fold_parts.c.block_number > bindparam("above"), fold_parts.c.block_number <= bindparam("last"))
+)
+_IN_BLOCKS = in_one_row(
+    _PARTS.where(
+        fold_parts.c.block_number >= bindparam("first"),
+        fold_parts.c.block_number <= bindparam("last"),
+        is_one_of(fold_parts.c.block_hash, "blocks"),
+    )
+)
 
 
 def _part(row: list[Any]) -> Part:
@@ -256,11 +266,22 @@ async def claim(tx: AsyncConnection, chain_id: int, keys: Collection[StrayKey]) 
         await take_off(tx, chain_id, [known[key] for key in keys if key in known])
 
 
-async def take_off_above(tx: AsyncConnection, chain_id: int, position: int) -> int:
-    """Take off what lies above a position, which is to be read again; return how many transfers that is."""
-    parts = list(map(_part, await rows_of(tx, _ABOVE, chain=chain_id, position=position)))
+async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Collection[Cursor]) -> int:
+    """Take off what stood in blocks that are not canonical any more; return how many transfers that is."""
+    if not blocks:
+        return 0
+    hashes = listed(block.anchor or "" for block in blocks)
+    numbers = {"first": min(block.position for block in blocks), "last": max(block.position for block in blocks)}
+    rows = await rows_of(tx, _IN_BLOCKS, chain=chain_id, blocks=hashes, **numbers)
+    parts = [part for part in map(_part, rows) if rail_of(part.key[1]) is rail]
     await take_off(tx, chain_id, parts)
     return sum(part.times for part in parts)
+
+
+async def blocks_between(tx: AsyncConnection, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
+    """Return the blocks above one position, up to another, in which transfers of nobody's stand."""
+    parts = map(_part, await rows_of(tx, _BETWEEN, chain=chain_id, above=above, last=last))
+    return {Cursor(p.block_number, p.block_hash) for p in parts if p.block_hash and rail_of(p.key[1]) is rail}
 
 
 async def take_off(tx: AsyncConnection, chain_id: int, parts: Collection[Part]) -> None:

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -30,10 +30,11 @@ from scanner.store.bulk import Bulk, BulkInsert, unindexed
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits, intents
 
-# A page of logs may load thousands: columns stand in the order of the fields of `Intent`.
-_NAMES = [column.name for column in intents.columns]
+# A page of logs may load thousands: columns are asked for in the order of the fields of `Intent`.
+_COLUMNS = [intents.c[name] for name in Intent._fields]
+_NAMES = list(Intent._fields)
 _RAIL, _STATUS, _EVENTS = (_NAMES.index(name) for name in ("rail", "status", "events"))
-_AMOUNTS = [i for i, column in enumerate(intents.columns) if isinstance(column.type, BaseUnits)]
+_AMOUNTS = [i for i, column in enumerate(_COLUMNS) if isinstance(column.type, BaseUnits)]
 _RAILS = {rail.value: rail for rail in Rail}
 _STATUSES = {status.value: status for status in IntentStatus}
 
@@ -56,8 +57,8 @@ async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
     return [_intent(row) for row in await rows_of(tx, in_one_row(statement))]
 
 
-_ONE = in_one_row(select(intents).where(intents.c.intent_id == bindparam("id")))
-_BY_ID = in_one_row(select(intents).where(is_one_of(intents.c.intent_id, "ids")))
+_ONE = in_one_row(select(*_COLUMNS).where(intents.c.intent_id == bindparam("id")))
+_BY_ID = in_one_row(select(*_COLUMNS).where(is_one_of(intents.c.intent_id, "ids")))
 
 
 async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
@@ -95,7 +96,7 @@ async def taken_references(tx: AsyncConnection, pairs: Collection[tuple[int, str
 
 
 _BY_REFERENCE = in_one_row(
-    select(intents).where(intents.c.chain_id == bindparam("chain"), is_one_of(intents.c.topic_ref, "refs"))
+    select(*_COLUMNS).where(intents.c.chain_id == bindparam("chain"), is_one_of(intents.c.topic_ref, "refs"))
 )
 
 
@@ -105,41 +106,64 @@ async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str
     return {intent.topic_ref: intent for intent in found}
 
 
+_BEGINS: ColumnElement[int] = func.min(intents.c.created_at, intents.c.chain_created_at)  # as `Intent.begins_at`
+
+
+def _awaited(ended_after: int) -> ColumnElement[bool]:
+    """Return the condition of intents that may still be paid, or paid too late: live, or ended not long ago."""
+    ended = func.coalesce(intents.c.confirmed_at, intents.c.expired_at)
+    return or_(intents.c.status.in_(list(LIVE)), ended > ended_after)
+
+
 async def oldest(tx: AsyncConnection, chain_id: int, ended_after: int) -> int | None:
     """Return when the first of a chain's intents was created that live or ended not long ago; None without any."""
-    ended = func.coalesce(intents.c.expired_at, intents.c.confirmed_at)
-    found = await tx.execute(
-        select(func.min(intents.c.created_at)).where(
-            intents.c.chain_id == chain_id, or_(ended.is_(None), ended > ended_after)
-        )
-    )
+    found = await tx.execute(select(func.min(_BEGINS)).where(intents.c.chain_id == chain_id, _awaited(ended_after)))
     created: int | None = found.scalar_one()
     return created
 
 
 async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: int) -> frozenset[str]:
     """Return where direct payments may still arrive: of live intents, and of those that ended not long ago."""
-    ended = func.coalesce(intents.c.expired_at, intents.c.confirmed_at)
     rows = await tx.execute(
         select(intents.c.destination_key)
         .where(
             intents.c.chain_id == chain_id,
             intents.c.rail == text("'direct'"),  # as the index says it
-            or_(ended.is_(None), ended > ended_after),
+            _awaited(ended_after),
         )
         .distinct()
     )
     return frozenset(rows.scalars())
 
 
+async def waiting_tokens(tx: AsyncConnection, chain_id: int) -> frozenset[str]:
+    """Return the tokens that live direct intents wait for."""
+    rows = await tx.execute(
+        select(intents.c.token_key)
+        .where(intents.c.chain_id == chain_id, intents.c.rail == text("'direct'"), intents.c.status.in_(list(LIVE)))
+        .distinct()
+    )
+    return frozenset(rows.scalars())
+
+
+async def proxy_destinations(tx: AsyncConnection, chain_id: int) -> frozenset[str]:
+    """Return where live proxy intents are to be paid: who sends there without the proxy is to be told why."""
+    rows = await tx.execute(
+        select(intents.c.destination_key)
+        .where(intents.c.chain_id == chain_id, intents.c.rail == Rail.PROXY, intents.c.status.in_(list(LIVE)))
+        .distinct()
+    )
+    return frozenset(rows.scalars())
+
+
 _BY_DESTINATION = in_one_row(
-    select(intents)
+    select(*_COLUMNS)
     .where(
         intents.c.chain_id == bindparam("chain"),
         intents.c.rail == text("'direct'"),
         is_one_of(intents.c.destination_key, "keys"),
     )
-    .order_by(intents.c.created_at.desc(), intents.c.intent_id)
+    .order_by(intents.c.chain_created_at.desc(), intents.c.created_at.desc(), intents.c.intent_id)
 )
 
 
@@ -155,6 +179,7 @@ _RESERVED = in_one_row(
     select(intents.c.chain_id, intents.c.token_key, intents.c.destination_key, intents.c.intent_id).where(
         intents.c.rail == text("'direct'"),
         intents.c.status.in_([*LIVE]),
+        intents.c.expired_at.is_(None),  # as the index says it
         is_one_of(intents.c.destination_key, "keys"),
     )
 )
@@ -199,7 +224,7 @@ _NUMBER: ColumnElement[int] = literal_column("intents.rowid", Integer)
 @functools.cache
 def _page(given: frozenset[str]) -> Select[str]:
     """Return the statement for what is given; making one costs more than asking it."""
-    statement = select(intents).order_by(_NUMBER).limit(bindparam("limit"))
+    statement = select(*_COLUMNS).order_by(_NUMBER).limit(bindparam("limit"))
     if "status" in given:
         statement = statement.where(intents.c.status == bindparam("status"))
     if "chain" in given:
@@ -308,26 +333,139 @@ async def advance_confirmations(tx: AsyncConnection, chain_id: int, head: int) -
     await tx.execute(update(intents).where(_depth_changed(chain_id, head)).values(confirmations=_capped_depth(head)))
 
 
-async def due_to_expire(tx: AsyncConnection, chain_id: int, until: int, limit: int = 500) -> list[str]:
-    """Return pending intents whose time ran out before `until`."""
+_READ_TWICE = or_(intents.c.unread.is_not(None), intents.c.swept_to * 1000 >= intents.c.expires_at + bindparam("grace"))
+
+
+async def due_to_expire(
+    tx: AsyncConnection, chain_id: int, rail: Rail, before: int, *, grace_ms: int, limit: int = 500
+) -> list[str]:
+    """
+    Return a rail's pending intents whose time ran out before a moment (unix ms).
+
+    Of direct ones only those that were read from before their creation, and a second time to their end.
+    """
+    conditions = [
+        intents.c.chain_id == chain_id,
+        intents.c.rail == rail,
+        intents.c.status == IntentStatus.PENDING,
+        intents.c.expires_at < before,
+    ]
+    if rail is Rail.DIRECT:
+        conditions += [intents.c.looked_back, _READ_TWICE]
     rows = await tx.execute(
-        select(intents.c.intent_id)
+        select(intents.c.intent_id).where(*conditions).order_by(intents.c.expires_at).limit(limit),
+        {"grace": grace_ms} if rail is Rail.DIRECT else {},
+    )
+    return [row[0] for row in rows]
+
+
+class Reading(NamedTuple):
+    """What a direct intent has to be read for besides the running scan. Times are unix ms but `swept_to`, seconds."""
+
+    intent_id: str
+    destination: str
+    created_at: int
+    expires_at: int | None
+    swept_to: int | None
+
+
+_READING = (
+    intents.c.intent_id,
+    intents.c.destination_key,
+    _BEGINS,
+    intents.c.expires_at,
+    intents.c.swept_to,
+)
+
+
+async def not_looked_back(tx: AsyncConnection, chain_id: int) -> list[Reading]:
+    """Return the live direct intents the minutes before whose creation were not read yet."""
+    rows = await tx.execute(
+        select(*_READING).where(
+            intents.c.chain_id == chain_id,
+            intents.c.rail == text("'direct'"),
+            intents.c.status.in_(list(LIVE)),
+            intents.c.looked_back.is_(False),
+        )
+    )
+    return [Reading(*row) for row in rows]
+
+
+async def set_looked_back(tx: AsyncConnection, ids: Collection[str]) -> None:
+    """Remember that the minutes before the creation of these were read."""
+    await tx.execute(
+        update(intents).where(is_one_of(intents.c.intent_id, "ids")).values(looked_back=True), {"ids": listed(ids)}
+    )
+
+
+async def to_read_again(tx: AsyncConnection, chain_id: int, before: int, *, grace_ms: int, limit: int) -> list[Reading]:
+    """Return the direct intents that would expire and were not read a second time to their end."""
+    rows = await tx.execute(
+        select(*_READING)
         .where(
             intents.c.chain_id == chain_id,
+            intents.c.rail == text("'direct'"),
             intents.c.status == IntentStatus.PENDING,
-            intents.c.expires_at <= until,
+            intents.c.expires_at < before,
+            intents.c.looked_back,
+            intents.c.unread.is_(None),
+            or_(intents.c.swept_to.is_(None), intents.c.swept_to * 1000 < intents.c.expires_at + grace_ms),
         )
         .order_by(intents.c.expires_at)
         .limit(limit)
     )
-    return [row[0] for row in rows]
+    return [Reading(*row) for row in rows]
+
+
+async def waiting_direct(tx: AsyncConnection, chain_id: int) -> list[Reading]:
+    """Return the live direct intents."""
+    rows = await tx.execute(
+        select(*_READING).where(
+            intents.c.chain_id == chain_id, intents.c.rail == text("'direct'"), intents.c.status.in_(list(LIVE))
+        )
+    )
+    return [Reading(*row) for row in rows]
+
+
+async def any_live_proxy(tx: AsyncConnection, chain_id: int) -> bool:
+    """Say whether any intent waits for a payment through the proxy."""
+    found = await tx.execute(
+        select(intents.c.intent_id)
+        .where(intents.c.chain_id == chain_id, intents.c.rail == Rail.PROXY, intents.c.status.in_(list(LIVE)))
+        .limit(1)
+    )
+    return found.first() is not None
+
+
+async def set_swept_to(tx: AsyncConnection, ids: Collection[str], until: int) -> None:
+    """Remember that these were read a second time up to a moment (unix seconds)."""
+    further = func.max(func.coalesce(intents.c.swept_to, 0), until)
+    await tx.execute(
+        update(intents).where(is_one_of(intents.c.intent_id, "ids")).values(swept_to=further), {"ids": listed(ids)}
+    )
+
+
+async def set_unread(tx: AsyncConnection, intent_id: str, why: str) -> None:
+    """Remember why an intent could not be read a second time before it ends."""
+    await tx.execute(update(intents).where(intents.c.intent_id == intent_id).values(unread=why))
+
+
+async def unread(tx: AsyncConnection, chain_id: int, ended_after: int, limit: int) -> list[tuple[str, str]]:
+    """Return (intent, why) of those that ended not long ago without having been read a second time."""
+    rows = await tx.execute(
+        select(intents.c.intent_id, intents.c.unread)
+        .where(intents.c.chain_id == chain_id, text("unread IS NOT NULL"), intents.c.expired_at > ended_after)
+        .order_by(intents.c.expired_at.desc())
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 async def undelivered(tx: AsyncConnection) -> list[Intent]:
     """Return every confirmed intent whose backend has not acknowledged it, whatever its age."""
     return await _all(
         tx,
-        select(intents).where(intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_(None)),
+        select(*_COLUMNS).where(intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_(None)),
     )
 
 

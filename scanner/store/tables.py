@@ -77,7 +77,13 @@ intents = Table(
     Column("expired_at", Integer),
     Column("cancelled_at", Integer),
     Column("created_at", Integer, nullable=False),
+    Column("chain_created_at", Integer, nullable=False),
+    Column("chain_position", Integer),
     Column("updated_at", Integer, nullable=False),
+    # How far the chain was read for a direct intent besides the running scan.
+    Column("looked_back", Boolean, nullable=False, server_default="0"),  # the minutes before its creation were read
+    Column("swept_to", Integer),  # unix seconds: read a second time from before its creation up to here
+    Column("unread", Text),  # why it expired without having been read a second time
     CheckConstraint(
         "status IN ('pending','confirming','confirmed','webhook_failed','expired')", name="intents_status_known"
     ),
@@ -103,16 +109,20 @@ intents = Table(
         "token_key",
         "destination_key",
         unique=True,
-        sqlite_where=text("rail = 'direct' AND status IN ('pending','confirming')"),
+        # One that expired and was paid in time goes on beside the next: block time says whose a transfer is.
+        sqlite_where=text("rail = 'direct' AND status IN ('pending','confirming') AND expired_at IS NULL"),
     ),
+    Index("intents_unread", "chain_id", sqlite_where=text("unread IS NOT NULL")),
 )
 
 checkpoints = Table(
     "checkpoints",
     metadata,
     Column("chain_id", Integer, primary_key=True),
+    Column("rail", Text, primary_key=True),  # one that cannot be read must not hold up the other
     Column("last_scanned_block", Integer, nullable=False),  # block on EVM, ms on Tron, seconds on TON
     Column("anchor", Text),  # hash of that block, as it was when it was read
+    Column("time", Integer),  # unix seconds of that block
     Column("updated_at", Integer, nullable=False),
 )
 
@@ -132,15 +142,14 @@ blocks = Table(
     "blocks",
     metadata,
     Column("chain_id", Integer, primary_key=True),
+    Column("rail", Text, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("hash", Text, nullable=False),
 )
 
 # `StoredTransfer.stands`, and not looked at again yet. A query has to spell it as the partial index does.
 UNSEEN = (
-    "verified IS 0 AND settled IS 0 AND (reason IS NULL OR reason IN ("
-    + ",".join(f"'{reason}'" for reason in sorted(REFUNDABLE))
-    + "))"
+    "verified IS 0 AND (reason IS NULL OR reason IN (" + ",".join(f"'{reason}'" for reason in sorted(REFUNDABLE)) + "))"
 )
 
 transfers = Table(
@@ -161,7 +170,7 @@ transfers = Table(
     Column("fee_amount", BaseUnits, nullable=False),
     Column("fee_address", Text),
     Column("reference", Text),
-    Column("intent_id", Text, ForeignKey("intents.intent_id")),
+    Column("intent_id", Text, ForeignKey("intents.intent_id", deferrable=True, initially="DEFERRED")),
     Column("reason", Text),
     Column("counted", Boolean, nullable=False),
     Column("settled", Boolean, nullable=False),
@@ -182,8 +191,11 @@ transfers = Table(
     Index("transfers_intent", "intent_id", "reason", sqlite_where=text("intent_id IS NOT NULL")),
     Index("transfers_nobodys", "seen_at", sqlite_where=text("intent_id IS NULL")),
     Index("transfers_fold", "chain_id", "fold", unique=True, sqlite_where=text("fold IS NOT NULL")),
+    CheckConstraint("settled = 0 OR intent_id IS NOT NULL", name="transfers_settled_has_intent"),
     Index("transfers_block", "chain_id", "block_number"),
     Index("transfers_unseen", "chain_id", "block_number", sqlite_where=text(f"intent_id IS NOT NULL AND {UNSEEN}")),
+    # Confirmed money that is no longer where it was: operators are shown it until it is back.
+    Index("transfers_lost", "chain_id", sqlite_where=text("settled IS 1 AND reason = 'reorged'")),
 )
 
 # What each row of nobody's transfers is the sum of, by transaction: read again, a transaction replaces what it

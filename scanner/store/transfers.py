@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, Select, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import Boolean, ColumnElement, Select, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chains.types import Transfer
+from chains.types import Cursor, Rail, Transfer
 from scanner import folding
 from scanner.folding import Grown, Judged, Place
 from scanner.model import WORTHLESS, Reason, StoredTransfer
 from scanner.store.bulk import Bulk, BulkInsert
 from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import UNSEEN, BaseUnits, intents, transfers
+
+ROWS_A_STEP = 1_000  # decoded without letting others run
 
 _STORED = [transfers.c[name] for name in StoredTransfer._fields]
 _AMOUNTS = [i for i, column in enumerate(_STORED) if isinstance(column.type, BaseUnits)]
@@ -146,6 +150,8 @@ class Known(NamedTuple):
     same: set[tuple[str, str]]  # those that stand where they stood: nothing about them is new
     moved: set[str]  # intents some of whose transfers stood in another block
     worthless: dict[Place, folding.Known]  # what stands where it stood and can never count
+    orphans: list[int]  # what stood in another block
+    settled: dict[tuple[str, str], str]  # those that settled an intent, and which
 
 
 _STANDING = in_one_row(
@@ -156,6 +162,8 @@ _STANDING = in_one_row(
         transfers.c.block_hash,
         transfers.c.intent_id,
         transfers.c.reason,
+        transfers.c.settled,
+        transfers.c.reference.is_not(None),
         transfers.c.log_index,
         transfers.c.times,
         transfers.c.amount,
@@ -172,44 +180,124 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     """
     Look up what is stored of these transactions, and mark what stands in another block as reorged.
 
-    A transaction is in one block of the canonical chain: what we knew of it elsewhere is an orphan.
+    A transaction is in one block of the canonical chain: what we knew of it elsewhere is an orphan. That
+    holds within a rail: the other one is read at another moment, and may be on another branch.
     """
-    where = {transfer.tx_hash: transfer.block_hash for transfer in seen}
-    known = Known(set(), set(), set(), {})
-    orphans = []
-    for place, tx_hash, event_key, block_hash, intent_id, reason, *rest in await rows_of(
-        tx, _STANDING, chain=chain_id, hashes=listed(where)
+    where = {(transfer.tx_hash, transfer.reference is not None): transfer.block_hash for transfer in seen}
+    known = Known(set(), set(), set(), {}, [], {})
+    for place, tx_hash, event_key, block_hash, intent_id, reason, settled, proxied, *rest in await rows_of(
+        tx, _STANDING, chain=chain_id, hashes=listed({tx_hash for tx_hash, _ in where})
     ):
         known.keys.add((tx_hash, event_key))
-        if reason == Reason.REORGED:
+        if settled:
+            known.settled[tx_hash, event_key] = intent_id
+        rail = (tx_hash, bool(proxied))
+        if reason == Reason.REORGED or rail not in where:
             continue
-        if block_hash == where[tx_hash] and intent_id is not None and reason in WORTHLESS:
+        if block_hash == where[rail] and intent_id is not None and reason in WORTHLESS:
             log_index, times, amount, members = rest
             standing = folding.Known(place, event_key, log_index, times, int(amount), members)
             known.worthless[tx_hash, intent_id, reason] = standing
-        elif block_hash == where[tx_hash]:
+        elif block_hash == where[rail]:
             known.same.add((tx_hash, event_key))
         else:
-            orphans.append(place)
+            known.orphans.append(place)
             known.moved.update([intent_id] if intent_id else [])
-    await _orphan(tx, orphans)
+    await _orphan(tx, known.orphans)
     return known
 
 
-async def orphan_above(tx: AsyncConnection, chain_id: int, position: int) -> tuple[set[str], int]:
-    """Mark everything above a position as reorged; return the intents concerned and how many rows."""
-    rows = (
-        await tx.execute(
-            select(transfers.c.id, transfers.c.intent_id).where(
-                transfers.c.chain_id == chain_id,
-                transfers.c.block_number > position,
-                transfers.c.fold.is_(None),  # what lies above is taken off them
-                transfers.c.reason.is_distinct_from(Reason.REORGED),
-            )
+_PROXIED = in_one_row(
+    select(transfers.c.tx_hash, transfers.c.token, transfers.c.destination, transfers.c.amount).where(
+        transfers.c.chain_id == bindparam("chain"),
+        is_one_of(transfers.c.tx_hash, "hashes"),
+        transfers.c.reference.is_not(None),
+        transfers.c.fold.is_(None),
+        transfers.c.reason.is_distinct_from(Reason.REORGED),
+    )
+)
+
+
+async def proxied(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> Counter[folding.StrayKey]:
+    """Return how much intents were paid through the proxy in these transactions, as plain transfers are keyed."""
+    moved: Counter[folding.StrayKey] = Counter()
+    for tx_hash, token, destination, amount in await rows_of(tx, _PROXIED, chain=chain_id, hashes=listed(hashes)):
+        moved[tx_hash, f"{Reason.UNKNOWN_REFERENCE}/{token}/{destination}/{Rail.DIRECT}"] += int(amount)
+    return moved
+
+
+def _of_rail(rail: Rail) -> ColumnElement[bool]:
+    """Return the condition of the transfers a rail reads: those of the proxy carry a reference."""
+    return transfers.c.reference.is_not(None) if rail is Rail.PROXY else transfers.c.reference.is_(None)
+
+
+async def blocks_between(tx: AsyncConnection, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
+    """Return the blocks above one position, up to another, in which transfers of a rail stand."""
+    rows = await tx.execute(
+        select(transfers.c.block_number, transfers.c.block_hash)
+        .where(
+            transfers.c.chain_id == chain_id,
+            transfers.c.block_number > above,
+            transfers.c.block_number <= last,
+            transfers.c.block_hash.is_not(None),
+            transfers.c.fold.is_(None),
+            transfers.c.reason.is_distinct_from(Reason.REORGED),
+            _of_rail(rail),
         )
-    ).all()
-    await _orphan(tx, [row.id for row in rows])
-    return {row.intent_id for row in rows if row.intent_id}, len(rows)
+        .distinct()
+    )
+    return {Cursor(row[0], row[1]) for row in rows}
+
+
+async def orphan_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Collection[Cursor]) -> list[int]:
+    """Mark what a rail found in blocks that are not canonical any more as reorged; return which rows."""
+    if not blocks:
+        return []
+    rows = await tx.execute(
+        select(transfers.c.id).where(
+            transfers.c.chain_id == chain_id,
+            transfers.c.block_number >= min(block.position for block in blocks),
+            transfers.c.block_number <= max(block.position for block in blocks),
+            is_one_of(transfers.c.block_hash, "blocks"),
+            transfers.c.fold.is_(None),
+            transfers.c.reason.is_distinct_from(Reason.REORGED),
+            _of_rail(rail),
+        ),
+        {"blocks": listed(block.anchor or "" for block in blocks)},
+    )
+    ids = [row[0] for row in rows]
+    await _orphan(tx, ids)
+    return ids
+
+
+async def doubt_above(tx: AsyncConnection, chain_id: int, rail: Rail, position: int) -> int:
+    """Have everything of a rail above a position looked at again; return how many rows."""
+    result = await tx.execute(
+        update(transfers)
+        .where(transfers.c.chain_id == chain_id, transfers.c.block_number > position, _of_rail(rail))
+        .values(verified=False)
+    )
+    return result.rowcount
+
+
+async def lost(tx: AsyncConnection, chain_id: int, limit: int) -> list[tuple[str, str]]:
+    """Return (intent, transaction) of confirmed payments that left the chain and are not back."""
+    rows = await tx.execute(
+        select(transfers.c.intent_id, transfers.c.tx_hash)
+        .where(transfers.c.chain_id == chain_id, text("settled IS 1 AND reason = 'reorged'"))
+        .order_by(transfers.c.id.desc())
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def own_anew(tx: AsyncConnection, transfer_id: int, intent_id: str | None, reason: Reason | None) -> None:
+    """Give a transfer that settled nothing to the intent it really belongs to."""
+    await tx.execute(
+        update(transfers)
+        .where(transfers.c.id == transfer_id)
+        .values(intent_id=intent_id, reason=reason, counted=reason is None, surplus=None, verified=True)
+    )
 
 
 async def _orphan(tx: AsyncConnection, ids: Sequence[int]) -> None:
@@ -231,7 +319,10 @@ _OF_INTENTS = in_one_row(
 async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, list[StoredTransfer]]:
     """Return every transfer of the given intents, in chain order."""
     found: dict[str, list[StoredTransfer]] = {intent_id: [] for intent_id in ids}
-    for stored in map(_transfer, await rows_of(tx, _OF_INTENTS, ids=listed(ids))):
+    for place, row in enumerate(await rows_of(tx, _OF_INTENTS, ids=listed(ids))):
+        if place % ROWS_A_STEP == ROWS_A_STEP - 1:
+            await asyncio.sleep(0)  # a stranger may have sent one intent ten thousand crumbs
+        stored = _transfer(row)
         found[stored.intent_id or ""].append(stored)
     for rows in found.values():
         rows.sort(key=lambda stored: stored.order)

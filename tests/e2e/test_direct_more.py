@@ -11,7 +11,7 @@ from eth_abi.abi import encode
 from chains.evm.proxy import payment_calldata
 from devnet.anvil import PROXY, ZERO, Anvil, _call
 from devnet.receiver import Receiver
-from tests.harness import MERCHANT, MULTICALL, USDT, FakeClock, Running, environment, running
+from tests.harness import MERCHANT, MULTICALL, USDT, Running, environment, in_seconds, running
 
 pytestmark = pytest.mark.anvil
 
@@ -40,11 +40,9 @@ async def pay_several(chain: Anvil, *payments: tuple[str, int]) -> str:
 async def test_a_transfer_after_the_expiry_is_late_is_told_and_does_not_settle(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
-    clock = FakeClock()
-    async with running(environment(tmp_path, chain.url), clock=clock) as scanner:
-        intent_id = await direct(scanner, hooks, events=["payment.late"])
-        clock.advance(25 * 3600)
-        await scanner.worker.poll()
+    async with running(environment(tmp_path, chain.url)) as scanner:
+        intent_id = await direct(scanner, hooks, events=["payment.late"], expiresAt=in_seconds(1))
+        await chain.pass_time(63)
         await scanner.api.status_is(intent_id, "expired")
 
         tx = await chain.transfer(USDT, fresh(), 1000)
@@ -61,14 +59,12 @@ async def test_a_transfer_after_the_expiry_is_late_is_told_and_does_not_settle(
 async def test_after_the_late_hours_nobody_looks_at_the_address_any_more(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
-    clock = FakeClock()
-    env = environment(tmp_path, chain.url, LATE_WATCH_HOURS="2")
-    async with running(env, clock=clock) as scanner:
-        forgotten = await direct(scanner, hooks)
-        clock.advance(24 * 3600)
-        await scanner.worker.poll()
+    env = environment(tmp_path, chain.url, LATE_WATCH_HOURS="0.01")
+    async with running(env) as scanner:
+        forgotten = await direct(scanner, hooks, expiresAt=in_seconds(1))
+        await chain.pass_time(63)
         await scanner.api.status_is(forgotten, "expired")
-        clock.advance(2 * 3600 + 1)
+        await chain.pass_time(38)
         watched = await direct(scanner, hooks, 2)
 
         await chain.transfer(USDT, fresh(), 1000)
@@ -81,14 +77,10 @@ async def test_after_the_late_hours_nobody_looks_at_the_address_any_more(
 async def test_the_address_of_an_expired_intent_serves_the_next_one(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
-    clock = FakeClock()
-    async with running(environment(tmp_path, chain.url), clock=clock) as scanner:
-        old = await direct(scanner, hooks)
-        clock.advance(24 * 3600)
-        await scanner.worker.poll()
-        await scanner.api.status_is(old, "expired")
-    # Blocks carry the machine's time: the new intent is registered by a clock that agrees with them.
     async with running(environment(tmp_path, chain.url)) as scanner:
+        old = await direct(scanner, hooks, expiresAt=in_seconds(1))
+        await chain.pass_time(63)
+        await scanner.api.status_is(old, "expired")
         new = await direct(scanner, hooks)
         await chain.transfer(USDT, fresh(), 1000)
         await chain.mine(5)

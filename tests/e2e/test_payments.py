@@ -21,6 +21,7 @@ from tests.harness import (
     FakeClock,
     Running,
     environment,
+    in_seconds,
     prepared,
     running,
 )
@@ -237,12 +238,14 @@ async def test_a_payment_after_cancelling_is_stored_as_cancelled(
 
 
 async def test_a_late_payment_is_stored_told_and_does_not_settle(chain: Anvil, hooks: Receiver, tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with running(environment(tmp_path, chain.url), clock=clock) as scanner:
+    async with running(environment(tmp_path, chain.url, LATE_WATCH_HOURS="0.01")) as scanner:
         created = await scanner.api.create(
-            callbackUrl=hooks.url(), amount="1000", events=["payment.late", "intent.expired"]
+            callbackUrl=hooks.url(),
+            amount="1000",
+            events=["payment.late", "intent.expired"],
+            expiresAt=in_seconds(1),
         )
-        clock.advance(25 * 3600)
+        await chain.pass_time(63)
         await scanner.api.status_is(created["intentId"], "expired")
 
         await chain.pay(USDT, MERCHANT, 1000, created["paymentReference"])
@@ -253,7 +256,7 @@ async def test_a_late_payment_is_stored_told_and_does_not_settle(chain: Anvil, h
         assert await scanner.api.reasons(created["intentId"]) == ["late"]
         assert {d.json["eventType"] for d in await hooks.wait_for(2)} == {"payment.late", "intent.expired"}
 
-        clock.advance(169 * 3600)
+        await chain.pass_time(38)
         await chain.pay(USDT, MERCHANT, 1000, created["paymentReference"])
         await scanner.api.until(created["intentId"], lambda intent: True)
         async with asyncio.timeout(10):

@@ -10,7 +10,7 @@ import pytest
 
 from devnet.anvil import Anvil
 from devnet.receiver import Receiver
-from tests.harness import MERCHANT, USDT, FakeClock, Running, environment, running
+from tests.harness import MERCHANT, USDT, Running, environment, in_seconds, running
 
 pytestmark = pytest.mark.anvil
 
@@ -70,9 +70,8 @@ async def test_a_payment_that_moves_behind_another_log_is_one_payment(
 async def test_a_payment_that_disappears_never_confirms_and_its_intent_expires(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
-    clock = FakeClock(int((await chain.block() or {})["timestamp"], 16) * 1000)
-    async with running(environment(tmp_path, chain.url), clock=clock) as scanner:
-        intent_id, tx, _ = await paid(chain, scanner, hooks, events=["payment.reorged"])
+    async with running(environment(tmp_path, chain.url)) as scanner:
+        intent_id, tx, _ = await paid(chain, scanner, hooks, events=["payment.reorged"], expiresAt=in_seconds(10))
 
         await chain.reorg(2)
         await chain.mine(20)
@@ -82,7 +81,7 @@ async def test_a_payment_that_disappears_never_confirms_and_its_intent_expires(
         assert (row["txHash"], row["intentId"]) == (tx, intent_id)
         assert [d.json["eventType"] for d in await hooks.wait_for(1)] == ["payment.reorged"]
 
-        clock.advance(25 * 3600)
+        await chain.pass_time(75)
         await scanner.api.status_is(intent_id, "expired")
 
 
@@ -193,15 +192,13 @@ async def test_a_confirmed_payment_that_leaves_the_chain_is_shown_and_settles_no
 
     await chain.reorg(12)
     await chain.mine(13)
-    await scanner.worker.poll()
+    intent = await scanner.api.until(intent_id, lambda intent: intent["amountReceived"] == "0")
 
-    intent = await scanner.api.intent(intent_id)
     assert intent["status"] == "confirmed"
     assert await scanner.api.reasons(intent_id) == ["reorged"]
     assert "left the canonical chain" in caplog.text
     await chain.rpc("eth_sendRawTransaction", [raw])
     await chain.mine(6)
-    await scanner.worker.poll()
-    again = await scanner.api.intent(intent_id)
-    assert (again["amountReceived"], await scanner.api.reasons(intent_id)) == ("1000", [])
+    await scanner.api.until(intent_id, lambda intent: intent["amountReceived"] == "1000")
+    assert await scanner.api.reasons(intent_id) == []
     assert sum(d.json["eventType"] == "payment.confirmed" for d in hooks.deliveries) == 1

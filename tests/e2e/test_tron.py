@@ -210,9 +210,9 @@ async def test_a_transfer_for_an_expired_intent_is_late_and_settles_nothing(hook
         to = till()
         intent_id = await tron.sell(destination=to)
         clock.advance(24 * 3600 + 60)
-        tron.ledger.advance(24 * 1200 + 20)
+        tron.ledger.advance(24 * 1200 + 60)
         await tron.scanner.worker.poll()
-        assert (await tron.api.intent(intent_id))["status"] == "expired"
+        await tron.api.status_is(intent_id, "expired")
 
         tx = await tron.pay(to, 1000)
 
@@ -222,13 +222,16 @@ async def test_a_transfer_for_an_expired_intent_is_late_and_settles_nothing(hook
 
 async def test_a_transfer_long_before_the_intent_does_not_settle_it(tron: Street) -> None:
     to = till()
-    tron.ledger.times = [time_ms - 15 * 60_000 for time_ms in tron.ledger.times]
     old = tron.ledger.transfer(to, 1000)
-    tron.ledger.advance(1)
-    intent_id = await tron.sell(destination=to)
-    tron.ledger.advance(20)
+    tron.ledger.settle()
+    tron.ledger.times = [time_ms - 15 * 60_000 for time_ms in tron.ledger.times]
+    tron.ledger.advance(15 * 20)  # the chain goes on until now
     await tron.scanner.worker.poll()
+    intent_id = await tron.sell(destination=to)
 
+    status, answer = await tron.api.call("POST", f"/intents/{intent_id}/recheck", {"txHash": old})
+
+    assert (status, [seen["reason"] for seen in answer["seen"]]) == (200, ["before_intent"])
     assert await tron.unmatched(intent_id) == [("before_intent", old)]
 
 

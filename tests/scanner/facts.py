@@ -71,6 +71,8 @@ def an_intent(intent_id: str = "order-1", **fields: Any) -> Intent:
         "expired_at": None,
         "cancelled_at": None,
         "created_at": NOW,
+        "chain_created_at": fields.get("created_at", NOW),
+        "chain_position": None,
         "updated_at": NOW,
     }
     return Intent(**(values | fields))

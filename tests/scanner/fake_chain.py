@@ -61,6 +61,7 @@ class FakeChain:
     def __init__(self, *, page: int = 3) -> None:
         self.page = page
         self.blocks: dict[int, tuple[str, list[Transfer]]] = {}
+        self.times: dict[int, int] = {}  # unix seconds, by number
         self.seen_up_to: int | None = None  # a node that is behind
         self.says: int | None = None  # a head below what the node holds
         self.finalized: int | None = None
@@ -69,6 +70,7 @@ class FakeChain:
         self.holdings: Callable[[Sequence[Holding]], list[int | None]] = lambda asked: [0] * len(asked)
         self.moved: list[Movement] = []
         self.down = False
+        self.refuses: set[Rail] = set()  # rails no endpoint serves
         self.calls: Counter[str] = Counter()
         self.on_call: Callable[[str], None] = lambda name: None
         self.verified: list[list[Transfer]] = []
@@ -78,10 +80,13 @@ class FakeChain:
     def top(self) -> int:
         return len(self.blocks) - 1
 
-    def extend(self, blocks: int = 1, *, branch: str = "a") -> None:
+    def extend(self, blocks: int = 1, *, branch: str = "a", wait: int = 0) -> None:
+        """Make blocks, a second apart; the first of them `wait` seconds later."""
         for _ in range(blocks):
             number = len(self.blocks)
             self.blocks[number] = (a_hash("block", number, branch), [])
+            self.times[number] = self.times.get(number - 1, NOW // 1000 - 1) + 1 + wait
+            wait = 0
 
     def cut(self, above: int) -> None:
         """Forget the blocks above one."""
@@ -121,16 +126,19 @@ class FakeChain:
 
     async def cursor_before(self, time: int, head: Head) -> Cursor:
         await self._asked("cursor_before")
-        return Cursor(max(0, min(time - NOW // 1000, head.position)))
+        below = [number for number in self.blocks if self.times[number] <= time and number <= head.position]
+        return Cursor(max(below, default=0))
 
     def _head(self) -> Head:
         position = self.top if self.seen_up_to is None else min(self.top, self.seen_up_to)
-        return Head(position, self.blocks[position][0], NOW // 1000 + position, self.finalized)
+        return Head(position, self.blocks[position][0], self.times[position], self.finalized)
 
     async def head(self) -> Head:
         await self._asked("head")
         found = self._head()
-        return found if self.says is None else found._replace(position=self.says, anchor=self.blocks[self.says][0])
+        if self.says is None:
+            return found
+        return Head(self.says, self.blocks[self.says][0], self.times[self.says], found.finalized)
 
     def condition(self) -> Condition:
         return Condition()
@@ -144,6 +152,8 @@ class FakeChain:
     ) -> ScanPage | Fork:
         if rail is self.rails[0]:
             await self._asked("scan")
+        if rail in self.refuses:
+            raise ChainUnavailable(f"the {rail} rail is not served")
         if after.position > self._head().position:
             raise ChainUnavailable(f"the node does not hold block {after.position} yet")
         if after.anchor is not None and self.blocks[after.position][0] != after.anchor:
@@ -157,7 +167,7 @@ class FakeChain:
             if (rail is Rail.PROXY and transfer.reference is not None)
             or (rail is Rail.DIRECT and transfer.reference is None and transfer.destination in targets.destinations)
         ]
-        return ScanPage(found, Cursor(end, self.blocks[end][0]), NOW // 1000 + end, len(found))
+        return ScanPage(found, Cursor(end, self.blocks[end][0]), self.times[end], len(found))
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         await self._asked("latest_canonical")
@@ -170,11 +180,13 @@ class FakeChain:
         return [self._look(transfer) for transfer in transfers]
 
     def _look(self, transfer: Transfer) -> Verification:
-        block_hash, held = self.blocks.get(transfer.block_number, ("", []))
+        if transfer.block_number not in self.blocks:  # nobody holds it: nothing is known of it
+            return Verification(transfer, Outcome.NOT_YET, 0, why=f"block {transfer.block_number} is not held")
+        block_hash, held = self.blocks[transfer.block_number]
         if block_hash != transfer.block_hash or transfer.tx_hash not in {t.tx_hash for t in held}:
             return Verification(transfer, Outcome.GONE, 0)
         outcome = self.outcomes.get(transfer.tx_hash, Outcome.CREDITED)
-        filled = transfer._replace(sender=SENDER, block_time=NOW // 1000 + transfer.block_number)
+        filled = transfer._replace(sender=SENDER, block_time=self.times[transfer.block_number])
         return Verification(filled, outcome, transfer.amount if outcome is Outcome.CREDITED else 0)
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
@@ -187,7 +199,7 @@ class FakeChain:
 
     async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
         await self._asked("balances")
-        return Balances(self.top, NOW // 1000 + self.top, self.holdings(holdings))
+        return Balances(self.top, self.times[self.top], self.holdings(holdings))
 
     async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
         await self._asked("movements")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from chains.types import Cursor
+from chains.types import Cursor, Rail
 from scanner.store import checkpoints, intents
 from scanner.store.database import Database
 from scanner.store.errors import StoreError
@@ -150,13 +150,15 @@ async def test_a_driver_error_is_told_as_the_stores(db: Database) -> None:
 
 async def anchors(db: Database) -> list[int]:
     async with db.read() as tx:
-        return [cursor.position for cursor in await checkpoints.anchors(tx, CHAIN)]
+        return [cursor.position for cursor in await checkpoints.anchors(tx, CHAIN, Rail.PROXY)]
 
 
 async def put(db: Database, *positions: int, keep_from: int = -1) -> None:
     for position in positions:
         async with db.write() as tx:
-            await checkpoints.put(tx, CHAIN, Cursor(position, f"h{position}"), now=NOW, keep_from=keep_from)
+            await checkpoints.put(
+                tx, CHAIN, Rail.PROXY, Cursor(position, f"h{position}"), time=position, now=NOW, keep_from=keep_from
+            )
 
 
 async def test_of_the_block_hashes_below_the_window_the_newest_is_kept(db: Database) -> None:
@@ -173,18 +175,21 @@ async def test_going_back_forgets_the_block_hashes_above_and_moves_the_checkpoin
     await put(db, 10, 20, 30)
 
     async with db.write() as tx:
-        await checkpoints.rewind(tx, CHAIN, Cursor(20, "h20"), now=NOW)
+        await checkpoints.rewind(tx, CHAIN, Rail.PROXY, Cursor(20, "h20"), now=NOW)
+        await checkpoints.rewind(tx, CHAIN, Rail.PROXY, Cursor(30, "h30"), now=NOW)  # never forward
 
     assert await anchors(db) == [20, 10]
     async with db.read() as tx:
-        assert await checkpoints.get(tx, CHAIN) == Cursor(20, "h20")
-        assert await checkpoints.get(tx, CHAIN + 1) is None
+        # What was read up to a higher block says nothing of the time of the lower one.
+        assert await checkpoints.get(tx, CHAIN, Rail.PROXY) == (Cursor(20, "h20"), None)
+        assert await checkpoints.get(tx, CHAIN, Rail.DIRECT) is None
+        assert await checkpoints.get(tx, CHAIN + 1, Rail.PROXY) is None
 
 
 async def test_the_hash_of_a_block_is_the_one_it_was_last_read_with(db: Database) -> None:
     await put(db, 10)
     async with db.write() as tx:
-        await checkpoints.put(tx, CHAIN, Cursor(10, "other"), now=NOW, keep_from=-1)
+        await checkpoints.put(tx, CHAIN, Rail.PROXY, Cursor(10, "other"), time=10, now=NOW, keep_from=-1)
 
     async with db.read() as tx:
-        assert await checkpoints.anchors(tx, CHAIN) == [Cursor(10, "other")]
+        assert await checkpoints.anchors(tx, CHAIN, Rail.PROXY) == [Cursor(10, "other")]

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 
-from chains.types import Cursor, Outcome, Transfer, Verification
+from chains.types import Cursor, Outcome, Rail, Transfer, Verification
 from scanner import findings
 from scanner.findings import LOGGED, Recorded
 from scanner.folding import Judged
@@ -19,6 +19,7 @@ from scanner.store.database import Database
 from tests.scanner.facts import CHAIN, ISSUER, LATE_MS, NOW, OTHER_TOKEN, a_hash, a_transfer, an_intent
 
 FIRST = an_intent("order-1")
+HUNDRED = Cursor(100, a_hash("block", 100, "a"))
 SECOND = an_intent("order-2")
 
 
@@ -38,7 +39,7 @@ async def look(db: Database, *looked: tuple[StoredTransfer, Outcome], before: di
         if before:
             await intents.change(tx, "order-1", list(IntentStatus), NOW, **before)
         seen = [(s, Verification(as_fact(s), outcome, s.amount)) for s, outcome in looked]
-        recorded, passed = await findings.apply_verdicts(tx, CHAIN, seen, now=NOW)
+        recorded, passed = await findings.apply_verdicts(tx, CHAIN, seen, now=NOW, late_ms=LATE_MS)
         await findings.settle(tx, {s.intent_id or "" for s, _ in looked}, {t.key for t in passed}, recorded, now=NOW)
         return recorded
 
@@ -86,7 +87,7 @@ async def test_what_was_taken_back_and_is_seen_in_the_same_block_again_counts_ag
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100))
     async with db.write() as tx:
-        await findings.rewind(tx, CHAIN, Cursor(99), now=NOW)
+        await findings.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
     assert (await intent(db)).status is IntentStatus.PENDING
 
     await read(db, at(a_transfer(FIRST), 100))
@@ -95,12 +96,13 @@ async def test_what_was_taken_back_and_is_seen_in_the_same_block_again_counts_ag
     assert [(t.reason, t.counted) for t in await held(db)] == [(None, True)]
 
 
-async def test_going_back_to_a_block_leaves_that_block_alone(db: Database) -> None:
+async def test_going_back_leaves_alone_what_is_still_in_its_block(db: Database) -> None:
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100))
 
     async with db.write() as tx:
-        recorded = await findings.rewind(tx, CHAIN, Cursor(100), now=NOW)
+        other = Cursor(100, a_hash("block", 100, "b"))
+        recorded = await findings.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[other], now=NOW)
 
     assert (recorded.reorged, (await intent(db)).status) == (0, IntentStatus.CONFIRMING)
 
@@ -261,7 +263,7 @@ async def test_a_verdict_about_a_transfer_that_was_taken_back_meanwhile_changes_
     await read(db, at(a_transfer(FIRST), 100))
     (before,) = await held(db)
     async with db.write() as tx:
-        await findings.rewind(tx, CHAIN, Cursor(99), now=NOW)
+        await findings.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
 
     assert (await look(db, (before, outcome))).confirmed == []
 
@@ -324,7 +326,8 @@ async def test_a_duplicate_that_came_takes_the_place_of_a_first_payment_that_did
 async def test_what_came_after_the_end_keeps_its_reason_unless_it_never_came(db: Database, why: Reason) -> None:
     ended = NOW if why is Reason.CANCELLED else None
     await store(db, FIRST._replace(status=IntentStatus.EXPIRED, expired_at=NOW, cancelled_at=ended))
-    await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
+    late = (FIRST.expires_at or 0) // 1000 + 61
+    await read(db, *(at(a_transfer(FIRST)._replace(block_time=late), 100, place) for place in range(2)))
     one, two = await held(db)
     assert [one.reason, two.reason] == [why, why]
 
@@ -347,7 +350,7 @@ async def test_what_was_wrong_with_a_transfer_stays_wrong_with_it_whenever_it_ha
 
 async def test_who_was_told_of_money_that_never_came_is_told_so(db: Database) -> None:
     await store(db, FIRST._replace(status=IntentStatus.EXPIRED, expired_at=NOW, events=tuple(EventType)))
-    await read(db, at(a_transfer(FIRST), 100))
+    await read(db, at(a_transfer(FIRST), 100)._replace(block_time=(FIRST.expires_at or 0) // 1000 + 61))
     (late,) = await held(db)
 
     await look(db, (late, Outcome.REVERTED))

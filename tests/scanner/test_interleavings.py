@@ -182,7 +182,7 @@ async def told(db: Database) -> Counter[str]:
 async def fresh(db: Database) -> None:
     """Empty the store and let the intents wait: one store for all examples, its statements compiled once."""
     async with db.write() as tx:
-        for table in (events, summaries, fold_parts, transfers_table, checkpoints_table, blocks_table, intents_table):
+        for table in (events, summaries, fold_parts, intents_table, transfers_table, checkpoints_table, blocks_table):
             await tx.execute(delete(table))
         await intents.add_many(tx, INTENTS)
 
@@ -220,7 +220,11 @@ async def winding(db: Database, old: FakeChain, new: FakeChain, fork: int, chanc
     for _ in range(chance.randint(1, 3)):
         to = chance.randint(FIRST, fork)
         async with db.write() as tx:
-            await findings.rewind(tx, CHAIN, Cursor(to, new.blocks[to][0]), now=NOW)
+            gone = [
+                Cursor(number, chain.blocks[number][0]) for chain in (old, new) for number in range(to + 1, LAST + 1)
+            ]
+            for rail in Rail:
+                await findings.rewind(tx, CHAIN, rail, Cursor(to, new.blocks[to][0]), gone=gone, now=NOW)
         for page in pages(new, to + 1, chance)[: chance.randint(0, 3)]:
             await read(db, page)
     for page in pages(new, FIRST + 1, chance):

@@ -9,25 +9,33 @@ from hypothesis import strategies as st
 from config.catalog import Finality
 from scanner.lifecycle import depth, due, is_deep, next_status, ready
 from scanner.matching import allocate
-from scanner.model import LIVE, REFUNDABLE, IntentStatus, Reason
-from tests.scanner.facts import a_head, an_intent, steady, stored
+from scanner.model import LIVE, REFUNDABLE, SETTLED, IntentStatus, Reason
+from tests.scanner.facts import NOW, a_head, an_intent, steady, stored
 
 blocks = st.lists(st.integers(90, 110), max_size=5)
 
 
 @steady
 @given(status=st.sampled_from(list(IntentStatus)), sent=st.lists(st.integers(1, 900), max_size=4))
-def test_a_live_intent_is_confirming_exactly_when_it_is_paid_and_others_stay(
+def test_an_intent_is_confirming_exactly_when_it_is_paid_and_settled_or_cancelled_ones_stay(
     status: IntentStatus, sent: list[int]
 ) -> None:
     allocation = allocate(1000, [stored(number, amount=amount) for number, amount in enumerate(sent)])
+    intent = an_intent(status=status)
 
-    following = next_status(an_intent(status=status), allocation)
+    following = next_status(intent, allocation)
 
-    if status in LIVE:
-        assert following is (IntentStatus.CONFIRMING if sum(sent) >= 1000 else IntentStatus.PENDING)
-    else:
+    if status in SETTLED:
         assert following is status
+    elif sum(sent) >= 1000:
+        assert following is IntentStatus.CONFIRMING
+    else:
+        assert following is (IntentStatus.PENDING if status in LIVE else IntentStatus.EXPIRED)
+    cancelled = intent._replace(status=IntentStatus.EXPIRED, cancelled_at=NOW, expired_at=NOW)
+    assert next_status(cancelled, allocation) is IntentStatus.EXPIRED
+    # What was paid in time after its end, and then found not to have been, has ended all the same.
+    again = intent._replace(status=IntentStatus.CONFIRMING, expired_at=NOW)
+    assert (next_status(again, allocation) is IntentStatus.EXPIRED) == (sum(sent) < 1000)
 
 
 @pytest.mark.parametrize(("head", "expected"), [(99, 0), (100, 1), (101, 2), (104, 5), (0, 0)])
@@ -107,7 +115,9 @@ def test_whatever_could_be_sent_back_is_looked_at_again_once_it_is_deep(
     assert looked_at(104) is (reason is None or reason in REFUNDABLE)
     assert not looked_at(103)
     assert not looked_at(104, verified=True)
-    assert not looked_at(104, settled=True)
+    # What was confirmed is looked at again when a head it was counted from turned out to be made up.
+    assert looked_at(104, settled=True) is looked_at(104)
+    assert not looked_at(104, settled=True, verified=True)
 
 
 def test_a_whole_sum_is_looked_at_in_one_go_and_a_transfer_never_twice_in_it() -> None:

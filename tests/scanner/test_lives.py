@@ -81,7 +81,7 @@ class Life:
 
     async def begin(self) -> None:
         async with self.db.write() as tx:
-            for table in (tables.events, tables.transfers, tables.checkpoints, tables.blocks, tables.intents):
+            for table in (tables.events, tables.intents, tables.transfers, tables.checkpoints, tables.blocks):
                 await tx.execute(delete(table))
             await intents.add_many(tx, INTENTS)
 

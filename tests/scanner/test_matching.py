@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chains.types import Rail
-from scanner.matching import TOLERANCE_MS, Allocation, allocate, choose, judge, judge_time
-from scanner.model import ALLOCATION_REASONS, LIVE, SETTLED, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.matching import GRACE_MS, LOOK_BACK_MS, Allocation, allocate, choose, judge, judge_time
+from scanner.model import ALLOCATION_REASONS, Intent, IntentStatus, Reason, StoredTransfer
 from tests.scanner.facts import (
     HOUR_MS,
     ISSUER,
@@ -259,21 +260,26 @@ def test_nobodys_reference_is_unknown() -> None:
 
 @pytest.mark.parametrize(("ago", "reason"), [(LATE_MS, Reason.LATE), (LATE_MS + 1, Reason.UNKNOWN_REFERENCE)])
 def test_an_expired_intent_is_remembered_for_the_late_hours(ago: int, reason: Reason) -> None:
-    intent = an_intent(status=IntentStatus.EXPIRED, expired_at=NOW - ago)
+    ended = NOW - ago
+    intent = an_intent(status=IntentStatus.EXPIRED, created_at=ended, expires_at=ended, expired_at=ended)
+    late = a_transfer(intent, block_time=(NOW - ago + GRACE_MS) // 1000 + 1)
 
-    assert judge(a_transfer(intent), intent, now=NOW, late_ms=LATE_MS) is reason
+    assert judge(late, intent, now=NOW, late_ms=LATE_MS) is reason
 
 
 @pytest.mark.parametrize(
     ("fields", "block_ms", "reason"),
     [
         ({}, NOW, None),
-        ({}, NOW - TOLERANCE_MS, None),
-        ({}, NOW - TOLERANCE_MS - 1000, Reason.BEFORE_INTENT),
-        ({}, NOW + 24 * HOUR_MS + TOLERANCE_MS, None),
-        ({}, NOW + 24 * HOUR_MS + TOLERANCE_MS + 1000, Reason.LATE),
+        ({}, NOW - LOOK_BACK_MS, None),
+        ({}, NOW - LOOK_BACK_MS - 1000, Reason.BEFORE_INTENT),
+        ({}, NOW + 24 * HOUR_MS + GRACE_MS, None),
+        ({}, NOW + 24 * HOUR_MS + GRACE_MS + 1000, Reason.LATE),
+        ({"chain_created_at": NOW - HOUR_MS}, NOW - HOUR_MS, None),
+        ({"status": IntentStatus.EXPIRED, "expired_at": NOW}, NOW + 24 * HOUR_MS + GRACE_MS, None),
+        ({"status": IntentStatus.EXPIRED, "expired_at": NOW}, NOW + 24 * HOUR_MS + GRACE_MS + 1000, Reason.LATE),
         ({"expires_at": None}, NOW + 10_000 * HOUR_MS, None),
-        ({"status": IntentStatus.CONFIRMED}, NOW - TOLERANCE_MS - 1000, None),
+        ({"status": IntentStatus.CONFIRMED}, NOW - LOOK_BACK_MS - 1000, None),
         ({"status": IntentStatus.WEBHOOK_FAILED}, NOW + 100 * HOUR_MS, None),
         ({"status": IntentStatus.EXPIRED}, NOW, None),
         ({"status": IntentStatus.EXPIRED, "cancelled_at": NOW}, NOW, None),
@@ -288,50 +294,115 @@ def test_a_transfer_is_judged_by_when_it_happened(
     assert judge_time(block_time, an_intent(**fields)) is reason
 
 
-@pytest.mark.parametrize(("cancelled_at", "reason"), [(None, Reason.LATE), (NOW, Reason.CANCELLED)])
 @pytest.mark.parametrize("block_time", [None, NOW // 1000])
-def test_what_is_seen_after_the_end_does_not_count(
-    cancelled_at: int | None, reason: Reason, block_time: int | None
-) -> None:
-    intent = an_intent(status=IntentStatus.EXPIRED, expired_at=NOW, cancelled_at=cancelled_at)
+def test_what_came_in_time_counts_after_the_end_unless_the_backend_cancelled(block_time: int | None) -> None:
+    intent = an_intent(status=IntentStatus.EXPIRED, expired_at=NOW)
+    cancelled = intent._replace(cancelled_at=NOW)
+    transfer = a_transfer(intent, block_time=block_time)
 
-    assert judge(a_transfer(intent, block_time=block_time), intent, now=NOW, late_ms=LATE_MS) is reason
+    assert judge(transfer, intent, now=NOW, late_ms=LATE_MS) is None
+    assert judge(transfer, cancelled, now=NOW, late_ms=LATE_MS) is Reason.CANCELLED
+
+
+MINUTE_MS = 60_000
 
 
 @st.composite
-def candidates(draw: st.DrawFn) -> list[Intent]:
-    """Direct intents of one address, newest first; at most one is live for a token."""
+def uses(draw: st.DrawFn) -> list[Intent]:
+    """Direct intents that used one address one after the other for one token, newest first."""
     found: list[Intent] = []
-    live: set[str] = set()
-    for number in range(draw(st.integers(0, 6))):
-        token = draw(st.sampled_from([TOKEN, OTHER_TOKEN]))
-        status = draw(st.sampled_from(list(IntentStatus)))
-        if token in live and status in LIVE:
-            status = IntentStatus.EXPIRED
-        live |= {token} if status in LIVE else set()
-        found.append(
-            an_intent(f"order-{number}", rail=Rail.DIRECT, token_key=token, status=status, created_at=NOW - number)
+    moment = NOW
+    for number in range(draw(st.integers(1, 4))):
+        created = moment + draw(st.integers(0, 30)) * MINUTE_MS
+        ended = created + draw(st.integers(0, 60)) * MINUTE_MS
+        fields: dict[str, Any] = draw(
+            st.sampled_from(
+                [
+                    {"status": IntentStatus.CONFIRMED, "confirmed_at": ended},
+                    {"status": IntentStatus.EXPIRED, "expired_at": ended},
+                    {"status": IntentStatus.EXPIRED, "expired_at": ended, "cancelled_at": ended},
+                ]
+            )
         )
-    return found
+        found.append(an_intent(f"order-{number}", rail=Rail.DIRECT, created_at=created, **fields))
+        moment = ended
+    if draw(st.booleans()):
+        found[-1] = found[-1]._replace(status=IntentStatus.PENDING, confirmed_at=None, expired_at=None)
+    return found[::-1]
 
 
 @steady
-@given(known=candidates(), token=st.sampled_from([TOKEN, OTHER_TOKEN, STRANGER]))
-def test_a_plain_transfer_belongs_to_the_live_intent_of_its_token_then_to_the_newest(
-    known: list[Intent], token: str
+@given(used=uses(), minute=st.integers(-20, 400), late_minutes=st.sampled_from([0, 5, 30, 600]))
+def test_a_plain_transfer_belongs_to_whoever_held_the_address_when_its_block_was_made(
+    used: list[Intent], minute: int, late_minutes: int
 ) -> None:
-    transfer = a_transfer(None, reference=None, token=token, destination=MERCHANT)
+    at = NOW + minute * MINUTE_MS
+    transfer = a_transfer(None, reference=None, token=TOKEN, destination=MERCHANT, block_time=at // 1000)
 
-    chosen = choose(transfer, known)
+    chosen = choose(transfer, used, late_ms=late_minutes * MINUTE_MS)
 
-    same = [intent for intent in known if intent.token_key == token]
-    live = [intent for intent in same if intent.status in LIVE]
-    if live:
-        assert chosen == live[0]
-    elif same:
-        assert chosen == max(same, key=lambda intent: intent.created_at)
-    else:
-        assert chosen == (known[0] if known else None)
+    before = [intent for intent in used if intent.chain_created_at <= at]
+    holder = before[0] if before else used[-1]
+    if chosen != holder:  # somebody paid shortly before the address was given out anew, and nobody else had it
+        assert chosen is not None
+        assert chosen.chain_created_at - LOOK_BACK_MS <= at < chosen.chain_created_at
+        free_since = chosen.chain_created_at - max(LOOK_BACK_MS, late_minutes * MINUTE_MS)
+        earlier = used[used.index(chosen) + 1 :]
+        assert all(other.ended_at is not None and other.ended_at < free_since for other in earlier)
+
+
+@pytest.mark.parametrize(
+    ("ended_before", "minutes_before", "late_hours", "expected"),
+    [
+        (timedelta(hours=1), 3, 0, "new"),  # nobody else's for an hour, and no longer watched
+        (timedelta(hours=1), 3, 168, "old"),  # late money of the earlier one
+        (timedelta(minutes=9), 3, 0, "old"),  # it held the address within those ten minutes
+        (timedelta(minutes=9), 30, 0, "old"),
+        (timedelta(hours=1), 11, 0, "old"),  # further back than anybody pays ahead
+        (timedelta(days=8), 3, 168, "new"),
+    ],
+)
+def test_money_sent_shortly_before_an_intent_is_its_own_only_when_nobody_else_had_the_address(
+    ended_before: timedelta, minutes_before: int, late_hours: int, expected: str
+) -> None:
+    ended = NOW - int(ended_before.total_seconds()) * 1000
+    old = an_intent(
+        "old", rail=Rail.DIRECT, created_at=ended - HOUR_MS, status=IntentStatus.CONFIRMED, confirmed_at=ended
+    )
+    new = an_intent("new", rail=Rail.DIRECT)
+    sent = (NOW - minutes_before * MINUTE_MS) // 1000
+    transfer = a_transfer(None, reference=None, token=TOKEN, destination=MERCHANT, block_time=sent)
+
+    chosen = choose(transfer, [new, old], late_ms=late_hours * HOUR_MS)
+
+    assert chosen is not None
+    assert chosen.intent_id == expected
+
+
+@pytest.mark.parametrize(("block", "expected"), [(100, "old"), (101, "new")])
+def test_within_one_second_the_numbers_of_blocks_tell_what_was_sent_before(block: int, expected: str) -> None:
+    old = an_intent(
+        "old", rail=Rail.DIRECT, created_at=NOW - HOUR_MS, status=IntentStatus.CONFIRMED, confirmed_at=NOW - 1
+    )
+    new = an_intent("new", rail=Rail.DIRECT, chain_position=100)
+    transfer = a_transfer(
+        None, reference=None, token=TOKEN, destination=MERCHANT, block_time=NOW // 1000, block_number=block
+    )
+
+    chosen = choose(transfer, [new, old], late_ms=LATE_MS)
+
+    assert chosen is not None
+    assert chosen.intent_id == expected
+
+
+def test_while_a_block_is_unread_a_transfer_is_taken_for_the_live_intents() -> None:
+    old = an_intent("old", rail=Rail.DIRECT, status=IntentStatus.CONFIRMING, expired_at=NOW, created_at=NOW - 9)
+    new = an_intent("new", rail=Rail.DIRECT, token_key=OTHER_TOKEN)
+    transfer = a_transfer(None, reference=None, token=TOKEN, destination=MERCHANT)
+
+    assert choose(transfer, [new, old], late_ms=LATE_MS) == old
+    assert choose(transfer._replace(token=STRANGER), [new, old], late_ms=LATE_MS) == new
+    assert choose(transfer, [], late_ms=LATE_MS) is None
 
 
 @steady
@@ -353,4 +424,4 @@ def test_only_the_very_payment_that_was_asked_for_counts(
     counts = judge(transfer, intent, now=NOW, late_ms=LATE_MS) is None
 
     asked = (token, destination, fee) == (TOKEN, MERCHANT, 7) and amount > 0
-    assert counts == (asked and status in LIVE | SETTLED)
+    assert counts == asked  # whatever has become of the intent: its time is judged by the block's

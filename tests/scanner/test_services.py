@@ -306,7 +306,7 @@ async def test_a_recheck_of_a_chain_that_hangs_ends(bench: Bench, monkeypatch: p
 async def test_readiness_waits_for_the_first_poll_and_for_the_store(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert list(await bench.services.not_ready()) == ["chain 97 has not been polled yet: starting"]
+    assert list(await bench.services.not_ready()) == ["chain 97 has not been polled yet: syncing"]
     await bench.worker.poll()
     assert list(await bench.services.not_ready()) == []
 

@@ -21,5 +21,5 @@ def upgrade() -> None:
         "intents",
         ["chain_id", "token_key", "destination_key"],
         unique=True,
-        sqlite_where=sa.text("rail = 'direct' AND status IN ('pending','confirming')"),
+        sqlite_where=sa.text("rail = 'direct' AND status IN ('pending','confirming') AND expired_at IS NULL"),
     )

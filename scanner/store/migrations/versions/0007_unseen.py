@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 STANDS = (
-    "verified IS 0 AND settled IS 0 AND (reason IS NULL OR reason IN "
+    "verified IS 0 AND (reason IS NULL OR reason IN "
     "('before_intent','cancelled','duplicate','late','overpaid_surplus','underpaid','wrong_destination'))"
 )
 

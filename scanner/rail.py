@@ -1,0 +1,303 @@
+"""One rail of one chain: where it was read to, page by page, and what a reorganisation takes back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar, cast
+
+from chains.base import ChainAdapter
+from chains.errors import ChainError, ChainUnavailable
+from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer
+from config.catalog import Chain
+from config.logging import fields
+from scanner import findings
+from scanner.clock import Clock
+from scanner.findings import Recorded
+from scanner.health import Read
+from scanner.matching import LOOK_BACK_MS
+from scanner.metrics import Metrics
+from scanner.store import checkpoints, folds, intents, transfers
+from scanner.store.database import Database
+from scanner.store.intents import Reading
+
+log = logging.getLogger(__name__)
+
+REREAD_S = 60  # an endpoint may answer a block before it has all its logs: read the last minute again
+KEEP_ANCHORS = 1000  # positions of block hashes remembered, at least
+FORKS_A_POLL = 3
+TRAIL = 1000  # polls: ten minutes of them, and more
+STRANDED_S = 600.0  # a checkpoint above every head for so long was made up
+REMEMBERED_S = 3600.0  # how long operators are shown that it was taken back
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class RailReader:
+    """Reads one rail with a cursor of its own, so that what stops it does not stop the other."""
+
+    def __init__(
+        self,
+        rail: Rail,
+        *,
+        chain: Chain,
+        adapter: ChainAdapter,
+        db: Database,
+        clock: Clock,
+        metrics: Metrics,
+        late_watch_ms: int,
+        on_recorded: Callable[[Recorded], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.rail = rail
+        self.read: Read | None = None  # as it was seen in this process
+        self._chain = chain
+        self._adapter = adapter
+        self._db = db
+        self._clock = clock
+        self._metrics = metrics
+        self._late_ms = late_watch_ms
+        self._on_recorded = on_recorded
+        self._monotonic = monotonic
+        self._trail: deque[tuple[int, int]] = deque(maxlen=TRAIL)  # (position, unix seconds) of what was read
+        self._above_since: float | None = None
+        self._taken_back: tuple[float, str] | None = None
+        self.went_back = False  # at the last reading, from above every head
+        self.reorganised: tuple[int, str | None] | None = None  # how deep, and which block went, at the last reading
+
+    @property
+    def problems(self) -> list[str]:
+        """What operators have to know of this rail."""
+        if self._taken_back is None or self._monotonic() - self._taken_back[0] > REMEMBERED_S:
+            return []
+        return [self._taken_back[1]]
+
+    async def catch_up(self, head: Head, targets: Targets, new: Sequence[Reading]) -> None:
+        """
+        Read every page up to the head; before that, for the `new` direct intents, the minutes before their creation.
+
+        Raises:
+            ChainError: it could not be read; everything found before is stored.
+        """
+        self.went_back, self.reorganised = False, None
+        cursor = await self._start(head)
+        if new:
+            await self._look_back(new, targets, cursor, head)
+        for _ in range(FORKS_A_POLL):
+            if self._is_stranded(cursor, head):
+                cursor = await self._take_back(cursor, head)
+            fork = await self._read_pages(cursor, head, targets)
+            if fork is None:
+                return
+            await self._unwind(fork)
+            cursor = await self._start(head)
+        raise ChainUnavailable(f"chain {self._chain.chain_id}: endpoints disagree about the canonical chain")
+
+    async def _start(self, head: Head) -> Cursor:
+        chain_id = self._chain.chain_id
+        async with self._db.read() as tx:
+            held = await checkpoints.get(tx, chain_id, self.rail)
+        if held is None:
+            cursor, time = await self._first(head), None
+            async with self._db.write() as tx:
+                now = self._clock.now_ms()
+                await checkpoints.put(tx, chain_id, self.rail, cursor, time=None, now=now, keep_from=-1)
+        else:
+            cursor, time = held
+        if self.read is None or self.read.position != cursor.position:
+            self.read = Read(cursor.position, time)
+        return cursor
+
+    async def _first(self, head: Head) -> Cursor:
+        """
+        Return where a store without a checkpoint begins.
+
+        Registrations are taken before the chain could be read for the first time: what was paid to them
+        meanwhile lies above the creation of the oldest.
+        """
+        usual = self._adapter.first_cursor(head)
+        async with self._db.read() as tx:
+            oldest = await intents.oldest(tx, self._chain.chain_id, head.time * 1000 - self._late_ms)
+        if oldest is None:
+            return usual
+        before = await self._adapter.cursor_before((oldest - LOOK_BACK_MS) // 1000, head)
+        return min(usual, before, key=lambda cursor: cursor.position)
+
+    async def _look_back(self, new: Sequence[Reading], targets: Targets, cursor: Cursor, head: Head) -> None:
+        """
+        Read what direct intents received before the running scan knew of them.
+
+        A buyer may pay while the backend still registers, and a block is read before both are known here.
+        """
+        since = (min(reading.created_at for reading in new) - LOOK_BACK_MS) // 1000
+        theirs = Targets(frozenset(reading.destination for reading in new), tokens=targets.tokens)
+        goal = Head(cursor.position, cursor.anchor, head.time)
+        after = await self._position_before(since, cursor, head)
+        found: dict[tuple[str, str], Transfer] = {}
+        while after.position < goal.position:
+            page = await self._adapter.scan(self.rail, theirs, after, goal)
+            if isinstance(page, Fork):
+                raise ChainUnavailable("the chain was reorganised meanwhile")
+            found |= {(transfer.tx_hash, transfer.event_key): transfer for transfer in page.transfers}
+            after = page.cursor
+        dated = await self._dated(list(found.values()), head)
+        now = self._clock.now_ms()
+        async with self._db.write() as tx:
+            recorded = await self._record(tx, dated, now, head)
+            await intents.set_looked_back(tx, {reading.intent_id for reading in new})
+        self._on_recorded(recorded)
+
+    async def _position_before(self, time: int, cursor: Cursor, head: Head) -> Cursor:
+        """Return a position under which nothing is younger than a moment, from what was read if that tells it."""
+        if self.read is not None and self.read.time is not None and self.read.time < time:
+            return cursor
+        for position, read_at in reversed(self._trail):
+            if read_at < time and position < cursor.position:
+                return Cursor(position)
+        return await self._adapter.cursor_before(time - 1, head)
+
+    async def _read_pages(self, cursor: Cursor, head: Head, targets: Targets) -> Fork | None:
+        page = await self._adapter.scan(self.rail, targets, cursor, head, reread_s=REREAD_S)
+        while isinstance(page, ScanPage):
+            if page.cursor.position >= head.position:
+                await self._store(page, cursor, head)
+                return None
+            # The next page travels while this one is written down.
+            ahead = self._adapter.scan(self.rail, targets, page.cursor, head)
+            _, following = await _both(self._store(page, cursor, head), ahead)
+            cursor, page = page.cursor, following
+        return page
+
+    async def _store(self, page: ScanPage, before: Cursor, head: Head) -> None:
+        """One transaction: the findings of a page and the checkpoint that says it was read."""
+        chain_id = self._chain.chain_id
+        self._metrics.logs_read.labels(str(chain_id)).inc(page.rows_read)
+        recorded = Recorded()
+        if page.cursor != before or page.transfers:
+            found = await self._dated(page.transfers, head)
+            now = self._clock.now_ms()
+            keep_from = head.position - max(KEEP_ANCHORS, 2 * self._chain.confirmation_threshold)
+            async with self._db.write() as tx:
+                recorded = await self._record(tx, found, now, head)
+                await checkpoints.put(
+                    tx, chain_id, self.rail, page.cursor, time=page.time, now=now, keep_from=keep_from
+                )
+        self.read = Read(page.cursor.position, page.time)
+        self._trail.append((page.cursor.position, page.time))
+        self._on_recorded(recorded)
+
+    async def _record(self, tx: Any, found: Sequence[Transfer], now: int, head: Head) -> Recorded:
+        return await findings.record(
+            tx, self._chain.chain_id, found, now=now, late_ms=self._late_ms, moment=head.time * 1000
+        )
+
+    async def _dated(self, found: Sequence[Transfer], head: Head) -> Sequence[Transfer]:
+        """Fill in the times of blocks on which it depends at once whose a transfer is and whether it came in time."""
+        if all(transfer.block_time is not None for transfer in found):
+            return found
+        async with self._db.read() as tx:
+            asked = await findings.undated(tx, self._chain.chain_id, found)
+        if not asked:
+            return found
+        try:
+            seen = await self._adapter.verify(asked, head=head)
+        except ChainError as exc:
+            # It counts for now, and is judged by its time when it is looked at again, before anything is confirmed.
+            log.debug("times of blocks of chain %s cannot be read yet: %s", self._chain.chain_id, exc)
+            return found
+        times = {(v.transfer.block_number, v.transfer.block_hash): v.transfer.block_time for v in seen}
+        return [
+            t._replace(block_time=times.get((t.block_number, t.block_hash))) if t.block_time is None else t
+            for t in found
+        ]
+
+    async def _unwind(self, fork: Fork) -> None:
+        """
+        Go back to the newest block that is still canonical and take back what lay above it.
+
+        The hashes at the ends of pages are sparse, and the nearest may lie far below the fork. All is read again
+        from there; but the blocks that hold transfers are asked for one by one, and none is taken back in vain.
+        """
+        chain_id = self._chain.chain_id
+        async with self._db.read() as tx:
+            anchors = await checkpoints.anchors(tx, chain_id, self.rail)
+        ancestor = await self._adapter.latest_canonical(anchors)
+        lowest = ancestor
+        if lowest is None:
+            oldest = anchors[-1].position if anchors else fork.at.position
+            lowest = Cursor(max(0, oldest - KEEP_ANCHORS))
+        if ancestor is None:
+            log.error(
+                "[%s] reorganisation below every block hash we remember: reading again from far below",
+                self._chain.chain_type,
+                extra=fields(chain=chain_id, position=lowest.position),
+            )
+        depth = fork.at.position - lowest.position
+        if depth <= 0:
+            return
+        async with self._db.read() as tx:
+            ours = await transfers.blocks_between(tx, chain_id, self.rail, lowest.position, fork.at.position)
+            ours |= await folds.blocks_between(tx, chain_id, self.rail, lowest.position, fork.at.position)
+        newest_first = sorted(ours, key=lambda block: block.position, reverse=True)
+        nearest = await self._adapter.latest_canonical(newest_first) if newest_first else None
+        gone = newest_first if nearest is None else newest_first[: newest_first.index(nearest)]
+        async with self._db.write() as tx:
+            recorded = await findings.rewind(tx, chain_id, self.rail, lowest, gone=gone, now=self._clock.now_ms())
+        log.warning(
+            "[%s] reorganisation",
+            self._chain.chain_type,
+            extra=fields(chain=chain_id, rail=self.rail, depth=depth, transfers=recorded.reorged),
+        )
+        self.reorganised = max((depth, fork.at.anchor), self.reorganised or (0, None), key=lambda each: each[0])
+        self._on_recorded(recorded)
+
+    def _is_stranded(self, cursor: Cursor, head: Head) -> bool:
+        """Say whether the checkpoint has lain above the head for so long that its blocks cannot have been real."""
+        if cursor.position <= head.position:
+            self._above_since = None
+            return False
+        if self._above_since is None:
+            self._above_since = self._monotonic()
+        return self._monotonic() - self._above_since >= STRANDED_S
+
+    async def _take_back(self, cursor: Cursor, head: Head) -> Cursor:
+        """
+        Go back to what the chain holds, and take nothing back: a block nobody holds is unknown, not reorganised.
+
+        A node that made up a head left it behind. What was found above is looked at again when the chain gets there.
+        """
+        chain_id = self._chain.chain_id
+        async with self._db.read() as tx:
+            anchors = await checkpoints.anchors(tx, chain_id, self.rail)
+        below = [anchor for anchor in anchors if anchor.position <= head.position]
+        to = await self._adapter.latest_canonical(below) if below else None
+        if to is None:
+            lowest = below[-1].position if below else head.position
+            to = Cursor(max(0, min(lowest, head.position - REREAD_S)))
+        async with self._db.write() as tx:
+            await checkpoints.rewind(tx, chain_id, self.rail, to, now=self._clock.now_ms())
+            doubted = await transfers.doubt_above(tx, chain_id, self.rail, to.position)
+        self._above_since = None
+        self.went_back = True
+        self.read = Read(to.position, None)
+        problem = (
+            f"the {self.rail} rail had been read to {cursor.position}, above every endpoint's head for 10 minutes:"
+            f" it is read again from {to.position}"
+        )
+        self._taken_back = (self._monotonic(), problem)
+        log.error(
+            "[%s] %s", self._chain.chain_type, problem, extra=fields(chain=chain_id, head=head.position, again=doubted)
+        )
+        return to
+
+
+async def _both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """Run two things at once; when one fails the other still ends before the failure is raised."""
+    one, two = await asyncio.gather(first, second, return_exceptions=True)
+    for result in (one, two):
+        if isinstance(result, BaseException):
+            raise result
+    return cast("T", one), cast("U", two)

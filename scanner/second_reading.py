@@ -1,0 +1,208 @@
+"""Read waiting addresses a second time, another way: an index may have lagged when the running scan passed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from chains.base import ChainAdapter
+from chains.errors import ChainError, ChainUnavailable
+from chains.types import Fork, Rail, Targets
+from config.catalog import Chain
+from config.logging import fields
+from scanner import findings
+from scanner.bell import Bell
+from scanner.clock import Clock
+from scanner.findings import Recorded
+from scanner.health import ChainHealth, Sweep
+from scanner.matching import GRACE_MS, LOOK_BACK_MS
+from scanner.outage import Outage
+from scanner.store import intents
+from scanner.store.database import Database
+from scanner.store.errors import StoreError
+from scanner.store.intents import Reading
+
+log = logging.getLogger(__name__)
+
+SWEPT_S = 3 * 3600
+FIRST_SWEEP_S = 600.0  # after the start, for processes that do not live for an interval
+TRIED_S = 3600.0  # so long an intent waits for its second reading before it expires without
+AT_ONCE = 200  # addresses in one question
+MOST_PROBLEMS = 20
+
+
+class SecondReader:
+    """
+    Sweeps the last hours of one chain's waiting addresses, and takes a last look before a direct intent expires.
+
+    Runs beside the polls: it is paced, and nobody's confirmation waits for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        adapter: ChainAdapter,
+        db: Database,
+        clock: Clock,
+        health: ChainHealth,
+        late_watch_ms: int,
+        interval_s: float,
+        monotonic: Callable[[], float],
+        on_recorded: Callable[[Recorded], None],
+        on_read: Callable[[], None],
+    ) -> None:
+        self.bell = Bell()
+        self.problems: Sequence[str] = ()
+        self._chain = chain
+        self._adapter = adapter
+        self._db = db
+        self._clock = clock
+        self._health = health
+        self._late_ms = late_watch_ms
+        self._interval_s = interval_s
+        self._monotonic = monotonic
+        self._on_recorded = on_recorded
+        self._on_read = on_read
+        self._next_sweep = monotonic() + min(interval_s, FIRST_SWEEP_S)
+        self._tried_since: dict[str, float] = {}  # intents whose last look has not succeeded yet
+        self._outage = Outage(log, f"[scanner] second reading of chain {chain.chain_id}")
+
+    async def run(self) -> None:
+        """Read when there is something to read again, for ever; what fails is tried again at the next ring."""
+        while True:
+            await self.bell.wait()
+            try:
+                await self.turn()
+            except (ChainError, StoreError) as exc:
+                self._outage.failed(str(exc))
+            else:
+                self._outage.recovered()
+
+    async def ask(self, read_to: int) -> None:
+        """Have a turn taken if an intent waits for its last look, or the time for a sweep has come."""
+        if await self._due(read_to, limit=1) or self._monotonic() >= self._next_sweep:
+            self.bell.ring()
+
+    async def turn(self) -> None:
+        """Take the last looks that are due, then sweep if it is time."""
+        read = self._health.read.get(Rail.DIRECT)
+        if read is not None and read.time is not None:
+            await self._last_looks(read.time)
+        if self._monotonic() >= self._next_sweep:
+            self._next_sweep = self._monotonic() + self._interval_s
+            await self.sweep()
+
+    async def _due(self, read_to: int, *, limit: int) -> list[Reading]:
+        before = read_to * 1000 - GRACE_MS
+        async with self._db.read() as tx:
+            return await intents.to_read_again(tx, self._chain.chain_id, before, grace_ms=GRACE_MS, limit=limit)
+
+    async def _last_looks(self, read_to: int) -> None:
+        """Look once more at the addresses of intents that are about to expire."""
+        due = await self._due(read_to, limit=AT_ONCE)
+        if not due:
+            self._tried_since.clear()
+            return
+        until = max(_deadline(reading) for reading in due)
+        unread = await self._read_again(due, since=min(map(self._since, due)), until=until)
+        now = self._monotonic()
+        self._tried_since = {
+            reading.intent_id: self._tried_since.get(reading.intent_id, now)
+            for reading in due
+            if reading.destination in unread
+        }
+        given_up = [r for r in due if now - self._tried_since.get(r.intent_id, now) >= TRIED_S]
+        if given_up:
+            async with self._db.write() as tx:
+                for reading in given_up:
+                    await intents.set_unread(tx, reading.intent_id, unread[reading.destination])
+        if given_up or len(unread) < len({reading.destination for reading in due}):
+            self._on_read()
+
+    def _since(self, reading: Reading) -> int:
+        """Return from where a last look reads: on EVM what a sweep has covered is not read a third time."""
+        begin = (reading.created_at - LOOK_BACK_MS) // 1000
+        return max(begin, reading.swept_to or begin) if self._adapter.counts_blocks else begin
+
+    async def sweep(self) -> None:
+        """Read the last hours of every waiting address once more."""
+        if not self._health.read:
+            return
+        times = [read.time for read in self._health.read.values()]
+        if None in times:
+            return  # not read yet in this process: the next interval sweeps
+        until = min(time for time in times if time is not None)
+        since = until - SWEPT_S
+        async with self._db.read() as tx:
+            waiting = await intents.waiting_direct(tx, self._chain.chain_id)
+            proxied = await intents.any_live_proxy(tx, self._chain.chain_id)
+        unread: dict[str, str] = {}
+        for start in range(0, len(waiting), AT_ONCE):
+            unread |= await self._read_again(waiting[start : start + AT_ONCE], since=since, until=until)
+        if proxied and Rail.PROXY in self._adapter.rails:
+            await self._sweep_proxy(since, until)
+        shown = list(unread.items())[:MOST_PROBLEMS]
+        self.problems = [f"address {destination} could not be swept: {why}" for destination, why in shown]
+        if not unread:
+            self._health.sweep = Sweep(until, self._clock.now_ms())
+
+    async def _sweep_proxy(self, since: int, until: int) -> None:
+        """Read the proxy's events once more; a pause nine times as long as each question keeps it to a tenth."""
+        head = await self._adapter.head()
+        cursor = await self._adapter.cursor_before(since, head)
+        time = since
+        while time < until and cursor.position < head.position:
+            started = self._monotonic()
+            page = await self._adapter.scan(Rail.PROXY, Targets(), cursor, head)
+            if isinstance(page, Fork):
+                raise ChainUnavailable("the chain was reorganised meanwhile")
+            async with self._db.write() as tx:
+                recorded = await findings.record(
+                    tx,
+                    self._chain.chain_id,
+                    page.transfers,
+                    now=self._clock.now_ms(),
+                    late_ms=self._late_ms,
+                    moment=head.time * 1000,
+                )
+            self._on_recorded(recorded)
+            cursor, time = page.cursor, page.time
+            await self._clock.sleep(9 * (self._monotonic() - started))
+
+    async def _read_again(self, readings: Sequence[Reading], *, since: int, until: int) -> Mapping[str, str]:
+        """Read these addresses once more, store what is found and how far; return what could not be read, and why."""
+        again = await self._adapter.look_again(_destinations(readings), since=since, until=until)
+        read = [r.intent_id for r in readings if r.destination not in again.unread and self._continues(r, since)]
+        now = self._clock.now_ms()
+        head = self._health.head
+        async with self._db.write() as tx:
+            recorded = await findings.record(
+                tx,
+                self._chain.chain_id,
+                again.transfers,
+                now=now,
+                late_ms=self._late_ms,
+                moment=None if head is None else head.time * 1000,
+            )
+            await intents.set_swept_to(tx, read, until)
+        if recorded.matched:
+            log.warning(
+                "[scanner] a second reading found what the first had missed",
+                extra=fields(chain=self._chain.chain_id, transfers=recorded.matched),
+            )
+        self._on_recorded(recorded)
+        return again.unread
+
+    def _continues(self, reading: Reading, since: int) -> bool:
+        """Say whether a reading from a moment on leaves no gap since before the intent's creation."""
+        return since <= self._since(reading)
+
+
+def _destinations(readings: Sequence[Reading]) -> Collection[str]:
+    return sorted({reading.destination for reading in readings})
+
+
+def _deadline(reading: Reading) -> int:
+    """Return the last second in which an intent can be paid."""
+    return -(-((reading.expires_at or 0) + GRACE_MS) // 1000)
