@@ -215,7 +215,6 @@ class EvmAdapter:
         head: Head,
         *,
         reread: int = 0,
-        avoiding: Collection[Endpoint] = (),
         reads_ahead: bool = True,
     ) -> ScanPage | Fork:
         """Read the page after a cursor from any endpoint, by the way that shows most and is served."""
@@ -225,7 +224,7 @@ class EvmAdapter:
                 self._read, wanted=wanted, way=way, after=after, head=head, reread=reread, reads_ahead=reads_ahead
             )
             try:
-                return await self._pool.run("eth_getLogs", read, avoiding=avoiding)
+                return await self._pool.run("eth_getLogs", read)
             except ChainError as exc:
                 # Why receipts were no way out says less than why logs were refused.
                 refused = exc if refused is None or way is not Way.RECEIPTS else refused
@@ -278,7 +277,8 @@ class EvmAdapter:
             # A tenth of an endpoint's time, for the scan that finds payments first needs the rest.
             await asyncio.sleep(PAUSES * (self._clock() - started))
             started = self._clock()
-            page = await self._read_page(wanted, cursor, goal, avoiding=scanning, reads_ahead=False)
+            read = partial(self._read_any_way, wanted=wanted, after=cursor, head=goal)
+            page = await self._pool.run("eth_getLogs", read, avoiding=scanning)
             if isinstance(page, Fork):
                 raise ChainUnavailable("the chain was reorganised meanwhile")
             yield page
@@ -348,6 +348,16 @@ class EvmAdapter:
         (answer,) = await self._client.batch(endpoint, [_block_call(position)])
         block = parse_block(answer.get(), position)
         return None if block is None else (block.hash, block.time)
+
+    async def _read_any_way(self, endpoint: Endpoint, *, wanted: Wanted, after: Cursor, head: Head) -> ScanPage | Fork:
+        """Read a page from this very endpoint, by the best way it serves: who looks again wants another's word."""
+        refused: Unserved | None = None
+        for way in self._logs.ways(wanted, [endpoint]):
+            try:
+                return await self._logs.read(endpoint, wanted, way, after=after, head=head, reads_ahead=False)
+            except Unserved as exc:
+                refused = exc if refused is None or way is not Way.RECEIPTS else refused
+        raise refused or Unserved("serves no logs")
 
     async def _read(
         self,

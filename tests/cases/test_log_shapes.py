@@ -386,6 +386,15 @@ async def test_the_second_look_asks_another_endpoint(world, filled):
     assert len(logs_asked(scanning)) == asked
 
 
+async def test_the_second_look_asks_another_endpoint_by_token_rather_than_the_same_once_more(world, filled):
+    late = token_log(to=SHOP, block=150, tx=tx_of(1))
+    scanning, other = await filled(), await filled(late, needs_address=PUBLICNODE)
+    adapter = await world.adapter(scanning, other)
+    assert await read(adapter, targets(SHOP)) == []
+    found, unread = await second_look(adapter, since=140, until=160)
+    assert ([transfer.tx_hash for transfer in found], unread) == ([tx_of(1)], {})
+
+
 async def test_the_second_look_asks_the_only_endpoint_again_in_the_shape_it_takes(world, filled):
     node = await filled(token_log(to=SHOP, block=150), needs_address=PUBLICNODE, max_range=7)
     adapter = await world.adapter(node)
