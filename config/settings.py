@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.errors import ConfigError
-from kernel.keys import GivenKeys, parse_key
+from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings
 
 REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing to start unauthenticated"

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kernel import maintenance
 from kernel.errors import WrongKey
-from kernel.keys import GivenKeys, key_file, keys_at_hand
-from kernel.maintenance import Health, StoreKind
+from kernel.sealing.keys import GivenKeys, key_file, keys_at_hand
+from kernel.store import maintenance
+from kernel.store.maintenance import Health, StoreKind
 
 EXIT_FIX = 1  # an operator must change something
 EXIT_WRONG_KEY = 2  # no key at hand opens what is sealed (argparse ends with the same for a wrong argument)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kernel.errors import ConfigError, StoreError
-from kernel.files import private_from_now_on
 from kernel.logging import configure
 from kernel.process import EXIT_FIX, died, maintain, parser, stop_on_signal
+from kernel.store.files import private_from_now_on
 from marketplace.app import open_marketplace
 from marketplace.settings import Settings, load_settings
 from marketplace.store import maintenance

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from kernel.lock import exclusive_store_lock
+from kernel.store.lock import exclusive_store_lock
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from marketplace.accounts import Accounts

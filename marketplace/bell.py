@@ -1,5 +1,5 @@
 """A coalescing bell."""
 
-from kernel.bell import Bell
+from kernel.tasks.bell import Bell
 
 __all__ = ["Bell"]

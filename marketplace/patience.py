@@ -1,5 +1,5 @@
 """Chores that outlive a store that is locked or full."""
 
-from kernel.patience import Patient
+from kernel.tasks.patience import Patient
 
 __all__ = ["Patient"]

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from pathlib import Path
 
-from kernel.keys import GivenKeys, key_file
-from kernel.secret_box import SecretBox, open_box
+from kernel.sealing.keys import GivenKeys, key_file
+from kernel.sealing.secret_box import SecretBox, open_box
 from marketplace.store import keys
 from marketplace.store.database import Database
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from kernel.keys import GivenKeys, parse_key
+from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings
 from marketplace.errors import ConfigError
 from marketplace.retention import Keeping

@@ -12,8 +12,8 @@ from pathlib import Path
 from config.logging import configure
 from config.settings import Settings, load_settings
 from kernel.errors import ConfigError, StoreError
-from kernel.files import private_from_now_on
 from kernel.process import EXIT_FIX, died, maintain, parser, stop_on_signal
+from kernel.store.files import private_from_now_on
 from scanner.app import open_daemon
 from scanner.collector import calm_collector
 from scanner.store import maintenance

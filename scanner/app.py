@@ -17,9 +17,9 @@ from chains.errors import ChainMisconfigured
 from config.catalog import Catalog, Chain, ChainType, load_catalog
 from config.errors import ConfigError
 from config.settings import HttpSettings, Settings
-from kernel.keys import key_file
-from kernel.lock import exclusive_store_lock
-from kernel.secret_box import SecretBox, open_box
+from kernel.sealing.keys import key_file
+from kernel.sealing.secret_box import SecretBox, open_box
+from kernel.store.lock import exclusive_store_lock
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from scanner.bell import Bell

@@ -1,5 +1,5 @@
 """The garbage collector's pace."""
 
-from kernel.collector import calm_collector
+from kernel.tasks.collector import calm_collector
 
 __all__ = ["calm_collector"]

@@ -1,5 +1,5 @@
 """Log once when something breaks and once when it recovers."""
 
-from kernel.outage import Outage
+from kernel.tasks.outage import Outage
 
 __all__ = ["Outage"]

@@ -1,5 +1,5 @@
 """The clockwork."""
 
-from kernel.schedule import ringing
+from kernel.tasks.schedule import ringing
 
 __all__ = ["ringing"]

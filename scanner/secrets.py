@@ -1,5 +1,5 @@
 """Callback secrets at rest."""
 
-from kernel.secret_box import SecretBox, key_id
+from kernel.sealing.secret_box import SecretBox, key_id
 
 __all__ = ["SecretBox", "key_id"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kernel import database
-from kernel.database import Database, Tx
+from kernel.store import database
+from kernel.store.database import Database, Tx
 from marketplace.store.errors import Taken
 
 __all__ = ["Database", "Tx", "open_database"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel.maintenance import StoreKind
+from kernel.store.maintenance import StoreKind
 from marketplace.store.migrate import migrate
 
 KIND = StoreKind(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kernel import migrate as shared
+from kernel.store import migrate as shared
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -1,5 +1,5 @@
 """Group commit."""
 
-from kernel.group_commit import GroupCommit
+from kernel.store.group_commit import GroupCommit
 
 __all__ = ["GroupCommit"]

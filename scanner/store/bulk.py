@@ -1,5 +1,5 @@
 """One statement for many rows."""
 
-from kernel.bulk import SLICE, Bulk, BulkInsert, Row, unindexed
+from kernel.store.bulk import SLICE, Bulk, BulkInsert, Row, unindexed
 
 __all__ = ["SLICE", "Bulk", "BulkInsert", "Row", "unindexed"]

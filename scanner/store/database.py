@@ -1,5 +1,5 @@
 """The scanner's connections to its store."""
 
-from kernel.database import Database, open_database
+from kernel.store.database import Database, open_database
 
 __all__ = ["Database", "open_database"]

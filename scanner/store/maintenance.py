@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kernel import maintenance
-from kernel.maintenance import Health, StoreKind
+from kernel.store import maintenance
+from kernel.store.maintenance import Health, StoreKind
 from scanner.store.migrate import migrate
 
 __all__ = ["KIND", "Health", "backup", "check", "restore"]

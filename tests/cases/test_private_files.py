@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from kernel.keys import make_key
+from kernel.sealing.keys import make_key
 from tests.harness import process
 from tests.service_contract.services import BOTH, SCANNER, Service
 

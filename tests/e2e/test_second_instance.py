@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from kernel.lock import exclusive_store_lock
+from kernel.store.lock import exclusive_store_lock
 from scanner.store.errors import StoreError
 from tests.harness import ROOT, environment, process
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.sqlite_driver import OneStepConnection, connect
+from kernel.store.sqlite_driver import OneStepConnection, connect
 
 SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
 

@@ -57,7 +57,7 @@ async def test_a_bug_is_not_waited_for() -> None:
 async def test_the_sweep_outlives_a_locked_store(
     tmp_path: Path, chain_side: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("kernel.database.BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr("kernel.store.database.BUSY_TIMEOUT_MS", 100)
     clock = FakeClock()
     async with running(environment(tmp_path, chain_side.url, MARKETPLACE_SWEEP_SEC="0.05"), clock=clock) as market:
         deal = await make_deal(market, chain_side, clock)

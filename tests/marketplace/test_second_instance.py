@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from kernel.lock import exclusive_store_lock
+from kernel.store.lock import exclusive_store_lock
 from marketplace.store.errors import StoreError
 from tests.harness import ROOT, process
 from tests.marketplace.harness import environment

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.keys import parse_key
+from kernel.sealing.keys import parse_key
 from scanner.rotation import Rotation, signing_secrets
 from scanner.secrets import SecretBox, key_id
 from scanner.store.errors import StoreError

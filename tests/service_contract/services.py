@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from config import settings as scanner_settings
-from kernel.maintenance import StoreKind
+from kernel.store.maintenance import StoreKind
 from marketplace import settings as marketplace_settings
 from marketplace.store import database as marketplace_database
 from marketplace.store import maintenance as marketplace_maintenance

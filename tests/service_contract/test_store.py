@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import StoreError
-from kernel.lock import exclusive_store_lock
+from kernel.store.lock import exclusive_store_lock
 from tests.service_contract.services import BOTH, Service
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from kernel.bell import Bell
+from kernel.tasks.bell import Bell
 
 
 async def _ring(bell: Bell) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken
 
 from kernel.errors import WrongKey
-from kernel.keys import GivenKeys, key_file, keys_at_hand, make_key, parse_key
+from kernel.sealing.keys import GivenKeys, key_file, keys_at_hand, make_key, parse_key
 
 SEALED = "enc1:"
 PLAIN = "plain1:"  # before a secret that would look like one of ours

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from kernel.bell import Bell
+from kernel.tasks.bell import Bell
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kernel.errors import StoreError
-from kernel.files import PRIVATE, make_private
+from kernel.store.files import PRIVATE, make_private
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from kernel import sqlite_driver
 from kernel.errors import StoreError
+from kernel.store import sqlite_driver
 
 BUSY_TIMEOUT_MS = 5000
 READERS = 4

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernel.errors import StoreError
-from kernel.files import make_private, write_new
+from kernel.store.files import make_private, write_new
 
 KEY_BYTES = 32
 _MOST = 1024  # bytes of a key file

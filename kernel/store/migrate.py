@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from kernel.errors import StoreError
-from kernel.files import private_store
+from kernel.store.files import private_store
 
 
 def migrate(path: Path, migrations: Path, *, setting: str) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel.errors import StoreError, WrongKey
-from kernel.files import PRIVATE, make_private, private_store, sync
-from kernel.lock import exclusive_store_lock
-from kernel.secret_box import SecretBox
+from kernel.sealing.secret_box import SecretBox
+from kernel.store.files import PRIVATE, make_private, private_store, sync
+from kernel.store.lock import exclusive_store_lock
 
 BUSY_TIMEOUT_S = 30.0
 

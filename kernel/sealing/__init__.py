@@ -1,0 +1,1 @@
+"""Secrets at rest: keys, and what they seal."""

@@ -1,0 +1,1 @@
+"""A service's store: one SQLite file, its connections, its schema, its copies."""
