@@ -134,10 +134,17 @@ class Checks:
     async def _whole(self, payment: Payment, intent: Intent) -> Sighting:
         listed = tuple(each for each in intent.transfers if each.counted)
         if not listed or sum(each.amount for each in listed) != intent.amount_received:
-            listed = await self._every_transfer(payment)
+            listed = await self.every_transfer(payment)
         return from_intent(payment, intent, listed, self._catalog.chains[payment.chain_id])
 
-    async def _every_transfer(self, payment: Payment) -> tuple[IntentTransfer, ...]:
+    async def every_transfer(self, payment: Payment) -> tuple[IntentTransfer, ...]:
+        """
+        Read all that concerns the intent of a payment, oldest first, what was rejected included.
+
+        Raises:
+            ScannerUnavailable, ScannerRefused: not all of it could be read.
+            BrokenList: there is more than is ever read.
+        """
         found: list[IntentTransfer] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):

@@ -40,8 +40,8 @@ from marketplace.sightings import (
 )
 from marketplace.spelling import normal_tx_hash
 from marketplace.store import inbox, payments
-from marketplace.store.inbox import Credit
-from marketplace.strays import note_stray
+from marketplace.store.inbox import Credit, Rest
+from marketplace.strays import add_up, note_all, note_stray
 from marketplace.work import Work, Works
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ class Reading:
 
     seen: Sighting | None = None
     refused: tuple[str, str] | None = None
+    strays: tuple[Rest, ...] = ()  # all there is of money that settles nothing, where the event names only part of it
     unread: str | None = None  # why the whole list could not be had now
     transfers: tuple[Credit, ...] = ()  # that the webhook itself tells
 
@@ -140,7 +141,7 @@ class Inbound:
             elif reading.unread is not None:
                 outcome = await _wait_for_list(work, payment, reading.unread)
             else:
-                outcome = await _note(work, payment.id, letter.event, self._catalog)
+                outcome = await _note(work, payment.id, letter.event, self._catalog, reading.strays)
             await inbox.set_outcome(work.tx, letter.event_id, outcome)
         log.info("[webhook] %s of %s: %s", letter.event_type, payment.id, outcome)
         funded = outcome in {Outcome.FUNDED, Outcome.ALREADY_FUNDED}
@@ -186,6 +187,8 @@ class Inbound:
 
     async def _confirmation(self, payment: Payment, event: IntentEvent) -> Reading:
         """Read what a confirmation says, or the scanner where it does not say all; any other event is news."""
+        if event.event_type in STRAY and (event.count or 1) > 1:
+            return Reading(strays=await self._strays(payment, event))
         if event.event_type != CONFIRMED or event.status != "confirmed":
             return Reading()
         if payment.status in OPEN_PAYMENTS and not is_whole(event):
@@ -193,6 +196,15 @@ class Inbound:
         if not event.transfers:
             return Reading()
         return Reading(seen=from_event(payment, event, self._catalog.chains[payment.chain_id]))
+
+    async def _strays(self, payment: Payment, event: IntentEvent) -> tuple[Rest, ...]:
+        """Add up what news is about that names only the newest of many; nothing where the scanner cannot be read."""
+        try:
+            found = await self._checks.every_transfer(payment)
+        except (ScannerUnavailable, ScannerRefused, BrokenList) as exc:
+            log.warning("[webhook] what settles nothing of %s cannot be added up: %s", payment.id, exc)
+            return ()
+        return add_up(found, event.reason)
 
     async def _from_scanner(self, payment: Payment, event: IntentEvent) -> Reading:
         """Read the whole list where a confirmation does not have it: nothing is judged by a part."""
@@ -253,12 +265,14 @@ async def _wait_for_list(work: Work, payment: Payment, why: str) -> str:
     return inbox.UNREAD
 
 
-async def _note(work: Work, payment_id: str, event: Event | None, catalog: Catalog) -> str:
+async def _note(work: Work, payment_id: str, event: Event | None, catalog: Catalog, strays: tuple[Rest, ...]) -> str:
     """Keep news about an intent that credit nothing."""
     payment = await payments.get(work.tx, payment_id)
     if payment is None or not isinstance(event, IntentEvent):
         raise LookupError(f"payment {payment_id} is gone")
-    if event.event_type in STRAY:
+    if event.event_type in STRAY and strays:
+        await note_all(work, payment, event, _document(event), strays)
+    elif event.event_type in STRAY:
         await note_stray(work, payment, event, _document(event))
     elif event.event_type in ON_ITS_WAY:
         seen = {"status": PaymentStatus.PROCESSING, "evidence": _document(event), "tx_hash": event.tx_hash}
@@ -269,14 +283,20 @@ async def _note(work: Work, payment_id: str, event: Event | None, catalog: Catal
         part = {"status": PaymentStatus.PROCESSING, "escrow_state": Escrow.PARTIAL, "evidence": _document(event)}
         if await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **part):
             await completion.tell_underpaid(work, payment, event.missing)
-    elif event.event_type == REORGED and payment.status in CREDITED:
+    elif event.event_type == REORGED:
+        await _reorged(work, payment, event, catalog)
+    return "noted"
+
+
+async def _reorged(work: Work, payment: Payment, event: IntentEvent, catalog: Catalog) -> None:
+    """Block what was credited and may be gone; open again what was on its way."""
+    if payment.status in CREDITED:
         if await _took_back(work, payment, event, catalog):
             await payments.set_observed(work.tx, payment.id, work.now, reorged_at=work.now)
             await note_stray(work, payment, event, _document(event))
-    elif event.event_type == REORGED and payment.hold_reason is None:
+    elif payment.hold_reason is None:
         gone = {"status": PaymentStatus.PENDING, "escrow_state": None, "evidence": _document(event), "tx_hash": None}
         await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PROCESSING,), **gone)
-    return "noted"
 
 
 async def _took_back(work: Work, payment: Payment, event: IntentEvent, catalog: Catalog) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from marketplace.completion import tell_seldom
 from marketplace.model import Payment
 from marketplace.policy import Reason
 from marketplace.recoveries import tell_recovery
-from marketplace.scanner_client import IntentEvent
+from marketplace.scanner_client import IntentEvent, IntentTransfer
 from marketplace.store import inbox
-from marketplace.store.inbox import Recovery
+from marketplace.store.inbox import Recovery, Rest
 from marketplace.work import Work
 
 GONE = "reorged"  # of what was credited: another story of the same transfer
@@ -39,6 +39,31 @@ async def note_stray(work: Work, payment: Payment, event: IntentEvent, evidence:
     if reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
         title = f"Payment {payment.ref}: another token arrived"
         await tell_seldom(work, [payment.buyer_id], payment, "payment-wrong-token", title)
+
+
+def add_up(found: Iterable[IntentTransfer], reason: str | None) -> tuple[Rest, ...]:
+    """Return all there is of a reason, token by token."""
+    rests: dict[str, Rest] = {}
+    for each in found:
+        if each.reason == reason:
+            known = rests.get(each.token)
+            rests[each.token] = Rest(
+                token=each.token,
+                amount=each.amount + (0 if known is None else known.amount),
+                count=each.count + (0 if known is None else known.count),
+                last_tx_hash=each.tx_hash,
+            )
+    return tuple(rests.values())
+
+
+async def note_all(
+    work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any], rests: Iterable[Rest]
+) -> None:
+    """Write down what is not listed yet of many transfers that one event told of together."""
+    reason = event.reason or event.event_type.removeprefix("payment.")
+    news = [await inbox.set_rest(work.tx, payment.id, reason, rest, evidence, work.now) for rest in rests]
+    if any(news):
+        await tell_recovery(work, payment, reason)
 
 
 def _moved(payment: Payment, event: IntentEvent, reason: str) -> str | None:

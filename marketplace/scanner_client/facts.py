@@ -56,6 +56,7 @@ class IntentTransfer:
     settled: bool
     reason: str | None
     seen_at: datetime
+    count: int = 1  # of several that can never count, `amount` is the sum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,8 @@ class Intent:
     expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    transfers: tuple[IntentTransfer, ...] = ()  # empty in lists
+    transfers: tuple[IntentTransfer, ...] = ()  # the newest; empty in lists: `transfers()` has them all
+    transfer_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ class IntentEvent:
     missing: Units | None = None
     transfers: tuple[EventTransfer, ...] | None = None
     transfer_count: int | None = None
+    count: int | None = None  # how many transfers news is about, of which the newest is named
     body: Mapping[str, Any] = field(repr=False)
 
 

@@ -48,6 +48,16 @@ class Recovery:
     updated_at: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """All there is of one token that settles nothing for one reason."""
+
+    token: str | None
+    amount: int
+    count: int
+    last_tx_hash: str | None
+
+
 async def add(tx: Tx, *, event_id: str, event_type: str, payment_id: str, body: str, now: int) -> bool:
     """Keep a webhook; False when this event was kept before, and judged."""
     row = {"event_id": event_id, "event_type": event_type, "payment_id": payment_id, "body": body}
@@ -196,17 +206,53 @@ async def add_recovery(
 async def _add_to_rest(tx: Tx, row: Mapping[str, Any], key: str) -> bool:
     """Add money to the row that stands for all beyond the first ones."""
     c = recoveries.c
-    rest = (await tx.execute(select(c.amount_base, c.count).where(c.dedupe_key == key))).one_or_none()
+    rest = (await tx.execute(select(c.amount_base, c.count.label("times")).where(c.dedupe_key == key))).one_or_none()
     if rest is None:
         await tx.execute(insert(recoveries).values(**{**row, "dedupe_key": key}))
         return True
     told = {
         "amount_base": (rest.amount_base or 0) + (row["amount_base"] or 0),
-        "count": rest.count + row["count"],
+        "count": rest.times + row["count"],
         "last_tx_hash": row["last_tx_hash"],
         "updated_at": row["updated_at"],
     }
     await tx.execute(update(recoveries).where(c.dedupe_key == key).values(**told))
+    return True
+
+
+async def set_rest(tx: Tx, payment_id: str, reason: str, rest: Rest, evidence: Mapping[str, Any], now: int) -> bool:
+    """
+    Bring what is listed of a payment, a reason and a token up to what there is; False when all of it is listed.
+
+    Rows of their own stay; the rest is one more row.
+    """
+    c = recoveries.c
+    key = f"event:{payment_id}:rest:{reason}:{rest.token or ''}"
+    same_token = c.token_address.is_(None) if rest.token is None else c.token_address == rest.token
+    mine = select(c.amount_base, c.count.label("times")).where(
+        c.payment_id == payment_id, c.reason == reason, same_token
+    )
+    listed = (await tx.execute(mine.where(c.dedupe_key != key))).all()
+    amount = rest.amount - sum(row.amount_base or 0 for row in listed)
+    count = rest.count - sum(row.times for row in listed)
+    if count <= 0 or amount < 0:
+        return False
+    row = {
+        "id": str(uuid.uuid4()),
+        "payment_id": payment_id,
+        "reason": reason,
+        "amount_base": amount,
+        "token_address": rest.token,
+        "count": count,
+        "tx_hash": rest.last_tx_hash,
+        "last_tx_hash": rest.last_tx_hash,
+        "evidence": dict(evidence),
+        "dedupe_key": key,
+        "created_at": now,
+        "updated_at": now,
+    }
+    told = {name: row[name] for name in ("amount_base", "count", "last_tx_hash", "updated_at")}
+    await tx.execute(insert(recoveries).values(**row).on_conflict_do_update(index_elements=[c.dedupe_key], set_=told))
     return True
 
 

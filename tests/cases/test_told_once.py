@@ -119,3 +119,36 @@ async def test_the_row_names_the_token_that_really_moved(deal: Deal) -> None:
 
     mine = (await deal.payment())["tokenAddress"]
     assert found == {"5": USDC, "6": None, "7": mine, "8": "native"}
+
+
+async def test_what_was_told_together_is_added_up_from_the_scanners_list(deal: Deal) -> None:
+    """The scanner names the first ones, and then the newest of many with their count."""
+    await deal.open("direct")
+    intent = deal.scanner.intents[deal.payment_id]
+    listed = []
+    for number in range(1, 61):
+        event = stray(deal, "duplicate", number)
+        row = event["transfers"][0] | {"token": intent["tokenAddress"], "destination": intent["destination"]}
+        known = {"blockHash": None, "counted": False, "settled": False, "reason": "duplicate"}
+        listed.append(row | known | {"seenAt": intent["createdAt"]})
+        if number <= 20:
+            await deal.hook(event)
+    deal.scanner.all_transfers[deal.payment_id] = listed
+
+    for count in (30, 40):
+        together = stray(deal, "duplicate", 1) | {"count": count, "transferCount": count}
+        await deal.hook(together | {"transfers": [listed[-1]]})
+
+    found = await rows(deal)
+    assert (len(found), sum(row["count"] for row in found)) == (21, 60)
+    assert sum(int(row["amountBaseUnits"]) for row in found) == 60 * 61 // 2
+
+
+async def test_what_was_told_together_is_listed_even_while_the_scanner_is_down(deal: Deal) -> None:
+    await deal.open("direct")
+    deal.scanner.down = True
+
+    status, _ = await deal.hook(stray(deal, "late", 5) | {"count": 30, "transferCount": 30})
+
+    [row] = await rows(deal)
+    assert (status, row["reason"], row["amountBaseUnits"]) == (200, "late", "5")

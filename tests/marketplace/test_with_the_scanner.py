@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 from devnet.anvil import Anvil
-from tests.harness import USDC, USDT, environment, running
+from tests.harness import USDC, USDT, FakeClock, environment, running
 from tests.marketplace import harness
 from tests.marketplace.deals import DONE_IN, SELLERS_WALLET, TEN
 from tests.marketplace.harness import MARKET, Api, Running, new_offer, new_request, notes, select
+from tests.marketplace.test_gate import OPT_IN, list_of
 
 pytestmark = pytest.mark.anvil
 KEY = "a-key-of-the-scanner"
@@ -51,14 +53,37 @@ class Town:
         return [row["reason"] for row in rows]
 
 
+@asynccontextmanager
+async def settled_in(
+    chain: Anvil, folder: Path, offer: dict[str, Any], clock: FakeClock | None = None, **env: str
+) -> AsyncIterator[Town]:
+    """A scanner and a marketplace with these settings, and a deal."""
+    scans = environment(folder, chain.url, SCANNER_API_KEY=KEY, BALANCE_WATCH_TICK_SEC="0.1")
+    async with running(scans, clock=clock) as scanner:
+        sells = harness.environment(folder, scanner.api.url, **env)
+        async with harness.running(sells, clock=clock) as market:
+            if market.marketplace.screener is not None:
+                await market.marketplace.screener.refresh()
+            buyer, seller = await market.user("buyer"), await market.user("seller")
+            request_id = await new_request(buyer)
+            await select(buyer, request_id, await new_offer(seller, request_id, **offer))
+            yield Town(chain, market, buyer, seller, request_id)
+
+
 @pytest.fixture
 async def town(chain: Anvil, tmp_path: Path) -> AsyncIterator[Town]:
-    env = environment(tmp_path, chain.url, SCANNER_API_KEY=KEY, BALANCE_WATCH_TICK_SEC="0.1")
-    async with running(env) as scanner, harness.running(harness.environment(tmp_path, scanner.api.url)) as market:
-        buyer, seller = await market.user("buyer"), await market.user("seller")
-        request_id = await new_request(buyer)
-        await select(buyer, request_id, await new_offer(seller, request_id))
-        yield Town(chain, market, buyer, seller, request_id)
+    async with settled_in(chain, tmp_path, {}) as found:
+        yield found
+
+
+@pytest.fixture
+async def screened(chain: Anvil, tmp_path: Path) -> AsyncIterator[Town]:
+    """An offer that asks for screening; the third account of the chain is on the list."""
+    listed = list_of(tmp_path, chain.accounts[3])
+    async with settled_in(chain, tmp_path, OPT_IN, OFAC_SDN_PATH=listed) as found:
+        for account in (3, 4):
+            await chain.fund(USDT, chain.accounts[account])
+        yield found
 
 
 def funded(payment: dict[str, Any]) -> bool:
@@ -160,3 +185,74 @@ async def test_money_after_cancelling_is_not_credited_and_an_admin_sees_it(town:
     payment = await town.until(payment_id, lambda payment: True)
     assert (payment["status"], payment["escrowState"]) == ("cancelled", "cancelled")
     assert (await town.buyer.ok("GET", f"/api/payment/{payment_id}"))["ledger"]["held"] == "0"
+
+
+CRUMB = 10**15
+
+
+def judged(payment: dict[str, Any]) -> bool:
+    return payment["status"] == "completed" or payment["holdReason"] is not None
+
+
+@pytest.mark.parametrize("crumbs", [0, 5, 20, 25])
+async def test_crumbs_from_a_clean_sender_do_not_hide_who_paid(screened: Town, crumbs: int) -> None:
+    data = await screened.open("direct")
+    address, chain = data["instructions"]["address"], screened.chain
+
+    await chain.transfer(USDT, address, TEN - crumbs * CRUMB, sender=chain.accounts[3])
+    for _ in range(crumbs):
+        await chain.transfer(USDT, address, CRUMB, sender=chain.accounts[4])
+    await chain.mine(6)
+
+    payment = await screened.until(data["payment"]["id"], judged)
+    assert (payment["status"], payment["holdReason"]) == ("processing", "aml_sanctions")
+
+
+async def test_a_crumb_from_a_listed_sender_freezes_nobody(screened: Town) -> None:
+    data = await screened.open("direct")
+    address, chain = data["instructions"]["address"], screened.chain
+
+    await chain.transfer(USDT, address, CRUMB, sender=chain.accounts[3])
+    await chain.transfer(USDT, address, TEN, sender=chain.accounts[4])
+    await chain.mine(6)
+
+    payment = await screened.until(data["payment"]["id"], judged)
+    assert (payment["status"], payment["evidence"]["screening"]) == ("completed", "clear")
+    rows = (await screened.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
+    assert [(row["reason"], row["amountBaseUnits"]) for row in rows] == [("aml_sanctions", str(CRUMB))]
+
+
+@pytest.mark.parametrize("last", [1, CRUMB])
+async def test_a_watched_balance_is_judged_over_all_its_changes(chain: Anvil, tmp_path: Path, last: int) -> None:
+    clock, listed = FakeClock(), list_of(tmp_path, chain.accounts[3])
+    async with settled_in(chain, tmp_path, OPT_IN, clock, OFAC_SDN_PATH=listed) as town:
+        data = await town.open("direct_balance", mode="watch")
+        payment_id, address = data["payment"]["id"], data["instructions"]["address"]
+        for account in (3, 4):
+            await chain.fund(USDT, chain.accounts[account])
+
+        await chain.transfer(USDT, address, TEN - last, sender=chain.accounts[3])
+        await chain.mine(6)
+        clock.advance(301)  # until the watch is read again
+        await town.until(payment_id, lambda payment: payment["escrowState"] == "partial")
+        await chain.transfer(USDT, address, last, sender=chain.accounts[4])
+        await chain.mine(6)
+        clock.advance(301)
+
+        payment = await town.until(payment_id, judged)
+        assert (payment["status"], payment["holdReason"]) == ("processing", "aml_sanctions")
+
+
+async def test_the_recovery_names_the_token_that_moved(town: Town) -> None:
+    data = await town.open("direct")
+    await town.chain.fund(USDC, town.chain.accounts[1])
+
+    await town.chain.transfer(USDC, data["instructions"]["address"], TEN)
+    await town.chain.mine(6)
+    rows: list[dict[str, Any]] = []
+    async with asyncio.timeout(30):
+        while not rows:
+            await asyncio.sleep(0.05)  # seen over HTTP
+            rows = (await town.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
+
+    assert [(row["reason"], row["tokenAddress"].lower()) for row in rows] == [("wrong_token", USDC.lower())]
