@@ -66,6 +66,7 @@ async def pay_on_both_rails(town: Street, **odd: Any) -> list[str]:
 @pytest.mark.parametrize(
     "kinds",
     [
+        [wants_address],
         [few_calls],
         [one_error],
         [wants_address, few_calls],
@@ -80,6 +81,17 @@ async def test_payments_on_both_rails_are_confirmed(tmp_path, kinds):
             kind(node)
         for intent_id in await pay_on_both_rails(town):
             await town.api.status_is(intent_id, "confirmed")
+
+
+async def test_one_endpoint_that_wants_addresses_and_takes_few_calls_serves_both_rails(tmp_path):
+    async with street(tmp_path) as town:
+        wants_address(town.nodes[0])
+        few_calls(town.nodes[0])
+        for intent_id in await pay_on_both_rails(town):
+            await town.api.status_is(intent_id, "confirmed")
+        limits = town.scanner.worker.adapter.condition().endpoints[0].limits
+        assert (limits.addressless_logs, limits.batch) == (False, 3)
+        assert any("other tokens" in problem for problem in (await town.api.chain())["problems"])
 
 
 @pytest.mark.parametrize(
