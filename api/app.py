@@ -21,6 +21,7 @@ def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> w
         client_max_size=MAX_BODY,
         middlewares=[measure(metrics), errors, counted, authenticate(settings.api_keys), whole_body],
     )
+    metrics.begin_http(openapi.described())
     app[SERVICES] = services
     app.router.add_get("/health", operations.health)
     app.router.add_get("/ready", operations.ready)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
@@ -485,6 +486,14 @@ def build() -> dict[str, Any]:
             "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def described() -> Iterator[tuple[str, str, int]]:
+    """Return every answer there is: method, route, status."""
+    for path, methods in build()["paths"].items():
+        for method, operation in methods.items():
+            for status in operation["responses"]:
+                yield method.upper(), path, int(status)
 
 
 async def document(_request: web.Request) -> web.Response:

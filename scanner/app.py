@@ -34,6 +34,7 @@ from scanner.services import Services
 from scanner.store import rotations
 from scanner.store.database import Database, open_database
 from scanner.store.migrate import migrate
+from scanner.store_probe import StoreProbe
 from scanner.watchdog import Watchdog
 from scanner.watching import BalanceWatcher
 from scanner.worker import ChainWorker
@@ -60,6 +61,7 @@ class Daemon:
     app: web.Application
     workers: Mapping[int, ChainWorker]
     registrations: Registrations
+    probe: StoreProbe
     housekeeping: Housekeeping
     deliverer: Deliverer
     watchers: Mapping[int, BalanceWatcher]
@@ -98,6 +100,7 @@ class Daemon:
                 chores = [
                     group.create_task(self.housekeeping.run(), name="housekeeping"),
                     group.create_task(self.registrations.run(), name="registrations"),
+                    group.create_task(self.probe.run(), name="store probe"),
                 ]
                 await stop.wait()
                 await _cancel([api])
@@ -152,6 +155,9 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             open_secret=box.open,
         )
         workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
+        for chain_id, worker in workers.items():
+            labels = [endpoint.label for endpoint in worker.adapter.condition().endpoints]
+            metrics.begin(chain_id, worker.chain.chain_type, labels)
         registrations = Registrations(
             db,
             clock,
@@ -190,6 +196,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             app=build_app(services, settings.http, metrics),
             workers=workers,
             registrations=registrations,
+            probe=services.probe,
             housekeeping=housekeeping,
             deliverer=deliverer,
             watchers=watchers,

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from scanner.model import EventType, IntentStatus, Reason
+
+FAILURE = 500
+OUTCOMES = ("delivered", "retried", "exhausted")  # of a delivery attempt
+FORGOTTEN = ("events", "attempts", "unmatched", "intents")
+# What endpoints are asked, as their telemetry calls it, and how it fails.
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "evm": ("eth_getBlockByNumber", "eth_getLogs", "eth_getTransactionReceipt", "eth_call", "eth_getCode"),
+    "tron": ("head", "scan", "gettransactioninfobyid", "triggerconstantcontract", "balances", "movements"),
+    "ton": ("head", "jetton/transfers", "traces", "jetton/masters", "jetton/wallets"),
+}
+ERRORS = ("ChainUnavailable", "ChainProtocolError", "ChainMisconfigured", "TimedOut")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _DETECTION = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 _DELIVERY = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
@@ -19,6 +33,8 @@ class Metrics:
         self.forgotten = Counter(
             "amn_scanner_forgotten", "Rows deleted because they were old.", ["kind"], registry=self.registry
         )
+        for kind in FORGOTTEN:
+            self.forgotten.labels(kind)
         self.http_requests = Counter(
             "amn_scanner_http_requests",
             "HTTP requests by route.",
@@ -97,6 +113,13 @@ class Metrics:
         self.attempts = Counter(
             "amn_scanner_webhook_attempts", "Delivery attempts by outcome.", ["outcome"], registry=registry
         )
+        self.acknowledged = Counter(
+            "amn_scanner_webhook_acknowledged", "Events acknowledged, by type.", ["type"], registry=registry
+        )
+        for outcome in OUTCOMES:
+            self.attempts.labels(outcome)
+        for event in EventType:
+            self.acknowledged.labels(event)
         self.attempt_seconds = Histogram(
             "amn_scanner_webhook_attempt_seconds", "Time of a delivery attempt.", buckets=_SECONDS, registry=registry
         )
@@ -110,6 +133,34 @@ class Metrics:
         self.oldest_age = Gauge(
             "amn_scanner_webhook_oldest_age_seconds", "Age of the oldest undelivered event.", registry=registry
         )
+
+    def begin(self, chain_id: int, chain_type: str, endpoints: Iterable[str]) -> None:
+        """
+        Let every counter of a chain exist, at zero.
+
+        A counter that appears with its first event has not risen: an alert on its rise stays silent.
+        """
+        chain = str(chain_id)
+        for counter in (self.poll_failures, self.restarts, self.logs_read, self.matches, self.reorgs):
+            counter.labels(chain)
+        for histogram in (self.reorg_depth, self.detection):
+            histogram.labels(chain)
+        for reason in Reason:
+            self.rejects.labels(chain, reason)
+        for status in IntentStatus:
+            self.intents.labels(chain, status)
+        for endpoint in endpoints:
+            self.rpc_seconds.labels(chain, endpoint)
+            for method in METHODS[chain_type]:
+                self.rpc_calls.labels(chain, endpoint, method)
+                for error in ERRORS:
+                    self.rpc_errors.labels(chain, endpoint, method, error)
+
+    def begin_http(self, known: Iterable[tuple[str, str, int]]) -> None:
+        """Let the counters of every described answer (method, route, status), and of failures, exist, at zero."""
+        for method, route, status in known:
+            self.http_requests.labels(method, route, status)
+            self.http_requests.labels(method, route, FAILURE)
 
     def render(self) -> bytes:
         """Return the Prometheus text."""

@@ -28,6 +28,7 @@ from scanner.secrets import SecretBox
 from scanner.store import intents, outbox, transfers, watches
 from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound, StoreError
+from scanner.store_probe import StoreProbe
 from scanner.tokens import TokenBook, TokenNames, parse_address
 from scanner.watch_registration import Watches
 from scanner.worker import ChainWorker
@@ -124,6 +125,7 @@ class Services:
             box=box,
         )
         self.secrets = CallbackSecrets(db, clock, box, callbacks)
+        self.probe = StoreProbe(db, clock.now_ms)
         self._workers = workers
         self._db = db
         self._clock = clock
@@ -359,17 +361,20 @@ class Services:
 
     async def not_ready(self) -> Collection[str]:
         """Return why the daemon is not ready to serve; empty when it is."""
-        reasons = [
-            f"chain {chain_id} has not been polled yet: {worker.health.last_error or worker.health.state}"
-            for chain_id, worker in self._workers.items()
-            if not worker.health.polled
-        ]
+        reasons = []
+        for chain_id, worker in self._workers.items():
+            if not worker.health.polled:
+                why = worker.health.last_error or worker.health.state
+                reasons.append(f"chain {chain_id} has not been polled yet: {why}")
+            elif worker.adapter.condition().stale:
+                reasons.append(f"chain {chain_id} is stale: no endpoint knows a block that is new enough")
         try:
             async with self._db.read() as tx:
                 await intents.get(tx, "")
         except StoreError as exc:
-            reasons.append(str(exc))
-        return reasons
+            return [*reasons, str(exc)]
+        problem = await self.probe.problem()
+        return reasons if problem is None else [*reasons, problem]
 
     async def metrics(self) -> bytes:
         """Return the metrics, with the gauges that live in the store brought up to date."""

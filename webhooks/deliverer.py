@@ -14,7 +14,7 @@ from itertools import groupby
 from config.logging import fields
 from scanner.bell import Bell
 from scanner.clock import Clock
-from scanner.metrics import Metrics
+from scanner.metrics import OUTCOMES, Metrics
 from scanner.model import OutboxEvent, Priority
 from scanner.outage import Outage
 from scanner.store import outbox
@@ -106,9 +106,7 @@ class Deliverer:
         self._schedule = schedule
         self._clock = clock
         self._metrics = metrics
-        self._attempts = {
-            outcome: metrics.attempts.labels(outcome) for outcome in ("delivered", "retried", "exhausted")
-        }
+        self._attempts = {outcome: metrics.attempts.labels(outcome) for outcome in OUTCOMES}
         self._rand = rand
         self._open = open_secret
         self._lanes: dict[str, Lane] = {}
@@ -278,6 +276,7 @@ class Deliverer:
         )
         prefix = "[balance-watch-webhook]" if event.subject_kind == outbox.WATCH else "[webhook]"
         if record.ok:
+            self._metrics.acknowledged.labels(event.event_type).inc()
             self._metrics.delivery_seconds.observe(max(0, record.at - event.created_at) / 1000)
             log.info("%s delivered", prefix, extra=said)
         elif record.retry_at is None:

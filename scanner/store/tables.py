@@ -306,6 +306,14 @@ attempts = Table(
     Index("attempts_event", "event_id"),
 )
 
+# One row, written to see whether the store can be written.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Integer, nullable=False),
+)
+
 callback_rotations = Table(
     "callback_rotations",
     metadata,

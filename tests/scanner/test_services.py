@@ -101,10 +101,11 @@ class Bench:
 @pytest.fixture
 async def bench(db: Database, clock: FakeClock) -> AsyncIterator[Bench]:
     found = Bench(db, clock)
-    task = asyncio.create_task(found.registrations.run())
+    tasks = [asyncio.create_task(run()) for run in (found.registrations.run, found.services.probe.run)]
     yield found
-    task.cancel()
-    await asyncio.wait([task])
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def test_a_registration_is_warned_of_what_its_rail_cannot_see(

@@ -1,0 +1,115 @@
+"""Ready means: the store can be written, and every chain is up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scanner.store_probe import PATIENCE_S
+from tests.cases.evm_nodes import Street, street
+from tests.harness import Api
+
+
+async def ready(api: Api) -> tuple[int, list[str]]:
+    status, answer = await api.call("GET", "/ready")
+    assert (status, answer["status"]) in {(200, "ready"), (503, "not ready")}
+    return status, answer["reasons"]
+
+
+async def until_ready(api: Api, timeout_s: float = 10) -> None:
+    async with asyncio.timeout(timeout_s):
+        while (await ready(api))[0] != 200:  # noqa: ASYNC110 - polled over HTTP, as a balancer does
+            await asyncio.sleep(0.1)
+
+
+async def refuse_writes(town: Street) -> None:
+    """Let the one writing connection be refused, as on a file system that became read-only."""
+    async with town.scanner.database.write() as tx:
+        await tx.exec_driver_sql("PRAGMA query_only=ON")
+
+
+async def test_a_store_that_somebody_holds_is_not_ready_and_is_once_it_is_let_go(tmp_path: Path) -> None:
+    async with street(tmp_path) as town:
+        await town.polled(1)
+        await until_ready(town.api)
+        with closing(sqlite3.connect(tmp_path / "scanner.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await asyncio.sleep(1.1)  # what was known a moment ago may be answered
+            started = time.monotonic()
+            status, reasons = await ready(town.api)
+
+            assert (status, time.monotonic() - started < PATIENCE_S + 2) == (503, True)
+            assert "the store cannot be written" in reasons[-1]
+            assert (await town.api.call("GET", "/health"))[0] == 200
+            assert (await town.api.call("GET", "/scanner/status"))[0] == 200
+            other.execute("ROLLBACK")
+        await until_ready(town.api)
+
+
+async def test_a_store_that_became_read_only_is_not_ready(tmp_path: Path) -> None:
+    async with street(tmp_path) as town:
+        await town.polled(1)
+        await until_ready(town.api)
+        await refuse_writes(town)
+        await asyncio.sleep(1.1)
+
+        status, reasons = await ready(town.api)
+
+        assert status == 503
+        assert "readonly" in reasons[-1] or "read-only" in reasons[-1]
+
+
+async def test_a_full_disk_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with street(tmp_path) as town:
+        await town.polled(1)
+        await until_ready(town.api)
+        async with town.scanner.database.write() as tx:
+            await tx.exec_driver_sql(
+                "CREATE TEMP TRIGGER full BEFORE UPDATE ON main.heartbeats "
+                "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+            )
+        await asyncio.sleep(1.1)
+
+        status, reasons = await ready(town.api)
+
+        assert (status, "disk is full" in reasons[-1]) == (503, True)
+
+
+async def test_many_who_ask_at_once_cost_one_write(tmp_path: Path) -> None:
+    async with street(tmp_path) as town:
+        await town.polled(1)
+        await until_ready(town.api)
+        await asyncio.sleep(1.1)
+        before = await beats(town)
+
+        answers = await asyncio.gather(*(ready(town.api) for _ in range(50)))
+
+        assert {status for status, _ in answers} == {200}
+        assert await beats(town) - before <= 1
+
+
+async def beats(town: Street) -> int:
+    async with town.scanner.database.write() as tx:
+        row: Any = (await tx.exec_driver_sql("SELECT total_changes()")).scalar_one()
+    return int(row)
+
+
+@pytest.mark.parametrize("hours", [1, 3, 100])
+async def test_a_chain_that_stands_still_is_not_ready(tmp_path: Path, hours: int) -> None:
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        await town.polled(1)
+        await until_ready(town.api)
+        node._born -= hours * 3600
+        await town.polled(2)
+
+        status, reasons = await ready(town.api)
+
+        assert status == 503
+        assert "chain 97 is stale" in reasons[0]
