@@ -82,6 +82,8 @@ def maintain(asked: argparse.Namespace, kind: StoreKind, store: Path, given: Giv
 
 def _keep(kind: StoreKind, store: Path, given: GivenKeys) -> str:
     """Say what a copy is worth nothing without."""
+    if given.current is None and not key_file(store).exists():
+        return "there is no key yet: nothing in it is sealed before the daemon has started once"
     what = f"the key in {kind.key_setting}" if given.current else f"the key file {key_file(store)}"
     return f"its secrets are sealed: keep {what} elsewhere, without it they cannot be opened"
 

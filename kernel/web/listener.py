@@ -31,6 +31,7 @@ ACCEPTS = 64  # in one go; then everybody else gets a turn
 BACKLOG = 128
 RETRY_S = 0.1
 SHUTDOWN_S = 5.0
+_NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _GONE = (BlockingIOError, InterruptedError, ConnectionAbortedError)
 
 
@@ -148,9 +149,17 @@ def _note_headers(server: web.Server) -> None:
 async def _bind(host: str, port: int) -> list[socket.socket]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     bound: list[socket.socket] = []
+    missing: list[OSError] = []
     try:
         for family, kind, protocol, _, address in dict.fromkeys(found):
-            bound.append(_bound(family, kind, protocol, address))
+            try:
+                bound.append(_bound(family, kind, protocol, address))
+            except OSError as exc:
+                if exc.errno not in _NOT_HERE:
+                    raise
+                missing.append(exc)  # `localhost` names ::1 on machines that have no IPv6
+        if not bound:
+            raise missing[0]
     except OSError:
         for each in bound:
             each.close()

@@ -227,6 +227,35 @@ async def test_of_one_client_behind_a_trusted_hop_only_so_many_connections_stay(
             assert (await said(reader)).startswith(b"HTTP/1.1 200")
 
 
+# -- where -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_it_listens_where_it_is_told(host: str) -> None:
+    async with listening(web.Application(), host=host, port=0, limits=ConnectionLimits(connections=5)) as url:
+        port = urlsplit(url).port
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(GET)
+        assert (await said(reader)).startswith(b"HTTP/1.1 404")
+        writer.close()
+
+
+@pytest.mark.parametrize(("host", "why"), [("192.0.2.1", "192.0.2.1"), ("no.such.name.invalid", None)])
+async def test_where_it_cannot_listen_is_said(host: str, why: str | None) -> None:
+    with pytest.raises(OSError, match=why):
+        async with listening(web.Application(), host=host, port=0, limits=ConnectionLimits(connections=5)):
+            pass
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    limits = ConnectionLimits(connections=5)
+    async with listening(web.Application(), host="127.0.0.1", port=0, limits=limits) as url:
+        port = urlsplit(url).port
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {port}"):
+            async with listening(web.Application(), host="127.0.0.1", port=port or 0, limits=limits):
+                pass
+
+
 # -- no descriptors ----------------------------------------------------------------------------------
 
 
