@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from bench import api, direct, families, idle, memory, scan, watches, webhooks
+from bench import api, attack, direct, families, idle, memory, scan, watches, webhooks
 from bench.table import Row, show
 from devnet import toolchain
 from scanner.collector import calm_collector
@@ -22,6 +22,7 @@ ALL = {
     "families": families.run,
     "memory": memory.run,
     "idle": idle.run,
+    "attack": attack.run,
 }
 
 

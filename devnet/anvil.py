@@ -27,6 +27,7 @@ CHAIN_ID = 97
 SLOTS_IN_AN_EPOCH = 32  # `safe` and `finalized` trail the head by one and two epochs
 GAS = hex(3_000_000)
 MUCH_GAS = hex(29_000_000)  # just under a block
+VAST_GAS = hex(300_000_000)  # ten usual blocks, for what strangers may do on chains with large ones
 MAX_UINT = 2**256 - 1
 PRUNE_HISTORY = "256"  # states kept; reorgs can go no deeper
 START_S = 30
@@ -229,6 +230,24 @@ class Anvil:
         """Print `Transfer` logs of one token to so many addresses, in one transaction."""
         data = _call("transfers(uint160,uint256)") + encode(["uint160", "uint256"], [int(first, 16), count]).hex()
         await self.send(printer, data, gas=MUCH_GAS)
+
+    async def dust(self, stranger: str, token: str, destination: str, count: int) -> int:
+        """Send one unit of a token so many times in one transaction; return the gas. `stranger` holds the token."""
+        await self.rpc("evm_setBlockGasLimit", [VAST_GAS])
+        data = _call("dust(address,address,uint256)", token, destination, count)
+        return await self._gas(await self.send(stranger, data, gas=VAST_GAS))
+
+    async def worthless(self, stranger: str, destination: str, count: int) -> int:
+        """Print so many `Transfer` logs of no token in one transaction; return the gas."""
+        await self.rpc("evm_setBlockGasLimit", [VAST_GAS])
+        data = _call("worthless(address,uint256)", destination, count)
+        return await self._gas(await self.send(stranger, data, gas=VAST_GAS))
+
+    async def _gas(self, tx_hash: str) -> int:
+        receipt = await self.mined(tx_hash)
+        if receipt["status"] != "0x1":
+            raise AnvilError(f"{tx_hash} failed")
+        return int(receipt["gasUsed"], 16)
 
     async def transfer(
         self, token: str, destination: str, amount: int, *, sender: str | None = None, fund: bool = True

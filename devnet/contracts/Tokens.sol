@@ -156,6 +156,25 @@ contract LogPrinter {
     }
 }
 
+/// What somebody does who knows an address and wishes it no good: as cheap as it gets, in one transaction.
+contract Stranger {
+    event Transfer(address indexed from, address indexed to, uint256 value);
+
+    /// One unit of a real token, many times.
+    function dust(address token, address to, uint256 count) external {
+        for (uint256 i = 0; i < count; i++) {
+            TestToken(token).transfer(to, 1);
+        }
+    }
+
+    /// Logs of a token that is none.
+    function worthless(address to, uint256 count) external {
+        for (uint256 i = 0; i < count; i++) {
+            emit Transfer(msg.sender, to, 1);
+        }
+    }
+}
+
 /// The two functions of Multicall3 that reading balances needs, with its interface.
 contract Multicall3 {
     struct Call3 {
