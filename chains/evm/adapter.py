@@ -192,7 +192,9 @@ class EvmAdapter:
     def condition(self) -> Condition:
         warnings = tuple(self._logs.warnings(self._pool.endpoints))
         condition = self._heads.condition()
-        problems = (*condition.problems, *(warning.message for warning in warnings), *self._logs.problems())
+        unverified = () if self._verifier.problem is None else (self._verifier.problem,)
+        seen = (warning.message for warning in warnings)
+        problems = (*condition.problems, *unverified, *seen, *self._logs.problems())
         return replace(condition, problems=tuple(dict.fromkeys(problems)), warnings=warnings)
 
     async def scan(
@@ -469,4 +471,9 @@ def _finalized(answer: RawResult) -> Block | None:
     busy = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.RATE
     if isinstance(answer.error, RpcRefused | Unserved) and not busy:
         return None  # erigon said "Unknown block" (-39001) for ever, others do not know the tag
-    return parse_block(answer.get())
+    try:
+        return parse_block(answer.get())
+    except ChainProtocolError:
+        if busy:
+            raise
+        return None  # a block that is none tells as little, and its endpoint serves everything else
