@@ -474,6 +474,4 @@ def _finalized(answer: RawResult) -> Block | None:
     try:
         return parse_block(answer.get())
     except ChainProtocolError:
-        if busy:
-            raise
         return None  # a block that is none tells as little, and its endpoint serves everything else
