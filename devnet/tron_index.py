@@ -75,7 +75,7 @@ class Index:
             "block_timestamp": self._ledger.times[tx.block],
             "caller_contract_address": contract,
             "contract_address": contract,
-            "event_index": index,
+            "event_index": index + self._grid.renumbers,
             "event_name": "Transfer" if log.topics[0] == TRANSFER else "Approval",
             "event": "Transfer(address indexed from, address indexed to, uint256 value)",
             "result": {"0": source, "1": to, "2": value, "from": source, "to": to, "value": value},

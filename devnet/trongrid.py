@@ -49,6 +49,7 @@ class TronGrid:
         self.requests = 0
         self.keys: list[str | None] = []  # what arrived as TRON-PRO-API-KEY, in order
         self.asked: list[tuple[str, Json]] = []  # route and parameters, in order
+        self.before: Callable[[str], object] | None = None  # called with the route before it is answered
         self.moments: list[float] = []  # when each request came in, in monotonic seconds
         self._rpc = JsonRpc(self)
         self._index = Index(self)
@@ -89,7 +90,7 @@ class TronGrid:
         self.spoilt_rows: dict[str, Json] = {}  # put into the rows of histories about these transactions
         self.spoilt_logs: Json = {}  # put into every log of eth_getLogs
         self.logs_answer: bytes | None = None  # eth_getLogs for several destinations or blocks answers this
-        self.renumbers = 0  # added to every `logIndex`: nodes count differently
+        self.renumbers = 0  # added to every `logIndex` and `event_index`: nodes count differently
         self._faults: list[GridFault] = []
         self.release()
 
@@ -148,6 +149,8 @@ class TronGrid:
         methods = self._note(route, asked)
         async with self._changed:
             self._changed.notify_all()
+        if self.before is not None:
+            self.before(route)
         fault = self._fault([route, *methods])
         if fault is not None and (disturbed := await self._disturb(fault, request)) is not None:
             return disturbed

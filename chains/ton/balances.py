@@ -15,6 +15,7 @@ from chains.ton.wallets import JettonWalletResolver
 from chains.types import Balances, Holding
 
 ROWS = 1_000
+TRIES_IN_ONE_BLOCK = 2  # real blocks come faster than answers: only what was quick is of one
 IN_STEP_S = 60  # an index this far behind the newest block we know may lack a wallet that exists
 
 Amounts = dict[str, int | None]
@@ -40,8 +41,15 @@ class BalanceReader:
         by_token: defaultdict[str | None, set[str]] = defaultdict(set)
         for holder, token in holdings:
             by_token[token].add(holder)
-        found = {token: await self._of(endpoint, token, sorted(holders)) for token, holders in by_token.items()}
-        return Balances(tip.time, tip.time, [found[token][holder] for holder, token in holdings])
+        tries = TRIES_IN_ONE_BLOCK
+        while True:
+            found = {token: await self._of(endpoint, token, sorted(holders)) for token, holders in by_token.items()}
+            tries -= 1
+            # Of amounts younger than their position, the transfers behind them would be looked for too early.
+            now = tip if tries == 0 else await self._in_step(endpoint)
+            if now == tip:
+                return Balances(tip.time, tip.time, [found[token][holder] for holder, token in holdings])
+            tip = now
 
     async def _in_step(self, endpoint: Endpoint) -> Tip:
         tip = await self._reader.tip(endpoint)

@@ -18,7 +18,8 @@ from chains.tron.rpc import RpcRefused, rpc_address
 from chains.types import Balances, Holding
 
 BALANCE_OF = "70a08231"
-FEW = 20  # accounts: read one by one
+FEW = 20  # accounts: read one by one, and again when a block came in between
+TRIES_IN_ONE_BLOCK = 3
 CALLS_A_ROUND = 50  # for the coin of many accounts: 50 in five minutes are a thirtieth of the rate without a key
 MOST_KNOWN = 50_000
 
@@ -47,10 +48,17 @@ class BalanceReader:
         block = await self._client.newest(endpoint, solid=confirmed)
         if confirmed and len(holdings) > FEW and all(holding.token is None for holding in holdings):
             return Balances(block.time_ms, block.time_ms // 1000, await self._many_coins(endpoint, holdings))
-        amounts = None if confirmed else await self._packed_amounts(endpoint, holdings)
-        if amounts is None:
-            amounts = await gather_limited(holdings, partial(self._amount, endpoint, solid=confirmed))
-        return Balances(block.time_ms, block.time_ms // 1000, amounts)
+        tries = 1 if len(holdings) > FEW else TRIES_IN_ONE_BLOCK
+        while True:
+            amounts = None if confirmed else await self._packed_amounts(endpoint, holdings)
+            if amounts is None:
+                amounts = await gather_limited(holdings, partial(self._amount, endpoint, solid=confirmed))
+            tries -= 1
+            # Of amounts younger than their position, the transfers behind them would be looked for too early.
+            now = block if tries == 0 else await self._client.newest(endpoint, solid=confirmed)
+            if now == block:
+                return Balances(block.time_ms, block.time_ms // 1000, amounts)
+            block = now
 
     async def _many_coins(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> list[int | None]:
         """

@@ -13,7 +13,7 @@ QUOTA_S = 600.0  # the day's quota is used up: a request now and then finds out 
 LONGEST_S = 600.0
 
 _SUSPENDED = re.compile(r"suspended for\s*(\d{1,6})\s*s", re.IGNORECASE)
-_TOO_OFTEN = re.compile(r"frequency limit|rate.?limit|too many requests|suspended", re.IGNORECASE)
+_TOO_OFTEN = re.compile(r"frequency limit|rate.?limit|too many requests|too quickly|suspended", re.IGNORECASE)
 _QUOTA = re.compile(r"daily (?:usage|quota|limit)|exceeds? .{0,20}(?:usage|quota)", re.IGNORECASE)
 _BUSY = re.compile(r"lack of computing resources|server.?busy|please try again|overload", re.IGNORECASE)
 _NOT_ENABLED = re.compile(r"not enabled|disabled", re.IGNORECASE)

@@ -806,7 +806,7 @@ async def test_balances_of_jettons_and_coins_come_in_the_order_asked(ton):
     ]
     balances = await adapter.balances(holdings)
     assert (balances.position, balances.amounts) == (START, [7, 10**30, 0, 0])
-    assert sum(center.calls.values()) == 4
+    assert sum(center.calls.values()) == 5  # the head before and after
 
 
 async def test_a_thousand_balances_are_one_question_once_its_length_is_known(ton):
@@ -817,7 +817,7 @@ async def test_a_thousand_balances_are_one_question_once_its_length_is_known(ton
         await adapter.balances(holdings)
     center.calls.clear()
     assert sum((await adapter.balances(holdings)).amounts) == 3
-    assert dict(center.calls) == {"masterchainInfo": 1, "jetton/wallets": 1}
+    assert dict(center.calls) == {"masterchainInfo": 2, "jetton/wallets": 1}
 
 
 @pytest.mark.parametrize("how", [{"status": 500}, {"status": 200, "body": {"error": "x", "code": 500}}, {"body": {}}])

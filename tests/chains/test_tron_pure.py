@@ -247,6 +247,7 @@ def test_a_history_no_correct_service_sends_is_an_error(raw):
         ("suspended for 999999s", 429, 600),
         ("", 429, 30),
         ("Too many requests", 200, 30),
+        ("request too quickly, please retry later.", 403, 30),
         ("Exceed the user daily usage 100000", 403, 600),
         ("Forbidden", 403, None),
         ("internal error", 500, None),
