@@ -18,10 +18,11 @@ from msgspec import Raw, Struct
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.transport import OK, TOO_MANY_REQUESTS, CutOff, HttpAnswer, Overasked, TooLarge
+from chains.transport import OK, TOO_MANY_REQUESTS, CutOff, HttpAnswer, Overasked, Overpriced, TooLarge
 
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
+_PAYMENT_REQUIRED = 402
 _TOO_LARGE = 413
 _NOT_ALLOWED = {401, 403}
 _WRONG = {401, 402, 403, 404, 405, 410}
@@ -244,6 +245,8 @@ class JsonRpc:
         rate = answer.status == TOO_MANY_REQUESTS and (answer.retry_after is not None or _RATE.search(text) is not None)
         if batch and answer.status in _REFUSES_A_SHAPE and not rate:
             return _BatchRefused(error, None)
+        if answer.status == TOO_MANY_REQUESTS and text and not rate:
+            return Overasked(f"HTTP {answer.status}: {_shown(endpoint, answer)}")  # too much of something else
         return error
 
 
@@ -258,7 +261,8 @@ def _status_error(endpoint: Endpoint, answer: HttpAnswer) -> ChainError:
     if status == _TOO_LARGE:
         return TooLarge(f"HTTP {status}")
     if status in _WRONG or status in _REDIRECTS:
-        return ChainMisconfigured(f"HTTP {status}: check the URL and its key")
+        kind = Overpriced if status == _PAYMENT_REQUIRED else ChainMisconfigured
+        return kind(f"HTTP {status}: check the URL and its key")
     return ChainProtocolError(f"HTTP {status}")
 
 

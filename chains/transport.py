@@ -38,6 +38,10 @@ class Overasked(ChainUnavailable):
     """An HTTP status without a word of explanation that some give to a question that is too large."""
 
 
+class Overpriced(ChainMisconfigured):
+    """The plan does not cover this question; a smaller one may be covered."""
+
+
 class HttpAnswer(NamedTuple):
     """What came back, whatever its status."""
 

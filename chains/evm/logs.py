@@ -14,7 +14,7 @@ from chains.evm.decode import Block, LogDecoder, parse_block
 from chains.evm.questions import Question, Sizes, Wanted, Way, chooser, halves, questions, transfers_to, window
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal
-from chains.evm.rpc import Call, CutOff, Overasked, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
+from chains.evm.rpc import Call, CutOff, Overasked, Overpriced, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
 from chains.evm.shapes import Learner, LogShape, LogsRefused, NeedsAddress, TooManyRows
 from chains.evm.wire import Log
 from chains.types import Cursor, Fork, Head, Rail, RailWarning, ScanPage
@@ -221,7 +221,7 @@ class LogReader:
         except TimedOut:
             reading.span.failed(blocks=blocks)
             raise
-        except (TooLarge, Overasked, CutOff) as exc:
+        except (TooLarge, Overasked, Overpriced, CutOff) as exc:
             return [RawResult(), *(RawResult(error=exc) for _ in asked)]
 
     def _ask_ahead(self, reading: _Reading, here: Cursor) -> None:
@@ -335,7 +335,7 @@ def _block_call(number: int) -> Call:
 
 
 def _about_size(error: Exception) -> bool:
-    if isinstance(error, TooLarge | Overasked | CutOff):
+    if isinstance(error, TooLarge | Overasked | Overpriced | CutOff):
         return True
     sizes = {Refusal.BLOCKS, Refusal.ROWS, Refusal.TOPICS, Refusal.ADDRESSES, Refusal.ADDRESSLESS, Refusal.OTHER}
     return isinstance(error, RpcRefused) and error.verdict.refusal in sizes

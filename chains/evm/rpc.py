@@ -13,12 +13,22 @@ from chains.evm.decode import quantity
 from chains.evm.refusals import Refusal, Verdict, classify
 from chains.evm.wire import Log, parse_logs
 from chains.jsonrpc import HEADERS, Call, JsonRpc, RpcFailure
-from chains.transport import CutOff, HttpAnswer, HttpClient, Overasked, TimedOut, TooLarge, translate_transport
+from chains.transport import (
+    CutOff,
+    HttpAnswer,
+    HttpClient,
+    Overasked,
+    Overpriced,
+    TimedOut,
+    TooLarge,
+    translate_transport,
+)
 
 __all__ = [
     "Call",
     "CutOff",
     "Overasked",
+    "Overpriced",
     "RawResult",
     "RpcClient",
     "RpcRefused",

@@ -11,7 +11,7 @@ from chains.errors import ChainError
 from chains.evm.questions import Question, Sizes
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal, Verdict
-from chains.evm.rpc import CutOff, Overasked, RpcRefused, TooLarge
+from chains.evm.rpc import CutOff, Overasked, Overpriced, RpcRefused, TooLarge
 from chains.types import Rail
 
 REST_S = 10.0  # an endpoint that refuses even the smallest question is not asked for logs that long
@@ -165,7 +165,7 @@ def _verdict(error: ChainError) -> Verdict:
     match error:
         case RpcRefused():
             return error.verdict
-        case TooLarge() | Overasked() | CutOff():
+        case TooLarge() | Overasked() | Overpriced() | CutOff():
             return Verdict(Refusal.OTHER)
         case _:
             return Verdict(Refusal.UNSUPPORTED)

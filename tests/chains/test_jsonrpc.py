@@ -158,7 +158,7 @@ async def test_being_asked_to_slow_down_is_no_reason_to_ask_more_often(endpoint,
     ("answer", "expected"),
     [
         (said(b"Internal Server Error", 500), ChainUnavailable),
-        (said(b"", 400), ChainProtocolError),
+        (said(b"", 400), ChainUnavailable),
         (said(b"", 402), ChainMisconfigured),
         (CutOff("the connection was closed"), ChainUnavailable),
         (said({}), ChainProtocolError),
