@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from marketplace import VERSION
 from marketplace.errors import CODES
 from marketplace.web import accounts, admin, bodies, deliveries, disputes, negotiation, offers, payments, requests
+from marketplace.web.shapes import ANSWERS
 
 BODIES: dict[tuple[str, str], type[BaseModel]] = {
     ("POST", "/api/auth/login"): accounts.Login,
@@ -74,7 +75,7 @@ def _document(routes: tuple[tuple[str, str], ...]) -> bytes:
         operation = _operation(method, path, None if body is None else refs[body, "validation"])
         paths.setdefault(path, {})[method.lower()] = operation
     components = {
-        "schemas": {**definitions["$defs"], "Answer": _ANSWER, "Refusal": _REFUSAL},
+        "schemas": {**definitions["$defs"], "Refusal": _REFUSAL},
         "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
     }
     info = {"title": "AMN marketplace", "version": VERSION}
@@ -82,19 +83,16 @@ def _document(routes: tuple[tuple[str, str], ...]) -> bytes:
     return orjson.dumps({**described, "security": [{"bearer": []}, {}]})
 
 
-_ANSWER = {
-    "type": "object",
-    "required": ["success", "data"],
-    "properties": {"success": {"const": True}, "data": {"type": "object"}},
-}
 _REFUSAL = {
     "type": "object",
     "required": ["success", "error"],
+    "additionalProperties": False,
     "properties": {
         "success": {"const": False},
         "error": {
             "type": "object",
             "required": ["code", "message", "details"],
+            "additionalProperties": False,
             "properties": {
                 "code": {"enum": sorted(CODES)},
                 "message": {"type": "string"},
@@ -107,7 +105,7 @@ _REFUSAL = {
 
 def _operation(method: str, path: str, body: Any) -> dict[str, Any]:
     name = re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_")
-    operation: dict[str, Any] = {"operationId": name, "responses": _responses(path)}
+    operation: dict[str, Any] = {"operationId": name, "responses": _responses(method, path)}
     parameters = [
         {"name": each, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
         for each in _PARAMETER.findall(path)
@@ -126,15 +124,25 @@ def _operation(method: str, path: str, body: Any) -> dict[str, Any]:
     return operation
 
 
-def _responses(path: str) -> dict[str, Any]:
-    """Describe the answers: every refusal has one shape."""
-    if path == STREAM:
-        good: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
-    elif path == "/openapi.json":
-        good = {"application/json": {"schema": {"type": "object"}}}
-    else:
-        good = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
-    told = {status: {"description": "done", "content": good} for status in ("200", "201", "202")}
+def _responses(method: str, path: str) -> dict[str, Any]:
+    """Describe the answers, each by its status: every refusal has one shape."""
     bad = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
     statuses = sorted({str(status) for status in CODES.values()} - {"500"})
-    return told | {status: {"description": "refused", "content": bad} for status in statuses}
+    told = {status: {"description": "refused", "content": bad} for status in statuses}
+    if path == STREAM:
+        good = {"200": {"text/event-stream": {"schema": {"type": "string"}}}}
+    elif path == "/openapi.json":
+        good = {"200": {"application/json": {"schema": {"type": "object"}}}}
+    else:
+        schemas = ANSWERS[method, path]
+        good = {str(status): {"application/json": {"schema": _answer(data)}} for status, data in schemas.items()}
+    return told | {status: {"description": "done", "content": content} for status, content in good.items()}
+
+
+def _answer(data: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["success", "data"],
+        "properties": {"success": {"const": True}, "data": data},
+        "additionalProperties": False,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jsonschema_rs
 import orjson
 
 from marketplace.app import Marketplace, open_marketplace
 from marketplace.settings import load_settings
 from marketplace.store.migrate import migrate
+from marketplace.web.app import ROUTES
+from marketplace.web.openapi import _REFUSAL, _document
 from tests.harness import ROOT
 
 ADMIN = ("admin@example.test", "the first admin's password")
@@ -29,6 +33,35 @@ TRON_LIST = ["TJRabPrwbZy45sbavfcjinPJC18kjpRTv8", "TVjsyZ7fYF3qLF6BQgPmTEZy1xrN
 XPUB = "xpub6EF8jXqFeFEW5bwMU7RpQtHkzE4KJxcqJtvkCjJumzW8CPpacXkb92ek4WzLQXjL93HycJwTPUAcuNxCqFPKKU5m5Z2Vq4nCyh5CyPeBFFr"
 MARKET = "/api/marketplace"
 _numbers = itertools.count(1)
+
+
+@functools.cache
+def _routes() -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
+    """Return method, path and described answers of every call there is; those without a variable part go first."""
+    paths = orjson.loads(_document(tuple((route.method, route.path) for route in ROUTES)))["paths"]
+    pairs = [(method, path) for path, operations in paths.items() for method in operations]
+    return [
+        (method.upper(), re.compile(re.sub(r"{\w+}", "[^/]+", path)), paths[path][method]["responses"])
+        for method, path in sorted(pairs, key=lambda pair: "{" in pair[1])
+    ]
+
+
+@functools.cache
+def _validator(place: tuple[int, str]) -> Any:
+    number, status = place
+    content = _routes()[number][2][status]["content"]["application/json"]["schema"]
+    return jsonschema_rs.validator_for({**content, "components": {"schemas": {"Refusal": _REFUSAL}}})
+
+
+def described(method: str, path: str, status: int, answer: Any) -> None:
+    """Hold an answer against the description: it may say nothing that is not in it."""
+    for number, (name, pattern, responses) in enumerate(_routes()):
+        if name == method and pattern.fullmatch(path):
+            assert str(status) in responses, (method, path, status, answer)
+            if "application/json" in responses[str(status)]["content"]:
+                _validator((number, str(status))).validate(answer)
+            return
+    assert status in {404, 405, 400}, (method, path, status)
 
 
 class Api:
@@ -49,7 +82,9 @@ class Api:
             more["data"] = body if isinstance(body, bytes) else orjson.dumps(body)
         async with self.session.request(method, self.url + path, headers=headers, **more) as response:
             assert response.headers["X-Request-Id"]
-            return response.status, orjson.loads(await response.read())
+            answer = orjson.loads(await response.read())
+            described(method, response.url.path, response.status, answer)
+            return response.status, answer
 
     async def ok(
         self, method: str, path: str, body: Any = None, status: int | tuple[int, ...] = (200, 201, 202)

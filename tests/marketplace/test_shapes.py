@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
+from marketplace.web.app import ROUTES
+from marketplace.web.shapes import ANSWERS
 from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, TEN, Deal
-from tests.marketplace.harness import MARKET, PASSWORD, Running, new_request, offer_body, request_body
+from tests.marketplace.harness import MARKET, PASSWORD, Running, described, new_request, offer_body, request_body
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
@@ -226,3 +229,32 @@ async def test_every_notification_says_what_and_where(shop: Running) -> None:
     assert (note["category"], note["relatedId"]) == ("request", request_id)
     assert note["actionUrl"] == f"/purchase-requests/{request_id}"
     assert set(await seller.ok("GET", "/api/notifications/unread-count")) == {"count"}
+
+
+def test_every_call_has_its_answers_described() -> None:
+    routes = {(route.method, route.path) for route in ROUTES}
+
+    assert routes - set(ANSWERS) == {("GET", "/api/events"), ("GET", "/openapi.json")}
+    assert set(ANSWERS) <= routes
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"id": None}, {"createdAt": "today"}, {"status": "archived"}])
+async def test_an_answer_that_is_not_described_is_noticed(deal: Deal, change: dict[str, Any]) -> None:
+    """Every answer of these tests is held against the description: this shows that it is."""
+    path = deal.path("").rstrip("/")
+    status, answer = await deal.buyer.call("GET", path)
+    answer["data"]["purchaseRequest"] |= change
+
+    with pytest.raises(jsonschema_rs.ValidationError):
+        described("GET", path, status, answer)
+
+
+async def test_a_field_that_is_missing_and_a_status_nobody_described_are_noticed(deal: Deal) -> None:
+    path = deal.path("").rstrip("/")
+    status, answer = await deal.buyer.call("GET", path)
+    with pytest.raises(AssertionError):
+        described("GET", path, 201, answer)
+    del answer["data"]["purchaseRequest"]["budget"]
+
+    with pytest.raises(jsonschema_rs.ValidationError):
+        described("GET", path, status, answer)
