@@ -12,6 +12,7 @@ import asyncio
 import enum
 import logging
 import resource
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 1000
 MAX_UNPROVEN = 100  # of one peer address
 HEADER_S = 10.0
+GRACE_S = 0.5  # a burst of honest clients connects first and asks a moment later
 IDLE_S = 75.0  # above the 60 s in which usual proxies take an idle connection for usable
 LINGERING_S = 2.0  # whoever was refused before all they send was read gets that long to hear it
 
@@ -41,6 +43,7 @@ class ConnectionLimits:
     connections: int
     unproven: int = MAX_UNPROVEN
     header_s: float = HEADER_S
+    grace_s: float = GRACE_S
     idle_s: float = IDLE_S
     trusted_hops: int = 0
 
@@ -63,7 +66,7 @@ class Stage(enum.Enum):
 class Connection(web.RequestHandler):
     """One connection, in the book from before it is opened until it is closed."""
 
-    __slots__ = ("_book", "_deadline", "_doomed", "client", "peer", "proven", "stage")
+    __slots__ = ("_book", "_deadline", "_doomed", "client", "peer", "proven", "since", "stage")
 
     def __init__(self, manager: web.Server, book: ConnectionBook, peer: str) -> None:
         super().__init__(
@@ -80,6 +83,7 @@ class Connection(web.RequestHandler):
         self.peer = peer
         self.proven = False
         self.stage = Stage.HEADER
+        self.since = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -153,6 +157,7 @@ class Connection(web.RequestHandler):
 
     def _enter(self, stage: Stage) -> None:
         self.stage = stage
+        self.since = asyncio.get_running_loop().time()
         self._book.moved(self)
 
     def _expect_header(self) -> None:
@@ -174,6 +179,7 @@ class ConnectionBook:
         # By the time they came into that stage: the first is the oldest.
         self._by_stage: dict[Stage, dict[Connection, None]] = {stage: {} for stage in Stage}
         self._unproven: dict[str, dict[Connection, None]] = {}  # by peer, or by client behind our own proxies
+        self._trims: dict[str, asyncio.TimerHandle] = {}  # peers that have too many for a moment
         self._closed = SeldomLog(log, every_s=60)
         self._refused = SeldomLog(log, every_s=60)
         self.garbage = SeldomLog(log, every_s=60)
@@ -241,9 +247,34 @@ class ConnectionBook:
         if len(known) < self.limits.unproven:
             return True
         # Not refused: whoever shares an address with a flood (a NAT, a probe on this host) is heard all the same.
+        victim = self._most_silent(known)
+        if victim is None or self._age(victim) >= self.limits.grace_s:
+            return self._drop(victim, "%s has %d connections without a key", peer, len(known))
+        if peer not in self._trims:
+            self._trim_in(peer, self.limits.grace_s - self._age(victim))
+        return True
+
+    def _trim(self, peer: str) -> None:
+        """Close what is too much of a peer once it had the time to ask for something."""
+        del self._trims[peer]
+        known = self._unproven.get(peer, {})
+        while len(known) > self.limits.unproven and (victim := self._most_silent(known)) is not None:
+            if self._age(victim) < self.limits.grace_s:
+                self._trim_in(peer, self.limits.grace_s - self._age(victim))
+                return
+            self._drop(victim, "%s has %d connections without a key", peer, len(known))
+
+    def _trim_in(self, peer: str, seconds: float) -> None:
+        self._trims[peer] = asyncio.get_running_loop().call_later(seconds, self._trim, peer)
+
+    @staticmethod
+    def _most_silent(known: Mapping[Connection, None]) -> Connection | None:
         victim = next((c for c in known if c.stage is Stage.HEADER), None)
-        victim = victim or next((c for c in known if c.stage is Stage.IDLE), None)
-        return self._drop(victim, "%s has %d connections without a key", peer, len(known))
+        return victim or next((c for c in known if c.stage is Stage.IDLE), None)
+
+    @staticmethod
+    def _age(connection: Connection) -> float:
+        return asyncio.get_running_loop().time() - connection.since
 
     def _drop(self, victim: Connection | None, why: str, *args: object) -> bool:
         if victim is None:

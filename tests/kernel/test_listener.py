@@ -176,11 +176,23 @@ async def test_nobody_who_is_being_answered_has_to_go() -> None:
 
 
 async def test_one_peer_without_a_key_has_only_so_many_and_its_newest_is_heard() -> None:
-    async with served(unproven=5) as server:
+    async with served(unproven=5, grace_s=0) as server:
         silent = [await server.connect() for _ in range(5)]
         for _ in range(3):
             assert (await server.ask())[2].startswith(b"HTTP/1.1 200")
         assert [await said(reader) for reader, _ in silent[:3]] == [b""] * 3
+
+
+async def test_what_one_peer_has_too_much_of_is_closed_after_a_moment() -> None:
+    async with served(unproven=5, grace_s=0.3) as server:
+        silent = [await server.connect() for _ in range(30)]
+        known = [await server.ask(KEY) for _ in range(5)]
+        assert (await server.ask())[2].startswith(b"HTTP/1.1 200")
+        assert [await said(reader) for reader, _ in silent[:25]] == [b""] * 25
+        for reader, writer, first in known:
+            assert first.endswith(b"known")
+            writer.write(GET)
+            assert (await said(reader)).startswith(b"HTTP/1.1 200")
 
 
 async def test_whoever_has_shown_a_key_is_not_counted() -> None:
@@ -308,3 +320,13 @@ def test_a_line_strangers_can_cause_comes_once_in_a_while(caplog: pytest.LogCapt
         "full (0 more since the last such line)",
         "full (999 more since the last such line)",
     ]
+
+
+async def test_a_burst_of_clients_that_show_a_key_at_once_is_answered_whole() -> None:
+    async with served(unproven=20, connections=1000, grace_s=2) as server:
+
+        async def one() -> bytes:
+            return (await server.ask(KEY))[2]
+
+        answers = await asyncio.gather(*(one() for _ in range(400)))
+        assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 400
