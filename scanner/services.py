@@ -296,7 +296,8 @@ class Services:
         before = (await self.intent(intent_id)).intent
         worker = self.worker(before.chain_id)
         direct = before.rail is Rail.DIRECT
-        targets = Targets(frozenset({before.destination_key} if direct else ()))
+        here = frozenset({before.destination_key})
+        targets = Targets(destinations=here) if direct else Targets(beneficiaries=here)
         seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash, targets)
         if seen:
             async with self._db.write() as tx:
@@ -314,7 +315,8 @@ class Services:
         mine_too = {stands for stored in held for stands in unpack(stored.members, stored.event_key)}
         for other in seen[:SEEN_AT_MOST]:  # transfers of that transaction that name somebody else
             if len(sightings) < SHOWN and member(other.event_key) not in mine_too:
-                mine = view.intent if other.reference in {view.intent.topic_ref, None} else None
+                # A plain transfer names nobody: on the proxy rail it is nobody's, whatever it pays.
+                mine = view.intent if other.reference == (None if direct else view.intent.topic_ref) else None
                 reason = judge(other, mine, now=self._clock.now_ms(), late_ms=self._late_ms)
                 sightings.append(
                     Sighting(

@@ -137,7 +137,8 @@ class SecondLook:
     async def _ask(self, endpoint: Endpoint, transfers: Mapping[int, Transfer], head: Head) -> _Answers | None:
         """Ask everything in one batch; None when the answer is more than is read, which the limit has noted."""
         hashes, numbers = _transactions(transfers), list(dict.fromkeys(t.block_number for t in transfers.values()))
-        wanted = [tx for tx in hashes if not self._remembers(endpoint, tx, transfers)]
+        unread = {t.tx_hash for t in transfers.values() if (endpoint, t.tx_hash, t.block_hash) not in self._large}
+        wanted = [tx_hash for tx_hash in hashes if tx_hash in unread]
         calls: list[Call] = [_block_call(head.position), *map(_block_call, numbers), *map(_receipt_call, wanted)]
         calls += [("eth_getBlockByNumber", ("finalized", False))] if self._needs_final else []
         try:
@@ -186,10 +187,6 @@ class SecondLook:
         return found | await self._not_shown(
             endpoint, {p: transfers[p] for p, v in found.items() if v.why == NOT_SHOWN}
         )
-
-    def _remembers(self, endpoint: Endpoint, tx_hash: str, transfers: Mapping[int, Transfer]) -> bool:
-        held = {(endpoint, t.tx_hash, t.block_hash) for t in transfers.values() if t.tx_hash == tx_hash}
-        return held <= self._large.keys()
 
     async def _receipt(self, endpoint: Endpoint, transfer: Transfer, answers: _Answers) -> Receipt | str | None:
         """Read a receipt; a large one is remembered, as one transaction may pay very many intents."""
