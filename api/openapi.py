@@ -25,7 +25,7 @@ from api.schemas import (
     Recheck,
     RotateSecret,
 )
-from chains.types import Rail
+from chains.types import EndpointState, Rail
 from scanner.health import ChainState
 from scanner.model import DeliveryStatus, IntentStatus, Reason, WatchStatus
 
@@ -242,6 +242,44 @@ class UnmatchedPage(_Answer):
     next_cursor: str | None
 
 
+class LimitFields(_Answer):
+    """The most one endpoint takes in one question, as learnt from its refusals; null: not learnt."""
+
+    batch: int | None
+    blocks: int | None
+    topics: int | None
+    addresses: int | None
+    owners: int | None
+    addressless_logs: bool | None
+
+
+class EndpointFields(_Answer):
+    """One endpoint of a chain, named without its secrets."""
+
+    label: str
+    state: EndpointState
+    head: int | None
+    head_time: str | None
+    latency_ms: int | None
+    last_error: str | None
+    limits: LimitFields
+
+
+class StuckFields(_Answer):
+    """A transfer that is deep enough and cannot be judged."""
+
+    tx_hash: str
+    since: str
+    why: str
+
+
+class SweepFields(_Answer):
+    """Up to which moment of the chain waiting addresses were last read a second time, and when that was."""
+
+    covered_to: str | None
+    at: str | None
+
+
 class ChainFields(_Answer):
     """One chain's condition; `lag` in blocks (EVM), milliseconds (Tron) or seconds (TON)."""
 
@@ -261,6 +299,10 @@ class ChainFields(_Answer):
     last_success_at: str | None
     restarts: int
     problems: list[str]
+    endpoints: list[EndpointFields]
+    stuck: list[StuckFields]
+    stuck_count: int
+    sweep: SweepFields
     undelivered_webhooks: int
     oldest_undelivered_age_seconds: int | None
 

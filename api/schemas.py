@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
-from chains.types import Rail
+from chains.types import EndpointReport, Rail
 from kernel.web.ids import NAME
 from kernel.web.ids import check_name as check_id
 from scanner.balances import BalanceAnswer, BalanceRequest
@@ -392,6 +392,29 @@ def balance_json(answer: BalanceAnswer) -> dict[str, Any]:
     }
 
 
+def _endpoint(report: EndpointReport) -> dict[str, Any]:
+    limits = report.limits
+    return {
+        "label": report.label,
+        "state": report.state,
+        "head": report.head,
+        "headTime": None if report.head_time is None else _time(report.head_time * 1000),
+        "latencyMs": report.latency_ms,
+        "lastError": report.last_error,
+        "limits": {
+            "batch": limits.batch,
+            "blocks": limits.blocks,
+            "topics": limits.topics,
+            "addresses": limits.addresses,
+            "owners": limits.owners,
+            "addresslessLogs": limits.addressless_logs,
+        },
+    }
+
+
+MOST_STUCK = 20  # listed; `stuckCount` tells of the rest
+
+
 def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
     """Render one chain's condition."""
     chain, health, backlog = status.chain, status.health, status.backlog
@@ -412,6 +435,16 @@ def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
         "lastSuccessAt": _time(health.last_success_at),
         "restarts": health.restarts,
         "problems": list(health.problems),
+        "endpoints": [_endpoint(report) for report in health.condition.endpoints],
+        "stuck": [
+            {"txHash": stuck.tx_hash, "since": _time(stuck.since), "why": stuck.why}
+            for stuck in health.stuck[:MOST_STUCK]
+        ],
+        "stuckCount": len(health.stuck),
+        "sweep": {
+            "coveredTo": None if health.sweep is None else _time(health.sweep.covered_to * 1000),
+            "at": None if health.sweep is None else _time(health.sweep.at),
+        },
         "undeliveredWebhooks": 0 if backlog is None else backlog.pending + backlog.failed,
         "oldestUndeliveredAgeSeconds": None if backlog is None else (now - backlog.oldest_created_at) // 1000,
         "tokens": [

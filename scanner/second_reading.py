@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -168,7 +169,7 @@ class SecondReader:
                 )
             self._on_recorded(recorded)
             cursor, time = page.cursor, page.time
-            await self._clock.sleep(9 * (self._monotonic() - started))
+            await asyncio.sleep(9 * (self._monotonic() - started))
 
     async def _read_again(self, readings: Sequence[Reading], *, since: int, until: int) -> Mapping[str, str]:
         """Read these addresses once more, store what is found and how far; return what could not be read, and why."""

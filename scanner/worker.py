@@ -286,7 +286,8 @@ class ChainWorker:
         self.health.condition = self.adapter.condition()
         self.health.endpoint = self.adapter.endpoint
         self.health.stuck = self._confirmer.stuck
-        found = [*self._mismatches, *self.health.condition.problems]
+        condition = self.health.condition
+        found = [*self._mismatches, *condition.problems, *(warning.message for warning in condition.warnings)]
         for reader in self._rails.values():
             found += reader.problems
         self.health.problems = list(dict.fromkeys([*found, *self.second.problems, *self._store_problems]))

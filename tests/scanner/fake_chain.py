@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from chains.base import ChainAdapter, scan_again
+from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable, InvalidAddress
 from chains.types import (
     Balances,
@@ -71,6 +71,10 @@ class FakeChain:
         self.moved: list[Movement] = []
         self.down = False
         self.refuses: set[Rail] = set()  # rails no endpoint serves
+        self.unlisted: set[str] = set()  # transactions the index of a scan does not know yet
+        self.unreadable: dict[str, str] = {}  # destinations that cannot be read a second time, and why
+        self.looked_again: list[tuple[int, int]] = []
+        self.is_stale = False
         self.calls: Counter[str] = Counter()
         self.on_call: Callable[[str], None] = lambda name: None
         self.verified: list[list[Transfer]] = []
@@ -141,11 +145,21 @@ class FakeChain:
         return Head(self.says, self.blocks[self.says][0], self.times[self.says], found.finalized)
 
     def condition(self) -> Condition:
-        return Condition()
+        return Condition(stale=self.is_stale)
 
     async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
         await self._asked("look_again")
-        return await scan_again(self, destinations, since=since, until=until)
+        self.looked_again.append((since, until))
+        unread = {each: self.unreadable[each] for each in destinations if each in self.unreadable}
+        found = [
+            transfer
+            for number, (_, held) in self.blocks.items()
+            for transfer in held
+            if since <= self.times[number] <= until
+            and transfer.reference is None
+            and transfer.destination in set(destinations) - unread.keys()
+        ]
+        return LookAgain(found, unread)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -164,8 +178,12 @@ class FakeChain:
             transfer
             for number in range(first, end + 1)
             for transfer in self.blocks[number][1]
-            if (rail is Rail.PROXY and transfer.reference is not None)
-            or (rail is Rail.DIRECT and transfer.reference is None and transfer.destination in targets.destinations)
+            if transfer.tx_hash not in self.unlisted
+            and (
+                transfer.reference is not None
+                if rail is Rail.PROXY
+                else transfer.reference is None and transfer.destination in targets.destinations | targets.beneficiaries
+            )
         ]
         return ScanPage(found, Cursor(end, self.blocks[end][0]), self.times[end], len(found))
 

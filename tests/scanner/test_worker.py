@@ -9,7 +9,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from chains.errors import ChainUnavailable
 from chains.types import Cursor, Fork, Head, Outcome, Rail, Targets, TokenMeta
@@ -17,13 +16,11 @@ from config.catalog import Token
 from scanner import rail as rail_module
 from scanner.confirmations import BATCH, TOGETHER
 from scanner.health import ChainState
-from scanner.metrics import Metrics
-from scanner.model import EventType, Intent, IntentStatus, Reason
-from scanner.store import checkpoints, intents, transfers
+from scanner.model import EventType, IntentStatus, Reason
+from scanner.store import checkpoints, intents
 from scanner.store.database import Database
-from scanner.store.tables import events
-from scanner.worker import ChainWorker
 from tests.harness import FakeClock
+from tests.scanner.bench import Bench
 from tests.scanner.facts import (
     CHAIN,
     HOUR_MS,
@@ -36,57 +33,7 @@ from tests.scanner.facts import (
     a_transfer,
     an_intent,
 )
-from tests.scanner.fake_chain import FIRST, SENDER, FakeChain, a_chain
-
-
-class Bench:
-    """A worker with everything it needs, in sight."""
-
-    def __init__(self, db: Database, clock: FakeClock, *, tokens: list[Token] | None = None, **chain: Any) -> None:
-        self.db = db
-        self.clock = clock
-        self.chain = FakeChain()
-        self.metrics = Metrics()
-        self.rung = 0
-        self.worker = ChainWorker(
-            chain=a_chain(**chain),
-            adapter=self.chain,
-            tokens=tokens or [],
-            db=db,
-            clock=clock,
-            metrics=self.metrics,
-            late_watch_ms=LATE_MS,
-            on_events=self._ring,
-        )
-
-    def _ring(self) -> None:
-        self.rung += 1
-
-    async def wait_for(self, *new: Intent) -> None:
-        async with self.db.write() as tx:
-            await intents.add_many(tx, new)
-
-    async def intent(self, intent_id: str = "order-1") -> Intent:
-        async with self.db.read() as tx:
-            found = await intents.get(tx, intent_id)
-        assert found is not None
-        return found
-
-    async def reasons(self, intent_id: str = "order-1") -> list[Reason | None]:
-        async with self.db.read() as tx:
-            return [t.reason for t in (await transfers.of_intents(tx, [intent_id]))[intent_id]]
-
-    async def told(self) -> list[str]:
-        async with self.db.read() as tx:
-            return sorted((await tx.execute(select(events.c.event_type))).scalars())
-
-    async def checkpoint(self, rail: Rail = Rail.PROXY) -> Cursor | None:
-        async with self.db.read() as tx:
-            held = await checkpoints.get(tx, CHAIN, rail)
-        return None if held is None else held.cursor
-
-    def value(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(f"amn_scanner_{name}", {"chain": str(CHAIN), **labels}) or 0.0
+from tests.scanner.fake_chain import FIRST, SENDER
 
 
 @pytest.fixture

@@ -1,0 +1,178 @@
+"""One transfer settles one intent by the store's own word, and a reorganisation takes back only what moved."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chains.types import Rail
+from devnet.anvil import Anvil
+from devnet.receiver import Receiver
+from scanner.model import EventType, IntentStatus, Reason
+from tests.cases.scripted import bench, in_s, migrated_store
+from tests.harness import USDT, Running
+from tests.scanner.bench import Bench
+from tests.scanner.facts import a_hash, a_transfer, an_intent
+
+__all__ = ["bench", "migrated_store"]
+
+SHOP = "0x" + "d1" * 20
+
+
+def direct(bench: Bench, intent_id: str, **fields: Any) -> Any:
+    values = {"rail": Rail.DIRECT, "destination": SHOP, "destination_key": SHOP, "created_at": in_s(bench, 0)}
+    return an_intent(intent_id, **(values | {"chain_position": bench.chain.top} | fields))
+
+
+async def settled(bench: Bench, intent: Any) -> Any:
+    await bench.wait_for(intent)
+    bench.chain.extend(wait=2)
+    paid = bench.chain.put(a_transfer(intent, tx_hash=a_hash("tx", intent.intent_id)))
+    bench.chain.extend(4)
+    await bench.worker.poll()
+    assert (await bench.intent(intent.intent_id)).status is IntentStatus.CONFIRMED
+    return paid
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("rail", list(Rail))
+async def test_a_reorganisation_above_a_confirmed_payment_leaves_it_alone(bench: Bench, depth: int, rail: Rail) -> None:
+    first = direct(bench, "A") if rail is Rail.DIRECT else an_intent("A")
+    await settled(bench, first)
+    await bench.wait_for(direct(bench, "B"))
+    bench.chain.cut(bench.chain.top - depth)
+    bench.chain.extend(depth + 6, branch="b")
+
+    await bench.worker.poll()
+    await bench.worker.poll()
+
+    assert ((await bench.intent("A")).status, await bench.reasons("A")) == (IntentStatus.CONFIRMED, [None])
+    assert ((await bench.intent("B")).status, await bench.reasons("B")) == (IntentStatus.PENDING, [])
+    assert await bench.told() == [EventType.CONFIRMED]
+
+
+async def test_only_what_left_its_block_is_told_as_reorganised_among_many(bench: Bench) -> None:
+    orders = [an_intent(f"o-{n}", events=(EventType.REORGED,), confirmations_required=50) for n in range(9)]
+    await bench.wait_for(*orders)
+    bench.chain.page = 100
+    for order in orders:
+        bench.chain.extend()
+        bench.chain.put(a_transfer(order, tx_hash=a_hash("tx", order.intent_id)))
+    await bench.worker.poll()  # one page, one remembered hash far below
+    stay = bench.chain.top - 3
+    bench.chain.cut(stay)
+    bench.chain.extend(6, branch="b")
+
+    await bench.worker.poll()
+
+    gone = {body["intentId"] for body in await bench.bodies(EventType.REORGED)}
+    assert gone == {"o-6", "o-7", "o-8"}
+    for order in orders:
+        assert (await bench.reasons(order.intent_id)) == ([Reason.REORGED] if order.intent_id in gone else [None])
+
+
+async def test_a_confirmed_payment_that_left_the_chain_is_told_unasked_and_the_intent_stays(bench: Bench) -> None:
+    paid = await settled(bench, an_intent("A"))
+    bench.chain.cut(paid.block_number - 1)
+    bench.chain.extend(9, branch="b")
+
+    await bench.worker.poll()
+
+    (body,) = await bench.bodies(EventType.REORGED)
+    assert (body["status"], body["reason"], body["txHash"]) == ("reorged", "reorged", paid.tx_hash)
+    assert (await bench.intent("A")).status is IntentStatus.CONFIRMED
+    assert any("intent A was confirmed" in problem for problem in bench.worker.health.problems)
+    bench.chain.extend()
+    bench.chain.put(paid)
+    await bench.worker.poll()
+    assert await bench.reasons("A") == [None]
+    assert bench.worker.health.problems == []
+    assert await bench.told() == [EventType.CONFIRMED, EventType.REORGED]
+
+
+@pytest.mark.parametrize("place", ["another block", "another log", "both"])
+async def test_a_payment_included_anew_still_settles_the_intent_it_settled(bench: Bench, place: str) -> None:
+    """The next intent at its address waits meanwhile."""
+    first = direct(bench, "A")
+    paid = await settled(bench, first)
+    await bench.wait_for(direct(bench, "B"))
+    bench.chain.cut(paid.block_number - 1)
+    bench.chain.extend(branch="b")
+    if place != "another block":
+        bench.chain.put(a_transfer(an_intent("stranger"), reference=a_hash("s"), tx_hash=a_hash("tx", "s")))
+    bench.chain.extend(0 if place == "another log" else 3, branch="b")
+    block_hash, held = bench.chain.blocks[bench.chain.top]
+    held.append(paid._replace(block_number=bench.chain.top, block_hash=block_hash, log_index=len(held)))
+    bench.chain.extend(9, branch="b")
+
+    await bench.worker.poll()
+    await bench.worker.poll()
+
+    (stored,) = await bench.stored("A")
+    assert (stored.settled, stored.reason, stored.block_hash) == (True, None, block_hash)
+    assert (await bench.intent("B")).status is IntentStatus.PENDING
+    assert len(await bench.bodies(EventType.CONFIRMED)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE transfers SET intent_id = 'B' WHERE settled = 1",
+        "UPDATE transfers SET intent_id = NULL, counted = 0, reason = 'late' WHERE settled = 1",
+        "UPDATE transfers SET settled = 0 WHERE settled = 1",
+        "UPDATE transfers SET event_key = 'x' WHERE settled = 1",
+        "UPDATE transfers SET tx_hash = '0x1' WHERE settled = 1",
+        "DELETE FROM transfers WHERE settled = 1",
+        "UPDATE intents SET status = 'pending' WHERE intent_id = 'A'",
+        "UPDATE intents SET status = 'expired' WHERE intent_id = 'A'",
+        "UPDATE transfers SET settled = 1 WHERE intent_id IS NULL",
+        "INSERT OR REPLACE INTO transfers SELECT 999, chain_id, tx_hash, event_key, {rest} FROM transfers WHERE settled",
+    ],
+)
+async def test_the_store_refuses_whoever_would_settle_a_transfer_anew(
+    bench: Bench, tmp_path: Path, change: str
+) -> None:
+    await settled(bench, direct(bench, "A"))
+    await bench.wait_for(direct(bench, "B"))
+    bench.chain.extend()
+    bench.chain.put(a_transfer(an_intent("s"), reference=a_hash("stranger"), tx_hash=a_hash("tx", "s")))
+    await bench.worker.poll()
+    with closing(sqlite3.connect(tmp_path / "scanner.db")) as store:
+        names = [row[1] for row in store.execute("PRAGMA table_info(transfers)")][4:]
+        rest = ", ".join("'B'" if name == "intent_id" else name for name in names)
+        with pytest.raises(sqlite3.IntegrityError):
+            store.execute(change.format(rest=rest))
+
+
+@pytest.mark.anvil
+async def test_two_intents_at_one_address_and_one_block_replaced_at_the_head(
+    chain: Anvil,
+    hooks: Receiver,
+    scanner: Running,
+) -> None:
+    to = f"0x2{5:039x}"
+    body = {"rail": "direct", "destination": to, "amount": "1000"}
+    await scanner.api.create(intentId="A", callbackUrl=hooks.url("/A"), **body)
+    tx = await chain.transfer(USDT, to, 1000)
+    await chain.mine(6)
+    await scanner.api.status_is("A", "confirmed")
+    await scanner.api.create(intentId="B", callbackUrl=hooks.url("/B"), **body)
+
+    for _ in range(3):
+        await chain.reorg(1)
+        await chain.mine(2)
+    await chain.mine(6)
+    top = await chain.height()
+    async with asyncio.timeout(20):
+        while (await scanner.api.chain())["lastScannedBlock"] < top:  # noqa: ASYNC110 - an operator polls
+            await asyncio.sleep(0.02)
+
+    assert (await scanner.api.intent("A"))["txHash"] == tx
+    waiting = await scanner.api.intent("B")
+    assert (waiting["status"], waiting["transfers"]) == ("pending", [])
+    assert [d.json["eventType"] for d in hooks.deliveries] == ["payment.confirmed"]

@@ -1,0 +1,178 @@
+"""What a cursor passed too early is found by the sweep, or by the last look before an intent expires."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chains.types import Rail
+from scanner.model import EventType, IntentStatus
+from tests.cases.scripted import bench, in_s, migrated_store
+from tests.scanner.bench import Bench
+from tests.scanner.facts import a_hash, a_transfer, an_intent
+
+__all__ = ["bench", "migrated_store"]
+
+SHOPS = ["0x" + f"d{n}" * 20 for n in range(1, 6)]
+HOUR = 3600.0
+
+
+def direct(number: int = 0, **fields: Any) -> Any:
+    shop = SHOPS[number]
+    return an_intent(f"order-{number}", rail=Rail.DIRECT, destination=shop, destination_key=shop, **fields)
+
+
+async def missed(bench: Bench, *orders: Any) -> None:
+    """Let payments lie in blocks that were read before the index told of them."""
+    await bench.wait_for(*orders)
+    bench.chain.extend()
+    for order in orders:
+        tx_hash = a_hash("tx", order.intent_id)
+        bench.chain.unlisted.add(tx_hash)
+        bench.chain.put(a_transfer(order, tx_hash=tx_hash))
+    bench.chain.extend(6)
+    await bench.worker.poll()
+    bench.chain.extend(4)
+    await bench.worker.poll()
+    for order in orders:
+        assert (await bench.intent(order.intent_id)).status is IntentStatus.PENDING
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("counts_blocks", [True, False])
+async def test_the_last_look_finds_what_the_running_scan_never_saw(
+    bench: Bench, count: int, counts_blocks: bool
+) -> None:
+    bench.chain.counts_blocks = counts_blocks
+    orders = [direct(n, expires_at=in_s(bench, 100), events=(EventType.EXPIRED,)) for n in range(count)]
+    await missed(bench, *orders)
+    bench.chain.extend(wait=200)
+    bench.chain.extend(4)
+
+    await bench.read_twice()
+
+    for order in orders:
+        assert (await bench.intent(order.intent_id)).status is IntentStatus.CONFIRMED
+    assert await bench.told() == [EventType.CONFIRMED] * count
+    (looked,) = bench.chain.looked_again  # all in one question
+    assert looked == (orders[0].created_at // 1000 - 600, orders[0].expires_at // 1000 + 60)
+
+
+async def test_nothing_is_looked_for_twice_before_it_would_expire_and_once_then(bench: Bench) -> None:
+    await bench.wait_for(direct(expires_at=in_s(bench, 100)))
+    bench.chain.extend(wait=150)
+    await bench.read_twice()
+    assert bench.chain.looked_again == []
+
+    bench.chain.extend(wait=150)
+    await bench.read_twice()
+    await bench.read_twice()
+
+    assert len(bench.chain.looked_again) == 1
+    assert (await bench.intent("order-0")).status is IntentStatus.EXPIRED
+
+
+async def test_an_address_that_cannot_be_read_again_waits_an_hour_alone_and_is_named(bench: Bench) -> None:
+    ends = in_s(bench, 100)
+    await bench.wait_for(direct(0, expires_at=ends), direct(1, expires_at=ends))
+    bench.chain.unreadable[SHOPS[0]] = "the history is not served"
+    bench.chain.extend(wait=300)
+    for _ in range(60):
+        await bench.read_twice()
+        bench.seconds += 59
+    assert (await bench.intent("order-1")).status is IntentStatus.EXPIRED
+    assert (await bench.intent("order-0")).status is IntentStatus.PENDING
+
+    bench.seconds += HOUR
+    await bench.read_twice()
+
+    assert (await bench.intent("order-0")).status is IntentStatus.EXPIRED
+    why = "intent order-0 expired without having been read a second time: the history is not served"
+    assert why in bench.worker.health.problems
+
+
+async def test_an_address_that_is_readable_again_in_time_is_read(bench: Bench) -> None:
+    order = direct(expires_at=in_s(bench, 100))
+    await missed(bench, order)
+    bench.chain.unreadable[SHOPS[0]] = "busy"
+    bench.chain.extend(5, wait=300)
+    await bench.read_twice()
+    bench.seconds += HOUR / 2
+    bench.chain.unreadable = {}
+
+    await bench.read_twice()
+
+    assert (await bench.intent("order-0")).status is IntentStatus.CONFIRMED
+    assert bench.worker.health.problems == []
+
+
+async def test_the_sweep_finds_it_hours_before_the_expiry_and_the_status_says_how_far(bench: Bench) -> None:
+    await missed(bench, direct())
+    assert bench.worker.health.sweep is None
+    await bench.worker.second.turn()
+    assert bench.chain.looked_again == []
+
+    bench.seconds += 600
+    await bench.worker.second.turn()
+    await bench.worker.poll()
+
+    assert (await bench.intent("order-0")).status is IntentStatus.CONFIRMED
+    now = in_s(bench, 0) // 1000
+    assert bench.chain.looked_again == [(now - 3 * 3600, now)]
+    sweep = bench.worker.health.sweep
+    assert sweep is not None
+    assert (sweep.covered_to, sweep.at) == (now, bench.clock.now_ms())
+
+
+async def test_sweeps_come_an_interval_apart_and_ask_nothing_where_nobody_waits(bench: Bench) -> None:
+    bench.seconds += 600
+    await bench.worker.second.turn()
+    assert bench.chain.looked_again == []
+    await bench.wait_for(direct())
+    await bench.worker.poll()
+    for minutes, sweeps in [(30, 0), (29, 0), (1, 1), (59, 1), (1, 2)]:
+        bench.seconds += minutes * 60
+        await bench.worker.second.turn()
+        assert len(bench.chain.looked_again) == sweeps
+
+
+async def test_what_a_sweep_covered_is_not_read_a_third_time_where_blocks_are_read(bench: Bench) -> None:
+    order = direct(expires_at=in_s(bench, 1000))
+    await bench.wait_for(order)
+    bench.chain.extend(5, wait=500)
+    await bench.worker.poll()
+    bench.seconds += 600
+    await bench.worker.second.turn()
+    swept_to = in_s(bench, 0) // 1000
+    bench.chain.extend(wait=2000)
+
+    await bench.read_twice()
+
+    assert bench.chain.looked_again[1:] == [(swept_to, order.expires_at // 1000 + 60)]
+    assert (await bench.intent("order-0")).status is IntentStatus.EXPIRED
+
+
+async def test_an_address_no_sweep_could_read_is_named_and_the_others_are_swept(bench: Bench) -> None:
+    await missed(bench, direct(0), direct(1))
+    bench.chain.unreadable[SHOPS[0]] = "busy"
+    bench.seconds += 600
+
+    await bench.worker.second.turn()
+    await bench.worker.poll()
+
+    assert (await bench.intent("order-1")).status is IntentStatus.CONFIRMED
+    assert bench.worker.health.problems == [f"address {SHOPS[0]} could not be swept: busy"]
+    assert bench.worker.health.sweep is None
+
+
+async def test_the_sweep_reads_the_proxy_once_more_as_well(bench: Bench) -> None:
+    intent = an_intent()
+    await missed(bench, intent)
+    bench.chain.unlisted.clear()
+    bench.seconds += 600
+
+    await bench.worker.second.turn()
+    await bench.worker.poll()
+
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
