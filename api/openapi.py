@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import html
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import models_json_schema
 
-from api.errors import json_response
+from api.errors import CODES, json_response
 from api.schemas import (
     ID_PATTERN,
     CheckBalance,
@@ -26,22 +26,33 @@ from api.schemas import (
     RotateSecret,
 )
 from chains.types import EndpointState, Rail
+from config.catalog import ChainType
 from scanner.health import ChainState
-from scanner.model import DeliveryStatus, IntentStatus, Reason, WatchStatus
+from scanner.model import DeliveryStatus, EventType, IntentStatus, Reason, WatchStatus
 
 VERSION = "0.1.0"
 
 
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$", description="RFC 3339, UTC.")]
+Units = Annotated[str, Field(pattern="^[0-9]{1,90}$", description="Base units.")]
+
+
 class _Answer(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel)
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+
+class Details(_Answer):
+    """What an error is about."""
+
+    field: str = Field(description="The field, parameter or state to change.")
 
 
 class Error(_Answer):
     """Every failure."""
 
     error: str = Field(description="A sentence for people.")
-    code: str = Field(description="A stable name for programs.")
-    details: dict[str, Any] | None = None
+    code: Literal[tuple(CODES)] = Field(description="A stable name for programs.")  # type: ignore[valid-type]
+    details: Details | None = None
 
 
 class CheckoutBlock(_Answer):
@@ -54,9 +65,9 @@ class CheckoutBlock(_Answer):
     chain_id: int
     proxy_address: str | None
     payment_reference: str = Field(pattern="^0x[0-9a-f]{16}$")
-    fee_amount: str
+    fee_amount: Units
     fee_address: str
-    amount_wei: str
+    amount_wei: Units
     payment_uri: str | None
     calldata: str | None
 
@@ -75,7 +86,7 @@ class CreatedIntent(_Answer):
     payment_reference: str
     checkout_block: CheckoutBlock
     status: IntentStatus
-    expires_at: str | None
+    expires_at: Time | None
     warnings: list[RailWarning]
 
 
@@ -84,20 +95,20 @@ class IntentFields(_Answer):
 
     intent_id: str
     chain_id: int
-    chain_type: str
+    chain_type: ChainType
     rail: Rail
     token_address: str
     token_symbol: str | None
     decimals: int | None
     destination: str
-    amount: str
-    amount_received: str
-    fee_amount: str
+    amount: Units
+    amount_received: Units
+    fee_amount: Units
     fee_address: str
     payment_reference: str
     status: IntentStatus
     callback_url: str
-    events: list[str]
+    events: list[EventType]
     confirmations_required: int
     tx_hash: str | None
     log_index: int | None
@@ -105,12 +116,12 @@ class IntentFields(_Answer):
     block_hash: str | None
     confirmations: int
     sender: str | None
-    webhook_delivered_at: str | None
-    confirmed_at: str | None
-    cancelled_at: str | None
-    expires_at: str | None
-    created_at: str
-    updated_at: str
+    webhook_delivered_at: Time | None
+    confirmed_at: Time | None
+    cancelled_at: Time | None
+    expires_at: Time | None
+    created_at: Time
+    updated_at: Time
 
 
 class TransferFields(_Answer):
@@ -123,12 +134,12 @@ class TransferFields(_Answer):
     token: str
     sender: str | None
     destination: str
-    amount: str
+    amount: Units
     counted: bool
     settled: bool
     reason: Reason | None
     count: int = Field(ge=1)
-    seen_at: str
+    seen_at: Time
 
 
 class TransferPage(_Answer):
@@ -141,7 +152,7 @@ class TransferPage(_Answer):
 class AttemptFields(_Answer):
     """One delivery attempt."""
 
-    at: str
+    at: Time
     ok: bool
     status: int | None
     latency_ms: int
@@ -153,12 +164,12 @@ class DeliveryFields(_Answer):
     """One webhook event and its attempts."""
 
     event_id: str
-    event_type: str
+    event_type: EventType
     status: DeliveryStatus
     round: int
-    next_attempt_at: str | None
-    delivered_at: str | None
-    created_at: str
+    next_attempt_at: Time | None
+    delivered_at: Time | None
+    created_at: Time
     attempts: list[AttemptFields]
 
 
@@ -196,7 +207,7 @@ class SeenTransfer(_Answer):
     tx_hash: str | None
     event_key: str
     block_number: int
-    amount: str
+    amount: Units
     counts: bool
     reason: Reason | None
 
@@ -207,7 +218,7 @@ class Rechecked(_Answer):
     intent: FullIntent
     seen: list[SeenTransfer]
     settled: bool
-    missing: str
+    missing: Units
 
 
 class UnmatchedTransfer(_Answer):
@@ -228,11 +239,11 @@ class UnmatchedTransfer(_Answer):
     token: str
     sender: str | None
     destination: str
-    amount: str
-    transfer_amount: str
+    amount: Units
+    transfer_amount: Units
     intent_id: str | None
     reason: Reason
-    seen_at: str
+    seen_at: Time
 
 
 class UnmatchedPage(_Answer):
@@ -242,8 +253,8 @@ class UnmatchedPage(_Answer):
     next_cursor: str | None
 
 
-class LimitFields(_Answer):
-    """The most one endpoint takes in one question, as learnt from its refusals; null: not learnt."""
+class LearntLimits(_Answer):
+    """The most an endpoint takes in one question; null: not learnt."""
 
     batch: int | None
     blocks: int | None
@@ -254,30 +265,38 @@ class LimitFields(_Answer):
 
 
 class EndpointFields(_Answer):
-    """One endpoint of a chain, named without its secrets."""
+    """How one endpoint of a chain is doing."""
 
     label: str
     state: EndpointState
     head: int | None
-    head_time: str | None
+    head_time: Time | None
     latency_ms: int | None
     last_error: str | None
-    limits: LimitFields
+    limits: LearntLimits
 
 
 class StuckFields(_Answer):
     """A transfer that is deep enough and cannot be judged."""
 
     tx_hash: str
-    since: str
+    since: Time
     why: str
 
 
 class SweepFields(_Answer):
-    """Up to which moment of the chain waiting addresses were last read a second time, and when that was."""
+    """Up to when what came late was looked for, and when."""
 
-    covered_to: str | None
-    at: str | None
+    covered_to: Time | None
+    at: Time | None
+
+
+class TokenFields(_Answer):
+    """A token of the registry."""
+
+    address: str
+    symbol: str
+    decimals: int
 
 
 class ChainFields(_Answer):
@@ -285,7 +304,7 @@ class ChainFields(_Answer):
 
     chain_id: int
     name: str
-    chain_type: str
+    chain_type: ChainType
     state: ChainState
     last_scanned_block: int | None
     chain_head: int | None
@@ -296,15 +315,16 @@ class ChainFields(_Answer):
     active_balance_watches: int
     endpoint: str | None
     last_error: str | None
-    last_success_at: str | None
+    last_success_at: Time | None
     restarts: int
     problems: list[str]
     endpoints: list[EndpointFields]
-    stuck: list[StuckFields]
+    stuck: list[StuckFields] = Field(max_length=20)
     stuck_count: int
     sweep: SweepFields
     undelivered_webhooks: int
     oldest_undelivered_age_seconds: int | None
+    tokens: list[TokenFields]
 
 
 class Status(_Answer):
@@ -317,14 +337,14 @@ class Balance(_Answer):
     """One balance at one block, in base units; `tokenAddress` null is the chain's own coin."""
 
     chain_id: int
-    chain_type: str
+    chain_type: ChainType
     address: str
     token_address: str | None
     token_symbol: str | None
     decimals: int | None
-    balance: str
+    balance: Units
     block_number: int
-    checked_at: str
+    checked_at: Time
 
 
 class WatchFields(_Answer):
@@ -332,22 +352,22 @@ class WatchFields(_Answer):
 
     watch_id: str
     chain_id: int
-    chain_type: str
+    chain_type: ChainType
     token_address: str | None
     token_symbol: str | None
     decimals: int | None
     address: str
-    baseline_balance: str
-    current_balance: str
+    baseline_balance: Units
+    current_balance: Units
     status: WatchStatus
     callback_url: str
-    last_checked_at: str | None
-    next_check_at: str | None
+    last_checked_at: Time | None
+    next_check_at: Time | None
     change_count: int
-    last_notified_at: str | None
-    expires_at: str
-    created_at: str
-    updated_at: str
+    last_notified_at: Time | None
+    expires_at: Time
+    created_at: Time
+    updated_at: Time
 
 
 class OneWatch(_Answer):
@@ -365,8 +385,8 @@ class Retried(_Answer):
 class Rotated(_Answer):
     """From when the new secret signs, and until when the former one signs as well."""
 
-    since: str
-    overlap_until: str
+    since: Time
+    overlap_until: Time
 
 
 class Health(_Answer):
@@ -410,11 +430,17 @@ def _operation(
     query: type[Query] | None = None,
     path: str | None = None,
     open_: bool = False,
+    store: bool = True,
     optional_body: bool = False,
 ) -> dict[str, Any]:
     content = {"text/plain": {"schema": {"type": "string"}}} if answer is None else _json(answer)
     operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": summary, "content": content}}}
-    for status in sorted({*errors, 403, *(() if open_ else (401,)), *((400,) if path else ())}):
+    possible = {*errors, 403}
+    possible |= set() if open_ else {401}
+    possible |= {400} if path or query else set()
+    possible |= {400, 408, 413} if body is not None else set()
+    possible |= {503} if store else set()
+    for status in sorted(possible):
         operation["responses"][str(status)] = {"description": _STATUS[status], "content": _json(Error)}
     if body is not None:
         operation["requestBody"] = {"required": not optional_body, "content": _json(body)}
@@ -430,6 +456,7 @@ _STATUS = {
     401: "The API key is missing or wrong.",
     403: "No API key is configured and `Host` is not this machine.",
     404: "There is no such thing.",
+    408: "The body took longer than 10 seconds.",
     409: "It contradicts what is stored.",
     413: "The body is larger than 64 KB.",
     502: "The chain cannot be read now.",
@@ -466,8 +493,8 @@ def build() -> dict[str, Any]:
         ref_template="#/components/schemas/{model}",
     )
     intents = {
-        "get": _operation("List intents in order of creation.", IntentPage, 400, query=ListIntents),
-        "post": _operation("Register a payment to wait for.", CreatedIntent, 400, 409, 413, 503, body=CreateIntent),
+        "get": _operation("List intents in order of creation.", IntentPage, query=ListIntents),
+        "post": _operation("Register a payment to wait for.", CreatedIntent, 409, body=CreateIntent),
     }
     one = {
         "get": _operation("Show an intent.", OneIntent, 404, path="intentId"),
@@ -476,23 +503,20 @@ def build() -> dict[str, Any]:
     recheck = _operation(
         "Look now, for this intent.",
         Rechecked,
-        400,
         404,
-        413,
         502,
-        503,
         body=Recheck,
         path="intentId",
         optional_body=True,
     )
-    ready = _operation("Ready to serve?", Readiness)
+    ready = _operation("Ready to serve?", Readiness, store=False)
     ready["responses"]["503"] = {"description": _STATUS[503], "content": _json(Readiness)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "AMN Pay Scanner", "version": VERSION},
         "security": [{"apiKey": []}],
         "paths": {
-            "/health": {"get": _operation("Alive?", Health, open_=True)},
+            "/health": {"get": _operation("Alive?", Health, open_=True, store=False)},
             "/ready": {"get": ready},
             "/metrics": {"get": _operation("Prometheus metrics.", None)},
             "/scanner/status": {"get": _operation("How each chain is doing.", Status)},
@@ -504,10 +528,10 @@ def build() -> dict[str, Any]:
                 )
             },
             "/intents/{intentId}/recheck": {"post": recheck},
-            "/balances/check": {"post": _operation("Read a balance now.", Balance, 400, 413, 502, body=CheckBalance)},
-            "/balance-watches": {
-                "post": _operation("Watch a balance.", OneWatch, 400, 409, 413, 502, 503, body=CreateWatch)
+            "/balances/check": {
+                "post": _operation("Read a balance now.", Balance, 502, body=CheckBalance, store=False)
             },
+            "/balance-watches": {"post": _operation("Watch a balance.", OneWatch, 409, 502, body=CreateWatch)},
             "/balance-watches/{watchId}": {
                 "get": _operation("Show a balance watch.", OneWatch, 404, path="watchId"),
                 "delete": _operation("Stop a balance watch.", OneWatch, 404, path="watchId"),
@@ -515,12 +539,10 @@ def build() -> dict[str, Any]:
             "/balance-watches/{watchId}/stop": {
                 "post": _operation("Stop a balance watch.", OneWatch, 404, path="watchId")
             },
-            "/unmatched": {
-                "get": _operation("Transfers that settled nothing.", UnmatchedPage, 400, query=ListUnmatched)
-            },
+            "/unmatched": {"get": _operation("Transfers that settled nothing.", UnmatchedPage, query=ListUnmatched)},
             "/admin/webhooks/retry": {"post": _operation("Retry failed webhooks now.", Retried)},
             "/admin/callback-secrets/rotate": {
-                "post": _operation("Change a callback secret.", Rotated, 400, 413, 503, body=RotateSecret)
+                "post": _operation("Change a callback secret.", Rotated, body=RotateSecret)
             },
         },
         "components": {

@@ -15,6 +15,7 @@ from kernel.web.ids import check_name as check_id
 from scanner.balances import BalanceAnswer, BalanceRequest
 from scanner.clock import rfc3339
 from scanner.folding import first_key
+from scanner.health import ChainState
 from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer, Watch, WatchStatus
 from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
 from scanner.tokens import TokenNames
@@ -25,6 +26,9 @@ MAX_CHAIN_ID = 2**53 - 1  # what every JSON reader holds exactly
 DIGITS = re.compile(r"[0-9]{1,78}")
 MAX_UINT256 = 2**256 - 1
 MAX_TIME = 64
+STUCK_SHOWN = 20
+PROBLEMS_SHOWN = 50
+SENTENCE = 500  # characters of what an endpoint or a chain said
 NOT_A_TIME = "must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
 
 
@@ -392,29 +396,6 @@ def balance_json(answer: BalanceAnswer) -> dict[str, Any]:
     }
 
 
-def _endpoint(report: EndpointReport) -> dict[str, Any]:
-    limits = report.limits
-    return {
-        "label": report.label,
-        "state": report.state,
-        "head": report.head,
-        "headTime": None if report.head_time is None else _time(report.head_time * 1000),
-        "latencyMs": report.latency_ms,
-        "lastError": report.last_error,
-        "limits": {
-            "batch": limits.batch,
-            "blocks": limits.blocks,
-            "topics": limits.topics,
-            "addresses": limits.addresses,
-            "owners": limits.owners,
-            "addresslessLogs": limits.addressless_logs,
-        },
-    }
-
-
-MOST_STUCK = 20  # listed; `stuckCount` tells of the rest
-
-
 def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
     """Render one chain's condition."""
     chain, health, backlog = status.chain, status.health, status.backlog
@@ -422,23 +403,23 @@ def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
         "chainId": chain.chain_id,
         "name": chain.name,
         "chainType": chain.chain_type,
-        "state": health.state,
+        "state": _state(status),
         "lastScannedBlock": health.checkpoint,
         "chainHead": health.head.position if health.head else None,
         "finalizedHead": health.head.finalized if health.head else None,
         "lag": health.lag,
-        "lagSeconds": health.lag_seconds,
+        "lagSeconds": _lag_seconds(status),
         "pendingIntents": status.pending_intents,
         "activeBalanceWatches": status.active_watches,
         "endpoint": health.endpoint,
-        "lastError": health.last_error,
+        "lastError": _cut(health.last_error),
         "lastSuccessAt": _time(health.last_success_at),
         "restarts": health.restarts,
-        "problems": list(health.problems),
-        "endpoints": [_endpoint(report) for report in health.condition.endpoints],
+        "problems": _problems(status),
+        "endpoints": [endpoint_json(report) for report in status.condition.endpoints],
         "stuck": [
-            {"txHash": stuck.tx_hash, "since": _time(stuck.since), "why": stuck.why}
-            for stuck in health.stuck[:MOST_STUCK]
+            {"txHash": stuck.tx_hash, "since": _time(stuck.since), "why": _cut(stuck.why)}
+            for stuck in health.stuck[:STUCK_SHOWN]
         ],
         "stuckCount": len(health.stuck),
         "sweep": {
@@ -450,4 +431,45 @@ def status_json(status: ChainStatus, now: int) -> dict[str, Any]:
         "tokens": [
             {"address": token.address, "symbol": token.symbol, "decimals": token.decimals} for token in status.tokens
         ],
+    }
+
+
+def _state(status: ChainStatus) -> ChainState:
+    """A poll that hangs tells nothing: what endpoints are known to be like is asked anew."""
+    state = status.health.state
+    return ChainState.STALE if status.condition.stale and state is not ChainState.FAILING else state
+
+
+def _lag_seconds(status: ChainStatus) -> int | None:
+    known = [lag for lag in (status.health.lag_seconds, status.condition.lag_s) if lag is not None]
+    return max(known, default=None)
+
+
+def _problems(status: ChainStatus) -> list[str]:
+    found = dict.fromkeys((*status.health.problems, *status.condition.problems))
+    return [problem[:SENTENCE] for problem in list(found)[:PROBLEMS_SHOWN]]
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else text[:SENTENCE]
+
+
+def endpoint_json(report: EndpointReport) -> dict[str, Any]:
+    """Render what is known of one endpoint; null: not learnt."""
+    limits = report.limits
+    return {
+        "label": report.label,
+        "state": report.state,
+        "head": report.head,
+        "headTime": None if report.head_time is None else _time(report.head_time * 1000),
+        "latencyMs": report.latency_ms,
+        "lastError": _cut(report.last_error),
+        "limits": {
+            "batch": limits.batch,
+            "blocks": limits.blocks,
+            "topics": limits.topics,
+            "addresses": limits.addresses,
+            "owners": limits.owners,
+            "addresslessLogs": limits.addressless_logs,
+        },
     }

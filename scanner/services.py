@@ -9,7 +9,7 @@ from typing import Any
 
 from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable
-from chains.types import Checkout, Rail, RailWarning, Targets
+from chains.types import Checkout, Condition, Rail, RailWarning, Targets
 from config.catalog import Catalog, Chain, Token
 from scanner import findings
 from scanner.balances import BalanceChecks
@@ -87,6 +87,7 @@ class ChainStatus:
 
     chain: Chain
     health: ChainHealth
+    condition: Condition
     pending_intents: int
     active_watches: int
     backlog: outbox.Backlog | None
@@ -353,6 +354,7 @@ class Services:
             ChainStatus(
                 worker.chain,
                 worker.health,
+                worker.adapter.condition(),
                 sum(counts.get((chain_id, status), 0) for status in live),
                 watching.get(chain_id, 0),
                 backlog.get(chain_id),

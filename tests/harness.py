@@ -22,6 +22,7 @@ from devnet.anvil import CHAIN_ID, Anvil
 from scanner.app import Daemon, open_daemon
 from scanner.clock import rfc3339
 from scanner.store.database import Database
+from tests.described import check_described
 
 ROOT = Path(__file__).parent.parent
 USDT = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"
@@ -57,8 +58,12 @@ class FakeClock:
 class Api:
     """The daemon's API as a backend sees it."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, key: str | None = None) -> None:
+    def __init__(
+        self, url: str, session: aiohttp.ClientSession, key: str | None = None, *, described: bool = True
+    ) -> None:
+        """Without `described` answers are not compared with the description: it is not the scanner's API."""
         self.url = url
+        self._described = described
         self._session = session
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -70,6 +75,8 @@ class Api:
         async with self._session.request(method, self.url + path, headers=headers, **more) as response:
             raw = await response.read()
             is_json = response.content_type == "application/json"
+            if is_json and self._described:
+                check_described(method, path, response.status, raw)
             return response.status, orjson.loads(raw) if is_json else raw.decode()
 
     async def get(self, path: str) -> Any:
@@ -233,7 +240,7 @@ async def process(
     try:
         lines: list[str] = []
         url = await _url_of(started, lines)
-        found = Process(started, Api(url, session), lines)
+        found = Process(started, Api(url, session, described=module == "scanner"), lines)
         reader = asyncio.create_task(_drain(started, lines))
         yield found
     finally:
