@@ -104,7 +104,7 @@ class EndpointPool:
     def report(self, endpoint: Endpoint) -> EndpointReport:
         """Return what is known of an endpoint, for people."""
         state = EndpointState.OK
-        if endpoint.cool_down_until > self._clock():
+        if endpoint not in self._usable_at(self._clock()):
             state = EndpointState.RESTING
         elif endpoint.last_error:
             state = EndpointState.FAILING
@@ -217,11 +217,14 @@ class EndpointPool:
             ChainUnavailable: all are left alone for a while.
         """
         now = self._clock()
-        usable = [endpoint for endpoint in self.endpoints if self._rested(endpoint)]
-        usable = usable or [endpoint for endpoint in self.endpoints if endpoint.blind_until <= now]
+        usable = self._usable_at(now)
         if not usable:
             raise self._all_cooling_down(now)
         return sorted(usable, key=lambda endpoint: endpoint is not self._preferred)
+
+    def _usable_at(self, now: float) -> list[Endpoint]:
+        rested = [endpoint for endpoint in self.endpoints if endpoint.cool_down_until <= now]
+        return rested or [endpoint for endpoint in self.endpoints if endpoint.blind_until <= now]
 
     def _rested(self, endpoint: Endpoint) -> bool:
         return endpoint.cool_down_until <= self._clock()
@@ -265,8 +268,6 @@ class EndpointPool:
         now = self._clock()
         endpoint.cool_down_until = now + _cool_down(error, endpoint.failures)
         endpoint.blind_until = now + _blind(error, endpoint.failures)
-        if len(self.endpoints) == 1:
-            endpoint.cool_down_until = endpoint.blind_until
 
 
 def _cool_down(error: ChainError, failures: int) -> float:

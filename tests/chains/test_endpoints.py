@@ -182,6 +182,16 @@ async def test_a_chain_is_never_blind_for_longer_than_ten_seconds_or_as_asked_th
     assert await bench.ask() in {endpoint.label for endpoint in bench.pool.endpoints}
 
 
+async def test_who_would_be_asked_now_is_not_said_to_rest():
+    bench = Bench(URLS[:1])
+    bench.answers[bench.one] = ChainMisconfigured("wrong chain")
+    with pytest.raises(ChainMisconfigured):
+        await bench.ask()
+    assert bench.pool.report(bench.one).state is EndpointState.RESTING
+    bench.now.seconds += 10
+    assert bench.pool.report(bench.one).state is EndpointState.FAILING
+
+
 async def test_the_only_endpoint_is_spared_for_the_first_seconds_all_the_same():
     bench = Bench(URLS[:1])
     bench.answers[bench.one] = ChainUnavailable("busy", retry_after=5)

@@ -190,6 +190,14 @@ async def test_the_other_is_asked_when_one_stands_still_and_found_within_a_minut
     assert states(reader) == ["stale", "ok"]
 
 
+async def test_one_that_stands_still_is_compared_before_it_is_time_to_compare_all(world):
+    frozen, alive = Node(world), Node(world)
+    world.open(frozen, alive)
+    await world.poll(13)  # the last comparison was just now
+    frozen.up_to = at = int(world.now // 3)
+    assert (await world.poll(6)).position > at  # 25 s later
+
+
 async def test_an_endpoint_that_was_frozen_from_the_start_is_passed_over_at_once(world):
     reader = world.open(Node(world, up_to=1000), Node(world))
     assert (await world.poll()).position == int(world.now // 3)

@@ -138,3 +138,12 @@ async def test_rounding_never_makes_anybody_wait_for_nothing(clock, rate):
 def test_a_rate_that_lets_nothing_through_is_refused(rate, burst):
     with pytest.raises(ValueError, match="positive rate"):
         TokenBucket(rate, burst=burst)
+
+
+@pytest.mark.parametrize("named", [31, 3600, 1e9])
+async def test_a_service_that_names_hours_is_asked_again_after_half_a_minute(clock, named):
+    bucket = bucket_of(clock, 10)
+    bucket.suspend(named)
+    assert bucket.suspended_s == 30
+    await bucket.take()
+    assert clock.now == 1030
