@@ -141,17 +141,14 @@ class HeadTrack:
         return old or self.seen_at - self.moved_at > self.standstill_s
 
 
-def unbelievable(
-    seen: SeenHead, last: Accepted | None, *, now: float, wall: float, counts_blocks: bool, pace: float = 1.0
-) -> str | None:
+def unbelievable(seen: SeenHead, last: Accepted | None, *, now: float, wall: float, counts_blocks: bool) -> str | None:
     """
     Say why a head cannot be true; None when it can.
 
     A made-up head a thousand blocks up once moved the checkpoint to where no real chain would come for an hour.
-    `pace` is how many seconds of chain time may pass in one.
     """
     # A wall clock that was put back does not make a head of the future: it is as late as the last one at least.
-    latest = wall if last is None else max(wall, last.time + pace * (now - last.at))
+    latest = wall if last is None else max(wall, last.time + now - last.at)
     ahead = seen.head.time - latest
     if ahead > MOST_AHEAD_S:
         return f"its newest block is {ahead:.0f} s ahead of this host's clock"
@@ -192,7 +189,6 @@ class HeadReader:
         self._wall = wall
         self._quorum = quorum
         self._counts_blocks = interval_s is None
-        self._interval_s = interval_s or 0.0
         self._wants_final = wants_final
         self._tracks = {
             endpoint: HeadTrack(interval_s=interval_s, learns=interval_s is None) for endpoint in pool.endpoints
@@ -248,16 +244,8 @@ class HeadReader:
         )
 
     def _doubt(self, seen: SeenHead) -> str | None:
-        # Where positions are times, blocks in quick succession may run ahead of the clock; a leap may not, however
-        # long it is repeated.
-        pace = 1.0 if self._counts_blocks or self._blamed is not None else ALLOWANCE_PER_S * self._interval_s
         return unbelievable(
-            seen,
-            self._accepted,
-            now=self._clock(),
-            wall=self._wall(),
-            counts_blocks=self._counts_blocks,
-            pace=pace,
+            seen, self._accepted, now=self._clock(), wall=self._wall(), counts_blocks=self._counts_blocks
         )
 
     async def _believed(self, found: dict[Endpoint, SeenHead]) -> dict[Endpoint, SeenHead]:

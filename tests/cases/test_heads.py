@@ -73,7 +73,10 @@ async def test_an_only_endpoint_with_an_old_head_is_stale_with_its_true_lag(tmp_
         assert condition.stale
         assert condition.lag_s == pytest.approx(hours * 3600, abs=30)
         assert states(town) == ["stale"]
-        assert "stand still" in problems(town)
+        shown = await town.api.chain()
+        assert shown["state"] == "stale"
+        assert shown["lagSeconds"] == pytest.approx(hours * 3600, abs=60)
+        assert any("stand still" in problem for problem in shown["problems"])
 
 
 async def test_an_endpoint_behind_another_is_passed_over_from_the_first_poll(tmp_path):
@@ -235,6 +238,7 @@ async def test_a_node_of_another_chain_behind_the_same_address_takes_nothing_bac
             with pytest.raises(Exception, match=r"serves chain 1, expected chain 97|left alone"):
                 await town.polled()
         assert (await town.api.reasons()) == []
+        assert (await town.api.chain())["state"] == "failing"
         node.chain_id, node.fork_from = 97, None
         node.head += 6
         await town.api.status_is(intent["intentId"], "confirmed")
