@@ -9,10 +9,15 @@ from contextlib import asynccontextmanager, contextmanager
 
 from marketplace.bell import Bell
 from marketplace.clock import Clock
+from marketplace.errors import Refused
 from marketplace.mailbox import Mailbox
 from marketplace.model import Notification, Role
 from marketplace.store import notes, seldom, users
 from marketplace.store.database import Database, Tx
+
+MAX_STREAMS = 20  # of one user: each holds a connection and up to 256 notifications
+MAX_ALL_STREAMS = 1000
+STREAM_RETRY_S = 5
 
 
 def new_id() -> str:
@@ -30,6 +35,9 @@ class Listeners:
     @contextmanager
     def listening(self, user_id: str) -> Iterator[Mailbox]:
         """Hand out a mailbox that what comes for this user is put into."""
+        mine = self._mailboxes.get(user_id, ())
+        if len(mine) >= MAX_STREAMS or sum(len(each) for each in self._mailboxes.values()) >= MAX_ALL_STREAMS:
+            raise Refused("rate_limited", "too many streams are open: close one", retryAfter=STREAM_RETRY_S)
         mailbox = Mailbox()
         self._mailboxes.setdefault(user_id, set()).add(mailbox)
         try:

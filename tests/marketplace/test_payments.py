@@ -80,7 +80,6 @@ async def test_fresh_addresses_are_never_used_twice(market: Running, chain_side:
         ("rail", {"rail": "pigeon"}),
         ("rail", {"chainId": 728126428}),
         ("mode", {"rail": "direct_balance", "mode": "guess"}),
-        ("purchaseRequestId", {"purchaseRequestId": "x"}),
     ],
 )
 async def test_a_bad_intent_names_its_field(deal: Deal, field: str, fields: dict[str, Any]) -> None:
@@ -675,3 +674,9 @@ async def test_an_admin_may_raise_a_chains_floor_and_never_lower_it(deal: Deal) 
     assert [(row["chainId"], row["confirmations"]) for row in data["history"]] == [(97, 12)]
     assert deal.scanner.intents[deal.payment_id]["confirmationsRequired"] == 12
     assert await deal.buyer.refused("GET", path) == (403, "forbidden")
+
+
+async def test_a_request_that_is_no_id_is_a_bad_request(deal: Deal) -> None:
+    body = deal.intent() | {"purchaseRequestId": "x"}
+
+    assert await deal.buyer.refused("POST", "/api/payment/intents", body) == (400, "bad_request")
