@@ -231,9 +231,9 @@ class StoredTransfer(NamedTuple):
         return (self.tx_hash, self.event_key)
 
     @property
-    def order(self) -> tuple[int, int, str, str]:
-        """Chain order; where a family counts no logs the hash decides, so that it is the same for everybody."""
-        return (self.block_number, self.log_index or 0, self.tx_hash, self.event_key)
+    def order(self) -> tuple[int, str, str]:
+        """Order of blocks, and what the same chain shows everybody within one: nodes number logs differently."""
+        return (self.block_number, self.tx_hash, self.event_key)
 
 
 class WatchStatus(StrEnum):
