@@ -46,6 +46,9 @@ async def only_the_good_one_is_confirmed(town, bad, good):
     assert (await town.api.intent(bad))["status"] == "confirming"
     chain = await town.api.chain()
     assert (chain["state"], chain["lastError"]) == ("ready", None)
+    (stuck,) = chain["stuck"]
+    assert (stuck["txHash"], chain["stuckCount"]) == (BAD, 1)
+    assert stuck["why"]
 
 
 @pytest.mark.parametrize("what", UNREADABLE)
@@ -57,6 +60,9 @@ async def test_a_receipt_that_is_no_receipt_keeps_no_other_payment_waiting(tmp_p
         await only_the_good_one_is_confirmed(town, bad, good)
         node.overrides.clear()
         await town.api.status_is(bad, "confirmed")
+        await town.polled(1)
+        chain = await town.api.chain()
+        assert (chain["stuck"], chain["stuckCount"]) == ([], 0)
 
 
 @pytest.mark.parametrize("what", CHANGED)
