@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
@@ -127,7 +128,9 @@ class _Manners(NamedTuple):
         """Return the node's answer as this endpoint gives it."""
         result = answer.get("result")
         if result is None:
-            return answer
+            asked = call.get("params", [None])[0]
+            above = self.lies_ahead and call["method"] == "eth_getBlockByNumber" and asked not in _TAGS
+            return {**answer, "result": _made_up_block(int(asked, 16), _UNKNOWN_BLOCK)} if above else answer
         method = call["method"]
         if method in _HEIGHT_OF and _above(result.get(_HEIGHT_OF[method]), self.stale_at):
             return {**answer, "result": None}
@@ -139,7 +142,7 @@ class _Manners(NamedTuple):
             case "eth_blockNumber":
                 result = hex(min(int(result, 16), self.stale_at or int(result, 16)) + self.lies_ahead)
             case "eth_getBlockByNumber" if call["params"][0] == "latest" and self.lies_ahead:
-                result = _made_up_head(result, self.lies_ahead)
+                result = _made_up_block(int(result["number"], 16) + self.lies_ahead, result)
             case "eth_getTransactionReceipt":
                 result = {**result, "logs": [self._dressed(log) for log in result["logs"]]}
             case "eth_getBlockReceipts":
@@ -353,8 +356,10 @@ def _batch_refused(request: web.Request, calls: list[Json], how: str, most: int)
             return web.Response(status=int(how), text=text)
 
 
-def _made_up_head(latest: Json, ahead: int) -> Json:
-    number = int(latest["number"], 16) + ahead
+_UNKNOWN_BLOCK: Json = {"timestamp": hex(int(time.time())), "logsBloom": "0x" + "0" * 512, "transactions": []}
+
+
+def _made_up_block(number: int, latest: Json) -> Json:
     return {**latest, "number": hex(number), "hash": f"0x{number:064x}", "parentHash": f"0x{number - 1:064x}"}
 
 

@@ -30,14 +30,30 @@ DEFECTS: dict[str, tuple[str, Any, Any]] = {  # attribute, while it lasts, after
     "short_ranges": ("max_range", 2, None),
     "no_ranges": ("max_range", 0, None),
     "wrong_chain": ("chain_id", 1, None),
+    "needs_address": ("needs_address", True, False),
+    "few_topics": ("most_topics", 2, None),
+    "few_rows": ("most_rows", 1, None),
+    "renumbers": ("renumbers", 7, 0),
+    "no_finalized": ("knows_finalized", False, True),
+    "no_block_receipts": ("unserved", frozenset({"eth_getBlockReceipts"}), frozenset()),
+    "big_headers": ("big_headers", True, False),
+    "odd_fields": ("odd_fields", True, False),
+    "lies_ahead": ("lies_ahead", 900, 0),
 }
+BATCHES = {f"batch_{how}": how for how in ("object", "first_id", "each", "413", "429", "cut")}
+MOST_CALLS = 2  # of a batch, where an endpoint limits them
 
 
 def _of_the_proxy(log: dict[str, Any]) -> bool:
     return str(log["address"]).lower() == PROXY.lower()
 
 
+def _every_other(tx_hash: str) -> bool:
+    return int(tx_hash, 16) % 2 == 0
+
+
 DEFECTS["withholds"] = ("loses", _of_the_proxy, None)
+DEFECTS["null_receipts"] = ("without_receipt", _every_other, None)
 METHODS = ("*", "eth_getLogs", "eth_getBlockByNumber", "eth_getTransactionReceipt", "*", "eth_chainId")
 BEHIND = 3  # blocks of a node that lags
 
@@ -61,6 +77,12 @@ async def trouble(endpoint: Node, kind: str, chain: Anvil, method: str) -> Async
         finally:
             fault.times = 0
             endpoint.release()
+    elif kind in BATCHES:
+        endpoint.most_calls, endpoint.batch_refusal = MOST_CALLS, BATCHES[kind]
+        try:
+            yield
+        finally:
+            endpoint.most_calls = None
     elif kind in DEFECTS:
         name, during, after = DEFECTS[kind]
         setattr(endpoint, name, during)

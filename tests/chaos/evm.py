@@ -19,6 +19,7 @@ from tests.chaos.payments import How, Purchase
 from tests.chaos.schedule import Plan
 from tests.harness import MERCHANT, ROOT, USDC, USDT, environment, prepared
 
+EPOCH = 4  # blocks
 MOST_COIN = 10**15  # wei; payers are not endlessly rich
 TOKENS = {"fee_token": FEE_TOKEN, "silent_token": SILENT_TOKEN}
 
@@ -56,6 +57,12 @@ class EvmWorld:
     async def mine(self, blocks: int) -> None:
         await self._ground.mine(blocks)
 
+    async def now(self) -> int:
+        return await self._ground.now()
+
+    async def reach(self, moment: int) -> None:
+        await self._ground.reach(moment)
+
     async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         reference = order.reference if order.rail == "proxy" else None
         if purchase.kind == "stranger":
@@ -67,6 +74,8 @@ class EvmWorld:
                 await self._ground.pay_in_a_crowd(token, to, amount, reference)
             case "sent":
                 await self._ground.pay(token, to, amount, reference)
+            case "plain":
+                await self._ground.pay(token, to, amount, None)
             case "fails":
                 await self._ground.fail(token, to, amount, reference)
             case "approves":
@@ -97,13 +106,14 @@ class EvmWorld:
             node.heal()
 
     async def bury(self, plan: Plan) -> None:
-        await self._ground.mine(plan.confirmations + 2)
+        # Where the chain's own word on what is final counts, that lies two epochs of blocks below the head.
+        await self._ground.mine(plan.confirmations + 2 + (2 * EPOCH if plan.guards.get("finality") == "both" else 0))
 
     async def is_read(self, position: int) -> bool:
         return position == await self._ground.chain.height()
 
     async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
-        return await self._ground.movements({o.destination for o in orders if o.rail == "direct"}, self._since)
+        return await self._ground.movements({o.destination for o in orders}, self._since)
 
     async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:
         return await self._ground.coins({o.destination for o in orders if o.rail == "direct"}, self._since)
@@ -116,9 +126,9 @@ class EvmWorld:
 async def evm_world(plan: Plan) -> AsyncIterator[EvmWorld]:
     """Start the chain and its endpoints; nothing of them is left behind."""
     async with AsyncExitStack() as stack:
-        chain = await prepared(await stack.enter_async_context(anvil()))
+        chain = await prepared(await stack.enter_async_context(anvil(slots_in_epoch=EPOCH)))
         ground = Ground(chain, random.Random(f"payers of {plan.seed}"))
-        await ground.prepare(block_s=plan.block_s, depth=plan.confirmations)
+        await ground.prepare(depth=plan.confirmations)
         since = await chain.height()
         nodes = [await stack.enter_async_context(Node(chain.url)) for _ in range(2)]
         yield EvmWorld(ground, nodes, seed=plan.seed, since=since)

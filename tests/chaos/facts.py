@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,9 @@ class Order:
     destination: str
     amount: int
     reference: str  # 0x + 16 hex
-    ended: str | None = None  # the reason of every payment, when all come after its end
+    expires_at: int | None = None  # unix seconds; None: far away
+    cancelled: bool = False  # every payment comes after that
+    since: int = 0  # chain time at which it took its address over
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,10 +37,12 @@ class Movement:
     topic: str | None = field(default=None, compare=False)  # the indexed reference; None on the direct rail
     credited: int | None = field(default=None, compare=False)  # by the token's own logs; None when it has none
     bounced: bool = field(default=False, compare=False)  # sent, seen and sent back
+    time: int = field(default=0, compare=False)  # of its block, unix seconds
+    behind: tuple[tuple[str, int], ...] = field(default=(), compare=False)  # the token's own logs of an event
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.tx, str(self.log_index)
+    def place(self) -> tuple[str, int]:
+        return self.tx, self.log_index
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,17 +69,31 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of `GET /unmatched`."""
+    """One line of `GET /unmatched`; what its event key looks like is nobody's business."""
 
     tx: str | None
     event_key: str
     intent_id: str | None
     reason: str
     amount: int
+    token: str = field(default="", compare=False)
+    destination: str = field(default="", compare=False)
+    position: int = field(default=0, compare=False)
+    count: int = field(default=1, compare=False)  # transfers in it
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> Row:
-        return cls(row["txHash"], row["eventKey"], row["intentId"], row["reason"], int(row["amount"]))
+    def of(cls, row: dict[str, Any], canonical: Callable[[str], str]) -> Row:
+        return cls(
+            row["txHash"],
+            row["eventKey"],
+            row["intentId"],
+            row["reason"],
+            int(row["amount"]),
+            row["token"] if row["txHash"] is None else canonical(row["token"]),
+            canonical(row["destination"]),
+            row["blockNumber"],
+            row.get("count", 1),
+        )
 
 
 @dataclass(frozen=True, slots=True)

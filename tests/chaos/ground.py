@@ -33,9 +33,8 @@ class Ground:
         self._hand = asyncio.Lock()
         self._returning: list[str] = []  # raw transactions that come back later
 
-    async def prepare(self, *, block_s: int, depth: int) -> None:
+    async def prepare(self, *, depth: int) -> None:
         """Give every payer both tokens, deeper than any reorganisation reaches."""
-        await self.chain.rpc("anvil_setBlockTimestampInterval", [block_s])
         await self.chain.token("FEE", 6, at=FEE_TOKEN, kind="FeeToken")
         await self.chain.token("HUSH", 6, at=SILENT_TOKEN, kind="SilentToken")
         for payer in self.chain.accounts[1:]:
@@ -47,6 +46,19 @@ class Ground:
         async with self._hand:
             await self._bring_back()
             await self.chain.mine(blocks)
+
+    async def now(self) -> int:
+        """Return the time of the newest block."""
+        async with self._hand:
+            return int((await self.chain.block() or {})["timestamp"], 16)
+
+    async def reach(self, moment: int) -> None:
+        """Move the chain's clock forward, for good, until a block is at least as young as this."""
+        async with self._hand:
+            ahead = moment - int((await self.chain.block() or {})["timestamp"], 16)
+            if ahead > 0:
+                await self.chain.rpc("evm_increaseTime", [ahead])
+                await self.chain.mine(1)
 
     async def pay(self, token: str, destination: str, amount: int, reference: str | None) -> None:
         """Pay through the proxy when there is a reference, else directly."""
@@ -143,8 +155,10 @@ class Ground:
             events = await self._logs({"address": PROXY, "topics": [EVENT_TOPIC]}, since)
             credited = await self._logs({"topics": [TRANSFER_TOPIC]}, since)
         moved = [_of_token(log) for log in credited]
-        direct = [movement for movement in moved if movement.destination in destinations]
-        return (*direct, *paired([_of_proxy(log) for log in events], moved))
+        through = paired([_of_proxy(log) for log in events], moved)
+        behind = {place for event in through for place in event.behind}
+        plain = [m for m in moved if m.destination in destinations and m.place not in behind]
+        return (*plain, *through)
 
     async def coins(self, destinations: set[str], since: int) -> tuple[Coin, ...]:
         """Return every arrival of coin at one of these addresses on the canonical chain."""
@@ -181,8 +195,9 @@ def paired(events: Sequence[Movement], moved: Sequence[Movement]) -> list[Moveme
     found, last = [], dict[str, int]()
     for event in sorted(events):
         since = last.get(event.tx, -1)
-        same = [m.amount for m in moved if _same(m, event) and since < m.log_index < event.log_index]
-        found.append(replace(event, credited=sum(same) if same else None))
+        same = [m for m in moved if _same(m, event) and since < m.log_index < event.log_index]
+        credited = sum(m.amount for m in same) if same else None
+        found.append(replace(event, credited=credited, behind=tuple(m.place for m in same)))
         last[event.tx] = event.log_index
     return found
 
@@ -214,4 +229,13 @@ def _calls_of(token: str, destination: str, amount: int, reference: str | None) 
 def _movement(log: dict[str, Any], token: str, to: str, amount: int, topic: str | None) -> Movement:
     where = int(log["blockNumber"], 16), int(log["logIndex"], 16)
     credited = amount if topic is None else None
-    return Movement(*where, log["transactionHash"], token.lower(), to.lower(), amount, topic, credited)
+    return Movement(
+        *where,
+        log["transactionHash"],
+        token.lower(),
+        to.lower(),
+        amount,
+        topic,
+        credited,
+        time=int(log["blockTimestamp"], 16),
+    )

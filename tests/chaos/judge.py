@@ -10,11 +10,13 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from addresses.keccak import keccak
 from tests.chaos.facts import Coin, Movement, Order, Outcome, Row, Told, Verdict
 
 CONFIRMED = "payment.confirmed"
+GRACE_S = 60  # after the expiry a payment still counts, by the time of its block
 SETTLED = ("confirmed", "webhook_failed")
 
 
@@ -26,30 +28,58 @@ class Settlement:
     received: int
 
 
+class Pile(NamedTuple):
+    """What one line of `GET /unmatched` is about, however many transfers it holds."""
+
+    intent_id: str | None
+    reason: str
+    token: str
+    destination: str
+
+
+@dataclass(slots=True)
+class Heap:
+    """What is on one pile."""
+
+    count: int = 0
+    amount: int = 0
+    transactions: Counter[str] = field(default_factory=Counter)
+
+    def add(self, tx: str, amount: int, count: int = 1) -> None:
+        self.count += count
+        self.amount += amount
+        self.transactions[tx] += count
+
+
 @dataclass(slots=True)
 class Truth:
     """What follows from the chain."""
 
     settled: dict[str, Settlement] = field(default_factory=dict)
-    rows: set[Row] = field(default_factory=set)
+    piles: dict[Pile, Heap] = field(default_factory=lambda: defaultdict(Heap))
 
 
 def truth(orders: Sequence[Order], movements: Sequence[Movement]) -> Truth:
     """Apply the rules to the canonical chain."""
     by_topic = {topic_of(order.reference): order for order in orders if order.rail == "proxy"}
-    by_address = {order.destination: order for order in orders if order.rail == "direct"}
     found = Truth()
     eligible: dict[str, list[Movement]] = defaultdict(list)
     for movement in sorted(movements):
-        order = by_address.get(movement.destination) if movement.topic is None else by_topic.get(movement.topic)
+        order = _holder(orders, movement) if movement.topic is None else by_topic.get(movement.topic)
         reason = _refusal(movement, order)
         if order is not None and reason is None:
             eligible[order.intent_id].append(movement)
         else:
-            found.rows.add(_row(movement, order, reason or ""))
+            _pile(found, movement, order, reason or "")
     for order in orders:
         _add_up(order, eligible[order.intent_id], found)
     return found
+
+
+def _holder(orders: Sequence[Order], movement: Movement) -> Order | None:
+    """Return whom an address belonged to when something came to it: the last who took it over before."""
+    held = [o for o in orders if o.rail == "direct" and o.destination == movement.destination]
+    return max((o for o in held if o.since <= movement.time), key=lambda o: o.since, default=None)
 
 
 def topic_of(reference: str) -> str:
@@ -68,7 +98,9 @@ def _refusal(movement: Movement, order: Order | None) -> str | None:
         "fee_on_transfer": movement.amount > (movement.credited or 0),
         "reverted": movement.bounced,
         "wrong_destination": movement.destination != order.destination,
-        order.ended: order.ended is not None,
+        "cancelled": order.cancelled,
+        # By the time of its block alone: when anybody saw it, and what any clock said, decides nothing.
+        "late": order.expires_at is not None and movement.time > order.expires_at + GRACE_S,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -77,31 +109,34 @@ def _add_up(order: Order, payments: Sequence[Movement], found: Truth) -> None:
     sums = list(itertools.accumulate(payment.amount for payment in payments))
     place = next((place for place, received in enumerate(sums) if received >= order.amount), None)
     if place is None:
-        found.rows |= {_row(payment, order, "underpaid") for payment in payments}
+        for payment in payments:
+            _pile(found, payment, order, "underpaid")
         return
     completing, received = payments[place], sums[place]
     found.settled[order.intent_id] = Settlement(completing.tx, received)
     if received > order.amount:
-        found.rows.add(_row(completing, order, "overpaid_surplus", received - order.amount))
-    found.rows |= {_row(payment, order, "duplicate") for payment in payments[place + 1 :]}
+        _pile(found, completing, order, "overpaid_surplus", received - order.amount)
+    for payment in payments[place + 1 :]:
+        _pile(found, payment, order, "duplicate")
 
 
-def _row(movement: Movement, order: Order | None, reason: str, amount: int | None = None) -> Row:
+def _pile(found: Truth, movement: Movement, order: Order | None, reason: str, amount: int | None = None) -> None:
     owner = None if order is None else order.intent_id
-    return Row(*movement.key, owner, reason, movement.amount if amount is None else amount)
+    heap = found.piles[Pile(owner, reason, movement.token, movement.destination)]
+    heap.add(movement.tx, movement.amount if amount is None else amount)
 
 
 def judge(outcome: Outcome) -> Verdict:
     """Compare what was told and what is stored with what the chain says."""
     expected = truth(outcome.orders, outcome.movements)
     confirmed = [told for told in outcome.told if told.event_type == CONFIRMED and told.acknowledged]
-    canonical = {movement.key for movement in outcome.movements}
+    canonical = {movement.tx for movement in outcome.movements}
     transfers = [row for row in outcome.rows if not of_coin(row)]
     return Verdict(
         missed=tuple(_missed(expected.settled, confirmed, outcome.statuses)),
         doubled=tuple(_doubled(outcome)),
         invented=tuple(_invented(expected.settled, outcome)),
-        unexplained=(*_unexplained(expected.rows, transfers, canonical), *_unnoticed(outcome), *outcome.oddities),
+        unexplained=(*_unexplained(expected.piles, transfers, canonical), *_unnoticed(outcome), *outcome.oddities),
     )
 
 
@@ -150,7 +185,7 @@ def _unnoticed(outcome: Outcome) -> Iterator[str]:
     """
     listed = [row for row in outcome.rows if of_coin(row)]
     for order in outcome.orders:
-        mine = [row for row in listed if row.event_key.rpartition("@")[0] == order.destination]
+        mine = [row for row in listed if row.destination == order.destination]
         came = [coin for coin in outcome.coins if coin.destination == order.destination]
         told, sent = sum(row.amount for row in mine), sum(coin.amount for coin in came)
         if order.rail == "direct" and told != sent:
@@ -160,24 +195,30 @@ def _unnoticed(outcome: Outcome) -> Iterator[str]:
                 yield f"{row} is listed, and the chain does not say so"
     owned = {order.destination for order in outcome.orders if order.rail == "direct"}
     for row in listed:
-        if row.event_key.rpartition("@")[0] not in owned:
+        if row.destination not in owned:
             yield f"{row} is about nobody's destination"
 
 
 def _borne_out(row: Row, mine: Sequence[Row], came: Sequence[Coin]) -> bool:
-    here = _position(row)
-    told = sum(other.amount for other in mine if _position(other) <= here)
-    return row.amount > 0 and told == sum(coin.amount for coin in came if coin.position <= here)
+    told = sum(other.amount for other in mine if other.position <= row.position)
+    return row.amount > 0 and told == sum(coin.amount for coin in came if coin.position <= row.position)
 
 
-def _position(row: Row) -> int:
-    return int(row.event_key.rpartition("@")[2])
-
-
-def _unexplained(expected: set[Row], rows: Sequence[Row], canonical: set[tuple[str, str]]) -> Iterator[str]:
+def _unexplained(expected: Mapping[Pile, Heap], rows: Sequence[Row], canonical: set[str]) -> Iterator[str]:
+    """Compare what is listed, line by line or in sums, with what the chain shows."""
     # What left the chain may be listed as such, or was never seen; what is on it may not.
-    given = {row for row in rows if row.reason != "reorged" or (row.tx, row.event_key) in canonical}
-    for row in expected - given:
-        yield f"{row} is not listed"
-    for row in given - expected:
-        yield f"{row} is listed, and the chain does not say so"
+    given: dict[Pile, Heap] = defaultdict(Heap)
+    merged = set()
+    for row in rows:
+        if row.reason == "reorged" and row.tx not in canonical:
+            continue
+        pile = Pile(row.intent_id, row.reason, row.token, row.destination)
+        given[pile].add(row.tx or "", row.amount, row.count)
+        if row.count > 1:
+            merged.add(pile)
+    for pile in {**expected, **given}:
+        wanted, listed = expected.get(pile, Heap()), given.get(pile, Heap())
+        if (wanted.count, wanted.amount) != (listed.count, listed.amount):
+            yield f"{pile}: the chain shows {wanted.count} of {wanted.amount}, listed are {listed.count} of {listed.amount}"
+        elif pile not in merged and wanted.transactions != listed.transactions:
+            yield f"{pile}: listed are {listed.transactions}, the chain shows {wanted.transactions}"

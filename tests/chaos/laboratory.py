@@ -127,9 +127,14 @@ class Laboratory:
             case "disk_full":
                 async with self.keeper.full_disk():
                     await asyncio.sleep(one.seconds)
+            case "far_off":
+                self._set_clock(one.size)
             case _:
-                self.backend.skew_s = min(MOST_SKEW_S, self.backend.skew_s + one.size)
-                self.keeper.skew(self.backend.skew_s)
+                self._set_clock(self.backend.skew_s + one.size if abs(self.backend.skew_s) < MOST_SKEW_S else 0)
+
+    def _set_clock(self, seconds: int) -> None:
+        self.backend.skewed(seconds)
+        self.keeper.skew(seconds)
 
     async def heal(self) -> None:
         """Nothing is wrong any more: bury what was paid, and wait until the scanner has nothing left to do."""
@@ -190,7 +195,7 @@ class Laboratory:
                     await asyncio.sleep(0.3)
 
     async def _rows(self) -> tuple[Row, ...]:
-        return tuple(Row.of(row) for row in await self._pages("unmatched"))
+        return tuple(Row.of(row, self.world.canonical) for row in await self._pages("unmatched"))
 
     async def _pages(self, what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

@@ -42,7 +42,7 @@ async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[Laborator
         session = await enter(aiohttp.ClientSession())
         chain = await prepared(await enter(anvil(accounts=1 + 2 * len(plan.stories))))
         ground = MarketGround(chain, random.Random(f"ground of {plan.seed}"))
-        await ground.furnish(block_s=plan.block_s, depth=plan.confirmations)
+        await ground.furnish(depth=plan.confirmations)
         nodes = [await enter(Node(chain.url)) for _ in range(2)]
         hooks = await enter(Way(lambda: _url(marketplace)))
         calls = await enter(Way(lambda: _url(scanner)))

@@ -36,9 +36,8 @@ class MarketGround(Ground):
         self._wallets = iter(chain.accounts[1:])
         self._away: list[tuple[int, str]] = []  # blocks until it comes back, and what
 
-    async def furnish(self, *, block_s: int, depth: int) -> None:
+    async def furnish(self, *, depth: int) -> None:
         """Give every payer the token, deeper than any reorganisation reaches."""
-        await self.chain.rpc("anvil_setBlockTimestampInterval", [block_s])
         await self.chain.automine(on=False)
         await asyncio.gather(*(self.chain.fund(USDT, payer) for payer in self.chain.accounts[1:]))
         await self.chain.mine(depth + 1)

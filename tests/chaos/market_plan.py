@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.chaos.schedule import BLOCK_TIMES, CONFIRMATIONS, PASSING
+from tests.chaos.schedule import CONFIRMATIONS, PASSING
 
 Area = Literal["rpc", "chain", "hooks", "calls", "scanner", "marketplace", "clock", "forged"]
 
@@ -66,7 +66,6 @@ class MarketPlan:
     seed: int
     span_s: float
     confirmations: int
-    block_s: int
     patient: bool  # whether the end comes without a restart
     stories: tuple[Story, ...]
     troubles: tuple[Trouble, ...]
@@ -96,7 +95,6 @@ def market_plan(seed: int, *, span_s: float = SPAN_S) -> MarketPlan:
         seed=seed,
         span_s=span_s,
         confirmations=confirmations,
-        block_s=chance.choice(BLOCK_TIMES),
         patient=chance.random() < 0.5,
         stories=tuple(_stories(chance, span_s)),
         troubles=tuple(sorted(troubles, key=lambda t: t.at)),

@@ -13,7 +13,7 @@ Family = Literal["evm", "tron", "ton"]
 CHAIN_FLOOR = 5  # confirmations the registry asks for on the local chain
 BESIDE = 2000  # added to the number of a purchase for the order paid in the same transaction
 
-How = Literal["sent", "fails", "approves", "coin", "bounces"]
+How = Literal["sent", "fails", "approves", "coin", "bounces", "plain"]
 
 
 class Part(NamedTuple):
@@ -36,6 +36,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "duplicate": (WHOLE, WHOLE),
     "three_parts": (Part(300), Part(300), Part(800)),
     "late": (WHOLE,),
+    "in_time": (WHOLE,),  # whose time runs out soon after
     "cancelled": (WHOLE,),
     "unpaid": (),
     "stranger": (WHOLE,),
@@ -51,11 +52,12 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "bounced": (Part(1000, how="bounces"),),
     "bounced_first": (Part(1000, how="bounces"), WHOLE),
     "coin": (Part(300, how="coin"), WHOLE),
+    "plainly": (Part(1000, how="plain"), WHOLE),  # to the shop's address first, without its reference
     "coins": (Part(300, how="coin"), Part(500, how="coin")),
 }
 IN_ONE_TRANSACTION = {"together", "at_once"}
 # The last one moves nothing and says nothing: without the proxy's event nobody could know of it.
-OF_PROXY_ONLY = {"stranger", "wrong_destination", "silent_token"}
+OF_PROXY_ONLY = {"stranger", "wrong_destination", "silent_token", "plainly"}
 OF_DIRECT_ONLY = {"approved", "bounced", "bounced_first", "coin", "coins"}
 OF_EVM_ONLY = OF_PROXY_ONLY | {"fee_token", "crowded", "coins"}
 OF_TON_ONLY = {"bounced", "bounced_first"}
@@ -91,14 +93,14 @@ class Purchase:
         )
 
 
-def kinds_of(family: Family, confirmations: int, guards: Mapping[str, int | bool]) -> list[str]:
+def kinds_of(family: Family, confirmations: int, guards: Mapping[str, int | bool | str]) -> list[str]:
     """
     Return the kinds of payment of a run.
 
     A balance is read as deep as the chain asks, whatever an intent asks: coin is sent only where no
     reorganisation goes deeper than that.
     """
-    deepest = family != "evm" or confirmations <= guards.get("confirmationThreshold", CHAIN_FLOOR)
+    deepest = family != "evm" or confirmations <= int(guards.get("confirmationThreshold", CHAIN_FLOOR))
     return [kind for kind in PARTS if kind not in NOT_OF[family] and (deepest or kind not in OF_COIN)]
 
 

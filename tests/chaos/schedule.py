@@ -11,8 +11,8 @@ from tests.chaos.payments import Family, Purchase, kinds_of, purchases
 
 SPAN_S = 25.0
 CONFIRMATIONS = (5, 8, 12)
-BLOCK_TIMES = (1, 3, 12, 20)  # seconds on the chain's clock between two blocks
-MOST_SKEW_S = 200  # signatures older than five minutes are refused, and a clock that far off is no fault of ours
+MOST_SKEW_S = 200  # a clock that drifts
+FAR_OFF_S = (-1200, 1200)  # a clock that is wrong
 
 PASSING = (
     "timeout",
@@ -32,7 +32,23 @@ PASSING = (
     "short_ranges",
     "stale",
     "lagging",
+    "batch_object",
+    "batch_first_id",
+    "batch_each",
+    "batch_413",
+    "batch_429",
+    "batch_cut",
+    "needs_address",
+    "few_topics",
+    "few_rows",
+    "null_receipts",
+    "renumbers",
+    "no_finalized",
+    "no_block_receipts",
+    "big_headers",
+    "odd_fields",
 )
+LIES = "lies_ahead"  # one endpoint makes up a head: found out when two have to agree on it
 WITHHELD = "withholds"  # the proxy's events are left out, without an error; found out when `bloomCheck` is on
 FOR_LONG = ("wrong_chain", "no_ranges")  # an endpoint that does this is left alone for minutes: never both of them
 INDEXERS = ("timeout", "cut", "5xx", "429", "html", "wrong_json", "empty")
@@ -42,7 +58,7 @@ OF_FAMILY: dict[Family, tuple[str, ...]] = {
     "ton": (*INDEXERS, "behind", "stale", "wrong_order", "repeats", "hides_aborted", "non_final"),
 }
 RECEIVER = ("down", "500", "429", "slow", "redirect", "lying", "silent")
-PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full", "clock")
+PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full", "clock", "far_off")
 REORGS = ("same", "shuffled", "later", "vanish")
 
 
@@ -65,9 +81,8 @@ class Plan:
     family: Family
     span_s: float
     confirmations: int
-    block_s: int
     patient: bool  # whether the end comes without a restart
-    guards: dict[str, int | bool]  # of the registry: what endpoints are checked against
+    guards: dict[str, int | bool | str]  # of the registry: what endpoints are checked against
     purchases: tuple[Purchase, ...]
     troubles: tuple[Trouble, ...]
 
@@ -84,18 +99,21 @@ def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
     confirmations = chance.choice(CONFIRMATIONS)
     troubles = [*_rpc(chance, span_s, family), *_receiver(chance, span_s), *_process(chance, span_s)]
     troubles += _chain(chance, span_s, confirmations if evm else 0)
-    guards: dict[str, int | bool] = {"rpcQuorum": 2} if chance.random() < 0.3 and evm else {}
+    guards: dict[str, int | bool | str] = {"rpcQuorum": 2} if chance.random() < 0.3 and evm else {}
     if evm and chance.random() < 0.5:
         guards["confirmationThreshold"] = confirmations
     if evm and chance.random() < 0.5:
         guards["bloomCheck"] = True
         troubles += _withheld(chance, span_s)
+    if "rpcQuorum" in guards:
+        troubles += _lies(chance, span_s)
+    if evm and chance.random() < 0.3:
+        guards["finality"] = "both"
     return Plan(
         seed=seed,
         family=family,
         span_s=span_s,
         confirmations=confirmations,
-        block_s=chance.choice(BLOCK_TIMES),
         patient=not any(t.kind in FOR_LONG for t in troubles) and chance.random() < 0.5,
         guards=guards,
         purchases=tuple(purchases(chance, span_s, family, kinds_of(family, confirmations, guards))),
@@ -127,6 +145,14 @@ def _withheld(chance: random.Random, span_s: float) -> list[Trouble]:
     ]
 
 
+def _lies(chance: random.Random, span_s: float) -> list[Trouble]:
+    liar = chance.choice([1, 2])
+    return [
+        Trouble(chance.uniform(0, span_s * 0.8), "rpc", LIES, chance.uniform(2.0, 8.0), liar)
+        for _ in _often(span_s, 12.0)
+    ]
+
+
 def _receiver(chance: random.Random, span_s: float) -> list[Trouble]:
     return [
         Trouble(chance.uniform(0, span_s * 0.9), "receiver", chance.choice(RECEIVER), chance.uniform(1.0, 4.0))
@@ -139,7 +165,8 @@ def _process(chance: random.Random, span_s: float) -> list[Trouble]:
     for _ in _often(span_s, 5.0):
         kind = chance.choice(PROCESS)
         length = chance.uniform(1.0, 7.0) if kind in {"locked", "disk_full"} else 0.0
-        found.append(Trouble(chance.uniform(0, span_s * 0.9), "process", kind, length, chance.randint(-3, 60)))
+        size = chance.choice(FAR_OFF_S) if kind == "far_off" else chance.randint(-3, 60)
+        found.append(Trouble(chance.uniform(0, span_s * 0.9), "process", kind, length, size))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,7 @@ import aiohttp
 from scanner.clock import rfc3339
 from tests.chaos.backend import Backend
 from tests.chaos.facts import Order
+from tests.chaos.judge import GRACE_S
 from tests.chaos.keeper import Keeper
 from tests.chaos.payments import IN_ONE_TRANSACTION, PARTS, Purchase
 from tests.chaos.schedule import Plan
@@ -22,6 +24,8 @@ EXTRA = ["payment.detected", "payment.confirming", "payment.partial", "payment.r
 PATIENCE_S = 0.2
 CALL_S = 8
 TTL_S = 3
+ENDED = {"late", "cancelled"}  # paid after the end
+SHORT = {"late", "in_time"}  # whose time runs out within the run
 ANOTHER = 1000  # added to the number of an order that has to be made anew
 OK, CONFLICT, TOO_BUSY = 200, 409, 500
 
@@ -40,7 +44,7 @@ class Street:
         """Register, bring the order to its end when that is the story, and pay it part by part, or all at once."""
         order = await self._registered(purchase)
         beside = [await self._registered(purchase.beside)] if purchase.beside is not None else []
-        if order.ended is not None:
+        if purchase.kind in ENDED:
             await self._end(order)
         if purchase.kind in IN_ONE_TRANSACTION:
             await asyncio.sleep(purchase.pauses[0])
@@ -58,14 +62,13 @@ class Street:
     async def _order(self, purchase: Purchase) -> Order:
         number = purchase.number
         while True:
-            body = self._body(purchase, number)
+            body = await self._body(purchase, number)
             status, answer = await self._call("POST", "/intents", body)
             if status == OK:
                 break
             # Its time ran out before anybody heard of it, or the answer was lost: the next one is another order.
-            assert purchase.kind == "late", answer
+            assert purchase.kind in SHORT, answer
             number += ANOTHER
-        ended = purchase.kind if purchase.kind in {"late", "cancelled"} else None
         return Order(
             intent_id=body["intentId"],
             rail=purchase.rail,
@@ -73,10 +76,11 @@ class Street:
             destination=self._world.canonical(body["destination"]),
             amount=purchase.amount,
             reference=answer["paymentReference"],
-            ended=ended,
+            expires_at=int(datetime.fromisoformat(answer["expiresAt"]).timestamp()) if purchase.kind in SHORT else None,
+            cancelled=purchase.kind == "cancelled",
         )
 
-    def _body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+    async def _body(self, purchase: Purchase, number: int) -> dict[str, Any]:
         body = {
             "intentId": f"order-{number}",
             "rail": purchase.rail,
@@ -86,15 +90,18 @@ class Street:
             "events": EXTRA if purchase.talkative else None,
             **self._world.body(purchase, number),
         }
-        if purchase.kind == "late":
-            body["expiresAt"] = rfc3339(int((time.time() + self._backend.skew_s + TTL_S) * 1000))
+        if purchase.kind in SHORT:
+            ahead = max(time.time() + self._backend.skew_s, await self._world.now())
+            body["expiresAt"] = rfc3339((int(ahead) + TTL_S) * 1000)
         return intent_body(**body)
 
     async def _end(self, order: Order) -> None:
-        """Return when the scanner says that the order has ended."""
-        if order.ended == "cancelled":
+        """Return when the scanner says that the order has ended: by somebody's word, or by the chain's time."""
+        if order.cancelled:
             status, answer = await self._call("DELETE", f"/intents/{order.intent_id}")
             assert status in {OK, CONFLICT}, answer
+        elif order.expires_at is not None:
+            await self._world.reach(order.expires_at + GRACE_S + 1)
         while (await self._call("GET", f"/intents/{order.intent_id}"))[1]["intent"]["status"] != "expired":  # noqa: ASYNC110 - a backend has no event to wait on
             await asyncio.sleep(PATIENCE_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,11 @@ REFERENCE = "0x00000000000000ff"
 BY_PROXY = Order("by-proxy", "proxy", USDT, SHOP, 1000, REFERENCE)
 DIRECT = Order("direct", "direct", USDT, ALONE, 500, "0x0000000000000001")
 UNPAID = Order("unpaid", "direct", USDT, "0xb3", 500, "0x0000000000000002")
+
+
+def listed(tx: str | None, key: str, owner: str | None, reason: str, amount: int, **more: Any) -> Row:
+    """Return a line about money of `BY_PROXY`'s token at its shop unless something else is said."""
+    return replace(Row(tx, key, owner, reason, amount, USDT, SHOP), **more)
 
 
 def moved(block: int, amount: int, *, token: str = USDT, to: str = SHOP, topic: str | None = "") -> Movement:
@@ -31,9 +37,9 @@ HONEST = Outcome(
     told=(told(BY_PROXY, 2, 1100), told(DIRECT, 4, 500)),
     statuses={"by-proxy": "confirmed", "direct": "confirmed", "unpaid": "pending"},
     rows=(
-        Row("tx-2", "0", "by-proxy", "overpaid_surplus", 100),
-        Row("tx-3", "0", "by-proxy", "duplicate", 1000),
-        Row("tx-9", "0", "by-proxy", "reorged", 1000),
+        listed("tx-2", "0", "by-proxy", "overpaid_surplus", 100),
+        listed("tx-3", "0", "by-proxy", "duplicate", 1000),
+        listed("tx-9", "0", "by-proxy", "reorged", 1000),
     ),
 )
 
@@ -56,7 +62,7 @@ DOCTORED = {
     ),
     "given up": (replace(HONEST, statuses=HONEST.statuses | {"direct": "webhook_failed"}), (1, 0, 0, 0)),
     "told twice as two events": (replace(HONEST, told=(*HONEST.told, told(DIRECT, 4, 500, "again"))), (0, 1, 0, 0)),
-    "listed twice": (replace(HONEST, rows=(*HONEST.rows, HONEST.rows[0])), (0, 1, 0, 0)),
+    "listed twice": (replace(HONEST, rows=(*HONEST.rows, HONEST.rows[0])), (0, 1, 0, 1)),
     "confirmed without a payment": (
         replace(HONEST, statuses=HONEST.statuses | {"unpaid": "confirmed"}),
         (0, 0, 1, 0),
@@ -77,7 +83,7 @@ DOCTORED = {
         replace(HONEST, rows=(*HONEST.rows[:1], replace(HONEST.rows[1], reason="reorged"), HONEST.rows[2])),
         (0, 0, 0, 2),
     ),
-    "a row about nothing": (replace(HONEST, rows=(*HONEST.rows, Row("tx-8", "0", None, "spam", 1))), (0, 0, 0, 1)),
+    "a row about nothing": (replace(HONEST, rows=(*HONEST.rows, listed("tx-8", "0", None, "spam", 1))), (0, 0, 0, 1)),
     "an oddity": (replace(HONEST, oddities=("a second scanner started",)), (0, 0, 0, 1)),
     "a transfer that left the chain after it settled": (
         replace(HONEST, movements=HONEST.movements[:3]),
@@ -108,19 +114,60 @@ REFUSED = {
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_settles_nothing_has_one_right_reason(reason: str) -> None:
     movement, owner = REFUSED[reason]
-    row = Row(*movement.key, owner, reason, movement.amount)
+    place = {"token": movement.token, "destination": movement.destination}
+    row = listed(movement.tx, "0", owner, reason, movement.amount, **place)
     outcome = Outcome((BY_PROXY,), (movement,), (), {"by-proxy": "pending"}, (row,))
     assert judge(outcome).clean
     assert counts(judge(replace(outcome, rows=()))) == (0, 0, 0, 1)
 
 
-@pytest.mark.parametrize("reason", ["late", "cancelled"])
+ENDED = {
+    "late": (replace(BY_PROXY, expires_at=100), replace(moved(5, 1000), time=161)),
+    "cancelled": (replace(BY_PROXY, cancelled=True), moved(5, 1000)),
+}
+
+
+@pytest.mark.parametrize("reason", ENDED)
 def test_what_comes_after_the_end_settles_nothing(reason: str) -> None:
-    ended = replace(BY_PROXY, ended=reason)
-    row = Row("tx-5", "0", "by-proxy", reason, 1000)
-    outcome = Outcome((ended,), (moved(5, 1000),), (), {"by-proxy": "expired"}, (row,))
+    ended, payment = ENDED[reason]
+    row = listed("tx-5", "0", "by-proxy", reason, 1000)
+    outcome = Outcome((ended,), (payment,), (), {"by-proxy": "expired"}, (row,))
     assert judge(outcome).clean
     assert counts(judge(replace(outcome, statuses={"by-proxy": "confirmed"}))) == (0, 0, 1, 0)
+
+
+def test_what_came_within_a_minute_of_the_expiry_settles_whenever_it_was_seen() -> None:
+    in_time = replace(moved(5, 1000), time=160)
+    order = replace(BY_PROXY, expires_at=100)
+    late = listed("tx-5", "0", "by-proxy", "late", 1000)
+    confirmed = Outcome((order,), (in_time,), (told(order, 5, 1000),), {"by-proxy": "confirmed"}, ())
+    assert judge(confirmed).clean
+    assert counts(judge(replace(confirmed, told=(), statuses={"by-proxy": "expired"}, rows=(late,)))) == (1, 0, 0, 1)
+
+
+def test_money_belongs_to_whoever_held_the_address_when_it_came() -> None:
+    later = replace(DIRECT, intent_id="later", since=50)
+    first, second, third = (replace(moved(block, 500, to=ALONE, topic=None), time=block) for block in (10, 20, 50))
+    outcome = Outcome(
+        (DIRECT, later),
+        (first, second, third),
+        (told(DIRECT, 10, 500), told(later, 50, 500)),
+        {"direct": "confirmed", "later": "confirmed"},
+        (listed("tx-20", "0", "direct", "duplicate", 500, destination=ALONE),),
+    )
+    assert judge(outcome).clean
+    assert counts(judge(replace(outcome, movements=(first, second)))) == (0, 0, 2, 0)
+
+
+SPAM = tuple(replace(moved(block, 3, token=USDC), tx=f"spam-{block}") for block in range(5, 45))
+
+
+def test_many_lines_may_be_merged_when_they_add_up() -> None:
+    merged = listed("spam-5", "0", "by-proxy", "wrong_token", 120, token=USDC, count=40)
+    outcome = Outcome((BY_PROXY,), SPAM, (), {"by-proxy": "pending"}, (merged,))
+    assert judge(outcome).clean
+    assert counts(judge(replace(outcome, rows=(replace(merged, count=39),)))) == (0, 0, 0, 1)
+    assert counts(judge(replace(outcome, rows=(replace(merged, amount=117),)))) == (0, 0, 0, 1)
 
 
 def test_payments_count_in_the_order_of_the_chain() -> None:
@@ -130,7 +177,7 @@ def test_payments_count_in_the_order_of_the_chain() -> None:
         swapped,
         (told(BY_PROXY, 7, 1100),),
         {"by-proxy": "confirmed"},
-        (Row("tx-7", "0", "by-proxy", "overpaid_surplus", 100),),
+        (listed("tx-7", "0", "by-proxy", "overpaid_surplus", 100),),
     )
     assert judge(outcome).clean
 
@@ -173,19 +220,20 @@ def test_two_transfers_of_one_transaction_are_two_rows() -> None:
         (FIRST, replace(FIRST, log_index=3)),
         (told(BY_PROXY, 5, 1000),),
         {"by-proxy": "confirmed"},
-        (Row("tx-5", "3", "by-proxy", "duplicate", 1000),),
+        (listed("tx-5", "3", "by-proxy", "duplicate", 1000),),
     )
     assert judge(twice).clean
     assert counts(judge(replace(twice, rows=()))) == (0, 0, 0, 1)
-    wrong_one = replace(twice, rows=(replace(twice.rows[0], event_key="1"),))
-    assert counts(judge(wrong_one)) == (0, 0, 0, 2)
+    of_another = replace(twice, rows=(replace(twice.rows[0], tx="tx-6"),))
+    assert counts(judge(of_another)) == (0, 0, 0, 1)
 
 
 # --- the chain's own coin ------------------------------------------------------------------------
 
 
 def noticed(position: int, amount: int, **other: str) -> Row:
-    return replace(Row(None, f"{ALONE}@{position}", "direct", "wrong_asset", amount), **other)
+    row = Row(None, f"{ALONE}@{position}", "direct", "wrong_asset", amount, "native", ALONE, position)
+    return replace(row, **other)
 
 
 SENT_COIN = replace(
@@ -203,7 +251,7 @@ IN_COIN = {
     "a row about nothing": ((noticed(12, 7), noticed(20, 5), noticed(30, 0)), 1),
     "another intent": ((noticed(12, 7, intent_id="unpaid"), noticed(20, 5)), 1),
     "another reason": ((noticed(12, 7, reason="wrong_token"), noticed(20, 5)), 1),
-    "somebody else's": ((noticed(12, 7), noticed(20, 5), noticed(30, 5, event_key=f"{SHOP}@30")), 1),
+    "somebody else's": ((noticed(12, 7), noticed(20, 5), noticed(30, 5, destination=SHOP)), 1),
 }
 
 
@@ -230,7 +278,7 @@ def test_coin_settles_nothing() -> None:
         (),
         (),
         {"unpaid": "confirmed"},
-        (Row(None, f"{UNPAID.destination}@5", "unpaid", "wrong_asset", 500),),
+        (Row(None, "a coin", "unpaid", "wrong_asset", 500, "native", UNPAID.destination, 5),),
         coins=(Coin(5, UNPAID.destination, 500),),
     )
     assert counts(judge(paid_in_coin)) == (0, 0, 1, 0)

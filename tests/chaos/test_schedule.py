@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from tests.chaos.payments import CHAIN_FLOOR, NOT_OF, OF_COIN, PARTS, Family, kinds_of
-from tests.chaos.schedule import FOR_LONG, OF_FAMILY, PASSING, PROCESS, RECEIVER, REORGS, WITHHELD, plan
+from tests.chaos.schedule import FOR_LONG, LIES, OF_FAMILY, PASSING, PROCESS, RECEIVER, REORGS, WITHHELD, plan
 
 MANY = [plan(seed) for seed in range(1, 41)]
 
@@ -47,7 +47,7 @@ def test_every_way_a_payment_can_go_is_gone_in_some_run() -> None:
         for purchase in plan(seed, family=family).purchases
         for part in PARTS[purchase.kind]
     }
-    evm = {("evm", how) for how in ("sent", "fails", "approves", "coin")}
+    evm = {("evm", how) for how in ("sent", "fails", "approves", "coin", "plain")}
     assert ways == evm | {("tron", how) for how in ("sent", "fails", "approves")} | {
         ("ton", how) for how in ("sent", "fails", "bounces", "coin")
     }
@@ -74,7 +74,7 @@ def test_coin_is_sent_only_where_a_balance_is_read_as_deep_as_reorganisations_go
     for one in MANY:
         asked = one.guards.get("confirmationThreshold", CHAIN_FLOOR)
         coin = any(purchase.kind in OF_COIN for purchase in one.purchases)
-        assert coin == (one.confirmations <= asked)
+        assert coin == (one.confirmations <= int(asked))
 
 
 @pytest.mark.parametrize("family", ["tron", "ton"])
@@ -90,7 +90,9 @@ def test_families_without_a_proxy_are_paid_directly_and_have_their_own_faults(fa
 
 def test_every_kind_of_fault_is_in_some_run() -> None:
     injected = {(trouble.area, trouble.kind) for one in MANY for trouble in one.troubles}
-    wanted = {("rpc", kind) for kind in (*PASSING, *FOR_LONG, WITHHELD)} | {("receiver", kind) for kind in RECEIVER}
+    wanted = {("rpc", kind) for kind in (*PASSING, *FOR_LONG, WITHHELD, LIES)} | {
+        ("receiver", kind) for kind in RECEIVER
+    }
     wanted |= {("process", kind) for kind in PROCESS} | {("chain", kind) for kind in (*REORGS, "mine")}
     assert injected == wanted
 
@@ -112,6 +114,13 @@ def test_logs_are_withheld_only_by_one_endpoint_and_where_that_can_be_found_out(
     for one in MANY:
         liars = {t.size for t in one.troubles if t.kind == WITHHELD}
         assert len(liars) == (1 if one.guards.get("bloomCheck") else 0)
+        assert liars <= {1, 2}
+
+
+def test_a_head_is_made_up_by_one_endpoint_and_where_two_have_to_agree() -> None:
+    for one in MANY:
+        liars = {t.size for t in one.troubles if t.kind == LIES}
+        assert len(liars) == (1 if one.guards.get("rpcQuorum") else 0)
         assert liars <= {1, 2}
 
 

@@ -19,6 +19,7 @@ from tests.chaos.schedule import Plan
 from tests.e2e import ton_market
 
 JUSDC = parse_address(ton_market.JUSDC, testnet=False)
+HEAD_START_S = 500  # a run makes blocks faster than the clock goes: it ends about where the clock is
 CASES: dict[How, tuple[str, ...]] = {  # recorded ones
     "sent": ("success", "comment", "nanoton_forward", "zero_forward", "owner_not_deployed"),
     "fails": ("overdraw",),
@@ -50,6 +51,12 @@ class TonWorld:
     async def mine(self, blocks: int) -> None:
         self._ledger.advance(blocks)
 
+    async def now(self) -> int:
+        return self._ledger.now
+
+    async def reach(self, moment: int) -> None:
+        self._ledger.advance(max(0, moment - self._ledger.now))
+
     async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         """Pay as often as not with a receiving half that takes its time."""
         async with self._hand:
@@ -59,8 +66,8 @@ class TonWorld:
                     self._credit(order.destination, 1 + amount)
                 case "sent" | "fails" | "bounces":
                     await self._send([(order.destination, amount)], ton_market.MASTER if right else JUSDC, how)
-                case "approves":
-                    raise ValueError("no jetton knows allowances")
+                case "approves" | "plain":
+                    raise ValueError("no jetton knows allowances, and no chain but EVM a proxy")
                 case _:
                     assert_never(how)
             self.payments += 1
@@ -122,7 +129,14 @@ def _of_row(payment: ton_ledger.Payment) -> Movement:
     where = int(row["transaction_now"]), int(row["transaction_lt"])
     bounced = payment.credited < amount
     return Movement(
-        *where, payment.tx_hash, row["jetton_master"], row["destination"], amount, credited=amount, bounced=bounced
+        *where,
+        payment.tx_hash,
+        row["jetton_master"],
+        row["destination"],
+        amount,
+        credited=amount,
+        bounced=bounced,
+        time=where[0],
     )
 
 
@@ -130,6 +144,6 @@ def _of_row(payment: ton_ledger.Payment) -> Movement:
 async def ton_world(plan: Plan) -> AsyncIterator[TonWorld]:
     """Start two endpoints over one ledger."""
     async with AsyncExitStack() as stack:
-        ledger = ton_market.chain_of_today()
+        ledger = ton_market.chain_of_today(ago_s=HEAD_START_S)
         centers = [await stack.enter_async_context(TonCenter(ledger)) for _ in range(2)]
         yield TonWorld(centers, seed=plan.seed)

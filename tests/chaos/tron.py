@@ -17,6 +17,7 @@ from tests.chaos.payments import How, Purchase
 from tests.chaos.schedule import Plan
 from tests.e2e import tron_street
 
+HEAD_START_S = 500  # a run makes blocks faster than the clock goes: it ends about where the clock is
 FAILURES = ("REVERT", "OUT_OF_ENERGY", "OUT_OF_TIME")
 
 
@@ -45,6 +46,13 @@ class TronWorld:
     async def mine(self, blocks: int) -> None:
         self._ledger.advance(blocks)
 
+    async def now(self) -> int:
+        return self._ledger.times[self._ledger.solid] // 1000
+
+    async def reach(self, moment: int) -> None:
+        while await self.now() < moment:
+            self._ledger.advance(1)
+
     async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         token, amount = tron_ledger.USDT if right else tron_street.USDC, order.amount * share // 1000
         match how:
@@ -56,7 +64,7 @@ class TronWorld:
                 self._ledger.fail(order.destination, amount, token=token, result=result, keeps_logs=keeps)
             case "approves":
                 self._ledger.approve(order.destination, amount, token=token)
-            case "coin" | "bounces":
+            case "coin" | "bounces" | "plain":
                 raise ValueError(f"{how}: nobody is told of that on Tron")
             case _:
                 assert_never(how)
@@ -94,6 +102,7 @@ class TronWorld:
                 ours[log.topics[2][-40:]],
                 int(log.data, 16),
                 credited=int(log.data, 16),
+                time=self._ledger.times[tx.block] // 1000,
             )
             for tx in self._ledger.between(0, self._ledger.solid)
             if not tx.failed
@@ -109,6 +118,6 @@ class TronWorld:
 async def tron_world(plan: Plan) -> AsyncIterator[TronWorld]:
     """Start two endpoints over one ledger."""
     async with AsyncExitStack() as stack:
-        ledger = tron_street.chain_of_today()
+        ledger = tron_street.chain_of_today(ago_s=HEAD_START_S)
         grids = [await stack.enter_async_context(TronGrid(ledger)) for _ in range(2)]
         yield TronWorld(grids, seed=plan.seed)

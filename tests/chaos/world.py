@@ -31,6 +31,12 @@ class World(Protocol):
     async def mine(self, blocks: int) -> None:
         """Let the chain go on."""
 
+    async def now(self) -> int:
+        """Return the time of the chain's newest block, in unix seconds."""
+
+    async def reach(self, moment: int) -> None:
+        """Let time pass on the chain, if need be, until a block is at least as young as this (unix seconds)."""
+
     async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         """Pay so many thousandths of an order, in its own token or in a wrong one; `how` says what becomes of it."""
 

@@ -303,6 +303,9 @@ async def test_an_endpoint_may_make_up_a_head(client: Client, rpc: FaultyRpc) ->
     rpc.lies_ahead = 975
     assert int((await client.ask("eth_getBlockByNumber", "latest", False))["number"], 16) == HEAD + 975
     assert int(await client.ask("eth_blockNumber"), 16) == HEAD + 975
+    made_up = await client.ask("eth_getBlockByNumber", hex(HEAD + 900), False)
+    assert made_up["hash"] == f"0x{HEAD + 900:064x}"
+    assert (await client.ask("eth_getBlockByNumber", hex(HEAD), False))["hash"] == block_hash(HEAD)
 
 
 async def test_an_answer_may_come_with_large_headers(rpc: FaultyRpc) -> None:

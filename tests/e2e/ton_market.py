@@ -39,9 +39,9 @@ def unbounceable(raw: str) -> str:
     return show_address(raw, testnet=False, bounceable=False)
 
 
-def chain_of_today() -> TonLedger:
-    """Return a chain whose newest block was made just now, with the registry's jettons."""
-    ledger = TonLedger(int(time.time()) - 500)
+def chain_of_today(*, ago_s: int = 0) -> TonLedger:
+    """Return a chain whose newest block was made just now, or so long ago, with the registry's jettons."""
+    ledger = TonLedger(int(time.time()) - 500 - ago_s)
     for _ in range(50):
         ledger.advance(10)
     ledger.issue(MASTER, "USD₮", 6)

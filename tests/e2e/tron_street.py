@@ -33,9 +33,9 @@ def in_hex(address: str) -> str:
     return "41" + to_hex(address)
 
 
-def chain_of_today(**facts: Any) -> TronLedger:
-    """Return a chain whose newest block was made just now, with the registry's tokens."""
-    ledger = TronLedger.until(int(time.time() * 1000), **facts)
+def chain_of_today(*, ago_s: int = 0, **facts: Any) -> TronLedger:
+    """Return a chain whose newest block was made just now, or so long ago, with the registry's tokens."""
+    ledger = TronLedger.until(int((time.time() - ago_s) * 1000), **facts)
     ledger.tokens[USDC] = TokenFacts("USDC", 6)
     return ledger
 
