@@ -15,7 +15,7 @@ from tests.chaos import endpoints
 from tests.chaos.endpoints import Node
 from tests.chaos.facts import Coin, Movement, Order
 from tests.chaos.ground import FEE_TOKEN, SILENT_TOKEN, Ground
-from tests.chaos.payments import How, Purchase
+from tests.chaos.payments import How, Part, Purchase
 from tests.chaos.schedule import Plan
 from tests.harness import MERCHANT, ROOT, USDC, USDT, environment, prepared
 
@@ -94,6 +94,11 @@ class EvmWorld:
                 for o, share in payments
             ]
         )
+
+    async def swarm(self, order: Order, part: Part) -> None:
+        reference = order.reference if order.rail == "proxy" else None
+        token = order.token if part.right else USDC
+        await self._ground.swarm(token, order.destination, part.share, reference, part.count)
 
     async def reorg(self, depth: int, kind: str) -> None:
         await self._ground.reorg(depth, kind)

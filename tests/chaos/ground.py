@@ -12,7 +12,7 @@ from eth_abi.abi import decode, encode
 
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.proxy import EVENT_TOPIC, payment_calldata
-from devnet.anvil import PROXY, ZERO, Anvil, AnvilError, _call
+from devnet.anvil import MUCH_GAS, PROXY, ZERO, Anvil, AnvilError, _call
 from tests.chaos.facts import Coin, Movement
 from tests.harness import MULTICALL, USDC, USDT
 
@@ -90,6 +90,20 @@ class Ground:
             kind = "(address,bool,bytes)[]"
             data = _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
             await self.chain.send(MULTICALL, data, sender=self._payer())
+            self.payments += 1
+
+    async def swarm(self, token: str, destination: str, amount: int, reference: str | None, count: int) -> None:
+        """Pay the same amount many times in one transaction, out of a contract's purse."""
+        async with self._hand:
+            kind = "(address,bool,bytes)[]"
+            payment = _payment(token, destination, amount, reference)
+            purse = [
+                (token, _call("mint(address,uint256)", MULTICALL, amount * count)),
+                (token, _call("approve(address,uint256)", PROXY, amount * count)),
+            ]
+            calls = [(to, False, bytes.fromhex(data[2:])) for to, data in [*purse, *[payment] * count]]
+            data = _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
+            await self.chain.send(MULTICALL, data, sender=self._payer(), gas=MUCH_GAS)
             self.payments += 1
 
     async def fail(self, token: str, destination: str, amount: int, reference: str | None) -> None:

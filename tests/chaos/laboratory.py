@@ -27,7 +27,7 @@ from tests.chaos.ton import ton_world
 from tests.chaos.tron import tron_world
 from tests.chaos.world import World
 
-HEALING_S = 150  # the longest an endpoint is left alone is a minute
+HEALING_S = 75  # forty-five seconds after the last fault is over everything is confirmed; a start takes its time
 STORIES_S = 90
 NOTICE_S = 60
 SETTINGS = {

@@ -14,14 +14,20 @@ CHAIN_FLOOR = 5  # confirmations the registry asks for on the local chain
 BESIDE = 2000  # added to the number of a purchase for the order paid in the same transaction
 
 How = Literal["sent", "fails", "approves", "coin", "bounces", "plain"]
+MANY = 40  # transfers of a stranger in one transaction: more than are told of or listed one by one
 
 
 class Part(NamedTuple):
-    """One payment: a share of the amount in thousandths, whether the token is the right one, and what becomes of it."""
+    """
+    One payment: a share of the amount in thousandths, whether the token is the right one, and what becomes of it.
+
+    With `count`, so many transfers of `share` base units each, all in one transaction of a stranger.
+    """
 
     share: int
     right: bool = True
     how: How = "sent"
+    count: int = 0
 
 
 WHOLE = Part(1000)
@@ -39,6 +45,11 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "in_time": (WHOLE,),  # whose time runs out soon after
     "cancelled": (WHOLE,),
     "unpaid": (),
+    "dusted": (Part(1, count=MANY), WHOLE),
+    "spammed": (Part(1, right=False, count=MANY), WHOLE),
+    "zeroes": (Part(0, count=MANY), WHOLE),
+    "reused": (WHOLE,),  # then the same address is asked for once more, and paid once more
+    "raced": (WHOLE,),  # while somebody cancels
     "stranger": (WHOLE,),
     "wrong_destination": (WHOLE,),
     "fee_token": (WHOLE,),
@@ -58,14 +69,14 @@ PARTS: dict[str, tuple[Part, ...]] = {
 IN_ONE_TRANSACTION = {"together", "at_once"}
 # The last one moves nothing and says nothing: without the proxy's event nobody could know of it.
 OF_PROXY_ONLY = {"stranger", "wrong_destination", "silent_token", "plainly"}
-OF_DIRECT_ONLY = {"approved", "bounced", "bounced_first", "coin", "coins"}
+OF_DIRECT_ONLY = {"reused", "approved", "bounced", "bounced_first", "coin", "coins"}
 OF_EVM_ONLY = OF_PROXY_ONLY | {"fee_token", "crowded", "coins"}
 OF_TON_ONLY = {"bounced", "bounced_first"}
 OF_COIN = {"coin", "coins"}
 NOT_OF: dict[Family, set[str]] = {
     "evm": OF_TON_ONLY,
     "tron": OF_EVM_ONLY | OF_TON_ONLY | OF_COIN,  # one balance a call: nobody looks for its coin
-    "ton": OF_EVM_ONLY | {"approved"},
+    "ton": OF_EVM_ONLY | {"approved", "zeroes"},
 }
 USUAL = ("exact", "exact", "exact", "partial", "together")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ import aiohttp
 from scanner.clock import rfc3339
 from tests.chaos.backend import Backend
 from tests.chaos.facts import Order
-from tests.chaos.judge import GRACE_S
+from tests.chaos.judge import GRACE_S, SETTLED
 from tests.chaos.keeper import Keeper
 from tests.chaos.payments import IN_ONE_TRANSACTION, PARTS, Purchase
 from tests.chaos.schedule import Plan
@@ -26,6 +27,7 @@ CALL_S = 8
 TTL_S = 3
 ENDED = {"late", "cancelled"}  # paid after the end
 SHORT = {"late", "in_time"}  # whose time runs out within the run
+AGAIN = 4000  # added to the number of an order for the next one at its address
 ANOTHER = 1000  # added to the number of an order that has to be made anew
 OK, CONFLICT, TOO_BUSY = 200, 409, 500
 
@@ -46,13 +48,45 @@ class Street:
         beside = [await self._registered(purchase.beside)] if purchase.beside is not None else []
         if purchase.kind in ENDED:
             await self._end(order)
+        if purchase.kind == "raced":
+            await self._race(purchase, order)
+            return
         if purchase.kind in IN_ONE_TRANSACTION:
             await asyncio.sleep(purchase.pauses[0])
             await self._world.pay_together([(o, p.share) for o in (order, *beside) for p in PARTS[purchase.kind]])
             return
         for part, pause in zip(PARTS[purchase.kind], purchase.pauses, strict=True):
             await asyncio.sleep(pause)
-            await self._world.pay(purchase, order, part.share, right=part.right, how=part.how)
+            if part.count:
+                await self._world.swarm(order, part)
+            else:
+                await self._world.pay(purchase, order, part.share, right=part.right, how=part.how)
+        if purchase.kind == "reused":
+            await self._reuse(purchase, order)
+
+    async def _race(self, purchase: Purchase, order: Order) -> None:
+        """Pay and cancel at once: what the scanner answers to the latter is what holds."""
+        async with asyncio.TaskGroup() as group:
+            paying = self._world.pay(purchase, order, PARTS[purchase.kind][0].share, right=True)
+            group.create_task(paying)
+            cancelling = group.create_task(self._call("DELETE", f"/intents/{order.intent_id}"))
+        status, answer = cancelling.result()
+        assert status in {OK, CONFLICT}, answer
+        if status == OK:
+            self.orders[self.orders.index(order)] = replace(order, cancelled=True)
+
+    async def _reuse(self, purchase: Purchase, order: Order) -> None:
+        """Ask for money at the address of an order that was paid, once nobody can mistake one's time for the other's."""
+        while (await self._call("GET", f"/intents/{order.intent_id}"))[1]["intent"]["status"] not in SETTLED:  # noqa: ASYNC110 - a backend has no event to wait on
+            await asyncio.sleep(PATIENCE_S)
+        since = await self._world.now() + 2
+        await self._world.reach(since)
+        again = replace(purchase, number=purchase.number + AGAIN)
+        body = await self._body(again, again.number) | {"destination": order.destination}
+        second = await self._acknowledged(again, body, since=since)
+        self.orders.append(second)
+        await self._world.reach(since + 1)
+        await self._world.pay(again, second, PARTS[again.kind][0].share, right=True)
 
     async def _registered(self, purchase: Purchase) -> Order:
         order = await self._order(purchase)
@@ -69,6 +103,14 @@ class Street:
             # Its time ran out before anybody heard of it, or the answer was lost: the next one is another order.
             assert purchase.kind in SHORT, answer
             number += ANOTHER
+        return self._as_order(purchase, body, answer)
+
+    async def _acknowledged(self, purchase: Purchase, body: dict[str, Any], *, since: int) -> Order:
+        status, answer = await self._call("POST", "/intents", body)
+        assert status == OK, answer
+        return self._as_order(purchase, body, answer, since=since)
+
+    def _as_order(self, purchase: Purchase, body: dict[str, Any], answer: dict[str, Any], *, since: int = 0) -> Order:
         return Order(
             intent_id=body["intentId"],
             rail=purchase.rail,
@@ -78,6 +120,7 @@ class Street:
             reference=answer["paymentReference"],
             expires_at=int(datetime.fromisoformat(answer["expiresAt"]).timestamp()) if purchase.kind in SHORT else None,
             cancelled=purchase.kind == "cancelled",
+            since=since,
         )
 
     async def _body(self, purchase: Purchase, number: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from devnet import ton_ledger
 from devnet.toncenter import TonCenter
 from tests.chaos.facts import Coin, Movement, Order
 from tests.chaos.ledgers import trouble
-from tests.chaos.payments import How, Purchase
+from tests.chaos.payments import How, Part, Purchase
 from tests.chaos.schedule import Plan
 from tests.e2e import ton_market
 
@@ -95,6 +95,14 @@ class TonWorld:
 
     def _credit(self, owner: str, amount: int) -> None:
         self._ledger.coins[owner] = self._ledger.coins.get(owner, 0) + amount
+
+    async def swarm(self, order: Order, part: Part) -> None:
+        async with self._hand:
+            master = ton_market.MASTER if part.right else JUSDC
+            for _ in range(part.count):
+                self._ledger.pay(order.destination, part.share, master=master)
+            self._ledger.advance(1)
+            self.payments += 1
 
     async def reorg(self, depth: int, kind: str) -> None:
         """What the masterchain has sealed is never replaced."""

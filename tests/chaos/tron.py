@@ -13,7 +13,7 @@ from devnet import tron_ledger
 from devnet.trongrid import TronGrid
 from tests.chaos.facts import Coin, Movement, Order
 from tests.chaos.ledgers import trouble
-from tests.chaos.payments import How, Purchase
+from tests.chaos.payments import How, Part, Purchase
 from tests.chaos.schedule import Plan
 from tests.e2e import tron_street
 
@@ -72,6 +72,11 @@ class TronWorld:
 
     async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
         self._ledger.transfers([(o.token, o.destination, o.amount * share // 1000) for o, share in payments])
+        self.payments += 1
+
+    async def swarm(self, order: Order, part: Part) -> None:
+        token = order.token if part.right else tron_street.USDC
+        self._ledger.transfers([(token, order.destination, part.share)] * part.count, sender="a stranger")
         self.payments += 1
 
     async def reorg(self, depth: int, kind: str) -> None:

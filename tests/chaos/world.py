@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.chaos.facts import Coin, Movement, Order
-from tests.chaos.payments import How, Purchase
+from tests.chaos.payments import How, Part, Purchase
 from tests.chaos.schedule import Plan
 
 
@@ -42,6 +42,9 @@ class World(Protocol):
 
     async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
         """Pay so many thousandths of each order, all in one transaction."""
+
+    async def swarm(self, order: Order, part: Part) -> None:
+        """Let a stranger send an order many small transfers in one transaction."""
 
     async def reorg(self, depth: int, kind: str) -> None:
         """Replace the newest blocks."""
