@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from devnet.toncenter import TonCenter
+from devnet.tron_rpc import MOST_BLOCKS
 from devnet.trongrid import TronGrid
+from tests.e2e import ton_market
+
+JUSDC = ton_market.parse_address(ton_market.JUSDC, testnet=False)
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "timeout": {"hang": True},
@@ -32,7 +37,18 @@ DEFECTS: dict[str, tuple[str, Any, Any]] = {  # attribute, while it lasts, after
     "repeats": ("repeats", True, False),
     "hides_aborted": ("hides_aborted", True, False),
     "non_final": ("non_final", True, False),
+    "few_topics": ("most_topics", 2, None),
+    "few_logs": ("most_logs", 1, None),
+    "few_calls": ("most_calls", 4, None),
+    "few_blocks": ("most_blocks", 3, MOST_BLOCKS),
+    "index_lag": ("logs_behind", 12, 0),
+    "renumbers": ("renumbers", 7, 0),
+    "odd_logs": ("spoilt_logs", {"blockTimestamp": 1_751_284_607, "extra": [1]}, {}),
+    "few_owners": ("most_owners", 2, None),
+    "odd_rows": ("spoilt", {"custom_payload": 7, "extra": {"nested": [1]}}, {}),
+    "strange_master": ("strange_masters", {JUSDC: {"stack": [{"type": "num", "value": "0x1"}], "exit_code": 0}}, {}),
 }
+LATE = "late_rows"  # what is paid meanwhile is on chain, and in no index before it ends
 
 
 @asynccontextmanager
@@ -46,9 +62,44 @@ async def trouble(service: TronGrid | TonCenter, kind: str) -> AsyncIterator[Non
             fault.times = 0
             service.release()
         return
+    if kind == LATE:
+        async with _late_rows(service):
+            yield
+        return
     name, during, after = DEFECTS[kind]
     setattr(service, name, during)
     try:
         yield
     finally:
         setattr(service, name, after)
+
+
+@asynccontextmanager
+async def _late_rows(service: TronGrid | TonCenter) -> AsyncIterator[None]:
+    """Keep what is paid until the block ends out of the indexes, though its blocks and transactions are there."""
+    hidden: list[set[str]] = (
+        [service.late_rows] if isinstance(service, TonCenter) else [service.unlogged, service.unlisted]
+    )
+    known = set(_transactions(service))
+
+    async def follow() -> None:
+        while True:
+            for place in hidden:
+                place.update(set(_transactions(service)) - known)
+            await asyncio.sleep(0.02)
+
+    following = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+        for place in hidden:
+            place.clear()
+
+
+def _transactions(service: TronGrid | TonCenter) -> list[str]:
+    if isinstance(service, TonCenter):
+        return [payment.tx_hash for payment in service.ledger.payments]
+    blocks = service.ledger.by_block
+    return [tx.id for number in list(blocks)[-200:] for tx in blocks[number]]

@@ -75,7 +75,7 @@ OF_TON_ONLY = {"bounced", "bounced_first"}
 OF_COIN = {"coin", "coins"}
 NOT_OF: dict[Family, set[str]] = {
     "evm": OF_TON_ONLY,
-    "tron": OF_EVM_ONLY | OF_TON_ONLY | OF_COIN,  # one balance a call: nobody looks for its coin
+    "tron": OF_EVM_ONLY | OF_TON_ONLY,
     "ton": OF_EVM_ONLY | {"approved", "zeroes"},
 }
 USUAL = ("exact", "exact", "exact", "partial", "together")

@@ -54,8 +54,16 @@ FOR_LONG = ("wrong_chain", "no_ranges")  # an endpoint that does this is left al
 INDEXERS = ("timeout", "cut", "5xx", "429", "html", "wrong_json", "empty")
 OF_FAMILY: dict[Family, tuple[str, ...]] = {
     "evm": PASSING,
-    "tron": (*INDEXERS, "no_jsonrpc", "no_batches", "lagging", "unconfirmed", "reversed", "repeated", "no_fingerprint"),
-    "ton": (*INDEXERS, "behind", "stale", "wrong_order", "repeats", "hides_aborted", "non_final"),
+    "tron": (
+        *INDEXERS,
+        *("no_jsonrpc", "no_batches", "lagging", "unconfirmed", "reversed", "repeated", "no_fingerprint"),
+        *("few_topics", "few_logs", "few_calls", "few_blocks", "index_lag", "renumbers", "odd_logs", "late_rows"),
+    ),
+    "ton": (
+        *INDEXERS,
+        *("behind", "stale", "wrong_order", "repeats", "hides_aborted", "non_final"),
+        *("few_owners", "odd_rows", "strange_master", "late_rows"),
+    ),
 }
 RECEIVER = ("down", "500", "429", "slow", "redirect", "lying", "silent")
 PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full", "clock", "far_off")

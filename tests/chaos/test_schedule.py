@@ -48,7 +48,7 @@ def test_every_way_a_payment_can_go_is_gone_in_some_run() -> None:
         for part in PARTS[purchase.kind]
     }
     evm = {("evm", how) for how in ("sent", "fails", "approves", "coin", "plain")}
-    assert ways == evm | {("tron", how) for how in ("sent", "fails", "approves")} | {
+    assert ways == evm | {("tron", how) for how in ("sent", "fails", "approves", "coin")} | {
         ("ton", how) for how in ("sent", "fails", "bounces", "coin")
     }
 

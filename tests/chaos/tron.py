@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.chaos.schedule import Plan
 from tests.e2e import tron_street
 
 HEAD_START_S = 500  # a run makes blocks faster than the clock goes: it ends about where the clock is
+MOST_COIN = 10**12  # sun
 FAILURES = ("REVERT", "OUT_OF_ENERGY", "OUT_OF_TIME")
 
 
@@ -30,6 +32,7 @@ class TronWorld:
         self._ledger = grids[0].ledger
         self._seed = seed
         self._chance = random.Random(f"payers of {seed}")
+        self._coins: Counter[str] = Counter()
 
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
         return tron_street.environment(folder, *self._grids)
@@ -64,8 +67,12 @@ class TronWorld:
                 self._ledger.fail(order.destination, amount, token=token, result=result, keeps_logs=keeps)
             case "approves":
                 self._ledger.approve(order.destination, amount, token=token)
-            case "coin" | "bounces" | "plain":
-                raise ValueError(f"{how}: nobody is told of that on Tron")
+            case "coin":
+                sent = 1 + amount % MOST_COIN
+                self._ledger.send_coin(order.destination, sent)
+                self._coins[order.destination] += sent
+            case "bounces" | "plain":
+                raise ValueError(f"{how}: there is no such thing on Tron")
             case _:
                 assert_never(how)
         self.payments += 1
@@ -116,7 +123,8 @@ class TronWorld:
         )
 
     async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:
-        return ()
+        """Return what arrived, at most once at each destination; nobody looks when."""
+        return tuple(Coin(0, o.destination, self._coins[o.destination]) for o in orders if o.destination in self._coins)
 
 
 @asynccontextmanager
