@@ -18,7 +18,7 @@ from tests.chaos.backend import Backend
 from tests.chaos.endpoints import METHODS
 from tests.chaos.evm import evm_world
 from tests.chaos.facts import Outcome, Row, Verdict
-from tests.chaos.judge import judge, of_coin, truth
+from tests.chaos.judge import SETTLED, judge, of_coin, truth
 from tests.chaos.keeper import Keeper, kept
 from tests.chaos.payments import Family
 from tests.chaos.schedule import MOST_SKEW_S, Plan, Trouble
@@ -27,7 +27,8 @@ from tests.chaos.ton import ton_world
 from tests.chaos.tron import tron_world
 from tests.chaos.world import World
 
-HEALING_S = 75  # forty-five seconds after the last fault is over everything is confirmed; a start takes its time
+HEALING_S = 150  # what was given up is told again once a minute
+ON_TIME_S = 60  # forty-five seconds after the last fault everything is confirmed; a start takes its time
 STORIES_S = 90
 NOTICE_S = 60
 SETTINGS = {
@@ -85,15 +86,21 @@ class Laboratory:
             await at(one.at)
             await self._inflict(one, method)
 
+        told = {purchase.number: purchase.kind for purchase in self.plan.purchases}
+
         async def buy(purchase: Any) -> None:
             await at(purchase.at)
             await self.street.buy(purchase)
+            del told[purchase.number]
 
-        async with asyncio.timeout(self.plan.span_s + STORIES_S), asyncio.TaskGroup() as tasks:
-            for one in self.plan.troubles:
-                tasks.create_task(inflict(one, self._chance.choice(METHODS)))
-            for purchase in self.plan.purchases:
-                tasks.create_task(buy(purchase))
+        try:
+            async with asyncio.timeout(self.plan.span_s + STORIES_S), asyncio.TaskGroup() as tasks:
+                for one in self.plan.troubles:
+                    tasks.create_task(inflict(one, self._chance.choice(METHODS)))
+                for purchase in self.plan.purchases:
+                    tasks.create_task(buy(purchase))
+        except TimeoutError:
+            self.keeper.oddities.append(f"stories did not end: {told}")
 
     async def _inflict(self, one: Trouble, method: str) -> None:
         match one.area:
@@ -143,12 +150,25 @@ class Laboratory:
         await self.world.bury(self.plan)
         if not self.plan.patient:
             self.keeper.terminate()
+        await self._on_time()
         await self._at_rest()
         before = {told.event_id for told in self.backend.told}
         self.keeper.terminate()  # once more: a start tells nobody anything twice
         await self._at_rest()
         if told := {told.event_id for told in self.backend.told} - before:
             self.keeper.oddities.append(f"a restart of a scanner at rest told {told}")
+
+    async def _on_time(self) -> None:
+        """Note whoever paid and is not confirmed soon after the last fault is over, whatever strangers did."""
+        orders = tuple(self.street.orders)
+        waiting = set(truth(orders, await self.world.movements(orders)).settled)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ON_TIME_S):
+                while waiting:
+                    waiting -= {i["intentId"] for i in await self._pages("intents") if i["status"] in SETTLED}
+                    await asyncio.sleep(0.3)
+        if waiting:
+            self.keeper.oddities.append(f"{ON_TIME_S} s after the last fault {sorted(waiting)} were not confirmed")
 
     async def _at_rest(self) -> None:
         """Wait for two polls in a row that read everything and left nothing to tell."""

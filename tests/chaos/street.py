@@ -77,7 +77,8 @@ class Street:
 
     async def _reuse(self, purchase: Purchase, order: Order) -> None:
         """Ask for money at the address of an order that was paid, once nobody can mistake one's time for the other's."""
-        while (await self._call("GET", f"/intents/{order.intent_id}"))[1]["intent"]["status"] not in SETTLED:  # noqa: ASYNC110 - a backend has no event to wait on
+        while (await self._call("GET", f"/intents/{order.intent_id}"))[1]["intent"]["status"] not in SETTLED:
+            await self._world.mine(1)  # it may be all that is left to do
             await asyncio.sleep(PATIENCE_S)
         since = await self._world.now() + 2
         await self._world.reach(since)
