@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEEDS ?= 20
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet run demo e2e chaos test check bench load lock clean
+.PHONY: setup setup-devnet run demo e2e chaos recovery test check bench load lock clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -27,6 +27,9 @@ e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in report
 
 chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS)) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
+
+recovery: setup-devnet ## seconds from the end of each fault to the confirmation (CHAIN=tron|ton, ARGS="5xx lagging")
+	$(BIN)/python -m tests.chaos.recovery $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 test: setup-devnet ## every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

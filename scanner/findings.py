@@ -118,7 +118,7 @@ async def _forget_doubled(tx: AsyncConnection, chain_id: int, found: Collection[
     Take off plain transfers of nobody's that are the token's side of a payment through the proxy.
 
     That payment is stored by itself, and whoever reads both would count one sum of money twice. They may
-    come in either order: the rails are read apart.
+    come in either order: the rails are read apart. A token that keeps a fee moves less than the event says.
     """
     parts = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
     plain = {key: part for key, part in parts.items() if rail_of(key[1]) is Rail.DIRECT}
@@ -128,7 +128,7 @@ async def _forget_doubled(tx: AsyncConnection, chain_id: int, found: Collection[
     for (tx_hash, kind), part in parts.items():
         if rail_of(kind) is Rail.PROXY:
             through[tx_hash, plain_kind(kind)] += part.amount
-    doubled = [part for key, part in plain.items() if through[key] == part.amount]
+    doubled = [part for key, part in plain.items() if part.amount <= through[key]]
     await folds.take_off(tx, chain_id, doubled)
 
 

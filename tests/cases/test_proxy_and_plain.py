@@ -108,6 +108,20 @@ async def test_what_moves_behind_a_payment_through_the_proxy_is_no_stray(
     assert await of_nobody(scanner) == []
 
 
+async def test_what_a_token_with_a_fee_moves_behind_a_payment_is_no_stray_either(
+    chain: Anvil, hooks: Receiver, scanner: Running
+) -> None:
+    fee_token = await chain.token("FEE", 6, kind="FeeToken")
+    created = await intent(scanner, hooks, 3, rail="proxy", token=None, tokenAddress=fee_token)
+    await scanner.worker.poll()
+    await chain.pay(fee_token, address(3), 1000, created["paymentReference"])
+    await chain.mine(6)
+    await scanner.worker.poll()
+    await scanner.worker.poll()
+    assert await of_intent(scanner, created["intentId"]) == ["fee_on_transfer"]
+    assert await of_nobody(scanner) == []
+
+
 async def test_a_recheck_follows_the_same_rules(chain: Anvil, hooks: Receiver, scanner: Running) -> None:
     plain = await intent(scanner, hooks, 1, rail="direct")
     named = await intent(scanner, hooks, 3, rail="proxy")
