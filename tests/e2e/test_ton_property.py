@@ -28,13 +28,14 @@ from config.catalog import Chain, ChainType, Finality
 from devnet.toncenter import TonCenter
 from scanner.metrics import Metrics
 from scanner.model import EventType, IntentStatus
+from scanner.rail import REREAD_S
 from scanner.store import intents
 from scanner.store.database import Database, open_database
 from scanner.store.migrate import migrate
 from scanner.store.tables import events
 from scanner.store.tables import intents as intents_table
 from scanner.store.tables import transfers as transfers_table
-from scanner.worker import REREAD_S, ChainWorker
+from scanner.worker import ChainWorker
 from tests.chains.ton_world import CHAIN_ID, START, TonWorld, owner_of
 from tests.harness import FakeClock
 from tests.scanner.facts import LATE_MS, an_intent, steady
