@@ -30,7 +30,7 @@ ALLOWANCE_BLOCKS = 1_000  # more than what time allows
 ALLOWANCE_PER_S = 10
 SKEW_PROBLEM_S = 60.0
 PACE_WINDOW_S = 120.0
-PACE_SLACK_S = 3.0
+PACE_SLACK_S = 10.0  # blocks come in bursts
 BEST_OFFSET_FOR_S = 1_800.0
 FORGOTTEN_S = 600.0  # what an endpoint said so long ago says nothing about now
 BACK_TO_AGREEMENT = (0, 1, 2, 4, 8, 16, 32, 64)  # blocks below the newest that enough endpoints hold
@@ -66,6 +66,7 @@ class HeadTrack:
     seen: SeenHead | None = None
     seen_at: float = 0.0
     moved_at: float = 0.0
+    begun_at: float = 0.0
     paced: bool = False  # advances at the pace of the monotonic clock
     lie: str | None = None  # why its last head was not believed
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
@@ -81,7 +82,7 @@ class HeadTrack:
             self._moved(before, seen, now)
 
     def _begin(self, seen: SeenHead, now: float) -> None:
-        self.moved_at = self._turned_at = now
+        self.begun_at = self.moved_at = self._turned_at = now
         self.paced = False
         self._recent = deque([(now, seen.newest_time)])
         offset = now - seen.newest_time
@@ -131,6 +132,10 @@ class HeadTrack:
     def lag_s(self, now: float, wall: float) -> int:
         """Return how far the newest block is behind now, less the interval in which none is expected."""
         return max(0, round(self.age_s(now, wall) - (self.interval_s or 0.0)))
+
+    def is_unproven(self, now: float) -> bool:
+        """Say whether the head was seen for too short a time to tell an old one from a host clock that is ahead."""
+        return not self.paced and now - self.begun_at <= self.standstill_s
 
     def is_stale(self, now: float, wall: float) -> bool:
         """Say whether the head, when it was last asked for, stood still or was old without being seen to advance."""
@@ -350,6 +355,7 @@ class HeadReader:
         newest = sorted((each.newest for each in told), reverse=True)
         return Condition(
             stale=track.is_stale(now, wall),
+            unproven=track.is_stale(now, wall) and track.is_unproven(now),
             newest_position=newest[self._quorum - 1] if len(newest) >= self._quorum else None,
             newest_time=None if seen is None else seen.newest_time,
             lag_s=None if seen is None else track.lag_s(now, wall),
@@ -393,7 +399,8 @@ class HeadReader:
         track = self._tracks[self._pool.preferred]
         if track.seen is not None and track.is_stale(now, wall):
             age = track.age_s(now, wall)
-            yield f"no endpoint knows a block younger than {age:.0f} s: the chain or its endpoints stand still"
+            clock = "" if track.paced else ", or this host's clock is ahead"
+            yield f"no endpoint knows a block younger than {age:.0f} s: the chain or its endpoints stand still{clock}"
         if not self._final_known:
             yield "no endpoint can tell which block is finalized: payments that need that wait"
         skews = {e: s for e, t in self._tracks.items() if (s := t.skew_s(now, wall)) is not None}

@@ -208,6 +208,7 @@ class Condition:
     """How up to date and how trustworthy what a chain tells us is."""
 
     stale: bool = False  # no endpoint knows a block that is new enough
+    unproven: bool = False  # stale by the host's clock alone, which may be what is wrong: seen for too short a time
     newest_position: int | None = None  # of the newest block any endpoint knows, final or not
     newest_time: int | None = None  # unix seconds of that block
     lag_s: int | None = None  # from that block to now, corrected for skew, less one usual interval

@@ -117,7 +117,9 @@ class ChainWorker:
 
         The host's clock has no part in it: one that is ahead would make payments look older than their intents.
         """
-        if self._newest is None or self.health.head is None or self.health.condition.stale:
+        condition = self.health.condition
+        # Before it is known which is wrong, an old head or the host's clock, the head's time harms no payment.
+        if self._newest is None or self.health.head is None or (condition.stale and not condition.unproven):
             return None
         newest, seen_at = self._newest
         age = self._monotonic() - seen_at

@@ -129,6 +129,23 @@ async def test_an_only_endpoint_whose_newest_block_is_old_is_stale_at_once_with_
     assert states(reader) == ["stale"]
 
 
+async def test_an_old_head_is_unproven_until_it_was_seen_for_long_enough_or_keeps_pace(world):
+    node = Node(world, up_to=int(world.now // 3) - 400)
+    reader = world.open(node)
+    await world.poll()
+    assert (reader.condition().stale, reader.condition().unproven) == (True, True)
+    assert "or this host's clock is ahead" in reader.condition().problems[0]
+    await world.poll(14)
+    assert (reader.condition().stale, reader.condition().unproven) == (True, False)
+
+    world.host_off_s = 1200
+    reader = world.open(Node(world))
+    await world.poll()
+    assert (reader.condition().stale, reader.condition().unproven) == (True, True)
+    await world.poll(2)
+    assert (reader.condition().stale, reader.condition().unproven) == (False, False)
+
+
 @pytest.mark.parametrize(("every_s", "longest"), [(0.25, 60), (3, 60), (12, 240)])
 async def test_a_head_that_stands_still_is_stale_after_a_minute_or_twenty_intervals(world, every_s, longest):
     node = Node(world, every_s=every_s)
