@@ -81,6 +81,11 @@ class Anvil:
     async def mine(self, blocks: int = 1) -> None:
         await self.rpc("anvil_mine", [hex(blocks)])
 
+    async def mine_every(self, seconds: int) -> None:
+        """Mine by the clock from now on, also when nobody pays."""
+        await self.rpc("evm_setIntervalMining", [seconds])
+        self._automine = False
+
     async def pass_time(self, seconds: int) -> None:
         """Let the chain's clock go on, and make a block that says so."""
         await self.rpc("evm_increaseTime", [seconds])

@@ -25,6 +25,7 @@ from devnet.runner.target import target_of
 
 __all__ = ["ROOT", "SELLER", "USDC", "USDT", "DemoError", "run", "say", "scanner"]
 
+BLOCK_S = 3  # afterwards, as on the real chain
 MINE_S = 0.6  # slow enough to be watched
 
 
@@ -43,6 +44,7 @@ async def run(*, once: bool) -> None:
                 say(f"marketplace {found.marketplace.url}")
                 await _tell(found)
                 if not once:
+                    await chain.mine_every(BLOCK_S)  # a chain that stands still is stale
                     _invite(found)
                     await stop.wait()
     say("done        nothing is left behind")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -254,3 +255,11 @@ async def test_a_chain_can_mine_by_the_clock() -> None:
 async def test_a_refused_call_is_an_error_with_its_method(chain: Anvil) -> None:
     with pytest.raises(AnvilError, match="eth_nonsense"):
         await chain.rpc("eth_nonsense")
+
+
+async def test_it_mines_by_the_clock_when_told_to(chain: Anvil) -> None:
+    before = await chain.height()
+    await chain.mine_every(1)
+    async with asyncio.timeout(20):
+        while await chain.height() < before + 2:
+            await asyncio.sleep(0.1)
