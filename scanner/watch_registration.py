@@ -11,7 +11,7 @@ from typing import NoReturn
 from chains.types import Holding
 from config.logging import fields
 from scanner.balances import read_balance
-from scanner.cadence import LIFE_MS
+from scanner.cadence import LIFE_MS, next_due
 from scanner.callbacks import CallbackPolicy
 from scanner.clock import Clock
 from scanner.model import Watch, WatchStatus
@@ -133,10 +133,12 @@ class Watches:
         """
         holding = Holding(watch.address_key, watch.token_key)
         balance, position = await read_balance(self._worker_of(watch.chain_id), holding, confirmed=True)
+        now = self._clock.now_ms()
         return watch._replace(
             baseline_balance=balance,
             current_balance=balance,
-            last_checked_at=self._clock.now_ms(),
+            last_checked_at=now,
+            next_check_at=next_due(watch.created_at, now),
             last_position=position,
         )
 

@@ -77,9 +77,10 @@ class WatchModel:
     def create(
         self, watch_id: str, chain_id: int, holder: str, baseline: int, now: int, *, checked_at: int | None = None
     ) -> None:
-        """A watch starts at its baseline and is read at once; asking for it again changes nothing."""
+        """A watch starts at its baseline and is read at once, or was; asking for it again changes nothing."""
+        due_at = now if checked_at is None else now + AGES[1]
         self.watches.setdefault(
-            watch_id, Expected(chain_id, holder, baseline, now, now, baseline, checked_at=checked_at)
+            watch_id, Expected(chain_id, holder, baseline, now, due_at, baseline, checked_at=checked_at)
         )
 
     def stop(self, watch_id: str) -> None:
