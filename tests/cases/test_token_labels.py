@@ -27,6 +27,7 @@ def text(value):
 
 SYMBOLS = {
     "a length beyond anything": words(32, 2**200),
+    "less text than it says": words(32, 2**200, tail=b"USDT".hex().ljust(64, "0")),
     "not UTF-8": words(32, 2, tail="80ff".ljust(64, "0")),
     "a place beyond anything": words(2**255, 4),
     "32 bytes of rubbish": "0x" + "ff" * 32,

@@ -506,6 +506,32 @@ async def test_a_transfer_of_an_orphaned_block_is_gone(world):
     assert seen == type(seen)(a_transfer(), Outcome.GONE, 0)
 
 
+@pytest.mark.parametrize(
+    ("other", "outcome"),
+    [
+        ({"branch_from": {200: "b"}}, Outcome.NOT_YET),  # it is as high, and still holds the block
+        ({"branch_from": {100: "a", 101: "b"}}, Outcome.NOT_YET),
+        ({"branch_from": {100: "b"}}, Outcome.GONE),
+        ({"branch_from": {100: "c"}}, Outcome.GONE),
+        ({"head": 150}, Outcome.GONE),  # it merely stands still
+    ],
+)
+async def test_what_another_endpoint_as_high_as_the_head_still_holds_is_not_gone(world, other, outcome):
+    first, second = await world.node(branch_from={100: "b"}), await world.node(**other)
+    adapter = await world.adapter(first, second)
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
+    assert seen.outcome is outcome
+    assert (outcome is Outcome.GONE) or "hold different blocks 100" in seen.why
+
+
+async def test_who_does_not_answer_contradicts_nobody(world):
+    first, down = await world.node(branch_from={100: "b"}), await world.node()
+    down.raw = lambda _: web.Response(status=503)
+    adapter = await world.adapter(first, down)
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
+    assert seen.outcome is Outcome.GONE
+
+
 async def test_a_node_that_lags_makes_nothing_gone(world):
     node = await node_with(world, token_log(), event_log())
     node.head = 99
