@@ -10,6 +10,7 @@ from typing import TypeVar
 from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm import multicall
+from chains.evm.contract_calls import contract_failed
 from chains.evm.decode import Block, parse_block
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused
@@ -104,7 +105,8 @@ def _call(to: str, data: str, block: Block) -> Call:
 
 
 def _refused(answer: RawResult) -> bool:
-    return isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.OTHER
+    other = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.OTHER
+    return other or contract_failed(answer.error)
 
 
 def _amount(answer: RawResult, holding: Holding) -> int | None:

@@ -6,6 +6,7 @@ import re
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError
+from chains.evm.contract_calls import contract_failed
 from chains.evm.proxy import selector
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import RawResult, RpcClient, RpcRefused
@@ -15,12 +16,6 @@ from chains.types import TokenMeta
 DECIMALS, SYMBOL = selector("decimals()"), selector("symbol()")
 
 _HEX = re.compile(r"0x[0-9a-fA-F]*")
-# How nodes say that it was the contract that failed, and not they.
-_HALTED = re.compile(
-    r"revert|opcode|out of gas|gas required|gas (?:limit )?exceed|vm (?:execution|exception)|invalid jump|bad jump|"
-    r"execution (?:aborted|error|failed)|stack|overflow|write protection|return data|out of bounds|invalid code"
-)
-_REVERTED = "(code 3)"
 
 
 class EvmClient(RpcClient):
@@ -45,9 +40,9 @@ class EvmClient(RpcClient):
 def _said(endpoint: Endpoint, answer: RawResult) -> bytes | None:
     """Return what a contract answers; None when it does not answer readably."""
     error = answer.error
+    if contract_failed(error):
+        return None
     if isinstance(error, RpcRefused) and error.verdict.refusal not in {Refusal.RATE, Refusal.HEAD}:
-        if _HALTED.search(str(error).lower()) or str(error).endswith(_REVERTED):
-            return None
         raise Unserved(str(error))  # perhaps the contract, perhaps the node: nobody rests for it
     value = answer.get()
     if not isinstance(value, str) or _HEX.fullmatch(value) is None:

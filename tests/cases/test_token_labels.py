@@ -8,6 +8,7 @@ import pytest
 from eth_abi.abi import encode
 
 from addresses.keccak import keccak
+from chains.types import Holding
 from devnet.anvil import CHAIN_ID
 from devnet.scripted_rpc import tx_hash
 from tests.cases.evm_nodes import shop, street
@@ -83,6 +84,9 @@ async def test_a_symbol_that_is_nonsense_is_null_and_no_endpoint_rests(tmp_path,
         {"code": -32000, "message": "execution aborted (timeout = 5s)"},
         {"code": -32015, "message": "VM execution error.", "data": "Bad instruction fe"},
         {"code": -32603, "message": "nobody knows why"},
+        {"code": 3, "message": "execution reverted: rate limit exceeded"},
+        {"code": -32000, "message": "execution reverted: block range too large, max: 1"},
+        {"code": -32000, "message": "execution reverted: header not found"},
     ],
 )
 async def test_decimals_that_are_nonsense_are_null_and_no_endpoint_rests(tmp_path, decimals):
@@ -118,3 +122,16 @@ async def test_a_token_whose_decimals_are_not_the_registrys_is_refused(tmp_path)
         await town.polled(1)
         status, answer = await registered(town, token="USDT", tokenAddress=None)
         assert (status, answer["code"]) == (400, "token_mismatch")
+
+
+async def test_a_balance_a_contract_refuses_in_a_nodes_words_is_unknown_and_no_endpoint_rests(tmp_path):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        node.overrides["eth_call"] = lambda asked: (
+            ("error", {"code": 3, "message": "execution reverted: rate limit exceeded"})
+            if asked[0]["to"].lower() == ODD
+            else None
+        )
+        told = await town.scanner.worker.adapter.balances([Holding(shop(1), ODD), Holding(shop(1), USDT.lower())])
+        assert told.amounts == [None, 0]
+        assert [endpoint.failures for endpoint in town.scanner.worker.adapter._pool.endpoints] == [0]

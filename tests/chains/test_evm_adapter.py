@@ -524,6 +524,32 @@ async def test_what_another_endpoint_as_high_as_the_head_still_holds_is_not_gone
     assert (outcome is Outcome.GONE) or "hold different blocks 100" in seen.why
 
 
+@pytest.mark.parametrize("finality", [Finality.FINALIZED, Finality.BOTH])
+@pytest.mark.parametrize(
+    ("seen_final", "outcome"), [(150, Outcome.CREDITED), (100, Outcome.CREDITED), (99, Outcome.NOT_YET)]
+)
+async def test_who_cannot_tell_what_is_final_judges_nothing(world, finality, seen_final, outcome):
+    blind, telling = [await node_with(world, token_log(), event_log()) for _ in range(2)]
+    blind.finalized, telling.finalized = None, seen_final
+    adapter = await world.adapter(blind, telling, finality=finality)
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
+    assert seen.outcome is outcome
+
+
+async def test_when_nobody_can_tell_what_is_final_every_transfer_waits_with_the_reason(world):
+    node = await node_with(world, token_log(), event_log())
+    node.finalized = None
+    adapter = await world.adapter(node, finality=Finality.BOTH)
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
+    assert (seen.outcome, seen.credited) == (Outcome.NOT_YET, 0)
+    assert "finalized" in seen.why
+    assert any("finalized" in problem for problem in adapter.condition().problems)
+    node.finalized = 150
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD)
+    assert seen.outcome is Outcome.CREDITED
+    assert not any("finalized" in problem for problem in adapter.condition().problems)
+
+
 async def test_who_does_not_answer_contradicts_nobody(world):
     first, down = await world.node(branch_from={100: "b"}), await world.node()
     down.raw = lambda _: web.Response(status=503)
