@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import orjson
@@ -33,7 +34,7 @@ def destination(number: int) -> str:
 async def fill(db: Database, token: str) -> None:
     registrations = Registrations(db, SystemClock(), ttl_hours=0)
     task = asyncio.create_task(registrations.run())
-    ours = {"rail": Rail.DIRECT, "token_address": token, "token_key": token.lower(), "amount": 1_000}
+    ours: dict[str, Any] = {"rail": Rail.DIRECT, "token_address": token, "token_key": token.lower(), "amount": 1_000}
     drafts = [
         replace(draft(n), destination=destination(n), destination_key=destination(n), **ours) for n in range(INTENTS)
     ]

@@ -92,7 +92,7 @@ async def ton() -> AsyncIterator[Town]:
 async def fill(db: Database, town: Town) -> None:
     registrations = Registrations(db, SystemClock(), ttl_hours=0)
     task = asyncio.create_task(registrations.run())
-    of_town = {
+    of_town: dict[str, Any] = {
         "chain_id": town.chain.chain_id, "chain_type": town.chain.chain_type, "rail": Rail.DIRECT,
         "token_address": town.token, "token_key": town.token, "amount": 1_000, "confirmations_required": 1,
     }  # fmt: skip

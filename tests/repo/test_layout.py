@@ -19,7 +19,7 @@ from scanner.store.migrate import migrate
 from scanner.store.tables import metadata
 from tests.harness import ROOT
 
-PACKAGES = ("kernel", "addresses", "config", "chains", "scanner", "webhooks", "api", "devnet")
+PACKAGES = ["kernel", "addresses", "config", "chains", "scanner", "webhooks", "api", "marketplace", "devnet", "bench"]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES
@@ -35,9 +35,10 @@ def test_every_module_imports(name: str) -> None:
 
 
 def test_nothing_of_a_machine_or_a_registry_is_in_the_project() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     texts = {name: (ROOT / name).read_text() for name in listed if name != "tests/repo/test_layout.py"}
 
+    assert {"README.md", "pyproject.toml", "scanner/__main__.py", "package-lock.json"} <= texts.keys()
     assert [name for name, text in texts.items() if FOREIGN.search(text)] == []
     packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
     assert not any("resolved" in package for package in packages.values())
