@@ -1,0 +1,38 @@
+"""The status names everything that programs read of it, from the start and with nothing learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chains.types import EndpointState
+from scanner.health import ChainState
+from tests.cases.evm_nodes import street
+
+
+async def test_a_chain_shows_its_state_problems_endpoints_stuck_transfers_and_sweep(tmp_path: Path) -> None:
+    async with street(tmp_path, 2) as town:
+        await town.polled()
+        chain = await town.api.chain()
+
+    assert (chain["state"], chain["problems"], chain["stuck"], chain["stuckCount"]) == ("ready", [], [], 0)
+    assert chain["sweep"] == {"coveredTo": None, "at": None}
+    assert len(chain["endpoints"]) == 2
+    for endpoint in chain["endpoints"]:
+        assert endpoint.keys() == {"label", "state", "head", "headTime", "latencyMs", "lastError", "limits"}
+        limits = ("batch", "blocks", "topics", "addresses", "owners", "addresslessLogs")
+        assert endpoint["limits"].keys() == set(limits)
+        assert [endpoint["limits"][name] for name in limits[:-1]] == [None] * 5
+
+
+def test_states_have_the_names_that_are_promised() -> None:
+    assert {*ChainState} == {"syncing", "ready", "stale", "failing"}
+    assert {*EndpointState} == {"ok", "resting", "stale", "lying", "failing"}
+
+
+async def test_an_intent_is_always_answered_with_warnings(tmp_path: Path) -> None:
+    async with street(tmp_path) as town:
+        before = await town.direct(1)
+        await town.polled()
+        after = await town.api.create(callbackUrl=town.hooks.url())
+
+    assert (before["warnings"], after["warnings"]) == ([], [])

@@ -1,0 +1,66 @@
+"""Reads documents as their readers do: tables by their heads, names as whole words in code marks."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+
+from tests.harness import ROOT
+
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def page(name: str) -> str:
+    """Return the text of a document, by its path."""
+    return (ROOT / name).read_text()
+
+
+def tables(name: str) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Yield the head and the rows of every table of a document."""
+    head: list[str] = []
+    rows: list[list[str]] = []
+    for line in [*page(name).splitlines(), ""]:
+        if not line.startswith("|"):
+            if head:
+                yield head, rows
+            head, rows = [], []
+        elif not head:
+            head = _cells(line)
+        elif set(line) - set("|-: "):
+            rows.append(_cells(line))
+
+
+def column(name: str, head: str, column: int = 0) -> list[str]:
+    """Return the names in code marks in one column of every table whose first head is this."""
+    return [
+        word for first, rows in tables(name) if first[0] == head for row in rows for word in _CODE.findall(row[column])
+    ]
+
+
+def rows(name: str, head: str) -> list[list[str]]:
+    """Return the rows of every table whose first head is this."""
+    return [row for first, found in tables(name) if first[0] == head for row in found]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+
+
+@functools.cache
+def names_in(path: str) -> frozenset[str]:
+    """Return the names of the tests of one file."""
+    tree = ast.parse((ROOT / path).read_text())
+    return frozenset(
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    )
+
+
+@functools.cache
+def every_test() -> frozenset[str]:
+    """Return the names of all tests there are."""
+    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    return frozenset(name for path in files for name in names_in(path))
