@@ -2,8 +2,9 @@
 How many connections there may be, and how long each may take to say what it wants.
 
 Descriptors are shared with the store, the chains and the webhooks: connections that say nothing must not take
-those away (260 of them did, with 256 descriptors). A connection is in one of three stages; only one in which
-somebody is answered is never closed to make room.
+those away (260 of them did, with 256 descriptors). The same holds for those that send half a body or do not read
+what they asked for. A connection is in one of five stages; only one in which somebody is answered is never closed to
+make room.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MAX_CONNECTIONS = 1000
 MAX_UNPROVEN = 100  # of one peer address
 HEADER_S = 10.0
 GRACE_S = 0.5  # a burst of honest clients connects first and asks a moment later
+UNREAD_S = 10.0  # in which somebody who reads takes this much of what waits for them:
+UNREAD_BYTES = 16 * 1024
 IDLE_S = 75.0  # above the 60 s in which usual proxies take an idle connection for usable
 LINGERING_S = 2.0  # whoever was refused before all they send was read gets that long to hear it
 
@@ -44,6 +47,7 @@ class ConnectionLimits:
     unproven: int = MAX_UNPROVEN
     header_s: float = HEADER_S
     grace_s: float = GRACE_S
+    unread_s: float = UNREAD_S
     idle_s: float = IDLE_S
     trusted_hops: int = 0
 
@@ -59,14 +63,20 @@ class Stage(enum.Enum):
     """What a connection is doing."""
 
     HEADER = enum.auto()  # the header of a request has not arrived whole
+    BODY = enum.auto()  # its body has not
+    UNREAD = enum.auto()  # the answer is not read by whoever asked
     ANSWERING = enum.auto()
     IDLE = enum.auto()  # was answered, asks nothing
+
+
+# Those where we wait for the other side, the least promising first.
+_SILENT = (Stage.HEADER, Stage.BODY, Stage.UNREAD, Stage.IDLE)
 
 
 class Connection(web.RequestHandler):
     """One connection, in the book from before it is opened until it is closed."""
 
-    __slots__ = ("_book", "_deadline", "_doomed", "client", "peer", "proven", "since", "stage")
+    __slots__ = ("_behind", "_book", "_deadline", "_doomed", "_unread", "client", "peer", "proven", "since", "stage")
 
     def __init__(self, manager: web.Server, book: ConnectionBook, peer: str) -> None:
         super().__init__(
@@ -79,10 +89,11 @@ class Connection(web.RequestHandler):
         self._book = book
         self._deadline: asyncio.TimerHandle | None = None
         self._doomed = False
+        self._unread: asyncio.TimerHandle | None = None
         self.client: str | None = None
         self.peer = peer
         self.proven = False
-        self.stage = Stage.HEADER
+        self.stage = self._behind = Stage.HEADER
         self.since = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,11 +105,12 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
+        self._stop_unread_timer()
         self._book.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.stage is Stage.IDLE and data:
+        if self._behind is Stage.IDLE and data:
             self._enter(Stage.HEADER)
             self._expect_header()
         super().data_received(data)
@@ -107,6 +119,24 @@ class Connection(web.RequestHandler):
         """Note that a whole header is there."""
         self._stop_timer()
         self._enter(Stage.ANSWERING)
+
+    def awaits_body(self) -> None:
+        """Note that nothing is done here before the rest of a body is there."""
+        self._enter(Stage.BODY)
+
+    def body_arrived(self) -> None:
+        self._enter(Stage.ANSWERING)
+
+    def pause_writing(self) -> None:
+        """Wait for whoever does not read, and not for ever: an answer nobody reads would hold its place for good."""
+        super().pause_writing()
+        self._expect_reading()
+        self._enter(self._behind)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_unread_timer()
+        self._enter(self._behind)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -127,6 +157,7 @@ class Connection(web.RequestHandler):
         """Close at once, whatever was not sent yet."""
         self._doomed = True
         self._stop_timer()
+        self._stop_unread_timer()
         self._book.remove(self)
         if self.transport is not None:
             self.transport.abort()
@@ -156,7 +187,9 @@ class Connection(web.RequestHandler):
             self._book.proved(self)
 
     def _enter(self, stage: Stage) -> None:
-        self.stage = stage
+        self._behind = stage
+        # Whoever does not read what there is asks for more in vain: answers behind it change nothing.
+        self.stage = Stage.UNREAD if self.writing_paused and stage in {Stage.ANSWERING, Stage.IDLE} else stage
         self.since = asyncio.get_running_loop().time()
         self._book.moved(self)
 
@@ -168,6 +201,22 @@ class Connection(web.RequestHandler):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _expect_reading(self) -> None:
+        waiting = self.transport.get_write_buffer_size() if isinstance(self.transport, asyncio.WriteTransport) else 0
+        self._unread = asyncio.get_running_loop().call_later(self._book.limits.unread_s, self._check_reading, waiting)
+
+    def _check_reading(self, waited: int) -> None:
+        left = self.transport.get_write_buffer_size() if isinstance(self.transport, asyncio.WriteTransport) else 0
+        if waited - left < UNREAD_BYTES:
+            self.drop()
+        else:
+            self._expect_reading()
+
+    def _stop_unread_timer(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
 
 class ConnectionBook:
@@ -236,11 +285,17 @@ class ConnectionBook:
             self._forget(connection.client, connection)
 
     def drop_one(self) -> bool:
-        """Close the oldest connection without a whole header, else the one that is idle longest; False: none is."""
-        waiting = next(iter(self._by_stage[Stage.HEADER]), None)
-        idle = self._by_stage[Stage.IDLE]
-        victim = waiting or next((c for c in idle if not c.proven), None) or next(iter(idle), None)
+        """Close the oldest connection without a whole header, else the next that says or reads nothing; False: none."""
+        victim = self._stalled() or next(iter(self._by_stage[Stage.HEADER]), None)
+        if victim is None:
+            silent = [connection for stage in _SILENT for connection in self._by_stage[stage]]
+            victim = next((c for c in silent if not c.proven), None) or next(iter(silent), None)
         return self._drop(victim, "there are %d connections", len(self._all))
+
+    def _stalled(self) -> Connection | None:
+        """Return who keeps us waiting for longer than somebody who has just connected and is about to ask."""
+        oldest = (next(iter(self._by_stage[stage]), None) for stage in (Stage.HEADER, Stage.BODY, Stage.UNREAD))
+        return next((c for c in oldest if c is not None and self._age(c) >= self.limits.grace_s), None)
 
     def _room_among(self, peer: str) -> bool:
         known = self._unproven.get(peer, {})
@@ -269,8 +324,7 @@ class ConnectionBook:
 
     @staticmethod
     def _most_silent(known: Mapping[Connection, None]) -> Connection | None:
-        victim = next((c for c in known if c.stage is Stage.HEADER), None)
-        return victim or next((c for c in known if c.stage is Stage.IDLE), None)
+        return next((c for stage in _SILENT for c in known if c.stage is stage), None)
 
     @staticmethod
     def _age(connection: Connection) -> float:

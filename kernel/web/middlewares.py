@@ -24,13 +24,19 @@ class BrokenBody(web.HTTPBadRequest):
 async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the body before anybody waits for it: one that drips is given up, in every handler there is."""
     if request.body_exists and request.match_info.http_exception is None:
+        connection = request.protocol if isinstance(request.protocol, Connection) else None
+        if connection is not None:
+            connection.awaits_body()
         try:
             async with asyncio.timeout(BODY_S):
                 await request.read()  # kept by the request; bounded by the application's `client_max_size`
-        except web.RequestPayloadError as exc:
+        except (web.RequestPayloadError, ConnectionError) as exc:  # hanging up halfway is no failure of ours
             raise BrokenBody(reason="the body breaks off, or is not compressed as Content-Encoding says") from exc
         except TimeoutError as exc:
             raise BodyTooSlow(reason=f"the body did not arrive within {BODY_S:g} s") from exc
+        finally:
+            if connection is not None:
+                connection.body_arrived()
     return await handler(request)
 
 

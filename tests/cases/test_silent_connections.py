@@ -1,4 +1,7 @@
-"""Hundreds of connections that say nothing, against few descriptors: everybody else is served, the log stays short."""
+"""
+Hundreds of connections that say nothing, half of it, or do not listen, against few descriptors: everybody else is
+served, the log stays short.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import pytest
 
 from devnet.anvil import Anvil
 from devnet.receiver import Receiver
+from kernel.web.connections import GRACE_S
 from tests.harness import MERCHANT, USDT, environment, process
 from tests.marketplace import harness as market
 
@@ -28,10 +32,15 @@ FIRST_BYTES = [
 
 
 @asynccontextmanager
-async def silent(url: str, count: int, first: bytes) -> AsyncIterator[None]:
-    """Hold many connections open that send no more than their first bytes."""
+async def silent(url: str, count: int, first: bytes, sources: int = 1) -> AsyncIterator[None]:
+    """Hold many connections open, from so many addresses, that send no more than their first bytes and read nothing."""
     parts = urlsplit(url)
-    held = await asyncio.gather(*(asyncio.open_connection(parts.hostname, parts.port) for _ in range(count)))
+    held = await asyncio.gather(
+        *(
+            asyncio.open_connection(parts.hostname, parts.port, local_addr=(f"127.0.0.{1 + i % sources}", 0), limit=1)
+            for i in range(count)
+        )
+    )
     try:
         for _, writer in held:
             writer.write(first)
@@ -81,6 +90,28 @@ async def test_the_marketplace_answers_while_300_say_nothing(tmp_path: Path, fir
     ):
         assert max([await health(daemon.api.url) for _ in range(5)]) < 1
         await market.login(market.Api(daemon.api.url, session), *market.ADMIN)
+        assert len("".join(daemon.output)) < 20_000
+
+
+WEBHOOK = b"POST /api/payment/amn-scanner/webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"
+DESCRIPTION = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
+GREEDY = [
+    pytest.param(WEBHOOK, id="half a body that is waited for"),
+    pytest.param(DESCRIPTION * 100, id="large answers that are not read"),
+]
+
+
+@pytest.mark.parametrize("sources", [1, 5])
+@pytest.mark.parametrize("first", GREEDY)
+async def test_the_marketplace_answers_while_300_keep_it_waiting(tmp_path: Path, first: bytes, sources: int) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        process(market.environment(tmp_path), session, "marketplace", descriptors=256) as daemon,
+    ):
+        async with silent(daemon.api.url, 300, first, sources):
+            await asyncio.sleep(GRACE_S + 3)  # what they asked for and the kernel takes is answered: that is work
+            assert max([await health(daemon.api.url) for _ in range(5)]) < 1
+            await market.login(market.Api(daemon.api.url, session), *market.ADMIN)
         assert len("".join(daemon.output)) < 20_000
 
 

@@ -20,6 +20,7 @@ from kernel.web.listener import Listener, listening
 from kernel.web.middlewares import counted, whole_body
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+LARGE = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
 KEY = b"GET /key HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -68,11 +69,15 @@ async def served(**numbers: float) -> AsyncIterator[Served]:
     async def body(request: web.Request) -> web.Response:
         return web.Response(text=str(len(await request.read())))
 
+    async def large(_request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 20_000_000)
+
     app = web.Application(client_max_size=1000, middlewares=[counted, whole_body])
     app.router.add_get("/", ok)
     app.router.add_get("/key", key)
     app.router.add_get("/slow", wait)
     app.router.add_post("/body", body)
+    app.router.add_get("/large", large)
     limits = ConnectionLimits(**{"connections": 50, **numbers})  # type: ignore[arg-type]
     async with AsyncExitStack() as stack, listening(app, host="127.0.0.1", port=0, limits=limits) as url:
         stack.callback(slow.set)
@@ -147,6 +152,36 @@ async def test_a_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, dr
         assert answer.startswith(b"HTTP/1.1 408")
 
 
+async def test_an_answer_nobody_reads_is_given_up() -> None:
+    async with served(unread_s=0.3, connections=1) as server:
+        reader, writer = await server.connect()
+        writer.write(LARGE)
+        await asyncio.sleep(1.5)
+        assert len(await reader.read()) < 20_000_000  # what the kernel had taken, and then the end
+
+
+async def test_an_answer_that_is_read_slowly_is_given() -> None:
+    async with served(unread_s=0.3) as server:
+        reader, writer = await server.connect()
+        writer.write(LARGE)
+        got = 0
+        async with asyncio.timeout(30):
+            while got < 20_000_000 and (part := await reader.read(500_000)):
+                got += len(part)
+                await asyncio.sleep(0.005)
+        assert got > 20_000_000
+
+
+async def test_hanging_up_in_a_body_is_no_failure_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    async with served() as server:
+        _, writer = await server.connect()
+        writer.write(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        assert (await server.ask())[2].startswith(b"HTTP/1.1 200")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 # -- how many ----------------------------------------------------------------------------------------
 
 
@@ -161,6 +196,17 @@ async def test_when_all_places_are_taken_the_oldest_without_a_header_goes() -> N
         for reader, writer, _ in answered:  # who was answered keeps its place while others say nothing
             writer.write(GET)
             assert (await said(reader)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("numbers", [{"connections": 5}, {"unproven": 5, "grace_s": 0}], ids=["in all", "of a peer"])
+@pytest.mark.parametrize("kind", ["half a body", "an answer not read"])
+async def test_whoever_keeps_us_waiting_has_to_go(kind: str, numbers: dict[str, float]) -> None:
+    async with served(**numbers) as server:
+        waiting = [await server.connect() for _ in range(5)]
+        for _, writer in waiting:
+            writer.write(LARGE if kind != "half a body" else b"POST /body HTTP/1.1\r\nContent-Length: 9\r\n\r\n{")
+        await asyncio.sleep(0.5)
+        assert (await server.ask())[2].startswith(b"HTTP/1.1 200")
 
 
 async def test_nobody_who_is_being_answered_has_to_go() -> None:
