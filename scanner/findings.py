@@ -74,6 +74,7 @@ async def record(
         return recorded
     moment = now if moment is None else moment
     known = await transfers.reconcile(tx, chain_id, found)
+    found = [known.renamed(transfer) for transfer in found] if known.numbered else found
     fresh = [t for t in found if (t.tx_hash, t.event_key) not in known.same] if known.same else found
     owner_of = await _owners(tx, chain_id, fresh, late_ms=late_ms)
     owners: dict[str, Intent] = {}

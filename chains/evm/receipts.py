@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec import Raw
 
@@ -46,6 +46,9 @@ class Plain(NamedTuple):
 
     move: Move
     log_index: int | None
+
+
+Log = TypeVar("Log", PaidEvent, Plain)
 
 
 @dataclass(slots=True)
@@ -128,16 +131,23 @@ def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification | 
     if not receipt.succeeded:
         return Verification(seen, Outcome.REVERTED, 0)
     if transfer.reference is None:
-        plain = receipt.plain.get(transfer.event_key)
+        plain = receipt.plain.get(transfer.event_key) or _numbered(receipt.plain, transfer)
         if plain is None or _moved(plain, transfer) != transfer:
             return None
         log = plain.move.log
         return Verification(seen._replace(sender=log.source), Outcome.CREDITED, log.value, behind=plain.move.behind)
-    paid = receipt.events.get(transfer.event_key)
+    paid = receipt.events.get(transfer.event_key) or _numbered(receipt.events, transfer)
     if paid is None or _paid(paid, transfer) != transfer:
         return None
     outcome, credited, sender = paid.pairing
     return Verification(seen._replace(sender=sender or receipt.sender), outcome, credited)
+
+
+def _numbered(logs: Mapping[str, Log], transfer: Transfer) -> Log | None:
+    """Return the log that a transfer of an earlier version means: those were stored under the number a node gave."""
+    if transfer.event_key != str(transfer.log_index):
+        return None
+    return next((log for log in logs.values() if log.log_index == transfer.log_index), None)
 
 
 def transfers_of(

@@ -22,7 +22,11 @@ def judge(transfer: Transfer, receipt: Receipt | ChainError | None) -> Verificat
         return Verification(transfer, Outcome.GONE, 0)
     if not receipt.succeeded:
         return Verification(transfer, Outcome.REVERTED, 0)
-    credit = next((credit for credit in receipt.credits if credit.key == transfer.event_key), None)
+    # Earlier versions stored a transfer under its place among the events of its transaction.
+    former = transfer.log_index if transfer.event_key == str(transfer.log_index) else None
+    credit = next(
+        (c for c in receipt.credits if c.key == transfer.event_key or (former is not None and c.place == former)), None
+    )
     claim = (transfer.token, transfer.destination, transfer.amount)
     if credit is None or (credit.token, credit.destination, credit.value) != claim:
         return Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)

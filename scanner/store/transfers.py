@@ -143,6 +143,9 @@ async def _lead(tx: AsyncConnection, row_id: int, first: Transfer) -> None:
     )
 
 
+Said = tuple[str, str, int]  # token, destination, amount
+
+
 class Known(NamedTuple):
     """What was stored of transactions before they were seen (again)."""
 
@@ -152,6 +155,17 @@ class Known(NamedTuple):
     worthless: dict[Place, folding.Known]  # what stands where it stood and can never count
     orphans: list[int]  # what stood in another block
     settled: dict[tuple[str, str], str]  # those that settled an intent, and which
+    numbered: dict[tuple[str, str], Said]  # those an earlier version stored under a number a node gave
+
+    def renamed(self, transfer: Transfer) -> Transfer:
+        """
+        Return a transfer under the key it is stored by.
+
+        Earlier versions knew a transfer by its number: read again after an upgrade it would be a second payment.
+        """
+        key = str(transfer.log_index)
+        said = (transfer.token, transfer.destination, transfer.amount)
+        return transfer._replace(event_key=key) if self.numbered.get((transfer.tx_hash, key)) == said else transfer
 
 
 _STANDING = in_one_row(
@@ -168,6 +182,8 @@ _STANDING = in_one_row(
         transfers.c.times,
         transfers.c.amount,
         transfers.c.members,
+        transfers.c.token,
+        transfers.c.destination,
     ).where(
         transfers.c.chain_id == bindparam("chain"),
         is_one_of(transfers.c.tx_hash, "hashes"),
@@ -184,18 +200,20 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     holds within a rail: the other one is read at another moment, and may be on another branch.
     """
     where = {(transfer.tx_hash, transfer.reference is not None): transfer.block_hash for transfer in seen}
-    known = Known(set(), set(), set(), {}, [], {})
+    known = Known(set(), set(), set(), {}, [], {}, {})
     for place, tx_hash, event_key, block_hash, intent_id, reason, settled, proxied, *rest in await rows_of(
         tx, _STANDING, chain=chain_id, hashes=listed({tx_hash for tx_hash, _ in where})
     ):
         known.keys.add((tx_hash, event_key))
         if settled:
             known.settled[tx_hash, event_key] = intent_id
+        log_index, times, amount, members, token, destination = rest
+        if event_key == str(log_index):
+            known.numbered[tx_hash, event_key] = (token, destination, int(amount))
         rail = (tx_hash, bool(proxied))
         if reason == Reason.REORGED or rail not in where:
             continue
         if block_hash == where[rail] and intent_id is not None and reason in WORTHLESS:
-            log_index, times, amount, members = rest
             standing = folding.Known(place, event_key, log_index, times, int(amount), members)
             known.worthless[tx_hash, intent_id, reason] = standing
         elif block_hash == where[rail]:
