@@ -22,6 +22,10 @@ from tests.scanner.facts import a_hash, a_transfer, an_intent
 __all__ = ["bench", "migrated_store"]
 
 SHOP = "0x" + "d1" * 20
+DISPLACED = (
+    "UPDATE OR REPLACE transfers SET (tx_hash, event_key) = (SELECT tx_hash, event_key FROM transfers WHERE settled)"
+    " WHERE NOT settled"
+)
 
 
 def direct(bench: Bench, intent_id: str, **fields: Any) -> Any:
@@ -132,6 +136,13 @@ async def test_a_payment_included_anew_still_settles_the_intent_it_settled(bench
         "UPDATE intents SET status = 'expired' WHERE intent_id = 'A'",
         "UPDATE transfers SET settled = 1 WHERE intent_id IS NULL",
         "INSERT OR REPLACE INTO transfers SELECT 999, chain_id, tx_hash, event_key, {rest} FROM transfers WHERE settled",
+        "INSERT OR REPLACE INTO transfers SELECT NULL, chain_id, tx_hash, event_key, {same} FROM transfers WHERE settled",
+        "INSERT OR REPLACE INTO transfers SELECT id, chain_id, '0xfe', event_key, {rest} FROM transfers WHERE settled",
+        "UPDATE OR REPLACE transfers SET id = (SELECT id FROM transfers WHERE settled) WHERE NOT settled",
+        DISPLACED,
+        "INSERT OR REPLACE INTO intents SELECT 'A', {order} FROM intents WHERE intent_id = 'B'",
+        "UPDATE OR REPLACE intents SET intent_id = 'A' WHERE intent_id = 'B'",
+        "UPDATE intents SET intent_id = 'C' WHERE intent_id = 'A'",
     ],
 )
 async def test_the_store_refuses_whoever_would_settle_a_transfer_anew(
@@ -145,8 +156,10 @@ async def test_the_store_refuses_whoever_would_settle_a_transfer_anew(
     with closing(sqlite3.connect(tmp_path / "scanner.db")) as store:
         names = [row[1] for row in store.execute("PRAGMA table_info(transfers)")][4:]
         rest = ", ".join("'B'" if name == "intent_id" else name for name in names)
-        with pytest.raises(sqlite3.IntegrityError):
-            store.execute(change.format(rest=rest))
+        same = ", ".join("0" if name == "settled" else name for name in names)
+        order = ", ".join(row[1] for row in store.execute("PRAGMA table_info(intents)").fetchall()[1:])
+        with pytest.raises(sqlite3.IntegrityError, match="settle"):
+            store.execute(change.format(rest=rest, same=same, order=order))
 
 
 @pytest.mark.anvil
