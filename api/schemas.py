@@ -236,7 +236,7 @@ def _time(ms: int | None) -> str | None:
 
 
 def intent_json(intent: Intent) -> dict[str, Any]:
-    """Render an intent (scanner.md section 4); the secret and the salt have no place here."""
+    """Render an intent (docs/api.md); the secret and the salt have no place here."""
     return {
         "intentId": intent.intent_id,
         "chainId": intent.chain_id,
@@ -358,7 +358,7 @@ def unmatched_json(stored: StoredTransfer) -> dict[str, Any]:
 
 
 def watch_json(watch: Watch) -> dict[str, Any]:
-    """Render a balance watch (scanner.md section 4); the secret has no place here."""
+    """Render a balance watch (docs/api.md); the secret has no place here."""
     return {
         "watchId": watch.watch_id,
         "chainId": watch.chain_id,

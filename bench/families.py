@@ -31,7 +31,7 @@ from scanner.worker import ChainWorker
 
 INTENTS, PAID, POLLS = 1_000, 50, 5
 LEARNING = 3  # polls until the size of a question has been learnt
-TON_RATE = 10.0  # requests a second with a free key (chains.md C5)
+TON_RATE = 10.0  # requests a second with a free key (chains/ton/README.md)
 QUICK = 1e6  # the stand-in has no limit; what the limit would cost is worked out
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Rail(StrEnum):
-    """How a payment is recognised (scanner.md section 2)."""
+    """How a payment is recognised (docs/api.md)."""
 
     PROXY = "proxy"
     DIRECT = "direct"

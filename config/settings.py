@@ -180,7 +180,7 @@ SealingKey = Annotated[SecretStr, AfterValidator(_key), AfterValidator(_sealing_
 
 
 class _Environment(BaseSettings):
-    """The variables as they are named outside (scanner.md section 3)."""
+    """The variables as they are named outside (docs/settings.md)."""
 
     model_config = SettingsConfigDict(extra="ignore", case_sensitive=True)
 

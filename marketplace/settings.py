@@ -128,7 +128,7 @@ class Settings:
 
 
 class _Environment(BaseModel):
-    """The variables as they are named outside (marketplace.md section 9)."""
+    """The variables as they are named outside (docs/marketplace.md)."""
 
     model_config = ConfigDict(extra="ignore")
 

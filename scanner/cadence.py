@@ -1,4 +1,4 @@
-"""When a balance watch is read: pure (scanner.md section 6)."""
+"""When a balance watch is read: pure (docs/api.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What webhooks say: event ids and bodies, built from facts without I/O (scanner.md section 7)."""
+"""What webhooks say: event ids and bodies, built from facts without I/O (docs/events.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an intent goes next: pure decisions, no I/O (scanner.md section 5)."""
+"""Where an intent goes next: pure decisions, no I/O (docs/api.md)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ NO_TX = ""  # the transaction of a transfer that is known from a balance alone
 
 
 class IntentStatus(StrEnum):
-    """Where an intent stands (scanner.md section 5)."""
+    """Where an intent stands (docs/api.md)."""
 
     PENDING = "pending"
     CONFIRMING = "confirming"
@@ -26,7 +26,7 @@ LIVE = frozenset({IntentStatus.PENDING, IntentStatus.CONFIRMING})
 
 
 class Reason(StrEnum):
-    """Why a transfer, or a part of it, settled nothing (scanner.md section 5)."""
+    """Why a transfer, or a part of it, settled nothing (docs/events.md)."""
 
     UNKNOWN_REFERENCE = "unknown_reference"
     WRONG_TOKEN = "wrong_token"  # noqa: S105
@@ -60,7 +60,7 @@ WORTHLESS = frozenset({Reason.ZERO_AMOUNT, Reason.WRONG_TOKEN, Reason.SPAM})
 
 
 class EventType(StrEnum):
-    """What a webhook can tell (scanner.md section 7)."""
+    """What a webhook can tell (docs/events.md)."""
 
     CONFIRMED = "payment.confirmed"
     DETECTED = "payment.detected"

@@ -1,7 +1,7 @@
 """
 Payment references: what ties a proxy payment to its intent.
 
-Source: scanner.md section 5; Request Network's specification
+Source: Request Network's specification
 payment-network-erc20-fee-proxy-contract-0.1.0 (last 8 bytes of Keccak-256 over lower-cased text).
 """
 

@@ -1,7 +1,7 @@
 """
 Sign and verify webhooks. Standard library only, so that a receiver can import it.
 
-Two header sets travel with each delivery (scanner.md section 7): `X-AMN-Signature`, the hex HMAC-SHA256
+Two header sets travel with each delivery (docs/events.md): `X-AMN-Signature`, the hex HMAC-SHA256
 of the raw body, and the Standard Webhooks trio, which also signs the event id and the time.
 Source: https://github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md
 """

@@ -99,7 +99,7 @@ def gate(
     flags: Flags,
 ) -> Gate:
     """
-    Decide whether a payment may be credited (marketplace.md section 3).
+    Decide whether a payment may be credited (docs/marketplace.md).
 
     `screening` is the worst verdict over all senders; None when nobody was asked, which an offer that
     asks for screening does not accept. `sender_is_contract` None is "cannot be told", which an operator

@@ -50,7 +50,7 @@ def release_decision(
     grace_h: float,
 ) -> ReleaseDecision:
     """
-    Decide whether a seller is paid without anybody's word (marketplace.md section 5). Times in unix ms.
+    Decide whether a seller is paid without anybody's word (docs/marketplace.md). Times in unix ms.
 
     Confirmed (by the buyer, an admin or the delivery code): at once, whatever was sold. Delivered and
     not confirmed: goods and work that can be seen to have arrived, once the grace period has passed

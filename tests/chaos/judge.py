@@ -1,5 +1,5 @@
 """
-What the canonical chain says by the rules of scanner.md, and how what was told differs from it.
+What the canonical chain says by the rules of docs/rules.md, and how what was told differs from it.
 
 Written against the specification, without a line of the scanner's own matching: two ways to the same answer.
 """

@@ -1,5 +1,5 @@
 """
-What the canonical chain says of every purchase by the rules of marketplace.md, and how the books differ from it.
+What the canonical chain says of every purchase by the rules of docs/marketplace.md, and how the books differ from it.
 
 Written against the specification: the marketplace's own reconciliation is asked, and not believed.
 """

@@ -1,4 +1,4 @@
-"""What marketplace.md says of money in escrow, as a model that is small enough to be checked by reading."""
+"""What docs/marketplace.md says of money in escrow, as a model that is small enough to be checked by reading."""
 
 from __future__ import annotations
 

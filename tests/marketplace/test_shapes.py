@@ -1,4 +1,4 @@
-"""What clients rely on (marketplace.md section 9): names, statuses, times and money of every answer."""
+"""What clients rely on (docs/marketplace.md): names, statuses, times and money of every answer."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 
 from api.app import build_app
 from api.errors import CODES
@@ -17,6 +18,14 @@ from tests.harness import ROOT
 from tests.repo.pages import column, page, rows
 
 CALL = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w/{}.-]*)")
+PAGE = re.compile(r"(?<![\w/.{])((?:docs/)?[\w-]+\.md)\b(?=[ ,;:.)])")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+FILE = re.compile(
+    r"`((?:addresses|api|bench|chains|config|devnet|docs|kernel|marketplace|scanner|tests|webhooks)/[\w./-]+)`"
+)
+TEXTS = subprocess.run(
+    ["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.split()
 CHAINS = json.loads((ROOT / "supported-chains.json").read_text())
 # Of the scanner's settings the marketplace has these too, and each page says so.
 SHARED = {"CHAINS_JSON_PATH", "TOKENS_JSON_PATH", "APP_ENV", "LOG_LEVEL", "LOG_FORMAT"}
@@ -92,3 +101,13 @@ def test_the_calls_of_the_api_are_those_that_are_documented() -> None:
     assert documented == served - {("GET", "/openapi.json"), ("GET", "/docs")}
     assert "`/openapi.json`" in page("docs/api.md")
     assert "`/docs`" in page("docs/api.md")
+
+
+def test_every_page_and_file_that_is_referred_to_is_there() -> None:
+    missing: set[str] = set()
+    for path in TEXTS:
+        text = (ROOT / path).read_text()
+        named = set(PAGE.findall(text)) if path.endswith(".py") else set(LINK.findall(text)) | set(FILE.findall(text))
+        here = (ROOT, (ROOT / path).parent)
+        missing |= {f"{path}: {name}" for name in named if not any((base / name).exists() for base in here)}
+    assert missing == set()

@@ -1,4 +1,4 @@
-"""What scanner.md says of balance watches, as a model that is small enough to be checked by reading."""
+"""What docs/api.md says of balance watches, as a model that is small enough to be checked by reading."""
 
 from __future__ import annotations
 
