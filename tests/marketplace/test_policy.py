@@ -82,6 +82,8 @@ def test_the_reasons_are_exactly_those_of_the_contract() -> None:
         "wrong_recipient",
         "wrong_asset",
         "transfer_not_found",
+        "broken_answer",
+        "another_rail",
     }
 
 
