@@ -454,6 +454,7 @@ key_proof = Table(
 # What happened is never changed: these tables only grow, and triggers of the first migration say so.
 APPEND_ONLY = (
     "funds_ledger_entries",
+    "credited_transfers",
     "negotiation_rounds",
     "negotiation_answers",
     "threshold_history",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -126,8 +128,6 @@ async def test_a_balance_told_with_the_transaction_of_another_payment_counts_whe
 
 
 async def test_the_database_keeps_one_spelling(deal: Deal) -> None:
-    import sqlite3  # noqa: PLC0415
-
     await deal.open("direct")
     body = deal.scanner.pay(deal.payment_id)
     loud = {**body["transfers"][0], "txHash": "0x" + body["txHash"][2:].upper(), "eventKey": "00"}
@@ -137,6 +137,24 @@ async def test_the_database_keeps_one_spelling(deal: Deal) -> None:
     with sqlite3.connect(deal.market.db_path) as store:
         found = store.execute("SELECT tx_hash, event_key FROM credited_transfers").fetchall()
     assert found == [(body["txHash"], "0")]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE credited_transfers SET payment_id = ?",
+        "DELETE FROM credited_transfers WHERE payment_id <> ?",
+        "INSERT OR REPLACE INTO credited_transfers SELECT chain_id, tx_hash, event_key, ?, '1', NULL, 1 FROM credited_transfers",
+    ],
+)
+async def test_the_database_keeps_whose_a_transfer_is(two: tuple[Deal, Deal], statement: str) -> None:
+    first, second = two
+    await second.open("direct")
+
+    with closing(sqlite3.connect(first.market.db_path)) as store:
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            store.execute(statement, [second.payment_id])
+        assert store.execute("SELECT payment_id FROM credited_transfers").fetchall() == [(first.payment_id,)]
 
 
 HEX = "5e" * 31 + "fb"

@@ -10,7 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-APPEND_ONLY = ('funds_ledger_entries', 'negotiation_rounds', 'negotiation_answers', 'threshold_history', 'reorg_clearances')
+APPEND_ONLY = ('funds_ledger_entries', 'credited_transfers', 'negotiation_rounds', 'negotiation_answers', 'threshold_history', 'reorg_clearances')
 
 
 def upgrade() -> None:
@@ -408,4 +408,11 @@ def upgrade() -> None:
         " WHEN EXISTS (SELECT 1 FROM funds_ledger_entries"
         " WHERE id = NEW.id OR idempotency_key = NEW.idempotency_key)"
         " BEGIN SELECT RAISE(ABORT, 'funds_ledger_entries is append-only'); END"
+    )
+    # It comes before the constraint's own refusal, and is read as the same.
+    op.execute(
+        "CREATE TRIGGER credited_transfers_no_replace BEFORE INSERT ON credited_transfers"
+        " WHEN EXISTS (SELECT 1 FROM credited_transfers"
+        " WHERE chain_id = NEW.chain_id AND tx_hash = NEW.tx_hash AND event_key = NEW.event_key)"
+        " BEGIN SELECT RAISE(ABORT, 'UNIQUE: credited_transfers is append-only'); END"
     )
