@@ -29,7 +29,8 @@ _WRONG = {401, 402, 403, 404, 405, 410}
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
 _SAYS_NOTHING = {400, 414, 422, 500, 504}  # of a single call: perhaps that its parameters are too many
-_REFUSES_A_SHAPE = {400, 402, 413, 414, 422, TOO_MANY_REQUESTS, 500, 504}
+# 405 and 501: fronts that know no batches. Learnt only where fewer calls do.
+_REFUSES_A_SHAPE = {400, 402, 405, 413, 414, 422, TOO_MANY_REQUESTS, 500, 501, 504}
 _INVALID_REQUEST = -32600
 
 _BATCH = re.compile(r"\bbatch|too many (?:calls|requests) in|multiple (?:calls|requests)", re.IGNORECASE)
@@ -243,7 +244,8 @@ class JsonRpc:
         error = _status_error(endpoint, answer)
         text = bytes(answer.body[:1000]).decode(errors="replace")
         rate = answer.status == TOO_MANY_REQUESTS and (answer.retry_after is not None or _RATE.search(text) is not None)
-        if batch and answer.status in _REFUSES_A_SHAPE and not rate:
+        # Some answer a batch with a sentence, or nothing, and the status of success.
+        if batch and (answer.status == OK or answer.status in _REFUSES_A_SHAPE) and not rate:
             return _BatchRefused(error, None)
         if answer.status == TOO_MANY_REQUESTS and text and not rate:
             return Overasked(f"HTTP {answer.status}: {_shown(endpoint, answer)}")  # too much of something else

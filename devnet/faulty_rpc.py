@@ -332,7 +332,20 @@ class FaultyRpc:
         return [{**by_id[number], "id": call.get("id")} for number, call in enumerate(calls)]
 
 
-BATCH_REFUSALS = ("object", "first_id", "each", "400", "413", "429", "500", "504", "cut")
+BATCH_REFUSALS = (
+    "object",
+    "first_id",
+    "each",
+    "sentence",
+    "nothing",
+    "400",
+    "405",
+    "413",
+    "429",
+    "500",
+    "504",
+    "cut",
+)
 """How an endpoint says that a batch is too large: public endpoints were seen to do each of these."""
 
 _BIG = {"X-Policy": "p" * 9_000, **{f"X-Trace-{number}": "t" * 20 for number in range(200)}}
@@ -349,6 +362,8 @@ def _batch_refused(request: web.Request, calls: list[Json], how: str, most: int)
         case "each":
             refusals = [_refusal(call.get("id"), 31, text) for call in calls]
             return web.Response(status=500, body=orjson.dumps(refusals), content_type="application/json")
+        case "sentence" | "nothing":
+            return web.Response(text=text if how == "sentence" else "")
         case "cut":
             _cut(request)
             return web.Response()
