@@ -148,7 +148,7 @@ class ScriptedNode:
             case "eth_getBlockByNumber":
                 return "result", self.block(self._height(params[0]))
             case "eth_getLogs":
-                return "result", self._logs(params[0])
+                return "result", self.matching(params[0])
             case "eth_getTransactionReceipt":
                 return "result", self.receipts.get(params[0])
             case "eth_getCode":
@@ -166,7 +166,8 @@ class ScriptedNode:
             return self.head if self.finalized is None else self.finalized
         return {"latest": self.head, "earliest": 0}.get(which, int(which, 16) if which[:2] == "0x" else None)
 
-    def _logs(self, wanted: Json) -> list[Json]:
+    def matching(self, wanted: Json) -> list[Json]:
+        """Return the logs a question asks for."""
         if "blockHash" in wanted:
             return [log for log in self.logs if log["blockHash"] == wanted["blockHash"] and _fits(log, wanted)]
         first, last = self._height(wanted["fromBlock"]) or 0, self._height(wanted["toBlock"]) or 0

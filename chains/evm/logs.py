@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ class LogReader:
         self._proxy = proxy
         self._longest = longest
         self._clock = clock
+        self._nobody = f"0x{secrets.token_hex(20)}"  # an address no stranger can send to
         self._shapes: dict[Endpoint, LogShape] = {}
 
     def close(self) -> None:
@@ -173,6 +175,8 @@ class LogReader:
         except ChainUnavailable as exc:
             answer = RawResult(error=exc)
         if answer.error is not None and not isinstance(answer.error, TimedOut):
+            if await self._lacks_address(reading, question):
+                raise reading.learner.needs_address(answer.error) from answer.error
             raise reading.learner.give_up(answer.error) from answer.error
 
     async def _attempt(self, reading: _Reading) -> ScanPage | Fork | None:
@@ -240,9 +244,33 @@ class LogReader:
             reading.learner.refused(question, answer.error, blocks)
         except TooManyRows:
             return await self._past_a_full_block(reading, question)
+        except ChainError:
+            if self._rests(reading.endpoint) and await self._lacks_address(reading, question):
+                raise reading.learner.needs_address(answer.error) from answer.error
+            raise
         finally:
             self._note_blocks(reading)
         return None
+
+    async def _lacks_address(self, reading: _Reading, question: Question) -> bool:
+        """
+        Say whether the smallest question was refused for naming no contract.
+
+        Nobody knows all wordings of that: logs to an address nobody pays are asked for without a contract and with
+        one. What is refused for an address somebody pays may be about its rows.
+        """
+        if not question.destinations or question.tokens is not None or not reading.wanted.tokens:
+            return False
+        block = reading.after.position + 1
+        for tokens, served in ((None, False), (reading.wanted.tokens[:1], True)):
+            call = transfers_to([self._nobody], tokens, block, block).call
+            try:
+                (answer,) = await self._client.batch(reading.endpoint, [call])
+            except (Overasked, Overpriced, CutOff) as exc:
+                answer = RawResult(error=exc)
+            if (answer.error is None) is not served:
+                return False
+        return True
 
     async def _past_a_full_block(self, reading: _Reading, question: Question) -> ScanPage | Fork | None:
         """
@@ -258,8 +286,16 @@ class LogReader:
             if found and not found <= crowded:
                 reading.learner.crowded(found)
                 return await self._whole_block(reading)
-        page = await self._from_receipts(reading.endpoint, reading.wanted, reading.after)
+        try:
+            page = await self._from_receipts(reading.endpoint, reading.wanted, reading.after)
+        except Unserved:
+            # The block is not shown any other way: each destination's own logs may fit into an answer.
+            if reading.learner.fewer_destinations(question):
+                return None
+            raise
         if isinstance(page, ScanPage) and page.rows_read == 0:
+            if reading.learner.fewer_destinations(question):
+                return None
             raise Unserved("says that a block holds too many logs, and shows none of them in its receipts")
         reading.learner.full_block()
         return page

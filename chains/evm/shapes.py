@@ -118,6 +118,13 @@ class Learner:
         self._shape.crowd(addresses, self._clock())
         self._span.become(self._shape.roomy.pop(self._rail, self._before[0]))
 
+    def fewer_destinations(self, question: Question) -> bool:
+        """Ask about half as many destinations from now on; say whether that is possible."""
+        if len(question.destinations) <= 1:
+            return False
+        self._memory.topics.refused(len(question.destinations))
+        return True
+
     def full_block(self) -> None:
         """Go on with short ranges that grow at once: the next blocks may be as full, or empty."""
         self._span.become(dataclasses.replace(self._span, size=1, patience=1, quick=0))
@@ -149,6 +156,14 @@ class Learner:
             raise self.give_up(error) from error
         smaller[self._turn % len(smaller)]()
         self._turn += 1
+
+    def needs_address(self, error: ChainError) -> NeedsAddress:
+        """Learn that it was the lack of an address that was refused; return what to raise."""
+        self._span.become(self._before[0])
+        _, self._memory.topics.learnt, self._memory.addresses.learnt = self._before
+        self._shape.refusal, self._shape.resting_until = "", 0.0
+        self._memory.addressless_logs.refused()
+        return NeedsAddress(f"refuses logs without an address: {error}")
 
     def give_up(self, error: ChainError) -> ChainError:
         """Take back what was learnt, for it was not about the shape; return what to raise."""
