@@ -120,11 +120,11 @@ def nth_key(first: str, place: int) -> str:
     return f"{first[: 2 * KEY_BYTES]}-{place}"
 
 
-class _Indexes(dict[str, int]):
-    """Log indexes, by how they are sent."""
+class _Indexes(dict[object, int | None]):
+    """Log indexes, by how they are sent; None where that is no number: they are labels, and stop no payment."""
 
-    def __missing__(self, sent: str) -> int:
-        index = self[sent] = quantity(sent)
+    def __missing__(self, sent: object) -> int | None:
+        index = self[sent] = label(sent)
         return index
 
 
@@ -223,7 +223,7 @@ class LogDecoder:
 
     def _credited(self, row: Log) -> Transfer | None:
         credit = transfer_log(row.address, row.topics, row.data)
-        if row.removed:
+        if row.removed is True:
             raise ValueError("a removed log")
         number, block_hash, _ = self._blocks[row.blockNumber, row.blockHash, row.blockTimestamp]
         if credit is None:
@@ -316,7 +316,7 @@ _as_transfer = functools.partial(tuple.__new__, Transfer)  # `Transfer._make` wi
 
 
 def _check_origin(
-    addresses: Sequence[str], topics: Sequence[tuple[str, ...]], removed: Sequence[bool | None], proxy: str
+    addresses: Sequence[str], topics: Sequence[tuple[str, ...]], removed: Sequence[object], proxy: str
 ) -> Sequence[str]:
     """Check that these are standing events of the proxy; return the references they carry."""
     if set(map(len, topics)) != {_EVENT_TOPICS}:
@@ -326,7 +326,7 @@ def _check_origin(
         raise ValueError("another event")
     if {address.lower() for address in set(addresses)} != {proxy}:
         raise ValueError("another contract")
-    if any(removed):
+    if True in removed:
         raise ValueError("a removed log")
     return references
 

@@ -20,13 +20,13 @@ class Log(Struct, gc=False, frozen=True):
     blockNumber: str  # noqa: N815 - the wire's spelling
     blockHash: str  # noqa: N815
     transactionHash: str  # noqa: N815
-    logIndex: str  # noqa: N815
-    removed: bool | None = None
+    logIndex: str | float | bool | None = None  # noqa: N815 - tells repeated rows apart, and identifies nothing
+    removed: str | float | bool | None = None
     blockTimestamp: str | float | bool | None = None  # noqa: N815 - newer nodes only, not all as specified
 
 
-class _Timeless(Struct, gc=False, frozen=True):
-    """A log without the field that is read where it can be and never needed."""
+class _Bare(Struct, gc=False, frozen=True):
+    """A log without the fields that are read where they can be and never needed."""
 
     address: str
     topics: tuple[str, ...]
@@ -34,8 +34,8 @@ class _Timeless(Struct, gc=False, frozen=True):
     blockNumber: str  # noqa: N815
     blockHash: str  # noqa: N815
     transactionHash: str  # noqa: N815
-    logIndex: str  # noqa: N815
-    removed: bool | None = None
+    logIndex: Any = None  # noqa: N815
+    removed: Any = None
 
 
 class ReceiptLog(Struct, gc=False, frozen=True):
@@ -67,7 +67,7 @@ class BlockReceipt(Struct, gc=False, frozen=True):
 
 
 _LOGS = msgspec.json.Decoder(list[Log])
-_TIMELESS = msgspec.json.Decoder(list[_Timeless])
+_BARE = msgspec.json.Decoder(list[_Bare])
 _RECEIPT: msgspec.json.Decoder[RawReceipt | None] = msgspec.json.Decoder(RawReceipt | None)
 _BLOCK_RECEIPTS = msgspec.json.Decoder(list[BlockReceipt])
 _BLOCK_RECEIPT: msgspec.json.Decoder[BlockReceipt | None] = msgspec.json.Decoder(BlockReceipt | None)
@@ -84,7 +84,7 @@ def parse_logs(raw: Raw) -> list[Log]:
     try:
         return _LOGS.decode(raw)
     except msgspec.ValidationError:
-        return _without_times(lambda: _TIMELESS.decode(raw))
+        return _without_labels(lambda: _BARE.decode(raw))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
 
@@ -151,12 +151,18 @@ def as_logs(rows: object) -> list[Log]:
     try:
         return msgspec.convert(rows, list[Log])
     except msgspec.ValidationError:
-        return _without_times(lambda: msgspec.convert(rows, list[_Timeless]))
+        return _without_labels(lambda: msgspec.convert(rows, list[_Bare]))
 
 
-def _without_times(read: Callable[[], list[_Timeless]]) -> list[Log]:
-    """Read once more, blind to the block times: one in an unknown shape must not hide a payment."""
+def _without_labels(read: Callable[[], list[_Bare]]) -> list[Log]:
+    """Read once more, blind to what decides nothing: a block time in an unknown shape must not hide a payment."""
     try:
-        return [Log(*msgspec.structs.astuple(log)) for log in read()]
+        return [_labelled(log) for log in read()]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
+
+
+def _labelled(log: _Bare) -> Log:
+    index = log.logIndex if isinstance(log.logIndex, str) else None
+    place = (log.blockNumber, log.blockHash, log.transactionHash)
+    return Log(log.address, log.topics, log.data, *place, index, log.removed is True)

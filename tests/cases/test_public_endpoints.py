@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from chains.errors import ChainError
 from devnet.scripted_rpc import ScriptedNode, tx_hash
 from tests.cases.evm_nodes import Street, shop, street
 from tests.harness import MERCHANT, USDT
@@ -94,6 +96,78 @@ async def test_one_endpoint_that_wants_addresses_and_takes_few_calls_serves_both
         assert any("other tokens" in problem for problem in (await town.api.chain())["problems"])
 
 
+UNKNOWN_WORDS = [
+    (-32000, "unrestricted eth_getLogs is not allowed"),
+    (-32000, "query without contract filter is disabled"),
+    (-32602, "invalid params"),
+    (-32005, "limit exceeded"),
+    (0, "Forbidden"),
+]
+
+
+@pytest.mark.parametrize("error", UNKNOWN_WORDS, ids=lambda error: error[1])
+async def test_logs_without_an_address_refused_in_any_words_are_asked_for_by_token(tmp_path, error):
+    code, message = error
+
+    def get_logs(params: list[Any]) -> tuple[str, Any] | None:
+        return None if params[0].get("address") else ("error", {"code": code, "message": message})
+
+    async with street(tmp_path) as town:
+        town.nodes[0].overrides["eth_getLogs"] = get_logs
+        for intent_id in await pay_on_both_rails(town):
+            await town.api.status_is(intent_id, "confirmed")
+        assert town.scanner.worker.adapter.condition().endpoints[0].limits.addressless_logs is False
+        assert any("other tokens" in problem for problem in (await town.api.chain())["problems"])
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+async def test_logs_without_an_address_refused_by_a_status_are_asked_for_by_token(tmp_path, status):
+    def gateway(asked: Any) -> web.Response | None:
+        calls = asked if isinstance(asked, list) else [asked]
+        unnamed = any(c["method"] == "eth_getLogs" and not c["params"][0].get("address") for c in calls)
+        return web.Response(status=status) if unnamed else None
+
+    async with street(tmp_path) as town:
+        town.nodes[0].gateway = gateway
+        for intent_id in await pay_on_both_rails(town):
+            await town.api.status_is(intent_id, "confirmed")
+
+
+async def test_an_endpoint_that_refuses_all_logs_is_not_thought_to_want_an_address(tmp_path):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        node.overrides["eth_getLogs"] = lambda _: ("error", {"code": -32603, "message": "internal error"})
+        intents = await pay_on_both_rails(town)
+        for _ in range(4):
+            with suppress(ChainError):
+                await town.polled(1)
+        assert town.scanner.worker.adapter.condition().endpoints[0].limits.addressless_logs is not False
+        node.overrides.clear()
+        for intent_id in intents:
+            await town.api.status_is(intent_id, "confirmed", timeout_s=45)
+
+
+@pytest.mark.parametrize("message", ["query returned more than 1 results", "response size exceeded"])
+async def test_a_block_with_more_logs_than_an_answer_holds_is_read_address_by_address(tmp_path, message):
+    """The node lists no transactions of its blocks: their receipts are no way past the cap."""
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+
+        def get_logs(params: list[Any]) -> tuple[str, Any] | None:
+            too_many = "blockHash" not in params[0] and len(node.matching(params[0])) > 1
+            return ("error", {"code": -32005, "message": message}) if too_many else None
+
+        node.overrides["eth_getLogs"] = get_logs
+        intents = [await town.direct(number, amount="1000") for number in (1, 2, 3)]
+        node.head += 1
+        for number in (1, 2, 3):
+            paid = node.transfer(USDT, shop(number), 1000, tx=tx_hash(f"{number}"), block=node.head, index=number)
+            node.seal(paid)
+        node.head += 20
+        for intent in intents:
+            await town.api.status_is(intent["intentId"], "confirmed")
+
+
 @pytest.mark.parametrize(
     "odd",
     [
@@ -101,6 +175,9 @@ async def test_one_endpoint_that_wants_addresses_and_takes_few_calls_serves_both
         {"blockTimestamp": {"seconds": 1}, "l1BatchNumber": "0x1"},
         {"blockTimestamp": "yesterday", "transactionLogIndex": [], "logType": None},
         {"blockTimestamp": [], "transactionIndex": 7},
+        {"logIndex": None},
+        {"logIndex": 5, "removed": "false"},
+        {"logIndex": {"hex": "0x5"}, "removed": {}},
     ],
     ids=str,
 )

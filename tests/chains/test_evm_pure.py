@@ -174,9 +174,6 @@ def _data(at, text):
         {"blockNumber": "100"},
         {"blockNumber": 100},
         {"blockNumber": hex(1001)},
-        {"logIndex": None},
-        {"logIndex": "0x"},
-        {"logIndex": "0x1_0"},
         {"transactionHash": None},
         {"transactionHash": "0x" + "0" * 63},
         {"transactionHash": "00" + "0" * 64},
@@ -185,6 +182,12 @@ def _data(at, text):
 def test_a_malformed_log_is_an_error_and_never_a_transfer(change):
     with pytest.raises(ChainProtocolError):
         decoded(event_log() | change)
+
+
+@pytest.mark.parametrize("index", [None, "0x", "0x1_0", 5, [], {"a": 1}])
+def test_a_log_index_nobody_can_read_is_no_index_and_hides_no_transfer(index):
+    (transfer,) = decoded(event_log() | {"logIndex": index})
+    assert (transfer.log_index, transfer.event_key) == (None, decoded(event_log())[0].event_key)
 
 
 @pytest.mark.parametrize("row", [None, 5, "0x", [], {}])
