@@ -62,7 +62,7 @@ class Confirmer:
                 stuck |= self._not_yet(looked)
                 for group in _apart(looked):
                     whole = {t.intent_id for t, _ in group if t.intent_id and last[t.intent_id] == t.id}
-                    yield await self._apply(group, whole, passed)
+                    yield await self._apply(group, whole, passed, moment=head.time * 1000)
         self._stuck = stuck
 
     def _not_yet(self, looked: Looked) -> dict[int, Stuck]:
@@ -100,11 +100,15 @@ class Confirmer:
             for transfer in due(intent, held[intent.intent_id], head, self._chain.finality)
         ]
 
-    async def _apply(self, looked: Looked, whole: Collection[str], passed: set[tuple[str, str]]) -> Recorded:
+    async def _apply(
+        self, looked: Looked, whole: Collection[str], passed: set[tuple[str, str]], *, moment: int
+    ) -> Recorded:
         """Store what was seen; `whole` are the intents of which everything has been looked at by now."""
         now, chain_id = self._clock.now_ms(), self._chain.chain_id
         async with self._db.write() as tx:
-            recorded, good = await findings.apply_verdicts(tx, chain_id, looked, now=now, late_ms=self._late_ms)
+            recorded, good = await findings.apply_verdicts(
+                tx, chain_id, looked, now=now, late_ms=self._late_ms, moment=moment
+            )
             passed |= {transfer.key for transfer in good}
             await findings.settle(tx, whole, passed, recorded, now=now)
             for rail, gone in _lowest_gone(looked).items():

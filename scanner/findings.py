@@ -401,12 +401,13 @@ async def apply_verdicts(
     *,
     now: int,
     late_ms: int,
+    moment: int | None = None,
 ) -> tuple[Recorded, list[StoredTransfer]]:
     """
     Store what a second look found and let the intents follow.
 
     Returns also the transfers that passed and still stand in the block they were looked at in:
-    only those may settle anything.
+    only those may settle anything. `moment` is chain time in ms.
     """
     recorded = Recorded()
     current = await transfers.by_ids(tx, {stored.id for stored, _ in looked})
@@ -429,7 +430,7 @@ async def apply_verdicts(
             continue
         owner = owner_of(now_stored, seen)
         if owner.intent_id != stored.intent_id:
-            await _own_anew(tx, seen.transfer, stored, owner, now, late_ms)
+            await _own_anew(tx, seen.transfer, stored, owner, now if moment is None else moment, late_ms)
             changed |= {stored.intent_id or "", owner.intent_id}
             verified.append((stored.id, seen.transfer.sender, seen.transfer.block_time))
             continue
@@ -456,10 +457,10 @@ async def apply_verdicts(
 
 
 async def _own_anew(
-    tx: AsyncConnection, seen: Transfer, stored: StoredTransfer, owner: Intent, now: int, late_ms: int
+    tx: AsyncConnection, seen: Transfer, stored: StoredTransfer, owner: Intent, moment: int, late_ms: int
 ) -> None:
     """Give a transfer to whose it really is."""
-    reason = judge(seen, owner, now=now, late_ms=late_ms)
+    reason = judge(seen, owner, now=moment, late_ms=late_ms)
     mine = None if reason is Reason.UNKNOWN_REFERENCE else owner.intent_id
     await transfers.own_anew(tx, stored.id, mine, reason)
 

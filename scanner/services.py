@@ -273,13 +273,16 @@ class Services:
             Conflict: it is past pending.
         """
         now = self._clock.now_ms()
-        values: dict[str, Any] = {"status": IntentStatus.EXPIRED, "cancelled_at": now, "expired_at": now}
         async with self._db.write() as tx:
             intent = await intents.get(tx, intent_id)
             if intent is None:
                 raise NotFound(f"intent {intent_id} does not exist")
             if intent.cancelled_at is not None:
                 return intent
+            worker = self._workers.get(intent.chain_id)
+            on_chain = None if worker is None else worker.chain_time()
+            ended = now if on_chain is None else on_chain.ms
+            values: dict[str, Any] = {"status": IntentStatus.EXPIRED, "cancelled_at": now, "expired_at": ended}
             if not await intents.change(tx, intent_id, [IntentStatus.PENDING], now, **values):
                 raise Conflict(f"intent {intent_id} is {intent.status} and cannot be cancelled", field="status")
         return intent._replace(updated_at=now, **values)
@@ -302,7 +305,14 @@ class Services:
         seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash, targets)
         if seen:
             async with self._db.write() as tx:
-                await findings.record(tx, before.chain_id, seen, now=self._clock.now_ms(), late_ms=self._late_ms)
+                await findings.record(
+                    tx,
+                    before.chain_id,
+                    seen,
+                    now=self._clock.now_ms(),
+                    late_ms=self._late_ms,
+                    moment=self._moment(worker),
+                )
         try:
             async with asyncio.timeout(RECHECK_S):
                 await worker.poll()
@@ -318,13 +328,18 @@ class Services:
             if len(sightings) < SHOWN and member(other.event_key) not in mine_too:
                 # A plain transfer names nobody: on the proxy rail it is nobody's, whatever it pays.
                 mine = view.intent if other.reference == (None if direct else view.intent.topic_ref) else None
-                reason = judge(other, mine, now=self._clock.now_ms(), late_ms=self._late_ms)
+                reason = judge(other, mine, now=self._moment(worker), late_ms=self._late_ms)
                 sightings.append(
                     Sighting(
                         other.tx_hash, other.event_key, other.block_number, other.amount, counts=False, reason=reason
                     )
                 )
         return view, sightings
+
+    def _moment(self, worker: ChainWorker) -> int:
+        """Return what time it is on a chain, in unix ms: how long ago an intent ended is not for the host's clock."""
+        head = worker.health.head
+        return self._clock.now_ms() if head is None else head.time * 1000
 
     async def unmatched(
         self, *, chain_id: int | None, reason: Reason | None, after: int, limit: int

@@ -12,7 +12,7 @@ from devnet.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from scanner.clock import SystemClock
 from tests.e2e.tron_street import street, till
-from tests.harness import MERCHANT, USDT, Running, environment, in_seconds, running
+from tests.harness import MERCHANT, USDT, FakeClock, Running, environment, in_seconds, running
 
 FRESH = f"0x2{7:039x}"
 
@@ -133,3 +133,38 @@ async def test_a_plain_transfer_to_where_the_proxy_should_pay_is_shown_with_its_
 
     shown = [(row["txHash"], row["reason"], row["intentId"], row["amount"], row["count"]) for row in rows]
     assert shown == [(tx, "unknown_reference", None, "1000", 1)]  # and the payment's own side of it is not
+
+
+@pytest.mark.anvil
+@pytest.mark.parametrize("days", [8, -8])
+@pytest.mark.parametrize("ended", ["expired", "cancelled"])
+async def test_how_long_ago_an_intent_ended_is_told_by_the_chain(
+    chain: Anvil, hooks: Receiver, tmp_path: Path, days: int, ended: str
+) -> None:
+    """What comes to an ended intent is still its own, however the host's clock jumped meanwhile."""
+    clock = FakeClock()
+    async with running(environment(tmp_path, chain.url, POLL_INTERVAL_SEC="3600"), clock=clock) as scanner:
+        created = await scanner.api.create(
+            rail="direct", destination=FRESH, amount="1000", callbackUrl=hooks.url(), expiresAt=in_seconds(60)
+        )
+        await scanner.worker.poll()
+        clock.advance(days * 86_400 if ended == "cancelled" else 0)
+        if ended == "cancelled":
+            await scanner.api.call("DELETE", f"/intents/{created['intentId']}")
+            clock.advance(-days * 86_400)
+        else:
+            await chain.pass_time(200)
+            clock.advance(200)
+            await scanner.worker.poll()
+            await scanner.api.status_is(created["intentId"], "expired")
+            clock.advance(days * 86_400)
+        tx = await chain.transfer(USDT, FRESH, 1000)
+        await chain.mine(6)
+
+        path = f"/intents/{created['intentId']}/recheck"
+        status, seen = await scanner.api.call("POST", path, {"txHash": tx})
+
+        assert status == 200
+        (row,) = await scanner.api.unmatched()
+        assert (row["intentId"], row["reason"]) == (created["intentId"], "late" if ended == "expired" else "cancelled")
+        assert [each["reason"] for each in seen["seen"]] == [row["reason"]]
