@@ -213,7 +213,9 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
         rail = (tx_hash, bool(proxied))
         if reason == Reason.REORGED or rail not in where:
             continue
-        if block_hash == where[rail] and intent_id is not None and reason in WORTHLESS:
+        # Several rows of one intent, reason and transaction are of a version that did not add them up: they stay.
+        first = (tx_hash, intent_id, reason) not in known.worthless
+        if block_hash == where[rail] and intent_id is not None and reason in WORTHLESS and first:
             standing = folding.Known(place, event_key, log_index, times, int(amount), members)
             known.worthless[tx_hash, intent_id, reason] = standing
         elif block_hash == where[rail]:

@@ -72,6 +72,8 @@ def test_a_threat_names_tests_that_are_there(threat: list[str]) -> None:
 
     assert named
     assert named - every_test() == set()
+    # What has a price says what it costs both sides.
+    assert (" gas" not in threat[0]) == ("per million gas" not in threat[0])
 
 
 def test_no_other_test_of_the_threat_model_is_missing() -> None:
