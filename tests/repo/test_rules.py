@@ -75,7 +75,7 @@ def test_a_threat_names_tests_that_are_there(threat: list[str]) -> None:
 
 
 def test_an_attack_that_has_a_price_says_what_it_costs_both_sides() -> None:
-    priced = [row for param in THREATS for row in param.values if re.search(r"[0-9] gas", row[0])]  # noqa: PD011
+    priced = [row for param in THREATS for row in param.values if re.search(r"[0-9] gas", row[0])]
 
     assert priced
     assert [row[0] for row in priced if "per million gas" not in " ".join(row[:-1])] == []
