@@ -284,6 +284,7 @@ def _notices(
             metrics=metrics,
             late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
             on_events=deliverer.bell.ring,
+            chain_time=worker.chain_time,
         )
         for chain_id, worker in workers.items()
         if worker.adapter.reads_many_coins

@@ -14,7 +14,7 @@ from scanner.bell import Bell
 from scanner.clock import Clock
 from scanner.findings import Recorded
 from scanner.metrics import Metrics
-from scanner.model import NATIVE, NO_TX
+from scanner.model import NATIVE, NO_TX, ChainTime
 from scanner.outage import Outage
 from scanner.store import coins, intents
 from scanner.store.coins import Seen
@@ -44,7 +44,9 @@ class CoinNotice:
         metrics: Metrics,
         late_watch_ms: int,
         on_events: Callable[[], None],
+        chain_time: Callable[[], ChainTime | None] = lambda: None,
     ) -> None:
+        """`chain_time` tells what time it is on the chain, by a fresh head; None when none is known."""
         self.bell = Bell()
         self._chain = chain
         self._adapter = adapter
@@ -52,6 +54,7 @@ class CoinNotice:
         self._clock = clock
         self._metrics = metrics
         self._late_ms = late_watch_ms
+        self._chain_time = chain_time
         self._on_events = on_events
         self._next_at = 0
         self._outage = Outage(log, f"[scanner] coin balances of chain {chain.chain_id}")
@@ -77,10 +80,11 @@ class CoinNotice:
         Raises:
             ChainError: the chain could not be asked; what was read before is stored.
         """
+        # Intents end by the chain's time: a host clock that is ahead would have their addresses forgotten early.
+        on_chain = self._chain_time()
+        moment = self._clock.now_ms() if on_chain is None else on_chain.ms
         async with self._db.read() as tx:
-            destinations = sorted(
-                await intents.direct_destinations(tx, self._chain.chain_id, self._clock.now_ms() - self._late_ms)
-            )
+            destinations = sorted(await intents.direct_destinations(tx, self._chain.chain_id, moment - self._late_ms))
         for start in range(0, len(destinations), AT_ONCE):
             chunk = destinations[start : start + AT_ONCE]
             found = await self._adapter.balances([Holding(key, None) for key in chunk], confirmed=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devnet.anvil import Anvil
+from devnet.anvil import CHAIN_ID, Anvil
 from devnet.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from scanner.clock import SystemClock
@@ -168,3 +168,23 @@ async def test_how_long_ago_an_intent_ended_is_told_by_the_chain(
         (row,) = await scanner.api.unmatched()
         assert (row["intentId"], row["reason"]) == (created["intentId"], "late" if ended == "expired" else "cancelled")
         assert [each["reason"] for each in seen["seen"]] == [row["reason"]]
+
+
+@pytest.mark.anvil
+async def test_coin_is_noticed_for_as_long_as_the_chain_says_whatever_the_hosts_clock_does(
+    chain: Anvil, hooks: Receiver, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+    async with running(environment(tmp_path, chain.url, POLL_INTERVAL_SEC="3600"), clock=clock) as scanner:
+        await scanner.worker.poll()
+        created = await scanner.api.create(rail="direct", destination=FRESH, callbackUrl=hooks.url())
+        await scanner.api.call("DELETE", f"/intents/{created['intentId']}")
+        clock.advance(8 * 86_400)
+        await chain.rpc("anvil_setBalance", [FRESH, hex(5)])
+        await chain.mine(10)
+        await scanner.worker.poll()
+
+        await scanner.daemon.notices[CHAIN_ID].check()
+
+        (row,) = await scanner.api.unmatched()
+        assert (row["reason"], row["amount"], row["intentId"]) == ("wrong_asset", "5", created["intentId"])
