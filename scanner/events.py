@@ -72,7 +72,7 @@ def about_transfer(
 def summary(
     intent: Intent, event: EventType, newest: StoredTransfer | None, now: int, *, reason: Reason | None, count: int
 ) -> dict[str, Any]:
-    """Return the outbox row of an opt-in event about many transfers, of which the newest is named."""
+    """Return the outbox row of an event about many transfers, of which the newest is named."""
     last = "" if newest is None else f"{newest.tx_hash}/{newest.event_key}/{newest.block_hash}"
     return _row(
         intent,
@@ -82,7 +82,7 @@ def summary(
         {
             "txHash": None if newest is None else newest.tx_hash or None,
             "blockNumber": None if newest is None else newest.block_number,
-            "status": intent.status,
+            "status": "reorged" if event is EventType.REORGED else intent.status,
             "reason": reason,
             "count": count,
             "transfers": [] if newest is None else [transfer_facts(newest)],

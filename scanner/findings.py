@@ -33,7 +33,7 @@ from scanner.model import (
     StoredTransfer,
 )
 from scanner.store import checkpoints, folds, intents, outbox, summaries, transfers
-from scanner.summaries import Told
+from scanner.summaries import EACH, Told
 
 log = logging.getLogger(__name__)
 
@@ -370,20 +370,34 @@ async def tell_reorged(tx: AsyncConnection, ids: Collection[int], recorded: Reco
     owners = await intents.get_many(tx, {t.intent_id or "" for t in gone})
     wanted: list[Told] = []
     queue: list[dict[str, Any]] = []
+    lost: dict[str, list[StoredTransfer]] = {}
     for transfer in gone:
         intent = owners[transfer.intent_id or ""]
         if transfer.settled:
-            log.error(
-                "[scanner] a payment that was confirmed left the canonical chain; it is being looked for again",
-                extra=fields(chain=intent.chain_id, intent=intent.intent_id),
-            )
-            queue.append(events.about_transfer(intent, EventType.REORGED, transfer, now, reason=Reason.REORGED))
+            lost.setdefault(intent.intent_id, []).append(transfer)
         elif intent.wants(EventType.REORGED):
             wanted.append(Told(intent, EventType.REORGED, transfer, Reason.REORGED))
+    for intent_id, settled in lost.items():
+        log.error(
+            "[scanner] a payment that was confirmed left the canonical chain; it is being looked for again",
+            extra=fields(chain=owners[intent_id].chain_id, intent=intent_id),
+        )
+        queue += _lost(owners[intent_id], settled, now)
     queue += await summaries.limited(tx, wanted, now=now)
     await outbox.add(tx, queue)
     recorded.queued += len(queue)
     return set(owners)
+
+
+def _lost(intent: Intent, settled: Sequence[StoredTransfer], now: int) -> list[dict[str, Any]]:
+    """Tell at once what a confirmed payment lost: its largest parts one by one, the dust beside them as one."""
+    largest = sorted(settled, key=lambda t: t.amount, reverse=True)
+    each = largest if len(largest) <= EACH else largest[: EACH - 1]
+    told = [events.about_transfer(intent, EventType.REORGED, t, now, reason=Reason.REORGED) for t in each]
+    if rest := largest[len(each) :]:
+        newest, count = max(rest, key=lambda t: t.order), sum(t.times for t in rest)
+        told.append(events.summary(intent, EventType.REORGED, newest, now, reason=Reason.REORGED, count=count))
+    return told
 
 
 _REFUSED = {

@@ -99,6 +99,32 @@ async def test_a_confirmed_payment_that_left_the_chain_is_told_unasked_and_the_i
     assert await bench.told() == [EventType.CONFIRMED, EventType.REORGED]
 
 
+async def test_a_payment_of_much_dust_that_left_the_chain_is_told_in_few_events_the_largest_part_first(
+    bench: Bench,
+) -> None:
+    """Strangers' dust settles together with the buyer's money: as many events as grains would stand before others'."""
+    order = direct(bench, "A", amount=5000)
+    await bench.wait_for(order)
+    bench.chain.extend()
+    grains = [a_transfer(order, tx_hash=a_hash("dust"), event_key=f"{n}", log_index=n, amount=1) for n in range(500)]
+    for grain in grains:
+        bench.chain.put(grain)
+    paid = bench.chain.put(a_transfer(order, tx_hash=a_hash("tx", "A"), log_index=500))
+    bench.chain.extend(4)
+    await bench.worker.poll()
+    assert (await bench.intent("A")).status is IntentStatus.CONFIRMED
+    bench.chain.cut(paid.block_number - 1)
+    bench.chain.extend(9, branch="b")
+
+    await bench.worker.poll()
+
+    told = await bench.bodies(EventType.REORGED)
+    assert len(told) == 20
+    assert sum(body["count"] for body in told) == 501
+    assert paid.tx_hash in {body["txHash"] for body in told}
+    assert {body["status"] for body in told} == {"reorged"}
+
+
 @pytest.mark.parametrize("place", ["another block", "another log", "both"])
 async def test_a_payment_included_anew_still_settles_the_intent_it_settled(bench: Bench, place: str) -> None:
     """The next intent at its address waits meanwhile."""

@@ -99,6 +99,13 @@ def test_an_anomaly_names_its_reason() -> None:
     assert (said["eventType"], said["reason"]) == ("payment.anomaly", "wrong_token")
 
 
+def test_what_a_reorganisation_took_says_so_told_alone_or_together() -> None:
+    one = events.about_transfer(INTENT, EventType.REORGED, stored(1), NOW, reason=Reason.REORGED)
+    many = events.summary(INTENT, EventType.REORGED, stored(1), NOW, reason=Reason.REORGED, count=7)
+
+    assert [(body(row)["status"], body(row)["count"]) for row in (one, many)] == [("reorged", 1), ("reorged", 7)]
+
+
 def test_a_partial_payment_says_what_is_missing() -> None:
     said = body(events.partial(an_intent(amount_received=300), 300, NOW))
 
