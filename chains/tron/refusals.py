@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from chains.evm import refusals as words
 
-SUSPENSION_S = 30.0  # when a refusal for asking too often names no time
+SUSPENSION_S = 10.0  # when a refusal for asking too often names no time: the only endpoint is asked again by then
 QUOTA_S = 600.0  # the day's quota is used up: a request now and then finds out when that is over
 LONGEST_S = 600.0
 
