@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint
+from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.rates import TokenBucket
 from chains.ton.decode import Json, Tip, parse_block
@@ -24,7 +24,8 @@ SUSPENDED_S = 1.0  # after a 429 that does not say for how long
 _NOT_FOUND = 404
 # Every status that was seen to mean "ask for less": a proxy's, the service's own, and its database's time-out.
 _ASKS_TOO_MUCH = {400, 402, 413, 414, 422, 429, 431}
-_WRONG = {401, 403, 405, 410}
+_WRONG = {401, 403}
+_NOT_SERVED = {_NOT_FOUND, 405, 410}
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
 _ROOT = "/api/v3"
@@ -188,7 +189,9 @@ class TonClient:
 def _refusal(status: int, said: str) -> ChainError:
     if status in _ASKS_TOO_MUCH or status in _SERVER_ERRORS:
         return AsksTooMuch(f"HTTP {status}{said}")
-    if status in _WRONG or status in _REDIRECTS or status == _NOT_FOUND:
+    if status in _NOT_SERVED:
+        return Unserved(f"HTTP {status}{said}: check the URL and its key")
+    if status in _WRONG or status in _REDIRECTS:
         return ChainMisconfigured(f"HTTP {status}{said}: check the URL and its key")
     return ChainProtocolError(f"HTTP {status}{said}")
 

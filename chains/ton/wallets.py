@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chains.endpoints import Endpoint
+from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError
 from chains.ton import cells
 from chains.ton.client import TonClient
+from chains.ton.decode import address, rows_of
 
 MOST_REMEMBERED = 20_000
+MOST_LISTED = 100
 CODE_AT = 4  # place of the wallets' code in what `get_jetton_data` answers
 
 
@@ -51,7 +53,10 @@ class JettonWalletResolver:
     async def asked(self, endpoint: Endpoint, *, master: str, owner: str) -> str:
         """Return the address of a wallet as the master says now; raises what `wallet` raises."""
         argument = {"type": "slice", "value": cells.address_cell(owner)}
-        stack = await self._client.run(endpoint, master, "get_wallet_address", [argument])
+        try:
+            stack = await self._client.run(endpoint, master, "get_wallet_address", [argument])
+        except Unserved:
+            return await self._listed(endpoint, master, owner)
         if stack is None:
             raise ChainProtocolError("the jetton's master does not answer get_wallet_address")
         found = cells.address_in(_boc(stack, 0))
@@ -61,6 +66,19 @@ class JettonWalletResolver:
         if master not in self._layouts:
             self._layouts[master] = await self._layout(endpoint, master, owner, found)
         return found
+
+    async def _listed(self, endpoint: Endpoint, master: str, owner: str) -> str:
+        """
+        Return the wallet an index lists, where no contract can be asked. It is not remembered.
+
+        Anybody can deploy a wallet that claims a master and an owner: where several do, nothing is known.
+        """
+        question = [("owner_address", owner), ("jetton_address", master), ("limit", str(MOST_LISTED))]
+        rows = rows_of(await self._client.get(endpoint, "jetton/wallets", question), "jetton_wallets")
+        ours = {address(row, "address") for row in rows if (row.get("owner"), row.get("jetton")) == (owner, master)}
+        if len(ours) != 1:
+            raise ChainProtocolError(f"{len(ours)} wallets are listed, and no contract can be asked which one is real")
+        return ours.pop()
 
     async def _layout(self, endpoint: Endpoint, master: str, owner: str, wallet: str) -> tuple[str, int] | None:
         stack = await self._client.run(endpoint, master, "get_jetton_data", [])

@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from chains.base import Access, Telemetry
-from chains.endpoints import Endpoint, EndpointPool
+from chains.endpoints import Endpoint, EndpointPool, Unserved
 from chains.errors import ChainError, InvalidTxHash
 from chains.gather import gather_apart, wants_a_pause
 from chains.heads import HeadReader, SeenHead
@@ -278,9 +278,23 @@ class TronAdapter:
         known = self._ahead_of_solid.get(endpoint)
         if known is not None and solid_ms > known.solid_ms and self._clock() - known.asked_at < ASK_NEWEST_EVERY_S:
             return solid_ms + known.ahead_ms
-        newest_ms = max(solid_ms, (await self._client.newest(endpoint, solid=False)).time_ms)
+        newest_ms = max(solid_ms, await self._newest_of_all_ms(endpoint, solid_ms))
         self._ahead_of_solid[endpoint] = _AheadOfSolid(self._clock(), solid_ms, newest_ms - solid_ms)
         return newest_ms
+
+    async def _newest_of_all_ms(self, endpoint: Endpoint, solid_ms: int) -> int:
+        """Return the time of the newest block a node tells; one that serves irreversible data alone knows no other."""
+        try:
+            return (await self._client.newest(endpoint, solid=False)).time_ms
+        except Unserved:
+            pass
+        try:
+            block = await self._client.newest_by_rpc(endpoint)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            return solid_ms
+        return solid_ms if block is None else block.time_ms
 
     async def _network(self, endpoint: Endpoint) -> list[str]:
         try:

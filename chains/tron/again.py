@@ -18,13 +18,15 @@ from chains.tron.slow import SlowReader
 from chains.types import LookAgain
 
 MOST_ROUNDS = 100  # ranges of blocks, where histories cannot be read
+MOST_BLOCKS = 1_200  # an hour: a call each, where nothing else is served
 
 
 class HistoryReader:
     """
     Looks again at accounts, each by itself: what cannot be read of one is told of that one.
 
-    Where an endpoint serves no histories, its logs are read again: an index that lagged knows more by now.
+    Where an endpoint serves no histories, or where nothing proves that they are not behind (nobody pays anybody on
+    a quiet chain), its logs are read again: an index that lagged knows more by now.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class HistoryReader:
                 raise
             known = 0
         if known < min(newest.time_ms, last_ms):  # it would leave out the newest, without an error
-            return await self._by_logs(endpoint, destinations, first_ms, await self._blocks.at(endpoint, last_ms))
+            top = await self._blocks.at(endpoint, last_ms)
+            whole = await self._by_blocks_or_logs(endpoint, destinations, first_ms, top)
+            return await self._with_histories(whole, endpoint, destinations, first_ms, last_ms)
         return await self._by_histories(endpoint, destinations, first_ms, last_ms)
 
     async def _by_histories(
@@ -69,6 +73,38 @@ class HistoryReader:
                 found.take(answer)
                 unread |= dict.fromkeys([destination] if answer.unreadable else [], "a row of it cannot be read")
         return LookAgain(await self._pages.transfers(endpoint, found, frozenset(destinations)), unread)
+
+    async def _with_histories(
+        self, whole: LookAgain, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int
+    ) -> LookAgain:
+        """Add what histories tell, complete or not: they are another index, and may know what the logs do not."""
+        try:
+            more = await self._by_histories(endpoint, destinations, first_ms, last_ms)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            return whole
+        told = {(t.tx_hash, t.event_key): t for t in [*more.transfers, *whole.transfers]}
+        return LookAgain(list(told.values()), whole.unread)
+
+    async def _by_blocks_or_logs(
+        self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, top: Block
+    ) -> LookAgain:
+        try:
+            return await self._by_logs(endpoint, destinations, first_ms, top)
+        except ChainError as exc:
+            first = await self._blocks.at(endpoint, first_ms)
+            if wants_a_pause(exc) or top.number - first.number > MOST_BLOCKS:
+                raise
+        return await self._by_blocks(endpoint, destinations, first, top)
+
+    async def _by_blocks(self, endpoint: Endpoint, destinations: Sequence[str], first: Block, top: Block) -> LookAgain:
+        found, after = CandidateTransactions(top.time_ms), first
+        while after.number < top.number:
+            page = await self._slow.by_blocks(endpoint, destinations, first=after.number, after=after, top=top)
+            found.take(page)
+            after = await self._blocks.at(endpoint, page.end_ms)
+        return LookAgain(await self._pages.transfers(endpoint, found, frozenset(destinations)), {})
 
     async def _by_logs(self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, top: Block) -> LookAgain:
         found, number = CandidateTransactions(top.time_ms), (await self._blocks.at(endpoint, first_ms)).number

@@ -9,7 +9,7 @@ from eth_abi.exceptions import DecodingError
 from tronpy.abi import tron_abi  # type: ignore[import-untyped]  # ships no types
 from tronpy.exceptions import BadAddress  # type: ignore[import-untyped]
 
-from chains.endpoints import Endpoint
+from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.jsonrpc import Call, RpcResult
 from chains.labels import read_decimals, read_symbol
@@ -24,6 +24,7 @@ from chains.tron.decode import (
     parse_newest,
     parse_receipt,
     parse_receipts,
+    parse_rpc_block,
     quantity,
 )
 from chains.tron.refusals import is_busy
@@ -47,6 +48,7 @@ class TronClient:
         self._http = service
         self._rpc = json_rpc_of(service)
         self._chain_id = chain_id
+        self._older: dict[tuple[Endpoint, bool], bool] = {}  # which of two routes shows blocks, by layer
 
     def paced(self, share: float) -> TronClient:
         """Return a client for work that has time: with at most this share of the rate."""
@@ -55,7 +57,7 @@ class TronClient:
     async def newest(self, endpoint: Endpoint, *, solid: bool = True) -> Block:
         """Return the newest (irreversible) block."""
         await self._check(endpoint)
-        block = await self._block(endpoint, {"detail": False}, solid=solid)
+        block = parse_block(await self._raw_block(endpoint, None, solid=solid))
         if block is None:
             raise ChainProtocolError("the node has no newest block")
         return block
@@ -63,7 +65,7 @@ class TronClient:
     async def block(self, endpoint: Endpoint, number: int) -> Block:
         """Return an irreversible block by number."""
         await self._check(endpoint)
-        block = await self._block(endpoint, {"id_or_num": str(number), "detail": False}, solid=True)
+        block = parse_block(await self._raw_block(endpoint, number, solid=True))
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {number} yet")
         if block.number != number:
@@ -73,7 +75,7 @@ class TronClient:
     async def is_empty(self, endpoint: Endpoint, number: int) -> bool:
         """Say whether a block really has no transactions."""
         await self._check(endpoint)
-        raw = await self._http.post(endpoint, "/walletsolidity/getblockbynum", {"num": number})
+        raw = await self._raw_block(endpoint, number, solid=True, detail=True)
         if parse_block(raw) is None:
             raise ChainUnavailable(f"the node does not hold block {number} yet")
         return not raw.get("transactions")
@@ -163,16 +165,44 @@ class TronClient:
         """The last four bytes of the genesis block's id are the chain id."""
         if endpoint.checked:
             return
-        genesis = await self._block(endpoint, {"id_or_num": "0", "detail": False}, solid=True)
-        if genesis is None or genesis.number != 0:
-            raise ChainProtocolError("the node does not show its genesis block")
-        chain_id = int(genesis.id[-8:], 16)
+        genesis = parse_block(await self._raw_block(endpoint, 0, solid=True))
+        if genesis is not None and genesis.number == 0:
+            chain_id = int(genesis.id[-8:], 16)
+        else:
+            chain_id = await self._told_chain(endpoint)
         if chain_id != self._chain_id:
             raise ChainMisconfigured(f"{endpoint.label} serves chain {chain_id}, expected chain {self._chain_id}")
         endpoint.checked = True
 
-    async def _block(self, endpoint: Endpoint, which: dict[str, Any], *, solid: bool) -> Block | None:
-        return parse_block(await self._http.post(endpoint, _layer("getblock", solid=solid), which))
+    async def _told_chain(self, endpoint: Endpoint) -> int:
+        """Return the chain a node says it serves: one that keeps only the last blocks shows no genesis block."""
+        try:
+            (answer,) = await self._rpc.ask(endpoint, [("eth_chainId", ())])
+            return quantity(answer.get())
+        except Unserved:
+            raise ChainProtocolError("the node does not show its genesis block") from None
+
+    async def newest_by_rpc(self, endpoint: Endpoint) -> Block | None:
+        """Return the newest block, irreversible or not, as JSON-RPC tells it."""
+        (answer,) = await self.rpc(endpoint, [("eth_getBlockByNumber", ("latest", False))])
+        return parse_rpc_block(answer.get())
+
+    async def _raw_block(self, endpoint: Endpoint, number: int | None, *, solid: bool, detail: bool = False) -> Any:
+        """Return a block, the newest one without a number; nodes without `getblock` have a route for either."""
+        if not self._older.get((endpoint, solid)):
+            which = {"detail": detail} if number is None else {"id_or_num": str(number), "detail": detail}
+            try:
+                return await self._http.post(endpoint, _layer("getblock", solid=solid), which)
+            except Unserved:
+                answer = await self._older_block(endpoint, number, solid=solid)
+                self._older[endpoint, solid] = True
+                return answer
+        return await self._older_block(endpoint, number, solid=solid)
+
+    async def _older_block(self, endpoint: Endpoint, number: int | None, *, solid: bool) -> Any:
+        if number is None:
+            return await self._http.post(endpoint, _layer("getnowblock", solid=solid), {})
+        return await self._http.post(endpoint, _layer("getblockbynum", solid=solid), {"num": number})
 
     async def _constant(
         self, endpoint: Endpoint, contract: str, selector: str, parameter: str = "", *, solid: bool = True

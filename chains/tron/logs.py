@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from chains.endpoints import Endpoint
+from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.gather import wants_a_pause
 from chains.jsonrpc import Call, RpcResult
@@ -28,6 +28,7 @@ LONGEST_RANGE = 5_000  # blocks of one query
 DESTINATIONS_A_CALL = 1_000
 CHUNKS_A_BATCH = MOST_CALLS - 3  # besides the finalized block, the last block and the probe
 PROBE_BLOCKS = 3  # looked through for a transfer to ask for
+QUIET_RANGE = 1_000  # blocks of one query without a filter
 PROBE_S = 3_600.0  # then another transfer is asked for
 AVOIDED_S = 300.0  # then a node that failed the probe or refused is tried once more; payments are found meanwhile
 FAILURES_TO_AVOID = 3  # in a row
@@ -46,6 +47,13 @@ class IndexProbe(NamedTuple):
     topic: str
     tx_hash: str
     taken_at: float
+
+
+class _Known(NamedTuple):
+    """A transfer that is known to be in a block."""
+
+    topic: str
+    tx_hash: str
 
 
 @dataclass(slots=True)
@@ -99,6 +107,7 @@ class LogReader:
     With a filter a node looks its blocks up in an index. One that was synchronised without JSON-RPC has
     no index, and answers an empty list without an error. So every request carries a probe: a query of
     the same kind whose answer is known. Behind a load balancer, that tells of the very node that answered.
+    Where nobody pays anybody there is nothing to ask for: then no filter is used, which needs no index.
     """
 
     def __init__(
@@ -169,9 +178,9 @@ class LogReader:
         """Ask for less at once when a node refuses: fewer blocks or fewer destinations, as its words say."""
         shape, time_outs, refused = _Shape(endpoint), 0, False
         for _ in range(MOST_REFUSALS):
-            last = min(top.number, first + shape.span - 1)
+            probe = await self._probe(endpoint, side, first, min(top.number, first + shape.span - 1))
+            last = min(top.number, first + (shape.span if probe else min(shape.span, QUIET_RANGE)) - 1)
             blocks, topics = last - first + 1, min(len(destinations), shape.width)
-            probe = await self._probe(endpoint, side, first, last)
             try:
                 found = await self._attempt(endpoint, side, probe, destinations, first, last, shape.width)
             except (ChainUnavailable, ChainProtocolError) as exc:
@@ -185,28 +194,61 @@ class LogReader:
                 if not shape.refused(verdict.refusal, blocks, topics, verdict.allowed):
                     raise  # less than one block and one destination cannot be asked: others ways can
             else:
-                shape.served(blocks, topics)
+                if probe is not None:  # a question without a filter says nothing about one with
+                    shape.served(blocks, topics)
                 return found
         raise ChainUnavailable("keeps refusing smaller and smaller questions")
 
-    async def _probe(self, endpoint: Endpoint, side: RpcCapability, first: int, last: int) -> IndexProbe:
-        """Return a transfer to ask for, at or below the blocks to read: an index may begin somewhere above."""
+    async def _probe(self, endpoint: Endpoint, side: RpcCapability, first: int, last: int) -> IndexProbe | None:
+        """
+        Return a transfer to ask for, at or below the blocks to read: an index may begin somewhere above.
+
+        None when there is none near them: a quiet chain once kept everything from being read or expired.
+        """
         now = self._clock()
         kept = side.probe
         if kept is not None and kept.block < first + PROBE_BLOCKS and now - kept.taken_at < PROBE_S:
             return kept
+        missing = False
         for number in range(first, min(last, first + PROBE_BLOCKS - 1) + 1):
-            for receipt in await self._receipts.block(endpoint, number) or []:
-                if receipt.succeeded:
-                    side.probe = IndexProbe(number, topic(receipt.credits[0].destination), receipt.tx_hash, now)
-                    return side.probe
-        raise IndexUnavailable("no transfer near the blocks to read that could prove the node's index")
+            try:
+                known = await self._known_transfer(endpoint, number)
+            except IndexUnavailable:
+                missing = True
+                continue
+            if known is not None:
+                side.probe = IndexProbe(number, known.topic, known.tx_hash, now)
+                return side.probe
+        if missing:
+            raise IndexUnavailable("no transfer near the blocks to read that could prove the node's index")
+        return None
+
+    async def _known_transfer(self, endpoint: Endpoint, number: int) -> _Known | None:
+        """
+        Return a transfer of one block, from its receipts or, where those are not served, its unfiltered logs.
+
+        Raises:
+            IndexUnavailable: the receipts are not there yet.
+        """
+        try:
+            receipts = await self._receipts.block(endpoint, number)
+        except Unserved:
+            (answer,) = await self._client.rpc(endpoint, [_query(None, number, number)])
+            for row in _rows(answer):
+                to = [plain for text in row.get("topics", ())[2:3] if (plain := str(text).removeprefix("0x").lower())]
+                if (hint := parse_log_hint(row, set(to))) is not None and hint.block == number:
+                    return _Known(to[0], hint.tx_hash)
+            return None
+        if receipts is None:
+            raise IndexUnavailable(f"the node has not got the receipts of block {number} yet")
+        paid = next((receipt for receipt in receipts if receipt.succeeded), None)
+        return None if paid is None else _Known(topic(paid.credits[0].destination), paid.tx_hash)
 
     async def _attempt(
         self,
         endpoint: Endpoint,
         side: RpcCapability,
-        probe: IndexProbe,
+        probe: IndexProbe | None,
         destinations: Sequence[str],
         first: int,
         last: int,
@@ -215,7 +257,7 @@ class LogReader:
         found = CandidateTransactions(end_ms=0)
         ends = [
             await self._batch(endpoint, side, probe, chunks, first, last, found)
-            for chunks in _batches(destinations, width)
+            for chunks in _batches(destinations, len(destinations) if probe is None else width)
         ]
         end = min(ends)
         found.end_ms = end.time_ms
@@ -226,17 +268,22 @@ class LogReader:
         self,
         endpoint: Endpoint,
         side: RpcCapability,
-        probe: IndexProbe,
+        probe: IndexProbe | None,
         chunks: Sequence[Sequence[str]],
         first: int,
         last: int,
         found: CandidateTransactions,
     ) -> Block:
         """Make one request; return the last block for which it can be believed."""
-        calls = [_block("finalized"), _block(hex(last)), _query([probe.topic], probe.block, probe.block)]
-        calls += [_query(chunk, first, last) for chunk in chunks]
-        finalized, end, probed, *answers = await self._client.rpc(endpoint, calls)
-        self._judge(endpoint, side, probe, probed)
+        calls = [_block("finalized"), _block(hex(last))]
+        if probe is None:
+            calls.append(_query(None, first, last))
+            finalized, end, *answers = await self._client.rpc(endpoint, calls)
+        else:
+            calls.append(_query([probe.topic], probe.block, probe.block))
+            calls += [_query(chunk, first, last) for chunk in chunks]
+            finalized, end, probed, *answers = await self._client.rpc(endpoint, calls)
+            self._judge(endpoint, side, probe, probed)
         final = parse_rpc_block(finalized.get())
         if final is None:
             raise ChainProtocolError("the node has no finalized block")
@@ -274,9 +321,7 @@ def _fewer(asked: int, allowed: int | None, times: int) -> int:
 
 
 def _collect(found: CandidateTransactions, answer: RpcResult, chunk: Sequence[str], first: int, last: int) -> None:
-    rows, ours = answer.get(), set(chunk)
-    if not isinstance(rows, list):
-        raise ChainProtocolError("eth_getLogs did not answer with a list")
+    rows, ours = _rows(answer), set(chunk)
     found.rows += len(rows)
     for row in rows:
         hint = parse_log_hint(row, ours)
@@ -286,6 +331,13 @@ def _collect(found: CandidateTransactions, answer: RpcResult, chunk: Sequence[st
             raise ChainProtocolError(f"a log of block {hint.block}, asked for {first} to {last}")
         if hint.credit is not None:
             found.told.setdefault(hint.tx_hash, []).append(hint.credit)
+
+
+def _rows(answer: RpcResult) -> list[Any]:
+    rows = answer.get()
+    if not isinstance(rows, list):
+        raise ChainProtocolError("eth_getLogs did not answer with a list")
+    return rows
 
 
 def _batches(destinations: Sequence[str], width: int) -> Iterator[list[list[str]]]:
@@ -300,7 +352,13 @@ def _block(tag: str) -> Call:
     return "eth_getBlockByNumber", (tag, False)
 
 
-def _query(topics: Sequence[str], first: int, last: int) -> Call:
-    """Ask for transfers of any token: what is not the one we want is to be seen as well."""
+def _query(topics: Sequence[str] | None, first: int, last: int) -> Call:
+    """
+    Ask for transfers of any token: what is not the one we want is to be seen as well.
+
+    Without topics for every log there is: a node looks that up in no index.
+    """
+    if topics is None:
+        return "eth_getLogs", ({"fromBlock": hex(first), "toBlock": hex(last)},)
     wanted = ["0x" + TRANSFER_TOPIC, None, ["0x" + text for text in topics]]
     return "eth_getLogs", ({"topics": wanted, "fromBlock": hex(first), "toBlock": hex(last)},)

@@ -143,6 +143,7 @@ async def test_what_goes_wrong_is_told_by_what_to_do_about_it(tron, fault, error
     adapter = await tron.adapter(grid)
     tron.start()
     grid.fail(HEAD, **fault)
+    grid.fail("/walletsolidity/getnowblock", **fault)  # asked where the first is not served
     with pytest.raises(error, match=words):
         await adapter.head()
 
