@@ -294,7 +294,10 @@ class ConnectionBook:
 
     def _stalled(self) -> Connection | None:
         """Return who keeps us waiting for longer than somebody who has just connected and is about to ask."""
-        oldest = (next(iter(self._by_stage[stage]), None) for stage in (Stage.HEADER, Stage.BODY, Stage.UNREAD))
+        oldest = (
+            next((c for c in self._by_stage[stage] if stage is Stage.HEADER or not c.proven), None)
+            for stage in (Stage.HEADER, Stage.BODY, Stage.UNREAD)
+        )
         return next((c for c in oldest if c is not None and self._age(c) >= self.limits.grace_s), None)
 
     def _room_among(self, peer: str) -> bool:

@@ -209,6 +209,17 @@ async def test_whoever_keeps_us_waiting_has_to_go(kind: str, numbers: dict[str, 
         assert (await server.ask())[2].startswith(b"HTTP/1.1 200")
 
 
+async def test_whoever_has_shown_a_key_may_be_slow_while_others_are_idle() -> None:
+    async with served(connections=5, grace_s=0) as server:
+        reader, writer, known = await server.ask(KEY)
+        assert known.endswith(b"known")
+        writer.write(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{")
+        for _ in range(10):
+            assert (await server.ask())[2].startswith(b"HTTP/1.1 200")
+        writer.write(b"}")
+        assert (await said(reader)).startswith(b"HTTP/1.1 200")
+
+
 async def test_nobody_who_is_being_answered_has_to_go() -> None:
     async with served(connections=5) as server:
         busy = [await server.connect() for _ in range(5)]
