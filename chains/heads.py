@@ -220,8 +220,9 @@ class HeadReader:
         believed = await self._believed(found)
         chosen = self._choose(endpoint, believed)
         self._pool.prefer(chosen)
-        self._final_known = not self._wants_final or believed[chosen].head.finalized is not None
         seen = believed[chosen] if self._quorum == 1 else SeenHead.of(await self._agreed(found))
+        # Of the head that is gone by: with a quorum one endpoint that knows what is final is not enough.
+        self._final_known = not self._wants_final or seen.head.finalized is not None
         self._accepted = Accepted(seen.newest, seen.head.time, self._clock())
         self._note_skew()
         return seen.head
@@ -402,7 +403,8 @@ class HeadReader:
             clock = "" if track.paced else ", or this host's clock is ahead"
             yield f"no endpoint knows a block younger than {age:.0f} s: the chain or its endpoints stand still{clock}"
         if not self._final_known:
-            yield "no endpoint can tell which block is finalized: payments that need that wait"
+            who = "no endpoint can" if self._quorum == 1 else f"fewer than {self._quorum} endpoints can"
+            yield f"{who} tell which block is finalized: payments that need that wait"
         skews = {e: s for e, t in self._tracks.items() if (s := t.skew_s(now, wall)) is not None}
         off = {endpoint: skew for endpoint, skew in skews.items() if abs(skew) > SKEW_PROBLEM_S}
         if off:

@@ -70,6 +70,23 @@ async def test_when_nobody_can_tell_what_is_final_the_chain_says_so_and_the_paym
         await town.api.status_is(intent["intentId"], "confirmed")
 
 
+async def test_when_fewer_than_must_agree_can_tell_what_is_final_the_chain_says_so(tmp_path):
+    async with street(tmp_path, 2, chain={"finality": "both", "rpcQuorum": 2}) as town:
+        blind, _ = town.nodes
+        blind.overrides["eth_getBlockByNumber"] = without_finalized(UNKNOWN["-39001"])
+        intent = await town.direct(1, amount="1000")
+        for node in town.nodes:
+            node.pay(USDT, shop(1), 1000, tx=PAID)
+        town.grow(20)
+        await town.api.status_is(intent["intentId"], "confirming")
+        await town.polled(2)
+        assert (await town.api.intent(intent["intentId"]))["status"] == "confirming"
+        problems = (await town.api.chain())["problems"]
+        assert any("finalized" in problem for problem in problems), problems
+        blind.overrides.clear()
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
 async def test_what_is_not_final_where_it_is_verified_waits(tmp_path):
     """The head's endpoint says final, and cannot be asked for the receipt; the other one is not that far."""
     async with street(tmp_path, 2, chain={"finality": "finalized"}) as town:
