@@ -69,10 +69,12 @@ class LogReader:
 
     def warnings(self, endpoints: Collection[Endpoint]) -> list[RailWarning]:
         """Return what cannot be seen, or late only, because every endpoint refused to show it."""
-        if all(self.shape(endpoint).refusal for endpoint in endpoints):
-            said = self.shape(next(iter(endpoints))).refusal
-            message = f"no endpoint serves logs, blocks are read one by one and payments may be seen late: {said}"
-            return [RailWarning(rail, "logs_unserved", message) for rail in Rail]
+        unserved = [rail for rail in Rail if all(rail in self.shape(endpoint).refusal for endpoint in endpoints)]
+        if unserved:
+            of = "" if len(unserved) == len(Rail) else f" of the {unserved[0]} rail"
+            said = self.shape(next(iter(endpoints))).refusal[unserved[0]]
+            message = f"no endpoint serves logs{of}, blocks are read one by one and payments may be seen late: {said}"
+            return [RailWarning(rail, "logs_unserved", message) for rail in unserved]
         if all(endpoint.memory.addressless_logs.known is False for endpoint in endpoints):
             message = "every endpoint refuses logs without an address: transfers of other tokens than those of the "
             message += "registry and of waiting payments are not seen"
@@ -99,13 +101,13 @@ class LogReader:
         if any(self._needs_receipts(endpoint, wanted) for endpoint in endpoints):
             yield Way.RECEIPTS
 
-    def _rests(self, endpoint: Endpoint) -> bool:
-        return self._clock() < self.shape(endpoint).resting_until
+    def _rests(self, endpoint: Endpoint, rail: Rail) -> bool:
+        return self._clock() < self.shape(endpoint).resting_until.get(rail, 0.0)
 
     def _needs_receipts(self, endpoint: Endpoint, wanted: Wanted) -> bool:
         """Say whether an endpoint shows logs in receipts alone."""
         unnamed = wanted.named or wanted.rail is Rail.PROXY or endpoint.memory.addressless_logs.worth_asking
-        return self._rests(endpoint) or not (unnamed or wanted.tokens)
+        return self._rests(endpoint, wanted.rail) or not (unnamed or wanted.tokens)
 
     async def read(
         self,
@@ -143,7 +145,7 @@ class LogReader:
             Learner(endpoint, shape, wanted.rail, self._clock),
             self._ahead[wanted.rail] if reads_ahead else None,
         )
-        if shape.refusal:
+        if wanted.rail in shape.refusal:
             await self._probe(reading)
         for _ in range(MOST_REFUSALS):
             page = await self._attempt(reading)
@@ -153,12 +155,12 @@ class LogReader:
 
     def _check(self, endpoint: Endpoint, wanted: Wanted, way: Way) -> None:
         """Raise when this way is not the one for this endpoint now; nothing is asked."""
-        rests, unnamed = self._rests(endpoint), endpoint.memory.addressless_logs.worth_asking
+        rests, unnamed = self._rests(endpoint, wanted.rail), endpoint.memory.addressless_logs.worth_asking
         if way is Way.RECEIPTS:
             if not self._needs_receipts(endpoint, wanted):
                 raise Unserved("serves logs")
         elif rests:
-            raise LogsRefused(f"serves no eth_getLogs: {self.shape(endpoint).refusal}")
+            raise LogsRefused(f"serves no eth_getLogs: {self.shape(endpoint).refusal.get(wanted.rail)}")
         elif way is Way.LOGS and wanted.rail is Rail.DIRECT and not (unnamed or wanted.named):
             raise NeedsAddress("refuses logs without an address")
         elif way is Way.BY_TOKEN and unnamed:
@@ -245,7 +247,7 @@ class LogReader:
         except TooManyRows:
             return await self._past_a_full_block(reading, question)
         except ChainError:
-            if self._rests(reading.endpoint) and await self._lacks_address(reading, question):
+            if self._rests(reading.endpoint, reading.wanted.rail) and await self._lacks_address(reading, question):
                 raise reading.learner.needs_address(answer.error) from answer.error
             raise
         finally:

@@ -36,8 +36,9 @@ class LogShape:
     """What one endpoint was seen to take, beside its memory that other questions share."""
 
     spans: dict[Rail, BlockSpan]
-    resting_until: float = 0.0
-    refusal: str = ""  # of the smallest question, while it stands
+    # By rail: whoever refuses one rail's logs may serve the other's, and must not keep it from being asked.
+    resting_until: dict[Rail, float] = field(default_factory=dict)
+    refusal: dict[Rail, str] = field(default_factory=dict)  # of the smallest question, while it stands
     crowded: dict[str, float] = field(default_factory=dict)  # until when, by address
     roomy: dict[Rail, BlockSpan] = field(default_factory=dict)  # as it was before answers became too long
 
@@ -82,7 +83,7 @@ class Learner:
         tokens = max((len(question.tokens) for question in asked if question.tokens is not None), default=0)
         self._memory.topics.served(topics)
         self._memory.addresses.served(tokens)
-        self._shape.refusal = ""
+        self._shape.refusal.pop(self._rail, None)
         if any(question.destinations and question.tokens is None for question in asked):
             self._memory.addressless_logs.served()
 
@@ -161,7 +162,8 @@ class Learner:
         """Learn that it was the lack of an address that was refused; return what to raise."""
         self._span.become(self._before[0])
         _, self._memory.topics.learnt, self._memory.addresses.learnt = self._before
-        self._shape.refusal, self._shape.resting_until = "", 0.0
+        self._shape.refusal.pop(self._rail, None)
+        self._shape.resting_until.pop(self._rail, None)
         self._memory.addressless_logs.refused()
         return NeedsAddress(f"refuses logs without an address: {error}")
 
@@ -169,9 +171,9 @@ class Learner:
         """Take back what was learnt, for it was not about the shape; return what to raise."""
         self._span.become(self._before[0])
         _, self._memory.topics.learnt, self._memory.addresses.learnt = self._before
-        self._shape.refusal = str(error)
-        self._shape.resting_until = self._clock() + REST_S
-        if isinstance(error, RpcRefused | TooLarge):
+        self._shape.refusal[self._rail] = str(error)
+        self._shape.resting_until[self._rail] = self._clock() + REST_S
+        if isinstance(error, RpcRefused | TooLarge | Overasked | Overpriced | CutOff):
             return LogsRefused(f"refuses eth_getLogs even for one block: {error}")
         return error
 

@@ -9,9 +9,11 @@ import pytest
 from aiohttp import web
 
 from chains.errors import ChainError
+from chains.evm.proxy import EVENT_TOPIC
+from chains.types import Rail
 from devnet.scripted_rpc import ScriptedNode, tx_hash
 from tests.cases.evm_nodes import Street, shop, street
-from tests.harness import MERCHANT, USDT
+from tests.harness import MERCHANT, USDT, in_seconds
 
 PUBLICNODE = (
     "Please specify an address in your request or, to remove restrictions, order a dedicated full node here: "
@@ -145,6 +147,46 @@ async def test_an_endpoint_that_refuses_all_logs_is_not_thought_to_want_an_addre
         node.overrides.clear()
         for intent_id in intents:
             await town.api.status_is(intent_id, "confirmed", timeout_s=45)
+
+
+@pytest.mark.parametrize("how", ["an error", "a status"])
+@pytest.mark.parametrize("refused", list(Rail))
+async def test_one_rail_whose_logs_are_refused_does_not_stop_the_other(tmp_path, refused, how):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+
+        def is_refused(call: dict[str, Any]) -> bool:
+            proxied = call["method"] == "eth_getLogs" and call["params"][0]["topics"][0] == EVENT_TOPIC
+            return call["method"] == "eth_getLogs" and proxied is (refused is Rail.PROXY)
+
+        def gateway(asked: Any) -> web.Response | None:
+            return (
+                web.Response(status=500)
+                if any(map(is_refused, asked if isinstance(asked, list) else [asked]))
+                else None
+            )
+
+        def get_logs(params: list[Any]) -> tuple[str, Any] | None:
+            asked = {"method": "eth_getLogs", "params": params}
+            return ("error", {"code": -32603, "message": "internal error"}) if is_refused(asked) else None
+
+        if how == "an error":
+            node.overrides["eth_getLogs"] = get_logs
+        else:
+            node.gateway = gateway
+        ends = [await town.api.create(expiresAt=in_seconds(2)), await town.direct(2, expiresAt=in_seconds(2))]
+        proxied, direct = await pay_on_both_rails(town)
+        stopped, read = (proxied, direct) if refused is Rail.PROXY else (direct, proxied)
+        node.head += 80
+        await town.api.status_is(read, "confirmed")
+        waits, ended = ends if refused is Rail.PROXY else ends[::-1]
+        await town.api.status_is(ended["intentId"], "expired", timeout_s=30)
+        assert (await town.api.intent(stopped))["status"] == "pending"
+        assert (await town.api.intent(waits["intentId"]))["status"] == "pending"
+        node.overrides.clear()
+        node.gateway = None
+        await town.api.status_is(stopped, "confirmed", timeout_s=45)
+        await town.api.status_is(waits["intentId"], "expired", timeout_s=45)
 
 
 @pytest.mark.parametrize("message", ["query returned more than 1 results", "response size exceeded"])
