@@ -247,7 +247,7 @@ class JsonRpc:
         # Some answer a batch with a sentence, or nothing, and the status of success.
         if batch and (answer.status == OK or answer.status in _REFUSES_A_SHAPE) and not rate:
             return _BatchRefused(error, None)
-        if answer.status == TOO_MANY_REQUESTS and text and not rate:
+        if answer.status == TOO_MANY_REQUESTS and not rate:
             return Overasked(f"HTTP {answer.status}: {_shown(endpoint, answer)}")  # too much of something else
         return error
 

@@ -253,3 +253,19 @@ async def test_null_for_no_logs_is_no_answer_and_another_endpoint_is_asked(tmp_p
         town.nodes[0].overrides["eth_getLogs"] = lambda _: ("result", None)
         for intent_id in await pay_on_both_rails(town):
             await town.api.status_is(intent_id, "confirmed")
+
+
+@pytest.mark.parametrize("status", [400, 402, 413, 414, 422, 429, 500, 504])
+async def test_a_range_refused_by_a_status_without_a_word_is_asked_for_in_parts(tmp_path, status):
+    def too_long(call: dict[str, Any]) -> bool:
+        asked = call["params"][0] if call["method"] == "eth_getLogs" else {}
+        return "fromBlock" in asked and int(asked["toBlock"], 16) > int(asked["fromBlock"], 16) + 3
+
+    def gateway(asked: Any) -> web.Response | None:
+        calls = asked if isinstance(asked, list) else [asked]
+        return web.Response(status=status) if any(map(too_long, calls)) else None
+
+    async with street(tmp_path) as town:
+        town.nodes[0].gateway = gateway
+        for intent_id in await pay_on_both_rails(town):
+            await town.api.status_is(intent_id, "confirmed")
