@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError
@@ -38,8 +38,7 @@ class SecondLook:
         """
         found: dict[int, Verification] = {}
         for doubted, places in self._groups(transfers).items():
-            for start in range(0, len(places), self._part):
-                part = places[start : start + self._part]
+            for part in self._parts(transfers, places):
                 seen = await self._verify([transfers[place] for place in part], doubted)
                 found |= dict(zip(part, seen, strict=True))
         return [found[place] for place in range(len(transfers))]
@@ -50,6 +49,19 @@ class SecondLook:
         for place, transfer in enumerate(transfers):
             groups.setdefault(self._doubts.get(_key(transfer)), []).append(place)
         return groups
+
+    def _parts(self, transfers: Sequence[Transfer], places: Sequence[int]) -> Iterator[list[int]]:
+        """
+        Cut to so many transactions each; all that one of them moved is looked at in one go.
+
+        A transaction with thousands of crumbs, asked for again for every few, grew with their square.
+        """
+        by_transaction: dict[str, list[int]] = {}
+        for place in places:
+            by_transaction.setdefault(transfers[place].tx_hash, []).append(place)
+        together = list(by_transaction.values())
+        for start in range(0, len(together), self._part):
+            yield [place for group in together[start : start + self._part] for place in group]
 
     async def _verify(self, part: Sequence[Transfer], doubted: Endpoint | None) -> list[Verification]:
         asked: list[Endpoint] = []

@@ -24,7 +24,7 @@ from chains.tron.balances import BalanceReader
 from chains.tron.blocks import SLOT_MS, BlockFinder
 from chains.tron.client import TronClient
 from chains.tron.decode import transfers_of
-from chains.tron.judge import judge
+from chains.tron.judge import by_key, judge
 from chains.tron.logs import LogReader
 from chains.tron.pages import PageReader
 from chains.tron.reader import Reader
@@ -314,7 +314,8 @@ class TronAdapter:
         ask, alive = partial(self._client.receipt, endpoint), partial(self._client.newest, endpoint)
         # Not from what was remembered: this is the second look.
         receipts = dict(zip(hashes, await gather_apart(hashes, ask, alive=alive), strict=True))
-        return [judge(transfer, receipts[transfer.tx_hash]) for transfer in transfers]
+        credited = {tx_hash: by_key(receipt) for tx_hash, receipt in receipts.items()}
+        return [judge(t, receipts[t.tx_hash], credited[t.tx_hash]) for t in transfers]
 
     async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer]:
         receipt = await self._client.receipt(endpoint, tx_hash)

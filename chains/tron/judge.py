@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chains.errors import ChainError
-from chains.tron.decode import Receipt
+from chains.tron.decode import Credit, Receipt
 from chains.types import Outcome, Transfer, Verification
 
 
-def judge(transfer: Transfer, receipt: Receipt | ChainError | None) -> Verification:
+def by_key(receipt: Receipt | ChainError | None) -> dict[str, Credit]:
     """
-    Look at a transfer again.
+    Return what a receipt credits, by key: made once for all transfers of a transaction, which may be thousands.
+
+    Earlier versions stored a transfer under its place among the events of its transaction.
+    """
+    credits = receipt.credits if isinstance(receipt, Receipt) else ()  # noqa: A001 - the field's word
+    return {str(credit.place): credit for credit in credits} | {credit.key: credit for credit in credits}
+
+
+def judge(
+    transfer: Transfer,
+    receipt: Receipt | ChainError | None,
+    credits: Mapping[str, Credit],  # noqa: A002
+) -> Verification:
+    """
+    Look at a transfer again; `credits` are those of its receipt, by key.
 
     A receipt that is not there, or cannot be read, says nothing: services take their time to index, and
     prune. One of another time, or without the transfer, proves what we stored wrong.
@@ -22,11 +38,7 @@ def judge(transfer: Transfer, receipt: Receipt | ChainError | None) -> Verificat
         return Verification(transfer, Outcome.GONE, 0)
     if not receipt.succeeded:
         return Verification(transfer, Outcome.REVERTED, 0)
-    # Earlier versions stored a transfer under its place among the events of its transaction.
-    former = transfer.log_index if transfer.event_key == str(transfer.log_index) else None
-    credit = next(
-        (c for c in receipt.credits if c.key == transfer.event_key or (former is not None and c.place == former)), None
-    )
+    credit = credits.get(transfer.event_key)
     claim = (transfer.token, transfer.destination, transfer.amount)
     if credit is None or (credit.token, credit.destination, credit.value) != claim:
         return Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)

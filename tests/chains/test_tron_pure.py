@@ -21,7 +21,7 @@ from chains.tron.decode import (
     parse_rpc_block,
     transfers_of,
 )
-from chains.tron.judge import judge
+from chains.tron.judge import by_key, judge
 from chains.tron.plan import Way, cheapest
 from chains.tron.refusals import Refusal, asked_to_wait, classify
 from chains.types import Outcome
@@ -202,7 +202,7 @@ def test_amounts_are_exact_to_the_last_unit():
 def test_a_verdict_carries_what_the_receipt_says_of_sender_and_time():
     receipt = parse_receipt(raw_receipt())
     (transfer,) = transfers_of(receipt, chain_id=1, destinations={SHOP})
-    seen = judge(transfer._replace(sender=None, block_time=None), receipt)
+    seen = judge(transfer._replace(sender=None, block_time=None), receipt, by_key(receipt))
     assert (seen.outcome, seen.transfer) == (Outcome.CREDITED, transfer)
 
 
