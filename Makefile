@@ -32,7 +32,7 @@ recovery: setup-devnet ## seconds from the end of each fault to the confirmation
 	$(BIN)/python -m tests.chaos.recovery $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 test: setup-devnet ## every test
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 check: setup ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -144,9 +144,7 @@ def test_a_block_time_in_any_shape_does_not_hide_a_log(stamp):
     assert [(transfer.amount, transfer.block_time) for transfer in decoder.transfers] == [(1000, None)]
 
 
-@pytest.mark.parametrize(
-    "field", ["address", "topics", "data", "blockNumber", "blockHash", "transactionHash", "logIndex"]
-)
+@pytest.mark.parametrize("field", ["address", "topics", "data", "blockNumber", "blockHash", "transactionHash"])
 @pytest.mark.parametrize("value", [None, 5, {}])
 def test_what_is_used_is_still_read_strictly(field, value):
     rows = [token_log() | {"blockTimestamp": [], field: value}]

@@ -20,12 +20,15 @@ from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random,
 from tests.e2e.tron_street import chain_of_today, environment, opened, till
 
 SIZE = Size.of(kills=5, payments=30)
-BLOCK_S = 0.05
+BLOCK_S = 0.3
+# Blocks come ten times as fast as the clock goes: from less than ten minutes behind it (who registers before the
+# first head was read is dated by the clock) to less than two ahead (no block comes from the future).
+AGO_S = 450
 
 
 @pytest.fixture
 async def grid() -> AsyncIterator[TronGrid]:
-    async with TronGrid(chain_of_today()) as found:
+    async with TronGrid(chain_of_today(ago_s=AGO_S)) as found:
         yield found
 
 
