@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from chains.endpoints import Endpoint, Unserved
-from chains.errors import ChainProtocolError
 from chains.evm.contract_calls import contract_failed
 from chains.evm.proxy import selector
 from chains.evm.refusals import Refusal
@@ -46,6 +45,7 @@ def _said(endpoint: Endpoint, answer: RawResult) -> bytes | None:
         raise Unserved(str(error))  # perhaps the contract, perhaps the node: nobody rests for it
     value = answer.get()
     if not isinstance(value, str) or _HEX.fullmatch(value) is None:
-        raise ChainProtocolError(f"eth_call answered {endpoint.quote(repr(value)[:100])}")
+        # As above: some nodes answer null where a contract gives nothing, and payments must not wait for that.
+        raise Unserved(f"eth_call answered {endpoint.quote(repr(value)[:100])}")
     whole = len(value) % 2 == 0 and len(value) <= 2 + 2 * MAX_ANSWER_BYTES
     return bytes.fromhex(value[2:]) if whole else None

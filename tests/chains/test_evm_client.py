@@ -265,9 +265,9 @@ async def test_a_token_says_what_it_is_or_nothing(talk, decimals, symbol, expect
     [
         (LookupError(-32603, "internal error"), ChainError),
         (LookupError(429, "too many requests"), ChainUnavailable),
-        (None, ChainProtocolError),
-        (5, ChainProtocolError),
-        ("0xzz", ChainProtocolError),
+        (None, Unserved),
+        (5, Unserved),
+        ("0xzz", Unserved),
     ],
 )
 async def test_a_failing_node_is_not_taken_for_a_silent_token(talk, reply, error):
