@@ -100,6 +100,7 @@ class ChainWorker:
         self._lagging = False
         self._best_head = -1
         self._newest: tuple[int, float] | None = None  # time of the newest block known, and when it was first seen
+        self._asked_blind = True  # for the chain's time, here or in a process before, when none was known
         self._orphan: str | None = None  # hash of the block by which the last reorganisation showed
         self._tested = False
         self._mismatches: Sequence[str] = ()
@@ -116,7 +117,13 @@ class ChainWorker:
         Return what time it is on the chain, from its newest block; None when no fresh one is known.
 
         The host's clock has no part in it: one that is ahead would make payments look older than their intents.
+        Where none is known, whoever asked measures by the host's clock, and is corrected once one is.
         """
+        known = self._chain_time()
+        self._asked_blind = self._asked_blind or known is None
+        return known
+
+    def _chain_time(self) -> ChainTime | None:
         condition = self.health.condition
         # Before it is known which is wrong, an old head or the host's clock, the head's time harms no payment.
         if self._newest is None or self.health.head is None or (condition.stale and not condition.unproven):
@@ -155,6 +162,7 @@ class ChainWorker:
             try:
                 head = await self.adapter.head()
                 self._saw(head)
+                await self._correct_creations()
                 failures = await self._read(head)
                 failures += await self._confirm(head)
                 await self._expire(head)
@@ -165,6 +173,20 @@ class ChainWorker:
             if failures:
                 raise failures[0] if len(failures) == 1 else ChainUnavailable("; ".join(map(str, failures)))
             self._succeeded(caught_up=head.position >= self._best_head)
+
+    async def _correct_creations(self) -> None:
+        """Measure by the chain what was registered before its time was known, by a host clock that was ahead."""
+        on_chain = self._chain_time()
+        if not self._asked_blind or on_chain is None:
+            return
+        self._asked_blind = False  # before the store is waited for: whoever asks meanwhile is told
+        ahead = max(0, self._clock.now_ms() - on_chain.ms)
+        try:
+            async with self._db.write() as tx:
+                await intents.created_earlier(tx, self.chain.chain_id, by=ahead, latest=on_chain.ms)
+        except BaseException:
+            self._asked_blind = True
+            raise
 
     async def _read(self, head: Head) -> list[ChainError]:
         """Read every rail; return what stopped any."""

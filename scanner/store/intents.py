@@ -437,6 +437,16 @@ async def any_live_proxy(tx: AsyncConnection, chain_id: int) -> bool:
     return found.first() is not None
 
 
+async def created_earlier(tx: AsyncConnection, chain_id: int, *, by: int, latest: int) -> None:
+    """Put back the creation (unix ms) of live intents that were registered by a clock ahead of the chain's `latest`."""
+    blind = intents.c.chain_position.is_(None) & (intents.c.chain_created_at > latest)
+    await tx.execute(
+        update(intents)
+        .where(intents.c.chain_id == chain_id, intents.c.status.in_([*LIVE]), blind)
+        .values(chain_created_at=func.min(intents.c.created_at - by, latest))
+    )
+
+
 async def set_swept_to(tx: AsyncConnection, ids: Collection[str], until: int) -> None:
     """Remember that these were read a second time up to a moment (unix seconds)."""
     further = func.max(func.coalesce(intents.c.swept_to, 0), until)
