@@ -86,6 +86,7 @@ class TronGrid:
         self.unreadable_accounts: set[str] = set()  # whose histories are answered with an error
         self.unindexed: set[str] = set()  # transactions whose receipts are not there yet
         self.unindexed_blocks: set[int] = set()
+        self.without_receipt: Callable[[str], bool] | None = None  # transactions whose receipts it has nowhere
         self.strange_receipts: dict[str, Any] = {}  # transactions whose receipt is this, or has this put into it
         self.spoilt_rows: dict[str, Json] = {}  # put into the rows of histories about these transactions
         self.spoilt_logs: Json = {}  # put into every log of eth_getLogs
@@ -267,14 +268,17 @@ class TronGrid:
 
     def _receipt(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         tx = self.ledger.by_id.get(str(asked["value"]))
-        hidden = tx is None or tx.id in self.unindexed or not 0 <= tx.block <= self.top(solid=solid)
+        hidden = tx is None or tx.id in self.unindexed or self._lacks(tx) or not 0 <= tx.block <= self.top(solid=solid)
         return _json({} if hidden or tx is None else self._shown(tx))
 
     def _receipts(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         number = int(asked["num"])
         if number > self.top(solid=solid) or number in self.unindexed_blocks:
             return _json([])
-        return _json([self._shown(tx) for tx in self.ledger.by_block.get(number, [])])
+        return _json([self._shown(tx) for tx in self.ledger.by_block.get(number, []) if not self._lacks(tx)])
+
+    def _lacks(self, tx: Tx) -> bool:
+        return self.without_receipt is not None and self.without_receipt(tx.id)
 
     def _shown(self, tx: Tx) -> Any:
         """Return a receipt, or what this node makes of it."""

@@ -16,10 +16,9 @@ from tests.chaos.endpoints import Node
 from tests.chaos.facts import Coin, Movement, Order
 from tests.chaos.ground import FEE_TOKEN, SILENT_TOKEN, Ground
 from tests.chaos.payments import How, Part, Purchase
-from tests.chaos.schedule import Plan
+from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.harness import MERCHANT, ROOT, USDC, USDT, environment, prepared
 
-EPOCH = 4  # blocks
 MOST_COIN = 10**15  # wei; payers are not endlessly rich
 TOKENS = {"fee_token": FEE_TOKEN, "silent_token": SILENT_TOKEN}
 
@@ -133,7 +132,7 @@ async def evm_world(plan: Plan) -> AsyncIterator[EvmWorld]:
     async with AsyncExitStack() as stack:
         chain = await prepared(await stack.enter_async_context(anvil(slots_in_epoch=EPOCH)))
         ground = Ground(chain, random.Random(f"payers of {plan.seed}"))
-        await ground.prepare(depth=plan.confirmations)
+        await ground.prepare(depth=deepest_reorg(plan.confirmations, plan.guards) + 1)
         since = await chain.height()
         nodes = [await stack.enter_async_context(Node(chain.url)) for _ in range(2)]
         yield EvmWorld(ground, nodes, seed=plan.seed, since=since)

@@ -22,6 +22,7 @@ class Order:
     expires_at: int | None = None  # unix seconds; None: far away
     cancelled: bool = False  # every payment comes after that
     since: int = 0  # chain time at which it took its address over
+    unreadable: bool = False  # nobody can tell whether it is paid: its token answers nonsense
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -64,7 +64,7 @@ def truth(orders: Sequence[Order], movements: Sequence[Movement]) -> Truth:
     by_topic = {topic_of(order.reference): order for order in orders if order.rail == "proxy"}
     found = Truth()
     eligible: dict[str, list[Movement]] = defaultdict(list)
-    for movement in sorted(movements):
+    for movement in sorted(movements, key=_in_order):
         order = _holder(orders, movement) if movement.topic is None else by_topic.get(movement.topic)
         reason = _refusal(movement, order)
         if order is not None and reason is None:
@@ -72,8 +72,14 @@ def truth(orders: Sequence[Order], movements: Sequence[Movement]) -> Truth:
         else:
             _pile(found, movement, order, reason or "")
     for order in orders:
-        _add_up(order, eligible[order.intent_id], found)
+        if not order.unreadable:
+            _add_up(order, eligible[order.intent_id], found)
     return found
+
+
+def _in_order(movement: Movement) -> tuple[int, str, int]:
+    """Order by blocks, and within one by what every node shows alike: the hashes of transactions."""
+    return movement.block, movement.tx, movement.log_index
 
 
 def _holder(orders: Sequence[Order], movement: Movement) -> Order | None:
@@ -206,11 +212,12 @@ def _borne_out(row: Row, mine: Sequence[Row], came: Sequence[Coin]) -> bool:
 
 def _unexplained(expected: Mapping[Pile, Heap], rows: Sequence[Row], canonical: set[str]) -> Iterator[str]:
     """Compare what is listed, line by line or in sums, with what the chain shows."""
-    # What left the chain may be listed as such, or was never seen; what is on it may not.
+    # What left the chain may be listed as such, or was never seen, and so may what only a log of a failed
+    # transaction told of; what is on the chain may not.
     given: dict[Pile, Heap] = defaultdict(Heap)
     merged = set()
     for row in rows:
-        if row.reason == "reorged" and row.tx not in canonical:
+        if row.reason in {"reorged", "reverted"} and row.tx not in canonical:
             continue
         pile = Pile(row.intent_id, row.reason, row.token, row.destination)
         given[pile].add(row.tx or "", row.amount, row.count)

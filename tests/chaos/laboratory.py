@@ -67,8 +67,9 @@ class Report:
 class Laboratory:
     """The parts of one run, wired together."""
 
-    def __init__(self, plan: Plan, world: World, keeper: Keeper, backend: Backend) -> None:
+    def __init__(self, plan: Plan, world: World, keeper: Keeper, backend: Backend, habits: AsyncExitStack) -> None:
         self.plan = plan
+        self._habits = habits  # ended with the world
         self.world = world
         self.keeper = keeper
         self.backend = backend
@@ -107,7 +108,7 @@ class Laboratory:
             case "rpc":
                 async with AsyncExitStack() as faults:
                     for place in range(ENDPOINTS):
-                        if one.size >> place & 1:
+                        if one.size >> place & 1 and one.kind not in self._habits_of(place):
                             await faults.enter_async_context(self.world.trouble(place, one.kind, method))
                     await asyncio.sleep(one.seconds)
             case "receiver":
@@ -120,6 +121,10 @@ class Laboratory:
                 await self.world.reorg(one.size, one.kind)
             case "process":
                 await self._disturb(one)
+
+    def _habits_of(self, place: int) -> tuple[str, ...]:
+        """Return what an endpoint is like anyway: the end of a passing trouble must not end that."""
+        return self.plan.habits[place] if self.plan.habits else ()
 
     async def _disturb(self, one: Trouble) -> None:
         match one.kind:
@@ -145,8 +150,9 @@ class Laboratory:
         self.keeper.skew(seconds)
 
     async def heal(self) -> None:
-        """Nothing is wrong any more: bury what was paid, and wait until the scanner has nothing left to do."""
+        """Nothing is wrong any more but habits: bury what was paid, and wait until nothing is left to do."""
         self.world.heal()
+        await _settle_in(self.plan, self.world, self._habits)
         await self.world.bury(self.plan)
         if not self.plan.patient:
             self.keeper.terminate()
@@ -231,6 +237,13 @@ class Laboratory:
             cursor = f"&cursor={answer['nextCursor']}"
 
 
+async def _settle_in(plan: Plan, world: World, habits: AsyncExitStack) -> None:
+    """Let every endpoint be what it is for good."""
+    for place, kinds in enumerate(plan.habits):
+        for kind in kinds:
+            await habits.enter_async_context(world.trouble(place, kind, "*"))
+
+
 async def experiment(plan: Plan, folder: Path) -> Report:
     """Run a plan in a folder of its own and judge it."""
     began = time.monotonic()
@@ -239,8 +252,10 @@ async def experiment(plan: Plan, folder: Path) -> Report:
         backend = await stack.enter_async_context(Backend())
         session = await stack.enter_async_context(aiohttp.ClientSession())
         env = world.environment(folder, plan) | SETTINGS
+        habits = await stack.enter_async_context(AsyncExitStack())
+        await _settle_in(plan, world, habits)
         keeper = await stack.enter_async_context(kept(folder, env, session))
-        laboratory = Laboratory(plan, world, keeper, backend)
+        laboratory = Laboratory(plan, world, keeper, backend, habits)
         await laboratory.run()
         await laboratory.heal()
         outcome = await laboratory.outcome()

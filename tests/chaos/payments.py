@@ -62,6 +62,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "approved": (Part(1000, how="approves"),),
     "bounced": (Part(1000, how="bounces"),),
     "bounced_first": (Part(1000, how="bounces"), WHOLE),
+    "other_token": (WHOLE,),  # an order for another token than the rest's
     "coin": (Part(300, how="coin"), WHOLE),
     "plainly": (Part(1000, how="plain"), WHOLE),  # to the shop's address first, without its reference
     "coins": (Part(300, how="coin"), Part(500, how="coin")),
@@ -71,13 +72,17 @@ IN_ONE_TRANSACTION = {"together", "at_once"}
 OF_PROXY_ONLY = {"stranger", "wrong_destination", "silent_token", "plainly"}
 OF_DIRECT_ONLY = {"reused", "approved", "bounced", "bounced_first", "coin", "coins"}
 OF_EVM_ONLY = OF_PROXY_ONLY | {"fee_token", "crowded", "coins"}
-OF_TON_ONLY = {"bounced", "bounced_first"}
+OF_TON_ONLY = {"bounced", "bounced_first", "other_token"}
 OF_COIN = {"coin", "coins"}
 NOT_OF: dict[Family, set[str]] = {
     "evm": OF_TON_ONLY,
     "tron": OF_EVM_ONLY | OF_TON_ONLY,
     "ton": OF_EVM_ONLY | {"approved", "zeroes"},
 }
+SHORT = {"late", "in_time"}  # whose time runs out within the run
+TTL_S = 3  # their time
+PAUSES_S = (0.0, 0.3, 2.0)  # before a part
+SHORT_PAUSES_S = (0.0, 2.0, TTL_S + 2.0)  # the last one is in time by the chain's minute of grace alone
 USUAL = ("exact", "exact", "exact", "partial", "together")
 
 
@@ -104,15 +109,15 @@ class Purchase:
         )
 
 
-def kinds_of(family: Family, confirmations: int, guards: Mapping[str, int | bool | str]) -> list[str]:
+def kinds_of(family: Family, deepest: int, guards: Mapping[str, int | bool | str]) -> list[str]:
     """
     Return the kinds of payment of a run.
 
     A balance is read as deep as the chain asks, whatever an intent asks: coin is sent only where no
-    reorganisation goes deeper than that.
+    reorganisation (of at most `deepest` blocks) goes deeper than that.
     """
-    deepest = family != "evm" or confirmations <= int(guards.get("confirmationThreshold", CHAIN_FLOOR))
-    return [kind for kind in PARTS if kind not in NOT_OF[family] and (deepest or kind not in OF_COIN)]
+    safe = family != "evm" or deepest < int(guards.get("confirmationThreshold", CHAIN_FLOOR))
+    return [kind for kind in PARTS if kind not in NOT_OF[family] and (safe or kind not in OF_COIN)]
 
 
 def purchases(chance: random.Random, span_s: float, family: Family, known: list[str]) -> list[Purchase]:
@@ -133,7 +138,7 @@ def _purchase(chance: random.Random, number: int, kind: str, span_s: float, *, e
         kind=kind,
         rail="proxy" if kind in OF_PROXY_ONLY else "direct" if kind in OF_DIRECT_ONLY else drawn,
         amount=1000 * chance.randint(1, 10**6) * 10 ** chance.choice([0, 12, 30] if evm else [0, 3, 6]),
-        pauses=tuple(chance.choice([0.0, 0.3, 2.0]) for _ in PARTS[kind]),
+        pauses=tuple(chance.choice(SHORT_PAUSES_S if kind in SHORT else PAUSES_S) for _ in PARTS[kind]),
         talkative=chance.random() < 0.3,
         beside_rail=beside if kind == "together" else None,
     )

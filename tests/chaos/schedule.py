@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +49,7 @@ PASSING = (
     "big_headers",
     "odd_fields",
 )
+EPOCH = 4  # blocks; what the local chain calls final lies two of them below its head
 LIES = "lies_ahead"  # one endpoint makes up a head: found out when two have to agree on it
 WITHHELD = "withholds"  # the proxy's events are left out, without an error; found out when `bloomCheck` is on
 FOR_LONG = ("wrong_chain", "no_ranges")  # an endpoint that does this is left alone for minutes: never both of them
@@ -58,12 +60,27 @@ OF_FAMILY: dict[Family, tuple[str, ...]] = {
         *INDEXERS,
         *("no_jsonrpc", "no_batches", "lagging", "unconfirmed", "reversed", "repeated", "no_fingerprint"),
         *("few_topics", "few_logs", "few_calls", "few_blocks", "index_lag", "renumbers", "odd_logs", "late_rows"),
+        "null_receipts",
     ),
     "ton": (
         *INDEXERS,
         *("behind", "stale", "wrong_order", "repeats", "hides_aborted", "non_final"),
         *("few_owners", "odd_rows", "strange_master", "late_rows"),
     ),
+}
+# What an endpoint may be like for good: nothing heals, and payments are confirmed in time all the same.
+HABITS: dict[Family, tuple[str, ...]] = {
+    "evm": (
+        *("batch_object", "batch_first_id", "batch_each", "batch_413", "batch_429", "batch_cut"),
+        *("needs_address", "few_topics", "few_rows", "renumbers", "no_block_receipts", "big_headers", "odd_fields"),
+    ),
+    "tron": ("few_topics", "few_logs", "few_calls", "few_blocks", "renumbers", "odd_logs"),
+    "ton": ("few_owners", "odd_rows", "strange_master"),
+}
+OF_ONE: dict[Family, tuple[str, ...]] = {  # what the other endpoint has to make up for
+    "evm": ("null_receipts", "no_finalized"),
+    "tron": ("null_receipts",),
+    "ton": (),
 }
 RECEIVER = ("down", "500", "429", "slow", "redirect", "lying", "silent")
 PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full", "clock", "far_off")
@@ -93,11 +110,13 @@ class Plan:
     guards: dict[str, int | bool | str]  # of the registry: what endpoints are checked against
     purchases: tuple[Purchase, ...]
     troubles: tuple[Trouble, ...]
+    habits: tuple[tuple[str, ...], ...] = ()  # of each endpoint, from before the start to after the end
 
     @property
     def faults(self) -> Counter[str]:
         """How often each kind of fault is injected."""
-        return Counter(f"{t.area}:{t.kind}" for t in self.troubles if t.kind != "mine")
+        passing = Counter(f"{t.area}:{t.kind}" for t in self.troubles if t.kind != "mine")
+        return passing + Counter(f"habit:{kind}" for kinds in self.habits for kind in kinds)
 
 
 def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
@@ -117,6 +136,8 @@ def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
         troubles += _lies(chance, span_s)
     if evm and chance.random() < 0.3:
         guards["finality"] = "both"
+        deepest = deepest_reorg(confirmations, guards)
+        troubles += _reorgs(chance, span_s, range(min(confirmations, deepest), deepest + 1))
     return Plan(
         seed=seed,
         family=family,
@@ -124,9 +145,34 @@ def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
         confirmations=confirmations,
         patient=not any(t.kind in FOR_LONG for t in troubles) and chance.random() < 0.5,
         guards=guards,
-        purchases=tuple(purchases(chance, span_s, family, kinds_of(family, confirmations, guards))),
+        purchases=tuple(
+            purchases(chance, span_s, family, kinds_of(family, deepest_reorg(confirmations, guards), guards))
+        ),
         troubles=tuple(sorted(troubles, key=lambda t: t.at)),
+        habits=_habits(random.Random(f"habits of {seed}"), family, guards),
     )
+
+
+def deepest_reorg(confirmations: int, guards: Mapping[str, int | bool | str]) -> int:
+    """
+    Return how many blocks a reorganisation may replace.
+
+    A block that as many stand on as were asked for, itself included, is never replaced: that is the promise of
+    the depth. Where the chain's own word on what is final counts as well, only what is final is safe.
+    """
+    return max(confirmations, 2 * EPOCH if guards.get("finality") == "both" else 0) - 1
+
+
+def _habits(
+    chance: random.Random, family: Family, guards: Mapping[str, int | bool | str]
+) -> tuple[tuple[str, ...], ...]:
+    """Draw what the endpoints are like: often alike, for many stand before the same nodes."""
+    first = chance.sample(HABITS[family], k=chance.choice([0, 1, 3]))
+    second = first if chance.random() < 0.5 else chance.sample(HABITS[family], k=chance.choice([0, 1, 3]))
+    habits = [[*first], [*second]]
+    if OF_ONE[family] and "rpcQuorum" not in guards and chance.random() < 0.4:
+        chance.choice(habits).append(chance.choice(OF_ONE[family]))
+    return tuple(map(tuple, habits))
 
 
 def _often(span_s: float, every_s: float) -> range:
@@ -185,8 +231,11 @@ def _chain(chance: random.Random, span_s: float, confirmations: int) -> list[Tro
     ]
     if not confirmations:
         return found
-    # A block that `confirmations` stand on, itself included, is never replaced: that is the promise of the depth.
-    return found + [
-        Trouble(chance.uniform(0, span_s), "chain", chance.choice(REORGS), size=chance.randint(1, confirmations - 1))
+    return found + _reorgs(chance, span_s, range(1, confirmations))
+
+
+def _reorgs(chance: random.Random, span_s: float, depths: Sequence[int]) -> list[Trouble]:
+    return [
+        Trouble(chance.uniform(0, span_s), "chain", chance.choice(REORGS), size=chance.choice(depths))
         for _ in _often(span_s, 4.0)
     ]

@@ -16,7 +16,7 @@ from tests.chaos.backend import Backend
 from tests.chaos.facts import Order
 from tests.chaos.judge import GRACE_S, SETTLED
 from tests.chaos.keeper import Keeper
-from tests.chaos.payments import IN_ONE_TRANSACTION, PARTS, Purchase
+from tests.chaos.payments import IN_ONE_TRANSACTION, PARTS, SHORT, TTL_S, Purchase
 from tests.chaos.schedule import Plan
 from tests.chaos.world import World
 from tests.harness import intent_body
@@ -24,9 +24,7 @@ from tests.harness import intent_body
 EXTRA = ["payment.detected", "payment.confirming", "payment.partial", "payment.reorged", "payment.anomaly"]
 PATIENCE_S = 0.2
 CALL_S = 8
-TTL_S = 3
 ENDED = {"late", "cancelled"}  # paid after the end
-SHORT = {"late", "in_time"}  # whose time runs out within the run
 AGAIN = 4000  # added to the number of an order for the next one at its address
 ANOTHER = 1000  # added to the number of an order that has to be made anew
 OK, CONFLICT, TOO_BUSY = 200, 409, 500
@@ -41,6 +39,7 @@ class Street:
         self._world = world
         self._backend = backend
         self._confirmations = plan.confirmations if plan.family == "evm" else None
+        self._nonsense = bool(plan.habits) and all("strange_master" in kinds for kinds in plan.habits)
 
     async def buy(self, purchase: Purchase) -> None:
         """Register, bring the order to its end when that is the story, and pay it part by part, or all at once."""
@@ -122,6 +121,7 @@ class Street:
             expires_at=int(datetime.fromisoformat(answer["expiresAt"]).timestamp()) if purchase.kind in SHORT else None,
             cancelled=purchase.kind == "cancelled",
             since=since,
+            unreadable=purchase.kind == "other_token" and self._nonsense,
         )
 
     async def _body(self, purchase: Purchase, number: int) -> dict[str, Any]:

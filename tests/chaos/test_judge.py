@@ -83,6 +83,10 @@ DOCTORED = {
         replace(HONEST, rows=(*HONEST.rows[:1], replace(HONEST.rows[1], reason="reorged"), HONEST.rows[2])),
         (0, 0, 0, 2),
     ),
+    "listed as reverted and still there": (
+        replace(HONEST, rows=(*HONEST.rows[:1], replace(HONEST.rows[1], reason="reverted"), HONEST.rows[2])),
+        (0, 0, 0, 2),
+    ),
     "a row about nothing": (replace(HONEST, rows=(*HONEST.rows, listed("tx-8", "0", None, "spam", 1))), (0, 0, 0, 1)),
     "an oddity": (replace(HONEST, oddities=("a second scanner started",)), (0, 0, 0, 1)),
     "a transfer that left the chain after it settled": (
@@ -90,6 +94,14 @@ DOCTORED = {
         (0, 0, 2, 0),
     ),
 }
+
+
+def test_what_nobody_can_judge_is_neither_missed_nor_listed_and_never_confirmed() -> None:
+    orders = tuple(replace(order, unreadable=order is DIRECT) for order in HONEST.orders)
+    waiting = replace(HONEST, orders=orders, told=HONEST.told[:1], statuses=HONEST.statuses | {"direct": "confirming"})
+    assert judge(waiting).clean
+    confirmed = replace(waiting, statuses=HONEST.statuses, told=HONEST.told)
+    assert counts(judge(confirmed)) == (0, 0, 2, 0)
 
 
 @pytest.mark.parametrize("case", DOCTORED)
@@ -180,6 +192,24 @@ def test_payments_count_in_the_order_of_the_chain() -> None:
         (listed("tx-7", "0", "by-proxy", "overpaid_surplus", 100),),
     )
     assert judge(outcome).clean
+
+
+def test_within_a_block_they_count_in_the_order_of_the_transactions_hashes() -> None:
+    small, large = replace(moved(7, 100), tx="tx-b", log_index=0), replace(moved(7, 1000), tx="tx-a", log_index=5)
+    outcome = Outcome(
+        (BY_PROXY,),
+        (small, large),
+        (replace(told(BY_PROXY, 7, 1000), tx="tx-a"),),
+        {"by-proxy": "confirmed"},
+        (listed("tx-b", "0", "by-proxy", "duplicate", 100),),
+    )
+    assert judge(outcome).clean
+
+
+def test_what_only_a_log_of_a_failed_transaction_told_of_may_be_listed_as_reverted() -> None:
+    row = listed("tx-8", "0", "by-proxy", "reverted", 1000)
+    assert judge(replace(HONEST, rows=(*HONEST.rows, row))).clean
+    assert not judge(replace(HONEST, rows=(*HONEST.rows, replace(row, reason="duplicate")))).clean
 
 
 def test_what_was_sent_back_settles_nothing() -> None:

@@ -7,8 +7,22 @@ from typing import get_args
 
 import pytest
 
-from tests.chaos.payments import CHAIN_FLOOR, NOT_OF, OF_COIN, PARTS, Family, kinds_of
-from tests.chaos.schedule import FOR_LONG, LIES, OF_FAMILY, PASSING, PROCESS, RECEIVER, REORGS, WITHHELD, plan
+from tests.chaos.payments import CHAIN_FLOOR, NOT_OF, OF_COIN, PARTS, SHORT, TTL_S, Family, kinds_of
+from tests.chaos.schedule import (
+    EPOCH,
+    FOR_LONG,
+    HABITS,
+    LIES,
+    OF_FAMILY,
+    OF_ONE,
+    PASSING,
+    PROCESS,
+    RECEIVER,
+    REORGS,
+    WITHHELD,
+    deepest_reorg,
+    plan,
+)
 
 MANY = [plan(seed) for seed in range(1, 41)]
 
@@ -25,7 +39,7 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 def test_every_kind_of_payment_a_family_knows_is_in_every_run(family: Family) -> None:
     for one in (plan(seed, family=family) for seed in range(1, 41)):
         known = {purchase.kind for purchase in one.purchases}
-        assert known == set(kinds_of(family, one.confirmations, one.guards))
+        assert known == set(kinds_of(family, deepest_reorg(one.confirmations, one.guards), one.guards))
         assert known >= set(PARTS) - NOT_OF[family] - OF_COIN
 
 
@@ -74,7 +88,7 @@ def test_coin_is_sent_only_where_a_balance_is_read_as_deep_as_reorganisations_go
     for one in MANY:
         asked = one.guards.get("confirmationThreshold", CHAIN_FLOOR)
         coin = any(purchase.kind in OF_COIN for purchase in one.purchases)
-        assert coin == (one.confirmations <= int(asked))
+        assert coin == (deepest_reorg(one.confirmations, one.guards) < int(asked))
 
 
 @pytest.mark.parametrize("family", ["tron", "ton"])
@@ -99,7 +113,35 @@ def test_every_kind_of_fault_is_in_some_run() -> None:
 
 def test_no_reorganisation_reaches_what_is_deep_enough() -> None:
     for one in MANY:
-        assert all(t.size < one.confirmations for t in one.troubles if t.kind in REORGS)
+        final = 2 * EPOCH if one.guards.get("finality") == "both" else 0
+        assert all(t.size < max(one.confirmations, final) for t in one.troubles if t.kind in REORGS)
+
+
+def test_some_reorganisation_reaches_what_is_deep_but_not_final() -> None:
+    deep = {t.size - one.confirmations for one in MANY for t in one.troubles if t.kind in REORGS}
+    assert max(deep) == 2 * EPOCH - 1 - 5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_habit_is_in_some_run_of_one_endpoint_and_of_both(family: Family) -> None:
+    many = [plan(seed, family=family) for seed in range(1, 121)]
+    assert all(len(one.habits) == 2 for one in many)
+    kinds = {kind: [sum(kind in habits for habits in one.habits) for one in many] for kind in HABITS[family]}
+    assert {kind: set(counts) for kind, counts in kinds.items()} == {kind: {0, 1, 2} for kind in HABITS[family]}
+    single = {kind: {sum(kind in habits for habits in one.habits) for one in many} for kind in OF_ONE[family]}
+    assert single == {kind: {0, 1} for kind in OF_ONE[family]}
+
+
+def test_what_one_endpoint_lacks_for_good_the_other_may_make_up_for() -> None:
+    quorum = [one for one in MANY if one.guards.get("rpcQuorum")]
+    assert quorum
+    assert not any(kind in OF_ONE["evm"] for one in quorum for habits in one.habits for kind in habits)
+
+
+def test_some_payment_in_time_is_made_after_the_expiry() -> None:
+    pauses = [p.pauses[0] for one in MANY for p in one.purchases if p.kind in SHORT]
+    assert min(pauses) == 0
+    assert max(pauses) > TTL_S
 
 
 def test_one_endpoint_at_least_is_never_left_alone_for_minutes() -> None:

@@ -43,7 +43,10 @@ class TonWorld:
 
     def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
         destination = f"0:{(self._seed + 1) << 200 | number + 1:064X}"
-        return {"chainId": ton_market.CHAIN_ID, "token": "USDT", "destination": destination}
+        token = (
+            {"token": None, "tokenAddress": ton_market.JUSDC} if purchase.kind == "other_token" else {"token": "USDT"}
+        )
+        return {"chainId": ton_market.CHAIN_ID, "destination": destination, **token}
 
     def canonical(self, address: str) -> str:
         return parse_address(address, testnet=False)
@@ -65,7 +68,7 @@ class TonWorld:
                 case "coin":
                     self._credit(order.destination, 1 + amount)
                 case "sent" | "fails" | "bounces":
-                    await self._send([(order.destination, amount)], ton_market.MASTER if right else JUSDC, how)
+                    await self._send([(order.destination, amount)], order.token if right else JUSDC, how)
                 case "approves" | "plain":
                     raise ValueError("no jetton knows allowances, and no chain but EVM a proxy")
                 case _:
