@@ -17,7 +17,7 @@ from tests.chaos.facts import Order
 from tests.chaos.judge import GRACE_S, SETTLED
 from tests.chaos.keeper import Keeper
 from tests.chaos.payments import IN_ONE_TRANSACTION, PARTS, SHORT, TTL_S, Purchase
-from tests.chaos.schedule import Plan
+from tests.chaos.schedule import Plan, deepest_reorg
 from tests.chaos.world import World
 from tests.harness import intent_body
 
@@ -38,6 +38,7 @@ class Street:
         self._keeper = keeper
         self._world = world
         self._backend = backend
+        self._deepest = deepest_reorg(plan.confirmations, plan.guards)
         self._confirmations = plan.confirmations if plan.family == "evm" else None
         self._nonsense = bool(plan.habits) and all("strange_master" in kinds for kinds in plan.habits)
 
@@ -86,6 +87,7 @@ class Street:
         second = await self._acknowledged(again, body, since=since)
         self.orders.append(second)
         await self._world.reach(since + 1)
+        await self._world.mine(self._deepest + 1)  # no reorganisation takes the payment back to before that
         await self._world.pay(again, second, PARTS[again.kind][0].share, right=True)
 
     async def _registered(self, purchase: Purchase) -> Order:
