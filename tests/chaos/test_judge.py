@@ -212,6 +212,18 @@ def test_what_only_a_log_of_a_failed_transaction_told_of_may_be_listed_as_revert
     assert not judge(replace(HONEST, rows=(*HONEST.rows, replace(row, reason="duplicate")))).clean
 
 
+def test_payments_of_one_block_count_by_transaction_whatever_their_logs_are_numbered() -> None:
+    crumb, whole = replace(moved(5, 1), tx="b", log_index=1), replace(moved(5, 1000), tx="a", log_index=9)
+    outcome = Outcome(
+        (BY_PROXY,),
+        (crumb, whole),
+        (replace(told(BY_PROXY, 5, 1000), tx="a"),),
+        {"by-proxy": "confirmed"},
+        (listed("b", "0", "by-proxy", "duplicate", 1),),
+    )
+    assert judge(outcome).clean
+
+
 def test_what_was_sent_back_settles_nothing() -> None:
     bounced = replace(moved(5, 1000), bounced=True)
     outcome = Outcome((BY_PROXY,), (bounced,), (told(BY_PROXY, 5, 1000),), {"by-proxy": "confirmed"}, ())
