@@ -305,12 +305,27 @@ async def _took_back(work: Work, payment: Payment, event: IntentEvent, catalog: 
 
     That is another transaction, or what moved while it was still on its way, however late it is told.
     """
-    if event.status in BEFORE_DEPTH:
-        return False
     family = catalog.chains[payment.chain_id].chain_type
+    if event.status in BEFORE_DEPTH or _stood_elsewhere(payment, event, family):
+        return False
     told = [event.tx_hash] if event.tx_hash is not None else [each.tx_hash for each in event.transfers or ()]
     named = {normal_tx_hash(tx_hash, family) for tx_hash in told if tx_hash is not None}
     return not named or bool(named & await inbox.credited_hashes(work.tx, payment.id))
+
+
+def _stood_elsewhere(payment: Payment, event: IntentEvent, family: str) -> bool:
+    """
+    Say whether everything an event is about stood in other blocks than what was credited.
+
+    A payment that moved before it was deep is told so, and may be told after its confirmation: what settles goes
+    first in the queue (docs/rules.md, rule 21). Without the hashes of both nothing is ruled out.
+    """
+    shown = (payment.evidence or {}).get("transfers") or []
+    credited = {str(each.get("txHash")): each.get("blockHash") for each in shown if isinstance(each, dict)}
+    told = [(normal_tx_hash(each.tx_hash or "", family), each.block_hash) for each in event.transfers or ()]
+    return bool(told) and all(
+        tx is not None and None not in {here, credited.get(tx)} and here != credited.get(tx) for tx, here in told
+    )
 
 
 def _document(event: IntentEvent) -> dict[str, object]:

@@ -127,7 +127,7 @@ def _identified(transfers: Iterable[EventTransfer | IntentTransfer], chain: Chai
         key = normal_event_key(each.event_key)
         if (tx_hash, key) in found:
             raise BrokenList(f"{tx_hash} is named twice")  # one transfer counted twice
-        found[tx_hash, key] = Credit(tx_hash, key, each.amount, each.sender)
+        found[tx_hash, key] = Credit(tx_hash, key, each.amount, each.sender, each.block_hash)
     return tuple(found.values())
 
 
@@ -164,7 +164,7 @@ def behind_balance(payment: Payment, event: BalanceEvent, chain: Chain) -> tuple
         key = f"{KEYLESS}{payment.destination.lower()}:{each.amount}"
         alike[f"{tx_hash}/{key}"] += 1
         key = normal_event_key(each.event_key) if each.event_key else f"{key}:{alike[f'{tx_hash}/{key}']}"
-        found.append(Credit(tx_hash, key, each.amount, each.sender))
+        found.append(Credit(tx_hash, key, each.amount, each.sender, each.block_hash))
     return tuple(found)
 
 
@@ -264,7 +264,13 @@ def _document(evidence: Evidence, credits_: Sequence[Credit], block: int | None)
         "confirmations": evidence.confirmations,
         "sender": evidence.sender,
         "transfers": [
-            {"txHash": c.tx_hash, "eventKey": c.event_key, "amountBaseUnits": str(c.amount), "sender": c.sender}
+            {
+                "txHash": c.tx_hash,
+                "eventKey": c.event_key,
+                "blockHash": c.block_hash,
+                "amountBaseUnits": str(c.amount),
+                "sender": c.sender,
+            }
             for c in credits_[-SHOWN:]
         ],
         "transferCount": len(credits_),

@@ -28,6 +28,7 @@ class Credit:
     event_key: str
     amount: int
     sender: str | None
+    block_hash: str | None = None  # where it stood when it was told; None when nobody said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -205,6 +205,36 @@ async def test_news_about_something_else_blocks_nothing(paid: Deal, other: dict[
     assert (await paid.release())[0] == 200
 
 
+def standing(body: dict[str, Any], block_hash: str | None) -> dict[str, Any]:
+    return {**body, "transfers": [{**row, "blockHash": block_hash} for row in body["transfers"]]}
+
+
+@pytest.mark.parametrize(("stood", "left", "blocked"), [("0xb2", "0xb1", False), ("0xb2", "0xb2", True)])
+async def test_an_old_move_told_after_the_confirmation_blocks_nothing_and_the_loss_of_what_paid_does(
+    deal: Deal, stood: str, left: str, blocked: bool
+) -> None:
+    await deal.open("direct")
+    await deal.hook(standing(deal.scanner.pay(deal.payment_id), stood))
+    await confirm(deal)
+
+    await deal.hook(standing(gone(deal), left))
+
+    assert ((await deal.payment())["reorgedAt"] is not None) is blocked
+    assert (await deal.release())[0] == (409 if blocked else 200)
+    assert [reason for reason, _ in await deal.recoveries()] == (["reorged"] if blocked else [])
+
+
+@pytest.mark.parametrize(("stood", "left"), [(None, "0xb1"), ("0xb2", None), (None, None)])
+async def test_what_nobody_told_the_block_of_is_blocked(deal: Deal, stood: str | None, left: str | None) -> None:
+    await deal.open("direct")
+    await deal.hook(standing(deal.scanner.pay(deal.payment_id), stood))
+    await confirm(deal)
+
+    await deal.hook(standing(gone(deal), left))
+
+    assert (await deal.release())[0] == 409
+
+
 async def test_what_was_on_its_way_and_reorged_is_open_again_and_counts_when_it_returns(deal: Deal) -> None:
     await deal.open("direct")
     body = deal.scanner.pay(deal.payment_id)

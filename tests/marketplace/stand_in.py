@@ -266,7 +266,7 @@ class StandIn:
 def confirmed(intent: dict[str, Any]) -> dict[str, Any]:
     """Return what `payment.confirmed` says of an intent."""
     transfers = [
-        {name: row[name] for name in ("txHash", "eventKey", "blockNumber", "sender", "amount")}
+        {name: row.get(name) for name in ("txHash", "eventKey", "blockNumber", "blockHash", "sender", "amount")}
         for row in intent["transfers"]
     ]
     return {
