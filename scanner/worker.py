@@ -182,8 +182,12 @@ class ChainWorker:
         self._asked_blind = False  # before the store is waited for: whoever asks meanwhile is told
         ahead = max(0, self._clock.now_ms() - on_chain.ms)
         try:
+            now = self._clock.now_ms()
             async with self._db.write() as tx:
-                await intents.created_earlier(tx, self.chain.chain_id, by=ahead, latest=on_chain.ms)
+                recorded = await findings.measure_creations(
+                    tx, self.chain.chain_id, by=ahead, latest=on_chain.ms, now=now
+                )
+            self._count(recorded)
         except BaseException:
             self._asked_blind = True
             raise

@@ -437,14 +437,20 @@ async def any_live_proxy(tx: AsyncConnection, chain_id: int) -> bool:
     return found.first() is not None
 
 
-async def created_earlier(tx: AsyncConnection, chain_id: int, *, by: int, latest: int) -> None:
-    """Put back the creation (unix ms) of live intents that were registered by a clock ahead of the chain's `latest`."""
+async def created_earlier(tx: AsyncConnection, chain_id: int, *, by: int, latest: int) -> list[str]:
+    """
+    Put back the creation (unix ms) of live intents that were registered by a clock ahead of the chain's `latest`.
+
+    Returns which.
+    """
     blind = intents.c.chain_position.is_(None) & (intents.c.chain_created_at > latest)
-    await tx.execute(
+    changed = await tx.execute(
         update(intents)
         .where(intents.c.chain_id == chain_id, intents.c.status.in_([*LIVE]), blind)
         .values(chain_created_at=func.min(intents.c.created_at - by, latest))
+        .returning(intents.c.intent_id)
     )
+    return list(changed.scalars())
 
 
 async def set_swept_to(tx: AsyncConnection, ids: Collection[str], until: int) -> None:

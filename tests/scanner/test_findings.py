@@ -465,3 +465,40 @@ async def test_how_long_it_took_is_never_less_than_nothing(db: Database, ahead_s
     recorded = await look(db, ((await held(db))[0], Outcome.CREDITED))
 
     assert recorded.latencies == [latency]
+
+
+AHEAD_MS = 20 * 60 * 1000
+
+
+@pytest.mark.parametrize("rail", list(Rail))
+@pytest.mark.parametrize("parts", [(1000,), (400, 600)])
+async def test_what_only_a_clock_that_was_ahead_made_look_too_early_counts_once_the_chain_told_its_time(
+    db: Database, rail: Rail, parts: tuple[int, ...]
+) -> None:
+    registered = {"created_at": NOW + AHEAD_MS, "chain_created_at": NOW + AHEAD_MS, "chain_position": None}
+    await store(db, an_intent("order-1", rail=rail, **registered))
+    order = await intent(db)
+    paid = [
+        at(a_transfer(order, amount=amount, block_time=NOW // 1000 + 30), 100, index)
+        for index, amount in enumerate(parts)
+    ]
+    await read(db, *paid)
+    assert {stored.reason for stored in await held(db)} == {Reason.BEFORE_INTENT}
+
+    async with db.write() as tx:
+        await findings.measure_creations(tx, CHAIN, by=AHEAD_MS, latest=NOW + 60_000, now=NOW)
+
+    assert (await intent(db)).status is IntentStatus.CONFIRMING
+    assert [(stored.counted, stored.reason) for stored in await held(db)] == [(True, None)] * len(parts)
+
+
+async def test_what_came_long_before_its_intent_stays_so_once_the_chain_told_its_time(db: Database) -> None:
+    registered = {"created_at": NOW + AHEAD_MS, "chain_created_at": NOW + AHEAD_MS, "chain_position": None}
+    await store(db, an_intent("order-1", **registered))
+    await read(db, at(a_transfer(await intent(db), block_time=NOW // 1000 - 601), 100))
+
+    async with db.write() as tx:
+        await findings.measure_creations(tx, CHAIN, by=AHEAD_MS, latest=NOW + 60_000, now=NOW)
+
+    assert (await intent(db)).status is IntentStatus.PENDING
+    assert [stored.reason for stored in await held(db)] == [Reason.BEFORE_INTENT]
