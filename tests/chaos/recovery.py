@@ -102,7 +102,7 @@ class TronSite:
     kinds = schedule.OF_FAMILY["tron"]
 
     def __init__(self) -> None:
-        self._ledger = tron_street.chain_of_today(ago_s=600)
+        self._ledger = tron_street.chain_of_today(ago_s=3600)  # it makes blocks faster than the clock goes
 
     @asynccontextmanager
     async def open(self, count: int) -> AsyncIterator[list[Any]]:
@@ -183,10 +183,10 @@ async def measure(site: Site, case: Case, starting: asyncio.Lock) -> float | Non
         env = site.environment(folder, fronts) | {"POLL_INTERVAL_SEC": str(POLL_S)}
         async with starting:  # the migrations' library has one context a process
             scanner = await stack.enter_async_context(running(env))
-        checkouts = [await scanner.api.create(callbackUrl=hooks.url(), **order) for order in site.orders()]
         async with asyncio.timeout(STARTED_S):
             while not scanner.worker.health.polled:  # noqa: ASYNC110 - an operator has no event either
                 await asyncio.sleep(0.1)
+        checkouts = [await scanner.api.create(callbackUrl=hooks.url(), **order) for order in site.orders()]
         async with AsyncExitStack() as faults:
             for front in fronts[: case.faulty]:
                 await faults.enter_async_context(site.trouble(front, case.kind))
