@@ -24,6 +24,7 @@ MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES
     for path in sorted((ROOT / package).rglob("*.py"))
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)  # the peer's environment of a benchmark
     if "migrations" not in path.parts
 ]
 FOREIGN = re.compile(r"(?<![\w.])/(?:work|root|home)/|pypi\.org|pythonhosted|registry\.npmjs")
