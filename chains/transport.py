@@ -11,11 +11,9 @@ from typing import NamedTuple
 import aiohttp
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from kernel.http_limits import HEADER_LIMITS
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-# aiohttp's own limit of 8,190 bytes cut off providers that send long cookies or policies (aio-libs/aiohttp#2988).
-MAX_HEADER_BYTES = 64 * 1024
-MAX_HEADERS = 1_000
 KEEP_ALIVE_S = 30
 
 OK = 200
@@ -117,9 +115,7 @@ async def open_http(
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
-        max_line_size=MAX_HEADER_BYTES,
-        max_field_size=MAX_HEADER_BYTES,
-        max_headers=MAX_HEADERS,
+        **HEADER_LIMITS,
     ) as session:
         yield HttpClient(session, timeout_s=timeout_s, max_bytes=max_bytes, wall=wall)
 

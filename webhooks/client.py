@@ -13,14 +13,12 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
+from kernel.http_limits import HEADER_LIMITS
 from webhooks.errors import DeliveryError, Forbidden, Gone
 from webhooks.guard import CallbackGuard, ForbiddenTarget
 from webhooks.schedule import parse_retry_after
 
 KEPT = 1024  # bytes of an answer
-# A receiver behind a large cookie or policy header was told of nothing: its 200 was not understood (docs/rules.md, C).
-MAX_HEADER_BYTES = 64 * 1024
-MAX_HEADERS = 1_000
 GONE = 410
 USER_AGENT = "AMN-Pay-Scanner"
 
@@ -155,9 +153,7 @@ async def open_client(
         trust_env=False,
         headers={"User-Agent": USER_AGENT},
         skip_auto_headers=("Accept-Encoding",),
-        max_line_size=MAX_HEADER_BYTES,
-        max_field_size=MAX_HEADER_BYTES,
-        max_headers=MAX_HEADERS,
+        **HEADER_LIMITS,
     )
     try:
         yield WebhookClient(session, guard)

@@ -13,14 +13,12 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from kernel.http_limits import HEADER_LIMITS
 from marketplace.scanner_client.errors import BrokenAnswer, Conflict, NotFound, ScannerRefused, ScannerUnavailable
 from marketplace.scanner_client.facts import Page
 from marketplace.scanner_client.reading import Unreadable, as_object, read
 
 T = TypeVar("T")
-
-MAX_HEADER_BYTES = 64 * 1024
-MAX_HEADERS = 1_000
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -85,10 +83,7 @@ class Transport:
                 headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
-                # A proxy in between may add long headers: the library's own limits made such an answer unreadable.
-                max_line_size=MAX_HEADER_BYTES,
-                max_field_size=MAX_HEADER_BYTES,
-                max_headers=MAX_HEADERS,
+                **HEADER_LIMITS,
             ) as response:
                 return good_answer(f"{method} {url.path}", response, await response.read(), fine)
         except (aiohttp.ClientError, TimeoutError) as exc:

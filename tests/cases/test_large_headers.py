@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from chains.errors import ChainError
-from chains.transport import MAX_HEADERS, open_http
+from chains.transport import open_http
+from kernel.http_limits import MAX_HEADERS
 from marketplace.scanner_client import ScannerClient, ScannerUnavailable
 from webhooks.client import Attempt, open_client
 from webhooks.guard import CallbackGuard
