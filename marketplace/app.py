@@ -11,45 +11,45 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from kernel.clock import Clock, SystemClock
 from kernel.store.lock import exclusive_store_lock
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
-from marketplace.accounts import Accounts
 from marketplace.catalog import Catalog, load_catalog
-from marketplace.checks import Checks
-from marketplace.clock import Clock, SystemClock
-from marketplace.custody import Custody
-from marketplace.deliveries import Deliveries
-from marketplace.destinations import open_destinations
-from marketplace.disputes import Disputes
-from marketplace.errands import Callback, Errands
 from marketplace.errors import ConfigError
-from marketplace.gatekeeper import Gatekeeper, NoList
 from marketplace.health import HealthChecks
-from marketplace.inbound import Inbound
-from marketplace.intents import Intents
-from marketplace.negotiation import Negotiations
-from marketplace.notices import Notices
-from marketplace.offers import Offers
-from marketplace.passwords import Passwords
-from marketplace.payments import Payments
-from marketplace.rate_limit import RateLimiter, parse_limits
-from marketplace.reconciliation import Reconciliation
-from marketplace.requests import Requests
+from marketplace.identity.accounts import Accounts
+from marketplace.identity.passwords import Passwords
+from marketplace.identity.rate_limit import RateLimiter, parse_limits
+from marketplace.identity.tokens import AccessTokens
+from marketplace.notifications.notifications import Notices
+from marketplace.payments.checkout import Intents
+from marketplace.payments.deposit_addresses import open_destinations
+from marketplace.payments.history import Payments
+from marketplace.payments.payouts import Custody
+from marketplace.payments.reconciliation import Reconciliation
+from marketplace.payments.scanner_outbox import Callback, Errands
+from marketplace.payments.verification import Checks
+from marketplace.payments.webhook_receiver import Inbound
 from marketplace.retention import Retention
+from marketplace.risk.contract_senders import CodeReader
+from marketplace.risk.gate import Gatekeeper, NoList
+from marketplace.risk.screening import OfacScreener, from_path, from_url
+from marketplace.risk.thresholds import Thresholds
 from marketplace.scanner_client import ScannerClient
-from marketplace.screening import OfacScreener, from_path, from_url
-from marketplace.sealing import open_sealing
-from marketplace.senders import CodeReader
+from marketplace.scheduler import Sweep
 from marketplace.services import Backend
 from marketplace.settings import HttpSettings, Settings
 from marketplace.store.database import open_database
 from marketplace.store.migrate import migrate
-from marketplace.sweep import Sweep
-from marketplace.thresholds import Thresholds
-from marketplace.tokens import AccessTokens
+from marketplace.store.sealing import open_sealing
+from marketplace.trade.disputes import Disputes
+from marketplace.trade.fulfilment import Deliveries
+from marketplace.trade.negotiation import Negotiations
+from marketplace.trade.offers import Offers
+from marketplace.trade.requests import Requests
+from marketplace.unit_of_work import Works
 from marketplace.web.app import build_app
-from marketplace.work import Works
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kernel.clock import rfc3339
 from marketplace.catalog import Catalog
-from marketplace.clock import rfc3339
-from marketplace.destinations import key
-from marketplace.reconciliation import Reconciliation
+from marketplace.payments.deposit_addresses import key
+from marketplace.payments.reconciliation import Reconciliation
+from marketplace.risk.screening import OfacScreener
 from marketplace.scanner_client import ChainStatus, ScannerClient, ScannerError
-from marketplace.screening import OfacScreener
 from marketplace.store import inbox, outbox
 from marketplace.store.errors import StoreError
-from marketplace.work import Works
+from marketplace.unit_of_work import Works
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from marketplace.store import retention
 from marketplace.store.database import Tx
-from marketplace.work import Works
+from marketplace.unit_of_work import Works
 
 log = logging.getLogger(__name__)
 

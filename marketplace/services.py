@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from marketplace.accounts import Accounts
-from marketplace.checks import Checks
-from marketplace.custody import Custody
-from marketplace.deliveries import Deliveries
-from marketplace.disputes import Disputes
 from marketplace.health import HealthChecks
-from marketplace.inbound import Inbound
-from marketplace.intents import Intents
-from marketplace.negotiation import Negotiations
-from marketplace.notices import Notices
-from marketplace.offers import Offers
-from marketplace.payments import Payments
-from marketplace.rate_limit import RateLimiter
-from marketplace.reconciliation import Reconciliation
-from marketplace.requests import Requests
-from marketplace.thresholds import Thresholds
-from marketplace.tokens import AccessTokens
-from marketplace.work import Works
+from marketplace.identity.accounts import Accounts
+from marketplace.identity.rate_limit import RateLimiter
+from marketplace.identity.tokens import AccessTokens
+from marketplace.notifications.notifications import Notices
+from marketplace.payments.checkout import Intents
+from marketplace.payments.history import Payments
+from marketplace.payments.payouts import Custody
+from marketplace.payments.reconciliation import Reconciliation
+from marketplace.payments.verification import Checks
+from marketplace.payments.webhook_receiver import Inbound
+from marketplace.risk.thresholds import Thresholds
+from marketplace.trade.disputes import Disputes
+from marketplace.trade.fulfilment import Deliveries
+from marketplace.trade.negotiation import Negotiations
+from marketplace.trade.offers import Offers
+from marketplace.trade.requests import Requests
+from marketplace.unit_of_work import Works
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field
 
-from marketplace.accounts import Tokens
+from marketplace.identity.accounts import Tokens
 from marketplace.model import Role, User
 from marketplace.web.answers import ok
 from marketplace.web.bodies import Body, Text, parse, who

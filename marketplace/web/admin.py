@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field
 
-from marketplace.clock import shown
-from marketplace.custody import Instruction
+from kernel.clock import shown
 from marketplace.model import Direction, PaymentStatus, Role
+from marketplace.payments.payouts import Instruction
 from marketplace.store.inbox import Recovery
 from marketplace.store.reorgs import Clearance
 from marketplace.web.answers import listed, ok

@@ -13,8 +13,8 @@ from pydantic.alias_generators import to_camel
 from kernel.web.connections import prove
 from kernel.web.ids import UUID, described
 from marketplace.errors import Refused, forbidden
+from marketplace.identity.tokens import InvalidToken
 from marketplace.model import Actor, Page, Role
-from marketplace.tokens import InvalidToken
 from marketplace.web.state import BACKEND
 
 M = TypeVar("M", bound=BaseModel)

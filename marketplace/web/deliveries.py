@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from kernel.clock import shown
 from kernel.web.ids import described, whole
-from marketplace.clock import shown
 from marketplace.model import Role
 from marketplace.web.answers import ok
 from marketplace.web.bodies import Body, Line, Text, one_line, parse, path_id, who

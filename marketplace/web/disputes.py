@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field
 
-from marketplace.clock import shown
-from marketplace.disputes import JUDGES
+from kernel.clock import shown
 from marketplace.model import Dispute, Outcome, Role
 from marketplace.store.disputes import Evidence
+from marketplace.trade.disputes import JUDGES
 from marketplace.web.answers import ok
 from marketplace.web.bodies import Body, Id, Line, Text, parse, path_id, who
 from marketplace.web.fields import Link

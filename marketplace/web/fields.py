@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from kernel.web.ids import whole
-from marketplace.money import NotAnAmount, TooPrecise, to_base_units
+from marketplace.payments.money import NotAnAmount, TooPrecise, to_base_units
 from marketplace.web.bodies import Line
 
 FRACTION = 18  # digits a price may have: as many as any token here

@@ -6,10 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
-from marketplace.clock import shown
+from kernel.clock import shown
 from marketplace.model import Role
-from marketplace.negotiation import Answer, Proposal
 from marketplace.store.negotiation import Round
+from marketplace.trade.negotiation import Answer, Proposal
 from marketplace.web.answers import ok
 from marketplace.web.bodies import Body, parse, path_id, who
 from marketplace.web.offers import Notes, Price, offer_json

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from marketplace.clock import shown
+from kernel.clock import shown
 from marketplace.errors import Refused
-from marketplace.mailbox import Mailbox
 from marketplace.model import Actor, Notification
+from marketplace.notifications.stream_buffer import Mailbox
 from marketplace.services import Backend
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Listing, parse_query, path_id, who

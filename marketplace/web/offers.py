@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from marketplace.clock import shown
+from kernel.clock import shown
 from marketplace.model import Offer, Role
-from marketplace.offers import OfferDraft
+from marketplace.trade.offers import OfferDraft
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Id, Line, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Currency, Moment, Money

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from kernel.clock import shown
 from kernel.web.connections import prove
-from marketplace.checks import CheckResult
-from marketplace.clock import shown
-from marketplace.intents import IntentDraft
-from marketplace.ledger import Balances
 from marketplace.model import Mode, Payment, Rail, Role
-from marketplace.money import to_decimal
+from marketplace.payments.checkout import IntentDraft
+from marketplace.payments.ledger import Balances
+from marketplace.payments.money import to_decimal
+from marketplace.payments.verification import CheckResult
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Id, Listing, parse, parse_query, path_id, who
 from marketplace.web.fields import Address, ChainId

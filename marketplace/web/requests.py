@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from marketplace.clock import shown
+from kernel.clock import shown
 from marketplace.model import ProductType, PurchaseRequest, Role
-from marketplace.requests import RequestDraft
+from marketplace.trade.requests import RequestDraft
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Line, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Currency, Email, Link, Money, units

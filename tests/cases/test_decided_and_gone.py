@@ -88,7 +88,7 @@ async def test_two_who_decide_at_once_decide_once(paid: Deal) -> None:
 
 
 async def test_a_dispute_takes_so_much_evidence_and_no_more(paid: Deal, monkeypatch: Any) -> None:
-    monkeypatch.setattr("marketplace.disputes.MAX_EVIDENCE", 3)
+    monkeypatch.setattr("marketplace.trade.disputes.MAX_EVIDENCE", 3)
     _, opened = await dispute(paid)
     path = f"/api/disputes/{opened['data']['dispute']['id']}/evidence"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from marketplace.spelling import normal_event_key, normal_tx_hash
+from marketplace.payments.spelling import normal_event_key, normal_tx_hash
 from tests.harness import FakeClock
 from tests.marketplace.deals import TEN, Deal, make_deal
 from tests.marketplace.harness import Running

@@ -93,7 +93,7 @@ async def test_a_release_or_refund_to_an_address_that_cannot_receive_is_refused_
 @pytest.mark.parametrize(("chain_id", "address"), CASES)
 def test_a_receiving_address_nobody_could_empty_stops_the_start(tmp_path, chain_id: int, address: str) -> None:
     from marketplace.catalog import load_catalog  # noqa: PLC0415
-    from marketplace.destinations import open_destinations  # noqa: PLC0415
+    from marketplace.payments.deposit_addresses import open_destinations  # noqa: PLC0415
 
     if "\u200b" in address:
         address = address[:-1] + "Z"

@@ -17,10 +17,10 @@ from devnet.runner.level import Run
 from devnet.runner.street import open_street
 from devnet.runner.tale import RAILS
 from devnet.runner.target import Target
-from marketplace import completion
 from marketplace.model import Entry
-from marketplace.notices import Notices
-from marketplace.payments import Payments
+from marketplace.notifications.notifications import Notices
+from marketplace.payments import settlement
+from marketplace.payments.history import Payments
 from tests.harness import USDT, environment, running
 from tests.marketplace import harness
 
@@ -52,41 +52,41 @@ Spoil = Callable[[pytest.MonkeyPatch, Run], None]
 
 
 def tells_a_loser(patch: pytest.MonkeyPatch, run: Run) -> None:
-    tell = completion.tell
+    tell = settlement.tell
 
     def told(work: Any, people: list[str], payment: Any, kind: str, title: str) -> None:
         extra = [loser for tale in run.tales for loser in tale.losers] if kind == "payment_confirmed" else []
         tell(work, [*people, *extra], payment, kind, title)
 
-    patch.setattr(completion, "tell", told)
+    patch.setattr(settlement, "tell", told)
 
 
 def pays_by_another_transaction(patch: pytest.MonkeyPatch, _run: Run) -> None:
-    settle = completion.payments.complete
+    settle = settlement.payments.complete
 
     async def complete(*given: Any, **values: Any) -> bool:
         return await settle(*given, **{**values, "tx_hash": "0x" + "00" * 32})
 
-    patch.setattr(completion.payments, "complete", complete)
+    patch.setattr(settlement.payments, "complete", complete)
 
 
 def believes_in_another_amount(patch: pytest.MonkeyPatch, _run: Run) -> None:
-    settle = completion.payments.complete
+    settle = settlement.payments.complete
 
     async def complete(*given: Any, **values: Any) -> bool:
         evidence = {**values["evidence"], "amountReceivedBaseUnits": "1"}
         return await settle(*given, **{**values, "evidence": evidence})
 
-    patch.setattr(completion.payments, "complete", complete)
+    patch.setattr(settlement.payments, "complete", complete)
 
 
 def credits_twice(patch: pytest.MonkeyPatch, _run: Run) -> None:
-    add = completion.ledger.add
+    add = settlement.ledger.add
 
     async def added(tx: Any, payment: Any, entry: Entry, amount: int, now: int) -> None:
         await add(tx, payment, entry, 2 * amount if entry is Entry.PAYMENT_DETECTED else amount, now)
 
-    patch.setattr(completion.ledger, "add", added)
+    patch.setattr(settlement.ledger, "add", added)
 
 
 def breaks_now_and_then(patch: pytest.MonkeyPatch, _run: Run) -> None:
@@ -105,7 +105,7 @@ def shows_everybody_everything(patch: pytest.MonkeyPatch, _run: Run) -> None:
 
     async def shown(self: Payments, actor: Any, payment_id: str) -> Any:
         async with self._works.db.read() as tx:
-            payment = await completion.payments.get(tx, payment_id)
+            payment = await settlement.payments.get(tx, payment_id)
         assert payment is not None
         return await show(self, replace(actor, user_id=payment.buyer_id), payment_id)
 

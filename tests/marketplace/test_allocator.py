@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addresses import parse
-from marketplace.allocator import ExtendedKey, FixedAddresses, NotAnExtendedKey, evm_address
+from marketplace.payments.hd_addresses import ExtendedKey, FixedAddresses, NotAnExtendedKey, evm_address
 
 Account.enable_unaudited_hdwallet_features()
 MNEMONIC = "test test test test test test test test test test test junk"

@@ -8,7 +8,7 @@ import secrets
 import orjson
 import pytest
 
-from marketplace.codes import Code, hash_code, matches, new_code, new_salt
+from marketplace.trade.delivery_codes import Code, hash_code, matches, new_code, new_salt
 
 
 def test_a_code_is_six_digits_with_its_leading_zeros(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from marketplace.errors import ConfigError
-from marketplace.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Reason
-from marketplace.recoveries import DOUBLE_CREDIT
+from marketplace.payments.observation import AMOUNT_MISMATCH
+from marketplace.payments.unapplied_funds import DOUBLE_CREDIT
+from marketplace.risk.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BASELINE_STALE, Reason
 from marketplace.settings import load_settings
-from marketplace.sightings import AMOUNT_MISMATCH
 from marketplace.store.errors import StoreError
 from marketplace.store.migrate import migrate
 from marketplace.store.tables import APPEND_ONLY, metadata
@@ -39,7 +39,7 @@ def test_every_call_is_documented(path: str) -> None:
 
 
 def test_every_finding_is_documented() -> None:
-    source = (ROOT / "marketplace" / "reconciliation.py").read_text()
+    source = (ROOT / "marketplace" / "payments" / "reconciliation.py").read_text()
     kinds = set(FINDING.findall(source))
 
     assert kinds

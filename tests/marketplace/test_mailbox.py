@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from marketplace import mailbox
-from marketplace.mailbox import Mailbox
 from marketplace.model import Notification
-from marketplace.work import Listeners
+from marketplace.notifications import stream_buffer
+from marketplace.notifications.stream_buffer import Mailbox
+from marketplace.unit_of_work import Listeners
 from tests.marketplace.harness import Running, new_request
 from tests.marketplace.test_operations import listen, told
 
@@ -57,7 +57,7 @@ def test_everybody_gets_their_own_and_nobody_elses() -> None:
 
 
 async def test_a_stream_that_falls_behind_reads_the_store(shop: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox.Mailbox.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(stream_buffer.Mailbox.__init__, "__defaults__", (1,))
     buyer, seller = await shop.user("buyer"), await shop.user("seller")
     async with listen(seller) as stream:
         await stream.content.readline()

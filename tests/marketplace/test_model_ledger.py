@@ -25,12 +25,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from marketplace.app import open_marketplace
 from marketplace.errors import Refused
-from marketplace.intents import IntentDraft
 from marketplace.model import Actor, Mode, Outcome, ProductType, Rail, Role, User
-from marketplace.offers import OfferDraft
-from marketplace.requests import RequestDraft
+from marketplace.payments.checkout import IntentDraft
 from marketplace.settings import load_settings
 from marketplace.store import users
+from marketplace.trade.offers import OfferDraft
+from marketplace.trade.requests import RequestDraft
 from tests.harness import FakeClock
 from tests.marketplace.deals import BUYERS_WALLET, SELLERS_WALLET
 from tests.marketplace.harness import HOOK_SECRET, environment, migrated

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketplace.money import MAX_BASE, MAX_DECIMALS, NotAnAmount, TooPrecise, to_base_units, to_decimal
+from marketplace.payments.money import MAX_BASE, MAX_DECIMALS, NotAnAmount, TooPrecise, to_base_units, to_decimal
 
 EXACT = Context(prec=400)
 

@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from marketplace.passwords import Passwords
+from marketplace.identity.passwords import Passwords
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from marketplace.patience import Patient
+from kernel.tasks.patience import Patient
 from marketplace.store.errors import StoreError
 from tests.harness import FakeClock
 from tests.marketplace.deals import make_deal

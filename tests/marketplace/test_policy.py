@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketplace.clock import HOUR_MS
+from kernel.clock import HOUR_MS
 from marketplace.model import ProductType
-from marketplace.policy import (
+from marketplace.risk.policy import (
     Account,
     DirectBalance,
     Evidence,
@@ -32,7 +32,7 @@ from marketplace.policy import (
     release_decision,
     same_address,
 )
-from marketplace.screening import Clear, Listed, Unavailable, Verdict
+from marketplace.risk.screening import Clear, Listed, Unavailable, Verdict
 
 USDT = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"
 USDC = "0x64544969ed7EBf5f083679233325356EbE738930"

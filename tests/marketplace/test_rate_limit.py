@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.web.clients import client_ip
-from marketplace.rate_limit import DEFAULTS, Limit, RateLimiter, parse_limits
+from marketplace.identity.rate_limit import DEFAULTS, Limit, RateLimiter, parse_limits
 from tests.harness import FakeClock
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from marketplace.clock import rfc3339
+from kernel.clock import rfc3339
 from tests.harness import FakeClock
 from tests.marketplace.harness import (
     MARKET,

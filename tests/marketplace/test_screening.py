@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from marketplace.screening import (
+from marketplace.risk.screening import (
     Clear,
     Listed,
     OfacScreener,
@@ -204,7 +204,7 @@ async def test_a_list_that_declares_entities_is_refused(doctype: str) -> None:
 
 
 async def test_an_endless_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marketplace.screening.sources.MAX_BYTES", 100)
+    monkeypatch.setattr("marketplace.risk.screening.sources.MAX_BYTES", 100)
 
     with pytest.raises(UnreadableList, match="larger"):
         await parsed(PLAIN, 50)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from marketplace.catalog import load_catalog
-from marketplace.destinations import open_destinations
 from marketplace.model import OPEN_FOR_OFFERS, OPEN_OFFERS, Direction, Entry, Escrow, Payment, PaymentStatus, Rail
+from marketplace.payments.deposit_addresses import open_destinations
 from marketplace.settings import load_settings
 from marketplace.store import addresses, delivery, inbox, ledger, offers, payments, requests
 from marketplace.store.database import Database, open_database

@@ -32,7 +32,7 @@ async def test_a_listener_who_went_away_is_no_bug(
 
 
 async def test_one_user_keeps_so_many_streams_open_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marketplace.work.MAX_STREAMS", 2)
+    monkeypatch.setattr("marketplace.unit_of_work.MAX_STREAMS", 2)
     async with running(environment(tmp_path)) as market:
         headers = {"Authorization": f"Bearer {market.admin.token}"}
         async with aiohttp.ClientSession() as session:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketplace.tokens import ISSUER, AccessTokens, Claims, InvalidToken, digest, new_refresh
+from marketplace.identity.tokens import ISSUER, AccessTokens, Claims, InvalidToken, digest, new_refresh
 from tests.harness import FakeClock
 
 SECRET = "a secret of at least thirty-two bytes"

@@ -1,0 +1,1 @@
+"""Who people are: accounts, passwords, tokens, and how often one may ask."""

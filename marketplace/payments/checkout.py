@@ -1,0 +1,226 @@
+"""Opening a payment: what has to be paid, where, and that the scanner knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kernel.clock import HOUR_MS
+from marketplace.catalog import Catalog, Chain, Token
+from marketplace.errors import Refused, conflict, invalid
+from marketplace.model import (
+    PROVIDER,
+    Actor,
+    Direction,
+    ErrandKind,
+    Mode,
+    Offer,
+    Payment,
+    PaymentStatus,
+    PurchaseRequest,
+    Rail,
+    RequestStatus,
+)
+from marketplace.payments.deposit_addresses import Destinations, key
+from marketplace.payments.money import NotAnAmount, TooPrecise, to_base_units, to_decimal
+from marketplace.payments.scanner_outbox import Errands
+from marketplace.payments.settlement import tell
+from marketplace.risk import thresholds
+from marketplace.store import addresses, negotiation, outbox, payments
+from marketplace.store.database import Tx
+from marketplace.trade.offers import found_offer
+from marketplace.trade.requests import found_of_buyer
+from marketplace.unit_of_work import Work, Works, new_id
+
+AT_PAR = frozenset({"USD", "USDT", "USDC"})  # one dollar each, as far as prices here go
+PATIENCE_MS = 15_000  # the first attempt belongs to the request itself; afterwards the outbox takes over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentDraft:
+    """How a buyer wants to pay; how much is not for the buyer to say."""
+
+    purchase_request_id: str
+    rail: Rail
+    mode: Mode | None
+    chain_id: int
+    token: str
+
+
+class Intents:
+    """Use cases of opening payments."""
+
+    def __init__(
+        self, works: Works, catalog: Catalog, destinations: Destinations, errands: Errands, *, ttl_h: float
+    ) -> None:
+        self._works = works
+        self._catalog = catalog
+        self._destinations = destinations
+        self._errands = errands
+        self._ttl_ms = int(ttl_h * HOUR_MS)
+
+    async def open(self, actor: Actor, draft: IntentDraft) -> tuple[Payment, bool]:
+        """Open the one pay-in of a request, or return the one that is open; say whether it is new."""
+        chain, token = self._known(draft)
+        async with self._works.begin() as work:
+            request = await found_of_buyer(work.tx, actor, draft.purchase_request_id)
+            payment = await payments.pay_in(work.tx, request.id)
+            new = payment is None
+            if payment is None:
+                payment = await self._create(work, request, draft, chain, token)
+            elif not _same(payment, draft, token):
+                raise _taken(payment)
+        if payment.registered_at is None:
+            await self._errands.register_now(payment.id)
+        return await self._after(payment.id), new
+
+    def _known(self, draft: IntentDraft) -> tuple[Chain, Token]:
+        chain = self._catalog.chains.get(draft.chain_id)
+        if chain is None:
+            raise invalid("chainId", f"{draft.chain_id} is not a chain of the registry")
+        if draft.rail is Rail.PROXY and chain.chain_type != "evm":
+            raise invalid("rail", f"proxy does not exist on {chain.name}: use direct")
+        token = self._catalog.token(draft.chain_id, draft.token)
+        if token is None:
+            raise invalid("token", f"{draft.token} is not a token of {chain.name}")
+        return chain, token
+
+    async def _create(
+        self, work: Work, request: PurchaseRequest, draft: IntentDraft, chain: Chain, token: Token
+    ) -> Payment:
+        offer = await _payable(work, request)
+        amount = _amount(offer, token)
+        destination, source, index = await self._destinations.take(work.tx, chain, draft.rail)
+        required = await thresholds.required(work.tx, self._catalog, chain.chain_id)
+        payment = self._payment(work, offer, request, draft, token, amount, destination, required)
+        await payments.add(work.tx, payment)
+        if source is not None:
+            await addresses.reserve(
+                work.tx,
+                chain_id=chain.chain_id,
+                token=key(token.address, chain.chain_type),
+                destination=key(destination, chain.chain_type),
+                source=source,
+                index=index,
+                payment_id=payment.id,
+                now=work.now,
+            )
+        await outbox.add(work.tx, ErrandKind.REGISTER, payment.id, now=work.now, due=work.now + PATIENCE_MS)
+        title = f"Pay {payment.amount} {payment.token_symbol} for {offer.title}"
+        tell(work, [payment.buyer_id], payment, "pending_payment", title)
+        return payment
+
+    def _payment(
+        self,
+        work: Work,
+        offer: Offer,
+        request: PurchaseRequest,
+        draft: IntentDraft,
+        token: Token,
+        amount: int,
+        destination: str,
+        required: int,
+    ) -> Payment:
+        payment_id = new_id()
+        mode = (draft.mode or Mode.CHECK) if draft.rail is Rail.DIRECT_BALANCE else None
+        return Payment(
+            id=payment_id,
+            purchase_request_id=request.id,
+            seller_offer_id=offer.id,
+            buyer_id=request.buyer_id,
+            seller_id=offer.seller_id,
+            provider=PROVIDER,
+            provider_payment_id=_provider_id(payment_id, draft, mode, token),
+            direction=Direction.IN,
+            rail=draft.rail,
+            mode=mode,
+            chain_id=token.chain_id,
+            token_address=token.address,
+            token_symbol=token.symbol,
+            decimals=token.decimals,
+            amount_base=amount,
+            amount=to_decimal(amount, token.decimals),
+            destination=destination,
+            status=PaymentStatus.PENDING,
+            escrow_state=None,
+            confirmations_required=required,
+            registered_at=None,
+            checkout=None,
+            baseline_balance=None,
+            current_balance=None,
+            next_check_at=None,
+            stop_reason=None,
+            watch_stopped_at=None,
+            hold_reason=None,
+            evidence=None,
+            tx_hash=None,
+            hold_until=None,
+            reorged_at=None,
+            ordered=None,
+            settles_payment_id=None,
+            reason=None,
+            expires_at=work.now + self._ttl_ms,
+            looked_at=None,
+            created_at=work.now,
+            updated_at=work.now,
+        )
+
+    async def _after(self, payment_id: str) -> Payment:
+        async with self._works.db.read() as tx:
+            payment = await payments.get(tx, payment_id)
+        if payment is None:
+            raise LookupError(f"payment {payment_id} is gone")
+        if payment.status is PaymentStatus.FAILED:
+            raise Refused("rail_unavailable", f"the scanner does not accept this payment: {payment.reason}")
+        return payment
+
+
+async def _payable(work: Work, request: PurchaseRequest) -> Offer:
+    """Return the accepted offer of a request that is to be paid now."""
+    if request.status is not RequestStatus.PAYMENT or request.selected_offer_id is None:
+        raise conflict(f"the request is {request.status}: choose an offer first", status=request.status)
+    if await negotiation.pending(work.tx, request.selected_offer_id, work.now) is not None:
+        raise conflict("a counter-offer waits for an answer")
+    return await found_offer(work.tx, request.selected_offer_id)
+
+
+def _amount(offer: Offer, token: Token) -> int:
+    """Convert the agreed price once."""
+    if offer.price_currency != token.symbol.upper() and not {offer.price_currency, token.symbol.upper()} <= AT_PAR:
+        raise invalid("token", f"cannot pay a price in {offer.price_currency} with {token.symbol}")
+    try:
+        return to_base_units(offer.price_amount, token.decimals)
+    except (TooPrecise, NotAnAmount) as exc:
+        raise invalid("token", f"{token.symbol} cannot express {offer.price_amount}: it {exc}") from exc
+
+
+def _provider_id(payment_id: str, draft: IntentDraft, mode: Mode | None, token: Token) -> str | None:
+    """Name the payment at the scanner beforehand, so that its webhook finds it whatever we lived to hear."""
+    if draft.rail is not Rail.DIRECT_BALANCE:
+        return payment_id
+    return f"{payment_id}-balance-c{token.chain_id}-{token.symbol.upper()}" if mode is Mode.WATCH else None
+
+
+def _same(payment: Payment, draft: IntentDraft, token: Token) -> bool:
+    how = (payment.rail, payment.chain_id, payment.token_address)
+    mode = (draft.mode or Mode.CHECK) if draft.rail is Rail.DIRECT_BALANCE else None
+    return payment.is_open and how == (draft.rail, draft.chain_id, token.address) and payment.mode == mode
+
+
+def _taken(payment: Payment) -> Refused:
+    state = "paid already" if not payment.is_open else "being paid in another way: cancel that payment first"
+    return conflict(
+        f"this request is {state}",
+        paymentId=payment.id,
+        status=payment.status,
+        rail=payment.rail,
+        chainId=payment.chain_id,
+        token=payment.token_symbol,
+    )
+
+
+async def found_payment(tx: Tx, payment_id: str) -> Payment:
+    """Return a payment that has to be there."""
+    payment = await payments.get(tx, payment_id)
+    if payment is None:
+        raise Refused("not_found", "there is no such payment")
+    return payment

@@ -1,0 +1,308 @@
+"""Money on its way out: instructions that empty an escrow once, and what must hold before one is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from addresses import InvalidAddress, canonical, canonical_tx_hash
+from kernel.clock import rfc3339
+from marketplace.catalog import Catalog
+from marketplace.errors import Refused, conflict, invalid, not_found
+from marketplace.model import (
+    Actor,
+    Direction,
+    Entry,
+    Escrow,
+    Outcome,
+    Payment,
+    PaymentStatus,
+    RequestStatus,
+    Role,
+)
+from marketplace.payments.checkout import found_payment
+from marketplace.payments.ledger import balances
+from marketplace.payments.settlement import tell
+from marketplace.risk import policy
+from marketplace.store import addresses, disputes, ledger, payments, reorgs, requests
+from marketplace.store.reorgs import Clearance
+from marketplace.trade.requests import found
+from marketplace.unit_of_work import Work, Works, new_id
+
+PAID_STATES = (Escrow.FUNDED, Escrow.RELEASABLE)
+IN_DELIVERY = (
+    RequestStatus.PROCESSING,
+    RequestStatus.DELIVERY,
+    RequestStatus.DELIVERED,
+    RequestStatus.CONFIRMING,
+)
+CUSTODY = "escrow"  # the provider of instructions: a person with a key
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A pay-in, and the payment that empties it."""
+
+    payment: Payment
+    instruction: Payment
+
+
+class Custody:
+    """Use cases of releases and refunds."""
+
+    def __init__(
+        self, works: Works, catalog: Catalog, escrow: Mapping[int, tuple[str, ...]], *, grace_h: float
+    ) -> None:
+        self._works = works
+        self._catalog = catalog
+        self._escrow = escrow
+        self._grace_h = grace_h
+
+    async def release(self, payment_id: str, to_address: str) -> Instruction:
+        """Order the seller to be paid; the check and the order are one transaction, as opening a dispute is."""
+        async with self._works.begin() as work:
+            payment = await self._pay_in(work, payment_id, to_address)
+            _refuse_reorged(payment)
+            given = await payments.instruction_of(work.tx, payment.id, Direction.OUT)
+            if given is not None:
+                return self._again(payment, given, to_address)
+            await self._refuse_release(work, payment)
+            expected = RequestStatus.COMPLETED
+            return await self._order(work, payment, Direction.OUT, Entry.RELEASE, to_address, None, expected)
+
+    async def refund(self, payment_id: str, to_address: str, reason: str) -> Instruction:
+        """Order the buyer to be paid back."""
+        async with self._works.begin() as work:
+            payment = await self._pay_in(work, payment_id, to_address)
+            _refuse_reorged(payment)
+            given = await payments.instruction_of(work.tx, payment.id, Direction.REFUND)
+            if given is not None:
+                return self._again(payment, given, to_address)
+            if payment.ordered is Outcome.RELEASE:
+                raise conflict("a dispute ordered the release", reason="release_ordered")
+            if await disputes.open_of(work.tx, payment.id) is not None:
+                raise conflict("a dispute is open: resolve it first", reason="dispute_open")
+            expected = RequestStatus.CANCELLED
+            return await self._order(work, payment, Direction.REFUND, Entry.REFUND, to_address, reason, expected)
+
+    async def settle(self, instruction_id: str, tx_hash: str) -> Instruction:
+        """Note that an instruction was carried out on chain."""
+        async with self._works.begin() as work:
+            given = await payments.get(work.tx, instruction_id)
+            if given is None or given.direction is Direction.IN or given.settles_payment_id is None:
+                raise not_found("instruction")
+            chain = self._catalog.chains[given.chain_id]
+            spelt = canonical_tx_hash(chain.chain_type, tx_hash)
+            if spelt is None:
+                raise invalid("txHash", f"is no transaction hash of {chain.name}")
+            if given.status is PaymentStatus.PENDING:
+                await self._settled(work, given, spelt)
+            elif given.tx_hash != spelt:
+                raise conflict("the instruction was carried out by another transaction", txHash=given.tx_hash)
+            payment = await found_payment(work.tx, given.settles_payment_id)
+            return Instruction(payment, await found_payment(work.tx, instruction_id))
+
+    async def hold(self, payment_id: str, until: int | None) -> Payment:
+        """Keep a payment from being released until a time; None lets it go."""
+        async with self._works.begin() as work:
+            payment = await found_payment(work.tx, payment_id)
+            if payment.direction is not Direction.IN or payment.escrow_state not in PAID_STATES:
+                raise conflict("there is nothing to hold", escrowState=payment.escrow_state)
+            await payments.set_observed(work.tx, payment_id, work.now, hold_until=until)
+            return await found_payment(work.tx, payment_id)
+
+    async def clear_reorg(self, actor: Actor, payment_id: str, note: str) -> tuple[Payment, list[Clearance]]:
+        """Let the money of a payment move again: somebody looked, and says what at."""
+        async with self._works.begin() as work:
+            payment = await found_payment(work.tx, payment_id)
+            if payment.reorged_at is None:
+                raise conflict("this payment was not told as reorged", escrowState=payment.escrow_state)
+            clearance = Clearance(
+                id=new_id(),
+                payment_id=payment_id,
+                reorged_at=payment.reorged_at,
+                note=note,
+                cleared_by=actor.user_id,
+                created_at=work.now,
+            )
+            await reorgs.clear(work.tx, clearance)
+            payment = await found_payment(work.tx, payment_id)
+            return payment, await reorgs.of_payment(work.tx, payment_id)
+
+    async def pass_grace(self) -> int:
+        """Make releasable what its buyer left unanswered for the grace period; return how many."""
+        async with self._works.db.read() as tx:
+            delivered = await payments.in_grace(tx)
+        passed = 0
+        for payment in delivered:
+            async with self._works.begin() as work:
+                passed += await self._pass(work, payment.id)
+        return passed
+
+    async def _pass(self, work: Work, payment_id: str) -> bool:
+        payment = await found_payment(work.tx, payment_id)
+        if payment.escrow_state is not Escrow.FUNDED or payment.ordered is Outcome.REFUND:
+            return False
+        if payment.reorged_at is not None:
+            return False
+        if not (await self._decide(work, payment)).allowed:
+            return False
+        await make_releasable(work, payment)
+        delivered = RequestStatus.DELIVERED
+        await requests.change(
+            work.tx, payment.purchase_request_id, work.now, expected=(RequestStatus.DELIVERY,), status=delivered
+        )
+        people = [payment.buyer_id, payment.seller_id]
+        tell(work, people, payment, "payment_releasable", f"Payment {payment.ref} may be released to the seller")
+        return True
+
+    async def _decide(self, work: Work, payment: Payment) -> policy.ReleaseDecision:
+        request = await found(work.tx, payment.purchase_request_id)
+        return policy.release_decision(
+            request.product_type,
+            delivered_at=request.delivered_at,
+            confirmed_at=request.confirmed_at,
+            dispute_open=await disputes.open_of(work.tx, payment.id) is not None,
+            hold_until=payment.hold_until,
+            now=work.now,
+            grace_h=self._grace_h,
+        )
+
+    async def _refuse_release(self, work: Work, payment: Payment) -> None:
+        if payment.ordered is Outcome.REFUND:
+            raise conflict("a dispute ordered a refund", reason="refund_ordered")
+        dispute = await disputes.open_of(work.tx, payment.id)
+        block = policy.release_block(dispute_open=dispute is not None, hold_until=payment.hold_until, now=work.now)
+        if block is not None:
+            raise conflict(f"the payment cannot be released: {block.reason}", reason=block.reason)
+        if payment.escrow_state is Escrow.FUNDED:
+            decision = await self._decide(work, payment)
+            if not decision.allowed:
+                raise conflict(f"the payment cannot be released yet: {decision.reason}", reason=decision.reason)
+
+    async def _pay_in(self, work: Work, payment_id: str, to_address: str) -> Payment:
+        payment = await found_payment(work.tx, payment_id)
+        if payment.direction is not Direction.IN:
+            raise not_found("pay-in")
+        await self._refuse_address(work, payment, to_address)
+        return payment
+
+    async def _refuse_address(self, work: Work, payment: Payment, to_address: str) -> None:
+        """Refuse what money can be sent to and nobody can take it from: a person sends it, and a typo is final."""
+        try:
+            form = self._catalog.payee(payment.chain_id, to_address)
+        except InvalidAddress as exc:
+            raise invalid("toAddress", f"cannot be paid: {exc}") from None
+        chain = self._catalog.chains[payment.chain_id]
+        if form == canonical(chain.chain_type, payment.token_address):
+            raise invalid("toAddress", "cannot be paid: it is the token's own contract")
+        ours = {payment.destination, *self._escrow.get(payment.chain_id, ())}
+        if any(form == canonical(chain.chain_type, each) for each in ours) or await addresses.was_used(work.tx, form):
+            raise invalid("toAddress", "cannot be paid: it is an address of this escrow, the money would not leave")
+
+    def _again(self, payment: Payment, given: Payment, to_address: str) -> Instruction:
+        if not policy.same_address(given.destination, to_address, self._catalog.chains[payment.chain_id].chain_type):
+            raise conflict("an instruction was given already, to another address", instructionId=given.id)
+        return Instruction(payment, given)
+
+    async def _order(
+        self,
+        work: Work,
+        payment: Payment,
+        direction: Direction,
+        entry: Entry,
+        to_address: str,
+        reason: str | None,
+        request_status: RequestStatus,
+    ) -> Instruction:
+        """Empty the escrow in the books; nothing that is not there can be ordered."""
+        if payment.escrow_state not in PAID_STATES:
+            raise conflict("there is no money in this escrow", status=payment.status, escrowState=payment.escrow_state)
+        sums = balances(await ledger.lines(work.tx, payment.id))
+        if sums.held - sums.disputed < payment.amount_base:
+            raise conflict("the ledger holds less than this payment", held=str(sums.held), disputed=str(sums.disputed))
+        state = {"escrow_state": Escrow.RELEASING, "reason": reason}
+        if not await payments.move_escrow(work.tx, payment.id, work.now, expected=PAID_STATES, **state):
+            raise conflict("the escrow has changed: read it again")
+        await ledger.add(work.tx, payment, entry, payment.amount_base, work.now)
+        given = _instruction(payment, direction, to_address, reason, work.now)
+        await payments.add(work.tx, given)
+        await requests.change(
+            work.tx, payment.purchase_request_id, work.now, expected=IN_DELIVERY, status=request_status
+        )
+        await _tell_all(work, payment, f"payment_{entry}", f"Payment {payment.ref}: {entry} ordered")
+        return Instruction(await found_payment(work.tx, payment.id), given)
+
+    @staticmethod
+    async def _settled(work: Work, given: Payment, tx_hash: str) -> None:
+        released = given.direction is Direction.OUT
+        done = {"status": PaymentStatus.COMPLETED, "tx_hash": tx_hash, "escrow_state": Escrow.RELEASED}
+        await payments.change(work.tx, given.id, work.now, expected=(PaymentStatus.PENDING,), **done)
+        payment = await found_payment(work.tx, given.settles_payment_id or "")
+        over = {"escrow_state": Escrow.RELEASED if released else Escrow.REFUNDED}
+        if not released:
+            over["status"] = PaymentStatus.REFUNDED  # type: ignore[assignment]  # both are words of columns
+        await payments.move_escrow(work.tx, payment.id, work.now, expected=(Escrow.RELEASING,), **over)
+        if released:
+            await requests.change(
+                work.tx,
+                payment.purchase_request_id,
+                work.now,
+                expected=(RequestStatus.COMPLETED,),
+                status=RequestStatus.SELLER_PAID,
+            )
+        kind = "payment_released" if released else "payment_refunded"
+        await _tell_all(work, payment, kind, f"Payment {payment.ref}: money was sent in {tx_hash}")
+
+
+def _refuse_reorged(payment: Payment) -> None:
+    """Refuse to pay out of money that may be gone: what left would be somebody else's."""
+    if payment.reorged_at is not None:
+        raise Refused(
+            "reorged",
+            "what paid may be gone from the chain: look at it, then clear it",
+            reason="reorged",
+            reorgedAt=rfc3339(payment.reorged_at),
+        )
+
+
+async def make_releasable(work: Work, payment: Payment) -> None:
+    """Let the seller's money go, as far as deliveries are concerned."""
+    state = Escrow.RELEASABLE
+    await payments.move_escrow(work.tx, payment.id, work.now, expected=(Escrow.FUNDED,), escrow_state=state)
+
+
+async def _tell_all(work: Work, payment: Payment, kind: str, title: str) -> None:
+    admins = await work.people(Role.ADMIN)
+    tell(work, [payment.buyer_id, payment.seller_id, *admins], payment, kind, title)
+
+
+def _instruction(payment: Payment, direction: Direction, to: str, reason: str | None, now: int) -> Payment:
+    return replace(
+        payment,
+        id=new_id(),
+        provider=CUSTODY,
+        provider_payment_id=None,
+        direction=direction,
+        destination=to,
+        status=PaymentStatus.PENDING,
+        escrow_state=None,
+        registered_at=None,
+        checkout=None,
+        baseline_balance=None,
+        current_balance=None,
+        next_check_at=None,
+        stop_reason=None,
+        watch_stopped_at=None,
+        evidence=None,
+        tx_hash=None,
+        hold_until=None,
+        reorged_at=None,
+        ordered=None,
+        settles_payment_id=payment.id,
+        reason=reason,
+        expires_at=None,
+        looked_at=None,
+        created_at=now,
+        updated_at=now,
+    )

@@ -1,0 +1,142 @@
+"""Whether what payments say and what the ledger says are the same story. Pure, but for reading it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from marketplace.model import OPEN_PAYMENTS, Direction, Entry, Escrow, Payment, PaymentStatus
+from marketplace.payments.ledger import balances
+from marketplace.store import ledger, payments
+from marketplace.store.ledger import Line
+from marketplace.unit_of_work import Works
+
+FUNDED_STATES = frozenset({Escrow.FUNDED, Escrow.RELEASABLE, Escrow.RELEASING, Escrow.RELEASED, Escrow.REFUNDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that cannot be."""
+
+    kind: str
+    payment_id: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was compared, and what was found."""
+
+    checked: int
+    findings: Sequence[Finding]
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+
+class Reconciliation:
+    """Compares everything, in one snapshot."""
+
+    def __init__(self, works: Works) -> None:
+        self._works = works
+
+    async def report(self) -> Report:
+        """
+        Compare every payment with its ledger.
+
+        Raises:
+            StoreError: it could not be read, which is never "all fine".
+        """
+        async with self._works.db.read() as tx:
+            all_payments = await payments.every(tx)
+            all_lines = await ledger.every(tx)
+        return await asyncio.to_thread(compare, all_payments, all_lines)
+
+
+def compare(all_payments: Sequence[Payment], all_lines: Sequence[Line]) -> Report:
+    """Find what contradicts itself."""
+    by_payment: Mapping[str, list[Line]] = defaultdict(list)
+    for line in all_lines:
+        by_payment[line.payment_id].append(line)
+    pay_ins = [payment for payment in all_payments if payment.direction is Direction.IN]
+    known = {payment.id for payment in pay_ins}
+    orders = defaultdict(list)
+    for payment in all_payments:
+        if payment.direction is not Direction.IN:
+            orders[payment.settles_payment_id].append(payment)
+    findings = [
+        Finding("orphan_entries", payment_id, f"{len(lines)} entries for what is no pay-in")
+        for payment_id, lines in by_payment.items()
+        if payment_id not in known
+    ]
+    for payment in pay_ins:
+        findings += _of_payment(payment, by_payment.get(payment.id, []), orders.get(payment.id, []))
+    findings += [
+        Finding("orphan_instruction", order.id, "empties no pay-in")
+        for pay_in, given in orders.items()
+        for order in given
+        if pay_in not in known
+    ]
+    return Report(len(all_payments), findings)
+
+
+def _of_payment(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment]) -> Iterator[Finding]:
+    funded = payment.escrow_state in FUNDED_STATES
+    finished = payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
+    if funded is not finished:
+        state = f"status {payment.status}, escrow {payment.escrow_state}"
+        yield Finding("status_escrow_mismatch", payment.id, state)
+    if funded and not lines:
+        yield Finding("funded_without_entries", payment.id, f"escrow {payment.escrow_state} and an empty ledger")
+        return
+    if not funded and lines:
+        yield Finding("entries_without_funding", payment.id, f"{len(lines)} entries, status {payment.status}")
+        return
+    if funded:
+        yield from _of_funded(payment, lines, orders)
+
+
+def _of_funded(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment]) -> Iterator[Finding]:
+    counted = Counter(line.entry_type for line in lines)
+    sums = balances(lines)
+    for entry in (Entry.PAYMENT_DETECTED, Entry.HOLD):
+        if counted[entry] != 1:
+            kind = f"missing_{entry}" if not counted[entry] else f"double_{entry}"
+            yield Finding(kind, payment.id, f"{counted[entry]} entries")
+    if counted[Entry.HOLD] == 1 and sums.held + sums.released + sums.refunded != payment.amount_base:
+        yield Finding("wrong_hold", payment.id, f"held for {payment.amount_base}, the ledger says otherwise")
+    if sums.detected < payment.amount_base and counted[Entry.PAYMENT_DETECTED]:
+        yield Finding("underfunded", payment.id, f"{sums.detected} came for {payment.amount_base}")
+    for entry in (Entry.RELEASE, Entry.REFUND):
+        if counted[entry] > 1:
+            yield Finding(f"double_{entry}", payment.id, f"{counted[entry]} entries")
+    if sums.released + sums.refunded > sums.detected:
+        yield Finding("paid_out_more_than_funded", payment.id, f"{sums.released} + {sums.refunded} > {sums.detected}")
+    yield from _foreign(payment, lines)
+    yield from _of_orders(payment, counted, orders)
+
+
+def _foreign(payment: Payment, lines: Iterable[Line]) -> Iterator[Finding]:
+    for line in lines:
+        same = (line.chain_id, line.token_address, line.purchase_request_id)
+        if same != (payment.chain_id, payment.token_address, payment.purchase_request_id):
+            yield Finding("foreign_entry", payment.id, f"entry {line.id} is of another chain, token or request")
+
+
+def _of_orders(payment: Payment, counted: Mapping[Entry, int], orders: Sequence[Payment]) -> Iterator[Finding]:
+    """Compare what went out of the books with what was ordered, and with the escrow."""
+    for direction, entry in ((Direction.OUT, Entry.RELEASE), (Direction.REFUND, Entry.REFUND)):
+        given = [order for order in orders if order.direction is direction]
+        if bool(given) is not bool(counted.get(entry, 0)) or len(given) > 1:
+            detail = f"{len(given)} instructions, {counted.get(entry, 0)} entries"
+            yield Finding(f"{entry}_without_pair", payment.id, detail)
+    out = counted.get(Entry.RELEASE, 0) + counted.get(Entry.REFUND, 0)
+    leaving = payment.escrow_state in {Escrow.RELEASING, Escrow.RELEASED, Escrow.REFUNDED}
+    if leaving is not bool(out):
+        yield Finding("escrow_ledger_mismatch", payment.id, f"escrow {payment.escrow_state}, {out} entries out")
+    settled = any(order.status not in OPEN_PAYMENTS for order in orders)
+    if payment.escrow_state in {Escrow.RELEASED, Escrow.REFUNDED} and not settled:
+        yield Finding("settled_without_transaction", payment.id, f"escrow {payment.escrow_state}, nothing was sent")

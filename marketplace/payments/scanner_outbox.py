@@ -1,0 +1,248 @@
+"""Errands at the scanner: registering what is to be paid, and forgetting what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import assert_never
+
+from pydantic import SecretStr
+
+from kernel.clock import Clock
+from kernel.tasks.patience import Patient
+from marketplace.catalog import Catalog
+from marketplace.model import OPEN_PAYMENTS, ErrandKind, Escrow, Mode, Payment, PaymentStatus, Rail
+from marketplace.payments.settlement import forget, tell
+from marketplace.risk.policy import same_address
+from marketplace.scanner_client import (
+    CheckoutBlock,
+    NotFound,
+    Registered,
+    ScannerClient,
+    ScannerRefused,
+    ScannerUnavailable,
+)
+from marketplace.store import addresses, outbox, payments
+from marketplace.store.outbox import Errand
+from marketplace.unit_of_work import Works
+
+log = logging.getLogger(__name__)
+
+HOOK_PATH = "/api/payment/amn-scanner/webhook"
+BATCH = 16
+CLOSED = (PaymentStatus.CANCELLED, PaymentStatus.FAILED)
+LOOK_S = 1.0
+LONGEST_PAUSE_S = 300
+OPERATORS_FAULT = frozenset({401, 403})  # a wrong key is repaired by an operator: no refusal of a payment
+EVENTS = (
+    "payment.detected",
+    "payment.confirming",
+    "payment.partial",
+    "payment.overpaid",
+    "payment.late",
+    "payment.reorged",
+    "payment.anomaly",
+    "intent.expired",
+)
+
+
+class Callback:
+    """Where the scanner reaches us; known once we listen."""
+
+    def __init__(self, public_url: str | None, secret: SecretStr | None) -> None:
+        self.base = public_url
+        self.secret = secret
+
+    @property
+    def url(self) -> str:
+        if self.base is None:
+            raise RuntimeError("the address we are reached at is not known yet")
+        return self.base + HOOK_PATH
+
+
+class _Refused(Exception):
+    """The scanner will never do this errand."""
+
+
+class Errands:
+    """Does what the outbox holds, each until it succeeds or is refused for good."""
+
+    def __init__(self, works: Works, scanner: ScannerClient, catalog: Catalog, callback: Callback) -> None:
+        self._works = works
+        self._clock: Clock = works.clock
+        self._scanner = scanner
+        self._catalog = catalog
+        self._callback = callback
+
+    async def run(self) -> None:
+        """Do what is due, for ever."""
+        everything = Patient("errand", self._run_all_due)
+        while True:
+            await self._works.errands.wait(LOOK_S)
+            await everything.once()
+
+    async def _run_all_due(self) -> None:
+        while await self.run_due():
+            pass
+
+    async def run_due(self) -> int:
+        """Do one batch; return how many there were."""
+        async with self._works.db.read() as tx:
+            found = await outbox.due(tx, self._clock.now_ms(), BATCH)
+        async with asyncio.TaskGroup() as group:
+            for errand in found:
+                group.create_task(self._do(errand), name=f"errand {errand.id}")
+        return len(found)
+
+    async def register_now(self, payment_id: str) -> None:
+        """Try a registration at once, for the buyer who waits; what fails stays in the outbox."""
+        async with self._works.db.read() as tx:
+            errand = await outbox.of_payment(tx, ErrandKind.REGISTER, payment_id)
+        if errand is not None and errand.status == "pending":
+            await self._do(errand)
+
+    async def _do(self, errand: Errand) -> None:
+        async with self._works.db.read() as tx:
+            payment = await payments.get(tx, errand.payment_id)
+        if payment is None:
+            raise LookupError(f"errand {errand.id} is about no payment")
+        try:
+            await self._carry_out(errand, payment)
+        except ScannerUnavailable as exc:
+            await self._later(errand, str(exc))
+        except _Refused as exc:
+            await self._give_up(errand, payment, str(exc))
+        except ScannerRefused as exc:
+            if exc.status in OPERATORS_FAULT:
+                await self._later(errand, str(exc))
+            else:
+                await self._give_up(errand, payment, str(exc))
+
+    async def _carry_out(self, errand: Errand, payment: Payment) -> None:
+        match errand.kind:
+            case ErrandKind.REGISTER:
+                await self._register(errand, payment)
+            case ErrandKind.CANCEL_INTENT:
+                try:
+                    await self._scanner.end_intent(payment.id)
+                except NotFound:
+                    log.debug("[errand] the scanner never heard of intent %s", payment.id)
+                await self._finish(errand)
+            case ErrandKind.STOP_WATCH:
+                try:
+                    await self._scanner.stop_watch(payment.provider_payment_id or "")
+                except NotFound:
+                    log.debug("[errand] the scanner never heard of watch %s", payment.provider_payment_id)
+                async with self._works.begin() as work:
+                    await payments.set_watch_stopped(work.tx, payment.id, work.now)
+                    await outbox.finish(work.tx, errand.id, work.now)
+            case _:
+                assert_never(errand.kind)
+
+    async def _register(self, errand: Errand, payment: Payment) -> None:
+        if payment.status not in OPEN_PAYMENTS:
+            await self._finish(errand)
+            return
+        if payment.rail is Rail.DIRECT_BALANCE:
+            values = await self._register_balance(payment)
+        else:
+            values = await self._register_intent(payment)
+        async with self._works.begin() as work:
+            await outbox.finish(work.tx, errand.id, work.now)
+            if await payments.set_registered(work.tx, payment.id, work.now, **values):
+                return
+            now = await payments.get(work.tx, payment.id)
+            if now is not None and now.status in CLOSED:  # while we registered: take it back
+                await forget(work, payment)
+
+    async def _register_intent(self, payment: Payment) -> dict[str, object]:
+        registered = await self._scanner.create_intent(
+            intent_id=payment.id,
+            chain_id=payment.chain_id,
+            token=payment.token_address,
+            destination=payment.destination,
+            amount=payment.amount_base,
+            callback_url=self._callback.url,
+            callback_secret=self._secret(),
+            rail=payment.rail,
+            confirmations=payment.confirmations_required,
+            expires_at=None if payment.expires_at is None else datetime.fromtimestamp(payment.expires_at / 1000, UTC),
+            events=EVENTS,
+        )
+        self._compare(payment, registered)
+        return {"checkout": dict(registered.body["checkoutBlock"])}
+
+    def _compare(self, payment: Payment, registered: Registered) -> None:
+        """Refuse to show a buyer anything but what was agreed: our registry and the scanner's may differ."""
+        block: CheckoutBlock = registered.checkout_block
+        chain_type = self._catalog.chains[payment.chain_id].chain_type
+        agreed = (
+            block.chain_id == payment.chain_id
+            and block.amount_wei == payment.amount_base
+            and block.decimals in {None, payment.decimals}
+            and same_address(block.token_address, payment.token_address, chain_type)
+            and same_address(block.destination, payment.destination, chain_type)
+        )
+        if not agreed:
+            raise _Refused("the scanner registered something else than what was agreed: compare the registries")
+
+    async def _register_balance(self, payment: Payment) -> dict[str, object]:
+        """Read the baseline before anybody is shown the address, then watch if that was asked for."""
+        baseline = payment.baseline_balance
+        if baseline is None:
+            baseline = await self._read_baseline(payment)
+        if payment.mode is not Mode.WATCH or payment.provider_payment_id is None:
+            return {}
+        watch = await self._scanner.create_watch(
+            watch_id=payment.provider_payment_id,
+            chain_id=payment.chain_id,
+            address=payment.destination,
+            token=payment.token_address,
+            callback_url=self._callback.url,
+            callback_secret=self._secret(),
+            baseline_balance=baseline,
+        )
+        following = watch.next_check_at
+        return {"next_check_at": None if following is None else int(following.timestamp() * 1000)}
+
+    async def _read_baseline(self, payment: Payment) -> int:
+        found = await self._scanner.check_balance(
+            chain_id=payment.chain_id, address=payment.destination, token=payment.token_address
+        )
+        if found.decimals not in {None, payment.decimals}:
+            raise _Refused("the scanner knows other decimals for this token: compare the registries")
+        async with self._works.begin() as work:
+            await payments.set_baseline(work.tx, payment.id, found.balance)
+            stored = await payments.get(work.tx, payment.id)
+        if stored is None or stored.baseline_balance is None:
+            raise LookupError(f"payment {payment.id} is gone")
+        return stored.baseline_balance  # whoever read first, of two that read at once
+
+    def _secret(self) -> str:
+        if self._callback.secret is None:
+            raise ScannerUnavailable("AMN_SCANNER_WEBHOOK_SECRET is not set: webhooks could not be verified")
+        return self._callback.secret.get_secret_value()
+
+    async def _finish(self, errand: Errand) -> None:
+        async with self._works.begin() as work:
+            await outbox.finish(work.tx, errand.id, work.now)
+
+    async def _later(self, errand: Errand, why: str) -> None:
+        pause_s = min(2 ** min(errand.attempts, 16), LONGEST_PAUSE_S)
+        if errand.attempts == 0:
+            log.warning("[errand] %s of %s waits: %s", errand.kind, errand.payment_id, why)
+        async with self._works.begin() as work:
+            await outbox.postpone(work.tx, errand, work.now + pause_s * 1000, why)
+
+    async def _give_up(self, errand: Errand, payment: Payment, why: str) -> None:
+        """End what will never be done; a payment that nobody was shown has failed."""
+        log.error("[errand] %s of %s was refused: %s", errand.kind, errand.payment_id, why)
+        async with self._works.begin() as work:
+            await outbox.finish(work.tx, errand.id, work.now, refused=why)
+            if errand.kind is not ErrandKind.REGISTER:
+                return
+            failed = {"status": PaymentStatus.FAILED, "escrow_state": Escrow.FAILED, "reason": why}
+            if await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PENDING,), **failed):
+                await addresses.release(work.tx, payment.id, work.now)
+                tell(work, [payment.buyer_id], payment, "payment_failed", f"Payment {payment.ref} cannot be made")

@@ -1,0 +1,161 @@
+"""Money that came and is not credited: each unit of it is written down once, and the admins are told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from marketplace.model import Payment, PaymentStatus, Rail, Role
+from marketplace.payments.observation import SHOWN, Sighting
+from marketplace.risk.gate import SetAside
+from marketplace.risk.policy import Reason
+from marketplace.store import inbox
+from marketplace.unit_of_work import Work
+
+DOUBLE_CREDIT = "transfer_credited_elsewhere"
+PARTIAL = "partial_payment"
+LATE = "late_payment"
+# What was held for these reasons is other money than the payment's own, and no part of its sums.
+OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RECIPIENT, DOUBLE_CREDIT})
+
+
+async def note_beyond(work: Work, payment: Payment, seen: Sighting) -> None:
+    """Write down what came to a payment that is over, beyond what it was credited and what was noted before."""
+    credited = payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
+    reason = "duplicate_payment" if credited else LATE
+    noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
+    if seen.balance is None and not noted:
+        await _note_transfers(work, payment, seen, reason)
+        return
+    counted = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0")) if credited else 0
+    beyond = seen.received - counted
+    # A balance, or a part, tells a sum: what is new of it is what nobody wrote down yet.
+    if beyond > noted:
+        key = f"{_sums(payment)}{reason}:{beyond}"
+        await _note(work, payment, reason, beyond - noted, key, seen.tx_hash, seen.document)
+
+
+async def note_part(work: Work, payment: Payment, received: int, evidence: Mapping[str, Any]) -> None:
+    """Write down what is new of a part that is told of after the payment ended unpaid."""
+    noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
+    # Transfers are told one by one when they are enough: then this part is among them.
+    noted += await inbox.recovered(work.tx, payment.id, _transfers(payment), reason=LATE)
+    if received > noted:
+        await _note(work, payment, LATE, received - noted, f"{_sums(payment)}{LATE}:{received}", None, evidence)
+
+
+async def _note_transfers(work: Work, payment: Payment, seen: Sighting, reason: str) -> None:
+    """Write down what nobody saw before: the rest was credited, set aside, or listed when the payment ended."""
+    amounts: Counter[str] = Counter()
+    for credit in await inbox.keep_transfers(work.tx, payment.id, seen.credits, work.now):
+        amounts[credit.tx_hash] += credit.amount
+    for tx_hash, amount in amounts.items():
+        if amount > 0:
+            await _note(work, payment, reason, amount, f"{_transfers(payment)}{tx_hash}", tx_hash, seen.document)
+
+
+async def _note(
+    work: Work,
+    payment: Payment,
+    reason: str,
+    amount: int,
+    key: str,
+    tx_hash: str | None,
+    evidence: Mapping[str, Any],
+) -> None:
+    new = await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=reason,
+        amount=amount,
+        token=payment.token_address,
+        tx_hash=tx_hash,
+        evidence=evidence,
+        dedupe_key=key,
+        now=work.now,
+    )
+    if new:
+        await tell_recovery(work, payment, reason)
+
+
+async def set_aside(work: Work, payment: Payment, part: SetAside, document: Mapping[str, Any]) -> None:
+    """Write down money whose sender is not accepted, beside what was credited of others."""
+    shown = [
+        {"txHash": c.tx_hash, "eventKey": c.event_key, "amountBaseUnits": str(c.amount), "sender": c.sender}
+        for c in part.transfers[-SHOWN:]
+    ]
+    told = {**document, "amountReceivedBaseUnits": str(part.amount), "transfers": shown, "reason": str(part.reason)}
+    prefix = _sums(payment) if payment.rail is Rail.DIRECT_BALANCE else f"aside:{payment.id}:"
+    new = await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=part.reason,
+        amount=part.amount,
+        token=payment.token_address,
+        tx_hash=part.transfers[0].tx_hash if part.transfers else None,
+        evidence={**told, "transferCount": len(part.transfers)},
+        dedupe_key=f"{prefix}aside:{part.reason}",
+        now=work.now,
+        count=max(1, len(part.transfers)),
+    )
+    if new:
+        await tell_recovery(work, payment, part.reason)
+
+
+async def keep_other_money(work: Work, payment: Payment, seen: Sighting) -> None:
+    """Write down what was held before another transfer paid: its evidence is about to be replaced."""
+    if payment.hold_reason is None or payment.tx_hash is None or seen.balance is not None:
+        return  # a balance is one sum: what was held of it is what is credited now
+    known = {seen.tx_hash, *(credit.tx_hash for credit in seen.credits)}
+    if not known & {payment.tx_hash, payment.tx_hash.lower()}:
+        await note_closed(work, payment, payment.hold_reason)
+        await tell_recovery(work, payment, payment.hold_reason)
+
+
+async def note_closed(work: Work, payment: Payment, reason: str) -> None:
+    """Write down what was seen of a payment and will not be credited."""
+    received = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
+    tells_sums = payment.rail is Rail.DIRECT_BALANCE or reason == PARTIAL
+    if tells_sums and reason not in OTHER_MONEY:
+        key = f"{_sums(payment)}{reason}:{received}"
+    else:
+        key = f"{_transfers(payment)}{payment.tx_hash}"
+    await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=reason,
+        amount=received or None,  # a balance below its baseline says nothing of an amount
+        token=_moved(payment, reason),
+        tx_hash=payment.tx_hash,
+        evidence=payment.evidence or {},
+        dedupe_key=key,
+        now=work.now,
+    )
+
+
+def _moved(payment: Payment, reason: str) -> str | None:
+    """Return the token that really moved: what was held for being another one is not the payment's."""
+    if reason not in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
+        return payment.token_address
+    told = (payment.evidence or {}).get("tokenAddress")
+    return told if isinstance(told, str) else None
+
+
+def _sums(payment: Payment) -> str:
+    """Return how the keys of what balances and parts told about a payment start."""
+    return f"sum:{payment.id}:"
+
+
+def _transfers(payment: Payment) -> str:
+    """Return how the keys of what was told as transfers of a payment start."""
+    return f"transfer:{payment.id}:"
+
+
+async def tell_recovery(work: Work, payment: Payment, reason: str) -> None:
+    """Tell the admins of money that needs a person."""
+    title = f"Payment {payment.ref}: money to recover by hand ({reason})"
+    admins = await work.people(Role.ADMIN)
+    url = f"/payments/{payment.id}"
+    key = "payment_recovery:reorged" if reason == "reorged" else "payment_recovery"
+    await work.notify_seldom(admins, "payment", "payment_recovery", title, about=payment.id, url=url, key=key)

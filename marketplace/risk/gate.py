@@ -1,0 +1,156 @@
+"""Asks what the safety gate has to know about every sender, and lets it decide."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from marketplace.catalog import Catalog, Chain
+from marketplace.model import Offer, Payment, Rail
+from marketplace.payments.observation import Sighting
+from marketplace.risk.contract_senders import SenderCheck
+from marketplace.risk.policy import (
+    Flags,
+    Gate,
+    Hold,
+    Part,
+    Pass,
+    PaymentFacts,
+    Reason,
+    SenderFacts,
+    Weighed,
+    gate,
+    refusal,
+    weigh,
+)
+from marketplace.risk.screening import Screener, Unavailable, Verdict
+from marketplace.store.inbox import Credit
+
+MAX_ASKED = 64  # senders a node is asked about for one payment: a stranger chooses how many there are
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Money that came and is not credited, since of its sender; it waits for a person."""
+
+    reason: Reason
+    amount: int
+    transfers: tuple[Credit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """
+    The gate's decision.
+
+    Attributes:
+        may_change: asking again later may end otherwise.
+        aside: what of it is not credited when it passes; None of it where every sender is accepted.
+        judged: how many transfers were known when it was made.
+    """
+
+    decision: Gate
+    may_change: bool = False
+    aside: tuple[SetAside, ...] = ()
+    judged: int | None = None
+
+
+class NoList:
+    """Stands where no sanctions list is configured: nobody can be told clear."""
+
+    async def screen(self, address: str, chain_type: str) -> Verdict:  # noqa: ARG002 - the Protocol's
+        return Unavailable("no sanctions list is configured (OFAC_SDN_PATH or OFAC_SDN_URL)")
+
+
+class Gatekeeper:
+    """The safety gate with its sources. Waits for the network: never call it inside a transaction."""
+
+    def __init__(self, catalog: Catalog, screener: Screener, senders: SenderCheck, *, require_eoa_sender: bool) -> None:
+        self._catalog = catalog
+        self._screener = screener
+        self._senders = senders
+        self._require_eoa = require_eoa_sender
+
+    async def judge(self, payment: Payment, offer: Offer, seen: Sighting) -> Judgement:
+        """Decide whether what was seen may be credited, or the part of it that clear senders paid."""
+        flags = Flags(
+            aml_required=offer.require_aml_check,
+            aml_block_on_failure=offer.aml_block_on_failure,
+            require_eoa_sender=self._require_eoa,
+        )
+        chain = self._catalog.chains[payment.chain_id]
+        facts = PaymentFacts(
+            chain_id=payment.chain_id,
+            chain_type=chain.chain_type,
+            token=payment.token_address,
+            destination=payment.destination,
+            amount=payment.amount_base,
+            confirmations_required=payment.confirmations_required,
+            needs_tx_hash=payment.rail is not Rail.DIRECT_BALANCE,
+        )
+        if not flags.aml_required and not flags.require_eoa_sender:
+            return Judgement(gate(facts, seen.evidence, None, None, flags))
+        early = gate(facts, seen.evidence, None, None, Flags())
+        if not isinstance(early, Pass):  # whoever sent it: it is not what was agreed, or not deep enough
+            return Judgement(early)
+        parts = _parts(seen)
+        known = await self._ask(chain, parts, flags)
+        found = weigh(parts, known, payment.amount_base, flags)
+        return _decide(facts, seen, found, known, flags)
+
+    async def _ask(self, chain: Chain, parts: Sequence[Part], flags: Flags) -> dict[str, SenderFacts]:
+        """Find out about every sender; a node is asked about those who paid most, and only who is not listed."""
+        known: dict[str, SenderFacts] = {}
+        for part in parts:
+            if part.sender is not None and flags.aml_required:
+                verdict = await self._screener.screen(part.sender, chain.chain_type)
+                known[part.sender] = SenderFacts(screening=verdict)
+            elif part.sender is not None:
+                known[part.sender] = SenderFacts()
+        if flags.require_eoa_sender:
+            most = sorted((part for part in parts if part.sender is not None), key=lambda part: -part.amount)
+            for part in most[:MAX_ASKED]:
+                sender = part.sender or ""
+                known[sender] = replace(known[sender], contract=await self._senders.is_contract(chain, sender))
+        return known
+
+
+def _parts(seen: Sighting) -> list[Part]:
+    """Return what each sender paid, and what nobody is known to have paid."""
+    sums: dict[str | None, int] = defaultdict(int)
+    for credit in seen.credits:
+        sums[credit.sender] += credit.amount
+    if seen.unexplained:
+        sums[None] += seen.unexplained
+    return [Part(sender, amount) for sender, amount in sums.items()]
+
+
+def _decide(
+    facts: PaymentFacts, seen: Sighting, found: Weighed, known: Mapping[str, SenderFacts], flags: Flags
+) -> Judgement:
+    about = found.facts
+    enough = found.accepted >= facts.amount
+    sender = seen.evidence.sender
+    if enough or found.doubt is not Reason.NO_BUYER_ADDRESS_TO_SCREEN:
+        sender = sender or next(iter(known), None)
+    else:
+        sender = None
+    contract = False if found.doubt is Reason.AML_SANCTIONS else about.contract
+    decision = gate(facts, replace(seen.evidence, sender=sender), about.screening, contract, flags)
+    if not enough and isinstance(decision, Pass):  # no sender is to blame, and the sum of them is too little
+        decision = Hold(Reason.INSUFFICIENT_AMOUNT, f"{found.accepted} of {facts.amount} base units")
+    if not isinstance(decision, Pass):
+        return Judgement(decision, may_change=found.may_change)
+    return Judgement(decision, aside=_aside(seen, found, known, flags))
+
+
+def _aside(seen: Sighting, found: Weighed, known: Mapping[str, SenderFacts], flags: Flags) -> tuple[SetAside, ...]:
+    """Return the money of senders that are not accepted, by the reason."""
+    whose: dict[Reason, list[Credit]] = defaultdict(list)
+    for credit in seen.credits:
+        about = SenderFacts() if credit.sender is None else known[credit.sender]
+        reason = refusal(credit.sender, about, flags)
+        if reason is not None:
+            whose[reason].append(credit)
+    return tuple(SetAside(reason, amount, tuple(whose[reason])) for reason, amount in found.refused.items())

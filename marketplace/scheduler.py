@@ -1,0 +1,126 @@
+"""What time does by itself: payments end, held ones are looked at again, goods are taken as accepted."""
+
+from __future__ import annotations
+
+import logging
+
+from kernel.clock import HOUR_MS
+from kernel.tasks.bell import Bell
+from kernel.tasks.patience import Patient
+from marketplace.model import ErrandKind, Escrow, Payment, PaymentStatus, Rail, StopReason
+from marketplace.payments.checkout import found_payment
+from marketplace.payments.payouts import Custody
+from marketplace.payments.settlement import close, tell
+from marketplace.payments.verification import Checks
+from marketplace.retention import Retention
+from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
+from marketplace.store import outbox, payments, users
+from marketplace.store.errors import StoreError
+from marketplace.unit_of_work import Works
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+
+
+class Sweep:
+    """The scheduled chores."""
+
+    def __init__(
+        self,
+        works: Works,
+        scanner: ScannerClient,
+        checks: Checks,
+        custody: Custody,
+        retention: Retention,
+        *,
+        every_s: float,
+    ) -> None:
+        self._works = works
+        self._scanner = scanner
+        self._checks = checks
+        self._custody = custody
+        self._retention = retention
+        self._every_s = every_s
+        self.bell = Bell()
+
+    async def run(self) -> None:
+        """Sweep on schedule, and whenever somebody rings, for ever."""
+        chores = Patient("sweep", self.once)
+        while True:
+            await self.bell.wait(self._every_s)
+            await chores.once()
+
+    async def once(self) -> None:
+        """Do every chore once."""
+        await self._look_again()
+        await self._stop_forgotten()
+        await self._custody.pass_grace()
+        await self._tell_held_back()
+        await self._retention.once()
+        async with self._works.begin() as work:
+            await users.forget_tokens(work.tx, work.now - 24 * HOUR_MS)
+
+    async def _look_again(self) -> None:
+        async with self._works.begin() as work:
+            found = await payments.to_look_at(work.tx, now=work.now, limit=BATCH)
+            await payments.set_looked_at(work.tx, [payment.id for payment in found], work.now)
+        for payment in found:
+            held = payment.hold_reason is not None
+            if held and not (payment.evidence or {}).get("mayChange"):
+                continue  # a person decides
+            try:
+                await self._look(payment)
+            except (ScannerUnavailable, ScannerRefused) as exc:
+                log.debug("[sweep] %s: %s", payment.id, exc)  # the health check tells; the next sweep asks again
+            except StoreError:
+                raise  # nothing can be done about any of them now
+            except Exception:
+                # One payment that cannot be judged would otherwise end the process, and every other one with it.
+                log.exception("[sweep] %s cannot be judged: the others go on", payment.id)
+
+    async def _look(self, payment: Payment) -> None:
+        if payment.registered_at is None and self._is_over(payment):
+            await self._expire(payment.id)  # nobody was ever shown where to pay
+            return
+        now = (await self._checks.look(payment, thoroughly=False)).payment
+        if not self._is_over(now):
+            return
+        if now.rail is Rail.DIRECT_BALANCE or await self._scanner_agrees(now):
+            await self._expire(now.id)
+
+    def _is_over(self, payment: Payment) -> bool:
+        """Say whether the time is up and nothing is on its way."""
+        late = payment.expires_at is not None and payment.expires_at <= self._works.clock.now_ms()
+        nothing_coming = payment.status is PaymentStatus.PENDING or payment.escrow_state is Escrow.PARTIAL
+        return late and payment.is_open and nothing_coming and payment.hold_reason is None
+
+    async def _expire(self, payment_id: str) -> None:
+        async with self._works.begin() as work:
+            payment = await found_payment(work.tx, payment_id)
+            if self._is_over(payment):  # still: a webhook may have come meanwhile
+                await close(work, payment, StopReason.EXPIRED, "expired")
+                tell(work, [payment.buyer_id], payment, "payment_expired", f"Payment {payment.ref} has expired")
+
+    async def _scanner_agrees(self, payment: Payment) -> bool:
+        """Say whether the scanner expects nothing any more: what it confirms just now is in time."""
+        try:
+            await self._scanner.end_intent(payment.id)
+        except Conflict:
+            return False
+        except NotFound:
+            return True
+        return True
+
+    async def _tell_held_back(self) -> None:
+        """Tell what happened again and again, once an hour."""
+        told = BATCH
+        while told == BATCH:
+            async with self._works.begin() as work:
+                told = await work.tell_held_back(BATCH)
+
+    async def _stop_forgotten(self) -> None:
+        async with self._works.begin() as work:
+            for payment in await payments.forgotten_watches(work.tx):
+                await outbox.add(work.tx, ErrandKind.STOP_WATCH, payment.id, now=work.now)
+                work.errands = True

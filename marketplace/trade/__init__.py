@@ -1,0 +1,1 @@
+"""From a request over offers and negotiation to the delivered goods, or a dispute."""

@@ -1,0 +1,164 @@
+"""When buyer and seller do not agree: the money waits, and a resolver decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from marketplace.errors import conflict, forbidden, not_found
+from marketplace.model import (
+    Actor,
+    Dispute,
+    DisputeStatus,
+    Entry,
+    Escrow,
+    Outcome,
+    Payment,
+    RequestStatus,
+    Role,
+)
+from marketplace.payments.checkout import found_payment
+from marketplace.payments.ledger import balances
+from marketplace.payments.payouts import PAID_STATES
+from marketplace.store import disputes, ledger, payments, requests
+from marketplace.store.database import Tx
+from marketplace.store.disputes import Evidence
+from marketplace.trade.requests import found
+from marketplace.unit_of_work import Work, Works, new_id
+
+JUDGES = (Role.ADMIN, Role.RESOLVER)
+DECIDED = (Outcome.REFUND, Outcome.RELEASE, Outcome.NO_ACTION)  # a replacement is delivered, and argued about, anew
+MAX_EVIDENCE = 200  # of one dispute; each is read whole with it
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeView:
+    """A dispute with what was said."""
+
+    dispute: Dispute
+    evidence: list[Evidence]
+
+
+class Disputes:
+    """Use cases of disputes."""
+
+    def __init__(self, works: Works) -> None:
+        self._works = works
+
+    async def open(self, actor: Actor, request_id: str, reason: str, category: str) -> Dispute:
+        """Lock the money of a request; from then on, no release."""
+        async with self._works.begin() as work:
+            request = await found(work.tx, request_id)
+            payment = await payments.pay_in(work.tx, request_id)
+            parties = {request.buyer_id} | ({payment.seller_id} if payment is not None else set())
+            if actor.user_id not in parties:
+                raise forbidden("only buyer and seller open a dispute")
+            if payment is None or payment.escrow_state not in PAID_STATES:
+                state = None if payment is None else payment.escrow_state
+                raise conflict("there is no money to argue about", status=request.status, escrowState=state)
+            if await disputes.open_of(work.tx, payment.id) is not None:
+                raise conflict("a dispute about this is open already")
+            if payment.ordered in DECIDED:  # a second one would undo what the first decided
+                raise conflict(f"a dispute decided this already: {payment.ordered}", outcome=payment.ordered)
+            held = balances(await ledger.lines(work.tx, payment.id)).held
+            if held <= 0:
+                raise conflict("the ledger holds nothing to argue about: see reconciliation")
+            dispute = Dispute(
+                id=new_id(),
+                purchase_request_id=request_id,
+                payment_id=payment.id,
+                opened_by=actor.user_id,
+                reason=reason,
+                category=category,
+                status=DisputeStatus.OPEN,
+                outcome=None,
+                note=None,
+                resolved_by=None,
+                resolved_at=None,
+                created_at=work.now,
+            )
+            await disputes.add(work.tx, dispute)
+            await ledger.add(work.tx, payment, Entry.DISPUTE_HOLD, held, work.now, key=f"dispute_hold:{dispute.id}")
+            await _tell(work, dispute, payment, "dispute_opened", f"Dispute opened: {request.title}")
+        return dispute
+
+    async def show(self, actor: Actor, dispute_id: str) -> DisputeView:
+        async with self._works.db.read() as tx:
+            dispute, _ = await self._concerning(tx, actor, dispute_id)
+            return DisputeView(dispute, await disputes.evidence(tx, dispute_id))
+
+    async def add_evidence(self, actor: Actor, dispute_id: str, text: str, link: str | None) -> DisputeView:
+        """Say something about an open dispute."""
+        async with self._works.begin() as work:
+            dispute, payment = await self._concerning(work.tx, actor, dispute_id)
+            if dispute.status is not DisputeStatus.OPEN:
+                raise conflict("the dispute is resolved", outcome=dispute.outcome)
+            if len(await disputes.evidence(work.tx, dispute_id)) >= MAX_EVIDENCE:
+                raise conflict(f"a dispute takes {MAX_EVIDENCE} pieces of evidence", evidence=MAX_EVIDENCE)
+            await disputes.add_evidence(work.tx, dispute_id, actor.user_id, text, link, work.now)
+            await _tell(work, dispute, payment, "dispute_evidence", "New evidence in a dispute", but=actor)
+            return DisputeView(dispute, await disputes.evidence(work.tx, dispute_id))
+
+    async def resolve(self, actor: Actor, dispute_id: str, outcome: Outcome, note: str) -> Dispute:
+        """End a dispute; the same outcome again changes nothing, another one is refused."""
+        async with self._works.begin() as work:
+            dispute = await self._found(work.tx, dispute_id)
+            if dispute.status is DisputeStatus.RESOLVED:
+                if dispute.outcome is not outcome:
+                    raise conflict(f"the dispute was resolved: {dispute.outcome}", outcome=dispute.outcome)
+                return dispute
+            await disputes.resolve(work.tx, dispute_id, outcome, note, actor.user_id, work.now)
+            payment = await found_payment(work.tx, dispute.payment_id)
+            await self._unlock(work, dispute, payment)
+            await self._order(work, payment, outcome)
+            await _tell(work, dispute, payment, "dispute_resolved", f"Dispute resolved: {outcome}")
+            return await self._found(work.tx, dispute_id)
+
+    @staticmethod
+    async def _unlock(work: Work, dispute: Dispute, payment: Payment) -> None:
+        locked = balances(await ledger.lines(work.tx, payment.id)).disputed
+        if locked > 0:
+            await ledger.add(work.tx, payment, Entry.ADJUSTMENT, locked, work.now, key=f"adjustment:{dispute.id}")
+
+    @staticmethod
+    async def _order(work: Work, payment: Payment, outcome: Outcome) -> None:
+        """Do what the outcome means for the money and the delivery."""
+        state: dict[str, object] = {"ordered": outcome}
+        if outcome is Outcome.RELEASE:
+            state["escrow_state"] = Escrow.RELEASABLE
+        elif outcome is Outcome.REFUND:
+            state["escrow_state"] = Escrow.FUNDED
+        elif outcome is Outcome.REPLACEMENT:
+            state["escrow_state"] = Escrow.FUNDED
+            again = {"delivery_confirmed": False, "delivered_at": None, "confirmed_at": None}
+            await requests.change(
+                work.tx,
+                payment.purchase_request_id,
+                work.now,
+                expected=(RequestStatus.DELIVERY, RequestStatus.DELIVERED, RequestStatus.CONFIRMING),
+                status=RequestStatus.PROCESSING,
+                **again,
+            )
+        await payments.move_escrow(work.tx, payment.id, work.now, expected=PAID_STATES, **state)
+
+    async def _concerning(self, tx: Tx, actor: Actor, dispute_id: str) -> tuple[Dispute, Payment]:
+        dispute = await self._found(tx, dispute_id)
+        payment = await found_payment(tx, dispute.payment_id)
+        if actor.role not in JUDGES and actor.user_id not in {payment.buyer_id, payment.seller_id}:
+            raise forbidden("this dispute is between others")
+        return dispute, payment
+
+    @staticmethod
+    async def _found(tx: Tx, dispute_id: str) -> Dispute:
+        dispute = await disputes.get(tx, dispute_id)
+        if dispute is None:
+            raise not_found("dispute")
+        return dispute
+
+
+async def _tell(
+    work: Work, dispute: Dispute, payment: Payment, kind: str, title: str, *, but: Actor | None = None
+) -> None:
+    """Tell every party, and those who decide."""
+    people = [payment.buyer_id, payment.seller_id, *await work.people(*JUDGES)]
+    told = [user_id for user_id in people if but is None or user_id != but.user_id]
+    work.notify(told, "dispute", kind, title, about=dispute.id, url=f"/disputes/{dispute.id}")

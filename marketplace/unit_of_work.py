@@ -1,0 +1,148 @@
+"""One transaction with everything it decides: rows, notifications, errands; nobody is woken before it is committed."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from kernel.clock import Clock
+from kernel.tasks.bell import Bell
+from marketplace.errors import Refused
+from marketplace.model import Notification, Role
+from marketplace.notifications.stream_buffer import Mailbox
+from marketplace.store import notes, seldom, users
+from marketplace.store.database import Database, Tx
+
+MAX_STREAMS = 20  # of one user: each holds a connection and up to 256 notifications
+MAX_ALL_STREAMS = 1000
+STREAM_RETRY_S = 5
+
+
+def new_id() -> str:
+    """Return a fresh identity."""
+    return str(uuid.uuid4())
+
+
+class Listeners:
+    """Who listens to their notifications right now; one mailbox an open stream."""
+
+    def __init__(self) -> None:
+        self._mailboxes: dict[str, set[Mailbox]] = {}
+        self.closing = asyncio.Event()
+
+    @contextmanager
+    def listening(self, user_id: str) -> Iterator[Mailbox]:
+        """Hand out a mailbox that what comes for this user is put into."""
+        mine = self._mailboxes.get(user_id, ())
+        if len(mine) >= MAX_STREAMS or sum(len(each) for each in self._mailboxes.values()) >= MAX_ALL_STREAMS:
+            raise Refused("rate_limited", "too many streams are open: close one", retryAfter=STREAM_RETRY_S)
+        mailbox = Mailbox()
+        self._mailboxes.setdefault(user_id, set()).add(mailbox)
+        try:
+            yield mailbox
+        finally:
+            self._mailboxes[user_id].discard(mailbox)
+            if not self._mailboxes[user_id]:
+                del self._mailboxes[user_id]
+
+    def tell(self, told: Iterable[Notification]) -> None:
+        """Tell those who listen what was committed: each their own, and nobody else."""
+        for note in told:
+            for mailbox in self._mailboxes.get(note.user_id, ()):
+                mailbox.put(note)
+
+    def close(self) -> None:
+        """Let every stream end, so that a stop does not wait for them."""
+        self.closing.set()
+        for mailboxes in self._mailboxes.values():
+            for mailbox in mailboxes:
+                mailbox.ring()
+
+
+def counted(title: str, more: int) -> str:
+    """Say in a title how often it happened besides."""
+    return f"{title} (and {more} more)" if more > 0 else title
+
+
+class Work:
+    """What one transaction collects."""
+
+    def __init__(self, tx: Tx, now: int) -> None:
+        self.tx = tx
+        self.now = now
+        self.told: list[Notification] = []
+        self.errands = False
+        self._notes: list[dict[str, object]] = []
+
+    def notify(
+        self, user_ids: Iterable[str], category: str, kind: str, title: str, *, about: str, url: str | None = None
+    ) -> None:
+        """Tell each of these people once."""
+        for user_id in dict.fromkeys(user_ids):
+            self._notes.append(
+                {
+                    "id": new_id(),
+                    "user_id": user_id,
+                    "category": category,
+                    "type": kind,
+                    "title": title,
+                    "related_id": about,
+                    "action_url": url,
+                    "created_at": self.now,
+                }
+            )
+
+    async def notify_seldom(
+        self, user_ids: Iterable[str], category: str, kind: str, title: str, *, about: str, url: str, key: str
+    ) -> None:
+        """
+        Tell each of these people of `key` once, and then at most hourly how often it happened.
+
+        Whoever knows an address can send to it: each grain of dust would otherwise reach every admin.
+        """
+        for user_id in dict.fromkeys(user_ids):
+            missed = await seldom.may_tell(
+                self.tx, about=about, kind=key, user_id=user_id, title=title, url=url, now=self.now
+            )
+            if missed is not None:
+                self.notify([user_id], category, kind, counted(title, missed), about=about, url=url)
+
+    async def tell_held_back(self, limit: int) -> int:
+        """Tell what was held back for an hour; return how much of it there was."""
+        found = await seldom.due(self.tx, self.now, limit)
+        for held in found:
+            await seldom.told(self.tx, held, self.now)
+            kind, title = held.type.split(":", 1)[0], counted(held.title, held.held_back - 1)
+            self.notify([held.audience], "payment", kind, title, about=held.about, url=held.url)
+        return len(found)
+
+    async def people(self, *roles: Role) -> list[str]:
+        """Return the ids of everybody with one of these roles."""
+        return await users.ids_with(self.tx, roles)
+
+    async def finish(self) -> None:
+        self.told = await notes.add(self.tx, self._notes)
+
+
+class Works:
+    """Begins transactions, and wakes whom they concern once they are on disk."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self.db = db
+        self.clock = clock
+        self.listeners = Listeners()
+        self.errands = Bell()  # something waits in the scanner's outbox
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Work]:
+        """Run one write transaction; what it told is told after the commit, and not at all when it raises."""
+        async with self.db.write() as tx:
+            work = Work(tx, self.clock.now_ms())
+            yield work
+            await work.finish()
+        # Nothing is awaited between the commit and this: what is told keeps the order of the commits.
+        self.listeners.tell(work.told)
+        if work.errands:
+            self.errands.ring()
