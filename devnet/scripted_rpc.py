@@ -146,7 +146,7 @@ class ScriptedNode:
             case "eth_blockNumber":
                 return "result", hex(self.head)
             case "eth_getBlockByNumber":
-                return "result", self.block(self._height(params[0]))
+                return "result", self.block(self.height(params[0]))
             case "eth_getLogs":
                 return "result", self.matching(params[0])
             case "eth_getTransactionReceipt":
@@ -161,7 +161,7 @@ class ScriptedNode:
             case _:
                 return "error", {"code": -32601, "message": f"the method {method} does not exist/is not available"}
 
-    def _height(self, which: str) -> int | None:
+    def height(self, which: str) -> int | None:
         if which == "finalized":
             return self.head if self.finalized is None else self.finalized
         return {"latest": self.head, "earliest": 0}.get(which, int(which, 16) if which[:2] == "0x" else None)
@@ -170,7 +170,7 @@ class ScriptedNode:
         """Return the logs a question asks for."""
         if "blockHash" in wanted:
             return [log for log in self.logs if log["blockHash"] == wanted["blockHash"] and _fits(log, wanted)]
-        first, last = self._height(wanted["fromBlock"]) or 0, self._height(wanted["toBlock"]) or 0
+        first, last = self.height(wanted["fromBlock"]) or 0, self.height(wanted["toBlock"]) or 0
         seen = [log for log in self.logs if first <= int(log["blockNumber"], 16) <= min(last, self.head)]
         return [log for log in seen if _fits(log, wanted)]
 

@@ -17,7 +17,7 @@ from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
 from chains.evm.bloom import MOST_BLOCKS, BloomCheck
 from chains.evm.client import EvmClient
-from chains.evm.decode import Block, parse_block, quantity
+from chains.evm.decode import Block, parse_block
 from chains.evm.logs import LogReader
 from chains.evm.proxy import payment_calldata
 from chains.evm.questions import Wanted, Way
@@ -25,6 +25,7 @@ from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcRefused
 from chains.evm.verification import Verifier
 from chains.heads import HeadReader, SeenHead
+from chains.quantities import quantity
 from chains.transport import open_http
 from chains.types import (
     Balances,

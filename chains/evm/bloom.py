@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from addresses.keccak import keccak
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.evm.decode import quantity
 from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.rpc import Call, RpcClient
+from chains.quantities import quantity
 from chains.types import ScanPage
 
 MOST_BLOCKS = 50  # headers in one batch

@@ -21,11 +21,11 @@ from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.wire import Log
+from chains.quantities import quantity, readable
 from chains.types import Transfer
 
 TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
 
-_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,16}")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _ADDRESS_WORD = re.compile(r"0{24}[0-9a-fA-F]{40}")
@@ -70,21 +70,9 @@ class ProxyEvent(NamedTuple):
     fee_address: str
 
 
-def label(value: object) -> int | None:
-    """Return a number a node gives something; None when there is none to read. It decides nothing."""
-    return int(value, 16) if isinstance(value, str) and _QUANTITY.fullmatch(value) else None
-
-
 def address_text(value: object) -> str | None:
     """Return an address in lower case; None when it is none."""
     return value.lower() if isinstance(value, str) and _ADDRESS.fullmatch(value) else None
-
-
-def quantity(value: object) -> int:
-    """Return a JSON-RPC quantity."""
-    if not isinstance(value, str) or _QUANTITY.fullmatch(value) is None:
-        raise ChainProtocolError(f"not a quantity: {_shown(value)}")
-    return int(value, 16)
 
 
 def parse_block(raw: object, number: int | None = None) -> Block | None:
@@ -124,7 +112,7 @@ class _Indexes(dict[object, int | None]):
     """Log indexes, by how they are sent; None where that is no number: they are labels, and stop no payment."""
 
     def __missing__(self, sent: object) -> int | None:
-        index = self[sent] = label(sent)
+        index = self[sent] = readable(sent)
         return index
 
 
@@ -148,7 +136,7 @@ class _Fees(dict[str, tuple[int, str]]):
         return fee
 
 
-class _Blocks(dict[tuple[str, str, object], tuple[int, str, int | None]]):
+class _Blocks(dict[tuple[object, str, object], tuple[int, str, int | None]]):
     """Number, hash and time as meant, by how they are sent."""
 
     def __init__(self, first: int, last: int) -> None:
@@ -157,7 +145,7 @@ class _Blocks(dict[tuple[str, str, object], tuple[int, str, int | None]]):
         self._first = first
         self._last = last
 
-    def __missing__(self, sent: tuple[str, str, object]) -> tuple[int, str, int | None]:
+    def __missing__(self, sent: tuple[object, str, object]) -> tuple[int, str, int | None]:
         number, block_hash, time = quantity(sent[0]), hash_text(sent[1]), _stamp(sent[2])
         if not self._first <= number <= self._last:
             raise ChainProtocolError(f"a log of block {number}, outside {self._first} to {self._last}")
@@ -361,7 +349,7 @@ def _word_address(word: str) -> str:
 def _stamp(sent: object) -> int | None:
     """Return the block time a log carries; None where it is unreadable or not known, which some say as zero."""
     # Clients sent it as a number for months: nobody needs it, the block itself is read (execution-apis pull 639).
-    return label(sent) or None
+    return (readable(sent) if isinstance(sent, str) else None) or None
 
 
 def is_proxy_event(address: str, topics: Sequence[str], proxy: str) -> bool:

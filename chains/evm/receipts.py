@@ -18,19 +18,18 @@ from chains.evm.decode import (
     first_key,
     hash_text,
     is_proxy_event,
-    label,
     nth_key,
     proxy_event,
-    quantity,
     transfer_log,
 )
 from chains.evm.pairing import EventMatcher, Move, Pairing
 from chains.evm.wire import RawReceipt, ReceiptLog, parse_receipt
+from chains.quantities import readable
 from chains.types import Outcome, Transfer, Verification
 
 LOGS_A_SLICE = 500  # of a receipt, before others have their turn
 
-_SUCCEEDED = 1
+_STATUSES: Mapping[int | None, bool] = {0: False, 1: True}
 
 
 class PaidEvent(NamedTuple):
@@ -92,12 +91,19 @@ async def read_receipt(raw: Raw, *, tx_hash: str, proxy: str) -> Receipt | None:
 def _facts(sent: RawReceipt, tx_hash: str) -> Receipt:
     return Receipt(
         tx_hash=tx_hash,
-        block_number=label(sent.blockNumber),
+        block_number=readable(sent.blockNumber),
         block_hash=hash_text(sent.blockHash),
-        succeeded=quantity(sent.status) == _SUCCEEDED,
+        succeeded=_succeeded(sent.status),
         sender=address_text(sent.sender),
         size=len(sent.logs),
     )
+
+
+def _succeeded(status: object) -> bool:
+    succeeded = _STATUSES.get(readable(status))
+    if succeeded is None:  # whoever pruned it says null, and nobody has to guess what 2 means
+        raise ChainProtocolError(f"its status is {repr(status)[:60]}")
+    return succeeded
 
 
 class _Reading:
@@ -113,10 +119,10 @@ class _Reading:
         for log in logs:
             if is_proxy_event(log.address, log.topics, self._proxy):
                 event = proxy_event(log.topics, log.data)
-                paid = PaidEvent(event, self._matcher.event(event), label(log.logIndex))
+                paid = PaidEvent(event, self._matcher.event(event), readable(log.logIndex))
                 self._receipt.events[self._key(log)] = paid
             elif (moved := transfer_log(log.address, log.topics, log.data)) is not None:
-                self._receipt.plain[self._key(log)] = Plain(self._matcher.move(moved), label(log.logIndex))
+                self._receipt.plain[self._key(log)] = Plain(self._matcher.move(moved), readable(log.logIndex))
 
     def _key(self, log: ReceiptLog) -> str:
         first = first_key(log.address, log.topics, log.data)

@@ -9,10 +9,10 @@ from msgspec import Raw
 from chains import jsonrpc
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
-from chains.evm.decode import quantity
 from chains.evm.refusals import Refusal, Verdict, classify
 from chains.evm.wire import Log, parse_logs
 from chains.jsonrpc import HEADERS, Call, JsonRpc, RpcFailure
+from chains.quantities import quantity
 from chains.transport import (
     CutOff,
     HttpAnswer,

@@ -17,10 +17,10 @@ class Log(Struct, gc=False, frozen=True):
     address: str
     topics: tuple[str, ...]
     data: str
-    blockNumber: str  # noqa: N815 - the wire's spelling
+    blockNumber: str | int  # noqa: N815 - the wire's spelling
     blockHash: str  # noqa: N815
     transactionHash: str  # noqa: N815
-    logIndex: str | float | bool | None = None  # noqa: N815 - tells repeated rows apart, and identifies nothing
+    logIndex: str | int | float | bool | None = None  # noqa: N815 - tells repeated rows apart, and identifies nothing
     removed: str | float | bool | None = None
     blockTimestamp: str | float | bool | None = None  # noqa: N815 - newer nodes only, not all as specified
 
@@ -31,7 +31,7 @@ class _Bare(Struct, gc=False, frozen=True):
     address: str
     topics: tuple[str, ...]
     data: str
-    blockNumber: str  # noqa: N815
+    blockNumber: str | int  # noqa: N815
     blockHash: str  # noqa: N815
     transactionHash: str  # noqa: N815
     logIndex: Any = None  # noqa: N815
@@ -52,7 +52,7 @@ class RawReceipt(Struct, gc=False, frozen=True):
 
     transactionHash: str  # noqa: N815
     blockHash: str  # noqa: N815
-    status: str
+    status: Any
     logs: list[ReceiptLog]
     blockNumber: Any = None  # noqa: N815
     sender: Any = msgspec.field(default=None, name="from")
@@ -163,6 +163,6 @@ def _without_labels(read: Callable[[], list[_Bare]]) -> list[Log]:
 
 
 def _labelled(log: _Bare) -> Log:
-    index = log.logIndex if isinstance(log.logIndex, str) else None
+    index = log.logIndex if type(log.logIndex) in {str, int} else None
     place = (log.blockNumber, log.blockHash, log.transactionHash)
     return Log(log.address, log.topics, log.data, *place, index, log.removed is True)

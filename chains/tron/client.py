@@ -13,6 +13,7 @@ from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.jsonrpc import Call, RpcResult
 from chains.labels import read_decimals, read_symbol
+from chains.quantities import quantity
 from chains.tron.address import ZERO_ADDRESS
 from chains.tron.decode import (
     Block,
@@ -25,7 +26,6 @@ from chains.tron.decode import (
     parse_receipt,
     parse_receipts,
     parse_rpc_block,
-    quantity,
 )
 from chains.tron.refusals import is_busy
 from chains.tron.rpc import json_rpc_of

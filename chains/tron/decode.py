@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError, InvalidAddress
+from chains.quantities import quantity
 from chains.tron.address import from_hex, parse_address, to_hex
 from chains.types import Transfer
 
@@ -19,7 +20,6 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(r"[0-9a-fA-F]{40}")
 _ADDRESS_WORD = re.compile(r"[0-9a-fA-F]{64}")
 _WORD = re.compile(r"[0-9a-fA-F]{64}")
-_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,16}")
 _VALUE = re.compile(r"[0-9]{1,78}")
 _TRC20_TOPICS = 3
 _MAX_TIME_MS = 2**52
@@ -287,13 +287,6 @@ def _row_credit(row: dict[str, Any]) -> Credit | None:
     except InvalidAddress:
         return None
     return Credit(contract, source, destination, int(value))
-
-
-def quantity(value: Any) -> int:
-    """Return a JSON-RPC quantity."""
-    if not isinstance(value, str) or _QUANTITY.fullmatch(value) is None:
-        raise ChainProtocolError(f"not a quantity: {_shown(value)}")
-    return int(value, 16)
 
 
 def _bare(value: Any) -> Any:

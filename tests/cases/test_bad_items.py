@@ -22,6 +22,7 @@ UNREADABLE = {
 CHANGED = {
     "no status": {"status": None},
     "a status in words": {"status": "success"},
+    "a status that is no truth": {"status": 2},
     "no logs": {"logs": None},
     "a log without an address": {"logs": [{"address": None, "topics": [], "data": "0x"}]},
     "another block": {"blockHash": block_hash(7)},
@@ -133,3 +134,51 @@ async def test_endpoints_that_must_agree_contradict_each_other_about_one_payment
         bad, good = await two_payments(town)
         second.receipts[BAD] = second.receipts[BAD] | {"status": "0x0"}
         await only_the_good_one_is_confirmed(town, bad, good)
+
+
+NUMBERS = {"number", "timestamp", "blockNumber", "logIndex", "blockTimestamp", "status", "transactionIndex"}
+
+
+def plainly(value):
+    """Write the numbers of an answer as plain ones, as some nodes do."""
+    if isinstance(value, list):
+        return [plainly(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: int(each, 16) if name in NUMBERS else plainly(each) for name, each in value.items()}
+
+
+async def test_a_node_that_writes_plain_numbers_serves_both_rails(tmp_path):
+    async with street(tmp_path) as town:
+        (node,) = town.nodes
+        node.overrides = {
+            "eth_chainId": lambda _: ("result", node.chain_id),
+            "eth_blockNumber": lambda _: ("result", node.head),
+            "eth_getBlockByNumber": lambda asked: ("result", plainly(node.block(node.height(asked[0])))),
+            "eth_getLogs": lambda asked: ("result", plainly(node.matching(asked[0]))),
+            "eth_getTransactionReceipt": lambda asked: ("result", plainly(node.receipts.get(asked[0]))),
+        }
+        direct = await town.direct(1, amount="1000")
+        proxied = await town.api.create(confirmations=5, destination=shop(2), callbackUrl=town.hooks.url())
+        node.pay(USDT, shop(1), 1000, tx=GOOD)
+        node.head += 1
+        node.seal(
+            node.transfer(USDT, shop(2), 1000, tx=BAD, block=node.head),
+            node.event(USDT, shop(2), 1000, proxied["paymentReference"], tx=BAD, block=node.head),
+        )
+        town.grow(20)
+        for intent in (direct, proxied):
+            await town.api.status_is(intent["intentId"], "confirmed")
+
+
+@pytest.mark.parametrize("status", [None, "1", True, 2, "0x2"])
+async def test_a_status_that_says_nothing_is_asked_of_another_endpoint(tmp_path, status):
+    async with street(tmp_path, 2) as town:
+        first, second = town.nodes
+        bad, good = await two_payments(town)
+        right = second.receipts[BAD]
+        first.receipts[BAD] = second.receipts[BAD] = right | {"status": status}
+        await only_the_good_one_is_confirmed(town, bad, good)
+        assert (await town.api.chain())["stuck"][0]["why"].count("its status is") == 2
+        second.receipts[BAD] = right
+        await town.api.status_is(bad, "confirmed")

@@ -9,13 +9,14 @@ from msgspec import Raw
 
 from chains.errors import ChainProtocolError, InvalidAddress
 from chains.evm.address import parse_address, show_address
-from chains.evm.decode import LogDecoder, parse_block
+from chains.evm.decode import Block, LogDecoder, parse_block
 from chains.evm.proxy import EVENT_TOPIC, SELECTOR, payment_calldata
 from chains.evm.questions import window
 from chains.evm.ranges import MOST_ROWS, START_SPAN, BlockSpan
 from chains.evm.receipts import read_receipt
 from chains.evm.refusals import Refusal, Verdict, classify
 from chains.evm.wire import as_logs
+from chains.quantities import quantity, readable
 from chains.types import Outcome
 from tests.chains.evm_world import (
     BUYER,
@@ -172,7 +173,9 @@ def _data(at, text):
         {"blockHash": "0x1"},
         {"blockNumber": None},
         {"blockNumber": "100"},
-        {"blockNumber": 100},
+        {"blockNumber": True},
+        {"blockNumber": -1},
+        {"blockNumber": 100.5},
         {"blockNumber": hex(1001)},
         {"transactionHash": None},
         {"transactionHash": "0x" + "0" * 63},
@@ -184,10 +187,16 @@ def test_a_malformed_log_is_an_error_and_never_a_transfer(change):
         decoded(event_log() | change)
 
 
-@pytest.mark.parametrize("index", [None, "0x", "0x1_0", 5, [], {"a": 1}])
+@pytest.mark.parametrize("index", [None, "0x", "0x1_0", 5.5, -5, True, "5", [], {"a": 1}])
 def test_a_log_index_nobody_can_read_is_no_index_and_hides_no_transfer(index):
     (transfer,) = decoded(event_log() | {"logIndex": index})
     assert (transfer.log_index, transfer.event_key) == (None, decoded(event_log())[0].event_key)
+
+
+def test_plain_numbers_mean_what_hexadecimal_ones_mean():
+    log = event_log() | {"blockTimestamp": "0x10"}
+    plain = log | {"blockNumber": int(log["blockNumber"], 16), "logIndex": int(log["logIndex"], 16)}
+    assert decoded(plain) == decoded(log)
 
 
 @pytest.mark.parametrize("row", [None, 5, "0x", [], {}])
@@ -216,6 +225,19 @@ def test_a_malformed_or_wrong_block_is_an_error(block):
         parse_block(block, 1)
 
 
+def test_a_block_in_plain_numbers_is_read():
+    assert parse_block({"number": 1, "hash": hash_of(1), "timestamp": 1_751_284_607}, 1) == Block(
+        1, hash_of(1), 1_751_284_607
+    )
+
+
+@pytest.mark.parametrize("sent", [True, -1, 1.0, 2**64, "1751284607", "", "0x", "0x1_0", None, [], {}])
+def test_what_may_mean_two_numbers_or_none_is_no_number(sent):
+    assert readable(sent) is None
+    with pytest.raises(ChainProtocolError, match="not a quantity"):
+        quantity(sent)
+
+
 async def read(receipt, number=7):
     return await read_receipt(Raw(orjson.dumps(receipt)), tx_hash=tx_of(number), proxy=PROXY.lower())
 
@@ -234,6 +256,11 @@ async def test_no_receipt_is_none():
     [
         {"status": None},
         {"status": "yes"},
+        {"status": "1"},
+        {"status": "0x2"},
+        {"status": 2},
+        {"status": True},
+        {"status": -1},
         {"blockHash": None},
         {"blockHash": "0x1"},
         {"logs": None},
@@ -254,6 +281,13 @@ async def test_a_malformed_receipt_is_an_error(change):
 )
 async def test_what_decides_nothing_may_look_as_it_likes(change):
     assert (await read(receipt_of(token_log()) | change)).succeeded
+
+
+@pytest.mark.parametrize(
+    ("status", "succeeded"), [("0x1", True), (1, True), ("0x01", True), ("0x0", False), (0, False)]
+)
+async def test_a_status_is_read_however_it_is_written(status, succeeded):
+    assert (await read(receipt_of(token_log()) | {"status": status})).succeeded is succeeded
 
 
 # --- pairing -------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_a_block_time_in_any_shape_does_not_hide_a_log(stamp):
 
 
 @pytest.mark.parametrize("field", ["address", "topics", "data", "blockNumber", "blockHash", "transactionHash"])
-@pytest.mark.parametrize("value", [None, 5, {}])
+@pytest.mark.parametrize("value", [None, True, {}])
 def test_what_is_used_is_still_read_strictly(field, value):
     rows = [token_log() | {"blockTimestamp": [], field: value}]
     with pytest.raises(ChainProtocolError):

@@ -1,0 +1,34 @@
+"""Numbers as JSON-RPC nodes send them, of every family."""
+
+from __future__ import annotations
+
+import re
+
+from chains.errors import ChainProtocolError
+
+MOST = 2**64 - 1
+
+_HEX = re.compile(r"0[xX]0{0,48}[0-9a-fA-F]{1,16}")
+
+
+def quantity(value: object) -> int:
+    """
+    Return a quantity: hexadecimal text, or the plain number that some nodes send instead.
+
+    Digits in text without 0x mean one number as decimal ones and another as hexadecimal ones: they are refused.
+
+    Raises:
+        ChainProtocolError: it is no such number.
+    """
+    number = readable(value)
+    if number is None:
+        raise ChainProtocolError(f"not a quantity: {repr(value)[:60]}")
+    return number
+
+
+def readable(value: object) -> int | None:
+    """Return a quantity; None when there is none to read."""
+    if isinstance(value, str):
+        return int(value, 16) if _HEX.fullmatch(value) else None
+    # JSON's true is a number to Python, and no number to anybody else.
+    return value if type(value) is int and 0 <= value <= MOST else None
