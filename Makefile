@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEEDS ?= 20
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet run demo e2e chaos recovery test check bench load lock clean
+.PHONY: setup setup-devnet run demo e2e chaos recovery test golden check bench load lock clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -33,6 +33,9 @@ recovery: setup-devnet ## seconds from the end of each fault to the confirmation
 
 test: setup-devnet ## every test
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+
+golden: setup ## record anew what clients are told (tests/golden); look at the difference before you commit it
+	GOLDEN=record $(BIN)/python -m pytest -q -n 0 tests/golden
 
 check: setup ## style, types, import contracts
 	$(BIN)/ruff check .

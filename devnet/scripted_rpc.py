@@ -51,7 +51,15 @@ class ScriptedNode:
     `finalized` None is the head. `fork_from` is the first block that differs from other nodes' chain.
     """
 
-    def __init__(self, tokens: Sequence[tuple[str, str, int]], *, chain_id: int = CHAIN_ID, head: int = START) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[tuple[str, str, int]],
+        *,
+        chain_id: int = CHAIN_ID,
+        head: int = START,
+        now: int | None = None,
+    ) -> None:
+        """Show a chain whose newest block was made `now` (unix seconds), else at this moment."""
         self.chain_id = chain_id
         self.head = head
         self.finalized: int | None = None
@@ -64,7 +72,7 @@ class ScriptedNode:
         self.calls: list[tuple[str, list[Any]]] = []
         self.url = ""
         self._tokens = {address.lower(): (symbol, decimals) for address, symbol, decimals in tokens}
-        self._born = int(time.time()) - head * BLOCK_S
+        self._born = (int(time.time()) if now is None else now) - head * BLOCK_S
 
     def hash(self, number: int) -> str:
         forked = self.fork_from is not None and number >= self.fork_from

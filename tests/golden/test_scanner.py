@@ -1,0 +1,94 @@
+"""The scanner says what it has always said: every answer, every event, every description."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from api.app import build_app
+from config.settings import HttpSettings
+from kernel.web import middlewares
+from scanner.metrics import Metrics
+from scanner.model import EventType
+from tests.golden import description, scanner_story
+from tests.golden.book import Book, Caller
+from tests.golden.scanner_story import STORIES, TON, TRON, numbered, world
+
+
+@pytest.fixture(autouse=True)
+def foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn at random, and a body that is not sent is waited for a moment only."""
+    monkeypatch.setattr(secrets, "token_hex", numbered())
+    monkeypatch.setattr(middlewares, "BODY_S", 0.2)
+
+
+async def test_every_answer_and_every_event(tmp_path: Path) -> None:
+    answers, events = Book("scanner"), Book("scanner-events")
+    described = Book("scanner-description")
+    asked: set[tuple[str, str, int]] = set()
+
+    async with world(tmp_path, answers, events) as w:
+        document = await w.scanner.api.get("/openapi.json")
+        for story in STORIES:
+            await story(w)
+        asked |= w.api.asked
+    for name, story, settings in (
+        ("less", scanner_story.seeing_less, {}),
+        ("chains", scanner_story.on_every_chain, nowhere()),
+        ("open", scanner_story.open_to_this_machine, {"SCANNER_API_KEY": ""}),
+    ):
+        (tmp_path / name).mkdir()
+        async with world(tmp_path / name, answers, events, **settings) as w:
+            await story(w)
+            asked |= w.api.asked
+    async with aiohttp.ClientSession() as session:
+        await failing(answers, session)
+    for each in description.calls(document):
+        described.keep(**each)
+
+    for book in (answers, events, described):
+        book.close()
+    assert unasked(document, asked) == []
+    assert {event["body"]["eventType"] for event in events.entries} == set(EventType)
+
+
+def nowhere() -> dict[str, str]:
+    """Return the settings of a scanner of every family whose endpoints do not answer."""
+    urls = dict.fromkeys(("RPC_ETH", "RPC_BSC_TESTNET", "TRONGRID_URL", "TONCENTER_URL"), "http://127.0.0.1:9")
+    return {"SCANNER_ENABLED_CHAINS": f"1,97,{TRON},{TON}", **urls}
+
+
+async def failing(book: Book, session: aiohttp.ClientSession) -> None:
+    """Record what a bug of ours looks like: without anything behind the front door every call is one."""
+    app = build_app(None, HttpSettings("", 0, (), production=False, trusted_hops=0), Metrics())  # type: ignore[arg-type]
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await Caller(book, url, session, {}).ask("GET", "/scanner/status", status=500)
+    finally:
+        await runner.cleanup()
+
+
+def unasked(
+    document: dict[str, dict[str, dict[str, dict[str, object]]]], asked: Iterable[tuple[str, str, int]]
+) -> list[str]:
+    """Return what is described and was never answered here."""
+    seen = {(method, status, path) for method, path, status in asked}
+    return [
+        f"{method.upper()} {path} {status}"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        for status in operation["responses"]
+        if not any(
+            (name, str(code)) == (method.upper(), status) and re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), where)
+            for name, code, where in seen
+        )
+    ]
