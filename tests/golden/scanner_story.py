@@ -616,3 +616,11 @@ async def open_to_this_machine(w: World) -> None:
     for method, path in await every_call(w):
         await w.api.ask(method, path, status=403, Host="rebound.example")
     await w.api.ask("GET", "/intents", Host="localhost")
+
+
+async def falling_behind(w: World) -> None:
+    """A node that grows and shows no logs leaves the chain behind, and the log says so."""
+    refusal = ("error", {"code": -32000, "message": "not today"})
+    w.node.overrides |= {"eth_getLogs": lambda _: refusal, "eth_getBlockReceipts": lambda _: refusal}
+    w.grow(200)
+    await w.shown("/scanner/status", lambda found: found["chains"][0]["state"] == "failing")

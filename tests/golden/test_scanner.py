@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import secrets
 from collections.abc import Iterable
@@ -12,13 +14,16 @@ import pytest
 from aiohttp import web
 
 from api.app import build_app
-from config.settings import HttpSettings
+from config.errors import ConfigError
+from config.settings import REFUSE_OPEN, HttpSettings, load_settings
+from kernel.logging import ConsoleFormatter, JsonFormatter
 from kernel.web import middlewares
 from scanner.metrics import Metrics
 from scanner.model import EventType
 from tests.golden import description, scanner_story
 from tests.golden.book import Book, Caller
 from tests.golden.scanner_story import STORIES, TON, TRON, numbered, world
+from tests.repo.pages import page
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +33,10 @@ def foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middlewares, "BODY_S", 0.2)
 
 
-async def test_every_answer_and_every_event(tmp_path: Path) -> None:
+async def test_every_answer_and_every_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     answers, events = Book("scanner"), Book("scanner-events")
-    described = Book("scanner-description")
+    described, lines = Book("scanner-description"), Book("scanner-log")
     asked: set[tuple[str, str, int]] = set()
 
     async with world(tmp_path, answers, events) as w:
@@ -42,6 +48,7 @@ async def test_every_answer_and_every_event(tmp_path: Path) -> None:
         ("less", scanner_story.seeing_less, {}),
         ("chains", scanner_story.on_every_chain, nowhere()),
         ("open", scanner_story.open_to_this_machine, {"SCANNER_API_KEY": ""}),
+        ("behind", scanner_story.falling_behind, {"POLL_INTERVAL_SEC": "0.05"}),
     ):
         (tmp_path / name).mkdir()
         async with world(tmp_path / name, answers, events, **settings) as w:
@@ -52,10 +59,32 @@ async def test_every_answer_and_every_event(tmp_path: Path) -> None:
     for each in description.calls(document):
         described.keep(**each)
 
-    for book in (answers, events, described):
+    for phrase in said_to_be_worth_grepping():
+        lines.keep(phrase=phrase, found=line(phrase, caplog.records))
+
+    for book in (answers, events, described, lines):
         book.close()
     assert unasked(document, asked) == []
     assert {event["body"]["eventType"] for event in events.entries} == set(EventType)
+
+
+def said_to_be_worth_grepping() -> list[str]:
+    """Return the phrases of the log that operators are told to look for."""
+    named = re.search(r"## Log lines worth grepping\n\n(.*)\n", page("docs/operations.md"))
+    assert named is not None
+    headings = re.findall(r"^\*\*`(\[[^`]+)`\.\*\*$", page("docs/operations.md"), re.MULTILINE)
+    return [*re.findall(r"`([^`]+)`", named[1]), *headings]
+
+
+def line(phrase: str, records: Iterable[logging.LogRecord]) -> dict[str, object]:
+    """Return the first line with a phrase as operators see it, without its time, and as one object of JSON."""
+    if phrase in REFUSE_OPEN:  # the daemon ends with it
+        with pytest.raises(ConfigError) as caught:
+            load_settings({"APP_ENV": "production"})
+        return {"ends with": str(caught.value)}
+    record = next(each for each in records if phrase in each.getMessage())
+    console, told = ConsoleFormatter().format(record), json.loads(JsonFormatter().format(record))
+    return {"level": record.levelname, "said": console.split(f"{record.name} ", 1)[1], "fields": sorted(told)}
 
 
 def nowhere() -> dict[str, str]:
