@@ -68,14 +68,23 @@ class Targets:
     tokens: frozenset[str] = frozenset()  # the registry's and waiting intents', for who refuses logs without an address
 
 
+class UnreadLog(NamedTuple):
+    """A log that may be a payment and that no endpoint showed in a way that can be read."""
+
+    position: int
+    tx_hash: str | None  # None where that cannot be read either
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class ScanPage:
-    """Everything that happened after one cursor, up to and including the next."""
+    """Everything that happened after one cursor, up to and including the next, but for what is in `unread`."""
 
     transfers: list[Transfer]
     cursor: Cursor
     time: int  # unix seconds of the block at `cursor`: all chain time up to it has been read
     rows_read: int  # log rows the endpoint answered with, before any filtering
+    unread: tuple[UnreadLog, ...] = ()  # whoever stores the cursor remembers these, and reads them again
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ class LookAgain:
 
     transfers: list[Transfer]
     unread: Mapping[str, str]  # destination: why it could not be read
+    unread_logs: tuple[UnreadLog, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

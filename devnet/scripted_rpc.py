@@ -65,6 +65,7 @@ class ScriptedNode:
         self.finalized: int | None = None
         self.fork_from: int | None = None
         self.logs: list[Json] = []
+        self.garbled: dict[str, Json] = {}  # what the logs of a transaction look like instead, in their block alone
         self.receipts: dict[str, Any] = {}
         self.overrides: dict[str, Override] = {}
         self.down = False
@@ -175,12 +176,13 @@ class ScriptedNode:
         return {"latest": self.head, "earliest": 0}.get(which, int(which, 16) if which[:2] == "0x" else None)
 
     def matching(self, wanted: Json) -> list[Json]:
-        """Return the logs a question asks for."""
+        """Return the logs a question asks for, as this node shows them."""
         if "blockHash" in wanted:
-            return [log for log in self.logs if log["blockHash"] == wanted["blockHash"] and _fits(log, wanted)]
-        first, last = self.height(wanted["fromBlock"]) or 0, self.height(wanted["toBlock"]) or 0
-        seen = [log for log in self.logs if first <= int(log["blockNumber"], 16) <= min(last, self.head)]
-        return [log for log in seen if _fits(log, wanted)]
+            seen = [log for log in self.logs if log["blockHash"] == wanted["blockHash"]]
+        else:
+            first, last = self.height(wanted["fromBlock"]) or 0, self.height(wanted["toBlock"]) or 0
+            seen = [log for log in self.logs if first <= int(log["blockNumber"], 16) <= min(last, self.head)]
+        return [log | self.garbled.get(log["transactionHash"], {}) for log in seen if _fits(log, wanted)]
 
     def _call(self, call: Json) -> str:
         known = self._tokens.get(str(call["to"]).lower())

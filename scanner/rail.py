@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
-from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer
+from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer, UnreadLog
 from config.catalog import Chain
 from config.logging import fields
 from scanner import findings
@@ -20,8 +20,10 @@ from scanner.health import Read
 from scanner.matching import LOOK_BACK_MS
 from scanner.metrics import Metrics
 from scanner.store import checkpoints, folds, intents, transfers
+from scanner.store import unread as unread_store
 from scanner.store.database import Database
 from scanner.store.intents import Reading
+from scanner.unread import UnreadLogs
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,9 @@ class RailReader:
         self._late_ms = late_watch_ms
         self._on_recorded = on_recorded
         self._monotonic = monotonic
+        self.unread = UnreadLogs(
+            rail, chain_id=chain.chain_id, adapter=adapter, db=db, clock=clock, keep=self._keep_found
+        )
         self._trail: deque[tuple[int, int]] = deque(maxlen=TRAIL)  # (position, unix seconds) of what was read
         self._above_since: float | None = None
         self._taken_back: tuple[float, str] | None = None
@@ -71,9 +76,10 @@ class RailReader:
     @property
     def problems(self) -> list[str]:
         """What operators have to know of this rail."""
-        if self._taken_back is None or self._monotonic() - self._taken_back[0] > REMEMBERED_S:
-            return []
-        return [self._taken_back[1]]
+        found = self.unread.problems
+        if self._taken_back is not None and self._monotonic() - self._taken_back[0] <= REMEMBERED_S:
+            found.append(self._taken_back[1])
+        return found
 
     async def catch_up(self, head: Head, targets: Targets, new: Sequence[Reading]) -> None:
         """
@@ -83,6 +89,13 @@ class RailReader:
             ChainError: it could not be read; everything found before is stored.
         """
         self.went_back, self.reorganised = False, None
+        await self.unread.read_again(targets, head)
+        try:
+            await self._catch_up(head, targets, new)
+        finally:
+            await self.unread.refresh()
+
+    async def _catch_up(self, head: Head, targets: Targets, new: Sequence[Reading]) -> None:
         cursor = await self._start(head)
         if new:
             await self._look_back(new, targets, cursor, head)
@@ -108,6 +121,7 @@ class RailReader:
         else:
             cursor, time = held
         if self.read is None or self.read.position != cursor.position:
+            self.unread.went_back()
             self.read = Read(cursor.position, time)
         return cursor
 
@@ -137,16 +151,19 @@ class RailReader:
         goal = Head(cursor.position, cursor.anchor, head.time)
         after = await self._position_before(since, cursor, head)
         found: dict[tuple[str, str], Transfer] = {}
+        unread: list[UnreadLog] = []
         while after.position < goal.position:
             page = await self._adapter.scan(self.rail, theirs, after, goal)
             if isinstance(page, Fork):
                 raise ChainUnavailable("the chain was reorganised meanwhile")
             found |= {(transfer.tx_hash, transfer.event_key): transfer for transfer in page.transfers}
+            unread += page.unread
             after = page.cursor
         dated = await self._dated(list(found.values()), head)
         now = self._clock.now_ms()
         async with self._db.write() as tx:
             recorded = await self._record(tx, dated, now, head)
+            await self.unread.remember(tx, unread)
             await intents.set_looked_back(tx, {reading.intent_id for reading in new})
         self._on_recorded(recorded)
 
@@ -176,17 +193,26 @@ class RailReader:
         chain_id = self._chain.chain_id
         self._metrics.logs_read.labels(str(chain_id)).inc(page.rows_read)
         recorded = Recorded()
-        if page.cursor != before or page.transfers:
+        if page.cursor != before or page.transfers or page.unread:
             found = await self._dated(page.transfers, head)
             now = self._clock.now_ms()
             keep_from = head.position - max(KEEP_ANCHORS, 2 * self._chain.confirmation_threshold)
             async with self._db.write() as tx:
                 recorded = await self._record(tx, found, now, head)
+                await self.unread.remember(tx, page.unread)
                 await checkpoints.put(
                     tx, chain_id, self.rail, page.cursor, time=page.time, now=now, keep_from=keep_from
                 )
         self.read = Read(page.cursor.position, page.time)
         self._trail.append((page.cursor.position, page.time))
+        self._on_recorded(recorded)
+
+    async def _keep_found(self, log: UnreadLog, transfers: Sequence[Transfer], head: Head) -> None:
+        """Store what a log that could not be read before turned out to be."""
+        found = await self._dated(transfers, head)
+        async with self._db.write() as tx:
+            recorded = await self._record(tx, found, self._clock.now_ms(), head)
+            await unread_store.forget(tx, self._chain.chain_id, self.rail, log)
         self._on_recorded(recorded)
 
     async def _record(self, tx: Any, found: Sequence[Transfer], now: int, head: Head) -> Recorded:
@@ -282,6 +308,7 @@ class RailReader:
             doubted = await transfers.doubt_above(tx, chain_id, self.rail, to.position)
         self._above_since = None
         self.went_back = True
+        self.unread.went_back()
         self.read = Read(to.position, None)
         problem = (
             f"the {self.rail} rail had been read to {cursor.position}, above every endpoint's head for 10 minutes:"

@@ -22,6 +22,7 @@ from scanner.store import intents
 from scanner.store.database import Database
 from scanner.store.errors import StoreError
 from scanner.store.intents import Reading
+from scanner.unread import remember
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,7 @@ class SecondReader:
                     late_ms=self._late_ms,
                     moment=head.time * 1000,
                 )
+                await remember(tx, self._chain.chain_id, Rail.PROXY, page.unread, now=self._clock.now_ms())
             self._on_recorded(recorded)
             cursor, time = page.cursor, page.time
             await asyncio.sleep(9 * (self._monotonic() - started))
@@ -186,6 +188,7 @@ class SecondReader:
                 late_ms=self._late_ms,
                 moment=None if head is None else head.time * 1000,
             )
+            await remember(tx, self._chain.chain_id, Rail.DIRECT, again.unread_logs, now=now)
             await intents.set_swept_to(tx, read, until)
         if recorded.matched:
             log.warning(

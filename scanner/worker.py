@@ -313,7 +313,10 @@ class ChainWorker:
         """Bring the health up to date, whether the poll succeeded or not."""
         self.health.condition = self.adapter.condition()
         self.health.endpoint = self.adapter.endpoint
-        self.health.stuck = self._confirmer.stuck
+        # The logs of one transaction may be unreadable on both rails.
+        unread = {stuck.tx_hash: stuck for reader in self._rails.values() for stuck in reader.unread.stuck}
+        stuck = [*self._confirmer.stuck, *unread.values()]
+        self.health.stuck = sorted(stuck, key=lambda each: (each.since, each.tx_hash))
         condition = self.health.condition
         found = [*self._mismatches, *condition.problems, *(warning.message for warning in condition.warnings)]
         for reader in self._rails.values():

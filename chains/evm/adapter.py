@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -42,6 +42,7 @@ from chains.types import (
     Targets,
     TokenMeta,
     Transfer,
+    UnreadLog,
     Verification,
 )
 from config.catalog import Chain, Finality
@@ -227,11 +228,34 @@ class EvmAdapter:
                 self._read, wanted=wanted, way=way, after=after, head=head, reread=reread, reads_ahead=reads_ahead
             )
             try:
-                return await self._pool.run("eth_getLogs", read)
+                return await self._pages(read)
             except ChainError as exc:
                 # Why receipts were no way out says less than why logs were refused.
                 refused = exc if refused is None or way is not Way.RECEIPTS else refused
         raise refused or ChainUnavailable("no endpoint is asked for logs")
+
+    async def _pages(
+        self,
+        read: Callable[[Endpoint], Awaitable[ScanPage | Fork]],
+        *,
+        avoiding: Collection[Endpoint] = (),
+    ) -> ScanPage | Fork:
+        """Return a page every log of which can be read; where no endpoint shows one, the one with the fewest others."""
+        spoiled: list[ScanPage] = []
+
+        async def strictly(endpoint: Endpoint) -> ScanPage | Fork:
+            page = await read(endpoint)
+            if isinstance(page, ScanPage) and page.unread:
+                spoiled.append(page)
+                raise Unserved(f"shows logs that cannot be read: {page.unread[0].why}")
+            return page
+
+        try:
+            return await self._pool.run("eth_getLogs", strictly, avoiding=avoiding)
+        except ChainError:
+            if not spoiled:
+                raise
+            return min(spoiled, key=lambda page: len(page.unread))
 
     def _reread(self, seconds: int, head: Head) -> int:
         """
@@ -259,12 +283,14 @@ class EvmAdapter:
     async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
         wanted = Wanted(Rail.DIRECT, sorted(destinations), self._asked_tokens)
         found: dict[tuple[str, str], Transfer] = {}
+        unread: list[UnreadLog] = []
         try:
             async for page in self._pages_between(wanted, since, until):
                 found |= {(transfer.tx_hash, transfer.event_key): transfer for transfer in page.transfers}
+                unread += page.unread
         except ChainError as exc:
-            return LookAgain(list(found.values()), dict.fromkeys(destinations, str(exc)))
-        return LookAgain(list(found.values()), {})
+            return LookAgain(list(found.values()), dict.fromkeys(destinations, str(exc)), tuple(unread))
+        return LookAgain(list(found.values()), {}, tuple(unread))
 
     async def _pages_between(self, wanted: Wanted, since: int, until: int) -> AsyncIterator[ScanPage]:
         """Read the blocks between two moments, by another endpoint than the running scan's where there is one."""
@@ -281,7 +307,7 @@ class EvmAdapter:
             await asyncio.sleep(PAUSES * (self._clock() - started))
             started = self._clock()
             read = partial(self._read_any_way, wanted=wanted, after=cursor, head=goal)
-            page = await self._pool.run("eth_getLogs", read, avoiding=scanning)
+            page = await self._pages(read, avoiding=scanning)
             if isinstance(page, Fork):
                 raise ChainUnavailable("the chain was reorganised meanwhile")
             yield page
@@ -323,6 +349,8 @@ class EvmAdapter:
             page = await self._read_page(wanted, cursor, goal, reads_ahead=False)
             if isinstance(page, Fork):
                 raise ChainUnavailable("the chain was reorganised meanwhile")
+            if page.unread:
+                raise ChainProtocolError(f"a log cannot be read: {page.unread[0].why}")
             found += [_movement(t) for t in page.transfers if Holding(t.destination, t.token) in ours]
             cursor = page.cursor
         return sorted(found, key=lambda movement: movement.block_number)

@@ -8,15 +8,23 @@ from typing import Any
 
 from addresses.keccak import keccak
 from chains.endpoints import Endpoint, Unserved
-from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.evm.decode import Block, parse_block
+from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
+from chains.evm.decode import Block, is_well_formed, parse_block
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused, TooLarge
-from chains.evm.wire import BlockReceipt, Log, parse_block_receipt, parse_block_receipts, parse_receipt_logs
+from chains.evm.wire import (
+    BlockReceipt,
+    Log,
+    OddLog,
+    parse_block_receipt,
+    parse_block_receipts,
+    parse_receipt_log_rows,
+)
 
 RECEIPTS_A_BATCH = 50
 LOGS_A_STEP = 1_000  # then others run
 MOST_TRANSACTIONS = 20_000  # in one block
+MOST_MISSING = 5  # receipts of a block, and never more than there are others: else it shows no receipts
 EMPTY_ROOT = "0x" + keccak(b"\x80").hex()  # of the tree of no transactions
 
 
@@ -28,9 +36,9 @@ class BlockLogs:
 
     async def read(
         self, endpoint: Endpoint, number: int, ours: Callable[[str, Sequence[str]], bool]
-    ) -> tuple[Block, list[Log]]:
+    ) -> tuple[Block, list[Log], list[OddLog]]:
         """
-        Return a block and the logs in it that `ours` picks by their address and topics.
+        Return a block, the logs in it that `ours` picks by their address and topics, and what cannot be read.
 
         Raises:
             ChainUnavailable: the endpoint does not hold the block yet.
@@ -50,11 +58,14 @@ class BlockLogs:
         # Some nodes leave transactions of the system itself out of a block's receipts.
         receipts += await self._one_by_one(endpoint, _missing(hashes, receipts))
         missing = _missing(hashes, receipts)
-        if missing:
+        if len(missing) > min(MOST_MISSING, len(receipts)):
             raise Unserved(f"lacks {len(missing)} receipts of block {number}, such as that of {min(missing)}")
         if any(receipt.blockHash.lower() != block.hash for receipt in receipts):
             raise ChainProtocolError(f"the receipts of block {number} are not of the block the node holds")
-        return block, await _logs(block, receipts, ours)
+        rows, odd = await _logs(block, receipts, ours)
+        # One receipt that a node lacks for good once kept the whole chain at its block.
+        lacking = [OddLog(None, None, tx_hash, number, "its receipt is not shown") for tx_hash in missing]
+        return block, rows, odd + lacking
 
     async def _receipts(self, endpoint: Endpoint, block: Block, hashes: Sequence[str]) -> list[BlockReceipt]:
         if not hashes:
@@ -77,8 +88,19 @@ class BlockLogs:
                 ("eth_getTransactionReceipt", (tx_hash,)) for tx_hash in hashes[start : start + RECEIPTS_A_BATCH]
             ]
             answers = await self._client.batch(endpoint, calls)
-            found += filter(None, (parse_block_receipt(answer.value()) for answer in answers))
+            found += filter(None, map(_receipt, answers))
         return found
+
+
+def _receipt(answer: RawResult) -> BlockReceipt | None:
+    """Return one receipt; None where it is not shown, or not in a way that can be read."""
+    busy = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.RATE
+    if answer.error is not None and busy:
+        raise answer.error
+    try:
+        return parse_block_receipt(answer.value())
+    except ChainError:
+        return None
 
 
 def _unserved(answer: RawResult) -> bool:
@@ -106,17 +128,23 @@ def _missing(hashes: Sequence[str], receipts: Sequence[BlockReceipt]) -> list[st
 
 async def _logs(
     block: Block, receipts: Sequence[BlockReceipt], ours: Callable[[str, Sequence[str]], bool]
-) -> list[Log]:
+) -> tuple[list[Log], list[OddLog]]:
     """Pick logs receipt by receipt, and let others run in between; they are numbered as they stand in the block."""
     found: list[Log] = []
+    odd: list[OddLog] = []
     count, stop = 0, LOGS_A_STEP
     for receipt in receipts:
-        for log in parse_receipt_logs(receipt.logs):
-            if ours(log.address, log.topics):
+        try:
+            logs, strange = parse_receipt_log_rows(receipt, block.number)
+        except ChainProtocolError as exc:
+            logs, strange = [], [OddLog(None, None, receipt.transactionHash, block.number, str(exc))]
+        odd += strange
+        for log in logs:
+            if ours(log.address, log.topics) or not is_well_formed(log.address, log.topics, log.data):
                 place = (hex(block.number), block.hash, receipt.transactionHash, hex(count))
                 found.append(Log(log.address, log.topics, log.data, *place))
             count += 1
             if count >= stop:
                 stop = count + LOGS_A_STEP
                 await asyncio.sleep(0)
-    return found
+    return found, odd

@@ -49,6 +49,7 @@ class BloomCheck:
             ChainUnavailable: nobody else can tell.
         """
         seen = {transfer.block_number for transfer in page.transfers if transfer.reference}
+        seen |= {log.position for log in page.unread}  # shown, if not in a way that can be read
         numbers = [number for number in range(first, page.cursor.position + 1) if number not in seen]
         doubtful = sorted(await self._suspects(endpoint, numbers))
         if not doubtful:

@@ -28,6 +28,7 @@ TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
 
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _ADDRESS_WORD = re.compile(r"0{24}[0-9a-fA-F]{40}")
 _WORD = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -48,6 +49,10 @@ class Block(NamedTuple):
     number: int
     hash: str
     time: int  # unix seconds
+
+
+class Contradiction(ChainProtocolError):
+    """Logs of one answer that cannot all be of the blocks that were asked for: it says nothing as a whole."""
 
 
 class TransferLog(NamedTuple):
@@ -148,9 +153,9 @@ class _Blocks(dict[tuple[object, str, object], tuple[int, str, int | None]]):
     def __missing__(self, sent: tuple[object, str, object]) -> tuple[int, str, int | None]:
         number, block_hash, time = quantity(sent[0]), hash_text(sent[1]), _stamp(sent[2])
         if not self._first <= number <= self._last:
-            raise ChainProtocolError(f"a log of block {number}, outside {self._first} to {self._last}")
+            raise Contradiction(f"a log of block {number}, outside {self._first} to {self._last}")
         if self.hashes.setdefault(number, block_hash) != block_hash:
-            raise ChainProtocolError(f"logs of two different blocks {number}")
+            raise Contradiction(f"logs of two different blocks {number}")
         block = self[sent] = (number, block_hash, time)
         return block
 
@@ -199,7 +204,7 @@ class LogDecoder:
 
     def feed_credits(self, rows: Iterable[Log]) -> None:
         """
-        Decode ERC-20 `Transfer` logs into destinations of ours; other logs of that shape are passed over.
+        Decode ERC-20 `Transfer` logs into destinations of ours; what else contracts emit is passed over.
 
         Raises:
             ChainProtocolError: a row is malformed, removed or out of range.
@@ -215,6 +220,9 @@ class LogDecoder:
             raise ValueError("a removed log")
         number, block_hash, _ = self._blocks[row.blockNumber, row.blockHash, row.blockTimestamp]
         if credit is None:
+            if not is_well_formed(row.address, row.topics, row.data):
+                # Passed over like the odd events of odd contracts, a payment a node garbled was lost for good.
+                raise ValueError("not of the form any contract can give a log")
             return None
         return plain_transfer(
             credit,
@@ -414,6 +422,25 @@ def transfer_log(address: str, topics: Sequence[str], data: str) -> TransferLog 
         source="0x" + topics[1][-40:].lower(),
         destination="0x" + topics[2][-40:].lower(),
         value=int(data, 16),
+    )
+
+
+def first_topic(topics: object) -> str | None:
+    """Return which event a log is of; None when that cannot be read."""
+    if not isinstance(topics, list | tuple) or not topics:
+        return None
+    return topics[0].lower() if isinstance(topics[0], str) and _HASH.fullmatch(topics[0]) else None
+
+
+def is_well_formed(address: object, topics: object, data: object) -> bool:
+    """Say whether a log is one a contract can emit, whatever it says: what is not was garbled by a node."""
+    return (
+        isinstance(address, str)
+        and _ADDRESS.fullmatch(address) is not None
+        and isinstance(topics, list | tuple)
+        and all(isinstance(topic, str) and _HASH.fullmatch(topic) for topic in topics)
+        and isinstance(data, str)
+        and _DATA.fullmatch(data) is not None
     )
 
 

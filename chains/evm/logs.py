@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
@@ -11,17 +10,16 @@ from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.evm.ahead import ReadAhead
 from chains.evm.block_logs import BlockLogs
-from chains.evm.decode import Block, LogDecoder, parse_block
+from chains.evm.decode import Block, parse_block
+from chains.evm.pages import PageLogs, Vague
 from chains.evm.questions import Question, Sizes, Wanted, Way, chooser, halves, questions, transfers_to, window
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, CutOff, Overasked, Overpriced, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
 from chains.evm.shapes import Learner, LogShape, LogsRefused, NeedsAddress, TooManyRows
-from chains.evm.wire import Log
+from chains.evm.wire import Log, OddLog
 from chains.types import Cursor, Fork, Head, Rail, RailWarning, ScanPage
 
-EVENTS_A_SLICE = 2_000  # cut column by column
-TRANSFERS_A_SLICE = 1_000  # read row by row
 MOST_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some
 MOST_NAMED = 5  # crowded addresses, in a sentence
 MOST_SPLITS = 64  # questions to find the addresses that the answer for one block cannot hold
@@ -198,13 +196,18 @@ class LogReader:
         block = parse_block(end.get(), last)
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {last} yet")
-        rows = [answer.logs() for answer in logs]
+        answers = [answer.log_rows() for answer in logs]
         reading.learner.served(asked)
-        reading.span.answered(blocks=blocks, rows=sum(map(len, rows)), seconds=self._clock() - started)
+        rows = sum(len(each) + len(odd) for each, odd in answers)
+        reading.span.answered(blocks=blocks, rows=rows, seconds=self._clock() - started)
         self._note_blocks(reading)
         if last < reading.head.position and reading.ahead is not None:
             self._ask_ahead(reading, Cursor(last, block.hash))
-        return await self._page(reading.wanted.rail, rows, block, first)
+        try:
+            return await self._page(reading.wanted, answers, block, first)
+        except Vague:
+            reading.span.failed(blocks=blocks)  # which block it is of shows when one is asked for alone
+            return None
 
     def _questions(self, reading: _Reading, first: int, last: int, sizes: Sizes) -> list[Question]:
         return questions(
@@ -337,20 +340,19 @@ class LogReader:
             (below,) = await self._client.batch(endpoint, [_block_call(after.position)])
             if _moved(below, after):
                 return Fork(after)
-        block, found = await self._blocks.read(endpoint, number, chooser(wanted, self._proxy))
-        return await self._page(wanted.rail, [found], block, number)
+        block, rows, odd = await self._blocks.read(endpoint, number, chooser(wanted, self._proxy))
+        return await self._page(wanted, [(rows, odd)], block, number)
 
-    async def _page(self, rail: Rail, answers: Sequence[Sequence[Log]], end: Block, first: int) -> ScanPage:
-        decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=first, last=end.number)
-        for rows in answers:
-            if rail is Rail.PROXY:
-                await _feed(decoder.feed, rows, EVENTS_A_SLICE)
-            else:
-                await _feed(decoder.feed_credits, rows, TRANSFERS_A_SLICE)
-        if decoder.hash_of(end.number) not in {None, end.hash}:
+    async def _page(
+        self, wanted: Wanted, answers: Sequence[tuple[Sequence[Log], Sequence[OddLog]]], end: Block, first: int
+    ) -> ScanPage:
+        logs = PageLogs(wanted, chain_id=self._chain_id, proxy=self._proxy, first=first, last=end.number)
+        for rows, odd in answers:
+            await logs.feed(rows, odd)
+        if logs.hash_of(end.number) not in {None, end.hash}:
             raise ChainProtocolError(f"the logs of block {end.number} are not of the block the node holds")
-        rows_read = sum(map(len, answers))
-        return ScanPage(decoder.transfers, Cursor(end.number, end.hash), time=end.time, rows_read=rows_read)
+        rows_read = sum(len(rows) + len(odd) for rows, odd in answers)
+        return ScanPage(logs.transfers, Cursor(end.number, end.hash), end.time, rows_read, logs.unread)
 
     def _note_blocks(self, reading: _Reading) -> None:
         """Show the shortest range of both rails among the endpoint's limits."""
@@ -391,13 +393,6 @@ def _is_full(answer: RawResult) -> bool:
     if _about_size(answer.error):
         return True
     raise answer.error
-
-
-async def _feed(feed: Callable[[Sequence[Log]], None], rows: Sequence[Log], size: int) -> None:
-    """Decode one answer slice by slice, and let others run between them."""
-    for start in range(0, len(rows), size):
-        await asyncio.sleep(0)
-        feed(rows[start : start + size])
 
 
 def _moved(answer: RawResult, after: Cursor) -> bool:

@@ -12,7 +12,7 @@ from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainProtocolError
 from chains.evm.decode import TRANSFER_TOPIC, Block, LogDecoder, parse_block
 from chains.evm.proxy import EVENT_TOPIC
-from chains.evm.receipts import Receipt, judge, read_receipt, transfers_of
+from chains.evm.receipts import UNREAD, Receipt, judge, read_receipt, transfers_of
 from chains.evm.rpc import Call, RawResult, RpcClient, TimedOut, TooLarge
 from chains.types import Head, Outcome, Targets, Transfer, Verification
 from config.catalog import Chain, Finality
@@ -116,8 +116,9 @@ class SecondLook:
             return receipt
         if not receipt.succeeded:
             return []
-        if receipt.block_number is None:
-            return "its receipt names no block"
+        unread = receipt.unread or next((receipt.unread_of[t] for t in targets.tokens & receipt.unread_of.keys()), None)
+        if unread is not None or receipt.block_number is None:
+            return "its receipt names no block" if unread is None else f"{UNREAD}: {unread}"
         (answer,) = await self._client.batch(endpoint, [_block_call(receipt.block_number)])
         block = _block(answer, receipt.block_number)
         if not isinstance(block, Block):

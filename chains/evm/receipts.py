@@ -12,22 +12,27 @@ from msgspec import Raw
 
 from chains.errors import ChainProtocolError
 from chains.evm.decode import (
+    TRANSFER_TOPIC,
     Block,
     ProxyEvent,
     address_text,
     first_key,
+    first_topic,
     hash_text,
     is_proxy_event,
+    is_well_formed,
     nth_key,
     proxy_event,
     transfer_log,
 )
 from chains.evm.pairing import EventMatcher, Move, Pairing
+from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.wire import RawReceipt, ReceiptLog, parse_receipt
 from chains.quantities import readable
 from chains.types import Outcome, Transfer, Verification
 
 LOGS_A_SLICE = 500  # of a receipt, before others have their turn
+UNREAD = "a log in its receipt cannot be read"
 
 _STATUSES: Mapping[int | None, bool] = {0: False, 1: True}
 
@@ -62,6 +67,8 @@ class Receipt:
     events: dict[str, PaidEvent] = field(default_factory=dict)  # of our proxy, in log order
     plain: dict[str, Plain] = field(default_factory=dict)  # in log order
     size: int = 0  # logs
+    unread: str | None = None  # why one of the logs that every transfer may depend on cannot be read
+    unread_of: dict[str, str] = field(default_factory=dict)  # the same of logs only one token's depend on, by token
 
 
 async def read_receipt(raw: Raw, *, tx_hash: str, proxy: str) -> Receipt | None:
@@ -74,7 +81,7 @@ async def read_receipt(raw: Raw, *, tx_hash: str, proxy: str) -> Receipt | None:
     Raises:
         ChainProtocolError: unreadable, or of another transaction.
     """
-    sent = parse_receipt(raw)
+    sent, odd = parse_receipt(raw)
     if sent is None:
         return None
     if hash_text(sent.transactionHash) != tx_hash:
@@ -85,6 +92,8 @@ async def read_receipt(raw: Raw, *, tx_hash: str, proxy: str) -> Receipt | None:
         # All in one go, two thousand dust transfers in one transaction stopped the whole process for a minute.
         await asyncio.sleep(0)
         reading.feed(sent.logs[start : start + LOGS_A_SLICE])
+    for log in odd:
+        reading.put_aside(log.address, log.topics, log.why)
     return receipt
 
 
@@ -118,11 +127,27 @@ class _Reading:
     def feed(self, logs: Sequence[ReceiptLog]) -> None:
         for log in logs:
             if is_proxy_event(log.address, log.topics, self._proxy):
-                event = proxy_event(log.topics, log.data)
+                try:
+                    event = proxy_event(log.topics, log.data)
+                except ChainProtocolError as exc:
+                    self.put_aside(log.address, log.topics, str(exc))
+                    continue
                 paid = PaidEvent(event, self._matcher.event(event), readable(log.logIndex))
                 self._receipt.events[self._key(log)] = paid
             elif (moved := transfer_log(log.address, log.topics, log.data)) is not None:
                 self._receipt.plain[self._key(log)] = Plain(self._matcher.move(moved), readable(log.logIndex))
+            elif not is_well_formed(log.address, log.topics, log.data):
+                self.put_aside(log.address, log.topics, "not of the form any contract can give a log")
+
+    def put_aside(self, address: object, topics: object, why: str) -> None:
+        """Note a log that cannot be read: what it may have said of others is not known."""
+        contract, event = address_text(address), first_topic(topics)
+        if event not in {None, EVENT_TOPIC, TRANSFER_TOPIC}:
+            return
+        if contract is None or (contract == self._proxy and event != TRANSFER_TOPIC):
+            self._receipt.unread = why
+        elif event != EVENT_TOPIC:
+            self._receipt.unread_of[contract] = why
 
     def _key(self, log: ReceiptLog) -> str:
         first = first_key(log.address, log.topics, log.data)
@@ -136,6 +161,9 @@ def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification | 
     seen = transfer._replace(block_time=block.time, sender=receipt.sender)
     if not receipt.succeeded:
         return Verification(seen, Outcome.REVERTED, 0)
+    unread = receipt.unread or receipt.unread_of.get(transfer.token)
+    if unread is not None:  # which movement stands behind which event depends on every log of the token
+        return Verification(transfer, Outcome.NOT_YET, 0, why=f"{UNREAD}: {unread}")
     if transfer.reference is None:
         plain = receipt.plain.get(transfer.event_key) or _numbered(receipt.plain, transfer)
         if plain is None or _moved(plain, transfer) != transfer:

@@ -10,7 +10,7 @@ from chains import jsonrpc
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.evm.refusals import Refusal, Verdict, classify
-from chains.evm.wire import Log, parse_logs
+from chains.evm.wire import Log, OddLog, parse_log_rows, parse_logs
 from chains.jsonrpc import HEADERS, Call, JsonRpc, RpcFailure
 from chains.quantities import quantity
 from chains.transport import (
@@ -72,6 +72,17 @@ class RawResult(jsonrpc.RpcResult):
         if self.error is not None:
             raise self.error
         return parse_logs(self.raw)
+
+    def log_rows(self) -> tuple[list[Log], list[OddLog]]:
+        """
+        Return the value as logs, and apart from them those that have not the form of one.
+
+        Raises:
+            ChainError: what the node refused with, or that it is no list.
+        """
+        if self.error is not None:
+            raise self.error
+        return parse_log_rows(self.raw)
 
 
 class RpcClient:

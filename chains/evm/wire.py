@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -38,6 +38,16 @@ class _Bare(Struct, gc=False, frozen=True):
     removed: Any = None
 
 
+class OddLog(NamedTuple):
+    """A log whose form is not that of one: what was sent, whatever it is, and what is wrong with it."""
+
+    address: Any
+    topics: Any
+    tx_hash: Any
+    number: Any  # of its block
+    why: str
+
+
 class ReceiptLog(Struct, gc=False, frozen=True):
     """One log of a receipt, as text. What decides nothing may look as it likes."""
 
@@ -58,6 +68,17 @@ class RawReceipt(Struct, gc=False, frozen=True):
     sender: Any = msgspec.field(default=None, name="from")
 
 
+class _LooseReceipt(Struct, gc=False, frozen=True):
+    """A receipt whose logs stay as sent."""
+
+    transactionHash: str  # noqa: N815
+    blockHash: str  # noqa: N815
+    status: Any
+    logs: Raw
+    blockNumber: Any = None  # noqa: N815
+    sender: Any = msgspec.field(default=None, name="from")
+
+
 class BlockReceipt(Struct, gc=False, frozen=True):
     """What is read of a receipt for the logs in it; they stay as sent until somebody reads them."""
 
@@ -66,10 +87,17 @@ class BlockReceipt(Struct, gc=False, frozen=True):
     logs: Raw = Raw(b"null")
 
 
+T = TypeVar("T")
+
 _LOGS = msgspec.json.Decoder(list[Log])
 _BARE = msgspec.json.Decoder(list[_Bare])
+_ROWS = msgspec.json.Decoder(list[Raw])
+_BARE_ROW = msgspec.json.Decoder(_Bare)
+_RECEIPT_ROW = msgspec.json.Decoder(ReceiptLog)
 _RECEIPT: msgspec.json.Decoder[RawReceipt | None] = msgspec.json.Decoder(RawReceipt | None)
+_LOOSE_RECEIPT = msgspec.json.Decoder(_LooseReceipt)
 _BLOCK_RECEIPTS = msgspec.json.Decoder(list[BlockReceipt])
+_ONE_OF_MANY = msgspec.json.Decoder(BlockReceipt)
 _BLOCK_RECEIPT: msgspec.json.Decoder[BlockReceipt | None] = msgspec.json.Decoder(BlockReceipt | None)
 _RECEIPT_LOGS = msgspec.json.Decoder(list[ReceiptLog])
 
@@ -89,28 +117,100 @@ def parse_logs(raw: Raw) -> list[Log]:
         raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
 
 
-def parse_receipt(raw: Raw) -> RawReceipt | None:
+def parse_log_rows(raw: Raw) -> tuple[list[Log], list[OddLog]]:
     """
-    Read the result of `eth_getTransactionReceipt`; None where the node holds none.
+    Read the result of `eth_getLogs` row by row where it cannot be read in one go: one bad row spoils no other.
+
+    Raises:
+        ChainProtocolError: not a list.
+    """
+    try:
+        return parse_logs(raw), []
+    except ChainProtocolError:
+        return _each(raw, lambda row: _labelled(_BARE_ROW.decode(row)), _odd)
+
+
+def parse_receipt_log_rows(receipt: BlockReceipt, number: int) -> tuple[list[ReceiptLog], list[OddLog]]:
+    """
+    Read the logs of a receipt row by row where they cannot be read in one go.
+
+    Raises:
+        ChainProtocolError: not a list.
+    """
+    try:
+        return parse_receipt_logs(receipt.logs), []
+    except ChainProtocolError:
+        place = {"transactionHash": receipt.transactionHash, "blockNumber": number}
+        return _each(receipt.logs, _RECEIPT_ROW.decode, lambda sent, why: _odd(sent | place, why))
+
+
+def _each(
+    raw: Raw, read: Callable[[Raw], T], odd: Callable[[dict[str, Any], str], OddLog]
+) -> tuple[list[T], list[OddLog]]:
+    try:
+        rows: Sequence[Raw] = _ROWS.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise ChainProtocolError(f"not a list of logs: {str(exc)[:120]}") from exc
+    found, strange = [], []
+    for row in rows:
+        try:
+            found.append(read(row))
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+            strange.append(odd(_object(row), f"malformed log: {str(exc)[:120]}"))
+    return found, strange
+
+
+def _object(row: Raw) -> dict[str, Any]:
+    """Return what was sent where it is an object that can be read at all."""
+    try:
+        sent = msgspec.json.decode(row)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return {}
+    return sent if isinstance(sent, dict) else {}
+
+
+def _odd(sent: dict[str, Any], why: str) -> OddLog:
+    return OddLog(sent.get("address"), sent.get("topics"), sent.get("transactionHash"), sent.get("blockNumber"), why)
+
+
+def parse_receipt(raw: Raw) -> tuple[RawReceipt | None, list[OddLog]]:
+    """
+    Read the result of `eth_getTransactionReceipt`, and apart from it its logs that have not the form of one.
+
+    The receipt is None where the node holds none.
 
     Raises:
         ChainProtocolError: not a receipt of a sealed transaction.
     """
     try:
-        return _RECEIPT.decode(raw)
+        return _RECEIPT.decode(raw), []
+    except msgspec.ValidationError:
+        return _loosely(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed receipt: {str(exc)[:120]}") from exc
 
 
+def _loosely(raw: Raw) -> tuple[RawReceipt, list[OddLog]]:
+    try:
+        loose = _LOOSE_RECEIPT.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise ChainProtocolError(f"malformed receipt: {str(exc)[:120]}") from exc
+    logs, odd = _each(loose.logs, _RECEIPT_ROW.decode, _odd)
+    place = (loose.transactionHash, loose.blockHash, loose.status)
+    return RawReceipt(*place, logs, loose.blockNumber, loose.sender), odd
+
+
 def parse_block_receipts(raw: Raw) -> list[BlockReceipt]:
     """
-    Read the result of `eth_getBlockReceipts`.
+    Read the result of `eth_getBlockReceipts`; those that cannot be read are left out, as if they were not there.
 
     Raises:
-        ChainProtocolError: not a list of receipts.
+        ChainProtocolError: not a list.
     """
     try:
         return _BLOCK_RECEIPTS.decode(raw)
+    except msgspec.ValidationError:
+        return _each(raw, _ONE_OF_MANY.decode, _odd)[0]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed receipts: {str(exc)[:120]}") from exc
 

@@ -126,6 +126,18 @@ checkpoints = Table(
     Column("updated_at", Integer, nullable=False),
 )
 
+# Logs below a checkpoint that no endpoint showed in a way that can be read: each may be a payment.
+unread_logs = Table(
+    "unread_logs",
+    metadata,
+    Column("chain_id", Integer, primary_key=True),
+    Column("rail", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("tx_hash", Text, primary_key=True),  # empty where that cannot be read either
+    Column("why", Text, nullable=False),
+    Column("since", Integer, nullable=False),  # unix ms
+)
+
 # The native coin last seen at direct destinations: only a rise above it is news.
 coin_balances = Table(
     "coin_balances",

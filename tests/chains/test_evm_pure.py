@@ -13,7 +13,7 @@ from chains.evm.decode import Block, LogDecoder, parse_block
 from chains.evm.proxy import EVENT_TOPIC, SELECTOR, payment_calldata
 from chains.evm.questions import window
 from chains.evm.ranges import MOST_ROWS, START_SPAN, BlockSpan
-from chains.evm.receipts import read_receipt
+from chains.evm.receipts import judge, read_receipt
 from chains.evm.refusals import Refusal, Verdict, classify
 from chains.evm.wire import as_logs
 from chains.quantities import quantity, readable
@@ -264,9 +264,7 @@ async def test_no_receipt_is_none():
         {"blockHash": None},
         {"blockHash": "0x1"},
         {"logs": None},
-        {"logs": [5]},
-        {"logs": [event_log() | {"data": "0x"}]},
-        {"logs": [event_log() | {"data": event_log()["data"].replace("70", "7g")}]},
+        {"logs": {}},
         {"transactionHash": 7},
     ],
 )
@@ -288,6 +286,36 @@ async def test_what_decides_nothing_may_look_as_it_likes(change):
 )
 async def test_a_status_is_read_however_it_is_written(status, succeeded):
     assert (await read(receipt_of(token_log()) | {"status": status})).succeeded is succeeded
+
+
+GARBLED = {
+    "a number": (5, True, True),
+    "no contract": ({"address": None}, True, True),
+    "an event without data": (event_log() | {"data": "0x"}, True, True),
+    "an event of other letters": (event_log() | {"data": event_log()["data"].replace("70", "7g")}, True, True),
+    "no topics": (token_log() | {"topics": None}, True, False),
+    "an amount of other letters": (token_log() | {"data": "0x" + "g" * 64}, True, False),
+    "a short destination": (token_log() | {"topics": [*token_log()["topics"][:2], "0x12"]}, True, False),
+    "half a byte": (token_log() | {"data": "0x1"}, True, False),
+    "another token's": (token_log(token=OTHER) | {"data": None}, False, False),
+    "another event": (event_log() | {"topics": ["0x" + "1" * 64], "data": 7}, False, False),
+}
+
+
+def plain(log):
+    decoder = LogDecoder(chain_id=CHAIN_ID, proxy=PROXY.lower(), first=0, last=1000)
+    decoder.feed_credits(as_logs([log]))
+    return decoder.transfers[0]
+
+
+@pytest.mark.parametrize("what", GARBLED)
+async def test_a_log_that_cannot_be_read_keeps_back_only_what_it_may_be_about(what):
+    log, *waits = GARBLED[what]
+    of_the_token, of_another = token_log(), token_log(token=BUYER, index=9)
+    receipt = await read(receipt_of(of_the_token, of_another, log))
+    judged = [judge(plain(each), receipt, Block(100, hash_of(100), 1)) for each in (of_the_token, of_another)]
+    assert [seen.outcome is Outcome.NOT_YET for seen in judged] == waits
+    assert all((seen.why is not None) is wait for seen, wait in zip(judged, waits, strict=True))
 
 
 # --- pairing -------------------------------------------------------------------------------------

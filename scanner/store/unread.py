@@ -1,0 +1,60 @@
+"""The unread_logs table: what may be a payment below a rail's checkpoint, and could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chains.types import Rail, UnreadLog
+from scanner.store.tables import unread_logs
+
+_MOST_WHY = 300  # characters
+_NOT_KNOWN = ""  # a part of a key is never null
+
+
+class Remembered(NamedTuple):
+    """A log that could not be read when it was passed."""
+
+    log: UnreadLog
+    since: int  # unix ms
+
+
+async def put(tx: AsyncConnection, chain_id: int, rail: Rail, logs: Sequence[UnreadLog], now: int) -> None:
+    """Remember logs; what is known already keeps its time."""
+    for log in logs:
+        row = {"position": log.position, "tx_hash": log.tx_hash or _NOT_KNOWN, "why": log.why[:_MOST_WHY]}
+        await tx.execute(
+            insert(unread_logs)
+            .values(chain_id=chain_id, rail=rail.value, since=now, **row)
+            .on_conflict_do_update(
+                index_elements=list(unread_logs.primary_key.columns), set_={"why": log.why[:_MOST_WHY]}
+            )
+        )
+
+
+async def count(tx: AsyncConnection, chain_id: int, rail: Rail) -> int:
+    """Return how many are remembered of a rail."""
+    statement = select(func.count()).where(unread_logs.c.chain_id == chain_id, unread_logs.c.rail == rail)
+    return int((await tx.execute(statement)).scalar_one())
+
+
+async def of_rail(tx: AsyncConnection, chain_id: int, rail: Rail) -> list[Remembered]:
+    """Return what is remembered of a rail, the longest first."""
+    columns = unread_logs.c
+    rows = await tx.execute(
+        select(columns.position, columns.tx_hash, columns.why, columns.since)
+        .where(columns.chain_id == chain_id, columns.rail == rail)
+        .order_by(columns.since, columns.position, columns.tx_hash)
+    )
+    return [Remembered(UnreadLog(row[0], row[1] or None, row[2]), row[3]) for row in rows]
+
+
+async def forget(tx: AsyncConnection, chain_id: int, rail: Rail, log: UnreadLog) -> None:
+    """Forget one that was read."""
+    columns = unread_logs.c
+    key = (columns.position == log.position, columns.tx_hash == (log.tx_hash or _NOT_KNOWN))
+    await tx.execute(delete(unread_logs).where(columns.chain_id == chain_id, columns.rail == rail, *key))

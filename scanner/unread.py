@@ -1,0 +1,145 @@
+"""Logs that no endpoint showed in a way that can be read: the cursor goes on, and they are read again at every poll."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chains.base import ChainAdapter
+from chains.errors import ChainError, ChainUnavailable
+from chains.types import Cursor, Head, Rail, ScanPage, Targets, Transfer, UnreadLog
+from config.logging import fields
+from scanner.clock import Clock
+from scanner.health import Stuck
+from scanner.store import unread
+from scanner.store.database import Database
+from scanner.store.unread import Remembered
+
+log = logging.getLogger(__name__)
+
+MOST_REMEMBERED = 1_000  # of one rail; then it waits for an endpoint that can be read
+READ_AGAIN_A_POLL = 10
+MOST_SHOWN = 5  # that name no transaction, among the problems
+
+Keep = Callable[[UnreadLog, Sequence[Transfer], Head], Awaitable[None]]
+
+
+async def remember(tx: AsyncConnection, chain_id: int, rail: Rail, logs: Sequence[UnreadLog], *, now: int) -> None:
+    """
+    Remember logs that were passed.
+
+    Raises:
+        ChainUnavailable: there are too many of them to go on without.
+    """
+    if not logs:
+        return
+    await unread.put(tx, chain_id, rail, logs, now)
+    if await unread.count(tx, chain_id, rail) > MOST_REMEMBERED:
+        raise ChainUnavailable(f"more than {MOST_REMEMBERED} logs of the {rail} rail cannot be read: {logs[0].why}")
+
+
+class UnreadLogs:
+    """
+    Reads one rail's unreadable logs again: in their blocks, from any endpoint, and in their transactions' receipts.
+
+    One of them once stopped a whole rail; passed over without a word it would have been a payment lost.
+    """
+
+    def __init__(
+        self, rail: Rail, *, chain_id: int, adapter: ChainAdapter, db: Database, clock: Clock, keep: Keep
+    ) -> None:
+        self._rail = rail
+        self._chain_id = chain_id
+        self._adapter = adapter
+        self._db = db
+        self._clock = clock
+        self._keep = keep
+        self._known: list[Remembered] | None = None  # None: not asked for yet in this process
+        self._read: dict[tuple[int, str | None], None] = {}  # since the last rewind: pages overlap
+        self._whys: dict[tuple[int, str | None], str] = {}  # of the last attempt
+        self._turn = 0
+
+    @property
+    def stuck(self) -> list[Stuck]:
+        """What waits and can be named by its transaction, the longest first."""
+        return [
+            Stuck(log.tx_hash, since, self._whys.get(_key(log), log.why))
+            for log, since in self._known or ()
+            if log.tx_hash is not None
+        ]
+
+    @property
+    def problems(self) -> list[str]:
+        """What waits and names no transaction."""
+        nameless = [log for log, _ in self._known or () if log.tx_hash is None]
+        return [
+            f"a log of the {self._rail} rail in block {log.position} cannot be read, and names no transaction:"
+            f" {self._whys.get(_key(log), log.why)}"
+            for log in nameless[:MOST_SHOWN]
+        ]
+
+    def went_back(self) -> None:
+        """Take everything above some block as not read yet."""
+        self._read.clear()
+
+    async def remember(self, tx: AsyncConnection, logs: Sequence[UnreadLog]) -> None:
+        """
+        Remember what a page lacks, in the transaction that says the page was read.
+
+        Raises:
+            ChainUnavailable: there are too many of them to go on without.
+        """
+        new = [each for each in logs if _key(each) not in self._read]
+        await remember(tx, self._chain_id, self._rail, new, now=self._clock.now_ms())
+
+    async def refresh(self) -> None:
+        """Look up what is remembered."""
+        async with self._db.read() as tx:
+            self._known = await unread.of_rail(tx, self._chain_id, self._rail)
+        keys = {_key(log) for log, _ in self._known}
+        self._whys = {key: why for key, why in self._whys.items() if key in keys}
+
+    async def read_again(self, targets: Targets, head: Head) -> None:
+        """Read some of them again, each in its turn; what can be read now is kept. Raises nothing of the chain's."""
+        if self._known is None:
+            await self.refresh()
+        due = [each.log for each in self._known or () if each.log.position <= head.position]
+        start = self._turn % len(due) if due else 0
+        for each in (due[start:] + due[:start])[:READ_AGAIN_A_POLL]:
+            self._turn += 1
+            found = await self._read_one(each, targets, head)
+            if found is not None:
+                await self._keep(each, found, head)
+                self._read[_key(each)] = None
+                log.info(
+                    "[scanner] a log that could not be read was read",
+                    extra=fields(chain=self._chain_id, rail=self._rail, tx=each.tx_hash, block=each.position),
+                )
+        while len(self._read) > MOST_REMEMBERED:
+            del self._read[next(iter(self._read))]
+
+    async def _read_one(self, each: UnreadLog, targets: Targets, head: Head) -> list[Transfer] | None:
+        """Return what the block of a log holds, or its transaction; None while neither can be read."""
+        block = Head(each.position, None, head.time)
+        whys = [each.why]
+        try:
+            page = await self._adapter.scan(self._rail, targets, Cursor(each.position - 1), block)
+            if isinstance(page, ScanPage) and not page.unread:
+                return page.transfers
+        except ChainError as exc:
+            whys.append(str(exc))
+        try:
+            # A transaction that no endpoint holds has moved nothing that is known: only its block can tell then.
+            found = [] if each.tx_hash is None else await self._adapter.inspect(each.tx_hash, targets)
+            if found:
+                return found
+        except ChainError as exc:
+            whys.append(str(exc))
+        self._whys[_key(each)] = "; ".join(whys)
+        return None
+
+
+def _key(log: UnreadLog) -> tuple[int, str | None]:
+    return log.position, log.tx_hash
