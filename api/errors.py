@@ -14,42 +14,46 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from chains.errors import ChainError, InvalidTxHash
+from kernel.web import http_errors
+from kernel.web.http_errors import HttpError, http_error
 from scanner.balances import BalanceUnreadable
 from scanner.errors import InvalidRequest
 from scanner.store.errors import Conflict, NotFound, StoreError
 
-SERVER_ERROR = 500
 NAME_SHOWN = 64  # characters of a name in a sentence
 
 # Every code this API answers with; docs/api.md has a line for each.
 CODES = {
+    **http_errors.CODES,
     "bad_json": 400,
     "chain_unavailable": 502,
     "conflict": 409,
     "forbidden_callback": 400,
     "forbidden_host": 403,
     "invalid_request": 400,
-    "method_not_allowed": 405,
-    "not_found": 404,
-    "payload_too_large": 413,
-    "rate_limited": 429,
-    "request_timeout": 408,
     "store_unavailable": 503,
     "token_mismatch": 400,
     "unauthorized": 401,
     "unsupported_chain": 400,
     "unsupported_token": 400,
-    "internal": 500,
 }
 
 
 class ApiError(Exception):
     """An answer that is an error."""
 
-    def __init__(self, code: str, message: str, *, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.details = details
+        self.headers: Mapping[str, str] = headers or {}
 
     @property
     def status(self) -> int:
@@ -67,12 +71,18 @@ def render(error: ApiError) -> web.Response:
     if error.details:
         body["details"] = error.details
     response = json_response(body, status=error.status)
+    response.headers.update(error.headers)
     if error.code == "unauthorized":
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
-def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911, PLR0912 - a table, one line a case
+def from_http(error: HttpError) -> ApiError:
+    """Return what is wrong with a request as HTTP as one of our errors."""
+    return ApiError(error.code, str(error), headers=error.headers)
+
+
+def translate(exc: Exception) -> ApiError | None:  # noqa: PLR0911 - a table, one line a case
     """Return what a failure of the layers below means to a caller; None when it means a bug."""
     match exc:
         case ApiError():
@@ -93,19 +103,9 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911, PLR091
             return ApiError("chain_unavailable", str(exc))
         case ChainError():
             return ApiError("chain_unavailable", f"the chain cannot be read: {exc}")
-        case web.HTTPRequestEntityTooLarge():
-            return ApiError("payload_too_large", "the body is larger than 64 KB")
-        case web.HTTPRequestTimeout():
-            return ApiError("request_timeout", exc.reason)
-        case web.HTTPTooManyRequests():
-            return ApiError("rate_limited", exc.reason)
-        case web.HTTPMethodNotAllowed():
-            return ApiError("method_not_allowed", f"{exc.method} is not allowed here")
-        case web.HTTPNotFound():
-            return ApiError("not_found", "there is nothing here")
-        case web.HTTPException() if exc.status < SERVER_ERROR:
-            return ApiError("invalid_request", exc.reason)
-    return None
+        case _:
+            found = http_error(exc)
+            return None if found is None else from_http(found)
 
 
 def from_validation(exc: ValidationError) -> ApiError:

@@ -7,22 +7,24 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
-from api.errors import ApiError, render, translate
+from api.errors import ApiError, from_http, render, translate
 from kernel.web.connections import prove
+from kernel.web.http_errors import HttpError
 from scanner.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+NO_ROUTE = ("any", "unknown")  # method and route, as labels: a stranger chooses neither
 OPEN_ROUTES = frozenset({"/health"})
 NOT_LOOPBACK = (
-    "without SCANNER_API_KEY only requests whose Host is this machine (localhost, 127.0.0.1, [::1]) are answered: "
-    "set SCANNER_API_KEY"
+    "without SCANNER_API_KEY only requests whose Host, and Origin if there is one, is this machine (localhost, "
+    "127.0.0.1, [::1]) are answered: set SCANNER_API_KEY"
 )
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]{1,5})?")
 
@@ -30,7 +32,7 @@ _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]
 def route_of(request: web.Request) -> str:
     """Return the route's pattern: a label with few values, unlike the path."""
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unknown"
+    return resource.canonical if resource is not None else NO_ROUTE[1]
 
 
 def measure(metrics: Metrics) -> Middleware:
@@ -41,12 +43,23 @@ def measure(metrics: Metrics) -> Middleware:
         started = time.perf_counter()
         response = await handler(request)
         route = route_of(request)
-        method = request.method if route != "unknown" else "any"
+        method = request.method if route != NO_ROUTE[1] else NO_ROUTE[0]
         metrics.http_requests.labels(method, route, response.status).inc()
         metrics.http_seconds.labels(method, route).observe(time.perf_counter() - started)
         return response
 
     return middleware
+
+
+def unrouted(metrics: Metrics) -> Callable[[HttpError], web.Response]:
+    """Render, and count, what no route had a part in."""
+
+    def answer(error: HttpError) -> web.Response:
+        response = render(from_http(error))
+        metrics.http_requests.labels(*NO_ROUTE, response.status).inc()
+        return response
+
+    return answer
 
 
 @web.middleware
@@ -67,13 +80,14 @@ def authenticate(keys: Sequence[SecretStr]) -> Middleware:
     Ask for one of the API keys on every route but the open ones.
 
     Without any key the API is for this machine alone, and `Host` has to say so: a page in a browser here
-    would otherwise reach it by a name that its owner lets resolve to 127.0.0.1 (DNS rebinding).
+    would otherwise reach it by a name that its owner lets resolve to 127.0.0.1 (DNS rebinding). `Origin` as well:
+    a page may send a body to 127.0.0.1 itself, as long as it does not ask to read the answer.
     """
     expected = [f"Bearer {key.get_secret_value()}".encode() for key in keys]
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not expected and not is_loopback(request.headers.get("Host", "")):
+        if not expected and not all(is_loopback(host) for host in _named(request)):
             raise ApiError("forbidden_host", NOT_LOOPBACK)
         if expected and request.path not in OPEN_ROUTES:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
@@ -84,6 +98,16 @@ def authenticate(keys: Sequence[SecretStr]) -> Middleware:
         return await handler(request)
 
     return middleware
+
+
+def _named(request: web.Request) -> list[str]:
+    """Return the hosts a request names: `Host`, that of an absolute target, and whose page it comes from."""
+    named = [request.headers.get("Host", "")]
+    if not request.raw_path.startswith(("/", "*")):
+        named.append(request.url.raw_authority)
+    if "Origin" in request.headers:
+        named.append(request.headers["Origin"].partition("://")[2])
+    return named
 
 
 def is_loopback(host: str) -> bool:

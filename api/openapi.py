@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import models_json_schema
 
 from api.errors import CODES, json_response
+from api.middlewares import NO_ROUTE
 from api.schemas import (
     ID_PATTERN,
     CheckBalance,
@@ -27,6 +28,7 @@ from api.schemas import (
 )
 from chains.types import EndpointState, Rail
 from config.catalog import ChainType
+from kernel.web.http_errors import ANY_ROUTE
 from scanner.health import ChainState
 from scanner.model import DeliveryStatus, EventType, IntentStatus, Reason, WatchStatus
 
@@ -402,8 +404,15 @@ class Readiness(_Answer):
     reasons: list[str]
 
 
+class Description(BaseModel):
+    """An OpenAPI 3.1 document."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 _ANSWERS = (
     Error,
+    Description,
     CreatedIntent,
     OneIntent,
     ChangedIntent,
@@ -432,13 +441,12 @@ def _operation(
     open_: bool = False,
     store: bool = True,
     optional_body: bool = False,
+    text: str = "text/plain",
 ) -> dict[str, Any]:
-    content = {"text/plain": {"schema": {"type": "string"}}} if answer is None else _json(answer)
+    content = {text: {"schema": {"type": "string"}}} if answer is None else _json(answer)
     operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": summary, "content": content}}}
-    possible = {*errors, 403}
+    possible = {*errors, 403, *_ANY_ROUTE}
     possible |= set() if open_ else {401}
-    possible |= {400} if path or query else set()
-    possible |= {400, 408, 413} if body is not None else set()
     possible |= {503} if store else set()
     for status in sorted(possible):
         operation["responses"][str(status)] = {"description": _STATUS[status], "content": _json(Error)}
@@ -451,14 +459,22 @@ def _operation(
     return operation
 
 
+_ANY_ROUTE = {CODES[code] for code in ANY_ROUTE}
+_BEFORE_ROUTING = {414, 431}  # counted without a route, since none is known yet
+_UNROUTED = {400, 401, 403, 404, 405, 415} | _BEFORE_ROUTING
 _STATUS = {
-    400: "The request names something that cannot be done as asked; the sentence names the field.",
+    400: "It names something that cannot be done as asked, and the sentence names the field; or it is no HTTP request.",
     401: "The API key is missing or wrong.",
-    403: "No API key is configured and `Host` is not this machine.",
+    403: "No API key is configured, and `Host`, or `Origin` if there is one, is not this machine.",
     404: "There is no such thing.",
     408: "The body took longer than 10 seconds.",
     409: "It contradicts what is stored.",
     413: "The body is larger than 64 KB.",
+    414: "Path and query are longer than 8,000 bytes.",
+    415: "`Content-Encoding` is not gzip, deflate or identity.",
+    417: "`Expect` is not 100-continue.",
+    429: "Behind a trusted proxy: too many requests of this client without a key are being answered.",
+    431: "There are more than 128 headers, or one of more than 8,190 bytes.",
     502: "The chain cannot be read now.",
     503: "Not ready, or the store is not available.",
 }
@@ -544,6 +560,8 @@ def build() -> dict[str, Any]:
             "/admin/callback-secrets/rotate": {
                 "post": _operation("Change a callback secret.", Rotated, body=RotateSecret)
             },
+            "/openapi.json": {"get": _operation("This description.", Description, store=False)},
+            "/docs": {"get": _operation("This description, to read.", None, store=False, text="text/html")},
         },
         "components": {
             "schemas": {**bodies.get("$defs", {}), **answers.get("$defs", {})},
@@ -552,12 +570,14 @@ def build() -> dict[str, Any]:
     }
 
 
-def described() -> Iterator[tuple[str, str, int]]:
-    """Return every answer there is: method, route, status."""
+def counted() -> Iterator[tuple[str, str, int]]:
+    """Return every answer there is as it is counted: method, route, status."""
     for path, methods in build()["paths"].items():
         for method, operation in methods.items():
-            for status in operation["responses"]:
-                yield method.upper(), path, int(status)
+            for status in {int(status) for status in operation["responses"]} - _BEFORE_ROUTING:
+                yield method.upper(), path, status
+    for status in _UNROUTED:
+        yield *NO_ROUTE, status
 
 
 async def document(_request: web.Request) -> web.Response:

@@ -10,28 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernel.errors import ConfigError
+from kernel.web import http_errors
 
 __all__ = ["CODES", "ConfigError", "Refused", "conflict", "forbidden", "invalid", "not_found"]
 
 # Every code this backend answers with; docs/marketplace.md has a line for each.
 CODES = {
+    **http_errors.CODES,
     "bad_json": 400,
     "bad_request": 400,
     "unauthorized": 401,
     "bad_credentials": 401,
     "bad_signature": 401,
     "forbidden": 403,
-    "not_found": 404,
-    "method_not_allowed": 405,
     "conflict": 409,
-    "request_timeout": 408,
     "reorged": 409,
-    "payload_too_large": 413,
     "invalid": 422,
     "wrong_code": 422,
     "too_many_attempts": 429,
-    "rate_limited": 429,
-    "internal": 500,
     "scanner_unavailable": 503,
     "rail_unavailable": 503,
     "not_configured": 503,

@@ -13,8 +13,9 @@ import asyncio
 import enum
 import logging
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from kernel.seldom import SeldomLog
 from kernel.web.clients import client_ip, counted_as
+from kernel.web.http_errors import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, HttpError, http_error
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +35,6 @@ UNREAD_S = 10.0  # in which somebody who reads takes this much of what waits for
 UNREAD_BYTES = 16 * 1024
 IDLE_S = 75.0  # above the 60 s in which usual proxies take an idle connection for usable
 LINGERING_S = 2.0  # whoever was refused before all they send was read gets that long to hear it
-
-
-class TooManyConnections(web.HTTPTooManyRequests):
-    """This client is being answered so many times already, and has shown no key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +82,9 @@ class Connection(web.RequestHandler):
             loop=asyncio.get_running_loop(),
             keepalive_timeout=book.limits.idle_s,
             lingering_time=LINGERING_S,
+            max_line_size=MAX_TARGET_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
             access_log=None,  # type: ignore[arg-type]  # documented: none is written
         )
         self._book = book
@@ -146,6 +147,22 @@ class Connection(web.RequestHandler):
         self._enter(Stage.IDLE)
         return done
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,  # noqa: ARG002 - the library's; ours is in the table
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what no route had a part in like everything else, where the web library would answer plain text."""
+        if not isinstance(exc, HttpError):
+            self.log_exception("[api] %s: %s failed", request.remote, request.method, exc_info=exc)
+        if request.writer.output_size > 0:  # an answer has begun, and another one would be read as a part of it
+            raise ConnectionError(message or "the answer was broken off")
+        answer = self._book.render(http_error(exc) or HttpError("internal", "something went wrong here; it was logged"))
+        answer.force_close()  # where the next request begins is not known
+        return answer
+
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Log what failed here; what is no HTTP is a stranger's doing, and a line in a while, without its trace."""
         if isinstance(kw.get("exc_info"), HttpProcessingError | web.RequestPayloadError):
@@ -167,7 +184,7 @@ class Connection(web.RequestHandler):
         Count a connection of our own proxies against the client its newest request came from.
 
         Raises:
-            TooManyConnections: that client is being answered so many times already, and has shown no key.
+            HttpError: that client is being answered so many times already, and has shown no key.
         """
         hops = self._book.limits.trusted_hops
         if hops == 0:
@@ -178,7 +195,8 @@ class Connection(web.RequestHandler):
         self.client = counted_as(client_ip(request.remote or "", forwarded, hops))
         self.proven = False  # the request before may have been somebody else's
         if not self._book.count_client(self):
-            raise TooManyConnections(reason="too many requests of yours are being answered: try again later")
+            message = "too many requests of yours are being answered: try again later"
+            raise HttpError("rate_limited", message, headers={"Retry-After": "1"})
 
     def prove(self) -> None:
         """Note that whoever asks has shown a key, a session or a token that is good."""
@@ -222,8 +240,9 @@ class Connection(web.RequestHandler):
 class ConnectionBook:
     """All connections of a listener: who may open one, and who has to go when there are too many."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, render: Callable[[HttpError], web.Response]) -> None:
         self.limits = limits
+        self.render = render
         self._all: dict[Connection, None] = {}
         # By the time they came into that stage: the first is the oldest.
         self._by_stage: dict[Stage, dict[Connection, None]] = {stage: {} for stage in Stage}

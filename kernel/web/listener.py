@@ -12,7 +12,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
@@ -22,8 +22,10 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from kernel.seldom import SeldomLog
+from kernel.web import expectations
 from kernel.web.clients import client_ip, counted_as
 from kernel.web.connections import Connection, ConnectionBook, ConnectionLimits
+from kernel.web.http_errors import ERROR_SHAPE, HttpError
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,14 @@ _GONE = (BlockingIOError, InterruptedError, ConnectionAbortedError)
 class Listener:
     """Accepts connections for one web server."""
 
-    def __init__(self, server: web.Server, sockets: Sequence[socket.socket], limits: ConnectionLimits) -> None:
-        self.book = ConnectionBook(limits)
+    def __init__(
+        self,
+        server: web.Server,
+        sockets: Sequence[socket.socket],
+        limits: ConnectionLimits,
+        render: Callable[[HttpError], web.Response],
+    ) -> None:
+        self.book = ConnectionBook(limits, render)
         self._server = server
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
@@ -107,7 +115,7 @@ class Listener:
 @asynccontextmanager
 async def listening(app: web.Application, *, host: str, port: int, limits: ConnectionLimits) -> AsyncIterator[str]:
     """
-    Serve an application until the block ends; yield its base URL.
+    Serve an application, which has its `ERROR_SHAPE`, until the block ends; yield its base URL.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -118,9 +126,9 @@ async def listening(app: web.Application, *, host: str, port: int, limits: Conne
         server = runner.server
         if server is None:
             raise RuntimeError("a runner that was set up has no server")
-        _note_headers(server)
+        _prepare_requests(server)
         sockets = await _bind(host, port)
-        listener = Listener(server, sockets, limits)
+        listener = Listener(server, sockets, limits, app[ERROR_SHAPE].render)
         listener.start()
         try:
             yield _url(sockets[0])
@@ -130,11 +138,15 @@ async def listening(app: web.Application, *, host: str, port: int, limits: Conne
         await runner.cleanup()
 
 
-def _note_headers(server: web.Server) -> None:
-    """Let a connection know when the header of a request is whole: a request is made of it then."""
+def _prepare_requests(server: web.Server) -> None:
+    """
+    Do what belongs to the moment when the header of a request is whole: a request is made of it then.
+
+    Its connection is told so, and its `Expect` is kept for `whole_body`.
+    """
     make = server.request_factory
 
-    def noted(
+    def prepared(
         message: RawRequestMessage,
         payload: StreamReader,
         protocol: RequestHandler,
@@ -143,9 +155,13 @@ def _note_headers(server: web.Server) -> None:
     ) -> web.BaseRequest:
         if isinstance(protocol, Connection):
             protocol.header_arrived()
-        return make(message, payload, protocol, writer, task)
+        message, expected = expectations.set_aside(message)
+        request = make(message, payload, protocol, writer, task)
+        if expected:
+            request[expectations.EXPECTATION] = expected
+        return request
 
-    server.request_factory = noted
+    server.request_factory = prepared
 
 
 async def _bind(host: str, port: int) -> list[socket.socket]:

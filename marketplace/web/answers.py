@@ -8,11 +8,11 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
+from kernel.web.http_errors import HttpError, http_error
 from marketplace.errors import Refused
 from marketplace.model import Page
 from marketplace.store.errors import StoreError, Taken
 
-SERVER_ERROR = 500
 RETRY_AFTER_S = "5"
 
 
@@ -37,7 +37,23 @@ def refused(error: Refused) -> web.Response:
     return response
 
 
-def translate(exc: Exception) -> Refused | None:  # noqa: C901, PLR0911 - a table, one line a case
+def refused_http(error: HttpError) -> web.Response:
+    """Answer with what is wrong with a request as HTTP."""
+    response = refused(Refused(error.code, str(error)))
+    response.headers.update(error.headers)
+    return response
+
+
+def answer_to(exc: Exception) -> web.Response | None:
+    """Answer with what a failure means to a caller; None when it means a bug."""
+    found = http_error(exc)
+    if found is not None:
+        return refused_http(found)
+    known = translate(exc)
+    return None if known is None else refused(known)
+
+
+def translate(exc: Exception) -> Refused | None:
     """Return what a failure of the layers below means to a caller; None when it means a bug."""
     match exc:
         case Refused():
@@ -48,19 +64,8 @@ def translate(exc: Exception) -> Refused | None:  # noqa: C901, PLR0911 - a tabl
             return Refused("conflict", "this contradicts what is stored: read it again")
         case StoreError():
             return Refused("store_unavailable", "the store is not available; nothing was changed")
-        case web.HTTPRequestEntityTooLarge():
-            return Refused("payload_too_large", "the body is larger than 64 KB")
-        case web.HTTPRequestTimeout():
-            return Refused("request_timeout", exc.reason)
-        case web.HTTPTooManyRequests():
-            return Refused("rate_limited", exc.reason)
-        case web.HTTPMethodNotAllowed():
-            return Refused("method_not_allowed", f"{exc.method} is not allowed here")
-        case web.HTTPNotFound():
-            return Refused("not_found", "there is nothing here")
-        case web.HTTPException() if exc.status < SERVER_ERROR:
-            return Refused("bad_json", exc.reason)
-    return None
+        case _:
+            return None
 
 
 def from_validation(exc: ValidationError) -> Refused:

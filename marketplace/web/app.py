@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
 from marketplace.services import Backend
 from marketplace.web import (
@@ -19,7 +20,7 @@ from marketplace.web import (
     payments,
     requests,
 )
-from marketplace.web.middlewares import errors, limits, request_id
+from marketplace.web.middlewares import errors, limits, request_id, unrouted
 from marketplace.web.state import BACKEND
 
 MAX_BODY = 64 * 1024
@@ -86,5 +87,6 @@ def build_app(backend: Backend) -> web.Application:
     """Wire the routes to the use cases."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[request_id, errors, limits, counted, whole_body])
     app[BACKEND] = backend
+    app[ERROR_SHAPE] = ErrorShape(unrouted)
     app.router.add_routes(ROUTES)
     return app

@@ -10,8 +10,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from kernel.web.clients import client_ip
+from kernel.web.http_errors import HttpError
 from marketplace.errors import Refused
-from marketplace.web.answers import refused, translate
+from marketplace.web.answers import answer_to, refused, refused_http
 from marketplace.web.state import BACKEND
 
 log = logging.getLogger(__name__)
@@ -45,17 +46,24 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
     return response
 
 
+def unrouted(error: HttpError) -> web.Response:
+    """Answer what no route had a part in, with an id of its own like everything else."""
+    response = refused_http(error)
+    response.headers["X-Request-Id"] = uuid.uuid4().hex
+    return response
+
+
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Render every failure in the one shape; a bug is logged and told as such, without its insides."""
     try:
         return await handler(request)
     except Exception as exc:
-        known = translate(exc)
-        if known is None:
+        answer = answer_to(exc)
+        if answer is None:
             log.exception("[api] %s %s failed (request %s)", request.method, route_of(request), request[REQUEST_ID])
-            known = Refused("internal", "something went wrong here; it was logged")
-        return refused(known)
+            answer = refused(Refused("internal", "something went wrong here; it was logged"))
+        return answer
 
 
 @web.middleware

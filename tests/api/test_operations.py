@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.openapi import build
 from scanner.metrics import Metrics
 from tests.api.conftest import KEY
-from tests.harness import Api, Running
+from tests.harness import Api, Running, environment, running
+from tests.service_contract.raw import asked, final, get
 
 
 def routes(daemon: Running) -> set[tuple[str, str]]:
@@ -36,6 +38,31 @@ async def test_every_route_but_health_asks_for_the_key(daemon: Running, header: 
             assert (status, answer) == (200, {"status": "ok"})
         elif header != f"Bearer {KEY} ":  # white space around a header's value is not part of it
             assert (status, answer["code"]) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("target", "extra", "status"),
+    [
+        ("/intents", "Origin: http://localhost:3000", 200),
+        ("/intents", "Origin: http://[::1]", 200),
+        ("/intents", "Origin: https://evil.example", 403),
+        ("/intents", "Origin: http://127.0.0.1.evil.example", 403),
+        ("/intents", "Origin: null", 403),
+        ("/intents", "Origin: ", 403),
+        ("http://127.0.0.1:1/intents", "X: a", 200),
+        ("http://[::1]/intents", "X: a", 200),
+        ("http://evil.example/intents", "X: a", 403),
+        ("http://127.0.0.1@evil.example/intents", "X: a", 403),
+    ],
+)
+async def test_without_a_key_no_page_and_no_name_of_elsewhere_reaches_this_machine(
+    tmp_path: Path, target: str, extra: str, status: int
+) -> None:
+    async with running(environment(tmp_path, "http://127.0.0.1:9", POLL_INTERVAL_SEC="3600")) as daemon:
+        answer = final(await asked(daemon.api.url, get(target.encode(), extra.encode() + b"\r\n")))
+
+    assert answer.status == status
+    assert status == 200 or answer.json["code"] == "forbidden_host"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +141,7 @@ async def test_promtool_has_nothing_to_say(daemon: Running) -> None:
 async def test_the_description_is_of_the_routes_there_are(daemon: Running) -> None:
     described = {(method.upper(), path) for path, methods in build()["paths"].items() for method in methods}
 
-    assert described == routes(daemon) - {("GET", "/openapi.json"), ("GET", "/docs")}
+    assert described == routes(daemon)
     assert await daemon.api.get("/openapi.json") == build()
     assert "<h1>" in await daemon.api.get("/docs")
 

@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,12 +17,23 @@ from aiohttp import web
 from kernel.seldom import SeldomLog
 from kernel.web import middlewares
 from kernel.web.connections import ConnectionLimits, prove
+from kernel.web.http_errors import CODES, ERROR_SHAPE, ErrorShape, HttpError
 from kernel.web.listener import Listener, listening
 from kernel.web.middlewares import counted, whole_body
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LARGE = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
 KEY = b"GET /key HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def render(error: HttpError) -> web.Response:
+    return web.json_response({"code": error.code, "message": str(error)}, status=CODES[error.code])
+
+
+def application(**more: Any) -> web.Application:
+    app = web.Application(**more)
+    app[ERROR_SHAPE] = ErrorShape(render)
+    return app
 
 
 class Served:
@@ -72,7 +84,7 @@ async def served(**numbers: float) -> AsyncIterator[Served]:
     async def large(_request: web.Request) -> web.Response:
         return web.Response(body=b"x" * 20_000_000)
 
-    app = web.Application(client_max_size=1000, middlewares=[counted, whole_body])
+    app = application(client_max_size=1000, middlewares=[counted, whole_body])
     app.router.add_get("/", ok)
     app.router.add_get("/key", key)
     app.router.add_get("/slow", wait)
@@ -301,7 +313,7 @@ async def test_of_one_client_behind_a_trusted_hop_only_so_many_connections_stay(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_it_listens_where_it_is_told(host: str) -> None:
-    async with listening(web.Application(), host=host, port=0, limits=ConnectionLimits(connections=5)) as url:
+    async with listening(application(), host=host, port=0, limits=ConnectionLimits(connections=5)) as url:
         port = urlsplit(url).port
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(GET)
@@ -312,16 +324,16 @@ async def test_it_listens_where_it_is_told(host: str) -> None:
 @pytest.mark.parametrize(("host", "why"), [("192.0.2.1", "192.0.2.1"), ("no.such.name.invalid", None)])
 async def test_where_it_cannot_listen_is_said(host: str, why: str | None) -> None:
     with pytest.raises(OSError, match=why):
-        async with listening(web.Application(), host=host, port=0, limits=ConnectionLimits(connections=5)):
+        async with listening(application(), host=host, port=0, limits=ConnectionLimits(connections=5)):
             pass
 
 
 async def test_a_port_that_is_taken_is_named() -> None:
     limits = ConnectionLimits(connections=5)
-    async with listening(web.Application(), host="127.0.0.1", port=0, limits=limits) as url:
+    async with listening(application(), host="127.0.0.1", port=0, limits=limits) as url:
         port = urlsplit(url).port
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {port}"):
-            async with listening(web.Application(), host="127.0.0.1", port=port or 0, limits=limits):
+            async with listening(application(), host="127.0.0.1", port=port or 0, limits=limits):
                 pass
 
 
@@ -351,7 +363,7 @@ async def test_without_descriptors_the_log_says_so_once_and_accepting_goes_on(
     blocked.setblocking(False)
     blocked.bind(("127.0.0.1", 0))
     blocked.listen()
-    listener = Listener(web.Server(ok), [blocked], ConnectionLimits(connections=10))
+    listener = Listener(web.Server(ok), [blocked], ConnectionLimits(connections=10), render)
     with caplog.at_level(logging.WARNING):
         listener.start()
         reader, writer = await asyncio.open_connection(*blocked.getsockname())

@@ -64,6 +64,11 @@ def described(method: str, path: str, status: int, answer: Any) -> None:
     assert status in {404, 405, 400}, (method, path, status)
 
 
+def check_described(method: str, path: str, status: int, raw: bytes) -> None:
+    """Fail when an answer, as it came, is not what the description says."""
+    described(method, path.partition("?")[0], status, orjson.loads(raw))
+
+
 class Api:
     """HTTP as one person speaks it."""
 

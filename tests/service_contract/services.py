@@ -20,6 +20,7 @@ from marketplace.store import maintenance as marketplace_maintenance
 from scanner.store import database as scanner_database
 from scanner.store import maintenance as scanner_maintenance
 from tests import harness
+from tests.described import check_described
 from tests.harness import ROOT
 from tests.marketplace import harness as marketplace_harness
 
@@ -37,6 +38,7 @@ class Service:
     load_settings: Callable[..., Any]
     environment: Callable[[Path], dict[str, str]]
     running: Callable[..., AbstractAsyncContextManager[Any]]
+    check_described: Callable[[str, str, int, bytes], None]
     post: str  # a route that reads a body
     read: str
     insert: str
@@ -46,6 +48,20 @@ class Service:
 
     def process_env(self, env: Mapping[str, str]) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env}
+
+    def url(self, running: Any) -> str:
+        """Return where a service that runs is reached."""
+        return str(running.api.url if self.name == "scanner" else running.nobody.url)
+
+    def code(self, answer: Any) -> str:
+        """Return the code of an error, which has to have the one shape."""
+        if self.name == "scanner":
+            assert set(answer) <= {"error", "code", "details"}, answer
+            assert isinstance(answer["error"], str)
+            return str(answer["code"])
+        assert set(answer) == {"success", "error"}, answer
+        assert (answer["success"], set(answer["error"])) == (False, {"code", "message", "details"}), answer
+        return str(answer["error"]["code"])
 
     def store(self, folder: Path) -> Path:
         return folder / f"{self.name}.db"
@@ -59,6 +75,7 @@ SCANNER = Service(
     load_settings=scanner_settings.load_settings,
     environment=lambda folder: harness.environment(folder, NOWHERE),
     running=harness.running,
+    check_described=check_described,
     post="/intents",
     read="SELECT count(*) FROM checkpoints",
     insert="INSERT INTO callback_rotations (callback_url, secret, since, overlap_until) VALUES ('u', 's', 1, 2)",
@@ -71,6 +88,7 @@ MARKETPLACE = Service(
     load_settings=marketplace_settings.load_settings,
     environment=marketplace_harness.environment,
     running=marketplace_harness.running,
+    check_described=marketplace_harness.check_described,
     post="/api/auth/login",
     read="SELECT count(*) FROM users",
     insert="INSERT INTO address_indices (source, next_index) VALUES ('s', 1)",
