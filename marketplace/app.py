@@ -155,6 +155,7 @@ def _build(
     custody = Custody(works, catalog, money.escrow_addresses, grace_h=money.release_grace_h)
     reconciliation = Reconciliation(works)
     secret = settings.scanner.webhook_secret
+    inbound = Inbound(works, catalog, checks, secret)
     tokens = AccessTokens(settings.jwt_secret.get_secret_value(), clock.now_ms)
     destinations = open_destinations(catalog, money)
     backend = Backend(
@@ -170,7 +171,7 @@ def _build(
         intents=Intents(works, catalog, destinations, errands, ttl_h=money.payment_ttl_h),
         payments=Payments(works, scanner),
         checks=checks,
-        inbound=Inbound(works, catalog, checks, secret),
+        inbound=inbound,
         custody=custody,
         deliveries=Deliveries(works, pepper=settings.jwt_secret.get_secret_value()),
         disputes=Disputes(works),
@@ -186,7 +187,9 @@ def _build(
         app=build_app(backend),
         callback=callback,
         errands=errands,
-        sweep=Sweep(works, scanner, checks, custody, Retention(works, settings.keeping), every_s=settings.sweep_s),
+        sweep=Sweep(
+            works, scanner, checks, custody, Retention(works, settings.keeping), inbound, every_s=settings.sweep_s
+        ),
         screener=screener,
         clock=clock,
         listening=asyncio.get_running_loop().create_future(),

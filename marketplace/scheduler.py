@@ -12,6 +12,7 @@ from marketplace.payments.checkout import found_payment
 from marketplace.payments.payouts import Custody
 from marketplace.payments.settlement import close, tell
 from marketplace.payments.verification import Checks
+from marketplace.payments.webhook_receiver import Inbound
 from marketplace.retention import Retention
 from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import outbox, payments, users
@@ -33,6 +34,7 @@ class Sweep:
         checks: Checks,
         custody: Custody,
         retention: Retention,
+        inbound: Inbound,
         *,
         every_s: float,
     ) -> None:
@@ -41,6 +43,7 @@ class Sweep:
         self._checks = checks
         self._custody = custody
         self._retention = retention
+        self._inbound = inbound
         self._every_s = every_s
         self.bell = Bell()
 
@@ -54,6 +57,7 @@ class Sweep:
     async def once(self) -> None:
         """Do every chore once."""
         await self._look_again()
+        await self._inbound.read_again(BATCH)
         await self._stop_forgotten()
         await self._custody.pass_grace()
         await self._tell_held_back()

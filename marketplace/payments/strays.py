@@ -19,7 +19,7 @@ GONE = "reorged"  # of what was credited: another story of the same transfer
 
 async def note_stray(work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> None:
     """Write it down; it is somebody's all the same."""
-    reason = event.reason or event.event_type.removeprefix("payment.")
+    reason = _reason(event)
     if reason != GONE and await _is_listed(work, payment, event, evidence):
         return
     new = await inbox.add_recovery(
@@ -60,10 +60,23 @@ async def note_all(
     work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any], rests: Iterable[Rest]
 ) -> None:
     """Write down what is not listed yet of many transfers that one event told of together."""
-    reason = event.reason or event.event_type.removeprefix("payment.")
+    reason = _reason(event)
     news = [await inbox.set_rest(work.tx, payment.id, reason, rest, evidence, work.now) for rest in rests]
     if any(news):
         await tell_recovery(work, payment, reason)
+
+
+async def note_unread(work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> None:
+    """Write down what an event itself tells of many transfers, until the scanner's list of them can be read."""
+    reason = _reason(event)
+    amount = sum(transfer.amount for transfer in event.transfers or ())
+    rest = Rest(token=_moved(payment, event, reason), amount=amount, count=event.count or 1, last_tx_hash=event.tx_hash)
+    if await inbox.note_rest(work.tx, payment.id, reason, rest, evidence, work.now):
+        await tell_recovery(work, payment, reason)
+
+
+def _reason(event: IntentEvent) -> str:
+    return event.reason or event.event_type.removeprefix("payment.")
 
 
 def _moved(payment: Payment, event: IntentEvent, reason: str) -> str | None:

@@ -11,6 +11,7 @@ from marketplace.payments.observation import SHOWN, Sighting
 from marketplace.risk.gate import SetAside
 from marketplace.risk.policy import Reason
 from marketplace.store import inbox
+from marketplace.store.database import Tx
 from marketplace.unit_of_work import Work
 
 DOUBLE_CREDIT = "transfer_credited_elsewhere"
@@ -38,11 +39,38 @@ async def note_beyond(work: Work, payment: Payment, seen: Sighting) -> None:
 
 async def note_part(work: Work, payment: Payment, received: int, evidence: Mapping[str, Any]) -> None:
     """Write down what is new of a part that is told of after the payment ended unpaid."""
-    noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
-    # Transfers are told one by one when they are enough: then this part is among them.
-    noted += await inbox.recovered(work.tx, payment.id, _transfers(payment), reason=LATE)
+    noted = await _noted_of_part(work, payment)
     if received > noted:
         await _note(work, payment, LATE, received - noted, f"{_sums(payment)}{LATE}:{received}", None, evidence)
+
+
+async def set_part(
+    work: Work, payment: Payment, counted: int, beside: int, received: int, evidence: Mapping[str, Any]
+) -> None:
+    """
+    Bring what is listed as a part of a payment that ended unpaid to what is listed nowhere else.
+
+    A reorganisation may move a part past the end: then its transfers are told of by themselves, and the same
+    money would be listed twice. `counted` is what the scanner counts as a part now, `beside` what it tells of by
+    itself, `received` how large a part was said to be.
+    """
+    noted = await _noted_of_part(work, payment)
+    part = max(counted, max(received, noted) - beside)
+    if part < noted:
+        await inbox.lower(work.tx, payment.id, _sums(payment), noted - part, work.now)
+    else:
+        await note_part(work, payment, part, evidence)
+
+
+async def _noted_of_part(work: Work, payment: Payment) -> int:
+    noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
+    # Transfers are told one by one when they are enough: then this part is among them.
+    return noted + await inbox.recovered(work.tx, payment.id, _transfers(payment), but=OTHER_MONEY)
+
+
+async def has_part(tx: Tx, payment: Payment) -> bool:
+    """Say whether a part of a payment that ended unpaid is listed as a sum, which names no transfer."""
+    return await inbox.recovered(tx, payment.id, _sums(payment)) > 0
 
 
 async def _note_transfers(work: Work, payment: Payment, seen: Sighting, reason: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -25,29 +25,33 @@ from marketplace.payments.observation import (
 )
 from marketplace.payments.settlement import Outcome, Stale
 from marketplace.payments.spelling import normal_tx_hash
-from marketplace.payments.strays import add_up, note_all, note_stray
-from marketplace.payments.unapplied_funds import DOUBLE_CREDIT, note_part
+from marketplace.payments.strays import add_up, note_all, note_stray, note_unread
+from marketplace.payments.unapplied_funds import DOUBLE_CREDIT, has_part, note_part, set_part
 from marketplace.payments.verification import Checks
 from marketplace.risk.policy import Reason
 from marketplace.scanner_client import (
     BalanceEvent,
     Event,
     IntentEvent,
+    IntentTransfer,
     InvalidWebhook,
     MalformedWebhook,
     NotFound,
     ScannerRefused,
     ScannerUnavailable,
+    read_event,
     verify_webhook,
 )
 from marketplace.store import inbox, payments
-from marketplace.store.inbox import Credit, Rest
+from marketplace.store.inbox import Credit
 from marketplace.unit_of_work import Work, Works
 
 log = logging.getLogger(__name__)
 
 CONFIRMED = "payment.confirmed"
+PARTIAL = "payment.partial"
 STRAY = frozenset({"payment.late", "payment.anomaly"})  # money that settles nothing
+AFTER_THE_END = frozenset({"cancelled", "late"})  # reasons of money that is told of by itself
 REORGED = "payment.reorged"
 ENDED_UNPAID = frozenset({PaymentStatus.CANCELLED, PaymentStatus.FAILED})
 CREDITED = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
@@ -86,8 +90,9 @@ class Reading:
 
     seen: Sighting | None = None
     refused: tuple[str, str] | None = None
-    strays: tuple[Rest, ...] = ()  # all there is of money that settles nothing, where the event names only part of it
-    unread: str | None = None  # why the whole list could not be had now
+    listed: tuple[IntentTransfer, ...] | None = None  # all there is of the payment, where news names only part of it
+    unlisted: bool = False  # that list could not be read now: this is judged again
+    unread: str | None = None  # why a confirmation's whole list could not be had now
     transfers: tuple[Credit, ...] = ()  # that the webhook itself tells
 
 
@@ -141,11 +146,28 @@ class Inbound:
             elif reading.unread is not None:
                 outcome = await _wait_for_list(work, payment, reading.unread)
             else:
-                outcome = await _note(work, payment.id, letter.event, self._catalog, reading.strays)
+                outcome = await _note(work, payment.id, letter.event, self._catalog, reading)
             await inbox.set_outcome(work.tx, letter.event_id, outcome)
         log.info("[webhook] %s of %s: %s", letter.event_type, payment.id, outcome)
         funded = outcome in {Outcome.FUNDED, Outcome.ALREADY_FUNDED}
         return Taken(outcome, funded, letter.about_balance and reading.refused is None)
+
+    async def read_again(self, limit: int) -> None:
+        """Judge once more the news of transfers that the scanner could not list when it came."""
+        async with self._works.db.read() as tx:
+            waiting = await inbox.unread(tx, {*STRAY, PARTIAL}, limit)
+        for kept in waiting:
+            event = read_event(kept.body.encode(), kept.event_id)
+            async with self._works.db.read() as tx:
+                payment = await payments.get(tx, kept.payment_id)
+            if payment is None or not isinstance(event, IntentEvent):
+                raise LookupError(f"payment {kept.payment_id} is gone")
+            reading = await self._news(payment, event)
+            if reading.unlisted:
+                continue
+            async with self._works.begin() as work:
+                outcome = await _note(work, payment.id, event, self._catalog, reading)
+                await inbox.set_outcome(work.tx, kept.event_id, outcome)
 
     def _verified(self, raw: bytes, headers: Mapping[str, str]) -> Letter:
         if self._secret is None:
@@ -187,24 +209,34 @@ class Inbound:
 
     async def _confirmation(self, payment: Payment, event: IntentEvent) -> Reading:
         """Read what a confirmation says, or the scanner where it does not say all; any other event is news."""
-        if event.event_type in STRAY and (event.count or 1) > 1:
-            return Reading(strays=await self._strays(payment, event))
         if event.event_type != CONFIRMED or event.status != "confirmed":
-            return Reading()
+            return await self._news(payment, event)
         if payment.status in OPEN_PAYMENTS and not is_whole(event):
             return await self._from_scanner(payment, event)
         if not event.transfers:
             return Reading()
         return Reading(seen=from_event(payment, event, self._catalog.chains[payment.chain_id]))
 
-    async def _strays(self, payment: Payment, event: IntentEvent) -> tuple[Rest, ...]:
-        """Add up what news is about that names only the newest of many; nothing where the scanner cannot be read."""
+    async def _news(self, payment: Payment, event: IntentEvent) -> Reading:
+        """List all there is where news names only the newest of many, or may be about what is listed as a part."""
+        if not await self._needs_list(payment, event):
+            return Reading()
         try:
-            found = await self._checks.every_transfer(payment)
-        except (ScannerUnavailable, ScannerRefused, BrokenList) as exc:
-            log.warning("[webhook] what settles nothing of %s cannot be added up: %s", payment.id, exc)
-            return ()
-        return add_up(found, event.reason)
+            return Reading(listed=await self._checks.every_transfer(payment))
+        except ScannerUnavailable as exc:
+            log.warning("[webhook] what came for %s cannot be added up yet: %s", payment.id, exc)
+            return Reading(unlisted=True)
+        except (ScannerRefused, BrokenList) as exc:
+            log.warning("[webhook] what came for %s cannot be added up: %s", payment.id, exc)
+            return Reading()
+
+    async def _needs_list(self, payment: Payment, event: IntentEvent) -> bool:
+        if event.event_type in STRAY and (event.count or 1) > 1:
+            return True
+        if payment.status not in ENDED_UNPAID or event.event_type not in {*STRAY, PARTIAL}:
+            return False
+        async with self._works.db.read() as tx:
+            return event.event_type == PARTIAL or await has_part(tx, payment)
 
     async def _from_scanner(self, payment: Payment, event: IntentEvent) -> Reading:
         """Read the whole list where a confirmation does not have it: nothing is judged by a part."""
@@ -265,27 +297,49 @@ async def _wait_for_list(work: Work, payment: Payment, why: str) -> str:
     return inbox.UNREAD
 
 
-async def _note(work: Work, payment_id: str, event: Event | None, catalog: Catalog, strays: tuple[Rest, ...]) -> str:
+async def _note(work: Work, payment_id: str, event: Event | None, catalog: Catalog, reading: Reading) -> str:
     """Keep news about an intent that credit nothing."""
     payment = await payments.get(work.tx, payment_id)
     if payment is None or not isinstance(event, IntentEvent):
         raise LookupError(f"payment {payment_id} is gone")
-    if event.event_type in STRAY and strays:
-        await note_all(work, payment, event, _document(event), strays)
-    elif event.event_type in STRAY:
-        await note_stray(work, payment, event, _document(event))
+    if event.event_type in STRAY:
+        await _stray(work, payment, event, reading)
+    elif event.event_type == PARTIAL and payment.status in ENDED_UNPAID and reading.listed is not None:
+        await _set_part(work, payment, event, reading.listed)
     elif event.event_type in ON_ITS_WAY:
         seen = {"status": PaymentStatus.PROCESSING, "evidence": _document(event), "tx_hash": event.tx_hash}
         await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PENDING,), **seen)
-    elif event.event_type == "payment.partial" and payment.status in ENDED_UNPAID:
+    elif event.event_type == PARTIAL and payment.status in ENDED_UNPAID:
         await note_part(work, payment, event.amount_received or 0, _document(event))
-    elif event.event_type == "payment.partial" and event.missing is not None and payment.hold_reason is None:
+    elif event.event_type == PARTIAL and event.missing is not None and payment.hold_reason is None:
         part = {"status": PaymentStatus.PROCESSING, "escrow_state": Escrow.PARTIAL, "evidence": _document(event)}
         if await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **part):
             await settlement.tell_underpaid(work, payment, event.missing)
     elif event.event_type == REORGED:
         await _reorged(work, payment, event, catalog)
-    return "noted"
+    return inbox.UNREAD if reading.unlisted else "noted"
+
+
+async def _stray(work: Work, payment: Payment, event: IntentEvent, reading: Reading) -> None:
+    """List money that settles nothing, and take off a part what is told of by itself now."""
+    rests = add_up(reading.listed or (), event.reason) if (event.count or 1) > 1 else ()
+    if rests:
+        await note_all(work, payment, event, _document(event), rests)
+    elif reading.listed is None and (event.count or 1) > 1:
+        await note_unread(work, payment, event, _document(event))
+    else:
+        await note_stray(work, payment, event, _document(event))
+    if reading.listed is not None and payment.status in ENDED_UNPAID and await has_part(work.tx, payment):
+        await _set_part(work, payment, event, reading.listed)
+
+
+async def _set_part(work: Work, payment: Payment, event: IntentEvent, listed: Iterable[IntentTransfer]) -> None:
+    counted, beside = 0, 0
+    for each in listed:
+        counted += each.amount if each.counted else 0
+        beside += each.amount if each.reason in AFTER_THE_END else 0
+    received = (event.amount_received or 0) if event.event_type == PARTIAL else 0
+    await set_part(work, payment, counted, beside, received, _document(event))
 
 
 async def _reorged(work: Work, payment: Payment, event: IntentEvent, catalog: Catalog) -> None:

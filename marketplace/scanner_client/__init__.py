@@ -33,6 +33,7 @@ from marketplace.scanner_client.webhooks import (
     Event,
     EventTransfer,
     IntentEvent,
+    read_event,
     verify_webhook,
 )
 
@@ -63,5 +64,6 @@ __all__ = [
     "Sighting",
     "Unmatched",
     "Watch",
+    "read_event",
     "verify_webhook",
 ]

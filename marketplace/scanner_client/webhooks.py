@@ -112,6 +112,19 @@ def verify_webhook(
     return _event(body | {"eventId": body.get("eventId") or own_id, "body": body}, own_id)
 
 
+def read_event(raw_body: bytes, event_id: str) -> Event:
+    """
+    Read a webhook that was verified when it came.
+
+    Raises:
+        MalformedWebhook: it is no event.
+    """
+    body = as_object(raw_body)
+    if body is None:
+        raise MalformedWebhook("the body is not a JSON object")
+    return _event(body | {"eventId": event_id, "body": body}, event_id)
+
+
 def _event(body: dict[str, Any], own_id: str) -> Event:
     told = body.get("eventType")
     names = tuple(body[name] for name in ("intentId", "watchId") if isinstance(body.get(name), str))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from marketplace.model import Page
@@ -17,7 +17,7 @@ from marketplace.store.tables import credited_transfers, payment_transfers, reco
 
 CHUNK = 400  # of a list in one statement
 MAX_ROWS = 20  # of one payment and reason; the rest is one more row
-UNREAD = "unread"  # the outcome of a confirmation whose transfers could not be read yet
+UNREAD = "unread"  # the outcome of a webhook about transfers that could not all be read yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,16 @@ class Rest:
     last_tx_hash: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A webhook as it came."""
+
+    event_id: str
+    event_type: str
+    payment_id: str
+    body: str
+
+
 async def add(tx: Tx, *, event_id: str, event_type: str, payment_id: str, body: str, now: int) -> bool:
     """Keep a webhook; False when this event was kept before, and judged."""
     row = {"event_id": event_id, "event_type": event_type, "payment_id": payment_id, "body": body}
@@ -76,6 +86,14 @@ async def is_kept(tx: Tx, event_id: str) -> bool:
 async def set_outcome(tx: Tx, event_id: str, outcome: str) -> None:
     """Note what a webhook came to."""
     await tx.execute(update(webhook_inbox).where(webhook_inbox.c.event_id == event_id).values(outcome=outcome))
+
+
+async def unread(tx: Tx, event_types: Collection[str], limit: int) -> list[Kept]:
+    """Return webhooks of these types that are to be judged again, oldest first."""
+    i = webhook_inbox.c
+    found = select(i.event_id, i.event_type, i.payment_id, i.body)
+    waiting = found.where(i.outcome == UNREAD, i.event_type.in_(event_types))
+    return await many(tx, waiting.order_by(i.received_at, i.event_id).limit(limit), Kept)
 
 
 async def latest_received_at(tx: Tx) -> int | None:
@@ -228,7 +246,7 @@ async def set_rest(tx: Tx, payment_id: str, reason: str, rest: Rest, evidence: M
     Rows of their own stay; the rest is one more row.
     """
     c = recoveries.c
-    key = f"event:{payment_id}:rest:{reason}:{rest.token or ''}"
+    key = _rest_key(payment_id, reason, rest)
     same_token = c.token_address.is_(None) if rest.token is None else c.token_address == rest.token
     mine = select(c.amount_base, c.count.label("times")).where(
         c.payment_id == payment_id, c.reason == reason, same_token
@@ -238,23 +256,53 @@ async def set_rest(tx: Tx, payment_id: str, reason: str, rest: Rest, evidence: M
     count = rest.count - sum(row.times for row in listed)
     if count <= 0 or amount < 0:
         return False
-    row = {
-        "id": str(uuid.uuid4()),
-        "payment_id": payment_id,
-        "reason": reason,
-        "amount_base": amount,
-        "token_address": rest.token,
-        "count": count,
-        "tx_hash": rest.last_tx_hash,
-        "last_tx_hash": rest.last_tx_hash,
-        "evidence": dict(evidence),
-        "dedupe_key": key,
-        "created_at": now,
-        "updated_at": now,
-    }
+    row = _rest_row(payment_id, reason, replace(rest, amount=amount, count=count), evidence, now)
     told = {name: row[name] for name in ("amount_base", "count", "last_tx_hash", "updated_at")}
     await tx.execute(insert(recoveries).values(**row).on_conflict_do_update(index_elements=[c.dedupe_key], set_=told))
     return True
+
+
+async def note_rest(tx: Tx, payment_id: str, reason: str, rest: Rest, evidence: Mapping[str, Any], now: int) -> bool:
+    """List what is known of many transfers that cannot be read now; False when there is such a row already."""
+    row = _rest_row(payment_id, reason, rest, evidence, now)
+    return (await tx.execute(insert(recoveries).values(**row).on_conflict_do_nothing())).rowcount == 1
+
+
+def _rest_key(payment_id: str, reason: str, rest: Rest) -> str:
+    return f"event:{payment_id}:rest:{reason}:{rest.token or ''}"
+
+
+def _rest_row(payment_id: str, reason: str, rest: Rest, evidence: Mapping[str, Any], now: int) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "payment_id": payment_id,
+        "reason": reason,
+        "amount_base": rest.amount,
+        "token_address": rest.token,
+        "count": rest.count,
+        "tx_hash": rest.last_tx_hash,
+        "last_tx_hash": rest.last_tx_hash,
+        "evidence": dict(evidence),
+        "dedupe_key": _rest_key(payment_id, reason, rest),
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+async def lower(tx: Tx, payment_id: str, prefix: str, by: int, now: int) -> None:
+    """Take so much off what is listed of a payment under keys that start so, the newest first."""
+    c = recoveries.c
+    mine = select(c.id, c.amount_base).where(
+        c.payment_id == payment_id, c.dedupe_key.startswith(prefix, autoescape=True)
+    )
+    for row in (await tx.execute(mine.order_by(c.created_at.desc(), c.id))).all():
+        taken = min(by, row.amount_base or 0)
+        left = (row.amount_base or 0) - taken
+        by -= taken
+        if taken and left:
+            await tx.execute(update(recoveries).where(c.id == row.id).values(amount_base=left, updated_at=now))
+        elif taken:
+            await tx.execute(delete(recoveries).where(c.id == row.id))
 
 
 async def recoveries_of(tx: Tx, payment_id: str, tx_hash: str) -> list[Recovery]:
@@ -269,12 +317,11 @@ async def move_recovery(tx: Tx, recovery_id: str, evidence: Mapping[str, Any]) -
     await tx.execute(update(recoveries).where(recoveries.c.id == recovery_id).values(evidence=dict(evidence)))
 
 
-async def recovered(tx: Tx, payment_id: str, prefix: str, *, reason: str | None = None) -> int:
-    """Return how much of a payment's money waits for a person under keys that start so, for one reason if named."""
+async def recovered(tx: Tx, payment_id: str, prefix: str, *, but: Collection[str] = ()) -> int:
+    """Return how much of a payment's money waits for a person under keys that start so, but for these reasons."""
     c = recoveries.c
     found = select(c.amount_base).where(c.payment_id == payment_id, c.dedupe_key.startswith(prefix, autoescape=True))
-    if reason is not None:
-        found = found.where(c.reason == reason)
+    found = found.where(c.reason.not_in(but))
     return sum(amount or 0 for amount in (await tx.execute(found)).scalars())
 
 
