@@ -78,6 +78,7 @@ class TonCenter:
         self.network = MAINNET
         self.behind_s = 0  # the whole index stands this far below the chain, and says so
         self.frozen_at: int | None = None  # unix seconds of the newest block this index will ever hold
+        self.begins_at = 0  # unix seconds of the oldest block this index has, and of the oldest transfer
         self.lt_ahead = 0  # added to the logical time of the newest block it claims
         self.headers: dict[str, str] = {}  # of every answer
         self.unknown: Json = {}  # put into every answer
@@ -238,10 +239,10 @@ class TonCenter:
 
     def _known_blocks(self) -> list[tuple[int, int]]:
         newest = self._newest()
-        return [block for block in self.ledger.blocks if block[0] <= newest] or self.ledger.blocks[:1]
+        return [b for b in self.ledger.blocks if self.begins_at <= b[0] <= newest] or self.ledger.blocks[:1]
 
     def _info(self, _: Query) -> Json:
-        return {"first": self._block(*self.ledger.blocks[0]), "last": self._last_block()}
+        return {"first": self._block(*self._known_blocks()[0]), "last": self._last_block()}
 
     def _last_block(self) -> Json:
         time, lt = self._known_blocks()[-1]
@@ -271,7 +272,7 @@ class TonCenter:
     def _indexed(self) -> list[Payment]:
         newest = self._newest() - self.stale_s
         told = (payment for payment in self.ledger.payments if payment.tx_hash not in self.unlisted)
-        return [payment for payment in told if payment.row["transaction_now"] <= newest]
+        return [payment for payment in told if self.begins_at <= payment.row["transaction_now"] <= newest]
 
     def _transfers(self, query: Query) -> list[Json]:
         rows = [payment.row for payment in self._indexed() if payment.tx_hash not in self.late_rows]

@@ -90,7 +90,7 @@ class JsonRpc:
                 return hex(self._head)
             case "eth_getBlockByNumber":
                 number = self._height(params[0])
-                return self._block(number) if number <= self._head else None
+                return self._block(number) if number <= self._head and self._grid.holds(number) else None
             case "eth_getLogs":
                 return self._logs(params[0])
             case "eth_call":
@@ -149,7 +149,8 @@ class JsonRpc:
             place = 0
             for at, tx in enumerate(self._ledger.by_block[number]):
                 for log in tx.logs:
-                    if tx.id not in self._grid.unlogged and _fits(log, addresses, topics):
+                    told = tx.id not in self._grid.unlogged and self._grid.tells(tx.block)
+                    if told and _fits(log, addresses, topics):
                         yield self._row(tx, log, at, place)
                     place += 1
 

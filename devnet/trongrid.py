@@ -72,6 +72,9 @@ class TronGrid:
         self.most_calls: int | None = None  # of one batch; more are refused
         self.rpc_refusals: dict[str, tuple[int, Any]] = {}  # status and body for `topics`, `logs`, `calls`, `blocks`
         self.frozen_at: int | None = None  # the number of the newest block this node will ever hold
+        self.keeps: int | None = None  # newest blocks; older ones but the first of all are gone, logs and receipts too
+        self.told_from = 0  # number of the oldest block with receipts and logs, as after a start from a snapshot
+        self.shows_genesis = True
         self.solid_behind = 0  # blocks its irreversible side lags behind what the producers have made so
         self.headers: dict[str, str] = {}  # of every answer
         self.unknown: Json = {}  # put into every answer that is an object
@@ -235,19 +238,29 @@ class TronGrid:
             return head
         return max(0, min(self.ledger.solid, head - self.ledger.solid_depth) - self.solid_behind)
 
+    def holds(self, number: int) -> bool:
+        """Say whether this node has a block."""
+        if number == 0:
+            return self.shows_genesis
+        return self.keeps is None or number > self.top(solid=False) - self.keeps
+
+    def tells(self, number: int) -> bool:
+        """Say whether this node has the receipts of a block, and its logs."""
+        return self.holds(number) and number >= self.told_from
+
     def _now(self, _name: str, _asked: Json, *, solid: bool) -> web.Response:
         return _json(self._block(self.top(solid=solid)))
 
     def _block_or_header(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         number = int(asked["id_or_num"]) if "id_or_num" in asked else self.top(solid=solid)
-        block = self._block(number) if 0 <= number <= self.top(solid=solid) else {}
+        block = self._block(number) if 0 <= number <= self.top(solid=solid) and self.holds(number) else {}
         if not asked.get("detail"):
             block.pop("transactions", None)
         return _json(block)
 
     def _block_by_number(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         number = int(asked["num"])
-        return _json(self._block(number) if 0 <= number <= self.top(solid=solid) else {})
+        return _json(self._block(number) if 0 <= number <= self.top(solid=solid) and self.holds(number) else {})
 
     def _block(self, number: int) -> Json:
         ledger = self.ledger
@@ -269,11 +282,12 @@ class TronGrid:
     def _receipt(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         tx = self.ledger.by_id.get(str(asked["value"]))
         hidden = tx is None or tx.id in self.unindexed or self._lacks(tx) or not 0 <= tx.block <= self.top(solid=solid)
+        hidden = hidden or (tx is not None and not self.tells(tx.block))
         return _json({} if hidden or tx is None else self._shown(tx))
 
     def _receipts(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         number = int(asked["num"])
-        if number > self.top(solid=solid) or number in self.unindexed_blocks:
+        if number > self.top(solid=solid) or number in self.unindexed_blocks or not self.tells(number):
             return _json([])
         return _json([self._shown(tx) for tx in self.ledger.by_block.get(number, []) if not self._lacks(tx)])
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
+from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back
 from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, ChainProtocolError, InvalidTxHash
@@ -106,6 +107,7 @@ class TonAdapter:
         self._legs = LegReader(client, wallets)
         self._second = SecondLook(pool, "transactions", self._look, part=TRANSFERS_A_LOOK)
         self._unreadable = Unreadable()
+        self._unread = Backfill("ton", per_second=1, clock=clock)
         self._balances = BalanceReader(client, self._reader, wallets)
         self._heads = HeadReader(
             pool, method="masterchainInfo", read=self._head, clock=clock, wall=wall, interval_s=BLOCK_S
@@ -158,7 +160,8 @@ class TonAdapter:
 
     def condition(self) -> Condition:
         condition = self._heads.condition()
-        return replace(condition, problems=(*condition.problems, *self._unreadable.problems()))
+        problems = (*condition.problems, *self._unread.problems(), *self._unreadable.problems())
+        return replace(condition, problems=problems)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -172,25 +175,37 @@ class TonAdapter:
             self._masters = set(targets.tokens)
         owners = sorted(targets.destinations)
         read = partial(self._since, owners=owners, after=after.position, reread_s=reread_s, until=head.position)
-        found = await self._read(read)
+        found, lacks = await self._read(read)
         self._unreadable.found(found)
-        return ScanPage(self._moved(found.rows), Cursor(found.until), time=found.until, rows_read=found.read)
+        moved = self._moved(found.rows)
+        if lacks is not None:
+            self._unread.note(after.position, lacks.position, targets.destinations, _why(lacks))
+        else:
+            moved += await self._unread.fill(partial(self._missing, newest=head.position))
+        return ScanPage(moved, Cursor(found.until), time=found.until, rows_read=found.read)
 
-    async def _read(self, read: Callable[[Endpoint], Awaitable[Found]]) -> Found:
+    async def _read(self, read: Callable[..., Awaitable[Found]]) -> tuple[Found, Pruned | None]:
         """Read from one endpoint, and what it cannot tell from another one."""
         asked: list[Endpoint] = []
 
-        async def first(endpoint: Endpoint) -> Found:
+        async def first(endpoint: Endpoint, *, lacks: Pruned | None = None) -> Found:
+            found = await read(endpoint, lacks=lacks)
             asked.append(endpoint)
-            return await read(endpoint)
+            return found
 
-        found = await self._pool.run("jetton/transfers", first)
+        found, lacks = await read_as_far_back(self._pool, "jetton/transfers", first)
         if not (found.unreadable or found.passed) or len(self._pool.endpoints) == 1:
-            return found
+            return found, lacks
         try:
-            return found.joined(await self._pool.run("jetton/transfers", read, avoiding=asked))
+            return found.joined(await self._pool.run("jetton/transfers", read, avoiding=asked)), lacks
         except ChainError:  # the rest was read, and what is missing is named
-            return found
+            return found, lacks
+
+    async def _missing(self, span: UnreadSpan, *, newest: int) -> ScanPage:
+        until, owners = min(span.until, newest), sorted(span.destinations)
+        read = partial(self._since, owners=owners, after=span.after, reread_s=0, until=until)
+        found = await self._pool.run("jetton/transfers", read)
+        return ScanPage(self._moved(found.rows), Cursor(found.until), time=found.until, rows_read=found.read)
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         return anchors[0] if anchors else None  # what the masterchain holds is final
@@ -203,9 +218,12 @@ class TonAdapter:
         read = partial(self._again.read, destinations=asked, masters=masters, since=since, until=until)
         elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
         try:
-            return await self._pool.run("look_again", read, avoiding=elsewhere)
+            again, lacks = await read_as_far_back(self._pool, "look_again", read, avoiding=elsewhere)
         except ChainError as exc:
             return LookAgain([], dict.fromkeys(asked, str(exc)))
+        if lacks is None:
+            return again
+        return LookAgain(again.transfers, {**dict.fromkeys(asked, _why(lacks)), **again.unread})
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
         return await self._second.verify(transfers)
@@ -260,9 +278,23 @@ class TonAdapter:
         return SeenHead.of(Head(tip.time, None, time=tip.time, finalized=tip.time))
 
     async def _since(
-        self, endpoint: Endpoint, *, owners: Sequence[str], after: int, reread_s: int, until: int
+        self,
+        endpoint: Endpoint,
+        *,
+        owners: Sequence[str],
+        after: int,
+        reread_s: int,
+        until: int,
+        lacks: Pruned | None = None,
     ) -> Found:
-        return await self._reader.since(endpoint, owners, time=max(0, after - reread_s), beyond=after, until=until)
+        return await self._reader.since(
+            endpoint,
+            owners,
+            time=max(0, after - reread_s),
+            beyond=after,
+            until=until,
+            whole_from=after if lacks is None else None,
+        )
 
     async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, owners: Sequence[str]) -> list[Row]:
         question = [("tx_hash", tx_hash), ("limit", "1")]
@@ -302,6 +334,10 @@ class TonAdapter:
         """Return the rows that moved something: an aborted sending half moved nothing at all."""
         ordered = sorted(rows, key=lambda row: (row.time, row.lt))
         return [row.transfer(self._chain.chain_id) for row in ordered if not row.aborted]
+
+
+def _why(lacks: Pruned) -> str:
+    return f"{lacks}, and no other endpoint told it"
 
 
 def _movement(transfer: Transfer, received_at: int) -> Movement:

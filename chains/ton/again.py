@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from chains.backfill import Pruned
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainUnavailable
 from chains.gather import gather_apart, wants_a_pause
@@ -49,15 +50,30 @@ class TransferRecovery:
         self._chain_id = chain_id
 
     async def read(
-        self, endpoint: Endpoint, *, destinations: Sequence[str], masters: Collection[str], since: int, until: int
+        self,
+        endpoint: Endpoint,
+        *,
+        destinations: Sequence[str],
+        masters: Collection[str],
+        since: int,
+        until: int,
+        lacks: Pruned | None = None,
     ) -> LookAgain:
         """
         Return what these were sent between two moments in unix seconds, both included.
 
         Raises:
-            ChainError: this endpoint cannot tell of those moments at all.
+            IndexPruned: this endpoint's index begins later, which is not known to have to be accepted.
+            ChainError: it cannot tell of those moments at all.
         """
-        found = await self._reader.since(endpoint, destinations, time=since, beyond=until, until=until)
+        found = await self._reader.since(
+            endpoint,
+            destinations,
+            time=since,
+            beyond=until,
+            until=until,
+            whole_from=since if lacks is None else None,
+        )
         rows = [row.transfer(self._chain_id) for row in found.rows if not row.aborted and since <= row.time <= until]
         told = {_key(transfer): transfer for transfer in rows}
         wallets = await self._wallets_of(endpoint, destinations, masters)

@@ -13,7 +13,7 @@ import orjson
 from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.rates import TokenBucket
-from chains.ton.decode import Json, Tip, parse_block
+from chains.ton.decode import Json, Tip, parse_block, time_of_block
 from chains.ton.parts import AsksTooMuch, Parts
 from chains.transport import OK, TOO_MANY_REQUESTS, HttpAnswer, HttpClient
 
@@ -65,6 +65,7 @@ class TonClient:
         self._share = share  # the part of the rate that may be used; None: all of it
         self._shares: dict[Endpoint, TokenBucket] = {}
         self._tips: dict[Endpoint, Tip] = {}
+        self._begins: dict[Endpoint, int | None] = {}
         self.parts = Parts(self.tip)
 
     def paced(self, share: float) -> TonClient:
@@ -93,7 +94,12 @@ class TonClient:
             raise ChainMisconfigured(f"{endpoint.label} serves network {tip.network}, expected network {self._network}")
         endpoint.checked = True
         self._tips[endpoint] = tip
+        self._begins[endpoint] = time_of_block(answer.get("first"))
         return tip
+
+    def begins(self, endpoint: Endpoint) -> int | None:
+        """Return the time of the oldest block an endpoint says it has; None where it does not say."""
+        return self._begins.get(endpoint)
 
     def known_time(self, endpoint: Endpoint) -> int | None:
         """Return the time of the newest block an endpoint was seen to have; None before it was asked."""

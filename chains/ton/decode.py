@@ -143,6 +143,14 @@ def parse_block(block: Any) -> Tip:
     return Tip(number(block.get("gen_utime"), "gen_utime"), number(block.get("start_lt"), "start_lt"), network)
 
 
+def time_of_block(block: Any) -> int | None:
+    """Return the time of a block nobody has to tell of; None when it cannot be read."""
+    try:
+        return number(block.get("gen_utime"), "gen_utime") if isinstance(block, dict) else None
+    except ChainProtocolError:
+        return None
+
+
 def parse_transfer(row: Json) -> Row:
     """Read one row of `/jetton/transfers`."""
     aborted = row.get("transaction_aborted")

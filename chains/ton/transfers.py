@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
+from chains.backfill import Pruned
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.limits import Limit
@@ -23,6 +25,14 @@ STEP_DOWN = 8  # a page of so much less is asked for after a refusal
 MANY_UNREADABLE = 3  # rows, and no other in a page: the index speaks another dialect
 REMEMBERED_TIPS = 500
 OLDEST_USEFUL_S = 600  # a block further below than this would make us read needlessly much
+
+
+class IndexPruned(Pruned):
+    """The index begins later than what is asked for."""
+
+    def __init__(self, endpoint: Endpoint, begins: int) -> None:
+        moment = datetime.fromtimestamp(begins, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        super().__init__(f"the index of {endpoint.label} begins at {moment}", begins)
 
 
 class Found(NamedTuple):
@@ -67,7 +77,16 @@ class TransferReader:
         self._tips[endpoint] = [*known[-REMEMBERED_TIPS:], tip]
         return tip
 
-    async def since(self, endpoint: Endpoint, owners: Sequence[str], *, time: int, beyond: int, until: int) -> Found:
+    async def since(
+        self,
+        endpoint: Endpoint,
+        owners: Sequence[str],
+        *,
+        time: int,
+        beyond: int,
+        until: int,
+        whole_from: int | None = None,
+    ) -> Found:
         """
         Return what was sent to these owners from `time` on, complete up to `until`.
 
@@ -76,9 +95,14 @@ class TransferReader:
         Raises:
             ChainUnavailable: the endpoint has not indexed `until` yet.
             ChainProtocolError: its rows are not what was asked for.
+            IndexPruned: it has nothing so old as `whole_from`, where that is said.
         """
         await self._hold(endpoint, until)
         lt = await self.lt_at(endpoint, time - CLOCKS_APART_S)
+        begins = self._client.begins(endpoint)
+        # Both must say so: that it shows no older block, and which one is its first.
+        if whole_from is not None and lt == 0 and begins is not None and begins > whole_from:
+            raise IndexPruned(endpoint, begins)
         read = partial(self._pages, endpoint, lt=lt, beyond=beyond, until=until)
         passed: dict[str, str] = {}
         parts = await self._client.parts.ask(endpoint, owners, read, passed=passed)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from chains.backfill import Backfill
 from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool, Unserved
 from chains.errors import ChainError, InvalidTxHash
@@ -24,9 +25,11 @@ from chains.tron.balances import BalanceReader
 from chains.tron.blocks import SLOT_MS, BlockFinder
 from chains.tron.client import TronClient
 from chains.tron.decode import transfers_of
+from chains.tron.held import HeldBlocks
 from chains.tron.judge import by_key, judge
 from chains.tron.logs import LogReader
 from chains.tron.pages import PageReader
+from chains.tron.past import PastReader
 from chains.tron.reader import Reader
 from chains.tron.receipts import ReceiptReader
 from chains.tron.service import TronService
@@ -125,14 +128,17 @@ class TronAdapter:
         self._pool = pool
         self._client = client
         self._usdt = addresses.parse_address(chain.proxy_address)  # the contract everybody uses
-        self._blocks = BlockFinder(client)
+        self._blocks = BlockFinder(client, clock=clock)
         receipts = ReceiptReader(client)
+        held = HeldBlocks(self._blocks, receipts, clock=clock)
         self._logs = LogReader(client, blocks=self._blocks, receipts=receipts, clock=clock)
         self._balances = BalanceReader(client, packed=balance_batch, usable=self._logs.usable)
         slow = SlowReader(client, blocks=self._blocks, receipts=receipts, pulse=self._usdt)
-        reader = Reader(blocks=self._blocks, logs=self._logs, slow=slow)
+        reader = Reader(blocks=self._blocks, held=held, logs=self._logs, slow=slow)
         self._pages = PageReader(reader, receipts=receipts, blocks=self._blocks, chain_id=chain.chain_id)
-        self._again = self._history_reader(client.paced(SHARE_OF_LOOKING_AGAIN), clock)
+        self._unread = Backfill("tron", per_second=1000, clock=clock)
+        again = self._history_reader(client.paced(SHARE_OF_LOOKING_AGAIN), clock)
+        self._past = PastReader(pool, blocks=self._blocks, pages=self._pages, again=again, backfill=self._unread)
         self._second = SecondLook(pool, "gettransactioninfobyid", self._look, part=TRANSFERS_A_LOOK)
         self._clock = clock
         self._ahead_of_solid: dict[Endpoint, _AheadOfSolid] = {}
@@ -143,12 +149,13 @@ class TronAdapter:
 
     def _history_reader(self, client: TronClient, clock: Callable[[], float]) -> HistoryReader:
         """Wire up looking again: it has readers of its own, which remember nothing the running scan was told."""
-        blocks, receipts = BlockFinder(client), ReceiptReader(client)
+        blocks, receipts = BlockFinder(client, clock=clock), ReceiptReader(client)
+        held = HeldBlocks(blocks, receipts, clock=clock)
         logs = LogReader(client, blocks=blocks, receipts=receipts, clock=clock)
         slow = SlowReader(client, blocks=blocks, receipts=receipts, pulse=self._usdt)
-        reader = Reader(blocks=blocks, logs=logs, slow=slow)
+        reader = Reader(blocks=blocks, held=held, logs=logs, slow=slow)
         pages = PageReader(reader, receipts=receipts, blocks=blocks, chain_id=self._chain.chain_id)
-        return HistoryReader(client, blocks=blocks, slow=slow, logs=logs, pages=pages)
+        return HistoryReader(client, blocks=blocks, held=held, slow=slow, logs=logs, pages=pages)
 
     @property
     def endpoint(self) -> str:
@@ -191,7 +198,7 @@ class TronAdapter:
             for name, why in self._pages.unreadable.items()
         )
         condition = self._heads.condition()
-        return replace(condition, problems=(*condition.problems, *problems))
+        return replace(condition, problems=(*condition.problems, *self._unread.problems(), *problems))
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -202,8 +209,7 @@ class TronAdapter:
             return ScanPage([], after, time=head.time, rows_read=0)
         if not targets.destinations:
             return ScanPage([], Cursor(head.position), time=head.time, rows_read=0)
-        read = partial(self._pages.scan, targets=targets, after=after, head=head, reread_ms=reread_s * 1000)
-        return await self._pool.run("scan", read)
+        return await self._past.scan(targets, after, head, reread_ms=reread_s * 1000)
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         """Return the newest: irreversible blocks have no forks."""
@@ -213,10 +219,10 @@ class TronAdapter:
         asked = sorted(destinations)
         if not asked or until < since:
             return LookAgain([], {})
-        read = partial(self._again.read, destinations=asked, first_ms=since * 1000, last_ms=until * 1000 + 999)
         elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
+        first_ms, last_ms = since * 1000, until * 1000 + 999
         try:
-            return await self._pool.run("look_again", read, avoiding=elsewhere)
+            return await self._past.look_again(asked, first_ms=first_ms, last_ms=last_ms, avoiding=elsewhere)
         except ChainError as exc:
             return LookAgain([], dict.fromkeys(asked, str(exc)))
 

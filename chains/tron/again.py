@@ -8,10 +8,11 @@ from functools import partial
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainUnavailable
 from chains.gather import gather_apart, wants_a_pause
-from chains.tron.blocks import BlockFinder
+from chains.tron.blocks import BlockFinder, BlocksPruned
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.client import TronClient
 from chains.tron.decode import Block
+from chains.tron.held import HeldBlocks
 from chains.tron.logs import LogReader
 from chains.tron.pages import PageReader
 from chains.tron.slow import SlowReader
@@ -30,20 +31,39 @@ class HistoryReader:
     """
 
     def __init__(
-        self, client: TronClient, *, blocks: BlockFinder, slow: SlowReader, logs: LogReader, pages: PageReader
+        self,
+        client: TronClient,
+        *,
+        blocks: BlockFinder,
+        held: HeldBlocks,
+        slow: SlowReader,
+        logs: LogReader,
+        pages: PageReader,
     ) -> None:
         self._client = client
         self._blocks = blocks
+        self._held = held
         self._slow = slow
         self._logs = logs
         self._pages = pages
 
-    async def read(self, endpoint: Endpoint, *, destinations: Sequence[str], first_ms: int, last_ms: int) -> LookAgain:
+    async def read(
+        self,
+        endpoint: Endpoint,
+        *,
+        destinations: Sequence[str],
+        first_ms: int,
+        last_ms: int,
+        begin: Block | None = None,
+    ) -> LookAgain:
         """
         Return what these received between two times in ms, both included.
 
+        With `begin` no block before that one is looked at; histories go back as far as they do.
+
         Raises:
-            ChainError: this endpoint can read nothing of it.
+            BlocksPruned: this endpoint holds nothing so old.
+            ChainError: it can read nothing of it.
         """
         newest = await self._client.newest(endpoint)
         if newest.time_ms // 1000 < last_ms // 1000:
@@ -55,8 +75,7 @@ class HistoryReader:
                 raise
             known = 0
         if known < min(newest.time_ms, last_ms):  # it would leave out the newest, without an error
-            top = await self._blocks.at(endpoint, last_ms)
-            whole = await self._by_blocks_or_logs(endpoint, destinations, first_ms, top)
+            whole = await self._whole(endpoint, destinations, first_ms, last_ms, begin)
             return await self._with_histories(whole, endpoint, destinations, first_ms, last_ms)
         return await self._by_histories(endpoint, destinations, first_ms, last_ms)
 
@@ -86,6 +105,26 @@ class HistoryReader:
             return whole
         told = {(t.tx_hash, t.event_key): t for t in [*more.transfers, *whole.transfers]}
         return LookAgain(list(told.values()), whole.unread)
+
+    async def _whole(
+        self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int, begin: Block | None
+    ) -> LookAgain:
+        """Read by blocks or logs, from the block `begin` on where there is one."""
+        if begin is not None:
+            if begin.time_ms > last_ms:
+                return LookAgain([], {})
+            first_ms = max(first_ms, begin.time_ms)
+        top = await self._blocks.at(endpoint, last_ms)
+        try:
+            return await self._by_blocks_or_logs(endpoint, destinations, first_ms, top)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            first = await self._blocks.at(endpoint, first_ms)
+            oldest = await self._held.oldest(endpoint, first.number, top)
+            if oldest is None:
+                raise
+            raise BlocksPruned(endpoint, oldest) from exc
 
     async def _by_blocks_or_logs(
         self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, top: Block

@@ -10,7 +10,7 @@ from tronpy.abi import tron_abi  # type: ignore[import-untyped]  # ships no type
 from tronpy.exceptions import BadAddress  # type: ignore[import-untyped]
 
 from chains.endpoints import Endpoint, Unserved
-from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.jsonrpc import Call, RpcResult
 from chains.labels import read_decimals, read_symbol
 from chains.quantities import quantity
@@ -27,7 +27,7 @@ from chains.tron.decode import (
     parse_receipts,
     parse_rpc_block,
 )
-from chains.tron.refusals import is_busy
+from chains.tron.refusals import is_busy, says_not_held
 from chains.tron.rpc import json_rpc_of
 from chains.tron.service import TronService
 from chains.types import TokenMeta
@@ -35,6 +35,14 @@ from chains.types import TokenMeta
 MOST_ROWS = 200  # in one page of history
 
 _DECODING = (DecodingError, BadAddress, ValueError, OverflowError)
+
+
+class BlockNotHeld(ChainUnavailable):
+    """The node does not hold a block: not yet, or no longer."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"the node does not hold block {number}")
+        self.number = number
 
 
 class TronClient:
@@ -63,22 +71,34 @@ class TronClient:
         return block
 
     async def block(self, endpoint: Endpoint, number: int) -> Block:
-        """Return an irreversible block by number."""
-        await self._check(endpoint)
-        block = parse_block(await self._raw_block(endpoint, number, solid=True))
-        if block is None:
-            raise ChainUnavailable(f"the node does not hold block {number} yet")
-        if block.number != number:
-            raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
+        """
+        Return an irreversible block by number.
+
+        Raises:
+            BlockNotHeld: it is not made yet, or the node keeps none so old.
+        """
+        block, _ = await self._held_block(endpoint, number)
         return block
 
     async def is_empty(self, endpoint: Endpoint, number: int) -> bool:
-        """Say whether a block really has no transactions."""
-        await self._check(endpoint)
-        raw = await self._raw_block(endpoint, number, solid=True, detail=True)
-        if parse_block(raw) is None:
-            raise ChainUnavailable(f"the node does not hold block {number} yet")
+        """Say whether a block really has no transactions; raises what `block` raises."""
+        _, raw = await self._held_block(endpoint, number, detail=True)
         return not raw.get("transactions")
+
+    async def _held_block(self, endpoint: Endpoint, number: int, *, detail: bool = False) -> tuple[Block, Any]:
+        await self._check(endpoint)
+        try:
+            raw = await self._raw_block(endpoint, number, solid=True, detail=detail)
+        except ChainError as exc:
+            if says_not_held(str(exc)):
+                raise BlockNotHeld(number) from exc
+            raise
+        block = None if raw is None else parse_block(raw)
+        if block is None:
+            raise BlockNotHeld(number)
+        if block.number != number:
+            raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
+        return block, raw
 
     async def receipt(self, endpoint: Endpoint, tx_hash: str) -> Receipt | None:
         """Return the receipt of an irreversible transaction; None when the node does not hold one (yet)."""

@@ -49,6 +49,14 @@ class IndexProbe(NamedTuple):
     taken_at: float
 
 
+class ProbeMissed(IndexUnavailable):
+    """The node does not find a transfer that is there."""
+
+    def __init__(self, probe: IndexProbe) -> None:
+        super().__init__(f"it does not find a transfer of block {probe.block} that is there")
+        self.probe = probe
+
+
 class _Known(NamedTuple):
     """A transfer that is known to be in a block."""
 
@@ -176,13 +184,18 @@ class LogReader:
         self, endpoint: Endpoint, side: RpcCapability, destinations: Sequence[str], first: int, top: Block
     ) -> CandidateTransactions:
         """Ask for less at once when a node refuses: fewer blocks or fewer destinations, as its words say."""
-        shape, time_outs, refused = _Shape(endpoint), 0, False
+        shape, time_outs, refused, dropped = _Shape(endpoint), 0, False, False
         for _ in range(MOST_REFUSALS):
             probe = await self._probe(endpoint, side, first, min(top.number, first + shape.span - 1))
             last = min(top.number, first + (shape.span if probe else min(shape.span, QUIET_RANGE)) - 1)
             blocks, topics = last - first + 1, min(len(destinations), shape.width)
             try:
-                found = await self._attempt(endpoint, side, probe, destinations, first, last, shape.width)
+                found = await self._attempt(endpoint, probe, destinations, first, last, shape.width)
+            except ProbeMissed as exc:
+                # One that keeps only the newest blocks no longer knows the old transfer: a newer one proves it.
+                if dropped or not await self._has_dropped(endpoint, exc.probe):
+                    raise self._avoid(endpoint, side, str(exc)) from exc
+                side.probe, dropped = None, True
             except (ChainUnavailable, ChainProtocolError) as exc:
                 verdict = _verdict(exc)
                 time_outs += isinstance(exc, TimedOut)
@@ -247,7 +260,6 @@ class LogReader:
     async def _attempt(
         self,
         endpoint: Endpoint,
-        side: RpcCapability,
         probe: IndexProbe | None,
         destinations: Sequence[str],
         first: int,
@@ -256,7 +268,7 @@ class LogReader:
     ) -> CandidateTransactions:
         found = CandidateTransactions(end_ms=0)
         ends = [
-            await self._batch(endpoint, side, probe, chunks, first, last, found)
+            await self._batch(endpoint, probe, chunks, first, last, found)
             for chunks in _batches(destinations, len(destinations) if probe is None else width)
         ]
         end = min(ends)
@@ -267,7 +279,6 @@ class LogReader:
     async def _batch(
         self,
         endpoint: Endpoint,
-        side: RpcCapability,
         probe: IndexProbe | None,
         chunks: Sequence[Sequence[str]],
         first: int,
@@ -283,7 +294,7 @@ class LogReader:
             calls.append(_query([probe.topic], probe.block, probe.block))
             calls += [_query(chunk, first, last) for chunk in chunks]
             finalized, end, probed, *answers = await self._client.rpc(endpoint, calls)
-            self._judge(endpoint, side, probe, probed)
+            _check_probe(probe, probed)
         final = parse_rpc_block(finalized.get())
         if final is None:
             raise ChainProtocolError("the node has no finalized block")
@@ -292,17 +303,21 @@ class LogReader:
         self._blocks.note(final)
         return final if final.number < last else self._sure(parse_rpc_block(end.get()), last)
 
-    def _judge(self, endpoint: Endpoint, side: RpcCapability, probe: IndexProbe, probed: RpcResult) -> None:
-        rows = probed.get()
-        hints = [parse_log_hint(row, {probe.topic}) for row in rows] if isinstance(rows, list) else []
-        if (probe.tx_hash, probe.block) not in {(hint.tx_hash, hint.block) for hint in hints if hint is not None}:
-            raise self._avoid(endpoint, side, f"it does not find a transfer of block {probe.block} that is there")
+    async def _has_dropped(self, endpoint: Endpoint, probe: IndexProbe) -> bool:
+        return await self._client.receipt(endpoint, probe.tx_hash) is None
 
     def _sure(self, block: Block | None, number: int) -> Block:
         if block is None or block.number != number:
             raise ChainProtocolError(f"the node holds irreversible blocks above {number}, but not that one")
         self._blocks.note(block)
         return block
+
+
+def _check_probe(probe: IndexProbe, probed: RpcResult) -> None:
+    rows = probed.get()
+    hints = [parse_log_hint(row, {probe.topic}) for row in rows] if isinstance(rows, list) else []
+    if (probe.tx_hash, probe.block) not in {(hint.tx_hash, hint.block) for hint in hints if hint is not None}:
+        raise ProbeMissed(probe)
 
 
 def _verdict(error: ChainError) -> Verdict | None:

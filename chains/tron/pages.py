@@ -9,7 +9,7 @@ from chains.errors import ChainError, ChainUnavailable
 from chains.gather import wants_a_pause
 from chains.tron.blocks import BlockFinder
 from chains.tron.candidates import CandidateTransactions
-from chains.tron.decode import Receipt, number_equals, told_transfer, transfers_of
+from chains.tron.decode import Block, Receipt, number_equals, told_transfer, transfers_of
 from chains.tron.reader import Reader
 from chains.tron.receipts import ReceiptReader
 from chains.types import Cursor, Head, Holding, Movement, ScanPage, Targets, Transfer
@@ -34,11 +34,28 @@ class PageReader:
         self.unreadable: dict[str, str] = {}  # what was passed by, the newest few, and why
 
     async def scan(
-        self, endpoint: Endpoint, *, targets: Targets, after: Cursor, head: Head, reread_ms: int
+        self,
+        endpoint: Endpoint,
+        *,
+        targets: Targets,
+        after: Cursor,
+        head: Head,
+        reread_ms: int,
+        begin: Block | None = None,
     ) -> ScanPage:
-        """Read the page after a cursor."""
+        """
+        Read the page after a cursor, or from the block `begin` on.
+
+        Raises:
+            BlocksPruned: the endpoint holds nothing so old.
+        """
         found, transfers = await self._read(
-            endpoint, targets.destinations, after_ms=after.position, top_ms=head.position, reread_ms=reread_ms
+            endpoint,
+            targets.destinations,
+            after_ms=after.position,
+            top_ms=head.position,
+            reread_ms=reread_ms,
+            begin=begin,
         )
         end = max(after.position, found.end_ms)
         return ScanPage(transfers, Cursor(end), time=end // 1000, rows_read=found.rows)
@@ -61,10 +78,19 @@ class PageReader:
         return [movement for movement in moved if Holding(movement.destination, movement.token) in wanted]
 
     async def _read(
-        self, endpoint: Endpoint, destinations: frozenset[str], *, after_ms: int, top_ms: int, reread_ms: int
+        self,
+        endpoint: Endpoint,
+        destinations: frozenset[str],
+        *,
+        after_ms: int,
+        top_ms: int,
+        reread_ms: int,
+        begin: Block | None = None,
     ) -> tuple[CandidateTransactions, list[Transfer]]:
         """Return what was found, and the transfers in it."""
-        found = await self._reader.look(endpoint, destinations, after_ms=after_ms, top_ms=top_ms, reread_ms=reread_ms)
+        found = await self._reader.look(
+            endpoint, destinations, after_ms=after_ms, top_ms=top_ms, reread_ms=reread_ms, begin=begin
+        )
         return found, await self.transfers(endpoint, found, destinations)
 
     async def transfers(

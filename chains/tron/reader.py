@@ -8,9 +8,10 @@ from typing import NamedTuple
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainUnavailable
 from chains.gather import wants_a_pause
-from chains.tron.blocks import SLOT_MS, BlockFinder
+from chains.tron.blocks import SLOT_MS, BlockFinder, BlocksPruned
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block
+from chains.tron.held import HeldBlocks
 from chains.tron.logs import LogReader
 from chains.tron.plan import Way, cheapest
 from chains.tron.slow import INDEX_LAG_MS, SlowReader
@@ -28,24 +29,75 @@ class ScanRange(NamedTuple):
 class Reader:
     """Finds the transactions that may concern some destinations."""
 
-    def __init__(self, *, blocks: BlockFinder, logs: LogReader, slow: SlowReader) -> None:
+    def __init__(self, *, blocks: BlockFinder, held: HeldBlocks, logs: LogReader, slow: SlowReader) -> None:
         self._blocks = blocks
+        self._held = held
         self._logs = logs
         self._slow = slow
 
     async def look(
-        self, endpoint: Endpoint, destinations: Collection[str], *, after_ms: int, top_ms: int, reread_ms: int
+        self,
+        endpoint: Endpoint,
+        destinations: Collection[str],
+        *,
+        after_ms: int,
+        top_ms: int,
+        reread_ms: int,
+        begin: Block | None = None,
     ) -> CandidateTransactions:
         """
         Look for what happened after one time, at most up to another, which must be that of an irreversible block.
 
-        The answer ends above `after_ms`; `reread_ms` before it are looked at once more.
+        The answer ends above `after_ms`; `reread_ms` before it are looked at once more. With `begin`
+        nothing before that block is looked at.
 
         Raises:
             ChainUnavailable: nothing new can be read now.
+            BlocksPruned: the endpoint holds nothing so old.
         """
         asked = sorted(destinations)
-        span = await self._range(endpoint, after_ms, top_ms, reread_ms)
+        try:
+            top = await self._blocks.at(endpoint, top_ms)
+            span = await self._range(endpoint, after_ms, top, reread_ms, begin)
+        except BlocksPruned as exc:
+            # Histories are another index, which may go back further than the blocks do.
+            found = await self._from_histories(endpoint, asked, after_ms, top_ms, reread_ms)
+            if found is None:
+                raise exc from None
+            return found
+        try:
+            return await self._any_way(endpoint, asked, span, reread_ms)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            oldest = await self._held.oldest(endpoint, span.first, top)
+            if oldest is None:
+                raise
+            span = self._held_part(endpoint, span, oldest)
+        return await self._any_way(endpoint, asked, span, reread_ms)
+
+    async def _from_histories(
+        self, endpoint: Endpoint, asked: list[str], after_ms: int, top_ms: int, reread_ms: int
+    ) -> CandidateTransactions | None:
+        """Look through histories alone; None where they cannot be read or believed."""
+        nowhere = Block(0, top_ms, "")  # their rows tell times: which blocks those are is not asked
+        try:
+            return await self._by_accounts(endpoint, asked, ScanRange(after_ms, 0, nowhere, nowhere), reread_ms)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            return None
+
+    def _held_part(self, endpoint: Endpoint, span: ScanRange, oldest: Block) -> ScanRange:
+        """Return a range without what is only looked at once more and no longer held."""
+        if oldest.number > span.after.number + 1:
+            raise BlocksPruned(endpoint, oldest)
+        return span._replace(first=oldest.number)
+
+    async def _any_way(
+        self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
+    ) -> CandidateTransactions:
+        """Look the quick way, else a slower one."""
         usable = self._logs.usable(endpoint)
         if usable:
             try:
@@ -55,7 +107,7 @@ class Reader:
                     raise
                 # Whatever is wrong with JSON-RPC, or with one log, payments are found in the same poll.
                 return await self._slowly(endpoint, asked, span, reread_ms)
-            if found.end_ms > after_ms:
+            if found.end_ms > span.after_ms:
                 return found
             # This node is a block or two behind the one that told the head: the rest is soon read otherwise.
         try:
@@ -66,13 +118,18 @@ class Reader:
             # It may be well again: what is avoided for a while must not make the chain blind.
             return await self._logs.read(endpoint, asked, first=span.first, top=span.top)
 
-    async def _range(self, endpoint: Endpoint, after_ms: int, top_ms: int, reread_ms: int) -> ScanRange:
-        top = await self._blocks.at(endpoint, top_ms)
+    async def _range(
+        self, endpoint: Endpoint, after_ms: int, top: Block, reread_ms: int, begin: Block | None
+    ) -> ScanRange:
+        if begin is not None:
+            return ScanRange(begin.time_ms - 1, begin.number, Block(begin.number - 1, begin.time_ms - 1, ""), top)
         after = await self._blocks.at(endpoint, after_ms)
         if after.time_ms > after_ms:  # the chain began later
             after = Block(after.number - 1, after_ms, "")
         first = max(0, after.number + 1 - -(-reread_ms // SLOT_MS))
-        return ScanRange(after_ms, first, after, top)
+        oldest = self._held.known(endpoint)
+        span = ScanRange(after_ms, first, after, top)
+        return span if oldest is None or oldest.number <= first else self._held_part(endpoint, span, oldest)
 
     async def _slowly(
         self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int

@@ -16,6 +16,9 @@ _SUSPENDED = re.compile(r"suspended for\s*(\d{1,6})\s*s", re.IGNORECASE)
 _TOO_OFTEN = re.compile(r"frequency limit|rate.?limit|too many requests|too quickly|suspended", re.IGNORECASE)
 _QUOTA = re.compile(r"daily (?:usage|quota|limit)|exceeds? .{0,20}(?:usage|quota)", re.IGNORECASE)
 _BUSY = re.compile(r"lack of computing resources|server.?busy|please try again|overload", re.IGNORECASE)
+_NOT_HELD = re.compile(
+    r"\bprun(?:ed|ing)|(?:unknown|missing|no such) block|block .{0,40}not (?:found|exist|available)", re.IGNORECASE
+)
 _NOT_ENABLED = re.compile(r"not enabled|disabled", re.IGNORECASE)
 
 
@@ -73,3 +76,8 @@ def classify(code: int, message: str) -> Verdict:
 def is_busy(text: str) -> bool:
     """Say whether a node refuses because it has too much to do."""
     return _BUSY.search(text) is not None
+
+
+def says_not_held(text: str) -> bool:
+    """Say whether a node says that it has no such block: some do in words."""
+    return _NOT_HELD.search(text) is not None

@@ -120,7 +120,7 @@ class TronService:
         said = _complaint(answer)
         if raw.status != OK or said is not None:
             self._refused(endpoint, raw, said or _text(raw))
-        if answer is None:
+        if answer is None and raw.body.strip() != b"null":
             shown = self._quoted(endpoint, raw.body[:80].decode("latin-1"))
             raise ChainProtocolError(f"the answer is not JSON: {shown!r}")
         return answer

@@ -1,0 +1,157 @@
+"""Stretches of the past that no endpoint could tell when they were read: shown, and asked for until one can."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from chains.endpoints import Endpoint, EndpointPool, Unserved
+from chains.errors import ChainError, ChainMisconfigured
+from chains.types import ScanPage, Transfer
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 30.0  # somebody failed who may know
+RETRY_PRUNED_S = 600.0  # everybody answered, and nobody holds it
+SHOWN_S = 24 * 3600.0
+MOST_SPANS = 10
+TRIES = 3  # an endpoint may drop more of the past while it is read
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Pruned(Unserved):
+    """The endpoint keeps only the newest part of the chain; `position` is the first it can tell of."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class Read(Protocol[T_co]):
+    """Reads from one endpoint; given what it lacks, from there on."""
+
+    async def __call__(self, endpoint: Endpoint, *, lacks: Pruned | None = None) -> T_co:
+        """Read; raises `Pruned` where nothing says that what it lacks may be left out."""
+
+
+class ReadBack(NamedTuple, Generic[T]):
+    """What was read, and what the endpoint that told it lacks."""
+
+    answer: T
+    lacks: Pruned | None
+
+
+async def read_as_far_back(
+    pool: EndpointPool, method: str, read: Read[T], *, avoiding: Collection[Endpoint] = ()
+) -> ReadBack[T]:
+    """
+    Ask the endpoints in turn; where none goes back far enough, the one that goes back furthest.
+
+    Raises:
+        ChainError: no endpoint serves.
+    """
+    pruned: dict[Endpoint, Pruned] = {}
+
+    async def whole(endpoint: Endpoint) -> T:
+        try:
+            return await read(endpoint)
+        except Pruned as exc:
+            pruned[endpoint] = exc
+            raise
+
+    try:
+        return ReadBack(await pool.run(method, whole, avoiding=avoiding), None)
+    except ChainError:
+        if not pruned:
+            raise
+    endpoint = min(pruned, key=lambda endpoint: pruned[endpoint].position)
+    lacks = pruned[endpoint]
+    for _ in range(TRIES):
+        try:
+            return ReadBack(await pool.ask(endpoint, method, partial(read, lacks=lacks)), lacks)
+        except Pruned as exc:
+            lacks = exc
+    raise lacks
+
+
+@dataclass(slots=True)
+class UnreadSpan:
+    """What happened after one position, up to another, to some destinations."""
+
+    after: int
+    until: int
+    destinations: frozenset[str]
+    why: str
+    noted_at: float  # monotonic, as is the next
+    next_at: float
+
+
+class Backfill:
+    """
+    Remembers what was passed by because an endpoint no longer holds it.
+
+    A node that keeps the newest blocks alone once stopped its chain for ever (docs/rules.md, C). What it
+    cannot tell is left out, loudly: another endpoint may come back, or be added, that can.
+    """
+
+    def __init__(self, name: str, *, per_second: int, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._per_second = per_second  # positions
+        self._clock = clock
+        self._spans: list[UnreadSpan] = []
+
+    def note(self, after: int, until: int, destinations: frozenset[str], why: str) -> None:
+        """Remember that this was not read."""
+        now = self._clock()
+        same = next((s for s in self._spans if s.destinations == destinations and _touch(s, after, until)), None)
+        if same is None:
+            span = UnreadSpan(after, until, destinations, why, now, now + RETRY_S)
+            self._spans.append(span)
+            log.warning("[%s] %s", self._name, self._sentence(span))
+        else:
+            same.after, same.until, same.why = min(same.after, after), max(same.until, until), why
+        while len(self._spans) > MOST_SPANS:  # more may be read than is needed, never less
+            older, newer = self._spans.pop(0), self._spans[0]
+            newer.after, newer.until = min(older.after, newer.after), max(older.until, newer.until)
+            newer.destinations |= older.destinations
+
+    async def fill(self, read: Callable[[UnreadSpan], Awaitable[ScanPage]]) -> list[Transfer]:
+        """Try to read a page of what is missing, if it is time to; `read` asks whoever may know."""
+        now = self._clock()
+        self._spans = [span for span in self._spans if now - span.noted_at < SHOWN_S]
+        span = next((span for span in self._spans if span.next_at <= now), None)
+        if span is None:
+            return []
+        try:
+            page = await read(span)
+        except ChainError as exc:
+            # The page this is read along with is whole: it must not fail for what it does not need.
+            log.debug("[%s] %s: still not: %s", self._name, self._sentence(span), exc)
+            span.next_at = now + (RETRY_PRUNED_S if isinstance(exc, ChainMisconfigured) else RETRY_S)
+            return []
+        span.after = page.cursor.position
+        if span.after >= span.until:
+            self._spans.remove(span)
+            log.info("[%s] what was not read until %s was read now", self._name, self._time(span.until))
+        return page.transfers
+
+    def problems(self) -> tuple[str, ...]:
+        """Return a sentence for each."""
+        return tuple(map(self._sentence, self._spans))
+
+    def _sentence(self, span: UnreadSpan) -> str:
+        between = f"between {self._time(span.after)} and {self._time(span.until)}"
+        return f"what happened {between} was not read, payments of that time may be missing: {span.why}"
+
+    def _time(self, position: int) -> str:
+        return datetime.fromtimestamp(position / self._per_second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _touch(span: UnreadSpan, after: int, until: int) -> bool:
+    return span.after <= until and after <= span.until

@@ -1,0 +1,79 @@
+"""Reading as far back as any endpoint can tell, and saying what none could."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back
+from chains.endpoints import Endpoint, EndpointPool
+from chains.tron.again import HistoryReader
+from chains.tron.blocks import BlockFinder, BlocksPruned
+from chains.tron.held import MARGIN
+from chains.tron.pages import PageReader
+from chains.types import Cursor, Head, LookAgain, ScanPage, Targets
+
+T = TypeVar("T")
+
+
+class PastReader:
+    """
+    Asks the endpoints of one chain for what happened, however long ago.
+
+    One that keeps no block so old is no failure: another is asked. Where none holds it, what is left is read
+    from the one that goes back furthest, so that what is paid now is seen.
+    """
+
+    def __init__(
+        self, pool: EndpointPool, *, blocks: BlockFinder, pages: PageReader, again: HistoryReader, backfill: Backfill
+    ) -> None:
+        self._pool = pool
+        self._blocks = blocks
+        self._pages = pages
+        self._again = again
+        self._backfill = backfill
+
+    async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_ms: int) -> ScanPage:
+        """Read the page after a cursor, and along with it what could not be read before."""
+        read = partial(self._pages.scan, targets=targets, after=after, head=head, reread_ms=reread_ms)
+        page, lacks = await read_as_far_back(self._pool, "scan", partial(self._from_oldest, read))
+        if lacks is not None:
+            self._backfill.note(after.position, lacks.position, targets.destinations, _why(lacks))
+            return page
+        late = await self._backfill.fill(partial(self._missing, head=head))
+        return replace(page, transfers=[*page.transfers, *late]) if late else page
+
+    async def look_again(
+        self, destinations: Sequence[str], *, first_ms: int, last_ms: int, avoiding: Collection[Endpoint]
+    ) -> LookAgain:
+        """Read a stretch of time once more; what no endpoint holds of it is told of every destination."""
+        look = partial(self._again.read, destinations=destinations, first_ms=first_ms, last_ms=last_ms)
+        read = partial(self._from_oldest, look)
+        again, lacks = await read_as_far_back(self._pool, "look_again", read, avoiding=avoiding)
+        if lacks is None:
+            return again
+        return LookAgain(again.transfers, {**dict.fromkeys(destinations, _why(lacks)), **again.unread})
+
+    async def _missing(self, span: UnreadSpan, *, head: Head) -> ScanPage:
+        goal = head._replace(position=min(span.until, head.position))
+        targets, after = Targets(span.destinations), Cursor(span.after)
+        read = partial(self._pages.scan, targets=targets, after=after, head=goal, reread_ms=0)
+        return await self._pool.run("scan", read)
+
+    async def _from_oldest(
+        self, read: Callable[..., Awaitable[T]], endpoint: Endpoint, *, lacks: Pruned | None = None
+    ) -> T:
+        """Read all, or from the oldest block on that the endpoint holds."""
+        if not isinstance(lacks, BlocksPruned):
+            return await read(endpoint)
+        try:
+            return await read(endpoint, begin=lacks.oldest)
+        except BlocksPruned as exc:
+            above = await self._blocks.by_number(endpoint, exc.oldest.number + MARGIN)
+            raise BlocksPruned(endpoint, above) from exc
+
+
+def _why(lacks: Pruned) -> str:
+    return f"{lacks}, and no other endpoint told it"
