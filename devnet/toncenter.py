@@ -325,8 +325,12 @@ class TonCenter:
             raise Refused(404, "transaction not found")
         sent = {message["hash"] for message in asked["out_msgs"]}
         if query.get("direction", "out") == "out":
-            return [tx for tx in rows if tx["in_msg"]["hash"] in sent]
-        return [tx for tx in rows if asked["in_msg"]["hash"] in {message["hash"] for message in tx["out_msgs"]}]
+            found = [tx for tx in rows if tx["in_msg"]["hash"] in sent]
+        else:
+            found = [tx for tx in rows if asked["in_msg"]["hash"] in {message["hash"] for message in tx["out_msgs"]}]
+        if not found:
+            raise Refused(404, "adjacent transactions not found")
+        return found
 
     def _traces(self, query: Query) -> list[Json]:
         wanted, ids = query.getall("tx_hash", []), query.getall("trace_id", [])

@@ -160,7 +160,8 @@ class TonAdapter:
 
     def condition(self) -> Condition:
         condition = self._heads.condition()
-        problems = (*condition.problems, *self._unread.problems(), *self._unreadable.problems())
+        ours = (*self._unread.problems(), *self._legs.problems(), *self._unreadable.problems())
+        problems = (*condition.problems, *ours)
         return replace(condition, problems=problems)
 
     async def scan(

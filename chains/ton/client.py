@@ -25,7 +25,7 @@ _NOT_FOUND = 404
 # Every status that was seen to mean "ask for less": a proxy's, the service's own, and its database's time-out.
 _ASKS_TOO_MUCH = {400, 402, 413, 414, 422, 429, 431}
 _WRONG = {401, 403}
-_NOT_SERVED = {_NOT_FOUND, 405, 410}
+_NOT_SERVED = {_NOT_FOUND, 405, 410, 501}
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
 _ROOT = "/api/v3"
@@ -147,7 +147,7 @@ class TonClient:
         answer = _loads(raw.body)
         if may_miss and raw.status == _NOT_FOUND and answer is not None:
             return {}
-        self._check_status(endpoint, raw, answer)
+        self._check_status(endpoint, route, raw, answer)
         if answer is None:
             raise ChainProtocolError("the answer is not a JSON object")
         return answer
@@ -168,7 +168,7 @@ class TonClient:
             buckets[endpoint] = TokenBucket(per_second, clock=self._clock, sleep=self._sleep)
         return buckets[endpoint]
 
-    def _check_status(self, endpoint: Endpoint, raw: HttpAnswer, answer: Json | None) -> None:
+    def _check_status(self, endpoint: Endpoint, route: str, raw: HttpAnswer, answer: Json | None) -> None:
         """Raise what a refusal means; some come with HTTP status 200 and the real one inside."""
         status = raw.status
         if status == OK and answer is not None and (answer.get("ok") is False or "error" in answer):
@@ -182,7 +182,7 @@ class TonClient:
             wait = wait or SUSPENDED_S
             self._bucket(endpoint).suspend(min(wait, LONGEST_BLIND_AS_ASKED_S))  # the pool may leave it alone longer
             raise ChainUnavailable("HTTP 429: too many requests", retry_after=wait)
-        raise _refusal(status, said)
+        raise _refusal(route, status, said)
 
     def _said(self, endpoint: Endpoint, answer: Json | None) -> str:
         """Return the endpoint's own words, without a secret."""
@@ -192,11 +192,11 @@ class TonClient:
         return ": " + endpoint.quote(words.replace(self._secret, "***") if self._secret else words)
 
 
-def _refusal(status: int, said: str) -> ChainError:
-    if status in _ASKS_TOO_MUCH or status in _SERVER_ERRORS:
+def _refusal(route: str, status: int, said: str) -> ChainError:
+    if status in _ASKS_TOO_MUCH or (status in _SERVER_ERRORS and status not in _NOT_SERVED):
         return AsksTooMuch(f"HTTP {status}{said}")
     if status in _NOT_SERVED:
-        return Unserved(f"HTTP {status}{said}: check the URL and its key")
+        return Unserved(f"{route} is not served, HTTP {status}{said}: check the URL and its key")
     if status in _WRONG or status in _REDIRECTS:
         return ChainMisconfigured(f"HTTP {status}{said}: check the URL and its key")
     return ChainProtocolError(f"HTTP {status}{said}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint
+from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError
 from chains.gather import gather_apart, wants_a_pause
 from chains.ton import cells
@@ -19,6 +19,7 @@ from chains.types import Outcome, Transfer, Verification
 ROWS = 1_000
 LEGS_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
 MOST_SINGLE = 20  # transfers looked up one by one in one go
+MOST_REFUSED = 3  # lookups of different transfers: then it is the endpoint, and no transfer, that is at fault
 
 Place = tuple[str, int]  # a wallet, and the logical time at which the message it received was made
 
@@ -50,6 +51,11 @@ class LegReader:
         self._client = client
         self._wallets = wallets
         self._turn = 0  # where single looks begin: what cannot be found must not starve what can
+        self._lacking: dict[Endpoint, str] = {}
+
+    def problems(self) -> tuple[str, ...]:
+        """Return a sentence for each endpoint that tells of no receiving half at all."""
+        return tuple(self._lacking.values())
 
     async def look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Look]:
         """
@@ -59,7 +65,11 @@ class LegReader:
             ChainError: the endpoint answers nothing at all, or wants to be left alone.
         """
         wallets = await self._wallets_of(endpoint, transfers)
-        legs = await self._received(endpoint, transfers, wallets)
+        if wallets and all(isinstance(wallet, Unserved) for wallet in wallets):
+            return self._lacks(endpoint, f"runGetMethod nor jetton/wallets ({wallets[0]})", transfers)
+        legs, refused = await self._received(endpoint, transfers, wallets)
+        if refused is None:
+            self._lacking.pop(endpoint, None)
         found: dict[int, Look] = {}
         for place, (transfer, wallet) in enumerate(zip(transfers, wallets, strict=True)):
             if isinstance(wallet, ChainError):
@@ -67,7 +77,7 @@ class LegReader:
             elif look := _by_place(legs.get((wallet, _sent_at(transfer))), transfer):
                 found[place] = look
         rest = [place for place in range(len(transfers)) if place not in found]
-        found |= await self._singly(endpoint, transfers, wallets, rest)
+        found |= await self._singly(endpoint, transfers, wallets, rest, refused)
         return [found.get(place) or Look(Outcome.NOT_YET) for place in range(len(transfers))]
 
     async def _wallets_of(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[str | ChainError]:
@@ -91,8 +101,8 @@ class LegReader:
 
     async def _received(
         self, endpoint: Endpoint, transfers: Sequence[Transfer], wallets: Sequence[str | ChainError]
-    ) -> dict[Place, Leg]:
-        """Return the legs a few questions find. It is a shortcut: whatever is left is looked at singly."""
+    ) -> tuple[dict[Place, Leg], ChainError | None]:
+        """Return the legs a few questions find, or why none. Whatever is left is looked at singly."""
         accounts = sorted({wallet for wallet in wallets if isinstance(wallet, str)})
         since = min((_lt(transfer) for transfer in transfers), default=0)
         try:
@@ -100,8 +110,8 @@ class LegReader:
         except ChainError as exc:
             if wants_a_pause(exc):
                 raise
-            return {}
-        return {(leg.account, leg.sent_at): leg for part in parts for leg in part}
+            return {}, exc
+        return {(leg.account, leg.sent_at): leg for part in parts for leg in part}, None
 
     async def _legs_of(self, endpoint: Endpoint, accounts: Sequence[str], *, since: int) -> list[Leg]:
         question = [("account", account) for account in accounts]
@@ -115,17 +125,30 @@ class LegReader:
         transfers: Sequence[Transfer],
         wallets: Sequence[str | ChainError],
         places: Sequence[int],
+        refused: ChainError | None,
     ) -> dict[int, Look]:
-        """Look at some transfers one by one; the others have their turn at the next look."""
+        """
+        Look at some transfers one by one; the others have their turn at the next look.
+
+        Where the few questions were `refused`, and single ones are as well, the endpoint tells of no receiving
+        half: that is said of every transfer. They once waited for ever, and nothing said for what.
+        """
         start = self._turn % max(1, len(places))
         chosen = [*places[start:], *places[:start]][:MOST_SINGLE]
         self._turn = 0 if len(places) <= MOST_SINGLE else start + MOST_SINGLE
 
         async def ask(place: int) -> Look:
-            wallet = wallets[place]
-            return await self._single(endpoint, transfers[place], wallet if isinstance(wallet, str) else "")
+            wallet = wallets[place] if isinstance(wallets[place], str) else ""
+            return await self._single(endpoint, transfers[place], str(wallet), sure=refused is None)
 
-        looks = await gather_apart(chosen, ask, alive=partial(self._client.tip, endpoint))
+        alive = partial(self._client.tip, endpoint)
+        first = chosen if refused is None else chosen[:MOST_REFUSED]
+        looks = await gather_apart(first, ask, alive=alive)
+        if refused is not None and looks and all(isinstance(look, ChainError) for look in looks):
+            both = f"transactions ({refused}) nor adjacentTransactions ({looks[0]})"
+            return dict(zip(places, self._lacks(endpoint, both, places), strict=True))
+        self._lacking.pop(endpoint, None)
+        looks += await gather_apart(chosen[len(first) :], ask, alive=alive)
         return {
             place: Look(Outcome.NOT_YET, why=f"its receiving half cannot be read: {look}")
             if isinstance(look, ChainError)
@@ -133,11 +156,25 @@ class LegReader:
             for place, look in zip(chosen, looks, strict=True)
         }
 
-    async def _single(self, endpoint: Endpoint, transfer: Transfer, wallet: str) -> Look:
-        """Look at what the sending transaction caused; NOT_YET while that has not happened."""
-        question = [("hash", transfer.tx_hash), ("direction", "out")]
-        answer = await self._client.get(endpoint, "adjacentTransactions", question, may_miss=True)
-        legs = transfers_in(rows_of(answer, "transactions")) if answer else Readable[Leg]([], {})
+    def _lacks(self, endpoint: Endpoint, both: str, waiting: Sequence[object]) -> list[Look]:
+        """Say of an endpoint and of everything that waits for it that it answers neither of two questions."""
+        said = f"answers neither {both}"
+        self._lacking[endpoint] = f"{endpoint.label} {said}: it cannot tell whether a payment arrived, payments wait"
+        why = f"{endpoint.label} {said}, so that nothing tells whether it arrived"
+        return [Look(Outcome.NOT_YET, why=why)] * len(waiting)
+
+    async def _single(self, endpoint: Endpoint, transfer: Transfer, wallet: str, *, sure: bool) -> Look:
+        """
+        Look at what the sending transaction caused; NOT_YET while that has not happened.
+
+        Raises:
+            ChainError: the endpoint does not tell. Unless that is `sure` to be served, "not found" may mean it.
+        """
+        rows = await self._adjacent(endpoint, transfer, "out")
+        # Something caused the sending transaction, in every case: not to find that either says nothing of the other.
+        if rows is None and not sure and await self._adjacent(endpoint, transfer, "in") is None:
+            raise Unserved("HTTP 404: it is not served, or does not know the sending transaction")
+        legs = transfers_in(rows or [])
         to = {leg.account: leg for leg in legs.rows}  # a jetton that takes a fee sends two messages
         if not to and not legs.unreadable:
             return Look(Outcome.NOT_YET, why=self._overdue(endpoint, transfer))
@@ -150,6 +187,12 @@ class LegReader:
             return Look(Outcome.NOT_YET, why=f"its receiving half cannot be read: {why}")
         # Not there: it went to a wallet which is not the destination's.
         return Look(Outcome.NO_TRANSFER_LOG)
+
+    async def _adjacent(self, endpoint: Endpoint, transfer: Transfer, direction: str) -> list[Json] | None:
+        """Return what a sending transaction caused, or was caused by; None when that is not found."""
+        question = [("hash", transfer.tx_hash), ("direction", direction)]
+        answer = await self._client.get(endpoint, "adjacentTransactions", question, may_miss=True)
+        return rows_of(answer, "transactions") if answer else None
 
     def _overdue(self, endpoint: Endpoint, transfer: Transfer) -> str | None:
         """Say that a receiving half is missing for too long to be on its way."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 from chains.errors import ChainMisconfigured
+from chains.ton.decode import parse_transfer
 from chains.tron.refusals import asked_to_wait
 from chains.types import Outcome
+from devnet.receiver import receiver
 from devnet.tron_ledger import CHAIN_ID, account
 from devnet.trongrid import TronGrid
-from tests.chains.ton_world import OTHER, OWNER, scan
+from tests.chains.ton_world import OTHER, OWNER, owner_of, scan
 from tests.chains.tron_world import SHOP, scan_all
+from tests.e2e.ton_market import market, till
 
 NODE = "/walletsolidity"
 FULL = "/wallet"
@@ -102,6 +105,119 @@ async def test_a_toncenter_without_a_route_is_read_by_another(ton, missing):
     assert [transfer.tx_hash for transfer in page.transfers] == [paid.tx_hash]
     (seen,) = await adapter.verify(page.transfers, head=await adapter.head())
     assert seen.outcome is Outcome.CREDITED
+
+
+NO_ROUTE = {
+    "a route nobody knows": {"status": 404, "body": {"error": "Cannot find the route"}},
+    "a page of the web server": {"status": 404, "body": b"<html>Not Found</html>"},
+    "not implemented": {"status": 501, "body": {"error": "not implemented"}},
+    "another method": {"status": 405, "body": {"error": "method not allowed"}},
+    "a plan that does not cover it": {"status": 403, "body": {"error": "not part of your plan"}},
+    "an error without a word": {"status": 500, "body": b""},
+    "an error inside a 200": {"status": 200, "body": {"ok": False, "error": "unknown method", "code": 400}},
+}
+NEITHER = ("transactions", "adjacentTransactions")
+
+
+@pytest.mark.parametrize("fault", NO_ROUTE)
+@pytest.mark.parametrize("payments", [1, 30])
+async def test_payments_an_index_cannot_tell_the_end_of_are_named_with_the_methods_it_lacks(ton, fault, payments):
+    """They once waited in `confirming` for ever, and nothing said for what."""
+    center, adapter = await ton.both()
+    for route in NEITHER:
+        center.fail(route, **NO_ROUTE[fault])
+    owners = [owner_of(number) for number in range(payments)]
+    for owner in owners:
+        ton.ledger.pay(owner)
+    ton.ledger.advance()
+    transfers = (await scan(adapter, *owners)).transfers
+    before = center.calls["adjacentTransactions"]
+    looks = await adapter.verify(transfers, head=await adapter.head())
+    assert len(looks) == payments
+    for look in looks:
+        assert look.outcome is Outcome.NOT_YET
+        assert all(route in look.why for route in NEITHER)
+    (problem,) = adapter.condition().problems
+    assert all(route in problem for route in NEITHER)
+    assert adapter.endpoint in problem
+    assert center.calls["adjacentTransactions"] - before <= 6  # and it is not asked for every one of them
+    center.heal()
+    looks = await adapter.verify(transfers, head=await adapter.head())
+    assert {look.outcome for look in looks} == {Outcome.CREDITED}
+    assert adapter.condition().problems == ()
+
+
+async def test_one_transaction_that_cannot_be_looked_up_is_no_missing_method(ton):
+    center, adapter = await ton.both()
+    center.fail("transactions", status=404, body={"error": "Cannot find the route"})
+    owners = [owner_of(number) for number in range(8)]
+    odd, *others = [ton.ledger.pay(owner) for owner in owners]
+    ton.ledger.advance()
+    center.unlisted = {odd.tx_hash}
+    transfers = [odd_row(adapter, odd), *(await scan(adapter, *owners)).transfers]
+    told = {look.transfer.tx_hash: look for look in await adapter.verify(transfers, head=await adapter.head())}
+    assert {told[payment.tx_hash].outcome for payment in others} == {Outcome.CREDITED}
+    assert "adjacentTransactions" in told[odd.tx_hash].why or "not served" in told[odd.tx_hash].why
+    assert adapter.condition().problems == ()
+
+
+def odd_row(adapter, payment):
+    """Return a payment as its row told it, before the index lost it."""
+    return parse_transfer(payment.row).transfer(adapter._chain.chain_id)
+
+
+async def test_a_payment_on_its_way_is_no_missing_method(ton):
+    """Not found means not yet, where what caused the sending transaction is found."""
+    center, adapter = await ton.both()
+    center.fail("transactions", status=404, body={"error": "Cannot find the route"})
+    ton.ledger.pay(OWNER, pending=True)
+    ton.ledger.advance()
+    transfers = (await scan(adapter, OWNER)).transfers
+    (look,) = await adapter.verify(transfers, head=await adapter.head())
+    assert (look.outcome, look.why) == (Outcome.NOT_YET, None)
+    assert adapter.condition().problems == ()
+
+
+async def test_another_index_tells_what_one_has_no_method_for(ton):
+    first, second = await ton.center(), await ton.center()
+    for route in NEITHER:
+        first.fail(route, status=404, body={"error": "Cannot find the route"})
+    adapter = await ton.adapter(first, second)
+    ton.ledger.pay(OWNER)
+    ton.ledger.advance()
+    transfers = (await scan(adapter, OWNER)).transfers
+    ((one,), (two,)) = [await adapter.verify(transfers, head=await adapter.head()) for _ in range(2)]
+    assert (one.outcome, two.outcome) == (Outcome.NOT_YET, Outcome.CREDITED)
+
+
+async def test_an_index_that_tells_nobodys_wallet_is_named(ton):
+    center, adapter = await ton.both()
+    for route in ("runGetMethod", "jetton/wallets"):
+        center.fail(route, status=404, body={"error": "Cannot find the route"})
+    ton.ledger.pay(OWNER)
+    ton.ledger.advance()
+    transfers = (await scan(adapter, OWNER)).transfers
+    (look,) = await adapter.verify(transfers, head=await adapter.head())
+    assert look.outcome is Outcome.NOT_YET
+    (problem,) = adapter.condition().problems
+    assert all("runGetMethod nor jetton/wallets" in said for said in (look.why, problem))
+
+
+async def test_the_daemon_lists_every_payment_that_waits_for_a_method(tmp_path):
+    async with receiver() as hooks, market(tmp_path, hooks) as shop:
+        for route in NEITHER:
+            shop.center.fail(route, status=404, body={"error": "Cannot find the route"})
+        made = [await shop.checkout(destination=till()) for _ in range(25)]
+        paid = {(await shop.pay(each["checkoutBlock"]["destination"])).tx_hash for each in made}
+        chain = await shop.until_chain(lambda chain: chain["stuckCount"] == 25)
+        assert chain["state"] == "ready"
+        assert {row["txHash"] for row in chain["stuck"]} <= paid
+        assert all("adjacentTransactions" in row["why"] for row in chain["stuck"])
+        assert any("adjacentTransactions" in problem for problem in chain["problems"])
+        shop.center.heal()
+        for each in made:
+            await shop.api.status_is(each["intentId"], "confirmed")
+        assert (await shop.until_chain(lambda chain: chain["stuckCount"] == 0))["problems"] == []
 
 
 async def test_of_two_listed_wallets_none_is_believed_where_no_contract_can_be_asked(ton):
