@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,12 +15,33 @@ import pytest
 from devnet.anvil import Anvil, anvil
 from devnet.receiver import Receiver, receiver
 from tests.harness import Running, environment, prepared, running
+from tests.processes import fork_server
+
+# Stores and scratch files of the tests lie in memory where there is some: most of a short test was waiting for a disk
+# to sync. Whoever wants them on a disk sets TMPDIR.
+MEMORY = Path("/dev/shm")
+ENOUGH = 2**31
 
 # The same examples on every run and machine: a property that fails, fails for everybody, and at once.
 # Whoever goes looking for more sets HYPOTHESIS_PROFILE=explore.
 hypothesis.settings.register_profile("steady", derandomize=True, database=None, deadline=None)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+def pytest_configure() -> None:
+    if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def pytest_collection_finish() -> None:
+    """Take what collecting made, a million objects that live to the end, out of the garbage collector's sight."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    fork_server.stop()
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import functools
 import re
 from typing import Any
 
+import jsonschema_rs
 import orjson
-from jsonschema import Draft202012Validator
 
 from api.openapi import build
 
@@ -35,8 +35,8 @@ def check_described(method: str, path: str, status: int, raw: bytes) -> None:
 
 
 @functools.cache
-def _validator(reference: str) -> Draft202012Validator:
-    return Draft202012Validator({"$ref": reference, "components": build()["components"]})
+def _validator(reference: str) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator({"$ref": reference, "components": build()["components"]})
 
 
 def _operation(method: str, path: str) -> dict[str, Any] | None:

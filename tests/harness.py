@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
-import os
 import signal
-import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -22,9 +22,10 @@ from devnet.anvil import CHAIN_ID, Anvil
 from scanner.app import Daemon, open_daemon
 from scanner.clock import rfc3339
 from scanner.store.database import Database
+from scanner.store.migrate import migrate
 from tests.described import check_described
+from tests.processes import ROOT, AnyProcess, start
 
-ROOT = Path(__file__).parent.parent
 USDT = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"
 USDC = "0x64544969ed7EBf5f083679233325356EbE738930"
 MULTICALL = "0xcA11bde05977b3631167028862bE2a173976CA11"
@@ -176,10 +177,21 @@ class Running:
         return next(iter(self.daemon.workers.values()))
 
 
+@functools.cache
+def empty_store() -> bytes:
+    """Return a store of this version with nothing in it: the migrations take longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scanner.db"
+        migrate(path)
+        return path.read_bytes()
+
+
 @asynccontextmanager
 async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator[Running]:
     """Run the daemon in this process until the block ends."""
     settings = load_settings(env)
+    if not settings.store.path.exists():
+        settings.store.path.write_bytes(await asyncio.to_thread(empty_store))
     stop = asyncio.Event()
     async with open_daemon(settings, clock=clock) as daemon:
         task = asyncio.create_task(daemon.run(stop))
@@ -199,7 +211,7 @@ async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator
 class Process:
     """A daemon that runs as a process of its own, to be killed."""
 
-    process: asyncio.subprocess.Process
+    process: AnyProcess
     api: Api
     output: list[str] = field(default_factory=list)
 
@@ -225,17 +237,7 @@ async def process(
     descriptors: int | None = None,
 ) -> AsyncIterator[Process]:
     """Start `python -m <module>` and wait until it listens; it is gone when the block ends."""
-    bounded = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"]
-    started = await asyncio.create_subprocess_exec(
-        *bounded,
-        sys.executable,
-        "-m",
-        module,
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    started = await start(module, env=env, descriptors=descriptors)
     reader: asyncio.Task[None] | None = None
     try:
         lines: list[str] = []
@@ -251,7 +253,7 @@ async def process(
             await reader
 
 
-async def _url_of(started: asyncio.subprocess.Process, lines: list[str]) -> str:
+async def _url_of(started: AnyProcess, lines: list[str]) -> str:
     assert started.stdout is not None
     async with asyncio.timeout(60):
         async for raw in started.stdout:
@@ -262,7 +264,7 @@ async def _url_of(started: asyncio.subprocess.Process, lines: list[str]) -> str:
     raise AssertionError(f"the daemon did not start: {''.join(lines)}")
 
 
-async def _drain(started: asyncio.subprocess.Process, lines: list[str]) -> None:
+async def _drain(started: AnyProcess, lines: list[str]) -> None:
     assert started.stdout is not None
     while raw := await started.stdout.readline():
         lines.append(raw.decode())

@@ -11,12 +11,12 @@ from chains.types import Rail
 from scanner import findings
 from scanner.model import EventType, IntentStatus, Reason
 from scanner.registration import Registrations
-from tests.cases.scripted import bench, in_s, migrated_store
+from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
 from tests.scanner.facts import CHAIN, HOUR_MS, LATE_MS, NOW, a_hash, a_transfer, an_intent
 from tests.scanner.test_registration import a_draft
 
-__all__ = ["bench", "migrated_store"]
+__all__ = ["bench"]
 
 DAY_S = 86_400
 SHOP = "0x" + "d1" * 20

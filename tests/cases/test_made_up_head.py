@@ -9,11 +9,11 @@ import pytest
 from chains.errors import ChainUnavailable
 from scanner.health import ChainState
 from scanner.model import EventType, IntentStatus, Reason
-from tests.cases.scripted import bench, migrated_store
+from tests.cases.scripted import bench
 from tests.scanner.bench import Bench
 from tests.scanner.facts import a_hash, a_transfer, an_intent
 
-__all__ = ["bench", "migrated_store"]
+__all__ = ["bench"]
 
 MINUTE = 60.0
 

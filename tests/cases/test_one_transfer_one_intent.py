@@ -14,12 +14,12 @@ from chains.types import Rail
 from devnet.anvil import Anvil
 from devnet.receiver import Receiver
 from scanner.model import EventType, IntentStatus, Reason
-from tests.cases.scripted import bench, in_s, migrated_store
+from tests.cases.scripted import bench, in_s
 from tests.harness import USDT, Running
 from tests.scanner.bench import Bench
 from tests.scanner.facts import a_hash, a_transfer, an_intent
 
-__all__ = ["bench", "migrated_store"]
+__all__ = ["bench"]
 
 SHOP = "0x" + "d1" * 20
 DISPLACED = (

@@ -14,6 +14,7 @@ import pytest
 
 from kernel.sealing.keys import make_key
 from tests.harness import process
+from tests.processes import start
 from tests.service_contract.services import BOTH, SCANNER, Service
 
 pytestmark = pytest.mark.process
@@ -39,13 +40,7 @@ def all_private(folder: Path) -> bool:
 
 
 async def command(service: Service, folder: Path, *arguments: str, **more: str) -> tuple[int | None, str]:
-    started = await asyncio.create_subprocess_exec(
-        *service.command(*arguments),
-        cwd=folder,
-        env=service.process_env(service.environment(folder) | more),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    started = await start(service.name, *arguments, env=service.environment(folder) | more, folder=folder)
     try:
         async with asyncio.timeout(60):
             said, _ = await started.communicate()

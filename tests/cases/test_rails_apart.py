@@ -9,11 +9,11 @@ import pytest
 from chains.errors import ChainUnavailable
 from chains.types import Rail
 from scanner.model import IntentStatus
-from tests.cases.scripted import bench, in_s, migrated_store
+from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
 from tests.scanner.facts import a_hash, a_transfer, an_intent
 
-__all__ = ["bench", "migrated_store"]
+__all__ = ["bench"]
 
 SHOP = "0x" + "d1" * 20
 OTHER = {Rail.PROXY: Rail.DIRECT, Rail.DIRECT: Rail.PROXY}

@@ -9,11 +9,11 @@ import pytest
 from chains.types import Rail
 from scanner.model import IntentStatus, Reason
 from scanner.store import intents
-from tests.cases.scripted import bench, in_s, migrated_store
+from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
 from tests.scanner.facts import LATE_MS, a_hash, a_transfer, an_intent
 
-__all__ = ["bench", "migrated_store"]
+__all__ = ["bench"]
 
 SHOP = "0x" + "d1" * 20
 

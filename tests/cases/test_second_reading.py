@@ -8,11 +8,11 @@ import pytest
 
 from chains.types import Rail
 from scanner.model import EventType, IntentStatus
-from tests.cases.scripted import bench, in_s, migrated_store
+from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
 from tests.scanner.facts import a_hash, a_transfer, an_intent
 
-__all__ = ["bench", "migrated_store"]
+__all__ = ["bench"]
 
 SHOPS = ["0x" + f"d{n}" * 20 for n in range(1, 6)]
 HOUR = 3600.0

@@ -10,11 +10,11 @@ from api.schemas import status_json
 from chains.types import Outcome, Transfer, Verification
 from scanner.model import IntentStatus
 from scanner.services import ChainStatus
-from tests.cases.scripted import bench, migrated_store
+from tests.cases.scripted import bench
 from tests.scanner.bench import Bench
 from tests.scanner.facts import NOW, a_hash, a_transfer, an_intent
 
-__all__ = ["bench", "migrated_store"]
+__all__ = ["bench"]
 
 
 def unreadable(bench: Bench, hashes: set[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -19,23 +18,15 @@ from devnet.receiver import Receiver
 from scanner.store import maintenance
 from scanner.store.errors import StoreError
 from scanner.store.migrate import MIGRATIONS, migrate
-from tests.harness import MERCHANT, ROOT, SECRET, USDT, Process, environment, process
+from tests.harness import MERCHANT, SECRET, USDT, Process, empty_store, environment, process
+from tests.processes import start
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
 
 
 async def command(env: dict[str, str], *arguments: str | Path) -> tuple[int, str]:
     """Run one of the scanner's commands; return its exit code and all it said."""
-    running = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "scanner",
-        *map(str, arguments),
-        cwd=ROOT,
-        env=env,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    running = await start("scanner", *arguments, env=env)
     async with asyncio.timeout(60):
         said, _ = await running.communicate()
     return running.returncode or 0, said.decode()
@@ -92,7 +83,7 @@ async def test_after_an_old_backup_is_restored_the_chain_is_read_again_and_every
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     path = tmp_path / "scanner.db"
-    migrate(path)
+    path.write_bytes(empty_store())
     return path
 
 

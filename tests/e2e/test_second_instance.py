@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 
 from kernel.store.lock import exclusive_store_lock
 from scanner.store.errors import StoreError
-from tests.harness import ROOT, environment, process
+from tests.harness import environment, process
+from tests.processes import start
 
 pytestmark = pytest.mark.process
 sole_owner = partial(exclusive_store_lock, service="scanner", setting="DB_PATH")
@@ -21,20 +21,23 @@ sole_owner = partial(exclusive_store_lock, service="scanner", setting="DB_PATH")
 NOWHERE = "http://127.0.0.1:9"
 
 
-async def start(env: dict[str, str]) -> tuple[int, str]:
+async def refused(env: dict[str, str]) -> tuple[int, str]:
     """Start a scanner that is expected to refuse; return how it ended and what it said."""
-    another = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scanner", cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        _, said = await another.communicate()
-    return another.returncode or 0, said.decode()
+    another = await start("scanner", env=env, errors_apart=True)
+    try:
+        async with asyncio.timeout(60):
+            _, said = await another.communicate()
+    finally:
+        if another.returncode is None:  # it did not refuse: it must not stay
+            another.kill()
+            await another.wait()
+    return another.returncode or 0, (said or b"").decode()
 
 
 async def test_a_second_scanner_on_the_same_store_ends_with_a_sentence_and_the_first_goes_on(tmp_path: Path) -> None:
     env = environment(tmp_path, NOWHERE)
     async with aiohttp.ClientSession() as session, process(env, session) as first:
-        code, said = await start(env)
+        code, said = await refused(env)
         assert code == 1
         assert len(said.splitlines()) == 1
         assert "is in use by another scanner (process " in said

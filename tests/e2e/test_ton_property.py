@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -31,13 +30,12 @@ from scanner.model import EventType, IntentStatus
 from scanner.rail import REREAD_S
 from scanner.store import intents
 from scanner.store.database import Database, open_database
-from scanner.store.migrate import migrate
 from scanner.store.tables import events
 from scanner.store.tables import intents as intents_table
 from scanner.store.tables import transfers as transfers_table
 from scanner.worker import ChainWorker
 from tests.chains.ton_world import CHAIN_ID, START, TonWorld, owner_of
-from tests.harness import FakeClock
+from tests.harness import FakeClock, empty_store
 from tests.scanner.facts import LATE_MS, an_intent, steady
 
 EXAMPLES = int(os.environ.get("TON_PROPERTY_EXAMPLES", "40"))
@@ -78,14 +76,6 @@ step = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with this version's schema and nothing in it, to be copied."""
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    migrate(path)
-    return path
-
-
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "PAGE", 3)
@@ -100,9 +90,10 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_pages")
 @given(steps=st.lists(step, max_size=40))
 def test_any_interleaving_of_pages_repetitions_restarts_and_late_rows_settles_the_same_intents(
-    empty_store: Path, tmp_path: Path, steps: list[Any]
+    tmp_path: Path, steps: list[Any]
 ) -> None:
-    path = Path(shutil.copy(empty_store, tmp_path / "scanner.db"))
+    path = tmp_path / "scanner.db"
+    path.write_bytes(empty_store())
     (tmp_path / "scanner.db-wal").unlink(missing_ok=True)
     asyncio.run(play(path, steps))
 

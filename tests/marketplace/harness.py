@@ -8,16 +8,18 @@ import itertools
 import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
 import jsonschema_rs
 import orjson
 
 from marketplace.app import Marketplace, open_marketplace
+from marketplace.identity.passwords import Passwords
 from marketplace.settings import load_settings
 from marketplace.store.migrate import migrate
 from marketplace.web.app import ROUTES
@@ -33,6 +35,8 @@ TRON_LIST = ["TJRabPrwbZy45sbavfcjinPJC18kjpRTv8", "TVjsyZ7fYF3qLF6BQgPmTEZy1xrN
 XPUB = "xpub6EF8jXqFeFEW5bwMU7RpQtHkzE4KJxcqJtvkCjJumzW8CPpacXkb92ek4WzLQXjL93HycJwTPUAcuNxCqFPKKU5m5Z2Vq4nCyh5CyPeBFFr"
 MARKET = "/api/marketplace"
 _numbers = itertools.count(1)
+# What a hash costs is tried where it belongs; paid for every user of every test it would be half of their time.
+_cheap_passwords = functools.partial(Passwords, memory_kib=64, passes=1)
 
 
 @functools.cache
@@ -172,7 +176,9 @@ async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator
     if not settings.db_path.exists():
         settings.db_path.write_bytes(await asyncio.to_thread(migrated))
     stop = asyncio.Event()
-    async with open_marketplace(settings, clock=clock) as marketplace:
+    async with AsyncExitStack() as stack:
+        with patch("marketplace.app.Passwords", _cheap_passwords):
+            marketplace = await stack.enter_async_context(open_marketplace(settings, clock=clock))
         task = asyncio.create_task(marketplace.run(stop))
         try:
             await asyncio.wait([task, marketplace.listening], return_when=asyncio.FIRST_COMPLETED)

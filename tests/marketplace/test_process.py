@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,18 +13,19 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
-from tests.harness import ROOT, FakeClock
+from tests.harness import FakeClock
 from tests.marketplace.deals import DONE_IN, TEN, Deal, make_deal
 from tests.marketplace.harness import ADMIN, PASSWORD, Api, Running, environment, login, running
 from tests.marketplace.stand_in import StandIn
+from tests.processes import AnyProcess, start
 
 pytestmark = pytest.mark.process
 
 
 @asynccontextmanager
-async def process(env: Mapping[str, str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def process(env: Mapping[str, str]) -> AsyncIterator[tuple[AnyProcess, str]]:
     """Start `python -m marketplace` and wait until it listens; it is gone when the block ends."""
-    started = await _start(env)
+    started = await start("marketplace", env=env)
     try:
         assert started.stdout is not None
         async with asyncio.timeout(60):
@@ -37,18 +36,6 @@ async def process(env: Mapping[str, str]) -> AsyncIterator[tuple[asyncio.subproc
         with suppress(ProcessLookupError):
             started.kill()
         await started.communicate()
-
-
-async def _start(env: Mapping[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "marketplace",
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
 
 
 async def test_it_starts_and_stops_when_asked(tmp_path: Path) -> None:
@@ -63,7 +50,7 @@ async def test_it_starts_and_stops_when_asked(tmp_path: Path) -> None:
     ("name", "value"), [("MARKETPLACE_PORT", "x"), ("MARKETPLACE_DB_PATH", "/nowhere/at/all.db"), ("APP_ENV", "prod")]
 )
 async def test_a_bad_setting_ends_the_start_with_one_line(tmp_path: Path, name: str, value: str) -> None:
-    started = await _start({**environment(tmp_path), name: value})
+    started = await start("marketplace", env={**environment(tmp_path), name: value})
     said, _ = await started.communicate()
 
     assert started.returncode == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import pytest
 
 from kernel.store.lock import exclusive_store_lock
 from marketplace.store.errors import StoreError
-from tests.harness import ROOT, process
+from tests.harness import process
 from tests.marketplace.harness import environment
+from tests.processes import start
 
 pytestmark = pytest.mark.process
 sole_owner = partial(exclusive_store_lock, service="marketplace", setting="MARKETPLACE_DB_PATH")
@@ -24,9 +24,7 @@ async def test_a_second_marketplace_on_the_same_store_ends_with_a_sentence_and_t
 ) -> None:
     env = environment(tmp_path)
     async with aiohttp.ClientSession() as session, process(env, session, "marketplace") as first:
-        another = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "marketplace"), cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
-        )
+        another = await start("marketplace", env=env, errors_apart=True)
         try:
             async with asyncio.timeout(60):
                 _, said = await another.communicate()
@@ -36,6 +34,7 @@ async def test_a_second_marketplace_on_the_same_store_ends_with_a_sentence_and_t
                 await another.wait()
 
         assert another.returncode == 1
+        assert said is not None
         assert len(said.splitlines()) == 1
         assert b"is in use by another marketplace" in said
         assert await first.api.get("/health")

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from scanner.store.database import Database, open_database
-from scanner.store.migrate import migrate
-from tests.harness import FakeClock
+from tests.harness import FakeClock, empty_store
 from tests.scanner.facts import NOW
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with this version's schema and nothing in it, to be copied."""
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    migrate(path)
-    return path
-
-
 @pytest.fixture
-def store_path(empty_store: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(empty_store, tmp_path / "scanner.db"))
+def store_path(tmp_path: Path) -> Path:
+    path = tmp_path / "scanner.db"
+    path.write_bytes(empty_store())
+    return path
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from scanner import events
 from scanner.model import DeliveryStatus, IntentStatus
 from scanner.store import intents, outbox, tables
 from scanner.store.database import open_database
-from scanner.store.migrate import migrate
 from scanner.store.outbox import AttemptRecord
+from tests.harness import empty_store
 from tests.scanner.facts import NOW, a_hash, an_intent
 
 PENDING, DELIVERED, FAILED = DeliveryStatus.PENDING, DeliveryStatus.DELIVERED, DeliveryStatus.FAILED
@@ -52,7 +52,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / "scanner.db"
-        migrate(path)
+        path.write_bytes(empty_store())
         self.opened = open_database(path)
         self.db = self.runner.run(self.opened.__aenter__())
         self.now = NOW

@@ -7,7 +7,6 @@ Balance watches against a model of them: read when they are due, told until ackn
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import sqlite3
 import tempfile
@@ -32,13 +31,12 @@ from scanner.secrets import SecretBox
 from scanner.store import outbox
 from scanner.store.database import open_database
 from scanner.store.errors import Conflict, NotFound
-from scanner.store.migrate import migrate
 from scanner.store.outbox import AttemptRecord
 from scanner.tokens import TokenBook
 from scanner.watch_registration import Watches, WatchRequest
 from scanner.watching import BalanceWatcher
 from scanner.worker import ChainWorker
-from tests.harness import FakeClock
+from tests.harness import FakeClock, empty_store
 from tests.scanner.facts import LATE_MS, NOW, TOKEN
 from tests.scanner.fake_chain import FakeChain, a_chain
 from tests.scanner.watch_model import (
@@ -68,15 +66,6 @@ STATES = {
 SOON = [0, SECOND, 61 * SECOND, 5 * MINUTE, 5 * MINUTE, 5 * MINUTE, 10 * MINUTE, 40 * MINUTE]
 any_number = st.integers(0, 99)
 PAUSES = [6 * HOUR, DAY, 3 * DAY, LIFE]
-
-
-@functools.cache
-def migrated() -> bytes:
-    """Return an empty store of this version."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "scanner.db"
-        migrate(path)
-        return path.read_bytes()
 
 
 class AllowsAll:
@@ -117,7 +106,7 @@ class WatchMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "scanner.db"
-        self.path.write_bytes(migrated())
+        self.path.write_bytes(empty_store())
         self.clock = FakeClock(NOW)
         self.nodes = {chain_id: Node() for chain_id in CHAINS}
         self.model = WatchModel()

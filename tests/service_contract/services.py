@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,6 @@ from scanner.store import database as scanner_database
 from scanner.store import maintenance as scanner_maintenance
 from tests import harness
 from tests.described import check_described
-from tests.harness import ROOT
 from tests.marketplace import harness as marketplace_harness
 
 NOWHERE = "http://127.0.0.1:9"
@@ -42,12 +39,6 @@ class Service:
     post: str  # a route that reads a body
     read: str
     insert: str
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", self.name, *arguments]
-
-    def process_env(self, env: Mapping[str, str]) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env}
 
     def url(self, running: Any) -> str:
         """Return where a service that runs is reached."""

@@ -8,18 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import start
 from tests.service_contract.services import BOTH, Service
 
 pytestmark = pytest.mark.process
 
 
-async def ended(service: Service, folder: Path, *arguments: str) -> tuple[int | None, str, str]:
-    started = await asyncio.create_subprocess_exec(
-        *service.command(*arguments),
-        cwd=folder,
-        env=service.process_env(service.environment(folder)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+async def ended(service: Service, folder: Path, *arguments: str, afresh: bool = False) -> tuple[int | None, str, str]:
+    started = await start(
+        service.name, *arguments, env=service.environment(folder), folder=folder, errors_apart=True, afresh=afresh
     )
     try:
         async with asyncio.timeout(60):
@@ -28,13 +25,13 @@ async def ended(service: Service, folder: Path, *arguments: str) -> tuple[int | 
         if started.returncode is None:
             started.kill()
             await started.wait()
-    return started.returncode, out.decode(), err.decode()
+    return started.returncode, out.decode(), (err or b"").decode()
 
 
 @BOTH
 @pytest.mark.parametrize("asked", ["--help", "-h"])
 async def test_help_prints_and_ends_and_makes_nothing(service: Service, tmp_path: Path, asked: str) -> None:
-    code, out, err = await ended(service, tmp_path, asked)
+    code, out, err = await ended(service, tmp_path, asked, afresh=True)
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: python -m {service.name}")
     assert os.listdir(tmp_path) == []  # noqa: PTH208

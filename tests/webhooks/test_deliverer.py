@@ -19,8 +19,7 @@ from scanner.model import DeliveryStatus, EventType, Intent, IntentStatus
 from scanner.store import intents, outbox, tables
 from scanner.store.database import Database, open_database
 from scanner.store.errors import StoreError
-from scanner.store.migrate import migrate
-from tests.harness import SECRET, FakeClock
+from tests.harness import SECRET, FakeClock, empty_store
 from tests.scanner.facts import NOW, a_hash, an_intent, stored
 from webhooks import deliverer as deliverer_module
 from webhooks.client import open_client
@@ -35,7 +34,7 @@ HOUR_S = 3600
 
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    migrate(tmp_path / "scanner.db")
+    (tmp_path / "scanner.db").write_bytes(empty_store())
     async with open_database(tmp_path / "scanner.db") as opened:
         yield opened
 
