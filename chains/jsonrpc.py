@@ -16,9 +16,20 @@ import msgspec
 import orjson
 from msgspec import Raw, Struct
 
-from chains.endpoints import Endpoint
-from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.transport import OK, TOO_MANY_REQUESTS, CutOff, HttpAnswer, Overasked, Overpriced, TooLarge
+from chains.endpoints import Endpoint, Unserved
+from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
+from chains.limits import Limit
+from chains.transport import (
+    OK,
+    TOO_MANY_REQUESTS,
+    CutOff,
+    Forbidden,
+    HttpAnswer,
+    Overasked,
+    Overpriced,
+    TimedOut,
+    TooLarge,
+)
 
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
@@ -28,7 +39,8 @@ _NOT_ALLOWED = {401, 403}
 _WRONG = {401, 402, 403, 404, 405, 410}
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
-_SAYS_NOTHING = {400, 414, 422, 500, 504}  # of a single call: perhaps that its parameters are too many
+MOST_LONE = 5  # calls of one question refused by a status, then the others are not asked for
+_SAYS_NOTHING = {400, 414, 422, *_SERVER_ERRORS}  # of a single call: perhaps that its parameters are too many
 # 405 and 501: fronts that know no batches. Learnt only where fewer calls do.
 _REFUSES_A_SHAPE = {400, 402, 405, 413, 414, 422, TOO_MANY_REQUESTS, 500, 501, 504}
 _INVALID_REQUEST = -32600
@@ -40,6 +52,8 @@ _RATE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d{1,6}")
+
+_REFUSED_ALONE = (Overasked, Overpriced, Forbidden, TooLarge, CutOff)
 
 Call = tuple[str, Sequence[Any]]
 
@@ -99,13 +113,73 @@ def _more(data: Any) -> str:
     return data[:200] if isinstance(data, str) else ""
 
 
-class _BatchRefused(Exception):
-    """So many calls in one request are too many; `why` is what it comes to when one call is refused as well."""
+class NotAllowed(Forbidden, Unserved):
+    """Refused by an HTTP status while other questions are answered: whoever asks is welcome, the question is not."""
 
-    def __init__(self, why: ChainError, advice: int | None = None) -> None:
+
+class _BatchRefused(Exception):
+    """
+    So many calls in one request are too many; `why` is what it comes to when one call is refused as well.
+
+    `unsure`: it may as well mean that the node is down, or not for us. One call tells.
+    """
+
+    def __init__(self, why: ChainError, advice: int | None = None, *, unsure: bool = False) -> None:
         super().__init__(str(why))
         self.why = why
         self.advice = advice
+        self.unsure = unsure
+
+    def fewer(self, asked: int) -> int:
+        """Return how many calls to make instead of so many."""
+        return self.advice if self.advice is not None and self.advice < asked else max(1, asked // 2)
+
+
+class _Asking:
+    """How many calls to make at once while one question is asked, and what its refusals teach in the end."""
+
+    def __init__(self, limit: Limit, calls: int) -> None:
+        self._limit = limit
+        self._full = limit.size
+        # Some count each call of a batch against the rate: such a batch is refused for ever, and one call is not.
+        self.proving = limit.doubted is not None and min(self._full, calls) >= limit.doubted
+        self.size = 1 if self.proving else self._full
+        self._refused: tuple[int, int] | None = None  # the smallest refused, and how many to ask for then
+        self._lone = 0
+        self._served = False
+
+    def refused(self, asked: int, fewer: int, *, unsure: bool = False) -> None:
+        """Ask for fewer; for one where the refusal may mean something else."""
+        self._refused = (asked, fewer)
+        self.size = 1 if unsure else fewer
+
+    def lone(self, left: int) -> int:
+        """Take note of a call refused by itself; return how many of those left that stands for."""
+        self._lone += 1
+        return left if self._lone == MOST_LONE else 1
+
+    def busy(self, asked: int, *, fewest: bool) -> bool:
+        """Say whether to go on with fewer, after a wait was asked for: one call was answered just now."""
+        if asked > 1 and self.proving and self._served:
+            self.refused(asked, 1 if fewest else asked // 2)
+            return True
+        if asked > 1:
+            self._limit.busy(asked)
+        return False
+
+    def served(self, asked: int) -> None:
+        """Go on with as many as are known to be taken."""
+        self._limit.served(asked)
+        if self.proving and self._served and self._refused is None:
+            self._limit.relieved()
+        self._served = True
+        if self.size == 1:
+            self.size = self._full if self._refused is None else self._refused[1]
+
+    def learn(self) -> None:
+        """Learn only now that it was about the size: a node that fails whatever it is asked teaches nothing."""
+        if self._refused is not None and not self._lone:
+            self._limit.refused(self._refused[0], advice=self._refused[1])
 
 
 class JsonRpc:
@@ -137,27 +211,42 @@ class JsonRpc:
             ChainProtocolError: an answer that is no JSON-RPC.
             ChainMisconfigured: the endpoint refuses us.
         """
-        limit = endpoint.memory.batch
-        size = limit.size
-        refused: tuple[int, int | None] | None = None  # the smallest refused in this question, and its advice
+        asking = _Asking(endpoint.memory.batch, len(calls))
         results: list[RpcResult] = []
         while len(results) < len(calls):
-            part = calls[len(results) : len(results) + size]
+            part = calls[len(results) : len(results) + asking.size]
             try:
                 answers = await self._part(endpoint, part)
             except _BatchRefused as exc:
-                if len(part) == 1:
-                    raise exc.why from None
-                refused = len(part), exc.advice
-                size = exc.advice if exc.advice is not None and exc.advice < len(part) else len(part) // 2
+                asking.refused(len(part), exc.fewer(len(part)), unsure=exc.unsure)
                 continue
-            # Only now it was about the size: a node that fails whatever it is asked teaches nothing.
-            if refused is not None and any(answer.error is None for answer in answers):
-                size = limit.refused(refused[0], advice=refused[1])
-                refused = None
-            limit.served(len(part))
+            except ChainError as exc:
+                if not (len(part) == 1 and self._is_of_this_call(exc, results)):
+                    timed_out = isinstance(exc, TimedOut)
+                    if not (timed_out or self._is_busy(exc)) or not asking.busy(len(part), fewest=timed_out):
+                        raise
+                    continue
+                answers = [RpcResult(error=_of_this_call(exc))] * asking.lone(len(calls) - len(results))
+            if asking.proving and not results:
+                self._check_answered(answers[0])
+            asking.served(len(part))
             results += answers
+        if any(result.error is None for result in results):
+            asking.learn()
         return results
+
+    def _is_of_this_call(self, error: ChainError, results: Sequence[RpcResult]) -> bool:
+        """Say whether the question was refused, and not whoever asked: another call of it was answered."""
+        answered = any(result.error is None for result in results)
+        return answered and isinstance(error, _REFUSED_ALONE) and not self._is_busy(error)
+
+    def _is_busy(self, error: ChainError) -> bool:
+        return self._is_rate(error) or (isinstance(error, ChainUnavailable) and error.retry_after is not None)
+
+    def _check_answered(self, answer: RpcResult) -> None:
+        """Raise when one call, too, was answered with a wait: it is meant."""
+        if answer.error is not None and self._is_busy(answer.error):
+            raise answer.error
 
     async def _part(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RpcResult]:
         if len(calls) == 1:
@@ -195,13 +284,13 @@ class JsonRpc:
         every = isinstance(envelopes, list) and len(failures) == count
         alone = not isinstance(envelopes, list) or (len(failures) == len(envelopes) == 1)
         error = self._judge(endpoint, failures[0])
-        if alone or (every and answer.status == TOO_MANY_REQUESTS):
+        if alone or (every and answer.status in {TOO_MANY_REQUESTS, *_NOT_ALLOWED}):
             # It may as well refuse to be asked at all: the same again, in smaller pieces, would make that worse.
             if self._is_rate(error) or (answer.status == TOO_MANY_REQUESTS and answer.retry_after is not None):
                 raise _busy(error, answer)
             if answer.status in _NOT_ALLOWED:
-                raise ChainMisconfigured(f"HTTP {answer.status}: check the URL and its key")
-            raise _BatchRefused(error)
+                error = Forbidden(f"HTTP {answer.status}: check the URL and its key")
+            raise _BatchRefused(error, unsure=answer.status in _NOT_ALLOWED)
         shapeless = answer.status in _REFUSES_A_SHAPE or all(f.code == _INVALID_REQUEST for f in failures)
         if every and shapeless and not self._is_rate(error):
             raise _BatchRefused(error)
@@ -209,6 +298,8 @@ class JsonRpc:
     async def _single(self, endpoint: Endpoint, call: Call) -> RpcResult:
         answer = await self._post(endpoint, orjson.dumps(_request(0, call)))
         envelope = _parse(answer.body)
+        if isinstance(envelope, list) and len(envelope) == 1:
+            (envelope,) = envelope  # some fronts make a list of whatever they are asked
         if isinstance(envelope, list):
             raise ChainProtocolError(f"not an answer to one call: {_shown(endpoint, answer)}")
         if envelope is None or (answer.status != OK and envelope.error is None) or answer.status in _NOT_ALLOWED:
@@ -246,7 +337,9 @@ class JsonRpc:
         rate = answer.status == TOO_MANY_REQUESTS and (answer.retry_after is not None or _RATE.search(text) is not None)
         # Some answer a batch with a sentence, or nothing, and the status of success.
         if batch and (answer.status == OK or answer.status in _REFUSES_A_SHAPE) and not rate:
-            return _BatchRefused(error, None)
+            return _BatchRefused(error)
+        if batch and answer.status != TOO_MANY_REQUESTS and answer.retry_after is None:
+            return _BatchRefused(error, unsure=True)
         if answer.status == TOO_MANY_REQUESTS and not rate:
             return Overasked(f"HTTP {answer.status}: {_shown(endpoint, answer)}")  # too much of something else
         return error
@@ -258,14 +351,18 @@ def _status_error(endpoint: Endpoint, answer: HttpAnswer) -> ChainError:
         return ChainProtocolError(f"not a JSON-RPC answer: {_shown(endpoint, answer)}")
     if status in _SAYS_NOTHING:
         return Overasked(f"HTTP {status}", retry_after=answer.retry_after)
-    if status == TOO_MANY_REQUESTS or status in _SERVER_ERRORS:
+    if status == TOO_MANY_REQUESTS:
         return ChainUnavailable(f"HTTP {status}", retry_after=answer.retry_after)
     if status == _TOO_LARGE:
         return TooLarge(f"HTTP {status}")
     if status in _WRONG or status in _REDIRECTS:
-        kind = Overpriced if status == _PAYMENT_REQUIRED else ChainMisconfigured
+        kind = Overpriced if status == _PAYMENT_REQUIRED else Forbidden
         return kind(f"HTTP {status}: check the URL and its key")
     return ChainProtocolError(f"HTTP {status}")
+
+
+def _of_this_call(error: ChainError) -> ChainError:
+    return NotAllowed(str(error)) if isinstance(error, Forbidden | Overpriced) else error
 
 
 def _busy(error: ChainError, answer: HttpAnswer) -> ChainError:

@@ -9,6 +9,7 @@ from chains.types import EndpointLimits
 
 TRY_LARGER_S = 600.0  # after the last refusal
 
+BUSY_TO_DOUBT = 2  # times in a row
 MOST_CALLS = 100  # in one batch
 MOST_BLOCKS = 100_000
 MOST_TOPICS = 1_000  # values in one position
@@ -28,6 +29,7 @@ class Limit:
         self._most = most
         self._clock = clock
         self._try_larger_at = 0.0
+        self._busy: list[int] = []  # how many were asked for, each time nothing but a wait was said to them
         self.learnt: int | None = None  # None: nothing was ever refused
 
     @property
@@ -42,10 +44,25 @@ class Limit:
         fewer = advice if advice is not None and 0 < advice < asked else asked // 2
         self.learnt = max(1, fewer)
         self._try_larger_at = self._clock() + TRY_LARGER_S
+        self._busy.clear()
         return self.learnt
+
+    @property
+    def doubted(self) -> int | None:
+        """How many, or fewer, may be too many although only a wait was asked for: nothing as large was served since."""
+        return min(self._busy) if len(self._busy) >= BUSY_TO_DOUBT else None
+
+    def busy(self, asked: int) -> None:
+        """Note that so many were answered with a wait, or not at all: their number may be why, or not."""
+        self._busy = [*self._busy[1 - BUSY_TO_DOUBT :], asked]
+
+    def relieved(self) -> None:
+        """Learn that it was not their number."""
+        self._busy.clear()
 
     def served(self, asked: int) -> None:
         """Learn that so many are not too many."""
+        self._busy = [busy for busy in self._busy if busy > asked]
         if self.learnt is not None and asked > self.learnt:
             self.learnt = None if asked >= self._most else asked
 

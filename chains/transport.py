@@ -40,6 +40,10 @@ class Overpriced(ChainMisconfigured):
     """The plan does not cover this question; a smaller one may be covered."""
 
 
+class Forbidden(ChainMisconfigured):
+    """An HTTP status that says we may not ask; some give it to one shape of a question alone."""
+
+
 class HttpAnswer(NamedTuple):
     """What came back, whatever its status."""
 

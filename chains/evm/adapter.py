@@ -22,7 +22,7 @@ from chains.evm.logs import LogReader
 from chains.evm.proxy import payment_calldata
 from chains.evm.questions import Wanted, Way
 from chains.evm.refusals import Refusal
-from chains.evm.rpc import Call, RawResult, RpcRefused
+from chains.evm.rpc import Call, CutOff, Overasked, RawResult, RpcRefused
 from chains.evm.verification import Verifier
 from chains.heads import HeadReader, SeenHead
 from chains.quantities import quantity
@@ -498,7 +498,7 @@ def _behind(position: int) -> ChainUnavailable:
 def _finalized(answer: RawResult) -> Block | None:
     """Return the finalized block; None from a node that cannot tell, in whatever words, or while there is none yet."""
     busy = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.RATE
-    if isinstance(answer.error, RpcRefused | Unserved) and not busy:
+    if isinstance(answer.error, RpcRefused | Unserved | Overasked | CutOff) and not busy:
         return None  # erigon said "Unknown block" (-39001) for ever, others do not know the tag
     try:
         return parse_block(answer.get())

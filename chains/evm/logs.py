@@ -15,7 +15,18 @@ from chains.evm.pages import PageLogs, Vague
 from chains.evm.questions import Question, Sizes, Wanted, Way, chooser, halves, questions, transfers_to, window
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal
-from chains.evm.rpc import Call, CutOff, Overasked, Overpriced, RawResult, RpcClient, RpcRefused, TimedOut, TooLarge
+from chains.evm.rpc import (
+    Call,
+    CutOff,
+    NotAllowed,
+    Overasked,
+    Overpriced,
+    RawResult,
+    RpcClient,
+    RpcRefused,
+    TimedOut,
+    TooLarge,
+)
 from chains.evm.shapes import Learner, LogShape, LogsRefused, NeedsAddress, TooManyRows
 from chains.evm.wire import Log, OddLog
 from chains.types import Cursor, Fork, Head, Rail, RailWarning, ScanPage
@@ -172,7 +183,7 @@ class LogReader:
         question, *_ = self._questions(reading, first, first, Sizes(1, 1))
         try:
             (answer,) = await self._client.batch(reading.endpoint, [question.call])
-        except ChainUnavailable as exc:
+        except (ChainUnavailable, NotAllowed) as exc:
             answer = RawResult(error=exc)
         if answer.error is not None and not isinstance(answer.error, TimedOut):
             if await self._lacks_address(reading, question):
@@ -188,11 +199,11 @@ class LogReader:
         asked = self._questions(reading, first, last, reading.learner.sizes)
         end, *logs = await self._ask(reading, asked, last, blocks)
         below = logs.pop() if len(logs) > len(asked) else None
-        if below is not None and _moved(below, reading.after):
-            return Fork(reading.after)
         for question, answer in zip(asked, logs, strict=True):
             if answer.error is not None:
                 return await self._refused(reading, question, answer, blocks)
+        if below is not None and _moved(below, reading.after):
+            return Fork(reading.after)
         block = parse_block(end.get(), last)
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {last} yet")
@@ -230,8 +241,6 @@ class LogReader:
         except TimedOut:
             reading.span.failed(blocks=blocks)
             raise
-        except (TooLarge, Overasked, Overpriced, CutOff) as exc:
-            return [RawResult(), *(RawResult(error=exc) for _ in asked)]
 
     def _ask_ahead(self, reading: _Reading, here: Cursor) -> None:
         first, last = window(here.position, reading.head.position, reading.span.size, 0)
@@ -271,7 +280,7 @@ class LogReader:
             call = transfers_to([self._nobody], tokens, block, block).call
             try:
                 (answer,) = await self._client.batch(reading.endpoint, [call])
-            except (Overasked, Overpriced, CutOff) as exc:
+            except (Overasked, NotAllowed, CutOff) as exc:
                 answer = RawResult(error=exc)
             if (answer.error is None) is not served:
                 return False
@@ -326,7 +335,7 @@ class LogReader:
             calls = [transfers_to(part, None, block, block).call for part in parts]
             try:
                 answers = await self._client.batch(reading.endpoint, calls)
-            except TooLarge:
+            except (TooLarge, NotAllowed):
                 return None
             full = [part for part, answer in zip(parts, answers, strict=True) if _is_full(answer)]
             found |= {part[0] for part in full if len(part) == 1}
@@ -375,7 +384,7 @@ def _block_call(number: int) -> Call:
 
 
 def _about_size(error: Exception) -> bool:
-    if isinstance(error, TooLarge | Overasked | Overpriced | CutOff):
+    if isinstance(error, TooLarge | Overasked | Overpriced | NotAllowed | CutOff):
         return True
     sizes = {Refusal.BLOCKS, Refusal.ROWS, Refusal.TOPICS, Refusal.ADDRESSES, Refusal.ADDRESSLESS, Refusal.OTHER}
     return isinstance(error, RpcRefused) and error.verdict.refusal in sizes

@@ -11,10 +11,11 @@ from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.evm.refusals import Refusal, Verdict, classify
 from chains.evm.wire import Log, OddLog, parse_log_rows, parse_logs
-from chains.jsonrpc import HEADERS, Call, JsonRpc, RpcFailure
+from chains.jsonrpc import HEADERS, Call, JsonRpc, NotAllowed, RpcFailure
 from chains.quantities import quantity
 from chains.transport import (
     CutOff,
+    Forbidden,
     HttpAnswer,
     HttpClient,
     Overasked,
@@ -27,6 +28,7 @@ from chains.transport import (
 __all__ = [
     "Call",
     "CutOff",
+    "NotAllowed",
     "Overasked",
     "Overpriced",
     "RawResult",
@@ -106,11 +108,16 @@ class RpcClient:
         Raises:
             ChainUnavailable: no answer, or the endpoint wants to be left alone.
             ChainProtocolError: an answer that is no JSON-RPC.
-            ChainMisconfigured: the endpoint refuses us or serves another chain.
+            ChainMisconfigured: the endpoint refuses us or serves another chain; `NotAllowed`: this question alone.
         """
         if not endpoint.checked:
             await self.check_chain(endpoint)
-        return await self._batch(endpoint, calls)
+        try:
+            return await self._batch(endpoint, calls)
+        except (Forbidden, Overpriced) as exc:
+            # A provider that refused one kind of question was left alone for all of them.
+            await self.check_chain(endpoint)
+            raise NotAllowed(str(exc)) from exc
 
     async def check_chain(self, endpoint: Endpoint) -> None:
         """

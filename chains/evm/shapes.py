@@ -11,7 +11,7 @@ from chains.errors import ChainError
 from chains.evm.questions import Question, Sizes
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal, Verdict
-from chains.evm.rpc import CutOff, Overasked, Overpriced, RpcRefused, TooLarge
+from chains.evm.rpc import CutOff, NotAllowed, Overasked, Overpriced, RpcRefused, TooLarge
 from chains.types import Rail
 
 REST_S = 10.0  # an endpoint that refuses even the smallest question is not asked for logs that long
@@ -173,7 +173,7 @@ class Learner:
         _, self._memory.topics.learnt, self._memory.addresses.learnt = self._before
         self._shape.refusal[self._rail] = str(error)
         self._shape.resting_until[self._rail] = self._clock() + REST_S
-        if isinstance(error, RpcRefused | TooLarge | Overasked | Overpriced | CutOff):
+        if isinstance(error, RpcRefused | TooLarge | Overasked | Overpriced | NotAllowed | CutOff):
             return LogsRefused(f"refuses eth_getLogs even for one block: {error}")
         return error
 
@@ -182,7 +182,7 @@ def _verdict(error: ChainError) -> Verdict:
     match error:
         case RpcRefused():
             return error.verdict
-        case TooLarge() | Overasked() | Overpriced() | CutOff():
+        case TooLarge() | Overasked() | Overpriced() | NotAllowed() | CutOff():
             return Verdict(Refusal.OTHER)
         case _:
             return Verdict(Refusal.UNSUPPORTED)

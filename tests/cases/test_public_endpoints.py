@@ -122,7 +122,7 @@ async def test_logs_without_an_address_refused_in_any_words_are_asked_for_by_tok
         assert any("other tokens" in problem for problem in (await town.api.chain())["problems"])
 
 
-@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 500, 502, 503])
 async def test_logs_without_an_address_refused_by_a_status_are_asked_for_by_token(tmp_path, status):
     def gateway(asked: Any) -> web.Response | None:
         calls = asked if isinstance(asked, list) else [asked]

@@ -10,9 +10,9 @@ import pytest
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.jsonrpc import JsonRpc, RpcFailure
+from chains.jsonrpc import MOST_LONE, JsonRpc, NotAllowed, RpcFailure
 from chains.limits import TRY_LARGER_S, EndpointMemory
-from chains.transport import CutOff, HttpAnswer, TooLarge
+from chains.transport import CutOff, HttpAnswer, TimedOut, TooLarge
 from tests.chains.evm_world import Now
 
 CALLS = [("eth_getBlockByNumber", (hex(number), False)) for number in range(10)]
@@ -82,6 +82,16 @@ REFUSALS: dict[str, Refuse] = {
     "HTTP 429 without a word": lambda calls: said(b"", 429),
     "HTTP 500": lambda calls: said(b"Internal Server Error", 500),
     "HTTP 504": lambda calls: said(b"upstream request timeout", 504),
+    "HTTP 502": lambda calls: said(b"<html>502 Bad Gateway</html>", 502),
+    "HTTP 503": lambda calls: said(b"", 503),
+    "HTTP 503 in JSON": lambda calls: said({"message": "no healthy upstream"}, 503),
+    "HTTP 520": lambda calls: said(b"", 520),
+    "HTTP 401": lambda calls: said(b"", 401),
+    "HTTP 403": lambda calls: said(b"<html>blocked</html>", 403),
+    "HTTP 403 in JSON": lambda calls: said(error(-32002, "not for you"), 403),
+    "HTTP 403 for each call": lambda calls: said([error(-32002, "not for you", call["id"]) for call in calls], 403),
+    "HTTP 404": lambda calls: said(b"", 404),
+    "HTTP 302": lambda calls: said(b"", 302),
     "a connection that is cut": lambda calls: CutOff("the connection was closed"),
     "an answer too large to read": lambda calls: TooLarge("the answer is larger than 64 MB"),
 }
@@ -141,8 +151,7 @@ async def test_the_number_a_refusal_names_is_asked_for_next(endpoint):
         said(b"too many requests per second", 429),
         said(b"", 429, 7.0),
         said([error(0, "rate limit", number) for number in range(10)], 429),
-        said(b"", 503),
-        said(b"", 502),
+        said(b"", 503, 7.0),
     ],
 )
 async def test_being_asked_to_slow_down_is_no_reason_to_ask_more_often(endpoint, answer):
@@ -152,6 +161,15 @@ async def test_being_asked_to_slow_down_is_no_reason_to_ask_more_often(endpoint,
     assert provider.sizes == [10]
     assert endpoint.memory.report().batch is None
     assert refused.value.retry_after == answer.retry_after
+
+
+@pytest.mark.parametrize("status", [502, 503, 520, 401, 403, 404, 302])
+async def test_who_turns_one_call_away_as_well_is_asked_no_more(endpoint, status):
+    provider = Provider(0, lambda calls: said(b"", status))
+    with pytest.raises((ChainUnavailable, ChainMisconfigured), match=f"HTTP {status}"):
+        await client(provider).ask(endpoint, CALLS)
+    assert provider.sizes == [10, 1]
+    assert endpoint.memory.report().batch is None
 
 
 @pytest.mark.parametrize(
@@ -178,6 +196,92 @@ async def test_calls_that_each_fail_for_their_own_reason_are_answers(endpoint):
     answers = await client(provider).ask(endpoint, CALLS)
     assert provider.sizes == [10]
     assert all(isinstance(answer.error, ChainUnavailable) for answer in answers)
+
+
+class Picky(Provider):
+    """Answers everything but a call for one block, and nothing of a request that holds it."""
+
+    def __init__(self, refuse: Refuse, *poison: int) -> None:
+        super().__init__(100, refuse)
+        self.poison = {hex(number) for number in poison}
+
+    async def post(self, endpoint: Endpoint, body: bytes) -> HttpAnswer:
+        asked = orjson.loads(body)
+        calls = asked if isinstance(asked, list) else [asked]
+        self.takes = 0 if self.poison & {call["params"][0] for call in calls} else 100
+        return await super().post(endpoint, body)
+
+
+STATUSES = [400, 402, 403, 404, 413, 500, 504]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("poison", [9, 4, 1])
+async def test_one_question_refused_by_a_status_keeps_no_answer_back_and_teaches_nothing(endpoint, status, poison):
+    provider = Picky(lambda calls: said(b"", status), poison)
+    answers = await client(provider).ask(endpoint, CALLS)
+    assert [place for place, answer in enumerate(answers) if answer.error is not None] == [poison]
+    assert isinstance(answers[poison].error, NotAllowed) is (status in {402, 403, 404})
+    assert endpoint.memory.report().batch is None
+
+
+async def test_a_question_refused_again_and_again_is_not_asked_for_each_of_a_hundred(endpoint):
+    provider = Picky(lambda calls: said(b"", 403), *range(1, 100))
+    answers = await client(provider).ask(endpoint, [("eth_getBlockByNumber", (hex(n), False)) for n in range(100)])
+    assert [answer.error is None for answer in answers] == [True, *[False] * 99]
+    assert len(provider.sizes) <= 2 * MOST_LONE + 10
+
+
+async def test_one_call_answered_with_a_list_of_one_is_answered(endpoint):
+    async def post(_: Endpoint, body: bytes) -> HttpAnswer:
+        return said([{"id": 0, "result": orjson.loads(body)["params"][0]}])
+
+    rpc = JsonRpc(post, judge=judge, is_rate=lambda error: False)
+    (answer,) = await rpc.ask(endpoint, CALLS[:1])
+    assert answer.get() == "0x0"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_one_call_answered_with_a_list_of_another_length_is_not(endpoint, count):
+    async def post(_: Endpoint, body: bytes) -> HttpAnswer:
+        return said([{"id": number, "result": "0x0"} for number in range(count)])
+
+    with pytest.raises(ChainProtocolError):
+        await JsonRpc(post, judge=judge, is_rate=lambda error: False).ask(endpoint, CALLS[:1])
+
+
+WAITS: dict[str, Refuse] = {
+    "each call counts": lambda calls: said(error(-32005, "rate limit exceeded")),
+    "a wait is named": lambda calls: said(b"", 503, 1.0),
+    "no answer at all": lambda calls: TimedOut("no answer in time"),
+}
+
+
+@pytest.mark.parametrize("takes", [1, TAKES])
+@pytest.mark.parametrize("how", WAITS)
+async def test_batches_that_only_ever_are_answered_with_a_wait_become_smaller(endpoint, how, takes):
+    provider = Provider(takes, WAITS[how])
+    for _ in range(2):
+        with pytest.raises(ChainUnavailable):
+            await client(provider).ask(endpoint, CALLS)
+    answers = await client(provider).ask(endpoint, CALLS)
+    assert [answer.get() for answer in answers] == [hex(number) for number in range(10)]
+    assert 1 <= (endpoint.memory.report().batch or 0) <= takes
+
+
+@pytest.mark.parametrize("how", WAITS)
+async def test_a_wait_that_is_meant_makes_no_batch_smaller(endpoint, how):
+    provider = Provider(0, WAITS[how])
+    for _ in range(5):
+        with pytest.raises(ChainUnavailable):
+            await client(provider).ask(endpoint, CALLS)
+    assert provider.sizes == [10, 10, 1, 1, 1]
+    provider.takes = 10
+    assert len(await client(provider).ask(endpoint, CALLS)) == 10
+    assert endpoint.memory.report().batch is None
+    provider.sizes.clear()
+    await client(provider).ask(endpoint, CALLS)
+    assert provider.sizes == [10]
 
 
 async def test_ids_sent_back_as_text_are_understood(endpoint):
