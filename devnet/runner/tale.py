@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,6 +74,7 @@ class Tale:
     answer: dict[str, Any] = field(default_factory=dict)  # of opening the payment
     tx_hash: str = ""
     beyond: int = 0  # base units that this buyer pays too much
+    terms: Mapping[str, Any] = field(default_factory=dict)  # what the sellers' offers ask for besides
     instruction: dict[str, Any] = field(default_factory=dict)
     codes: list[str] = field(default_factory=list)
     late: int = 0

@@ -76,6 +76,7 @@ async def _offer(tale: Tale, seller: Person, price: int) -> str:
         "description": "Blue.",
         "price": {"amount": decimal(price), "currency": "USDT"},
         "deliveryTime": {"amount": 2, "unit": "days"},
+        **tale.terms,
     }
     status, answer = await seller.call("create offer", "POST", f"{tale.path}/offers", body)
     if status == CREATED:

@@ -40,6 +40,7 @@ class Movement:
     bounced: bool = field(default=False, compare=False)  # sent, seen and sent back
     time: int = field(default=0, compare=False)  # of its block, unix seconds
     behind: tuple[tuple[str, int], ...] = field(default=(), compare=False)  # the token's own logs of an event
+    sender: str = field(default="", compare=False)  # whose token it was
 
     @property
     def place(self) -> tuple[str, int]:

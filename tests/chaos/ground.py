@@ -95,14 +95,7 @@ class Ground:
     async def swarm(self, token: str, destination: str, amount: int, reference: str | None, count: int) -> None:
         """Pay the same amount many times in one transaction, out of a contract's purse."""
         async with self._hand:
-            kind = "(address,bool,bytes)[]"
-            payment = _payment(token, destination, amount, reference)
-            purse = [
-                (token, _call("mint(address,uint256)", MULTICALL, amount * count)),
-                (token, _call("approve(address,uint256)", PROXY, amount * count)),
-            ]
-            calls = [(to, False, bytes.fromhex(data[2:])) for to, data in [*purse, *[payment] * count]]
-            data = _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
+            data = swarming(payment_of(token, destination, amount, reference), token, amount, count)
             await self.chain.send(MULTICALL, data, sender=self._payer(), gas=MUCH_GAS)
             self.payments += 1
 
@@ -110,7 +103,7 @@ class Ground:
         """Send a payment that is reverted: who signs it has none of the token."""
         async with self._hand:
             poor = self.chain.accounts[0]
-            to, data = _payment(token, destination, amount, reference)
+            to, data = payment_of(token, destination, amount, reference)
             receipt = await self.chain.mined(await self.chain.send(to, data, sender=poor))
             if receipt["status"] != "0x0":
                 raise AnvilError("a payment out of an empty purse went through")
@@ -197,7 +190,8 @@ def _of_proxy(log: dict[str, Any]) -> Movement:
 
 
 def _of_token(log: dict[str, Any]) -> Movement:
-    return _movement(log, log["address"], "0x" + log["topics"][2][-40:], int(log["data"], 16), None)
+    sender, to = ("0x" + topic[-40:] for topic in log["topics"][1:3])
+    return replace(_movement(log, log["address"], to, int(log["data"], 16), None), sender=sender)
 
 
 def paired(events: Sequence[Movement], moved: Sequence[Movement]) -> list[Movement]:
@@ -211,7 +205,8 @@ def paired(events: Sequence[Movement], moved: Sequence[Movement]) -> list[Moveme
         since = last.get(event.tx, -1)
         same = [m for m in moved if _same(m, event) and since < m.log_index < event.log_index]
         credited = sum(m.amount for m in same) if same else None
-        found.append(replace(event, credited=credited, behind=tuple(m.place for m in same)))
+        behind, sender = tuple(m.place for m in same), same[0].sender if same else ""
+        found.append(replace(event, credited=credited, behind=behind, sender=sender))
         last[event.tx] = event.log_index
     return found
 
@@ -220,7 +215,18 @@ def _same(movement: Movement, event: Movement) -> bool:
     return (movement.tx, movement.token, movement.destination) == (event.tx, event.token, event.destination)
 
 
-def _payment(token: str, destination: str, amount: int, reference: str | None) -> tuple[str, str]:
+def swarming(payment: tuple[str, str], token: str, amount: int, count: int) -> str:
+    """Return what a contract is called with to pay so many times: it makes the money, and spends it."""
+    kind = "(address,bool,bytes)[]"
+    purse = [
+        (token, _call("mint(address,uint256)", MULTICALL, amount * count)),
+        (token, _call("approve(address,uint256)", PROXY, amount * count)),
+    ]
+    calls = [(to, False, bytes.fromhex(data[2:])) for to, data in [*purse, *[payment] * count]]
+    return _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
+
+
+def payment_of(token: str, destination: str, amount: int, reference: str | None) -> tuple[str, str]:
     """Return whom to call, and with what."""
     if reference is None:
         return token, _call("transfer(address,uint256)", destination, amount)
@@ -235,7 +241,7 @@ def _calls_of(token: str, destination: str, amount: int, reference: str | None) 
     calls = [
         (token, _call("mint(address,uint256)", MULTICALL, amount)),
         (token, _call("approve(address,uint256)", PROXY, amount)),
-        _payment(token, destination, amount, reference),
+        payment_of(token, destination, amount, reference),
     ]
     return [(to, False, bytes.fromhex(data[2:])) for to, data in calls]
 

@@ -64,7 +64,7 @@ def truth(orders: Sequence[Order], movements: Sequence[Movement]) -> Truth:
     by_topic = {topic_of(order.reference): order for order in orders if order.rail == "proxy"}
     found = Truth()
     eligible: dict[str, list[Movement]] = defaultdict(list)
-    for movement in sorted(movements, key=_in_order):
+    for movement in sorted(movements, key=in_order):
         order = _holder(orders, movement) if movement.topic is None else by_topic.get(movement.topic)
         reason = _refusal(movement, order)
         if order is not None and reason is None:
@@ -77,7 +77,7 @@ def truth(orders: Sequence[Order], movements: Sequence[Movement]) -> Truth:
     return found
 
 
-def _in_order(movement: Movement) -> tuple[int, str, int]:
+def in_order(movement: Movement) -> tuple[int, str, int]:
     """Order by blocks, and within one by what every node shows alike: the hashes of transactions."""
     return movement.block, movement.tx, movement.log_index
 
@@ -142,7 +142,7 @@ def judge(outcome: Outcome) -> Verdict:
         missed=tuple(_missed(expected.settled, confirmed, outcome.statuses)),
         doubled=tuple(_doubled(outcome)),
         invented=tuple(_invented(expected.settled, outcome)),
-        unexplained=(*_unexplained(expected.piles, transfers, canonical), *_unnoticed(outcome), *outcome.oddities),
+        unexplained=(*unexplained_rows(expected.piles, transfers, canonical), *_unnoticed(outcome), *outcome.oddities),
     )
 
 
@@ -210,7 +210,7 @@ def _borne_out(row: Row, mine: Sequence[Row], came: Sequence[Coin]) -> bool:
     return row.amount > 0 and told == sum(coin.amount for coin in came if coin.position <= row.position)
 
 
-def _unexplained(expected: Mapping[Pile, Heap], rows: Sequence[Row], canonical: set[str]) -> Iterator[str]:
+def unexplained_rows(expected: Mapping[Pile, Heap], rows: Sequence[Row], canonical: set[str]) -> Iterator[str]:
     """Compare what is listed, line by line or in sums, with what the chain shows."""
     # What left the chain may be listed as such, or was never seen, and so may what only a log of a failed
     # transaction told of; what is on the chain may not.

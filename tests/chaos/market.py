@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -21,16 +21,23 @@ from tests.chaos.keeper import Keeper, kept
 from tests.chaos.laboratory import SETTINGS, Report
 from tests.chaos.market_books import Books
 from tests.chaos.market_ground import MarketGround, MarketStreet, mining
-from tests.chaos.market_judge import judge_market, owed
+from tests.chaos.market_judge import judge_market
 from tests.chaos.market_laboratory import TTL_H, Laboratory
 from tests.chaos.market_plan import MarketPlan
-from tests.chaos.market_tales import Stories
+from tests.chaos.market_tales import SCREENED, Stories
+from tests.chaos.market_truth import owed
 from tests.chaos.market_way import Way
 from tests.chaos.street import persist
 from tests.harness import ROOT, environment, prepared
 
 PATIENCE_S = 90.0
 BUGS = ("failed (request",)
+WALLETS = 2  # of a story: whoever pays, pays once
+SDN = """<?xml version="1.0" standalone="yes"?>
+<sdnList xmlns="https://example.test/XML"><sdnEntry><uid>1</uid><lastName>NOBODY</lastName><idList>
+{ids}
+</idList></sdnEntry></sdnList>"""
+SDN_ID = "<id><uid>{uid}</uid><idType>Digital Currency Address - ETH</idType><idNumber>{address}</idNumber></id>"
 
 
 @asynccontextmanager
@@ -40,8 +47,9 @@ async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[Laborator
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         session = await enter(aiohttp.ClientSession())
-        chain = await prepared(await enter(anvil(accounts=1 + 2 * len(plan.stories))))
-        ground = MarketGround(chain, random.Random(f"ground of {plan.seed}"))
+        listed = sum(story.kind in SCREENED for story in plan.stories)
+        chain = await prepared(await enter(anvil(accounts=1 + listed + WALLETS * len(plan.stories))))
+        ground = MarketGround(chain, random.Random(f"ground of {plan.seed}"), listed=listed)
         await ground.furnish(depth=plan.confirmations)
         nodes = [await enter(Node(chain.url)) for _ in range(2)]
         hooks = await enter(Way(lambda: _url(marketplace)))
@@ -51,6 +59,7 @@ async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[Laborator
         watching |= SETTINGS | {"BALANCE_WATCH_TICK_SEC": "1"}
         scanner = await enter(kept(folder, watching, session, port="PORT"))
         trading = _trading(folder, who, registry, hooks=hooks.url, calls=calls.url)
+        trading["OFAC_SDN_PATH"] = str(_sanctions(folder, ground.listed))
         marketplace = await enter(
             kept(folder, trading, session, module="marketplace", port="MARKETPLACE_PORT", bugs=BUGS)
         )
@@ -106,6 +115,14 @@ def _registry(folder: Path, confirmations: int) -> Path:
     return registry
 
 
+def _sanctions(folder: Path, listed: Sequence[str]) -> Path:
+    """Write a sanctions list; somebody is on every list."""
+    addresses = [*listed, f"0x{'5d' * 20}"]
+    path = folder / "sdn.xml"
+    path.write_text(SDN.format(ids="\n".join(SDN_ID.format(uid=u, address=a) for u, a in enumerate(addresses, 2))))
+    return path
+
+
 def _url(keeper: Keeper) -> str | None:
     return None if keeper.api is None else keeper.api.url
 
@@ -123,7 +140,7 @@ async def market_experiment(plan: MarketPlan, folder: Path) -> Report:
         level = await lab.play()
         await lab.rested()
         outcome = await lab.outcome(level)
-    paid = [owed(bought, outcome.movements).received is not None for bought in outcome.bought]
+    paid = [owed(bought, outcome.movements, outcome.listed).received is not None for bought in outcome.bought]
     return Report(
         seed=plan.seed,
         family="market",
@@ -136,6 +153,7 @@ async def market_experiment(plan: MarketPlan, folder: Path) -> Report:
             *(f"{bought}\n" for bought in outcome.bought),
             *(f"{movement}\n" for movement in sorted(outcome.movements)),
             *(f"{row}\n" for row in outcome.recoveries),
+            *(f"{row}\n" for row in outcome.unmatched),
             *lab.scanner.said,
             "=== marketplace\n",
             *lab.marketplace.said,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 
 from devnet.runner.journal import Journal
 from devnet.runner.person import Line as Wire
 from devnet.runner.person import Person
 from devnet.runner.target import Target
-from tests.chaos.market_facts import Line
+from tests.chaos.market_facts import Line, News
 
 PAGE = 100
 
@@ -27,10 +29,7 @@ class Books:
         self._session = session
 
     def select(self, statement: str) -> list[tuple[Any, ...]]:
-        if not self._store.exists():
-            return []
-        with closing(sqlite3.connect(f"file:{self._store}?mode=ro", uri=True, timeout=30)) as store:
-            return store.execute(statement).fetchall()
+        return _select(self._store, statement)
 
     def ledger(self) -> tuple[Line, ...]:
         """Read the books as they are now."""
@@ -42,6 +41,30 @@ class Books:
         told = "SELECT type, user_id, related_id, seq FROM notifications WHERE type != 'payment_recovery'"
         credited = "SELECT tx_hash, event_key, payment_id, amount FROM credited_transfers"
         return [*self.select(told), *self.select(credited), *((line,) for line in self.ledger())]
+
+    def notices(self) -> tuple[News, ...]:
+        """Return how often each person was told each thing."""
+        told = "SELECT user_id, type, coalesce(related_id, ''), count(*) FROM notifications GROUP BY 1, 2, 3"
+        return tuple(News(*row) for row in self.select(told))
+
+    def events(self) -> tuple[News, ...]:
+        """Return how often the marketplace was told each thing of an intent, by the reason."""
+        times: Counter[tuple[str, str]] = Counter()
+        for kind, payment_id, body in self.select("SELECT event_type, payment_id, body FROM webhook_inbox"):
+            times[f"{kind} {orjson.loads(body).get('reason')}", payment_id] += 1
+        return tuple(News("the marketplace", what, about, count) for (what, about), count in times.items())
+
+    def coin(self, gassed: set[str]) -> int:
+        """Return how much coin waits for a person, but at these destinations."""
+        listed = (
+            "SELECT p.destination, r.amount_base FROM recoveries r JOIN payments p ON p.id = r.payment_id"
+            " WHERE r.reason = 'wrong_asset' AND r.tx_hash IS NULL"
+        )
+        return sum(int(amount) for destination, amount in self.select(listed) if destination.lower() not in gassed)
+
+    def kept_back(self, scanner: Path) -> int:
+        """Return how many things the scanner keeps back to tell them together."""
+        return int(_select(scanner, "SELECT count(*) FROM summaries WHERE waiting > 0")[0][0])
 
     def errands(self) -> int:
         return int(self.select("SELECT count(*) FROM scanner_outbox WHERE status = 'pending'")[0][0])
@@ -62,3 +85,10 @@ class Books:
             found += data[what]
             total = data["total"]
         return found
+
+
+def _select(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as store:
+        return store.execute(statement).fetchall()

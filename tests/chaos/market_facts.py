@@ -6,8 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.facts import Movement
-from tests.chaos.market_tales import Bought
+from tests.chaos.facts import Coin, Movement, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """A payment that was opened, as its buyer knows it; addresses in lower case."""
+
+    kind: str
+    rail: str
+    payment_id: str
+    price: int
+    token: str
+    destination: str
+    reference: str | None  # of the proxy rail
+    ended: bool  # every payment that needs to count comes after its end
+    screened: bool = False  # the seller wants nothing from whoever is on the sanctions list
+
+    @property
+    def is_balance(self) -> bool:
+        return self.rail.startswith("direct_balance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +70,30 @@ class Recovery:
     reason: str
     amount: int | None
     tx: str | None
+    count: int = 1  # transfers in it
+    token: str | None = None  # lower case; None where nobody told
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Recovery:
-        amount = row["amountBaseUnits"]
-        return cls(row["paymentId"], row["reason"], None if amount is None else int(amount), row["txHash"])
+        amount, token = row["amountBaseUnits"], row["tokenAddress"]
+        return cls(
+            payment_id=row["paymentId"],
+            reason=row["reason"],
+            amount=None if amount is None else int(amount),
+            tx=row["txHash"],
+            count=row["count"],
+            token=None if token is None else token.lower(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """How often somebody was told one thing: a person of a payment, or the marketplace of an intent."""
+
+    who: str
+    what: str
+    about: str
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +119,12 @@ class MarketOutcome:
     credits: tuple[Credited, ...]
     recoveries: tuple[Recovery, ...]
     payouts: tuple[Payout, ...]
+    unmatched: tuple[Row, ...]  # what the scanner lists as settling nothing
+    coins: tuple[Coin, ...]  # the chain's own coin, into our addresses, but what pays for payouts
+    listed: frozenset[str]  # wallets of people on the sanctions list
+    notices: tuple[News, ...]  # to people
+    events: tuple[News, ...]  # to the marketplace
+    hours: int  # that went by, as the daemons saw it, begun ones too
     reconciliation: Mapping[str, Any]
     unfinished: tuple[str, ...]  # stories that did not come to their end
     oddities: tuple[str, ...] = ()

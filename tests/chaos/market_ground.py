@@ -11,10 +11,12 @@ from typing import Any
 from devnet.anvil import CHAIN_ID, Anvil, AnvilError
 from devnet.runner.facts import OnChain
 from devnet.runner.street import Street
-from tests.chaos.ground import Ground
-from tests.harness import USDT
+from tests.chaos.ground import Ground, payment_of, swarming
+from tests.harness import MULTICALL, USDT
 
 BLOCK_EVERY_S = 0.35
+LOOK_S = 0.1
+SWARM_GAS = hex(5_000_000)  # of what a stranger sends at once: several fit into a block
 AWAY_BLOCKS = 6  # the longest that a transaction is missing
 
 
@@ -26,18 +28,23 @@ class MarketGround(Ground):
     that comes back later needs another transaction first.
     """
 
-    def __init__(self, chain: Anvil, chance: random.Random) -> None:
+    def __init__(self, chain: Anvil, chance: random.Random, *, listed: int) -> None:
+        """`listed`: how many wallets belong to people on the sanctions list."""
         super().__init__(chain, chance)
         self.chosen = chance
+        self.depth = 0  # blocks under which nothing is replaced
+        self.listed = tuple(chain.accounts[1 : 1 + listed])
         self.sent: set[str] = set()  # what buyers ever sent
         self.gassed: set[str] = set()  # who was given native coin to pay out
         self.needed: set[str] = set()  # what a story cannot do without: it never vanishes
         self.hand = self._hand
-        self._wallets = iter(chain.accounts[1:])
+        self._wallets = iter(chain.accounts[1 + listed :])
+        self._listed = iter(self.listed)
         self._away: list[tuple[int, str]] = []  # blocks until it comes back, and what
 
     async def furnish(self, *, depth: int) -> None:
-        """Give every payer the token, deeper than any reorganisation reaches."""
+        """Give every payer the token, deeper than any reorganisation reaches: `depth` blocks are never replaced."""
+        self.depth = depth
         await self.chain.automine(on=False)
         await asyncio.gather(*(self.chain.fund(USDT, payer) for payer in self.chain.accounts[1:]))
         await self.chain.mine(depth + 1)
@@ -45,6 +52,10 @@ class MarketGround(Ground):
 
     def wallet(self) -> str:
         return next(self._wallets)
+
+    def listed_wallet(self) -> str:
+        """Return a fresh wallet of somebody on the sanctions list."""
+        return next(self._listed)
 
     async def mine(self, blocks: int) -> None:
         async with self._hand:
@@ -68,16 +79,54 @@ class MarketGround(Ground):
             self.needed.add(tx_hash)
         return tx_hash
 
-    async def give(self, token: str, destination: str, amount: int, reference: str | None, *, needed: bool) -> str:
+    async def give(
+        self,
+        token: str,
+        destination: str,
+        amount: int,
+        reference: str | None,
+        *,
+        needed: bool,
+        payer: str | None = None,
+    ) -> str:
         """Pay out of a fresh wallet, through the proxy when there is a reference."""
         async with self._hand:
-            payer = self.wallet()
+            payer = payer or self.wallet()
             if reference is None:
                 sent = await self.chain.transfer(token, destination, amount, sender=payer)
             else:
                 sent = await self.chain.pay(token, destination, amount, reference, payer=payer)
             await self.chain.mined(sent)
             return self.noted(sent, needed=needed)
+
+    async def crowd(
+        self, token: str, destination: str, amount: int, reference: str | None, count: int, *, needed: bool = False
+    ) -> str:
+        """Let a stranger pay the same amount many times in one transaction."""
+        async with self._hand:
+            data = swarming(payment_of(token, destination, amount, reference), token, amount, count)
+            sent = await self.chain.send(MULTICALL, data, sender=self.wallet(), gas=SWARM_GAS)
+            if (await self.chain.mined(sent))["status"] != "0x1":
+                raise AnvilError(f"a stranger's transaction {sent} failed")
+            return self.noted(sent, needed=needed)
+
+    async def give_coin(self, destination: str, amount: int) -> str:
+        """Send the chain's own coin out of a fresh wallet."""
+        async with self._hand:
+            payment = {"from": self.wallet(), "to": destination, "value": hex(amount)}
+            sent = str(await self.chain.rpc("eth_sendTransaction", [payment]))
+            await self.chain.mined(sent)
+            return self.noted(sent, needed=False)
+
+    async def buried(self, tx_hash: str) -> None:
+        """Wait until a transaction is so deep that it stays where it is."""
+        while not await self._is_deep(tx_hash):  # noqa: ASYNC110 - a chain has no event for it
+            await asyncio.sleep(LOOK_S)
+
+    async def _is_deep(self, tx_hash: str) -> bool:
+        async with self._hand:
+            receipt = await self.chain.receipt(tx_hash)
+            return receipt is not None and await self.chain.height() - int(receipt["blockNumber"], 16) >= self.depth
 
     async def jump(self, seconds: int, deep: int) -> None:
         """Let so much time pass on the chain, and bury it."""

@@ -1,56 +1,26 @@
 """
-What the canonical chain says of every purchase by the rules of docs/marketplace.md, and how the books differ from it.
+How the books of the marketplace differ from what the canonical chain says of every purchase.
 
 Written against the specification: the marketplace's own reconciliation is asked, and not believed.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from tests.chaos.facts import Movement, Verdict
-from tests.chaos.judge import topic_of
-from tests.chaos.market_facts import Line, MarketOutcome, Recovery, Shown
-from tests.chaos.market_tales import Bought
+from tests.chaos.facts import Verdict
+from tests.chaos.market_facts import Bought, Line, MarketOutcome, Shown
+from tests.chaos.market_listing import Listing, not_listed, unbounded
+from tests.chaos.market_truth import Owed, owed
 
 FUNDED = frozenset({"funded", "releasable", "releasing", "released"})
 DETECTED, HOLD, RELEASE = "payment_detected", "hold", "release"
-# Why money is listed: what a reason may be said of.
-OF_THE_END = frozenset({"cancelled", "late", "late_payment", "partial_payment"})
-BEYOND = frozenset({"duplicate", "duplicate_payment"})
-OTHER_TOKEN = frozenset({"wrong_token", "wrong_asset"})
-GONE = "reorged"
-
-
-@dataclass(frozen=True, slots=True)
-class Owed:
-    """What follows from the chain for one payment."""
-
-    received: int | None  # what its completion counts; None: it is not paid
-    counted: tuple[Movement, ...]
-    rest: tuple[Movement, ...]  # money of the right token that settles nothing
-    foreign: tuple[Movement, ...]  # other tokens
-
-
-def owed(bought: Bought, movements: Sequence[Movement]) -> Owed:
-    """Apply the rules to what reached one payment."""
-    topic = None if bought.reference is None else topic_of(bought.reference)
-    mine = sorted(m for m in movements if (m.destination, m.topic) == (bought.destination, topic))
-    right = [m for m in mine if m.token == bought.token]
-    foreign = tuple(m for m in mine if m.token != bought.token)
-    sums = list(itertools.accumulate(m.amount for m in right))
-    place = next((place for place, received in enumerate(sums) if received >= bought.price), None)
-    if bought.ended or bought.kind == "given_up" or place is None:
-        return Owed(None, (), tuple(right), foreign)
-    return Owed(sums[place], tuple(right[: place + 1]), tuple(right[place + 1 :]), foreign)
 
 
 def judge_market(outcome: MarketOutcome) -> Verdict:
     """Compare the books with what the chain says."""
-    truths = {bought.payment_id: owed(bought, outcome.movements) for bought in outcome.bought}
+    truths = {bought.payment_id: owed(bought, outcome.movements, outcome.listed) for bought in outcome.bought}
     shown = {payment.payment_id: payment for payment in outcome.payments}
     books: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for line in outcome.ledger:
@@ -62,7 +32,7 @@ def judge_market(outcome: MarketOutcome) -> Verdict:
         missed += _missed(bought, truth, payment, lines)
         invented += _invented(bought, truth, payment, lines)
     listing = Listing(outcome, truths)
-    unexplained += listing.unexplained
+    unexplained += [*listing.unexplained, *not_listed(outcome), *unbounded(outcome)]
     return Verdict(
         missed=tuple(missed),
         doubled=(*_doubled(outcome), *listing.doubled),
@@ -169,55 +139,3 @@ def _held(ledger: Sequence[Line]) -> int:
     """Return what the ledger says is still here: what came in, less what went out."""
     signs = {DETECTED: 1, RELEASE: -1, "refund": -1}
     return sum(signs.get(line.entry, 0) * line.amount for line in ledger)
-
-
-class Listing:
-    """Compares money that settles nothing with what waits for a person: each unit once, with a reason that holds."""
-
-    def __init__(self, outcome: MarketOutcome, truths: dict[str, Owed]) -> None:
-        self.doubled: list[str] = []
-        self.invented: list[str] = []
-        self.unexplained: list[str] = []
-        self._gassed = {each.payment_id for each in outcome.bought if each.destination in outcome.gassed}
-        rows: dict[str, list[Recovery]] = defaultdict(list)
-        canonical = {movement.tx for movement in outcome.movements}
-        for row in outcome.recoveries:
-            # What left the chain may be listed: it was there when it was seen, and a person looks it up.
-            gone = row.tx is not None and row.tx in outcome.sent and row.tx not in canonical
-            if not gone and not self._is_gas(row):
-                rows[row.payment_id].append(row)
-        for bought in outcome.bought:
-            self._compare(bought, truths[bought.payment_id], rows.pop(bought.payment_id, []))
-        self.unexplained += [f"{row} is about no payment" for left in rows.values() for row in left]
-
-    def _is_gas(self, row: Recovery) -> bool:
-        """Whoever pays out of an address gives it native coin first; the scanner sees that it is no token."""
-        return row.reason == "wrong_asset" and row.tx is None and row.payment_id in self._gassed
-
-    def _compare(self, bought: Bought, truth: Owed, rows: list[Recovery]) -> None:
-        left = list(rows)
-        unnamed = 0
-        credited = {m.tx for m in truth.counted}
-        for movement in (*truth.rest, *truth.foreign):
-            named = [row for row in left if row.tx == movement.tx and row.amount == movement.amount]
-            left = [row for row in left if row not in named]
-            if len(named) > 1:
-                self.doubled.append(f"{movement.tx} is listed {len(named)} times: {named}")
-            if not named:
-                unnamed += movement.amount
-            for row in named:
-                if row.reason not in _reasons(bought, truth, movement):
-                    self.unexplained.append(f"{row} ({bought.kind}): the chain says another reason")
-        for row in left:
-            if row.tx in credited and not bought.is_balance:
-                self.invented.append(f"{row} is to be given back, and was credited ({bought.kind})")
-        sums = sum(row.amount or 0 for row in left if row.tx not in credited or bought.is_balance)
-        if sums != unnamed:
-            where = f"{bought.payment_id} ({bought.kind}, {bought.rail})"
-            self.unexplained.append(f"{where}: {unnamed} more lies there for nobody, and {sums} is listed: {left}")
-
-
-def _reasons(bought: Bought, truth: Owed, movement: Movement) -> frozenset[str]:
-    if movement.token != bought.token:
-        return OTHER_TOKEN
-    return OF_THE_END if truth.received is None else BEYOND

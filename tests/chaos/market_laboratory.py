@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +12,16 @@ import aiohttp
 import orjson
 
 from devnet.anvil import CHAIN_ID
-from devnet.processes import ESCROW
 from devnet.runner.facts import LevelResult
 from devnet.runner.level import Run
 from tests.chaos import endpoints
 from tests.chaos.endpoints import Node
+from tests.chaos.facts import Coin, Row
 from tests.chaos.keeper import Keeper
 from tests.chaos.market_books import Books
 from tests.chaos.market_facts import Credited, Line, MarketOutcome, Payout, Recovery, Shown
 from tests.chaos.market_ground import MarketGround
+from tests.chaos.market_listing import rows_of
 from tests.chaos.market_plan import MarketPlan, Trouble
 from tests.chaos.market_tales import Stories
 from tests.chaos.market_way import Way
@@ -31,6 +32,9 @@ TTL_H = 12.0  # the clock of the chain may run ahead by hours
 TTL_JUMP_S = 12 * 3600 + 60
 WATCH_JUMP_S = 310  # then every watch is due
 WATCH_EVERY_S = 10
+TOLD_JUMP_S = 3_660  # then what is told together is due
+HOUR_S = 3600
+NOTICE_S = 60
 STORIES_S = 900  # a loaded machine takes its time
 REST_S = 240
 WEBHOOK = "/api/payment/amn-scanner/webhook"
@@ -163,7 +167,10 @@ class Laboratory:
                     self.oddities.append(f"a forged webhook was answered {status}")
 
     async def rested(self) -> None:
-        """Start both again, and see that nothing is done a second time."""
+        """Let what is told together be told; start both again, and see that nothing is done a second time."""
+        await self.jump(TOLD_JUMP_S)
+        await self._at_rest()
+        await self._told_of()
         await self._at_rest()
         before = set(self.books.done())
         for keeper in (self.scanner, self.marketplace):
@@ -189,9 +196,34 @@ class Laboratory:
         except TimeoutError:
             self.oddities.append(f"it never came to rest: {state}")
 
+    async def _told_of(self) -> None:
+        """Wait until nothing is kept back, and as much coin is listed as was sent: a balance is read now and then."""
+        sent = sum(coin.amount for coin in await self._coins())
+        with suppress(TimeoutError):  # the judge will say what is missing
+            async with asyncio.timeout(NOTICE_S):
+                while self.books.coin(self.ground.gassed) < sent or self.books.kept_back(self.scanner.store):  # noqa: ASYNC110 - nor has an operator an event
+                    await asyncio.sleep(0.3)
+
+    async def _coins(self) -> tuple[Coin, ...]:
+        wanted = {each.destination for each in self.stories.bought.values()} - self.ground.gassed
+        return await self.ground.coins(wanted, 0)
+
+    async def _unmatched(self) -> tuple[Row, ...]:
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            path = f"/unmatched?limit=100{cursor}"
+            status, answer = await persist(self.scanner, lambda api, path=path: api.call("GET", path))  # type: ignore[misc]
+            assert status == 200, answer
+            found += answer["unmatched"]
+            if answer["nextCursor"] is None:
+                return rows_of(found)
+            cursor = f"&cursor={answer['nextCursor']}"
+
     async def outcome(self, level: LevelResult) -> MarketOutcome:
         """Collect what the chain says, what the API shows, and what the books hold."""
         bought = tuple(self.stories.bought.values())
+        unmatched = await self._unmatched()
         payments = await self.books.pages("/api/payment/history?role=all", "payments")
         recoveries = await self.books.pages("/api/admin/recoveries?", "recoveries")
         reconciliation = await self.books.admin("/api/admin/reconciliation")
@@ -201,7 +233,7 @@ class Laboratory:
             self.oddities += keeper.oddities
         await self.scanner.check()
         destinations = {each.destination for each in bought}
-        movements = await self.ground.movements({d for d in destinations if d != ESCROW.lower()}, 0)
+        movements = await self.ground.movements(destinations, 0)
         return MarketOutcome(
             bought=bought,
             movements=movements,
@@ -218,6 +250,12 @@ class Laboratory:
                 for each in payments
                 if each["direction"] != "in" and each["status"] == "completed"
             ),
+            unmatched=unmatched,
+            coins=await self._coins(),
+            listed=frozenset(wallet.lower() for wallet in self.ground.listed),
+            notices=self.books.notices(),
+            events=self.books.events(),
+            hours=1 + self.jumped_s // HOUR_S,
             reconciliation=reconciliation,
             unfinished=tuple(self._unfinished(level)),
             oddities=(*self.oddities, *(f"{each.fault}: {each.detail}" for each in level.findings)),

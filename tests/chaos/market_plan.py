@@ -29,6 +29,19 @@ RAILS_OF: dict[str, tuple[str, ...]] = {
     "silent": ("direct_balance:watch",),  # nobody asks: the watch has to tell
     "unpaid": EVERY,
 }
+# What strangers do beside an honest purchase (or to one that ended), and on which rails anybody can see it.
+STRANGERS: dict[str, tuple[str, ...]] = {
+    "dusted": EVERY,  # many crumbs of the right token in one transaction, before the honest payment
+    "spammed": BOTH,  # many transfers of another token
+    "zeroes": BOTH,  # many transfers of nothing
+    "listed": BOTH,  # a crumb from somebody on the sanctions list; on a balance nobody may be known to have sent it
+    "afterwards": BOTH,  # many crumbs when the payment is confirmed
+    "reused": BOTH,  # many crumbs to the address of a purchase that was cancelled
+    "raced": EVERY,  # many crumbs while the buyer cancels
+    "plainly": ("proxy",),  # many crumbs to the shop's address, past the proxy
+    "coin": ("direct",),  # the chain's own coin
+}
+KINDS = RAILS_OF | STRANGERS
 # The way of webhooks to the marketplace, and of calls to the scanner.
 HOOKS = ("cut", "slow", "500", "429", "deaf", "twice", "replay", "every_other")
 CALLS = ("cut", "slow", "500", "429", "deaf", "twice")
@@ -109,16 +122,17 @@ def _stories(chance: random.Random, span_s: float) -> list[Story]:
     wanted = [("exact", rail) for rail in EVERY]
     odd = [kind for kind in RAILS_OF if kind != "exact"]
     if span_s < SPAN_S:
-        wanted = [("exact", chance.choice(EVERY)), *((kind, "") for kind in chance.sample(odd, FEW - 1))]
+        few = [*chance.sample(odd, FEW - 2), chance.choice(list(STRANGERS))]
+        wanted = [("exact", chance.choice(EVERY)), *((kind, "") for kind in few)]
     else:
-        wanted += [(kind, "") for kind in odd]
-        wanted += [(chance.choice(odd), "") for _ in _often(span_s - SPAN_S, 3)]
+        wanted += [(kind, "") for kind in (*odd, *STRANGERS)]
+        wanted += [(chance.choice([*odd, *STRANGERS]), "") for _ in _often(span_s - SPAN_S, 3)]
     chance.shuffle(wanted)
     return [
         Story(
             at=0.0 if kind == "expired" else chance.uniform(0.0, span_s * 0.6),
             kind=kind,
-            rail=rail or chance.choice(RAILS_OF[kind]),
+            rail=rail or chance.choice(KINDS[kind]),
             pause_s=chance.choice([0.0, 0.3, 2.0]),
         )
         for kind, rail in wanted

@@ -14,8 +14,11 @@ from devnet.runner.level import STEPS, Step
 from devnet.runner.paying import funded, holds, open_payment
 from devnet.runner.tale import Tale
 from devnet.runner.trade import accept, ask, bid, people_arrive
+from tests.chaos.market_facts import Bought
 from tests.chaos.market_ground import MarketGround
 from tests.chaos.market_plan import Story
+from tests.chaos.market_strangers import GIVES_COIN_ONLY, Stranger
+from tests.chaos.payments import MANY
 from tests.harness import USDC, USDT
 
 POLL_S = 0.5
@@ -29,25 +32,10 @@ PARTS_OF = {
     "again": (1000,),
     "corrected": (1000,),
     "silent": (1000,),
+    **dict.fromkeys(("dusted", "spammed", "zeroes", "listed", "afterwards", "plainly", "coin"), (1000,)),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """A payment that was opened, as its buyer knows it; addresses in lower case."""
-
-    kind: str
-    rail: str
-    payment_id: str
-    price: int
-    token: str
-    destination: str
-    reference: str | None  # of the proxy rail
-    ended: bool  # every payment that needs to count comes after its end
-
-    @property
-    def is_balance(self) -> bool:
-        return self.rail.startswith("direct_balance")
+SCREENED = {"listed"}  # its offers ask for it
+PAID_AFTER_THE_END = {"cancelled", "expired", "reused"}
 
 
 @dataclass(slots=True)
@@ -62,7 +50,10 @@ class Stories:
     begun: asyncio.Event = field(default_factory=asyncio.Event)  # the clocks have jumped: the others begin
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # no fault is left
 
+    stranger: Stranger = field(init=False)
+
     def __post_init__(self) -> None:
+        self.stranger = Stranger(self.ground)
         self.waiting = {number for number, story in enumerate(self.stories) if story.kind == "expired"}
         self._none_waiting()
 
@@ -73,6 +64,8 @@ class Stories:
     def steps_of(self, tale: Tale) -> Sequence[Step]:
         """Return how one story goes."""
         story = self.stories[tale.deal.worker]
+        if story.kind in SCREENED:
+            tale.terms = {"requireAmlCheck": True}
 
         async def at_its_time(_: Tale) -> None:
             if story.kind != "expired":
@@ -91,12 +84,21 @@ class Stories:
         trade: list[Step] = [at_its_time, people_arrive, ask, bid, accept, opened]
         if story.kind == "exact":
             return [*trade, *STEPS[STEPS.index(open_payment) + 1 :]]
-        paid: list[Step] = [behaves]
-        if story.kind in PARTS_OF:
-            paid += [held, deliver, receive, release, settle]
+        return [*trade, behaves, *self._rest_of(story)]
+
+    def _rest_of(self, story: Story) -> Sequence[Step]:
+        """Return how a story goes on once its buyer has paid."""
+        if story.kind not in PARTS_OF:
+            return ()
+        paid: list[Step] = [held]
+        if story.kind == "afterwards":
+            paid.append(self._sends_crumbs)
+        paid += [deliver, receive]
+        if story.kind != GIVES_COIN_ONLY:
+            paid += [release, settle]
         if story.kind == "again":
             paid.append(self._pays_again)
-        return [*trade, *paid]
+        return paid
 
     def _note(self, tale: Tale, story: Story) -> None:
         block: dict[str, Any] = tale.answer.get("checkoutBlock") or {}
@@ -109,10 +111,13 @@ class Stories:
             token=USDT.lower(),
             destination=payment["destination"].lower(),
             reference=block.get("paymentReference"),
-            ended=story.kind in {"cancelled", "expired"},
+            ended=story.kind in PAID_AFTER_THE_END,
+            screened=story.kind in SCREENED,
         )
 
     async def _behave(self, tale: Tale, story: Story) -> None:
+        bought = self.bought[tale.deal.payment_id]
+        await self.stranger.come_before(bought)
         match story.kind:
             case "unpaid":
                 return
@@ -125,6 +130,12 @@ class Stories:
                 self._none_waiting()
                 await ended(tale)
                 await self._pay(tale, 1000, needed=False)
+                await self._says_so(tale)
+            case "reused":
+                await cancelled(tale)
+                await self.stranger.send_crumbs(bought)
+            case "raced":
+                await self.stranger.race(bought, cancelled(tale))
                 await self._says_so(tale)
             case "given_up":
                 await self._pay(tale, 400, needed=True)
@@ -150,6 +161,9 @@ class Stories:
         tale.beyond = tale.lowest * max(0, sum(PARTS_OF[story.kind]) - 1000) // 1000
         if story.kind == "silent":
             await told_by_its_watch(tale)
+
+    async def _sends_crumbs(self, tale: Tale) -> None:
+        await self.stranger.send_crumbs(self.bought[tale.deal.payment_id])
 
     async def _pays_again(self, tale: Tale) -> None:
         await self._pay(tale, 1000, needed=False)
@@ -178,7 +192,9 @@ class Stories:
 
 async def held(tale: Tale) -> None:
     """Wait until the money is held, all of it."""
-    await funded(tale)
+    payment = await funded(tale)
+    if (counted := int(payment["evidence"]["amountReceivedBaseUnits"]) - tale.lowest) == MANY:
+        tale.beyond = counted  # crumbs count where they lie before the honest money: the judge knows whether they do
     await holds(tale, tale.lowest)
     await tale.told([tale.buyer.user_id, tale.deal.winner], "payment_confirmed", tale.deal.payment_id)
 

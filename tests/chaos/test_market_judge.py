@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from tests.chaos.facts import Movement, Verdict
+from tests.chaos.facts import Coin, Movement, Row, Verdict
 from tests.chaos.judge import topic_of
-from tests.chaos.market_facts import Credited, Line, MarketOutcome, Payout, Recovery, Shown
+from tests.chaos.market_facts import Bought, Credited, Line, MarketOutcome, News, Payout, Recovery, Shown
 from tests.chaos.market_judge import judge_market
-from tests.chaos.market_tales import Bought
 
 USDT, USDC, ESCROW = "0xa1", "0xa2", "0xb1"
 REFERENCE = "0x00000000000000ff"
@@ -35,6 +35,12 @@ PART, REST = moved(8, 40, "0xb5"), moved(9, 60, "0xb5")
 
 def lines(*told: tuple[str, str, int]) -> tuple[Line, ...]:
     return tuple(Line(number, entry, payment, USDT, amount) for number, (entry, payment, amount) in enumerate(told))
+
+
+def unmatched(
+    tx: str | None, payment: str | None, reason: str, amount: int, to: str, *, token: str = USDT, count: int = 1
+) -> Row:
+    return Row(tx, f"key of {tx}", payment, reason, amount, token, to, count=count)
 
 
 LEDGER = lines(
@@ -72,6 +78,15 @@ HONEST = MarketOutcome(
         Recovery("given-up", "late_payment", 60, None),
     ),
     payouts=(Payout("by-proxy", 1000),),
+    unmatched=(
+        unmatched("tx-3", "by-proxy", "duplicate", 1000, ESCROW),
+        unmatched("tx-4", "direct", "wrong_token", 500, "0xb2", token=USDC),
+    ),
+    coins=(),
+    listed=frozenset(),
+    notices=(News("buyer", "payment_confirmed", "direct", 1), News("admin", "payment_recovery", "by-proxy", 2)),
+    events=(News("the marketplace", "payment.anomaly duplicate", "by-proxy", 1),),
+    hours=1,
     reconciliation={"ok": True, "checked": 5, "findings": []},
     unfinished=(),
 )
@@ -222,5 +237,229 @@ def test_payments_count_in_the_order_of_the_chain() -> None:
         credits=(Credited("tx-8", "0", "parts"), Credited("tx-9", "0", "parts")),
         recoveries=(),
         payouts=(),
+        unmatched=(),
     )
     assert judge_market(outcome).clean
+
+
+# --- strangers -----------------------------------------------------------------------------------
+
+SANCTIONED, CONTRACT = "0xc1", "0xc2"
+DUSTED = Bought("dusted", "proxy", "dusted", 1000, USDT, ESCROW, REFERENCE, ended=False)
+SPAMMED = Bought("spammed", "direct", "spammed", 500, USDT, "0xd2", None, ended=False)
+ZEROES = Bought("zeroes", "direct", "zeroes", 300, USDT, "0xd3", None, ended=False)
+SCREENED = Bought("listed", "direct", "screened", 200, USDT, "0xd4", None, ended=False, screened=True)
+AFTERWARDS = Bought("afterwards", "direct", "afterwards", 100, USDT, "0xd5", None, ended=False)
+COIN = Bought("coin", "direct", "coin", 50, USDT, "0xd6", None, ended=False)
+
+
+def crowd(block: int, amount: int, to: str, *, token: str = USDT, topic: str | None = None) -> tuple[Movement, ...]:
+    one = replace(moved(block, amount, to, token=token, topic=topic), sender=CONTRACT)
+    return tuple(replace(one, log_index=index) for index in range(40))
+
+
+CRUMBS = crowd(2, 1, ESCROW, topic=topic_of(REFERENCE))
+FROM_THE_LIST = replace(moved(8, 9, "0xd4"), sender=SANCTIONED)
+PAID = (
+    ("dusted", 3, 1000, 1040),
+    ("spammed", 5, 500, 500),
+    ("zeroes", 7, 300, 300),
+    ("screened", 9, 200, 200),
+    ("afterwards", 10, 100, 100),
+    ("coin", 12, 50, 50),
+)
+LATER = [Recovery("afterwards", "duplicate", 1, "tx-11", token=USDT)] * 20
+VISITED = replace(
+    HONEST,
+    bought=(DUSTED, SPAMMED, ZEROES, SCREENED, AFTERWARDS, COIN),
+    movements=(
+        *CRUMBS,
+        moved(3, 1000, ESCROW, topic=topic_of(REFERENCE)),
+        *crowd(4, 1, "0xd2", token=USDC),
+        moved(5, 500, "0xd2"),
+        *crowd(6, 0, "0xd3"),
+        moved(7, 300, "0xd3"),
+        FROM_THE_LIST,
+        moved(9, 200, "0xd4"),
+        moved(10, 100, "0xd5"),
+        *crowd(11, 1, "0xd5"),
+        moved(12, 50, "0xd6"),
+        *crowd(13, 2, ESCROW),
+    ),
+    sent=frozenset(f"tx-{block}" for block in range(2, 14)),
+    gassed=frozenset(),
+    balances={ESCROW: 1120, "0xd2": 500, "0xd3": 300, "0xd4": 209, "0xd5": 140, "0xd6": 50},
+    payments=tuple(Shown(payment, "completed", "funded", price) for payment, _, price, _ in PAID),
+    ledger=lines(
+        *(("payment_detected", payment, received) for payment, _, _, received in PAID),
+        *(("hold", payment, price) for payment, _, price, _ in PAID),
+    ),
+    earlier=(),
+    credits=(Credited("tx-2", "0", "dusted"), *(Credited(f"tx-{tx}", "0", payment) for payment, tx, _, _ in PAID)),
+    recoveries=(
+        Recovery("spammed", "wrong_token", 40, "tx-4", count=40, token=USDC),
+        Recovery("zeroes", "zero_amount", 0, "tx-6", count=40, token=USDT),
+        Recovery("screened", "aml_sanctions", 9, "tx-8", token=USDT),
+        *LATER,
+        Recovery("afterwards", "duplicate", 20, "tx-11", count=20, token=USDT),
+        Recovery("coin", "wrong_asset", 7, None, token="native"),
+    ),
+    payouts=(),
+    unmatched=(
+        unmatched("tx-3", "dusted", "overpaid_surplus", 40, ESCROW),
+        unmatched("tx-4", "spammed", "wrong_token", 40, "0xd2", token=USDC, count=40),
+        unmatched("tx-6", "zeroes", "zero_amount", 0, "0xd3", count=40),
+        unmatched("tx-9", "screened", "overpaid_surplus", 9, "0xd4"),
+        *[unmatched("tx-11", "afterwards", "duplicate", 1, "0xd5")] * 20,
+        unmatched("tx-11", "afterwards", "duplicate", 20, "0xd5", count=20),
+        unmatched("tx-13", None, "unknown_reference", 80, ESCROW, count=40),
+        unmatched(None, "coin", "wrong_asset", 7, "0xd6", token="native"),
+    ),
+    coins=(Coin(4, "0xd6", 7),),
+    listed=frozenset({SANCTIONED}),
+    notices=(News("admin", "payment_recovery", "afterwards", 2),),
+    events=(News("the marketplace", "payment.anomaly duplicate", "afterwards", 21),),
+)
+
+
+def test_an_honest_outcome_among_strangers_is_clean() -> None:
+    assert judge_market(VISITED) == Verdict((), (), (), ())
+
+
+def of(payment_id: str, **changed: Any) -> tuple[Shown, ...]:
+    return tuple(replace(each, **changed) if each.payment_id == payment_id else each for each in VISITED.payments)
+
+
+def no_lines_of(payment_id: str) -> tuple[Line, ...]:
+    return tuple(line for line in VISITED.ledger if line.payment_id != payment_id)
+
+
+def recoveries(payment_id: str, *rows: Recovery) -> tuple[Recovery, ...]:
+    return (*(row for row in VISITED.recoveries if row.payment_id != payment_id), *rows)
+
+
+def listed_by_the_scanner(at: int, **changed: Any) -> tuple[Row, ...]:
+    rows = list(VISITED.unmatched)
+    rows[at : at + 1] = [replace(rows[at], **changed)] if changed else []
+    return tuple(rows)
+
+
+def detected(payment_id: str, amount: int) -> tuple[Line, ...]:
+    same = (payment_id, "payment_detected")
+    return tuple(replace(x, amount=amount) if (x.payment_id, x.entry) == same else x for x in VISITED.ledger)
+
+
+BY_STRANGERS: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
+    "an honest payment that a crumb froze": (
+        replace(
+            VISITED,
+            payments=of("screened", status="processing", escrow=None),
+            ledger=no_lines_of("screened"),
+            recoveries=recoveries("screened"),
+        ),
+        (3, 0, 0, 1),
+    ),
+    "a crumb from the list that was credited": (
+        replace(
+            VISITED,
+            ledger=detected("screened", 209),
+            credits=(*VISITED.credits, Credited("tx-8", "0", "screened")),
+            recoveries=recoveries("screened"),
+        ),
+        (0, 0, 2, 1),
+    ),
+    "a listed sender who paid, and was funded": (
+        replace(
+            VISITED,
+            movements=tuple(replace(m, sender=SANCTIONED) if m.tx == "tx-9" else m for m in VISITED.movements),
+            recoveries=recoveries("screened"),
+            unmatched=VISITED.unmatched,
+        ),
+        (0, 0, 3, 1),
+    ),
+    "crumbs that were counted twice": (replace(VISITED, ledger=detected("dusted", 1080)), (0, 0, 1, 0)),
+    "crumbs that were not counted": (replace(VISITED, ledger=detected("dusted", 1000)), (0, 0, 1, 0)),
+    "crumbs that the marketplace does not list": (
+        replace(VISITED, recoveries=recoveries("afterwards", *LATER)),
+        (0, 0, 0, 1),
+    ),
+    "crumbs that it counts wrong": (
+        replace(
+            VISITED,
+            recoveries=recoveries(
+                "afterwards", *LATER, Recovery("afterwards", "duplicate", 20, "tx-11", count=19, token=USDT)
+            ),
+        ),
+        (0, 0, 0, 1),
+    ),
+    "crumbs that it adds up wrong": (
+        replace(
+            VISITED,
+            recoveries=recoveries(
+                "afterwards", *LATER, Recovery("afterwards", "duplicate", 19, "tx-11", count=20, token=USDT)
+            ),
+        ),
+        (0, 0, 0, 1),
+    ),
+    "transfers of nothing that it counts wrong": (
+        replace(VISITED, recoveries=recoveries("zeroes", Recovery("zeroes", "zero_amount", 0, "tx-6", count=39))),
+        (0, 0, 0, 1),
+    ),
+    "another token of which it lists one": (
+        replace(VISITED, recoveries=recoveries("spammed", Recovery("spammed", "wrong_token", 1, "tx-4", token=USDC))),
+        (0, 0, 0, 1),
+    ),
+    "another token under the name of ours": (
+        replace(
+            VISITED,
+            movements=tuple(m for m in VISITED.movements if m.tx != "tx-4" or m.log_index == 0),
+            unmatched=listed_by_the_scanner(1, amount=1, count=1),
+            recoveries=recoveries("spammed", Recovery("spammed", "wrong_token", 1, "tx-4", token=USDT)),
+        ),
+        (0, 0, 0, 1),
+    ),
+    "coin that nobody noticed": (replace(VISITED, recoveries=recoveries("coin")), (0, 0, 0, 1)),
+    "more coin than came": (
+        replace(VISITED, recoveries=(*VISITED.recoveries, Recovery("coin", "wrong_asset", 1, None))),
+        (0, 0, 0, 1),
+    ),
+    "crumbs at the shop that the scanner does not list": (
+        replace(VISITED, unmatched=listed_by_the_scanner(-2)),
+        (0, 0, 0, 1),
+    ),
+    "crumbs at the shop that it counts wrong": (
+        replace(VISITED, unmatched=listed_by_the_scanner(-2, count=39)),
+        (0, 0, 0, 1),
+    ),
+    "crumbs at the shop that it adds up wrong": (
+        replace(VISITED, unmatched=listed_by_the_scanner(-2, amount=79)),
+        (0, 0, 0, 1),
+    ),
+    "crumbs that it gives another reason": (
+        replace(VISITED, unmatched=listed_by_the_scanner(-3, reason="underpaid")),
+        (0, 0, 0, 2),
+    ),
+    "a person who is told of every crumb": (
+        replace(VISITED, notices=(News("admin", "payment_recovery", "afterwards", 3),)),
+        (0, 0, 0, 1),
+    ),
+    "a marketplace that is told of every crumb": (
+        replace(VISITED, events=(News("the marketplace", "payment.detected None", "dusted", 22),)),
+        (0, 0, 0, 1),
+    ),
+    "a row for every crumb at the marketplace": (
+        replace(VISITED, recoveries=recoveries("afterwards", *LATER, *LATER)),
+        (0, 0, 0, 1),
+    ),
+    "a row for every crumb at the scanner": (
+        replace(VISITED, unmatched=(*listed_by_the_scanner(-3), *VISITED.unmatched[4:24])),
+        (0, 0, 0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BY_STRANGERS)
+def test_what_a_stranger_achieved_is_counted(case: str) -> None:
+    outcome, expected = BY_STRANGERS[case]
+    verdict = judge_market(outcome)
+    assert counts(verdict) == expected, verdict

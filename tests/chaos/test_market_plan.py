@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.market_plan import CALLS, EVERY, HOOKS, PROCESS, RAILS_OF, REORGS, market_plan
+from tests.chaos.market_plan import CALLS, EVERY, HOOKS, KINDS, PROCESS, REORGS, STRANGERS, market_plan
 from tests.chaos.schedule import PASSING
 
 MANY = [market_plan(seed) for seed in range(1, 41)]
@@ -15,15 +15,15 @@ def test_a_seed_gives_the_same_plan_and_another_one_another() -> None:
     assert market_plan(7) != market_plan(8)
 
 
-def test_every_kind_of_buyer_is_in_every_run_and_a_whole_purchase_on_every_rail() -> None:
+def test_every_kind_of_buyer_and_of_stranger_is_in_every_run_and_a_whole_purchase_on_every_rail() -> None:
     for one in MANY:
-        assert {story.kind for story in one.stories} == set(RAILS_OF)
+        assert {story.kind for story in one.stories} == set(KINDS)
         assert {story.rail for story in one.stories if story.kind == "exact"} == set(EVERY)
 
 
 def test_every_kind_of_buyer_comes_on_every_rail_it_can() -> None:
     seen = {(story.kind, story.rail) for one in MANY for story in one.stories}
-    assert seen == {(kind, rail) for kind, rails in RAILS_OF.items() for rail in rails}
+    assert seen == {(kind, rail) for kind, rails in KINDS.items() for rail in rails}
 
 
 def test_every_kind_of_fault_is_in_some_run() -> None:
@@ -50,3 +50,4 @@ def test_a_short_run_has_few_stories_and_pays_at_least_one_of_them_whole(seed: i
     kinds = [story.kind for story in market_plan(seed, span_s=6).stories]
     assert len(kinds) <= 4
     assert "exact" in kinds
+    assert set(kinds) & set(STRANGERS)
