@@ -26,6 +26,7 @@ from chains.tron.decode import (
     parse_receipt,
     parse_receipts,
     parse_rpc_block,
+    parse_transactions,
 )
 from chains.tron.refusals import is_busy, says_not_held
 from chains.tron.rpc import json_rpc_of
@@ -84,6 +85,11 @@ class TronClient:
         """Say whether a block really has no transactions; raises what `block` raises."""
         _, raw = await self._held_block(endpoint, number, detail=True)
         return not raw.get("transactions")
+
+    async def transactions(self, endpoint: Endpoint, number: int) -> dict[str, Any]:
+        """Return the transactions of a block that may hold events, by id, as they came; raises what `block` raises."""
+        _, raw = await self._held_block(endpoint, number, detail=True)
+        return parse_transactions(raw)
 
     async def _held_block(self, endpoint: Endpoint, number: int, *, detail: bool = False) -> tuple[Block, Any]:
         await self._check(endpoint)

@@ -22,6 +22,7 @@ _ADDRESS_WORD = re.compile(r"[0-9a-fA-F]{64}")
 _WORD = re.compile(r"[0-9a-fA-F]{64}")
 _VALUE = re.compile(r"[0-9]{1,78}")
 _TRC20_TOPICS = 3
+_WITH_EVENTS = {"TriggerSmartContract", "CreateSmartContract"}
 _MAX_TIME_MS = 2**52
 
 
@@ -170,6 +171,25 @@ def parse_receipts(raw: Any, number: int) -> BlockReceipts:
     if any(receipt.block != number for receipt in found):
         raise ChainProtocolError(f"asked for the receipts of block {number}, got those of another")
     return BlockReceipts(found, unreadable)
+
+
+def parse_transactions(raw: Any) -> dict[str, Any]:
+    """
+    Return the transactions of a block that may hold events, by id, as they came.
+
+    Sending coin, votes and the like hold none; what does not say which it is may.
+    """
+    listed = _dict(raw, "block").get("transactions", [])
+    if not isinstance(listed, list):
+        raise ChainProtocolError(f"not a list of transactions: {_shown(listed)}")
+    return {_hash(_dict(each, "transaction").get("txID")): each for each in listed if _may_hold_events(each)}
+
+
+def _may_hold_events(transaction: Any) -> bool:
+    raw = transaction.get("raw_data") if isinstance(transaction, dict) else None
+    contracts = raw.get("contract") if isinstance(raw, dict) else None
+    kinds = [each.get("type") for each in contracts if isinstance(each, dict)] if isinstance(contracts, list) else []
+    return not kinds or any(not isinstance(kind, str) or kind in _WITH_EVENTS for kind in kinds)
 
 
 def mentions(raw: Any, destinations: Iterable[str]) -> bool:

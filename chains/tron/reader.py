@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint
-from chains.errors import ChainError, ChainUnavailable
+from chains.endpoints import Endpoint, Unserved
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.gather import wants_a_pause
 from chains.tron.blocks import SLOT_MS, BlockFinder, BlocksPruned
 from chains.tron.candidates import CandidateTransactions
@@ -15,6 +15,9 @@ from chains.tron.held import HeldBlocks
 from chains.tron.logs import LogReader
 from chains.tron.plan import Way, cheapest
 from chains.tron.slow import INDEX_LAG_MS, SlowReader
+
+Failures = dict[str, ChainError]
+_LOGS, _BLOCKS, _ACCOUNTS = "JSON-RPC", "receipts of blocks", "histories of accounts"
 
 
 class ScanRange(NamedTuple):
@@ -98,7 +101,7 @@ class Reader:
         self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
     ) -> CandidateTransactions:
         """Look the quick way, else a slower one."""
-        usable = self._logs.usable(endpoint)
+        usable, failures = self._logs.usable(endpoint), Failures()
         if usable:
             try:
                 found = await self._logs.read(endpoint, asked, first=span.first, top=span.top)
@@ -106,17 +109,23 @@ class Reader:
                 if wants_a_pause(exc):  # this concerns every call, and slower ways are more of them
                     raise
                 # Whatever is wrong with JSON-RPC, or with one log, payments are found in the same poll.
-                return await self._slowly(endpoint, asked, span, reread_ms)
-            if found.end_ms > span.after_ms:
-                return found
-            # This node is a block or two behind the one that told the head: the rest is soon read otherwise.
-        try:
-            return await self._slowly(endpoint, asked, span, reread_ms)
-        except ChainError as exc:
-            if usable or wants_a_pause(exc):
-                raise
+                failures[_LOGS] = exc
+            else:
+                if found.end_ms > span.after_ms:
+                    return found
+                # This node is a block or two behind the one that told the head: the rest is soon read otherwise.
+        found_slowly = await self._slowly(endpoint, asked, span, reread_ms, failures)
+        if found_slowly is not None:
+            return found_slowly
+        if not usable:
             # It may be well again: what is avoided for a while must not make the chain blind.
-            return await self._logs.read(endpoint, asked, first=span.first, top=span.top)
+            try:
+                return await self._logs.read(endpoint, asked, first=span.first, top=span.top)
+            except ChainError as exc:
+                if wants_a_pause(exc):
+                    raise
+                failures[_LOGS] = exc
+        raise none_served(failures)
 
     async def _range(
         self, endpoint: Endpoint, after_ms: int, top: Block, reread_ms: int, begin: Block | None
@@ -132,25 +141,26 @@ class Reader:
         return span if oldest is None or oldest.number <= first else self._held_part(endpoint, span, oldest)
 
     async def _slowly(
-        self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
-    ) -> CandidateTransactions:
-        """Look the cheaper way first; where that fails, the other one may be served."""
+        self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int, failures: Failures
+    ) -> CandidateTransactions | None:
+        """Look the cheaper way first; where that fails, the other one may be served. None, and why, when neither is."""
         unread = self._slow.unread(span.first, span.top.number)
-        ways = [self._by_blocks, self._by_accounts]
-        if cheapest(destinations=len(asked), blocks=unread) is Way.ACCOUNTS:
+        ways = [(_BLOCKS, self._by_blocks), (_ACCOUNTS, self._by_accounts)]
+        one_by_one = endpoint.memory.block_receipts.known is False
+        if one_by_one or cheapest(destinations=len(asked), blocks=unread) is Way.ACCOUNTS:
             ways.reverse()
-        failures: list[ChainError] = []
-        for way in ways:
+        for name, way in ways:
             try:
                 found = await way(endpoint, asked, span, reread_ms)
             except ChainError as exc:
                 if wants_a_pause(exc):
                     raise
-                failures.append(exc)
+                failures[name] = exc
                 continue
             if found is not None:
                 return found
-        raise failures[0] if failures else ChainUnavailable("nothing new can be read now")
+            failures[name] = ChainUnavailable("nothing new is told yet")
+        return None
 
     async def _by_accounts(
         self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
@@ -158,15 +168,35 @@ class Reader:
         last_ms = await self._slow.believable_until(endpoint, span.top)
         if last_ms <= span.after_ms:
             return None  # an index that knows nothing new
+        return await self._histories(endpoint, asked, span, reread_ms, last_ms)
+
+    async def _histories(
+        self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int, last_ms: int
+    ) -> CandidateTransactions:
         lag_ms = max(reread_ms, INDEX_LAG_MS) if reread_ms else 0
         first_ms = max(0, span.after_ms + 1 - lag_ms)
         return await self._slow.by_accounts(endpoint, asked, first_ms=first_ms, last_ms=last_ms)
 
     async def _by_blocks(
-        self,
-        endpoint: Endpoint,
-        asked: list[str],
-        span: ScanRange,
-        reread_ms: int,  # noqa: ARG002 - `span` begins that much earlier
+        self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
     ) -> CandidateTransactions | None:
-        return await self._slow.by_blocks(endpoint, asked, first=span.first, after=span.after, top=span.top)
+        found = await self._slow.by_blocks(endpoint, asked, first=span.first, after=span.after, top=span.top)
+        if endpoint.memory.block_receipts.known is False:
+            # Read one by one, a block is as empty as it says it is. Histories, though nothing proves that they
+            # are not behind, tell what it does not say.
+            try:
+                found.take(await self._histories(endpoint, asked, span, reread_ms, found.end_ms))
+            except ChainError as exc:
+                if wants_a_pause(exc):
+                    raise
+        return found
+
+
+def none_served(failures: Failures) -> ChainError:
+    """Return the error that names every way and why it is not served."""
+    if not failures:
+        return ChainUnavailable("nothing new can be read now")
+    said = "; ".join(f"{way}: {failures[way]}" for way in (_LOGS, _BLOCKS, _ACCOUNTS) if way in failures)
+    kinds = (ChainUnavailable, ChainProtocolError, Unserved)
+    kind = next((kind for kind in kinds if any(isinstance(e, kind) for e in failures.values())), ChainMisconfigured)
+    return kind(f"no way to look for payments is served: {said}")

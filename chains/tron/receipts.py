@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from chains.endpoints import Endpoint
+from chains.endpoints import Endpoint, Unserved
 from chains.gather import gather_apart
 from chains.tron.client import TronClient
 from chains.tron.decode import BlockReceipts, Receipt
 
 MOST_KEPT = 20_000
 BLOCKS_KEPT = 64  # more than what is read again every poll
+MOST_ONE_BY_ONE = 20  # receipts of one block, where they are not served together
+MOST_TRIED = 10  # receipts looked through for any transfer
+
+
+class TooManyReceipts(Unserved):
+    """The receipts of a block are not served together, and are too many to be asked for one by one."""
 
 
 class ReceiptReader:
@@ -55,13 +61,54 @@ class ReceiptReader:
     async def whole_block(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
         """Return the same with those that cannot be read."""
         if number not in self._blocks:
-            read = await self._client.receipts(endpoint, number)
-            if not (read.receipts or read.unreadable) and not await self._client.is_empty(endpoint, number):
+            read = await self._read_block(endpoint, number)
+            if read is None:
                 return None
             self._blocks[number] = read._replace(receipts=[receipt for receipt in read.receipts if receipt.credits])
             while len(self._blocks) > BLOCKS_KEPT:
                 del self._blocks[next(iter(self._blocks))]
         return self._blocks[number]
+
+    async def some_transfer(self, endpoint: Endpoint, number: int) -> Receipt | None:
+        """Return any transaction of a block that paid somebody; None when none is found among the first."""
+        try:
+            receipts = await self.block(endpoint, number)
+        except Unserved:
+            some = list(await self._client.transactions(endpoint, number))[:MOST_TRIED]
+            receipts = list((await self.resolve(endpoint, some)).values())
+        return next((receipt for receipt in receipts or [] if receipt.succeeded and receipt.credits), None)
+
+    async def _read_block(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
+        """Read a block's receipts together where they are served so, else one by one."""
+        together = endpoint.memory.block_receipts
+        if together.worth_asking:
+            try:
+                return await self._together(endpoint, number)
+            except Unserved:
+                together.refused()
+        try:
+            return await self._one_by_one(endpoint, number)
+        except TooManyReceipts:
+            return await self._together(endpoint, number)  # it may be back
+
+    async def _together(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
+        read = await self._client.receipts(endpoint, number)
+        endpoint.memory.block_receipts.served()
+        if not (read.receipts or read.unreadable) and not await self._client.is_empty(endpoint, number):
+            return None
+        return read
+
+    async def _one_by_one(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
+        listed = await self._client.transactions(endpoint, number)
+        if len(listed) > MOST_ONE_BY_ONE:
+            raise TooManyReceipts(f"block {number} has {len(listed)} receipts, which are not served together")
+        alive = partial(self._client.newest, endpoint)
+        answers = await gather_apart(listed, partial(self._one, endpoint), alive=alive)
+        if any(answer is None for answer in answers):
+            return None
+        receipts = [answer for answer in answers if isinstance(answer, Receipt)]
+        told = {receipt.tx_hash for receipt in receipts}
+        return BlockReceipts(receipts, [raw for tx_hash, raw in listed.items() if tx_hash not in told])
 
     def holds_block(self, number: int) -> bool:
         """Say whether a block would be answered without asking."""

@@ -7,8 +7,8 @@ from functools import partial
 from typing import NamedTuple
 
 from chains.endpoints import Endpoint
-from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.gather import gather_limited
+from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
+from chains.gather import gather_limited, wants_a_pause
 from chains.tron.blocks import BlockFinder
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.client import MOST_ROWS, TronClient
@@ -17,6 +17,7 @@ from chains.tron.plan import BLOCKS_A_PAGE
 from chains.tron.receipts import ReceiptReader
 
 INDEX_LAG_MS = 600_000  # how far the index behind account histories may lag without saying so
+PROOF_BLOCKS = (0, 1, 2, 20, 200)  # blocks below the newest in which somebody who was paid is looked for
 WINDOW_ROWS = 1_000  # a service may end one window of time after so many rows without saying so
 MOST_PAGES = 50  # followed by fingerprint, then the next ones are asked for by time
 
@@ -43,10 +44,33 @@ class SlowReader:
         Return the time in ms up to which histories can be believed, at most that of `top`.
 
         An index that stands still answers an incomplete history without an error. What it knows of a
-        contract that is used in every block gives it away.
+        contract that is used in every block gives it away; where it tells of no contract, what it knows of
+        somebody who was paid in one of the newest blocks.
+
+        Raises:
+            ChainError: nothing proves that it is not behind.
         """
-        newest = await self._client.indexed_until(endpoint, self._pulse)
+        try:
+            newest = await self._client.indexed_until(endpoint, self._pulse)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
+            return await self._proven_until(endpoint, top, exc)
         return top.time_ms if newest >= top.time_ms else newest - 1  # of that block it may not know all
+
+    async def _proven_until(self, endpoint: Endpoint, top: Block, refused: ChainError) -> int:
+        """Return up to when the history of somebody who was paid is known to be complete."""
+        for below in PROOF_BLOCKS:
+            if below >= top.number:
+                break
+            paid = await self._receipts.some_transfer(endpoint, top.number - below)
+            if paid is None:
+                continue
+            to = paid.credits[0].destination
+            page = await self._client.history(endpoint, to, first=paid.time_ms, last=paid.time_ms, fingerprint=None)
+            if any(row.time_ms == paid.time_ms for row in page.rows):
+                return paid.time_ms if paid.time_ms == top.time_ms else paid.time_ms - 1
+        raise ChainUnavailable(f"nothing proves that its histories are not behind ({refused})")
 
     def unread(self, first: int, last: int) -> int:
         """Return how many of these blocks would have to be asked for."""

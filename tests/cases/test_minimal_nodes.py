@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chains.errors import ChainMisconfigured
+from chains.errors import ChainError, ChainMisconfigured
 from chains.ton.decode import parse_transfer
 from chains.tron.refusals import asked_to_wait
 from chains.types import Outcome
@@ -14,6 +14,8 @@ from devnet.trongrid import TronGrid
 from tests.chains.ton_world import OTHER, OWNER, owner_of, scan
 from tests.chains.tron_world import SHOP, scan_all
 from tests.e2e.ton_market import market, till
+from tests.e2e.tron_street import street
+from tests.e2e.tron_street import till as tron_till
 
 NODE = "/walletsolidity"
 FULL = "/wallet"
@@ -50,6 +52,175 @@ async def test_a_tron_service_without_a_route_is_read_by_another(tron, missing, 
     (seen,) = await adapter.verify(found, head=await adapter.head())
     assert seen.outcome is Outcome.CREDITED
     assert not adapter.condition().stale
+
+
+HISTORY = "/v1/accounts/transactions/trc20"
+EVENTS = "/v1/contracts/events"
+BY_NUMBER = f"{NODE}/gettransactioninfobyblocknum"
+HISTORIES_ALONE = ("/jsonrpc", EVENTS, BY_NUMBER)
+
+
+def crowd(ledger, *, blocks=40, strangers=30):
+    """Let so many strangers be paid in every block, as on the real chain."""
+    for _ in range(blocks):
+        for number in range(strangers):
+            ledger.transfer(account(f"stranger {number}"), 1)
+        ledger.advance()
+
+
+@pytest.mark.parametrize("chain", ["busy", "crowded", "quiet"])
+async def test_a_service_of_account_histories_alone_carries_payments(tron, chain):
+    """No JSON-RPC, no contract events and no receipts of blocks: the chain was failing."""
+    tron.ledger.busy = chain != "quiet"
+    grid = await tron.grid()
+    without(grid, *HISTORIES_ALONE)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    if chain == "crowded":
+        crowd(tron.ledger)
+    tron.ledger.settle()
+    found, cursor = await scan_all(adapter, after, SHOP, account("till"))
+    assert [transfer.tx_hash for transfer in found] == [paid]
+    assert cursor.position == tron.ledger.times[tron.ledger.solid]
+    (seen,) = await adapter.verify(found, head=await adapter.head())
+    assert seen.outcome is Outcome.CREDITED
+    for _ in range(3):  # and goes on
+        paid = tron.ledger.transfer(SHOP, 6)
+        crowd(tron.ledger, blocks=10) if chain == "crowded" else tron.ledger.advance(10)
+        tron.ledger.settle()
+        found, cursor = await scan_all(adapter, cursor, SHOP, account("till"), reread_s=60)
+        assert paid in {transfer.tx_hash for transfer in found}
+        assert cursor.position == tron.ledger.times[tron.ledger.solid]
+
+
+async def test_what_a_crowded_service_of_histories_costs_a_poll(tron):
+    grid = await tron.grid()
+    without(grid, *HISTORIES_ALONE)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    crowd(tron.ledger)
+    tron.ledger.settle()
+    _, cursor = await scan_all(adapter, after)
+    crowd(tron.ledger, blocks=5)
+    before = grid.requests
+    await scan_all(adapter, cursor, reread_s=60)
+    assert grid.requests - before <= 25
+
+
+async def test_histories_that_can_be_believed_are_asked_before_blocks_one_by_one(tron):
+    grid = await tron.grid()
+    without(grid, *HISTORIES_ALONE)
+    adapter = await tron.adapter(grid)
+    _, cursor = await scan_all(adapter, tron.start())
+    tron.ledger.advance(5)
+    before = grid.calls[f"{NODE}/getblock"]
+    await scan_all(adapter, cursor, *[account(f"till {n}") for n in range(40)], reread_s=60)
+    assert grid.calls[f"{NODE}/getblock"] - before <= 4
+
+
+async def test_a_block_whose_receipts_are_not_all_there_is_waited_for(tron):
+    grid = await tron.grid()
+    without(grid, *HISTORIES_ALONE, HISTORY)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    grid.unindexed = {paid}
+    with pytest.raises(ChainError):
+        await scan_all(adapter, after)
+    grid.unindexed = set()
+    tron.now.seconds += 11
+    found, _ = await scan_all(adapter, after)
+    assert [transfer.tx_hash for transfer in found] == [paid]
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+async def test_histories_that_stand_still_are_not_believed_where_no_events_tell(tron, crowded):
+    grid = await tron.grid()
+    without(grid, *HISTORIES_ALONE)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    if crowded:
+        crowd(tron.ledger)
+    tron.ledger.settle()
+    grid.stale_at = after.position
+    if crowded:
+        with pytest.raises(ChainError, match="nothing proves"):
+            await scan_all(adapter, after)
+        grid.heal()
+        tron.now.seconds += 60
+    found, _ = await scan_all(adapter, after)
+    assert [transfer.tx_hash for transfer in found] == [paid]
+
+
+async def test_blocks_that_never_list_their_transactions_hide_no_payment(tron, monkeypatch):
+    """Nothing but a history tells of it, and nothing proves that history: it is read all the same."""
+    whole = TronGrid._block
+    lists = {"transactions"}
+    monkeypatch.setattr(
+        TronGrid, "_block", lambda grid, number: {k: v for k, v in whole(grid, number).items() if k not in lists}
+    )
+    grid = await tron.grid()
+    without(grid, *HISTORIES_ALONE)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    found, cursor = await scan_all(adapter, after)
+    assert [transfer.tx_hash for transfer in found] == [paid]
+    assert cursor.position == tron.ledger.times[tron.ledger.solid]
+
+
+@pytest.mark.parametrize("kind", ["TransferContract", "VoteWitnessContract", "TriggerSmartContract", None, 7])
+async def test_receipts_of_what_holds_no_events_are_not_asked_for_one_by_one(tron, kind, monkeypatch):
+    whole = TronGrid._block
+
+    def told(grid, number):
+        block = whole(grid, number)
+        for transaction in block.get("transactions", []):
+            transaction["raw_data"] = {"contract": [{"type": kind}]} if kind is not None else None
+        return block
+
+    monkeypatch.setattr(TronGrid, "_block", told)
+    grid = await tron.grid()
+    without(grid, *HISTORIES_ALONE, HISTORY)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    found, _ = await scan_all(adapter, after)
+    holds = kind not in {"TransferContract", "VoteWitnessContract"}  # what does not say may
+    assert len(found) == holds
+    assert bool(grid.calls[f"{NODE}/gettransactioninfobyid"]) is holds
+
+
+async def test_where_no_way_is_served_each_is_named(tron):
+    grid = await tron.grid()
+    without(grid, *HISTORIES_ALONE, HISTORY)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    crowd(tron.ledger)
+    tron.ledger.settle()
+    with pytest.raises(ChainError) as raised:
+        await scan_all(adapter, after)
+    for way in ("JSON-RPC: HTTP 404", "receipts of blocks: HTTP 404", "histories of accounts: HTTP 404"):
+        assert way in str(raised.value)
+    grid.heal()
+    tron.now.seconds += 11  # the only endpoint is asked again
+    _, cursor = await scan_all(adapter, after)
+    assert cursor.position == tron.ledger.times[tron.ledger.solid]
+
+
+async def test_the_daemon_confirms_through_a_service_of_histories_alone(tmp_path):
+    async with receiver() as hooks, street(tmp_path, hooks) as shop:
+        without(shop.grid, *HISTORIES_ALONE)
+        made = await shop.checkout(destination=(to := tron_till()))
+        tx = await shop.pay(to, 1000)
+        confirmed = await shop.api.status_is(made["intentId"], "confirmed")
+        assert confirmed["txHash"] == tx
+        assert (await shop.chain())["state"] == "ready"
 
 
 @pytest.mark.parametrize("claims", [None, CHAIN_ID + 1])
