@@ -22,33 +22,33 @@ from marketplace.identity.accounts import Accounts
 from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import RateLimiter, parse_limits
 from marketplace.identity.tokens import AccessTokens
-from marketplace.notifications.notifications import Notices
-from marketplace.payments.checkout import Intents
+from marketplace.notifications.feed import Notifications
+from marketplace.payments.checkout import Checkout
 from marketplace.payments.deposit_addresses import open_destinations
-from marketplace.payments.history import Payments
-from marketplace.payments.payouts import Custody
+from marketplace.payments.history import PaymentHistory
+from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
-from marketplace.payments.scanner_outbox import Callback, Errands
-from marketplace.payments.verification import Checks
-from marketplace.payments.webhook_receiver import Inbound
+from marketplace.payments.scanner_outbox import Callback, CommandDispatcher
+from marketplace.payments.verification import PaymentVerifier
+from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
-from marketplace.risk.contract_senders import CodeReader
-from marketplace.risk.gate import Gatekeeper, NoList
+from marketplace.risk.contract_senders import ContractSenderCheck
+from marketplace.risk.gate import NoList, RiskGate
 from marketplace.risk.screening import OfacScreener, from_path, from_url
 from marketplace.risk.thresholds import Thresholds
 from marketplace.scanner_client import ScannerClient
-from marketplace.scheduler import Sweep
-from marketplace.services import Backend
+from marketplace.scheduler import Scheduler
+from marketplace.services import Services
 from marketplace.settings import HttpSettings, Settings
 from marketplace.store.database import open_database
 from marketplace.store.migrate import migrate
 from marketplace.store.sealing import open_sealing
 from marketplace.trade.disputes import Disputes
-from marketplace.trade.fulfilment import Deliveries
+from marketplace.trade.fulfilment import Fulfilment
 from marketplace.trade.negotiation import Negotiations
 from marketplace.trade.offers import Offers
 from marketplace.trade.requests import Requests
-from marketplace.unit_of_work import Works
+from marketplace.unit_of_work import UnitOfWorkFactory
 from marketplace.web.app import build_app
 
 log = logging.getLogger(__name__)
@@ -59,11 +59,11 @@ class Marketplace:
     """Everything that runs, built and not yet started."""
 
     http: HttpSettings
-    backend: Backend
+    services: Services
     app: web.Application
     callback: Callback
-    errands: Errands
-    sweep: Sweep
+    commands: CommandDispatcher
+    sweep: Scheduler
     screener: OfacScreener | None
     clock: Clock
     listening: asyncio.Future[str]  # the base URL, once it listens
@@ -76,15 +76,15 @@ class Marketplace:
         """
         async with asyncio.TaskGroup() as group:
             api = group.create_task(self._serve(), name="api")
-            await asyncio.shield(self.listening)  # errands name the address we are reached at
+            await asyncio.shield(self.listening)  # commands name the address we are reached at
             chores = [
-                group.create_task(self.errands.run(), name="errands"),
+                group.create_task(self.commands.run(), name="commands"),
                 group.create_task(self.sweep.run(), name="sweep"),
             ]
             if self.screener is not None:
                 chores.append(group.create_task(self.screener.run(self.clock.sleep), name="sanctions list"))
             await stop.wait()
-            self.backend.works.listeners.close()
+            self.services.units.subscribers.close()
             await _cancel([api])
             await _cancel(chores)
 
@@ -123,12 +123,12 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
         await asyncio.to_thread(migrate, settings.db_path)
         db = await stack.enter_async_context(open_database(settings.db_path))
         await open_sealing(db, settings.db_path, settings.sealing)
-        works = Works(db, clock)
+        units = UnitOfWorkFactory(db, clock)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         passwords = stack.enter_context(Passwords())
-        parts = _build(settings, clock, catalog, works, session, passwords)
+        parts = _build(settings, clock, catalog, units, session, passwords)
         if settings.admin_email is not None and settings.admin_password is not None:
-            await parts.backend.accounts.ensure_admin(settings.admin_email, settings.admin_password)
+            await parts.services.accounts.ensure_admin(settings.admin_email, settings.admin_password)
         yield parts
 
 
@@ -136,59 +136,65 @@ def _build(
     settings: Settings,
     clock: Clock,
     catalog: Catalog,
-    works: Works,
+    units: UnitOfWorkFactory,
     session: aiohttp.ClientSession,
     passwords: Passwords,
 ) -> Marketplace:
     money = settings.money
     scanner = _scanner(settings, session)
     screener = _screener(settings, clock, session)
-    gatekeeper = Gatekeeper(
+    gate = RiskGate(
         catalog,
         screener or NoList(),
-        CodeReader(session, money.rpc_urls),
+        ContractSenderCheck(session, money.rpc_urls),
         require_eoa_sender=money.require_eoa_sender,
     )
     callback = Callback(settings.http.public_url, settings.scanner.webhook_secret)
-    errands = Errands(works, scanner, catalog, callback)
-    checks = Checks(works, scanner, catalog, gatekeeper, errands)
-    custody = Custody(works, catalog, money.escrow_addresses, grace_h=money.release_grace_h)
-    reconciliation = Reconciliation(works)
+    commands = CommandDispatcher(units, scanner, catalog, callback)
+    verifier = PaymentVerifier(units, scanner, catalog, gate, commands)
+    payouts = Payouts(units, catalog, money.escrow_addresses, grace_h=money.release_grace_h)
+    reconciliation = Reconciliation(units)
     secret = settings.scanner.webhook_secret
-    inbound = Inbound(works, catalog, checks, secret)
+    webhook_receiver = WebhookReceiver(units, catalog, verifier, secret)
     tokens = AccessTokens(settings.jwt_secret.get_secret_value(), clock.now_ms)
     destinations = open_destinations(catalog, money)
-    backend = Backend(
-        works=works,
+    services = Services(
+        units=units,
         tokens=tokens,
         limiter=_limiter(settings, clock),
         trusted_hops=settings.http.trusted_hops,
-        accounts=Accounts(works, passwords, tokens),
-        requests=Requests(works),
-        offers=Offers(works),
-        negotiations=Negotiations(works),
-        notices=Notices(works),
-        intents=Intents(works, catalog, destinations, errands, ttl_h=money.payment_ttl_h),
-        payments=Payments(works, scanner),
-        checks=checks,
-        inbound=inbound,
-        custody=custody,
-        deliveries=Deliveries(works, pepper=settings.jwt_secret.get_secret_value()),
-        disputes=Disputes(works),
-        thresholds=Thresholds(works, catalog),
+        accounts=Accounts(units, passwords, tokens),
+        requests=Requests(units),
+        offers=Offers(units),
+        negotiations=Negotiations(units),
+        notifications=Notifications(units),
+        checkout=Checkout(units, catalog, destinations, commands, ttl_h=money.payment_ttl_h),
+        payments=PaymentHistory(units, scanner),
+        verifier=verifier,
+        webhook_receiver=webhook_receiver,
+        payouts=payouts,
+        fulfilment=Fulfilment(units, pepper=settings.jwt_secret.get_secret_value()),
+        disputes=Disputes(units),
+        thresholds=Thresholds(units, catalog),
         reconciliation=reconciliation,
         health=HealthChecks(
-            works, scanner, catalog, reconciliation, screener=screener, verifies_webhooks=secret is not None
+            units, scanner, catalog, reconciliation, screener=screener, verifies_webhooks=secret is not None
         ),
     )
     return Marketplace(
         http=settings.http,
-        backend=backend,
-        app=build_app(backend),
+        services=services,
+        app=build_app(services),
         callback=callback,
-        errands=errands,
-        sweep=Sweep(
-            works, scanner, checks, custody, Retention(works, settings.keeping), inbound, every_s=settings.sweep_s
+        commands=commands,
+        sweep=Scheduler(
+            units,
+            scanner,
+            verifier,
+            payouts,
+            Retention(units, settings.keeping),
+            webhook_receiver,
+            every_s=settings.sweep_s,
         ),
         screener=screener,
         clock=clock,

@@ -16,7 +16,7 @@ from marketplace.risk.screening import OfacScreener
 from marketplace.scanner_client import ChainStatus, ScannerClient, ScannerError
 from marketplace.store import inbox, outbox
 from marketplace.store.errors import StoreError
-from marketplace.unit_of_work import Works
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Health:
 
     status: State
     uptime_s: int
-    checks: dict[str, Check]
+    verifier: dict[str, Check]
 
 
 class HealthChecks:
@@ -50,7 +50,7 @@ class HealthChecks:
 
     def __init__(
         self,
-        works: Works,
+        units: UnitOfWorkFactory,
         scanner: ScannerClient,
         catalog: Catalog,
         reconciliation: Reconciliation,
@@ -58,13 +58,13 @@ class HealthChecks:
         screener: OfacScreener | None,
         verifies_webhooks: bool,
     ) -> None:
-        self._works = works
+        self._units = units
         self._scanner = scanner
         self._catalog = catalog
         self._reconciliation = reconciliation
         self._screener = screener
         self._verifies_webhooks = verifies_webhooks
-        self._started = works.clock.now_ms()
+        self._started = units.clock.now_ms()
         self._reconciled: tuple[int, Check] | None = None
 
     async def report(self) -> Health:
@@ -77,15 +77,15 @@ class HealthChecks:
             "screening": self._screening,
         }
         found = await asyncio.gather(*(_boxed(ask) for ask in parts.values()))
-        checks = dict(zip(parts, found, strict=True))
-        if checks["db"].status != "ok":
-            checks["db"] = Check("down", checks["db"].detail)
-        states = {check.status for check in checks.values()}
+        verifier = dict(zip(parts, found, strict=True))
+        if verifier["db"].status != "ok":
+            verifier["db"] = Check("down", verifier["db"].detail)
+        states = {check.status for check in verifier.values()}
         overall: State = "down" if "down" in states else "degraded" if "degraded" in states else "ok"
-        return Health(overall, (self._works.clock.now_ms() - self._started) // 1000, checks)
+        return Health(overall, (self._units.clock.now_ms() - self._started) // 1000, verifier)
 
     async def _db(self) -> Check:
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             await outbox.backlog(tx)
         return Check("ok")
 
@@ -97,16 +97,16 @@ class HealthChecks:
         """Webhooks can be verified, and what we owe the scanner is not stuck."""
         if not self._verifies_webhooks:
             return Check("degraded", "AMN_SCANNER_WEBHOOK_SECRET is not set")
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             waiting, oldest = await outbox.backlog(tx)
             latest = await inbox.latest_received_at(tx)
-        if oldest is not None and self._works.clock.now_ms() - oldest > STUCK_MS:
+        if oldest is not None and self._units.clock.now_ms() - oldest > STUCK_MS:
             return Check("degraded", f"{waiting} errands wait for the scanner")
         return Check("ok", None if latest is None else f"last one received at {rfc3339(latest)}")
 
     async def _ledger(self) -> Check:
         """Reconcile, at most once in a while: whoever watches over us asks more often than that is worth."""
-        now = self._works.clock.now_ms()
+        now = self._units.clock.now_ms()
         if self._reconciled is None or now - self._reconciled[0] >= RECONCILE_MS:
             report = await self._reconciliation.report()
             found = f"{len(report.findings)} findings: see reconciliation"

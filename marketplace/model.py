@@ -89,7 +89,7 @@ class PaymentStatus(StrEnum):
 OPEN_PAYMENTS = (PaymentStatus.PENDING, PaymentStatus.PROCESSING, PaymentStatus.CONFIRMED)
 
 
-class Escrow(StrEnum):
+class EscrowState(StrEnum):
     FUNDED = "funded"
     RELEASABLE = "releasable"
     RELEASING = "releasing"
@@ -100,7 +100,7 @@ class Escrow(StrEnum):
     PARTIAL = "partial"
 
 
-class Entry(StrEnum):
+class LedgerEntryType(StrEnum):
     """What a line of the ledger says."""
 
     PAYMENT_DETECTED = "payment_detected"
@@ -122,7 +122,7 @@ class StopReason(StrEnum):
     MANUAL = "manual"
 
 
-class ErrandKind(StrEnum):
+class CommandKind(StrEnum):
     """What the scanner has to be told."""
 
     REGISTER = "register"
@@ -135,7 +135,7 @@ class DisputeStatus(StrEnum):
     RESOLVED = "resolved"
 
 
-class Outcome(StrEnum):
+class DisputeOutcome(StrEnum):
     REFUND = "refund"
     RELEASE = "release"
     REPLACEMENT = "replacement"
@@ -231,7 +231,7 @@ class Payment:
     amount: str
     destination: str
     status: PaymentStatus
-    escrow_state: Escrow | None
+    escrow_state: EscrowState | None
     confirmations_required: int
     registered_at: int | None  # when the scanner knew of it; the buyer is shown nothing before
     checkout: Mapping[str, Any] | None
@@ -245,7 +245,7 @@ class Payment:
     tx_hash: str | None
     hold_until: int | None
     reorged_at: int | None  # when the scanner told that what paid may be gone; None once an admin cleared it
-    ordered: Outcome | None  # what a resolved dispute ordered
+    ordered: DisputeOutcome | None  # what a resolved dispute ordered
     settles_payment_id: str | None  # of an instruction: the pay-in it empties
     reason: str | None
     expires_at: int | None
@@ -272,7 +272,7 @@ class Dispute:
     reason: str
     category: str
     status: DisputeStatus
-    outcome: Outcome | None
+    outcome: DisputeOutcome | None
     note: str | None
     resolved_by: str | None
     resolved_at: int | None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from marketplace.store import retention
 from marketplace.store.database import Tx
-from marketplace.unit_of_work import Works
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ class Keeping:
 
 
 class Retention:
-    """Prunes webhooks and errands that are done, unwanted tokens, and payments that ended unpaid; no ledger line."""
+    """Prunes webhooks and commands that are done, unwanted tokens, and payments that ended unpaid; no ledger line."""
 
-    def __init__(self, works: Works, keeping: Keeping) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory, keeping: Keeping) -> None:
+        self._units = units
         self._keeping = keeping
 
     async def once(self) -> dict[str, int]:
@@ -49,7 +49,7 @@ class Retention:
     async def _prune(self, days: float, prune: Callable[[Tx, int, int], Awaitable[int]]) -> int:
         total = 0
         for _ in range(STEPS):
-            async with self._works.begin() as work:
+            async with self._units.begin() as work:
                 gone = await prune(work.tx, work.now - int(days * DAY_MS), STEP)
             total += gone
             if gone < STEP:

@@ -7,43 +7,43 @@ import logging
 from kernel.clock import HOUR_MS
 from kernel.tasks.bell import Bell
 from kernel.tasks.patience import Patient
-from marketplace.model import ErrandKind, Escrow, Payment, PaymentStatus, Rail, StopReason
+from marketplace.model import CommandKind, EscrowState, Payment, PaymentStatus, Rail, StopReason
 from marketplace.payments.checkout import found_payment
-from marketplace.payments.payouts import Custody
-from marketplace.payments.settlement import close, tell
-from marketplace.payments.verification import Checks
-from marketplace.payments.webhook_receiver import Inbound
+from marketplace.payments.payouts import Payouts
+from marketplace.payments.settlement import close_payment, tell
+from marketplace.payments.verification import PaymentVerifier
+from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
 from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import outbox, payments, users
 from marketplace.store.errors import StoreError
-from marketplace.unit_of_work import Works
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 log = logging.getLogger(__name__)
 
 BATCH = 100
 
 
-class Sweep:
+class Scheduler:
     """The scheduled chores."""
 
     def __init__(
         self,
-        works: Works,
+        units: UnitOfWorkFactory,
         scanner: ScannerClient,
-        checks: Checks,
-        custody: Custody,
+        verifier: PaymentVerifier,
+        payouts: Payouts,
         retention: Retention,
-        inbound: Inbound,
+        webhook_receiver: WebhookReceiver,
         *,
         every_s: float,
     ) -> None:
-        self._works = works
+        self._units = units
         self._scanner = scanner
-        self._checks = checks
-        self._custody = custody
+        self._verifier = verifier
+        self._payouts = payouts
         self._retention = retention
-        self._inbound = inbound
+        self._webhook_receiver = webhook_receiver
         self._every_s = every_s
         self.bell = Bell()
 
@@ -57,16 +57,16 @@ class Sweep:
     async def once(self) -> None:
         """Do every chore once."""
         await self._look_again()
-        await self._inbound.read_again(BATCH)
+        await self._webhook_receiver.read_again(BATCH)
         await self._stop_forgotten()
-        await self._custody.pass_grace()
+        await self._payouts.pass_grace()
         await self._tell_held_back()
         await self._retention.once()
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             await users.forget_tokens(work.tx, work.now - 24 * HOUR_MS)
 
     async def _look_again(self) -> None:
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             found = await payments.to_look_at(work.tx, now=work.now, limit=BATCH)
             await payments.set_looked_at(work.tx, [payment.id for payment in found], work.now)
         for payment in found:
@@ -87,7 +87,7 @@ class Sweep:
         if payment.registered_at is None and self._is_over(payment):
             await self._expire(payment.id)  # nobody was ever shown where to pay
             return
-        now = (await self._checks.look(payment, thoroughly=False)).payment
+        now = (await self._verifier.verify_payment(payment, thoroughly=False)).payment
         if not self._is_over(now):
             return
         if now.rail is Rail.DIRECT_BALANCE or await self._scanner_agrees(now):
@@ -95,15 +95,15 @@ class Sweep:
 
     def _is_over(self, payment: Payment) -> bool:
         """Say whether the time is up and nothing is on its way."""
-        late = payment.expires_at is not None and payment.expires_at <= self._works.clock.now_ms()
-        nothing_coming = payment.status is PaymentStatus.PENDING or payment.escrow_state is Escrow.PARTIAL
+        late = payment.expires_at is not None and payment.expires_at <= self._units.clock.now_ms()
+        nothing_coming = payment.status is PaymentStatus.PENDING or payment.escrow_state is EscrowState.PARTIAL
         return late and payment.is_open and nothing_coming and payment.hold_reason is None
 
     async def _expire(self, payment_id: str) -> None:
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             payment = await found_payment(work.tx, payment_id)
             if self._is_over(payment):  # still: a webhook may have come meanwhile
-                await close(work, payment, StopReason.EXPIRED, "expired")
+                await close_payment(work, payment, StopReason.EXPIRED, "expired")
                 tell(work, [payment.buyer_id], payment, "payment_expired", f"Payment {payment.ref} has expired")
 
     async def _scanner_agrees(self, payment: Payment) -> bool:
@@ -120,11 +120,11 @@ class Sweep:
         """Tell what happened again and again, once an hour."""
         told = BATCH
         while told == BATCH:
-            async with self._works.begin() as work:
+            async with self._units.begin() as work:
                 told = await work.tell_held_back(BATCH)
 
     async def _stop_forgotten(self) -> None:
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             for payment in await payments.forgotten_watches(work.tx):
-                await outbox.add(work.tx, ErrandKind.STOP_WATCH, payment.id, now=work.now)
-                work.errands = True
+                await outbox.add(work.tx, CommandKind.STOP_WATCH, payment.id, now=work.now)
+                work.commands = True

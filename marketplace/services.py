@@ -8,27 +8,27 @@ from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.rate_limit import RateLimiter
 from marketplace.identity.tokens import AccessTokens
-from marketplace.notifications.notifications import Notices
-from marketplace.payments.checkout import Intents
-from marketplace.payments.history import Payments
-from marketplace.payments.payouts import Custody
+from marketplace.notifications.feed import Notifications
+from marketplace.payments.checkout import Checkout
+from marketplace.payments.history import PaymentHistory
+from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
-from marketplace.payments.verification import Checks
-from marketplace.payments.webhook_receiver import Inbound
+from marketplace.payments.verification import PaymentVerifier
+from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.risk.thresholds import Thresholds
 from marketplace.trade.disputes import Disputes
-from marketplace.trade.fulfilment import Deliveries
+from marketplace.trade.fulfilment import Fulfilment
 from marketplace.trade.negotiation import Negotiations
 from marketplace.trade.offers import Offers
 from marketplace.trade.requests import Requests
-from marketplace.unit_of_work import Works
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
+class Services:
     """What handlers call."""
 
-    works: Works
+    units: UnitOfWorkFactory
     tokens: AccessTokens
     limiter: RateLimiter
     trusted_hops: int
@@ -36,13 +36,13 @@ class Backend:
     requests: Requests
     offers: Offers
     negotiations: Negotiations
-    notices: Notices
-    intents: Intents
-    payments: Payments
-    checks: Checks
-    inbound: Inbound
-    custody: Custody
-    deliveries: Deliveries
+    notifications: Notifications
+    checkout: Checkout
+    payments: PaymentHistory
+    verifier: PaymentVerifier
+    webhook_receiver: WebhookReceiver
+    payouts: Payouts
+    fulfilment: Fulfilment
     disputes: Disputes
     thresholds: Thresholds
     reconciliation: Reconciliation

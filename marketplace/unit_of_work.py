@@ -1,4 +1,4 @@
-"""One transaction with everything it decides: rows, notifications, errands; nobody is woken before it is committed."""
+"""One transaction with everything it decides: rows, notifications, commands; nobody is woken before it is committed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kernel.clock import Clock
 from kernel.tasks.bell import Bell
 from marketplace.errors import Refused
 from marketplace.model import Notification, Role
-from marketplace.notifications.stream_buffer import Mailbox
-from marketplace.store import notes, seldom, users
+from marketplace.notifications.stream_buffer import StreamBuffer
+from marketplace.store import notifications, seldom, users
 from marketplace.store.database import Database, Tx
 
 MAX_STREAMS = 20  # of one user: each holds a connection and up to 256 notifications
@@ -25,40 +25,40 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-class Listeners:
-    """Who listens to their notifications right now; one mailbox an open stream."""
+class Subscribers:
+    """Who listens to their notifications right now; one buffer for each open stream."""
 
     def __init__(self) -> None:
-        self._mailboxes: dict[str, set[Mailbox]] = {}
+        self._buffers: dict[str, set[StreamBuffer]] = {}
         self.closing = asyncio.Event()
 
     @contextmanager
-    def listening(self, user_id: str) -> Iterator[Mailbox]:
-        """Hand out a mailbox that what comes for this user is put into."""
-        mine = self._mailboxes.get(user_id, ())
-        if len(mine) >= MAX_STREAMS or sum(len(each) for each in self._mailboxes.values()) >= MAX_ALL_STREAMS:
+    def listening(self, user_id: str) -> Iterator[StreamBuffer]:
+        """Hand out a buffer that what comes for this user is put into."""
+        mine = self._buffers.get(user_id, ())
+        if len(mine) >= MAX_STREAMS or sum(len(each) for each in self._buffers.values()) >= MAX_ALL_STREAMS:
             raise Refused("rate_limited", "too many streams are open: close one", retryAfter=STREAM_RETRY_S)
-        mailbox = Mailbox()
-        self._mailboxes.setdefault(user_id, set()).add(mailbox)
+        buffer = StreamBuffer()
+        self._buffers.setdefault(user_id, set()).add(buffer)
         try:
-            yield mailbox
+            yield buffer
         finally:
-            self._mailboxes[user_id].discard(mailbox)
-            if not self._mailboxes[user_id]:
-                del self._mailboxes[user_id]
+            self._buffers[user_id].discard(buffer)
+            if not self._buffers[user_id]:
+                del self._buffers[user_id]
 
     def tell(self, told: Iterable[Notification]) -> None:
         """Tell those who listen what was committed: each their own, and nobody else."""
         for note in told:
-            for mailbox in self._mailboxes.get(note.user_id, ()):
-                mailbox.put(note)
+            for buffer in self._buffers.get(note.user_id, ()):
+                buffer.put(note)
 
     def close(self) -> None:
         """Let every stream end, so that a stop does not wait for them."""
         self.closing.set()
-        for mailboxes in self._mailboxes.values():
-            for mailbox in mailboxes:
-                mailbox.ring()
+        for buffers in self._buffers.values():
+            for buffer in buffers:
+                buffer.ring()
 
 
 def counted(title: str, more: int) -> str:
@@ -66,14 +66,14 @@ def counted(title: str, more: int) -> str:
     return f"{title} (and {more} more)" if more > 0 else title
 
 
-class Work:
+class UnitOfWork:
     """What one transaction collects."""
 
     def __init__(self, tx: Tx, now: int) -> None:
         self.tx = tx
         self.now = now
         self.told: list[Notification] = []
-        self.errands = False
+        self.commands = False
         self._notes: list[dict[str, object]] = []
 
     def notify(
@@ -123,26 +123,26 @@ class Work:
         return await users.ids_with(self.tx, roles)
 
     async def finish(self) -> None:
-        self.told = await notes.add(self.tx, self._notes)
+        self.told = await notifications.add(self.tx, self._notes)
 
 
-class Works:
+class UnitOfWorkFactory:
     """Begins transactions, and wakes whom they concern once they are on disk."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self.db = db
         self.clock = clock
-        self.listeners = Listeners()
-        self.errands = Bell()  # something waits in the scanner's outbox
+        self.subscribers = Subscribers()
+        self.commands = Bell()  # something waits in the scanner's outbox
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Work]:
+    async def begin(self) -> AsyncIterator[UnitOfWork]:
         """Run one write transaction; what it told is told after the commit, and not at all when it raises."""
         async with self.db.write() as tx:
-            work = Work(tx, self.clock.now_ms())
+            work = UnitOfWork(tx, self.clock.now_ms())
             yield work
             await work.finish()
         # Nothing is awaited between the commit and this: what is told keeps the order of the commits.
-        self.listeners.tell(work.told)
-        if work.errands:
-            self.errands.ring()
+        self.subscribers.tell(work.told)
+        if work.commands:
+            self.commands.ring()

@@ -14,7 +14,7 @@ from marketplace.model import Actor, Role, User
 from marketplace.store import users
 from marketplace.store.database import Tx
 from marketplace.store.users import RefreshToken
-from marketplace.unit_of_work import Works, new_id
+from marketplace.unit_of_work import UnitOfWorkFactory, new_id
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,15 @@ class Tokens:
 class Accounts:
     """Use cases of accounts."""
 
-    def __init__(self, works: Works, passwords: PasswordCheck, tokens: AccessTokens) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory, passwords: PasswordCheck, tokens: AccessTokens) -> None:
+        self._units = units
         self._passwords = passwords
         self._tokens = tokens
 
     async def create(self, *, email: str, password: str, role: Role, name: str) -> User:
         """Add a user; e-mails differ in more than letter case."""
         hashed = await self._passwords.hash(password)
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             if await users.by_email(work.tx, _same(email)) is not None:
                 raise conflict("this e-mail is taken", field="email")
             user = User(
@@ -67,7 +67,7 @@ class Accounts:
 
     async def ensure_admin(self, email: str, password: SecretStr) -> None:
         """Create the first admin when there is no such user yet."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             known = await users.by_email(tx, _same(email))
         if known is None:
             await self.create(email=email, password=password.get_secret_value(), role=Role.ADMIN, name="Admin")
@@ -75,7 +75,7 @@ class Accounts:
 
     async def login(self, email: str, password: str) -> tuple[User, Tokens]:
         """Trade e-mail and password for tokens; a wrong one and an unknown user look and cost the same."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             user = await users.by_email(tx, _same(email))
         right = await self._passwords.verify(None if user is None else user.password_hash, password)
         if user is None or not right:
@@ -83,7 +83,7 @@ class Accounts:
         renewed = None
         if self._passwords.needs_rehash(user.password_hash):
             renewed = await self._passwords.hash(password)
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             if renewed is not None:
                 await users.set_password_hash(work.tx, user.id, renewed)
             return user, await self._issue(work.tx, user, new_id(), work.now)
@@ -95,7 +95,7 @@ class Accounts:
         A token that comes a second time was stolen, from us or by us: nobody of its family gets further.
         """
         hashed = digest(plain)
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             token = await users.token(work.tx, hashed)
             if token is None or token.expires_at <= work.now:
                 raise _unknown_token()
@@ -109,7 +109,7 @@ class Accounts:
 
     async def me(self, actor: Actor) -> User:
         """Return the actor's own account."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             user = await users.by_id(tx, actor.user_id)
         if user is None:
             raise not_found("user")

@@ -8,7 +8,7 @@ from marketplace.model import Notification
 ROOM = 256  # a reader who is further behind reads the store again
 
 
-class Mailbox(Bell):
+class StreamBuffer(Bell):
     """Filled by whoever commits; emptied by the one stream it belongs to."""
 
     def __init__(self, room: int = ROOM) -> None:

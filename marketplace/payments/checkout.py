@@ -10,8 +10,8 @@ from marketplace.errors import Refused, conflict, invalid
 from marketplace.model import (
     PROVIDER,
     Actor,
+    CommandKind,
     Direction,
-    ErrandKind,
     Mode,
     Offer,
     Payment,
@@ -20,16 +20,16 @@ from marketplace.model import (
     Rail,
     RequestStatus,
 )
-from marketplace.payments.deposit_addresses import Destinations, key
+from marketplace.payments.deposit_addresses import DepositAddresses, key
 from marketplace.payments.money import NotAnAmount, TooPrecise, to_base_units, to_decimal
-from marketplace.payments.scanner_outbox import Errands
+from marketplace.payments.scanner_outbox import CommandDispatcher
 from marketplace.payments.settlement import tell
 from marketplace.risk import thresholds
 from marketplace.store import addresses, negotiation, outbox, payments
 from marketplace.store.database import Tx
 from marketplace.trade.offers import found_offer
 from marketplace.trade.requests import found_of_buyer
-from marketplace.unit_of_work import Work, Works, new_id
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
 AT_PAR = frozenset({"USD", "USDT", "USDC"})  # one dollar each, as far as prices here go
 PATIENCE_MS = 15_000  # the first attempt belongs to the request itself; afterwards the outbox takes over
@@ -46,22 +46,28 @@ class IntentDraft:
     token: str
 
 
-class Intents:
+class Checkout:
     """Use cases of opening payments."""
 
     def __init__(
-        self, works: Works, catalog: Catalog, destinations: Destinations, errands: Errands, *, ttl_h: float
+        self,
+        units: UnitOfWorkFactory,
+        catalog: Catalog,
+        destinations: DepositAddresses,
+        commands: CommandDispatcher,
+        *,
+        ttl_h: float,
     ) -> None:
-        self._works = works
+        self._units = units
         self._catalog = catalog
         self._destinations = destinations
-        self._errands = errands
+        self._commands = commands
         self._ttl_ms = int(ttl_h * HOUR_MS)
 
-    async def open(self, actor: Actor, draft: IntentDraft) -> tuple[Payment, bool]:
+    async def open_payment(self, actor: Actor, draft: IntentDraft) -> tuple[Payment, bool]:
         """Open the one pay-in of a request, or return the one that is open; say whether it is new."""
         chain, token = self._known(draft)
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = await found_of_buyer(work.tx, actor, draft.purchase_request_id)
             payment = await payments.pay_in(work.tx, request.id)
             new = payment is None
@@ -70,7 +76,7 @@ class Intents:
             elif not _same(payment, draft, token):
                 raise _taken(payment)
         if payment.registered_at is None:
-            await self._errands.register_now(payment.id)
+            await self._commands.register_now(payment.id)
         return await self._after(payment.id), new
 
     def _known(self, draft: IntentDraft) -> tuple[Chain, Token]:
@@ -85,7 +91,7 @@ class Intents:
         return chain, token
 
     async def _create(
-        self, work: Work, request: PurchaseRequest, draft: IntentDraft, chain: Chain, token: Token
+        self, work: UnitOfWork, request: PurchaseRequest, draft: IntentDraft, chain: Chain, token: Token
     ) -> Payment:
         offer = await _payable(work, request)
         amount = _amount(offer, token)
@@ -104,14 +110,14 @@ class Intents:
                 payment_id=payment.id,
                 now=work.now,
             )
-        await outbox.add(work.tx, ErrandKind.REGISTER, payment.id, now=work.now, due=work.now + PATIENCE_MS)
+        await outbox.add(work.tx, CommandKind.REGISTER, payment.id, now=work.now, due=work.now + PATIENCE_MS)
         title = f"Pay {payment.amount} {payment.token_symbol} for {offer.title}"
         tell(work, [payment.buyer_id], payment, "pending_payment", title)
         return payment
 
     def _payment(
         self,
-        work: Work,
+        work: UnitOfWork,
         offer: Offer,
         request: PurchaseRequest,
         draft: IntentDraft,
@@ -165,7 +171,7 @@ class Intents:
         )
 
     async def _after(self, payment_id: str) -> Payment:
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             payment = await payments.get(tx, payment_id)
         if payment is None:
             raise LookupError(f"payment {payment_id} is gone")
@@ -174,7 +180,7 @@ class Intents:
         return payment
 
 
-async def _payable(work: Work, request: PurchaseRequest) -> Offer:
+async def _payable(work: UnitOfWork, request: PurchaseRequest) -> Offer:
     """Return the accepted offer of a request that is to be paid now."""
     if request.status is not RequestStatus.PAYMENT or request.selected_offer_id is None:
         raise conflict(f"the request is {request.status}: choose an offer first", status=request.status)

@@ -17,7 +17,7 @@ from marketplace.store.database import Tx
 XPUB = "xpub"  # one counter for every EVM chain: an address is the same on all of them
 
 
-class Destinations:
+class DepositAddresses:
     """Addresses by chain and rail."""
 
     def __init__(
@@ -55,7 +55,7 @@ def _no_address(message: str) -> Refused:
     return Refused("rail_unavailable", message)
 
 
-def open_destinations(catalog: Catalog, settings: MoneySettings) -> Destinations:
+def open_destinations(catalog: Catalog, settings: MoneySettings) -> DepositAddresses:
     """
     Check what is configured before anybody is shown an address.
 
@@ -78,7 +78,7 @@ def open_destinations(catalog: Catalog, settings: MoneySettings) -> Destinations
             raise ConfigError(f"MARKETPLACE_ESCROW_ADDRESSES: chain {chain_id}: {exc}") from None
         if chain.chain_type != "evm":
             sources[f"list:{chain_id}"] = fixed
-    return Destinations(catalog, sources, settings.escrow_addresses)
+    return DepositAddresses(catalog, sources, settings.escrow_addresses)
 
 
 def key(address: str, chain_type: str) -> str:

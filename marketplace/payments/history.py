@@ -5,14 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from marketplace.errors import conflict, forbidden
-from marketplace.model import Actor, Direction, ErrandKind, Escrow, Page, Payment, PaymentStatus, Rail, Role, StopReason
+from marketplace.model import (
+    Actor,
+    CommandKind,
+    Direction,
+    EscrowState,
+    Page,
+    Payment,
+    PaymentStatus,
+    Rail,
+    Role,
+    StopReason,
+)
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.ledger import Balances, balances
-from marketplace.payments.settlement import close
+from marketplace.payments.settlement import close_payment
 from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import inbox, ledger, outbox, payments
-from marketplace.store.inbox import Recovery
-from marketplace.unit_of_work import Works
+from marketplace.store.inbox import UnappliedFunds
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +34,16 @@ class PaymentView:
     balances: Balances
 
 
-class Payments:
+class PaymentHistory:
     """Use cases of payments that are there."""
 
-    def __init__(self, works: Works, scanner: ScannerClient) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory, scanner: ScannerClient) -> None:
+        self._units = units
         self._scanner = scanner
 
     async def show(self, actor: Actor, payment_id: str) -> PaymentView:
         """Return a payment to its two sides and to those who settle."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             payment = await found_payment(tx, payment_id)
             concerned = {payment.buyer_id, payment.seller_id}
             if actor.user_id not in concerned and actor.role not in {Role.ADMIN, Role.RESOLVER}:
@@ -42,49 +53,49 @@ class Payments:
     async def history(self, actor: Actor, role: str, page: Page) -> tuple[list[Payment], int]:
         """Return the actor's own payments; all of everybody's to an admin."""
         everybody = actor.is_admin and role == "all"
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             return await payments.history(tx, None if everybody else actor.user_id, role, page)
 
     async def awaiting(self, page: Page) -> tuple[list[Payment], int]:
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             return await payments.awaiting(tx, page)
 
-    async def recoveries(self, page: Page) -> tuple[list[Recovery], int]:
-        async with self._works.db.read() as tx:
+    async def recoveries(self, page: Page) -> tuple[list[UnappliedFunds], int]:
+        async with self._units.db.read() as tx:
             return await inbox.all_recoveries(tx, page)
 
     async def cancel(self, actor: Actor, payment_id: str) -> Payment:
         """Give up an open payment nobody has paid; an admin also one that is held."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             payment = await found_payment(tx, payment_id)
         if payment.buyer_id != actor.user_id and not actor.is_admin:
             raise forbidden("this payment is somebody else's")
         self._refuse_on_its_way(actor, payment)
         if payment.rail is not Rail.DIRECT_BALANCE and payment.hold_reason is None:
             await self._ask_scanner(payment)
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             now = await found_payment(work.tx, payment_id)
             self._refuse_on_its_way(actor, now)
-            await close(work, now, StopReason.CANCELLED, f"cancelled by the {actor.role}")
+            await close_payment(work, now, StopReason.CANCELLED, f"cancelled by the {actor.role}")
             return await found_payment(work.tx, payment_id)
 
     async def stop_watch(self, payment_id: str) -> Payment:
         """Stop the scanner's looking at an address, by hand."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             payment = await found_payment(work.tx, payment_id)
             if payment.provider_payment_id is None or payment.rail is not Rail.DIRECT_BALANCE:
                 raise conflict("this payment has no watch")
             if payment.stop_reason is None:
                 await payments.set_observed(work.tx, payment_id, work.now, stop_reason=StopReason.MANUAL)
-            await outbox.add(work.tx, ErrandKind.STOP_WATCH, payment_id, now=work.now)
-            work.errands = True
+            await outbox.add(work.tx, CommandKind.STOP_WATCH, payment_id, now=work.now)
+            work.commands = True
             return await found_payment(work.tx, payment_id)
 
     @staticmethod
     def _refuse_on_its_way(actor: Actor, payment: Payment) -> None:
         if payment.direction is not Direction.IN or not payment.is_open:
             raise conflict(f"the payment is {payment.status}", status=payment.status)
-        partial = payment.escrow_state is Escrow.PARTIAL
+        partial = payment.escrow_state is EscrowState.PARTIAL
         held = payment.hold_reason is not None
         if held and not actor.is_admin:
             raise conflict("the payment is held for review", status=payment.status)
@@ -98,4 +109,4 @@ class Payments:
         except Conflict as exc:
             raise conflict("the payment is on its way", status=payment.status) from exc
         except (NotFound, ScannerUnavailable, ScannerRefused):
-            return  # the errand that `close` leaves behind asks again
+            return  # the command that `close` leaves behind asks again

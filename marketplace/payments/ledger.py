@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from marketplace.model import Entry, Escrow
+from marketplace.model import EscrowState, LedgerEntryType
 from marketplace.store.ledger import Line
 
 
@@ -28,23 +28,23 @@ class Balances:
     released: int
     refunded: int
 
-    def releasable(self, escrow: Escrow | None) -> int:
+    def releasable(self, escrow: EscrowState | None) -> int:
         """Return what may go to the seller in this state of the escrow."""
-        return max(0, self.held - self.disputed) if escrow is Escrow.RELEASABLE else 0
+        return max(0, self.held - self.disputed) if escrow is EscrowState.RELEASABLE else 0
 
 
 def balances(lines: Iterable[Line]) -> Balances:
     """Add up the lines of one pay-in."""
-    sums = dict.fromkeys(Entry, 0)
+    sums = dict.fromkeys(LedgerEntryType, 0)
     for line in lines:
         sums[line.entry_type] += line.amount_base
-    out = sums[Entry.RELEASE] + sums[Entry.REFUND]
-    fees = sums[Entry.PROVIDER_FEE] + sums[Entry.PLATFORM_FEE]
+    out = sums[LedgerEntryType.RELEASE] + sums[LedgerEntryType.REFUND]
+    fees = sums[LedgerEntryType.PROVIDER_FEE] + sums[LedgerEntryType.PLATFORM_FEE]
     return Balances(
-        detected=sums[Entry.PAYMENT_DETECTED],
-        held=sums[Entry.HOLD] - out,
-        disputed=sums[Entry.DISPUTE_HOLD] - sums[Entry.ADJUSTMENT],
-        available=sums[Entry.PAYMENT_DETECTED] - sums[Entry.HOLD] - fees,
-        released=sums[Entry.RELEASE],
-        refunded=sums[Entry.REFUND],
+        detected=sums[LedgerEntryType.PAYMENT_DETECTED],
+        held=sums[LedgerEntryType.HOLD] - out,
+        disputed=sums[LedgerEntryType.DISPUTE_HOLD] - sums[LedgerEntryType.ADJUSTMENT],
+        available=sums[LedgerEntryType.PAYMENT_DETECTED] - sums[LedgerEntryType.HOLD] - fees,
+        released=sums[LedgerEntryType.RELEASE],
+        refunded=sums[LedgerEntryType.REFUND],
     )

@@ -22,7 +22,7 @@ READ_DEPTH = 64  # the scanner reads balances as deep as the chain's floor, and 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class PaymentObservation:
     """
     Facts about one payment as somebody told them.
 
@@ -69,7 +69,7 @@ def is_whole(event: IntentEvent) -> bool:
     return bool(named) and every and identified and sum(each.amount for each in named) == received
 
 
-def from_event(payment: Payment, event: IntentEvent, chain: Chain) -> Sighting:
+def from_event(payment: Payment, event: IntentEvent, chain: Chain) -> PaymentObservation:
     """
     Read a `payment.confirmed` whose list is whole.
 
@@ -93,7 +93,9 @@ def from_event(payment: Payment, event: IntentEvent, chain: Chain) -> Sighting:
     )
 
 
-def from_intent(payment: Payment, intent: Intent, transfers: Sequence[IntentTransfer], chain: Chain) -> Sighting:
+def from_intent(
+    payment: Payment, intent: Intent, transfers: Sequence[IntentTransfer], chain: Chain
+) -> PaymentObservation:
     """
     Read an intent that the scanner has confirmed, with every transfer of it.
 
@@ -133,8 +135,8 @@ def _identified(transfers: Iterable[EventTransfer | IntentTransfer], chain: Chai
 
 def _of_transfers(
     payment: Payment, evidence: Evidence, credits_: tuple[Credit, ...], *, agreed: int, block: int | None
-) -> Sighting:
-    return Sighting(
+) -> PaymentObservation:
+    return PaymentObservation(
         evidence=evidence,
         credits=credits_,
         document=_document(evidence, credits_, block),
@@ -170,22 +172,24 @@ def behind_balance(payment: Payment, event: BalanceEvent, chain: Chain) -> tuple
 
 def is_about_it(payment: Payment, event: BalanceEvent, chain: Chain) -> bool:
     """Say whether a balance event is about the account and the token of the payment."""
-    seen = Account(chain_id=event.chain_id, token=event.token_address, address=event.address)
-    return policy.same_account(_agreed(payment), seen, chain.chain_type)
+    observed = Account(chain_id=event.chain_id, token=event.token_address, address=event.address)
+    return policy.same_account(_agreed(payment), observed, chain.chain_type)
 
 
-def from_balance_event(payment: Payment, event: BalanceEvent, chain: Chain, known: Iterable[Credit] = ()) -> Sighting:
+def from_balance_event(
+    payment: Payment, event: BalanceEvent, chain: Chain, known: Iterable[Credit] = ()
+) -> PaymentObservation:
     """Read `balance_changed` together with the transfers that are `known` by now: it does not say at which block."""
-    seen = Account(chain_id=event.chain_id, token=event.token_address, address=event.address)
-    return _of_balance(payment, seen, event.current_balance, chain, tuple(known), _Read(None, deep=True))
+    observed = Account(chain_id=event.chain_id, token=event.token_address, address=event.address)
+    return _of_balance(payment, observed, event.current_balance, chain, tuple(known), _Read(None, deep=True))
 
 
 def from_balance(
     payment: Payment, balance: Balance, chain: Chain, known: Iterable[Credit] = (), *, deep: bool
-) -> Sighting:
+) -> PaymentObservation:
     """Read a balance that was asked for, `deep` under the head or at it, with the transfers that are `known`."""
-    seen = Account(chain_id=balance.chain_id, token=balance.token_address, address=balance.address)
-    return _of_balance(payment, seen, balance.balance, chain, tuple(known), _Read(balance.block_number, deep))
+    observed = Account(chain_id=balance.chain_id, token=balance.token_address, address=balance.address)
+    return _of_balance(payment, observed, balance.balance, chain, tuple(known), _Read(balance.block_number, deep))
 
 
 def _agreed(payment: Payment) -> Account:
@@ -200,11 +204,11 @@ class _Read(NamedTuple):
 
 
 def _of_balance(
-    payment: Payment, seen: Account, current: int, chain: Chain, credits_: tuple[Credit, ...], read: _Read
-) -> Sighting:
+    payment: Payment, observed: Account, current: int, chain: Chain, credits_: tuple[Credit, ...], read: _Read
+) -> PaymentObservation:
     decided = policy.direct_balance(
         _agreed(payment),
-        seen,
+        observed,
         chain.chain_type,
         baseline=payment.baseline_balance,
         current=current,
@@ -213,9 +217,9 @@ def _of_balance(
     since = _paid_since(payment, read) if decided.paid and read.deep else None
     sender = next((credit.sender for credit in credits_ if credit.sender), None)
     evidence = Evidence(
-        chain_id=seen.chain_id,
-        token=seen.token,
-        destination=seen.address,
+        chain_id=observed.chain_id,
+        token=observed.token,
+        destination=observed.address,
         amount=max(0, decided.delta),
         confirmations=_confirmations(payment, chain, read, since),
         tx_hash=credits_[-1].tx_hash if credits_ else None,
@@ -226,7 +230,7 @@ def _of_balance(
         "currentBalanceBaseUnits": str(current),
         "paidAtBlock": since,
     }
-    return Sighting(
+    return PaymentObservation(
         evidence=evidence,
         credits=credits_,
         document=_document(evidence, credits_, read.block) | told,

@@ -12,9 +12,9 @@ from marketplace.errors import Refused, conflict, invalid, not_found
 from marketplace.model import (
     Actor,
     Direction,
-    Entry,
-    Escrow,
-    Outcome,
+    DisputeOutcome,
+    EscrowState,
+    LedgerEntryType,
     Payment,
     PaymentStatus,
     RequestStatus,
@@ -27,9 +27,9 @@ from marketplace.risk import policy
 from marketplace.store import addresses, disputes, ledger, payments, reorgs, requests
 from marketplace.store.reorgs import Clearance
 from marketplace.trade.requests import found
-from marketplace.unit_of_work import Work, Works, new_id
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
-PAID_STATES = (Escrow.FUNDED, Escrow.RELEASABLE)
+PAID_STATES = (EscrowState.FUNDED, EscrowState.RELEASABLE)
 IN_DELIVERY = (
     RequestStatus.PROCESSING,
     RequestStatus.DELIVERY,
@@ -40,27 +40,27 @@ CUSTODY = "escrow"  # the provider of instructions: a person with a key
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class PayoutInstruction:
     """A pay-in, and the payment that empties it."""
 
     payment: Payment
     instruction: Payment
 
 
-class Custody:
+class Payouts:
     """Use cases of releases and refunds."""
 
     def __init__(
-        self, works: Works, catalog: Catalog, escrow: Mapping[int, tuple[str, ...]], *, grace_h: float
+        self, units: UnitOfWorkFactory, catalog: Catalog, escrow: Mapping[int, tuple[str, ...]], *, grace_h: float
     ) -> None:
-        self._works = works
+        self._units = units
         self._catalog = catalog
         self._escrow = escrow
         self._grace_h = grace_h
 
-    async def release(self, payment_id: str, to_address: str) -> Instruction:
+    async def release(self, payment_id: str, to_address: str) -> PayoutInstruction:
         """Order the seller to be paid; the check and the order are one transaction, as opening a dispute is."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             payment = await self._pay_in(work, payment_id, to_address)
             _refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.OUT)
@@ -68,26 +68,28 @@ class Custody:
                 return self._again(payment, given, to_address)
             await self._refuse_release(work, payment)
             expected = RequestStatus.COMPLETED
-            return await self._order(work, payment, Direction.OUT, Entry.RELEASE, to_address, None, expected)
+            return await self._order(work, payment, Direction.OUT, LedgerEntryType.RELEASE, to_address, None, expected)
 
-    async def refund(self, payment_id: str, to_address: str, reason: str) -> Instruction:
+    async def refund(self, payment_id: str, to_address: str, reason: str) -> PayoutInstruction:
         """Order the buyer to be paid back."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             payment = await self._pay_in(work, payment_id, to_address)
             _refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.REFUND)
             if given is not None:
                 return self._again(payment, given, to_address)
-            if payment.ordered is Outcome.RELEASE:
+            if payment.ordered is DisputeOutcome.RELEASE:
                 raise conflict("a dispute ordered the release", reason="release_ordered")
             if await disputes.open_of(work.tx, payment.id) is not None:
                 raise conflict("a dispute is open: resolve it first", reason="dispute_open")
             expected = RequestStatus.CANCELLED
-            return await self._order(work, payment, Direction.REFUND, Entry.REFUND, to_address, reason, expected)
+            return await self._order(
+                work, payment, Direction.REFUND, LedgerEntryType.REFUND, to_address, reason, expected
+            )
 
-    async def settle(self, instruction_id: str, tx_hash: str) -> Instruction:
+    async def mark_executed(self, instruction_id: str, tx_hash: str) -> PayoutInstruction:
         """Note that an instruction was carried out on chain."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             given = await payments.get(work.tx, instruction_id)
             if given is None or given.direction is Direction.IN or given.settles_payment_id is None:
                 raise not_found("instruction")
@@ -100,11 +102,11 @@ class Custody:
             elif given.tx_hash != spelt:
                 raise conflict("the instruction was carried out by another transaction", txHash=given.tx_hash)
             payment = await found_payment(work.tx, given.settles_payment_id)
-            return Instruction(payment, await found_payment(work.tx, instruction_id))
+            return PayoutInstruction(payment, await found_payment(work.tx, instruction_id))
 
     async def hold(self, payment_id: str, until: int | None) -> Payment:
         """Keep a payment from being released until a time; None lets it go."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             payment = await found_payment(work.tx, payment_id)
             if payment.direction is not Direction.IN or payment.escrow_state not in PAID_STATES:
                 raise conflict("there is nothing to hold", escrowState=payment.escrow_state)
@@ -113,7 +115,7 @@ class Custody:
 
     async def clear_reorg(self, actor: Actor, payment_id: str, note: str) -> tuple[Payment, list[Clearance]]:
         """Let the money of a payment move again: somebody looked, and says what at."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             payment = await found_payment(work.tx, payment_id)
             if payment.reorged_at is None:
                 raise conflict("this payment was not told as reorged", escrowState=payment.escrow_state)
@@ -131,17 +133,17 @@ class Custody:
 
     async def pass_grace(self) -> int:
         """Make releasable what its buyer left unanswered for the grace period; return how many."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             delivered = await payments.in_grace(tx)
         passed = 0
         for payment in delivered:
-            async with self._works.begin() as work:
+            async with self._units.begin() as work:
                 passed += await self._pass(work, payment.id)
         return passed
 
-    async def _pass(self, work: Work, payment_id: str) -> bool:
+    async def _pass(self, work: UnitOfWork, payment_id: str) -> bool:
         payment = await found_payment(work.tx, payment_id)
-        if payment.escrow_state is not Escrow.FUNDED or payment.ordered is Outcome.REFUND:
+        if payment.escrow_state is not EscrowState.FUNDED or payment.ordered is DisputeOutcome.REFUND:
             return False
         if payment.reorged_at is not None:
             return False
@@ -156,7 +158,7 @@ class Custody:
         tell(work, people, payment, "payment_releasable", f"Payment {payment.ref} may be released to the seller")
         return True
 
-    async def _decide(self, work: Work, payment: Payment) -> policy.ReleaseDecision:
+    async def _decide(self, work: UnitOfWork, payment: Payment) -> policy.ReleaseDecision:
         request = await found(work.tx, payment.purchase_request_id)
         return policy.release_decision(
             request.product_type,
@@ -168,26 +170,26 @@ class Custody:
             grace_h=self._grace_h,
         )
 
-    async def _refuse_release(self, work: Work, payment: Payment) -> None:
-        if payment.ordered is Outcome.REFUND:
+    async def _refuse_release(self, work: UnitOfWork, payment: Payment) -> None:
+        if payment.ordered is DisputeOutcome.REFUND:
             raise conflict("a dispute ordered a refund", reason="refund_ordered")
         dispute = await disputes.open_of(work.tx, payment.id)
         block = policy.release_block(dispute_open=dispute is not None, hold_until=payment.hold_until, now=work.now)
         if block is not None:
             raise conflict(f"the payment cannot be released: {block.reason}", reason=block.reason)
-        if payment.escrow_state is Escrow.FUNDED:
+        if payment.escrow_state is EscrowState.FUNDED:
             decision = await self._decide(work, payment)
             if not decision.allowed:
                 raise conflict(f"the payment cannot be released yet: {decision.reason}", reason=decision.reason)
 
-    async def _pay_in(self, work: Work, payment_id: str, to_address: str) -> Payment:
+    async def _pay_in(self, work: UnitOfWork, payment_id: str, to_address: str) -> Payment:
         payment = await found_payment(work.tx, payment_id)
         if payment.direction is not Direction.IN:
             raise not_found("pay-in")
         await self._refuse_address(work, payment, to_address)
         return payment
 
-    async def _refuse_address(self, work: Work, payment: Payment, to_address: str) -> None:
+    async def _refuse_address(self, work: UnitOfWork, payment: Payment, to_address: str) -> None:
         """Refuse what money can be sent to and nobody can take it from: a person sends it, and a typo is final."""
         try:
             form = self._catalog.payee(payment.chain_id, to_address)
@@ -200,28 +202,28 @@ class Custody:
         if any(form == canonical(chain.chain_type, each) for each in ours) or await addresses.was_used(work.tx, form):
             raise invalid("toAddress", "cannot be paid: it is an address of this escrow, the money would not leave")
 
-    def _again(self, payment: Payment, given: Payment, to_address: str) -> Instruction:
+    def _again(self, payment: Payment, given: Payment, to_address: str) -> PayoutInstruction:
         if not policy.same_address(given.destination, to_address, self._catalog.chains[payment.chain_id].chain_type):
             raise conflict("an instruction was given already, to another address", instructionId=given.id)
-        return Instruction(payment, given)
+        return PayoutInstruction(payment, given)
 
     async def _order(
         self,
-        work: Work,
+        work: UnitOfWork,
         payment: Payment,
         direction: Direction,
-        entry: Entry,
+        entry: LedgerEntryType,
         to_address: str,
         reason: str | None,
         request_status: RequestStatus,
-    ) -> Instruction:
+    ) -> PayoutInstruction:
         """Empty the escrow in the books; nothing that is not there can be ordered."""
         if payment.escrow_state not in PAID_STATES:
             raise conflict("there is no money in this escrow", status=payment.status, escrowState=payment.escrow_state)
         sums = balances(await ledger.lines(work.tx, payment.id))
         if sums.held - sums.disputed < payment.amount_base:
             raise conflict("the ledger holds less than this payment", held=str(sums.held), disputed=str(sums.disputed))
-        state = {"escrow_state": Escrow.RELEASING, "reason": reason}
+        state = {"escrow_state": EscrowState.RELEASING, "reason": reason}
         if not await payments.move_escrow(work.tx, payment.id, work.now, expected=PAID_STATES, **state):
             raise conflict("the escrow has changed: read it again")
         await ledger.add(work.tx, payment, entry, payment.amount_base, work.now)
@@ -231,18 +233,18 @@ class Custody:
             work.tx, payment.purchase_request_id, work.now, expected=IN_DELIVERY, status=request_status
         )
         await _tell_all(work, payment, f"payment_{entry}", f"Payment {payment.ref}: {entry} ordered")
-        return Instruction(await found_payment(work.tx, payment.id), given)
+        return PayoutInstruction(await found_payment(work.tx, payment.id), given)
 
     @staticmethod
-    async def _settled(work: Work, given: Payment, tx_hash: str) -> None:
+    async def _settled(work: UnitOfWork, given: Payment, tx_hash: str) -> None:
         released = given.direction is Direction.OUT
-        done = {"status": PaymentStatus.COMPLETED, "tx_hash": tx_hash, "escrow_state": Escrow.RELEASED}
+        done = {"status": PaymentStatus.COMPLETED, "tx_hash": tx_hash, "escrow_state": EscrowState.RELEASED}
         await payments.change(work.tx, given.id, work.now, expected=(PaymentStatus.PENDING,), **done)
         payment = await found_payment(work.tx, given.settles_payment_id or "")
-        over = {"escrow_state": Escrow.RELEASED if released else Escrow.REFUNDED}
+        over = {"escrow_state": EscrowState.RELEASED if released else EscrowState.REFUNDED}
         if not released:
             over["status"] = PaymentStatus.REFUNDED  # type: ignore[assignment]  # both are words of columns
-        await payments.move_escrow(work.tx, payment.id, work.now, expected=(Escrow.RELEASING,), **over)
+        await payments.move_escrow(work.tx, payment.id, work.now, expected=(EscrowState.RELEASING,), **over)
         if released:
             await requests.change(
                 work.tx,
@@ -266,13 +268,13 @@ def _refuse_reorged(payment: Payment) -> None:
         )
 
 
-async def make_releasable(work: Work, payment: Payment) -> None:
+async def make_releasable(work: UnitOfWork, payment: Payment) -> None:
     """Let the seller's money go, as far as deliveries are concerned."""
-    state = Escrow.RELEASABLE
-    await payments.move_escrow(work.tx, payment.id, work.now, expected=(Escrow.FUNDED,), escrow_state=state)
+    state = EscrowState.RELEASABLE
+    await payments.move_escrow(work.tx, payment.id, work.now, expected=(EscrowState.FUNDED,), escrow_state=state)
 
 
-async def _tell_all(work: Work, payment: Payment, kind: str, title: str) -> None:
+async def _tell_all(work: UnitOfWork, payment: Payment, kind: str, title: str) -> None:
     admins = await work.people(Role.ADMIN)
     tell(work, [payment.buyer_id, payment.seller_id, *admins], payment, kind, title)
 

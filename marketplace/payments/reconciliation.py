@@ -7,13 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from marketplace.model import OPEN_PAYMENTS, Direction, Entry, Escrow, Payment, PaymentStatus
+from marketplace.model import OPEN_PAYMENTS, Direction, EscrowState, LedgerEntryType, Payment, PaymentStatus
 from marketplace.payments.ledger import balances
 from marketplace.store import ledger, payments
 from marketplace.store.ledger import Line
-from marketplace.unit_of_work import Works
+from marketplace.unit_of_work import UnitOfWorkFactory
 
-FUNDED_STATES = frozenset({Escrow.FUNDED, Escrow.RELEASABLE, Escrow.RELEASING, Escrow.RELEASED, Escrow.REFUNDED})
+FUNDED_STATES = frozenset(
+    {EscrowState.FUNDED, EscrowState.RELEASABLE, EscrowState.RELEASING, EscrowState.RELEASED, EscrowState.REFUNDED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class Report:
 class Reconciliation:
     """Compares everything, in one snapshot."""
 
-    def __init__(self, works: Works) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory) -> None:
+        self._units = units
 
     async def report(self) -> Report:
         """
@@ -50,7 +52,7 @@ class Reconciliation:
         Raises:
             StoreError: it could not be read, which is never "all fine".
         """
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             all_payments = await payments.every(tx)
             all_lines = await ledger.every(tx)
         return await asyncio.to_thread(compare, all_payments, all_lines)
@@ -102,15 +104,15 @@ def _of_payment(payment: Payment, lines: Sequence[Line], orders: Sequence[Paymen
 def _of_funded(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment]) -> Iterator[Finding]:
     counted = Counter(line.entry_type for line in lines)
     sums = balances(lines)
-    for entry in (Entry.PAYMENT_DETECTED, Entry.HOLD):
+    for entry in (LedgerEntryType.PAYMENT_DETECTED, LedgerEntryType.HOLD):
         if counted[entry] != 1:
             kind = f"missing_{entry}" if not counted[entry] else f"double_{entry}"
             yield Finding(kind, payment.id, f"{counted[entry]} entries")
-    if counted[Entry.HOLD] == 1 and sums.held + sums.released + sums.refunded != payment.amount_base:
+    if counted[LedgerEntryType.HOLD] == 1 and sums.held + sums.released + sums.refunded != payment.amount_base:
         yield Finding("wrong_hold", payment.id, f"held for {payment.amount_base}, the ledger says otherwise")
-    if sums.detected < payment.amount_base and counted[Entry.PAYMENT_DETECTED]:
+    if sums.detected < payment.amount_base and counted[LedgerEntryType.PAYMENT_DETECTED]:
         yield Finding("underfunded", payment.id, f"{sums.detected} came for {payment.amount_base}")
-    for entry in (Entry.RELEASE, Entry.REFUND):
+    for entry in (LedgerEntryType.RELEASE, LedgerEntryType.REFUND):
         if counted[entry] > 1:
             yield Finding(f"double_{entry}", payment.id, f"{counted[entry]} entries")
     if sums.released + sums.refunded > sums.detected:
@@ -126,17 +128,19 @@ def _foreign(payment: Payment, lines: Iterable[Line]) -> Iterator[Finding]:
             yield Finding("foreign_entry", payment.id, f"entry {line.id} is of another chain, token or request")
 
 
-def _of_orders(payment: Payment, counted: Mapping[Entry, int], orders: Sequence[Payment]) -> Iterator[Finding]:
+def _of_orders(
+    payment: Payment, counted: Mapping[LedgerEntryType, int], orders: Sequence[Payment]
+) -> Iterator[Finding]:
     """Compare what went out of the books with what was ordered, and with the escrow."""
-    for direction, entry in ((Direction.OUT, Entry.RELEASE), (Direction.REFUND, Entry.REFUND)):
+    for direction, entry in ((Direction.OUT, LedgerEntryType.RELEASE), (Direction.REFUND, LedgerEntryType.REFUND)):
         given = [order for order in orders if order.direction is direction]
         if bool(given) is not bool(counted.get(entry, 0)) or len(given) > 1:
             detail = f"{len(given)} instructions, {counted.get(entry, 0)} entries"
             yield Finding(f"{entry}_without_pair", payment.id, detail)
-    out = counted.get(Entry.RELEASE, 0) + counted.get(Entry.REFUND, 0)
-    leaving = payment.escrow_state in {Escrow.RELEASING, Escrow.RELEASED, Escrow.REFUNDED}
+    out = counted.get(LedgerEntryType.RELEASE, 0) + counted.get(LedgerEntryType.REFUND, 0)
+    leaving = payment.escrow_state in {EscrowState.RELEASING, EscrowState.RELEASED, EscrowState.REFUNDED}
     if leaving is not bool(out):
         yield Finding("escrow_ledger_mismatch", payment.id, f"escrow {payment.escrow_state}, {out} entries out")
     settled = any(order.status not in OPEN_PAYMENTS for order in orders)
-    if payment.escrow_state in {Escrow.RELEASED, Escrow.REFUNDED} and not settled:
+    if payment.escrow_state in {EscrowState.RELEASED, EscrowState.REFUNDED} and not settled:
         yield Finding("settled_without_transaction", payment.id, f"escrow {payment.escrow_state}, nothing was sent")

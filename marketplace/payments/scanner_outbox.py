@@ -1,4 +1,4 @@
-"""Errands at the scanner: registering what is to be paid, and forgetting what is not."""
+"""Commands for the scanner: registering what is to be paid, and forgetting what is not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from kernel.clock import Clock
 from kernel.tasks.patience import Patient
 from marketplace.catalog import Catalog
-from marketplace.model import OPEN_PAYMENTS, ErrandKind, Escrow, Mode, Payment, PaymentStatus, Rail
-from marketplace.payments.settlement import forget, tell
+from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Mode, Payment, PaymentStatus, Rail
+from marketplace.payments.settlement import tell, withdraw_from_scanner
 from marketplace.risk.policy import same_address
 from marketplace.scanner_client import (
     CheckoutBlock,
@@ -24,8 +24,8 @@ from marketplace.scanner_client import (
     ScannerUnavailable,
 )
 from marketplace.store import addresses, outbox, payments
-from marketplace.store.outbox import Errand
-from marketplace.unit_of_work import Works
+from marketplace.store.outbox import ScannerCommand
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 log = logging.getLogger(__name__)
 
@@ -61,25 +61,25 @@ class Callback:
         return self.base + HOOK_PATH
 
 
-class _Refused(Exception):
-    """The scanner will never do this errand."""
+class _CommandRefused(Exception):
+    """The scanner will never do this command."""
 
 
-class Errands:
+class CommandDispatcher:
     """Does what the outbox holds, each until it succeeds or is refused for good."""
 
-    def __init__(self, works: Works, scanner: ScannerClient, catalog: Catalog, callback: Callback) -> None:
-        self._works = works
-        self._clock: Clock = works.clock
+    def __init__(self, units: UnitOfWorkFactory, scanner: ScannerClient, catalog: Catalog, callback: Callback) -> None:
+        self._units = units
+        self._clock: Clock = units.clock
         self._scanner = scanner
         self._catalog = catalog
         self._callback = callback
 
     async def run(self) -> None:
         """Do what is due, for ever."""
-        everything = Patient("errand", self._run_all_due)
+        everything = Patient("command", self._run_all_due)
         while True:
-            await self._works.errands.wait(LOOK_S)
+            await self._units.commands.wait(LOOK_S)
             await everything.once()
 
     async def _run_all_due(self) -> None:
@@ -88,73 +88,73 @@ class Errands:
 
     async def run_due(self) -> int:
         """Do one batch; return how many there were."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             found = await outbox.due(tx, self._clock.now_ms(), BATCH)
         async with asyncio.TaskGroup() as group:
-            for errand in found:
-                group.create_task(self._do(errand), name=f"errand {errand.id}")
+            for command in found:
+                group.create_task(self._do(command), name=f"command {command.id}")
         return len(found)
 
     async def register_now(self, payment_id: str) -> None:
         """Try a registration at once, for the buyer who waits; what fails stays in the outbox."""
-        async with self._works.db.read() as tx:
-            errand = await outbox.of_payment(tx, ErrandKind.REGISTER, payment_id)
-        if errand is not None and errand.status == "pending":
-            await self._do(errand)
+        async with self._units.db.read() as tx:
+            command = await outbox.of_payment(tx, CommandKind.REGISTER, payment_id)
+        if command is not None and command.status == "pending":
+            await self._do(command)
 
-    async def _do(self, errand: Errand) -> None:
-        async with self._works.db.read() as tx:
-            payment = await payments.get(tx, errand.payment_id)
+    async def _do(self, command: ScannerCommand) -> None:
+        async with self._units.db.read() as tx:
+            payment = await payments.get(tx, command.payment_id)
         if payment is None:
-            raise LookupError(f"errand {errand.id} is about no payment")
+            raise LookupError(f"command {command.id} is about no payment")
         try:
-            await self._carry_out(errand, payment)
+            await self._carry_out(command, payment)
         except ScannerUnavailable as exc:
-            await self._later(errand, str(exc))
-        except _Refused as exc:
-            await self._give_up(errand, payment, str(exc))
+            await self._later(command, str(exc))
+        except _CommandRefused as exc:
+            await self._give_up(command, payment, str(exc))
         except ScannerRefused as exc:
             if exc.status in OPERATORS_FAULT:
-                await self._later(errand, str(exc))
+                await self._later(command, str(exc))
             else:
-                await self._give_up(errand, payment, str(exc))
+                await self._give_up(command, payment, str(exc))
 
-    async def _carry_out(self, errand: Errand, payment: Payment) -> None:
-        match errand.kind:
-            case ErrandKind.REGISTER:
-                await self._register(errand, payment)
-            case ErrandKind.CANCEL_INTENT:
+    async def _carry_out(self, command: ScannerCommand, payment: Payment) -> None:
+        match command.kind:
+            case CommandKind.REGISTER:
+                await self._register(command, payment)
+            case CommandKind.CANCEL_INTENT:
                 try:
                     await self._scanner.end_intent(payment.id)
                 except NotFound:
                     log.debug("[errand] the scanner never heard of intent %s", payment.id)
-                await self._finish(errand)
-            case ErrandKind.STOP_WATCH:
+                await self._finish(command)
+            case CommandKind.STOP_WATCH:
                 try:
                     await self._scanner.stop_watch(payment.provider_payment_id or "")
                 except NotFound:
                     log.debug("[errand] the scanner never heard of watch %s", payment.provider_payment_id)
-                async with self._works.begin() as work:
+                async with self._units.begin() as work:
                     await payments.set_watch_stopped(work.tx, payment.id, work.now)
-                    await outbox.finish(work.tx, errand.id, work.now)
+                    await outbox.finish(work.tx, command.id, work.now)
             case _:
-                assert_never(errand.kind)
+                assert_never(command.kind)
 
-    async def _register(self, errand: Errand, payment: Payment) -> None:
+    async def _register(self, command: ScannerCommand, payment: Payment) -> None:
         if payment.status not in OPEN_PAYMENTS:
-            await self._finish(errand)
+            await self._finish(command)
             return
         if payment.rail is Rail.DIRECT_BALANCE:
             values = await self._register_balance(payment)
         else:
             values = await self._register_intent(payment)
-        async with self._works.begin() as work:
-            await outbox.finish(work.tx, errand.id, work.now)
+        async with self._units.begin() as work:
+            await outbox.finish(work.tx, command.id, work.now)
             if await payments.set_registered(work.tx, payment.id, work.now, **values):
                 return
             now = await payments.get(work.tx, payment.id)
             if now is not None and now.status in CLOSED:  # while we registered: take it back
-                await forget(work, payment)
+                await withdraw_from_scanner(work, payment)
 
     async def _register_intent(self, payment: Payment) -> dict[str, object]:
         registered = await self._scanner.create_intent(
@@ -185,7 +185,7 @@ class Errands:
             and same_address(block.destination, payment.destination, chain_type)
         )
         if not agreed:
-            raise _Refused("the scanner registered something else than what was agreed: compare the registries")
+            raise _CommandRefused("the scanner registered something else than what was agreed: compare the registries")
 
     async def _register_balance(self, payment: Payment) -> dict[str, object]:
         """Read the baseline before anybody is shown the address, then watch if that was asked for."""
@@ -211,8 +211,8 @@ class Errands:
             chain_id=payment.chain_id, address=payment.destination, token=payment.token_address
         )
         if found.decimals not in {None, payment.decimals}:
-            raise _Refused("the scanner knows other decimals for this token: compare the registries")
-        async with self._works.begin() as work:
+            raise _CommandRefused("the scanner knows other decimals for this token: compare the registries")
+        async with self._units.begin() as work:
             await payments.set_baseline(work.tx, payment.id, found.balance)
             stored = await payments.get(work.tx, payment.id)
         if stored is None or stored.baseline_balance is None:
@@ -224,25 +224,25 @@ class Errands:
             raise ScannerUnavailable("AMN_SCANNER_WEBHOOK_SECRET is not set: webhooks could not be verified")
         return self._callback.secret.get_secret_value()
 
-    async def _finish(self, errand: Errand) -> None:
-        async with self._works.begin() as work:
-            await outbox.finish(work.tx, errand.id, work.now)
+    async def _finish(self, command: ScannerCommand) -> None:
+        async with self._units.begin() as work:
+            await outbox.finish(work.tx, command.id, work.now)
 
-    async def _later(self, errand: Errand, why: str) -> None:
-        pause_s = min(2 ** min(errand.attempts, 16), LONGEST_PAUSE_S)
-        if errand.attempts == 0:
-            log.warning("[errand] %s of %s waits: %s", errand.kind, errand.payment_id, why)
-        async with self._works.begin() as work:
-            await outbox.postpone(work.tx, errand, work.now + pause_s * 1000, why)
+    async def _later(self, command: ScannerCommand, why: str) -> None:
+        pause_s = min(2 ** min(command.attempts, 16), LONGEST_PAUSE_S)
+        if command.attempts == 0:
+            log.warning("[errand] %s of %s waits: %s", command.kind, command.payment_id, why)
+        async with self._units.begin() as work:
+            await outbox.postpone(work.tx, command, work.now + pause_s * 1000, why)
 
-    async def _give_up(self, errand: Errand, payment: Payment, why: str) -> None:
+    async def _give_up(self, command: ScannerCommand, payment: Payment, why: str) -> None:
         """End what will never be done; a payment that nobody was shown has failed."""
-        log.error("[errand] %s of %s was refused: %s", errand.kind, errand.payment_id, why)
-        async with self._works.begin() as work:
-            await outbox.finish(work.tx, errand.id, work.now, refused=why)
-            if errand.kind is not ErrandKind.REGISTER:
+        log.error("[errand] %s of %s was refused: %s", command.kind, command.payment_id, why)
+        async with self._units.begin() as work:
+            await outbox.finish(work.tx, command.id, work.now, refused=why)
+            if command.kind is not CommandKind.REGISTER:
                 return
-            failed = {"status": PaymentStatus.FAILED, "escrow_state": Escrow.FAILED, "reason": why}
+            failed = {"status": PaymentStatus.FAILED, "escrow_state": EscrowState.FAILED, "reason": why}
             if await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PENDING,), **failed):
                 await addresses.release(work.tx, payment.id, work.now)
                 tell(work, [payment.buyer_id], payment, "payment_failed", f"Payment {payment.ref} cannot be made")

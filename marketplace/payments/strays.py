@@ -7,17 +7,17 @@ from typing import Any
 
 from marketplace.model import Payment
 from marketplace.payments.settlement import tell_seldom
-from marketplace.payments.unapplied_funds import tell_recovery
+from marketplace.payments.unapplied_funds import announce_unapplied
 from marketplace.risk.policy import Reason
 from marketplace.scanner_client import IntentEvent, IntentTransfer
 from marketplace.store import inbox
-from marketplace.store.inbox import Recovery, Rest
-from marketplace.unit_of_work import Work
+from marketplace.store.inbox import Rest, UnappliedFunds
+from marketplace.unit_of_work import UnitOfWork
 
 GONE = "reorged"  # of what was credited: another story of the same transfer
 
 
-async def note_stray(work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> None:
+async def record_unapplied(work: UnitOfWork, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> None:
     """Write it down; it is somebody's all the same."""
     reason = _reason(event)
     if reason != GONE and await _is_listed(work, payment, event, evidence):
@@ -35,7 +35,7 @@ async def note_stray(work: Work, payment: Payment, event: IntentEvent, evidence:
     )
     if not new:
         return
-    await tell_recovery(work, payment, reason)
+    await announce_unapplied(work, payment, reason)
     if reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
         title = f"Payment {payment.ref}: another token arrived"
         await tell_seldom(work, [payment.buyer_id], payment, "payment-wrong-token", title)
@@ -56,23 +56,25 @@ def add_up(found: Iterable[IntentTransfer], reason: str | None) -> tuple[Rest, .
     return tuple(rests.values())
 
 
-async def note_all(
-    work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any], rests: Iterable[Rest]
+async def record_all_unapplied(
+    work: UnitOfWork, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any], rests: Iterable[Rest]
 ) -> None:
     """Write down what is not listed yet of many transfers that one event told of together."""
     reason = _reason(event)
     news = [await inbox.set_rest(work.tx, payment.id, reason, rest, evidence, work.now) for rest in rests]
     if any(news):
-        await tell_recovery(work, payment, reason)
+        await announce_unapplied(work, payment, reason)
 
 
-async def note_unread(work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> None:
+async def record_unread_unapplied(
+    work: UnitOfWork, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]
+) -> None:
     """Write down what an event itself tells of many transfers, until the scanner's list of them can be read."""
     reason = _reason(event)
     amount = sum(transfer.amount for transfer in event.transfers or ())
     rest = Rest(token=_moved(payment, event, reason), amount=amount, count=event.count or 1, last_tx_hash=event.tx_hash)
     if await inbox.note_rest(work.tx, payment.id, reason, rest, evidence, work.now):
-        await tell_recovery(work, payment, reason)
+        await announce_unapplied(work, payment, reason)
 
 
 def _reason(event: IntentEvent) -> str:
@@ -87,7 +89,7 @@ def _moved(payment: Payment, event: IntentEvent, reason: str) -> str | None:
     return payment.token_address
 
 
-async def _is_listed(work: Work, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> bool:
+async def _is_listed(work: UnitOfWork, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> bool:
     """
     Say whether this very transfer is listed already.
 
@@ -111,7 +113,7 @@ async def _is_listed(work: Work, payment: Payment, event: IntentEvent, evidence:
     return True
 
 
-def _place(row: Recovery) -> tuple[str | None, str | None]:
+def _place(row: UnappliedFunds) -> tuple[str | None, str | None]:
     """Return the block and the place in it that a row is about."""
     transfers = row.evidence.get("transfers") or [{}]
     return transfers[0].get("blockHash"), transfers[0].get("eventKey")

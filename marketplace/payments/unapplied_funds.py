@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from marketplace.model import Payment, PaymentStatus, Rail, Role
-from marketplace.payments.observation import SHOWN, Sighting
+from marketplace.payments.observation import SHOWN, PaymentObservation
 from marketplace.risk.gate import SetAside
 from marketplace.risk.policy import Reason
 from marketplace.store import inbox
 from marketplace.store.database import Tx
-from marketplace.unit_of_work import Work
+from marketplace.unit_of_work import UnitOfWork
 
 DOUBLE_CREDIT = "transfer_credited_elsewhere"
 PARTIAL = "partial_payment"
@@ -21,23 +21,23 @@ LATE = "late_payment"
 OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RECIPIENT, DOUBLE_CREDIT})
 
 
-async def note_beyond(work: Work, payment: Payment, seen: Sighting) -> None:
+async def record_beyond(work: UnitOfWork, payment: Payment, observed: PaymentObservation) -> None:
     """Write down what came to a payment that is over, beyond what it was credited and what was noted before."""
     credited = payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
     reason = "duplicate_payment" if credited else LATE
     noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
-    if seen.balance is None and not noted:
-        await _note_transfers(work, payment, seen, reason)
+    if observed.balance is None and not noted:
+        await _note_transfers(work, payment, observed, reason)
         return
     counted = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0")) if credited else 0
-    beyond = seen.received - counted
+    beyond = observed.received - counted
     # A balance, or a part, tells a sum: what is new of it is what nobody wrote down yet.
     if beyond > noted:
         key = f"{_sums(payment)}{reason}:{beyond}"
-        await _note(work, payment, reason, beyond - noted, key, seen.tx_hash, seen.document)
+        await _note(work, payment, reason, beyond - noted, key, observed.tx_hash, observed.document)
 
 
-async def note_part(work: Work, payment: Payment, received: int, evidence: Mapping[str, Any]) -> None:
+async def record_part(work: UnitOfWork, payment: Payment, received: int, evidence: Mapping[str, Any]) -> None:
     """Write down what is new of a part that is told of after the payment ended unpaid."""
     noted = await _noted_of_part(work, payment)
     if received > noted:
@@ -45,7 +45,7 @@ async def note_part(work: Work, payment: Payment, received: int, evidence: Mappi
 
 
 async def set_part(
-    work: Work, payment: Payment, counted: int, beside: int, received: int, evidence: Mapping[str, Any]
+    work: UnitOfWork, payment: Payment, counted: int, beside: int, received: int, evidence: Mapping[str, Any]
 ) -> None:
     """
     Bring what is listed as a part of a payment that ended unpaid to what is listed nowhere else.
@@ -59,10 +59,10 @@ async def set_part(
     if part < noted:
         await inbox.lower(work.tx, payment.id, _sums(payment), noted - part, work.now)
     else:
-        await note_part(work, payment, part, evidence)
+        await record_part(work, payment, part, evidence)
 
 
-async def _noted_of_part(work: Work, payment: Payment) -> int:
+async def _noted_of_part(work: UnitOfWork, payment: Payment) -> int:
     noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
     # Transfers are told one by one when they are enough: then this part is among them.
     return noted + await inbox.recovered(work.tx, payment.id, _transfers(payment), but=OTHER_MONEY)
@@ -73,18 +73,18 @@ async def has_part(tx: Tx, payment: Payment) -> bool:
     return await inbox.recovered(tx, payment.id, _sums(payment)) > 0
 
 
-async def _note_transfers(work: Work, payment: Payment, seen: Sighting, reason: str) -> None:
+async def _note_transfers(work: UnitOfWork, payment: Payment, observed: PaymentObservation, reason: str) -> None:
     """Write down what nobody saw before: the rest was credited, set aside, or listed when the payment ended."""
     amounts: Counter[str] = Counter()
-    for credit in await inbox.keep_transfers(work.tx, payment.id, seen.credits, work.now):
+    for credit in await inbox.keep_transfers(work.tx, payment.id, observed.credits, work.now):
         amounts[credit.tx_hash] += credit.amount
     for tx_hash, amount in amounts.items():
         if amount > 0:
-            await _note(work, payment, reason, amount, f"{_transfers(payment)}{tx_hash}", tx_hash, seen.document)
+            await _note(work, payment, reason, amount, f"{_transfers(payment)}{tx_hash}", tx_hash, observed.document)
 
 
 async def _note(
-    work: Work,
+    work: UnitOfWork,
     payment: Payment,
     reason: str,
     amount: int,
@@ -104,10 +104,10 @@ async def _note(
         now=work.now,
     )
     if new:
-        await tell_recovery(work, payment, reason)
+        await announce_unapplied(work, payment, reason)
 
 
-async def set_aside(work: Work, payment: Payment, part: SetAside, document: Mapping[str, Any]) -> None:
+async def set_aside(work: UnitOfWork, payment: Payment, part: SetAside, document: Mapping[str, Any]) -> None:
     """Write down money whose sender is not accepted, beside what was credited of others."""
     shown = [
         {"txHash": c.tx_hash, "eventKey": c.event_key, "amountBaseUnits": str(c.amount), "sender": c.sender}
@@ -128,20 +128,20 @@ async def set_aside(work: Work, payment: Payment, part: SetAside, document: Mapp
         count=max(1, len(part.transfers)),
     )
     if new:
-        await tell_recovery(work, payment, part.reason)
+        await announce_unapplied(work, payment, part.reason)
 
 
-async def keep_other_money(work: Work, payment: Payment, seen: Sighting) -> None:
+async def keep_other_money(work: UnitOfWork, payment: Payment, observed: PaymentObservation) -> None:
     """Write down what was held before another transfer paid: its evidence is about to be replaced."""
-    if payment.hold_reason is None or payment.tx_hash is None or seen.balance is not None:
+    if payment.hold_reason is None or payment.tx_hash is None or observed.balance is not None:
         return  # a balance is one sum: what was held of it is what is credited now
-    known = {seen.tx_hash, *(credit.tx_hash for credit in seen.credits)}
+    known = {observed.tx_hash, *(credit.tx_hash for credit in observed.credits)}
     if not known & {payment.tx_hash, payment.tx_hash.lower()}:
-        await note_closed(work, payment, payment.hold_reason)
-        await tell_recovery(work, payment, payment.hold_reason)
+        await record_closed(work, payment, payment.hold_reason)
+        await announce_unapplied(work, payment, payment.hold_reason)
 
 
-async def note_closed(work: Work, payment: Payment, reason: str) -> None:
+async def record_closed(work: UnitOfWork, payment: Payment, reason: str) -> None:
     """Write down what was seen of a payment and will not be credited."""
     received = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
     tells_sums = payment.rail is Rail.DIRECT_BALANCE or reason == PARTIAL
@@ -180,7 +180,7 @@ def _transfers(payment: Payment) -> str:
     return f"transfer:{payment.id}:"
 
 
-async def tell_recovery(work: Work, payment: Payment, reason: str) -> None:
+async def announce_unapplied(work: UnitOfWork, payment: Payment, reason: str) -> None:
     """Tell the admins of money that needs a person."""
     title = f"Payment {payment.ref}: money to recover by hand ({reason})"
     admins = await work.people(Role.ADMIN)

@@ -8,11 +8,11 @@ from marketplace.catalog import Catalog
 from marketplace.errors import Refused, conflict, forbidden
 from marketplace.model import OPEN_PAYMENTS, Actor, Direction, Payment, PaymentStatus, Rail
 from marketplace.payments.checkout import found_payment
-from marketplace.payments.observation import BrokenList, Sighting, from_balance, from_intent
-from marketplace.payments.scanner_outbox import Errands
-from marketplace.payments.settlement import Outcome, Stale, believe, is_doubted, refuse, settle
-from marketplace.risk.gate import Gatekeeper, Judgement
-from marketplace.risk.policy import BASELINE_MISSING, Pass, Reason
+from marketplace.payments.observation import BrokenList, PaymentObservation, from_balance, from_intent
+from marketplace.payments.scanner_outbox import CommandDispatcher
+from marketplace.payments.settlement import SettlementOutcome, Stale, believe, is_doubted, refuse, settle_payment
+from marketplace.risk.gate import RiskDecision, RiskGate
+from marketplace.risk.policy import BASELINE_MISSING, Approve, Reason
 from marketplace.scanner_client import (
     BrokenAnswer,
     Intent,
@@ -24,7 +24,7 @@ from marketplace.scanner_client import (
 )
 from marketplace.store import inbox, payments
 from marketplace.trade.offers import found_offer
-from marketplace.unit_of_work import Works
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 CONFIRMED = frozenset({"confirmed", "webhook_failed"})  # the second is the delivery's trouble, not the money's
 AWAITING = "awaiting-confirmations"
@@ -43,17 +43,22 @@ class CheckResult:
     expected: int
 
 
-class Checks:
+class PaymentVerifier:
     """Looks at payments through the scanner and settles what it sees."""
 
     def __init__(
-        self, works: Works, scanner: ScannerClient, catalog: Catalog, gatekeeper: Gatekeeper, errands: Errands
+        self,
+        units: UnitOfWorkFactory,
+        scanner: ScannerClient,
+        catalog: Catalog,
+        gate: RiskGate,
+        commands: CommandDispatcher,
     ) -> None:
-        self._works = works
+        self._units = units
         self._scanner = scanner
         self._catalog = catalog
-        self._gatekeeper = gatekeeper
-        self._errands = errands
+        self._gate = gate
+        self._commands = commands
 
     async def check(self, actor: Actor, payment_id: str) -> CheckResult:
         """
@@ -62,18 +67,18 @@ class Checks:
         Raises:
             Refused: it is somebody else's, or nobody can look now.
         """
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             payment = await found_payment(tx, payment_id)
         if payment.buyer_id != actor.user_id and not actor.is_admin:
             raise forbidden("this payment is somebody else's")
         if payment.direction is not Direction.IN:
             raise conflict("this is money on its way out")
         try:
-            return await self.look(payment, thoroughly=True)
+            return await self.verify_payment(payment, thoroughly=True)
         except (ScannerUnavailable, ScannerRefused) as exc:
             raise Refused("scanner_unavailable", "the chain cannot be read now: try again", retryAfter=5) from exc
 
-    async def look(self, payment: Payment, *, thoroughly: bool) -> CheckResult:
+    async def verify_payment(self, payment: Payment, *, thoroughly: bool) -> CheckResult:
         """
         Read the payment's state at the scanner and settle it; `thoroughly` lets the scanner read the chain.
 
@@ -83,8 +88,8 @@ class Checks:
         if payment.status is PaymentStatus.COMPLETED:
             return await self._result(payment.id, None, self._counted(payment))
         if payment.registered_at is None and payment.status in OPEN_PAYMENTS:
-            await self._errands.register_now(payment.id)
-            async with self._works.db.read() as tx:
+            await self._commands.register_now(payment.id)
+            async with self._units.db.read() as tx:
                 payment = await found_payment(tx, payment.id)
         try:
             result = await self._read(payment, thoroughly=thoroughly)
@@ -92,7 +97,7 @@ class Checks:
             return await self._broken(payment, str(exc))
         if not is_doubted(result.payment):
             return result
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             await believe(work, result.payment)
         return await self._result(payment.id, result.reason, result.delta)
 
@@ -108,19 +113,19 @@ class Checks:
 
     async def _broken(self, payment: Payment, why: str) -> CheckResult:
         """Keep what cannot be as evidence; it is no balance and no payment, and nothing is done by it."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             await refuse(work, payment.id, Reason.BROKEN_ANSWER, why, may_change=True)
         return await self._result(payment.id, Reason.BROKEN_ANSWER, 0)
 
-    async def lies_there(self, payment: Payment) -> bool:
+    async def is_paid_on_chain(self, payment: Payment) -> bool:
         """Say whether the scanner sees the whole sum at the payment's address, deep enough."""
         try:
-            seen = await self._balance(payment, confirmed=True)
+            observed = await self._balance(payment, confirmed=True)
         except (ScannerUnavailable, ScannerRefused):
             return False
-        return seen.balance is not None and seen.balance.paid
+        return observed.balance is not None and observed.balance.paid
 
-    async def whole(self, payment: Payment) -> Sighting | None:
+    async def whole(self, payment: Payment) -> PaymentObservation | None:
         """
         Read a payment at the scanner with every transfer of it; None while it is not confirmed there.
 
@@ -131,7 +136,7 @@ class Checks:
         intent = await self._scanner.intent(payment.id)
         return await self._whole(payment, intent) if intent.status in CONFIRMED else None
 
-    async def _whole(self, payment: Payment, intent: Intent) -> Sighting:
+    async def _whole(self, payment: Payment, intent: Intent) -> PaymentObservation:
         listed = tuple(each for each in intent.transfers if each.counted)
         if not listed or sum(each.amount for each in listed) != intent.amount_received:
             listed = await self.every_transfer(payment)
@@ -166,7 +171,7 @@ class Checks:
         newest = await self._balance(payment, confirmed=False)
         if newest.balance is None or not newest.balance.paid:
             return await self.settled(payment, newest)
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             now = await found_payment(work.tx, payment.id)
             begun = (now.evidence or {}).get("paidAtBlock") is not None  # and is not deep any more: it starts again
             if now.status is PaymentStatus.PENDING or (begun and now.hold_reason is None):
@@ -174,11 +179,11 @@ class Checks:
                 await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **values)
         return await self._result(payment.id, AWAITING, newest.balance.delta)
 
-    async def _balance(self, payment: Payment, *, confirmed: bool) -> Sighting:
+    async def _balance(self, payment: Payment, *, confirmed: bool) -> PaymentObservation:
         found = await self._scanner.check_balance(
             chain_id=payment.chain_id, address=payment.destination, token=payment.token_address, confirmed=confirmed
         )
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             known = await inbox.kept_transfers(tx, payment.id)
         return from_balance(payment, found, self._catalog.chains[payment.chain_id], known, deep=confirmed)
 
@@ -202,27 +207,27 @@ class Checks:
             return (await self._scanner.recheck_intent(payment.id)).intent
         return await self._scanner.intent(payment.id)
 
-    async def settled(self, payment: Payment, seen: Sighting) -> CheckResult:
-        """Judge a sighting, settle it, and return what came of it."""
-        judgement = await self.judge(payment, seen)
-        async with self._works.begin() as work:
-            outcome, reason = await settle(work, payment.id, seen, judgement)
-        funded = outcome in {Outcome.FUNDED, Outcome.ALREADY_FUNDED}
-        delta = seen.balance.delta if seen.balance is not None else seen.received
+    async def settled(self, payment: Payment, observed: PaymentObservation) -> CheckResult:
+        """Judge an observation, settle it, and return what came of it."""
+        risk = await self.judge(payment, observed)
+        async with self._units.begin() as work:
+            outcome, reason = await settle_payment(work, payment.id, observed, risk)
+        funded = outcome in {SettlementOutcome.FUNDED, SettlementOutcome.ALREADY_FUNDED}
+        delta = observed.balance.delta if observed.balance is not None else observed.received
         return await self._result(payment.id, None if funded else reason, delta)
 
-    async def judge(self, payment: Payment, seen: Sighting) -> Judgement:
+    async def judge(self, payment: Payment, observed: PaymentObservation) -> RiskDecision:
         """Ask the safety gate, unless there is nothing to credit anyhow."""
-        if payment.status not in OPEN_PAYMENTS or (seen.balance is not None and not seen.balance.paid):
-            return Judgement(Pass())
-        async with self._works.db.read() as tx:
+        if payment.status not in OPEN_PAYMENTS or (observed.balance is not None and not observed.balance.paid):
+            return RiskDecision(Approve())
+        async with self._units.db.read() as tx:
             offer = await found_offer(tx, payment.seller_offer_id)
-        judgement = await self._gatekeeper.judge(payment, offer, seen)
+        risk = await self._gate.judge(payment, offer, observed)
         # Whom a balance is from is known from all its events: one more of them in between, and it is judged again.
-        return judgement if seen.balance is None else replace(judgement, judged=len(seen.credits))
+        return risk if observed.balance is None else replace(risk, judged=len(observed.credits))
 
     async def _result(self, payment_id: str, reason: str | None, delta: int) -> CheckResult:
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             payment = await found_payment(tx, payment_id)
         funded = payment.status is PaymentStatus.COMPLETED
         return CheckResult(

@@ -22,7 +22,7 @@ class SenderCheck(Protocol):
         """Return whether an account is a contract; None when that cannot be told now. Never raises."""
 
 
-class CodeReader:
+class ContractSenderCheck:
     """Asks the chain's first endpoint for the code of an account."""
 
     def __init__(self, session: aiohttp.ClientSession, rpc_urls: Mapping[str, str], *, timeout_s: float = 5) -> None:

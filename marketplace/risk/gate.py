@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 
 from marketplace.catalog import Catalog, Chain
 from marketplace.model import Offer, Payment, Rail
-from marketplace.payments.observation import Sighting
+from marketplace.payments.observation import PaymentObservation
 from marketplace.risk.contract_senders import SenderCheck
 from marketplace.risk.policy import (
+    Approve,
     Flags,
     Gate,
-    Hold,
     Part,
-    Pass,
     PaymentFacts,
     Reason,
+    Review,
     SenderFacts,
     Weighed,
     gate,
@@ -40,7 +40,7 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class RiskDecision:
     """
     The gate's decision.
 
@@ -63,7 +63,7 @@ class NoList:
         return Unavailable("no sanctions list is configured (OFAC_SDN_PATH or OFAC_SDN_URL)")
 
 
-class Gatekeeper:
+class RiskGate:
     """The safety gate with its sources. Waits for the network: never call it inside a transaction."""
 
     def __init__(self, catalog: Catalog, screener: Screener, senders: SenderCheck, *, require_eoa_sender: bool) -> None:
@@ -72,7 +72,7 @@ class Gatekeeper:
         self._senders = senders
         self._require_eoa = require_eoa_sender
 
-    async def judge(self, payment: Payment, offer: Offer, seen: Sighting) -> Judgement:
+    async def judge(self, payment: Payment, offer: Offer, observed: PaymentObservation) -> RiskDecision:
         """Decide whether what was seen may be credited, or the part of it that clear senders paid."""
         flags = Flags(
             aml_required=offer.require_aml_check,
@@ -90,14 +90,14 @@ class Gatekeeper:
             needs_tx_hash=payment.rail is not Rail.DIRECT_BALANCE,
         )
         if not flags.aml_required and not flags.require_eoa_sender:
-            return Judgement(gate(facts, seen.evidence, None, None, flags))
-        early = gate(facts, seen.evidence, None, None, Flags())
-        if not isinstance(early, Pass):  # whoever sent it: it is not what was agreed, or not deep enough
-            return Judgement(early)
-        parts = _parts(seen)
+            return RiskDecision(gate(facts, observed.evidence, None, None, flags))
+        early = gate(facts, observed.evidence, None, None, Flags())
+        if not isinstance(early, Approve):  # whoever sent it: it is not what was agreed, or not deep enough
+            return RiskDecision(early)
+        parts = _parts(observed)
         known = await self._ask(chain, parts, flags)
         found = weigh(parts, known, payment.amount_base, flags)
-        return _decide(facts, seen, found, known, flags)
+        return _decide(facts, observed, found, known, flags)
 
     async def _ask(self, chain: Chain, parts: Sequence[Part], flags: Flags) -> dict[str, SenderFacts]:
         """Find out about every sender; a node is asked about those who paid most, and only who is not listed."""
@@ -116,39 +116,41 @@ class Gatekeeper:
         return known
 
 
-def _parts(seen: Sighting) -> list[Part]:
+def _parts(observed: PaymentObservation) -> list[Part]:
     """Return what each sender paid, and what nobody is known to have paid."""
     sums: dict[str | None, int] = defaultdict(int)
-    for credit in seen.credits:
+    for credit in observed.credits:
         sums[credit.sender] += credit.amount
-    if seen.unexplained:
-        sums[None] += seen.unexplained
+    if observed.unexplained:
+        sums[None] += observed.unexplained
     return [Part(sender, amount) for sender, amount in sums.items()]
 
 
 def _decide(
-    facts: PaymentFacts, seen: Sighting, found: Weighed, known: Mapping[str, SenderFacts], flags: Flags
-) -> Judgement:
+    facts: PaymentFacts, observed: PaymentObservation, found: Weighed, known: Mapping[str, SenderFacts], flags: Flags
+) -> RiskDecision:
     about = found.facts
     enough = found.accepted >= facts.amount
-    sender = seen.evidence.sender
+    sender = observed.evidence.sender
     if enough or found.doubt is not Reason.NO_BUYER_ADDRESS_TO_SCREEN:
         sender = sender or next(iter(known), None)
     else:
         sender = None
     contract = False if found.doubt is Reason.AML_SANCTIONS else about.contract
-    decision = gate(facts, replace(seen.evidence, sender=sender), about.screening, contract, flags)
-    if not enough and isinstance(decision, Pass):  # no sender is to blame, and the sum of them is too little
-        decision = Hold(Reason.INSUFFICIENT_AMOUNT, f"{found.accepted} of {facts.amount} base units")
-    if not isinstance(decision, Pass):
-        return Judgement(decision, may_change=found.may_change)
-    return Judgement(decision, aside=_aside(seen, found, known, flags))
+    decision = gate(facts, replace(observed.evidence, sender=sender), about.screening, contract, flags)
+    if not enough and isinstance(decision, Approve):  # no sender is to blame, and the sum of them is too little
+        decision = Review(Reason.INSUFFICIENT_AMOUNT, f"{found.accepted} of {facts.amount} base units")
+    if not isinstance(decision, Approve):
+        return RiskDecision(decision, may_change=found.may_change)
+    return RiskDecision(decision, aside=_aside(observed, found, known, flags))
 
 
-def _aside(seen: Sighting, found: Weighed, known: Mapping[str, SenderFacts], flags: Flags) -> tuple[SetAside, ...]:
+def _aside(
+    observed: PaymentObservation, found: Weighed, known: Mapping[str, SenderFacts], flags: Flags
+) -> tuple[SetAside, ...]:
     """Return the money of senders that are not accepted, by the reason."""
     whose: dict[Reason, list[Credit]] = defaultdict(list)
-    for credit in seen.credits:
+    for credit in observed.credits:
         about = SenderFacts() if credit.sender is None else known[credit.sender]
         reason = refusal(credit.sender, about, flags)
         if reason is not None:

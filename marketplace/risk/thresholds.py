@@ -10,7 +10,7 @@ from marketplace.model import Actor
 from marketplace.store import thresholds
 from marketplace.store.database import Tx
 from marketplace.store.thresholds import Threshold
-from marketplace.unit_of_work import Works
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 
 async def required(tx: Tx, catalog: Catalog, chain_id: int) -> int:
@@ -22,19 +22,19 @@ async def required(tx: Tx, catalog: Catalog, chain_id: int) -> int:
 class Thresholds:
     """Use cases of confirmation thresholds."""
 
-    def __init__(self, works: Works, catalog: Catalog) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory, catalog: Catalog) -> None:
+        self._units = units
         self._catalog = catalog
 
     async def show(self) -> tuple[dict[int, int], list[Threshold]]:
         """Return what holds for each chain, and every setting there was."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             now = {chain_id: await required(tx, self._catalog, chain_id) for chain_id in self._catalog.chains}
             return now, await thresholds.history(tx)
 
     async def change(self, actor: Actor, wanted: Mapping[int, int]) -> None:
         """Raise chains above their floors, or bring them back to it; never below."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             for chain_id, confirmations in wanted.items():
                 chain = self._catalog.chains.get(chain_id)
                 if chain is None:

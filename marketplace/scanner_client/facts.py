@@ -94,7 +94,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class RecheckedTransfer:
     """What a recheck saw."""
 
     tx_hash: str | None
@@ -110,7 +110,7 @@ class Recheck:
     """The answer to a recheck; `missing` in base units."""
 
     intent: Intent
-    seen: tuple[Sighting, ...]
+    seen: tuple[RecheckedTransfer, ...]
     settled: bool
     missing: Units
 

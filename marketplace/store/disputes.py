@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import insert, select, update
 
-from marketplace.model import Dispute, DisputeStatus, Outcome
+from marketplace.model import Dispute, DisputeOutcome, DisputeStatus
 from marketplace.store.database import Tx
 from marketplace.store.rows import changed, many, one
 from marketplace.store.tables import dispute_evidence, disputes
@@ -41,7 +41,7 @@ async def open_of(tx: Tx, payment_id: str) -> Dispute | None:
     return await one(tx, select(disputes).where(opened), Dispute)
 
 
-async def resolve(tx: Tx, dispute_id: str, outcome: Outcome, note: str, user_id: str, now: int) -> bool:
+async def resolve(tx: Tx, dispute_id: str, outcome: DisputeOutcome, note: str, user_id: str, now: int) -> bool:
     """End an open dispute; False when it was ended before."""
     opened = update(disputes).where(_d.id == dispute_id, _d.status == DisputeStatus.OPEN)
     ended = {"status": DisputeStatus.RESOLVED, "outcome": outcome, "note": note}

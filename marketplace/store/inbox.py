@@ -32,7 +32,7 @@ class Credit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
+class UnappliedFunds:
     """Money that came and was not credited: a person decides what becomes of it."""
 
     id: str
@@ -305,11 +305,11 @@ async def lower(tx: Tx, payment_id: str, prefix: str, by: int, now: int) -> None
             await tx.execute(delete(recoveries).where(c.id == row.id))
 
 
-async def recoveries_of(tx: Tx, payment_id: str, tx_hash: str) -> list[Recovery]:
+async def recoveries_of(tx: Tx, payment_id: str, tx_hash: str) -> list[UnappliedFunds]:
     """Return what waits for a person of one transaction, oldest first."""
     c = recoveries.c
     mine = select(recoveries).where(c.payment_id == payment_id, c.tx_hash == tx_hash)
-    return await many(tx, mine.order_by(c.created_at, c.id), Recovery)
+    return await many(tx, mine.order_by(c.created_at, c.id), UnappliedFunds)
 
 
 async def move_recovery(tx: Tx, recovery_id: str, evidence: Mapping[str, Any]) -> None:
@@ -325,7 +325,7 @@ async def recovered(tx: Tx, payment_id: str, prefix: str, *, but: Collection[str
     return sum(amount or 0 for amount in (await tx.execute(found)).scalars())
 
 
-async def all_recoveries(tx: Tx, page: Page) -> tuple[list[Recovery], int]:
+async def all_recoveries(tx: Tx, page: Page) -> tuple[list[UnappliedFunds], int]:
     """Return what waits for a person, newest first."""
     newest = select(recoveries).order_by(recoveries.c.updated_at.desc(), recoveries.c.id)
-    return await paged(tx, newest, Recovery, page)
+    return await paged(tx, newest, UnappliedFunds, page)

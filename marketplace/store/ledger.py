@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 
-from marketplace.model import Entry, Payment
+from marketplace.model import LedgerEntryType, Payment
 from marketplace.store.database import Tx
 from marketplace.store.rows import many
 from marketplace.store.tables import funds_ledger_entries
@@ -19,7 +19,7 @@ class Line:
     """One entry."""
 
     id: int
-    entry_type: Entry
+    entry_type: LedgerEntryType
     payment_id: str
     purchase_request_id: str
     chain_id: int
@@ -29,7 +29,9 @@ class Line:
     created_at: int
 
 
-async def add(tx: Tx, payment: Payment, entry: Entry, amount: int, now: int, *, key: str | None = None) -> None:
+async def add(
+    tx: Tx, payment: Payment, entry: LedgerEntryType, amount: int, now: int, *, key: str | None = None
+) -> None:
     """Write a line about a pay-in; the same key twice is refused by the database."""
     await tx.execute(
         insert(funds_ledger_entries).values(

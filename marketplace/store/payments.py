@@ -11,9 +11,9 @@ from sqlalchemy import func, insert, or_, select, update
 from marketplace.model import (
     OPEN_PAYMENTS,
     PROVIDER,
+    CommandKind,
     Direction,
-    ErrandKind,
-    Escrow,
+    EscrowState,
     Page,
     Payment,
     PaymentStatus,
@@ -102,7 +102,7 @@ async def forgotten_watches(tx: Tx) -> list[Payment]:
     """Return finished payments whose watch was never stopped and that nobody is about to stop."""
     watched = (_p.rail == Rail.DIRECT_BALANCE) & _p.provider_payment_id.is_not(None)
     over = watched & _p.status.in_(FINISHED) & _p.watch_stopped_at.is_(None)
-    tried = select(scanner_outbox.c.payment_id).where(scanner_outbox.c.kind == ErrandKind.STOP_WATCH)
+    tried = select(scanner_outbox.c.payment_id).where(scanner_outbox.c.kind == CommandKind.STOP_WATCH)
     return await many(tx, select(payments).where(over, _p.id.not_in(tried)), Payment)
 
 
@@ -110,7 +110,7 @@ async def in_grace(tx: Tx) -> list[Payment]:
     """Return funded pay-ins whose goods were delivered, so that time or a confirmation may release them."""
     joined = select(payments).join(purchase_requests, purchase_requests.c.id == _p.purchase_request_id)
     delivered = (RequestStatus.DELIVERY, RequestStatus.DELIVERED)
-    funded = (_p.direction == Direction.IN) & (_p.escrow_state == Escrow.FUNDED)
+    funded = (_p.direction == Direction.IN) & (_p.escrow_state == EscrowState.FUNDED)
     return await many(tx, joined.where(funded, purchase_requests.c.status.in_(delivered)), Payment)
 
 
@@ -128,11 +128,11 @@ async def change(tx: Tx, payment_id: str, now: int, *, expected: Collection[Paym
 async def complete(tx: Tx, payment_id: str, now: int, **values: Any) -> bool:
     """Fund a pay-in once: False when it is completed already, or over."""
     guarded = update(payments).where(_p.id == payment_id, _p.direction == Direction.IN, _p.status.not_in(FINISHED))
-    funded = {"status": PaymentStatus.COMPLETED, "escrow_state": Escrow.FUNDED, "hold_reason": None}
+    funded = {"status": PaymentStatus.COMPLETED, "escrow_state": EscrowState.FUNDED, "hold_reason": None}
     return await changed(tx, guarded.values(**funded, **values, updated_at=now))
 
 
-async def move_escrow(tx: Tx, payment_id: str, now: int, *, expected: Collection[Escrow], **values: Any) -> bool:
+async def move_escrow(tx: Tx, payment_id: str, now: int, *, expected: Collection[EscrowState], **values: Any) -> bool:
     """Change a pay-in whose escrow is in one of the expected states; False when it is in another."""
     guarded = update(payments).where(_p.id == payment_id, _p.escrow_state.in_(expected))
     return await changed(tx, guarded.values(**values, updated_at=now))

@@ -24,7 +24,7 @@ _p = payments.c
 
 
 async def prune_events(tx: Tx, before: int, limit: int) -> int:
-    """Forget webhooks that were judged, errands that were done, and how often what was told; return how many rows."""
+    """Forget webhooks that were judged, commands that were done, and how often what was told; return how many rows."""
     i, o, n = webhook_inbox.c, scanner_outbox.c, notice_counts.c
     judged = select(i.event_id).where(i.received_at < before, i.outcome.not_in(["", UNREAD])).limit(limit)
     ended = select(o.id).where(o.status.in_(["done", "refused"]), o.done_at < before).limit(limit)

@@ -8,10 +8,10 @@ from marketplace.errors import conflict, forbidden, not_found
 from marketplace.model import (
     Actor,
     Dispute,
+    DisputeOutcome,
     DisputeStatus,
-    Entry,
-    Escrow,
-    Outcome,
+    EscrowState,
+    LedgerEntryType,
     Payment,
     RequestStatus,
     Role,
@@ -23,10 +23,14 @@ from marketplace.store import disputes, ledger, payments, requests
 from marketplace.store.database import Tx
 from marketplace.store.disputes import Evidence
 from marketplace.trade.requests import found
-from marketplace.unit_of_work import Work, Works, new_id
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
 JUDGES = (Role.ADMIN, Role.RESOLVER)
-DECIDED = (Outcome.REFUND, Outcome.RELEASE, Outcome.NO_ACTION)  # a replacement is delivered, and argued about, anew
+DECIDED = (
+    DisputeOutcome.REFUND,
+    DisputeOutcome.RELEASE,
+    DisputeOutcome.NO_ACTION,
+)  # a replacement is delivered, and argued about, anew
 MAX_EVIDENCE = 200  # of one dispute; each is read whole with it
 
 
@@ -41,12 +45,12 @@ class DisputeView:
 class Disputes:
     """Use cases of disputes."""
 
-    def __init__(self, works: Works) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory) -> None:
+        self._units = units
 
     async def open(self, actor: Actor, request_id: str, reason: str, category: str) -> Dispute:
         """Lock the money of a request; from then on, no release."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = await found(work.tx, request_id)
             payment = await payments.pay_in(work.tx, request_id)
             parties = {request.buyer_id} | ({payment.seller_id} if payment is not None else set())
@@ -77,18 +81,20 @@ class Disputes:
                 created_at=work.now,
             )
             await disputes.add(work.tx, dispute)
-            await ledger.add(work.tx, payment, Entry.DISPUTE_HOLD, held, work.now, key=f"dispute_hold:{dispute.id}")
+            await ledger.add(
+                work.tx, payment, LedgerEntryType.DISPUTE_HOLD, held, work.now, key=f"dispute_hold:{dispute.id}"
+            )
             await _tell(work, dispute, payment, "dispute_opened", f"Dispute opened: {request.title}")
         return dispute
 
     async def show(self, actor: Actor, dispute_id: str) -> DisputeView:
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             dispute, _ = await self._concerning(tx, actor, dispute_id)
             return DisputeView(dispute, await disputes.evidence(tx, dispute_id))
 
     async def add_evidence(self, actor: Actor, dispute_id: str, text: str, link: str | None) -> DisputeView:
         """Say something about an open dispute."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             dispute, payment = await self._concerning(work.tx, actor, dispute_id)
             if dispute.status is not DisputeStatus.OPEN:
                 raise conflict("the dispute is resolved", outcome=dispute.outcome)
@@ -98,9 +104,9 @@ class Disputes:
             await _tell(work, dispute, payment, "dispute_evidence", "New evidence in a dispute", but=actor)
             return DisputeView(dispute, await disputes.evidence(work.tx, dispute_id))
 
-    async def resolve(self, actor: Actor, dispute_id: str, outcome: Outcome, note: str) -> Dispute:
+    async def resolve(self, actor: Actor, dispute_id: str, outcome: DisputeOutcome, note: str) -> Dispute:
         """End a dispute; the same outcome again changes nothing, another one is refused."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             dispute = await self._found(work.tx, dispute_id)
             if dispute.status is DisputeStatus.RESOLVED:
                 if dispute.outcome is not outcome:
@@ -114,21 +120,23 @@ class Disputes:
             return await self._found(work.tx, dispute_id)
 
     @staticmethod
-    async def _unlock(work: Work, dispute: Dispute, payment: Payment) -> None:
+    async def _unlock(work: UnitOfWork, dispute: Dispute, payment: Payment) -> None:
         locked = balances(await ledger.lines(work.tx, payment.id)).disputed
         if locked > 0:
-            await ledger.add(work.tx, payment, Entry.ADJUSTMENT, locked, work.now, key=f"adjustment:{dispute.id}")
+            await ledger.add(
+                work.tx, payment, LedgerEntryType.ADJUSTMENT, locked, work.now, key=f"adjustment:{dispute.id}"
+            )
 
     @staticmethod
-    async def _order(work: Work, payment: Payment, outcome: Outcome) -> None:
+    async def _order(work: UnitOfWork, payment: Payment, outcome: DisputeOutcome) -> None:
         """Do what the outcome means for the money and the delivery."""
         state: dict[str, object] = {"ordered": outcome}
-        if outcome is Outcome.RELEASE:
-            state["escrow_state"] = Escrow.RELEASABLE
-        elif outcome is Outcome.REFUND:
-            state["escrow_state"] = Escrow.FUNDED
-        elif outcome is Outcome.REPLACEMENT:
-            state["escrow_state"] = Escrow.FUNDED
+        if outcome is DisputeOutcome.RELEASE:
+            state["escrow_state"] = EscrowState.RELEASABLE
+        elif outcome is DisputeOutcome.REFUND:
+            state["escrow_state"] = EscrowState.FUNDED
+        elif outcome is DisputeOutcome.REPLACEMENT:
+            state["escrow_state"] = EscrowState.FUNDED
             again = {"delivery_confirmed": False, "delivered_at": None, "confirmed_at": None}
             await requests.change(
                 work.tx,
@@ -156,7 +164,7 @@ class Disputes:
 
 
 async def _tell(
-    work: Work, dispute: Dispute, payment: Payment, kind: str, title: str, *, but: Actor | None = None
+    work: UnitOfWork, dispute: Dispute, payment: Payment, kind: str, title: str, *, but: Actor | None = None
 ) -> None:
     """Tell every party, and those who decide."""
     people = [payment.buyer_id, payment.seller_id, *await work.people(*JUDGES)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from kernel.clock import HOUR_MS
 from marketplace.errors import Refused, conflict, forbidden
-from marketplace.model import Actor, Outcome, Payment, PurchaseRequest, RequestStatus
+from marketplace.model import Actor, DisputeOutcome, Payment, PurchaseRequest, RequestStatus
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.payouts import make_releasable
 from marketplace.store import delivery, payments, requests
@@ -18,7 +18,7 @@ from marketplace.trade import delivery_codes
 from marketplace.trade.delivery_codes import Code
 from marketplace.trade.offers import found_offer
 from marketplace.trade.requests import found, found_of_buyer
-from marketplace.unit_of_work import Work, Works
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 CODE_MS = 24 * HOUR_MS
 UNDER_WAY = (RequestStatus.PROCESSING, RequestStatus.DELIVERY)
@@ -34,16 +34,16 @@ class CodeStatus:
     expires_at: int | None
 
 
-class Deliveries:
+class Fulfilment:
     """Use cases of deliveries."""
 
-    def __init__(self, works: Works, *, pepper: str) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory, *, pepper: str) -> None:
+        self._units = units
         self._pepper = pepper
 
     async def deliver(self, actor: Actor, request_id: str, proof: Mapping[str, Any]) -> PurchaseRequest:
         """Note the seller's word that it was delivered; the first one starts the grace period."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = await self._of_seller(work.tx, actor, request_id)
             changes = {
                 "status": RequestStatus.DELIVERY,
@@ -58,7 +58,7 @@ class Deliveries:
 
     async def confirm(self, actor: Actor, request_id: str, proof: Mapping[str, Any]) -> PurchaseRequest:
         """Note that it arrived; confirming twice changes nothing."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = await found(work.tx, request_id)
             if request.buyer_id != actor.user_id and not actor.is_admin:
                 raise forbidden("only the buyer confirms a delivery")
@@ -69,7 +69,7 @@ class Deliveries:
     async def generate(self, actor: Actor, request_id: str) -> tuple[Code, int]:
         """Make the code the buyer hands over; it replaces the one before."""
         code, salt = delivery_codes.new_code(), delivery_codes.new_salt()
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = await found_of_buyer(work.tx, actor, request_id)
             if request.status not in UNDER_WAY:
                 raise _not_under_way(request)
@@ -80,7 +80,7 @@ class Deliveries:
 
     async def verify(self, actor: Actor, request_id: str, given: str) -> PurchaseRequest:
         """Take the code as the buyer's word that it arrived; a wrong attempt is counted, whatever is answered."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = await self._of_seller(work.tx, actor, request_id)
             code = await delivery.latest(work.tx, request_id)
             refusal = await self._try(work, request, code, given)
@@ -91,17 +91,19 @@ class Deliveries:
 
     async def status(self, actor: Actor, request_id: str) -> CodeStatus:
         """Say how the code is doing."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             request = await found(tx, request_id)
             if request.buyer_id != actor.user_id:
                 await self._of_seller(tx, actor, request_id)
             code = await delivery.latest(tx, request_id)
         if code is None:
             return CodeStatus(active=False, used=False, attempts_left=0, expires_at=None)
-        live = code.used_at is None and code.expires_at > self._works.clock.now_ms() and code.attempts_left > 0
+        live = code.used_at is None and code.expires_at > self._units.clock.now_ms() and code.attempts_left > 0
         return CodeStatus(live, code.used_at is not None, code.attempts_left, code.expires_at)
 
-    async def _try(self, work: Work, request: PurchaseRequest, code: DeliveryCode | None, given: str) -> Refused | None:
+    async def _try(
+        self, work: UnitOfWork, request: PurchaseRequest, code: DeliveryCode | None, given: str
+    ) -> Refused | None:
         """Use the code up, or return why not."""
         refusal = _unusable(code, work.now)
         if code is None or refusal is not None:
@@ -115,9 +117,9 @@ class Deliveries:
         await self._arrived(work, request, {"code": "verified"})
         return None
 
-    async def _arrived(self, work: Work, request: PurchaseRequest, proof: Mapping[str, Any]) -> None:
+    async def _arrived(self, work: UnitOfWork, request: PurchaseRequest, proof: Mapping[str, Any]) -> None:
         payment = await _funded(work.tx, request)
-        if payment.ordered is Outcome.REFUND:
+        if payment.ordered is DisputeOutcome.REFUND:
             raise conflict("a dispute ordered a refund")
         changes = {
             "status": RequestStatus.DELIVERED,
@@ -169,5 +171,5 @@ def _not_under_way(request: PurchaseRequest) -> Refused:
     return conflict(f"the request is {request.status}", status=request.status)
 
 
-def _tell(work: Work, people: list[str], kind: str, title: str, request: PurchaseRequest) -> None:
+def _tell(work: UnitOfWork, people: list[str], kind: str, title: str, request: PurchaseRequest) -> None:
     work.notify(people, "delivery", kind, title, about=request.id, url=f"/purchase-requests/{request.id}")

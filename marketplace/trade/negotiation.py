@@ -13,7 +13,7 @@ from marketplace.store.database import Tx
 from marketplace.store.negotiation import Round
 from marketplace.trade.offers import found_offer, refuse_stale
 from marketplace.trade.requests import found
-from marketplace.unit_of_work import Work, Works, new_id
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
 ROUNDS = 5
 ANSWER_MS = 48 * HOUR_MS
@@ -36,18 +36,18 @@ class Proposal:
 class Negotiations:
     """Use cases of negotiation: the two sides take turns, the buyer begins."""
 
-    def __init__(self, works: Works) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory) -> None:
+        self._units = units
 
     async def rounds(self, actor: Actor, offer_id: str) -> list[Round]:
         """Return what was proposed so far to the two sides."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             await self._between(tx, actor, offer_id)
             return await negotiation.rounds(tx, offer_id)
 
     async def propose(self, actor: Actor, offer_id: str, proposal: Proposal) -> Round:
         """Counter: the buyer first, then whoever was asked; a proposal also turns down the one before it."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             offer, request = await self._open(work.tx, actor, offer_id)
             before = await negotiation.rounds(work.tx, offer_id)
             waiting = await negotiation.pending(work.tx, offer_id, work.now)
@@ -75,7 +75,7 @@ class Negotiations:
 
     async def answer(self, actor: Actor, offer_id: str, answer: Answer) -> Offer:
         """Accept or decline what the other side proposed; accepted terms become the offer's."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             offer, request = await self._open(work.tx, actor, offer_id)
             waiting = await negotiation.pending(work.tx, offer_id, work.now)
             if waiting is None:
@@ -119,6 +119,6 @@ class Negotiations:
         return offer, request
 
 
-def _tell(work: Work, user_id: str, kind: str, title: str, offer: Offer) -> None:
+def _tell(work: UnitOfWork, user_id: str, kind: str, title: str, offer: Offer) -> None:
     url = f"/purchase-requests/{offer.purchase_request_id}"
     work.notify([user_id], "offer", kind, title, about=offer.id, url=url)

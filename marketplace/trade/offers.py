@@ -21,7 +21,7 @@ from marketplace.model import (
 from marketplace.store import negotiation, offers, requests
 from marketplace.store.database import Tx
 from marketplace.trade.requests import found, found_of_buyer, may_see
-from marketplace.unit_of_work import Work, Works, new_id
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +57,12 @@ async def refuse_stale(tx: Tx, offer_id: str) -> Refused:
 class Offers:
     """Use cases of offers."""
 
-    def __init__(self, works: Works) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory) -> None:
+        self._units = units
 
     async def create(self, actor: Actor, request_id: str, draft: OfferDraft) -> Offer:
         """Bid for a request; one live offer a seller."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = await found(work.tx, request_id)
             if request.status not in OPEN_FOR_OFFERS:
                 raise conflict(f"the request is {request.status} and takes no offers", status=request.status)
@@ -79,7 +79,7 @@ class Offers:
 
     async def listing(self, actor: Actor, request_id: str | None, page: Page) -> tuple[list[Offer], int]:
         """Return the offers that are the actor's business: a seller sees no competitor's."""
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             if request_id is not None:
                 request = await found(tx, request_id)
                 if not await may_see(tx, actor, request):
@@ -92,7 +92,7 @@ class Offers:
 
     async def edit(self, actor: Actor, offer_id: str, changes: Mapping[str, Any]) -> Offer:
         """Change an offer nobody has decided on."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             await self._own(work.tx, actor, offer_id)
             if not changes:
                 raise invalid("body", "names nothing to change")
@@ -106,7 +106,7 @@ class Offers:
 
     async def withdraw(self, actor: Actor, offer_id: str) -> Offer:
         """Take an offer back, unless somebody was faster."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             await self._own(work.tx, actor, offer_id)
             status = OfferStatus.WITHDRAWN
             if not await offers.change(work.tx, offer_id, work.now, expected=OPEN_OFFERS, status=status):
@@ -115,7 +115,7 @@ class Offers:
 
     async def select(self, actor: Actor, request_id: str, offer_id: str) -> tuple[PurchaseRequest, Offer]:
         """Accept one offer and reject the others, in one transaction; accepting the same again changes nothing."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = await found_of_buyer(work.tx, actor, request_id)
             offer = await offers.get(work.tx, offer_id)
             if offer is None or offer.purchase_request_id != request_id:
@@ -124,7 +124,7 @@ class Offers:
                 await self._accept(work, request, offer)
             return await found(work.tx, request_id), await found_offer(work.tx, offer_id)
 
-    async def _accept(self, work: Work, request: PurchaseRequest, offer: Offer) -> None:
+    async def _accept(self, work: UnitOfWork, request: PurchaseRequest, offer: Offer) -> None:
         if await negotiation.pending(work.tx, offer.id, work.now) is not None:
             raise conflict("a counter-offer waits for the seller's answer")
         if offer.valid_until is not None and offer.valid_until <= work.now:
@@ -171,5 +171,5 @@ def _offer(draft: OfferDraft, request: PurchaseRequest, actor: Actor, now: int) 
     )
 
 
-def _tell(work: Work, people: list[str], kind: str, title: str, offer: Offer) -> None:
+def _tell(work: UnitOfWork, people: list[str], kind: str, title: str, offer: Offer) -> None:
     work.notify(people, "offer", kind, title, about=offer.id, url=f"/purchase-requests/{offer.purchase_request_id}")

@@ -8,7 +8,7 @@ from marketplace.errors import forbidden, not_found
 from marketplace.model import OPEN_FOR_OFFERS, Actor, Page, ProductType, PurchaseRequest, RequestStatus, Role
 from marketplace.store import offers, requests
 from marketplace.store.database import Tx
-from marketplace.unit_of_work import Works, new_id
+from marketplace.unit_of_work import UnitOfWorkFactory, new_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +47,12 @@ async def found_of_buyer(tx: Tx, actor: Actor, request_id: str) -> PurchaseReque
 class Requests:
     """Use cases of purchase requests."""
 
-    def __init__(self, works: Works) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory) -> None:
+        self._units = units
 
     async def create(self, actor: Actor, draft: RequestDraft) -> PurchaseRequest:
         """Publish a request and tell the sellers."""
-        async with self._works.begin() as work:
+        async with self._units.begin() as work:
             request = PurchaseRequest(
                 id=new_id(),
                 buyer_id=actor.user_id,
@@ -83,11 +83,11 @@ class Requests:
         return request
 
     async def mine(self, actor: Actor, page: Page) -> tuple[list[PurchaseRequest], int]:
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             return await requests.of_buyer(tx, actor.user_id, page)
 
     async def feed(self, page: Page) -> tuple[list[PurchaseRequest], int]:
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             return await requests.feed(tx, page)
 
     async def show(self, actor: Actor, request_id: str) -> tuple[PurchaseRequest, bool]:
@@ -96,7 +96,7 @@ class Requests:
 
         Anybody's while it takes offers, afterwards only to those it concerns.
         """
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             request = await found(tx, request_id)
             if await may_see(tx, actor, request):
                 return request, await delivers_or_receives(tx, actor, request)

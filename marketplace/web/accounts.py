@@ -12,7 +12,7 @@ from marketplace.model import Role, User
 from marketplace.web.answers import ok
 from marketplace.web.bodies import Body, Text, parse, who
 from marketplace.web.fields import Email
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 
 class NewUser(Body):
@@ -45,7 +45,7 @@ async def create(request: web.Request) -> web.Response:
     """POST /api/admin/users"""
     who(request, Role.ADMIN)
     body = await parse(request, NewUser)
-    user = await request.app[BACKEND].accounts.create(
+    user = await request.app[SERVICES].accounts.create(
         email=body.email, password=body.password, role=body.role, name=body.name
     )
     return ok({"user": user_json(user)}, status=201)
@@ -54,16 +54,16 @@ async def create(request: web.Request) -> web.Response:
 async def login(request: web.Request) -> web.Response:
     """POST /api/auth/login"""
     body = await parse(request, Login)
-    user, tokens = await request.app[BACKEND].accounts.login(body.email, body.password)
+    user, tokens = await request.app[SERVICES].accounts.login(body.email, body.password)
     return ok({"tokens": tokens_json(tokens), "user": user_json(user)})
 
 
 async def refresh(request: web.Request) -> web.Response:
     """POST /api/auth/refresh-token"""
     body = await parse(request, Refresh)
-    return ok({"tokens": tokens_json(await request.app[BACKEND].accounts.refresh(body.refresh_token))})
+    return ok({"tokens": tokens_json(await request.app[SERVICES].accounts.refresh(body.refresh_token))})
 
 
 async def me(request: web.Request) -> web.Response:
     """GET /api/auth/me"""
-    return ok({"user": user_json(await request.app[BACKEND].accounts.me(who(request)))})
+    return ok({"user": user_json(await request.app[SERVICES].accounts.me(who(request)))})

@@ -9,14 +9,14 @@ from pydantic import Field
 
 from kernel.clock import shown
 from marketplace.model import Direction, PaymentStatus, Role
-from marketplace.payments.payouts import Instruction
-from marketplace.store.inbox import Recovery
+from marketplace.payments.payouts import PayoutInstruction
+from marketplace.store.inbox import UnappliedFunds
 from marketplace.store.reorgs import Clearance
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Line, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Address, ChainId, Moment
 from marketplace.web.payments import payment_json
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 
 class Release(Body):
@@ -49,7 +49,7 @@ class Thresholds(Body):
     thresholds: Annotated[list[Threshold], Field(min_length=1, max_length=100)]
 
 
-def instruction_json(given: Instruction) -> dict[str, Any]:
+def instruction_json(given: PayoutInstruction) -> dict[str, Any]:
     """Render an instruction beside the payment it empties."""
     order = given.instruction
     return {
@@ -71,7 +71,7 @@ def instruction_json(given: Instruction) -> dict[str, Any]:
     }
 
 
-def recovery_json(row: Recovery) -> dict[str, Any]:
+def recovery_json(row: UnappliedFunds) -> dict[str, Any]:
     """Render money that needs a person."""
     return {
         "id": row.id,
@@ -102,7 +102,7 @@ async def release(request: web.Request) -> web.Response:
     """POST /api/admin/payments/{id}/release"""
     who(request, Role.ADMIN)
     body = await parse(request, Release)
-    given = await request.app[BACKEND].custody.release(path_id(request, "payment"), body.to_address)
+    given = await request.app[SERVICES].payouts.release(path_id(request, "payment"), body.to_address)
     return ok(instruction_json(given))
 
 
@@ -110,7 +110,7 @@ async def refund(request: web.Request) -> web.Response:
     """POST /api/admin/payments/{id}/refund"""
     who(request, Role.ADMIN)
     body = await parse(request, Refund)
-    given = await request.app[BACKEND].custody.refund(path_id(request, "payment"), body.to_address, body.reason)
+    given = await request.app[SERVICES].payouts.refund(path_id(request, "payment"), body.to_address, body.reason)
     return ok(instruction_json(given))
 
 
@@ -118,7 +118,7 @@ async def clear_reorg(request: web.Request) -> web.Response:
     """POST /api/admin/payments/{id}/clear-reorg"""
     actor = who(request, Role.ADMIN)
     body = await parse(request, ClearReorg)
-    payment, given = await request.app[BACKEND].custody.clear_reorg(actor, path_id(request, "payment"), body.note)
+    payment, given = await request.app[SERVICES].payouts.clear_reorg(actor, path_id(request, "payment"), body.note)
     return ok({"payment": payment_json(payment), "clearances": [clearance_json(each) for each in given]})
 
 
@@ -127,7 +127,9 @@ async def settle(request: web.Request) -> web.Response:
     who(request, Role.ADMIN)
     body = await parse(request, Settle)
     return ok(
-        instruction_json(await request.app[BACKEND].custody.settle(path_id(request, "instruction"), body.tx_hash))
+        instruction_json(
+            await request.app[SERVICES].payouts.mark_executed(path_id(request, "instruction"), body.tx_hash)
+        )
     )
 
 
@@ -136,21 +138,21 @@ async def hold(request: web.Request) -> web.Response:
     who(request, Role.ADMIN)
     body = await parse(request, Hold)
     return ok(
-        {"payment": payment_json(await request.app[BACKEND].custody.hold(path_id(request, "payment"), body.until))}
+        {"payment": payment_json(await request.app[SERVICES].payouts.hold(path_id(request, "payment"), body.until))}
     )
 
 
 async def stop_watch(request: web.Request) -> web.Response:
     """POST /api/admin/payments/{id}/stop-watch"""
     who(request, Role.ADMIN)
-    return ok({"payment": payment_json(await request.app[BACKEND].payments.stop_watch(path_id(request, "payment")))})
+    return ok({"payment": payment_json(await request.app[SERVICES].payments.stop_watch(path_id(request, "payment")))})
 
 
 async def awaiting(request: web.Request) -> web.Response:
     """GET /api/admin/payments/awaiting-confirmation"""
     who(request, Role.ADMIN)
     page = parse_query(request, Listing).part()
-    found, total = await request.app[BACKEND].payments.awaiting(page)
+    found, total = await request.app[SERVICES].payments.awaiting(page)
     return listed("payments", [payment_json(each) for each in found], total, page)
 
 
@@ -158,14 +160,14 @@ async def recoveries(request: web.Request) -> web.Response:
     """GET /api/admin/recoveries"""
     who(request, Role.ADMIN)
     page = parse_query(request, Listing).part()
-    found, total = await request.app[BACKEND].payments.recoveries(page)
+    found, total = await request.app[SERVICES].payments.recoveries(page)
     return listed("recoveries", [recovery_json(each) for each in found], total, page)
 
 
 async def reconciliation(request: web.Request) -> web.Response:
     """GET /api/admin/reconciliation"""
     who(request, Role.ADMIN)
-    report = await request.app[BACKEND].reconciliation.report()
+    report = await request.app[SERVICES].reconciliation.report()
     found = [{"kind": f.kind, "paymentId": f.payment_id, "detail": f.detail} for f in report.findings]
     return ok({"ok": report.ok, "checked": report.checked, "findings": found})
 
@@ -181,12 +183,12 @@ async def set_thresholds(request: web.Request) -> web.Response:
     actor = who(request, Role.ADMIN)
     body = await parse(request, Thresholds)
     wanted = {each.chain_id: each.confirmations for each in body.thresholds}
-    await request.app[BACKEND].thresholds.change(actor, wanted)
+    await request.app[SERVICES].thresholds.change(actor, wanted)
     return await _thresholds(request)
 
 
 async def _thresholds(request: web.Request) -> web.Response:
-    service = request.app[BACKEND].thresholds
+    service = request.app[SERVICES].thresholds
     current, history = await service.show()
     return ok(
         {

@@ -6,22 +6,22 @@ from aiohttp import web
 
 from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
-from marketplace.services import Backend
+from marketplace.services import Services
 from marketplace.web import (
     accounts,
     admin,
-    deliveries,
     disputes,
+    fulfilment,
     health,
     negotiation,
-    notices,
+    notifications,
     offers,
     openapi,
     payments,
     requests,
 )
 from marketplace.web.middlewares import errors, limits, request_id, unrouted
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 MAX_BODY = 64 * 1024
 MARKET = "/api/marketplace"
@@ -50,11 +50,11 @@ ROUTES = (
     web.post(f"{MARKET}/offers/{{id}}/counter", negotiation.counter),
     web.post(f"{MARKET}/offers/{{id}}/counter/answer", negotiation.answer),
     web.get(f"{MARKET}/offers/{{id}}/rounds", negotiation.rounds),
-    web.patch(f"{REQUEST}/delivery", deliveries.deliver),
-    web.patch(f"{REQUEST}/confirm-delivery", deliveries.confirm),
-    web.post(f"{REQUEST}/delivery-code/generate", deliveries.generate),
-    web.post(f"{REQUEST}/delivery-code/verify", deliveries.verify),
-    web.get(f"{REQUEST}/delivery-code/status", deliveries.status),
+    web.patch(f"{REQUEST}/delivery", fulfilment.deliver),
+    web.patch(f"{REQUEST}/confirm-delivery", fulfilment.confirm),
+    web.post(f"{REQUEST}/delivery-code/generate", fulfilment.generate),
+    web.post(f"{REQUEST}/delivery-code/verify", fulfilment.verify),
+    web.get(f"{REQUEST}/delivery-code/status", fulfilment.status),
     web.post(f"{PAYMENT}/intents", payments.open_intent),
     web.get(f"{PAYMENT}/history", payments.history),
     web.post(f"{PAYMENT}/amn-scanner/webhook", payments.webhook),
@@ -76,17 +76,17 @@ ROUTES = (
     web.get("/api/disputes/{id}", disputes.show),
     web.post("/api/disputes/{id}/evidence", disputes.add_evidence),
     web.post("/api/disputes/{id}/resolve", disputes.resolve),
-    web.get("/api/events", notices.stream),
-    web.get("/api/notifications", notices.listing),
-    web.get("/api/notifications/unread-count", notices.unread),
-    web.patch("/api/notifications/{id}/read", notices.read),
+    web.get("/api/events", notifications.stream),
+    web.get("/api/notifications", notifications.listing),
+    web.get("/api/notifications/unread-count", notifications.unread),
+    web.patch("/api/notifications/{id}/read", notifications.read),
 )
 
 
-def build_app(backend: Backend) -> web.Application:
+def build_app(services: Services) -> web.Application:
     """Wire the routes to the use cases."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[request_id, errors, limits, counted, whole_body])
-    app[BACKEND] = backend
+    app[SERVICES] = services
     app[ERROR_SHAPE] = ErrorShape(unrouted)
     app.router.add_routes(ROUTES)
     return app

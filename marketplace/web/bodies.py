@@ -15,7 +15,7 @@ from kernel.web.ids import UUID, described
 from marketplace.errors import Refused, forbidden
 from marketplace.identity.tokens import InvalidToken
 from marketplace.model import Actor, Page, Role
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -112,7 +112,7 @@ def who(request: web.Request, *roles: Role) -> Actor:
     if scheme.lower() != "bearer" or not token:
         raise Refused("unauthorized", "an Authorization: Bearer header with an access token is required")
     try:
-        claims = request.app[BACKEND].tokens.read(token.strip())
+        claims = request.app[SERVICES].tokens.read(token.strip())
         actor = Actor(claims.user_id, Role(claims.role))
     except (InvalidToken, ValueError) as exc:
         raise Refused("unauthorized", "the access token is not valid: log in again") from exc

@@ -8,13 +8,13 @@ from aiohttp import web
 from pydantic import Field
 
 from kernel.clock import shown
-from marketplace.model import Dispute, Outcome, Role
+from marketplace.model import Dispute, DisputeOutcome, Role
 from marketplace.store.disputes import Evidence
 from marketplace.trade.disputes import JUDGES
 from marketplace.web.answers import ok
 from marketplace.web.bodies import Body, Id, Line, Text, parse, path_id, who
 from marketplace.web.fields import Link
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 Words = Annotated[Text, Field(min_length=3, max_length=4000)]
 
@@ -31,7 +31,7 @@ class NewEvidence(Body):
 
 
 class Resolve(Body):
-    outcome: Outcome
+    outcome: DisputeOutcome
     note: Words
 
 
@@ -63,14 +63,14 @@ async def create(request: web.Request) -> web.Response:
     """POST /api/disputes"""
     actor = who(request, Role.BUYER, Role.SELLER)
     body = await parse(request, NewDispute)
-    opened = await request.app[BACKEND].disputes.open(actor, body.purchase_request_id, body.reason, body.category)
+    opened = await request.app[SERVICES].disputes.open(actor, body.purchase_request_id, body.reason, body.category)
     return ok({"dispute": dispute_json(opened, [])}, status=201)
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /api/disputes/{id}"""
     actor = who(request)
-    view = await request.app[BACKEND].disputes.show(actor, path_id(request, "dispute"))
+    view = await request.app[SERVICES].disputes.show(actor, path_id(request, "dispute"))
     return ok({"dispute": dispute_json(view.dispute, view.evidence)})
 
 
@@ -78,7 +78,7 @@ async def add_evidence(request: web.Request) -> web.Response:
     """POST /api/disputes/{id}/evidence"""
     actor = who(request)
     body = await parse(request, NewEvidence)
-    view = await request.app[BACKEND].disputes.add_evidence(actor, path_id(request, "dispute"), body.text, body.link)
+    view = await request.app[SERVICES].disputes.add_evidence(actor, path_id(request, "dispute"), body.text, body.link)
     return ok({"dispute": dispute_json(view.dispute, view.evidence)}, status=201)
 
 
@@ -86,5 +86,5 @@ async def resolve(request: web.Request) -> web.Response:
     """POST /api/disputes/{id}/resolve"""
     actor = who(request, *JUDGES)
     body = await parse(request, Resolve)
-    resolved = await request.app[BACKEND].disputes.resolve(actor, path_id(request, "dispute"), body.outcome, body.note)
+    resolved = await request.app[SERVICES].disputes.resolve(actor, path_id(request, "dispute"), body.outcome, body.note)
     return ok({"dispute": dispute_json(resolved)})

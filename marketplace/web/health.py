@@ -6,7 +6,7 @@ from aiohttp import web
 
 from marketplace import VERSION
 from marketplace.web.answers import ok
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 DOWN = 503
 
@@ -23,10 +23,10 @@ async def version(_request: web.Request) -> web.Response:
 
 async def deep(request: web.Request) -> web.Response:
     """GET /api/health"""
-    health = await request.app[BACKEND].health.report()
-    checks = {
+    health = await request.app[SERVICES].health.report()
+    verifier = {
         name: {"status": check.status, **check.facts} | ({} if check.detail is None else {"detail": check.detail})
-        for name, check in health.checks.items()
+        for name, check in health.verifier.items()
     }
-    told = {"status": health.status, "version": VERSION, "uptimeSec": health.uptime_s, "checks": checks}
+    told = {"status": health.status, "version": VERSION, "uptimeSec": health.uptime_s, "checks": verifier}
     return ok(told, status=DOWN if health.status == "down" else 200)

@@ -13,7 +13,7 @@ from kernel.web.clients import client_ip
 from kernel.web.http_errors import HttpError
 from marketplace.errors import Refused
 from marketplace.web.answers import answer_to, refused, refused_http
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +69,14 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let each client ask so often and no more; what the scanner sends and what pages poll is exempt."""
-    backend = request.app[BACKEND]
+    services = request.app[SERVICES]
     route = (request.method, route_of(request))
     if route not in EXEMPT:
         # A proxy may add a line of its own instead of an entry: only together do the lines end with what it saw.
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-        ip = client_ip(request.remote or "", forwarded, backend.trusted_hops)
+        ip = client_ip(request.remote or "", forwarded, services.trusted_hops)
         for name in _counted_as(route[1]):
-            wait_s = backend.limiter.take(name, ip)
+            wait_s = services.limiter.take(name, ip)
             if wait_s:
                 raise Refused("rate_limited", f"too many requests: try again in {wait_s} s", retryAfter=wait_s)
     return await handler(request)

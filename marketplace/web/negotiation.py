@@ -13,7 +13,7 @@ from marketplace.trade.negotiation import Answer, Proposal
 from marketplace.web.answers import ok
 from marketplace.web.bodies import Body, parse, path_id, who
 from marketplace.web.offers import Notes, Price, offer_json
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 
 class Counter(Body):
@@ -45,7 +45,7 @@ async def counter(request: web.Request) -> web.Response:
     actor = who(request, Role.BUYER, Role.SELLER)
     body = await parse(request, Counter)
     proposal = Proposal(price_amount=body.price.amount, price_currency=body.price.currency, note=body.note)
-    made = await request.app[BACKEND].negotiations.propose(actor, path_id(request, "offer"), proposal)
+    made = await request.app[SERVICES].negotiations.propose(actor, path_id(request, "offer"), proposal)
     return ok({"round": round_json(made)}, status=201)
 
 
@@ -53,12 +53,12 @@ async def answer(request: web.Request) -> web.Response:
     """POST /api/marketplace/offers/{id}/counter/answer"""
     actor = who(request, Role.BUYER, Role.SELLER)
     body = await parse(request, Reply)
-    offer = await request.app[BACKEND].negotiations.answer(actor, path_id(request, "offer"), body.answer)
+    offer = await request.app[SERVICES].negotiations.answer(actor, path_id(request, "offer"), body.answer)
     return ok({"offer": offer_json(offer)})
 
 
 async def rounds(request: web.Request) -> web.Response:
     """GET /api/marketplace/offers/{id}/rounds"""
     actor = who(request, Role.BUYER, Role.SELLER)
-    found = await request.app[BACKEND].negotiations.rounds(actor, path_id(request, "offer"))
+    found = await request.app[SERVICES].negotiations.rounds(actor, path_id(request, "offer"))
     return ok({"rounds": [round_json(made) for made in found]})

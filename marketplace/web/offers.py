@@ -14,7 +14,7 @@ from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Id, Line, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Currency, Moment, Money
 from marketplace.web.requests import request_json
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 Title = Annotated[Line, Field(min_length=3, max_length=200)]
 Description = Annotated[Text, Field(min_length=1, max_length=2000)]
@@ -112,7 +112,7 @@ async def create(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests/{id}/offers"""
     actor = who(request, Role.SELLER)
     body = await parse(request, NewOffer)
-    created = await request.app[BACKEND].offers.create(actor, path_id(request, "purchase request"), body.draft())
+    created = await request.app[SERVICES].offers.create(actor, path_id(request, "purchase request"), body.draft())
     return ok({"offer": offer_json(created)}, status=201)
 
 
@@ -120,7 +120,7 @@ async def listing(request: web.Request) -> web.Response:
     """GET /api/marketplace/offers"""
     actor = who(request)
     query = parse_query(request, ListOffers)
-    found, total = await request.app[BACKEND].offers.listing(actor, query.request_id, query.part())
+    found, total = await request.app[SERVICES].offers.listing(actor, query.request_id, query.part())
     return listed("offers", [offer_json(each) for each in found], total, query.part())
 
 
@@ -128,20 +128,20 @@ async def edit(request: web.Request) -> web.Response:
     """PATCH /api/marketplace/offers/{id}"""
     actor = who(request, Role.SELLER)
     body = await parse(request, EditOffer)
-    changed = await request.app[BACKEND].offers.edit(actor, path_id(request, "offer"), body.changes())
+    changed = await request.app[SERVICES].offers.edit(actor, path_id(request, "offer"), body.changes())
     return ok({"offer": offer_json(changed)})
 
 
 async def withdraw(request: web.Request) -> web.Response:
     """POST /api/marketplace/offers/{id}/withdraw"""
     actor = who(request, Role.SELLER)
-    return ok({"offer": offer_json(await request.app[BACKEND].offers.withdraw(actor, path_id(request, "offer")))})
+    return ok({"offer": offer_json(await request.app[SERVICES].offers.withdraw(actor, path_id(request, "offer")))})
 
 
 async def select(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests/{id}/select-offer"""
     actor = who(request, Role.BUYER)
     body = await parse(request, SelectOffer)
-    backend = request.app[BACKEND]
-    chosen, offer = await backend.offers.select(actor, path_id(request, "purchase request"), body.offer_id)
+    services = request.app[SERVICES]
+    chosen, offer = await services.offers.select(actor, path_id(request, "purchase request"), body.offer_id)
     return ok({"purchaseRequest": request_json(chosen, private=True), "offer": offer_json(offer)})

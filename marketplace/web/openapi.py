@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from marketplace import VERSION
 from marketplace.errors import CODES
-from marketplace.web import accounts, admin, bodies, deliveries, disputes, negotiation, offers, payments, requests
+from marketplace.web import accounts, admin, bodies, disputes, fulfilment, negotiation, offers, payments, requests
 from marketplace.web.shapes import ANSWERS
 
 BODIES: dict[tuple[str, str], type[BaseModel]] = {
@@ -26,9 +26,9 @@ BODIES: dict[tuple[str, str], type[BaseModel]] = {
     ("PATCH", "/api/marketplace/offers/{id}"): offers.EditOffer,
     ("POST", "/api/marketplace/offers/{id}/counter"): negotiation.Counter,
     ("POST", "/api/marketplace/offers/{id}/counter/answer"): negotiation.Reply,
-    ("PATCH", "/api/marketplace/purchase-requests/{id}/delivery"): deliveries.Delivered,
-    ("PATCH", "/api/marketplace/purchase-requests/{id}/confirm-delivery"): deliveries.Confirmed,
-    ("POST", "/api/marketplace/purchase-requests/{id}/delivery-code/verify"): deliveries.Verify,
+    ("PATCH", "/api/marketplace/purchase-requests/{id}/delivery"): fulfilment.Delivered,
+    ("PATCH", "/api/marketplace/purchase-requests/{id}/confirm-delivery"): fulfilment.Confirmed,
+    ("POST", "/api/marketplace/purchase-requests/{id}/delivery-code/verify"): fulfilment.Verify,
     ("POST", "/api/payment/intents"): payments.NewIntent,
     ("POST", "/api/admin/payments/{id}/release"): admin.Release,
     ("POST", "/api/admin/payments/{id}/refund"): admin.Refund,

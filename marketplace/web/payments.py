@@ -16,7 +16,7 @@ from marketplace.payments.verification import CheckResult
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Id, Listing, parse, parse_query, path_id, who
 from marketplace.web.fields import Address, ChainId
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 ACCEPTED = 202
 
@@ -151,7 +151,7 @@ async def open_intent(request: web.Request) -> web.Response:
     """POST /api/payment/intents"""
     actor = who(request, Role.BUYER)
     body = await parse(request, NewIntent)
-    payment, new = await request.app[BACKEND].intents.open(actor, body.draft())
+    payment, new = await request.app[SERVICES].checkout.open_payment(actor, body.draft())
     told: dict[str, Any] = {"payment": payment_json(payment)}
     if payment.registered_at is None:
         return ok(told, status=ACCEPTED)
@@ -165,7 +165,7 @@ async def open_intent(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """GET /api/payment/{id}"""
     actor = who(request)
-    view = await request.app[BACKEND].payments.show(actor, path_id(request, "payment"))
+    view = await request.app[SERVICES].payments.show(actor, path_id(request, "payment"))
     return ok({"payment": payment_json(view.payment), "ledger": ledger_json(view.payment, view.balances)})
 
 
@@ -173,27 +173,27 @@ async def history(request: web.Request) -> web.Response:
     """GET /api/payment/history"""
     actor = who(request)
     query = parse_query(request, History)
-    found, total = await request.app[BACKEND].payments.history(actor, query.role, query.part())
+    found, total = await request.app[SERVICES].payments.history(actor, query.role, query.part())
     return listed("payments", [payment_json(each) for each in found], total, query.part())
 
 
 async def cancel(request: web.Request) -> web.Response:
     """POST /api/payment/{id}/cancel"""
     actor = who(request, Role.BUYER, Role.ADMIN)
-    payment = await request.app[BACKEND].payments.cancel(actor, path_id(request, "payment"))
+    payment = await request.app[SERVICES].payments.cancel(actor, path_id(request, "payment"))
     return ok({"payment": payment_json(payment)})
 
 
 async def check(request: web.Request) -> web.Response:
     """POST /api/payment/amn-scanner/direct-balance/check/{paymentId}"""
     actor = who(request, Role.BUYER, Role.ADMIN)
-    result = await request.app[BACKEND].checks.check(actor, path_id(request, "payment", "paymentId"))
+    result = await request.app[SERVICES].verifier.check(actor, path_id(request, "payment", "paymentId"))
     return ok(check_json(result))
 
 
 async def webhook(request: web.Request) -> web.Response:
     """POST /api/payment/amn-scanner/webhook"""
-    taken = await request.app[BACKEND].inbound.take(await request.read(), request.headers)
+    taken = await request.app[SERVICES].webhook_receiver.receive(await request.read(), request.headers)
     prove(request)
     status = ACCEPTED if taken.about_balance and not taken.funded else 200
     return ok({"outcome": taken.outcome, "funded": taken.funded}, status=status)

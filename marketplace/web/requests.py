@@ -13,7 +13,7 @@ from marketplace.trade.requests import RequestDraft
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Body, Line, Listing, Text, parse, parse_query, path_id, who
 from marketplace.web.fields import Currency, Email, Link, Money, units
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 MAX_BUDGET = "100000"
 
@@ -95,7 +95,7 @@ async def create(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests"""
     actor = who(request, Role.BUYER)
     body = await parse(request, NewRequest)
-    created = await request.app[BACKEND].requests.create(actor, body.draft())
+    created = await request.app[SERVICES].requests.create(actor, body.draft())
     return ok({"purchaseRequest": request_json(created, private=True)}, status=201)
 
 
@@ -103,19 +103,19 @@ async def mine(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests/my"""
     actor = who(request)
     page = parse_query(request, Listing).part()
-    found, total = await request.app[BACKEND].requests.mine(actor, page)
+    found, total = await request.app[SERVICES].requests.mine(actor, page)
     return listed("purchaseRequests", [request_json(each, private=True) for each in found], total, page)
 
 
 async def feed(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests: everybody's, without a token"""
     page = parse_query(request, Listing).part()
-    found, total = await request.app[BACKEND].requests.feed(page)
+    found, total = await request.app[SERVICES].requests.feed(page)
     return listed("purchaseRequests", [request_json(each, private=False) for each in found], total, page)
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests/{id}"""
     actor = who(request)
-    found, private = await request.app[BACKEND].requests.show(actor, path_id(request, "purchase request"))
+    found, private = await request.app[SERVICES].requests.show(actor, path_id(request, "purchase request"))
     return ok({"purchaseRequest": request_json(found, private=private)})

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from marketplace.services import Backend
+from marketplace.services import Services
 
-BACKEND = web.AppKey("backend", Backend)
+SERVICES = web.AppKey("backend", Services)

@@ -54,7 +54,7 @@ def lists(deal: Deal, *rows: dict[str, Any]) -> None:
 
 async def waiting(deal: Deal) -> list[tuple[str, int, int]]:
     """Return what waits for a person: reason, transfers, and their sum."""
-    deal.market.admin.token = deal.market.marketplace.backend.tokens.issue(deal.market.admin.user_id, "admin")
+    deal.market.admin.token = deal.market.marketplace.services.tokens.issue(deal.market.admin.user_id, "admin")
     found = (await deal.market.admin.ok("GET", "/api/admin/recoveries?limit=100"))["recoveries"]
     mine = [each for each in found if each["paymentId"] == deal.payment_id]
     return sorted((each["reason"], each["count"], int(each["amountBaseUnits"])) for each in mine)
@@ -152,7 +152,7 @@ async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(deal: De
             "INSERT INTO webhook_inbox SELECT 'evt_0', event_type, payment_id, replace(body, 'wrong_token', 'late'), "
             "outcome, 0 FROM webhook_inbox WHERE outcome = 'unread' LIMIT 1"
         )
-    once = deal.market.marketplace.backend.checks.every_transfer
+    once = deal.market.marketplace.services.verifier.every_transfer
     failing = iter([True])
 
     async def every_transfer(payment: Any) -> Any:
@@ -160,7 +160,7 @@ async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(deal: De
             raise ScannerUnavailable("not this one")
         return await once(payment)
 
-    deal.market.marketplace.backend.checks.every_transfer = every_transfer  # type: ignore[method-assign]
+    deal.market.marketplace.services.verifier.every_transfer = every_transfer  # type: ignore[method-assign]
     await sweep(deal)
 
     with sqlite3.connect(deal.market.db_path) as store:
@@ -267,7 +267,7 @@ async def test_what_was_listed_twice_while_the_scanner_was_away_is_listed_once_w
 async def test_money_of_a_closed_hold_is_not_listed_again_as_a_part(deal: Deal) -> None:
     await deal.open("direct")
     await deal.hook(deal.scanner.pay(deal.payment_id, 9 * ONE))
-    token = deal.market.marketplace.backend.tokens.issue(deal.market.admin.user_id, "admin")
+    token = deal.market.marketplace.services.tokens.issue(deal.market.admin.user_id, "admin")
     deal.market.admin.token = token
     await deal.market.admin.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
     before = await waiting(deal)

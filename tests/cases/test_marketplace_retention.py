@@ -42,7 +42,7 @@ async def test_webhooks_and_errands_go_after_their_days_and_the_ledger_never(
     async with running(environment(tmp_path, chain_side.url, **KEEP), clock=clock) as market:
         deal = await make_deal(market, chain_side, clock)
         await deal.fund("direct")
-        await market.marketplace.errands.run_due()
+        await market.marketplace.commands.run_due()
         await sweep(deal, 29.9)
         before = count(deal, "webhook_inbox"), count(deal, "scanner_outbox"), deal.entries()
         await sweep(deal, 0.2)
@@ -65,7 +65,7 @@ async def test_what_was_not_judged_or_not_done_yet_is_never_pruned(
         body = {**chain_side.pay(deal.payment_id), "transfers": None}
         chain_side.down = True
         await deal.hook(body)
-        await deal.market.marketplace.backend.works.errands.wait(0.01)
+        await deal.market.marketplace.services.units.commands.wait(0.01)
         with closing(sqlite3.connect(market.db_path)) as store, store:
             store.execute("UPDATE scanner_outbox SET status = 'pending', next_attempt_at = 9e15, done_at = NULL")
         await sweep(deal, 1000)
@@ -98,7 +98,7 @@ async def test_a_payment_that_ended_unpaid_goes_with_what_touches_it_and_its_add
         first = deal.payment_id
         await deal.buyer.ok("POST", f"/api/payment/{first}/cancel")
         await deal.hook(chain_side.pay(first))
-        await market.marketplace.errands.run_due()
+        await market.marketplace.commands.run_due()
         await sweep(deal, 199)
         before = count(deal, "payments"), count(deal, "recoveries")
         await sweep(deal, 2)
@@ -106,9 +106,9 @@ async def test_a_payment_that_ended_unpaid_goes_with_what_touches_it_and_its_add
         assert before == (1, 1)
         assert [count(deal, table) for table in ("payments", "recoveries", "payment_transfers")] == [0, 0, 0]
         assert count(deal, "address_reservations", "payment_id IS NULL") == 1
-        deal.buyer.token = market.marketplace.backend.tokens.issue(deal.buyer.user_id, "buyer")
+        deal.buyer.token = market.marketplace.services.tokens.issue(deal.buyer.user_id, "buyer")
         assert (await deal.open("direct"))["payment"]["destination"] != address
-        assert (await market.marketplace.backend.reconciliation.report()).ok
+        assert (await market.marketplace.services.reconciliation.report()).ok
 
 
 async def test_0_is_for_ever(tmp_path: Path, chain_side: StandIn, clock: FakeClock) -> None:
@@ -116,7 +116,7 @@ async def test_0_is_for_ever(tmp_path: Path, chain_side: StandIn, clock: FakeClo
         deal = await make_deal(market, chain_side, clock)
         await deal.fund("direct")
         await deal.hook(stray(deal, "wrong_token", 5, token=USDC))
-        await market.marketplace.errands.run_due()
+        await market.marketplace.commands.run_due()
         before = [count(deal, table) for table in ("webhook_inbox", "scanner_outbox", "recoveries", "payments")]
         await sweep(deal, 36_000)
 

@@ -112,19 +112,19 @@ async def test_one_transfer_told_twice_in_a_list_is_no_list(deal: Deal) -> None:
 
 @pytest.mark.parametrize("lies_there", [True, False])
 async def test_a_balance_told_with_the_transaction_of_another_payment_counts_where_the_chain_shows_it(
-    two: tuple[Deal, Deal], lies_there: bool
+    two: tuple[Deal, Deal], is_paid_on_chain: bool
 ) -> None:
     """One transaction may pay two addresses; that it did is not taken from a webhook."""
     _, second = two
     payment = (await second.open("direct_balance", mode="watch"))["payment"]
-    if lies_there:
+    if is_paid_on_chain:
         second.scanner.balances[payment["destination"]] = TEN
     row = {"txHash": "0x" + "AB" * 32, "blockNumber": 100, "sender": SENDER, "amount": str(TEN)}
 
     _, answer = await second.hook(balance_changed(payment, TEN, transfers=[row]))
 
-    assert answer["data"]["outcome"] == ("funded" if lies_there else "held")
-    assert second.entries() == (FUNDED if lies_there else [])
+    assert answer["data"]["outcome"] == ("funded" if is_paid_on_chain else "held")
+    assert second.entries() == (FUNDED if is_paid_on_chain else [])
 
 
 async def test_the_database_keeps_one_spelling(deal: Deal) -> None:

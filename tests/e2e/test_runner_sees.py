@@ -17,10 +17,10 @@ from devnet.runner.level import Run
 from devnet.runner.street import open_street
 from devnet.runner.tale import RAILS
 from devnet.runner.target import Target
-from marketplace.model import Entry
-from marketplace.notifications.notifications import Notices
+from marketplace.model import LedgerEntryType
+from marketplace.notifications.feed import Notifications
 from marketplace.payments import settlement
-from marketplace.payments.history import Payments
+from marketplace.payments.history import PaymentHistory
 from tests.harness import USDT, environment, running
 from tests.marketplace import harness
 
@@ -83,33 +83,33 @@ def believes_in_another_amount(patch: pytest.MonkeyPatch, _run: Run) -> None:
 def credits_twice(patch: pytest.MonkeyPatch, _run: Run) -> None:
     add = settlement.ledger.add
 
-    async def added(tx: Any, payment: Any, entry: Entry, amount: int, now: int) -> None:
-        await add(tx, payment, entry, 2 * amount if entry is Entry.PAYMENT_DETECTED else amount, now)
+    async def added(tx: Any, payment: Any, entry: LedgerEntryType, amount: int, now: int) -> None:
+        await add(tx, payment, entry, 2 * amount if entry is LedgerEntryType.PAYMENT_DETECTED else amount, now)
 
     patch.setattr(settlement.ledger, "add", added)
 
 
 def breaks_now_and_then(patch: pytest.MonkeyPatch, _run: Run) -> None:
-    page, calls = Notices.page, itertools.count(1)
+    page, calls = Notifications.page, itertools.count(1)
 
-    async def broken(self: Notices, *given: Any) -> Any:
+    async def broken(self: Notifications, *given: Any) -> Any:
         if next(calls) % 10 == 0:
             raise RuntimeError("broken on purpose")
         return await page(self, *given)
 
-    patch.setattr(Notices, "page", broken)
+    patch.setattr(Notifications, "page", broken)
 
 
 def shows_everybody_everything(patch: pytest.MonkeyPatch, _run: Run) -> None:
-    show = Payments.show
+    show = PaymentHistory.show
 
-    async def shown(self: Payments, actor: Any, payment_id: str) -> Any:
+    async def shown(self: PaymentHistory, actor: Any, payment_id: str) -> Any:
         async with self._works.db.read() as tx:
             payment = await settlement.payments.get(tx, payment_id)
         assert payment is not None
         return await show(self, replace(actor, user_id=payment.buyer_id), payment_id)
 
-    patch.setattr(Payments, "show", shown)
+    patch.setattr(PaymentHistory, "show", shown)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class Deal:
             return FINE if self.live.status in OPEN and self.live.rail == rail else CONFLICT
         return FINE if self.status == "payment" else CONFLICT
 
-    def seen(self, pay: Pay, received: int, *, fits: bool = True) -> None:
+    def observed(self, pay: Pay, received: int, *, fits: bool = True) -> None:
         """Money was told of that is said to be all: credited once, or held for review."""
         if pay.status not in OPEN:
             return
@@ -101,7 +101,7 @@ class Deal:
     def balance(self, pay: Pay, grown: int) -> None:
         """The address of the payment holds so much more than before it was shown."""
         if grown >= pay.amount:
-            self.seen(pay, grown)
+            self.observed(pay, grown)
         elif grown > 0:
             self.partly(pay)
         elif pay.status in OPEN and not pay.held_for_review:

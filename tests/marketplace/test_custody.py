@@ -478,8 +478,8 @@ async def test_a_code_expires(paid: Deal) -> None:
 
 async def relogin(deal: Deal) -> Any:
     """Return the seller with a token of now."""
-    backend = deal.market.marketplace.backend
-    deal.seller.token = backend.tokens.issue(deal.seller.user_id, "seller")
+    services = deal.market.marketplace.services
+    deal.seller.token = services.tokens.issue(deal.seller.user_id, "seller")
     return deal.seller
 
 

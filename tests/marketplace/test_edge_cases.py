@@ -133,7 +133,7 @@ async def test_a_partial_payment_that_expires_waits_for_a_person(deal: Deal) -> 
 
 def renew(deal: Deal) -> None:
     """Give everybody a token of now."""
-    issue = deal.market.marketplace.backend.tokens.issue
+    issue = deal.market.marketplace.services.tokens.issue
     for api, role in ((deal.buyer, "buyer"), (deal.seller, "seller"), (deal.market.admin, "admin")):
         api.token = issue(api.user_id, role)
 
@@ -209,9 +209,9 @@ async def test_money_after_cancelling_is_recovered_once_whoever_sees_it(deal: De
     deal.scanner.balances[payment["destination"]] = TEN
 
     await deal.hook(balance_changed(payment, TEN))
-    seen = await deal.check()
+    observed = await deal.check()
 
-    assert (seen["funded"], deal.entries()) == (False, [])
+    assert (observed["funded"], deal.entries()) == (False, [])
     assert await deal.recoveries() == [("late_payment", str(TEN))]
     assert await told_admins(deal) == ["payment_recovery"]
 
@@ -368,8 +368,8 @@ async def test_a_second_transfer_that_a_reorg_took_says_nothing_of_the_one_that_
 
 def stray(deal: Deal, block: str, key: str) -> dict[str, Any]:
     """Return what the scanner tells of one transfer of another token, seen in a block."""
-    seen = {"txHash": "0x" + "44" * 32, "eventKey": key, "blockNumber": 100, "blockHash": block, "sender": None}
-    told = {"txHash": seen["txHash"], "reason": "wrong_token", "transfers": [seen | {"amount": str(ONE)}]}
+    observed = {"txHash": "0x" + "44" * 32, "eventKey": key, "blockNumber": 100, "blockHash": block, "sender": None}
+    told = {"txHash": observed["txHash"], "reason": "wrong_token", "transfers": [observed | {"amount": str(ONE)}]}
     return news(deal.scanner.intents[deal.payment_id], "payment.anomaly", **told)
 
 

@@ -102,8 +102,8 @@ async def test_what_a_person_has_to_decide_is_not_decided_by_time(
         refused = await deal.buyer.refused("POST", f"/api/payment/{deal.payment_id}/cancel")
         clock.advance(48 * 3600)
         await deal.market.marketplace.sweep.once()
-        backend = deal.market.marketplace.backend
-        deal.market.admin.token = backend.tokens.issue(deal.market.admin.user_id, "admin")
+        services = deal.market.marketplace.services
+        deal.market.admin.token = services.tokens.issue(deal.market.admin.user_id, "admin")
 
         cancelled = await deal.market.admin.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
 

@@ -147,7 +147,7 @@ async def test_a_read_error_is_an_error_and_never_all_fine(deal: Deal) -> None:
 
     assert refused == (503, "store_unavailable")
     with pytest.raises(StoreError):
-        await deal.market.marketplace.backend.reconciliation.report()
+        await deal.market.marketplace.services.reconciliation.report()
 
 
 async def test_a_release_beyond_the_balance_is_refused(deal: Deal) -> None:

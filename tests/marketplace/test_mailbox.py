@@ -8,8 +8,8 @@ import pytest
 
 from marketplace.model import Notification
 from marketplace.notifications import stream_buffer
-from marketplace.notifications.stream_buffer import Mailbox
-from marketplace.unit_of_work import Listeners
+from marketplace.notifications.stream_buffer import StreamBuffer
+from marketplace.unit_of_work import Subscribers
 from tests.marketplace.harness import Running, new_request
 from tests.marketplace.test_operations import listen, told
 
@@ -30,7 +30,7 @@ def note(seq: int, user_id: str = "me") -> Notification:
 
 
 def test_a_mailbox_gives_what_came_in_order_and_once() -> None:
-    box = Mailbox()
+    box = StreamBuffer()
     for seq in (1, 2, 3):
         box.put(note(seq))
 
@@ -39,7 +39,7 @@ def test_a_mailbox_gives_what_came_in_order_and_once() -> None:
 
 
 def test_a_full_mailbox_says_that_it_lost_something_and_goes_on() -> None:
-    box = Mailbox(room=2)
+    box = StreamBuffer(room=2)
     for seq in (1, 2, 3, 4):
         box.put(note(seq))
 
@@ -49,15 +49,19 @@ def test_a_full_mailbox_says_that_it_lost_something_and_goes_on() -> None:
 
 
 def test_everybody_gets_their_own_and_nobody_elses() -> None:
-    listeners = Listeners()
-    with listeners.listening("me") as mine, listeners.listening("me") as second, listeners.listening("you") as yours:
-        listeners.tell([note(1, "me"), note(2, "you"), note(3, "nobody")])
+    subscribers = Subscribers()
+    with (
+        subscribers.listening("me") as mine,
+        subscribers.listening("me") as second,
+        subscribers.listening("you") as yours,
+    ):
+        subscribers.tell([note(1, "me"), note(2, "you"), note(3, "nobody")])
 
         assert [[each.seq for each in box.empty() or []] for box in (mine, second, yours)] == [[1], [1], [2]]
 
 
 async def test_a_stream_that_falls_behind_reads_the_store(shop: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_buffer.Mailbox.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(stream_buffer.StreamBuffer.__init__, "__defaults__", (1,))
     buyer, seller = await shop.user("buyer"), await shop.user("seller")
     async with listen(seller) as stream:
         await stream.content.readline()

@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from marketplace.app import open_marketplace
 from marketplace.errors import Refused
-from marketplace.model import Actor, Mode, Outcome, ProductType, Rail, Role, User
+from marketplace.model import Actor, DisputeOutcome, Mode, ProductType, Rail, Role, User
 from marketplace.payments.checkout import IntentDraft
 from marketplace.settings import load_settings
 from marketplace.store import users
@@ -124,7 +124,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Start the process: nothing of it is left but the file."""
         self.opened = open_marketplace(load_settings(self.env), clock=self.clock)
         self.market = self.runner.run(self.opened.__aenter__())
-        self.backend = self.market.backend
+        self.services = self.market.services
 
     def close(self) -> None:
         self.runner.run(self.opened.__aexit__(None, None, None))
@@ -136,7 +136,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
     async def _people(self) -> None:
-        async with self.backend.works.begin() as work:
+        async with self.services.units.begin() as work:
             for actor in PEOPLE.values():
                 name = actor.user_id
                 user = User(id=name, email=name, name=name, role=actor.role, password_hash="-", created_at=0)
@@ -146,9 +146,9 @@ class LedgerMachine(RuleBasedStateMachine):
         """Bring buyer and seller together."""
 
         async def agree() -> str:
-            request = await self.backend.requests.create(BUYER, _wish(product))
-            offer = await self.backend.offers.create(SELLER, request.id, _bid())
-            await self.backend.offers.select(BUYER, request.id, offer.id)
+            request = await self.services.requests.create(BUYER, _wish(product))
+            offer = await self.services.offers.create(SELLER, request.id, _bid())
+            await self.services.offers.select(BUYER, request.id, offer.id)
             return request.id
 
         return Deal(self.runner.run(agree()), product)
@@ -162,7 +162,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return FINE
 
     def row(self, pay: Pay) -> Any:
-        return self.runner.run(self.backend.payments.show(ADMIN, pay.id)).payment
+        return self.runner.run(self.services.payments.show(ADMIN, pay.id)).payment
 
     def pay_of(self, number: int, which: int) -> Pay | None:
         """Return one of a deal's payments, the last as often as all others."""
@@ -202,10 +202,10 @@ class LedgerMachine(RuleBasedStateMachine):
         number=deals,
         what=st.sampled_from(["decides", "holds", "releases", "refunds", "settles", "settles", "clears"]),
         which=any_number,
-        outcome=st.sampled_from(list(Outcome)),
+        outcome=st.sampled_from(list(DisputeOutcome)),
         rail=st.sampled_from(RAILS),
     )
-    def an_operator(self, number: int, what: str, which: int, outcome: Outcome, rail: str) -> None:
+    def an_operator(self, number: int, what: str, which: int, outcome: DisputeOutcome, rail: str) -> None:
         """What admins and resolvers do."""
         if what != "settles":
             self.in_escrow(number, which, rail)
@@ -236,7 +236,7 @@ class LedgerMachine(RuleBasedStateMachine):
             case "scanner down" | "scanner up":
                 self.scanner.down = what == "scanner down"
             case "errands":
-                self.runner.run(self.market.errands.run_due())
+                self.runner.run(self.market.commands.run_due())
             case "restart":
                 self.close()
                 self.open()
@@ -251,9 +251,9 @@ class LedgerMachine(RuleBasedStateMachine):
         deal, draft = self.deals[number], _draft(self.deals[number].request_id, rail)
         expected, known = deal.opening(rail), deal.live
         if expected:
-            assert self.tried(self.backend.intents.open(BUYER, draft)) == expected
+            assert self.tried(self.services.intents.open_payment(BUYER, draft)) == expected
             return
-        payment, new = self.runner.run(self.backend.intents.open(BUYER, draft))
+        payment, new = self.runner.run(self.services.intents.open_payment(BUYER, draft))
         assert new is (known is None)
         assert payment.amount_base == PRICE * UNIT
         if known is None:
@@ -266,12 +266,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if pay is None:
             return
         arrives = self._grows if pay.rail == "direct_balance" else self._arrives
-        letter = arrives(pay, share * UNIT)
-        if letter is not None:
+        webhook = arrives(pay, share * UNIT)
+        if webhook is not None:
             self.came[pay.id] += share * UNIT
-            self.letters.append((self.deals[number], pay, letter))
+            self.letters.append((self.deals[number], pay, webhook))
             if told:
-                self.take(self.deals[number], pay, letter)
+                self.take(self.deals[number], pay, webhook)
 
     @rule(
         number=deals,
@@ -350,10 +350,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.letters)
     @rule(which=any_number, how=st.sampled_from(["forged", "stale"]))
     def is_told_by_somebody_else(self, which: int, how: str) -> None:
-        deal, pay, letter = self.letters[which % len(self.letters)]
-        letter = letter | {"eventId": "evt_forged"}
+        deal, pay, webhook = self.letters[which % len(self.letters)]
+        webhook = webhook | {"eventId": "evt_forged"}
         secret = "another secret" if how == "forged" else HOOK_SECRET
-        assert self.take(deal, pay, letter, secret=secret, age_s=301 if how == "stale" else 0) == "bad_signature"
+        assert self.take(deal, pay, webhook, secret=secret, age_s=301 if how == "stale" else 0) == "bad_signature"
 
     @rule(number=deals, which=any_number, wrong=st.sampled_from(NONSENSE))
     def is_told_nonsense(self, number: int, which: int, wrong: str) -> None:
@@ -363,40 +363,40 @@ class LedgerMachine(RuleBasedStateMachine):
         if pay is None or pay.id not in self.scanner.intents:
             return
         intent = self.scanner.intents[pay.id] | {"txHash": tx_hash(), "transfers": [], "confirmations": 99}
-        letter = confirmed(intent | {"amountReceived": str(pay.amount), "status": "confirmed"})
-        letter |= _nonsense(wrong, pay.amount)
+        webhook = confirmed(intent | {"amountReceived": str(pay.amount), "status": "confirmed"})
+        webhook |= _nonsense(wrong, pay.amount)
         self.lied_about.add(pay.id)
-        self.letters.append((self.deals[number], pay, letter))
-        self.take(self.deals[number], pay, letter)
+        self.letters.append((self.deals[number], pay, webhook))
+        self.take(self.deals[number], pay, webhook)
 
-    def take(self, deal: Deal, pay: Pay, letter: dict[str, Any], *, secret: str = HOOK_SECRET, age_s: int = 0) -> str:
+    def take(self, deal: Deal, pay: Pay, webhook: dict[str, Any], *, secret: str = HOOK_SECRET, age_s: int = 0) -> str:
         """Hand in a webhook; the first time, the model hears of it too."""
-        raw = orjson.dumps(letter)
+        raw = orjson.dumps(webhook)
         headers = headers_for(
-            event_id=letter["eventId"],
-            event_type=letter["eventType"],
+            event_id=webhook["eventId"],
+            event_type=webhook["eventType"],
             delivery_id="x",
             body=raw,
             secret=secret,
             timestamp=self.clock.now_ms() // 1000 - age_s,
         )
-        answer = self.tried(self.backend.inbound.take(raw, headers))
-        if not answer and letter["eventId"] not in self.had:
-            self.had.add(letter["eventId"])
-            self._heard(deal, pay, letter)
+        answer = self.tried(self.services.webhook_receiver.receive(raw, headers))
+        if not answer and webhook["eventId"] not in self.had:
+            self.had.add(webhook["eventId"])
+            self._heard(deal, pay, webhook)
         return answer
 
     @staticmethod
-    def _heard(deal: Deal, pay: Pay, letter: dict[str, Any]) -> None:
-        match letter["eventType"]:
+    def _heard(deal: Deal, pay: Pay, webhook: dict[str, Any]) -> None:
+        match webhook["eventType"]:
             case "balance_changed":
-                deal.balance(pay, int(letter["currentBalance"]))
+                deal.balance(pay, int(webhook["currentBalance"]))
             case "payment.partial":
                 deal.partly(pay)
             case "payment.reorged":
                 pay.gone = pay.gone or pay.status in {"completed", "refunded"}
             case "payment.confirmed":
-                deal.seen(pay, int(letter["amountReceived"]), fits=not letter.get("nonsense"))
+                deal.observed(pay, int(webhook["amountReceived"]), fits=not webhook.get("nonsense"))
 
     # -- looking
 
@@ -404,7 +404,7 @@ class LedgerMachine(RuleBasedStateMachine):
         pay = self.pay_of(number, which)
         if pay is None:
             return
-        answer = self.tried(self.backend.checks.check(BUYER, pay.id))
+        answer = self.tried(self.services.verifier.check(BUYER, pay.id))
         if self.scanner.down:
             assert answer in {FINE, "scanner_unavailable"}
             return
@@ -416,7 +416,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if pay.rail == "direct_balance":
             deal.balance(pay, self.scanner.balances.get(self.row(pay).destination, 0))
         elif self.scanner.intents.get(pay.id, {}).get("status") == "confirmed":
-            deal.seen(pay, int(self.scanner.intents[pay.id]["amountReceived"]))
+            deal.observed(pay, int(self.scanner.intents[pay.id]["amountReceived"]))
 
     def cancels(self, number: int, which: int, by: Actor) -> None:
         pay = self.pay_of(number, which)
@@ -425,21 +425,21 @@ class LedgerMachine(RuleBasedStateMachine):
         asked = pay.rail != "direct_balance" and not self.scanner.down
         has_it = asked and self.scanner.intents.get(pay.id, {}).get("status") == "confirmed"
         expected = self.deals[number].cancel(pay, admin=by.is_admin, scanner_has_it=has_it)
-        assert self.tried(self.backend.payments.cancel(by, pay.id)) == expected
+        assert self.tried(self.services.payments.cancel(by, pay.id)) == expected
 
     # -- delivering and arguing
 
     def delivers(self, number: int) -> None:
         expected = self.deals[number].deliver(self.clock.now_ms())
-        assert self.tried(self.backend.deliveries.deliver(SELLER, self.deals[number].request_id, {})) == expected
+        assert self.tried(self.services.fulfilment.deliver(SELLER, self.deals[number].request_id, {})) == expected
 
     def confirms(self, number: int) -> None:
         expected = self.deals[number].confirm(self.clock.now_ms())
-        assert self.tried(self.backend.deliveries.confirm(BUYER, self.deals[number].request_id, {})) == expected
+        assert self.tried(self.services.fulfilment.confirm(BUYER, self.deals[number].request_id, {})) == expected
 
     def argues(self, number: int, by: Actor) -> None:
         deal = self.deals[number]
-        opening = self.backend.disputes.open(by, self.deals[number].request_id, "It is not what I wanted.", "quality")
+        opening = self.services.disputes.open(by, self.deals[number].request_id, "It is not what I wanted.", "quality")
         nobodys = by is SELLER and deal.live is None  # a seller nobody pays is no party
         expected = "forbidden" if nobodys else deal.dispute("open")
         assert self.tried(opening) == expected
@@ -450,7 +450,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 if row["status"] == "open" and row["payment_id"] == deal.live.id
             ]
 
-    def decides(self, number: int, which: int, outcome: Outcome) -> None:
+    def decides(self, number: int, which: int, outcome: DisputeOutcome) -> None:
         """The open dispute, or one that was decided before."""
         deal = self.deals[number]
         known = [(pay, each) for pay in deal.pays for each in [*pay.resolved, *([pay.dispute] if pay.dispute else [])]]
@@ -459,7 +459,7 @@ class LedgerMachine(RuleBasedStateMachine):
         pay, dispute_id = known[-1 if which % 2 else which // 2 % len(known)]
         expected = deal.resolve(pay, dispute_id, str(outcome))
         judge = PEOPLE[Role.RESOLVER]
-        assert self.tried(self.backend.disputes.resolve(judge, dispute_id, outcome, "I looked at it.")) == expected
+        assert self.tried(self.services.disputes.resolve(judge, dispute_id, outcome, "I looked at it.")) == expected
 
     # -- money out
 
@@ -469,17 +469,17 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         until = self.clock.now_ms() + hours * HOUR_MS
         expected = self.deals[number].hold(pay, until if hours else 0)
-        assert self.tried(self.backend.custody.hold(pay.id, until if hours else None)) == expected
+        assert self.tried(self.services.payouts.hold(pay.id, until if hours else None)) == expected
 
     @rule(
         number=deals,
         way=st.sampled_from(["argue", "hold", "wait", "wait", "argue and decide", "argue and decide"]),
-        outcome=st.sampled_from(list(Outcome)),
+        outcome=st.sampled_from(list(DisputeOutcome)),
         hours=st.sampled_from([0, 25, 51]),
         then=st.sampled_from(["release", "refund", "sweep"]),
         which=any_number,
     )
-    def is_in_the_way(self, number: int, way: str, outcome: Outcome, hours: int, then: str, which: int) -> None:
+    def is_in_the_way(self, number: int, way: str, outcome: DisputeOutcome, hours: int, then: str, which: int) -> None:
         """Something stands between the escrow and whom it is for, and somebody reaches for it all the same."""
         if way == "wait":
             self.agree_on_more(number, "delivered", "proxy")
@@ -502,9 +502,9 @@ class LedgerMachine(RuleBasedStateMachine):
         pay = self.pay_of(number, which)
         if pay is None or self.scanner.intents.get(pay.id, {}).get("status") != "confirmed":
             return
-        letter = news(self.scanner.intents[pay.id], "payment.reorged", status="reorged")
-        self.letters.append((self.deals[number], pay, letter))
-        self.take(self.deals[number], pay, letter)
+        webhook = news(self.scanner.intents[pay.id], "payment.reorged", status="reorged")
+        self.letters.append((self.deals[number], pay, webhook))
+        self.take(self.deals[number], pay, webhook)
 
     def clears(self, number: int, which: int) -> None:
         """An admin looked, and lets the money move again."""
@@ -513,21 +513,21 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         expected = FINE if pay.gone else "conflict"
         pay.gone = False
-        assert self.tried(self.backend.custody.clear_reorg(ADMIN, pay.id, "It is there.")) == expected
+        assert self.tried(self.services.payouts.clear_reorg(ADMIN, pay.id, "It is there.")) == expected
 
     def releases(self, number: int, which: int) -> None:
         pay = self.pay_of(number, which)
         if pay is None:
             return
         expected = self.deals[number].release(pay, self.clock.now_ms())
-        assert self.tried(self.backend.custody.release(pay.id, SELLERS_WALLET)) == expected
+        assert self.tried(self.services.payouts.release(pay.id, SELLERS_WALLET)) == expected
 
     def refunds(self, number: int, which: int) -> None:
         pay = self.pay_of(number, which)
         if pay is None:
             return
         expected = self.deals[number].refund(pay)
-        assert self.tried(self.backend.custody.refund(pay.id, BUYERS_WALLET, "did not arrive")) == expected
+        assert self.tried(self.services.payouts.refund(pay.id, BUYERS_WALLET, "did not arrive")) == expected
 
     def settles(self, number: int, which: int, again: bool) -> None:
         pay = self.pay_of(number, which)
@@ -536,7 +536,7 @@ class LedgerMachine(RuleBasedStateMachine):
         sent_in = pay.sent_in if again and pay.sent_in else f"0x{next(self.hashes):064x}"
         expected = self.deals[number].settle(pay, sent_in)
         [order] = [row["id"] for row in self.read("payments")[0] if row["settles_payment_id"] == pay.id]
-        assert self.tried(self.backend.custody.settle(order, sent_in)) == expected
+        assert self.tried(self.services.payouts.mark_executed(order, sent_in)) == expected
 
     # -- time and machines
 
@@ -575,9 +575,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def all_is_told(self, number: int) -> None:
         """Once everything was told, each unit that came is in the books, or written down for a person."""
-        for letter in self.letters:
-            if letter[0] is self.deals[number]:
-                self.take(*letter)
+        for webhook in self.letters:
+            if webhook[0] is self.deals[number]:
+                self.take(*webhook)
         [noted] = self.read("recoveries")
         for pay in self.deals[number].pays:
             if pay.status not in OPEN and pay.id not in self.lied_about:
@@ -611,7 +611,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert pay.sum("payment_detected") + _noted(pay, noted) <= self.came[pay.id]
         for deal in self.all:
             _agrees(deal, [row for row in requests if row["id"] == deal.request_id], rows)
-        report = self.runner.run(self.backend.reconciliation.report())
+        report = self.runner.run(self.services.reconciliation.report())
         assert report.ok, report.findings
 
     def _only_grows(self, lines: list[Any]) -> None:
@@ -620,7 +620,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _is_told(self, pay: Pay, lines: list[tuple[str, int]]) -> None:
         """The balances people are shown are the sums of the lines, and the model's."""
-        shown = self.runner.run(self.backend.payments.show(BUYER, pay.id))
+        shown = self.runner.run(self.services.payments.show(BUYER, pay.id))
         told = shown.balances
         held = sum({"hold": amount, "release": -amount, "refund": -amount}.get(kind, 0) for kind, amount in lines)
         assert (told.held, told.disputed, told.available) == (held, pay.locked, pay.available)
@@ -717,12 +717,12 @@ def stories() -> Iterator[Callable[[LedgerMachine], None]]:
     """Tell what must be among the things that happen, whatever the rules come upon."""
     confirmed_one, both = 7, ("release", "refund")
     for way, outcome, then in [
-        *itertools.product(("argue", "hold"), [Outcome.RELEASE], both),
-        *itertools.product(["argue and decide"], Outcome, both),
+        *itertools.product(("argue", "hold"), [DisputeOutcome.RELEASE], both),
+        *itertools.product(["argue and decide"], DisputeOutcome, both),
     ]:
         yield lambda m, w=way, o=outcome, t=then: _emptied(m, w, o, t, confirmed_one)
     for number, hours, then in itertools.product((0, 1), (25, 51), ("release", "sweep")):
-        yield lambda m, n=number, h=hours, t=then: m.is_in_the_way(n, "wait", Outcome.RELEASE, h, t, 1)
+        yield lambda m, n=number, h=hours, t=then: m.is_in_the_way(n, "wait", DisputeOutcome.RELEASE, h, t, 1)
     for wrong in NONSENSE:
         yield lambda m, w=wrong: _held(m, w)
     for then in both:
@@ -731,7 +731,7 @@ def stories() -> Iterator[Callable[[LedgerMachine], None]]:
         yield lambda m, r=rail, t=told, e=ends: m.comes_in_parts(0, r, t, t, e, PRICE)
 
 
-def _emptied(machine: LedgerMachine, way: str, outcome: Outcome, then: str, which: int) -> None:
+def _emptied(machine: LedgerMachine, way: str, outcome: DisputeOutcome, then: str, which: int) -> None:
     machine.agree_on_more(0, "confirmed", "proxy")
     machine.is_in_the_way(0, way, outcome, 0, then, which)
     for again in (machine.releases, machine.refunds):

@@ -92,7 +92,7 @@ async def test_nobody_moves_out_of_turn(haggle: Haggle) -> None:
 async def test_without_an_answer_in_two_days_a_counter_is_void(haggle: Haggle, clock: FakeClock) -> None:
     await haggle.counter(haggle.buyer, "8")
     clock.advance(48 * 3600)
-    tokens = haggle.shop.marketplace.backend.tokens
+    tokens = haggle.shop.marketplace.services.tokens
     haggle.buyer.token, haggle.seller.token = (
         tokens.issue(haggle.buyer.user_id, "buyer"),
         tokens.issue(haggle.seller.user_id, "seller"),

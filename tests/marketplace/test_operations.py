@@ -79,14 +79,14 @@ async def test_a_broken_stream_is_resumed_without_loss_or_repetition(shop: Runni
 async def test_a_long_absence_is_made_up_for_at_once(shop: Running) -> None:
     buyer, seller = await shop.user("buyer"), await shop.user("seller")
     request_id = await new_request(buyer)
-    async with shop.marketplace.backend.works.begin() as work:
+    async with shop.marketplace.services.units.begin() as work:
         for number in range(250):
             work.notify([seller.user_id], "test", f"kind_{number}", "missed", about=request_id)
 
     async with listen(seller, **{"Last-Event-ID": "0"}) as stream:
-        seen = [(await told(stream))["note"]["type"] for _ in range(251)]
+        observed = [(await told(stream))["note"]["type"] for _ in range(251)]
 
-    assert seen == ["request_created", *(f"kind_{number}" for number in range(250))]
+    assert observed == ["request_created", *(f"kind_{number}" for number in range(250))]
 
 
 async def test_notifications_are_counted_read_and_ones_own(shop: Running) -> None:
@@ -197,7 +197,7 @@ async def test_a_part_that_does_not_answer_costs_no_more_than_its_time(
         asked.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(market.marketplace.backend.health._scanner, "ready", never)
+    monkeypatch.setattr(market.marketplace.services.health._scanner, "ready", never)
 
     status, answer = await market.nobody.call("GET", "/api/health")
 
@@ -207,7 +207,7 @@ async def test_a_part_that_does_not_answer_costs_no_more_than_its_time(
 
 
 async def test_health_is_down_without_a_store(market: Running) -> None:
-    async with market.marketplace.backend.works.db.write() as tx:
+    async with market.marketplace.services.units.db.write() as tx:
         await tx.exec_driver_sql("ALTER TABLE scanner_outbox RENAME TO gone")
 
     status, answer = await market.nobody.call("GET", "/api/health")

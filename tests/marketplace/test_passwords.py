@@ -82,18 +82,18 @@ async def test_a_broken_stored_hash_is_an_error_and_not_a_wrong_password(passwor
 async def test_work_is_done_off_the_loop_and_in_a_bounded_number_of_threads(
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: set[int] = set()
+    observed: set[int] = set()
 
     def spy(_self: PasswordHasher, _password: bytes) -> str:
-        seen.add(threading.get_ident())
+        observed.add(threading.get_ident())
         return "hash"
 
     monkeypatch.setattr(PasswordHasher, "hash", spy)
 
     await asyncio.gather(*(passwords.hash("x") for _ in range(20)))
 
-    assert threading.get_ident() not in seen
-    assert 1 <= len(seen) <= 2
+    assert threading.get_ident() not in observed
+    assert 1 <= len(observed) <= 2
 
 
 async def test_the_defaults_are_at_least_what_owasp_asks_for() -> None:

@@ -19,7 +19,7 @@ ONE = 10**18
 
 async def settled_down(deal: Deal) -> None:
     """Let the errands finish."""
-    while await deal.market.marketplace.errands.run_due():
+    while await deal.market.marketplace.commands.run_due():
         pass
 
 
@@ -60,15 +60,15 @@ async def test_many_simultaneous_openings_are_one_payment(deal: Deal) -> None:
 
 
 async def test_fresh_addresses_are_never_used_twice(market: Running, chain_side: StandIn, clock: FakeClock) -> None:
-    seen = set()
+    observed = set()
     for _ in range(3):
         deal = await make_deal(market, chain_side, clock)
-        seen.add((await deal.open("direct"))["instructions"]["address"])
+        observed.add((await deal.open("direct"))["instructions"]["address"])
         await deal.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
-        seen.add((await deal.open("direct"))["instructions"]["address"])
+        observed.add((await deal.open("direct"))["instructions"]["address"])
 
-    assert len(seen) == 6
-    assert ESCROW not in seen
+    assert len(observed) == 6
+    assert ESCROW not in observed
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ async def test_only_a_right_and_recent_signature_counts(deal: Deal) -> None:
 
 
 async def test_without_a_secret_nothing_is_believed(deal: Deal) -> None:
-    deal.market.marketplace.backend.inbound._secret = None
+    deal.market.marketplace.services.webhook_receiver._secret = None
 
     assert (await deal.hook({"eventId": "evt"}))[0] == 503
 

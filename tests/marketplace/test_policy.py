@@ -14,17 +14,17 @@ from kernel.clock import HOUR_MS
 from marketplace.model import ProductType
 from marketplace.risk.policy import (
     Account,
+    Approve,
+    AwaitConfirmations,
     DirectBalance,
     Evidence,
     Flags,
     Gate,
-    Hold,
-    Pass,
     PaymentFacts,
     Reason,
     ReleaseDecision,
     ReleaseReason,
-    Wait,
+    Review,
     direct_balance,
     gate,
     paid,
@@ -65,7 +65,7 @@ def decide(
 
 
 def held(verdict: Gate) -> Reason | None:
-    return verdict.reason if isinstance(verdict, Hold) else None
+    return verdict.reason if isinstance(verdict, Review) else None
 
 
 # -- the gate ----------------------------------------------------------------------------------------
@@ -88,11 +88,11 @@ def test_the_reasons_are_exactly_those_of_the_contract() -> None:
 
 
 def test_exactly_what_was_agreed_passes_unscreened() -> None:
-    assert decide() == Pass(Reason.AML_NOT_REQUIRED)
+    assert decide() == Approve(Reason.AML_NOT_REQUIRED)
 
 
 def test_more_than_agreed_passes() -> None:
-    assert isinstance(decide(amount=10**30), Pass)
+    assert isinstance(decide(amount=10**30), Approve)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,14 @@ def test_what_differs_from_what_was_agreed_is_held_by_its_reason(changed: dict[s
 
 
 def test_a_rail_that_reads_balances_needs_no_transaction() -> None:
-    assert isinstance(decide(payment=replace(PAYMENT, needs_tx_hash=False), tx_hash=None), Pass)
+    assert isinstance(decide(payment=replace(PAYMENT, needs_tx_hash=False), tx_hash=None), Approve)
 
 
-@pytest.mark.parametrize(("confirmations", "verdict"), [(0, Wait(5)), (4, Wait(1)), (5, None), (99, None)])
+@pytest.mark.parametrize(
+    ("confirmations", "verdict"), [(0, AwaitConfirmations(5)), (4, AwaitConfirmations(1)), (5, None), (99, None)]
+)
 def test_too_few_confirmations_wait_for_the_rest(confirmations: int, verdict: Gate | None) -> None:
-    assert decide(confirmations=confirmations) == (verdict or Pass(Reason.AML_NOT_REQUIRED))
+    assert decide(confirmations=confirmations) == (verdict or Approve(Reason.AML_NOT_REQUIRED))
 
 
 def test_what_will_never_fit_does_not_wait_for_confirmations() -> None:
@@ -147,19 +149,19 @@ def test_contracts_are_refused_when_the_operator_says_so(
 @pytest.mark.parametrize(
     ("screening", "sender", "flags", "verdict"),
     [
-        (Listed("X"), BUYER, Flags(), Pass(Reason.AML_NOT_REQUIRED)),
-        (None, None, Flags(), Pass(Reason.AML_NOT_REQUIRED)),
-        (Clear(), BUYER, SCREENED, Pass()),
-        (Clear(), BUYER, OPEN, Pass()),
-        (Listed("X"), BUYER, SCREENED, Hold(Reason.AML_SANCTIONS, "listed: X")),
-        (Listed("X"), BUYER, OPEN, Hold(Reason.AML_SANCTIONS, "listed: X")),
-        (Unavailable("old"), BUYER, SCREENED, Hold(Reason.AML_SANCTIONS, "could not be screened: old")),
-        (Unavailable("old"), BUYER, OPEN, Pass(Reason.AML_SANCTIONS, "could not be screened: old")),
-        (None, BUYER, SCREENED, Hold(Reason.AML_SANCTIONS, "could not be screened: nobody was asked")),
-        (None, BUYER, OPEN, Pass(Reason.AML_SANCTIONS, "could not be screened: nobody was asked")),
-        (Clear(), None, SCREENED, Hold(Reason.NO_BUYER_ADDRESS_TO_SCREEN, "the sender is not known")),
-        (Clear(), "", SCREENED, Hold(Reason.NO_BUYER_ADDRESS_TO_SCREEN, "the sender is not known")),
-        (Clear(), None, OPEN, Pass(Reason.NO_BUYER_ADDRESS_TO_SCREEN, "the sender is not known")),
+        (Listed("X"), BUYER, Flags(), Approve(Reason.AML_NOT_REQUIRED)),
+        (None, None, Flags(), Approve(Reason.AML_NOT_REQUIRED)),
+        (Clear(), BUYER, SCREENED, Approve()),
+        (Clear(), BUYER, OPEN, Approve()),
+        (Listed("X"), BUYER, SCREENED, Review(Reason.AML_SANCTIONS, "listed: X")),
+        (Listed("X"), BUYER, OPEN, Review(Reason.AML_SANCTIONS, "listed: X")),
+        (Unavailable("old"), BUYER, SCREENED, Review(Reason.AML_SANCTIONS, "could not be screened: old")),
+        (Unavailable("old"), BUYER, OPEN, Approve(Reason.AML_SANCTIONS, "could not be screened: old")),
+        (None, BUYER, SCREENED, Review(Reason.AML_SANCTIONS, "could not be screened: nobody was asked")),
+        (None, BUYER, OPEN, Approve(Reason.AML_SANCTIONS, "could not be screened: nobody was asked")),
+        (Clear(), None, SCREENED, Review(Reason.NO_BUYER_ADDRESS_TO_SCREEN, "the sender is not known")),
+        (Clear(), "", SCREENED, Review(Reason.NO_BUYER_ADDRESS_TO_SCREEN, "the sender is not known")),
+        (Clear(), None, OPEN, Approve(Reason.NO_BUYER_ADDRESS_TO_SCREEN, "the sender is not known")),
     ],
 )
 def test_screening_follows_the_offer(
@@ -210,8 +212,8 @@ def test_nothing_passes_that_misses_one_condition() -> None:
         unknown = sender is None or not isinstance(screening, Clear | Listed)
         lawful = not aml or clean or (unknown and not closed)
 
-        assert isinstance(verdict, Pass) == (agreed and depth >= 5 and plain and lawful)
-        assert isinstance(verdict, Wait) == (agreed and depth < 5)
+        assert isinstance(verdict, Approve) == (agreed and depth >= 5 and plain and lawful)
+        assert isinstance(verdict, AwaitConfirmations) == (agreed and depth < 5)
 
 
 @pytest.mark.parametrize("amount", [0, -1])
@@ -286,7 +288,7 @@ AGREED = Account(chain_id=97, token=USDT, address=ESCROW)
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "observed",
     [
         replace(AGREED, chain_id=56),
         replace(AGREED, token=USDC),
@@ -295,17 +297,17 @@ AGREED = Account(chain_id=97, token=USDT, address=ESCROW)
         replace(AGREED, address=""),
     ],
 )
-def test_a_balance_of_something_else_pays_nothing(seen: Account) -> None:
-    result = direct_balance(AGREED, seen, "evm", baseline=0, current=10**18, expected=1000)
+def test_a_balance_of_something_else_pays_nothing(observed: Account) -> None:
+    result = direct_balance(AGREED, observed, "evm", baseline=0, current=10**18, expected=1000)
 
     assert result == DirectBalance(False, 0, 1000, "address-token-mismatch")
 
 
 @pytest.mark.parametrize("agreed", [AGREED, replace(AGREED, token=None)])
 def test_a_balance_of_the_same_account_counts_however_it_is_spelt(agreed: Account) -> None:
-    seen = replace(agreed, address=ESCROW.lower(), token=agreed.token and agreed.token.lower())
+    observed = replace(agreed, address=ESCROW.lower(), token=agreed.token and agreed.token.lower())
 
-    assert direct_balance(agreed, seen, "evm", baseline=0, current=1000, expected=1000).paid
+    assert direct_balance(agreed, observed, "evm", baseline=0, current=1000, expected=1000).paid
 
 
 # -- the release -------------------------------------------------------------------------------------

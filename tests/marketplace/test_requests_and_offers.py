@@ -331,8 +331,8 @@ async def test_the_chosen_seller_learns_where_to_deliver_and_the_losing_one_does
 
     await select(buyer, request_id, won)
 
-    seen = {who: (await show(who, request_id))["deliveryInfo"]["email"] for who in (winner, loser, shop.admin)}
-    assert list(seen.values()) == ["buyer@example.test", None, "buyer@example.test"]
+    observed = {who: (await show(who, request_id))["deliveryInfo"]["email"] for who in (winner, loser, shop.admin)}
+    assert list(observed.values()) == ["buyer@example.test", None, "buyer@example.test"]
 
 
 @pytest.mark.parametrize("page", [1, 2, 3])

@@ -278,7 +278,7 @@ async def test_a_recheck_says_what_is_missing(chain: Anvil, scanner: Running) ->
     answer = await client.recheck_intent("order-1", tx)
 
     assert (answer.settled, answer.missing) == (False, 600)
-    assert [(seen.tx_hash, seen.amount, seen.counts) for seen in answer.seen] == [(tx, 400, True)]
+    assert [(observed.tx_hash, observed.amount, observed.counts) for observed in answer.seen] == [(tx, 400, True)]
 
 
 @pytest.mark.anvil
@@ -563,17 +563,17 @@ async def test_an_empty_envelope_is_unavailable(broken: Broken, answer: Any) -> 
 
 
 async def test_the_key_and_the_body_are_sent(broken: Broken) -> None:
-    seen: list[tuple[str, dict[str, Any]]] = []
+    observed: list[tuple[str, dict[str, Any]]] = []
 
     async def keep(request: web.Request) -> web.StreamResponse:
-        seen.append((request.headers["Authorization"], await request.json()))
+        observed.append((request.headers["Authorization"], await request.json()))
         return web.json_response(BALANCE)
 
     broken.answers = [keep]
     async with broken.client() as client:
         await client.check_balance(chain_id=97, address=MERCHANT, token="USDT")
 
-    assert seen == [("Bearer secret-key", {"chainId": 97, "address": MERCHANT, "token": "USDT"})]
+    assert observed == [("Bearer secret-key", {"chainId": 97, "address": MERCHANT, "token": "USDT"})]
 
 
 async def test_a_cancelled_call_is_cancelled(broken: Broken) -> None:

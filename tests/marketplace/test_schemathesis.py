@@ -40,7 +40,7 @@ def explore(url: str, token: str) -> set[tuple[str, str]]:
         )
         @hypothesis.given(case=operation.as_strategy())
         def check(case: schemathesis.Case) -> None:
-            case.call_and_validate(base_url=url, headers=headers, checks=CHECKS, timeout=10)
+            case.call_and_validate(base_url=url, headers=headers, verifier=CHECKS, timeout=10)
 
         check()
         tried.add((operation.method.upper(), operation.path))

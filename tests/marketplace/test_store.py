@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from marketplace.catalog import load_catalog
-from marketplace.model import OPEN_FOR_OFFERS, OPEN_OFFERS, Direction, Entry, Escrow, Payment, PaymentStatus, Rail
+from marketplace.model import (
+    OPEN_FOR_OFFERS,
+    OPEN_OFFERS,
+    Direction,
+    EscrowState,
+    LedgerEntryType,
+    Payment,
+    PaymentStatus,
+    Rail,
+)
 from marketplace.payments.deposit_addresses import open_destinations
 from marketplace.settings import load_settings
 from marketplace.store import addresses, delivery, inbox, ledger, offers, payments, requests
@@ -34,7 +43,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 def store_of(deal: Deal) -> Database:
-    return deal.market.marketplace.backend.works.db
+    return deal.market.marketplace.services.units.db
 
 
 async def opened(deal: Deal) -> Payment:
@@ -156,7 +165,7 @@ async def test_a_line_of_the_ledger_is_written_once(deal: Deal) -> None:
 
     with pytest.raises(Exception, match="append-only"):
         async with store_of(deal).write() as tx:
-            await ledger.add(tx, payment, Entry.HOLD, 1, 1)
+            await ledger.add(tx, payment, LedgerEntryType.HOLD, 1, 1)
 
 
 async def test_what_is_no_longer_as_expected_is_not_changed(deal: Deal) -> None:
@@ -165,7 +174,7 @@ async def test_what_is_no_longer_as_expected_is_not_changed(deal: Deal) -> None:
         cancelled = await requests.change(tx, deal.request_id, 1, expected=OPEN_FOR_OFFERS, status="cancelled")
         withdrawn = await offers.change(tx, deal.offer_id, 1, expected=OPEN_OFFERS, status="withdrawn")
         failed = await payments.change(tx, deal.payment_id, 1, expected=(PaymentStatus.PROCESSING,), status="failed")
-        released = await payments.move_escrow(tx, deal.payment_id, 1, expected=(Escrow.FUNDED,), status="refunded")
+        released = await payments.move_escrow(tx, deal.payment_id, 1, expected=(EscrowState.FUNDED,), status="refunded")
 
     assert (cancelled, withdrawn, failed, released) == (False, False, False, False)
     assert ((await deal.request())["status"], (await deal.payment())["status"]) == ("payment", "pending")

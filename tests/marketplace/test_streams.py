@@ -15,7 +15,7 @@ from tests.marketplace.harness import environment, running
 async def test_a_listener_who_went_away_is_no_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("marketplace.web.notices.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("marketplace.web.notifications.HEARTBEAT_S", 0.05)
     caplog.set_level(logging.DEBUG)
     async with running(environment(tmp_path)) as market:
         headers = {"Authorization": f"Bearer {market.admin.token}"}
@@ -24,7 +24,7 @@ async def test_a_listener_who_went_away_is_no_bug(
             assert await response.content.readline() == b": hello\n"
             response.close()  # cuts the connection
         async with asyncio.timeout(30):
-            while market.marketplace.backend.works.listeners._mailboxes:  # noqa: ASYNC110 - nothing tells
+            while market.marketplace.services.units.subscribers._buffers:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
 
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -66,7 +66,7 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class Approve:
     """It may be credited; `aml` says why that was decided without a clear screening, None after one."""
 
     aml: Reason | None = None
@@ -74,7 +74,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Review:
     """It is kept for a person to look at."""
 
     reason: Reason
@@ -82,13 +82,13 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class AwaitConfirmations:
     """It lacks nothing but so many confirmations."""
 
     missing: int
 
 
-Gate: TypeAlias = Pass | Hold | Wait
+Gate: TypeAlias = Approve | Review | AwaitConfirmations
 
 
 def gate(
@@ -110,49 +110,49 @@ def gate(
     if mismatch is not None:
         return mismatch
     if evidence.confirmations < payment.confirmations_required:
-        return Wait(payment.confirmations_required - evidence.confirmations)
+        return AwaitConfirmations(payment.confirmations_required - evidence.confirmations)
     if flags.require_eoa_sender and sender_is_contract is not False:
         known = "the sender is a contract" if sender_is_contract else "whether the sender is a contract is not known"
-        return Hold(Reason.CONTRACT_SENDER, known)
+        return Review(Reason.CONTRACT_SENDER, known)
     return _screened(evidence.sender, screening, flags)
 
 
-def _mismatch(payment: PaymentFacts, evidence: Evidence) -> Hold | None:
+def _mismatch(payment: PaymentFacts, evidence: Evidence) -> Review | None:
     """Return in what the evidence differs from what was agreed."""
     if payment.needs_tx_hash and not evidence.tx_hash:
-        return Hold(Reason.TRANSFER_NOT_FOUND, "there is no transaction hash")
+        return Review(Reason.TRANSFER_NOT_FOUND, "there is no transaction hash")
     return _wrong_money(payment, evidence) or _wrong_credit(payment, evidence)
 
 
-def _wrong_money(payment: PaymentFacts, evidence: Evidence) -> Hold | None:
+def _wrong_money(payment: PaymentFacts, evidence: Evidence) -> Review | None:
     if evidence.chain_id != payment.chain_id:
-        return Hold(Reason.WRONG_ASSET, f"on chain {evidence.chain_id} instead of {payment.chain_id}")
+        return Review(Reason.WRONG_ASSET, f"on chain {evidence.chain_id} instead of {payment.chain_id}")
     if evidence.token is None:
-        return Hold(Reason.WRONG_ASSET, "the chain's own coin instead of the token")
+        return Review(Reason.WRONG_ASSET, "the chain's own coin instead of the token")
     if not same_address(evidence.token, payment.token, payment.chain_type):
-        return Hold(Reason.WRONG_TOKEN, f"token {evidence.token} instead of {payment.token}")
+        return Review(Reason.WRONG_TOKEN, f"token {evidence.token} instead of {payment.token}")
     return None
 
 
-def _wrong_credit(payment: PaymentFacts, evidence: Evidence) -> Hold | None:
+def _wrong_credit(payment: PaymentFacts, evidence: Evidence) -> Review | None:
     if not same_address(evidence.destination, payment.destination, payment.chain_type):
-        return Hold(Reason.WRONG_RECIPIENT, f"to {evidence.destination} instead of {payment.destination}")
+        return Review(Reason.WRONG_RECIPIENT, f"to {evidence.destination} instead of {payment.destination}")
     if evidence.amount < payment.amount:
-        return Hold(Reason.INSUFFICIENT_AMOUNT, f"{evidence.amount} of {payment.amount} base units")
+        return Review(Reason.INSUFFICIENT_AMOUNT, f"{evidence.amount} of {payment.amount} base units")
     return None
 
 
-def _screened(sender: str | None, screening: Verdict | None, flags: Flags) -> Pass | Hold:
+def _screened(sender: str | None, screening: Verdict | None, flags: Flags) -> Approve | Review:
     """Apply the offer's own wish for screening."""
     if not flags.aml_required:
-        return Pass(Reason.AML_NOT_REQUIRED)
+        return Approve(Reason.AML_NOT_REQUIRED)
     if not sender:
         return _unscreened(Reason.NO_BUYER_ADDRESS_TO_SCREEN, "the sender is not known", flags)
     match screening:
         case Clear():
-            return Pass()
+            return Approve()
         case Listed():
-            return Hold(Reason.AML_SANCTIONS, f"listed: {screening.entry}")
+            return Review(Reason.AML_SANCTIONS, f"listed: {screening.entry}")
         case Unavailable():
             return _unscreened(Reason.AML_SANCTIONS, f"could not be screened: {screening.reason}", flags)
         case None:
@@ -161,9 +161,9 @@ def _screened(sender: str | None, screening: Verdict | None, flags: Flags) -> Pa
             assert_never(screening)
 
 
-def _unscreened(reason: Reason, detail: str, flags: Flags) -> Pass | Hold:
+def _unscreened(reason: Reason, detail: str, flags: Flags) -> Approve | Review:
     """Fail closed or open, as the offer says."""
-    return Hold(reason, detail) if flags.aml_block_on_failure else Pass(reason, detail)
+    return Review(reason, detail) if flags.aml_block_on_failure else Approve(reason, detail)
 
 
 def same_address(one: str, other: str, chain_type: str) -> bool:

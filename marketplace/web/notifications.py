@@ -12,12 +12,12 @@ from aiohttp import web
 from kernel.clock import shown
 from marketplace.errors import Refused
 from marketplace.model import Actor, Notification
-from marketplace.notifications.stream_buffer import Mailbox
-from marketplace.services import Backend
+from marketplace.notifications.stream_buffer import StreamBuffer
+from marketplace.services import Services
 from marketplace.web.answers import listed, ok
 from marketplace.web.bodies import Listing, parse_query, path_id, who
 from marketplace.web.middlewares import REQUEST_ID
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +43,19 @@ async def listing(request: web.Request) -> web.Response:
     """GET /api/notifications"""
     actor = who(request)
     page = parse_query(request, Listing).part()
-    found, total = await request.app[BACKEND].notices.page(actor, page)
+    found, total = await request.app[SERVICES].notifications.page(actor, page)
     return listed("notifications", [note_json(note) for note in found], total, page)
 
 
 async def unread(request: web.Request) -> web.Response:
     """GET /api/notifications/unread-count"""
-    return ok({"count": await request.app[BACKEND].notices.unread(who(request))})
+    return ok({"count": await request.app[SERVICES].notifications.unread(who(request))})
 
 
 async def read(request: web.Request) -> web.Response:
     """PATCH /api/notifications/{id}/read"""
     actor = who(request)
-    note = await request.app[BACKEND].notices.read(actor, path_id(request, "notification"))
+    note = await request.app[SERVICES].notifications.read(actor, path_id(request, "notification"))
     return ok({"notification": note_json(note)})
 
 
@@ -66,11 +66,11 @@ async def stream(request: web.Request) -> web.StreamResponse:
     `Last-Event-ID` resumes where a broken stream ended, so that nothing is told twice or not at all.
     """
     actor = who(request)
-    backend = request.app[BACKEND]
-    with backend.works.listeners.listening(actor.user_id) as mailbox:
+    services = request.app[SERVICES]
+    with services.units.subscribers.listening(actor.user_id) as buffer:
         seq = _resume(request)
         if seq is None:
-            seq = await backend.notices.latest(actor)
+            seq = await services.notifications.latest(actor)
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
@@ -80,38 +80,38 @@ async def stream(request: web.Request) -> web.StreamResponse:
         )
         await response.prepare(request)
         try:
-            await _tell(request, response, mailbox, seq)
+            await _tell(request, response, buffer, seq)
         except ConnectionResetError:
             log.debug("[api] a listener is gone")
         return response
 
 
-async def _tell(request: web.Request, response: web.StreamResponse, mailbox: Mailbox, seq: int) -> None:
+async def _tell(request: web.Request, response: web.StreamResponse, buffer: StreamBuffer, seq: int) -> None:
     """Tell what is newer than `seq`, and what comes, until we close or the token runs out."""
-    backend, actor = request.app[BACKEND], who(request)
+    services, actor = request.app[SERVICES], who(request)
     await response.write(b": hello\n\n")
     fresh: list[Notification] | None = None  # what came before is in the store
-    while not backend.works.listeners.closing.is_set() and _still_known(request):
+    while not services.units.subscribers.closing.is_set() and _still_known(request):
         if fresh is None:
-            seq = await _catch_up(response, backend, actor, seq)
+            seq = await _catch_up(response, services, actor, seq)
         else:
             seq = await _write(response, fresh, seq)
-        if await mailbox.wait(HEARTBEAT_S):
-            fresh = mailbox.empty()
+        if await buffer.wait(HEARTBEAT_S):
+            fresh = buffer.empty()
         else:
             await response.write(b": still here\n\n")  # a dead peer is noticed by writing to it
             fresh = None  # and now and then the store has the last word
 
 
-async def _catch_up(response: web.StreamResponse, backend: Backend, actor: Actor, seq: int) -> int:
+async def _catch_up(response: web.StreamResponse, services: Services, actor: Actor, seq: int) -> int:
     """Tell everything that is stored after `seq`; return where that ends."""
-    while missed := await backend.notices.since(actor, seq):
+    while missed := await services.notifications.since(actor, seq):
         seq = await _write(response, missed, seq)
     return seq
 
 
 async def _write(response: web.StreamResponse, told: Iterable[Notification], seq: int) -> int:
-    """Tell what is newer than `seq`: the store and the mailbox may both hold it."""
+    """Tell what is newer than `seq`: the store and the buffer may both hold it."""
     newer = [note for note in told if note.seq > seq]
     if newer:
         await response.write(b"".join(_event(note) for note in newer))

@@ -13,7 +13,7 @@ from marketplace.model import Role
 from marketplace.web.answers import ok
 from marketplace.web.bodies import Body, Line, Text, one_line, parse, path_id, who
 from marketplace.web.requests import request_json
-from marketplace.web.state import BACKEND
+from marketplace.web.state import SERVICES
 
 CODE = r"[0-9]{6}"
 Words = Annotated[Text, Field(max_length=2000)]
@@ -51,7 +51,7 @@ async def deliver(request: web.Request) -> web.Response:
     """PATCH /api/marketplace/purchase-requests/{id}/delivery"""
     actor = who(request, Role.SELLER, Role.ADMIN)
     body = await parse(request, Delivered)
-    found = await request.app[BACKEND].deliveries.deliver(actor, path_id(request, "purchase request"), body.given())
+    found = await request.app[SERVICES].fulfilment.deliver(actor, path_id(request, "purchase request"), body.given())
     return ok({"purchaseRequest": request_json(found, private=True)})
 
 
@@ -60,14 +60,14 @@ async def confirm(request: web.Request) -> web.Response:
     actor = who(request, Role.BUYER, Role.ADMIN)
     body = await parse(request, Confirmed)
     proof = {} if body.proof is None else {"confirmation": body.proof}
-    found = await request.app[BACKEND].deliveries.confirm(actor, path_id(request, "purchase request"), proof)
+    found = await request.app[SERVICES].fulfilment.confirm(actor, path_id(request, "purchase request"), proof)
     return ok({"purchaseRequest": request_json(found, private=True)})
 
 
 async def generate(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests/{id}/delivery-code/generate"""
     actor = who(request, Role.BUYER)
-    code, until = await request.app[BACKEND].deliveries.generate(actor, path_id(request, "purchase request"))
+    code, until = await request.app[SERVICES].fulfilment.generate(actor, path_id(request, "purchase request"))
     response = ok({"code": str(code), "expiresAt": shown(until)})
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -77,14 +77,14 @@ async def verify(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests/{id}/delivery-code/verify"""
     actor = who(request, Role.SELLER, Role.ADMIN)
     body = await parse(request, Verify)
-    found = await request.app[BACKEND].deliveries.verify(actor, path_id(request, "purchase request"), body.code)
+    found = await request.app[SERVICES].fulfilment.verify(actor, path_id(request, "purchase request"), body.code)
     return ok({"purchaseRequest": request_json(found, private=True)})
 
 
 async def status(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests/{id}/delivery-code/status"""
     actor = who(request)
-    found = await request.app[BACKEND].deliveries.status(actor, path_id(request, "purchase request"))
+    found = await request.app[SERVICES].fulfilment.status(actor, path_id(request, "purchase request"))
     return ok(
         {
             "active": found.active,

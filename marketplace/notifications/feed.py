@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from marketplace.errors import not_found
 from marketplace.model import Actor, Notification, Page
-from marketplace.store import notes
-from marketplace.unit_of_work import Works
+from marketplace.store import notifications
+from marketplace.unit_of_work import UnitOfWorkFactory
 
 
-class Notices:
+class Notifications:
     """Use cases of notifications; everybody's own and nobody else's."""
 
-    def __init__(self, works: Works) -> None:
-        self._works = works
+    def __init__(self, units: UnitOfWorkFactory) -> None:
+        self._units = units
 
     async def page(self, actor: Actor, page: Page) -> tuple[list[Notification], int]:
-        async with self._works.db.read() as tx:
-            return await notes.page_of(tx, actor.user_id, page)
+        async with self._units.db.read() as tx:
+            return await notifications.page_of(tx, actor.user_id, page)
 
     async def unread(self, actor: Actor) -> int:
-        async with self._works.db.read() as tx:
-            return await notes.unread(tx, actor.user_id)
+        async with self._units.db.read() as tx:
+            return await notifications.unread(tx, actor.user_id)
 
     async def read(self, actor: Actor, note_id: str) -> Notification:
         """Mark one as read; somebody else's does not exist."""
-        async with self._works.begin() as work:
-            note = await notes.mark_read(work.tx, actor.user_id, note_id, work.now)
+        async with self._units.begin() as work:
+            note = await notifications.mark_read(work.tx, actor.user_id, note_id, work.now)
         if note is None:
             raise not_found("notification")
         return note
 
     async def latest(self, actor: Actor) -> int:
         """Return where a stream that starts now starts."""
-        async with self._works.db.read() as tx:
-            return await notes.latest_seq(tx, actor.user_id)
+        async with self._units.db.read() as tx:
+            return await notifications.latest_seq(tx, actor.user_id)
 
     async def since(self, actor: Actor, seq: int) -> list[Notification]:
         """Return what came after `seq`, oldest first."""
-        async with self._works.db.read() as tx:
-            return await notes.after(tx, actor.user_id, seq)
+        async with self._units.db.read() as tx:
+            return await notifications.after(tx, actor.user_id, seq)
