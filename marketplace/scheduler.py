@@ -10,7 +10,7 @@ from kernel.tasks.patience import Patient
 from marketplace.model import CommandKind, EscrowState, Payment, PaymentStatus, Rail, StopReason
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.payouts import Payouts
-from marketplace.payments.settlement import close_payment, tell
+from marketplace.payments.settlement import close_payment
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
@@ -104,7 +104,9 @@ class Scheduler:
             payment = await found_payment(work.tx, payment_id)
             if self._is_over(payment):  # still: a webhook may have come meanwhile
                 await close_payment(work, payment, StopReason.EXPIRED, "expired")
-                tell(work, [payment.buyer_id], payment, "payment_expired", f"Payment {payment.ref} has expired")
+                work.notify_of_payment(
+                    [payment.buyer_id], payment, "payment_expired", f"Payment {payment.ref} has expired"
+                )
 
     async def _scanner_agrees(self, payment: Payment) -> bool:
         """Say whether the scanner expects nothing any more: what it confirms just now is in time."""

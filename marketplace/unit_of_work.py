@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from kernel.clock import Clock
 from kernel.tasks.bell import Bell
 from marketplace.errors import Refused
-from marketplace.model import Notification, Role
+from marketplace.model import Notification, Payment, Role
 from marketplace.notifications.stream_buffer import StreamBuffer
 from marketplace.store import notifications, seldom, users
 from marketplace.store.database import Database, Tx
@@ -108,6 +108,17 @@ class UnitOfWork:
             )
             if missed is not None:
                 self.notify([user_id], category, kind, counted(title, missed), about=about, url=url)
+
+    def notify_of_payment(self, user_ids: Iterable[str], payment: Payment, kind: str, title: str) -> None:
+        """Tell each of these people about a payment once."""
+        self.notify(user_ids, "payment", kind, title, about=payment.id, url=f"/payments/{payment.id}")
+
+    async def notify_of_payment_seldom(
+        self, user_ids: Iterable[str], payment: Payment, kind: str, title: str, *, key: str | None = None
+    ) -> None:
+        """Tell people about a payment what may happen to it any number of times: once, then hourly with a count."""
+        url = f"/payments/{payment.id}"
+        await self.notify_seldom(user_ids, "payment", kind, title, about=payment.id, url=url, key=key or kind)
 
     async def tell_held_back(self, limit: int) -> int:
         """Tell what was held back for an hour; return how much of it there was."""

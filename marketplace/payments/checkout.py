@@ -23,7 +23,6 @@ from marketplace.model import (
 from marketplace.payments.deposit_addresses import DepositAddresses, key
 from marketplace.payments.money import NotAnAmount, TooPrecise, to_base_units, to_decimal
 from marketplace.payments.scanner_outbox import CommandDispatcher
-from marketplace.payments.settlement import tell
 from marketplace.risk import thresholds
 from marketplace.store import addresses, negotiation, outbox, payments
 from marketplace.store.database import Tx
@@ -112,7 +111,7 @@ class Checkout:
             )
         await outbox.add(work.tx, CommandKind.REGISTER, payment.id, now=work.now, due=work.now + PATIENCE_MS)
         title = f"Pay {payment.amount} {payment.token_symbol} for {offer.title}"
-        tell(work, [payment.buyer_id], payment, "pending_payment", title)
+        work.notify_of_payment([payment.buyer_id], payment, "pending_payment", title)
         return payment
 
     def _payment(

@@ -22,7 +22,6 @@ from marketplace.model import (
 )
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.ledger import balances
-from marketplace.payments.settlement import tell
 from marketplace.risk import policy
 from marketplace.store import addresses, disputes, ledger, payments, reorgs, requests
 from marketplace.store.reorgs import Clearance
@@ -155,7 +154,9 @@ class Payouts:
             work.tx, payment.purchase_request_id, work.now, expected=(RequestStatus.DELIVERY,), status=delivered
         )
         people = [payment.buyer_id, payment.seller_id]
-        tell(work, people, payment, "payment_releasable", f"Payment {payment.ref} may be released to the seller")
+        work.notify_of_payment(
+            people, payment, "payment_releasable", f"Payment {payment.ref} may be released to the seller"
+        )
         return True
 
     async def _decide(self, work: UnitOfWork, payment: Payment) -> policy.ReleaseDecision:
@@ -276,7 +277,7 @@ async def make_releasable(work: UnitOfWork, payment: Payment) -> None:
 
 async def _tell_all(work: UnitOfWork, payment: Payment, kind: str, title: str) -> None:
     admins = await work.people(Role.ADMIN)
-    tell(work, [payment.buyer_id, payment.seller_id, *admins], payment, kind, title)
+    work.notify_of_payment([payment.buyer_id, payment.seller_id, *admins], payment, kind, title)
 
 
 def _instruction(payment: Payment, direction: Direction, to: str, reason: str | None, now: int) -> Payment:

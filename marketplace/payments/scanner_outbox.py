@@ -13,7 +13,7 @@ from kernel.clock import Clock
 from kernel.tasks.patience import Patient
 from marketplace.catalog import Catalog
 from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Mode, Payment, PaymentStatus, Rail
-from marketplace.payments.settlement import tell, withdraw_from_scanner
+from marketplace.payments.settlement import withdraw_from_scanner
 from marketplace.risk.policy import same_address
 from marketplace.scanner_client import (
     CheckoutBlock,
@@ -245,4 +245,6 @@ class CommandDispatcher:
             failed = {"status": PaymentStatus.FAILED, "escrow_state": EscrowState.FAILED, "reason": why}
             if await payments.change(work.tx, payment.id, work.now, expected=(PaymentStatus.PENDING,), **failed):
                 await addresses.release(work.tx, payment.id, work.now)
-                tell(work, [payment.buyer_id], payment, "payment_failed", f"Payment {payment.ref} cannot be made")
+                work.notify_of_payment(
+                    [payment.buyer_id], payment, "payment_failed", f"Payment {payment.ref} cannot be made"
+                )

@@ -144,7 +144,9 @@ async def _complete(
     for part in aside:
         await unapplied_funds.set_aside(work, payment, part, observed.document)
     people = [payment.buyer_id, payment.seller_id]
-    tell(work, people, payment, "payment_confirmed", f"Payment {payment.ref} is confirmed and held in escrow")
+    work.notify_of_payment(
+        people, payment, "payment_confirmed", f"Payment {payment.ref} is confirmed and held in escrow"
+    )
     log.info("[payment] %s funded", payment.id)
     return SettlementOutcome.FUNDED
 
@@ -191,7 +193,7 @@ async def _not_paid(work: UnitOfWork, payment: Payment, observed: PaymentObserva
             evidence = _with_reason(observed, ADDRESS_TOKEN_MISMATCH)
             await payments.set_observed(work.tx, payment.id, work.now, evidence=evidence)
         title = f"Payment {payment.ref}: something else arrived"
-        await tell_seldom(work, [payment.buyer_id], payment, "payment-wrong-token", title)
+        await work.notify_of_payment_seldom([payment.buyer_id], payment, "payment-wrong-token", title)
     elif (doubt := _baseline_doubt(observed)) is not None:
         return await _hold(work, payment, observed, RiskDecision(Approve()), doubt)
     elif payment.hold_reason is not None:
@@ -224,7 +226,7 @@ async def tell_underpaid(work: UnitOfWork, payment: Payment, missing: int) -> No
     """Tell the buyer how much is missing."""
     shortfall = f"{to_decimal(missing, payment.decimals)} {payment.token_symbol}"
     title = f"Payment {payment.ref}: {shortfall} are missing"
-    await tell_seldom(work, [payment.buyer_id], payment, "payment-underpaid", title)
+    await work.notify_of_payment_seldom([payment.buyer_id], payment, "payment-underpaid", title)
 
 
 async def _hold(
@@ -242,7 +244,7 @@ async def _hold(
     if payment.hold_reason != reason:
         admins = await work.people(Role.ADMIN)
         title = f"Payment {payment.ref} is held for review: {reason}"
-        await tell_seldom(work, admins, payment, "payment_held", title, key=f"payment_held:{reason}")
+        await work.notify_of_payment_seldom(admins, payment, "payment_held", title, key=f"payment_held:{reason}")
         log.warning("[payment] %s held: %s", payment.id, reason)
     return SettlementOutcome.HELD
 
@@ -275,7 +277,7 @@ async def refuse(
     await payments.change(work.tx, payment.id, work.now, expected=OPEN_PAYMENTS, **held, evidence=evidence)
     admins = await work.people(Role.ADMIN)
     title = f"Payment {payment.ref} is held for review: {reason}"
-    await tell_seldom(work, admins, payment, "payment_held", title, key=f"payment_held:{reason}")
+    await work.notify_of_payment_seldom(admins, payment, "payment_held", title, key=f"payment_held:{reason}")
     return SettlementOutcome.HELD
 
 
@@ -310,16 +312,3 @@ async def _keep(work: UnitOfWork, payment: Payment, observed: PaymentObservation
 
 def _with_reason(observed: PaymentObservation, reason: str) -> dict[str, object]:
     return {**observed.document, "reason": str(reason)}
-
-
-def tell(work: UnitOfWork, people: list[str], payment: Payment, kind: str, title: str) -> None:
-    """Tell people about a payment."""
-    work.notify(people, "payment", kind, title, about=payment.id, url=f"/payments/{payment.id}")
-
-
-async def tell_seldom(
-    work: UnitOfWork, people: list[str], payment: Payment, kind: str, title: str, *, key: str | None = None
-) -> None:
-    """Tell people about a payment what may happen to it any number of times: once, then hourly with a count."""
-    url = f"/payments/{payment.id}"
-    await work.notify_seldom(people, "payment", kind, title, about=payment.id, url=url, key=key or kind)
