@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from kernel.clock import Clock, SystemClock
+from kernel.store.clock_follower import ClockFollower
 from kernel.store.lock import exclusive_store_lock
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
@@ -28,7 +29,7 @@ from marketplace.payments.deposit_addresses import open_destinations
 from marketplace.payments.history import PaymentHistory
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
-from marketplace.payments.scanner_outbox import Callback, CommandDispatcher
+from marketplace.payments.scanner_outbox import LONGEST_PAUSE_S, Callback, CommandDispatcher
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
@@ -43,6 +44,7 @@ from marketplace.settings import HttpSettings, Settings
 from marketplace.store.database import open_database
 from marketplace.store.migrate import migrate
 from marketplace.store.sealing import open_sealing
+from marketplace.store.waits import MarketplaceWaits
 from marketplace.trade.disputes import Disputes
 from marketplace.trade.fulfilment import Fulfilment
 from marketplace.trade.negotiation import Negotiations
@@ -64,6 +66,7 @@ class Marketplace:
     callback: Callback
     commands: CommandDispatcher
     sweep: Scheduler
+    follower: ClockFollower
     screener: OfacScreener | None
     clock: Clock
     listening: asyncio.Future[str]  # the base URL, once it listens
@@ -78,6 +81,7 @@ class Marketplace:
             api = group.create_task(self._serve(), name="api")
             await asyncio.shield(self.listening)  # commands name the address we are reached at
             chores = [
+                group.create_task(self.follower.run(), name="clock"),
                 group.create_task(self.commands.run(), name="commands"),
                 group.create_task(self.sweep.run(), name="sweep"),
             ]
@@ -127,6 +131,7 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
         session = await stack.enter_async_context(aiohttp.ClientSession())
         passwords = stack.enter_context(Passwords())
         parts = _build(settings, clock, catalog, units, session, passwords)
+        await parts.follower.doubt()
         if settings.admin_email is not None and settings.admin_password is not None:
             await parts.services.accounts.ensure_admin(settings.admin_email, settings.admin_password)
         yield parts
@@ -196,6 +201,7 @@ def _build(
             webhook_receiver,
             every_s=settings.sweep_s,
         ),
+        follower=ClockFollower(clock, units.db, MarketplaceWaits(LONGEST_PAUSE_S * 1000)),
         screener=screener,
         clock=clock,
         listening=asyncio.get_running_loop().create_future(),
@@ -223,6 +229,6 @@ def _screener(settings: Settings, clock: Clock, session: aiohttp.ClientSession) 
 
 def _limiter(settings: Settings, clock: Clock) -> RateLimiter:
     try:
-        return RateLimiter(parse_limits(settings.http.rate_limits), clock.now_ms)
+        return RateLimiter(parse_limits(settings.http.rate_limits), clock.elapsed_ms)
     except ValueError as exc:
         raise ConfigError(f"MARKETPLACE_RATE_LIMITS: {exc}") from exc

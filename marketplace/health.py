@@ -64,7 +64,7 @@ class HealthChecks:
         self._reconciliation = reconciliation
         self._screener = screener
         self._verifies_webhooks = verifies_webhooks
-        self._started = units.clock.now_ms()
+        self._started = units.clock.elapsed_ms()
         self._reconciled: tuple[int, Check] | None = None
 
     async def report(self) -> Health:
@@ -82,7 +82,7 @@ class HealthChecks:
             verifier["db"] = Check("down", verifier["db"].detail)
         states = {check.status for check in verifier.values()}
         overall: State = "down" if "down" in states else "degraded" if "degraded" in states else "ok"
-        return Health(overall, (self._units.clock.now_ms() - self._started) // 1000, verifier)
+        return Health(overall, (self._units.clock.elapsed_ms() - self._started) // 1000, verifier)
 
     async def _db(self) -> Check:
         async with self._units.db.read() as tx:
@@ -106,7 +106,7 @@ class HealthChecks:
 
     async def _ledger(self) -> Check:
         """Reconcile, at most once in a while: whoever watches over us asks more often than that is worth."""
-        now = self._units.clock.now_ms()
+        now = self._units.clock.elapsed_ms()
         if self._reconciled is None or now - self._reconciled[0] >= RECONCILE_MS:
             report = await self._reconciliation.report()
             found = f"{len(report.findings)} findings: see reconciliation"

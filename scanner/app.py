@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import assert_never
@@ -19,6 +19,7 @@ from config.errors import ConfigError
 from config.settings import HttpSettings, Settings
 from kernel.sealing.keys import key_file
 from kernel.sealing.secret_box import SecretBox, open_box
+from kernel.store.clock_follower import ClockFollower
 from kernel.store.lock import exclusive_store_lock
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
@@ -34,6 +35,7 @@ from scanner.services import Services
 from scanner.store import rotations
 from scanner.store.database import Database, open_database
 from scanner.store.migrate import migrate
+from scanner.store.waits import ScannerWaits
 from scanner.store_probe import StoreProbe
 from scanner.watchdog import Watchdog
 from scanner.watching import BalanceWatcher
@@ -62,6 +64,7 @@ class Daemon:
     workers: Mapping[int, ChainWorker]
     registrations: Registrations
     probe: StoreProbe
+    follower: ClockFollower
     housekeeping: Housekeeping
     deliverer: Deliverer
     watchers: Mapping[int, BalanceWatcher]
@@ -98,6 +101,7 @@ class Daemon:
                 log.info("[scanner] balance watch scheduler started")
                 webhooks = group.create_task(self.deliverer.run(), name="webhooks")
                 chores = [
+                    group.create_task(self.follower.run(), name="clock"),
                     group.create_task(self.housekeeping.run(), name="housekeeping"),
                     group.create_task(self.registrations.run(), name="registrations"),
                     group.create_task(self.probe.run(), name="store probe"),
@@ -146,14 +150,18 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         box = await _open_box(settings, db)
         guard = CallbackGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
         client = await stack.enter_async_context(open_client(guard, timeout_s=settings.webhooks.timeout_s))
+        schedule = RetrySchedule(settings.webhooks.retry_delays_s)
         deliverer = Deliverer(
             db=db,
             client=client,
-            schedule=RetrySchedule(settings.webhooks.retry_delays_s),
+            schedule=schedule,
             clock=clock,
             metrics=metrics,
             open_secret=box.open,
         )
+        waits = ScannerWaits(round(schedule.longest_s * 1000))
+        follower = ClockFollower(clock, db, waits, on_moved=deliverer.bell.ring)
+        await follower.doubt()
         workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
         for chain_id, worker in workers.items():
             labels = [endpoint.label for endpoint in worker.adapter.condition().endpoints]
@@ -170,7 +178,9 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             clock,
             retry_hours=settings.webhooks.retry_hours,
             on_events=deliverer.bell.ring,
-            retention=Retention(db, clock, metrics, settings.retention),
+            retention=Retention(
+                db, clock, metrics, settings.retention, chain_time=lambda: _newest_block_ms(workers.values())
+            ),
         )
         watchers = _watchers(workers, db, clock, deliverer)
         notices = _notices(settings, workers, db, clock, metrics, deliverer)
@@ -197,6 +207,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             workers=workers,
             registrations=registrations,
             probe=services.probe,
+            follower=follower,
             housekeeping=housekeeping,
             deliverer=deliverer,
             watchers=watchers,
@@ -204,6 +215,10 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             bells=_bells(settings, workers, watchers, notices, housekeeping),
             listening=asyncio.get_running_loop().create_future(),
         )
+
+
+def _newest_block_ms(workers: Iterable[ChainWorker]) -> int | None:
+    return max((worker.health.head.time * 1000 for worker in workers if worker.health.head is not None), default=None)
 
 
 async def _open_box(settings: Settings, db: Database) -> SecretBox:
@@ -261,7 +276,12 @@ def _watchers(
 ) -> dict[int, BalanceWatcher]:
     return {
         chain_id: BalanceWatcher(
-            chain=worker.chain, adapter=worker.adapter, db=db, clock=clock, on_events=deliverer.bell.ring
+            chain=worker.chain,
+            adapter=worker.adapter,
+            db=db,
+            clock=clock,
+            on_events=deliverer.bell.ring,
+            chain_time=worker.chain_time,
         )
         for chain_id, worker in workers.items()
     }

@@ -56,14 +56,14 @@ class CoinNotice:
         self._late_ms = late_watch_ms
         self._chain_time = chain_time
         self._on_events = on_events
-        self._next_at = 0
+        self._next_at = clock.elapsed_ms()
         self._outage = Outage(log, f"[scanner] coin balances of chain {chain.chain_id}")
 
     async def run(self) -> None:
         """Look when it is time, for ever; a chain that cannot be asked is asked again at the next ring."""
         while True:
             await self.bell.wait()
-            if self._clock.now_ms() < self._next_at:
+            if self._clock.elapsed_ms() < self._next_at:
                 continue
             try:
                 await self.check()
@@ -71,7 +71,7 @@ class CoinNotice:
                 self._outage.failed(str(exc))
             else:
                 self._outage.recovered()
-                self._next_at = self._clock.now_ms() + EVERY_MS
+                self._next_at = self._clock.elapsed_ms() + EVERY_MS
 
     async def check(self) -> None:
         """

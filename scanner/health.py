@@ -52,6 +52,7 @@ class ChainHealth:
     endpoint: str | None = None
     last_error: str | None = None
     last_success_at: int | None = None
+    last_success_elapsed: int | None = None  # the same by the stopwatch
     restarts: int = 0  # of a worker that hung
     problems: Sequence[str] = field(default_factory=list)  # sentences an operator can act on
     condition: Condition = field(default_factory=Condition)

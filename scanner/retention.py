@@ -22,24 +22,35 @@ T = TypeVar("T", str, int)
 class Retention:
     """Forgets in small steps; 0 days is for ever. What was not delivered is never forgotten."""
 
-    def __init__(self, db: Database, clock: Clock, metrics: Metrics, settings: RetentionSettings) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        metrics: Metrics,
+        settings: RetentionSettings,
+        *,
+        chain_time: Callable[[], int | None] | None = None,
+    ) -> None:
+        """`chain_time` tells the time of the newest block of any chain, in unix ms; None when none is known."""
         self._db = db
-        self._clock = clock
+        self._now = clock.now_ms
+        self._chain_time = chain_time or clock.now_ms
         self._metrics = metrics
         self._settings = settings
 
     async def run(self) -> None:
-        """Forget whatever is old enough by now."""
-        if (before := self._before(self._settings.events_days)) is not None:
+        """Forget whatever is old enough by the earlier of both clocks: a host's that is ahead would forget too much."""
+        on_chain = self._chain_time()
+        if on_chain is None:
+            return
+        now = min(self._now(), on_chain)
+        if (before := _before(now, self._settings.events_days)) is not None:
             await self._walk("events", before, retention.old_events, retention.forget_events)
             await self._forget_attempts(before)
-        if (before := self._before(self._settings.unmatched_days)) is not None:
+        if (before := _before(now, self._settings.unmatched_days)) is not None:
             await self._forget_strays(before)
-        if (before := self._before(self._settings.intents_days)) is not None:
+        if (before := _before(now, self._settings.intents_days)) is not None:
             await self._forget_intents(before)
-
-    def _before(self, days: float) -> int | None:
-        return self._clock.now_ms() - int(days * DAY_MS) if days else None
 
     async def _walk(
         self,
@@ -82,3 +93,7 @@ class Retention:
             return await retention.forget_intents(tx, ids, before=before)
 
         await self._walk("intents", before, retention.old_intents, forget)
+
+
+def _before(now: int, days: float) -> int | None:
+    return now - int(days * DAY_MS) if days else None

@@ -405,8 +405,9 @@ class Services:
             chain = str(chain_id)
             for status in IntentStatus:
                 self._metrics.intents.labels(chain, status).set(counts.get((chain_id, status), 0))
-            if worker.health.last_success_at is not None:
-                self._metrics.success_age.labels(chain).set((now - worker.health.last_success_at) / 1000)
+            if worker.health.last_success_elapsed is not None:
+                age = self._clock.elapsed_ms() - worker.health.last_success_elapsed
+                self._metrics.success_age.labels(chain).set(age / 1000)
             self._metrics.lag_seconds.labels(chain).set(worker.health.lag_seconds or 0)
             for endpoint in worker.adapter.condition().endpoints:
                 if endpoint.skew_s is not None:
@@ -414,7 +415,7 @@ class Services:
         self._metrics.queue.labels("pending").set(sum(b.pending for b in backlog.values()))
         self._metrics.queue.labels("failed").set(sum(b.failed for b in backlog.values()))
         oldest = min((b.oldest_created_at for b in backlog.values()), default=now)
-        self._metrics.oldest_age.set((now - oldest) / 1000)
+        self._metrics.oldest_age.set(max(0, now - oldest) / 1000)
         return self._metrics.render()
 
 

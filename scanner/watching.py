@@ -15,7 +15,7 @@ from scanner import events
 from scanner.bell import Bell
 from scanner.cadence import next_due
 from scanner.clock import Clock
-from scanner.model import Watch, WatchStatus
+from scanner.model import ChainTime, Watch, WatchStatus
 from scanner.outage import Outage
 from scanner.store import outbox, watches
 from scanner.store.database import Database
@@ -30,14 +30,23 @@ class BalanceWatcher:
     """Runs when its bell rings. One chain's hanging node delays no other chain."""
 
     def __init__(
-        self, *, chain: Chain, adapter: ChainAdapter, db: Database, clock: Clock, on_events: Callable[[], None]
+        self,
+        *,
+        chain: Chain,
+        adapter: ChainAdapter,
+        db: Database,
+        clock: Clock,
+        on_events: Callable[[], None],
+        chain_time: Callable[[], ChainTime | None] = lambda: None,
     ) -> None:
+        """`chain_time` tells what time it is on the chain, by a fresh head; None when none is known."""
         self.bell = Bell()
         self._chain = chain
         self._adapter = adapter
         self._db = db
         self._clock = clock
         self._on_events = on_events
+        self._chain_time = chain_time
         self._outage = Outage(log, f"[balance-watch] chain {chain.chain_id}")
 
     async def run(self) -> None:
@@ -63,12 +72,18 @@ class BalanceWatcher:
             return await watches.due(tx, self._chain.chain_id, self._clock.now_ms(), limit=AT_ONCE)
 
     async def _check(self, due: Sequence[Watch]) -> None:
-        alive = [watch for watch in due if watch.expires_at > self._clock.now_ms()]
+        alive = [watch for watch in due if not self._is_over(watch)]
         found = await self._read(alive)
         amounts = _amounts(alive, found) if found else {}
         changed = [w for w in alive if _changed(w, amounts.get(w.watch_id))]
         behind = await self._behind(changed, found) if found and changed else {}
         await self._write(due, amounts, found, behind)
+
+    def _is_over(self, watch: Watch) -> bool:
+        """Say whether its time is up by both clocks: a host's that is days ahead would end every watch for good."""
+        on_chain = self._chain_time()
+        now = self._clock.now_ms()
+        return watch.expires_at <= (now if on_chain is None else min(now, on_chain.ms))
 
     async def _read(self, alive: Sequence[Watch]) -> Balances | None:
         """Read all at one block; None when the chain could not be asked."""
@@ -129,7 +144,7 @@ class BalanceWatcher:
             self._on_events()
 
     def _after(self, watch: Watch, amount: int | None, found: Balances | None, now: int) -> Watch:
-        if watch.expires_at <= now:
+        if self._is_over(watch):
             return watch._replace(status=WatchStatus.EXPIRED, updated_at=now)
         following = watch._replace(next_check_at=next_due(watch.created_at, now), updated_at=now)
         if amount is None or found is None:

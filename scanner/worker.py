@@ -355,6 +355,7 @@ class ChainWorker:
             self.health.state = ChainState.READY if caught_up else ChainState.SYNCING
         self.health.last_error = None
         self.health.last_success_at = self._clock.now_ms()
+        self.health.last_success_elapsed = self._clock.elapsed_ms()
         self._outage.recovered()
         self._warn_lag()
 

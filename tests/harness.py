@@ -39,20 +39,37 @@ class FakeClock:
 
     def __init__(self, now_ms: int | None = None) -> None:
         self._now = int(time.time() * 1000) if now_ms is None else now_ms
+        self._ahead = 0  # of the wall clock, since it was set
+        self._elapsed = 0
         self._sleepers: list[tuple[int, asyncio.Event]] = []
 
     def now_ms(self) -> int:
         return self._now
 
+    def wall_ms(self) -> int:
+        return self._now + self._ahead
+
+    def elapsed_ms(self) -> int:
+        return self._elapsed
+
+    def follow(self, step_ms: int) -> None:
+        self._now += step_ms
+        self._ahead -= step_ms
+
+    def set(self, seconds: float) -> None:
+        """Set the wall clock forward by so much, or back; what is slept goes on as it was."""
+        self._ahead += round(seconds * 1000)
+
     def advance(self, seconds: float) -> None:
         self._now += round(seconds * 1000)
+        self._elapsed += round(seconds * 1000)
         for until, event in self._sleepers:
-            if until <= self._now:
+            if until <= self._elapsed:
                 event.set()
 
     async def sleep(self, seconds: float) -> None:
         event = asyncio.Event()
-        self._sleepers.append((self._now + round(seconds * 1000), event))
+        self._sleepers.append((self._elapsed + round(seconds * 1000), event))
         await event.wait()
 
 

@@ -253,7 +253,7 @@ class Deliverer:
             body=event.body,
             secret=secrets[0],
             former=next(iter(secrets[1:]), None),
-            timestamp=self._clock.now_ms() // 1000,
+            timestamp=self._clock.wall_ms() // 1000,
         )
 
     def _retry_at(self, event: OutboxEvent, attempt: Attempt, now: int) -> int | None:

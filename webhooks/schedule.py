@@ -18,6 +18,11 @@ class RetrySchedule:
     delays_s: tuple[float, ...]
     jitter: float = 0.1
 
+    @property
+    def longest_s(self) -> float:
+        """No pause between two attempts is longer."""
+        return max([MAX_RETRY_AFTER_S, *(delay * (1 + self.jitter) for delay in self.delays_s)])
+
     def next_delay(self, attempt: int, *, retry_after: float | None, rand: float) -> float | None:
         """
         Return how long to wait after `attempt` attempts of this round; None when the round is spent.

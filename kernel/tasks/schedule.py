@@ -7,12 +7,16 @@ line; a bell has nothing to lose. This is the only file that imports APScheduler
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from kernel.tasks.bell import Bell
+
+CHECK_S = 1.0
 
 
 async def _ring(bell: Bell) -> None:
@@ -29,7 +33,23 @@ def ringing(bells: Mapping[str, tuple[Bell, float]]) -> Iterator[None]:
             _ring, "interval", args=[bell], seconds=seconds, id=name, coalesce=True, misfire_grace_time=None
         )
     scheduler.start()
+    check = asyncio.create_task(_mend(scheduler), name="bells")
     try:
         yield
     finally:
+        check.cancel()
         scheduler.shutdown(wait=False)
+
+
+async def _mend(scheduler: AsyncIOScheduler) -> None:
+    """
+    Ring what a clock that was set back would leave silent until it is where it was.
+
+    APScheduler goes by the wall clock: set back by twenty minutes, no chain was read for twenty minutes.
+    """
+    while True:
+        await asyncio.sleep(CHECK_S)
+        now = datetime.now(UTC)
+        for job in scheduler.get_jobs():
+            if job.next_run_time - now > job.trigger.interval:
+                job.modify(next_run_time=now)

@@ -64,11 +64,13 @@ def _entry(part: str) -> tuple[str, Limit | None]:
 
 
 class RateLimiter:
-    """Counts what clients did; time is the given clock's, in unix milliseconds."""
+    """Counts what clients did, by milliseconds that nobody sets: a clock set back would keep clients out."""
 
-    def __init__(self, limits: Mapping[str, Limit], now_ms: Callable[[], int], *, max_clients: int = 10_000) -> None:
+    def __init__(
+        self, limits: Mapping[str, Limit], elapsed_ms: Callable[[], int], *, max_clients: int = 10_000
+    ) -> None:
         self._limits = limits
-        self._now_ms = now_ms
+        self._elapsed_ms = elapsed_ms
         self._max = max_clients
         # Ordered by the last request that was let through; each holds at most `count` times.
         self._seen: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
@@ -82,7 +84,7 @@ class RateLimiter:
         limit = self._limits.get(name)
         if limit is None:
             return 0
-        now, key = self._now_ms(), (name, counted_as(ip))
+        now, key = self._elapsed_ms(), (name, counted_as(ip))
         times = self._seen.setdefault(key, deque())
         while times and times[0] <= now - limit.per_s * 1000:
             times.popleft()

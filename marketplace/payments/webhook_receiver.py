@@ -129,7 +129,7 @@ class WebhookReceiver:
         if self._secret is None:
             raise Refused("not_configured", "AMN_SCANNER_WEBHOOK_SECRET is not set: webhooks cannot be verified")
         try:
-            now = self._units.clock.now_ms() // 1000
+            now = self._units.clock.wall_ms() // 1000
             event = verify_webhook(raw, headers, self._secret.get_secret_value(), now)
         except MalformedWebhook as exc:
             if not exc.names:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from devnet.receiver import receiver
 from devnet.scripted_rpc import ScriptedNode, serve, tx_hash
+from scanner.clock import SystemClock
+from scanner.store import tables
+from scanner.store.database import Database
 from tests.cases.evm_nodes import TOKENS, Street, shop
 from tests.harness import USDT, FakeClock, environment, running
 
@@ -74,3 +81,94 @@ async def test_what_came_long_before_it_is_not_its_own_all_the_same(tmp_path):
         node.head += 6
         await town.api.status_is(other["intentId"], "confirmed")
         assert (await town.api.intent(intent["intentId"]))["status"] == "pending"
+
+
+class Wall:
+    """A machine's clock that somebody sets."""
+
+    def __init__(self) -> None:
+        self.off_s = 0
+
+    def clock(self) -> SystemClock:
+        return SystemClock(wall_ns=lambda: time.time_ns() + self.off_s * 10**9)
+
+
+@asynccontextmanager
+async def refused_once(folder: Path, wall: Wall, node: ScriptedNode, **settings: str) -> AsyncIterator[Street]:
+    """Run the daemon until the webhook of a payment was refused once; the next attempt is in two seconds."""
+    env = {"WEBHOOK_RETRY_DELAYS_SEC": "2,1", "WEBHOOK_RETRY_HOURS": "0"} | settings
+    async with (
+        serve(node) as url,
+        receiver() as hooks,
+        running(environment(folder, url, **env), clock=wall.clock()) as scanner,
+    ):
+        hooks.behave(statuses=[503])
+        town = Street([node], scanner, hooks)
+        await town.polled()
+        intent = await town.direct(1, amount="1000")
+        node.pay(USDT, shop(1), 1000, tx=tx_hash("paid"))
+        node.head += 6
+        await town.api.until(intent["intentId"], lambda shown: len(attempts(shown)) == 1)
+        yield town
+
+
+def attempts(intent: dict[str, Any]) -> list[Any]:
+    return [each for delivery in intent["deliveries"] for each in delivery["attempts"]]
+
+
+def seconds_of(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+async def the_intent(town: Street) -> dict[str, Any]:
+    (intent,) = (await town.api.get("/intents"))["intents"]
+    return dict(await town.api.intent(intent["intentId"]))
+
+
+@pytest.mark.parametrize("back_s", [1200, 365 * 86_400])
+async def test_a_clock_that_is_set_back_delays_no_webhook(tmp_path, back_s):
+    wall = Wall()
+    async with refused_once(tmp_path, wall, ScriptedNode(TOKENS)) as town:
+        wall.off_s = -back_s
+        town.hooks.behave(statuses=[200])
+        shown = await the_intent(town)
+        await town.api.until(shown["intentId"], lambda intent: intent["webhookDeliveredAt"], timeout_s=10)
+        told = town.hooks.deliveries[-1]
+        assert abs(int(told.headers["webhook-timestamp"]) + back_s - told.at) < 5
+        shown = await the_intent(town)
+        assert abs(int(told.headers["webhook-timestamp"]) - seconds_of(shown["webhookDeliveredAt"])) < 5
+
+
+async def test_one_that_is_set_forward_ends_no_wait_early(tmp_path):
+    wall = Wall()
+    async with refused_once(tmp_path, wall, ScriptedNode(TOKENS), WEBHOOK_RETRY_DELAYS_SEC="4") as town:
+        wall.off_s = 1200
+        await asyncio.sleep(2)
+        town.scanner.daemon.deliverer.bell.ring()  # as any other event would
+        await asyncio.sleep(1)
+        assert len(town.hooks.deliveries) == 1
+        town.hooks.behave(statuses=[200])
+        shown = await the_intent(town)
+        await town.api.until(shown["intentId"], lambda intent: intent["webhookDeliveredAt"], timeout_s=10)
+
+
+async def test_nor_does_one_that_is_set_back_while_nobody_runs(tmp_path):
+    wall, node = Wall(), ScriptedNode(TOKENS)
+    async with refused_once(tmp_path, wall, node, WEBHOOK_RETRY_DELAYS_SEC="3,1"):
+        pass
+    wall.off_s = -1200
+    async with (
+        serve(node) as url,
+        running(environment(tmp_path, url, WEBHOOK_RETRY_DELAYS_SEC="3,1"), clock=wall.clock()) as scanner,
+    ):
+        await tried_again(scanner.database, 2)
+
+
+async def tried_again(db: Database, times: int) -> None:
+    """Wait until so many attempts are written down: the receiver of the first run is gone."""
+    async with asyncio.timeout(10):
+        while True:
+            async with db.read() as tx:
+                if (await tx.execute(select(func.count()).select_from(tables.attempts))).scalar_one() >= times:
+                    return
+            await asyncio.sleep(0.05)

@@ -238,8 +238,7 @@ async def test_a_change_that_was_not_told_when_its_watch_ends_is_told(
         status, answer = await daemon.api.call("POST", f"/balance-watches/{created['watchId']}/stop")
         assert (status, answer["watch"]["status"]) == (200, "stopped")
     else:
-        clock.advance(LIFE_MS / 1000)
-        await watcher(daemon).check_due()
+        await outlive(chain, daemon, clock)
     hooks.behave(statuses=[200])
     clock.advance(24 * 3600)
     await daemon.api.call("POST", "/admin/webhooks/retry")
@@ -249,21 +248,30 @@ async def test_a_change_that_was_not_told_when_its_watch_ends_is_told(
     assert await check(daemon, clock) == 0
 
 
-async def test_a_watch_that_has_expired_can_be_stopped(hooks: Receiver, daemon: Running, clock: FakeClock) -> None:
-    created = await watch(daemon, hooks)
+async def outlive(chain: Anvil, daemon: Running, clock: FakeClock) -> None:
+    """Let the life of every watch pass, here and on the chain."""
     clock.advance(LIFE_MS / 1000)
+    await chain.pass_time(LIFE_MS // 1000 + 10)
+    await daemon.worker.poll()
     await watcher(daemon).check_due()
+
+
+async def test_a_watch_that_has_expired_can_be_stopped(
+    chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock
+) -> None:
+    created = await watch(daemon, hooks)
+    await outlive(chain, daemon, clock)
+    assert (await show(daemon, created["watchId"]))["status"] == "expired"
 
     for method, path in (("POST", "/stop"), ("DELETE", ""), ("POST", "/stop")):
         status, answer = await daemon.api.call(method, f"/balance-watches/{created['watchId']}{path}")
         assert (status, answer["watch"]["status"]) == (200, "stopped")
 
 
-async def test_a_watch_ends_after_seven_days(hooks: Receiver, daemon: Running, clock: FakeClock) -> None:
+async def test_a_watch_ends_after_seven_days(chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock) -> None:
     created = await watch(daemon, hooks)
 
-    clock.advance(LIFE_MS / 1000)
-    await watcher(daemon).check_due()
+    await outlive(chain, daemon, clock)
 
     assert (await show(daemon, created["watchId"]))["status"] == "expired"
 

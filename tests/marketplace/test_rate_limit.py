@@ -17,7 +17,7 @@ def clock() -> FakeClock:
 
 
 def limiter(clock: FakeClock, count: int = 3, per_s: int = 60, **more: int) -> RateLimiter:
-    return RateLimiter({"login": Limit(count, per_s), "payment": Limit(count, per_s)}, clock.now_ms, **more)
+    return RateLimiter({"login": Limit(count, per_s), "payment": Limit(count, per_s)}, clock.elapsed_ms, **more)
 
 
 def test_so_many_pass_and_the_next_is_told_when(clock: FakeClock) -> None:
@@ -37,6 +37,15 @@ def test_who_waits_as_long_as_told_passes(clock: FakeClock) -> None:
     clock.advance(limits.take("login", "1.1.1.1") - 1)
     assert limits.take("login", "1.1.1.1") == 1
     clock.advance(1)
+    assert limits.take("login", "1.1.1.1") == 0
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_out(clock: FakeClock) -> None:
+    limits = limiter(clock, count=1)
+    limits.take("login", "1.1.1.1")
+    clock.follow(-1200 * 1000)
+    clock.advance(60)
+
     assert limits.take("login", "1.1.1.1") == 0
 
 
@@ -70,7 +79,7 @@ def test_one_ipv6_network_is_one_client(clock: FakeClock) -> None:
 
 
 def test_a_limit_that_is_off_lets_everything_through(clock: FakeClock) -> None:
-    limits = RateLimiter({}, clock.now_ms)
+    limits = RateLimiter({}, clock.elapsed_ms)
 
     assert {limits.take("login", "1.1.1.1") for _ in range(1000)} == {0}
 

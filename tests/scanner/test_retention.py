@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,15 @@ class Bench:
         self.clock = clock
         self.metrics = Metrics()
 
-    async def keep(self, events_days: float = 0, unmatched_days: float = 0, intents_days: float = 0) -> None:
+    async def keep(
+        self,
+        events_days: float = 0,
+        unmatched_days: float = 0,
+        intents_days: float = 0,
+        chain_time: Callable[[], int | None] | None = None,
+    ) -> None:
         settings = RetentionSettings(events_days, unmatched_days, intents_days)
-        await Retention(self.db, self.clock, self.metrics, settings).run()
+        await Retention(self.db, self.clock, self.metrics, settings, chain_time=chain_time).run()
 
     def forgotten(self, kind: str) -> float:
         return self.metrics.registry.get_sample_value("amn_scanner_forgotten_total", {"kind": kind}) or 0.0
@@ -86,6 +93,19 @@ class Bench:
                 now=now,
                 late_ms=LATE_MS,
             )
+
+
+@pytest.mark.parametrize(("on_chain", "left"), [(NOW + 1000, 1), (None, 1), (NOW + 31 * DAY_MS, 0)])
+async def test_a_host_clock_that_is_a_year_ahead_forgets_nothing_the_chain_does_not_call_old(
+    bench: Bench, on_chain: int | None, left: int
+) -> None:
+    await bench.settled("paid")
+    await bench.expired("expired")
+    bench.clock.advance(365 * DAY_S)
+    await bench.keep(events_days=30, unmatched_days=30, intents_days=30, chain_time=lambda: on_chain)
+
+    assert await bench.ids() == ({"paid", "expired"} if left else {"expired"})
+    assert await bench.rows("attempts") == left
 
 
 @pytest.fixture

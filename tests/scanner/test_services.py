@@ -330,6 +330,14 @@ async def test_the_gauges_say_what_the_store_holds(bench: Bench) -> None:
     assert await bench.sample("webhook_oldest_age_seconds") == 0
 
 
+async def test_a_clock_that_is_set_back_hides_no_chain_that_is_not_read(bench: Bench) -> None:
+    await bench.worker.poll()
+    bench.clock.follow(-1_200_000)
+    bench.clock.advance(130)
+
+    assert await bench.sample("chain_last_success_age_seconds", chain="97") == 130
+
+
 async def test_the_status_counts_what_still_waits(bench: Bench) -> None:
     await bench.store(
         an_intent("a"), an_intent("b", status=IntentStatus.CONFIRMING), an_intent("c", status=IntentStatus.EXPIRED)

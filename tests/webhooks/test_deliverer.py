@@ -370,6 +370,15 @@ async def test_a_retry_comes_at_its_time_although_nobody_rings(db: Database, hoo
     assert len(hooks.deliveries) == 2
 
 
+async def test_a_signature_tells_the_time_of_the_wall(bench: Bench, hooks: Receiver) -> None:
+    """Receivers compare it with theirs; what waits goes by a time that passes evenly until the store has moved it."""
+    bench.clock.set(-1200)
+    await bench.queue(paid(hooks.url()))
+
+    (delivery,) = await hooks.wait_for(1)
+    assert int(delivery.headers["webhook-timestamp"]) * 1000 == bench.clock.now_ms() - 1_200_000
+
+
 async def test_opt_in_events_do_not_mark_the_intent_as_told(bench: Bench, hooks: Receiver) -> None:
     hooks.behave(statuses=[410])
     intent = paid(hooks.url(), events=(EventType.EXPIRED,))
