@@ -29,7 +29,10 @@ _NOT_SERVED = {_NOT_FOUND, 405, 410, 501}
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
 _ROOT = "/api/v3"
-_RATE_WORDS = re.compile(r"rate.?limit|too many requests|too often|frequency", re.IGNORECASE)
+_RATE_WORDS = re.compile(
+    r"rate.?limit|too many requests|too often|frequency|quota|daily (?:usage|limit|request)", re.IGNORECASE
+)
+_MAY_BE_A_RATE = {402, 403, 503}  # some say with these, in words, that they are asked too often
 
 Params = Sequence[tuple[str, str]]
 
@@ -178,10 +181,12 @@ class TonClient:
             return
         said, wait = self._said(endpoint, answer), raw.retry_after
         # A service that counts addresses or rows answers 429 as well; what does not speak of a rate is asked for less.
-        if status == TOO_MANY_REQUESTS and (wait is not None or not said or _RATE_WORDS.search(said)):
+        rate = _RATE_WORDS.search(said) is not None
+        limited = status == TOO_MANY_REQUESTS and (wait is not None or not said or rate)
+        if limited or (status in _MAY_BE_A_RATE and rate):
             wait = wait or SUSPENDED_S
             self._bucket(endpoint).suspend(min(wait, LONGEST_BLIND_AS_ASKED_S))  # the pool may leave it alone longer
-            raise ChainUnavailable("HTTP 429: too many requests", retry_after=wait)
+            raise ChainUnavailable(f"HTTP {status}: too many requests{said}", retry_after=wait)
         raise _refusal(route, status, said)
 
     def _said(self, endpoint: Endpoint, answer: Json | None) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import orjson
 import pytest
 
-from chains.errors import ChainError, ChainMisconfigured
+from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
+from chains.rates import TokenBucket
 from chains.ton.decode import parse_transfer
 from chains.tron.refusals import asked_to_wait
 from chains.types import Outcome
@@ -406,3 +410,44 @@ def test_a_refusal_that_names_no_time_is_obeyed_for_ten_seconds():
     assert asked_to_wait("", status=429) == 10
     assert asked_to_wait("too many requests") == 10
     assert asked_to_wait("the query server is suspended for 27s", status=403) == 27
+
+
+@pytest.mark.parametrize("text", ["daily quota exceeded", "Exceed the user daily usage 100000", "out of credits"])
+@pytest.mark.parametrize("status", [200, 402, 403, 429, 503])
+async def test_the_only_tron_endpoint_is_asked_again_ten_seconds_after_a_quota_was_spent(tron, text, status):
+    """No time is named: half a minute of blindness, over and over, is not obedience."""
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid, bucket=partial(TokenBucket, clock=Hasty(tron.now)))
+    tron.start()
+    await adapter.head()
+    grid.fail(times=1, status=status, body=orjson.dumps({"Error": text}))
+    with pytest.raises(ChainUnavailable):
+        await adapter.head()
+    tron.now.seconds += 9
+    with pytest.raises(ChainUnavailable, match="left alone"):
+        await adapter.head()
+    tron.now.seconds += 1.5
+    assert (await adapter.head()).position == tron.ledger.times[tron.ledger.solid]
+
+
+class Hasty:
+    """A clock that moves when told, and a hair at every look, for who waits for it to move."""
+
+    def __init__(self, now):
+        self.now = now
+        self.looks = 0
+
+    def __call__(self):
+        self.looks += 1
+        return self.now() + self.looks * 1e-4
+
+
+@pytest.mark.parametrize("status", [402, 403, 429, 503])
+async def test_a_spent_quota_of_toncenter_is_a_rate_and_no_wrong_key(ton, status):
+    center, adapter = await ton.both()
+    await adapter.head()
+    center.fail(times=1, status=status, body={"ok": False, "result": "daily quota exceeded", "code": status})
+    with pytest.raises(ChainUnavailable, match="too many requests"):
+        await adapter.head()
+    ton.now.seconds += 10
+    assert (await adapter.head()).position == ton.ledger.now

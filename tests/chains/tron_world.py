@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from chains.base import Access
+from chains.rates import TokenBucket
 from chains.tron.adapter import TronAdapter, open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets, Transfer
 from config.catalog import Chain, ChainType, Finality
@@ -50,7 +52,13 @@ class TronWorld:
         return grid
 
     async def adapter(
-        self, *grids: TronGrid, timeout_s: float = 5, key: str | None = None, rps: float | None = QUICK, **options: Any
+        self,
+        *grids: TronGrid,
+        timeout_s: float = 5,
+        key: str | None = None,
+        rps: float | None = QUICK,
+        bucket: Callable[[float], TokenBucket] = TokenBucket,
+        **options: Any,
     ) -> TronAdapter:
         chain = tron_chain(*(grids or [await self.grid()]), **options)
         access = Access(api_key=key, requests_per_second=rps)
@@ -61,6 +69,7 @@ class TronWorld:
             access=access,
             clock=self.now,
             wall=lambda: self.ledger.times[-1] / 1000,
+            bucket=bucket,
         )
         return await self.stack.enter_async_context(opened)
 
