@@ -92,7 +92,7 @@ class Market:
 
     async def settle_down(self) -> None:
         """Let what waits for the scanner be done."""
-        while await self.shop.marketplace.errands.run_due():
+        while await self.shop.marketplace.commands.run_due():
             pass
 
     async def chores(self) -> None:
