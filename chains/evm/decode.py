@@ -13,6 +13,7 @@ import itertools
 import operator
 import re
 import struct
+from binascii import unhexlify
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
@@ -34,11 +35,10 @@ _WORD = re.compile(r"[0-9a-fA-F]{64}")
 
 _HASH_CHARS = 66
 _EVENT_DATA_CHARS = 2 + 5 * 64  # token, destination, amount, fee amount, fee address
-_PAYEE_CHARS = 2 + 2 * 64  # 0x, token, destination
-_FEE_CHARS = 2 * 64  # fee amount, fee address
 _EVENT_TOPICS = 2
-_WORD_BYTES = 32
-_UINT256 = struct.Struct(f"{_WORD_BYTES}s")
+_HASH_COLUMN = struct.Struct("33s")  # 0x and a word, as bytes
+_EVENT_DATA = struct.Struct("65s32s64s")  # 0x with token and destination; amount; fee amount and fee address
+_PADDING = bytes(12)  # of an address in a word
 _ERC20_TOPICS = 3
 KEY_BYTES = 16  # of the hash in an event key
 
@@ -104,8 +104,19 @@ def first_key(address: str, topics: Sequence[str], data: str) -> str:
     Made of what the log says alone: nodes number logs differently (github.com/erigontech/erigon issue 13542), and
     a transfer that is known by a number is counted once by each of them.
     """
-    said = f"{address}{''.join(topics)}{data}".lower().encode()
-    return f"{blake2b(said, digest_size=KEY_BYTES).hexdigest()}-0"
+    return _key(_bytes(f"{address}{''.join(topics)}{data}"))
+
+
+def _key(said: bytes) -> str:
+    return f"{_digest(said).hexdigest()}-0"
+
+
+_digest = functools.partial(blake2b, digest_size=KEY_BYTES)
+
+
+def _bytes(texts: str) -> bytes:
+    """Return hex texts in a row as bytes, each `0x` as a zero: much shorter to hash, and in one spelling."""
+    return unhexlify(texts.replace("x", "0"))
 
 
 def nth_key(first: str, place: int) -> str:
@@ -121,23 +132,19 @@ class _Indexes(dict[object, int | None]):
         return index
 
 
-class _Payees(dict[str, tuple[str, str]]):
+class _Payees(dict[bytes, tuple[str, str]]):
     """Token and destination, by 0x and the two words they are sent in."""
 
-    def __missing__(self, words: str) -> tuple[str, str]:
-        if words[:2] != "0x":
-            raise ValueError("no 0x")
-        payee = self[words] = (_word_address(words[2:66]), _word_address(words[66:]))
+    def __missing__(self, words: bytes) -> tuple[str, str]:
+        payee = self[words] = (_padded_address(words[1:33]), _padded_address(words[33:]))
         return payee
 
 
-class _Fees(dict[str, tuple[int, str]]):
+class _Fees(dict[bytes, tuple[int, str]]):
     """Fee and who gets it, by the two words they are sent in."""
 
-    def __missing__(self, words: str) -> tuple[int, str]:
-        if _WORD.fullmatch(words[:64]) is None:
-            raise ValueError("not an amount")
-        fee = self[words] = (int(words[:64], 16), _word_address(words[64:]))
+    def __missing__(self, words: bytes) -> tuple[int, str]:
+        fee = self[words] = (int.from_bytes(words[:32], "big"), _padded_address(words[32:]))
         return fee
 
 
@@ -172,6 +179,7 @@ class LogDecoder:
     def __init__(self, *, chain_id: int, proxy: str, first: int, last: int) -> None:
         self._chain_id = chain_id
         self._proxy = proxy
+        self._origin = _bytes(proxy + EVENT_TOPIC)
         self._blocks = _Blocks(first, last)
         self._indexes = _Indexes()
         self._payees = _Payees()
@@ -236,31 +244,31 @@ class LogDecoder:
         )
 
     def _decode(self, rows: Sequence[Log]) -> list[Transfer]:
-        addresses, topics, data, numbers, hashes, stamps, tx_hashes, log_indexes, removed = zip(
-            *map(_COLUMNS, rows), strict=True
-        )
-        references = _check_origin(addresses, topics, removed, self._proxy)
-        if set(map(len, data)) != {_EVENT_DATA_CHARS}:
-            raise ValueError("wrong length")
-        block_numbers, block_hashes, times = zip(
-            *map(self._blocks.__getitem__, zip(numbers, hashes, stamps, strict=True)), strict=True
-        )
-        tokens, destinations = zip(*map(self._payees.__getitem__, map(_PAYEE, data)), strict=True)
-        fees, fee_addresses = zip(*map(self._fees.__getitem__, map(_FEE, data)), strict=True)
+        references, said_references = _hashes(_references(rows, self._proxy))
+        tx_hashes, _ = _hashes([row.transactionHash for row in rows])
+        data = _column([row.data for row in rows], _EVENT_DATA_CHARS)
+        payees, amounts, fees = zip(*_EVENT_DATA.iter_unpack(data), strict=True)
+        said = zip(itertools.repeat(self._origin), said_references, payees, amounts, fees, strict=False)
+        # Logs of one block stand together: it is looked up once.
+        runs = itertools.groupby(rows, _PLACE)
+        blocks = (itertools.repeat(self._blocks[place], len(list(run))) for place, run in runs)
+        block_numbers, block_hashes, times = zip(*itertools.chain.from_iterable(blocks), strict=True)
+        tokens, destinations = zip(*map(self._payees.__getitem__, payees), strict=True)
+        fee_amounts, fee_addresses = zip(*map(self._fees.__getitem__, fees), strict=True)
         columns = (
             itertools.repeat(self._chain_id),
-            _hashes(tx_hashes),
-            map(first_key, addresses, topics, data),
-            map(self._indexes.__getitem__, log_indexes),
+            tx_hashes,
+            [_key(each) for each in map(b"".join, said)],
+            [self._indexes[row.logIndex] for row in rows],
             block_numbers,
             block_hashes,
             times,
             tokens,
             destinations,
-            _amounts(map(_AMOUNT, data)),
+            map(int.from_bytes, amounts),
             itertools.repeat(None),  # the sender is in the receipt
-            _hashes(references),
-            fees,
+            references,
+            fee_amounts,
             fee_addresses,
         )
         return list(map(_as_transfer, zip(*columns, strict=False)))
@@ -291,61 +299,52 @@ class LogDecoder:
 
 
 # A page is cut by these, which run without a Python frame a row.
-_COLUMNS = operator.attrgetter(
-    "address",
-    "topics",
-    "data",
-    "blockNumber",
-    "blockHash",
-    "blockTimestamp",
-    "transactionHash",
-    "logIndex",
-    "removed",
-)
-_PAYEE = operator.itemgetter(slice(_PAYEE_CHARS))
-_FEE = operator.itemgetter(slice(-_FEE_CHARS, None))
-_AMOUNT = operator.itemgetter(slice(_PAYEE_CHARS, -_FEE_CHARS))
+_PLACE: Callable[[Log], tuple[object, str, object]] = operator.attrgetter("blockNumber", "blockHash", "blockTimestamp")
 _Identity = tuple[int, str, str]  # block, transaction, what the log says
 _IDENTITY: Callable[[Transfer], _Identity] = operator.attrgetter("block_number", "tx_hash", "event_key")
 _INDEX: Callable[[Transfer], int | None] = operator.attrgetter("log_index")
 _as_transfer = functools.partial(tuple.__new__, Transfer)  # `Transfer._make` without its Python frame
 
 
-def _check_origin(
-    addresses: Sequence[str], topics: Sequence[tuple[str, ...]], removed: Sequence[object], proxy: str
-) -> Sequence[str]:
+def _references(rows: Sequence[Log], proxy: str) -> list[str]:
     """Check that these are standing events of the proxy; return the references they carry."""
+    topics = [row.topics for row in rows]
     if set(map(len, topics)) != {_EVENT_TOPICS}:
         raise ValueError("wrong number of topics")
-    events, references = zip(*topics, strict=True)
-    if {topic.lower() for topic in set(events)} != {EVENT_TOPIC}:
+    if not _all_are([event for event, _ in topics], EVENT_TOPIC):
         raise ValueError("another event")
-    if {address.lower() for address in set(addresses)} != {proxy}:
+    if not _all_are([row.address for row in rows], proxy):
         raise ValueError("another contract")
-    if True in removed:
+    if True in [row.removed for row in rows]:
         raise ValueError("a removed log")
-    return references
+    return [reference for _, reference in topics]
 
 
-def _hashes(texts: Sequence[str]) -> Sequence[str]:
-    """Check that these are hashes, all in one go; return them in lower case."""
-    count, joined = len(texts), "".join(texts)
-    if set(map(len, texts)) != {_HASH_CHARS} or joined[::_HASH_CHARS] != "0" * count:
-        raise ValueError("wrong length")
-    if joined[1::_HASH_CHARS] != "x" * count or joined.count("x") != count:
-        raise ValueError("no 0x")
-    # `fromhex` skips white space: the count of bytes tells.
-    if len(bytes.fromhex(joined.replace("x", "0"))) != len(joined) // 2:
-        raise ValueError("not hexadecimal")
-    return texts if joined == joined.lower() else [text.lower() for text in texts]
+def _all_are(texts: Sequence[str], text: str) -> bool:
+    """Say whether these all are one text in lower case, however they are sent."""
+    return texts.count(text) == len(texts) or {each.lower() for each in texts} == {text}
 
 
-def _amounts(words: Iterable[str]) -> Iterable[int]:
-    joined = "".join(words)
-    raw = bytes.fromhex(joined)
-    if len(raw) != len(joined) // 2:
-        raise ValueError("not an amount")
-    return map(int.from_bytes, itertools.chain.from_iterable(_UINT256.iter_unpack(raw)))
+def _column(texts: Sequence[str], chars: int) -> bytes:
+    """Check that these are 0x and hex digits, so many characters each; return them all as bytes, 0x as a zero."""
+    count, joined = len(texts), bytearray("".join(texts), "ascii")
+    if set(map(len, texts)) != {chars} or joined[::chars] != b"0" * count or joined[1::chars] != b"x" * count:
+        raise ValueError("not 0x and so many digits")
+    joined[1::chars] = b"0" * count
+    return unhexlify(joined)
+
+
+def _hashes(texts: Sequence[str]) -> tuple[Sequence[str], Iterable[bytes]]:
+    """Check that these are hashes, all in one go; return them in lower case, and as bytes with 0x as a zero."""
+    found = itertools.chain.from_iterable(_HASH_COLUMN.iter_unpack(_column(texts, _HASH_CHARS)))
+    joined = "".join(texts)
+    return (texts if joined == joined.lower() else [text.lower() for text in texts]), found
+
+
+def _padded_address(word: bytes) -> str:
+    if word[:12] != _PADDING:
+        raise ValueError("not an address")
+    return "0x" + word[12:].hex()
 
 
 def _word_address(word: str) -> str:

@@ -14,8 +14,7 @@ from chains.evm.wire import Log, OddLog
 from chains.quantities import readable
 from chains.types import Rail, Transfer, UnreadLog
 
-EVENTS_A_SLICE = 2_000  # cut column by column
-TRANSFERS_A_SLICE = 1_000  # read row by row
+ROWS_A_SLICE = 1_000  # decoded before others have their turn; with more, the processor's caches are too small
 MOST_UNREAD = 50  # of one page: more than that is no bad item, but an endpoint that serves no logs
 
 _DESTINATION = 2  # the place of the topic
@@ -62,12 +61,10 @@ class PageLogs:
             ChainProtocolError: the answer contradicts itself, or too much of it cannot be read.
             Vague: what cannot be read may be of any block of the page.
         """
-        proxied = self._wanted.rail is Rail.PROXY
-        feed, size = self._decoder.feed if proxied else self._decoder.feed_credits, TRANSFERS_A_SLICE
-        size = EVENTS_A_SLICE if proxied else size
-        for start in range(0, len(rows), size):
+        feed = self._decoder.feed if self._wanted.rail is Rail.PROXY else self._decoder.feed_credits
+        for start in range(0, len(rows), ROWS_A_SLICE):
             await asyncio.sleep(0)
-            part = rows[start : start + size]
+            part = rows[start : start + ROWS_A_SLICE]
             try:
                 feed(part)
             except Contradiction:

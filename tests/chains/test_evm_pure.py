@@ -5,6 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 from eth_abi.abi import decode as abi_decode
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
 from chains.errors import ChainProtocolError, InvalidAddress
@@ -157,8 +159,11 @@ def _data(at, text):
         {"data": _data(140, " ")},
         {"data": _data(140, "  ")},
         {"data": _data(140, "_")},
+        {"data": _data(140, "x")},
+        {"data": _data(140, "é")},
         {"data": _data(200, "_")},
         {"data": _data(0, "00")},
+        {"data": _data(0, "1")},
         {"data": None},
         {"address": OTHER},
         {"address": None},
@@ -180,6 +185,8 @@ def _data(at, text):
         {"transactionHash": None},
         {"transactionHash": "0x" + "0" * 63},
         {"transactionHash": "00" + "0" * 64},
+        {"transactionHash": "0x" + "0" * 63 + "x"},
+        {"transactionHash": "0x" + "0" * 63 + " "},
     ],
 )
 def test_a_malformed_log_is_an_error_and_never_a_transfer(change):
@@ -203,6 +210,48 @@ def test_plain_numbers_mean_what_hexadecimal_ones_mean():
 def test_a_row_that_is_no_log_is_an_error(row):
     with pytest.raises(ChainProtocolError):
         decoded(row)
+
+
+# Few values of each kind, so that some logs of one transaction say the same.
+SAID = st.fixed_dictionaries(
+    {
+        "proxied": st.booleans(),
+        "value": st.sampled_from([0, 1, 1 << 255]),
+        "fee": st.sampled_from([0, 1]),
+        "to": st.sampled_from([SHOP, BUYER]),
+        "token": st.sampled_from([TOKEN, OTHER]),
+        "loud": st.booleans(),
+    }
+)
+
+
+def said_by(said, index):
+    same = {"index": index, "to": said["to"], "token": said["token"]}
+    if said["proxied"]:
+        log = event_log(**same, amount=said["value"], fee=said["fee"])
+    else:
+        log = token_log(**same, value=said["value"])
+    if said["loud"]:
+        shouted = {name: "0x" + log[name][2:].upper() for name in ("address", "data", "transactionHash")}
+        log |= shouted | {"topics": ["0x" + topic[2:].upper() for topic in log["topics"]]}
+    return log
+
+
+@given(st.lists(SAID, max_size=8), st.integers(1, 8))
+async def test_logs_and_receipt_give_every_transfer_the_same_key(facts, size):
+    """However a page is cut, its hex is spelt and its logs are numbered; different logs have different keys."""
+    logs = [said_by(said, index) for index, said in enumerate(facts)]
+    events = [log for log, said in zip(logs, facts, strict=True) if said["proxied"]]
+    moves = [log for log, said in zip(logs, facts, strict=True) if not said["proxied"]]
+    decoder = LogDecoder(chain_id=CHAIN_ID, proxy=PROXY.lower(), first=0, last=1000)
+    for start in range(0, len(logs), size):
+        decoder.feed(as_logs(events[start : start + size]))
+        decoder.feed_credits(as_logs(moves[start : start + size]))
+    receipt = await read(receipt_of(*(log | {"logIndex": "0x0"} for log in logs)))
+    assert [t.event_key for t in decoder.transfers if t.reference] == list(receipt.events)
+    assert [t.event_key for t in decoder.transfers if not t.reference] == list(receipt.plain)
+    keys = {t._replace(log_index=None, event_key=""): t.event_key[:-2] for t in decoder.transfers}
+    assert len(set(keys.values())) == len(keys)
 
 
 def test_a_page_that_contradicts_itself_is_an_error():
