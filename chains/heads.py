@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from chains.contradictions import MOST_REORGANISED, Contradictions
 from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.types import Condition, EndpointReport, EndpointState, Head
@@ -32,6 +33,7 @@ SKEW_PROBLEM_S = 60.0
 PACE_WINDOW_S = 120.0
 PACE_SLACK_S = 10.0  # blocks come in bursts
 BEST_OFFSET_FOR_S = 1_800.0
+LEAP_TIMES = 4  # faster than a chain was before
 FORGOTTEN_S = 600.0  # what an endpoint said so long ago says nothing about now
 BACK_TO_AGREEMENT = (0, 1, 2, 4, 8, 16, 32, 64)  # blocks below the newest that enough endpoints hold
 
@@ -69,6 +71,7 @@ class HeadTrack:
     begun_at: float = 0.0
     paced: bool = False  # advances at the pace of the monotonic clock
     lie: str | None = None  # why its last head was not believed
+    leapt_to: int | None = None  # since its head rose faster than ever before, and has not fallen below that
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
     _offsets: tuple[float, float] | None = None  # the smallest distance from block time, before and since `_turned_at`
     _turned_at: float = 0.0
@@ -91,7 +94,11 @@ class HeadTrack:
     def _moved(self, before: SeenHead, seen: SeenHead, now: float) -> None:
         self.moved_at = now
         blocks, seconds = seen.newest - before.newest, seen.newest_time - before.newest_time
-        if self.learns and blocks > 0 and seconds >= 0:
+        if self.leapt_to is not None and seen.newest < self.leapt_to:
+            self.leapt_to = None
+        if self.learns and blocks > MOST_REORGANISED and seconds * LEAP_TIMES < blocks * (self.interval_s or 0.0):
+            self.leapt_to = seen.newest
+        elif self.learns and blocks > 0 and seconds >= 0:
             measured = min(LONGEST_INTERVAL_S, seconds / blocks)
             self.interval_s = measured if self.interval_s is None else 0.8 * self.interval_s + 0.2 * measured
         self._recent.append((now, seen.newest_time))
@@ -203,6 +210,7 @@ class HeadReader:
         self._blamed: str | None = None  # what is wrong with the heads as a whole
         self._final_known = True
         self._skewed: set[Endpoint] = set()
+        self._contradictions = Contradictions(pool, method=method, hash_at=hash_at, clock=clock)
 
     async def head(self) -> Head:
         """
@@ -217,6 +225,8 @@ class HeadReader:
         if self._wants_others(endpoint, seen):
             found |= dict(await self._pool.survey(self._method, self._read_and_note, but=[endpoint]))
             self._compared_at = self._clock()
+            await self._contradictions.compare_branches({e: each.head.position for e, each in found.items()})
+        await self._contradictions.check_claims(found.keys())
         believed = await self._believed(found)
         chosen = self._choose(endpoint, believed)
         self._pool.prefer(chosen)
@@ -233,6 +243,9 @@ class HeadReader:
     async def _read_and_note(self, endpoint: Endpoint) -> SeenHead:
         seen = await self._read(endpoint)
         self._tracks[endpoint].observe(seen, self._clock())
+        if self._impossible(seen) is None:
+            self._contradictions.observe(endpoint, seen.newest, seen.newest_time)
+            self._contradictions.judge([e for e, track in self._tracks.items() if track.leapt_to is not None])
         return seen
 
     def _wants_others(self, endpoint: Endpoint, seen: SeenHead) -> bool:
@@ -244,21 +257,26 @@ class HeadReader:
             or self._compared_at is None
             or now - self._compared_at >= COMPARE_EVERY_S
             or now - track.moved_at > track.slow_s
+            or track.leapt_to is not None
             or track.is_stale(now, wall)
             or (self._wants_final and seen.head.finalized is None)
-            or self._doubt(seen) is not None
+            or self._doubt(endpoint, seen) is not None
         )
 
-    def _doubt(self, seen: SeenHead) -> str | None:
+    def _doubt(self, endpoint: Endpoint, seen: SeenHead) -> str | None:
+        """Say why a head is not believed; None when it is."""
+        return self._impossible(seen) or self._contradictions.exposed(endpoint)
+
+    def _impossible(self, seen: SeenHead) -> str | None:
         return unbelievable(
             seen, self._accepted, now=self._clock(), wall=self._wall(), counts_blocks=self._counts_blocks
         )
 
     async def _believed(self, found: dict[Endpoint, SeenHead]) -> dict[Endpoint, SeenHead]:
         """Return the heads that can be true; two that agree outweigh the host's clock."""
-        doubts = {endpoint: self._doubt(seen) for endpoint, seen in found.items()}
-        for endpoint, doubt in doubts.items():
-            self._tracks[endpoint].lie = doubt
+        doubts = {endpoint: self._doubt(endpoint, seen) for endpoint, seen in found.items()}
+        for endpoint, seen in found.items():
+            self._tracks[endpoint].lie = self._impossible(seen)
         believed = {endpoint: seen for endpoint, seen in found.items() if doubts[endpoint] is None}
         if believed:
             if not any(self._is_ahead(endpoint) for endpoint in believed):
@@ -299,6 +317,7 @@ class HeadReader:
     def _choose(self, asked: Endpoint, believed: dict[Endpoint, SeenHead]) -> Endpoint:
         """Return whom to go by: who was asked, unless another one is clearly ahead or alone knows what is final."""
         now = self._clock()
+        believed = self._without_leaps(believed)
         newest = max(believed, key=lambda endpoint: believed[endpoint].newest_time)
         chosen = asked if asked in believed else newest
         track, ours, theirs = self._tracks[chosen], believed[chosen], believed[newest]
@@ -311,6 +330,17 @@ class HeadReader:
             fresh = [e for e in telling if believed[e].newest_time >= oldest]
             chosen = max(fresh, key=lambda endpoint: believed[endpoint].newest, default=chosen)
         return chosen
+
+    def _without_leaps(self, believed: dict[Endpoint, SeenHead]) -> dict[Endpoint, SeenHead]:
+        """Leave out whose head rose as no chain does, as long as others are up to date and do not show it too."""
+        for endpoint, track in self._tracks.items():
+            leapt_to = track.leapt_to
+            others = (seen.newest for other, seen in believed.items() if other is not endpoint)
+            if leapt_to is not None and any(newest >= leapt_to for newest in others):
+                track.leapt_to = None
+        now, wall = self._clock(), self._wall()
+        calm = {e: seen for e, seen in believed.items() if self._tracks[e].leapt_to is None}
+        return calm if any(not self._tracks[endpoint].is_stale(now, wall) for endpoint in calm) else believed
 
     async def _agreed(self, found: dict[Endpoint, SeenHead]) -> Head:
         """Return the newest block that as many endpoints as must agree hold with one hash."""
@@ -352,7 +382,7 @@ class HeadReader:
         """Return what is known, without asking anybody."""
         now, wall, track = self._clock(), self._wall(), self._tracks[self._pool.preferred]
         seen = track.seen
-        told = [t.seen for t in self._tracks.values() if t.seen and not t.lie and now - t.seen_at <= FORGOTTEN_S]
+        told = [t.seen for t in self._truthful() if t.seen and now - t.seen_at <= FORGOTTEN_S]
         newest = sorted((each.newest for each in told), reverse=True)
         return Condition(
             stale=track.is_stale(now, wall),
@@ -368,7 +398,7 @@ class HeadReader:
     def _report(self, endpoint: Endpoint, now: float, wall: float) -> EndpointReport:
         report, track = self._pool.report(endpoint), self._tracks[endpoint]
         state = report.state
-        if state is EndpointState.OK and track.lie is not None:
+        if track.lie is not None or self._contradictions.is_caught(endpoint):
             state = EndpointState.LYING
         elif state is EndpointState.OK and self._is_behind(endpoint, now, wall):
             state = EndpointState.STALE
@@ -382,9 +412,14 @@ class HeadReader:
             skew_s=track.skew_s(now, wall),
         )
 
+    def _truthful(self) -> list[HeadTrack]:
+        """Return the endpoints whose last head is not known to be made up."""
+        exposed = self._contradictions.exposed
+        return [track for e, track in self._tracks.items() if track.lie is None and exposed(e) is None]
+
     def _is_behind(self, endpoint: Endpoint, now: float, wall: float) -> bool:
         """Say whether an endpoint's head is stale: by itself when last seen, or beside a newer one."""
-        track, told = self._tracks[endpoint], [t for t in self._tracks.values() if t.seen is not None and not t.lie]
+        track, told = self._tracks[endpoint], self._truthful()
         if track.seen is None:
             return False
         newest = max((t.seen.newest_time for t in told if t.seen is not None), default=0)
@@ -397,6 +432,7 @@ class HeadReader:
         else:
             lies = ((endpoint, track.lie) for endpoint, track in self._tracks.items())
             yield from (f"{endpoint.label} shows a head that cannot be true: {lie}" for endpoint, lie in lies if lie)
+        yield from self._contradictions.problems()
         track = self._tracks[self._pool.preferred]
         if track.seen is not None and track.is_stale(now, wall):
             age = track.age_s(now, wall)

@@ -18,6 +18,9 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes fifteen seconds, or half a minute, takes half a second."""
     monkeypatch.setattr("chains.heads.SLOW_HEAD_S", 0.5)
     monkeypatch.setattr("chains.heads.COMPARE_EVERY_S", 0.5)
+    monkeypatch.setattr("chains.contradictions.CHECK_EVERY_S", 0.5)
+    monkeypatch.setattr("chains.contradictions.SPLIT_FOR_S", 1.0)
+    monkeypatch.setattr("chains.contradictions.UNHELD_AFTER_S", 1.0)
 
 
 def at_another_time(node: ScriptedNode, seconds: int) -> None:
@@ -158,6 +161,81 @@ async def test_a_liar_is_passed_over_for_one_whose_head_can_be_true(tmp_path):
         await town.api.status_is(intent["intentId"], "confirmed")
         assert states(town) == ["lying", "ok"]
         assert "shows a head that cannot be true" in problems(town)
+
+
+async def until_told(town: Street, *words: str) -> str:
+    """Wait until a problem of the chain has all these words; return it."""
+    async with asyncio.timeout(20):
+        while True:
+            told = (await town.api.chain())["problems"]
+            if found := [problem for problem in told if all(word in problem for word in words)]:
+                return found[0]
+            await asyncio.sleep(0.05)  # an operator has no event to wait on either
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("ahead", [100, 475, 900])
+async def test_a_head_within_what_time_allows_is_exposed_by_another_endpoint(tmp_path, ahead):
+    async with street(tmp_path, 2) as town:
+        intent = await town.direct(1, amount="1000")
+        for _ in range(3):
+            town.grow(2)  # how fast the chain is has to be known
+            await town.polled()
+        liar, honest = town.nodes
+        liar.overrides["eth_getBlockByNumber"] = made_up(liar, ahead)
+        for node in town.nodes:
+            node.pay(USDT, shop(1), 1000, tx=PAID)
+        await town.polled(1)
+        town.grow(2)
+        said = await until_told(town, "showed block")
+        assert all(node.url.partition("//")[2] in said for node in town.nodes)
+        chain = await town.api.chain()
+        assert [endpoint["state"] for endpoint in chain["endpoints"]] == ["lying", "ok"]
+        assert chain["chainHead"] == honest.head
+        town.grow(4)
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_only_endpoint_that_takes_a_made_up_head_back_is_named(tmp_path):
+    async with street(tmp_path) as town:
+        await town.direct(1, amount="1000")
+        await town.polled()
+        (node,) = town.nodes
+        node.overrides["eth_getBlockByNumber"] = made_up(node, 500)
+        await town.polled()
+        node.overrides.clear()
+        town.grow(2)
+        assert "showed block 1500" in await until_told(town, node.url.partition("//")[2], "younger block 1002")
+        assert (await town.api.chain())["endpoints"][0]["state"] == "lying"
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("quorum", [1, 2])
+async def test_endpoints_on_different_forks_for_good_are_both_named(tmp_path, quorum):
+    async with street(tmp_path, 2, chain={"rpcQuorum": quorum}) as town:
+        intent = await town.direct(1, amount="1000")
+        await town.polled()
+        one, two = town.nodes
+        two.fork_from = 1001
+        for node in town.nodes:
+            node.head += 1
+        town.grow(5)
+        one.pay(USDT, shop(1), 1000, tx=PAID)
+        two.head += 1
+        said = await until_told(town, "hold different blocks")
+        assert all(node.url.partition("//")[2] in said for node in town.nodes)
+        town.grow(20)
+        if quorum == 1:
+            await town.api.status_is(intent["intentId"], "confirmed")
+        else:
+            assert (await town.api.intent(intent["intentId"]))["status"] == "pending"
+        two.fork_from = None
+        two.logs, two.receipts = one.logs, one.receipts
+        await town.api.status_is(intent["intentId"], "confirmed")
+        async with asyncio.timeout(20):
+            while "different blocks" in str((await town.api.chain())["problems"]):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("seconds", [140, 1200, 10**6])

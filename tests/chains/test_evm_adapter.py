@@ -307,7 +307,7 @@ async def test_an_endpoint_without_logs_is_passed_over_and_keeps_serving_the_res
     await adapter.head()
     await read(adapter)
     assert len(mute.calls("eth_getLogs")) == asked
-    assert mute.calls("eth_getBlockByNumber")[-1] == ["latest", False]
+    assert ["latest", False] in mute.calls("eth_getBlockByNumber")
 
 
 async def test_no_endpoint_with_logs_is_a_misconfiguration_that_says_so(world):

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chains.endpoints import EndpointPool
 from chains.errors import ChainProtocolError, ChainUnavailable
@@ -40,23 +42,31 @@ class Node:
     time: int | None = None
     final: int | None = None
     branch: str = "a"
+    ahead: int = 0  # blocks it makes up above the real head
+    own_tip: bool = False  # its newest block is always another one than the others'
+    holds: int | None = None  # the highest block it shows by its number
+    lag_s: float = 0.0
     down: bool = False
     asked: int = 0
 
     def head(self) -> SeenHead:
         self.asked += 1
+        return self._head()
+
+    def _head(self) -> SeenHead:
         if self.down:
             raise ChainUnavailable("down")
-        number = int(self.world.now // self.every_s)
+        number = int((self.world.now - self.lag_s) // self.every_s)
         number = number if self.up_to is None else min(number, self.up_to)
         time = self.time if self.time is not None else int(T0 + number * self.every_s) + self.off_s
-        number = number if self.position is None else self.position
+        number = number + self.ahead if self.position is None else self.position
         return seen(number, time, final=self.final, branch=self.branch)
 
     def block(self, number: int) -> tuple[str, int] | None:
-        if number > self.head().newest:
+        if number > (self._head().newest if self.holds is None else self.holds):
             return None
-        return hash_of(number, self.branch), int(T0 + number * self.every_s) + self.off_s
+        branch = "c" if self.own_tip and number == self._head().newest else self.branch
+        return hash_of(number, branch), int(T0 + number * self.every_s) + self.off_s
 
 
 @dataclass
@@ -368,6 +378,158 @@ async def test_two_that_do_not_agree_on_the_future_outweigh_nothing(world):
 
 
 # --- heads that several hold ---------------------------------------------------------------------
+
+
+# --- heads that are contradicted -----------------------------------------------------------------
+
+
+def told(reader: HeadReader, words: str) -> list[str]:
+    return [problem for problem in reader.condition().problems if words in problem]
+
+
+@pytest.mark.parametrize("ahead", [60, 475, 990])
+@pytest.mark.parametrize("grows", [True, False])
+async def test_a_head_made_up_within_what_time_allows_is_exposed_by_the_others(world, ahead, grows):
+    liar, honest = Node(world), Node(world)
+    reader = world.open(liar, honest)
+    await world.poll(10)
+    lie = int(world.now // 3) + ahead
+    liar.ahead, liar.position = (ahead, None) if grows else (0, lie)
+    liar.time = None if grows else int(world.wall())
+    world.now += 5
+    head = await world.poll(6)
+    assert head.position == int(world.now // 3)
+    assert states(reader) == ["lying", "ok"]
+    (problem,) = told(reader, "showed block")
+    assert "1.example" in problem
+    assert "2.example" in problem
+    liar.ahead = 0
+    liar.position = liar.time = None
+    await world.poll(30)
+    assert states(reader) == ["ok", "ok"]
+    assert told(reader, "showed block")
+    await world.poll(140)
+    assert reader.condition().problems == ()
+
+
+async def test_whoever_was_exposed_is_not_gone_by_when_it_is_the_last_that_answers(world):
+    liar, honest = Node(world), Node(world)
+    world.open(liar, honest)
+    await world.poll(10)
+    liar.ahead = 475
+    world.now += 5
+    await world.poll(10)
+    honest.down = True
+    for _ in range(30):
+        world.now += 5
+        with pytest.raises(ChainUnavailable, match="showed block"):
+            await world.poll(1)
+    honest.down = False
+    world.now += 60
+    assert (await world.poll(2)).position == int(world.now // 3)
+
+
+async def test_a_head_that_leaps_is_not_gone_by_before_another_shows_it(world):
+    one, two = Node(world), Node(world)
+    reader = world.open(one, two)
+    await world.poll(10)
+    one.ahead = 400
+    for _ in range(3):
+        assert (await world.poll(1)).position == int(world.now // 3)
+        world.now += 5
+    two.ahead = 400
+    assert (await world.poll(1)).position == int(world.now // 3) + 400
+    await world.poll(20)
+    assert states(reader) == ["ok", "ok"]
+
+
+async def test_a_head_that_leaps_beside_one_that_stands_still_is_gone_by(world):
+    one, two = Node(world), Node(world)
+    world.open(one, two)
+    await world.poll(10)
+    two.up_to = int(world.now // 3)
+    await world.poll(20)
+    one.ahead = 400
+    assert (await world.poll(2)).position == int(world.now // 3) + 400
+
+
+async def test_an_only_endpoint_that_takes_its_head_back_is_told_as_lying_for_a_while(world):
+    node = Node(world)
+    reader = world.open(node)
+    await world.poll(10)
+    node.ahead = 500
+    assert (await world.poll(4)).position == int(world.now // 3) + 500
+    node.ahead = 0
+    world.now += 5
+    assert (await world.poll(2)).position == int(world.now // 3)
+    assert states(reader) == ["lying"]
+    assert told(reader, "1.example#1 showed block")
+    await world.poll(30)
+    assert states(reader) == ["ok"]
+    await world.poll(120)
+    assert reader.condition().problems == ()
+
+
+async def test_whoever_does_not_hold_what_it_showed_as_its_newest_is_told_as_lying(world):
+    node = Node(world, holds=3333)
+    reader = world.open(node)
+    node.ahead = 400
+    await world.poll(12)
+    assert states(reader) == ["ok"]
+    await world.poll(12)
+    assert states(reader) == ["lying"]
+    assert told(reader, "and does not hold it")
+    node.holds, node.ahead = None, 0
+    await world.poll(40)
+    assert states(reader) == ["ok"]
+
+
+async def test_who_lies_of_two_that_contradict_each_other_from_the_start_is_not_guessed(world):
+    world.open(Node(world, ahead=500), Node(world))
+    reader = world.reader
+    await world.poll(10)
+    assert told(reader, "showed block")
+    assert states(reader) == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("same_height", [True, False])
+async def test_endpoints_that_stay_on_different_branches_are_named(world, same_height):
+    one, two = Node(world), Node(world, branch="b", lag_s=0 if same_height else 7)
+    reader = world.open(one, two)
+    await world.poll(20)
+    assert len(told(reader, "different blocks")) == 1
+    assert "1.example" in told(reader, "different blocks")[0]
+    assert "2.example" in told(reader, "different blocks")[0]
+    two.branch = "a"
+    await world.poll(10)
+    assert reader.condition().problems == ()
+
+
+async def test_two_tips_that_are_forgotten_soon_are_not_worth_a_word(world):
+    reader = world.open(Node(world), Node(world, own_tip=True))
+    for _ in range(60):
+        await world.poll(1)
+        world.now += 5
+        assert told(reader, "different blocks") == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+async def test_endpoints_that_only_lag_or_reorganise_a_little_contradict_nobody(data):
+    world = World()
+    every_s = data.draw(st.sampled_from([0.25, 0.45, 3.0, 12.0]))
+    nodes = [Node(world, every_s=every_s, lag_s=data.draw(st.floats(0, 40))) for _ in range(3)]
+    reader = world.open(*nodes)
+    await world.poll(3)
+    for _ in range(40):
+        node = data.draw(st.sampled_from(nodes))
+        node.lag_s = data.draw(st.floats(0, 40))
+        node.ahead = data.draw(st.integers(-5, 0))
+        node.off_s = data.draw(st.integers(0, 3))
+        world.now += data.draw(st.floats(0.1, 40))
+        await world.reader.head()
+    assert "lying" not in states(reader)
+    assert told(reader, "showed block") == []
 
 
 @pytest.mark.parametrize("claimed", [5, 900, 10**6])
