@@ -20,7 +20,7 @@ from api.schemas import (
     view_json,
 )
 from chains.types import Rail
-from scanner.clock import rfc3339
+from kernel.clock import rfc3339
 from scanner.model import Intent
 from scanner.services import Services
 

@@ -8,7 +8,7 @@ from api.bodies import decode_cursor, encode_cursor, parse, parse_query
 from api.errors import json_response
 from api.keys import SERVICES
 from api.schemas import ListUnmatched, RotateSecret, status_json, unmatched_json
-from scanner.clock import rfc3339
+from kernel.clock import rfc3339
 
 
 async def health(_request: web.Request) -> web.Response:

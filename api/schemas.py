@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from chains.types import EndpointReport, Rail
+from kernel.clock import rfc3339
 from kernel.web.ids import NAME
 from kernel.web.ids import check_name as check_id
 from scanner.balances import BalanceAnswer, BalanceRequest
-from scanner.clock import rfc3339
 from scanner.folding import first_key
 from scanner.health import ChainState
 from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer, Watch, WatchStatus

@@ -11,7 +11,7 @@ import sys
 from bench import api, attack, direct, families, idle, memory, scan, watches, webhooks
 from bench.table import Row, show
 from devnet import toolchain
-from scanner.collector import calm_collector
+from kernel.tasks.collector import calm_collector
 
 ALL = {
     "scan": scan.run,

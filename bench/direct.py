@@ -17,11 +17,11 @@ from chains.evm.decode import TRANSFER_TOPIC
 from chains.types import Cursor, Rail
 from devnet.anvil import Anvil, anvil
 from devnet.faulty_rpc import FaultyRpc
-from scanner.clock import SystemClock
+from kernel.clock import SystemClock
+from kernel.store.database import Database
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.registration import Registrations
 from scanner.store import checkpoints, intents
-from scanner.store.database import Database
 from scanner.worker import ChainWorker
 
 INTENTS, UNRELATED, A_TRANSACTION, PAID = 5_000, 50_000, 1_000, 100

@@ -22,11 +22,11 @@ from devnet.ton_ledger import TonLedger
 from devnet.toncenter import TonCenter
 from devnet.tron_ledger import USDT, TronLedger, account
 from devnet.trongrid import TronGrid
-from scanner.clock import SystemClock
+from kernel.clock import SystemClock
+from kernel.store.database import Database
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.registration import Registrations
 from scanner.store import intents
-from scanner.store.database import Database
 from scanner.worker import ChainWorker
 
 INTENTS, PAID, POLLS = 1_000, 50, 5

@@ -14,7 +14,7 @@ from bench.load_figures import Figures, Timed, beside_idle, counted, first_and_l
 from bench.load_ground import Notes, ground
 from bench.scan import Stall
 from devnet import toolchain
-from scanner.collector import calm_collector
+from kernel.tasks.collector import calm_collector
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import aiohttp
 from bench.api import listening, scanner_env
 from bench.scan import fill
 from bench.table import Row
-from scanner.store.database import open_database
+from kernel.store.database import open_database
 from scanner.store.migrate import migrate
 
 INTENTS = 100_000

@@ -23,12 +23,12 @@ from chains.types import Cursor, Rail, ScanPage, Targets
 from config.catalog import Chain
 from devnet.anvil import PROXY, anvil
 from devnet.canned_rpc import AMOUNT, SHOP, TOKEN, Script, canned_rpc
-from scanner.clock import SystemClock
+from kernel.clock import SystemClock
+from kernel.store.database import Database, open_database
 from scanner.matching import judge
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.registration import Draft, Registrations
 from scanner.store import checkpoints, intents
-from scanner.store.database import Database, open_database
 from scanner.store.migrate import migrate
 from scanner.worker import ChainWorker
 

@@ -14,11 +14,11 @@ from chains.evm.adapter import open_adapter
 from chains.types import Holding
 from devnet.anvil import anvil
 from devnet.faulty_rpc import FaultyRpc
-from scanner.clock import SystemClock
+from kernel.clock import SystemClock
+from kernel.store.database import Database
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.model import Watch, WatchStatus
 from scanner.store import watches
-from scanner.store.database import Database
 from scanner.watching import AT_ONCE, BalanceWatcher
 
 WATCHES = 10_000

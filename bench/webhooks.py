@@ -10,13 +10,13 @@ import aiohttp
 from bench.api import listening
 from bench.scan import draft, store
 from bench.table import Row
+from kernel.clock import SystemClock
+from kernel.store.database import Database
 from scanner import events
-from scanner.clock import SystemClock
 from scanner.metrics import Metrics
 from scanner.model import EventType
 from scanner.registration import Registrations
 from scanner.store import outbox
-from scanner.store.database import Database
 from webhooks.client import open_client
 from webhooks.deliverer import LANE_WIDTH, Deliverer
 from webhooks.guard import CallbackGuard

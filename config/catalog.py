@@ -24,8 +24,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from addresses import parse as parse_address
-from config.errors import ConfigError
 from config.settings import NOT_AN_ENDPOINT, UPSTREAM_URLS, Settings, is_http_url
+from kernel.errors import ConfigError
 
 ENDPOINT_VARIABLE = re.compile(r"RPC_[A-Z0-9_]+")
 

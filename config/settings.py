@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.errors import ConfigError
+from kernel.errors import ConfigError
 from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings
 

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from config.logging import configure
 from config.settings import Settings, load_settings
 from kernel.errors import ConfigError, StoreError
+from kernel.logging import configure
 from kernel.process import EXIT_FIX, died, maintain, parser, stop_on_signal
 from kernel.store.files import private_from_now_on
+from kernel.tasks.collector import calm_collector
 from scanner.app import open_daemon
-from scanner.collector import calm_collector
 from scanner.store import maintenance
 
 log = logging.getLogger("scanner")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = load_settings(os.environ, env_file=Path(".env"))
         if asked.command is not None:
             return maintain(asked, maintenance.KIND, settings.store.path, settings.sealing)
-        configure(settings.log)
+        configure(level=settings.log.level, form=settings.log.format)
         calm_collector()
         asyncio.run(serve(settings))
     except (ConfigError, StoreError) as exc:

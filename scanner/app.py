@@ -15,25 +15,25 @@ from api.app import build_app
 from chains.base import Access, open_adapter
 from chains.errors import ChainMisconfigured
 from config.catalog import Catalog, Chain, ChainType, load_catalog
-from config.errors import ConfigError
 from config.settings import HttpSettings, Settings
+from kernel.clock import Clock, SystemClock
+from kernel.errors import ConfigError
 from kernel.sealing.keys import key_file
 from kernel.sealing.secret_box import SecretBox, open_box
 from kernel.store.clock_follower import ClockFollower
+from kernel.store.database import Database, open_database
 from kernel.store.lock import exclusive_store_lock
+from kernel.tasks.bell import Bell
+from kernel.tasks.schedule import ringing
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
-from scanner.bell import Bell
-from scanner.clock import Clock, SystemClock
 from scanner.coins import CoinNotice
 from scanner.housekeeping import Housekeeping
 from scanner.metrics import ChainTelemetry, Metrics
 from scanner.registration import Registrations
 from scanner.retention import Retention
-from scanner.schedule import ringing
 from scanner.services import Services
 from scanner.store import rotations
-from scanner.store.database import Database, open_database
 from scanner.store.migrate import migrate
 from scanner.store.waits import ScannerWaits
 from scanner.store_probe import StoreProbe

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from config.logging import fields
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.sealing.secret_box import SecretBox
+from kernel.store.database import Database
 from scanner.callbacks import CallbackPolicy
-from scanner.clock import Clock
 from scanner.rotation import Rotation
-from scanner.secrets import SecretBox
 from scanner.store import rotations
-from scanner.store.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -9,16 +9,16 @@ from chains.base import ChainAdapter
 from chains.errors import ChainError
 from chains.types import Balances, Holding, Transfer
 from config.catalog import Chain
-from scanner import findings
-from scanner.bell import Bell
-from scanner.clock import Clock
-from scanner.findings import Recorded
+from kernel.clock import Clock
+from kernel.store.database import Database
+from kernel.tasks.bell import Bell
+from kernel.tasks.outage import Outage
+from scanner import ingest
 from scanner.metrics import Metrics
 from scanner.model import NATIVE, NO_TX, ChainTime
-from scanner.outage import Outage
+from scanner.page_result import PageResult
 from scanner.store import coins, intents
 from scanner.store.coins import Seen
-from scanner.store.database import Database
 from scanner.store.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class CoinNotice:
         ]
         now = self._clock.now_ms()
         async with self._db.write() as tx:
-            recorded = await findings.record_coins(tx, self._chain.chain_id, rises, now=now)
+            recorded = await ingest.record_coins(tx, self._chain.chain_id, rises, now=now)
             await coins.put(tx, self._chain.chain_id, changed, position=found.position)
         self._count(recorded)
 
@@ -131,7 +131,7 @@ class CoinNotice:
             amount=amount,
         )
 
-    def _count(self, recorded: Recorded) -> None:
+    def _count(self, recorded: PageResult) -> None:
         for reason, times in recorded.rejected.items():
             self._metrics.rejects.labels(str(self._chain.chain_id), reason).inc(times)
         if recorded.queued:

@@ -8,14 +8,14 @@ from itertools import chain, groupby
 from chains.base import ChainAdapter
 from chains.types import Cursor, Head, Outcome, Rail, Transfer, Verification
 from config.catalog import Chain
-from scanner import findings
-from scanner.clock import Clock
-from scanner.findings import Recorded
+from kernel.clock import Clock
+from kernel.store.database import Database
+from scanner import settlement, verdicts
 from scanner.health import Stuck
 from scanner.lifecycle import due, horizon
 from scanner.model import StoredTransfer
+from scanner.page_result import PageResult
 from scanner.store import checkpoints, intents, transfers
-from scanner.store.database import Database
 
 BATCH = 200  # intents looked at in one go
 AT_ONCE = 500  # transfers looked at in one go: what a stranger piles onto one intent is stored part by part
@@ -40,7 +40,7 @@ class Confirmer:
         """What could not be judged when it was last looked at, the longest first."""
         return sorted(self._stuck.values(), key=lambda stuck: (stuck.since, stuck.tx_hash))
 
-    async def run(self, head: Head) -> AsyncIterator[Recorded]:
+    async def run(self, head: Head) -> AsyncIterator[PageResult]:
         """
         Look again at everything that is deep enough under `head`, batch by batch.
 
@@ -102,15 +102,15 @@ class Confirmer:
 
     async def _apply(
         self, looked: Looked, whole: Collection[str], passed: set[tuple[str, str]], *, moment: int
-    ) -> Recorded:
+    ) -> PageResult:
         """Store what was seen; `whole` are the intents of which everything has been looked at by now."""
         now, chain_id = self._clock.now_ms(), self._chain.chain_id
         async with self._db.write() as tx:
-            recorded, good = await findings.apply_verdicts(
+            recorded, good = await verdicts.apply_verdicts(
                 tx, chain_id, looked, now=now, late_ms=self._late_ms, moment=moment
             )
             passed |= {transfer.key for transfer in good}
-            await findings.settle(tx, whole, passed, recorded, now=now)
+            await settlement.settle(tx, whole, passed, recorded, now=now)
             for rail, gone in _lowest_gone(looked).items():
                 # It may have gone into a block that was read already: read again, and take nothing else back.
                 anchors = await checkpoints.anchors(tx, chain_id, rail)

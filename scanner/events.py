@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from chains.types import Movement
-from scanner.clock import rfc3339
+from kernel.clock import rfc3339
 from scanner.model import DeliveryStatus, EventType, Intent, Reason, StoredTransfer, Watch, priority_of
 from scanner.store.outbox import INTENT, WATCH
 

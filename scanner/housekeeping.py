@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from config.logging import fields
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.store.database import Database
+from kernel.tasks.bell import Bell
+from kernel.tasks.outage import Outage
 from scanner import events
-from scanner.bell import Bell
-from scanner.clock import Clock
 from scanner.model import EventType
-from scanner.outage import Outage
 from scanner.retention import Retention
 from scanner.store import intents, outbox, summaries, transfers
-from scanner.store.database import Database
 from scanner.store.errors import StoreError
 
 log = logging.getLogger(__name__)

@@ -12,16 +12,16 @@ from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
 from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer, UnreadLog
 from config.catalog import Chain
-from config.logging import fields
-from scanner import findings
-from scanner.clock import Clock
-from scanner.findings import Recorded
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.store.database import Database
+from scanner import ingest
 from scanner.health import Read
 from scanner.matching import LOOK_BACK_MS
 from scanner.metrics import Metrics
+from scanner.page_result import PageResult
 from scanner.store import checkpoints, folds, intents, transfers
 from scanner.store import unread as unread_store
-from scanner.store.database import Database
 from scanner.store.intents import Reading
 from scanner.unread import UnreadLogs
 
@@ -51,7 +51,7 @@ class RailReader:
         clock: Clock,
         metrics: Metrics,
         late_watch_ms: int,
-        on_recorded: Callable[[Recorded], None],
+        on_recorded: Callable[[PageResult], None],
         monotonic: Callable[[], float],
     ) -> None:
         self.rail = rail
@@ -192,7 +192,7 @@ class RailReader:
         """One transaction: the findings of a page and the checkpoint that says it was read."""
         chain_id = self._chain.chain_id
         self._metrics.logs_read.labels(str(chain_id)).inc(page.rows_read)
-        recorded = Recorded()
+        recorded = PageResult()
         if page.cursor != before or page.transfers or page.unread:
             found = await self._dated(page.transfers, head)
             now = self._clock.now_ms()
@@ -215,8 +215,8 @@ class RailReader:
             await unread_store.forget(tx, self._chain.chain_id, self.rail, log)
         self._on_recorded(recorded)
 
-    async def _record(self, tx: Any, found: Sequence[Transfer], now: int, head: Head) -> Recorded:
-        return await findings.record(
+    async def _record(self, tx: Any, found: Sequence[Transfer], now: int, head: Head) -> PageResult:
+        return await ingest.record_page(
             tx, self._chain.chain_id, found, now=now, late_ms=self._late_ms, moment=head.time * 1000
         )
 
@@ -225,7 +225,7 @@ class RailReader:
         if all(transfer.block_time is not None for transfer in found):
             return found
         async with self._db.read() as tx:
-            asked = await findings.undated(tx, self._chain.chain_id, found)
+            asked = await ingest.undated(tx, self._chain.chain_id, found)
         if not asked:
             return found
         try:
@@ -271,7 +271,7 @@ class RailReader:
         nearest = await self._adapter.latest_canonical(newest_first) if newest_first else None
         gone = newest_first if nearest is None else newest_first[: newest_first.index(nearest)]
         async with self._db.write() as tx:
-            recorded = await findings.rewind(tx, chain_id, self.rail, lowest, gone=gone, now=self._clock.now_ms())
+            recorded = await ingest.rewind(tx, chain_id, self.rail, lowest, gone=gone, now=self._clock.now_ms())
         log.warning(
             "[%s] reorganisation",
             self._chain.chain_type,

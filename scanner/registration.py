@@ -10,15 +10,15 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
-from scanner.clock import Clock
+from kernel.clock import Clock
+from kernel.sealing.secret_box import SecretBox
+from kernel.store.database import Database
+from kernel.store.group_commit import GroupCommit
 from scanner.errors import InvalidRequest
 from scanner.model import ChainTime, EventType, Intent, IntentStatus
 from scanner.reference import new_salt, payment_reference, topic_ref
 from scanner.rotation import signing_secrets
-from scanner.secrets import SecretBox
 from scanner.store import intents, rotations
-from scanner.store.batch import GroupCommit
-from scanner.store.database import Database
 from scanner.store.errors import Conflict, StoreError
 
 HOUR_MS = 3_600_000

@@ -10,16 +10,16 @@ from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
 from chains.types import Fork, Rail, Targets
 from config.catalog import Chain
-from config.logging import fields
-from scanner import findings
-from scanner.bell import Bell
-from scanner.clock import Clock
-from scanner.findings import Recorded
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.store.database import Database
+from kernel.tasks.bell import Bell
+from kernel.tasks.outage import Outage
+from scanner import ingest
 from scanner.health import ChainHealth, Sweep
 from scanner.matching import GRACE_MS, LOOK_BACK_MS
-from scanner.outage import Outage
+from scanner.page_result import PageResult
 from scanner.store import intents
-from scanner.store.database import Database
 from scanner.store.errors import StoreError
 from scanner.store.intents import Reading
 from scanner.unread import remember
@@ -51,7 +51,7 @@ class SecondReader:
         late_watch_ms: int,
         interval_s: float,
         monotonic: Callable[[], float],
-        on_recorded: Callable[[Recorded], None],
+        on_recorded: Callable[[PageResult], None],
         on_read: Callable[[], None],
     ) -> None:
         self.bell = Bell()
@@ -160,7 +160,7 @@ class SecondReader:
             if isinstance(page, Fork):
                 raise ChainUnavailable("the chain was reorganised meanwhile")
             async with self._db.write() as tx:
-                recorded = await findings.record(
+                recorded = await ingest.record_page(
                     tx,
                     self._chain.chain_id,
                     page.transfers,
@@ -180,7 +180,7 @@ class SecondReader:
         now = self._clock.now_ms()
         head = self._health.head
         async with self._db.write() as tx:
-            recorded = await findings.record(
+            recorded = await ingest.record_page(
                 tx,
                 self._chain.chain_id,
                 again.transfers,

@@ -11,11 +11,13 @@ from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable
 from chains.types import Checkout, Condition, Rail, RailWarning, Targets
 from config.catalog import Catalog, Chain, Token
-from scanner import findings
+from kernel.clock import Clock
+from kernel.sealing.secret_box import SecretBox
+from kernel.store.database import Database
+from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.callback_secrets import CallbackSecrets
 from scanner.callbacks import CallbackPolicy
-from scanner.clock import Clock
 from scanner.errors import InvalidRequest
 from scanner.folding import member, unpack
 from scanner.health import ChainHealth
@@ -24,9 +26,7 @@ from scanner.matching import judge
 from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.registration import Draft, Registrations
-from scanner.secrets import SecretBox
 from scanner.store import intents, outbox, transfers, watches
-from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.store_probe import StoreProbe
 from scanner.tokens import TokenBook, TokenNames, parse_address
@@ -305,7 +305,7 @@ class Services:
         seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash, targets)
         if seen:
             async with self._db.write() as tx:
-                await findings.record(
+                await ingest.record_page(
                     tx,
                     before.chain_id,
                     seen,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from scanner.bell import Bell
+from kernel.store.database import Database
+from kernel.tasks.bell import Bell
 from scanner.store import heartbeat
-from scanner.store.database import Database
 from scanner.store.errors import StoreError
 
 PATIENCE_S = 3.0  # how long whoever asks waits for an answer

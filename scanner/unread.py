@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
 from chains.types import Cursor, Head, Rail, ScanPage, Targets, Transfer, UnreadLog
-from config.logging import fields
-from scanner.clock import Clock
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.store.database import Database
 from scanner.health import Stuck
 from scanner.store import unread
-from scanner.store.database import Database
 from scanner.store.unread import Remembered
 
 log = logging.getLogger(__name__)

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from chains.types import Holding
-from config.logging import fields
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.sealing.secret_box import SecretBox
+from kernel.store.database import Database
 from scanner.balances import read_balance
 from scanner.cadence import LIFE_MS, next_due
 from scanner.callbacks import CallbackPolicy
-from scanner.clock import Clock
 from scanner.model import Watch, WatchStatus
 from scanner.rotation import Rotation, signing_secrets
-from scanner.secrets import SecretBox
 from scanner.store import rotations, watches
-from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound
 from scanner.tokens import NATIVE, TokenBook, TokenNames, parse_address
 from scanner.worker import ChainWorker

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from config.logging import fields
+from kernel.logging import fields
 from scanner.health import ChainHealth
 from scanner.metrics import Metrics
 

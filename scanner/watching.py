@@ -10,15 +10,15 @@ from chains.base import ChainAdapter
 from chains.errors import ChainError
 from chains.types import Balances, Holding, Movement
 from config.catalog import Chain
-from config.logging import fields
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.store.database import Database
+from kernel.tasks.bell import Bell
+from kernel.tasks.outage import Outage
 from scanner import events
-from scanner.bell import Bell
 from scanner.cadence import next_due
-from scanner.clock import Clock
 from scanner.model import ChainTime, Watch, WatchStatus
-from scanner.outage import Outage
 from scanner.store import outbox, watches
-from scanner.store.database import Database
 from scanner.store.errors import StoreError
 
 log = logging.getLogger(__name__)

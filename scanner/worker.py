@@ -11,20 +11,20 @@ from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
 from chains.types import Head, Rail, Targets
 from config.catalog import Chain, Token
-from config.logging import fields
-from scanner import findings
-from scanner.bell import Bell
-from scanner.clock import Clock
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.store.database import Database
+from kernel.tasks.bell import Bell
+from kernel.tasks.outage import Outage
+from scanner import ingest, settlement
 from scanner.confirmations import Confirmer
-from scanner.findings import Recorded
 from scanner.health import ChainHealth, ChainState
 from scanner.metrics import Metrics
 from scanner.model import ChainTime
-from scanner.outage import Outage
+from scanner.page_result import PageResult
 from scanner.rail import RailReader
 from scanner.second_reading import SecondReader
 from scanner.store import intents, transfers
-from scanner.store.database import Database
 from scanner.store.errors import StoreError
 from scanner.store.intents import Reading
 
@@ -184,7 +184,7 @@ class ChainWorker:
         try:
             now = self._clock.now_ms()
             async with self._db.write() as tx:
-                recorded = await findings.measure_creations(
+                recorded = await ingest.measure_creations(
                     tx, self.chain.chain_id, by=ahead, latest=on_chain.ms, now=now
                 )
             self._count(recorded)
@@ -253,11 +253,11 @@ class ChainWorker:
             if rail is Rail.DIRECT:
                 await self.second.ask(read_to)
             async with self._db.read() as tx:
-                due = await findings.anything_to_expire(tx, chain_id, rail, read_to)
+                due = await settlement.anything_to_expire(tx, chain_id, rail, read_to)
             while due:
                 async with self._db.write() as tx:
                     now = self._clock.now_ms()
-                    due = bool(await findings.expire(tx, chain_id, rail, read_to, now=now, moment=moment))
+                    due = bool(await settlement.expire(tx, chain_id, rail, read_to, now=now, moment=moment))
                 self._on_events()
 
     async def _self_test(self) -> None:
@@ -332,7 +332,7 @@ class ChainWorker:
             self._newest = (newest, self._monotonic())
         self._metrics.head.labels(str(self.chain.chain_id)).set(head.position)
 
-    def _count(self, recorded: Recorded) -> None:
+    def _count(self, recorded: PageResult) -> None:
         self.steps += 1
         chain = str(self.chain.chain_id)
         self._metrics.matches.labels(chain).inc(recorded.matched)

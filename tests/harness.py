@@ -19,9 +19,9 @@ import orjson
 
 from config.settings import load_settings
 from devnet.anvil import CHAIN_ID, Anvil
+from kernel.clock import rfc3339
+from kernel.store.database import Database
 from scanner.app import Daemon, open_daemon
-from scanner.clock import rfc3339
-from scanner.store.database import Database
 from scanner.store.migrate import migrate
 from tests.described import check_described
 from tests.processes import ROOT, AnyProcess, start

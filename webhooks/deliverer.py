@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from config.logging import fields
-from scanner.bell import Bell
-from scanner.clock import Clock
+from kernel.clock import Clock
+from kernel.logging import fields
+from kernel.store.database import Database
+from kernel.tasks.bell import Bell
+from kernel.tasks.outage import Outage
 from scanner.metrics import OUTCOMES, Metrics
 from scanner.model import OutboxEvent, Priority
-from scanner.outage import Outage
 from scanner.store import outbox
-from scanner.store.database import Database
 from scanner.store.errors import StoreError
 from scanner.store.outbox import AttemptRecord
 from webhooks.client import Attempt, WebhookClient

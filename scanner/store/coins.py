@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
+from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import coin_balances
 
 

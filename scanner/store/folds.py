@@ -10,6 +10,8 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
+from kernel.store.bulk import Bulk, BulkInsert
+from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
 from scanner.folding import (
     MARK,
     Group,
@@ -23,8 +25,6 @@ from scanner.folding import (
     reason_of,
     unpack,
 )
-from scanner.store.bulk import Bulk, BulkInsert
-from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import fold_parts, transfers
 
 

@@ -25,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
+from kernel.store.bulk import Bulk, BulkInsert, unindexed
+from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
 from scanner.model import LIVE, EventType, Intent, IntentStatus
-from scanner.store.bulk import Bulk, BulkInsert, unindexed
-from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits, intents
 
 # A page of logs may load thousands: columns are asked for in the order of the fields of `Intent`.

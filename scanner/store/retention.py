@@ -7,8 +7,8 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Integer, Table, and_, bindparam, delete, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
 from scanner.model import DeliveryStatus, IntentStatus
-from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.outbox import INTENT
 from scanner.store.tables import attempts, events, intents, transfers
 

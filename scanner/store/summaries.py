@@ -10,10 +10,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
 from scanner import events
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.store import intents, transfers
-from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import summaries
 from scanner.summaries import INTERVAL_MS, Summary, Told, choose
 

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.bulk import Bulk, unindexed
+from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
 from scanner.model import Watch, WatchStatus
-from scanner.store.bulk import Bulk, unindexed
-from scanner.store.lists import in_one_row, is_one_of, listed, rows_of
 from scanner.store.tables import BaseUnits
 from scanner.store.tables import balance_watches as watches
 

@@ -8,7 +8,7 @@ import pytest
 
 from chains.errors import ChainUnavailable
 from chains.types import Rail
-from scanner import findings
+from scanner import ingest
 from scanner.model import EventType, IntentStatus, Reason
 from scanner.registration import Registrations
 from tests.cases.scripted import bench, in_s
@@ -90,7 +90,7 @@ async def test_what_came_in_time_and_is_found_after_the_expiry_is_confirmed_and_
 
     held[:] = hidden  # a node had not told of it
     async with bench.db.write() as tx:
-        await findings.record(tx, CHAIN, hidden, now=NOW, late_ms=LATE_MS)
+        await ingest.record_page(tx, CHAIN, hidden, now=NOW, late_ms=LATE_MS)
     assert (await bench.intent()).status is IntentStatus.CONFIRMING
     await bench.worker.poll()
 

@@ -11,7 +11,7 @@ import pytest
 from devnet.anvil import CHAIN_ID, Anvil
 from devnet.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
-from scanner.clock import SystemClock
+from kernel.clock import SystemClock
 from tests.e2e.tron_street import street, till
 from tests.harness import MERCHANT, USDT, FakeClock, Running, environment, in_seconds, running
 

@@ -15,9 +15,9 @@ from sqlalchemy import func, select
 
 from devnet.receiver import receiver
 from devnet.scripted_rpc import ScriptedNode, serve, tx_hash
-from scanner.clock import SystemClock
+from kernel.clock import SystemClock
+from kernel.store.database import Database
 from scanner.store import tables
-from scanner.store.database import Database
 from tests.cases.evm_nodes import TOKENS, Street, shop
 from tests.harness import USDT, FakeClock, environment, running
 

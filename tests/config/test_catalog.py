@@ -13,8 +13,8 @@ import pytest
 from addresses.evm import to_checksum
 from addresses.keccak import keccak
 from config.catalog import Catalog, Chain, ChainType, Finality, load_catalog
-from config.errors import ConfigError
 from config.settings import load_settings
+from kernel.errors import ConfigError
 from tests.harness import ROOT
 
 MIXED = "0x0DfbEe143b42B41eFC5A6F87bFD1fFC78c2f0aC9"
@@ -190,7 +190,7 @@ def test_keccak_is_not_the_sha3_of_the_standard_library() -> None:
 def test_config_imports_no_chain_library() -> None:
     """Importing web3 costs more than a second."""
     program = (
-        "import config.catalog, addresses.keccak, config.logging, config.settings, sys;"
+        "import config.catalog, addresses.keccak, config.settings, sys;"
         "print(sorted({'web3', 'tronpy', 'pytoniq', 'pytoniq_core', 'eth_account', 'aiohttp'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from config.errors import ConfigError
-from config.logging import configure, fields
 from config.settings import LogSettings
+from kernel.errors import ConfigError
+from kernel.logging import configure, fields
 
 log = logging.getLogger("scanner.test")
 TOKEN = "abc.def-123"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import ConfigError
 from config.settings import REFUSE_OPEN, VARIABLES, Settings, load_settings
+from kernel.errors import ConfigError
 from tests.harness import ROOT
 
 SECRET = "s3cr3t-value"

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from devnet.receiver import Receiver
-from scanner.store.database import Database
+from kernel.store.database import Database
 from tests.harness import SECRET, Api, intent_body, process
 
 SEED = int(os.environ.get("CRASH_SEED", "7"))

@@ -25,11 +25,11 @@ from chains.ton import transfers as paging
 from chains.types import Rail
 from config.catalog import Chain, ChainType, Finality
 from devnet.toncenter import TonCenter
+from kernel.store.database import Database, open_database
 from scanner.metrics import Metrics
 from scanner.model import EventType, IntentStatus
 from scanner.rail import REREAD_S
 from scanner.store import intents
-from scanner.store.database import Database, open_database
 from scanner.store.tables import events
 from scanner.store.tables import intents as intents_table
 from scanner.store.tables import transfers as transfers_table

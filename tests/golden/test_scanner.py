@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 
 from api.app import build_app
-from config.errors import ConfigError
 from config.settings import REFUSE_OPEN, HttpSettings, load_settings
+from kernel.errors import ConfigError
 from kernel.logging import ConsoleFormatter, JsonFormatter
 from kernel.web import middlewares
 from scanner.metrics import Metrics

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scanner.store.database import Database, open_database
+from kernel.store.database import Database, open_database
 from tests.harness import FakeClock, empty_store
 from tests.scanner.facts import NOW
 

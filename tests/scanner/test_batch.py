@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from scanner.store.batch import GroupCommit
+from kernel.store.group_commit import GroupCommit
 
 
 class Flush:

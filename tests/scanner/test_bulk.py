@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from kernel.store.bulk import SLICE, Bulk
+from kernel.store.database import Database
 from scanner.folding import Judged
 from scanner.model import Reason
 from scanner.store import intents, outbox, transfers, watches
-from scanner.store.bulk import SLICE, Bulk
-from scanner.store.database import Database
 from tests.scanner.facts import CHAIN, NOW, a_hash, a_transfer, an_intent
 
 SIZES = [1, 2, SLICE - 1, SLICE, SLICE + 1, 2 * SLICE + 3]

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from chains.types import Cursor, Rail
+from kernel.store.database import Database
 from scanner.store import checkpoints, intents
-from scanner.store.database import Database
 from scanner.store.errors import StoreError
 from tests.scanner.facts import CHAIN, NOW, an_intent
 

@@ -10,12 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 
 from chains.types import Cursor, Outcome, Rail, Transfer, Verification
-from scanner import findings
-from scanner.findings import LOGGED, Recorded
+from kernel.store.database import Database
+from scanner import ingest, settlement, verdicts
 from scanner.folding import Judged
 from scanner.model import REFUNDABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.page_result import LOGGED, PageResult
 from scanner.store import intents, tables, transfers
-from scanner.store.database import Database
 from tests.scanner.facts import CHAIN, ISSUER, LATE_MS, NOW, OTHER_TOKEN, a_hash, a_transfer, an_intent
 
 FIRST = an_intent("order-1")
@@ -28,19 +28,21 @@ async def store(db: Database, *new: Intent) -> None:
         await intents.add_many(tx, new)
 
 
-async def read(db: Database, *found: Transfer, now: int = NOW) -> Recorded:
+async def read(db: Database, *found: Transfer, now: int = NOW) -> PageResult:
     async with db.write() as tx:
-        return await findings.record(tx, CHAIN, found, now=now, late_ms=LATE_MS)
+        return await ingest.record_page(tx, CHAIN, found, now=now, late_ms=LATE_MS)
 
 
-async def look(db: Database, *looked: tuple[StoredTransfer, Outcome], before: dict[str, Any] | None = None) -> Recorded:
+async def look(
+    db: Database, *looked: tuple[StoredTransfer, Outcome], before: dict[str, Any] | None = None
+) -> PageResult:
     """Apply verdicts and settle, as the confirmer does; `before` is what happened to the intent meanwhile."""
     async with db.write() as tx:
         if before:
             await intents.change(tx, "order-1", list(IntentStatus), NOW, **before)
         seen = [(s, Verification(as_fact(s), outcome, s.amount)) for s, outcome in looked]
-        recorded, passed = await findings.apply_verdicts(tx, CHAIN, seen, now=NOW, late_ms=LATE_MS)
-        await findings.settle(tx, {s.intent_id or "" for s, _ in looked}, {t.key for t in passed}, recorded, now=NOW)
+        recorded, passed = await verdicts.apply_verdicts(tx, CHAIN, seen, now=NOW, late_ms=LATE_MS)
+        await settlement.settle(tx, {s.intent_id or "" for s, _ in looked}, {t.key for t in passed}, recorded, now=NOW)
         return recorded
 
 
@@ -87,7 +89,7 @@ async def test_what_was_taken_back_and_is_seen_in_the_same_block_again_counts_ag
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100))
     async with db.write() as tx:
-        await findings.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
+        await ingest.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
     assert (await intent(db)).status is IntentStatus.PENDING
 
     await read(db, at(a_transfer(FIRST), 100))
@@ -102,7 +104,7 @@ async def test_going_back_leaves_alone_what_is_still_in_its_block(db: Database) 
 
     async with db.write() as tx:
         other = Cursor(100, a_hash("block", 100, "b"))
-        recorded = await findings.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[other], now=NOW)
+        recorded = await ingest.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[other], now=NOW)
 
     assert (recorded.reorged, (await intent(db)).status) == (0, IntentStatus.CONFIRMING)
 
@@ -263,7 +265,7 @@ async def test_a_verdict_about_a_transfer_that_was_taken_back_meanwhile_changes_
     await read(db, at(a_transfer(FIRST), 100))
     (before,) = await held(db)
     async with db.write() as tx:
-        await findings.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
+        await ingest.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
 
     assert (await look(db, (before, outcome))).confirmed == []
 
@@ -419,8 +421,8 @@ async def test_only_a_confirming_intent_is_confirmed(db: Database, status: Inten
     async with db.write() as tx:
         await transfers.set_verdict(tx, paid.id, verified=True)
         await intents.change(tx, "order-1", list(IntentStatus), NOW, status=status, expired_at=NOW)
-        recorded = Recorded()
-        await findings.settle(tx, {"order-1"}, {paid.key}, recorded, now=NOW)
+        recorded = PageResult()
+        await settlement.settle(tx, {"order-1"}, {paid.key}, recorded, now=NOW)
 
     assert recorded.confirmed == []
     assert (await intent(db)).status is status
@@ -486,7 +488,7 @@ async def test_what_only_a_clock_that_was_ahead_made_look_too_early_counts_once_
     assert {stored.reason for stored in await held(db)} == {Reason.BEFORE_INTENT}
 
     async with db.write() as tx:
-        await findings.measure_creations(tx, CHAIN, by=AHEAD_MS, latest=NOW + 60_000, now=NOW)
+        await ingest.measure_creations(tx, CHAIN, by=AHEAD_MS, latest=NOW + 60_000, now=NOW)
 
     assert (await intent(db)).status is IntentStatus.CONFIRMING
     assert [(stored.counted, stored.reason) for stored in await held(db)] == [(True, None)] * len(parts)
@@ -498,7 +500,7 @@ async def test_what_came_long_before_its_intent_stays_so_once_the_chain_told_its
     await read(db, at(a_transfer(await intent(db), block_time=NOW // 1000 - 601), 100))
 
     async with db.write() as tx:
-        await findings.measure_creations(tx, CHAIN, by=AHEAD_MS, latest=NOW + 60_000, now=NOW)
+        await ingest.measure_creations(tx, CHAIN, by=AHEAD_MS, latest=NOW + 60_000, now=NOW)
 
     assert (await intent(db)).status is IntentStatus.PENDING
     assert [stored.reason for stored in await held(db)] == [Reason.BEFORE_INTENT]

@@ -8,11 +8,11 @@ import orjson
 import pytest
 from sqlalchemy import delete, select
 
+from kernel.store.database import Database
 from scanner import events
 from scanner.housekeeping import Housekeeping
 from scanner.model import DeliveryStatus, Intent, IntentStatus
 from scanner.store import intents, outbox, tables
-from scanner.store.database import Database
 from scanner.store.outbox import AttemptRecord
 from tests.harness import FakeClock
 from tests.scanner.facts import HOUR_MS, NOW, a_hash, an_intent

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
 from chains.types import Cursor, Rail, Transfer
-from scanner import findings
+from kernel.store.database import Database
+from scanner import ingest
 from scanner.confirmations import Confirmer
 from scanner.model import EventType, Reason
 from scanner.store import intents
-from scanner.store.database import Database
 from scanner.store.tables import blocks as blocks_table
 from scanner.store.tables import checkpoints as checkpoints_table
 from scanner.store.tables import events, fold_parts, summaries
@@ -123,7 +123,7 @@ def rows_of(chain: FakeChain, first: int, last: int) -> list[Transfer]:
 
 async def read(db: Database, page: list[Transfer]) -> None:
     async with db.write() as tx:
-        await findings.record(tx, CHAIN, page, now=NOW, late_ms=LATE_MS)
+        await ingest.record_page(tx, CHAIN, page, now=NOW, late_ms=LATE_MS)
 
 
 async def settle(db: Database, chain: FakeChain) -> None:
@@ -224,7 +224,7 @@ async def winding(db: Database, old: FakeChain, new: FakeChain, fork: int, chanc
                 Cursor(number, chain.blocks[number][0]) for chain in (old, new) for number in range(to + 1, LAST + 1)
             ]
             for rail in Rail:
-                await findings.rewind(tx, CHAIN, rail, Cursor(to, new.blocks[to][0]), gone=gone, now=NOW)
+                await ingest.rewind(tx, CHAIN, rail, Cursor(to, new.blocks[to][0]), gone=gone, now=NOW)
         for page in pages(new, to + 1, chance)[: chance.randint(0, 3)]:
             await read(db, page)
     for page in pages(new, FIRST + 1, chance):

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
+from kernel.store.database import Database
 from scanner.model import IntentStatus
 from scanner.store import intents
-from scanner.store.database import Database
 from tests.scanner.facts import CHAIN, an_intent
 
 

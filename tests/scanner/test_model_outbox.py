@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
 
+from kernel.store.database import open_database
 from scanner import events
 from scanner.model import DeliveryStatus, IntentStatus
 from scanner.store import intents, outbox, tables
-from scanner.store.database import open_database
 from scanner.store.outbox import AttemptRecord
 from tests.harness import empty_store
 from tests.scanner.facts import NOW, a_hash, an_intent

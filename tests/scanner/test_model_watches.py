@@ -24,12 +24,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from chains.types import Balances, Holding
 from config.catalog import Catalog, Token
+from kernel.sealing.secret_box import SecretBox
+from kernel.store.database import open_database
 from scanner.balances import BalanceUnreadable
 from scanner.metrics import Metrics
 from scanner.model import DeliveryStatus, OutboxEvent
-from scanner.secrets import SecretBox
 from scanner.store import outbox
-from scanner.store.database import open_database
 from scanner.store.errors import Conflict, NotFound
 from scanner.store.outbox import AttemptRecord
 from scanner.tokens import TokenBook

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from chains.types import Rail
+from kernel.store.database import Database
 from scanner import registration
 from scanner.errors import InvalidRequest
 from scanner.model import EventType, Intent, IntentStatus
 from scanner.reference import new_salt, payment_reference, topic_ref
 from scanner.registration import REDRAWS, Draft, Registrations
 from scanner.store import intents
-from scanner.store.database import Database
 from scanner.store.errors import Conflict, StoreError
 from tests.harness import FakeClock
 from tests.scanner.facts import CHAIN, HOUR_MS, MERCHANT, NOW, OTHER_TOKEN, STRANGER, TOKEN

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from config.errors import ConfigError
 from config.settings import RetentionSettings, load_settings
-from scanner import events, findings
+from kernel.errors import ConfigError
+from kernel.store.database import Database
+from scanner import events, ingest
 from scanner import retention as retention_module
 from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus
 from scanner.retention import DAY_MS, Retention
-from scanner.store import intents, outbox, tables
-from scanner.store.database import Database
+from scanner.store import intents, outbox, tables, transfers
 from scanner.store.maintenance import check
 from scanner.store.outbox import AttemptRecord
 from tests.harness import FakeClock, environment
@@ -66,14 +66,14 @@ class Bench:
             await intents.add_many(tx, [intent])
         transfer = a_transfer(intent, tx_hash=a_hash(name), block_time=self.clock.now_ms() // 1000)
         async with self.db.write() as tx:
-            await findings.record(tx, CHAIN, [transfer], now=self.clock.now_ms(), late_ms=LATE_MS)
-            held = await findings.transfers.of_intents(tx, [name])
+            await ingest.record_page(tx, CHAIN, [transfer], now=self.clock.now_ms(), late_ms=LATE_MS)
+            held = await transfers.of_intents(tx, [name])
             now = self.clock.now_ms()
             paid = intent._replace(
                 status=IntentStatus.CONFIRMED, tx_hash=transfer.tx_hash, block_number=100, confirmed_at=now
             )
             await intents.confirm_many(tx, [paid], now)
-            await findings.transfers.mark_settled(tx, [stored.id for stored in held[name]])
+            await transfers.mark_settled(tx, [stored.id for stored in held[name]])
             await outbox.add(tx, [events.confirmed(paid, held[name], now)])
             due = [e for e in await outbox.due(tx, now, held=[], limit=1000) if e.subject_id == name]
             retry = None if delivered else now + 1
@@ -86,7 +86,7 @@ class Bench:
         async with self.db.write() as tx:
             await intents.add_many(tx, [intent])
             await outbox.add(tx, [events.expired(intent, now)])
-            await findings.record(
+            await ingest.record_page(
                 tx,
                 CHAIN,
                 [a_transfer(intent, token=OTHER_TOKEN, tx_hash=a_hash("of", name))],
@@ -152,7 +152,7 @@ async def test_rows_of_nobodys_go_and_those_of_intents_stay(bench: Bench) -> Non
         a_transfer(an_intent("nobody"), destination=f"0x{number:040x}", tx_hash=a_hash(number)) for number in range(40)
     ]
     async with bench.db.write() as tx:
-        await findings.record(tx, CHAIN, strangers, now=NOW, late_ms=LATE_MS)
+        await ingest.record_page(tx, CHAIN, strangers, now=NOW, late_ms=LATE_MS)
     assert (await bench.rows("transfers"), await bench.rows("fold_parts")) == (41, 40)
     bench.clock.advance(90 * DAY_S + 1)
 
@@ -219,7 +219,7 @@ async def test_what_was_forgotten_is_not_told_once_more(bench: Bench) -> None:
 
     async with bench.db.write() as tx:
         transfer = a_transfer(paid, tx_hash=a_hash("paid"), block_time=NOW // 1000)
-        recorded = await findings.record(tx, CHAIN, [transfer], now=bench.clock.now_ms(), late_ms=LATE_MS)
+        recorded = await ingest.record_page(tx, CHAIN, [transfer], now=bench.clock.now_ms(), late_ms=LATE_MS)
 
     assert (recorded.queued, await bench.rows("events")) == (0, 0)
     assert EventType.CONFIRMED not in paid.events

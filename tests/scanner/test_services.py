@@ -11,15 +11,15 @@ import pytest
 from chains.errors import ChainUnavailable
 from chains.types import Condition, Rail, RailWarning
 from config.catalog import Catalog, Token
+from kernel.sealing.secret_box import SecretBox
+from kernel.store.database import Database
 from scanner.errors import InvalidRequest
 from scanner.housekeeping import Housekeeping
 from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason
 from scanner.registration import Registrations
-from scanner.secrets import SecretBox
 from scanner.services import IntentRequest, Services
 from scanner.store import intents
-from scanner.store.database import Database
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock

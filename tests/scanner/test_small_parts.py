@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kernel.tasks.schedule
-from scanner.bell import Bell
+from kernel.clock import rfc3339
+from kernel.tasks.bell import Bell
+from kernel.tasks.outage import Outage
+from kernel.tasks.schedule import ringing
 from scanner.cadence import HOUR_MS, LIFE_MS, MINUTE_MS, next_due
-from scanner.clock import rfc3339
-from scanner.outage import Outage
-from scanner.schedule import ringing
 from tests.scanner.facts import NOW, steady
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from kernel.store.database import Database
 from scanner.housekeeping import Housekeeping
 from scanner.model import WORTHLESS, EventType, Reason
 from scanner.store import intents, outbox, summaries, tables
-from scanner.store.database import Database
 from scanner.summaries import EACH, INTERVAL_MS, Summary, Told, choose, most_each
 from tests.harness import FakeClock
 from tests.scanner.facts import NOW, an_intent, steady, stored

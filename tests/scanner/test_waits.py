@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from kernel.store.clock_follower import AGAIN_MS, ClockFollower
+from kernel.store.database import Database, open_database
+from kernel.tasks.bell import Bell
 from scanner import events
-from scanner.bell import Bell
 from scanner.cadence import LONGEST_MS as LONGEST_WATCH_MS
 from scanner.coins import CoinNotice
 from scanner.housekeeping import Housekeeping
 from scanner.metrics import Metrics
 from scanner.model import ChainTime, EventType, Priority, Reason, WatchStatus
 from scanner.store import intents, outbox, summaries, tables, watches
-from scanner.store.database import Database, open_database
 from scanner.store.outbox import AttemptRecord
 from scanner.store.waits import ScannerWaits
 from scanner.summaries import INTERVAL_MS, Told

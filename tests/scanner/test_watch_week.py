@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import select
 
 from chains.types import Balances, Holding, Movement
+from kernel.store.database import Database
 from scanner.model import EventType, OutboxEvent, Watch, WatchStatus
 from scanner.store import outbox, tables, watches
-from scanner.store.database import Database
 from scanner.store.outbox import AttemptRecord
 from scanner.watching import BalanceWatcher
 from tests.harness import FakeClock

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from chains.errors import ChainUnavailable
+from kernel.store.database import Database
 from scanner import watchdog
 from scanner.model import IntentStatus
-from scanner.store.database import Database
 from scanner.watchdog import Watchdog
 from tests.harness import FakeClock
 from tests.scanner.facts import a_transfer, an_intent

@@ -13,12 +13,12 @@ import pytest
 from chains.errors import ChainUnavailable
 from chains.types import Cursor, Fork, Head, Outcome, Rail, Targets, TokenMeta
 from config.catalog import Token
+from kernel.store.database import Database
 from scanner import rail as rail_module
 from scanner.confirmations import BATCH, TOGETHER
 from scanner.health import ChainState
 from scanner.model import EventType, IntentStatus, Reason
 from scanner.store import checkpoints, intents
-from scanner.store.database import Database
 from tests.harness import FakeClock
 from tests.scanner.bench import Bench
 from tests.scanner.facts import (

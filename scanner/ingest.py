@@ -1,0 +1,219 @@
+"""
+Write down what a chain told us: transfers, what follows for intents, and what to tell backends.
+
+Everything here runs inside the caller's transaction, so that a checkpoint never moves without the
+findings below it and no state changes without its event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chains.types import Cursor, Rail, Transfer
+from scanner.folding import Judged, StrayKey, by_stray_key, fold_owned, kind_of, plain_kind, rail_of, reason_of
+from scanner.matching import choose, judge, judge_time
+from scanner.model import (
+    Intent,
+    IntentStatus,
+    Reason,
+)
+from scanner.page_result import PageResult, count_transfer, log_rest
+from scanner.settlement import queue_reorg_events, reallocate
+from scanner.store import checkpoints, folds, intents, transfers
+
+log = logging.getLogger(__name__)
+
+BREATH = 1_000  # transfers judged before others may go on
+
+
+async def record_page(
+    tx: AsyncConnection,
+    chain_id: int,
+    found: Sequence[Transfer],
+    *,
+    now: int,
+    late_ms: int,
+    moment: int | None = None,
+) -> PageResult:
+    """
+    Store the transfers of a page and let the intents they name follow.
+
+    `moment` is chain time in ms: how long ago an intent ended is not for the host's clock to say.
+    """
+    recorded = PageResult()
+    if not found:
+        return recorded
+    moment = now if moment is None else moment
+    known = await transfers.reconcile(tx, chain_id, found)
+    found = [known.renamed(transfer) for transfer in found] if known.numbered else found
+    fresh = [t for t in found if (t.tx_hash, t.event_key) not in known.same] if known.same else found
+    owner_of = await _owners(tx, chain_id, fresh, late_ms=late_ms)
+    owners: dict[str, Intent] = {}
+    owned: list[Judged] = []
+    strays: list[tuple[Transfer, Reason]] = []
+    for number, transfer in enumerate(fresh):
+        if number % BREATH == BREATH - 1:
+            await asyncio.sleep(0)  # a stranger chooses how many there are; everybody else waits
+        key = (transfer.tx_hash, transfer.event_key)
+        settles = known.settled.get(key)
+        intent = owner_of(transfer)
+        if settles is not None and (intent is None or intent.intent_id != settles):
+            intent = await intents.get(tx, settles)
+        # Most are strangers': a call for each would be felt.
+        reason = Reason.UNKNOWN_REFERENCE if intent is None else judge(transfer, intent, now=moment, late_ms=late_ms)
+        if intent is not None and (reason is not Reason.UNKNOWN_REFERENCE or settles is not None):
+            owners[intent.intent_id] = intent
+            owned.append(Judged(transfer, intent.intent_id, reason))
+        elif key not in known.keys:  # else it was somebody's, and is listed so
+            strays.append((transfer, Reason.UNKNOWN_REFERENCE))
+    folded = fold_owned(owned, known.worthless)
+    for each in folded.rows:
+        if (each.transfer.tx_hash, each.transfer.event_key) not in known.keys:
+            count_transfer(recorded, each.transfer, each.reason, each.times)
+    for place, row in folded.grown.items():
+        recorded.rejected[Reason(place[2])] += row.times - known.worthless[place].times
+    await folds.claim(tx, chain_id, _as_strays(folded.rows))
+    await transfers.add_many(tx, folded.rows, now=now)
+    await transfers.grow_many(tx, folded.grown.values())
+    await _record_strays(tx, chain_id, strays, recorded, now=now)
+    await _forget_doubled(tx, chain_id, found)
+    log_rest(recorded, chain_id)
+    await queue_reorg_events(tx, known.orphans, recorded, now=now)
+    touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
+    loaded = {intent_id: intent for intent_id, intent in owners.items() if intent_id in touched}
+    await reallocate(tx, known.moved | loaded.keys(), recorded, now=now, fresh=folded.fresh, loaded=loaded)
+    return recorded
+
+
+async def _forget_doubled(tx: AsyncConnection, chain_id: int, found: Collection[Transfer]) -> None:
+    """
+    Take off plain transfers of nobody's that are the token's side of a payment through the proxy.
+
+    That payment is stored by itself, and whoever reads both would count one sum of money twice. They may
+    come in either order: the rails are read apart. A token that keeps a fee moves less than the event says.
+    """
+    parts = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
+    plain = {key: part for key, part in parts.items() if rail_of(key[1]) is Rail.DIRECT}
+    if not plain:
+        return
+    through = await transfers.proxied(tx, chain_id, {tx_hash for tx_hash, _ in plain})
+    for (tx_hash, kind), part in parts.items():
+        if rail_of(kind) is Rail.PROXY:
+            through[tx_hash, plain_kind(kind)] += part.amount
+    doubled = [part for key, part in plain.items() if part.amount <= through[key]]
+    await folds.take_off(tx, chain_id, doubled)
+
+
+def _as_strays(rows: Iterable[Judged]) -> set[StrayKey]:
+    return {(each.transfer.tx_hash, kind_of(each.transfer, Reason.UNKNOWN_REFERENCE)) for each in rows}
+
+
+async def _record_strays(
+    tx: AsyncConnection, chain_id: int, strays: Sequence[tuple[Transfer, Reason]], recorded: PageResult, *, now: int
+) -> None:
+    if not strays:
+        return
+    for (_, kind), group in await folds.record(tx, chain_id, by_stray_key(strays), now=now):
+        count_transfer(recorded, group.first, reason_of(kind), group.times)
+
+
+async def undated(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer]) -> list[Transfer]:
+    """
+    Return one transfer for each block whose time decides at once what becomes of a transfer in it.
+
+    Where logs carry no time, only that of the block says whether an expired intent was paid in time, and
+    which of several intents held an address.
+    """
+    blind = [t for t in found if t.block_time is None]
+    if not blind:
+        return []
+    references = {t.reference for t in blind if t.reference}
+    destinations = {t.destination for t in blind if not t.reference}
+    by_reference = await intents.by_references(tx, chain_id, references) if references else {}
+    by_destination = await intents.by_destinations(tx, chain_id, destinations) if destinations else {}
+    blocks: dict[tuple[int, str | None], Transfer] = {}
+    for transfer in blind:
+        named = by_reference.get(transfer.reference or "")
+        mine = by_destination.get(transfer.destination, []) if transfer.reference is None else [named] if named else []
+        of_token = [intent for intent in mine if intent.token_key == transfer.token]
+        if len(of_token) > 1 or any(intent.status is IntentStatus.EXPIRED for intent in of_token):
+            blocks.setdefault((transfer.block_number, transfer.block_hash), transfer)
+    return list(blocks.values())
+
+
+async def record_coins(tx: AsyncConnection, chain_id: int, rises: Sequence[Transfer], *, now: int) -> PageResult:
+    """Store native coin that reached direct destinations, each with the newest intent it was sent to."""
+    recorded = PageResult()
+    by_destination = await intents.by_destinations(tx, chain_id, {rise.destination for rise in rises})
+    meant = [next(iter(by_destination.get(rise.destination, [])), None) for rise in rises]
+    owners = {intent.intent_id: intent for intent in meant if intent is not None}
+    for rise in rises:
+        count_transfer(recorded, rise, Reason.WRONG_ASSET)
+    log_rest(recorded, chain_id)
+    found = [
+        Judged(rise, intent and intent.intent_id, Reason.WRONG_ASSET) for rise, intent in zip(rises, meant, strict=True)
+    ]
+    await transfers.add_many(tx, found, now=now)
+    await reallocate(tx, owners, recorded, now=now, fresh={(r.tx_hash, r.event_key): 1 for r in rises}, loaded=owners)
+    return recorded
+
+
+async def _owners(
+    tx: AsyncConnection, chain_id: int, found: Collection[Transfer], *, late_ms: int
+) -> Callable[[Transfer], Intent | None]:
+    """Look up whom a page concerns: one query for all references, one for all destinations."""
+    references = {t.reference for t in found if t.reference}
+    destinations = {t.destination for t in found if not t.reference}
+    by_reference = await intents.by_references(tx, chain_id, references) if references else {}
+    by_destination = await intents.by_destinations(tx, chain_id, destinations) if destinations else {}
+
+    def owner(transfer: Transfer) -> Intent | None:
+        if transfer.reference:
+            return by_reference.get(transfer.reference)
+        return choose(transfer, by_destination.get(transfer.destination, []), late_ms=late_ms)
+
+    return owner
+
+
+async def measure_creations(tx: AsyncConnection, chain_id: int, *, by: int, latest: int, now: int) -> PageResult:
+    """
+    Measure by the chain what was registered before its time was known, by a host clock that was ahead.
+
+    What came meanwhile was judged by that clock: a payment that only looked older than its intent counts now.
+    """
+    recorded = PageResult()
+    ids = await intents.created_earlier(tx, chain_id, by=by, latest=latest)
+    owners = await intents.get_many(tx, ids)
+    for intent_id, held in (await transfers.of_intents(tx, ids)).items():
+        for stored in held:
+            if stored.reason is Reason.BEFORE_INTENT and judge_time(stored.block_time, owners[intent_id]) is None:
+                await transfers.set_verdict(tx, stored.id, counted=True, reason=None, surplus=None)
+    await reallocate(tx, ids, recorded, now=now)
+    return recorded
+
+
+async def rewind(
+    tx: AsyncConnection,
+    chain_id: int,
+    rail: Rail,
+    to: Cursor,
+    *,
+    gone: Collection[Cursor],
+    now: int,
+) -> PageResult:
+    """
+    Read a rail again from a block that is still canonical, and take back what is no longer where it was.
+
+    `gone` are the blocks with transfers that are not canonical any more.
+    """
+    recorded = PageResult()
+    ids = await transfers.orphan_in(tx, chain_id, rail, gone)
+    recorded.reorged = len(ids) + await folds.take_off_in(tx, chain_id, rail, gone)
+    await checkpoints.rewind(tx, chain_id, rail, to, now=now)
+    concerned = await queue_reorg_events(tx, ids, recorded, now=now)
+    await reallocate(tx, concerned, recorded, now=now)
+    return recorded

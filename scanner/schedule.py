@@ -1,5 +1,0 @@
-"""The clockwork."""
-
-from kernel.tasks.schedule import ringing
-
-__all__ = ["ringing"]

@@ -1,0 +1,126 @@
+"""What a second look at deep transfers found, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chains.types import Outcome, Transfer, Verification
+from scanner.matching import choose, judge, judge_time
+from scanner.model import (
+    ALLOCATION_REASONS,
+    Intent,
+    Reason,
+    StoredTransfer,
+)
+from scanner.page_result import PageResult, count_rejected, log_rest
+from scanner.settlement import queue_reorg_events, reallocate
+from scanner.store import intents, transfers
+
+_REFUSED = {
+    Outcome.SHORT: Reason.FEE_ON_TRANSFER,
+    Outcome.NO_TRANSFER_LOG: Reason.NO_TRANSFER_LOG,
+    Outcome.REVERTED: Reason.REVERTED,
+    Outcome.GONE: Reason.REORGED,
+}
+
+
+async def apply_verdicts(
+    tx: AsyncConnection,
+    chain_id: int,
+    looked: Sequence[tuple[StoredTransfer, Verification]],
+    *,
+    now: int,
+    late_ms: int,
+    moment: int | None = None,
+) -> tuple[PageResult, list[StoredTransfer]]:
+    """
+    Store what a second look found and let the intents follow.
+
+    Returns also the transfers that passed and still stand in the block they were looked at in:
+    only those may settle anything. `moment` is chain time in ms.
+    """
+    recorded = PageResult()
+    current = await transfers.by_ids(tx, {stored.id for stored, _ in looked})
+    owners = await intents.get_many(tx, {stored.intent_id for stored, _ in looked if stored.intent_id})
+    behind = {seen.behind for stored, seen in looked if seen.behind and not stored.settled}
+    paid_otherwise = await intents.by_references(tx, chain_id, behind) if behind else {}
+    owner_of = await _anew(tx, chain_id, looked, late_ms=late_ms)
+    passed: list[StoredTransfer] = []
+    gone: list[int] = []
+    verified: list[tuple[int, str | None, int | None]] = []
+    changed: set[str] = set()
+    fresh: set[tuple[str, str]] = set()
+    for stored, looked_at in looked:
+        # The token's side of a payment that names an intent of its own: it must not settle a second one.
+        seen = replace(looked_at, outcome=Outcome.NO_TRANSFER_LOG) if looked_at.behind in paid_otherwise else looked_at
+        now_stored = current.get(stored.id)
+        if now_stored is None or not now_stored.stands or now_stored.block_hash != stored.block_hash:
+            continue  # changed while we looked: the next round looks again
+        if now_stored.intent_id != stored.intent_id or seen.outcome is Outcome.NOT_YET:
+            continue
+        owner = owner_of(now_stored, seen)
+        if owner.intent_id != stored.intent_id:
+            await _own_anew(tx, seen.transfer, stored, owner, now if moment is None else moment, late_ms)
+            changed |= {stored.intent_id or "", owner.intent_id}
+            verified.append((stored.id, seen.transfer.sender, seen.transfer.block_time))
+            continue
+        reason = _verdict(seen, now_stored, owners[stored.intent_id or ""])
+        facts = (stored.id, seen.transfer.sender, seen.transfer.block_time)
+        if reason is None:
+            verified.append(facts)
+            passed += [now_stored] if now_stored.counted else []
+            continue
+        if reason is Reason.REORGED:
+            gone.append(stored.id)
+        else:
+            verified.append(facts)
+        changed.add(stored.intent_id or "")
+        fresh.add(stored.key)
+        await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
+        count_rejected(recorded, reason, chain_id, stored.tx_hash, stored.event_key)
+    log_rest(recorded, chain_id)
+    await transfers.verify_many(tx, verified)
+    recorded.reorged = len(gone)
+    await queue_reorg_events(tx, gone, recorded, now=now)
+    await reallocate(tx, changed, recorded, now=now, fresh=dict.fromkeys(fresh, 1))
+    return recorded, passed
+
+
+async def _own_anew(
+    tx: AsyncConnection, seen: Transfer, stored: StoredTransfer, owner: Intent, moment: int, late_ms: int
+) -> None:
+    """Give a transfer to whose it really is."""
+    reason = judge(seen, owner, now=moment, late_ms=late_ms)
+    mine = None if reason is Reason.UNKNOWN_REFERENCE else owner.intent_id
+    await transfers.own_anew(tx, stored.id, mine, reason)
+
+
+async def _anew(
+    tx: AsyncConnection, chain_id: int, looked: Sequence[tuple[StoredTransfer, Verification]], *, late_ms: int
+) -> Callable[[StoredTransfer, Verification], Intent]:
+    """Look up whose plain transfers are, now that the time of their blocks is known."""
+    undated = {t.destination for t, _ in looked if t.reference is None and not t.settled and t.block_time is None}
+    by_destination = await intents.by_destinations(tx, chain_id, undated) if undated else {}
+    current = await intents.get_many(tx, {stored.intent_id for stored, _ in looked if stored.intent_id})
+
+    def owner(stored: StoredTransfer, seen: Verification) -> Intent:
+        mine = current[stored.intent_id or ""]
+        if stored.settled or stored.reference is not None or stored.block_time is not None:
+            return mine
+        if seen.outcome is not Outcome.CREDITED:
+            return mine
+        return choose(seen.transfer, by_destination.get(stored.destination, []), late_ms=late_ms) or mine
+
+    return owner
+
+
+def _verdict(seen: Verification, stored: StoredTransfer, intent: Intent) -> Reason | None:
+    """Return the reason that takes the place of the one stored; None when nothing new was learnt."""
+    if seen.outcome is not Outcome.CREDITED:
+        return _REFUSED[seen.outcome]
+    # A reason that is a fact about the transfer stays. The others hold for a transfer that came in time.
+    timely = stored.reason is None or stored.reason in ALLOCATION_REASONS
+    return judge_time(seen.transfer.block_time, intent) if timely else None
