@@ -10,8 +10,8 @@ from api.middlewares import authenticate, errors, measure, unrouted
 from config.settings import HttpSettings
 from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
-from scanner.metrics import Metrics
 from scanner.services import Services
+from scanner.upkeep.metrics import Metrics
 
 MAX_BODY = 64 * 1024
 

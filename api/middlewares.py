@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from api.errors import ApiError, from_http, render, translate
 from kernel.web.connections import prove
 from kernel.web.http_errors import HttpError
-from scanner.metrics import Metrics
+from scanner.upkeep.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

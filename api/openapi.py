@@ -29,8 +29,8 @@ from api.schemas import (
 from chains.types import EndpointState, Rail
 from config.catalog import ChainType
 from kernel.web.http_errors import ANY_ROUTE
-from scanner.health import ChainState
 from scanner.model import DeliveryStatus, EventType, IntentStatus, Reason, WatchStatus
+from scanner.upkeep.health import ChainState
 
 VERSION = "0.1.0"
 

@@ -14,12 +14,12 @@ from kernel.clock import rfc3339
 from kernel.web.ids import NAME
 from kernel.web.ids import check_name as check_id
 from scanner.balances import BalanceAnswer, BalanceRequest
-from scanner.folding import first_key
-from scanner.health import ChainState
 from scanner.model import OPT_IN_EVENTS, EventType, Intent, IntentStatus, Reason, StoredTransfer, Watch, WatchStatus
+from scanner.reading.folding import first_key
+from scanner.registration.tokens import TokenNames
+from scanner.registration.watches import WatchRequest
 from scanner.services import ChainStatus, IntentRequest, IntentView, Sighting
-from scanner.tokens import TokenNames
-from scanner.watch_registration import WatchRequest
+from scanner.upkeep.health import ChainState
 
 ID_PATTERN = f"^{NAME}$"  # as the description says it: `$` of ECMA-262 is the very end
 MAX_CHAIN_ID = 2**53 - 1  # what every JSON reader holds exactly

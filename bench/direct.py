@@ -19,9 +19,9 @@ from devnet.anvil import Anvil, anvil
 from devnet.faulty_rpc import FaultyRpc
 from kernel.clock import SystemClock
 from kernel.store.database import Database
-from scanner.metrics import ChainTelemetry, Metrics
-from scanner.registration import Registrations
+from scanner.registration.intents import Registrations
 from scanner.store import checkpoints, intents
+from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.worker import ChainWorker
 
 INTENTS, UNRELATED, A_TRANSACTION, PAID = 5_000, 50_000, 1_000, 100

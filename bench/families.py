@@ -24,9 +24,9 @@ from devnet.tron_ledger import USDT, TronLedger, account
 from devnet.trongrid import TronGrid
 from kernel.clock import SystemClock
 from kernel.store.database import Database
-from scanner.metrics import ChainTelemetry, Metrics
-from scanner.registration import Registrations
+from scanner.registration.intents import Registrations
 from scanner.store import intents
+from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.worker import ChainWorker
 
 INTENTS, PAID, POLLS = 1_000, 50, 5

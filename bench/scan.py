@@ -26,10 +26,10 @@ from devnet.canned_rpc import AMOUNT, SHOP, TOKEN, Script, canned_rpc
 from kernel.clock import SystemClock
 from kernel.store.database import Database, open_database
 from scanner.matching import judge
-from scanner.metrics import ChainTelemetry, Metrics
-from scanner.registration import Draft, Registrations
+from scanner.registration.intents import Draft, Registrations
 from scanner.store import checkpoints, intents
 from scanner.store.migrate import migrate
+from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.worker import ChainWorker
 
 LOGS, WAITING, BLOCKS, ROUNDS = 100_000, 10_000, 5_000, 5

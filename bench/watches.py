@@ -16,10 +16,10 @@ from devnet.anvil import anvil
 from devnet.faulty_rpc import FaultyRpc
 from kernel.clock import SystemClock
 from kernel.store.database import Database
-from scanner.metrics import ChainTelemetry, Metrics
+from scanner.balance_watcher import AT_ONCE, BalanceWatcher
 from scanner.model import Watch, WatchStatus
 from scanner.store import watches
-from scanner.watching import AT_ONCE, BalanceWatcher
+from scanner.upkeep.metrics import ChainTelemetry, Metrics
 
 WATCHES = 10_000
 

@@ -13,10 +13,10 @@ from bench.table import Row
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner import events
-from scanner.metrics import Metrics
 from scanner.model import EventType
-from scanner.registration import Registrations
+from scanner.registration.intents import Registrations
 from scanner.store import outbox
+from scanner.upkeep.metrics import Metrics
 from webhooks.client import open_client
 from webhooks.deliverer import LANE_WIDTH, Deliverer
 from webhooks.guard import CallbackGuard

@@ -27,18 +27,18 @@ from kernel.tasks.bell import Bell
 from kernel.tasks.schedule import ringing
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
-from scanner.coins import CoinNotice
-from scanner.housekeeping import Housekeeping
-from scanner.metrics import ChainTelemetry, Metrics
-from scanner.registration import Registrations
-from scanner.retention import Retention
+from scanner.balance_watcher import BalanceWatcher
+from scanner.native_deposits import CoinNotice
+from scanner.redelivery import Housekeeping
+from scanner.registration.intents import Registrations
 from scanner.services import Services
 from scanner.store import rotations
 from scanner.store.migrate import migrate
 from scanner.store.waits import ScannerWaits
-from scanner.store_probe import StoreProbe
+from scanner.upkeep.metrics import ChainTelemetry, Metrics
+from scanner.upkeep.retention import Retention
+from scanner.upkeep.store_probe import StoreProbe
 from scanner.watchdog import Watchdog
-from scanner.watching import BalanceWatcher
 from scanner.worker import ChainWorker
 from webhooks.client import open_client
 from webhooks.deliverer import Deliverer

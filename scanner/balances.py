@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chains.errors import ChainError
 from chains.types import Holding
 from kernel.clock import Clock
-from scanner.tokens import TokenBook, TokenNames, parse_address
+from scanner.registration.tokens import TokenBook, TokenNames, parse_address
 from scanner.worker import ChainWorker
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
-from scanner.folding import Judged, StrayKey, by_stray_key, fold_owned, kind_of, plain_kind, rail_of, reason_of
 from scanner.matching import choose, judge, judge_time
 from scanner.model import (
     Intent,
@@ -22,6 +21,7 @@ from scanner.model import (
     Reason,
 )
 from scanner.page_result import PageResult, count_transfer, log_rest
+from scanner.reading.folding import Judged, StrayKey, by_stray_key, fold_owned, kind_of, plain_kind, rail_of, reason_of
 from scanner.settlement import queue_reorg_events, reallocate
 from scanner.store import checkpoints, folds, intents, transfers
 

@@ -16,21 +16,21 @@ from kernel.sealing.secret_box import SecretBox
 from kernel.store.database import Database
 from scanner import ingest
 from scanner.balances import BalanceChecks
-from scanner.callback_secrets import CallbackSecrets
-from scanner.callbacks import CallbackPolicy
 from scanner.errors import InvalidRequest
-from scanner.folding import member, unpack
-from scanner.health import ChainHealth
-from scanner.housekeeping import Housekeeping
 from scanner.matching import judge
-from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
-from scanner.registration import Draft, Registrations
+from scanner.reading.folding import member, unpack
+from scanner.redelivery import Housekeeping
+from scanner.registration.callbacks import CallbackPolicy
+from scanner.registration.intents import Draft, Registrations
+from scanner.registration.tokens import TokenBook, TokenNames, parse_address
+from scanner.registration.watches import Watches
+from scanner.secrets.callback_secrets import CallbackSecrets
 from scanner.store import intents, outbox, transfers, watches
 from scanner.store.errors import Conflict, NotFound, StoreError
-from scanner.store_probe import StoreProbe
-from scanner.tokens import TokenBook, TokenNames, parse_address
-from scanner.watch_registration import Watches
+from scanner.upkeep.health import ChainHealth
+from scanner.upkeep.metrics import Metrics
+from scanner.upkeep.store_probe import StoreProbe
 from scanner.worker import ChainWorker
 
 RECHECK_S = 30.0

@@ -25,7 +25,7 @@ from scanner.model import (
 )
 from scanner.page_result import PageResult
 from scanner.store import intents, outbox, summaries, transfers
-from scanner.summaries import EACH, Told
+from scanner.upkeep.summaries import EACH, Told
 
 log = logging.getLogger(__name__)
 

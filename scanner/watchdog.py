@@ -7,8 +7,8 @@ import logging
 from typing import Protocol
 
 from kernel.logging import fields
-from scanner.health import ChainHealth
-from scanner.metrics import Metrics
+from scanner.upkeep.health import ChainHealth
+from scanner.upkeep.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -17,16 +17,16 @@ from kernel.store.database import Database
 from kernel.tasks.bell import Bell
 from kernel.tasks.outage import Outage
 from scanner import ingest, settlement
-from scanner.confirmations import Confirmer
-from scanner.health import ChainHealth, ChainState
-from scanner.metrics import Metrics
+from scanner.confirmer import Confirmer
 from scanner.model import ChainTime
 from scanner.page_result import PageResult
-from scanner.rail import RailReader
-from scanner.second_reading import SecondReader
+from scanner.reading.rail_reader import RailReader
+from scanner.reading.second_reading import SecondReader
 from scanner.store import intents, transfers
 from scanner.store.errors import StoreError
 from scanner.store.intents import Reading
+from scanner.upkeep.health import ChainHealth, ChainState
+from scanner.upkeep.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

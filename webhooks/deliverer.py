@@ -16,11 +16,11 @@ from kernel.logging import fields
 from kernel.store.database import Database
 from kernel.tasks.bell import Bell
 from kernel.tasks.outage import Outage
-from scanner.metrics import OUTCOMES, Metrics
 from scanner.model import OutboxEvent, Priority
 from scanner.store import outbox
 from scanner.store.errors import StoreError
 from scanner.store.outbox import AttemptRecord
+from scanner.upkeep.metrics import OUTCOMES, Metrics
 from webhooks.client import Attempt, WebhookClient
 from webhooks.schedule import RetrySchedule
 from webhooks.signing import headers_for

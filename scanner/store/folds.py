@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
 from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
-from scanner.folding import (
+from scanner.reading.folding import (
     MARK,
     Group,
     StrayKey,

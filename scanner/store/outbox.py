@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kernel.store.bulk import Bulk, BulkInsert, unindexed
 from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent, Priority
-from scanner.rotation import Rotation, signing_secrets
+from scanner.secrets.rotation import Rotation, signing_secrets
 from scanner.store import watches
 from scanner.store.tables import attempts, balance_watches, callback_rotations, events, intents
 

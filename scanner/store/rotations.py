@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select, union, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scanner.rotation import Rotation
+from scanner.secrets.rotation import Rotation
 from scanner.store.tables import balance_watches, callback_rotations, intents
 
 

@@ -15,7 +15,7 @@ from scanner import events
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.store import intents, transfers
 from scanner.store.tables import summaries
-from scanner.summaries import INTERVAL_MS, Summary, Told, choose
+from scanner.upkeep.summaries import INTERVAL_MS, Summary, Told, choose
 
 Key = tuple[str, str, str]  # intent, event type, reason
 

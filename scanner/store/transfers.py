@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
 from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
-from scanner import folding
-from scanner.folding import Grown, Judged, Place
 from scanner.model import WORTHLESS, Reason, StoredTransfer
+from scanner.reading import folding
+from scanner.reading.folding import Grown, Judged, Place
 from scanner.store.tables import UNSEEN, BaseUnits, intents, transfers
 
 ROWS_A_STEP = 1_000  # decoded without letting others run

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import BindParameter, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scanner.cadence import LONGEST_MS
 from scanner.model import DeliveryStatus, Priority, WatchStatus
 from scanner.store.tables import attempts, balance_watches, events, summaries
+from scanner.upkeep.watch_schedule import LONGEST_MS
 
 _step: BindParameter[int] = bindparam("step")
 _now: BindParameter[int] = bindparam("now")

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.openapi import build
-from scanner.metrics import Metrics
+from scanner.upkeep.metrics import Metrics
 from tests.api.conftest import KEY
 from tests.harness import Api, Running, environment, running
 from tests.service_contract.raw import asked, final, get

@@ -10,7 +10,7 @@ from chains.errors import ChainUnavailable
 from chains.types import Rail
 from scanner import ingest
 from scanner.model import EventType, IntentStatus, Reason
-from scanner.registration import Registrations
+from scanner.registration.intents import Registrations
 from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
 from tests.scanner.facts import CHAIN, HOUR_MS, LATE_MS, NOW, a_hash, a_transfer, an_intent

@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from chains.errors import ChainUnavailable
-from scanner.health import ChainState
 from scanner.model import EventType, IntentStatus, Reason
+from scanner.upkeep.health import ChainState
 from tests.cases.scripted import bench
 from tests.scanner.bench import Bench
 from tests.scanner.facts import a_hash, a_transfer, an_intent

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scanner.store_probe import PATIENCE_S
+from scanner.upkeep.store_probe import PATIENCE_S
 from tests.cases.evm_nodes import Street, street
 from tests.harness import Api
 

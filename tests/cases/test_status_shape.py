@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from chains.types import EndpointState
-from scanner.health import ChainState
+from scanner.upkeep.health import ChainState
 from tests.cases.evm_nodes import street
 
 

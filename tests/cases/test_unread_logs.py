@@ -7,8 +7,8 @@ import pytest
 from chains.evm.proxy import EVENT_TOPIC
 from chains.types import Rail
 from devnet.scripted_rpc import tx_hash
+from scanner.reading.unread import MOST_REMEMBERED
 from scanner.store import unread
-from scanner.unread import MOST_REMEMBERED
 from tests.cases.evm_nodes import shop, street
 from tests.harness import USDT
 
@@ -184,7 +184,7 @@ async def test_an_endpoint_that_serves_nothing_readable_is_waited_for(tmp_path):
 
 
 async def test_no_more_are_passed_than_can_be_remembered(tmp_path, monkeypatch):
-    monkeypatch.setattr("scanner.unread.MOST_REMEMBERED", 3)
+    monkeypatch.setattr("scanner.reading.unread.MOST_REMEMBERED", 3)
     assert MOST_REMEMBERED == 1_000
     async with street(tmp_path) as town:
         (node,) = town.nodes

@@ -12,7 +12,7 @@ from chains.errors import ChainError
 from devnet.anvil import CHAIN_ID, Anvil
 from devnet.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
-from scanner.coins import CoinNotice
+from scanner.native_deposits import CoinNotice
 from tests.harness import Running, environment, running
 
 pytestmark = pytest.mark.anvil

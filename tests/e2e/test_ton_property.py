@@ -26,13 +26,13 @@ from chains.types import Rail
 from config.catalog import Chain, ChainType, Finality
 from devnet.toncenter import TonCenter
 from kernel.store.database import Database, open_database
-from scanner.metrics import Metrics
 from scanner.model import EventType, IntentStatus
-from scanner.rail import REREAD_S
+from scanner.reading.rail_reader import REREAD_S
 from scanner.store import intents
 from scanner.store.tables import events
 from scanner.store.tables import intents as intents_table
 from scanner.store.tables import transfers as transfers_table
+from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.chains.ton_world import CHAIN_ID, START, TonWorld, owner_of
 from tests.harness import FakeClock, empty_store

@@ -12,7 +12,7 @@ import pytest
 
 from devnet.receiver import Receiver
 from devnet.toncenter import TonCenter
-from scanner.watching import BalanceWatcher
+from scanner.balance_watcher import BalanceWatcher
 from tests.e2e.ton_market import (
     CHAIN_ID,
     KEY,

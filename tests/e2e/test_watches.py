@@ -15,10 +15,10 @@ from sqlalchemy import text
 from devnet.anvil import Anvil
 from devnet.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
-from scanner.cadence import LIFE_MS, next_due
+from scanner.balance_watcher import BalanceWatcher
 from scanner.model import Watch, WatchStatus
 from scanner.store import outbox, watches
-from scanner.watching import BalanceWatcher
+from scanner.upkeep.watch_schedule import LIFE_MS, next_due
 from tests.harness import ROOT, SECRET, USDT, FakeClock, Running, environment, running
 
 pytestmark = pytest.mark.anvil

@@ -19,8 +19,8 @@ from config.settings import REFUSE_OPEN, HttpSettings, load_settings
 from kernel.errors import ConfigError
 from kernel.logging import ConsoleFormatter, JsonFormatter
 from kernel.web import middlewares
-from scanner.metrics import Metrics
 from scanner.model import EventType
+from scanner.upkeep.metrics import Metrics
 from tests.golden import description, scanner_story
 from tests.golden.book import Book, Caller
 from tests.golden.scanner_story import STORIES, TON, TRON, numbered, world

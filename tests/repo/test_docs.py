@@ -12,8 +12,8 @@ from config.catalog import Chain
 from config.settings import VARIABLES, HttpSettings
 from marketplace.errors import CODES as MARKETPLACE_CODES
 from marketplace.settings import VARIABLES as MARKETPLACE_VARIABLES
-from scanner.metrics import Metrics
 from scanner.model import EventType, Reason
+from scanner.upkeep.metrics import Metrics
 from tests.harness import ROOT
 from tests.repo.pages import column, page, rows
 

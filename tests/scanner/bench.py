@@ -10,10 +10,10 @@ from sqlalchemy import select
 from chains.types import Cursor, Rail
 from config.catalog import Token
 from kernel.store.database import Database
-from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, Reason, StoredTransfer
 from scanner.store import checkpoints, intents, transfers
 from scanner.store.tables import events
+from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock
 from tests.scanner.facts import CHAIN, LATE_MS

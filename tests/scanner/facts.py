@@ -8,7 +8,7 @@ import hypothesis
 
 from chains.types import Head, Rail, Transfer
 from scanner.model import Intent, IntentStatus, StoredTransfer
-from scanner.reference import payment_reference, topic_ref
+from scanner.registration.reference import payment_reference, topic_ref
 
 CHAIN = 97
 TOKEN = "0x" + "aa" * 20

@@ -6,8 +6,8 @@ import pytest
 
 from kernel.store.bulk import SLICE, Bulk
 from kernel.store.database import Database
-from scanner.folding import Judged
 from scanner.model import Reason
+from scanner.reading.folding import Judged
 from scanner.store import intents, outbox, transfers, watches
 from tests.scanner.facts import CHAIN, NOW, a_hash, a_transfer, an_intent
 

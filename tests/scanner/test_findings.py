@@ -12,9 +12,9 @@ from sqlalchemy.dialects import sqlite
 from chains.types import Cursor, Outcome, Rail, Transfer, Verification
 from kernel.store.database import Database
 from scanner import ingest, settlement, verdicts
-from scanner.folding import Judged
 from scanner.model import REFUNDABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.page_result import LOGGED, PageResult
+from scanner.reading.folding import Judged
 from scanner.store import intents, tables, transfers
 from tests.scanner.facts import CHAIN, ISSUER, LATE_MS, NOW, OTHER_TOKEN, a_hash, a_transfer, an_intent
 

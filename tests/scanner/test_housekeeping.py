@@ -10,8 +10,8 @@ from sqlalchemy import delete, select
 
 from kernel.store.database import Database
 from scanner import events
-from scanner.housekeeping import Housekeeping
 from scanner.model import DeliveryStatus, Intent, IntentStatus
+from scanner.redelivery import Housekeeping
 from scanner.store import intents, outbox, tables
 from scanner.store.outbox import AttemptRecord
 from tests.harness import FakeClock

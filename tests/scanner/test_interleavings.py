@@ -17,7 +17,7 @@ from sqlalchemy import delete, select
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.database import Database
 from scanner import ingest
-from scanner.confirmations import Confirmer
+from scanner.confirmer import Confirmer
 from scanner.model import EventType, Reason
 from scanner.store import intents
 from scanner.store.tables import blocks as blocks_table

@@ -19,9 +19,9 @@ from sqlalchemy import delete, select
 from chains.errors import ChainUnavailable
 from chains.types import Outcome, Rail
 from kernel.store.database import Database
-from scanner.metrics import Metrics
 from scanner.model import EventType, IntentStatus, Reason
 from scanner.store import intents, tables
+from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock
 from tests.scanner.facts import LATE_MS, NOW, a_hash, a_transfer, an_intent, steady

@@ -26,15 +26,15 @@ from chains.types import Balances, Holding
 from config.catalog import Catalog, Token
 from kernel.sealing.secret_box import SecretBox
 from kernel.store.database import open_database
+from scanner.balance_watcher import BalanceWatcher
 from scanner.balances import BalanceUnreadable
-from scanner.metrics import Metrics
 from scanner.model import DeliveryStatus, OutboxEvent
+from scanner.registration.tokens import TokenBook
+from scanner.registration.watches import Watches, WatchRequest
 from scanner.store import outbox
 from scanner.store.errors import Conflict, NotFound
 from scanner.store.outbox import AttemptRecord
-from scanner.tokens import TokenBook
-from scanner.watch_registration import Watches, WatchRequest
-from scanner.watching import BalanceWatcher
+from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock, empty_store
 from tests.scanner.facts import LATE_MS, NOW, TOKEN

@@ -11,11 +11,11 @@ import pytest
 
 from chains.types import Rail
 from kernel.store.database import Database
-from scanner import registration
 from scanner.errors import InvalidRequest
 from scanner.model import EventType, Intent, IntentStatus
-from scanner.reference import new_salt, payment_reference, topic_ref
-from scanner.registration import REDRAWS, Draft, Registrations
+from scanner.registration import intents as registration
+from scanner.registration.intents import REDRAWS, Draft, Registrations
+from scanner.registration.reference import new_salt, payment_reference, topic_ref
 from scanner.store import intents
 from scanner.store.errors import Conflict, StoreError
 from tests.harness import FakeClock

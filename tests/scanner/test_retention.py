@@ -13,13 +13,13 @@ from config.settings import RetentionSettings, load_settings
 from kernel.errors import ConfigError
 from kernel.store.database import Database
 from scanner import events, ingest
-from scanner import retention as retention_module
-from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus
-from scanner.retention import DAY_MS, Retention
 from scanner.store import intents, outbox, tables, transfers
 from scanner.store.maintenance import check
 from scanner.store.outbox import AttemptRecord
+from scanner.upkeep import retention as retention_module
+from scanner.upkeep.metrics import Metrics
+from scanner.upkeep.retention import DAY_MS, Retention
 from tests.harness import FakeClock, environment
 from tests.scanner.facts import CHAIN, LATE_MS, NOW, OTHER_TOKEN, a_hash, a_transfer, an_intent
 

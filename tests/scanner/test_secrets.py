@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernel.sealing.keys import parse_key
 from kernel.sealing.secret_box import SecretBox, key_id
-from scanner.rotation import Rotation, signing_secrets
+from scanner.secrets.rotation import Rotation, signing_secrets
 from scanner.store.errors import StoreError
 
 

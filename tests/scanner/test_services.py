@@ -14,13 +14,13 @@ from config.catalog import Catalog, Token
 from kernel.sealing.secret_box import SecretBox
 from kernel.store.database import Database
 from scanner.errors import InvalidRequest
-from scanner.housekeeping import Housekeeping
-from scanner.metrics import Metrics
 from scanner.model import EventType, Intent, IntentStatus, Reason
-from scanner.registration import Registrations
+from scanner.redelivery import Housekeeping
+from scanner.registration.intents import Registrations
 from scanner.services import IntentRequest, Services
 from scanner.store import intents
 from scanner.store.errors import Conflict, NotFound, StoreError
+from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock
 from tests.scanner.facts import (

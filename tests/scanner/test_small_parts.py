@@ -17,7 +17,7 @@ from kernel.clock import rfc3339
 from kernel.tasks.bell import Bell
 from kernel.tasks.outage import Outage
 from kernel.tasks.schedule import ringing
-from scanner.cadence import HOUR_MS, LIFE_MS, MINUTE_MS, next_due
+from scanner.upkeep.watch_schedule import HOUR_MS, LIFE_MS, MINUTE_MS, next_due
 from tests.scanner.facts import NOW, steady
 
 

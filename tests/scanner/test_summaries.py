@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from kernel.store.database import Database
-from scanner.housekeeping import Housekeeping
 from scanner.model import WORTHLESS, EventType, Reason
+from scanner.redelivery import Housekeeping
 from scanner.store import intents, outbox, summaries, tables
-from scanner.summaries import EACH, INTERVAL_MS, Summary, Told, choose, most_each
+from scanner.upkeep.summaries import EACH, INTERVAL_MS, Summary, Told, choose, most_each
 from tests.harness import FakeClock
 from tests.scanner.facts import NOW, an_intent, steady, stored
 

@@ -9,10 +9,10 @@ import pytest
 from chains.types import TokenMeta
 from config.catalog import Catalog, Token
 from kernel.store.database import Database
-from scanner import tokens as tokens_module
 from scanner.errors import InvalidRequest
-from scanner.metrics import Metrics
-from scanner.tokens import Asset, TokenBook, parse_address
+from scanner.registration import tokens as tokens_module
+from scanner.registration.tokens import Asset, TokenBook, parse_address
+from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock
 from tests.scanner.facts import CHAIN, LATE_MS

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -18,17 +16,17 @@ from kernel.store.clock_follower import AGAIN_MS, ClockFollower
 from kernel.store.database import Database, open_database
 from kernel.tasks.bell import Bell
 from scanner import events
-from scanner.cadence import LONGEST_MS as LONGEST_WATCH_MS
-from scanner.coins import CoinNotice
-from scanner.housekeeping import Housekeeping
-from scanner.metrics import Metrics
+from scanner.balance_watcher import BalanceWatcher
 from scanner.model import ChainTime, EventType, Priority, Reason, WatchStatus
+from scanner.native_deposits import CoinNotice
+from scanner.redelivery import Housekeeping
 from scanner.store import intents, outbox, summaries, tables, watches
 from scanner.store.outbox import AttemptRecord
 from scanner.store.waits import ScannerWaits
-from scanner.summaries import INTERVAL_MS, Told
-from scanner.watching import BalanceWatcher
-from tests.harness import FakeClock
+from scanner.upkeep.metrics import Metrics
+from scanner.upkeep.summaries import INTERVAL_MS, Told
+from scanner.upkeep.watch_schedule import LONGEST_MS as LONGEST_WATCH_MS
+from tests.harness import FakeClock, empty_store
 from tests.scanner.facts import NOW, an_intent, steady, stored
 from tests.scanner.fake_chain import FakeChain, a_chain
 from tests.scanner.test_watch_week import DAY_MS, MINUTE_MS, a_watch
@@ -112,10 +110,12 @@ async def test_what_was_due_stays_due(db: Database, clock: FakeClock, follower: 
     wait_s=st.integers(1, 1000),
 )
 async def test_however_often_it_is_set(
-    parts: Sequence[tuple[int, int]], wait_s: int, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+    parts: Sequence[tuple[int, int]], wait_s: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     clock, passed_s = FakeClock(NOW), 0
-    async with open_database(Path(shutil.copy(empty_store, tmp_path_factory.mktemp("waits")))) as db:
+    store = tmp_path_factory.mktemp("waits") / "scanner.db"
+    store.write_bytes(empty_store())
+    async with open_database(store) as db:
         await tried(db, clock, wait_s)
         for step_s, pause_s in parts:
             clock.set(step_s)

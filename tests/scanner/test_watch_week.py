@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from chains.types import Balances, Holding, Movement
 from kernel.store.database import Database
+from scanner.balance_watcher import BalanceWatcher
 from scanner.model import EventType, OutboxEvent, Watch, WatchStatus
 from scanner.store import outbox, tables, watches
 from scanner.store.outbox import AttemptRecord
-from scanner.watching import BalanceWatcher
 from tests.harness import FakeClock
 from tests.scanner.facts import CHAIN, NOW, TOKEN, a_hash
 from tests.scanner.fake_chain import SENDER, FakeChain, a_chain

@@ -14,11 +14,11 @@ from chains.errors import ChainUnavailable
 from chains.types import Cursor, Fork, Head, Outcome, Rail, Targets, TokenMeta
 from config.catalog import Token
 from kernel.store.database import Database
-from scanner import rail as rail_module
-from scanner.confirmations import BATCH, TOGETHER
-from scanner.health import ChainState
+from scanner.confirmer import BATCH, TOGETHER
 from scanner.model import EventType, IntentStatus, Reason
+from scanner.reading import rail_reader as rail_module
 from scanner.store import checkpoints, intents
+from scanner.upkeep.health import ChainState
 from tests.harness import FakeClock
 from tests.scanner.bench import Bench
 from tests.scanner.facts import (

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from config import settings as scanner_settings
+from kernel.store import database as scanner_database
 from kernel.store.maintenance import StoreKind
 from marketplace import settings as marketplace_settings
 from marketplace.store import database as marketplace_database
 from marketplace.store import maintenance as marketplace_maintenance
-from scanner.store import database as scanner_database
 from scanner.store import maintenance as scanner_maintenance
 from tests import harness
 from tests.described import check_described

@@ -10,7 +10,6 @@ import pytest
 
 import marketplace.__main__
 import scanner.__main__
-from config.settings import LogSettings
 
 FORGED = [
     "a\n2026-01-01T00:00:00.000Z ERROR scanner forged",
@@ -26,10 +25,7 @@ FORGED = [
 
 
 def configure(service: str, form: str) -> None:
-    if service == "scanner":
-        scanner.__main__.configure(LogSettings("info", form))  # type: ignore[arg-type]
-    else:
-        marketplace.__main__.configure(level="info", form=form)
+    {"scanner": scanner.__main__, "marketplace": marketplace.__main__}[service].configure(level="info", form=form)
 
 
 @pytest.fixture(autouse=True)

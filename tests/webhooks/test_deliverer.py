@@ -15,10 +15,10 @@ from devnet.receiver import Receiver
 from kernel.clock import SystemClock
 from kernel.store.database import Database, open_database
 from scanner import events
-from scanner.metrics import Metrics
 from scanner.model import DeliveryStatus, EventType, Intent, IntentStatus
 from scanner.store import intents, outbox, tables
 from scanner.store.errors import StoreError
+from scanner.upkeep.metrics import Metrics
 from tests.harness import SECRET, FakeClock, empty_store
 from tests.scanner.facts import NOW, a_hash, an_intent, stored
 from webhooks import deliverer as deliverer_module

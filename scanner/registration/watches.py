@@ -14,13 +14,13 @@ from kernel.logging import fields
 from kernel.sealing.secret_box import SecretBox
 from kernel.store.database import Database
 from scanner.balances import read_balance
-from scanner.cadence import LIFE_MS, next_due
-from scanner.callbacks import CallbackPolicy
 from scanner.model import Watch, WatchStatus
-from scanner.rotation import Rotation, signing_secrets
+from scanner.registration.callbacks import CallbackPolicy
+from scanner.registration.tokens import NATIVE, TokenBook, TokenNames, parse_address
+from scanner.secrets.rotation import Rotation, signing_secrets
 from scanner.store import rotations, watches
 from scanner.store.errors import Conflict, NotFound
-from scanner.tokens import NATIVE, TokenBook, TokenNames, parse_address
+from scanner.upkeep.watch_schedule import LIFE_MS, next_due
 from scanner.worker import ChainWorker
 
 log = logging.getLogger("scanner.watches")

@@ -16,8 +16,8 @@ from kernel.store.database import Database
 from kernel.store.group_commit import GroupCommit
 from scanner.errors import InvalidRequest
 from scanner.model import ChainTime, EventType, Intent, IntentStatus
-from scanner.reference import new_salt, payment_reference, topic_ref
-from scanner.rotation import signing_secrets
+from scanner.registration.reference import new_salt, payment_reference, topic_ref
+from scanner.secrets.rotation import signing_secrets
 from scanner.store import intents, rotations
 from scanner.store.errors import Conflict, StoreError
 

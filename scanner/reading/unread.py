@@ -13,9 +13,9 @@ from chains.types import Cursor, Head, Rail, ScanPage, Targets, Transfer, Unread
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database
-from scanner.health import Stuck
 from scanner.store import unread
 from scanner.store.unread import Remembered
+from scanner.upkeep.health import Stuck
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from kernel.store.database import Database
 from kernel.tasks.bell import Bell
 from kernel.tasks.outage import Outage
 from scanner import ingest
-from scanner.metrics import Metrics
 from scanner.model import NATIVE, NO_TX, ChainTime
 from scanner.page_result import PageResult
 from scanner.store import coins, intents
 from scanner.store.coins import Seen
 from scanner.store.errors import StoreError
+from scanner.upkeep.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.store.database import Database
 from scanner import settlement, verdicts
-from scanner.health import Stuck
 from scanner.lifecycle import due, horizon
 from scanner.model import StoredTransfer
 from scanner.page_result import PageResult
 from scanner.store import checkpoints, intents, transfers
+from scanner.upkeep.health import Stuck
 
 BATCH = 200  # intents looked at in one go
 AT_ONCE = 500  # transfers looked at in one go: what a stranger piles onto one intent is stored part by part

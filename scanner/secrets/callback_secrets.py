@@ -8,8 +8,8 @@ from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.sealing.secret_box import SecretBox
 from kernel.store.database import Database
-from scanner.callbacks import CallbackPolicy
-from scanner.rotation import Rotation
+from scanner.registration.callbacks import CallbackPolicy
+from scanner.secrets.rotation import Rotation
 from scanner.store import rotations
 
 log = logging.getLogger(__name__)

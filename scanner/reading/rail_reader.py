@@ -16,14 +16,14 @@ from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database
 from scanner import ingest
-from scanner.health import Read
 from scanner.matching import LOOK_BACK_MS
-from scanner.metrics import Metrics
 from scanner.page_result import PageResult
+from scanner.reading.unread import UnreadLogs
 from scanner.store import checkpoints, folds, intents, transfers
 from scanner.store import unread as unread_store
 from scanner.store.intents import Reading
-from scanner.unread import UnreadLogs
+from scanner.upkeep.health import Read
+from scanner.upkeep.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

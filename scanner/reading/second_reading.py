@@ -16,13 +16,13 @@ from kernel.store.database import Database
 from kernel.tasks.bell import Bell
 from kernel.tasks.outage import Outage
 from scanner import ingest
-from scanner.health import ChainHealth, Sweep
 from scanner.matching import GRACE_MS, LOOK_BACK_MS
 from scanner.page_result import PageResult
+from scanner.reading.unread import remember
 from scanner.store import intents
 from scanner.store.errors import StoreError
 from scanner.store.intents import Reading
-from scanner.unread import remember
+from scanner.upkeep.health import ChainHealth, Sweep
 
 log = logging.getLogger(__name__)
 

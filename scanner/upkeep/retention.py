@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.settings import RetentionSettings
 from kernel.clock import Clock
 from kernel.store.database import Database
-from scanner.metrics import Metrics
 from scanner.store import retention
+from scanner.upkeep.metrics import Metrics
 
 DAY_MS = 86_400_000
 STEP = 200  # rows in one transaction: whoever registers or pays waits until it is over

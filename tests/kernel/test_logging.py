@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from config.settings import LogSettings
 from kernel.errors import ConfigError
 from kernel.logging import configure, fields
 
@@ -56,7 +55,7 @@ def output(capsys: pytest.CaptureFixture[str]) -> Output:
 
 
 def use(form: str, level: str = "info") -> None:
-    configure(LogSettings(level, form))  # type: ignore[arg-type]
+    configure(level=level, form=form)
 
 
 def fail_with_a_token() -> None:

@@ -12,9 +12,9 @@ from kernel.tasks.bell import Bell
 from kernel.tasks.outage import Outage
 from scanner import events
 from scanner.model import EventType
-from scanner.retention import Retention
 from scanner.store import intents, outbox, summaries, transfers
 from scanner.store.errors import StoreError
+from scanner.upkeep.retention import Retention
 
 log = logging.getLogger(__name__)
 

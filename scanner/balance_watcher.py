@@ -16,10 +16,10 @@ from kernel.store.database import Database
 from kernel.tasks.bell import Bell
 from kernel.tasks.outage import Outage
 from scanner import events
-from scanner.cadence import next_due
 from scanner.model import ChainTime, Watch, WatchStatus
 from scanner.store import outbox, watches
 from scanner.store.errors import StoreError
+from scanner.upkeep.watch_schedule import next_due
 
 log = logging.getLogger(__name__)
 

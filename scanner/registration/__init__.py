@@ -1,0 +1,1 @@
+"""Registering intents and watches: what is asked, checked, and stored once."""

@@ -1,0 +1,1 @@
+"""Callback secrets: changed by backends, encrypted at rest."""

@@ -1,0 +1,1 @@
+"""Keeping the daemon in order: health, metrics, retention, summaries, schedules."""
