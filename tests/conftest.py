@@ -12,13 +12,21 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from chains import endpoints
+from chains.evm import shapes
 from devnet.anvil import Anvil, anvil
 from devnet.receiver import Receiver, receiver
+from tests import statements
 from tests.harness import Running, environment, prepared, running
 from tests.processes import fork_server
 
 # Stores and scratch files of the tests lie in memory where there is some: most of a short test was waiting for a disk
 # to sync. Whoever wants them on a disk sets TMPDIR.
+RESTS = [
+    *((endpoints, name) for name in ("FIRST_COOL_DOWN_S", "LONGEST_COOL_DOWN_S", "MISCONFIGURED_COOL_DOWN_S")),
+    *((endpoints, name) for name in ("LONGEST_BLIND_S", "LONGEST_BLIND_AS_ASKED_S", "LONGEST_RETRY_AFTER_S")),
+    (shapes, "REST_S"),
+]
 MEMORY = Path("/dev/shm")
 ENOUGH = 2**31
 
@@ -29,7 +37,10 @@ hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    statements.share(patch)
     if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
@@ -49,6 +60,13 @@ async def chain() -> AsyncIterator[Anvil]:
     """A fresh local chain with the real proxy and the registry's tokens."""
     async with anvil() as fresh:
         yield await prepared(fresh)
+
+
+@pytest.fixture
+def soon_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is left alone for a tenth of the time: what comes after that is what is tried."""
+    for module, name in RESTS:
+        monkeypatch.setattr(module, name, getattr(module, name) / 10)
 
 
 @pytest.fixture

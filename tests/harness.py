@@ -31,6 +31,7 @@ USDC = "0x64544969ed7EBf5f083679233325356EbE738930"
 MULTICALL = "0xcA11bde05977b3631167028862bE2a173976CA11"
 SECRET = "a shared secret"
 MERCHANT = "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8e4"
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.2  # between two questions: who asks all the time slows down who works
 _ids = itertools.count(1)
 
 
@@ -116,10 +117,12 @@ class Api:
     ) -> dict[str, Any]:
         """Poll an intent over HTTP, as a backend would, until a condition holds."""
         intent: dict[str, Any] = {}
+        pause = SHORTEST_PAUSE_S
         try:
             async with asyncio.timeout(timeout_s):
-                while not condition(intent := await self.intent(intent_id)):  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)  # a backend has no event to wait on either
+                while not condition(intent := await self.intent(intent_id)):
+                    await asyncio.sleep(pause)  # a backend has no event to wait on either
+                    pause = min(LONGEST_PAUSE_S, pause * 1.2)
         except TimeoutError:
             raise AssertionError(f"never happened; the intent is {intent}") from None
         return intent

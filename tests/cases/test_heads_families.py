@@ -71,7 +71,10 @@ async def land(request):
         yield made
 
 
-async def test_a_payment_is_found_through_the_endpoint_that_goes_on(land, tmp_path):
+async def test_a_payment_is_found_through_the_endpoint_that_goes_on(land, tmp_path, monkeypatch):
+    monkeypatch.setattr("chains.heads.SLOW_HEAD_S", 0.5)
+    monkeypatch.setattr("chains.heads.SLOW_HEAD_INTERVALS", 0)  # three seconds each, else
+    monkeypatch.setattr("chains.heads.COMPARE_EVERY_S", 0.5)
     async with receiver() as hooks, running(land.environment(tmp_path, *land.services)) as scanner:
         await scanner.worker.poll()
         land.stand_still()
@@ -79,7 +82,7 @@ async def test_a_payment_is_found_through_the_endpoint_that_goes_on(land, tmp_pa
             chainId=land.chain_id, destination=(to := land.till()), amount="1000", callbackUrl=hooks.url()
         )
         land.pay(to)
-        await scanner.api.status_is(made["intentId"], "confirmed", timeout_s=60)
+        await scanner.api.status_is(made["intentId"], "confirmed", timeout_s=20)
 
 
 @pytest.mark.parametrize("service", ["first", "both"])

@@ -8,6 +8,7 @@ from devnet.scripted_rpc import tx_hash
 from tests.cases.evm_nodes import shop, street
 from tests.harness import USDT
 
+pytestmark = pytest.mark.usefixtures("soon_asked_again")
 PAID = tx_hash("paid")
 UNKNOWN = {
     "-39001": ("error", {"code": -39001, "message": "Unknown block"}),

@@ -15,6 +15,7 @@ from devnet.scripted_rpc import ScriptedNode, tx_hash
 from tests.cases.evm_nodes import Street, shop, street
 from tests.harness import MERCHANT, USDT, in_seconds
 
+pytestmark = pytest.mark.usefixtures("soon_asked_again")
 PUBLICNODE = (
     "Please specify an address in your request or, to remove restrictions, order a dedicated full node here: "
     "https://www.allnodes.com/bsc/host"
@@ -255,17 +256,25 @@ async def test_null_for_no_logs_is_no_answer_and_another_endpoint_is_asked(tmp_p
             await town.api.status_is(intent_id, "confirmed")
 
 
-@pytest.mark.parametrize("status", [400, 402, 413, 414, 422, 429, 500, 504])
-async def test_a_range_refused_by_a_status_without_a_word_is_asked_for_in_parts(tmp_path, status):
+@pytest.mark.parametrize(
+    ("status", "most"), [(400, 4), (402, 60), (413, 60), (414, 60), (422, 60), (429, 60), (500, 60), (504, 60)]
+)
+async def test_a_range_refused_by_a_status_without_a_word_is_asked_for_in_parts(tmp_path, status, most):
+    refused = []
+
     def too_long(call: dict[str, Any]) -> bool:
         asked = call["params"][0] if call["method"] == "eth_getLogs" else {}
-        return "fromBlock" in asked and int(asked["toBlock"], 16) > int(asked["fromBlock"], 16) + 3
+        return "fromBlock" in asked and int(asked["toBlock"], 16) > int(asked["fromBlock"], 16) + most - 1
 
     def gateway(asked: Any) -> web.Response | None:
         calls = asked if isinstance(asked, list) else [asked]
-        return web.Response(status=status) if any(map(too_long, calls)) else None
+        if not any(map(too_long, calls)):
+            return None
+        refused.append(calls)
+        return web.Response(status=status)
 
     async with street(tmp_path) as town:
         town.nodes[0].gateway = gateway
         for intent_id in await pay_on_both_rails(town):
             await town.api.status_is(intent_id, "confirmed")
+        assert refused
