@@ -2,9 +2,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 20
+# Compiled tests are kept: compiling them takes each worker longer than most files take.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 3 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet run demo e2e chaos recovery test golden check bench load lock clean
+.PHONY: setup setup-devnet run demo e2e chaos recovery test test-long golden check bench load lock clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -31,8 +33,11 @@ chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alon
 recovery: setup-devnet ## seconds from the end of each fault to the confirmation (CHAIN=tron|ton, ARGS="5xx lagging")
 	$(BIN)/python -m tests.chaos.recovery $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
-test: setup-devnet ## every test
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+test: setup-devnet ## every test but the long ones
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-long: setup-devnet ## the tests that take minutes: kills by the dozen, a run of the fault laboratory for each family
+	$(PYTEST) -m long $(ARGS)
 
 golden: setup ## record anew what clients are told (tests/golden); look at the difference before you commit it
 	GOLDEN=record $(BIN)/python -m pytest -q -n 0 tests/golden

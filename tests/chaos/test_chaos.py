@@ -17,7 +17,7 @@ from tests.chaos.laboratory import experiment
 from tests.chaos.payments import Family
 from tests.chaos.schedule import plan
 
-pytestmark = [pytest.mark.anvil, pytest.mark.process]
+pytestmark = [pytest.mark.anvil, pytest.mark.process, pytest.mark.long]
 
 FIRST = int(os.environ.get("CHAOS_SEED", "1"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("CHAOS_SEEDS", "1")))

@@ -15,7 +15,7 @@ from tests.chaos.__main__ import line
 from tests.chaos.market import market_experiment
 from tests.chaos.market_plan import market_plan
 
-pytestmark = [pytest.mark.anvil, pytest.mark.process]
+pytestmark = [pytest.mark.anvil, pytest.mark.process, pytest.mark.long]
 
 FIRST = int(os.environ.get("CHAOS_SEED", "1"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("CHAOS_SEEDS", "1")))

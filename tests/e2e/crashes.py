@@ -27,15 +27,17 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How often the daemon is killed while so many payments are made; `CRASH_KILLS` and `CRASH_PAYMENTS` change it."""
+    """How often the daemon is killed while so many payments are made."""
 
     kills: int
     payments: int
 
-    @classmethod
-    def of(cls, *, kills: int, payments: int) -> Size:
-        """Return what the environment asks for, else these."""
-        return cls(int(os.environ.get("CRASH_KILLS", kills)), int(os.environ.get("CRASH_PAYMENTS", payments)))
+
+def sizes(*, short: Size, whole: Size) -> Any:
+    """Run a test in both sizes, the whole one among the long tests; `CRASH_KILLS` and `CRASH_PAYMENTS` change that one."""
+    asked = Size(int(os.environ.get("CRASH_KILLS", whole.kills)), int(os.environ.get("CRASH_PAYMENTS", whole.payments)))
+    both = [pytest.param(short, id="short"), pytest.param(asked, id="whole", marks=pytest.mark.long)]
+    return pytest.mark.parametrize("size", both)
 
 
 def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
 """
 SIGKILL at any moment: the set of delivered events equals the set of payments, each settled once.
 
-`CRASH_KILLS` and `CRASH_PAYMENTS` set the size; `CRASH_SEED` repeats a run.
+`CRASH_KILLS` and `CRASH_PAYMENTS` set the size of the long run; `CRASH_SEED` repeats a run.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import pytest
 
 from devnet.anvil import Anvil
 from devnet.receiver import Receiver
-from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random, rows
+from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random, rows, sizes
 from tests.harness import MERCHANT, USDT, environment, intent_body, running
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
 
-SIZE = Size.of(kills=12, payments=100)
 
-
+@sizes(short=Size(kills=3, payments=25), whole=Size(kills=12, payments=100))
 @pytest.mark.timeout(3600)
 async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
-    chain: Anvil, hooks: Receiver, tmp_path: Path
+    chain: Anvil, hooks: Receiver, tmp_path: Path, size: Size
 ) -> None:
     chance = random.Random(SEED)
 
@@ -41,7 +40,7 @@ async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
         tmp_path,
         environment(tmp_path, chain.url),
         hooks,
-        SIZE,
+        size,
         chance=chance,
         order=lambda i: {"amount": str(1000 + i)},
         pay=pay,

@@ -130,6 +130,7 @@ def secrets_in_answers(answers: list[Answer], found: Town, tales: list[Tale], ha
     return leaked + [text for text in everything if "$argon2" in text]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_killed_at_random_moments_every_flow_is_finished_and_the_books_are_right(
     chain: Anvil, tmp_path: Path

@@ -1,37 +1,26 @@
 """
 SIGKILL at any moment, on TON: the set of delivered events equals the set of payments, each settled once.
 
-`TON_CRASH_KILLS` and `TON_CRASH_PAYMENTS` set the size; `TON_CRASH_SEED` repeats a run.
+`CRASH_KILLS` and `CRASH_PAYMENTS` set the size of the long run; `CRASH_SEED` repeats a run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import sqlite3
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
 from devnet.receiver import Receiver
 from devnet.toncenter import TonCenter
+from tests.e2e.crashes import SEED, Size, confirmed, rows, settled_for_good, sizes
 from tests.e2e.ton_market import CHAIN_ID, MASTER, chain_of_today, environment, till
 from tests.harness import SECRET, Api, intent_body, process
 
 pytestmark = pytest.mark.process
-
-KILLS = int(os.environ.get("TON_CRASH_KILLS", "5"))
-PAYMENTS = int(os.environ.get("TON_CRASH_PAYMENTS", "30"))
-SEED = int(os.environ.get("TON_CRASH_SEED", "7"))
-
-
-def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(folder / "scanner.db") as store:
-        return store.execute(sql).fetchall()
 
 
 class Shop:
@@ -86,31 +75,34 @@ class Shop:
             return
 
 
+@sizes(short=Size(kills=2, payments=12), whole=Size(kills=5, payments=30))
 @pytest.mark.timeout(3600)
-async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(hooks: Receiver, tmp_path: Path) -> None:
+async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
+    hooks: Receiver, tmp_path: Path, size: Size
+) -> None:
     chance = random.Random(SEED)
     async with TonCenter(chain_of_today()) as center, aiohttp.ClientSession() as session:
         env = environment(tmp_path, center)
         shop = Shop(center, hooks, session)
         selling: asyncio.Task[None] | None = None
-        for kill in range(KILLS):
+        for kill in range(size.kills):
             async with process(env, session) as scanner:
                 shop.url = scanner.api.url
-                selling = selling or asyncio.create_task(shop.sell(PAYMENTS, random.Random(SEED)))
-                await sales(shop, selling, (kill + 1) * PAYMENTS // (KILLS + 1))
+                selling = selling or asyncio.create_task(shop.sell(size.payments, random.Random(SEED)))
+                await sales(shop, selling, (kill + 1) * size.payments // (size.kills + 1))
                 await asyncio.sleep(chance.uniform(0.0, 0.3))  # the moment of the kill is what is random here
                 await scanner.kill()
         assert selling is not None
         async with process(env, session) as scanner:
             shop.url = scanner.api.url
             await selling
-            await hooks.wait_until(lambda: len(confirmed(hooks)) >= PAYMENTS, 60)
+            await hooks.wait_until(lambda: len(confirmed(hooks)) >= size.payments, 60)
             await settled_for_good(tmp_path)
             assert await scanner.terminate() == 0
 
     assert confirmed(hooks) == shop.paid
     assert all(d.verified(SECRET) for d in hooks.distinct.values())
-    assert rows(tmp_path, "SELECT count(*) FROM intents WHERE status = 'confirmed'") == [(PAYMENTS,)]
+    assert rows(tmp_path, "SELECT count(*) FROM intents WHERE status = 'confirmed'") == [(size.payments,)]
     made = {p.tx_hash for p in center.ledger.payments}
     good = {p.tx_hash for p in center.ledger.payments if p.credited}
     kept = rows(tmp_path, "SELECT tx_hash, counted, settled, coalesce(reason, '') FROM transfers")
@@ -126,14 +118,3 @@ async def sales(shop: Shop, selling: asyncio.Task[None], count: int) -> None:
     """Wait until so many were paid: each life of the scanner sees some."""
     async with asyncio.timeout(60), shop.sold:
         await shop.sold.wait_for(lambda: len(shop.paid) >= count or selling.done())
-
-
-def confirmed(hooks: Receiver) -> dict[str, str]:
-    return {d.json["intentId"]: d.json["txHash"] for d in hooks.distinct.values()}
-
-
-async def settled_for_good(folder: Path) -> None:
-    """Wait until every delivery is written down."""
-    async with asyncio.timeout(60):
-        while rows(folder, "SELECT count(*) FROM events WHERE status != 'delivered'") != [(0,)]:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)

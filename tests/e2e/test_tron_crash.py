@@ -1,7 +1,7 @@
 """
 The crash tests of the EVM rail, on Tron: SIGKILL at any moment, and a cut at every write.
 
-`CRASH_KILLS` and `CRASH_PAYMENTS` set the size; `CRASH_SEED` repeats a run.
+`CRASH_KILLS` and `CRASH_PAYMENTS` set the size of the long run; `CRASH_SEED` repeats a run.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import pytest
 from devnet.receiver import Receiver
 from devnet.tron_ledger import CHAIN_ID, account
 from devnet.trongrid import TronGrid
-from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random, rows
+from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random, rows, sizes
 from tests.e2e.tron_street import chain_of_today, environment, opened, till
 
-SIZE = Size.of(kills=5, payments=30)
 BLOCK_S = 0.3
 # Blocks come ten times as fast as the clock goes: from less than ten minutes behind it (who registers before the
 # first head was read is dated by the clock) to less than two ahead (no block comes from the future).
@@ -32,10 +31,11 @@ async def grid() -> AsyncIterator[TronGrid]:
         yield found
 
 
+@sizes(short=Size(kills=2, payments=12), whole=Size(kills=5, payments=30))
 @pytest.mark.process
 @pytest.mark.timeout(3600)
 async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
-    grid: TronGrid, hooks: Receiver, tmp_path: Path
+    grid: TronGrid, hooks: Receiver, tmp_path: Path, size: Size
 ) -> None:
     chance = random.Random(SEED)
 
@@ -54,7 +54,7 @@ async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
             tmp_path,
             environment(tmp_path, grid, WEBHOOK_RETRY_DELAYS_SEC="0.1,0.2,0.4,0.8,1.6"),
             hooks,
-            SIZE,
+            size,
             chance=chance,
             order=lambda i: {"chainId": CHAIN_ID, "destination": account(f"stall {i}"), "amount": str(1000 + i)},
             pay=pay,
