@@ -123,6 +123,7 @@ class LookAgain:
     transfers: list[Transfer]
     unread: Mapping[str, str]  # destination: why it could not be read
     unread_logs: tuple[UnreadLog, ...] = ()
+    read_to: int | None = None  # unix seconds: how far all of them were read, where reading broke off
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,12 +284,14 @@ class EvmAdapter:
         wanted = Wanted(Rail.DIRECT, sorted(destinations), self._asked_tokens)
         found: dict[tuple[str, str], Transfer] = {}
         unread: list[UnreadLog] = []
+        read_to: int | None = None
         try:
             async for page in self._pages_between(wanted, since, until):
+                read_to = page.time
                 found |= {(transfer.tx_hash, transfer.event_key): transfer for transfer in page.transfers}
                 unread += page.unread
         except ChainError as exc:
-            return LookAgain(list(found.values()), dict.fromkeys(destinations, str(exc)), tuple(unread))
+            return LookAgain(list(found.values()), dict.fromkeys(destinations, str(exc)), tuple(unread), read_to)
         return LookAgain(list(found.values()), {}, tuple(unread))
 
     async def _pages_between(self, wanted: Wanted, since: int, until: int) -> AsyncIterator[ScanPage]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from chains.base import ChainAdapter
-from chains.errors import ChainError, ChainUnavailable
-from chains.types import Fork, Rail, Targets
+from chains.errors import ChainError
+from chains.types import Fork, LookAgain, Rail, Targets, Transfer, UnreadLog
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
@@ -107,7 +107,7 @@ class SecondReader:
             self._tried_since.clear()
             return
         until = max(_deadline(reading) for reading in due)
-        unread = await self._read_again(due, since=min(map(self._since, due)), until=until)
+        unread = (await self._read_again(due, since=min(map(self._since, due)), until=until)).unread
         now = self._monotonic()
         self._tried_since = {
             reading.intent_id: self._tried_since.get(reading.intent_id, now)
@@ -139,42 +139,64 @@ class SecondReader:
         async with self._db.read() as tx:
             waiting = await intents.waiting_direct(tx, self._chain.chain_id)
             proxied = await intents.any_live_proxy(tx, self._chain.chain_id)
-        unread: dict[str, str] = {}
-        for start in range(0, len(waiting), AT_ONCE):
-            unread |= await self._read_again(waiting[start : start + AT_ONCE], since=since, until=until)
+        parts = [waiting[start : start + AT_ONCE] for start in range(0, len(waiting), AT_ONCE)]
+        covered: list[int] = [] if parts or proxied else [until]
+        problems: list[str] = []
+        for part in parts:
+            again = await self._read_again(part, since=since, until=until)
+            problems += [f"address {each} could not be swept: {why}" for each, why in again.unread.items()]
+            # One address that nobody can read once hid how far all the others were.
+            any_read = len(again.unread) < len(_destinations(part))
+            covered.append(until if any_read else again.read_to or since)
         if proxied and Rail.PROXY in self._adapter.rails:
-            await self._sweep_proxy(since, until)
-        shown = list(unread.items())[:MOST_PROBLEMS]
-        self.problems = [f"address {destination} could not be swept: {why}" for destination, why in shown]
-        if not unread:
-            self._health.sweep = Sweep(until, self._clock.now_ms())
+            reached, why = await self._sweep_proxy(since, until)
+            covered.append(reached)
+            problems += [] if why is None else [f"the proxy's events could not be swept: {why}"]
+        self._show(covered, since, problems)
 
-    async def _sweep_proxy(self, since: int, until: int) -> None:
-        """Read the proxy's events once more; a pause nine times as long as each question keeps it to a tenth."""
-        head = await self._adapter.head()
-        cursor = await self._adapter.cursor_before(since, head)
+    def _show(self, covered: Sequence[int], since: int, problems: Sequence[str]) -> None:
+        """Tell how far the sweep came where it came anywhere, and what it could not read."""
+        more = len(problems) - MOST_PROBLEMS
+        self.problems = [*problems[:MOST_PROBLEMS], *([f"{more} more could not be swept"] if more > 0 else [])]
+        reached = [moment for moment in covered if moment > since]
+        if reached:
+            self._health.sweep = Sweep(min(reached), self._clock.now_ms())
+
+    async def _sweep_proxy(self, since: int, until: int) -> tuple[int, str | None]:
+        """
+        Read the proxy's events once more; return how far that went, and why no further.
+
+        A pause nine times as long as each question keeps it to a tenth.
+        """
         time = since
-        while time < until and cursor.position < head.position:
-            started = self._monotonic()
-            page = await self._adapter.scan(Rail.PROXY, Targets(), cursor, head)
-            if isinstance(page, Fork):
-                raise ChainUnavailable("the chain was reorganised meanwhile")
-            async with self._db.write() as tx:
-                recorded = await ingest.record_page(
-                    tx,
-                    self._chain.chain_id,
-                    page.transfers,
-                    now=self._clock.now_ms(),
-                    late_ms=self._late_ms,
-                    moment=head.time * 1000,
-                )
-                await remember(tx, self._chain.chain_id, Rail.PROXY, page.unread, now=self._clock.now_ms())
-            self._on_recorded(recorded)
-            cursor, time = page.cursor, page.time
-            await asyncio.sleep(9 * (self._monotonic() - started))
+        try:
+            head = await self._adapter.head()
+            cursor = await self._adapter.cursor_before(since, head)
+            while time < until and cursor.position < head.position:
+                started = self._monotonic()
+                page = await self._adapter.scan(Rail.PROXY, Targets(), cursor, head)
+                if isinstance(page, Fork):
+                    return time, "the chain was reorganised meanwhile"
+                await self._keep(Rail.PROXY, page.transfers, page.unread, moment=head.time * 1000)
+                cursor, time = page.cursor, page.time
+                await asyncio.sleep(9 * (self._monotonic() - started))
+        except ChainError as exc:
+            return time, str(exc)
+        return until, None
 
-    async def _read_again(self, readings: Sequence[Reading], *, since: int, until: int) -> Mapping[str, str]:
-        """Read these addresses once more, store what is found and how far; return what could not be read, and why."""
+    async def _keep(
+        self, rail: Rail, transfers: Sequence[Transfer], unread: Sequence[UnreadLog], *, moment: int
+    ) -> None:
+        async with self._db.write() as tx:
+            now = self._clock.now_ms()
+            recorded = await ingest.record_page(
+                tx, self._chain.chain_id, transfers, now=now, late_ms=self._late_ms, moment=moment
+            )
+            await remember(tx, self._chain.chain_id, rail, unread, now=now)
+        self._on_recorded(recorded)
+
+    async def _read_again(self, readings: Sequence[Reading], *, since: int, until: int) -> LookAgain:
+        """Read these addresses once more, store what is found and how far; return what was told."""
         again = await self._adapter.look_again(_destinations(readings), since=since, until=until)
         read = [r.intent_id for r in readings if r.destination not in again.unread and self._continues(r, since)]
         now = self._clock.now_ms()
@@ -196,7 +218,7 @@ class SecondReader:
                 extra=fields(chain=self._chain.chain_id, transfers=recorded.matched),
             )
         self._on_recorded(recorded)
-        return again.unread
+        return again
 
     def _continues(self, reading: Reading, since: int) -> bool:
         """Say whether a reading from a moment on leaves no gap since before the intent's creation."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chains.types import Rail
+from chains.errors import ChainUnavailable
+from chains.types import Cursor, Head, Rail, Targets
 from scanner.model import EventType, IntentStatus
 from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
@@ -14,7 +15,7 @@ from tests.scanner.facts import a_hash, a_transfer, an_intent
 
 __all__ = ["bench"]
 
-SHOPS = ["0x" + f"d{n}" * 20 for n in range(1, 6)]
+SHOPS = ["0x" + f"d{n:03x}" * 10 for n in range(1, 40)]
 HOUR = 3600.0
 
 
@@ -163,7 +164,71 @@ async def test_an_address_no_sweep_could_read_is_named_and_the_others_are_swept(
 
     assert (await bench.intent("order-1")).status is IntentStatus.CONFIRMED
     assert bench.worker.health.problems == [f"address {SHOPS[0]} could not be swept: busy"]
-    assert bench.worker.health.sweep is None
+    assert bench.worker.health.sweep is not None
+
+
+@pytest.mark.parametrize("count", [1, 3, 30])
+async def test_addresses_no_sweep_can_read_are_named_and_the_others_say_how_far_it_came(
+    bench: Bench, count: int
+) -> None:
+    orders = [direct(number) for number in range(count + 1)]
+    await bench.wait_for(*orders)
+    await bench.worker.poll()
+    bench.chain.unreadable = {order.destination_key: "busy" for order in orders[1:]}
+    bench.seconds += 600
+
+    await bench.worker.second.turn()
+    await bench.worker.poll()
+
+    sweep = bench.worker.health.sweep
+    assert sweep is not None
+    assert sweep.covered_to == in_s(bench, 0) // 1000
+    named = [problem for problem in bench.worker.health.problems if problem.endswith("could not be swept: busy")]
+    assert len(named) == min(count, 20)
+    assert (f"{count - 20} more could not be swept" in bench.worker.health.problems) is (count > 20)
+
+
+async def test_a_sweep_that_could_read_nobody_leaves_what_the_last_one_reached(bench: Bench) -> None:
+    await bench.wait_for(direct())
+    await bench.worker.poll()
+    bench.seconds += 600
+    await bench.worker.second.turn()
+    before = bench.worker.health.sweep
+    assert before is not None
+    bench.chain.unreadable[SHOPS[0]] = "busy"
+    bench.chain.extend(30)
+    await bench.worker.poll()
+    bench.seconds += 3600
+
+    await bench.worker.second.turn()
+
+    assert bench.worker.health.sweep == before
+
+
+@pytest.mark.parametrize("waits_directly", [True, False])
+async def test_what_of_the_proxy_could_be_swept_is_told_and_what_stopped_it_is_named(
+    bench: Bench, waits_directly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.wait_for(an_intent(), *([direct()] if waits_directly else []))
+    bench.chain.extend(30)
+    await bench.worker.poll()
+    whole = bench.chain.scan
+
+    async def breaks_off(rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0) -> Any:
+        if after.position > bench.chain.top - 10:
+            raise ChainUnavailable("the node is away")
+        return await whole(rail, targets, after, head, reread_s=reread_s)
+
+    monkeypatch.setattr(bench.chain, "scan", breaks_off)
+    bench.seconds += 600
+    await bench.worker.second.turn()
+    monkeypatch.undo()
+    await bench.worker.poll()
+
+    sweep = bench.worker.health.sweep
+    assert sweep is not None
+    assert in_s(bench, -10) // 1000 < sweep.covered_to < in_s(bench, 0) // 1000
+    assert bench.worker.health.problems == ["the proxy's events could not be swept: the node is away"]
 
 
 async def test_the_sweep_reads_the_proxy_once_more_as_well(bench: Bench) -> None:

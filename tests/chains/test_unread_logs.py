@@ -152,6 +152,23 @@ async def test_a_second_look_names_it_as_well(world, monkeypatch):
     assert [(each.position, each.tx_hash) for each in again.unread_logs] == [(150, BAD)]
 
 
+async def test_a_second_look_that_breaks_off_says_how_far_it_came(world, monkeypatch):
+    monkeypatch.setattr(asyncio, "sleep", nothing)
+    log = token_log(to=SHOP, block=120, tx=GOOD)
+
+    def answer(params):
+        if int(params[0]["toBlock"], 16) > 150:
+            raise LookupError(-32601, "the method eth_getLogs is not available")
+        return shown((120, log))(params)
+
+    adapter = await world.adapter(await world.node(replies={"eth_getLogs": answer}), max_log_range=7)
+    await adapter.head()
+    again = await adapter.look_again([SHOP], since=1_700_000_100, until=1_700_000_190)
+    assert [transfer.tx_hash for transfer in again.transfers] == [GOOD]
+    assert again.unread.keys() == {SHOP}
+    assert 1_700_000_140 < again.read_to <= 1_700_000_150
+
+
 async def nothing(_):
     return None
 
