@@ -22,7 +22,7 @@ from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.evm.proxy import EVENT_TOPIC
 from chains.evm.wire import Log
-from chains.quantities import quantity, readable
+from chains.quantities import LAST_SECOND, quantity, readable
 from chains.types import Transfer
 
 TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
@@ -92,6 +92,8 @@ def parse_block(raw: object, number: int | None = None) -> Block | None:
     if not isinstance(raw, dict):
         raise ChainProtocolError(f"not a block: {_shown(raw)}")
     block = Block(quantity(raw.get("number")), hash_text(raw.get("hash")), quantity(raw.get("timestamp")))
+    if block.time > LAST_SECOND:
+        raise ChainProtocolError(f"block {block.number} has no time that a calendar can tell")
     if number is not None and block.number != number:
         raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
     return block
@@ -356,7 +358,9 @@ def _word_address(word: str) -> str:
 def _stamp(sent: object) -> int | None:
     """Return the block time a log carries; None where it is unreadable or not known, which some say as zero."""
     # Clients sent it as a number for months: nobody needs it, the block itself is read (execution-apis pull 639).
-    return (readable(sent) if isinstance(sent, str) else None) or None
+    time = readable(sent) if isinstance(sent, str) else None
+    # One of a year after 9999 made its transfer late, or stopped the chain where the day had to be told.
+    return time if time and time <= LAST_SECOND else None
 
 
 def is_proxy_event(address: str, topics: Sequence[str], proxy: str) -> bool:

@@ -62,7 +62,8 @@ async def pay_on_both_rails(town: Street, **odd: Any) -> list[str]:
         first, second = node.head + 1, node.head + 2
         moved = node.transfer(USDT, MERCHANT, 1000, tx=tx_hash("proxied"), block=first)
         event = node.event(USDT, MERCHANT, 1000, proxied["paymentReference"], tx=tx_hash("proxied"), block=first)
-        node.seal(moved | odd, event | odd)
+        stranger = node.event(USDT, shop(9), 5, "0x" + "77" * 8, tx=tx_hash("a stranger"), block=first, index=9)
+        node.seal(moved | odd, event | odd, stranger | odd)
         node.seal(node.transfer(USDT, shop(1), 1000, tx=tx_hash("direct"), block=second, index=5) | odd)
         node.head += 20
     return [proxied["intentId"], direct["intentId"]]
@@ -218,6 +219,8 @@ async def test_a_block_with_more_logs_than_an_answer_holds_is_read_address_by_ad
         {"blockTimestamp": {"seconds": 1}, "l1BatchNumber": "0x1"},
         {"blockTimestamp": "yesterday", "transactionLogIndex": [], "logType": None},
         {"blockTimestamp": [], "transactionIndex": 7},
+        {"blockTimestamp": hex(2**62)},
+        {"blockTimestamp": hex(2**64 - 1), "logIndex": hex(2**64 - 1)},
         {"logIndex": None},
         {"logIndex": 5, "removed": "false"},
         {"logIndex": {"hex": "0x5"}, "removed": {}},

@@ -136,7 +136,7 @@ def test_a_row_sent_twice_counts_once():
     assert len(decoded(event_log(), event_log(), event_log(index=6))) == 2
 
 
-@pytest.mark.parametrize("stamp", [None, "0x0"])
+@pytest.mark.parametrize("stamp", [None, "0x0", hex(253_402_300_800), hex(2**62), hex(2**64 - 1)])
 def test_a_block_time_the_node_does_not_know_is_none(stamp):
     assert decoded(event_log() | {"blockTimestamp": stamp})[0].block_time is None
 
@@ -267,6 +267,7 @@ def test_a_page_that_contradicts_itself_is_an_error():
         {"number": "0x1", "hash": None, "timestamp": "0x1"},
         {"number": "0x1", "hash": hash_of(1)},
         {"number": "0x2", "hash": hash_of(2), "timestamp": "0x1"},
+        {"number": "0x1", "hash": hash_of(1), "timestamp": hex(253_402_300_800)},
     ],
 )
 def test_a_malformed_or_wrong_block_is_an_error(block):
@@ -280,7 +281,7 @@ def test_a_block_in_plain_numbers_is_read():
     )
 
 
-@pytest.mark.parametrize("sent", [True, -1, 1.0, 2**64, "1751284607", "", "0x", "0x1_0", None, [], {}])
+@pytest.mark.parametrize("sent", [True, -1, 1.0, 2**63, hex(2**63), "1751284607", "", "0x", "0x1_0", None, [], {}])
 def test_what_may_mean_two_numbers_or_none_is_no_number(sent):
     assert readable(sent) is None
     with pytest.raises(ChainProtocolError, match="not a quantity"):
