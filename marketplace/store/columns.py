@@ -6,9 +6,11 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, Integer, Text
+from sqlalchemy import Column, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
+
+from kernel.store.ddl import Whole
 
 
 class BaseUnits(TypeDecorator[int]):
@@ -61,7 +63,7 @@ def identity() -> Column[Any]:
 
 def times() -> tuple[Column[Any], Column[Any]]:
     """Return when a row came to be and when it last changed."""
-    return Column("created_at", Integer, nullable=False), Column("updated_at", Integer, nullable=False)
+    return Column("created_at", Whole, nullable=False), Column("updated_at", Whole, nullable=False)
 
 
 def known(column: str, kind: type[StrEnum]) -> str:

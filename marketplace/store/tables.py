@@ -8,14 +8,13 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Index,
-    Integer,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
+from kernel.store.ddl import Whole, checks, where
 from marketplace import model
 from marketplace.store.columns import BaseUnits, Json, OneOf, identity, known, times
 
@@ -29,7 +28,7 @@ users = Table(
     Column("name", Text, nullable=False),
     Column("role", OneOf(model.Role), nullable=False),
     Column("password_hash", Text, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
     CheckConstraint(known("role", model.Role), name="users_role_known"),
 )
 
@@ -39,10 +38,10 @@ refresh_tokens = Table(
     Column("token_hash", Text, primary_key=True),
     Column("family_id", Text, nullable=False),
     Column("user_id", Text, ForeignKey("users.id"), nullable=False),
-    Column("used_at", Integer),
-    Column("revoked_at", Integer),
-    Column("expires_at", Integer, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("used_at", Whole),
+    Column("revoked_at", Whole),
+    Column("expires_at", Whole, nullable=False),
+    Column("created_at", Whole, nullable=False),
     Index("refresh_tokens_family", "family_id"),
 )
 
@@ -55,7 +54,7 @@ purchase_requests = Table(
     Column("description", Text, nullable=False),
     Column("product_type", OneOf(model.ProductType), nullable=False),
     Column("product_link", Text),
-    Column("quantity", Integer, nullable=False),
+    Column("quantity", Whole, nullable=False),
     Column("budget_min", Text, nullable=False),
     Column("budget_max", Text, nullable=False),
     Column("budget_currency", Text, nullable=False),
@@ -66,8 +65,8 @@ purchase_requests = Table(
     Column("selected_offer_id", Text),
     Column("delivery_confirmed", Boolean, nullable=False, server_default="0"),
     Column("delivery_proof", Json),
-    Column("delivered_at", Integer),
-    Column("confirmed_at", Integer),
+    Column("delivered_at", Whole),
+    Column("confirmed_at", Whole),
     *times(),
     CheckConstraint(known("status", model.RequestStatus), name="requests_status_known"),
     Index("requests_buyer", "buyer_id", "created_at"),
@@ -84,10 +83,10 @@ offers = Table(
     Column("description", Text, nullable=False),
     Column("price_amount", Text, nullable=False),
     Column("price_currency", Text, nullable=False),
-    Column("delivery_amount", Integer, nullable=False),
+    Column("delivery_amount", Whole, nullable=False),
     Column("delivery_unit", Text, nullable=False),
     Column("notes", Text),
-    Column("valid_until", Integer),
+    Column("valid_until", Whole),
     Column("require_aml_check", Boolean, nullable=False),
     Column("aml_block_on_failure", Boolean, nullable=False),
     Column("status", OneOf(model.OfferStatus), nullable=False),
@@ -100,9 +99,9 @@ offers = Table(
         "purchase_request_id",
         "seller_id",
         unique=True,
-        sqlite_where=text("status IN ('pending','active','accepted')"),
+        **where("status IN ('pending','active','accepted')"),
     ),
-    Index("offers_one_accepted", "purchase_request_id", unique=True, sqlite_where=text("status = 'accepted'")),
+    Index("offers_one_accepted", "purchase_request_id", unique=True, **where("status = 'accepted'")),
 )
 
 negotiation_rounds = Table(
@@ -110,13 +109,13 @@ negotiation_rounds = Table(
     metadata,
     identity(),
     Column("offer_id", Text, ForeignKey("offers.id"), nullable=False),
-    Column("round", Integer, nullable=False),
+    Column("round", Whole, nullable=False),
     Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("price_amount", Text, nullable=False),
     Column("price_currency", Text, nullable=False),
     Column("note", Text),
-    Column("expires_at", Integer, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Whole, nullable=False),
+    Column("created_at", Whole, nullable=False),
     UniqueConstraint("offer_id", "round", name="rounds_once"),
     CheckConstraint("round BETWEEN 1 AND 5", name="rounds_at_most_five"),
 )
@@ -127,7 +126,7 @@ negotiation_answers = Table(
     Column("round_id", Text, ForeignKey("negotiation_rounds.id"), primary_key=True),
     Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("answer", Text, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
     CheckConstraint("answer IN ('accepted','declined','countered')", name="answers_known"),
 )
 
@@ -144,35 +143,35 @@ payments = Table(
     Column("direction", OneOf(model.Direction), nullable=False),
     Column("rail", OneOf(model.Rail), nullable=False),
     Column("mode", OneOf(model.Mode)),
-    Column("chain_id", Integer, nullable=False),
+    Column("chain_id", Whole, nullable=False),
     Column("token_address", Text, nullable=False),
     Column("token_symbol", Text, nullable=False),
-    Column("decimals", Integer, nullable=False),
+    Column("decimals", Whole, nullable=False),
     Column("amount_base", BaseUnits, nullable=False),
     Column("amount", Text, nullable=False),
     Column("destination", Text, nullable=False),
     Column("status", OneOf(model.PaymentStatus), nullable=False),
     Column("escrow_state", OneOf(model.EscrowState)),
-    Column("confirmations_required", Integer, nullable=False),
-    Column("registered_at", Integer),
+    Column("confirmations_required", Whole, nullable=False),
+    Column("registered_at", Whole),
     Column("checkout", Json),
     Column("baseline_balance", BaseUnits),
     Column("current_balance", BaseUnits),
-    Column("next_check_at", Integer),
+    Column("next_check_at", Whole),
     Column("stop_reason", OneOf(model.StopReason)),
-    Column("watch_stopped_at", Integer),
+    Column("watch_stopped_at", Whole),
     Column("hold_reason", Text),
     Column("evidence", Json),
     Column("tx_hash", Text),
-    Column("hold_until", Integer),
-    Column("reorged_at", Integer),
+    Column("hold_until", Whole),
+    Column("reorged_at", Whole),
     Column("ordered", OneOf(model.DisputeOutcome)),
     Column("settles_payment_id", Text, ForeignKey("payments.id")),
     Column("reason", Text),
-    Column("expires_at", Integer),
-    Column("looked_at", Integer),
+    Column("expires_at", Whole),
+    Column("looked_at", Whole),
     *times(),
-    CheckConstraint("amount_base GLOB '[1-9]*' AND amount_base NOT GLOB '*[^0-9]*'", name="payments_amount_positive"),
+    *checks("payments_amount_positive", lambda sql: sql.positive("amount_base")),
     CheckConstraint(
         "provider IN ('amn.scanner','request.network','shkeeper','escrow','other')", name="payments_provider_known"
     ),
@@ -196,14 +195,14 @@ payments = Table(
         "provider",
         "provider_payment_id",
         unique=True,
-        sqlite_where=text("provider_payment_id IS NOT NULL"),
+        **where("provider_payment_id IS NOT NULL"),
     ),
     # One pay-in a request: an open one, or the one that was paid.
     Index(
         "payments_one_pay_in",
         "purchase_request_id",
         unique=True,
-        sqlite_where=text("direction = 'in' AND status IN ('pending','processing','confirmed','completed')"),
+        **where("direction = 'in' AND status IN ('pending','processing','confirmed','completed')"),
     ),
     Index("payments_request", "purchase_request_id"),
     Index("payments_buyer", "buyer_id", "created_at"),
@@ -216,21 +215,21 @@ address_indices = Table(
     "address_indices",
     metadata,
     Column("source", Text, primary_key=True),  # which key or list; an index of it is used once
-    Column("next_index", Integer, nullable=False),
+    Column("next_index", Whole, nullable=False),
 )
 
 address_reservations = Table(
     "address_reservations",
     metadata,
     identity(),
-    Column("chain_id", Integer, nullable=False),
+    Column("chain_id", Whole, nullable=False),
     Column("token_key", Text, nullable=False),
     Column("destination_key", Text, nullable=False),
     Column("source", Text, nullable=False),
-    Column("source_index", Integer, nullable=False),
+    Column("source_index", Whole, nullable=False),
     Column("payment_id", Text, ForeignKey("payments.id")),  # none once the payment was pruned: used is used
-    Column("released_at", Integer),
-    Column("created_at", Integer, nullable=False),
+    Column("released_at", Whole),
+    Column("created_at", Whole, nullable=False),
     UniqueConstraint("source", "source_index", name="reservations_index_once"),
     Index("reservations_destination", "destination_key"),
     Index(
@@ -239,20 +238,20 @@ address_reservations = Table(
         "token_key",
         "destination_key",
         unique=True,
-        sqlite_where=text("released_at IS NULL"),
+        **where("released_at IS NULL"),
     ),
 )
 
 credited_transfers = Table(
     "credited_transfers",
     metadata,
-    Column("chain_id", Integer, primary_key=True),
+    Column("chain_id", Whole, primary_key=True),
     Column("tx_hash", Text, primary_key=True),
     Column("event_key", Text, primary_key=True),
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("amount", BaseUnits, nullable=False),
     Column("sender", Text),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
     Index("credited_payment", "payment_id"),
 )
 
@@ -265,7 +264,7 @@ payment_transfers = Table(
     Column("event_key", Text, primary_key=True),
     Column("amount", BaseUnits, nullable=False),
     Column("sender", Text),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
 )
 
 reorg_clearances = Table(
@@ -273,10 +272,10 @@ reorg_clearances = Table(
     metadata,
     identity(),
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
-    Column("reorged_at", Integer, nullable=False),
+    Column("reorged_at", Whole, nullable=False),
     Column("note", Text, nullable=False),
     Column("cleared_by", Text, ForeignKey("users.id"), nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
     Index("clearances_payment", "payment_id", "created_at"),
 )
 
@@ -288,26 +287,26 @@ webhook_inbox = Table(
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("body", Text, nullable=False),
     Column("outcome", Text, nullable=False),
-    Column("received_at", Integer, nullable=False),
+    Column("received_at", Whole, nullable=False),
     Index("inbox_payment", "payment_id"),
 )
 
 scanner_outbox = Table(
     "scanner_outbox",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("kind", OneOf(model.CommandKind), nullable=False),
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("status", Text, nullable=False),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("next_attempt_at", Integer, nullable=False),
+    Column("attempts", Whole, nullable=False, server_default="0"),
+    Column("next_attempt_at", Whole, nullable=False),
     Column("last_error", Text),
-    Column("created_at", Integer, nullable=False),
-    Column("done_at", Integer),
+    Column("created_at", Whole, nullable=False),
+    Column("done_at", Whole),
     UniqueConstraint("kind", "payment_id", name="outbox_once"),
     CheckConstraint("kind IN ('register','cancel_intent','stop_watch')", name="outbox_kind_known"),
     CheckConstraint("status IN ('pending','done','refused')", name="outbox_status_known"),
-    Index("outbox_due", "next_attempt_at", sqlite_where=text("status = 'pending'")),
+    Index("outbox_due", "next_attempt_at", **where("status = 'pending'")),
 )
 
 recoveries = Table(
@@ -318,13 +317,13 @@ recoveries = Table(
     Column("reason", Text, nullable=False),
     Column("amount_base", BaseUnits),
     Column("token_address", Text),
-    Column("count", Integer, nullable=False, server_default="1"),
+    Column("count", Whole, nullable=False, server_default="1"),
     Column("tx_hash", Text),
     Column("last_tx_hash", Text),
     Column("evidence", Json, nullable=False),
     Column("dedupe_key", Text, nullable=False, unique=True),
-    Column("created_at", Integer, nullable=False),
-    Column("updated_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
+    Column("updated_at", Whole, nullable=False),
     CheckConstraint("count > 0", name="recoveries_count_positive"),
     Index("recoveries_payment", "payment_id", "reason"),
     Index("recoveries_newest", "updated_at"),
@@ -333,17 +332,17 @@ recoveries = Table(
 funds_ledger_entries = Table(
     "funds_ledger_entries",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("entry_type", OneOf(model.LedgerEntryType), nullable=False),
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
-    Column("chain_id", Integer, nullable=False),
+    Column("chain_id", Whole, nullable=False),
     Column("token_address", Text, nullable=False),
     Column("amount_base", BaseUnits, nullable=False),
     Column("idempotency_key", Text, nullable=False, unique=True),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
     CheckConstraint(known("entry_type", model.LedgerEntryType), name="ledger_type_known"),
-    CheckConstraint("amount_base GLOB '[1-9]*' AND amount_base NOT GLOB '*[^0-9]*'", name="ledger_amount_positive"),
+    *checks("ledger_amount_positive", lambda sql: sql.positive("amount_base")),
     Index("ledger_payment", "payment_id"),
 )
 
@@ -354,17 +353,17 @@ delivery_codes = Table(
     Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
     Column("salt", Text, nullable=False),
     Column("code_hash", Text, nullable=False),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("used_at", Integer),
-    Column("replaced_at", Integer),
-    Column("expires_at", Integer, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("attempts", Whole, nullable=False, server_default="0"),
+    Column("used_at", Whole),
+    Column("replaced_at", Whole),
+    Column("expires_at", Whole, nullable=False),
+    Column("created_at", Whole, nullable=False),
     CheckConstraint("attempts BETWEEN 0 AND 5", name="codes_attempts"),
     Index(
         "codes_one_live",
         "purchase_request_id",
         unique=True,
-        sqlite_where=text("used_at IS NULL AND replaced_at IS NULL"),
+        **where("used_at IS NULL AND replaced_at IS NULL"),
     ),
 )
 
@@ -381,10 +380,10 @@ disputes = Table(
     Column("outcome", OneOf(model.DisputeOutcome)),
     Column("note", Text),
     Column("resolved_by", Text, ForeignKey("users.id")),
-    Column("resolved_at", Integer),
-    Column("created_at", Integer, nullable=False),
+    Column("resolved_at", Whole),
+    Column("created_at", Whole, nullable=False),
     CheckConstraint("(status = 'resolved') = (outcome IS NOT NULL)", name="disputes_resolved_has_outcome"),
-    Index("disputes_one_open", "payment_id", unique=True, sqlite_where=text("status = 'open'")),
+    Index("disputes_one_open", "payment_id", unique=True, **where("status = 'open'")),
     Index("disputes_request", "purchase_request_id"),
 )
 
@@ -396,14 +395,14 @@ dispute_evidence = Table(
     Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("text", Text, nullable=False),
     Column("link", Text),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
     Index("evidence_dispute", "dispute_id"),
 )
 
 notifications = Table(
     "notifications",
     metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", Whole, primary_key=True),
     Column("id", Text, nullable=False, unique=True),
     Column("user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("category", Text, nullable=False),
@@ -411,10 +410,10 @@ notifications = Table(
     Column("title", Text, nullable=False),
     Column("related_id", Text),
     Column("action_url", Text),
-    Column("read_at", Integer),
-    Column("created_at", Integer, nullable=False),
+    Column("read_at", Whole),
+    Column("created_at", Whole, nullable=False),
     Index("notifications_user", "user_id", "seq"),
-    Index("notifications_unread", "user_id", sqlite_where=text("read_at IS NULL")),
+    Index("notifications_unread", "user_id", **where("read_at IS NULL")),
 )
 
 # What may come any number of times in an hour is told once in it; the rest is counted here.
@@ -426,20 +425,20 @@ notice_counts = Table(
     Column("audience", Text, primary_key=True),  # a user, or "admins"
     Column("title", Text, nullable=False),  # of the newest
     Column("url", Text),
-    Column("told_at", Integer, nullable=False),
-    Column("held_back", Integer, nullable=False),
+    Column("told_at", Whole, nullable=False),
+    Column("held_back", Whole, nullable=False),
     CheckConstraint("held_back >= 0", name="notice_counts_held_back"),
-    Index("notice_counts_due", "told_at", sqlite_where=text("held_back > 0")),
+    Index("notice_counts_due", "told_at", **where("held_back > 0")),
 )
 
 threshold_history = Table(
     "threshold_history",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("chain_id", Integer, nullable=False),
-    Column("confirmations", Integer, nullable=False),
+    Column("id", Whole, primary_key=True),
+    Column("chain_id", Whole, nullable=False),
+    Column("confirmations", Whole, nullable=False),
     Column("set_by", Text, ForeignKey("users.id"), nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Whole, nullable=False),
     CheckConstraint("confirmations > 0", name="thresholds_positive"),
     Index("thresholds_chain", "chain_id", "id"),
 )
@@ -448,7 +447,7 @@ threshold_history = Table(
 key_proof = Table(
     "key_proof",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("sealed", Text, nullable=False),
     CheckConstraint("id = 1", name="key_proof_one"),
 )

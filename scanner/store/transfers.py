@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
+from kernel.store.ddl import SQLITE
 from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
 from scanner.model import WORTHLESS, Reason, StoredTransfer
 from scanner.reading import folding
 from scanner.reading.folding import Grown, Judged, Place
-from scanner.store.tables import UNSEEN, BaseUnits, intents, transfers
+from scanner.store.tables import BaseUnits, intents, transfers, unseen_condition
 
 ROWS_A_STEP = 1_000  # decoded without letting others run
 
@@ -407,7 +408,7 @@ _UNSEEN = in_one_row(
     .where(
         transfers.c.chain_id == bindparam("chain"),
         transfers.c.intent_id.is_not(None),
-        text(UNSEEN),
+        text(unseen_condition(SQLITE)),
         transfers.c.block_number <= bindparam("final"),
         transfers.c.block_number <= bindparam("tip") + 1 - intents.c.confirmations_required,
     )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import aiohttp
-import alembic.command
 import pytest
-from alembic.config import Config
-from sqlalchemy import create_engine
 
+import scanner.store.migrate
 from devnet.anvil import Anvil
 from devnet.receiver import Receiver
 from scanner.store import maintenance
@@ -115,22 +114,34 @@ def test_what_is_no_whole_store_is_not_restored(store: Path, tmp_path: Path) -> 
     assert set(tmp_path.iterdir()) - there <= {tmp_path / "scanner.db.lock"}
 
 
-def test_a_backup_of_an_older_version_is_restored_as_one_of_this(store: Path, tmp_path: Path) -> None:
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "9998", "0001"
+
+
+def upgrade():
+    op.add_column("heartbeats", sa.Column("why", sa.Text))
+"""
+
+
+def test_a_backup_of_an_older_version_is_restored_as_one_of_this(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     older = tmp_path / "older.db"
-    engine = create_engine(f"sqlite:///{older}")
-    with engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "0004")
-    engine.dispose()
+    maintenance.backup(store, older)
+    newer = Path(shutil.copytree(MIGRATIONS, tmp_path / "migrations"))
+    (newer / "versions" / "9998_next.py").write_text(NEXT)
+    monkeypatch.setattr(scanner.store.migrate, "MIGRATIONS", newer)
+    assert migrate(store) == "9998"
 
     maintenance.restore(older, store)
 
     assert maintenance.check(store).problems == ()
     with closing(sqlite3.connect(store)) as link:
-        (reached,) = link.execute("SELECT version_num FROM alembic_version").fetchone()
-    assert reached == migrate(store)
+        assert link.execute("SELECT version_num FROM alembic_version").fetchone() == ("9998",)
+        assert "why" in {row[1] for row in link.execute("PRAGMA table_info(heartbeats)")}
 
 
 def test_a_restore_keeps_the_former_store_whatever_was_kept_before(store: Path, tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""What SQLite and PostgreSQL spell differently in a schema, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Integer, text
+
+# Times are in milliseconds: SQLite's one kind of integer holds them, PostgreSQL's INTEGER does not.
+Whole = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Spelling:
+    """How one of the two writes a condition."""
+
+    def __init__(self, dialect: str) -> None:
+        if dialect not in {"sqlite", "postgresql"}:
+            raise ValueError(f"no schema is written for {dialect}")
+        self.dialect = dialect
+        self._lite = dialect == "sqlite"
+
+    def true(self, column: str) -> str:
+        return f"{column} = 1" if self._lite else column
+
+    def false(self, column: str) -> str:
+        return f"{column} = 0" if self._lite else f"NOT {column}"
+
+    def not_true(self, column: str) -> str:
+        return f"{column} <> 1" if self._lite else f"NOT {column}"
+
+    def is_true(self, column: str) -> str:
+        return f"{column} IS 1" if self._lite else f"{column} IS TRUE"
+
+    def is_false(self, column: str) -> str:
+        return f"{column} IS 0" if self._lite else f"{column} IS FALSE"
+
+    def differs(self, one: str, other: str) -> str:
+        """Compare so that null differs from everything but null."""
+        return f"{one} IS NOT {other}" if self._lite else f"{one} IS DISTINCT FROM {other}"
+
+    def begins_as_number(self, column: str) -> str:
+        """Say that decimal text is no 0 and not negative."""
+        return f"{column} GLOB '[1-9]*'" if self._lite else f"{column} ~ '^[1-9]'"
+
+    def positive(self, column: str) -> str:
+        """Say that decimal text is a positive number and nothing else."""
+        if self._lite:
+            return f"{column} GLOB '[1-9]*' AND {column} NOT GLOB '*[^0-9]*'"
+        return f"{column} ~ '^[1-9][0-9]*$'"
+
+    def refusal(self, name: str, when: str, message: str, *, condition: str | None = None) -> list[str]:
+        """
+        Return the statements of a trigger that refuses a change of rows for which a condition holds; None: of any.
+
+        `when` is such as `BEFORE UPDATE OF status ON intents`.
+        """
+        if self._lite:
+            only = "" if condition is None else f" WHEN {condition}"
+            return [f"CREATE TRIGGER {name} {when} FOR EACH ROW{only} BEGIN SELECT RAISE(ABORT, '{message}'); END"]
+        # A condition there may hold no query: it goes into the function. The error is that of a broken constraint.
+        raised = f"RAISE EXCEPTION USING MESSAGE = '{message}', ERRCODE = 'integrity_constraint_violation';"
+        body = raised if condition is None else f"IF {condition} THEN {raised} END IF;"
+        row = "OLD" if when.startswith("BEFORE DELETE") else "NEW"
+        return [
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN {row}; END $$",
+            f"CREATE TRIGGER {name} {when} FOR EACH ROW EXECUTE FUNCTION {name}()",
+        ]
+
+
+SQLITE, POSTGRESQL = Spelling("sqlite"), Spelling("postgresql")
+SPELLINGS = (SQLITE, POSTGRESQL)
+Condition = str | Callable[[Spelling], str]
+
+
+def _spelt(condition: Condition, spelling: Spelling) -> str:
+    return condition if isinstance(condition, str) else condition(spelling)
+
+
+def where(condition: Condition) -> dict[str, Any]:
+    """Return the arguments of a partial index."""
+    return {f"{spelling.dialect}_where": text(_spelt(condition, spelling)) for spelling in SPELLINGS}
+
+
+def checks(name: str, condition: Callable[[Spelling], str]) -> list[CheckConstraint]:
+    """Return a constraint that both have, each in its spelling."""
+    return [CheckConstraint(condition(spelling), name=name).ddl_if(dialect=spelling.dialect) for spelling in SPELLINGS]

@@ -1,0 +1,254 @@
+"""The migrations of both services make the tables that are declared, for SQLite and for PostgreSQL."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pwd
+import re
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import MetaData, create_engine
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from tests.service_contract.services import BOTH, Service
+
+DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
+LITE_ONLY = re.compile(r"GLOB|RAISE\(|ROWID|IS [01]\b|\b(?:counted|settled|verified) (?:=|<>)|DATETIME|\bINTEGER\b")
+POSTGRES = shutil.which("initdb")
+
+
+def metadata(service: Service) -> MetaData:
+    return importlib.import_module(f"{service.name}.store.tables").metadata
+
+
+def migrations(service: Service) -> list[ModuleType]:
+    folder = Path(importlib.import_module(f"{service.name}.store.migrate").MIGRATIONS) / "versions"
+    names = sorted(path.stem for path in folder.glob("[0-9]*.py"))
+    return [importlib.import_module(f"{service.name}.store.migrations.versions.{name}") for name in names]
+
+
+def script(service: Service, dialect: str) -> str:
+    """Return what the migrations say to a database of a kind."""
+    said = io.StringIO()
+    context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": said})
+    with Operations.context(context):
+        for migration in migrations(service):
+            migration.upgrade()
+    return said.getvalue()
+
+
+def declared(service: Service, dialect: str) -> set[str]:
+    """Return what the declared tables are for a database of a kind, a statement each."""
+    found = set()
+    for table in metadata(service).sorted_tables:
+        found.add(statement(str(CreateTable(table).compile(dialect=DIALECTS[dialect]))))
+        found |= {statement(str(CreateIndex(index).compile(dialect=DIALECTS[dialect]))) for index in table.indexes}
+    return found
+
+
+def statement(sql: str) -> str:
+    """Return a statement in one spelling: the order in which constraints are told says nothing."""
+    lines = [" ".join(line.split()).rstrip(",") for line in sql.strip().rstrip(";").splitlines()]
+    constraints = sorted(line for line in lines if re.match("CONSTRAINT|UNIQUE|FOREIGN|PRIMARY", line))
+    return "\n".join([line for line in lines if line and line not in constraints] + constraints)
+
+
+def made(sql: str) -> set[str]:
+    """Return the statements of a script that make tables and indexes."""
+    found = re.findall(r"^CREATE (?:TABLE|INDEX|UNIQUE INDEX) .*?;$", sql, re.DOTALL | re.MULTILINE)
+    return {statement(each) for each in found}
+
+
+@BOTH
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_migrations_make_exactly_the_tables_that_are_declared(service: Service, dialect: str) -> None:
+    assert made(script(service, dialect)) == declared(service, dialect)
+
+
+@BOTH
+def test_a_migrated_store_has_nothing_else(service: Service, tmp_path: Path) -> None:
+    store = service.store(tmp_path)
+    service.kind.migrate(store)
+    with create_engine(f"sqlite:///{store}").connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, metadata(service)) == []
+
+
+@BOTH
+def test_postgresql_is_told_nothing_in_the_words_of_sqlite(service: Service) -> None:
+    told = script(service, "postgresql")
+
+    assert LITE_ONLY.findall(told) == []
+    assert LITE_ONLY.search(script(service, "sqlite"))
+
+
+@BOTH
+def test_each_trigger_of_one_is_a_trigger_of_the_other(service: Service) -> None:
+    spelt = {
+        dialect: set(re.findall(r"CREATE TRIGGER (\w+) (.*?) FOR EACH ROW", script(service, dialect)))
+        for dialect in DIALECTS
+    }
+
+    assert spelt["sqlite"] == spelt["postgresql"] != set()
+
+
+@BOTH
+def test_a_store_that_is_up_to_date_is_left_as_it_is(service: Service, tmp_path: Path) -> None:
+    store = service.store(tmp_path)
+    reached = service.kind.migrate(store)
+    with closing(sqlite3.connect(store)) as link:
+        before = "\n".join(link.iterdump())
+
+    assert service.kind.migrate(store) == reached == migrations(service)[-1].revision
+    with closing(sqlite3.connect(store)) as link:
+        assert "\n".join(link.iterdump()) == before
+
+
+# -- a real PostgreSQL, where there is one -------------------------------------------------------------
+
+INTENT = (
+    "INSERT INTO intents (intent_id, chain_id, chain_type, rail, token_address, token_key, destination,"
+    " destination_key, amount, fee_amount, fee_address, payment_reference, topic_ref, salt, status, callback_url,"
+    " callback_secret, receiver, events, request, confirmations_required, tx_hash, confirmed_at, created_at,"
+    " chain_created_at, updated_at) VALUES ('{0}', 97, 'evm', 'proxy', 't', 't', 'd', 'd', '{2}', '0', 'f', 'r{0}',"
+    " 'r{0}', 's', '{1}', 'u', 's', 'r', '[]', '{{}}', 5, 'x', 1790000000000, 1790000000000, 1790000000000, 1)"
+)
+TRANSFER = (
+    "INSERT INTO transfers (chain_id, tx_hash, event_key, block_number, token, destination, amount, fee_amount,"
+    " intent_id, counted, settled, verified, seen_at) VALUES (97, '{0}', '0', 1, 't', 'd', '1', '0', {1}, {2}, {3},"
+    " true, 1790000000000)"
+)
+SCANNER_ROWS = [
+    INTENT.format("a", "confirmed", "1000"),
+    INTENT.format("b", "pending", "1000"),
+    TRANSFER.format("x", "'a'", "true", "true"),
+    TRANSFER.format("y", "'b'", "true", "false"),
+]
+REFUSED = {
+    "scanner": [
+        ("UPDATE transfers SET settled = false WHERE tx_hash = 'x'", "never changes its intent"),
+        ("UPDATE transfers SET intent_id = 'b' WHERE tx_hash = 'x'", "never changes its intent"),
+        ("UPDATE transfers SET intent_id = NULL WHERE tx_hash = 'x'", "never changes its intent"),
+        ("DELETE FROM transfers WHERE tx_hash = 'x'", "kept as long as its intent"),
+        (TRANSFER.format("x", "'b'", "true", "false"), "settles one intent only"),
+        (TRANSFER.format("x", "NULL", "true", "false"), "settles one intent only"),
+        ("UPDATE transfers SET tx_hash = 'x' WHERE tx_hash = 'y'", "is not replaced"),
+        ("UPDATE intents SET status = 'pending' WHERE intent_id = 'a'", "stays settled"),
+        ("UPDATE intents SET intent_id = 'c' WHERE intent_id = 'a'", "keeps its name"),
+        (INTENT.format("a", "pending", "1000"), "a settled intent is not replaced"),
+        (INTENT.format("c", "pending", "0"), "intents_amount_positive"),
+        (INTENT.format("c", "pending", "-1"), "intents_amount_positive"),
+        (INTENT.format("c", "unheard of", "1"), "intents_status_known"),
+        (TRANSFER.format("z", "'b'", "false", "false"), "transfers_counted_or_reason"),
+        (TRANSFER.format("z", "NULL", "true", "false"), "transfers_counted_has_intent"),
+    ],
+    "marketplace": [
+        (f"{change} threshold_history{what}", "threshold_history is append-only")
+        for change, what in (("UPDATE", " SET confirmations = 9"), ("DELETE FROM", ""))
+    ],
+}
+ROWS = {
+    "scanner": SCANNER_ROWS,
+    "marketplace": [
+        "INSERT INTO users (id, email, name, role, password_hash, created_at) VALUES ('u', 'e', 'n', 'admin', 'h', 1)",
+        "INSERT INTO threshold_history (chain_id, confirmations, set_by, created_at) VALUES (97, 5, 'u', 1)",
+    ],
+}
+ALLOWED = {
+    "scanner": [
+        "UPDATE transfers SET verified = true, block_number = 2 WHERE tx_hash = 'x'",
+        "UPDATE intents SET status = 'webhook_failed' WHERE intent_id = 'a'",
+        "UPDATE intents SET status = 'confirming' WHERE intent_id = 'b'",
+        "DELETE FROM transfers WHERE tx_hash = 'y'",
+    ],
+    "marketplace": [
+        "INSERT INTO threshold_history (chain_id, confirmations, set_by, created_at) VALUES (97, 6, 'u', 2)"
+    ],
+}
+
+LEFT = {
+    "scanner": ("SELECT count(*) FROM transfers", 1),
+    "marketplace": ("SELECT count(*) FROM threshold_history", 2),
+}
+
+
+@BOTH
+def test_sqlite_refuses_what_must_not_be(service: Service, tmp_path: Path) -> None:
+    store = service.store(tmp_path)
+    service.kind.migrate(store)
+    with closing(sqlite3.connect(store, isolation_level=None)) as link:
+        for row in ROWS[service.name]:
+            link.execute(row)
+        for sql, why in REFUSED[service.name]:
+            with pytest.raises(sqlite3.IntegrityError, match=why):
+                link.execute(sql)
+        for sql in ALLOWED[service.name]:
+            link.execute(sql)
+        question, count = LEFT[service.name]
+        assert link.execute(question).fetchone() == (count,)
+
+
+@contextmanager
+def postgres() -> Iterator[list[str]]:
+    """Start a server that listens on a socket alone; yield the words that open a shell on it."""
+    programs = Path(str(POSTGRES)).resolve().parent
+    user = "postgres" if Path("/").owner() == pwd.getpwuid(_me()).pw_name == "root" else None  # it refuses to be root
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        if user is not None:
+            shutil.chown(folder, user)
+
+        def run(program: str, *arguments: str) -> None:
+            subprocess.run([programs / program, *arguments], user=user, check=True, capture_output=True, cwd=folder)
+
+        run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "us", "--no-sync")
+        run(
+            "pg_ctl",
+            "-D",
+            f"{folder}/data",
+            "-o",
+            f"-k {folder} -c listen_addresses=",
+            "-l",
+            f"{folder}/log",
+            "-w",
+            "start",
+        )
+        try:
+            yield ["psql", "-X", "-q", "-h", folder, "-U", "us", "-v", "ON_ERROR_STOP=1"]
+        finally:
+            run("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "-w", "stop")
+
+
+def _me() -> int:
+    return Path("/proc/self").stat().st_uid
+
+
+@pytest.mark.skipif(POSTGRES is None, reason="no PostgreSQL on this machine")
+def test_postgresql_runs_them_and_refuses_the_same() -> None:
+    with postgres() as shell:
+        for name in ("scanner", "marketplace"):
+            subprocess.run([*shell, "postgres", "-c", f"CREATE DATABASE {name}"], check=True, capture_output=True)
+            service = next(mark.values[0] for mark in BOTH.args[1] if mark.id == name)
+            rows = ";\n".join(ROWS[name]) + ";"
+            subprocess.run([*shell, name], input=script(service, "postgresql") + rows, text=True, check=True)
+            for sql, why in REFUSED[name]:
+                said = subprocess.run([*shell, name, "-c", sql], capture_output=True, text=True, check=False)
+                assert said.returncode != 0, sql
+                assert why in said.stderr, sql
+            for sql in ALLOWED[name]:
+                subprocess.run([*shell, name, "-c", sql], check=True, capture_output=True)
+            question, count = LEFT[name]
+            found = subprocess.run([*shell, name, "-t", "-c", question], check=True, capture_output=True)
+            assert int(found.stdout) == count
