@@ -110,7 +110,7 @@ async def test_one_transfer_told_twice_in_a_list_is_no_list(deal: Deal) -> None:
     assert deal.entries() == []
 
 
-@pytest.mark.parametrize("lies_there", [True, False])
+@pytest.mark.parametrize("is_paid_on_chain", [True, False])
 async def test_a_balance_told_with_the_transaction_of_another_payment_counts_where_the_chain_shows_it(
     two: tuple[Deal, Deal], is_paid_on_chain: bool
 ) -> None:
