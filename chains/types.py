@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-
-class Rail(StrEnum):
-    """How a payment is recognised (docs/api.md)."""
-
-    PROXY = "proxy"
-    DIRECT = "direct"
+from protocol.words import EndpointState as EndpointState
+from protocol.words import Rail as Rail
 
 
 class Cursor(NamedTuple):
@@ -167,16 +163,6 @@ class Checkout:
 
     payment_uri: str | None  # None where no plain URI can express the payment
     calldata: str | None  # 0x hex of the proxy call; None off the proxy rail
-
-
-class EndpointState(StrEnum):
-    """How an endpoint is doing."""
-
-    OK = "ok"
-    RESTING = "resting"  # left alone for a while after it failed
-    STALE = "stale"  # its newest block is older than another endpoint's, or stands still
-    LYING = "lying"  # shows a head that cannot be true
-    FAILING = "failing"  # its last answer was an error
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,16 +26,9 @@ from pydantic.alias_generators import to_camel
 from addresses import parse as parse_address
 from config.settings import NOT_AN_ENDPOINT, UPSTREAM_URLS, Settings, is_http_url
 from kernel.errors import ConfigError
+from protocol.words import ChainType as ChainType
 
 ENDPOINT_VARIABLE = re.compile(r"RPC_[A-Z0-9_]+")
-
-
-class ChainType(StrEnum):
-    """The families of chains."""
-
-    EVM = "evm"
-    TRON = "tron"
-    TON = "ton"
 
 
 class Finality(StrEnum):

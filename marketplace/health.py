@@ -91,7 +91,7 @@ class HealthChecks:
 
     async def _scanner_ready(self) -> Check:
         readiness = await self._scanner.ready()
-        return Check("ok") if readiness.ready else Check("degraded", "; ".join(readiness.reasons))
+        return Check("ok") if readiness.is_ready else Check("degraded", "; ".join(readiness.reasons))
 
     async def _webhooks(self) -> Check:
         """Webhooks can be verified, and what we owe the scanner is not stuck."""
@@ -138,8 +138,6 @@ def _differences(catalog: Catalog, there: ChainStatus) -> Iterator[str]:
     chain = catalog.chains.get(there.chain_id)
     if chain is None or chain.chain_type != there.chain_type:
         yield f"{there.chain_id} is {there.chain_type} there"
-        return
-    if there.tokens is None:
         return
     mine = [token for token in catalog.tokens if token.chain_id == chain.chain_id]
     ours = {(key(t.address, chain.chain_type), t.symbol, t.decimals) for t in mine}

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from chains.types import Movement
-from kernel.clock import rfc3339
+from protocol import codec
+from protocol.events import BalanceEvent, BalanceTransfer, EventTransfer, IntentEvent, intent_body
+from protocol.wire import Change, Moment, Units
 from scanner.model import DeliveryStatus, EventType, Intent, Reason, StoredTransfer, Watch, priority_of
 from scanner.store.outbox import INTENT, WATCH
 
@@ -35,16 +35,14 @@ def confirmed(intent: Intent, settled: Sequence[StoredTransfer], now: int) -> di
         EventType.CONFIRMED,
         "",
         now,
-        {
-            "txHash": intent.tx_hash,
-            "blockNumber": intent.block_number,
-            "confirmations": intent.confirmations,
-            "status": "confirmed",
-            "sender": intent.sender,
-            "rail": intent.rail,
-            "transfers": [transfer_facts(t) for t in newest],
-            "transferCount": len(settled),
-        },
+        tx_hash=intent.tx_hash,
+        block_number=intent.block_number,
+        confirmations=intent.confirmations,
+        status="confirmed",
+        sender=intent.sender,
+        rail=intent.rail,
+        transfers=tuple(transfer_facts(t) for t in newest),
+        transfer_count=len(settled),
     )
 
 
@@ -52,21 +50,8 @@ def about_transfer(
     intent: Intent, event: EventType, transfer: StoredTransfer, now: int, *, reason: Reason | None = None
 ) -> dict[str, Any]:
     """Return the outbox row of an opt-in event about one transfer."""
-    return _row(
-        intent,
-        event,
-        f"{transfer.tx_hash}/{transfer.event_key}/{transfer.block_hash}/{reason or ''}",
-        now,
-        {
-            "txHash": transfer.tx_hash or None,
-            "blockNumber": transfer.block_number,
-            "status": "reorged" if event is EventType.REORGED else intent.status,
-            "reason": reason,
-            "count": transfer.times,
-            "transfers": [transfer_facts(transfer)],
-            "transferCount": transfer.times,
-        },
-    )
+    what = f"{transfer.tx_hash}/{transfer.event_key}/{transfer.block_hash}/{reason or ''}"
+    return _of_transfers(intent, event, what, transfer, now, reason=reason, count=transfer.times)
 
 
 def summary(
@@ -74,45 +59,48 @@ def summary(
 ) -> dict[str, Any]:
     """Return the outbox row of an event about many transfers, of which the newest is named."""
     last = "" if newest is None else f"{newest.tx_hash}/{newest.event_key}/{newest.block_hash}"
+    return _of_transfers(intent, event, f"{count} up to {last}/{reason or ''}", newest, now, reason=reason, count=count)
+
+
+def _of_transfers(
+    intent: Intent,
+    event: EventType,
+    what: str,
+    newest: StoredTransfer | None,
+    now: int,
+    *,
+    reason: Reason | None,
+    count: int,
+) -> dict[str, Any]:
     return _row(
         intent,
         event,
-        f"{count} up to {last}/{reason or ''}",
+        what,
         now,
-        {
-            "txHash": None if newest is None else newest.tx_hash or None,
-            "blockNumber": None if newest is None else newest.block_number,
-            "status": "reorged" if event is EventType.REORGED else intent.status,
-            "reason": reason,
-            "count": count,
-            "transfers": [] if newest is None else [transfer_facts(newest)],
-            "transferCount": count,
-        },
+        tx_hash=None if newest is None else newest.tx_hash or None,
+        block_number=None if newest is None else newest.block_number,
+        status="reorged" if event is EventType.REORGED else intent.status,
+        reason=reason,
+        count=count,
+        transfers=() if newest is None else (transfer_facts(newest),),
+        transfer_count=count,
     )
 
 
 def partial(intent: Intent, received: int, now: int) -> dict[str, Any]:
     """Return the outbox row of `payment.partial`."""
-    fields = {"status": intent.status, "missing": str(intent.amount - received)}
-    return _row(intent, EventType.PARTIAL, str(received), now, fields)
+    missing = Units(intent.amount - received)
+    return _row(intent, EventType.PARTIAL, str(received), now, status=intent.status, missing=missing)
 
 
 def expired(intent: Intent, now: int) -> dict[str, Any]:
     """Return the outbox row of `intent.expired`."""
-    return _row(intent, EventType.EXPIRED, "", now, {"status": "expired"})
+    return _row(intent, EventType.EXPIRED, "", now, status="expired")
 
 
-def transfer_facts(transfer: StoredTransfer) -> dict[str, Any]:
+def transfer_facts(transfer: StoredTransfer) -> EventTransfer:
     """Return what a webhook tells of one transfer."""
-    return {
-        "txHash": transfer.tx_hash or None,
-        "eventKey": transfer.event_key,
-        "blockNumber": transfer.block_number,
-        "blockHash": transfer.block_hash,
-        "token": transfer.token,
-        "sender": transfer.sender,
-        "amount": str(transfer.amount),
-    }
+    return codec.of(EventTransfer, transfer, tx_hash=transfer.tx_hash or None)
 
 
 def balance_changed(watch: Watch, balance: int, transfers: Sequence[Movement] | None, now: int) -> dict[str, Any]:
@@ -127,74 +115,66 @@ def balance_changed(watch: Watch, balance: int, transfers: Sequence[Movement] | 
         (str(watch.chain_id), watch.watch_id, str(watch.created_at), str(count), str(before), str(balance))
     )
     identity = f"evt_{hashlib.sha256(fact.encode()).hexdigest()[:32]}"
-    newest = None if transfers is None else [_movement(m) for m in list(reversed(transfers))[:MAX_TRANSFERS]]
-    body = {
-        "eventId": identity,
-        "eventType": EventType.BALANCE_CHANGED,
-        "watchId": watch.watch_id,
-        "chainId": watch.chain_id,
-        "chainType": watch.chain_type,
-        "address": watch.address,
-        "tokenAddress": watch.token_address,
-        "tokenSymbol": watch.token_symbol,
-        "decimals": watch.decimals,
-        "previousBalance": str(before),
-        "currentBalance": str(balance),
-        "delta": str(balance - before),
-        "changeCount": count,
-        "checkedAt": rfc3339(now),
-        "status": "balance_changed",
-        "transfers": newest,
-        "transferCount": None if transfers is None else len(transfers),
-    }
-    return {
-        "event_id": identity,
-        "subject_kind": WATCH,
-        "subject_id": watch.watch_id,
-        "event_type": EventType.BALANCE_CHANGED,
-        "priority": priority_of(EventType.BALANCE_CHANGED).value,
-        "chain_id": watch.chain_id,
-        "body": orjson.dumps(body).decode(),
-        "receiver": watch.receiver,
-        "status": DeliveryStatus.PENDING,
-        "round": 1,
-        "attempts": 0,
-        "next_attempt_at": now,
-        "created_at": now,
-    }
+    newest = None if transfers is None else list(reversed(transfers))[:MAX_TRANSFERS]
+    event = codec.of(
+        BalanceEvent,
+        watch,
+        event_id=identity,
+        event_type=EventType.BALANCE_CHANGED,
+        previous_balance=Units(before),
+        current_balance=Units(balance),
+        delta=Change(balance - before),
+        change_count=count,
+        checked_at=Moment(now),
+        status="balance_changed",
+        transfers=None if newest is None else tuple(codec.of(BalanceTransfer, each) for each in newest),
+        transfer_count=None if transfers is None else len(transfers),
+    )
+    return _queued(
+        event.event_id,
+        EventType.BALANCE_CHANGED,
+        codec.encode(event),
+        now,
+        subject_kind=WATCH,
+        subject_id=watch.watch_id,
+        chain_id=watch.chain_id,
+        receiver=watch.receiver,
+    )
 
 
-def _movement(movement: Movement) -> dict[str, Any]:
-    return {
-        "txHash": movement.tx_hash,
-        "blockNumber": movement.block_number,
-        "sender": movement.sender,
-        "amount": str(movement.amount),
-    }
-
-
-def _row(intent: Intent, event: EventType, what: str, now: int, fields: dict[str, Any]) -> dict[str, Any]:
+def _row(intent: Intent, event: EventType, what: str, now: int, **said: Any) -> dict[str, Any]:
     identity = event_id(intent, event, what)
-    body = {
-        "eventId": identity,
-        "eventType": event,
-        "intentId": intent.intent_id,
-        "paymentReference": intent.payment_reference,
-        "chainId": intent.chain_id,
-        "token": intent.token_address,
-        "amount": str(intent.amount),
-        "amountReceived": str(intent.amount_received),
-        **fields,
-    }
+    told = IntentEvent(
+        event_id=identity,
+        event_type=event,
+        intent_id=intent.intent_id,
+        payment_reference=intent.payment_reference,
+        chain_id=intent.chain_id,
+        token=intent.token_address,
+        amount=Units(intent.amount),
+        amount_received=Units(intent.amount_received),
+        **said,
+    )
+    return _queued(
+        identity,
+        event,
+        intent_body(told),
+        now,
+        subject_kind=INTENT,
+        subject_id=intent.intent_id,
+        chain_id=intent.chain_id,
+        receiver=intent.receiver,
+    )
+
+
+def _queued(identity: str, event: EventType, body: bytes, now: int, **subject: Any) -> dict[str, Any]:
+    """Return the row of an event that waits for its first attempt."""
     return {
         "event_id": identity,
-        "subject_kind": INTENT,
-        "subject_id": intent.intent_id,
+        **subject,
         "event_type": event,
         "priority": priority_of(event).value,
-        "chain_id": intent.chain_id,
-        "body": orjson.dumps(body).decode(),
-        "receiver": intent.receiver,
+        "body": body.decode(),
         "status": DeliveryStatus.PENDING,
         "round": 1,
         "attempts": 0,

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import NamedTuple
 
-from chains.types import Rail
+from protocol.words import DeliveryStatus as DeliveryStatus
+from protocol.words import EventType as EventType
+from protocol.words import IntentStatus as IntentStatus
+from protocol.words import Rail
+from protocol.words import Reason as Reason
+from protocol.words import WatchStatus as WatchStatus
 
 NATIVE = "native"  # the token of a transfer of the chain's own coin
 NO_TX = ""  # the transaction of a transfer that is known from a balance alone
 
-
-class IntentStatus(StrEnum):
-    """Where an intent stands (docs/api.md)."""
-
-    PENDING = "pending"
-    CONFIRMING = "confirming"
-    CONFIRMED = "confirmed"
-    WEBHOOK_FAILED = "webhook_failed"
-    EXPIRED = "expired"
-
-
 SETTLED = frozenset({IntentStatus.CONFIRMED, IntentStatus.WEBHOOK_FAILED})
 LIVE = frozenset({IntentStatus.PENDING, IntentStatus.CONFIRMING})
-
-
-class Reason(StrEnum):
-    """Why a transfer, or a part of it, settled nothing (docs/events.md)."""
-
-    UNKNOWN_REFERENCE = "unknown_reference"
-    WRONG_TOKEN = "wrong_token"  # noqa: S105
-    WRONG_DESTINATION = "wrong_destination"
-    WRONG_ASSET = "wrong_asset"
-    UNDERPAID = "underpaid"
-    NO_TRANSFER_LOG = "no_transfer_log"
-    FEE_ON_TRANSFER = "fee_on_transfer"
-    ZERO_AMOUNT = "zero_amount"
-    REVERTED = "reverted"
-    REORGED = "reorged"
-    LATE = "late"
-    DUPLICATE = "duplicate"
-    CANCELLED = "cancelled"
-    BEFORE_INTENT = "before_intent"
-    OVERPAID_SURPLUS = "overpaid_surplus"
-    SPAM = "spam"
-
 
 # Reasons that follow from the other transfers of the same intent and are computed anew each time;
 # every other reason is a fact about the transfer itself and stays.
@@ -57,21 +29,6 @@ REFUNDABLE = ALLOCATION_REASONS | {Reason.WRONG_DESTINATION, Reason.LATE, Reason
 
 # What can never count, whatever else comes: anybody can make thousands of these in one transaction for nothing.
 WORTHLESS = frozenset({Reason.ZERO_AMOUNT, Reason.WRONG_TOKEN, Reason.SPAM})
-
-
-class EventType(StrEnum):
-    """What a webhook can tell (docs/events.md)."""
-
-    CONFIRMED = "payment.confirmed"
-    DETECTED = "payment.detected"
-    CONFIRMING = "payment.confirming"
-    PARTIAL = "payment.partial"
-    OVERPAID = "payment.overpaid"
-    LATE = "payment.late"
-    REORGED = "payment.reorged"
-    ANOMALY = "payment.anomaly"
-    EXPIRED = "intent.expired"
-    BALANCE_CHANGED = "balance_changed"
 
 
 OPT_IN_EVENTS = frozenset(EventType) - {EventType.CONFIRMED, EventType.BALANCE_CHANGED}
@@ -94,15 +51,6 @@ def priority_of(event: EventType) -> Priority:
             return Priority.CORRECTION
         case _:
             return Priority.REST
-
-
-class DeliveryStatus(StrEnum):
-    """Where an outbox event stands."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    SUPERSEDED = "superseded"  # what it told is no longer so
 
 
 class ChainTime(NamedTuple):
@@ -234,14 +182,6 @@ class StoredTransfer(NamedTuple):
     def order(self) -> tuple[int, str, str]:
         """Order of blocks, and what the same chain shows everybody within one: nodes number logs differently."""
         return (self.block_number, self.tx_hash, self.event_key)
-
-
-class WatchStatus(StrEnum):
-    """Where a balance watch stands."""
-
-    WATCHING = "watching"
-    STOPPED = "stopped"
-    EXPIRED = "expired"
 
 
 class Watch(NamedTuple):

@@ -25,10 +25,10 @@ from marketplace.scanner_client import (
     BalanceEvent,
     Event,
     IntentEvent,
-    IntentTransfer,
     NotFound,
     ScannerRefused,
     ScannerUnavailable,
+    Transfer,
 )
 from marketplace.store import inbox
 from marketplace.store.inbox import Credit
@@ -64,7 +64,7 @@ class EventReading:
 
     observed: PaymentObservation | None = None
     refused: tuple[str, str] | None = None
-    listed: tuple[IntentTransfer, ...] | None = None  # all there is of the payment, where news names only part of it
+    listed: tuple[Transfer, ...] | None = None  # all there is of the payment, where news names only part of it
     unlisted: bool = False  # that list could not be read now: this is judged again
     unread: str | None = None  # why a confirmation's whole list could not be had now
     transfers: tuple[Credit, ...] = ()  # that the webhook itself tells

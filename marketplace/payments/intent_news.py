@@ -19,7 +19,7 @@ from marketplace.payments.unapplied_funds import (
     record_unread_unapplied,
     set_part,
 )
-from marketplace.scanner_client import Event, IntentEvent, IntentTransfer
+from marketplace.scanner_client import Event, IntentEvent, Transfer
 from marketplace.store import inbox, payments
 from marketplace.unit_of_work import UnitOfWork
 
@@ -77,7 +77,7 @@ async def _unapplied(work: UnitOfWork, payment: Payment, event: IntentEvent, rea
         await _set_part(work, payment, event, reading.listed)
 
 
-async def _set_part(work: UnitOfWork, payment: Payment, event: IntentEvent, listed: Iterable[IntentTransfer]) -> None:
+async def _set_part(work: UnitOfWork, payment: Payment, event: IntentEvent, listed: Iterable[Transfer]) -> None:
     counted, beside = 0, 0
     for each in listed:
         counted += each.amount if each.counted else 0

@@ -50,7 +50,7 @@ def to_decimal(base: int, decimals: int) -> str:
         ValueError: negative, or not an integer.
     """
     _check_decimals(decimals)
-    if type(base) is not int or base < 0:
+    if not isinstance(base, int) or isinstance(base, bool) or base < 0:
         raise ValueError("base units are an integer, zero or more")
     digits = str(base).rjust(decimals + 1, "0")
     whole, fraction = digits[: len(digits) - decimals], digits[len(digits) - decimals :].rstrip("0")

@@ -12,7 +12,7 @@ from marketplace.model import Payment
 from marketplace.payments.spelling import normal_event_key, normal_tx_hash
 from marketplace.risk import policy
 from marketplace.risk.policy import Account, DirectBalance, Evidence
-from marketplace.scanner_client import Balance, BalanceEvent, EventTransfer, Intent, IntentEvent, IntentTransfer
+from marketplace.scanner_client import Balance, BalanceEvent, EventTransfer, Intent, IntentEvent, Transfer
 from marketplace.store.inbox import Credit
 
 SHOWN = 20  # transfers that are kept with a payment for people to see; all of them are judged
@@ -78,11 +78,10 @@ def from_event(payment: Payment, event: IntentEvent, chain: Chain) -> PaymentObs
     """
     transfers = event.transfers or ()
     received = event.amount if event.amount_received is None else event.amount_received
-    destination = event.body.get("destination")
     evidence = Evidence(
         chain_id=event.chain_id,
         token=event.token,
-        destination=destination if isinstance(destination, str) else payment.destination,
+        destination=event.destination or payment.destination,
         amount=received,
         confirmations=event.confirmations or 0,
         tx_hash=event.tx_hash or next((each.tx_hash for each in transfers if each.tx_hash), None),
@@ -93,9 +92,7 @@ def from_event(payment: Payment, event: IntentEvent, chain: Chain) -> PaymentObs
     )
 
 
-def from_intent(
-    payment: Payment, intent: Intent, transfers: Sequence[IntentTransfer], chain: Chain
-) -> PaymentObservation:
+def from_intent(payment: Payment, intent: Intent, transfers: Sequence[Transfer], chain: Chain) -> PaymentObservation:
     """
     Read an intent that the scanner has confirmed, with every transfer of it.
 
@@ -119,7 +116,7 @@ def from_intent(
     )
 
 
-def _identified(transfers: Iterable[EventTransfer | IntentTransfer], chain: Chain) -> tuple[Credit, ...]:
+def _identified(transfers: Iterable[EventTransfer | Transfer], chain: Chain) -> tuple[Credit, ...]:
     """Return each transfer once, under its one spelling."""
     found: dict[tuple[str, str], Credit] = {}
     for each in transfers:
@@ -165,8 +162,7 @@ def behind_balance(payment: Payment, event: BalanceEvent, chain: Chain) -> tuple
             raise BrokenList(f"{each.tx_hash!r:.80} is no transaction of {chain.name}")
         key = f"{KEYLESS}{payment.destination.lower()}:{each.amount}"
         alike[f"{tx_hash}/{key}"] += 1
-        key = normal_event_key(each.event_key) if each.event_key else f"{key}:{alike[f'{tx_hash}/{key}']}"
-        found.append(Credit(tx_hash, key, each.amount, each.sender, each.block_hash))
+        found.append(Credit(tx_hash, f"{key}:{alike[f'{tx_hash}/{key}']}", each.amount, each.sender, None))
     return tuple(found)
 
 
@@ -281,7 +277,7 @@ def _document(evidence: Evidence, credits_: Sequence[Credit], block: int | None)
     }
 
 
-def _first(transfers: Iterable[EventTransfer | IntentTransfer]) -> str | None:
+def _first(transfers: Iterable[EventTransfer | Transfer]) -> str | None:
     return next((transfer.sender for transfer in transfers if transfer.sender), None)
 
 

@@ -18,7 +18,6 @@ from marketplace.risk.policy import same_address
 from marketplace.scanner_client import (
     CheckoutBlock,
     NotFound,
-    Registered,
     ScannerClient,
     ScannerRefused,
     ScannerUnavailable,
@@ -26,6 +25,7 @@ from marketplace.scanner_client import (
 from marketplace.store import addresses, outbox, payments
 from marketplace.store.outbox import ScannerCommand
 from marketplace.unit_of_work import UnitOfWorkFactory
+from protocol import codec
 
 log = logging.getLogger(__name__)
 
@@ -170,12 +170,11 @@ class CommandDispatcher:
             expires_at=None if payment.expires_at is None else datetime.fromtimestamp(payment.expires_at / 1000, UTC),
             events=EVENTS,
         )
-        self._compare(payment, registered)
-        return {"checkout": dict(registered.body["checkoutBlock"])}
+        self._compare(payment, registered.checkout_block)
+        return {"checkout": codec.plain(registered.checkout_block)}
 
-    def _compare(self, payment: Payment, registered: Registered) -> None:
+    def _compare(self, payment: Payment, block: CheckoutBlock) -> None:
         """Refuse to show a buyer anything but what was agreed: our registry and the scanner's may differ."""
-        block: CheckoutBlock = registered.checkout_block
         chain_type = self._catalog.chains[payment.chain_id].chain_type
         agreed = (
             block.chain_id == payment.chain_id
@@ -203,8 +202,7 @@ class CommandDispatcher:
             callback_secret=self._secret(),
             baseline_balance=baseline,
         )
-        following = watch.next_check_at
-        return {"next_check_at": None if following is None else int(following.timestamp() * 1000)}
+        return {"next_check_at": watch.next_check_at}
 
     async def _read_baseline(self, payment: Payment) -> int:
         found = await self._scanner.check_balance(

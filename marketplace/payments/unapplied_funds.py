@@ -10,7 +10,7 @@ from marketplace.model import Payment, PaymentStatus, Rail, Role
 from marketplace.payments.observation import SHOWN, PaymentObservation
 from marketplace.risk.gate import SetAside
 from marketplace.risk.policy import Reason
-from marketplace.scanner_client import IntentEvent, IntentTransfer
+from marketplace.scanner_client import IntentEvent, Transfer
 from marketplace.store import inbox
 from marketplace.store.database import Tx
 from marketplace.store.inbox import Rest, UnappliedFunds
@@ -215,7 +215,7 @@ async def record_unapplied(work: UnitOfWork, payment: Payment, event: IntentEven
         await work.notify_of_payment_seldom([payment.buyer_id], payment, "payment-wrong-token", title)
 
 
-def add_up(found: Iterable[IntentTransfer], reason: str | None) -> tuple[Rest, ...]:
+def add_up(found: Iterable[Transfer], reason: str | None) -> tuple[Rest, ...]:
     """Return all there is of a reason, token by token."""
     rests: dict[str, Rest] = {}
     for each in found:

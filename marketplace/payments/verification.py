@@ -15,12 +15,12 @@ from marketplace.risk.gate import RiskDecision, RiskGate
 from marketplace.risk.policy import BASELINE_MISSING, Approve, Reason
 from marketplace.scanner_client import (
     BrokenAnswer,
-    Intent,
-    IntentTransfer,
+    FullIntent,
     NotFound,
     ScannerClient,
     ScannerRefused,
     ScannerUnavailable,
+    Transfer,
 )
 from marketplace.store import inbox, payments
 from marketplace.trade.offers import found_offer
@@ -136,13 +136,13 @@ class PaymentVerifier:
         intent = await self._scanner.intent(payment.id)
         return await self._whole(payment, intent) if intent.status in CONFIRMED else None
 
-    async def _whole(self, payment: Payment, intent: Intent) -> PaymentObservation:
+    async def _whole(self, payment: Payment, intent: FullIntent) -> PaymentObservation:
         listed = tuple(each for each in intent.transfers if each.counted)
         if not listed or sum(each.amount for each in listed) != intent.amount_received:
             listed = await self.every_transfer(payment)
         return from_intent(payment, intent, listed, self._catalog.chains[payment.chain_id])
 
-    async def every_transfer(self, payment: Payment) -> tuple[IntentTransfer, ...]:
+    async def every_transfer(self, payment: Payment) -> tuple[Transfer, ...]:
         """
         Read all that concerns the intent of a payment, oldest first, what was rejected included.
 
@@ -150,11 +150,11 @@ class PaymentVerifier:
             ScannerUnavailable, ScannerRefused: not all of it could be read.
             BrokenList: there is more than is ever read.
         """
-        found: list[IntentTransfer] = []
+        found: list[Transfer] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = await self._scanner.transfers(payment.id, cursor=cursor)
-            found += page.rows
+            found += page.transfers
             if page.next_cursor is None:
                 return tuple(found)
             cursor = page.next_cursor
@@ -202,7 +202,7 @@ class PaymentVerifier:
             reason = Reason.TRANSFER_NOT_FOUND
         return await self._result(payment.id, reason, intent.amount_received)
 
-    async def _intent(self, payment: Payment, *, thoroughly: bool) -> Intent:
+    async def _intent(self, payment: Payment, *, thoroughly: bool) -> FullIntent:
         if thoroughly:
             return (await self._scanner.recheck_intent(payment.id)).intent
         return await self._scanner.intent(payment.id)

@@ -13,29 +13,9 @@ from marketplace.scanner_client.errors import (
     ScannerRefused,
     ScannerUnavailable,
 )
-from marketplace.scanner_client.facts import (
-    Balance,
-    ChainStatus,
-    CheckoutBlock,
-    Intent,
-    IntentTransfer,
-    KnownToken,
-    Page,
-    Readiness,
-    Recheck,
-    RecheckedTransfer,
-    Registered,
-    Unmatched,
-    Watch,
-)
-from marketplace.scanner_client.webhooks import (
-    BalanceEvent,
-    Event,
-    EventTransfer,
-    IntentEvent,
-    read_event,
-    verify_webhook,
-)
+from marketplace.scanner_client.webhooks import Event, read_event, verify_webhook
+from protocol.answers import Balance, ChainStatus, CheckoutBlock, FullIntent, Intent, Transfer
+from protocol.events import BalanceEvent, EventTransfer, IntentEvent
 
 __all__ = [
     "Balance",
@@ -46,24 +26,17 @@ __all__ = [
     "Conflict",
     "Event",
     "EventTransfer",
+    "FullIntent",
     "Intent",
     "IntentEvent",
-    "IntentTransfer",
     "InvalidWebhook",
-    "KnownToken",
     "MalformedWebhook",
     "NotFound",
-    "Page",
-    "Readiness",
-    "Recheck",
-    "RecheckedTransfer",
-    "Registered",
     "ScannerClient",
     "ScannerError",
     "ScannerRefused",
     "ScannerUnavailable",
-    "Unmatched",
-    "Watch",
+    "Transfer",
     "read_event",
     "verify_webhook",
 ]

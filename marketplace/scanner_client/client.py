@@ -6,25 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any, Self
 
 import aiohttp
 
-from marketplace.scanner_client.errors import Conflict, ScannerUnavailable
-from marketplace.scanner_client.facts import (
+from marketplace.scanner_client.errors import Conflict
+from marketplace.scanner_client.transport import Transport, drop_none
+from protocol import routes
+from protocol.answers import (
     Balance,
     ChainStatus,
+    CreatedIntent,
+    FullIntent,
     Intent,
-    IntentTransfer,
-    Page,
+    IntentPage,
     Readiness,
-    Recheck,
-    Registered,
-    Unmatched,
+    Rechecked,
+    TransferPage,
+    UnmatchedPage,
     Watch,
 )
-from marketplace.scanner_client.transport import Transport, given, page, segment, understood
 
 
 class ScannerClient:
@@ -81,7 +82,7 @@ class ScannerClient:
         fee_amount: int | None = None,
         fee_address: str | None = None,
         events: Sequence[str] | None = None,
-    ) -> Registered:
+    ) -> CreatedIntent:
         """
         Register a payment to wait for; the same id with the same parameters answers the same again.
 
@@ -90,7 +91,7 @@ class ScannerClient:
         Raises:
             Conflict: the id is taken by another payment, or the direct destination by another live one.
         """
-        body = given(
+        body = drop_none(
             intentId=intent_id,
             chainId=chain_id,
             token=token,
@@ -105,25 +106,23 @@ class ScannerClient:
             feeAddress=fee_address,
             events=None if events is None else list(events),
         )
-        answer = await self._calls.call("POST", "/intents", body)
-        return understood(Registered, answer | {"body": answer})
+        return await self._calls.call(routes.CREATE_INTENT, body=body)
 
-    async def intent(self, intent_id: str) -> Intent:
-        """Return an intent with its transfers."""
-        return understood(Intent, (await self._calls.call("GET", f"/intents/{segment(intent_id)}")).get("intent"))
+    async def intent(self, intent_id: str) -> FullIntent:
+        """Return an intent with its newest transfers and deliveries."""
+        return (await self._calls.call(routes.SHOW_INTENT, intent_id)).intent
 
-    async def transfers(self, intent_id: str, *, cursor: str | None = None, limit: int = 500) -> Page:
+    async def transfers(self, intent_id: str, *, cursor: str | None = None, limit: int = 500) -> TransferPage:
         """Return a page of everything that concerns an intent, oldest first, what was rejected included."""
-        query = given(cursor=cursor, limit=limit)
-        path = f"/intents/{segment(intent_id)}/transfers"
-        return page(IntentTransfer, "transfers", await self._calls.call("GET", path, query=query))
+        query = drop_none(cursor=cursor, limit=limit)
+        return await self._calls.call(routes.LIST_TRANSFERS, intent_id, query=query)
 
     async def intents(
         self, *, status: str | None = None, chain_id: int | None = None, cursor: str | None = None, limit: int = 100
-    ) -> Page:
+    ) -> IntentPage:
         """Return a page of intents in order of creation."""
-        query = given(status=status, chainId=chain_id, cursor=cursor, limit=limit)
-        return page(Intent, "intents", await self._calls.call("GET", "/intents", query=query))
+        query = drop_none(status=status, chainId=chain_id, cursor=cursor, limit=limit)
+        return await self._calls.call(routes.LIST_INTENTS, query=query)
 
     async def cancel_intent(self, intent_id: str) -> Intent:
         """
@@ -132,7 +131,7 @@ class ScannerClient:
         Raises:
             Conflict: it is past pending.
         """
-        return understood(Intent, (await self._calls.call("DELETE", f"/intents/{segment(intent_id)}")).get("intent"))
+        return (await self._calls.call(routes.CANCEL_INTENT, intent_id)).intent
 
     async def end_intent(self, intent_id: str) -> Intent:
         """
@@ -149,10 +148,9 @@ class ScannerClient:
                 raise
             return found
 
-    async def recheck_intent(self, intent_id: str, tx_hash: str | None = None) -> Recheck:
+    async def recheck_intent(self, intent_id: str, tx_hash: str | None = None) -> Rechecked:
         """Let the scanner look now, at one transaction if it is named, and say what it saw."""
-        path = f"/intents/{segment(intent_id)}/recheck"
-        return understood(Recheck, await self._calls.call("POST", path, given(txHash=tx_hash)))
+        return await self._calls.call(routes.RECHECK, intent_id, body=drop_none(txHash=tx_hash))
 
     # balances
 
@@ -163,8 +161,8 @@ class ScannerClient:
         Raises:
             ScannerUnavailable: the chain cannot be read. It is never a balance of zero.
         """
-        body = given(chainId=chain_id, address=address, token=token, confirmed=confirmed or None)
-        return understood(Balance, await self._calls.call("POST", "/balances/check", body))
+        body = drop_none(chainId=chain_id, address=address, token=token, confirmed=confirmed or None)
+        return await self._calls.call(routes.CHECK_BALANCE, body=body)
 
     async def create_watch(
         self,
@@ -178,7 +176,7 @@ class ScannerClient:
         baseline_balance: int | None = None,
     ) -> Watch:
         """Watch a balance; the same id with the same parameters answers with the stored watch."""
-        body = given(
+        body = drop_none(
             watchId=watch_id,
             chainId=chain_id,
             address=address,
@@ -187,41 +185,33 @@ class ScannerClient:
             callbackSecret=callback_secret,
             baselineBalance=None if baseline_balance is None else str(baseline_balance),
         )
-        return understood(Watch, (await self._calls.call("POST", "/balance-watches", body)).get("watch"))
+        return (await self._calls.call(routes.CREATE_WATCH, body=body)).watch
 
     async def watch(self, watch_id: str) -> Watch:
         """Return a watch."""
-        answer = await self._calls.call("GET", f"/balance-watches/{segment(watch_id)}")
-        return understood(Watch, answer.get("watch"))
+        return (await self._calls.call(routes.SHOW_WATCH, watch_id)).watch
 
     async def stop_watch(self, watch_id: str) -> Watch:
         """Stop a watch; stopping twice changes nothing."""
-        answer = await self._calls.call("DELETE", f"/balance-watches/{segment(watch_id)}")
-        return understood(Watch, answer.get("watch"))
+        return (await self._calls.call(routes.DELETE_WATCH, watch_id)).watch
 
     # operating
 
     async def unmatched(
         self, *, chain_id: int | None = None, reason: str | None = None, cursor: str | None = None, limit: int = 100
-    ) -> Page:
+    ) -> UnmatchedPage:
         """Return a page of transfers that settled nothing, in the order they were seen."""
-        query = given(chainId=chain_id, reason=reason, cursor=cursor, limit=limit)
-        return page(Unmatched, "unmatched", await self._calls.call("GET", "/unmatched", query=query))
+        query = drop_none(chainId=chain_id, reason=reason, cursor=cursor, limit=limit)
+        return await self._calls.call(routes.LIST_UNMATCHED, query=query)
 
     async def retry_webhooks(self) -> int:
         """Start a new round for every delivery given up; return how many."""
-        answer = await self._calls.call("POST", "/admin/webhooks/retry", repeat=False)
-        return understood(int, answer.get("retried"))
+        return (await self._calls.call(routes.RETRY_WEBHOOKS, repeat=False)).retried
 
     async def status(self) -> tuple[ChainStatus, ...]:
         """Return how each chain is doing."""
-        return understood(tuple[ChainStatus, ...], (await self._calls.call("GET", "/scanner/status")).get("chains"))
+        return (await self._calls.call(routes.STATUS)).chains
 
     async def ready(self) -> Readiness:
         """Return whether the scanner is doing its work. Asked once: whoever asks wants to know about now."""
-        answer = await self._calls.call(
-            "GET", "/ready", repeat=False, fine=(HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
-        )
-        if "reasons" not in answer:
-            raise ScannerUnavailable(str(answer.get("error", "GET /ready: answered something else")))
-        return understood(Readiness, answer | {"ready": answer.get("status") == "ready"})
+        return await self._calls.call(routes.READY, repeat=False)

@@ -5,80 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeAlias
 
 from marketplace.scanner_client.errors import InvalidWebhook, MalformedWebhook
-from marketplace.scanner_client.reading import Change, Units, Unreadable, as_object, read
+from protocol import codec
+from protocol.events import BalanceEvent, IntentEvent
 from webhooks.signing import check_secret, verify_amn, verify_standard
 
 MAX_NAME = 128
 _EVENT_ID = re.compile(r"[\x21-\x7e]{1,200}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventTransfer:
-    """One transfer behind an event; native coin is noticed in a balance, which knows no transaction."""
-
-    tx_hash: str | None
-    amount: Units
-    event_key: str | None = None
-    block_number: int | None = None
-    block_hash: str | None = None
-    sender: str | None = None
-    token: str | None = None  # the one that moved, which need not be the one that was asked for
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntentEvent:
-    """Something happened to an intent; only `payment.confirmed` means that it is paid."""
-
-    event_id: str  # dedupe by it
-    event_type: str
-    intent_id: str
-    chain_id: int
-    token: str
-    amount: Units
-    status: str
-    payment_reference: str | None = None
-    amount_received: Units | None = None
-    tx_hash: str | None = None
-    block_number: int | None = None
-    confirmations: int | None = None
-    sender: str | None = None
-    rail: str | None = None
-    reason: str | None = None
-    missing: Units | None = None
-    transfers: tuple[EventTransfer, ...] | None = None
-    transfer_count: int | None = None
-    count: int | None = None  # how many transfers news is about, of which the newest is named
-    body: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BalanceEvent:
-    """A watched balance is another than the one acknowledged last; whether that is a payment is yours to decide."""
-
-    event_id: str  # dedupe by it
-    event_type: str
-    watch_id: str
-    chain_id: int
-    chain_type: str
-    address: str
-    token_address: str | None
-    token_symbol: str | None
-    decimals: int | None
-    previous_balance: Units
-    current_balance: Units
-    delta: Change
-    change_count: int
-    checked_at: datetime
-    status: str
-    transfers: tuple[EventTransfer, ...] | None = None  # None when the chain did not tell
-    transfer_count: int | None = None
-    body: Mapping[str, Any] = field(repr=False)
-
 
 Event: TypeAlias = IntentEvent | BalanceEvent
 
@@ -104,12 +39,12 @@ def verify_webhook(
     timestamped = "webhook-signature" in given
     if timestamped and not verify_standard(given, raw_body, secret, now=now, tolerance_s=tolerance_s):
         raise InvalidWebhook("webhook-signature is wrong or too old")
-    body = as_object(raw_body)
+    body = codec.as_object(raw_body)
     if body is None:
         raise MalformedWebhook("the body is not a JSON object")
     # Without the second signature `webhook-id` is anybody's word: the body then has to name itself.
     own_id = given["webhook-id"] if timestamped else f"sha256:{hashlib.sha256(raw_body).hexdigest()}"
-    return _event(body | {"eventId": body.get("eventId") or own_id, "body": body}, own_id)
+    return _event(body | {"eventId": body.get("eventId") or own_id}, own_id)
 
 
 def read_event(raw_body: bytes, event_id: str) -> Event:
@@ -119,10 +54,10 @@ def read_event(raw_body: bytes, event_id: str) -> Event:
     Raises:
         MalformedWebhook: it is no event.
     """
-    body = as_object(raw_body)
+    body = codec.as_object(raw_body)
     if body is None:
         raise MalformedWebhook("the body is not a JSON object")
-    return _event(body | {"eventId": event_id, "body": body}, event_id)
+    return _event(body | {"eventId": event_id}, event_id)
 
 
 def _event(body: dict[str, Any], own_id: str) -> Event:
@@ -130,12 +65,10 @@ def _event(body: dict[str, Any], own_id: str) -> Event:
     names = tuple(body[name] for name in ("intentId", "watchId") if isinstance(body.get(name), str))
     try:
         if not isinstance(body["eventId"], str) or _EVENT_ID.fullmatch(body["eventId"]) is None:
-            raise Unreadable("eventId is no id")
+            raise codec.Unreadable("eventId is no id")
         if "watchId" in body and told in (None, "balance_changed"):
-            changed: BalanceEvent = read(BalanceEvent, {"eventType": "balance_changed", **body})
-            return changed
-        happened: IntentEvent = read(IntentEvent, {"eventType": f"payment.{body.get('status')}", **body})
-        return happened
-    except Unreadable as exc:
+            return codec.read(BalanceEvent, {"eventType": "balance_changed", **body})
+        return codec.read(IntentEvent, {"eventType": f"payment.{body.get('status')}", **body})
+    except codec.Unreadable as exc:
         kind = told if isinstance(told, str) and len(told) <= MAX_NAME else "unreadable"
         raise MalformedWebhook(str(exc), event_id=own_id, event_type=kind, names=names) from exc

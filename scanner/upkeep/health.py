@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import NamedTuple
 
 from chains.types import Condition, Head, Rail
-
-
-class ChainState(StrEnum):
-    """What a chain's worker is doing."""
-
-    SYNCING = "syncing"  # reading blocks behind the head, or has not finished a poll yet
-    READY = "ready"  # read up to the head at the last poll
-    STALE = "stale"  # no endpoint knows a block that is new enough
-    FAILING = "failing"  # the last poll failed
+from protocol.words import ChainState as ChainState
 
 
 class Read(NamedTuple):

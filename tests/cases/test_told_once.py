@@ -129,7 +129,7 @@ async def test_what_was_told_together_is_added_up_from_the_scanners_list(deal: D
     for number in range(1, 61):
         event = stray(deal, "duplicate", number)
         row = event["transfers"][0] | {"token": intent["tokenAddress"], "destination": intent["destination"]}
-        known = {"blockHash": None, "counted": False, "settled": False, "reason": "duplicate"}
+        known = {"blockHash": None, "counted": False, "settled": False, "reason": "duplicate", "count": 1}
         listed.append(row | known | {"seenAt": intent["createdAt"]})
         if number <= 20:
             await deal.hook(event)

@@ -34,6 +34,7 @@ def rows_of(intent: dict[str, Any], paid: Paid) -> list[dict[str, Any]]:
             "counted": True,
             "settled": True,
             "reason": None,
+            "count": 1,
             "seenAt": intent["createdAt"],
         }
         for number, (sender, amount) in enumerate(paid)

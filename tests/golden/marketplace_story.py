@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from marketplace.web.app import ROUTES
+from protocol.wire import Moment
 from tests.golden.book import Book, Caller
 from tests.harness import FakeClock
 from tests.marketplace import harness, stand_in
@@ -37,7 +38,7 @@ def foretell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ids count up, since lists are ordered by them within a moment, and the stand-in of the scanner say the same."""
     numbers = itertools.count(1)
     monkeypatch.setattr(uuid, "uuid4", lambda: _numbered(next(numbers)))
-    monkeypatch.setattr(stand_in, "_now", lambda: "2026-09-21T13:33:20+00:00")
+    monkeypatch.setattr(stand_in, "_now", lambda: Moment((NOW_S - 2_400) * 1000))
     monkeypatch.setattr(stand_in, "_events", itertools.count(1))
     monkeypatch.setattr(stand_in, "_hashes", itertools.count(1))
 

@@ -6,17 +6,23 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from protocol import answers
+from protocol.codec import plain, read
+from protocol.events import BalanceEvent, BalanceTransfer, IntentEvent, intent_body
+from protocol.wire import Change, Moment, Units
+from protocol.words import EventType
 from tests.harness import ROOT
 from tests.marketplace.harness import HOOK_SECRET, Api
+from tests.wire import an_answer, response, shown
 from webhooks.signing import headers_for
 
 SENDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+REFERENCE = "0x0011223344556677"
 BSC_TESTNET = 97
 _events = itertools.count(1)
 _hashes = itertools.count(1)
@@ -74,160 +80,142 @@ class StandIn:
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()
-        now = _now()
+        expires = read(Moment, body["expiresAt"])
         self.intents.setdefault(
             body["intentId"],
-            {
-                "intentId": body["intentId"],
-                "chainId": body["chainId"],
-                "chainType": "evm",
-                "rail": body["rail"],
-                "tokenAddress": body["token"],
-                "tokenSymbol": "USDT",
-                "decimals": 18,
-                "destination": body["destination"],
-                "amount": body["amount"],
-                "amountReceived": "0",
-                "paymentReference": "0x0011223344556677",
-                "status": "pending",
-                "callbackUrl": body["callbackUrl"],
-                "confirmationsRequired": body["confirmations"],
-                "txHash": None,
-                "logIndex": None,
-                "blockNumber": None,
-                "blockHash": None,
-                "confirmations": 0,
-                "sender": None,
-                "webhookDeliveredAt": None,
-                "confirmedAt": None,
-                "cancelledAt": None,
-                "expiresAt": body["expiresAt"],
-                "createdAt": now,
-                "updatedAt": now,
-                "transfers": [],
-            },
+            shown(
+                answers.FullIntent,
+                intent_id=body["intentId"],
+                chain_id=body["chainId"],
+                chain_type="evm",
+                rail=body["rail"],
+                token_address=body["token"],
+                token_symbol="USDT",
+                decimals=18,
+                destination=body["destination"],
+                amount=Units(body["amount"]),
+                payment_reference=REFERENCE,
+                status="pending",
+                callback_url=body["callbackUrl"],
+                confirmations_required=body["confirmations"],
+                expires_at=expires,
+                created_at=_now(),
+                updated_at=_now(),
+            ),
         )
-        block = {
-            "destination": body["destination"],
-            "tokenAddress": body["token"],
-            "tokenSymbol": "USDT",
-            "decimals": 18 if body["chainId"] == BSC_TESTNET else None,
-            "chainId": body["chainId"],
-            "proxyAddress": "0x0DfbEe143b42B41eFC5A6F87bFD1fFC78c2f0aC9" if body["rail"] == "proxy" else None,
-            "paymentReference": "0x0011223344556677",
-            "feeAmount": "0",
-            "feeAddress": "0x" + "0" * 40,
-            "amountWei": body["amount"],
-            "paymentUri": None if body["rail"] == "proxy" else "ethereum:x",
-            "calldata": "0x00" if body["rail"] == "proxy" else None,
-        }
-        answer = {"intentId": body["intentId"], "paymentReference": "0x0011223344556677", "checkoutBlock": block}
-        return web.json_response({**answer, "status": "pending", "expiresAt": body["expiresAt"]})
+        proxied = body["rail"] == "proxy"
+        block = an_answer(
+            answers.CheckoutBlock,
+            destination=body["destination"],
+            token_address=body["token"],
+            token_symbol="USDT",
+            decimals=18 if body["chainId"] == BSC_TESTNET else None,
+            chain_id=body["chainId"],
+            proxy_address="0x0DfbEe143b42B41eFC5A6F87bFD1fFC78c2f0aC9" if proxied else None,
+            payment_reference=REFERENCE,
+            fee_address="0x" + "0" * 40,
+            amount_wei=Units(body["amount"]),
+            payment_uri=None if proxied else "ethereum:x",
+            calldata="0x00" if proxied else None,
+        )
+        return response(
+            answers.CreatedIntent,
+            shown(
+                answers.CreatedIntent,
+                intent_id=body["intentId"],
+                payment_reference=REFERENCE,
+                checkout_block=block,
+                status="pending",
+                expires_at=expires,
+            ),
+        )
 
-    async def _show(self, request: web.Request) -> web.Response:
+    def _found(self, request: web.Request) -> dict[str, Any]:
         found = self.intents.get(request.match_info["id"])
         if found is None:
-            return web.json_response({"error": "there is no such intent", "code": "not_found"}, status=404)
-        return web.json_response({"intent": found})
+            raise web.HTTPNotFound(
+                text=orjson.dumps({"error": "there is no such intent", "code": "not_found"}).decode(),
+                content_type="application/json",
+            )
+        return found
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return response(answers.OneIntent, {"intent": self._found(request)})
 
     async def _transfers(self, request: web.Request) -> web.Response:
         """Everything that concerns an intent, oldest first, in pages; the cursor is where the next one starts."""
-        found = self.intents.get(request.match_info["id"])
-        if found is None:
-            return web.json_response({"error": "there is no such intent", "code": "not_found"}, status=404)
+        found = self._found(request)
         start = int(request.query.get("cursor", 0))
         end = start + min(int(request.query.get("limit", 100)), self.page_size)
         rows = self.all_transfers.get(found["intentId"], found["transfers"])
-        return web.json_response({"transfers": rows[start:end], "nextCursor": str(end) if end < len(rows) else None})
+        following = str(end) if end < len(rows) else None
+        return response(answers.TransferPage, {"transfers": rows[start:end], "nextCursor": following})
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        found = self.intents.get(request.match_info["id"])
-        if found is None:
-            return web.json_response({"error": "there is no such intent", "code": "not_found"}, status=404)
+        found = self._found(request)
         if found["cancelledAt"] is None and found["status"] != "pending":
             return web.json_response({"error": "past pending", "code": "conflict"}, status=409)
         found |= {"status": "expired", "cancelledAt": found["cancelledAt"] or found["updatedAt"]}
-        return web.json_response({"intent": found})
+        return response(answers.ChangedIntent, {"intent": found})
 
     async def _recheck(self, request: web.Request) -> web.Response:
-        found = self.intents.get(request.match_info["id"])
-        if found is None:
-            return web.json_response({"error": "there is no such intent", "code": "not_found"}, status=404)
-        return web.json_response(
-            {"intent": found, "seen": [], "settled": found["status"] == "confirmed", "missing": "0"}
-        )
+        found = self._found(request)
+        settled = found["status"] == "confirmed"
+        return response(answers.Rechecked, {"intent": found, "seen": [], "settled": settled, "missing": "0"})
 
     async def _balance(self, request: web.Request) -> web.Response:
         body = await request.json()
         deep = self.balances.get(body["address"], 0)
         balance = deep if body.get("confirmed") else self.newest.get(body["address"], deep)
-        return web.json_response(
-            {
-                "chainId": body["chainId"],
-                "chainType": "evm",
-                "address": body["address"],
-                "tokenAddress": body["token"],
-                "tokenSymbol": "USDT",
-                "decimals": 18,
-                "balance": str(balance),
-                "blockNumber": self.block,
-                "checkedAt": _now(),
-            }
+        found = shown(
+            answers.Balance,
+            chain_id=body["chainId"],
+            chain_type="evm",
+            address=body["address"],
+            token_address=body["token"],
+            token_symbol="USDT",
+            decimals=18,
+            balance=Units(balance),
+            block_number=self.block,
+            checked_at=_now(),
         )
+        return response(answers.Balance, found)
 
     async def _watch(self, request: web.Request) -> web.Response:
         body = await request.json()
-        now = _now()
         watch = self.watches.setdefault(
             body["watchId"],
-            {
-                "watchId": body["watchId"],
-                "chainId": body["chainId"],
-                "chainType": "evm",
-                "tokenAddress": body["token"],
-                "tokenSymbol": "USDT",
-                "decimals": 18,
-                "address": body["address"],
-                "baselineBalance": body["baselineBalance"],
-                "currentBalance": body["baselineBalance"],
-                "status": "watching",
-                "callbackUrl": body["callbackUrl"],
-                "lastCheckedAt": None,
-                "nextCheckAt": now,
-                "changeCount": 0,
-                "lastNotifiedAt": None,
-                "expiresAt": now,
-                "createdAt": now,
-                "updatedAt": now,
-            },
+            shown(
+                answers.Watch,
+                watch_id=body["watchId"],
+                chain_id=body["chainId"],
+                chain_type="evm",
+                token_address=body["token"],
+                token_symbol="USDT",
+                decimals=18,
+                address=body["address"],
+                baseline_balance=Units(body["baselineBalance"]),
+                current_balance=Units(body["baselineBalance"]),
+                status="watching",
+                callback_url=body["callbackUrl"],
+                next_check_at=_now(),
+                expires_at=_now(),
+            ),
         )
-        return web.json_response({"watch": watch})
+        return response(answers.OneWatch, {"watch": watch})
 
     async def _stop(self, request: web.Request) -> web.Response:
         watch = self.watches[request.match_info["id"]]
         watch["status"] = "stopped"
-        return web.json_response({"watch": watch})
+        return response(answers.OneWatch, {"watch": watch})
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        return web.json_response({"status": "ready", "reasons": []})
+        return response(answers.Readiness, {"status": "ready", "reasons": []})
 
     async def _status(self, _request: web.Request) -> web.Response:
-        chain = {
-            "chainId": 97,
-            "name": "BSC Testnet",
-            "chainType": "evm",
-            "state": "healthy",
-            "lastScannedBlock": 1,
-            "chainHead": 1,
-            "pendingIntents": 0,
-            "activeBalanceWatches": 0,
-            "lastError": None,
-            "lastSuccessAt": None,
-            "problems": [],
-            "undeliveredWebhooks": 0,
-            "tokens": self.tokens,
-        }
-        return web.json_response({"chains": [chain]})
+        chain = shown(answers.ChainStatus, chain_id=97, name="BSC Testnet", chain_type="evm", state="ready")
+        chain["tokens"] = [{name: token[name] for name in ("address", "symbol", "decimals")} for token in self.tokens]
+        return response(answers.Status, {"chains": [chain]})
 
     # what happens on its chain
 
@@ -245,48 +233,48 @@ class StandIn:
             "sender": SENDER,
         }
         intent["transfers"] = [
-            {
-                "txHash": found,
-                "eventKey": "0",
-                "blockNumber": 100,
-                "blockHash": None,
-                "token": intent["tokenAddress"],
-                "sender": SENDER,
-                "destination": intent["destination"],
-                "amount": received,
-                "counted": True,
-                "settled": True,
-                "reason": None,
-                "seenAt": _now(),
-            }
+            shown(
+                answers.Transfer,
+                tx_hash=found,
+                event_key="0",
+                block_number=100,
+                token=intent["tokenAddress"],
+                sender=SENDER,
+                destination=intent["destination"],
+                amount=Units(received),
+                counted=True,
+                settled=True,
+                count=1,
+                seen_at=_now(),
+            )
         ]
         return {**confirmed(intent), **more}
 
 
 def confirmed(intent: dict[str, Any]) -> dict[str, Any]:
     """Return what `payment.confirmed` says of an intent."""
-    transfers = [
+    moved = [
         {name: row.get(name) for name in ("txHash", "eventKey", "blockNumber", "blockHash", "sender", "amount")}
         for row in intent["transfers"]
     ]
-    return {
-        "eventId": f"evt_{next(_events)}",
-        "eventType": "payment.confirmed",
-        "intentId": intent["intentId"],
-        "paymentReference": intent["paymentReference"],
-        "chainId": intent["chainId"],
-        "token": intent["tokenAddress"],
-        "amount": intent["amount"],
-        "amountReceived": intent["amountReceived"],
-        "txHash": intent["txHash"],
-        "blockNumber": 100,
-        "confirmations": intent["confirmations"],
-        "status": "confirmed",
-        "sender": SENDER,
-        "rail": intent["rail"],
-        "transfers": transfers,
-        "transferCount": len(transfers),
-    }
+    event = IntentEvent(
+        event_id=f"evt_{next(_events)}",
+        event_type=EventType.CONFIRMED,
+        intent_id=intent["intentId"],
+        payment_reference=intent["paymentReference"],
+        chain_id=intent["chainId"],
+        token=intent["tokenAddress"],
+        amount=Units(intent["amount"]),
+        amount_received=Units(intent["amountReceived"]),
+        tx_hash=intent["txHash"],
+        block_number=100,
+        confirmations=intent["confirmations"],
+        status="confirmed",
+        sender=SENDER,
+        rail=intent["rail"],
+        transfer_count=len(moved),
+    )
+    return {**orjson.loads(intent_body(event)), "transfers": moved}
 
 
 def news(intent: dict[str, Any], event_type: str, **more: Any) -> dict[str, Any]:
@@ -297,26 +285,27 @@ def news(intent: dict[str, Any], event_type: str, **more: Any) -> dict[str, Any]
 
 def balance_changed(payment: dict[str, Any], current: int, **more: Any) -> dict[str, Any]:
     """Return what `balance_changed` says of a payment's address."""
-    return {
-        "eventId": f"evt_{next(_events)}",
-        "eventType": "balance_changed",
-        "watchId": payment["providerPaymentId"],
-        "chainId": payment["chainId"],
-        "chainType": "evm",
-        "address": payment["destination"],
-        "tokenAddress": payment["tokenAddress"],
-        "tokenSymbol": payment["tokenSymbol"],
-        "decimals": payment["decimals"],
-        "previousBalance": "0",
-        "currentBalance": str(current),
-        "delta": str(current),
-        "changeCount": 1,
-        "checkedAt": _now(),
-        "status": "balance_changed",
-        "transfers": [{"txHash": tx_hash(), "blockNumber": 100, "sender": SENDER, "amount": str(current)}],
-        "transferCount": 1,
-        **more,
-    }
+    moved = BalanceTransfer(tx_hash=tx_hash(), block_number=100, sender=SENDER, amount=Units(current))
+    event = BalanceEvent(
+        event_id=f"evt_{next(_events)}",
+        event_type=EventType.BALANCE_CHANGED,
+        watch_id=payment["providerPaymentId"],
+        chain_id=payment["chainId"],
+        chain_type="evm",
+        address=payment["destination"],
+        token_address=payment["tokenAddress"],
+        token_symbol=payment["tokenSymbol"],
+        decimals=payment["decimals"],
+        previous_balance=Units(0),
+        current_balance=Units(current),
+        delta=Change(current),
+        change_count=1,
+        checked_at=_now(),
+        status="balance_changed",
+        transfers=(moved,),
+        transfer_count=1,
+    )
+    return {**plain(event), **more}
 
 
 async def deliver(
@@ -335,8 +324,8 @@ async def deliver(
     return await api.nobody().call("POST", "/api/payment/amn-scanner/webhook", raw, headers={**signed, **headers})
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
+def _now() -> Moment:
+    return Moment(time.time_ns() // 1_000_000)
 
 
 @asynccontextmanager

@@ -325,6 +325,7 @@ class LedgerMachine(RuleBasedStateMachine):
             mine
             | {
                 "blockHash": None,
+                "count": 1,
                 "token": intent["tokenAddress"],
                 "destination": intent["destination"],
                 "counted": True,

@@ -11,7 +11,19 @@ import pytest
 
 from tests.harness import ROOT
 
-PACKAGES = ["kernel", "addresses", "config", "chains", "scanner", "webhooks", "api", "marketplace", "devnet", "bench"]
+PACKAGES = [
+    "kernel",
+    "addresses",
+    "protocol",
+    "config",
+    "chains",
+    "scanner",
+    "webhooks",
+    "api",
+    "marketplace",
+    "devnet",
+    "bench",
+]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES

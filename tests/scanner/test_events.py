@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from protocol.codec import plain
 from scanner import events
 from scanner.model import EventType, IntentStatus, Reason
 from tests.scanner.facts import NOW, a_hash, an_intent, stored
@@ -90,7 +91,7 @@ def test_another_transfer_or_the_same_in_another_block_is_another_event(changed:
     other = events.about_transfer(INTENT, EventType.DETECTED, seen._replace(**changed), NOW)
 
     assert one["event_id"] != other["event_id"]
-    assert body(one)["transfers"] == [events.transfer_facts(seen)]
+    assert body(one)["transfers"] == [plain(events.transfer_facts(seen))]
 
 
 def test_an_anomaly_names_its_reason() -> None:

@@ -1,0 +1,146 @@
+"""Between bytes, JSON objects and the structs of the wire."""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from protocol.wire import Moment, Units, Value, Wire
+
+MAX_DEPTH = 32
+MAX_TEXT = 4096
+_INTEGERS = range(-(2**63), 2**63)  # what a store and every reader of JSON can carry
+
+_MISSING = re.compile("Object missing required field `(.+)`")
+_OTHER_TYPE = re.compile("Expected `(.+)`, got `(.+)`")
+
+T = TypeVar("T")
+W = TypeVar("W", bound=Wire)
+
+
+class Unreadable(Exception):
+    """What was told is not what it should be; the message names the field."""
+
+
+def encode(told: Any) -> bytes:
+    """Return the bytes of a struct, or of plain values with structs in them."""
+    return _ENCODER.encode(told)
+
+
+def plain(told: Wire) -> dict[str, Any]:
+    """Return a struct as the JSON object it is on the wire."""
+    found: dict[str, Any] = msgspec.json.decode(_ENCODER.encode(told))
+    return found
+
+
+def as_object(raw: bytes) -> dict[str, Any] | None:
+    """Return a JSON object; None for anything else, and for what nests deeper than anybody here would."""
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return body if isinstance(body, dict) and _is_shallow(body) else None
+
+
+def read(kind: type[T], told: Any) -> T:
+    """
+    Return a JSON value as what it stands for; what the type does not name is left out.
+
+    Raises:
+        Unreadable: it is something else, or a field is missing.
+    """
+    _check_sizes(told)
+    try:
+        return msgspec.convert(told, kind, dec_hook=_read)
+    except msgspec.ValidationError as exc:
+        raise Unreadable(_sentence(str(exc))) from exc
+
+
+def _sentence(said: str) -> str:
+    """Return what the library says is wrong, beginning with the name of the field."""
+    what, _, place = said.partition(" - at `")
+    name = place.rstrip("`").rpartition(".")[2].partition("[")[0].lstrip("$") or "answer"
+    if (missing := _MISSING.fullmatch(what)) is not None:
+        return f"{missing[1]} is missing"
+    other = _OTHER_TYPE.fullmatch(what)
+    return f"{name} {what[:1].lower()}{what[1:]}" if other is None else f"{name} is {other[2]} and no {other[1]}"
+
+
+def of(kind: type[W], facts: Any, **changed: Any) -> W:
+    """Return a struct made of facts whose attributes have its fields' names; `changed` are those that differ."""
+    values = {name: changed[name] if name in changed else made(getattr(facts, name)) for name, made in _fields(kind)}
+    return kind(**values)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Value):
+        return value.written()
+    raise NotImplementedError(f"{type(value).__name__} has no place on the wire")
+
+
+def _read(kind: type[Any], told: Any) -> Any:
+    if issubclass(kind, Value):
+        return kind.read(told)
+    raise NotImplementedError(f"{kind.__name__} has no place on the wire")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_written)
+
+
+@functools.cache
+def _fields(kind: type[Wire]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """Return each field's name, and what makes its value of a fact: an amount is a plain integer in the daemon."""
+    return tuple((field.name, _maker(field.type)) for field in msgspec.structs.fields(kind))
+
+
+def _maker(hint: Any) -> Callable[[Any], Any]:
+    arms = typing.get_args(hint) if typing.get_origin(hint) in {typing.Union, types.UnionType} else (hint,)
+    made: type[Any] | None = next((arm for arm in arms if arm in {Units, Moment}), None)
+    if made is None:
+        return _itself
+    return made if len(arms) == 1 else functools.partial(_or_nothing, made)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _or_nothing(made: type[Any], value: Any) -> Any:
+    return None if value is None else made(value)
+
+
+def _is_shallow(body: Any) -> bool:
+    """Say whether a value nests no deeper than what is said here: deeper ones can be read and not written again."""
+    level = [body]
+    for _ in range(MAX_DEPTH):
+        level = [each for value in level for each in _children(value)]
+        if not level:
+            return True
+    return False
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _check_sizes(told: Any) -> None:
+    """Refuse what is longer, or counts further, than anything that is ever said here."""
+    waiting: list[tuple[str, Any]] = [("answer", told)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [(name, each) for each in value]
+        elif isinstance(value, str) and len(value) > MAX_TEXT:
+            raise Unreadable(f"{name[:MAX_TEXT]} is longer than {MAX_TEXT} characters")
+        elif isinstance(value, int) and value not in _INTEGERS:
+            raise Unreadable(f"{name[:MAX_TEXT]} is out of bounds")

@@ -1,0 +1,87 @@
+"""The calls of the scanner's API, one table: server, description and client are made from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+
+from msgspec import Meta
+
+from protocol import answers
+from protocol.wire import Wire
+
+A = TypeVar("A")
+
+JSON = "application/json"
+Description: TypeAlias = Annotated[dict[str, Any], Meta(description="An OpenAPI 3.1 document.")]
+_PARAMETER = re.compile(r"{(\w+)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[A]):
+    """One call: what it is for, what it answers, and which refusals it alone may answer with."""
+
+    method: str
+    path: str
+    summary: str
+    answer: type[A]  # of JSON a struct, else str
+    refusals: tuple[int, ...] = ()
+    also: Mapping[int, type[Wire]] = field(default_factory=dict, hash=False)  # answers that are none of 200, by status
+    content: str = JSON
+    is_open: bool = False  # answered without a key
+    needs_store: bool = True
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the variable parts of the path."""
+        return tuple(_PARAMETER.findall(self.path))
+
+    def at(self, *segments: str) -> str:
+        """Return the path with its variable parts, which are escaped already, filled in."""
+        parts = iter(segments)
+        return _PARAMETER.sub(lambda _: next(parts), self.path)
+
+
+HEALTH = Route("GET", "/health", "Alive?", answers.Health, is_open=True, needs_store=False)
+READY = Route("GET", "/ready", "Ready to serve?", answers.Readiness, also={503: answers.Readiness}, needs_store=False)
+METRICS = Route("GET", "/metrics", "Prometheus metrics.", str, content="text/plain")
+STATUS = Route("GET", "/scanner/status", "How each chain is doing.", answers.Status)
+LIST_INTENTS = Route("GET", "/intents", "List intents in order of creation.", answers.IntentPage)
+CREATE_INTENT = Route("POST", "/intents", "Register a payment to wait for.", answers.CreatedIntent, (409,))
+SHOW_INTENT = Route("GET", "/intents/{intentId}", "Show an intent.", answers.OneIntent, (404,))
+CANCEL_INTENT = Route("DELETE", "/intents/{intentId}", "Cancel a pending intent.", answers.ChangedIntent, (404, 409))
+LIST_TRANSFERS = Route(
+    "GET", "/intents/{intentId}/transfers", "List an intent's transfers.", answers.TransferPage, (404,)
+)
+RECHECK = Route("POST", "/intents/{intentId}/recheck", "Look now, for this intent.", answers.Rechecked, (404, 502))
+CHECK_BALANCE = Route("POST", "/balances/check", "Read a balance now.", answers.Balance, (502,), needs_store=False)
+CREATE_WATCH = Route("POST", "/balance-watches", "Watch a balance.", answers.OneWatch, (409, 502))
+SHOW_WATCH = Route("GET", "/balance-watches/{watchId}", "Show a balance watch.", answers.OneWatch, (404,))
+DELETE_WATCH = Route("DELETE", "/balance-watches/{watchId}", "Stop a balance watch.", answers.OneWatch, (404,))
+STOP_WATCH = Route("POST", "/balance-watches/{watchId}/stop", "Stop a balance watch.", answers.OneWatch, (404,))
+LIST_UNMATCHED = Route("GET", "/unmatched", "Transfers that settled nothing.", answers.UnmatchedPage)
+RETRY_WEBHOOKS = Route("POST", "/admin/webhooks/retry", "Retry failed webhooks now.", answers.Retried)
+ROTATE_SECRET = Route("POST", "/admin/callback-secrets/rotate", "Change a callback secret.", answers.RotatedSecret)
+
+ROUTES: tuple[Route[Any], ...] = (
+    HEALTH,
+    READY,
+    METRICS,
+    STATUS,
+    LIST_INTENTS,
+    CREATE_INTENT,
+    SHOW_INTENT,
+    CANCEL_INTENT,
+    LIST_TRANSFERS,
+    RECHECK,
+    CHECK_BALANCE,
+    CREATE_WATCH,
+    SHOW_WATCH,
+    DELETE_WATCH,
+    STOP_WATCH,
+    LIST_UNMATCHED,
+    RETRY_WEBHOOKS,
+    ROTATE_SECRET,
+)
