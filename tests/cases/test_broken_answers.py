@@ -376,7 +376,7 @@ async def test_one_payment_nobody_can_judge_does_not_stop_the_sweep(deal: Deal, 
     await deal.open()
     deal.scanner.pay(deal.payment_id)
     deal.clock.advance(24 * 3600 + 1)
-    checks = deal.market.marketplace.backend.checks
+    checks = deal.market.marketplace.services.checks
     look, failed = checks.look, []
 
     async def breaks(payment: Any, *, thoroughly: bool) -> Any:
