@@ -376,16 +376,16 @@ async def test_one_payment_nobody_can_judge_does_not_stop_the_sweep(deal: Deal, 
     await deal.open()
     deal.scanner.pay(deal.payment_id)
     deal.clock.advance(24 * 3600 + 1)
-    checks = deal.market.marketplace.services.checks
-    look, failed = checks.look, []
+    verifier = deal.market.marketplace.services.verifier
+    verify, failed = verifier.verify_payment, []
 
     async def breaks(payment: Any, *, thoroughly: bool) -> Any:
         if not failed:
             failed.append(payment.id)
             raise ZeroDivisionError
-        return await look(payment, thoroughly=thoroughly)
+        return await verify(payment, thoroughly=thoroughly)
 
-    monkeypatch.setattr(checks, "look", breaks)
+    monkeypatch.setattr(verifier, "verify_payment", breaks)
 
     await deal.market.marketplace.sweep.once()
     await deal.market.marketplace.sweep.once()

@@ -268,4 +268,4 @@ async def test_time_does_not_release_what_may_be_gone(paid: Deal) -> None:
     await paid.hook(gone(paid))
     paid.clock.advance(49 * 3600)
 
-    assert await paid.market.marketplace.backend.custody.pass_grace() == 0
+    assert await paid.market.marketplace.services.payouts.pass_grace() == 0

@@ -30,7 +30,7 @@ def told(deal: Deal, user_id: str, kind: str) -> list[str]:
 
 
 async def rows(deal: Deal) -> list[dict[str, Any]]:
-    token = deal.market.marketplace.backend.tokens.issue(deal.market.admin.user_id, "admin")
+    token = deal.market.marketplace.services.tokens.issue(deal.market.admin.user_id, "admin")
     deal.market.admin.token = token
     found = (await deal.market.admin.ok("GET", "/api/admin/recoveries?limit=100"))["recoveries"]
     return [row for row in found if row["paymentId"] == deal.payment_id]

@@ -113,7 +113,7 @@ async def test_a_contracts_crumb_freezes_nobody_either(tmp_path: Path, chain_sid
         env = {"TRANSACTION_SAFETY_REQUIRE_EOA_SENDER": "true", "RPC_BSC_TESTNET": url}
         async with dealing(tmp_path, chain_side, clock, {}, **env) as deal:
             await deal.open("direct")
-            deal.market.marketplace.backend.checks._gatekeeper._senders = Plain({CLEAN})
+            deal.market.marketplace.services.verifier._gate._senders = Plain({CLEAN})
 
             _, answer = await deal.hook(pay_with(deal, [(LISTED, CRUMB), (CLEAN, TEN)]))
 
@@ -138,7 +138,7 @@ async def test_a_node_is_asked_about_a_bounded_number_of_senders(
 ) -> None:
     async with dealing(tmp_path, chain_side, clock, {}, TRANSACTION_SAFETY_REQUIRE_EOA_SENDER="true") as deal:
         await deal.open("direct")
-        senders = deal.market.marketplace.backend.checks._gatekeeper._senders = Plain({CLEAN})
+        senders = deal.market.marketplace.services.verifier._gate._senders = Plain({CLEAN})
         crumbs = [(f"0x{number:040x}", 1) for number in range(1, 301)]
 
         _, answer = await deal.hook(pay_with(deal, [*crumbs, (CLEAN, TEN)]))
