@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from api.errors import NAME_SHOWN, ApiError
 from kernel.web.ids import check_name as check_id
+from kernel.web.json_bodies import json_object
 
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -24,12 +25,7 @@ async def parse(request: web.Request, model: type[M], *, optional: bool = False)
     raw = await request.read()
     if not raw and optional:
         return model()
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as exc:
-        raise ApiError("bad_json", f"the body is not valid JSON: {exc}") from exc
-    if not isinstance(body, dict):
-        raise ApiError("bad_json", "the body must be a JSON object")
+    body = json_object(raw)
     _check_text(body)
     return model.model_validate(body)
 

@@ -25,7 +25,6 @@ NAME_SHOWN = 64  # characters of a name in a sentence
 # Every code this API answers with; docs/api.md has a line for each.
 CODES = {
     **http_errors.CODES,
-    "bad_json": 400,
     "chain_unavailable": 502,
     "conflict": 409,
     "forbidden_callback": 400,

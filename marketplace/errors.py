@@ -17,7 +17,6 @@ __all__ = ["CODES", "ConfigError", "Refused", "conflict", "forbidden", "invalid"
 # Every code this backend answers with; docs/marketplace.md has a line for each.
 CODES = {
     **http_errors.CODES,
-    "bad_json": 400,
     "bad_request": 400,
     "unauthorized": 401,
     "bad_credentials": 401,

@@ -25,6 +25,7 @@ REASON_SHOWN: Final = 80  # characters of what the parser says
 
 CODES: Final[Mapping[str, int]] = {
     "bad_http": 400,
+    "bad_json": 400,
     "not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,

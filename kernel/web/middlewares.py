@@ -37,7 +37,7 @@ def check_framing(request: web.Request) -> None:
     Raises:
         HttpError: it does.
     """
-    if request.version < HttpVersion10:
+    if request.version not in {HttpVersion10, HttpVersion11}:
         raise HttpError("bad_http", "HTTP/1.0 and HTTP/1.1 are spoken here")
     expected = request.get(EXPECTATION, "")
     if expected.lower() not in {"", CONTINUE}:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypeVar
 
-import orjson
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from kernel.web.connections import prove
 from kernel.web.ids import UUID, described
+from kernel.web.json_bodies import json_object
 from marketplace.errors import Refused, forbidden
 from marketplace.identity.tokens import InvalidToken
 from marketplace.model import Actor, Page, Role
@@ -66,12 +66,7 @@ class Listing(Body):
 async def parse(request: web.Request, model: type[M]) -> M:
     """Read a JSON object of one shape; no body at all counts as an empty object."""
     raw = await request.read()
-    try:
-        body = orjson.loads(raw or b"{}")
-    except orjson.JSONDecodeError as exc:
-        raise Refused("bad_json", f"the body is not valid JSON: {exc}") from exc
-    if not isinstance(body, dict):
-        raise Refused("bad_json", "the body must be a JSON object")
+    body = json_object(raw or b"{}")
     _refuse_control(body)
     return model.model_validate(body)
 

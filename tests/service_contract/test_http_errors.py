@@ -26,6 +26,7 @@ REFUSED = {
     "TLS": (bytes.fromhex("16030100" + "a5" * 40), 400, "bad_http"),
     "the next protocol": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "bad_http"),
     "a version to come": (b"GET /health HTTP/3.0\r\n" + HOST + b"\r\n", 400, "bad_http"),
+    "a version of others": (b"GET /health HTTP/2.0\r\n" + HOST + b"\r\n", 400, "bad_http"),
     "a version long gone": (b"GET /health HTTP/0.9\r\n" + HOST + b"\r\n", 400, "bad_http"),
     "no host": (b"GET /health HTTP/1.1\r\n" + CLOSE + b"\r\n", 400, "bad_http"),
     "two hosts": (get(HEALTH, HOST), 400, "bad_http"),

@@ -1,0 +1,336 @@
+"""
+Whatever is sent, nothing of ours fails, every answer is described and of one shape, and a refused request stores nothing.
+
+The same requests each time; `FUZZ_ROUNDS=20` makes so many times as many, from other seeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import orjson
+import pytest
+
+import marketplace.app
+import scanner.app
+from kernel.web import connections, middlewares
+from kernel.web.connections import ConnectionLimits, default_limits
+from tests.harness import SECRET, FakeClock, intent_body
+from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, make_deal
+from tests.marketplace.harness import ADMIN, HOOK_SECRET, MARKET, offer_body, request_body
+from tests.marketplace.stand_in import stand_in
+from tests.service_contract.fuzzing import Changed, Sample, bodies, each_field, requests
+from tests.service_contract.raw import Answer, asked
+from tests.service_contract.services import BOTH, MARKETPLACE, SCANNER, Service
+from webhooks.signing import headers_for
+
+ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "1"))
+BODIES = 20  # of each route, a round
+RAW = 400  # a round
+AT_ONCE = 25
+KEY = "a-key-for-tests"
+NOBODY = b"X-Nobody: a"
+UNKNOWN = str(uuid.UUID(int=0))
+PROBED = {"heartbeats"}  # written to find out whether the store can be
+# Answers that are no refusal and no failure of ours: the chain behind the tested scanner cannot be read.
+UNREADABLE = {("scanner", 502, "chain_unavailable")}
+# What a refused call stores all the same, because it has to.
+STORED_ALL_THE_SAME = {
+    "POST /api/marketplace/purchase-requests/{}/delivery-code/verify": {"delivery_codes"},  # wrong codes are counted
+}
+OPTIONAL = re.compile(r"/(hold|delivery|confirm-delivery)$|/offers/[0-9a-f-]+$")
+REQUEST_LINE = re.compile(rb"([A-Z-]+) (/[!-~]*) HTTP/1\.[01]\r\n")
+
+pytestmark = [pytest.mark.timeout(60 + 60 * ROUNDS)]
+
+
+@dataclass
+class World:
+    """A service that runs, who may ask it what, and what it has stored."""
+
+    service: Service
+    url: str
+    store: sqlite3.Connection
+    tokens: Mapping[str, str]  # by who
+    accepted: Sequence[Sample]
+    refused: Sequence[Sample]  # each for two reasons, so that one change more does not make it accepted
+    now_s: Callable[[], int]
+
+    def version(self) -> int:
+        """Return a number that changes when anybody else commits."""
+        return int(self.store.execute("PRAGMA data_version").fetchone()[0])
+
+    def stored(self) -> dict[str, str]:
+        """Return a digest of every table."""
+        found = self.store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        tables = {name for (name,) in found} - PROBED
+        return {
+            name: hashlib.sha256(repr(self.store.execute(f"SELECT * FROM {name}").fetchall()).encode()).hexdigest()  # noqa: S608
+            for name in tables
+        }
+
+    async def quiet(self) -> dict[str, str]:
+        """Wait until what an accepted call set going is done; return what is stored."""
+        async with asyncio.timeout(10):
+            while True:
+                before = self.version()
+                await asyncio.sleep(0.03)
+                if self.version() == before:
+                    return self.stored()
+
+    def header(self, who: str) -> bytes:
+        return b"Authorization: Bearer " + self.tokens[who].encode() if who else NOBODY
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not arrive is waited for a moment only."""
+
+    def limits(*, trusted_hops: int) -> ConnectionLimits:
+        return replace(default_limits(trusted_hops=trusted_hops), header_s=0.3, idle_s=0.3, unproven=1_000)
+
+    monkeypatch.setattr(scanner.app, "default_limits", limits)
+    monkeypatch.setattr(marketplace.app, "default_limits", limits)
+    monkeypatch.setattr(middlewares, "BODY_S", 0.3)
+    monkeypatch.setattr(connections, "LINGERING_S", 0.1)
+
+
+@pytest.fixture
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    make = scanner_world if request.getfixturevalue("service") is SCANNER else marketplace_world
+    async with make(tmp_path) as found:
+        yield found
+
+
+@asynccontextmanager
+async def scanner_world(folder: Path) -> AsyncIterator[World]:
+    watch = {"chainId": 97, "address": intent_body()["destination"], "token": "USDT"}
+    hook = {"callbackUrl": "http://127.0.0.1:9/hook", "callbackSecret": SECRET}
+    accepted = [
+        Sample("POST", "/intents", intent_body(expiresAt="2099-01-01T00:00:00Z", events=["payment.late"]), "key"),
+        Sample("POST", "/intents", intent_body(rail="direct", confirmations=7, feeAmount="0"), "key"),
+        Sample("POST", "/intents/known/recheck", {"txHash": DONE_IN}, "key"),
+        Sample("POST", "/balances/check", watch | {"confirmed": True}, "key"),
+        Sample("POST", "/balance-watches", watch | hook | {"watchId": "w", "baselineBalance": "1"}, "key"),
+        Sample("POST", "/admin/callback-secrets/rotate", hook | {"overlapHours": 1}, "key"),
+    ]
+    refused = [
+        *(Sample("GET", path, {}, "key") for path in ("/health", "/ready", "/metrics", "/scanner/status", "/docs")),
+        *(
+            Sample("GET", path, {}, "key")
+            for path in ("/intents?limit=1", "/intents/unknown", "/unmatched?reason=late")
+        ),
+        *(Sample("GET", path, {}, "key") for path in ("/intents/a/transfers", "/balance-watches/w", "/openapi.json")),
+        Sample("DELETE", "/intents/unknown", {}, "key"),
+        Sample("POST", "/balance-watches/unknown/stop", {}, "key"),
+        *(replace(each, body=each.body | {"chainId": -1, "amount": "", "txHash": "", "a": 0}) for each in accepted),
+    ]
+    env = SCANNER.environment(folder) | {"SCANNER_API_KEY": KEY, "POLL_INTERVAL_SEC": "3600"}
+    clock = FakeClock()
+    async with SCANNER.running(env, clock=clock) as running:
+        await running.api.create(intentId="known")
+        with closing(sqlite3.connect(folder / "scanner.db")) as store:
+            tokens = {"key": KEY}
+            yield World(SCANNER, running.api.url, store, tokens, accepted, refused, lambda: clock.now_ms() // 1000)
+
+
+@asynccontextmanager
+async def marketplace_world(folder: Path) -> AsyncIterator[World]:
+    clock = FakeClock()
+    async with (
+        stand_in() as chain_side,
+        MARKETPLACE.running(
+            MARKETPLACE.environment(folder) | {"AMN_SCANNER_URL": chain_side.url}, clock=clock
+        ) as market,
+    ):
+        deal = await make_deal(market, chain_side, clock)
+        other = await make_deal(market, chain_side, clock)
+        await deal.fund()
+        await other.fund()
+        opened = {"purchaseRequestId": other.request_id, "reason": "never came", "category": "other"}
+        dispute = (await other.buyer.ok("POST", "/api/disputes", opened))["dispute"]["id"]
+        event = chain_side.pay(deal.payment_id)
+        person = {"email": "new@example.test", "password": "a long password", "role": "buyer", "name": "New"}
+        wanted, offered, payment = f"{MARKET}/purchase-requests", f"{MARKET}/offers", "/api/admin/payments"
+        accepted = [
+            Sample("POST", "/api/auth/login", {"email": ADMIN[0], "password": ADMIN[1]}),
+            Sample("POST", "/api/auth/refresh-token", {"refreshToken": "a" * 43}),
+            Sample("POST", "/api/admin/users", person, "admin"),
+            Sample("POST", wanted, request_body(), "buyer"),
+            Sample("POST", f"{wanted}/{deal.request_id}/offers", offer_body(notes="soon"), "seller"),
+            Sample("POST", f"{wanted}/{deal.request_id}/select-offer", {"offerId": deal.offer_id}, "buyer"),
+            Sample("PATCH", f"{offered}/{deal.offer_id}", offer_body(validUntil="2099-01-01T00:00:00Z"), "seller"),
+            Sample(
+                "POST", f"{offered}/{deal.offer_id}/counter", {"price": offer_body()["price"], "note": "a"}, "buyer"
+            ),
+            Sample("POST", f"{offered}/{deal.offer_id}/counter/answer", {"answer": "accept"}, "seller"),
+            Sample("PATCH", f"{wanted}/{deal.request_id}/delivery", {"proof": "a link", "notes": "a"}, "seller"),
+            Sample("PATCH", f"{wanted}/{deal.request_id}/confirm-delivery", {"proof": "here"}, "buyer"),
+            Sample("POST", f"{wanted}/{deal.request_id}/delivery-code/verify", {"code": "123456"}, "seller"),
+            Sample("POST", "/api/payment/intents", deal.intent(), "buyer"),
+            Sample("POST", "/api/payment/amn-scanner/webhook", event),
+            Sample("POST", f"{payment}/{deal.payment_id}/release", {"toAddress": SELLERS_WALLET}, "admin"),
+            Sample(
+                "POST", f"{payment}/{deal.payment_id}/refund", {"toAddress": BUYERS_WALLET, "reason": "no"}, "admin"
+            ),
+            Sample("POST", f"{payment}/{deal.payment_id}/hold", {"until": "2099-01-01T00:00:00Z"}, "admin"),
+            Sample("POST", f"{payment}/{deal.payment_id}/clear-reorg", {"note": "looked"}, "admin"),
+            Sample("POST", f"/api/admin/instructions/{UNKNOWN}/settle", {"txHash": DONE_IN}, "admin"),
+            Sample(
+                "PUT",
+                "/api/admin/settings/confirmation-thresholds",
+                {"thresholds": [{"chainId": 97, "confirmations": 20}]},
+                "admin",
+            ),
+            Sample("POST", "/api/disputes", opened | {"purchaseRequestId": deal.request_id}, "buyer"),
+            Sample(
+                "POST", f"/api/disputes/{dispute}/evidence", {"text": "a photo", "link": "https://a.test/"}, "seller"
+            ),
+            Sample("POST", f"/api/disputes/{dispute}/resolve", {"outcome": "refund", "note": "so be it"}, "admin"),
+        ]
+        refused = [
+            *(Sample("GET", path, {}, "buyer") for path in ("/health", "/api/version", "/api/health", wanted, offered)),
+            *(Sample("GET", path, {}, "admin") for path in ("/api/auth/me", "/api/admin/recoveries", "/openapi.json")),
+            Sample("GET", f"/api/payment/{deal.payment_id}", {}, "buyer"),
+            Sample("GET", f"/api/disputes/{dispute}", {}, "seller"),
+            Sample("PATCH", f"/api/notifications/{UNKNOWN}/read", {}, "buyer"),
+            Sample("POST", f"/api/payment/{UNKNOWN}/cancel", {}, "buyer"),
+            # Where every field may be missing, a name that is spelt wrong would be accepted.
+            *(replace(each, body=dict.fromkeys(each.body, 0)) for each in accepted if not OPTIONAL.search(each.path)),
+        ]
+        people = {"buyer": deal.buyer, "seller": deal.seller, "admin": market.admin}
+        with closing(sqlite3.connect(market.db_path)) as store:
+            tokens = {name: str(api.token) for name, api in people.items()}
+            url = market.nobody.url
+            yield World(MARKETPLACE, url, store, tokens, accepted, refused, lambda: clock.now_ms() // 1000)
+
+
+@BOTH
+async def test_a_changed_body_is_taken_or_refused_and_stores_nothing_when_refused(
+    service: Service, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        before = await world.quiet()
+        for round_, sample in [(round_, sample) for round_ in range(ROUNDS) for sample in world.accepted]:
+            drawn = bodies(sample, Random(f"{round_} {sample.named}"), BODIES)
+            for changed in drawn if round_ else (*each_field(sample), *drawn):
+                version = world.version()
+                status = await told(world, session, sample, changed)
+                if status < 400:
+                    before = await world.quiet()
+                elif world.version() != version:
+                    after = await world.quiet()
+                    named = {name for name in after if after[name] != before.get(name)}
+                    allowed = STORED_ALL_THE_SAME.get(re.sub(r"[0-9a-f-]{36}", "{}", sample.named), set())
+                    assert named <= allowed, (sample.named, status, changed)
+                    before = after
+        await lives_on(world)
+    assert loud(caplog) == []
+
+
+async def told(world: World, session: aiohttp.ClientSession, sample: Sample, changed: Changed) -> int:
+    """Send a changed body as who may; return the status of an answer that is as it has to be."""
+    headers = {"Content-Type": "application/json", **changed.headers}
+    if sample.who:
+        headers["Authorization"] = f"Bearer {world.tokens[sample.who]}"
+    if sample.path.endswith("/webhook"):
+        headers |= signed(world, changed.body)
+    async with session.request(sample.method, world.url + sample.path, data=changed.body, headers=headers) as response:
+        raw = await response.read()
+        found = {name.lower(): value for name, value in response.headers.items()}
+        check(world.service, sample.method, sample.path, Answer("", response.status, found, raw))
+        return response.status
+
+
+def signed(world: World, body: bytes) -> dict[str, str]:
+    """Return the headers of a webhook whose body is what it is: the scanner's secret made them."""
+    return headers_for(
+        event_id="evt",
+        event_type="payment.confirmed",
+        delivery_id="x",
+        body=body,
+        secret=HOOK_SECRET,
+        timestamp=world.now_s(),
+    )
+
+
+@BOTH
+async def test_changed_requests_are_answered_or_cut_off_and_store_nothing(
+    service: Service, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    who = {name: world.header(name) for name in ("", *world.tokens)}
+    answered = 0
+    before = await world.quiet()
+    for round_ in range(ROUNDS):
+        drawn = list(requests(world.refused, who, Random(f"raw {round_}"), RAW))
+        for first in range(0, RAW, AT_ONCE):
+            answered += sum(await asyncio.gather(*(sent(world, parts) for parts in drawn[first : first + AT_ONCE])))
+        await lives_on(world)
+    assert await world.quiet() == before
+    assert answered > RAW * ROUNDS // 2  # or nothing was tried
+    assert loud(caplog) == []
+
+
+async def sent(world: World, parts: list[bytes]) -> int:
+    """Send a changed request; return how many answers came, each as it has to be."""
+    raw = b"".join(parts)
+    found = await asked(world.url, *parts, head=raw.startswith(b"HEAD "))
+    line = REQUEST_LINE.match(raw)
+    for answer in found:
+        if len(found) == 1 and line is not None:
+            check(world.service, line[1].decode(), line[2].decode().partition("#")[0], answer)
+        elif answer.status >= 400:
+            assert answer.status < 500, (raw, answer)
+            world.service.code(answer.json)
+    return len(found)
+
+
+def check(service: Service, method: str, path: str, answer: Answer) -> None:
+    """Fail when an answer is a failure of ours, has another shape than it must, or is not described."""
+    if answer.status >= 400 and path != "/ready":
+        code = service.code(answer.json)
+        assert answer.status < 500 or (service.name, answer.status, code) in UNREADABLE, (method, path, answer)
+        assert len(answer.body) < 4_000, (method, path, answer)  # whatever a caller wrote is not told back at length
+    if answer.headers["content-type"].startswith("application/json"):
+        service.check_described(method, path, answer.status, answer.body)
+
+
+async def lives_on(world: World) -> None:
+    raw = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    (answer,) = await asked(world.url, raw)
+    assert answer.status == 200
+
+
+def loud(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("service", [SCANNER, MARKETPLACE], ids=lambda service: service.name)
+async def test_every_route_with_a_body_is_tried(service: Service, world: World) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{world.url}/openapi.json", headers={"Authorization": f"Bearer {KEY}"}) as response,
+    ):
+        paths = orjson.loads(await response.read())["paths"]
+    described = {
+        (method.upper(), path) for path in paths for method in paths[path] if "requestBody" in paths[path][method]
+    }
+    untried = [
+        (method, path)
+        for method, path in described
+        if not any(s.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), s.path) for s in world.accepted)
+    ]
+    assert described
+    assert untried == []
