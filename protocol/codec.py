@@ -43,7 +43,7 @@ def as_object(raw: bytes) -> dict[str, Any] | None:
     """Return a JSON object; None for anything else, and for what nests deeper than anybody here would."""
     try:
         body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # text that is no UTF-8 is no DecodeError
         return None
     return body if isinstance(body, dict) and _is_shallow(body) else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -32,6 +32,7 @@ EVERYWHERE = [  # what every field has to bear, in every run
     *("null", "0", "1e400", "NaN", "9" * 400, '""', '"a\\u0000b"', '"\\ud800"', "[]", "{}", "[" * 1_000 + "]" * 1_000),
 ]
 NAMES = ["", " ", "\0", "a\nb", "__proto__", "constructor", "intentid", "INTENTID", "id", "status", "\ud800", "x" * 300]
+PACKED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 TYPES = [
     *("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary="),
     *("application/json; charset=nonsense", "application/xml", "", ";", "*/*", "application/json, text/plain"),
@@ -119,7 +120,7 @@ CHANGES = [
 
 @dataclass(frozen=True)
 class Sample:
-    """A call that is accepted, and who makes it."""
+    """A call that is accepted, and who makes it; `{n}` in a body is another number each time."""
 
     method: str
     path: str
@@ -137,6 +138,11 @@ class Changed:
 
     body: bytes
     headers: Mapping[str, str]
+
+    def sent(self, number: int) -> bytes:
+        """Return what is sent as this request of so many."""
+        pack = PACKED.get(self.headers.get("Content-Encoding", ""), bytes)
+        return pack(self.body.replace(b"{n}", b"%06d" % number))
 
 
 class Literal(str):
@@ -187,10 +193,9 @@ def bodies(sample: Sample, random: Random, count: int) -> Iterator[Changed]:
     for _ in range(count):
         headers = {"Content-Type": random.choice(TYPES)} if random.random() < 0.1 else {}
         body = _changed_text(_changed(sample.body, random), random)
-        if random.random() < 0.05:
-            pack, name = random.choice([(gzip.compress, "gzip"), (zlib.compress, "deflate")])
-            body, headers = pack(body), headers | {"Content-Encoding": name}
-        yield Changed(body, headers)
+        yield Changed(
+            body, headers | ({"Content-Encoding": random.choice([*PACKED])} if random.random() < 0.05 else {})
+        )
 
 
 def _changed(body: Mapping[str, Any], random: Random) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -41,6 +42,7 @@ BODIES = 20  # of each route, a round
 RAW = 400  # a round
 AT_ONCE = 25
 KEY = "a-key-for-tests"
+NUMBERS = itertools.count(1)
 NOBODY = b"X-Nobody: a"
 UNKNOWN = str(uuid.UUID(int=0))
 PROBED = {"heartbeats"}  # written to find out whether the store can be
@@ -73,13 +75,19 @@ class World:
         return int(self.store.execute("PRAGMA data_version").fetchone()[0])
 
     def stored(self) -> dict[str, str]:
-        """Return a digest of every table."""
-        found = self.store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        tables = {name for (name,) in found} - PROBED
-        return {
-            name: hashlib.sha256(repr(self.store.execute(f"SELECT * FROM {name}").fetchall()).encode()).hexdigest()  # noqa: S608
-            for name in tables
+        """Return a digest of every table, but for when something was done or is due: a watch is checked meanwhile."""
+        found = self.store.execute(
+            "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c "
+            "WHERE t.type = 'table' AND c.name NOT LIKE '%\\_at' ESCAPE '\\'"
+        ).fetchall()
+        columns = {
+            table: [name for of, name in found if of == table] for table in {table for table, _ in found} - PROBED
         }
+        return {table: self._digest(table, names) for table, names in columns.items()}
+
+    def _digest(self, table: str, columns: Sequence[str]) -> str:
+        rows = self.store.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608
+        return hashlib.sha256(repr(sorted(map(repr, rows))).encode()).hexdigest()
 
     async def quiet(self) -> dict[str, str]:
         """Wait until what an accepted call set going is done; return what is stored."""
@@ -118,12 +126,16 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def scanner_world(folder: Path) -> AsyncIterator[World]:
     watch = {"chainId": 97, "address": intent_body()["destination"], "token": "USDT"}
     hook = {"callbackUrl": "http://127.0.0.1:9/hook", "callbackSecret": SECRET}
+    asked_for = intent_body(intentId="i{n}")
+    direct = asked_for | {"rail": "direct", "destination": "0x1000000000000000000000000000000000{n}"}
     accepted = [
-        Sample("POST", "/intents", intent_body(expiresAt="2099-01-01T00:00:00Z", events=["payment.late"]), "key"),
-        Sample("POST", "/intents", intent_body(rail="direct", confirmations=7, feeAmount="0"), "key"),
+        Sample(
+            "POST", "/intents", asked_for | {"expiresAt": "2099-01-01T00:00:00Z", "events": ["payment.late"]}, "key"
+        ),
+        Sample("POST", "/intents", direct | {"confirmations": 7, "callbackUrl": "http://127.0.0.1:9/{n}"}, "key"),
         Sample("POST", "/intents/known/recheck", {"txHash": DONE_IN}, "key"),
         Sample("POST", "/balances/check", watch | {"confirmed": True}, "key"),
-        Sample("POST", "/balance-watches", watch | hook | {"watchId": "w", "baselineBalance": "1"}, "key"),
+        Sample("POST", "/balance-watches", watch | hook | {"watchId": "w{n}", "baselineBalance": "1"}, "key"),
         Sample("POST", "/admin/callback-secrets/rotate", hook | {"overlapHours": 1}, "key"),
     ]
     refused = [
@@ -162,7 +174,7 @@ async def marketplace_world(folder: Path) -> AsyncIterator[World]:
         opened = {"purchaseRequestId": other.request_id, "reason": "never came", "category": "other"}
         dispute = (await other.buyer.ok("POST", "/api/disputes", opened))["dispute"]["id"]
         event = chain_side.pay(deal.payment_id)
-        person = {"email": "new@example.test", "password": "a long password", "role": "buyer", "name": "New"}
+        person = {"email": "new{n}@example.test", "password": "a long password", "role": "buyer", "name": "New"}
         wanted, offered, payment = f"{MARKET}/purchase-requests", f"{MARKET}/offers", "/api/admin/payments"
         accepted = [
             Sample("POST", "/api/auth/login", {"email": ADMIN[0], "password": ADMIN[1]}),
@@ -245,9 +257,10 @@ async def told(world: World, session: aiohttp.ClientSession, sample: Sample, cha
     headers = {"Content-Type": "application/json", **changed.headers}
     if sample.who:
         headers["Authorization"] = f"Bearer {world.tokens[sample.who]}"
+    body = changed.sent(next(NUMBERS))
     if sample.path.endswith("/webhook"):
-        headers |= signed(world, changed.body)
-    async with session.request(sample.method, world.url + sample.path, data=changed.body, headers=headers) as response:
+        headers |= signed(world, body)
+    async with session.request(sample.method, world.url + sample.path, data=body, headers=headers) as response:
         raw = await response.read()
         found = {name.lower(): value for name, value in response.headers.items()}
         check(world.service, sample.method, sample.path, Answer("", response.status, found, raw))
