@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,7 @@ from scanner.page_result import PageResult, count_transfer, log_rest
 from scanner.reading.folding import Judged, StrayKey, by_stray_key, fold_owned, kind_of, plain_kind, rail_of, reason_of
 from scanner.settlement import queue_reorg_events, reallocate
 from scanner.store import checkpoints, folds, intents, transfers
+from scanner.store.folds import Part
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +77,12 @@ async def record_page(
             count_transfer(recorded, each.transfer, each.reason, each.times)
     for place, row in folded.grown.items():
         recorded.rejected[Reason(place[2])] += row.times - known.worthless[place].times
-    await folds.claim(tx, chain_id, _as_strays(folded.rows))
+    held = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
+    await _claim(tx, chain_id, held, folded.rows)
     await transfers.add_many(tx, folded.rows, now=now)
     await transfers.grow_many(tx, folded.grown.values())
-    await _record_strays(tx, chain_id, strays, recorded, now=now)
-    await _forget_doubled(tx, chain_id, found)
+    await _record_strays(tx, chain_id, held, strays, recorded, now=now)
+    await _forget_doubled(tx, chain_id, held, strays, found)
     log_rest(recorded, chain_id)
     await queue_reorg_events(tx, known.orphans, recorded, now=now)
     touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
@@ -89,13 +91,22 @@ async def record_page(
     return recorded
 
 
-async def _forget_doubled(tx: AsyncConnection, chain_id: int, found: Collection[Transfer]) -> None:
+async def _forget_doubled(
+    tx: AsyncConnection,
+    chain_id: int,
+    held: Iterable[StrayKey],
+    strays: Iterable[tuple[Transfer, Reason]],
+    found: Collection[Transfer],
+) -> None:
     """
     Take off plain transfers of nobody's that are the token's side of a payment through the proxy.
 
     That payment is stored by itself, and whoever reads both would count one sum of money twice. They may
     come in either order: the rails are read apart. A token that keeps a fee moves less than the event says.
+    `held` was there before, `strays` came with this page.
     """
+    if all(rail_of(kind) is Rail.PROXY for _, kind in held) and all(transfer.reference for transfer, _ in strays):
+        return
     parts = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
     plain = {key: part for key, part in parts.items() if rail_of(key[1]) is Rail.DIRECT}
     if not plain:
@@ -108,16 +119,25 @@ async def _forget_doubled(tx: AsyncConnection, chain_id: int, found: Collection[
     await folds.take_off(tx, chain_id, doubled)
 
 
-def _as_strays(rows: Iterable[Judged]) -> set[StrayKey]:
-    return {(each.transfer.tx_hash, kind_of(each.transfer, Reason.UNKNOWN_REFERENCE)) for each in rows}
+async def _claim(tx: AsyncConnection, chain_id: int, held: dict[StrayKey, Part], rows: Iterable[Judged]) -> None:
+    """Take off, and out of `held`, what turned out to be somebody's."""
+    if held:
+        keys = {(each.transfer.tx_hash, kind_of(each.transfer, Reason.UNKNOWN_REFERENCE)) for each in rows}
+        await folds.claim(tx, chain_id, held, keys)
 
 
 async def _record_strays(
-    tx: AsyncConnection, chain_id: int, strays: Sequence[tuple[Transfer, Reason]], recorded: PageResult, *, now: int
+    tx: AsyncConnection,
+    chain_id: int,
+    held: Mapping[StrayKey, Part],
+    strays: Sequence[tuple[Transfer, Reason]],
+    recorded: PageResult,
+    *,
+    now: int,
 ) -> None:
     if not strays:
         return
-    for (_, kind), group in await folds.record(tx, chain_id, by_stray_key(strays), now=now):
+    for (_, kind), group in await folds.record(tx, chain_id, held, by_stray_key(strays), now=now):
         count_transfer(recorded, group.first, reason_of(kind), group.times)
 
 

@@ -9,8 +9,9 @@ or in part, is not added again.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -35,13 +36,18 @@ class Group(NamedTuple):
     """Several transfers of one transaction and kind."""
 
     first: Transfer
-    times: int
     amount: int
-    members: frozenset[str]
+    keys: Collection[str]  # of the transfers
 
-    def without(self, members: frozenset[str], transfers: Iterable[Transfer]) -> Group | None:
-        """Return what is left without some members; None when nothing is."""
-        return group_of(t for t in transfers if member(t.event_key) not in members)
+    @property
+    def times(self) -> int:
+        """How many transfers these are."""
+        return len(self.keys)
+
+    @property
+    def members(self) -> frozenset[str]:
+        """What they are remembered by."""
+        return frozenset(map(member, self.keys))
 
 
 class Known(NamedTuple):
@@ -94,11 +100,13 @@ def order(transfer: Transfer | Known) -> tuple[int, str]:
 
 def group_of(transfers: Iterable[Transfer]) -> Group | None:
     """Add up transfers of one transaction, of which some may be given twice; None when there is none."""
-    by_member = {member(transfer.event_key): transfer for transfer in transfers}
-    if not by_member:
+    by_key = {transfer.event_key: transfer for transfer in transfers}
+    if not by_key:
         return None
-    amount = sum(transfer.amount for transfer in by_member.values())
-    return Group(min(by_member.values(), key=order), len(by_member), amount, frozenset(by_member))
+    first = next(iter(by_key.values()))
+    if len(by_key) == 1:  # as most are
+        return Group(first, first.amount, by_key.keys())
+    return Group(min(by_key.values(), key=order), sum(t.amount for t in by_key.values()), by_key.keys())
 
 
 Place = tuple[str, str, str]  # transaction, intent, reason
@@ -161,6 +169,10 @@ def _fold(place: Place, transfers: list[Transfer], known: Known | None, folded: 
 
 StrayKey = tuple[str, str]  # transaction, kind
 
+_DAY_S = 86_400
+_RAILS = {rail.value: rail for rail in Rail}
+_REASONS = {reason.value: reason for reason in Reason}
+
 
 def kind_of(transfer: Transfer, reason: Reason) -> str:
     """
@@ -174,7 +186,7 @@ def kind_of(transfer: Transfer, reason: Reason) -> str:
 
 def rail_of(kind: str) -> Rail:
     """Return the rail on which a kind is read."""
-    return Rail(kind.rpartition("/")[2])
+    return _RAILS[kind.rpartition("/")[2]]
 
 
 def plain_kind(kind: str) -> str:
@@ -189,7 +201,12 @@ def fold_of(kind: str, transfer: Transfer, now: int) -> str:
     Where a scan has not read the block itself, `now` (unix ms) stands for its time.
     """
     moment = now // 1000 if transfer.block_time is None else transfer.block_time
-    return f"{kind}/{datetime.fromtimestamp(moment, UTC).date().isoformat()}"
+    return f"{kind}/{_date(moment // _DAY_S)}"
+
+
+@functools.lru_cache(maxsize=64)
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * _DAY_S, UTC).date().isoformat()
 
 
 def kind_of_fold(fold: str) -> str:
@@ -199,7 +216,7 @@ def kind_of_fold(fold: str) -> str:
 
 def reason_of(kind: str) -> Reason:
     """Return the reason a kind or a fold begins with."""
-    return Reason(kind.partition("/")[0])
+    return _REASONS[kind.partition("/")[0]]
 
 
 def by_stray_key(strays: Iterable[tuple[Transfer, Reason]]) -> dict[StrayKey, list[Transfer]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -83,25 +84,33 @@ async def parts_of(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) 
 
 
 async def record(
-    tx: AsyncConnection, chain_id: int, strays: Mapping[StrayKey, Sequence[Transfer]], *, now: int
+    tx: AsyncConnection,
+    chain_id: int,
+    held: Mapping[StrayKey, Part],
+    strays: Mapping[StrayKey, Sequence[Transfer]],
+    *,
+    now: int,
 ) -> list[tuple[StrayKey, Group]]:
     """
-    Add up what a page brought of nobody's; return what was new.
+    Add up what a page brought of nobody's; return what was new. `held` is what its transactions brought before.
 
     What is known in the same block is not added again. In another block the transaction is new, and what it
     brought where it stood before is taken off.
     """
-    known = await parts_of(tx, chain_id, {tx_hash for tx_hash, _ in strays})
-    moved = {key for key, part in known.items() if key in strays and part.block_hash != strays[key][0].block_hash}
+    known = {key: part for key, part in held.items() if key in strays}
+    moved = {key for key, part in known.items() if part.block_hash != strays[key][0].block_hash}
     await take_off(tx, chain_id, [known.pop(key) for key in moved])
     new: dict[StrayKey, New] = {}
     for key, found in strays.items():
-        before = unpack(known[key].members, known[key].event_key) if key in known else frozenset()
-        group = group_of(transfer for transfer in found if member(transfer.event_key) not in before)
+        part = known.get(key)
+        if part is None:
+            group, fold = group_of(found), None
+        else:
+            before = unpack(part.members, part.event_key)
+            group = group_of(transfer for transfer in found if member(transfer.event_key) not in before)
+            fold = part.fold  # in another day's row it would be beside the rest of its transaction
         if group is not None:
-            # In another day's row it would be beside the rest of its transaction.
-            fold = known[key].fold if key in known else fold_of(key[1], group.first, now)
-            new[key] = New(fold, group)
+            new[key] = New(fold or fold_of(key[1], group.first, now), group)
     if new:
         ids = await _add(tx, chain_id, new.values(), now)
         await _put_parts(tx, chain_id, new, known, ids)
@@ -120,36 +129,34 @@ async def _put_parts(
     ids: Mapping[str, int],
 ) -> None:
     await _delete_parts(tx, chain_id, [known[key] for key in new if key in known])
-    rows = [
-        _grown(ids[added.fold], added.group, known[key]) if key in known else _fresh(ids[added.fold], added.group)
-        for key, added in new.items()
-    ]
-    columns: dict[str, Iterable[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
+    rows = [_stored(ids[added.fold], added.group, known.get(key)) for key, added in new.items()]
+    columns: dict[str, Iterable[Any]] = dict(zip(_StoredPart._fields, zip(*rows, strict=True), strict=True))
     await _ADD_PARTS.run(tx, columns | {"chain_id": repeat(chain_id)})
 
 
-def _fresh(fold_id: int, group: Group) -> dict[str, Any]:
-    return {
-        "tx_hash": group.first.tx_hash,
-        "fold_id": fold_id,
-        "event_key": group.first.event_key,
-        "log_index": group.first.log_index,
-        "block_number": group.first.block_number,
-        "block_hash": group.first.block_hash,
-        "times": group.times,
-        "members": None if group.times == 1 else pack(group.members),
-        "amount": str(group.amount),
-    }
+class _StoredPart(NamedTuple):
+    """A part as the store holds it."""
+
+    tx_hash: str
+    fold_id: int
+    event_key: str
+    log_index: int | None
+    block_number: int
+    block_hash: str | None
+    times: int
+    members: str | None
+    amount: str
 
 
-def _grown(fold_id: int, group: Group, before: Part) -> dict[str, Any]:
-    members = unpack(before.members, before.event_key) | group.members
-    return _fresh(fold_id, group) | {
-        "event_key": before.event_key,
-        "times": before.times + group.times,
-        "members": pack(members),
-        "amount": str(before.amount + group.amount),
-    }
+def _stored(fold_id: int, group: Group, before: Part | None) -> _StoredPart:
+    first = group.first
+    place = (first.log_index, first.block_number, first.block_hash)
+    if before is None:
+        members = None if group.times == 1 else pack(group.members)
+        return _StoredPart(first.tx_hash, fold_id, first.event_key, *place, group.times, members, str(group.amount))
+    members = pack(unpack(before.members, before.event_key) | group.members)
+    amount = str(before.amount + group.amount)
+    return _StoredPart(first.tx_hash, fold_id, before.event_key, *place, before.times + group.times, members, amount)
 
 
 class _Row(NamedTuple):
@@ -211,21 +218,32 @@ async def _add(tx: AsyncConnection, chain_id: int, new: Iterable[New], now: int)
     return {fold: row.id for fold, row in held.items()}
 
 
-def _with(row: _Row, groups: Iterable[Group]) -> _Row:
-    for group in groups:
-        first = group.first
-        row = row._replace(times=row.times + group.times, amount=row.amount + group.amount)
-        if (first.block_number, first.log_index or 0, first.event_key) < row.place:
-            row = row._replace(
-                tx_hash=first.tx_hash,
-                event_key=first.event_key + MARK,
-                log_index=first.log_index,
-                block_number=first.block_number,
-                block_hash=first.block_hash,
-            )
-        if row.last_block_number is None or first.block_number >= row.last_block_number:
-            row = row._replace(last_tx_hash=first.tx_hash, last_block_number=first.block_number)
+def _with(row: _Row, groups: Sequence[Group]) -> _Row:
+    """Add groups to a row, and let it name the first and the newest of them all."""
+    firsts = [group.first for group in groups]
+    first, last = min(firsts, key=_place), max(reversed(firsts), key=_BLOCK)  # of equals the one that came last
+    row = row._replace(
+        times=row.times + sum(group.times for group in groups),
+        amount=row.amount + sum(group.amount for group in groups),
+    )
+    if _place(first) < row.place:
+        row = row._replace(
+            tx_hash=first.tx_hash,
+            event_key=first.event_key + MARK,
+            log_index=first.log_index,
+            block_number=first.block_number,
+            block_hash=first.block_hash,
+        )
+    if row.last_block_number is None or last.block_number >= row.last_block_number:
+        row = row._replace(last_tx_hash=last.tx_hash, last_block_number=last.block_number)
     return row
+
+
+def _place(transfer: Transfer) -> tuple[int, int, str]:
+    return (transfer.block_number, transfer.log_index or 0, transfer.event_key)
+
+
+_BLOCK: Callable[[Transfer], int] = operator.attrgetter("block_number")
 
 
 async def _change(tx: AsyncConnection, rows: Sequence[_Row]) -> None:
@@ -259,11 +277,9 @@ async def _insert(tx: AsyncConnection, by_fold: Mapping[str, Sequence[Group]], n
     await _INSERT.run(tx, columns)
 
 
-async def claim(tx: AsyncConnection, chain_id: int, keys: Collection[StrayKey]) -> None:
-    """Take off what turned out to be somebody's: it is listed with its intent from now on."""
-    if keys:
-        known = await parts_of(tx, chain_id, {tx_hash for tx_hash, _ in keys})
-        await take_off(tx, chain_id, [known[key] for key in keys if key in known])
+async def claim(tx: AsyncConnection, chain_id: int, held: dict[StrayKey, Part], keys: Iterable[StrayKey]) -> None:
+    """Take off what turned out to be somebody's, and out of `held`: it is listed with its intent from now on."""
+    await take_off(tx, chain_id, [held.pop(key) for key in keys if key in held])
 
 
 async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Collection[Cursor]) -> int:

@@ -233,7 +233,8 @@ fold_parts = Table(
     Column("amount", BaseUnits, nullable=False),
     Index("fold_parts_fold", "fold_id"),
     Index("fold_parts_block", "chain_id", "block_number"),
-    sqlite_with_rowid=False,
+    # With row ids: a page brings thousands of transactions, and whole rows in the order of their hashes would
+    # touch as many places of the file.
 )
 
 # What was told of an intent's transfers, and what waits to be told together.

@@ -167,7 +167,6 @@ def _payments() -> None:
         sa.Column("times", Whole, nullable=False),
         sa.Column("members", sa.Text),
         sa.Column("amount", sa.Text, nullable=False),
-        sqlite_with_rowid=False,
     )
     op.create_index("fold_parts_block", "fold_parts", ["chain_id", "block_number"])
     op.create_index("fold_parts_fold", "fold_parts", ["fold_id"])
