@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from api import balances, intents, openapi, operations, watches
 from api.keys import SERVICES
@@ -10,10 +14,36 @@ from api.middlewares import authenticate, errors, measure, unrouted
 from config.settings import HttpSettings
 from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
+from protocol import routes
+from protocol.routes import ROUTES, Route
 from scanner.services import Services
 from scanner.upkeep.metrics import Metrics
 
 MAX_BODY = 64 * 1024
+
+
+HANDLERS: Mapping[Route[Any], Handler] = {
+    routes.HEALTH: operations.health,
+    routes.READY: operations.ready,
+    routes.METRICS: operations.metrics,
+    routes.STATUS: operations.status,
+    routes.LIST_INTENTS: intents.listing,
+    routes.CREATE_INTENT: intents.create,
+    routes.SHOW_INTENT: intents.show,
+    routes.CANCEL_INTENT: intents.cancel,
+    routes.LIST_TRANSFERS: intents.transfers,
+    routes.RECHECK: intents.recheck,
+    routes.CHECK_BALANCE: balances.check,
+    routes.CREATE_WATCH: watches.create,
+    routes.SHOW_WATCH: watches.show,
+    routes.DELETE_WATCH: watches.stop,
+    routes.STOP_WATCH: watches.stop,
+    routes.LIST_UNMATCHED: operations.unmatched,
+    routes.RETRY_WEBHOOKS: operations.retry_webhooks,
+    routes.ROTATE_SECRET: operations.rotate_secret,
+    routes.DESCRIPTION: openapi.document,
+    routes.DOCS: openapi.page,
+}
 
 
 def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> web.Application:
@@ -25,24 +55,8 @@ def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> w
     metrics.begin_http(openapi.counted())
     app[SERVICES] = services
     app[ERROR_SHAPE] = ErrorShape(unrouted(metrics))
-    app.router.add_get("/health", operations.health)
-    app.router.add_get("/ready", operations.ready)
-    app.router.add_get("/metrics", operations.metrics)
-    app.router.add_get("/scanner/status", operations.status)
-    app.router.add_post("/intents", intents.create)
-    app.router.add_get("/intents", intents.listing)
-    app.router.add_get("/intents/{intentId}", intents.show)
-    app.router.add_delete("/intents/{intentId}", intents.cancel)
-    app.router.add_get("/intents/{intentId}/transfers", intents.transfers)
-    app.router.add_post("/intents/{intentId}/recheck", intents.recheck)
-    app.router.add_post("/balances/check", balances.check)
-    app.router.add_post("/balance-watches", watches.create)
-    app.router.add_get("/balance-watches/{watchId}", watches.show)
-    app.router.add_delete("/balance-watches/{watchId}", watches.stop)
-    app.router.add_post("/balance-watches/{watchId}/stop", watches.stop)
-    app.router.add_get("/unmatched", operations.unmatched)
-    app.router.add_post("/admin/webhooks/retry", operations.retry_webhooks)
-    app.router.add_post("/admin/callback-secrets/rotate", operations.rotate_secret)
-    app.router.add_get("/openapi.json", openapi.document)
-    app.router.add_get("/docs", openapi.page)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, HANDLERS[route])
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path, HANDLERS[route])
     return app

@@ -7,10 +7,12 @@ from aiohttp import web
 from api.bodies import parse
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import CheckBalance, balance_json
+from api.schemas import CheckBalance
+from protocol.answers import Balance
+from protocol.codec import of
 
 
 async def check(request: web.Request) -> web.Response:
     """POST /balances/check"""
     body = await parse(request, CheckBalance)
-    return json_response(balance_json(await request.app[SERVICES].balances.check(body.request())))
+    return json_response(of(Balance, await request.app[SERVICES].balances.check(body.request())))

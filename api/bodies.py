@@ -39,7 +39,7 @@ def _check_text(body: dict[str, Any]) -> None:
             raise ApiError("invalid_request", "the name of a field must not contain control characters")
         if isinstance(value, str) and UNPRINTABLE.search(value):
             message = f"{name} must not contain control characters"
-            raise ApiError("invalid_request", message, details={"field": name})
+            raise ApiError("invalid_request", message, field=name)
         if isinstance(value, list):
             waiting += [(name, item) for item in value]
         elif isinstance(value, dict):
@@ -51,7 +51,7 @@ def path_id(request: web.Request, name: str) -> str:
     try:
         return check_id(request.match_info[name])
     except ValueError as exc:
-        raise ApiError("invalid_request", f"{name} {exc}", details={"field": name}) from exc
+        raise ApiError("invalid_request", f"{name} {exc}", field=name) from exc
 
 
 def parse_query(request: web.Request, model: type[M]) -> M:
@@ -60,9 +60,9 @@ def parse_query(request: web.Request, model: type[M]) -> M:
         if UNPRINTABLE.search(name) or UNPRINTABLE.search(value):
             shown = UNPRINTABLE.sub("", name)[:NAME_SHOWN]
             message = f"{shown or 'a parameter'} must not contain control characters"
-            raise ApiError("invalid_request", message, details={"field": shown})
+            raise ApiError("invalid_request", message, field=shown)
         if len(request.query.getall(name)) > 1:
-            raise ApiError("invalid_request", f"{name} is given more than once", details={"field": name})
+            raise ApiError("invalid_request", f"{name} is given more than once", field=name)
     return model.model_validate(dict(request.query))
 
 
@@ -85,4 +85,4 @@ def decode_cursor(text: str, *types: type) -> tuple[Any, ...]:
 
 
 def _bad_cursor() -> ApiError:
-    return ApiError("invalid_request", "cursor is not one of ours", details={"field": "cursor"})
+    return ApiError("invalid_request", "cursor is not one of ours", field="cursor")

@@ -7,35 +7,20 @@ The one error shape, and how every failure gets it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
 from chains.errors import ChainError, InvalidTxHash
-from kernel.web import http_errors
 from kernel.web.http_errors import HttpError, http_error
+from protocol.codec import encode
+from protocol.errors import CODES, Error, ErrorDetails
+from protocol.wire import Wire
 from scanner.balances import BalanceUnreadable
 from scanner.errors import InvalidRequest
 from scanner.store.errors import Conflict, NotFound, StoreError
 
 NAME_SHOWN = 64  # characters of a name in a sentence
-
-# Every code this API answers with; docs/api.md has a line for each.
-CODES = {
-    **http_errors.CODES,
-    "chain_unavailable": 502,
-    "conflict": 409,
-    "forbidden_callback": 400,
-    "forbidden_host": 403,
-    "invalid_request": 400,
-    "store_unavailable": 503,
-    "token_mismatch": 400,
-    "unauthorized": 401,
-    "unsupported_chain": 400,
-    "unsupported_token": 400,
-}
 
 
 class ApiError(Exception):
@@ -46,12 +31,12 @@ class ApiError(Exception):
         code: str,
         message: str,
         *,
-        details: Mapping[str, Any] | None = None,
+        field: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.details = details
+        self.field = field
         self.headers: Mapping[str, str] = headers or {}
 
     @property
@@ -59,17 +44,15 @@ class ApiError(Exception):
         return CODES[self.code]
 
 
-def json_response(body: Any, *, status: int = 200) -> web.Response:
+def json_response(body: Wire, *, status: int = 200) -> web.Response:
     """Answer with JSON."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+    return web.Response(body=encode(body), status=status, content_type="application/json")
 
 
 def render(error: ApiError) -> web.Response:
     """Answer with an error in its shape."""
-    body: dict[str, Any] = {"error": str(error), "code": error.code}
-    if error.details:
-        body["details"] = error.details
-    response = json_response(body, status=error.status)
+    details = None if error.field is None else ErrorDetails(field=error.field)
+    response = json_response(Error(error=str(error), code=error.code, details=details), status=error.status)
     response.headers.update(error.headers)
     if error.code == "unauthorized":
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -87,17 +70,17 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: PLR0911 - a table, on
         case ApiError():
             return exc
         case InvalidRequest():
-            return ApiError(exc.code, str(exc), details={"field": exc.field})
+            return ApiError(exc.code, str(exc), field=exc.field)
         case ValidationError():
             return from_validation(exc)
         case NotFound():
             return ApiError("not_found", str(exc))
         case Conflict():
-            return ApiError("conflict", str(exc), details={"field": exc.field} if exc.field else None)
+            return ApiError("conflict", str(exc), field=exc.field)
         case StoreError():
             return ApiError("store_unavailable", "the store is not available; nothing was changed")
         case InvalidTxHash():
-            return ApiError("invalid_request", f"txHash: {exc}", details={"field": "txHash"})
+            return ApiError("invalid_request", f"txHash: {exc}", field="txHash")
         case BalanceUnreadable():
             return ApiError("chain_unavailable", str(exc))
         case ChainError():
@@ -119,4 +102,4 @@ def from_validation(exc: ValidationError) -> ApiError:
     elif first["type"] == "extra_forbidden":
         message = "is not a known field"
     text = message if message.startswith(name) else f"{name} {message[:1].lower()}{message[1:]}"
-    return ApiError("invalid_request", text, details={"field": name})
+    return ApiError("invalid_request", text, field=name)

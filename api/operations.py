@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from api import answers as render
 from api.bodies import decode_cursor, encode_cursor, parse, parse_query
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import ListUnmatched, RotateSecret, status_json, unmatched_json
-from kernel.clock import rfc3339
+from api.schemas import ListUnmatched, RotateSecret
+from protocol import answers
+from protocol.codec import of
 
 
 async def health(_request: web.Request) -> web.Response:
     """GET /health: touches nothing"""
-    return json_response({"status": "ok"})
+    return json_response(answers.Health(status="ok"))
 
 
 async def ready(request: web.Request) -> web.Response:
     """GET /ready"""
-    reasons = list(await request.app[SERVICES].not_ready())
-    if reasons:
-        return json_response({"status": "not ready", "reasons": reasons}, status=503)
-    return json_response({"status": "ready", "reasons": []})
+    reasons = tuple(await request.app[SERVICES].not_ready())
+    said = answers.Readiness(status="not ready" if reasons else answers.READY, reasons=reasons)
+    return json_response(said, status=503 if reasons else 200)
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -34,7 +35,9 @@ async def status(request: web.Request) -> web.Response:
     """GET /scanner/status"""
     services = request.app[SERVICES]
     now = services.now_ms()
-    return json_response({"chains": [status_json(chain, now) for chain in await services.status()]})
+    return json_response(
+        answers.Status(chains=tuple(render.chain_status(chain, now) for chain in await services.status()))
+    )
 
 
 async def unmatched(request: web.Request) -> web.Response:
@@ -45,7 +48,7 @@ async def unmatched(request: web.Request) -> web.Response:
     found = await services.unmatched(chain_id=query.chain_id, reason=query.reason, after=after, limit=query.limit + 1)
     shown = found[: query.limit]
     cursor = encode_cursor(shown[-1].id) if len(found) > query.limit else None
-    return json_response({"unmatched": [unmatched_json(stored) for stored in shown], "nextCursor": cursor})
+    return json_response(answers.UnmatchedPage(unmatched=tuple(map(render.unmatched, shown)), next_cursor=cursor))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
@@ -54,9 +57,9 @@ async def rotate_secret(request: web.Request) -> web.Response:
     done = await request.app[SERVICES].secrets.rotate(
         wanted.callback_url, wanted.callback_secret, overlap_hours=wanted.overlap_hours
     )
-    return json_response({"since": rfc3339(done.since), "overlapUntil": rfc3339(done.overlap_until)})
+    return json_response(of(answers.RotatedSecret, done))
 
 
 async def retry_webhooks(request: web.Request) -> web.Response:
     """POST /admin/webhooks/retry"""
-    return json_response({"retried": await request.app[SERVICES].retry_webhooks()})
+    return json_response(answers.Retried(retried=await request.app[SERVICES].retry_webhooks()))

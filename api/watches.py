@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from api import answers
 from api.bodies import parse, path_id
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import CreateWatch, watch_json
+from api.schemas import CreateWatch
+from protocol.answers import OneWatch
+from scanner.model import Watch
 
 
 def watch_id(request: web.Request) -> str:
@@ -18,14 +21,18 @@ def watch_id(request: web.Request) -> str:
 async def create(request: web.Request) -> web.Response:
     """POST /balance-watches"""
     body = await parse(request, CreateWatch)
-    return json_response({"watch": watch_json(await request.app[SERVICES].watches.create(body.request()))})
+    return _answer(await request.app[SERVICES].watches.create(body.request()))
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /balance-watches/{watchId}"""
-    return json_response({"watch": watch_json(await request.app[SERVICES].watches.get(watch_id(request)))})
+    return _answer(await request.app[SERVICES].watches.get(watch_id(request)))
 
 
 async def stop(request: web.Request) -> web.Response:
     """DELETE /balance-watches/{watchId} and POST /balance-watches/{watchId}/stop"""
-    return json_response({"watch": watch_json(await request.app[SERVICES].watches.stop(watch_id(request)))})
+    return _answer(await request.app[SERVICES].watches.stop(watch_id(request)))
+
+
+def _answer(watch: Watch) -> web.Response:
+    return json_response(OneWatch(watch=answers.watch(watch)))

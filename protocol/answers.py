@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-import msgspec
 from msgspec import Meta
 
 from protocol import words
@@ -148,8 +147,8 @@ class FullIntent(Intent):
 
     transfers: tuple[Transfer, ...]
     transfer_count: int
-    deliveries: tuple[Delivery, ...]
     delivery_count: int
+    deliveries: tuple[Delivery, ...]
 
 
 class OneIntent(Wire):
@@ -386,19 +385,3 @@ class Readiness(Wire):
 
 
 READY = "ready"
-
-# -- errors --------------------------------------------------------------------------------------------
-
-
-class ErrorDetails(Wire):
-    """What an error is about."""
-
-    field: Annotated[str, Meta(description="The field, parameter or state to change.")]
-
-
-class Error(Wire, omit_defaults=True):
-    """Every failure."""
-
-    error: Annotated[str, Meta(description="A sentence for people.")]
-    code: Annotated[str, Meta(description="A stable name for programs.")]
-    details: ErrorDetails | msgspec.UnsetType | None = None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import operator
 import re
 import types
 import typing
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from protocol.wire import Moment, Units, Value, Wire
+from protocol.wire import Value, Wire
 
 MAX_DEPTH = 32
 MAX_TEXT = 4096
@@ -73,9 +74,13 @@ def _sentence(said: str) -> str:
 
 
 def of(kind: type[W], facts: Any, **changed: Any) -> W:
-    """Return a struct made of facts whose attributes have its fields' names; `changed` are those that differ."""
-    values = {name: changed[name] if name in changed else made(getattr(facts, name)) for name, made in _fields(kind)}
-    return kind(**values)
+    """Return a struct made of facts that have its fields' names, or a row's; `changed` are those that differ."""
+    plan = _plan(kind, tuple(changed), isinstance(facts, Mapping))
+    values = dict(zip(plan.names, plan.fetch(facts), strict=True))
+    for name, made in plan.made:
+        value = values[name]
+        values[name] = None if value is None else made(value)
+    return kind(**values, **changed)
 
 
 def _written(value: Any) -> str:
@@ -93,26 +98,34 @@ def _read(kind: type[Any], told: Any) -> Any:
 _ENCODER = msgspec.json.Encoder(enc_hook=_written)
 
 
+class _Plan(NamedTuple):
+    """How a struct is made: a list of intents holds hundreds of them, and each has thirty fields."""
+
+    names: tuple[str, ...]
+    fetch: Callable[[Any], tuple[Any, ...]]
+    made: tuple[tuple[str, type[Any]], ...]  # an amount is a plain integer in the daemon
+
+
 @functools.cache
-def _fields(kind: type[Wire]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """Return each field's name, and what makes its value of a fact: an amount is a plain integer in the daemon."""
-    return tuple((field.name, _maker(field.type)) for field in msgspec.structs.fields(kind))
+def _plan(kind: type[Wire], changed: tuple[str, ...], from_row: bool) -> _Plan:  # noqa: FBT001 - a key of the cache
+    fields = [field for field in msgspec.structs.fields(kind) if field.name not in changed]
+    made = [(field.name, value) for field in fields if (value := _value_of(field.type)) is not None]
+    return _Plan(
+        tuple(field.name for field in fields), _fetching([f.name for f in fields], from_row=from_row), tuple(made)
+    )
 
 
-def _maker(hint: Any) -> Callable[[Any], Any]:
+def _fetching(names: list[str], *, from_row: bool) -> Callable[[Any], tuple[Any, ...]]:
+    if not names:
+        return lambda _: ()
+    get = operator.itemgetter(*names) if from_row else operator.attrgetter(*names)
+    return get if len(names) > 1 else lambda facts: (get(facts),)  # alone it does not come in a tuple
+
+
+def _value_of(hint: Any) -> type[Any] | None:
+    """Return which kind of value a field holds; None for what JSON has by itself."""
     arms = typing.get_args(hint) if typing.get_origin(hint) in {typing.Union, types.UnionType} else (hint,)
-    made: type[Any] | None = next((arm for arm in arms if arm in {Units, Moment}), None)
-    if made is None:
-        return _itself
-    return made if len(arms) == 1 else functools.partial(_or_nothing, made)
-
-
-def _itself(value: Any) -> Any:
-    return value
-
-
-def _or_nothing(made: type[Any], value: Any) -> Any:
-    return None if value is None else made(value)
+    return next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, Value)), None)
 
 
 def _is_shallow(body: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast
 
 from msgspec import Meta
 
@@ -65,6 +65,11 @@ LIST_UNMATCHED = Route("GET", "/unmatched", "Transfers that settled nothing.", a
 RETRY_WEBHOOKS = Route("POST", "/admin/webhooks/retry", "Retry failed webhooks now.", answers.Retried)
 ROTATE_SECRET = Route("POST", "/admin/callback-secrets/rotate", "Change a callback secret.", answers.RotatedSecret)
 
+DESCRIPTION: Route[dict[str, Any]] = Route(
+    "GET", "/openapi.json", "This description.", cast("type[dict[str, Any]]", Description), needs_store=False
+)
+DOCS = Route("GET", "/docs", "This description, to read.", str, content="text/html", needs_store=False)
+
 ROUTES: tuple[Route[Any], ...] = (
     HEALTH,
     READY,
@@ -84,4 +89,6 @@ ROUTES: tuple[Route[Any], ...] = (
     LIST_UNMATCHED,
     RETRY_WEBHOOKS,
     ROTATE_SECRET,
+    DESCRIPTION,
+    DOCS,
 )

@@ -60,7 +60,7 @@ class Units(int, Value):
         return number
 
     def written(self) -> str:
-        return str(int(self))
+        return int.__repr__(self)
 
 
 class Change(Units):
@@ -91,6 +91,13 @@ class Moment(int, Value):
     def datetime(self) -> datetime:
         """The moment as a datetime of UTC."""
         return EPOCH + self * _MILLISECOND
+
+
+def described(kind: type[Any]) -> Mapping[str, Any]:
+    """Return the schema of a value that is text on the wire."""
+    if issubclass(kind, Value):
+        return kind.schema
+    raise NotImplementedError(f"{kind.__name__} has no place on the wire")
 
 
 def rfc3339(ms: int) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from api.schemas import status_json
+from api.answers import chain_status
 from chains.types import Outcome, Transfer, Verification
+from protocol.codec import plain
 from scanner.model import IntentStatus
 from scanner.services import ChainStatus
 from tests.cases.scripted import bench
@@ -29,18 +30,16 @@ def unreadable(bench: Bench, hashes: set[str], monkeypatch: pytest.MonkeyPatch) 
 
 
 def shown(bench: Bench) -> dict[str, Any]:
-    return status_json(
-        ChainStatus(
-            chain=bench.worker.chain,
-            health=bench.worker.health,
-            condition=bench.chain.condition(),
-            pending_intents=0,
-            active_watches=0,
-            backlog=None,
-            tokens=(),
-        ),
-        NOW,
+    status = ChainStatus(
+        chain=bench.worker.chain,
+        health=bench.worker.health,
+        condition=bench.chain.condition(),
+        pending_intents=0,
+        active_watches=0,
+        backlog=None,
+        tokens=(),
     )
+    return plain(chain_status(status, NOW))
 
 
 @pytest.mark.parametrize("count", [1, 21, 45])

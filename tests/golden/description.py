@@ -51,6 +51,10 @@ def _numbered(value: Any, known: dict[str, int]) -> Any:
 
 
 def _one_spelling(schema: dict[str, Any]) -> dict[str, Any]:
+    if schema.get("additionalProperties") is True:  # which is so where nothing is said
+        schema = {name: each for name, each in schema.items() if name != "additionalProperties"}
+    if schema.get("properties") == {}:
+        schema = {name: each for name, each in schema.items() if name != "properties"}
     if "const" in schema:
         schema = {**schema, "enum": [schema["const"]]}
         del schema["const"]

@@ -7,11 +7,11 @@ import re
 import subprocess
 
 from api.app import build_app
-from api.errors import CODES
 from config.catalog import Chain
 from config.settings import VARIABLES, HttpSettings
 from marketplace.errors import CODES as MARKETPLACE_CODES
 from marketplace.settings import VARIABLES as MARKETPLACE_VARIABLES
+from protocol.errors import CODES
 from scanner.model import EventType, Reason
 from scanner.upkeep.metrics import Metrics
 from tests.harness import ROOT
