@@ -11,7 +11,7 @@ from protocol.codec import of
 from protocol.wire import Moment, Units, moment
 from scanner.model import Intent, StoredTransfer, Watch, WatchStatus
 from scanner.reading.folding import first_key
-from scanner.services import ChainStatus, IntentView, Services, Sighting
+from scanner.services import ChainStatus, IntentView, RecheckedTransfer, Services
 from scanner.upkeep.health import ChainState
 
 STUCK_SHOWN = 20
@@ -70,7 +70,7 @@ def delivery(event: Mapping[str, Any]) -> answers.Delivery:
     )
 
 
-def rechecked(view: IntentView, seen: list[Sighting]) -> answers.Rechecked:
+def rechecked(view: IntentView, seen: list[RecheckedTransfer]) -> answers.Rechecked:
     """Return what a recheck saw, and what it means."""
     return answers.Rechecked(
         intent=full_intent(view),

@@ -11,7 +11,7 @@ import sys
 from bench import api, attack, direct, families, idle, memory, scan, watches, webhooks
 from bench.table import Row, show
 from devnet import toolchain
-from kernel.tasks.collector import calm_collector
+from kernel.tasks.gc import tune_gc
 
 ALL = {
     "scan": scan.run,
@@ -51,7 +51,7 @@ async def one(name: str) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.CRITICAL)
     if sys.argv[1:2] == ["--rows"]:
-        calm_collector()  # as the daemon does
+        tune_gc()  # as the daemon does
         asyncio.run(one(sys.argv[2]))
     else:
         toolchain.setup()

@@ -14,7 +14,7 @@ from bench.load_figures import Figures, Timed, beside_idle, counted, first_and_l
 from bench.load_ground import Notes, ground
 from bench.scan import Stall
 from devnet import toolchain
-from kernel.tasks.collector import calm_collector
+from kernel.tasks.gc import tune_gc
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +97,5 @@ if __name__ == "__main__":
     parser.add_argument("--phases", nargs="*", choices=list(PHASES), default=list(PHASES))
     given = parser.parse_args()
     toolchain.setup()
-    calm_collector()
+    tune_gc()
     asyncio.run(main(given.simulate, given.minutes, given.phases))

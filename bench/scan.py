@@ -25,7 +25,7 @@ from devnet.anvil import PROXY, anvil
 from devnet.canned_rpc import AMOUNT, SHOP, TOKEN, Script, canned_rpc
 from kernel.clock import SystemClock
 from kernel.store.database import Database, open_database
-from scanner.matching import judge
+from scanner.matching import rejection_reason
 from scanner.registration.intents import Draft, Registrations
 from scanner.store import checkpoints, intents
 from scanner.store.migrate import migrate
@@ -128,7 +128,7 @@ async def read_and_match(adapter: Any, db: Database) -> int:
             waiting = await intents.by_references(tx, CHAIN_ID, references)
         now = 2**41
         met = [(t, waiting[t.reference]) for t in page.transfers if t.reference in waiting]
-        return sum(judge(t, intent, now=now, late_ms=0) is None for t, intent in met)
+        return sum(rejection_reason(t, intent, now=now, late_ms=0) is None for t, intent in met)
 
     page = await adapter.scan(Rail.PROXY, Targets(), Cursor(0), head)
     while page.cursor.position < head.position:

@@ -16,7 +16,7 @@ from devnet.anvil import anvil
 from devnet.faulty_rpc import FaultyRpc
 from kernel.clock import SystemClock
 from kernel.store.database import Database
-from scanner.balance_watcher import AT_ONCE, BalanceWatcher
+from scanner.balance_watcher import BATCH_SIZE, BalanceWatcher
 from scanner.model import Watch, WatchStatus
 from scanner.store import watches
 from scanner.upkeep.metrics import ChainTelemetry, Metrics
@@ -103,8 +103,8 @@ async def read(url: str, token: str) -> float:
     holdings = [Holding(f"0x4{number:039x}", token.lower()) for number in range(WATCHES)]
     async with open_adapter(chain(url), timeout_s=30, telemetry=telemetry) as adapter:
         started = time.perf_counter()
-        for first in range(0, WATCHES, AT_ONCE):
-            await adapter.balances(holdings[first : first + AT_ONCE], confirmed=True)
+        for first in range(0, WATCHES, BATCH_SIZE):
+            await adapter.balances(holdings[first : first + BATCH_SIZE], confirmed=True)
         return time.perf_counter() - started
 
 

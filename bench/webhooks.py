@@ -17,10 +17,10 @@ from scanner.model import EventType
 from scanner.registration.intents import Registrations
 from scanner.store import outbox
 from scanner.upkeep.metrics import Metrics
-from webhooks.client import open_client
-from webhooks.deliverer import LANE_WIDTH, Deliverer
-from webhooks.guard import CallbackGuard
+from webhooks.dispatcher import MAX_IN_FLIGHT, WebhookDispatcher
+from webhooks.http_sender import open_sender
 from webhooks.schedule import RetrySchedule
+from webhooks.ssrf_guard import SsrfGuard
 
 DELIVERIES, ROUNDS = 5_000, 5
 
@@ -67,13 +67,15 @@ async def queue(db: Database, url: str) -> list[bytes]:
 async def deliver(db: Database) -> float:
     metrics = Metrics()
     done = metrics.attempts.labels("delivered")
-    async with open_client(CallbackGuard(frozenset(), production=False), timeout_s=15) as client:
-        deliverer = Deliverer(db=db, client=client, schedule=RetrySchedule((5,)), clock=SystemClock(), metrics=metrics)
+    async with open_sender(SsrfGuard(frozenset(), production=False), timeout_s=15) as client:
+        dispatcher = WebhookDispatcher(
+            db=db, client=client, schedule=RetrySchedule((5,)), clock=SystemClock(), metrics=metrics
+        )
         started = time.perf_counter()
-        task = asyncio.create_task(deliverer.run())
+        task = asyncio.create_task(dispatcher.run())
         while done._value.get() < DELIVERIES:
             await asyncio.sleep(0.01)
-        deliverer.stop()
+        dispatcher.stop()
         await task  # ends when the last outcome is written
         return time.perf_counter() - started
 
@@ -88,7 +90,7 @@ async def bare(url: str, bodies: list[bytes]) -> float:
                     await response.read()
 
         started = time.perf_counter()
-        await asyncio.gather(*(lane() for _ in range(LANE_WIDTH)))
+        await asyncio.gather(*(lane() for _ in range(MAX_IN_FLIGHT)))
         return time.perf_counter() - started
 
 

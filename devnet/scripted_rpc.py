@@ -117,7 +117,7 @@ class ScriptedNode:
             "removed": False,
         }
 
-    def seal(self, *logs: Json, receipt: bool = True) -> None:
+    def encrypt(self, *logs: Json, receipt: bool = True) -> None:
         """Show the logs of one transaction, and its receipt."""
         self.logs += logs
         first = logs[0]
@@ -137,7 +137,7 @@ class ScriptedNode:
         """Put a plain transfer into the block above the head, and let the head follow."""
         self.head += 1
         log = self.transfer(token, to, amount, tx=tx, block=self.head, index=index)
-        self.seal(log, receipt=receipt)
+        self.encrypt(log, receipt=receipt)
         return log
 
     def answer(self, call: Json) -> Json:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from kernel.clock import HOUR_MS
-from kernel.tasks.bell import Bell
-from kernel.tasks.patience import Patient
+from kernel.tasks.periodic import PeriodicTask
+from kernel.tasks.wakeup import Wakeup
 from marketplace.model import CommandKind, EscrowState, Payment, PaymentStatus, Rail, StopReason
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.payouts import Payouts
@@ -45,13 +45,13 @@ class Scheduler:
         self._retention = retention
         self._webhook_receiver = webhook_receiver
         self._every_s = every_s
-        self.bell = Bell()
+        self.wakeup = Wakeup()
 
     async def run(self) -> None:
         """Sweep on schedule, and whenever somebody rings, for ever."""
-        chores = Patient("sweep", self.once)
+        chores = PeriodicTask("sweep", self.once)
         while True:
-            await self.bell.wait(self._every_s)
+            await self.wakeup.wait(self._every_s)
             await chores.once()
 
     async def once(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from kernel.clock import Clock
-from kernel.tasks.bell import Bell
+from kernel.tasks.wakeup import Wakeup
 from marketplace.errors import Refused
 from marketplace.model import Notification, Payment, Role
 from marketplace.notifications.stream_buffer import StreamBuffer
@@ -58,7 +58,7 @@ class Subscribers:
         self.closing.set()
         for buffers in self._buffers.values():
             for buffer in buffers:
-                buffer.ring()
+                buffer.wake()
 
 
 def counted(title: str, more: int) -> str:
@@ -144,7 +144,7 @@ class UnitOfWorkFactory:
         self.db = db
         self.clock = clock
         self.subscribers = Subscribers()
-        self.commands = Bell()  # something waits in the scanner's outbox
+        self.commands = Wakeup()  # something waits in the scanner's outbox
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[UnitOfWork]:
@@ -156,4 +156,4 @@ class UnitOfWorkFactory:
         # Nothing is awaited between the commit and this: what is told keeps the order of the commits.
         self.subscribers.tell(work.told)
         if work.commands:
-            self.commands.ring()
+            self.commands.wake()

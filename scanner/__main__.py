@@ -14,7 +14,7 @@ from kernel.errors import ConfigError, StoreError
 from kernel.logging import configure
 from kernel.process import EXIT_FIX, died, maintain, parser, stop_on_signal
 from kernel.store.files import private_from_now_on
-from kernel.tasks.collector import calm_collector
+from kernel.tasks.gc import tune_gc
 from scanner.app import open_daemon
 from scanner.store import maintenance
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         if asked.command is not None:
             return maintain(asked, maintenance.KIND, settings.store.path, settings.sealing)
         configure(level=settings.log.level, form=settings.log.format)
-        calm_collector()
+        tune_gc()
         asyncio.run(serve(settings))
     except (ConfigError, StoreError) as exc:
         sys.stderr.write(f"{exc}\n")

@@ -19,17 +19,17 @@ from config.settings import HttpSettings, Settings
 from kernel.clock import Clock, SystemClock
 from kernel.errors import ConfigError
 from kernel.sealing.keys import key_file
-from kernel.sealing.secret_box import SecretBox, open_box
+from kernel.sealing.secret_cipher import SecretCipher, open_cipher
 from kernel.store.clock_follower import ClockFollower
 from kernel.store.database import Database, open_database
 from kernel.store.lock import exclusive_store_lock
-from kernel.tasks.bell import Bell
-from kernel.tasks.schedule import ringing
+from kernel.tasks.schedule import schedules
+from kernel.tasks.wakeup import Wakeup
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from scanner.balance_watcher import BalanceWatcher
-from scanner.native_deposits import CoinNotice
-from scanner.redelivery import Housekeeping
+from scanner.native_deposits import NativeDepositDetector
+from scanner.redelivery import Redelivery
 from scanner.registration.intents import Registrations
 from scanner.services import Services
 from scanner.store import rotations
@@ -40,11 +40,11 @@ from scanner.upkeep.retention import Retention
 from scanner.upkeep.store_probe import StoreProbe
 from scanner.watchdog import Watchdog
 from scanner.worker import ChainWorker
-from webhooks.client import open_client
-from webhooks.deliverer import Deliverer
-from webhooks.guard import CallbackGuard
-from webhooks.registration import CallbackChecks
+from webhooks.callback_validator import CallbackValidator
+from webhooks.dispatcher import WebhookDispatcher
+from webhooks.http_sender import open_sender
 from webhooks.schedule import RetrySchedule
+from webhooks.ssrf_guard import SsrfGuard
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,11 @@ class Daemon:
     registrations: Registrations
     probe: StoreProbe
     follower: ClockFollower
-    housekeeping: Housekeeping
-    deliverer: Deliverer
+    redelivery: Redelivery
+    dispatcher: WebhookDispatcher
     watchers: Mapping[int, BalanceWatcher]
-    notices: Mapping[int, CoinNotice]
-    bells: Mapping[str, tuple[Bell, float]]
+    notices: Mapping[int, NativeDepositDetector]
+    wakeups: Mapping[str, tuple[Wakeup, float]]
     listening: asyncio.Future[str]  # the API's base URL, once it listens
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -78,8 +78,8 @@ class Daemon:
 
         Any task that ends by itself takes the process down: whoever supervises it starts it again.
         """
-        await self.housekeeping.reconcile()
-        with ringing(self.bells):
+        await self.redelivery.ensure_confirmed_events()
+        with schedules(self.wakeups):
             async with asyncio.TaskGroup() as group:
                 api = group.create_task(self._serve(), name="api")
                 chains = [
@@ -99,17 +99,17 @@ class Daemon:
                     for chain_id, notice in self.notices.items()
                 ]
                 log.info("[scanner] balance watch scheduler started")
-                webhooks = group.create_task(self.deliverer.run(), name="webhooks")
+                webhooks = group.create_task(self.dispatcher.run(), name="webhooks")
                 chores = [
                     group.create_task(self.follower.run(), name="clock"),
-                    group.create_task(self.housekeeping.run(), name="housekeeping"),
+                    group.create_task(self.redelivery.run(), name="housekeeping"),
                     group.create_task(self.registrations.run(), name="registrations"),
                     group.create_task(self.probe.run(), name="store probe"),
                 ]
                 await stop.wait()
                 await _cancel([api])
                 await _cancel(chains)
-                self.deliverer.stop()
+                self.dispatcher.stop()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(DRAIN_S):
                         await asyncio.wait([webhooks])
@@ -147,22 +147,22 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         stack.enter_context(exclusive_store_lock(settings.store.path, service="scanner", setting="DB_PATH"))
         await asyncio.to_thread(migrate, settings.store.path)
         db = await stack.enter_async_context(open_database(settings.store.path))
-        box = await _open_box(settings, db)
-        guard = CallbackGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
-        client = await stack.enter_async_context(open_client(guard, timeout_s=settings.webhooks.timeout_s))
+        cipher = await _open_cipher(settings, db)
+        guard = SsrfGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
+        client = await stack.enter_async_context(open_sender(guard, timeout_s=settings.webhooks.timeout_s))
         schedule = RetrySchedule(settings.webhooks.retry_delays_s)
-        deliverer = Deliverer(
+        dispatcher = WebhookDispatcher(
             db=db,
             client=client,
             schedule=schedule,
             clock=clock,
             metrics=metrics,
-            open_secret=box.open,
+            open_secret=cipher.decrypt,
         )
         waits = ScannerWaits(round(schedule.longest_s * 1000))
-        follower = ClockFollower(clock, db, waits, on_moved=deliverer.bell.ring)
+        follower = ClockFollower(clock, db, waits, on_moved=dispatcher.wakeup.wake)
         await follower.doubt()
-        workers = await _open_workers(stack, settings, catalog, db, clock, metrics, deliverer)
+        workers = await _open_workers(stack, settings, catalog, db, clock, metrics, dispatcher)
         for chain_id, worker in workers.items():
             labels = [endpoint.label for endpoint in worker.adapter.condition().endpoints]
             metrics.begin(chain_id, worker.chain.chain_type, labels)
@@ -170,20 +170,20 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             db,
             clock,
             ttl_hours=settings.scan.intent_ttl_h,
-            box=box,
+            cipher=cipher,
             chain_time=lambda chain_id: workers[chain_id].chain_time(),
         )
-        housekeeping = Housekeeping(
+        redelivery = Redelivery(
             db,
             clock,
             retry_hours=settings.webhooks.retry_hours,
-            on_events=deliverer.bell.ring,
+            on_events=dispatcher.wakeup.wake,
             retention=Retention(
                 db, clock, metrics, settings.retention, chain_time=lambda: _newest_block_ms(workers.values())
             ),
         )
-        watchers = _watchers(workers, db, clock, deliverer)
-        notices = _notices(settings, workers, db, clock, metrics, deliverer)
+        watchers = _watchers(workers, db, clock, dispatcher)
+        notices = _notices(settings, workers, db, clock, metrics, dispatcher)
         services = Services(
             catalog=catalog,
             workers=workers,
@@ -191,14 +191,14 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             clock=clock,
             metrics=metrics,
             registrations=registrations,
-            housekeeping=housekeeping,
-            callbacks=CallbackChecks(guard),
+            redelivery=redelivery,
+            callbacks=CallbackValidator(guard),
             late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
-            on_events=deliverer.bell.ring,
-            on_watch=lambda chain_id: watchers[chain_id].bell.ring(),
-            box=box,
+            on_events=dispatcher.wakeup.wake,
+            on_watch=lambda chain_id: watchers[chain_id].wakeup.wake(),
+            cipher=cipher,
         )
-        await services.secrets.reseal()
+        await services.secrets.rotate_at_rest()
         yield Daemon(
             http=settings.http,
             database=db,
@@ -208,11 +208,11 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             registrations=registrations,
             probe=services.probe,
             follower=follower,
-            housekeeping=housekeeping,
-            deliverer=deliverer,
+            redelivery=redelivery,
+            dispatcher=dispatcher,
             watchers=watchers,
             notices=notices,
-            bells=_bells(settings, workers, watchers, notices, housekeeping),
+            wakeups=_bells(settings, workers, watchers, notices, redelivery),
             listening=asyncio.get_running_loop().create_future(),
         )
 
@@ -221,15 +221,15 @@ def _newest_block_ms(workers: Iterable[ChainWorker]) -> int | None:
     return max((worker.health.head.time * 1000 for worker in workers if worker.health.head is not None), default=None)
 
 
-async def _open_box(settings: Settings, db: Database) -> SecretBox:
+async def _open_cipher(settings: Settings, db: Database) -> SecretCipher:
     """Return what seals callback secrets, and name the key file that has to be kept."""
     store = settings.store.path
     async with db.read() as tx:
         stored = await rotations.every_secret(tx)
-    box = await asyncio.to_thread(open_box, store, settings.sealing, stored, setting="SCANNER_SECRET_KEY")
+    cipher = await asyncio.to_thread(open_cipher, store, settings.sealing, stored, setting="SCANNER_SECRET_KEY")
     if settings.sealing.current is None:
         log.info("[scanner] callback secrets are sealed with the key in %s: keep a copy elsewhere", key_file(store))
-    return box
+    return cipher
 
 
 async def _open_workers(
@@ -239,7 +239,7 @@ async def _open_workers(
     db: Database,
     clock: Clock,
     metrics: Metrics,
-    deliverer: Deliverer,
+    dispatcher: WebhookDispatcher,
 ) -> dict[int, ChainWorker]:
     workers = {}
     for chain_id in catalog.enabled:
@@ -265,14 +265,14 @@ async def _open_workers(
             clock=clock,
             metrics=metrics,
             late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
-            on_events=deliverer.bell.ring,
+            on_events=dispatcher.wakeup.wake,
             sweep_interval_s=settings.scan.sweep_interval_s,
         )
     return workers
 
 
 def _watchers(
-    workers: Mapping[int, ChainWorker], db: Database, clock: Clock, deliverer: Deliverer
+    workers: Mapping[int, ChainWorker], db: Database, clock: Clock, dispatcher: WebhookDispatcher
 ) -> dict[int, BalanceWatcher]:
     return {
         chain_id: BalanceWatcher(
@@ -280,7 +280,7 @@ def _watchers(
             adapter=worker.adapter,
             db=db,
             clock=clock,
-            on_events=deliverer.bell.ring,
+            on_events=dispatcher.wakeup.wake,
             chain_time=worker.chain_time,
         )
         for chain_id, worker in workers.items()
@@ -293,17 +293,17 @@ def _notices(
     db: Database,
     clock: Clock,
     metrics: Metrics,
-    deliverer: Deliverer,
-) -> dict[int, CoinNotice]:
+    dispatcher: WebhookDispatcher,
+) -> dict[int, NativeDepositDetector]:
     return {
-        chain_id: CoinNotice(
+        chain_id: NativeDepositDetector(
             chain=worker.chain,
             adapter=worker.adapter,
             db=db,
             clock=clock,
             metrics=metrics,
             late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
-            on_events=deliverer.bell.ring,
+            on_events=dispatcher.wakeup.wake,
             chain_time=worker.chain_time,
         )
         for chain_id, worker in workers.items()
@@ -328,13 +328,15 @@ def _bells(
     settings: Settings,
     workers: Mapping[int, ChainWorker],
     watchers: Mapping[int, BalanceWatcher],
-    notices: Mapping[int, CoinNotice],
-    housekeeping: Housekeeping,
-) -> dict[str, tuple[Bell, float]]:
+    notices: Mapping[int, NativeDepositDetector],
+    redelivery: Redelivery,
+) -> dict[str, tuple[Wakeup, float]]:
     polls = {
-        f"chain {chain_id}": (worker.bell, worker.chain.poll_interval_s or settings.scan.poll_interval_s)
+        f"chain {chain_id}": (worker.wakeup, worker.chain.poll_interval_s or settings.scan.poll_interval_s)
         for chain_id, worker in workers.items()
     }
-    ticks = {f"balances {chain_id}": (watcher.bell, settings.balances.tick_s) for chain_id, watcher in watchers.items()}
-    ticks |= {f"coins {chain_id}": (notice.bell, settings.balances.tick_s) for chain_id, notice in notices.items()}
-    return {**polls, **ticks, "housekeeping": (housekeeping.bell, HOUSEKEEPING_S)}
+    ticks = {
+        f"balances {chain_id}": (watcher.wakeup, settings.balances.tick_s) for chain_id, watcher in watchers.items()
+    }
+    ticks |= {f"coins {chain_id}": (notice.wakeup, settings.balances.tick_s) for chain_id, notice in notices.items()}
+    return {**polls, **ticks, "housekeeping": (redelivery.wakeup, HOUSEKEEPING_S)}

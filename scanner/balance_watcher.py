@@ -13,8 +13,8 @@ from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database
-from kernel.tasks.bell import Bell
-from kernel.tasks.outage import Outage
+from kernel.tasks.failure_log import FailureLog
+from kernel.tasks.wakeup import Wakeup
 from scanner import events
 from scanner.model import ChainTime, Watch, WatchStatus
 from scanner.store import outbox, watches
@@ -23,7 +23,7 @@ from scanner.upkeep.watch_schedule import next_due
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 2_000  # watches read at one block and written in one transaction
+BATCH_SIZE = 2_000  # watches read at one block and written in one transaction
 
 
 class BalanceWatcher:
@@ -40,19 +40,19 @@ class BalanceWatcher:
         chain_time: Callable[[], ChainTime | None] = lambda: None,
     ) -> None:
         """`chain_time` tells what time it is on the chain, by a fresh head; None when none is known."""
-        self.bell = Bell()
+        self.wakeup = Wakeup()
         self._chain = chain
         self._adapter = adapter
         self._db = db
         self._clock = clock
         self._on_events = on_events
         self._chain_time = chain_time
-        self._outage = Outage(log, f"[balance-watch] chain {chain.chain_id}")
+        self._outage = FailureLog(log, f"[balance-watch] chain {chain.chain_id}")
 
     async def run(self) -> None:
         """Check at every ring, for ever."""
         while True:
-            await self.bell.wait()
+            await self.wakeup.wait()
             try:
                 await self.check_due()
                 self._outage.recovered()
@@ -69,7 +69,7 @@ class BalanceWatcher:
 
     async def _due(self) -> list[Watch]:
         async with self._db.read() as tx:
-            return await watches.due(tx, self._chain.chain_id, self._clock.now_ms(), limit=AT_ONCE)
+            return await watches.due(tx, self._chain.chain_id, self._clock.now_ms(), limit=BATCH_SIZE)
 
     async def _check(self, due: Sequence[Watch]) -> None:
         alive = [watch for watch in due if not self._is_over(watch)]
@@ -138,7 +138,7 @@ class BalanceWatcher:
             await outbox.supersede(tx, outbox.WATCH, settled)
             told = {row["subject_id"]: row["event_id"] for row in rows}
             await outbox.supersede(tx, outbox.WATCH, list(told), but=list(told.values()))
-            await outbox.tell_again(tx, rows)
+            await outbox.requeue(tx, rows)
             await watches.checked(tx, after)
         if rows:
             self._on_events()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chains.errors import ChainError
 from chains.types import Holding
 from kernel.clock import Clock
-from scanner.registration.tokens import TokenBook, TokenNames, parse_address
+from scanner.registration.tokens import TokenNames, TokenResolver, parse_address
 from scanner.worker import ChainWorker
 
 
@@ -61,7 +61,7 @@ async def read_balance(worker: ChainWorker, holding: Holding, *, confirmed: bool
 class BalanceChecks:
     """Answers `POST /balances/check`."""
 
-    def __init__(self, tokens: TokenBook, worker_of: Callable[[int], ChainWorker], clock: Clock) -> None:
+    def __init__(self, tokens: TokenResolver, worker_of: Callable[[int], ChainWorker], clock: Clock) -> None:
         self._tokens = tokens
         self._worker_of = worker_of
         self._clock = clock

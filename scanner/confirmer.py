@@ -11,15 +11,15 @@ from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.store.database import Database
 from scanner import settlement, verdicts
-from scanner.lifecycle import due, horizon
+from scanner.lifecycle import due_for_verification, horizon
 from scanner.model import StoredTransfer
 from scanner.page_result import PageResult
 from scanner.store import checkpoints, intents, transfers
 from scanner.upkeep.health import Stuck
 
 BATCH = 200  # intents looked at in one go
-AT_ONCE = 500  # transfers looked at in one go: what a stranger piles onto one intent is stored part by part
-TOGETHER = 10  # intents confirmed in one transaction: whoever registers or cancels waits until it is over
+BATCH_SIZE = 500  # transfers looked at in one go: what a stranger piles onto one intent is stored part by part
+CONFIRM_BATCH = 10  # intents confirmed in one transaction: whoever registers or cancels waits until it is over
 
 Looked = list[tuple[StoredTransfer, Verification]]
 
@@ -55,8 +55,8 @@ class Confirmer:
             found = await self._due(ids[start : start + BATCH], head)
             last = {transfer.intent_id: transfer.id for transfer in found}
             passed: set[tuple[str, str]] = set()
-            for first in range(0, len(found), AT_ONCE):
-                part = found[first : first + AT_ONCE]
+            for first in range(0, len(found), BATCH_SIZE):
+                part = found[first : first + BATCH_SIZE]
                 seen = await self._adapter.verify([_as_fact(transfer) for transfer in part], head=head)
                 looked = list(zip(part, seen, strict=True))
                 stuck |= self._not_yet(looked)
@@ -97,7 +97,7 @@ class Confirmer:
         return [
             transfer
             for intent in owners.values()
-            for transfer in due(intent, held[intent.intent_id], head, self._chain.finality)
+            for transfer in due_for_verification(intent, held[intent.intent_id], head, self._chain.finality)
         ]
 
     async def _apply(
@@ -122,8 +122,8 @@ class Confirmer:
 def _apart(looked: Looked) -> Iterator[Looked]:
     """Cut what was looked at into transactions, never between the parts of one intent's sum."""
     of_intents = [list(parts) for _, parts in groupby(looked, key=lambda each: each[0].intent_id)]
-    for start in range(0, len(of_intents), TOGETHER):
-        yield list(chain.from_iterable(of_intents[start : start + TOGETHER]))
+    for start in range(0, len(of_intents), CONFIRM_BATCH):
+        yield list(chain.from_iterable(of_intents[start : start + CONFIRM_BATCH]))
 
 
 def _lowest_gone(looked: Looked) -> dict[Rail, int]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
-from scanner.matching import choose, judge, judge_time
+from scanner.matching import rejection_reason, select_intent, timing_reason
 from scanner.model import (
     Intent,
     IntentStatus,
@@ -65,7 +65,11 @@ async def record_page(
         if settles is not None and (intent is None or intent.intent_id != settles):
             intent = await intents.get(tx, settles)
         # Most are strangers': a call for each would be felt.
-        reason = Reason.UNKNOWN_REFERENCE if intent is None else judge(transfer, intent, now=moment, late_ms=late_ms)
+        reason = (
+            Reason.UNKNOWN_REFERENCE
+            if intent is None
+            else rejection_reason(transfer, intent, now=moment, late_ms=late_ms)
+        )
         if intent is not None and (reason is not Reason.UNKNOWN_REFERENCE or settles is not None):
             owners[intent.intent_id] = intent
             owned.append(Judged(transfer, intent.intent_id, reason))
@@ -194,7 +198,7 @@ async def _owners(
     def owner(transfer: Transfer) -> Intent | None:
         if transfer.reference:
             return by_reference.get(transfer.reference)
-        return choose(transfer, by_destination.get(transfer.destination, []), late_ms=late_ms)
+        return select_intent(transfer, by_destination.get(transfer.destination, []), late_ms=late_ms)
 
     return owner
 
@@ -210,7 +214,7 @@ async def measure_creations(tx: AsyncConnection, chain_id: int, *, by: int, late
     owners = await intents.get_many(tx, ids)
     for intent_id, held in (await transfers.of_intents(tx, ids)).items():
         for stored in held:
-            if stored.reason is Reason.BEFORE_INTENT and judge_time(stored.block_time, owners[intent_id]) is None:
+            if stored.reason is Reason.BEFORE_INTENT and timing_reason(stored.block_time, owners[intent_id]) is None:
                 await transfers.set_verdict(tx, stored.id, counted=True, reason=None, surplus=None)
     await reallocate(tx, ids, recorded, now=now)
     return recorded

@@ -19,7 +19,7 @@ def next_status(intent: Intent, allocation: Allocation) -> IntentStatus:
         case IntentStatus.PENDING | IntentStatus.CONFIRMING | IntentStatus.EXPIRED:
             if intent.cancelled_at is not None:
                 return IntentStatus.EXPIRED
-            if allocation.completing is not None:  # of an expired intent only what came in time counts
+            if allocation.completing_transfer is not None:  # of an expired intent only what came in time counts
                 return IntentStatus.CONFIRMING
             ended = intent.status is IntentStatus.EXPIRED or intent.expired_at is not None
             return IntentStatus.EXPIRED if ended else IntentStatus.PENDING
@@ -55,7 +55,7 @@ def horizon(head: Head, finality: Finality) -> Horizon:
             assert_never(finality)
 
 
-def is_deep(block_number: int, head: Head, required: int, finality: Finality) -> bool:
+def is_sufficiently_confirmed(block_number: int, head: Head, required: int, finality: Finality) -> bool:
     """Say whether a block is as irreversible as the chain's policy and the intent ask."""
     tip, final = horizon(head, finality)
     return block_number <= final and tip - block_number + 1 >= required
@@ -63,22 +63,30 @@ def is_deep(block_number: int, head: Head, required: int, finality: Finality) ->
 
 def ready(intent: Intent, allocation: Allocation, head: Head, finality: Finality) -> list[StoredTransfer]:
     """Return the transfers to look at again before the intent is confirmed; empty while it is too early."""
-    if allocation.completing is None:
+    if allocation.completing_transfer is None:
         return []
     counted = allocation.counted
-    deep = all(is_deep(t.block_number, head, intent.confirmations_required, finality) for t in counted)
+    deep = all(
+        is_sufficiently_confirmed(t.block_number, head, intent.confirmations_required, finality) for t in counted
+    )
     return counted if deep else []
 
 
-def due(intent: Intent, held: Sequence[StoredTransfer], head: Head, finality: Finality) -> list[StoredTransfer]:
+def due_for_verification(
+    intent: Intent, held: Sequence[StoredTransfer], head: Head, finality: Finality
+) -> list[StoredTransfer]:
     """Return what is to be looked at again: the whole sum when it is deep enough, and what nobody has looked at."""
     whole: list[StoredTransfer] = []
     if intent.status is IntentStatus.CONFIRMING:
         whole = ready(intent, allocate(intent.amount, held, fee_amount=intent.fee_amount), head, finality)
-    deep = [t for t in held if _unseen(t) and is_deep(t.block_number, head, intent.confirmations_required, finality)]
+    deep = [
+        t
+        for t in held
+        if _unverified(t) and is_sufficiently_confirmed(t.block_number, head, intent.confirmations_required, finality)
+    ]
     known = {transfer.id for transfer in whole}  # comparing rows would cost the square of a stranger's crumbs
     return whole + [t for t in deep if t.id not in known]
 
 
-def _unseen(transfer: StoredTransfer) -> bool:
-    return transfer.stands and not transfer.verified
+def _unverified(transfer: StoredTransfer) -> bool:
+    return transfer.is_live_money and not transfer.verified

@@ -14,7 +14,7 @@ GRACE_MS = 60 * 1000
 LOOK_BACK_MS = 10 * 60 * 1000
 
 
-def judge(transfer: Transfer, intent: Intent | None, *, now: int, late_ms: int) -> Reason | None:
+def rejection_reason(transfer: Transfer, intent: Intent | None, *, now: int, late_ms: int) -> Reason | None:
     """
     Say why a transfer cannot count towards the intent its reference names; None when it can.
 
@@ -28,10 +28,10 @@ def judge(transfer: Transfer, intent: Intent | None, *, now: int, late_ms: int) 
         return Reason.WRONG_DESTINATION
     if transfer.amount == 0:
         return Reason.ZERO_AMOUNT
-    return _judge_fee(transfer, intent) or _judge_end(intent) or judge_time(transfer.block_time, intent)
+    return _fee_reason(transfer, intent) or _ended_reason(intent) or timing_reason(transfer.block_time, intent)
 
 
-def choose(transfer: Transfer, intents: Sequence[Intent], *, late_ms: int) -> Intent | None:
+def select_intent(transfer: Transfer, intents: Sequence[Intent], *, late_ms: int) -> Intent | None:
     """
     Return the direct intent a plain transfer belongs to; `intents` share its destination, newest first.
 
@@ -79,7 +79,7 @@ def _forgotten(intent: Intent, now: int, late_ms: int) -> bool:
     return ended is not None and now > ended + late_ms
 
 
-def _judge_fee(transfer: Transfer, intent: Intent) -> Reason | None:
+def _fee_reason(transfer: Transfer, intent: Intent) -> Reason | None:
     """The fee is part of what was issued: anything else was not asked for."""
     if transfer.fee_amount == intent.fee_amount == 0:
         return None
@@ -90,7 +90,7 @@ def _judge_fee(transfer: Transfer, intent: Intent) -> Reason | None:
     return None
 
 
-def _judge_end(intent: Intent) -> Reason | None:
+def _ended_reason(intent: Intent) -> Reason | None:
     """
     Judge a transfer that is seen only now, when the backend may have ended the intent.
 
@@ -99,7 +99,7 @@ def _judge_end(intent: Intent) -> Reason | None:
     return Reason.CANCELLED if intent.cancelled_at is not None else None
 
 
-def judge_time(block_time: int | None, intent: Intent) -> Reason | None:
+def timing_reason(block_time: int | None, intent: Intent) -> Reason | None:
     """
     Judge when a transfer happened; `block_time` in unix seconds, None while the block is unread.
 
@@ -118,7 +118,7 @@ def is_late(block_time: int, intent: Intent) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class AllocatedTransfer:
     """What one transfer contributes to its intent."""
 
     transfer: StoredTransfer
@@ -131,9 +131,9 @@ class Share:
 class Allocation:
     """How the transfers of one intent add up."""
 
-    shares: tuple[Share, ...]
+    shares: tuple[AllocatedTransfer, ...]
     received: int
-    completing: StoredTransfer | None  # the transfer that brought the sum to the amount
+    completing_transfer: StoredTransfer | None  # the transfer that brought the sum to the amount
 
     @property
     def counted(self) -> list[StoredTransfer]:
@@ -157,25 +157,25 @@ def allocate(amount: int, transfers: Sequence[StoredTransfer], *, fee_amount: in
     ]
     eligible.sort(key=lambda t: (not t.settled, t.order))
     received = 0
-    completing: StoredTransfer | None = None
+    completing_transfer: StoredTransfer | None = None
     summed: list[StoredTransfer] = []
     duplicates: list[StoredTransfer] = []
     for transfer in eligible:
-        if completing is not None:
+        if completing_transfer is not None:
             duplicates.append(transfer)
             continue
         summed.append(transfer)
         received += transfer.amount
         if received >= amount:
-            completing = transfer
-    shares = [_share(t, completing, received - amount) for t in summed]
-    shares += [Share(t, counted=False, reason=Reason.DUPLICATE) for t in duplicates]
-    return Allocation(tuple(shares), received, completing)
+            completing_transfer = transfer
+    shares = [_share(t, completing_transfer, received - amount) for t in summed]
+    shares += [AllocatedTransfer(t, counted=False, reason=Reason.DUPLICATE) for t in duplicates]
+    return Allocation(tuple(shares), received, completing_transfer)
 
 
-def _share(transfer: StoredTransfer, completing: StoredTransfer | None, over: int) -> Share:
-    if completing is None:
-        return Share(transfer, counted=True, reason=Reason.UNDERPAID)
-    if transfer is completing and over > 0:
-        return Share(transfer, counted=True, reason=Reason.OVERPAID_SURPLUS, surplus=over)
-    return Share(transfer, counted=True, reason=None)
+def _share(transfer: StoredTransfer, completing_transfer: StoredTransfer | None, over: int) -> AllocatedTransfer:
+    if completing_transfer is None:
+        return AllocatedTransfer(transfer, counted=True, reason=Reason.UNDERPAID)
+    if transfer is completing_transfer and over > 0:
+        return AllocatedTransfer(transfer, counted=True, reason=Reason.OVERPAID_SURPLUS, surplus=over)
+    return AllocatedTransfer(transfer, counted=True, reason=None)

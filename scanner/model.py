@@ -24,7 +24,7 @@ ALLOCATION_REASONS = frozenset({Reason.UNDERPAID, Reason.DUPLICATE, Reason.OVERP
 
 # Money that came and settled nothing, as far as the first look can tell: somebody may send it back, so it is
 # looked at again like money that counts. What a wrong token's contract says of itself proves nothing either time.
-REFUNDABLE = ALLOCATION_REASONS | {Reason.WRONG_DESTINATION, Reason.LATE, Reason.CANCELLED, Reason.BEFORE_INTENT}
+RETURNABLE = ALLOCATION_REASONS | {Reason.WRONG_DESTINATION, Reason.LATE, Reason.CANCELLED, Reason.BEFORE_INTENT}
 
 
 # What can never count, whatever else comes: anybody can make thousands of these in one transaction for nothing.
@@ -164,9 +164,9 @@ class StoredTransfer(NamedTuple):
     members: str | None = None  # of several of one transaction: which
 
     @property
-    def stands(self) -> bool:
+    def is_live_money(self) -> bool:
         """Whether it is money that came, for all that is known: it counts, or could be sent back."""
-        return self.intent_id is not None and (self.reason is None or self.reason in REFUNDABLE)
+        return self.intent_id is not None and (self.reason is None or self.reason in RETURNABLE)
 
     @property
     def rail(self) -> Rail:

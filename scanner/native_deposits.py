@@ -11,8 +11,8 @@ from chains.types import Balances, Holding, Transfer
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.store.database import Database
-from kernel.tasks.bell import Bell
-from kernel.tasks.outage import Outage
+from kernel.tasks.failure_log import FailureLog
+from kernel.tasks.wakeup import Wakeup
 from scanner import ingest
 from scanner.model import NATIVE, NO_TX, ChainTime
 from scanner.page_result import PageResult
@@ -23,11 +23,11 @@ from scanner.upkeep.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-EVERY_MS = 5 * 60 * 1000
-AT_ONCE = 2_000  # addresses read at one block and written in one transaction
+INTERVAL_MS = 5 * 60 * 1000
+BATCH_SIZE = 2_000  # addresses read at one block and written in one transaction
 
 
-class CoinNotice:
+class NativeDepositDetector:
     """
     Reads the coin of one chain's direct destinations now and then; a rise is a `wrong_asset` transfer.
 
@@ -47,7 +47,7 @@ class CoinNotice:
         chain_time: Callable[[], ChainTime | None] = lambda: None,
     ) -> None:
         """`chain_time` tells what time it is on the chain, by a fresh head; None when none is known."""
-        self.bell = Bell()
+        self.wakeup = Wakeup()
         self._chain = chain
         self._adapter = adapter
         self._db = db
@@ -57,12 +57,12 @@ class CoinNotice:
         self._chain_time = chain_time
         self._on_events = on_events
         self._next_at = clock.elapsed_ms()
-        self._outage = Outage(log, f"[scanner] coin balances of chain {chain.chain_id}")
+        self._outage = FailureLog(log, f"[scanner] coin balances of chain {chain.chain_id}")
 
     async def run(self) -> None:
         """Look when it is time, for ever; a chain that cannot be asked is asked again at the next ring."""
         while True:
-            await self.bell.wait()
+            await self.wakeup.wait()
             if self._clock.elapsed_ms() < self._next_at:
                 continue
             try:
@@ -71,7 +71,7 @@ class CoinNotice:
                 self._outage.failed(str(exc))
             else:
                 self._outage.recovered()
-                self._next_at = self._clock.elapsed_ms() + EVERY_MS
+                self._next_at = self._clock.elapsed_ms() + INTERVAL_MS
 
     async def check(self) -> None:
         """
@@ -85,8 +85,8 @@ class CoinNotice:
         moment = self._clock.now_ms() if on_chain is None else on_chain.ms
         async with self._db.read() as tx:
             destinations = sorted(await intents.direct_destinations(tx, self._chain.chain_id, moment - self._late_ms))
-        for start in range(0, len(destinations), AT_ONCE):
-            chunk = destinations[start : start + AT_ONCE]
+        for start in range(0, len(destinations), BATCH_SIZE):
+            chunk = destinations[start : start + BATCH_SIZE]
             found = await self._adapter.balances([Holding(key, None) for key in chunk], confirmed=True)
             seen = {key: amount for key, amount in zip(chunk, found.amounts, strict=True) if amount is not None}
             await self._store(seen, found)

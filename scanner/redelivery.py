@@ -8,8 +8,8 @@ from collections.abc import Callable
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database
-from kernel.tasks.bell import Bell
-from kernel.tasks.outage import Outage
+from kernel.tasks.failure_log import FailureLog
+from kernel.tasks.wakeup import Wakeup
 from scanner import events
 from scanner.model import EventType
 from scanner.store import intents, outbox, summaries, transfers
@@ -22,7 +22,7 @@ HOUR_MS = 3_600_000
 STEP = 500  # rows in one transaction: whoever registers or pays waits until it is over
 
 
-class Housekeeping:
+class Redelivery:
     """Runs when its bell rings. `retry_hours` of 0 switches the sweep off."""
 
     def __init__(
@@ -35,17 +35,17 @@ class Housekeeping:
         retention: Retention | None = None,
     ) -> None:
         self._retention = retention
-        self.bell = Bell()
+        self.wakeup = Wakeup()
         self._db = db
         self._clock = clock
         self._retry_ms = int(retry_hours * HOUR_MS)
         self._on_events = on_events
-        self._outage = Outage(log, "[scanner] housekeeping")
+        self._outage = FailureLog(log, "[scanner] housekeeping")
 
     async def run(self) -> None:
         """Sweep at every ring, for ever."""
         while True:
-            await self.bell.wait()
+            await self.wakeup.wait()
             try:
                 await self.sweep()
                 await self.tell_together()
@@ -91,7 +91,7 @@ class Housekeeping:
             self._on_events()
         return retried
 
-    async def reconcile(self) -> int:
+    async def ensure_confirmed_events(self) -> int:
         """
         Queue the webhook of every confirmed intent that has none, whatever its age.
 

@@ -12,18 +12,18 @@ from chains.errors import ChainUnavailable
 from chains.types import Checkout, Condition, Rail, RailWarning, Targets
 from config.catalog import Catalog, Chain, Token
 from kernel.clock import Clock
-from kernel.sealing.secret_box import SecretBox
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
 from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.errors import InvalidRequest
-from scanner.matching import judge
+from scanner.matching import rejection_reason
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.reading.folding import member, unpack
-from scanner.redelivery import Housekeeping
+from scanner.redelivery import Redelivery
 from scanner.registration.callbacks import CallbackPolicy
 from scanner.registration.intents import Draft, Registrations
-from scanner.registration.tokens import TokenBook, TokenNames, parse_address
+from scanner.registration.tokens import TokenNames, TokenResolver, parse_address
 from scanner.registration.watches import Watches
 from scanner.secrets.callback_secrets import CallbackSecrets
 from scanner.store import intents, outbox, transfers, watches
@@ -70,7 +70,7 @@ class IntentView:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class RecheckedTransfer:
     """One transfer a recheck saw, and what it means for the intent."""
 
     tx_hash: str
@@ -106,15 +106,15 @@ class Services:
         clock: Clock,
         metrics: Metrics,
         registrations: Registrations,
-        housekeeping: Housekeeping,
+        redelivery: Redelivery,
         callbacks: CallbackPolicy,
         late_watch_ms: int,
         on_events: Callable[[], None],
         on_watch: Callable[[int], None],
-        box: SecretBox,
+        cipher: SecretCipher,
     ) -> None:
         self._catalog = catalog
-        self._tokens = TokenBook(catalog)
+        self._tokens = TokenResolver(catalog)
         self.balances = BalanceChecks(self._tokens, self.worker, clock)
         self.watches = Watches(
             db=db,
@@ -123,16 +123,16 @@ class Services:
             callbacks=callbacks,
             worker_of=self.worker,
             on_created=on_watch,
-            box=box,
+            cipher=cipher,
         )
-        self.secrets = CallbackSecrets(db, clock, box, callbacks)
+        self.secrets = CallbackSecrets(db, clock, cipher, callbacks)
         self.probe = StoreProbe(db, clock.now_ms)
         self._workers = workers
         self._db = db
         self._clock = clock
         self._metrics = metrics
         self._registrations = registrations
-        self._housekeeping = housekeeping
+        self._housekeeping = redelivery
         self._callbacks = callbacks
         self._late_ms = late_watch_ms
         self._on_events = on_events
@@ -287,7 +287,7 @@ class Services:
                 raise Conflict(f"intent {intent_id} is {intent.status} and cannot be cancelled", field="status")
         return intent._replace(updated_at=now, **values)
 
-    async def recheck(self, intent_id: str, tx_hash: str | None) -> tuple[IntentView, list[Sighting]]:
+    async def recheck(self, intent_id: str, tx_hash: str | None) -> tuple[IntentView, list[RecheckedTransfer]]:
         """
         Look now, and say what was seen and why it does or does not settle the intent.
 
@@ -322,15 +322,15 @@ class Services:
         view = await self.intent(intent_id)
         async with self._db.read() as tx:
             held = await transfers.newest(tx, intent_id, limit=SHOWN, tx_hash=seen[0].tx_hash if seen else tx_hash)
-        sightings = [_sighting(stored) for stored in held]
-        mine_too = {stands for stored in held for stands in unpack(stored.members, stored.event_key)}
+        sightings = [_rechecked(stored) for stored in held]
+        mine_too = {is_live_money for stored in held for is_live_money in unpack(stored.members, stored.event_key)}
         for other in seen[:SEEN_AT_MOST]:  # transfers of that transaction that name somebody else
             if len(sightings) < SHOWN and member(other.event_key) not in mine_too:
                 # A plain transfer names nobody: on the proxy rail it is nobody's, whatever it pays.
                 mine = view.intent if other.reference == (None if direct else view.intent.topic_ref) else None
-                reason = judge(other, mine, now=self._moment(worker), late_ms=self._late_ms)
+                reason = rejection_reason(other, mine, now=self._moment(worker), late_ms=self._late_ms)
                 sightings.append(
-                    Sighting(
+                    RecheckedTransfer(
                         other.tx_hash, other.event_key, other.block_number, other.amount, counts=False, reason=reason
                     )
                 )
@@ -419,8 +419,8 @@ class Services:
         return self._metrics.render()
 
 
-def _sighting(stored: StoredTransfer) -> Sighting:
-    return Sighting(
+def _rechecked(stored: StoredTransfer) -> RecheckedTransfer:
+    return RecheckedTransfer(
         stored.tx_hash,
         stored.event_key,
         stored.block_number,

@@ -13,7 +13,7 @@ from chains.types import Rail
 from kernel.logging import fields
 from scanner import events
 from scanner.lifecycle import next_status
-from scanner.matching import GRACE_MS, Allocation, Share, allocate
+from scanner.matching import GRACE_MS, AllocatedTransfer, Allocation, allocate
 from scanner.model import (
     ALLOCATION_REASONS,
     SETTLED,
@@ -49,7 +49,7 @@ async def reallocate(
     held = await transfers.of_intents(tx, ids)
     queue: list[dict[str, Any]] = []
     wanted: list[Told] = []
-    shares: list[Share] = []
+    shares: list[AllocatedTransfer] = []
     changes: list[tuple[Intent, Intent]] = []
     missing = [intent_id for intent_id in ids if intent_id not in loaded]
     others = await intents.get_many(tx, missing) if missing else {}
@@ -68,14 +68,14 @@ async def reallocate(
     recorded.queued += len(queue)
 
 
-def _changed(share: Share) -> bool:
+def _changed(share: AllocatedTransfer) -> bool:
     was = share.transfer
     return (share.counted, share.reason, share.surplus) != (was.counted, was.reason, was.surplus)
 
 
 def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
     """Return the columns that say which transfer completed the payment, or that none does."""
-    last = allocation.completing
+    last = allocation.completing_transfer
     return {
         "amount_received": allocation.received,
         "tx_hash": last.tx_hash if last else None,
@@ -118,9 +118,9 @@ def _about_transfers(
 
 def _about_confirming(intent: Intent, before: Intent, allocation: Allocation, now: int) -> list[dict[str, Any]]:
     begins = before.status is not IntentStatus.CONFIRMING and intent.status is IntentStatus.CONFIRMING
-    if not begins or allocation.completing is None or not intent.wants(EventType.CONFIRMING):
+    if not begins or allocation.completing_transfer is None or not intent.wants(EventType.CONFIRMING):
         return []
-    return [events.about_transfer(intent, EventType.CONFIRMING, allocation.completing, now)]
+    return [events.about_transfer(intent, EventType.CONFIRMING, allocation.completing_transfer, now)]
 
 
 def _kind(reason: Reason | None) -> EventType:
@@ -188,7 +188,7 @@ async def settle(
     for intent in (await intents.get_many(tx, ids)).values():
         allocation = allocate(intent.amount, held[intent.intent_id], fee_amount=intent.fee_amount)
         counted = allocation.counted
-        if intent.status is not IntentStatus.CONFIRMING or allocation.completing is None:
+        if intent.status is not IntentStatus.CONFIRMING or allocation.completing_transfer is None:
             continue
         if not all(t.key in passed and t.verified for t in counted):
             continue
@@ -201,8 +201,8 @@ async def settle(
         after = intent._replace(**values)
         queue += _settled_events(after, allocation, now)
         confirmed.append(after)
-        if allocation.completing.block_time is not None:
-            recorded.latencies.append(max(0.0, now / 1000 - allocation.completing.block_time))
+        if allocation.completing_transfer.block_time is not None:
+            recorded.latencies.append(max(0.0, now / 1000 - allocation.completing_transfer.block_time))
     recorded.confirmed += confirmed
     if confirmed:
         await intents.confirm_many(tx, confirmed, now)
@@ -212,10 +212,10 @@ async def settle(
 
 def _settled_events(intent: Intent, allocation: Allocation, now: int) -> list[dict[str, Any]]:
     queue = [events.confirmed(intent, allocation.counted, now)]
-    if allocation.surplus and allocation.completing and intent.wants(EventType.OVERPAID):
+    if allocation.surplus and allocation.completing_transfer and intent.wants(EventType.OVERPAID):
         queue.append(
             events.about_transfer(
-                intent, EventType.OVERPAID, allocation.completing, now, reason=Reason.OVERPAID_SURPLUS
+                intent, EventType.OVERPAID, allocation.completing_transfer, now, reason=Reason.OVERPAID_SURPLUS
             )
         )
     return queue

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Outcome, Transfer, Verification
-from scanner.matching import choose, judge, judge_time
+from scanner.matching import rejection_reason, select_intent, timing_reason
 from scanner.model import (
     ALLOCATION_REASONS,
     Intent,
@@ -57,7 +57,7 @@ async def apply_verdicts(
         # The token's side of a payment that names an intent of its own: it must not settle a second one.
         seen = replace(looked_at, outcome=Outcome.NO_TRANSFER_LOG) if looked_at.behind in paid_otherwise else looked_at
         now_stored = current.get(stored.id)
-        if now_stored is None or not now_stored.stands or now_stored.block_hash != stored.block_hash:
+        if now_stored is None or not now_stored.is_live_money or now_stored.block_hash != stored.block_hash:
             continue  # changed while we looked: the next round looks again
         if now_stored.intent_id != stored.intent_id or seen.outcome is Outcome.NOT_YET:
             continue
@@ -93,7 +93,7 @@ async def _own_anew(
     tx: AsyncConnection, seen: Transfer, stored: StoredTransfer, owner: Intent, moment: int, late_ms: int
 ) -> None:
     """Give a transfer to whose it really is."""
-    reason = judge(seen, owner, now=moment, late_ms=late_ms)
+    reason = rejection_reason(seen, owner, now=moment, late_ms=late_ms)
     mine = None if reason is Reason.UNKNOWN_REFERENCE else owner.intent_id
     await transfers.own_anew(tx, stored.id, mine, reason)
 
@@ -112,7 +112,7 @@ async def _anew(
             return mine
         if seen.outcome is not Outcome.CREDITED:
             return mine
-        return choose(seen.transfer, by_destination.get(stored.destination, []), late_ms=late_ms) or mine
+        return select_intent(seen.transfer, by_destination.get(stored.destination, []), late_ms=late_ms) or mine
 
     return owner
 
@@ -123,4 +123,4 @@ def _verdict(seen: Verification, stored: StoredTransfer, intent: Intent) -> Reas
         return _REFUSED[seen.outcome]
     # A reason that is a fact about the transfer stays. The others hold for a transfer that came in time.
     timely = stored.reason is None or stored.reason in ALLOCATION_REASONS
-    return judge_time(seen.transfer.block_time, intent) if timely else None
+    return timing_reason(seen.transfer.block_time, intent) if timely else None

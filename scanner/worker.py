@@ -14,8 +14,8 @@ from config.catalog import Chain, Token
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database
-from kernel.tasks.bell import Bell
-from kernel.tasks.outage import Outage
+from kernel.tasks.failure_log import FailureLog
+from kernel.tasks.wakeup import Wakeup
 from scanner import ingest, settlement
 from scanner.confirmer import Confirmer
 from scanner.model import ChainTime
@@ -59,7 +59,7 @@ class ChainWorker:
         self.chain = chain
         self.adapter = adapter
         self.health = ChainHealth(chain.chain_id)
-        self.bell = Bell()
+        self.wakeup = Wakeup()
         self.refused_tokens: frozenset[str] = frozenset()  # keys of tokens that are not what the registry says
         self._tokens = tokens
         self._db = db
@@ -93,10 +93,10 @@ class ChainWorker:
             interval_s=sweep_interval_s,
             monotonic=monotonic,
             on_recorded=self._count,
-            on_read=self.bell.ring,
+            on_read=self.wakeup.wake,
         )
         self._polling = asyncio.Lock()
-        self._outage = Outage(log, f"[{chain.chain_type}] chain {chain.chain_id}")
+        self._outage = FailureLog(log, f"[{chain.chain_type}] chain {chain.chain_id}")
         self._lagging = False
         self._best_head = -1
         self._newest: tuple[int, float] | None = None  # time of the newest block known, and when it was first seen
@@ -137,9 +137,9 @@ class ChainWorker:
 
     async def run(self) -> None:
         """Poll at every ring, for ever. A failing chain is unhealthy and harms nobody else."""
-        self.bell.ring()
+        self.wakeup.wake()
         while True:
-            await self.bell.wait()
+            await self.wakeup.wait()
             try:
                 await self.poll()
             except (ChainError, StoreError) as exc:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 # All that the services import as they start, and later.
 IMPORTED = (
     *(f"chains.{family}.adapter" for family in ("evm", "tron", "ton")),
-    *("scanner.app", "kernel.tasks.collector", "scanner.store.maintenance"),
+    *("scanner.app", "kernel.tasks.gc", "scanner.store.maintenance"),
     *("marketplace.app", "marketplace.store.maintenance"),
 )
 LARGEST_ORDER = 1 << 20

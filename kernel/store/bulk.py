@@ -59,7 +59,7 @@ class Bulk:
         await tx.exec_driver_sql(self._sql, tuple(values))
 
 
-def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def without_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return a column for a condition that is checked on each row and never leads to one."""
     # Else the engine may look for all rows with that status, and through all given rows for each.
     return UnaryExpression(column, operator=operators.custom_op("+"), type_=column.type)

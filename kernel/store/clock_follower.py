@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kernel.clock import Clock
 from kernel.store.database import Database, Tx
-from kernel.tasks.patience import Patient
+from kernel.tasks.periodic import PeriodicTask
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ClockFollower:
 
     async def run(self) -> None:
         """Look every second, for ever."""
-        chore = Patient("clock", self.look)
+        chore = PeriodicTask("clock", self.look)
         while True:
             await self._clock.sleep(CHECK_S)
             await chore.once()

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from kernel.tasks.bell import Bell
+from kernel.tasks.wakeup import Wakeup
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,19 +25,19 @@ class GroupCommit(Generic[T, R]):
         self._flush = flush
         self._limit = limit
         self._queue: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._bell = Bell()
+        self._wakeup = Wakeup()
 
     async def submit(self, item: T) -> R:
         """Hand in one item and wait until its batch is durable."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._queue.append((item, future))
-        self._bell.ring()
+        self._wakeup.wake()
         return await future
 
     async def run(self) -> None:
         """Flush for ever: a named task of the daemon."""
         while True:
-            await self._bell.wait()
+            await self._wakeup.wait()
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(self._limit, len(self._queue)))]
                 await self._flush_batch(batch)

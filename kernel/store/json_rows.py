@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-def is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+def in_json(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """
     Say that a column is one of any number of values, bound as `name=listed(values)`.
 
@@ -20,12 +20,12 @@ def is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return column.in_(select(each.c.value))
 
 
-def listed(values: Iterable[str | int]) -> str:
+def json_param(values: Iterable[str | int]) -> str:
     """Return the values `is_one_of` compares with."""
     return orjson.dumps(list(values)).decode()
 
 
-def in_one_row(statement: Select[Any]) -> Select[str]:
+def as_json_rows(statement: Select[Any]) -> Select[str]:
     """
     Let a statement answer with all its rows as one text, for `rows_of`.
 
@@ -36,7 +36,7 @@ def in_one_row(statement: Select[Any]) -> Select[str]:
     return select(func.json_group_array(func.json_array(*each.c)))
 
 
-async def rows_of(tx: AsyncConnection, statement: Select[str], **values: Any) -> list[list[Any]]:
+async def fetch_json_rows(tx: AsyncConnection, statement: Select[str], **values: Any) -> list[list[Any]]:
     """Return the rows of an `in_one_row` statement as SQLite holds them: amounts are text, truth is 0 or 1."""
     rows: list[list[Any]] = orjson.loads((await tx.execute(statement, values)).scalar_one())
     return rows

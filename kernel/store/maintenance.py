@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel.errors import StoreError, WrongKey
-from kernel.sealing.secret_box import SecretBox
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.files import PRIVATE, make_private, private_store, sync
 from kernel.store.lock import exclusive_store_lock
 
@@ -50,11 +50,11 @@ def backup(kind: StoreKind, store: Path, target: Path) -> None:
     if target.exists():
         raise StoreError(f"{target} exists already: a backup never overwrites")
     make_private(store)
-    with _beside(target) as draft:
+    with temp_next_to(target) as draft:
         with _opened(store) as source, closing(sqlite3.connect(draft)) as copy:
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, that can be moved about
-        _require_whole(kind, draft)
+        require_integrity(kind, draft)
         sync(draft)
         os.link(draft, target)  # fails, unlike a rename, when somebody else was faster
         sync(target.parent)
@@ -70,15 +70,15 @@ def restore(kind: StoreKind, source: Path, store: Path, keys: Sequence[str] | No
         WrongKey: no key at hand opens what is sealed in the backup.
         StoreError: a daemon is running, or the backup is not whole or of a newer version.
     """
-    _require_whole(kind, source)
+    require_integrity(kind, source)
     _require_key(kind, source, keys)
     lock = exclusive_store_lock(store, service=kind.service, setting=kind.setting)
-    with lock, _beside(store) as draft:
+    with lock, temp_next_to(store) as draft:
         _copy(source, draft)
         kind.migrate(draft)  # one that cannot be used takes nothing's place
         kept = None
         if store.exists():
-            kept = _free(store.with_name(f"{store.name}.before-restore"))
+            kept = unused_name(store.with_name(f"{store.name}.before-restore"))
             backup(kind, store, kept)
         private_store(store)
         _copy(draft, store)  # one transaction: a crash leaves the former store
@@ -116,7 +116,7 @@ def check(kind: StoreKind, store: Path, keys: Sequence[str] | None = None) -> He
 def _require_key(kind: StoreKind, store: Path, keys: Sequence[str] | None) -> None:
     if keys is None:
         return
-    box = SecretBox(keys, setting=kind.key_setting)
+    cipher = SecretCipher(keys, setting=kind.key_setting)
     with _opened(store) as source:
         try:
             sealed = [text for (text,) in source.execute(kind.sealed)]
@@ -124,7 +124,7 @@ def _require_key(kind: StoreKind, store: Path, keys: Sequence[str] | None) -> No
             return
     try:
         for text in sealed:
-            box.open(text)
+            cipher.decrypt(text)
     except WrongKey as exc:
         raise WrongKey(f"{store}: no key at hand opens it: {exc}") from exc
 
@@ -136,7 +136,7 @@ def _damage(source: sqlite3.Connection) -> list[str]:
     return problems + ([f"{len(dangling)} rows refer to rows that do not exist"] if dangling else [])
 
 
-def _require_whole(kind: StoreKind, store: Path) -> None:
+def require_integrity(kind: StoreKind, store: Path) -> None:
     with _opened(store) as source:
         try:
             damage = _damage(source)
@@ -160,7 +160,7 @@ def _opened(store: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
+def temp_next_to(target: Path) -> Iterator[Path]:
     """Give a file in the target's folder to write to; it is gone when the block ends."""
     if not target.parent.is_dir():
         raise StoreError(f"folder {target.parent} does not exist")
@@ -170,7 +170,7 @@ def _beside(target: Path) -> Iterator[Path]:
         yield draft
 
 
-def _free(name: Path) -> Path:
+def unused_name(name: Path) -> Path:
     number = 0
     while (free := name if number == 0 else name.with_name(f"{name.name}.{number}")).exists():
         number += 1

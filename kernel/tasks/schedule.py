@@ -1,5 +1,5 @@
 """
-The clockwork: APScheduler rings bells, and the tasks that wait on them do the work.
+The clockwork: APScheduler rings wakeups, and the tasks that wait on them do the work.
 
 Jobs of APScheduler 3 are cancelled at shutdown without being awaited and their exceptions end as a log
 line; a bell has nothing to lose. This is the only file that imports APScheduler.
@@ -14,23 +14,23 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from kernel.tasks.bell import Bell
+from kernel.tasks.wakeup import Wakeup
 
 CHECK_S = 1.0
 
 
-async def _ring(bell: Bell) -> None:
+async def _wake(wakeup: Wakeup) -> None:
     """Ring in the event loop: a plain function would be called in a thread, where bells must not be touched."""
-    bell.ring()
+    wakeup.wake()
 
 
 @contextmanager
-def ringing(bells: Mapping[str, tuple[Bell, float]]) -> Iterator[None]:
+def schedules(wakeups: Mapping[str, tuple[Wakeup, float]]) -> Iterator[None]:
     """Ring each named bell every so many seconds until the block ends."""
     scheduler = AsyncIOScheduler(timezone="UTC")
-    for name, (bell, seconds) in bells.items():
+    for name, (wakeup, seconds) in wakeups.items():
         scheduler.add_job(
-            _ring, "interval", args=[bell], seconds=seconds, id=name, coalesce=True, misfire_grace_time=None
+            _wake, "interval", args=[wakeup], seconds=seconds, id=name, coalesce=True, misfire_grace_time=None
         )
     scheduler.start()
     check = asyncio.create_task(_mend(scheduler), name="bells")

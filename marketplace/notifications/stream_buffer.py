@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from kernel.tasks.bell import Bell
+from kernel.tasks.wakeup import Wakeup
 from marketplace.model import Notification
 
 ROOM = 256  # a reader who is further behind reads the store again
 
 
-class StreamBuffer(Bell):
+class StreamBuffer(Wakeup):
     """Filled by whoever commits; emptied by the one stream it belongs to."""
 
     def __init__(self, room: int = ROOM) -> None:
@@ -24,7 +24,7 @@ class StreamBuffer(Bell):
             self._lost = True
         if not self._lost:
             self._waiting.append(note)
-        self.ring()
+        self.wake()
 
     def empty(self) -> list[Notification] | None:
         """Return what came since the last time; None when it did not fit and has to be read from the store."""

@@ -10,7 +10,7 @@ from typing import assert_never
 from pydantic import SecretStr
 
 from kernel.clock import Clock
-from kernel.tasks.patience import Patient
+from kernel.tasks.periodic import PeriodicTask
 from marketplace.catalog import Catalog
 from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Mode, Payment, PaymentStatus, Rail
 from marketplace.payments.settlement import withdraw_from_scanner
@@ -77,7 +77,7 @@ class CommandDispatcher:
 
     async def run(self) -> None:
         """Do what is due, for ever."""
-        everything = Patient("command", self._run_all_due)
+        everything = PeriodicTask("command", self._run_all_due)
         while True:
             await self._units.commands.wait(LOOK_S)
             await everything.once()

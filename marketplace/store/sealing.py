@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from kernel.sealing.keys import GivenKeys, key_file
-from kernel.sealing.secret_box import SecretBox, open_box
+from kernel.sealing.secret_cipher import SecretCipher, open_cipher
 from marketplace.store import keys
 from marketplace.store.database import Database
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 PROOF = "this is the right key"
 
 
-async def open_sealing(db: Database, store: Path, given: GivenKeys) -> SecretBox:
+async def open_sealing(db: Database, store: Path, given: GivenKeys) -> SecretCipher:
     """
     Return what seals secrets at rest, and name the key file that has to be kept.
 
@@ -25,12 +25,12 @@ async def open_sealing(db: Database, store: Path, given: GivenKeys) -> SecretBox
     """
     async with db.read() as tx:
         stored = await keys.sealed(tx)
-    box = await asyncio.to_thread(open_box, store, given, stored, setting="MARKETPLACE_SECRET_KEY")
+    cipher = await asyncio.to_thread(open_cipher, store, given, stored, setting="MARKETPLACE_SECRET_KEY")
     for text in stored:
-        box.open(text)
-    if not stored or not all(map(box.is_current, stored)):
+        cipher.decrypt(text)
+    if not stored or not all(map(cipher.is_current, stored)):
         async with db.write() as tx:
-            await keys.put_proof(tx, box.seal(PROOF))
+            await keys.put_proof(tx, cipher.encrypt(PROOF))
     if given.current is None:
         log.info("[marketplace] secrets are sealed with the key in %s: keep a copy elsewhere", key_file(store))
-    return box
+    return cipher

@@ -13,8 +13,8 @@ from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database
-from kernel.tasks.bell import Bell
-from kernel.tasks.outage import Outage
+from kernel.tasks.failure_log import FailureLog
+from kernel.tasks.wakeup import Wakeup
 from scanner import ingest
 from scanner.matching import GRACE_MS, LOOK_BACK_MS
 from scanner.page_result import PageResult
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 SWEPT_S = 3 * 3600
 FIRST_SWEEP_S = 600.0  # after the start, for processes that do not live for an interval
 TRIED_S = 3600.0  # so long an intent waits for its second reading before it expires without
-AT_ONCE = 200  # addresses in one question
-MOST_PROBLEMS = 20
+BATCH_SIZE = 200  # addresses in one question
+MAX_PROBLEMS = 20
 
 
 class SecondReader:
@@ -54,7 +54,7 @@ class SecondReader:
         on_recorded: Callable[[PageResult], None],
         on_read: Callable[[], None],
     ) -> None:
-        self.bell = Bell()
+        self.wakeup = Wakeup()
         self.problems: Sequence[str] = ()
         self._chain = chain
         self._adapter = adapter
@@ -68,12 +68,12 @@ class SecondReader:
         self._on_read = on_read
         self._next_sweep = monotonic() + min(interval_s, FIRST_SWEEP_S)
         self._tried_since: dict[str, float] = {}  # intents whose last look has not succeeded yet
-        self._outage = Outage(log, f"[scanner] second reading of chain {chain.chain_id}")
+        self._outage = FailureLog(log, f"[scanner] second reading of chain {chain.chain_id}")
 
     async def run(self) -> None:
         """Read when there is something to read again, for ever; what fails is tried again at the next ring."""
         while True:
-            await self.bell.wait()
+            await self.wakeup.wait()
             try:
                 await self.turn()
             except (ChainError, StoreError) as exc:
@@ -84,7 +84,7 @@ class SecondReader:
     async def ask(self, read_to: int) -> None:
         """Have a turn taken if an intent waits for its last look, or the time for a sweep has come."""
         if await self._due(read_to, limit=1) or self._monotonic() >= self._next_sweep:
-            self.bell.ring()
+            self.wakeup.wake()
 
     async def turn(self) -> None:
         """Take the last looks that are due, then sweep if it is time."""
@@ -102,7 +102,7 @@ class SecondReader:
 
     async def _last_looks(self, read_to: int) -> None:
         """Look once more at the addresses of intents that are about to expire."""
-        due = await self._due(read_to, limit=AT_ONCE)
+        due = await self._due(read_to, limit=BATCH_SIZE)
         if not due:
             self._tried_since.clear()
             return
@@ -139,7 +139,7 @@ class SecondReader:
         async with self._db.read() as tx:
             waiting = await intents.waiting_direct(tx, self._chain.chain_id)
             proxied = await intents.any_live_proxy(tx, self._chain.chain_id)
-        parts = [waiting[start : start + AT_ONCE] for start in range(0, len(waiting), AT_ONCE)]
+        parts = [waiting[start : start + BATCH_SIZE] for start in range(0, len(waiting), BATCH_SIZE)]
         covered: list[int] = [] if parts or proxied else [until]
         problems: list[str] = []
         for part in parts:
@@ -156,8 +156,8 @@ class SecondReader:
 
     def _show(self, covered: Sequence[int], since: int, problems: Sequence[str]) -> None:
         """Tell how far the sweep came where it came anywhere, and what it could not read."""
-        more = len(problems) - MOST_PROBLEMS
-        self.problems = [*problems[:MOST_PROBLEMS], *([f"{more} more could not be swept"] if more > 0 else [])]
+        more = len(problems) - MAX_PROBLEMS
+        self.problems = [*problems[:MAX_PROBLEMS], *([f"{more} more could not be swept"] if more > 0 else [])]
         reached = [moment for moment in covered if moment > since]
         if reached:
             self._health.sweep = Sweep(min(reached), self._clock.now_ms())

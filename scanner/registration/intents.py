@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
 from kernel.clock import Clock
-from kernel.sealing.secret_box import SecretBox
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
 from kernel.store.group_commit import GroupCommit
 from scanner.errors import InvalidRequest
@@ -94,12 +94,12 @@ class Registrations:
         clock: Clock,
         *,
         ttl_hours: float,
-        box: SecretBox | None = None,
+        cipher: SecretCipher | None = None,
         chain_time: Callable[[int], ChainTime | None] = lambda _: None,
     ) -> None:
         """`chain_time` tells what time it is on a chain, by a fresh head; None when none is known."""
         self._chain_time = chain_time
-        self._box = box or SecretBox()
+        self._cipher = cipher or SecretCipher()
         self._db = db
         self._clock = clock
         self._ttl_ms = int(ttl_hours * HOUR_MS)
@@ -135,7 +135,7 @@ class Registrations:
     async def _secrets(self, tx: AsyncConnection, intent: Intent, now: int) -> set[str]:
         """Return the secrets a replay may come with: the one it is signed with, or was until lately."""
         newer = await rotations.get(tx, intent.callback_url) if intent.created_at != now else None
-        return set(map(self._box.open, signing_secrets(intent.callback_secret, intent.created_at, newer, now)))
+        return set(map(self._cipher.decrypt, signing_secrets(intent.callback_secret, intent.created_at, newer, now)))
 
     async def _unique(self, tx: AsyncConnection, fresh: list[Intent]) -> list[Intent]:
         """Draw again for those whose reference is taken, in the store or by an earlier one of the batch."""
@@ -197,7 +197,7 @@ class Registrations:
             salt=salt,
             status=IntentStatus.PENDING,
             callback_url=draft.callback_url,
-            callback_secret=self._box.seal(draft.callback_secret),
+            callback_secret=self._cipher.encrypt(draft.callback_secret),
             receiver=draft.receiver,
             events=draft.events,
             request=json.dumps(draft.request()),

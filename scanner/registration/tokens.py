@@ -17,7 +17,7 @@ TOKEN_READ_S = 3.0
 NATIVE = "native"
 
 
-class Asset(NamedTuple):
+class ResolvedToken(NamedTuple):
     """A token of one chain; labels are None where nobody could read them."""
 
     address: str  # as shown
@@ -29,7 +29,7 @@ class Asset(NamedTuple):
 TokenNames = Sequence[tuple[str, str]]  # (field of the request, what it says), at least one
 
 
-class TokenBook:
+class TokenResolver:
     """Finds tokens by symbol or address."""
 
     def __init__(self, catalog: Catalog) -> None:
@@ -40,7 +40,7 @@ class TokenBook:
         coin = (chain.coin or "").lower()
         return field != "tokenAddress" and text.lower() in {NATIVE, coin} - {""}
 
-    async def asset(self, worker: ChainWorker, names: TokenNames) -> Asset | None:
+    async def asset(self, worker: ChainWorker, names: TokenNames) -> ResolvedToken | None:
         """
         Return the token a request names, in whichever ways; None for the chain's own coin.
 
@@ -54,7 +54,7 @@ class TokenBook:
             raise _disagree(names)
         return await self.token(worker, names)
 
-    async def token(self, worker: ChainWorker, names: TokenNames) -> Asset:
+    async def token(self, worker: ChainWorker, names: TokenNames) -> ResolvedToken:
         """
         Return the token a request names, in whichever ways.
 
@@ -76,7 +76,7 @@ class TokenBook:
             return worker.adapter.parse_address(listed.address)
         return self._parse(worker.adapter, worker.chain.chain_id, field, text)
 
-    async def resolve(self, worker: ChainWorker, field: str, text: str) -> Asset:
+    async def resolve(self, worker: ChainWorker, field: str, text: str) -> ResolvedToken:
         """
         Return the token that `field` of a request names.
 
@@ -95,9 +95,9 @@ class TokenBook:
                 field, f"{field}: the token on chain disagrees with the registry", code="token_mismatch"
             )
         if listed is not None:
-            return Asset(listed.address, key, listed.symbol, listed.decimals)
+            return ResolvedToken(listed.address, key, listed.symbol, listed.decimals)
         meta = await _read(adapter, key)
-        return Asset(text, key, meta.symbol if meta else None, meta.decimals if meta else None)
+        return ResolvedToken(text, key, meta.symbol if meta else None, meta.decimals if meta else None)
 
     def _listed(self, adapter: ChainAdapter, chain_id: int, key: str) -> Token | None:
         """Return the registry's token at an address: its spelling there may be any of the family's."""

@@ -11,12 +11,12 @@ from typing import NoReturn
 from chains.types import Holding
 from kernel.clock import Clock
 from kernel.logging import fields
-from kernel.sealing.secret_box import SecretBox
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
 from scanner.balances import read_balance
 from scanner.model import Watch, WatchStatus
 from scanner.registration.callbacks import CallbackPolicy
-from scanner.registration.tokens import NATIVE, TokenBook, TokenNames, parse_address
+from scanner.registration.tokens import NATIVE, TokenNames, TokenResolver, parse_address
 from scanner.secrets.rotation import Rotation, signing_secrets
 from scanner.store import rotations, watches
 from scanner.store.errors import Conflict, NotFound
@@ -47,13 +47,13 @@ class Watches:
         *,
         db: Database,
         clock: Clock,
-        tokens: TokenBook,
+        tokens: TokenResolver,
         callbacks: CallbackPolicy,
         worker_of: Callable[[int], ChainWorker],
         on_created: Callable[[int], None],
-        box: SecretBox,
+        cipher: SecretCipher,
     ) -> None:
-        self._box = box
+        self._cipher = cipher
         self._db = db
         self._clock = clock
         self._tokens = tokens
@@ -112,7 +112,7 @@ class Watches:
             current_balance=request.baseline_balance or 0,
             status=WatchStatus.WATCHING,
             callback_url=request.callback_url,
-            callback_secret=self._box.seal(request.callback_secret),
+            callback_secret=self._cipher.encrypt(request.callback_secret),
             receiver=receiver,
             last_checked_at=None,
             next_check_at=now,
@@ -144,7 +144,7 @@ class Watches:
 
     def _check_secret(self, request: WatchRequest, stored: Watch, newer: Rotation | None) -> None:
         accepted = signing_secrets(stored.callback_secret, stored.created_at, newer, self._clock.now_ms())
-        if request.callback_secret not in map(self._box.open, accepted):
+        if request.callback_secret not in map(self._cipher.decrypt, accepted):
             raise _differs(stored, "callbackSecret")
 
     async def get(self, watch_id: str) -> Watch:

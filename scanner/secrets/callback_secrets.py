@@ -6,7 +6,7 @@ import logging
 
 from kernel.clock import Clock
 from kernel.logging import fields
-from kernel.sealing.secret_box import SecretBox
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
 from scanner.registration.callbacks import CallbackPolicy
 from scanner.secrets.rotation import Rotation
@@ -20,10 +20,10 @@ HOUR_MS = 3_600_000
 class CallbackSecrets:
     """Changes how deliveries are signed."""
 
-    def __init__(self, db: Database, clock: Clock, box: SecretBox, callbacks: CallbackPolicy) -> None:
+    def __init__(self, db: Database, clock: Clock, cipher: SecretCipher, callbacks: CallbackPolicy) -> None:
         self._db = db
         self._clock = clock
-        self._box = box
+        self._cipher = cipher
         self._callbacks = callbacks
 
     async def rotate(self, callback_url: str, secret: str, *, overlap_hours: int) -> Rotation:
@@ -39,11 +39,11 @@ class CallbackSecrets:
         now = self._clock.now_ms()
         async with self._db.write() as tx:
             before = await rotations.get(tx, callback_url)
-            if before is not None and self._box.open(before.secret) == secret:
+            if before is not None and self._cipher.decrypt(before.secret) == secret:
                 return before
             rotation = Rotation(
                 callback_url=callback_url,
-                secret=self._box.seal(secret),
+                secret=self._cipher.encrypt(secret),
                 since=now,
                 overlap_until=now + overlap_hours * HOUR_MS,
                 former_secret=before and before.secret,
@@ -53,7 +53,7 @@ class CallbackSecrets:
         log.info("[webhook] a callback secret was changed", extra=fields(overlap_hours=overlap_hours))
         return rotation
 
-    async def reseal(self) -> int:
+    async def rotate_at_rest(self) -> int:
         """
         Seal what is stored in the clear, or with a former key, with the key in use; return how many texts that were.
 
@@ -62,7 +62,11 @@ class CallbackSecrets:
         """
         async with self._db.read() as tx:
             stored = await rotations.every_secret(tx)
-        stale = {text: self._box.seal(self._box.open(text)) for text in stored if not self._box.is_current(text)}
+        stale = {
+            text: self._cipher.encrypt(self._cipher.decrypt(text))
+            for text in stored
+            if not self._cipher.is_current(text)
+        }
         if stale:
             async with self._db.write() as tx:
                 await rotations.replace_secrets(tx, stale)

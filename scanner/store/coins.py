@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
+from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner.store.tables import coin_balances
 
 
@@ -20,16 +20,16 @@ class Seen(NamedTuple):
     position: int
 
 
-_KNOWN = in_one_row(
+_KNOWN = as_json_rows(
     select(coin_balances.c.destination, coin_balances.c.balance, coin_balances.c.position).where(
-        coin_balances.c.chain_id == bindparam("chain"), is_one_of(coin_balances.c.destination, "keys")
+        coin_balances.c.chain_id == bindparam("chain"), in_json(coin_balances.c.destination, "keys")
     )
 )
 
 
 async def known(tx: AsyncConnection, chain_id: int, destinations: Collection[str]) -> dict[str, Seen]:
     """Return what was last seen of the coin at these addresses."""
-    rows = await rows_of(tx, _KNOWN, chain=chain_id, keys=listed(destinations))
+    rows = await fetch_json_rows(tx, _KNOWN, chain=chain_id, keys=json_param(destinations))
     return {destination: Seen(int(balance), position) for destination, balance, position in rows}
 
 

@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
-from kernel.store.bulk import Bulk, BulkInsert, unindexed
-from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
+from kernel.store.bulk import Bulk, BulkInsert, without_index
+from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner.model import LIVE, EventType, Intent, IntentStatus
 from scanner.store.tables import BaseUnits, intents
 
@@ -54,22 +54,22 @@ def _events(text: str) -> tuple[EventType, ...]:
 
 
 async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
-    return [_intent(row) for row in await rows_of(tx, in_one_row(statement))]
+    return [_intent(row) for row in await fetch_json_rows(tx, as_json_rows(statement))]
 
 
-_ONE = in_one_row(select(*_COLUMNS).where(intents.c.intent_id == bindparam("id")))
-_BY_ID = in_one_row(select(*_COLUMNS).where(is_one_of(intents.c.intent_id, "ids")))
+_ONE = as_json_rows(select(*_COLUMNS).where(intents.c.intent_id == bindparam("id")))
+_BY_ID = as_json_rows(select(*_COLUMNS).where(in_json(intents.c.intent_id, "ids")))
 
 
 async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
     """Return one intent."""
-    found = await rows_of(tx, _ONE, id=intent_id)
+    found = await fetch_json_rows(tx, _ONE, id=intent_id)
     return _intent(found[0]) if found else None
 
 
 async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
     """Return the intents that exist among `ids`."""
-    found = map(_intent, await rows_of(tx, _BY_ID, ids=listed(ids)))
+    found = map(_intent, await fetch_json_rows(tx, _BY_ID, ids=json_param(ids)))
     return {intent.intent_id: intent for intent in found}
 
 
@@ -86,23 +86,23 @@ async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
         await _ADD.run(tx, columns)
 
 
-_TAKEN = in_one_row(select(intents.c.chain_id, intents.c.topic_ref).where(is_one_of(intents.c.topic_ref, "refs")))
+_TAKEN = as_json_rows(select(intents.c.chain_id, intents.c.topic_ref).where(in_json(intents.c.topic_ref, "refs")))
 
 
 async def taken_references(tx: AsyncConnection, pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     """Return which (chain, topic_ref) are in use already."""
-    rows = await rows_of(tx, _TAKEN, refs=listed({ref for _, ref in pairs}))
+    rows = await fetch_json_rows(tx, _TAKEN, refs=json_param({ref for _, ref in pairs}))
     return {(row[0], row[1]) for row in rows} & set(pairs)
 
 
-_BY_REFERENCE = in_one_row(
-    select(*_COLUMNS).where(intents.c.chain_id == bindparam("chain"), is_one_of(intents.c.topic_ref, "refs"))
+_BY_REFERENCE = as_json_rows(
+    select(*_COLUMNS).where(intents.c.chain_id == bindparam("chain"), in_json(intents.c.topic_ref, "refs"))
 )
 
 
 async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str]) -> dict[str, Intent]:
     """Return a chain's intents by topic_ref: one indexed look-up for a whole page of logs."""
-    found = map(_intent, await rows_of(tx, _BY_REFERENCE, chain=chain_id, refs=listed(refs)))
+    found = map(_intent, await fetch_json_rows(tx, _BY_REFERENCE, chain=chain_id, refs=json_param(refs)))
     return {intent.topic_ref: intent for intent in found}
 
 
@@ -156,12 +156,12 @@ async def proxy_destinations(tx: AsyncConnection, chain_id: int) -> frozenset[st
     return frozenset(rows.scalars())
 
 
-_BY_DESTINATION = in_one_row(
+_BY_DESTINATION = as_json_rows(
     select(*_COLUMNS)
     .where(
         intents.c.chain_id == bindparam("chain"),
         intents.c.rail == text("'direct'"),
-        is_one_of(intents.c.destination_key, "keys"),
+        in_json(intents.c.destination_key, "keys"),
     )
     .order_by(intents.c.chain_created_at.desc(), intents.c.created_at.desc(), intents.c.intent_id)
 )
@@ -170,29 +170,29 @@ _BY_DESTINATION = in_one_row(
 async def by_destinations(tx: AsyncConnection, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
     """Return a chain's direct intents by destination, the newest first."""
     found: dict[str, list[Intent]] = {}
-    for intent in map(_intent, await rows_of(tx, _BY_DESTINATION, chain=chain_id, keys=listed(keys))):
+    for intent in map(_intent, await fetch_json_rows(tx, _BY_DESTINATION, chain=chain_id, keys=json_param(keys))):
         found.setdefault(intent.destination_key, []).append(intent)
     return found
 
 
-_RESERVED = in_one_row(
+_RESERVED = as_json_rows(
     select(intents.c.chain_id, intents.c.token_key, intents.c.destination_key, intents.c.intent_id).where(
         intents.c.rail == text("'direct'"),
         intents.c.status.in_([*LIVE]),
         intents.c.expired_at.is_(None),  # as the index says it
-        is_one_of(intents.c.destination_key, "keys"),
+        in_json(intents.c.destination_key, "keys"),
     )
 )
 
 
 async def reserved(tx: AsyncConnection, wanted: Collection[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
     """Return which (chain, token, destination) a live direct intent holds, and which intent."""
-    rows = await rows_of(tx, _RESERVED, keys=listed({destination for _, _, destination in wanted}))
+    rows = await fetch_json_rows(tx, _RESERVED, keys=json_param({destination for _, _, destination in wanted}))
     found = {(row[0], row[1], row[2]): row[3] for row in rows}
     return {key: holder for key, holder in found.items() if key in wanted}
 
 
-_DEEP = in_one_row(
+_DEEP = as_json_rows(
     select(intents.c.intent_id).where(
         intents.c.chain_id == bindparam("chain"),
         intents.c.status == IntentStatus.CONFIRMING,
@@ -204,7 +204,7 @@ _DEEP = in_one_row(
 
 async def deep(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
     """Return which intents wait for nothing but a second look: their last payment is deep enough."""
-    return {row[0] for row in await rows_of(tx, _DEEP, chain=chain_id, tip=tip, final=final)}
+    return {row[0] for row in await fetch_json_rows(tx, _DEEP, chain=chain_id, tip=tip, final=final)}
 
 
 async def page(
@@ -213,7 +213,7 @@ async def page(
     """Return a page in order of creation, after an intent; all over again when there is no such intent."""
     given = {"status": status, "chain": chain_id, "id": after}
     asked = {name: value for name, value in given.items() if value is not None}
-    rows = await rows_of(tx, _page(frozenset(asked)), **asked, limit=limit)
+    rows = await fetch_json_rows(tx, _page(frozenset(asked)), **asked, limit=limit)
     return [_intent(row) for row in rows]
 
 
@@ -229,13 +229,13 @@ def _page(given: frozenset[str]) -> Select[str]:
         statement = statement.where(intents.c.status == bindparam("status"))
     if "chain" in given:
         # By itself a chain has no index in that order, and one that has another would have it sorted.
-        chain = intents.c.chain_id if "status" in given else unindexed(intents.c.chain_id)
+        chain = intents.c.chain_id if "status" in given else without_index(intents.c.chain_id)
         statement = statement.where(chain == bindparam("chain"))
     if "id" in given:
         former = intents.alias("former")
         number = select(literal_column("former.rowid", Integer)).where(former.c.intent_id == bindparam("id"))
         statement = statement.where(func.coalesce(number.scalar_subquery(), 0) < _NUMBER)
-    return in_one_row(statement)
+    return as_json_rows(statement)
 
 
 async def change(
@@ -264,7 +264,7 @@ _FOLLOW = Bulk(
     ("id", "before", *_FOLLOWING, "updated_at"),
     lambda row: (
         update(intents)
-        .where(intents.c.intent_id == row["id"], unindexed(intents.c.status) == row["before"])
+        .where(intents.c.intent_id == row["id"], without_index(intents.c.status) == row["before"])
         .values({name: row[name] for name in (*_FOLLOWING, "updated_at")})
     ),
 )
@@ -292,7 +292,7 @@ _CONFIRM = Bulk(
     ("id", *_CONFIRMING, "updated_at"),
     lambda row: (
         update(intents)
-        .where(intents.c.intent_id == row["id"], unindexed(intents.c.status) == IntentStatus.CONFIRMING)
+        .where(intents.c.intent_id == row["id"], without_index(intents.c.status) == IntentStatus.CONFIRMING)
         .values({name: row[name] for name in (*_CONFIRMING, "updated_at")})
     ),
 )
@@ -394,7 +394,7 @@ async def not_looked_back(tx: AsyncConnection, chain_id: int) -> list[Reading]:
 async def set_looked_back(tx: AsyncConnection, ids: Collection[str]) -> None:
     """Remember that the minutes before the creation of these were read."""
     await tx.execute(
-        update(intents).where(is_one_of(intents.c.intent_id, "ids")).values(looked_back=True), {"ids": listed(ids)}
+        update(intents).where(in_json(intents.c.intent_id, "ids")).values(looked_back=True), {"ids": json_param(ids)}
     )
 
 
@@ -457,7 +457,7 @@ async def set_swept_to(tx: AsyncConnection, ids: Collection[str], until: int) ->
     """Remember that these were read a second time up to a moment (unix seconds)."""
     further = func.max(func.coalesce(intents.c.swept_to, 0), until)
     await tx.execute(
-        update(intents).where(is_one_of(intents.c.intent_id, "ids")).values(swept_to=further), {"ids": listed(ids)}
+        update(intents).where(in_json(intents.c.intent_id, "ids")).values(swept_to=further), {"ids": json_param(ids)}
     )
 
 

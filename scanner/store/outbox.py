@@ -11,8 +11,8 @@ from sqlalchemy import and_, bindparam, case, func, insert, not_, or_, select, u
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.bulk import Bulk, BulkInsert, unindexed
-from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
+from kernel.store.bulk import Bulk, BulkInsert, without_index
+from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent, Priority
 from scanner.secrets.rotation import Rotation, signing_secrets
 from scanner.store import watches
@@ -51,9 +51,9 @@ async def add(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
 
 _WAITING = and_(
     events.c.status == DeliveryStatus.PENDING,
-    not_(is_one_of(events.c.event_id, "held")),
+    not_(in_json(events.c.event_id, "in_flight")),
     *(
-        or_(events.c.priority != priority, not_(is_one_of(events.c.receiver, f"full_{priority.name}")))
+        or_(events.c.priority != priority, not_(in_json(events.c.receiver, f"saturated_{priority.name}")))
         for priority in Priority
     ),
 )
@@ -63,7 +63,7 @@ _SENT = {
     "secrets": func.coalesce(intents.c.callback_secret, balance_watches.c.callback_secret),
 }
 _REGISTERED = func.coalesce(intents.c.created_at, balance_watches.c.created_at)
-_DUE = in_one_row(
+_DUE = as_json_rows(
     select(
         *(_SENT[name].label(name) if name in _SENT else events.c[name] for name in OutboxEvent._fields),
         _REGISTERED.label("registered_at"),
@@ -79,24 +79,26 @@ _DUE = in_one_row(
 _NEXT_DUE = union_all(
     *(select(func.min(events.c.next_attempt_at)).where(events.c.priority == each.value, _WAITING) for each in Priority)
 )
-Full = Mapping[Priority, Collection[str]]
-NONE_FULL: Full = MappingProxyType({})
+Saturated = Mapping[Priority, Collection[str]]
+NONE_SATURATED: Saturated = MappingProxyType({})
 
 
 async def due(
-    tx: AsyncConnection, now: int, *, held: Collection[str], full: Full = NONE_FULL, limit: int
+    tx: AsyncConnection, now: int, *, in_flight: Collection[str], saturated: Saturated = NONE_SATURATED, limit: int
 ) -> list[OutboxEvent]:
     """
     Return events to send now: what is urgent first, then what waits longest.
 
     Without those in hand, and without those of a priority of which a receiver has enough (`full`).
     """
-    rows = await rows_of(tx, _DUE, now=now, most=limit, held=listed(held), **_full(full))
+    rows = await fetch_json_rows(
+        tx, _DUE, now=now, most=limit, in_flight=json_param(in_flight), **_saturated(saturated)
+    )
     return [_event(row, now) for row in rows]
 
 
-def _full(full: Full) -> dict[str, str]:
-    return {f"full_{priority.name}": listed(full.get(priority, ())) for priority in Priority}
+def _saturated(saturated: Saturated) -> dict[str, str]:
+    return {f"saturated_{priority.name}": json_param(saturated.get(priority, ())) for priority in Priority}
 
 
 _EVENT = len(OutboxEvent._fields)
@@ -112,9 +114,11 @@ def _event(row: list[Any], now: int) -> OutboxEvent:
 _BODY, _SECRET = OutboxEvent._fields.index("body"), OutboxEvent._fields.index("secrets")
 
 
-async def next_due(tx: AsyncConnection, *, held: Collection[str], full: Full = NONE_FULL) -> int | None:
+async def next_due(
+    tx: AsyncConnection, *, in_flight: Collection[str], saturated: Saturated = NONE_SATURATED
+) -> int | None:
     """Return when the next event wants to be sent, leaving out what `due` would leave out."""
-    found = await tx.execute(_NEXT_DUE, {"held": listed(held), **_full(full)})
+    found = await tx.execute(_NEXT_DUE, {"in_flight": json_param(in_flight), **_saturated(saturated)})
     return min((moment for moment in found.scalars() if moment is not None), default=None)
 
 
@@ -124,11 +128,11 @@ _MOVE = Bulk(
     ("id", *_MOVED),
     lambda row: (
         update(events)
-        .where(events.c.event_id == row["id"], unindexed(events.c.status) == DeliveryStatus.PENDING)
+        .where(events.c.event_id == row["id"], without_index(events.c.status) == DeliveryStatus.PENDING)
         .values({name: row[name] for name in _MOVED})
     ),
 )
-_STATUS = unindexed(intents.c.status)
+_STATUS = without_index(intents.c.status)
 _SETTLED = or_(_STATUS == IntentStatus.CONFIRMED, _STATUS == IntentStatus.WEBHOOK_FAILED)
 _DELIVERED = Bulk(
     ("id", "at"),
@@ -196,9 +200,9 @@ _SUPERSEDE = (
     update(events)
     .where(
         events.c.subject_kind == bindparam("kind"),
-        is_one_of(events.c.subject_id, "subjects"),
+        in_json(events.c.subject_id, "subjects"),
         events.c.status.in_([DeliveryStatus.PENDING, DeliveryStatus.FAILED]),
-        not_(is_one_of(events.c.event_id, "but")),
+        not_(in_json(events.c.event_id, "but")),
     )
     .values(status=DeliveryStatus.SUPERSEDED, failed_at=None)
 )
@@ -207,10 +211,10 @@ _SUPERSEDE = (
 async def supersede(tx: AsyncConnection, kind: str, subjects: Collection[str], *, but: Collection[str] = ()) -> None:
     """Take back what is queued for these subjects, except for some events: it is no longer so."""
     if subjects:
-        await tx.execute(_SUPERSEDE, {"kind": kind, "subjects": listed(subjects), "but": listed(but)})
+        await tx.execute(_SUPERSEDE, {"kind": kind, "subjects": json_param(subjects), "but": json_param(but)})
 
 
-async def tell_again(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+async def requeue(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     """Queue events that may have been queued before: one that was not acknowledged is due at once."""
     if not rows:
         return
@@ -281,12 +285,12 @@ async def requeue_failed(tx: AsyncConnection, now: int, *, failed_before: int) -
     return int(concerned)
 
 
-_EXISTING = in_one_row(select(events.c.event_id).where(is_one_of(events.c.event_id, "ids")))
+_EXISTING = as_json_rows(select(events.c.event_id).where(in_json(events.c.event_id, "ids")))
 
 
 async def existing(tx: AsyncConnection, ids: Collection[str]) -> set[str]:
     """Return which event ids are in the outbox."""
-    return {row[0] for row in await rows_of(tx, _EXISTING, ids=listed(ids))}
+    return {row[0] for row in await fetch_json_rows(tx, _EXISTING, ids=json_param(ids))}
 
 
 async def backlog(tx: AsyncConnection) -> dict[int, Backlog]:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Integer, Table, and_, bindparam, delete, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
+from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner.model import DeliveryStatus, IntentStatus
 from scanner.store.outbox import INTENT
 from scanner.store.tables import attempts, events, intents, transfers
@@ -21,7 +21,7 @@ def _number(table: Table) -> ColumnElement[int]:
 
 # The oldest stand first. A walk ends at the first row that was made too lately to be old, so that it reads
 # what is forgotten, what has to stay in spite of its age, and little more.
-_OLD_EVENTS = in_one_row(
+_OLD_EVENTS = as_json_rows(
     select(
         _number(events).label("number"),
         events.c.event_id,
@@ -43,17 +43,17 @@ async def old_events(tx: AsyncConnection, *, before: int, after: int, limit: int
 
     Returns also where to go on; None at the end. What was not delivered is never among them.
     """
-    rows = await rows_of(tx, _OLD_EVENTS, before=before, after=after, most=limit)
+    rows = await fetch_json_rows(tx, _OLD_EVENTS, before=before, after=after, most=limit)
     old = [row[1] for row in rows if row[3]]
     return old, rows[-1][0] if rows and rows[-1][2] < before else None
 
 
 async def forget_events(tx: AsyncConnection, ids: Collection[str]) -> int:
     """Delete events with their attempts, unless one is to be delivered again by now; return how many there were."""
-    told = select(events.c.event_id).where(is_one_of(events.c.event_id, "ids"), events.c.status.in_(_TOLD))
-    still = {"ids": listed((await tx.execute(told, {"ids": listed(ids)})).scalars())}
-    await tx.execute(delete(attempts).where(is_one_of(attempts.c.event_id, "ids")), still)
-    return (await tx.execute(delete(events).where(is_one_of(events.c.event_id, "ids")), still)).rowcount
+    told = select(events.c.event_id).where(in_json(events.c.event_id, "ids"), events.c.status.in_(_TOLD))
+    still = {"ids": json_param((await tx.execute(told, {"ids": json_param(ids)})).scalars())}
+    await tx.execute(delete(attempts).where(in_json(attempts.c.event_id, "ids")), still)
+    return (await tx.execute(delete(events).where(in_json(events.c.event_id, "ids")), still)).rowcount
 
 
 async def forget_attempts(tx: AsyncConnection, *, before: int, limit: int) -> int:
@@ -62,8 +62,8 @@ async def forget_attempts(tx: AsyncConnection, *, before: int, limit: int) -> in
     old = [row.id for row in await tx.execute(first) if row.at < before]
     if not old:
         return 0
-    statement = delete(attempts).where(is_one_of(attempts.c.id, "ids"))
-    return (await tx.execute(statement, {"ids": listed(old)})).rowcount
+    statement = delete(attempts).where(in_json(attempts.c.id, "ids"))
+    return (await tx.execute(statement, {"ids": json_param(old)})).rowcount
 
 
 async def any_old_attempt(tx: AsyncConnection, *, before: int) -> bool:
@@ -85,8 +85,8 @@ async def old_strays(tx: AsyncConnection, *, before: int, limit: int) -> list[in
 
 async def forget_strays(tx: AsyncConnection, ids: Collection[int]) -> int:
     """Delete rows about transfers of nobody's, with what they were made of; return how many."""
-    statement = delete(transfers).where(is_one_of(transfers.c.id, "ids"), transfers.c.intent_id.is_(None))
-    return (await tx.execute(statement, {"ids": listed(ids)})).rowcount
+    statement = delete(transfers).where(in_json(transfers.c.id, "ids"), transfers.c.intent_id.is_(None))
+    return (await tx.execute(statement, {"ids": json_param(ids)})).rowcount
 
 
 _ENDED = func.coalesce(intents.c.webhook_delivered_at, intents.c.confirmed_at, intents.c.expired_at)
@@ -107,7 +107,7 @@ _OVER = and_(
     bindparam("before") > _ENDED,
     ~_UNTOLD,
 )
-_OLD_INTENTS = in_one_row(
+_OLD_INTENTS = as_json_rows(
     select(_number(intents).label("number"), intents.c.intent_id, intents.c.created_at, _OVER)
     .where(_number(intents) > bindparam("after"))
     .order_by(_number(intents))
@@ -117,24 +117,22 @@ _OLD_INTENTS = in_one_row(
 
 async def old_intents(tx: AsyncConnection, *, before: int, after: int, limit: int) -> tuple[list[str], int | None]:
     """Return intents that ended before a moment and about which everything was told; and where to go on."""
-    rows = await rows_of(tx, _OLD_INTENTS, before=before, after=after, most=limit)
+    rows = await fetch_json_rows(tx, _OLD_INTENTS, before=before, after=after, most=limit)
     old = [row[1] for row in rows if row[3]]
     return old, rows[-1][0] if rows and rows[-1][2] < before else None
 
 
 async def forget_intents(tx: AsyncConnection, ids: Collection[str], *, before: int) -> int:
     """Delete intents with their transfers, events and attempts, unless something happened; return how many."""
-    over = select(intents.c.intent_id).where(is_one_of(intents.c.intent_id, "ids"), _OVER)
-    given = {"ids": listed((await tx.execute(over, {"ids": listed(ids), "before": before})).scalars())}
+    over = select(intents.c.intent_id).where(in_json(intents.c.intent_id, "ids"), _OVER)
+    given = {"ids": json_param((await tx.execute(over, {"ids": json_param(ids), "before": before})).scalars())}
     # The intent goes first: a settled transfer is kept as long as its intent is there.
     await tx.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-    gone = (await tx.execute(delete(intents).where(is_one_of(intents.c.intent_id, "ids")), given)).rowcount
+    gone = (await tx.execute(delete(intents).where(in_json(intents.c.intent_id, "ids")), given)).rowcount
     await tx.execute(
-        delete(transfers).where(transfers.c.intent_id.is_not(None), is_one_of(transfers.c.intent_id, "ids")), given
+        delete(transfers).where(transfers.c.intent_id.is_not(None), in_json(transfers.c.intent_id, "ids")), given
     )
-    mine = select(events.c.event_id).where(events.c.subject_kind == INTENT, is_one_of(events.c.subject_id, "ids"))
+    mine = select(events.c.event_id).where(events.c.subject_kind == INTENT, in_json(events.c.subject_id, "ids"))
     await tx.execute(delete(attempts).where(attempts.c.event_id.in_(mine)), given)
-    await tx.execute(
-        delete(events).where(events.c.subject_kind == INTENT, is_one_of(events.c.subject_id, "ids")), given
-    )
+    await tx.execute(delete(events).where(events.c.subject_kind == INTENT, in_json(events.c.subject_id, "ids")), given)
     return gone

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
+from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner import events
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.store import intents, transfers
@@ -19,8 +19,8 @@ from scanner.upkeep.summaries import INTERVAL_MS, Summary, Told, choose
 
 Key = tuple[str, str, str]  # intent, event type, reason
 
-_HELD = in_one_row(select(summaries).where(is_one_of(summaries.c.intent_id, "ids")))
-_DUE = in_one_row(
+_HELD = as_json_rows(select(summaries).where(in_json(summaries.c.intent_id, "ids")))
+_DUE = as_json_rows(
     select(summaries)
     .where(summaries.c.waiting > 0, summaries.c.told_at <= bindparam("before"))
     .order_by(summaries.c.told_at)
@@ -32,7 +32,7 @@ async def limited(tx: AsyncConnection, wanted: Sequence[Told], *, now: int) -> l
     """Return the outbox rows of what is told now; the rest is remembered and told together later."""
     if not wanted:
         return []
-    held = _by_key(await rows_of(tx, _HELD, ids=listed({told.intent.intent_id for told in wanted})))
+    held = _by_key(await fetch_json_rows(tx, _HELD, ids=json_param({told.intent.intent_id for told in wanted})))
     rows: list[dict[str, Any]] = []
     after: dict[Key, Summary] = {}
     for key, group in groupby(sorted(wanted, key=_key), key=_key):
@@ -49,12 +49,12 @@ async def limited(tx: AsyncConnection, wanted: Sequence[Told], *, now: int) -> l
 
 async def anything_due(tx: AsyncConnection, *, now: int) -> bool:
     """Say whether `due` would find anything: a read, so that a quiet hour writes nothing."""
-    return bool(await rows_of(tx, _DUE, before=now - INTERVAL_MS, most=1))
+    return bool(await fetch_json_rows(tx, _DUE, before=now - INTERVAL_MS, most=1))
 
 
 async def due(tx: AsyncConnection, *, now: int, limit: int) -> list[dict[str, Any]]:
     """Return the outbox rows of what has waited for long enough."""
-    held = _by_key(await rows_of(tx, _DUE, before=now - INTERVAL_MS, most=limit))
+    held = _by_key(await fetch_json_rows(tx, _DUE, before=now - INTERVAL_MS, most=limit))
     owners = await intents.get_many(tx, {key[0] for key in held})
     newest = await transfers.by_ids(tx, [s.last_transfer for s in held.values() if s.last_transfer is not None])
     await _put(tx, {key: summary.told_together(now) for key, summary in held.items()})

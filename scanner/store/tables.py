@@ -19,7 +19,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from kernel.store.ddl import Spelling, Whole, checks, where
-from scanner.model import REFUNDABLE
+from scanner.model import RETURNABLE
 
 metadata = MetaData()
 
@@ -161,7 +161,7 @@ blocks = Table(
 
 def unseen_condition(sql: Spelling) -> str:
     """Spell `StoredTransfer.stands`, and not looked at again yet; a query has to spell it as the partial index does."""
-    reasons = ",".join(f"'{reason}'" for reason in sorted(REFUNDABLE))
+    reasons = ",".join(f"'{reason}'" for reason in sorted(RETURNABLE))
     return f"{sql.is_false('verified')} AND (reason IS NULL OR reason IN ({reasons}))"
 
 

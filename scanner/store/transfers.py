@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
 from kernel.store.ddl import SQLITE
-from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
+from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner.model import WORTHLESS, Reason, StoredTransfer
 from scanner.reading import folding
 from scanner.reading.folding import Grown, Judged, Place
@@ -169,7 +169,7 @@ class Known(NamedTuple):
         return transfer._replace(event_key=key) if self.numbered.get((transfer.tx_hash, key)) == said else transfer
 
 
-_STANDING = in_one_row(
+_STANDING = as_json_rows(
     select(
         transfers.c.id,
         transfers.c.tx_hash,
@@ -187,7 +187,7 @@ _STANDING = in_one_row(
         transfers.c.destination,
     ).where(
         transfers.c.chain_id == bindparam("chain"),
-        is_one_of(transfers.c.tx_hash, "hashes"),
+        in_json(transfers.c.tx_hash, "hashes"),
         transfers.c.fold.is_(None),
     )
 )
@@ -202,8 +202,8 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     """
     where = {(transfer.tx_hash, transfer.reference is not None): transfer.block_hash for transfer in seen}
     known = Known(set(), set(), set(), {}, [], {}, {})
-    for place, tx_hash, event_key, block_hash, intent_id, reason, settled, proxied, *rest in await rows_of(
-        tx, _STANDING, chain=chain_id, hashes=listed({tx_hash for tx_hash, _ in where})
+    for place, tx_hash, event_key, block_hash, intent_id, reason, settled, proxied, *rest in await fetch_json_rows(
+        tx, _STANDING, chain=chain_id, hashes=json_param({tx_hash for tx_hash, _ in where})
     ):
         known.keys.add((tx_hash, event_key))
         if settled:
@@ -228,10 +228,10 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     return known
 
 
-_PROXIED = in_one_row(
+_PROXIED = as_json_rows(
     select(transfers.c.tx_hash, transfers.c.token, transfers.c.destination, transfers.c.amount).where(
         transfers.c.chain_id == bindparam("chain"),
-        is_one_of(transfers.c.tx_hash, "hashes"),
+        in_json(transfers.c.tx_hash, "hashes"),
         transfers.c.reference.is_not(None),
         transfers.c.fold.is_(None),
         transfers.c.reason.is_distinct_from(Reason.REORGED),
@@ -242,7 +242,9 @@ _PROXIED = in_one_row(
 async def proxied(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> Counter[folding.StrayKey]:
     """Return how much intents were paid through the proxy in these transactions, as plain transfers are keyed."""
     moved: Counter[folding.StrayKey] = Counter()
-    for tx_hash, token, destination, amount in await rows_of(tx, _PROXIED, chain=chain_id, hashes=listed(hashes)):
+    for tx_hash, token, destination, amount in await fetch_json_rows(
+        tx, _PROXIED, chain=chain_id, hashes=json_param(hashes)
+    ):
         moved[tx_hash, f"{Reason.UNKNOWN_REFERENCE}/{token}/{destination}/{Rail.DIRECT}"] += int(amount)
     return moved
 
@@ -279,12 +281,12 @@ async def orphan_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Coll
             transfers.c.chain_id == chain_id,
             transfers.c.block_number >= min(block.position for block in blocks),
             transfers.c.block_number <= max(block.position for block in blocks),
-            is_one_of(transfers.c.block_hash, "blocks"),
+            in_json(transfers.c.block_hash, "blocks"),
             transfers.c.fold.is_(None),
             transfers.c.reason.is_distinct_from(Reason.REORGED),
             _of_rail(rail),
         ),
-        {"blocks": listed(block.anchor or "" for block in blocks)},
+        {"blocks": json_param(block.anchor or "" for block in blocks)},
     )
     ids = [row[0] for row in rows]
     await _orphan(tx, ids)
@@ -325,22 +327,22 @@ async def _orphan(tx: AsyncConnection, ids: Sequence[int]) -> None:
     if ids:
         await tx.execute(
             update(transfers)
-            .where(is_one_of(transfers.c.id, "ids"))
+            .where(in_json(transfers.c.id, "ids"))
             .values(reason=Reason.REORGED, counted=False, verified=False, surplus=None),
-            {"ids": listed(ids)},
+            {"ids": json_param(ids)},
         )
 
 
-_OF_INTENTS = in_one_row(
+_OF_INTENTS = as_json_rows(
     # Spelt out for the partial index: it holds only rows with an intent.
-    select(*_STORED).where(transfers.c.intent_id.is_not(None), is_one_of(transfers.c.intent_id, "ids"))
+    select(*_STORED).where(transfers.c.intent_id.is_not(None), in_json(transfers.c.intent_id, "ids"))
 )
 
 
 async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, list[StoredTransfer]]:
     """Return every transfer of the given intents, in chain order."""
     found: dict[str, list[StoredTransfer]] = {intent_id: [] for intent_id in ids}
-    for place, row in enumerate(await rows_of(tx, _OF_INTENTS, ids=listed(ids))):
+    for place, row in enumerate(await fetch_json_rows(tx, _OF_INTENTS, ids=json_param(ids))):
         if place % ROWS_A_STEP == ROWS_A_STEP - 1:
             await asyncio.sleep(0)  # a stranger may have sent one intent ten thousand crumbs
         stored = _transfer(row)
@@ -350,7 +352,7 @@ async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, lis
     return found
 
 
-_PAGE = in_one_row(
+_PAGE = as_json_rows(
     select(*_STORED)
     .where(
         transfers.c.intent_id.is_not(None),  # as the index says it
@@ -360,7 +362,7 @@ _PAGE = in_one_row(
     .order_by(transfers.c.id)
     .limit(bindparam("limit"))
 )
-_NEWEST = in_one_row(
+_NEWEST = as_json_rows(
     select(*_STORED)
     .where(
         transfers.c.intent_id.is_not(None),
@@ -374,14 +376,14 @@ _NEWEST = in_one_row(
 
 async def page(tx: AsyncConnection, intent_id: str, *, after: int, limit: int) -> list[StoredTransfer]:
     """Return transfers of an intent, whatever came of them, in the order they were seen."""
-    return [_transfer(row) for row in await rows_of(tx, _PAGE, intent=intent_id, after=after, limit=limit)]
+    return [_transfer(row) for row in await fetch_json_rows(tx, _PAGE, intent=intent_id, after=after, limit=limit)]
 
 
 async def newest(
     tx: AsyncConnection, intent_id: str, *, limit: int, tx_hash: str | None = None
 ) -> list[StoredTransfer]:
     """Return the newest transfers of an intent, or of one transaction of it, in chain order."""
-    rows = await rows_of(tx, _NEWEST, intent=intent_id, hash=tx_hash, limit=limit)
+    rows = await fetch_json_rows(tx, _NEWEST, intent=intent_id, hash=tx_hash, limit=limit)
     return sorted(map(_transfer, rows), key=lambda stored: stored.order)
 
 
@@ -393,16 +395,16 @@ async def count_of(tx: AsyncConnection, intent_id: str) -> int:
     return int((await tx.execute(total)).scalar_one())
 
 
-_BY_ID = in_one_row(select(*_STORED).where(is_one_of(transfers.c.id, "ids")))
+_BY_ID = as_json_rows(select(*_STORED).where(in_json(transfers.c.id, "ids")))
 
 
 async def by_ids(tx: AsyncConnection, ids: Collection[int]) -> dict[int, StoredTransfer]:
     """Return the rows that exist among these."""
-    found = map(_transfer, await rows_of(tx, _BY_ID, ids=listed(ids)))
+    found = map(_transfer, await fetch_json_rows(tx, _BY_ID, ids=json_param(ids)))
     return {stored.id: stored for stored in found}
 
 
-_UNSEEN = in_one_row(
+_UNSEEN = as_json_rows(
     select(transfers.c.intent_id)
     .join(intents, intents.c.intent_id == transfers.c.intent_id)
     .where(
@@ -417,7 +419,7 @@ _UNSEEN = in_one_row(
 
 async def unseen(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
     """Return the intents with transfers that stand, deep enough, and that nobody has looked at again yet."""
-    return {row[0] for row in await rows_of(tx, _UNSEEN, chain=chain_id, tip=tip, final=final)}
+    return {row[0] for row in await fetch_json_rows(tx, _UNSEEN, chain=chain_id, tip=tip, final=final)}
 
 
 async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> None:
@@ -469,7 +471,7 @@ async def allot_many(tx: AsyncConnection, shares: Sequence[tuple[int, bool, Reas
 async def mark_settled(tx: AsyncConnection, ids: Sequence[int]) -> None:
     """Remember which transfers settled their intent."""
     await tx.execute(
-        update(transfers).where(is_one_of(transfers.c.id, "ids")).values(settled=True), {"ids": listed(ids)}
+        update(transfers).where(in_json(transfers.c.id, "ids")).values(settled=True), {"ids": json_param(ids)}
     )
 
 
@@ -508,7 +510,7 @@ def _unmatched(given: frozenset[str]) -> Select[str]:
         statement = statement.where(transfers.c.chain_id == bindparam("chain"))
     if "reason" in given:
         statement = statement.where(transfers.c.reason == bindparam("reason"))
-    return in_one_row(statement)
+    return as_json_rows(statement)
 
 
 async def unmatched(
@@ -521,7 +523,7 @@ async def unmatched(
     """
     wanted = {"chain": chain_id, "reason": None if reason is None else reason.value}
     given = {name: value for name, value in wanted.items() if value is not None}
-    rows = await rows_of(tx, _unmatched(frozenset(given)), **given, after=after, limit=limit)
+    rows = await fetch_json_rows(tx, _unmatched(frozenset(given)), **given, after=after, limit=limit)
     found = []
     for *values, first_merged in rows:
         stored = _transfer(values)
@@ -529,7 +531,7 @@ async def unmatched(
     return found
 
 
-_BEYOND = in_one_row(
+_BEYOND = as_json_rows(
     select(*_STORED)
     .where(
         transfers.c.intent_id.is_not(None),  # as the index says it
@@ -545,7 +547,7 @@ _BEYOND = in_one_row(
 async def _merged(tx: AsyncConnection, first: StoredTransfer) -> StoredTransfer:
     """Add to a row all later ones of its intent and reason; what did not settle of each is what is added up."""
     merged, after = first, first.id
-    while rows := await rows_of(tx, _BEYOND, intent=first.intent_id, reason=first.reason, after=after):
+    while rows := await fetch_json_rows(tx, _BEYOND, intent=first.intent_id, reason=first.reason, after=after):
         for stored in map(_transfer, rows):
             merged = merged._replace(
                 times=merged.times + stored.times,

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.bulk import Bulk, unindexed
-from kernel.store.json_rows import in_one_row, is_one_of, listed, rows_of
+from kernel.store.bulk import Bulk, without_index
+from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner.model import Watch, WatchStatus
 from scanner.store.tables import BaseUnits
 from scanner.store.tables import balance_watches as watches
@@ -27,12 +27,12 @@ def _watch(values: list[Any]) -> Watch:
     return Watch._make(values)
 
 
-_BY_ID = in_one_row(select(*_STORED).where(watches.c.watch_id == bindparam("id")))
+_BY_ID = as_json_rows(select(*_STORED).where(watches.c.watch_id == bindparam("id")))
 
 
 async def get(tx: AsyncConnection, watch_id: str) -> Watch | None:
     """Return one watch."""
-    found = await rows_of(tx, _BY_ID, id=watch_id)
+    found = await fetch_json_rows(tx, _BY_ID, id=watch_id)
     return _watch(found[0]) if found else None
 
 
@@ -41,7 +41,7 @@ async def add(tx: AsyncConnection, watch: Watch) -> None:
     await tx.execute(insert(watches).values({column.name: getattr(watch, column.name) for column in watches.columns}))
 
 
-_DUE = in_one_row(
+_DUE = as_json_rows(
     select(*_STORED)
     .where(
         watches.c.chain_id == bindparam("chain"),
@@ -55,7 +55,7 @@ _DUE = in_one_row(
 
 async def due(tx: AsyncConnection, chain_id: int, now: int, *, limit: int) -> list[Watch]:
     """Return a chain's watches whose time has come, the longest overdue first."""
-    return [_watch(row) for row in await rows_of(tx, _DUE, chain=chain_id, now=now, most=limit)]
+    return [_watch(row) for row in await fetch_json_rows(tx, _DUE, chain=chain_id, now=now, most=limit)]
 
 
 _CHANGING = ("last_checked_at", "next_check_at", "last_position", "status", "updated_at")
@@ -63,7 +63,7 @@ _CHECKED = Bulk(
     ("id", *_CHANGING),
     lambda row: (
         update(watches)
-        .where(watches.c.watch_id == row["id"], unindexed(watches.c.status) == WatchStatus.WATCHING)
+        .where(watches.c.watch_id == row["id"], without_index(watches.c.status) == WatchStatus.WATCHING)
         .values({name: row[name] for name in _CHANGING})
     ),
 )
@@ -81,14 +81,14 @@ async def checked(tx: AsyncConnection, rows: Sequence[Watch]) -> None:
     await _CHECKED.run(tx, columns)
 
 
-_WATCHING = in_one_row(
-    select(watches).where(is_one_of(watches.c.watch_id, "ids"), watches.c.status == WatchStatus.WATCHING)
+_WATCHING = as_json_rows(
+    select(watches).where(in_json(watches.c.watch_id, "ids"), watches.c.status == WatchStatus.WATCHING)
 )
 
 
 async def still_watching(tx: AsyncConnection, ids: Collection[str]) -> list[Watch]:
     """Return those of these that are still being watched, as they stand now."""
-    return [_watch(row) for row in await rows_of(tx, _WATCHING, ids=listed(ids))]
+    return [_watch(row) for row in await fetch_json_rows(tx, _WATCHING, ids=json_param(ids))]
 
 
 async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:
@@ -101,12 +101,12 @@ async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:
     return result.rowcount == 1
 
 
-_COUNTS = in_one_row(select(watches.c.watch_id, watches.c.change_count).where(is_one_of(watches.c.watch_id, "ids")))
+_COUNTS = as_json_rows(select(watches.c.watch_id, watches.c.change_count).where(in_json(watches.c.watch_id, "ids")))
 
 
 async def change_counts(tx: AsyncConnection, ids: Collection[str]) -> dict[str, int]:
     """Return how many changes each of these has acknowledged."""
-    return dict(await rows_of(tx, _COUNTS, ids=listed(ids)))
+    return dict(await fetch_json_rows(tx, _COUNTS, ids=json_param(ids)))
 
 
 _ACKNOWLEDGED = (

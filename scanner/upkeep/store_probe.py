@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from kernel.store.database import Database
-from kernel.tasks.bell import Bell
+from kernel.tasks.wakeup import Wakeup
 from scanner.store import heartbeat
 from scanner.store.errors import StoreError
 
@@ -26,7 +26,7 @@ class StoreProbe:
         self._db = db
         self._now_ms = now_ms
         self._monotonic = monotonic
-        self._bell = Bell()
+        self._wakeup = Wakeup()
         self._answer: asyncio.Future[str | None] | None = None
         self._since = 0.0
         self._known: tuple[float, str | None] | None = None
@@ -34,7 +34,7 @@ class StoreProbe:
     async def run(self) -> None:
         """Write at every ring, for ever: a named task of the daemon."""
         while True:
-            await self._bell.wait()
+            await self._wakeup.wait()
             problem = await self._write()
             self._known = (self._time(), problem)
             if self._answer is not None and not self._answer.done():
@@ -48,7 +48,7 @@ class StoreProbe:
         if self._answer is None:
             self._answer = asyncio.get_running_loop().create_future()
             self._since = self._time()
-            self._bell.ring()
+            self._wakeup.wake()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return await asyncio.shield(self._answer)

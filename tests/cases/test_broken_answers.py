@@ -326,7 +326,7 @@ async def test_the_sweep_goes_on_past_answers_that_cannot_be(deal: Deal) -> None
         for wrong in ({"balance": "-5"}, {"balance": {}}, [], "x", {"blockNumber": -1, "checkedAt": 5}):
             answer = balance(payment, **wrong) if isinstance(wrong, dict) else wrong
             lies(deal.scanner, "/balances/check", answer)
-            deal.market.marketplace.sweep.bell.ring()
+            deal.market.marketplace.sweep.wakeup.wake()
             await asyncio.sleep(0.05)
             await deal.market.marketplace.sweep.once()
         deal.scanner.lies.clear()

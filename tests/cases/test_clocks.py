@@ -144,7 +144,7 @@ async def test_one_that_is_set_forward_ends_no_wait_early(tmp_path):
     async with refused_once(tmp_path, wall, ScriptedNode(TOKENS), WEBHOOK_RETRY_DELAYS_SEC="4") as town:
         wall.off_s = 1200
         await asyncio.sleep(2)
-        town.scanner.daemon.deliverer.bell.ring()  # as any other event would
+        town.scanner.daemon.dispatcher.wakeup.wake()  # as any other event would
         await asyncio.sleep(1)
         assert len(town.hooks.deliveries) == 1
         town.hooks.behave(statuses=[200])

@@ -12,8 +12,8 @@ from chains.errors import ChainError
 from chains.transport import open_http
 from kernel.http_limits import MAX_HEADERS
 from marketplace.scanner_client import ScannerClient, ScannerUnavailable
-from webhooks.client import Attempt, open_client
-from webhooks.guard import CallbackGuard
+from webhooks.http_sender import Attempt, open_sender
+from webhooks.ssrf_guard import SsrfGuard
 
 FINE: dict[str, Mapping[str, str]] = {
     "one header of 9,000 bytes": {"X-Large": "x" * 9_000},
@@ -52,7 +52,7 @@ async def ask(url: str) -> bytes:
 
 
 async def deliver(url: str) -> Attempt:
-    async with open_client(CallbackGuard(frozenset(), production=False), timeout_s=5) as client:
+    async with open_sender(SsrfGuard(frozenset(), production=False), timeout_s=5) as client:
         return await client.send(url, b"{}", {})
 
 

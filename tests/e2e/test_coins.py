@@ -12,7 +12,7 @@ from chains.errors import ChainError
 from devnet.anvil import CHAIN_ID, Anvil
 from devnet.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
-from scanner.native_deposits import CoinNotice
+from scanner.native_deposits import NativeDepositDetector
 from tests.harness import Running, environment, running
 
 pytestmark = pytest.mark.anvil
@@ -108,7 +108,7 @@ async def test_an_endpoint_that_is_behind_does_not_make_old_coin_new(
             assert [row["amount"] for row in await wrong_assets(scanner)] == ["5"]
 
 
-async def checked(notice: CoinNotice) -> bool:
+async def checked(notice: NativeDepositDetector) -> bool:
     try:
         await notice.check()
     except ChainError:

@@ -96,17 +96,17 @@ async def test_attempts_follow_the_schedule_and_then_the_sweep(
         due = rows(tmp_path, "SELECT next_attempt_at FROM events")[0][0] - clock.now_ms()
         assert pause * 900 <= due <= pause * 1100
         clock.advance(due / 1000 - 1)
-        slow_clock.daemon.deliverer.bell.ring()
+        slow_clock.daemon.dispatcher.wakeup.wake()
         clock.advance(1.001)
-        slow_clock.daemon.deliverer.bell.ring()
+        slow_clock.daemon.dispatcher.wakeup.wake()
     await hooks.wait_for(6)
     await slow_clock.api.status_is(intent_id, "webhook_failed")
 
     hooks.behave(statuses=[200])
     clock.advance(5.9 * 3600)
-    assert await slow_clock.daemon.housekeeping.sweep() == 0
+    assert await slow_clock.daemon.redelivery.sweep() == 0
     clock.advance(0.2 * 3600)
-    assert await slow_clock.daemon.housekeeping.sweep() == 1
+    assert await slow_clock.daemon.redelivery.sweep() == 1
     await delivered(slow_clock, intent_id)
     assert len(hooks.deliveries) == 7
     assert len(hooks.distinct) == 1
@@ -142,7 +142,7 @@ async def test_the_schedule_survives_a_restart(chain: Anvil, hooks: Receiver, tm
         assert rows(tmp_path, "SELECT next_attempt_at FROM events") == due
         assert (await scanner.api.intent(intent_id))["webhookDeliveredAt"] is None
         clock.advance(6)
-        scanner.daemon.deliverer.bell.ring()
+        scanner.daemon.dispatcher.wakeup.wake()
         await delivered(scanner, intent_id)
 
 

@@ -100,7 +100,7 @@ async def test_a_suspension_is_obeyed_by_everything_that_uses_the_key(
             "POST", "/balances/check", {"chainId": CHAIN_ID, "address": till(), "token": "TRX"}
         )
 
-        tron.scanner.worker.bell.ring()
+        tron.scanner.worker.wakeup.wake()
         seen = await tron.until_chain(lambda chain: chain["lastError"] is not None)
 
         assert answer[0] == 502

@@ -420,7 +420,7 @@ async def test_ten_thousand_watches_on_two_chains_do_not_wait_for_the_one_whose_
             await fill(daemon, 4242, 5_000, clock)
             rpc.fail("eth_getBlockByNumber", hang=True)
             for each in daemon.daemon.watchers.values():
-                each.bell.ring()
+                each.wakeup.wake()
             async with asyncio.timeout(60):
                 while await checked(daemon, 97) < 5_000:  # noqa: ASYNC110 - seen in the store
                     await asyncio.sleep(0.05)

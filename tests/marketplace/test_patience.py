@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.tasks.patience import Patient
+from kernel.tasks.periodic import PeriodicTask
 from marketplace.store.errors import StoreError
 from tests.harness import FakeClock
 from tests.marketplace.deals import make_deal
@@ -37,7 +37,7 @@ def failing_with(*failures: Exception | None) -> Callable[[], asyncio.Future[Non
 
 async def test_what_the_store_refused_is_told_once_and_done_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    patient = Patient("chore", failing_with(StoreError("locked"), StoreError("locked"), None, None))
+    patient = PeriodicTask("chore", failing_with(StoreError("locked"), StoreError("locked"), None, None))
 
     for _ in range(4):
         await patient.once()
@@ -50,7 +50,7 @@ async def test_what_the_store_refused_is_told_once_and_done_the_next_time(caplog
 
 async def test_a_bug_is_not_waited_for() -> None:
     with pytest.raises(ExceptionGroup) as caught:
-        await Patient("chore", failing_with(ValueError("a bug"))).once()
+        await PeriodicTask("chore", failing_with(ValueError("a bug"))).once()
     assert isinstance(caught.value.exceptions[0], ValueError | ExceptionGroup)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import sqlite
 from chains.types import Cursor, Outcome, Rail, Transfer, Verification
 from kernel.store.database import Database
 from scanner import ingest, settlement, verdicts
-from scanner.model import REFUNDABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.model import RETURNABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.page_result import LOGGED, PageResult
 from scanner.reading.folding import Judged
 from scanner.store import intents, tables, transfers
@@ -367,7 +367,7 @@ async def test_whoever_has_anything_that_could_be_sent_back_is_found_once_it_is_
     await store(db, FIRST)
     async with db.write() as tx:
         await transfers.add_many(tx, [Judged(at(a_transfer(FIRST), 100), "order-1", reason)], now=NOW)
-    found = {"order-1"} if reason in REFUNDABLE else set()
+    found = {"order-1"} if reason in RETURNABLE else set()
 
     deep = 100 + FIRST.confirmations_required - 1
     assert await unseen(db, tip=deep) == found

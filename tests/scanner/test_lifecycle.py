@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import Finality
-from scanner.lifecycle import depth, due, is_deep, next_status, ready
+from scanner.lifecycle import depth, due_for_verification, is_sufficiently_confirmed, next_status, ready
 from scanner.matching import allocate
-from scanner.model import LIVE, REFUNDABLE, SETTLED, IntentStatus, Reason
+from scanner.model import LIVE, RETURNABLE, SETTLED, IntentStatus, Reason
 from tests.scanner.facts import NOW, a_head, an_intent, steady, stored
 
 blocks = st.lists(st.integers(90, 110), max_size=5)
@@ -60,7 +60,7 @@ def test_a_block_counts_itself(head: int, expected: int) -> None:
 def test_a_block_is_deep_as_the_chains_policy_says(
     finality: Finality, head: int, finalized: int | None, expected: bool
 ) -> None:
-    assert is_deep(100, a_head(head, finalized=finalized), 5, finality) is expected
+    assert is_sufficiently_confirmed(100, a_head(head, finalized=finalized), 5, finality) is expected
 
 
 @steady
@@ -75,9 +75,9 @@ def test_a_block_is_deep_as_the_chains_policy_says(
 def test_what_is_deep_stays_deep_under_a_higher_head(
     block: int, head: int, more: int, finalized: int | None, required: int, finality: Finality
 ) -> None:
-    if is_deep(block, a_head(head, finalized=finalized), required, finality):
+    if is_sufficiently_confirmed(block, a_head(head, finalized=finalized), required, finality):
         later = a_head(head + more, finalized=None if finalized is None else finalized + more)
-        assert is_deep(block, later, required, finality)
+        assert is_sufficiently_confirmed(block, later, required, finality)
 
 
 @steady
@@ -92,12 +92,12 @@ def test_an_intent_is_ready_exactly_when_it_is_paid_and_every_part_is_deep(
     allocation = allocate(900, held)
     tip = a_head(head, finalized=finalized)
 
-    due = ready(intent, allocation, tip, finality)
+    due_for_verification = ready(intent, allocation, tip, finality)
 
     parts = sorted(held, key=lambda part: part.order)[:3]
     paid = len(held) >= 3
-    deep = all(is_deep(part.block_number, tip, 5, finality) for part in parts)
-    assert due == (parts if paid and deep else [])
+    deep = all(is_sufficiently_confirmed(part.block_number, tip, 5, finality) for part in parts)
+    assert due_for_verification == (parts if paid and deep else [])
 
 
 @pytest.mark.parametrize("status", list(IntentStatus))
@@ -110,9 +110,9 @@ def test_whatever_could_be_sent_back_is_looked_at_again_once_it_is_deep(
     intent = an_intent(status=status)
 
     def looked_at(head: int, **fields: object) -> bool:
-        return due(intent, [seen._replace(**fields)], a_head(head), Finality.DEPTH) != []
+        return due_for_verification(intent, [seen._replace(**fields)], a_head(head), Finality.DEPTH) != []
 
-    assert looked_at(104) is (reason is None or reason in REFUNDABLE)
+    assert looked_at(104) is (reason is None or reason in RETURNABLE)
     assert not looked_at(103)
     assert not looked_at(104, verified=True)
     # What was confirmed is looked at again when a head it was counted from turned out to be made up.
@@ -125,4 +125,4 @@ def test_a_whole_sum_is_looked_at_in_one_go_and_a_transfer_never_twice_in_it() -
     again = stored(3, amount=1000, reason=Reason.DUPLICATE, counted=False)
     intent = an_intent(status=IntentStatus.CONFIRMING)
 
-    assert due(intent, [one, two, again], a_head(104), Finality.DEPTH) == [one, two, again]
+    assert due_for_verification(intent, [one, two, again], a_head(104), Finality.DEPTH) == [one, two, again]

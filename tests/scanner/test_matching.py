@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chains.types import Rail
-from scanner.matching import GRACE_MS, LOOK_BACK_MS, Allocation, allocate, choose, judge, judge_time
+from scanner.matching import (
+    GRACE_MS,
+    LOOK_BACK_MS,
+    Allocation,
+    allocate,
+    rejection_reason,
+    select_intent,
+    timing_reason,
+)
 from scanner.model import ALLOCATION_REASONS, Intent, IntentStatus, Reason, StoredTransfer
 from tests.scanner.facts import (
     HOUR_MS,
@@ -85,7 +93,7 @@ def test_an_allocation_depends_on_the_set_and_not_on_the_order(
     shuffled = random.Random(seed).sample(held, len(held))
 
     assert told(allocate(amount, shuffled)) == told(allocate(amount, held))
-    assert allocate(amount, shuffled).completing == allocate(amount, held).completing
+    assert allocate(amount, shuffled).completing_transfer == allocate(amount, held).completing_transfer
 
 
 @steady
@@ -107,7 +115,7 @@ def test_a_payment_is_complete_exactly_when_what_counts_reaches_the_amount(
     allocation = allocate(amount, held)
 
     total = sum(transfer.amount for transfer in held if eligible(transfer))
-    assert (allocation.completing is not None) == (allocation.received >= amount) == (total >= amount)
+    assert (allocation.completing_transfer is not None) == (allocation.received >= amount) == (total >= amount)
 
 
 @steady
@@ -125,12 +133,12 @@ def test_no_transfer_counts_twice_and_what_is_received_is_what_counts(held: list
 def test_no_more_counts_than_is_needed_and_the_rest_is_a_duplicate(held: list[StoredTransfer], amount: int) -> None:
     allocation = allocate(amount, held)
 
-    if allocation.completing is None:
+    if allocation.completing_transfer is None:
         assert {share.reason for share in allocation.shares} <= {Reason.UNDERPAID}
         assert all(share.counted for share in allocation.shares)
     else:
-        assert allocation.received - allocation.completing.amount < amount
-        assert allocation.counted[-1] == allocation.completing
+        assert allocation.received - allocation.completing_transfer.amount < amount
+        assert allocation.counted[-1] == allocation.completing_transfer
         left = [share for share in allocation.shares if not share.counted]
         assert {share.reason for share in left} <= {Reason.DUPLICATE}
 
@@ -145,7 +153,7 @@ def test_the_surplus_is_what_exceeds_the_amount_and_belongs_to_the_last_transfer
     over = max(0, allocation.received - amount)
     assert allocation.surplus == over
     bearers = [share for share in allocation.shares if share.surplus is not None]
-    assert [share.transfer for share in bearers] == ([allocation.completing] if over else [])
+    assert [share.transfer for share in bearers] == ([allocation.completing_transfer] if over else [])
     assert [share.reason for share in bearers] == ([Reason.OVERPAID_SURPLUS] if over else [])
 
 
@@ -212,7 +220,7 @@ def test_two_transfers_at_one_place_in_the_chain_are_told_apart_by_their_transac
     first = stored(1, tx_hash=a_hash("a"), event_key="0", log_index=None, amount=1000)
     second = stored(2, tx_hash=a_hash("b"), event_key="0", log_index=None, amount=1000)
 
-    assert allocate(1000, [first, second]).completing == allocate(1000, [second, first]).completing
+    assert allocate(1000, [first, second]).completing_transfer == allocate(1000, [second, first]).completing_transfer
 
 
 @pytest.mark.parametrize(
@@ -232,7 +240,7 @@ def test_two_transfers_at_one_place_in_the_chain_are_told_apart_by_their_transac
 def test_a_transfer_is_judged_by_what_was_asked_for(fields: dict[str, Any], reason: Reason | None) -> None:
     intent = an_intent()
 
-    assert judge(a_transfer(intent, **fields), intent, now=NOW, late_ms=LATE_MS) is reason
+    assert rejection_reason(a_transfer(intent, **fields), intent, now=NOW, late_ms=LATE_MS) is reason
 
 
 @pytest.mark.parametrize(
@@ -251,11 +259,11 @@ def test_a_fee_is_judged_by_what_was_issued(fee: int, to: str, reason: Reason | 
 
     transfer = a_transfer(intent, fee_amount=fee, fee_address=to)
 
-    assert judge(transfer, intent, now=NOW, late_ms=LATE_MS) is reason
+    assert rejection_reason(transfer, intent, now=NOW, late_ms=LATE_MS) is reason
 
 
 def test_nobodys_reference_is_unknown() -> None:
-    assert judge(a_transfer(), None, now=NOW, late_ms=LATE_MS) is Reason.UNKNOWN_REFERENCE
+    assert rejection_reason(a_transfer(), None, now=NOW, late_ms=LATE_MS) is Reason.UNKNOWN_REFERENCE
 
 
 @pytest.mark.parametrize(("ago", "reason"), [(LATE_MS, Reason.LATE), (LATE_MS + 1, Reason.UNKNOWN_REFERENCE)])
@@ -264,7 +272,7 @@ def test_an_expired_intent_is_remembered_for_the_late_hours(ago: int, reason: Re
     intent = an_intent(status=IntentStatus.EXPIRED, created_at=ended, expires_at=ended, expired_at=ended)
     late = a_transfer(intent, block_time=(NOW - ago + GRACE_MS) // 1000 + 1)
 
-    assert judge(late, intent, now=NOW, late_ms=LATE_MS) is reason
+    assert rejection_reason(late, intent, now=NOW, late_ms=LATE_MS) is reason
 
 
 @pytest.mark.parametrize(
@@ -291,7 +299,7 @@ def test_a_transfer_is_judged_by_when_it_happened(
 ) -> None:
     block_time = None if block_ms is None else block_ms // 1000
 
-    assert judge_time(block_time, an_intent(**fields)) is reason
+    assert timing_reason(block_time, an_intent(**fields)) is reason
 
 
 @pytest.mark.parametrize("block_time", [None, NOW // 1000])
@@ -300,8 +308,8 @@ def test_what_came_in_time_counts_after_the_end_unless_the_backend_cancelled(blo
     cancelled = intent._replace(cancelled_at=NOW)
     transfer = a_transfer(intent, block_time=block_time)
 
-    assert judge(transfer, intent, now=NOW, late_ms=LATE_MS) is None
-    assert judge(transfer, cancelled, now=NOW, late_ms=LATE_MS) is Reason.CANCELLED
+    assert rejection_reason(transfer, intent, now=NOW, late_ms=LATE_MS) is None
+    assert rejection_reason(transfer, cancelled, now=NOW, late_ms=LATE_MS) is Reason.CANCELLED
 
 
 MINUTE_MS = 60_000
@@ -339,7 +347,7 @@ def test_a_plain_transfer_belongs_to_whoever_held_the_address_when_its_block_was
     at = NOW + minute * MINUTE_MS
     transfer = a_transfer(None, reference=None, token=TOKEN, destination=MERCHANT, block_time=at // 1000)
 
-    chosen = choose(transfer, used, late_ms=late_minutes * MINUTE_MS)
+    chosen = select_intent(transfer, used, late_ms=late_minutes * MINUTE_MS)
 
     before = [intent for intent in used if intent.chain_created_at <= at]
     holder = before[0] if before else used[-1]
@@ -373,7 +381,7 @@ def test_money_sent_shortly_before_an_intent_is_its_own_only_when_nobody_else_ha
     sent = (NOW - minutes_before * MINUTE_MS) // 1000
     transfer = a_transfer(None, reference=None, token=TOKEN, destination=MERCHANT, block_time=sent)
 
-    chosen = choose(transfer, [new, old], late_ms=late_hours * HOUR_MS)
+    chosen = select_intent(transfer, [new, old], late_ms=late_hours * HOUR_MS)
 
     assert chosen is not None
     assert chosen.intent_id == expected
@@ -389,7 +397,7 @@ def test_within_one_second_the_numbers_of_blocks_tell_what_was_sent_before(block
         None, reference=None, token=TOKEN, destination=MERCHANT, block_time=NOW // 1000, block_number=block
     )
 
-    chosen = choose(transfer, [new, old], late_ms=LATE_MS)
+    chosen = select_intent(transfer, [new, old], late_ms=LATE_MS)
 
     assert chosen is not None
     assert chosen.intent_id == expected
@@ -400,9 +408,9 @@ def test_while_a_block_is_unread_a_transfer_is_taken_for_the_live_intents() -> N
     new = an_intent("new", rail=Rail.DIRECT, token_key=OTHER_TOKEN)
     transfer = a_transfer(None, reference=None, token=TOKEN, destination=MERCHANT)
 
-    assert choose(transfer, [new, old], late_ms=LATE_MS) == old
-    assert choose(transfer._replace(token=STRANGER), [new, old], late_ms=LATE_MS) == new
-    assert choose(transfer, [], late_ms=LATE_MS) is None
+    assert select_intent(transfer, [new, old], late_ms=LATE_MS) == old
+    assert select_intent(transfer._replace(token=STRANGER), [new, old], late_ms=LATE_MS) == new
+    assert select_intent(transfer, [], late_ms=LATE_MS) is None
 
 
 @steady
@@ -421,7 +429,7 @@ def test_only_the_very_payment_that_was_asked_for_counts(
         intent, token=token, destination=destination, amount=amount, fee_amount=fee, fee_address=ISSUER
     )
 
-    counts = judge(transfer, intent, now=NOW, late_ms=LATE_MS) is None
+    counts = rejection_reason(transfer, intent, now=NOW, late_ms=LATE_MS) is None
 
     asked = (token, destination, fee) == (TOKEN, MERCHANT, 7) and amount > 0
     assert counts == asked  # whatever has become of the intent: its time is judged by the block's

@@ -74,7 +74,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def due(self) -> dict[str, Any]:
         async def run() -> Any:
             async with self.db.read() as tx:
-                return await outbox.due(tx, self.now, held=[], limit=1000)
+                return await outbox.due(tx, self.now, in_flight=[], limit=1000)
 
         return {event.event_id: event for event in self.runner.run(run())}
 

@@ -24,12 +24,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from chains.types import Balances, Holding
 from config.catalog import Catalog, Token
-from kernel.sealing.secret_box import SecretBox
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import open_database
 from scanner.balance_watcher import BalanceWatcher
 from scanner.balances import BalanceUnreadable
 from scanner.model import DeliveryStatus, OutboxEvent
-from scanner.registration.tokens import TokenBook
+from scanner.registration.tokens import TokenResolver
 from scanner.registration.watches import Watches, WatchRequest
 from scanner.store import outbox
 from scanner.store.errors import Conflict, NotFound
@@ -140,11 +140,11 @@ class WatchMachine(RuleBasedStateMachine):
         self.watches = Watches(
             db=self.db,
             clock=self.clock,
-            tokens=TokenBook(Catalog(chains, CHAINS, tokens)),
+            tokens=TokenResolver(Catalog(chains, CHAINS, tokens)),
             callbacks=AllowsAll(),
             worker_of=workers.__getitem__,
             on_created=lambda chain_id: None,
-            box=SecretBox(),
+            cipher=SecretCipher(),
         )
         self.watchers = {
             chain_id: BalanceWatcher(
@@ -292,7 +292,7 @@ class WatchMachine(RuleBasedStateMachine):
         async def run() -> list[OutboxEvent]:
             held = [event.event_id for event in self.in_flight.values()]
             async with self.db.read() as tx:
-                return await outbox.due(tx, self.clock.now_ms(), held=held, limit=1000)
+                return await outbox.due(tx, self.clock.now_ms(), in_flight=held, limit=1000)
 
         return {_change(orjson.loads(event.body)): event for event in self.runner.run(run())}
 

@@ -75,7 +75,7 @@ class Bench:
             await intents.confirm_many(tx, [paid], now)
             await transfers.mark_settled(tx, [stored.id for stored in held[name]])
             await outbox.add(tx, [events.confirmed(paid, held[name], now)])
-            due = [e for e in await outbox.due(tx, now, held=[], limit=1000) if e.subject_id == name]
+            due = [e for e in await outbox.due(tx, now, in_flight=[], limit=1000) if e.subject_id == name]
             retry = None if delivered else now + 1
             await outbox.record(tx, [AttemptRecord(e, now, delivered, 200, 1, "", None, retry) for e in due])
         return paid
@@ -132,7 +132,7 @@ async def test_delivered_events_go_with_their_attempts_and_undelivered_ones_stay
     assert len(await bench.ids()) == 41
     assert check(store_path).problems == ()
     async with bench.db.read() as tx:
-        assert len(await outbox.due(tx, bench.clock.now_ms(), held=[], limit=100)) == 10
+        assert len(await outbox.due(tx, bench.clock.now_ms(), in_flight=[], limit=100)) == 10
 
 
 async def test_nothing_is_forgotten_with_zero(bench: Bench) -> None:

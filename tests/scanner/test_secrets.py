@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.sealing.keys import parse_key
-from kernel.sealing.secret_box import SecretBox, key_id
+from kernel.sealing.secret_cipher import SecretCipher, key_id
 from scanner.secrets.rotation import Rotation, signing_secrets
 from scanner.store.errors import StoreError
 
@@ -24,48 +24,48 @@ KEY, FORMER = a_key(), a_key()
 
 @given(secret=st.text(st.characters(codec="utf-8"), min_size=1, max_size=100))
 def test_what_was_sealed_is_opened_and_cannot_be_read(secret: str) -> None:
-    box = SecretBox([KEY])
-    sealed = box.seal(secret)
-    assert box.open(sealed) == secret
+    cipher = SecretCipher([KEY])
+    sealed = cipher.encrypt(secret)
+    assert cipher.decrypt(sealed) == secret
     assert len(secret) < 4 or secret not in sealed
     assert sealed.startswith(f"enc1:{key_id(parse_key(KEY))}:")
-    assert box.is_current(sealed)
+    assert cipher.is_current(sealed)
 
 
 @pytest.mark.parametrize("secret", ["whsec_abc", "enc1:abc", "plain1:abc", "plain1:enc1:x"])
 def test_without_a_key_a_secret_is_stored_so_that_a_key_that_comes_later_can_tell(secret: str) -> None:
-    stored = SecretBox().seal(secret)
-    assert SecretBox().open(stored) == SecretBox([KEY]).open(stored) == secret
-    assert not SecretBox([KEY]).is_current(stored)
-    assert SecretBox().is_current(stored)
+    stored = SecretCipher().encrypt(secret)
+    assert SecretCipher().open(stored) == SecretCipher([KEY]).open(stored) == secret
+    assert not SecretCipher([KEY]).is_current(stored)
+    assert SecretCipher().is_current(stored)
 
 
 def test_a_former_key_still_opens_and_the_new_one_seals() -> None:
-    old = SecretBox([FORMER]).seal("secret")
-    both = SecretBox([KEY, FORMER])
+    old = SecretCipher([FORMER]).encrypt("secret")
+    both = SecretCipher([KEY, FORMER])
     assert both.open(old) == "secret"
     assert not both.is_current(old)
-    assert SecretBox([KEY]).open(both.seal("secret")) == "secret"
+    assert SecretCipher([KEY]).open(both.encrypt("secret")) == "secret"
 
 
 def test_a_key_that_is_missing_is_named_by_its_id_and_no_secret_is_told() -> None:
-    sealed = SecretBox([FORMER]).seal("secret")
+    sealed = SecretCipher([FORMER]).encrypt("secret")
     with pytest.raises(StoreError, match=key_id(parse_key(FORMER))) as refused:
-        SecretBox([KEY]).open(sealed)
+        SecretCipher([KEY]).open(sealed)
     assert FORMER not in str(refused.value)
-    assert not SecretBox().is_current(sealed)
+    assert not SecretCipher().is_current(sealed)
 
 
 def test_a_sealed_secret_that_was_changed_is_refused() -> None:
-    sealed = SecretBox([KEY]).seal("secret")
+    sealed = SecretCipher([KEY]).encrypt("secret")
     with pytest.raises(StoreError, match="was changed"):
-        SecretBox([KEY]).open(sealed[:-6] + "AAAAA=")
+        SecretCipher([KEY]).open(sealed[:-6] + "AAAAA=")
 
 
 @pytest.mark.parametrize("text", ["", "short", "!" * 44, base64.b64encode(b"x" * 31).decode()])
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be base64"):
-        SecretBox([text])
+        SecretCipher([text])
 
 
 def test_keys_are_taken_in_either_alphabet() -> None:

@@ -11,11 +11,11 @@ import pytest
 from chains.errors import ChainUnavailable
 from chains.types import Condition, Rail, RailWarning
 from config.catalog import Catalog, Token
-from kernel.sealing.secret_box import SecretBox
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
 from scanner.errors import InvalidRequest
 from scanner.model import EventType, Intent, IntentStatus, Reason
-from scanner.redelivery import Housekeeping
+from scanner.redelivery import Redelivery
 from scanner.registration.intents import Registrations
 from scanner.services import IntentRequest, Services
 from scanner.store import intents
@@ -78,12 +78,12 @@ class Bench:
             clock=clock,
             metrics=self.metrics,
             registrations=self.registrations,
-            housekeeping=Housekeeping(db, clock, retry_hours=6, on_events=self._ring),
+            redelivery=Redelivery(db, clock, retry_hours=6, on_events=self._ring),
             callbacks=Callbacks(),
             late_watch_ms=LATE_MS,
             on_events=self._ring,
             on_watch=lambda chain_id: None,
-            box=SecretBox(),
+            cipher=SecretCipher(),
         )
 
     def _ring(self) -> None:

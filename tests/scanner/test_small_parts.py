@@ -14,61 +14,61 @@ from hypothesis import strategies as st
 
 import kernel.tasks.schedule
 from kernel.clock import rfc3339
-from kernel.tasks.bell import Bell
-from kernel.tasks.outage import Outage
-from kernel.tasks.schedule import ringing
+from kernel.tasks.failure_log import FailureLog
+from kernel.tasks.schedule import schedules
+from kernel.tasks.wakeup import Wakeup
 from scanner.upkeep.watch_schedule import HOUR_MS, LIFE_MS, MINUTE_MS, next_due
 from tests.scanner.facts import NOW, steady
 
 
 async def test_many_rings_are_one_wake() -> None:
-    bell = Bell()
+    wakeup = Wakeup()
     for _ in range(3):
-        bell.ring()
+        wakeup.wake()
 
-    assert await bell.wait() is True
-    assert await bell.wait(0.001) is False
+    assert await wakeup.wait() is True
+    assert await wakeup.wait(0.001) is False
 
 
 async def test_a_ring_during_the_work_is_not_lost() -> None:
-    bell = Bell()
-    bell.ring()
-    await bell.wait()
+    wakeup = Wakeup()
+    wakeup.wake()
+    await wakeup.wait()
 
-    bell.ring()  # while the work is done
+    wakeup.wake()  # while the work is done
 
-    assert await bell.wait(0.001) is True
+    assert await wakeup.wait(0.001) is True
 
 
 async def test_a_ring_wakes_whoever_waits() -> None:
-    bell = Bell()
-    waiting = asyncio.create_task(bell.wait())
+    wakeup = Wakeup()
+    waiting = asyncio.create_task(wakeup.wait())
     await asyncio.sleep(0)
 
-    bell.ring()
+    wakeup.wake()
 
     async with asyncio.timeout(1):
         assert await waiting is True
 
 
 async def test_a_wait_that_timed_out_takes_no_ring_from_the_next() -> None:
-    bell = Bell()
-    assert await bell.wait(0) is False
+    wakeup = Wakeup()
+    assert await wakeup.wait(0) is False
 
-    bell.ring()
+    wakeup.wake()
 
-    assert await bell.wait(0) is True
+    assert await wakeup.wait(0) is True
 
 
 async def test_the_clockwork_rings_again_and_again_until_the_block_ends() -> None:
-    bell = Bell()
-    with ringing({"every": (bell, 0.01)}):
+    wakeup = Wakeup()
+    with schedules({"every": (wakeup, 0.01)}):
         for _ in range(3):
-            assert await bell.wait(5) is True
+            assert await wakeup.wait(5) is True
     await asyncio.sleep(0)
-    await bell.wait(0)
+    await wakeup.wait(0)
 
-    assert await bell.wait(0.05) is False
+    assert await wakeup.wait(0.05) is False
 
 
 async def test_a_clock_that_is_set_back_silences_no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,14 +77,14 @@ async def test_a_clock_that_is_set_back_silences_no_bell(monkeypatch: pytest.Mon
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) - timedelta(minutes=20)
 
-    bell = Bell()
-    with ringing({"every": (bell, 0.2)}):
-        assert await bell.wait(5) is True
+    wakeup = Wakeup()
+    with schedules({"every": (wakeup, 0.2)}):
+        assert await wakeup.wait(5) is True
         monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Back)
         monkeypatch.setattr(kernel.tasks.schedule, "datetime", Back)
-        await bell.wait(0.3)
+        await wakeup.wait(0.3)
 
-        assert [await bell.wait(3) for _ in range(3)] == [True, True, True]
+        assert [await wakeup.wait(3) for _ in range(3)] == [True, True, True]
 
 
 def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -93,7 +93,7 @@ def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    outage = Outage(logging.getLogger("test"), "chain 97")
+    outage = FailureLog(logging.getLogger("test"), "chain 97")
 
     outage.recovered()
     outage.failed("no answer")

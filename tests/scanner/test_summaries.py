@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from kernel.store.database import Database
 from scanner.model import WORTHLESS, EventType, Reason
-from scanner.redelivery import Housekeeping
+from scanner.redelivery import Redelivery
 from scanner.store import intents, outbox, summaries, tables
 from scanner.upkeep.summaries import EACH, INTERVAL_MS, Summary, Told, choose, most_each
 from tests.harness import FakeClock
@@ -69,7 +69,7 @@ async def tell(db: Database, wanted: Sequence[Told], now: int) -> None:
 
 async def test_what_waits_is_told_within_the_hour_also_when_nothing_else_comes(db: Database) -> None:
     clock, rung = FakeClock(NOW), []
-    chores = Housekeeping(db, clock, retry_hours=0, on_events=lambda: rung.append(1))
+    chores = Redelivery(db, clock, retry_hours=0, on_events=lambda: rung.append(1))
     async with db.write() as tx:
         await intents.add_many(tx, [INTENT])
     await tell(db, some(3, Reason.WRONG_TOKEN, times=100), NOW)
@@ -97,6 +97,6 @@ async def test_sums_of_a_payment_are_told_each_up_to_a_limit_and_then_as_they_st
     assert len(await bodies(db)) == EACH
 
     clock.advance(INTERVAL_MS / 1000)
-    await Housekeeping(db, clock, retry_hours=0, on_events=lambda: None).tell_together()
+    await Redelivery(db, clock, retry_hours=0, on_events=lambda: None).tell_together()
 
     assert [body["amountReceived"] for body in await bodies(db)][EACH:] == ["77"]

@@ -11,7 +11,7 @@ from config.catalog import Catalog, Token
 from kernel.store.database import Database
 from scanner.errors import InvalidRequest
 from scanner.registration import tokens as tokens_module
-from scanner.registration.tokens import Asset, TokenBook, parse_address
+from scanner.registration.tokens import ResolvedToken, TokenResolver, parse_address
 from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock
@@ -46,8 +46,8 @@ def worker(db: Database, clock: FakeClock, chain: FakeChain) -> ChainWorker:
     )
 
 
-BOOK = TokenBook(a_catalog())
-LISTED = Asset(USDT, USDT.lower(), "USDT", 18)
+BOOK = TokenResolver(a_catalog())
+LISTED = ResolvedToken(USDT, USDT.lower(), "USDT", 18)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ async def test_a_symbol_nobody_listed_is_unsupported(worker: ChainWorker) -> Non
 async def test_an_unlisted_token_is_labelled_as_it_says_itself(worker: ChainWorker, chain: FakeChain) -> None:
     chain.tokens[UNLISTED] = TokenMeta("ODD", 3)
 
-    assert await BOOK.resolve(worker, "tokenAddress", UNLISTED) == Asset(UNLISTED, UNLISTED, "ODD", 3)
+    assert await BOOK.resolve(worker, "tokenAddress", UNLISTED) == ResolvedToken(UNLISTED, UNLISTED, "ODD", 3)
 
 
 async def test_a_token_that_cannot_be_read_is_used_without_labels(worker: ChainWorker, chain: FakeChain) -> None:
     chain.down = True
 
-    assert await BOOK.resolve(worker, "token", UNLISTED) == Asset(UNLISTED, UNLISTED, None, None)
+    assert await BOOK.resolve(worker, "token", UNLISTED) == ResolvedToken(UNLISTED, UNLISTED, None, None)
 
 
 async def test_a_chain_that_hangs_does_not_hold_a_registration_for_long(
@@ -97,7 +97,7 @@ async def test_a_chain_that_hangs_does_not_hold_a_registration_for_long(
     monkeypatch.setattr(chain, "token", hangs)
     monkeypatch.setattr(tokens_module, "TOKEN_READ_S", 0.01)
 
-    assert await BOOK.resolve(worker, "token", UNLISTED) == Asset(UNLISTED, UNLISTED, None, None)
+    assert await BOOK.resolve(worker, "token", UNLISTED) == ResolvedToken(UNLISTED, UNLISTED, None, None)
 
 
 @pytest.mark.parametrize(("field", "text"), [("token", "USDT"), ("tokenAddress", USDT)])

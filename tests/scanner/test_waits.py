@@ -14,12 +14,12 @@ from sqlalchemy import select
 
 from kernel.store.clock_follower import AGAIN_MS, ClockFollower
 from kernel.store.database import Database, open_database
-from kernel.tasks.bell import Bell
+from kernel.tasks.wakeup import Wakeup
 from scanner import events
 from scanner.balance_watcher import BalanceWatcher
 from scanner.model import ChainTime, EventType, Priority, Reason, WatchStatus
-from scanner.native_deposits import CoinNotice
-from scanner.redelivery import Housekeeping
+from scanner.native_deposits import NativeDepositDetector
+from scanner.redelivery import Redelivery
 from scanner.store import intents, outbox, summaries, tables, watches
 from scanner.store.outbox import AttemptRecord
 from scanner.store.waits import ScannerWaits
@@ -46,7 +46,7 @@ async def tried(db: Database, clock: FakeClock, wait_s: float | None, *, name: s
     async with db.write() as tx:
         await intents.add_many(tx, [an_intent(name)])
         await outbox.add(tx, [events.confirmed(an_intent(name), [], clock.now_ms())])
-        due = await outbox.due(tx, clock.now_ms(), held=[], limit=10)
+        due = await outbox.due(tx, clock.now_ms(), in_flight=[], limit=10)
         event = next(each for each in due if each.subject_id == name)
         retry_at = None if wait_s is None else clock.now_ms() + round(wait_s * 1000)
         record = AttemptRecord(
@@ -63,7 +63,7 @@ async def row(db: Database, event_id: str) -> Any:
 
 async def is_due(db: Database, clock: FakeClock) -> bool:
     async with db.read() as tx:
-        return bool(await outbox.due(tx, clock.now_ms(), held=[], limit=10))
+        return bool(await outbox.due(tx, clock.now_ms(), in_flight=[], limit=10))
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
@@ -141,8 +141,8 @@ async def test_what_is_written_by_the_old_time_meanwhile_waits_no_longer_either(
     await follower.look()
 
     async with db.read() as tx:
-        assert [e.subject_id for e in await outbox.due(tx, clock.now_ms(), held=[], limit=9)] == ["order-2"]
-        assert len(await outbox.due(tx, clock.now_ms() + 5000, held=[], limit=9)) == 2
+        assert [e.subject_id for e in await outbox.due(tx, clock.now_ms(), in_flight=[], limit=9)] == ["order-2"]
+        assert len(await outbox.due(tx, clock.now_ms() + 5000, in_flight=[], limit=9)) == 2
 
 
 @pytest.mark.parametrize("wait_s", [5, 1800])
@@ -209,7 +209,7 @@ async def test_a_start_by_a_right_clock_shortens_nothing(
 async def test_what_was_given_up_is_swept_in_time(db: Database, clock: FakeClock, restart: bool, back_s: int) -> None:
     await tried(db, clock, None)
     clock = await set_back(db, clock, back_s, restart=restart)
-    sweep = Housekeeping(db, clock, retry_hours=0.25, on_events=lambda: None).sweep
+    sweep = Redelivery(db, clock, retry_hours=0.25, on_events=lambda: None).sweep
 
     clock.advance(899)
     assert await sweep() == 0
@@ -228,7 +228,7 @@ async def test_what_is_told_together_is_told_in_time(
         for _ in range(2):
             await outbox.add(tx, await summaries.limited(tx, [told], now=NOW))
     clock = await set_back(db, clock, back_s, restart=restart)
-    tell_together = Housekeeping(db, clock, retry_hours=0, on_events=lambda: None).tell_together
+    tell_together = Redelivery(db, clock, retry_hours=0, on_events=lambda: None).tell_together
 
     clock.advance(INTERVAL_MS / 1000 - 1)
     assert await tell_together() == 0
@@ -293,7 +293,7 @@ def watcher(db: Database, clock: FakeClock, on_chain: ChainTime | None = None) -
 async def test_coin_is_looked_at_every_five_minutes(
     db: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notice = CoinNotice(
+    notice = NativeDepositDetector(
         chain=a_chain(),
         adapter=FakeChain(),
         db=db,
@@ -302,18 +302,18 @@ async def test_coin_is_looked_at_every_five_minutes(
         late_watch_ms=0,
         on_events=lambda: None,
     )
-    looked = Bell()
+    looked = Wakeup()
 
     async def look() -> None:
-        looked.ring()
+        looked.wake()
 
     monkeypatch.setattr(notice, "check", look)
     task = asyncio.create_task(notice.run())
-    notice.bell.ring()
+    notice.wakeup.wake()
     assert await looked.wait(5)
     clock.follow(-1_200_000)
     clock.advance(300)
-    notice.bell.ring()
+    notice.wakeup.wake()
 
     assert await looked.wait(5)
     task.cancel()

@@ -92,7 +92,7 @@ class Bench:
 
     async def due(self) -> list[OutboxEvent]:
         async with self.db.read() as tx:
-            return await outbox.due(tx, self.clock.now_ms(), held=[], limit=100)
+            return await outbox.due(tx, self.clock.now_ms(), in_flight=[], limit=100)
 
     async def attempt(self, *which: OutboxEvent, ok: bool, retry_at: int | None = None) -> None:
         """Let events, all that are due unless some are named, be tried with one outcome."""

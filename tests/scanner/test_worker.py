@@ -14,7 +14,7 @@ from chains.errors import ChainUnavailable
 from chains.types import Cursor, Fork, Head, Outcome, Rail, Targets, TokenMeta
 from config.catalog import Token
 from kernel.store.database import Database
-from scanner.confirmer import BATCH, TOGETHER
+from scanner.confirmer import BATCH, CONFIRM_BATCH
 from scanner.model import EventType, IntentStatus, Reason
 from scanner.reading import rail_reader as rail_module
 from scanner.store import checkpoints, intents
@@ -161,7 +161,7 @@ async def test_many_sums_are_looked_at_in_batches_and_each_as_a_whole(bench: Ben
 
 
 async def test_whoever_writes_meanwhile_waits_for_a_few_confirmations_and_not_for_all(bench: Bench) -> None:
-    orders = [an_intent(f"order-{i}") for i in range(3 * TOGETHER)]
+    orders = [an_intent(f"order-{i}") for i in range(3 * CONFIRM_BATCH)]
     await bench.wait_for(*orders)
     bench.chain.extend()
     for order in orders:
@@ -177,8 +177,8 @@ async def test_whoever_writes_meanwhile_waits_for_a_few_confirmations_and_not_fo
         confirmed.append(counts.get((CHAIN, IntentStatus.CONFIRMED), 0))
     await polling
 
-    assert confirmed[-1] >= len(orders) - TOGETHER
-    assert max(after - before for before, after in itertools.pairwise(confirmed)) == TOGETHER
+    assert confirmed[-1] >= len(orders) - CONFIRM_BATCH
+    assert max(after - before for before, after in itertools.pairwise(confirmed)) == CONFIRM_BATCH
 
 
 async def test_one_part_that_cannot_be_told_yet_holds_back_the_sum(bench: Bench) -> None:
@@ -602,7 +602,7 @@ async def fails_then(bench: Bench, *, times: int) -> None:
                 await asyncio.sleep(0)
             assert bench.worker.health.state is ChainState.FAILING
             assert bench.worker.health.last_error == "no endpoint answered"
-            bench.worker.bell.ring()
+            bench.worker.wakeup.wake()
         while bench.worker.health.state is not ChainState.READY:  # noqa: ASYNC110
             await asyncio.sleep(0)
     finally:
@@ -631,7 +631,7 @@ async def test_a_bug_in_one_chain_does_not_end_its_worker(bench: Bench, caplog: 
     while not bench.value("poll_failures_total"):  # noqa: ASYNC110
         await asyncio.sleep(0)
     assert bench.worker.health.last_error == "ZeroDivisionError: a bug"
-    bench.worker.bell.ring()
+    bench.worker.wakeup.wake()
     while bench.worker.health.state is not ChainState.READY:  # noqa: ASYNC110
         await asyncio.sleep(0)
 

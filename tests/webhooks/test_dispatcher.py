@@ -21,12 +21,12 @@ from scanner.store.errors import StoreError
 from scanner.upkeep.metrics import Metrics
 from tests.harness import SECRET, FakeClock, empty_store
 from tests.scanner.facts import NOW, a_hash, an_intent, stored
-from webhooks import deliverer as deliverer_module
-from webhooks.client import open_client
-from webhooks.deliverer import LANE_WIDTH, LANE_WIDTH_FAILING, Deliverer
-from webhooks.guard import CallbackGuard
+from webhooks import dispatcher as deliverer_module
+from webhooks.dispatcher import MAX_IN_FLIGHT, MAX_IN_FLIGHT_FAILING, WebhookDispatcher
+from webhooks.http_sender import open_sender
 from webhooks.schedule import RetrySchedule
 from webhooks.signing import verify_standard
+from webhooks.ssrf_guard import SsrfGuard
 
 PAUSES = (5.0, 30.0, 120.0)
 HOUR_S = 3600
@@ -47,10 +47,10 @@ def clock() -> FakeClock:
 class Bench:
     """A deliverer that runs, and what the store says of its events."""
 
-    def __init__(self, db: Database, clock: Any, deliverer: Deliverer, metrics: Metrics) -> None:
+    def __init__(self, db: Database, clock: Any, dispatcher: WebhookDispatcher, metrics: Metrics) -> None:
         self.db = db
         self.clock = clock
-        self.deliverer = deliverer
+        self.dispatcher = dispatcher
         self.metrics = metrics
         self.task: asyncio.Task[None] | None = None
 
@@ -61,7 +61,7 @@ class Bench:
             await intents.add_many(tx, new)
             rows = [events.confirmed(intent, [], now) for intent in new]
             await outbox.add(tx, rows)
-        self.deliverer.bell.ring()
+        self.dispatcher.wakeup.wake()
         return [row["event_id"] for row in rows]
 
     async def add(self, new: Sequence[Intent], rows: Sequence[dict[str, Any]]) -> None:
@@ -69,7 +69,7 @@ class Bench:
         async with self.db.write() as tx:
             await intents.add_many(tx, new)
             await outbox.add(tx, rows)
-        self.deliverer.bell.ring()
+        self.dispatcher.wakeup.wake()
 
     async def intent(self, intent_id: str = "order-1") -> Intent:
         async with self.db.read() as tx:
@@ -100,7 +100,7 @@ class Bench:
 
     def later(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        self.deliverer.bell.ring()
+        self.dispatcher.wakeup.wake()
 
     def value(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"amn_scanner_{name}", labels) or 0.0
@@ -111,16 +111,16 @@ async def delivering(
     db: Database, clock: Any, *, rand: float = 0.5, pauses: tuple[float, ...] = PAUSES
 ) -> AsyncIterator[Bench]:
     metrics = Metrics()
-    async with open_client(CallbackGuard(frozenset(), production=False), timeout_s=10) as client:
-        deliverer = Deliverer(
+    async with open_sender(SsrfGuard(frozenset(), production=False), timeout_s=10) as client:
+        dispatcher = WebhookDispatcher(
             db=db, client=client, schedule=RetrySchedule(pauses), clock=clock, metrics=metrics, rand=lambda: rand
         )
-        bench = Bench(db, clock, deliverer, metrics)
-        bench.task = asyncio.create_task(deliverer.run())
+        bench = Bench(db, clock, dispatcher, metrics)
+        bench.task = asyncio.create_task(dispatcher.run())
         try:
             yield bench
         finally:
-            deliverer.stop()
+            dispatcher.stop()
             bench.task.cancel()
             await asyncio.wait([bench.task])
 
@@ -217,7 +217,7 @@ async def test_gone_ends_the_round_and_a_new_round_starts_from_the_first_pause(b
     bench.later(60)
     async with bench.db.write() as tx:
         assert await outbox.requeue_failed(tx, bench.clock.now_ms(), failed_before=bench.clock.now_ms()) == 1
-    bench.deliverer.bell.ring()
+    bench.dispatcher.wakeup.wake()
     row = await bench.until(lambda row: row.round == 2 and row.attempts == 1, event_id)
     assert row.next_attempt_at - bench.clock.now_ms() == PAUSES[0] * 1000
     bench.later(PAUSES[0])
@@ -233,40 +233,40 @@ async def test_a_receiver_that_hangs_delays_no_other_and_takes_no_more_than_its_
 ) -> None:
     hooks.behave("/hook/dead", hang=True)
     dead = hooks.url("/hook/dead").replace("127.0.0.1", "localhost")  # another receiver, by name
-    await bench.queue(*(paid(dead, f"dead-{i}") for i in range(LANE_WIDTH * 3)))
-    await hooks.wait_until(lambda: len(hooks.of("/hook/dead")) >= LANE_WIDTH)
+    await bench.queue(*(paid(dead, f"dead-{i}") for i in range(MAX_IN_FLIGHT * 3)))
+    await hooks.wait_until(lambda: len(hooks.of("/hook/dead")) >= MAX_IN_FLIGHT)
 
     alive = await bench.queue(*(paid(hooks.url(), f"alive-{i}") for i in range(50)))
     for event_id in alive:
         await bench.until(lambda row: row.status == DeliveryStatus.DELIVERED, event_id)
 
-    assert len(hooks.of("/hook/dead")) == LANE_WIDTH
+    assert len(hooks.of("/hook/dead")) == MAX_IN_FLIGHT
 
 
 async def test_a_lane_is_emptied_however_long_its_queue_is(
     bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliverer_module, "CLAIM", 16)
-    monkeypatch.setattr(deliverer_module, "REFILL", 8)
+    monkeypatch.setattr(deliverer_module, "BATCH", 16)
+    monkeypatch.setattr(deliverer_module, "LOW_WATER", 8)
     hooks.behave(pause_s=0.1)  # long enough for the lane to be full and the claims to rest
-    queued = await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(LANE_WIDTH * 5)))
+    queued = await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(MAX_IN_FLIGHT * 5)))
 
     for event_id in queued:
         await bench.until(lambda row: row.status == DeliveryStatus.DELIVERED, event_id)
 
-    assert len(hooks.deliveries) == len(hooks.distinct) == LANE_WIDTH * 5
+    assert len(hooks.deliveries) == len(hooks.distinct) == MAX_IN_FLIGHT * 5
 
 
 @pytest.mark.parametrize("limits", [(16, 8), (1024, 512), (4, 1)])
 async def test_what_is_urgent_goes_before_what_waits_already(
     bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(deliverer_module, "CLAIM", limits[0])
-    monkeypatch.setattr(deliverer_module, "REFILL", limits[1])
+    monkeypatch.setattr(deliverer_module, "BATCH", limits[0])
+    monkeypatch.setattr(deliverer_module, "LOW_WATER", limits[1])
     hooks.behave(pause_s=1.0)
-    noticed = [paid(hooks.url(), f"notice-{i}") for i in range(LANE_WIDTH * 3)]
+    noticed = [paid(hooks.url(), f"notice-{i}") for i in range(MAX_IN_FLIGHT * 3)]
     await bench.add(noticed, [events.expired(intent, NOW) for intent in noticed])
-    await hooks.wait_until(lambda: len(hooks.deliveries) >= LANE_WIDTH)
+    await hooks.wait_until(lambda: len(hooks.deliveries) >= MAX_IN_FLIGHT)
 
     gone = [paid(hooks.url(), f"gone-{i}") for i in range(3)]
     await bench.add(gone, [events.about_transfer(intent, EventType.REORGED, stored(), NOW) for intent in gone])
@@ -275,8 +275,8 @@ async def test_what_is_urgent_goes_before_what_waits_already(
     await hooks.wait_until(lambda: len(hooks.distinct) == len(noticed) + 6)
 
     order = [delivery.json["intentId"].partition("-")[0] for delivery in hooks.deliveries]
-    assert order[:LANE_WIDTH] == ["notice"] * LANE_WIDTH
-    assert order[LANE_WIDTH : LANE_WIDTH + 6] == ["paid"] * 3 + ["gone"] * 3
+    assert order[:MAX_IN_FLIGHT] == ["notice"] * MAX_IN_FLIGHT
+    assert order[MAX_IN_FLIGHT : MAX_IN_FLIGHT + 6] == ["paid"] * 3 + ["gone"] * 3
 
 
 async def test_nothing_is_kept_of_a_receiver_nobody_waits_for(bench: Bench, hooks: Receiver) -> None:
@@ -285,7 +285,7 @@ async def test_nothing_is_kept_of_a_receiver_nobody_waits_for(bench: Bench, hook
     await bench.tried(event_id, 1)
 
     async with asyncio.timeout(5):
-        while bench.deliverer._lanes:  # noqa: ASYNC110 - seen from inside only
+        while bench.dispatcher._queues:  # noqa: ASYNC110 - seen from inside only
             await asyncio.sleep(0.001)
 
 
@@ -304,16 +304,16 @@ async def test_each_attempt_is_signed_anew_under_the_same_id(bench: Bench, hooks
 
 async def test_what_is_under_way_is_finished_and_written_down_before_it_stops(bench: Bench, hooks: Receiver) -> None:
     hooks.behave(pause_s=0.2)
-    queued = await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(LANE_WIDTH + 20)))
-    await hooks.wait_for(LANE_WIDTH)
+    queued = await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(MAX_IN_FLIGHT + 20)))
+    await hooks.wait_for(MAX_IN_FLIGHT)
 
-    bench.deliverer.stop()
+    bench.dispatcher.stop()
     assert bench.task is not None
     async with asyncio.timeout(10):
         await bench.task
 
     states = [(await bench.row(event_id)).status for event_id in queued]
-    assert states.count(DeliveryStatus.DELIVERED) == len(hooks.deliveries) == LANE_WIDTH
+    assert states.count(DeliveryStatus.DELIVERED) == len(hooks.deliveries) == MAX_IN_FLIGHT
     assert states.count(DeliveryStatus.PENDING) == 20
     assert await bench.tries("order-0") != []
 
@@ -354,7 +354,7 @@ async def test_a_store_that_cannot_be_read_is_asked_again(
         patch.setattr(outbox, "due", fails)
         (event_id,) = await bench.queue(paid(hooks.url()))
         await asked.wait()
-    bench.deliverer.bell.ring()
+    bench.dispatcher.wakeup.wake()
 
     await bench.until(lambda row: row.status == DeliveryStatus.DELIVERED, event_id)
     assert "[webhook] cannot use the store: disk gone" in caplog.text
@@ -386,7 +386,7 @@ async def test_opt_in_events_do_not_mark_the_intent_as_told(bench: Bench, hooks:
         await intents.add_many(tx, [intent])
         row = events.expired(intent, NOW)
         await outbox.add(tx, [row])
-    bench.deliverer.bell.ring()
+    bench.dispatcher.wakeup.wake()
 
     await bench.until(lambda row: row.status == DeliveryStatus.FAILED, row["event_id"])
 
@@ -396,13 +396,13 @@ async def test_opt_in_events_do_not_mark_the_intent_as_told(bench: Bench, hooks:
 
 async def test_a_failing_receiver_gets_few_calls_at_once(bench: Bench, hooks: Receiver) -> None:
     hooks.behave("/hook", statuses=[500], pause_s=0.2)
-    await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(LANE_WIDTH * 3)))
-    await hooks.wait_until(lambda: len(hooks.deliveries) == LANE_WIDTH)
+    await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(MAX_IN_FLIGHT * 3)))
+    await hooks.wait_until(lambda: len(hooks.deliveries) == MAX_IN_FLIGHT)
     hooks.behave("/hook", hang=True)  # whatever comes after those that fail stays under way
-    (lane,) = bench.deliverer._lanes.values()
+    (lane,) = bench.dispatcher._queues.values()
 
     async with asyncio.timeout(5):
-        while lane.sending != LANE_WIDTH_FAILING:  # noqa: ASYNC110 - seen from inside only
+        while lane.sending != MAX_IN_FLIGHT_FAILING:  # noqa: ASYNC110 - seen from inside only
             await asyncio.sleep(0.001)
     assert lane.failing
-    await hooks.wait_until(lambda: len(hooks.deliveries) == LANE_WIDTH + LANE_WIDTH_FAILING)
+    await hooks.wait_until(lambda: len(hooks.deliveries) == MAX_IN_FLIGHT + MAX_IN_FLIGHT_FAILING)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from webhooks.guard import CallbackGuard, ForbiddenTarget
+from webhooks.ssrf_guard import BlockedTarget, SsrfGuard
 
-PRODUCTION = CallbackGuard(frozenset(), production=True)
-DEVELOPMENT = CallbackGuard(frozenset(), production=False)
-LISTED = CallbackGuard(frozenset({"Shop.Example.", "10.0.0.7", "[FD00:0::1]"}), production=True)
+PRODUCTION = SsrfGuard(frozenset(), production=True)
+DEVELOPMENT = SsrfGuard(frozenset(), production=False)
+LISTED = SsrfGuard(frozenset({"Shop.Example.", "10.0.0.7", "[FD00:0::1]"}), production=True)
 
 NOT_PUBLIC = [
     "0.0.0.0",  # noqa: S104 - nothing is bound
@@ -103,13 +103,13 @@ def url_of(ip: str) -> str:
 
 @pytest.mark.parametrize("ip", NOT_PUBLIC)
 def test_production_refuses_an_address_that_is_not_public_in_the_url(ip):
-    with pytest.raises(ForbiddenTarget, match="public"):
+    with pytest.raises(BlockedTarget, match="public"):
         PRODUCTION.check_url(url_of(ip))
 
 
 @pytest.mark.parametrize("ip", [*NOT_PUBLIC, "fe80::1%eth0"])
 def test_production_refuses_an_address_that_is_not_public_at_dial(ip):
-    with pytest.raises(ForbiddenTarget, match="public"):
+    with pytest.raises(BlockedTarget, match="public"):
         PRODUCTION.check_address(ip)
 
 
@@ -127,7 +127,7 @@ def test_development_lets_all_addresses_pass(ip):
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "a.localhost", "db.internal", "printer.local"])
 def test_production_refuses_local_names(host):
-    with pytest.raises(ForbiddenTarget, match="local name"):
+    with pytest.raises(BlockedTarget, match="local name"):
         PRODUCTION.check_url(f"http://{host}/")
     DEVELOPMENT.check_url(f"http://{host}/")
 
@@ -178,12 +178,12 @@ def test_production_refuses_local_names(host):
     ],
 )
 def test_a_bad_url_is_refused_everywhere_with_a_sentence(guard, url, says):
-    with pytest.raises(ForbiddenTarget, match=says):
+    with pytest.raises(BlockedTarget, match=says):
         guard.check_url(url)
 
 
 def test_the_refusal_does_not_repeat_the_url():
-    with pytest.raises(ForbiddenTarget) as caught:
+    with pytest.raises(BlockedTarget) as caught:
         PRODUCTION.check_url("http://10.0.0.1/hook?token=s3cret")
     assert "s3cret" not in str(caught.value)
     assert "10.0.0.1" not in str(caught.value)
@@ -219,6 +219,6 @@ def test_a_listed_host_is_accepted_wherever_it_is(url):
 )
 @pytest.mark.parametrize("production", [True, False])
 def test_a_host_that_is_not_listed_is_refused_even_in_development(host, production):
-    guard = CallbackGuard(frozenset({"shop.example", "10.0.0.7"}), production=production)
-    with pytest.raises(ForbiddenTarget, match="SCANNER_CALLBACK_ALLOWED_HOSTS"):
+    guard = SsrfGuard(frozenset({"shop.example", "10.0.0.7"}), production=production)
+    with pytest.raises(BlockedTarget, match="SCANNER_CALLBACK_ALLOWED_HOSTS"):
         guard.check_url(f"http://{host}/")

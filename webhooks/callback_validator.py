@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from scanner.errors import InvalidRequest
-from webhooks.guard import CallbackGuard, ForbiddenTarget
 from webhooks.signing import check_secret
+from webhooks.ssrf_guard import BlockedTarget, SsrfGuard
 
 
-class CallbackChecks:
+class CallbackValidator:
     """Refuses callbacks that could never be delivered safely (scanner.services.CallbackPolicy)."""
 
-    def __init__(self, guard: CallbackGuard) -> None:
+    def __init__(self, guard: SsrfGuard) -> None:
         self._guard = guard
 
     def check_callback(self, url: str, secret: str) -> str:
@@ -21,5 +21,5 @@ class CallbackChecks:
             raise InvalidRequest("callbackSecret", f"callbackSecret: {exc}") from exc
         try:
             return self._guard.check_url(url)
-        except ForbiddenTarget as exc:
+        except BlockedTarget as exc:
             raise InvalidRequest("callbackUrl", f"callbackUrl: {exc}", code="forbidden_callback") from exc

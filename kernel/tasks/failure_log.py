@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 
-class Outage:
+class FailureLog:
     """One thing that can be broken; `debug` in between."""
 
     def __init__(self, log: logging.Logger, subject: str) -> None:

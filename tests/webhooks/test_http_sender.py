@@ -13,16 +13,16 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from webhooks.client import Attempt, WebhookClient, open_client
-from webhooks.guard import CallbackGuard
+from webhooks.http_sender import Attempt, HttpSender, open_sender
 from webhooks.signing import headers_for
+from webhooks.ssrf_guard import SsrfGuard
 
 BODY = b'{"intentId":"order-1"}'
 HEADERS = headers_for(
     event_id="evt_1", event_type="payment.confirmed", delivery_id="order-1", body=BODY, secret="s", timestamp=1
 )
-ANYWHERE = CallbackGuard(frozenset(), production=False)
-PRODUCTION = CallbackGuard(frozenset(), production=True)
+ANYWHERE = SsrfGuard(frozenset(), production=False)
+PRODUCTION = SsrfGuard(frozenset(), production=True)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,8 +62,8 @@ class Names(AbstractResolver):
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[WebhookClient]:
-    async with open_client(ANYWHERE, timeout_s=5) as opened:
+async def client() -> AsyncIterator[HttpSender]:
+    async with open_sender(ANYWHERE, timeout_s=5) as opened:
         yield opened
 
 
@@ -75,7 +75,7 @@ def answering(status: int = 200, body: bytes = b"", **headers: str) -> Handler:
     return handle
 
 
-async def attempt(client: WebhookClient, handler: Handler, path: str = "/hook") -> Attempt:
+async def attempt(client: HttpSender, handler: Handler, path: str = "/hook") -> Attempt:
     async with serving(handler) as port:
         return await client.send(f"http://127.0.0.1:{port}{path}", BODY, HEADERS)
 
@@ -151,7 +151,7 @@ async def test_a_receiver_that_hangs_times_out():
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with asyncio.timeout(3), open_client(ANYWHERE, timeout_s=0.2) as client:
+    async with asyncio.timeout(3), open_sender(ANYWHERE, timeout_s=0.2) as client:
         outcome = await attempt(client, handle)
     assert (outcome.ok, outcome.status, outcome.error) == (False, None, "timeout")
     assert 150 <= outcome.latency_ms < 3000
@@ -168,7 +168,7 @@ async def test_a_body_that_never_ends_is_left_at_the_timeout_and_the_status_coun
                 await asyncio.sleep(0.02)
         return response
 
-    async with asyncio.timeout(3), open_client(ANYWHERE, timeout_s=0.2) as client:
+    async with asyncio.timeout(3), open_sender(ANYWHERE, timeout_s=0.2) as client:
         outcome = await attempt(client, drip)
     assert (outcome.ok, outcome.status) == (ok, status)
     assert outcome.response.startswith("..")
@@ -187,7 +187,7 @@ async def test_of_a_huge_body_only_1_kb_is_read():
         finally:
             closed.set()
 
-    async with open_client(ANYWHERE, timeout_s=30) as client, asyncio.timeout(10), serving(flood) as port:
+    async with open_sender(ANYWHERE, timeout_s=30) as client, asyncio.timeout(10), serving(flood) as port:
         outcome = await client.send(f"http://127.0.0.1:{port}/", BODY, HEADERS)
         await closed.wait()
     assert outcome.ok
@@ -265,7 +265,7 @@ async def test_cookies_are_not_kept(client):
         sent.append(request.headers.get("Cookie"))
         return web.Response(headers={"Set-Cookie": "a=b"})
 
-    async with open_client(ANYWHERE, timeout_s=5, resolver=Names("127.0.0.1")) as named, serving(handle) as port:
+    async with open_sender(ANYWHERE, timeout_s=5, resolver=Names("127.0.0.1")) as named, serving(handle) as port:
         for _ in range(2):  # by name: cookies of addresses are not kept by default anyway
             await named.send(f"http://shop.example:{port}/", BODY, HEADERS)
     assert sent == [None, None]
@@ -337,7 +337,7 @@ async def counting() -> AsyncIterator[tuple[int, list[str]]]:
 @pytest.mark.parametrize("ips", [("127.0.0.1",), ("127.0.0.1", "127.0.0.2")])
 async def test_a_name_that_resolves_to_a_private_address_is_refused_before_dialling(ips):
     """DNS rebinding: the name was fine at registration, and the dial tells."""
-    async with counting() as (port, seen), open_client(PRODUCTION, timeout_s=5, resolver=Names(*ips)) as client:
+    async with counting() as (port, seen), open_sender(PRODUCTION, timeout_s=5, resolver=Names(*ips)) as client:
         url = f"http://shop.example:{port}/?token=s3cret"
         PRODUCTION.check_url(url)
         outcome = await client.send(url, BODY, HEADERS)
@@ -349,7 +349,7 @@ async def test_a_name_that_resolves_to_a_private_address_is_refused_before_diall
 async def test_of_several_addresses_the_forbidden_one_is_never_dialled(monkeypatch):
     """The other is tried: here a public one that nothing answers on, seen as the guard lets it pass."""
     asked: list[str] = []
-    guard = CallbackGuard(frozenset(), production=True)
+    guard = SsrfGuard(frozenset(), production=True)
 
     def judge(ip: str) -> None:
         asked.append(ip)
@@ -359,14 +359,14 @@ async def test_of_several_addresses_the_forbidden_one_is_never_dialled(monkeypat
     monkeypatch.setattr(guard, "check_address", judge)
     async with serving(answering(), "127.0.0.2") as port:
         resolver = Names("127.0.0.1", "127.0.0.2")
-        async with open_client(guard, timeout_s=5, resolver=resolver) as client:
+        async with open_sender(guard, timeout_s=5, resolver=resolver) as client:
             outcome = await client.send(f"http://shop.example:{port}/", BODY, HEADERS)
     assert outcome.ok
     assert asked == ["127.0.0.1", "127.0.0.2"]
 
 
 async def test_a_private_address_in_the_url_is_refused_without_a_connection():
-    async with counting() as (port, seen), open_client(PRODUCTION, timeout_s=5) as client:
+    async with counting() as (port, seen), open_sender(PRODUCTION, timeout_s=5) as client:
         outcome = await client.send(f"http://127.0.0.1:{port}/", BODY, HEADERS)
     assert outcome.error == "forbidden target: host is not a public address"
     assert seen == []
@@ -374,17 +374,17 @@ async def test_a_private_address_in_the_url_is_refused_without_a_connection():
 
 async def test_the_dial_guard_also_judges_addresses_that_stand_in_the_url(monkeypatch):
     """Should the two ever read a URL differently, the dial decides."""
-    guard = CallbackGuard(frozenset(), production=True)
+    guard = SsrfGuard(frozenset(), production=True)
     monkeypatch.setattr(guard, "check_url", lambda url: url)
-    async with counting() as (port, seen), open_client(guard, timeout_s=5) as client:
+    async with counting() as (port, seen), open_sender(guard, timeout_s=5) as client:
         outcome = await client.send(f"http://127.0.0.1:{port}/", BODY, HEADERS)
     assert outcome.error == "forbidden target: the host resolves to an address that is not public"
     assert seen == []
 
 
 async def test_a_listed_host_may_resolve_to_a_private_address():
-    listed = CallbackGuard(frozenset({"shop.example"}), production=True)
-    async with serving(answering()) as port, open_client(listed, timeout_s=5, resolver=Names("127.0.0.1")) as client:
+    listed = SsrfGuard(frozenset({"shop.example"}), production=True)
+    async with serving(answering()) as port, open_sender(listed, timeout_s=5, resolver=Names("127.0.0.1")) as client:
         assert (await client.send(f"http://shop.example:{port}/", BODY, HEADERS)).ok
         refused = await client.send(f"http://other.example:{port}/", BODY, HEADERS)
     assert refused.error == "forbidden target: host is not in SCANNER_CALLBACK_ALLOWED_HOSTS"

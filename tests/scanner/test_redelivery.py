@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from kernel.store.database import Database
 from scanner import events
 from scanner.model import DeliveryStatus, Intent, IntentStatus
-from scanner.redelivery import Housekeeping
+from scanner.redelivery import Redelivery
 from scanner.store import intents, outbox, tables
 from scanner.store.outbox import AttemptRecord
 from tests.harness import FakeClock
@@ -23,7 +23,7 @@ class Bench:
         self.db = db
         self.clock = clock
         self.rung = 0
-        self.housekeeping = Housekeeping(db, clock, retry_hours=retry_hours, on_events=self._ring)
+        self.redelivery = Redelivery(db, clock, retry_hours=retry_hours, on_events=self._ring)
 
     def _ring(self) -> None:
         self.rung += 1
@@ -39,7 +39,7 @@ class Bench:
         """Let everything that is due be tried with one outcome."""
         now = self.clock.now_ms()
         async with self.db.write() as tx:
-            due = await outbox.due(tx, now, held=[], limit=100)
+            due = await outbox.due(tx, now, in_flight=[], limit=100)
             await outbox.record(tx, [AttemptRecord(e, now, ok, 200 if ok else 500, 1, "", None, retry_at) for e in due])
 
     async def events(self) -> list[Any]:
@@ -60,7 +60,7 @@ async def test_the_sweep_retries_what_was_given_up_so_many_hours_ago_and_nothing
     await bench.attempted(ok=False)
     bench.clock.advance(6 * 3600 - 1)
 
-    assert await bench.housekeeping.sweep() == 1
+    assert await bench.redelivery.sweep() == 1
 
     rounds = {row.subject_id: (row.status, row.round, row.attempts) for row in await bench.events()}
     assert rounds == {"old": (DeliveryStatus.PENDING, 2, 0), "young": (DeliveryStatus.FAILED, 1, 1)}
@@ -73,7 +73,7 @@ async def test_the_sweep_can_be_switched_off(db: Database, clock: FakeClock) -> 
     await bench.attempted(ok=False)
     bench.clock.advance(1000 * 3600)
 
-    assert await bench.housekeeping.sweep() == 0
+    assert await bench.redelivery.sweep() == 0
     assert bench.rung == 0
 
 
@@ -84,8 +84,8 @@ async def test_an_operator_retries_everything_that_was_given_up_now(bench: Bench
     await bench.attempted(ok=False)
     await bench.confirmed("c")
 
-    assert await bench.housekeeping.retry_failed(failed_before=bench.clock.now_ms()) == 2
-    assert await bench.housekeeping.retry_failed(failed_before=bench.clock.now_ms()) == 0
+    assert await bench.redelivery.retry_failed(failed_before=bench.clock.now_ms()) == 2
+    assert await bench.redelivery.retry_failed(failed_before=bench.clock.now_ms()) == 0
     assert {row.status for row in await bench.events()} == {DeliveryStatus.PENDING}
 
 
@@ -94,7 +94,7 @@ async def test_a_retry_that_is_delivered_confirms_the_intent_again(bench: Bench)
     await bench.attempted(ok=False)
     async with bench.db.read() as tx:
         assert (await intents.get_many(tx, ["order-1"]))["order-1"].status is IntentStatus.WEBHOOK_FAILED
-    await bench.housekeeping.retry_failed(failed_before=bench.clock.now_ms())
+    await bench.redelivery.retry_failed(failed_before=bench.clock.now_ms())
 
     await bench.attempted(ok=True)
 
@@ -110,12 +110,12 @@ async def test_a_confirmed_intent_without_its_event_gets_it_under_the_same_id_wh
         await tx.execute(delete(tables.events))
     bench.clock.advance(60)
 
-    assert await bench.housekeeping.reconcile() == 1
+    assert await bench.redelivery.ensure_confirmed_events() == 1
 
     (after,) = await bench.events()
     assert (after.event_id, orjson.loads(after.body)) == (before.event_id, orjson.loads(before.body))
     assert bench.rung == 1
-    assert await bench.housekeeping.reconcile() == 0
+    assert await bench.redelivery.ensure_confirmed_events() == 0
 
 
 async def test_what_was_delivered_is_not_told_again_although_its_event_is_gone(bench: Bench) -> None:
@@ -123,5 +123,5 @@ async def test_what_was_delivered_is_not_told_again_although_its_event_is_gone(b
     async with bench.db.write() as tx:
         await tx.execute(delete(tables.events))
 
-    assert await bench.housekeeping.reconcile() == 0
+    assert await bench.redelivery.ensure_confirmed_events() == 0
     assert await bench.events() == []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 
-class Bell:
+class Wakeup:
     """Rung by schedules and by people in a hurry; the one task that waits on it does the work."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         self._event.set()
 
     async def wait(self, timeout_s: float | None = None) -> bool:

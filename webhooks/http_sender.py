@@ -15,10 +15,10 @@ from aiohttp.abc import AbstractResolver
 
 from kernel.http_limits import HEADER_LIMITS
 from webhooks.errors import DeliveryError, Forbidden, Gone
-from webhooks.guard import CallbackGuard, ForbiddenTarget
 from webhooks.schedule import parse_retry_after
+from webhooks.ssrf_guard import BlockedTarget, SsrfGuard
 
-KEPT = 1024  # bytes of an answer
+RETAINED = 1024  # bytes of an answer
 GONE = 410
 USER_AGENT = "AMN-Pay-Scanner"
 
@@ -35,10 +35,10 @@ class Attempt(NamedTuple):
     gone: bool  # the receiver says it will never take this again
 
 
-class WebhookClient:
+class HttpSender:
     """Calls receivers. Open with `open_client`."""
 
-    def __init__(self, session: aiohttp.ClientSession, guard: CallbackGuard) -> None:
+    def __init__(self, session: aiohttp.ClientSession, guard: SsrfGuard) -> None:
         self._session = session
         self._guard = guard
 
@@ -74,14 +74,14 @@ async def _first_kb(response: aiohttp.ClientResponse) -> str:
     try:
         async for chunk in response.content.iter_any():
             kept += chunk
-            if len(kept) > KEPT:
+            if len(kept) > RETAINED:
                 response.close()  # the rest is of no interest; the connection is not worth keeping for it
                 break
     except (aiohttp.ClientError, OSError) as exc:
         response.close()  # the status has been said; an answer that breaks off afterwards does not take it back
         kept += f" [{type(exc).__name__}]".encode()
     # PostgreSQL keeps no NUL in a text: a receiver must not be able to make an attempt unwritable.
-    return kept[:KEPT].decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return kept[:RETAINED].decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _refusal(response: aiohttp.ClientResponse) -> DeliveryError | None:
@@ -99,7 +99,7 @@ def _refusal(response: aiohttp.ClientResponse) -> DeliveryError | None:
 
 def _translated(exc: Exception) -> DeliveryError:
     match exc:
-        case ForbiddenTarget():
+        case BlockedTarget():
             return _forbidden(exc)
         case aiohttp.ClientConnectorError(os_error=Forbidden() as forbidden):
             return forbidden
@@ -107,7 +107,7 @@ def _translated(exc: Exception) -> DeliveryError:
             return DeliveryError(_reason(exc))
 
 
-def _forbidden(exc: ForbiddenTarget) -> Forbidden:
+def _forbidden(exc: BlockedTarget) -> Forbidden:
     return Forbidden(f"forbidden target: {exc}")
 
 
@@ -130,9 +130,9 @@ def _reason(exc: Exception) -> str:  # noqa: PLR0911 - one line a case
 
 
 @asynccontextmanager
-async def open_client(
-    guard: CallbackGuard, *, timeout_s: float, resolver: AbstractResolver | None = None
-) -> AsyncIterator[WebhookClient]:
+async def open_sender(
+    guard: SsrfGuard, *, timeout_s: float, resolver: AbstractResolver | None = None
+) -> AsyncIterator[HttpSender]:
     """Open the client; `timeout_s` bounds a whole call, however slowly the answer drips."""
 
     def dial(info: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
@@ -140,7 +140,7 @@ async def open_client(
         family, kind, protocol, _, address = info
         try:
             guard.check_address(str(address[0]))
-        except ForbiddenTarget as exc:
+        except BlockedTarget as exc:
             raise _forbidden(exc) from exc
         return socket.socket(family, kind, protocol)
 
@@ -156,7 +156,7 @@ async def open_client(
         **HEADER_LIMITS,
     )
     try:
-        yield WebhookClient(session, guard)
+        yield HttpSender(session, guard)
     finally:
         await session.close()
         await asyncio.sleep(0)  # let transports finish closing

@@ -22,7 +22,7 @@ SEALED = "enc1:"
 PLAIN = "plain1:"  # before a secret that would look like one of ours
 
 
-class SecretBox:
+class SecretCipher:
     """Seals with one key, opens with that and with those before it."""
 
     def __init__(self, keys: Sequence[str] = (), *, setting: str = "SCANNER_SECRET_KEY") -> None:
@@ -31,16 +31,16 @@ class SecretBox:
         self._keys = {key_id(raw): Fernet(base64.urlsafe_b64encode(raw)) for raw in map(parse_key, keys)}
         self._current = next(iter(self._keys), None)
         # A backend uses the same secret for thousands of intents.
-        self.seal: Callable[[str], str] = functools.lru_cache(maxsize=1024)(self._seal)
-        self.open: Callable[[str], str] = functools.lru_cache(maxsize=1024)(self._open)
+        self.encrypt: Callable[[str], str] = functools.lru_cache(maxsize=1024)(self._encrypt)
+        self.decrypt: Callable[[str], str] = functools.lru_cache(maxsize=1024)(self._decrypt)
 
-    def _seal(self, secret: str) -> str:
+    def _encrypt(self, secret: str) -> str:
         """Return a secret as it is stored."""
         if self._current is None:
             return PLAIN + secret if secret.startswith((SEALED, PLAIN)) else secret
         return f"{SEALED}{self._current}:{self._keys[self._current].encrypt(secret.encode()).decode()}"
 
-    def _open(self, stored: str) -> str:
+    def _decrypt(self, stored: str) -> str:
         """
         Return the secret behind a stored text.
 
@@ -66,7 +66,7 @@ class SecretBox:
         return stored.startswith(f"{SEALED}{self._current}:")
 
 
-def open_box(store: Path, given: GivenKeys, stored: Iterable[str], *, setting: str) -> SecretBox:
+def open_cipher(store: Path, given: GivenKeys, stored: Iterable[str], *, setting: str) -> SecretCipher:
     """
     Return what seals the secrets of a store; a key is made when there is none, so that none ever lies in the clear.
 
@@ -75,14 +75,14 @@ def open_box(store: Path, given: GivenKeys, stored: Iterable[str], *, setting: s
     """
     keys = keys_at_hand(store, given)
     if given.current is None and not key_file(store).exists():
-        box = SecretBox(keys, setting=setting)
+        cipher = SecretCipher(keys, setting=setting)
         try:
             for text in stored:
-                box.open(text)
+                cipher.decrypt(text)
         except WrongKey as exc:  # a new key would open nothing, and look as if it did
             raise WrongKey(f"{exc}, or put back {key_file(store)}") from exc
         keys = [make_key(store), *keys]
-    return SecretBox(keys, setting=setting)
+    return SecretCipher(keys, setting=setting)
 
 
 def key_id(raw: bytes) -> str:

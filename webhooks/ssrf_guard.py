@@ -33,11 +33,11 @@ _NEVER = tuple(map(ipaddress.ip_network, (*SPECIAL_PURPOSE, *METADATA)))
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class ForbiddenTarget(ValueError):
+class BlockedTarget(ValueError):
     """This receiver may not be called; the message says why, without the URL."""
 
 
-class CallbackGuard:
+class SsrfGuard:
     """Decides for one deployment."""
 
     def __init__(self, allowed_hosts: frozenset[str], *, production: bool) -> None:
@@ -49,20 +49,20 @@ class CallbackGuard:
     def _check_url(self, url: str) -> str:
         """Return the receiver (`scheme://host:port`) a URL belongs to, or raise ForbiddenTarget."""
         if len(url) > MAX_URL:
-            raise ForbiddenTarget(f"must be at most {MAX_URL} characters")
+            raise BlockedTarget(f"must be at most {MAX_URL} characters")
         if not url.isprintable() or "\\" in url or _SPACE.search(url):
-            raise ForbiddenTarget("must not contain spaces, control characters or backslashes")
+            raise BlockedTarget("must not contain spaces, control characters or backslashes")
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as exc:
-            raise ForbiddenTarget("is not a URL") from exc
+            raise BlockedTarget("is not a URL") from exc
         if parts.scheme not in {"http", "https"}:
-            raise ForbiddenTarget("must be an http(s) URL")
+            raise BlockedTarget("must be an http(s) URL")
         if not parts.hostname or port == 0:
-            raise ForbiddenTarget("must name a host and, if any, a port from 1 to 65535")
+            raise BlockedTarget("must name a host and, if any, a port from 1 to 65535")
         if "@" in parts.netloc:
-            raise ForbiddenTarget("must not contain a user name or password")
+            raise BlockedTarget("must not contain a user name or password")
         host = _canonical(parts.hostname)
         self._check_host(host, _literal(host, bracketed="[" in parts.netloc))
         shown = f"[{host}]" if ":" in host else host
@@ -71,14 +71,14 @@ class CallbackGuard:
     def _check_host(self, host: str, literal: IpAddress | None) -> None:
         if self._allowed:
             if host not in self._allowed:
-                raise ForbiddenTarget("host is not in SCANNER_CALLBACK_ALLOWED_HOSTS")
+                raise BlockedTarget("host is not in SCANNER_CALLBACK_ALLOWED_HOSTS")
             return
         if not self._strict:
             return
         if host == "localhost" or host.endswith(_LOCAL_NAMES):
-            raise ForbiddenTarget("host is a local name")
+            raise BlockedTarget("host is a local name")
         if literal is not None and not _public(literal):
-            raise ForbiddenTarget("host is not a public address")
+            raise BlockedTarget("host is not a public address")
 
     def check_address(self, ip: str) -> None:
         """
@@ -87,7 +87,7 @@ class CallbackGuard:
         With an allow list every address passes: `check_url` has seen that the operator named the host.
         """
         if self._strict and not _public(ipaddress.ip_address(ip.partition("%")[0])):
-            raise ForbiddenTarget("the host resolves to an address that is not public")
+            raise BlockedTarget("the host resolves to an address that is not public")
 
 
 def _canonical(host: str) -> str:
@@ -112,9 +112,9 @@ def _literal(host: str, *, bracketed: bool) -> IpAddress | None:
         if _ENDS_IN_NUMBER.search(host):
             return ipaddress.IPv4Address(host)
     except ValueError as exc:
-        raise ForbiddenTarget("host must spell IPv4 as four decimal numbers and IPv6 without a zone") from exc
+        raise BlockedTarget("host must spell IPv4 as four decimal numbers and IPv6 without a zone") from exc
     if len(host) > MAX_HOST or _NAME.fullmatch(host) is None:
-        raise ForbiddenTarget("host must be a DNS name in ASCII (xn-- for other scripts) or an address")
+        raise BlockedTarget("host must be a DNS name in ASCII (xn-- for other scripts) or an address")
     return None
 
 

@@ -7,7 +7,7 @@ import gc
 THRESHOLDS = (50_000, 20, 100)
 
 
-def calm_collector() -> None:
+def tune_gc() -> None:
     """
     Collect less often, and never what was imported.
 

@@ -1,4 +1,4 @@
-"""Sends what the outbox holds: each receiver in a lane of its own, every outcome written down."""
+"""Sends what the outbox holds: each receiver in a queue of its own, every outcome written down."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from itertools import groupby
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database
-from kernel.tasks.bell import Bell
-from kernel.tasks.outage import Outage
+from kernel.tasks.failure_log import FailureLog
+from kernel.tasks.wakeup import Wakeup
 from scanner.model import OutboxEvent, Priority
 from scanner.store import outbox
 from scanner.store.errors import StoreError
 from scanner.store.outbox import AttemptRecord
 from scanner.upkeep.metrics import OUTCOMES, Metrics
-from webhooks.client import Attempt, WebhookClient
+from webhooks.http_sender import Attempt, HttpSender
 from webhooks.schedule import RetrySchedule
 from webhooks.signing import headers_for
 
 log = logging.getLogger(__name__)
 
-LANE_WIDTH = 32  # deliveries under way to one healthy receiver
-LANE_WIDTH_FAILING = 4
-CLAIM = 1024  # events taken from the outbox at once
-REFILL = 512  # a lane with fewer waiting is given more: enough to send while they are fetched
-MOST_WRITTEN = 1024  # outcomes in one transaction
-LONGEST_NAP_S = 60.0
+MAX_IN_FLIGHT = 32  # deliveries under way to one healthy receiver
+MAX_IN_FLIGHT_FAILING = 4
+BATCH = 1024  # events taken from the outbox at once
+LOW_WATER = 512  # a queue with fewer waiting is given more: enough to send while they are fetched
+MAX_WRITTEN = 1024  # outcomes in one transaction
+LONGEST_WAIT_S = 60.0
 STORE_PAUSE_S = 5.0
 
 
 @dataclass(slots=True)
-class Lane:
+class ReceiverQueue:
     """One receiver's queue: however slow it is, it delays nobody else."""
 
     waiting: dict[Priority, deque[OutboxEvent]] = field(default_factory=lambda: {each: deque() for each in Priority})
@@ -47,7 +47,7 @@ class Lane:
 
     @property
     def width(self) -> int:
-        return LANE_WIDTH_FAILING if self.failing else LANE_WIDTH
+        return MAX_IN_FLIGHT_FAILING if self.failing else MAX_IN_FLIGHT
 
     def take(self) -> OutboxEvent | None:
         """Return the next event to send; None when there is none, or enough is under way."""
@@ -60,10 +60,10 @@ class Lane:
         return event
 
     @property
-    def held(self) -> set[str]:
+    def in_flight(self) -> set[str]:
         """What must not be taken once more; of a priority that is full nothing is taken at all."""
-        full = self.full
-        waiting = (queue for priority, queue in self.waiting.items() if priority not in full)
+        saturated = self.saturated
+        waiting = (queue for priority, queue in self.waiting.items() if priority not in saturated)
         return self.active | {event.event_id for queue in waiting for event in queue}
 
     @property
@@ -71,17 +71,17 @@ class Lane:
         return not self.active and not any(self.waiting.values())
 
     @property
-    def full(self) -> Collection[Priority]:
+    def saturated(self) -> Collection[Priority]:
         """
         The priorities of which enough is waiting: as much of the same or more urgent.
 
         Thousands of lesser events must not keep a payment out of the queue it would lead.
         """
         ahead = itertools.accumulate(len(queue) for queue in self.waiting.values())
-        return [priority for priority, count in zip(self.waiting, ahead, strict=True) if count >= REFILL]
+        return [priority for priority, count in zip(self.waiting, ahead, strict=True) if count >= LOW_WATER]
 
 
-class Deliverer:
+class WebhookDispatcher:
     """
     The one sender of webhooks.
 
@@ -93,14 +93,14 @@ class Deliverer:
         self,
         *,
         db: Database,
-        client: WebhookClient,
+        client: HttpSender,
         schedule: RetrySchedule,
         clock: Clock,
         metrics: Metrics,
         open_secret: Callable[[str], str] = str,
         rand: Callable[[], float] = random.random,
     ) -> None:
-        self.bell = Bell()
+        self.wakeup = Wakeup()
         self._db = db
         self._client = client
         self._schedule = schedule
@@ -109,13 +109,13 @@ class Deliverer:
         self._attempts = {outcome: metrics.attempts.labels(outcome) for outcome in OUTCOMES}
         self._rand = rand
         self._open = open_secret
-        self._lanes: dict[str, Lane] = {}
+        self._queues: dict[str, ReceiverQueue] = {}
         self._outcomes: deque[AttemptRecord] = deque()  # sent, and not written down yet
-        self._outcome = Bell()
+        self._outcome = Wakeup()
         self._stopping = False
         self._sent_all = False
-        self._more = False  # the outbox may hold more for a lane that had no room
-        self._outage = Outage(log, "[webhook] cannot use the store")
+        self._more = False  # the outbox may hold more for a queue that had no room
+        self._outage = FailureLog(log, "[webhook] cannot use the store")
 
     async def run(self) -> None:
         """Deliver until `stop`; then finish what is under way and return."""
@@ -124,15 +124,15 @@ class Deliverer:
             async with asyncio.TaskGroup() as senders:
                 await self._claim(senders)
             self._sent_all = True
-            self._outcome.ring()
+            self._outcome.wake()
 
     def stop(self) -> None:
         """Start nothing new."""
         self._stopping = True
-        for lane in self._lanes.values():
-            for queue in lane.waiting.values():
+        for receiver_queue in self._queues.values():
+            for queue in receiver_queue.waiting.values():
                 queue.clear()
-        self.bell.ring()
+        self.wakeup.wake()
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
         while not self._stopping:
@@ -143,65 +143,65 @@ class Deliverer:
                 self._outage.failed(str(exc))
                 nap_s = STORE_PAUSE_S
             if nap_s > 0:
-                await self.bell.wait(nap_s)
+                await self.wakeup.wait(nap_s)
 
     async def _claim_once(self, group: asyncio.TaskGroup) -> float:
-        """Hand due events to their lanes; return how long to wait for more."""
+        """Hand due events to their queues; return how long to wait for more."""
         now = self._clock.now_ms()
-        full: dict[Priority, list[str]] = {}
-        for receiver, lane in self._lanes.items():
-            for priority in lane.full:
-                full.setdefault(priority, []).append(receiver)
-        held = {event_id for lane in self._lanes.values() for event_id in lane.held}
+        saturated: dict[Priority, list[str]] = {}
+        for receiver, receiver_queue in self._queues.items():
+            for priority in receiver_queue.saturated:
+                saturated.setdefault(priority, []).append(receiver)
+        in_flight = {event_id for receiver_queue in self._queues.values() for event_id in receiver_queue.in_flight}
         self._more = False
         async with self._db.read() as tx:
-            due = await outbox.due(tx, now, held=held, full=full, limit=CLAIM)
-            later = None if due else await outbox.next_due(tx, held=held, full=full)
-        self._more = bool(full)
+            due = await outbox.due(tx, now, in_flight=in_flight, saturated=saturated, limit=BATCH)
+            later = None if due else await outbox.next_due(tx, in_flight=in_flight, saturated=saturated)
+        self._more = bool(saturated)
         for event in due:
-            self._lanes.setdefault(event.receiver, Lane()).waiting[Priority(event.priority)].append(event)
+            self._queues.setdefault(event.receiver, ReceiverQueue()).waiting[Priority(event.priority)].append(event)
         for receiver in {event.receiver for event in due}:
-            self._fill(group, self._lanes[receiver])
-        if due or self._has_room(full):
+            self._fill(group, self._queues[receiver])
+        if due or self._has_room(saturated):
             return 0.0
-        return LONGEST_NAP_S if later is None else min(LONGEST_NAP_S, max(0.0, (later - now) / 1000))
+        return LONGEST_WAIT_S if later is None else min(LONGEST_WAIT_S, max(0.0, (later - now) / 1000))
 
-    def _has_room(self, full: Mapping[Priority, Collection[str]]) -> bool:
-        """Say whether a lane that had enough of something has room for it by now."""
+    def _has_room(self, saturated: Mapping[Priority, Collection[str]]) -> bool:
+        """Say whether a queue that had enough of something has room for it by now."""
         return any(
-            receiver not in self._lanes or priority not in self._lanes[receiver].full
-            for priority, receivers in full.items()
+            receiver not in self._queues or priority not in self._queues[receiver].saturated
+            for priority, receivers in saturated.items()
             for receiver in receivers
         )
 
-    def _fill(self, group: asyncio.TaskGroup, lane: Lane) -> None:
-        while (event := lane.take()) is not None:
-            group.create_task(self._send(group, lane, event), name=f"webhooks to {event.receiver}")
-        if self._more and not lane.full:
-            self.bell.ring()
+    def _fill(self, group: asyncio.TaskGroup, receiver_queue: ReceiverQueue) -> None:
+        while (event := receiver_queue.take()) is not None:
+            group.create_task(self._send(group, receiver_queue, event), name=f"webhooks to {event.receiver}")
+        if self._more and not receiver_queue.saturated:
+            self.wakeup.wake()
 
-    async def _send(self, group: asyncio.TaskGroup, lane: Lane, first: OutboxEvent) -> None:
-        """Send one event after the other while the lane has any; what came of them is written down meanwhile."""
+    async def _send(self, group: asyncio.TaskGroup, receiver_queue: ReceiverQueue, first: OutboxEvent) -> None:
+        """Send one event after the other while the queue has any; what came of them is written down meanwhile."""
         event: OutboxEvent | None = first
         while event is not None:
             record = await self._attempt(event)
-            lane.sending -= 1
-            lane.failing = not record.ok
+            receiver_queue.sending -= 1
+            receiver_queue.failing = not record.ok
             self._outcomes.append(record)
-            self._outcome.ring()
-            event = lane.take()
-            self._fill(group, lane)
+            self._outcome.wake()
+            event = receiver_queue.take()
+            self._fill(group, receiver_queue)
 
     async def _record(self) -> None:
         """Write outcomes down, as many at once as have come in meanwhile, until all is sent and written."""
         while self._outcomes or not self._sent_all:
             await self._outcome.wait()
             while self._outcomes:
-                records = [self._outcomes.popleft() for _ in range(min(MOST_WRITTEN, len(self._outcomes)))]
+                records = [self._outcomes.popleft() for _ in range(min(MAX_WRITTEN, len(self._outcomes)))]
                 written = await self._write(records)
                 self._release(records)
                 if not written or any(record.retry_at is not None for record in records):
-                    self.bell.ring()  # when to come back is known only now
+                    self.wakeup.wake()  # when to come back is known only now
 
     async def _write(self, records: Sequence[AttemptRecord]) -> bool:
         try:
@@ -216,11 +216,11 @@ class Deliverer:
             return False
 
     def _release(self, records: Sequence[AttemptRecord]) -> None:
-        for receiver, of_lane in groupby(records, key=lambda record: record.event.receiver):
-            lane = self._lanes[receiver]
-            lane.active.difference_update(record.event.event_id for record in of_lane)
-            if lane.empty:
-                del self._lanes[receiver]
+        for receiver, of_receiver in groupby(records, key=lambda record: record.event.receiver):
+            receiver_queue = self._queues[receiver]
+            receiver_queue.active.difference_update(record.event.event_id for record in of_receiver)
+            if receiver_queue.empty:
+                del self._queues[receiver]
 
     async def _attempt(self, event: OutboxEvent) -> AttemptRecord:
         try:

@@ -10,7 +10,7 @@ from kernel.errors import StoreError
 log = logging.getLogger(__name__)
 
 
-class Patient:
+class PeriodicTask:
     """Does a chore again and again; what the store refused is done the next time."""
 
     def __init__(self, name: str, chore: Callable[[], Awaitable[object]]) -> None:
