@@ -36,13 +36,9 @@ class Group(NamedTuple):
     """Several transfers of one transaction and kind."""
 
     first: Transfer
+    times: int
     amount: int
     keys: Collection[str]  # of the transfers
-
-    @property
-    def times(self) -> int:
-        """How many transfers these are."""
-        return len(self.keys)
 
     @property
     def members(self) -> frozenset[str]:
@@ -105,8 +101,9 @@ def group_of(transfers: Iterable[Transfer]) -> Group | None:
         return None
     first = next(iter(by_key.values()))
     if len(by_key) == 1:  # as most are
-        return Group(first, first.amount, by_key.keys())
-    return Group(min(by_key.values(), key=order), sum(t.amount for t in by_key.values()), by_key.keys())
+        return Group(first, 1, first.amount, by_key.keys())
+    amount = sum(transfer.amount for transfer in by_key.values())
+    return Group(min(by_key.values(), key=order), len(by_key), amount, by_key.keys())
 
 
 Place = tuple[str, str, str]  # transaction, intent, reason
