@@ -223,7 +223,8 @@ class Services:
 
     def warnings(self, intent: Intent) -> list[RailWarning]:
         """Return what cannot be seen of an intent's rail with the endpoints there are."""
-        condition = self._workers[intent.chain_id].adapter.condition()
+        # As the last poll left it: working it out anew took a seventh of a registration.
+        condition = self._workers[intent.chain_id].health.condition
         return [warning for warning in condition.warnings if warning.rail is intent.rail]
 
     def proxy_address(self, chain_id: int) -> str | None:

@@ -243,7 +243,7 @@ class ConnectionBook:
     def __init__(self, limits: ConnectionLimits, render: Callable[[HttpError], web.Response]) -> None:
         self.limits = limits
         self.render = render
-        self._all: dict[Connection, None] = {}
+        self._all: dict[Connection, dict[Connection, None]] = {}  # with those in the same stage
         # By the time they came into that stage: the first is the oldest.
         self._by_stage: dict[Stage, dict[Connection, None]] = {stage: {} for stage in Stage}
         self._unproven: dict[str, dict[Connection, None]] = {}  # by peer, or by client behind our own proxies
@@ -263,24 +263,24 @@ class ConnectionBook:
         return room
 
     def add(self, connection: Connection) -> None:
-        self._all[connection] = None
-        self._by_stage[connection.stage][connection] = None
+        self._list(connection)
         if self.limits.trusted_hops == 0:  # else who connects is a proxy of ours, and its clients are counted
             self._unproven.setdefault(connection.peer, {})[connection] = None
 
     def remove(self, connection: Connection) -> None:
-        self._all.pop(connection, None)
-        for stage in self._by_stage.values():
-            stage.pop(connection, None)
+        self._all.pop(connection, {}).pop(connection, None)
         self._forget(connection.peer, connection)
         self.forget_client(connection)
 
     def moved(self, connection: Connection) -> None:
         """Put a connection at the end of its new stage."""
         if connection in self._all:
-            for stage in self._by_stage.values():
-                stage.pop(connection, None)
-            self._by_stage[connection.stage][connection] = None
+            del self._all[connection][connection]
+            self._list(connection)
+
+    def _list(self, connection: Connection) -> None:
+        self._all[connection] = same = self._by_stage[connection.stage]
+        same[connection] = None
 
     def proved(self, connection: Connection) -> None:
         """Stop counting a connection against its peer."""
