@@ -401,7 +401,7 @@ class TonCenter:
         if not wanted:
             raise Refused(422, "address of account is required")
         coins = {address: amount for address, amount in self.ledger.coins.items() if address in wanted}
-        return [{"address": a, "balance": str(amount), "status": "active"} for a, amount in coins.items()]
+        return _page([{"address": a, "balance": str(n), "status": "active"} for a, n in coins.items()], query)
 
     def _run(self, question: Json) -> Json:
         master, method = str(question["address"]).upper(), question["method"]

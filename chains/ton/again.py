@@ -18,14 +18,12 @@ from chains.errors import ChainError, ChainUnavailable
 from chains.gather import gather_apart, wants_a_pause
 from chains.ton import cells
 from chains.ton.client import TonClient
-from chains.ton.decode import Leg, Origin, number, parse_origin, rows_of
-from chains.ton.legs import ROWS, transfers_in
-from chains.ton.parts import AsksTooMuch
+from chains.ton.decode import Leg, Origin, parse_origin, rows_of
+from chains.ton.legs import read_legs
 from chains.ton.transfers import TransferReader
 from chains.ton.wallets import JettonWalletResolver
 from chains.types import LookAgain, Transfer
 
-MOST_PAGES = 20  # of the transactions of some wallets
 MOST_ORIGINS = 50  # senders looked up in one go: each is a question
 
 Key = tuple[str, str]
@@ -123,26 +121,13 @@ class TransferRecovery:
     ) -> list[Leg]:
         """Return the successful receiving halves at some wallets."""
         lt = await self._reader.lt_at(endpoint, since)
-        read = partial(self._pages, endpoint, lt=lt)
+        read = partial(read_legs, self._client, endpoint, lt=lt)
         passed: dict[str, str] = {}
         parts = await self._client.parts.ask(endpoint, accounts, read, passed=passed)
-        unread |= {wallets[account].owner: why for account, why in passed.items()}
-        return [leg for part in parts for leg in part if leg.succeeded and leg.hash is not None]
-
-    async def _pages(self, endpoint: Endpoint, accounts: Sequence[str], *, lt: int) -> list[Leg]:
-        legs: list[Leg] = []
-        for _ in range(MOST_PAGES):
-            question = [("account", account) for account in accounts]
-            question += [("start_lt", str(lt)), ("sort", "asc"), ("limit", str(ROWS))]
-            rows = rows_of(await self._client.get(endpoint, "transactions", question), "transactions")
-            legs += transfers_in(rows).rows
-            if len(rows) < ROWS:
-                return legs
-            newest = number(rows[-1].get("lt"), "lt")
-            if newest <= lt:
-                break
-            lt = newest
-        raise AsksTooMuch("more transactions than can be read in one go")
+        for part in parts:
+            passed |= part.unreadable
+        unread |= {wallets[account].owner: why for account, why in passed.items() if account in wallets}
+        return [leg for part in parts for leg in part.legs if leg.succeeded and leg.hash is not None]
 
     def _places(self, wallets: dict[str, Wallet], transfers: Collection[Transfer]) -> set[tuple[str, int]]:
         """Return where transfers that are told already arrived: a wallet, and the sender's logical time."""

@@ -9,12 +9,12 @@ from functools import partial
 from chains.endpoints import Endpoint
 from chains.errors import ChainUnavailable
 from chains.ton.client import TonClient
-from chains.ton.decode import Json, Tip, address, number, rows_of
+from chains.ton.decode import Json, Tip, address, number
+from chains.ton.parts import AsksTooMuch
 from chains.ton.transfers import TransferReader
 from chains.ton.wallets import JettonWalletResolver
 from chains.types import Balances, Holding
 
-ROWS = 1_000
 TRIES_IN_ONE_BLOCK = 2  # real blocks come faster than answers: only what was quick is of one
 IN_STEP_S = 60  # an index this far behind the newest block we know may lack a wallet that exists
 
@@ -66,21 +66,25 @@ class BalanceReader:
         return merged
 
     async def _coins(self, endpoint: Endpoint, holders: Sequence[str]) -> Amounts:
-        question = [*(("address", holder) for holder in holders), ("include_boc", "false"), ("limit", str(ROWS))]
-        answer = await self._client.get(endpoint, "accountStates", question)
+        question = [*(("address", holder) for holder in holders), ("include_boc", "false")]
+        page = await self._client.rows(endpoint, "accountStates", question)
+        if page.full and len(page.rows) < len(holders):
+            raise AsksTooMuch("more accounts than one answer shows")
         amounts: Amounts = dict.fromkeys(holders, 0)
-        for row in rows_of(answer, "accounts"):
+        for row in page.rows:
             if (holder := address(row, "address")) in amounts:
                 amounts[holder] = number(row.get("balance"), "balance")
         return amounts
 
     async def _jettons(self, endpoint: Endpoint, token: str, holders: Sequence[str]) -> Amounts:
-        question = [("owner_address", holder) for holder in holders]
-        question += [("jetton_address", token), ("limit", str(ROWS))]
-        answer = await self._client.get(endpoint, "jetton/wallets", question)
+        question = [*(("owner_address", holder) for holder in holders), ("jetton_address", token)]
+        page = await self._client.rows(endpoint, "jetton/wallets", question)
+        if page.full and len(holders) > 1:
+            # Wallets that strangers put there may have left no room: who is not shown would seem to hold nothing.
+            raise AsksTooMuch("as many wallets as one answer shows")
         amounts: Amounts = dict.fromkeys(holders, 0)
         seen: set[str] = set()
-        for row in rows_of(answer, "jetton_wallets"):
+        for row in page.rows:
             holder = address(row, "owner")
             if address(row, "jetton") != token or holder not in amounts or self._is_impostor(row, token, holder):
                 continue

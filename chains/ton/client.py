@@ -6,19 +6,22 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.limits import TRY_LARGER_S, Limit
 from chains.rates import TokenBucket
-from chains.ton.decode import Json, Tip, parse_block, time_of_block
+from chains.ton.decode import Json, Tip, parse_block, rows_of, time_of_block
 from chains.ton.parts import AsksTooMuch, Parts
 from chains.transport import OK, TOO_MANY_REQUESTS, HttpAnswer, HttpClient
 
 MAINNET, TESTNET = -239, -3
 WITH_KEY_RPS, WITHOUT_KEY_RPS = 10.0, 1.0
+MOST_ROWS = 1_000  # of one answer: TonCenter's own limit; others show fewer
+STEP_DOWN = 8  # so much fewer are asked for after a refusal
 SUSPENDED_S = 1.0  # after a 429 that does not say for how long
 
 _NOT_FOUND = 404
@@ -34,7 +37,18 @@ _RATE_WORDS = re.compile(
 )
 _MAY_BE_A_RATE = {402, 403, 503}  # some say with these, in words, that they are asked too often
 
+_ROW_LIMIT = re.compile(r"\blimit\b.{0,80}?(\d+)(?:\D+(\d+))?", re.IGNORECASE)
+
+_LISTS = {"accountStates": "accounts", "jetton/wallets": "jetton_wallets"}  # what an answer calls its rows
+
 Params = Sequence[tuple[str, str]]
+
+
+class Listed(NamedTuple):
+    """Rows of one answer; when it is `full` there may be more."""
+
+    rows: list[Json]
+    full: bool
 
 
 class TonClient:
@@ -69,6 +83,8 @@ class TonClient:
         self._shares: dict[Endpoint, TokenBucket] = {}
         self._tips: dict[Endpoint, Tip] = {}
         self._begins: dict[Endpoint, int | None] = {}
+        self._row_limits: dict[tuple[Endpoint, str], Limit] = {}
+        self._not_the_rows: dict[tuple[Endpoint, str], float] = {}  # until when fewer rows are not worth a question
         self.parts = Parts(self.tip)
 
     def paced(self, share: float) -> TonClient:
@@ -119,6 +135,47 @@ class TonClient:
         """
         await self._check(endpoint)
         return await self._request(endpoint, "GET", route, params=params, may_miss=may_miss)
+
+    async def rows(self, endpoint: Endpoint, route: str, params: Params) -> Listed:
+        """Ask for a list, which is as long as the endpoint shows; raises what `get` raises."""
+        limit, refused = self.row_limit(endpoint, route), False
+        size = limit.size
+        while True:
+            try:
+                answer = await self.get(endpoint, route, [*params, ("limit", str(size))])
+            except AsksTooMuch as exc:
+                fewer = self.fewer_rows(endpoint, route, size, exc)
+                if fewer is None:
+                    raise
+                size, refused = fewer, True
+                continue
+            if refused:
+                limit.refused(size * 2)
+            limit.served(size)
+            found = rows_of(answer, _LISTS.get(route, route))
+            return Listed(found, len(found) >= size)
+
+    def row_limit(self, endpoint: Endpoint, route: str, *, most: int = MOST_ROWS) -> Limit:
+        """Return how many rows of one answer an endpoint is asked for, at most so many."""
+        return self._row_limits.setdefault((endpoint, route), Limit(most, clock=self._clock))
+
+    def fewer_rows(self, endpoint: Endpoint, route: str, size: int, refused: ChainError) -> int | None:
+        """
+        Return how many rows to ask for after a refusal; None when it is about something else.
+
+        A refusal that names no limit is tried with fewer rows twice: a service that shows fewer than we ask for
+        once looked as if it took one address at a time. What fewer rows did not help is not tried for a while.
+        """
+        key = (endpoint, route)
+        named = _ROW_LIMIT.search(str(refused))
+        allowed = [int(number) for number in (named.groups() if named else ()) if number and 0 < int(number) < size]
+        if allowed:
+            return max(allowed)
+        if size < self.row_limit(endpoint, route).size // STEP_DOWN:  # very few were asked for already
+            self._not_the_rows[key] = self._clock() + TRY_LARGER_S
+            return None
+        waiting = self._clock() < self._not_the_rows.get(key, 0.0)
+        return None if waiting or size <= STEP_DOWN else size // STEP_DOWN
 
     async def run(self, endpoint: Endpoint, contract: str, method: str, stack: Sequence[Json]) -> list[Json] | None:
         """Run a get-method; return its stack, or None when the contract refuses or does not exist."""

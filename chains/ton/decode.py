@@ -17,6 +17,8 @@ DEFAULT_DECIMALS = 9  # of a jetton that names none (TEP-64)
 
 _FINAL = {"finalized", 2}  # its name, and its number inside the indexer
 _NUMBER = re.compile(r"[0-9]{1,78}")
+_WHOLE = re.compile(r"-?[0-9]{1,10}")
+_HEX_NUMBER = re.compile(r"-?0x[0-9a-fA-F]{1,8}")
 _HEX_HASH = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 T = TypeVar("T")
@@ -137,10 +139,10 @@ def parse_block(block: Any) -> Tip:
     """Read a masterchain block."""
     if not isinstance(block, dict):
         raise ChainProtocolError("the answer names no masterchain block")
-    network = block.get("global_id")
-    if not isinstance(network, int):
+    network = str(block.get("global_id"))
+    if _WHOLE.fullmatch(network) is None:
         raise ChainProtocolError("a block does not say which network it is of")
-    return Tip(number(block.get("gen_utime"), "gen_utime"), number(block.get("start_lt"), "start_lt"), network)
+    return Tip(number(block.get("gen_utime"), "gen_utime"), number(block.get("start_lt"), "start_lt"), int(network))
 
 
 def time_of_block(block: Any) -> int | None:
@@ -172,20 +174,18 @@ def parse_transfer(row: Json) -> Row:
 
 def parse_leg(row: Json) -> Leg | None:
     """Read a transaction as the effect of a message; None when it is none, or not final yet."""
-    message, description = row.get("in_msg"), row.get("description")
+    message = row.get("in_msg")
     # Nothing is asked of what is no message between wallets: strangers cause transactions of every kind.
     final = row.get("emulated") is not True and row.get("finality", "finalized") in _FINAL
     if not final or not isinstance(message, dict) or canonical_of(message.get("source")) is None:
         return None
-    if not isinstance(description, dict):
-        raise ChainProtocolError("a transaction does not say how it went")
     content = message.get("message_content")
     return Leg(
         account=address(row, "account"),
         time=number(row.get("now"), "now"),
         opcode=_opcode(message.get("opcode")),
         sent_at=number(message.get("created_lt"), "created_lt"),
-        succeeded=message.get("bounced") is not True and _succeeded(description),
+        succeeded=_succeeded(row.get("description")) and not _flag(message, "bounced"),
         body=str(content.get("body", "")) if isinstance(content, dict) else "",
         hash=_hash_or_none(row.get("hash")),
         lt=_number_or_zero(row.get("lt")),
@@ -231,20 +231,37 @@ def _token_info(metadata: Any, master: str) -> Json:
     return {}
 
 
-def _succeeded(description: Json) -> bool:
-    """An aborted transaction changed nothing; its phases say the same, and both must."""
-    compute, action = description.get("compute_ph"), description.get("action")
-    computed = isinstance(compute, dict) and compute.get("skipped") is not True and compute.get("success") is True
-    acted = not isinstance(action, dict) or action.get("success") is True
-    return description.get("aborted") is False and computed and acted
+def _succeeded(description: Any) -> bool:
+    """
+    Say how a transaction went: an aborted one changed nothing; its phases say the same, and both must.
+
+    Raises:
+        ChainProtocolError: it does not say. What is left out is no proof that a payment bounced.
+    """
+    if not isinstance(description, dict) or not isinstance(compute := description.get("compute_ph"), dict):
+        raise ChainProtocolError("a transaction does not say how it went")
+    if _flag(description, "aborted", needed=True) or _flag(compute, "skipped"):
+        return False
+    action = description.get("action")
+    acted = not isinstance(action, dict) or _flag(action, "success", needed=True)
+    return acted and _flag(compute, "success", needed=True)
+
+
+def _flag(told: Json, name: str, *, needed: bool = False) -> bool:
+    """Read a yes or no; what is not needed and not there is a no."""
+    value = told.get(name)
+    if isinstance(value, bool):
+        return value
+    if needed or value is not None:
+        raise ChainProtocolError(f"a transaction does not say whether it was {name}")
+    return False
 
 
 def _opcode(value: Any) -> int | None:
-    """Read an opcode: hex text, or a number that may be negative."""
-    try:
-        return int(value, 16) if isinstance(value, str) else value & 0xFFFFFFFF
-    except (TypeError, ValueError):
-        return None
+    """Read an opcode: hex text with its prefix, or a number that may be negative; None when it is neither."""
+    if isinstance(value, str):
+        return int(value, 16) if _HEX_NUMBER.fullmatch(value) is not None else None
+    return value & 0xFFFFFFFF if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _hash(value: Any) -> str:

@@ -10,14 +10,16 @@ from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError
 from chains.gather import gather_apart, wants_a_pause
 from chains.ton import cells
+from chains.ton.address import canonical_of
 from chains.ton.client import TonClient
-from chains.ton.decode import Json, Leg, Readable, parse_leg, rows_of
+from chains.ton.decode import Json, Leg, Readable, number, parse_leg, rows_of
 from chains.ton.opcodes import INTERNAL_TRANSFER
+from chains.ton.parts import AsksTooMuch
 from chains.ton.wallets import JettonWalletResolver
 from chains.types import Outcome, Transfer, Verification
 
-ROWS = 1_000
 LEGS_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
+MOST_PAGES = 20  # of the transactions of some wallets
 MOST_SINGLE = 20  # transfers looked up one by one in one go
 MOST_REFUSED = 3  # lookups of different transfers: then it is the endpoint, and no transfer, that is at fault
 
@@ -114,10 +116,7 @@ class LegReader:
         return {(leg.account, leg.sent_at): leg for part in parts for leg in part}, None
 
     async def _legs_of(self, endpoint: Endpoint, accounts: Sequence[str], *, since: int) -> list[Leg]:
-        question = [("account", account) for account in accounts]
-        question += [("start_lt", str(since)), ("sort", "asc"), ("limit", str(ROWS))]
-        answer = await self._client.get(endpoint, "transactions", question)
-        return transfers_in(rows_of(answer, "transactions")).rows
+        return (await read_legs(self._client, endpoint, accounts, lt=since)).legs
 
     async def _singly(
         self,
@@ -200,6 +199,38 @@ class LegReader:
         return f"its receiving half is not there after {waited} s" if waited > LEGS_APART_S else None
 
 
+class AccountLegs(NamedTuple):
+    """The receiving halves at some wallets, and what could not be read of which."""
+
+    legs: list[Leg]
+    unreadable: dict[str, str]  # by wallet
+
+
+async def read_legs(client: TonClient, endpoint: Endpoint, accounts: Sequence[str], *, lt: int) -> AccountLegs:
+    """
+    Return what some wallets received since a logical time.
+
+    Raises:
+        AsksTooMuch: more than can be read in one go.
+    """
+    found = AccountLegs([], {})
+    for _ in range(MOST_PAGES):
+        question = [*(("account", account) for account in accounts), ("start_lt", str(lt)), ("sort", "asc")]
+        page = await client.rows(endpoint, "transactions", question)
+        for row in page.rows:
+            read = transfers_in([row])
+            found.legs.extend(read.rows)
+            for why in read.unreadable.values():
+                found.unreadable[str(canonical_of(row.get("account")))] = why
+        if not page.full:
+            return found
+        newest = number(page.rows[-1].get("lt"), "lt")
+        if newest <= lt:
+            break
+        lt = newest
+    raise AsksTooMuch("more transactions than can be read in one go")
+
+
 def judge(leg: Leg, transfer: Transfer) -> Look:
     """Say what a receiving transaction did for a transfer."""
     if not leg.succeeded:
@@ -222,7 +253,12 @@ def _by_place(leg: Leg | None, transfer: Transfer) -> Look | None:
 
 def transfers_in(rows: Sequence[Json]) -> Readable[Leg]:
     legs = Readable[Leg | None].of(rows, parse_leg)
-    return Readable([leg for leg in legs.rows if leg and leg.opcode == INTERNAL_TRANSFER], legs.unreadable)
+    return Readable([leg for leg in legs.rows if leg and _is_transfer(leg)], legs.unreadable)
+
+
+def _is_transfer(leg: Leg) -> bool:
+    """Say whether a message is one between jetton wallets: by what an index calls it, else by its body."""
+    return leg.opcode == INTERNAL_TRANSFER or (leg.opcode is None and cells.internal_transfer(leg.body) is not None)
 
 
 def _lt(transfer: Transfer) -> int:

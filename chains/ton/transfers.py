@@ -11,17 +11,16 @@ from typing import NamedTuple
 
 from chains.backfill import Pruned
 from chains.endpoints import Endpoint, Unserved
-from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.limits import Limit
-from chains.ton.client import TonClient
+from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
+from chains.ton.client import MOST_ROWS, STEP_DOWN, TonClient
 from chains.ton.decode import Readable, Row, Tip, parse_block, parse_transfer, rows_of
-from chains.ton.parts import SMALLER_MAY_DO
+from chains.ton.parts import SMALLER_MAY_DO, AsksTooMuch
 
-PAGE = 1_000  # TonCenter's own limit
+ROUTE = "jetton/transfers"
+PAGE = MOST_ROWS
 MOST_PAGES = 100  # in one go; what is left follows in the next
 # Shards keep their own clocks: logical times and unix times agree to within seconds. A minute is ample.
 CLOCKS_APART_S = 60
-STEP_DOWN = 8  # a page of so much less is asked for after a refusal
 MANY_UNREADABLE = 3  # rows, and no other in a page: the index speaks another dialect
 REMEMBERED_TIPS = 500
 OLDEST_USEFUL_S = 600  # a block further below than this would make us read needlessly much
@@ -63,7 +62,6 @@ class TransferReader:
     def __init__(self, client: TonClient, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
-        self._rows: dict[Endpoint, Limit] = {}  # of one answer
         # Oldest first: which logical time it was when. Each endpoint's own word: one that made up a logical time
         # far ahead would have all the others asked from there on, and what lies below would never be read.
         self._tips: dict[Endpoint, list[Tip]] = {}
@@ -157,17 +155,18 @@ class TransferReader:
         rows: list[Row] = []
         unreadable: dict[str, str] = {}
         offset = pages = read = 0
-        limit = self._rows.setdefault(endpoint, Limit(PAGE, clock=self._clock))
+        limit = self._client.row_limit(endpoint, ROUTE, most=PAGE)
         size, refused = limit.size, False
         while True:
             try:
                 page = await self._page(endpoint, owners, lt, last_lt, offset, size)
-            except SMALLER_MAY_DO:
-                if len(owners) > 1 or size == 1:
+            except SMALLER_MAY_DO as exc:
+                fewer = self._fewer(endpoint, owners, size, exc)
+                if fewer is None:
                     raise
                 if not refused:
                     await self.tip(endpoint)  # one that answers nothing at all is down, and no number helps
-                size, refused = max(1, size // STEP_DOWN), True  # one owner with very many rows: fewer at a time
+                size, refused = fewer, True
                 continue
             if refused:
                 limit.refused(size * 2)
@@ -193,6 +192,12 @@ class TransferReader:
             if beyond is not None and enough:  # rows may come as fast as they are read
                 return Found(rows, so_far, read, unreadable)
 
+    def _fewer(self, endpoint: Endpoint, owners: Sequence[str], size: int, refused: ChainError) -> int | None:
+        """Return how many rows to ask for after a refusal; None when fewer owners are to be asked about."""
+        if len(owners) > 1:
+            return self._client.fewer_rows(endpoint, ROUTE, size, refused) if isinstance(refused, AsksTooMuch) else None
+        return None if size == 1 else max(1, size // STEP_DOWN)  # one owner with very many rows
+
     async def _page(
         self, endpoint: Endpoint, owners: Sequence[str], lt: int, last_lt: int | None, offset: int, limit: int
     ) -> Readable[Row]:
@@ -202,7 +207,7 @@ class TransferReader:
             question.append(("end_lt", str(last_lt)))
         if offset:
             question.append(("offset", str(offset)))
-        answer = await self._client.get(endpoint, "jetton/transfers", question)
+        answer = await self._client.get(endpoint, ROUTE, question)
         raw = rows_of(answer, "jetton_transfers")
         page = Readable[Row].of(raw, parse_transfer)
         if not page.rows and len(strange := _not_of_strangers(page.unreadable)) >= MANY_UNREADABLE:

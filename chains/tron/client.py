@@ -164,8 +164,8 @@ class TronClient:
 
     async def token(self, endpoint: Endpoint, address: str) -> TokenMeta | None:
         """Ask a token contract what it is; None when there is none or what it says cannot be read."""
-        decimals = await self._constant(endpoint, address, "decimals()")
-        symbol = await self._constant(endpoint, address, "symbol()")
+        decimals = await self._constant(endpoint, address, "decimals()", any_layer=True)
+        symbol = await self._constant(endpoint, address, "symbol()", any_layer=True)
         meta = TokenMeta(
             symbol=None if symbol is None else read_symbol(symbol),
             decimals=None if decimals is None else read_decimals(decimals),
@@ -231,7 +231,14 @@ class TronClient:
         return await self._http.post(endpoint, _layer("getblockbynum", solid=solid), {"num": number})
 
     async def _constant(
-        self, endpoint: Endpoint, contract: str, selector: str, parameter: str = "", *, solid: bool = True
+        self,
+        endpoint: Endpoint,
+        contract: str,
+        selector: str,
+        parameter: str = "",
+        *,
+        solid: bool = True,
+        any_layer: bool = False,
     ) -> bytes | None:
         """Return what a contract's view function answers; None when it does not answer readably."""
         await self._check(endpoint)
@@ -242,7 +249,12 @@ class TronClient:
             "parameter": parameter,
             "visible": True,
         }
-        raw = await self._http.post(endpoint, _layer("triggerconstantcontract", solid=solid), question)
+        try:
+            raw = await self._http.post(endpoint, _layer("triggerconstantcontract", solid=solid), question)
+        except Unserved:
+            if not any_layer:
+                raise
+            raw = await self._http.post(endpoint, _layer("triggerconstantcontract", solid=False), question)
         if not isinstance(raw, dict) or not isinstance(raw.get("result"), dict):
             raise ChainProtocolError(f"triggerconstantcontract answered {endpoint.quote(repr(raw))}")
         outcome = raw["result"]

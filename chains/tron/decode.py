@@ -17,13 +17,15 @@ from chains.types import Transfer
 TRANSFER_TOPIC = keccak(b"Transfer(address,address,uint256)").hex()
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_ADDRESS = re.compile(r"[0-9a-fA-F]{40}")
-_ADDRESS_WORD = re.compile(r"[0-9a-fA-F]{64}")
-_WORD = re.compile(r"[0-9a-fA-F]{64}")
+_ADDRESS_DIGITS = 40
+_WORD = re.compile(r"[0-9a-f]{64}")
 _VALUE = re.compile(r"[0-9]{1,78}")
 _TRC20_TOPICS = 3
 _WITH_EVENTS = {"TriggerSmartContract", "CreateSmartContract"}
 _MAX_TIME_MS = 2**52
+_MIN_TIME_MS = 10**12  # 2001, before any chain of the kind
+_DIGITS = re.compile(r"[0-9]{1,16}")
+_HEX_TEXT = re.compile(r"[0-9a-f]*")
 
 
 class Block(NamedTuple):
@@ -45,6 +47,16 @@ class Credit(NamedTuple):
     place: int | None = None  # among all events of its transaction: a label, where it is known
 
     @property
+    def said(self) -> tuple[str, str, str, int]:
+        """What it says, wherever it stands."""
+        return self.token, self.source, self.destination, self.value
+
+    @property
+    def claim(self) -> tuple[str, str, int]:
+        """What it says somebody got."""
+        return self.token, self.destination, self.value
+
+    @property
     def key(self) -> str:
         """
         Return what tells it from others of its transaction: what it says, and which of its equals it is.
@@ -61,9 +73,8 @@ def number_equals(credits: Iterable[Credit]) -> tuple[Credit, ...]:  # noqa: A00
     seen: Counter[tuple[str, str, str, int]] = Counter()
     numbered = []
     for credit in credits:
-        said = credit.token, credit.source, credit.destination, credit.value
-        numbered.append(credit._replace(ordinal=seen[said]))
-        seen[said] += 1
+        numbered.append(credit._replace(ordinal=seen[credit.said]))
+        seen[credit.said] += 1
     return tuple(numbered)
 
 
@@ -75,6 +86,8 @@ class Receipt(NamedTuple):
     time_ms: int
     succeeded: bool
     credits: tuple[Credit, ...]
+    events: int = 0  # of every kind
+    others: frozenset[tuple[str, str]] = frozenset()  # token and destination of what looks like a transfer and is none
 
 
 class Row(NamedTuple):
@@ -83,7 +96,7 @@ class Row(NamedTuple):
     tx_hash: str
     time_ms: int
     kind: str  # Transfer, Approval, ...
-    destination: str
+    destination: str | None  # None when it cannot be read: it may be anybody
     credit: Credit | None  # what it says was moved; None when that cannot be read
 
 
@@ -134,23 +147,38 @@ def parse_receipt(raw: Any) -> Receipt | None:
     """
     Read a receipt; None when the node does not hold it (yet).
 
-    A receipt counts as success only when the contract says SUCCESS and nothing says FAILED.
+    A receipt counts as success only when the contract says SUCCESS and nothing says FAILED. One with
+    transfers that does not say how it went is unreadable: it is no proof that they were taken back.
     """
     if raw == {}:
         return None
     info = _dict(raw, "receipt")
-    contract = info.get("receipt", {})
-    succeeded = isinstance(contract, dict) and contract.get("result") == "SUCCESS" and info.get("result") != "FAILED"
     logs = info.get("log", [])
     if not isinstance(logs, list):
         raise ChainProtocolError(f"not a list of events: {_shown(logs)}")
+    events = [event for place, log in enumerate(logs) if (event := _event(place, log)) is not None]
+    credits = [event for event in events if isinstance(event, Credit)]  # noqa: A001
+    succeeded = _succeeded(info)
+    if succeeded is None and credits:
+        raise ChainProtocolError("a receipt with transfers does not say whether it succeeded")
     return Receipt(
         tx_hash=_hash(info.get("id")),
         block=_count(info.get("blockNumber", 0)),
-        time_ms=_time(info.get("blockTimeStamp")),
-        succeeded=succeeded,
-        credits=number_equals(credit for place, log in enumerate(logs) if (credit := _credit(place, log)) is not None),
+        time_ms=_time_of_event(info.get("blockTimeStamp")),
+        succeeded=succeeded is True,
+        credits=number_equals(credits),
+        events=len(logs),
+        others=frozenset(event for event in events if not isinstance(event, Credit)),
     )
+
+
+def _succeeded(info: dict[str, Any]) -> bool | None:
+    """Return how a transaction went; None when that cannot be read."""
+    if info.get("result") == "FAILED":
+        return False
+    contract = info.get("receipt", {})
+    result = contract.get("result") if isinstance(contract, dict) else None
+    return result.upper() == "SUCCESS" if isinstance(result, str) and result else None
 
 
 def parse_receipts(raw: Any, number: int) -> BlockReceipts:
@@ -198,23 +226,44 @@ def mentions(raw: Any, destinations: Iterable[str]) -> bool:
     return any(to_hex(destination) in text or destination.lower() in text for destination in destinations)
 
 
-def _credit(place: int, raw: Any) -> Credit | None:
-    """Read an event as a TRC-20 `Transfer`; None for any other, such as the transfer of a unique token."""
+def _event(place: int, raw: Any) -> Credit | tuple[str, str] | None:
+    """
+    Read an event as a TRC-20 `Transfer`; None for any other, such as the transfer of a unique token.
+
+    Of one with data of another length only whose it is and to whom.
+    """
     log = _dict(raw, "event")
-    return _transfer_event(log.get("address"), log.get("topics", []), log.get("data", ""), place)
+    topics = log.get("topics") or []  # proto3 leaves what is empty out
+    if not isinstance(topics, list):
+        raise ChainProtocolError(f"not topics: {_shown(topics)}")
+    return _transfer_event(
+        log.get("address"), [_plain(topic) for topic in topics], _plain(log.get("data") or ""), place
+    )
 
 
-def _transfer_event(address: Any, topics: Any, data: Any, place: int | None) -> Credit | None:
-    if not isinstance(topics, list) or len(topics) != _TRC20_TOPICS or topics[0] != TRANSFER_TOPIC:
+def _plain(value: Any) -> str:
+    """
+    Return hex without a prefix, in small letters, however it is spelt.
+
+    What is no hex is no event of another kind, but one that cannot be read: to skip it would hide a payment.
+    """
+    bare = value.lower().removeprefix("0x") if isinstance(value, str) else ""
+    if not isinstance(value, str) or _HEX_TEXT.fullmatch(bare) is None:
+        raise ChainProtocolError(f"not hex: {_shown(value)}")
+    return bare
+
+
+def _transfer_event(address: Any, topics: list[str], data: str, place: int | None) -> Credit | tuple[str, str] | None:
+    if len(topics) != _TRC20_TOPICS or topics[0] != TRANSFER_TOPIC or not all(map(_WORD.fullmatch, topics)):
         return None
-    if not all(isinstance(topic, str) and _ADDRESS_WORD.fullmatch(topic) for topic in topics):
-        return None
-    if not isinstance(data, str) or _WORD.fullmatch(data) is None:
-        return None
-    if not isinstance(address, str) or _ADDRESS.fullmatch(address) is None:
+    contract = _plain(address)
+    contract = contract.removeprefix("41") if len(contract) == _ADDRESS_DIGITS + 2 else contract
+    if len(contract) != _ADDRESS_DIGITS:
         raise ChainProtocolError(f"not a contract: {_shown(address)}")
-    source, destination = (from_hex(topic[-40:].lower()) for topic in topics[1:])
-    return Credit(from_hex(address.lower()), source, destination, int(data, 16), place=place)
+    token, source, destination = (from_hex(text[-_ADDRESS_DIGITS:]) for text in (contract, *topics[1:]))
+    if _WORD.fullmatch(data) is None:
+        return token, destination
+    return Credit(token, source, destination, int(data, 16), place=place)
 
 
 def transfers_of(receipt: Receipt, *, chain_id: int, destinations: frozenset[str] | set[str]) -> list[Transfer]:
@@ -222,6 +271,20 @@ def transfers_of(receipt: Receipt, *, chain_id: int, destinations: frozenset[str
     if not receipt.succeeded:
         return []
     return [as_transfer(receipt, credit, chain_id) for credit in receipt.credits if credit.destination in destinations]
+
+
+def missing_in(receipt: Receipt, told: Iterable[Credit]) -> tuple[Credit, ...]:
+    """
+    Return what was told of a transaction, each once, and is not in its receipt; one that failed moved nothing.
+
+    Whom it came from may be told otherwise: that is no other transfer. Nor is what an index makes of an event
+    that is none.
+    """
+    if not receipt.succeeded:
+        return ()
+    shown = {credit.claim for credit in receipt.credits}
+    missing = {credit.claim: credit for credit in told if credit.claim not in shown}
+    return tuple(credit for credit in missing.values() if (credit.token, credit.destination) not in receipt.others)
 
 
 def as_transfer(receipt: Receipt, credit: Credit, chain_id: int) -> Transfer:
@@ -258,9 +321,11 @@ def parse_log_hint(raw: Any, topics: set[str]) -> LogHint | None:
     plain = [topic.removeprefix("0x").lower() for topic in given]
     if len(plain) != _TRC20_TOPICS or plain[0] != TRANSFER_TOPIC or plain[2] not in topics:
         return None
-    address, data = _bare(log.get("address")), _bare(log.get("data"))
-    readable = isinstance(address, str) and _ADDRESS.fullmatch(address) is not None
-    return LogHint(tx_hash, block, _transfer_event(address, plain, data, None) if readable else None)
+    try:
+        event = _transfer_event(log.get("address"), plain, _plain(log.get("data")), None)
+    except ChainProtocolError:  # its receipt may tell
+        event = None
+    return LogHint(tx_hash, block, event if isinstance(event, Credit) else None)
 
 
 def parse_history(raw: Any) -> History:
@@ -292,15 +357,22 @@ def parse_newest(raw: Any) -> int:
 
 def _row(raw: Any) -> Row:
     row = _dict(raw, "row")
-    tx_hash, time_ms = _hash(row.get("transaction_id")), _time(row.get("block_timestamp"))
-    return Row(tx_hash, time_ms, str(row.get("type")), str(row.get("to")), _row_credit(row))
+    tx_hash, time_ms = _hash(row.get("transaction_id")), _time_of_event(row.get("block_timestamp"))
+    return Row(tx_hash, time_ms, str(row.get("type")), _address_or_none(row.get("to")), _row_credit(row))
+
+
+def _address_or_none(value: Any) -> str | None:
+    try:
+        return parse_address(str(value))
+    except InvalidAddress:
+        return None
 
 
 def _row_credit(row: dict[str, Any]) -> Credit | None:
     """Return what a row says was moved, for a transaction whose receipt is missing; None when it cannot be read."""
-    info, value = row.get("token_info"), row.get("value")
+    info, value = row.get("token_info"), str(row.get("value"))
     token = info.get("address") if isinstance(info, dict) else None
-    if not isinstance(value, str) or _VALUE.fullmatch(value) is None:
+    if _VALUE.fullmatch(value) is None:
         return None
     try:
         contract, source, destination = (parse_address(str(text)) for text in (token, row.get("from"), row.get("to")))
@@ -320,6 +392,9 @@ def _hash(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
+    """Read a number of the REST side; some index writes it as text, which is always decimal there."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value) is not None:
+        return int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ChainProtocolError(f"not a number: {_shown(value)}")
     return value
@@ -328,7 +403,14 @@ def _count(value: Any) -> int:
 def _time(value: Any) -> int:
     if _count(value) > _MAX_TIME_MS:
         raise ChainProtocolError(f"not a time: {_shown(value)}")
-    return int(value)
+    return _count(value)
+
+
+def _time_of_event(value: Any) -> int:
+    """Read when something was done, in ms: in seconds it would lie in 1970, long before every intent."""
+    if _time(value) < _MIN_TIME_MS:
+        raise ChainProtocolError(f"not a time in ms: {_shown(value)}")
+    return _time(value)
 
 
 def _dict(value: Any, what: str) -> dict[str, Any]:

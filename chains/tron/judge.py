@@ -30,17 +30,24 @@ def judge(
     A receipt that is not there, or cannot be read, says nothing: services take their time to index, and
     prune. One of another time, or without the transfer, proves what we stored wrong.
     """
-    if receipt is None:
-        return Verification(transfer, Outcome.NOT_YET, 0, why="the node holds no receipt of it")
-    if isinstance(receipt, ChainError):
-        return Verification(transfer, Outcome.NOT_YET, 0, why=f"its receipt cannot be read: {receipt}")
+    if receipt is None or isinstance(receipt, ChainError) or (receipt.succeeded and receipt.events == 0):
+        return Verification(transfer, Outcome.NOT_YET, 0, why=_proves_nothing(receipt))
     if receipt.time_ms != transfer.block_number:
         return Verification(transfer, Outcome.GONE, 0)
     if not receipt.succeeded:
         return Verification(transfer, Outcome.REVERTED, 0)
     credit = credits.get(transfer.event_key)
     claim = (transfer.token, transfer.destination, transfer.amount)
-    if credit is None or (credit.token, credit.destination, credit.value) != claim:
+    if credit is None or credit.claim != claim:
         return Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)
     seen = transfer._replace(block_time=receipt.time_ms // 1000, sender=credit.source)
     return Verification(seen, Outcome.CREDITED, credit.value)
+
+
+def _proves_nothing(receipt: Receipt | ChainError | None) -> str:
+    if receipt is None:
+        return "the node holds no receipt of it"
+    if isinstance(receipt, ChainError):
+        return f"its receipt cannot be read: {receipt}"
+    # Something told of an event: a node that shows none of a transaction leaves them all out.
+    return "its receipt shows no events at all"

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import orjson
+
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.gather import wants_a_pause
@@ -338,7 +340,8 @@ def _fewer(asked: int, allowed: int | None, times: int) -> int:
 def _collect(found: CandidateTransactions, answer: RpcResult, chunk: Sequence[str], first: int, last: int) -> None:
     rows, ours = _rows(answer), set(chunk)
     found.rows += len(rows)
-    for row in rows:
+    # Two logs differ in their place at least: a row that comes twice is one, and would count twice.
+    for row in {orjson.dumps(row, option=orjson.OPT_SORT_KEYS): row for row in rows}.values():
         hint = parse_log_hint(row, ours)
         if hint is None:
             continue

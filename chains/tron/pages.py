@@ -9,7 +9,7 @@ from chains.errors import ChainError, ChainUnavailable
 from chains.gather import wants_a_pause
 from chains.tron.blocks import BlockFinder
 from chains.tron.candidates import CandidateTransactions
-from chains.tron.decode import Block, Receipt, number_equals, told_transfer, transfers_of
+from chains.tron.decode import Block, Receipt, missing_in, number_equals, told_transfer, transfers_of
 from chains.tron.reader import Reader
 from chains.tron.receipts import ReceiptReader
 from chains.types import Cursor, Head, Holding, Movement, ScanPage, Targets, Transfer
@@ -103,6 +103,9 @@ class PageReader:
             receipt = resolved.get(tx_hash) or await self._late(endpoint, found, tx_hash)
             if receipt is not None:
                 transfers += transfers_of(receipt, chain_id=self._chain_id, destinations=destinations)
+                # What a log or a row says and its receipt does not is judged, and shown with a reason: not hidden.
+                unshown = [c for c in missing_in(receipt, found.told.get(tx_hash, ())) if c.destination in destinations]
+                transfers += [told_transfer(tx_hash, receipt.time_ms, c, self._chain_id) for c in unshown]
             elif told := found.told.get(tx_hash):
                 time_ms = await self._time_of(endpoint, found, tx_hash)
                 ours = [credit for credit in number_equals(told) if credit.destination in destinations]

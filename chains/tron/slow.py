@@ -174,11 +174,14 @@ class SlowReader:
             for row in page.rows:
                 sorted_ = sorted_ and row.time_ms >= newest
                 newest = max(newest, row.time_ms)
-                if row.kind == "Transfer" and row.destination == address:  # approvals are listed among transfers
+                # Approvals are listed among transfers. Whom a row is about may be spelt in a way nobody knows.
+                if row.kind == "Transfer" and row.destination in {address, None}:
                     found.at_time[row.tx_hash] = row.time_ms
                     if row.credit is not None:  # once: rows are repeated from page to page
                         found.told[row.tx_hash] = list({*found.told.get(row.tx_hash, []), row.credit})
             fingerprint = page.fingerprint
+            if page.length == 0:
+                return None  # whatever it says of a next page: one that said so for ever once hung the scan
             if fingerprint is None:
                 if page.length < MOST_ROWS and rows < WINDOW_ROWS:
                     return None

@@ -580,10 +580,8 @@ async def test_more_in_the_message_than_in_the_row_counts_as_the_row_says(ton):
     "defect",
     [
         {"aborted": True},
-        {"aborted": None},
         {"compute_ph": {"skipped": False, "success": False, "exit_code": 9}},
         {"compute_ph": {"skipped": True, "reason": "no_gas"}},
-        {"compute_ph": None},
         {"action": {"success": False}},
     ],
 )

@@ -123,9 +123,8 @@ def with_log(**changes):
 
 def test_a_receipt_is_read_with_every_transfer_in_it():
     receipt = parse_receipt(raw_receipt())
-    assert receipt == Receipt(
-        TX, 42054864, 1700704884000, succeeded=True, credits=(Credit(USDT, account("buyer"), SHOP, 5, place=0),)
-    )
+    credit = Credit(USDT, account("buyer"), SHOP, 5, place=0)
+    assert receipt == Receipt(TX, 42054864, 1700704884000, succeeded=True, credits=(credit,), events=1)
     assert parse_receipt({}) is None
 
 
@@ -145,15 +144,21 @@ def test_a_transfer_is_keyed_by_what_it_says_and_which_of_its_equals_it_is():
     [
         {"receipt": {"result": "REVERT"}},
         {"receipt": {"result": "OUT_OF_ENERGY"}},
-        {"receipt": {}},
-        {"receipt": None},
         {"result": "FAILED"},
+        {"result": "FAILED", "receipt": {}},
     ],
 )
 def test_only_success_said_twice_over_is_success(changes):
     receipt = parse_receipt(raw_receipt(**changes))
     assert not receipt.succeeded
     assert transfers_of(receipt, chain_id=1, destinations={SHOP}) == []
+
+
+@pytest.mark.parametrize("contract", [{}, None, {"result": None}, {"result": 1}, {"result": ""}, "SUCCESS", []])
+def test_a_receipt_with_transfers_that_does_not_say_how_it_went_is_unreadable(contract):
+    with pytest.raises(ChainProtocolError, match="does not say"):
+        parse_receipt(raw_receipt(receipt=contract))
+    assert parse_receipt(raw_receipt(receipt=contract, log=[])).succeeded is False  # nobody's concern
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,6 @@ def test_only_success_said_twice_over_is_success(changes):
         with_log(topics=[]),
         with_log(data=""),
         with_log(data=word(5) + word(6)),
-        with_log(topics=[TRANSFER_TOPIC, topic(SHOP), 7]),
     ],
 )
 def test_events_of_another_shape_are_no_transfers(raw):
@@ -185,8 +189,13 @@ def test_events_of_another_shape_are_no_transfers(raw):
         raw_receipt(blockNumber=True),
         raw_receipt(log={}),
         raw_receipt(log=["x"]),
+        raw_receipt(blockTimeStamp=1_700_704_884),  # seconds
         with_log(address="T" * 34),
-        with_log(address="41" + USDT_HEX),
+        with_log(address="42" + USDT_HEX + "00"),
+        with_log(topics=[TRANSFER_TOPIC, topic(SHOP), 7]),
+        with_log(topics=[TRANSFER_TOPIC, topic(SHOP), "not hex" * 9]),
+        with_log(data="five"),
+        with_log(data=5),
     ],
 )
 def test_a_receipt_no_correct_node_sends_is_an_error(raw):

@@ -437,7 +437,7 @@ async def test_a_failed_flag_alone_is_enough_to_disbelieve_a_receipt(tron):
     assert found == []
 
 
-@pytest.mark.parametrize("result", ["REVERT", "OUT_OF_ENERGY", "OUT_OF_TIME", "", None])
+@pytest.mark.parametrize("result", ["REVERT", "OUT_OF_ENERGY", "OUT_OF_TIME", "UNKNOWN"])
 async def test_a_contract_that_does_not_say_success_is_disbelieved_without_a_flag_as_well(tron, result):
     adapter = await tron.adapter()
     after = tron.start()
