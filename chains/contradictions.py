@@ -12,7 +12,6 @@ from chains.endpoints import Endpoint, EndpointPool
 log = logging.getLogger(__name__)
 
 SPLIT_FOR_S = 60.0  # two tips of one height are forgotten within seconds
-UNHELD_AFTER_S = 60.0  # whoever shows a block as its newest holds it by then, whichever of its nodes is asked
 CHECK_EVERY_S = 30.0
 CAUGHT_FOR_S = 90.0  # so long an endpoint that took its own word back is shown as lying
 TOLD_FOR_S = 600.0
@@ -93,13 +92,17 @@ class Contradictions:
             kept = (each for each in self._claims[endpoint] if each.position < claim.position)
             self._claims[endpoint] = deque(kept, maxlen=MOST_CLAIMS)
 
-    async def check_claims(self, asked: Collection[Endpoint]) -> None:
-        """Ask endpoints now and then for what they showed as their newest block a minute ago."""
+    async def check_claims(self, asked: Mapping[Endpoint, float]) -> None:
+        """
+        Ask endpoints now and then for what they showed as their newest block so many seconds ago.
+
+        By then whichever node of theirs is asked holds it, or stands still.
+        """
         hash_at, now = self._hash_at, self._clock()
         if hash_at is None or (self._checked_at is not None and now - self._checked_at < CHECK_EVERY_S):
             return
         self._checked_at = now
-        old = {endpoint: self._claim_of(endpoint, now - UNHELD_AFTER_S) for endpoint in asked}
+        old = {endpoint: self._claim_of(endpoint, now - seconds) for endpoint, seconds in asked.items()}
 
         async def hold(endpoint: Endpoint) -> bool:
             claim = old[endpoint]

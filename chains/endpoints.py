@@ -38,6 +38,14 @@ class Unserved(ChainMisconfigured):
     """The endpoint does not serve this one call. It stays in use for others; the next one is tried."""
 
 
+class Behind(Unserved):
+    """The endpoint does not serve the newest of this yet; `time`: unix seconds of the newest that was served."""
+
+    def __init__(self, message: str, *, time: int | None) -> None:
+        super().__init__(message)
+        self.time = time
+
+
 @dataclass(slots=True, eq=False)
 class Endpoint:
     """One URL, and what we know of it. Only `label` may be shown: the URL may carry a key."""

@@ -3,6 +3,7 @@ What can go wrong with a chain, named by what the caller should do.
 
 ChainError
 ├── ChainUnavailable      try again later (or elsewhere)
+│   └── LogsBehind        everything below is read; what is newer is not served yet
 ├── ChainProtocolError    this endpoint's answer makes no sense: try another endpoint
 ├── ChainMisconfigured    an operator must change something
 ├── InvalidAddress        the caller sent something that is no address of this chain
@@ -27,6 +28,19 @@ class ChainUnavailable(ChainError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class LogsBehind(ChainUnavailable):
+    """
+    The logs of the newest blocks are not served yet, and everything below them was read.
+
+    Attributes:
+        time: unix seconds of the newest block that was read; None where it is not known.
+    """
+
+    def __init__(self, message: str, *, time: int | None) -> None:
+        super().__init__(message)
+        self.time = time
 
 
 class ChainProtocolError(ChainError):

@@ -34,6 +34,7 @@ PACE_WINDOW_S = 120.0
 PACE_SLACK_S = 10.0  # blocks come in bursts
 BEST_OFFSET_FOR_S = 1_800.0
 LEAP_TIMES = 4  # faster than a chain was before
+FINAL_STANDSTILL_S = 1_800.0  # twice as long as the slowest chain takes
 FORGOTTEN_S = 600.0  # what an endpoint said so long ago says nothing about now
 BACK_TO_AGREEMENT = (0, 1, 2, 4, 8, 16, 32, 64)  # blocks below the newest that enough endpoints hold
 
@@ -81,7 +82,8 @@ class HeadTrack:
         before, self.seen, self.seen_at = self.seen, seen, now
         if before is None or seen.newest_time < before.newest_time - PACE_WINDOW_S:
             self._begin(seen, now)
-        elif seen.newest != before.newest or seen.newest_time != before.newest_time:
+        elif seen.newest != before.newest or (not self.learns and seen.newest_time != before.newest_time):
+            # A node that made the same block younger and younger was taken for one that goes on.
             self._moved(before, seen, now)
 
     def _begin(self, seen: SeenHead, now: float) -> None:
@@ -208,7 +210,7 @@ class HeadReader:
         self._accepted: Accepted | None = None
         self._compared_at: float | None = None
         self._blamed: str | None = None  # what is wrong with the heads as a whole
-        self._final_known = True
+        self._newest_final: tuple[int | None, float] | None = None  # the newest final block, and since when; monotonic
         self._skewed: set[Endpoint] = set()
         self._contradictions = Contradictions(pool, method=method, hash_at=hash_at, clock=clock)
 
@@ -226,16 +228,22 @@ class HeadReader:
             found |= dict(await self._pool.survey(self._method, self._read_and_note, but=[endpoint]))
             self._compared_at = self._clock()
             await self._contradictions.compare_branches({e: each.head.position for e, each in found.items()})
-        await self._contradictions.check_claims(found.keys())
+        await self._contradictions.check_claims({e: self._tracks[e].standstill_s for e in found})
         believed = await self._believed(found)
         chosen = self._choose(endpoint, believed)
         self._pool.prefer(chosen)
         seen = believed[chosen] if self._quorum == 1 else SeenHead.of(await self._agreed(found))
         # Of the head that is gone by: with a quorum one endpoint that knows what is final is not enough.
-        self._final_known = not self._wants_final or seen.head.finalized is not None
+        self._note_final(seen.head.finalized)
         self._accepted = Accepted(seen.newest, seen.head.time, self._clock())
         self._note_skew()
         return seen.head
+
+    def _note_final(self, finalized: int | None) -> None:
+        """Take note of what is final; a chain's first block is what nodes say that do not know."""
+        known = self._newest_final
+        if self._wants_final and (known is None or not finalized or finalized > (known[0] or 0)):
+            self._newest_final = (finalized, self._clock())
 
     async def _observe(self, endpoint: Endpoint) -> tuple[Endpoint, SeenHead]:
         return endpoint, await self._read_and_note(endpoint)
@@ -259,7 +267,7 @@ class HeadReader:
             or now - track.moved_at > track.slow_s
             or track.leapt_to is not None
             or track.is_stale(now, wall)
-            or (self._wants_final and seen.head.finalized is None)
+            or (self._wants_final and not seen.head.finalized)
             or self._doubt(endpoint, seen) is not None
         )
 
@@ -322,14 +330,20 @@ class HeadReader:
         chosen = asked if asked in believed else newest
         track, ours, theirs = self._tracks[chosen], believed[chosen], believed[newest]
         behind_s = theirs.newest_time - ours.newest_time
-        if behind_s > track.standstill_s or (now - track.moved_at > track.slow_s and theirs.newest > ours.newest):
+        highest = max(believed, key=lambda endpoint: believed[endpoint].newest)
+        if behind_s > track.standstill_s:
             chosen = newest
-        if self._wants_final and believed[chosen].head.finalized is None:
-            oldest = believed[chosen].newest_time - self._tracks[chosen].standstill_s
-            telling = [e for e, seen in believed.items() if seen.head.finalized is not None]
-            fresh = [e for e in telling if believed[e].newest_time >= oldest]
-            chosen = max(fresh, key=lambda endpoint: believed[endpoint].newest, default=chosen)
-        return chosen
+        elif now - track.moved_at > track.slow_s and believed[highest].newest > ours.newest:
+            chosen = highest
+        return self._choose_final(chosen, believed) if self._wants_final else chosen
+
+    def _choose_final(self, chosen: Endpoint, believed: dict[Endpoint, SeenHead]) -> Endpoint:
+        """Return who knows what is final: whoever stands still at an old final block says as little as who has none."""
+        track, ours = self._tracks[chosen], believed[chosen]
+        fresh = [e for e, seen in believed.items() if seen.newest_time >= ours.newest_time - track.standstill_s]
+        best = max(fresh, key=lambda endpoint: believed[endpoint].head.finalized or 0)
+        behind = (believed[best].head.finalized or 0) - (ours.head.finalized or 0)
+        return best if behind * (track.interval_s or 1.0) > SHORTEST_STANDSTILL_S or not ours.head.finalized else chosen
 
     def _without_leaps(self, believed: dict[Endpoint, SeenHead]) -> dict[Endpoint, SeenHead]:
         """Leave out whose head rose as no chain does, as long as others are up to date and do not show it too."""
@@ -438,7 +452,11 @@ class HeadReader:
             age = track.age_s(now, wall)
             clock = "" if track.paced else ", or this host's clock is ahead"
             yield f"no endpoint knows a block younger than {age:.0f} s: the chain or its endpoints stand still{clock}"
-        if not self._final_known:
+        final, since = self._newest_final or (None, now)
+        if final and now - since > FINAL_STANDSTILL_S:
+            minutes = (now - since) / 60
+            yield f"the finalized block is still {final} after {minutes:.0f} minutes: payments wait for a newer one"
+        if self._newest_final is not None and not final:
             who = "no endpoint can" if self._quorum == 1 else f"fewer than {self._quorum} endpoints can"
             yield f"{who} tell which block is finalized: payments that need that wait"
         skews = {e: s for e, t in self._tracks.items() if (s := t.skew_s(now, wall)) is not None}

@@ -19,14 +19,17 @@ from msgspec import Raw, Struct
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.limits import Limit
+from chains.loose_json import loads, tidied
 from chains.transport import (
     OK,
     TOO_MANY_REQUESTS,
     CutOff,
     Forbidden,
+    Garbled,
     HttpAnswer,
     Overasked,
     Overpriced,
+    ServerError,
     TimedOut,
     TooLarge,
 )
@@ -40,7 +43,7 @@ _WRONG = {401, 402, 403, 404, 405, 410}
 _REDIRECTS = range(300, 400)
 _SERVER_ERRORS = range(500, 600)
 MOST_LONE = 5  # calls of one question refused by a status, then the others are not asked for
-_SAYS_NOTHING = {400, 414, 422, *_SERVER_ERRORS}  # of a single call: perhaps that its parameters are too many
+_SAYS_NOTHING = {400, 414, 422}  # of a single call: perhaps that its parameters are too many
 # 405 and 501: fronts that know no batches. Learnt only where fewer calls do.
 _REFUSES_A_SHAPE = {400, 402, 405, 413, 414, 422, TOO_MANY_REQUESTS, 500, 501, 504}
 _INVALID_REQUEST = -32600
@@ -53,7 +56,7 @@ _RATE = re.compile(
 )
 _NUMBER = re.compile(r"\d{1,6}")
 
-_REFUSED_ALONE = (Overasked, Overpriced, Forbidden, TooLarge, CutOff)
+_REFUSED_ALONE = (Garbled, Overasked, Overpriced, Forbidden, TooLarge, CutOff)
 
 Call = tuple[str, Sequence[Any]]
 
@@ -85,8 +88,8 @@ class RpcResult(NamedTuple):
         if self.error is not None:
             raise self.error
         try:
-            return orjson.loads(memoryview(self.raw))
-        except orjson.JSONDecodeError as exc:
+            return loads(memoryview(self.raw))
+        except ValueError as exc:
             raise ChainProtocolError(f"the answer is not JSON: {exc}") from exc
 
 
@@ -147,11 +150,17 @@ class _Asking:
         self._refused: tuple[int, int] | None = None  # the smallest refused, and how many to ask for then
         self._lone = 0
         self._served = False
+        self._asked_again = False
 
     def refused(self, asked: int, fewer: int, *, unsure: bool = False) -> None:
         """Ask for fewer; for one where the refusal may mean something else."""
         self._refused = (asked, fewer)
         self.size = 1 if unsure else fewer
+
+    def again(self) -> bool:
+        """Say whether to ask the same call once more, which is done once a call."""
+        first, self._asked_again = not self._asked_again, True
+        return first
 
     def lone(self, left: int) -> int:
         """Take note of a call refused by itself; return how many of those left that stands for."""
@@ -160,19 +169,18 @@ class _Asking:
 
     def busy(self, asked: int, *, fewest: bool) -> bool:
         """Say whether to go on with fewer, after a wait was asked for: one call was answered just now."""
-        if asked > 1 and self.proving and self._served:
-            self.refused(asked, 1 if fewest else asked // 2)
-            return True
-        if asked > 1:
+        if not (self.proving and self._served):
             self._limit.busy(asked)
-        return False
+            return False
+        self.refused(asked, 1 if fewest else asked // 2)
+        return True
 
     def served(self, asked: int) -> None:
         """Go on with as many as are known to be taken."""
         self._limit.served(asked)
         if self.proving and self._served and self._refused is None:
             self._limit.relieved()
-        self._served = True
+        self._served, self._asked_again = True, False
         if self.size == 1:
             self.size = self._full if self._refused is None else self._refused[1]
 
@@ -221,12 +229,15 @@ class JsonRpc:
                 asking.refused(len(part), exc.fewer(len(part)), unsure=exc.unsure)
                 continue
             except ChainError as exc:
-                if not (len(part) == 1 and self._is_of_this_call(exc, results)):
-                    timed_out = isinstance(exc, TimedOut)
-                    if not (timed_out or self._is_busy(exc)) or not asking.busy(len(part), fewest=timed_out):
-                        raise
+                if self._is_over_at_once(exc, part, asking):
                     continue
+                if len(part) > 1 or not self._is_of_this_call(exc, results):
+                    raise
                 answers = [RpcResult(error=_of_this_call(exc))] * asking.lone(len(calls) - len(results))
+            if len(part) > 1 and self._are_waits(answers):
+                if not asking.busy(len(part), fewest=False):
+                    results += answers
+                continue
             if asking.proving and not results:
                 self._check_answered(answers[0])
             asking.served(len(part))
@@ -235,6 +246,13 @@ class JsonRpc:
             asking.learn()
         return results
 
+    def _is_over_at_once(self, error: ChainError, part: Sequence[Call], asking: _Asking) -> bool:
+        """Say whether to go on: with the same call once more, or with fewer after a batch was answered with a wait."""
+        if len(part) == 1:
+            return _passes(error) and asking.again()
+        timed_out = isinstance(error, TimedOut)
+        return (timed_out or self._is_busy(error)) and asking.busy(len(part), fewest=timed_out)
+
     def _is_of_this_call(self, error: ChainError, results: Sequence[RpcResult]) -> bool:
         """Say whether the question was refused, and not whoever asked: another call of it was answered."""
         answered = any(result.error is None for result in results)
@@ -242,6 +260,10 @@ class JsonRpc:
 
     def _is_busy(self, error: ChainError) -> bool:
         return self._is_rate(error) or (isinstance(error, ChainUnavailable) and error.retry_after is not None)
+
+    def _are_waits(self, answers: Sequence[RpcResult]) -> bool:
+        """Say whether a wait is all that was said to any call."""
+        return all(answer.error is not None and self._is_busy(answer.error) for answer in answers)
 
     def _check_answered(self, answer: RpcResult) -> None:
         """Raise when one call, too, was answered with a wait: it is meant."""
@@ -348,9 +370,10 @@ class JsonRpc:
 def _status_error(endpoint: Endpoint, answer: HttpAnswer) -> ChainError:
     status = answer.status
     if status == OK:
-        return ChainProtocolError(f"not a JSON-RPC answer: {_shown(endpoint, answer)}")
-    if status in _SAYS_NOTHING:
-        return Overasked(f"HTTP {status}", retry_after=answer.retry_after)
+        return Garbled(f"not a JSON-RPC answer: {_shown(endpoint, answer)}")
+    if status in _SAYS_NOTHING or status in _SERVER_ERRORS:
+        failed = Overasked if status in _SAYS_NOTHING else ServerError
+        return failed(f"HTTP {status}", retry_after=answer.retry_after)
     if status == TOO_MANY_REQUESTS:
         return ChainUnavailable(f"HTTP {status}", retry_after=answer.retry_after)
     if status == _TOO_LARGE:
@@ -359,6 +382,11 @@ def _status_error(endpoint: Endpoint, answer: HttpAnswer) -> ChainError:
         kind = Overpriced if status == _PAYMENT_REQUIRED else Forbidden
         return kind(f"HTTP {status}: check the URL and its key")
     return ChainProtocolError(f"HTTP {status}")
+
+
+def _passes(error: ChainError) -> bool:
+    """Say whether it may be over at once: one request in three that failed once kept a payment waiting for minutes."""
+    return isinstance(error, ServerError | CutOff) and error.retry_after is None
 
 
 def _of_this_call(error: ChainError) -> ChainError:
@@ -382,6 +410,10 @@ def _parse(body: bytes | bytearray) -> Envelope | list[Envelope] | None:
     try:
         return _ENVELOPES.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        tidy = tidied(body)
+    try:
+        return None if tidy is None else _ENVELOPES.decode(tidy)
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

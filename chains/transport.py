@@ -17,6 +17,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 KEEP_ALIVE_S = 30
 
 OK = 200
+_SUCCESSES = range(200, 300)  # a front that answered everything with 201 was never read
 TOO_MANY_REQUESTS = 429
 
 
@@ -32,8 +33,16 @@ class CutOff(ChainUnavailable):
     """The connection was closed in the middle; some do that to a question that is too large."""
 
 
+class Garbled(ChainProtocolError):
+    """An answer that is none, with a status of success; some give it to a question that is too large."""
+
+
 class Overasked(ChainUnavailable):
     """An HTTP status without a word of explanation that some give to a question that is too large."""
+
+
+class ServerError(Overasked):
+    """One that the server is to blame for: a balancer may have a better one."""
 
 
 class Overpriced(ChainMisconfigured):
@@ -99,7 +108,8 @@ class HttpClient:
                 read = await self._read(response)
         except TRANSPORT_ERRORS as exc:
             raise translate_transport(exc) from None  # the library's own text may quote the URL
-        return HttpAnswer(response.status, read, retry_after(response.headers, now=self._wall()))
+        status = OK if response.status in _SUCCESSES else response.status
+        return HttpAnswer(status, read, retry_after(response.headers, now=self._wall()))
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytearray:
         body = bytearray()

@@ -11,8 +11,15 @@ from dataclasses import replace
 from functools import partial
 
 from chains.base import Access, Telemetry
-from chains.endpoints import Endpoint, EndpointPool, Unserved
-from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
+from chains.endpoints import Behind, Endpoint, EndpointPool, Unserved
+from chains.errors import (
+    ChainError,
+    ChainMisconfigured,
+    ChainProtocolError,
+    ChainUnavailable,
+    InvalidTxHash,
+    LogsBehind,
+)
 from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
 from chains.evm.bloom import MOST_BLOCKS, BloomCheck
@@ -242,9 +249,14 @@ class EvmAdapter:
     ) -> ScanPage | Fork:
         """Return a page every log of which can be read; where no endpoint shows one, the one with the fewest others."""
         spoiled: list[ScanPage] = []
+        behind: list[Behind] = []
 
         async def strictly(endpoint: Endpoint) -> ScanPage | Fork:
-            page = await read(endpoint)
+            try:
+                page = await read(endpoint)
+            except Behind as exc:
+                behind.append(exc)
+                raise
             if isinstance(page, ScanPage) and page.unread:
                 spoiled.append(page)
                 raise Unserved(f"shows logs that cannot be read: {page.unread[0].why}")
@@ -252,7 +264,9 @@ class EvmAdapter:
 
         try:
             return await self._pool.run("eth_getLogs", strictly, avoiding=avoiding)
-        except ChainError:
+        except ChainError as exc:
+            if behind and not spoiled:
+                raise LogsBehind(str(exc), time=behind[0].time) from exc
             if not spoiled:
                 raise
             return min(spoiled, key=lambda page: len(page.unread))

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint, Unserved
+from chains.endpoints import Behind, Endpoint, Unserved
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.evm.ahead import ReadAhead
 from chains.evm.block_logs import BlockLogs
@@ -18,6 +18,7 @@ from chains.evm.refusals import Refusal
 from chains.evm.rpc import (
     Call,
     CutOff,
+    Garbled,
     NotAllowed,
     Overasked,
     Overpriced,
@@ -158,7 +159,9 @@ class LogReader:
             await self._probe(reading)
         for _ in range(MOST_REFUSALS):
             page = await self._attempt(reading)
-            if page is not None:
+            if isinstance(page, int):
+                reading = reading._replace(head=reading.head._replace(position=page, anchor=None))
+            elif page is not None:
                 return page
         raise ChainUnavailable("keeps refusing smaller and smaller questions")
 
@@ -180,33 +183,50 @@ class LogReader:
     async def _probe(self, reading: _Reading) -> None:
         """Ask the smallest question: whoever refused that is not asked all the others again to learn the same."""
         first = reading.after.position + 1
-        question, *_ = self._questions(reading, first, first, Sizes(1, 1))
-        try:
-            (answer,) = await self._client.batch(reading.endpoint, [question.call])
-        except (ChainUnavailable, NotAllowed) as exc:
-            answer = RawResult(error=exc)
+        question, *_ = self._questions(reading, first, first, Sizes(1, 1, reading.shape.plain))
+        answer = await self._ask_one(reading, question)
+        if answer.error is not None and not isinstance(answer.error, TimedOut):
+            reading.shape.plain = not reading.shape.plain
+            question, *_ = self._questions(reading, first, first, Sizes(1, 1, reading.shape.plain))
+            answer = await self._ask_one(reading, question)
         if answer.error is not None and not isinstance(answer.error, TimedOut):
             if await self._lacks_address(reading, question):
                 raise reading.learner.needs_address(answer.error) from answer.error
             raise reading.learner.give_up(answer.error) from answer.error
 
-    async def _attempt(self, reading: _Reading) -> ScanPage | Fork | None:
-        """Ask for one range; None when the endpoint wants to be asked for less, which was noted."""
+    async def _ask_one(self, reading: _Reading, question: Question) -> RawResult:
+        """Return the answer to one question, whatever kept the endpoint from answering."""
+        try:
+            (answer,) = await self._client.batch(reading.endpoint, [question.call])
+        except (ChainUnavailable, NotAllowed, Garbled) as exc:
+            return RawResult(error=exc)
+        return _with_logs(answer)
+
+    async def _attempt(self, reading: _Reading) -> ScanPage | Fork | int | None:
+        """
+        Ask for one range.
+
+        None when the endpoint wants to be asked for less, which was noted; a number when for nothing above a block.
+        """
         first, last = window(
             reading.after.position, reading.head.position, reading.span.reaching(reading.reread), reading.reread
         )
         blocks, started = last - first + 1, self._clock()
         asked = self._questions(reading, first, last, reading.learner.sizes)
         end, *logs = await self._ask(reading, asked, last, blocks)
+        held = parse_block(end.get(), last)
         below = logs.pop() if len(logs) > len(asked) else None
+        logs = [_with_logs(answer) for answer in logs]
         for question, answer in zip(asked, logs, strict=True):
+            if _is_beyond(answer) and held is not None:
+                return _lower(reading, last, below)
             if answer.error is not None:
                 return await self._refused(reading, question, answer, blocks)
         if below is not None and _moved(below, reading.after):
             return Fork(reading.after)
-        block = parse_block(end.get(), last)
-        if block is None:
+        if held is None:
             raise ChainUnavailable(f"the node does not hold block {last} yet")
+        block = held
         answers = [answer.log_rows() for answer in logs]
         reading.learner.served(asked)
         rows = sum(len(each) + len(odd) for each, odd in answers)
@@ -277,12 +297,8 @@ class LogReader:
             return False
         block = reading.after.position + 1
         for tokens, served in ((None, False), (reading.wanted.tokens[:1], True)):
-            call = transfers_to([self._nobody], tokens, block, block).call
-            try:
-                (answer,) = await self._client.batch(reading.endpoint, [call])
-            except (Overasked, NotAllowed, CutOff) as exc:
-                answer = RawResult(error=exc)
-            if (answer.error is None) is not served:
+            answer = await self._ask_one(reading, transfers_to([self._nobody], tokens, block, block, plain=True))
+            if (answer.error is None) is not served or not (served or _about_size(answer.error)):
                 return False
         return True
 
@@ -335,7 +351,7 @@ class LogReader:
             calls = [transfers_to(part, None, block, block).call for part in parts]
             try:
                 answers = await self._client.batch(reading.endpoint, calls)
-            except (TooLarge, NotAllowed):
+            except (TooLarge, NotAllowed, Garbled):
                 return None
             full = [part for part, answer in zip(parts, answers, strict=True) if _is_full(answer)]
             found |= {part[0] for part in full if len(part) == 1}
@@ -383,8 +399,36 @@ def _block_call(number: int) -> Call:
     return "eth_getBlockByNumber", (hex(number), False)
 
 
-def _about_size(error: Exception) -> bool:
-    if isinstance(error, TooLarge | Overasked | Overpriced | NotAllowed | CutOff):
+def _with_logs(answer: RawResult) -> RawResult:
+    """Return an answer as refused when it is no list of logs: some say null to a question that is too large."""
+    if answer.error is not None:
+        return answer
+    try:
+        answer.log_rows()
+    except ChainProtocolError as exc:
+        return RawResult(error=Garbled(str(exc)))
+    return answer
+
+
+def _is_beyond(answer: RawResult) -> bool:
+    return isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.HEAD
+
+
+def _lower(reading: _Reading, last: int, below: RawResult | None) -> int:
+    """
+    Return up to where to ask instead, of a node whose logs end below the blocks it shows.
+
+    Asked for the same at every poll it served nothing at all.
+    """
+    first = reading.after.position + 1
+    if last > first:
+        return first + (last - first) // 2
+    read = None if below is None or below.error is not None else parse_block(below.get(), reading.after.position)
+    raise Behind(f"its logs end at block {last - 1}, below its head", time=None if read is None else read.time)
+
+
+def _about_size(error: Exception | None) -> bool:
+    if isinstance(error, Garbled | TooLarge | Overasked | Overpriced | NotAllowed | CutOff):
         return True
     sizes = {Refusal.BLOCKS, Refusal.ROWS, Refusal.TOPICS, Refusal.ADDRESSES, Refusal.ADDRESSLESS, Refusal.OTHER}
     return isinstance(error, RpcRefused) and error.verdict.refusal in sizes

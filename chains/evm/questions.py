@@ -36,6 +36,7 @@ class Sizes(NamedTuple):
 
     topics: int
     addresses: int
+    plain: bool = False  # a single value as such, and not as a list of one: there are nodes that take no lists
 
 
 class Question(NamedTuple):
@@ -63,16 +64,22 @@ def questions(
     named = list(_chunks(wanted.tokens, sizes.addresses))
     every = way is Way.LOGS and not wanted.named
     of_calm: list[Sequence[str] | None] = [None] if every else [*named]
-    found = [transfers_to(part, tokens, first, last) for part in _chunks(calm, sizes.topics) for tokens in of_calm]
-    found += [transfers_to(part, tokens, first, last) for part in _chunks(apart, sizes.topics) for tokens in named]
-    return found
+    parts = [(part, tokens) for part in _chunks(calm, sizes.topics) for tokens in of_calm]
+    parts += [(part, tokens) for part in _chunks(apart, sizes.topics) for tokens in named]
+    return [transfers_to(part, tokens, first, last, plain=sizes.plain) for part, tokens in parts]
 
 
-def transfers_to(destinations: Sequence[str], tokens: Sequence[str] | None, first: int, last: int) -> Question:
+def transfers_to(
+    destinations: Sequence[str], tokens: Sequence[str] | None, first: int, last: int, *, plain: bool = False
+) -> Question:
     """Return the question for transfers into some addresses, of some tokens or of all."""
-    topics = [TRANSFER_TOPIC, None, [topic_of(address) for address in destinations]]
-    address = None if tokens is None else list(tokens)
+    topics = [TRANSFER_TOPIC, None, _listed([topic_of(address) for address in destinations], plain=plain)]
+    address = None if tokens is None else _listed(tokens, plain=plain)
     return Question(_logs_call(first, last, topics, address), destinations, tokens)
+
+
+def _listed(values: Sequence[str], *, plain: bool) -> str | list[str]:
+    return values[0] if plain and len(values) == 1 else list(values)
 
 
 def topic_of(address: str) -> str:

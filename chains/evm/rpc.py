@@ -16,6 +16,7 @@ from chains.quantities import quantity
 from chains.transport import (
     CutOff,
     Forbidden,
+    Garbled,
     HttpAnswer,
     HttpClient,
     Overasked,
@@ -25,9 +26,12 @@ from chains.transport import (
     translate_transport,
 )
 
+MOST_DIGITS = 20  # of a chain's number
+
 __all__ = [
     "Call",
     "CutOff",
+    "Garbled",
     "NotAllowed",
     "Overasked",
     "Overpriced",
@@ -127,7 +131,9 @@ class RpcClient:
             ChainMisconfigured: another one.
         """
         (answer,) = await self._batch(endpoint, [("eth_chainId", ())])
-        chain_id = quantity(answer.get())
+        if isinstance(answer.error, Unserved):
+            (answer,) = await self._batch(endpoint, [("net_version", ())])
+        chain_id = _chain_id(answer.get())
         if chain_id != self._chain_id:
             raise ChainMisconfigured(f"{endpoint.label} serves chain {chain_id}, expected chain {self._chain_id}")
         endpoint.checked = True
@@ -137,6 +143,13 @@ class RpcClient:
 
     async def _post(self, endpoint: Endpoint, body: bytes) -> HttpAnswer:
         return await self._http.ask("POST", endpoint.url, headers=HEADERS, body=body)
+
+
+def _chain_id(value: object) -> int:
+    """Return a chain's number; `net_version`, which older nodes know alone, says it in decimal digits."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value[:MOST_DIGITS])
+    return quantity(value)
 
 
 def _refused(endpoint: Endpoint, failure: RpcFailure) -> ChainError:

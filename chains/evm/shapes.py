@@ -11,7 +11,7 @@ from chains.errors import ChainError
 from chains.evm.questions import Question, Sizes
 from chains.evm.ranges import BlockSpan
 from chains.evm.refusals import Refusal, Verdict
-from chains.evm.rpc import CutOff, NotAllowed, Overasked, Overpriced, RpcRefused, TooLarge
+from chains.evm.rpc import CutOff, Garbled, NotAllowed, Overasked, Overpriced, RpcRefused, TooLarge
 from chains.types import Rail
 
 REST_S = 10.0  # an endpoint that refuses even the smallest question is not asked for logs that long
@@ -40,6 +40,7 @@ class LogShape:
     resting_until: dict[Rail, float] = field(default_factory=dict)
     refusal: dict[Rail, str] = field(default_factory=dict)  # of the smallest question, while it stands
     crowded: dict[str, float] = field(default_factory=dict)  # until when, by address
+    plain: bool = False  # takes a single value as such, and no list of one
     roomy: dict[Rail, BlockSpan] = field(default_factory=dict)  # as it was before answers became too long
 
     @classmethod
@@ -70,12 +71,13 @@ class Learner:
         self._memory = endpoint.memory
         self._clock = clock
         self._before = (span.copy(), self._memory.topics.learnt, self._memory.addresses.learnt)
+        self._asked_twice = False  # the smallest question
         self._turn = 0  # of the dimensions, when nobody knows which one was refused
 
     @property
     def sizes(self) -> Sizes:
         """The most to put into one question now."""
-        return Sizes(self._memory.topics.size, self._memory.addresses.size)
+        return Sizes(self._memory.topics.size, self._memory.addresses.size, self._shape.plain)
 
     def served(self, asked: Collection[Question]) -> None:
         """Learn from a page that was answered in full."""
@@ -153,6 +155,10 @@ class Learner:
             smaller.append(lambda: self._memory.addresses.refused(addresses))
         if not smaller and isinstance(error, TooLarge):
             raise TooManyRows(str(error)) from error
+        if not smaller and not self._asked_twice:
+            # An error may be over at once, and there are nodes that take no list of one.
+            self._asked_twice, self._shape.plain = True, not self._shape.plain
+            return
         if not smaller:
             raise self.give_up(error) from error
         smaller[self._turn % len(smaller)]()
@@ -169,11 +175,12 @@ class Learner:
 
     def give_up(self, error: ChainError) -> ChainError:
         """Take back what was learnt, for it was not about the shape; return what to raise."""
+        self._shape.plain = False
         self._span.become(self._before[0])
         _, self._memory.topics.learnt, self._memory.addresses.learnt = self._before
         self._shape.refusal[self._rail] = str(error)
         self._shape.resting_until[self._rail] = self._clock() + REST_S
-        if isinstance(error, RpcRefused | TooLarge | Overasked | Overpriced | NotAllowed | CutOff):
+        if isinstance(error, RpcRefused | Garbled | TooLarge | Overasked | Overpriced | NotAllowed | CutOff):
             return LogsRefused(f"refuses eth_getLogs even for one block: {error}")
         return error
 
@@ -182,7 +189,7 @@ def _verdict(error: ChainError) -> Verdict:
     match error:
         case RpcRefused():
             return error.verdict
-        case TooLarge() | Overasked() | Overpriced() | NotAllowed() | CutOff():
+        case Garbled() | TooLarge() | Overasked() | Overpriced() | NotAllowed() | CutOff():
             return Verdict(Refusal.OTHER)
         case _:
             return Verdict(Refusal.UNSUPPORTED)

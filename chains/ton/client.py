@@ -13,6 +13,7 @@ import orjson
 from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.limits import TRY_LARGER_S, Limit
+from chains.loose_json import loads
 from chains.rates import TokenBucket
 from chains.ton.decode import Json, Tip, parse_block, rows_of, time_of_block
 from chains.ton.parts import AsksTooMuch, Parts
@@ -271,7 +272,7 @@ def _url(base: str, route: str) -> str:
 
 def _loads(raw: bytearray) -> Json | None:
     try:
-        answer: Any = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        answer: Any = loads(raw)
+    except ValueError:
         return None
     return answer if isinstance(answer, dict) else None

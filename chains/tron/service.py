@@ -10,6 +10,7 @@ import orjson
 
 from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.loose_json import loads
 from chains.rates import TokenBucket
 from chains.transport import OK, HttpAnswer, HttpClient, TooLarge
 from chains.tron.refusals import asked_to_wait, is_busy
@@ -153,8 +154,8 @@ class TronService:
 
 def _loads(raw: HttpAnswer) -> Any:
     try:
-        return orjson.loads(raw.body)
-    except orjson.JSONDecodeError:
+        return loads(raw.body)
+    except ValueError:
         return None
 
 

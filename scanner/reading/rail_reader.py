@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from chains.base import ChainAdapter
-from chains.errors import ChainError, ChainUnavailable
+from chains.errors import ChainError, ChainUnavailable, LogsBehind
 from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer, UnreadLog
 from config.catalog import Chain
 from kernel.clock import Clock
@@ -28,6 +28,7 @@ from scanner.upkeep.metrics import Metrics
 log = logging.getLogger(__name__)
 
 REREAD_S = 60  # an endpoint may answer a block before it has all its logs: read the last minute again
+LOGS_BEHIND_S = 60  # how much older than the head the newest block may be whose logs are served
 KEEP_ANCHORS = 1000  # positions of block hashes remembered, at least
 FORKS_A_POLL = 3
 TRAIL = 1000  # polls: ten minutes of them, and more
@@ -177,6 +178,15 @@ class RailReader:
         return await self._adapter.cursor_before(time - 1, head)
 
     async def _read_pages(self, cursor: Cursor, head: Head, targets: Targets) -> Fork | None:
+        try:
+            return await self._read_to_the_head(cursor, head, targets)
+        except LogsBehind as exc:
+            # A node whose logs come a few blocks after its head is no failure; one whose logs stopped is.
+            if exc.time is None or head.time - exc.time > LOGS_BEHIND_S:
+                raise
+            return None
+
+    async def _read_to_the_head(self, cursor: Cursor, head: Head, targets: Targets) -> Fork | None:
         page = await self._adapter.scan(self.rail, targets, cursor, head, reread_s=REREAD_S)
         while isinstance(page, ScanPage):
             if page.cursor.position >= head.position:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -20,7 +21,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chains.heads.COMPARE_EVERY_S", 0.5)
     monkeypatch.setattr("chains.contradictions.CHECK_EVERY_S", 0.5)
     monkeypatch.setattr("chains.contradictions.SPLIT_FOR_S", 1.0)
-    monkeypatch.setattr("chains.contradictions.UNHELD_AFTER_S", 1.0)
 
 
 def at_another_time(node: ScriptedNode, seconds: int) -> None:
@@ -49,6 +49,24 @@ async def test_a_payment_is_found_through_the_endpoint_that_goes_on(tmp_path, bl
         alive.head += blocks - 1
         alive.pay(USDT, shop(1), 1000, tx=PAID)
         alive.head += 6
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_block_that_only_grows_younger_is_no_chain_that_goes_on(tmp_path):
+    async with street(tmp_path, 2) as town:
+        frozen, alive = town.nodes
+        intent = await town.direct(1, amount="1000")
+
+        def younger(asked):
+            return (
+                ("result", frozen.block(1000) | {"timestamp": hex(int(time.time()))}) if asked[0] == "latest" else None
+            )
+
+        frozen.overrides["eth_getBlockByNumber"] = younger
+        await town.polled()
+        alive.pay(USDT, shop(1), 1000, tx=PAID)
+        alive.head += 8
         await town.api.status_is(intent["intentId"], "confirmed")
 
 
@@ -283,6 +301,29 @@ async def test_what_is_final_is_asked_of_the_endpoint_that_knows(tmp_path, what,
             node.pay(USDT, shop(1), 1000, tx=PAID)
         town.grow(6)
         await town.api.status_is(intent["intentId"], "confirmed")
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("final", [0, 1, 900])
+async def test_what_is_final_is_asked_of_the_endpoint_where_that_goes_on(tmp_path, final):
+    async with street(tmp_path, 2, chain={"finality": "both"}) as town:
+        stuck, _ = town.nodes
+        stuck.finalized = final
+        intent = await town.direct(1, amount="1000")
+        for node in town.nodes:
+            node.pay(USDT, shop(1), 1000, tx=PAID)
+        town.grow(6)
+        await town.api.status_is(intent["intentId"], "confirmed")
+
+
+async def test_a_chain_of_which_only_the_first_block_is_final_cannot_tell(tmp_path):
+    async with street(tmp_path, chain={"finality": "both"}) as town:
+        town.nodes[0].finalized = 0
+        await town.polled(2)
+        assert "no endpoint can tell which block is finalized" in problems(town)
+        town.nodes[0].finalized = None
+        await town.polled(2)
+        assert problems(town) == ""
 
 
 @pytest.mark.parametrize("what", UNKNOWN)

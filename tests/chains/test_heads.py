@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from dataclasses import dataclass, field
 
 import pytest
@@ -513,20 +514,17 @@ async def test_two_tips_that_are_forgotten_soon_are_not_worth_a_word(world):
         assert told(reader, "different blocks") == []
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.data())
-async def test_endpoints_that_only_lag_or_reorganise_a_little_contradict_nobody(data):
-    world = World()
-    every_s = data.draw(st.sampled_from([0.25, 0.45, 3.0, 12.0]))
-    nodes = [Node(world, every_s=every_s, lag_s=data.draw(st.floats(0, 40))) for _ in range(3)]
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.25, 0.45, 3.0, 12.0]))
+async def test_endpoints_that_only_lag_or_reorganise_a_little_contradict_nobody(seed, every_s):
+    chance, world = random.Random(seed), World()
+    nodes = [Node(world, every_s=every_s, lag_s=chance.uniform(0, 40)) for _ in range(3)]
     reader = world.open(*nodes)
     await world.poll(3)
-    for _ in range(40):
-        node = data.draw(st.sampled_from(nodes))
-        node.lag_s = data.draw(st.floats(0, 40))
-        node.ahead = data.draw(st.integers(-5, 0))
-        node.off_s = data.draw(st.integers(0, 3))
-        world.now += data.draw(st.floats(0.1, 40))
+    for _ in range(60):
+        node = chance.choice(nodes)
+        node.lag_s, node.ahead, node.off_s = chance.uniform(0, 40), chance.randint(-5, 0), chance.randint(0, 3)
+        world.now += chance.uniform(0.1, 40)
         await world.reader.head()
     assert "lying" not in states(reader)
     assert told(reader, "showed block") == []
@@ -581,6 +579,18 @@ async def test_when_nobody_can_tell_what_is_final_that_is_said(world):
     reader = world.open(Node(world), Node(world), wants_final=True)
     assert (await world.poll()).finalized is None
     assert "finalized" in reader.condition().problems[0]
+
+
+async def test_a_final_block_that_stays_the_same_for_half_an_hour_is_told(world):
+    node = Node(world, final=3000)
+    reader = world.open(node, wants_final=True)
+    await world.poll(29, 60)
+    assert reader.condition().problems == ()
+    await world.poll(4, 60)
+    assert told(reader, "the finalized block is still 3000")
+    node.final = 3500
+    await world.poll(2)
+    assert reader.condition().problems == ()
 
 
 async def test_with_a_quorum_a_final_block_is_one_that_as_many_know(world):

@@ -168,7 +168,7 @@ async def test_who_turns_one_call_away_as_well_is_asked_no_more(endpoint, status
     provider = Provider(0, lambda calls: said(b"", status))
     with pytest.raises((ChainUnavailable, ChainMisconfigured), match=f"HTTP {status}"):
         await client(provider).ask(endpoint, CALLS)
-    assert provider.sizes == [10, 1]
+    assert provider.sizes == ([10, 1, 1] if status > 500 else [10, 1])
     assert endpoint.memory.report().batch is None
 
 
@@ -186,8 +186,67 @@ async def test_a_node_that_fails_whatever_it_is_asked_teaches_nothing(endpoint, 
     provider = Provider(0, lambda calls: answer)
     with pytest.raises(expected):
         await client(provider).ask(endpoint, CALLS)
-    assert provider.sizes == [10, 5, 2, 1]
+    assert provider.sizes[:4] == [10, 5, 2, 1]
+    assert len(provider.sizes) <= 5
     assert endpoint.memory.report().batch is None
+
+
+@pytest.mark.parametrize("how", ["HTTP 500", "HTTP 502", "HTTP 503", "HTTP 504", "a connection that is cut"])
+async def test_a_failure_that_is_over_at_once_is_none(endpoint, how):
+    provider = Provider(0, REFUSALS[how])
+    post = provider.post
+
+    async def every_second(asked: Endpoint, body: bytes) -> HttpAnswer:
+        provider.takes = 10 * (len(provider.sizes) % 2)
+        return await post(asked, body)
+
+    rpc = JsonRpc(every_second, judge=judge, is_rate=lambda error: isinstance(error, Busy))
+    for _ in range(3):
+        (answer,) = await rpc.ask(endpoint, CALLS[:1])
+        assert answer.get() == "0x0"
+    assert len(provider.sizes) == 6
+
+
+async def test_batches_of_which_each_call_is_told_to_wait_become_smaller(endpoint):
+    provider = Provider(TAKES, lambda calls: said([error(429, "Too Many Requests", call["id"]) for call in calls]))
+    for _ in range(2):
+        answers = await client(provider).ask(endpoint, CALLS)
+        assert all(isinstance(answer.error, Busy) for answer in answers)
+    answers = await client(provider).ask(endpoint, CALLS)
+    assert [answer.get() for answer in answers] == [hex(number) for number in range(10)]
+    assert endpoint.memory.report().batch == 2
+
+
+SLOPPY = {
+    "a byte order mark": lambda body: b"\xef\xbb\xbf" + body,
+    "no number": lambda body: body[:-1] + b',"x":NaN}',
+    "infinity": lambda body: body[:-1] + b',"x":[-Infinity]}',
+    "half a character": lambda body: body[:-1] + b',"x":"\\ud800"}',
+    "bytes that are no text": lambda body: body[:-1] + b',"x":"\xff"}',
+    "a number beyond all measure": lambda body: body.replace(b'"0x0"', b'{"n":"0x0","x":1e999}'),
+    "very many digits": lambda body: body.replace(b'"0x0"', b'{"n":"0x0","x":' + b"9" * 5_000 + b"}"),
+}
+
+
+@pytest.mark.parametrize("how", SLOPPY)
+async def test_what_no_strict_parser_takes_is_read_for_what_is_used_of_it(endpoint, how):
+    async def post(_: Endpoint, body: bytes) -> HttpAnswer:
+        return said(SLOPPY[how](b'{"id":0,"result":"0x0"}'))
+
+    (answer,) = await JsonRpc(post, judge=judge, is_rate=lambda error: False).ask(endpoint, CALLS[:1])
+    found = answer.get()
+    assert (found["n"] if isinstance(found, dict) else found) == "0x0"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"<html>", b"[" * 100_000, b'{"id":0,"result":"0x0","x":NaN}' + b" " * 2**23]
+)
+async def test_what_is_no_json_or_too_long_to_be_tidied_is_no_answer(endpoint, body):
+    async def post(_: Endpoint, __: bytes) -> HttpAnswer:
+        return said(body)
+
+    with pytest.raises(ChainProtocolError):
+        await JsonRpc(post, judge=judge, is_rate=lambda error: False).ask(endpoint, CALLS[:1])
 
 
 async def test_calls_that_each_fail_for_their_own_reason_are_answers(endpoint):

@@ -1,0 +1,55 @@
+"""JSON that no strict parser takes, although what is used of it could be read: sloppy nodes and proxies send it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import orjson
+
+MOST_BYTES = 8 * 1024 * 1024  # it is read in one piece, and slowly
+_MOST_DIGITS = 80  # of a whole number: 256 bits and some
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def loads(body: bytes | bytearray | memoryview) -> Any:
+    """
+    Read an answer, however sloppily it is written.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        tidy = tidied(bytes(body))
+        if tidy is None:
+            raise
+    return json.loads(tidy)  # numbers of more than 64 bits are whole here
+
+
+def tidied(body: bytes | bytearray) -> bytes | None:
+    """
+    Return the same as strict JSON; None when it is no JSON at all, or too long.
+
+    A byte order mark is left out, NaN and numbers beyond all measure are null, halves of characters a question mark.
+    """
+    if len(body) > MOST_BYTES:
+        return None
+    try:
+        value = json.loads(
+            bytes(body).removeprefix(_BYTE_ORDER_MARK).decode(errors="replace"),
+            parse_constant=lambda _: None,
+            parse_float=_finite,
+            parse_int=lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else None,
+        )
+        return json.dumps(value, ensure_ascii=False).encode(errors="replace")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
