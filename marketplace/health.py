@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kernel.clock import rfc3339
 from marketplace.catalog import Catalog
 from marketplace.payments.deposit_addresses import key
 from marketplace.payments.reconciliation import Reconciliation
@@ -17,6 +16,7 @@ from marketplace.scanner_client import ChainStatus, ScannerClient, ScannerError
 from marketplace.store import inbox, outbox
 from marketplace.store.errors import StoreError
 from marketplace.unit_of_work import UnitOfWorkFactory
+from protocol.wire import rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Health:
 
     status: State
     uptime_s: int
-    verifier: dict[str, Check]
+    checks: dict[str, Check]
 
 
 class HealthChecks:
@@ -77,12 +77,12 @@ class HealthChecks:
             "screening": self._screening,
         }
         found = await asyncio.gather(*(_boxed(ask) for ask in parts.values()))
-        verifier = dict(zip(parts, found, strict=True))
-        if verifier["db"].status != "ok":
-            verifier["db"] = Check("down", verifier["db"].detail)
-        states = {check.status for check in verifier.values()}
+        checks = dict(zip(parts, found, strict=True))
+        if checks["db"].status != "ok":
+            checks["db"] = Check("down", checks["db"].detail)
+        states = {check.status for check in checks.values()}
         overall: State = "down" if "down" in states else "degraded" if "degraded" in states else "ok"
-        return Health(overall, (self._units.clock.elapsed_ms() - self._started) // 1000, verifier)
+        return Health(overall, (self._units.clock.elapsed_ms() - self._started) // 1000, checks)
 
     async def _db(self) -> Check:
         async with self._units.db.read() as tx:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+import orjson
 
 from protocol.wire import Value, Wire
 
@@ -43,8 +44,10 @@ def plain(told: Wire) -> dict[str, Any]:
 def as_object(raw: bytes) -> dict[str, Any] | None:
     """Return a JSON object; None for anything else, and for what nests deeper than anybody here would."""
     try:
-        body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # text that is no UTF-8 is no DecodeError
+        # It bounds by itself how deep a body nests. msgspec leaves that to the interpreter's limit, which anybody in
+        # the process may have raised: then a body of brackets alone ends the process.
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
         return None
     return body if isinstance(body, dict) and _is_shallow(body) else None
 
@@ -73,7 +76,7 @@ def _sentence(said: str) -> str:
     return f"{name} {what[:1].lower()}{what[1:]}" if other is None else f"{name} is {other[2]} and no {other[1]}"
 
 
-def of(kind: type[W], facts: Any, **changed: Any) -> W:
+def of(kind: type[W], facts: Any, /, **changed: Any) -> W:
     """Return a struct made of facts that have its fields' names, or a row's; `changed` are those that differ."""
     plan = _plan(kind, tuple(changed), isinstance(facts, Mapping))
     values = dict(zip(plan.names, plan.fetch(facts), strict=True))

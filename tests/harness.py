@@ -19,8 +19,8 @@ import orjson
 
 from config.settings import load_settings
 from devnet.anvil import CHAIN_ID, Anvil
-from kernel.clock import rfc3339
 from kernel.store.database import Database
+from protocol.wire import rfc3339
 from scanner.app import Daemon, open_daemon
 from scanner.store.migrate import migrate
 from tests.described import check_described

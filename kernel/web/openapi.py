@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from pydantic import BaseModel
@@ -15,16 +15,21 @@ JSON = "application/json"
 _REFERENCE = "#/components/schemas/"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
-Schema = dict[str, Any]
+Schema: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What comes back with one status; `kind` is a type that msgspec can describe."""
+    """What comes back with one status: a type that msgspec can describe, or several, of which it is one."""
 
     description: str
     kind: Any
     content: str = JSON
+    inside: Callable[[Schema], Schema] = dict  # what is put around it
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        return self.kind if isinstance(self.kind, tuple) else (self.kind,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +55,12 @@ def assemble(
 ) -> dict[str, Any]:
     """Return the document; `described` gives the schema of a type that msgspec does not know by itself."""
     answers = _Answers(calls, described)
-    bodies, checked = _models({call.body for call in calls if call.body is not None})
-    queries, beside = _models({call.query for call in calls if call.query is not None})
+    bodies, checked = _models({call.body for call in calls if call.body is not None}, taken=answers.components)
+    queries, beside = _models({call.query for call in calls if call.query is not None}, taken=answers.components)
     paths: dict[str, dict[str, Any]] = {}
     for call in calls:
-        operation: dict[str, Any] = {**call.more, "responses": answers.of(call), "parameters": _in_path(call)}
-        if call.query is not None:
-            operation["parameters"] += _in_query(queries[call.query], beside)
+        parameters = _in_path(call) + ([] if call.query is None else _in_query(queries[call.query], beside))
+        operation: dict[str, Any] = {**call.more, "responses": answers.of(call), "parameters": parameters}
         if call.body is not None:
             content = {JSON: {"schema": bodies[call.body]}}
             operation["requestBody"] = {"required": call.needs_body, "content": content}
@@ -70,7 +74,7 @@ class _Answers:
     """The schemas of all answers; each struct once."""
 
     def __init__(self, calls: Sequence[Call], described: Callable[[type[Any]], Mapping[str, Any]]) -> None:
-        kinds = {repr(answer.kind): answer.kind for call in calls for answer in call.answers.values()}
+        kinds = {repr(kind): kind for call in calls for answer in call.answers.values() for kind in answer.kinds}
         found, components = msgspec.json.schema_components(
             kinds.values(), schema_hook=lambda kind: dict(described(kind)), ref_template=_REFERENCE + "{name}"
         )
@@ -81,10 +85,14 @@ class _Answers:
         return {
             str(status): {
                 "description": answer.description,
-                "content": {answer.content: {"schema": self._schemas[repr(answer.kind)]}},
+                "content": {answer.content: {"schema": answer.inside(self._one_of(answer.kinds))}},
             }
             for status, answer in sorted(call.answers.items())
         }
+
+    def _one_of(self, kinds: Sequence[Any]) -> Schema:
+        found = [self._schemas[repr(kind)] for kind in kinds]
+        return found[0] if len(found) == 1 else {"anyOf": found}
 
 
 def _closed(schema: Schema) -> Schema:
@@ -92,13 +100,33 @@ def _closed(schema: Schema) -> Schema:
     return {**schema, "additionalProperties": False} if "properties" in schema else schema
 
 
-def _models(models: set[type[BaseModel]]) -> tuple[dict[type[BaseModel], Schema], dict[str, Schema]]:
-    """Return a reference to each model, and what the references name."""
+def _models(
+    models: set[type[BaseModel]], *, taken: Container[str]
+) -> tuple[dict[type[BaseModel], Schema], dict[str, Schema]]:
+    """Return a reference to each model, and what they name: a price that is asked for is another than one told."""
     ordered = sorted(models, key=lambda model: model.__name__)
     references, definitions = models_json_schema(
         [(model, "validation") for model in ordered], ref_template=_REFERENCE + "{model}"
     )
-    return {model: references[model, "validation"] for model in ordered}, definitions.get("$defs", {})
+    found = _renamed(definitions.get("$defs", {}), taken)
+    named = {_free(name, taken): schema for name, schema in found.items()}
+    return {model: _renamed(references[model, "validation"], taken) for model in ordered}, named
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    return f"{name}Input" if name in taken else name
+
+
+def _renamed(value: Any, taken: Container[str]) -> Any:
+    """Let references to what has another name now follow."""
+    if isinstance(value, list):
+        return [_renamed(each, taken) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _REFERENCE + _free(each.removeprefix(_REFERENCE), taken) if name == "$ref" else _renamed(each, taken)
+        for name, each in value.items()
+    }
 
 
 def _in_path(call: Call) -> list[Schema]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from addresses import InvalidAddress, canonical, canonical_tx_hash
-from kernel.clock import rfc3339
 from marketplace.catalog import Catalog
 from marketplace.errors import Refused, conflict, invalid, not_found
 from marketplace.model import (
@@ -27,6 +26,7 @@ from marketplace.store import addresses, disputes, ledger, payments, reorgs, req
 from marketplace.store.reorgs import Clearance
 from marketplace.trade.requests import found
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
+from protocol.wire import rfc3339
 
 PAID_STATES = (EscrowState.FUNDED, EscrowState.RELEASABLE)
 IN_DELIVERY = (

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from aiohttp import web
 from pydantic import Field
 
 from marketplace.identity.accounts import Tokens
-from marketplace.model import Role, User
-from marketplace.web.answers import ok
-from marketplace.web.bodies import Body, Text, parse, who
+from marketplace.model import Role
+from marketplace.web import shapes
+from marketplace.web.answers import success
+from marketplace.web.bodies import Body, Text, current_actor, parse
 from marketplace.web.fields import Email
 from marketplace.web.state import SERVICES
+from protocol.codec import of
 
 
 class NewUser(Body):
@@ -31,39 +33,36 @@ class Refresh(Body):
     refresh_token: Annotated[str, Field(min_length=1, max_length=256, repr=False)]
 
 
-def user_json(user: User) -> dict[str, Any]:
-    """Render a user; the password's hash has no place here."""
-    return {"id": user.id, "email": user.email, "role": user.role, "name": user.name}
-
-
-def tokens_json(tokens: Tokens) -> dict[str, str]:
-    """Render what a login hands out."""
-    return {"accessToken": tokens.access, "refreshToken": tokens.refresh}
+def _tokens(issued: Tokens) -> shapes.Tokens:
+    return shapes.Tokens(access_token=issued.access, refresh_token=issued.refresh)
 
 
 async def create(request: web.Request) -> web.Response:
     """POST /api/admin/users"""
-    who(request, Role.ADMIN)
+    current_actor(request, Role.ADMIN)
     body = await parse(request, NewUser)
     user = await request.app[SERVICES].accounts.create(
         email=body.email, password=body.password, role=body.role, name=body.name
     )
-    return ok({"user": user_json(user)}, status=201)
+    return success(shapes.OneUser(user=of(shapes.User, user)), status=201)
 
 
 async def login(request: web.Request) -> web.Response:
     """POST /api/auth/login"""
     body = await parse(request, Login)
     user, tokens = await request.app[SERVICES].accounts.login(body.email, body.password)
-    return ok({"tokens": tokens_json(tokens), "user": user_json(user)})
+    return success(shapes.LoggedIn(tokens=_tokens(tokens), user=of(shapes.User, user)))
 
 
 async def refresh(request: web.Request) -> web.Response:
     """POST /api/auth/refresh-token"""
     body = await parse(request, Refresh)
-    return ok({"tokens": tokens_json(await request.app[SERVICES].accounts.refresh(body.refresh_token))})
+    issued = await request.app[SERVICES].accounts.refresh(body.refresh_token)
+    return success(shapes.Refreshed(tokens=_tokens(issued)))
 
 
 async def me(request: web.Request) -> web.Response:
     """GET /api/auth/me"""
-    return ok({"user": user_json(await request.app[SERVICES].accounts.me(who(request)))})
+    return success(
+        shapes.OneUser(user=of(shapes.User, await request.app[SERVICES].accounts.me(current_actor(request))))
+    )

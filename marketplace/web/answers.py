@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
@@ -12,24 +12,28 @@ from kernel.web.http_errors import HttpError, http_error
 from marketplace.errors import Refused
 from marketplace.model import Page
 from marketplace.store.errors import StoreError, Taken
+from marketplace.web import shapes
+from protocol.codec import encode
+from protocol.wire import Wire
 
 RETRY_AFTER_S = "5"
 
 
-def ok(data: Any, *, status: int = 200) -> web.Response:
+def success(data: Wire, *, status: int = 200) -> web.Response:
     """Answer with data."""
     return _json({"success": True, "data": data}, status)
 
 
-def listed(name: str, rows: list[Any], total: int, page: Page) -> web.Response:
+def paged(kind: type[shapes.Page], total: int, page: Page, **rows: Iterable[Wire]) -> web.Response:
     """Answer with one page of a list."""
-    return ok({name: rows, "total": total, "page": page.page, "limit": page.limit})
+    named = {name: tuple(found) for name, found in rows.items()}
+    return success(kind(total=total, page=page.page, limit=page.limit, **named))
 
 
-def refused(error: Refused) -> web.Response:
+def refusal(error: Refused) -> web.Response:
     """Answer with an error."""
-    told = {"code": error.code, "message": str(error), "details": dict(error.details)}
-    response = _json({"success": False, "error": told}, error.status)
+    told = shapes.Error(code=error.code, message=str(error), details=dict(error.details))
+    response = _json(shapes.Refusal(success=False, error=told), error.status)
     if error.code == "unauthorized":
         response.headers["WWW-Authenticate"] = "Bearer"
     if "retryAfter" in error.details:
@@ -37,9 +41,9 @@ def refused(error: Refused) -> web.Response:
     return response
 
 
-def refused_http(error: HttpError) -> web.Response:
+def http_refusal(error: HttpError) -> web.Response:
     """Answer with what is wrong with a request as HTTP."""
-    response = refused(Refused(error.code, str(error)))
+    response = refusal(Refused(error.code, str(error)))
     response.headers.update(error.headers)
     return response
 
@@ -48,9 +52,9 @@ def answer_to(exc: Exception) -> web.Response | None:
     """Answer with what a failure means to a caller; None when it means a bug."""
     found = http_error(exc)
     if found is not None:
-        return refused_http(found)
+        return http_refusal(found)
     known = translate(exc)
-    return None if known is None else refused(known)
+    return None if known is None else refusal(known)
 
 
 def translate(exc: Exception) -> Refused | None:
@@ -86,4 +90,4 @@ def from_validation(exc: ValidationError) -> Refused:
 
 
 def _json(body: Any, status: int) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+    return web.Response(body=encode(body), status=status, content_type="application/json")

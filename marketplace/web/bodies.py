@@ -93,7 +93,7 @@ def parse_query(request: web.Request, model: type[M]) -> M:
     return model.model_validate(dict(request.query))
 
 
-def path_id(request: web.Request, what: str, name: str = "id") -> str:
+def path_uuid(request: web.Request, what: str, name: str = "id") -> str:
     """Return the id in the path, which has to match as a whole."""
     value = request.match_info[name].lower()
     if _UUID.fullmatch(value) is None:
@@ -101,7 +101,7 @@ def path_id(request: web.Request, what: str, name: str = "id") -> str:
     return value
 
 
-def who(request: web.Request, *roles: Role) -> Actor:
+def current_actor(request: web.Request, *roles: Role) -> Actor:
     """Return who asks, from the token alone; with `roles`, refuse everybody else."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:

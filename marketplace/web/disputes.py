@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 from aiohttp import web
+from msgspec import UNSET
 from pydantic import Field
 
-from kernel.clock import shown
 from marketplace.model import Dispute, DisputeOutcome, Role
 from marketplace.store.disputes import Evidence
 from marketplace.trade.disputes import JUDGES
-from marketplace.web.answers import ok
-from marketplace.web.bodies import Body, Id, Line, Text, parse, path_id, who
+from marketplace.web import shapes
+from marketplace.web.answers import success
+from marketplace.web.bodies import Body, Id, Line, Text, current_actor, parse, path_uuid
 from marketplace.web.fields import Link
 from marketplace.web.state import SERVICES
+from protocol.codec import of
 
 Words = Annotated[Text, Field(min_length=3, max_length=4000)]
 
@@ -35,56 +38,42 @@ class Resolve(Body):
     note: Words
 
 
-def dispute_json(dispute: Dispute, evidence: list[Evidence] | None = None) -> dict[str, Any]:
-    """Render a dispute."""
-    told: dict[str, Any] = {
-        "id": dispute.id,
-        "purchaseRequestId": dispute.purchase_request_id,
-        "paymentId": dispute.payment_id,
-        "openedBy": dispute.opened_by,
-        "reason": dispute.reason,
-        "category": dispute.category,
-        "status": dispute.status,
-        "outcome": dispute.outcome,
-        "note": dispute.note,
-        "resolvedBy": dispute.resolved_by,
-        "resolvedAt": shown(dispute.resolved_at),
-        "createdAt": shown(dispute.created_at),
-    }
-    if evidence is not None:
-        told["evidence"] = [
-            {"id": e.id, "by": e.by_user_id, "text": e.text, "link": e.link, "createdAt": shown(e.created_at)}
-            for e in evidence
-        ]
-    return told
+def shown(dispute: Dispute, evidence: Iterable[Evidence] | None = None) -> shapes.OneDispute:
+    """Return a dispute, with its evidence where that was asked for."""
+    if evidence is None:
+        return shapes.OneDispute(dispute=of(shapes.Dispute, dispute, evidence=UNSET))
+    brought = tuple(of(shapes.DisputeEvidence, each, by=each.by_user_id) for each in evidence)
+    return shapes.OneDispute(dispute=of(shapes.Dispute, dispute, evidence=brought))
 
 
 async def create(request: web.Request) -> web.Response:
     """POST /api/disputes"""
-    actor = who(request, Role.BUYER, Role.SELLER)
+    actor = current_actor(request, Role.BUYER, Role.SELLER)
     body = await parse(request, NewDispute)
     opened = await request.app[SERVICES].disputes.open(actor, body.purchase_request_id, body.reason, body.category)
-    return ok({"dispute": dispute_json(opened, [])}, status=201)
+    return success(shown(opened, ()), status=201)
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /api/disputes/{id}"""
-    actor = who(request)
-    view = await request.app[SERVICES].disputes.show(actor, path_id(request, "dispute"))
-    return ok({"dispute": dispute_json(view.dispute, view.evidence)})
+    actor = current_actor(request)
+    view = await request.app[SERVICES].disputes.show(actor, path_uuid(request, "dispute"))
+    return success(shown(view.dispute, view.evidence))
 
 
 async def add_evidence(request: web.Request) -> web.Response:
     """POST /api/disputes/{id}/evidence"""
-    actor = who(request)
+    actor = current_actor(request)
     body = await parse(request, NewEvidence)
-    view = await request.app[SERVICES].disputes.add_evidence(actor, path_id(request, "dispute"), body.text, body.link)
-    return ok({"dispute": dispute_json(view.dispute, view.evidence)}, status=201)
+    view = await request.app[SERVICES].disputes.add_evidence(actor, path_uuid(request, "dispute"), body.text, body.link)
+    return success(shown(view.dispute, view.evidence), status=201)
 
 
 async def resolve(request: web.Request) -> web.Response:
     """POST /api/disputes/{id}/resolve"""
-    actor = who(request, *JUDGES)
+    actor = current_actor(request, *JUDGES)
     body = await parse(request, Resolve)
-    resolved = await request.app[SERVICES].disputes.resolve(actor, path_id(request, "dispute"), body.outcome, body.note)
-    return ok({"dispute": dispute_json(resolved)})
+    resolved = await request.app[SERVICES].disputes.resolve(
+        actor, path_uuid(request, "dispute"), body.outcome, body.note
+    )
+    return success(shown(resolved))

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from kernel.clock import shown
 from kernel.web.ids import described, whole
 from marketplace.model import Role
-from marketplace.web.answers import ok
-from marketplace.web.bodies import Body, Line, Text, one_line, parse, path_id, who
-from marketplace.web.requests import request_json
+from marketplace.web import requests, shapes
+from marketplace.web.answers import success
+from marketplace.web.bodies import Body, Line, Text, current_actor, one_line, parse, path_uuid
 from marketplace.web.state import SERVICES
+from protocol.codec import of
 
 CODE = r"[0-9]{6}"
 Words = Annotated[Text, Field(max_length=2000)]
@@ -49,47 +49,40 @@ class Verify(Body):
 
 async def deliver(request: web.Request) -> web.Response:
     """PATCH /api/marketplace/purchase-requests/{id}/delivery"""
-    actor = who(request, Role.SELLER, Role.ADMIN)
+    actor = current_actor(request, Role.SELLER, Role.ADMIN)
     body = await parse(request, Delivered)
-    found = await request.app[SERVICES].fulfilment.deliver(actor, path_id(request, "purchase request"), body.given())
-    return ok({"purchaseRequest": request_json(found, private=True)})
+    found = await request.app[SERVICES].fulfilment.deliver(actor, path_uuid(request, "purchase request"), body.given())
+    return success(requests.one(found))
 
 
 async def confirm(request: web.Request) -> web.Response:
     """PATCH /api/marketplace/purchase-requests/{id}/confirm-delivery"""
-    actor = who(request, Role.BUYER, Role.ADMIN)
+    actor = current_actor(request, Role.BUYER, Role.ADMIN)
     body = await parse(request, Confirmed)
     proof = {} if body.proof is None else {"confirmation": body.proof}
-    found = await request.app[SERVICES].fulfilment.confirm(actor, path_id(request, "purchase request"), proof)
-    return ok({"purchaseRequest": request_json(found, private=True)})
+    found = await request.app[SERVICES].fulfilment.confirm(actor, path_uuid(request, "purchase request"), proof)
+    return success(requests.one(found))
 
 
 async def generate(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests/{id}/delivery-code/generate"""
-    actor = who(request, Role.BUYER)
-    code, until = await request.app[SERVICES].fulfilment.generate(actor, path_id(request, "purchase request"))
-    response = ok({"code": str(code), "expiresAt": shown(until)})
+    actor = current_actor(request, Role.BUYER)
+    code, until = await request.app[SERVICES].fulfilment.generate(actor, path_uuid(request, "purchase request"))
+    response = success(shapes.DeliveryCode(code=str(code), expires_at=shapes.Time(until)))
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 async def verify(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests/{id}/delivery-code/verify"""
-    actor = who(request, Role.SELLER, Role.ADMIN)
+    actor = current_actor(request, Role.SELLER, Role.ADMIN)
     body = await parse(request, Verify)
-    found = await request.app[SERVICES].fulfilment.verify(actor, path_id(request, "purchase request"), body.code)
-    return ok({"purchaseRequest": request_json(found, private=True)})
+    found = await request.app[SERVICES].fulfilment.verify(actor, path_uuid(request, "purchase request"), body.code)
+    return success(requests.one(found))
 
 
 async def status(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests/{id}/delivery-code/status"""
-    actor = who(request)
-    found = await request.app[SERVICES].fulfilment.status(actor, path_id(request, "purchase request"))
-    return ok(
-        {
-            "active": found.active,
-            "used": found.used,
-            "attemptsLeft": found.attempts_left,
-            "expiresAt": shown(found.expires_at),
-        }
-    )
+    actor = current_actor(request)
+    found = await request.app[SERVICES].fulfilment.status(actor, path_uuid(request, "purchase request"))
+    return success(of(shapes.DeliveryCodeStatus, found))

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from kernel.web.clients import client_ip
 from kernel.web.http_errors import HttpError
 from marketplace.errors import Refused
-from marketplace.web.answers import answer_to, refused, refused_http
+from marketplace.web.answers import answer_to, http_refusal, refusal
 from marketplace.web.state import SERVICES
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
 
 def unrouted(error: HttpError) -> web.Response:
     """Answer what no route had a part in, with an id of its own like everything else."""
-    response = refused_http(error)
+    response = http_refusal(error)
     response.headers["X-Request-Id"] = uuid.uuid4().hex
     return response
 
@@ -62,7 +62,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = answer_to(exc)
         if answer is None:
             log.exception("[api] %s %s failed (request %s)", request.method, route_of(request), request[REQUEST_ID])
-            answer = refused(Refused("internal", "something went wrong here; it was logged"))
+            answer = refusal(Refused("internal", "something went wrong here; it was logged"))
         return answer
 
 

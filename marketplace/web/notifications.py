@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
 
-import orjson
 from aiohttp import web
 
-from kernel.clock import shown
 from marketplace.errors import Refused
 from marketplace.model import Actor, Notification
 from marketplace.notifications.stream_buffer import StreamBuffer
 from marketplace.services import Services
-from marketplace.web.answers import listed, ok
-from marketplace.web.bodies import Listing, parse_query, path_id, who
+from marketplace.web import shapes
+from marketplace.web.answers import paged, success
+from marketplace.web.bodies import Listing, current_actor, parse_query, path_uuid
 from marketplace.web.middlewares import REQUEST_ID
 from marketplace.web.state import SERVICES
+from protocol.codec import encode, of
 
 log = logging.getLogger(__name__)
 
@@ -25,38 +24,29 @@ HEARTBEAT_S = 15.0
 MAX_SEQ = 2**63 - 1
 
 
-def note_json(note: Notification) -> dict[str, Any]:
-    """Render a notification."""
-    return {
-        "id": note.id,
-        "category": note.category,
-        "type": note.type,
-        "title": note.title,
-        "relatedId": note.related_id,
-        "actionUrl": note.action_url,
-        "read": note.read_at is not None,
-        "createdAt": shown(note.created_at),
-    }
+def shown(note: Notification) -> shapes.Notification:
+    """Return a notification."""
+    return of(shapes.Notification, note, read=note.read_at is not None)
 
 
 async def listing(request: web.Request) -> web.Response:
     """GET /api/notifications"""
-    actor = who(request)
+    actor = current_actor(request)
     page = parse_query(request, Listing).part()
     found, total = await request.app[SERVICES].notifications.page(actor, page)
-    return listed("notifications", [note_json(note) for note in found], total, page)
+    return paged(shapes.NotificationPage, total, page, notifications=map(shown, found))
 
 
 async def unread(request: web.Request) -> web.Response:
     """GET /api/notifications/unread-count"""
-    return ok({"count": await request.app[SERVICES].notifications.unread(who(request))})
+    return success(shapes.Unread(count=await request.app[SERVICES].notifications.unread(current_actor(request))))
 
 
 async def read(request: web.Request) -> web.Response:
     """PATCH /api/notifications/{id}/read"""
-    actor = who(request)
-    note = await request.app[SERVICES].notifications.read(actor, path_id(request, "notification"))
-    return ok({"notification": note_json(note)})
+    actor = current_actor(request)
+    note = await request.app[SERVICES].notifications.read(actor, path_uuid(request, "notification"))
+    return success(shapes.OneNotification(notification=shown(note)))
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
@@ -65,7 +55,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
     `Last-Event-ID` resumes where a broken stream ended, so that nothing is told twice or not at all.
     """
-    actor = who(request)
+    actor = current_actor(request)
     services = request.app[SERVICES]
     with services.units.subscribers.listening(actor.user_id) as buffer:
         seq = _resume(request)
@@ -88,7 +78,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 async def _tell(request: web.Request, response: web.StreamResponse, buffer: StreamBuffer, seq: int) -> None:
     """Tell what is newer than `seq`, and what comes, until we close or the token runs out."""
-    services, actor = request.app[SERVICES], who(request)
+    services, actor = request.app[SERVICES], current_actor(request)
     await response.write(b": hello\n\n")
     fresh: list[Notification] | None = None  # what came before is in the store
     while not services.units.subscribers.closing.is_set() and _still_known(request):
@@ -119,13 +109,13 @@ async def _write(response: web.StreamResponse, told: Iterable[Notification], seq
 
 
 def _event(note: Notification) -> bytes:
-    return b"id: %d\nevent: notification\ndata: %s\n\n" % (note.seq, orjson.dumps(note_json(note)))
+    return b"id: %d\nevent: notification\ndata: %s\n\n" % (note.seq, encode(shown(note)))
 
 
 def _still_known(request: web.Request) -> bool:
     """Say whether the token is still good: a stream does not outlive it."""
     try:
-        who(request)
+        current_actor(request)
     except Refused:
         return False
     return True

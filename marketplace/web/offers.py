@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from kernel.clock import shown
 from marketplace.model import Offer, Role
 from marketplace.trade.offers import OfferDraft
-from marketplace.web.answers import listed, ok
-from marketplace.web.bodies import Body, Id, Line, Listing, Text, parse, parse_query, path_id, who
+from marketplace.web import requests, shapes
+from marketplace.web.answers import paged, success
+from marketplace.web.bodies import Body, Id, Line, Listing, Text, current_actor, parse, parse_query, path_uuid
 from marketplace.web.fields import Currency, Moment, Money
-from marketplace.web.requests import request_json
 from marketplace.web.state import SERVICES
+from protocol.codec import of
 
 Title = Annotated[Line, Field(min_length=3, max_length=200)]
 Description = Annotated[Text, Field(min_length=1, max_length=2000)]
@@ -88,60 +88,51 @@ class ListOffers(Listing):
     request_id: Id | None = None
 
 
-def offer_json(offer: Offer) -> dict[str, Any]:
-    """Render an offer."""
-    return {
-        "id": offer.id,
-        "purchaseRequestId": offer.purchase_request_id,
-        "sellerId": offer.seller_id,
-        "title": offer.title,
-        "description": offer.description,
-        "price": {"amount": offer.price_amount, "currency": offer.price_currency},
-        "deliveryTime": {"amount": offer.delivery_amount, "unit": offer.delivery_unit},
-        "notes": offer.notes,
-        "validUntil": shown(offer.valid_until),
-        "requireAmlCheck": offer.require_aml_check,
-        "amlBlockOnFailure": offer.aml_block_on_failure,
-        "status": offer.status,
-        "createdAt": shown(offer.created_at),
-        "updatedAt": shown(offer.updated_at),
-    }
+def shown(offer: Offer) -> shapes.Offer:
+    """Return an offer."""
+    return of(
+        shapes.Offer,
+        offer,
+        price=shapes.Price(amount=offer.price_amount, currency=offer.price_currency),
+        delivery_time=shapes.DeliveryTime(amount=offer.delivery_amount, unit=offer.delivery_unit),
+    )
 
 
 async def create(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests/{id}/offers"""
-    actor = who(request, Role.SELLER)
+    actor = current_actor(request, Role.SELLER)
     body = await parse(request, NewOffer)
-    created = await request.app[SERVICES].offers.create(actor, path_id(request, "purchase request"), body.draft())
-    return ok({"offer": offer_json(created)}, status=201)
+    created = await request.app[SERVICES].offers.create(actor, path_uuid(request, "purchase request"), body.draft())
+    return success(shapes.OneOffer(offer=shown(created)), status=201)
 
 
 async def listing(request: web.Request) -> web.Response:
     """GET /api/marketplace/offers"""
-    actor = who(request)
+    actor = current_actor(request)
     query = parse_query(request, ListOffers)
     found, total = await request.app[SERVICES].offers.listing(actor, query.request_id, query.part())
-    return listed("offers", [offer_json(each) for each in found], total, query.part())
+    return paged(shapes.OfferPage, total, query.part(), offers=map(shown, found))
 
 
 async def edit(request: web.Request) -> web.Response:
     """PATCH /api/marketplace/offers/{id}"""
-    actor = who(request, Role.SELLER)
+    actor = current_actor(request, Role.SELLER)
     body = await parse(request, EditOffer)
-    changed = await request.app[SERVICES].offers.edit(actor, path_id(request, "offer"), body.changes())
-    return ok({"offer": offer_json(changed)})
+    changed = await request.app[SERVICES].offers.edit(actor, path_uuid(request, "offer"), body.changes())
+    return success(shapes.OneOffer(offer=shown(changed)))
 
 
 async def withdraw(request: web.Request) -> web.Response:
     """POST /api/marketplace/offers/{id}/withdraw"""
-    actor = who(request, Role.SELLER)
-    return ok({"offer": offer_json(await request.app[SERVICES].offers.withdraw(actor, path_id(request, "offer")))})
+    actor = current_actor(request, Role.SELLER)
+    withdrawn = await request.app[SERVICES].offers.withdraw(actor, path_uuid(request, "offer"))
+    return success(shapes.OneOffer(offer=shown(withdrawn)))
 
 
 async def select(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests/{id}/select-offer"""
-    actor = who(request, Role.BUYER)
+    actor = current_actor(request, Role.BUYER)
     body = await parse(request, SelectOffer)
     services = request.app[SERVICES]
-    chosen, offer = await services.offers.select(actor, path_id(request, "purchase request"), body.offer_id)
-    return ok({"purchaseRequest": request_json(chosen, private=True), "offer": offer_json(offer)})
+    chosen, offer = await services.offers.select(actor, path_uuid(request, "purchase request"), body.offer_id)
+    return success(shapes.SelectedOffer(purchase_request=requests.shown(chosen, private=True), offer=shown(offer)))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from kernel.clock import shown
 from marketplace.model import ProductType, PurchaseRequest, Role
 from marketplace.trade.requests import RequestDraft
-from marketplace.web.answers import listed, ok
-from marketplace.web.bodies import Body, Line, Listing, Text, parse, parse_query, path_id, who
+from marketplace.web import shapes
+from marketplace.web.answers import paged, success
+from marketplace.web.bodies import Body, Line, Listing, Text, current_actor, parse, parse_query, path_uuid
 from marketplace.web.fields import Currency, Email, Link, Money, units
 from marketplace.web.state import SERVICES
+from protocol.codec import of
 
 MAX_BUDGET = "100000"
 
@@ -64,58 +65,48 @@ class NewRequest(Body):
         )
 
 
-def request_json(request: PurchaseRequest, *, private: bool) -> dict[str, Any]:
-    """Render a request; where and how it is delivered (`private`) is for those who have to know."""
-    return {
-        "id": request.id,
-        "status": request.status,
-        "buyerId": request.buyer_id,
-        "title": request.title,
-        "description": request.description,
-        "productType": request.product_type,
-        "productLink": request.product_link,
-        "quantity": request.quantity,
-        "budget": {"min": request.budget_min, "max": request.budget_max, "currency": request.budget_currency},
-        "urgency": request.urgency,
-        "deliveryInfo": {
-            "deliveryType": request.delivery_type,
-            "email": request.delivery_email if private else None,
-        },
-        "selectedOfferId": request.selected_offer_id,
-        "deliveryConfirmed": request.delivery_confirmed,
-        "deliveryProof": request.delivery_proof if private else None,
-        "deliveredAt": shown(request.delivered_at),
-        "confirmedAt": shown(request.confirmed_at),
-        "createdAt": shown(request.created_at),
-        "updatedAt": shown(request.updated_at),
-    }
+def shown(request: PurchaseRequest, *, private: bool) -> shapes.PurchaseRequest:
+    """Return a request; where and how it is delivered (`private`) is for those who have to know."""
+    return of(
+        shapes.PurchaseRequest,
+        request,
+        budget=shapes.Budget(min=request.budget_min, max=request.budget_max, currency=request.budget_currency),
+        delivery_info=shapes.DeliveryInfo(
+            delivery_type=request.delivery_type, email=request.delivery_email if private else None
+        ),
+        delivery_proof=request.delivery_proof if private else None,
+    )
+
+
+def one(request: PurchaseRequest, *, private: bool = True) -> shapes.OneRequest:
+    return shapes.OneRequest(purchase_request=shown(request, private=private))
 
 
 async def create(request: web.Request) -> web.Response:
     """POST /api/marketplace/purchase-requests"""
-    actor = who(request, Role.BUYER)
+    actor = current_actor(request, Role.BUYER)
     body = await parse(request, NewRequest)
     created = await request.app[SERVICES].requests.create(actor, body.draft())
-    return ok({"purchaseRequest": request_json(created, private=True)}, status=201)
+    return success(one(created), status=201)
 
 
 async def mine(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests/my"""
-    actor = who(request)
+    actor = current_actor(request)
     page = parse_query(request, Listing).part()
     found, total = await request.app[SERVICES].requests.mine(actor, page)
-    return listed("purchaseRequests", [request_json(each, private=True) for each in found], total, page)
+    return paged(shapes.RequestPage, total, page, purchase_requests=(shown(each, private=True) for each in found))
 
 
 async def feed(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests: everybody's, without a token"""
     page = parse_query(request, Listing).part()
     found, total = await request.app[SERVICES].requests.feed(page)
-    return listed("purchaseRequests", [request_json(each, private=False) for each in found], total, page)
+    return paged(shapes.RequestPage, total, page, purchase_requests=(shown(each, private=False) for each in found))
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /api/marketplace/purchase-requests/{id}"""
-    actor = who(request)
-    found, private = await request.app[SERVICES].requests.show(actor, path_id(request, "purchase request"))
-    return ok({"purchaseRequest": request_json(found, private=private)})
+    actor = current_actor(request)
+    found, private = await request.app[SERVICES].requests.show(actor, path_uuid(request, "purchase request"))
+    return success(one(found, private=private))

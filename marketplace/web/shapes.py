@@ -1,313 +1,484 @@
-"""What answers look like, as the description tells it: every field, whether it may be null, and nothing else."""
+"""What answers are, one struct a JSON object; the order of fields is that of the answer (docs/marketplace.md)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from marketplace import model
-
-Schema = dict[str, Any]
-TEXT: Schema = {"type": "string"}
-FLAG: Schema = {"type": "boolean"}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-WHOLE: Schema = {"type": "integer"}
-TIME: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"}
-UNITS: Schema = {"type": "string", "pattern": "^-?[0-9]+$"}
-MONEY: Schema = {"type": "string", "pattern": r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"}
-OPEN: Schema = {"type": "object"}  # evidence and the scanner's own block: what is in them depends on what was seen
+from marketplace.errors import CODES
+from protocol.wire import Change, Moment, Wire
 
 
-def obj(optional: dict[str, Schema] | None = None, /, **fields: Schema) -> Schema:
-    """Return an object with these fields, of which the optional ones may be missing, and no other."""
-    return {
-        "type": "object",
-        "required": list(fields),
-        "properties": {**fields, **(optional or {})},
-        "additionalProperties": False,
+class Time(Moment):
+    """A moment in unix milliseconds."""
+
+    schema: ClassVar[Mapping[str, Any]] = {
+        "type": "string",
+        "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
     }
 
 
-def null(schema: Schema) -> Schema:
-    """Return a schema that null fits too."""
-    if "enum" in schema:
-        return {"enum": [*schema["enum"], None]}
-    if isinstance(schema.get("type"), str) and schema["type"] != "object":
-        return {**schema, "type": [schema["type"], "null"]}
-    return {"anyOf": [schema, {"type": "null"}]}
+class BaseUnits(Change):
+    """An amount in base units, or a difference of two."""
+
+    schema: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": "^-?[0-9]+$"}
 
 
-def word(kind: type[StrEnum]) -> Schema:
-    return {"enum": [str(each) for each in kind]}
+def one_of(words: type[StrEnum] | tuple[str, ...]) -> Meta:
+    return Meta(extra_json_schema={"enum": [str(word) for word in words]})
 
 
-def many(schema: Schema) -> Schema:
-    return {"type": "array", "items": schema}
+Money: TypeAlias = Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$")]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Open: TypeAlias = Mapping[str, Any]  # evidence and the scanner's own block: what is in them depends on what was seen
+State: TypeAlias = Annotated[str, one_of(("ok", "degraded", "down"))]
+
+# -- people --------------------------------------------------------------------------------------------
 
 
-def page(name: str, schema: Schema) -> Schema:
-    """Return one page of a list."""
-    return obj(**{name: many(schema)}, total=COUNT, page=COUNT, limit=COUNT)
+class User(Wire):
+    id: str
+    email: str
+    role: Annotated[str, one_of(model.Role)]
+    name: str
 
 
-PRICE = obj(amount=MONEY, currency=TEXT)
-USER = obj(id=TEXT, email=TEXT, role=word(model.Role), name=TEXT)
-TOKENS = obj(accessToken=TEXT, refreshToken=TEXT)
-REQUEST = obj(
-    id=TEXT,
-    status=word(model.RequestStatus),
-    buyerId=TEXT,
-    title=TEXT,
-    description=TEXT,
-    productType=word(model.ProductType),
-    productLink=null(TEXT),
-    quantity=COUNT,
-    budget=obj(min=MONEY, max=MONEY, currency=TEXT),
-    urgency=TEXT,
-    deliveryInfo=obj(deliveryType=TEXT, email=null(TEXT)),
-    selectedOfferId=null(TEXT),
-    deliveryConfirmed=FLAG,
-    deliveryProof=null(OPEN),
-    deliveredAt=null(TIME),
-    confirmedAt=null(TIME),
-    createdAt=TIME,
-    updatedAt=TIME,
-)
-OFFER = obj(
-    id=TEXT,
-    purchaseRequestId=TEXT,
-    sellerId=TEXT,
-    title=TEXT,
-    description=TEXT,
-    price=PRICE,
-    deliveryTime=obj(amount=COUNT, unit=TEXT),
-    notes=null(TEXT),
-    validUntil=null(TIME),
-    requireAmlCheck=FLAG,
-    amlBlockOnFailure=FLAG,
-    status=word(model.OfferStatus),
-    createdAt=TIME,
-    updatedAt=TIME,
-)
-ROUND = obj(
-    id=TEXT,
-    offerId=TEXT,
-    round=COUNT,
-    by=TEXT,
-    price=PRICE,
-    note=null(TEXT),
-    answer=null(TEXT),
-    expiresAt=TIME,
-    createdAt=TIME,
-)
-PAYMENT = obj(
-    id=TEXT,
-    paymentRef=TEXT,
-    purchaseRequestId=TEXT,
-    sellerOfferId=TEXT,
-    buyerId=TEXT,
-    sellerId=TEXT,
-    provider=TEXT,
-    providerPaymentId=null(TEXT),
-    direction=word(model.Direction),
-    rail=word(model.Rail),
-    mode=null(word(model.Mode)),
-    chainId=COUNT,
-    tokenAddress=TEXT,
-    tokenSymbol=TEXT,
-    decimals=COUNT,
-    amount=MONEY,
-    amountBaseUnits=UNITS,
-    destination=null(TEXT),
-    status=word(model.PaymentStatus),
-    escrowState=null(word(model.EscrowState)),
-    confirmationsRequired=COUNT,
-    evidence=null(OPEN),
-    txHash=null(TEXT),
-    holdReason=null(TEXT),
-    holdUntil=null(TIME),
-    reorgedAt=null(TIME),
-    stopReason=null(word(model.StopReason)),
-    baselineBalance=null(MONEY),
-    baselineBalanceBaseUnits=null(UNITS),
-    currentBalance=null(MONEY),
-    currentBalanceBaseUnits=null(UNITS),
-    reason=null(TEXT),
-    settlesPaymentId=null(TEXT),
-    expiresAt=null(TIME),
-    createdAt=TIME,
-    updatedAt=TIME,
-)
-INSTRUCTIONS = obj(
-    {
-        "baselineBalance": null(MONEY),
-        "baselineBalanceBaseUnits": null(UNITS),
-        "watchId": TEXT,
-        "nextCheckAt": null(TIME),
-    },
-    address=TEXT,
-    tokenAddress=TEXT,
-    tokenSymbol=TEXT,
-    decimals=COUNT,
-    chainId=COUNT,
-    amount=MONEY,
-    amountBaseUnits=UNITS,
-    paymentUri=null(TEXT),
-    expiresAt=null(TIME),
-)
-LEDGER = obj(
-    held=MONEY,
-    releasable=MONEY,
-    available=MONEY,
-    heldBaseUnits=UNITS,
-    releasableBaseUnits=UNITS,
-    availableBaseUnits=UNITS,
-    currency=TEXT,
-)
-CHECKED = obj(
-    payment=PAYMENT,
-    funded=FLAG,
-    reason=null(TEXT),
-    delta=MONEY,
-    deltaBaseUnits=UNITS,
-    expected=MONEY,
-    expectedBaseUnits=UNITS,
-    currency=TEXT,
-)
-ORDERED = obj(
-    payment=PAYMENT,
-    instruction=obj(
-        id=TEXT,
-        kind={"enum": ["release", "refund"]},
-        chainId=COUNT,
-        tokenAddress=TEXT,
-        tokenSymbol=TEXT,
-        **{"from": TEXT},
-        to=TEXT,
-        amount=MONEY,
-        amountBaseUnits=UNITS,
-        status={"enum": ["pending", "released"]},
-        txHash=null(TEXT),
-        createdAt=TIME,
-    ),
-)
-RECOVERY = obj(
-    id=TEXT,
-    paymentId=TEXT,
-    reason=TEXT,
-    amountBaseUnits=null(UNITS),
-    tokenAddress=null(TEXT),
-    count={"type": "integer", "minimum": 1},
-    txHash=null(TEXT),
-    lastTxHash=null(TEXT),
-    evidence=OPEN,
-    createdAt=TIME,
-    updatedAt=TIME,
-)
-CLEARED = obj(payment=PAYMENT, clearances=many(obj(reorgedAt=TIME, note=TEXT, clearedBy=TEXT, clearedAt=TIME)))
-EVIDENCE = obj(id=TEXT, by=TEXT, text=TEXT, link=null(TEXT), createdAt=TIME)
-DISPUTE = obj(
-    {"evidence": many(EVIDENCE)},
-    id=TEXT,
-    purchaseRequestId=TEXT,
-    paymentId=TEXT,
-    openedBy=TEXT,
-    reason=TEXT,
-    category=TEXT,
-    status=word(model.DisputeStatus),
-    outcome=null(word(model.DisputeOutcome)),
-    note=null(TEXT),
-    resolvedBy=null(TEXT),
-    resolvedAt=null(TIME),
-    createdAt=TIME,
-)
-NOTE = obj(
-    id=TEXT,
-    category=TEXT,
-    type=TEXT,
-    title=TEXT,
-    relatedId=null(TEXT),
-    actionUrl=null(TEXT),
-    read=FLAG,
-    createdAt=TIME,
-)
-THRESHOLDS = obj(
-    thresholds=many(obj(chainId=COUNT, floor=COUNT, confirmations=COUNT)),
-    history=many(obj(chainId=COUNT, confirmations=COUNT, setBy=TEXT, createdAt=TIME)),
-)
-CHECK = obj({"detail": TEXT}, status={"enum": ["ok", "degraded", "down"]})
-SCREENING = obj({"detail": TEXT}, status={"enum": ["ok", "degraded", "down"]}, entries=COUNT, unreadable=COUNT)
-HEALTH = obj(
-    status={"enum": ["ok", "degraded", "down"]},
-    version=TEXT,
-    uptimeSec=WHOLE,
-    checks=obj(db=CHECK, scanner=CHECK, webhooks=CHECK, ledger=CHECK, registry=CHECK, screening=SCREENING),
-)
-OPENED = obj(payment=PAYMENT, checkoutBlock=OPEN), obj(payment=PAYMENT, instructions=INSTRUCTIONS)
-TAKEN = obj(outcome=TEXT, funded=FLAG)
+class Tokens(Wire):
+    access_token: str
+    refresh_token: str
 
-_MARKET = "/api/marketplace"
-_REQUEST = f"{_MARKET}/purchase-requests/{{id}}"
-_OFFER = f"{_MARKET}/offers/{{id}}"
-_ADMIN = "/api/admin"
-_DISPUTE = "/api/disputes/{id}"
 
-# What each call answers by status, inside `data`.
-ANSWERS: dict[tuple[str, str], dict[int, Schema]] = {
-    ("GET", "/health"): {200: obj(status=TEXT)},
-    ("GET", "/api/version"): {200: obj(version=TEXT)},
-    ("GET", "/api/health"): {200: HEALTH, 503: HEALTH},
-    ("POST", "/api/auth/login"): {200: obj(tokens=TOKENS, user=USER)},
-    ("POST", "/api/auth/refresh-token"): {200: obj(tokens=TOKENS)},
-    ("GET", "/api/auth/me"): {200: obj(user=USER)},
-    ("POST", f"{_ADMIN}/users"): {201: obj(user=USER)},
-    ("POST", f"{_MARKET}/purchase-requests"): {201: obj(purchaseRequest=REQUEST)},
-    ("GET", f"{_MARKET}/purchase-requests"): {200: page("purchaseRequests", REQUEST)},
-    ("GET", f"{_MARKET}/purchase-requests/my"): {200: page("purchaseRequests", REQUEST)},
-    ("GET", _REQUEST): {200: obj(purchaseRequest=REQUEST)},
-    ("POST", f"{_REQUEST}/offers"): {201: obj(offer=OFFER)},
-    ("POST", f"{_REQUEST}/select-offer"): {200: obj(purchaseRequest=REQUEST, offer=OFFER)},
-    ("GET", f"{_MARKET}/offers"): {200: page("offers", OFFER)},
-    ("PATCH", _OFFER): {200: obj(offer=OFFER)},
-    ("POST", f"{_OFFER}/withdraw"): {200: obj(offer=OFFER)},
-    ("POST", f"{_OFFER}/counter"): {201: obj(round=ROUND)},
-    ("POST", f"{_OFFER}/counter/answer"): {200: obj(offer=OFFER)},
-    ("GET", f"{_OFFER}/rounds"): {200: obj(rounds=many(ROUND))},
-    ("PATCH", f"{_REQUEST}/delivery"): {200: obj(purchaseRequest=REQUEST)},
-    ("PATCH", f"{_REQUEST}/confirm-delivery"): {200: obj(purchaseRequest=REQUEST)},
-    ("POST", f"{_REQUEST}/delivery-code/generate"): {200: obj(code=TEXT, expiresAt=TIME)},
-    ("POST", f"{_REQUEST}/delivery-code/verify"): {200: obj(purchaseRequest=REQUEST)},
-    ("GET", f"{_REQUEST}/delivery-code/status"): {
-        200: obj(active=FLAG, used=FLAG, attemptsLeft=COUNT, expiresAt=null(TIME))
-    },
-    ("POST", "/api/payment/intents"): {
-        200: {"anyOf": list(OPENED)},
-        201: {"anyOf": list(OPENED)},
-        202: obj(payment=PAYMENT),
-    },
-    ("GET", "/api/payment/history"): {200: page("payments", PAYMENT)},
-    ("POST", "/api/payment/amn-scanner/webhook"): {200: TAKEN, 202: TAKEN},
-    ("POST", "/api/payment/amn-scanner/direct-balance/check/{paymentId}"): {200: CHECKED},
-    ("GET", "/api/payment/{id}"): {200: obj(payment=PAYMENT, ledger=LEDGER)},
-    ("POST", "/api/payment/{id}/cancel"): {200: obj(payment=PAYMENT)},
-    ("GET", f"{_ADMIN}/payments/awaiting-confirmation"): {200: page("payments", PAYMENT)},
-    ("POST", f"{_ADMIN}/payments/{{id}}/release"): {200: ORDERED},
-    ("POST", f"{_ADMIN}/payments/{{id}}/refund"): {200: ORDERED},
-    ("POST", f"{_ADMIN}/payments/{{id}}/hold"): {200: obj(payment=PAYMENT)},
-    ("POST", f"{_ADMIN}/payments/{{id}}/clear-reorg"): {200: CLEARED},
-    ("POST", f"{_ADMIN}/payments/{{id}}/stop-watch"): {200: obj(payment=PAYMENT)},
-    ("POST", f"{_ADMIN}/instructions/{{id}}/settle"): {200: ORDERED},
-    ("GET", f"{_ADMIN}/recoveries"): {200: page("recoveries", RECOVERY)},
-    ("GET", f"{_ADMIN}/reconciliation"): {
-        200: obj(ok=FLAG, checked=COUNT, findings=many(obj(kind=TEXT, paymentId=TEXT, detail=TEXT)))
-    },
-    ("GET", f"{_ADMIN}/settings/confirmation-thresholds"): {200: THRESHOLDS},
-    ("PUT", f"{_ADMIN}/settings/confirmation-thresholds"): {200: THRESHOLDS},
-    ("POST", "/api/disputes"): {201: obj(dispute=DISPUTE)},
-    ("GET", _DISPUTE): {200: obj(dispute=DISPUTE)},
-    ("POST", f"{_DISPUTE}/evidence"): {201: obj(dispute=DISPUTE)},
-    ("POST", f"{_DISPUTE}/resolve"): {200: obj(dispute=DISPUTE)},
-    ("GET", "/api/notifications"): {200: page("notifications", NOTE)},
-    ("GET", "/api/notifications/unread-count"): {200: obj(count=COUNT)},
-    ("PATCH", "/api/notifications/{id}/read"): {200: obj(notification=NOTE)},
-}
+class LoggedIn(Wire):
+    tokens: Tokens
+    user: User
+
+
+class Refreshed(Wire):
+    tokens: Tokens
+
+
+class OneUser(Wire):
+    user: User
+
+
+# -- trade ---------------------------------------------------------------------------------------------
+
+
+class Price(Wire):
+    amount: Money
+    currency: str
+
+
+class Budget(Wire):
+    min: Money
+    max: Money
+    currency: str
+
+
+class DeliveryInfo(Wire):
+    delivery_type: str
+    email: str | None
+
+
+class PurchaseRequest(Wire):
+    id: str
+    status: Annotated[str, one_of(model.RequestStatus)]
+    buyer_id: str
+    title: str
+    description: str
+    product_type: Annotated[str, one_of(model.ProductType)]
+    product_link: str | None
+    quantity: Count
+    budget: Budget
+    urgency: str
+    delivery_info: DeliveryInfo
+    selected_offer_id: str | None
+    delivery_confirmed: bool
+    delivery_proof: Open | None
+    delivered_at: Time | None
+    confirmed_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+
+class DeliveryTime(Wire):
+    amount: Count
+    unit: str
+
+
+class Offer(Wire):
+    id: str
+    purchase_request_id: str
+    seller_id: str
+    title: str
+    description: str
+    price: Price
+    delivery_time: DeliveryTime
+    notes: str | None
+    valid_until: Time | None
+    require_aml_check: bool
+    aml_block_on_failure: bool
+    status: Annotated[str, one_of(model.OfferStatus)]
+    created_at: Time
+    updated_at: Time
+
+
+class Round(Wire):
+    id: str
+    offer_id: str
+    round: Count
+    by: str
+    price: Price
+    note: str | None
+    answer: str | None
+    expires_at: Time
+    created_at: Time
+
+
+class DeliveryCode(Wire):
+    code: str
+    expires_at: Time
+
+
+class DeliveryCodeStatus(Wire):
+    active: bool
+    used: bool
+    attempts_left: Count
+    expires_at: Time | None
+
+
+class DisputeEvidence(Wire):
+    id: str
+    by: str
+    text: str
+    link: str | None
+    created_at: Time
+
+
+class Dispute(Wire):
+    id: str
+    purchase_request_id: str
+    payment_id: str
+    opened_by: str
+    reason: str
+    category: str
+    status: Annotated[str, one_of(model.DisputeStatus)]
+    outcome: Annotated[str, one_of(model.DisputeOutcome)] | None
+    note: str | None
+    resolved_by: str | None
+    resolved_at: Time | None
+    created_at: Time
+    evidence: tuple[DisputeEvidence, ...] | UnsetType = UNSET
+
+
+# -- money ---------------------------------------------------------------------------------------------
+
+
+class Payment(Wire):
+    id: str
+    payment_ref: str
+    purchase_request_id: str
+    seller_offer_id: str
+    buyer_id: str
+    seller_id: str
+    provider: str
+    provider_payment_id: str | None
+    direction: Annotated[str, one_of(model.Direction)]
+    rail: Annotated[str, one_of(model.Rail)]
+    mode: Annotated[str, one_of(model.Mode)] | None
+    chain_id: Count
+    token_address: str
+    token_symbol: str
+    decimals: Count
+    amount: Money
+    amount_base_units: BaseUnits
+    destination: str | None
+    status: Annotated[str, one_of(model.PaymentStatus)]
+    escrow_state: Annotated[str, one_of(model.EscrowState)] | None
+    confirmations_required: Count
+    evidence: Open | None
+    tx_hash: str | None
+    hold_reason: str | None
+    hold_until: Time | None
+    reorged_at: Time | None
+    stop_reason: Annotated[str, one_of(model.StopReason)] | None
+    baseline_balance: Money | None
+    baseline_balance_base_units: BaseUnits | None
+    current_balance: Money | None
+    current_balance_base_units: BaseUnits | None
+    reason: str | None
+    settles_payment_id: str | None
+    expires_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+
+class Instructions(Wire):
+    address: str
+    token_address: str
+    token_symbol: str
+    decimals: Count
+    chain_id: Count
+    amount: Money
+    amount_base_units: BaseUnits
+    payment_uri: str | None
+    expires_at: Time | None
+    baseline_balance: Money | UnsetType | None = UNSET
+    baseline_balance_base_units: BaseUnits | UnsetType | None = UNSET
+    watch_id: str | UnsetType = UNSET
+    next_check_at: Time | UnsetType | None = UNSET
+
+
+class Ledger(Wire):
+    held: Money
+    releasable: Money
+    available: Money
+    held_base_units: BaseUnits
+    releasable_base_units: BaseUnits
+    available_base_units: BaseUnits
+    currency: str
+
+
+class OnePayment(Wire):
+    payment: Payment
+
+
+class OpenedThroughProxy(Wire):
+    payment: Payment
+    checkout_block: Open
+
+
+class OpenedPlainly(Wire):
+    payment: Payment
+    instructions: Instructions
+
+
+class ShownPayment(Wire):
+    payment: Payment
+    ledger: Ledger
+
+
+class CheckedPayment(Wire):
+    payment: Payment
+    funded: bool
+    reason: str | None
+    delta: Money
+    delta_base_units: BaseUnits
+    expected: Money
+    expected_base_units: BaseUnits
+    currency: str
+
+
+class ReceivedWebhook(Wire):
+    outcome: str
+    funded: bool
+
+
+class Instruction(Wire):
+    id: str
+    kind: Annotated[str, one_of(("release", "refund"))]
+    chain_id: Count
+    token_address: str
+    token_symbol: str
+    source: str = msgspec.field(name="from")
+    to: str
+    amount: Money
+    amount_base_units: BaseUnits
+    status: Annotated[str, one_of(("pending", "released"))]
+    tx_hash: str | None
+    created_at: Time
+
+
+class OrderedPayout(Wire):
+    payment: Payment
+    instruction: Instruction
+
+
+class Clearance(Wire):
+    reorged_at: Time
+    note: str
+    cleared_by: str
+    cleared_at: Time
+
+
+class ClearedPayment(Wire):
+    payment: Payment
+    clearances: tuple[Clearance, ...]
+
+
+class Recovery(Wire):
+    id: str
+    payment_id: str
+    reason: str
+    amount_base_units: BaseUnits | None
+    token_address: str | None
+    count: Annotated[int, Meta(ge=1)]
+    tx_hash: str | None
+    last_tx_hash: str | None
+    evidence: Open
+    created_at: Time
+    updated_at: Time
+
+
+class Finding(Wire):
+    kind: str
+    payment_id: str
+    detail: str
+
+
+class Reconciled(Wire):
+    ok: bool
+    checked: Count
+    findings: tuple[Finding, ...]
+
+
+class Threshold(Wire):
+    chain_id: Count
+    floor: Count
+    confirmations: Count
+
+
+class ThresholdChange(Wire):
+    chain_id: Count
+    confirmations: Count
+    set_by: str
+    created_at: Time
+
+
+class Thresholds(Wire):
+    thresholds: tuple[Threshold, ...]
+    history: tuple[ThresholdChange, ...]
+
+
+# -- envelopes of one or several -----------------------------------------------------------------------
+
+
+class OneRequest(Wire):
+    purchase_request: PurchaseRequest
+
+
+class OneOffer(Wire):
+    offer: Offer
+
+
+class SelectedOffer(Wire):
+    purchase_request: PurchaseRequest
+    offer: Offer
+
+
+class OneRound(Wire):
+    round: Round
+
+
+class Rounds(Wire):
+    rounds: tuple[Round, ...]
+
+
+class OneDispute(Wire):
+    dispute: Dispute
+
+
+class Page(Wire):
+    total: Count
+    page: Count
+    limit: Count
+
+
+class RequestPage(Page):
+    purchase_requests: tuple[PurchaseRequest, ...]
+
+
+class OfferPage(Page):
+    offers: tuple[Offer, ...]
+
+
+class PaymentPage(Page):
+    payments: tuple[Payment, ...]
+
+
+class RecoveryPage(Page):
+    recoveries: tuple[Recovery, ...]
+
+
+# -- notifications -------------------------------------------------------------------------------------
+
+
+class Notification(Wire):
+    id: str
+    category: str
+    type: str
+    title: str
+    related_id: str | None
+    action_url: str | None
+    read: bool
+    created_at: Time
+
+
+class NotificationPage(Page):
+    notifications: tuple[Notification, ...]
+
+
+class OneNotification(Wire):
+    notification: Notification
+
+
+class Unread(Wire):
+    count: Count
+
+
+# -- how it is -----------------------------------------------------------------------------------------
+
+
+class Ping(Wire):
+    status: str
+
+
+class Version(Wire):
+    version: str
+
+
+class Check(Wire):
+    status: State
+    detail: str | UnsetType = UNSET
+
+
+class ScreeningCheck(Wire):
+    status: State
+    entries: Count
+    unreadable: Count
+    detail: str | UnsetType = UNSET
+
+
+class Checks(Wire):
+    db: Check
+    scanner: Check
+    webhooks: Check
+    ledger: Check
+    registry: Check
+    screening: ScreeningCheck
+
+
+class Health(Wire):
+    status: State
+    version: str
+    uptime_sec: int
+    checks: Checks
+
+
+# -- refusals ------------------------------------------------------------------------------------------
+
+
+class Error(Wire):
+    code: Annotated[str, Meta(extra_json_schema={"enum": sorted(CODES)})]
+    message: str
+    details: Mapping[str, Any]
+
+
+class Refusal(Wire):
+    success: Annotated[bool, Meta(extra_json_schema={"enum": [False]})]
+    error: Error

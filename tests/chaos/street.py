@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from kernel.clock import rfc3339
+from protocol.wire import rfc3339
 from tests.chaos.backend import Backend
 from tests.chaos.facts import Order
 from tests.chaos.judge import GRACE_S, SETTLED

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 import pytest
 
-from marketplace.web.app import ROUTES
+from marketplace.web.routes import ROUTES
 from protocol.wire import Moment
 from tests.golden.book import Book, Caller
 from tests.harness import FakeClock

@@ -16,7 +16,7 @@ import aiohttp
 
 from devnet.receiver import Delivery, Receiver, receiver
 from devnet.scripted_rpc import ScriptedNode, serve, tx_hash, word
-from kernel.clock import rfc3339
+from protocol.wire import rfc3339
 from tests.cases.evm_nodes import TOKENS
 from tests.golden.book import Book, Caller
 from tests.harness import SECRET, USDC, USDT, FakeClock, Running, environment, running

@@ -22,8 +22,8 @@ from marketplace.app import Marketplace, open_marketplace
 from marketplace.identity.passwords import Passwords
 from marketplace.settings import load_settings
 from marketplace.store.migrate import migrate
-from marketplace.web.app import ROUTES
-from marketplace.web.openapi import _REFUSAL, _document
+from marketplace.web.openapi import describe
+from marketplace.web.routes import ROUTES
 from tests.harness import ROOT
 
 ADMIN = ("admin@example.test", "the first admin's password")
@@ -40,9 +40,14 @@ _cheap_passwords = functools.partial(Passwords, memory_kib=64, passes=1)
 
 
 @functools.cache
+def _document() -> dict[str, Any]:
+    return describe(ROUTES)
+
+
+@functools.cache
 def _routes() -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
     """Return method, path and described answers of every call there is; those without a variable part go first."""
-    paths = orjson.loads(_document(tuple((route.method, route.path) for route in ROUTES)))["paths"]
+    paths = _document()["paths"]
     pairs = [(method, path) for path, operations in paths.items() for method in operations]
     return [
         (method.upper(), re.compile(re.sub(r"{\w+}", "[^/]+", path)), paths[path][method]["responses"])
@@ -54,12 +59,13 @@ def _routes() -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
 def _validator(place: tuple[int, str]) -> Any:
     number, status = place
     content = _routes()[number][2][status]["content"]["application/json"]["schema"]
-    return jsonschema_rs.validator_for({**content, "components": {"schemas": {"Refusal": _REFUSAL}}})
+    return jsonschema_rs.validator_for({**content, "components": _document()["components"]})
 
 
 @functools.cache
 def _refusal() -> Any:
-    return jsonschema_rs.validator_for(_REFUSAL)
+    refusal = {"$ref": "#/components/schemas/Refusal"}
+    return jsonschema_rs.validator_for({**refusal, "components": _document()["components"]})
 
 
 def described(method: str, path: str, status: int, answer: Any) -> None:

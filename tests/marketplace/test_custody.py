@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kernel.clock import rfc3339
+from protocol.wire import rfc3339
 from tests.harness import FakeClock
 from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN, Deal, make_deal
 from tests.marketplace.harness import Running, notes

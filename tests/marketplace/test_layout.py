@@ -15,7 +15,7 @@ from marketplace.risk.policy import ADDRESS_TOKEN_MISMATCH, BASELINE_MISSING, BA
 from marketplace.settings import load_settings
 from marketplace.store.migrate import migrate
 from marketplace.store.tables import APPEND_ONLY
-from marketplace.web.app import ROUTES
+from marketplace.web.routes import ROUTES
 from tests.harness import ROOT
 from tests.marketplace.harness import ESCROW, environment, running
 from tests.repo.pages import column, page, rows

@@ -14,7 +14,7 @@ import pytest
 from multidict import CIMultiDict
 
 from marketplace.model import Role
-from marketplace.web.app import ROUTES
+from marketplace.web.routes import ROUTES
 from tests.harness import FakeClock
 from tests.marketplace.deals import Deal
 from tests.marketplace.harness import PASSWORD, Api, Running, environment, new_request, running

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kernel.clock import rfc3339
+from protocol.wire import rfc3339
 from tests.harness import FakeClock
 from tests.marketplace.harness import (
     MARKET,
@@ -377,8 +377,8 @@ async def test_a_line_break_belongs_into_a_description_and_not_into_a_title(shop
     await buyer.ok("POST", REQUESTS, request_body(description="Any colour.\n28 inches.\twith lights"), 201)
 
 
-async def test_a_body_may_nest_as_deep_as_it_can_be_read(shop: Running) -> None:
-    deep = b'{"x":' + b"[" * 900 + b"]" * 900 + b"}"
+async def test_a_body_may_nest_as_deep_as_anything_that_is_asked_for(shop: Running) -> None:
+    deep = b'{"x":' + b"[" * 30 + b"]" * 30 + b"}"
     deeper = b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
 
     for raw, expected in ((deep, 422), (deeper, 400)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -120,6 +121,16 @@ def test_a_field_that_is_missing_is_named_and_one_that_is_unknown_left_out() -> 
 def test_what_is_no_object_is_none(raw: bytes) -> None:
     """It comes from anybody who holds the secret."""
     assert codec.as_object(raw) is None
+
+
+@pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_brackets_alone_do_not_end_the_process_whatever_the_interpreter_allows(raw: bytes) -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**6)
+    try:
+        assert codec.as_object(raw) is None
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_an_object_is_what_it_says() -> None:

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kernel.tasks.schedule
-from kernel.clock import rfc3339
 from kernel.tasks.failure_log import FailureLog
 from kernel.tasks.schedule import schedules
 from kernel.tasks.wakeup import Wakeup
+from protocol.wire import rfc3339
 from scanner.upkeep.watch_schedule import HOUR_MS, LIFE_MS, MINUTE_MS, next_due
 from tests.scanner.facts import NOW, steady
 

@@ -1,0 +1,131 @@
+"""The calls of the marketplace's API, one table: what serves each, what it asks for, and what it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel
+
+from kernel.web.openapi import JSON
+from marketplace.web import (
+    accounts,
+    admin,
+    bodies,
+    disputes,
+    fulfilment,
+    health,
+    negotiation,
+    notifications,
+    offers,
+    openapi,
+    payments,
+    requests,
+    shapes,
+)
+
+MARKET = "/api/marketplace"
+REQUESTS = f"{MARKET}/purchase-requests"
+REQUEST = f"{REQUESTS}/{{id}}"
+OFFER = f"{MARKET}/offers/{{id}}"
+CODE = f"{REQUEST}/delivery-code"
+PAYMENT = "/api/payment"
+ADMIN = "/api/admin"
+PAYIN = f"{ADMIN}/payments/{{id}}"
+THRESHOLDS = f"{ADMIN}/settings/confirmation-thresholds"
+DISPUTE = "/api/disputes/{id}"
+NOTES = "/api/notifications"
+STREAM = "/api/events"
+OPENED = (shapes.OpenedThroughProxy, shapes.OpenedPlainly)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One call; `answers` are what `data` holds by status, several types where it is one of them."""
+
+    method: str
+    path: str
+    handler: Handler
+    answers: Mapping[int, Any]
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    content: str = JSON
+    enveloped: bool = True
+
+
+ROUTES = (
+    Route("GET", "/health", health.ping, {200: shapes.Ping}),
+    Route("GET", "/api/version", health.version, {200: shapes.Version}),
+    Route("GET", "/api/health", health.deep, {200: shapes.Health, 503: shapes.Health}),
+    Route("GET", "/openapi.json", openapi.document, {200: openapi.Description}, enveloped=False),
+    Route("POST", "/api/auth/login", accounts.login, {200: shapes.LoggedIn}, accounts.Login),
+    Route("POST", "/api/auth/refresh-token", accounts.refresh, {200: shapes.Refreshed}, accounts.Refresh),
+    Route("GET", "/api/auth/me", accounts.me, {200: shapes.OneUser}),
+    Route("POST", f"{ADMIN}/users", accounts.create, {201: shapes.OneUser}, accounts.NewUser),
+    Route("POST", REQUESTS, requests.create, {201: shapes.OneRequest}, requests.NewRequest),
+    Route("GET", REQUESTS, requests.feed, {200: shapes.RequestPage}, query=bodies.Listing),
+    Route("GET", f"{REQUESTS}/my", requests.mine, {200: shapes.RequestPage}, query=bodies.Listing),
+    Route("GET", REQUEST, requests.show, {200: shapes.OneRequest}),
+    Route("POST", f"{REQUEST}/offers", offers.create, {201: shapes.OneOffer}, offers.NewOffer),
+    Route("POST", f"{REQUEST}/select-offer", offers.select, {200: shapes.SelectedOffer}, offers.SelectOffer),
+    Route("GET", f"{MARKET}/offers", offers.listing, {200: shapes.OfferPage}, query=offers.ListOffers),
+    Route("PATCH", OFFER, offers.edit, {200: shapes.OneOffer}, offers.EditOffer),
+    Route("POST", f"{OFFER}/withdraw", offers.withdraw, {200: shapes.OneOffer}),
+    Route("POST", f"{OFFER}/counter", negotiation.counter, {201: shapes.OneRound}, negotiation.Counter),
+    Route("POST", f"{OFFER}/counter/answer", negotiation.answer, {200: shapes.OneOffer}, negotiation.Reply),
+    Route("GET", f"{OFFER}/rounds", negotiation.rounds, {200: shapes.Rounds}),
+    Route("PATCH", f"{REQUEST}/delivery", fulfilment.deliver, {200: shapes.OneRequest}, fulfilment.Delivered),
+    Route("PATCH", f"{REQUEST}/confirm-delivery", fulfilment.confirm, {200: shapes.OneRequest}, fulfilment.Confirmed),
+    Route("POST", f"{CODE}/generate", fulfilment.generate, {200: shapes.DeliveryCode}),
+    Route("POST", f"{CODE}/verify", fulfilment.verify, {200: shapes.OneRequest}, fulfilment.Verify),
+    Route("GET", f"{CODE}/status", fulfilment.status, {200: shapes.DeliveryCodeStatus}),
+    Route(
+        "POST",
+        f"{PAYMENT}/intents",
+        payments.open_intent,
+        {200: OPENED, 201: OPENED, 202: shapes.OnePayment},
+        payments.NewIntent,
+    ),
+    Route("GET", f"{PAYMENT}/history", payments.history, {200: shapes.PaymentPage}, query=payments.History),
+    Route(
+        "POST",
+        f"{PAYMENT}/amn-scanner/webhook",
+        payments.webhook,
+        {200: shapes.ReceivedWebhook, 202: shapes.ReceivedWebhook},
+    ),
+    Route(
+        "POST",
+        f"{PAYMENT}/amn-scanner/direct-balance/check/{{paymentId}}",
+        payments.check,
+        {200: shapes.CheckedPayment},
+    ),
+    Route("GET", f"{PAYMENT}/{{id}}", payments.show, {200: shapes.ShownPayment}),
+    Route("POST", f"{PAYMENT}/{{id}}/cancel", payments.cancel, {200: shapes.OnePayment}),
+    Route(
+        "GET",
+        f"{ADMIN}/payments/awaiting-confirmation",
+        admin.awaiting,
+        {200: shapes.PaymentPage},
+        query=bodies.Listing,
+    ),
+    Route("POST", f"{PAYIN}/release", admin.release, {200: shapes.OrderedPayout}, admin.Release),
+    Route("POST", f"{PAYIN}/refund", admin.refund, {200: shapes.OrderedPayout}, admin.Refund),
+    Route("POST", f"{PAYIN}/hold", admin.hold, {200: shapes.OnePayment}, admin.Hold),
+    Route("POST", f"{PAYIN}/clear-reorg", admin.clear_reorg, {200: shapes.ClearedPayment}, admin.ClearReorg),
+    Route("POST", f"{PAYIN}/stop-watch", admin.stop_watch, {200: shapes.OnePayment}),
+    Route("POST", f"{ADMIN}/instructions/{{id}}/settle", admin.settle, {200: shapes.OrderedPayout}, admin.Settle),
+    Route("GET", f"{ADMIN}/recoveries", admin.recoveries, {200: shapes.RecoveryPage}, query=bodies.Listing),
+    Route("GET", f"{ADMIN}/reconciliation", admin.reconciliation, {200: shapes.Reconciled}),
+    Route("GET", THRESHOLDS, admin.thresholds, {200: shapes.Thresholds}),
+    Route("PUT", THRESHOLDS, admin.set_thresholds, {200: shapes.Thresholds}, admin.Thresholds),
+    Route("POST", "/api/disputes", disputes.create, {201: shapes.OneDispute}, disputes.NewDispute),
+    Route("GET", DISPUTE, disputes.show, {200: shapes.OneDispute}),
+    Route("POST", f"{DISPUTE}/evidence", disputes.add_evidence, {201: shapes.OneDispute}, disputes.NewEvidence),
+    Route("POST", f"{DISPUTE}/resolve", disputes.resolve, {200: shapes.OneDispute}, disputes.Resolve),
+    Route("GET", STREAM, notifications.stream, {200: str}, content="text/event-stream", enveloped=False),
+    Route("GET", NOTES, notifications.listing, {200: shapes.NotificationPage}, query=bodies.Listing),
+    Route("GET", f"{NOTES}/unread-count", notifications.unread, {200: shapes.Unread}),
+    Route("PATCH", f"{NOTES}/{{id}}/read", notifications.read, {200: shapes.OneNotification}),
+)
