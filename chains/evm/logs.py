@@ -52,6 +52,14 @@ class _Reading(NamedTuple):
     ahead: ReadAhead | None  # where the next page is asked for meanwhile
 
 
+class _Logs(NamedTuple):
+    """One answer: why it is none, or its logs, and apart from them those that have not the form of one."""
+
+    error: ChainError | None
+    rows: Sequence[Log] = ()
+    odd: Sequence[OddLog] = ()
+
+
 class LogReader:
     """Reads the logs of one chain, and learns what shape of question each endpoint takes."""
 
@@ -200,7 +208,7 @@ class LogReader:
             (answer,) = await self._client.batch(reading.endpoint, [question.call])
         except (ChainUnavailable, NotAllowed, Garbled) as exc:
             return RawResult(error=exc)
-        return _with_logs(answer)
+        return RawResult(error=_read_logs(answer).error)
 
     async def _attempt(self, reading: _Reading) -> ScanPage | Fork | int | None:
         """
@@ -214,22 +222,20 @@ class LogReader:
         blocks, started = last - first + 1, self._clock()
         asked = self._questions(reading, first, last, reading.learner.sizes)
         end, *logs = await self._ask(reading, asked, last, blocks)
-        held = parse_block(end.get(), last)
         below = logs.pop() if len(logs) > len(asked) else None
-        logs = [_with_logs(answer) for answer in logs]
-        for question, answer in zip(asked, logs, strict=True):
-            if _is_beyond(answer) and held is not None:
+        answers = [_read_logs(answer) for answer in logs]
+        for question, answer in zip(asked, answers, strict=True):
+            if _is_beyond(answer.error) and end.error is None and parse_block(end.get(), last) is not None:
                 return _lower(reading, last, below)
             if answer.error is not None:
-                return await self._refused(reading, question, answer, blocks)
+                return await self._refused(reading, question, answer.error, blocks)
         if below is not None and _moved(below, reading.after):
             return Fork(reading.after)
-        if held is None:
+        block = parse_block(end.get(), last)
+        if block is None:
             raise ChainUnavailable(f"the node does not hold block {last} yet")
-        block = held
-        answers = [answer.log_rows() for answer in logs]
         reading.learner.served(asked)
-        rows = sum(len(each) + len(odd) for each, odd in answers)
+        rows = sum(len(answer.rows) + len(answer.odd) for answer in answers)
         reading.span.answered(blocks=blocks, rows=rows, seconds=self._clock() - started)
         self._note_blocks(reading)
         if last < reading.head.position and reading.ahead is not None:
@@ -269,18 +275,16 @@ class LogReader:
             reading.ahead.start(reading.endpoint, _calls(here, following, last))
 
     async def _refused(
-        self, reading: _Reading, question: Question, answer: RawResult, blocks: int
+        self, reading: _Reading, question: Question, error: ChainError, blocks: int
     ) -> ScanPage | Fork | None:
         """Return None when a smaller question is worth asking; raise what else the refusal means."""
-        if answer.error is None:
-            return None
         try:
-            reading.learner.refused(question, answer.error, blocks)
+            reading.learner.refused(question, error, blocks)
         except TooManyRows:
             return await self._past_a_full_block(reading, question)
         except ChainError:
             if self._rests(reading.endpoint, reading.wanted.rail) and await self._lacks_address(reading, question):
-                raise reading.learner.needs_address(answer.error) from answer.error
+                raise reading.learner.needs_address(error) from error
             raise
         finally:
             self._note_blocks(reading)
@@ -366,17 +370,15 @@ class LogReader:
             if _moved(below, after):
                 return Fork(after)
         block, rows, odd = await self._blocks.read(endpoint, number, chooser(wanted, self._proxy))
-        return await self._page(wanted, [(rows, odd)], block, number)
+        return await self._page(wanted, [_Logs(None, rows, odd)], block, number)
 
-    async def _page(
-        self, wanted: Wanted, answers: Sequence[tuple[Sequence[Log], Sequence[OddLog]]], end: Block, first: int
-    ) -> ScanPage:
+    async def _page(self, wanted: Wanted, answers: Sequence[_Logs], end: Block, first: int) -> ScanPage:
         logs = PageLogs(wanted, chain_id=self._chain_id, proxy=self._proxy, first=first, last=end.number)
-        for rows, odd in answers:
-            await logs.feed(rows, odd)
+        for answer in answers:
+            await logs.feed(answer.rows, answer.odd)
         if logs.hash_of(end.number) not in {None, end.hash}:
             raise ChainProtocolError(f"the logs of block {end.number} are not of the block the node holds")
-        rows_read = sum(len(rows) + len(odd) for rows, odd in answers)
+        rows_read = sum(len(answer.rows) + len(answer.odd) for answer in answers)
         return ScanPage(logs.transfers, Cursor(end.number, end.hash), end.time, rows_read, logs.unread)
 
     def _note_blocks(self, reading: _Reading) -> None:
@@ -399,19 +401,18 @@ def _block_call(number: int) -> Call:
     return "eth_getBlockByNumber", (hex(number), False)
 
 
-def _with_logs(answer: RawResult) -> RawResult:
-    """Return an answer as refused when it is no list of logs: some say null to a question that is too large."""
+def _read_logs(answer: RawResult) -> _Logs:
+    """Read an answer; what is no list of logs is a refusal: some say null to a question that is too large."""
     if answer.error is not None:
-        return answer
+        return _Logs(answer.error)
     try:
-        answer.log_rows()
+        return _Logs(None, *answer.log_rows())
     except ChainProtocolError as exc:
-        return RawResult(error=Garbled(str(exc)))
-    return answer
+        return _Logs(Garbled(str(exc)))
 
 
-def _is_beyond(answer: RawResult) -> bool:
-    return isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.HEAD
+def _is_beyond(error: ChainError | None) -> bool:
+    return isinstance(error, RpcRefused) and error.verdict.refusal is Refusal.HEAD
 
 
 def _lower(reading: _Reading, last: int, below: RawResult | None) -> int:
