@@ -9,7 +9,7 @@ from kernel.web.middlewares import counted, whole_body
 from marketplace.services import Services
 from marketplace.web.middlewares import errors, limits, request_id, unrouted
 from marketplace.web.openapi import DOCUMENT, Document
-from marketplace.web.routes import ROUTES
+from marketplace.web.routes import ROUTES, STREAM
 from marketplace.web.state import SERVICES
 
 MAX_BODY = 64 * 1024
@@ -23,6 +23,6 @@ def build_app(services: Services) -> web.Application:
     app[DOCUMENT] = Document(ROUTES)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handler)
-        if route.method == "GET":
+        if route.method == "GET" and route.path != STREAM:  # a HEAD of what never ends would be held open
             app.router.add_route("HEAD", route.path, route.handler)
     return app

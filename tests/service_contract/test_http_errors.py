@@ -13,7 +13,7 @@ from aiohttp import web
 
 from kernel.web.http_errors import ANY_ROUTE, CODES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from tests.service_contract.raw import CLOSE, HOST, asked, chunked, final, get, post
-from tests.service_contract.services import BOTH, Service
+from tests.service_contract.services import BOTH, MARKETPLACE, Service
 
 HEALTH = b"/health"
 MANY = b"".join(b"X%d: a\r\n" % number for number in range(MAX_HEADERS))
@@ -137,6 +137,14 @@ async def test_a_head_is_a_get_without_its_body(service: Service, tmp_path: Path
         got = final(await asked(url, get(path.encode())))
         told = final(await asked(url, get(path.encode()).replace(b"GET", b"HEAD", 1), head=True))
     assert (told.status, told.headers["content-length"], told.body) == (200, str(len(got.body)), b"")
+
+
+async def test_a_head_of_a_stream_is_not_held_open(tmp_path: Path) -> None:
+    async with MARKETPLACE.running(MARKETPLACE.environment(tmp_path)) as running:
+        token = f"Authorization: Bearer {running.admin.token}\r\n".encode()
+        raw = get(b"/api/events", token).replace(b"GET", b"HEAD", 1)
+        answer = final(await asked(running.nobody.url, raw, head=True))
+    assert (answer.status, answer.headers["allow"]) == (405, "GET")
 
 
 @BOTH
