@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
+from webhooks import ssrf_guard
 from webhooks.ssrf_guard import BlockedTarget, SsrfGuard
 
 PRODUCTION = SsrfGuard(frozenset(), production=True)
@@ -81,7 +84,18 @@ NOT_PUBLIC = [
     "fec0::1",
     "ff02::1",
     "ff0e::1",
+    "4000::1",
+    "fe00::1",
 ]
+# The blocks of IANA's special-purpose registries as of 2025-10-09, and what else is refused, written down again here.
+BLOCKS = """
+0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29
+192.0.0.8/32 192.0.0.9/32 192.0.0.10/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24
+192.88.99.0/24 192.88.99.2/32 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 240.0.0.0/4
+255.255.255.255/32 ::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:1::1/128 2001:1::2/128
+2001:1::3/128 2001:2::/48 2001:3::/32 2001:4:112::/48 2001:10::/28 2001:20::/28 2001:30::/28 2001:db8::/32 2002::/16
+2620:4f:8000::/48 3fff::/20 5f00::/16 fc00::/7 fe80::/10 168.63.129.16/32 fec0::/10 ::/96 ::ffff:0:0:0/96
+""".split()  # noqa: SIM905 - as the registries are read, not one a line
 PUBLIC = [
     "1.1.1.1",
     "8.8.8.8",
@@ -109,6 +123,24 @@ def test_production_refuses_an_address_that_is_not_public_in_the_url(ip):
 
 @pytest.mark.parametrize("ip", [*NOT_PUBLIC, "fe80::1%eth0"])
 def test_production_refuses_an_address_that_is_not_public_at_dial(ip):
+    with pytest.raises(BlockedTarget, match="public"):
+        PRODUCTION.check_address(ip)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_special_purpose_block_is_refused_whatever_the_library_knows(block, monkeypatch):
+    for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        monkeypatch.setattr(kind, "is_global", True)
+        monkeypatch.setattr(kind, "is_reserved", False)
+    network = ipaddress.ip_network(block)
+    for ip in (network[0], network[-1]):
+        with pytest.raises(BlockedTarget, match="public"):
+            PRODUCTION.check_address(str(ip))
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.1", "127.0.0.1", "169.254.169.254", "fd00::1", "::1"])
+def test_what_the_library_knows_is_refused_whatever_the_list_says(ip, monkeypatch):
+    monkeypatch.setattr(ssrf_guard, "_NEVER", ())
     with pytest.raises(BlockedTarget, match="public"):
         PRODUCTION.check_address(ip)
 
