@@ -21,6 +21,7 @@ from marketplace.model import LedgerEntryType
 from marketplace.notifications.feed import Notifications
 from marketplace.payments import settlement
 from marketplace.payments.history import PaymentHistory
+from marketplace.unit_of_work import UnitOfWork
 from tests.harness import USDT, environment, running
 from tests.marketplace import harness
 
@@ -52,13 +53,13 @@ Spoil = Callable[[pytest.MonkeyPatch, Run], None]
 
 
 def tells_a_loser(patch: pytest.MonkeyPatch, run: Run) -> None:
-    tell = settlement.tell
+    notify = UnitOfWork.notify_of_payment
 
-    def told(work: Any, people: list[str], payment: Any, kind: str, title: str) -> None:
+    def notified(self: UnitOfWork, people: list[str], payment: Any, kind: str, title: str) -> None:
         extra = [loser for tale in run.tales for loser in tale.losers] if kind == "payment_confirmed" else []
-        tell(work, [*people, *extra], payment, kind, title)
+        notify(self, [*people, *extra], payment, kind, title)
 
-    patch.setattr(settlement, "tell", told)
+    patch.setattr(UnitOfWork, "notify_of_payment", notified)
 
 
 def pays_by_another_transaction(patch: pytest.MonkeyPatch, _run: Run) -> None:
@@ -104,7 +105,7 @@ def shows_everybody_everything(patch: pytest.MonkeyPatch, _run: Run) -> None:
     show = PaymentHistory.show
 
     async def shown(self: PaymentHistory, actor: Any, payment_id: str) -> Any:
-        async with self._works.db.read() as tx:
+        async with self._units.db.read() as tx:
             payment = await settlement.payments.get(tx, payment_id)
         assert payment is not None
         return await show(self, replace(actor, user_id=payment.buyer_id), payment_id)

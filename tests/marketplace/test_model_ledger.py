@@ -251,9 +251,9 @@ class LedgerMachine(RuleBasedStateMachine):
         deal, draft = self.deals[number], _draft(self.deals[number].request_id, rail)
         expected, known = deal.opening(rail), deal.live
         if expected:
-            assert self.tried(self.services.intents.open_payment(BUYER, draft)) == expected
+            assert self.tried(self.services.checkout.open_payment(BUYER, draft)) == expected
             return
-        payment, new = self.runner.run(self.services.intents.open_payment(BUYER, draft))
+        payment, new = self.runner.run(self.services.checkout.open_payment(BUYER, draft))
         assert new is (known is None)
         assert payment.amount_base == PRICE * UNIT
         if known is None:

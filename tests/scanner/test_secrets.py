@@ -35,7 +35,7 @@ def test_what_was_sealed_is_opened_and_cannot_be_read(secret: str) -> None:
 @pytest.mark.parametrize("secret", ["whsec_abc", "enc1:abc", "plain1:abc", "plain1:enc1:x"])
 def test_without_a_key_a_secret_is_stored_so_that_a_key_that_comes_later_can_tell(secret: str) -> None:
     stored = SecretCipher().encrypt(secret)
-    assert SecretCipher().open(stored) == SecretCipher([KEY]).open(stored) == secret
+    assert SecretCipher().decrypt(stored) == SecretCipher([KEY]).decrypt(stored) == secret
     assert not SecretCipher([KEY]).is_current(stored)
     assert SecretCipher().is_current(stored)
 
@@ -43,15 +43,15 @@ def test_without_a_key_a_secret_is_stored_so_that_a_key_that_comes_later_can_tel
 def test_a_former_key_still_opens_and_the_new_one_seals() -> None:
     old = SecretCipher([FORMER]).encrypt("secret")
     both = SecretCipher([KEY, FORMER])
-    assert both.open(old) == "secret"
+    assert both.decrypt(old) == "secret"
     assert not both.is_current(old)
-    assert SecretCipher([KEY]).open(both.encrypt("secret")) == "secret"
+    assert SecretCipher([KEY]).decrypt(both.encrypt("secret")) == "secret"
 
 
 def test_a_key_that_is_missing_is_named_by_its_id_and_no_secret_is_told() -> None:
     sealed = SecretCipher([FORMER]).encrypt("secret")
     with pytest.raises(StoreError, match=key_id(parse_key(FORMER))) as refused:
-        SecretCipher([KEY]).open(sealed)
+        SecretCipher([KEY]).decrypt(sealed)
     assert FORMER not in str(refused.value)
     assert not SecretCipher().is_current(sealed)
 
@@ -59,7 +59,7 @@ def test_a_key_that_is_missing_is_named_by_its_id_and_no_secret_is_told() -> Non
 def test_a_sealed_secret_that_was_changed_is_refused() -> None:
     sealed = SecretCipher([KEY]).encrypt("secret")
     with pytest.raises(StoreError, match="was changed"):
-        SecretCipher([KEY]).open(sealed[:-6] + "AAAAA=")
+        SecretCipher([KEY]).decrypt(sealed[:-6] + "AAAAA=")
 
 
 @pytest.mark.parametrize("text", ["", "short", "!" * 44, base64.b64encode(b"x" * 31).decode()])

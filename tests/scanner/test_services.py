@@ -116,6 +116,7 @@ async def test_a_registration_is_warned_of_what_its_rail_cannot_see(
         RailWarning(Rail.PROXY, "proxy_unseen", "no endpoint serves logs"),
     )
     monkeypatch.setattr(bench.chain, "condition", lambda: Condition(warnings=warnings))
+    await bench.worker.poll()
 
     for rail, expected in ((Rail.DIRECT, warnings[0]), (Rail.PROXY, warnings[1])):
         intent = await bench.services.register(a_request(intent_id=f"order-{rail}", rail=rail))
