@@ -14,7 +14,7 @@ from chains.backfill import Backfill
 from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool, Unserved
 from chains.errors import ChainError, InvalidTxHash
-from chains.gather import gather_apart, wants_a_pause
+from chains.gather import wants_a_pause
 from chains.heads import HeadReader, SeenHead
 from chains.rates import TokenBucket
 from chains.second_look import SecondLook
@@ -129,7 +129,7 @@ class TronAdapter:
         self._client = client
         self._usdt = addresses.parse_address(chain.proxy_address)  # the contract everybody uses
         self._blocks = BlockFinder(client, clock=clock)
-        receipts = ReceiptReader(client)
+        self._receipts = receipts = ReceiptReader(client)
         held = HeldBlocks(self._blocks, receipts, clock=clock)
         self._logs = LogReader(client, blocks=self._blocks, receipts=receipts, clock=clock)
         self._balances = BalanceReader(client, packed=balance_batch, usable=self._logs.usable)
@@ -316,10 +316,10 @@ class TronAdapter:
         return []
 
     async def _look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
-        hashes = list(dict.fromkeys(transfer.tx_hash for transfer in transfers))
-        ask, alive = partial(self._client.receipt, endpoint), partial(self._client.newest, endpoint)
+        times = {transfer.tx_hash: transfer.block_number for transfer in transfers}
+        hashes = list(times)
         # Not from what was remembered: this is the second look.
-        receipts = dict(zip(hashes, await gather_apart(hashes, ask, alive=alive), strict=True))
+        receipts = dict(zip(hashes, await self._receipts.afresh(endpoint, hashes, times=times), strict=True))
         credited = {tx_hash: by_key(receipt) for tx_hash, receipt in receipts.items()}
         return [judge(t, receipts[t.tx_hash], credited[t.tx_hash]) for t in transfers]
 

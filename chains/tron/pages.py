@@ -11,7 +11,7 @@ from chains.tron.blocks import BlockFinder
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block, Receipt, missing_in, number_equals, told_transfer, transfers_of
 from chains.tron.reader import Reader
-from chains.tron.receipts import ReceiptReader
+from chains.tron.receipts import TOGETHER, ReceiptReader
 from chains.types import Cursor, Head, Holding, Movement, ScanPage, Targets, Transfer
 
 MOST_NAMED = 20
@@ -97,6 +97,7 @@ class PageReader:
         self, endpoint: Endpoint, found: CandidateTransactions, destinations: frozenset[str]
     ) -> list[Transfer]:
         """Return the transfers of candidates into these."""
+        await self._read_together(endpoint, found)
         resolved = await self._receipts.resolve(endpoint, found.hashes)
         transfers: list[Transfer] = []
         for tx_hash in found.hashes:
@@ -114,6 +115,40 @@ class PageReader:
                 found.unreadable[tx_hash] = "it has no receipt, and its row cannot be read"
         self._note(found)
         return transfers
+
+    async def _read_together(self, endpoint: Endpoint, found: CandidateTransactions) -> None:
+        """
+        Read the receipts of blocks with several candidates in one question a block.
+
+        A stranger chooses how many transactions there are, and paid for a thousand of them less than a
+        thousand questions cost us. What cannot be read so is read one by one.
+        """
+        if endpoint.memory.block_receipts.known is False:
+            return
+        by_block: dict[int, set[str]] = {}
+        by_time: dict[int, set[str]] = {}
+        for tx_hash in self._receipts.lacks(found.hashes):
+            number = found.at_block.get(tx_hash)
+            if number is None:
+                by_time.setdefault(found.at_time[tx_hash], set()).add(tx_hash)
+            else:
+                by_block.setdefault(number, set()).add(tx_hash)
+        for time_ms, hashes in by_time.items():
+            if len(hashes) >= TOGETHER:
+                await self._keep_block(endpoint, hashes, time_ms=time_ms)
+        for number, hashes in by_block.items():
+            if len(hashes) >= TOGETHER:
+                await self._keep_block(endpoint, hashes, number=number)
+
+    async def _keep_block(
+        self, endpoint: Endpoint, hashes: set[str], *, number: int | None = None, time_ms: int = 0
+    ) -> None:
+        try:
+            number = (await self._blocks.at(endpoint, time_ms)).number if number is None else number
+            await self._receipts.keep_block(endpoint, number, hashes)
+        except ChainError as exc:
+            if wants_a_pause(exc):
+                raise
 
     def _note(self, found: CandidateTransactions) -> None:
         self.unreadable |= found.unreadable

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from chains.endpoints import Endpoint, Unserved
-from chains.gather import gather_apart
+from chains.errors import ChainError
+from chains.gather import gather_apart, wants_a_pause
 from chains.tron.client import TronClient
 from chains.tron.decode import BlockReceipts, Receipt
 
@@ -14,6 +15,9 @@ MOST_KEPT = 20_000
 BLOCKS_KEPT = 64  # more than what is read again every poll
 MOST_ONE_BY_ONE = 20  # receipts of one block, where they are not served together
 MOST_TRIED = 10  # receipts looked through for any transfer
+TOGETHER = 2  # transactions of one block: then its receipts are asked for in one question
+
+Answer = Receipt | ChainError | None
 
 
 class TooManyReceipts(Unserved):
@@ -48,6 +52,49 @@ class ReceiptReader:
         self._kept.update((receipt.tx_hash, receipt) for receipt in receipts)
         while len(self._kept) > MOST_KEPT:
             del self._kept[next(iter(self._kept))]
+
+    def lacks(self, hashes: Iterable[str]) -> list[str]:
+        """Return the transactions whose receipts would have to be asked for."""
+        return [tx_hash for tx_hash in hashes if tx_hash not in self._kept]
+
+    async def keep_block(self, endpoint: Endpoint, number: int, hashes: Collection[str]) -> None:
+        """Read the receipts of a block together and keep those of some transactions."""
+        read = await self.whole_block(endpoint, number)
+        self.keep([] if read is None else [receipt for receipt in read.receipts if receipt.tx_hash in hashes])
+
+    async def afresh(self, endpoint: Endpoint, hashes: Sequence[str], *, times: Mapping[str, int]) -> list[Answer]:
+        """
+        Ask for receipts without believing what is remembered, for a second look; answers in the order asked.
+
+        Several transactions of one block (`times` says which are) are read by its receipts, in one question.
+        What is remembered tells which block that is, and nothing of what happened in it.
+        """
+        together = await self._together_afresh(endpoint, hashes, times)
+        rest = [tx_hash for tx_hash in hashes if tx_hash not in together]
+        ask, alive = partial(self._client.receipt, endpoint), partial(self._client.newest, endpoint)
+        singly = dict(zip(rest, await gather_apart(rest, ask, alive=alive), strict=True))
+        return [together.get(tx_hash) or singly.get(tx_hash) for tx_hash in hashes]
+
+    async def _together_afresh(
+        self, endpoint: Endpoint, hashes: Sequence[str], times: Mapping[str, int]
+    ) -> dict[str, Receipt]:
+        if endpoint.memory.block_receipts.known is False:
+            return {}
+        of_block: dict[int, set[str]] = {}
+        for tx_hash in hashes:
+            if (kept := self._kept.get(tx_hash)) is not None and kept.time_ms == times[tx_hash]:
+                of_block.setdefault(kept.block, set()).add(tx_hash)
+        found: dict[str, Receipt] = {}
+        for number, wanted in of_block.items():
+            if len(wanted) >= TOGETHER:
+                try:
+                    read = await self._client.receipts(endpoint, number)
+                except ChainError as exc:  # they are asked for one by one
+                    if wants_a_pause(exc):
+                        raise
+                    continue
+                found |= {receipt.tx_hash: receipt for receipt in read.receipts if receipt.tx_hash in wanted}
+        return found
 
     async def block(self, endpoint: Endpoint, number: int) -> list[Receipt] | None:
         """

@@ -93,7 +93,10 @@ async def test_receipts_that_fail_for_one_transaction_alone_are_not_the_endpoint
     grid = await tron.grid()
     adapter = await tron.adapter(grid)
     after = tron.start()
-    paid = [tron.ledger.transfer(SHOP, n + 1) for n in range(20)]
+    paid = []
+    for n in range(20):
+        paid.append(tron.ledger.transfer(SHOP, n + 1))
+        tron.ledger.advance()
     tron.ledger.settle()
     found, _ = await scan_all(adapter, after)
     head = await adapter.head()
