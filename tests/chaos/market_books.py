@@ -18,6 +18,7 @@ from devnet.runner.target import Target
 from tests.chaos.market_facts import Line, News
 
 PAGE = 100
+HOUR_MS = 3_600_000
 
 
 class Books:
@@ -54,17 +55,22 @@ class Books:
             times[f"{kind} {orjson.loads(body).get('reason')}", payment_id] += 1
         return tuple(News("the marketplace", what, about, count) for (what, about), count in times.items())
 
-    def coin(self, gassed: set[str]) -> int:
-        """Return how much coin waits for a person, but at these destinations."""
+    def coin(self) -> Counter[str]:
+        """Return how much coin waits for a person, by destination."""
         listed = (
             "SELECT p.destination, r.amount_base FROM recoveries r JOIN payments p ON p.id = r.payment_id"
             " WHERE r.reason = 'wrong_asset' AND r.tx_hash IS NULL"
         )
-        return sum(int(amount) for destination, amount in self.select(listed) if destination.lower() not in gassed)
+        found: Counter[str] = Counter()
+        for destination, amount in self.select(listed):
+            found[destination.lower()] += int(amount)
+        return found
 
-    def kept_back(self, scanner: Path) -> int:
-        """Return how many things the scanner keeps back to tell them together."""
-        return int(_select(scanner, "SELECT count(*) FROM summaries WHERE waiting > 0")[0][0])
+    def kept_back(self, scanner: Path, now_ms: int) -> int:
+        """Return how many things the scanner keeps back to tell them together, and how many notices are due."""
+        due = f"SELECT count(*) FROM notice_counts WHERE held_back > 0 AND told_at <= {now_ms - HOUR_MS}"  # noqa: S608 - a number
+        waiting = _select(scanner, "SELECT count(*) FROM summaries WHERE waiting > 0")
+        return int(waiting[0][0]) + int(self.select(due)[0][0])
 
     def errands(self) -> int:
         return int(self.select("SELECT count(*) FROM scanner_outbox WHERE status = 'pending'")[0][0])

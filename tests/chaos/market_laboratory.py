@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -197,12 +198,20 @@ class Laboratory:
             self.oddities.append(f"it never came to rest: {state}")
 
     async def _told_of(self) -> None:
-        """Wait until nothing is kept back, and as much coin is listed as was sent: a balance is read now and then."""
-        sent = sum(coin.amount for coin in await self._coins())
+        """Wait until nothing is kept back, and all coin is listed that was sent: a balance is read now and then."""
+        sent = Counter({coin.destination: coin.amount for coin in await self._coins()})
+        direct = {each.destination for each in self.stories.bought.values() if each.reference is None}
+        watched = direct - {each.destination for each in self.stories.bought.values() if each.is_balance}
+        sent.update(
+            dict.fromkeys(watched & self.ground.gassed, 1)
+        )  # how much of it is left when it is read, it depends
         with suppress(TimeoutError):  # the judge will say what is missing
             async with asyncio.timeout(NOTICE_S):
-                while self.books.coin(self.ground.gassed) < sent or self.books.kept_back(self.scanner.store):  # noqa: ASYNC110 - nor has an operator an event
+                while sent - self.books.coin() or self._kept_back():  # noqa: ASYNC110 - nor has an operator an event
                     await asyncio.sleep(0.3)
+
+    def _kept_back(self) -> int:
+        return self.books.kept_back(self.scanner.store, int((time.time() + self.jumped_s) * 1000))
 
     async def _coins(self) -> tuple[Coin, ...]:
         wanted = {each.destination for each in self.stories.bought.values()} - self.ground.gassed
