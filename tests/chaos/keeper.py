@@ -52,6 +52,8 @@ class Keeper:
         self._expected = False  # the next end is our doing
         self._closing = False
         self._full = 0
+        self._set_by = 0  # seconds, of the wall clock
+        self._passed = 0  # seconds that no clock has seen but the daemon's own
         self.skew(0)
 
     @property
@@ -166,8 +168,17 @@ class Keeper:
 
     def skew(self, seconds: int) -> None:
         """Put the scanner's wall clock off by so much, at once."""
+        self._set_by = seconds
+        self._set_clocks()
+
+    def let_pass(self, seconds: int) -> None:
+        """Let so much time pass at once, by every clock of the daemon."""
+        self._passed += seconds
+        self._set_clocks()
+
+    def _set_clocks(self) -> None:
         draft = self._clock.with_suffix(".new")
-        draft.write_text(str(seconds))
+        draft.write_text(f"{self._set_by} {self._passed}")
         draft.replace(self._clock)
 
     async def check(self) -> None:

@@ -100,8 +100,8 @@ class Laboratory:
     async def jump(self, seconds: int) -> None:
         """Let time pass for everybody: both daemons and the chain."""
         self.jumped_s += seconds
-        self.scanner.skew(self.jumped_s)
-        self.marketplace.skew(self.jumped_s)
+        self.scanner.let_pass(seconds)
+        self.marketplace.let_pass(seconds)
         await self.ground.jump(seconds, self.plan.confirmations + 1)
 
     async def _inflict(self, one: Trouble) -> None:
@@ -121,7 +121,7 @@ class Laboratory:
                 await asyncio.sleep(one.seconds)
                 way.troubles.remove(one.kind)
             case "clock":
-                self.scanner.skew(self.jumped_s + one.size)
+                self.scanner.skew(one.size)
             case "forged":
                 await self._forge()
             case "scanner" | "marketplace":

@@ -77,7 +77,8 @@ class Listing:
         """Compare what stands in no row of its own with the other rows: the sums, and of crumbs how many they were."""
         wanted = len(unnamed), sum(m.amount for m in unnamed)
         given = sum(row.count for row in rows), sum(row.amount or 0 for row in rows)
-        exactly = not bought.is_balance and (any(row.count > 1 for row in rows) or bool(_several(unnamed)))
+        named = not bought.is_balance and all(row.tx is not None for row in rows)  # else it is a sum: nobody counts it
+        exactly = named and (any(row.count > 1 for row in rows) or bool(_several(unnamed)))
         if wanted[1] != given[1] or (exactly and wanted != given):
             where = f"{bought.payment_id} ({bought.kind}, {bought.rail})"
             lies, listed = (f"{count} transfers of {amount}" for count, amount in (wanted, given))
