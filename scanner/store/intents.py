@@ -168,10 +168,14 @@ _BY_DESTINATION = as_json_rows(
 
 
 async def by_destinations(tx: AsyncConnection, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
-    """Return a chain's direct intents by destination, the newest first."""
+    """Return a chain's direct intents by destination, the newest first: whoever holds the address before all others."""
     found: dict[str, list[Intent]] = {}
     for intent in map(_intent, await fetch_json_rows(tx, _BY_DESTINATION, chain=chain_id, keys=json_param(keys))):
         found.setdefault(intent.destination_key, []).append(intent)
+    for held in found.values():
+        # One intent at a time holds an address. Registered by a host clock that was behind while the chain's time was
+        # unknown, the newest would look older than the one before it, which would take its payment (docs/rules.md, 4).
+        held.sort(key=lambda intent: not intent.holds_address)
     return found
 
 

@@ -139,3 +139,22 @@ async def test_long_after_the_earlier_intent_a_payment_shortly_before_the_next_i
 
     assert (await bench.intent("new")).status is IntentStatus.CONFIRMED
     assert await bench.reasons("old") == [None]
+
+
+async def test_an_intent_registered_by_a_clock_that_is_behind_is_paid_at_the_address_of_an_earlier_one(
+    bench: Bench,
+) -> None:
+    old = direct(bench, "old")
+    await paid(bench, old)
+    bench.chain.extend(wait=60)
+    behind = in_s(bench, -1200)
+    new = direct(bench, "new", created_at=behind, chain_created_at=behind, chain_position=None)
+    await bench.wait_for(new)
+    bench.chain.extend(wait=60)
+    again(bench, new, 1)
+    bench.chain.extend(6)
+
+    await bench.worker.poll()
+
+    assert (await bench.intent("new")).status is IntentStatus.CONFIRMED
+    assert await bench.reasons("old") == [None]
