@@ -22,6 +22,7 @@ from chains.ton.decode import Leg, Origin, parse_origin, rows_of
 from chains.ton.legs import read_legs
 from chains.ton.transfers import TransferReader
 from chains.ton.wallets import JettonWalletResolver
+from chains.turns import Turns
 from chains.types import LookAgain, Transfer
 
 MOST_ORIGINS = 50  # senders looked up in one go: each is a question
@@ -46,6 +47,7 @@ class TransferRecovery:
         self._reader = reader
         self._wallets = wallets
         self._chain_id = chain_id
+        self._turns = Turns()  # of transactions whose senders are looked up
 
     async def read(
         self,
@@ -86,12 +88,13 @@ class TransferRecovery:
         lost = _in_turn(
             [leg for leg in legs if since <= leg.time <= until and (leg.account, leg.sent_at) not in places]
         )
-        for leg, transfer in await self._origins(endpoint, lost[:MOST_ORIGINS], wallets):
+        chosen = self._turns.choose(lost, MOST_ORIGINS, key=lambda leg: leg.hash)
+        for leg, transfer in await self._origins(endpoint, chosen, wallets):
             if isinstance(transfer, Transfer):
                 told.setdefault(_key(transfer), transfer)
             else:
                 unread[wallets[leg.account].owner] = transfer
-        for leg in lost[MOST_ORIGINS:]:
+        for leg in (leg for leg in lost if leg not in chosen):
             unread[wallets[leg.account].owner] = "more of its transactions are in no row than are looked up in one go"
         return LookAgain(list(told.values()), unread)
 

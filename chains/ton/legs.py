@@ -16,6 +16,7 @@ from chains.ton.decode import Json, Leg, Readable, number, parse_leg, rows_of
 from chains.ton.opcodes import INTERNAL_TRANSFER
 from chains.ton.parts import AsksTooMuch
 from chains.ton.wallets import JettonWalletResolver
+from chains.turns import Turns
 from chains.types import Outcome, Transfer, Verification
 
 LEGS_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
@@ -52,7 +53,7 @@ class LegReader:
     def __init__(self, client: TonClient, wallets: JettonWalletResolver) -> None:
         self._client = client
         self._wallets = wallets
-        self._turn = 0  # where single looks begin: what cannot be found must not starve what can
+        self._turns = Turns()  # of single looks: what cannot be found must not starve what can
         self._lacking: dict[Endpoint, str] = {}
 
     def problems(self) -> tuple[str, ...]:
@@ -132,9 +133,7 @@ class LegReader:
         Where the few questions were `refused`, and single ones are as well, the endpoint tells of no receiving
         half: that is said of every transfer. They once waited for ever, and nothing said for what.
         """
-        start = self._turn % max(1, len(places))
-        chosen = [*places[start:], *places[:start]][:MOST_SINGLE]
-        self._turn = 0 if len(places) <= MOST_SINGLE else start + MOST_SINGLE
+        chosen = self._turns.choose(places, MOST_SINGLE, key=lambda place: transfers[place][1:3])
 
         async def ask(place: int) -> Look:
             wallet = wallets[place] if isinstance(wallets[place], str) else ""

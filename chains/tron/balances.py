@@ -15,6 +15,7 @@ from chains.tron.address import topic
 from chains.tron.client import TronClient
 from chains.tron.refusals import Refusal
 from chains.tron.rpc import RpcRefused, rpc_address
+from chains.turns import Turns
 from chains.types import Balances, Holding
 
 BALANCE_OF = "70a08231"
@@ -41,7 +42,7 @@ class BalanceReader:
         self._usable = usable  # whether an endpoint's JSON-RPC is worth asking
         self._packed = max(1, min(packed, MOST_CALLS))
         self._coins: dict[str, int] = {}  # what accounts were last seen to hold for good
-        self._turn = 0  # where the calls of a round begin
+        self._turns = Turns()  # of accounts that are asked for one by one
 
     async def read(self, endpoint: Endpoint, holdings: Sequence[Holding], *, confirmed: bool) -> Balances:
         """Read everything from one endpoint; a balance that a contract will not tell is None."""
@@ -65,8 +66,8 @@ class BalanceReader:
         Read the irreversible coin of many accounts, a bounded number of calls at a time.
 
         An account costs a call. The newest balances come a hundred a request: what has not changed since it
-        was irreversible, or is nothing, is told from them, and only the others are asked for. Those left for
-        the next time are None; each has its turn.
+        was irreversible, or is nothing, is told from them, and only the others are asked for, in turns. Those left
+        for the next time are None.
         """
         newest = await self._newest_coins(endpoint, holdings)
         amounts: list[int | None] = [None] * len(holdings)
@@ -77,9 +78,7 @@ class BalanceReader:
                 amounts[place] = now
             else:
                 changed.append(place)
-        start = self._turn % max(1, len(changed))
-        chosen = [*changed[start:], *changed[:start]][:CALLS_A_ROUND]
-        self._turn = 0 if len(changed) <= CALLS_A_ROUND else start + CALLS_A_ROUND
+        chosen = self._turns.choose(changed, CALLS_A_ROUND, key=lambda place: holdings[place].holder)
         ask, alive = partial(self._solid_coin, endpoint, holdings), partial(self._client.newest, endpoint)
         for place, answer in zip(chosen, await gather_apart(chosen, ask, alive=alive), strict=True):
             amounts[place] = None if isinstance(answer, ChainError) else answer

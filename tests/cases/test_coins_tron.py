@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
 
 from chains.tron.balances import CALLS_A_ROUND
 from chains.types import Holding
 from devnet.receiver import receiver
 from devnet.tron_ledger import CHAIN_ID, account
+from devnet.trongrid import TronGrid
 from tests.chains.tron_world import SHOP
 from tests.e2e.tron_street import street, till
 
@@ -90,3 +92,47 @@ async def test_an_account_that_cannot_be_read_spoils_no_other(tron):
     grid.fail(ACCOUNT, times=1, body=b'{"balance":"many"}')
     found = (await adapter.balances(coins(TILLS[:30]), confirmed=True)).amounts
     assert sorted(found, key=str) == [5] * 29 + [None]
+
+
+@pytest.mark.parametrize("others", [0, 30, 1000])
+async def test_accounts_asked_about_in_turns_with_others_are_all_read(tron, others):
+    """Rounds come in parts: what one part leaves over must not begin again at its first account."""
+    grid = await tron.grid()
+    grid.fail("/jsonrpc", status=404)
+    adapter = await tron.adapter(grid)
+    tron.start()
+    mine, theirs = TILLS[: CALLS_A_ROUND * 5], [account(f"other {n}") for n in range(others)]
+    for holder in mine:
+        tron.ledger.send_coin(holder, 5)
+    tron.ledger.settle()
+    seen = set()
+    for _ in range(5):
+        found = (await adapter.balances(coins(mine), confirmed=True)).amounts
+        seen |= {holder for holder, amount in zip(mine, found, strict=True) if amount}
+        if theirs:
+            await adapter.balances(coins(theirs), confirmed=True)
+    assert seen == set(mine)
+
+
+async def test_accounts_that_cannot_be_read_take_nobodys_turn(tron, monkeypatch):
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    tron.start()
+    holders = TILLS[: CALLS_A_ROUND * 2]
+    for holder in holders:
+        tron.ledger.send_coin(holder, 5)
+    tron.ledger.settle()
+    bad = set(holders[:CALLS_A_ROUND])
+    whole = TronGrid._account
+
+    def told(grid, name, asked, *, solid):
+        if asked["address"] in bad and solid:
+            return web.json_response({"balance": "many"})
+        return whole(grid, name, asked, solid=solid)
+
+    monkeypatch.setattr(TronGrid, "_account", told)
+    seen = set()
+    for _ in range(3):
+        found = (await adapter.balances(coins(holders), confirmed=True)).amounts
+        seen |= {holder for holder, amount in zip(holders, found, strict=True) if amount}
+    assert seen == set(holders) - bad

@@ -104,6 +104,25 @@ async def test_a_route_that_fails_for_one_payment_does_not_starve_the_payments_b
     assert confirmed == set(owners[30:])
 
 
+async def test_payments_looked_at_in_turns_with_others_are_all_looked_at(ton):
+    """Payments are looked at in parts: one part's turn must not begin another's again at its first."""
+    center, adapter = await ton.both()
+    owners = [owner_of(number) for number in range(45)]
+    for owner in owners:
+        ton.ledger.pay(owner, pending=owner in owners[:30])
+    other = ton.ledger.pay(OTHER, pending=True)
+    center.fail("transactions", status=500)
+    transfers = await seen(adapter, *owners)
+    (lonely,) = await seen(adapter, OTHER)
+    confirmed = set()
+    for _ in range(5):
+        for part in (transfers, [lonely]):
+            looks = await adapter.verify(part, head=await adapter.head())
+            confirmed |= {look.transfer.destination for look in looks if look.outcome is Outcome.CREDITED}
+    assert confirmed == set(owners[30:])
+    assert lonely.tx_hash == other.tx_hash
+
+
 @pytest.mark.parametrize(
     "optional",
     [

@@ -183,3 +183,18 @@ async def test_a_wallet_somebody_floods_hides_no_other(ton, monkeypatch):
     again = await adapter.look_again([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
     assert mine.tx_hash in {t.tx_hash for t in again.transfers}
     assert set(again.unread) == {OWNER}
+
+
+async def test_what_was_left_over_by_one_second_reading_is_looked_up_by_the_next(ton, monkeypatch):
+    monkeypatch.setattr("chains.ton.again.MOST_ORIGINS", 3)
+    center, adapter = await ton.both()
+    owners = [owner_of(number) for number in range(9)]
+    lost = {ton.ledger.pay(owner).tx_hash for owner in owners}
+    center.late_rows = lost
+    ton.ledger.advance(60)
+    found = set()
+    for _ in range(3):
+        again = await adapter.look_again(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
+        assert len(again.unread) == 6
+        found |= {transfer.tx_hash for transfer in again.transfers}
+    assert found == lost
