@@ -380,6 +380,16 @@ async def unseen(db: Database, *, tip: int = 10_000, final: int = 10_000) -> set
         return await transfers.unseen(tx, CHAIN, tip=tip, final=final)
 
 
+async def test_the_intents_of_a_page_are_found_by_each_of_its_references(db: Database) -> None:
+    query = str(intents._BY_REFERENCE.compile(dialect=sqlite.dialect()))
+    async with db.read() as tx:
+        plan = [row.detail for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("[]", 1))]
+    assert [step.partition(" (")[0] for step in plan] == [
+        "SCAN anon_2 VIRTUAL TABLE INDEX 1:",
+        "SEARCH intents USING INDEX intents_topic_ref",
+    ]
+
+
 async def test_what_nobody_looked_at_again_is_found_without_walking_through_all_there_is(db: Database) -> None:
     query = str(transfers._UNSEEN.compile(dialect=sqlite.dialect()))
     async with db.read() as tx:
