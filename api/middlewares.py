@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
 import logging
@@ -110,6 +111,7 @@ def _named(request: web.Request) -> list[str]:
     return named
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Say whether a Host header names this machine itself, with or without a port."""
     found = _HOST.fullmatch(host)

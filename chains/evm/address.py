@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from addresses import evm
 from addresses.errors import InvalidAddress as NotAnAddress
 from chains.errors import InvalidAddress
@@ -10,6 +12,7 @@ ZERO_ADDRESS = evm.ZERO_ADDRESS
 show_address = evm.show
 
 
+@functools.lru_cache(maxsize=4096)  # a registration asks six times, mostly about contracts of the registry
 def parse_address(text: str) -> str:
     """
     Return the lower-case form of an address.
