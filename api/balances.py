@@ -7,12 +7,12 @@ from aiohttp import web
 from api.bodies import parse
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import CheckBalance
 from protocol.answers import Balance
 from protocol.codec import of
+from scanner.registration.requests import CheckBalance
 
 
 async def check(request: web.Request) -> web.Response:
     """POST /balances/check"""
-    body = await parse(request, CheckBalance)
-    return json_response(of(Balance, await request.app[SERVICES].balances.check(body.request())))
+    found = await request.app[SERVICES].balances.check(await parse(request, CheckBalance))
+    return json_response(of(Balance, found))

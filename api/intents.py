@@ -8,8 +8,9 @@ from api import answers as render
 from api.bodies import decode_cursor, encode_cursor, parse, parse_query, path_id
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import CreateIntent, ListIntents, ListTransfers, Recheck
+from api.schemas import ListIntents, ListTransfers, Recheck
 from protocol import answers
+from scanner.registration.requests import CreateIntent
 
 
 def intent_id(request: web.Request) -> str:
@@ -20,7 +21,7 @@ def intent_id(request: web.Request) -> str:
 async def create(request: web.Request) -> web.Response:
     """POST /intents"""
     services = request.app[SERVICES]
-    intent = await services.register((await parse(request, CreateIntent)).request())
+    intent = await services.register(await parse(request, CreateIntent))
     return json_response(render.created_intent(services, intent))
 
 

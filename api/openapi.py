@@ -11,17 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.middlewares import NO_ROUTE
-from api.schemas import (
-    ID_PATTERN,
-    CheckBalance,
-    CreateIntent,
-    CreateWatch,
-    ListIntents,
-    ListTransfers,
-    ListUnmatched,
-    Recheck,
-    RotateSecret,
-)
+from api.schemas import ListIntents, ListTransfers, ListUnmatched, Recheck, RotateSecret
 from kernel.web.http_errors import ANY_ROUTE
 from kernel.web.openapi import Answer, Call, assemble
 from protocol import routes
@@ -29,6 +19,7 @@ from protocol.codec import encode
 from protocol.errors import CODES, STATUSES, Error
 from protocol.routes import ROUTES, Route
 from protocol.wire import described
+from scanner.registration.requests import ID_PATTERN, CheckBalance, CreateIntent, CreateWatch
 
 VERSION = "0.1.0"
 

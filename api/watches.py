@@ -8,9 +8,9 @@ from api import answers
 from api.bodies import parse, path_id
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import CreateWatch
 from protocol.answers import OneWatch
 from scanner.model import Watch
+from scanner.registration.requests import CreateWatch
 
 
 def watch_id(request: web.Request) -> str:
@@ -20,8 +20,7 @@ def watch_id(request: web.Request) -> str:
 
 async def create(request: web.Request) -> web.Response:
     """POST /balance-watches"""
-    body = await parse(request, CreateWatch)
-    return _answer(await request.app[SERVICES].watches.create(body.request()))
+    return _answer(await request.app[SERVICES].watches.create(await parse(request, CreateWatch)))
 
 
 async def show(request: web.Request) -> web.Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -20,6 +19,7 @@ from devnet.faulty_rpc import FaultyRpc
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner.registration.intents import Registrations
+from scanner.registration.tokens import ResolvedToken
 from scanner.store import checkpoints, intents
 from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.worker import ChainWorker
@@ -34,9 +34,10 @@ def destination(number: int) -> str:
 async def fill(db: Database, token: str) -> None:
     registrations = Registrations(db, SystemClock(), ttl_hours=0)
     task = asyncio.create_task(registrations.run())
-    ours: dict[str, Any] = {"rail": Rail.DIRECT, "token_address": token, "token_key": token.lower(), "amount": 1_000}
+    ours: dict[str, Any] = {"rail": Rail.DIRECT, "token": ResolvedToken(token, token.lower(), "USDT", 18)}
     drafts = [
-        replace(draft(n), destination=destination(n), destination_key=destination(n), **ours) for n in range(INTENTS)
+        draft(n, ours | {"destination_key": destination(n)}, destination=destination(n), amount="1000")
+        for n in range(INTENTS)
     ]
     await asyncio.gather(*(registrations.register(each) for each in drafts))
     task.cancel()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -25,6 +25,7 @@ from devnet.trongrid import TronGrid
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner.registration.intents import Registrations
+from scanner.registration.tokens import ResolvedToken
 from scanner.store import intents
 from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.worker import ChainWorker
@@ -92,12 +93,13 @@ async def ton() -> AsyncIterator[Town]:
 async def fill(db: Database, town: Town) -> None:
     registrations = Registrations(db, SystemClock(), ttl_hours=0)
     task = asyncio.create_task(registrations.run())
-    of_town: dict[str, Any] = {
-        "chain_id": town.chain.chain_id, "chain_type": town.chain.chain_type, "rail": Rail.DIRECT,
-        "token_address": town.token, "token_key": town.token, "amount": 1_000, "confirmations_required": 1,
+    meant: dict[str, Any] = {
+        "chain_type": town.chain.chain_type, "rail": Rail.DIRECT,
+        "token": ResolvedToken(town.token, town.token, "USDT", 18), "confirmations_required": 1,
     }  # fmt: skip
     drafts = [
-        replace(draft(n), destination=to, destination_key=to, **of_town) for n, to in enumerate(town.destinations)
+        draft(n, meant | {"destination_key": to}, chainId=town.chain.chain_id, destination=to, amount="1000")
+        for n, to in enumerate(town.destinations)
     ]
     await asyncio.gather(*(registrations.register(each) for each in drafts))
     task.cancel()

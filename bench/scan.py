@@ -6,7 +6,7 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ from kernel.clock import SystemClock
 from kernel.store.database import Database, open_database
 from scanner.matching import rejection_reason
 from scanner.registration.intents import Draft, Registrations
+from scanner.registration.requests import CreateIntent
+from scanner.registration.tokens import ResolvedToken
 from scanner.store import checkpoints, intents
 from scanner.store.migrate import migrate
 from scanner.upkeep.metrics import ChainTelemetry, Metrics
@@ -58,29 +60,27 @@ class Stall:
             self.longest_ms = max(self.longest_ms, (time.perf_counter() - before - 0.002) * 1000)
 
 
-def draft(i: int) -> Draft:
-    return Draft(
-        intent_id=f"order-{i}",
-        chain_id=CHAIN_ID,
-        chain_type="evm",
-        rail=Rail.PROXY,
-        token_address=TOKEN,
-        token_key=TOKEN.lower(),
-        token_symbol="USDT",
-        decimals=18,
-        destination=SHOP,
-        destination_key=SHOP.lower(),
-        amount=AMOUNT,
-        fee_amount=0,
-        fee_address="0x" + "0" * 40,
-        callback_url="http://127.0.0.1:9/hook",
-        callback_secret="secret",
-        receiver="http://127.0.0.1:9",
-        events=(),
-        confirmations=None,
-        confirmations_required=10**6,  # nothing is confirmed: this measures reading
-        expires_at=None,
-    )
+def draft(i: int, meant: Mapping[str, Any] | None = None, **said: Any) -> Draft:
+    """Return a registration: what it says by the names of the body, and what that means on its chain."""
+    asked: dict[str, Any] = {
+        "intentId": f"order-{i}",
+        "chainId": CHAIN_ID,
+        "tokenAddress": TOKEN,
+        "destination": SHOP,
+        "amount": str(AMOUNT),
+        "callbackUrl": "http://127.0.0.1:9/hook",
+        "callbackSecret": "secret",
+    }
+    found: dict[str, Any] = {
+        "chain_type": "evm",
+        "rail": Rail.PROXY,
+        "token": ResolvedToken(TOKEN, TOKEN.lower(), "USDT", 18),
+        "destination_key": SHOP.lower(),
+        "fee_address": "0x" + "0" * 40,
+        "receiver": "http://127.0.0.1:9",
+        "confirmations_required": 10**6,  # nothing is confirmed: this measures reading
+    }
+    return Draft(CreateIntent.model_validate(asked | said), **(found | dict(meant or {})))
 
 
 async def fill(db: Database, count: int) -> list[str]:

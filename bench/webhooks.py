@@ -51,9 +51,7 @@ async def queue(db: Database, url: str) -> list[bytes]:
     task = asyncio.create_task(registrations.run())
     bodies = []
     for start in range(0, DELIVERIES, 1000):
-        from dataclasses import replace
-
-        drafts = [replace(draft(i), callback_url=f"{url}/hook", receiver=url) for i in range(start, start + 1000)]
+        drafts = [draft(i, {"receiver": url}, callbackUrl=f"{url}/hook") for i in range(start, start + 1000)]
         made = await asyncio.gather(*(registrations.register(each) for each in drafts))
         rows = [events.expired(intent, 0) | {"event_type": EventType.EXPIRED} for intent in made]
         bodies += [row["body"].encode() for row in rows]

@@ -8,22 +8,13 @@ from dataclasses import dataclass
 from chains.errors import ChainError
 from chains.types import Holding
 from kernel.clock import Clock
-from scanner.registration.tokens import TokenNames, TokenResolver, parse_address
+from scanner.registration.requests import CheckBalance
+from scanner.registration.tokens import TokenResolver, parse_address
 from scanner.worker import ChainWorker
 
 
 class BalanceUnreadable(Exception):
     """The chain could not be asked, or did not answer with a balance: never a balance of zero."""
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceRequest:
-    """Whose balance of what, as the caller wrote it."""
-
-    chain_id: int
-    address: str
-    token: TokenNames
-    confirmed: bool = False  # deep enough that a reorganisation does not undo it, instead of the newest block
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +57,7 @@ class BalanceChecks:
         self._worker_of = worker_of
         self._clock = clock
 
-    async def check(self, request: BalanceRequest) -> BalanceAnswer:
+    async def check(self, request: CheckBalance) -> BalanceAnswer:
         """
         Read a balance at the newest block, or at a safe depth.
 
@@ -74,12 +65,12 @@ class BalanceChecks:
             InvalidRequest: names the field.
             BalanceUnreadable: the chain did not tell.
         """
-        self._tokens.check_known(request.chain_id, request.token)
+        self._tokens.check_known(request.chain_id, request.token_names())
         worker = self._worker_of(request.chain_id)
         holder = parse_address(worker.adapter, "address", request.address)
         address = key = None
         labels: tuple[str | None, int | None] = (worker.chain.coin, worker.adapter.coin_decimals)
-        if (asset := await self._tokens.asset(worker, request.token)) is not None:
+        if (asset := await self._tokens.asset(worker, request.token_names())) is not None:
             address, key, labels = asset.address, asset.key, (asset.symbol, asset.decimals)
         amount, position = await read_balance(worker, Holding(holder, key), confirmed=request.confirmed)
         return BalanceAnswer(

@@ -79,34 +79,35 @@ class Intent(NamedTuple):
     destination: str
     destination_key: str
     amount: int
-    amount_received: int
     fee_amount: int
     fee_address: str
     payment_reference: str
     topic_ref: str
     salt: str
-    status: IntentStatus
     callback_url: str
     callback_secret: str
     receiver: str  # scheme://host:port of the callback: deliveries queue up per receiver
     events: tuple[EventType, ...]
     request: str  # canonical JSON of what the caller asked, to recognise a replay
     confirmations_required: int
-    tx_hash: str | None
-    log_index: int | None
-    block_number: int | None
-    block_hash: str | None
-    confirmations: int
-    sender: str | None
-    webhook_delivered_at: int | None
     expires_at: int | None
-    confirmed_at: int | None
-    expired_at: int | None
-    cancelled_at: int | None
     created_at: int
     chain_created_at: int  # by the chain's own time, where a fresh head told it
     chain_position: int | None  # of that head: what lies at or below it was sent before
     updated_at: int
+    # What becomes of it.
+    status: IntentStatus = IntentStatus.PENDING
+    amount_received: int = 0
+    tx_hash: str | None = None
+    log_index: int | None = None
+    block_number: int | None = None
+    block_hash: str | None = None
+    confirmations: int = 0
+    sender: str | None = None
+    webhook_delivered_at: int | None = None
+    confirmed_at: int | None = None
+    expired_at: int | None = None
+    cancelled_at: int | None = None
 
     def __repr__(self) -> str:
         """Name the intent only: the rest holds a secret."""

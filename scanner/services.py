@@ -18,12 +18,13 @@ from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.errors import InvalidRequest
 from scanner.matching import rejection_reason
-from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
+from scanner.model import Intent, IntentStatus, Reason, StoredTransfer
 from scanner.reading.folding import member, unpack
 from scanner.redelivery import Redelivery
 from scanner.registration.callbacks import CallbackPolicy
 from scanner.registration.intents import Draft, Registrations
-from scanner.registration.tokens import TokenNames, TokenResolver, parse_address
+from scanner.registration.requests import CreateIntent
+from scanner.registration.tokens import TokenResolver, parse_address
 from scanner.registration.watches import Watches
 from scanner.secrets.callback_secrets import CallbackSecrets
 from scanner.store import intents, outbox, transfers, watches
@@ -37,25 +38,6 @@ RECHECK_S = 30.0
 SHOWN = 20  # transfers in one answer that is no page
 SEEN_AT_MOST = 10_000  # of a transaction: a stranger chooses how many there are
 ZERO_ADDRESS = "0x" + "0" * 40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntentRequest:
-    """What a backend asks for, as it wrote it (checked for form only)."""
-
-    intent_id: str
-    chain_id: int
-    token: TokenNames
-    destination: str
-    amount: int
-    callback_url: str
-    callback_secret: str
-    rail: Rail | None = None
-    confirmations: int | None = None
-    expires_at: int | None = None  # unix ms
-    fee_amount: int = 0
-    fee_address: str | None = None
-    events: tuple[EventType, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +121,7 @@ class Services:
 
     # --- intents ---------------------------------------------------------------------------------
 
-    async def register(self, request: IntentRequest) -> Intent:
+    async def register(self, request: CreateIntent) -> Intent:
         """
         Register an intent; the same request again returns what is stored.
 
@@ -157,31 +139,18 @@ class Services:
         )
         if request.fee_amount and request.fee_address is None:
             raise InvalidRequest("feeAddress", "feeAddress is required when feeAmount is not zero")
-        token = await self._tokens.token(worker, request.token)
+        token = await self._tokens.token(worker, request.token_names())
         self._check_destination(worker, destination, token.key)
-        floor = worker.chain.confirmation_threshold
         return await self._registrations.register(
             Draft(
-                intent_id=request.intent_id,
-                chain_id=request.chain_id,
+                request,
                 chain_type=worker.chain.chain_type,
                 rail=rail,
-                token_address=token.address,
-                token_key=token.key,
-                token_symbol=token.symbol,
-                decimals=token.decimals,
-                destination=request.destination,
+                token=token,
                 destination_key=destination,
-                amount=request.amount,
-                fee_amount=request.fee_amount,
                 fee_address=fee_address,
-                callback_url=request.callback_url,
-                callback_secret=request.callback_secret,
                 receiver=receiver,
-                events=tuple(sorted(set(request.events))),
-                confirmations=request.confirmations,
-                confirmations_required=max(floor, request.confirmations or 0),
-                expires_at=request.expires_at,
+                confirmations_required=max(worker.chain.confirmation_threshold, request.depth or 0),
             )
         )
 
@@ -203,7 +172,7 @@ class Services:
             raise InvalidRequest("destination", "destination is a token contract: the money would be lost")
 
     @staticmethod
-    def _rail(request: IntentRequest, adapter: ChainAdapter) -> Rail:
+    def _rail(request: CreateIntent, adapter: ChainAdapter) -> Rail:
         rail = request.rail or adapter.rails[0]
         if rail not in adapter.rails:
             raise InvalidRequest("rail", f"rail {rail} is not available on chainId {request.chain_id}")

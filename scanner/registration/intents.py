@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,8 +15,10 @@ from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
 from kernel.store.group_commit import GroupCommit
 from scanner.errors import InvalidRequest
-from scanner.model import ChainTime, EventType, Intent, IntentStatus
+from scanner.model import ChainTime, EventType, Intent
 from scanner.registration.reference import new_salt, payment_reference, topic_ref
+from scanner.registration.requests import CreateIntent
+from scanner.registration.tokens import ResolvedToken
 from scanner.secrets.rotation import signing_secrets
 from scanner.store import intents, rotations
 from scanner.store.errors import Conflict, StoreError
@@ -26,63 +28,46 @@ REDRAWS = 8
 
 Reservation = tuple[int, str, str]  # chain, token, destination
 
-# How the columns that make up a request are called in it, in the order they are compared.
-_FIELDS = (
-    "chainId",
-    "rail",
-    "token",
-    "destination",
-    "amount",
-    "feeAmount",
-    "feeAddress",
-    "confirmations",
-    "expiresAt",
-    "events",
-    "callbackUrl",
-)
+_OF_INTENT = frozenset(Intent._fields)
+# What a replay may say in another way (a token has names, a depth two) or is compared by itself.
+_SAID_OTHERWISE = {"intent_id", "token_address", "token", "token_symbol", "confirmations_required", "callback_secret"}
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a backend asked for, checked and in canonical form."""
+    """What a backend asked for, and what that means on its chain."""
 
-    intent_id: str
-    chain_id: int
+    asked: CreateIntent
+    _: KW_ONLY
     chain_type: str
     rail: Rail
-    token_address: str
-    token_key: str
-    token_symbol: str | None
-    decimals: int | None
-    destination: str
+    token: ResolvedToken
     destination_key: str
-    amount: int
-    fee_amount: int
     fee_address: str
-    callback_url: str
-    callback_secret: str
     receiver: str
-    events: tuple[EventType, ...]
-    confirmations: int | None  # as asked; None: the chain's own
     confirmations_required: int
-    expires_at: int | None  # as asked, unix ms; None: the daemon's TTL
+
+    @property
+    def intent_id(self) -> str:
+        """Which intent."""
+        return self.asked.intent_id
+
+    @property
+    def events(self) -> tuple[EventType, ...]:
+        """What to tell of beside confirmations: each once, in one order."""
+        return tuple(sorted(set(self.asked.events or ())))
 
     def request(self) -> dict[str, Any]:
         """Return what the caller chose, in the form a replay is compared by."""
-        values = (
-            self.chain_id,
-            self.rail,
-            self.token_key,
-            self.destination_key,
-            str(self.amount),
-            str(self.fee_amount),
-            self.fee_address,
-            self.confirmations,
-            self.expires_at,
-            sorted(self.events),
-            self.callback_url,
-        )
-        return dict(zip(_FIELDS, values, strict=True))
+        return self.asked.model_dump(mode="json", by_alias=True, exclude=_SAID_OTHERWISE) | {
+            "rail": self.rail,
+            "token": self.token.key,
+            "destination": self.destination_key,
+            "feeAmount": str(self.asked.fee_amount or 0),
+            "feeAddress": self.fee_address,
+            "confirmations": self.asked.depth,
+            "events": list(self.events),
+        }
 
 
 class Registrations:
@@ -164,60 +149,46 @@ class Registrations:
         return held
 
     def _past(self, draft: Draft, now: int) -> bool:
-        if draft.expires_at is None:
+        if draft.asked.expires_at is None:
             return False
-        on_chain = self._chain_time(draft.chain_id)
-        return draft.expires_at <= (now if on_chain is None else min(now, on_chain.ms))
+        on_chain = self._chain_time(draft.asked.chain_id)
+        return draft.asked.expires_at <= (now if on_chain is None else min(now, on_chain.ms))
 
     def _intent(self, draft: Draft, now: int) -> Intent:
         # A host clock that is ahead must not make payments look older than their intent, nor end it early.
-        on_chain = self._chain_time(draft.chain_id)
-        expires_at = draft.expires_at
+        asked = draft.asked
+        on_chain = self._chain_time(asked.chain_id)
+        expires_at = asked.expires_at
         if expires_at is None and self._ttl_ms:
             expires_at = max(now, on_chain.ms if on_chain else now) + self._ttl_ms
         salt = new_salt()
-        reference = payment_reference(draft.intent_id, salt, draft.destination)
-        return Intent(
-            intent_id=draft.intent_id,
-            chain_id=draft.chain_id,
-            chain_type=draft.chain_type,
-            rail=draft.rail,
-            token_address=draft.token_address,
-            token_key=draft.token_key,
-            token_symbol=draft.token_symbol,
-            decimals=draft.decimals,
-            destination=draft.destination,
-            destination_key=draft.destination_key,
-            amount=draft.amount,
-            amount_received=0,
-            fee_amount=draft.fee_amount,
-            fee_address=draft.fee_address,
-            payment_reference=reference,
-            topic_ref=topic_ref(reference),
-            salt=salt,
-            status=IntentStatus.PENDING,
-            callback_url=draft.callback_url,
-            callback_secret=self._cipher.encrypt(draft.callback_secret),
-            receiver=draft.receiver,
-            events=draft.events,
-            request=json.dumps(draft.request()),
-            confirmations_required=draft.confirmations_required,
-            tx_hash=None,
-            log_index=None,
-            block_number=None,
-            block_hash=None,
-            confirmations=0,
-            sender=None,
-            webhook_delivered_at=None,
-            expires_at=expires_at,
-            confirmed_at=None,
-            expired_at=None,
-            cancelled_at=None,
-            created_at=now,
-            chain_created_at=on_chain.ms if on_chain else now,
-            chain_position=on_chain.position if on_chain else None,
-            updated_at=now,
-        )
+        reference = payment_reference(asked.intent_id, salt, asked.destination)
+        anew: dict[str, Any] = {
+            "chain_type": draft.chain_type,
+            "rail": draft.rail,
+            "token_address": draft.token.address,
+            "token_key": draft.token.key,
+            "token_symbol": draft.token.symbol,
+            "decimals": draft.token.decimals,
+            "destination_key": draft.destination_key,
+            "fee_amount": asked.fee_amount or 0,
+            "fee_address": draft.fee_address,
+            "payment_reference": reference,
+            "topic_ref": topic_ref(reference),
+            "salt": salt,
+            "callback_secret": self._cipher.encrypt(asked.callback_secret),
+            "receiver": draft.receiver,
+            "events": draft.events,
+            "request": json.dumps(draft.request()),
+            "confirmations": 0,
+            "confirmations_required": draft.confirmations_required,
+            "expires_at": expires_at,
+            "created_at": now,
+            "chain_created_at": on_chain.ms if on_chain else now,
+            "chain_position": on_chain.position if on_chain else None,
+            "updated_at": now,
+        }
+        return Intent(**{name: value for name, value in asked if name in _OF_INTENT} | anew)
 
     @staticmethod
     def _redrawn(intent: Intent) -> Intent:
@@ -227,7 +198,7 @@ class Registrations:
 
 
 def _reservation(draft: Draft) -> Reservation:
-    return (draft.chain_id, draft.token_key, draft.destination_key)
+    return (draft.asked.chain_id, draft.token.key, draft.destination_key)
 
 
 def _holder(draft: Draft, held: Mapping[Reservation, str]) -> str | None:
@@ -248,6 +219,6 @@ def _answer(
     for name, value in draft.request().items():
         if before.get(name) != value:
             return Conflict(f"intent {draft.intent_id} exists with another {name}", field=name)
-    if draft.callback_secret not in accepted[stored.intent_id]:
+    if draft.asked.callback_secret not in accepted[stored.intent_id]:
         return Conflict(f"intent {draft.intent_id} exists with another callbackSecret", field="callbackSecret")
     return stored

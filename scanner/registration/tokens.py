@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from chains.base import ChainAdapter
@@ -11,6 +10,7 @@ from chains.errors import ChainError, InvalidAddress
 from chains.types import TokenMeta
 from config.catalog import Catalog, Chain, Token
 from scanner.errors import InvalidRequest
+from scanner.registration.requests import TokenNames
 from scanner.worker import ChainWorker
 
 TOKEN_READ_S = 3.0
@@ -24,9 +24,6 @@ class ResolvedToken(NamedTuple):
     key: str  # canonical
     symbol: str | None
     decimals: int | None
-
-
-TokenNames = Sequence[tuple[str, str]]  # (field of the request, what it says), at least one
 
 
 class TokenResolver:

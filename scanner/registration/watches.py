@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn
 
 from chains.types import Holding
@@ -16,7 +15,8 @@ from kernel.store.database import Database
 from scanner.balances import read_balance
 from scanner.model import Watch, WatchStatus
 from scanner.registration.callbacks import CallbackPolicy
-from scanner.registration.tokens import NATIVE, TokenNames, TokenResolver, parse_address
+from scanner.registration.requests import CreateWatch
+from scanner.registration.tokens import NATIVE, TokenResolver, parse_address
 from scanner.secrets.rotation import Rotation, signing_secrets
 from scanner.store import rotations, watches
 from scanner.store.errors import Conflict, NotFound
@@ -24,19 +24,6 @@ from scanner.upkeep.watch_schedule import LIFE_MS, next_due
 from scanner.worker import ChainWorker
 
 log = logging.getLogger("scanner.watches")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchRequest:
-    """What a backend asks for, as it wrote it (checked for form only)."""
-
-    watch_id: str | None
-    chain_id: int
-    address: str
-    token: TokenNames
-    callback_url: str
-    callback_secret: str
-    baseline_balance: int | None
 
 
 class Watches:
@@ -61,7 +48,7 @@ class Watches:
         self._worker_of = worker_of
         self._on_created = on_created
 
-    async def create(self, request: WatchRequest) -> Watch:
+    async def create(self, request: CreateWatch) -> Watch:
         """
         Store a watch, or return the stored one when the same was asked before.
 
@@ -88,14 +75,14 @@ class Watches:
         self._on_created(wanted.chain_id)
         return wanted
 
-    async def _watch(self, request: WatchRequest) -> Watch:
-        self._tokens.check_known(request.chain_id, request.token)
+    async def _watch(self, request: CreateWatch) -> Watch:
+        self._tokens.check_known(request.chain_id, request.token_names())
         worker = self._worker_of(request.chain_id)
         receiver = self._callbacks.check_callback(request.callback_url, request.callback_secret)
         holder = parse_address(worker.adapter, "address", request.address)
         shown = key = None
         labels: tuple[str | None, int | None] = (worker.chain.coin or NATIVE, worker.adapter.coin_decimals)
-        if (asset := await self._tokens.asset(worker, request.token)) is not None:
+        if (asset := await self._tokens.asset(worker, request.token_names())) is not None:
             shown, key, labels = asset.address, asset.key, (asset.symbol, asset.decimals)
         now = self._clock.now_ms()
         return Watch(
@@ -142,7 +129,7 @@ class Watches:
             last_position=position,
         )
 
-    def _check_secret(self, request: WatchRequest, stored: Watch, newer: Rotation | None) -> None:
+    def _check_secret(self, request: CreateWatch, stored: Watch, newer: Rotation | None) -> None:
         accepted = signing_secrets(stored.callback_secret, stored.created_at, newer, self._clock.now_ms())
         if request.callback_secret not in map(self._cipher.decrypt, accepted):
             raise _differs(stored, "callbackSecret")

@@ -29,8 +29,9 @@ from kernel.store.database import open_database
 from scanner.balance_watcher import BalanceWatcher
 from scanner.balances import BalanceUnreadable
 from scanner.model import DeliveryStatus, OutboxEvent
+from scanner.registration.requests import CreateWatch
 from scanner.registration.tokens import TokenResolver
-from scanner.registration.watches import Watches, WatchRequest
+from scanner.registration.watches import Watches
 from scanner.store import outbox
 from scanner.store.errors import Conflict, NotFound
 from scanner.store.outbox import AttemptRecord
@@ -169,11 +170,11 @@ class WatchMachine(RuleBasedStateMachine):
 
     def create(self, name: str, holder: str, baseline: int | None) -> None:
         chain_id = CHAINS[NAMES.index(name) % 2]
-        asked = WatchRequest(
+        asked = CreateWatch.model_construct(
             watch_id=name,
             chain_id=chain_id,
             address=holder,
-            token=(("token", "USDT"),),
+            token="USDT",
             callback_url="http://127.0.0.1:9/hook",
             callback_secret="s",
             baseline_balance=baseline,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,36 +17,38 @@ from scanner.model import EventType, Intent, IntentStatus
 from scanner.registration import intents as registration
 from scanner.registration.intents import REDRAWS, Draft, Registrations
 from scanner.registration.reference import new_salt, payment_reference, topic_ref
+from scanner.registration.requests import CreateIntent
+from scanner.registration.tokens import ResolvedToken
 from scanner.store import intents
 from scanner.store.errors import Conflict, StoreError
 from tests.harness import FakeClock
 from tests.scanner.facts import CHAIN, HOUR_MS, MERCHANT, NOW, OTHER_TOKEN, STRANGER, TOKEN
 
+OTHER = ResolvedToken(OTHER_TOKEN, OTHER_TOKEN, "USDC", 6)
+
 
 def a_draft(intent_id: str = "order-1", **fields: Any) -> Draft:
-    values: dict[str, Any] = {
+    asked: dict[str, Any] = {
         "intent_id": intent_id,
         "chain_id": CHAIN,
-        "chain_type": "evm",
-        "rail": Rail.PROXY,
         "token_address": TOKEN,
-        "token_key": TOKEN,
-        "token_symbol": "USDT",
-        "decimals": 18,
         "destination": MERCHANT,
-        "destination_key": MERCHANT,
         "amount": 1000,
-        "fee_amount": 0,
-        "fee_address": "0x" + "0" * 40,
         "callback_url": "http://127.0.0.1:9/hook",
         "callback_secret": "s",
-        "receiver": "http://127.0.0.1:9",
-        "events": (),
-        "confirmations": None,
-        "confirmations_required": 5,
-        "expires_at": None,
     }
-    return Draft(**(values | fields))
+    meant: dict[str, Any] = {
+        "chain_type": "evm",
+        "rail": Rail.PROXY,
+        "token": ResolvedToken(TOKEN, TOKEN, "USDT", 18),
+        "destination_key": MERCHANT,
+        "fee_address": "0x" + "0" * 40,
+        "receiver": "http://127.0.0.1:9",
+        "confirmations_required": 5,
+    }
+    said = {name: value for name, value in fields.items() if name not in meant}
+    found = {name: value for name, value in fields.items() if name in meant}
+    return Draft(CreateIntent.model_construct(**(asked | said)), **(meant | found))
 
 
 @asynccontextmanager
@@ -188,14 +191,14 @@ async def test_the_same_request_again_is_the_stored_intent(registrations: Regist
     [
         ("chainId", {"chain_id": CHAIN + 1}),
         ("rail", {"rail": Rail.DIRECT}),
-        ("token", {"token_key": OTHER_TOKEN}),
+        ("token", {"token": OTHER}),
         ("destination", {"destination_key": STRANGER}),
         ("amount", {"amount": 1001}),
         ("feeAmount", {"fee_amount": 1}),
         ("feeAddress", {"fee_address": STRANGER}),
         ("confirmations", {"confirmations": 9}),
         ("expiresAt", {"expires_at": NOW + HOUR_MS}),
-        ("events", {"events": (EventType.LATE,)}),
+        ("events", {"events": [EventType.LATE]}),
         ("callbackUrl", {"callback_url": "http://127.0.0.1:9/other"}),
         ("callbackSecret", {"callback_secret": "t"}),
     ],
@@ -210,6 +213,38 @@ async def test_another_parameter_under_the_same_id_is_a_conflict_that_names_it(
 
     assert refusal.value.field == field
     assert await stored(db, "order-1") == {"order-1": first}
+
+
+async def test_a_replay_of_what_an_older_release_stored_is_recognised(
+    registrations: Registrations, db: Database
+) -> None:
+    asked = a_draft(expires_at=NOW + HOUR_MS, events=[EventType.LATE, EventType.DETECTED], confirmations=7)
+    first = await registrations.register(asked)
+    as_before = {
+        "chainId": CHAIN,
+        "rail": "proxy",
+        "token": TOKEN,
+        "destination": MERCHANT,
+        "amount": "1000",
+        "feeAmount": "0",
+        "feeAddress": "0x" + "0" * 40,
+        "confirmations": 7,
+        "expiresAt": NOW + HOUR_MS,
+        "events": ["payment.detected", "payment.late"],
+        "callbackUrl": "http://127.0.0.1:9/hook",
+    }
+    assert json.loads(first.request) == as_before
+
+    again = a_draft(expires_at=NOW + HOUR_MS, events=[EventType.DETECTED, EventType.LATE], confirmations=7)
+    assert await registrations.register(again) == first
+
+
+def test_whatever_a_body_says_is_kept_under_the_same_name() -> None:
+    assert CreateIntent.model_fields.keys() - set(Intent._fields) == {"token"}  # a name of `token_address`
+
+
+def test_a_draft_shows_no_secret() -> None:
+    assert "hush" not in repr(a_draft(callback_secret="hush"))
 
 
 async def test_of_conflicting_requests_in_one_batch_the_first_wins(registrations: Registrations, db: Database) -> None:
@@ -250,7 +285,7 @@ async def test_a_direct_destination_is_held_by_one_live_intent_a_token(
     registrations: Registrations, db: Database
 ) -> None:
     await registrations.register(a_draft("a", rail=Rail.DIRECT))
-    await registrations.register(a_draft("b", rail=Rail.DIRECT, token_key=OTHER_TOKEN))
+    await registrations.register(a_draft("b", rail=Rail.DIRECT, token=OTHER))
     await registrations.register(a_draft("c"))  # the proxy rail needs no address of its own
 
     with pytest.raises(Conflict, match="live intent a") as refusal:

@@ -17,7 +17,8 @@ from scanner.errors import InvalidRequest
 from scanner.model import EventType, Intent, IntentStatus, Reason
 from scanner.redelivery import Redelivery
 from scanner.registration.intents import Registrations
-from scanner.services import IntentRequest, Services
+from scanner.registration.requests import CreateIntent
+from scanner.services import Services
 from scanner.store import intents
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.upkeep.metrics import Metrics
@@ -123,17 +124,17 @@ async def test_a_registration_is_warned_of_what_its_rail_cannot_see(
         assert bench.services.warnings(intent) == [expected]
 
 
-def a_request(**fields: Any) -> IntentRequest:
+def a_request(**fields: Any) -> CreateIntent:
     values: dict[str, Any] = {
         "intent_id": "order-1",
         "chain_id": CHAIN,
-        "token": (("token", "USDT"),),
+        "token": "USDT",
         "destination": MERCHANT,
         "amount": 1000,
         "callback_url": "http://127.0.0.1:9/hook",
         "callback_secret": "s",
     }
-    return IntentRequest(**(values | fields))
+    return CreateIntent.model_construct(**(values | fields))
 
 
 @pytest.mark.parametrize(("asked", "required"), [(None, 5), (1, 5), (5, 5), (6, 6), (100, 100)])
@@ -148,7 +149,7 @@ async def test_confirmations_are_raised_to_the_chains_floor_and_never_below(
 async def test_an_intent_says_what_was_asked_in_the_callers_words_and_in_the_canonical_form(bench: Bench) -> None:
     shown = "0x" + "BB" * 20
     intent = await bench.services.register(
-        a_request(destination=shown, events=(EventType.LATE, EventType.DETECTED, EventType.LATE))
+        a_request(destination=shown, events=[EventType.LATE, EventType.DETECTED, EventType.LATE])
     )
 
     assert (intent.destination, intent.destination_key) == (shown, MERCHANT)
@@ -165,7 +166,7 @@ async def test_an_intent_says_what_was_asked_in_the_callers_words_and_in_the_can
         ({"destination": "nowhere"}, "destination", "invalid_request"),
         ({"fee_amount": 1}, "feeAddress", "invalid_request"),
         ({"fee_amount": 1, "fee_address": "nowhere"}, "feeAddress", "invalid_request"),
-        ({"token": (("token", "DOGE"),)}, "token", "unsupported_token"),
+        ({"token": "DOGE"}, "token", "unsupported_token"),
         ({"callback_url": "http://forbidden/"}, "callbackUrl", "forbidden_callback"),
         ({"expires_at": NOW}, "expiresAt", "invalid_request"),
     ],
