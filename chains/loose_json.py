@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import orjson
 
 MOST_BYTES = 8 * 1024 * 1024  # it is read in one piece, and slowly
+MOST_DEPTH = 128  # far more than any answer has
 _MOST_DIGITS = 80  # of a whole number: 256 bits and some
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BRACKETS = re.compile(rb"[\[\]{}]")
 
 
 def loads(body: bytes | bytearray | memoryview) -> Any:
@@ -32,11 +35,11 @@ def loads(body: bytes | bytearray | memoryview) -> Any:
 
 def tidied(body: bytes | bytearray) -> bytes | None:
     """
-    Return the same as strict JSON; None when it is no JSON at all, or too long.
+    Return the same as strict JSON; None when it is no JSON at all, too long, or too deep.
 
     A byte order mark is left out, NaN and numbers beyond all measure are null, halves of characters a question mark.
     """
-    if len(body) > MOST_BYTES:
+    if len(body) > MOST_BYTES or _is_deep(body):
         return None
     try:
         value = json.loads(
@@ -48,6 +51,17 @@ def tidied(body: bytes | bytearray) -> bytes | None:
         return json.dumps(value, ensure_ascii=False).encode(errors="replace")
     except (ValueError, RecursionError):
         return None
+
+
+def _is_deep(body: bytes | bytearray) -> bool:
+    """Say whether brackets nest too deep, those in texts counted as well."""
+    # The library's parser follows them on the C stack: where Python's own limit was raised, that ended the process.
+    depth = 0
+    for bracket in _BRACKETS.finditer(body):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MOST_DEPTH:
+            return True
+    return False
 
 
 def _finite(digits: str) -> float | None:

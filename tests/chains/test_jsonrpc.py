@@ -12,6 +12,7 @@ from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.jsonrpc import MOST_LONE, JsonRpc, NotAllowed, RpcFailure
 from chains.limits import TRY_LARGER_S, EndpointMemory
+from chains.loose_json import MOST_DEPTH, tidied
 from chains.transport import CutOff, HttpAnswer, TimedOut, TooLarge
 from tests.chains.evm_world import Now
 
@@ -247,6 +248,11 @@ async def test_what_is_no_json_or_too_long_to_be_tidied_is_no_answer(endpoint, b
 
     with pytest.raises(ChainProtocolError):
         await JsonRpc(post, judge=judge, is_rate=lambda error: False).ask(endpoint, CALLS[:1])
+
+
+@pytest.mark.parametrize(("levels", "is_read"), [(MOST_DEPTH - 1, True), (MOST_DEPTH, True), (MOST_DEPTH + 1, False)])
+def test_what_nests_too_deep_is_not_tidied(levels, is_read):
+    assert (tidied(b"[" * levels + b"]" * levels) is not None) is is_read
 
 
 async def test_calls_that_each_fail_for_their_own_reason_are_answers(endpoint):
