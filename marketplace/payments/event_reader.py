@@ -18,7 +18,7 @@ from marketplace.payments.observation import (
     is_whole,
 )
 from marketplace.payments.spelling import normal_tx_hash
-from marketplace.payments.unapplied_funds import DOUBLE_CREDIT, has_part
+from marketplace.payments.unapplied_funds import DOUBLE_CREDIT, UNAPPLIED, has_part
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.risk.policy import Reason
 from marketplace.scanner_client import (
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 CONFIRMED = "payment.confirmed"
 PARTIAL = "payment.partial"
-UNAPPLIED = frozenset({"payment.late", "payment.anomaly"})  # money that settles nothing
 TELLS_PART = UNAPPLIED | {PARTIAL}  # may name only the newest of many transfers, or what is listed as a part
 ENDED_UNPAID = frozenset({PaymentStatus.CANCELLED, PaymentStatus.FAILED})
 

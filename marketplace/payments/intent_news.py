@@ -7,11 +7,13 @@ from collections.abc import Iterable
 
 from marketplace.model import OPEN_PAYMENTS, EscrowState, Payment, PaymentStatus
 from marketplace.payments import settlement
-from marketplace.payments.event_reader import ENDED_UNPAID, PARTIAL, UNAPPLIED, EventReading
+from marketplace.payments.event_reader import ENDED_UNPAID, PARTIAL, EventReading
 from marketplace.payments.observation import SHOWN
 from marketplace.payments.spelling import normal_tx_hash
 from marketplace.payments.unapplied_funds import (
+    UNAPPLIED,
     add_up,
+    has_paid,
     has_part,
     record_all_unapplied,
     record_part,
@@ -61,17 +63,17 @@ async def record(work: UnitOfWork, payment_id: str, event: Event | None, reading
             await settlement.tell_underpaid(work, payment, event.missing)
     elif event.event_type == REORGED:
         await _reorged(work, payment, event, family)
-    return inbox.UNREAD if reading.unlisted else "noted"
+    return inbox.UNREAD if reading.unlisted else inbox.NOTED
 
 
 async def _unapplied(work: UnitOfWork, payment: Payment, event: IntentEvent, reading: EventReading) -> None:
     """List money that settles nothing, and take off a part what is told of by itself now."""
-    rests = add_up(reading.listed or (), event.reason) if (event.count or 1) > 1 else ()
-    if rests:
-        await record_all_unapplied(work, payment, event, _document(event), rests)
-    elif reading.listed is None and (event.count or 1) > 1:
+    several = (event.count or 1) > 1
+    if several and reading.listed is not None:
+        await record_all_unapplied(work, payment, event, _document(event), add_up(reading.listed, event.reason))
+    elif several:
         await record_unread_unapplied(work, payment, event, _document(event))
-    else:
+    elif not await has_paid(work, payment, event):
         await record_unapplied(work, payment, event, _document(event))
     if reading.listed is not None and payment.status in ENDED_UNPAID and await has_part(work.tx, payment):
         await _set_part(work, payment, event, reading.listed)

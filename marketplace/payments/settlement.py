@@ -140,6 +140,7 @@ async def _complete(
     for duplicate in await payments.other_open(work.tx, payment):
         await close_payment(work, duplicate, StopReason.CANCELLED, "another payment of this request was paid")
     await _stop_looking(work, payment, cancel=False)
+    await unapplied_funds.take_back_credited(work, payment, credited)
     await unapplied_funds.keep_other_money(work, payment, observed)
     for part in aside:
         await unapplied_funds.set_aside(work, payment, part, observed.document)

@@ -8,14 +8,16 @@ from typing import Any
 
 from marketplace.model import Payment, PaymentStatus, Rail, Role
 from marketplace.payments.observation import SHOWN, PaymentObservation
+from marketplace.payments.spelling import normal_event_key
 from marketplace.risk.gate import SetAside
 from marketplace.risk.policy import Reason
-from marketplace.scanner_client import IntentEvent, Transfer
+from marketplace.scanner_client import IntentEvent, Transfer, read_event
 from marketplace.store import inbox
 from marketplace.store.database import Tx
-from marketplace.store.inbox import Rest, UnappliedFunds
+from marketplace.store.inbox import Credit, Rest, UnappliedFunds
 from marketplace.unit_of_work import UnitOfWork
 
+UNAPPLIED = frozenset({"payment.late", "payment.anomaly"})  # news of money that settles nothing
 DOUBLE_CREDIT = "transfer_credited_elsewhere"
 PARTIAL = "partial_payment"
 LATE = "late_payment"
@@ -204,7 +206,7 @@ async def record_unapplied(work: UnitOfWork, payment: Payment, event: IntentEven
         token=_token_that_moved(payment, event, reason),
         tx_hash=event.tx_hash,
         evidence=evidence,
-        dedupe_key=f"event:{event.event_id}",
+        dedupe_key=f"{inbox.TOLD}:{event.event_id}",
         now=work.now,
     )
     if not new:
@@ -226,6 +228,7 @@ def add_up(found: Iterable[Transfer], reason: str | None) -> tuple[Rest, ...]:
                 amount=each.amount + (0 if known is None else known.amount),
                 count=each.count + (0 if known is None else known.count),
                 last_tx_hash=each.tx_hash,
+                tx_hashes=frozenset({each.tx_hash}) | (frozenset() if known is None else known.tx_hashes),
             )
     return tuple(rests.values())
 
@@ -233,8 +236,10 @@ def add_up(found: Iterable[Transfer], reason: str | None) -> tuple[Rest, ...]:
 async def record_all_unapplied(
     work: UnitOfWork, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any], rests: Iterable[Rest]
 ) -> None:
-    """Write down what is not listed yet of many transfers that one event told of together."""
+    """Bring what is listed for a reason to all there is of it, of which one event told together."""
     reason = _reason(event)
+    rests = tuple(rests)
+    await inbox.drop_rests(work.tx, payment.id, reason, but=[rest.token for rest in rests])
     news = [await inbox.set_rest(work.tx, payment.id, reason, rest, evidence, work.now) for rest in rests]
     if any(news):
         await announce_unapplied(work, payment, reason)
@@ -254,6 +259,37 @@ async def record_unread_unapplied(
     )
     if await inbox.note_rest(work.tx, payment.id, reason, rest, evidence, work.now):
         await announce_unapplied(work, payment, reason)
+
+
+async def take_back_credited(work: UnitOfWork, payment: Payment, credited: Iterable[Credit]) -> None:
+    """
+    Take off the list what was told to settle nothing and has paid now: a reorganisation put it before other money.
+
+    Rows that stand for several name none of them: what was told together is read again.
+    """
+    paid = {_place_of(credit.tx_hash, credit.event_key) for credit in credited}
+    listed = [row for row in await inbox.told_recoveries(work.tx, payment.id) if row.reason != GONE]
+    for row in listed:
+        if row.count == 1 and _place_of(row.tx_hash, _place(row)[1]) in paid:
+            await inbox.drop_recovery(work.tx, row.id)
+    if any(row.count > 1 for row in listed):
+        for kept in await inbox.noted(work.tx, payment.id, UNAPPLIED):
+            event = read_event(kept.body.encode(), kept.event_id)
+            if isinstance(event, IntentEvent) and (event.count or 1) > 1:
+                await inbox.set_outcome(work.tx, kept.event_id, inbox.UNREAD)
+
+
+async def has_paid(work: UnitOfWork, payment: Payment, event: IntentEvent) -> bool:
+    """Say whether the one transfer an event is about has paid by now, wherever it stood; without a block who knows."""
+    if (event.count or 1) > 1 or not event.transfers or event.transfers[0].block_hash is None:
+        return False
+    told = _place_of(event.tx_hash, event.transfers[0].event_key)
+    return told in {_place_of(*each) for each in await inbox.credited_places(work.tx, payment.id)}
+
+
+def _place_of(tx_hash: str | None, event_key: str | None) -> tuple[str, str]:
+    """Return where a transfer stands, as the scanner names it however it is spelt."""
+    return (tx_hash or "").lower().removeprefix("0x"), normal_event_key(event_key or "")
 
 
 def _reason(event: IntentEvent) -> str:

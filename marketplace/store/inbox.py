@@ -17,6 +17,8 @@ from marketplace.store.tables import credited_transfers, payment_transfers, reco
 
 CHUNK = 400  # of a list in one statement
 MAX_ROWS = 20  # of one payment and reason; the rest is one more row
+TOLD = "event"  # how the keys of what events told start
+NOTED = "noted"  # the outcome of news
 UNREAD = "unread"  # the outcome of a webhook about transfers that could not all be read yet
 
 
@@ -57,6 +59,7 @@ class Rest:
     amount: int
     count: int
     last_tx_hash: str | None
+    tx_hashes: frozenset[str | None] = frozenset()  # of all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +165,13 @@ async def credited_hashes(tx: Tx, payment_id: str) -> frozenset[str]:
     return frozenset((await tx.execute(select(c.tx_hash).where(c.payment_id == payment_id))).scalars())
 
 
+async def credited_places(tx: Tx, payment_id: str) -> list[tuple[str, str]]:
+    """Return the transfers that paid for a payment: transaction, and place in it."""
+    c = credited_transfers.c
+    found = await tx.execute(select(c.tx_hash, c.event_key).where(c.payment_id == payment_id))
+    return [(row.tx_hash, row.event_key) for row in found]
+
+
 async def add_credits(tx: Tx, chain_id: int, credits_: Sequence[Credit], payment_id: str, now: int) -> None:
     """Note which transfers paid; the database refuses one that paid before."""
     if credits_:
@@ -241,20 +251,22 @@ async def _add_to_rest(tx: Tx, row: Mapping[str, Any], key: str) -> bool:
 
 async def set_rest(tx: Tx, payment_id: str, reason: str, rest: Rest, evidence: Mapping[str, Any], now: int) -> bool:
     """
-    Bring what is listed of a payment, a reason and a token up to what there is; False when all of it is listed.
+    Bring what is listed of a payment, a reason and a token to what there is; False when all of it is listed.
 
-    Rows of their own stay; the rest is one more row.
+    Rows of their own stay, and stand for their transfer where it is still one of these; the rest is one more row.
     """
     c = recoveries.c
-    key = _rest_key(payment_id, reason, rest)
+    key = _rest_key(payment_id, reason, rest.token)
     same_token = c.token_address.is_(None) if rest.token is None else c.token_address == rest.token
-    mine = select(c.amount_base, c.count.label("times")).where(
+    mine = select(c.amount_base, c.count.label("times"), c.tx_hash).where(
         c.payment_id == payment_id, c.reason == reason, same_token
     )
-    listed = (await tx.execute(mine.where(c.dedupe_key != key))).all()
+    found = (await tx.execute(mine.where(c.dedupe_key != key))).all()
+    listed = [row for row in found if row.tx_hash in rest.tx_hashes]
     amount = rest.amount - sum(row.amount_base or 0 for row in listed)
     count = rest.count - sum(row.times for row in listed)
     if count <= 0 or amount < 0:
+        await tx.execute(delete(recoveries).where(c.dedupe_key == key))
         return False
     row = _rest_row(payment_id, reason, replace(rest, amount=amount, count=count), evidence, now)
     told = {name: row[name] for name in ("amount_base", "count", "last_tx_hash", "updated_at")}
@@ -268,8 +280,8 @@ async def note_rest(tx: Tx, payment_id: str, reason: str, rest: Rest, evidence: 
     return (await tx.execute(insert(recoveries).values(**row).on_conflict_do_nothing())).rowcount == 1
 
 
-def _rest_key(payment_id: str, reason: str, rest: Rest) -> str:
-    return f"event:{payment_id}:rest:{reason}:{rest.token or ''}"
+def _rest_key(payment_id: str, reason: str, token: str | None) -> str:
+    return f"{TOLD}:{payment_id}:rest:{reason}:{token or ''}"
 
 
 def _rest_row(payment_id: str, reason: str, rest: Rest, evidence: Mapping[str, Any], now: int) -> dict[str, Any]:
@@ -283,7 +295,7 @@ def _rest_row(payment_id: str, reason: str, rest: Rest, evidence: Mapping[str, A
         "tx_hash": rest.last_tx_hash,
         "last_tx_hash": rest.last_tx_hash,
         "evidence": dict(evidence),
-        "dedupe_key": _rest_key(payment_id, reason, rest),
+        "dedupe_key": _rest_key(payment_id, reason, rest.token),
         "created_at": now,
         "updated_at": now,
     }
@@ -303,6 +315,34 @@ async def lower(tx: Tx, payment_id: str, prefix: str, by: int, now: int) -> None
             await tx.execute(update(recoveries).where(c.id == row.id).values(amount_base=left, updated_at=now))
         elif taken:
             await tx.execute(delete(recoveries).where(c.id == row.id))
+
+
+async def drop_rests(tx: Tx, payment_id: str, reason: str, *, but: Collection[str | None]) -> None:
+    """Take back the rows that stand for the rest of a reason, but for these tokens: there is nothing of others."""
+    c = recoveries.c
+    keys = [_rest_key(payment_id, reason, token) for token in but]
+    rests = c.dedupe_key.startswith(_rest_key(payment_id, reason, None), autoescape=True)
+    await tx.execute(delete(recoveries).where(c.payment_id == payment_id, rests, c.dedupe_key.not_in(keys)))
+
+
+async def told_recoveries(tx: Tx, payment_id: str) -> list[UnappliedFunds]:
+    """Return what events told of a payment and waits for a person."""
+    c = recoveries.c
+    mine = select(recoveries).where(c.payment_id == payment_id, c.dedupe_key.startswith(f"{TOLD}:", autoescape=True))
+    return await many(tx, mine.order_by(c.created_at, c.id), UnappliedFunds)
+
+
+async def drop_recovery(tx: Tx, recovery_id: str) -> None:
+    """Take back a row about money that does not wait for a person any more."""
+    await tx.execute(delete(recoveries).where(recoveries.c.id == recovery_id))
+
+
+async def noted(tx: Tx, payment_id: str, event_types: Collection[str]) -> list[Kept]:
+    """Return what was noted of a payment of webhooks of these types, oldest first."""
+    i = webhook_inbox.c
+    found = select(i.event_id, i.event_type, i.payment_id, i.body)
+    mine = found.where(i.payment_id == payment_id, i.outcome == NOTED, i.event_type.in_(event_types))
+    return await many(tx, mine.order_by(i.received_at, i.event_id), Kept)
 
 
 async def recoveries_of(tx: Tx, payment_id: str, tx_hash: str) -> list[UnappliedFunds]:

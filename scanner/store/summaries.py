@@ -15,7 +15,7 @@ from scanner import events
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.store import intents, transfers
 from scanner.store.tables import summaries
-from scanner.upkeep.summaries import INTERVAL_MS, Summary, Told, choose
+from scanner.upkeep.summaries import INTERVAL_MS, Summary, Told, choose, still_so
 
 Key = tuple[str, str, str]  # intent, event type, reason
 
@@ -56,12 +56,14 @@ async def due(tx: AsyncConnection, *, now: int, limit: int) -> list[dict[str, An
     """Return the outbox rows of what has waited for long enough."""
     held = _by_key(await fetch_json_rows(tx, _DUE, before=now - INTERVAL_MS, most=limit))
     owners = await intents.get_many(tx, {key[0] for key in held})
-    newest = await transfers.by_ids(tx, [s.last_transfer for s in held.values() if s.last_transfer is not None])
+    alike = await transfers.alike(tx, {key[0] for key in held})
+    waiting = {key: still_so(summary, EventType(key[1]), alike.get((key[0], key[2]))) for key, summary in held.items()}
+    newest = await transfers.by_ids(tx, [s.last_transfer for s in waiting.values() if s.last_transfer is not None])
     await _put(tx, {key: summary.told_together(now) for key, summary in held.items()})
     return [
         _together(owners[key[0]], key, newest.get(summary.last_transfer or 0), summary.waiting, now)
-        for key, summary in held.items()
-        if key[1] != EventType.PARTIAL or owners[key[0]].status is IntentStatus.PENDING
+        for key, summary in waiting.items()
+        if summary.waiting and (key[1] != EventType.PARTIAL or owners[key[0]].status is IntentStatus.PENDING)
     ]
 
 

@@ -395,6 +395,29 @@ async def count_of(tx: AsyncConnection, intent_id: str) -> int:
     return int((await tx.execute(total)).scalar_one())
 
 
+_LIKE = as_json_rows(
+    select(
+        transfers.c.intent_id,
+        transfers.c.reason,
+        func.sum(transfers.c.times).label("times"),
+        func.max(transfers.c.id).label("newest"),
+    )
+    .where(
+        transfers.c.intent_id.is_not(None),
+        in_json(transfers.c.intent_id, "ids"),
+        transfers.c.reason.is_not(None),
+        transfers.c.settled.is_(False),
+    )
+    .group_by(transfers.c.intent_id, transfers.c.reason)
+)
+
+
+async def alike(tx: AsyncConnection, ids: Collection[str]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return how many transfers of intents settle nothing, by intent and reason, and the id of the newest."""
+    rows = await fetch_json_rows(tx, _LIKE, ids=json_param(ids))
+    return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
+
 _BY_ID = as_json_rows(select(*_STORED).where(in_json(transfers.c.id, "ids")))
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from scanner.model import WORTHLESS, EventType, Intent, Reason, StoredTransfer
 
 INTERVAL_MS = 3_600_000
+OF_NOTHING_SETTLED = frozenset({EventType.ANOMALY, EventType.LATE, EventType.REORGED})
 EACH = 20  # transfers of one intent, event type and reason that are told one by one
 
 
@@ -48,6 +49,19 @@ class Summary:
     def told_together(self, now: int) -> Summary:
         """Return what is left once what waits was told."""
         return Summary(self.told + 1, now)
+
+
+def still_so(summary: Summary, event: EventType, alike: tuple[int, int] | None) -> Summary:
+    """
+    Return what of it is still to be told: `alike` is how many transfers have its reason now, and the newest of them.
+
+    Within the hour a reorganisation may make others of them. A payment that moved to another block before it was
+    confirmed was once told as gone an hour after its confirmation, and its release was blocked.
+    """
+    if event not in OF_NOTHING_SETTLED:
+        return summary
+    times, newest = alike or (0, None)
+    return replace(summary, waiting=min(summary.waiting, times), last_transfer=newest)
 
 
 def most_each(reason: Reason | None) -> int:

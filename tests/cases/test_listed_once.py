@@ -52,11 +52,16 @@ def lists(deal: Deal, *rows: dict[str, Any]) -> None:
     deal.scanner.all_transfers[deal.payment_id] = list(rows)
 
 
-async def waiting(deal: Deal) -> list[tuple[str, int, int]]:
-    """Return what waits for a person: reason, transfers, and their sum."""
+async def listed(deal: Deal) -> list[dict[str, Any]]:
+    """Return what waits for a person."""
     deal.market.admin.token = deal.market.marketplace.services.tokens.issue(deal.market.admin.user_id, "admin")
     found = (await deal.market.admin.ok("GET", "/api/admin/recoveries?limit=100"))["recoveries"]
-    mine = [each for each in found if each["paymentId"] == deal.payment_id]
+    return [each for each in found if each["paymentId"] == deal.payment_id]
+
+
+async def waiting(deal: Deal) -> list[tuple[str, int, int]]:
+    """Return what waits for a person: reason, transfers, and their sum."""
+    mine = await listed(deal)
     return sorted((each["reason"], each["count"], int(each["amountBaseUnits"])) for each in mine)
 
 
@@ -276,3 +281,102 @@ async def test_money_of_a_closed_hold_is_not_listed_again_as_a_part(deal: Deal) 
 
     assert before == [("insufficient_amount", 1, 9 * ONE)]
     assert await waiting(deal) == before
+
+
+# --- what came second and has paid after a reorganisation -----------------------------------------
+
+
+def paid_by(deal: Deal, *rows: dict[str, Any]) -> dict[str, Any]:
+    """Let the scanner confirm the payment with these transfers; return its event."""
+    intent = deal.scanner.intents[deal.payment_id]
+    received = sum(int(each["amount"]) for each in rows)
+    body = deal.scanner.pay(deal.payment_id, received)
+    settled = [each | {"counted": True, "settled": True, "reason": None} for each in rows]
+    intent |= {"transfers": settled, "txHash": rows[-1]["txHash"], "sender": SENDER}
+    lists(deal, *settled)
+    return body | {"transfers": settled[::-1][:20], "transferCount": len(rows), "txHash": rows[-1]["txHash"]}
+
+
+async def test_a_duplicate_that_pays_after_all_is_not_to_be_given_back(deal: Deal) -> None:
+    await deal.open("direct")
+    first, second = row(deal, TEN, "duplicate"), row(deal, TEN, "duplicate")
+    await deal.hook(told(deal, first))
+
+    _, answer = await deal.hook(paid_by(deal, first))
+    await deal.hook(told(deal, second))
+
+    assert answer["data"]["outcome"] == "funded"
+    assert await waiting(deal) == [("duplicate", 1, TEN)]
+    assert [each["txHash"] for each in await listed(deal)] == [second["txHash"]]
+
+
+async def test_a_duplicate_that_is_told_of_when_it_has_paid_is_not_listed(deal: Deal) -> None:
+    await deal.open("direct")
+    paid = row(deal, TEN, "duplicate", blockHash="0x" + "b1" * 32)
+    await deal.hook(paid_by(deal, paid))
+
+    await deal.hook(told(deal, paid | {"blockHash": "0x" + "b0" * 32}))
+
+    assert await waiting(deal) == []
+
+
+async def test_crumbs_that_pay_after_all_are_not_to_be_given_back(deal: Deal) -> None:
+    await deal.open("direct")
+    tx = tx_hash()
+    crumbs = [row(deal, 1, "duplicate", tx=tx, eventKey=f"key-{number}") for number in range(40)]
+    lists(deal, *crumbs)
+    for each in crumbs[:20]:
+        await deal.hook(told(deal, each))
+    await deal.hook(told(deal, crumbs[-1], count=20))
+    before = sum(count for _, count, _ in await waiting(deal))
+
+    _, answer = await deal.hook(paid_by(deal, *crumbs, row(deal, TEN, None)))
+    await sweep(deal)
+
+    assert (before, answer["data"]["outcome"]) == (40, "funded")
+    assert await waiting(deal) == []
+
+
+async def test_of_many_told_together_those_that_did_not_pay_stay_listed(deal: Deal) -> None:
+    await deal.open("direct")
+    rows = [row(deal, 1, "duplicate") for _ in range(60)]
+    lists(deal, *rows)
+    for each in rows[:20]:
+        await deal.hook(told(deal, each))
+    await deal.hook(told(deal, rows[-1], count=40))
+
+    await deal.hook(told(deal, rows[-1], count=2) | {"amount": "no number"})  # kept, and never to be read
+
+    event = paid_by(deal, *rows[:30], row(deal, TEN, None))
+    deal.scanner.all_transfers[deal.payment_id] += rows[30:]
+    await deal.hook(event)
+    await sweep(deal)
+
+    found = await waiting(deal)
+    assert sum(count for _, count, _ in found) == sum(amount for _, _, amount in found) == 30
+
+
+async def test_what_left_the_chain_hides_nothing_that_came_later(deal: Deal) -> None:
+    await deal.open("direct")
+    gone = [row(deal, 1, "duplicate") for _ in range(20)]
+    for each in gone:
+        await deal.hook(told(deal, each))
+    tx = tx_hash()
+    later = [row(deal, 1, "duplicate", tx=tx, eventKey=f"key-{number}") for number in range(40)]
+    lists(deal, *(each | {"reason": "reorged"} for each in gone), *later)
+
+    await deal.hook(told(deal, later[-1], count=40))
+
+    assert [(each["count"], each["amountBaseUnits"]) for each in await listed(deal) if each["txHash"] == tx] == [
+        (40, "40")
+    ]
+
+
+async def test_what_is_told_together_and_is_so_no_more_is_not_listed(deal: Deal) -> None:
+    await deal.open("direct")
+    stands = row(deal, TEN, None)
+    lists(deal, stands)
+
+    await deal.hook(told(deal, stands | {"reason": "duplicate"}, count=21))
+
+    assert await waiting(deal) == []
