@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chains.tron.decode import Credit
+from chains.tron.transfer_log import TransferLog
 
 
 @dataclass(slots=True)
@@ -15,7 +15,7 @@ class CandidateTransactions:
     rows: int = 0  # rows the service answered with
     at_block: dict[str, int] = field(default_factory=dict)  # transaction: number of its block
     at_time: dict[str, int] = field(default_factory=dict)  # transaction: its time, where the service tells that instead
-    told: dict[str, list[Credit]] = field(default_factory=dict)  # what a log or row says, for who has no receipt
+    told: dict[str, list[TransferLog]] = field(default_factory=dict)  # what a log or row says, for who has no receipt
     unreadable: dict[str, str] = field(default_factory=dict)  # what could not be read, and why
 
     @property
@@ -28,5 +28,5 @@ class CandidateTransactions:
         self.at_block |= other.at_block
         self.at_time |= other.at_time
         self.unreadable |= other.unreadable
-        for tx_hash, credits in other.told.items():  # noqa: A001 - the field's word
-            self.told[tx_hash] = list(dict.fromkeys([*self.told.get(tx_hash, []), *credits]))
+        for tx_hash, transfers in other.told.items():
+            self.told[tx_hash] = list(dict.fromkeys([*self.told.get(tx_hash, []), *transfers]))

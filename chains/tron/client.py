@@ -18,16 +18,14 @@ from chains.tron.address import ZERO_ADDRESS
 from chains.tron.decode import (
     Block,
     BlockReceipts,
-    History,
     Receipt,
     parse_block,
-    parse_history,
-    parse_newest,
     parse_receipt,
     parse_receipts,
     parse_rpc_block,
     parse_transactions,
 )
+from chains.tron.history import History, parse_history, parse_newest
 from chains.tron.refusals import is_busy, says_not_held
 from chains.tron.rpc import json_rpc_of
 from chains.tron.service import TronService

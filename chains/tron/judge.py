@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chains.errors import ChainError
-from chains.tron.decode import Credit, Receipt
+from chains.tron.decode import Receipt
+from chains.tron.transfer_log import TransferLog
 from chains.types import Outcome, Transfer, Verification
 
 
-def by_key(receipt: Receipt | ChainError | None) -> dict[str, Credit]:
+def by_key(receipt: Receipt | ChainError | None) -> dict[str, TransferLog]:
     """
     Return what a receipt credits, by key: made once for all transfers of a transaction, which may be thousands.
 
     Earlier versions stored a transfer under its place among the events of its transaction.
     """
-    credits = receipt.credits if isinstance(receipt, Receipt) else ()  # noqa: A001 - the field's word
-    return {str(credit.place): credit for credit in credits} | {credit.key: credit for credit in credits}
+    transfers = receipt.transfers if isinstance(receipt, Receipt) else ()
+    return {str(event.place): event for event in transfers} | {event.key: event for event in transfers}
 
 
 def judge(
     transfer: Transfer,
     receipt: Receipt | ChainError | None,
-    credits: Mapping[str, Credit],  # noqa: A002
+    transfers: Mapping[str, TransferLog],
 ) -> Verification:
     """
-    Look at a transfer again; `credits` are those of its receipt, by key.
+    Look at a transfer again; `transfers` are those of its receipt, by key.
 
     A receipt that is not there, or cannot be read, says nothing: services take their time to index, and
     prune. One of another time, or without the transfer, proves what we stored wrong.
@@ -36,12 +37,12 @@ def judge(
         return Verification(transfer, Outcome.GONE, 0)
     if not receipt.succeeded:
         return Verification(transfer, Outcome.REVERTED, 0)
-    credit = credits.get(transfer.event_key)
+    event = transfers.get(transfer.event_key)
     claim = (transfer.token, transfer.destination, transfer.amount)
-    if credit is None or credit.claim != claim:
+    if event is None or event.claim != claim:
         return Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)
-    seen = transfer._replace(block_time=receipt.time_ms // 1000, sender=credit.source)
-    return Verification(seen, Outcome.CREDITED, credit.value)
+    seen = transfer._replace(block_time=receipt.time_ms // 1000, sender=event.source)
+    return Verification(seen, Outcome.CREDITED, event.value)
 
 
 def _proves_nothing(receipt: Receipt | ChainError | None) -> str:

@@ -19,10 +19,11 @@ from chains.tron.address import topic
 from chains.tron.blocks import BlockFinder
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.client import TronClient
-from chains.tron.decode import TRANSFER_TOPIC, Block, parse_log_hint, parse_rpc_block
+from chains.tron.decode import Block, parse_log_hint, parse_rpc_block
 from chains.tron.receipts import ReceiptReader
 from chains.tron.refusals import Refusal, Verdict
 from chains.tron.rpc import RpcRefused
+from chains.tron.transfer_log import TRANSFER_TOPIC
 
 log = logging.getLogger(__name__)
 
@@ -257,7 +258,7 @@ class LogReader:
         if receipts is None:
             raise IndexUnavailable(f"the node has not got the receipts of block {number} yet")
         paid = next((receipt for receipt in receipts if receipt.succeeded), None)
-        return None if paid is None else _Known(topic(paid.credits[0].destination), paid.tx_hash)
+        return None if paid is None else _Known(topic(paid.transfers[0].destination), paid.tx_hash)
 
     async def _attempt(
         self,
@@ -347,8 +348,8 @@ def _collect(found: CandidateTransactions, answer: RpcResult, chunk: Sequence[st
             continue
         if not first <= hint.block <= last or found.at_block.setdefault(hint.tx_hash, hint.block) != hint.block:
             raise ChainProtocolError(f"a log of block {hint.block}, asked for {first} to {last}")
-        if hint.credit is not None:
-            found.told.setdefault(hint.tx_hash, []).append(hint.credit)
+        if hint.event is not None:
+            found.told.setdefault(hint.tx_hash, []).append(hint.event)
 
 
 def _rows(answer: RpcResult) -> list[Any]:

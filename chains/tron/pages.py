@@ -9,9 +9,10 @@ from chains.errors import ChainError, ChainUnavailable
 from chains.gather import wants_a_pause
 from chains.tron.blocks import BlockFinder
 from chains.tron.candidates import CandidateTransactions
-from chains.tron.decode import Block, Receipt, missing_in, number_equals, told_transfer, transfers_of
+from chains.tron.decode import Block, Receipt, missing_in, transfers_of
 from chains.tron.reader import Reader
 from chains.tron.receipts import TOGETHER, ReceiptReader
+from chains.tron.transfer_log import number_equals, told_transfer
 from chains.types import Cursor, Head, Holding, Movement, ScanPage, Targets, Transfer
 
 MOST_NAMED = 20
@@ -109,8 +110,8 @@ class PageReader:
                 transfers += [told_transfer(tx_hash, receipt.time_ms, c, self._chain_id) for c in unshown]
             elif told := found.told.get(tx_hash):
                 time_ms = await self._time_of(endpoint, found, tx_hash)
-                ours = [credit for credit in number_equals(told) if credit.destination in destinations]
-                transfers += [told_transfer(tx_hash, time_ms, credit, self._chain_id) for credit in ours]
+                ours = [event for event in number_equals(told) if event.destination in destinations]
+                transfers += [told_transfer(tx_hash, time_ms, event, self._chain_id) for event in ours]
             else:
                 found.unreadable[tx_hash] = "it has no receipt, and its row cannot be read"
         self._note(found)

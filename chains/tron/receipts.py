@@ -111,7 +111,7 @@ class ReceiptReader:
             read = await self._read_block(endpoint, number)
             if read is None:
                 return None
-            self._blocks[number] = read._replace(receipts=[receipt for receipt in read.receipts if receipt.credits])
+            self._blocks[number] = read._replace(receipts=[receipt for receipt in read.receipts if receipt.transfers])
             while len(self._blocks) > BLOCKS_KEPT:
                 del self._blocks[next(iter(self._blocks))]
         return self._blocks[number]
@@ -123,7 +123,7 @@ class ReceiptReader:
         except Unserved:
             some = list(await self._client.transactions(endpoint, number))[:MOST_TRIED]
             receipts = list((await self.resolve(endpoint, some)).values())
-        return next((receipt for receipt in receipts or [] if receipt.succeeded and receipt.credits), None)
+        return next((receipt for receipt in receipts or [] if receipt.succeeded and receipt.transfers), None)
 
     async def _read_block(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
         """Read a block's receipts together where they are served so, else one by one."""

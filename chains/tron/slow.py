@@ -66,7 +66,7 @@ class SlowReader:
             paid = await self._receipts.some_transfer(endpoint, top.number - below)
             if paid is None:
                 continue
-            to = paid.credits[0].destination
+            to = paid.transfers[0].destination
             page = await self._client.history(endpoint, to, first=paid.time_ms, last=paid.time_ms, fingerprint=None)
             if any(row.time_ms == paid.time_ms for row in page.rows):
                 return paid.time_ms if paid.time_ms == top.time_ms else paid.time_ms - 1
@@ -102,7 +102,7 @@ class SlowReader:
         return found
 
     def _take(self, found: CandidateTransactions, read: BlockReceipts, ours: set[str]) -> None:
-        touching = [r for r in read.receipts if any(credit.destination in ours for credit in r.credits)]
+        touching = [r for r in read.receipts if any(event.destination in ours for event in r.transfers)]
         self._receipts.keep(touching)
         found.at_block.update((receipt.tx_hash, receipt.block) for receipt in touching)
         for raw in read.unreadable:
@@ -177,8 +177,8 @@ class SlowReader:
                 # Approvals are listed among transfers. Whom a row is about may be spelt in a way nobody knows.
                 if row.kind == "Transfer" and row.destination in {address, None}:
                     found.at_time[row.tx_hash] = row.time_ms
-                    if row.credit is not None:  # once: rows are repeated from page to page
-                        found.told[row.tx_hash] = list({*found.told.get(row.tx_hash, []), row.credit})
+                    if row.event is not None:  # once: rows are repeated from page to page
+                        found.told[row.tx_hash] = list({*found.told.get(row.tx_hash, []), row.event})
             fingerprint = page.fingerprint
             if page.length == 0:
                 return None  # whatever it says of a next page: one that said so for ever once hung the scan

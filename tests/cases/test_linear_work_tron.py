@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chains.tron.decode import Credit
+from chains.tron.transfer_log import TransferLog
 from chains.types import Outcome
 from devnet.tron_ledger import USDT
 from tests.chains.tron_world import SHOP, scan_all
@@ -19,8 +19,8 @@ async def test_the_second_look_at_many_transfers_of_one_transaction_is_linear(tr
     tron.ledger.transfers([(USDT, SHOP, 1)] * MANY)
     tron.ledger.settle()
     found, _ = await scan_all(adapter, after)
-    head, key, made = await adapter.head(), Credit.key.fget, []
-    monkeypatch.setattr(Credit, "key", property(lambda credit: made.append(1) or key(credit)))
+    head, key, made = await adapter.head(), TransferLog.key.fget, []
+    monkeypatch.setattr(TransferLog, "key", property(lambda credit: made.append(1) or key(credit)))
     grid.calls.clear()
     seen = await adapter.verify(found, head=head)
     assert [each.outcome for each in seen] == [Outcome.CREDITED] * MANY

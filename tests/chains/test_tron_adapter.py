@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chains.errors import ChainMisconfigured, InvalidTxHash
-from chains.tron.decode import Credit
+from chains.tron.transfer_log import TransferLog
 from chains.types import Cursor, Holding, Outcome, Rail, ScanPage, Targets
 from devnet.tron_ledger import CHAIN_ID, USDT, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
@@ -24,7 +24,7 @@ async def test_a_payment_is_reported_once_its_block_is_solid(tron):
     assert transfer._asdict() == {
         "chain_id": CHAIN_ID,
         "tx_hash": paid,
-        "event_key": Credit(USDT, BUYER, SHOP, 1_000_000).key,
+        "event_key": TransferLog(USDT, BUYER, SHOP, 1_000_000).key,
         "log_index": 0,
         "block_number": time_ms,
         "block_hash": None,
@@ -205,7 +205,7 @@ async def test_a_payment_is_verified_by_a_fresh_look_at_its_receipt(tron):
         ({"amount": 6}, Outcome.NO_TRANSFER_LOG),
         ({"token": account("other")}, Outcome.NO_TRANSFER_LOG),
         ({"destination": account("other")}, Outcome.NO_TRANSFER_LOG),
-        ({"event_key": Credit(USDT, BUYER, SHOP, 5, ordinal=1).key}, Outcome.NO_TRANSFER_LOG),
+        ({"event_key": TransferLog(USDT, BUYER, SHOP, 5, ordinal=1).key}, Outcome.NO_TRANSFER_LOG),
         ({"log_index": 1}, Outcome.CREDITED),  # a label some node chose
         ({"block_number": 1_790_000_001_000}, Outcome.GONE),
         ({"tx_hash": "0" * 64}, Outcome.NOT_YET),

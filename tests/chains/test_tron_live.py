@@ -43,7 +43,7 @@ async def test_all_ways_see_the_same_payments_of_one_busy_minute(mainnet):
     seen = Counter(
         credit.destination
         for receipt in await mainnet._client.receipts(endpoint, first + 5)
-        for credit in receipt.credits
+        for credit in receipt.transfers
         if receipt.succeeded
     )
     shops = sorted(seen)[:20]

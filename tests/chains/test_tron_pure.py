@@ -10,20 +10,12 @@ from tronpy.keys import to_base58check_address, to_hex_address
 from addresses.base58 import decode_check, encode_check
 from chains.errors import ChainProtocolError, InvalidAddress
 from chains.tron.address import ZERO_ADDRESS, from_hex, parse_address, to_hex, topic
-from chains.tron.decode import (
-    TRANSFER_TOPIC,
-    Block,
-    Credit,
-    Receipt,
-    parse_block,
-    parse_history,
-    parse_receipt,
-    parse_rpc_block,
-    transfers_of,
-)
+from chains.tron.decode import Block, Receipt, parse_block, parse_receipt, parse_rpc_block, transfers_of
+from chains.tron.history import parse_history
 from chains.tron.judge import by_key, judge
 from chains.tron.plan import Way, cheapest
 from chains.tron.refusals import Refusal, asked_to_wait, classify
+from chains.tron.transfer_log import TRANSFER_TOPIC, TransferLog
 from chains.types import Outcome
 from devnet.tron_ledger import USDT, account
 
@@ -123,8 +115,8 @@ def with_log(**changes):
 
 def test_a_receipt_is_read_with_every_transfer_in_it():
     receipt = parse_receipt(raw_receipt())
-    credit = Credit(USDT, account("buyer"), SHOP, 5, place=0)
-    assert receipt == Receipt(TX, 42054864, 1700704884000, succeeded=True, credits=(credit,), events=1)
+    credit = TransferLog(USDT, account("buyer"), SHOP, 5, place=0)
+    assert receipt == Receipt(TX, 42054864, 1700704884000, succeeded=True, transfers=(credit,), events=1)
     assert parse_receipt({}) is None
 
 
@@ -173,7 +165,7 @@ def test_a_receipt_with_transfers_that_does_not_say_how_it_went_is_unreadable(co
     ],
 )
 def test_events_of_another_shape_are_no_transfers(raw):
-    assert parse_receipt(raw).credits == ()
+    assert parse_receipt(raw).transfers == ()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +197,7 @@ def test_a_receipt_no_correct_node_sends_is_an_error(raw):
 
 def test_amounts_are_exact_to_the_last_unit():
     receipt = parse_receipt(with_log(data="f" * 64))
-    assert receipt.credits[0].value == 2**256 - 1
+    assert receipt.transfers[0].value == 2**256 - 1
 
 
 def test_a_verdict_carries_what_the_receipt_says_of_sender_and_time():
