@@ -22,18 +22,13 @@ from chains.transport import open_http
 from chains.tron import address as addresses
 from chains.tron.again import HistoryReader
 from chains.tron.balances import BalanceReader
-from chains.tron.blocks import SLOT_MS, BlockFinder
+from chains.tron.blocks import SLOT_MS
 from chains.tron.client import TronClient
 from chains.tron.decode import transfers_of
-from chains.tron.held import HeldBlocks
 from chains.tron.judge import by_key, judge
-from chains.tron.logs import LogReader
-from chains.tron.pages import PageReader
 from chains.tron.past import PastReader
-from chains.tron.reader import Reader
-from chains.tron.receipts import ReceiptReader
+from chains.tron.readers import Readers
 from chains.tron.service import TronService
-from chains.tron.slow import SlowReader
 from chains.types import (
     Balances,
     Checkout,
@@ -128,17 +123,12 @@ class TronAdapter:
         self._pool = pool
         self._client = client
         self._usdt = addresses.parse_address(chain.proxy_address)  # the contract everybody uses
-        self._blocks = BlockFinder(client, clock=clock)
-        self._receipts = receipts = ReceiptReader(client)
-        held = HeldBlocks(self._blocks, receipts, clock=clock)
-        self._logs = LogReader(client, blocks=self._blocks, receipts=receipts, clock=clock)
-        self._balances = BalanceReader(client, packed=balance_batch, usable=self._logs.usable)
-        slow = SlowReader(client, blocks=self._blocks, receipts=receipts, pulse=self._usdt)
-        reader = Reader(blocks=self._blocks, held=held, logs=self._logs, slow=slow)
-        self._pages = PageReader(reader, receipts=receipts, blocks=self._blocks, chain_id=chain.chain_id)
+        self._readers = self._wired(client, clock)
+        self._balances = BalanceReader(client, packed=balance_batch, usable=self._readers.logs.usable)
         self._unread = Backfill("tron", per_second=1000, clock=clock)
-        again = self._history_reader(client.paced(SHARE_OF_LOOKING_AGAIN), clock)
-        self._past = PastReader(pool, blocks=self._blocks, pages=self._pages, again=again, backfill=self._unread)
+        # What looks again remembers nothing the running scan was told.
+        again = HistoryReader(self._wired(client.paced(SHARE_OF_LOOKING_AGAIN), clock))
+        self._past = PastReader(pool, self._readers, again=again, backfill=self._unread)
         self._second = SecondLook(pool, "gettransactioninfobyid", self._look, part=TRANSFERS_A_LOOK)
         self._clock = clock
         self._ahead_of_solid: dict[Endpoint, _AheadOfSolid] = {}
@@ -147,15 +137,8 @@ class TronAdapter:
         )
         self._tokens: dict[str, TokenMeta] = {}
 
-    def _history_reader(self, client: TronClient, clock: Callable[[], float]) -> HistoryReader:
-        """Wire up looking again: it has readers of its own, which remember nothing the running scan was told."""
-        blocks, receipts = BlockFinder(client, clock=clock), ReceiptReader(client)
-        held = HeldBlocks(blocks, receipts, clock=clock)
-        logs = LogReader(client, blocks=blocks, receipts=receipts, clock=clock)
-        slow = SlowReader(client, blocks=blocks, receipts=receipts, pulse=self._usdt)
-        reader = Reader(blocks=blocks, held=held, logs=logs, slow=slow)
-        pages = PageReader(reader, receipts=receipts, blocks=blocks, chain_id=self._chain.chain_id)
-        return HistoryReader(client, blocks=blocks, held=held, slow=slow, logs=logs, pages=pages)
+    def _wired(self, client: TronClient, clock: Callable[[], float]) -> Readers:
+        return Readers.of(client, pulse=self._usdt, chain_id=self._chain.chain_id, clock=clock)
 
     @property
     def endpoint(self) -> str:
@@ -195,7 +178,7 @@ class TronAdapter:
     def condition(self) -> Condition:
         problems = tuple(
             f"a transaction could not be read and was passed by: {name}: {why}"
-            for name, why in self._pages.unreadable.items()
+            for name, why in self._readers.pages.unreadable.items()
         )
         condition = self._heads.condition()
         return replace(condition, problems=(*condition.problems, *self._unread.problems(), *problems))
@@ -256,7 +239,9 @@ class TronAdapter:
         wanted = {holding for holding in holdings if holding.token is not None}
         if not wanted or last < first:
             return []
-        return await self._pool.run("movements", partial(self._pages.movements, wanted=wanted, first=first, last=last))
+        return await self._pool.run(
+            "movements", partial(self._readers.pages.movements, wanted=wanted, first=first, last=last)
+        )
 
     async def self_test(self) -> list[str]:
         problems = await self._pool.run("self_test", self._network)
@@ -270,7 +255,7 @@ class TronAdapter:
 
     async def _head(self, endpoint: Endpoint) -> SeenHead:
         block = await self._client.newest(endpoint)
-        self._blocks.note(block)
+        self._readers.blocks.remember(block)
         newest_ms = await self._newest_ms(endpoint, block.time_ms)
         head = Head(block.time_ms, None, block.time_ms // 1000, finalized=block.time_ms)
         return SeenHead(head, newest_ms, newest_ms // 1000)
@@ -311,7 +296,7 @@ class TronAdapter:
             return [f"{endpoint.label} serves no JSON-RPC: payments are looked for by slower calls ({exc})"]
         if chain_id != self._chain.chain_id:
             return [f"JSON-RPC of {endpoint.label} serves chain {chain_id}, expected chain {self._chain.chain_id}"]
-        if self._logs.is_broken(endpoint):
+        if self._readers.logs.is_broken(endpoint):
             return [f"JSON-RPC of {endpoint.label} does not find transfers: they are looked for by slower calls"]
         return []
 
@@ -319,7 +304,7 @@ class TronAdapter:
         times = {transfer.tx_hash: transfer.block_number for transfer in transfers}
         hashes = list(times)
         # Not from what was remembered: this is the second look.
-        receipts = dict(zip(hashes, await self._receipts.afresh(endpoint, hashes, times=times), strict=True))
+        receipts = dict(zip(hashes, await self._readers.receipts.afresh(endpoint, hashes, times=times), strict=True))
         credited = {tx_hash: by_key(receipt) for tx_hash, receipt in receipts.items()}
         return [judge(t, receipts[t.tx_hash], credited[t.tx_hash]) for t in transfers]
 

@@ -8,14 +8,10 @@ from functools import partial
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainUnavailable
 from chains.gather import gather_apart, wants_a_pause
-from chains.tron.blocks import BlockFinder, BlocksPruned
+from chains.tron.blocks import BlocksPruned
 from chains.tron.candidates import CandidateTransactions
-from chains.tron.client import TronClient
 from chains.tron.decode import Block
-from chains.tron.held import HeldBlocks
-from chains.tron.logs import LogReader
-from chains.tron.pages import PageReader
-from chains.tron.slow import SlowReader
+from chains.tron.readers import Readers
 from chains.types import LookAgain
 
 MOST_ROUNDS = 100  # ranges of blocks, where histories cannot be read
@@ -30,22 +26,14 @@ class HistoryReader:
     a quiet chain), its logs are read again: an index that lagged knows more by now.
     """
 
-    def __init__(
-        self,
-        client: TronClient,
-        *,
-        blocks: BlockFinder,
-        held: HeldBlocks,
-        slow: SlowReader,
-        logs: LogReader,
-        pages: PageReader,
-    ) -> None:
-        self._client = client
-        self._blocks = blocks
-        self._held = held
-        self._slow = slow
-        self._logs = logs
-        self._pages = pages
+    def __init__(self, readers: Readers) -> None:
+        self._client = readers.client
+        self._blocks = readers.blocks
+        self._held = readers.held
+        self._logs = readers.logs
+        self._by_blocks_reader = readers.by_blocks
+        self._by_accounts = readers.by_accounts
+        self._pages = readers.pages
 
     async def read(
         self,
@@ -69,7 +57,9 @@ class HistoryReader:
         if newest.time_ms // 1000 < last_ms // 1000:
             raise ChainUnavailable(f"its newest irreversible block is {(last_ms - newest.time_ms) // 1000} s too old")
         try:
-            known = await self._slow.believable_until(endpoint, newest._replace(time_ms=min(newest.time_ms, last_ms)))
+            known = await self._by_accounts.believable_until(
+                endpoint, newest._replace(time_ms=min(newest.time_ms, last_ms))
+            )
         except ChainError as exc:
             if wants_a_pause(exc):
                 raise
@@ -82,7 +72,7 @@ class HistoryReader:
     async def _by_histories(
         self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int
     ) -> LookAgain:
-        ask = partial(self._slow.by_account, endpoint, first=first_ms, last=last_ms)
+        ask = partial(self._by_accounts.read_one, endpoint, first=first_ms, last=last_ms)
         answers = await gather_apart(destinations, ask, alive=partial(self._client.newest, endpoint))
         found, unread = CandidateTransactions(last_ms), {}
         for destination, answer in zip(destinations, answers, strict=True):
@@ -140,7 +130,7 @@ class HistoryReader:
     async def _by_blocks(self, endpoint: Endpoint, destinations: Sequence[str], first: Block, top: Block) -> LookAgain:
         found, after = CandidateTransactions(top.time_ms), first
         while after.number < top.number:
-            page = await self._slow.by_blocks(endpoint, destinations, first=after.number, after=after, top=top)
+            page = await self._by_blocks_reader.read(endpoint, destinations, first=after.number, after=after, top=top)
             found.take(page)
             after = await self._blocks.at(endpoint, page.end_ms)
         return LookAgain(await self._pages.transfers(endpoint, found, frozenset(destinations)), {})

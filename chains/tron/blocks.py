@@ -34,7 +34,7 @@ class _Oldest(NamedTuple):
     seen_at: float
 
 
-class BlockFinder:
+class BlockTimeIndex:
     """
     Finds blocks by time in a few questions, and remembers them.
 
@@ -47,7 +47,7 @@ class BlockFinder:
         self._oldest: dict[Endpoint, _Oldest] = {}  # of endpoints that were seen to lack what is older
         self._known: dict[int, Block] = {}  # by time
 
-    def note(self, block: Block) -> None:
+    def remember(self, block: Block) -> None:
         """Remember an irreversible block."""
         known = self._known.setdefault(block.time_ms, block)
         if known != block:
@@ -59,7 +59,7 @@ class BlockFinder:
     async def by_number(self, endpoint: Endpoint, number: int) -> Block:
         """Return a block by number."""
         block = await self._client.block(endpoint, number)
-        self.note(block)
+        self.remember(block)
         return block
 
     def oldest(self, endpoint: Endpoint) -> Block | None:
@@ -89,7 +89,7 @@ class BlockFinder:
         # What was remembered may be an endpoint's that lied: once found out, it must not stop the others for ever.
         self._known.clear()
         newest = await self._client.newest(endpoint)
-        self.note(newest)
+        self.remember(newest)
         try:
             return await self._search(endpoint, time_ms, newest)
         except BlockNotHeld as exc:
@@ -142,7 +142,7 @@ class BlockFinder:
         if younger:
             return self._known[min(younger)]
         newest = await self._client.newest(endpoint)
-        self.note(newest)
+        self.remember(newest)
         return newest
 
     async def _bracket(self, endpoint: Endpoint, time_ms: int, high: Block) -> tuple[Block | None, Block]:

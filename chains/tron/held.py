@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from chains.endpoints import Endpoint, Unserved
-from chains.tron.blocks import PRUNED_FOR_S, BlockFinder
+from chains.tron.blocks import PRUNED_FOR_S, BlockTimeIndex
 from chains.tron.client import BlockNotHeld
 from chains.tron.decode import Block
 from chains.tron.receipts import ReceiptReader
@@ -33,7 +33,7 @@ class HeldBlocks:
     """
 
     def __init__(
-        self, blocks: BlockFinder, receipts: ReceiptReader, *, clock: Callable[[], float] = time.monotonic
+        self, blocks: BlockTimeIndex, receipts: ReceiptReader, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._blocks = blocks
         self._receipts = receipts

@@ -16,7 +16,7 @@ from chains.jsonrpc import Call, RpcResult
 from chains.limits import MOST_CALLS
 from chains.transport import CutOff, TimedOut, TooLarge
 from chains.tron.address import topic
-from chains.tron.blocks import BlockFinder
+from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.client import TronClient
 from chains.tron.decode import Block, parse_log_hint, parse_rpc_block
@@ -122,7 +122,7 @@ class LogReader:
     """
 
     def __init__(
-        self, client: TronClient, *, blocks: BlockFinder, receipts: ReceiptReader, clock: Callable[[], float]
+        self, client: TronClient, *, blocks: BlockTimeIndex, receipts: ReceiptReader, clock: Callable[[], float]
     ) -> None:
         self._client = client
         self._blocks = blocks
@@ -303,7 +303,7 @@ class LogReader:
             raise ChainProtocolError("the node has no finalized block")
         for chunk, answer in zip(chunks, answers, strict=True):
             _collect(found, answer, chunk, first, last)
-        self._blocks.note(final)
+        self._blocks.remember(final)
         return final if final.number < last else self._sure(parse_rpc_block(end.get()), last)
 
     async def _has_dropped(self, endpoint: Endpoint, probe: IndexProbe) -> bool:
@@ -312,7 +312,7 @@ class LogReader:
     def _sure(self, block: Block | None, number: int) -> Block:
         if block is None or block.number != number:
             raise ChainProtocolError(f"the node holds irreversible blocks above {number}, but not that one")
-        self._blocks.note(block)
+        self._blocks.remember(block)
         return block
 
 

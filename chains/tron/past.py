@@ -10,9 +10,9 @@ from typing import TypeVar
 from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back
 from chains.endpoints import Endpoint, EndpointPool
 from chains.tron.again import HistoryReader
-from chains.tron.blocks import BlockFinder, BlocksPruned
+from chains.tron.blocks import BlocksPruned
 from chains.tron.held import MARGIN
-from chains.tron.pages import PageReader
+from chains.tron.readers import Readers
 from chains.types import Cursor, Head, LookAgain, ScanPage, Targets
 
 T = TypeVar("T")
@@ -26,12 +26,10 @@ class PastReader:
     from the one that goes back furthest, so that what is paid now is seen.
     """
 
-    def __init__(
-        self, pool: EndpointPool, *, blocks: BlockFinder, pages: PageReader, again: HistoryReader, backfill: Backfill
-    ) -> None:
+    def __init__(self, pool: EndpointPool, readers: Readers, *, again: HistoryReader, backfill: Backfill) -> None:
         self._pool = pool
-        self._blocks = blocks
-        self._pages = pages
+        self._blocks = readers.blocks
+        self._pages = readers.pages
         self._again = again
         self._backfill = backfill
 

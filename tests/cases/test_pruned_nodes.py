@@ -285,7 +285,7 @@ async def test_a_proof_that_is_still_held_proves_a_node_without_an_index(tron):
     await scan_all(adapter, after)
     assert grid.calls["/jsonrpc"] == asked + 1
     (endpoint,) = adapter._pool.endpoints
-    assert not adapter._logs.usable(endpoint)
+    assert not adapter._readers.logs.usable(endpoint)
 
 
 async def test_a_transfer_the_node_has_dropped_is_no_proof_against_its_index(tron):
@@ -297,8 +297,8 @@ async def test_a_transfer_the_node_has_dropped_is_no_proof_against_its_index(tro
         tron.ledger.advance(100)
         _, after = await scan_all(adapter, after, reread_s=60)
     (endpoint,) = adapter._pool.endpoints
-    assert adapter._logs.usable(endpoint)
-    assert not adapter._logs.is_broken(endpoint)
+    assert adapter._readers.logs.usable(endpoint)
+    assert not adapter._readers.logs.is_broken(endpoint)
 
 
 # --- looking again ---------------------------------------------------------------------------------------

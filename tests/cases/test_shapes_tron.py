@@ -152,7 +152,7 @@ async def test_json_rpc_that_is_well_again_is_asked_where_nothing_else_is_served
         grid.fail(route, skip=5 if route == RECEIPTS else 0, status=500)  # a probe can still be taken
     paid = tron.ledger.transfer(SHOP, 7)
     tron.ledger.settle()
-    assert adapter._logs.usable(adapter._pool.endpoints[0]) is False
+    assert adapter._readers.logs.usable(adapter._pool.endpoints[0]) is False
     assert AVOIDED_S > 45
     page = await scan_page(adapter, after, *asked)
     assert [transfer.tx_hash for transfer in page.transfers] == [paid]

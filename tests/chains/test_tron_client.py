@@ -342,7 +342,7 @@ async def test_a_block_is_found_by_time_in_a_few_questions(tron, blocks, every, 
         for offset in (0, 1, 2999):
             time_ms = tron.ledger.times[number] + offset
             before = grid.requests
-            block = await adapter._blocks.at(endpoint, time_ms)
+            block = await adapter._readers.blocks.at(endpoint, time_ms)
             assert block.number == tron.ledger.number_at(min(time_ms, tron.ledger.times[solid]))
             assert grid.requests - before <= 20
 

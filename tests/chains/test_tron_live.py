@@ -38,22 +38,20 @@ async def test_the_network_and_the_token_are_what_the_registry_says(mainnet):
 async def test_all_ways_see_the_same_payments_of_one_busy_minute(mainnet):
     head = await mainnet.head()
     endpoint = mainnet._pool.preferred
-    top = await mainnet._blocks.at(endpoint, head.position)
+    top = await mainnet._readers.blocks.at(endpoint, head.position)
     first = top.number - 20
     seen = Counter(
-        credit.destination
-        for receipt in await mainnet._client.receipts(endpoint, first + 5)
-        for credit in receipt.transfers
+        event.destination
+        for receipt in (await mainnet._client.receipts(endpoint, first + 5)).receipts
+        for event in receipt.transfers
         if receipt.succeeded
     )
     shops = sorted(seen)[:20]
-    after = await mainnet._blocks.by_number(endpoint, first - 1)
-    quick = await mainnet._logs.read(endpoint, shops, first=first, top=top)
-    blocks = await mainnet._pages._reader._slow.by_blocks(endpoint, shops, first=first, after=after, top=top)
-    rows = await mainnet._pages._reader._slow.by_accounts(
-        endpoint, shops, first_ms=after.time_ms + 1, last_ms=top.time_ms
-    )
-    resolved = await mainnet._pages._receipts.resolve(endpoint, blocks.hashes)
+    after = await mainnet._readers.blocks.by_number(endpoint, first - 1)
+    quick = await mainnet._readers.logs.read(endpoint, shops, first=first, top=top)
+    blocks = await mainnet._readers.by_blocks.read(endpoint, shops, first=first, after=after, top=top)
+    rows = await mainnet._readers.by_accounts.read(endpoint, shops, first_ms=after.time_ms + 1, last_ms=top.time_ms)
+    resolved = await mainnet._readers.pages._receipts.resolve(endpoint, blocks.hashes)
     good = {tx_hash for tx_hash, receipt in resolved.items() if receipt.succeeded}
     assert good
     assert good == set(quick.hashes) & good == set(rows.hashes) & good

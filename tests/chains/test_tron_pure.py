@@ -10,10 +10,10 @@ from tronpy.keys import to_base58check_address, to_hex_address
 from addresses.base58 import decode_check, encode_check
 from chains.errors import ChainProtocolError, InvalidAddress
 from chains.tron.address import ZERO_ADDRESS, from_hex, parse_address, to_hex, topic
+from chains.tron.choose import Way, cheapest
 from chains.tron.decode import Block, Receipt, parse_block, parse_receipt, parse_rpc_block, transfers_of
 from chains.tron.history import parse_history
 from chains.tron.judge import by_key, judge
-from chains.tron.plan import Way, cheapest
 from chains.tron.refusals import Refusal, asked_to_wait, classify
 from chains.tron.transfer_log import TRANSFER_TOPIC, TransferLog
 from chains.types import Outcome

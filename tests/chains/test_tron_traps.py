@@ -10,8 +10,8 @@ import pytest
 from chains.errors import ChainUnavailable
 from chains.tron import logs
 from chains.tron.address import to_hex
+from chains.tron.by_accounts import INDEX_LAG_MS
 from chains.tron.logs import AVOIDED_S, PROBE_S
-from chains.tron.slow import INDEX_LAG_MS
 from chains.types import Cursor, Holding, Outcome, Rail, Targets
 from devnet.tron_ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page

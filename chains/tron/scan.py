@@ -8,13 +8,14 @@ from typing import NamedTuple
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.gather import wants_a_pause
-from chains.tron.blocks import SLOT_MS, BlockFinder, BlocksPruned
+from chains.tron.blocks import SLOT_MS, BlocksPruned, BlockTimeIndex
+from chains.tron.by_accounts import INDEX_LAG_MS, AccountReader
+from chains.tron.by_blocks import BlockReader
 from chains.tron.candidates import CandidateTransactions
+from chains.tron.choose import Way, cheapest
 from chains.tron.decode import Block
 from chains.tron.held import HeldBlocks
 from chains.tron.logs import LogReader
-from chains.tron.plan import Way, cheapest
-from chains.tron.slow import INDEX_LAG_MS, SlowReader
 
 Failures = dict[str, ChainError]
 _LOGS, _BLOCKS, _ACCOUNTS = "JSON-RPC", "receipts of blocks", "histories of accounts"
@@ -29,16 +30,25 @@ class ScanRange(NamedTuple):
     top: Block
 
 
-class Reader:
+class TransferScan:
     """Finds the transactions that may concern some destinations."""
 
-    def __init__(self, *, blocks: BlockFinder, held: HeldBlocks, logs: LogReader, slow: SlowReader) -> None:
+    def __init__(
+        self,
+        *,
+        blocks: BlockTimeIndex,
+        held: HeldBlocks,
+        logs: LogReader,
+        by_blocks: BlockReader,
+        by_accounts: AccountReader,
+    ) -> None:
         self._blocks = blocks
         self._held = held
         self._logs = logs
-        self._slow = slow
+        self._block_reader = by_blocks
+        self._account_reader = by_accounts
 
-    async def look(
+    async def find(
         self,
         endpoint: Endpoint,
         destinations: Collection[str],
@@ -144,7 +154,7 @@ class Reader:
         self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int, failures: Failures
     ) -> CandidateTransactions | None:
         """Look the cheaper way first; where that fails, the other one may be served. None, and why, when neither is."""
-        unread = self._slow.unread(span.first, span.top.number)
+        unread = self._block_reader.unread(span.first, span.top.number)
         ways = [(_BLOCKS, self._by_blocks), (_ACCOUNTS, self._by_accounts)]
         one_by_one = endpoint.memory.block_receipts.known is False
         if one_by_one or cheapest(destinations=len(asked), blocks=unread) is Way.ACCOUNTS:
@@ -165,7 +175,7 @@ class Reader:
     async def _by_accounts(
         self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
     ) -> CandidateTransactions | None:
-        last_ms = await self._slow.believable_until(endpoint, span.top)
+        last_ms = await self._account_reader.believable_until(endpoint, span.top)
         if last_ms <= span.after_ms:
             return None  # an index that knows nothing new
         return await self._histories(endpoint, asked, span, reread_ms, last_ms)
@@ -175,12 +185,12 @@ class Reader:
     ) -> CandidateTransactions:
         lag_ms = max(reread_ms, INDEX_LAG_MS) if reread_ms else 0
         first_ms = max(0, span.after_ms + 1 - lag_ms)
-        return await self._slow.by_accounts(endpoint, asked, first_ms=first_ms, last_ms=last_ms)
+        return await self._account_reader.read(endpoint, asked, first_ms=first_ms, last_ms=last_ms)
 
     async def _by_blocks(
         self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
     ) -> CandidateTransactions | None:
-        found = await self._slow.by_blocks(endpoint, asked, first=span.first, after=span.after, top=span.top)
+        found = await self._block_reader.read(endpoint, asked, first=span.first, after=span.after, top=span.top)
         if endpoint.memory.block_receipts.known is False:
             # Read one by one, a block is as empty as it says it is. Histories, though nothing proves that they
             # are not behind, tell what it does not say.

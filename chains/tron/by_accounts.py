@@ -1,4 +1,4 @@
-"""The slower ways to look for payments, for services whose JSON-RPC cannot be used."""
+"""Looking for payments account by account, and how far what an index of accounts tells can be believed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.gather import gather_limited, wants_a_pause
-from chains.tron.blocks import BlockFinder
+from chains.tron.blocks import BlockTimeIndex
+from chains.tron.by_blocks import BlockReader
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.client import MOST_ROWS, TronClient
-from chains.tron.decode import Block, BlockReceipts, mentions
-from chains.tron.plan import BLOCKS_A_PAGE
+from chains.tron.decode import Block
 from chains.tron.receipts import ReceiptReader
 
 INDEX_LAG_MS = 600_000  # how far the index behind account histories may lag without saying so
@@ -29,14 +29,23 @@ class Done(NamedTuple):
     found: CandidateTransactions
 
 
-class SlowReader:
-    """Looks for transactions block by block, or account by account."""
+class AccountReader:
+    """Looks for transactions in the histories of accounts."""
 
-    def __init__(self, client: TronClient, *, blocks: BlockFinder, receipts: ReceiptReader, pulse: str) -> None:
+    def __init__(
+        self,
+        client: TronClient,
+        *,
+        blocks: BlockTimeIndex,
+        receipts: ReceiptReader,
+        by_blocks: BlockReader,
+        pulse: str,
+    ) -> None:
         self._client = client
         self._pulse = pulse  # a contract that is used all the time
         self._blocks = blocks
         self._receipts = receipts
+        self._by_blocks = by_blocks
         self._done: dict[str, Done] = {}  # accounts that were read before another one failed
 
     async def believable_until(self, endpoint: Endpoint, top: Block) -> int:
@@ -72,44 +81,7 @@ class SlowReader:
                 return paid.time_ms if paid.time_ms == top.time_ms else paid.time_ms - 1
         raise ChainUnavailable(f"nothing proves that its histories are not behind ({refused})")
 
-    def unread(self, first: int, last: int) -> int:
-        """Return how many of these blocks would have to be asked for."""
-        return sum(not self._receipts.holds_block(number) for number in range(first, last + 1))
-
-    async def by_blocks(
-        self, endpoint: Endpoint, destinations: Sequence[str], *, first: int, after: Block, top: Block
-    ) -> CandidateTransactions:
-        """
-        Look through the receipts of a page of blocks; those up to `after` are read again.
-
-        Raises:
-            ChainUnavailable: the receipts of the very first new block are not there yet.
-        """
-        last = min(top.number, after.number + BLOCKS_A_PAGE)
-        numbers = range(first, last + 1)
-        lists = await gather_limited(numbers, partial(self._receipts.whole_block, endpoint))
-        found = CandidateTransactions(end_ms=0)
-        ours, end = set(destinations), last
-        for number, read in zip(numbers, lists, strict=True):
-            if read is None:
-                end = number - 1
-                break
-            found.rows += len(read.receipts)
-            self._take(found, read, ours)
-        if end < last and end <= after.number:
-            raise ChainUnavailable(f"the node has not got the receipts of block {end + 1} yet")
-        found.end_ms = (await self._blocks.by_number(endpoint, end)).time_ms if end < top.number else top.time_ms
-        return found
-
-    def _take(self, found: CandidateTransactions, read: BlockReceipts, ours: set[str]) -> None:
-        touching = [r for r in read.receipts if any(event.destination in ours for event in r.transfers)]
-        self._receipts.keep(touching)
-        found.at_block.update((receipt.tx_hash, receipt.block) for receipt in touching)
-        for raw in read.unreadable:
-            if mentions(raw, ours):  # nobody else's concern; what another question shows of it decides
-                found.unreadable[str(raw.get("id"))[:64]] = "its receipt cannot be read"
-
-    async def by_accounts(
+    async def read(
         self, endpoint: Endpoint, destinations: Sequence[str], *, first_ms: int, last_ms: int
     ) -> CandidateTransactions:
         """Look through the history of every destination."""
@@ -118,7 +90,7 @@ class SlowReader:
         self._done.clear()
         return _joined(found, last_ms)
 
-    async def by_account(self, endpoint: Endpoint, address: str, *, first: int, last: int) -> CandidateTransactions:
+    async def read_one(self, endpoint: Endpoint, address: str, *, first: int, last: int) -> CandidateTransactions:
         """Look through the history of one destination."""
         found = CandidateTransactions(end_ms=last)
         await self._account(endpoint, address, found, first, last)
@@ -195,7 +167,7 @@ class SlowReader:
         read = await self._receipts.whole_block(endpoint, block.number)
         if read is None:
             raise ChainUnavailable(f"the node has not got the receipts of block {block.number} yet")
-        self._take(found, read, {address})
+        self._by_blocks.take(found, read, {address})
 
 
 def _joined(found: Sequence[CandidateTransactions], end_ms: int) -> CandidateTransactions:

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainUnavailable
 from chains.gather import wants_a_pause
-from chains.tron.blocks import BlockFinder
+from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block, Receipt, missing_in, transfers_of
-from chains.tron.reader import Reader
 from chains.tron.receipts import TOGETHER, ReceiptReader
+from chains.tron.scan import TransferScan
 from chains.tron.transfer_log import number_equals, told_transfer
 from chains.types import Cursor, Head, Holding, Movement, ScanPage, Targets, Transfer
 
@@ -27,8 +27,8 @@ class PageReader:
     else waiting. One missing receipt once held the cursor, and with it every payment of the chain.
     """
 
-    def __init__(self, reader: Reader, *, receipts: ReceiptReader, blocks: BlockFinder, chain_id: int) -> None:
-        self._reader = reader
+    def __init__(self, scan: TransferScan, *, receipts: ReceiptReader, blocks: BlockTimeIndex, chain_id: int) -> None:
+        self._scan = scan
         self._receipts = receipts
         self._blocks = blocks
         self._chain_id = chain_id
@@ -89,7 +89,7 @@ class PageReader:
         begin: Block | None = None,
     ) -> tuple[CandidateTransactions, list[Transfer]]:
         """Return what was found, and the transfers in it."""
-        found = await self._reader.look(
+        found = await self._scan.find(
             endpoint, destinations, after_ms=after_ms, top_ms=top_ms, reread_ms=reread_ms, begin=begin
         )
         return found, await self.transfers(endpoint, found, destinations)
