@@ -1,0 +1,47 @@
+"""How many blocks and destinations one question for logs asks about, and what its refusals teach (pure)."""
+
+from __future__ import annotations
+
+from chains.endpoints import Endpoint
+from chains.tron.refusals import Refusal
+
+LONGEST_RANGE = 5_000  # blocks of one query
+DESTINATIONS_A_CALL = 1_000
+
+
+class QuestionSize:
+    """The blocks and destinations of one question, and what its refusals teach."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._memory = endpoint.memory
+        self.span = min(LONGEST_RANGE, self._memory.blocks.size)
+        self.width = min(DESTINATIONS_A_CALL, self._memory.topics.size)
+        self._blocks: int | None = None  # the smallest refused
+        self._topics: int | None = None
+
+    def refused(self, refusal: Refusal, blocks: int, topics: int, allowed: int | None) -> bool:
+        """Make the next question smaller; say whether it can be."""
+        times = 8 if refusal is Refusal.OTHER else 2  # whatever it means: a few questions find out
+        by_topics = refusal is Refusal.TOPICS or refusal is Refusal.OTHER or blocks == 1
+        if by_topics and topics > 1 and refusal is not Refusal.RANGE:
+            self._topics, self.width = topics, _fewer(topics, allowed if refusal is Refusal.TOPICS else None, times)
+            return True
+        if refusal is Refusal.TOPICS or blocks == 1:
+            return False
+        if refusal is Refusal.OTHER:
+            self._topics = None  # one destination was refused as well: it was not about their number
+        self._blocks, self.span = blocks, _fewer(blocks, allowed if refusal is Refusal.RANGE else None, times)
+        return True
+
+    def served(self, blocks: int, topics: int) -> None:
+        """Keep what was learnt: only now it was about the size."""
+        if self._blocks is not None:
+            self._memory.blocks.refused(self._blocks, advice=self.span)
+        if self._topics is not None:
+            self._memory.topics.refused(self._topics, advice=self.width)
+        self._memory.blocks.served(blocks)
+        self._memory.topics.served(topics)
+
+
+def _fewer(asked: int, allowed: int | None, times: int) -> int:
+    return allowed if allowed is not None and 0 < allowed < asked else max(1, asked // times)
