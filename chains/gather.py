@@ -57,7 +57,7 @@ async def gather_apart(
         try:
             answer = await ask(item)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             row += 1
             if row == FAILURES_IN_A_ROW and not answered:
@@ -73,7 +73,7 @@ async def gather_apart(
     return answers
 
 
-def wants_a_pause(error: ChainError) -> bool:
+def is_rate_limited(error: ChainError) -> bool:
     """Say whether an endpoint asked not to be asked at all for a while."""
     return isinstance(error, ChainUnavailable) and error.retry_after is not None
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from chains.backfill import Pruned
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainUnavailable
-from chains.gather import gather_apart, wants_a_pause
+from chains.gather import gather_apart, is_rate_limited
 from chains.ton import cells
 from chains.ton.client import TonClient
 from chains.ton.decode import Leg, Origin, parse_origin, rows_of
@@ -81,7 +81,7 @@ class TransferRecovery:
         try:
             legs = await self._legs(endpoint, sorted(wallets), since, unread, wallets)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             return LookAgain(list(told.values()), dict.fromkeys(destinations, str(exc)))
         places = {(wallet, place + 1) for wallet, place in self._places(wallets, told.values())}
@@ -108,7 +108,7 @@ class TransferRecovery:
                 try:
                     wallet = await self._wallets.wallet(endpoint, master=master, owner=owner)
                 except ChainError as exc:
-                    if wants_a_pause(exc):
+                    if is_rate_limited(exc):
                         raise
                     break  # the same master is not asked again for every destination
                 found[wallet] = Wallet(owner, master)

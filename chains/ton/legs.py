@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError
-from chains.gather import gather_apart, wants_a_pause
+from chains.gather import gather_apart, is_rate_limited
 from chains.ton import cells
 from chains.ton.address import canonical_of
 from chains.ton.client import TonClient
@@ -94,7 +94,7 @@ class LegReader:
             try:
                 found.append(await self._wallets.wallet(endpoint, master=token, owner=owner))
             except ChainError as exc:
-                if wants_a_pause(exc):
+                if is_rate_limited(exc):
                     raise
                 refused[token] = exc
                 found.append(exc)
@@ -111,7 +111,7 @@ class LegReader:
         try:
             parts = await self._client.parts.ask(endpoint, accounts, partial(self._legs_of, endpoint, since=since))
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             return {}, exc
         return {(leg.account, leg.sent_at): leg for part in parts for leg in part}, None

@@ -14,7 +14,7 @@ from chains.backfill import Backfill
 from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool, Unserved
 from chains.errors import ChainError, InvalidTxHash
-from chains.gather import wants_a_pause
+from chains.gather import is_rate_limited
 from chains.heads import HeadReader, SeenHead
 from chains.rates import TokenBucket
 from chains.second_look import SecondLook
@@ -282,7 +282,7 @@ class TronAdapter:
         try:
             block = await self._client.newest_by_rpc(endpoint)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             return solid_ms
         return solid_ms if block is None else block.time_ms
@@ -291,7 +291,7 @@ class TronAdapter:
         try:
             chain_id = await self._client.chain_of_rpc(endpoint)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             return [f"{endpoint.label} serves no JSON-RPC: payments are looked for by slower calls ({exc})"]
         if chain_id != self._chain.chain_id:

@@ -7,7 +7,7 @@ from functools import partial
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainUnavailable
-from chains.gather import gather_apart, wants_a_pause
+from chains.gather import gather_apart, is_rate_limited
 from chains.tron.blocks import BlocksPruned
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block
@@ -61,7 +61,7 @@ class HistoryReader:
                 endpoint, newest._replace(time_ms=min(newest.time_ms, last_ms))
             )
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             known = 0
         if known < min(newest.time_ms, last_ms):  # it would leave out the newest, without an error
@@ -90,7 +90,7 @@ class HistoryReader:
         try:
             more = await self._by_histories(endpoint, destinations, first_ms, last_ms)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             return whole
         told = {(t.tx_hash, t.event_key): t for t in [*more.transfers, *whole.transfers]}
@@ -108,7 +108,7 @@ class HistoryReader:
         try:
             return await self._by_blocks_or_logs(endpoint, destinations, first_ms, top)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             first = await self._blocks.at(endpoint, first_ms)
             oldest = await self._held.oldest(endpoint, first.number, top)
@@ -123,7 +123,7 @@ class HistoryReader:
             return await self._by_logs(endpoint, destinations, first_ms, top)
         except ChainError as exc:
             first = await self._blocks.at(endpoint, first_ms)
-            if wants_a_pause(exc) or top.number - first.number > MOST_BLOCKS:
+            if is_rate_limited(exc) or top.number - first.number > MOST_BLOCKS:
                 raise
         return await self._by_blocks(endpoint, destinations, first, top)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError
-from chains.gather import gather_apart, gather_limited, wants_a_pause
+from chains.gather import gather_apart, gather_limited, is_rate_limited
 from chains.jsonrpc import Call, RpcResult
 from chains.limits import MOST_CALLS
 from chains.tron.address import topic
@@ -89,7 +89,7 @@ class BalanceReader:
         try:
             found = await self._packed_amounts(endpoint, holdings)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             found = None
         return found or [None] * len(holdings)

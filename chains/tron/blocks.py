@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chains.backfill import Pruned
 from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.gather import wants_a_pause
+from chains.gather import is_rate_limited
 from chains.tron.client import BlockNotHeld, TronClient
 from chains.tron.decode import Block
 
@@ -84,7 +84,7 @@ class BlockTimeIndex:
         try:
             return await self._search(endpoint, time_ms, high)
         except (ChainUnavailable, ChainProtocolError) as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
         # What was remembered may be an endpoint's that lied: once found out, it must not stop the others for ever.
         self._known.clear()

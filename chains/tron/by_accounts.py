@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
-from chains.gather import gather_limited, wants_a_pause
+from chains.gather import gather_limited, is_rate_limited
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.by_blocks import BlockReader
 from chains.tron.candidates import CandidateTransactions
@@ -62,7 +62,7 @@ class AccountReader:
         try:
             newest = await self._client.indexed_until(endpoint, self._pulse)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             return await self._proven_until(endpoint, top, exc)
         return top.time_ms if newest >= top.time_ms else newest - 1  # of that block it may not know all

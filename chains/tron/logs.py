@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.gather import wants_a_pause
+from chains.gather import is_rate_limited
 from chains.transport import CutOff, TimedOut, TooLarge
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
@@ -87,7 +87,7 @@ class LogReader:
         except ChainMisconfigured as exc:
             raise self._avoid(endpoint, side, str(exc)) from exc
         except (ChainUnavailable, ChainProtocolError) as exc:
-            if wants_a_pause(exc):  # this concerns every call, and slower ways are more of them
+            if is_rate_limited(exc):  # this concerns every call, and slower ways are more of them
                 raise
             side.failures += 1
             if side.failures >= FAILURES_TO_AVOID:
@@ -200,7 +200,7 @@ class LogReader:
 
 def _verdict(error: ChainError) -> Verdict | None:
     """Return what an error asks for; None when no smaller question would be answered better."""
-    if isinstance(error, IndexUnavailable) or wants_a_pause(error):
+    if isinstance(error, IndexUnavailable) or is_rate_limited(error):
         return None
     if isinstance(error, RpcRefused):
         return error.verdict

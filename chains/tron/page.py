@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainUnavailable
-from chains.gather import wants_a_pause
+from chains.gather import is_rate_limited
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block, Receipt, missing_in, transfers_of
@@ -148,7 +148,7 @@ class PageReader:
             number = (await self._blocks.at(endpoint, time_ms)).number if number is None else number
             await self._receipts.keep_block(endpoint, number, hashes)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
 
     def _note(self, found: CandidateTransactions) -> None:
@@ -164,7 +164,7 @@ class PageReader:
                 number = (await self._blocks.at(endpoint, found.at_time[tx_hash])).number
             receipts = await self._receipts.block(endpoint, number)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             return None
         return next((receipt for receipt in receipts or [] if receipt.tx_hash == tx_hash), None)

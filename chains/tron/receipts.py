@@ -7,7 +7,7 @@ from functools import partial
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError
-from chains.gather import gather_apart, wants_a_pause
+from chains.gather import gather_apart, is_rate_limited
 from chains.tron.client import TronClient
 from chains.tron.decode import BlockReceipts, Receipt
 
@@ -90,7 +90,7 @@ class ReceiptReader:
                 try:
                     read = await self._client.receipts(endpoint, number)
                 except ChainError as exc:  # they are asked for one by one
-                    if wants_a_pause(exc):
+                    if is_rate_limited(exc):
                         raise
                     continue
                 found |= {receipt.tx_hash: receipt for receipt in read.receipts if receipt.tx_hash in wanted}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainUnavailable
-from chains.gather import wants_a_pause
+from chains.gather import is_rate_limited
 from chains.jsonrpc import JsonRpc, RpcFailure
 from chains.tron.address import to_hex
 from chains.tron.refusals import Refusal, Verdict, classify
@@ -21,7 +21,7 @@ class RpcRefused(ChainUnavailable):
 
 def json_rpc_of(service: TronService) -> JsonRpc:
     """Return the JSON-RPC side of a service."""
-    return JsonRpc(service.rpc, judge=_judge, is_rate=wants_a_pause)
+    return JsonRpc(service.rpc, judge=_judge, is_rate=is_rate_limited)
 
 
 def _judge(endpoint: Endpoint, failure: RpcFailure) -> ChainError:

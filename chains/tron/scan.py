@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.gather import wants_a_pause
+from chains.gather import is_rate_limited
 from chains.tron.blocks import SLOT_MS, BlocksPruned, BlockTimeIndex
 from chains.tron.by_accounts import INDEX_LAG_MS, AccountReader
 from chains.tron.by_blocks import BlockReader
@@ -81,7 +81,7 @@ class TransferScan:
         try:
             return await self._any_way(endpoint, asked, span, reread_ms)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             oldest = await self._held.oldest(endpoint, span.first, top)
             if oldest is None:
@@ -97,7 +97,7 @@ class TransferScan:
         try:
             return await self._by_accounts(endpoint, asked, ScanRange(after_ms, 0, nowhere, nowhere), reread_ms)
         except ChainError as exc:
-            if wants_a_pause(exc):
+            if is_rate_limited(exc):
                 raise
             return None
 
@@ -116,7 +116,7 @@ class TransferScan:
             try:
                 found = await self._logs.read(endpoint, asked, first=span.first, top=span.top)
             except ChainError as exc:
-                if wants_a_pause(exc):  # this concerns every call, and slower ways are more of them
+                if is_rate_limited(exc):  # this concerns every call, and slower ways are more of them
                     raise
                 # Whatever is wrong with JSON-RPC, or with one log, payments are found in the same poll.
                 failures[_LOGS] = exc
@@ -132,7 +132,7 @@ class TransferScan:
             try:
                 return await self._logs.read(endpoint, asked, first=span.first, top=span.top)
             except ChainError as exc:
-                if wants_a_pause(exc):
+                if is_rate_limited(exc):
                     raise
                 failures[_LOGS] = exc
         raise none_served(failures)
@@ -163,7 +163,7 @@ class TransferScan:
             try:
                 found = await way(endpoint, asked, span, reread_ms)
             except ChainError as exc:
-                if wants_a_pause(exc):
+                if is_rate_limited(exc):
                     raise
                 failures[name] = exc
                 continue
@@ -197,7 +197,7 @@ class TransferScan:
             try:
                 found.take(await self._histories(endpoint, asked, span, reread_ms, found.end_ms))
             except ChainError as exc:
-                if wants_a_pause(exc):
+                if is_rate_limited(exc):
                     raise
         return found
 
