@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 from chains.backfill import Backfill
 from chains.base import Access, Telemetry
-from chains.endpoints import Endpoint, EndpointPool, Unserved
+from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, InvalidTxHash
 from chains.gather import is_rate_limited
-from chains.heads import HeadReader, SeenHead
+from chains.heads import HeadReader
 from chains.rates import TokenBucket
 from chains.second_look import SecondLook
 from chains.transport import open_http
@@ -26,6 +25,7 @@ from chains.tron.blocks import SLOT_MS
 from chains.tron.client import TronClient
 from chains.tron.decode import transfers_of
 from chains.tron.judge import by_key, judge
+from chains.tron.newest import NewestBlock
 from chains.tron.past import PastReader
 from chains.tron.readers import Readers
 from chains.tron.service import TronService
@@ -50,7 +50,6 @@ from config.catalog import Chain
 
 HISTORY_MS = 24 * 3_600_000  # read on the first start
 TRANSFERS_A_LOOK = 200
-ASK_NEWEST_EVERY_S = 30.0
 SHARE_OF_LOOKING_AGAIN = 0.1  # of the rate: it has time, and nobody's payment waits for it
 
 _TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
@@ -88,14 +87,6 @@ def _base(url: str) -> str:
     return url.rstrip("/").removesuffix("/jsonrpc").rstrip("/")
 
 
-class _AheadOfSolid(NamedTuple):
-    """How far an endpoint's newest block was ahead of its newest solid one."""
-
-    asked_at: float
-    solid_ms: int
-    ahead_ms: int
-
-
 class TronAdapter:
     """
     Tron, through as many endpoints as it has.
@@ -130,10 +121,9 @@ class TronAdapter:
         again = HistoryReader(self._wired(client.paced(SHARE_OF_LOOKING_AGAIN), clock))
         self._past = PastReader(pool, self._readers, again=again, backfill=self._unread)
         self._second = SecondLook(pool, "gettransactioninfobyid", self._look, part=TRANSFERS_A_LOOK)
-        self._clock = clock
-        self._ahead_of_solid: dict[Endpoint, _AheadOfSolid] = {}
+        newest = NewestBlock(client, self._readers.blocks, clock=clock)
         self._heads = HeadReader(
-            pool, method="getblock", read=self._head, clock=clock, wall=wall, interval_s=SLOT_MS / 1000
+            pool, method="getblock", read=newest.read, clock=clock, wall=wall, interval_s=SLOT_MS / 1000
         )
         self._tokens: dict[str, TokenMeta] = {}
 
@@ -226,7 +216,9 @@ class TronAdapter:
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:
-            meta = await self._pool.run("triggerconstantcontract", partial(self._client.token, address=address))
+            meta = await self._pool.run(
+                "triggerconstantcontract", partial(self._client.contracts.token, address=address)
+            )
             if meta is None or meta.symbol is None or meta.decimals is None:
                 return meta
             self._tokens[address] = meta
@@ -252,40 +244,6 @@ class TronAdapter:
         return problems
 
     # --- one endpoint at a time ------------------------------------------------------------------
-
-    async def _head(self, endpoint: Endpoint) -> SeenHead:
-        block = await self._client.newest(endpoint)
-        self._readers.blocks.remember(block)
-        newest_ms = await self._newest_ms(endpoint, block.time_ms)
-        head = Head(block.time_ms, None, block.time_ms // 1000, finalized=block.time_ms)
-        return SeenHead(head, newest_ms, newest_ms // 1000)
-
-    async def _newest_ms(self, endpoint: Endpoint, solid_ms: int) -> int:
-        """
-        Return the time of the newest block, solid or not: solid ones are a minute old on a healthy chain.
-
-        While the solid ones go on, their distance from it is asked for now and then only.
-        """
-        known = self._ahead_of_solid.get(endpoint)
-        if known is not None and solid_ms > known.solid_ms and self._clock() - known.asked_at < ASK_NEWEST_EVERY_S:
-            return solid_ms + known.ahead_ms
-        newest_ms = max(solid_ms, await self._newest_of_all_ms(endpoint, solid_ms))
-        self._ahead_of_solid[endpoint] = _AheadOfSolid(self._clock(), solid_ms, newest_ms - solid_ms)
-        return newest_ms
-
-    async def _newest_of_all_ms(self, endpoint: Endpoint, solid_ms: int) -> int:
-        """Return the time of the newest block a node tells; one that serves irreversible data alone knows no other."""
-        try:
-            return (await self._client.newest(endpoint, solid=False)).time_ms
-        except Unserved:
-            pass
-        try:
-            block = await self._client.newest_by_rpc(endpoint)
-        except ChainError as exc:
-            if is_rate_limited(exc):
-                raise
-            return solid_ms
-        return solid_ms if block is None else block.time_ms
 
     async def _network(self, endpoint: Endpoint) -> list[str]:
         try:

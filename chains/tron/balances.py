@@ -106,7 +106,7 @@ class BalanceReader:
     async def _amount(self, endpoint: Endpoint, holding: Holding, *, solid: bool) -> int | None:
         if holding.token is None:
             return await self._client.coins(endpoint, holding.holder, solid=solid)
-        return await self._client.token_balance(endpoint, holding.token, holding.holder, solid=solid)
+        return await self._client.contracts.token_balance(endpoint, holding.token, holding.holder, solid=solid)
 
     async def _packed_amounts(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> list[int | None] | None:
         """Read many in a request; None when the endpoint does not serve that."""

@@ -1,20 +1,15 @@
-"""What is asked of a Tron service, one method a question; tronpy reads and writes what contracts say, here alone."""
+"""What is asked of a Tron service, one method a question."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from eth_abi.exceptions import DecodingError
-from tronpy.abi import tron_abi  # type: ignore[import-untyped]  # ships no types
-from tronpy.exceptions import BadAddress  # type: ignore[import-untyped]
-
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.jsonrpc import Call, RpcResult
-from chains.labels import read_decimals, read_symbol
 from chains.quantities import quantity
-from chains.tron.address import ZERO_ADDRESS
+from chains.tron.contract_calls import ContractCalls
 from chains.tron.decode import (
     Block,
     BlockReceipts,
@@ -26,14 +21,11 @@ from chains.tron.decode import (
     parse_transactions,
 )
 from chains.tron.history import History, parse_history, parse_newest
-from chains.tron.refusals import is_busy, says_not_held
+from chains.tron.refusals import says_not_held
 from chains.tron.rpc import json_rpc_of
-from chains.tron.service import TronService
-from chains.types import TokenMeta
+from chains.tron.service import TronService, layer
 
 MOST_ROWS = 200  # in one page of history
-
-_DECODING = (DecodingError, BadAddress, ValueError, OverflowError)
 
 
 class BlockNotHeld(ChainUnavailable):
@@ -55,6 +47,7 @@ class TronClient:
         self._http = service
         self._rpc = json_rpc_of(service)
         self._chain_id = chain_id
+        self.contracts = ContractCalls(service, check=self._check)
         self._older: dict[tuple[Endpoint, bool], bool] = {}  # which of two routes shows blocks, by layer
 
     def paced(self, share: float) -> TronClient:
@@ -146,29 +139,13 @@ class TronClient:
     async def coins(self, endpoint: Endpoint, address: str, *, solid: bool) -> int:
         """Return an account's TRX; an account that was never used holds none."""
         await self._check(endpoint)
-        raw = await self._http.post(endpoint, _layer("getaccount", solid=solid), {"address": address, "visible": True})
+        raw = await self._http.post(endpoint, layer("getaccount", solid=solid), {"address": address, "visible": True})
         if not isinstance(raw, dict) or (raw and raw.get("address") != address):
             raise ChainProtocolError("getaccount did not answer with the account")
         balance = raw.get("balance", 0)
         if not isinstance(balance, int) or isinstance(balance, bool) or balance < 0:
             raise ChainProtocolError("getaccount did not answer with a balance")
         return balance
-
-    async def token_balance(self, endpoint: Endpoint, token: str, holder: str, *, solid: bool) -> int | None:
-        """Return what a token says somebody holds; None when it says nothing readable."""
-        parameter = tron_abi.encode(["address"], [holder]).hex()
-        word = await self._constant(endpoint, token, "balanceOf(address)", parameter, solid=solid)
-        return int.from_bytes(word, "big") if word is not None and len(word) == len(parameter) // 2 else None
-
-    async def token(self, endpoint: Endpoint, address: str) -> TokenMeta | None:
-        """Ask a token contract what it is; None when there is none or what it says cannot be read."""
-        decimals = await self._constant(endpoint, address, "decimals()", any_layer=True)
-        symbol = await self._constant(endpoint, address, "symbol()", any_layer=True)
-        meta = TokenMeta(
-            symbol=None if symbol is None else read_symbol(symbol),
-            decimals=None if decimals is None else read_decimals(decimals),
-        )
-        return None if meta == TokenMeta(None, None) else meta
 
     async def rpc(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RpcResult]:
         """
@@ -216,7 +193,7 @@ class TronClient:
         if not self._older.get((endpoint, solid)):
             which = {"detail": detail} if number is None else {"id_or_num": str(number), "detail": detail}
             try:
-                return await self._http.post(endpoint, _layer("getblock", solid=solid), which)
+                return await self._http.post(endpoint, layer("getblock", solid=solid), which)
             except Unserved:
                 answer = await self._older_block(endpoint, number, solid=solid)
                 self._older[endpoint, solid] = True
@@ -225,56 +202,5 @@ class TronClient:
 
     async def _older_block(self, endpoint: Endpoint, number: int | None, *, solid: bool) -> Any:
         if number is None:
-            return await self._http.post(endpoint, _layer("getnowblock", solid=solid), {})
-        return await self._http.post(endpoint, _layer("getblockbynum", solid=solid), {"num": number})
-
-    async def _constant(
-        self,
-        endpoint: Endpoint,
-        contract: str,
-        selector: str,
-        parameter: str = "",
-        *,
-        solid: bool = True,
-        any_layer: bool = False,
-    ) -> bytes | None:
-        """Return what a contract's view function answers; None when it does not answer readably."""
-        await self._check(endpoint)
-        question = {
-            "owner_address": ZERO_ADDRESS,
-            "contract_address": contract,
-            "function_selector": selector,
-            "parameter": parameter,
-            "visible": True,
-        }
-        try:
-            raw = await self._http.post(endpoint, _layer("triggerconstantcontract", solid=solid), question)
-        except Unserved:
-            if not any_layer:
-                raise
-            raw = await self._http.post(endpoint, _layer("triggerconstantcontract", solid=False), question)
-        if not isinstance(raw, dict) or not isinstance(raw.get("result"), dict):
-            raise ChainProtocolError(f"triggerconstantcontract answered {endpoint.quote(repr(raw))}")
-        outcome = raw["result"]
-        if outcome.get("result") is not True:
-            _check_halted(endpoint, outcome)
-            return None
-        results = raw.get("constant_result")
-        if "message" in outcome or not isinstance(results, list) or not results or not isinstance(results[0], str):
-            return None
-        try:
-            return bytes.fromhex(results[0]) or None
-        except ValueError:
-            raise ChainProtocolError("triggerconstantcontract did not answer in hex") from None
-
-
-def _check_halted(endpoint: Endpoint, outcome: dict[str, Any]) -> None:
-    """Return when the contract is what refused; raise when it was the node."""
-    code, message = str(outcome.get("code")), str(outcome.get("message", ""))
-    if code in {"CONTRACT_VALIDATE_ERROR", "CONTRACT_EXE_ERROR"} and not is_busy(message):
-        return
-    raise ChainUnavailable(f"the node cannot answer now: {endpoint.quote(f'{code} {message}')}")
-
-
-def _layer(name: str, *, solid: bool) -> str:
-    return f"/walletsolidity/{name}" if solid else f"/wallet/{name}"
+            return await self._http.post(endpoint, layer("getnowblock", solid=solid), {})
+        return await self._http.post(endpoint, layer("getblockbynum", solid=solid), {"num": number})

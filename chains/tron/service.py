@@ -171,3 +171,8 @@ def _complaint(answer: Any) -> str | None:
             said = answer.get("error", "no success")
         return None if said is None else str(said)
     return None
+
+
+def layer(name: str, *, solid: bool) -> str:
+    """Return the path of a route, on the irreversible side of a node or on the other."""
+    return f"/walletsolidity/{name}" if solid else f"/wallet/{name}"
