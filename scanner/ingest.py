@@ -211,12 +211,13 @@ async def measure_creations(tx: AsyncConnection, chain_id: int, *, by: int, late
     """
     recorded = PageResult()
     ids = await intents.created_earlier(tx, chain_id, by=by, latest=latest)
-    owners = await intents.get_many(tx, ids)
-    for intent_id, held in (await transfers.of_intents(tx, ids)).items():
-        for stored in held:
-            if stored.reason is Reason.BEFORE_INTENT and timing_reason(stored.block_time, owners[intent_id]) is None:
-                await transfers.set_verdict(tx, stored.id, counted=True, reason=None, surplus=None)
-    await reallocate(tx, ids, recorded, now=now)
+    # Everything that was registered meanwhile may be a hundred thousand: only what was paid early is loaded.
+    early = [(t, t.intent_id) for t in await transfers.judged(tx, ids, Reason.BEFORE_INTENT) if t.intent_id]
+    owners = await intents.get_many(tx, {owner for _, owner in early})
+    timely = [(t, owner) for t, owner in early if timing_reason(t.block_time, owners[owner]) is None]
+    for stored, _ in timely:
+        await transfers.set_verdict(tx, stored.id, counted=True, reason=None, surplus=None)
+    await reallocate(tx, {owner for _, owner in timely}, recorded, now=now)
     return recorded
 
 

@@ -352,6 +352,21 @@ async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, lis
     return found
 
 
+_JUDGED = as_json_rows(
+    select(*_STORED).where(
+        transfers.c.intent_id.is_not(None),  # as the index says it
+        in_json(transfers.c.intent_id, "ids"),
+        transfers.c.reason == bindparam("reason"),
+    )
+)
+
+
+async def judged(tx: AsyncConnection, ids: Collection[str], reason: Reason) -> list[StoredTransfer]:
+    """Return the transfers of the given intents that do not count for one reason."""
+    rows = await fetch_json_rows(tx, _JUDGED, ids=json_param(ids), reason=reason.value)
+    return [_transfer(row) for row in rows]
+
+
 _PAGE = as_json_rows(
     select(*_STORED)
     .where(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Outcome, Rail, Transfer, Verification
 from kernel.store.database import Database
@@ -514,3 +516,27 @@ async def test_what_came_long_before_its_intent_stays_so_once_the_chain_told_its
 
     assert (await intent(db)).status is IntentStatus.PENDING
     assert [stored.reason for stored in await held(db)] == [Reason.BEFORE_INTENT]
+
+
+async def test_of_all_that_was_registered_by_a_clock_ahead_only_what_was_paid_early_is_loaded(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand of them, loaded in one go, held up everybody for a second."""
+    registered = {"created_at": NOW + AHEAD_MS, "chain_created_at": NOW + AHEAD_MS, "chain_position": None}
+    await store(db, *(an_intent(f"order-{i}", **registered) for i in range(1, 4)))
+    for order, block, after_s in (("order-1", 100, 30), ("order-2", 101, AHEAD_MS // 1000)):
+        paid = a_transfer(await intent(db, order), block_time=NOW // 1000 + after_s, tx_hash=a_hash("tx", block))
+        await read(db, at(paid, block))
+    loaded: list[set[str]] = []
+    get_many = intents.get_many
+
+    async def spy(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
+        loaded.append(set(ids))
+        return await get_many(tx, ids)
+
+    monkeypatch.setattr(intents, "get_many", spy)
+    async with db.write() as tx:
+        await ingest.measure_creations(tx, CHAIN, by=AHEAD_MS, latest=NOW + 60_000, now=NOW)
+
+    assert set().union(*loaded) == {"order-1"}
+    assert {(await intent(db, f"order-{i}")).chain_created_at for i in range(1, 4)} == {NOW}
