@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from bench import api, attack, direct, families, idle, memory, scan, watches, webhooks
+from bench import api, attack, direct, families, idle, listener, memory, scan, watches, webhooks
 from bench.table import Row, show
 from devnet import toolchain
 from kernel.tasks.gc import tune_gc
@@ -16,6 +16,7 @@ from kernel.tasks.gc import tune_gc
 ALL = {
     "scan": scan.run,
     "api": api.run,
+    "listener": listener.run,
     "webhooks": webhooks.run,
     "watches": watches.run,
     "direct": direct.run,
