@@ -38,8 +38,8 @@ def _check_text(body: dict[str, Any]) -> None:
         if UNPRINTABLE.search(name):
             raise ApiError("invalid_request", "the name of a field must not contain control characters")
         if isinstance(value, str) and UNPRINTABLE.search(value):
-            message = f"{name} must not contain control characters"
-            raise ApiError("invalid_request", message, field=name)
+            shown = name[:NAME_SHOWN]
+            raise ApiError("invalid_request", f"{shown} must not contain control characters", field=shown)
         if isinstance(value, list):
             waiting += [(name, item) for item in value]
         elif isinstance(value, dict):
@@ -62,7 +62,8 @@ def parse_query(request: web.Request, model: type[M]) -> M:
             message = f"{shown or 'a parameter'} must not contain control characters"
             raise ApiError("invalid_request", message, field=shown)
         if len(request.query.getall(name)) > 1:
-            raise ApiError("invalid_request", f"{name} is given more than once", field=name)
+            shown = name[:NAME_SHOWN]
+            raise ApiError("invalid_request", f"{shown} is given more than once", field=shown)
     return model.model_validate(dict(request.query))
 
 

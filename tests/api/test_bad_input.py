@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from api.errors import NAME_SHOWN
 from tests.harness import Running, intent_body
 
 LONE_SURROGATE = b'"\\ud800"'
@@ -166,6 +167,33 @@ async def test_a_body_that_is_no_object_of_ours_is_a_400(
     assert status in {400, 404}, answer
     assert isinstance(answer["error"], str)
     assert rows(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"a\nb": 1}, "the name of a field"),
+        ({"rail": {"a\x00b": 1}}, "the name of a field"),
+        ({"rail": {"inner": "a\x1bb"}}, "inner"),
+        ({"rail": [[{"inner": ["a\x85b"]}]]}, "inner"),
+        ({"events": ["payment.late", "payment.late\n"]}, "events"),
+        ({"x" * 50_000: "a\nb"}, "x" * NAME_SHOWN),
+    ],
+    ids=range(6),
+)
+async def test_a_control_character_is_refused_however_deep_it_stands(
+    daemon: Running, tmp_path: Path, fields: dict[str, Any], named: str
+) -> None:
+    status, answer = await daemon.api.call("POST", "/intents", intent_body(**fields))
+
+    assert (status, answer["error"]) == (400, f"{named} must not contain control characters")
+    assert rows(tmp_path) == 0
+
+
+async def test_a_parameter_given_twice_is_named_and_no_longer_than_a_name(daemon: Running) -> None:
+    status, answer = await daemon.api.call("GET", f"/intents?{'x' * 3_000}=1&{'x' * 3_000}=2")
+
+    assert (status, answer["error"]) == (400, f"{'x' * NAME_SHOWN} is given more than once")
 
 
 async def test_an_unknown_field_is_named(daemon: Running) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scanner.model import EventType, Reason
+from scanner.upkeep.metrics import ERRORS, METHODS
 from tests.harness import environment, running
 
 KNOWN = [
@@ -19,6 +20,7 @@ KNOWN = [
     ("http_requests", {"method": "POST", "route": "/intents", "status": "500"}),
     ("http_requests", {"method": "GET", "route": "/intents/{intentId}", "status": "404"}),
     ("http_requests", {"method": "POST", "route": "/balance-watches", "status": "502"}),
+    *(("http_requests", {"method": "any", "route": "unknown", "status": status}) for status in ("400", "414", "431")),
 ]
 
 
@@ -38,10 +40,14 @@ async def test_every_counter_is_there_from_the_start_at_zero(tmp_path: Path) -> 
 
     allowed = {("poll_failures", "97")}  # the endpoint is not there: it may have failed by now
     assert {key: count for key, count in found.items() if count != 0 and key not in allowed} == {}
-    endpoints = re.findall(
-        r'amn_scanner_rpc_errors_total\{chain="(\d+)",endpoint="[^"]+",error="ChainUnavailable"', text
-    )
-    assert set(endpoints) == {"97", "728126428", "1100"}
+    # No endpoint is there: whatever else goes wrong with one has not happened.
+    line = r'amn_scanner_rpc_errors_total\{chain="(\d+)",endpoint="[^"]+",error="(\w+)",method="([^"]+)"\} 0.0'
+    assert set(re.findall(line, text)) >= {
+        (chain, error, method)
+        for chain, family in (("97", "evm"), ("728126428", "tron"), ("1100", "ton"))
+        for error in set(ERRORS) - {"ChainUnavailable"}
+        for method in METHODS[family]
+    }
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/intents/x/y/z", "/" + "a" * 2000, "/%0A"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import ConfigError
-from tests.service_contract.services import BOTH, SCANNER, Service
+from tests.service_contract.services import BOTH, MARKETPLACE, SCANNER, Service
 
 UNKNOWN = ["SECRET_KEYS", "TRUSTED_HOP", "API_KEI", "DB", "XPUBB", "PORTS", "SERVICES_HOST"]
 LINKS = {
@@ -46,6 +46,11 @@ def test_names_of_other_backends_are_ignored(tmp_path: Path, name: str, where: s
     (tmp_path / ".env").write_text(f"{name}=8080\n" if where == "file" else "")
     env = SCANNER.environment(tmp_path) | ({name: "8080"} if where == "environment" else {})
     assert SCANNER.load_settings(env, env_file=tmp_path / ".env").http.port == 0
+
+
+def test_a_port_that_is_a_number_is_a_setting_all_the_same(tmp_path: Path) -> None:
+    env = MARKETPLACE.environment(tmp_path) | {"MARKETPLACE_PORT": "8080"}
+    assert MARKETPLACE.load_settings(env).http.port == 8080
 
 
 @BOTH
