@@ -257,3 +257,13 @@ async def test_a_field_that_is_missing_and_a_status_nobody_described_are_noticed
 
     with pytest.raises(jsonschema_rs.ValidationError):
         described("GET", path, status, answer)
+
+
+def test_what_has_no_route_is_refused_in_the_one_shape_or_noticed() -> None:
+    told = {"code": "not_found", "message": "there is nothing here", "details": {}}
+    described("GET", "/nowhere", 404, {"success": False, "error": told})
+    for answer in ({"error": "there is nothing here"}, {"success": False, "error": told | {"code": "gone"}}):
+        with pytest.raises(jsonschema_rs.ValidationError):
+            described("GET", "/nowhere", 404, answer)
+    with pytest.raises(AssertionError):
+        described("GET", "/nowhere", 200, {"success": True, "data": {}})
