@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from kernel.web.http_errors import ANY_ROUTE, CODES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
+from marketplace import errors as marketplace_errors
+from protocol import errors as scanner_errors
 from tests.service_contract.raw import CLOSE, HOST, asked, chunked, final, get, post
 from tests.service_contract.services import BOTH, MARKETPLACE, Service
 
@@ -84,6 +86,11 @@ async def test_every_refusal_has_the_shape_of_all_errors(service: Service, tmp_p
             found[name] = answer.status, service.code(answer.json) if answer.status >= 400 else ""
             assert service.name == "scanner" or answer.headers["x-request-id"]
     assert found == {name: (status, code) for name, (_, status, code) in REFUSED.items()}
+
+
+@pytest.mark.parametrize("codes", [scanner_errors.CODES, marketplace_errors.CODES], ids=["scanner", "marketplace"])
+def test_every_code_of_http_is_one_of_the_service_with_the_same_status(codes: Mapping[str, int]) -> None:
+    assert CODES.items() <= codes.items()
 
 
 @BOTH
