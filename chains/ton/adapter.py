@@ -20,10 +20,11 @@ from chains.ton import address as addresses
 from chains.ton.again import TransferRecovery
 from chains.ton.balances import BalanceReader
 from chains.ton.client import TonClient
-from chains.ton.decode import Row, number, parse_token, rows_of
-from chains.ton.legs import LEGS_APART_S, LegReader
+from chains.ton.credit_verification import HALVES_APART_S, CreditVerifier
+from chains.ton.decode import Row, parse_token
 from chains.ton.transfers import Found, TransferReader
 from chains.ton.unreadable import Unreadable
+from chains.ton.values import number, rows_of
 from chains.ton.wallets import JettonWalletResolver
 from chains.transport import open_http
 from chains.types import (
@@ -104,7 +105,7 @@ class TonAdapter:
         self._client = client
         self._reader = TransferReader(client, clock=clock)
         wallets = JettonWalletResolver(client)
-        self._legs = LegReader(client, wallets)
+        self._credits = CreditVerifier(client, wallets)
         self._second = SecondLook(pool, "transactions", self._look, part=TRANSFERS_A_LOOK)
         self._unreadable = Unreadable()
         self._unread = Backfill("ton", per_second=1, clock=clock)
@@ -160,7 +161,7 @@ class TonAdapter:
 
     def condition(self) -> Condition:
         condition = self._heads.condition()
-        ours = (*self._unread.problems(), *self._legs.problems(), *self._unreadable.problems())
+        ours = (*self._unread.problems(), *self._credits.problems(), *self._unreadable.problems())
         problems = (*condition.problems, *ours)
         return replace(condition, problems=problems)
 
@@ -230,7 +231,7 @@ class TonAdapter:
         return await self._second.verify(transfers)
 
     async def _look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
-        looks = await self._legs.look(endpoint, transfers)
+        looks = await self._credits.verify(endpoint, transfers)
         return [look.verification(transfer) for look, transfer in zip(looks, transfers, strict=True)]
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
@@ -313,12 +314,12 @@ class TonAdapter:
         self, endpoint: Endpoint, *, wanted: frozenset[Holding], first: int, last: int
     ) -> list[Movement]:
         owners = sorted({holding.holder for holding in wanted})
-        found = await self._reader.since(endpoint, owners, time=max(0, first - LEGS_APART_S), beyond=last, until=last)
+        found = await self._reader.since(endpoint, owners, time=max(0, first - HALVES_APART_S), beyond=last, until=last)
         sent = [t for t in self._moved(found.rows) if Holding(t.destination, t.token) in wanted]
         received = []
         for start in range(0, len(sent), TRANSFERS_A_LOOK):
             part = sent[start : start + TRANSFERS_A_LOOK]
-            for transfer, look in zip(part, await self._legs.look(endpoint, part), strict=True):
+            for transfer, look in zip(part, await self._credits.verify(endpoint, part), strict=True):
                 # A balance changes when the receiving half happens, not when the row says the sender's did.
                 if look.outcome is Outcome.CREDITED and look.time is not None and first <= look.time <= last:
                     received.append(_movement(transfer, look.time))

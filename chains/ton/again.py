@@ -18,9 +18,10 @@ from chains.errors import ChainError, ChainUnavailable
 from chains.gather import gather_apart, is_rate_limited
 from chains.ton import cells
 from chains.ton.client import TonClient
-from chains.ton.decode import Leg, Origin, parse_origin, rows_of
-from chains.ton.legs import read_legs
+from chains.ton.credit_tx import CreditTx, Origin, parse_origin
 from chains.ton.transfers import TransferReader
+from chains.ton.values import rows_of
+from chains.ton.wallet_credits import read_credits
 from chains.ton.wallets import JettonWalletResolver
 from chains.turns import Turns
 from chains.types import LookAgain, Transfer
@@ -79,23 +80,21 @@ class TransferRecovery:
         wallets = await self._wallets_of(endpoint, destinations, masters)
         unread: dict[str, str] = {}
         try:
-            legs = await self._legs(endpoint, sorted(wallets), since, unread, wallets)
+            received = await self._credits(endpoint, sorted(wallets), since, unread, wallets)
         except ChainError as exc:
             if is_rate_limited(exc):
                 raise
             return LookAgain(list(told.values()), dict.fromkeys(destinations, str(exc)))
         places = {(wallet, place + 1) for wallet, place in self._places(wallets, told.values())}
-        lost = _in_turn(
-            [leg for leg in legs if since <= leg.time <= until and (leg.account, leg.sent_at) not in places]
-        )
-        chosen = self._turns.choose(lost, MOST_ORIGINS, key=lambda leg: leg.hash)
-        for leg, transfer in await self._origins(endpoint, chosen, wallets):
+        lost = _in_turn([tx for tx in received if since <= tx.time <= until and (tx.account, tx.sent_at) not in places])
+        chosen = self._turns.choose(lost, MOST_ORIGINS, key=lambda tx: tx.hash)
+        for tx, transfer in await self._origins(endpoint, chosen, wallets):
             if isinstance(transfer, Transfer):
                 told.setdefault(_key(transfer), transfer)
             else:
-                unread[wallets[leg.account].owner] = transfer
-        for leg in (leg for leg in lost if leg not in chosen):
-            unread[wallets[leg.account].owner] = "more of its transactions are in no row than are looked up in one go"
+                unread[wallets[tx.account].owner] = transfer
+        for tx in (tx for tx in lost if tx not in chosen):
+            unread[wallets[tx.account].owner] = "more of its transactions are in no row than are looked up in one go"
         return LookAgain(list(told.values()), unread)
 
     async def _wallets_of(
@@ -114,23 +113,23 @@ class TransferRecovery:
                 found[wallet] = Wallet(owner, master)
         return found
 
-    async def _legs(
+    async def _credits(
         self,
         endpoint: Endpoint,
         accounts: Sequence[str],
         since: int,
         unread: dict[str, str],
         wallets: dict[str, Wallet],
-    ) -> list[Leg]:
+    ) -> list[CreditTx]:
         """Return the successful receiving halves at some wallets."""
         lt = await self._reader.lt_at(endpoint, since)
-        read = partial(read_legs, self._client, endpoint, lt=lt)
+        read = partial(read_credits, self._client, endpoint, lt=lt)
         passed: dict[str, str] = {}
         parts = await self._client.parts.ask(endpoint, accounts, read, passed=passed)
         for part in parts:
             passed |= part.unreadable
         unread |= {wallets[account].owner: why for account, why in passed.items() if account in wallets}
-        return [leg for part in parts for leg in part.legs if leg.succeeded and leg.hash is not None]
+        return [tx for part in parts for tx in part.received if tx.succeeded and tx.hash is not None]
 
     def _places(self, wallets: dict[str, Wallet], transfers: Collection[Transfer]) -> set[tuple[str, int]]:
         """Return where transfers that are told already arrived: a wallet, and the sender's logical time."""
@@ -139,26 +138,26 @@ class TransferRecovery:
         return {(address, lt) for address, lt in places if address is not None}
 
     async def _origins(
-        self, endpoint: Endpoint, legs: Sequence[Leg], wallets: dict[str, Wallet]
-    ) -> list[tuple[Leg, Transfer | str]]:
-        """Return the transfers that legs are the end of; in place of one that cannot be told, why."""
+        self, endpoint: Endpoint, received: Sequence[CreditTx], wallets: dict[str, Wallet]
+    ) -> list[tuple[CreditTx, Transfer | str]]:
+        """Return the transfers that these are the end of; in place of one that cannot be told, why."""
         alive = partial(self._client.tip, endpoint)
-        answers = await gather_apart(legs, partial(self._origin, endpoint), alive=alive)
+        answers = await gather_apart(received, partial(self._origin, endpoint), alive=alive)
         return [
-            (leg, str(origin) if isinstance(origin, ChainError) else self._transfer(leg, origin, wallets[leg.account]))
-            for leg, origin in zip(legs, answers, strict=True)
+            (tx, str(origin) if isinstance(origin, ChainError) else self._transfer(tx, origin, wallets[tx.account]))
+            for tx, origin in zip(received, answers, strict=True)
         ]
 
-    async def _origin(self, endpoint: Endpoint, leg: Leg) -> Origin:
-        question = [("hash", leg.hash or ""), ("direction", "in")]
+    async def _origin(self, endpoint: Endpoint, tx: CreditTx) -> Origin:
+        question = [("hash", tx.hash or ""), ("direction", "in")]
         answer = await self._client.get(endpoint, "adjacentTransactions", question, may_miss=True)
         senders = rows_of(answer, "transactions") if answer else []
         if not senders:
             raise ChainUnavailable("the transaction that sent a message is not in the index")
         return parse_origin(senders[0])
 
-    def _transfer(self, leg: Leg, origin: Origin, wallet: Wallet) -> Transfer | str:
-        told = cells.internal_transfer(leg.body)
+    def _transfer(self, tx: CreditTx, origin: Origin, wallet: Wallet) -> Transfer | str:
+        told = cells.internal_transfer(tx.body)
         if told is None:
             return "a message to its jetton wallet cannot be read"
         return Transfer(
@@ -176,14 +175,14 @@ class TransferRecovery:
         )
 
 
-def _in_turn(legs: Sequence[Leg]) -> list[Leg]:
+def _in_turn(received: Sequence[CreditTx]) -> list[CreditTx]:
     """Put the first of every wallet first: who floods one of them uses up his own turn alone."""
     seen: Counter[str] = Counter()
-    turns: list[tuple[int, Leg]] = []
-    for leg in legs:
-        turns.append((seen[leg.account], leg))
-        seen[leg.account] += 1
-    return [leg for _, leg in sorted(turns, key=lambda turn: turn[0])]
+    turns: list[tuple[int, CreditTx]] = []
+    for tx in received:
+        turns.append((seen[tx.account], tx))
+        seen[tx.account] += 1
+    return [tx for _, tx in sorted(turns, key=lambda turn: turn[0])]
 
 
 def _key(transfer: Transfer) -> Key:

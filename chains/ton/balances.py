@@ -9,9 +9,10 @@ from functools import partial
 from chains.endpoints import Endpoint
 from chains.errors import ChainUnavailable
 from chains.ton.client import TonClient
-from chains.ton.decode import Json, Tip, address, number
+from chains.ton.decode import Tip
 from chains.ton.parts import AsksTooMuch
 from chains.ton.transfers import TransferReader
+from chains.ton.values import Json, address, number
 from chains.ton.wallets import JettonWalletResolver
 from chains.types import Balances, Holding
 

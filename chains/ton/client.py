@@ -15,8 +15,9 @@ from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, Ch
 from chains.limits import TRY_LARGER_S, Limit
 from chains.loose_json import loads
 from chains.rates import TokenBucket
-from chains.ton.decode import Json, Tip, parse_block, rows_of, time_of_block
+from chains.ton.decode import Tip, parse_block, time_of_block
 from chains.ton.parts import AsksTooMuch, Parts
+from chains.ton.values import Json, rows_of
 from chains.transport import OK, TOO_MANY_REQUESTS, HttpAnswer, HttpClient
 
 MAINNET, TESTNET = -239, -3

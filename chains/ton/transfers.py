@@ -13,8 +13,9 @@ from chains.backfill import Pruned
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.ton.client import MOST_ROWS, STEP_DOWN, TonClient
-from chains.ton.decode import Readable, Row, Tip, parse_block, parse_transfer, rows_of
+from chains.ton.decode import Row, Tip, parse_block, parse_transfer
 from chains.ton.parts import SMALLER_MAY_DO, AsksTooMuch
+from chains.ton.values import Readable, rows_of
 
 ROUTE = "jetton/transfers"
 PAGE = MOST_ROWS

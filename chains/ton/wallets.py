@@ -9,7 +9,7 @@ from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError
 from chains.ton import cells
 from chains.ton.client import TonClient
-from chains.ton.decode import address, rows_of
+from chains.ton.values import address, rows_of
 
 MOST_REMEMBERED = 20_000
 MOST_LISTED = 100

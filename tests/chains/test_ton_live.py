@@ -43,7 +43,7 @@ async def test_usdt_is_what_the_registry_says(live):
 
 async def test_wallets_of_usdt_are_computed_as_its_master_computes_them(live):
     usdt = live.parse_address("EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDs")
-    book, endpoint = live._legs._wallets, live._pool.endpoints[0]
+    book, endpoint = live._credits._wallets, live._pool.endpoints[0]
     await book.asked(endpoint, master=usdt, owner=owner_of(1))
     computed = book.computed(master=usdt, owner=owner_of(2))
     assert computed == await book.asked(endpoint, master=usdt, owner=owner_of(2))

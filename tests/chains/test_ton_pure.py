@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from chains.errors import ChainProtocolError
 from chains.ton import cells
 from chains.ton import transfers as paging
-from chains.ton.decode import number, parse_block, parse_leg, parse_token, rows_of
+from chains.ton.credit_tx import parse_credit_tx
+from chains.ton.decode import parse_block, parse_token
+from chains.ton.values import number, rows_of
 from chains.types import Cursor, Rail, TokenMeta
 from devnet.ton_ledger import RECORDED
 from tests.chains.ton_world import OWNER, START, Targets, TonWorld
@@ -83,44 +85,44 @@ def test_another_message_is_no_transfer():
 def test_an_opcode_is_text_or_a_number_that_may_be_negative(opcode):
     row = leg_row()
     row["in_msg"]["opcode"] = opcode
-    assert parse_leg(row).opcode == 0x178D4519
+    assert parse_credit_tx(row).opcode == 0x178D4519
 
 
 @pytest.mark.parametrize("opcode", [None, "", "transfer", 1.5, []])
 def test_an_opcode_that_is_none_matches_nothing(opcode):
     row = leg_row()
     row["in_msg"]["opcode"] = opcode
-    assert parse_leg(row).opcode is None
+    assert parse_credit_tx(row).opcode is None
 
 
 @pytest.mark.parametrize(
     "changes", [{"emulated": True}, {"finality": "pending"}, {"finality": "confirmed"}, {"finality": 1}]
 )
 def test_a_transaction_that_is_not_final_is_no_leg(changes):
-    assert parse_leg(leg_row(**changes)) is None
+    assert parse_credit_tx(leg_row(**changes)) is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"finality": "finalized"}, {"finality": 2}, {"emulated": False}])
 def test_a_transaction_that_is_final_is_a_leg(changes):
-    assert parse_leg(leg_row(**changes)).succeeded
+    assert parse_credit_tx(leg_row(**changes)).succeeded
 
 
 def test_a_transaction_without_a_sender_is_no_leg():
     row = leg_row()
     row["in_msg"]["source"] = None
-    assert parse_leg(row) is None
-    assert parse_leg(leg_row(in_msg=None)) is None
+    assert parse_credit_tx(row) is None
+    assert parse_credit_tx(leg_row(in_msg=None)) is None
 
 
 def test_what_bounced_is_no_success():
     row = leg_row()
     row["in_msg"]["bounced"] = True
-    assert not parse_leg(row).succeeded
+    assert not parse_credit_tx(row).succeeded
 
 
 def test_a_transaction_that_does_not_say_how_it_went_is_an_error():
     with pytest.raises(ChainProtocolError, match="how it went"):
-        parse_leg(leg_row(description=None))
+        parse_credit_tx(leg_row(description=None))
 
 
 @pytest.mark.parametrize("value", [None, -1, "-1", "", "1.0", "0x1", 1.0, True, "9" * 79, "٣"])

@@ -10,24 +10,22 @@ from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError
 from chains.gather import gather_apart, is_rate_limited
 from chains.ton import cells
-from chains.ton.address import canonical_of
 from chains.ton.client import TonClient
-from chains.ton.decode import Json, Leg, Readable, number, parse_leg, rows_of
-from chains.ton.opcodes import INTERNAL_TRANSFER
-from chains.ton.parts import AsksTooMuch
+from chains.ton.credit_tx import CreditTx, credits_in
+from chains.ton.values import Json, rows_of
+from chains.ton.wallet_credits import read_credits
 from chains.ton.wallets import JettonWalletResolver
 from chains.turns import Turns
 from chains.types import Outcome, Transfer, Verification
 
-LEGS_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
-MOST_PAGES = 20  # of the transactions of some wallets
+HALVES_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
 MOST_SINGLE = 20  # transfers looked up one by one in one go
 MOST_REFUSED = 3  # lookups of different transfers: then it is the endpoint, and no transfer, that is at fault
 
 Place = tuple[str, int]  # a wallet, and the logical time at which the message it received was made
 
 
-class Look(NamedTuple):
+class CreditCheck(NamedTuple):
     """What the receiving half of a transfer tells."""
 
     outcome: Outcome
@@ -40,13 +38,13 @@ class Look(NamedTuple):
         return Verification(transfer, self.outcome, self.credited, why=self.why)
 
 
-class LegReader:
+class CreditVerifier:
     """
     Finds the receiving transactions of transfers.
 
     The wallets of all destinations are asked about in one go. What is not found that way (it has not
     happened yet, or it is not what it seems) is looked up by its sending transaction, which is exact.
-    What one transfer lacks is told of that transfer alone: a strange master or a leg that cannot be
+    What one transfer lacks is told of that transfer alone: a strange master or a tx that cannot be
     read once kept every payment of the chain from being confirmed.
     """
 
@@ -60,9 +58,9 @@ class LegReader:
         """Return a sentence for each endpoint that tells of no receiving half at all."""
         return tuple(self._lacking.values())
 
-    async def look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Look]:
+    async def verify(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[CreditCheck]:
         """
-        Look at transfers; answers in the order asked.
+        CreditCheck at transfers; answers in the order asked.
 
         Raises:
             ChainError: the endpoint answers nothing at all, or wants to be left alone.
@@ -70,18 +68,18 @@ class LegReader:
         wallets = await self._wallets_of(endpoint, transfers)
         if wallets and all(isinstance(wallet, Unserved) for wallet in wallets):
             return self._lacks(endpoint, f"runGetMethod nor jetton/wallets ({wallets[0]})", transfers)
-        legs, refused = await self._received(endpoint, transfers, wallets)
+        received, refused = await self._received(endpoint, transfers, wallets)
         if refused is None:
             self._lacking.pop(endpoint, None)
-        found: dict[int, Look] = {}
+        found: dict[int, CreditCheck] = {}
         for place, (transfer, wallet) in enumerate(zip(transfers, wallets, strict=True)):
             if isinstance(wallet, ChainError):
-                found[place] = Look(Outcome.NOT_YET, why=f"its jetton wallet is not known: {wallet}")
-            elif look := _by_place(legs.get((wallet, _sent_at(transfer))), transfer):
+                found[place] = CreditCheck(Outcome.NOT_YET, why=f"its jetton wallet is not known: {wallet}")
+            elif look := _by_place(received.get((wallet, _sent_at(transfer))), transfer):
                 found[place] = look
         rest = [place for place in range(len(transfers)) if place not in found]
         found |= await self._singly(endpoint, transfers, wallets, rest, refused)
-        return [found.get(place) or Look(Outcome.NOT_YET) for place in range(len(transfers))]
+        return [found.get(place) or CreditCheck(Outcome.NOT_YET) for place in range(len(transfers))]
 
     async def _wallets_of(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[str | ChainError]:
         """Return the jetton wallets of destinations; of a master that answers nonsense, its error."""
@@ -104,20 +102,20 @@ class LegReader:
 
     async def _received(
         self, endpoint: Endpoint, transfers: Sequence[Transfer], wallets: Sequence[str | ChainError]
-    ) -> tuple[dict[Place, Leg], ChainError | None]:
-        """Return the legs a few questions find, or why none. Whatever is left is looked at singly."""
+    ) -> tuple[dict[Place, CreditTx], ChainError | None]:
+        """Return the receiving halves a few questions find, or why none. Whatever is left is looked at singly."""
         accounts = sorted({wallet for wallet in wallets if isinstance(wallet, str)})
         since = min((_lt(transfer) for transfer in transfers), default=0)
         try:
-            parts = await self._client.parts.ask(endpoint, accounts, partial(self._legs_of, endpoint, since=since))
+            parts = await self._client.parts.ask(endpoint, accounts, partial(self._credits_of, endpoint, since=since))
         except ChainError as exc:
             if is_rate_limited(exc):
                 raise
             return {}, exc
-        return {(leg.account, leg.sent_at): leg for part in parts for leg in part}, None
+        return {(tx.account, tx.sent_at): tx for part in parts for tx in part}, None
 
-    async def _legs_of(self, endpoint: Endpoint, accounts: Sequence[str], *, since: int) -> list[Leg]:
-        return (await read_legs(self._client, endpoint, accounts, lt=since)).legs
+    async def _credits_of(self, endpoint: Endpoint, accounts: Sequence[str], *, since: int) -> list[CreditTx]:
+        return (await read_credits(self._client, endpoint, accounts, lt=since)).received
 
     async def _singly(
         self,
@@ -126,16 +124,16 @@ class LegReader:
         wallets: Sequence[str | ChainError],
         places: Sequence[int],
         refused: ChainError | None,
-    ) -> dict[int, Look]:
+    ) -> dict[int, CreditCheck]:
         """
-        Look at some transfers one by one; the others have their turn at the next look.
+        CreditCheck at some transfers one by one; the others have their turn at the next look.
 
         Where the few questions were `refused`, and single ones are as well, the endpoint tells of no receiving
         half: that is said of every transfer. They once waited for ever, and nothing said for what.
         """
         chosen = self._turns.choose(places, MOST_SINGLE, key=lambda place: transfers[place][1:3])
 
-        async def ask(place: int) -> Look:
+        async def ask(place: int) -> CreditCheck:
             wallet = wallets[place] if isinstance(wallets[place], str) else ""
             return await self._single(endpoint, transfers[place], str(wallet), sure=refused is None)
 
@@ -148,22 +146,22 @@ class LegReader:
         self._lacking.pop(endpoint, None)
         looks += await gather_apart(chosen[len(first) :], ask, alive=alive)
         return {
-            place: Look(Outcome.NOT_YET, why=f"its receiving half cannot be read: {look}")
+            place: CreditCheck(Outcome.NOT_YET, why=f"its receiving half cannot be read: {look}")
             if isinstance(look, ChainError)
             else look
             for place, look in zip(chosen, looks, strict=True)
         }
 
-    def _lacks(self, endpoint: Endpoint, both: str, waiting: Sequence[object]) -> list[Look]:
+    def _lacks(self, endpoint: Endpoint, both: str, waiting: Sequence[object]) -> list[CreditCheck]:
         """Say of an endpoint and of everything that waits for it that it answers neither of two questions."""
         said = f"answers neither {both}"
         self._lacking[endpoint] = f"{endpoint.label} {said}: it cannot tell whether a payment arrived, payments wait"
         why = f"{endpoint.label} {said}, so that nothing tells whether it arrived"
-        return [Look(Outcome.NOT_YET, why=why)] * len(waiting)
+        return [CreditCheck(Outcome.NOT_YET, why=why)] * len(waiting)
 
-    async def _single(self, endpoint: Endpoint, transfer: Transfer, wallet: str, *, sure: bool) -> Look:
+    async def _single(self, endpoint: Endpoint, transfer: Transfer, wallet: str, *, sure: bool) -> CreditCheck:
         """
-        Look at what the sending transaction caused; NOT_YET while that has not happened.
+        CreditCheck at what the sending transaction caused; NOT_YET while that has not happened.
 
         Raises:
             ChainError: the endpoint does not tell. Unless that is `sure` to be served, "not found" may mean it.
@@ -172,19 +170,19 @@ class LegReader:
         # Something caused the sending transaction, in every case: not to find that either says nothing of the other.
         if rows is None and not sure and await self._adjacent(endpoint, transfer, "in") is None:
             raise Unserved("HTTP 404: it is not served, or does not know the sending transaction")
-        legs = transfers_in(rows or [])
-        to = {leg.account: leg for leg in legs.rows}  # a jetton that takes a fee sends two messages
-        if not to and not legs.unreadable:
-            return Look(Outcome.NOT_YET, why=self._overdue(endpoint, transfer))
+        received = credits_in(rows or [])
+        to = {tx.account: tx for tx in received.rows}  # a jetton that takes a fee sends two messages
+        if not to and not received.unreadable:
+            return CreditCheck(Outcome.NOT_YET, why=self._overdue(endpoint, transfer))
         if wallet not in to:
             wallet = await self._wallets.asked(endpoint, master=transfer.token, owner=transfer.destination)
         if wallet in to:
             return judge(to[wallet], transfer)
-        if legs.unreadable:  # it may be the one
-            why = next(iter(legs.unreadable.values()))
-            return Look(Outcome.NOT_YET, why=f"its receiving half cannot be read: {why}")
+        if received.unreadable:  # it may be the one
+            why = next(iter(received.unreadable.values()))
+            return CreditCheck(Outcome.NOT_YET, why=f"its receiving half cannot be read: {why}")
         # Not there: it went to a wallet which is not the destination's.
-        return Look(Outcome.NO_TRANSFER_LOG)
+        return CreditCheck(Outcome.NO_TRANSFER_LOG)
 
     async def _adjacent(self, endpoint: Endpoint, transfer: Transfer, direction: str) -> list[Json] | None:
         """Return what a sending transaction caused, or was caused by; None when that is not found."""
@@ -195,69 +193,27 @@ class LegReader:
     def _overdue(self, endpoint: Endpoint, transfer: Transfer) -> str | None:
         """Say that a receiving half is missing for too long to be on its way."""
         waited = (self._client.known_time(endpoint) or 0) - transfer.block_number
-        return f"its receiving half is not there after {waited} s" if waited > LEGS_APART_S else None
+        return f"its receiving half is not there after {waited} s" if waited > HALVES_APART_S else None
 
 
-class AccountLegs(NamedTuple):
-    """The receiving halves at some wallets, and what could not be read of which."""
-
-    legs: list[Leg]
-    unreadable: dict[str, str]  # by wallet
-
-
-async def read_legs(client: TonClient, endpoint: Endpoint, accounts: Sequence[str], *, lt: int) -> AccountLegs:
-    """
-    Return what some wallets received since a logical time.
-
-    Raises:
-        AsksTooMuch: more than can be read in one go.
-    """
-    found = AccountLegs([], {})
-    for _ in range(MOST_PAGES):
-        question = [*(("account", account) for account in accounts), ("start_lt", str(lt)), ("sort", "asc")]
-        page = await client.rows(endpoint, "transactions", question)
-        for row in page.rows:
-            read = transfers_in([row])
-            found.legs.extend(read.rows)
-            for why in read.unreadable.values():
-                found.unreadable[str(canonical_of(row.get("account")))] = why
-        if not page.full:
-            return found
-        newest = number(page.rows[-1].get("lt"), "lt")
-        if newest <= lt:
-            break
-        lt = newest
-    raise AsksTooMuch("more transactions than can be read in one go")
-
-
-def judge(leg: Leg, transfer: Transfer) -> Look:
+def judge(tx: CreditTx, transfer: Transfer) -> CreditCheck:
     """Say what a receiving transaction did for a transfer."""
-    if not leg.succeeded:
-        return Look(Outcome.REVERTED, time=leg.time)
-    told = cells.internal_transfer(leg.body)
+    if not tx.succeeded:
+        return CreditCheck(Outcome.REVERTED, time=tx.time)
+    told = cells.internal_transfer(tx.body)
     if told is None:
         why = f"the message that transfer {transfer.tx_hash} caused cannot be read"
-        return Look(Outcome.NOT_YET, time=leg.time, why=why)
+        return CreditCheck(Outcome.NOT_YET, time=tx.time, why=why)
     outcome = Outcome.CREDITED if told.amount >= transfer.amount else Outcome.SHORT
-    return Look(outcome, min(told.amount, transfer.amount), leg.time)
+    return CreditCheck(outcome, min(told.amount, transfer.amount), tx.time)
 
 
-def _by_place(leg: Leg | None, transfer: Transfer) -> Look | None:
+def _by_place(tx: CreditTx | None, transfer: Transfer) -> CreditCheck | None:
     """Judge a transaction found by its place alone, if it names the same sender."""
-    if leg is None:
+    if tx is None:
         return None
-    told = cells.internal_transfer(leg.body)
-    return judge(leg, transfer) if told is not None and told.sender == transfer.sender else None
-
-
-def transfers_in(rows: Sequence[Json]) -> Readable[Leg]:
-    legs = Readable[Leg | None].of(rows, parse_leg)
-    return Readable([leg for leg in legs.rows if leg and _is_transfer(leg)], legs.unreadable)
-
-
-def _is_transfer(leg: Leg) -> bool:
-    """Say whether a message is one between jetton wallets: by what an index calls it, else by its body."""
-    return leg.opcode == INTERNAL_TRANSFER or (leg.opcode is None and cells.internal_transfer(leg.body) is not None)
+    told = cells.internal_transfer(tx.body)
+    return judge(tx, transfer) if told is not None and told.sender == transfer.sender else None
 
 
 def _lt(transfer: Transfer) -> int:
