@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from chains.endpoints import Endpoint, EndpointPool, Unserved
 from chains.errors import ChainError, ChainMisconfigured
-from chains.types import ScanPage, Transfer
+from chains.types import LookAgain, ScanPage, Transfer
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,18 @@ class Backfill:
 
     def _time(self, position: int) -> str:
         return datetime.fromtimestamp(position / self._per_second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def why_not(lacks: Pruned) -> str:
+    """Say why something was not read."""
+    return f"{lacks}, and no other endpoint told it"
+
+
+def lacking(again: LookAgain, destinations: Collection[str], lacks: Pruned | None) -> LookAgain:
+    """Say of every destination what was not read again, where the endpoint that told the rest lacks it."""
+    if lacks is None:
+        return again
+    return LookAgain(again.transfers, {**dict.fromkeys(destinations, why_not(lacks)), **again.unread})
 
 
 def _touch(span: UnreadSpan, after: int, until: int) -> bool:

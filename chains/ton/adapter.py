@@ -10,21 +10,22 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
-from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back
+from chains.backfill import lacking, read_as_far_back
 from chains.base import Access, Telemetry
 from chains.endpoints import Endpoint, EndpointPool
-from chains.errors import ChainError, ChainProtocolError, InvalidTxHash
+from chains.errors import ChainError, InvalidTxHash
 from chains.heads import HeadReader, SeenHead
 from chains.second_look import SecondLook
 from chains.ton import address as addresses
 from chains.ton.again import TransferRecovery
 from chains.ton.balances import BalanceReader
 from chains.ton.client import TonClient
-from chains.ton.credit_verification import HALVES_APART_S, CreditVerifier
-from chains.ton.decode import Row, parse_token
-from chains.ton.transfers import Found, TransferReader
-from chains.ton.unreadable import Unreadable
-from chains.ton.values import number, rows_of
+from chains.ton.credit_verification import CreditVerifier
+from chains.ton.decode import parse_token
+from chains.ton.inspection import TRANSFERS_A_LOOK, Inspector
+from chains.ton.scan import TransferScan
+from chains.ton.transfers import TransferReader
+from chains.ton.values import rows_of
 from chains.ton.wallets import JettonWalletResolver
 from chains.transport import open_http
 from chains.types import (
@@ -37,7 +38,6 @@ from chains.types import (
     Holding,
     LookAgain,
     Movement,
-    Outcome,
     Rail,
     ScanPage,
     Targets,
@@ -48,7 +48,6 @@ from chains.types import (
 from config.catalog import Chain
 
 HISTORY_S = 24 * 3600  # read at the first start
-TRANSFERS_A_LOOK = 100
 BLOCK_S = 3.0  # between two masterchain blocks, at most, on a healthy chain
 SHARE_OF_LOOKING_AGAIN = 0.1  # of the rate: it has time, and nobody's payment waits for it
 
@@ -107,8 +106,8 @@ class TonAdapter:
         wallets = JettonWalletResolver(client)
         self._credits = CreditVerifier(client, wallets)
         self._second = SecondLook(pool, "transactions", self._look, part=TRANSFERS_A_LOOK)
-        self._unreadable = Unreadable()
-        self._unread = Backfill("ton", per_second=1, clock=clock)
+        self._scan = TransferScan(pool, self._reader, chain_id=chain.chain_id, clock=clock)
+        self._inspector = Inspector(client, self._reader, self._credits, chain_id=chain.chain_id)
         self._balances = BalanceReader(client, self._reader, wallets)
         self._heads = HeadReader(
             pool, method="masterchainInfo", read=self._head, clock=clock, wall=wall, interval_s=BLOCK_S
@@ -161,9 +160,7 @@ class TonAdapter:
 
     def condition(self) -> Condition:
         condition = self._heads.condition()
-        ours = (*self._unread.problems(), *self._credits.problems(), *self._unreadable.problems())
-        problems = (*condition.problems, *ours)
-        return replace(condition, problems=problems)
+        return replace(condition, problems=(*condition.problems, *self._credits.problems(), *self._scan.problems()))
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -175,39 +172,7 @@ class TonAdapter:
             return ScanPage([], Cursor(until), time=until, rows_read=0)
         if targets.tokens:
             self._masters = set(targets.tokens)
-        owners = sorted(targets.destinations)
-        read = partial(self._since, owners=owners, after=after.position, reread_s=reread_s, until=head.position)
-        found, lacks = await self._read(read)
-        self._unreadable.found(found)
-        moved = self._moved(found.rows)
-        if lacks is not None:
-            self._unread.note(after.position, lacks.position, targets.destinations, _why(lacks))
-        else:
-            moved += await self._unread.fill(partial(self._missing, newest=head.position))
-        return ScanPage(moved, Cursor(found.until), time=found.until, rows_read=found.read)
-
-    async def _read(self, read: Callable[..., Awaitable[Found]]) -> tuple[Found, Pruned | None]:
-        """Read from one endpoint, and what it cannot tell from another one."""
-        asked: list[Endpoint] = []
-
-        async def first(endpoint: Endpoint, *, lacks: Pruned | None = None) -> Found:
-            found = await read(endpoint, lacks=lacks)
-            asked.append(endpoint)
-            return found
-
-        found, lacks = await read_as_far_back(self._pool, "jetton/transfers", first)
-        if not (found.unreadable or found.passed) or len(self._pool.endpoints) == 1:
-            return found, lacks
-        try:
-            return found.joined(await self._pool.run("jetton/transfers", read, avoiding=asked)), lacks
-        except ChainError:  # the rest was read, and what is missing is named
-            return found, lacks
-
-    async def _missing(self, span: UnreadSpan, *, newest: int) -> ScanPage:
-        until, owners = min(span.until, newest), sorted(span.destinations)
-        read = partial(self._since, owners=owners, after=span.after, reread_s=0, until=until)
-        found = await self._pool.run("jetton/transfers", read)
-        return ScanPage(self._moved(found.rows), Cursor(found.until), time=found.until, rows_read=found.read)
+        return await self._scan.page(targets, after, head, reread_s=reread_s)
 
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         return anchors[0] if anchors else None  # what the masterchain holds is final
@@ -223,9 +188,7 @@ class TonAdapter:
             again, lacks = await read_as_far_back(self._pool, "look_again", read, avoiding=elsewhere)
         except ChainError as exc:
             return LookAgain([], dict.fromkeys(asked, str(exc)))
-        if lacks is None:
-            return again
-        return LookAgain(again.transfers, {**dict.fromkeys(asked, _why(lacks)), **again.unread})
+        return lacking(again, asked, lacks)
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
         return await self._second.verify(transfers)
@@ -245,8 +208,8 @@ class TonAdapter:
         """
         if _TX_HASH.fullmatch(tx_hash) is None:
             raise InvalidTxHash("a transaction hash is 64 hex digits")
-        read = partial(self._inspect, tx_hash=tx_hash.lower(), owners=sorted(targets.destinations))
-        return self._moved(await self._pool.run("traces", read))
+        read = partial(self._inspector.trace, tx_hash=tx_hash.lower(), owners=sorted(targets.destinations))
+        return await self._pool.run("traces", read)
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:
@@ -264,7 +227,7 @@ class TonAdapter:
         wanted = frozenset(holding for holding in holdings if holding.token is not None)
         if not wanted:
             return []
-        read = partial(self._movements, wanted=wanted, first=first, last=last)
+        read = partial(self._inspector.movements, wanted=wanted, first=first, last=last)
         return await self._pool.run("jetton/transfers", read)
 
     async def self_test(self) -> list[str]:
@@ -279,75 +242,9 @@ class TonAdapter:
         tip = await self._reader.tip(endpoint)
         return SeenHead.of(Head(tip.time, None, time=tip.time, finalized=tip.time))
 
-    async def _since(
-        self,
-        endpoint: Endpoint,
-        *,
-        owners: Sequence[str],
-        after: int,
-        reread_s: int,
-        until: int,
-        lacks: Pruned | None = None,
-    ) -> Found:
-        return await self._reader.since(
-            endpoint,
-            owners,
-            time=max(0, after - reread_s),
-            beyond=after,
-            until=until,
-            whole_from=after if lacks is None else None,
-        )
-
-    async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, owners: Sequence[str]) -> list[Row]:
-        question = [("tx_hash", tx_hash), ("limit", "1")]
-        traces = rows_of(await self._client.get(endpoint, "traces", question), "traces")
-        if not traces or not owners:
-            return []
-        trace = traces[0]
-        if not isinstance(trace.get("trace_id"), str):
-            raise ChainProtocolError("a trace has no trace_id")
-        first, last = number(trace.get("start_lt"), "start_lt"), number(trace.get("end_lt"), "end_lt")
-        rows = await self._reader.between(endpoint, owners, first_lt=first, last_lt=last)
-        return [row for row in rows if row.trace_id == trace["trace_id"]]
-
-    async def _movements(
-        self, endpoint: Endpoint, *, wanted: frozenset[Holding], first: int, last: int
-    ) -> list[Movement]:
-        owners = sorted({holding.holder for holding in wanted})
-        found = await self._reader.since(endpoint, owners, time=max(0, first - HALVES_APART_S), beyond=last, until=last)
-        sent = [t for t in self._moved(found.rows) if Holding(t.destination, t.token) in wanted]
-        received = []
-        for start in range(0, len(sent), TRANSFERS_A_LOOK):
-            part = sent[start : start + TRANSFERS_A_LOOK]
-            for transfer, look in zip(part, await self._credits.verify(endpoint, part), strict=True):
-                # A balance changes when the receiving half happens, not when the row says the sender's did.
-                if look.outcome is Outcome.CREDITED and look.time is not None and first <= look.time <= last:
-                    received.append(_movement(transfer, look.time))
-        return sorted(received, key=lambda movement: movement.block_number)
-
     async def _token(self, endpoint: Endpoint, *, address: str) -> TokenMeta | None:
         return parse_token(await self._client.get(endpoint, "jetton/masters", [("address", address)]), address)
 
     async def _is_master(self, endpoint: Endpoint, *, address: str) -> bool:
         answer = await self._client.get(endpoint, "jetton/masters", [("address", address)])
         return bool(rows_of(answer, "jetton_masters"))
-
-    def _moved(self, rows: Sequence[Row]) -> list[Transfer]:
-        """Return the rows that moved something: an aborted sending half moved nothing at all."""
-        ordered = sorted(rows, key=lambda row: (row.time, row.lt))
-        return [row.transfer(self._chain.chain_id) for row in ordered if not row.aborted]
-
-
-def _why(lacks: Pruned) -> str:
-    return f"{lacks}, and no other endpoint told it"
-
-
-def _movement(transfer: Transfer, received_at: int) -> Movement:
-    return Movement(
-        token=transfer.token,
-        destination=transfer.destination,
-        sender=transfer.sender or "",
-        amount=transfer.amount,
-        tx_hash=transfer.tx_hash,
-        block_number=received_at,
-    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back
+from chains.backfill import Backfill, Pruned, UnreadSpan, lacking, read_as_far_back, why_not
 from chains.endpoints import Endpoint, EndpointPool
 from chains.tron.again import HistoryReader
 from chains.tron.blocks import BlocksPruned
@@ -38,7 +38,7 @@ class PastReader:
         read = partial(self._pages.scan, targets=targets, after=after, head=head, reread_ms=reread_ms)
         page, lacks = await read_as_far_back(self._pool, "scan", partial(self._from_oldest, read))
         if lacks is not None:
-            self._backfill.note(after.position, lacks.position, targets.destinations, _why(lacks))
+            self._backfill.note(after.position, lacks.position, targets.destinations, why_not(lacks))
             return page
         late = await self._backfill.fill(partial(self._missing, head=head))
         return replace(page, transfers=[*page.transfers, *late]) if late else page
@@ -50,9 +50,7 @@ class PastReader:
         look = partial(self._again.read, destinations=destinations, first_ms=first_ms, last_ms=last_ms)
         read = partial(self._from_oldest, look)
         again, lacks = await read_as_far_back(self._pool, "look_again", read, avoiding=avoiding)
-        if lacks is None:
-            return again
-        return LookAgain(again.transfers, {**dict.fromkeys(destinations, _why(lacks)), **again.unread})
+        return lacking(again, destinations, lacks)
 
     async def _missing(self, span: UnreadSpan, *, head: Head) -> ScanPage:
         goal = head._replace(position=min(span.until, head.position))
@@ -71,7 +69,3 @@ class PastReader:
         except BlocksPruned as exc:
             above = await self._blocks.by_number(endpoint, exc.oldest.number + MARGIN)
             raise BlocksPruned(endpoint, above) from exc
-
-
-def _why(lacks: Pruned) -> str:
-    return f"{lacks}, and no other endpoint told it"

@@ -483,9 +483,12 @@ async def test_a_daemon_over_a_pruned_tron_node_confirms_and_says_what_it_did_no
     ledger = TronLedger.until(int(time.time() * 1000), blocks=DAY_BLOCKS + 100)
     async with receiver() as hooks, TronGrid(ledger) as grid:
         grid.keeps = 1_000
+        down = grid.fail(status=500)  # until somebody waits: before that nothing of the past is read at all
         without(grid, HISTORY, EVENTS)
         async with tron_street.opened(tmp_path, grid, hooks) as shop:
             made = await shop.checkout(destination=(to := till()))
+            down.times = 0
+            await shop.answers_again()
             tx = await shop.pay(to, 1000)
             confirmed = await shop.api.status_is(made["intentId"], "confirmed")
             assert confirmed["txHash"] == tx

@@ -1,0 +1,92 @@
+"""Pages of transfers from whichever endpoint can tell, and what one could not from another."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back, why_not
+from chains.endpoints import Endpoint, EndpointPool
+from chains.errors import ChainError
+from chains.ton.decode import Row
+from chains.ton.transfers import ROUTE, Found, TransferReader
+from chains.ton.unreadable import Unreadable
+from chains.types import Cursor, Head, ScanPage, Targets, Transfer
+
+
+class TransferScan:
+    """Reads the running scan's pages, and remembers what nobody could tell."""
+
+    def __init__(
+        self, pool: EndpointPool, reader: TransferReader, *, chain_id: int, clock: Callable[[], float]
+    ) -> None:
+        self._pool = pool
+        self._reader = reader
+        self._chain_id = chain_id
+        self._unreadable = Unreadable()
+        self._unread = Backfill("ton", per_second=1, clock=clock)
+
+    def problems(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that was passed by."""
+        return (*self._unread.problems(), *self._unreadable.problems())
+
+    async def page(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int) -> ScanPage:
+        """Read the page after a cursor, and along with it what could not be read before."""
+        owners = sorted(targets.destinations)
+        read = partial(self._since, owners=owners, after=after.position, reread_s=reread_s, until=head.position)
+        found, lacks = await self._read(read)
+        self._unreadable.found(found)
+        told = moved(found.rows, self._chain_id)
+        if lacks is not None:
+            self._unread.note(after.position, lacks.position, targets.destinations, why_not(lacks))
+        else:
+            told += await self._unread.fill(partial(self._missing, newest=head.position))
+        return ScanPage(told, Cursor(found.until), time=found.until, rows_read=found.read)
+
+    async def _read(self, read: Callable[..., Awaitable[Found]]) -> tuple[Found, Pruned | None]:
+        """Read from one endpoint, and what it cannot tell from another one."""
+        asked: list[Endpoint] = []
+
+        async def first(endpoint: Endpoint, *, lacks: Pruned | None = None) -> Found:
+            found = await read(endpoint, lacks=lacks)
+            asked.append(endpoint)
+            return found
+
+        found, lacks = await read_as_far_back(self._pool, ROUTE, first)
+        if not (found.unreadable or found.passed) or len(self._pool.endpoints) == 1:
+            return found, lacks
+        try:
+            return found.joined(await self._pool.run(ROUTE, read, avoiding=asked)), lacks
+        except ChainError:  # the rest was read, and what is missing is named
+            return found, lacks
+
+    async def _missing(self, span: UnreadSpan, *, newest: int) -> ScanPage:
+        until, owners = min(span.until, newest), sorted(span.destinations)
+        read = partial(self._since, owners=owners, after=span.after, reread_s=0, until=until)
+        found = await self._pool.run(ROUTE, read)
+        return ScanPage(moved(found.rows, self._chain_id), Cursor(found.until), time=found.until, rows_read=found.read)
+
+    async def _since(
+        self,
+        endpoint: Endpoint,
+        *,
+        owners: Sequence[str],
+        after: int,
+        reread_s: int,
+        until: int,
+        lacks: Pruned | None = None,
+    ) -> Found:
+        return await self._reader.since(
+            endpoint,
+            owners,
+            time=max(0, after - reread_s),
+            beyond=after,
+            until=until,
+            whole_from=after if lacks is None else None,
+        )
+
+
+def moved(rows: Sequence[Row], chain_id: int) -> list[Transfer]:
+    """Return the rows that moved something: an aborted sending half moved nothing at all."""
+    ordered = sorted(rows, key=lambda row: (row.time, row.lt))
+    return [row.transfer(chain_id) for row in ordered if not row.aborted]
