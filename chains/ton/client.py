@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
-from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
-from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.limits import TRY_LARGER_S, Limit
+from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint
+from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.loose_json import loads
 from chains.rates import TokenBucket
 from chains.ton.decode import Tip, parse_block, time_of_block
 from chains.ton.parts import AsksTooMuch, Parts
+from chains.ton.refusals import NOT_FOUND, is_rate, refusal_of, status_of
+from chains.ton.row_limits import RowLimits
 from chains.ton.values import Json, rows_of
-from chains.transport import OK, TOO_MANY_REQUESTS, HttpAnswer, HttpClient
+from chains.transport import OK, HttpAnswer, HttpClient
 
 MAINNET, TESTNET = -239, -3
 WITH_KEY_RPS, WITHOUT_KEY_RPS = 10.0, 1.0
-MOST_ROWS = 1_000  # of one answer: TonCenter's own limit; others show fewer
-STEP_DOWN = 8  # so much fewer are asked for after a refusal
 SUSPENDED_S = 1.0  # after a 429 that does not say for how long
 
-_NOT_FOUND = 404
-# Every status that was seen to mean "ask for less": a proxy's, the service's own, and its database's time-out.
-_ASKS_TOO_MUCH = {400, 402, 413, 414, 422, 429, 431}
-_WRONG = {401, 403}
-_NOT_SERVED = {_NOT_FOUND, 405, 410, 501}
-_REDIRECTS = range(300, 400)
-_SERVER_ERRORS = range(500, 600)
 _ROOT = "/api/v3"
-_RATE_WORDS = re.compile(
-    r"rate.?limit|too many requests|too often|frequency|quota|daily (?:usage|limit|request)", re.IGNORECASE
-)
-_MAY_BE_A_RATE = {402, 403, 503}  # some say with these, in words, that they are asked too often
-
-_ROW_LIMIT = re.compile(r"\blimit\b.{0,80}?(\d+)(?:\D+(\d+))?", re.IGNORECASE)
-
 _LISTS = {"accountStates": "accounts", "jetton/wallets": "jetton_wallets"}  # what an answer calls its rows
 
 Params = Sequence[tuple[str, str]]
@@ -85,8 +69,7 @@ class TonClient:
         self._shares: dict[Endpoint, TokenBucket] = {}
         self._tips: dict[Endpoint, Tip] = {}
         self._begins: dict[Endpoint, int | None] = {}
-        self._row_limits: dict[tuple[Endpoint, str], Limit] = {}
-        self._not_the_rows: dict[tuple[Endpoint, str], float] = {}  # until when fewer rows are not worth a question
+        self.row_limits = RowLimits(clock=clock)
         self.parts = Parts(self.tip)
 
     def paced(self, share: float) -> TonClient:
@@ -140,13 +123,13 @@ class TonClient:
 
     async def rows(self, endpoint: Endpoint, route: str, params: Params) -> Listed:
         """Ask for a list, which is as long as the endpoint shows; raises what `get` raises."""
-        limit, refused = self.row_limit(endpoint, route), False
+        limit, refused = self.row_limits.of(endpoint, route), False
         size = limit.size
         while True:
             try:
                 answer = await self.get(endpoint, route, [*params, ("limit", str(size))])
             except AsksTooMuch as exc:
-                fewer = self.fewer_rows(endpoint, route, size, exc)
+                fewer = self.row_limits.fewer(endpoint, route, size, exc)
                 if fewer is None:
                     raise
                 size, refused = fewer, True
@@ -156,28 +139,6 @@ class TonClient:
             limit.served(size)
             found = rows_of(answer, _LISTS.get(route, route))
             return Listed(found, len(found) >= size)
-
-    def row_limit(self, endpoint: Endpoint, route: str, *, most: int = MOST_ROWS) -> Limit:
-        """Return how many rows of one answer an endpoint is asked for, at most so many."""
-        return self._row_limits.setdefault((endpoint, route), Limit(most, clock=self._clock))
-
-    def fewer_rows(self, endpoint: Endpoint, route: str, size: int, refused: ChainError) -> int | None:
-        """
-        Return how many rows to ask for after a refusal; None when it is about something else.
-
-        A refusal that names no limit is tried with fewer rows twice: a service that shows fewer than we ask for
-        once looked as if it took one address at a time. What fewer rows did not help is not tried for a while.
-        """
-        key = (endpoint, route)
-        named = _ROW_LIMIT.search(str(refused))
-        allowed = [int(number) for number in (named.groups() if named else ()) if number and 0 < int(number) < size]
-        if allowed:
-            return max(allowed)
-        if size < self.row_limit(endpoint, route).size // STEP_DOWN:  # very few were asked for already
-            self._not_the_rows[key] = self._clock() + TRY_LARGER_S
-            return None
-        waiting = self._clock() < self._not_the_rows.get(key, 0.0)
-        return None if waiting or size <= STEP_DOWN else size // STEP_DOWN
 
     async def run(self, endpoint: Endpoint, contract: str, method: str, stack: Sequence[Json]) -> list[Json] | None:
         """Run a get-method; return its stack, or None when the contract refuses or does not exist."""
@@ -207,7 +168,7 @@ class TonClient:
         headers = self._headers if body is None else self._headers | {"Content-Type": "application/json"}
         raw = await self._http.ask(method, _url(endpoint.url, route), headers=headers, params=params, body=body)
         answer = _loads(raw.body)
-        if may_miss and raw.status == _NOT_FOUND and answer is not None:
+        if may_miss and raw.status == NOT_FOUND and answer is not None:
             return {}
         self._check_status(endpoint, route, raw, answer)
         if answer is None:
@@ -231,22 +192,16 @@ class TonClient:
         return buckets[endpoint]
 
     def _check_status(self, endpoint: Endpoint, route: str, raw: HttpAnswer, answer: Json | None) -> None:
-        """Raise what a refusal means; some come with HTTP status 200 and the real one inside."""
-        status = raw.status
-        if status == OK and answer is not None and (answer.get("ok") is False or "error" in answer):
-            code = answer.get("code")
-            status = code if isinstance(code, int) else 500
+        """Raise what a refusal means."""
+        status = status_of(raw.status, answer)
         if status == OK:
             return
         said, wait = self._said(endpoint, answer), raw.retry_after
-        # A service that counts addresses or rows answers 429 as well; what does not speak of a rate is asked for less.
-        rate = _RATE_WORDS.search(said) is not None
-        limited = status == TOO_MANY_REQUESTS and (wait is not None or not said or rate)
-        if limited or (status in _MAY_BE_A_RATE and rate):
+        if is_rate(status, said, named=wait is not None):
             wait = wait or SUSPENDED_S
             self._bucket(endpoint).suspend(min(wait, LONGEST_BLIND_AS_ASKED_S))  # the pool may leave it alone longer
             raise ChainUnavailable(f"HTTP {status}: too many requests{said}", retry_after=wait)
-        raise _refusal(route, status, said)
+        raise refusal_of(route, status, said)
 
     def _said(self, endpoint: Endpoint, answer: Json | None) -> str:
         """Return the endpoint's own words, without a secret."""
@@ -254,16 +209,6 @@ class TonClient:
         if not isinstance(words, str) or not words:
             return ""
         return ": " + endpoint.quote(words.replace(self._secret, "***") if self._secret else words)
-
-
-def _refusal(route: str, status: int, said: str) -> ChainError:
-    if status in _ASKS_TOO_MUCH or (status in _SERVER_ERRORS and status not in _NOT_SERVED):
-        return AsksTooMuch(f"HTTP {status}{said}")
-    if status in _NOT_SERVED:
-        return Unserved(f"{route} is not served, HTTP {status}{said}: check the URL and its key")
-    if status in _WRONG or status in _REDIRECTS:
-        return ChainMisconfigured(f"HTTP {status}{said}: check the URL and its key")
-    return ChainProtocolError(f"HTTP {status}{said}")
 
 
 def _url(base: str, route: str) -> str:

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from chains.backfill import Pruned
 from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
-from chains.ton.client import MOST_ROWS, STEP_DOWN, TonClient
+from chains.ton.client import TonClient
 from chains.ton.decode import Row, Tip, parse_block, parse_transfer
 from chains.ton.parts import SMALLER_MAY_DO, AsksTooMuch
+from chains.ton.row_limits import MOST_ROWS, STEP_DOWN
 from chains.ton.values import Readable, rows_of
 
 ROUTE = "jetton/transfers"
@@ -156,7 +157,7 @@ class TransferReader:
         rows: list[Row] = []
         unreadable: dict[str, str] = {}
         offset = pages = read = 0
-        limit = self._client.row_limit(endpoint, ROUTE, most=PAGE)
+        limit = self._client.row_limits.of(endpoint, ROUTE, most=PAGE)
         size, refused = limit.size, False
         while True:
             try:
@@ -196,7 +197,11 @@ class TransferReader:
     def _fewer(self, endpoint: Endpoint, owners: Sequence[str], size: int, refused: ChainError) -> int | None:
         """Return how many rows to ask for after a refusal; None when fewer owners are to be asked about."""
         if len(owners) > 1:
-            return self._client.fewer_rows(endpoint, ROUTE, size, refused) if isinstance(refused, AsksTooMuch) else None
+            return (
+                self._client.row_limits.fewer(endpoint, ROUTE, size, refused)
+                if isinstance(refused, AsksTooMuch)
+                else None
+            )
         return None if size == 1 else max(1, size // STEP_DOWN)  # one owner with very many rows
 
     async def _page(

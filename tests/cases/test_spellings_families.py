@@ -318,7 +318,7 @@ async def test_an_index_that_shows_few_rows_is_asked_for_few_rows_and_not_for_fe
     coins = await fresh.balances([Holding(owner, None) for owner in owners])
     assert coins.amounts == [3] * 300
     if "{}" in str(body):
-        assert adapter._client.row_limit(adapter._pool.endpoints[0], "transactions").learnt == most
+        assert adapter._client.row_limits.of(adapter._pool.endpoints[0], "transactions").learnt == most
 
 
 async def test_a_refusal_fewer_rows_did_not_help_is_not_tried_with_fewer_rows_again(ton):
