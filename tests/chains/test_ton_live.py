@@ -55,7 +55,7 @@ async def test_a_thousand_addresses_are_accepted_in_some_number_of_questions(liv
     page = await live.scan(Rail.DIRECT, targets, Cursor(head.position - 60), head)
     assert isinstance(page, ScanPage)
     assert page.cursor.position == head.position
-    print("addresses in a question:", live._client._sizes[live._pool.endpoints[0]])  # noqa: T201 - for who runs it
+    print("addresses in a question:", live._pool.endpoints[0].memory.owners.size)  # noqa: T201 - for who runs it
 
 
 @pytest.mark.skipif("TON_BUSY_WALLET" not in os.environ, reason="set TON_BUSY_WALLET to one that is paid all the time")

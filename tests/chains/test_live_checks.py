@@ -1,0 +1,43 @@
+"""The checks that a person runs against the real services pass against the stand-ins: they are code like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from devnet.toncenter import TonCenter
+from devnet.trongrid import TronGrid
+from tests.e2e import ton_market, tron_street
+from tests.harness import ROOT
+
+BUSY = "0:" + "AB" * 32
+
+
+async def checked(file: str, **environment: str) -> str:
+    """Run the live checks of a file; return what pytest says last."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "live", file,
+        cwd=ROOT, env={**os.environ, **environment}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    return output.decode().strip().splitlines()[-1]
+
+
+async def test_what_is_checked_against_trongrid():
+    async with TronGrid(tron_street.chain_of_today()) as grid:
+        said = await checked("tests/chains/test_tron_live.py", TRONGRID_URL=grid.url, TRONGRID_API_KEY="a-key")
+        assert said.startswith("4 passed"), said
+        assert grid.requests <= 60
+
+
+async def test_what_is_checked_against_toncenter():
+    ledger = ton_market.chain_of_today()
+    for _ in range(30):
+        ledger.pay(BUSY, 5, master=ton_market.MASTER)
+    ledger.advance(30)
+    async with TonCenter(ledger) as center:
+        said = await checked(
+            "tests/chains/test_ton_live.py", TONCENTER_URL=center.url, TONCENTER_API_KEY="k", TON_BUSY_WALLET=BUSY
+        )
+        assert said.startswith("6 passed"), said
