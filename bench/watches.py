@@ -11,7 +11,7 @@ from bench.scan import CHAIN_ID, chain, store
 from bench.table import Row
 from chains.evm import multicall
 from chains.evm.adapter import open_adapter
-from chains.types import Holding
+from chains.types import BalanceKey
 from devnet.anvil import anvil
 from devnet.faulty_rpc import FaultyRpc
 from kernel.clock import SystemClock
@@ -100,7 +100,7 @@ async def check(db: Database, url: str) -> float:
 async def read(url: str, token: str) -> float:
     """Read every balance as a check does, without the store."""
     telemetry = ChainTelemetry(Metrics(), CHAIN_ID)
-    holdings = [Holding(f"0x4{number:039x}", token.lower()) for number in range(WATCHES)]
+    holdings = [BalanceKey(f"0x4{number:039x}", token.lower()) for number in range(WATCHES)]
     async with open_adapter(chain(url), timeout_s=30, telemetry=telemetry) as adapter:
         started = time.perf_counter()
         for first in range(0, WATCHES, BATCH_SIZE):

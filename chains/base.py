@@ -11,19 +11,19 @@ from typing import Protocol, cast
 
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.types import (
+    BalanceKey,
     Balances,
     Checkout,
     Condition,
     Cursor,
     Fork,
     Head,
-    Holding,
     LookAgain,
-    Movement,
     Rail,
     ScanPage,
     Targets,
     TokenMeta,
+    TokenReceipt,
     Transfer,
     Verification,
 )
@@ -146,7 +146,7 @@ class ChainAdapter(Protocol):
     async def token(self, address: str) -> TokenMeta | None:
         """Return what the token contract says of itself; None when it says nothing readable."""
 
-    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+    async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         """
         Read balances, all at one position where the family can, in few calls.
 
@@ -154,7 +154,7 @@ class ChainAdapter(Protocol):
         A balance that cannot be read is None, never zero, and does not spoil the others.
         """
 
-    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         """Return what these holders received of these tokens between two positions, both included, in chain order."""
 
     async def self_test(self) -> list[str]:

@@ -130,14 +130,14 @@ class TokenMeta:
     decimals: int | None
 
 
-class Holding(NamedTuple):
+class BalanceKey(NamedTuple):
     """Whose balance of what: canonical addresses; `token` None is the chain's own coin."""
 
     holder: str
     token: str | None
 
 
-class Movement(NamedTuple):
+class TokenReceipt(NamedTuple):
     """A token's own word that an address received something."""
 
     token: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError
-from chains.types import Balances, Holding, Movement
+from chains.types import BalanceKey, Balances, TokenReceipt
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
@@ -89,27 +89,29 @@ class BalanceWatcher:
         """Read all at one block; None when the chain could not be asked."""
         if not alive:
             return None
-        holdings = [Holding(watch.address_key, watch.token_key) for watch in alive]
+        holdings = [BalanceKey(watch.address_key, watch.token_key) for watch in alive]
         try:
             return await self._adapter.balances(holdings, confirmed=True)
         except ChainError as exc:
             log.warning("[balance-watch] balance read error", extra=fields(chain=self._chain.chain_id, error=str(exc)))
             return None
 
-    async def _behind(self, changed: Sequence[Watch], found: Balances) -> Mapping[Holding, list[Movement]] | None:
+    async def _behind(
+        self, changed: Sequence[Watch], found: Balances
+    ) -> Mapping[BalanceKey, list[TokenReceipt]] | None:
         """Return the transfers behind changes by holding; None when the chain does not tell."""
         positions = [watch.last_position for watch in changed if watch.last_position is not None]
         if not positions:
             return None
-        holdings = [Holding(watch.address_key, watch.token_key) for watch in changed]
+        holdings = [BalanceKey(watch.address_key, watch.token_key) for watch in changed]
         try:
             seen = await self._adapter.movements(holdings, first=min(positions) + 1, last=found.position)
         except ChainError as exc:
             log.debug("[balance-watch] transfers are not told: %s", exc)
             return None
-        grouped: dict[Holding, list[Movement]] = {holding: [] for holding in holdings}
+        grouped: dict[BalanceKey, list[TokenReceipt]] = {holding: [] for holding in holdings}
         for movement in seen:
-            grouped.setdefault(Holding(movement.destination, movement.token), []).append(movement)
+            grouped.setdefault(BalanceKey(movement.destination, movement.token), []).append(movement)
         return grouped
 
     async def _write(
@@ -117,7 +119,7 @@ class BalanceWatcher:
         due: Sequence[Watch],
         amounts: Mapping[str, int | None],
         found: Balances | None,
-        behind: Mapping[Holding, list[Movement]] | None,
+        behind: Mapping[BalanceKey, list[TokenReceipt]] | None,
     ) -> None:
         """One transaction: when each is read next, and what to tell."""
         now = self._clock.now_ms()
@@ -175,8 +177,8 @@ def _changed(watch: Watch, amount: int | None) -> bool:
     return amount is not None and amount != watch.current_balance
 
 
-def _of(watch: Watch, behind: Mapping[Holding, list[Movement]] | None) -> list[Movement] | None:
+def _of(watch: Watch, behind: Mapping[BalanceKey, list[TokenReceipt]] | None) -> list[TokenReceipt] | None:
     if behind is None or watch.token_key is None or watch.last_position is None:
         return None
-    mine = behind.get(Holding(watch.address_key, watch.token_key))
+    mine = behind.get(BalanceKey(watch.address_key, watch.token_key))
     return None if mine is None else [movement for movement in mine if movement.block_number > watch.last_position]

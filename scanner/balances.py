@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chains.errors import ChainError
-from chains.types import Holding
+from chains.types import BalanceKey
 from kernel.clock import Clock
 from scanner.registration.requests import CheckBalance
 from scanner.registration.tokens import TokenResolver, parse_address
@@ -32,7 +32,7 @@ class BalanceAnswer:
     checked_at: int  # unix ms
 
 
-async def read_balance(worker: ChainWorker, holding: Holding, *, confirmed: bool) -> tuple[int, int]:
+async def read_balance(worker: ChainWorker, holding: BalanceKey, *, confirmed: bool) -> tuple[int, int]:
     """
     Return a balance and the position it was read at.
 
@@ -72,7 +72,7 @@ class BalanceChecks:
         labels: tuple[str | None, int | None] = (worker.chain.coin, worker.adapter.coin_decimals)
         if (asset := await self._tokens.asset(worker, request.token_names())) is not None:
             address, key, labels = asset.address, asset.key, (asset.symbol, asset.decimals)
-        amount, position = await read_balance(worker, Holding(holder, key), confirmed=request.confirmed)
+        amount, position = await read_balance(worker, BalanceKey(holder, key), confirmed=request.confirmed)
         return BalanceAnswer(
             chain_id=request.chain_id,
             chain_type=worker.chain.chain_type,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from chains.types import Movement
+from chains.types import TokenReceipt
 from protocol import codec
 from protocol.events import BalanceEvent, BalanceTransfer, EventTransfer, IntentEvent, intent_body
 from protocol.wire import Change, Moment, Units
@@ -103,7 +103,7 @@ def transfer_facts(transfer: StoredTransfer) -> EventTransfer:
     return codec.of(EventTransfer, transfer, tx_hash=transfer.tx_hash or None)
 
 
-def balance_changed(watch: Watch, balance: int, transfers: Sequence[Movement] | None, now: int) -> dict[str, Any]:
+def balance_changed(watch: Watch, balance: int, transfers: Sequence[TokenReceipt] | None, now: int) -> dict[str, Any]:
     """
     Return the outbox row of `balance_changed`; the change is measured from what was acknowledged last.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError
-from chains.types import Balances, Holding, Transfer
+from chains.types import BalanceKey, Balances, Transfer
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.store.database import Database
@@ -87,7 +87,7 @@ class NativeDepositDetector:
             destinations = sorted(await intents.direct_destinations(tx, self._chain.chain_id, moment - self._late_ms))
         for start in range(0, len(destinations), BATCH_SIZE):
             chunk = destinations[start : start + BATCH_SIZE]
-            found = await self._adapter.balances([Holding(key, None) for key in chunk], confirmed=True)
+            found = await self._adapter.balances([BalanceKey(key, None) for key in chunk], confirmed=True)
             seen = {key: amount for key, amount in zip(chunk, found.amounts, strict=True) if amount is not None}
             await self._store(seen, found)
 

@@ -35,19 +35,19 @@ from chains.heads import HeadReader, SeenHead
 from chains.quantities import quantity
 from chains.transport import open_http
 from chains.types import (
+    BalanceKey,
     Balances,
     Checkout,
     Condition,
     Cursor,
     Fork,
     Head,
-    Holding,
     LookAgain,
-    Movement,
     Rail,
     ScanPage,
     Targets,
     TokenMeta,
+    TokenReceipt,
     Transfer,
     UnreadLog,
     Verification,
@@ -351,15 +351,15 @@ class EvmAdapter:
             self._tokens[address] = meta
         return self._tokens[address]
 
-    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+    async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         below_head = min(self._chain.confirmation_threshold, MAX_BELOW_HEAD) if confirmed else 0
         return await self._pool.run("eth_call", partial(self._balances.read, holdings=holdings, below_head=below_head))
 
-    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         ours = {holding for holding in holdings if holding.token is not None}
         tokens = sorted({token for _, token in ours if token is not None})
         wanted = Wanted(Rail.DIRECT, sorted({holder for holder, _ in ours}), tokens, named=True)
-        found: list[Movement] = []
+        found: list[TokenReceipt] = []
         cursor, goal = Cursor(first - 1), Head(last, None, 0)
         while ours and cursor.position < goal.position:
             page = await self._read_page(wanted, cursor, goal, reads_ahead=False)
@@ -367,7 +367,7 @@ class EvmAdapter:
                 raise ChainUnavailable("the chain was reorganised meanwhile")
             if page.unread:
                 raise ChainProtocolError(f"a log cannot be read: {page.unread[0].why}")
-            found += [_movement(t) for t in page.transfers if Holding(t.destination, t.token) in ours]
+            found += [_movement(t) for t in page.transfers if BalanceKey(t.destination, t.token) in ours]
             cursor = page.cursor
         return sorted(found, key=lambda movement: movement.block_number)
 
@@ -486,8 +486,8 @@ class EvmAdapter:
         return code
 
 
-def _movement(transfer: Transfer) -> Movement:
-    return Movement(
+def _movement(transfer: Transfer) -> TokenReceipt:
+    return TokenReceipt(
         token=transfer.token,
         destination=transfer.destination,
         sender=transfer.sender or "",

@@ -14,7 +14,7 @@ from chains.evm.contract_calls import contract_failed
 from chains.evm.decode import Block, parse_block
 from chains.evm.refusals import Refusal
 from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused
-from chains.types import Balances, Holding
+from chains.types import BalanceKey, Balances
 
 CALLS_A_REQUEST = 40
 
@@ -32,7 +32,7 @@ class BalanceReader:
         self._packed = packed  # balances in one aggregate call
         self._aggregates: dict[Endpoint, bool] = {}
 
-    async def read(self, endpoint: Endpoint, holdings: Sequence[Holding], *, below_head: int) -> Balances:
+    async def read(self, endpoint: Endpoint, holdings: Sequence[BalanceKey], *, below_head: int) -> Balances:
         """
         Read everything at one block of one endpoint.
 
@@ -64,7 +64,7 @@ class BalanceReader:
             self._aggregates[endpoint] = answer.get() not in {"0x", "0x0", None}
         return self._aggregates[endpoint]
 
-    async def _aggregated(self, endpoint: Endpoint, holdings: Sequence[Holding], block: Block) -> list[int | None]:
+    async def _aggregated(self, endpoint: Endpoint, holdings: Sequence[BalanceKey], block: Block) -> list[int | None]:
         packs = list(_chunks(holdings, self._packed))
         calls = [_call(multicall.ADDRESS, multicall.aggregate(pack), block) for pack in packs]
         found: list[int | None] = []
@@ -76,7 +76,7 @@ class BalanceReader:
                 found += multicall.amounts(answer.get(), len(pack))
         return found
 
-    async def _single(self, endpoint: Endpoint, holdings: Sequence[Holding], block: Block) -> list[int | None]:
+    async def _single(self, endpoint: Endpoint, holdings: Sequence[BalanceKey], block: Block) -> list[int | None]:
         calls: list[Call] = []
         for holder, token in holdings:
             if token is None:
@@ -109,7 +109,7 @@ def _refused(answer: RawResult) -> bool:
     return other or contract_failed(answer.error)
 
 
-def _amount(answer: RawResult, holding: Holding) -> int | None:
+def _amount(answer: RawResult, holding: BalanceKey) -> int | None:
     """Return one balance; a contract that refuses is None, a node that refuses is an error."""
     if _refused(answer):
         return None

@@ -15,7 +15,7 @@ from eth_abi.exceptions import DecodingError
 
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
-from chains.types import Holding
+from chains.types import BalanceKey
 
 ADDRESS = "0xca11bde05977b3631167028862be2a173976ca11"
 AGGREGATE = keccak(b"aggregate3((address,bool,bytes)[])")[:4]
@@ -30,7 +30,7 @@ def balance_call(holder: str) -> bytes:
     return BALANCE_OF + bytes(12) + bytes.fromhex(holder[2:])
 
 
-def aggregate(holdings: Sequence[Holding]) -> str:
+def aggregate(holdings: Sequence[BalanceKey]) -> str:
     """
     Return the call data that reads every holding; one that fails does not spoil the others.
 

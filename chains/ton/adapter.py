@@ -29,19 +29,19 @@ from chains.ton.values import rows_of
 from chains.ton.wallets import JettonWalletResolver
 from chains.transport import open_http
 from chains.types import (
+    BalanceKey,
     Balances,
     Checkout,
     Condition,
     Cursor,
     Fork,
     Head,
-    Holding,
     LookAgain,
-    Movement,
     Rail,
     ScanPage,
     Targets,
     TokenMeta,
+    TokenReceipt,
     Transfer,
     Verification,
 )
@@ -219,11 +219,11 @@ class TonAdapter:
             self._tokens[address] = meta
         return self._tokens[address]
 
-    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:  # noqa: ARG002
+    async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:  # noqa: ARG002
         # What the index holds is final: there is no newer, less certain answer.
         return await self._pool.run("jetton/wallets", partial(self._balances.read, holdings=holdings))
 
-    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         wanted = frozenset(holding for holding in holdings if holding.token is not None)
         if not wanted:
             return []

@@ -14,7 +14,7 @@ from chains.ton.parts import AsksTooMuch
 from chains.ton.transfers import TransferReader
 from chains.ton.values import Json, address, number
 from chains.ton.wallets import JettonWalletResolver
-from chains.types import Balances, Holding
+from chains.types import BalanceKey, Balances
 
 TRIES_IN_ONE_BLOCK = 2  # real blocks come faster than answers: only what was quick is of one
 IN_STEP_S = 60  # an index this far behind the newest block we know may lack a wallet that exists
@@ -31,7 +31,7 @@ class BalanceReader:
         self._wallets = wallets
         self._newest = 0
 
-    async def read(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> Balances:
+    async def read(self, endpoint: Endpoint, holdings: Sequence[BalanceKey]) -> Balances:
         """
         Read balances, none of them older than the position they are reported at.
 

@@ -11,7 +11,7 @@ from chains.ton.credit_verification import HALVES_APART_S, CreditVerifier
 from chains.ton.scan import moved
 from chains.ton.transfers import TransferReader
 from chains.ton.values import number, rows_of
-from chains.types import Holding, Movement, Outcome, Transfer
+from chains.types import BalanceKey, Outcome, TokenReceipt, Transfer
 
 TRANSFERS_A_LOOK = 100
 
@@ -39,12 +39,12 @@ class Inspector:
         return moved([row for row in rows if row.trace_id == trace["trace_id"]], self._chain_id)
 
     async def movements(
-        self, endpoint: Endpoint, *, wanted: frozenset[Holding], first: int, last: int
-    ) -> list[Movement]:
+        self, endpoint: Endpoint, *, wanted: frozenset[BalanceKey], first: int, last: int
+    ) -> list[TokenReceipt]:
         """Return what holders received between two moments, both included, in chain order."""
         owners = sorted({holding.holder for holding in wanted})
         found = await self._reader.since(endpoint, owners, time=max(0, first - HALVES_APART_S), beyond=last, until=last)
-        sent = [t for t in moved(found.rows, self._chain_id) if Holding(t.destination, t.token) in wanted]
+        sent = [t for t in moved(found.rows, self._chain_id) if BalanceKey(t.destination, t.token) in wanted]
         received = []
         for start in range(0, len(sent), TRANSFERS_A_LOOK):
             part = sent[start : start + TRANSFERS_A_LOOK]
@@ -55,8 +55,8 @@ class Inspector:
         return sorted(received, key=lambda movement: movement.block_number)
 
 
-def _movement(transfer: Transfer, received_at: int) -> Movement:
-    return Movement(
+def _movement(transfer: Transfer, received_at: int) -> TokenReceipt:
+    return TokenReceipt(
         token=transfer.token,
         destination=transfer.destination,
         sender=transfer.sender or "",

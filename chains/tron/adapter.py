@@ -30,19 +30,19 @@ from chains.tron.past import PastReader
 from chains.tron.readers import Readers
 from chains.tron.service import TronService
 from chains.types import (
+    BalanceKey,
     Balances,
     Checkout,
     Condition,
     Cursor,
     Fork,
     Head,
-    Holding,
     LookAgain,
-    Movement,
     Rail,
     ScanPage,
     Targets,
     TokenMeta,
+    TokenReceipt,
     Transfer,
     Verification,
 )
@@ -224,10 +224,10 @@ class TronAdapter:
             self._tokens[address] = meta
         return self._tokens[address]
 
-    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+    async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         return await self._pool.run("balances", partial(self._balances.read, holdings=holdings, confirmed=confirmed))
 
-    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         wanted = {holding for holding in holdings if holding.token is not None}
         if not wanted or last < first:
             return []

@@ -16,7 +16,7 @@ from chains.tron.client import TronClient
 from chains.tron.refusals import Refusal
 from chains.tron.rpc import RpcRefused, rpc_address
 from chains.turns import Turns
-from chains.types import Balances, Holding
+from chains.types import BalanceKey, Balances
 
 BALANCE_OF = "70a08231"
 FEW = 20  # accounts: read one by one, and again when a block came in between
@@ -44,7 +44,7 @@ class BalanceReader:
         self._coins: dict[str, int] = {}  # what accounts were last seen to hold for good
         self._turns = Turns()  # of accounts that are asked for one by one
 
-    async def read(self, endpoint: Endpoint, holdings: Sequence[Holding], *, confirmed: bool) -> Balances:
+    async def read(self, endpoint: Endpoint, holdings: Sequence[BalanceKey], *, confirmed: bool) -> Balances:
         """Read everything from one endpoint; a balance that a contract will not tell is None."""
         block = await self._client.newest(endpoint, solid=confirmed)
         if confirmed and len(holdings) > FEW and all(holding.token is None for holding in holdings):
@@ -61,7 +61,7 @@ class BalanceReader:
                 return Balances(block.time_ms, block.time_ms // 1000, amounts)
             block = now
 
-    async def _many_coins(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> list[int | None]:
+    async def _many_coins(self, endpoint: Endpoint, holdings: Sequence[BalanceKey]) -> list[int | None]:
         """
         Read the irreversible coin of many accounts, a bounded number of calls at a time.
 
@@ -84,7 +84,7 @@ class BalanceReader:
             amounts[place] = None if isinstance(answer, ChainError) else answer
         return amounts
 
-    async def _newest_coins(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> Sequence[int | None]:
+    async def _newest_coins(self, endpoint: Endpoint, holdings: Sequence[BalanceKey]) -> Sequence[int | None]:
         """Return the newest balances; None for all where the endpoint does not tell many at once."""
         try:
             found = await self._packed_amounts(endpoint, holdings)
@@ -94,7 +94,7 @@ class BalanceReader:
             found = None
         return found or [None] * len(holdings)
 
-    async def _solid_coin(self, endpoint: Endpoint, holdings: Sequence[Holding], place: int) -> int:
+    async def _solid_coin(self, endpoint: Endpoint, holdings: Sequence[BalanceKey], place: int) -> int:
         holder = holdings[place].holder
         amount = await self._client.coins(endpoint, holder, solid=True)
         self._coins.pop(holder, None)
@@ -103,12 +103,12 @@ class BalanceReader:
             del self._coins[next(iter(self._coins))]
         return amount
 
-    async def _amount(self, endpoint: Endpoint, holding: Holding, *, solid: bool) -> int | None:
+    async def _amount(self, endpoint: Endpoint, holding: BalanceKey, *, solid: bool) -> int | None:
         if holding.token is None:
             return await self._client.coins(endpoint, holding.holder, solid=solid)
         return await self._client.contracts.token_balance(endpoint, holding.token, holding.holder, solid=solid)
 
-    async def _packed_amounts(self, endpoint: Endpoint, holdings: Sequence[Holding]) -> list[int | None] | None:
+    async def _packed_amounts(self, endpoint: Endpoint, holdings: Sequence[BalanceKey]) -> list[int | None] | None:
         """Read many in a request; None when the endpoint does not serve that."""
         if not self._usable(endpoint):
             return None
@@ -123,14 +123,14 @@ class BalanceReader:
         return found
 
 
-def _call(holding: Holding) -> Call:
+def _call(holding: BalanceKey) -> Call:
     holder, token = holding
     if token is None:
         return "eth_getBalance", (rpc_address(holder), "latest")
     return "eth_call", ({"to": rpc_address(token), "data": f"0x{BALANCE_OF}{topic(holder)}"}, "latest")
 
 
-def _amount(answer: RpcResult, holding: Holding) -> int | None:
+def _amount(answer: RpcResult, holding: BalanceKey) -> int | None:
     """Return one balance; a contract that refuses is None, a node that refuses is an error."""
     refused = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.OTHER
     if refused and holding.token is not None:

@@ -13,7 +13,7 @@ from chains.tron.decode import Block, Receipt, missing_in, transfers_of
 from chains.tron.receipts import TOGETHER, ReceiptReader
 from chains.tron.scan import TransferScan
 from chains.tron.transfer_log import number_equals, told_transfer
-from chains.types import Cursor, Head, Holding, Movement, ScanPage, Targets, Transfer
+from chains.types import BalanceKey, Cursor, Head, ScanPage, Targets, TokenReceipt, Transfer
 
 MOST_NAMED = 20
 
@@ -62,8 +62,8 @@ class PageReader:
         return ScanPage(transfers, Cursor(end), time=end // 1000, rows_read=found.rows)
 
     async def movements(
-        self, endpoint: Endpoint, *, wanted: Collection[Holding], first: int, last: int
-    ) -> list[Movement]:
+        self, endpoint: Endpoint, *, wanted: Collection[BalanceKey], first: int, last: int
+    ) -> list[TokenReceipt]:
         """Return what holders received of tokens between two times, both included, in chain order."""
         holders = frozenset(holding.holder for holding in wanted)
         after, top = first - 1, (await self._blocks.at(endpoint, last)).time_ms
@@ -76,7 +76,7 @@ class PageReader:
             after = found.end_ms
         in_order = sorted(seen.values(), key=lambda transfer: transfer.block_number)
         moved = [_movement(transfer) for transfer in in_order if first <= transfer.block_number <= last]
-        return [movement for movement in moved if Holding(movement.destination, movement.token) in wanted]
+        return [movement for movement in moved if BalanceKey(movement.destination, movement.token) in wanted]
 
     async def _read(
         self,
@@ -175,8 +175,8 @@ class PageReader:
         return (await self._blocks.by_number(endpoint, found.at_block[tx_hash])).time_ms
 
 
-def _movement(transfer: Transfer) -> Movement:
-    return Movement(
+def _movement(transfer: Transfer) -> TokenReceipt:
+    return TokenReceipt(
         token=transfer.token,
         destination=transfer.destination,
         sender=transfer.sender or "",

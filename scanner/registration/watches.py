@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import NoReturn
 
-from chains.types import Holding
+from chains.types import BalanceKey
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.sealing.secret_cipher import SecretCipher
@@ -118,7 +118,7 @@ class Watches:
         Left to the first check of the schedule, whatever was paid while the node was down would be part of
         the baseline, and never be told.
         """
-        holding = Holding(watch.address_key, watch.token_key)
+        holding = BalanceKey(watch.address_key, watch.token_key)
         balance, position = await read_balance(self._worker_of(watch.chain_id), holding, confirmed=True)
         now = self._clock.now_ms()
         return watch._replace(

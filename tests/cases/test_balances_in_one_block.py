@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chains.types import Holding
+from chains.types import BalanceKey
 from devnet.tron_ledger import USDT
 from tests.chains.ton_world import OWNER
 from tests.chains.tron_world import SHOP
@@ -17,7 +17,7 @@ async def test_a_tron_block_that_comes_between_is_read_again(tron, confirmed):
     tron.start()
     paid = tron.ledger.transfer(SHOP, 70)
     grid.before = lambda route: tron.ledger.settle() if tron.ledger.waiting and _reads(route) else None
-    found = await adapter.balances([Holding(SHOP, USDT)], confirmed=confirmed)
+    found = await adapter.balances([BalanceKey(SHOP, USDT)], confirmed=confirmed)
     assert found.amounts == [70]
     assert found.position >= tron.ledger.time_of(paid)
 
@@ -28,7 +28,7 @@ def _reads(route: str) -> bool:
 
 async def test_a_ton_block_that_comes_between_is_read_again(ton):
     center, adapter = await ton.both()
-    await adapter.balances([Holding(OWNER, ton.ledger.master)])
+    await adapter.balances([BalanceKey(OWNER, ton.ledger.master)])
     ton.ledger.advance(10)
 
     def pay(route: str) -> None:
@@ -37,7 +37,7 @@ async def test_a_ton_block_that_comes_between_is_read_again(ton):
             ton.ledger.pay(OWNER, 70)
 
     center.before = pay
-    found = await adapter.balances([Holding(OWNER, ton.ledger.master)])
+    found = await adapter.balances([BalanceKey(OWNER, ton.ledger.master)])
     assert (found.amounts, found.position) == ([70], ton.ledger.now)
 
 
@@ -46,9 +46,9 @@ async def test_a_chain_that_is_faster_than_its_answers_is_read_a_bounded_number_
     adapter = await tron.adapter(grid)
     tron.start()
     grid.before = lambda route: tron.ledger.advance() if _reads(route) else None
-    await adapter.balances([Holding(SHOP, USDT)])
+    await adapter.balances([BalanceKey(SHOP, USDT)])
     assert grid.calls["/jsonrpc"] == 3
     center, other = await ton.both()
     center.before = lambda route: ton.ledger.advance(1) if route == "jetton/wallets" else None
-    await other.balances([Holding(OWNER, ton.ledger.master)])
+    await other.balances([BalanceKey(OWNER, ton.ledger.master)])
     assert center.calls["jetton/wallets"] == 2

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from chains.tron.balances import CALLS_A_ROUND
-from chains.types import Holding
+from chains.types import BalanceKey
 from devnet.receiver import receiver
 from devnet.tron_ledger import CHAIN_ID, account
 from devnet.trongrid import TronGrid
@@ -18,7 +18,7 @@ TILLS = [account(f"till {n}") for n in range(1000)]
 
 
 def coins(holders):
-    return [Holding(holder, None) for holder in holders]
+    return [BalanceKey(holder, None) for holder in holders]
 
 
 @pytest.mark.parametrize("waiting", [1, 40])

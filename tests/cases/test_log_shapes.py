@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chains.errors import ChainError, ChainMisconfigured
-from chains.types import Cursor, Fork, Head, Holding, Rail, ScanPage, Targets, Transfer
+from chains.types import BalanceKey, Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer
 from devnet.canned_rpc import Script, canned_rpc
 from tests.chains.evm_world import (
     BUYER,
@@ -489,7 +489,7 @@ async def test_what_watched_addresses_received_is_read_in_the_shape_an_endpoint_
     node = await filled(*paid, *flood, foreign, **limits)
     adapter = await world.adapter(node)
     await adapter.scan(Rail.PROXY, targets(), Cursor(199, hash_of(199)), HEAD)
-    holdings = [Holding(to, token) for to in shops for token in (TOKEN, OTHER_TOKEN)]
+    holdings = [BalanceKey(to, token) for to in shops for token in (TOKEN, OTHER_TOKEN)]
     found = await adapter.movements(holdings, first=120, last=160)
     assert [move.tx_hash for move in found if move.tx_hash != tx_of(900)] == [tx_of(n) for n in range(8)]
     assert sum(move.tx_hash == tx_of(900) for move in found) == 20

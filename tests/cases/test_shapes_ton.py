@@ -7,7 +7,7 @@ import pytest
 from chains.errors import ChainUnavailable
 from chains.limits import TRY_LARGER_S
 from chains.ton.parts import REFUSALS_TO_PASS
-from chains.types import Holding, Outcome
+from chains.types import BalanceKey, Outcome
 from devnet.receiver import receiver
 from tests.chains.ton_world import owner_of, scan, seen
 from tests.e2e.ton_market import market, till
@@ -66,9 +66,9 @@ async def test_legs_wallets_and_coins_are_asked_for_in_smaller_questions_too(ton
     looks = await adapter.verify(transfers, head=await adapter.head())
     assert {look.outcome for look in looks} == {Outcome.CREDITED}
     assert center.calls["adjacentTransactions"] == 0
-    balances = await adapter.balances([Holding(owner, ton.ledger.master) for owner in owners])
+    balances = await adapter.balances([BalanceKey(owner, ton.ledger.master) for owner in owners])
     assert balances.amounts == [5_000_000] * 40
-    assert (await adapter.balances([Holding(owner, None) for owner in owners])).amounts == [0] * 40
+    assert (await adapter.balances([BalanceKey(owner, None) for owner in owners])).amounts == [0] * 40
 
 
 async def test_what_was_learnt_is_kept_and_more_is_tried_after_a_while(ton):

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from chains.tron.address import to_hex
-from chains.types import Holding, Outcome
+from chains.types import BalanceKey, Outcome
 from devnet.receiver import receiver
 from devnet.tron_index import Index
 from devnet.tron_ledger import USDT, account
@@ -312,10 +312,10 @@ async def test_an_index_that_shows_few_rows_is_asked_for_few_rows_and_not_for_fe
     again = await adapter.look_again(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
     assert ({transfer.tx_hash for transfer in again.transfers}, again.unread) == (paid, {})
     assert sum(center.calls.values()) <= 60
-    held = await adapter.balances([Holding(owner, ton.ledger.master) for owner in owners])
+    held = await adapter.balances([BalanceKey(owner, ton.ledger.master) for owner in owners])
     assert sum(1 for amount in held.amounts if amount) == 120
     fresh = await ton.adapter(center)
-    coins = await fresh.balances([Holding(owner, None) for owner in owners])
+    coins = await fresh.balances([BalanceKey(owner, None) for owner in owners])
     assert coins.amounts == [3] * 300
     if "{}" in str(body):
         assert adapter._client.row_limits.of(adapter._pool.endpoints[0], "transactions").learnt == most
@@ -340,7 +340,7 @@ async def test_wallets_that_leave_no_room_make_no_balance_zero(ton):
     fake = {"jetton": ton.ledger.master, "balance": "9"}
     center.strangers = [{**fake, "owner": owners[0], "address": f"0:{n + 77:064X}"} for n in range(70)]
     ton.ledger.advance()
-    held = await adapter.balances([Holding(owner, ton.ledger.master) for owner in owners])
+    held = await adapter.balances([BalanceKey(owner, ton.ledger.master) for owner in owners])
     assert held.amounts[1:] == [7] * 39
 
 

@@ -8,7 +8,7 @@ import pytest
 from eth_abi.abi import encode
 
 from addresses.keccak import keccak
-from chains.types import Holding
+from chains.types import BalanceKey
 from devnet.anvil import CHAIN_ID
 from devnet.scripted_rpc import tx_hash
 from tests.cases.evm_nodes import shop, street
@@ -135,6 +135,6 @@ async def test_a_balance_a_contract_refuses_in_a_nodes_words_is_unknown_and_no_e
             if asked[0]["to"].lower() == ODD
             else None
         )
-        told = await town.scanner.worker.adapter.balances([Holding(shop(1), ODD), Holding(shop(1), USDT.lower())])
+        told = await town.scanner.worker.adapter.balances([BalanceKey(shop(1), ODD), BalanceKey(shop(1), USDT.lower())])
         assert told.amounts == [None, 0]
         assert [endpoint.failures for endpoint in town.scanner.worker.adapter._pool.endpoints] == [0]

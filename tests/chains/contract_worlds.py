@@ -13,7 +13,7 @@ from chains.evm.adapter import open_adapter as open_evm
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.ton import transfers as ton_paging
 from chains.tron.address import to_hex
-from chains.types import Cursor, Holding, TokenMeta, Transfer
+from chains.types import BalanceKey, Cursor, TokenMeta, Transfer
 from config.catalog import Chain
 from devnet.anvil import CHAIN_ID as EVM_CHAIN_ID
 from devnet.anvil import PROXY, anvil
@@ -68,7 +68,7 @@ class Land(Protocol):
         """Pay two addresses at once."""
 
     async def give_coin(self, to: str, amount: int) -> None: ...
-    async def unreadable(self) -> Holding:
+    async def unreadable(self) -> BalanceKey:
         """Return a holding nobody can tell the balance of."""
 
     async def vanish(self, transfer: Transfer) -> None:
@@ -166,8 +166,8 @@ class EvmLand:
         await self._chain.rpc("anvil_setBalance", [to, hex(amount)])
         await self._chain.mine(1)
 
-    async def unreadable(self) -> Holding:
-        return Holding(self.shop, self.no_token)
+    async def unreadable(self) -> BalanceKey:
+        return BalanceKey(self.shop, self.no_token)
 
     async def vanish(self, transfer: Transfer) -> None:
         block = await self._chain.block()
@@ -247,8 +247,8 @@ class TronLand:
         self._world.ledger.send_coin(to, amount)
         self._world.ledger.settle()
 
-    async def unreadable(self) -> Holding:
-        return Holding(self.shop, self._world.ledger.deploy("broken", "BAD", broken=True))
+    async def unreadable(self) -> BalanceKey:
+        return BalanceKey(self.shop, self._world.ledger.deploy("broken", "BAD", broken=True))
 
     async def vanish(self, transfer: Transfer) -> None:
         self.upstream.unindexed.add(transfer.tx_hash)
@@ -330,11 +330,11 @@ class TonLand:
     async def give_coin(self, to: str, amount: int) -> None:
         self._world.ledger.coins[to] = amount
 
-    async def unreadable(self) -> Holding:
+    async def unreadable(self) -> BalanceKey:
         await self.pay(self.other, 1)
         stranger = {"address": self.no_token, "owner": self.other, "jetton": self.token, "balance": "9"}
         self.upstream.strangers.append(stranger)
-        return Holding(self.other, self.token)
+        return BalanceKey(self.other, self.token)
 
     async def vanish(self, transfer: Transfer) -> None:
         self._world.ledger.payments = [p for p in self._world.ledger.payments if p.tx_hash != transfer.tx_hash]

@@ -9,7 +9,7 @@ import pytest
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable, InvalidAddress, InvalidTxHash
-from chains.types import Cursor, Head, Holding, Outcome, Rail, ScanPage, Targets
+from chains.types import BalanceKey, Cursor, Head, Outcome, Rail, ScanPage, Targets
 from tests.chains.contract_worlds import FAMILIES, Paid, land_of
 
 pytestmark = pytest.mark.anvil
@@ -459,11 +459,11 @@ async def test_balances_of_token_and_coin_come_in_the_order_asked_and_who_has_no
         await land.pay(land.no_token)  # so that the balances above are irreversible on every family
     adapter = await land.adapter()
     asked = [
-        Holding(land.other, None),
-        Holding(land.shop, land.token),
-        Holding(land.shop, None),
-        Holding(land.other, land.token),
-        Holding(land.shop, land.token),
+        BalanceKey(land.other, None),
+        BalanceKey(land.shop, land.token),
+        BalanceKey(land.shop, None),
+        BalanceKey(land.other, land.token),
+        BalanceKey(land.shop, land.token),
     ]
     told = await adapter.balances(asked, confirmed=confirmed)
     assert told.amounts == [0, 2**70 + 3, 17, 0, 2**70 + 3]
@@ -475,14 +475,14 @@ async def test_balances_of_token_and_coin_come_in_the_order_asked_and_who_has_no
 async def test_one_balance_that_cannot_be_read_is_unknown_and_spoils_no_other(land, adapter):
     await land.pay(amount=9)
     unreadable = await land.unreadable()
-    told = await adapter.balances([Holding(land.shop, land.token), unreadable, Holding(land.no_token, None)])
+    told = await adapter.balances([BalanceKey(land.shop, land.token), unreadable, BalanceKey(land.no_token, None)])
     assert told.amounts == [9, None, 0]
 
 
 async def test_movements_are_what_came_in_between_two_positions_both_included(land, adapter):
     after = await land.here()
     mine, _, theirs = await land.pay(amount=11), await land.pay(land.no_token), await land.pay(land.other, amount=12)
-    wanted = [Holding(land.shop, land.token), Holding(land.other, None)]
+    wanted = [BalanceKey(land.shop, land.token), BalanceKey(land.other, None)]
     head = (await adapter.head()).position
     (movement,) = await adapter.movements(wanted, first=after.position, last=head)
     at = movement.block_number
@@ -491,7 +491,7 @@ async def test_movements_are_what_came_in_between_two_positions_both_included(la
     assert await adapter.movements(wanted, first=at, last=at) == [movement]
     assert await adapter.movements(wanted, first=at + 1, last=head) == []
     assert await adapter.movements(wanted, first=after.position, last=at - 1) == []
-    both = [Holding(land.other, land.token), Holding(land.shop, land.token)]
+    both = [BalanceKey(land.other, land.token), BalanceKey(land.shop, land.token)]
     assert [m.tx_hash for m in await adapter.movements(both, first=after.position, last=head)] == [
         mine.tx_hash,
         theirs.tx_hash,
@@ -505,7 +505,7 @@ async def test_movements_of_other_holdings_of_the_same_people_and_tokens_are_not
     await land.pay(land.shop, amount=2, token=fake)
     theirs = await land.pay(land.other, amount=3, token=fake)
     await land.pay(land.other, amount=4)
-    wanted = [Holding(land.shop, land.token), Holding(land.other, fake)]
+    wanted = [BalanceKey(land.shop, land.token), BalanceKey(land.other, fake)]
     told = await adapter.movements(wanted, first=after.position, last=(await adapter.head()).position)
     assert [movement.tx_hash for movement in told] == [mine.tx_hash, theirs.tx_hash]
 
@@ -545,9 +545,9 @@ async def test_upstream_trouble_is_an_error_of_ours_and_never_an_answer(land, tr
         "verify": lambda: adapter.verify([found], head=head),
         "inspect": lambda: adapter.inspect(found.tx_hash, targets(land.shop)),
         "token": lambda: adapter.token(land.no_token),
-        "balances": lambda: adapter.balances([Holding(land.shop, land.token)]),
+        "balances": lambda: adapter.balances([BalanceKey(land.shop, land.token)]),
         "movements": lambda: adapter.movements(
-            [Holding(land.shop, land.token)], first=after.position, last=head.position
+            [BalanceKey(land.shop, land.token)], first=after.position, last=head.position
         ),
     }
     if trouble == "no answer":  # each takes as long as the time-out

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from chains.errors import ChainProtocolError
 from chains.evm import multicall
-from chains.types import Holding
+from chains.types import BalanceKey
 
 TOKEN = "0x" + "70" * 20
 holders = st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex())
-holdings = st.lists(st.builds(Holding, holders, st.none() | st.just(TOKEN)), max_size=60)
+holdings = st.lists(st.builds(BalanceKey, holders, st.none() | st.just(TOKEN)), max_size=60)
 results = st.lists(
     st.tuples(st.booleans(), st.one_of(st.binary(min_size=32, max_size=32), st.binary(max_size=3), st.just(bytes(64)))),
     max_size=60,

@@ -11,7 +11,7 @@ import pytest
 from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.ton import transfers as paging
-from chains.types import Cursor, Head, Holding, Outcome, Rail, ScanPage, Targets, TokenMeta, Transfer
+from chains.types import BalanceKey, Cursor, Head, Outcome, Rail, ScanPage, Targets, TokenMeta, Transfer
 from devnet.ton_ledger import LT_A_BLOCK
 from tests.chains.ton_world import CHAIN_ID, OTHER, OWNER, START, TonWorld, owner_of, scan, seen
 
@@ -797,10 +797,10 @@ async def test_balances_of_jettons_and_coins_come_in_the_order_asked(ton):
     ton.ledger.pay(OWNER, amount=10**30)
     ton.ledger.coins[OTHER] = 7
     holdings = [
-        Holding(OTHER, None),
-        Holding(OWNER, ton.ledger.master),
-        Holding(OWNER, None),
-        Holding(OTHER, OTHER_JETTON),
+        BalanceKey(OTHER, None),
+        BalanceKey(OWNER, ton.ledger.master),
+        BalanceKey(OWNER, None),
+        BalanceKey(OTHER, OTHER_JETTON),
     ]
     balances = await adapter.balances(holdings)
     assert (balances.position, balances.amounts) == (START, [7, 10**30, 0, 0])
@@ -809,7 +809,7 @@ async def test_balances_of_jettons_and_coins_come_in_the_order_asked(ton):
 
 async def test_a_thousand_balances_are_one_question_once_its_length_is_known(ton):
     center, adapter = await ton.both()
-    holdings = [Holding(owner_of(number), ton.ledger.master) for number in range(1000)]
+    holdings = [BalanceKey(owner_of(number), ton.ledger.master) for number in range(1000)]
     ton.ledger.pay(owner_of(999), amount=3)
     for _ in range(3):
         await adapter.balances(holdings)
@@ -823,16 +823,16 @@ async def test_an_error_is_never_a_balance_of_zero(ton, how):
     center, adapter = await ton.both()
     center.fail("jetton/wallets", **how)
     with pytest.raises((ChainUnavailable, ChainProtocolError)):
-        await adapter.balances([Holding(OWNER, ton.ledger.master)])
+        await adapter.balances([BalanceKey(OWNER, ton.ledger.master)])
 
 
 async def test_an_index_that_is_behind_tells_no_balances(ton):
     center, adapter = await ton.both()
     ton.ledger.advance(200)
-    await adapter.balances([Holding(OWNER, None)])
+    await adapter.balances([BalanceKey(OWNER, None)])
     center.behind_s = 90
     with pytest.raises(ChainUnavailable, match="behind: balances would be old"):
-        await adapter.balances([Holding(OWNER, None)])
+        await adapter.balances([BalanceKey(OWNER, None)])
 
 
 async def test_a_wallet_a_stranger_deployed_in_our_name_is_not_ours(ton):
@@ -840,7 +840,7 @@ async def test_a_wallet_a_stranger_deployed_in_our_name_is_not_ours(ton):
     ton.ledger.pay(OWNER, amount=5)
     await verified(adapter, await seen(adapter, OWNER))  # from here on the wallets of this master can be computed
     center.strangers.append({"address": OTHER, "owner": OWNER, "jetton": ton.ledger.master, "balance": "1000000"})
-    assert (await adapter.balances([Holding(OWNER, ton.ledger.master)])).amounts == [5]
+    assert (await adapter.balances([BalanceKey(OWNER, ton.ledger.master)])).amounts == [5]
 
 
 async def test_a_balance_of_a_master_with_its_own_way_is_not_measured_by_the_usual_one(ton):
@@ -849,14 +849,14 @@ async def test_a_balance_of_a_master_with_its_own_way_is_not_measured_by_the_usu
     for owner in (OWNER, OTHER):
         ton.ledger.pay(owner, amount=5)
     await verified(adapter, await seen(adapter, OWNER))  # the master has been asked where a wallet is
-    assert (await adapter.balances([Holding(OTHER, ton.ledger.master)])).amounts == [5]
+    assert (await adapter.balances([BalanceKey(OTHER, ton.ledger.master)])).amounts == [5]
 
 
 async def test_a_balance_of_another_jetton_is_not_taken_for_ours(ton):
     center, adapter = await ton.both()
     ton.ledger.pay(OWNER, amount=5, master=ton.ledger.recorded["other_master"])
     center.ignored = {"jetton_address"}
-    assert (await adapter.balances([Holding(OWNER, ton.ledger.master)])).amounts == [0]
+    assert (await adapter.balances([BalanceKey(OWNER, ton.ledger.master)])).amounts == [0]
 
 
 async def test_two_wallets_of_one_owner_are_no_balance_at_all(ton):
@@ -864,7 +864,7 @@ async def test_two_wallets_of_one_owner_are_no_balance_at_all(ton):
     ton.ledger.own_way.add(ton.ledger.master)
     ton.ledger.pay(OWNER, amount=5)
     center.strangers.append({"address": OTHER, "owner": OWNER, "jetton": ton.ledger.master, "balance": "1000000"})
-    assert (await adapter.balances([Holding(OWNER, ton.ledger.master)])).amounts == [None]
+    assert (await adapter.balances([BalanceKey(OWNER, ton.ledger.master)])).amounts == [None]
 
 
 async def test_movements_are_what_was_really_credited_when_it_was_credited(ton):
@@ -880,12 +880,12 @@ async def test_movements_are_what_was_really_credited_when_it_was_credited(ton):
             transaction["now"] += 250  # the receiving half took its time
     for _ in range(3):
         ton.ledger.advance(100)
-    holdings = [Holding(OWNER, ton.ledger.master), Holding(OTHER, None)]
+    holdings = [BalanceKey(OWNER, ton.ledger.master), BalanceKey(OTHER, None)]
     (movement,) = await adapter.movements(holdings, first=START + 345, last=ton.ledger.now)
     assert (movement.amount, movement.block_number, movement.sender) == (5, START + 350, ton.ledger.buyer)
     assert movement.tx_hash == credited.tx_hash
     assert await adapter.movements(holdings, first=START, last=START + 349) == []
-    assert await adapter.movements([Holding(OWNER, None)], first=START, last=START + 400) == []
+    assert await adapter.movements([BalanceKey(OWNER, None)], first=START, last=START + 400) == []
 
 
 # --- keys ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from chains.base import Access
 from chains.ton.adapter import TonAdapter, open_adapter
-from chains.types import Cursor, Holding, Outcome, Rail, ScanPage, Targets, TokenMeta
+from chains.types import BalanceKey, Cursor, Outcome, Rail, ScanPage, Targets, TokenMeta
 from config.catalog import Chain
 from tests.chains.evm_world import Calls
 from tests.chains.ton_world import owner_of
@@ -72,6 +72,6 @@ async def test_transfers_to_a_busy_wallet_are_read_and_both_halves_found(live):
 
 async def test_balances_are_numbers(live):
     usdt = live.parse_address("EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDs")
-    found = await live.balances([Holding(usdt, None), Holding(owner_of(1), usdt), Holding(owner_of(1), None)])
+    found = await live.balances([BalanceKey(usdt, None), BalanceKey(owner_of(1), usdt), BalanceKey(owner_of(1), None)])
     assert found.amounts[0] is not None
     assert found.amounts[1:] == [0, 0]

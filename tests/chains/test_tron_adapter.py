@@ -6,7 +6,7 @@ import pytest
 
 from chains.errors import ChainMisconfigured, InvalidTxHash
 from chains.tron.transfer_log import TransferLog
-from chains.types import Cursor, Holding, Outcome, Rail, ScanPage, Targets
+from chains.types import BalanceKey, Cursor, Outcome, Rail, ScanPage, Targets
 from devnet.tron_ledger import CHAIN_ID, USDT, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
@@ -277,14 +277,14 @@ async def test_movements_are_what_holders_received_between_two_times(tron):
         tron.ledger.transfer(BUYER, 88, sender="shop")
         tron.ledger.advance(2)
     tron.ledger.settle()
-    wanted = [Holding(SHOP, USDT), Holding(BUYER, other), Holding(SHOP, None)]
+    wanted = [BalanceKey(SHOP, USDT), BalanceKey(BUYER, other), BalanceKey(SHOP, None)]
     first, last = (tron.ledger.time_of(paid[place]) for place in (1, 2))
     seen = await adapter.movements(wanted, first=first, last=last)
     assert [(m.tx_hash, m.amount, m.sender, m.block_number) for m in seen] == [
         (paid[1], 2, BUYER, first),
         (paid[2], 3, BUYER, last),
     ]
-    assert await adapter.movements([Holding(SHOP, None)], first=first, last=last) == []
+    assert await adapter.movements([BalanceKey(SHOP, None)], first=first, last=last) == []
     beyond = tron.ledger.times[-1] + 60_000
     assert len(await adapter.movements(wanted, first=first, last=beyond)) == 3
 

@@ -13,7 +13,7 @@ from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.rates import TokenBucket
 from chains.tron.adapter import open_adapter
-from chains.types import Cursor, Holding, Rail, Targets
+from chains.types import BalanceKey, Cursor, Rail, Targets
 from devnet.tron_ledger import USDT, account
 from tests.chains.test_rates import Clock
 from tests.chains.tron_world import BUYER, SHOP, scan_all, tron_chain
@@ -30,7 +30,7 @@ async def test_the_key_travels_in_its_header_to_every_route(tron):
     tron.ledger.settle()
     await scan_all(adapter, after)
     await adapter.token(USDT)
-    await adapter.balances([Holding(SHOP, USDT)])
+    await adapter.balances([BalanceKey(SHOP, USDT)])
     assert set(grid.keys) == {KEY}
     assert grid.requests > 5
 
@@ -112,8 +112,8 @@ async def test_an_overload_is_never_a_balance_of_zero_or_a_missing_receipt(tron)
     adapter = await tron.adapter(grid)
     tron.start()
     for route, ask in (
-        ("/walletsolidity/getaccount", lambda: adapter.balances([Holding(SHOP, None)], confirmed=True)),
-        ("/walletsolidity/triggerconstantcontract", lambda: adapter.balances([Holding(SHOP, USDT)], confirmed=True)),
+        ("/walletsolidity/getaccount", lambda: adapter.balances([BalanceKey(SHOP, None)], confirmed=True)),
+        ("/walletsolidity/triggerconstantcontract", lambda: adapter.balances([BalanceKey(SHOP, USDT)], confirmed=True)),
         ("/walletsolidity/gettransactioninfobyid", lambda: adapter.inspect("a" * 64, Targets())),
     ):
         grid.overload(route=route)
@@ -244,7 +244,7 @@ async def test_a_hundred_balances_cost_two_requests(tron):
     tron.ledger.advance(30)
     await adapter.head()
     before = grid.requests
-    found = await adapter.balances([*(Holding(till, USDT) for till in tills), Holding(SHOP, None)])
+    found = await adapter.balances([*(BalanceKey(till, USDT) for till in tills), BalanceKey(SHOP, None)])
     assert found.amounts == [*range(49), 7_000_000]
     assert grid.requests - before == 2
     assert found.position == tron.ledger.times[-1]
@@ -259,12 +259,12 @@ async def test_balances_are_what_the_chain_says_and_what_cannot_be_read_is_none(
     tron.ledger.send_coin(SHOP, 7)
     tron.ledger.settle()
     asked = [
-        Holding(SHOP, USDT),
-        Holding(SHOP, None),
-        Holding(SHOP, broken),
-        Holding(SHOP, account("no contract")),
-        Holding(account("never used"), None),
-        Holding(account("never used"), USDT),
+        BalanceKey(SHOP, USDT),
+        BalanceKey(SHOP, None),
+        BalanceKey(SHOP, broken),
+        BalanceKey(SHOP, account("no contract")),
+        BalanceKey(account("never used"), None),
+        BalanceKey(account("never used"), USDT),
     ]
     found = await adapter.balances(asked, confirmed=confirmed)
     assert found.amounts == [5, 7, None, None, 0, 0]
@@ -277,8 +277,8 @@ async def test_a_confirmed_balance_leaves_out_what_is_not_solid(tron):
     tron.ledger.settle()
     tron.ledger.transfer(SHOP, 6)
     tron.ledger.advance()
-    newest = await adapter.balances([Holding(SHOP, USDT)])
-    solid = await adapter.balances([Holding(SHOP, USDT)], confirmed=True)
+    newest = await adapter.balances([BalanceKey(SHOP, USDT)])
+    solid = await adapter.balances([BalanceKey(SHOP, USDT)], confirmed=True)
     assert (newest.amounts, solid.amounts) == ([11], [5])
     assert newest.position - solid.position == 19 * 3000
 
@@ -288,7 +288,7 @@ async def test_an_account_with_nothing_left_holds_zero(tron):
     tron.ledger.send_coin(SHOP, 7)
     tron.ledger.send_coin(BUYER, 7, sender="shop")
     tron.ledger.settle()
-    assert (await adapter.balances([Holding(SHOP, None)], confirmed=True)).amounts == [0]
+    assert (await adapter.balances([BalanceKey(SHOP, None)], confirmed=True)).amounts == [0]
 
 
 @pytest.mark.parametrize("body", [b'{"address":"T1","balance":5}', b'{"balance":5}', b"[]", b'{"balance":"5"}'])
@@ -298,7 +298,7 @@ async def test_an_account_no_correct_node_sends_is_an_error(tron, body):
     tron.start()
     grid.fail("/walletsolidity/getaccount", body=body)
     with pytest.raises(ChainProtocolError):
-        await adapter.balances([Holding(SHOP, None)], confirmed=True)
+        await adapter.balances([BalanceKey(SHOP, None)], confirmed=True)
 
 
 CONSTANT = "/walletsolidity/triggerconstantcontract"
@@ -310,7 +310,7 @@ async def test_what_a_call_that_reverted_left_behind_is_no_balance(tron):
     tron.start()
     left = {"result": {"result": True, "message": b"REVERT opcode executed".hex()}, "constant_result": [f"{5:064x}"]}
     grid.fail(CONSTANT, body=orjson.dumps(left))
-    assert (await adapter.balances([Holding(SHOP, USDT)], confirmed=True)).amounts == [None]
+    assert (await adapter.balances([BalanceKey(SHOP, USDT)], confirmed=True)).amounts == [None]
 
 
 async def test_a_node_too_busy_for_a_call_says_nothing_of_the_contract(tron):

@@ -10,7 +10,7 @@ import pytest
 
 from chains.base import Access
 from chains.tron.adapter import TronAdapter, open_adapter
-from chains.types import Cursor, Holding, Rail, ScanPage, Targets
+from chains.types import BalanceKey, Cursor, Rail, ScanPage, Targets
 from devnet.tron_ledger import USDT
 from tests.chains.evm_world import Calls
 from tests.chains.tron_world import tron_chain
@@ -66,7 +66,7 @@ async def test_a_page_ends_at_the_head(mainnet):
 
 
 async def test_balances_can_be_read_both_ways(mainnet):
-    asked = [Holding(USDT, USDT), Holding(USDT, None)]
+    asked = [BalanceKey(USDT, USDT), BalanceKey(USDT, None)]
     newest = await mainnet.balances(asked)
     solid = await mainnet.balances(asked, confirmed=True)
     assert None not in newest.amounts + solid.amounts

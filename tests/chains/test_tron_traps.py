@@ -13,7 +13,7 @@ from chains.tron.address import to_hex
 from chains.tron.by_accounts import INDEX_LAG_MS
 from chains.tron.index_probe import PROBE_S
 from chains.tron.logs import AVOIDED_S
-from chains.types import Cursor, Holding, Outcome, Rail, Targets
+from chains.types import BalanceKey, Cursor, Outcome, Rail, Targets
 from devnet.tron_ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
@@ -225,7 +225,7 @@ async def test_balances_do_without_json_rpc_where_it_is_refused(tron, status):
     adapter = await tron.adapter(grid)
     tron.ledger.transfer(SHOP, 5)
     tron.ledger.settle()
-    assert (await adapter.balances([Holding(SHOP, USDT)])).amounts == [5]
+    assert (await adapter.balances([BalanceKey(SHOP, USDT)])).amounts == [5]
     assert (await adapter.head()).position > 0
 
 

@@ -9,7 +9,7 @@ import pytest
 from chains.errors import ChainError
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.proxy import EVENT_TOPIC
-from chains.types import Cursor, Head, Holding, Rail, ScanPage, Targets, UnreadLog
+from chains.types import BalanceKey, Cursor, Head, Rail, ScanPage, Targets, UnreadLog
 from tests.chains.evm_world import SHOP, TOKEN, event_log, hash_of, token_log, tx_of, word
 
 HEAD = Head(200, hash_of(200), 1_700_000_200)
@@ -177,7 +177,7 @@ async def test_movements_that_cannot_all_be_read_are_not_told(world):
     log = token_log(to=SHOP, block=150, tx=BAD)
     node = await world.node(replies={"eth_getLogs": shown((150, log | {"data": None}))})
     with pytest.raises(ChainError, match="cannot be read"):
-        await (await world.adapter(node)).movements([Holding(SHOP, TOKEN)], first=100, last=200)
+        await (await world.adapter(node)).movements([BalanceKey(SHOP, TOKEN)], first=100, last=200)
 
 
 RECEIPT_LOGS = {

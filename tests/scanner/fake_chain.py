@@ -10,20 +10,20 @@ from typing import Any
 from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable, InvalidAddress
 from chains.types import (
+    BalanceKey,
     Balances,
     Checkout,
     Condition,
     Cursor,
     Fork,
     Head,
-    Holding,
     LookAgain,
-    Movement,
     Outcome,
     Rail,
     ScanPage,
     Targets,
     TokenMeta,
+    TokenReceipt,
     Transfer,
     Verification,
 )
@@ -67,8 +67,8 @@ class FakeChain:
         self.finalized: int | None = None
         self.outcomes: dict[str, Outcome] = {}
         self.tokens: dict[str, TokenMeta] = {}
-        self.holdings: Callable[[Sequence[Holding]], list[int | None]] = lambda asked: [0] * len(asked)
-        self.moved: list[Movement] = []
+        self.holdings: Callable[[Sequence[BalanceKey]], list[int | None]] = lambda asked: [0] * len(asked)
+        self.moved: list[TokenReceipt] = []
         self.down = False
         self.refuses: set[Rail] = set()  # rails no endpoint serves
         self.unlisted: set[str] = set()  # transactions the index of a scan does not know yet
@@ -215,11 +215,11 @@ class FakeChain:
         await self._asked("token")
         return self.tokens.get(address)
 
-    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+    async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         await self._asked("balances")
         return Balances(self.top, self.times[self.top], self.holdings(holdings))
 
-    async def movements(self, holdings: Sequence[Holding], *, first: int, last: int) -> list[Movement]:
+    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         await self._asked("movements")
         return [movement for movement in self.moved if first <= movement.block_number <= last]
 

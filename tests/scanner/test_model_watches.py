@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chains.types import Balances, Holding
+from chains.types import BalanceKey, Balances
 from config.catalog import Catalog, Token
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import open_database
@@ -91,7 +91,7 @@ class Node(FakeChain):
     def _decide(self, name: str) -> None:
         self.down = self.mood == "down" or (self.mood == "secretive" and name == "movements")
 
-    async def balances(self, holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+    async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         assert confirmed  # what a reorganisation may take back is not read
         self.reads.append([holding.holder for holding in holdings])
         if self.meanwhile is not None:

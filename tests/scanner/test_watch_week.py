@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from chains.types import Balances, Holding, Movement
+from chains.types import BalanceKey, Balances, TokenReceipt
 from kernel.store.database import Database
 from scanner.balance_watcher import BalanceWatcher
 from scanner.model import EventType, OutboxEvent, Watch, WatchStatus
@@ -70,7 +70,7 @@ class Bench:
     def _ring(self) -> None:
         self.rung += 1
 
-    def _read(self, asked: Sequence[Holding]) -> list[int | None]:
+    def _read(self, asked: Sequence[BalanceKey]) -> list[int | None]:
         self.reads.append(self.clock.now_ms() - NOW)
         return [self.amounts.get(holding.holder, 0) for holding in asked]
 
@@ -309,7 +309,7 @@ async def test_a_watch_that_is_stopped_during_the_read_is_told_nothing(bench: Be
     bench.amounts[HOLDER] = 9
     read = bench.chain.balances
 
-    async def stopped_meanwhile(holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+    async def stopped_meanwhile(holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         assert confirmed  # what a reorganisation may take back is not read
         async with bench.db.write() as tx:
             assert await watches.stop(tx, "w-1", NOW)
@@ -331,7 +331,7 @@ async def test_what_is_acknowledged_during_the_read_is_what_the_change_is_measur
     bench.amounts[HOLDER] = 12
     read = bench.chain.balances
 
-    async def acknowledged_meanwhile(holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+    async def acknowledged_meanwhile(holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         await bench.attempt(*in_flight, ok=True)
         return await read(holdings, confirmed=confirmed)
 
@@ -353,7 +353,7 @@ async def test_a_change_acknowledged_during_the_read_that_sees_it_again_is_told_
     bench.clock.advance(300)
     read = bench.chain.balances
 
-    async def acknowledged_meanwhile(holdings: Sequence[Holding], *, confirmed: bool = False) -> Balances:
+    async def acknowledged_meanwhile(holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         await bench.attempt(*in_flight, ok=True)
         return await read(holdings, confirmed=confirmed)
 
@@ -371,7 +371,7 @@ async def test_the_transfers_behind_a_change_are_those_since_the_last_read(bench
     await bench.add(a_watch(current_balance=5, last_position=last))
     bench.amounts[HOLDER] = 9
     bench.chain.moved = [
-        Movement(TOKEN, HOLDER, SENDER, amount, a_hash("tx", amount), block)
+        TokenReceipt(TOKEN, HOLDER, SENDER, amount, a_hash("tx", amount), block)
         for amount, block in ((1, last), (2, last + 1), (3, last + 4))
     ]
 
