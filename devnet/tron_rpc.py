@@ -172,7 +172,7 @@ class JsonRpc:
         token, data = from_hex(what["to"][2:]), what["data"][2:]
         if token not in self._ledger.tokens:
             raise Refused(-32600, "Smart contract is not exist.")
-        result = self._grid.call(token, _SELECTORS.get(data[:8], ""), data[8:], at=self._head)
+        result = self._grid.node.call(token, _SELECTORS.get(data[:8], ""), data[8:], at=self._head)
         if result is None:
             raise Refused(-32000, "REVERT opcode executed")
         return "0x" + result

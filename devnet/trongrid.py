@@ -14,18 +14,16 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from addresses.base58 import decode_check
-from chains.tron.address import from_hex
 from devnet.faulty_rpc import EVERY, Fault
 from devnet.tron_index import Index
-from devnet.tron_ledger import TronLedger, Tx
+from devnet.tron_ledger import TronLedger
+from devnet.tron_node import TronNode
 from devnet.tron_rpc import MOST_BLOCKS, JsonRpc
 
 Json = dict[str, Any]
 SUSPENDED = "The key exceeds the frequency limit(15), and the query server is suspended for {}s"
 OVERLOADED = "this node has a lack of computing resources, please try again later"
 MOST_ROWS = 200
-_TRIGGER_ZERO = "0" * 64
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +50,7 @@ class TronGrid:
         self.before: Callable[[str], object] | None = None  # called with the route before it is answered
         self.moments: list[float] = []  # when each request came in, in monotonic seconds
         self._rpc = JsonRpc(self)
+        self.node = TronNode(self)
         self._index = Index(self)
         self._changed = asyncio.Condition()
         self._released = asyncio.Event()
@@ -218,18 +217,16 @@ class TronGrid:
         }
         for layer, solid in (("/walletsolidity", True), ("/wallet", False)):
             for name, answer in (
-                ("getnowblock", self._now),
-                ("getblock", self._block_or_header),
-                ("getblockbynum", self._block_by_number),
-                ("gettransactioninfobyid", self._receipt),
-                ("gettransactioninfobyblocknum", self._receipts),
-                ("triggerconstantcontract", self._constant),
-                ("getaccount", self._account),
+                ("getnowblock", self.node.now),
+                ("getblock", self.node.block_or_header),
+                ("getblockbynum", self.node.block_by_number),
+                ("gettransactioninfobyid", self.node.receipt),
+                ("gettransactioninfobyblocknum", self.node.receipts),
+                ("triggerconstantcontract", self.node.constant),
+                ("getaccount", self.node.account),
             ):
                 served[f"{layer}/{name}"] = _bound(answer, solid=solid)
         return served
-
-    # --- the node --------------------------------------------------------------------------------
 
     def top(self, *, solid: bool) -> int:
         """Return the newest block one side of the node holds."""
@@ -248,110 +245,6 @@ class TronGrid:
         """Say whether this node has the receipts of a block, and its logs."""
         return self.holds(number) and number >= self.told_from
 
-    def _now(self, _name: str, _asked: Json, *, solid: bool) -> web.Response:
-        return _json(self._block(self.top(solid=solid)))
-
-    def _block_or_header(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
-        number = int(asked["id_or_num"]) if "id_or_num" in asked else self.top(solid=solid)
-        block = self._block(number) if 0 <= number <= self.top(solid=solid) and self.holds(number) else {}
-        if not asked.get("detail"):
-            block.pop("transactions", None)
-        return _json(block)
-
-    def _block_by_number(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
-        number = int(asked["num"])
-        return _json(self._block(number) if 0 <= number <= self.top(solid=solid) and self.holds(number) else {})
-
-    def _block(self, number: int) -> Json:
-        ledger = self.ledger
-        raw: Json = {
-            "number": number,
-            "txTrieRoot": "0" * 64,
-            "witness_address": "41" + "27" * 20,
-            "parentHash": ledger.block_id(number - 1) if number else "0" * 64,
-            "version": 31,
-            "timestamp": ledger.times[number],
-        }
-        if number == 0:
-            del raw["number"]  # proto3 leaves zeros out
-        block: Json = {"blockID": ledger.block_id(number), "block_header": {"raw_data": raw, "witness_signature": ""}}
-        if number in ledger.by_block:
-            block["transactions"] = [{"txID": tx.id} for tx in ledger.by_block[number]]
-        return block
-
-    def _receipt(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
-        tx = self.ledger.by_id.get(str(asked["value"]))
-        hidden = tx is None or tx.id in self.unindexed or self._lacks(tx) or not 0 <= tx.block <= self.top(solid=solid)
-        hidden = hidden or (tx is not None and not self.tells(tx.block))
-        return _json({} if hidden or tx is None else self._shown(tx))
-
-    def _receipts(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
-        number = int(asked["num"])
-        if number > self.top(solid=solid) or number in self.unindexed_blocks or not self.tells(number):
-            return _json([])
-        return _json([self._shown(tx) for tx in self.ledger.by_block.get(number, []) if not self._lacks(tx)])
-
-    def _lacks(self, tx: Tx) -> bool:
-        return self.without_receipt is not None and self.without_receipt(tx.id)
-
-    def _shown(self, tx: Tx) -> Any:
-        """Return a receipt, or what this node makes of it."""
-        if tx.id not in self.strange_receipts:
-            return self._info(tx)
-        strange = self.strange_receipts[tx.id]
-        return self._info(tx) | strange if isinstance(strange, dict) and strange else strange
-
-    def _info(self, tx: Tx) -> Json:
-        """Return a receipt; like every proto3 message, without what is empty."""
-        info: Json = {
-            "id": tx.id,
-            "fee": 345_000,
-            "blockNumber": tx.block,
-            "blockTimeStamp": self.ledger.times[tx.block],
-            "contractResult": ["" if tx.result is None else _TRIGGER_ZERO],
-            "receipt": {"net_usage": 345},
-        }
-        if tx.result is not None:
-            info["receipt"]["result"] = tx.result
-        if tx.failed:
-            info |= {"result": "FAILED", "resMessage": b"REVERT opcode executed".hex()}
-        if tx.logs:
-            info["log"] = [{"address": log.address, "topics": list(log.topics), "data": log.data} for log in tx.logs]
-        return info
-
-    def _constant(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
-        token = _spelt(asked["contract_address"])
-        if token not in self.ledger.tokens:
-            text = b"Smart contract is not exist.".hex()
-            return _json({"result": {"code": "CONTRACT_VALIDATE_ERROR", "message": text}})
-        selector, parameter = str(asked["function_selector"]), str(asked.get("parameter", ""))
-        result = self.call(token, selector, parameter, at=self.top(solid=solid))
-        outcome: Json = {"result": True}
-        if result is None:
-            outcome["message"] = b"REVERT opcode executed".hex()
-        return _json({"result": outcome, "energy_used": 541, "constant_result": [result or ""]})
-
-    def call(self, token: str, selector: str, parameter: str, *, at: int) -> str | None:
-        """Return what a token contract answers; None when it reverts."""
-        facts = self.ledger.tokens[token]
-        match selector:
-            case "decimals()":
-                return f"{facts.decimals:064x}"
-            case "symbol()":
-                text = facts.symbol.encode()
-                return f"{32:064x}{len(text):064x}" + text.hex().ljust(-(-len(text) // 32) * 64, "0")
-            case "balanceOf(address)" if not facts.broken:
-                return f"{self.ledger.balance(from_hex(parameter[-40:]), token, at):064x}"
-        return None
-
-    def _account(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
-        address = _spelt(asked["address"])
-        moves = [m for tx in self.ledger.between(0, self.top(solid=solid)) for m in tx.moves if m.token is None]
-        if not any(address in {move.source, move.to} for move in moves):
-            return _json({})  # never activated
-        balance = self.ledger.balance(address, None, self.top(solid=solid))
-        return _json({"address": asked["address"], "create_time": 1} | ({"balance": balance} if balance else {}))
-
 
 def _bound(answer: Callable[..., web.Response], *, solid: bool) -> Callable[[str, Json], web.Response]:
     return lambda name, asked: answer(name, asked, solid=solid)
@@ -363,11 +256,6 @@ def _route(path: str) -> tuple[str, str]:
     if parts[0] == "v1" and len(parts) > 2:
         return "/" + "/".join(parts[:2] + parts[3:]), parts[2]
     return "/" + "/".join(parts), ""
-
-
-def _spelt(address: str) -> str:
-    """Return an address of a request, in hex or base58, in base58."""
-    return from_hex(address[2:]) if address.startswith("41") else from_hex(decode_check(address)[1:].hex())
 
 
 def _json(body: Any, status: int = 200) -> web.Response:

@@ -9,7 +9,7 @@ from chains.tron.balances import CALLS_A_ROUND
 from chains.types import BalanceKey
 from devnet.receiver import receiver
 from devnet.tron_ledger import CHAIN_ID, account
-from devnet.trongrid import TronGrid
+from devnet.tron_node import TronNode
 from tests.chains.tron_world import SHOP
 from tests.e2e.tron_street import street, till
 
@@ -123,14 +123,14 @@ async def test_accounts_that_cannot_be_read_take_nobodys_turn(tron, monkeypatch)
         tron.ledger.send_coin(holder, 5)
     tron.ledger.settle()
     bad = set(holders[:CALLS_A_ROUND])
-    whole = TronGrid._account
+    whole = TronNode.account
 
     def told(grid, name, asked, *, solid):
         if asked["address"] in bad and solid:
             return web.json_response({"balance": "many"})
         return whole(grid, name, asked, solid=solid)
 
-    monkeypatch.setattr(TronGrid, "_account", told)
+    monkeypatch.setattr(TronNode, "account", told)
     seen = set()
     for _ in range(3):
         found = (await adapter.balances(coins(holders), confirmed=True)).amounts

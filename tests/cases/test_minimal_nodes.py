@@ -14,7 +14,7 @@ from chains.tron.refusals import asked_to_wait
 from chains.types import Outcome
 from devnet.receiver import receiver
 from devnet.tron_ledger import CHAIN_ID, account
-from devnet.trongrid import TronGrid
+from devnet.tron_node import TronNode
 from tests.chains.ton_world import OTHER, OWNER, owner_of, scan
 from tests.chains.tron_world import SHOP, scan_all
 from tests.e2e.ton_market import market, till
@@ -161,10 +161,10 @@ async def test_histories_that_stand_still_are_not_believed_where_no_events_tell(
 
 async def test_blocks_that_never_list_their_transactions_hide_no_payment(tron, monkeypatch):
     """Nothing but a history tells of it, and nothing proves that history: it is read all the same."""
-    whole = TronGrid._block
+    whole = TronNode.block
     lists = {"transactions"}
     monkeypatch.setattr(
-        TronGrid, "_block", lambda grid, number: {k: v for k, v in whole(grid, number).items() if k not in lists}
+        TronNode, "block", lambda grid, number: {k: v for k, v in whole(grid, number).items() if k not in lists}
     )
     grid = await tron.grid()
     without(grid, *HISTORIES_ALONE)
@@ -179,7 +179,7 @@ async def test_blocks_that_never_list_their_transactions_hide_no_payment(tron, m
 
 @pytest.mark.parametrize("kind", ["TransferContract", "VoteWitnessContract", "TriggerSmartContract", None, 7])
 async def test_receipts_of_what_holds_no_events_are_not_asked_for_one_by_one(tron, kind, monkeypatch):
-    whole = TronGrid._block
+    whole = TronNode.block
 
     def told(grid, number):
         block = whole(grid, number)
@@ -187,7 +187,7 @@ async def test_receipts_of_what_holds_no_events_are_not_asked_for_one_by_one(tro
             transaction["raw_data"] = {"contract": [{"type": kind}]} if kind is not None else None
         return block
 
-    monkeypatch.setattr(TronGrid, "_block", told)
+    monkeypatch.setattr(TronNode, "block", told)
     grid = await tron.grid()
     without(grid, *HISTORIES_ALONE, HISTORY)
     adapter = await tron.adapter(grid)
@@ -229,8 +229,8 @@ async def test_the_daemon_confirms_through_a_service_of_histories_alone(tmp_path
 
 @pytest.mark.parametrize("claims", [None, CHAIN_ID + 1])
 async def test_a_node_without_the_first_blocks_says_which_chain_it_serves(tron, claims, monkeypatch):
-    whole = TronGrid._block
-    monkeypatch.setattr(TronGrid, "_block", lambda grid, number: whole(grid, number) if number else {})
+    whole = TronNode.block
+    monkeypatch.setattr(TronNode, "block", lambda grid, number: whole(grid, number) if number else {})
     grid = await tron.grid(claims_chain=claims)
     adapter = await tron.adapter(grid)
     tron.start()

@@ -13,6 +13,7 @@ from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.types import Cursor, Outcome, Rail, ScanPage, Targets
 from devnet.receiver import receiver
 from devnet.tron_ledger import TronLedger, account
+from devnet.tron_node import TronNode
 from devnet.trongrid import TronGrid
 from tests.chains.ton_world import OWNER
 from tests.chains.tron_world import SHOP, scan_all
@@ -225,7 +226,7 @@ async def test_a_node_that_fails_is_not_taken_for_one_that_holds_nothing(tron, f
 
 @pytest.mark.parametrize("words", [b"null", b'{"Error":"block not found"}', b'{"Error":"history pruned"}'])
 async def test_a_missing_block_may_be_told_in_other_words(tron, words, monkeypatch):
-    whole = TronGrid._block_or_header
+    whole = TronNode.block_or_header
 
     def told(grid, name, asked, *, solid):
         answer = whole(grid, name, asked, solid=solid)
@@ -233,7 +234,7 @@ async def test_a_missing_block_may_be_told_in_other_words(tron, words, monkeypat
             answer.body = words
         return answer
 
-    monkeypatch.setattr(TronGrid, "_block_or_header", told)
+    monkeypatch.setattr(TronNode, "block_or_header", told)
     tron.ledger.advance(2_000)
     adapter = await tron.adapter(await pruned(tron))
     head = await adapter.head()
@@ -404,8 +405,10 @@ async def test_what_a_ton_index_lacked_is_read_when_another_is_back(ton):
 @pytest.mark.parametrize("first", [None, "a block", {}, {"gen_utime": "soon"}, "the last one"])
 async def test_a_first_block_that_cannot_be_is_no_reason_to_believe_anything(ton, first, monkeypatch):
     center, adapter = await ton.both()
-    info = center._info
-    center._info = lambda query: info(query) | {"first": info(query)["last"] if first == "the last one" else first}
+    info = center._index.info
+    center._index.info = lambda query: (
+        info(query) | {"first": info(query)["last"] if first == "the last one" else first}
+    )
     head = await adapter.head()
     await adapter.scan(Rail.DIRECT, Targets(frozenset([OWNER])), adapter.first_cursor(head), head)
     assert adapter.condition().problems == ()

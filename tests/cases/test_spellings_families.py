@@ -12,8 +12,8 @@ from chains.types import BalanceKey, Outcome
 from devnet.receiver import receiver
 from devnet.tron_index import Index
 from devnet.tron_ledger import USDT, account
+from devnet.tron_node import TronNode
 from devnet.tron_rpc import JsonRpc, Refused
-from devnet.trongrid import TronGrid
 from tests.chains.ton_world import OTHER, OWNER, owner_of, seen
 from tests.chains.tron_world import SHOP, scan_all
 from tests.e2e.tron_street import street, till
@@ -62,13 +62,13 @@ def as_an_account(log):
 @pytest.mark.parametrize("jsonrpc", [True, False])
 async def test_events_of_receipts_are_read_however_they_are_spelt(tron, spell, jsonrpc, monkeypatch):
     """They were no transfers at all: nothing was found, and nothing said so."""
-    whole = TronGrid._info
+    whole = TronNode.info
 
     def info(grid, tx):
         told = whole(grid, tx)
         return told | {"log": [spell(log) for log in told.get("log", [])]}
 
-    monkeypatch.setattr(TronGrid, "_info", info)
+    monkeypatch.setattr(TronNode, "info", info)
     adapter, after, paid = await paid_on(tron, await tron.grid(jsonrpc=jsonrpc))
     found, _ = await scan_all(adapter, after)
     assert [(transfer.tx_hash, transfer.token) for transfer in found] == [(paid, USDT)]
@@ -136,10 +136,10 @@ async def test_a_log_that_comes_twice_is_one_transfer(tron, monkeypatch):
     adapter, after, paid = await paid_on(tron, grid)
     grid.strange_receipts[paid] = {}
     number = tron.ledger.by_id[paid].block
-    whole_block = TronGrid._receipts
+    whole_block = TronNode.receipts
     monkeypatch.setattr(
-        TronGrid,
-        "_receipts",
+        TronNode,
+        "receipts",
         lambda grid, name, asked, *, solid: whole_block(
             grid, name, asked if int(asked["num"]) != number else {"num": number - 1}, solid=solid
         ),

@@ -179,7 +179,7 @@ async def test_a_transaction_that_the_second_look_finds_failed_is_reverted(tron:
     intent_id = await tron.sell(destination=to)
     tx = tron.ledger.transfer(to, 1000)
     tron.ledger.settle()
-    told = orjson.loads(tron.grid._receipt("", {"value": tx}, solid=True).body)
+    told = orjson.loads(tron.grid.node.receipt("", {"value": tx}, solid=True).body)
     failed = told | {"result": "FAILED", "receipt": {"result": "REVERT"}}
     tron.grid.fail(RECEIPT, skip=1, body=orjson.dumps(failed))
 
