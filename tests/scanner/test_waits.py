@@ -19,15 +19,16 @@ from scanner import events
 from scanner.balance_watcher import BalanceWatcher
 from scanner.model import ChainTime, EventType, Priority, Reason, WatchStatus
 from scanner.native_deposits import NativeDepositDetector
+from scanner.reading.folding import Judged
 from scanner.redelivery import Redelivery
-from scanner.store import intents, outbox, summaries, tables, watches
+from scanner.store import intents, outbox, summaries, tables, transfers, watches
 from scanner.store.outbox import AttemptRecord
 from scanner.store.waits import ScannerWaits
 from scanner.upkeep.metrics import Metrics
 from scanner.upkeep.summaries import INTERVAL_MS, Told
 from scanner.upkeep.watch_schedule import LONGEST_MS as LONGEST_WATCH_MS
 from tests.harness import FakeClock, empty_store
-from tests.scanner.facts import NOW, an_intent, steady, stored
+from tests.scanner.facts import NOW, a_transfer, an_intent, steady, stored
 from tests.scanner.fake_chain import FakeChain, a_chain
 from tests.scanner.test_watch_week import DAY_MS, MINUTE_MS, a_watch
 
@@ -225,6 +226,8 @@ async def test_what_is_told_together_is_told_in_time(
     told = Told(an_intent(events=(EventType.ANOMALY,)), EventType.ANOMALY, stored(1), Reason.WRONG_TOKEN, 100)
     async with db.write() as tx:
         await intents.add_many(tx, [told.intent])
+        kept = Judged(a_transfer(told.intent), told.intent.intent_id, Reason.WRONG_TOKEN, 200)
+        await transfers.add_many(tx, [kept], now=NOW)  # what is told together is told while it is so
         for _ in range(2):
             await outbox.add(tx, await summaries.limited(tx, [told], now=NOW))
     clock = await set_back(db, clock, back_s, restart=restart)
