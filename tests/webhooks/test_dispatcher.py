@@ -257,7 +257,7 @@ async def test_a_lane_is_emptied_however_long_its_queue_is(
     assert len(hooks.deliveries) == len(hooks.distinct) == MAX_IN_FLIGHT * 5
 
 
-@pytest.mark.parametrize("limits", [(16, 8), (1024, 512), (4, 1)])
+@pytest.mark.parametrize("limits", [(16, 8), (1024, 512), (4, 3)])
 async def test_what_is_urgent_goes_before_what_waits_already(
     bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
 ) -> None:
@@ -277,6 +277,12 @@ async def test_what_is_urgent_goes_before_what_waits_already(
     order = [delivery.json["intentId"].partition("-")[0] for delivery in hooks.deliveries]
     assert order[:MAX_IN_FLIGHT] == ["notice"] * MAX_IN_FLIGHT
     assert order[MAX_IN_FLIGHT : MAX_IN_FLIGHT + 6] == ["paid"] * 3 + ["gone"] * 3
+
+
+def test_what_is_urgent_never_runs_out_before_more_of_it_is_fetched() -> None:
+    """Every delivery under way may end at once: with fewer in hand, less urgent events would go before the rest."""
+    assert deliverer_module.LOW_WATER > MAX_IN_FLIGHT
+    assert deliverer_module.BATCH >= deliverer_module.LOW_WATER
 
 
 async def test_nothing_is_kept_of_a_receiver_nobody_waits_for(bench: Bench, hooks: Receiver) -> None:
