@@ -49,6 +49,7 @@ class Behaviour:
 
     statuses: Sequence[int] = (200,)
     pause_s: float = 0.0
+    hold: asyncio.Event | None = None  # nothing is answered before it is set
     hang: bool = False
     headers: dict[str, str] | None = None  # such as Retry-After, or Location for a redirect
     drop: bool = False  # the connection is cut instead of an answer
@@ -109,6 +110,8 @@ class Receiver:
         self._answered[request.path] = turn + 1
         if how.hang:
             await asyncio.Event().wait()
+        if how.hold is not None:
+            await how.hold.wait()
         if how.pause_s:
             await asyncio.sleep(how.pause_s)
         if how.drop and request.transport is not None:

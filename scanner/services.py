@@ -293,7 +293,7 @@ class Services:
         async with self._db.read() as tx:
             held = await transfers.newest(tx, intent_id, limit=SHOWN, tx_hash=seen[0].tx_hash if seen else tx_hash)
         sightings = [_rechecked(stored) for stored in held]
-        mine_too = {is_live_money for stored in held for is_live_money in unpack(stored.members, stored.event_key)}
+        mine_too = {key for stored in held for key in unpack(stored.members, stored.event_key)}
         for other in seen[:SEEN_AT_MOST]:  # transfers of that transaction that name somebody else
             if len(sightings) < SHOWN and member(other.event_key) not in mine_too:
                 # A plain transfer names nobody: on the proxy rail it is nobody's, whatever it pays.

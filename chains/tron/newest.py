@@ -59,7 +59,9 @@ class NewestBlock:
         try:
             return (await self._client.newest(endpoint, solid=False)).time_ms
         except Unserved:
-            pass
+            return await self._newest_by_rpc_ms(endpoint, solid_ms)
+
+    async def _newest_by_rpc_ms(self, endpoint: Endpoint, solid_ms: int) -> int:
         try:
             block = await self._client.newest_by_rpc(endpoint)
         except ChainError as exc:

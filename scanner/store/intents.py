@@ -160,6 +160,7 @@ async def proxy_destinations(tx: AsyncConnection, chain_id: int) -> frozenset[st
     return frozenset(rows.scalars())
 
 
+_NUMBER: ColumnElement[int] = literal_column("intents.rowid", Integer)  # in the order of registration
 _BY_DESTINATION = as_json_rows(
     select(*_COLUMNS)
     .where(
@@ -167,19 +168,17 @@ _BY_DESTINATION = as_json_rows(
         intents.c.rail == text("'direct'"),
         in_json(intents.c.destination_key, "keys"),
     )
-    .order_by(intents.c.chain_created_at.desc(), intents.c.created_at.desc(), intents.c.intent_id)
+    # Not by creation: an intent registered by a host clock that was behind, while the chain's time was unknown, looked
+    # older than the one before it at its address, which took its payment (docs/rules.md, "An address used again").
+    .order_by(_NUMBER.desc())
 )
 
 
 async def by_destinations(tx: AsyncConnection, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
-    """Return a chain's direct intents by destination, the newest first: whoever holds the address before all others."""
+    """Return a chain's direct intents by destination, the one registered last first."""
     found: dict[str, list[Intent]] = {}
     for intent in map(_intent, await fetch_json_rows(tx, _BY_DESTINATION, chain=chain_id, keys=json_param(keys))):
         found.setdefault(intent.destination_key, []).append(intent)
-    for held in found.values():
-        # One intent at a time holds an address. Registered by a host clock that was behind while the chain's time was
-        # unknown, the newest would look older than the one before it, which would take its payment (docs/rules.md, 4).
-        held.sort(key=lambda intent: not intent.holds_address)
     return found
 
 
@@ -226,7 +225,6 @@ async def page(
 
 
 # Rows are numbered as they are written, and every index ends in that number: no page is ever sorted.
-_NUMBER: ColumnElement[int] = literal_column("intents.rowid", Integer)
 
 
 @functools.cache

@@ -89,7 +89,7 @@ async def due(
     """
     Return events to send now: what is urgent first, then what waits longest.
 
-    Without those in hand, and without those of a priority of which a receiver has enough (`full`).
+    Without those in hand, and without those of a priority of which a receiver has enough (`saturated`).
     """
     rows = await fetch_json_rows(
         tx, _DUE, now=now, most=limit, in_flight=json_param(in_flight), **_saturated(saturated)

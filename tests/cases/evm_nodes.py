@@ -52,11 +52,16 @@ class Street:
 
 @asynccontextmanager
 async def street(
-    folder: Path, nodes: int = 1, *, chain: dict[str, Any] | None = None, **settings: str
+    folder: Path, nodes: int = 1, *, chain: dict[str, Any] | None = None, behind: int = 0, **settings: str
 ) -> AsyncIterator[Street]:
-    """Run the daemon over so many scripted nodes; `chain` changes its entry of the registry."""
+    """
+    Run the daemon over so many scripted nodes; `chain` changes its entry of the registry.
+
+    The first node is so many blocks `behind` from the start: the daemon polls at once.
+    """
     async with AsyncExitStack() as stack:
         served = [ScriptedNode(TOKENS) for _ in range(nodes)]
+        served[0].head -= behind
         urls = [await stack.enter_async_context(serve(node)) for node in served]
         if chain:
             settings["CHAINS_JSON_PATH"] = _registry(folder, chain)

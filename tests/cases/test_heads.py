@@ -103,9 +103,7 @@ async def test_an_only_endpoint_with_an_old_head_is_stale_with_its_true_lag(tmp_
 
 
 async def test_an_endpoint_behind_another_is_passed_over_from_the_first_poll(tmp_path):
-    async with street(tmp_path, 2, POLL_INTERVAL_SEC="3600") as town:
-        behind, _ = town.nodes
-        behind.head -= 500
+    async with street(tmp_path, 2, behind=500, POLL_INTERVAL_SEC="3600") as town:
         await town.polled()
         assert town.scanner.worker.health.head.position == 1000
         assert states(town) == ["stale", "ok"]

@@ -23,6 +23,7 @@ from tests.harness import intent_body
 
 EXTRA = ["payment.detected", "payment.confirming", "payment.partial", "payment.reorged", "payment.anomaly"]
 PATIENCE_S = 0.2
+LONGEST_WAIT_S = 60.0  # for a payment to be confirmed while endpoints are in trouble
 CALL_S = 8
 ENDED = {"late", "cancelled"}  # paid after the end
 AGAIN = 4000  # added to the number of an order for the next one at its address
@@ -77,7 +78,10 @@ class Street:
 
     async def _reuse(self, purchase: Purchase, order: Order) -> None:
         """Ask for money at the address of an order that was paid, once nobody can mistake one's time for the other's."""
+        until = time.monotonic() + LONGEST_WAIT_S
         while (await self._call("GET", f"/intents/{order.intent_id}"))[1]["intent"]["status"] not in SETTLED:
+            if time.monotonic() > until:
+                return  # a reorganisation took the payment for good: the address is not free
             await self._world.mine(1)  # it may be all that is left to do
             await asyncio.sleep(PATIENCE_S)
         since = await self._world.now() + 2
