@@ -128,7 +128,7 @@ class TronAdapter:
         self._tokens: dict[str, TokenMeta] = {}
 
     def _wired(self, client: TronClient, clock: Callable[[], float]) -> Readers:
-        return Readers.of(client, pulse=self._usdt, chain_id=self._chain.chain_id, clock=clock)
+        return Readers.of(client, pool=self._pool, pulse=self._usdt, chain_id=self._chain.chain_id, clock=clock)
 
     @property
     def endpoint(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
-from chains.endpoints import Endpoint
+from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, ChainUnavailable
 from chains.gather import is_rate_limited
 from chains.tron.blocks import BlockTimeIndex
@@ -27,8 +28,17 @@ class PageReader:
     else waiting. One missing receipt once held the cursor, and with it every payment of the chain.
     """
 
-    def __init__(self, scan: TransferScan, *, receipts: ReceiptReader, blocks: BlockTimeIndex, chain_id: int) -> None:
+    def __init__(
+        self,
+        scan: TransferScan,
+        *,
+        receipts: ReceiptReader,
+        blocks: BlockTimeIndex,
+        chain_id: int,
+        pool: EndpointPool,
+    ) -> None:
         self._scan = scan
+        self._pool = pool
         self._receipts = receipts
         self._blocks = blocks
         self._chain_id = chain_id
@@ -100,10 +110,13 @@ class PageReader:
         """Return the transfers of candidates into these."""
         await self._read_together(endpoint, found)
         resolved = await self._receipts.resolve(endpoint, found.hashes)
+        for tx_hash in found.hashes:
+            if tx_hash not in resolved and (receipt := await self._late(endpoint, found, tx_hash)) is not None:
+                resolved[tx_hash] = receipt
+        resolved |= await self._elsewhere(endpoint, [tx_hash for tx_hash in found.hashes if tx_hash not in resolved])
         transfers: list[Transfer] = []
         for tx_hash in found.hashes:
-            receipt = resolved.get(tx_hash) or await self._late(endpoint, found, tx_hash)
-            if receipt is not None:
+            if (receipt := resolved.get(tx_hash)) is not None:
                 transfers += transfers_of(receipt, chain_id=self._chain_id, destinations=destinations)
                 # What a log or a row says and its receipt does not is judged, and shown with a reason: not hidden.
                 unshown = [c for c in missing_in(receipt, found.told.get(tx_hash, ())) if c.destination in destinations]
@@ -168,6 +181,20 @@ class PageReader:
                 raise
             return None
         return next((receipt for receipt in receipts or [] if receipt.tx_hash == tx_hash), None)
+
+    async def _elsewhere(self, endpoint: Endpoint, hashes: list[str]) -> dict[str, Receipt]:
+        """
+        Look for receipts at the other endpoints.
+
+        A row of a history does not say which of its equals it is: of forty alike in one transaction it is one.
+        """
+        if not hashes:
+            return {}
+        found: dict[str, Receipt] = {}
+        ask = partial(self._receipts.resolve, hashes=hashes)
+        for _, receipts in await self._pool.survey("gettransactioninfobyid", ask, but=[endpoint]):
+            found |= receipts
+        return found
 
     async def _time_of(self, endpoint: Endpoint, found: CandidateTransactions, tx_hash: str) -> int:
         if tx_hash in found.at_time:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chains.endpoints import EndpointPool
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.by_accounts import AccountReader
 from chains.tron.by_blocks import BlockReader
@@ -30,7 +31,9 @@ class Readers:
     pages: PageReader
 
     @classmethod
-    def of(cls, client: TronClient, *, pulse: str, chain_id: int, clock: Callable[[], float]) -> Readers:
+    def of(
+        cls, client: TronClient, *, pool: EndpointPool, pulse: str, chain_id: int, clock: Callable[[], float]
+    ) -> Readers:
         """Wire them up; `pulse` is a contract that is used all the time."""
         blocks, receipts = BlockTimeIndex(client, clock=clock), ReceiptReader(client)
         held = HeldBlocks(blocks, receipts, clock=clock)
@@ -38,5 +41,5 @@ class Readers:
         by_blocks = BlockReader(blocks=blocks, receipts=receipts)
         by_accounts = AccountReader(client, blocks=blocks, receipts=receipts, by_blocks=by_blocks, pulse=pulse)
         scan = TransferScan(blocks=blocks, held=held, logs=logs, by_blocks=by_blocks, by_accounts=by_accounts)
-        pages = PageReader(scan, receipts=receipts, blocks=blocks, chain_id=chain_id)
+        pages = PageReader(scan, receipts=receipts, blocks=blocks, chain_id=chain_id, pool=pool)
         return cls(client, blocks, receipts, held, logs, by_blocks, by_accounts, pages)

@@ -507,6 +507,20 @@ async def test_a_transaction_whose_receipt_is_missing_is_told_by_its_log_or_row_
     assert there.outcome is Outcome.CREDITED
 
 
+@pytest.mark.parametrize("jsonrpc", [True, False])
+async def test_of_many_alike_whose_receipt_is_missing_none_is_hidden_where_another_endpoint_has_it(tron, jsonrpc):
+    first, second = await tron.grid(jsonrpc=jsonrpc), await tron.grid(jsonrpc=jsonrpc)
+    adapter = await tron.adapter(first, second)
+    after = tron.start()
+    tron.ledger.advance(30)
+    swarm = tron.ledger.transfers([(USDT, SHOP, 0)] * 40)
+    tron.ledger.settle()
+    first.unindexed, first.unindexed_blocks = {swarm}, {tron.ledger.by_id[swarm].block}
+    found, _ = await scan_all(adapter, after)
+    assert adapter.endpoint.endswith("#1")
+    assert len({transfer.event_key for transfer in found}) == len(found) == 40
+
+
 async def test_a_receipt_that_is_missing_by_id_is_taken_from_its_block(tron):
     grid = await tron.grid()
     adapter = await tron.adapter(grid)
