@@ -150,7 +150,7 @@ async def plain_web3(url: str) -> float:
     """A plain get_logs and process_log loop over 5,000 logs, as seconds for all of them."""
     from web3 import AsyncHTTPProvider, AsyncWeb3
 
-    from chains.evm.proxy import EVENT_TOPIC
+    from chains.evm.fee_proxy import EVENT_TOPIC
 
     abi = [
         {

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from chains.endpoints import Endpoint, EndpointPool, Unserved
 from chains.errors import ChainError, ChainMisconfigured
+from chains.rpc.endpoints import Endpoint, EndpointPool, Unserved
 from chains.types import LookAgain, ScanPage, Transfer
 
 log = logging.getLogger(__name__)

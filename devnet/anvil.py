@@ -17,7 +17,7 @@ import orjson
 from eth_abi.abi import encode
 
 from addresses.keccak import keccak
-from chains.evm.proxy import payment_calldata
+from chains.evm.fee_proxy import payment_calldata
 from devnet import toolchain
 
 PROXY = "0x0DfbEe143b42B41eFC5A6F87bFD1fFC78c2f0aC9"  # where the registry expects the proxy on most chains

@@ -26,7 +26,7 @@ from eth_abi.abi import encode
 
 from addresses.keccak import keccak
 from chains.evm.decode import TRANSFER_TOPIC
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.anvil import CHAIN_ID, PROXY
 
 TOKEN = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"  # noqa: S105 - what every event pays with

@@ -17,7 +17,7 @@ from eth_abi.abi import encode
 
 from addresses.keccak import keccak
 from chains.evm.decode import TRANSFER_TOPIC
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.anvil import CHAIN_ID, PROXY
 
 BUYER = "0x" + "b0" * 20

@@ -12,8 +12,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from chains import endpoints
-from chains.evm import shapes
+from chains.evm.logs import query_limits
+from chains.rpc import endpoints
 from devnet.anvil import Anvil, anvil
 from devnet.receiver import Receiver, receiver
 from tests import statements
@@ -25,7 +25,7 @@ from tests.processes import fork_server
 RESTS = [
     *((endpoints, name) for name in ("FIRST_COOL_DOWN_S", "LONGEST_COOL_DOWN_S", "MISCONFIGURED_COOL_DOWN_S")),
     *((endpoints, name) for name in ("LONGEST_BLIND_S", "LONGEST_BLIND_AS_ASKED_S", "LONGEST_RETRY_AFTER_S")),
-    (shapes, "REST_S"),
+    (query_limits, "REST_S"),
 ]
 MEMORY = Path("/dev/shm")
 ENOUGH = 2**31

@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 
 from chains.base import Access, Telemetry
-from chains.endpoints import Behind, Endpoint, EndpointPool, Unserved
 from chains.errors import (
     ChainError,
     ChainMisconfigured,
@@ -22,18 +21,19 @@ from chains.errors import (
 )
 from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
-from chains.evm.bloom import MOST_BLOCKS, BloomCheck
 from chains.evm.client import EvmClient
 from chains.evm.decode import Block, parse_block
-from chains.evm.logs import LogReader
-from chains.evm.proxy import payment_calldata
-from chains.evm.questions import Wanted, Way
-from chains.evm.refusals import Refusal
-from chains.evm.rpc import Call, CutOff, Overasked, RawResult, RpcRefused
-from chains.evm.verification import Verifier
-from chains.heads import HeadReader, SeenHead
-from chains.quantities import quantity
-from chains.transport import open_http
+from chains.evm.fee_proxy import payment_calldata
+from chains.evm.logs.bloom import MOST_BLOCKS, BloomCheck
+from chains.evm.logs.queries import Wanted, Way
+from chains.evm.logs.reader import LogReader
+from chains.evm.rpc.client import Call, CutOff, Overasked, RawResult, RpcRefused
+from chains.evm.rpc.provider_errors import Refusal
+from chains.evm.verification.verifier import Verifier
+from chains.heads.reader import HeadReader, SeenHead
+from chains.rpc.endpoints import Behind, Endpoint, EndpointPool, Unserved
+from chains.rpc.http_client import open_http
+from chains.rpc.quantities import quantity
 from chains.types import (
     BalanceKey,
     Balances,

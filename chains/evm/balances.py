@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm import multicall
-from chains.evm.contract_calls import contract_failed
 from chains.evm.decode import Block, parse_block
-from chains.evm.refusals import Refusal
-from chains.evm.rpc import Call, RawResult, RpcClient, RpcRefused
+from chains.evm.rpc.client import Call, RawResult, RpcClient, RpcRefused
+from chains.evm.rpc.contract_failures import contract_failed
+from chains.evm.rpc.provider_errors import Refusal
+from chains.rpc.endpoints import Endpoint
 from chains.types import BalanceKey, Balances
 
 CALLS_A_REQUEST = 40

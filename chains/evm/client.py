@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from chains.endpoints import Endpoint, Unserved
-from chains.evm.contract_calls import contract_failed
-from chains.evm.proxy import selector
-from chains.evm.refusals import Refusal
-from chains.evm.rpc import RawResult, RpcClient, RpcRefused
-from chains.labels import MAX_ANSWER_BYTES, read_decimals, read_symbol
+from chains.evm.fee_proxy import selector
+from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
+from chains.evm.rpc.contract_failures import contract_failed
+from chains.evm.rpc.provider_errors import Refusal
+from chains.rpc.endpoints import Endpoint, Unserved
+from chains.token_metadata import MAX_ANSWER_BYTES, read_decimals, read_symbol
 from chains.types import TokenMeta
 
 DECIMALS, SYMBOL = selector("decimals()"), selector("symbol()")

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
-from chains.evm.proxy import EVENT_TOPIC
-from chains.evm.wire import Log
-from chains.quantities import LAST_SECOND, quantity, readable
+from chains.evm.fee_proxy import EVENT_TOPIC
+from chains.evm.rpc.structs import Log
+from chains.rpc.quantities import LAST_SECOND, quantity, readable
 from chains.types import Transfer
 
 TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()

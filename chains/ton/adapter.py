@@ -12,22 +12,22 @@ from functools import partial
 
 from chains.backfill import lacking, read_as_far_back
 from chains.base import Access, Telemetry
-from chains.endpoints import Endpoint, EndpointPool
+from chains.batch_verifier import SecondLook
 from chains.errors import ChainError, InvalidTxHash
-from chains.heads import HeadReader, SeenHead
-from chains.second_look import SecondLook
+from chains.heads.reader import HeadReader, SeenHead
+from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.http_client import open_http
 from chains.ton import address as addresses
-from chains.ton.again import TransferRecovery
 from chains.ton.balances import BalanceReader
 from chains.ton.client import TonClient
 from chains.ton.credit_verification import CreditVerifier
 from chains.ton.decode import parse_token
 from chains.ton.inspection import TRANSFERS_A_LOOK, Inspector
+from chains.ton.rescan import TransferRecovery
 from chains.ton.scan import TransferScan
 from chains.ton.transfers import TransferReader
 from chains.ton.values import rows_of
 from chains.ton.wallets import JettonWalletResolver
-from chains.transport import open_http
 from chains.types import (
     BalanceKey,
     Balances,

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-from chains.endpoints import Endpoint
 from chains.errors import ChainUnavailable
+from chains.rpc.endpoints import Endpoint
+from chains.ton.address_batches import AsksTooMuch
 from chains.ton.client import TonClient
 from chains.ton.decode import Tip
-from chains.ton.parts import AsksTooMuch
 from chains.ton.transfers import TransferReader
 from chains.ton.values import Json, address, number
 from chains.ton.wallets import JettonWalletResolver

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.loose_json import loads
-from chains.rates import TokenBucket
+from chains.rpc.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint
+from chains.rpc.http_client import OK, HttpAnswer, HttpClient
+from chains.rpc.lenient_json import loads
+from chains.rpc.token_bucket import TokenBucket
+from chains.ton.address_batches import AsksTooMuch, Parts
 from chains.ton.decode import Tip, parse_block, time_of_block
-from chains.ton.parts import AsksTooMuch, Parts
-from chains.ton.refusals import NOT_FOUND, is_rate, refusal_of, status_of
+from chains.ton.provider_errors import NOT_FOUND, is_rate, refusal_of, status_of
 from chains.ton.row_limits import RowLimits
 from chains.ton.values import Json, rows_of
-from chains.transport import OK, HttpAnswer, HttpClient
 
 MAINNET, TESTNET = -239, -3
 WITH_KEY_RPS, WITHOUT_KEY_RPS = 10.0, 1.0

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError
-from chains.gather import gather_apart, is_rate_limited
+from chains.fair_selection import Turns
+from chains.rpc.concurrency import gather_apart, is_rate_limited
+from chains.rpc.endpoints import Endpoint, Unserved
 from chains.ton import cells
 from chains.ton.client import TonClient
 from chains.ton.credit_tx import CreditTx, credits_in
 from chains.ton.values import Json, rows_of
 from chains.ton.wallet_credits import read_credits
 from chains.ton.wallets import JettonWalletResolver
-from chains.turns import Turns
 from chains.types import Outcome, Transfer, Verification
 
 HALVES_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy

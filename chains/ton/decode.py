@@ -6,7 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from chains.errors import ChainProtocolError
-from chains.labels import readable, sensible
+from chains.token_metadata import readable, sensible
 from chains.ton.address import canonical_of
 from chains.ton.values import NUMBER, Json, address, hash_of, number, rows_of
 from chains.types import TokenMeta, Transfer

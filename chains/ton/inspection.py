@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError
+from chains.rpc.endpoints import Endpoint
 from chains.ton.client import TonClient
 from chains.ton.credit_verification import HALVES_APART_S, CreditVerifier
 from chains.ton.scan import moved

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chains.endpoints import Endpoint
 from chains.errors import ChainError
-from chains.limits import TRY_LARGER_S, Limit
-from chains.ton.refusals import rows_named
+from chains.rpc.endpoint_limits import TRY_LARGER_S, Limit
+from chains.rpc.endpoints import Endpoint
+from chains.ton.provider_errors import rows_named
 
 MOST_ROWS = 1_000  # TonCenter's own limit; others show fewer
 STEP_DOWN = 8  # so much fewer are asked for after a refusal

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back, why_not
-from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError
+from chains.rpc.endpoints import Endpoint, EndpointPool
 from chains.ton.decode import Row
 from chains.ton.transfers import ROUTE, Found, TransferReader
 from chains.ton.unreadable import Unreadable

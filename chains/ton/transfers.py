@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from chains.backfill import Pruned
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
+from chains.rpc.endpoints import Endpoint, Unserved
+from chains.ton.address_batches import SMALLER_MAY_DO, AsksTooMuch
 from chains.ton.client import TonClient
 from chains.ton.decode import Row, Tip, parse_block, parse_transfer
-from chains.ton.parts import SMALLER_MAY_DO, AsksTooMuch
 from chains.ton.row_limits import MOST_ROWS, STEP_DOWN
 from chains.ton.values import Readable, rows_of
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint
+from chains.rpc.endpoints import Endpoint
 from chains.ton.address import canonical_of
+from chains.ton.address_batches import AsksTooMuch
 from chains.ton.client import TonClient
 from chains.ton.credit_tx import CreditTx, credits_in
-from chains.ton.parts import AsksTooMuch
 from chains.ton.values import number
 
 MOST_PAGES = 20  # of the transactions of some wallets

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError
+from chains.rpc.endpoints import Endpoint, Unserved
 from chains.ton import cells
 from chains.ton.client import TonClient
 from chains.ton.values import address, rows_of

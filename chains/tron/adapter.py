@@ -11,15 +11,14 @@ from functools import partial
 
 from chains.backfill import Backfill
 from chains.base import Access, Telemetry
-from chains.endpoints import Endpoint, EndpointPool
+from chains.batch_verifier import SecondLook
 from chains.errors import ChainError, InvalidTxHash
-from chains.gather import is_rate_limited
-from chains.heads import HeadReader
-from chains.rates import TokenBucket
-from chains.second_look import SecondLook
-from chains.transport import open_http
+from chains.heads.reader import HeadReader
+from chains.rpc.concurrency import is_rate_limited
+from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.http_client import open_http
+from chains.rpc.token_bucket import TokenBucket
 from chains.tron import address as addresses
-from chains.tron.again import HistoryReader
 from chains.tron.balances import BalanceReader
 from chains.tron.blocks import SLOT_MS
 from chains.tron.client import TronClient
@@ -28,6 +27,7 @@ from chains.tron.judge import by_key, judge
 from chains.tron.newest import NewestBlock
 from chains.tron.past import PastReader
 from chains.tron.readers import Readers
+from chains.tron.rescan import HistoryReader
 from chains.tron.service import TronService
 from chains.types import (
     BalanceKey,

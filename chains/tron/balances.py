@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError
-from chains.gather import gather_apart, gather_limited, is_rate_limited
-from chains.jsonrpc import Call, RpcResult
-from chains.limits import MOST_CALLS
+from chains.fair_selection import Turns
+from chains.rpc.concurrency import gather_apart, gather_limited, is_rate_limited
+from chains.rpc.endpoint_limits import MOST_CALLS
+from chains.rpc.endpoints import Endpoint
+from chains.rpc.jsonrpc import Call, RpcResult
 from chains.tron.address import topic
 from chains.tron.client import TronClient
-from chains.tron.refusals import Refusal
+from chains.tron.provider_errors import Refusal
 from chains.tron.rpc import RpcRefused, rpc_address
-from chains.turns import Turns
 from chains.types import BalanceKey, Balances
 
 BALANCE_OF = "70a08231"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from chains.backfill import Pruned
-from chains.endpoints import Endpoint
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.gather import is_rate_limited
+from chains.rpc.concurrency import is_rate_limited
+from chains.rpc.endpoints import Endpoint
 from chains.tron.client import BlockNotHeld, TronClient
 from chains.tron.decode import Block
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
-from chains.gather import gather_limited, is_rate_limited
+from chains.rpc.concurrency import gather_limited, is_rate_limited
+from chains.rpc.endpoints import Endpoint
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.by_blocks import BlockReader
 from chains.tron.candidates import CandidateTransactions

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from chains.endpoints import Endpoint
 from chains.errors import ChainUnavailable
-from chains.gather import gather_limited
+from chains.rpc.concurrency import gather_limited
+from chains.rpc.endpoints import Endpoint
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.choose import BLOCKS_A_PAGE

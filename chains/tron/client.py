@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.jsonrpc import Call, RpcResult
-from chains.quantities import quantity
+from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.jsonrpc import Call, RpcResult
+from chains.rpc.quantities import quantity
 from chains.tron.contract_calls import ContractCalls
 from chains.tron.decode import (
     Block,
@@ -21,7 +21,7 @@ from chains.tron.decode import (
     parse_transactions,
 )
 from chains.tron.history import History, parse_history, parse_newest
-from chains.tron.refusals import says_not_held
+from chains.tron.provider_errors import says_not_held
 from chains.tron.rpc import json_rpc_of
 from chains.tron.service import TronService, layer
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from tronpy.abi import tron_abi  # type: ignore[import-untyped]  # ships no types
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.labels import read_decimals, read_symbol
+from chains.rpc.endpoints import Endpoint, Unserved
+from chains.token_metadata import read_decimals, read_symbol
 from chains.tron.address import ZERO_ADDRESS
-from chains.tron.refusals import is_busy
+from chains.tron.provider_errors import is_busy
 from chains.tron.service import TronService, layer
 from chains.types import TokenMeta
 

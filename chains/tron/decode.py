@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from chains.errors import ChainProtocolError
-from chains.quantities import quantity
+from chains.rpc.quantities import quantity
 from chains.tron.address import to_hex
 from chains.tron.transfer_log import (
     TRANSFER_TOPIC,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainUnavailable
-from chains.jsonrpc import RpcResult
+from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.jsonrpc import RpcResult
 from chains.tron.address import topic
 from chains.tron.client import TronClient
 from chains.tron.decode import parse_log_hint

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from chains.errors import ChainProtocolError
-from chains.jsonrpc import Call, RpcResult
-from chains.limits import MOST_CALLS
+from chains.rpc.endpoint_limits import MOST_CALLS
+from chains.rpc.jsonrpc import Call, RpcResult
 from chains.tron.address import topic
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import parse_log_hint

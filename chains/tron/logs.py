@@ -6,19 +6,19 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chains.endpoints import Endpoint
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.gather import is_rate_limited
-from chains.transport import CutOff, TimedOut, TooLarge
+from chains.rpc.concurrency import is_rate_limited
+from chains.rpc.endpoints import Endpoint
+from chains.rpc.http_client import CutOff, TimedOut, TooLarge
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.client import TronClient
 from chains.tron.decode import Block, parse_rpc_block
 from chains.tron.index_probe import IndexProbe, IndexUnavailable, ProbeFinder, ProbeMissed, check_probe
 from chains.tron.log_query import batches, block_call, collect, query
+from chains.tron.provider_errors import Refusal, Verdict
 from chains.tron.question_size import QuestionSize
 from chains.tron.receipts import ReceiptReader
-from chains.tron.refusals import Refusal, Verdict
 from chains.tron.rpc import RpcRefused
 
 log = logging.getLogger(__name__)

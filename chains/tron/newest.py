@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError
-from chains.gather import is_rate_limited
-from chains.heads import SeenHead
+from chains.heads.reader import SeenHead
+from chains.rpc.concurrency import is_rate_limited
+from chains.rpc.endpoints import Endpoint, Unserved
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.client import TronClient
 from chains.types import Head

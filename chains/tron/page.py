@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 
-from chains.endpoints import Endpoint, EndpointPool
 from chains.errors import ChainError, ChainUnavailable
-from chains.gather import is_rate_limited
+from chains.rpc.concurrency import is_rate_limited
+from chains.rpc.endpoints import Endpoint, EndpointPool
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block, Receipt, missing_in, transfers_of

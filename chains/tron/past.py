@@ -8,11 +8,11 @@ from functools import partial
 from typing import TypeVar
 
 from chains.backfill import Backfill, Pruned, UnreadSpan, lacking, read_as_far_back, why_not
-from chains.endpoints import Endpoint, EndpointPool
-from chains.tron.again import HistoryReader
+from chains.rpc.endpoints import Endpoint, EndpointPool
 from chains.tron.blocks import BlocksPruned
 from chains.tron.held import MARGIN
 from chains.tron.readers import Readers
+from chains.tron.rescan import HistoryReader
 from chains.types import Cursor, Head, LookAgain, ScanPage, Targets
 
 T = TypeVar("T")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chains.endpoints import Endpoint
-from chains.tron.refusals import Refusal
+from chains.rpc.endpoints import Endpoint
+from chains.tron.provider_errors import Refusal
 
 LONGEST_RANGE = 5_000  # blocks of one query
 DESTINATIONS_A_CALL = 1_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError
-from chains.gather import gather_apart, is_rate_limited
+from chains.rpc.concurrency import gather_apart, is_rate_limited
+from chains.rpc.endpoints import Endpoint, Unserved
 from chains.tron.client import TronClient
 from chains.tron.decode import BlockReceipts, Receipt
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainUnavailable
-from chains.gather import is_rate_limited
-from chains.jsonrpc import JsonRpc, RpcFailure
+from chains.rpc.concurrency import is_rate_limited
+from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.jsonrpc import JsonRpc, RpcFailure
 from chains.tron.address import to_hex
-from chains.tron.refusals import Refusal, Verdict, classify
+from chains.tron.provider_errors import Refusal, Verdict, classify
 from chains.tron.service import TronService
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from chains.endpoints import Endpoint, Unserved
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.gather import is_rate_limited
+from chains.rpc.concurrency import is_rate_limited
+from chains.rpc.endpoints import Endpoint, Unserved
 from chains.tron.blocks import SLOT_MS, BlocksPruned, BlockTimeIndex
 from chains.tron.by_accounts import INDEX_LAG_MS, AccountReader
 from chains.tron.by_blocks import BlockReader

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from chains.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.loose_json import loads
-from chains.rates import TokenBucket
-from chains.transport import OK, HttpAnswer, HttpClient, TooLarge
-from chains.tron.refusals import asked_to_wait, is_busy
+from chains.rpc.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
+from chains.rpc.http_client import OK, HttpAnswer, HttpClient, TooLarge
+from chains.rpc.lenient_json import loads
+from chains.rpc.token_bucket import TokenBucket
+from chains.tron.provider_errors import asked_to_wait, is_busy
 
 KEY_HEADER = "TRON-PRO-API-KEY"
 RATE_WITH_KEY = 15.0  # requests a second

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from chains.errors import ChainError
-from chains.transport import open_http
+from chains.rpc.http_client import open_http
 from kernel.http_limits import MAX_HEADERS
 from marketplace.scanner_client import ScannerClient, ScannerUnavailable
 from webhooks.http_sender import Attempt, open_sender

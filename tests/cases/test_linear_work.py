@@ -10,9 +10,9 @@ import orjson
 import pytest
 from msgspec import Raw
 
-from chains.evm import opinions, receipts
 from chains.evm.decode import LogDecoder
-from chains.evm.wire import parse_logs
+from chains.evm.rpc.structs import parse_logs
+from chains.evm.verification import endpoint_verifier, receipts
 from chains.types import Head, Outcome
 from tests.chains.conftest import world
 from tests.chains.evm_world import (
@@ -144,7 +144,7 @@ async def test_a_receipt_is_asked_for_and_read_once_however_many_transfers_are_i
         times += 1
         return await receipts.read_receipt(*args, **more)
 
-    monkeypatch.setattr(opinions, "read_receipt", counted)
+    monkeypatch.setattr(endpoint_verifier, "read_receipt", counted)
     dust = dust_of(MANY)
     for start in range(0, MANY, 500):  # as the confirmer does, which stores part by part
         seen = await adapter.verify(dust[start : start + 500], head=HEAD)
@@ -164,7 +164,7 @@ async def test_what_is_remembered_of_large_receipts_is_bounded_and_goes_with_the
     for transfer in wanted:
         await adapter.verify([transfer], head=HEAD)
     known = adapter._verifier._look._large
-    assert 0 < sum(receipt.size for receipt in known.values()) <= opinions.MOST_REMEMBERED_LOGS
+    assert 0 < sum(receipt.size for receipt in known.values()) <= endpoint_verifier.MOST_REMEMBERED_LOGS
     await adapter.verify([], head=HEAD._replace(position=201, anchor=hash_of(201)))
     assert known == {}
 

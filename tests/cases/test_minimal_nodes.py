@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
-from chains.rates import TokenBucket
+from chains.rpc.token_bucket import TokenBucket
 from chains.ton.decode import parse_transfer
-from chains.tron.refusals import asked_to_wait
+from chains.tron.provider_errors import asked_to_wait
 from chains.types import Outcome
 from devnet.receiver import receiver
 from devnet.tron_ledger import CHAIN_ID, account

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from chains.errors import ChainError
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import Rail
 from devnet.scripted_rpc import ScriptedNode, tx_hash
 from tests.cases.evm_nodes import Street, shop, street

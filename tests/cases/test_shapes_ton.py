@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.limits import TRY_LARGER_S
-from chains.ton.parts import REFUSALS_TO_PASS
+from chains.rpc.endpoint_limits import TRY_LARGER_S
+from chains.ton.address_batches import REFUSALS_TO_PASS
 from chains.types import BalanceKey, Outcome
 from devnet.receiver import receiver
 from tests.chains.ton_world import owner_of, scan, seen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.limits import TRY_LARGER_S
+from chains.rpc.endpoint_limits import TRY_LARGER_S
 from chains.tron.logs import AVOIDED_S
 from chains.types import Rail, Targets
 from devnet.receiver import receiver

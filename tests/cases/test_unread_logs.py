@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import Rail
 from devnet.scripted_rpc import tx_hash
 from scanner.reading.unread import MOST_REMEMBERED

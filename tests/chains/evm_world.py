@@ -13,7 +13,7 @@ from aiohttp import web
 
 from chains.evm.adapter import EvmAdapter, open_adapter
 from chains.evm.decode import TRANSFER_TOPIC, first_key, nth_key
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import Transfer
 from config.catalog import Chain, Finality
 

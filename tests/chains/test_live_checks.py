@@ -26,7 +26,7 @@ async def checked(file: str, **environment: str) -> str:
 
 async def test_what_is_checked_against_trongrid():
     async with TronGrid(tron_street.chain_of_today()) as grid:
-        said = await checked("tests/chains/test_tron_live.py", TRONGRID_URL=grid.url, TRONGRID_API_KEY="a-key")
+        said = await checked("tests/chains/tron/test_live.py", TRONGRID_URL=grid.url, TRONGRID_API_KEY="a-key")
         assert said.startswith("4 passed"), said
         assert grid.requests <= 60
 
@@ -38,6 +38,6 @@ async def test_what_is_checked_against_toncenter():
     ledger.advance(30)
     async with TonCenter(ledger) as center:
         said = await checked(
-            "tests/chains/test_ton_live.py", TONCENTER_URL=center.url, TONCENTER_API_KEY="k", TON_BUSY_WALLET=BUSY
+            "tests/chains/ton/test_live.py", TONCENTER_URL=center.url, TONCENTER_API_KEY="k", TON_BUSY_WALLET=BUSY
         )
         assert said.startswith("6 passed"), said

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chains.base import Access
-from chains.rates import TokenBucket
+from chains.rpc.token_bucket import TokenBucket
 from chains.tron.adapter import TronAdapter, open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets, Transfer
 from config.catalog import Chain, ChainType, Finality

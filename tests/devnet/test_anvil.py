@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chains.evm.decode import TRANSFER_TOPIC
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.anvil import PROXY, Anvil, AnvilError, Payment, anvil
 
 pytestmark = pytest.mark.anvil

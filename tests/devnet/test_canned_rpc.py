@@ -10,7 +10,7 @@ import pytest
 
 from addresses.keccak import keccak
 from chains.evm.adapter import open_adapter
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import Cursor, Outcome, Rail, ScanPage, Targets, TokenMeta
 from config.catalog import Chain, Finality
 from devnet.canned_rpc import (

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
-from chains.evm.proxy import EVENT_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.canned_rpc import PROXY, CannedChain, Script, block_hash, serve, tx_hash
 from devnet.faulty_rpc import BATCH_REFUSALS, FaultyRpc
 

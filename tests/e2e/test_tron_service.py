@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.tron.refusals import SUSPENSION_S
+from chains.tron.provider_errors import SUSPENSION_S
 from devnet.receiver import Receiver
 from devnet.tron_ledger import USDT, TokenFacts, account
 from devnet.trongrid import TronGrid

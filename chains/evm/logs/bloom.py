@@ -1,0 +1,94 @@
+"""
+Logs an endpoint keeps back: a block's own bloom filter says that the proxy's event may be there.
+
+The filter is part of the block's hash and errs on one side only: it may say yes for nothing, never no for
+something (Ethereum Yellow Paper, section 4.4.1). So a yes without an event is a question for another endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from addresses.keccak import keccak
+from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.evm.fee_proxy import EVENT_TOPIC
+from chains.evm.rpc.client import Call, RpcClient
+from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.quantities import quantity
+from chains.types import ScanPage
+
+MOST_BLOCKS = 50  # headers in one batch
+BLOOM_BYTES = 256
+
+
+def may_hold(bloom: bytes, item: bytes) -> bool:
+    """Say whether a bloom filter of 2048 bits may hold an item: an address, or a topic."""
+    digest = keccak(item)
+    for pair in (0, 2, 4):
+        bit = int.from_bytes(digest[pair : pair + 2], "big") & 2047
+        if not bloom[BLOOM_BYTES - 1 - bit // 8] >> (bit % 8) & 1:
+            return False
+    return True
+
+
+class BloomCheck:
+    """Asks a second endpoint about blocks whose filter contradicts what the first one showed."""
+
+    def __init__(self, client: RpcClient, pool: EndpointPool, *, proxy: str) -> None:
+        self._client = client
+        self._pool = pool
+        self._proxy = proxy
+        self._items = (bytes.fromhex(proxy[2:]), bytes.fromhex(EVENT_TOPIC[2:]))
+
+    async def check(self, endpoint: Endpoint, page: ScanPage, first: int) -> None:
+        """
+        Accept what an endpoint showed of the blocks from `first` to the page's end.
+
+        Raises:
+            ChainProtocolError: another endpoint shows events it kept back.
+            ChainUnavailable: nobody else can tell.
+        """
+        seen = {transfer.block_number for transfer in page.transfers if transfer.reference}
+        seen |= {log.position for log in page.unread}  # shown, if not in a way that can be read
+        numbers = [number for number in range(first, page.cursor.position + 1) if number not in seen]
+        doubtful = sorted(await self._suspects(endpoint, numbers))
+        if not doubtful:
+            return
+        other = next(e for e in self._pool.endpoints if e is not endpoint)  # there is one: see `open_adapter`
+        shown = await self._events(other, doubtful[0], doubtful[-1])
+        kept_back = sorted(set(doubtful) & shown)
+        if kept_back:
+            raise ChainProtocolError(f"keeps back events of block {kept_back[0]} that {other.label} shows")
+
+    async def _suspects(self, endpoint: Endpoint, numbers: Sequence[int]) -> set[int]:
+        found = set()
+        for start in range(0, len(numbers), MOST_BLOCKS):
+            chunk = numbers[start : start + MOST_BLOCKS]
+            calls: list[Call] = [("eth_getBlockByNumber", (hex(number), False)) for number in chunk]
+            answers = await self._client.batch(endpoint, calls)
+            for number, answer in zip(chunk, answers, strict=True):
+                bloom = _bloom(answer.get(), number)
+                if all(may_hold(bloom, item) for item in self._items):
+                    found.add(number)
+        return found
+
+    async def _events(self, endpoint: Endpoint, first: int, last: int) -> set[int]:
+        wanted = {"address": self._proxy, "topics": [EVENT_TOPIC], "fromBlock": hex(first), "toBlock": hex(last)}
+        calls: list[Call] = [("eth_getBlockByNumber", (hex(last), False)), ("eth_getLogs", (wanted,))]
+        end, logs = await self._client.batch(endpoint, calls)
+        if end.get() is None:
+            raise ChainUnavailable(f"{endpoint.label}, asked for a second opinion, does not hold block {last} yet")
+        return {quantity(log.blockNumber) for log in logs.logs()}
+
+
+def _bloom(raw: object, number: int) -> bytes:
+    if not isinstance(raw, dict) or quantity(raw.get("number")) != number:
+        raise ChainUnavailable(f"the node does not hold block {number} yet")
+    text = raw.get("logsBloom")
+    try:
+        bloom = bytes.fromhex(text[2:]) if isinstance(text, str) else b""
+    except ValueError:
+        bloom = b""
+    if len(bloom) != BLOOM_BYTES:
+        raise ChainProtocolError(f"block {number} comes without a bloom filter")
+    return bloom

@@ -1,0 +1,120 @@
+"""What one rail asks for, and how a page of it is put into questions: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+from chains.evm.decode import TRANSFER_TOPIC, is_proxy_event
+from chains.evm.fee_proxy import EVENT_TOPIC
+from chains.evm.rpc.client import Call
+from chains.types import Rail
+
+_TRANSFER_TOPICS = 3
+
+
+class Way(Enum):
+    """How logs are asked for; each later way sees less, or costs more."""
+
+    LOGS = "logs"
+    BY_TOKEN = "by token"  # noqa: S105 - for endpoints that refuse logs without `address`
+    RECEIPTS = "receipts"  # for endpoints that refuse logs altogether: one block a page
+
+
+class Wanted(NamedTuple):
+    """What one rail looks for."""
+
+    rail: Rail
+    destinations: Sequence[str] = ()
+    tokens: Sequence[str] = ()  # whose transfers are asked for where an address is needed
+    named: bool = False  # nobody cares for other tokens
+
+
+class Sizes(NamedTuple):
+    """The most to put into one question."""
+
+    topics: int
+    addresses: int
+    plain: bool = False  # a single value as such, and not as a list of one: there are nodes that take no lists
+
+
+class Question(NamedTuple):
+    """One `eth_getLogs`."""
+
+    call: Call
+    destinations: Sequence[str] = ()
+    tokens: Sequence[str] | None = None  # None: of every contract, or of the proxy
+
+
+def questions(
+    wanted: Wanted, way: Way, *, proxy: str, first: int, last: int, sizes: Sizes, crowded: frozenset[str]
+) -> list[Question]:
+    """
+    Return the questions that cover some blocks of a rail.
+
+    Crowded destinations are asked about by token: what worthless contracts say of them would fill the answers.
+    """
+    if wanted.rail is Rail.PROXY:
+        return [Question(_logs_call(first, last, [EVENT_TOPIC], proxy))]
+    calm, apart = wanted.destinations, []
+    if crowded and wanted.tokens:
+        calm = [address for address in wanted.destinations if address not in crowded]
+        apart = [address for address in wanted.destinations if address in crowded]
+    named = list(_chunks(wanted.tokens, sizes.addresses))
+    every = way is Way.LOGS and not wanted.named
+    of_calm: list[Sequence[str] | None] = [None] if every else [*named]
+    parts = [(part, tokens) for part in _chunks(calm, sizes.topics) for tokens in of_calm]
+    parts += [(part, tokens) for part in _chunks(apart, sizes.topics) for tokens in named]
+    return [transfers_to(part, tokens, first, last, plain=sizes.plain) for part, tokens in parts]
+
+
+def transfers_to(
+    destinations: Sequence[str], tokens: Sequence[str] | None, first: int, last: int, *, plain: bool = False
+) -> Question:
+    """Return the question for transfers into some addresses, of some tokens or of all."""
+    topics = [TRANSFER_TOPIC, None, _listed([topic_of(address) for address in destinations], plain=plain)]
+    address = None if tokens is None else _listed(tokens, plain=plain)
+    return Question(_logs_call(first, last, topics, address), destinations, tokens)
+
+
+def _listed(values: Sequence[str], *, plain: bool) -> str | list[str]:
+    return values[0] if plain and len(values) == 1 else list(values)
+
+
+def topic_of(address: str) -> str:
+    return f"0x{address[2:]:0>64}"
+
+
+def _logs_call(first: int, last: int, topics: list[Any], address: str | list[str] | None) -> Call:
+    named = {} if address is None else {"address": address}
+    return "eth_getLogs", ({**named, "topics": topics, "fromBlock": hex(first), "toBlock": hex(last)},)
+
+
+def _chunks(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def halves(values: Sequence[str]) -> list[Sequence[str]]:
+    """Return a sequence of two or more cut in two."""
+    middle = len(values) // 2
+    return [values[:middle], values[middle:]]
+
+
+def chooser(wanted: Wanted, proxy: str) -> Callable[[str, Sequence[str]], bool]:
+    """Return what tells a log, by address and topics, that the rail would have asked for from any other."""
+    if wanted.rail is Rail.PROXY:
+        return lambda address, topics: is_proxy_event(address, topics, proxy)
+    ours = frozenset(map(topic_of, wanted.destinations))
+
+    def pays(_: str, topics: Sequence[str]) -> bool:
+        return len(topics) == _TRANSFER_TOPICS and topics[0].lower() == TRANSFER_TOPIC and topics[2].lower() in ours
+
+    return pays
+
+
+def window(after: int, head: int, span: int, reread: int) -> tuple[int, int]:
+    """Return the first and last block to ask for: at least one new block, whatever is read again."""
+    first = max(0, after + 1 - min(reread, span // 2))
+    return first, min(head, first + span - 1)

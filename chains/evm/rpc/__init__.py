@@ -1,0 +1,1 @@
+"""JSON-RPC as EVM nodes speak it: the client, the structs of its answers, and what provider errors mean."""

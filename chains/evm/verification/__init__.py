@@ -1,0 +1,1 @@
+"""Checking transfers against blocks and receipts before they are believed."""

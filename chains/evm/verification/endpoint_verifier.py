@@ -1,0 +1,312 @@
+"""One endpoint's opinion of transfers: one batch that ties head, finality, blocks and receipts together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from chains.errors import ChainError, ChainProtocolError
+from chains.evm.decode import TRANSFER_TOPIC, Block, LogDecoder, parse_block
+from chains.evm.fee_proxy import EVENT_TOPIC
+from chains.evm.rpc.client import Call, RawResult, RpcClient, TimedOut, TooLarge
+from chains.evm.verification.receipts import UNREAD, Receipt, judge, read_receipt, transfers_of
+from chains.rpc.endpoints import Endpoint
+from chains.types import Head, Outcome, Targets, Transfer, Verification
+from config.catalog import Chain, Finality
+
+METHOD = "eth_getTransactionReceipt"  # what a second look is called in metrics
+VERDICTS_A_SLICE = 500  # before others have their turn
+MOST_LOG_QUERIES = 10  # a look, about receipts that do not show what the logs did
+LARGE_RECEIPT = 200  # logs
+MOST_BLOCK = 2**63
+MOST_REMEMBERED_LOGS = 40_000  # of large receipts, while they are looked at from one head
+
+NOT_SHOWN = "its receipt does not show this log"
+
+
+@dataclass(slots=True)
+class Opinion:
+    """What one endpoint says of some transfers, by their places; `unfit` says why it can judge none."""
+
+    found: dict[int, Verification] = field(default_factory=dict)
+    unfit: str | None = None
+    blind: bool = False  # it cannot tell what is final
+
+
+class _Answers(NamedTuple):
+    head: RawResult
+    final: RawResult | None
+    blocks: Mapping[int, RawResult]
+    receipts: Mapping[str, RawResult]
+
+
+class SecondLook:
+    """Asks one endpoint about transfers, and reads each receipt once."""
+
+    def __init__(self, client: RpcClient, chain: Chain) -> None:
+        self._client = client
+        self._chain_id = chain.chain_id
+        self._proxy = chain.proxy_address.lower()
+        self._needs_final = chain.finality is not Finality.DEPTH
+        self._head: Head | None = None
+        self._large: OrderedDict[tuple[Endpoint, str, str | None], Receipt] = OrderedDict()
+        self._most_receipts: dict[Endpoint, int] = {}  # in one batch, where an endpoint could not bear more
+
+    def start(self, head: Head) -> None:
+        """Forget what was read for an earlier head."""
+        if head != self._head:
+            self._large.clear()
+        self._head = head
+
+    async def judge(self, endpoint: Endpoint, *, transfers: Mapping[int, Transfer], head: Head) -> Opinion:
+        """
+        Say what this endpoint shows of each transfer.
+
+        It must hold the head itself, and what it calls final decides where finality counts: depth counted on one
+        endpoint and a block shown by another confirmed a payment on a fork.
+
+        Raises:
+            ChainError: it did not answer, or refuses.
+        """
+        opinion = Opinion()
+        parts = [dict(transfers)]
+        while parts:
+            part, *rest = _cut(parts.pop(0), self._most_receipts.get(endpoint))
+            parts = [*rest, *parts]
+            answers = await self._ask(endpoint, part, head)
+            if answers is None:
+                smaller = _cut(part, self._most_receipts[endpoint])
+                parts = [*smaller, *parts] if len(smaller) > 1 else parts
+                opinion.found |= {} if len(smaller) > 1 else _none_of(part, "its receipt is too large to be read")
+                continue
+            unfit = self._unfit(answers, head)
+            if unfit is not None:
+                return unfit
+            opinion.found |= await self._judged(endpoint, part, answers, head)
+        return opinion
+
+    async def holds(self, endpoint: Endpoint, *, transfers: Mapping[int, Transfer], head: Head) -> list[int]:
+        """Return the places of transfers whose very block this endpoint, as high as the head, has at its height."""
+        numbers = sorted({transfer.block_number for transfer in transfers.values()})
+        calls = [_block_call(head.position), *map(_block_call, numbers)]
+        top, *answers = await self._client.batch(endpoint, calls)
+        if parse_block(top.get(), head.position) is None:
+            return []
+        blocks = dict(zip(numbers, answers, strict=True))
+        return [
+            place
+            for place, transfer in transfers.items()
+            if isinstance(block := _block(blocks[transfer.block_number], transfer.block_number), Block)
+            and block.hash == transfer.block_hash
+        ]
+
+    async def inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer] | str | None:
+        """
+        Return what one transaction moved that could concern us; None when it is not there, or why it is unreadable.
+
+        Raises:
+            ChainError: it did not answer, or refuses.
+        """
+        (answer,) = await self._client.batch(endpoint, [_receipt_call(tx_hash)])
+        receipt = await self._read(answer, tx_hash)
+        if not isinstance(receipt, Receipt):
+            return receipt
+        if not receipt.succeeded:
+            return []
+        unread = receipt.unread or next((receipt.unread_of[t] for t in targets.tokens & receipt.unread_of.keys()), None)
+        if unread is not None or receipt.block_number is None:
+            return "its receipt names no block" if unread is None else f"{UNREAD}: {unread}"
+        (answer,) = await self._client.batch(endpoint, [_block_call(receipt.block_number)])
+        block = _block(answer, receipt.block_number)
+        if not isinstance(block, Block):
+            return block
+        if block.hash != receipt.block_hash:
+            return "its receipt is not in the block it names"
+        return transfers_of(
+            receipt,
+            block,
+            chain_id=self._chain_id,
+            destinations=targets.destinations,
+            beneficiaries=targets.beneficiaries,
+        )
+
+    # --- one batch -------------------------------------------------------------------------------
+
+    async def _ask(self, endpoint: Endpoint, transfers: Mapping[int, Transfer], head: Head) -> _Answers | None:
+        """Ask everything in one batch; None when the answer is more than is read, which the limit has noted."""
+        hashes, numbers = _transactions(transfers), list(dict.fromkeys(t.block_number for t in transfers.values()))
+        unread = {t.tx_hash for t in transfers.values() if (endpoint, t.tx_hash, t.block_hash) not in self._large}
+        wanted = [tx_hash for tx_hash in hashes if tx_hash in unread]
+        calls: list[Call] = [_block_call(head.position), *map(_block_call, numbers), *map(_receipt_call, wanted)]
+        calls += [("eth_getBlockByNumber", ("finalized", False))] if self._needs_final else []
+        try:
+            answers = await self._client.batch(endpoint, calls)
+        except (TooLarge, TimedOut) as exc:
+            # A stranger's large receipts, asked for together, were never read: ask for fewer at once.
+            self._most_receipts[endpoint] = max(1, len(hashes) // 2)
+            if isinstance(exc, TimedOut):
+                raise
+            return None
+        if endpoint in self._most_receipts:
+            self._most_receipts[endpoint] += 1
+        final = answers.pop() if self._needs_final else None
+        blocks = dict(zip(numbers, answers[1:], strict=False))
+        return _Answers(answers[0], final, blocks, dict(zip(wanted, answers[1 + len(numbers) :], strict=True)))
+
+    def _unfit(self, answers: _Answers, head: Head) -> Opinion | None:
+        """Return why an endpoint cannot judge anything; None when it can."""
+        top = _block(answers.head, head.position)
+        if not isinstance(top, Block):
+            return Opinion(unfit=top)
+        if head.anchor is not None and top.hash != head.anchor:
+            return Opinion(unfit=f"it holds another block {head.position} than the head's")
+        if answers.final is not None and not isinstance(final := _block(answers.final, None), Block):
+            return Opinion(unfit=f"it cannot tell the finalized block: {final}", blind=True)
+        return None
+
+    async def _judged(
+        self, endpoint: Endpoint, transfers: Mapping[int, Transfer], answers: _Answers, head: Head
+    ) -> dict[int, Verification]:
+        blocks = {number: _block(answer, number) for number, answer in answers.blocks.items()}
+        final = None if answers.final is None else _block(answers.final, None)
+        limit = min(final.number, head.position) if isinstance(final, Block) else None
+        receipts: dict[str, Receipt | str | None] = {}
+        found: dict[int, Verification] = {}
+        for place, transfer in transfers.items():
+            if len(found) % VERDICTS_A_SLICE == 0:
+                await asyncio.sleep(0)
+            early = _without_receipt(transfer, blocks[transfer.block_number], limit)
+            if early is not None:
+                found[place] = early
+                continue
+            if transfer.tx_hash not in receipts:
+                receipts[transfer.tx_hash] = await self._receipt(endpoint, transfer, answers)
+            found[place] = _with_receipt(transfer, receipts[transfer.tx_hash], blocks[transfer.block_number])
+        return found | await self._not_shown(
+            endpoint, {p: transfers[p] for p, v in found.items() if v.why == NOT_SHOWN}
+        )
+
+    async def _receipt(self, endpoint: Endpoint, transfer: Transfer, answers: _Answers) -> Receipt | str | None:
+        """Read a receipt; a large one is remembered, as one transaction may pay very many intents."""
+        known = self._large.get((endpoint, transfer.tx_hash, transfer.block_hash))
+        if known is not None or transfer.tx_hash not in answers.receipts:
+            return known
+        receipt = await self._read(answers.receipts[transfer.tx_hash], transfer.tx_hash)
+        if isinstance(receipt, Receipt) and LARGE_RECEIPT <= receipt.size <= MOST_REMEMBERED_LOGS:
+            self._large[endpoint, receipt.tx_hash, receipt.block_hash] = receipt
+            while sum(each.size for each in self._large.values()) > MOST_REMEMBERED_LOGS:
+                self._large.popitem(last=False)
+        return receipt
+
+    async def _read(self, answer: RawResult, tx_hash: str) -> Receipt | str | None:
+        """Return a receipt, None where there is none, or why it cannot be read."""
+        if answer.error is not None:
+            return f"no receipt: {answer.error}"
+        try:
+            return await read_receipt(answer.raw, tx_hash=tx_hash, proxy=self._proxy)
+        except ChainProtocolError as exc:
+            return f"its receipt is unreadable: {exc}"
+
+    async def _not_shown(self, endpoint: Endpoint, transfers: Mapping[int, Transfer]) -> dict[int, Verification]:
+        """
+        Ask for the logs of the block itself about what the receipts do not show.
+
+        Neither there nor in the receipt: the token moved nothing. Only there: the endpoint contradicts itself.
+        """
+        if not transfers:
+            return {}
+        wanted = {place: _log_query(transfer, self._proxy) for place, transfer in transfers.items()}
+        queries = list(dict.fromkeys(wanted.values()))[:MOST_LOG_QUERIES]
+        calls: list[Call] = [
+            ("eth_getLogs", ({"blockHash": block, "address": address, "topics": [topic]},))
+            for block, address, topic in queries
+        ]
+        try:
+            answers = dict(zip(queries, await self._client.batch(endpoint, calls), strict=True))
+        except ChainError:
+            return {}  # what it could tell it has told: nothing more is proven
+        keys: dict[tuple[str, str, str], set[tuple[str, str]] | None] = {}
+        for query, answer in answers.items():
+            keys[query] = await self._logged(answer, query)
+        return {
+            place: Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)
+            for place, transfer in transfers.items()
+            if (logged := keys.get(wanted[place])) is not None and (transfer.tx_hash, transfer.event_key) not in logged
+        }
+
+    async def _logged(self, answer: RawResult, query: tuple[str, str, str]) -> set[tuple[str, str]] | None:
+        """Return the keys of a block's logs; None when they cannot be read."""
+        decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=0, last=MOST_BLOCK)
+        try:
+            rows = answer.logs()
+            for start in range(0, len(rows), VERDICTS_A_SLICE):
+                await asyncio.sleep(0)
+                part = rows[start : start + VERDICTS_A_SLICE]
+                (decoder.feed if query[2] == EVENT_TOPIC else decoder.feed_credits)(part)
+        except ChainError:
+            return None  # it cannot tell: the transfer stays as it is, with the reason it has
+        return {(transfer.tx_hash, transfer.event_key) for transfer in decoder.transfers}
+
+
+def _cut(transfers: dict[int, Transfer], most: int | None) -> list[dict[int, Transfer]]:
+    """Cut transfers so that each part asks for at most so many receipts."""
+    hashes = _transactions(transfers)
+    size = min(most or len(hashes), len(hashes))
+    parts = [set(hashes[start : start + size]) for start in range(0, len(hashes), size)]
+    return [{place: t for place, t in transfers.items() if t.tx_hash in part} for part in parts]
+
+
+def _transactions(transfers: Mapping[int, Transfer]) -> list[str]:
+    return list(dict.fromkeys(transfer.tx_hash for transfer in transfers.values()))
+
+
+def _without_receipt(transfer: Transfer, block: Block | str, final: int | None) -> Verification | None:
+    """Judge a transfer by its block alone; None when that stands."""
+    if final is not None and transfer.block_number > final:
+        return Verification(transfer, Outcome.NOT_YET, 0)
+    if not isinstance(block, Block):
+        return Verification(transfer, Outcome.NOT_YET, 0, why=block)
+    return None if block.hash == transfer.block_hash else Verification(transfer, Outcome.GONE, 0)
+
+
+def _with_receipt(transfer: Transfer, receipt: Receipt | str | None, block: Block | str) -> Verification:
+    """Judge a transfer of a block that stands: its hash covers the transaction, so a lack is the endpoint's."""
+    if receipt is None:
+        return Verification(transfer, Outcome.NOT_YET, 0, why="it has no receipt of a transaction in a block it holds")
+    if isinstance(receipt, str):
+        return Verification(transfer, Outcome.NOT_YET, 0, why=receipt)
+    if not isinstance(block, Block) or receipt.block_hash != block.hash:
+        return Verification(transfer, Outcome.NOT_YET, 0, why="its receipt names another block")
+    return judge(transfer, receipt, block) or Verification(transfer, Outcome.NOT_YET, 0, why=NOT_SHOWN)
+
+
+def _none_of(transfers: Mapping[int, Transfer], why: str) -> dict[int, Verification]:
+    return {place: Verification(t, Outcome.NOT_YET, 0, why=why) for place, t in transfers.items()}
+
+
+def _block(answer: RawResult, number: int | None) -> Block | str:
+    """Return a block, or why there is none to read."""
+    name = "such a block" if number is None else f"block {number}"
+    if answer.error is not None:
+        return f"{name}: {answer.error}"
+    try:
+        return parse_block(answer.get(), number) or f"it does not hold {name}"
+    except ChainProtocolError as exc:
+        return f"{name} is unreadable: {exc}"
+
+
+def _log_query(transfer: Transfer, proxy: str) -> tuple[str, str, str]:
+    if transfer.reference is None:
+        return transfer.block_hash or "", transfer.token, TRANSFER_TOPIC
+    return transfer.block_hash or "", proxy, EVENT_TOPIC
+
+
+def _block_call(number: int) -> Call:
+    return "eth_getBlockByNumber", (hex(number), False)
+
+
+def _receipt_call(tx_hash: str) -> Call:
+    return "eth_getTransactionReceipt", (tx_hash,)

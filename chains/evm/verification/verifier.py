@@ -1,0 +1,190 @@
+"""The second look: head, finality, blocks and receipts of one endpoint decide about each transfer by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from chains.errors import ChainError, ChainUnavailable
+from chains.evm.rpc.client import RpcClient
+from chains.evm.verification.endpoint_verifier import METHOD, Opinion, SecondLook
+from chains.rpc.endpoints import Endpoint, EndpointPool, Reasons, refusal_of
+from chains.types import Head, Outcome, Targets, Transfer, Verification
+from config.catalog import Chain
+
+MOST_CALLS = 48  # blocks and receipts in one batch, besides the head and the finalized block
+MAX_WHY = 300  # characters
+
+Place = int  # of a transfer among those asked about
+Votes = list[tuple[Endpoint, Verification]]
+
+
+@dataclass(slots=True)
+class _Round:
+    """What the endpoints asked so far say of one group of transfers."""
+
+    group: dict[Place, Transfer]
+    quorum: int
+    waiting: dict[Place, Transfer] = field(init=False)
+    votes: dict[Place, Votes] = field(init=False)
+    whys: dict[Place, list[str]] = field(init=False)  # why an endpoint could not judge a transfer
+    unfit: dict[str, Opinion] = field(default_factory=dict)  # endpoints that cannot judge any, by label
+    failed: Reasons = field(default_factory=list)
+    fit: int = 0
+
+    def __post_init__(self) -> None:
+        self.waiting = dict(self.group)
+        self.votes = {place: [] for place in self.group}
+        self.whys = {place: [] for place in self.group}
+
+    def take(self, endpoint: Endpoint, opinion: Opinion) -> None:
+        """Count one endpoint's opinion; whoever it settles is not asked about again."""
+        if opinion.unfit is not None:
+            self.unfit[endpoint.label] = opinion
+            return
+        self.fit += 1
+        for place, seen in opinion.found.items():
+            if seen.outcome is Outcome.NOT_YET:
+                self.whys[place] += [] if seen.why is None else [f"{endpoint.label}: {seen.why}"]
+                continue
+            votes = self.votes[place]
+            votes.append((endpoint, seen))
+            if len(votes) == self.quorum or votes[0][1] != seen:
+                del self.waiting[place]
+
+    def decided(self) -> dict[Place, Verification]:
+        """Return what so many endpoints as must agree say alike; `NOT_YET` and why of the rest."""
+        return {place: self._decide(place, transfer) for place, transfer in self.group.items()}
+
+    def _decide(self, place: Place, transfer: Transfer) -> Verification:
+        votes, whys = self.votes[place], self.whys[place]
+        others = [f"{label}: {opinion.unfit}" for label, opinion in self.unfit.items()]
+        others += [f"{endpoint.label}: {error}" for endpoint, error in self.failed]
+        if votes and votes[0][1] != votes[-1][1]:
+            return not_yet(transfer, f"{votes[0][0].label} and {votes[-1][0].label} contradict each other")
+        if len(votes) == self.quorum:
+            return votes[0][1]
+        if self.quorum > 1:
+            lacking = f"only {len(votes)} of the {self.quorum} endpoints that must agree could judge it"
+            return not_yet(transfer, "; ".join([lacking, *whys, *others]))
+        return not_yet(transfer, "; ".join(whys + (others if whys or not self.fit else [])) or None)
+
+
+class Verifier:
+    """Looks again at transfers, each by itself: what one lacks is no fault of its neighbours or of the endpoint."""
+
+    def __init__(self, client: RpcClient, pool: EndpointPool, chain: Chain) -> None:
+        self._pool = pool
+        self._quorum = chain.rpc_quorum
+        self._look = SecondLook(client, chain)
+        self.problem: str | None = None  # why nothing can be confirmed, for an operator
+
+    async def verify(self, transfers: Sequence[Transfer], head: Head) -> list[Verification]:
+        """
+        Look at transfers on the chain that ends in `head`; answers in the order asked.
+
+        Raises:
+            ChainError: no endpoint answered at all.
+        """
+        self._look.start(head)
+        found: dict[Place, Verification] = {}
+        # By transaction: each receipt is read once, whatever the number of transfers in it and whom they pay.
+        in_order = sorted(enumerate(transfers), key=lambda each: (each[1].block_number, each[1].tx_hash))
+        for group in _groups(in_order):
+            found |= await self._group(group, head)
+        return [found[place] for place in range(len(transfers))]
+
+    async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
+        """
+        Return one transaction's proxy events and transfers into ours; empty when no endpoint holds it, or it failed.
+
+        Raises:
+            ChainError: no endpoint could tell.
+        """
+        whys: list[str] = []
+        failed: Reasons = []
+        absent = False
+        for endpoint in self._pool.usable():
+            try:
+                told = await self._pool.ask(
+                    endpoint, METHOD, partial(self._look.inspect, tx_hash=tx_hash, targets=targets)
+                )
+            except ChainError as exc:
+                failed.append((endpoint, exc))
+                continue
+            if isinstance(told, list):
+                return told
+            absent = absent or told is None
+            whys += [] if told is None else [f"{endpoint.label}: {told}"]
+        if whys:
+            raise ChainUnavailable("; ".join(whys)[:MAX_WHY])
+        if absent:
+            return []
+        raise refusal_of(failed)
+
+    async def _group(self, group: dict[Place, Transfer], head: Head) -> dict[Place, Verification]:
+        """Ask one endpoint after the other until so many as must agree have judged each transfer."""
+        asked = _Round(group, self._quorum)
+        for endpoint in self._pool.usable():
+            look = partial(self._look.judge, transfers=dict(asked.waiting), head=head)
+            try:
+                asked.take(endpoint, await self._pool.ask(endpoint, METHOD, look))
+            except ChainError as exc:
+                asked.failed.append((endpoint, exc))
+            if not asked.waiting:
+                break
+        self._note(asked)
+        if asked.failed and not asked.fit and not asked.unfit:
+            raise refusal_of(asked.failed)
+        return await self._contradicted(asked, head)
+
+    def _note(self, asked: _Round) -> None:
+        """Remember whether any endpoint could tell what is final."""
+        blind = [label for label, opinion in asked.unfit.items() if opinion.blind]
+        if asked.fit:
+            self.problem = None
+        elif blind:
+            self.problem = f"no endpoint can tell which block is finalized: nothing is confirmed ({', '.join(blind)})"
+
+    async def _contradicted(self, asked: _Round, head: Head) -> dict[Place, Verification]:
+        """
+        Return the verdicts; what another endpoint still holds in its block is not gone.
+
+        Only the chain's own other block takes a payment back, not the fork of the endpoint asked first.
+        """
+        found = asked.decided()
+        gone = {place: asked.group[place] for place, seen in found.items() if seen.outcome is Outcome.GONE}
+        if not gone:
+            return found
+        judges = {endpoint for votes in asked.votes.values() for endpoint, _ in votes}
+        for endpoint in [each for each in self._pool.usable() if each not in judges]:
+            try:
+                held = await self._pool.ask(endpoint, METHOD, partial(self._look.holds, transfers=gone, head=head))
+            except ChainError:
+                continue  # who does not answer contradicts nobody
+            for place in held:
+                first = asked.votes[place][0][0].label
+                number = gone[place].block_number
+                found[place] = not_yet(gone[place], f"{first} and {endpoint.label} hold different blocks {number}")
+        return found
+
+
+def not_yet(transfer: Transfer, why: str | None) -> Verification:
+    """Nothing has changed: look again later."""
+    return Verification(transfer, Outcome.NOT_YET, 0, why=why and why[:MAX_WHY])
+
+
+def _groups(transfers: Iterable[tuple[Place, Transfer]]) -> Iterator[dict[Place, Transfer]]:
+    """Cut transfers, sorted by transaction, so that the receipts and blocks of one group fit into one batch."""
+    group: dict[Place, Transfer] = {}
+    calls: set[str | int] = set()
+    for place, transfer in transfers:
+        more: set[str | int] = {transfer.tx_hash, transfer.block_number}
+        if len(calls | more) > MOST_CALLS:
+            yield group
+            group, calls = {}, set()
+        group[place] = transfer
+        calls |= more
+    if group:
+        yield group
