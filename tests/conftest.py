@@ -6,7 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -16,7 +16,7 @@ from chains.evm.logs import query_limits
 from chains.rpc import endpoints
 from devnet.anvil import Anvil, anvil
 from devnet.receiver import Receiver, receiver
-from tests import statements
+from tests import postgres, statements
 from tests.harness import Running, environment, prepared, running
 from tests.processes import fork_server
 
@@ -53,6 +53,14 @@ def pytest_collection_finish() -> None:
 
 def pytest_sessionfinish() -> None:
     fork_server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.Server]:
+    """The PostgreSQL of this test process; without one on the machine the test is skipped."""
+    server = postgres.Server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import importlib
 import io
-import pwd
 import re
-import shutil
 import sqlite3
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
+import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
@@ -23,11 +19,11 @@ from sqlalchemy import MetaData, create_engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from tests import postgres
 from tests.service_contract.services import BOTH, Service
 
 DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
 LITE_ONLY = re.compile(r"GLOB|RAISE\(|ROWID|IS [01]\b|\b(?:counted|settled|verified) (?:=|<>)|DATETIME|\bINTEGER\b")
-POSTGRES = shutil.which("initdb")
 
 
 def metadata(service: Service) -> MetaData:
@@ -201,54 +197,20 @@ def test_sqlite_refuses_what_must_not_be(service: Service, tmp_path: Path) -> No
         assert link.execute(question).fetchone() == (count,)
 
 
-@contextmanager
-def postgres() -> Iterator[list[str]]:
-    """Start a server that listens on a socket alone; yield the words that open a shell on it."""
-    programs = Path(str(POSTGRES)).resolve().parent
-    user = "postgres" if Path("/").owner() == pwd.getpwuid(_me()).pw_name == "root" else None  # it refuses to be root
-    with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        if user is not None:
-            shutil.chown(folder, user)
-
-        def run(program: str, *arguments: str) -> None:
-            subprocess.run([programs / program, *arguments], user=user, check=True, capture_output=True, cwd=folder)
-
-        run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "us", "--no-sync")
-        run(
-            "pg_ctl",
-            "-D",
-            f"{folder}/data",
-            "-o",
-            f"-k {folder} -c listen_addresses=",
-            "-l",
-            f"{folder}/log",
-            "-w",
-            "start",
-        )
-        try:
-            yield ["psql", "-X", "-q", "-h", folder, "-U", "us", "-v", "ON_ERROR_STOP=1"]
-        finally:
-            run("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "-w", "stop")
-
-
-def _me() -> int:
-    return Path("/proc/self").stat().st_uid
-
-
-@pytest.mark.skipif(POSTGRES is None, reason="no PostgreSQL on this machine")
-def test_postgresql_runs_them_and_refuses_the_same() -> None:
-    with postgres() as shell:
-        for name in ("scanner", "marketplace"):
-            subprocess.run([*shell, "postgres", "-c", f"CREATE DATABASE {name}"], check=True, capture_output=True)
-            service = next(mark.values[0] for mark in BOTH.args[1] if mark.id == name)
-            rows = ";\n".join(ROWS[name]) + ";"
-            subprocess.run([*shell, name], input=script(service, "postgresql") + rows, text=True, check=True)
+@postgres.needed
+async def test_postgresql_runs_them_and_refuses_the_same(postgresql: postgres.Server) -> None:
+    for name in ("scanner", "marketplace"):
+        service = next(mark.values[0] for mark in BOTH.args[1] if mark.id == name)
+        async with postgresql.database() as url:
+            link = await asyncpg.connect(url)
+            await link.execute(script(service, "postgresql"))
+            for row in ROWS[name]:
+                await link.execute(row)
             for sql, why in REFUSED[name]:
-                said = subprocess.run([*shell, name, "-c", sql], capture_output=True, text=True, check=False)
-                assert said.returncode != 0, sql
-                assert why in said.stderr, sql
+                with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=why):
+                    await link.execute(sql)
             for sql in ALLOWED[name]:
-                subprocess.run([*shell, name, "-c", sql], check=True, capture_output=True)
+                await link.execute(sql)
             question, count = LEFT[name]
-            found = subprocess.run([*shell, name, "-t", "-c", question], check=True, capture_output=True)
-            assert int(found.stdout) == count
+            assert await link.fetchval(question) == count
+            await link.close()

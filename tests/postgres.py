@@ -1,0 +1,150 @@
+"""
+A real PostgreSQL for the tests: one server a test process, started when a test first asks for it.
+
+It listens on a socket in a folder of its own, is stopped when the tests end, however they end, and leaves nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+USER = "us"
+START_S = 60.0
+DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+# What a test writes has to survive no power failure; one that kills the server asks for a durable one.
+QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+SMALL = {"shared_buffers": "32MB", "max_connections": "120", "listen_addresses": "", "timezone": "UTC"}
+
+
+def find_binaries() -> Path | None:
+    """Return the folder of PostgreSQL's programs, the newest there is; None without any."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    return versions[-1].parent if versions else None
+
+
+BINARIES = find_binaries()
+needed = pytest.mark.skipif(BINARIES is None, reason="there is no PostgreSQL on this machine (initdb is not found)")
+
+
+def other_user() -> str | None:
+    """Return whom the server has to run as: it refuses to be root. None: as we are."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(DIES_WITH_PARENT, signal.SIGQUIT)
+
+
+@dataclass
+class Server:
+    """One server, with a socket in its own folder."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    numbers: count[int] = field(default_factory=count)
+
+    @classmethod
+    def start(cls, settings: Mapping[str, str] | None = None) -> Server:
+        """Make a fresh server and wait until it answers; to be called by the main thread, with which it ends."""
+        folder = Path(tempfile.mkdtemp(prefix="pg"))
+        user = other_user()
+        if user is not None:
+            shutil.chown(folder, user)
+        try:
+            subprocess.run(
+                [_program("initdb"), "-D", folder / "data", "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8"],
+                user=user,
+                check=True,
+                capture_output=True,
+                cwd=folder,
+            )
+            server = cls(folder, cls._launch(folder, user, {**SMALL, **QUICK, **(settings or {})}))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        atexit.register(server.stop)
+        server.wait()
+        return server
+
+    @staticmethod
+    def _launch(folder: Path, user: str | None, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        given = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with (folder / "log").open("ab") as said:
+            return subprocess.Popen(
+                [_program("postgres"), "-D", folder / "data", "-k", folder, *given],
+                user=user,
+                stdout=said,
+                stderr=said,
+                cwd=folder,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - a killed test run must leave no server behind
+            )
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        ready = [_program("pg_isready"), "-q", "-h", self.folder, "-U", USER, "-t", str(int(START_S))]
+        # It says `no response` at once as long as there is no socket yet.
+        for _ in range(int(START_S * 20)):
+            if subprocess.run(ready, check=False).returncode == 0:
+                return
+            if self.process.poll() is not None:
+                break
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.05)
+        raise RuntimeError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        """Stop it and remove everything."""
+        atexit.unregister(self.stop)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{USER}@/{database}?host={self.folder}"
+
+    async def run(self, *statements: str, database: str = "postgres") -> None:
+        """Run statements, each by itself."""
+        link = await asyncpg.connect(self.url(database))
+        try:
+            for statement in statements:
+                await link.execute(statement)
+        finally:
+            await link.close()
+
+    @asynccontextmanager
+    async def database(self, template: str = "template1") -> AsyncIterator[str]:
+        """Give the URL of a fresh database, made from a template, that is gone afterwards."""
+        name = f"test_{os.getpid()}_{next(self.numbers)}"
+        await self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.url(name)
+        finally:
+            await self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _program(name: str) -> Path:
+    if BINARIES is None:
+        pytest.skip("there is no PostgreSQL on this machine")
+    return BINARIES / name
