@@ -18,8 +18,8 @@ import aiohttp
 
 from bench.api import scanner_env
 from bench.table import Row
-from devnet.anvil import CHAIN_ID, Anvil, _call, anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import CHAIN_ID, Anvil, _call, anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver, receiver
 
 USDT = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"

@@ -14,8 +14,8 @@ from bench.table import Row
 from chains.evm.adapter import open_adapter
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.types import Cursor, Rail
-from devnet.anvil import Anvil, anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import Anvil, anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner.registration.intents import Registrations

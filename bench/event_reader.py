@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from devnet.anvil import PROXY
+from devnet.evm.anvil import PROXY
 
 PEER = Path(__file__).parent.parent / "locks" / "bench-peer.txt"
 HOME = Path(__file__).parent / ".event_reader"  # ignored by git

@@ -18,10 +18,10 @@ from chains.ton.address import show_address
 from chains.tron.service import RATE_WITH_KEY as TRON_RATE
 from chains.types import Rail
 from config.catalog import Chain, ChainType, Finality
-from devnet.ton_ledger import TonLedger
-from devnet.toncenter import TonCenter
-from devnet.tron_ledger import USDT, TronLedger, account
-from devnet.trongrid import TronGrid
+from devnet.ton.ledger import TonLedger
+from devnet.ton.toncenter import TonCenter
+from devnet.tron.ledger import USDT, TronLedger, account
+from devnet.tron.trongrid import TronGrid
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner.registration.intents import Registrations

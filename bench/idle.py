@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bench.api import listening, scanner_env
 from bench.table import Row
-from devnet.anvil import anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 
 INTERVAL_S, POLLS = 0.25, 40
 A_MINUTE = 60 / 15  # polls at the default interval

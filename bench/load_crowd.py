@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.load_ground import OTHER_CHAIN, POLL_S, Ground
-from devnet.anvil import CHAIN_ID
+from devnet.evm.anvil import CHAIN_ID
 from devnet.processes import ESCROW
 
 REGISTER, READ, LIST, CANCEL = "POST /intents", "GET /intents/{id}", "GET /intents", "DELETE /intents/{id}"

@@ -18,8 +18,8 @@ import orjson
 
 from bench.load_figures import Moment, Timed
 from bench.memory import rss_mb
-from devnet.anvil import CHAIN_ID, Anvil, anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import CHAIN_ID, Anvil, anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.processes import ESCROW, USDT, scanner_service, started
 from devnet.receiver import Delivery, Receiver, receiver
 

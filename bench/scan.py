@@ -21,8 +21,9 @@ from bench.table import Row
 from chains.evm.adapter import open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets
 from config.catalog import Chain
-from devnet.anvil import PROXY, anvil
-from devnet.canned_rpc import AMOUNT, SHOP, TOKEN, Script, canned_rpc
+from devnet.evm.anvil import PROXY, anvil
+from devnet.evm.generated_chain import AMOUNT, SHOP, TOKEN, ChainSpec
+from devnet.evm.generated_node import generated_node
 from kernel.clock import SystemClock
 from kernel.store.database import Database, open_database
 from scanner.matching import rejection_reason
@@ -107,7 +108,7 @@ async def store() -> AsyncIterator[Database]:
 
 def chain(url: str) -> Chain:
     proxy = "0x0DfbEe143b42B41eFC5A6F87bFD1fFC78c2f0aC9"
-    return Chain(chain_id=CHAIN_ID, name="canned", proxy_address=proxy, confirmation_threshold=5, rpc_urls=(url,))
+    return Chain(chain_id=CHAIN_ID, name="generated", proxy_address=proxy, confirmation_threshold=5, rpc_urls=(url,))
 
 
 async def timed(work: Callable[[], Awaitable[Any]]) -> float:
@@ -229,11 +230,11 @@ def strangers(first: int, count: int) -> list[str]:
 async def run() -> list[Row]:
     async with store() as db:
         references = await fill(db, WAITING)
-        async with db.write() as tx:  # the canned chain's blocks are older than today's intents
+        async with db.write() as tx:  # the generated chain's blocks are older than today's intents
             await tx.execute(text("UPDATE intents SET created_at = 0"))
         async with printed_chain(references) as url:
             node = await reading(url, db)
-        async with canned_rpc(Script(logs=LOGS, blocks=BLOCKS, references=references)) as url:
+        async with generated_node(ChainSpec(logs=LOGS, blocks=BLOCKS, references=references)) as url:
             memory = await reading(url, db)
             web3_s = await plain_web3(url)
             peers = await event_reader(url)

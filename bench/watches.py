@@ -12,8 +12,8 @@ from bench.table import Row
 from chains.evm import multicall
 from chains.evm.adapter import open_adapter
 from chains.types import BalanceKey
-from devnet.anvil import anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner.balance_watcher import BATCH_SIZE, BalanceWatcher

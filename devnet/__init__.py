@@ -1,1 +1,1 @@
-"""A real local chain with the real proxy contract, and the misbehaving things around it."""
+"""The three chains of a test or a demo, the services in front of them, and purchases over HTTP against both daemons."""

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from devnet.anvil import CHAIN_ID, anvil
+from devnet.evm.anvil import CHAIN_ID, anvil
 from devnet.processes import ESCROW as SELLER
 from devnet.processes import ROOT, USDC, USDT, DemoError, Town, furnish, say, scanner, town
 from devnet.runner.facts import LevelResult

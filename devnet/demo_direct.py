@@ -22,11 +22,11 @@ import aiohttp
 from chains.ton import address as ton_addresses
 from devnet.processes import DemoError, Service, say, started
 from devnet.receiver import Delivery, Receiver, receiver
-from devnet.ton_ledger import TonLedger
-from devnet.toncenter import TonCenter
-from devnet.tron_ledger import SLOT_MS, TokenFacts, TronLedger, account
-from devnet.tron_ledger import USDT as TRON_USDT
-from devnet.trongrid import TronGrid
+from devnet.ton.ledger import TonLedger
+from devnet.ton.toncenter import TonCenter
+from devnet.tron.ledger import SLOT_MS, TokenFacts, TronLedger, account
+from devnet.tron.ledger import USDT as TRON_USDT
+from devnet.tron.trongrid import TronGrid
 
 AMOUNT = 12_500_000  # 12.5 USDT of 6 decimals
 HURRY_S = 0.1  # between blocks while the story is told; afterwards as often as on the real chain

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from devnet.anvil import CHAIN_ID, Anvil
+from devnet.evm.anvil import CHAIN_ID, Anvil
 
 USDT = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"
 USDC = "0x64544969ed7EBf5f083679233325356EbE738930"

@@ -14,7 +14,7 @@ import pytest
 
 from chains.evm.logs import query_limits
 from chains.rpc import endpoints
-from devnet.anvil import Anvil, anvil
+from devnet.evm.anvil import Anvil, anvil
 from devnet.receiver import Receiver, receiver
 from tests import postgres, statements
 from tests.harness import Running, environment, prepared, running

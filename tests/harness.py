@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 
 from config.settings import load_settings
-from devnet.anvil import CHAIN_ID, Anvil
+from devnet.evm.anvil import CHAIN_ID, Anvil
 from kernel.store.database import Database
 from protocol.wire import rfc3339
 from scanner.app import Daemon, open_daemon

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from devnet.anvil import CHAIN_ID, anvil
+from devnet.evm.anvil import CHAIN_ID, anvil
 from devnet.processes import USDT, DemoError, furnish, say, town
 from devnet.runner.facts import LevelResult
 from devnet.runner.level import Run

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from addresses.keccak import keccak
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.runner.facts import OnChain
 
 TRANSFER = f"0x{keccak(b'Transfer(address,address,uint256)').hex()}"

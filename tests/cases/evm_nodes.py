@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devnet.anvil import CHAIN_ID
+from devnet.evm.anvil import CHAIN_ID
+from devnet.evm.scripted_node import ScriptedNode, serve
 from devnet.receiver import Receiver, receiver
-from devnet.scripted_rpc import ScriptedNode, serve
 from tests.harness import ROOT, USDC, USDT, Running, environment, running
 
 TOKENS = ((USDT, "USDT", 18), (USDC, "USDC", 18))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devnet.scripted_rpc import block_hash, tx_hash
+from devnet.evm.scripted_node import block_hash, tx_hash
 from tests.cases.evm_nodes import shop, street
 from tests.harness import USDT
 
@@ -162,7 +162,7 @@ async def test_a_node_that_writes_plain_numbers_serves_both_rails(tmp_path):
         proxied = await town.api.create(confirmations=5, destination=shop(2), callbackUrl=town.hooks.url())
         node.pay(USDT, shop(1), 1000, tx=GOOD)
         node.head += 1
-        node.encrypt(
+        node.include(
             node.transfer(USDT, shop(2), 1000, tx=BAD, block=node.head),
             node.event(USDT, shop(2), 1000, proxied["paymentReference"], tx=BAD, block=node.head),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chains.types import BalanceKey
-from devnet.tron_ledger import USDT
+from devnet.tron.ledger import USDT
 from tests.chains.ton_world import OWNER
 from tests.chains.tron_world import SHOP
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from devnet.faulty_rpc import BATCH_REFUSALS, FaultyRpc
+from devnet.evm.faulty_rpc import BATCH_REFUSALS, FaultyRpc
+from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash
 from devnet.receiver import receiver
-from devnet.scripted_rpc import ScriptedNode, serve, tx_hash
 from tests.cases.evm_nodes import TOKENS, Street, shop
 from tests.harness import USDT, environment, running
 

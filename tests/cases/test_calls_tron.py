@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chains.types import Outcome, Rail, Targets
-from devnet.tron_ledger import account
+from devnet.tron.ledger import account
 from tests.chains.tron_world import SHOP, scan_all
 
 RECEIPT = "/walletsolidity/gettransactioninfobyid"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from devnet.anvil import CHAIN_ID, Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import CHAIN_ID, Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from kernel.clock import SystemClock
 from tests.e2e.tron_street import street, till

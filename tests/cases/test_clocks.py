@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash
 from devnet.receiver import receiver
-from devnet.scripted_rpc import ScriptedNode, serve, tx_hash
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner.store import tables

@@ -8,8 +8,8 @@ from aiohttp import web
 from chains.tron.balances import CALLS_A_ROUND
 from chains.types import BalanceKey
 from devnet.receiver import receiver
-from devnet.tron_ledger import CHAIN_ID, account
-from devnet.tron_node import TronNode
+from devnet.tron.ledger import CHAIN_ID, account
+from devnet.tron.node import TronNode
 from tests.chains.tron_world import SHOP
 from tests.e2e.tron_street import street, till
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devnet.anvil import Anvil, _call
+from devnet.evm.anvil import Anvil, _call
 from devnet.receiver import Receiver
 from tests.harness import USDT, Running, environment, running
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver, receiver
-from devnet.tron_ledger import CHAIN_ID as TRON
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import CHAIN_ID as TRON
+from devnet.tron.trongrid import TronGrid
 from tests.e2e import tron_street
 from tests.harness import MERCHANT, USDT, Running, environment, running
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from devnet.scripted_rpc import ScriptedNode, block_hash, tx_hash
+from devnet.evm.scripted_node import ScriptedNode, block_hash, tx_hash
 from tests.cases.evm_nodes import Street, shop, street
 from tests.harness import USDT
 

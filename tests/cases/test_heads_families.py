@@ -9,9 +9,9 @@ import pytest
 
 from chains.types import BalanceKey, EndpointState
 from devnet.receiver import receiver
-from devnet.toncenter import TonCenter
-from devnet.tron_ledger import USDT
-from devnet.trongrid import TronGrid
+from devnet.ton.toncenter import TonCenter
+from devnet.tron.ledger import USDT
+from devnet.tron.trongrid import TronGrid
 from tests.chains.ton_world import OWNER, scan, seen
 from tests.chains.tron_world import SHOP
 from tests.e2e import ton_market, tron_street

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devnet.scripted_rpc import tx_hash
+from devnet.evm.scripted_node import tx_hash
 from tests.cases.evm_nodes import shop, street
 from tests.harness import USDT
 
@@ -35,7 +35,7 @@ async def test_two_nodes_that_number_a_log_differently_show_one_transfer(tmp_pat
                 logs.append(
                     node.event(USDT, shop(1), 600, reference, tx=tx_hash("paid"), block=node.head, index=0x2A + offset)
                 )
-            node.encrypt(*logs)
+            node.include(*logs)
         await town.api.until(intent["intentId"], lambda seen: seen["amountReceived"] == "600")
         first.down = True
         town.grow(1)
@@ -64,7 +64,7 @@ async def test_logs_and_receipt_of_one_node_may_number_a_log_differently(tmp_pat
         logs = [node.transfer(USDT, shop(1), 1000, index=0x29, **place)]
         if rail == "proxy":
             logs.append(node.event(USDT, shop(1), 1000, intent["paymentReference"], index=0x2A, **place))
-        node.encrypt(*logs)
+        node.include(*logs)
         node.logs = [renumbered(log, 7) for log in logs]
         node.head += 10
         seen = await town.api.status_is(intent["intentId"], "confirmed")
@@ -78,7 +78,7 @@ async def test_equal_transfers_of_one_transaction_are_as_many_as_there_are(tmp_p
         for node, offset in zip(town.nodes, (3, 40), strict=True):
             node.head += 1
             place = {"tx": tx_hash("paid"), "block": node.head}
-            node.encrypt(*(node.transfer(USDT, shop(1), 500, index=offset + nth, **place) for nth in range(2)))
+            node.include(*(node.transfer(USDT, shop(1), 500, index=offset + nth, **place) for nth in range(2)))
         await town.api.until(intent["intentId"], lambda seen: seen["amountReceived"] == "1000")
         town.nodes[0].down = True
         town.grow(20)
@@ -107,7 +107,7 @@ async def test_one_number_for_logs_of_different_transactions_hides_none(tmp_path
         node.head += 1
         for number in (1, 2, 3):
             place = {"tx": tx_hash(f"paid {number}"), "block": node.head}
-            node.encrypt(node.transfer(USDT, shop(number), 1000, index=0, **place))
+            node.include(node.transfer(USDT, shop(number), 1000, index=0, **place))
         node.head += 10
         for intent in intents:
             await town.api.status_is(intent["intentId"], "confirmed")

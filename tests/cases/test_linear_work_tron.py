@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chains.tron.transfer_log import TransferLog
 from chains.types import Outcome
-from devnet.tron_ledger import USDT
+from devnet.tron.ledger import USDT
 from tests.chains.tron_world import SHOP, scan_all
 
 MANY = 2_000

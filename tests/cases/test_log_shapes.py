@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from chains.errors import ChainError, ChainMisconfigured
 from chains.types import BalanceKey, Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer
-from devnet.canned_rpc import Script, canned_rpc
+from devnet.evm.generated_chain import ChainSpec
+from devnet.evm.generated_node import generated_node
 from tests.chains.evm_world import (
     BUYER,
     SHOP,
@@ -454,8 +455,8 @@ async def second_look(adapter, *, since: int, until: int):
 
 @pytest.mark.parametrize("most_rows", [9_999, None])
 async def test_ten_thousand_logs_in_one_block_never_hold_the_loop_for_long(world, most_rows):
-    script = Script(logs=10_000, blocks=1, max_rows=most_rows)
-    async with canned_rpc(script) as url:  # in a process of its own: its work is not ours
+    spec = ChainSpec(logs=10_000, blocks=1, max_rows=most_rows)
+    async with generated_node(spec) as url:  # in a process of its own: its work is not ours
         adapter = await world.adapter(FakeNode(url=url), timeout_s=60)
         head = await adapter.head()
         held = LoopWatch()

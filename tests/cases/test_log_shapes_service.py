@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from chains.evm.decode import TRANSFER_TOPIC
-from devnet.anvil import Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from tests.harness import MERCHANT, USDT, Running, environment, running
 

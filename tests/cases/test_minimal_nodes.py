@@ -13,8 +13,8 @@ from chains.ton.decode import parse_transfer
 from chains.tron.provider_errors import asked_to_wait
 from chains.types import Outcome
 from devnet.receiver import receiver
-from devnet.tron_ledger import CHAIN_ID, account
-from devnet.tron_node import TronNode
+from devnet.tron.ledger import CHAIN_ID, account
+from devnet.tron.node import TronNode
 from tests.chains.ton_world import OTHER, OWNER, owner_of, scan
 from tests.chains.tron_world import SHOP, scan_all
 from tests.e2e.ton_market import market, till

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from devnet.scripted_rpc import ScriptedNode
+from devnet.evm.scripted_node import ScriptedNode
 from tests.cases.evm_nodes import street
 from tests.cases.test_public_endpoints import pay_on_both_rails
 from tests.harness import in_seconds

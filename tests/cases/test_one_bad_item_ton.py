@@ -6,7 +6,7 @@ import pytest
 
 from chains.types import Outcome
 from devnet.receiver import receiver
-from devnet.toncenter import TonCenter
+from devnet.ton.toncenter import TonCenter
 from tests.chains.ton_world import OTHER, OWNER, TonWorld, owner_of, scan, seen
 from tests.e2e.ton_market import JUSDC, MASTER, chain_of_today, environment, market, parse_address, till
 from tests.harness import running

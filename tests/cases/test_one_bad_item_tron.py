@@ -7,7 +7,7 @@ import pytest
 
 from chains.types import Outcome
 from devnet.receiver import receiver
-from devnet.tron_ledger import TRANSFER, USDT, account
+from devnet.tron.ledger import TRANSFER, USDT, account
 from tests.chains.tron_world import SHOP, scan_all, scan_page
 from tests.e2e.tron_street import street, till
 

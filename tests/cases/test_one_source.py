@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devnet.scripted_rpc import tx_hash
+from devnet.evm.scripted_node import tx_hash
 from tests.cases.evm_nodes import shop, street
 from tests.harness import USDT
 

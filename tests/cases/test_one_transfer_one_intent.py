@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chains.types import Rail
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
 from scanner.model import EventType, IntentStatus, Reason
 from tests.cases.scripted import bench, in_s

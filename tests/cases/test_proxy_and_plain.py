@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
 from tests.harness import USDC, USDT, Running
 

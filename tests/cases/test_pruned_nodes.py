@@ -12,9 +12,9 @@ from chains.backfill import MOST_SPANS, RETRY_PRUNED_S, RETRY_S, SHOWN_S, Backfi
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.types import Cursor, Outcome, Rail, ScanPage, Targets
 from devnet.receiver import receiver
-from devnet.tron_ledger import TronLedger, account
-from devnet.tron_node import TronNode
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import TronLedger, account
+from devnet.tron.node import TronNode
+from devnet.tron.trongrid import TronGrid
 from tests.chains.ton_world import OWNER
 from tests.chains.tron_world import SHOP, scan_all
 from tests.e2e import tron_street

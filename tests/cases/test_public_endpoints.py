@@ -11,7 +11,7 @@ from aiohttp import web
 from chains.errors import ChainError
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import Rail
-from devnet.scripted_rpc import ScriptedNode, tx_hash
+from devnet.evm.scripted_node import ScriptedNode, tx_hash
 from tests.cases.evm_nodes import Street, shop, street
 from tests.harness import MERCHANT, USDT, in_seconds
 
@@ -63,8 +63,8 @@ async def pay_on_both_rails(town: Street, **odd: Any) -> list[str]:
         moved = node.transfer(USDT, MERCHANT, 1000, tx=tx_hash("proxied"), block=first)
         event = node.event(USDT, MERCHANT, 1000, proxied["paymentReference"], tx=tx_hash("proxied"), block=first)
         stranger = node.event(USDT, shop(9), 5, "0x" + "77" * 8, tx=tx_hash("a stranger"), block=first, index=9)
-        node.encrypt(moved | odd, event | odd, stranger | odd)
-        node.encrypt(node.transfer(USDT, shop(1), 1000, tx=tx_hash("direct"), block=second, index=5) | odd)
+        node.include(moved | odd, event | odd, stranger | odd)
+        node.include(node.transfer(USDT, shop(1), 1000, tx=tx_hash("direct"), block=second, index=5) | odd)
         node.head += 20
     return [proxied["intentId"], direct["intentId"]]
 
@@ -206,7 +206,7 @@ async def test_a_block_with_more_logs_than_an_answer_holds_is_read_address_by_ad
         node.head += 1
         for number in (1, 2, 3):
             paid = node.transfer(USDT, shop(number), 1000, tx=tx_hash(f"{number}"), block=node.head, index=number)
-            node.encrypt(paid)
+            node.include(paid)
         node.head += 20
         for intent in intents:
             await town.api.status_is(intent["intentId"], "confirmed")

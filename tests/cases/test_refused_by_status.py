@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from devnet.scripted_rpc import tx_hash
+from devnet.evm.scripted_node import tx_hash
 from tests.cases.evm_nodes import shop, street
 from tests.harness import MERCHANT, USDT
 

@@ -9,7 +9,7 @@ from chains.rpc.endpoint_limits import TRY_LARGER_S
 from chains.tron.logs import AVOIDED_S
 from chains.types import Rail, Targets
 from devnet.receiver import receiver
-from devnet.tron_ledger import account
+from devnet.tron.ledger import account
 from tests.chains.tron_world import SHOP, scan_all, scan_page
 from tests.e2e.tron_street import street, till
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
 from kernel.web.connections import GRACE_S
 from tests.harness import MERCHANT, USDT, environment, process

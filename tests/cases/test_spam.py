@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devnet.scripted_rpc import tx_hash
+from devnet.evm.scripted_node import tx_hash
 from tests.cases.evm_nodes import Street, shop, street
 from tests.harness import USDC, USDT
 
@@ -52,7 +52,7 @@ def spam(town: Street, count: int, *, token: str = WORTHLESS, amount: int = 0, n
     logs = [
         node.transfer(token, shop(to), amount, tx=tx_hash(name), block=node.head, index=index) for index in range(count)
     ]
-    node.encrypt(*logs)
+    node.include(*logs)
 
 
 async def test_three_thousand_worthless_logs_are_a_row_and_an_event_and_delay_no_honest_payment(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ async def test_payments_of_nobodys_are_a_row_a_token_and_destination_and_day(tmp
             node.head += 1
             reference = f"0x{number:016x}"
             token = (USDT, USDC)[number % 2]
-            node.encrypt(
+            node.include(
                 node.transfer(token, shop(9), 5, tx=tx_hash(f"other {number}"), block=node.head),
                 node.event(token, shop(9), 5, reference, tx=tx_hash(f"other {number}"), block=node.head),
             )
@@ -174,7 +174,7 @@ async def test_what_a_reorganisation_takes_away_is_taken_off_the_sum(tmp_path: P
         (node,) = town.nodes
         for number in range(6):
             node.head += 1
-            node.encrypt(
+            node.include(
                 node.transfer(USDT, shop(9), 5, tx=tx_hash(f"other {number}"), block=node.head),
                 node.event(USDT, shop(9), 5, f"0x{number:016x}", tx=tx_hash(f"other {number}"), block=node.head),
             )

@@ -10,10 +10,10 @@ import pytest
 from chains.tron.address import to_hex
 from chains.types import BalanceKey, Outcome
 from devnet.receiver import receiver
-from devnet.tron_index import Index
-from devnet.tron_ledger import USDT, account
-from devnet.tron_node import TronNode
-from devnet.tron_rpc import JsonRpc, Refused
+from devnet.tron.index import Index
+from devnet.tron.jsonrpc import JsonRpc, Refused
+from devnet.tron.ledger import USDT, account
+from devnet.tron.node import TronNode
 from tests.chains.ton_world import OTHER, OWNER, owner_of, seen
 from tests.chains.tron_world import SHOP, scan_all
 from tests.e2e.tron_street import street, till

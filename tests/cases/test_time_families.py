@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from chains.types import Outcome
-from devnet.tron_ledger import USDT, account
+from devnet.tron.ledger import USDT, account
 from tests.chains.ton_world import OTHER, OWNER, owner_of, scan
 from tests.chains.tron_world import BUYER, SHOP, scan_all
 

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from devnet.receiver import receiver
-from devnet.ton_ledger import TonLedger
-from devnet.toncenter import TonCenter
-from devnet.tron_ledger import TronLedger
-from devnet.trongrid import TronGrid
+from devnet.ton.ledger import TonLedger
+from devnet.ton.toncenter import TonCenter
+from devnet.tron.ledger import TronLedger
+from devnet.tron.trongrid import TronGrid
 from tests.e2e import ton_market, tron_street
 from tests.e2e.ton_market import MASTER
 

@@ -9,8 +9,8 @@ from eth_abi.abi import encode
 
 from addresses.keccak import keccak
 from chains.types import BalanceKey
-from devnet.anvil import CHAIN_ID
-from devnet.scripted_rpc import tx_hash
+from devnet.evm.anvil import CHAIN_ID
+from devnet.evm.scripted_node import tx_hash
 from tests.cases.evm_nodes import shop, street
 from tests.harness import ROOT, USDT, intent_body
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devnet.scripted_rpc import tx_hash
+from devnet.evm.scripted_node import tx_hash
 from tests.cases.evm_nodes import Street, shop, street
 from tests.harness import USDC, USDT
 
@@ -62,7 +62,7 @@ async def test_looking_at_a_transaction_again_lists_few_of_its_thousands(tmp_pat
         intent = await town.direct(1, amount="45")
         (node,) = town.nodes
         node.head += 1
-        node.encrypt(
+        node.include(
             *(
                 node.transfer((USDT, USDC)[index % 2], shop(1), 1, tx=tx_hash("many"), block=node.head, index=index)
                 for index in range(300)

@@ -6,7 +6,7 @@ import pytest
 
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import Rail
-from devnet.scripted_rpc import tx_hash
+from devnet.evm.scripted_node import tx_hash
 from scanner.reading.unread import MOST_REMEMBERED
 from scanner.store import unread
 from tests.cases.evm_nodes import shop, street
@@ -34,7 +34,7 @@ async def pay_through_the_proxy(town, number, tx):
     )
     for node in town.nodes:
         node.head += 1
-        node.encrypt(
+        node.include(
             node.transfer(USDT, shop(number), 1000, tx=tx, block=node.head),
             node.event(USDT, shop(number), 1000, order["paymentReference"], tx=tx, block=node.head),
         )
@@ -118,7 +118,7 @@ async def test_what_a_worthless_contract_garbles_is_nobodys_payment(tmp_path):
         node.garbled |= {BAD: {"data": None}, LATER: {"topics": None}}
         node.head += 1
         node.logs += [node.transfer(WORTHLESS, shop(2), 7, tx=tx, block=node.head) for tx in (BAD, LATER)]
-        node.encrypt(node.transfer(USDT, shop(2), 1000, tx=GOOD, block=node.head))
+        node.include(node.transfer(USDT, shop(2), 1000, tx=GOOD, block=node.head))
         town.grow(20)
         await town.api.status_is(good["intentId"], "confirmed")
         chain = await town.api.chain()

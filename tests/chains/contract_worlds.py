@@ -15,11 +15,11 @@ from chains.ton import transfers as ton_paging
 from chains.tron.address import to_hex
 from chains.types import BalanceKey, Cursor, TokenMeta, Transfer
 from config.catalog import Chain
-from devnet.anvil import CHAIN_ID as EVM_CHAIN_ID
-from devnet.anvil import PROXY, anvil
-from devnet.faulty_rpc import FaultyRpc
-from devnet.tron_ledger import USDT as TRON_USDT
-from devnet.tron_ledger import account
+from devnet.evm.anvil import CHAIN_ID as EVM_CHAIN_ID
+from devnet.evm.anvil import PROXY, anvil
+from devnet.evm.faulty_rpc import FaultyRpc
+from devnet.tron.ledger import USDT as TRON_USDT
+from devnet.tron.ledger import account
 from tests.chains.evm_world import Calls, Now
 from tests.chains.ton_world import TonWorld
 from tests.chains.tron_world import TronWorld

@@ -6,8 +6,8 @@ import asyncio
 import os
 import sys
 
-from devnet.toncenter import TonCenter
-from devnet.trongrid import TronGrid
+from devnet.ton.toncenter import TonCenter
+from devnet.tron.trongrid import TronGrid
 from tests.e2e import ton_market, tron_street
 from tests.harness import ROOT
 

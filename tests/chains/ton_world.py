@@ -11,8 +11,8 @@ from chains.base import Access
 from chains.ton.adapter import TonAdapter, open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets, Transfer
 from config.catalog import Chain, ChainType, Finality
-from devnet.ton_ledger import TonLedger
-from devnet.toncenter import TonCenter
+from devnet.ton.ledger import TonLedger
+from devnet.ton.toncenter import TonCenter
 from tests.chains.evm_world import Calls, Now
 
 CHAIN_ID = 1100

@@ -12,8 +12,8 @@ from chains.rpc.token_bucket import TokenBucket
 from chains.tron.adapter import TronAdapter, open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets, Transfer
 from config.catalog import Chain, ChainType, Finality
-from devnet.tron_ledger import CHAIN_ID, USDT, TronLedger, account
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import CHAIN_ID, USDT, TronLedger, account
+from devnet.tron.trongrid import TronGrid
 from tests.chains.evm_world import Calls, Now
 
 SHOP = account("shop")

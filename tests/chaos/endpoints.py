@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from devnet.anvil import PROXY, Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import PROXY, Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "timeout": {"hang": True},

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 import orjson
 
-from devnet.anvil import CHAIN_ID, anvil
+from devnet.evm.anvil import CHAIN_ID, anvil
 from tests.chaos import endpoints
 from tests.chaos.endpoints import Node
 from tests.chaos.facts import Coin, Movement, Order

@@ -12,7 +12,7 @@ from eth_abi.abi import decode, encode
 
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC, payment_calldata
-from devnet.anvil import MUCH_GAS, PROXY, ZERO, Anvil, AnvilError, _call
+from devnet.evm.anvil import MUCH_GAS, PROXY, ZERO, Anvil, AnvilError, _call
 from tests.chaos.facts import Coin, Movement
 from tests.harness import MULTICALL, USDC, USDT
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from devnet.toncenter import TonCenter
-from devnet.tron_ledger import SOLID_DEPTH
-from devnet.tron_rpc import MOST_BLOCKS
-from devnet.trongrid import TronGrid
+from devnet.ton.toncenter import TonCenter
+from devnet.tron.jsonrpc import MOST_BLOCKS
+from devnet.tron.ledger import SOLID_DEPTH
+from devnet.tron.trongrid import TronGrid
 from tests.e2e import ton_market
 
 JUSDC = ton_market.parse_address(ton_market.JUSDC, testnet=False)

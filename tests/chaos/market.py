@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from devnet.anvil import CHAIN_ID, anvil
+from devnet.evm.anvil import CHAIN_ID, anvil
 from devnet.processes import ESCROW, XPUB, Credentials, new_credentials
 from devnet.runner.level import Run
 from devnet.runner.tale import RAILS

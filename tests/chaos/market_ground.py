@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from devnet.anvil import CHAIN_ID, Anvil, AnvilError
+from devnet.evm.anvil import CHAIN_ID, Anvil, AnvilError
 from devnet.runner.facts import OnChain
 from devnet.runner.street import Street
 from tests.chaos.ground import Ground, payment_of, swarming

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from devnet.anvil import CHAIN_ID
+from devnet.evm.anvil import CHAIN_ID
 from devnet.runner.facts import LevelResult
 from devnet.runner.level import Run
 from tests.chaos import endpoints

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from devnet import tron_ledger
-from devnet.anvil import Anvil, anvil
+from devnet.evm.anvil import Anvil, anvil
 from devnet.receiver import receiver
-from devnet.toncenter import TonCenter
-from devnet.trongrid import TronGrid
+from devnet.ton.toncenter import TonCenter
+from devnet.tron import ledger as tron_ledger
+from devnet.tron.trongrid import TronGrid
 from tests.chaos import endpoints, ledgers, schedule
 from tests.chaos.endpoints import Node
 from tests.e2e import ton_market, tron_street

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from chains.ton.address import parse_address
-from devnet import ton_ledger
-from devnet.toncenter import TonCenter
+from devnet.ton import ledger as ton_ledger
+from devnet.ton.toncenter import TonCenter
 from tests.chaos.facts import Coin, Movement, Order
 from tests.chaos.ledgers import trouble
 from tests.chaos.payments import How, Part, Purchase

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from chains.tron.address import to_hex
-from devnet import tron_ledger
-from devnet.trongrid import TronGrid
+from devnet.tron import ledger as tron_ledger
+from devnet.tron.trongrid import TronGrid
 from tests.chaos.facts import Coin, Movement, Order
 from tests.chaos.ledgers import trouble
 from tests.chaos.payments import How, Part, Purchase

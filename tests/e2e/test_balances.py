@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from tests.harness import MERCHANT, MULTICALL, USDT, Running
 
 pytestmark = pytest.mark.anvil

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chains.errors import ChainError
-from devnet.anvil import CHAIN_ID, Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import CHAIN_ID, Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from scanner.native_deposits import NativeDepositDetector
 from tests.harness import Running, environment, running

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
 from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random, rows, sizes
 from tests.harness import MERCHANT, USDT, environment, intent_body, running

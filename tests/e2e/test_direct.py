@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from devnet.anvil import Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from tests.harness import USDC, USDT, Running, environment, running
 

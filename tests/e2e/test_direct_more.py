@@ -9,7 +9,7 @@ import pytest
 from eth_abi.abi import encode
 
 from chains.evm.fee_proxy import payment_calldata
-from devnet.anvil import PROXY, ZERO, Anvil, _call
+from devnet.evm.anvil import PROXY, ZERO, Anvil, _call
 from devnet.receiver import Receiver
 from tests.harness import MERCHANT, MULTICALL, USDT, Running, environment, in_seconds, running
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from devnet.anvil import PROXY, Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import PROXY, Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from tests.harness import MERCHANT, USDT, Running, environment, intent_body, running
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from devnet.anvil import CHAIN_ID, Anvil
+from devnet.evm.anvil import CHAIN_ID, Anvil
 from devnet.processes import USDT, XPUB, Town, town
 from devnet.runner.facts import LevelResult
 from devnet.runner.journal import Answer, Journal

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devnet.anvil import Anvil, Payment
+from devnet.evm.anvil import Anvil, Payment
 from devnet.receiver import Receiver
 from tests.harness import MERCHANT, SECRET, USDT, FakeClock, Running, environment, running
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 import scanner.store.migrate
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
 from scanner.store import maintenance
 from scanner.store.errors import StoreError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from devnet.anvil import CHAIN_ID, Anvil
+from devnet.evm.anvil import CHAIN_ID, Anvil
 from devnet.runner.facts import STOPPING, Fault, LevelResult
 from devnet.runner.level import Run
 from devnet.runner.street import open_street

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
 from scanner.store.errors import StoreError
 from tests.e2e.test_restore import command

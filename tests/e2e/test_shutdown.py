@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from devnet.anvil import Anvil, Payment
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import Anvil, Payment
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from tests.harness import MERCHANT, USDT, Api, environment, intent_body, process
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from devnet.receiver import Receiver
-from devnet.toncenter import TonCenter
+from devnet.ton.toncenter import TonCenter
 from tests.e2e.ton_market import (
     CHAIN_ID,
     MASTER,

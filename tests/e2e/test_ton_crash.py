@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from devnet.receiver import Receiver
-from devnet.toncenter import TonCenter
+from devnet.ton.toncenter import TonCenter
 from tests.e2e.crashes import SEED, Size, confirmed, rows, settled_for_good, sizes
 from tests.e2e.ton_market import CHAIN_ID, MASTER, chain_of_today, environment, till
 from tests.harness import SECRET, Api, intent_body, process

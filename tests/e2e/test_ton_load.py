@@ -9,7 +9,7 @@ import pytest
 
 from chains.ton import transfers as paging
 from devnet.receiver import Receiver
-from devnet.toncenter import TonCenter
+from devnet.ton.toncenter import TonCenter
 from tests.e2e.ton_market import MASTER, Market, market, till
 
 WAITING = 1_000

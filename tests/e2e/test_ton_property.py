@@ -24,7 +24,7 @@ from chains.errors import ChainError
 from chains.ton import transfers as paging
 from chains.types import Rail
 from config.catalog import Chain, ChainType, Finality
-from devnet.toncenter import TonCenter
+from devnet.ton.toncenter import TonCenter
 from kernel.store.database import Database, open_database
 from scanner.model import EventType, IntentStatus
 from scanner.reading.rail_reader import REREAD_S

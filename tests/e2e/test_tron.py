@@ -12,8 +12,8 @@ import pytest
 
 from chains.errors import ChainUnavailable
 from devnet.receiver import Receiver
-from devnet.tron_ledger import CHAIN_ID, SLOT_MS, USDT, account
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import CHAIN_ID, SLOT_MS, USDT, account
+from devnet.tron.trongrid import TronGrid
 from tests.e2e.crashes import rows
 from tests.e2e.tron_street import BUYER, USDC, Street, chain_of_today, in_hex, opened, street, till
 from tests.harness import SECRET, FakeClock, intent_body

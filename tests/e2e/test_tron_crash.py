@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from devnet.receiver import Receiver
-from devnet.tron_ledger import CHAIN_ID, account
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import CHAIN_ID, account
+from devnet.tron.trongrid import TronGrid
 from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random, rows, sizes
 from tests.e2e.tron_street import chain_of_today, environment, opened, till
 

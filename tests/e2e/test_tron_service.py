@@ -14,8 +14,8 @@ import pytest
 from chains.errors import ChainUnavailable
 from chains.tron.provider_errors import SUSPENSION_S
 from devnet.receiver import Receiver
-from devnet.tron_ledger import USDT, TokenFacts, account
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import USDT, TokenFacts, account
+from devnet.tron.trongrid import TronGrid
 from tests.e2e.tron_street import CHAIN_ID, KEY, USDC, Street, chain_of_today, environment, opened, street, till
 from tests.harness import intent_body, running
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from devnet.anvil import Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from scanner.balance_watcher import BalanceWatcher
 from scanner.model import Watch, WatchStatus

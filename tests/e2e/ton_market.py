@@ -13,8 +13,8 @@ from typing import Any
 from chains.errors import ChainError
 from chains.ton.address import parse_address, show_address
 from devnet.receiver import Receiver
-from devnet.ton_ledger import Payment, TonLedger
-from devnet.toncenter import TonCenter
+from devnet.ton.ledger import Payment, TonLedger
+from devnet.ton.toncenter import TonCenter
 from tests.harness import ROOT, Running, running
 
 CHAIN_ID = 1100

@@ -13,8 +13,8 @@ from typing import Any
 from chains.errors import ChainUnavailable
 from chains.tron.address import to_hex
 from devnet.receiver import Receiver
-from devnet.tron_ledger import CHAIN_ID, TokenFacts, TronLedger, account
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import CHAIN_ID, TokenFacts, TronLedger, account
+from devnet.tron.trongrid import TronGrid
 from tests.harness import ROOT, Running, running
 
 USDC = "TEkxiTehnzSmSe2XqrBj4w32RUN966rdz8"

@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 
+from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash, word
 from devnet.receiver import Delivery, Receiver, receiver
-from devnet.scripted_rpc import ScriptedNode, serve, tx_hash, word
 from protocol.wire import rfc3339
 from tests.cases.evm_nodes import TOKENS
 from tests.golden.book import Book, Caller
@@ -92,14 +92,14 @@ class World:
     async def pay(self, name: str, to: str, amount: int, token: str = USDT) -> str:
         """Send tokens in a block of their own, and let the scanner see it."""
         block, tx = self.grow(1), tx_hash(name)
-        self.node.encrypt(self.node.transfer(token, to, amount, tx=tx, block=block))
+        self.node.include(self.node.transfer(token, to, amount, tx=tx, block=block))
         await self.poll()
         return tx
 
     async def pay_through_proxy(self, name: str, to: str, amount: int, reference: str, token: str = USDT) -> str:
         block, tx = self.grow(1), tx_hash(name)
         credit = self.node.transfer(token, to, amount, tx=tx, block=block)
-        self.node.encrypt(credit, self.node.event(token, to, amount, reference, tx=tx, block=block))
+        self.node.include(credit, self.node.event(token, to, amount, reference, tx=tx, block=block))
         await self.poll()
         return tx
 
@@ -458,7 +458,7 @@ async def watching(w: World) -> None:
     await w.api.ask("GET", first)
     w.balances[USDT.lower(), HOLDER] = 50
     block, tx = w.grow(1), tx_hash("watched")
-    w.node.encrypt(w.node.transfer(USDT, HOLDER, 8, tx=tx, block=block))
+    w.node.include(w.node.transfer(USDT, HOLDER, 8, tx=tx, block=block))
     w.grow(301)
     await w.hear(2)  # the other watch of that balance as well
     await w.api.ask("GET", first)
@@ -487,7 +487,7 @@ async def getting_stuck(w: World) -> None:
     """A payment that is deep enough and that the node cannot show whole waits, and is named."""
     await w.create("pay-stuck", rail="direct", destination=shop(8))
     block, tx = w.grow(1), tx_hash("stuck")
-    w.node.encrypt(w.node.transfer(USDT, shop(8), 1000, tx=tx, block=block), receipt=False)
+    w.node.include(w.node.transfer(USDT, shop(8), 1000, tx=tx, block=block), receipt=False)
     await w.poll()
     await w.deepen()
     await w.api.ask("GET", "/scanner/status")

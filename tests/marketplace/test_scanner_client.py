@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
 from marketplace.scanner_client import (
     BalanceEvent,

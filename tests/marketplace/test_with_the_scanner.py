@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from devnet.anvil import Anvil
+from devnet.evm.anvil import Anvil
 from tests.harness import USDC, USDT, FakeClock, environment, running
 from tests.marketplace import harness
 from tests.marketplace.deals import DONE_IN, SELLERS_WALLET, TEN

@@ -14,8 +14,8 @@ from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.logs.bloom import may_hold
 from chains.types import Cursor, Rail, ScanPage, Targets
 from config.catalog import Chain
-from devnet.anvil import CHAIN_ID, PROXY, Anvil
-from devnet.faulty_rpc import FaultyRpc
+from devnet.evm.anvil import CHAIN_ID, PROXY, Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
 from tests.harness import MERCHANT, USDT
 
 pytestmark = pytest.mark.anvil

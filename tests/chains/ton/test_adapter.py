@@ -12,7 +12,7 @@ from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.ton import transfers as paging
 from chains.types import BalanceKey, Cursor, Head, Outcome, Rail, ScanPage, Targets, TokenMeta, Transfer
-from devnet.ton_ledger import LT_A_BLOCK
+from devnet.ton.ledger import LT_A_BLOCK
 from tests.chains.ton_world import CHAIN_ID, OTHER, OWNER, START, TonWorld, owner_of, scan, seen
 
 OTHER_JETTON = "0:" + "FA" * 32

@@ -9,7 +9,7 @@ import pytest
 from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.types import Outcome, Rail, Targets
-from devnet.toncenter import RATE_BODY
+from devnet.ton.toncenter import RATE_BODY
 from tests.chains.ton_world import OWNER, START, Cursor, TonWorld
 
 

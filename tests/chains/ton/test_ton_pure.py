@@ -17,7 +17,7 @@ from chains.ton.credit_tx import parse_credit_tx
 from chains.ton.decode import parse_block, parse_token
 from chains.ton.values import number, rows_of
 from chains.types import Cursor, Rail, TokenMeta
-from devnet.ton_ledger import RECORDED
+from devnet.ton.ledger import RECORDED
 from tests.chains.ton_world import OWNER, START, Targets, TonWorld
 
 RECORD = json.loads(RECORDED.read_text())

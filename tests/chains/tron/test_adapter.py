@@ -7,7 +7,7 @@ import pytest
 from chains.errors import ChainMisconfigured, InvalidTxHash
 from chains.tron.transfer_log import TransferLog
 from chains.types import BalanceKey, Cursor, Outcome, Rail, ScanPage, Targets
-from devnet.tron_ledger import CHAIN_ID, USDT, account
+from devnet.tron.ledger import CHAIN_ID, USDT, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
 

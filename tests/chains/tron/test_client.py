@@ -14,7 +14,7 @@ from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailab
 from chains.rpc.token_bucket import TokenBucket
 from chains.tron.adapter import open_adapter
 from chains.types import BalanceKey, Cursor, Rail, Targets
-from devnet.tron_ledger import USDT, account
+from devnet.tron.ledger import USDT, account
 from tests.chains.rpc.test_token_bucket import Clock
 from tests.chains.tron_world import BUYER, SHOP, scan_all, tron_chain
 

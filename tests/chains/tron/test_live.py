@@ -11,7 +11,7 @@ import pytest
 from chains.base import Access
 from chains.tron.adapter import TronAdapter, open_adapter
 from chains.types import BalanceKey, Cursor, Rail, ScanPage, Targets
-from devnet.tron_ledger import USDT
+from devnet.tron.ledger import USDT
 from tests.chains.evm_world import Calls
 from tests.chains.tron_world import tron_chain
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from chains.errors import ChainError
 from chains.tron.adapter import TronAdapter
 from chains.types import Cursor, Rail, ScanPage, Targets
-from devnet.tron_ledger import account
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import account
+from devnet.tron.trongrid import TronGrid
 from tests.chains.tron_world import TronWorld
 
 SHOPS = [account(f"shop {number}") for number in range(4)]

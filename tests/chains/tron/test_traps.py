@@ -14,7 +14,7 @@ from chains.tron.by_accounts import INDEX_LAG_MS
 from chains.tron.index_probe import PROBE_S
 from chains.tron.logs import AVOIDED_S
 from chains.types import BalanceKey, Cursor, Outcome, Rail, Targets
-from devnet.tron_ledger import SLOT_MS, TRANSFER, USDT, Log, account
+from devnet.tron.ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
 HISTORY = "/v1/accounts/transactions/trc20"

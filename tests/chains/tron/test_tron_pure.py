@@ -17,7 +17,7 @@ from chains.tron.judge import by_key, judge
 from chains.tron.provider_errors import Refusal, asked_to_wait, classify
 from chains.tron.transfer_log import TRANSFER_TOPIC, TransferLog
 from chains.types import Outcome
-from devnet.tron_ledger import USDT, account
+from devnet.tron.ledger import USDT, account
 
 USDT_HEX = "a614f803b6fd780986a42c78ec9c7f77e6ded13c"
 SHOP = account("shop")

@@ -14,8 +14,8 @@ import orjson
 from aiohttp import web
 from multidict import MultiDict
 
-from devnet.ton_index import Query, Refused, TonIndex
-from devnet.ton_ledger import Json, TonLedger
+from devnet.ton.index import Query, Refused, TonIndex
+from devnet.ton.ledger import Json, TonLedger
 
 EVERY = "*"
 MAINNET = -239

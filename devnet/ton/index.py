@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from multidict import MultiMapping
 
-from devnet.ton_cells import Bits, address_of, first_bits
-from devnet.ton_ledger import Json, Payment
+from devnet.ton.cells import Bits, address_of, first_bits
+from devnet.ton.ledger import Json, Payment
 
 if TYPE_CHECKING:
-    from devnet.toncenter import TonCenter
+    from devnet.ton.toncenter import TonCenter
 
 MOST_ROWS = 1_000
 MOST_ADDRESSES = 1_000

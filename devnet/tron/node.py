@@ -9,10 +9,10 @@ from aiohttp import web
 
 from addresses.base58 import decode_check
 from chains.tron.address import from_hex
-from devnet.tron_ledger import Tx
+from devnet.tron.ledger import Tx
 
 if TYPE_CHECKING:
-    from devnet.trongrid import TronGrid
+    from devnet.tron.trongrid import TronGrid
 
 Json = dict[str, Any]
 _TRIGGER_ZERO = "0" * 64

@@ -12,7 +12,7 @@ import pytest
 
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
-from devnet.anvil import PROXY, Anvil, AnvilError, Payment, anvil
+from devnet.evm.anvil import PROXY, Anvil, AnvilError, Payment, anvil
 
 pytestmark = pytest.mark.anvil
 SHOP = "0x" + "5e" * 20

@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from chains.evm.fee_proxy import EVENT_TOPIC
-from devnet.canned_rpc import PROXY, CannedChain, Script, block_hash, serve, tx_hash
-from devnet.faulty_rpc import BATCH_REFUSALS, FaultyRpc
+from devnet.evm.generated_node import PROXY, CannedChain, Script, block_hash, serve, tx_hash
+from devnet.evm.faulty_rpc import BATCH_REFUSALS, FaultyRpc
 
 Call = tuple[str, list[Any]]
 SCRIPT = Script(logs=200, blocks=100)  # two events a block in 1 to 100, then ten empty blocks

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
-from devnet.ton_cells import Bits, address_of, first_bits
-from devnet.ton_ledger import TonLedger
-from devnet.toncenter import TonCenter
+from devnet.ton.cells import Bits, address_of, first_bits
+from devnet.ton.ledger import TonLedger
+from devnet.ton.toncenter import TonCenter
 
 START = 1_760_000_000
 OWNER = "0:" + "5E" * 32

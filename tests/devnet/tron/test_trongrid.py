@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from chains.tron.address import to_hex, topic
-from devnet.tron_ledger import APPROVAL, CHAIN_ID, SLOT_MS, TRANSFER, USDT, TronLedger, account
-from devnet.trongrid import TronGrid
+from devnet.tron.ledger import APPROVAL, CHAIN_ID, SLOT_MS, TRANSFER, USDT, TronLedger, account
+from devnet.tron.trongrid import TronGrid
 
 SHOP = account("shop")
 HISTORY = f"/v1/accounts/{SHOP}/transactions/trc20"

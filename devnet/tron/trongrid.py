@@ -14,11 +14,11 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from devnet.faulty_rpc import EVERY, Fault
-from devnet.tron_index import Index
-from devnet.tron_ledger import TronLedger
-from devnet.tron_node import TronNode
-from devnet.tron_rpc import MOST_BLOCKS, JsonRpc
+from devnet.evm.faulty_rpc import EVERY, Fault
+from devnet.tron.index import Index
+from devnet.tron.jsonrpc import MOST_BLOCKS, JsonRpc
+from devnet.tron.ledger import TronLedger
+from devnet.tron.node import TronNode
 
 Json = dict[str, Any]
 SUSPENDED = "The key exceeds the frequency limit(15), and the query server is suspended for {}s"

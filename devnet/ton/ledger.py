@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devnet.ton_cells import Known, internal_transfer, wallet_address
+from devnet.ton.cells import Known, internal_transfer, wallet_address
 
 Json = dict[str, Any]
 
-RECORDED = Path(__file__).parent / "ton" / "recorded.json"
+RECORDED = Path(__file__).parent / "recorded.json"
 HISTORY_S = 2 * 24 * 3600
 LT_A_BLOCK = 1_000_000
 _LTS = {"lt", "created_lt", "transaction_lt", "prev_trans_lt"}

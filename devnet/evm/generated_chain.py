@@ -1,33 +1,19 @@
-"""
-A JSON-RPC node that answers from memory: long block ranges full of proxy events, for benchmarks.
-
-`python -m devnet.canned_rpc --logs 100000 --blocks 5000` prints its URL as the first line and serves until it is
-ended. Everything it says follows from its arguments alone: hashes, references, amounts are the same each time.
-"""
+"""A chain of long block ranges full of proxy events: every hash, reference and amount follows from its spec alone."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import hashlib
-import os
-import signal
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
-from aiohttp import web
 from eth_abi.abi import encode
 
 from addresses.keccak import keccak
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
-from devnet.anvil import CHAIN_ID, PROXY
+from devnet.evm.anvil import CHAIN_ID, PROXY
 
 TOKEN = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"  # noqa: S105 - what every event pays with
 SHOP = "0x" + "5e" * 20  # whom the events of waiting references pay
@@ -49,7 +35,7 @@ _LOG = (
 )
 
 
-class Refused(Exception):
+class RpcError(Exception):
     """A call the node answers with an error."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -58,7 +44,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class ChainSpec:
     """What happened on the chain."""
 
     logs: int = 100_000
@@ -104,13 +90,13 @@ def block_time(number: int) -> int:
     return GENESIS_TIME + number * BLOCK_S
 
 
-class CannedChain:
+class GeneratedChain:
     """Answers calls. `head` may be moved; nothing above it is shown."""
 
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.head = script.blocks + TAIL
-        self._log_of_tx = {tx_hash(log): log for log in range(script.logs)}
+    def __init__(self, spec: ChainSpec) -> None:
+        self.spec = spec
+        self.head = spec.blocks + TAIL
+        self._log_of_tx = {tx_hash(log): log for log in range(spec.logs)}
         self._block_of_hash = {block_hash(number): number for number in range(self.head + 1)}
         self._logs = [b""] * (self.head + 1)  # by block, joined by commas
         self._logs_of_topic: dict[str, list[int]] = {}
@@ -125,7 +111,7 @@ class CannedChain:
             "eth_getLogs": self._get_logs,
             "eth_getTransactionReceipt": self._receipt,
             "net_version": self._net_version,
-            "canned_setHead": self._set_head,
+            "generated_setHead": self._set_head,
         }
         self._render()
 
@@ -134,22 +120,22 @@ class CannedChain:
         number = orjson.dumps(call.get("id"))
         try:
             result = self._result(call["method"], call.get("params") or [])
-        except Refused as refused:
-            error = orjson.dumps({"code": refused.code, "message": str(refused)})
+        except RpcError as exc:
+            error = orjson.dumps({"code": exc.code, "message": str(exc)})
             return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (number, error)
         return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (number, result)
 
     def _result(self, method: str, params: list[Any]) -> bytes:
         served = self._methods.get(method)
-        if served is None or method in self.script.unserved:
-            raise Refused(-32601, f"the method {method} does not exist/is not available")
+        if served is None or method in self.spec.unserved:
+            raise RpcError(-32601, f"the method {method} does not exist/is not available")
         return served(*params)
 
     def _chain_id(self) -> bytes:
-        return orjson.dumps(hex(self.script.chain_id))
+        return orjson.dumps(hex(self.spec.chain_id))
 
     def _net_version(self) -> bytes:
-        return orjson.dumps(str(self.script.chain_id))
+        return orjson.dumps(str(self.spec.chain_id))
 
     def _block_number(self) -> bytes:
         return orjson.dumps(hex(self.head))
@@ -161,12 +147,12 @@ class CannedChain:
         return orjson.dumps(self._block(self._block_of_hash.get(which, -1)))
 
     def _code(self, address: str, *_: Any) -> bytes:
-        known = address.lower() in {self.script.proxy.lower(), TOKEN.lower()}
+        known = address.lower() in {self.spec.proxy.lower(), TOKEN.lower()}
         return b'"0x6080604052"' if known else b'"0x"'
 
     def _set_head(self, head: int) -> bytes:
         """Move the head: how a benchmark in another process lets the chain grow."""
-        self.head = min(head, self.script.blocks + TAIL)
+        self.head = min(head, self.spec.blocks + TAIL)
         return b"true"
 
     def _height(self, which: str) -> int:
@@ -184,45 +170,45 @@ class CannedChain:
         return b"[%b]" % b",".join(filter(None, self._logs[first : last + 1]))
 
     def _check_shape(self, wanted: dict[str, Any]) -> None:
-        if self.script.needs_address and not wanted.get("address"):
-            raise Refused(-32701, "Please specify an address in your request")
+        if self.spec.needs_address and not wanted.get("address"):
+            raise RpcError(-32701, "Please specify an address in your request")
         longest = max((len(slot) for slot in wanted.get("topics") or [] if isinstance(slot, list)), default=0)
-        if self.script.most_topics is not None and longest > self.script.most_topics:
-            raise Refused(-32602, "exceed max addresses or topics per search position")
+        if self.spec.most_topics is not None and longest > self.spec.most_topics:
+            raise RpcError(-32602, "exceed max addresses or topics per search position")
 
     def _span(self, wanted: dict[str, Any]) -> tuple[int, int]:
         if "blockHash" in wanted:
             number = self._block_of_hash.get(wanted["blockHash"], self.head + 1)
             if number > self.head:
-                raise Refused(-32000, "unknown block")
+                raise RpcError(-32000, "unknown block")
             return number, number
         first, last = (self._height(wanted.get(name, "latest")) for name in ("fromBlock", "toBlock"))
         if last > self.head:
-            raise Refused(-32602, "block range extends beyond current head block")
-        limit, rows = self.script.max_range, self.script.first_log(last + 1) - self.script.first_log(first)
+            raise RpcError(-32602, "block range extends beyond current head block")
+        limit, rows = self.spec.max_range, self.spec.first_log(last + 1) - self.spec.first_log(first)
         if limit is not None and last - first + 1 > limit:
-            raise Refused(-32005, f"exceed maximum block range: {limit}")
-        if self.script.max_rows is not None and rows > self.script.max_rows:
-            raise Refused(-32005, f"query returned more than {self.script.max_rows} results")
+            raise RpcError(-32005, f"exceed maximum block range: {limit}")
+        if self.spec.max_rows is not None and rows > self.spec.max_rows:
+            raise RpcError(-32005, f"query returned more than {self.spec.max_rows} results")
         return first, last
 
     def _concerns_us(self, wanted: dict[str, Any]) -> bool:
-        addresses = wanted.get("address", self.script.proxy)
+        addresses = wanted.get("address", self.spec.proxy)
         topics = (wanted.get("topics") or [None])[0]
         listed = [addresses] if isinstance(addresses, str) else addresses
         events = [topics] if isinstance(topics, str) else topics
-        ours = self.script.proxy.lower() in {address.lower() for address in listed}
+        ours = self.spec.proxy.lower() in {address.lower() for address in listed}
         return ours and (events is None or EVENT_TOPIC in {event.lower() for event in events})
 
     def _logs_with(self, topics: str | list[str], first: int, last: int) -> bytes:
         listed = [topics] if isinstance(topics, str) else topics
         logs = sorted(log for topic in listed for log in self._logs_of_topic.get(topic.lower(), ()))
-        return b"[%b]" % b",".join(self._event(log) for log in logs if first <= self.script.block_of(log) <= last)
+        return b"[%b]" % b",".join(self._event(log) for log in logs if first <= self.spec.block_of(log) <= last)
 
     def _block(self, number: int) -> dict[str, Any] | None:
         if not 0 <= number <= self.head:
             return None
-        logs = range(self.script.first_log(number), self.script.first_log(number + 1))
+        logs = range(self.spec.first_log(number), self.spec.first_log(number + 1))
         zero = "0x" + "0" * 64
         return {
             "number": hex(number),
@@ -251,21 +237,21 @@ class CannedChain:
         number = self._height(which)
         if number > self.head:
             return b"null"
-        logs = range(self.script.first_log(number), self.script.first_log(number + 1)) if number else ()
+        logs = range(self.spec.first_log(number), self.spec.first_log(number + 1)) if number else ()
         return b"[%b]" % b",".join(self._receipt(tx_hash(log)) for log in logs)
 
     def _receipt(self, transaction: str) -> bytes:
         log = self._log_of_tx.get(transaction.lower())
-        if log is None or (number := self.script.block_of(log)) > self.head:
+        if log is None or (number := self.spec.block_of(log)) > self.head:
             return b"null"
-        index = log - self.script.first_log(number)
+        index = log - self.spec.first_log(number)
         facts = {
             "transactionHash": tx_hash(log),
             "transactionIndex": hex(index),
             "blockHash": block_hash(number),
             "blockNumber": hex(number),
             "from": BUYER,
-            "to": self.script.proxy.lower(),
+            "to": self.spec.proxy.lower(),
             "contractAddress": None,
             "status": "0x1",
             "type": "0x2",
@@ -285,28 +271,28 @@ class CannedChain:
 
     def _render(self) -> None:
         rows: dict[int, list[bytes]] = {}
-        for log in range(self.script.logs):
-            rows.setdefault(self.script.block_of(log), []).append(self._event(log))
+        for log in range(self.spec.logs):
+            rows.setdefault(self.spec.block_of(log), []).append(self._event(log))
             self._logs_of_topic.setdefault("0x" + self._topic(log), []).append(log)
         for number, events in rows.items():
             self._logs[number] = b",".join(events)
 
     def _topic(self, log: int) -> str:
-        paid = self.script.paid(log)
+        paid = self.spec.paid(log)
         if paid is None:
             return _digest("topic", log)
-        return keccak(bytes.fromhex(self.script.references[paid][2:])).hex()
+        return keccak(bytes.fromhex(self.spec.references[paid][2:])).hex()
 
     def _claim(self, log: int) -> tuple[str, int]:
         """Return whom a log pays and how much."""
-        if self.script.paid(log) is not None:
+        if self.spec.paid(log) is not None:
             return SHOP, AMOUNT
         return "0x" + _digest("shop", log % SHOPS)[:40], AMOUNT + log
 
     def _event(self, log: int) -> bytes:
         destination, amount = self._claim(log)
         data = f"{_word(TOKEN)}{_word(destination)}{amount:064x}{0:064x}{0:064x}"
-        return self._row(log, self.script.proxy.lower(), EVENT_TOPIC, self._topic(log), data, place=1)
+        return self._row(log, self.spec.proxy.lower(), EVENT_TOPIC, self._topic(log), data, place=1)
 
     def _credit(self, log: int) -> bytes:
         destination, amount = self._claim(log)
@@ -314,8 +300,8 @@ class CannedChain:
         return self._row(log, TOKEN.lower(), TRANSFER_TOPIC, topics, f"{amount:064x}", place=0)
 
     def _row(self, log: int, address: str, topic: str, more: str, data: str, *, place: int) -> bytes:
-        number = self.script.block_of(log)
-        index = log - self.script.first_log(number)
+        number = self.spec.block_of(log)
+        index = log - self.spec.first_log(number)
         return _LOG % (
             address.encode(),
             topic.encode(),
@@ -336,108 +322,3 @@ def _digest(kind: str, number: int) -> str:
 
 def _word(address: str) -> str:
     return address[2:].lower().rjust(64, "0")
-
-
-@asynccontextmanager
-async def serve(chain: CannedChain, port: int = 0) -> AsyncIterator[str]:
-    """Serve a chain on loopback; give its URL."""
-
-    async def handle(request: web.Request) -> web.Response:
-        asked = orjson.loads(await request.read())
-        most = chain.script.most_calls
-        if isinstance(asked, list) and most is not None and len(asked) > most:
-            # As geth: one error, with the id of the first call.
-            refusal = {"code": -32600, "message": "batch too large"}
-            return web.json_response([{"jsonrpc": "2.0", "id": asked[0].get("id"), "error": refusal}])
-        body = b"[%b]" % b",".join(map(chain.answer, asked)) if isinstance(asked, list) else chain.answer(asked)
-        return web.Response(body=body, content_type="application/json")
-
-    app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/{path:.*}", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def canned_rpc(script: Script) -> AsyncIterator[str]:
-    """Run a chain in a process of its own, so that serving costs the caller's event loop nothing; give its URL."""
-    with tempfile.TemporaryDirectory(prefix="canned-") as folder:
-        references = Path(folder) / "references"
-        references.write_text("\n".join(script.references))
-        command = ["--logs", script.logs, "--blocks", script.blocks, "--references", references]
-        command += ["--chain-id", script.chain_id, "--proxy", script.proxy]
-        command += ["--max-rows", script.max_rows] if script.max_rows is not None else []
-        command += ["--max-range", script.max_range] if script.max_range is not None else []
-        command += ["--most-topics", script.most_topics] if script.most_topics is not None else []
-        command += ["--most-calls", script.most_calls] if script.most_calls is not None else []
-        command += ["--needs-address"] if script.needs_address else []
-        command += [word for method in sorted(script.unserved) for word in ("--unserved", method)]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "devnet.canned_rpc",
-            *map(str, command),
-            cwd=Path(__file__).parent.parent,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            if process.stdout is None or not (line := await process.stdout.readline()):
-                raise RuntimeError(f"the canned chain ended with {await process.wait()}")
-            yield line.decode().strip()
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-
-
-async def _main(script: Script, port: int) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serve(CannedChain(script), port) as url:
-        print(url, flush=True)  # noqa: T201 - whoever started us reads it
-        await stop.wait()
-
-
-def _script(arguments: argparse.Namespace) -> Script:
-    chosen = arguments.references.read_text().split() if arguments.references else default_references(arguments.waiting)
-    return Script(
-        logs=arguments.logs,
-        blocks=arguments.blocks,
-        references=chosen,
-        chain_id=arguments.chain_id,
-        proxy=arguments.proxy,
-        max_rows=arguments.max_rows,
-        max_range=arguments.max_range,
-        most_topics=arguments.most_topics,
-        most_calls=arguments.most_calls,
-        needs_address=arguments.needs_address,
-        unserved=frozenset(arguments.unserved),
-    )
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--logs", type=int, default=100_000)
-    parser.add_argument("--blocks", type=int, default=5_000)
-    parser.add_argument(
-        "--references", type=Path, help="a file of 0x + 16 hex, one a line: what the first intents wait for"
-    )
-    parser.add_argument("--waiting", type=int, default=10_000, help="how many references to make up without a file")
-    parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
-    parser.add_argument("--proxy", default=PROXY)
-    parser.add_argument("--max-rows", type=int)
-    parser.add_argument("--max-range", type=int)
-    parser.add_argument("--most-topics", type=int, help="values in one topic position")
-    parser.add_argument("--most-calls", type=int, help="calls in one batch")
-    parser.add_argument("--needs-address", action="store_true", help="refuse logs without an address")
-    parser.add_argument("--unserved", action="append", default=[], help="a method it does not know; may be repeated")
-    parser.add_argument("--port", type=int, default=0)
-    given = parser.parse_args()
-    asyncio.run(_main(_script(given), given.port))

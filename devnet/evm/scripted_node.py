@@ -18,7 +18,7 @@ from eth_abi.abi import encode
 from addresses.keccak import keccak
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
-from devnet.anvil import CHAIN_ID, PROXY
+from devnet.evm.anvil import CHAIN_ID, PROXY
 
 BUYER = "0x" + "b0" * 20
 START = 1_000  # the head at first
@@ -117,7 +117,7 @@ class ScriptedNode:
             "removed": False,
         }
 
-    def encrypt(self, *logs: Json, receipt: bool = True) -> None:
+    def include(self, *logs: Json, receipt: bool = True) -> None:
         """Show the logs of one transaction, and its receipt."""
         self.logs += logs
         first = logs[0]
@@ -137,7 +137,7 @@ class ScriptedNode:
         """Put a plain transfer into the block above the head, and let the head follow."""
         self.head += 1
         log = self.transfer(token, to, amount, tx=tx, block=self.head, index=index)
-        self.encrypt(log, receipt=receipt)
+        self.include(log, receipt=receipt)
         return log
 
     def answer(self, call: Json) -> Json:

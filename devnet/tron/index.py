@@ -9,10 +9,10 @@ import orjson
 from aiohttp import web
 
 from chains.tron.address import from_hex, to_hex
-from devnet.tron_ledger import APPROVAL, TRANSFER, Log, Tx
+from devnet.tron.ledger import APPROVAL, TRANSFER, Log, Tx
 
 if TYPE_CHECKING:
-    from devnet.trongrid import TronGrid
+    from devnet.tron.trongrid import TronGrid
 
 Json = dict[str, Any]
 MOST_ROWS = 200

@@ -1,0 +1,1 @@
+"""A TON chain in memory, and the TonCenter endpoints in front of it."""
