@@ -22,6 +22,7 @@ from aiohttp import web
 
 from devnet.evm.anvil import CHAIN_ID, PROXY
 from devnet.evm.generated_chain import ChainSpec, GeneratedChain, default_references
+from devnet.fault_server import MAX_BODY, serving
 
 
 @asynccontextmanager
@@ -38,15 +39,10 @@ async def serve(chain: GeneratedChain, port: int = 0) -> AsyncIterator[str]:
         body = b"[%b]" % b",".join(map(chain.answer, asked)) if isinstance(asked, list) else chain.answer(asked)
         return web.Response(body=body, content_type="application/json")
 
-    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app = web.Application(client_max_size=MAX_BODY)
     app.router.add_post("/{path:.*}", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(app, port) as url:
+        yield url
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from addresses.keccak import keccak
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.evm.anvil import CHAIN_ID, PROXY
+from devnet.fault_server import MAX_BODY, serving
 
 BUYER = "0x" + "b0" * 20
 START = 1_000  # the head at first
@@ -223,13 +224,7 @@ async def serve(node: ScriptedNode) -> AsyncIterator[str]:
         body = [node.answer(call) for call in asked] if isinstance(asked, list) else node.answer(asked)
         return web.Response(body=orjson.dumps(body), content_type="application/json")
 
-    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app = web.Application(client_max_size=MAX_BODY)
     app.router.add_post("/{path:.*}", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(app) as node.url:
         yield node.url
-    finally:
-        await runner.cleanup()

@@ -2,62 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import orjson
 from aiohttp import web
 from multidict import MultiDict
 
+from devnet.fault_server import Fault, FaultServer, json_response
 from devnet.ton.index import Query, Refused, TonIndex
 from devnet.ton.ledger import Json, TonLedger
 
-EVERY = "*"
 MAINNET = -239
 RATE_BODY: Json = {"ok": False, "result": "Ratelimit exceed", "code": 429}
-_LONGEST_LINE = 1 << 20
+PREFIX = "/api/v3/"
 
 
-@dataclass(slots=True, eq=False)
-class Fault:
-    """What goes wrong with a route."""
-
-    route: str = EVERY
-    times: int | None = None  # None: until healed
-    hang: bool = False  # no answer before `release`; then the right one
-    close: bool = False  # the connection is cut instead of an answer
-    status: int | None = None
-    body: Any = None  # sent as JSON instead of the answer; bytes are sent as they are
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def fits(self, route: str) -> bool:
-        return self.route in {EVERY, route} and (self.times is None or self.times > 0)
-
-
-class TonCenter:
+class TonCenter(FaultServer):
     """
     One endpoint over a ledger. Attributes are lasting defects, `fail` adds passing ones, `heal` ends all.
 
     Several endpoints may share a ledger. Open as a context manager.
     """
 
+    max_line = 1 << 20
+
     def __init__(self, ledger: TonLedger | None = None) -> None:
+        super().__init__()
         self.ledger = ledger or TonLedger()
-        self.url = ""
-        self.calls: Counter[str] = Counter()  # by route
         self.asked: list[tuple[str, list[tuple[str, str]]]] = []  # route and parameters, in order
         self.keys: list[str | None] = []  # what came in X-API-Key
         self.longest_url = 0
         self.before: Callable[[str], None] | None = None  # called with the route before it is answered
         self._index = TonIndex(self)
-        self._changed = asyncio.Condition()
-        self._released = asyncio.Event()
-        self._open = AsyncExitStack()
         self.heal()
 
     def heal(self) -> None:
@@ -89,28 +66,11 @@ class TonCenter:
         self.wrong_wallets: dict[str, str] = {}  # owner: wallet a dishonest index claims the credit went to
         self.strangers: list[Json] = []  # rows of /jetton/wallets that contracts of strangers put there
         self.non_final = False  # transactions are shown before they are final
-        self._faults: list[Fault] = []
-        self.release()
-
-    def fail(self, route: str = EVERY, **how: Any) -> Fault:
-        """Add a fault, see `Fault`; the oldest one that fits a call is used first."""
-        fault = Fault(route, **how)
-        self._faults.append(fault)
-        return fault
+        self.clear_faults()
 
     def limit_rate(self, times: int | None = None, headers: dict[str, str] | None = None) -> Fault:
         """Answer 429 as the real service does: without saying for how long."""
         return self.fail(times=times, status=429, body=RATE_BODY, headers=headers or {})
-
-    def release(self) -> None:
-        """Let go of what hangs now; what is asked later may hang again."""
-        self._released.set()
-        self._released = asyncio.Event()
-
-    async def called(self, route: str, times: int = 1, timeout_s: float = 20) -> None:
-        """Wait until a route was asked so often, counted from the start."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            await self._changed.wait_for(lambda: self.calls[route] >= times)
 
     def questions(self, route: str) -> list[dict[str, list[str]]]:
         """Return the parameters of every question to a route, in order."""
@@ -123,42 +83,28 @@ class TonCenter:
                 found.append(grouped)
         return found
 
-    async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=4 * 1024 * 1024)
-        app.router.add_route("*", "/api/v3/{route:.*}", self._serve)
-        async with AsyncExitStack() as stack:
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, max_line_size=_LONGEST_LINE)
-            stack.push_async_callback(runner.cleanup)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            self._open = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-        await self._open.aclose()
-
     # --- one request -----------------------------------------------------------------------------
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        route = request.match_info["route"]
-        await self._note(request, route)
-        fault = next((fault for fault in self._faults if fault.fits(route)), None)
-        if fault is not None and (answer := await self._disturb(fault, request)) is not None:
-            return answer
+        route = request.path.removeprefix(PREFIX)
+        if route == request.path:
+            return json_response({"error": "Cannot find the route"}, 404)
+        await self._count(request, route)
+        fault = self._fitting([route])
+        if fault is not None:
+            fault.use()
+            if (disturbed := await self._disturb(fault, request)) is not None:
+                return disturbed
         if self._too_much(request):
             return self._refused(request)
         if self.max_url is not None and len(request.raw_path) > self.max_url:
-            return _json({"error": "Request-URI Too Large"}, status=self.too_long_status)
+            return json_response({"error": "Request-URI Too Large"}, status=self.too_long_status)
         try:
-            answer = _json(await self._answer(request, route) | self.unknown)
+            answer = json_response(await self._answer(request, route) | self.unknown)
             answer.headers.update(self.headers)
             return answer
         except Refused as exc:
-            return _json({"code": exc.status, "error": str(exc)}, status=exc.status)
+            return json_response({"code": exc.status, "error": str(exc)}, status=exc.status)
 
     def _too_much(self, request: web.Request) -> bool:
         asked = [raw for name in ("owner_address", "account", "address") for raw in request.query.getall(name, [])]
@@ -173,7 +119,7 @@ class TonCenter:
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         return web.Response(status=status, body=raw, content_type="application/json")
 
-    async def _note(self, request: web.Request, route: str) -> None:
+    async def _count(self, request: web.Request, route: str) -> None:
         async with self._changed:
             self.calls[route] += 1
             self.asked.append((route, list(request.query.items())))
@@ -182,23 +128,6 @@ class TonCenter:
             self._changed.notify_all()
         if self.before is not None:
             self.before(route)
-
-    async def _disturb(self, fault: Fault, request: web.Request) -> web.StreamResponse | None:
-        """Do what a fault does; None when the request goes on."""
-        if fault.times is not None:
-            fault.times -= 1
-        if fault.hang:
-            await self._released.wait()
-        if fault.close:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
-        if fault.status is None and fault.body is None:
-            return None
-        body = fault.body if isinstance(fault.body, bytes) else orjson.dumps(fault.body)
-        return web.Response(
-            status=fault.status or 200, body=body, headers=fault.headers, content_type="application/json"
-        )
 
     async def _answer(self, request: web.Request, route: str) -> Json:
         if route == "runGetMethod":
@@ -226,7 +155,3 @@ def _without(query: Query, ignored: set[str]) -> Query:
 
 def _framed(key: str, rows: list[Json]) -> Json:
     return {key: rows, "address_book": {}, "metadata": {}}
-
-
-def _json(answer: Json, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(answer), content_type="application/json")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from aiohttp import web
 
 from chains.tron.address import from_hex, to_hex
+from devnet.fault_server import json_response
 from devnet.tron.ledger import APPROVAL, TRANSFER, Log, Tx
 
 if TYPE_CHECKING:
@@ -114,8 +114,4 @@ class Index:
         if end < len(rows) and not self._grid.drops_fingerprint:
             meta["fingerprint"] = base64.b64encode(str(end).encode()).decode()
             meta["links"] = {"next": f"{self._grid.url}/?fingerprint={meta['fingerprint']}"}
-        return _json({"data": page, "success": True, "meta": meta})
-
-
-def _json(body: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
+        return json_response({"data": page, "success": True, "meta": meta})

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from chains.tron.address import from_hex
+from devnet.fault_server import json_response
 from devnet.tron.ledger import Log, Tx
 
 if TYPE_CHECKING:
@@ -63,17 +64,17 @@ class JsonRpc:
 
     def _answer(self, asked: Any) -> web.Response:
         if not isinstance(asked, list):
-            return _json(self._one(asked))
+            return json_response(self._one(asked))
         if not self._grid.batches:
-            return _json(_error(None, -32600, "batch requests are not supported"))
+            return json_response(_error(None, -32600, "batch requests are not supported"))
         if self._grid.most_calls is not None and len(asked) > self._grid.most_calls:
             refused = self._refuse("calls", -32005, f"exceed max batch size: {self._grid.most_calls}")
             if isinstance(refused, Rejected):
                 raise refused
-            return _json(_error(None, *refused.args))
+            return json_response(_error(None, *refused.args))
         if len(asked) > MOST_CALLS:
-            return _json(_error(None, -32005, f"exceed max batch size: {MOST_CALLS}"))
-        return _json([self._one(call) for call in asked])
+            return json_response(_error(None, -32005, f"exceed max batch size: {MOST_CALLS}"))
+        return json_response([self._one(call) for call in asked])
 
     def _one(self, call: Json) -> Json:
         try:
@@ -210,7 +211,3 @@ def _fits(log: Log, addresses: set[str], topics: list[set[str]]) -> bool:
 
 def _error(number: Any, code: int, message: str) -> Json:
     return {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message, "data": "{}"}}
-
-
-def _json(body: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type="application/json")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from aiohttp import web
 
 from addresses.base58 import decode_check
 from chains.tron.address import from_hex
+from devnet.fault_server import json_response
 from devnet.tron.ledger import Tx
 
 if TYPE_CHECKING:
@@ -26,18 +26,18 @@ class TronNode:
         self._ledger = grid.ledger
 
     def now(self, _name: str, _asked: Json, *, solid: bool) -> web.Response:
-        return _json(self.block(self._grid.top(solid=solid)))
+        return json_response(self.block(self._grid.top(solid=solid)))
 
     def block_or_header(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         number = int(asked["id_or_num"]) if "id_or_num" in asked else self._grid.top(solid=solid)
         block = self.block(number) if 0 <= number <= self._grid.top(solid=solid) and self._grid.holds(number) else {}
         if not asked.get("detail"):
             block.pop("transactions", None)
-        return _json(block)
+        return json_response(block)
 
     def block_by_number(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         number = int(asked["num"])
-        return _json(
+        return json_response(
             self.block(number) if 0 <= number <= self._grid.top(solid=solid) and self._grid.holds(number) else {}
         )
 
@@ -67,7 +67,7 @@ class TronNode:
             or not 0 <= tx.block <= self._grid.top(solid=solid)
         )
         hidden = hidden or (tx is not None and not self._grid.tells(tx.block))
-        return _json({} if hidden or tx is None else self.shown(tx))
+        return json_response({} if hidden or tx is None else self.shown(tx))
 
     def receipts(self, _name: str, asked: Json, *, solid: bool) -> web.Response:
         number = int(asked["num"])
@@ -76,8 +76,8 @@ class TronNode:
             or number in self._grid.unindexed_blocks
             or not self._grid.tells(number)
         ):
-            return _json([])
-        return _json([self.shown(tx) for tx in self._ledger.by_block.get(number, []) if not self.lacks(tx)])
+            return json_response([])
+        return json_response([self.shown(tx) for tx in self._ledger.by_block.get(number, []) if not self.lacks(tx)])
 
     def lacks(self, tx: Tx) -> bool:
         return self._grid.without_receipt is not None and self._grid.without_receipt(tx.id)
@@ -111,13 +111,13 @@ class TronNode:
         token = _spelt(asked["contract_address"])
         if token not in self._ledger.tokens:
             text = b"Smart contract is not exist.".hex()
-            return _json({"result": {"code": "CONTRACT_VALIDATE_ERROR", "message": text}})
+            return json_response({"result": {"code": "CONTRACT_VALIDATE_ERROR", "message": text}})
         selector, parameter = str(asked["function_selector"]), str(asked.get("parameter", ""))
         result = self.call(token, selector, parameter, at=self._grid.top(solid=solid))
         outcome: Json = {"result": True}
         if result is None:
             outcome["message"] = b"REVERT opcode executed".hex()
-        return _json({"result": outcome, "energy_used": 541, "constant_result": [result or ""]})
+        return json_response({"result": outcome, "energy_used": 541, "constant_result": [result or ""]})
 
     def call(self, token: str, selector: str, parameter: str, *, at: int) -> str | None:
         """Return what a token contract answers; None when it reverts."""
@@ -136,15 +136,13 @@ class TronNode:
         address = _spelt(asked["address"])
         moves = [m for tx in self._ledger.between(0, self._grid.top(solid=solid)) for m in tx.moves if m.token is None]
         if not any(address in {move.source, move.to} for move in moves):
-            return _json({})  # never activated
+            return json_response({})  # never activated
         balance = self._ledger.balance(address, None, self._grid.top(solid=solid))
-        return _json({"address": asked["address"], "create_time": 1} | ({"balance": balance} if balance else {}))
+        return json_response(
+            {"address": asked["address"], "create_time": 1} | ({"balance": balance} if balance else {})
+        )
 
 
 def _spelt(address: str) -> str:
     """Return an address of a request, in hex or base58, in base58."""
     return from_hex(address[2:]) if address.startswith("41") else from_hex(decode_check(address)[1:].hex())
-
-
-def _json(body: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type="application/json")

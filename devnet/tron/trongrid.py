@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import orjson
 from aiohttp import web
 
-from devnet.evm.faulty_rpc import EVERY, Fault
+from devnet.fault_server import EVERY, Fault, FaultServer, json_response
 from devnet.tron.index import Index
 from devnet.tron.jsonrpc import MOST_BLOCKS, JsonRpc
 from devnet.tron.ledger import TronLedger
@@ -26,14 +21,7 @@ OVERLOADED = "this node has a lack of computing resources, please try again late
 MOST_ROWS = 200
 
 
-@dataclass(slots=True, eq=False)
-class GridFault(Fault):
-    """A fault that lets some calls pass first."""
-
-    skip: int = 0
-
-
-class TronGrid:
+class TronGrid(FaultServer):
     """
     One endpoint over one ledger. Its attributes are its lasting defects, `fail` adds passing ones, `heal` ends all.
 
@@ -41,9 +29,8 @@ class TronGrid:
     """
 
     def __init__(self, ledger: TronLedger | None = None) -> None:
-        self.url = ""
+        super().__init__()  # `calls`: by route, without the address or id within; and by JSON-RPC method
         self.ledger = ledger or TronLedger()
-        self.calls: Counter[str] = Counter()  # by route, without the address or id within; and by JSON-RPC method
         self.requests = 0
         self.keys: list[str | None] = []  # what arrived as TRON-PRO-API-KEY, in order
         self.asked: list[tuple[str, Json]] = []  # route and parameters, in order
@@ -52,9 +39,6 @@ class TronGrid:
         self._rpc = JsonRpc(self)
         self.node = TronNode(self)
         self._index = Index(self)
-        self._changed = asyncio.Condition()
-        self._released = asyncio.Event()
-        self._open = AsyncExitStack()
         self.heal()
 
     def heal(self) -> None:
@@ -94,51 +78,16 @@ class TronGrid:
         self.spoilt_logs: Json = {}  # put into every log of eth_getLogs
         self.logs_answer: bytes | None = None  # eth_getLogs for several destinations or blocks answers this
         self.renumbers = 0  # added to every `logIndex` and `event_index`: nodes count differently
-        self._faults: list[GridFault] = []
-        self.release()
+        self.clear_faults()
 
-    def fail(self, route: str = EVERY, **how: Any) -> GridFault:
-        """Add a fault, see `GridFault`; `route` is a path without the address or id within, or a JSON-RPC method."""
-        fault = GridFault(route, **how)
-        self._faults.append(fault)
-        return fault
-
-    def suspend(self, seconds: int = 30, *, route: str = EVERY, times: int | None = 1, status: int = 429) -> GridFault:
+    def suspend(self, seconds: int = 30, *, route: str = EVERY, times: int | None = 1, status: int = 429) -> Fault:
         """Refuse as the front does when a key asks too often: without Retry-After."""
         body = orjson.dumps({"Success": False, "Error": SUSPENDED.format(seconds), "StatusCode": status})
         return self.fail(route, times=times, status=status, body=body)
 
-    def overload(self, *, route: str = EVERY, times: int | None = 1) -> GridFault:
+    def overload(self, *, route: str = EVERY, times: int | None = 1) -> Fault:
         """Refuse as a node does that has too much to do: with status 200."""
         return self.fail(route, times=times, body=orjson.dumps({"Error": OVERLOADED}))
-
-    def release(self) -> None:
-        """Let go of what hangs now; what is asked later may hang again."""
-        self._released.set()
-        self._released = asyncio.Event()
-
-    async def called(self, name: str, times: int = 1, timeout_s: float = 20) -> None:
-        """Wait until a route or method was asked so often, counted from the start."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            await self._changed.wait_for(lambda: self.calls[name] >= times)
-
-    async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_route("*", "/{path:.*}", self._serve)
-        async with AsyncExitStack() as stack:
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-            stack.push_async_callback(runner.cleanup)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            self._open = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-        await self._open.aclose()
 
     # --- HTTP ------------------------------------------------------------------------------------
 
@@ -149,25 +98,27 @@ class TronGrid:
         self.requests += 1
         self.moments.append(time.monotonic())
         self.keys.append(request.headers.get("TRON-PRO-API-KEY"))
-        methods = self._note(route, asked)
+        methods = self._counted(route, asked)
         async with self._changed:
             self._changed.notify_all()
         if self.before is not None:
             self.before(route)
-        fault = self._fault([route, *methods])
-        if fault is not None and (disturbed := await self._disturb(fault, request)) is not None:
-            return disturbed
-        return self._dressed(self._answer(route, name, asked, request))
+        fault = self._fitting([route, *methods])
+        if fault is not None:
+            fault.use()
+            if (disturbed := await self._disturb(fault, request)) is not None:
+                return disturbed
+        return self._decorated(self._answer(route, name, asked, request))
 
     def _answer(self, route: str, name: str, asked: Any, request: web.Request) -> web.Response:
         if route == "/jsonrpc":
-            return self._rpc.answer(asked) if self.jsonrpc else _json({"error": "not found"}, 404)
+            return self._rpc.answer(asked) if self.jsonrpc else json_response({"error": "not found"}, 404)
         serve = self._routes().get(route)
         if serve is None:
-            return _json({"Error": "no such route"}, 404)
+            return json_response({"Error": "no such route"}, 404)
         return serve(name, asked | dict(request.query))
 
-    def _dressed(self, answer: web.Response) -> web.Response:
+    def _decorated(self, answer: web.Response) -> web.Response:
         """Add what nobody asked for."""
         answer.headers.update(self.headers)
         if self.unknown and isinstance(answer.body, bytes):
@@ -175,7 +126,7 @@ class TronGrid:
             answer.body = orjson.dumps(told | self.unknown) if isinstance(told, dict) and told else answer.body
         return answer
 
-    def _note(self, route: str, asked: Any) -> list[str]:
+    def _counted(self, route: str, asked: Any) -> list[str]:
         self.calls[route] += 1
         methods = []
         if route == "/jsonrpc":
@@ -183,31 +134,6 @@ class TronGrid:
             self.calls.update(methods)
         self.asked.append((route, asked))
         return methods
-
-    def _fault(self, names: list[str]) -> GridFault | None:
-        """Return the oldest fault that fits, unless it lets this call pass."""
-        fitting = next((fault for fault in self._faults if any(map(fault.fits, names))), None)
-        if fitting is not None and fitting.skip > 0:
-            fitting.skip -= 1
-            return None
-        return fitting
-
-    async def _disturb(self, fault: Fault, request: web.Request) -> web.StreamResponse | None:
-        if fault.times is not None:
-            fault.times -= 1
-        if fault.delay_s:
-            await asyncio.sleep(fault.delay_s)
-        if fault.hang:
-            await self._released.wait()
-        if fault.close:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
-        if fault.status is None and fault.body is None:
-            return None
-        return web.Response(
-            status=fault.status or 200, body=fault.body or b"", content_type="application/json", headers=fault.headers
-        )
 
     def _routes(self) -> dict[str, Callable[[str, Json], web.Response]]:
         served: dict[str, Callable[[str, Json], web.Response]] = {
@@ -256,7 +182,3 @@ def _route(path: str) -> tuple[str, str]:
     if parts[0] == "v1" and len(parts) > 2:
         return "/" + "/".join(parts[:2] + parts[3:]), parts[2]
     return "/" + "/".join(parts), ""
-
-
-def _json(body: Any, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

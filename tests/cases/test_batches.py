@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devnet.evm.faulty_rpc import BATCH_REFUSALS, FaultyRpc
+from devnet.evm.batch_refusals import BATCH_REFUSALS
+from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash
 from devnet.receiver import receiver
 from tests.cases.evm_nodes import TOKENS, Street, shop

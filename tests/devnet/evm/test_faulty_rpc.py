@@ -11,11 +11,13 @@ import orjson
 import pytest
 
 from chains.evm.fee_proxy import EVENT_TOPIC
-from devnet.evm.generated_node import PROXY, CannedChain, Script, block_hash, serve, tx_hash
-from devnet.evm.faulty_rpc import BATCH_REFUSALS, FaultyRpc
+from devnet.evm.batch_refusals import BATCH_REFUSALS
+from devnet.evm.faulty_rpc import FaultyRpc
+from devnet.evm.generated_chain import PROXY, ChainSpec, GeneratedChain, block_hash, tx_hash
+from devnet.evm.generated_node import serve
 
 Call = tuple[str, list[Any]]
-SCRIPT = Script(logs=200, blocks=100)  # two events a block in 1 to 100, then ten empty blocks
+SCRIPT = ChainSpec(logs=200, blocks=100)  # two events a block in 1 to 100, then ten empty blocks
 HEAD = 110
 
 
@@ -55,7 +57,7 @@ def span(first: int, last: int) -> dict[str, Any]:
 
 @pytest.fixture
 async def rpc() -> AsyncIterator[FaultyRpc]:
-    async with serve(CannedChain(SCRIPT)) as target, FaultyRpc(target) as proxy:
+    async with serve(GeneratedChain(SCRIPT)) as target, FaultyRpc(target) as proxy:
         yield proxy
 
 
@@ -227,7 +229,7 @@ async def test_a_client_gives_up_on_what_hangs_or_is_slow(rpc: FaultyRpc, client
 
 
 async def test_closing_lets_go_of_what_hangs() -> None:
-    async with asyncio.timeout(5), serve(CannedChain(SCRIPT)) as target, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(5), serve(GeneratedChain(SCRIPT)) as target, aiohttp.ClientSession() as session:
         async with FaultyRpc(target) as rpc:
             rpc.fail(hang=True)
             hanging = asyncio.create_task(session.post(rpc.url, data=b'{"id":1,"method":"eth_chainId"}'))
