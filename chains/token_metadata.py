@@ -16,10 +16,21 @@ _HEAD = 2 * _WORD  # where the text is, and how long it is
 
 
 def read_symbol(answer: bytes) -> str | None:
-    """Read a `string`, or the 32 bytes of tokens older than the standard."""
+    """Read a `string` in its usual layout, or the 32 bytes of tokens older than the standard."""
     text = answer if len(answer) == _WORD else _string(answer)
+    return None if text is None else decoded(text)
+
+
+def is_unusual(answer: bytes) -> bool:
+    """Say whether an answer puts its text at another place than every known token: that is for an ABI library."""
+    place = int.from_bytes(answer[:_WORD], "big")
+    return place != _WORD and _HEAD <= len(answer) <= MAX_ANSWER_BYTES and place <= len(answer) - _WORD
+
+
+def decoded(text: bytes) -> str | None:
+    """Return the label in some bytes; None when nobody could read it."""
     try:
-        return None if text is None else readable(text.rstrip(b"\0").decode())
+        return readable(text.rstrip(b"\0").decode())
     except UnicodeDecodeError:
         return None
 
@@ -43,10 +54,7 @@ def sensible(decimals: int) -> int | None:
 
 
 def _string(answer: bytes) -> bytes | None:
-    if not _HEAD <= len(answer) <= MAX_ANSWER_BYTES:
+    if not _HEAD <= len(answer) <= MAX_ANSWER_BYTES or int.from_bytes(answer[:_WORD], "big") != _WORD:
         return None
-    start = int.from_bytes(answer[:_WORD], "big") + _WORD
-    if start > len(answer):
-        return None
-    length = int.from_bytes(answer[start - _WORD : start], "big")
-    return answer[start : start + length] if length <= len(answer) - start else None
+    length = int.from_bytes(answer[_WORD:_HEAD], "big")
+    return answer[_HEAD : _HEAD + length] if length <= len(answer) - _HEAD else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from clients.python.amn_scanner_client import ScannerClient
 from kernel.clock import Clock, SystemClock
 from kernel.store.clock_follower import ClockFollower
 from kernel.store.lock import exclusive_store_lock
@@ -37,7 +38,6 @@ from marketplace.risk.contract_senders import ContractSenderCheck
 from marketplace.risk.gate import NoList, RiskGate
 from marketplace.risk.screening import OfacScreener, from_path, from_url
 from marketplace.risk.thresholds import Thresholds
-from marketplace.scanner_client import ScannerClient
 from marketplace.scheduler import Scheduler
 from marketplace.services import Services
 from marketplace.settings import HttpSettings, Settings

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from clients.python.amn_scanner_client import ChainStatus, ScannerClient, ScannerError
 from marketplace.catalog import Catalog
 from marketplace.payments.deposit_addresses import key
 from marketplace.payments.reconciliation import Reconciliation
 from marketplace.risk.screening import OfacScreener
-from marketplace.scanner_client import ChainStatus, ScannerClient, ScannerError
 from marketplace.store import inbox, outbox
 from marketplace.store.errors import StoreError
 from marketplace.unit_of_work import UnitOfWorkFactory

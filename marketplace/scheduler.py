@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from kernel.clock import HOUR_MS
 from kernel.tasks.periodic import PeriodicTask
 from kernel.tasks.wakeup import Wakeup
@@ -14,7 +15,6 @@ from marketplace.payments.settlement import close_payment
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
-from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import outbox, payments, users
 from marketplace.store.errors import StoreError
 from marketplace.unit_of_work import UnitOfWorkFactory

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from clients.python.amn_scanner_client import check_secret
 from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings
 from marketplace.errors import ConfigError
 from marketplace.retention import Keeping
-from webhooks.signing import check_secret
 
 PREFIX = "MARKETPLACE_"
 LATE_DAYS = 7  # the scanner's LATE_WATCH_HOURS

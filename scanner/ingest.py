@@ -11,9 +11,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from chains.types import Cursor, Rail, Transfer
+from kernel.store.database import Tx
 from scanner.matching import rejection_reason, select_intent, timing_reason
 from scanner.model import (
     Intent,
@@ -32,7 +31,7 @@ BREATH = 1_000  # transfers judged before others may go on
 
 
 async def record_page(
-    tx: AsyncConnection,
+    tx: Tx,
     chain_id: int,
     found: Sequence[Transfer],
     *,
@@ -96,7 +95,7 @@ async def record_page(
 
 
 async def _forget_doubled(
-    tx: AsyncConnection,
+    tx: Tx,
     chain_id: int,
     held: Iterable[StrayKey],
     strays: Iterable[tuple[Transfer, Reason]],
@@ -123,7 +122,7 @@ async def _forget_doubled(
     await folds.take_off(tx, chain_id, doubled)
 
 
-async def _claim(tx: AsyncConnection, chain_id: int, held: dict[StrayKey, Part], rows: Iterable[Judged]) -> None:
+async def _claim(tx: Tx, chain_id: int, held: dict[StrayKey, Part], rows: Iterable[Judged]) -> None:
     """Take off, and out of `held`, what turned out to be somebody's."""
     if held:
         keys = {(each.transfer.tx_hash, kind_of(each.transfer, Reason.UNKNOWN_REFERENCE)) for each in rows}
@@ -131,7 +130,7 @@ async def _claim(tx: AsyncConnection, chain_id: int, held: dict[StrayKey, Part],
 
 
 async def _record_strays(
-    tx: AsyncConnection,
+    tx: Tx,
     chain_id: int,
     held: Mapping[StrayKey, Part],
     strays: Sequence[tuple[Transfer, Reason]],
@@ -145,7 +144,7 @@ async def _record_strays(
         count_transfer(recorded, group.first, reason_of(kind), group.times)
 
 
-async def undated(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer]) -> list[Transfer]:
+async def undated(tx: Tx, chain_id: int, found: Sequence[Transfer]) -> list[Transfer]:
     """
     Return one transfer for each block whose time decides at once what becomes of a transfer in it.
 
@@ -169,7 +168,7 @@ async def undated(tx: AsyncConnection, chain_id: int, found: Sequence[Transfer])
     return list(blocks.values())
 
 
-async def record_coins(tx: AsyncConnection, chain_id: int, rises: Sequence[Transfer], *, now: int) -> PageResult:
+async def record_coins(tx: Tx, chain_id: int, rises: Sequence[Transfer], *, now: int) -> PageResult:
     """Store native coin that reached direct destinations, each with the newest intent it was sent to."""
     recorded = PageResult()
     by_destination = await intents.by_destinations(tx, chain_id, {rise.destination for rise in rises})
@@ -187,7 +186,7 @@ async def record_coins(tx: AsyncConnection, chain_id: int, rises: Sequence[Trans
 
 
 async def _owners(
-    tx: AsyncConnection, chain_id: int, found: Collection[Transfer], *, late_ms: int
+    tx: Tx, chain_id: int, found: Collection[Transfer], *, late_ms: int
 ) -> Callable[[Transfer], Intent | None]:
     """Look up whom a page concerns: one query for all references, one for all destinations."""
     references = {t.reference for t in found if t.reference}
@@ -203,7 +202,7 @@ async def _owners(
     return owner
 
 
-async def measure_creations(tx: AsyncConnection, chain_id: int, *, by: int, latest: int, now: int) -> PageResult:
+async def measure_creations(tx: Tx, chain_id: int, *, by: int, latest: int, now: int) -> PageResult:
     """
     Measure by the chain what was registered before its time was known, by a host clock that was ahead.
 
@@ -222,7 +221,7 @@ async def measure_creations(tx: AsyncConnection, chain_id: int, *, by: int, late
 
 
 async def rewind(
-    tx: AsyncConnection,
+    tx: Tx,
     chain_id: int,
     rail: Rail,
     to: Cursor,

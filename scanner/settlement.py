@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from chains.types import Rail
 from kernel.logging import fields
+from kernel.store.database import Tx
 from scanner import events
 from scanner.lifecycle import next_status
 from scanner.matching import GRACE_MS, AllocatedTransfer, Allocation, allocate
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 async def reallocate(
-    tx: AsyncConnection,
+    tx: Tx,
     ids: Collection[str],
     recorded: PageResult,
     *,
@@ -131,7 +130,7 @@ def _kind(reason: Reason | None) -> EventType:
     return EventType.ANOMALY
 
 
-async def queue_reorg_events(tx: AsyncConnection, ids: Collection[int], recorded: PageResult, *, now: int) -> set[str]:
+async def queue_reorg_events(tx: Tx, ids: Collection[int], recorded: PageResult, *, now: int) -> set[str]:
     """
     Queue `payment.reorged` for these transfers if they are still gone; return the intents concerned.
 
@@ -174,7 +173,7 @@ def _lost(intent: Intent, settled: Sequence[StoredTransfer], now: int) -> list[d
 
 
 async def settle(
-    tx: AsyncConnection, ids: Collection[str], passed: Collection[tuple[str, str]], recorded: PageResult, *, now: int
+    tx: Tx, ids: Collection[str], passed: Collection[tuple[str, str]], recorded: PageResult, *, now: int
 ) -> None:
     """
     Confirm the intents whose whole sum was just looked at again, and queue their webhooks.
@@ -221,13 +220,13 @@ def _settled_events(intent: Intent, allocation: Allocation, now: int) -> list[di
     return queue
 
 
-async def anything_to_expire(tx: AsyncConnection, chain_id: int, rail: Rail, read_to: int) -> bool:
+async def anything_to_expire(tx: Tx, chain_id: int, rail: Rail, read_to: int) -> bool:
     """Say whether `expire` would find anything: a read, so that a quiet chain writes nothing."""
     before = read_to * 1000 - GRACE_MS
     return bool(await intents.due_to_expire(tx, chain_id, rail, before, grace_ms=GRACE_MS, limit=1))
 
 
-async def expire(tx: AsyncConnection, chain_id: int, rail: Rail, read_to: int, *, now: int, moment: int) -> list[str]:
+async def expire(tx: Tx, chain_id: int, rail: Rail, read_to: int, *, now: int, moment: int) -> list[str]:
     """
     Expire the pending intents of a rail that was read to a block of a time (unix seconds).
 

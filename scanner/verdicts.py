@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from chains.types import Outcome, Transfer, Verification
+from kernel.store.database import Tx
 from scanner.matching import rejection_reason, select_intent, timing_reason
 from scanner.model import (
     ALLOCATION_REASONS,
@@ -28,7 +27,7 @@ _REFUSED = {
 
 
 async def apply_verdicts(
-    tx: AsyncConnection,
+    tx: Tx,
     chain_id: int,
     looked: Sequence[tuple[StoredTransfer, Verification]],
     *,
@@ -89,9 +88,7 @@ async def apply_verdicts(
     return recorded, passed
 
 
-async def _own_anew(
-    tx: AsyncConnection, seen: Transfer, stored: StoredTransfer, owner: Intent, moment: int, late_ms: int
-) -> None:
+async def _own_anew(tx: Tx, seen: Transfer, stored: StoredTransfer, owner: Intent, moment: int, late_ms: int) -> None:
     """Give a transfer to whose it really is."""
     reason = rejection_reason(seen, owner, now=moment, late_ms=late_ms)
     mine = None if reason is Reason.UNKNOWN_REFERENCE else owner.intent_id
@@ -99,7 +96,7 @@ async def _own_anew(
 
 
 async def _anew(
-    tx: AsyncConnection, chain_id: int, looked: Sequence[tuple[StoredTransfer, Verification]], *, late_ms: int
+    tx: Tx, chain_id: int, looked: Sequence[tuple[StoredTransfer, Verification]], *, late_ms: int
 ) -> Callable[[StoredTransfer, Verification], Intent]:
     """Look up whose plain transfers are, now that the time of their blocks is known."""
     undated = {t.destination for t, _ in looked if t.reference is None and not t.settled and t.block_time is None}

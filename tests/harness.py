@@ -253,11 +253,12 @@ async def process(
     env: Mapping[str, str],
     session: aiohttp.ClientSession,
     module: str = "scanner",
-    *,
+    *arguments: str,
     descriptors: int | None = None,
+    afresh: bool = False,
 ) -> AsyncIterator[Process]:
     """Start `python -m <module>` and wait until it listens; it is gone when the block ends."""
-    started = await start(module, env=env, descriptors=descriptors)
+    started = await start(module, *arguments, env=env, descriptors=descriptors, afresh=afresh)
     reader: asyncio.Task[None] | None = None
     try:
         lines: list[str] = []

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from kernel.http_limits import HEADER_LIMITS
+from protocol.http_limits import HEADER_LIMITS
 from webhooks.errors import DeliveryError, Forbidden, Gone
 from webhooks.schedule import parse_retry_after
 from webhooks.ssrf_guard import BlockedTarget, SsrfGuard

@@ -28,11 +28,11 @@ from chains.evm.logs.bloom import MOST_BLOCKS, BloomCheck
 from chains.evm.logs.queries import Wanted, Way
 from chains.evm.logs.reader import LogReader
 from chains.evm.rpc.client import Call, CutOff, Overasked, RawResult, RpcRefused
-from chains.evm.rpc.provider_errors import Refusal
 from chains.evm.verification.verifier import Verifier
 from chains.heads.reader import HeadReader, SeenHead
 from chains.rpc.endpoints import Behind, Endpoint, EndpointPool, Unserved
 from chains.rpc.http_client import open_http
+from chains.rpc.provider_errors import Refusal
 from chains.rpc.quantities import quantity
 from chains.types import (
     BalanceKey,

@@ -12,8 +12,8 @@ from chains.evm import multicall
 from chains.evm.decode import Block, parse_block
 from chains.evm.rpc.client import Call, RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.contract_failures import contract_failed
-from chains.evm.rpc.provider_errors import Refusal
 from chains.rpc.endpoints import Endpoint
+from chains.rpc.provider_errors import Refusal
 from chains.types import BalanceKey, Balances
 
 CALLS_A_REQUEST = 40

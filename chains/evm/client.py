@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from chains.evm.abi_codec import decode_bytes
 from chains.evm.fee_proxy import selector
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.contract_failures import contract_failed
-from chains.evm.rpc.provider_errors import Refusal
 from chains.rpc.endpoints import Endpoint, Unserved
-from chains.token_metadata import MAX_ANSWER_BYTES, read_decimals, read_symbol
+from chains.rpc.provider_errors import Refusal
+from chains.token_metadata import MAX_ANSWER_BYTES, decoded, is_unusual, read_decimals, read_symbol
 from chains.types import TokenMeta
 
 DECIMALS, SYMBOL = selector("decimals()"), selector("symbol()")
@@ -30,10 +31,17 @@ class EvmClient(RpcClient):
         calls = [("eth_call", ({"to": address, "data": data}, "latest")) for data in (DECIMALS, SYMBOL)]
         decimals, symbol = [_said(endpoint, answer) for answer in await self.batch(endpoint, calls)]
         meta = TokenMeta(
-            symbol=None if symbol is None else read_symbol(symbol),
+            symbol=None if symbol is None else await _symbol(symbol),
             decimals=None if decimals is None else read_decimals(decimals),
         )
         return None if meta == TokenMeta(None, None) else meta
+
+
+async def _symbol(answer: bytes) -> str | None:
+    if not is_unusual(answer):
+        return read_symbol(answer)
+    text = await decode_bytes(answer)
+    return None if text is None else decoded(text)
 
 
 def _said(endpoint: Endpoint, answer: RawResult) -> bytes | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import aiohttp
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from kernel.http_limits import HEADER_LIMITS
+from protocol.http_limits import HEADER_LIMITS
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 KEEP_ALIVE_S = 30

@@ -9,7 +9,7 @@ from tronpy.abi import tron_abi  # type: ignore[import-untyped]  # ships no type
 
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.rpc.endpoints import Endpoint, Unserved
-from chains.token_metadata import read_decimals, read_symbol
+from chains.token_metadata import decoded, is_unusual, read_decimals, read_symbol
 from chains.tron.address import ZERO_ADDRESS
 from chains.tron.provider_errors import is_busy
 from chains.tron.service import TronService, layer
@@ -34,7 +34,7 @@ class ContractCalls:
         decimals = await self._constant(endpoint, address, "decimals()", any_layer=True)
         symbol = await self._constant(endpoint, address, "symbol()", any_layer=True)
         meta = TokenMeta(
-            symbol=None if symbol is None else read_symbol(symbol),
+            symbol=None if symbol is None else _symbol(symbol),
             decimals=None if decimals is None else read_decimals(decimals),
         )
         return None if meta == TokenMeta(None, None) else meta
@@ -77,6 +77,16 @@ class ContractCalls:
             return bytes.fromhex(results[0]) or None
         except ValueError:
             raise ChainProtocolError("triggerconstantcontract did not answer in hex") from None
+
+
+def _symbol(answer: bytes) -> str | None:
+    if not is_unusual(answer):
+        return read_symbol(answer)
+    try:
+        (text,) = tron_abi.decode(["bytes"], answer)
+    except Exception:  # noqa: BLE001 - on words a contract made up it raises OverflowError and more beside its own errors
+        return None
+    return decoded(text)
 
 
 def _check_halted(endpoint: Endpoint, outcome: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from chains.evm.rpc import provider_errors as words
+from chains.rpc import provider_errors as words
 
 # When a refusal for asking too often names no time, spent quotas included: the only endpoint is asked again by then
 # (docs/rules.md, C). Ten minutes for a quota once made a chain blind for thirty seconds at a time.

@@ -5,6 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from clients.python.amn_scanner_client import (
+    BalanceEvent,
+    Event,
+    IntentEvent,
+    NotFound,
+    ScannerRefused,
+    ScannerUnavailable,
+    Transfer,
+)
 from marketplace.catalog import Catalog
 from marketplace.model import OPEN_PAYMENTS, Payment, PaymentStatus, Rail
 from marketplace.payments.observation import (
@@ -21,15 +30,6 @@ from marketplace.payments.spelling import normal_tx_hash
 from marketplace.payments.unapplied_funds import DOUBLE_CREDIT, UNAPPLIED, has_part
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.risk.policy import Reason
-from marketplace.scanner_client import (
-    BalanceEvent,
-    Event,
-    IntentEvent,
-    NotFound,
-    ScannerRefused,
-    ScannerUnavailable,
-    Transfer,
-)
 from marketplace.store import inbox
 from marketplace.store.inbox import Credit
 from marketplace.unit_of_work import UnitOfWorkFactory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.errors import conflict, forbidden
 from marketplace.model import (
     Actor,
@@ -20,7 +21,6 @@ from marketplace.model import (
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.ledger import Balances, balances
 from marketplace.payments.settlement import close_payment
-from marketplace.scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.store import inbox, ledger, outbox, payments
 from marketplace.store.inbox import UnappliedFunds
 from marketplace.unit_of_work import UnitOfWorkFactory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from clients.python.amn_scanner_client import Event, IntentEvent, Transfer
 from marketplace.model import OPEN_PAYMENTS, EscrowState, Payment, PaymentStatus
 from marketplace.payments import settlement
 from marketplace.payments.event_reader import ENDED_UNPAID, PARTIAL, EventReading
@@ -21,7 +22,6 @@ from marketplace.payments.unapplied_funds import (
     record_unread_unapplied,
     set_part,
 )
-from marketplace.scanner_client import Event, IntentEvent, Transfer
 from marketplace.store import inbox, payments
 from marketplace.unit_of_work import UnitOfWork
 

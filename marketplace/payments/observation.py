@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from clients.python.amn_scanner_client import Balance, BalanceEvent, EventTransfer, Intent, IntentEvent, Transfer
 from marketplace.catalog import Chain
 from marketplace.model import Payment
 from marketplace.payments.spelling import normal_event_key, normal_tx_hash
 from marketplace.risk import policy
 from marketplace.risk.policy import Account, DirectBalance, Evidence
-from marketplace.scanner_client import Balance, BalanceEvent, EventTransfer, Intent, IntentEvent, Transfer
 from marketplace.store.inbox import Credit
 
 SHOWN = 20  # transfers that are kept with a payment for people to see; all of them are judged

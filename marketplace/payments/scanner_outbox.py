@@ -9,19 +9,19 @@ from typing import assert_never
 
 from pydantic import SecretStr
 
-from kernel.clock import Clock
-from kernel.tasks.periodic import PeriodicTask
-from marketplace.catalog import Catalog
-from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Mode, Payment, PaymentStatus, Rail
-from marketplace.payments.settlement import withdraw_from_scanner
-from marketplace.risk.policy import same_address
-from marketplace.scanner_client import (
+from clients.python.amn_scanner_client import (
     CheckoutBlock,
     NotFound,
     ScannerClient,
     ScannerRefused,
     ScannerUnavailable,
 )
+from kernel.clock import Clock
+from kernel.tasks.periodic import PeriodicTask
+from marketplace.catalog import Catalog
+from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Mode, Payment, PaymentStatus, Rail
+from marketplace.payments.settlement import withdraw_from_scanner
+from marketplace.risk.policy import same_address
 from marketplace.store import addresses, outbox, payments
 from marketplace.store.outbox import ScannerCommand
 from marketplace.unit_of_work import UnitOfWorkFactory

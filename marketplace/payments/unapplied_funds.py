@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from clients.python.amn_scanner_client import IntentEvent, Transfer, read_event
 from marketplace.model import Payment, PaymentStatus, Rail, Role
 from marketplace.payments.observation import SHOWN, PaymentObservation
 from marketplace.payments.spelling import normal_event_key
 from marketplace.risk.gate import SetAside
 from marketplace.risk.policy import Reason
-from marketplace.scanner_client import IntentEvent, Transfer, read_event
 from marketplace.store import inbox
 from marketplace.store.database import Tx
 from marketplace.store.inbox import Credit, Rest, UnappliedFunds

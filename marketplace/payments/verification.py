@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from clients.python.amn_scanner_client import (
+    BrokenAnswer,
+    FullIntent,
+    NotFound,
+    ScannerClient,
+    ScannerRefused,
+    ScannerUnavailable,
+    Transfer,
+)
 from marketplace.catalog import Catalog
 from marketplace.errors import Refused, conflict, forbidden
 from marketplace.model import OPEN_PAYMENTS, Actor, Direction, Payment, PaymentStatus, Rail
@@ -13,15 +22,6 @@ from marketplace.payments.scanner_outbox import CommandDispatcher
 from marketplace.payments.settlement import SettlementOutcome, Stale, believe, is_doubted, refuse, settle_payment
 from marketplace.risk.gate import RiskDecision, RiskGate
 from marketplace.risk.policy import BASELINE_MISSING, Approve, Reason
-from marketplace.scanner_client import (
-    BrokenAnswer,
-    FullIntent,
-    NotFound,
-    ScannerClient,
-    ScannerRefused,
-    ScannerUnavailable,
-    Transfer,
-)
 from marketplace.store import inbox, payments
 from marketplace.trade.offers import found_offer
 from marketplace.unit_of_work import UnitOfWorkFactory

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from clients.python.amn_scanner_client import (
+    BalanceEvent,
+    IntentEvent,
+    InvalidWebhook,
+    MalformedWebhook,
+    read_event,
+    verify_webhook,
+)
 from marketplace.catalog import Catalog
 from marketplace.errors import Refused, not_found
 from marketplace.model import Payment, PaymentStatus
@@ -16,14 +24,6 @@ from marketplace.payments.event_reader import TELLS_PART, EventReader, EventRead
 from marketplace.payments.settlement import SettlementOutcome, Stale
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.risk.gate import RiskDecision
-from marketplace.scanner_client import (
-    BalanceEvent,
-    IntentEvent,
-    InvalidWebhook,
-    MalformedWebhook,
-    read_event,
-    verify_webhook,
-)
 from marketplace.store import inbox, payments
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from aiohttp import web
 from msgspec import Meta
@@ -14,11 +14,9 @@ from kernel.web.openapi import Answer, Call, Schema, assemble
 from marketplace import VERSION
 from marketplace.errors import CODES
 from marketplace.web import shapes
+from marketplace.web.route import Route
 from protocol.codec import encode
 from protocol.wire import described
-
-if TYPE_CHECKING:
-    from marketplace.web.routes import Route
 
 Description: TypeAlias = Annotated[dict[str, Any], Meta(extra_json_schema={"type": "object"})]
 ID: Mapping[str, Any] = {"type": "string", "format": "uuid"}

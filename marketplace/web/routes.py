@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from aiohttp.typedefs import Handler
-from pydantic import BaseModel
-
-from kernel.web.openapi import JSON
 from marketplace.web import (
     accounts,
     admin,
@@ -25,6 +17,7 @@ from marketplace.web import (
     requests,
     shapes,
 )
+from marketplace.web.route import Route
 
 MARKET = "/api/marketplace"
 REQUESTS = f"{MARKET}/purchase-requests"
@@ -39,21 +32,6 @@ DISPUTE = "/api/disputes/{id}"
 NOTES = "/api/notifications"
 STREAM = "/api/events"
 OPENED = (shapes.OpenedThroughProxy, shapes.OpenedPlainly)
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One call; `answers` are what `data` holds by status, several types where it is one of them."""
-
-    method: str
-    path: str
-    handler: Handler
-    answers: Mapping[int, Any]
-    body: type[BaseModel] | None = None
-    query: type[BaseModel] | None = None
-    content: str = JSON
-    enveloped: bool = True
-
 
 ROUTES = (
     Route("GET", "/health", health.ping, {200: shapes.Ping}),

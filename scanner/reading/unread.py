@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
 from chains.types import Cursor, Head, Rail, ScanPage, Targets, Transfer, UnreadLog
 from kernel.clock import Clock
 from kernel.logging import fields
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from scanner.store import unread
 from scanner.store.unread import Remembered
 from scanner.upkeep.health import Stuck
@@ -26,7 +24,7 @@ MOST_SHOWN = 5  # that name no transaction, among the problems
 Keep = Callable[[UnreadLog, Sequence[Transfer], Head], Awaitable[None]]
 
 
-async def remember(tx: AsyncConnection, chain_id: int, rail: Rail, logs: Sequence[UnreadLog], *, now: int) -> None:
+async def remember(tx: Tx, chain_id: int, rail: Rail, logs: Sequence[UnreadLog], *, now: int) -> None:
     """
     Remember logs that were passed.
 
@@ -84,7 +82,7 @@ class UnreadLogs:
         """Take everything above some block as not read yet."""
         self._read.clear()
 
-    async def remember(self, tx: AsyncConnection, logs: Sequence[UnreadLog]) -> None:
+    async def remember(self, tx: Tx, logs: Sequence[UnreadLog]) -> None:
         """
         Remember what a page lacks, in the transaction that says the page was read.
 

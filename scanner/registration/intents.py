@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from chains.types import Rail
 from kernel.clock import Clock
 from kernel.sealing.secret_cipher import SecretCipher
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from kernel.store.group_commit import GroupCommit
 from scanner.errors import InvalidRequest
 from scanner.model import ChainTime, EventType, Intent
@@ -117,12 +115,12 @@ class Registrations:
             accepted = {i: await self._secrets(tx, intent, now) for i, intent in known.items()}
         return [_answer(draft, known.get(draft.intent_id), held, accepted) for draft in drafts]
 
-    async def _secrets(self, tx: AsyncConnection, intent: Intent, now: int) -> set[str]:
+    async def _secrets(self, tx: Tx, intent: Intent, now: int) -> set[str]:
         """Return the secrets a replay may come with: the one it is signed with, or was until lately."""
         newer = await rotations.get(tx, intent.callback_url) if intent.created_at != now else None
         return set(map(self._cipher.decrypt, signing_secrets(intent.callback_secret, intent.created_at, newer, now)))
 
-    async def _unique(self, tx: AsyncConnection, fresh: list[Intent]) -> list[Intent]:
+    async def _unique(self, tx: Tx, fresh: list[Intent]) -> list[Intent]:
         """Draw again for those whose reference is taken, in the store or by an earlier one of the batch."""
         for _ in range(REDRAWS):
             taken = await intents.taken_references(tx, {(i.chain_id, i.topic_ref) for i in fresh})
@@ -138,7 +136,7 @@ class Registrations:
         raise StoreError("no free payment reference was found")
 
     @staticmethod
-    async def _reservations(tx: AsyncConnection, drafts: Iterable[Draft]) -> dict[Reservation, str]:
+    async def _reservations(tx: Tx, drafts: Iterable[Draft]) -> dict[Reservation, str]:
         """Return who holds the direct destinations these drafts want; within a batch the first takes it."""
         direct = [draft for draft in drafts if draft.rail is Rail.DIRECT]
         if not direct:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from config.settings import RetentionSettings
 from kernel.clock import Clock
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from scanner.store import retention
 from scanner.upkeep.metrics import Metrics
 
@@ -57,7 +55,7 @@ class Retention:
         kind: str,
         before: int,
         old: Callable[..., Awaitable[tuple[list[T], int | None]]],
-        forget: Callable[[AsyncConnection, Collection[T]], Awaitable[int]],
+        forget: Callable[[Tx, Collection[T]], Awaitable[int]],
     ) -> None:
         after: int | None = -1
         while after is not None:
@@ -89,7 +87,7 @@ class Retention:
             return await retention.old_strays(tx, before=before, limit=STEP)
 
     async def _forget_intents(self, before: int) -> None:
-        async def forget(tx: AsyncConnection, ids: Collection[str]) -> int:
+        async def forget(tx: Tx, ids: Collection[str]) -> int:
             return await retention.forget_intents(tx, ids, before=before)
 
         await self._walk("intents", before, retention.old_intents, forget)

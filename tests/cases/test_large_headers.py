@@ -10,8 +10,8 @@ import pytest
 
 from chains.errors import ChainError
 from chains.rpc.http_client import open_http
-from kernel.http_limits import MAX_HEADERS
-from marketplace.scanner_client import ScannerClient, ScannerUnavailable
+from clients.python.amn_scanner_client import ScannerClient, ScannerUnavailable
+from protocol.http_limits import MAX_HEADERS
 from webhooks.http_sender import Attempt, open_sender
 from webhooks.ssrf_guard import SsrfGuard
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from marketplace.scanner_client import ScannerUnavailable
+from clients.python.amn_scanner_client import ScannerUnavailable
 from tests.harness import USDC
 from tests.marketplace.deals import TEN, Deal
 from tests.marketplace.stand_in import SENDER, news, tx_hash

@@ -11,9 +11,9 @@ import pytest
 
 from chains.errors import ChainProtocolError
 from chains.evm.decode import LogDecoder
-from chains.evm.rpc.provider_errors import Refusal, classify
 from chains.evm.rpc.structs import as_logs, parse_logs
 from chains.rpc.jsonrpc import RpcFailure
+from chains.rpc.provider_errors import Refusal, classify
 from chains.tron import provider_errors as tron
 from tests.chains.evm_world import CHAIN_ID, PROXY, token_log
 

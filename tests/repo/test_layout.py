@@ -21,6 +21,7 @@ PACKAGES = [
     "webhooks",
     "api",
     "marketplace",
+    "clients",
     "devnet",
     "bench",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from chains.evm.rpc.provider_errors import Verdict
+from chains.rpc.provider_errors import Verdict
 
 START_SPAN = 10  # then twice as much with every quick answer, until the first refusal
 LONGEST_SPAN = 100_000

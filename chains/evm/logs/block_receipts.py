@@ -10,7 +10,6 @@ from addresses.keccak import keccak
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.evm.decode import Block, is_well_formed, parse_block
 from chains.evm.rpc.client import Call, RawResult, RpcClient, RpcRefused, TooLarge
-from chains.evm.rpc.provider_errors import Refusal
 from chains.evm.rpc.structs import (
     BlockReceipt,
     Log,
@@ -20,6 +19,7 @@ from chains.evm.rpc.structs import (
     parse_receipt_log_rows,
 )
 from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.provider_errors import Refusal
 
 RECEIPTS_A_BATCH = 50
 LOGS_A_STEP = 1_000  # then others run

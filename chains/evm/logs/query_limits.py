@@ -10,8 +10,8 @@ from chains.errors import ChainError
 from chains.evm.logs.block_range import BlockSpan
 from chains.evm.logs.queries import Question, Sizes
 from chains.evm.rpc.client import CutOff, Garbled, NotAllowed, Overasked, Overpriced, RpcRefused, TooLarge
-from chains.evm.rpc.provider_errors import Refusal, Verdict
 from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.provider_errors import Refusal, Verdict
 from chains.types import Rail
 
 REST_S = 10.0  # an endpoint that refuses even the smallest question is not asked for logs that long

@@ -27,9 +27,9 @@ from chains.evm.rpc.client import (
     TimedOut,
     TooLarge,
 )
-from chains.evm.rpc.provider_errors import Refusal
 from chains.evm.rpc.structs import Log, OddLog
 from chains.rpc.endpoints import Behind, Endpoint, Unserved
+from chains.rpc.provider_errors import Refusal
 from chains.types import Cursor, Fork, Head, Rail, RailWarning, ScanPage
 
 MOST_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some

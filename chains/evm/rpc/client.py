@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from msgspec import Raw
 
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
-from chains.evm.rpc.provider_errors import Refusal, Verdict, classify
 from chains.evm.rpc.structs import Log, OddLog, parse_log_rows, parse_logs
 from chains.rpc import jsonrpc
 from chains.rpc.endpoints import Endpoint, Unserved
@@ -24,6 +23,7 @@ from chains.rpc.http_client import (
     translate_transport,
 )
 from chains.rpc.jsonrpc import HEADERS, Call, JsonRpc, NotAllowed, RpcFailure
+from chains.rpc.provider_errors import Refusal, Verdict, classify
 from chains.rpc.quantities import quantity
 
 MOST_DIGITS = 20  # of a chain's number

@@ -15,9 +15,9 @@ from chains.evm.decode import Block, LogDecoder, parse_block
 from chains.evm.fee_proxy import EVENT_TOPIC, SELECTOR, payment_calldata
 from chains.evm.logs.block_range import MOST_ROWS, START_SPAN, BlockSpan
 from chains.evm.logs.queries import window
-from chains.evm.rpc.provider_errors import Refusal, Verdict, classify
 from chains.evm.rpc.structs import as_logs
 from chains.evm.verification.receipts import judge, read_receipt
+from chains.rpc.provider_errors import Refusal, Verdict, classify
 from chains.rpc.quantities import quantity, readable
 from chains.types import Outcome
 from tests.chains.evm_world import (

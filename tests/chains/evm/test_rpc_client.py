@@ -221,6 +221,7 @@ def abi(kind, value):
 
 REVERTED = LookupError(3, "execution reverted")
 WORDS_32_AND_HUGE = "0x" + f"{32:064x}{2**200:064x}"
+ELSEWHERE = "0x" + f"{64:064x}{0:064x}{4:064x}" + b"USDT".hex().ljust(64, "0")  # where no known token puts it
 NOT_UTF8 = "0x" + f"{32:064x}{2:064x}" + "80ff".ljust(64, "0")
 USDT_6 = TokenMeta("USDT", 6)
 
@@ -239,6 +240,9 @@ USDT_6 = TokenMeta("USDT", 6)
         (abi("uint8", 6), WORDS_32_AND_HUGE, TokenMeta(None, 6)),
         (abi("uint8", 6), "0x" + f"{2**255:064x}{4:064x}", TokenMeta(None, 6)),
         (abi("uint8", 6), NOT_UTF8, TokenMeta(None, 6)),
+        (abi("uint8", 6), ELSEWHERE, USDT_6),
+        (abi("uint8", 6), ELSEWHERE[: 2 + 2 * (3 * 32 + 3)], TokenMeta(None, 6)),
+        (abi("uint8", 6), "0x" + f"{64:064x}{0:064x}{2**255:064x}", TokenMeta(None, 6)),
         (abi("uint8", 6), "0x" + "ff" * 32, TokenMeta(None, 6)),
         (abi("uint8", 6), "0x" + "ff" * 96, TokenMeta(None, 6)),
         (abi("uint8", 6), REVERTED, TokenMeta(None, 6)),

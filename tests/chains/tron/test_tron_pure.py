@@ -9,6 +9,7 @@ from tronpy.keys import to_base58check_address, to_hex_address
 
 from addresses.base58 import decode_check, encode_check
 from chains.errors import ChainProtocolError, InvalidAddress
+from chains.tron import contract_calls
 from chains.tron.address import ZERO_ADDRESS, from_hex, parse_address, to_hex, topic
 from chains.tron.choose import Way, cheapest
 from chains.tron.decode import Block, Receipt, parse_block, parse_receipt, parse_rpc_block, transfers_of
@@ -304,3 +305,17 @@ def test_a_json_rpc_error_says_what_to_do(code, message, refusal, allowed):
 )
 def test_the_way_with_fewer_calls_is_taken(destinations, blocks, way):
     assert cheapest(destinations=destinations, blocks=blocks) is way
+
+
+@pytest.mark.parametrize(
+    ("answer", "symbol"),
+    [
+        (f"{32:064x}{4:064x}" + b"USDT".hex().ljust(64, "0"), "USDT"),
+        (f"{64:064x}{0:064x}{4:064x}" + b"USDT".hex().ljust(64, "0"), "USDT"),
+        (f"{64:064x}{0:064x}{4:064x}" + b"USD".hex(), None),
+        (f"{64:064x}{0:064x}{2**255:064x}", None),
+        (f"{2**255:064x}{4:064x}", None),
+    ],
+)
+def test_a_symbol_is_read_wherever_the_contract_puts_it(answer: str, symbol: str | None) -> None:
+    assert contract_calls._symbol(bytes.fromhex(answer)) == symbol

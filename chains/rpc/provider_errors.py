@@ -1,4 +1,4 @@
-"""What a node means by a JSON-RPC error: every provider says it in other words."""
+"""What a node means by a JSON-RPC error: every provider of an EVM chain or of Tron says it in other words."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from marketplace.scanner_client.errors import InvalidWebhook, MalformedWebhook
 from protocol import codec
 from protocol.events import BalanceEvent, IntentEvent
 from webhooks.signing import check_secret, verify_amn, verify_standard
+
+from .errors import InvalidWebhook, MalformedWebhook
 
 MAX_NAME = 128
 _EVENT_ID = re.compile(r"[\x21-\x7e]{1,200}")

@@ -12,10 +12,11 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from kernel.http_limits import HEADER_LIMITS
-from marketplace.scanner_client.errors import BrokenAnswer, Conflict, NotFound, ScannerRefused, ScannerUnavailable
 from protocol import codec
+from protocol.http_limits import HEADER_LIMITS
 from protocol.routes import Route
+
+from .errors import BrokenAnswer, Conflict, NotFound, ScannerRefused, ScannerUnavailable
 
 A = TypeVar("A")
 

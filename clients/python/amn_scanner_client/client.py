@@ -10,8 +10,6 @@ from typing import Any, Self
 
 import aiohttp
 
-from marketplace.scanner_client.errors import Conflict
-from marketplace.scanner_client.transport import Transport, drop_none
 from protocol import routes
 from protocol.answers import (
     Balance,
@@ -26,6 +24,9 @@ from protocol.answers import (
     UnmatchedPage,
     Watch,
 )
+
+from .errors import Conflict
+from .transport import Transport, drop_none
 
 
 class ScannerClient:

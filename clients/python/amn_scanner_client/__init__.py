@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from marketplace.scanner_client.client import ScannerClient
-from marketplace.scanner_client.errors import (
+from protocol.answers import Balance, ChainStatus, CheckoutBlock, FullIntent, Intent, Transfer
+from protocol.events import BalanceEvent, EventTransfer, IntentEvent
+from webhooks.signing import check_secret
+
+from .client import ScannerClient
+from .errors import (
     BrokenAnswer,
     Conflict,
     InvalidWebhook,
@@ -13,9 +17,7 @@ from marketplace.scanner_client.errors import (
     ScannerRefused,
     ScannerUnavailable,
 )
-from marketplace.scanner_client.webhooks import Event, read_event, verify_webhook
-from protocol.answers import Balance, ChainStatus, CheckoutBlock, FullIntent, Intent, Transfer
-from protocol.events import BalanceEvent, EventTransfer, IntentEvent
+from .webhooks import Event, read_event, verify_webhook
 
 __all__ = [
     "Balance",
@@ -37,6 +39,7 @@ __all__ = [
     "ScannerRefused",
     "ScannerUnavailable",
     "Transfer",
+    "check_secret",
     "read_event",
     "verify_webhook",
 ]

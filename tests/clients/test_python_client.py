@@ -20,9 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from devnet.evm.anvil import Anvil
-from devnet.receiver import Receiver
-from marketplace.scanner_client import (
+from clients.python.amn_scanner_client import (
     BalanceEvent,
     Conflict,
     IntentEvent,
@@ -34,6 +32,8 @@ from marketplace.scanner_client import (
     ScannerUnavailable,
     verify_webhook,
 )
+from devnet.evm.anvil import Anvil
+from devnet.receiver import Receiver
 from protocol.codec import plain
 from tests.harness import MERCHANT, ROOT, SECRET, USDC, USDT, Running, environment, running
 from webhooks.signing import headers_for, sign_amn

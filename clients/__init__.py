@@ -1,0 +1,1 @@
+"""Clients of the scanner for the backends that use it, one folder a language."""

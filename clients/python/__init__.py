@@ -1,0 +1,1 @@
+"""The Python client; it needs `protocol/` and `webhooks/signing.py` beside it and nothing else of this project."""
