@@ -225,7 +225,7 @@ async def _open_cipher(settings: Settings, db: Database) -> SecretCipher:
     """Return what seals callback secrets, and name the key file that has to be kept."""
     store = settings.store.path
     async with db.read() as tx:
-        stored = await rotations.every_secret(tx)
+        stored = await rotations.one_of_each_key(tx)
     cipher = await asyncio.to_thread(open_cipher, store, settings.sealing, stored, setting="SCANNER_SECRET_KEY")
     if settings.sealing.current is None:
         log.info("[scanner] callback secrets are sealed with the key in %s: keep a copy elsewhere", key_file(store))

@@ -59,11 +59,14 @@ class SecretCipher:
         except InvalidToken as exc:
             raise WrongKey(f"a secret sealed with key {owner} was changed in the store") from exc
 
+    @property
+    def prefix(self) -> str:
+        """What every text begins with that is sealed with the key in use; nothing when there is no key."""
+        return "" if self._current is None else f"{SEALED}{self._current}:"
+
     def is_current(self, stored: str) -> bool:
-        """Say whether a stored text is what `seal` would make of its secret today."""
-        if self._current is None:
-            return not stored.startswith(SEALED)
-        return stored.startswith(f"{SEALED}{self._current}:")
+        """Say whether a stored text is what `encrypt` would make of its secret today."""
+        return stored.startswith(self.prefix) if self.prefix else not stored.startswith(SEALED)
 
 
 def open_cipher(store: Path, given: GivenKeys, stored: Iterable[str], *, setting: str) -> SecretCipher:

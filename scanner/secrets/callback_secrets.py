@@ -15,6 +15,7 @@ from scanner.store import rotations
 log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
+RESEAL_BATCH = 500
 
 
 class CallbackSecrets:
@@ -57,18 +58,25 @@ class CallbackSecrets:
         """
         Seal what is stored in the clear, or with a former key, with the key in use; return how many texts that were.
 
+        A few hundred at a time: others write meanwhile, and a store may hold a million.
+
         Raises:
             StoreError: something is sealed with a key that is not among ours.
         """
+        count = 0
+        for column in rotations.HOLDERS:
+            after: str | None = None
+            while stale := await self._stale(column, after):
+                # Within a batch the same secret is sealed once: a backend uses one for thousands of intents.
+                async with self._db.write() as tx:
+                    new = {each: self._cipher.encrypt(self._cipher.decrypt(each.secret)) for each in stale}
+                    await rotations.replace_secrets(tx, column, new)
+                after = stale[-1].key
+                count += len(stale)
+        if count:
+            log.info("[scanner] callback secrets sealed with the key in use", extra=fields(secrets=count))
+        return count
+
+    async def _stale(self, column: rotations.Holder, after: str | None) -> list[rotations.Stale]:
         async with self._db.read() as tx:
-            stored = await rotations.every_secret(tx)
-        stale = {
-            text: self._cipher.encrypt(self._cipher.decrypt(text))
-            for text in stored
-            if not self._cipher.is_current(text)
-        }
-        if stale:
-            async with self._db.write() as tx:
-                await rotations.replace_secrets(tx, stale)
-            log.info("[scanner] callback secrets sealed with the key in use", extra=fields(secrets=len(stale)))
-        return len(stale)
+            return await rotations.stale_secrets(tx, column, self._cipher.prefix, after=after, limit=RESEAL_BATCH)

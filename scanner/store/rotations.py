@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, select, union, update
+from sqlalchemy import Column, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.sealing.secret_cipher import SEALED
 from scanner.secrets.rotation import Rotation
 from scanner.store.tables import balance_watches, callback_rotations, intents
 
@@ -31,7 +33,10 @@ async def put(tx: AsyncConnection, rotation: Rotation) -> None:
     )
 
 
-_HOLDERS = (
+Holder = Column[str]
+
+_PREFIX = 18  # characters that say with which key a text is sealed (kernel/sealing)
+HOLDERS: Sequence[Holder] = (
     intents.c.callback_secret,
     balance_watches.c.callback_secret,
     callback_rotations.c.secret,
@@ -39,14 +44,43 @@ _HOLDERS = (
 )
 
 
-async def every_secret(tx: AsyncConnection) -> set[str]:
-    """Return every secret as it is stored, wherever it is."""
-    everywhere = union(*(select(column.label("secret")).where(column.is_not(None)) for column in _HOLDERS))
-    return set((await tx.execute(everywhere)).scalars())
+async def one_of_each_key(tx: AsyncConnection) -> list[str]:
+    """Return a sealed secret for each key that any is sealed with. One a key, since a store holds a million."""
+    found: list[str] = []
+    for column in HOLDERS:
+        of_key = select(func.min(column)).where(column >= SEALED, column < SEALED[:-1] + chr(ord(SEALED[-1]) + 1))
+        found += (await tx.execute(of_key.group_by(func.substr(column, 1, _PREFIX)))).scalars()
+    return found
 
 
-async def replace_secrets(tx: AsyncConnection, stale: Mapping[str, str]) -> None:
-    """Store secrets in another form, wherever they are."""
-    for column in _HOLDERS:
-        statement = update(column.table).where(column == bindparam("before")).values({column.name: bindparam("after")})
-        await tx.execute(statement, [{"before": before, "after": after} for before, after in stale.items()])
+class Stale(NamedTuple):
+    """A secret that is not sealed with the key in use, and the row that holds it."""
+
+    key: str
+    secret: str
+
+
+async def stale_secrets(
+    tx: AsyncConnection, column: Holder, current: str, *, after: str | None, limit: int
+) -> list[Stale]:
+    """Return secrets of a column that do not begin with `current`, by the keys of their rows, after a row."""
+    (key,) = column.table.primary_key
+    statement = select(key, column).where(func.substr(column, 1, len(current)) != current)
+    if after is None:
+        # In order, every row of the table would be visited by its key only to find that nothing is stale.
+        if (await tx.execute(select(statement.exists()))).scalar_one() == 0:
+            return []
+    else:
+        statement = statement.where(key > after)
+    return [Stale._make(row) for row in await tx.execute(statement.order_by(key).limit(limit))]
+
+
+async def replace_secrets(tx: AsyncConnection, column: Holder, new: Mapping[Stale, str]) -> None:
+    """Store secrets in another form, each where it still stands as it was read."""
+    (key,) = column.table.primary_key
+    statement = (
+        update(column.table)
+        .where(key == bindparam("id"), column == bindparam("before"))
+        .values({column.name: bindparam("after")})
+    )
+    await tx.execute(statement, [{"id": s.key, "before": s.secret, "after": after} for s, after in new.items()])
