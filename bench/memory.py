@@ -40,6 +40,7 @@ async def run() -> list[Row]:
         migrate(path)
         async with open_database(path) as db:
             await fill(db, INTENTS)
+        await settled_rss(folder)  # encrypts what was filled in here in the clear, as no daemon stores it
         full = await settled_rss(folder)
     growth = full - idle
     return [
