@@ -96,12 +96,13 @@ def order(transfer: Transfer | Known) -> tuple[int, str]:
 
 def group_of(transfers: Iterable[Transfer]) -> Group | None:
     """Add up transfers of one transaction, of which some may be given twice; None when there is none."""
-    by_key = {transfer.event_key: transfer for transfer in transfers}
+    given = list(transfers)
+    if len(given) == 1:  # as most are: a page of a hundred thousand has no time for more
+        (only,) = given
+        return Group(only, 1, only.amount, (only.event_key,))
+    by_key = {transfer.event_key: transfer for transfer in given}
     if not by_key:
         return None
-    first = next(iter(by_key.values()))
-    if len(by_key) == 1:  # as most are
-        return Group(first, 1, first.amount, by_key.keys())
     amount = sum(transfer.amount for transfer in by_key.values())
     return Group(min(by_key.values(), key=order), len(by_key), amount, by_key.keys())
 
