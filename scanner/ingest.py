@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.database import Tx
@@ -20,10 +21,21 @@ from scanner.model import (
     Reason,
 )
 from scanner.page_result import PageResult, count_transfer, log_rest
-from scanner.reading.folding import Judged, StrayKey, by_stray_key, fold_owned, kind_of, plain_kind, rail_of, reason_of
+from scanner.reading.folding import (
+    Folded,
+    Judged,
+    StrayKey,
+    by_stray_key,
+    fold_owned,
+    kind_of,
+    plain_kind,
+    rail_of,
+    reason_of,
+)
 from scanner.settlement import queue_reorg_events, reallocate
 from scanner.store import checkpoints, folds, intents, transfers
 from scanner.store.folds import Part
+from scanner.store.transfers import Known
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +59,39 @@ async def record_page(
     recorded = PageResult()
     if not found:
         return recorded
-    moment = now if moment is None else moment
     known = await transfers.reconcile(tx, chain_id, found)
     found = [known.renamed(transfer) for transfer in found] if known.numbered else found
+    judgement = await _judge(tx, chain_id, found, known, moment=now if moment is None else moment, late_ms=late_ms)
+    folded = fold_owned(judgement.owned, known.worthless)
+    _count(recorded, folded, known)
+    held = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
+    await _claim(tx, chain_id, held, folded.rows)
+    await transfers.add_many(tx, folded.rows, now=now)
+    await transfers.grow_many(tx, folded.grown.values())
+    await _record_strays(tx, chain_id, held, judgement.strays, recorded, now=now)
+    await _forget_doubled(tx, chain_id, held, judgement.strays, found)
+    log_rest(recorded, chain_id)
+    await queue_reorg_events(tx, known.orphans, recorded, now=now)
+    touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
+    loaded = {intent_id: intent for intent_id, intent in judgement.owners.items() if intent_id in touched}
+    await reallocate(tx, known.moved | loaded.keys(), recorded, now=now, fresh=folded.fresh, loaded=loaded)
+    return recorded
+
+
+class _Judgement(NamedTuple):
+    """Whom the new transfers of a page concern, and why those that do not count do not."""
+
+    owned: list[Judged]
+    owners: dict[str, Intent]
+    strays: list[tuple[Transfer, Reason]]  # nobody's
+
+
+async def _judge(
+    tx: Tx, chain_id: int, found: Sequence[Transfer], known: Known, *, moment: int, late_ms: int
+) -> _Judgement:
     fresh = [t for t in found if (t.tx_hash, t.event_key) not in known.same] if known.same else found
     owner_of = await _owners(tx, chain_id, fresh, late_ms=late_ms)
-    owners: dict[str, Intent] = {}
-    owned: list[Judged] = []
-    strays: list[tuple[Transfer, Reason]] = []
+    owned, owners, strays = judgement = _Judgement([], {}, [])
     for number, transfer in enumerate(fresh):
         if number % BREATH == BREATH - 1:
             await asyncio.sleep(0)  # a stranger chooses how many there are; everybody else waits
@@ -74,24 +111,16 @@ async def record_page(
             owned.append(Judged(transfer, intent.intent_id, reason))
         elif key not in known.keys:  # else it was somebody's, and is listed so
             strays.append((transfer, Reason.UNKNOWN_REFERENCE))
-    folded = fold_owned(owned, known.worthless)
+    return judgement
+
+
+def _count(recorded: PageResult, folded: Folded, known: Known) -> None:
+    """Count what was not stored before: rows that are new, and what others stand for besides."""
     for each in folded.rows:
         if (each.transfer.tx_hash, each.transfer.event_key) not in known.keys:
             count_transfer(recorded, each.transfer, each.reason, each.times)
     for place, row in folded.grown.items():
         recorded.rejected[Reason(place[2])] += row.times - known.worthless[place].times
-    held = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
-    await _claim(tx, chain_id, held, folded.rows)
-    await transfers.add_many(tx, folded.rows, now=now)
-    await transfers.grow_many(tx, folded.grown.values())
-    await _record_strays(tx, chain_id, held, strays, recorded, now=now)
-    await _forget_doubled(tx, chain_id, held, strays, found)
-    log_rest(recorded, chain_id)
-    await queue_reorg_events(tx, known.orphans, recorded, now=now)
-    touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
-    loaded = {intent_id: intent for intent_id, intent in owners.items() if intent_id in touched}
-    await reallocate(tx, known.moved | loaded.keys(), recorded, now=now, fresh=folded.fresh, loaded=loaded)
-    return recorded
 
 
 async def _forget_doubled(
