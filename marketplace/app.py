@@ -137,6 +137,19 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
         yield parts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PaymentParts:
+    """What talks to the scanner, and what judges and pays out what it tells."""
+
+    scanner: ScannerClient
+    screener: OfacScreener | None
+    callback: Callback
+    commands: CommandDispatcher
+    verifier: PaymentVerifier
+    payouts: Payouts
+    webhook_receiver: WebhookReceiver
+
+
 def _build(
     settings: Settings,
     clock: Clock,
@@ -145,7 +158,34 @@ def _build(
     session: aiohttp.ClientSession,
     passwords: Passwords,
 ) -> Marketplace:
-    money = settings.money
+    parts = _payment_parts(settings, clock, catalog, units, session)
+    services = _services(settings, clock, catalog, units, passwords, parts)
+    return Marketplace(
+        http=settings.http,
+        services=services,
+        app=build_app(services),
+        callback=parts.callback,
+        commands=parts.commands,
+        sweep=Scheduler(
+            units,
+            parts.scanner,
+            parts.verifier,
+            parts.payouts,
+            Retention(units, settings.keeping),
+            parts.webhook_receiver,
+            every_s=settings.sweep_s,
+        ),
+        follower=ClockFollower(clock, units.db, MarketplaceWaits(LONGEST_PAUSE_S * 1000)),
+        screener=parts.screener,
+        clock=clock,
+        listening=asyncio.get_running_loop().create_future(),
+    )
+
+
+def _payment_parts(
+    settings: Settings, clock: Clock, catalog: Catalog, units: UnitOfWorkFactory, session: aiohttp.ClientSession
+) -> _PaymentParts:
+    money, secret = settings.money, settings.scanner.webhook_secret
     scanner = _scanner(settings, session)
     screener = _screener(settings, clock, session)
     gate = RiskGate(
@@ -154,16 +194,33 @@ def _build(
         ContractSenderCheck(session, money.rpc_urls),
         require_eoa_sender=money.require_eoa_sender,
     )
-    callback = Callback(settings.http.public_url, settings.scanner.webhook_secret)
+    callback = Callback(settings.http.public_url, secret)
     commands = CommandDispatcher(units, scanner, catalog, callback)
     verifier = PaymentVerifier(units, scanner, catalog, gate, commands)
-    payouts = Payouts(units, catalog, money.escrow_addresses, grace_h=money.release_grace_h)
+    return _PaymentParts(
+        scanner=scanner,
+        screener=screener,
+        callback=callback,
+        commands=commands,
+        verifier=verifier,
+        payouts=Payouts(units, catalog, money.escrow_addresses, grace_h=money.release_grace_h),
+        webhook_receiver=WebhookReceiver(units, catalog, verifier, secret),
+    )
+
+
+def _services(
+    settings: Settings,
+    clock: Clock,
+    catalog: Catalog,
+    units: UnitOfWorkFactory,
+    passwords: Passwords,
+    parts: _PaymentParts,
+) -> Services:
+    money, pepper = settings.money, settings.jwt_secret.get_secret_value()
+    tokens = AccessTokens(pepper, clock.now_ms)
     reconciliation = Reconciliation(units)
-    secret = settings.scanner.webhook_secret
-    webhook_receiver = WebhookReceiver(units, catalog, verifier, secret)
-    tokens = AccessTokens(settings.jwt_secret.get_secret_value(), clock.now_ms)
     destinations = open_destinations(catalog, money)
-    services = Services(
+    return Services(
         units=units,
         tokens=tokens,
         limiter=_limiter(settings, clock),
@@ -173,38 +230,33 @@ def _build(
         offers=Offers(units),
         negotiations=Negotiations(units),
         notifications=Notifications(units),
-        checkout=Checkout(units, catalog, destinations, commands, ttl_h=money.payment_ttl_h),
-        payments=PaymentHistory(units, scanner),
-        verifier=verifier,
-        webhook_receiver=webhook_receiver,
-        payouts=payouts,
-        fulfilment=Fulfilment(units, pepper=settings.jwt_secret.get_secret_value()),
+        checkout=Checkout(units, catalog, destinations, parts.commands, ttl_h=money.payment_ttl_h),
+        payments=PaymentHistory(units, parts.scanner),
+        verifier=parts.verifier,
+        webhook_receiver=parts.webhook_receiver,
+        payouts=parts.payouts,
+        fulfilment=Fulfilment(units, pepper=pepper),
         disputes=Disputes(units),
         thresholds=Thresholds(units, catalog),
         reconciliation=reconciliation,
-        health=HealthChecks(
-            units, scanner, catalog, reconciliation, screener=screener, verifies_webhooks=secret is not None
-        ),
+        health=_health(settings, catalog, units, parts, reconciliation),
     )
-    return Marketplace(
-        http=settings.http,
-        services=services,
-        app=build_app(services),
-        callback=callback,
-        commands=commands,
-        sweep=Scheduler(
-            units,
-            scanner,
-            verifier,
-            payouts,
-            Retention(units, settings.keeping),
-            webhook_receiver,
-            every_s=settings.sweep_s,
-        ),
-        follower=ClockFollower(clock, units.db, MarketplaceWaits(LONGEST_PAUSE_S * 1000)),
-        screener=screener,
-        clock=clock,
-        listening=asyncio.get_running_loop().create_future(),
+
+
+def _health(
+    settings: Settings,
+    catalog: Catalog,
+    units: UnitOfWorkFactory,
+    parts: _PaymentParts,
+    reconciliation: Reconciliation,
+) -> HealthChecks:
+    return HealthChecks(
+        units,
+        parts.scanner,
+        catalog,
+        reconciliation,
+        screener=parts.screener,
+        verifies_webhooks=settings.scanner.webhook_secret is not None,
     )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
 from aiohttp import web
 
 from api.app import build_app
-from chains.base import Access, open_adapter
+from chains.base import Access, ChainAdapter, open_adapter
 from chains.errors import ChainMisconfigured
 from config.catalog import Catalog, Chain, ChainType, load_catalog
 from config.settings import HttpSettings, Settings
@@ -82,22 +82,7 @@ class Daemon:
         with schedules(self.wakeups):
             async with asyncio.TaskGroup() as group:
                 api = group.create_task(self._serve(), name="api")
-                chains = [
-                    group.create_task(Watchdog(worker, self.metrics).run(), name=f"watchdog {chain_id}")
-                    for chain_id, worker in self.workers.items()
-                ]
-                chains += [
-                    group.create_task(worker.second.run(), name=f"second reading {chain_id}")
-                    for chain_id, worker in self.workers.items()
-                ]
-                chains += [
-                    group.create_task(watcher.run(), name=f"balances {chain_id}")
-                    for chain_id, watcher in self.watchers.items()
-                ]
-                chains += [
-                    group.create_task(notice.run(), name=f"coins {chain_id}")
-                    for chain_id, notice in self.notices.items()
-                ]
+                chains = [group.create_task(work, name=name) for name, work in self._chain_work()]
                 log.info("[scanner] balance watch scheduler started")
                 webhooks = group.create_task(self.dispatcher.run(), name="webhooks")
                 chores = [
@@ -115,6 +100,15 @@ class Daemon:
                         await asyncio.wait([webhooks])
                 await _cancel([webhooks, *chores])
 
+    def _chain_work(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        for chain_id, worker in self.workers.items():
+            yield f"watchdog {chain_id}", Watchdog(worker, self.metrics).run()
+            yield f"second reading {chain_id}", worker.second.run()
+        for chain_id, watcher in self.watchers.items():
+            yield f"balances {chain_id}", watcher.run()
+        for chain_id, notice in self.notices.items():
+            yield f"coins {chain_id}", notice.run()
+
     async def _serve(self) -> None:
         limits = default_limits(trusted_hops=self.http.trusted_hops)
         async with listening(self.app, host=self.http.host, port=self.http.port, limits=limits) as url:
@@ -131,6 +125,29 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
         await asyncio.wait(tasks)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What every part is built on."""
+
+    settings: Settings
+    catalog: Catalog
+    clock: Clock
+    metrics: Metrics
+    db: Database
+    cipher: SecretCipher
+    guard: SsrfGuard
+    dispatcher: WebhookDispatcher
+
+    @property
+    def on_events(self) -> Callable[[], None]:
+        """What is called when there are events to send."""
+        return self.dispatcher.wakeup.wake
+
+    @property
+    def late_watch_ms(self) -> int:
+        return int(self.settings.scan.late_watch_h * HOUR_MS)
+
+
 @asynccontextmanager
 async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Daemon]:
     """
@@ -140,81 +157,112 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         ConfigError: an operator must change something.
         StoreError: the store cannot be used.
     """
-    clock = clock or SystemClock()
-    catalog = load_catalog(settings)
-    metrics = Metrics()
     async with AsyncExitStack() as stack:
-        stack.enter_context(exclusive_store_lock(settings.store.path, service="scanner", setting="DB_PATH"))
-        await asyncio.to_thread(migrate, settings.store.path)
-        db = await stack.enter_async_context(open_database(settings.store.path))
-        cipher = await _open_cipher(settings, db)
-        guard = SsrfGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
-        client = await stack.enter_async_context(open_sender(guard, timeout_s=settings.webhooks.timeout_s))
-        schedule = RetrySchedule(settings.webhooks.retry_delays_s)
-        dispatcher = WebhookDispatcher(
-            db=db,
-            client=client,
-            schedule=schedule,
-            clock=clock,
-            metrics=metrics,
-            open_secret=cipher.decrypt,
-        )
-        waits = ScannerWaits(round(schedule.longest_s * 1000))
-        follower = ClockFollower(clock, db, waits, on_moved=dispatcher.wakeup.wake)
+        base = await _open_base(stack, settings, clock or SystemClock())
+        follower = _follower(base)
         await follower.doubt()
-        workers = await _open_workers(stack, settings, catalog, db, clock, metrics, dispatcher)
-        for chain_id, worker in workers.items():
-            labels = [endpoint.label for endpoint in worker.adapter.condition().endpoints]
-            metrics.begin(chain_id, worker.chain.chain_type, labels)
-        registrations = Registrations(
-            db,
-            clock,
-            ttl_hours=settings.scan.intent_ttl_h,
-            cipher=cipher,
-            chain_time=lambda chain_id: workers[chain_id].chain_time(),
-        )
-        redelivery = Redelivery(
-            db,
-            clock,
-            retry_hours=settings.webhooks.retry_hours,
-            on_events=dispatcher.wakeup.wake,
-            retention=Retention(
-                db, clock, metrics, settings.retention, chain_time=lambda: _newest_block_ms(workers.values())
-            ),
-        )
-        watchers = _watchers(workers, db, clock, dispatcher)
-        notices = _notices(settings, workers, db, clock, metrics, dispatcher)
-        services = Services(
-            catalog=catalog,
-            workers=workers,
-            db=db,
-            clock=clock,
-            metrics=metrics,
-            registrations=registrations,
-            redelivery=redelivery,
-            callbacks=CallbackValidator(guard),
-            late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
-            on_events=dispatcher.wakeup.wake,
-            on_watch=lambda chain_id: watchers[chain_id].wakeup.wake(),
-            cipher=cipher,
-        )
+        workers = await _open_workers(stack, base)
+        watchers, notices = _watchers(base, workers), _notices(base, workers)
+        registrations, redelivery = _registrations(base, workers), _redelivery(base, workers)
+        services = _services(base, workers, watchers, registrations, redelivery)
         await services.secrets.rotate_at_rest()
         yield Daemon(
             http=settings.http,
-            database=db,
-            metrics=metrics,
-            app=build_app(services, settings.http, metrics),
+            database=base.db,
+            metrics=base.metrics,
+            app=build_app(services, settings.http, base.metrics),
             workers=workers,
             registrations=registrations,
             probe=services.probe,
             follower=follower,
             redelivery=redelivery,
-            dispatcher=dispatcher,
+            dispatcher=base.dispatcher,
             watchers=watchers,
             notices=notices,
-            wakeups=_bells(settings, workers, watchers, notices, redelivery),
+            wakeups=_wakeups(settings, workers, watchers, notices, redelivery),
             listening=asyncio.get_running_loop().create_future(),
         )
+
+
+async def _open_base(stack: AsyncExitStack, settings: Settings, clock: Clock) -> _Base:
+    catalog, metrics = load_catalog(settings), Metrics()
+    stack.enter_context(exclusive_store_lock(settings.store.path, service="scanner", setting="DB_PATH"))
+    await asyncio.to_thread(migrate, settings.store.path)
+    db = await stack.enter_async_context(open_database(settings.store.path))
+    cipher = await _open_cipher(settings, db)
+    guard = SsrfGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
+    dispatcher = WebhookDispatcher(
+        db=db,
+        client=await stack.enter_async_context(open_sender(guard, timeout_s=settings.webhooks.timeout_s)),
+        schedule=RetrySchedule(settings.webhooks.retry_delays_s),
+        clock=clock,
+        metrics=metrics,
+        open_secret=cipher.decrypt,
+    )
+    return _Base(
+        settings=settings,
+        catalog=catalog,
+        clock=clock,
+        metrics=metrics,
+        db=db,
+        cipher=cipher,
+        guard=guard,
+        dispatcher=dispatcher,
+    )
+
+
+def _follower(base: _Base) -> ClockFollower:
+    longest_s = RetrySchedule(base.settings.webhooks.retry_delays_s).longest_s
+    return ClockFollower(base.clock, base.db, ScannerWaits(round(longest_s * 1000)), on_moved=base.on_events)
+
+
+def _registrations(base: _Base, workers: Mapping[int, ChainWorker]) -> Registrations:
+    return Registrations(
+        base.db,
+        base.clock,
+        ttl_hours=base.settings.scan.intent_ttl_h,
+        cipher=base.cipher,
+        chain_time=lambda chain_id: workers[chain_id].chain_time(),
+    )
+
+
+def _redelivery(base: _Base, workers: Mapping[int, ChainWorker]) -> Redelivery:
+    return Redelivery(
+        base.db,
+        base.clock,
+        retry_hours=base.settings.webhooks.retry_hours,
+        on_events=base.on_events,
+        retention=Retention(
+            base.db,
+            base.clock,
+            base.metrics,
+            base.settings.retention,
+            chain_time=lambda: _newest_block_ms(workers.values()),
+        ),
+    )
+
+
+def _services(
+    base: _Base,
+    workers: Mapping[int, ChainWorker],
+    watchers: Mapping[int, BalanceWatcher],
+    registrations: Registrations,
+    redelivery: Redelivery,
+) -> Services:
+    return Services(
+        catalog=base.catalog,
+        workers=workers,
+        db=base.db,
+        clock=base.clock,
+        metrics=base.metrics,
+        registrations=registrations,
+        redelivery=redelivery,
+        callbacks=CallbackValidator(base.guard),
+        late_watch_ms=base.late_watch_ms,
+        on_events=base.on_events,
+        on_watch=lambda chain_id: watchers[chain_id].wakeup.wake(),
+        cipher=base.cipher,
+    )
 
 
 def _newest_block_ms(workers: Iterable[ChainWorker]) -> int | None:
@@ -232,78 +280,66 @@ async def _open_cipher(settings: Settings, db: Database) -> SecretCipher:
     return cipher
 
 
-async def _open_workers(
-    stack: AsyncExitStack,
-    settings: Settings,
-    catalog: Catalog,
-    db: Database,
-    clock: Clock,
-    metrics: Metrics,
-    dispatcher: WebhookDispatcher,
-) -> dict[int, ChainWorker]:
+async def _open_workers(stack: AsyncExitStack, base: _Base) -> dict[int, ChainWorker]:
     workers = {}
-    for chain_id in catalog.enabled:
-        chain = catalog.chains[chain_id]
-        try:
-            adapter = await stack.enter_async_context(
-                open_adapter(
-                    chain,
-                    timeout_s=settings.scan.rpc_timeout_s,
-                    telemetry=ChainTelemetry(metrics, chain_id),
-                    balance_batch=settings.balances.batch_size,
-                    access=_access(settings, chain),
-                    wall=lambda: clock.now_ms() / 1000,
-                )
-            )
-        except ChainMisconfigured as exc:
-            raise ConfigError(str(exc)) from exc
-        workers[chain_id] = ChainWorker(
-            chain=chain,
+    for chain_id in base.catalog.enabled:
+        adapter = await _open_adapter(stack, base, base.catalog.chains[chain_id])
+        workers[chain_id] = worker = ChainWorker(
+            chain=base.catalog.chains[chain_id],
             adapter=adapter,
-            tokens=catalog.tokens(chain_id),
-            db=db,
-            clock=clock,
-            metrics=metrics,
-            late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
-            on_events=dispatcher.wakeup.wake,
-            sweep_interval_s=settings.scan.sweep_interval_s,
+            tokens=base.catalog.tokens(chain_id),
+            db=base.db,
+            clock=base.clock,
+            metrics=base.metrics,
+            late_watch_ms=base.late_watch_ms,
+            on_events=base.on_events,
+            sweep_interval_s=base.settings.scan.sweep_interval_s,
         )
+        labels = [endpoint.label for endpoint in adapter.condition().endpoints]
+        base.metrics.begin(chain_id, worker.chain.chain_type, labels)
     return workers
 
 
-def _watchers(
-    workers: Mapping[int, ChainWorker], db: Database, clock: Clock, dispatcher: WebhookDispatcher
-) -> dict[int, BalanceWatcher]:
+async def _open_adapter(stack: AsyncExitStack, base: _Base, chain: Chain) -> ChainAdapter:
+    try:
+        return await stack.enter_async_context(
+            open_adapter(
+                chain,
+                timeout_s=base.settings.scan.rpc_timeout_s,
+                telemetry=ChainTelemetry(base.metrics, chain.chain_id),
+                balance_batch=base.settings.balances.batch_size,
+                access=_access(base.settings, chain),
+                wall=lambda: base.clock.now_ms() / 1000,
+            )
+        )
+    except ChainMisconfigured as exc:
+        raise ConfigError(str(exc)) from exc
+
+
+def _watchers(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, BalanceWatcher]:
     return {
         chain_id: BalanceWatcher(
             chain=worker.chain,
             adapter=worker.adapter,
-            db=db,
-            clock=clock,
-            on_events=dispatcher.wakeup.wake,
+            db=base.db,
+            clock=base.clock,
+            on_events=base.on_events,
             chain_time=worker.chain_time,
         )
         for chain_id, worker in workers.items()
     }
 
 
-def _notices(
-    settings: Settings,
-    workers: Mapping[int, ChainWorker],
-    db: Database,
-    clock: Clock,
-    metrics: Metrics,
-    dispatcher: WebhookDispatcher,
-) -> dict[int, NativeDepositDetector]:
+def _notices(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, NativeDepositDetector]:
     return {
         chain_id: NativeDepositDetector(
             chain=worker.chain,
             adapter=worker.adapter,
-            db=db,
-            clock=clock,
-            metrics=metrics,
-            late_watch_ms=int(settings.scan.late_watch_h * HOUR_MS),
-            on_events=dispatcher.wakeup.wake,
+            db=base.db,
+            clock=base.clock,
+            metrics=base.metrics,
+            late_watch_ms=base.late_watch_ms,
+            on_events=base.on_events,
             chain_time=worker.chain_time,
         )
         for chain_id, worker in workers.items()
@@ -324,7 +360,7 @@ def _access(settings: Settings, chain: Chain) -> Access:
     return Access(None if key is None else key.get_secret_value(), rate)
 
 
-def _bells(
+def _wakeups(
     settings: Settings,
     workers: Mapping[int, ChainWorker],
     watchers: Mapping[int, BalanceWatcher],
