@@ -109,6 +109,8 @@ class Street:
             # Its time ran out before anybody heard of it, or the answer was lost: the next one is another order.
             assert purchase.kind in SHORT, answer
             number += ANOTHER
+            # Where nobody pays any more no block is made, and the newest tells an ever older time than the scanner knows.
+            await self._world.mine(1)
         return self._as_order(purchase, body, answer)
 
     async def _acknowledged(self, purchase: Purchase, body: dict[str, Any], *, since: int) -> Order:
