@@ -10,8 +10,9 @@ from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from chains.errors import ChainError, ChainMisconfigured
-from chains.rpc.endpoints import Endpoint, EndpointPool, Unserved
-from chains.types import LookAgain, ScanPage, Transfer
+from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.endpoint_pool import EndpointPool
+from chains.types import RescanResult, ScanPage, Transfer
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ async def read_as_far_back(
             raise
 
     try:
-        return ReadBack(await pool.run(method, whole, avoiding=avoiding), None)
+        return ReadBack(await pool.call(method, whole, avoiding=avoiding), None)
     except ChainError:
         if not pruned:
             raise
@@ -74,7 +75,7 @@ async def read_as_far_back(
     lacks = pruned[endpoint]
     for _ in range(TRIES):
         try:
-            return ReadBack(await pool.ask(endpoint, method, partial(read, lacks=lacks)), lacks)
+            return ReadBack(await pool.call_one(endpoint, method, partial(read, lacks=lacks)), lacks)
         except Pruned as exc:
             lacks = exc
     raise lacks
@@ -158,11 +159,11 @@ def why_not(lacks: Pruned) -> str:
     return f"{lacks}, and no other endpoint told it"
 
 
-def lacking(again: LookAgain, destinations: Collection[str], lacks: Pruned | None) -> LookAgain:
+def lacking(again: RescanResult, destinations: Collection[str], lacks: Pruned | None) -> RescanResult:
     """Say of every destination what was not read again, where the endpoint that told the rest lacks it."""
     if lacks is None:
         return again
-    return LookAgain(again.transfers, {**dict.fromkeys(destinations, why_not(lacks)), **again.unread})
+    return RescanResult(again.transfers, {**dict.fromkeys(destinations, why_not(lacks)), **again.unread})
 
 
 def _touch(span: UnreadSpan, after: int, until: int) -> bool:

@@ -18,8 +18,8 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
-    LookAgain,
     Rail,
+    RescanResult,
     ScanPage,
     Targets,
     TokenMeta,
@@ -124,7 +124,7 @@ class ChainAdapter(Protocol):
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         """Return the newest of `anchors` (newest first) that is still canonical; None when none is."""
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         """
         Read the direct transfers to some destinations once more, between two moments (unix seconds, both included).
 
@@ -161,7 +161,9 @@ class ChainAdapter(Protocol):
         """Check that what the registry promises is deployed; return a sentence a problem."""
 
 
-async def scan_again(adapter: ChainAdapter, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+async def rescan_by_scanning(
+    adapter: ChainAdapter, destinations: Collection[str], *, since: int, until: int
+) -> RescanResult:
     """Read the direct transfers between two moments with the adapter's own scan: the plain `look_again`."""
     targets = Targets(frozenset(destinations))
     found: dict[tuple[str, str], Transfer] = {}
@@ -177,9 +179,9 @@ async def scan_again(adapter: ChainAdapter, destinations: Collection[str], *, si
             if page.time > until:
                 break
     except ChainError as exc:
-        return LookAgain([], dict.fromkeys(destinations, str(exc)))
+        return RescanResult([], dict.fromkeys(destinations, str(exc)))
     in_time = [t for t in found.values() if t.block_time is None or since <= t.block_time <= until]
-    return LookAgain(in_time, {})
+    return RescanResult(in_time, {})
 
 
 def open_adapter(

@@ -1,34 +1,34 @@
-"""Whose turn it is, where only a few can be served in one go."""
+"""Choosing whom to serve where only a few can be served at once: whoever has waited longest comes first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
-MOST_REMEMBERED = 50_000
+MAX_REMEMBERED = 50_000
 
 T = TypeVar("T")
 
 
-class Turns:
+class FairSelector:
     """
-    Chooses whoever was not chosen for the longest, whichever others are asked about meanwhile.
+    Selects the items that were not selected for the longest time, whatever list they come in.
 
-    A place to go on from, shared by several lists, once began again at the first of them over and over: whoever
-    stood behind those was never served.
+    A single resume position shared by several lists was reset by each of them: items far down a list were
+    never served (docs/rules.md, "Coin on Tron").
     """
 
-    def __init__(self, *, most: int = MOST_REMEMBERED) -> None:
-        self._most = most
-        self._chosen: dict[Hashable, None] = {}  # the longest ago first
+    def __init__(self, *, max_remembered: int = MAX_REMEMBERED) -> None:
+        self._max_remembered = max_remembered
+        self._selected: dict[Hashable, None] = {}  # keys in the order of their last selection, the oldest first
 
-    def choose(self, items: Sequence[T], count: int, *, key: Callable[[T], Hashable]) -> list[T]:
-        """Return at most so many of the items, in the order of their turns."""
-        since = {who: number for number, who in enumerate(self._chosen)}
-        chosen = sorted(items, key=lambda item: since.get(key(item), -1))[:count]
+    def select(self, items: Sequence[T], count: int, *, key: Callable[[T], Hashable]) -> list[T]:
+        """Return at most `count` of the items: first those never selected, then those selected longest ago."""
+        rank = {selected: number for number, selected in enumerate(self._selected)}
+        chosen = sorted(items, key=lambda item: rank.get(key(item), -1))[:count]
         for item in chosen:
-            self._chosen.pop(key(item), None)
-            self._chosen[key(item)] = None
-        while len(self._chosen) > self._most:
-            del self._chosen[next(iter(self._chosen))]
+            self._selected.pop(key(item), None)
+            self._selected[key(item)] = None
+        while len(self._selected) > self._max_remembered:
+            del self._selected[next(iter(self._selected))]
         return chosen

@@ -30,12 +30,12 @@ def is_unusual(answer: bytes) -> bool:
 def decoded(text: bytes) -> str | None:
     """Return the label in some bytes; None when nobody could read it."""
     try:
-        return readable(text.rstrip(b"\0").decode())
+        return printable_label(text.rstrip(b"\0").decode())
     except UnicodeDecodeError:
         return None
 
 
-def readable(text: object) -> str | None:
+def printable_label(text: object) -> str | None:
     """Return a label people can read; None for anything else."""
     if not isinstance(text, str):
         return None
@@ -45,10 +45,10 @@ def readable(text: object) -> str | None:
 
 def read_decimals(answer: bytes) -> int | None:
     """Read a `uint8`."""
-    return sensible(int.from_bytes(answer[:_WORD], "big")) if len(answer) >= _WORD else None
+    return plausible_decimals(int.from_bytes(answer[:_WORD], "big")) if len(answer) >= _WORD else None
 
 
-def sensible(decimals: int) -> int | None:
+def plausible_decimals(decimals: int) -> int | None:
     """Return a number of decimals; None when no token can count so many."""
     return decimals if 0 <= decimals <= MAX_DECIMALS else None
 

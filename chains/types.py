@@ -64,7 +64,7 @@ class Targets:
     tokens: frozenset[str] = frozenset()  # the registry's and waiting intents', for who refuses logs without an address
 
 
-class UnreadLog(NamedTuple):
+class UnreadableLog(NamedTuple):
     """A log that may be a payment and that no endpoint showed in a way that can be read."""
 
     position: int
@@ -80,7 +80,7 @@ class ScanPage:
     cursor: Cursor
     time: int  # unix seconds of the block at `cursor`: all chain time up to it has been read
     rows_read: int  # log rows the endpoint answered with, before any filtering
-    unread: tuple[UnreadLog, ...] = ()  # whoever stores the cursor remembers these, and reads them again
+    unread: tuple[UnreadableLog, ...] = ()  # whoever stores the cursor remembers these, and reads them again
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Fork:
     at: Cursor  # the cursor that was found orphaned
 
 
-class Outcome(StrEnum):
+class VerificationOutcome(StrEnum):
     """What a second look at a transfer found."""
 
     CREDITED = "credited"  # canonical, successful, and the token itself credited the full amount
@@ -106,19 +106,19 @@ class Verification:
     """One transfer, looked at again on the canonical chain."""
 
     transfer: Transfer  # with `block_time` and `sender` filled in, unless it is gone
-    outcome: Outcome
+    outcome: VerificationOutcome
     credited: int  # base units the destination really received
     why: str | None = None  # for NOT_YET: what could not be read or judged
     behind: str | None = None  # the topic of the proxy payment whose token movement this plain transfer is
 
 
 @dataclass(frozen=True, slots=True)
-class LookAgain:
+class RescanResult:
     """What reading a stretch of time once more found, by another way than the running scan."""
 
     transfers: list[Transfer]
     unread: Mapping[str, str]  # destination: why it could not be read
-    unread_logs: tuple[UnreadLog, ...] = ()
+    unread_logs: tuple[UnreadableLog, ...] = ()
     read_to: int | None = None  # unix seconds: how far all of them were read, where reading broke off
 
 

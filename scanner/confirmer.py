@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from itertools import chain, groupby
 
 from chains.base import ChainAdapter
-from chains.types import Cursor, Head, Outcome, Rail, Transfer, Verification
+from chains.types import Cursor, Head, Rail, Transfer, Verification, VerificationOutcome
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.store.database import Database
@@ -69,7 +69,7 @@ class Confirmer:
         now = self._clock.now_ms()
         found = {}
         for stored, seen in looked:
-            if seen.outcome is Outcome.NOT_YET and seen.why:
+            if seen.outcome is VerificationOutcome.NOT_YET and seen.why:
                 before = self._stuck.get(stored.id)
                 found[stored.id] = Stuck(stored.tx_hash, before.since if before else now, seen.why)
         return found
@@ -129,7 +129,7 @@ def _apart(looked: Looked) -> Iterator[Looked]:
 def _lowest_gone(looked: Looked) -> dict[Rail, int]:
     lowest: dict[Rail, int] = {}
     for stored, seen in looked:
-        if seen.outcome is Outcome.GONE:
+        if seen.outcome is VerificationOutcome.GONE:
             lowest[stored.rail] = min(stored.block_number, lowest.get(stored.rail, stored.block_number))
     return lowest
 

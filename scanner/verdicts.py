@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from chains.types import Outcome, Transfer, Verification
+from chains.types import Transfer, Verification, VerificationOutcome
 from kernel.store.database import Tx
 from scanner.matching import rejection_reason, select_intent, timing_reason
 from scanner.model import (
@@ -19,10 +19,10 @@ from scanner.settlement import queue_reorg_events, reallocate
 from scanner.store import intents, transfers
 
 _REFUSED = {
-    Outcome.SHORT: Reason.FEE_ON_TRANSFER,
-    Outcome.NO_TRANSFER_LOG: Reason.NO_TRANSFER_LOG,
-    Outcome.REVERTED: Reason.REVERTED,
-    Outcome.GONE: Reason.REORGED,
+    VerificationOutcome.SHORT: Reason.FEE_ON_TRANSFER,
+    VerificationOutcome.NO_TRANSFER_LOG: Reason.NO_TRANSFER_LOG,
+    VerificationOutcome.REVERTED: Reason.REVERTED,
+    VerificationOutcome.GONE: Reason.REORGED,
 }
 
 
@@ -54,11 +54,15 @@ async def apply_verdicts(
     fresh: set[tuple[str, str]] = set()
     for stored, looked_at in looked:
         # The token's side of a payment that names an intent of its own: it must not settle a second one.
-        seen = replace(looked_at, outcome=Outcome.NO_TRANSFER_LOG) if looked_at.behind in paid_otherwise else looked_at
+        seen = (
+            replace(looked_at, outcome=VerificationOutcome.NO_TRANSFER_LOG)
+            if looked_at.behind in paid_otherwise
+            else looked_at
+        )
         now_stored = current.get(stored.id)
         if now_stored is None or not now_stored.is_live_money or now_stored.block_hash != stored.block_hash:
             continue  # changed while we looked: the next round looks again
-        if now_stored.intent_id != stored.intent_id or seen.outcome is Outcome.NOT_YET:
+        if now_stored.intent_id != stored.intent_id or seen.outcome is VerificationOutcome.NOT_YET:
             continue
         owner = owner_of(now_stored, seen)
         if owner.intent_id != stored.intent_id:
@@ -107,7 +111,7 @@ async def _anew(
         mine = current[stored.intent_id or ""]
         if stored.settled or stored.reference is not None or stored.block_time is not None:
             return mine
-        if seen.outcome is not Outcome.CREDITED:
+        if seen.outcome is not VerificationOutcome.CREDITED:
             return mine
         return select_intent(seen.transfer, by_destination.get(stored.destination, []), late_ms=late_ms) or mine
 
@@ -116,7 +120,7 @@ async def _anew(
 
 def _verdict(seen: Verification, stored: StoredTransfer, intent: Intent) -> Reason | None:
     """Return the reason that takes the place of the one stored; None when nothing new was learnt."""
-    if seen.outcome is not Outcome.CREDITED:
+    if seen.outcome is not VerificationOutcome.CREDITED:
         return _REFUSED[seen.outcome]
     # A reason that is a fact about the transfer stays. The others hold for a transfer that came in time.
     timely = stored.reason is None or stored.reason in ALLOCATION_REASONS

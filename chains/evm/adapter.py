@@ -27,12 +27,14 @@ from chains.evm.fee_proxy import payment_calldata
 from chains.evm.logs.bloom import MOST_BLOCKS, BloomCheck
 from chains.evm.logs.queries import Wanted, Way
 from chains.evm.logs.reader import LogReader
-from chains.evm.rpc.client import Call, CutOff, Overasked, RawResult, RpcRefused
+from chains.evm.rpc.client import RawResult, RpcRefused
 from chains.evm.verification.verifier import Verifier
 from chains.heads.reader import HeadReader, SeenHead
-from chains.rpc.endpoints import Behind, Endpoint, EndpointPool, Unserved
-from chains.rpc.http_client import open_http
-from chains.rpc.provider_errors import Refusal
+from chains.rpc.endpoint import Behind, Endpoint, Unserved
+from chains.rpc.endpoint_pool import EndpointPool
+from chains.rpc.http_client import CutOff, Overasked, open_http
+from chains.rpc.jsonrpc_messages import Call
+from chains.rpc.provider_errors import ErrorKind
 from chains.rpc.quantities import quantity
 from chains.types import (
     BalanceKey,
@@ -42,14 +44,14 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
-    LookAgain,
     Rail,
+    RescanResult,
     ScanPage,
     Targets,
     TokenMeta,
     TokenReceipt,
     Transfer,
-    UnreadLog,
+    UnreadableLog,
     Verification,
 )
 from config.catalog import Chain, Finality
@@ -190,7 +192,7 @@ class EvmAdapter:
 
     async def cursor_before(self, time: int, head: Head) -> Cursor:
         look = partial(self._newest_until, time=time, head=head.position)
-        return Cursor(await self._pool.run("eth_getBlockByNumber", look))
+        return Cursor(await self._pool.call("eth_getBlockByNumber", look))
 
     async def head(self) -> Head:
         head = await self._heads.head()
@@ -217,7 +219,7 @@ class EvmAdapter:
             return await self._read_page(wanted, after, head, reread=self._reread(reread_s, head))
         if after.anchor is None:
             return ScanPage([], after, time=head.time, rows_read=0)
-        return await self._pool.run("eth_getBlockByNumber", partial(self._still_there, after=after))
+        return await self._pool.call("eth_getBlockByNumber", partial(self._still_there, after=after))
 
     async def _read_page(
         self,
@@ -263,7 +265,7 @@ class EvmAdapter:
             return page
 
         try:
-            return await self._pool.run("eth_getLogs", strictly, avoiding=avoiding)
+            return await self._pool.call("eth_getLogs", strictly, avoiding=avoiding)
         except ChainError as exc:
             if behind and not spoiled:
                 raise LogsBehind(str(exc), time=behind[0].time) from exc
@@ -292,12 +294,12 @@ class EvmAdapter:
         known = [anchor for anchor in anchors if anchor.anchor is not None]
         if not known:
             return None
-        return await self._pool.run("eth_getBlockByNumber", partial(self._latest_canonical, anchors=known))
+        return await self._pool.call("eth_getBlockByNumber", partial(self._latest_canonical, anchors=known))
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         wanted = Wanted(Rail.DIRECT, sorted(destinations), self._asked_tokens)
         found: dict[tuple[str, str], Transfer] = {}
-        unread: list[UnreadLog] = []
+        unread: list[UnreadableLog] = []
         read_to: int | None = None
         try:
             async for page in self._pages_between(wanted, since, until):
@@ -305,8 +307,8 @@ class EvmAdapter:
                 found |= {(transfer.tx_hash, transfer.event_key): transfer for transfer in page.transfers}
                 unread += page.unread
         except ChainError as exc:
-            return LookAgain(list(found.values()), dict.fromkeys(destinations, str(exc)), tuple(unread), read_to)
-        return LookAgain(list(found.values()), {}, tuple(unread))
+            return RescanResult(list(found.values()), dict.fromkeys(destinations, str(exc)), tuple(unread), read_to)
+        return RescanResult(list(found.values()), {}, tuple(unread))
 
     async def _pages_between(self, wanted: Wanted, since: int, until: int) -> AsyncIterator[ScanPage]:
         """Read the blocks between two moments, by another endpoint than the running scan's where there is one."""
@@ -316,7 +318,7 @@ class EvmAdapter:
         ends = []
         for moment in (since - 1, until):
             look = partial(self._newest_until, time=moment, head=head.position)
-            ends.append(await self._pool.run("eth_getBlockByNumber", look, avoiding=scanning))
+            ends.append(await self._pool.call("eth_getBlockByNumber", look, avoiding=scanning))
         cursor, goal = Cursor(ends[0]), Head(ends[1], None, until)
         while cursor.position < goal.position:
             # A tenth of an endpoint's time, for the scan that finds payments first needs the rest.
@@ -345,7 +347,7 @@ class EvmAdapter:
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:
-            meta = await self._pool.run("eth_call", partial(self._client.token, address=address))
+            meta = await self._pool.call("eth_call", partial(self._client.token, address=address))
             if meta is None or meta.symbol is None or meta.decimals is None:
                 return meta
             self._tokens[address] = meta
@@ -353,7 +355,7 @@ class EvmAdapter:
 
     async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         below_head = min(self._chain.confirmation_threshold, MAX_BELOW_HEAD) if confirmed else 0
-        return await self._pool.run("eth_call", partial(self._balances.read, holdings=holdings, below_head=below_head))
+        return await self._pool.call("eth_call", partial(self._balances.read, holdings=holdings, below_head=below_head))
 
     async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         ours = {holding for holding in holdings if holding.token is not None}
@@ -372,7 +374,7 @@ class EvmAdapter:
         return sorted(found, key=lambda movement: movement.block_number)
 
     async def self_test(self) -> list[str]:
-        code = await self._pool.run("eth_getCode", self._proxy_code)
+        code = await self._pool.call("eth_getCode", self._proxy_code)
         if code not in {"0x", "0x0"}:
             return []
         return [f"no contract at proxyAddress {self._chain.proxy_address}: payments through it cannot be seen"]
@@ -513,7 +515,7 @@ def _behind(position: int) -> ChainUnavailable:
 
 def _finalized(answer: RawResult) -> Block | None:
     """Return the finalized block; None from a node that cannot tell, in whatever words, or while there is none yet."""
-    busy = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.RATE
+    busy = isinstance(answer.error, RpcRefused) and answer.error.advice.kind is ErrorKind.RATE
     if isinstance(answer.error, RpcRefused | Unserved | Overasked | CutOff) and not busy:
         return None  # erigon said "Unknown block" (-39001) for ever, others do not know the tag
     try:

@@ -10,10 +10,11 @@ from typing import TypeVar
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm import multicall
 from chains.evm.decode import Block, parse_block
-from chains.evm.rpc.client import Call, RawResult, RpcClient, RpcRefused
+from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.contract_failures import contract_failed
-from chains.rpc.endpoints import Endpoint
-from chains.rpc.provider_errors import Refusal
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.jsonrpc_messages import Call
+from chains.rpc.provider_errors import ErrorKind
 from chains.types import BalanceKey, Balances
 
 CALLS_A_REQUEST = 40
@@ -105,7 +106,7 @@ def _call(to: str, data: str, block: Block) -> Call:
 
 
 def _refused(answer: RawResult) -> bool:
-    other = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.OTHER
+    other = isinstance(answer.error, RpcRefused) and answer.error.advice.kind is ErrorKind.OTHER
     return other or contract_failed(answer.error)
 
 

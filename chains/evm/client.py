@@ -8,8 +8,8 @@ from chains.evm.abi_codec import decode_bytes
 from chains.evm.fee_proxy import selector
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.contract_failures import contract_failed
-from chains.rpc.endpoints import Endpoint, Unserved
-from chains.rpc.provider_errors import Refusal
+from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.provider_errors import ErrorKind
 from chains.token_metadata import MAX_ANSWER_BYTES, decoded, is_unusual, read_decimals, read_symbol
 from chains.types import TokenMeta
 
@@ -49,11 +49,11 @@ def _said(endpoint: Endpoint, answer: RawResult) -> bytes | None:
     error = answer.error
     if contract_failed(error):
         return None
-    if isinstance(error, RpcRefused) and error.verdict.refusal not in {Refusal.RATE, Refusal.HEAD}:
+    if isinstance(error, RpcRefused) and error.advice.kind not in {ErrorKind.RATE, ErrorKind.HEAD}:
         raise Unserved(str(error))  # perhaps the contract, perhaps the node: nobody rests for it
     value = answer.get()
     if not isinstance(value, str) or _HEX.fullmatch(value) is None:
         # As above: some nodes answer null where a contract gives nothing, and payments must not wait for that.
-        raise Unserved(f"eth_call answered {endpoint.quote(repr(value)[:100])}")
+        raise Unserved(f"eth_call answered {endpoint.redact(repr(value)[:100])}")
     whole = len(value) % 2 == 0 and len(value) <= 2 + 2 * MAX_ANSWER_BYTES
     return bytes.fromhex(value[2:]) if whole else None

@@ -22,7 +22,7 @@ from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.structs import Log
-from chains.rpc.quantities import LAST_SECOND, quantity, readable
+from chains.rpc.quantities import MAX_TIMESTAMP, quantity, quantity_or_none
 from chains.types import Transfer
 
 TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
@@ -92,7 +92,7 @@ def parse_block(raw: object, number: int | None = None) -> Block | None:
     if not isinstance(raw, dict):
         raise ChainProtocolError(f"not a block: {_shown(raw)}")
     block = Block(quantity(raw.get("number")), hash_text(raw.get("hash")), quantity(raw.get("timestamp")))
-    if block.time > LAST_SECOND:
+    if block.time > MAX_TIMESTAMP:
         raise ChainProtocolError(f"block {block.number} has no time that a calendar can tell")
     if number is not None and block.number != number:
         raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
@@ -130,7 +130,7 @@ class _Indexes(dict[object, int | None]):
     """Log indexes, by how they are sent; None where that is no number: they are labels, and stop no payment."""
 
     def __missing__(self, sent: object) -> int | None:
-        index = self[sent] = readable(sent)
+        index = self[sent] = quantity_or_none(sent)
         return index
 
 
@@ -358,9 +358,9 @@ def _word_address(word: str) -> str:
 def _stamp(sent: object) -> int | None:
     """Return the block time a log carries; None where it is unreadable or not known, which some say as zero."""
     # Clients sent it as a number for months: nobody needs it, the block itself is read (execution-apis pull 639).
-    time = readable(sent) if isinstance(sent, str) else None
+    time = quantity_or_none(sent) if isinstance(sent, str) else None
     # One of a year after 9999 made its transfer late, or stopped the chain where the day had to be told.
-    return time if time and time <= LAST_SECOND else None
+    return time if time and time <= MAX_TIMESTAMP else None
 
 
 def is_proxy_event(address: str, topics: Sequence[str], proxy: str) -> bool:

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Contradictions:
             return claim is None or await hash_at(endpoint, claim.position) is not None
 
         others = [endpoint for endpoint in self._pool.endpoints if endpoint not in asked]
-        for endpoint, held in await self._pool.survey(self._method, hold, but=others):
+        for endpoint, held in await self._pool.call_all(self._method, hold, excluding=others):
             claim = old[endpoint]
             if claim is not None and not held:
                 shown = f"{endpoint.label} showed block {claim.position} as its newest {now - claim.at:.0f} s ago"
@@ -131,7 +132,7 @@ class Contradictions:
 
         others = [endpoint for endpoint in self._pool.endpoints if endpoint not in heads]
         holders: dict[str, list[str]] = {}
-        for endpoint, block in await self._pool.survey(self._method, held, but=others):
+        for endpoint, block in await self._pool.call_all(self._method, held, excluding=others):
             if block is not None:
                 holders.setdefault(block[0], []).append(endpoint.label)
         if len(holders) > 1:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.heads.contradictions import MOST_REORGANISED, Contradictions
-from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import Condition, EndpointReport, EndpointState, Head
 
 log = logging.getLogger(__name__)
@@ -222,10 +223,10 @@ class HeadReader:
             ChainUnavailable: nobody answers, or no head can be believed.
             ChainProtocolError: the endpoints contradict each other.
         """
-        endpoint, seen = await self._pool.run(self._method, self._observe)
+        endpoint, seen = await self._pool.call(self._method, self._observe)
         found = {endpoint: seen}
         if self._wants_others(endpoint, seen):
-            found |= dict(await self._pool.survey(self._method, self._read_and_note, but=[endpoint]))
+            found |= dict(await self._pool.call_all(self._method, self._read_and_note, excluding=[endpoint]))
             self._compared_at = self._clock()
             await self._contradictions.compare_branches({e: each.head.position for e, each in found.items()})
         await self._contradictions.check_claims({e: self._tracks[e].standstill_s for e in found})
@@ -387,7 +388,7 @@ class HeadReader:
             return await hash_at(endpoint, position)
 
         but = [endpoint for endpoint in self._pool.endpoints if endpoint not in endpoints]
-        answers = await self._pool.survey(self._method, ask, but=but)
+        answers = await self._pool.call_all(self._method, ask, excluding=but)
         return {endpoint: block for endpoint, block in answers if block is not None}
 
     # --- what is told of it ----------------------------------------------------------------------

@@ -8,14 +8,16 @@ from typing import TypeVar
 
 from chains.errors import ChainError, ChainUnavailable
 
-AT_ONCE = 8  # the token bucket sets the pace; this only hides the time an answer takes
-FAILURES_IN_A_ROW = 5  # then the endpoint is asked whether it is there at all
+MAX_CONCURRENT = 8  # the token bucket sets the pace; this only hides the time an answer takes
+MAX_CONSECUTIVE_FAILURES = 5  # then the endpoint is asked whether it is there at all
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-async def gather_limited(items: Iterable[T], ask: Callable[[T], Awaitable[U]], *, at_once: int = AT_ONCE) -> list[U]:
+async def gather_limited(
+    items: Iterable[T], ask: Callable[[T], Awaitable[U]], *, max_concurrent: int = MAX_CONCURRENT
+) -> list[U]:
     """
     Ask about every item; answers in the order of the items.
 
@@ -26,19 +28,19 @@ async def gather_limited(items: Iterable[T], ask: Callable[[T], Awaitable[U]], *
     failures: list[ChainError] = []
     rest = iter(numbered)
     async with asyncio.TaskGroup() as group:
-        for worker in range(min(at_once, len(numbered))):
+        for worker in range(min(max_concurrent, len(numbered))):
             group.create_task(_work(rest, ask, answers, failures), name=f"ask {worker}")
     if failures:
         raise failures[0]
     return [answers[number] for number, _ in numbered]
 
 
-async def gather_apart(
+async def gather_individually(
     items: Iterable[T],
     ask: Callable[[T], Awaitable[U]],
     *,
     alive: Callable[[], Awaitable[object]],
-    at_once: int = AT_ONCE,
+    max_concurrent: int = MAX_CONCURRENT,
 ) -> list[U | ChainError]:
     """
     Ask about every item; a failure is the answer of that item alone.
@@ -60,14 +62,14 @@ async def gather_apart(
             if is_rate_limited(exc):
                 raise
             row += 1
-            if row == FAILURES_IN_A_ROW and not answered:
+            if row == MAX_CONSECUTIVE_FAILURES and not answered:
                 await alive()
                 answered = True
             return exc
         row, answered = 0, True
         return answer
 
-    answers = await gather_limited(items, apart, at_once=at_once)
+    answers = await gather_limited(items, apart, max_concurrent=max_concurrent)
     if answers and not answered:
         await alive()
     return answers

@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 from chains.types import EndpointLimits
 
-TRY_LARGER_S = 600.0  # after the last refusal
+RETRY_LARGER_S = 600.0  # after the last refusal
 
-BUSY_TO_DOUBT = 2  # times in a row
-MOST_CALLS = 100  # in one batch
-MOST_BLOCKS = 100_000
-MOST_TOPICS = 1_000  # values in one position
-MOST_ADDRESSES = 1_000
-MOST_OWNERS = 1_000
+BUSY_ANSWERS_TO_SUSPECT = 2  # times in a row
+MAX_CALLS = 100  # in one batch
+MAX_BLOCKS = 100_000
+MAX_TOPICS = 1_000  # values in one position
+MAX_ADDRESSES = 1_000
+MAX_OWNERS = 1_000
 
 
-class Limit:
+class AdaptiveLimit:
     """
     The most of something that one endpoint takes in one question.
 
@@ -25,8 +25,8 @@ class Limit:
     changed its mind, and the refusal may have been about something else.
     """
 
-    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+    def __init__(self, maximum: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._maximum = maximum
         self._clock = clock
         self._try_larger_at = 0.0
         self._busy: list[int] = []  # how many were asked for, each time nothing but a wait was said to them
@@ -36,27 +36,27 @@ class Limit:
     def size(self) -> int:
         """How many to ask for now."""
         if self.learnt is None:
-            return self._most
-        return min(self._most, self.learnt * 2) if self._clock() >= self._try_larger_at else self.learnt
+            return self._maximum
+        return min(self._maximum, self.learnt * 2) if self._clock() >= self._try_larger_at else self.learnt
 
-    def refused(self, asked: int, *, advice: int | None = None) -> int:
+    def refused(self, asked: int, *, suggested: int | None = None) -> int:
         """Learn that so many are too many, and how many the refusal named; return how many to ask for next."""
-        fewer = advice if advice is not None and 0 < advice < asked else asked // 2
+        fewer = suggested if suggested is not None and 0 < suggested < asked else asked // 2
         self.learnt = max(1, fewer)
-        self._try_larger_at = self._clock() + TRY_LARGER_S
+        self._try_larger_at = self._clock() + RETRY_LARGER_S
         self._busy.clear()
         return self.learnt
 
     @property
-    def doubted(self) -> int | None:
+    def suspected(self) -> int | None:
         """How many, or fewer, may be too many although only a wait was asked for: nothing as large was served since."""
-        return min(self._busy) if len(self._busy) >= BUSY_TO_DOUBT else None
+        return min(self._busy) if len(self._busy) >= BUSY_ANSWERS_TO_SUSPECT else None
 
-    def busy(self, asked: int) -> None:
+    def note_busy(self, asked: int) -> None:
         """Note that so many were answered with a wait, or not at all: their number may be why, or not."""
-        self._busy = [*self._busy[1 - BUSY_TO_DOUBT :], asked]
+        self._busy = [*self._busy[1 - BUSY_ANSWERS_TO_SUSPECT :], asked]
 
-    def relieved(self) -> None:
+    def clear_suspicion(self) -> None:
         """Learn that it was not their number."""
         self._busy.clear()
 
@@ -64,10 +64,10 @@ class Limit:
         """Learn that so many are not too many."""
         self._busy = [busy for busy in self._busy if busy > asked]
         if self.learnt is not None and asked > self.learnt:
-            self.learnt = None if asked >= self._most else asked
+            self.learnt = None if asked >= self._maximum else asked
 
 
-class Ability:
+class Capability:
     """Whether one endpoint serves a kind of question at all: what it refused is tried again after a while."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -76,7 +76,7 @@ class Ability:
         self.known: bool | None = None  # None: never tried
 
     @property
-    def worth_asking(self) -> bool:
+    def should_try(self) -> bool:
         """Whether to ask this way now."""
         return self.known is not False or self._clock() >= self._try_again_at
 
@@ -87,20 +87,20 @@ class Ability:
     def refused(self) -> None:
         """Learn that it is not served."""
         self.known = False
-        self._try_again_at = self._clock() + TRY_LARGER_S
+        self._try_again_at = self._clock() + RETRY_LARGER_S
 
 
-class EndpointMemory:
+class LearnedLimits:
     """All that was learnt about the questions one endpoint takes; every family and every reader shares it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.batch = Limit(MOST_CALLS, clock=clock)
-        self.blocks = Limit(MOST_BLOCKS, clock=clock)
-        self.topics = Limit(MOST_TOPICS, clock=clock)
-        self.addresses = Limit(MOST_ADDRESSES, clock=clock)
-        self.owners = Limit(MOST_OWNERS, clock=clock)
-        self.addressless_logs = Ability(clock=clock)
-        self.block_receipts = Ability(clock=clock)
+        self.batch = AdaptiveLimit(MAX_CALLS, clock=clock)
+        self.blocks = AdaptiveLimit(MAX_BLOCKS, clock=clock)
+        self.topics = AdaptiveLimit(MAX_TOPICS, clock=clock)
+        self.addresses = AdaptiveLimit(MAX_ADDRESSES, clock=clock)
+        self.owners = AdaptiveLimit(MAX_OWNERS, clock=clock)
+        self.addressless_logs = Capability(clock=clock)
+        self.block_receipts = Capability(clock=clock)
 
     def report(self) -> EndpointLimits:
         """Return it for people."""

@@ -81,7 +81,7 @@ class HttpClient:
         self._max_bytes = max_bytes
         self._wall = wall
 
-    async def ask(
+    async def request(
         self,
         method: str,
         url: str,

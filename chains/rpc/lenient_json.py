@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-MOST_BYTES = 8 * 1024 * 1024  # it is read in one piece, and slowly
-MOST_DEPTH = 128  # far more than any answer has
-_MOST_DIGITS = 80  # of a whole number: 256 bits and some
+MAX_BYTES = 8 * 1024 * 1024  # it is read in one piece, and slowly
+MAX_DEPTH = 128  # far more than any answer has
+_MAX_DIGITS = 80  # of a whole number: 256 bits and some
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BRACKETS = re.compile(rb"[\[\]{}]")
@@ -27,26 +27,26 @@ def loads(body: bytes | bytearray | memoryview) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        tidy = tidied(bytes(body))
+        tidy = repaired(bytes(body))
         if tidy is None:
             raise
     return json.loads(tidy)  # numbers of more than 64 bits are whole here
 
 
-def tidied(body: bytes | bytearray) -> bytes | None:
+def repaired(body: bytes | bytearray) -> bytes | None:
     """
     Return the same as strict JSON; None when it is no JSON at all, too long, or too deep.
 
     A byte order mark is left out, NaN and numbers beyond all measure are null, halves of characters a question mark.
     """
-    if len(body) > MOST_BYTES or _is_deep(body):
+    if len(body) > MAX_BYTES or _is_deep(body):
         return None
     try:
         value = json.loads(
             bytes(body).removeprefix(_BYTE_ORDER_MARK).decode(errors="replace"),
             parse_constant=lambda _: None,
             parse_float=_finite,
-            parse_int=lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else None,
+            parse_int=lambda digits: int(digits) if len(digits) <= _MAX_DIGITS else None,
         )
         return json.dumps(value, ensure_ascii=False).encode(errors="replace")
     except (ValueError, RecursionError):
@@ -59,7 +59,7 @@ def _is_deep(body: bytes | bytearray) -> bool:
     depth = 0
     for bracket in _BRACKETS.finditer(body):
         depth += 1 if bracket[0] in b"[{" else -1
-        if depth > MOST_DEPTH:
+        if depth > MAX_DEPTH:
             return True
     return False
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Refusal(StrEnum):
+class ErrorKind(StrEnum):
     """What to do about a JSON-RPC error; the first seven name the dimension of the question that was too large."""
 
     BLOCKS = "blocks"  # ask for fewer blocks
@@ -23,12 +23,12 @@ class Refusal(StrEnum):
     OTHER = "other"
 
 
-class Verdict(NamedTuple):
+class ErrorAdvice(NamedTuple):
     """A classified error."""
 
-    refusal: Refusal
-    span: int | None = None  # blocks, values or calls the node would accept, when it says so
-    fixed: bool = False  # `span` is the node's rule, not advice for this one query
+    kind: ErrorKind
+    suggested: int | None = None  # blocks, values or calls the node would accept, when it says so
+    fixed: bool = False  # `suggested` is the node's rule, not advice for this one query
 
 
 _RATE_CODES = {429, -32029, -32097}
@@ -98,41 +98,41 @@ _LIMIT = re.compile(
 _COUNTS_ROWS = re.compile(
     r"results|logs matched|too many logs|response size|bytes|\d ?[km]b\b|too large.{0,10}response|response.{0,10}too"
 )
-_LONGEST_SPAN = 10_000_000
+_MAX_SUGGESTED = 10_000_000
 
 
-def classify(code: int, message: str) -> Verdict:
+def classify(code: int, message: str) -> ErrorAdvice:
     """Say what an error of `eth_getLogs`, or of any other call, asks us to do."""
     text = message.lower()
-    refusal = next((refusal for refusal, fits in _RULES if fits(code, text)), Refusal.OTHER)
-    if refusal in {Refusal.BLOCKS, Refusal.ROWS}:
-        return Verdict(refusal, *_suggested_span(text))
-    limit = _stated_limit(text) if refusal in _WITH_A_LIMIT else None
-    return Verdict(refusal, limit, fixed=limit is not None)
+    kind = next((kind for kind, fits in _RULES if fits(code, text)), ErrorKind.OTHER)
+    if kind in {ErrorKind.BLOCKS, ErrorKind.ROWS}:
+        return ErrorAdvice(kind, *_suggested_blocks(text))
+    limit = _stated_limit(text) if kind in _WITH_A_LIMIT else None
+    return ErrorAdvice(kind, limit, fixed=limit is not None)
 
 
 # The first that fits: most wordings would fit several.
-_RULES: tuple[tuple[Refusal, Callable[[int, str], object]], ...] = (
+_RULES: tuple[tuple[ErrorKind, Callable[[int, str], object]], ...] = (
     # The reason is a contract's own text: it could say "rate limit", and a stranger would silence a node.
-    (Refusal.OTHER, lambda _, text: _REVERTED.match(text)),
-    (Refusal.HEAD, lambda _, text: _HEAD.search(text)),
-    (Refusal.BATCH, lambda _, text: _BATCH.search(text)),
-    (Refusal.TOPICS, lambda _, text: _TOPICS.search(text)),
-    (Refusal.ADDRESSES, lambda _, text: _ADDRESSES.search(text)),
-    (Refusal.ADDRESSLESS, lambda _, text: _ADDRESSLESS.search(text)),
-    (Refusal.RATE, lambda code, text: code in _RATE_CODES or _RATE.search(text)),
-    (Refusal.UNSUPPORTED, lambda code, text: code in _UNSUPPORTED_CODES or _UNSUPPORTED.search(text)),
+    (ErrorKind.OTHER, lambda _, text: _REVERTED.match(text)),
+    (ErrorKind.HEAD, lambda _, text: _HEAD.search(text)),
+    (ErrorKind.BATCH, lambda _, text: _BATCH.search(text)),
+    (ErrorKind.TOPICS, lambda _, text: _TOPICS.search(text)),
+    (ErrorKind.ADDRESSES, lambda _, text: _ADDRESSES.search(text)),
+    (ErrorKind.ADDRESSLESS, lambda _, text: _ADDRESSLESS.search(text)),
+    (ErrorKind.RATE, lambda code, text: code in _RATE_CODES or _RATE.search(text)),
+    (ErrorKind.UNSUPPORTED, lambda code, text: code in _UNSUPPORTED_CODES or _UNSUPPORTED.search(text)),
     (
-        Refusal.ROWS,
+        ErrorKind.ROWS,
         lambda code, text: code in _ROWS_CODES or (_ROWS.search(text) and _COUNTS_ROWS.search(text)),
     ),
-    (Refusal.BLOCKS, lambda code, text: _RANGE.search(text) or _ROWS.search(text) or code in _LIMIT_CODES),
-    (Refusal.ADDRESSLESS, lambda code, _: code in _ADDRESSLESS_CODES),
+    (ErrorKind.BLOCKS, lambda code, text: _RANGE.search(text) or _ROWS.search(text) or code in _LIMIT_CODES),
+    (ErrorKind.ADDRESSLESS, lambda code, _: code in _ADDRESSLESS_CODES),
 )
-_WITH_A_LIMIT = {Refusal.BATCH, Refusal.TOPICS, Refusal.ADDRESSES}
+_WITH_A_LIMIT = {ErrorKind.BATCH, ErrorKind.TOPICS, ErrorKind.ADDRESSES}
 
 
-def _suggested_span(text: str) -> tuple[int | None, bool]:
+def _suggested_blocks(text: str) -> tuple[int | None, bool]:
     """Return how many blocks the node would accept, and whether that is its rule for every query."""
     rule = None if _COUNTS_ROWS.search(text) else _stated_limit(text)
     if rule is not None:
@@ -140,7 +140,7 @@ def _suggested_span(text: str) -> tuple[int | None, bool]:
     for pattern, base in ((_BRACKETS, 16), (_FROM_TO, 10)):
         if found := pattern.search(text):
             span = int(found[2], base) - int(found[1], base) + 1
-            if 0 < span <= _LONGEST_SPAN:
+            if 0 < span <= _MAX_SUGGESTED:
                 return span, False
     return None, False
 
@@ -152,6 +152,6 @@ def _stated_limit(text: str) -> int | None:
         for found in reversed(list(pattern.finditer(plain))):
             thousands = 1000 if pattern is not _COMPARED and found[2] else 1
             span = int(re.sub(r"[,.]", "", found[1])) * thousands
-            if 0 < span <= _LONGEST_SPAN:
+            if 0 < span <= _MAX_SUGGESTED:
                 return span
     return None

@@ -6,8 +6,8 @@ import re
 
 from chains.errors import ChainProtocolError
 
-MOST = 2**63 - 1  # what a store holds; a larger one stopped its chain
-LAST_SECOND = 253_402_300_799  # the last one a calendar can tell, of the year 9999
+MAX_QUANTITY = 2**63 - 1  # what a store holds; a larger one stopped its chain
+MAX_TIMESTAMP = 253_402_300_799  # the last one a calendar can tell, of the year 9999
 
 _HEX = re.compile(r"0[xX]0{0,48}[0-9a-fA-F]{1,16}")
 
@@ -21,15 +21,15 @@ def quantity(value: object) -> int:
     Raises:
         ChainProtocolError: it is no such number.
     """
-    number = readable(value)
+    number = quantity_or_none(value)
     if number is None:
         raise ChainProtocolError(f"not a quantity: {repr(value)[:60]}")
     return number
 
 
-def readable(value: object) -> int | None:
+def quantity_or_none(value: object) -> int | None:
     """Return a quantity; None when there is none to read."""
     if isinstance(value, str):
         value = int(value, 16) if _HEX.fullmatch(value) else None
     # JSON's true is a number to Python, and no number to anybody else.
-    return value if type(value) is int and 0 <= value <= MOST else None
+    return value if type(value) is int and 0 <= value <= MAX_QUANTITY else None

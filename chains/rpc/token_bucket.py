@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-LONGEST_SUSPENSION_S = 30.0  # a service that names hours would leave a chain without another endpoint blind for hours
+MAX_PAUSE_S = 30.0  # a service that names hours would leave a chain without another endpoint blind for hours
 ROUNDING_S = 1e-6  # a float a hair below one token must not become a wait of nothing, over and over
 
 
@@ -36,30 +36,30 @@ class TokenBucket:
         self._clock = clock
         self._sleep = sleep
         self._tokens = float(burst)
-        self._counted_at = clock()  # lies in the future while suspended
-        self._turn = asyncio.Lock()  # wakes its waiters in the order they came
+        self._counted_at = clock()  # lies in the future while paused
+        self._queue = asyncio.Lock()  # wakes its waiters in the order they came
 
     @property
-    def suspended_s(self) -> float:
-        """Seconds until the end of a suspension; 0 when there is none."""
+    def paused_s(self) -> float:
+        """Seconds until requests are let through again; 0 when they are now."""
         return max(0.0, self._counted_at - self._clock())
 
-    async def take(self) -> None:
-        """Wait for the right to make one request. A caller that gives up while waiting takes nothing."""
-        async with self._turn:
+    async def acquire(self) -> None:
+        """Wait for the right to make one request. A caller that gives up while waiting uses no token."""
+        async with self._queue:
             while (wait := self._wait()) > 0:
                 await self._sleep(wait)
             self._tokens -= 1
 
-    def suspend(self, seconds: float) -> None:
-        """Let nothing through for so long, as the service told us; a shorter suspension never ends a longer one."""
-        until = self._clock() + min(seconds, LONGEST_SUSPENSION_S)
+    def pause_for(self, seconds: float) -> None:
+        """Let nothing through for so many seconds, as the service asked; a shorter pause never ends a longer one."""
+        until = self._clock() + min(seconds, MAX_PAUSE_S)
         if until > self._counted_at:
             self._counted_at = until
             self._tokens = 1.0  # the first request after it, then one after the other
 
     async def __aenter__(self) -> Self:
-        await self.take()
+        await self.acquire()
         return self
 
     async def __aexit__(

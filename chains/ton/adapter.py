@@ -12,17 +12,18 @@ from functools import partial
 
 from chains.backfill import lacking, read_as_far_back
 from chains.base import Access, Telemetry
-from chains.batch_verifier import SecondLook
+from chains.batch_verifier import BatchVerifier
 from chains.errors import ChainError, InvalidTxHash
 from chains.heads.reader import HeadReader, SeenHead
-from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.rpc.http_client import open_http
 from chains.ton import address as addresses
 from chains.ton.balances import BalanceReader
 from chains.ton.client import TonClient
 from chains.ton.credit_verification import CreditVerifier
 from chains.ton.decode import parse_token
-from chains.ton.inspection import TRANSFERS_A_LOOK, Inspector
+from chains.ton.inspection import TRANSACTIONS_A_BATCH, Inspector
 from chains.ton.rescan import TransferRecovery
 from chains.ton.scan import TransferScan
 from chains.ton.transfers import TransferReader
@@ -36,8 +37,8 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
-    LookAgain,
     Rail,
+    RescanResult,
     ScanPage,
     Targets,
     TokenMeta,
@@ -105,7 +106,7 @@ class TonAdapter:
         self._reader = TransferReader(client, clock=clock)
         wallets = JettonWalletResolver(client)
         self._credits = CreditVerifier(client, wallets)
-        self._second = SecondLook(pool, "transactions", self._look, part=TRANSFERS_A_LOOK)
+        self._batch_verifier = BatchVerifier(pool, "transactions", self._verify_batch, batch_size=TRANSACTIONS_A_BATCH)
         self._scan = TransferScan(pool, self._reader, chain_id=chain.chain_id, clock=clock)
         self._inspector = Inspector(client, self._reader, self._credits, chain_id=chain.chain_id)
         self._balances = BalanceReader(client, self._reader, wallets)
@@ -177,23 +178,23 @@ class TonAdapter:
     async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
         return anchors[0] if anchors else None  # what the masterchain holds is final
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         asked = sorted(destinations)
         if not asked or until < since:
-            return LookAgain([], {})
+            return RescanResult([], {})
         masters = self._masters | {self._usdt}
         read = partial(self._again.read, destinations=asked, masters=masters, since=since, until=until)
         elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
         try:
             again, lacks = await read_as_far_back(self._pool, "look_again", read, avoiding=elsewhere)
         except ChainError as exc:
-            return LookAgain([], dict.fromkeys(asked, str(exc)))
+            return RescanResult([], dict.fromkeys(asked, str(exc)))
         return lacking(again, asked, lacks)
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
-        return await self._second.verify(transfers)
+        return await self._batch_verifier.verify(transfers)
 
-    async def _look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
+    async def _verify_batch(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
         looks = await self._credits.verify(endpoint, transfers)
         return [look.verification(transfer) for look, transfer in zip(looks, transfers, strict=True)]
 
@@ -209,11 +210,11 @@ class TonAdapter:
         if _TX_HASH.fullmatch(tx_hash) is None:
             raise InvalidTxHash("a transaction hash is 64 hex digits")
         read = partial(self._inspector.trace, tx_hash=tx_hash.lower(), owners=sorted(targets.destinations))
-        return await self._pool.run("traces", read)
+        return await self._pool.call("traces", read)
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:
-            meta = await self._pool.run("jetton/masters", partial(self._token, address=address))
+            meta = await self._pool.call("jetton/masters", partial(self._token, address=address))
             if meta is None or meta.symbol is None or meta.decimals is None:
                 return meta
             self._tokens[address] = meta
@@ -221,18 +222,18 @@ class TonAdapter:
 
     async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:  # noqa: ARG002
         # What the index holds is final: there is no newer, less certain answer.
-        return await self._pool.run("jetton/wallets", partial(self._balances.read, holdings=holdings))
+        return await self._pool.call("jetton/wallets", partial(self._balances.read, holdings=holdings))
 
     async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         wanted = frozenset(holding for holding in holdings if holding.token is not None)
         if not wanted:
             return []
         read = partial(self._inspector.movements, wanted=wanted, first=first, last=last)
-        return await self._pool.run("jetton/transfers", read)
+        return await self._pool.call("jetton/transfers", read)
 
     async def self_test(self) -> list[str]:
         master = self.parse_address(self._chain.proxy_address)
-        if await self._pool.run("jetton/masters", partial(self._is_master, address=master)):
+        if await self._pool.call("jetton/masters", partial(self._is_master, address=master)):
             return []
         return [f"no jetton master at proxyAddress {self._chain.proxy_address}: payments cannot be recognised"]
 

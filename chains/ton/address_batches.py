@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from chains.errors import ChainUnavailable
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
 from chains.rpc.http_client import CutOff, TimedOut, TooLarge
 
 REFUSALS_TO_PASS = 3  # of one address alone, in a row
@@ -53,7 +53,7 @@ class Parts:
         Raises:
             ChainError: the endpoint does not serve even one.
         """
-        limit = endpoint.memory.owners
+        limit = endpoint.limits.owners
         size = limit.size
         refused: int | None = None  # the smallest number refused that one more question will explain
         answers: list[T] = []

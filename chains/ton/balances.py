@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from chains.errors import ChainUnavailable
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
 from chains.ton.address_batches import AsksTooMuch
 from chains.ton.client import TonClient
 from chains.ton.decode import Tip

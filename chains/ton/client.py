@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.rpc.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint
+from chains.rpc.endpoint import MAX_SOLE_RETRY_AFTER_S, Endpoint
 from chains.rpc.http_client import OK, HttpAnswer, HttpClient
 from chains.rpc.lenient_json import loads
 from chains.rpc.token_bucket import TokenBucket
 from chains.ton.address_batches import AsksTooMuch, Parts
 from chains.ton.decode import Tip, parse_block, time_of_block
-from chains.ton.provider_errors import NOT_FOUND, is_rate, refusal_of, status_of
+from chains.ton.provider_errors import NOT_FOUND, error_of, is_rate, status_of
 from chains.ton.row_limits import RowLimits
 from chains.ton.values import Json, rows_of
 
@@ -166,7 +166,7 @@ class TonClient:
     ) -> Json:
         await self._wait_turn(endpoint)
         headers = self._headers if body is None else self._headers | {"Content-Type": "application/json"}
-        raw = await self._http.ask(method, _url(endpoint.url, route), headers=headers, params=params, body=body)
+        raw = await self._http.request(method, _url(endpoint.url, route), headers=headers, params=params, body=body)
         answer = _loads(raw.body)
         if may_miss and raw.status == NOT_FOUND and answer is not None:
             return {}
@@ -177,11 +177,11 @@ class TonClient:
 
     async def _wait_turn(self, endpoint: Endpoint) -> None:
         bucket = self._bucket(endpoint)
-        if bucket.suspended_s > 0:
-            raise ChainUnavailable("asked to be left alone", retry_after=bucket.suspended_s)
+        if bucket.paused_s > 0:
+            raise ChainUnavailable("asked to be left alone", retry_after=bucket.paused_s)
         if self._share is not None:
-            await self._of(self._shares, endpoint, self._per_second * self._share).take()
-        await bucket.take()
+            await self._of(self._shares, endpoint, self._per_second * self._share).acquire()
+        await bucket.acquire()
 
     def _bucket(self, endpoint: Endpoint) -> TokenBucket:
         return self._of(self._buckets, endpoint, self._per_second)
@@ -199,16 +199,16 @@ class TonClient:
         said, wait = self._said(endpoint, answer), raw.retry_after
         if is_rate(status, said, named=wait is not None):
             wait = wait or SUSPENDED_S
-            self._bucket(endpoint).suspend(min(wait, LONGEST_BLIND_AS_ASKED_S))  # the pool may leave it alone longer
+            self._bucket(endpoint).pause_for(min(wait, MAX_SOLE_RETRY_AFTER_S))  # the pool may leave it alone longer
             raise ChainUnavailable(f"HTTP {status}: too many requests{said}", retry_after=wait)
-        raise refusal_of(route, status, said)
+        raise error_of(route, status, said)
 
     def _said(self, endpoint: Endpoint, answer: Json | None) -> str:
         """Return the endpoint's own words, without a secret."""
         words = (answer or {}).get("error") or (answer or {}).get("result") or ""
         if not isinstance(words, str) or not words:
             return ""
-        return ": " + endpoint.quote(words.replace(self._secret, "***") if self._secret else words)
+        return ": " + endpoint.redact(words.replace(self._secret, "***") if self._secret else words)
 
 
 def _url(base: str, route: str) -> str:

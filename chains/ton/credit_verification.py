@@ -7,16 +7,16 @@ from functools import partial
 from typing import NamedTuple
 
 from chains.errors import ChainError
-from chains.fair_selection import Turns
-from chains.rpc.concurrency import gather_apart, is_rate_limited
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.fair_selection import FairSelector
+from chains.rpc.concurrency import gather_individually, is_rate_limited
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.ton import cells
 from chains.ton.client import TonClient
 from chains.ton.credit_tx import CreditTx, credits_in
 from chains.ton.values import Json, rows_of
 from chains.ton.wallet_credits import read_credits
 from chains.ton.wallets import JettonWalletResolver
-from chains.types import Outcome, Transfer, Verification
+from chains.types import Transfer, Verification, VerificationOutcome
 
 HALVES_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
 MOST_SINGLE = 20  # transfers looked up one by one in one go
@@ -28,7 +28,7 @@ Place = tuple[str, int]  # a wallet, and the logical time at which the message i
 class CreditCheck(NamedTuple):
     """What the receiving half of a transfer tells."""
 
-    outcome: Outcome
+    outcome: VerificationOutcome
     credited: int = 0
     time: int | None = None  # unix seconds of the receiving transaction
     why: str | None = None  # for NOT_YET: what could not be read or judged
@@ -51,7 +51,7 @@ class CreditVerifier:
     def __init__(self, client: TonClient, wallets: JettonWalletResolver) -> None:
         self._client = client
         self._wallets = wallets
-        self._turns = Turns()  # of single looks: what cannot be found must not starve what can
+        self._selector = FairSelector()  # of single looks: what cannot be found must not starve what can
         self._lacking: dict[Endpoint, str] = {}
 
     def problems(self) -> tuple[str, ...]:
@@ -74,12 +74,12 @@ class CreditVerifier:
         found: dict[int, CreditCheck] = {}
         for place, (transfer, wallet) in enumerate(zip(transfers, wallets, strict=True)):
             if isinstance(wallet, ChainError):
-                found[place] = CreditCheck(Outcome.NOT_YET, why=f"its jetton wallet is not known: {wallet}")
+                found[place] = CreditCheck(VerificationOutcome.NOT_YET, why=f"its jetton wallet is not known: {wallet}")
             elif look := _by_place(received.get((wallet, _sent_at(transfer))), transfer):
                 found[place] = look
         rest = [place for place in range(len(transfers)) if place not in found]
         found |= await self._singly(endpoint, transfers, wallets, rest, refused)
-        return [found.get(place) or CreditCheck(Outcome.NOT_YET) for place in range(len(transfers))]
+        return [found.get(place) or CreditCheck(VerificationOutcome.NOT_YET) for place in range(len(transfers))]
 
     async def _wallets_of(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[str | ChainError]:
         """Return the jetton wallets of destinations; of a master that answers nonsense, its error."""
@@ -131,7 +131,7 @@ class CreditVerifier:
         Where the few questions were `refused`, and single ones are as well, the endpoint tells of no receiving
         half: that is said of every transfer. They once waited for ever, and nothing said for what.
         """
-        chosen = self._turns.choose(places, MOST_SINGLE, key=lambda place: transfers[place][1:3])
+        chosen = self._selector.select(places, MOST_SINGLE, key=lambda place: transfers[place][1:3])
 
         async def ask(place: int) -> CreditCheck:
             wallet = wallets[place] if isinstance(wallets[place], str) else ""
@@ -139,14 +139,14 @@ class CreditVerifier:
 
         alive = partial(self._client.tip, endpoint)
         first = chosen if refused is None else chosen[:MOST_REFUSED]
-        looks = await gather_apart(first, ask, alive=alive)
+        looks = await gather_individually(first, ask, alive=alive)
         if refused is not None and looks and all(isinstance(look, ChainError) for look in looks):
             both = f"transactions ({refused}) nor adjacentTransactions ({looks[0]})"
             return dict(zip(places, self._lacks(endpoint, both, places), strict=True))
         self._lacking.pop(endpoint, None)
-        looks += await gather_apart(chosen[len(first) :], ask, alive=alive)
+        looks += await gather_individually(chosen[len(first) :], ask, alive=alive)
         return {
-            place: CreditCheck(Outcome.NOT_YET, why=f"its receiving half cannot be read: {look}")
+            place: CreditCheck(VerificationOutcome.NOT_YET, why=f"its receiving half cannot be read: {look}")
             if isinstance(look, ChainError)
             else look
             for place, look in zip(chosen, looks, strict=True)
@@ -157,7 +157,7 @@ class CreditVerifier:
         said = f"answers neither {both}"
         self._lacking[endpoint] = f"{endpoint.label} {said}: it cannot tell whether a payment arrived, payments wait"
         why = f"{endpoint.label} {said}, so that nothing tells whether it arrived"
-        return [CreditCheck(Outcome.NOT_YET, why=why)] * len(waiting)
+        return [CreditCheck(VerificationOutcome.NOT_YET, why=why)] * len(waiting)
 
     async def _single(self, endpoint: Endpoint, transfer: Transfer, wallet: str, *, sure: bool) -> CreditCheck:
         """
@@ -173,16 +173,16 @@ class CreditVerifier:
         received = credits_in(rows or [])
         to = {tx.account: tx for tx in received.rows}  # a jetton that takes a fee sends two messages
         if not to and not received.unreadable:
-            return CreditCheck(Outcome.NOT_YET, why=self._overdue(endpoint, transfer))
+            return CreditCheck(VerificationOutcome.NOT_YET, why=self._overdue(endpoint, transfer))
         if wallet not in to:
             wallet = await self._wallets.asked(endpoint, master=transfer.token, owner=transfer.destination)
         if wallet in to:
             return judge(to[wallet], transfer)
         if received.unreadable:  # it may be the one
             why = next(iter(received.unreadable.values()))
-            return CreditCheck(Outcome.NOT_YET, why=f"its receiving half cannot be read: {why}")
+            return CreditCheck(VerificationOutcome.NOT_YET, why=f"its receiving half cannot be read: {why}")
         # Not there: it went to a wallet which is not the destination's.
-        return CreditCheck(Outcome.NO_TRANSFER_LOG)
+        return CreditCheck(VerificationOutcome.NO_TRANSFER_LOG)
 
     async def _adjacent(self, endpoint: Endpoint, transfer: Transfer, direction: str) -> list[Json] | None:
         """Return what a sending transaction caused, or was caused by; None when that is not found."""
@@ -199,12 +199,12 @@ class CreditVerifier:
 def judge(tx: CreditTx, transfer: Transfer) -> CreditCheck:
     """Say what a receiving transaction did for a transfer."""
     if not tx.succeeded:
-        return CreditCheck(Outcome.REVERTED, time=tx.time)
+        return CreditCheck(VerificationOutcome.REVERTED, time=tx.time)
     told = cells.internal_transfer(tx.body)
     if told is None:
         why = f"the message that transfer {transfer.tx_hash} caused cannot be read"
-        return CreditCheck(Outcome.NOT_YET, time=tx.time, why=why)
-    outcome = Outcome.CREDITED if told.amount >= transfer.amount else Outcome.SHORT
+        return CreditCheck(VerificationOutcome.NOT_YET, time=tx.time, why=why)
+    outcome = VerificationOutcome.CREDITED if told.amount >= transfer.amount else VerificationOutcome.SHORT
     return CreditCheck(outcome, min(told.amount, transfer.amount), tx.time)
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from chains.errors import ChainProtocolError
-from chains.token_metadata import readable, sensible
+from chains.token_metadata import plausible_decimals, printable_label
 from chains.ton.address import canonical_of
 from chains.ton.values import NUMBER, Json, address, hash_of, number, rows_of
 from chains.types import TokenMeta, Transfer
@@ -105,9 +105,9 @@ def parse_token(answer: Json, master: str) -> TokenMeta | None:
     told = content if isinstance(content, dict) else {}
     info = _token_info(answer.get("metadata"), master)
     extra = info.get("extra") if isinstance(info.get("extra"), dict) else {}
-    symbol = readable(told.get("symbol") or info.get("symbol"))
+    symbol = printable_label(told.get("symbol") or info.get("symbol"))
     sent = str(told.get("decimals", (extra or {}).get("decimals", DEFAULT_DECIMALS)))
-    decimals = sensible(int(sent)) if NUMBER.fullmatch(sent) else None
+    decimals = plausible_decimals(int(sent)) if NUMBER.fullmatch(sent) else None
     meta = TokenMeta(symbol, decimals)
     return None if meta == TokenMeta(None, None) else meta
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chains.errors import ChainProtocolError
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
 from chains.ton.client import TonClient
 from chains.ton.credit_verification import HALVES_APART_S, CreditVerifier
 from chains.ton.scan import moved
 from chains.ton.transfers import TransferReader
 from chains.ton.values import number, rows_of
-from chains.types import BalanceKey, Outcome, TokenReceipt, Transfer
+from chains.types import BalanceKey, TokenReceipt, Transfer, VerificationOutcome
 
-TRANSFERS_A_LOOK = 100
+TRANSACTIONS_A_BATCH = 100
 
 
 class Inspector:
@@ -46,11 +46,15 @@ class Inspector:
         found = await self._reader.since(endpoint, owners, time=max(0, first - HALVES_APART_S), beyond=last, until=last)
         sent = [t for t in moved(found.rows, self._chain_id) if BalanceKey(t.destination, t.token) in wanted]
         received = []
-        for start in range(0, len(sent), TRANSFERS_A_LOOK):
-            part = sent[start : start + TRANSFERS_A_LOOK]
+        for start in range(0, len(sent), TRANSACTIONS_A_BATCH):
+            part = sent[start : start + TRANSACTIONS_A_BATCH]
             for transfer, look in zip(part, await self._credits.verify(endpoint, part), strict=True):
                 # A balance changes when the receiving half happens, not when the row says the sender's did.
-                if look.outcome is Outcome.CREDITED and look.time is not None and first <= look.time <= last:
+                if (
+                    look.outcome is VerificationOutcome.CREDITED
+                    and look.time is not None
+                    and first <= look.time <= last
+                ):
                     received.append(_movement(transfer, look.time))
         return sorted(received, key=lambda movement: movement.block_number)
 

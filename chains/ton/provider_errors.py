@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError
-from chains.rpc.endpoints import Unserved
+from chains.rpc.endpoint import Unserved
 from chains.rpc.http_client import OK, TOO_MANY_REQUESTS
 from chains.ton.address_batches import AsksTooMuch
 from chains.ton.values import Json
@@ -45,7 +45,7 @@ def is_rate(status: int, said: str, *, named: bool) -> bool:
     return status in _MAY_BE_A_RATE and rate
 
 
-def refusal_of(route: str, status: int, said: str) -> ChainError:
+def error_of(route: str, status: int, said: str) -> ChainError:
     """Return what any other refusal means."""
     if status in _ASKS_TOO_MUCH or (status in _SERVER_ERRORS and status not in _NOT_SERVED):
         return AsksTooMuch(f"HTTP {status}{said}")

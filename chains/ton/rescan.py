@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from chains.backfill import Pruned
 from chains.errors import ChainError, ChainUnavailable
-from chains.fair_selection import Turns
-from chains.rpc.concurrency import gather_apart, is_rate_limited
-from chains.rpc.endpoints import Endpoint
+from chains.fair_selection import FairSelector
+from chains.rpc.concurrency import gather_individually, is_rate_limited
+from chains.rpc.endpoint import Endpoint
 from chains.ton import cells
 from chains.ton.client import TonClient
 from chains.ton.credit_tx import CreditTx, Origin, parse_origin
@@ -24,7 +24,7 @@ from chains.ton.transfers import TransferReader
 from chains.ton.values import rows_of
 from chains.ton.wallet_credits import read_credits
 from chains.ton.wallets import JettonWalletResolver
-from chains.types import LookAgain, Transfer
+from chains.types import RescanResult, Transfer
 
 MOST_ORIGINS = 50  # senders looked up in one go: each is a question
 
@@ -48,7 +48,7 @@ class TransferRecovery:
         self._reader = reader
         self._wallets = wallets
         self._chain_id = chain_id
-        self._turns = Turns()  # of transactions whose senders are looked up
+        self._selector = FairSelector()  # of transactions whose senders are looked up
 
     async def read(
         self,
@@ -59,7 +59,7 @@ class TransferRecovery:
         since: int,
         until: int,
         lacks: Pruned | None = None,
-    ) -> LookAgain:
+    ) -> RescanResult:
         """
         Return what these were sent between two moments in unix seconds, both included.
 
@@ -84,10 +84,10 @@ class TransferRecovery:
         except ChainError as exc:
             if is_rate_limited(exc):
                 raise
-            return LookAgain(list(told.values()), dict.fromkeys(destinations, str(exc)))
+            return RescanResult(list(told.values()), dict.fromkeys(destinations, str(exc)))
         places = {(wallet, place + 1) for wallet, place in self._places(wallets, told.values())}
         lost = _in_turn([tx for tx in received if since <= tx.time <= until and (tx.account, tx.sent_at) not in places])
-        chosen = self._turns.choose(lost, MOST_ORIGINS, key=lambda tx: tx.hash)
+        chosen = self._selector.select(lost, MOST_ORIGINS, key=lambda tx: tx.hash)
         for tx, transfer in await self._origins(endpoint, chosen, wallets):
             if isinstance(transfer, Transfer):
                 told.setdefault(_key(transfer), transfer)
@@ -95,7 +95,7 @@ class TransferRecovery:
                 unread[wallets[tx.account].owner] = transfer
         for tx in (tx for tx in lost if tx not in chosen):
             unread[wallets[tx.account].owner] = "more of its transactions are in no row than are looked up in one go"
-        return LookAgain(list(told.values()), unread)
+        return RescanResult(list(told.values()), unread)
 
     async def _wallets_of(
         self, endpoint: Endpoint, destinations: Sequence[str], masters: Collection[str]
@@ -142,7 +142,7 @@ class TransferRecovery:
     ) -> list[tuple[CreditTx, Transfer | str]]:
         """Return the transfers that these are the end of; in place of one that cannot be told, why."""
         alive = partial(self._client.tip, endpoint)
-        answers = await gather_apart(received, partial(self._origin, endpoint), alive=alive)
+        answers = await gather_individually(received, partial(self._origin, endpoint), alive=alive)
         return [
             (tx, str(origin) if isinstance(origin, ChainError) else self._transfer(tx, origin, wallets[tx.account]))
             for tx, origin in zip(received, answers, strict=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chains.errors import ChainError
-from chains.rpc.endpoint_limits import TRY_LARGER_S, Limit
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_limits import RETRY_LARGER_S, AdaptiveLimit
 from chains.ton.provider_errors import rows_named
 
 MOST_ROWS = 1_000  # TonCenter's own limit; others show fewer
@@ -18,12 +18,12 @@ class RowLimits:
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._limits: dict[tuple[Endpoint, str], Limit] = {}
+        self._limits: dict[tuple[Endpoint, str], AdaptiveLimit] = {}
         self._other_matters: dict[tuple[Endpoint, str], float] = {}  # until when fewer rows are not worth a question
 
-    def of(self, endpoint: Endpoint, route: str, *, most: int = MOST_ROWS) -> Limit:
+    def of(self, endpoint: Endpoint, route: str, *, most: int = MOST_ROWS) -> AdaptiveLimit:
         """Return how many rows of one answer an endpoint is asked for, at most so many."""
-        return self._limits.setdefault((endpoint, route), Limit(most, clock=self._clock))
+        return self._limits.setdefault((endpoint, route), AdaptiveLimit(most, clock=self._clock))
 
     def fewer(self, endpoint: Endpoint, route: str, size: int, refused: ChainError) -> int | None:
         """
@@ -37,7 +37,7 @@ class RowLimits:
         if allowed is not None:
             return allowed
         if size < self.of(endpoint, route).size // STEP_DOWN:  # very few were asked for already
-            self._other_matters[key] = self._clock() + TRY_LARGER_S
+            self._other_matters[key] = self._clock() + RETRY_LARGER_S
             return None
         waiting = self._clock() < self._other_matters.get(key, 0.0)
         return None if waiting or size <= STEP_DOWN else size // STEP_DOWN

@@ -7,7 +7,8 @@ from functools import partial
 
 from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back, why_not
 from chains.errors import ChainError
-from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.ton.decode import Row
 from chains.ton.transfers import ROUTE, Found, TransferReader
 from chains.ton.unreadable import Unreadable
@@ -56,14 +57,14 @@ class TransferScan:
         if not (found.unreadable or found.passed) or len(self._pool.endpoints) == 1:
             return found, lacks
         try:
-            return found.joined(await self._pool.run(ROUTE, read, avoiding=asked)), lacks
+            return found.joined(await self._pool.call(ROUTE, read, avoiding=asked)), lacks
         except ChainError:  # the rest was read, and what is missing is named
             return found, lacks
 
     async def _missing(self, span: UnreadSpan, *, newest: int) -> ScanPage:
         until, owners = min(span.until, newest), sorted(span.destinations)
         read = partial(self._since, owners=owners, after=span.after, reread_s=0, until=until)
-        found = await self._pool.run(ROUTE, read)
+        found = await self._pool.call(ROUTE, read)
         return ScanPage(moved(found.rows, self._chain_id), Cursor(found.until), time=found.until, rows_read=found.read)
 
     async def _since(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from chains.backfill import Pruned
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.ton.address_batches import SMALLER_MAY_DO, AsksTooMuch
 from chains.ton.client import TonClient
 from chains.ton.decode import Row, Tip, parse_block, parse_transfer

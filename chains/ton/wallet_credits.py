@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
 from chains.ton.address import canonical_of
 from chains.ton.address_batches import AsksTooMuch
 from chains.ton.client import TonClient

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chains.errors import ChainProtocolError
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.ton import cells
 from chains.ton.client import TonClient
 from chains.ton.values import address, rows_of

@@ -11,11 +11,12 @@ from functools import partial
 
 from chains.backfill import Backfill
 from chains.base import Access, Telemetry
-from chains.batch_verifier import SecondLook
+from chains.batch_verifier import BatchVerifier
 from chains.errors import ChainError, InvalidTxHash
 from chains.heads.reader import HeadReader
 from chains.rpc.concurrency import is_rate_limited
-from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.rpc.http_client import open_http
 from chains.rpc.token_bucket import TokenBucket
 from chains.tron import address as addresses
@@ -37,8 +38,8 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
-    LookAgain,
     Rail,
+    RescanResult,
     ScanPage,
     Targets,
     TokenMeta,
@@ -49,7 +50,7 @@ from chains.types import (
 from config.catalog import Chain
 
 HISTORY_MS = 24 * 3_600_000  # read on the first start
-TRANSFERS_A_LOOK = 200
+TRANSACTIONS_A_BATCH = 200
 SHARE_OF_LOOKING_AGAIN = 0.1  # of the rate: it has time, and nobody's payment waits for it
 
 _TX_HASH = re.compile(r"[0-9a-fA-F]{64}")
@@ -120,7 +121,9 @@ class TronAdapter:
         # What looks again remembers nothing the running scan was told.
         again = HistoryReader(self._wired(client.paced(SHARE_OF_LOOKING_AGAIN), clock))
         self._past = PastReader(pool, self._readers, again=again, backfill=self._unread)
-        self._second = SecondLook(pool, "gettransactioninfobyid", self._look, part=TRANSFERS_A_LOOK)
+        self._batch_verifier = BatchVerifier(
+            pool, "gettransactioninfobyid", self._verify_batch, batch_size=TRANSACTIONS_A_BATCH
+        )
         newest = NewestBlock(client, self._readers.blocks, clock=clock)
         self._heads = HeadReader(
             pool, method="getblock", read=newest.read, clock=clock, wall=wall, interval_s=SLOT_MS / 1000
@@ -188,19 +191,19 @@ class TronAdapter:
         """Return the newest: irreversible blocks have no forks."""
         return anchors[0] if anchors else None
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         asked = sorted(destinations)
         if not asked or until < since:
-            return LookAgain([], {})
+            return RescanResult([], {})
         elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
         first_ms, last_ms = since * 1000, until * 1000 + 999
         try:
             return await self._past.look_again(asked, first_ms=first_ms, last_ms=last_ms, avoiding=elsewhere)
         except ChainError as exc:
-            return LookAgain([], dict.fromkeys(asked, str(exc)))
+            return RescanResult([], dict.fromkeys(asked, str(exc)))
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
-        return await self._second.verify(transfers)
+        return await self._batch_verifier.verify(transfers)
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """
@@ -212,11 +215,11 @@ class TronAdapter:
         if _TX_HASH.fullmatch(tx_hash) is None:
             raise InvalidTxHash("a Tron transaction hash is 64 hex digits, without 0x")
         inspect = partial(self._inspect, tx_hash=tx_hash.lower(), targets=targets)
-        return await self._pool.run("gettransactioninfobyid", inspect)
+        return await self._pool.call("gettransactioninfobyid", inspect)
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:
-            meta = await self._pool.run(
+            meta = await self._pool.call(
                 "triggerconstantcontract", partial(self._client.contracts.token, address=address)
             )
             if meta is None or meta.symbol is None or meta.decimals is None:
@@ -225,18 +228,18 @@ class TronAdapter:
         return self._tokens[address]
 
     async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
-        return await self._pool.run("balances", partial(self._balances.read, holdings=holdings, confirmed=confirmed))
+        return await self._pool.call("balances", partial(self._balances.read, holdings=holdings, confirmed=confirmed))
 
     async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         wanted = {holding for holding in holdings if holding.token is not None}
         if not wanted or last < first:
             return []
-        return await self._pool.run(
+        return await self._pool.call(
             "movements", partial(self._readers.pages.movements, wanted=wanted, first=first, last=last)
         )
 
     async def self_test(self) -> list[str]:
-        problems = await self._pool.run("self_test", self._network)
+        problems = await self._pool.call("self_test", self._network)
         if await self.token(self._usdt) is None:
             problems.append(
                 f"no token contract at proxyAddress {self._chain.proxy_address}: is this the right network?"
@@ -258,7 +261,7 @@ class TronAdapter:
             return [f"JSON-RPC of {endpoint.label} does not find transfers: they are looked for by slower calls"]
         return []
 
-    async def _look(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
+    async def _verify_batch(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
         times = {transfer.tx_hash: transfer.block_number for transfer in transfers}
         hashes = list(times)
         # Not from what was remembered: this is the second look.

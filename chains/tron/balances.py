@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError
-from chains.fair_selection import Turns
-from chains.rpc.concurrency import gather_apart, gather_limited, is_rate_limited
-from chains.rpc.endpoint_limits import MOST_CALLS
-from chains.rpc.endpoints import Endpoint
-from chains.rpc.jsonrpc import Call, RpcResult
+from chains.fair_selection import FairSelector
+from chains.rpc.concurrency import gather_individually, gather_limited, is_rate_limited
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_limits import MAX_CALLS
+from chains.rpc.jsonrpc_messages import Call, RpcResult
 from chains.tron.address import topic
 from chains.tron.client import TronClient
-from chains.tron.provider_errors import Refusal
+from chains.tron.provider_errors import ErrorKind
 from chains.tron.rpc import RpcRefused, rpc_address
 from chains.types import BalanceKey, Balances
 
@@ -40,9 +40,9 @@ class BalanceReader:
     def __init__(self, client: TronClient, *, packed: int, usable: Callable[[Endpoint], bool]) -> None:
         self._client = client
         self._usable = usable  # whether an endpoint's JSON-RPC is worth asking
-        self._packed = max(1, min(packed, MOST_CALLS))
+        self._packed = max(1, min(packed, MAX_CALLS))
         self._coins: dict[str, int] = {}  # what accounts were last seen to hold for good
-        self._turns = Turns()  # of accounts that are asked for one by one
+        self._selector = FairSelector()  # of accounts that are asked for one by one
 
     async def read(self, endpoint: Endpoint, holdings: Sequence[BalanceKey], *, confirmed: bool) -> Balances:
         """Read everything from one endpoint; a balance that a contract will not tell is None."""
@@ -78,9 +78,9 @@ class BalanceReader:
                 amounts[place] = now
             else:
                 changed.append(place)
-        chosen = self._turns.choose(changed, CALLS_A_ROUND, key=lambda place: holdings[place].holder)
+        chosen = self._selector.select(changed, CALLS_A_ROUND, key=lambda place: holdings[place].holder)
         ask, alive = partial(self._solid_coin, endpoint, holdings), partial(self._client.newest, endpoint)
-        for place, answer in zip(chosen, await gather_apart(chosen, ask, alive=alive), strict=True):
+        for place, answer in zip(chosen, await gather_individually(chosen, ask, alive=alive), strict=True):
             amounts[place] = None if isinstance(answer, ChainError) else answer
         return amounts
 
@@ -132,7 +132,7 @@ def _call(holding: BalanceKey) -> Call:
 
 def _amount(answer: RpcResult, holding: BalanceKey) -> int | None:
     """Return one balance; a contract that refuses is None, a node that refuses is an error."""
-    refused = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.OTHER
+    refused = isinstance(answer.error, RpcRefused) and answer.error.advice.kind is ErrorKind.OTHER
     if refused and holding.token is not None:
         return None
     value = answer.get()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chains.backfill import Pruned
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.rpc.concurrency import is_rate_limited
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
 from chains.tron.client import BlockNotHeld, TronClient
 from chains.tron.decode import Block
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.rpc.concurrency import gather_limited, is_rate_limited
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.by_blocks import BlockReader
 from chains.tron.candidates import CandidateTransactions

@@ -7,7 +7,7 @@ from functools import partial
 
 from chains.errors import ChainUnavailable
 from chains.rpc.concurrency import gather_limited
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.choose import BLOCKS_A_PAGE

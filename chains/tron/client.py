@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.rpc.endpoints import Endpoint, Unserved
-from chains.rpc.jsonrpc import Call, RpcResult
+from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.jsonrpc_messages import Call, RpcResult
 from chains.rpc.quantities import quantity
 from chains.tron.contract_calls import ContractCalls
 from chains.tron.decode import (
@@ -155,7 +155,7 @@ class TronClient:
             Unserved: this endpoint speaks no JSON-RPC.
         """
         await self._check(endpoint)
-        return await self._rpc.ask(endpoint, calls)
+        return await self._rpc.call_batch(endpoint, calls)
 
     async def chain_of_rpc(self, endpoint: Endpoint) -> int:
         """Return the chain the JSON-RPC side says it serves."""
@@ -178,7 +178,7 @@ class TronClient:
     async def _told_chain(self, endpoint: Endpoint) -> int:
         """Return the chain a node says it serves: one that keeps only the last blocks shows no genesis block."""
         try:
-            (answer,) = await self._rpc.ask(endpoint, [("eth_chainId", ())])
+            (answer,) = await self._rpc.call_batch(endpoint, [("eth_chainId", ())])
             return quantity(answer.get())
         except Unserved:
             raise ChainProtocolError("the node does not show its genesis block") from None

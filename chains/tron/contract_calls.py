@@ -8,7 +8,7 @@ from typing import Any
 from tronpy.abi import tron_abi  # type: ignore[import-untyped]  # ships no types
 
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.token_metadata import decoded, is_unusual, read_decimals, read_symbol
 from chains.tron.address import ZERO_ADDRESS
 from chains.tron.provider_errors import is_busy
@@ -65,7 +65,7 @@ class ContractCalls:
                 raise
             raw = await self._http.post(endpoint, layer("triggerconstantcontract", solid=False), question)
         if not isinstance(raw, dict) or not isinstance(raw.get("result"), dict):
-            raise ChainProtocolError(f"triggerconstantcontract answered {endpoint.quote(repr(raw))}")
+            raise ChainProtocolError(f"triggerconstantcontract answered {endpoint.redact(repr(raw))}")
         outcome = raw["result"]
         if outcome.get("result") is not True:
             _check_halted(endpoint, outcome)
@@ -94,4 +94,4 @@ def _check_halted(endpoint: Endpoint, outcome: dict[str, Any]) -> None:
     code, message = str(outcome.get("code")), str(outcome.get("message", ""))
     if code in {"CONTRACT_VALIDATE_ERROR", "CONTRACT_EXE_ERROR"} and not is_busy(message):
         return
-    raise ChainUnavailable(f"the node cannot answer now: {endpoint.quote(f'{code} {message}')}")
+    raise ChainUnavailable(f"the node cannot answer now: {endpoint.redact(f'{code} {message}')}")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.tron.blocks import PRUNED_FOR_S, BlockTimeIndex
 from chains.tron.client import BlockNotHeld
 from chains.tron.decode import Block

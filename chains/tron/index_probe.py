@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from chains.errors import ChainUnavailable
-from chains.rpc.endpoints import Endpoint, Unserved
-from chains.rpc.jsonrpc import RpcResult
+from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.jsonrpc_messages import RpcResult
 from chains.tron.address import topic
 from chains.tron.client import TronClient
 from chains.tron.decode import parse_log_hint

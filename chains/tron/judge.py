@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from chains.errors import ChainError
 from chains.tron.decode import Receipt
 from chains.tron.transfer_log import TransferLog
-from chains.types import Outcome, Transfer, Verification
+from chains.types import Transfer, Verification, VerificationOutcome
 
 
 def by_key(receipt: Receipt | ChainError | None) -> dict[str, TransferLog]:
@@ -32,17 +32,17 @@ def judge(
     prune. One of another time, or without the transfer, proves what we stored wrong.
     """
     if receipt is None or isinstance(receipt, ChainError) or (receipt.succeeded and receipt.events == 0):
-        return Verification(transfer, Outcome.NOT_YET, 0, why=_proves_nothing(receipt))
+        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=_proves_nothing(receipt))
     if receipt.time_ms != transfer.block_number:
-        return Verification(transfer, Outcome.GONE, 0)
+        return Verification(transfer, VerificationOutcome.GONE, 0)
     if not receipt.succeeded:
-        return Verification(transfer, Outcome.REVERTED, 0)
+        return Verification(transfer, VerificationOutcome.REVERTED, 0)
     event = transfers.get(transfer.event_key)
     claim = (transfer.token, transfer.destination, transfer.amount)
     if event is None or event.claim != claim:
-        return Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)
+        return Verification(transfer, VerificationOutcome.NO_TRANSFER_LOG, 0)
     seen = transfer._replace(block_time=receipt.time_ms // 1000, sender=event.source)
-    return Verification(seen, Outcome.CREDITED, event.value)
+    return Verification(seen, VerificationOutcome.CREDITED, event.value)
 
 
 def _proves_nothing(receipt: Receipt | ChainError | None) -> str:

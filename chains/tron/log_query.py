@@ -8,14 +8,14 @@ from typing import Any
 import orjson
 
 from chains.errors import ChainProtocolError
-from chains.rpc.endpoint_limits import MOST_CALLS
-from chains.rpc.jsonrpc import Call, RpcResult
+from chains.rpc.endpoint_limits import MAX_CALLS
+from chains.rpc.jsonrpc_messages import Call, RpcResult
 from chains.tron.address import topic
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import parse_log_hint
 from chains.tron.transfer_log import TRANSFER_TOPIC
 
-CHUNKS_A_BATCH = MOST_CALLS - 3  # besides the finalized block, the last block and the probe
+CHUNKS_A_BATCH = MAX_CALLS - 3  # besides the finalized block, the last block and the probe
 
 
 def rows_of(answer: RpcResult) -> list[Any]:

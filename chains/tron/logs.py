@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.rpc.concurrency import is_rate_limited
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.endpoint import Endpoint
 from chains.rpc.http_client import CutOff, TimedOut, TooLarge
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
@@ -16,7 +16,7 @@ from chains.tron.client import TronClient
 from chains.tron.decode import Block, parse_rpc_block
 from chains.tron.index_probe import IndexProbe, IndexUnavailable, ProbeFinder, ProbeMissed, check_probe
 from chains.tron.log_query import batches, block_call, collect, query
-from chains.tron.provider_errors import Refusal, Verdict
+from chains.tron.provider_errors import ErrorAdvice, ErrorKind
 from chains.tron.question_size import QuestionSize
 from chains.tron.receipts import ReceiptReader
 from chains.tron.rpc import RpcRefused
@@ -130,14 +130,14 @@ class LogReader:
                     raise self._avoid(endpoint, side, str(exc)) from exc
                 side.probe, dropped = None, True
             except (ChainUnavailable, ChainProtocolError) as exc:
-                verdict = _verdict(exc)
+                advice = _advice_of(exc)
                 time_outs += isinstance(exc, TimedOut)
-                if verdict is None or verdict.refusal is Refusal.BUSY or time_outs > MOST_TIME_OUTS:
+                if advice is None or advice.kind is ErrorKind.BUSY or time_outs > MOST_TIME_OUTS:
                     raise
                 if not refused and not isinstance(exc, RpcRefused):
                     await self._client.newest(endpoint)  # what answers nothing at all is down: no size helps
                 refused = True
-                if not size.refused(verdict.refusal, blocks, topics, verdict.allowed):
+                if not size.refused(advice.kind, blocks, topics, advice.suggested):
                     raise  # less than one block and one destination cannot be asked: others ways can
             else:
                 if probe is not None:  # a question without a filter says nothing about one with
@@ -198,12 +198,12 @@ class LogReader:
         return block
 
 
-def _verdict(error: ChainError) -> Verdict | None:
+def _advice_of(error: ChainError) -> ErrorAdvice | None:
     """Return what an error asks for; None when no smaller question would be answered better."""
     if isinstance(error, IndexUnavailable) or is_rate_limited(error):
         return None
     if isinstance(error, RpcRefused):
-        return error.verdict
+        return error.advice
     if isinstance(error, CutOff) or str(error).startswith("HTTP "):  # whatever it was about
-        return Verdict(Refusal.OTHER)
-    return Verdict(Refusal.ROWS) if isinstance(error, TimedOut | TooLarge) else None
+        return ErrorAdvice(ErrorKind.OTHER)
+    return ErrorAdvice(ErrorKind.ROWS) if isinstance(error, TimedOut | TooLarge) else None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from chains.errors import ChainError
 from chains.heads.reader import SeenHead
 from chains.rpc.concurrency import is_rate_limited
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.client import TronClient
 from chains.types import Head

@@ -7,7 +7,8 @@ from functools import partial
 
 from chains.errors import ChainError, ChainUnavailable
 from chains.rpc.concurrency import is_rate_limited
-from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block, Receipt, missing_in, transfers_of
@@ -137,7 +138,7 @@ class PageReader:
         A stranger chooses how many transactions there are, and paid for a thousand of them less than a
         thousand questions cost us. What cannot be read so is read one by one.
         """
-        if endpoint.memory.block_receipts.known is False:
+        if endpoint.limits.block_receipts.known is False:
             return
         by_block: dict[int, set[str]] = {}
         by_time: dict[int, set[str]] = {}
@@ -192,7 +193,7 @@ class PageReader:
             return {}
         found: dict[str, Receipt] = {}
         ask = partial(self._receipts.resolve, hashes=hashes)
-        for _, receipts in await self._pool.survey("gettransactioninfobyid", ask, but=[endpoint]):
+        for _, receipts in await self._pool.call_all("gettransactioninfobyid", ask, excluding=[endpoint]):
             found |= receipts
         return found
 

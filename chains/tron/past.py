@@ -8,12 +8,13 @@ from functools import partial
 from typing import TypeVar
 
 from chains.backfill import Backfill, Pruned, UnreadSpan, lacking, read_as_far_back, why_not
-from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.tron.blocks import BlocksPruned
 from chains.tron.held import MARGIN
 from chains.tron.readers import Readers
 from chains.tron.rescan import HistoryReader
-from chains.types import Cursor, Head, LookAgain, ScanPage, Targets
+from chains.types import Cursor, Head, RescanResult, ScanPage, Targets
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class PastReader:
 
     async def look_again(
         self, destinations: Sequence[str], *, first_ms: int, last_ms: int, avoiding: Collection[Endpoint]
-    ) -> LookAgain:
+    ) -> RescanResult:
         """Read a stretch of time once more; what no endpoint holds of it is told of every destination."""
         look = partial(self._again.read, destinations=destinations, first_ms=first_ms, last_ms=last_ms)
         read = partial(self._from_oldest, look)
@@ -56,7 +57,7 @@ class PastReader:
         goal = head._replace(position=min(span.until, head.position))
         targets, after = Targets(span.destinations), Cursor(span.after)
         read = partial(self._pages.scan, targets=targets, after=after, head=goal, reread_ms=0)
-        return await self._pool.run("scan", read)
+        return await self._pool.call("scan", read)
 
     async def _from_oldest(
         self, read: Callable[..., Awaitable[T]], endpoint: Endpoint, *, lacks: Pruned | None = None

@@ -6,12 +6,12 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from chains.rpc import provider_errors as words
+from chains.rpc import provider_errors as provider_errors
 
 # When a refusal for asking too often names no time, spent quotas included: the only endpoint is asked again by then
 # (docs/rules.md, C). Ten minutes for a quota once made a chain blind for thirty seconds at a time.
-SUSPENSION_S = 10.0
-LONGEST_S = 600.0
+DEFAULT_WAIT_S = 10.0
+MAX_WAIT_S = 600.0
 
 _NAMED = re.compile(
     r"(?:suspended for|retry.{0,10}(?:after|in)|try again.{0,10}(?:after|in)|wait(?: for)?)\s*(\d{1,6})\s*(ms|s|m|h)",
@@ -35,10 +35,10 @@ def asked_to_wait(text: str, *, status: int = 200) -> float | None:
     if status != 429 and not _TOO_OFTEN.search(text):  # noqa: PLR2004 - HTTP's own
         return None
     named = _NAMED.search(text)
-    return SUSPENSION_S if named is None else min(LONGEST_S, float(named[1]) * _SECONDS[named[2].lower()])
+    return DEFAULT_WAIT_S if named is None else min(MAX_WAIT_S, float(named[1]) * _SECONDS[named[2].lower()])
 
 
-class Refusal(StrEnum):
+class ErrorKind(StrEnum):
     """What to do about a JSON-RPC error."""
 
     RANGE = "range"  # ask for fewer blocks
@@ -49,35 +49,35 @@ class Refusal(StrEnum):
     OTHER = "other"
 
 
-class Verdict(NamedTuple):
+class ErrorAdvice(NamedTuple):
     """A classified JSON-RPC error."""
 
-    refusal: Refusal
-    allowed: int | None = None  # the blocks or destinations the node would take, when it says so
+    kind: ErrorKind
+    suggested: int | None = None  # the blocks or destinations the node would take, when it says so
     wait_s: float | None = None
 
 
-# Providers of Tron's JSON-RPC say it in the words of those of Ethereum's.
+# Providers of Tron's JSON-RPC say it in the provider_errors of those of Ethereum's.
 _DIMENSIONS = {
-    words.Refusal.BLOCKS: Refusal.RANGE,
-    words.Refusal.TOPICS: Refusal.TOPICS,
-    words.Refusal.ADDRESSES: Refusal.TOPICS,
-    words.Refusal.ROWS: Refusal.ROWS,
-    words.Refusal.UNSUPPORTED: Refusal.UNSUPPORTED,
-    words.Refusal.RATE: Refusal.BUSY,
-    words.Refusal.HEAD: Refusal.BUSY,
+    provider_errors.ErrorKind.BLOCKS: ErrorKind.RANGE,
+    provider_errors.ErrorKind.TOPICS: ErrorKind.TOPICS,
+    provider_errors.ErrorKind.ADDRESSES: ErrorKind.TOPICS,
+    provider_errors.ErrorKind.ROWS: ErrorKind.ROWS,
+    provider_errors.ErrorKind.UNSUPPORTED: ErrorKind.UNSUPPORTED,
+    provider_errors.ErrorKind.RATE: ErrorKind.BUSY,
+    provider_errors.ErrorKind.HEAD: ErrorKind.BUSY,
 }
 
 
-def classify(code: int, message: str) -> Verdict:
+def classify(code: int, message: str) -> ErrorAdvice:
     """Say what a JSON-RPC error asks us to do."""
     wait = asked_to_wait(message)
     if wait is not None or _BUSY.search(message):
-        return Verdict(Refusal.BUSY, wait_s=wait)
-    told = words.classify(code, message)
+        return ErrorAdvice(ErrorKind.BUSY, wait_s=wait)
+    known = provider_errors.classify(code, message)
     if _NOT_ENABLED.search(message):
-        return Verdict(Refusal.UNSUPPORTED)
-    return Verdict(_DIMENSIONS.get(told.refusal, Refusal.OTHER), told.span)
+        return ErrorAdvice(ErrorKind.UNSUPPORTED)
+    return ErrorAdvice(_DIMENSIONS.get(known.kind, ErrorKind.OTHER), known.suggested)
 
 
 def is_busy(text: str) -> bool:
@@ -86,5 +86,5 @@ def is_busy(text: str) -> bool:
 
 
 def says_not_held(text: str) -> bool:
-    """Say whether a node says that it has no such block: some do in words."""
+    """Say whether a node says that it has no such block: some do in provider_errors."""
     return _NOT_HELD.search(text) is not None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chains.rpc.endpoints import Endpoint
-from chains.tron.provider_errors import Refusal
+from chains.rpc.endpoint import Endpoint
+from chains.tron.provider_errors import ErrorKind
 
 LONGEST_RANGE = 5_000  # blocks of one query
 DESTINATIONS_A_CALL = 1_000
@@ -13,34 +13,34 @@ class QuestionSize:
     """The blocks and destinations of one question, and what its refusals teach."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._memory = endpoint.memory
-        self.span = min(LONGEST_RANGE, self._memory.blocks.size)
-        self.width = min(DESTINATIONS_A_CALL, self._memory.topics.size)
+        self._limits = endpoint.limits
+        self.span = min(LONGEST_RANGE, self._limits.blocks.size)
+        self.width = min(DESTINATIONS_A_CALL, self._limits.topics.size)
         self._blocks: int | None = None  # the smallest refused
         self._topics: int | None = None
 
-    def refused(self, refusal: Refusal, blocks: int, topics: int, allowed: int | None) -> bool:
+    def refused(self, kind: ErrorKind, blocks: int, topics: int, allowed: int | None) -> bool:
         """Make the next question smaller; say whether it can be."""
-        times = 8 if refusal is Refusal.OTHER else 2  # whatever it means: a few questions find out
-        by_topics = refusal is Refusal.TOPICS or refusal is Refusal.OTHER or blocks == 1
-        if by_topics and topics > 1 and refusal is not Refusal.RANGE:
-            self._topics, self.width = topics, _fewer(topics, allowed if refusal is Refusal.TOPICS else None, times)
+        times = 8 if kind is ErrorKind.OTHER else 2  # whatever it means: a few questions find out
+        by_topics = kind is ErrorKind.TOPICS or kind is ErrorKind.OTHER or blocks == 1
+        if by_topics and topics > 1 and kind is not ErrorKind.RANGE:
+            self._topics, self.width = topics, _fewer(topics, allowed if kind is ErrorKind.TOPICS else None, times)
             return True
-        if refusal is Refusal.TOPICS or blocks == 1:
+        if kind is ErrorKind.TOPICS or blocks == 1:
             return False
-        if refusal is Refusal.OTHER:
+        if kind is ErrorKind.OTHER:
             self._topics = None  # one destination was refused as well: it was not about their number
-        self._blocks, self.span = blocks, _fewer(blocks, allowed if refusal is Refusal.RANGE else None, times)
+        self._blocks, self.span = blocks, _fewer(blocks, allowed if kind is ErrorKind.RANGE else None, times)
         return True
 
     def served(self, blocks: int, topics: int) -> None:
         """Keep what was learnt: only now it was about the size."""
         if self._blocks is not None:
-            self._memory.blocks.refused(self._blocks, advice=self.span)
+            self._limits.blocks.refused(self._blocks, suggested=self.span)
         if self._topics is not None:
-            self._memory.topics.refused(self._topics, advice=self.width)
-        self._memory.blocks.served(blocks)
-        self._memory.topics.served(topics)
+            self._limits.topics.refused(self._topics, suggested=self.width)
+        self._limits.blocks.served(blocks)
+        self._limits.topics.served(topics)
 
 
 def _fewer(asked: int, allowed: int | None, times: int) -> int:

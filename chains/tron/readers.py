@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chains.rpc.endpoints import EndpointPool
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.tron.blocks import BlockTimeIndex
 from chains.tron.by_accounts import AccountReader
 from chains.tron.by_blocks import BlockReader

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from chains.errors import ChainError
-from chains.rpc.concurrency import gather_apart, is_rate_limited
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.concurrency import gather_individually, is_rate_limited
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.tron.client import TronClient
 from chains.tron.decode import BlockReceipts, Receipt
 
@@ -36,7 +36,7 @@ class ReceiptReader:
         """Return the receipts of these transactions, without those the node does not hold or show readably (yet)."""
         wanted = list(dict.fromkeys(hashes))
         alive = partial(self._client.newest, endpoint)
-        found = await gather_apart(wanted, partial(self._one, endpoint), alive=alive)
+        found = await gather_individually(wanted, partial(self._one, endpoint), alive=alive)
         return {receipt.tx_hash: receipt for receipt in found if isinstance(receipt, Receipt)}
 
     async def _one(self, endpoint: Endpoint, tx_hash: str) -> Receipt | None:
@@ -72,13 +72,13 @@ class ReceiptReader:
         together = await self._together_afresh(endpoint, hashes, times)
         rest = [tx_hash for tx_hash in hashes if tx_hash not in together]
         ask, alive = partial(self._client.receipt, endpoint), partial(self._client.newest, endpoint)
-        singly = dict(zip(rest, await gather_apart(rest, ask, alive=alive), strict=True))
+        singly = dict(zip(rest, await gather_individually(rest, ask, alive=alive), strict=True))
         return [together.get(tx_hash) or singly.get(tx_hash) for tx_hash in hashes]
 
     async def _together_afresh(
         self, endpoint: Endpoint, hashes: Sequence[str], times: Mapping[str, int]
     ) -> dict[str, Receipt]:
-        if endpoint.memory.block_receipts.known is False:
+        if endpoint.limits.block_receipts.known is False:
             return {}
         of_block: dict[int, set[str]] = {}
         for tx_hash in hashes:
@@ -127,8 +127,8 @@ class ReceiptReader:
 
     async def _read_block(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
         """Read a block's receipts together where they are served so, else one by one."""
-        together = endpoint.memory.block_receipts
-        if together.worth_asking:
+        together = endpoint.limits.block_receipts
+        if together.should_try:
             try:
                 return await self._together(endpoint, number)
             except Unserved:
@@ -140,7 +140,7 @@ class ReceiptReader:
 
     async def _together(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
         read = await self._client.receipts(endpoint, number)
-        endpoint.memory.block_receipts.served()
+        endpoint.limits.block_receipts.served()
         if not (read.receipts or read.unreadable) and not await self._client.is_empty(endpoint, number):
             return None
         return read
@@ -150,7 +150,7 @@ class ReceiptReader:
         if len(listed) > MOST_ONE_BY_ONE:
             raise TooManyReceipts(f"block {number} has {len(listed)} receipts, which are not served together")
         alive = partial(self._client.newest, endpoint)
-        answers = await gather_apart(listed, partial(self._one, endpoint), alive=alive)
+        answers = await gather_individually(listed, partial(self._one, endpoint), alive=alive)
         if any(answer is None for answer in answers):
             return None
         receipts = [answer for answer in answers if isinstance(answer, Receipt)]

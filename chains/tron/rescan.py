@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from chains.errors import ChainError, ChainUnavailable
-from chains.rpc.concurrency import gather_apart, is_rate_limited
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.concurrency import gather_individually, is_rate_limited
+from chains.rpc.endpoint import Endpoint
 from chains.tron.blocks import BlocksPruned
 from chains.tron.candidates import CandidateTransactions
 from chains.tron.decode import Block
 from chains.tron.readers import Readers
-from chains.types import LookAgain
+from chains.types import RescanResult
 
 MOST_ROUNDS = 100  # ranges of blocks, where histories cannot be read
 MOST_BLOCKS = 1_200  # an hour: a call each, where nothing else is served
@@ -43,7 +43,7 @@ class HistoryReader:
         first_ms: int,
         last_ms: int,
         begin: Block | None = None,
-    ) -> LookAgain:
+    ) -> RescanResult:
         """
         Return what these received between two times in ms, both included.
 
@@ -71,9 +71,9 @@ class HistoryReader:
 
     async def _by_histories(
         self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int
-    ) -> LookAgain:
+    ) -> RescanResult:
         ask = partial(self._by_accounts.read_one, endpoint, first=first_ms, last=last_ms)
-        answers = await gather_apart(destinations, ask, alive=partial(self._client.newest, endpoint))
+        answers = await gather_individually(destinations, ask, alive=partial(self._client.newest, endpoint))
         found, unread = CandidateTransactions(last_ms), {}
         for destination, answer in zip(destinations, answers, strict=True):
             if isinstance(answer, ChainError):
@@ -81,11 +81,11 @@ class HistoryReader:
             else:
                 found.take(answer)
                 unread |= dict.fromkeys([destination] if answer.unreadable else [], "a row of it cannot be read")
-        return LookAgain(await self._pages.transfers(endpoint, found, frozenset(destinations)), unread)
+        return RescanResult(await self._pages.transfers(endpoint, found, frozenset(destinations)), unread)
 
     async def _with_histories(
-        self, whole: LookAgain, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int
-    ) -> LookAgain:
+        self, whole: RescanResult, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int
+    ) -> RescanResult:
         """Add what histories tell, complete or not: they are another index, and may know what the logs do not."""
         try:
             more = await self._by_histories(endpoint, destinations, first_ms, last_ms)
@@ -94,15 +94,15 @@ class HistoryReader:
                 raise
             return whole
         told = {(t.tx_hash, t.event_key): t for t in [*more.transfers, *whole.transfers]}
-        return LookAgain(list(told.values()), whole.unread)
+        return RescanResult(list(told.values()), whole.unread)
 
     async def _whole(
         self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int, begin: Block | None
-    ) -> LookAgain:
+    ) -> RescanResult:
         """Read by blocks or logs, from the block `begin` on where there is one."""
         if begin is not None:
             if begin.time_ms > last_ms:
-                return LookAgain([], {})
+                return RescanResult([], {})
             first_ms = max(first_ms, begin.time_ms)
         top = await self._blocks.at(endpoint, last_ms)
         try:
@@ -118,7 +118,7 @@ class HistoryReader:
 
     async def _by_blocks_or_logs(
         self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, top: Block
-    ) -> LookAgain:
+    ) -> RescanResult:
         try:
             return await self._by_logs(endpoint, destinations, first_ms, top)
         except ChainError as exc:
@@ -127,15 +127,19 @@ class HistoryReader:
                 raise
         return await self._by_blocks(endpoint, destinations, first, top)
 
-    async def _by_blocks(self, endpoint: Endpoint, destinations: Sequence[str], first: Block, top: Block) -> LookAgain:
+    async def _by_blocks(
+        self, endpoint: Endpoint, destinations: Sequence[str], first: Block, top: Block
+    ) -> RescanResult:
         found, after = CandidateTransactions(top.time_ms), first
         while after.number < top.number:
             page = await self._by_blocks_reader.read(endpoint, destinations, first=after.number, after=after, top=top)
             found.take(page)
             after = await self._blocks.at(endpoint, page.end_ms)
-        return LookAgain(await self._pages.transfers(endpoint, found, frozenset(destinations)), {})
+        return RescanResult(await self._pages.transfers(endpoint, found, frozenset(destinations)), {})
 
-    async def _by_logs(self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, top: Block) -> LookAgain:
+    async def _by_logs(
+        self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, top: Block
+    ) -> RescanResult:
         found, number = CandidateTransactions(top.time_ms), (await self._blocks.at(endpoint, first_ms)).number
         for _ in range(MOST_ROUNDS):
             page = await self._logs.read(endpoint, destinations, first=number, top=top)
@@ -144,4 +148,4 @@ class HistoryReader:
                 break
             number = (await self._blocks.at(endpoint, page.end_ms)).number + 1
         transfers = await self._pages.transfers(endpoint, found, frozenset(destinations))
-        return LookAgain([t for t in transfers if first_ms <= t.block_number], {})
+        return RescanResult([t for t in transfers if first_ms <= t.block_number], {})

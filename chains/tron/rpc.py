@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from chains.errors import ChainError, ChainUnavailable
 from chains.rpc.concurrency import is_rate_limited
-from chains.rpc.endpoints import Endpoint, Unserved
-from chains.rpc.jsonrpc import JsonRpc, RpcFailure
+from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.jsonrpc import JsonRpc
+from chains.rpc.jsonrpc_messages import RpcErrorObject
 from chains.tron.address import to_hex
-from chains.tron.provider_errors import Refusal, Verdict, classify
+from chains.tron.provider_errors import ErrorAdvice, ErrorKind, classify
 from chains.tron.service import TronService
 
 
 class RpcRefused(ChainUnavailable):
-    """The node answered a JSON-RPC call with an error; `verdict` says what it asks for."""
+    """The node answered a JSON-RPC call with an error; `advice` says what it asks for."""
 
-    def __init__(self, message: str, verdict: Verdict) -> None:
-        super().__init__(message, retry_after=verdict.wait_s)
-        self.verdict = verdict
+    def __init__(self, message: str, advice: ErrorAdvice) -> None:
+        super().__init__(message, retry_after=advice.wait_s)
+        self.advice = advice
 
 
 def json_rpc_of(service: TronService) -> JsonRpc:
@@ -24,10 +25,10 @@ def json_rpc_of(service: TronService) -> JsonRpc:
     return JsonRpc(service.rpc, judge=_judge, is_rate=is_rate_limited)
 
 
-def _judge(endpoint: Endpoint, failure: RpcFailure) -> ChainError:
-    verdict = classify(failure.code, failure.message)
-    said = f"{endpoint.quote(failure.message)} (code {failure.code})"
-    return Unserved(said) if verdict.refusal is Refusal.UNSUPPORTED else RpcRefused(said, verdict)
+def _judge(endpoint: Endpoint, failure: RpcErrorObject) -> ChainError:
+    advice = classify(failure.code, failure.message)
+    said = f"{endpoint.redact(failure.message)} (code {failure.code})"
+    return Unserved(said) if advice.kind is ErrorKind.UNSUPPORTED else RpcRefused(said, advice)
 
 
 def rpc_address(canonical: str) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.rpc.concurrency import is_rate_limited
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.tron.blocks import SLOT_MS, BlocksPruned, BlockTimeIndex
 from chains.tron.by_accounts import INDEX_LAG_MS, AccountReader
 from chains.tron.by_blocks import BlockReader
@@ -156,7 +156,7 @@ class TransferScan:
         """Look the cheaper way first; where that fails, the other one may be served. None, and why, when neither is."""
         unread = self._block_reader.unread(span.first, span.top.number)
         ways = [(_BLOCKS, self._by_blocks), (_ACCOUNTS, self._by_accounts)]
-        one_by_one = endpoint.memory.block_receipts.known is False
+        one_by_one = endpoint.limits.block_receipts.known is False
         if one_by_one or cheapest(destinations=len(asked), blocks=unread) is Way.ACCOUNTS:
             ways.reverse()
         for name, way in ways:
@@ -191,7 +191,7 @@ class TransferScan:
         self, endpoint: Endpoint, asked: list[str], span: ScanRange, reread_ms: int
     ) -> CandidateTransactions | None:
         found = await self._block_reader.read(endpoint, asked, first=span.first, after=span.after, top=span.top)
-        if endpoint.memory.block_receipts.known is False:
+        if endpoint.limits.block_receipts.known is False:
             # Read one by one, a block is as empty as it says it is. Histories, though nothing proves that they
             # are not behind, tell what it does not say.
             try:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.rpc.endpoints import LONGEST_BLIND_AS_ASKED_S, Endpoint, Unserved
+from chains.rpc.endpoint import MAX_SOLE_RETRY_AFTER_S, Endpoint, Unserved
 from chains.rpc.http_client import OK, HttpAnswer, HttpClient, TooLarge
 from chains.rpc.lenient_json import loads
 from chains.rpc.token_bucket import TokenBucket
@@ -99,13 +99,13 @@ class TronService:
         body: bytes | None = None,
     ) -> HttpAnswer:
         bucket = self._bucket(endpoint)
-        if bucket.suspended_s > 0:
-            raise ChainUnavailable("suspended for asking too often", retry_after=bucket.suspended_s)
+        if bucket.paused_s > 0:
+            raise ChainUnavailable("suspended for asking too often", retry_after=bucket.paused_s)
         if self._share is not None:
-            await self._of_host(self._shares, endpoint, self.per_second * self._share).take()
-        await bucket.take()
+            await self._of_host(self._shares, endpoint, self.per_second * self._share).acquire()
+        await bucket.acquire()
         headers = self._headers | ({} if body is None else {"Content-Type": "application/json"})
-        return await self._http.ask(verb, endpoint.url + path, headers=headers, params=params, body=body)
+        return await self._http.request(verb, endpoint.url + path, headers=headers, params=params, body=body)
 
     def _bucket(self, endpoint: Endpoint) -> TokenBucket:
         return self._of_host(self._buckets, endpoint, self.per_second)
@@ -145,11 +145,11 @@ class TronService:
 
     def _suspended(self, endpoint: Endpoint, said: str, wait: float) -> ChainUnavailable:
         # The pool may leave an endpoint alone for longer while others serve; the only one is asked again by then.
-        self._bucket(endpoint).suspend(min(wait, LONGEST_BLIND_AS_ASKED_S))
+        self._bucket(endpoint).pause_for(min(wait, MAX_SOLE_RETRY_AFTER_S))
         return ChainUnavailable(self._quoted(endpoint, said), retry_after=wait)
 
     def _quoted(self, endpoint: Endpoint, text: str) -> str:
-        return endpoint.quote(text.replace(self._key, "***") if self._key else text)
+        return endpoint.redact(text.replace(self._key, "***") if self._key else text)
 
 
 def _loads(raw: HttpAnswer) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable, LogsBehind
-from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer, UnreadLog
+from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer, UnreadableLog
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
@@ -152,7 +152,7 @@ class RailReader:
         goal = Head(cursor.position, cursor.anchor, head.time)
         after = await self._position_before(since, cursor, head)
         found: dict[tuple[str, str], Transfer] = {}
-        unread: list[UnreadLog] = []
+        unread: list[UnreadableLog] = []
         while after.position < goal.position:
             page = await self._adapter.scan(self.rail, theirs, after, goal)
             if isinstance(page, Fork):
@@ -217,7 +217,7 @@ class RailReader:
         self._trail.append((page.cursor.position, page.time))
         self._on_recorded(recorded)
 
-    async def _keep_found(self, log: UnreadLog, transfers: Sequence[Transfer], head: Head) -> None:
+    async def _keep_found(self, log: UnreadableLog, transfers: Sequence[Transfer], head: Head) -> None:
         """Store what a log that could not be read before turned out to be."""
         found = await self._dated(transfers, head)
         async with self._db.write() as tx:

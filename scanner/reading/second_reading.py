@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError
-from chains.types import Fork, LookAgain, Rail, Targets, Transfer, UnreadLog
+from chains.types import Fork, Rail, RescanResult, Targets, Transfer, UnreadableLog
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
@@ -185,7 +185,7 @@ class SecondReader:
         return until, None
 
     async def _keep(
-        self, rail: Rail, transfers: Sequence[Transfer], unread: Sequence[UnreadLog], *, moment: int
+        self, rail: Rail, transfers: Sequence[Transfer], unread: Sequence[UnreadableLog], *, moment: int
     ) -> None:
         async with self._db.write() as tx:
             now = self._clock.now_ms()
@@ -195,7 +195,7 @@ class SecondReader:
             await remember(tx, self._chain.chain_id, rail, unread, now=now)
         self._on_recorded(recorded)
 
-    async def _read_again(self, readings: Sequence[Reading], *, since: int, until: int) -> LookAgain:
+    async def _read_again(self, readings: Sequence[Reading], *, since: int, until: int) -> RescanResult:
         """Read these addresses once more, store what is found and how far; return what was told."""
         again = await self._adapter.look_again(_destinations(readings), since=since, until=until)
         read = [r.intent_id for r in readings if r.destination not in again.unread and self._continues(r, since)]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
-from chains.types import Cursor, Head, Rail, ScanPage, Targets, Transfer, UnreadLog
+from chains.types import Cursor, Head, Rail, ScanPage, Targets, Transfer, UnreadableLog
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database, Tx
@@ -21,10 +21,10 @@ MOST_REMEMBERED = 1_000  # of one rail; then it waits for an endpoint that can b
 READ_AGAIN_A_POLL = 10
 MOST_SHOWN = 5  # that name no transaction, among the problems
 
-Keep = Callable[[UnreadLog, Sequence[Transfer], Head], Awaitable[None]]
+Keep = Callable[[UnreadableLog, Sequence[Transfer], Head], Awaitable[None]]
 
 
-async def remember(tx: Tx, chain_id: int, rail: Rail, logs: Sequence[UnreadLog], *, now: int) -> None:
+async def remember(tx: Tx, chain_id: int, rail: Rail, logs: Sequence[UnreadableLog], *, now: int) -> None:
     """
     Remember logs that were passed.
 
@@ -82,7 +82,7 @@ class UnreadLogs:
         """Take everything above some block as not read yet."""
         self._read.clear()
 
-    async def remember(self, tx: Tx, logs: Sequence[UnreadLog]) -> None:
+    async def remember(self, tx: Tx, logs: Sequence[UnreadableLog]) -> None:
         """
         Remember what a page lacks, in the transaction that says the page was read.
 
@@ -118,7 +118,7 @@ class UnreadLogs:
         while len(self._read) > MOST_REMEMBERED:
             del self._read[next(iter(self._read))]
 
-    async def _read_one(self, each: UnreadLog, targets: Targets, head: Head) -> list[Transfer] | None:
+    async def _read_one(self, each: UnreadableLog, targets: Targets, head: Head) -> list[Transfer] | None:
         """Return what the block of a log holds, or its transaction; None while neither can be read."""
         block = Head(each.position, None, head.time)
         whys = [each.why]
@@ -139,5 +139,5 @@ class UnreadLogs:
         return None
 
 
-def _key(log: UnreadLog) -> tuple[int, str | None]:
+def _key(log: UnreadableLog) -> tuple[int, str | None]:
     return log.position, log.tx_hash

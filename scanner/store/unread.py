@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chains.types import Rail, UnreadLog
+from chains.types import Rail, UnreadableLog
 from scanner.store.tables import unread_logs
 
 _MOST_WHY = 300  # characters
@@ -19,11 +19,11 @@ _NOT_KNOWN = ""  # a part of a key is never null
 class Remembered(NamedTuple):
     """A log that could not be read when it was passed."""
 
-    log: UnreadLog
+    log: UnreadableLog
     since: int  # unix ms
 
 
-async def put(tx: AsyncConnection, chain_id: int, rail: Rail, logs: Sequence[UnreadLog], now: int) -> None:
+async def put(tx: AsyncConnection, chain_id: int, rail: Rail, logs: Sequence[UnreadableLog], now: int) -> None:
     """Remember logs; what is known already keeps its time."""
     for log in logs:
         row = {"position": log.position, "tx_hash": log.tx_hash or _NOT_KNOWN, "why": log.why[:_MOST_WHY]}
@@ -50,10 +50,10 @@ async def of_rail(tx: AsyncConnection, chain_id: int, rail: Rail) -> list[Rememb
         .where(columns.chain_id == chain_id, columns.rail == rail)
         .order_by(columns.since, columns.position, columns.tx_hash)
     )
-    return [Remembered(UnreadLog(row[0], row[1] or None, row[2]), row[3]) for row in rows]
+    return [Remembered(UnreadableLog(row[0], row[1] or None, row[2]), row[3]) for row in rows]
 
 
-async def forget(tx: AsyncConnection, chain_id: int, rail: Rail, log: UnreadLog) -> None:
+async def forget(tx: AsyncConnection, chain_id: int, rail: Rail, log: UnreadableLog) -> None:
     """Forget one that was read."""
     columns = unread_logs.c
     key = (columns.position == log.position, columns.tx_hash == (log.tx_hash or _NOT_KNOWN))

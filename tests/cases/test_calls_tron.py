@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chains.types import Outcome, Rail, Targets
+from chains.types import Rail, Targets, VerificationOutcome
 from devnet.tron.ledger import account
 from tests.chains.tron_world import SHOP, scan_all
 
@@ -40,7 +40,7 @@ async def test_fifty_paid_of_a_thousand_waiting_cost_two_questions_a_block(tron,
     tron.ledger.settle()
     before = grid.requests
     looks = await poll(adapter, after, *waiting)
-    assert [look.outcome for look in looks] == [Outcome.CREDITED] * PAID
+    assert [look.outcome for look in looks] == [VerificationOutcome.CREDITED] * PAID
     assert grid.requests - before <= 4 + 2 * blocks
 
 
@@ -57,7 +57,7 @@ async def test_a_thousand_worthless_transactions_in_a_block_cost_one_question(tr
     tron.ledger.advance(30)
     before = grid.requests
     looks = await poll(adapter, after, SHOP, account("till 1"))
-    assert {look.transfer.tx_hash: look.outcome for look in looks}[mine] is Outcome.CREDITED
+    assert {look.transfer.tx_hash: look.outcome for look in looks}[mine] is VerificationOutcome.CREDITED
     assert len(looks) == many + 1
     assert grid.requests - before <= 40
 
@@ -71,7 +71,7 @@ async def test_where_receipts_of_a_block_are_not_served_they_are_read_one_by_one
         tron.ledger.transfer(to, 5)
     tron.ledger.settle()
     looks = await poll(adapter, after, *waiting)
-    assert [look.outcome for look in looks] == [Outcome.CREDITED] * 5
+    assert [look.outcome for look in looks] == [VerificationOutcome.CREDITED] * 5
     assert grid.calls[RECEIPT] <= 12
 
 
@@ -89,10 +89,10 @@ async def test_what_one_endpoint_told_confirms_nothing_at_another(tron, many):
     head = await adapter.head()
     assert adapter.endpoint.endswith("#2")
     looks = await adapter.verify(found, head=head)
-    assert {look.outcome for look in looks} == {Outcome.NOT_YET}
+    assert {look.outcome for look in looks} == {VerificationOutcome.NOT_YET}
     second.without_receipt = None
     looks = await adapter.verify(found, head=head)
-    assert {look.outcome for look in looks} == {Outcome.CREDITED}
+    assert {look.outcome for look in looks} == {VerificationOutcome.CREDITED}
 
 
 @pytest.mark.parametrize("many", [1, 5])
@@ -104,8 +104,8 @@ async def test_the_second_look_believes_nothing_that_was_told_before(tron, many)
     found, _ = await scan_all(adapter, after, *waiting)
     grid.strange_receipts = {paid[0]: {"result": "FAILED", "receipt": {"result": "REVERT"}}}
     looks = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=await adapter.head())}
-    assert looks.pop(paid[0]).outcome is Outcome.REVERTED
-    assert {look.outcome for look in looks.values()} == ({Outcome.CREDITED} if many > 1 else set())
+    assert looks.pop(paid[0]).outcome is VerificationOutcome.REVERTED
+    assert {look.outcome for look in looks.values()} == ({VerificationOutcome.CREDITED} if many > 1 else set())
 
 
 @pytest.mark.parametrize("strange", [None, {"blockTimeStamp": None}, {"log": None}])
@@ -118,6 +118,6 @@ async def test_a_receipt_a_block_does_not_show_readably_is_asked_for_by_itself(t
     grid.strange_receipts = {paid[2]: strange}
     looks = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=await adapter.head())}
     odd = looks.pop(paid[2])
-    assert (odd.outcome, "receipt" in odd.why) == (Outcome.NOT_YET, True)
-    assert {look.outcome for look in looks.values()} == {Outcome.CREDITED}
+    assert (odd.outcome, "receipt" in odd.why) == (VerificationOutcome.NOT_YET, True)
+    assert {look.outcome for look in looks.values()} == {VerificationOutcome.CREDITED}
     assert grid.calls[RECEIPT] == 1

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from chains.types import Outcome, Targets
+from chains.types import Targets, VerificationOutcome
 from tests.chains.ton_world import OWNER, seen
 
 
@@ -32,7 +32,7 @@ async def test_a_hash_is_one_transaction_in_every_spelling(ton, spelling):
     spelt = await seen(adapter, OWNER)
     assert [(t.tx_hash, t.event_key) for t in spelt] == plain
     looks = await adapter.verify(spelt, head=await adapter.head())
-    assert {look.outcome for look in looks} == {Outcome.CREDITED}
+    assert {look.outcome for look in looks} == {VerificationOutcome.CREDITED}
 
 
 @pytest.mark.parametrize("lt", [str, int])

@@ -48,7 +48,7 @@ async def answering(body: bytes, headers: Mapping[str, str]) -> AsyncIterator[st
 
 async def ask(url: str) -> bytes:
     async with open_http(timeout_s=5) as http:
-        return bytes((await http.ask("GET", url, headers={})).body)
+        return bytes((await http.request("GET", url, headers={})).body)
 
 
 async def deliver(url: str) -> Attempt:

@@ -13,7 +13,7 @@ from msgspec import Raw
 from chains.evm.decode import LogDecoder
 from chains.evm.rpc.structs import parse_logs
 from chains.evm.verification import endpoint_verifier, receipts
-from chains.types import Head, Outcome
+from chains.types import Head, VerificationOutcome
 from tests.chains.conftest import world
 from tests.chains.evm_world import (
     CHAIN_ID,
@@ -148,7 +148,7 @@ async def test_a_receipt_is_asked_for_and_read_once_however_many_transfers_are_i
     dust = dust_of(MANY)
     for start in range(0, MANY, 500):  # as the confirmer does, which stores part by part
         seen = await adapter.verify(dust[start : start + 500], head=HEAD)
-        assert {look.outcome for look in seen} == {Outcome.CREDITED}
+        assert {look.outcome for look in seen} == {VerificationOutcome.CREDITED}
     assert times == 1
     assert len(node.calls("eth_getTransactionReceipt")) == 1
 
@@ -179,7 +179,7 @@ async def test_receipts_too_large_to_come_together_come_one_by_one(world, monkey
     adapter = await world.adapter(node)
     monkeypatch.setattr(adapter._client._http, "_max_bytes", 400_000)
     seen = await adapter.verify(wanted, head=HEAD)
-    assert [look.outcome for look in seen] == [Outcome.CREDITED] * len(wanted)
+    assert [look.outcome for look in seen] == [VerificationOutcome.CREDITED] * len(wanted)
 
 
 async def test_a_receipt_larger_than_is_read_keeps_no_other_transfer_waiting(world, monkeypatch):
@@ -190,5 +190,5 @@ async def test_a_receipt_larger_than_is_read_keeps_no_other_transfer_waiting(wor
     monkeypatch.setattr(adapter._client._http, "_max_bytes", 400_000)
     huge, small = dust_of(1)[0], dust_of(1)[0]._replace(tx_hash=tx_of(8))
     seen = await adapter.verify([huge, small], head=HEAD)
-    assert [look.outcome for look in seen] == [Outcome.NOT_YET, Outcome.CREDITED]
+    assert [look.outcome for look in seen] == [VerificationOutcome.NOT_YET, VerificationOutcome.CREDITED]
     assert "larger than" in seen[0].why

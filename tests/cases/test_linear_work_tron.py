@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chains.tron.transfer_log import TransferLog
-from chains.types import Outcome
+from chains.types import VerificationOutcome
 from devnet.tron.ledger import USDT
 from tests.chains.tron_world import SHOP, scan_all
 
@@ -23,6 +23,6 @@ async def test_the_second_look_at_many_transfers_of_one_transaction_is_linear(tr
     monkeypatch.setattr(TransferLog, "key", property(lambda credit: made.append(1) or key(credit)))
     grid.calls.clear()
     seen = await adapter.verify(found, head=head)
-    assert [each.outcome for each in seen] == [Outcome.CREDITED] * MANY
+    assert [each.outcome for each in seen] == [VerificationOutcome.CREDITED] * MANY
     assert grid.calls[RECEIPT] == 1
     assert len(made) == MANY

@@ -11,7 +11,7 @@ from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.rpc.token_bucket import TokenBucket
 from chains.ton.decode import parse_transfer
 from chains.tron.provider_errors import asked_to_wait
-from chains.types import Outcome
+from chains.types import VerificationOutcome
 from devnet.receiver import receiver
 from devnet.tron.ledger import CHAIN_ID, account
 from devnet.tron.node import TronNode
@@ -54,7 +54,7 @@ async def test_a_tron_service_without_a_route_is_read_by_another(tron, missing, 
     assert [transfer.tx_hash for transfer in found] == [paid]
     assert cursor.position == tron.ledger.times[tron.ledger.solid]
     (seen,) = await adapter.verify(found, head=await adapter.head())
-    assert seen.outcome is Outcome.CREDITED
+    assert seen.outcome is VerificationOutcome.CREDITED
     assert not adapter.condition().stale
 
 
@@ -88,7 +88,7 @@ async def test_a_service_of_account_histories_alone_carries_payments(tron, chain
     assert [transfer.tx_hash for transfer in found] == [paid]
     assert cursor.position == tron.ledger.times[tron.ledger.solid]
     (seen,) = await adapter.verify(found, head=await adapter.head())
-    assert seen.outcome is Outcome.CREDITED
+    assert seen.outcome is VerificationOutcome.CREDITED
     for _ in range(3):  # and goes on
         paid = tron.ledger.transfer(SHOP, 6)
         crowd(tron.ledger, blocks=10) if chain == "crowded" else tron.ledger.advance(10)
@@ -279,7 +279,7 @@ async def test_a_toncenter_without_a_route_is_read_by_another(ton, missing):
     page = await scan(adapter, OWNER)
     assert [transfer.tx_hash for transfer in page.transfers] == [paid.tx_hash]
     (seen,) = await adapter.verify(page.transfers, head=await adapter.head())
-    assert seen.outcome is Outcome.CREDITED
+    assert seen.outcome is VerificationOutcome.CREDITED
 
 
 NO_ROUTE = {
@@ -310,7 +310,7 @@ async def test_payments_an_index_cannot_tell_the_end_of_are_named_with_the_metho
     looks = await adapter.verify(transfers, head=await adapter.head())
     assert len(looks) == payments
     for look in looks:
-        assert look.outcome is Outcome.NOT_YET
+        assert look.outcome is VerificationOutcome.NOT_YET
         assert all(route in look.why for route in NEITHER)
     (problem,) = adapter.condition().problems
     assert all(route in problem for route in NEITHER)
@@ -318,7 +318,7 @@ async def test_payments_an_index_cannot_tell_the_end_of_are_named_with_the_metho
     assert center.calls["adjacentTransactions"] - before <= 6  # and it is not asked for every one of them
     center.heal()
     looks = await adapter.verify(transfers, head=await adapter.head())
-    assert {look.outcome for look in looks} == {Outcome.CREDITED}
+    assert {look.outcome for look in looks} == {VerificationOutcome.CREDITED}
     assert adapter.condition().problems == ()
 
 
@@ -331,7 +331,7 @@ async def test_one_transaction_that_cannot_be_looked_up_is_no_missing_method(ton
     center.unlisted = {odd.tx_hash}
     transfers = [odd_row(adapter, odd), *(await scan(adapter, *owners)).transfers]
     told = {look.transfer.tx_hash: look for look in await adapter.verify(transfers, head=await adapter.head())}
-    assert {told[payment.tx_hash].outcome for payment in others} == {Outcome.CREDITED}
+    assert {told[payment.tx_hash].outcome for payment in others} == {VerificationOutcome.CREDITED}
     assert "adjacentTransactions" in told[odd.tx_hash].why or "not served" in told[odd.tx_hash].why
     assert adapter.condition().problems == ()
 
@@ -349,7 +349,7 @@ async def test_a_payment_on_its_way_is_no_missing_method(ton):
     ton.ledger.advance()
     transfers = (await scan(adapter, OWNER)).transfers
     (look,) = await adapter.verify(transfers, head=await adapter.head())
-    assert (look.outcome, look.why) == (Outcome.NOT_YET, None)
+    assert (look.outcome, look.why) == (VerificationOutcome.NOT_YET, None)
     assert adapter.condition().problems == ()
 
 
@@ -362,7 +362,7 @@ async def test_another_index_tells_what_one_has_no_method_for(ton):
     ton.ledger.advance()
     transfers = (await scan(adapter, OWNER)).transfers
     ((one,), (two,)) = [await adapter.verify(transfers, head=await adapter.head()) for _ in range(2)]
-    assert (one.outcome, two.outcome) == (Outcome.NOT_YET, Outcome.CREDITED)
+    assert (one.outcome, two.outcome) == (VerificationOutcome.NOT_YET, VerificationOutcome.CREDITED)
 
 
 async def test_an_index_that_tells_nobodys_wallet_is_named(ton):
@@ -373,7 +373,7 @@ async def test_an_index_that_tells_nobodys_wallet_is_named(ton):
     ton.ledger.advance()
     transfers = (await scan(adapter, OWNER)).transfers
     (look,) = await adapter.verify(transfers, head=await adapter.head())
-    assert look.outcome is Outcome.NOT_YET
+    assert look.outcome is VerificationOutcome.NOT_YET
     (problem,) = adapter.condition().problems
     assert all("runGetMethod nor jetton/wallets" in said for said in (look.why, problem))
 
@@ -403,7 +403,7 @@ async def test_of_two_listed_wallets_none_is_believed_where_no_contract_can_be_a
     center.strangers.append({"address": OTHER, "owner": OWNER, "jetton": ton.ledger.master, "balance": "7"})
     page = await scan(adapter, OWNER)
     (seen,) = await adapter.verify(page.transfers, head=await adapter.head())
-    assert seen.outcome is Outcome.NOT_YET
+    assert seen.outcome is VerificationOutcome.NOT_YET
 
 
 def test_a_refusal_that_names_no_time_is_obeyed_for_ten_seconds():

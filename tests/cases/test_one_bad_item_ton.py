@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chains.types import Outcome
+from chains.types import VerificationOutcome
 from devnet.receiver import receiver
 from devnet.ton.toncenter import TonCenter
 from tests.chains.ton_world import OTHER, OWNER, TonWorld, owner_of, scan, seen
@@ -72,8 +72,8 @@ async def test_a_leg_that_cannot_be_read_is_told_of_its_own_payment(ton, spoil):
     _, adapter, odd, _ = await first_and_second(ton)
     spoil(credit(odd))
     told = await outcomes(adapter)
-    assert told[OTHER] == (Outcome.CREDITED, None)
-    assert told[OWNER][0] is Outcome.NOT_YET
+    assert told[OTHER] == (VerificationOutcome.CREDITED, None)
+    assert told[OWNER][0] is VerificationOutcome.NOT_YET
     assert "cannot be read" in told[OWNER][1]
 
 
@@ -82,8 +82,8 @@ async def test_another_endpoint_is_asked_for_what_one_could_not_judge_and_keeps_
     adapter = await ton.adapter(first, second)
     ton.ledger.pay(OWNER)
     first.strange_masters[ton.ledger.master] = STRANGE_STACKS["a number"]
-    assert (await outcomes(adapter))[OWNER][0] is Outcome.NOT_YET
-    assert (await outcomes(adapter))[OWNER] == (Outcome.CREDITED, None)
+    assert (await outcomes(adapter))[OWNER][0] is VerificationOutcome.NOT_YET
+    assert (await outcomes(adapter))[OWNER] == (VerificationOutcome.CREDITED, None)
     assert adapter.endpoint.endswith("#1")
     assert second.calls["jetton/transfers"] == 0
 
@@ -99,8 +99,8 @@ async def test_a_route_that_fails_for_one_payment_does_not_starve_the_payments_b
     confirmed = set()
     for _ in range(4):
         looks = await adapter.verify(transfers, head=await adapter.head())
-        confirmed |= {look.transfer.destination for look in looks if look.outcome is Outcome.CREDITED}
-        transfers = [look.transfer for look in looks if look.outcome is Outcome.NOT_YET]
+        confirmed |= {look.transfer.destination for look in looks if look.outcome is VerificationOutcome.CREDITED}
+        transfers = [look.transfer for look in looks if look.outcome is VerificationOutcome.NOT_YET]
     assert confirmed == set(owners[30:])
 
 
@@ -118,7 +118,7 @@ async def test_payments_looked_at_in_turns_with_others_are_all_looked_at(ton):
     for _ in range(5):
         for part in (transfers, [lonely]):
             looks = await adapter.verify(part, head=await adapter.head())
-            confirmed |= {look.transfer.destination for look in looks if look.outcome is Outcome.CREDITED}
+            confirmed |= {look.transfer.destination for look in looks if look.outcome is VerificationOutcome.CREDITED}
     assert confirmed == set(owners[30:])
     assert lonely.tx_hash == other.tx_hash
 

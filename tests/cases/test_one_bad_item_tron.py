@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from chains.types import Outcome
+from chains.types import VerificationOutcome
 from devnet.receiver import receiver
 from devnet.tron.ledger import TRANSFER, USDT, account
 from tests.chains.tron_world import SHOP, scan_all, scan_page
@@ -66,9 +66,9 @@ async def test_the_reason_is_told_of_its_own_payment_whichever_way_it_was_found(
     head = await adapter.head()
     assert cursor.position == head.position
     told = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=head)}
-    assert told[good].outcome is Outcome.CREDITED
+    assert told[good].outcome is VerificationOutcome.CREDITED
     if bad in told:
-        assert told[bad].outcome is Outcome.NOT_YET
+        assert told[bad].outcome is VerificationOutcome.NOT_YET
         assert "receipt" in told[bad].why
     else:  # in the receipts of its block alone, where nothing else tells of it
         (problem,) = adapter.condition().problems
@@ -85,7 +85,7 @@ async def test_another_endpoint_is_asked_for_a_receipt_one_has_pruned_and_keeps_
     first.strange_receipts[paid] = None
     head = await adapter.head()
     ((one,), (two,)) = [await adapter.verify(found, head=head) for _ in range(2)]
-    assert (one.outcome, two.outcome) == (Outcome.NOT_YET, Outcome.CREDITED)
+    assert (one.outcome, two.outcome) == (VerificationOutcome.NOT_YET, VerificationOutcome.CREDITED)
     assert adapter.endpoint.endswith("#1")
 
 
@@ -103,8 +103,8 @@ async def test_receipts_that_fail_for_one_transaction_alone_are_not_the_endpoint
     fault = grid.fail(RECEIPT, status=500, times=7)
     looks = await adapter.verify(found, head=head)
     assert fault.times == 0
-    assert sum(look.outcome is Outcome.CREDITED for look in looks) == len(paid) - 7
-    assert all("HTTP 500" in look.why for look in looks if look.outcome is Outcome.NOT_YET)
+    assert sum(look.outcome is VerificationOutcome.CREDITED for look in looks) == len(paid) - 7
+    assert all("HTTP 500" in look.why for look in looks if look.outcome is VerificationOutcome.NOT_YET)
     await adapter.head()  # nobody rests
 
 
@@ -199,4 +199,4 @@ async def test_one_transfer_has_one_key_however_nodes_number_its_events(tron):
     assert keys[0] == keys[1] == keys[2]
     assert len(keys[0]) == 2
     (head, everything) = await first_only.head(), [*from_first, *from_logs]
-    assert {look.outcome for look in await first_only.verify(everything, head=head)} == {Outcome.CREDITED}
+    assert {look.outcome for look in await first_only.verify(everything, head=head)} == {VerificationOutcome.CREDITED}

@@ -10,7 +10,7 @@ import pytest
 
 from chains.backfill import MOST_SPANS, RETRY_PRUNED_S, RETRY_S, SHOWN_S, Backfill
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
-from chains.types import Cursor, Outcome, Rail, ScanPage, Targets
+from chains.types import Cursor, Rail, ScanPage, Targets, VerificationOutcome
 from devnet.receiver import receiver
 from devnet.tron.ledger import TronLedger, account
 from devnet.tron.node import TronNode
@@ -60,7 +60,7 @@ async def test_a_first_start_reads_as_far_back_as_the_node_holds(tron, jsonrpc, 
     assert "was not read" in problem
     assert oldest > 0
     (seen,) = await adapter.verify(found, head=head)
-    assert seen.outcome is Outcome.CREDITED
+    assert seen.outcome is VerificationOutcome.CREDITED
 
 
 async def test_the_oldest_block_that_is_held_is_read(tron):
@@ -140,8 +140,8 @@ async def test_histories_that_go_back_further_than_the_blocks_are_read(tron, gen
     assert cursor.position == head.position
     assert adapter.condition().problems == ()
     told = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=head)}
-    assert told[new].outcome is Outcome.CREDITED
-    assert told[old].outcome is Outcome.NOT_YET  # its receipt is gone: told of that payment alone
+    assert told[new].outcome is VerificationOutcome.CREDITED
+    assert told[old].outcome is VerificationOutcome.NOT_YET  # its receipt is gone: told of that payment alone
     assert "receipt" in told[old].why
 
 

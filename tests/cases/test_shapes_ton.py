@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.rpc.endpoint_limits import TRY_LARGER_S
+from chains.rpc.endpoint_limits import RETRY_LARGER_S
 from chains.ton.address_batches import REFUSALS_TO_PASS
-from chains.types import BalanceKey, Outcome
+from chains.types import BalanceKey, VerificationOutcome
 from devnet.receiver import receiver
 from tests.chains.ton_world import owner_of, scan, seen
 from tests.e2e.ton_market import market, till
@@ -64,7 +64,7 @@ async def test_legs_wallets_and_coins_are_asked_for_in_smaller_questions_too(ton
     transfers = await seen(adapter, *owners)
     center.most_owners, center.refusal = 7, REFUSALS[refusal]
     looks = await adapter.verify(transfers, head=await adapter.head())
-    assert {look.outcome for look in looks} == {Outcome.CREDITED}
+    assert {look.outcome for look in looks} == {VerificationOutcome.CREDITED}
     assert center.calls["adjacentTransactions"] == 0
     balances = await adapter.balances([BalanceKey(owner, ton.ledger.master) for owner in owners])
     assert balances.amounts == [5_000_000] * 40
@@ -80,7 +80,7 @@ async def test_what_was_learnt_is_kept_and_more_is_tried_after_a_while(ton):
     await scan(adapter, *owners)
     assert center.calls["jetton/transfers"] == 2
     center.most_owners = None
-    ton.now.seconds += TRY_LARGER_S
+    ton.now.seconds += RETRY_LARGER_S
     await scan(adapter, *owners)
     center.calls.clear()
     await scan(adapter, *owners)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.rpc.endpoint_limits import TRY_LARGER_S
+from chains.rpc.endpoint_limits import RETRY_LARGER_S
 from chains.tron.logs import AVOIDED_S
 from chains.types import Rail, Targets
 from devnet.receiver import receiver
@@ -130,7 +130,7 @@ async def test_more_is_tried_after_a_while(tron):
     after = (await scan_page(adapter, after, *asked)).cursor
     grid.heal()
     for _ in range(3):
-        tron.now.seconds += TRY_LARGER_S
+        tron.now.seconds += RETRY_LARGER_S
         tron.ledger.settle()
         after = (await scan_page(adapter, after, *asked)).cursor
     grid.calls.clear()

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from chains.tron.address import to_hex
-from chains.types import BalanceKey, Outcome
+from chains.types import BalanceKey, VerificationOutcome
 from devnet.receiver import receiver
 from devnet.tron.index import Index
 from devnet.tron.jsonrpc import JsonRpc, Refused
@@ -72,7 +72,7 @@ async def test_events_of_receipts_are_read_however_they_are_spelt(tron, spell, j
     adapter, after, paid = await paid_on(tron, await tron.grid(jsonrpc=jsonrpc))
     found, _ = await scan_all(adapter, after)
     assert [(transfer.tx_hash, transfer.token) for transfer in found] == [(paid, USDT)]
-    assert (await looked_at(adapter, found))[paid].outcome is Outcome.CREDITED
+    assert (await looked_at(adapter, found))[paid].outcome is VerificationOutcome.CREDITED
 
 
 UNREADABLE = {
@@ -96,10 +96,10 @@ async def test_a_receipt_that_leaves_something_out_neither_hides_nor_refuses_a_p
     found, _ = await scan_all(adapter, after)
     assert [transfer.tx_hash for transfer in found] == [paid]
     look = (await looked_at(adapter, found))[paid]
-    assert look.outcome is Outcome.NOT_YET
+    assert look.outcome is VerificationOutcome.NOT_YET
     assert "receipt" in look.why
     grid.strange_receipts.clear()
-    assert (await looked_at(adapter, found))[paid].outcome is Outcome.CREDITED
+    assert (await looked_at(adapter, found))[paid].outcome is VerificationOutcome.CREDITED
 
 
 async def test_an_event_its_receipt_does_not_show_is_told_with_a_reason(tron):
@@ -109,7 +109,7 @@ async def test_an_event_its_receipt_does_not_show_is_told_with_a_reason(tron):
     grid.strange_receipts[paid] = {"log": [other]}
     found, _ = await scan_all(adapter, after)
     assert [transfer.tx_hash for transfer in found] == [paid]
-    assert (await looked_at(adapter, found))[paid].outcome is Outcome.NO_TRANSFER_LOG
+    assert (await looked_at(adapter, found))[paid].outcome is VerificationOutcome.NO_TRANSFER_LOG
 
 
 async def test_a_payment_a_node_cannot_tell_the_end_of_waits_in_sight(tmp_path):
@@ -167,7 +167,7 @@ async def test_rows_of_histories_are_read_however_they_are_spelt(tron, spell):
     grid.spoilt_rows[paid] = {name: time if value == "{time}" else value for name, value in spell.items()}
     found, _ = await scan_all(adapter, after)
     assert [transfer.tx_hash for transfer in found] == [paid]
-    assert (await looked_at(adapter, found))[paid].outcome is Outcome.CREDITED
+    assert (await looked_at(adapter, found))[paid].outcome is VerificationOutcome.CREDITED
     assert grid.calls[HISTORY] > 0
     assert grid.calls["/walletsolidity/gettransactioninfobyblocknum"] <= 1  # for a proof: no other way was needed
 
@@ -270,9 +270,9 @@ async def test_a_receiving_half_that_does_not_say_how_it_went_refuses_no_payment
     leave_out(receiving_half(payment))
     ton.ledger.advance()
     looks = await looked_at(adapter, await seen(adapter, OWNER, OTHER))
-    assert looks[payment.tx_hash].outcome is Outcome.NOT_YET
+    assert looks[payment.tx_hash].outcome is VerificationOutcome.NOT_YET
     assert looks[payment.tx_hash].why is not None
-    assert looks[fine.tx_hash].outcome is Outcome.CREDITED
+    assert looks[fine.tx_hash].outcome is VerificationOutcome.CREDITED
 
 
 @pytest.mark.parametrize("opcode", [None, "395134233", 395134233, "", "0x178D4519", {"name": "internal_transfer"}])
@@ -282,7 +282,7 @@ async def test_a_message_is_known_by_its_body_where_its_name_cannot_be_read(ton,
     receiving_half(payment)["in_msg"]["opcode"] = opcode
     ton.ledger.advance()
     looks = await looked_at(adapter, await seen(adapter, OWNER))
-    assert looks[payment.tx_hash].outcome is Outcome.CREDITED
+    assert looks[payment.tx_hash].outcome is VerificationOutcome.CREDITED
 
 
 ROW_LIMITS = {
@@ -308,7 +308,7 @@ async def test_an_index_that_shows_few_rows_is_asked_for_few_rows_and_not_for_fe
     ton.ledger.advance()
     transfers = await seen(adapter, *owners)
     assert {transfer.tx_hash for transfer in transfers} == paid
-    assert {look.outcome for look in (await looked_at(adapter, transfers)).values()} == {Outcome.CREDITED}
+    assert {look.outcome for look in (await looked_at(adapter, transfers)).values()} == {VerificationOutcome.CREDITED}
     again = await adapter.look_again(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
     assert ({transfer.tx_hash for transfer in again.transfers}, again.unread) == (paid, {})
     assert sum(center.calls.values()) <= 60

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.answers import chain_status
-from chains.types import Outcome, Transfer, Verification
+from chains.types import Transfer, Verification, VerificationOutcome
 from protocol.codec import plain
 from scanner.model import IntentStatus
 from scanner.services import ChainStatus
@@ -23,7 +23,7 @@ def unreadable(bench: Bench, hashes: set[str], monkeypatch: pytest.MonkeyPatch) 
 
     def not_these(transfer: Transfer) -> Verification:
         if transfer.tx_hash in hashes:
-            return Verification(transfer, Outcome.NOT_YET, 0, why="no endpoint holds its receipt")
+            return Verification(transfer, VerificationOutcome.NOT_YET, 0, why="no endpoint holds its receipt")
         return look(transfer)
 
     monkeypatch.setattr(bench.chain, "_look", not_these)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from chains.types import Outcome
+from chains.types import VerificationOutcome
 from devnet.tron.ledger import USDT, account
 from tests.chains.ton_world import OTHER, OWNER, owner_of, scan
 from tests.chains.tron_world import BUYER, SHOP, scan_all
@@ -133,7 +133,7 @@ async def test_the_wallets_own_transactions_tell_what_the_table_does_not(ton, la
     }
     assert again.unread == {}
     looks = await adapter.verify(again.transfers, head=await adapter.head())
-    assert {look.outcome for look in looks} == {Outcome.CREDITED}
+    assert {look.outcome for look in looks} == {VerificationOutcome.CREDITED}
     center.late_rows = set()
     assert keys((await scan(adapter, OWNER, OTHER)).transfers) == keys(again.transfers)
 

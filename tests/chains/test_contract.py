@@ -9,7 +9,7 @@ import pytest
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable, InvalidAddress, InvalidTxHash
-from chains.types import BalanceKey, Cursor, Head, Outcome, Rail, ScanPage, Targets
+from chains.types import BalanceKey, Cursor, Head, Rail, ScanPage, Targets, VerificationOutcome
 from tests.chains.contract_worlds import FAMILIES, Paid, land_of
 
 pytestmark = pytest.mark.anvil
@@ -331,7 +331,7 @@ async def one(land, adapter, **how):
 async def test_a_payment_that_stands_is_credited_with_its_sender_and_time(land, adapter):
     found = await one(land, adapter, amount=77)
     (seen,) = await adapter.verify([found], head=await adapter.head())
-    assert (seen.outcome, seen.credited) == (Outcome.CREDITED, 77)
+    assert (seen.outcome, seen.credited) == (VerificationOutcome.CREDITED, 77)
     assert seen.transfer.sender == land.buyer
     assert seen.transfer.block_time is not None
     assert keys([seen.transfer]) == keys([found])
@@ -341,7 +341,7 @@ async def test_a_payment_that_left_the_chain_is_not_credited(land, adapter):
     found = await one(land, adapter)
     await land.vanish(found)
     (seen,) = await adapter.verify([found], head=await adapter.head())
-    assert seen.outcome in {Outcome.GONE, Outcome.NOT_YET}
+    assert seen.outcome in {VerificationOutcome.GONE, VerificationOutcome.NOT_YET}
     assert seen.credited == 0
 
 
@@ -349,7 +349,7 @@ async def test_a_payment_that_failed_is_reverted(land, adapter):
     found = await one(land, adapter)
     await land.fail(found)
     (seen,) = await adapter.verify([found], head=await adapter.head())
-    assert (seen.outcome, seen.credited) == (Outcome.REVERTED, 0)
+    assert (seen.outcome, seen.credited) == (VerificationOutcome.REVERTED, 0)
 
 
 @pytest.mark.parametrize("lie", ["more", "elsewhere", "token"])
@@ -361,7 +361,7 @@ async def test_a_claim_the_chain_does_not_bear_out_is_not_credited(land, adapter
         "token": found._replace(token=await land.another_token()),
     }
     (seen,) = await adapter.verify([claims[lie]], head=await adapter.head())
-    assert seen.outcome is not Outcome.CREDITED
+    assert seen.outcome is not VerificationOutcome.CREDITED
     assert seen.credited <= 50
 
 

@@ -12,8 +12,8 @@ import pytest
 from chains.errors import ChainProtocolError
 from chains.evm.decode import LogDecoder
 from chains.evm.rpc.structs import as_logs, parse_logs
-from chains.rpc.jsonrpc import RpcFailure
-from chains.rpc.provider_errors import Refusal, classify
+from chains.rpc.jsonrpc_messages import RpcErrorObject
+from chains.rpc.provider_errors import ErrorKind, classify
 from chains.tron import provider_errors as tron
 from tests.chains.evm_world import CHAIN_ID, PROXY, token_log
 
@@ -65,10 +65,10 @@ LOGS = [answer for answer in ANSWERS if answer.means in {"logs", "unreadable"}]
 TRON = [answer for answer in ANSWERS if answer.family.startswith("tron")]
 
 
-def error_of(answer: Answer) -> RpcFailure:
+def error_of(answer: Answer) -> RpcErrorObject:
     """Return code and words of the first error, as the client reads them."""
     first = answer.body[0] if isinstance(answer.body, list) else answer.body
-    return RpcFailure.read(first["error"])
+    return RpcErrorObject.read(first["error"])
 
 
 def shown(answer: Answer) -> str:
@@ -82,7 +82,7 @@ def test_every_client_family_and_provider_is_here():
 
 @pytest.mark.parametrize("answer", EVM, ids=shown)
 def test_a_refusal_names_the_dimension_of_the_question_and_what_the_node_would_take(answer):
-    assert classify(*error_of(answer)) == (Refusal(answer.means), answer.span, answer.fixed)
+    assert classify(*error_of(answer)) == (ErrorKind(answer.means), answer.span, answer.fixed)
 
 
 @pytest.mark.parametrize("answer", LOGS, ids=shown)
@@ -104,35 +104,35 @@ def test_tron_refusals_are_told_apart(answer):
         assert tron.is_busy(said) or tron.asked_to_wait(said, status=answer.status) == answer.wait
         return
     refusal, blocks, _ = tron.classify(*error_of(answer))
-    assert (refusal, blocks) == (tron.Refusal(answer.means), answer.span)
+    assert (refusal, blocks) == (tron.ErrorKind(answer.means), answer.span)
 
 
 @pytest.mark.parametrize(
     ("code", "message", "refusal"),
     [
-        (-32000, "eth_getLogs requires an address filter", Refusal.ADDRESSLESS),
-        (-32602, "missing required field: address", Refusal.ADDRESSLESS),
-        (-32000, "getLogs without address filter is not allowed", Refusal.ADDRESSLESS),
-        (-32602, "address is required", Refusal.ADDRESSLESS),
-        (-32701, "this kind of query is not free", Refusal.ADDRESSLESS),
-        (-32602, "too many topics, maximum is 4", Refusal.TOPICS),
-        (-32602, "exceed max sub-topics 1000", Refusal.TOPICS),
-        (-32005, "exceed maximum number of topics per filter: 100", Refusal.TOPICS),
-        (-32005, "Filter address count exceeds maximum", Refusal.ADDRESSES),
-        (-32602, "max addresses is 100", Refusal.ADDRESSES),
-        (-32000, "batch requests are not supported", Refusal.BATCH),
-        (-32600, "The batch size is limited to 20", Refusal.BATCH),
-        (-32000, "maximum number of calls in a batch is 50", Refusal.BATCH),
+        (-32000, "eth_getLogs requires an address filter", ErrorKind.ADDRESSLESS),
+        (-32602, "missing required field: address", ErrorKind.ADDRESSLESS),
+        (-32000, "getLogs without address filter is not allowed", ErrorKind.ADDRESSLESS),
+        (-32602, "address is required", ErrorKind.ADDRESSLESS),
+        (-32701, "this kind of query is not free", ErrorKind.ADDRESSLESS),
+        (-32602, "too many topics, maximum is 4", ErrorKind.TOPICS),
+        (-32602, "exceed max sub-topics 1000", ErrorKind.TOPICS),
+        (-32005, "exceed maximum number of topics per filter: 100", ErrorKind.TOPICS),
+        (-32005, "Filter address count exceeds maximum", ErrorKind.ADDRESSES),
+        (-32602, "max addresses is 100", ErrorKind.ADDRESSES),
+        (-32000, "batch requests are not supported", ErrorKind.BATCH),
+        (-32600, "The batch size is limited to 20", ErrorKind.BATCH),
+        (-32000, "maximum number of calls in a batch is 50", ErrorKind.BATCH),
     ],
 )
 def test_other_spellings_name_the_dimension_too(code, message, refusal):
-    assert classify(code, message).refusal is refusal
+    assert classify(code, message).kind is refusal
 
 
 @pytest.mark.parametrize("reason", ["rate limit exceeded", "header not found", "block range too large", "no address"])
 def test_a_contract_that_reverts_with_a_nodes_words_says_nothing_about_the_node(reason):
-    assert classify(3, f"execution reverted: {reason}").refusal is Refusal.OTHER
-    assert classify(-32015, f"VM execution error. {reason}").refusal is Refusal.OTHER
+    assert classify(3, f"execution reverted: {reason}").kind is ErrorKind.OTHER
+    assert classify(-32015, f"VM execution error. {reason}").kind is ErrorKind.OTHER
 
 
 @pytest.mark.parametrize("stamp", [1751284607, 1.5, True, "soon", "0x", None, ["0x1"], {"at": 1}, "0x" + "f" * 40])

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.tron.provider_errors import SUSPENSION_S
+from chains.tron.provider_errors import DEFAULT_WAIT_S
 from devnet.receiver import Receiver
 from devnet.tron.ledger import USDT, TokenFacts, account
 from devnet.tron.trongrid import TronGrid
@@ -116,7 +116,7 @@ async def test_a_plain_429_means_half_a_minute(hooks: Receiver, tmp_path: Path) 
         with pytest.raises(ChainUnavailable) as refused:
             await tron.scanner.worker.poll()
 
-    assert refused.value.retry_after == SUSPENSION_S
+    assert refused.value.retry_after == DEFAULT_WAIT_S
 
 
 async def test_after_a_suspension_everything_goes_on_where_it_stood(hooks: Receiver, tmp_path: Path) -> None:

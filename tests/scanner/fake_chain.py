@@ -17,15 +17,15 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
-    LookAgain,
-    Outcome,
     Rail,
+    RescanResult,
     ScanPage,
     Targets,
     TokenMeta,
     TokenReceipt,
     Transfer,
     Verification,
+    VerificationOutcome,
 )
 from config.catalog import Chain
 from tests.scanner.facts import CHAIN, NOW, a_hash
@@ -65,7 +65,7 @@ class FakeChain:
         self.seen_up_to: int | None = None  # a node that is behind
         self.says: int | None = None  # a head below what the node holds
         self.finalized: int | None = None
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, VerificationOutcome] = {}
         self.tokens: dict[str, TokenMeta] = {}
         self.holdings: Callable[[Sequence[BalanceKey]], list[int | None]] = lambda asked: [0] * len(asked)
         self.moved: list[TokenReceipt] = []
@@ -147,7 +147,7 @@ class FakeChain:
     def condition(self) -> Condition:
         return Condition(stale=self.is_stale)
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> LookAgain:
+    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         await self._asked("look_again")
         self.looked_again.append((since, until))
         unread = {each: self.unreadable[each] for each in destinations if each in self.unreadable}
@@ -159,7 +159,7 @@ class FakeChain:
             and transfer.reference is None
             and transfer.destination in set(destinations) - unread.keys()
         ]
-        return LookAgain(found, unread)
+        return RescanResult(found, unread)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -199,13 +199,15 @@ class FakeChain:
 
     def _look(self, transfer: Transfer) -> Verification:
         if transfer.block_number not in self.blocks:  # nobody holds it: nothing is known of it
-            return Verification(transfer, Outcome.NOT_YET, 0, why=f"block {transfer.block_number} is not held")
+            return Verification(
+                transfer, VerificationOutcome.NOT_YET, 0, why=f"block {transfer.block_number} is not held"
+            )
         block_hash, held = self.blocks[transfer.block_number]
         if block_hash != transfer.block_hash or transfer.tx_hash not in {t.tx_hash for t in held}:
-            return Verification(transfer, Outcome.GONE, 0)
-        outcome = self.outcomes.get(transfer.tx_hash, Outcome.CREDITED)
+            return Verification(transfer, VerificationOutcome.GONE, 0)
+        outcome = self.outcomes.get(transfer.tx_hash, VerificationOutcome.CREDITED)
         filled = transfer._replace(sender=SENDER, block_time=self.times[transfer.block_number])
-        return Verification(filled, outcome, transfer.amount if outcome is Outcome.CREDITED else 0)
+        return Verification(filled, outcome, transfer.amount if outcome is VerificationOutcome.CREDITED else 0)
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         await self._asked("inspect")

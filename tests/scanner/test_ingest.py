@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chains.types import Cursor, Outcome, Rail, Transfer, Verification
+from chains.types import Cursor, Rail, Transfer, Verification, VerificationOutcome
 from kernel.store.database import Database
 from scanner import ingest, settlement, verdicts
 from scanner.model import RETURNABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
@@ -36,7 +36,7 @@ async def read(db: Database, *found: Transfer, now: int = NOW) -> PageResult:
 
 
 async def look(
-    db: Database, *looked: tuple[StoredTransfer, Outcome], before: dict[str, Any] | None = None
+    db: Database, *looked: tuple[StoredTransfer, VerificationOutcome], before: dict[str, Any] | None = None
 ) -> PageResult:
     """Apply verdicts and settle, as the confirmer does; `before` is what happened to the intent meanwhile."""
     async with db.write() as tx:
@@ -239,12 +239,12 @@ async def test_a_verdict_about_a_transfer_that_moved_meanwhile_settles_nothing(d
     (before,) = await held(db)
     await read(db, at(a_transfer(FIRST), 101, branch="b"))
 
-    recorded = await look(db, (before, Outcome.CREDITED))
+    recorded = await look(db, (before, VerificationOutcome.CREDITED))
 
     assert recorded.confirmed == []
     (after,) = await held(db)
     assert (after.verified, (await intent(db)).status) == (False, IntentStatus.CONFIRMING)
-    assert (await look(db, (after, Outcome.CREDITED))).confirmed != []
+    assert (await look(db, (after, VerificationOutcome.CREDITED))).confirmed != []
 
 
 async def test_a_refusal_of_a_transfer_that_moved_meanwhile_takes_nothing_away(db: Database) -> None:
@@ -253,15 +253,15 @@ async def test_a_refusal_of_a_transfer_that_moved_meanwhile_takes_nothing_away(d
     (before,) = await held(db)
     await read(db, at(a_transfer(FIRST), 101, branch="b"))
 
-    await look(db, (before, Outcome.SHORT))
+    await look(db, (before, VerificationOutcome.SHORT))
 
     assert (await intent(db)).status is IntentStatus.CONFIRMING
     assert [t.reason for t in await held(db)] == [None]
 
 
-@pytest.mark.parametrize("outcome", [Outcome.CREDITED, Outcome.SHORT])
+@pytest.mark.parametrize("outcome", [VerificationOutcome.CREDITED, VerificationOutcome.SHORT])
 async def test_a_verdict_about_a_transfer_that_was_taken_back_meanwhile_changes_nothing(
-    db: Database, outcome: Outcome
+    db: Database, outcome: VerificationOutcome
 ) -> None:
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100))
@@ -276,15 +276,17 @@ async def test_a_verdict_about_a_transfer_that_was_taken_back_meanwhile_changes_
 
 
 REFUSALS = [
-    (Outcome.SHORT, Reason.FEE_ON_TRANSFER),
-    (Outcome.NO_TRANSFER_LOG, Reason.NO_TRANSFER_LOG),
-    (Outcome.REVERTED, Reason.REVERTED),
-    (Outcome.GONE, Reason.REORGED),
+    (VerificationOutcome.SHORT, Reason.FEE_ON_TRANSFER),
+    (VerificationOutcome.NO_TRANSFER_LOG, Reason.NO_TRANSFER_LOG),
+    (VerificationOutcome.REVERTED, Reason.REVERTED),
+    (VerificationOutcome.GONE, Reason.REORGED),
 ]
 
 
 @pytest.mark.parametrize(("outcome", "reason"), REFUSALS)
-async def test_a_duplicate_that_never_came_is_no_duplicate(db: Database, outcome: Outcome, reason: Reason) -> None:
+async def test_a_duplicate_that_never_came_is_no_duplicate(
+    db: Database, outcome: VerificationOutcome, reason: Reason
+) -> None:
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
     _, again = await held(db)
@@ -302,7 +304,7 @@ async def test_a_duplicate_that_came_stays_one_and_is_not_looked_at_for_ever(db:
     await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
     paid, again = await held(db)
 
-    recorded = await look(db, (paid, Outcome.CREDITED), (again, Outcome.CREDITED))
+    recorded = await look(db, (paid, VerificationOutcome.CREDITED), (again, VerificationOutcome.CREDITED))
 
     assert [done.amount_received for done in recorded.confirmed] == [1000]
     assert [(t.reason, t.verified, t.settled) for t in await held(db)] == [
@@ -317,10 +319,10 @@ async def test_a_duplicate_that_came_takes_the_place_of_a_first_payment_that_did
     await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
     paid, again = await held(db)
 
-    first_look = await look(db, (paid, Outcome.REVERTED), (again, Outcome.CREDITED))
+    first_look = await look(db, (paid, VerificationOutcome.REVERTED), (again, VerificationOutcome.CREDITED))
     assert first_look.confirmed == []
     _, next_one = await held(db)
-    (done,) = (await look(db, (next_one, Outcome.CREDITED))).confirmed
+    (done,) = (await look(db, (next_one, VerificationOutcome.CREDITED))).confirmed
 
     assert done.log_index == 1
     assert [t.reason for t in await held(db)] == [Reason.REVERTED, None]
@@ -335,7 +337,7 @@ async def test_what_came_after_the_end_keeps_its_reason_unless_it_never_came(db:
     one, two = await held(db)
     assert [one.reason, two.reason] == [why, why]
 
-    await look(db, (one, Outcome.CREDITED), (two, Outcome.REVERTED))
+    await look(db, (one, VerificationOutcome.CREDITED), (two, VerificationOutcome.REVERTED))
 
     assert [(t.reason, t.verified) for t in await held(db)] == [(why, True), (Reason.REVERTED, True)]
     assert (await intent(db)).status is IntentStatus.EXPIRED
@@ -347,7 +349,7 @@ async def test_what_was_wrong_with_a_transfer_stays_wrong_with_it_whenever_it_ha
     await read(db, at(a_transfer(FIRST)._replace(block_time=late), 100))
     (cancelled,) = await held(db)
 
-    await look(db, (cancelled, Outcome.CREDITED))
+    await look(db, (cancelled, VerificationOutcome.CREDITED))
 
     assert [(t.reason, t.verified) for t in await held(db)] == [(Reason.CANCELLED, True)]
 
@@ -357,7 +359,7 @@ async def test_who_was_told_of_money_that_never_came_is_told_so(db: Database) ->
     await read(db, at(a_transfer(FIRST), 100)._replace(block_time=(FIRST.expires_at or 0) // 1000 + 61))
     (late,) = await held(db)
 
-    await look(db, (late, Outcome.REVERTED))
+    await look(db, (late, VerificationOutcome.REVERTED))
 
     assert await told(db) == [EventType.ANOMALY, EventType.LATE]
 
@@ -404,9 +406,9 @@ async def test_a_sum_is_confirmed_only_when_all_of_it_was_looked_at_in_one_go(db
     await read(db, at(a_transfer(FIRST, amount=600), 100), at(a_transfer(FIRST, amount=400), 100, 1))
     one, two = await held(db)
 
-    assert (await look(db, (one, Outcome.CREDITED))).confirmed == []
-    assert (await look(db, (two, Outcome.CREDITED))).confirmed == []
-    (done,) = (await look(db, (one, Outcome.CREDITED), (two, Outcome.CREDITED))).confirmed
+    assert (await look(db, (one, VerificationOutcome.CREDITED))).confirmed == []
+    assert (await look(db, (two, VerificationOutcome.CREDITED))).confirmed == []
+    (done,) = (await look(db, (one, VerificationOutcome.CREDITED), (two, VerificationOutcome.CREDITED))).confirmed
 
     assert (done.intent_id, done.amount_received, done.log_index) == ("order-1", 1000, 1)
     assert [t.settled for t in await held(db)] == [True, True]
@@ -416,9 +418,9 @@ async def test_an_intent_is_settled_once(db: Database) -> None:
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100))
     (paid,) = await held(db)
-    await look(db, (paid, Outcome.CREDITED))
+    await look(db, (paid, VerificationOutcome.CREDITED))
 
-    again = await look(db, (paid, Outcome.CREDITED))
+    again = await look(db, (paid, VerificationOutcome.CREDITED))
 
     assert again.confirmed == []
     assert await told(db) == [EventType.CONFIRMED]
@@ -443,7 +445,7 @@ async def test_only_a_confirming_intent_is_confirmed(db: Database, status: Inten
 async def test_what_settled_an_intent_keeps_settling_it_whatever_turns_up_below(db: Database) -> None:
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100))
-    await look(db, ((await held(db))[0], Outcome.CREDITED))
+    await look(db, ((await held(db))[0], VerificationOutcome.CREDITED))
     before = await intent(db)
 
     await read(db, at(a_transfer(FIRST, tx_hash=a_hash("tx", 9)), 90))
@@ -465,7 +467,7 @@ async def test_the_surplus_is_told_with_the_confirmation_to_who_asked(
     await store(db, FIRST._replace(events=(EventType.OVERPAID,)))
     await read(db, at(a_transfer(FIRST, amount=amount), 100))
 
-    await look(db, ((await held(db))[0], Outcome.CREDITED))
+    await look(db, ((await held(db))[0], VerificationOutcome.CREDITED))
 
     assert await told(db) == events
     assert (await held(db))[0].surplus == surplus
@@ -476,7 +478,7 @@ async def test_how_long_it_took_is_never_less_than_nothing(db: Database, ahead_s
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100)._replace(block_time=NOW // 1000 + ahead_s))
 
-    recorded = await look(db, ((await held(db))[0], Outcome.CREDITED))
+    recorded = await look(db, ((await held(db))[0], VerificationOutcome.CREDITED))
 
     assert recorded.latencies == [latency]
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
 from chains.errors import ChainUnavailable
-from chains.types import Outcome, Rail
+from chains.types import Rail, VerificationOutcome
 from kernel.store.database import Database
 from scanner.model import EventType, IntentStatus, Reason
 from scanner.store import intents, tables
@@ -149,7 +149,7 @@ async def test_whatever_a_worker_lives_through_it_ends_where_one_straight_readin
     db: Database, story: list[Step], refused: set[int], page: int
 ) -> None:
     chain = FakeChain(page=page)
-    chain.outcomes = {a_hash("tx", number): Outcome.SHORT for number in refused}
+    chain.outcomes = {a_hash("tx", number): VerificationOutcome.SHORT for number in refused}
     life = Life(db, chain)
     await life.begin()
     await life.worker.poll()

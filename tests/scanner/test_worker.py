@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.types import Cursor, Fork, Head, Outcome, Rail, Targets, TokenMeta
+from chains.types import Cursor, Fork, Head, Rail, Targets, TokenMeta, VerificationOutcome
 from config.catalog import Token
 from kernel.store.database import Database
 from scanner.confirmer import BATCH, CONFIRM_BATCH
@@ -86,12 +86,14 @@ async def test_how_long_a_payment_took_to_be_seen_is_measured_from_its_block(ben
 @pytest.mark.parametrize(
     ("outcome", "reason"),
     [
-        (Outcome.SHORT, Reason.FEE_ON_TRANSFER),
-        (Outcome.NO_TRANSFER_LOG, Reason.NO_TRANSFER_LOG),
-        (Outcome.REVERTED, Reason.REVERTED),
+        (VerificationOutcome.SHORT, Reason.FEE_ON_TRANSFER),
+        (VerificationOutcome.NO_TRANSFER_LOG, Reason.NO_TRANSFER_LOG),
+        (VerificationOutcome.REVERTED, Reason.REVERTED),
     ],
 )
-async def test_what_the_second_look_refuses_never_settles(bench: Bench, outcome: Outcome, reason: Reason) -> None:
+async def test_what_the_second_look_refuses_never_settles(
+    bench: Bench, outcome: VerificationOutcome, reason: Reason
+) -> None:
     intent = an_intent(events=(EventType.ANOMALY,))
     await bench.wait_for(intent)
     bench.chain.extend()
@@ -115,7 +117,7 @@ async def test_a_part_is_looked_at_when_it_is_deep_although_the_sum_is_not_compl
     await bench.wait_for(intent)
     bench.chain.extend()
     part = bench.chain.put(a_transfer(intent, amount=300))
-    bench.chain.outcomes[part.tx_hash] = Outcome.SHORT
+    bench.chain.outcomes[part.tx_hash] = VerificationOutcome.SHORT
     bench.chain.extend(3)
     await bench.worker.poll()
     assert (await bench.intent()).amount_received == 300
@@ -132,7 +134,7 @@ async def test_a_chain_that_cannot_tell_yet_is_asked_again(bench: Bench) -> None
     await bench.wait_for(intent)
     bench.chain.extend()
     paid = bench.chain.put(a_transfer(intent))
-    bench.chain.outcomes[paid.tx_hash] = Outcome.NOT_YET
+    bench.chain.outcomes[paid.tx_hash] = VerificationOutcome.NOT_YET
     bench.chain.extend(9)
     await bench.worker.poll()
     assert ((await bench.intent()).status, (await bench.intent()).confirmations) == (IntentStatus.CONFIRMING, 5)
@@ -187,7 +189,7 @@ async def test_one_part_that_cannot_be_told_yet_holds_back_the_sum(bench: Bench)
     bench.chain.extend()
     bench.chain.put(a_transfer(intent, amount=600))
     late = bench.chain.put(a_transfer(intent, amount=400, tx_hash=a_hash("tx", 2)))
-    bench.chain.outcomes[late.tx_hash] = Outcome.NOT_YET
+    bench.chain.outcomes[late.tx_hash] = VerificationOutcome.NOT_YET
     bench.chain.extend(4)
 
     await bench.worker.poll()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from chains.rpc.provider_errors import Verdict
+from chains.rpc.provider_errors import ErrorAdvice
 
 START_SPAN = 10  # then twice as much with every quick answer, until the first refusal
 LONGEST_SPAN = 100_000
@@ -40,13 +40,13 @@ class BlockSpan:
         elif blocks >= self.size:
             self.quick = 0
 
-    def refused(self, *, blocks: int, verdict: Verdict) -> None:
+    def refused(self, *, blocks: int, advice: ErrorAdvice) -> None:
         """Learn from a refusal to serve so many blocks."""
-        advice = verdict.span if verdict.span is not None and verdict.span < blocks else None
-        if advice is not None and verdict.fixed:
-            self.ceiling = min(self.ceiling, advice)
+        suggested = advice.suggested if advice.suggested is not None and advice.suggested < blocks else None
+        if suggested is not None and advice.fixed:
+            self.ceiling = min(self.ceiling, suggested)
         self.patience = min(MOST_PATIENCE, max(QUICK_ANSWERS_TO_GROW, self.patience * 2))
-        self._shrink(advice or blocks // 2)
+        self._shrink(suggested or blocks // 2)
 
     def failed(self, *, blocks: int) -> None:
         """Learn from a time-out or an error that may have been about the size."""

@@ -9,7 +9,7 @@ from typing import Any
 from addresses.keccak import keccak
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.evm.decode import Block, is_well_formed, parse_block
-from chains.evm.rpc.client import Call, RawResult, RpcClient, RpcRefused, TooLarge
+from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.structs import (
     BlockReceipt,
     Log,
@@ -18,8 +18,10 @@ from chains.evm.rpc.structs import (
     parse_block_receipts,
     parse_receipt_log_rows,
 )
-from chains.rpc.endpoints import Endpoint, Unserved
-from chains.rpc.provider_errors import Refusal
+from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.http_client import TooLarge
+from chains.rpc.jsonrpc_messages import Call
+from chains.rpc.provider_errors import ErrorKind
 
 RECEIPTS_A_BATCH = 50
 LOGS_A_STEP = 1_000  # then others run
@@ -70,15 +72,15 @@ class BlockLogs:
     async def _receipts(self, endpoint: Endpoint, block: Block, hashes: Sequence[str]) -> list[BlockReceipt]:
         if not hashes:
             return []
-        ability = endpoint.memory.block_receipts
-        if ability.worth_asking:
+        capability = endpoint.limits.block_receipts
+        if capability.should_try:
             (answer,) = await self._client.batch(endpoint, [("eth_getBlockReceipts", (hex(block.number),))])
             if not _unserved(answer):
                 await asyncio.sleep(0)
                 receipts = parse_block_receipts(answer.value())
-                ability.served()
+                capability.served()
                 return receipts
-            ability.refused()
+            capability.refused()
         return await self._one_by_one(endpoint, hashes)
 
     async def _one_by_one(self, endpoint: Endpoint, hashes: Sequence[str]) -> list[BlockReceipt]:
@@ -94,7 +96,7 @@ class BlockLogs:
 
 def _receipt(answer: RawResult) -> BlockReceipt | None:
     """Return one receipt; None where it is not shown, or not in a way that can be read."""
-    busy = isinstance(answer.error, RpcRefused) and answer.error.verdict.refusal is Refusal.RATE
+    busy = isinstance(answer.error, RpcRefused) and answer.error.advice.kind is ErrorKind.RATE
     if answer.error is not None and busy:
         raise answer.error
     try:
@@ -106,8 +108,8 @@ def _receipt(answer: RawResult) -> BlockReceipt | None:
 def _unserved(answer: RawResult) -> bool:
     """Say whether the endpoint will not answer with all receipts of a block, or of this one."""
     error = answer.error
-    too_large = {Refusal.ROWS, Refusal.BLOCKS, Refusal.OTHER}
-    refused = isinstance(error, RpcRefused) and error.verdict.refusal in too_large
+    too_large = {ErrorKind.ROWS, ErrorKind.BLOCKS, ErrorKind.OTHER}
+    refused = isinstance(error, RpcRefused) and error.advice.kind in too_large
     return refused or isinstance(error, Unserved | TooLarge)
 
 

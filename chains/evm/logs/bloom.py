@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm.fee_proxy import EVENT_TOPIC
-from chains.evm.rpc.client import Call, RpcClient
-from chains.rpc.endpoints import Endpoint, EndpointPool
+from chains.evm.rpc.client import RpcClient
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool
+from chains.rpc.jsonrpc_messages import Call
 from chains.rpc.quantities import quantity
 from chains.types import ScanPage
 

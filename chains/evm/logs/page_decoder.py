@@ -11,8 +11,8 @@ from chains.evm.decode import TRANSFER_TOPIC, Contradiction, LogDecoder, address
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.logs.queries import Wanted, topic_of
 from chains.evm.rpc.structs import Log, OddLog
-from chains.rpc.quantities import readable
-from chains.types import Rail, Transfer, UnreadLog
+from chains.rpc.quantities import quantity_or_none
+from chains.types import Rail, Transfer, UnreadableLog
 
 ROWS_A_SLICE = 1_000  # decoded before others have their turn; with more, the processor's caches are too small
 MOST_UNREAD = 50  # of one page: more than that is no bad item, but an endpoint that serves no logs
@@ -37,7 +37,7 @@ class PageLogs:
         self._first = first
         self._last = last
         self._decoder = LogDecoder(chain_id=chain_id, proxy=proxy, first=first, last=last)
-        self._unread: dict[tuple[int, str | None], UnreadLog] = {}
+        self._unread: dict[tuple[int, str | None], UnreadableLog] = {}
 
     @property
     def transfers(self) -> list[Transfer]:
@@ -45,7 +45,7 @@ class PageLogs:
         return self._decoder.transfers
 
     @property
-    def unread(self) -> tuple[UnreadLog, ...]:
+    def unread(self) -> tuple[UnreadableLog, ...]:
         """Return what may be a payment and could not be read, each transaction once."""
         return tuple(self._unread.values())
 
@@ -87,7 +87,7 @@ class PageLogs:
     def _put_aside(self, log: OddLog) -> None:
         if not may_matter(log, self._wanted, self._proxy):
             return
-        number = readable(log.number)
+        number = quantity_or_none(log.number)
         if number is None or not self._first <= number <= self._last:
             if self._first != self._last:
                 raise Vague(f"a log that cannot be read, of a block that cannot be read: {log.why}")
@@ -96,7 +96,7 @@ class PageLogs:
             tx_hash = hash_text(log.tx_hash)
         except ChainProtocolError:
             tx_hash = None
-        self._unread.setdefault((number, tx_hash), UnreadLog(number, tx_hash, log.why))
+        self._unread.setdefault((number, tx_hash), UnreadableLog(number, tx_hash, log.why))
         if len(self._unread) > MOST_UNREAD:
             raise ChainProtocolError(f"more than {MOST_UNREAD} logs cannot be read: {log.why}")
 

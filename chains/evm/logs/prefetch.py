@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chains.evm.rpc.client import Call, RawResult, RpcClient
-from chains.rpc.endpoints import Endpoint
+from chains.evm.rpc.client import RawResult, RpcClient
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.jsonrpc_messages import Call
 
 
 class _Asked(NamedTuple):

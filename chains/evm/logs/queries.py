@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from chains.evm.decode import TRANSFER_TOPIC, is_proxy_event
 from chains.evm.fee_proxy import EVENT_TOPIC
-from chains.evm.rpc.client import Call
+from chains.rpc.jsonrpc_messages import Call
 from chains.types import Rail
 
 _TRANSFER_TOPICS = 3

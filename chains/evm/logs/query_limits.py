@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from chains.errors import ChainError
 from chains.evm.logs.block_range import BlockSpan
 from chains.evm.logs.queries import Question, Sizes
-from chains.evm.rpc.client import CutOff, Garbled, NotAllowed, Overasked, Overpriced, RpcRefused, TooLarge
-from chains.rpc.endpoints import Endpoint, Unserved
-from chains.rpc.provider_errors import Refusal, Verdict
+from chains.evm.rpc.client import RpcRefused
+from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.http_client import CutOff, Garbled, Overasked, Overpriced, TooLarge
+from chains.rpc.jsonrpc_messages import NotAllowed
+from chains.rpc.provider_errors import ErrorAdvice, ErrorKind
 from chains.types import Rail
 
 REST_S = 10.0  # an endpoint that refuses even the smallest question is not asked for logs that long
@@ -68,26 +70,26 @@ class Learner:
         self._shape = shape
         self._rail = rail
         self._span = span = shape.spans[rail]
-        self._memory = endpoint.memory
+        self._limits = endpoint.limits
         self._clock = clock
-        self._before = (span.copy(), self._memory.topics.learnt, self._memory.addresses.learnt)
+        self._before = (span.copy(), self._limits.topics.learnt, self._limits.addresses.learnt)
         self._asked_twice = False  # the smallest question
         self._turn = 0  # of the dimensions, when nobody knows which one was refused
 
     @property
     def sizes(self) -> Sizes:
         """The most to put into one question now."""
-        return Sizes(self._memory.topics.size, self._memory.addresses.size, self._shape.plain)
+        return Sizes(self._limits.topics.size, self._limits.addresses.size, self._shape.plain)
 
     def served(self, asked: Collection[Question]) -> None:
         """Learn from a page that was answered in full."""
         topics = max((len(question.destinations) for question in asked), default=0)
         tokens = max((len(question.tokens) for question in asked if question.tokens is not None), default=0)
-        self._memory.topics.served(topics)
-        self._memory.addresses.served(tokens)
+        self._limits.topics.served(topics)
+        self._limits.addresses.served(tokens)
         self._shape.refusal.pop(self._rail, None)
         if any(question.destinations and question.tokens is None for question in asked):
-            self._memory.addressless_logs.served()
+            self._limits.addressless_logs.served()
 
     def refused(self, question: Question, error: ChainError, blocks: int) -> None:
         """
@@ -99,19 +101,19 @@ class Learner:
             LogsRefused: this was the smallest question there is.
             ChainError: the refusal was not about the question.
         """
-        verdict = _verdict(error)
-        match verdict.refusal:
-            case Refusal.ROWS if blocks == 1:
+        advice = _advice_of(error)
+        match advice.kind:
+            case ErrorKind.ROWS if blocks == 1:
                 raise TooManyRows(str(error)) from error
-            case Refusal.ROWS | Refusal.BLOCKS if blocks > 1:
+            case ErrorKind.ROWS | ErrorKind.BLOCKS if blocks > 1:
                 self._shape.roomy.setdefault(self._rail, self._span.copy())
-                self._span.refused(blocks=blocks, verdict=verdict)
-            case Refusal.TOPICS | Refusal.ADDRESSES:
-                self._fewer_values(question, error, verdict, blocks)
-            case Refusal.ADDRESSLESS if question.destinations and question.tokens is None:
-                self._memory.addressless_logs.refused()
+                self._span.refused(blocks=blocks, advice=advice)
+            case ErrorKind.TOPICS | ErrorKind.ADDRESSES:
+                self._fewer_values(question, error, advice, blocks)
+            case ErrorKind.ADDRESSLESS if question.destinations and question.tokens is None:
+                self._limits.addressless_logs.refused()
                 raise NeedsAddress(f"refuses logs without an address: {error}") from error
-            case Refusal.ROWS | Refusal.BLOCKS | Refusal.ADDRESSLESS | Refusal.OTHER:
+            case ErrorKind.ROWS | ErrorKind.BLOCKS | ErrorKind.ADDRESSLESS | ErrorKind.OTHER:
                 self._anything_smaller(question, error, blocks)
             case _:
                 raise error
@@ -125,21 +127,21 @@ class Learner:
         """Ask about half as many destinations from now on; say whether that is possible."""
         if len(question.destinations) <= 1:
             return False
-        self._memory.topics.refused(len(question.destinations))
+        self._limits.topics.refused(len(question.destinations))
         return True
 
     def full_block(self) -> None:
         """Go on with short ranges that grow at once: the next blocks may be as full, or empty."""
         self._span.become(dataclasses.replace(self._span, size=1, patience=1, quick=0))
 
-    def _fewer_values(self, question: Question, error: ChainError, verdict: Verdict, blocks: int) -> None:
+    def _fewer_values(self, question: Question, error: ChainError, advice: ErrorAdvice, blocks: int) -> None:
         """Learn about the position that was meant, or about the other one where this has a single value."""
         topics, addresses = len(question.destinations), len(question.tokens or ())
-        about_topics = verdict.refusal is Refusal.TOPICS
+        about_topics = advice.kind is ErrorKind.TOPICS
         if topics > 1 and (about_topics or addresses <= 1):
-            self._memory.topics.refused(topics, advice=verdict.span)
+            self._limits.topics.refused(topics, suggested=advice.suggested)
         elif addresses > 1:
-            self._memory.addresses.refused(addresses, advice=verdict.span)
+            self._limits.addresses.refused(addresses, suggested=advice.suggested)
         else:
             self._anything_smaller(question, error, blocks)
 
@@ -148,11 +150,11 @@ class Learner:
         topics, addresses = len(question.destinations), len(question.tokens or ())
         smaller: list[Callable[[], object]] = []
         if topics > 1:
-            smaller.append(lambda: self._memory.topics.refused(topics))
+            smaller.append(lambda: self._limits.topics.refused(topics))
         if blocks > 1:
             smaller.append(lambda: self._span.failed(blocks=blocks))
         if addresses > 1:
-            smaller.append(lambda: self._memory.addresses.refused(addresses))
+            smaller.append(lambda: self._limits.addresses.refused(addresses))
         if not smaller and isinstance(error, TooLarge):
             raise TooManyRows(str(error)) from error
         if not smaller and not self._asked_twice:
@@ -167,17 +169,17 @@ class Learner:
     def needs_address(self, error: ChainError) -> NeedsAddress:
         """Learn that it was the lack of an address that was refused; return what to raise."""
         self._span.become(self._before[0])
-        _, self._memory.topics.learnt, self._memory.addresses.learnt = self._before
+        _, self._limits.topics.learnt, self._limits.addresses.learnt = self._before
         self._shape.refusal.pop(self._rail, None)
         self._shape.resting_until.pop(self._rail, None)
-        self._memory.addressless_logs.refused()
+        self._limits.addressless_logs.refused()
         return NeedsAddress(f"refuses logs without an address: {error}")
 
     def give_up(self, error: ChainError) -> ChainError:
         """Take back what was learnt, for it was not about the shape; return what to raise."""
         self._shape.plain = False
         self._span.become(self._before[0])
-        _, self._memory.topics.learnt, self._memory.addresses.learnt = self._before
+        _, self._limits.topics.learnt, self._limits.addresses.learnt = self._before
         self._shape.refusal[self._rail] = str(error)
         self._shape.resting_until[self._rail] = self._clock() + REST_S
         if isinstance(error, RpcRefused | Garbled | TooLarge | Overasked | Overpriced | NotAllowed | CutOff):
@@ -185,11 +187,11 @@ class Learner:
         return error
 
 
-def _verdict(error: ChainError) -> Verdict:
+def _advice_of(error: ChainError) -> ErrorAdvice:
     match error:
         case RpcRefused():
-            return error.verdict
+            return error.advice
         case Garbled() | TooLarge() | Overasked() | Overpriced() | NotAllowed() | CutOff():
-            return Verdict(Refusal.OTHER)
+            return ErrorAdvice(ErrorKind.OTHER)
         case _:
-            return Verdict(Refusal.UNSUPPORTED)
+            return ErrorAdvice(ErrorKind.UNSUPPORTED)

@@ -14,22 +14,12 @@ from chains.evm.logs.page_decoder import PageLogs, Vague
 from chains.evm.logs.prefetch import ReadAhead
 from chains.evm.logs.queries import Question, Sizes, Wanted, Way, chooser, halves, questions, transfers_to, window
 from chains.evm.logs.query_limits import Learner, LogShape, LogsRefused, NeedsAddress, TooManyRows
-from chains.evm.rpc.client import (
-    Call,
-    CutOff,
-    Garbled,
-    NotAllowed,
-    Overasked,
-    Overpriced,
-    RawResult,
-    RpcClient,
-    RpcRefused,
-    TimedOut,
-    TooLarge,
-)
+from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.structs import Log, OddLog
-from chains.rpc.endpoints import Behind, Endpoint, Unserved
-from chains.rpc.provider_errors import Refusal
+from chains.rpc.endpoint import Behind, Endpoint, Unserved
+from chains.rpc.http_client import CutOff, Garbled, Overasked, Overpriced, TimedOut, TooLarge
+from chains.rpc.jsonrpc_messages import Call, NotAllowed
+from chains.rpc.provider_errors import ErrorKind
 from chains.types import Cursor, Fork, Head, Rail, RailWarning, ScanPage
 
 MOST_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some
@@ -93,7 +83,7 @@ class LogReader:
             said = self.shape(next(iter(endpoints))).refusal[unserved[0]]
             message = f"no endpoint serves logs{of}, blocks are read one by one and payments may be seen late: {said}"
             return [RailWarning(rail, "logs_unserved", message) for rail in unserved]
-        if all(endpoint.memory.addressless_logs.known is False for endpoint in endpoints):
+        if all(endpoint.limits.addressless_logs.known is False for endpoint in endpoints):
             message = "every endpoint refuses logs without an address: transfers of other tokens than those of the "
             message += "registry and of waiting payments are not seen"
             return [RailWarning(Rail.DIRECT, "other_tokens_unseen", message)]
@@ -112,9 +102,9 @@ class LogReader:
     def ways(self, wanted: Wanted, endpoints: Collection[Endpoint]) -> Iterator[Way]:
         """Yield the ways worth trying, each after the one before has failed everywhere."""
         named = wanted.named or wanted.rail is Rail.PROXY
-        if named or any(e.memory.addressless_logs.worth_asking for e in endpoints):
+        if named or any(e.limits.addressless_logs.should_try for e in endpoints):
             yield Way.LOGS
-        if not named and not all(e.memory.addressless_logs.worth_asking for e in endpoints):
+        if not named and not all(e.limits.addressless_logs.should_try for e in endpoints):
             yield Way.BY_TOKEN
         if any(self._needs_receipts(endpoint, wanted) for endpoint in endpoints):
             yield Way.RECEIPTS
@@ -124,7 +114,7 @@ class LogReader:
 
     def _needs_receipts(self, endpoint: Endpoint, wanted: Wanted) -> bool:
         """Say whether an endpoint shows logs in receipts alone."""
-        unnamed = wanted.named or wanted.rail is Rail.PROXY or endpoint.memory.addressless_logs.worth_asking
+        unnamed = wanted.named or wanted.rail is Rail.PROXY or endpoint.limits.addressless_logs.should_try
         return self._rests(endpoint, wanted.rail) or not (unnamed or wanted.tokens)
 
     async def read(
@@ -175,7 +165,7 @@ class LogReader:
 
     def _check(self, endpoint: Endpoint, wanted: Wanted, way: Way) -> None:
         """Raise when this way is not the one for this endpoint now; nothing is asked."""
-        rests, unnamed = self._rests(endpoint, wanted.rail), endpoint.memory.addressless_logs.worth_asking
+        rests, unnamed = self._rests(endpoint, wanted.rail), endpoint.limits.addressless_logs.should_try
         if way is Way.RECEIPTS:
             if not self._needs_receipts(endpoint, wanted):
                 raise Unserved("serves logs")
@@ -384,7 +374,7 @@ class LogReader:
     def _note_blocks(self, reading: _Reading) -> None:
         """Show the shortest range of both rails among the endpoint's limits."""
         narrowed = [span.size for span in reading.shape.spans.values() if span.narrowed]
-        reading.endpoint.memory.blocks.learnt = min(narrowed, default=None)
+        reading.endpoint.limits.blocks.learnt = min(narrowed, default=None)
 
 
 def _calls(after: Cursor, asked: Sequence[Question], last: int) -> list[Call]:
@@ -412,7 +402,7 @@ def _read_logs(answer: RawResult) -> _Logs:
 
 
 def _is_beyond(error: ChainError | None) -> bool:
-    return isinstance(error, RpcRefused) and error.verdict.refusal is Refusal.HEAD
+    return isinstance(error, RpcRefused) and error.advice.kind is ErrorKind.HEAD
 
 
 def _lower(reading: _Reading, last: int, below: RawResult | None) -> int:
@@ -431,8 +421,15 @@ def _lower(reading: _Reading, last: int, below: RawResult | None) -> int:
 def _about_size(error: Exception | None) -> bool:
     if isinstance(error, Garbled | TooLarge | Overasked | Overpriced | NotAllowed | CutOff):
         return True
-    sizes = {Refusal.BLOCKS, Refusal.ROWS, Refusal.TOPICS, Refusal.ADDRESSES, Refusal.ADDRESSLESS, Refusal.OTHER}
-    return isinstance(error, RpcRefused) and error.verdict.refusal in sizes
+    sizes = {
+        ErrorKind.BLOCKS,
+        ErrorKind.ROWS,
+        ErrorKind.TOPICS,
+        ErrorKind.ADDRESSES,
+        ErrorKind.ADDRESSLESS,
+        ErrorKind.OTHER,
+    }
+    return isinstance(error, RpcRefused) and error.advice.kind in sizes
 
 
 def _is_full(answer: RawResult) -> bool:

@@ -8,51 +8,30 @@ from msgspec import Raw
 
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.evm.rpc.structs import Log, OddLog, parse_log_rows, parse_logs
-from chains.rpc import jsonrpc
-from chains.rpc.endpoints import Endpoint, Unserved
+from chains.rpc.endpoint import Endpoint, Unserved
 from chains.rpc.http_client import (
-    CutOff,
     Forbidden,
-    Garbled,
     HttpAnswer,
     HttpClient,
-    Overasked,
     Overpriced,
-    TimedOut,
-    TooLarge,
-    translate_transport,
 )
-from chains.rpc.jsonrpc import HEADERS, Call, JsonRpc, NotAllowed, RpcFailure
-from chains.rpc.provider_errors import Refusal, Verdict, classify
+from chains.rpc.jsonrpc import JsonRpc
+from chains.rpc.jsonrpc_messages import HEADERS, Call, NotAllowed, RpcErrorObject, RpcResult
+from chains.rpc.provider_errors import ErrorAdvice, ErrorKind, classify
 from chains.rpc.quantities import quantity
 
 MOST_DIGITS = 20  # of a chain's number
 
-__all__ = [
-    "Call",
-    "CutOff",
-    "Garbled",
-    "NotAllowed",
-    "Overasked",
-    "Overpriced",
-    "RawResult",
-    "RpcClient",
-    "RpcRefused",
-    "TimedOut",
-    "TooLarge",
-    "translate_transport",
-]
-
 
 class RpcRefused(ChainUnavailable):
-    """The node answered a call with a JSON-RPC error; `verdict` says what it asks for."""
+    """The node answered a call with a JSON-RPC error; `advice` says what it asks for."""
 
-    def __init__(self, message: str, verdict: Verdict) -> None:
+    def __init__(self, message: str, advice: ErrorAdvice) -> None:
         super().__init__(message)
-        self.verdict = verdict
+        self.advice = advice
 
 
-class RawResult(jsonrpc.RpcResult):
+class RawResult(RpcResult):
     """The outcome of one call of a batch."""
 
     __slots__ = ()
@@ -139,10 +118,10 @@ class RpcClient:
         endpoint.checked = True
 
     async def _batch(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
-        return [RawResult(*answer) for answer in await self._rpc.ask(endpoint, calls)]
+        return [RawResult(*answer) for answer in await self._rpc.call_batch(endpoint, calls)]
 
     async def _post(self, endpoint: Endpoint, body: bytes) -> HttpAnswer:
-        return await self._http.ask("POST", endpoint.url, headers=HEADERS, body=body)
+        return await self._http.request("POST", endpoint.url, headers=HEADERS, body=body)
 
 
 def _chain_id(value: object) -> int:
@@ -152,13 +131,13 @@ def _chain_id(value: object) -> int:
     return quantity(value)
 
 
-def _refused(endpoint: Endpoint, failure: RpcFailure) -> ChainError:
-    verdict = classify(failure.code, failure.message)
-    said = f"{endpoint.quote(failure.message)} (code {failure.code})"
-    if verdict.refusal is Refusal.UNSUPPORTED:
+def _refused(endpoint: Endpoint, failure: RpcErrorObject) -> ChainError:
+    advice = classify(failure.code, failure.message)
+    said = f"{endpoint.redact(failure.message)} (code {failure.code})"
+    if advice.kind is ErrorKind.UNSUPPORTED:
         return Unserved(said)
-    return RpcRefused(said, verdict)
+    return RpcRefused(said, advice)
 
 
 def _is_rate(error: ChainError) -> bool:
-    return isinstance(error, RpcRefused) and error.verdict.refusal is Refusal.RATE
+    return isinstance(error, RpcRefused) and error.advice.kind is ErrorKind.RATE

@@ -11,10 +11,12 @@ from typing import NamedTuple
 from chains.errors import ChainError, ChainProtocolError
 from chains.evm.decode import TRANSFER_TOPIC, Block, LogDecoder, parse_block
 from chains.evm.fee_proxy import EVENT_TOPIC
-from chains.evm.rpc.client import Call, RawResult, RpcClient, TimedOut, TooLarge
+from chains.evm.rpc.client import RawResult, RpcClient
 from chains.evm.verification.receipts import UNREAD, Receipt, judge, read_receipt, transfers_of
-from chains.rpc.endpoints import Endpoint
-from chains.types import Head, Outcome, Targets, Transfer, Verification
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.http_client import TimedOut, TooLarge
+from chains.rpc.jsonrpc_messages import Call
+from chains.types import Head, Targets, Transfer, Verification, VerificationOutcome
 from config.catalog import Chain, Finality
 
 METHOD = "eth_getTransactionReceipt"  # what a second look is called in metrics
@@ -232,7 +234,7 @@ class SecondLook:
         for query, answer in answers.items():
             keys[query] = await self._logged(answer, query)
         return {
-            place: Verification(transfer, Outcome.NO_TRANSFER_LOG, 0)
+            place: Verification(transfer, VerificationOutcome.NO_TRANSFER_LOG, 0)
             for place, transfer in transfers.items()
             if (logged := keys.get(wanted[place])) is not None and (transfer.tx_hash, transfer.event_key) not in logged
         }
@@ -266,25 +268,27 @@ def _transactions(transfers: Mapping[int, Transfer]) -> list[str]:
 def _without_receipt(transfer: Transfer, block: Block | str, final: int | None) -> Verification | None:
     """Judge a transfer by its block alone; None when that stands."""
     if final is not None and transfer.block_number > final:
-        return Verification(transfer, Outcome.NOT_YET, 0)
+        return Verification(transfer, VerificationOutcome.NOT_YET, 0)
     if not isinstance(block, Block):
-        return Verification(transfer, Outcome.NOT_YET, 0, why=block)
-    return None if block.hash == transfer.block_hash else Verification(transfer, Outcome.GONE, 0)
+        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=block)
+    return None if block.hash == transfer.block_hash else Verification(transfer, VerificationOutcome.GONE, 0)
 
 
 def _with_receipt(transfer: Transfer, receipt: Receipt | str | None, block: Block | str) -> Verification:
     """Judge a transfer of a block that stands: its hash covers the transaction, so a lack is the endpoint's."""
     if receipt is None:
-        return Verification(transfer, Outcome.NOT_YET, 0, why="it has no receipt of a transaction in a block it holds")
+        return Verification(
+            transfer, VerificationOutcome.NOT_YET, 0, why="it has no receipt of a transaction in a block it holds"
+        )
     if isinstance(receipt, str):
-        return Verification(transfer, Outcome.NOT_YET, 0, why=receipt)
+        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=receipt)
     if not isinstance(block, Block) or receipt.block_hash != block.hash:
-        return Verification(transfer, Outcome.NOT_YET, 0, why="its receipt names another block")
-    return judge(transfer, receipt, block) or Verification(transfer, Outcome.NOT_YET, 0, why=NOT_SHOWN)
+        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why="its receipt names another block")
+    return judge(transfer, receipt, block) or Verification(transfer, VerificationOutcome.NOT_YET, 0, why=NOT_SHOWN)
 
 
 def _none_of(transfers: Mapping[int, Transfer], why: str) -> dict[int, Verification]:
-    return {place: Verification(t, Outcome.NOT_YET, 0, why=why) for place, t in transfers.items()}
+    return {place: Verification(t, VerificationOutcome.NOT_YET, 0, why=why) for place, t in transfers.items()}
 
 
 def _block(answer: RawResult, number: int | None) -> Block | str:

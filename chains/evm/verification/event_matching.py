@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from chains.evm.address import ZERO_ADDRESS
 from chains.evm.decode import ProxyEvent, TransferLog
-from chains.types import Outcome
+from chains.types import VerificationOutcome
 
 
 class Pairing(NamedTuple):
     """What the token itself says about one proxy event."""
 
-    outcome: Outcome  # CREDITED, SHORT or NO_TRANSFER_LOG
+    outcome: VerificationOutcome  # CREDITED, SHORT or NO_TRANSFER_LOG
     credited: int  # base units, never more than the event claims
     sender: str | None  # who the token was taken from
 
@@ -52,10 +52,10 @@ class EventMatcher:
         fee_paid = self._take_fee(event)
         move = self._take(event, event.destination, event.amount)
         if move is None:
-            return Pairing(Outcome.NO_TRANSFER_LOG, 0, None)
+            return Pairing(VerificationOutcome.NO_TRANSFER_LOG, 0, None)
         credited = min(move.log.value, event.amount)
         whole = fee_paid and credited == event.amount
-        return Pairing(Outcome.CREDITED if whole else Outcome.SHORT, credited, move.log.source)
+        return Pairing(VerificationOutcome.CREDITED if whole else VerificationOutcome.SHORT, credited, move.log.source)
 
     def _take_fee(self, event: ProxyEvent) -> bool:
         """Use up the fee's movement; say whether the fee, if there is one, was paid in full."""

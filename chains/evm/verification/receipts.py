@@ -28,8 +28,8 @@ from chains.evm.decode import (
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.structs import RawReceipt, ReceiptLog, parse_receipt
 from chains.evm.verification.event_matching import EventMatcher, Move, Pairing
-from chains.rpc.quantities import readable
-from chains.types import Outcome, Transfer, Verification
+from chains.rpc.quantities import quantity_or_none
+from chains.types import Transfer, Verification, VerificationOutcome
 
 LOGS_A_SLICE = 500  # of a receipt, before others have their turn
 UNREAD = "a log in its receipt cannot be read"
@@ -100,7 +100,7 @@ async def read_receipt(raw: Raw, *, tx_hash: str, proxy: str) -> Receipt | None:
 def _facts(sent: RawReceipt, tx_hash: str) -> Receipt:
     return Receipt(
         tx_hash=tx_hash,
-        block_number=readable(sent.blockNumber),
+        block_number=quantity_or_none(sent.blockNumber),
         block_hash=hash_text(sent.blockHash),
         succeeded=_succeeded(sent.status),
         sender=address_text(sent.sender),
@@ -109,7 +109,7 @@ def _facts(sent: RawReceipt, tx_hash: str) -> Receipt:
 
 
 def _succeeded(status: object) -> bool:
-    succeeded = _STATUSES.get(readable(status))
+    succeeded = _STATUSES.get(quantity_or_none(status))
     if succeeded is None:  # whoever pruned it says null, and nobody has to guess what 2 means
         raise ChainProtocolError(f"its status is {repr(status)[:60]}")
     return succeeded
@@ -132,10 +132,10 @@ class _Reading:
                 except ChainProtocolError as exc:
                     self.put_aside(log.address, log.topics, str(exc))
                     continue
-                paid = PaidEvent(event, self._matcher.event(event), readable(log.logIndex))
+                paid = PaidEvent(event, self._matcher.event(event), quantity_or_none(log.logIndex))
                 self._receipt.events[self._key(log)] = paid
             elif (moved := transfer_log(log.address, log.topics, log.data)) is not None:
-                self._receipt.plain[self._key(log)] = Plain(self._matcher.move(moved), readable(log.logIndex))
+                self._receipt.plain[self._key(log)] = Plain(self._matcher.move(moved), quantity_or_none(log.logIndex))
             elif not is_well_formed(log.address, log.topics, log.data):
                 self.put_aside(log.address, log.topics, "not of the form any contract can give a log")
 
@@ -160,16 +160,18 @@ def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification | 
     """Say what a receipt of a block of the canonical chain proves of a transfer; None when it does not show it."""
     seen = transfer._replace(block_time=block.time, sender=receipt.sender)
     if not receipt.succeeded:
-        return Verification(seen, Outcome.REVERTED, 0)
+        return Verification(seen, VerificationOutcome.REVERTED, 0)
     unread = receipt.unread or receipt.unread_of.get(transfer.token)
     if unread is not None:  # which movement stands behind which event depends on every log of the token
-        return Verification(transfer, Outcome.NOT_YET, 0, why=f"{UNREAD}: {unread}")
+        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=f"{UNREAD}: {unread}")
     if transfer.reference is None:
         plain = receipt.plain.get(transfer.event_key) or _numbered(receipt.plain, transfer)
         if plain is None or _moved(plain, transfer) != transfer:
             return None
         log = plain.move.log
-        return Verification(seen._replace(sender=log.source), Outcome.CREDITED, log.value, behind=plain.move.behind)
+        return Verification(
+            seen._replace(sender=log.source), VerificationOutcome.CREDITED, log.value, behind=plain.move.behind
+        )
     paid = receipt.events.get(transfer.event_key) or _numbered(receipt.events, transfer)
     if paid is None or _paid(paid, transfer) != transfer:
         return None

@@ -9,8 +9,9 @@ from functools import partial
 from chains.errors import ChainError, ChainUnavailable
 from chains.evm.rpc.client import RpcClient
 from chains.evm.verification.endpoint_verifier import METHOD, Opinion, SecondLook
-from chains.rpc.endpoints import Endpoint, EndpointPool, Reasons, refusal_of
-from chains.types import Head, Outcome, Targets, Transfer, Verification
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_pool import EndpointPool, Failures, combined_error
+from chains.types import Head, Targets, Transfer, Verification, VerificationOutcome
 from config.catalog import Chain
 
 MOST_CALLS = 48  # blocks and receipts in one batch, besides the head and the finalized block
@@ -30,7 +31,7 @@ class _Round:
     votes: dict[Place, Votes] = field(init=False)
     whys: dict[Place, list[str]] = field(init=False)  # why an endpoint could not judge a transfer
     unfit: dict[str, Opinion] = field(default_factory=dict)  # endpoints that cannot judge any, by label
-    failed: Reasons = field(default_factory=list)
+    failed: Failures = field(default_factory=list)
     fit: int = 0
 
     def __post_init__(self) -> None:
@@ -45,7 +46,7 @@ class _Round:
             return
         self.fit += 1
         for place, seen in opinion.found.items():
-            if seen.outcome is Outcome.NOT_YET:
+            if seen.outcome is VerificationOutcome.NOT_YET:
                 self.whys[place] += [] if seen.why is None else [f"{endpoint.label}: {seen.why}"]
                 continue
             votes = self.votes[place]
@@ -103,11 +104,11 @@ class Verifier:
             ChainError: no endpoint could tell.
         """
         whys: list[str] = []
-        failed: Reasons = []
+        failed: Failures = []
         absent = False
         for endpoint in self._pool.usable():
             try:
-                told = await self._pool.ask(
+                told = await self._pool.call_one(
                     endpoint, METHOD, partial(self._look.inspect, tx_hash=tx_hash, targets=targets)
                 )
             except ChainError as exc:
@@ -121,7 +122,7 @@ class Verifier:
             raise ChainUnavailable("; ".join(whys)[:MAX_WHY])
         if absent:
             return []
-        raise refusal_of(failed)
+        raise combined_error(failed)
 
     async def _group(self, group: dict[Place, Transfer], head: Head) -> dict[Place, Verification]:
         """Ask one endpoint after the other until so many as must agree have judged each transfer."""
@@ -129,14 +130,14 @@ class Verifier:
         for endpoint in self._pool.usable():
             look = partial(self._look.judge, transfers=dict(asked.waiting), head=head)
             try:
-                asked.take(endpoint, await self._pool.ask(endpoint, METHOD, look))
+                asked.take(endpoint, await self._pool.call_one(endpoint, METHOD, look))
             except ChainError as exc:
                 asked.failed.append((endpoint, exc))
             if not asked.waiting:
                 break
         self._note(asked)
         if asked.failed and not asked.fit and not asked.unfit:
-            raise refusal_of(asked.failed)
+            raise combined_error(asked.failed)
         return await self._contradicted(asked, head)
 
     def _note(self, asked: _Round) -> None:
@@ -154,13 +155,13 @@ class Verifier:
         Only the chain's own other block takes a payment back, not the fork of the endpoint asked first.
         """
         found = asked.decided()
-        gone = {place: asked.group[place] for place, seen in found.items() if seen.outcome is Outcome.GONE}
+        gone = {place: asked.group[place] for place, seen in found.items() if seen.outcome is VerificationOutcome.GONE}
         if not gone:
             return found
         judges = {endpoint for votes in asked.votes.values() for endpoint, _ in votes}
         for endpoint in [each for each in self._pool.usable() if each not in judges]:
             try:
-                held = await self._pool.ask(endpoint, METHOD, partial(self._look.holds, transfers=gone, head=head))
+                held = await self._pool.call_one(endpoint, METHOD, partial(self._look.holds, transfers=gone, head=head))
             except ChainError:
                 continue  # who does not answer contradicts nobody
             for place in held:
@@ -172,7 +173,7 @@ class Verifier:
 
 def not_yet(transfer: Transfer, why: str | None) -> Verification:
     """Nothing has changed: look again later."""
-    return Verification(transfer, Outcome.NOT_YET, 0, why=why and why[:MAX_WHY])
+    return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=why and why[:MAX_WHY])
 
 
 def _groups(transfers: Iterable[tuple[Place, Transfer]]) -> Iterator[dict[Place, Transfer]]:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
-from chains.types import Cursor, Fork, Head, Outcome, Rail, ScanPage, Targets, TokenMeta
+from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, TokenMeta, VerificationOutcome
 from config.catalog import Finality
 from tests.chains.evm_world import (
     BUYER,
@@ -469,14 +469,14 @@ async def node_with(world, *logs, **options):
 @pytest.mark.parametrize(
     ("logs", "status", "outcome", "credited"),
     [
-        ([token_log(), event_log()], 1, Outcome.CREDITED, 1000),
-        ([token_log(index=20), event_log(index=21)], 1, Outcome.CREDITED, 1000),
-        ([token_log(value=990), event_log()], 1, Outcome.SHORT, 990),
-        ([event_log()], 1, Outcome.NO_TRANSFER_LOG, 0),
-        ([], 0, Outcome.REVERTED, 0),
-        ([], 1, Outcome.NO_TRANSFER_LOG, 0),
-        ([token_log(), event_log(amount=999)], 1, Outcome.NO_TRANSFER_LOG, 0),
-        ([token_log(), event_log(reference="0x" + "11" * 32)], 1, Outcome.NO_TRANSFER_LOG, 0),
+        ([token_log(), event_log()], 1, VerificationOutcome.CREDITED, 1000),
+        ([token_log(index=20), event_log(index=21)], 1, VerificationOutcome.CREDITED, 1000),
+        ([token_log(value=990), event_log()], 1, VerificationOutcome.SHORT, 990),
+        ([event_log()], 1, VerificationOutcome.NO_TRANSFER_LOG, 0),
+        ([], 0, VerificationOutcome.REVERTED, 0),
+        ([], 1, VerificationOutcome.NO_TRANSFER_LOG, 0),
+        ([token_log(), event_log(amount=999)], 1, VerificationOutcome.NO_TRANSFER_LOG, 0),
+        ([token_log(), event_log(reference="0x" + "11" * 32)], 1, VerificationOutcome.NO_TRANSFER_LOG, 0),
     ],
 )
 async def test_what_the_second_look_finds(world, logs, status, outcome, credited):
@@ -489,7 +489,7 @@ async def test_a_receipt_that_does_not_show_what_the_logs_show_proves_nothing(wo
     node = await node_with(world)
     node.logs = [event_log()]
     (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD)
-    assert (seen.outcome, seen.credited) == (Outcome.NOT_YET, 0)
+    assert (seen.outcome, seen.credited) == (VerificationOutcome.NOT_YET, 0)
     assert "does not show this log" in seen.why
 
 
@@ -503,17 +503,17 @@ async def test_a_transfer_of_an_orphaned_block_is_gone(world):
     node = await node_with(world, token_log(), event_log())
     node.branch_from = {100: "b"}
     (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
-    assert seen == type(seen)(a_transfer(), Outcome.GONE, 0)
+    assert seen == type(seen)(a_transfer(), VerificationOutcome.GONE, 0)
 
 
 @pytest.mark.parametrize(
     ("other", "outcome"),
     [
-        ({"branch_from": {200: "b"}}, Outcome.NOT_YET),  # it is as high, and still holds the block
-        ({"branch_from": {100: "a", 101: "b"}}, Outcome.NOT_YET),
-        ({"branch_from": {100: "b"}}, Outcome.GONE),
-        ({"branch_from": {100: "c"}}, Outcome.GONE),
-        ({"head": 150}, Outcome.GONE),  # it merely stands still
+        ({"branch_from": {200: "b"}}, VerificationOutcome.NOT_YET),  # it is as high, and still holds the block
+        ({"branch_from": {100: "a", 101: "b"}}, VerificationOutcome.NOT_YET),
+        ({"branch_from": {100: "b"}}, VerificationOutcome.GONE),
+        ({"branch_from": {100: "c"}}, VerificationOutcome.GONE),
+        ({"head": 150}, VerificationOutcome.GONE),  # it merely stands still
     ],
 )
 async def test_what_another_endpoint_as_high_as_the_head_still_holds_is_not_gone(world, other, outcome):
@@ -521,12 +521,13 @@ async def test_what_another_endpoint_as_high_as_the_head_still_holds_is_not_gone
     adapter = await world.adapter(first, second)
     (seen,) = await adapter.verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
     assert seen.outcome is outcome
-    assert (outcome is Outcome.GONE) or "hold different blocks 100" in seen.why
+    assert (outcome is VerificationOutcome.GONE) or "hold different blocks 100" in seen.why
 
 
 @pytest.mark.parametrize("finality", [Finality.FINALIZED, Finality.BOTH])
 @pytest.mark.parametrize(
-    ("seen_final", "outcome"), [(150, Outcome.CREDITED), (100, Outcome.CREDITED), (99, Outcome.NOT_YET)]
+    ("seen_final", "outcome"),
+    [(150, VerificationOutcome.CREDITED), (100, VerificationOutcome.CREDITED), (99, VerificationOutcome.NOT_YET)],
 )
 async def test_who_cannot_tell_what_is_final_judges_nothing(world, finality, seen_final, outcome):
     blind, telling = [await node_with(world, token_log(), event_log()) for _ in range(2)]
@@ -541,12 +542,12 @@ async def test_when_nobody_can_tell_what_is_final_every_transfer_waits_with_the_
     node.finalized = None
     adapter = await world.adapter(node, finality=Finality.BOTH)
     (seen,) = await adapter.verify([a_transfer()], head=HEAD)
-    assert (seen.outcome, seen.credited) == (Outcome.NOT_YET, 0)
+    assert (seen.outcome, seen.credited) == (VerificationOutcome.NOT_YET, 0)
     assert "finalized" in seen.why
     assert any("finalized" in problem for problem in adapter.condition().problems)
     node.finalized = 150
     (seen,) = await adapter.verify([a_transfer()], head=HEAD)
-    assert seen.outcome is Outcome.CREDITED
+    assert seen.outcome is VerificationOutcome.CREDITED
     assert not any("finalized" in problem for problem in adapter.condition().problems)
 
 
@@ -555,21 +556,21 @@ async def test_who_does_not_answer_contradicts_nobody(world):
     down.raw = lambda _: web.Response(status=503)
     adapter = await world.adapter(first, down)
     (seen,) = await adapter.verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
-    assert seen.outcome is Outcome.GONE
+    assert seen.outcome is VerificationOutcome.GONE
 
 
 async def test_a_node_that_lags_makes_nothing_gone(world):
     node = await node_with(world, token_log(), event_log())
     node.head = 99
     (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD)
-    assert seen.outcome is Outcome.NOT_YET
+    assert seen.outcome is VerificationOutcome.NOT_YET
     assert "does not hold block 200" in seen.why
 
 
 async def test_a_block_without_its_receipt_is_asked_for_elsewhere_and_nobody_is_blamed(world):
     lossy, good = await world.node(), await node_with(world, token_log(), event_log())
     (seen,) = await (await world.adapter(lossy, good)).verify([a_transfer()], head=HEAD)
-    assert seen.outcome is Outcome.CREDITED
+    assert seen.outcome is VerificationOutcome.CREDITED
     assert {error for _, _, error in world.calls.seen} == {None}
 
 
@@ -577,7 +578,7 @@ async def test_a_receipt_that_contradicts_its_block_is_no_answer(world):
     node = await node_with(world, token_log(), event_log())
     node.receipts[tx_of(7)]["blockHash"] = hash_of(100, "b")
     (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD)
-    assert seen.outcome is Outcome.NOT_YET
+    assert seen.outcome is VerificationOutcome.NOT_YET
     assert "another block" in seen.why
 
 
@@ -591,14 +592,14 @@ async def test_many_transfers_are_looked_at_in_small_batches_and_in_order(world)
         wanted.append(a_transfer(tx_hash=tx, block_number=100 + number, block_hash=hash_of(100 + number)))
     seen = await (await world.adapter(node)).verify(wanted, head=HEAD)
     assert [look.transfer.tx_hash for look in seen] == [transfer.tx_hash for transfer in wanted]
-    assert {look.outcome for look in seen} == {Outcome.CREDITED}
+    assert {look.outcome for look in seen} == {VerificationOutcome.CREDITED}
     assert [len(post) for post in node.posts if isinstance(post, list)] == [49, 49, 25]
 
 
 async def test_two_events_of_one_transaction_cannot_share_one_movement(world):
     adapter = await world.adapter(await node_with(world, token_log(), event_log(), event_log(index=6)))
     seen = await adapter.verify([a_transfer(event_key=key_of(event_log(), 1), log_index=6), a_transfer()], head=HEAD)
-    assert [look.outcome for look in seen] == [Outcome.NO_TRANSFER_LOG, Outcome.CREDITED]
+    assert [look.outcome for look in seen] == [VerificationOutcome.NO_TRANSFER_LOG, VerificationOutcome.CREDITED]
 
 
 # --- one transaction -----------------------------------------------------------------------------
@@ -777,7 +778,7 @@ async def test_a_payment_two_endpoints_tell_alike_is_credited_and_both_were_aske
     nodes = [await node_with(world, token_log(), event_log()) for _ in range(3)]
     adapter = await world.adapter(*nodes, rpc_quorum=2)
     (seen,) = await adapter.verify([a_transfer()], head=HEAD)
-    assert (seen.outcome, seen.credited) == (Outcome.CREDITED, 1000)
+    assert (seen.outcome, seen.credited) == (VerificationOutcome.CREDITED, 1000)
     assert [len(node.calls("eth_getTransactionReceipt")) for node in nodes] == [1, 1, 0]
 
 
@@ -785,7 +786,7 @@ async def test_a_payment_one_endpoint_invents_is_not_credited(world):
     liar, honest = await node_with(world, token_log(), event_log()), await node_with(world)
     adapter = await world.adapter(liar, honest, rpc_quorum=2)
     (seen,) = await adapter.verify([a_transfer()], head=HEAD)
-    assert seen.outcome is Outcome.NOT_YET
+    assert seen.outcome is VerificationOutcome.NOT_YET
     assert "contradict each other" in seen.why
 
 
@@ -794,7 +795,7 @@ async def test_a_payment_only_one_of_two_can_tell_waits(world):
     down.raw = lambda _: web.Response(status=503)
     adapter = await world.adapter(here, down, rpc_quorum=2)
     (seen,) = await adapter.verify([a_transfer()], head=HEAD)
-    assert seen.outcome is Outcome.NOT_YET
+    assert seen.outcome is VerificationOutcome.NOT_YET
     assert "only 1 of the 2 endpoints that must agree" in seen.why
     assert "HTTP 503" in seen.why
 
@@ -804,7 +805,7 @@ async def test_a_third_endpoint_stands_in_for_one_that_is_down(world):
     down.raw = lambda _: web.Response(status=503)
     adapter = await world.adapter(here, down, there, rpc_quorum=2)
     (seen,) = await adapter.verify([a_transfer()], head=HEAD)
-    assert seen.outcome is Outcome.CREDITED
+    assert seen.outcome is VerificationOutcome.CREDITED
 
 
 async def test_more_endpoints_that_must_agree_than_there_are_is_a_misconfiguration(world):

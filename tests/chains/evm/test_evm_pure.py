@@ -17,9 +17,9 @@ from chains.evm.logs.block_range import MOST_ROWS, START_SPAN, BlockSpan
 from chains.evm.logs.queries import window
 from chains.evm.rpc.structs import as_logs
 from chains.evm.verification.receipts import judge, read_receipt
-from chains.rpc.provider_errors import Refusal, Verdict, classify
-from chains.rpc.quantities import quantity, readable
-from chains.types import Outcome
+from chains.rpc.provider_errors import ErrorAdvice, ErrorKind, classify
+from chains.rpc.quantities import quantity, quantity_or_none
+from chains.types import VerificationOutcome
 from tests.chains.evm_world import (
     BUYER,
     CHAIN_ID,
@@ -283,7 +283,7 @@ def test_a_block_in_plain_numbers_is_read():
 
 @pytest.mark.parametrize("sent", [True, -1, 1.0, 2**63, hex(2**63), "1751284607", "", "0x", "0x1_0", None, [], {}])
 def test_what_may_mean_two_numbers_or_none_is_no_number(sent):
-    assert readable(sent) is None
+    assert quantity_or_none(sent) is None
     with pytest.raises(ChainProtocolError, match="not a quantity"):
         quantity(sent)
 
@@ -364,7 +364,7 @@ async def test_a_log_that_cannot_be_read_keeps_back_only_what_it_may_be_about(wh
     of_the_token, of_another = token_log(), token_log(token=BUYER, index=9)
     receipt = await read(receipt_of(of_the_token, of_another, log))
     judged = [judge(plain(each), receipt, Block(100, hash_of(100), 1)) for each in (of_the_token, of_another)]
-    assert [seen.outcome is Outcome.NOT_YET for seen in judged] == waits
+    assert [seen.outcome is VerificationOutcome.NOT_YET for seen in judged] == waits
     assert all((seen.why is not None) is wait for seen, wait in zip(judged, waits, strict=True))
 
 
@@ -377,7 +377,7 @@ async def paired(*logs):
     return [(paid.pairing.outcome, paid.pairing.credited) for paid in events.values()]
 
 
-CREDITED, SHORT, NOTHING = Outcome.CREDITED, Outcome.SHORT, Outcome.NO_TRANSFER_LOG
+CREDITED, SHORT, NOTHING = VerificationOutcome.CREDITED, VerificationOutcome.SHORT, VerificationOutcome.NO_TRANSFER_LOG
 FEE = {"fee": 10, "fee_to": BUYER}
 NFT = token_log() | {"topics": [*token_log()["topics"], "0x" + "0" * 64], "data": "0x"}
 
@@ -486,33 +486,33 @@ async def test_the_sender_is_whoever_the_token_was_taken_from():
 )
 def test_a_range_refusal_is_recognised_with_what_the_node_would_take(code, message, span, fixed):
     refusal, *advice = classify(code, message)
-    assert refusal in {Refusal.BLOCKS, Refusal.ROWS}
+    assert refusal in {ErrorKind.BLOCKS, ErrorKind.ROWS}
     assert advice == [span, fixed]
 
 
 @pytest.mark.parametrize(
     ("code", "message", "refusal"),
     [
-        (-32005, "daily request count exceeded, request rate limited", Refusal.RATE),
-        (-32005, "rate limit exceeded", Refusal.RATE),
-        (429, "slow down", Refusal.RATE),
-        (-32000, "Too Many Requests", Refusal.RATE),
-        (-32016, "Your app has exceeded its compute units per second capacity", Refusal.RATE),
-        (-32602, "block range extends beyond current head block", Refusal.HEAD),
-        (-39001, "Unknown block", Refusal.HEAD),
-        (-32000, "header not found", Refusal.HEAD),
+        (-32005, "daily request count exceeded, request rate limited", ErrorKind.RATE),
+        (-32005, "rate limit exceeded", ErrorKind.RATE),
+        (429, "slow down", ErrorKind.RATE),
+        (-32000, "Too Many Requests", ErrorKind.RATE),
+        (-32016, "Your app has exceeded its compute units per second capacity", ErrorKind.RATE),
+        (-32602, "block range extends beyond current head block", ErrorKind.HEAD),
+        (-39001, "Unknown block", ErrorKind.HEAD),
+        (-32000, "header not found", ErrorKind.HEAD),
         (
             -32001,
             "One of the blocks specified in filter (fromBlock, toBlock or blockHash) cannot be found.",
-            Refusal.HEAD,
+            ErrorKind.HEAD,
         ),
-        (-32601, "the method eth_getLogs does not exist/is not available", Refusal.UNSUPPORTED),
-        (-32603, "Internal error", Refusal.OTHER),
-        (0, "", Refusal.OTHER),
+        (-32601, "the method eth_getLogs does not exist/is not available", ErrorKind.UNSUPPORTED),
+        (-32603, "Internal error", ErrorKind.OTHER),
+        (0, "", ErrorKind.OTHER),
     ],
 )
 def test_other_refusals_are_told_apart(code, message, refusal):
-    assert classify(code, message) == Verdict(refusal)
+    assert classify(code, message) == ErrorAdvice(refusal)
 
 
 # --- spans ---------------------------------------------------------------------------------------
@@ -547,7 +547,7 @@ def test_what_is_read_again_is_not_crowded_out_by_the_short_start(reread, first)
 
 def test_what_is_read_again_yields_to_what_a_node_refuses():
     span = BlockSpan.limited(None)
-    span.refused(blocks=120, verdict=Verdict(Refusal.BLOCKS, 20, fixed=True))
+    span.refused(blocks=120, advice=ErrorAdvice(ErrorKind.BLOCKS, 20, fixed=True))
     assert span.reaching(60) == 10
     assert BlockSpan.limited(30).reaching(60) == 30
 
@@ -568,7 +568,7 @@ def test_a_long_or_slow_answer_shrinks_the_next_question(rows, seconds):
 
 def test_the_nodes_own_rule_is_never_tried_to_exceed():
     span = BlockSpan.limited(None)
-    span.refused(blocks=2000, verdict=Verdict(Refusal.BLOCKS, 500, fixed=True))
+    span.refused(blocks=2000, advice=ErrorAdvice(ErrorKind.BLOCKS, 500, fixed=True))
     for _ in range(50):
         span.answered(blocks=span.size, rows=0, seconds=0.1)
     assert span.size == 500
@@ -577,5 +577,5 @@ def test_the_nodes_own_rule_is_never_tried_to_exceed():
 @pytest.mark.parametrize("advice", [None, 2000, 9000])
 def test_useless_advice_is_not_followed(advice):
     span = BlockSpan(size=2000)
-    span.refused(blocks=2000, verdict=Verdict(Refusal.BLOCKS, advice, fixed=True))
+    span.refused(blocks=2000, advice=ErrorAdvice(ErrorKind.BLOCKS, advice, fixed=True))
     assert span.size == 1000

@@ -12,10 +12,11 @@ from eth_abi.abi import encode
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.evm.client import EvmClient
-from chains.evm.rpc.client import RpcRefused, TimedOut, TooLarge
-from chains.rpc.endpoint_limits import TRY_LARGER_S
-from chains.rpc.endpoints import EndpointPool, Unserved
-from chains.rpc.http_client import CutOff, HttpClient
+from chains.evm.rpc.client import RpcRefused
+from chains.rpc.endpoint import Unserved
+from chains.rpc.endpoint_limits import RETRY_LARGER_S
+from chains.rpc.endpoint_pool import EndpointPool
+from chains.rpc.http_client import CutOff, HttpClient, TimedOut, TooLarge
 from chains.rpc.http_client import translate_transport as translate
 from chains.types import TokenMeta
 from tests.chains.evm_world import CHAIN_ID, TOKEN, World, hash_of
@@ -70,7 +71,7 @@ async def test_an_endpoint_that_refuses_batches_is_asked_one_by_one_and_remember
         assert [answer.get()["hash"] for answer in answers] == [hash_of(3), hash_of(1), hash_of(2)]
     assert [type(post) for post in talk.node.posts] == [list] + [dict] * 6
     talk.node.batches = True
-    world.now.seconds += TRY_LARGER_S
+    world.now.seconds += RETRY_LARGER_S
     await talk.batch()
     assert list in [type(post) for post in talk.node.posts[7:]]
 
@@ -161,7 +162,7 @@ async def test_an_http_error_that_explains_itself_in_json_is_an_answer(talk):
     talk.node.raw = plain(413, b'{"jsonrpc":"2.0","id":0,"error":{"code":-32614,"message":"limited to a 5 range"}}')
     (answer,) = await talk.batch(BLOCKS[:1])
     assert isinstance(answer.error, RpcRefused)
-    assert answer.error.verdict.span == 5
+    assert answer.error.advice.suggested == 5
 
 
 async def test_a_hanging_endpoint_is_given_up(world):

@@ -9,7 +9,7 @@ import pytest
 from chains.errors import ChainError
 from chains.evm.decode import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
-from chains.types import BalanceKey, Cursor, Head, Rail, ScanPage, Targets, UnreadLog
+from chains.types import BalanceKey, Cursor, Head, Rail, ScanPage, Targets, UnreadableLog
 from tests.chains.evm_world import SHOP, TOKEN, event_log, hash_of, token_log, tx_of, word
 
 HEAD = Head(200, hash_of(200), 1_700_000_200)
@@ -213,7 +213,7 @@ async def test_a_receipt_that_is_not_shown_hides_no_other_of_its_block(world, sh
     node.replies["eth_getTransactionReceipt"] = answer
     page = await (await world.adapter(node)).scan(Rail.DIRECT, TARGETS, Cursor(94, hash_of(94)), HEAD)
     assert [transfer.tx_hash for transfer in page.transfers] == [GOOD]
-    assert page.unread == (UnreadLog(95, BAD, "its receipt is not shown"),)
+    assert page.unread == (UnreadableLog(95, BAD, "its receipt is not shown"),)
 
 
 async def test_a_block_of_which_half_the_receipts_are_missing_is_not_read(world):

@@ -20,7 +20,7 @@ from chains.heads.reader import (
     SeenHead,
     unbelievable,
 )
-from chains.rpc.endpoints import EndpointPool
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import EndpointState, Head
 from tests.chains.evm_world import Calls, hash_of
 

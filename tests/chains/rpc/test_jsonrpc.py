@@ -9,11 +9,13 @@ import orjson
 import pytest
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.rpc.endpoint_limits import TRY_LARGER_S, EndpointMemory
-from chains.rpc.endpoints import Endpoint
+from chains.rpc.batch_size import MAX_REFUSED_ALONE
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.endpoint_limits import RETRY_LARGER_S, LearnedLimits
 from chains.rpc.http_client import CutOff, HttpAnswer, TimedOut, TooLarge
-from chains.rpc.jsonrpc import MOST_LONE, JsonRpc, NotAllowed, RpcFailure
-from chains.rpc.lenient_json import MOST_DEPTH, tidied
+from chains.rpc.jsonrpc import JsonRpc
+from chains.rpc.jsonrpc_messages import NotAllowed, RpcErrorObject
+from chains.rpc.lenient_json import MAX_DEPTH, repaired
 from tests.chains.evm_world import Now
 
 CALLS = [("eth_getBlockByNumber", (hex(number), False)) for number in range(10)]
@@ -24,7 +26,7 @@ class Busy(ChainUnavailable):
     """A node that says we ask too often."""
 
 
-def judge(endpoint: Endpoint, failure: RpcFailure) -> ChainError:
+def judge(endpoint: Endpoint, failure: RpcErrorObject) -> ChainError:
     return (Busy if "rate" in failure.message or failure.code == 429 else ChainUnavailable)(failure.message)
 
 
@@ -106,7 +108,7 @@ def now() -> Now:
 
 @pytest.fixture
 def endpoint(now: Now) -> Endpoint:
-    return Endpoint("http://one.example/", "one.example#1", memory=EndpointMemory(now))
+    return Endpoint("http://one.example/", "one.example#1", limits=LearnedLimits(now))
 
 
 def client(provider: Provider) -> JsonRpc:
@@ -117,30 +119,30 @@ def client(provider: Provider) -> JsonRpc:
 @pytest.mark.parametrize("spelling", REFUSALS)
 async def test_a_refused_batch_is_asked_again_smaller_in_the_same_question(endpoint, spelling, takes):
     provider = Provider(takes, REFUSALS[spelling])
-    answers = await client(provider).ask(endpoint, CALLS)
+    answers = await client(provider).call_batch(endpoint, CALLS)
     assert [answer.get() for answer in answers] == [hex(number) for number in range(10)]
     assert provider.sizes[0] == 10
-    assert 1 <= (endpoint.memory.report().batch or 0) <= takes
+    assert 1 <= (endpoint.limits.report().batch or 0) <= takes
 
 
 @pytest.mark.parametrize("spelling", REFUSALS)
 async def test_what_was_learnt_is_kept_and_tried_larger_after_a_while(endpoint, now, spelling):
     provider = Provider(TAKES, REFUSALS[spelling])
     rpc = client(provider)
-    await rpc.ask(endpoint, CALLS)
+    await rpc.call_batch(endpoint, CALLS)
     provider.sizes.clear()
-    await rpc.ask(endpoint, CALLS)
+    await rpc.call_batch(endpoint, CALLS)
     assert max(provider.sizes) <= TAKES
     provider.takes = 10
-    now.seconds += 4 * TRY_LARGER_S
+    now.seconds += 4 * RETRY_LARGER_S
     for _ in range(4):
-        await rpc.ask(endpoint, CALLS)
+        await rpc.call_batch(endpoint, CALLS)
     assert provider.sizes[-1] == 10
 
 
 async def test_the_number_a_refusal_names_is_asked_for_next(endpoint):
     provider = Provider(TAKES, REFUSALS["one error for each call and HTTP 500"])
-    await client(provider).ask(endpoint, CALLS)
+    await client(provider).call_batch(endpoint, CALLS)
     assert provider.sizes == [10, 3, 3, 3, 1]
 
 
@@ -158,9 +160,9 @@ async def test_the_number_a_refusal_names_is_asked_for_next(endpoint):
 async def test_being_asked_to_slow_down_is_no_reason_to_ask_more_often(endpoint, answer):
     provider = Provider(0, lambda calls: answer)
     with pytest.raises(ChainUnavailable) as refused:
-        await client(provider).ask(endpoint, CALLS)
+        await client(provider).call_batch(endpoint, CALLS)
     assert provider.sizes == [10]
-    assert endpoint.memory.report().batch is None
+    assert endpoint.limits.report().batch is None
     assert refused.value.retry_after == answer.retry_after
 
 
@@ -168,9 +170,9 @@ async def test_being_asked_to_slow_down_is_no_reason_to_ask_more_often(endpoint,
 async def test_who_turns_one_call_away_as_well_is_asked_no_more(endpoint, status):
     provider = Provider(0, lambda calls: said(b"", status))
     with pytest.raises((ChainUnavailable, ChainMisconfigured), match=f"HTTP {status}"):
-        await client(provider).ask(endpoint, CALLS)
+        await client(provider).call_batch(endpoint, CALLS)
     assert provider.sizes == ([10, 1, 1] if status > 500 else [10, 1])
-    assert endpoint.memory.report().batch is None
+    assert endpoint.limits.report().batch is None
 
 
 @pytest.mark.parametrize(
@@ -186,10 +188,10 @@ async def test_who_turns_one_call_away_as_well_is_asked_no_more(endpoint, status
 async def test_a_node_that_fails_whatever_it_is_asked_teaches_nothing(endpoint, answer, expected):
     provider = Provider(0, lambda calls: answer)
     with pytest.raises(expected):
-        await client(provider).ask(endpoint, CALLS)
+        await client(provider).call_batch(endpoint, CALLS)
     assert provider.sizes[:4] == [10, 5, 2, 1]
     assert len(provider.sizes) <= 5
-    assert endpoint.memory.report().batch is None
+    assert endpoint.limits.report().batch is None
 
 
 @pytest.mark.parametrize("how", ["HTTP 500", "HTTP 502", "HTTP 503", "HTTP 504", "a connection that is cut"])
@@ -203,7 +205,7 @@ async def test_a_failure_that_is_over_at_once_is_none(endpoint, how):
 
     rpc = JsonRpc(every_second, judge=judge, is_rate=lambda error: isinstance(error, Busy))
     for _ in range(3):
-        (answer,) = await rpc.ask(endpoint, CALLS[:1])
+        (answer,) = await rpc.call_batch(endpoint, CALLS[:1])
         assert answer.get() == "0x0"
     assert len(provider.sizes) == 6
 
@@ -211,11 +213,11 @@ async def test_a_failure_that_is_over_at_once_is_none(endpoint, how):
 async def test_batches_of_which_each_call_is_told_to_wait_become_smaller(endpoint):
     provider = Provider(TAKES, lambda calls: said([error(429, "Too Many Requests", call["id"]) for call in calls]))
     for _ in range(2):
-        answers = await client(provider).ask(endpoint, CALLS)
+        answers = await client(provider).call_batch(endpoint, CALLS)
         assert all(isinstance(answer.error, Busy) for answer in answers)
-    answers = await client(provider).ask(endpoint, CALLS)
+    answers = await client(provider).call_batch(endpoint, CALLS)
     assert [answer.get() for answer in answers] == [hex(number) for number in range(10)]
-    assert endpoint.memory.report().batch == 2
+    assert endpoint.limits.report().batch == 2
 
 
 SLOPPY = {
@@ -234,7 +236,7 @@ async def test_what_no_strict_parser_takes_is_read_for_what_is_used_of_it(endpoi
     async def post(_: Endpoint, body: bytes) -> HttpAnswer:
         return said(SLOPPY[how](b'{"id":0,"result":"0x0"}'))
 
-    (answer,) = await JsonRpc(post, judge=judge, is_rate=lambda error: False).ask(endpoint, CALLS[:1])
+    (answer,) = await JsonRpc(post, judge=judge, is_rate=lambda error: False).call_batch(endpoint, CALLS[:1])
     found = answer.get()
     assert (found["n"] if isinstance(found, dict) else found) == "0x0"
 
@@ -247,18 +249,18 @@ async def test_what_is_no_json_or_too_long_to_be_tidied_is_no_answer(endpoint, b
         return said(body)
 
     with pytest.raises(ChainProtocolError):
-        await JsonRpc(post, judge=judge, is_rate=lambda error: False).ask(endpoint, CALLS[:1])
+        await JsonRpc(post, judge=judge, is_rate=lambda error: False).call_batch(endpoint, CALLS[:1])
 
 
-@pytest.mark.parametrize(("levels", "is_read"), [(MOST_DEPTH - 1, True), (MOST_DEPTH, True), (MOST_DEPTH + 1, False)])
+@pytest.mark.parametrize(("levels", "is_read"), [(MAX_DEPTH - 1, True), (MAX_DEPTH, True), (MAX_DEPTH + 1, False)])
 def test_what_nests_too_deep_is_not_tidied(levels, is_read):
-    assert (tidied(b"[" * levels + b"]" * levels) is not None) is is_read
+    assert (repaired(b"[" * levels + b"]" * levels) is not None) is is_read
 
 
 async def test_calls_that_each_fail_for_their_own_reason_are_answers(endpoint):
     answer = said([error(-32000, "missing trie node", number) for number in range(10)])
     provider = Provider(0, lambda calls: answer)
-    answers = await client(provider).ask(endpoint, CALLS)
+    answers = await client(provider).call_batch(endpoint, CALLS)
     assert provider.sizes == [10]
     assert all(isinstance(answer.error, ChainUnavailable) for answer in answers)
 
@@ -284,17 +286,19 @@ STATUSES = [400, 402, 403, 404, 413, 500, 504]
 @pytest.mark.parametrize("poison", [9, 4, 1])
 async def test_one_question_refused_by_a_status_keeps_no_answer_back_and_teaches_nothing(endpoint, status, poison):
     provider = Picky(lambda calls: said(b"", status), poison)
-    answers = await client(provider).ask(endpoint, CALLS)
+    answers = await client(provider).call_batch(endpoint, CALLS)
     assert [place for place, answer in enumerate(answers) if answer.error is not None] == [poison]
     assert isinstance(answers[poison].error, NotAllowed) is (status in {402, 403, 404})
-    assert endpoint.memory.report().batch is None
+    assert endpoint.limits.report().batch is None
 
 
 async def test_a_question_refused_again_and_again_is_not_asked_for_each_of_a_hundred(endpoint):
     provider = Picky(lambda calls: said(b"", 403), *range(1, 100))
-    answers = await client(provider).ask(endpoint, [("eth_getBlockByNumber", (hex(n), False)) for n in range(100)])
+    answers = await client(provider).call_batch(
+        endpoint, [("eth_getBlockByNumber", (hex(n), False)) for n in range(100)]
+    )
     assert [answer.error is None for answer in answers] == [True, *[False] * 99]
-    assert len(provider.sizes) <= 2 * MOST_LONE + 10
+    assert len(provider.sizes) <= 2 * MAX_REFUSED_ALONE + 10
 
 
 async def test_one_call_answered_with_a_list_of_one_is_answered(endpoint):
@@ -302,7 +306,7 @@ async def test_one_call_answered_with_a_list_of_one_is_answered(endpoint):
         return said([{"id": 0, "result": orjson.loads(body)["params"][0]}])
 
     rpc = JsonRpc(post, judge=judge, is_rate=lambda error: False)
-    (answer,) = await rpc.ask(endpoint, CALLS[:1])
+    (answer,) = await rpc.call_batch(endpoint, CALLS[:1])
     assert answer.get() == "0x0"
 
 
@@ -312,7 +316,7 @@ async def test_one_call_answered_with_a_list_of_another_length_is_not(endpoint, 
         return said([{"id": number, "result": "0x0"} for number in range(count)])
 
     with pytest.raises(ChainProtocolError):
-        await JsonRpc(post, judge=judge, is_rate=lambda error: False).ask(endpoint, CALLS[:1])
+        await JsonRpc(post, judge=judge, is_rate=lambda error: False).call_batch(endpoint, CALLS[:1])
 
 
 WAITS: dict[str, Refuse] = {
@@ -328,10 +332,10 @@ async def test_batches_that_only_ever_are_answered_with_a_wait_become_smaller(en
     provider = Provider(takes, WAITS[how])
     for _ in range(2):
         with pytest.raises(ChainUnavailable):
-            await client(provider).ask(endpoint, CALLS)
-    answers = await client(provider).ask(endpoint, CALLS)
+            await client(provider).call_batch(endpoint, CALLS)
+    answers = await client(provider).call_batch(endpoint, CALLS)
     assert [answer.get() for answer in answers] == [hex(number) for number in range(10)]
-    assert 1 <= (endpoint.memory.report().batch or 0) <= takes
+    assert 1 <= (endpoint.limits.report().batch or 0) <= takes
 
 
 @pytest.mark.parametrize("how", WAITS)
@@ -339,19 +343,19 @@ async def test_a_wait_that_is_meant_makes_no_batch_smaller(endpoint, how):
     provider = Provider(0, WAITS[how])
     for _ in range(5):
         with pytest.raises(ChainUnavailable):
-            await client(provider).ask(endpoint, CALLS)
+            await client(provider).call_batch(endpoint, CALLS)
     assert provider.sizes == [10, 10, 1, 1, 1]
     provider.takes = 10
-    assert len(await client(provider).ask(endpoint, CALLS)) == 10
-    assert endpoint.memory.report().batch is None
+    assert len(await client(provider).call_batch(endpoint, CALLS)) == 10
+    assert endpoint.limits.report().batch is None
     provider.sizes.clear()
-    await client(provider).ask(endpoint, CALLS)
+    await client(provider).call_batch(endpoint, CALLS)
     assert provider.sizes == [10]
 
 
 async def test_ids_sent_back_as_text_are_understood(endpoint):
     answer = said([{"id": str(number), "result": hex(number)} for number in range(10)])
-    answers = await client(Provider(0, lambda calls: answer)).ask(endpoint, CALLS)
+    answers = await client(Provider(0, lambda calls: answer)).call_batch(endpoint, CALLS)
     assert [answer.get() for answer in answers] == [hex(number) for number in range(10)]
 
 
@@ -359,12 +363,12 @@ async def test_ids_sent_back_as_text_are_understood(endpoint):
 async def test_more_calls_than_one_request_may_hold_are_made_in_several(endpoint, count):
     provider = Provider(100, lambda calls: said(b"", 500))
     calls = [("eth_getBlockByNumber", (hex(number), False)) for number in range(count)]
-    answers = await client(provider).ask(endpoint, calls)
+    answers = await client(provider).call_batch(endpoint, calls)
     assert [answer.get() for answer in answers] == [hex(number) for number in range(count)]
     assert max(provider.sizes) == 100
 
 
 async def test_nothing_to_ask_asks_nobody(endpoint):
     provider = Provider(10, lambda calls: said(b""))
-    assert await client(provider).ask(endpoint, []) == []
+    assert await client(provider).call_batch(endpoint, []) == []
     assert provider.sizes == []

@@ -35,7 +35,7 @@ def bucket_of(clock, per_second, **more):
 async def times_of(bucket, clock, count):
     start, taken = clock.now, []
     for _ in range(count):
-        await bucket.take()
+        await bucket.acquire()
         taken.append(round(clock.now - start, 6))
     return taken
 
@@ -47,7 +47,7 @@ async def test_requests_are_spaced_evenly_so_that_no_second_sees_more_than_the_r
 
 async def test_a_pause_saves_no_more_than_the_burst(clock):
     bucket = bucket_of(clock, 10)
-    await bucket.take()
+    await bucket.acquire()
     clock.now += 100
     assert await times_of(bucket, clock, 3) == [0, 0.1, 0.2]
 
@@ -58,22 +58,22 @@ async def test_a_burst_goes_through_at_once(clock):
 
 async def test_a_suspension_holds_the_next_request_back_to_its_end(clock):
     bucket = bucket_of(clock, 10)
-    bucket.suspend(30)
+    bucket.pause_for(30)
     assert await times_of(bucket, clock, 2) == [30, 30.1]
 
 
 async def test_after_a_suspension_no_burst_follows(clock):
     bucket = bucket_of(clock, 10, burst=5)
-    bucket.suspend(30)
+    bucket.pause_for(30)
     clock.now += 30
     assert await times_of(bucket, clock, 3) == [0, 0.1, 0.2]
 
 
 async def test_a_shorter_suspension_does_not_end_a_longer_one(clock):
     bucket = bucket_of(clock, 10)
-    bucket.suspend(30)
-    bucket.suspend(2)
-    assert bucket.suspended_s == 30
+    bucket.pause_for(30)
+    bucket.pause_for(2)
+    assert bucket.paused_s == 30
 
 
 async def test_a_suspension_reaches_who_is_waiting_already(clock):
@@ -86,11 +86,11 @@ async def test_a_suspension_reaches_who_is_waiting_already(clock):
         clock.now += seconds
 
     bucket = TokenBucket(1, clock=clock, sleep=sleep)
-    await bucket.take()
+    await bucket.acquire()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(bucket.take())
+        tasks.create_task(bucket.acquire())
         await started.wait()
-        bucket.suspend(30)
+        bucket.pause_for(30)
         go_on.set()
     assert clock.now == 1030
 
@@ -103,14 +103,14 @@ async def test_a_caller_that_gives_up_takes_nothing(clock):
         await asyncio.Event().wait()
 
     bucket = TokenBucket(1, clock=clock, sleep=forever)
-    await bucket.take()
-    task = asyncio.create_task(bucket.take())
+    await bucket.acquire()
+    task = asyncio.create_task(bucket.acquire())
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     clock.now += 1
-    await asyncio.wait_for(bucket.take(), timeout=1)
+    await asyncio.wait_for(bucket.acquire(), timeout=1)
 
 
 async def test_waiters_go_through_in_the_order_they_asked(clock):
@@ -143,7 +143,7 @@ def test_a_rate_that_lets_nothing_through_is_refused(rate, burst):
 @pytest.mark.parametrize("named", [31, 3600, 1e9])
 async def test_a_service_that_names_hours_is_asked_again_after_half_a_minute(clock, named):
     bucket = bucket_of(clock, 10)
-    bucket.suspend(named)
-    assert bucket.suspended_s == 30
-    await bucket.take()
+    bucket.pause_for(named)
+    assert bucket.paused_s == 30
+    await bucket.acquire()
     assert clock.now == 1030

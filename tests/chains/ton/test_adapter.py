@@ -11,7 +11,7 @@ import pytest
 from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
 from chains.ton import transfers as paging
-from chains.types import BalanceKey, Cursor, Head, Outcome, Rail, ScanPage, Targets, TokenMeta, Transfer
+from chains.types import BalanceKey, Cursor, Head, Rail, ScanPage, Targets, TokenMeta, Transfer, VerificationOutcome
 from devnet.ton.ledger import LT_A_BLOCK
 from tests.chains.ton_world import CHAIN_ID, OTHER, OWNER, START, TonWorld, owner_of, scan, seen
 
@@ -140,7 +140,7 @@ async def test_several_payments_from_one_wallet_have_keys_of_their_own(ton):
     transfers = await seen(adapter, OWNER)
     assert len({(transfer.tx_hash, transfer.event_key) for transfer in transfers}) == 3
     assert all(transfer.event_key for transfer in transfers)
-    assert await verified(adapter, transfers) == [(Outcome.CREDITED, 5_000_000)] * 3
+    assert await verified(adapter, transfers) == [(VerificationOutcome.CREDITED, 5_000_000)] * 3
 
 
 @pytest.mark.parametrize(
@@ -491,12 +491,12 @@ async def test_there_are_no_forks(ton):
 @pytest.mark.parametrize(
     ("case", "outcome", "credited"),
     [
-        ("success", Outcome.CREDITED, 5_000_000),
-        ("comment", Outcome.CREDITED, 5_000_000),
-        ("nanoton_forward", Outcome.CREDITED, 5_000_000),  # the notification is aborted: no_gas
-        ("zero_forward", Outcome.CREDITED, 5_000_000),  # there is no notification
-        ("owner_not_deployed", Outcome.CREDITED, 5_000_000),  # the notification is aborted: no_state
-        ("bounce", Outcome.REVERTED, 0),
+        ("success", VerificationOutcome.CREDITED, 5_000_000),
+        ("comment", VerificationOutcome.CREDITED, 5_000_000),
+        ("nanoton_forward", VerificationOutcome.CREDITED, 5_000_000),  # the notification is aborted: no_gas
+        ("zero_forward", VerificationOutcome.CREDITED, 5_000_000),  # there is no notification
+        ("owner_not_deployed", VerificationOutcome.CREDITED, 5_000_000),  # the notification is aborted: no_state
+        ("bounce", VerificationOutcome.REVERTED, 0),
     ],
 )
 async def test_what_real_contracts_did_decides(ton, case, outcome, credited):
@@ -510,9 +510,9 @@ async def test_a_receiving_half_that_is_pending_is_seen_but_not_yet_believed(ton
     _, adapter = await ton.both()
     payment = ton.ledger.replay("success", pending=True)
     transfers = await seen(adapter, ton.ledger.shop)
-    assert await verified(adapter, transfers) == [(Outcome.NOT_YET, 0)]
+    assert await verified(adapter, transfers) == [(VerificationOutcome.NOT_YET, 0)]
     payment.pending = False
-    assert await verified(adapter, transfers) == [(Outcome.CREDITED, 5_000_000)]
+    assert await verified(adapter, transfers) == [(VerificationOutcome.CREDITED, 5_000_000)]
 
 
 async def test_a_sending_half_the_service_does_not_find_is_not_yet_believed(ton):
@@ -520,7 +520,7 @@ async def test_a_sending_half_the_service_does_not_find_is_not_yet_believed(ton)
     ton.ledger.replay("success")
     transfers = await seen(adapter, ton.ledger.shop)
     ton.ledger.payments.clear()
-    assert await verified(adapter, transfers) == [(Outcome.NOT_YET, 0)]
+    assert await verified(adapter, transfers) == [(VerificationOutcome.NOT_YET, 0)]
 
 
 async def test_a_receiving_half_that_is_not_final_is_not_yet_believed(ton):
@@ -528,7 +528,7 @@ async def test_a_receiving_half_that_is_not_final_is_not_yet_believed(ton):
     ton.ledger.replay("success")
     transfers = await seen(adapter, ton.ledger.shop)
     center.non_final = True
-    assert await verified(adapter, transfers) == [(Outcome.NOT_YET, 0)]
+    assert await verified(adapter, transfers) == [(VerificationOutcome.NOT_YET, 0)]
 
 
 async def test_an_emulated_receiving_half_is_not_yet_believed(ton):
@@ -536,7 +536,7 @@ async def test_an_emulated_receiving_half_is_not_yet_believed(ton):
     payment = ton.ledger.pay(OWNER)
     for transaction in payment.transactions:
         transaction["emulated"] = True
-    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.NOT_YET, 0)]
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(VerificationOutcome.NOT_YET, 0)]
 
 
 async def test_a_credit_to_a_wallet_that_is_not_the_destinations_is_none(ton):
@@ -544,7 +544,7 @@ async def test_a_credit_to_a_wallet_that_is_not_the_destinations_is_none(ton):
     ton.ledger.replay("success")
     center.wrong_wallets[ton.ledger.shop] = ton.ledger.wallet(OTHER_JETTON, ton.ledger.shop)
     transfers = await seen(adapter, ton.ledger.shop)
-    assert await verified(adapter, transfers) == [(Outcome.NO_TRANSFER_LOG, 0)]
+    assert await verified(adapter, transfers) == [(VerificationOutcome.NO_TRANSFER_LOG, 0)]
 
 
 async def test_a_row_that_claims_our_master_for_another_jetton_is_no_credit(ton):
@@ -553,27 +553,27 @@ async def test_a_row_that_claims_our_master_for_another_jetton_is_no_credit(ton)
     payment.row["jetton_master"] = ton.ledger.master
     (transfer,) = await seen(adapter, OWNER)
     assert transfer.token == ton.ledger.master
-    assert await verified(adapter, [transfer]) == [(Outcome.NO_TRANSFER_LOG, 0)]
+    assert await verified(adapter, [transfer]) == [(VerificationOutcome.NO_TRANSFER_LOG, 0)]
 
 
 async def test_a_master_that_does_not_answer_for_a_wallet_confirms_nothing(ton):
     _, adapter = await ton.both()
     ton.ledger.pay(OWNER, master=OTHER_JETTON)  # nobody deployed that master
-    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.NOT_YET, 0)]
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(VerificationOutcome.NOT_YET, 0)]
 
 
 async def test_less_in_the_message_than_in_the_row_is_short(ton):
     _, adapter = await ton.both()
     payment = ton.ledger.pay(OWNER, amount=900)
     payment.row["amount"] = "1000"
-    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.SHORT, 900)]
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(VerificationOutcome.SHORT, 900)]
 
 
 async def test_more_in_the_message_than_in_the_row_counts_as_the_row_says(ton):
     _, adapter = await ton.both()
     payment = ton.ledger.pay(OWNER, amount=1100)
     payment.row["amount"] = "1000"
-    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.CREDITED, 1000)]
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(VerificationOutcome.CREDITED, 1000)]
 
 
 @pytest.mark.parametrize(
@@ -591,7 +591,7 @@ async def test_a_receiving_half_that_failed_in_any_phase_is_no_credit(ton, defec
     for transaction in payment.transactions:
         if transaction["account"] == payment.wallet:
             transaction["description"] = {**transaction["description"], **defect}
-    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.REVERTED, 0)]
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(VerificationOutcome.REVERTED, 0)]
 
 
 async def test_a_transfer_whose_message_was_not_the_first_is_found_by_its_sending_transaction(ton):
@@ -600,7 +600,7 @@ async def test_a_transfer_whose_message_was_not_the_first_is_found_by_its_sendin
     for transaction in payment.transactions:
         if transaction["account"] == payment.wallet:
             transaction["in_msg"]["created_lt"] = str(int(transaction["in_msg"]["created_lt"]) + 1)
-    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.CREDITED, 5_000_000)]
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(VerificationOutcome.CREDITED, 5_000_000)]
     assert center.calls["adjacentTransactions"] == 1
 
 
@@ -617,7 +617,7 @@ async def test_a_jetton_that_sends_a_fee_elsewhere_credits_the_destination_all_t
     (sending,) = [tx for tx in payment.transactions if tx["hash"] == payment.row["transaction_hash"]]
     sending["out_msgs"].append({"hash": other["in_msg"]["hash"]})
     credit["in_msg"]["created_lt"] = str(int(credit["in_msg"]["created_lt"]) + 1)
-    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.CREDITED, 5_000_000)]
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(VerificationOutcome.CREDITED, 5_000_000)]
 
 
 async def test_a_message_that_is_no_transfer_credits_nothing(ton):
@@ -625,7 +625,7 @@ async def test_a_message_that_is_no_transfer_credits_nothing(ton):
     payment = ton.ledger.pay(OWNER)
     (credit,) = [tx for tx in payment.transactions if tx["account"] == payment.wallet]
     credit["in_msg"]["opcode"] = "0x00000000"
-    assert await verified(adapter, await seen(adapter, OWNER)) == [(Outcome.NOT_YET, 0)]
+    assert await verified(adapter, await seen(adapter, OWNER)) == [(VerificationOutcome.NOT_YET, 0)]
 
 
 async def test_a_credit_of_the_same_moment_from_somebody_else_is_not_taken_for_ours(ton):
@@ -637,7 +637,7 @@ async def test_a_credit_of_the_same_moment_from_somebody_else_is_not_taken_for_o
         t.sender: seen.outcome
         for t, seen in zip(transfers, await adapter.verify(transfers, head=await adapter.head()), strict=True)
     }
-    assert outcomes == {OTHER: Outcome.CREDITED, mine.row["source"]: Outcome.NOT_YET}
+    assert outcomes == {OTHER: VerificationOutcome.CREDITED, mine.row["source"]: VerificationOutcome.NOT_YET}
 
 
 async def test_a_credit_of_the_same_moment_to_somebody_else_is_not_taken_for_ours(ton):
@@ -649,7 +649,7 @@ async def test_a_credit_of_the_same_moment_to_somebody_else_is_not_taken_for_our
         t.destination: seen.outcome
         for t, seen in zip(transfers, await adapter.verify(transfers, head=await adapter.head()), strict=True)
     }
-    assert outcomes == {OTHER: Outcome.CREDITED, OWNER: Outcome.NOT_YET}
+    assert outcomes == {OTHER: VerificationOutcome.CREDITED, OWNER: VerificationOutcome.NOT_YET}
 
 
 async def test_a_credit_whose_message_cannot_be_read_is_told_of_that_payment(ton):
@@ -658,7 +658,7 @@ async def test_a_credit_whose_message_cannot_be_read_is_told_of_that_payment(ton
     for transaction in payment.transactions:
         transaction["in_msg"]["message_content"]["body"] = "te6cckEBAQEAAgAAAEysuc0="
     (told,) = await adapter.verify(await seen(adapter, OWNER), head=await adapter.head())
-    assert (told.outcome, told.credited) == (Outcome.NOT_YET, 0)
+    assert (told.outcome, told.credited) == (VerificationOutcome.NOT_YET, 0)
     assert "cannot be read" in told.why
 
 
@@ -669,7 +669,7 @@ async def test_two_hundred_payments_are_looked_at_in_a_handful_of_calls(ton):
         ton.ledger.pay(owner)
     transfers = await seen(adapter, *owners)
     center.calls.clear()
-    assert await verified(adapter, transfers) == [(Outcome.CREDITED, 5_000_000)] * 200
+    assert await verified(adapter, transfers) == [(VerificationOutcome.CREDITED, 5_000_000)] * 200
     # One wallet is asked of the master and compared with its code; the others are computed.
     assert dict(center.calls) == {"runGetMethod": 2, "transactions": 2}
 
@@ -681,7 +681,7 @@ async def test_a_master_with_its_own_way_is_asked_for_every_wallet_once(ton):
         ton.ledger.pay(owner)
     transfers = await seen(adapter, OWNER, OTHER)
     for _ in range(2):
-        assert await verified(adapter, transfers) == [(Outcome.CREDITED, 5_000_000)] * 2
+        assert await verified(adapter, transfers) == [(VerificationOutcome.CREDITED, 5_000_000)] * 2
     assert center.calls["runGetMethod"] == 3  # two wallets, and the code that did not give them
 
 
@@ -692,7 +692,7 @@ async def test_answers_come_in_the_order_asked(ton):
     ton.ledger.replay("bounce")
     owners = [OWNER, OTHER, ton.ledger.case("bounce")["owner"]]
     transfers = sorted(await seen(adapter, *owners), key=lambda t: owners.index(t.destination))
-    expected = [Outcome.NOT_YET, Outcome.CREDITED, Outcome.REVERTED]
+    expected = [VerificationOutcome.NOT_YET, VerificationOutcome.CREDITED, VerificationOutcome.REVERTED]
     assert [seen.outcome for seen in await adapter.verify(transfers, head=await adapter.head())] == expected
     assert [seen.outcome for seen in await adapter.verify(transfers[::-1], head=await adapter.head())] == expected[::-1]
 

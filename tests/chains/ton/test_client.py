@@ -8,7 +8,7 @@ import pytest
 
 from chains.base import Access
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable
-from chains.types import Outcome, Rail, Targets
+from chains.types import Rail, Targets, VerificationOutcome
 from devnet.ton.toncenter import RATE_BODY
 from tests.chains.ton_world import OWNER, START, Cursor, TonWorld
 
@@ -187,7 +187,7 @@ async def test_a_get_method_that_is_answered_with_nonsense_judges_nothing(ton, a
     page = await adapter.scan(Rail.DIRECT, Targets(frozenset({OWNER})), Cursor(START - 5), head)
     center.fail("runGetMethod", body=answer)
     (seen,) = await adapter.verify(page.transfers, head=head)
-    assert (seen.outcome, seen.credited) == (Outcome.NOT_YET, 0)
+    assert (seen.outcome, seen.credited) == (VerificationOutcome.NOT_YET, 0)
     assert "its jetton wallet is not known" in seen.why
 
 

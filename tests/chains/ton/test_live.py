@@ -11,7 +11,7 @@ import pytest
 
 from chains.base import Access
 from chains.ton.adapter import TonAdapter, open_adapter
-from chains.types import BalanceKey, Cursor, Outcome, Rail, ScanPage, Targets, TokenMeta
+from chains.types import BalanceKey, Cursor, Rail, ScanPage, Targets, TokenMeta, VerificationOutcome
 from config.catalog import Chain
 from tests.chains.evm_world import Calls
 from tests.chains.ton_world import owner_of
@@ -55,7 +55,7 @@ async def test_a_thousand_addresses_are_accepted_in_some_number_of_questions(liv
     page = await live.scan(Rail.DIRECT, targets, Cursor(head.position - 60), head)
     assert isinstance(page, ScanPage)
     assert page.cursor.position == head.position
-    print("addresses in a question:", live._pool.endpoints[0].memory.owners.size)  # noqa: T201 - for who runs it
+    print("addresses in a question:", live._pool.endpoints[0].limits.owners.size)  # noqa: T201 - for who runs it
 
 
 @pytest.mark.skipif("TON_BUSY_WALLET" not in os.environ, reason="set TON_BUSY_WALLET to one that is paid all the time")
@@ -66,8 +66,12 @@ async def test_transfers_to_a_busy_wallet_are_read_and_both_halves_found(live):
     assert isinstance(page, ScanPage)
     assert page.transfers, "nobody paid it within the hour: give a busier one"
     seen = await live.verify(page.transfers[:20], head=await live.head())
-    assert {look.outcome for look in seen} <= {Outcome.CREDITED, Outcome.REVERTED, Outcome.NOT_YET}
-    assert Outcome.CREDITED in {look.outcome for look in seen}
+    assert {look.outcome for look in seen} <= {
+        VerificationOutcome.CREDITED,
+        VerificationOutcome.REVERTED,
+        VerificationOutcome.NOT_YET,
+    }
+    assert VerificationOutcome.CREDITED in {look.outcome for look in seen}
 
 
 async def test_balances_are_numbers(live):

@@ -6,7 +6,7 @@ import pytest
 
 from chains.errors import ChainMisconfigured, InvalidTxHash
 from chains.tron.transfer_log import TransferLog
-from chains.types import BalanceKey, Cursor, Outcome, Rail, ScanPage, Targets
+from chains.types import BalanceKey, Cursor, Rail, ScanPage, Targets, VerificationOutcome
 from devnet.tron.ledger import CHAIN_ID, USDT, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
@@ -193,8 +193,8 @@ async def test_a_payment_is_verified_by_a_fresh_look_at_its_receipt(tron):
     found, _ = await scan_all(adapter, after)
     seen = await adapter.verify(found, head=await adapter.head())
     assert [(v.outcome, v.credited, v.transfer) for v in seen] == [
-        (Outcome.CREDITED, 5, found[0]),
-        (Outcome.CREDITED, 6, found[1]),
+        (VerificationOutcome.CREDITED, 5, found[0]),
+        (VerificationOutcome.CREDITED, 6, found[1]),
     ]
     assert grid.calls["/walletsolidity/gettransactioninfobyid"] == 2
 
@@ -202,13 +202,13 @@ async def test_a_payment_is_verified_by_a_fresh_look_at_its_receipt(tron):
 @pytest.mark.parametrize(
     ("change", "outcome"),
     [
-        ({"amount": 6}, Outcome.NO_TRANSFER_LOG),
-        ({"token": account("other")}, Outcome.NO_TRANSFER_LOG),
-        ({"destination": account("other")}, Outcome.NO_TRANSFER_LOG),
-        ({"event_key": TransferLog(USDT, BUYER, SHOP, 5, ordinal=1).key}, Outcome.NO_TRANSFER_LOG),
-        ({"log_index": 1}, Outcome.CREDITED),  # a label some node chose
-        ({"block_number": 1_790_000_001_000}, Outcome.GONE),
-        ({"tx_hash": "0" * 64}, Outcome.NOT_YET),
+        ({"amount": 6}, VerificationOutcome.NO_TRANSFER_LOG),
+        ({"token": account("other")}, VerificationOutcome.NO_TRANSFER_LOG),
+        ({"destination": account("other")}, VerificationOutcome.NO_TRANSFER_LOG),
+        ({"event_key": TransferLog(USDT, BUYER, SHOP, 5, ordinal=1).key}, VerificationOutcome.NO_TRANSFER_LOG),
+        ({"log_index": 1}, VerificationOutcome.CREDITED),  # a label some node chose
+        ({"block_number": 1_790_000_001_000}, VerificationOutcome.GONE),
+        ({"tx_hash": "0" * 64}, VerificationOutcome.NOT_YET),
     ],
 )
 async def test_what_the_receipt_does_not_say_is_not_verified(tron, change, outcome):
@@ -218,7 +218,7 @@ async def test_what_the_receipt_does_not_say_is_not_verified(tron, change, outco
     tron.ledger.settle()
     (transfer,), _ = await scan_all(adapter, after)
     (seen,) = await adapter.verify([transfer._replace(**change)], head=await adapter.head())
-    assert (seen.outcome, seen.credited) == (outcome, 5 if outcome is Outcome.CREDITED else 0)
+    assert (seen.outcome, seen.credited) == (outcome, 5 if outcome is VerificationOutcome.CREDITED else 0)
 
 
 async def test_a_transaction_that_failed_is_verified_as_reverted(tron):
@@ -229,7 +229,7 @@ async def test_a_transaction_that_failed_is_verified_as_reverted(tron):
     (transfer,), _ = await scan_all(adapter, after)
     tron.ledger.by_id[paid].result = "OUT_OF_ENERGY"
     (seen,) = await adapter.verify([transfer], head=await adapter.head())
-    assert seen.outcome is Outcome.REVERTED
+    assert seen.outcome is VerificationOutcome.REVERTED
 
 
 async def test_one_transaction_is_inspected_for_ours(tron):

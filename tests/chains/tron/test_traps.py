@@ -13,7 +13,7 @@ from chains.tron.address import to_hex
 from chains.tron.by_accounts import INDEX_LAG_MS
 from chains.tron.index_probe import PROBE_S
 from chains.tron.logs import AVOIDED_S
-from chains.types import BalanceKey, Cursor, Outcome, Rail, Targets
+from chains.types import BalanceKey, Cursor, Rail, Targets, VerificationOutcome
 from devnet.tron.ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
@@ -461,7 +461,7 @@ async def test_a_receipt_that_is_not_there_at_the_second_look_is_no_failure(tron
     (missing,) = await adapter.verify(found, head=await adapter.head())
     grid.heal()
     (there,) = await adapter.verify(found, head=await adapter.head())
-    assert (missing.outcome, there.outcome) == (Outcome.NOT_YET, Outcome.CREDITED)
+    assert (missing.outcome, there.outcome) == (VerificationOutcome.NOT_YET, VerificationOutcome.CREDITED)
 
 
 @pytest.mark.parametrize("jsonrpc", [True, False])
@@ -497,14 +497,14 @@ async def test_a_transaction_whose_receipt_is_missing_is_told_by_its_log_or_row_
     assert cursor.position == head.position
     looks = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=head)}
     assert {tx: look.outcome for tx, look in looks.items()} == {
-        early: Outcome.CREDITED,
-        paid: Outcome.NOT_YET,
-        later: Outcome.CREDITED,
+        early: VerificationOutcome.CREDITED,
+        paid: VerificationOutcome.NOT_YET,
+        later: VerificationOutcome.CREDITED,
     }
     assert looks[paid].why == "the node holds no receipt of it"
     grid.heal()
     (there,) = await adapter.verify([looks[paid].transfer], head=head)
-    assert there.outcome is Outcome.CREDITED
+    assert there.outcome is VerificationOutcome.CREDITED
 
 
 @pytest.mark.parametrize("jsonrpc", [True, False])

@@ -15,9 +15,9 @@ from chains.tron.choose import Way, cheapest
 from chains.tron.decode import Block, Receipt, parse_block, parse_receipt, parse_rpc_block, transfers_of
 from chains.tron.history import parse_history
 from chains.tron.judge import by_key, judge
-from chains.tron.provider_errors import Refusal, asked_to_wait, classify
+from chains.tron.provider_errors import ErrorKind, asked_to_wait, classify
 from chains.tron.transfer_log import TRANSFER_TOPIC, TransferLog
-from chains.types import Outcome
+from chains.types import VerificationOutcome
 from devnet.tron.ledger import USDT, account
 
 USDT_HEX = "a614f803b6fd780986a42c78ec9c7f77e6ded13c"
@@ -205,7 +205,7 @@ def test_a_verdict_carries_what_the_receipt_says_of_sender_and_time():
     receipt = parse_receipt(raw_receipt())
     (transfer,) = transfers_of(receipt, chain_id=1, destinations={SHOP})
     seen = judge(transfer._replace(sender=None, block_time=None), receipt, by_key(receipt))
-    assert (seen.outcome, seen.transfer) == (Outcome.CREDITED, transfer)
+    assert (seen.outcome, seen.transfer) == (VerificationOutcome.CREDITED, transfer)
 
 
 # --- blocks and histories ------------------------------------------------------------------------
@@ -271,22 +271,22 @@ def test_a_suspension_is_read_from_the_text_for_there_is_no_retry_after(text, st
 @pytest.mark.parametrize(
     ("code", "message", "refusal", "allowed"),
     [
-        (-32602, "exceed max block range: 5000", Refusal.RANGE, 5000),
-        (-32005, "query returned more than 10000 results", Refusal.ROWS, None),
-        (-32602, "eth_getLogs is limited to a 5 block range", Refusal.RANGE, 5),
-        (-32000, "response is too large", Refusal.ROWS, None),
-        (-32602, "exceed max sub topics: 20", Refusal.TOPICS, 20),
-        (-32602, "exceed max addresses or topics per search position", Refusal.TOPICS, None),
-        (-32601, "the method eth_getLogs does not exist/is not available", Refusal.UNSUPPORTED, None),
-        (-32000, "method eth_getLogs is not supported", Refusal.UNSUPPORTED, None),
-        (-32005, "this node has a lack of computing resources", Refusal.BUSY, None),
-        (-32005, "the query server is suspended for 30s", Refusal.BUSY, None),
-        (-32600, "REVERT opcode executed", Refusal.OTHER, None),
+        (-32602, "exceed max block range: 5000", ErrorKind.RANGE, 5000),
+        (-32005, "query returned more than 10000 results", ErrorKind.ROWS, None),
+        (-32602, "eth_getLogs is limited to a 5 block range", ErrorKind.RANGE, 5),
+        (-32000, "response is too large", ErrorKind.ROWS, None),
+        (-32602, "exceed max sub topics: 20", ErrorKind.TOPICS, 20),
+        (-32602, "exceed max addresses or topics per search position", ErrorKind.TOPICS, None),
+        (-32601, "the method eth_getLogs does not exist/is not available", ErrorKind.UNSUPPORTED, None),
+        (-32000, "method eth_getLogs is not supported", ErrorKind.UNSUPPORTED, None),
+        (-32005, "this node has a lack of computing resources", ErrorKind.BUSY, None),
+        (-32005, "the query server is suspended for 30s", ErrorKind.BUSY, None),
+        (-32600, "REVERT opcode executed", ErrorKind.OTHER, None),
     ],
 )
 def test_a_json_rpc_error_says_what_to_do(code, message, refusal, allowed):
-    verdict = classify(code, message)
-    assert (verdict.refusal, verdict.allowed) == (refusal, allowed)
+    advice = classify(code, message)
+    assert (advice.kind, advice.suggested) == (refusal, allowed)
 
 
 # --- which way -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from addresses.keccak import keccak
 from chains.evm.adapter import open_adapter
 from chains.evm.fee_proxy import EVENT_TOPIC
-from chains.types import Cursor, Outcome, Rail, ScanPage, Targets, TokenMeta
+from chains.types import Cursor, Rail, ScanPage, Targets, TokenMeta, VerificationOutcome
 from config.catalog import Chain, Finality
 from devnet.evm.generated_chain import (
     AMOUNT,
@@ -143,7 +143,7 @@ async def test_the_adapter_reads_all_of_it_and_verifies_the_payments(chain: Gene
                 found += page.transfers
             waiting = [t for t in found if t.reference in set(map(topic_of, WAITING))]
             assert len({t.tx_hash for t in found}) == len(found) == 1000
-            assert [v.outcome for v in await adapter.verify(waiting, head=head)] == [Outcome.CREDITED] * 20
+            assert [v.outcome for v in await adapter.verify(waiting, head=head)] == [VerificationOutcome.CREDITED] * 20
 
 
 async def test_it_runs_as_a_process_of_its_own_and_is_gone_afterwards() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidAddress
-from chains.rpc.endpoints import EndpointPool, Unserved
+from chains.rpc.endpoint import Unserved
+from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import EndpointState
 from tests.chains.evm_world import Calls, Now
 
@@ -25,7 +26,7 @@ class Bench:
 
     async def ask(self):
         self.asked = []
-        return await self.pool.run("eth_call", self._call)
+        return await self.pool.call("eth_call", self._call)
 
     async def _call(self, endpoint):
         self.asked.append(endpoint)
@@ -46,9 +47,9 @@ def test_a_label_shows_host_and_number_and_nothing_secret(bench):
 
 
 def test_what_an_endpoint_says_is_quoted_without_its_secrets(bench):
-    said = bench.one.quote("project secretkey1234 over quota,\n see https://one.example/v3/secretkey1234 or hunter22")
+    said = bench.one.redact("project secretkey1234 over quota,\n see https://one.example/v3/secretkey1234 or hunter22")
     assert said == "project *** over quota, see <url> or ***"
-    assert len(bench.one.quote("x" * 9999)) == 200
+    assert len(bench.one.redact("x" * 9999)) == 200
 
 
 def test_no_endpoint_at_all_is_a_misconfiguration():
@@ -82,8 +83,8 @@ async def test_pauses_double_up_to_a_minute(bench):
         bench.answers[bench.two] = None
         bench.pool._preferred = bench.one
         await bench.ask()
-        pauses.append(bench.one.cool_down_until - bench.now.seconds)
-        bench.now.seconds = bench.one.cool_down_until
+        pauses.append(bench.one.backoff_until - bench.now.seconds)
+        bench.now.seconds = bench.one.backoff_until
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
@@ -100,7 +101,7 @@ async def test_pauses_double_up_to_a_minute(bench):
 async def test_how_long_an_endpoint_is_left_alone_follows_from_its_error(bench, error, pause):
     bench.answers[bench.one] = error
     await bench.ask()
-    assert bench.one.cool_down_until == bench.now.seconds + pause
+    assert bench.one.backoff_until == bench.now.seconds + pause
     assert not bench.one.checked
 
 
@@ -130,7 +131,7 @@ async def test_an_answer_ends_the_row_of_failures(bench):
 async def test_what_is_not_served_is_asked_elsewhere_without_a_pause(bench):
     bench.answers[bench.one] = Unserved("no logs here")
     assert await bench.ask() == "two.example#2"
-    assert bench.one.cool_down_until == 0
+    assert bench.one.backoff_until == 0
 
 
 @pytest.mark.parametrize(
@@ -212,16 +213,16 @@ async def test_while_another_serves_a_failing_endpoint_rests_longer(bench):
 
 
 async def test_an_endpoint_to_avoid_is_asked_last_and_keeps_its_place(bench):
-    assert await bench.pool.run("eth_call", bench._call, avoiding=[bench.one]) == "two.example#2"
+    assert await bench.pool.call("eth_call", bench._call, avoiding=[bench.one]) == "two.example#2"
     assert bench.pool.preferred is bench.one
     bench.answers[bench.two] = ChainUnavailable("down")
-    assert await bench.pool.run("eth_call", bench._call, avoiding=[bench.one]) == "one.example:8545#1"
+    assert await bench.pool.call("eth_call", bench._call, avoiding=[bench.one]) == "one.example:8545#1"
 
 
 async def test_a_survey_asks_all_at_once_and_leaves_out_who_fails(bench):
     bench.answers[bench.one] = ChainUnavailable("down")
-    assert await bench.pool.survey("eth_call", bench._call) == [(bench.two, "two.example#2")]
-    assert await bench.pool.survey("eth_call", bench._call, but=[bench.two]) == []
+    assert await bench.pool.call_all("eth_call", bench._call) == [(bench.two, "two.example#2")]
+    assert await bench.pool.call_all("eth_call", bench._call, excluding=[bench.two]) == []
 
 
 async def test_an_endpoint_is_reported_with_its_condition_and_never_with_its_url(bench):
