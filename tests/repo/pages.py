@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from tests.harness import ROOT
 
-_CODE = re.compile(r"`([^`]+)`")
+CODE = re.compile(r"`([^`]+)`")
 
 
 def page(name: str) -> str:
@@ -35,7 +35,7 @@ def tables(name: str) -> Iterator[tuple[list[str], list[list[str]]]]:
 def column(name: str, head: str, column: int = 0) -> list[str]:
     """Return the names in code marks in one column of every table whose first head is this."""
     return [
-        word for first, rows in tables(name) if first[0] == head for row in rows for word in _CODE.findall(row[column])
+        word for first, rows in tables(name) if first[0] == head for row in rows for word in CODE.findall(row[column])
     ]
 
 
@@ -64,3 +64,18 @@ def every_test() -> frozenset[str]:
     """Return the names of all tests there are."""
     files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
     return frozenset(name for path in files for name in names_in(path))
+
+
+@functools.cache
+def top_level_names(path: str) -> frozenset[str]:
+    """Return what a module defines at its top level: classes, functions and values."""
+    names = set()
+    for node in ast.parse((ROOT / path).read_text()).body:
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                names.add(node.name)
+            case ast.Assign(targets=targets):
+                names.update(target.id for target in targets if isinstance(target, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+    return frozenset(names)

@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 
+import pytest
+
 from api.app import build_app
 from config.catalog import Chain
 from config.settings import VARIABLES, HttpSettings
@@ -15,7 +17,7 @@ from protocol.errors import CODES
 from scanner.model import EventType, Reason
 from scanner.upkeep.metrics import Metrics
 from tests.harness import ROOT
-from tests.repo.pages import column, page, rows
+from tests.repo.pages import CODE, column, page, rows, top_level_names
 
 CALL = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w/{}.-]*)")
 PAGE = re.compile(r"(?<![\w/.{])((?:docs/)?[\w-]+\.md)\b(?=[ ,;:.)])")
@@ -111,3 +113,36 @@ def test_every_page_and_file_that_is_referred_to_is_there() -> None:
         here = (ROOT, (ROOT / path).parent)
         missing |= {f"{path}: {name}" for name in named if not any((base / name).exists() for base in here)}
     assert missing == set()
+
+
+def test_a_newcomer_finds_the_answers_where_the_architecture_says() -> None:
+    answers = rows("docs/architecture.md", "question")
+    assert len({question for question, _, _ in answers}) == 10
+    for question, *cells in answers:
+        files, names = (CODE.findall(cell) for cell in cells)
+        assert files, question
+        assert names, question
+        defined = {path: top_level_names(path) for path in files}
+        assert [name for name in names if not any(name in found for found in defined.values())] == [], question
+        assert [path for path, found in defined.items() if not found & {*names}] == [], question
+
+
+def test_every_package_stands_in_the_house_and_in_no_other() -> None:
+    drawn = {name.partition("/")[0] for name in column("docs/architecture.md", "folder")}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+
+    assert drawn == packages - {"tests"}
+
+
+@pytest.mark.parametrize("folder", ["webhooks", "chains/evm", "chains/tron", "chains/ton"])
+def test_the_page_of_a_folder_names_its_modules_and_no_others(folder: str) -> None:
+    there = {
+        path.relative_to(ROOT / folder).as_posix()
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    named = [
+        name for head in ("file", "module") for name in column(f"{folder}/README.md", head) if name.endswith(".py")
+    ]
+
+    assert sorted(named) == sorted(there)
