@@ -101,7 +101,7 @@ class HealthChecks:
             waiting, oldest = await outbox.backlog(tx)
             latest = await inbox.latest_received_at(tx)
         if oldest is not None and self._units.clock.now_ms() - oldest > STUCK_MS:
-            return Check("degraded", f"{waiting} errands wait for the scanner")
+            return Check("degraded", f"{waiting} commands wait for the scanner")
         return Check("ok", None if latest is None else f"last one received at {rfc3339(latest)}")
 
     async def _ledger(self) -> Check:

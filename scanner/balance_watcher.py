@@ -27,7 +27,7 @@ BATCH_SIZE = 2_000  # watches read at one block and written in one transaction
 
 
 class BalanceWatcher:
-    """Runs when its bell rings. One chain's hanging node delays no other chain."""
+    """Runs when its wakeup is set. One chain's hanging node delays no other chain."""
 
     def __init__(
         self,

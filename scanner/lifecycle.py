@@ -84,7 +84,7 @@ def due_for_verification(
         for t in held
         if _unverified(t) and is_sufficiently_confirmed(t.block_number, head, intent.confirmations_required, finality)
     ]
-    known = {transfer.id for transfer in whole}  # comparing rows would cost the square of a stranger's crumbs
+    known = {transfer.id for transfer in whole}  # comparing rows would cost the square of a stranger's dust
     return whole + [t for t in deep if t.id not in known]
 
 

@@ -23,7 +23,7 @@ STEP = 500  # rows in one transaction: whoever registers or pays waits until it 
 
 
 class Redelivery:
-    """Runs when its bell rings. `retry_hours` of 0 switches the sweep off."""
+    """Runs when its wakeup is set. `retry_hours` of 0 switches the sweep off."""
 
     def __init__(
         self,

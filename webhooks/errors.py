@@ -1,5 +1,5 @@
 """
-Why a delivery failed, named by what the deliverer should do.
+Why a delivery failed, named by what the dispatcher should do.
 
 DeliveryError      try again on schedule, or later if the receiver asked for it
 ├── Gone           stop: the receiver will never take this again (410)

@@ -1,8 +1,8 @@
 """
-The clockwork: APScheduler rings wakeups, and the tasks that wait on them do the work.
+The schedule: APScheduler sets wakeups at intervals, and the tasks that wait on them do the work.
 
-Jobs of APScheduler 3 are cancelled at shutdown without being awaited and their exceptions end as a log
-line; a bell has nothing to lose. This is the only file that imports APScheduler.
+Jobs of APScheduler 3 are cancelled at shutdown without being awaited, and their exceptions end as a log
+line; setting a wakeup loses nothing by either. This is the only file that imports APScheduler.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ CHECK_S = 1.0
 
 
 async def _wake(wakeup: Wakeup) -> None:
-    """Ring in the event loop: a plain function would be called in a thread, where bells must not be touched."""
+    """Set it in the event loop: a plain function would be called in a thread, where no event may be touched."""
     wakeup.wake()
 
 
 @contextmanager
 def schedules(wakeups: Mapping[str, tuple[Wakeup, float]]) -> Iterator[None]:
-    """Ring each named bell every so many seconds until the block ends."""
+    """Set each named wakeup every so many seconds until the block ends."""
     scheduler = AsyncIOScheduler(timezone="UTC")
     for name, (wakeup, seconds) in wakeups.items():
         scheduler.add_job(
             _wake, "interval", args=[wakeup], seconds=seconds, id=name, coalesce=True, misfire_grace_time=None
         )
     scheduler.start()
-    check = asyncio.create_task(_mend(scheduler), name="bells")
+    check = asyncio.create_task(_mend(scheduler), name="schedule")
     try:
         yield
     finally:
@@ -43,7 +43,7 @@ def schedules(wakeups: Mapping[str, tuple[Wakeup, float]]) -> Iterator[None]:
 
 async def _mend(scheduler: AsyncIOScheduler) -> None:
     """
-    Ring what a clock that was set back would leave silent until it is where it was.
+    Set at once what a clock that was set back would leave waiting until it is where it was.
 
     APScheduler goes by the wall clock: set back by twenty minutes, no chain was read for twenty minutes.
     """

@@ -1,4 +1,4 @@
-"""A coalescing bell: many rings, one wake."""
+"""An event that is set many times and wakes one task once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Wakeup:
-    """Rung by schedules and by people in a hurry; the one task that waits on it does the work."""
+    """Set by schedules and by whoever needs the work at once; the one task that waits on it does the work."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -15,7 +15,7 @@ class Wakeup:
         self._event.set()
 
     async def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for a ring and take it; return False when `timeout_s` passed without one."""
+        """Wait until it is set, and reset it; return False when `timeout_s` passed first."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()

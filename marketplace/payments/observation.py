@@ -59,7 +59,7 @@ def is_whole(event: IntentEvent) -> bool:
     """
     Say whether a confirmation names every transfer behind it, so that their senders can be judged.
 
-    Webhooks carry the newest twenty: twenty crumbs would otherwise hide who paid (docs/rules.md, whole lists).
+    Webhooks carry the newest twenty: twenty dust transfers would otherwise hide who paid (docs/rules.md, whole lists).
     """
     named = event.transfers or ()
     received = event.amount if event.amount_received is None else event.amount_received

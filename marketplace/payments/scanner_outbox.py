@@ -127,13 +127,13 @@ class CommandDispatcher:
                 try:
                     await self._scanner.end_intent(payment.id)
                 except NotFound:
-                    log.debug("[errand] the scanner never heard of intent %s", payment.id)
+                    log.debug("[outbox] the scanner never heard of intent %s", payment.id)
                 await self._finish(command)
             case CommandKind.STOP_WATCH:
                 try:
                     await self._scanner.stop_watch(payment.provider_payment_id or "")
                 except NotFound:
-                    log.debug("[errand] the scanner never heard of watch %s", payment.provider_payment_id)
+                    log.debug("[outbox] the scanner never heard of watch %s", payment.provider_payment_id)
                 async with self._units.begin() as work:
                     await payments.set_watch_stopped(work.tx, payment.id, work.now)
                     await outbox.finish(work.tx, command.id, work.now)
@@ -229,13 +229,13 @@ class CommandDispatcher:
     async def _later(self, command: ScannerCommand, why: str) -> None:
         pause_s = min(2 ** min(command.attempts, 16), LONGEST_PAUSE_S)
         if command.attempts == 0:
-            log.warning("[errand] %s of %s waits: %s", command.kind, command.payment_id, why)
+            log.warning("[outbox] %s of %s waits: %s", command.kind, command.payment_id, why)
         async with self._units.begin() as work:
             await outbox.postpone(work.tx, command, work.now + pause_s * 1000, why)
 
     async def _give_up(self, command: ScannerCommand, payment: Payment, why: str) -> None:
         """End what will never be done; a payment that nobody was shown has failed."""
-        log.error("[errand] %s of %s was refused: %s", command.kind, command.payment_id, why)
+        log.error("[outbox] %s of %s was refused: %s", command.kind, command.payment_id, why)
         async with self._units.begin() as work:
             await outbox.finish(work.tx, command.id, work.now, refused=why)
             if command.kind is not CommandKind.REGISTER:

@@ -28,7 +28,7 @@ _DOUBTS = (
 
 
 class MarketplaceWaits:
-    """The waits of the marketplace; `longest_pause_ms` is the longest one between two attempts at an errand."""
+    """The waits of the marketplace; `longest_pause_ms` is the longest one between two attempts at a command."""
 
     def __init__(self, longest_pause_ms: int) -> None:
         self._longest_ms = longest_pause_ms

@@ -344,7 +344,7 @@ async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, lis
     found: dict[str, list[StoredTransfer]] = {intent_id: [] for intent_id in ids}
     for place, row in enumerate(await fetch_json_rows(tx, _OF_INTENTS, ids=json_param(ids))):
         if place % ROWS_A_STEP == ROWS_A_STEP - 1:
-            await asyncio.sleep(0)  # a stranger may have sent one intent ten thousand crumbs
+            await asyncio.sleep(0)  # a stranger may have sent one intent ten thousand dust transfers
         stored = _transfer(row)
         found[stored.intent_id or ""].append(stored)
     for rows in found.values():

@@ -52,7 +52,7 @@ def weigh(parts: Sequence[Part], facts: Mapping[str, SenderFacts], price: int, f
     """
     Add up what clear senders paid.
 
-    A crumb from a listed address or a contract freezes nobody, and crumbs from clean ones never clear the rest:
+    Dust from a listed address or a contract does not hold the rest, and dust from accepted ones never clears it:
     what is accepted has to reach the price by itself.
     """
     accepted, unsure, refused = 0, 0, dict[Reason, int]()
