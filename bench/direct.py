@@ -12,7 +12,7 @@ import orjson
 from bench.scan import CHAIN_ID, chain, draft, store
 from bench.table import Row
 from chains.evm.adapter import open_adapter
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.events import TRANSFER_TOPIC
 from chains.types import Cursor, Rail
 from devnet.evm.anvil import Anvil, anvil
 from devnet.evm.faulty_rpc import FaultyRpc

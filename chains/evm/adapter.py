@@ -21,11 +21,11 @@ from chains.errors import (
 )
 from chains.evm import address as addresses
 from chains.evm.balances import BalanceReader
+from chains.evm.blocks import Block, parse_block
 from chains.evm.client import EvmClient
-from chains.evm.decode import Block, parse_block
 from chains.evm.fee_proxy import payment_calldata
-from chains.evm.logs.bloom import MOST_BLOCKS, BloomCheck
-from chains.evm.logs.queries import Wanted, Way
+from chains.evm.logs.bloom import MAX_BLOCKS, BloomCheck
+from chains.evm.logs.queries import LogFilter, LogSource
 from chains.evm.logs.reader import LogReader
 from chains.evm.rpc.client import RawResult, RpcRefused
 from chains.evm.verification.verifier import Verifier
@@ -57,10 +57,10 @@ from chains.types import (
 from config.catalog import Chain, Finality
 
 START_BELOW_HEAD = 10  # blocks
-MOST_CALLS = 50  # in one batch
+MAX_CALLS = 50  # in one batch
 MAX_REREAD = 200  # blocks
 REREAD_UNPACED = 5  # blocks, while the pace of the chain is not known
-PAUSES = 9  # after a second look's question, as many times as long as it took
+RESCAN_PAUSE_FACTOR = 9  # after a second look's question, as many times as long as it took
 MAX_BELOW_HEAD = 64  # blocks; endpoints forget old state
 
 _TX_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -123,7 +123,7 @@ class EvmAdapter:
         longest = chain.max_log_range
         self._blooms: BloomCheck | None = None
         if chain.bloom_check:
-            longest = min(longest or MOST_BLOCKS, MOST_BLOCKS)
+            longest = min(longest or MAX_BLOCKS, MAX_BLOCKS)
             self._blooms = BloomCheck(client, pool, proxy=self._proxy)
         self._logs = LogReader(client, chain_id=chain.chain_id, proxy=self._proxy, longest=longest, clock=clock)
         self._verifier = Verifier(client, pool, chain)
@@ -223,24 +223,22 @@ class EvmAdapter:
 
     async def _read_page(
         self,
-        wanted: Wanted,
+        wanted: LogFilter,
         after: Cursor,
         head: Head,
         *,
         reread: int = 0,
-        reads_ahead: bool = True,
+        prefetch: bool = True,
     ) -> ScanPage | Fork:
         """Read the page after a cursor from any endpoint, by the way that shows most and is served."""
         refused: ChainError | None = None
         for way in self._logs.ways(wanted, self._pool.endpoints):
-            read = partial(
-                self._read, wanted=wanted, way=way, after=after, head=head, reread=reread, reads_ahead=reads_ahead
-            )
+            read = partial(self._read, wanted=wanted, way=way, after=after, head=head, reread=reread, prefetch=prefetch)
             try:
                 return await self._pages(read)
             except ChainError as exc:
                 # Why receipts were no way out says less than why logs were refused.
-                refused = exc if refused is None or way is not Way.RECEIPTS else refused
+                refused = exc if refused is None or way is not LogSource.RECEIPTS else refused
         raise refused or ChainUnavailable("no endpoint is asked for logs")
 
     async def _pages(
@@ -297,7 +295,7 @@ class EvmAdapter:
         return await self._pool.call("eth_getBlockByNumber", partial(self._latest_canonical, anchors=known))
 
     async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
-        wanted = Wanted(Rail.DIRECT, sorted(destinations), self._asked_tokens)
+        wanted = LogFilter(Rail.DIRECT, sorted(destinations), self._asked_tokens)
         found: dict[tuple[str, str], Transfer] = {}
         unread: list[UnreadableLog] = []
         read_to: int | None = None
@@ -310,7 +308,7 @@ class EvmAdapter:
             return RescanResult(list(found.values()), dict.fromkeys(destinations, str(exc)), tuple(unread), read_to)
         return RescanResult(list(found.values()), {}, tuple(unread))
 
-    async def _pages_between(self, wanted: Wanted, since: int, until: int) -> AsyncIterator[ScanPage]:
+    async def _pages_between(self, wanted: LogFilter, since: int, until: int) -> AsyncIterator[ScanPage]:
         """Read the blocks between two moments, by another endpoint than the running scan's where there is one."""
         scanning = {self._pool.preferred}
         started = self._clock()
@@ -322,7 +320,7 @@ class EvmAdapter:
         cursor, goal = Cursor(ends[0]), Head(ends[1], None, until)
         while cursor.position < goal.position:
             # A tenth of an endpoint's time, for the scan that finds payments first needs the rest.
-            await asyncio.sleep(PAUSES * (self._clock() - started))
+            await asyncio.sleep(RESCAN_PAUSE_FACTOR * (self._clock() - started))
             started = self._clock()
             read = partial(self._read_any_way, wanted=wanted, after=cursor, head=goal)
             page = await self._pages(read, avoiding=scanning)
@@ -360,11 +358,11 @@ class EvmAdapter:
     async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         ours = {holding for holding in holdings if holding.token is not None}
         tokens = sorted({token for _, token in ours if token is not None})
-        wanted = Wanted(Rail.DIRECT, sorted({holder for holder, _ in ours}), tokens, named=True)
+        wanted = LogFilter(Rail.DIRECT, sorted({holder for holder, _ in ours}), tokens, named=True)
         found: list[TokenReceipt] = []
         cursor, goal = Cursor(first - 1), Head(last, None, 0)
         while ours and cursor.position < goal.position:
-            page = await self._read_page(wanted, cursor, goal, reads_ahead=False)
+            page = await self._read_page(wanted, cursor, goal, prefetch=False)
             if isinstance(page, Fork):
                 raise ChainUnavailable("the chain was reorganised meanwhile")
             if page.unread:
@@ -398,30 +396,30 @@ class EvmAdapter:
         block = parse_block(answer.get(), position)
         return None if block is None else (block.hash, block.time)
 
-    async def _read_any_way(self, endpoint: Endpoint, *, wanted: Wanted, after: Cursor, head: Head) -> ScanPage | Fork:
+    async def _read_any_way(
+        self, endpoint: Endpoint, *, wanted: LogFilter, after: Cursor, head: Head
+    ) -> ScanPage | Fork:
         """Read a page from this very endpoint, by the best way it serves: who looks again wants another's word."""
         refused: Unserved | None = None
         for way in self._logs.ways(wanted, [endpoint]):
             try:
-                return await self._logs.read(endpoint, wanted, way, after=after, head=head, reads_ahead=False)
+                return await self._logs.read(endpoint, wanted, way, after=after, head=head, prefetch=False)
             except Unserved as exc:
-                refused = exc if refused is None or way is not Way.RECEIPTS else refused
+                refused = exc if refused is None or way is not LogSource.RECEIPTS else refused
         raise refused or Unserved("serves no logs")
 
     async def _read(
         self,
         endpoint: Endpoint,
         *,
-        wanted: Wanted,
-        way: Way,
+        wanted: LogFilter,
+        way: LogSource,
         after: Cursor,
         head: Head,
         reread: int,
-        reads_ahead: bool,
+        prefetch: bool,
     ) -> ScanPage | Fork:
-        page = await self._logs.read(
-            endpoint, wanted, way, after=after, head=head, reread=reread, reads_ahead=reads_ahead
-        )
+        page = await self._logs.read(endpoint, wanted, way, after=after, head=head, reread=reread, prefetch=prefetch)
         if self._blooms is not None and wanted.rail is Rail.PROXY and isinstance(page, ScanPage):
             await self._blooms.check(endpoint, page, after.position + 1)
         return page
@@ -457,8 +455,8 @@ class EvmAdapter:
 
     async def _latest_canonical(self, endpoint: Endpoint, *, anchors: Sequence[Cursor]) -> Cursor | None:
         hidden = False  # the newest anchors lie above what this node holds
-        for start in range(0, len(anchors), MOST_CALLS - 1):
-            chunk = anchors[start : start + MOST_CALLS - 1]
+        for start in range(0, len(anchors), MAX_CALLS - 1):
+            chunk = anchors[start : start + MAX_CALLS - 1]
             calls: list[Call] = [("eth_blockNumber", ()), *(_block_call(anchor.position) for anchor in chunk)]
             tip, *answers = await self._client.batch(endpoint, calls)
             top = quantity(tip.get())
@@ -499,10 +497,10 @@ def _movement(transfer: Transfer) -> TokenReceipt:
     )
 
 
-def _wanted(rail: Rail, targets: Targets) -> Wanted:
+def _wanted(rail: Rail, targets: Targets) -> LogFilter:
     if rail is Rail.PROXY:
-        return Wanted(rail)
-    return Wanted(rail, sorted(targets.destinations | targets.beneficiaries), sorted(targets.tokens))
+        return LogFilter(rail)
+    return LogFilter(rail, sorted(targets.destinations | targets.beneficiaries), sorted(targets.tokens))
 
 
 def _block_call(block: int | str) -> Call:

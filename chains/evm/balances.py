@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm import multicall
-from chains.evm.decode import Block, parse_block
+from chains.evm.blocks import Block, parse_block
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.contract_failures import contract_failed
 from chains.rpc.endpoint import Endpoint
@@ -17,7 +17,7 @@ from chains.rpc.jsonrpc_messages import Call
 from chains.rpc.provider_errors import ErrorKind
 from chains.types import BalanceKey, Balances
 
-CALLS_A_REQUEST = 40
+CALLS_PER_REQUEST = 40
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class BalanceReader:
 
     async def _ask(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
         found: list[RawResult] = []
-        for chunk in _chunks(calls, CALLS_A_REQUEST):
+        for chunk in _chunks(calls, CALLS_PER_REQUEST):
             found += await self._client.batch(endpoint, chunk)
         return found
 

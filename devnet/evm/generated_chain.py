@@ -11,7 +11,7 @@ import orjson
 from eth_abi.abi import encode
 
 from addresses.keccak import keccak
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.evm.anvil import CHAIN_ID, PROXY
 

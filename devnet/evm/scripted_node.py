@@ -16,7 +16,7 @@ from aiohttp import web
 from eth_abi.abi import encode
 
 from addresses.keccak import keccak
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.evm.anvil import CHAIN_ID, PROXY
 from devnet.fault_server import MAX_BODY, serving

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from msgspec import Raw
 
-from chains.evm.decode import LogDecoder
+from chains.evm.logs.log_decoder import LogDecoder
 from chains.evm.rpc.structs import parse_logs
 from chains.evm.verification import endpoint_verifier, receipts
 from chains.types import Head, VerificationOutcome
@@ -164,7 +164,7 @@ async def test_what_is_remembered_of_large_receipts_is_bounded_and_goes_with_the
     for transfer in wanted:
         await adapter.verify([transfer], head=HEAD)
     known = adapter._verifier._look._large
-    assert 0 < sum(receipt.size for receipt in known.values()) <= endpoint_verifier.MOST_REMEMBERED_LOGS
+    assert 0 < sum(receipt.size for receipt in known.values()) <= endpoint_verifier.MAX_CACHED_LOGS
     await adapter.verify([], head=HEAD._replace(position=201, anchor=hash_of(201)))
     assert known == {}
 

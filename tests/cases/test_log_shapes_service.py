@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.events import TRANSFER_TOPIC
 from devnet.evm.anvil import Anvil
 from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver

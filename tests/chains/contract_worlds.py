@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from chains.base import ChainAdapter
 from chains.evm.adapter import open_adapter as open_evm
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.events import TRANSFER_TOPIC
 from chains.ton import transfers as ton_paging
 from chains.tron.address import to_hex
 from chains.types import BalanceKey, Cursor, TokenMeta, Transfer

@@ -12,7 +12,8 @@ import orjson
 from aiohttp import web
 
 from chains.evm.adapter import EvmAdapter, open_adapter
-from chains.evm.decode import TRANSFER_TOPIC, first_key, nth_key
+from chains.evm.event_keys import first_key, nth_key
+from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import Transfer
 from config.catalog import Chain, Finality

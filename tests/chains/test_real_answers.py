@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from chains.errors import ChainProtocolError
-from chains.evm.decode import LogDecoder
+from chains.evm.logs.log_decoder import LogDecoder
 from chains.evm.rpc.structs import as_logs, parse_logs
 from chains.rpc.jsonrpc_messages import RpcErrorObject
 from chains.rpc.provider_errors import ErrorKind, classify

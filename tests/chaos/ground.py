@@ -10,7 +10,7 @@ from typing import Any
 
 from eth_abi.abi import decode, encode
 
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC, payment_calldata
 from devnet.evm.anvil import MUCH_GAS, PROXY, ZERO, Anvil, AnvilError, _call
 from tests.chaos.facts import Coin, Movement

@@ -8,12 +8,13 @@ from typing import Any
 
 from addresses.keccak import keccak
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
-from chains.evm.decode import Block, is_well_formed, parse_block
+from chains.evm.blocks import Block, parse_block
+from chains.evm.events import is_well_formed
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.structs import (
     BlockReceipt,
     Log,
-    OddLog,
+    MalformedLog,
     parse_block_receipt,
     parse_block_receipts,
     parse_receipt_log_rows,
@@ -23,14 +24,14 @@ from chains.rpc.http_client import TooLarge
 from chains.rpc.jsonrpc_messages import Call
 from chains.rpc.provider_errors import ErrorKind
 
-RECEIPTS_A_BATCH = 50
-LOGS_A_STEP = 1_000  # then others run
-MOST_TRANSACTIONS = 20_000  # in one block
-MOST_MISSING = 5  # receipts of a block, and never more than there are others: else it shows no receipts
-EMPTY_ROOT = "0x" + keccak(b"\x80").hex()  # of the tree of no transactions
+RECEIPTS_PER_BATCH = 50
+LOGS_PER_SLICE = 1_000  # then others run
+MAX_TRANSACTIONS = 20_000  # in one block
+MAX_MISSING = 5  # receipts of a block, and never more than there are others: else it shows no receipts
+EMPTY_TRANSACTIONS_ROOT = "0x" + keccak(b"\x80").hex()  # of the tree of no transactions
 
 
-class BlockLogs:
+class BlockReceiptsReader:
     """Reads the receipts of one block, in one call where the endpoint serves that."""
 
     def __init__(self, client: RpcClient) -> None:
@@ -38,7 +39,7 @@ class BlockLogs:
 
     async def read(
         self, endpoint: Endpoint, number: int, ours: Callable[[str, Sequence[str]], bool]
-    ) -> tuple[Block, list[Log], list[OddLog]]:
+    ) -> tuple[Block, list[Log], list[MalformedLog]]:
         """
         Return a block, the logs in it that `ours` picks by their address and topics, and what cannot be read.
 
@@ -53,21 +54,21 @@ class BlockLogs:
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {number} yet")
         hashes = _transactions(raw, number)
-        if not hashes and raw.get("transactionsRoot") != EMPTY_ROOT:
+        if not hashes and raw.get("transactionsRoot") != EMPTY_TRANSACTIONS_ROOT:
             # Whoever does not list transactions hides them; an empty block proves itself (Yellow Paper, 4.4).
             raise Unserved(f"shows block {number} without its transactions")
         receipts = await self._receipts(endpoint, block, hashes)
         # Some nodes leave transactions of the system itself out of a block's receipts.
         receipts += await self._one_by_one(endpoint, _missing(hashes, receipts))
         missing = _missing(hashes, receipts)
-        if len(missing) > min(MOST_MISSING, len(receipts)):
+        if len(missing) > min(MAX_MISSING, len(receipts)):
             raise Unserved(f"lacks {len(missing)} receipts of block {number}, such as that of {min(missing)}")
         if any(receipt.blockHash.lower() != block.hash for receipt in receipts):
             raise ChainProtocolError(f"the receipts of block {number} are not of the block the node holds")
-        rows, odd = await _logs(block, receipts, ours)
+        rows, malformed = await _logs(block, receipts, ours)
         # One receipt that a node lacks for good once kept the whole chain at its block.
-        lacking = [OddLog(None, None, tx_hash, number, "its receipt is not shown") for tx_hash in missing]
-        return block, rows, odd + lacking
+        lacking = [MalformedLog(None, None, tx_hash, number, "its receipt is not shown") for tx_hash in missing]
+        return block, rows, malformed + lacking
 
     async def _receipts(self, endpoint: Endpoint, block: Block, hashes: Sequence[str]) -> list[BlockReceipt]:
         if not hashes:
@@ -85,9 +86,9 @@ class BlockLogs:
 
     async def _one_by_one(self, endpoint: Endpoint, hashes: Sequence[str]) -> list[BlockReceipt]:
         found: list[BlockReceipt] = []
-        for start in range(0, len(hashes), RECEIPTS_A_BATCH):
+        for start in range(0, len(hashes), RECEIPTS_PER_BATCH):
             calls: list[Call] = [
-                ("eth_getTransactionReceipt", (tx_hash,)) for tx_hash in hashes[start : start + RECEIPTS_A_BATCH]
+                ("eth_getTransactionReceipt", (tx_hash,)) for tx_hash in hashes[start : start + RECEIPTS_PER_BATCH]
             ]
             answers = await self._client.batch(endpoint, calls)
             found += filter(None, map(_receipt, answers))
@@ -115,7 +116,7 @@ def _unserved(answer: RawResult) -> bool:
 
 def _transactions(raw: Any, number: int) -> list[str]:
     listed = raw.get("transactions")
-    if not isinstance(listed, list) or len(listed) > MOST_TRANSACTIONS:
+    if not isinstance(listed, list) or len(listed) > MAX_TRANSACTIONS:
         raise Unserved(f"shows block {number} without a list of its transactions")
     hashes = [one.get("hash") if isinstance(one, dict) else one for one in listed]
     if not all(isinstance(one, str) for one in hashes):
@@ -130,23 +131,23 @@ def _missing(hashes: Sequence[str], receipts: Sequence[BlockReceipt]) -> list[st
 
 async def _logs(
     block: Block, receipts: Sequence[BlockReceipt], ours: Callable[[str, Sequence[str]], bool]
-) -> tuple[list[Log], list[OddLog]]:
+) -> tuple[list[Log], list[MalformedLog]]:
     """Pick logs receipt by receipt, and let others run in between; they are numbered as they stand in the block."""
     found: list[Log] = []
-    odd: list[OddLog] = []
-    count, stop = 0, LOGS_A_STEP
+    malformed: list[MalformedLog] = []
+    count, stop = 0, LOGS_PER_SLICE
     for receipt in receipts:
         try:
             logs, strange = parse_receipt_log_rows(receipt, block.number)
         except ChainProtocolError as exc:
-            logs, strange = [], [OddLog(None, None, receipt.transactionHash, block.number, str(exc))]
-        odd += strange
+            logs, strange = [], [MalformedLog(None, None, receipt.transactionHash, block.number, str(exc))]
+        malformed += strange
         for log in logs:
             if ours(log.address, log.topics) or not is_well_formed(log.address, log.topics, log.data):
                 place = (hex(block.number), block.hash, receipt.transactionHash, hex(count))
                 found.append(Log(log.address, log.topics, log.data, *place))
             count += 1
             if count >= stop:
-                stop = count + LOGS_A_STEP
+                stop = count + LOGS_PER_SLICE
                 await asyncio.sleep(0)
-    return found, odd
+    return found, malformed

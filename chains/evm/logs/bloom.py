@@ -19,7 +19,7 @@ from chains.rpc.jsonrpc_messages import Call
 from chains.rpc.quantities import quantity
 from chains.types import ScanPage
 
-MOST_BLOCKS = 50  # headers in one batch
+MAX_BLOCKS = 50  # headers in one batch
 BLOOM_BYTES = 256
 
 
@@ -64,8 +64,8 @@ class BloomCheck:
 
     async def _suspects(self, endpoint: Endpoint, numbers: Sequence[int]) -> set[int]:
         found = set()
-        for start in range(0, len(numbers), MOST_BLOCKS):
-            chunk = numbers[start : start + MOST_BLOCKS]
+        for start in range(0, len(numbers), MAX_BLOCKS):
+            chunk = numbers[start : start + MAX_BLOCKS]
             calls: list[Call] = [("eth_getBlockByNumber", (hex(number), False)) for number in chunk]
             answers = await self._client.batch(endpoint, calls)
             for number, answer in zip(chunk, answers, strict=True):

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from chains.errors import ChainProtocolError
-from chains.evm.decode import TRANSFER_TOPIC, Contradiction, LogDecoder, address_text, hash_text
+from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
-from chains.evm.logs.queries import Wanted, topic_of
-from chains.evm.rpc.structs import Log, OddLog
+from chains.evm.logs.log_decoder import Contradiction, LogDecoder
+from chains.evm.logs.queries import LogFilter, topic_of
+from chains.evm.rpc.structs import Log, MalformedLog
+from chains.evm.values import address_text, hash_text
 from chains.rpc.quantities import quantity_or_none
 from chains.types import Rail, Transfer, UnreadableLog
 
-ROWS_A_SLICE = 1_000  # decoded before others have their turn; with more, the processor's caches are too small
-MOST_UNREAD = 50  # of one page: more than that is no bad item, but an endpoint that serves no logs
+ROWS_PER_SLICE = 1_000  # decoded before others have their turn; with more, the processor's caches are too small
+MAX_UNREADABLE = 50  # of one page: more than that is no bad item, but an endpoint that serves no logs
 
 _DESTINATION = 2  # the place of the topic
 
@@ -24,14 +26,14 @@ class Vague(ChainProtocolError):
     """An unreadable log does not even say which of several blocks it is of: ask for one block at a time."""
 
 
-class PageLogs:
+class PageDecoder:
     """
     Decodes the logs of one page, slice by slice.
 
     One log that a node garbled once stopped a whole rail: it is put aside, and keeps no other waiting.
     """
 
-    def __init__(self, wanted: Wanted, *, chain_id: int, proxy: str, first: int, last: int) -> None:
+    def __init__(self, wanted: LogFilter, *, chain_id: int, proxy: str, first: int, last: int) -> None:
         self._wanted = wanted
         self._proxy = proxy
         self._first = first
@@ -53,7 +55,7 @@ class PageLogs:
         """Return the hash the logs of one block carry; None when the page has none of that block."""
         return self._decoder.hash_of(number)
 
-    async def feed(self, rows: Sequence[Log], odd: Sequence[OddLog] = ()) -> None:
+    async def feed(self, rows: Sequence[Log], malformed: Sequence[MalformedLog] = ()) -> None:
         """
         Decode one answer, and let others run between its slices.
 
@@ -62,17 +64,17 @@ class PageLogs:
             Vague: what cannot be read may be of any block of the page.
         """
         feed = self._decoder.feed if self._wanted.rail is Rail.PROXY else self._decoder.feed_credits
-        for start in range(0, len(rows), ROWS_A_SLICE):
+        for start in range(0, len(rows), ROWS_PER_SLICE):
             await asyncio.sleep(0)
-            part = rows[start : start + ROWS_A_SLICE]
+            part = rows[start : start + ROWS_PER_SLICE]
             try:
                 feed(part)
             except Contradiction:
                 raise
             except ChainProtocolError:
                 self._one_by_one(part)
-        for each in odd:
-            self._put_aside(each)
+        for each in malformed:
+            self._note_unreadable(each)
 
     def _one_by_one(self, rows: Sequence[Log]) -> None:
         feed = self._decoder.feed if self._wanted.rail is Rail.PROXY else self._decoder.feed_credits
@@ -82,9 +84,11 @@ class PageLogs:
             except Contradiction:
                 raise
             except ChainProtocolError as exc:
-                self._put_aside(OddLog(row.address, row.topics, row.transactionHash, row.blockNumber, str(exc)))
+                self._note_unreadable(
+                    MalformedLog(row.address, row.topics, row.transactionHash, row.blockNumber, str(exc))
+                )
 
-    def _put_aside(self, log: OddLog) -> None:
+    def _note_unreadable(self, log: MalformedLog) -> None:
         if not may_matter(log, self._wanted, self._proxy):
             return
         number = quantity_or_none(log.number)
@@ -97,11 +101,11 @@ class PageLogs:
         except ChainProtocolError:
             tx_hash = None
         self._unread.setdefault((number, tx_hash), UnreadableLog(number, tx_hash, log.why))
-        if len(self._unread) > MOST_UNREAD:
-            raise ChainProtocolError(f"more than {MOST_UNREAD} logs cannot be read: {log.why}")
+        if len(self._unread) > MAX_UNREADABLE:
+            raise ChainProtocolError(f"more than {MAX_UNREADABLE} logs cannot be read: {log.why}")
 
 
-def may_matter(log: OddLog, wanted: Wanted, proxy: str) -> bool:
+def may_matter(log: MalformedLog, wanted: LogFilter, proxy: str) -> bool:
     """Say whether what cannot be read of a log leaves room for a payment that counts."""
     address, topics = address_text(log.address), log.topics if isinstance(log.topics, list | tuple) else ()
     if wanted.rail is Rail.PROXY:

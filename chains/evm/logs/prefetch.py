@@ -11,13 +11,13 @@ from chains.rpc.endpoint import Endpoint
 from chains.rpc.jsonrpc_messages import Call
 
 
-class _Asked(NamedTuple):
+class _PendingRequest(NamedTuple):
     endpoint: Endpoint
     calls: Sequence[Call]
     answers: asyncio.Task[list[RawResult]]
 
 
-class ReadAhead:
+class Prefetcher:
     """
     Asks one request before it is wanted, and answers with it only when the very same is asked.
 
@@ -26,14 +26,14 @@ class ReadAhead:
 
     def __init__(self, client: RpcClient) -> None:
         self._client = client
-        self._asked: _Asked | None = None
+        self._asked: _PendingRequest | None = None
 
     def start(self, endpoint: Endpoint, calls: Sequence[Call]) -> None:
         """Ask; an earlier request nobody took is dropped."""
         self.drop()
         answers = asyncio.create_task(self._client.batch(endpoint, calls), name=f"read ahead {endpoint.label}")
-        answers.add_done_callback(_seen)
-        self._asked = _Asked(endpoint, calls, answers)
+        answers.add_done_callback(_retrieve_exception)
+        self._asked = _PendingRequest(endpoint, calls, answers)
 
     async def batch(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
         """
@@ -56,7 +56,7 @@ class ReadAhead:
         self._asked = None
 
 
-def _seen(answers: asyncio.Task[list[RawResult]]) -> None:
+def _retrieve_exception(answers: asyncio.Task[list[RawResult]]) -> None:
     """Take note of a failure nobody waits for: whoever wants that page asks again and sees for himself."""
     if not answers.cancelled():
         answers.exception()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from chains.evm.decode import TRANSFER_TOPIC, is_proxy_event
+from chains.evm.events import TRANSFER_TOPIC, is_proxy_event
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.rpc.jsonrpc_messages import Call
 from chains.types import Rail
@@ -14,7 +14,7 @@ from chains.types import Rail
 _TRANSFER_TOPICS = 3
 
 
-class Way(Enum):
+class LogSource(Enum):
     """How logs are asked for; each later way sees less, or costs more."""
 
     LOGS = "logs"
@@ -22,7 +22,7 @@ class Way(Enum):
     RECEIPTS = "receipts"  # for endpoints that refuse logs altogether: one block a page
 
 
-class Wanted(NamedTuple):
+class LogFilter(NamedTuple):
     """What one rail looks for."""
 
     rail: Rail
@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
     named: bool = False  # nobody cares for other tokens
 
 
-class Sizes(NamedTuple):
+class QuerySizes(NamedTuple):
     """The most to put into one question."""
 
     topics: int
@@ -39,7 +39,7 @@ class Sizes(NamedTuple):
     plain: bool = False  # a single value as such, and not as a list of one: there are nodes that take no lists
 
 
-class Question(NamedTuple):
+class LogQuery(NamedTuple):
     """One `eth_getLogs`."""
 
     call: Call
@@ -47,22 +47,22 @@ class Question(NamedTuple):
     tokens: Sequence[str] | None = None  # None: of every contract, or of the proxy
 
 
-def questions(
-    wanted: Wanted, way: Way, *, proxy: str, first: int, last: int, sizes: Sizes, crowded: frozenset[str]
-) -> list[Question]:
+def plan_queries(
+    wanted: LogFilter, way: LogSource, *, proxy: str, first: int, last: int, sizes: QuerySizes, crowded: frozenset[str]
+) -> list[LogQuery]:
     """
     Return the questions that cover some blocks of a rail.
 
     Crowded destinations are asked about by token: what worthless contracts say of them would fill the answers.
     """
     if wanted.rail is Rail.PROXY:
-        return [Question(_logs_call(first, last, [EVENT_TOPIC], proxy))]
+        return [LogQuery(_logs_call(first, last, [EVENT_TOPIC], proxy))]
     calm, apart = wanted.destinations, []
     if crowded and wanted.tokens:
         calm = [address for address in wanted.destinations if address not in crowded]
         apart = [address for address in wanted.destinations if address in crowded]
     named = list(_chunks(wanted.tokens, sizes.addresses))
-    every = way is Way.LOGS and not wanted.named
+    every = way is LogSource.LOGS and not wanted.named
     of_calm: list[Sequence[str] | None] = [None] if every else [*named]
     parts = [(part, tokens) for part in _chunks(calm, sizes.topics) for tokens in of_calm]
     parts += [(part, tokens) for part in _chunks(apart, sizes.topics) for tokens in named]
@@ -71,11 +71,11 @@ def questions(
 
 def transfers_to(
     destinations: Sequence[str], tokens: Sequence[str] | None, first: int, last: int, *, plain: bool = False
-) -> Question:
+) -> LogQuery:
     """Return the question for transfers into some addresses, of some tokens or of all."""
     topics = [TRANSFER_TOPIC, None, _listed([topic_of(address) for address in destinations], plain=plain)]
     address = None if tokens is None else _listed(tokens, plain=plain)
-    return Question(_logs_call(first, last, topics, address), destinations, tokens)
+    return LogQuery(_logs_call(first, last, topics, address), destinations, tokens)
 
 
 def _listed(values: Sequence[str], *, plain: bool) -> str | list[str]:
@@ -102,7 +102,7 @@ def halves(values: Sequence[str]) -> list[Sequence[str]]:
     return [values[:middle], values[middle:]]
 
 
-def chooser(wanted: Wanted, proxy: str) -> Callable[[str, Sequence[str]], bool]:
+def log_matcher(wanted: LogFilter, proxy: str) -> Callable[[str, Sequence[str]], bool]:
     """Return what tells a log, by address and topics, that the rail would have asked for from any other."""
     if wanted.rail is Rail.PROXY:
         return lambda address, topics: is_proxy_event(address, topics, proxy)
@@ -114,7 +114,7 @@ def chooser(wanted: Wanted, proxy: str) -> Callable[[str, Sequence[str]], bool]:
     return pays
 
 
-def window(after: int, head: int, span: int, reread: int) -> tuple[int, int]:
+def block_window(after: int, head: int, span: int, reread: int) -> tuple[int, int]:
     """Return the first and last block to ask for: at least one new block, whatever is read again."""
     first = max(0, after + 1 - min(reread, span // 2))
     return first, min(head, first + span - 1)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from chains.errors import ChainError
-from chains.evm.logs.block_range import BlockSpan
-from chains.evm.logs.queries import Question, Sizes
+from chains.evm.logs.block_range import BlockRangeLimiter
+from chains.evm.logs.queries import LogQuery, QuerySizes
 from chains.evm.rpc.client import RpcRefused
 from chains.rpc.endpoint import Endpoint, Unserved
 from chains.rpc.http_client import CutOff, Garbled, Overasked, Overpriced, TooLarge
@@ -18,7 +18,7 @@ from chains.types import Rail
 
 REST_S = 10.0  # an endpoint that refuses even the smallest question is not asked for logs that long
 CROWDED_S = 600.0  # an address that got more logs than an answer holds is asked about by token that long
-MOST_CROWDED = 1_000
+MAX_CROWDED = 1_000
 
 
 class NeedsAddress(Unserved):
@@ -34,26 +34,28 @@ class TooManyRows(Exception):
 
 
 @dataclass(slots=True)
-class LogShape:
+class LogQueryLimits:
     """What one endpoint was seen to take, beside its memory that other questions share."""
 
-    spans: dict[Rail, BlockSpan]
+    spans: dict[Rail, BlockRangeLimiter]
     # By rail: whoever refuses one rail's logs may serve the other's, and must not keep it from being asked.
     resting_until: dict[Rail, float] = field(default_factory=dict)
     refusal: dict[Rail, str] = field(default_factory=dict)  # of the smallest question, while it stands
     crowded: dict[str, float] = field(default_factory=dict)  # until when, by address
     plain: bool = False  # takes a single value as such, and no list of one
-    roomy: dict[Rail, BlockSpan] = field(default_factory=dict)  # as it was before answers became too long
+    before_overflow: dict[Rail, BlockRangeLimiter] = field(
+        default_factory=dict
+    )  # as it was before answers became too long
 
     @classmethod
-    def limited(cls, longest: int | None) -> LogShape:
+    def limited(cls, longest: int | None) -> LogQueryLimits:
         """Begin with the registry's limit of blocks, if it has one."""
-        return cls({rail: BlockSpan.limited(longest) for rail in Rail})
+        return cls({rail: BlockRangeLimiter.limited(longest) for rail in Rail})
 
     def crowd(self, addresses: Collection[str], now: float) -> None:
         """Ask about these by token for a while: they get more logs in one block than an answer holds."""
         for address in addresses:
-            if len(self.crowded) < MOST_CROWDED:
+            if len(self.crowded) < MAX_CROWDED:
                 self.crowded[address] = now + CROWDED_S
 
     def crowded_at(self, now: float) -> frozenset[str]:
@@ -63,10 +65,10 @@ class LogShape:
         return frozenset(self.crowded)
 
 
-class Learner:
+class RefusalLearner:
     """Learns from the refusals of one page; what was not about the shape is taken back."""
 
-    def __init__(self, endpoint: Endpoint, shape: LogShape, rail: Rail, clock: Callable[[], float]) -> None:
+    def __init__(self, endpoint: Endpoint, shape: LogQueryLimits, rail: Rail, clock: Callable[[], float]) -> None:
         self._shape = shape
         self._rail = rail
         self._span = span = shape.spans[rail]
@@ -77,11 +79,11 @@ class Learner:
         self._turn = 0  # of the dimensions, when nobody knows which one was refused
 
     @property
-    def sizes(self) -> Sizes:
+    def sizes(self) -> QuerySizes:
         """The most to put into one question now."""
-        return Sizes(self._limits.topics.size, self._limits.addresses.size, self._shape.plain)
+        return QuerySizes(self._limits.topics.size, self._limits.addresses.size, self._shape.plain)
 
-    def served(self, asked: Collection[Question]) -> None:
+    def served(self, asked: Collection[LogQuery]) -> None:
         """Learn from a page that was answered in full."""
         topics = max((len(question.destinations) for question in asked), default=0)
         tokens = max((len(question.tokens) for question in asked if question.tokens is not None), default=0)
@@ -91,7 +93,7 @@ class Learner:
         if any(question.destinations and question.tokens is None for question in asked):
             self._limits.addressless_logs.served()
 
-    def refused(self, question: Question, error: ChainError, blocks: int) -> None:
+    def refused(self, question: LogQuery, error: ChainError, blocks: int) -> None:
         """
         Return when a smaller question is worth asking at once.
 
@@ -106,7 +108,7 @@ class Learner:
             case ErrorKind.ROWS if blocks == 1:
                 raise TooManyRows(str(error)) from error
             case ErrorKind.ROWS | ErrorKind.BLOCKS if blocks > 1:
-                self._shape.roomy.setdefault(self._rail, self._span.copy())
+                self._shape.before_overflow.setdefault(self._rail, self._span.copy())
                 self._span.refused(blocks=blocks, advice=advice)
             case ErrorKind.TOPICS | ErrorKind.ADDRESSES:
                 self._fewer_values(question, error, advice, blocks)
@@ -121,9 +123,9 @@ class Learner:
     def crowded(self, addresses: Collection[str]) -> None:
         """Ask about these by token from now on, and about the others in as many blocks as before they came."""
         self._shape.crowd(addresses, self._clock())
-        self._span.become(self._shape.roomy.pop(self._rail, self._before[0]))
+        self._span.restore(self._shape.before_overflow.pop(self._rail, self._before[0]))
 
-    def fewer_destinations(self, question: Question) -> bool:
+    def fewer_destinations(self, question: LogQuery) -> bool:
         """Ask about half as many destinations from now on; say whether that is possible."""
         if len(question.destinations) <= 1:
             return False
@@ -132,9 +134,9 @@ class Learner:
 
     def full_block(self) -> None:
         """Go on with short ranges that grow at once: the next blocks may be as full, or empty."""
-        self._span.become(dataclasses.replace(self._span, size=1, patience=1, quick=0))
+        self._span.restore(dataclasses.replace(self._span, size=1, growth_delay=1, quick=0))
 
-    def _fewer_values(self, question: Question, error: ChainError, advice: ErrorAdvice, blocks: int) -> None:
+    def _fewer_values(self, question: LogQuery, error: ChainError, advice: ErrorAdvice, blocks: int) -> None:
         """Learn about the position that was meant, or about the other one where this has a single value."""
         topics, addresses = len(question.destinations), len(question.tokens or ())
         about_topics = advice.kind is ErrorKind.TOPICS
@@ -145,7 +147,7 @@ class Learner:
         else:
             self._anything_smaller(question, error, blocks)
 
-    def _anything_smaller(self, question: Question, error: ChainError, blocks: int) -> None:
+    def _anything_smaller(self, question: LogQuery, error: ChainError, blocks: int) -> None:
         """Nobody knows all wordings of "too many": make each dimension smaller in turn."""
         topics, addresses = len(question.destinations), len(question.tokens or ())
         smaller: list[Callable[[], object]] = []
@@ -168,7 +170,7 @@ class Learner:
 
     def needs_address(self, error: ChainError) -> NeedsAddress:
         """Learn that it was the lack of an address that was refused; return what to raise."""
-        self._span.become(self._before[0])
+        self._span.restore(self._before[0])
         _, self._limits.topics.learnt, self._limits.addresses.learnt = self._before
         self._shape.refusal.pop(self._rail, None)
         self._shape.resting_until.pop(self._rail, None)
@@ -178,7 +180,7 @@ class Learner:
     def give_up(self, error: ChainError) -> ChainError:
         """Take back what was learnt, for it was not about the shape; return what to raise."""
         self._shape.plain = False
-        self._span.become(self._before[0])
+        self._span.restore(self._before[0])
         _, self._limits.topics.learnt, self._limits.addresses.learnt = self._before
         self._shape.refusal[self._rail] = str(error)
         self._shape.resting_until[self._rail] = self._clock() + REST_S

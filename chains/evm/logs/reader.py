@@ -7,47 +7,57 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
-from chains.evm.decode import Block, parse_block
-from chains.evm.logs.block_range import BlockSpan
-from chains.evm.logs.block_receipts import BlockLogs
-from chains.evm.logs.page_decoder import PageLogs, Vague
-from chains.evm.logs.prefetch import ReadAhead
-from chains.evm.logs.queries import Question, Sizes, Wanted, Way, chooser, halves, questions, transfers_to, window
-from chains.evm.logs.query_limits import Learner, LogShape, LogsRefused, NeedsAddress, TooManyRows
+from chains.evm.blocks import Block, parse_block
+from chains.evm.logs.block_range import BlockRangeLimiter
+from chains.evm.logs.block_receipts import BlockReceiptsReader
+from chains.evm.logs.page_decoder import PageDecoder, Vague
+from chains.evm.logs.prefetch import Prefetcher
+from chains.evm.logs.queries import (
+    LogFilter,
+    LogQuery,
+    LogSource,
+    QuerySizes,
+    block_window,
+    halves,
+    log_matcher,
+    plan_queries,
+    transfers_to,
+)
+from chains.evm.logs.query_limits import LogQueryLimits, LogsRefused, NeedsAddress, RefusalLearner, TooManyRows
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
-from chains.evm.rpc.structs import Log, OddLog
+from chains.evm.rpc.structs import Log, MalformedLog
 from chains.rpc.endpoint import Behind, Endpoint, Unserved
 from chains.rpc.http_client import CutOff, Garbled, Overasked, Overpriced, TimedOut, TooLarge
 from chains.rpc.jsonrpc_messages import Call, NotAllowed
 from chains.rpc.provider_errors import ErrorKind
 from chains.types import Cursor, Fork, Head, Rail, RailWarning, ScanPage
 
-MOST_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some
-MOST_NAMED = 5  # crowded addresses, in a sentence
-MOST_SPLITS = 64  # questions to find the addresses that the answer for one block cannot hold
+MAX_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some
+MAX_NAMED = 5  # crowded addresses, in a sentence
+MAX_SPLITS = 64  # questions to find the addresses that the answer for one block cannot hold
 
 
-class _Reading(NamedTuple):
+class _PageRequest(NamedTuple):
     """One page to be read, and by whom."""
 
     endpoint: Endpoint
-    wanted: Wanted
-    way: Way
+    wanted: LogFilter
+    way: LogSource
     after: Cursor
     head: Head
     reread: int
-    span: BlockSpan
-    shape: LogShape
-    learner: Learner
-    ahead: ReadAhead | None  # where the next page is asked for meanwhile
+    span: BlockRangeLimiter
+    shape: LogQueryLimits
+    learner: RefusalLearner
+    ahead: Prefetcher | None  # where the next page is asked for meanwhile
 
 
-class _Logs(NamedTuple):
+class _LogAnswer(NamedTuple):
     """One answer: why it is none, or its logs, and apart from them those that have not the form of one."""
 
     error: ChainError | None
     rows: Sequence[Log] = ()
-    odd: Sequence[OddLog] = ()
+    malformed: Sequence[MalformedLog] = ()
 
 
 class LogReader:
@@ -57,23 +67,23 @@ class LogReader:
         self, client: RpcClient, *, chain_id: int, proxy: str, longest: int | None, clock: Callable[[], float]
     ) -> None:
         self._client = client
-        self._ahead = {rail: ReadAhead(client) for rail in Rail}
-        self._blocks = BlockLogs(client)
+        self._ahead = {rail: Prefetcher(client) for rail in Rail}
+        self._blocks = BlockReceiptsReader(client)
         self._chain_id = chain_id
         self._proxy = proxy
         self._longest = longest
         self._clock = clock
         self._nobody = f"0x{secrets.token_hex(20)}"  # an address no stranger can send to
-        self._shapes: dict[Endpoint, LogShape] = {}
+        self._shapes: dict[Endpoint, LogQueryLimits] = {}
 
     def close(self) -> None:
         """Give up what is under way."""
         for ahead in self._ahead.values():
             ahead.drop()
 
-    def shape(self, endpoint: Endpoint) -> LogShape:
+    def shape(self, endpoint: Endpoint) -> LogQueryLimits:
         """Return what was learnt of an endpoint."""
-        return self._shapes.setdefault(endpoint, LogShape.limited(self._longest))
+        return self._shapes.setdefault(endpoint, LogQueryLimits.limited(self._longest))
 
     def warnings(self, endpoints: Collection[Endpoint]) -> list[RailWarning]:
         """Return what cannot be seen, or late only, because every endpoint refused to show it."""
@@ -95,24 +105,24 @@ class LogReader:
         crowded = sorted({address for shape in self._shapes.values() for address in shape.crowded_at(now)})
         if not crowded:
             return []
-        named = ", ".join(crowded[:MOST_NAMED]) + (" and more" if len(crowded) > MOST_NAMED else "")
+        named = ", ".join(crowded[:MAX_NAMED]) + (" and more" if len(crowded) > MAX_NAMED else "")
         what = f"{len(crowded)} addresses got more logs in one block than an answer holds"
         return [f"{what}: only transfers of known tokens to them are read for ten minutes ({named})"]
 
-    def ways(self, wanted: Wanted, endpoints: Collection[Endpoint]) -> Iterator[Way]:
+    def ways(self, wanted: LogFilter, endpoints: Collection[Endpoint]) -> Iterator[LogSource]:
         """Yield the ways worth trying, each after the one before has failed everywhere."""
         named = wanted.named or wanted.rail is Rail.PROXY
         if named or any(e.limits.addressless_logs.should_try for e in endpoints):
-            yield Way.LOGS
+            yield LogSource.LOGS
         if not named and not all(e.limits.addressless_logs.should_try for e in endpoints):
-            yield Way.BY_TOKEN
+            yield LogSource.BY_TOKEN
         if any(self._needs_receipts(endpoint, wanted) for endpoint in endpoints):
-            yield Way.RECEIPTS
+            yield LogSource.RECEIPTS
 
     def _rests(self, endpoint: Endpoint, rail: Rail) -> bool:
         return self._clock() < self.shape(endpoint).resting_until.get(rail, 0.0)
 
-    def _needs_receipts(self, endpoint: Endpoint, wanted: Wanted) -> bool:
+    def _needs_receipts(self, endpoint: Endpoint, wanted: LogFilter) -> bool:
         """Say whether an endpoint shows logs in receipts alone."""
         unnamed = wanted.named or wanted.rail is Rail.PROXY or endpoint.limits.addressless_logs.should_try
         return self._rests(endpoint, wanted.rail) or not (unnamed or wanted.tokens)
@@ -120,13 +130,13 @@ class LogReader:
     async def read(
         self,
         endpoint: Endpoint,
-        wanted: Wanted,
-        way: Way,
+        wanted: LogFilter,
+        way: LogSource,
         *,
         after: Cursor,
         head: Head,
         reread: int = 0,
-        reads_ahead: bool = True,
+        prefetch: bool = True,
     ) -> ScanPage | Fork:
         """
         Read one rail's page after a cursor, as many blocks as the endpoint serves.
@@ -137,11 +147,11 @@ class LogReader:
             Unserved: it serves no logs this way.
         """
         self._check(endpoint, wanted, way)
-        if way is Way.RECEIPTS:
+        if way is LogSource.RECEIPTS:
             return await self._from_receipts(endpoint, wanted, after)
         shape = self.shape(endpoint)
         span = shape.spans[wanted.rail]
-        reading = _Reading(
+        reading = _PageRequest(
             endpoint,
             wanted,
             way,
@@ -150,12 +160,12 @@ class LogReader:
             reread,
             span,
             shape,
-            Learner(endpoint, shape, wanted.rail, self._clock),
-            self._ahead[wanted.rail] if reads_ahead else None,
+            RefusalLearner(endpoint, shape, wanted.rail, self._clock),
+            self._ahead[wanted.rail] if prefetch else None,
         )
         if wanted.rail in shape.refusal:
             await self._probe(reading)
-        for _ in range(MOST_REFUSALS):
+        for _ in range(MAX_REFUSALS):
             page = await self._attempt(reading)
             if isinstance(page, int):
                 reading = reading._replace(head=reading.head._replace(position=page, anchor=None))
@@ -163,36 +173,36 @@ class LogReader:
                 return page
         raise ChainUnavailable("keeps refusing smaller and smaller questions")
 
-    def _check(self, endpoint: Endpoint, wanted: Wanted, way: Way) -> None:
+    def _check(self, endpoint: Endpoint, wanted: LogFilter, way: LogSource) -> None:
         """Raise when this way is not the one for this endpoint now; nothing is asked."""
         rests, unnamed = self._rests(endpoint, wanted.rail), endpoint.limits.addressless_logs.should_try
-        if way is Way.RECEIPTS:
+        if way is LogSource.RECEIPTS:
             if not self._needs_receipts(endpoint, wanted):
                 raise Unserved("serves logs")
         elif rests:
             raise LogsRefused(f"serves no eth_getLogs: {self.shape(endpoint).refusal.get(wanted.rail)}")
-        elif way is Way.LOGS and wanted.rail is Rail.DIRECT and not (unnamed or wanted.named):
+        elif way is LogSource.LOGS and wanted.rail is Rail.DIRECT and not (unnamed or wanted.named):
             raise NeedsAddress("refuses logs without an address")
-        elif way is Way.BY_TOKEN and unnamed:
+        elif way is LogSource.BY_TOKEN and unnamed:
             raise Unserved("is asked for the logs of every contract")
-        elif way is Way.BY_TOKEN and not wanted.tokens:
+        elif way is LogSource.BY_TOKEN and not wanted.tokens:
             raise NeedsAddress("refuses logs without an address, and no token is known to ask for")
 
-    async def _probe(self, reading: _Reading) -> None:
+    async def _probe(self, reading: _PageRequest) -> None:
         """Ask the smallest question: whoever refused that is not asked all the others again to learn the same."""
         first = reading.after.position + 1
-        question, *_ = self._questions(reading, first, first, Sizes(1, 1, reading.shape.plain))
+        question, *_ = self._questions(reading, first, first, QuerySizes(1, 1, reading.shape.plain))
         answer = await self._ask_one(reading, question)
         if answer.error is not None and not isinstance(answer.error, TimedOut):
             reading.shape.plain = not reading.shape.plain
-            question, *_ = self._questions(reading, first, first, Sizes(1, 1, reading.shape.plain))
+            question, *_ = self._questions(reading, first, first, QuerySizes(1, 1, reading.shape.plain))
             answer = await self._ask_one(reading, question)
         if answer.error is not None and not isinstance(answer.error, TimedOut):
             if await self._lacks_address(reading, question):
                 raise reading.learner.needs_address(answer.error) from answer.error
             raise reading.learner.give_up(answer.error) from answer.error
 
-    async def _ask_one(self, reading: _Reading, question: Question) -> RawResult:
+    async def _ask_one(self, reading: _PageRequest, question: LogQuery) -> RawResult:
         """Return the answer to one question, whatever kept the endpoint from answering."""
         try:
             (answer,) = await self._client.batch(reading.endpoint, [question.call])
@@ -200,14 +210,14 @@ class LogReader:
             return RawResult(error=exc)
         return RawResult(error=_read_logs(answer).error)
 
-    async def _attempt(self, reading: _Reading) -> ScanPage | Fork | int | None:
+    async def _attempt(self, reading: _PageRequest) -> ScanPage | Fork | int | None:
         """
         Ask for one range.
 
         None when the endpoint wants to be asked for less, which was noted; a number when for nothing above a block.
         """
-        first, last = window(
-            reading.after.position, reading.head.position, reading.span.reaching(reading.reread), reading.reread
+        first, last = block_window(
+            reading.after.position, reading.head.position, reading.span.size_with_reread(reading.reread), reading.reread
         )
         blocks, started = last - first + 1, self._clock()
         asked = self._questions(reading, first, last, reading.learner.sizes)
@@ -225,7 +235,7 @@ class LogReader:
         if block is None:
             raise ChainUnavailable(f"the node does not hold block {last} yet")
         reading.learner.served(asked)
-        rows = sum(len(answer.rows) + len(answer.odd) for answer in answers)
+        rows = sum(len(answer.rows) + len(answer.malformed) for answer in answers)
         reading.span.answered(blocks=blocks, rows=rows, seconds=self._clock() - started)
         self._note_blocks(reading)
         if last < reading.head.position and reading.ahead is not None:
@@ -236,8 +246,8 @@ class LogReader:
             reading.span.failed(blocks=blocks)  # which block it is of shows when one is asked for alone
             return None
 
-    def _questions(self, reading: _Reading, first: int, last: int, sizes: Sizes) -> list[Question]:
-        return questions(
+    def _questions(self, reading: _PageRequest, first: int, last: int, sizes: QuerySizes) -> list[LogQuery]:
+        return plan_queries(
             reading.wanted,
             reading.way,
             proxy=self._proxy,
@@ -247,7 +257,7 @@ class LogReader:
             crowded=reading.shape.crowded_at(self._clock()),
         )
 
-    async def _ask(self, reading: _Reading, asked: Sequence[Question], last: int, blocks: int) -> list[RawResult]:
+    async def _ask(self, reading: _PageRequest, asked: Sequence[LogQuery], last: int, blocks: int) -> list[RawResult]:
         """Make the calls of one page in one request."""
         calls = _calls(reading.after, asked, last)
         try:
@@ -258,14 +268,14 @@ class LogReader:
             reading.span.failed(blocks=blocks)
             raise
 
-    def _ask_ahead(self, reading: _Reading, here: Cursor) -> None:
-        first, last = window(here.position, reading.head.position, reading.span.size, 0)
+    def _ask_ahead(self, reading: _PageRequest, here: Cursor) -> None:
+        first, last = block_window(here.position, reading.head.position, reading.span.size, 0)
         following = self._questions(reading, first, last, reading.learner.sizes)
         if reading.ahead is not None:
             reading.ahead.start(reading.endpoint, _calls(here, following, last))
 
     async def _refused(
-        self, reading: _Reading, question: Question, error: ChainError, blocks: int
+        self, reading: _PageRequest, question: LogQuery, error: ChainError, blocks: int
     ) -> ScanPage | Fork | None:
         """Return None when a smaller question is worth asking; raise what else the refusal means."""
         try:
@@ -280,7 +290,7 @@ class LogReader:
             self._note_blocks(reading)
         return None
 
-    async def _lacks_address(self, reading: _Reading, question: Question) -> bool:
+    async def _lacks_address(self, reading: _PageRequest, question: LogQuery) -> bool:
         """
         Say whether the smallest question was refused for naming no contract.
 
@@ -296,7 +306,7 @@ class LogReader:
                 return False
         return True
 
-    async def _past_a_full_block(self, reading: _Reading, question: Question) -> ScanPage | Fork | None:
+    async def _past_a_full_block(self, reading: _PageRequest, question: LogQuery) -> ScanPage | Fork | None:
         """
         Get past a block that holds more of our logs than one answer.
 
@@ -324,7 +334,7 @@ class LogReader:
         reading.learner.full_block()
         return page
 
-    async def _whole_block(self, reading: _Reading) -> ScanPage | Fork | None:
+    async def _whole_block(self, reading: _PageRequest) -> ScanPage | Fork | None:
         """Return the page of one block from its receipts; None where they do not show it."""
         try:
             page = await self._from_receipts(reading.endpoint, reading.wanted, reading.after)
@@ -332,7 +342,7 @@ class LogReader:
             return None  # the question by token shows what counts
         return None if isinstance(page, ScanPage) and page.rows_read == 0 else page
 
-    async def _crowded(self, reading: _Reading, question: Question) -> set[str] | None:
+    async def _crowded(self, reading: _PageRequest, question: LogQuery) -> set[str] | None:
         """Return the addresses whose logs of one block do not fit into an answer; None when they are too many."""
         if len(question.destinations) == 1:
             return set(question.destinations)
@@ -340,7 +350,7 @@ class LogReader:
         parts, found, asked = halves(question.destinations), set[str](), 0
         while parts:
             asked += len(parts)
-            if asked > MOST_SPLITS:
+            if asked > MAX_SPLITS:
                 return None
             calls = [transfers_to(part, None, block, block).call for part in parts]
             try:
@@ -352,32 +362,32 @@ class LogReader:
             parts = [half for part in full if len(part) > 1 for half in halves(part)]
         return found
 
-    async def _from_receipts(self, endpoint: Endpoint, wanted: Wanted, after: Cursor) -> ScanPage | Fork:
+    async def _from_receipts(self, endpoint: Endpoint, wanted: LogFilter, after: Cursor) -> ScanPage | Fork:
         """Read one block by its receipts."""
         number = after.position + 1
         if after.anchor is not None:
             (below,) = await self._client.batch(endpoint, [_block_call(after.position)])
             if _moved(below, after):
                 return Fork(after)
-        block, rows, odd = await self._blocks.read(endpoint, number, chooser(wanted, self._proxy))
-        return await self._page(wanted, [_Logs(None, rows, odd)], block, number)
+        block, rows, malformed = await self._blocks.read(endpoint, number, log_matcher(wanted, self._proxy))
+        return await self._page(wanted, [_LogAnswer(None, rows, malformed)], block, number)
 
-    async def _page(self, wanted: Wanted, answers: Sequence[_Logs], end: Block, first: int) -> ScanPage:
-        logs = PageLogs(wanted, chain_id=self._chain_id, proxy=self._proxy, first=first, last=end.number)
+    async def _page(self, wanted: LogFilter, answers: Sequence[_LogAnswer], end: Block, first: int) -> ScanPage:
+        logs = PageDecoder(wanted, chain_id=self._chain_id, proxy=self._proxy, first=first, last=end.number)
         for answer in answers:
-            await logs.feed(answer.rows, answer.odd)
+            await logs.feed(answer.rows, answer.malformed)
         if logs.hash_of(end.number) not in {None, end.hash}:
             raise ChainProtocolError(f"the logs of block {end.number} are not of the block the node holds")
-        rows_read = sum(len(answer.rows) + len(answer.odd) for answer in answers)
+        rows_read = sum(len(answer.rows) + len(answer.malformed) for answer in answers)
         return ScanPage(logs.transfers, Cursor(end.number, end.hash), end.time, rows_read, logs.unread)
 
-    def _note_blocks(self, reading: _Reading) -> None:
+    def _note_blocks(self, reading: _PageRequest) -> None:
         """Show the shortest range of both rails among the endpoint's limits."""
-        narrowed = [span.size for span in reading.shape.spans.values() if span.narrowed]
-        reading.endpoint.limits.blocks.learnt = min(narrowed, default=None)
+        shrunk = [span.size for span in reading.shape.spans.values() if span.shrunk]
+        reading.endpoint.limits.blocks.learnt = min(shrunk, default=None)
 
 
-def _calls(after: Cursor, asked: Sequence[Question], last: int) -> list[Call]:
+def _calls(after: Cursor, asked: Sequence[LogQuery], last: int) -> list[Call]:
     """The block above, the logs, the block below when its hash is known."""
     # In the same request: an endpoint that lacks the last block answers a gap without an error.
     calls: list[Call] = [_block_call(last), *(question.call for question in asked)]
@@ -391,21 +401,21 @@ def _block_call(number: int) -> Call:
     return "eth_getBlockByNumber", (hex(number), False)
 
 
-def _read_logs(answer: RawResult) -> _Logs:
+def _read_logs(answer: RawResult) -> _LogAnswer:
     """Read an answer; what is no list of logs is a refusal: some say null to a question that is too large."""
     if answer.error is not None:
-        return _Logs(answer.error)
+        return _LogAnswer(answer.error)
     try:
-        return _Logs(None, *answer.log_rows())
+        return _LogAnswer(None, *answer.log_rows())
     except ChainProtocolError as exc:
-        return _Logs(Garbled(str(exc)))
+        return _LogAnswer(Garbled(str(exc)))
 
 
 def _is_beyond(error: ChainError | None) -> bool:
     return isinstance(error, RpcRefused) and error.advice.kind is ErrorKind.HEAD
 
 
-def _lower(reading: _Reading, last: int, below: RawResult | None) -> int:
+def _lower(reading: _PageRequest, last: int, below: RawResult | None) -> int:
     """
     Return up to where to ask instead, of a node whose logs end below the blocks it shows.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Raw
 
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
-from chains.evm.rpc.structs import Log, OddLog, parse_log_rows, parse_logs
+from chains.evm.rpc.structs import Log, MalformedLog, parse_log_rows, parse_logs
 from chains.rpc.endpoint import Endpoint, Unserved
 from chains.rpc.http_client import (
     Forbidden,
@@ -20,7 +20,7 @@ from chains.rpc.jsonrpc_messages import HEADERS, Call, NotAllowed, RpcErrorObjec
 from chains.rpc.provider_errors import ErrorAdvice, ErrorKind, classify
 from chains.rpc.quantities import quantity
 
-MOST_DIGITS = 20  # of a chain's number
+MAX_DIGITS = 20  # of a chain's number
 
 
 class RpcRefused(ChainUnavailable):
@@ -58,7 +58,7 @@ class RawResult(RpcResult):
             raise self.error
         return parse_logs(self.raw)
 
-    def log_rows(self) -> tuple[list[Log], list[OddLog]]:
+    def log_rows(self) -> tuple[list[Log], list[MalformedLog]]:
         """
         Return the value as logs, and apart from them those that have not the form of one.
 
@@ -127,7 +127,7 @@ class RpcClient:
 def _chain_id(value: object) -> int:
     """Return a chain's number; `net_version`, which older nodes know alone, says it in decimal digits."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value[:MOST_DIGITS])
+        return int(value[:MAX_DIGITS])
     return quantity(value)
 
 

@@ -25,7 +25,7 @@ class Log(Struct, gc=False, frozen=True):
     blockTimestamp: str | float | bool | None = None  # noqa: N815 - newer nodes only, not all as specified
 
 
-class _Bare(Struct, gc=False, frozen=True):
+class _LenientLog(Struct, gc=False, frozen=True):
     """A log without the fields that are read where they can be and never needed."""
 
     address: str
@@ -38,7 +38,7 @@ class _Bare(Struct, gc=False, frozen=True):
     removed: Any = None
 
 
-class OddLog(NamedTuple):
+class MalformedLog(NamedTuple):
     """A log whose form is not that of one: what was sent, whatever it is, and what is wrong with it."""
 
     address: Any
@@ -90,9 +90,9 @@ class BlockReceipt(Struct, gc=False, frozen=True):
 T = TypeVar("T")
 
 _LOGS = msgspec.json.Decoder(list[Log])
-_BARE = msgspec.json.Decoder(list[_Bare])
+_BARE = msgspec.json.Decoder(list[_LenientLog])
 _ROWS = msgspec.json.Decoder(list[Raw])
-_BARE_ROW = msgspec.json.Decoder(_Bare)
+_BARE_ROW = msgspec.json.Decoder(_LenientLog)
 _RECEIPT_ROW = msgspec.json.Decoder(ReceiptLog)
 _RECEIPT: msgspec.json.Decoder[RawReceipt | None] = msgspec.json.Decoder(RawReceipt | None)
 _LOOSE_RECEIPT = msgspec.json.Decoder(_LooseReceipt)
@@ -112,12 +112,12 @@ def parse_logs(raw: Raw) -> list[Log]:
     try:
         return _LOGS.decode(raw)
     except msgspec.ValidationError:
-        return _without_labels(lambda: _BARE.decode(raw))
+        return _leniently(lambda: _BARE.decode(raw))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
 
 
-def parse_log_rows(raw: Raw) -> tuple[list[Log], list[OddLog]]:
+def parse_log_rows(raw: Raw) -> tuple[list[Log], list[MalformedLog]]:
     """
     Read the result of `eth_getLogs` row by row where it cannot be read in one go: one bad row spoils no other.
 
@@ -127,10 +127,10 @@ def parse_log_rows(raw: Raw) -> tuple[list[Log], list[OddLog]]:
     try:
         return parse_logs(raw), []
     except ChainProtocolError:
-        return _each(raw, lambda row: _labelled(_BARE_ROW.decode(row)), _odd)
+        return _each(raw, lambda row: _as_log(_BARE_ROW.decode(row)), _malformed)
 
 
-def parse_receipt_log_rows(receipt: BlockReceipt, number: int) -> tuple[list[ReceiptLog], list[OddLog]]:
+def parse_receipt_log_rows(receipt: BlockReceipt, number: int) -> tuple[list[ReceiptLog], list[MalformedLog]]:
     """
     Read the logs of a receipt row by row where they cannot be read in one go.
 
@@ -141,12 +141,12 @@ def parse_receipt_log_rows(receipt: BlockReceipt, number: int) -> tuple[list[Rec
         return parse_receipt_logs(receipt.logs), []
     except ChainProtocolError:
         place = {"transactionHash": receipt.transactionHash, "blockNumber": number}
-        return _each(receipt.logs, _RECEIPT_ROW.decode, lambda sent, why: _odd(sent | place, why))
+        return _each(receipt.logs, _RECEIPT_ROW.decode, lambda sent, why: _malformed(sent | place, why))
 
 
 def _each(
-    raw: Raw, read: Callable[[Raw], T], odd: Callable[[dict[str, Any], str], OddLog]
-) -> tuple[list[T], list[OddLog]]:
+    raw: Raw, read: Callable[[Raw], T], malformed: Callable[[dict[str, Any], str], MalformedLog]
+) -> tuple[list[T], list[MalformedLog]]:
     try:
         rows: Sequence[Raw] = _ROWS.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
@@ -156,7 +156,7 @@ def _each(
         try:
             found.append(read(row))
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-            strange.append(odd(_object(row), f"malformed log: {str(exc)[:120]}"))
+            strange.append(malformed(_object(row), f"malformed log: {str(exc)[:120]}"))
     return found, strange
 
 
@@ -169,11 +169,13 @@ def _object(row: Raw) -> dict[str, Any]:
     return sent if isinstance(sent, dict) else {}
 
 
-def _odd(sent: dict[str, Any], why: str) -> OddLog:
-    return OddLog(sent.get("address"), sent.get("topics"), sent.get("transactionHash"), sent.get("blockNumber"), why)
+def _malformed(sent: dict[str, Any], why: str) -> MalformedLog:
+    return MalformedLog(
+        sent.get("address"), sent.get("topics"), sent.get("transactionHash"), sent.get("blockNumber"), why
+    )
 
 
-def parse_receipt(raw: Raw) -> tuple[RawReceipt | None, list[OddLog]]:
+def parse_receipt(raw: Raw) -> tuple[RawReceipt | None, list[MalformedLog]]:
     """
     Read the result of `eth_getTransactionReceipt`, and apart from it its logs that have not the form of one.
 
@@ -190,14 +192,14 @@ def parse_receipt(raw: Raw) -> tuple[RawReceipt | None, list[OddLog]]:
         raise ChainProtocolError(f"malformed receipt: {str(exc)[:120]}") from exc
 
 
-def _loosely(raw: Raw) -> tuple[RawReceipt, list[OddLog]]:
+def _loosely(raw: Raw) -> tuple[RawReceipt, list[MalformedLog]]:
     try:
         loose = _LOOSE_RECEIPT.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed receipt: {str(exc)[:120]}") from exc
-    logs, odd = _each(loose.logs, _RECEIPT_ROW.decode, _odd)
+    logs, malformed = _each(loose.logs, _RECEIPT_ROW.decode, _malformed)
     place = (loose.transactionHash, loose.blockHash, loose.status)
-    return RawReceipt(*place, logs, loose.blockNumber, loose.sender), odd
+    return RawReceipt(*place, logs, loose.blockNumber, loose.sender), malformed
 
 
 def parse_block_receipts(raw: Raw) -> list[BlockReceipt]:
@@ -210,7 +212,7 @@ def parse_block_receipts(raw: Raw) -> list[BlockReceipt]:
     try:
         return _BLOCK_RECEIPTS.decode(raw)
     except msgspec.ValidationError:
-        return _each(raw, _ONE_OF_MANY.decode, _odd)[0]
+        return _each(raw, _ONE_OF_MANY.decode, _malformed)[0]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed receipts: {str(exc)[:120]}") from exc
 
@@ -251,18 +253,18 @@ def as_logs(rows: object) -> list[Log]:
     try:
         return msgspec.convert(rows, list[Log])
     except msgspec.ValidationError:
-        return _without_labels(lambda: msgspec.convert(rows, list[_Bare]))
+        return _leniently(lambda: msgspec.convert(rows, list[_LenientLog]))
 
 
-def _without_labels(read: Callable[[], list[_Bare]]) -> list[Log]:
+def _leniently(read: Callable[[], list[_LenientLog]]) -> list[Log]:
     """Read once more, blind to what decides nothing: a block time in an unknown shape must not hide a payment."""
     try:
-        return [_labelled(log) for log in read()]
+        return [_as_log(log) for log in read()]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"malformed log: {str(exc)[:120]}") from exc
 
 
-def _labelled(log: _Bare) -> Log:
+def _as_log(log: _LenientLog) -> Log:
     index = log.logIndex if type(log.logIndex) in {str, int} else None
     place = (log.blockNumber, log.blockHash, log.transactionHash)
     return Log(log.address, log.topics, log.data, *place, index, log.removed is True)

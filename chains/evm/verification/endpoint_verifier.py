@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chains.errors import ChainError, ChainProtocolError
-from chains.evm.decode import TRANSFER_TOPIC, Block, LogDecoder, parse_block
+from chains.evm.blocks import Block, parse_block
+from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
+from chains.evm.logs.log_decoder import LogDecoder
 from chains.evm.rpc.client import RawResult, RpcClient
-from chains.evm.verification.receipts import UNREAD, Receipt, judge, read_receipt, transfers_of
+from chains.evm.verification.receipts import UNREADABLE, Receipt, read_receipt, transfers_in, verify_transfer
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.http_client import TimedOut, TooLarge
 from chains.rpc.jsonrpc_messages import Call
@@ -20,17 +22,17 @@ from chains.types import Head, Targets, Transfer, Verification, VerificationOutc
 from config.catalog import Chain, Finality
 
 METHOD = "eth_getTransactionReceipt"  # what a second look is called in metrics
-VERDICTS_A_SLICE = 500  # before others have their turn
-MOST_LOG_QUERIES = 10  # a look, about receipts that do not show what the logs did
-LARGE_RECEIPT = 200  # logs
-MOST_BLOCK = 2**63
-MOST_REMEMBERED_LOGS = 40_000  # of large receipts, while they are looked at from one head
+ITEMS_PER_SLICE = 500  # before others have their turn
+MAX_LOG_QUERIES = 10  # a look, about receipts that do not show what the logs did
+LARGE_RECEIPT_LOGS = 200  # logs
+MAX_BLOCK_NUMBER = 2**63
+MAX_CACHED_LOGS = 40_000  # of large receipts, while they are looked at from one head
 
-NOT_SHOWN = "its receipt does not show this log"
+LOG_NOT_SHOWN = "its receipt does not show this log"
 
 
 @dataclass(slots=True)
-class Opinion:
+class EndpointVerification:
     """What one endpoint says of some transfers, by their places; `unfit` says why it can judge none."""
 
     found: dict[int, Verification] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class _Answers(NamedTuple):
     receipts: Mapping[str, RawResult]
 
 
-class SecondLook:
+class EndpointVerifier:
     """Asks one endpoint about transfers, and reads each receipt once."""
 
     def __init__(self, client: RpcClient, chain: Chain) -> None:
@@ -63,7 +65,7 @@ class SecondLook:
             self._large.clear()
         self._head = head
 
-    async def judge(self, endpoint: Endpoint, *, transfers: Mapping[int, Transfer], head: Head) -> Opinion:
+    async def judge(self, endpoint: Endpoint, *, transfers: Mapping[int, Transfer], head: Head) -> EndpointVerification:
         """
         Say what this endpoint shows of each transfer.
 
@@ -73,7 +75,7 @@ class SecondLook:
         Raises:
             ChainError: it did not answer, or refuses.
         """
-        opinion = Opinion()
+        opinion = EndpointVerification()
         parts = [dict(transfers)]
         while parts:
             part, *rest = _cut(parts.pop(0), self._most_receipts.get(endpoint))
@@ -120,14 +122,14 @@ class SecondLook:
             return []
         unread = receipt.unread or next((receipt.unread_of[t] for t in targets.tokens & receipt.unread_of.keys()), None)
         if unread is not None or receipt.block_number is None:
-            return "its receipt names no block" if unread is None else f"{UNREAD}: {unread}"
+            return "its receipt names no block" if unread is None else f"{UNREADABLE}: {unread}"
         (answer,) = await self._client.batch(endpoint, [_block_call(receipt.block_number)])
         block = _block(answer, receipt.block_number)
         if not isinstance(block, Block):
             return block
         if block.hash != receipt.block_hash:
             return "its receipt is not in the block it names"
-        return transfers_of(
+        return transfers_in(
             receipt,
             block,
             chain_id=self._chain_id,
@@ -158,15 +160,15 @@ class SecondLook:
         blocks = dict(zip(numbers, answers[1:], strict=False))
         return _Answers(answers[0], final, blocks, dict(zip(wanted, answers[1 + len(numbers) :], strict=True)))
 
-    def _unfit(self, answers: _Answers, head: Head) -> Opinion | None:
+    def _unfit(self, answers: _Answers, head: Head) -> EndpointVerification | None:
         """Return why an endpoint cannot judge anything; None when it can."""
         top = _block(answers.head, head.position)
         if not isinstance(top, Block):
-            return Opinion(unfit=top)
+            return EndpointVerification(unfit=top)
         if head.anchor is not None and top.hash != head.anchor:
-            return Opinion(unfit=f"it holds another block {head.position} than the head's")
+            return EndpointVerification(unfit=f"it holds another block {head.position} than the head's")
         if answers.final is not None and not isinstance(final := _block(answers.final, None), Block):
-            return Opinion(unfit=f"it cannot tell the finalized block: {final}", blind=True)
+            return EndpointVerification(unfit=f"it cannot tell the finalized block: {final}", blind=True)
         return None
 
     async def _judged(
@@ -178,7 +180,7 @@ class SecondLook:
         receipts: dict[str, Receipt | str | None] = {}
         found: dict[int, Verification] = {}
         for place, transfer in transfers.items():
-            if len(found) % VERDICTS_A_SLICE == 0:
+            if len(found) % ITEMS_PER_SLICE == 0:
                 await asyncio.sleep(0)
             early = _without_receipt(transfer, blocks[transfer.block_number], limit)
             if early is not None:
@@ -188,7 +190,7 @@ class SecondLook:
                 receipts[transfer.tx_hash] = await self._receipt(endpoint, transfer, answers)
             found[place] = _with_receipt(transfer, receipts[transfer.tx_hash], blocks[transfer.block_number])
         return found | await self._not_shown(
-            endpoint, {p: transfers[p] for p, v in found.items() if v.why == NOT_SHOWN}
+            endpoint, {p: transfers[p] for p, v in found.items() if v.why == LOG_NOT_SHOWN}
         )
 
     async def _receipt(self, endpoint: Endpoint, transfer: Transfer, answers: _Answers) -> Receipt | str | None:
@@ -197,9 +199,9 @@ class SecondLook:
         if known is not None or transfer.tx_hash not in answers.receipts:
             return known
         receipt = await self._read(answers.receipts[transfer.tx_hash], transfer.tx_hash)
-        if isinstance(receipt, Receipt) and LARGE_RECEIPT <= receipt.size <= MOST_REMEMBERED_LOGS:
+        if isinstance(receipt, Receipt) and LARGE_RECEIPT_LOGS <= receipt.size <= MAX_CACHED_LOGS:
             self._large[endpoint, receipt.tx_hash, receipt.block_hash] = receipt
-            while sum(each.size for each in self._large.values()) > MOST_REMEMBERED_LOGS:
+            while sum(each.size for each in self._large.values()) > MAX_CACHED_LOGS:
                 self._large.popitem(last=False)
         return receipt
 
@@ -221,7 +223,7 @@ class SecondLook:
         if not transfers:
             return {}
         wanted = {place: _log_query(transfer, self._proxy) for place, transfer in transfers.items()}
-        queries = list(dict.fromkeys(wanted.values()))[:MOST_LOG_QUERIES]
+        queries = list(dict.fromkeys(wanted.values()))[:MAX_LOG_QUERIES]
         calls: list[Call] = [
             ("eth_getLogs", ({"blockHash": block, "address": address, "topics": [topic]},))
             for block, address, topic in queries
@@ -241,12 +243,12 @@ class SecondLook:
 
     async def _logged(self, answer: RawResult, query: tuple[str, str, str]) -> set[tuple[str, str]] | None:
         """Return the keys of a block's logs; None when they cannot be read."""
-        decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=0, last=MOST_BLOCK)
+        decoder = LogDecoder(chain_id=self._chain_id, proxy=self._proxy, first=0, last=MAX_BLOCK_NUMBER)
         try:
             rows = answer.logs()
-            for start in range(0, len(rows), VERDICTS_A_SLICE):
+            for start in range(0, len(rows), ITEMS_PER_SLICE):
                 await asyncio.sleep(0)
-                part = rows[start : start + VERDICTS_A_SLICE]
+                part = rows[start : start + ITEMS_PER_SLICE]
                 (decoder.feed if query[2] == EVENT_TOPIC else decoder.feed_credits)(part)
         except ChainError:
             return None  # it cannot tell: the transfer stays as it is, with the reason it has
@@ -284,7 +286,9 @@ def _with_receipt(transfer: Transfer, receipt: Receipt | str | None, block: Bloc
         return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=receipt)
     if not isinstance(block, Block) or receipt.block_hash != block.hash:
         return Verification(transfer, VerificationOutcome.NOT_YET, 0, why="its receipt names another block")
-    return judge(transfer, receipt, block) or Verification(transfer, VerificationOutcome.NOT_YET, 0, why=NOT_SHOWN)
+    return verify_transfer(transfer, receipt, block) or Verification(
+        transfer, VerificationOutcome.NOT_YET, 0, why=LOG_NOT_SHOWN
+    )
 
 
 def _none_of(transfers: Mapping[int, Transfer], why: str) -> dict[int, Verification]:

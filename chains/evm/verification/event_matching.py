@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from chains.evm.address import ZERO_ADDRESS
-from chains.evm.decode import ProxyEvent, TransferLog
+from chains.evm.events import ProxyEvent, TransferLog
 from chains.types import VerificationOutcome
 
 
-class Pairing(NamedTuple):
+class EventMatch(NamedTuple):
     """What the token itself says about one proxy event."""
 
     outcome: VerificationOutcome  # CREDITED, SHORT or NO_TRANSFER_LOG
@@ -19,7 +19,7 @@ class Pairing(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Move:
+class TokenMovement:
     """One `Transfer` log, and the proxy event whose payment or fee it is."""
 
     log: TransferLog
@@ -36,26 +36,28 @@ class EventMatcher:
     """
 
     def __init__(self) -> None:
-        self._unused: dict[tuple[str, str], list[Move]] = {}  # by token and destination, the latest last
-        self._exact: dict[tuple[str, str, int], list[Move]] = {}  # and by value
+        self._unused: dict[tuple[str, str], list[TokenMovement]] = {}  # by token and destination, the latest last
+        self._exact: dict[tuple[str, str, int], list[TokenMovement]] = {}  # and by value
 
-    def move(self, log: TransferLog) -> Move:
+    def move(self, log: TransferLog) -> TokenMovement:
         """Take note of a movement that came before the events still to come."""
-        move = Move(log)
+        move = TokenMovement(log)
         self._unused.setdefault((log.token, log.destination), []).append(move)
         self._exact.setdefault((log.token, log.destination, log.value), []).append(move)
         return move
 
-    def event(self, event: ProxyEvent) -> Pairing:
+    def event(self, event: ProxyEvent) -> EventMatch:
         """Use up what moved for an event; say what that proves."""
         # The fee moves last: taken first, it cannot be mistaken for the payment when both go to one address.
         fee_paid = self._take_fee(event)
         move = self._take(event, event.destination, event.amount)
         if move is None:
-            return Pairing(VerificationOutcome.NO_TRANSFER_LOG, 0, None)
+            return EventMatch(VerificationOutcome.NO_TRANSFER_LOG, 0, None)
         credited = min(move.log.value, event.amount)
         whole = fee_paid and credited == event.amount
-        return Pairing(VerificationOutcome.CREDITED if whole else VerificationOutcome.SHORT, credited, move.log.source)
+        return EventMatch(
+            VerificationOutcome.CREDITED if whole else VerificationOutcome.SHORT, credited, move.log.source
+        )
 
     def _take_fee(self, event: ProxyEvent) -> bool:
         """Use up the fee's movement; say whether the fee, if there is one, was paid in full."""
@@ -64,7 +66,7 @@ class EventMatcher:
         fee = self._take(event, event.fee_address, event.fee_amount)
         return fee is not None and fee.log.value >= event.fee_amount
 
-    def _take(self, event: ProxyEvent, destination: str, amount: int) -> Move | None:
+    def _take(self, event: ProxyEvent, destination: str, amount: int) -> TokenMovement | None:
         """Take the movement that fits best: the exact value before any other, the latest before earlier ones."""
         for stack in (
             self._exact.get((event.token, destination, amount), []),

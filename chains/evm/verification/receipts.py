@@ -11,28 +11,26 @@ from typing import NamedTuple, TypeVar
 from msgspec import Raw
 
 from chains.errors import ChainProtocolError
-from chains.evm.decode import (
+from chains.evm.blocks import Block
+from chains.evm.event_keys import first_key, nth_key
+from chains.evm.events import (
     TRANSFER_TOPIC,
-    Block,
     ProxyEvent,
-    address_text,
-    first_key,
     first_topic,
-    hash_text,
     is_proxy_event,
     is_well_formed,
-    nth_key,
     proxy_event,
     transfer_log,
 )
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.structs import RawReceipt, ReceiptLog, parse_receipt
-from chains.evm.verification.event_matching import EventMatcher, Move, Pairing
+from chains.evm.values import address_text, hash_text
+from chains.evm.verification.event_matching import EventMatch, EventMatcher, TokenMovement
 from chains.rpc.quantities import quantity_or_none
 from chains.types import Transfer, Verification, VerificationOutcome
 
-LOGS_A_SLICE = 500  # of a receipt, before others have their turn
-UNREAD = "a log in its receipt cannot be read"
+LOGS_PER_SLICE = 500  # of a receipt, before others have their turn
+UNREADABLE = "a log in its receipt cannot be read"
 
 _STATUSES: Mapping[int | None, bool] = {0: False, 1: True}
 
@@ -41,18 +39,18 @@ class PaidEvent(NamedTuple):
     """A proxy event, and what the token says of it."""
 
     event: ProxyEvent
-    pairing: Pairing
+    match: EventMatch
     log_index: int | None
 
 
-class Plain(NamedTuple):
+class PlainTransfer(NamedTuple):
     """A `Transfer` log of any token."""
 
-    move: Move
+    move: TokenMovement
     log_index: int | None
 
 
-Log = TypeVar("Log", PaidEvent, Plain)
+Log = TypeVar("Log", PaidEvent, PlainTransfer)
 
 
 @dataclass(slots=True)
@@ -65,7 +63,7 @@ class Receipt:
     succeeded: bool
     sender: str | None
     events: dict[str, PaidEvent] = field(default_factory=dict)  # of our proxy, in log order
-    plain: dict[str, Plain] = field(default_factory=dict)  # in log order
+    plain: dict[str, PlainTransfer] = field(default_factory=dict)  # in log order
     size: int = 0  # logs
     unread: str | None = None  # why one of the logs that every transfer may depend on cannot be read
     unread_of: dict[str, str] = field(default_factory=dict)  # the same of logs only one token's depend on, by token
@@ -81,19 +79,19 @@ async def read_receipt(raw: Raw, *, tx_hash: str, proxy: str) -> Receipt | None:
     Raises:
         ChainProtocolError: unreadable, or of another transaction.
     """
-    sent, odd = parse_receipt(raw)
+    sent, malformed = parse_receipt(raw)
     if sent is None:
         return None
     if hash_text(sent.transactionHash) != tx_hash:
         raise ChainProtocolError("the receipt is of another transaction")
     receipt = _facts(sent, tx_hash)
-    reading = _Reading(receipt, proxy)
-    for start in range(0, len(sent.logs), LOGS_A_SLICE):
+    reading = _ReceiptReader(receipt, proxy)
+    for start in range(0, len(sent.logs), LOGS_PER_SLICE):
         # All in one go, two thousand dust transfers in one transaction stopped the whole process for a minute.
         await asyncio.sleep(0)
-        reading.feed(sent.logs[start : start + LOGS_A_SLICE])
-    for log in odd:
-        reading.put_aside(log.address, log.topics, log.why)
+        reading.feed(sent.logs[start : start + LOGS_PER_SLICE])
+    for log in malformed:
+        reading.note_unreadable(log.address, log.topics, log.why)
     return receipt
 
 
@@ -115,7 +113,7 @@ def _succeeded(status: object) -> bool:
     return succeeded
 
 
-class _Reading:
+class _ReceiptReader:
     """Takes the logs of one receipt in order."""
 
     def __init__(self, receipt: Receipt, proxy: str) -> None:
@@ -130,16 +128,18 @@ class _Reading:
                 try:
                     event = proxy_event(log.topics, log.data)
                 except ChainProtocolError as exc:
-                    self.put_aside(log.address, log.topics, str(exc))
+                    self.note_unreadable(log.address, log.topics, str(exc))
                     continue
                 paid = PaidEvent(event, self._matcher.event(event), quantity_or_none(log.logIndex))
                 self._receipt.events[self._key(log)] = paid
             elif (moved := transfer_log(log.address, log.topics, log.data)) is not None:
-                self._receipt.plain[self._key(log)] = Plain(self._matcher.move(moved), quantity_or_none(log.logIndex))
+                self._receipt.plain[self._key(log)] = PlainTransfer(
+                    self._matcher.move(moved), quantity_or_none(log.logIndex)
+                )
             elif not is_well_formed(log.address, log.topics, log.data):
-                self.put_aside(log.address, log.topics, "not of the form any contract can give a log")
+                self.note_unreadable(log.address, log.topics, "not of the form any contract can give a log")
 
-    def put_aside(self, address: object, topics: object, why: str) -> None:
+    def note_unreadable(self, address: object, topics: object, why: str) -> None:
         """Note a log that cannot be read: what it may have said of others is not known."""
         contract, event = address_text(address), first_topic(topics)
         if event not in {None, EVENT_TOPIC, TRANSFER_TOPIC}:
@@ -156,14 +156,14 @@ class _Reading:
         return first if place == 0 else nth_key(first, place)
 
 
-def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification | None:
+def verify_transfer(transfer: Transfer, receipt: Receipt, block: Block) -> Verification | None:
     """Say what a receipt of a block of the canonical chain proves of a transfer; None when it does not show it."""
     seen = transfer._replace(block_time=block.time, sender=receipt.sender)
     if not receipt.succeeded:
         return Verification(seen, VerificationOutcome.REVERTED, 0)
     unread = receipt.unread or receipt.unread_of.get(transfer.token)
     if unread is not None:  # which movement stands behind which event depends on every log of the token
-        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=f"{UNREAD}: {unread}")
+        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=f"{UNREADABLE}: {unread}")
     if transfer.reference is None:
         plain = receipt.plain.get(transfer.event_key) or _numbered(receipt.plain, transfer)
         if plain is None or _moved(plain, transfer) != transfer:
@@ -175,7 +175,7 @@ def judge(transfer: Transfer, receipt: Receipt, block: Block) -> Verification | 
     paid = receipt.events.get(transfer.event_key) or _numbered(receipt.events, transfer)
     if paid is None or _paid(paid, transfer) != transfer:
         return None
-    outcome, credited, sender = paid.pairing
+    outcome, credited, sender = paid.match
     return Verification(seen._replace(sender=sender or receipt.sender), outcome, credited)
 
 
@@ -186,7 +186,7 @@ def _numbered(logs: Mapping[str, Log], transfer: Transfer) -> Log | None:
     return next((log for log in logs.values() if log.log_index == transfer.log_index), None)
 
 
-def transfers_of(
+def transfers_in(
     receipt: Receipt, block: Block, *, chain_id: int, destinations: Collection[str], beneficiaries: Collection[str]
 ) -> list[Transfer]:
     """
@@ -198,9 +198,7 @@ def transfers_of(
         chain_id, receipt.tx_hash, "", None, block.number, block.hash, block.time, token="", destination="", amount=0
     )
     events = [
-        _paid(paid, place)._replace(
-            event_key=key, log_index=paid.log_index, sender=paid.pairing.sender or receipt.sender
-        )
+        _paid(paid, place)._replace(event_key=key, log_index=paid.log_index, sender=paid.match.sender or receipt.sender)
         for key, paid in receipt.events.items()
     ]
     plain = [
@@ -217,7 +215,7 @@ def _paid(paid: PaidEvent, at: Transfer) -> Transfer:
     return at._replace(**paid.event._asdict())
 
 
-def _moved(plain: Plain, at: Transfer) -> Transfer:
+def _moved(plain: PlainTransfer, at: Transfer) -> Transfer:
     """Return a transfer with what a token moved in the place of what it says itself."""
     log = plain.move.log
     return at._replace(

@@ -8,21 +8,21 @@ from functools import partial
 
 from chains.errors import ChainError, ChainUnavailable
 from chains.evm.rpc.client import RpcClient
-from chains.evm.verification.endpoint_verifier import METHOD, Opinion, SecondLook
+from chains.evm.verification.endpoint_verifier import METHOD, EndpointVerification, EndpointVerifier
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool, Failures, combined_error
 from chains.types import Head, Targets, Transfer, Verification, VerificationOutcome
 from config.catalog import Chain
 
-MOST_CALLS = 48  # blocks and receipts in one batch, besides the head and the finalized block
-MAX_WHY = 300  # characters
+MAX_CALLS = 48  # blocks and receipts in one batch, besides the head and the finalized block
+MAX_REASON_CHARS = 300  # characters
 
 Place = int  # of a transfer among those asked about
 Votes = list[tuple[Endpoint, Verification]]
 
 
 @dataclass(slots=True)
-class _Round:
+class _VerificationRound:
     """What the endpoints asked so far say of one group of transfers."""
 
     group: dict[Place, Transfer]
@@ -30,7 +30,7 @@ class _Round:
     waiting: dict[Place, Transfer] = field(init=False)
     votes: dict[Place, Votes] = field(init=False)
     whys: dict[Place, list[str]] = field(init=False)  # why an endpoint could not judge a transfer
-    unfit: dict[str, Opinion] = field(default_factory=dict)  # endpoints that cannot judge any, by label
+    unfit: dict[str, EndpointVerification] = field(default_factory=dict)  # endpoints that cannot judge any, by label
     failed: Failures = field(default_factory=list)
     fit: int = 0
 
@@ -39,7 +39,7 @@ class _Round:
         self.votes = {place: [] for place in self.group}
         self.whys = {place: [] for place in self.group}
 
-    def take(self, endpoint: Endpoint, opinion: Opinion) -> None:
+    def take(self, endpoint: Endpoint, opinion: EndpointVerification) -> None:
         """Count one endpoint's opinion; whoever it settles is not asked about again."""
         if opinion.unfit is not None:
             self.unfit[endpoint.label] = opinion
@@ -78,7 +78,7 @@ class Verifier:
     def __init__(self, client: RpcClient, pool: EndpointPool, chain: Chain) -> None:
         self._pool = pool
         self._quorum = chain.rpc_quorum
-        self._look = SecondLook(client, chain)
+        self._look = EndpointVerifier(client, chain)
         self.problem: str | None = None  # why nothing can be confirmed, for an operator
 
     async def verify(self, transfers: Sequence[Transfer], head: Head) -> list[Verification]:
@@ -119,14 +119,14 @@ class Verifier:
             absent = absent or told is None
             whys += [] if told is None else [f"{endpoint.label}: {told}"]
         if whys:
-            raise ChainUnavailable("; ".join(whys)[:MAX_WHY])
+            raise ChainUnavailable("; ".join(whys)[:MAX_REASON_CHARS])
         if absent:
             return []
         raise combined_error(failed)
 
     async def _group(self, group: dict[Place, Transfer], head: Head) -> dict[Place, Verification]:
         """Ask one endpoint after the other until so many as must agree have judged each transfer."""
-        asked = _Round(group, self._quorum)
+        asked = _VerificationRound(group, self._quorum)
         for endpoint in self._pool.usable():
             look = partial(self._look.judge, transfers=dict(asked.waiting), head=head)
             try:
@@ -140,7 +140,7 @@ class Verifier:
             raise combined_error(asked.failed)
         return await self._contradicted(asked, head)
 
-    def _note(self, asked: _Round) -> None:
+    def _note(self, asked: _VerificationRound) -> None:
         """Remember whether any endpoint could tell what is final."""
         blind = [label for label, opinion in asked.unfit.items() if opinion.blind]
         if asked.fit:
@@ -148,7 +148,7 @@ class Verifier:
         elif blind:
             self.problem = f"no endpoint can tell which block is finalized: nothing is confirmed ({', '.join(blind)})"
 
-    async def _contradicted(self, asked: _Round, head: Head) -> dict[Place, Verification]:
+    async def _contradicted(self, asked: _VerificationRound, head: Head) -> dict[Place, Verification]:
         """
         Return the verdicts; what another endpoint still holds in its block is not gone.
 
@@ -173,7 +173,7 @@ class Verifier:
 
 def not_yet(transfer: Transfer, why: str | None) -> Verification:
     """Nothing has changed: look again later."""
-    return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=why and why[:MAX_WHY])
+    return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=why and why[:MAX_REASON_CHARS])
 
 
 def _groups(transfers: Iterable[tuple[Place, Transfer]]) -> Iterator[dict[Place, Transfer]]:
@@ -182,7 +182,7 @@ def _groups(transfers: Iterable[tuple[Place, Transfer]]) -> Iterator[dict[Place,
     calls: set[str | int] = set()
     for place, transfer in transfers:
         more: set[str | int] = {transfer.tx_hash, transfer.block_number}
-        if len(calls | more) > MOST_CALLS:
+        if len(calls | more) > MAX_CALLS:
             yield group
             group, calls = {}, set()
         group[place] = transfer

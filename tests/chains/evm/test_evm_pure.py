@@ -1,4 +1,4 @@
-"""The pure parts of the EVM family: addresses, call data, decoding, pairing, error words, spans."""
+"""The pure parts of the EVM family: addresses, call data, decoding, match, error words, spans."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from msgspec import Raw
 
 from chains.errors import ChainProtocolError, InvalidAddress
 from chains.evm.address import parse_address, show_address
-from chains.evm.decode import Block, LogDecoder, parse_block
+from chains.evm.blocks import Block, parse_block
 from chains.evm.fee_proxy import EVENT_TOPIC, SELECTOR, payment_calldata
-from chains.evm.logs.block_range import MOST_ROWS, START_SPAN, BlockSpan
-from chains.evm.logs.queries import window
+from chains.evm.logs.block_range import INITIAL_BLOCKS, MAX_ROWS, BlockRangeLimiter
+from chains.evm.logs.log_decoder import LogDecoder
+from chains.evm.logs.queries import block_window
 from chains.evm.rpc.structs import as_logs
-from chains.evm.verification.receipts import judge, read_receipt
+from chains.evm.verification.receipts import read_receipt, verify_transfer
 from chains.rpc.provider_errors import ErrorAdvice, ErrorKind, classify
 from chains.rpc.quantities import quantity, quantity_or_none
 from chains.types import VerificationOutcome
@@ -363,18 +364,18 @@ async def test_a_log_that_cannot_be_read_keeps_back_only_what_it_may_be_about(wh
     log, *waits = GARBLED[what]
     of_the_token, of_another = token_log(), token_log(token=BUYER, index=9)
     receipt = await read(receipt_of(of_the_token, of_another, log))
-    judged = [judge(plain(each), receipt, Block(100, hash_of(100), 1)) for each in (of_the_token, of_another)]
+    judged = [verify_transfer(plain(each), receipt, Block(100, hash_of(100), 1)) for each in (of_the_token, of_another)]
     assert [seen.outcome is VerificationOutcome.NOT_YET for seen in judged] == waits
     assert all((seen.why is not None) is wait for seen, wait in zip(judged, waits, strict=True))
 
 
-# --- pairing -------------------------------------------------------------------------------------
+# --- match -------------------------------------------------------------------------------------
 
 
 async def paired(*logs):
     """Return outcome and credit of every proxy event, in log order."""
     events = (await read(receipt_of(*logs))).events
-    return [(paid.pairing.outcome, paid.pairing.credited) for paid in events.values()]
+    return [(paid.match.outcome, paid.match.credited) for paid in events.values()]
 
 
 CREDITED, SHORT, NOTHING = VerificationOutcome.CREDITED, VerificationOutcome.SHORT, VerificationOutcome.NO_TRANSFER_LOG
@@ -453,7 +454,7 @@ async def test_every_proxy_event_needs_a_movement_of_its_own(logs, expected):
 
 async def test_the_sender_is_whoever_the_token_was_taken_from():
     (paid,) = (await read(receipt_of(token_log(), event_log()))).events.values()
-    assert paid.pairing.sender == BUYER
+    assert paid.match.sender == BUYER
 
 
 # --- words of refusal ----------------------------------------------------------------------------
@@ -522,17 +523,17 @@ def test_other_refusals_are_told_apart(code, message, refusal):
 @pytest.mark.parametrize("reread", [0, 1, 5, 200])
 @pytest.mark.parametrize("after", [0, 3, 5000])
 def test_a_page_always_moves_on_and_leaves_no_gap(span, reread, after):
-    first, last = window(after, 9000, span, reread)
+    first, last = block_window(after, 9000, span, reread)
     assert 0 <= first <= after + 1 <= last
     assert last - first + 1 <= span
 
 
 def test_a_page_never_passes_the_head():
-    assert window(10, 12, 2000, 5) == (6, 12)
+    assert block_window(10, 12, 2000, 5) == (6, 12)
 
 
 def test_a_span_grows_after_a_few_quick_answers_up_to_its_limit():
-    span = BlockSpan.limited(5000)
+    span = BlockRangeLimiter.limited(5000)
     span.size = 2000
     for _ in range(9):
         span.answered(blocks=span.size, rows=0, seconds=0.1)
@@ -541,33 +542,33 @@ def test_a_span_grows_after_a_few_quick_answers_up_to_its_limit():
 
 @pytest.mark.parametrize(("reread", "first"), [(3, 98), (60, 41), (150, 0)])
 def test_what_is_read_again_is_not_crowded_out_by_the_short_start(reread, first):
-    span = BlockSpan.limited(None)
-    assert window(100, 105, span.reaching(reread), reread) == (first, 105)
+    span = BlockRangeLimiter.limited(None)
+    assert block_window(100, 105, span.size_with_reread(reread), reread) == (first, 105)
 
 
 def test_what_is_read_again_yields_to_what_a_node_refuses():
-    span = BlockSpan.limited(None)
+    span = BlockRangeLimiter.limited(None)
     span.refused(blocks=120, advice=ErrorAdvice(ErrorKind.BLOCKS, 20, fixed=True))
-    assert span.reaching(60) == 10
-    assert BlockSpan.limited(30).reaching(60) == 30
+    assert span.size_with_reread(60) == 10
+    assert BlockRangeLimiter.limited(30).size_with_reread(60) == 30
 
 
 def test_short_pages_near_the_head_say_nothing_about_longer_ones():
-    span = BlockSpan.limited(None)
+    span = BlockRangeLimiter.limited(None)
     for _ in range(10):
         span.answered(blocks=5, rows=0, seconds=0.1)
-    assert span.size == START_SPAN
+    assert span.size == INITIAL_BLOCKS
 
 
-@pytest.mark.parametrize(("rows", "seconds"), [(MOST_ROWS + 1, 0.1), (0, 10.1)])
+@pytest.mark.parametrize(("rows", "seconds"), [(MAX_ROWS + 1, 0.1), (0, 10.1)])
 def test_a_long_or_slow_answer_shrinks_the_next_question(rows, seconds):
-    span = BlockSpan(size=2000)
+    span = BlockRangeLimiter(size=2000)
     span.answered(blocks=2000, rows=rows, seconds=seconds)
     assert span.size == 1000
 
 
 def test_the_nodes_own_rule_is_never_tried_to_exceed():
-    span = BlockSpan.limited(None)
+    span = BlockRangeLimiter.limited(None)
     span.refused(blocks=2000, advice=ErrorAdvice(ErrorKind.BLOCKS, 500, fixed=True))
     for _ in range(50):
         span.answered(blocks=span.size, rows=0, seconds=0.1)
@@ -576,6 +577,6 @@ def test_the_nodes_own_rule_is_never_tried_to_exceed():
 
 @pytest.mark.parametrize("advice", [None, 2000, 9000])
 def test_useless_advice_is_not_followed(advice):
-    span = BlockSpan(size=2000)
+    span = BlockRangeLimiter(size=2000)
     span.refused(blocks=2000, advice=ErrorAdvice(ErrorKind.BLOCKS, advice, fixed=True))
     assert span.size == 1000

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from chains.errors import ChainError
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import BalanceKey, Cursor, Head, Rail, ScanPage, Targets, UnreadableLog
 from tests.chains.evm_world import SHOP, TOKEN, event_log, hash_of, token_log, tx_of, word

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chains.evm.decode import TRANSFER_TOPIC
+from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.evm.anvil import PROXY, Anvil, AnvilError, Payment, anvil
 

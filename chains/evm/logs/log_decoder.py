@@ -1,9 +1,8 @@
 """
-Raw JSON-RPC answers into facts, by hand: the hot path.
+The logs of one page into transfers, column by column: the hot path (pure).
 
-A general ABI decoder takes a hundred times longer than a page of logs may take, so the fixed-width
-fields are cut out here, and every length, padding and range is checked: what is not exactly
-what a correct node answers is a `ChainProtocolError`, never a guess.
+A general ABI decoder takes a hundred times longer than a page of logs may take, so the fixed-width fields are cut
+out here. Every length, padding and range is checked: what a correct node would not send is a `ChainProtocolError`.
 """
 
 from __future__ import annotations
@@ -11,119 +10,33 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-import re
 import struct
 from binascii import unhexlify
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
-from typing import NamedTuple
 
-from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
+from chains.evm.event_keys import first_key, hex_bytes, key_of, nth_key
+from chains.evm.events import (
+    EVENT_DATA_CHARS,
+    EVENT_TOPICS,
+    is_well_formed,
+    plain_transfer,
+    transfer_log,
+)
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.structs import Log
+from chains.evm.values import hash_text
 from chains.rpc.quantities import MAX_TIMESTAMP, quantity, quantity_or_none
 from chains.types import Transfer
 
-TRANSFER_TOPIC = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
-
-_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
-_ADDRESS_WORD = re.compile(r"0{24}[0-9a-fA-F]{40}")
-_WORD = re.compile(r"[0-9a-fA-F]{64}")
-
 _HASH_CHARS = 66
-_EVENT_DATA_CHARS = 2 + 5 * 64  # token, destination, amount, fee amount, fee address
-_EVENT_TOPICS = 2
 _HASH_COLUMN = struct.Struct("33s")  # 0x and a word, as bytes
 _EVENT_DATA = struct.Struct("65s32s64s")  # 0x with token and destination; amount; fee amount and fee address
 _PADDING = bytes(12)  # of an address in a word
-_ERC20_TOPICS = 3
-KEY_BYTES = 16  # of the hash in an event key
-
-
-class Block(NamedTuple):
-    """What is read of a block."""
-
-    number: int
-    hash: str
-    time: int  # unix seconds
 
 
 class Contradiction(ChainProtocolError):
     """Logs of one answer that cannot all be of the blocks that were asked for: it says nothing as a whole."""
-
-
-class TransferLog(NamedTuple):
-    """One ERC-20 `Transfer` event: what a token says it moved."""
-
-    token: str
-    source: str
-    destination: str
-    value: int
-
-
-class ProxyEvent(NamedTuple):
-    """One event of the proxy: what somebody claims to have paid."""
-
-    token: str
-    destination: str
-    amount: int
-    reference: str
-    fee_amount: int
-    fee_address: str
-
-
-def address_text(value: object) -> str | None:
-    """Return an address in lower case; None when it is none."""
-    return value.lower() if isinstance(value, str) and _ADDRESS.fullmatch(value) else None
-
-
-def parse_block(raw: object, number: int | None = None) -> Block | None:
-    """
-    Read a block header; None when the node does not hold it.
-
-    Raises:
-        ChainProtocolError: malformed, not sealed, or not the block `number` that was asked for.
-    """
-    if raw is None:
-        return None
-    if not isinstance(raw, dict):
-        raise ChainProtocolError(f"not a block: {_shown(raw)}")
-    block = Block(quantity(raw.get("number")), hash_text(raw.get("hash")), quantity(raw.get("timestamp")))
-    if block.time > MAX_TIMESTAMP:
-        raise ChainProtocolError(f"block {block.number} has no time that a calendar can tell")
-    if number is not None and block.number != number:
-        raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
-    return block
-
-
-def first_key(address: str, topics: Sequence[str], data: str) -> str:
-    """
-    Return the key of the first log of a transaction that says this.
-
-    Made of what the log says alone: nodes number logs differently (github.com/erigontech/erigon issue 13542), and
-    a transfer that is known by a number is counted once by each of them.
-    """
-    return _key(_bytes(f"{address}{''.join(topics)}{data}"))
-
-
-def _key(said: bytes) -> str:
-    return f"{_digest(said).hexdigest()}-0"
-
-
-_digest = functools.partial(blake2b, digest_size=KEY_BYTES)
-
-
-def _bytes(texts: str) -> bytes:
-    """Return hex texts in a row as bytes, each `0x` as a zero: much shorter to hash, and in one spelling."""
-    return unhexlify(texts.replace("x", "0"))
-
-
-def nth_key(first: str, place: int) -> str:
-    """Return the key of a later log of the same transaction that says the same as the first, which has place 0."""
-    return f"{first[: 2 * KEY_BYTES]}-{place}"
 
 
 class _Indexes(dict[object, int | None]):
@@ -181,7 +94,7 @@ class LogDecoder:
     def __init__(self, *, chain_id: int, proxy: str, first: int, last: int) -> None:
         self._chain_id = chain_id
         self._proxy = proxy
-        self._origin = _bytes(proxy + EVENT_TOPIC)
+        self._origin = hex_bytes(proxy + EVENT_TOPIC)
         self._blocks = _Blocks(first, last)
         self._indexes = _Indexes()
         self._payees = _Payees()
@@ -231,7 +144,7 @@ class LogDecoder:
         number, block_hash, _ = self._blocks[row.blockNumber, row.blockHash, row.blockTimestamp]
         if credit is None:
             if not is_well_formed(row.address, row.topics, row.data):
-                # Passed over like the odd events of odd contracts, a payment a node garbled was lost for good.
+                # A payment garbled by a node, skipped like the odd events of odd contracts, was lost for good.
                 raise ValueError("not of the form any contract can give a log")
             return None
         return plain_transfer(
@@ -248,7 +161,7 @@ class LogDecoder:
     def _decode(self, rows: Sequence[Log]) -> list[Transfer]:
         references, said_references = _hashes(_references(rows, self._proxy))
         tx_hashes, _ = _hashes([row.transactionHash for row in rows])
-        data = _column([row.data for row in rows], _EVENT_DATA_CHARS)
+        data = _column([row.data for row in rows], EVENT_DATA_CHARS)
         payees, amounts, fees = zip(*_EVENT_DATA.iter_unpack(data), strict=True)
         said = zip(itertools.repeat(self._origin), said_references, payees, amounts, fees, strict=False)
         # Logs of one block stand together: it is looked up once.
@@ -260,7 +173,7 @@ class LogDecoder:
         columns = (
             itertools.repeat(self._chain_id),
             tx_hashes,
-            [_key(each) for each in map(b"".join, said)],
+            [key_of(each) for each in map(b"".join, said)],
             [self._indexes[row.logIndex] for row in rows],
             block_numbers,
             block_hashes,
@@ -311,7 +224,7 @@ _as_transfer = functools.partial(tuple.__new__, Transfer)  # `Transfer._make` wi
 def _references(rows: Sequence[Log], proxy: str) -> list[str]:
     """Check that these are standing events of the proxy; return the references they carry."""
     topics = [row.topics for row in rows]
-    if set(map(len, topics)) != {_EVENT_TOPICS}:
+    if set(map(len, topics)) != {EVENT_TOPICS}:
         raise ValueError("wrong number of topics")
     if not _all_are([event for event, _ in topics], EVENT_TOPIC):
         raise ValueError("another event")
@@ -349,110 +262,9 @@ def _padded_address(word: bytes) -> str:
     return "0x" + word[12:].hex()
 
 
-def _word_address(word: str) -> str:
-    if _ADDRESS_WORD.fullmatch(word) is None:
-        raise ValueError("not an address")
-    return "0x" + word[24:].lower()
-
-
 def _stamp(sent: object) -> int | None:
     """Return the block time a log carries; None where it is unreadable or not known, which some say as zero."""
     # Clients sent it as a number for months: nobody needs it, the block itself is read (execution-apis pull 639).
     time = quantity_or_none(sent) if isinstance(sent, str) else None
     # One of a year after 9999 made its transfer late, or stopped the chain where the day had to be told.
     return time if time and time <= MAX_TIMESTAMP else None
-
-
-def is_proxy_event(address: str, topics: Sequence[str], proxy: str) -> bool:
-    """Say whether a log is an event of the proxy."""
-    return bool(topics) and topics[0].lower() == EVENT_TOPIC and address.lower() == proxy
-
-
-def proxy_event(topics: Sequence[str], data: str) -> ProxyEvent:
-    """
-    Read what an event of the proxy claims.
-
-    Raises:
-        ChainProtocolError: it is not what the contract emits.
-    """
-    words = [data[at : at + 64] for at in range(2, len(data), 64)]
-    whole = len(topics) == _EVENT_TOPICS and len(data) == _EVENT_DATA_CHARS and data[:2] == "0x"
-    if not whole or not all(map(_WORD.fullmatch, words)):
-        raise ChainProtocolError("an event the proxy does not emit")
-    try:
-        token, destination, fee_address = (_word_address(words[place]) for place in (0, 1, 4))
-    except ValueError as exc:
-        raise ChainProtocolError("an event the proxy does not emit") from exc
-    return ProxyEvent(token, destination, int(words[2], 16), hash_text(topics[1]), int(words[3], 16), fee_address)
-
-
-def plain_transfer(
-    moved: TransferLog,
-    *,
-    chain_id: int,
-    tx_hash: str,
-    event_key: str,
-    log_index: int | None,
-    block_number: int,
-    block_hash: str,
-    block_time: int | None,
-) -> Transfer:
-    """Return what a token moved as a transfer of the direct rail."""
-    return Transfer(
-        chain_id=chain_id,
-        tx_hash=tx_hash,
-        event_key=event_key,
-        log_index=log_index,
-        block_number=block_number,
-        block_hash=block_hash,
-        block_time=block_time,
-        token=moved.token,
-        destination=moved.destination,
-        amount=moved.value,
-        sender=moved.source,
-    )
-
-
-def transfer_log(address: str, topics: Sequence[str], data: str) -> TransferLog | None:
-    """Read a log as an ERC-20 `Transfer`; None for any other log, such as an ERC-721 transfer."""
-    if len(topics) != _ERC20_TOPICS or topics[0].lower() != TRANSFER_TOPIC:
-        return None
-    words_fit = all(topic[:2] == "0x" and _ADDRESS_WORD.fullmatch(topic[2:]) for topic in topics[1:])
-    if not words_fit or _HASH.fullmatch(data) is None or _ADDRESS.fullmatch(address) is None:
-        return None
-    return TransferLog(
-        token=address.lower(),
-        source="0x" + topics[1][-40:].lower(),
-        destination="0x" + topics[2][-40:].lower(),
-        value=int(data, 16),
-    )
-
-
-def first_topic(topics: object) -> str | None:
-    """Return which event a log is of; None when that cannot be read."""
-    if not isinstance(topics, list | tuple) or not topics:
-        return None
-    return topics[0].lower() if isinstance(topics[0], str) and _HASH.fullmatch(topics[0]) else None
-
-
-def is_well_formed(address: object, topics: object, data: object) -> bool:
-    """Say whether a log is one a contract can emit, whatever it says: what is not was garbled by a node."""
-    return (
-        isinstance(address, str)
-        and _ADDRESS.fullmatch(address) is not None
-        and isinstance(topics, list | tuple)
-        and all(isinstance(topic, str) and _HASH.fullmatch(topic) for topic in topics)
-        and isinstance(data, str)
-        and _DATA.fullmatch(data) is not None
-    )
-
-
-def hash_text(value: object) -> str:
-    """Return a hash in lower case."""
-    if not isinstance(value, str) or _HASH.fullmatch(value) is None:
-        raise ChainProtocolError(f"not a hash: {_shown(value)}")
-    return value.lower()
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:60]

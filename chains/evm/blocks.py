@@ -1,0 +1,36 @@
+"""A block header as read from a node (pure)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chains.errors import ChainProtocolError
+from chains.evm.values import excerpt, hash_text
+from chains.rpc.quantities import MAX_TIMESTAMP, quantity
+
+
+class Block(NamedTuple):
+    """What is read of a block."""
+
+    number: int
+    hash: str
+    time: int  # unix seconds
+
+
+def parse_block(raw: object, number: int | None = None) -> Block | None:
+    """
+    Read a block header; None when the node does not hold it.
+
+    Raises:
+        ChainProtocolError: malformed, not sealed, or not the block `number` that was asked for.
+    """
+    if raw is None:
+        return None
+    if not isinstance(raw, dict):
+        raise ChainProtocolError(f"not a block: {excerpt(raw)}")
+    block = Block(quantity(raw.get("number")), hash_text(raw.get("hash")), quantity(raw.get("timestamp")))
+    if block.time > MAX_TIMESTAMP:
+        raise ChainProtocolError(f"block {block.number} has no time that a calendar can tell")
+    if number is not None and block.number != number:
+        raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
+    return block
