@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from chains.evm.logs import query_limits
-from chains.rpc import endpoint_pool
+from chains.rpc import endpoint
 from devnet.evm.anvil import Anvil, anvil
 from devnet.receiver import Receiver, receiver
 from tests import postgres, statements
@@ -23,8 +23,8 @@ from tests.processes import fork_server
 # Stores and scratch files of the tests lie in memory where there is some: most of a short test was waiting for a disk
 # to sync. Whoever wants them on a disk sets TMPDIR.
 RESTS = [
-    *((endpoint_pool, name) for name in ("FIRST_COOL_DOWN_S", "LONGEST_COOL_DOWN_S", "MISCONFIGURED_COOL_DOWN_S")),
-    *((endpoint_pool, name) for name in ("LONGEST_BLIND_S", "LONGEST_BLIND_AS_ASKED_S", "LONGEST_RETRY_AFTER_S")),
+    *((endpoint, name) for name in ("FIRST_BACKOFF_S", "MAX_BACKOFF_S", "MISCONFIGURED_BACKOFF_S")),
+    *((endpoint, name) for name in ("MAX_SOLE_BACKOFF_S", "MAX_SOLE_RETRY_AFTER_S", "MAX_RETRY_AFTER_S")),
     (query_limits, "REST_S"),
 ]
 MEMORY = Path("/dev/shm")
