@@ -1,8 +1,8 @@
 """
-The whole story in half a minute: a purchase on a local chain, from the request to the seller who is paid.
+A whole purchase in half a minute, on a local chain, from the request to the seller who is paid.
 
 `make demo` leaves scanner and marketplace running until Ctrl-C; `make demo ONCE=1` ends by itself.
-`CHAIN=tron` or `CHAIN=ton` tells the scanner's part of it on a local network of that family.
+`CHAIN=tron` or `CHAIN=ton` runs the part of the scanner on a local network of that family.
 """
 
 from __future__ import annotations
@@ -15,66 +15,64 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from devnet.evm.anvil import CHAIN_ID, anvil
-from devnet.processes import ESCROW as SELLER
-from devnet.processes import ROOT, USDC, USDT, DemoError, Town, furnish, say, scanner, town
+from devnet.processes import USDT, DemoError, Deployment, deployed, log, prepare_chain
+from devnet.runner.chain_actor import open_chain_actor
 from devnet.runner.facts import LevelResult
 from devnet.runner.level import Run
-from devnet.runner.street import open_street
-from devnet.runner.tale import RAILS
+from devnet.runner.scenario import PAYMENT_METHODS
 from devnet.runner.target import target_of
-
-__all__ = ["ROOT", "SELLER", "USDC", "USDT", "DemoError", "run", "say", "scanner"]
 
 BLOCK_S = 3  # afterwards, as on the real chain
 MINE_S = 0.6  # slow enough to be watched
 
 
 async def run(*, once: bool) -> None:
-    """Tell the story."""
+    """Run the demo."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     with TemporaryDirectory(prefix="amn-demo-") as name:
         async with anvil() as chain:
-            say(f"chain       a local EVM chain with the real ERC20FeeProxy at {chain.url}")
-            await furnish(chain)
-            async with town(Path(name), chain) as found:
-                say(f"scanner     {found.scanner.url}")
-                say(f"marketplace {found.marketplace.url}")
-                await _tell(found)
+            log(f"chain       a local EVM chain with the real ERC20FeeProxy at {chain.url}")
+            await prepare_chain(chain)
+            async with deployed(Path(name), chain) as deployment:
+                log(f"scanner     {deployment.scanner.url}")
+                log(f"marketplace {deployment.marketplace.url}")
+                await _run_purchase(deployment)
                 if not once:
                     await chain.mine_every(BLOCK_S)  # a chain that stands still is stale
-                    _invite(found)
+                    _show_access(deployment)
                     await stop.wait()
-    say("done        nothing is left behind")
+    log("done        nothing is left behind")
 
 
-async def _tell(found: Town) -> None:
-    """Let one buyer and three sellers live through it."""
-    async with open_street(found.chain.url, CHAIN_ID, USDT, mine_s=MINE_S) as street:
-        told = Run(target=target_of(found), street=street, rails=[RAILS["proxy"]], say=say)
-        level = await told.level(1)
+async def _run_purchase(deployment: Deployment) -> None:
+    """Run one purchase of one buyer and three sellers."""
+    async with open_chain_actor(deployment.chain.url, CHAIN_ID, USDT, mine_s=MINE_S) as chain_actor:
+        purchase = Run(target=target_of(deployment), chain_actor=chain_actor, rails=[PAYMENT_METHODS["proxy"]], log=log)
+        level = await purchase.level(1)
     if not level.ok:
         raise DemoError(_what_is_wrong(level))
-    say(f"checked     {len(level.samples)} calls, every notification, the ledger: reconciliation is clean")
+    log(f"checked     {len(level.samples)} calls, every notification, the ledger: reconciliation is clean")
 
 
 def _what_is_wrong(level: LevelResult) -> str:
     wrong = [flow.failed for flow in level.flows if flow.failed is not None]
-    return "; ".join([*wrong, *(f"{finding.fault}: {finding.detail}" for finding in level.findings)])
+    return "; ".join([*wrong, *(f"{finding.kind}: {finding.detail}" for finding in level.findings)])
 
 
-def _invite(found: Town) -> None:
-    say(f"running     {found.scanner.url}/scanner/status with Authorization: Bearer {found.who.scanner_key}")
-    say(f"            {found.marketplace.url}/api/auth/login with {found.who.admin_email}, {found.who.admin_password}")
-    say("            Ctrl-C ends it")
+def _show_access(deployment: Deployment) -> None:
+    known = deployment.credentials
+    log(f"running     {deployment.scanner.url}/scanner/status with Authorization: Bearer {known.scanner_key}")
+    log(f"            {deployment.marketplace.url}/api/auth/login with {known.admin_email}, {known.admin_password}")
+    log("            Ctrl-C ends it")
 
 
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--once", action="store_true", help="end after the story")
+    parser.add_argument("--once", action="store_true", help="end after the scenario")
     parser.add_argument("--chain", choices=("evm", "tron", "ton"), default="evm")
     given = parser.parse_args()
     try:

@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 
 from chains.ton import address as ton_addresses
-from devnet.processes import DemoError, Service, say, started
+from devnet.processes import DemoError, Service, log, started
 from devnet.receiver import Delivery, Receiver, receiver
 from devnet.ton.ledger import TonLedger
 from devnet.ton.toncenter import TonCenter
@@ -144,15 +144,15 @@ async def tell(stage: Stage, backend: Backend, hooks: Receiver, secret: str) -> 
     """Register, pay, wait for the word."""
     created = await backend.register(stage, hooks.url("/webhook"), secret)
     block = created["checkoutBlock"]
-    say(f"intent      {created['intentId']}: {AMOUNT} base units of {block['tokenSymbol']} to {block['destination']}")
-    say(f"checkout    {block['paymentUri']}")
+    log(f"intent      {created['intentId']}: {AMOUNT} base units of {block['tokenSymbol']} to {block['destination']}")
+    log(f"checkout    {block['paymentUri']}")
     tx = stage.pay()
-    say(f"paid        transaction {tx}")
-    say(f"waiting     {stage.finality}")
+    log(f"paid        transaction {tx}")
+    log(f"waiting     {stage.finality}")
     intent = await backend.settled(created["intentId"])
     if intent["txHash"] != tx or intent["amountReceived"] != str(AMOUNT):
         raise DemoError(f"another payment than the buyer's was taken for it: {intent}")
-    say(f"{intent['status']:<11} {intent['amountReceived']} received from {intent['sender']}")
+    log(f"{intent['status']:<11} {intent['amountReceived']} received from {intent['sender']}")
     await hooks.wait_for(1, WAIT_S)
     check(hooks.deliveries[0], tx, secret)
 
@@ -163,7 +163,7 @@ def check(delivery: Delivery, tx: str, secret: str) -> None:
         raise DemoError("the webhook's signature is wrong")
     if delivery.json["txHash"] != tx:
         raise DemoError("the webhook tells of another payment")
-    say(f"webhook     {delivery.json['eventType']} {delivery.event_id}, both signatures verified")
+    log(f"webhook     {delivery.json['eventType']} {delivery.event_id}, both signatures verified")
 
 
 def scanner_on(stage: Stage, folder: Path, key: str) -> Service:
@@ -193,7 +193,7 @@ async def run(family: str, *, once: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with TemporaryDirectory(prefix="amn-demo-") as name:
         await _play(family, Path(name), stop, once=once)
-    say("done        nothing is left behind")
+    log("done        nothing is left behind")
 
 
 async def _play(family: str, folder: Path, stop: asyncio.Event, *, once: bool) -> None:
@@ -201,16 +201,16 @@ async def _play(family: str, folder: Path, stop: asyncio.Event, *, once: bool) -
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(STAGES[family](secrets.token_urlsafe(24)))
         hooks = await stack.enter_async_context(receiver())
-        say(f"chain       {stage.about}")
+        log(f"chain       {stage.about}")
         scanner = await stack.enter_async_context(started(scanner_on(stage, folder, key)))
-        say(f"scanner     {scanner.url}")
+        log(f"scanner     {scanner.url}")
         headers = {"Authorization": f"Bearer {key}"}
         session = await stack.enter_async_context(aiohttp.ClientSession(headers=headers))
         async with producing(stage, HURRY_S):
             await tell(stage, Backend(scanner.url, session), hooks, secret)
         if not once:
-            say(f"running     {scanner.url}/scanner/status with Authorization: Bearer {key}")
-            say("            Ctrl-C ends it")
+            log(f"running     {scanner.url}/scanner/status with Authorization: Bearer {key}")
+            log("            Ctrl-C ends it")
             async with producing(stage, stage.pace_s):
                 await stop.wait()
 

@@ -29,10 +29,10 @@ OURS = ("SCANNER_", "RPC_", "MARKETPLACE_", "AMN_", "OFAC_", "TRANSACTION_", "WE
 
 
 class DemoError(Exception):
-    """The story did not go as told."""
+    """The demo did not go as planned."""
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print one step as it happens."""
     print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)  # noqa: T201 - the demo talks to a person
 
@@ -140,7 +140,7 @@ async def scanner(folder: Path, rpc_url: str, key: str) -> AsyncIterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the town's operators know, made anew for each run."""
+    """What the operators of a deployment know, made anew for each run."""
 
     scanner_key: str
     hook_secret: str
@@ -155,20 +155,20 @@ def new_credentials() -> Credentials:
     return Credentials(key, hook, jwt, "admin@demo.test", password)
 
 
-def marketplace_service(folder: Path, scanner_url: str, who: Credentials, **more: str) -> Service:
+def marketplace_service(folder: Path, scanner_url: str, credentials: Credentials, **more: str) -> Service:
     """Return a marketplace beside a scanner, not yet started; nobody counts how often a runner asks."""
     environment = {
         "MARKETPLACE_PORT": os.environ.get("MARKETPLACE_PORT", "0"),
         "MARKETPLACE_DB_PATH": str(folder / "marketplace.db"),
-        "MARKETPLACE_JWT_SECRET": who.jwt_secret,
-        "MARKETPLACE_ADMIN_EMAIL": who.admin_email,
-        "MARKETPLACE_ADMIN_PASSWORD": who.admin_password,
+        "MARKETPLACE_JWT_SECRET": credentials.jwt_secret,
+        "MARKETPLACE_ADMIN_EMAIL": credentials.admin_email,
+        "MARKETPLACE_ADMIN_PASSWORD": credentials.admin_password,
         "MARKETPLACE_XPUB": XPUB,
         "MARKETPLACE_ESCROW_ADDRESSES": orjson.dumps({str(CHAIN_ID): [ESCROW]}).decode(),
         "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off",
         "AMN_SCANNER_URL": scanner_url,
-        "AMN_SCANNER_API_KEY": who.scanner_key,
-        "AMN_SCANNER_WEBHOOK_SECRET": who.hook_secret,
+        "AMN_SCANNER_API_KEY": credentials.scanner_key,
+        "AMN_SCANNER_WEBHOOK_SECRET": credentials.hook_secret,
         "LOG_LEVEL": "info",
         **more,
     }
@@ -176,16 +176,16 @@ def marketplace_service(folder: Path, scanner_url: str, who: Credentials, **more
 
 
 @dataclass(frozen=True, slots=True)
-class Town:
+class Deployment:
     """A chain, a scanner and a marketplace that know each other."""
 
     chain: Anvil
     scanner: Service
     marketplace: Service
-    who: Credentials
+    credentials: Credentials
 
 
-async def furnish(chain: Anvil) -> None:
+async def prepare_chain(chain: Anvil) -> None:
     """Give a fresh local chain the registry's tokens and some history."""
     await chain.token("USDT", 18, at=USDT)
     await chain.token("USDC", 18, at=USDC)
@@ -193,18 +193,18 @@ async def furnish(chain: Anvil) -> None:
 
 
 @asynccontextmanager
-async def town(
+async def deployed(
     folder: Path,
     chain: Anvil,
     *,
     scanner_more: Mapping[str, str] | None = None,
     marketplace_more: Mapping[str, str] | None = None,
-) -> AsyncIterator[Town]:
+) -> AsyncIterator[Deployment]:
     """Run a scanner and a marketplace on a furnished chain until the block ends."""
-    who = new_credentials()
+    credentials = new_credentials()
     async with AsyncExitStack() as stack:
-        watching = scanner_service(folder, chain.url, who.scanner_key, **(scanner_more or {}))
-        await stack.enter_async_context(started(watching))
-        trading = marketplace_service(folder, watching.url, who, **(marketplace_more or {}))
-        await stack.enter_async_context(started(trading))
-        yield Town(chain, watching, trading, who)
+        scanner_daemon = scanner_service(folder, chain.url, credentials.scanner_key, **(scanner_more or {}))
+        await stack.enter_async_context(started(scanner_daemon))
+        marketplace_daemon = marketplace_service(folder, scanner_daemon.url, credentials, **(marketplace_more or {}))
+        await stack.enter_async_context(started(marketplace_daemon))
+        yield Deployment(chain, scanner_daemon, marketplace_daemon, credentials)

@@ -1,1 +1,1 @@
-"""The whole story of a purchase, driven over HTTP by many workers at once, and judged."""
+"""The whole scenario of a purchase, driven over HTTP by many workers at once, and judged."""

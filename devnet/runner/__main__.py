@@ -16,13 +16,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from devnet.evm.anvil import CHAIN_ID, anvil
-from devnet.processes import USDT, DemoError, furnish, say, town
+from devnet.processes import USDT, DemoError, deployed, log, prepare_chain
+from devnet.runner.chain_actor import MINE_S, open_chain_actor
 from devnet.runner.facts import LevelResult
 from devnet.runner.level import Run
 from devnet.runner.ramp import ramp
 from devnet.runner.report import as_markdown
-from devnet.runner.street import MINE_S, open_street
-from devnet.runner.tale import RAILS
+from devnet.runner.scenario import PAYMENT_METHODS
 from devnet.runner.target import Target, target_of
 
 LEVELS = "1,2,4,8,16,32"
@@ -36,7 +36,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
     parser.add_argument("--token", default=USDT, help="address of the token that is paid with")
     parser.add_argument("--levels", default=LEVELS, help=f"simultaneous workers, one level after the other ({LEVELS})")
-    parser.add_argument("--rails", default="proxy", help=f"taken in turn by the workers: {', '.join(RAILS)}")
+    parser.add_argument("--rails", default="proxy", help=f"taken in turn by the workers: {', '.join(PAYMENT_METHODS)}")
     parser.add_argument("--mine", type=float, default=MINE_S, metavar="S", help="seconds between blocks")
     parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="FOLDER")
     given = parser.parse_args()
@@ -44,30 +44,30 @@ def _arguments() -> argparse.Namespace:
         parser.error("--marketplace needs --scanner and --rpc")
     try:
         given.levels = [int(each) for each in given.levels.split(",")]
-        given.rails = [RAILS[each.strip()] for each in given.rails.split(",")]
+        given.rails = [PAYMENT_METHODS[each.strip()] for each in given.rails.split(",")]
     except (ValueError, KeyError) as exc:
         parser.error(f"cannot read {exc}")
     return given
 
 
 async def _against(given: argparse.Namespace, target: Target, rpc_url: str) -> list[LevelResult]:
-    async with open_street(rpc_url, given.chain_id, given.token, mine_s=given.mine) as street:
-        run = Run(target=target, street=street, rails=given.rails, say=_silent)
+    async with open_chain_actor(rpc_url, given.chain_id, given.token, mine_s=given.mine) as chain_actor:
+        run = Run(target=target, chain_actor=chain_actor, rails=given.rails, log=_silent)
         names = ", ".join(rail.name + (f":{rail.mode}" if rail.mode else "") for rail in given.rails)
         about = {"rails": names, "a block every": f"{given.mine:g} s", "processors": os.cpu_count()}
-        return await ramp(run, given.levels, folder=given.reports, about=about, tell=say)
+        return await ramp(run, given.levels, folder=given.reports, about=about, log=log)
 
 
 def _silent(_text: str) -> None:
-    """Many stories at once are no reading matter."""
+    """Many scenarios at once are no reading matter."""
 
 
 async def _by_itself(given: argparse.Namespace) -> list[LevelResult]:
     with TemporaryDirectory(prefix="amn-e2e-") as name:
         async with anvil() as chain:
-            await furnish(chain)
-            async with town(Path(name), chain) as found:
-                return await _against(given, target_of(found), chain.url)
+            await prepare_chain(chain)
+            async with deployed(Path(name), chain) as deployment:
+                return await _against(given, target_of(deployment), chain.url)
 
 
 async def _run(given: argparse.Namespace) -> list[LevelResult]:

@@ -8,11 +8,11 @@ from enum import StrEnum
 
 
 class FlowFailed(Exception):
-    """One worker's story did not go as told; the message says where."""
+    """One worker's scenario did not go as planned; the message says where."""
 
 
-class Fault(StrEnum):
-    """What must never happen."""
+class FindingKind(StrEnum):
+    """Kinds of finding: what must never happen."""
 
     UNPROVEN = "paid without the right evidence"
     DUPLICATE = "duplicate credit"
@@ -22,19 +22,27 @@ class Fault(StrEnum):
     LEAK = "one worker saw another's"
     LEDGER = "ledger inconsistency"
     FLOW = "flow not finished"
-    REPEATED = "told twice"
-    NOT_TOLD = "live and listed notifications differ"
+    REPEATED = "notified twice"
+    NOT_NOTIFIED = "live and listed notifications differ"
 
 
-# The run ends with the level that shows one of these; the others are told at its end.
-STOPPING = frozenset({Fault.UNPROVEN, Fault.DUPLICATE, Fault.WRONG_RECIPIENT, Fault.SERVER_ERRORS, Fault.BACKLOG})
+# The run ends with the level that shows one of these; the others are reported at its end.
+STOPPING = frozenset(
+    {
+        FindingKind.UNPROVEN,
+        FindingKind.DUPLICATE,
+        FindingKind.WRONG_RECIPIENT,
+        FindingKind.SERVER_ERRORS,
+        FindingKind.BACKLOG,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong."""
 
-    fault: Fault
+    kind: FindingKind
     detail: str
 
 
@@ -48,8 +56,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """A notification as somebody was told it; `latency_s` is None where it was read from the list."""
+class Notification:
+    """A notification as one user received it; `latency_s` is None where it was read from the list."""
 
     id: str
     user_id: str
@@ -59,8 +67,8 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deal:
-    """Who is who in one worker's story, and what they made. Growing: see `with_`-style `replace`."""
+class Purchase:
+    """Who is who in one worker's scenario, and what they made. It grows step by step, by `replace`."""
 
     worker: int
     buyer: str
@@ -72,7 +80,7 @@ class Deal:
 
 
 @dataclass(frozen=True, slots=True)
-class Credit:
+class CreditedTransfer:
     """A transfer that a payment was credited with."""
 
     payment_id: str
@@ -94,7 +102,7 @@ class OnChain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
+class ExpectedPayment:
     """What was agreed: the price in base units, in which token, where, from whose wallet."""
 
     chain_id: int
@@ -105,9 +113,9 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class FlowResult:
-    """How one worker's story ended."""
+    """How one worker's scenario ended."""
 
-    deal: Deal
+    purchase: Purchase
     seconds: float
     failed: str | None
     findings: Sequence[Finding]
@@ -121,7 +129,7 @@ class LevelResult:
     seconds: float
     flows: Sequence[FlowResult]
     samples: Sequence[Sample]
-    live_s: Sequence[float]  # how long each notification took to be heard
+    live_s: Sequence[float]  # how long each notification took on the live stream
     listed_s: Sequence[float]  # and to be found in the list, polled
     late: int  # notifications that took more than ten seconds
     findings: Sequence[Finding]
@@ -141,4 +149,4 @@ class LevelResult:
     @property
     def stopping(self) -> Sequence[Finding]:
         """What ends the whole run."""
-        return [finding for finding in self.findings if finding.fault in STOPPING]
+        return [finding for finding in self.findings if finding.kind in STOPPING]

@@ -1,4 +1,4 @@
-"""After the stories: wait until nothing is left to do, read everything again, and judge it."""
+"""After the scenarios: wait until nothing is left to do, read everything again, and judge it."""
 
 from __future__ import annotations
 
@@ -7,106 +7,116 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from devnet.runner.facts import Credit, Fault, Finding, FlowFailed, Note
-from devnet.runner.lists import FAIL_S, POLL_S, listed
-from devnet.runner.tale import Tale, World
-from devnet.runner.verdicts import (
-    Cast,
+from devnet.runner.checks import (
+    Recipients,
     backlog_fault,
     credits_of,
     duplicate_credits,
     ledger_findings,
+    not_received_live,
     repeated,
     too_many_errors,
-    unheard,
 )
+from devnet.runner.facts import CreditedTransfer, Finding, FindingKind, FlowFailed, Notification
+from devnet.runner.notification_list import FAIL_S, POLL_S, all_notifications
+from devnet.runner.scenario import LevelContext, Scenario
 
 DRAIN_S = 60.0
 PAGE = 100
 
 
-async def judge(world: World, tales: Sequence[Tale], credited: list[Credit]) -> list[Finding]:
+async def judge(
+    context: LevelContext, scenarios: Sequence[Scenario], credited_transfers: list[CreditedTransfer]
+) -> list[Finding]:
     """
-    Find everything that is wrong after a level; `credited` grows by its credits.
+    Find everything that is wrong after a level; `credited_transfers` grows by its own.
 
     A service that does not answer any more is a finding as well.
     """
-    found = [finding for tale in tales for finding in tale.findings]
-    for look in (_backlog, _notifications, _ledger):
+    found = [finding for scenario in scenarios for finding in scenario.findings]
+    for check in (_backlog, _notifications, _ledger):
         try:
-            found += await look(world, tales)
+            found += await check(context, scenarios)
         except FlowFailed as exc:
-            found.append(Finding(Fault.FLOW, f"the level cannot be judged: {exc}"))
+            found.append(Finding(FindingKind.FLOW, f"the level cannot be judged: {exc}"))
     try:
-        credited += await _credits(world, tales)
+        credited_transfers += await _credits(context, scenarios)
     except FlowFailed as exc:
-        found.append(Finding(Fault.FLOW, f"the level cannot be judged: {exc}"))
-    found += duplicate_credits(credited)
-    found += too_many_errors(world.market.journal.samples, killing=bool(world.market.patience_s))
-    return list(dict.fromkeys([*found, *world.market.journal.findings]))
+        found.append(Finding(FindingKind.FLOW, f"the level cannot be judged: {exc}"))
+    found += duplicate_credits(credited_transfers)
+    found += too_many_errors(context.market.journal.samples, killing=bool(context.market.max_downtime_s))
+    return list(dict.fromkeys([*found, *context.market.journal.findings]))
 
 
-async def _backlog(world: World, tales: Sequence[Tale]) -> list[Finding]:
-    """Wait until the scanner has told everything and the marketplace has taken it."""
+async def _backlog(context: LevelContext, scenarios: Sequence[Scenario]) -> list[Finding]:
+    """Wait until the scanner has delivered every webhook and the marketplace has processed them."""
     began = time.monotonic()
     while True:
-        status = await world.at_scanner("scanner status", "/scanner/status")
+        status = await context.ask_scanner("scanner status", "/scanner/status")
         undelivered = sum(chain["undeliveredWebhooks"] for chain in status["chains"])
-        awaiting = await _awaiting(world, tales)
+        awaiting = await _awaiting(context, scenarios)
         waited_s = time.monotonic() - began
         if waited_s > DRAIN_S or not (undelivered or awaiting):
             return backlog_fault(undelivered, awaiting, waited_s)
         await asyncio.sleep(POLL_S)
 
 
-async def _awaiting(world: World, tales: Sequence[Tale]) -> int:
-    ours = {tale.deal.payment_id for tale in tales}
+async def _awaiting(context: LevelContext, scenarios: Sequence[Scenario]) -> int:
+    ours = {scenario.purchase.payment_id for scenario in scenarios}
     found: set[str] = set()
     page, total = 0, 1
     while page * PAGE < total:
         page += 1
         path = f"/api/admin/payments/awaiting-confirmation?limit={PAGE}&page={page}"
-        data = await world.admin.ok("awaiting confirmation", "GET", path)
+        data = await context.admin.ok("awaiting confirmation", "GET", path)
         found |= {payment["id"] for payment in data["payments"]}
         total = data["total"]
     return len(ours & found)
 
 
-async def _notifications(world: World, tales: Sequence[Tale]) -> list[Finding]:
-    """Compare what everybody heard and was told with what was their business."""
-    cast = Cast([tale.deal for tale in tales], [world.admin.user_id], world.hall.sellers)
-    ours = {tale.deal.payment_id for tale in tales}
+async def _notifications(context: LevelContext, scenarios: Sequence[Scenario]) -> list[Finding]:
+    """Compare the notifications of every user with those they may receive."""
+    recipients = Recipients(
+        [scenario.purchase for scenario in scenarios], [context.admin.user_id], context.listeners.sellers
+    )
+    ours = {scenario.purchase.payment_id for scenario in scenarios}
     found: list[Finding] = []
-    for ears in world.hall.ears.values():
-        stored = await listed(ears.person, ears.since)
-        if ears.person is world.admin:  # who hears of other people's payments, too
+    for listener in context.listeners.by_user.values():
+        stored = await all_notifications(listener.user, listener.since)
+        if listener.user is context.admin:  # who is notified of other payments, too
             stored = [note for note in stored if note.about in ours]
-        live = await _all_heard(world, ears.person.user_id, stored, ours)
-        found += cast.misdirected([*live, *stored]) + repeated(stored) + unheard(live, stored)
+        live = await _all_received(context, listener.user.user_id, stored, ours)
+        found += recipients.wrong_recipients([*live, *stored]) + repeated(stored) + not_received_live(live, stored)
     return found
 
 
-async def _all_heard(world: World, user_id: str, stored: Sequence[Note], ours: set[str]) -> list[Note]:
-    """Return what a person heard live, once that is everything or it is too late."""
+async def _all_received(
+    context: LevelContext, user_id: str, stored: Sequence[Notification], ours: set[str]
+) -> list[Notification]:
+    """Return the live notifications of a user, once that is everything or it is too late."""
     began = time.monotonic()
     while True:
-        live = [note for note in world.hall.ears[user_id].heard if user_id != world.admin.user_id or note.about in ours]
+        live = [
+            note
+            for note in context.listeners.by_user[user_id].received
+            if user_id != context.admin.user_id or note.about in ours
+        ]
         if {note.id for note in live} >= {note.id for note in stored} or time.monotonic() - began > FAIL_S:
             return live
         await asyncio.sleep(POLL_S)
 
 
-async def _credits(world: World, tales: Sequence[Tale]) -> list[Credit]:
-    credited: list[Credit] = []
-    for tale in tales:
-        if tale.deal.payment_id:
-            credited += credits_of(await _payment(world, tale.deal.payment_id))
-    return credited
+async def _credits(context: LevelContext, scenarios: Sequence[Scenario]) -> list[CreditedTransfer]:
+    credited_transfers: list[CreditedTransfer] = []
+    for scenario in scenarios:
+        if scenario.purchase.payment_id:
+            credited_transfers += credits_of(await _payment(context, scenario.purchase.payment_id))
+    return credited_transfers
 
 
-async def _payment(world: World, payment_id: str) -> dict[str, Any]:
-    return dict((await world.admin.ok("read payment", "GET", f"/api/payment/{payment_id}"))["payment"])
+async def _payment(context: LevelContext, payment_id: str) -> dict[str, Any]:
+    return dict((await context.admin.ok("read payment", "GET", f"/api/payment/{payment_id}"))["payment"])
 
 
-async def _ledger(world: World, _tales: Sequence[Tale]) -> list[Finding]:
-    return ledger_findings(await world.admin.ok("reconciliation", "GET", "/api/admin/reconciliation"))
+async def _ledger(context: LevelContext, _scenarios: Sequence[Scenario]) -> list[Finding]:
+    return ledger_findings(await context.admin.ok("reconciliation", "GET", "/api/admin/reconciliation"))

@@ -10,27 +10,41 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from devnet.runner.ears import open_hall
-from devnet.runner.facts import Credit, Deal, FlowFailed, FlowResult, LevelResult
-from devnet.runner.handover import deliver, pry, receive, release, settle
+from devnet.runner.chain_actor import ChainActor
+from devnet.runner.facts import CreditedTransfer, FlowFailed, FlowResult, LevelResult, Purchase
+from devnet.runner.fulfilment import confirm_delivery, deliver, execute_payout, probe_access, release
+from devnet.runner.http_client import HttpClient
 from devnet.runner.journal import Journal
 from devnet.runner.judging import judge
-from devnet.runner.lists import newest
-from devnet.runner.paying import confirm, open_payment, pay
-from devnet.runner.person import Line, Person
-from devnet.runner.street import Street
-from devnet.runner.tale import Rail, Tale, World
+from devnet.runner.notification_list import latest_notification_at
+from devnet.runner.notification_listener import open_listeners
+from devnet.runner.payment import await_confirmation, open_payment, pay
+from devnet.runner.scenario import LevelContext, PaymentMethod, Scenario
 from devnet.runner.target import Target
-from devnet.runner.trade import accept, ask, bid, people_arrive
+from devnet.runner.trade import accept_lowest_offer, create_request, make_offers, register_users
+from devnet.runner.user import User
 
-STEPS = (people_arrive, ask, bid, accept, open_payment, pay, confirm, deliver, receive, release, settle, pry)
+STEPS = (
+    register_users,
+    create_request,
+    make_offers,
+    accept_lowest_offer,
+    open_payment,
+    pay,
+    await_confirmation,
+    deliver,
+    confirm_delivery,
+    release,
+    execute_payout,
+    probe_access,
+)
 
 
-Step = Callable[[Tale], Awaitable[None]]
+Step = Callable[[Scenario], Awaitable[None]]
 
 
-def whole_purchase(_tale: Tale) -> Sequence[Step]:
-    """Tell every story from its beginning to its end."""
+def whole_purchase(_scenario: Scenario) -> Sequence[Step]:
+    """Run every scenario from its beginning to its end."""
     return STEPS
 
 
@@ -39,14 +53,14 @@ class Run:
     """What all levels share."""
 
     target: Target
-    street: Street
-    rails: Sequence[Rail]
-    say: Callable[[str], None]
+    chain_actor: ChainActor
+    rails: Sequence[PaymentMethod]
+    log: Callable[[str], None]
     keep_answers: bool = False
-    steps_of: Callable[[Tale], Sequence[Step]] = whole_purchase
+    steps_of: Callable[[Scenario], Sequence[Step]] = whole_purchase
     serial: int = 0
-    credited: list[Credit] = field(default_factory=list)
-    tales: list[Tale] = field(default_factory=list)  # of the newest level
+    credited_transfers: list[CreditedTransfer] = field(default_factory=list)
+    scenarios: list[Scenario] = field(default_factory=list)  # of the newest level
     journal: Journal = field(default_factory=Journal)  # of the newest level
 
     def fresh_journal(self) -> Journal:
@@ -56,17 +70,19 @@ class Run:
     async def level(self, workers: int, journal: Journal | None = None) -> LevelResult:
         """Run one level to its end, whatever that is, and write it down in `journal` or a fresh one."""
         self.journal = journal or self.fresh_journal()
-        async with self._world() as world:
+        async with self._context() as context:
             began = time.monotonic()
-            self.tales = [self._tale(world, number) for number in range(workers)]
+            self.scenarios = [self._scenario(context, number) for number in range(workers)]
             barrier = asyncio.Barrier(workers)
             async with asyncio.TaskGroup() as group:
                 flows = [
-                    group.create_task(_told(tale, self.steps_of(tale), barrier), name=f"worker {tale.serial}")
-                    for tale in self.tales
+                    group.create_task(
+                        _run_scenario(scenario, self.steps_of(scenario), barrier), name=f"worker {scenario.serial}"
+                    )
+                    for scenario in self.scenarios
                 ]
             took_s = time.monotonic() - began
-            findings = await judge(world, self.tales, self.credited)
+            findings = await judge(context, self.scenarios, self.credited_transfers)
         return LevelResult(
             workers=workers,
             seconds=took_s,
@@ -74,47 +90,47 @@ class Run:
             samples=self.journal.samples,
             live_s=self.journal.live_s,
             listed_s=self.journal.listed_s,
-            late=sum(tale.late for tale in self.tales),
+            late=sum(scenario.late for scenario in self.scenarios),
             findings=findings,
         )
 
-    def _tale(self, world: World, number: int) -> Tale:
+    def _scenario(self, context: LevelContext, number: int) -> Scenario:
         self.serial += 1
         rail = self.rails[number % len(self.rails)]
-        return Tale(world, Deal(worker=number, buyer="", sellers=()), self.serial, rail)
+        return Scenario(context, Purchase(worker=number, buyer="", sellers=()), self.serial, rail)
 
     @asynccontextmanager
-    async def _world(self) -> AsyncIterator[World]:
-        target, patience_s = self.target, self.target.patience_s
+    async def _context(self) -> AsyncIterator[LevelContext]:
+        target, max_downtime_s = self.target, self.target.max_downtime_s
         connector = aiohttp.TCPConnector(limit=0)  # every listener has a connection of their own
         async with aiohttp.ClientSession(connector=connector) as session:
-            market = Line(target.marketplace_url, session, self.journal, patience_s)
-            admin = Person(market, target.admin_email, target.admin_password)
+            market = HttpClient(target.marketplace_url, session, self.journal, max_downtime_s)
+            admin = User(market, target.admin_email, target.admin_password)
             await admin.login()
-            async with open_hall() as hall:
-                hall.listen(admin, since=await newest(admin))
-                yield World(
+            async with open_listeners() as listeners:
+                listeners.listen(admin, since=await latest_notification_at(admin))
+                yield LevelContext(
                     market=market,
-                    scanner=Line(target.scanner_url, session, self.journal, patience_s),
+                    scanner=HttpClient(target.scanner_url, session, self.journal, max_downtime_s),
                     scanner_key=target.scanner_key,
-                    street=self.street,
+                    chain_actor=self.chain_actor,
                     admin=admin,
-                    hall=hall,
+                    listeners=listeners,
                     paid={},
-                    say=self.say,
+                    log=self.log,
                 )
 
 
-async def _told(tale: Tale, steps: Sequence[Step], barrier: asyncio.Barrier) -> FlowResult:
-    """Tell one story; how it ends is a result, not an accident of the others."""
+async def _run_scenario(scenario: Scenario, steps: Sequence[Step], barrier: asyncio.Barrier) -> FlowResult:
+    """Run one scenario; how it ends is a result, not an accident of the others."""
     await barrier.wait()
     began, failed, step = time.monotonic(), None, ""
     try:
         for each in steps:
             step = getattr(each, "__name__", repr(each))
-            await each(tale)
+            await each(scenario)
     except FlowFailed as exc:
         failed = f"{step}: {exc}"
-    except Exception as exc:  # noqa: BLE001 - an answer of another shape fails one story, and is told
+    except Exception as exc:  # noqa: BLE001 - an answer of another shape fails one scenario, and is told
         failed = f"{step}: {type(exc).__name__}: {exc}"
-    return FlowResult(tale.deal, time.monotonic() - began, failed, tuple(tale.findings))
+    return FlowResult(scenario.purchase, time.monotonic() - began, failed, tuple(scenario.findings))

@@ -15,18 +15,18 @@ NAME = "e2e"
 
 
 async def ramp(
-    run: Run, levels: Sequence[int], *, folder: Path, about: Mapping[str, Any], tell: Callable[[str], None]
+    run: Run, levels: Sequence[int], *, folder: Path, about: Mapping[str, Any], log: Callable[[str], None]
 ) -> list[LevelResult]:
     """Run the levels and write the reports after each, so that a run that is cut short leaves what it saw."""
-    told = {"started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **about}
+    header = {"started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **about}
     results: list[LevelResult] = []
     for workers in levels:
         result = await run.level(workers)
         results.append(result)
-        report.write(folder, NAME, results, told)
-        tell(_line(result))
+        report.write(folder, NAME, results, header)
+        log(_line(result))
         if result.stopping:
-            tell(f"stopped     {result.stopping[0].fault}: {result.stopping[0].detail}")
+            log(f"stopped     {result.stopping[0].kind}: {result.stopping[0].detail}")
             break
     return results
 

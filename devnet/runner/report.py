@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from devnet.runner.facts import Fault, LevelResult, Sample
+from devnet.runner.facts import FindingKind, LevelResult, Sample
 
 LIVE, LISTED = "notification (live)", "notification (list)"
 # p50 and p95 in seconds: goals that are reported, and fail nothing.
@@ -55,17 +54,17 @@ def latencies(level: LevelResult) -> dict[str, dict[str, float]]:
 
 def targets(level: LevelResult) -> dict[str, Any]:
     """Return the correctness targets as they came out."""
-    counted = {fault: sum(finding.fault is fault for finding in level.findings) for fault in Fault}
+    counted = {kind: sum(finding.kind is kind for finding in level.findings) for kind in FindingKind}
     return {
         "flowsFinished": level.finished,
         "flows": level.workers,
-        "duplicateCredits": counted[Fault.DUPLICATE],
-        "wrongRecipients": counted[Fault.WRONG_RECIPIENT],
-        "leaks": counted[Fault.LEAK],
-        "ledgerInconsistencies": counted[Fault.LEDGER],
-        "paidWithoutEvidence": counted[Fault.UNPROVEN],
-        "toldTwiceOrNotAtAll": counted[Fault.REPEATED] + counted[Fault.NOT_TOLD],
-        "backlogs": counted[Fault.BACKLOG],
+        "duplicateCredits": counted[FindingKind.DUPLICATE],
+        "wrongRecipients": counted[FindingKind.WRONG_RECIPIENT],
+        "leaks": counted[FindingKind.LEAK],
+        "ledgerInconsistencies": counted[FindingKind.LEDGER],
+        "paidWithoutEvidence": counted[FindingKind.UNPROVEN],
+        "toldTwiceOrNotAtAll": counted[FindingKind.REPEATED] + counted[FindingKind.NOT_NOTIFIED],
+        "backlogs": counted[FindingKind.BACKLOG],
         "lateNotifications": level.late,
         "serverErrors": level.server_errors,
         "calls": len(level.samples),
@@ -74,7 +73,7 @@ def targets(level: LevelResult) -> dict[str, Any]:
 
 def as_json(levels: Sequence[LevelResult], about: Mapping[str, Any]) -> bytes:
     """Render everything but the single calls."""
-    told = [
+    rendered = [
         {
             "workers": level.workers,
             "ok": level.ok,
@@ -83,14 +82,14 @@ def as_json(levels: Sequence[LevelResult], about: Mapping[str, Any]) -> bytes:
             "flowSeconds": summary([flow.seconds for flow in level.flows]),
             "latencies": latencies(level),
             "statuses": _statuses(level.samples),
-            "findings": [asdict(finding) for finding in level.findings],
+            "findings": [{"fault": finding.kind, "detail": finding.detail} for finding in level.findings],
             "failures": [
-                {"worker": flow.deal.worker, "why": flow.failed} for flow in level.flows if flow.failed is not None
+                {"worker": flow.purchase.worker, "why": flow.failed} for flow in level.flows if flow.failed is not None
             ],
         }
         for level in levels
     ]
-    body = {**about, "ok": all(level.ok for level in levels), "levels": told}
+    body = {**about, "ok": all(level.ok for level in levels), "levels": rendered}
     return orjson.dumps(body, option=orjson.OPT_INDENT_2)
 
 
@@ -149,10 +148,10 @@ def _cell(found: Mapping[str, float] | None, goal: tuple[float, float] | None) -
 def _wrong(levels: Sequence[LevelResult]) -> Iterator[str]:
     for level in levels:
         for finding in level.findings:
-            yield f"- {level.workers} workers: {finding.fault}: {finding.detail}"
+            yield f"- {level.workers} workers: {finding.kind}: {finding.detail}"
         for flow in level.flows:
             if flow.failed is not None:
-                yield f"- {level.workers} workers: worker {flow.deal.worker} failed at {flow.failed}"
+                yield f"- {level.workers} workers: worker {flow.purchase.worker} failed at {flow.failed}"
 
 
 def write(folder: Path, name: str, levels: Sequence[LevelResult], about: Mapping[str, Any]) -> None:

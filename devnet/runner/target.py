@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from devnet.processes import Town
+from devnet.processes import Deployment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,16 +16,16 @@ class Target:
     scanner_key: str = field(repr=False)
     admin_email: str
     admin_password: str = field(repr=False)
-    patience_s: float = 0.0  # how long a service may be away; 0: never
+    max_downtime_s: float = 0.0  # how long a service may be away; 0: never
 
 
-def target_of(found: Town, *, patience_s: float = 0.0) -> Target:
-    """Return what a runner needs to know of a town."""
+def target_of(deployment: Deployment, *, max_downtime_s: float = 0.0) -> Target:
+    """Return what a runner needs to know of a deployment."""
     return Target(
-        marketplace_url=found.marketplace.url,
-        scanner_url=found.scanner.url,
-        scanner_key=found.who.scanner_key,
-        admin_email=found.who.admin_email,
-        admin_password=found.who.admin_password,
-        patience_s=patience_s,
+        marketplace_url=deployment.marketplace.url,
+        scanner_url=deployment.scanner.url,
+        scanner_key=deployment.credentials.scanner_key,
+        admin_email=deployment.credentials.admin_email,
+        admin_password=deployment.credentials.admin_password,
+        max_downtime_s=max_downtime_s,
     )

@@ -12,7 +12,7 @@ from typing import get_args
 from tests.chaos.laboratory import Report, experiment
 from tests.chaos.market import market_experiment
 from tests.chaos.market_plan import market_plan
-from tests.chaos.payments import Family
+from tests.chaos.purchases import Family
 from tests.chaos.schedule import SPAN_S, plan
 
 HEADLINE = f"{'seed':>6} {'chain':<6} {'payments':>8} {'settled':>7} {'missed':>6} {'doubled':>7} {'invented':>8} {'unexplained':>11} {'s':>5}  faults"
@@ -36,7 +36,7 @@ def explain(report: Report) -> None:
     for name in NAMES:
         for sentence in getattr(report.verdict, name):
             say(f"       {name}: {sentence}")
-    for death in report.deaths:
+    for death in report.unexpected_exits:
         say(f"       a daemon ended by itself: {death}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.payments import Rail
+from tests.chaos.purchases import Rail
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Movement:
+class ChainTransfer:
     """One transfer on the canonical chain that touches us, in chain order."""
 
     block: int
@@ -57,7 +57,7 @@ class Coin:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReceivedWebhook:
     """One webhook as it came in."""
 
     event_id: str
@@ -103,12 +103,12 @@ class Outcome:
     """Everything the judge looks at."""
 
     orders: tuple[Order, ...]
-    movements: tuple[Movement, ...]
-    told: tuple[Told, ...]
+    transfers: tuple[ChainTransfer, ...]
+    webhooks: tuple[ReceivedWebhook, ...]
     statuses: dict[str, str]  # of every intent the scanner lists
     rows: tuple[Row, ...]
     coins: tuple[Coin, ...] = ()
-    oddities: tuple[str, ...] = ()  # what should not have happened while it ran
+    anomalies: tuple[str, ...] = ()  # what should not have happened while it ran
 
 
 @dataclass(frozen=True, slots=True)

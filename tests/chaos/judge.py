@@ -1,5 +1,5 @@
 """
-What the canonical chain says by the rules of docs/rules.md, and how what was told differs from it.
+What the canonical chain says by the rules of docs/rules.md, and how the webhooks and rows differ from it.
 
 Written against the specification, without a line of the scanner's own matching: two ways to the same answer.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from addresses.keccak import keccak
-from tests.chaos.facts import Coin, Movement, Order, Outcome, Row, Told, Verdict
+from tests.chaos.facts import ChainTransfer, Coin, Order, Outcome, ReceivedWebhook, Row, Verdict
 
 CONFIRMED = "payment.confirmed"
 GRACE_S = 60  # after the expiry a payment still counts, by the time of its block
@@ -28,7 +28,7 @@ class Settlement:
     received: int
 
 
-class Pile(NamedTuple):
+class RowKey(NamedTuple):
     """What one line of `GET /unmatched` is about, however many transfers it holds."""
 
     intent_id: str | None
@@ -38,8 +38,8 @@ class Pile(NamedTuple):
 
 
 @dataclass(slots=True)
-class Heap:
-    """What is on one pile."""
+class RowTotal:
+    """The sum of the rows of one key."""
 
     count: int = 0
     amount: int = 0
@@ -52,114 +52,122 @@ class Heap:
 
 
 @dataclass(slots=True)
-class Truth:
+class ExpectedState:
     """What follows from the chain."""
 
     settled: dict[str, Settlement] = field(default_factory=dict)
-    piles: dict[Pile, Heap] = field(default_factory=lambda: defaultdict(Heap))
+    rows_by_key: dict[RowKey, RowTotal] = field(default_factory=lambda: defaultdict(RowTotal))
 
 
-def truth(orders: Sequence[Order], movements: Sequence[Movement]) -> Truth:
+def expected_state(orders: Sequence[Order], transfers: Sequence[ChainTransfer]) -> ExpectedState:
     """Apply the rules to the canonical chain."""
     by_topic = {topic_of(order.reference): order for order in orders if order.rail == "proxy"}
-    found = Truth()
-    eligible: dict[str, list[Movement]] = defaultdict(list)
-    for movement in sorted(movements, key=in_order):
-        order = _holder(orders, movement) if movement.topic is None else by_topic.get(movement.topic)
-        reason = _refusal(movement, order)
+    found = ExpectedState()
+    eligible: dict[str, list[ChainTransfer]] = defaultdict(list)
+    for transfer in sorted(transfers, key=in_order):
+        order = _holder(orders, transfer) if transfer.topic is None else by_topic.get(transfer.topic)
+        reason = _refusal(transfer, order)
         if order is not None and reason is None:
-            eligible[order.intent_id].append(movement)
+            eligible[order.intent_id].append(transfer)
         else:
-            _pile(found, movement, order, reason or "")
+            _add_row(found, transfer, order, reason or "")
     for order in orders:
         if not order.unreadable:
             _add_up(order, eligible[order.intent_id], found)
     return found
 
 
-def in_order(movement: Movement) -> tuple[int, str, int]:
+def in_order(transfer: ChainTransfer) -> tuple[int, str, int]:
     """Order by blocks, and within one by what every node shows alike: the hashes of transactions."""
-    return movement.block, movement.tx, movement.log_index
+    return transfer.block, transfer.tx, transfer.log_index
 
 
-def _holder(orders: Sequence[Order], movement: Movement) -> Order | None:
+def _holder(orders: Sequence[Order], transfer: ChainTransfer) -> Order | None:
     """Return whom an address belonged to when something came to it: the last who took it over before."""
-    held = [o for o in orders if o.rail == "direct" and o.destination == movement.destination]
-    return max((o for o in held if o.since <= movement.time), key=lambda o: o.since, default=None)
+    held = [o for o in orders if o.rail == "direct" and o.destination == transfer.destination]
+    return max((o for o in held if o.since <= transfer.time), key=lambda o: o.since, default=None)
 
 
 def topic_of(reference: str) -> str:
     return "0x" + keccak(bytes.fromhex(reference[2:])).hex()
 
 
-def _refusal(movement: Movement, order: Order | None) -> str | None:
+def _refusal(transfer: ChainTransfer, order: Order | None) -> str | None:
     """Return the first reason that holds; None when the transfer counts."""
     if order is None:
         return "unknown_reference"
     reasons = {
-        "wrong_token": movement.token != order.token,
-        "zero_amount": movement.amount == 0 and movement.destination == order.destination,
-        # What never came is told as such, whatever else is wrong with it.
-        "no_transfer_log": movement.credited is None,
-        "fee_on_transfer": movement.amount > (movement.credited or 0),
-        "reverted": movement.bounced,
-        "wrong_destination": movement.destination != order.destination,
+        "wrong_token": transfer.token != order.token,
+        "zero_amount": transfer.amount == 0 and transfer.destination == order.destination,
+        # What never came is reported as such, whatever else is wrong with it.
+        "no_transfer_log": transfer.credited is None,
+        "fee_on_transfer": transfer.amount > (transfer.credited or 0),
+        "reverted": transfer.bounced,
+        "wrong_destination": transfer.destination != order.destination,
         "cancelled": order.cancelled,
         # By the time of its block alone: when anybody saw it, and what any clock said, decides nothing.
-        "late": order.expires_at is not None and movement.time > order.expires_at + GRACE_S,
+        "late": order.expires_at is not None and transfer.time > order.expires_at + GRACE_S,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _add_up(order: Order, payments: Sequence[Movement], found: Truth) -> None:
+def _add_up(order: Order, payments: Sequence[ChainTransfer], found: ExpectedState) -> None:
     sums = list(itertools.accumulate(payment.amount for payment in payments))
     place = next((place for place, received in enumerate(sums) if received >= order.amount), None)
     if place is None:
         for payment in payments:
-            _pile(found, payment, order, "underpaid")
+            _add_row(found, payment, order, "underpaid")
         return
     completing, received = payments[place], sums[place]
     found.settled[order.intent_id] = Settlement(completing.tx, received)
     if received > order.amount:
-        _pile(found, completing, order, "overpaid_surplus", received - order.amount)
+        _add_row(found, completing, order, "overpaid_surplus", received - order.amount)
     for payment in payments[place + 1 :]:
-        _pile(found, payment, order, "duplicate")
+        _add_row(found, payment, order, "duplicate")
 
 
-def _pile(found: Truth, movement: Movement, order: Order | None, reason: str, amount: int | None = None) -> None:
+def _add_row(
+    found: ExpectedState, transfer: ChainTransfer, order: Order | None, reason: str, amount: int | None = None
+) -> None:
     owner = None if order is None else order.intent_id
-    heap = found.piles[Pile(owner, reason, movement.token, movement.destination)]
-    heap.add(movement.tx, movement.amount if amount is None else amount)
+    total = found.rows_by_key[RowKey(owner, reason, transfer.token, transfer.destination)]
+    total.add(transfer.tx, transfer.amount if amount is None else amount)
 
 
 def judge(outcome: Outcome) -> Verdict:
-    """Compare what was told and what is stored with what the chain says."""
-    expected = truth(outcome.orders, outcome.movements)
-    confirmed = [told for told in outcome.told if told.event_type == CONFIRMED and told.acknowledged]
-    canonical = {movement.tx for movement in outcome.movements}
+    """Compare the webhooks and what is stored with what the chain says."""
+    expected = expected_state(outcome.orders, outcome.transfers)
+    confirmed = [webhook for webhook in outcome.webhooks if webhook.event_type == CONFIRMED and webhook.acknowledged]
+    canonical = {transfer.tx for transfer in outcome.transfers}
     transfers = [row for row in outcome.rows if not of_coin(row)]
     return Verdict(
         missed=tuple(_missed(expected.settled, confirmed, outcome.statuses)),
         doubled=tuple(_doubled(outcome)),
         invented=tuple(_invented(expected.settled, outcome)),
-        unexplained=(*unexplained_rows(expected.piles, transfers, canonical), *_unnoticed(outcome), *outcome.oddities),
+        unexplained=(
+            *unexplained_rows(expected.rows_by_key, transfers, canonical),
+            *_unnoticed(outcome),
+            *outcome.anomalies,
+        ),
     )
 
 
-def _missed(settled: Mapping[str, Settlement], confirmed: Sequence[Told], statuses: Mapping[str, str]) -> Iterator[str]:
-    delivered = {told.intent_id for told in confirmed}
+def _missed(
+    settled: Mapping[str, Settlement], confirmed: Sequence[ReceivedWebhook], statuses: Mapping[str, str]
+) -> Iterator[str]:
+    delivered = {webhook.intent_id for webhook in confirmed}
     for intent_id, settlement in settled.items():
         if statuses.get(intent_id) != "confirmed":
             yield f"{intent_id} is paid by {settlement.tx} and is {statuses.get(intent_id)}"
         elif intent_id not in delivered:
-            yield f"{intent_id} is paid by {settlement.tx} and nobody was told"
+            yield f"{intent_id} is paid by {settlement.tx} and no webhook was delivered"
 
 
 def _doubled(outcome: Outcome) -> Iterator[str]:
-    events = {(told.intent_id, told.event_id) for told in outcome.told if told.event_type == CONFIRMED}
+    events = {(webhook.intent_id, webhook.event_id) for webhook in outcome.webhooks if webhook.event_type == CONFIRMED}
     for intent_id, count in Counter(intent_id for intent_id, _ in events).items():
         if count > 1:
-            yield f"{intent_id} was told {count} times, as different events"
+            yield f"{intent_id} was confirmed {count} times, by different events"
     for key, count in Counter((row.tx, row.event_key) for row in outcome.rows).items():
         if count > 1:
             yield f"transfer {key} is listed {count} times"
@@ -169,12 +177,12 @@ def _invented(settled: Mapping[str, Settlement], outcome: Outcome) -> Iterator[s
     for intent_id, status in outcome.statuses.items():
         if status in SETTLED and intent_id not in settled:
             yield f"{intent_id} is {status} and not paid"
-    for told in {told for told in outcome.told if told.event_type == CONFIRMED}:
-        if settled.get(told.intent_id) != Settlement(told.tx, told.received):
-            yield f"{told} was told, the chain says {settled.get(told.intent_id)}"
-    for told in outcome.told:
-        if not told.genuine:
-            yield f"{told} is not signed as it should be"
+    for webhook in {webhook for webhook in outcome.webhooks if webhook.event_type == CONFIRMED}:
+        if settled.get(webhook.intent_id) != Settlement(webhook.tx, webhook.received):
+            yield f"{webhook} was sent, the chain says {settled.get(webhook.intent_id)}"
+    for webhook in outcome.webhooks:
+        if not webhook.genuine:
+            yield f"{webhook} is not signed as it should be"
 
 
 def of_coin(row: Row) -> bool:
@@ -193,9 +201,9 @@ def _unnoticed(outcome: Outcome) -> Iterator[str]:
     for order in outcome.orders:
         mine = [row for row in listed if row.destination == order.destination]
         came = [coin for coin in outcome.coins if coin.destination == order.destination]
-        told, sent = sum(row.amount for row in mine), sum(coin.amount for coin in came)
-        if order.rail == "direct" and told != sent:
-            yield f"{told} coin of {sent} at {order.destination} is listed"
+        listed_amount, sent = sum(row.amount for row in mine), sum(coin.amount for coin in came)
+        if order.rail == "direct" and listed_amount != sent:
+            yield f"{listed_amount} coin of {sent} at {order.destination} is listed"
         for row in mine if order.rail == "direct" else ():
             if not _borne_out(row, mine, came) or (row.intent_id, row.reason) != (order.intent_id, "wrong_asset"):
                 yield f"{row} is listed, and the chain does not say so"
@@ -206,26 +214,26 @@ def _unnoticed(outcome: Outcome) -> Iterator[str]:
 
 
 def _borne_out(row: Row, mine: Sequence[Row], came: Sequence[Coin]) -> bool:
-    told = sum(other.amount for other in mine if other.position <= row.position)
-    return row.amount > 0 and told == sum(coin.amount for coin in came if coin.position <= row.position)
+    listed_amount = sum(other.amount for other in mine if other.position <= row.position)
+    return row.amount > 0 and listed_amount == sum(coin.amount for coin in came if coin.position <= row.position)
 
 
-def unexplained_rows(expected: Mapping[Pile, Heap], rows: Sequence[Row], canonical: set[str]) -> Iterator[str]:
+def unexplained_rows(expected: Mapping[RowKey, RowTotal], rows: Sequence[Row], canonical: set[str]) -> Iterator[str]:
     """Compare what is listed, line by line or in sums, with what the chain shows."""
     # What left the chain may be listed as such, or was never seen, and so may what only a log of a failed
     # transaction told of; what is on the chain may not.
-    given: dict[Pile, Heap] = defaultdict(Heap)
+    given: dict[RowKey, RowTotal] = defaultdict(RowTotal)
     merged = set()
     for row in rows:
         if row.reason in {"reorged", "reverted"} and row.tx not in canonical:
             continue
-        pile = Pile(row.intent_id, row.reason, row.token, row.destination)
-        given[pile].add(row.tx or "", row.amount, row.count)
+        key = RowKey(row.intent_id, row.reason, row.token, row.destination)
+        given[key].add(row.tx or "", row.amount, row.count)
         if row.count > 1:
-            merged.add(pile)
-    for pile in {**expected, **given}:
-        wanted, listed = expected.get(pile, Heap()), given.get(pile, Heap())
+            merged.add(key)
+    for key in {**expected, **given}:
+        wanted, listed = expected.get(key, RowTotal()), given.get(key, RowTotal())
         if (wanted.count, wanted.amount) != (listed.count, listed.amount):
-            yield f"{pile}: the chain shows {wanted.count} of {wanted.amount}, listed are {listed.count} of {listed.amount}"
-        elif pile not in merged and wanted.transactions != listed.transactions:
-            yield f"{pile}: listed are {listed.transactions}, the chain shows {wanted.transactions}"
+            yield f"{key}: the chain shows {wanted.count} of {wanted.amount}, listed are {listed.count} of {listed.amount}"
+        elif key not in merged and wanted.transactions != listed.transactions:
+            yield f"{key}: listed are {listed.transactions}, the chain shows {wanted.transactions}"

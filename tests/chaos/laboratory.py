@@ -1,4 +1,4 @@
-"""One run: the world is set up, troubled as planned, healed, left to itself, and judged."""
+"""One run: the environment is set up, the planned faults are injected and ended, and what is left is judged."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import Any
 
 import aiohttp
 
-from tests.chaos.backend import Backend
-from tests.chaos.endpoints import METHODS
-from tests.chaos.evm import evm_world
+from tests.chaos.chain_environment import ChainEnvironment
+from tests.chaos.evm_environment import evm_environment
 from tests.chaos.facts import Outcome, Row, Verdict
-from tests.chaos.judge import SETTLED, judge, of_coin, truth
-from tests.chaos.keeper import Keeper, kept
-from tests.chaos.payments import Family
-from tests.chaos.schedule import MOST_SKEW_S, Plan, Trouble
-from tests.chaos.street import Street, persist
-from tests.chaos.ton import ton_world
-from tests.chaos.tron import tron_world
-from tests.chaos.world import World
+from tests.chaos.judge import SETTLED, expected_state, judge, of_coin
+from tests.chaos.purchases import Family
+from tests.chaos.rpc_faults import METHODS
+from tests.chaos.schedule import MOST_SKEW_S, Plan, PlannedFault
+from tests.chaos.shoppers import Shoppers, call_until_answered
+from tests.chaos.supervisor import Supervisor, supervised
+from tests.chaos.ton_environment import ton_environment
+from tests.chaos.tron_environment import tron_environment
+from tests.chaos.webhook_receiver import WebhookReceiver
 
-HEALING_S = 150  # what was given up is told again once a minute
+HEALING_S = 150  # what was given up is sent again once a minute
 ON_TIME_S = 60  # forty-five seconds after the last fault everything is confirmed; a start takes its time
-STORIES_S = 90
+SCENARIOS_S = 90
 NOTICE_S = 60
 SETTINGS = {
     "RPC_TIMEOUT_SEC": "1",
@@ -42,10 +42,10 @@ SETTINGS = {
     "SCANNER_SECRET_KEY": "A" * 43 + "=",
 }
 ENDPOINTS = 2
-WORLDS: dict[Family, Callable[[Plan], AbstractAsyncContextManager[World]]] = {
-    "evm": evm_world,
-    "tron": tron_world,
-    "ton": ton_world,
+ENVIRONMENTS: dict[Family, Callable[[Plan], AbstractAsyncContextManager[ChainEnvironment]]] = {
+    "evm": evm_environment,
+    "tron": tron_environment,
+    "ton": ton_environment,
 }
 
 
@@ -59,7 +59,7 @@ class Report:
     settled: int  # intents the chain says are paid
     faults: Counter[str]
     verdict: Verdict
-    deaths: tuple[str, ...]
+    unexpected_exits: tuple[str, ...]
     log: tuple[str, ...]  # what it takes to find out why: the chain's transfers, then the scanners' words
     seconds: float
 
@@ -67,117 +67,124 @@ class Report:
 class Laboratory:
     """The parts of one run, wired together."""
 
-    def __init__(self, plan: Plan, world: World, keeper: Keeper, backend: Backend, habits: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        chain_env: ChainEnvironment,
+        supervisor: Supervisor,
+        receiver: WebhookReceiver,
+        permanent_faults: AsyncExitStack,
+    ) -> None:
         self.plan = plan
-        self._habits = habits  # ended with the world
-        self.world = world
-        self.keeper = keeper
-        self.backend = backend
-        self.street = Street(keeper, world, backend, plan)
-        self._chance = random.Random(f"methods of {plan.seed}")
+        self._permanent_faults = permanent_faults  # ended with the world
+        self.chain_env = chain_env
+        self.supervisor = supervisor
+        self.receiver = receiver
+        self.shoppers = Shoppers(supervisor, chain_env, receiver, plan)
+        self._rng = random.Random(f"methods of {plan.seed}")
 
     async def run(self) -> None:
-        """Play the plan; return when every trouble is over and every story told."""
+        """Play the plan; return when every fault is over and every purchase done."""
         began = time.monotonic()
 
         async def at(moment: float) -> None:
             await asyncio.sleep(max(0.0, began + moment - time.monotonic()))
 
-        async def inflict(one: Trouble, method: str) -> None:
+        async def inject(one: PlannedFault, method: str) -> None:
             await at(one.at)
-            await self._inflict(one, method)
+            await self._inject(one, method)
 
-        told = {purchase.number: purchase.kind for purchase in self.plan.purchases}
+        unfinished = {purchase.number: purchase.kind for purchase in self.plan.purchases}
 
         async def buy(purchase: Any) -> None:
             await at(purchase.at)
-            await self.street.buy(purchase)
-            del told[purchase.number]
+            await self.shoppers.buy(purchase)
+            del unfinished[purchase.number]
 
         try:
-            async with asyncio.timeout(self.plan.span_s + STORIES_S), asyncio.TaskGroup() as tasks:
-                for one in self.plan.troubles:
-                    tasks.create_task(inflict(one, self._chance.choice(METHODS)))
+            async with asyncio.timeout(self.plan.span_s + SCENARIOS_S), asyncio.TaskGroup() as tasks:
+                for one in self.plan.faults:
+                    tasks.create_task(inject(one, self._rng.choice(METHODS)))
                 for purchase in self.plan.purchases:
                     tasks.create_task(buy(purchase))
         except TimeoutError:
-            self.keeper.oddities.append(f"stories did not end: {told}")
+            self.supervisor.anomalies.append(f"purchases did not end: {unfinished}")
 
-    async def _inflict(self, one: Trouble, method: str) -> None:
+    async def _inject(self, one: PlannedFault, method: str) -> None:
         match one.area:
             case "rpc":
                 async with AsyncExitStack() as faults:
                     for place in range(ENDPOINTS):
-                        if one.size >> place & 1 and one.kind not in self._habits_of(place):
-                            await faults.enter_async_context(self.world.trouble(place, one.kind, method))
+                        if one.size >> place & 1 and one.kind not in self._permanent_faults_of(place):
+                            await faults.enter_async_context(self.chain_env.inject_fault(place, one.kind, method))
                     await asyncio.sleep(one.seconds)
             case "receiver":
-                await self.backend.begin(one.kind)
+                await self.receiver.begin(one.kind)
                 await asyncio.sleep(one.seconds)
-                await self.backend.end(one.kind)
+                await self.receiver.end(one.kind)
             case "chain" if one.kind == "mine":
-                await self.world.mine(one.size)
+                await self.chain_env.mine(one.size)
             case "chain":
-                await self.world.reorg(one.size, one.kind)
+                await self.chain_env.reorg(one.size, one.kind)
             case "process":
                 await self._disturb(one)
 
-    def _habits_of(self, place: int) -> tuple[str, ...]:
-        """Return what an endpoint is like anyway: the end of a passing trouble must not end that."""
-        return self.plan.habits[place] if self.plan.habits else ()
+    def _permanent_faults_of(self, place: int) -> tuple[str, ...]:
+        """Return the permanent faults of an endpoint: the end of a transient fault must not end that."""
+        return self.plan.permanent_faults[place] if self.plan.permanent_faults else ()
 
-    async def _disturb(self, one: Trouble) -> None:
+    async def _disturb(self, one: PlannedFault) -> None:
         match one.kind:
             case "kill":
-                self.keeper.kill()
+                self.supervisor.kill()
             case "terminate":
-                self.keeper.terminate()
+                self.supervisor.terminate()
             case "second":
-                await self.keeper.second()
+                await self.supervisor.start_second()
             case "locked":
-                async with self.keeper.locked():
+                async with self.supervisor.locked():
                     await asyncio.sleep(one.seconds)
             case "disk_full":
-                async with self.keeper.full_disk():
+                async with self.supervisor.full_disk():
                     await asyncio.sleep(one.seconds)
             case "far_off":
                 self._set_clock(one.size)
             case _:
-                self._set_clock(self.backend.skew_s + one.size if abs(self.backend.skew_s) < MOST_SKEW_S else 0)
+                self._set_clock(self.receiver.skew_s + one.size if abs(self.receiver.skew_s) < MOST_SKEW_S else 0)
 
     def _set_clock(self, seconds: int) -> None:
-        self.backend.skewed(seconds)
-        self.keeper.skew(seconds)
+        self.receiver.skewed(seconds)
+        self.supervisor.skew(seconds)
 
     async def heal(self) -> None:
-        """Nothing is wrong any more but habits: bury what was paid, and wait until nothing is left to do."""
-        self.world.heal()
-        await _settle_in(self.plan, self.world, self._habits)
-        await self.world.bury(self.plan)
+        """Nothing is wrong any more but the permanent faults: bury what was paid, and wait until nothing is left to do."""
+        self.chain_env.heal()
+        await _add_permanent_faults(self.plan, self.chain_env, self._permanent_faults)
+        await self.chain_env.bury(self.plan)
         if not self.plan.patient:
-            self.keeper.terminate()
+            self.supervisor.terminate()
         await self._on_time()
-        await self._at_rest()
-        before = {told.event_id for told in self.backend.told}
-        self.keeper.terminate()  # once more: a start tells nobody anything twice
-        await self._at_rest()
-        # Coin is looked at every five minutes and at a start: what came in between is told then, for the first time.
-        if told := {told.event_id for told in self.backend.told if told.tx} - before:
-            self.keeper.oddities.append(f"a restart of a scanner at rest told {told}")
+        await self._until_idle()
+        before = {webhook.event_id for webhook in self.receiver.webhooks}
+        self.supervisor.terminate()  # once more: a start tells nobody anything twice
+        await self._until_idle()
+        # Coin is looked at every five minutes and at a start: what came in between is reported then, for the first time.
+        if sent := {webhook.event_id for webhook in self.receiver.webhooks if webhook.tx} - before:
+            self.supervisor.anomalies.append(f"a restart of a scanner at rest sent {sent}")
 
     async def _on_time(self) -> None:
         """Note whoever paid and is not confirmed soon after the last fault is over, whatever strangers did."""
-        orders = tuple(self.street.orders)
-        waiting = set(truth(orders, await self.world.movements(orders)).settled)
+        orders = tuple(self.shoppers.orders)
+        waiting = set(expected_state(orders, await self.chain_env.transfers(orders)).settled)
         with suppress(TimeoutError):
             async with asyncio.timeout(ON_TIME_S):
                 while waiting:
                     waiting -= {i["intentId"] for i in await self._pages("intents") if i["status"] in SETTLED}
                     await asyncio.sleep(0.3)
         if waiting:
-            self.keeper.oddities.append(f"{ON_TIME_S} s after the last fault {sorted(waiting)} were not confirmed")
+            self.supervisor.anomalies.append(f"{ON_TIME_S} s after the last fault {sorted(waiting)} were not confirmed")
 
-    async def _at_rest(self) -> None:
+    async def _until_idle(self) -> None:
         """Wait for two polls in a row that read everything and left nothing to tell."""
         seen: set[str] = set()
         state: Any = None
@@ -185,37 +192,39 @@ class Laboratory:
             async with asyncio.timeout(HEALING_S):
                 while len(seen) < 3:
                     await asyncio.sleep(0.3)
-                    _, answer = await persist(self.keeper, lambda api: api.call("GET", "/scanner/status"))
+                    _, answer = await call_until_answered(
+                        self.supervisor, lambda api: api.call("GET", "/scanner/status")
+                    )
                     state = answer["chains"][0]
-                    rests = state["lastError"] is None and await self.world.is_read(state["lastScannedBlock"] or 0)
+                    rests = state["lastError"] is None and await self.chain_env.is_read(state["lastScannedBlock"] or 0)
                     if rests and state["undeliveredWebhooks"] == 0 and state["lastSuccessAt"]:
                         seen.add(state["lastSuccessAt"])
         except TimeoutError:
-            self.keeper.oddities.append(f"it never came to rest: {state}")
+            self.supervisor.anomalies.append(f"it never came to rest: {state}")
 
     async def outcome(self) -> Outcome:
         """Collect what the chain says, and what the scanner does."""
-        orders = tuple(self.street.orders)
-        coins = await self.world.coins(orders)
-        await self._noticed(sum(coin.amount for coin in coins))
+        orders = tuple(self.shoppers.orders)
+        coins = await self.chain_env.coins(orders)
+        await self._until_coins_listed(sum(coin.amount for coin in coins))
         statuses = {i["intentId"]: i["status"] for i in await self._pages("intents")}
         rows = await self._rows()
-        await self.keeper.stop()
-        await self.keeper.check()
-        oddities = list(self.keeper.oddities)
-        if self.backend.trapped:
-            oddities.append(f"{self.backend.trapped} redirects were followed")
+        await self.supervisor.stop()
+        await self.supervisor.check()
+        anomalies = list(self.supervisor.anomalies)
+        if self.receiver.trapped:
+            anomalies.append(f"{self.receiver.trapped} redirects were followed")
         return Outcome(
             orders=orders,
-            movements=await self.world.movements(orders),
-            told=tuple(self.backend.told),
+            transfers=await self.chain_env.transfers(orders),
+            webhooks=tuple(self.receiver.webhooks),
             statuses=statuses,
             rows=rows,
             coins=coins,
-            oddities=tuple(oddities),
+            anomalies=tuple(anomalies),
         )
 
-    async def _noticed(self, sent: int) -> None:
+    async def _until_coins_listed(self, sent: int) -> None:
         """Wait until as much coin is listed as was sent: a balance is read beside the polls, a moment after a start."""
         with suppress(TimeoutError):  # the judge will say what is missing
             async with asyncio.timeout(NOTICE_S):
@@ -223,14 +232,14 @@ class Laboratory:
                     await asyncio.sleep(0.3)
 
     async def _rows(self) -> tuple[Row, ...]:
-        return tuple(Row.of(row, self.world.canonical) for row in await self._pages("unmatched"))
+        return tuple(Row.of(row, self.chain_env.canonical) for row in await self._pages("unmatched"))
 
     async def _pages(self, what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:
             path = f"/{what}?limit=50{cursor}"
-            status, answer = await persist(self.keeper, lambda api, path=path: api.call("GET", path))  # type: ignore[misc]
+            status, answer = await call_until_answered(self.supervisor, lambda api, path=path: api.call("GET", path))  # type: ignore[misc]
             assert status == 200, answer
             found += answer[what]
             if answer["nextCursor"] is None:
@@ -238,36 +247,36 @@ class Laboratory:
             cursor = f"&cursor={answer['nextCursor']}"
 
 
-async def _settle_in(plan: Plan, world: World, habits: AsyncExitStack) -> None:
+async def _add_permanent_faults(plan: Plan, chain_env: ChainEnvironment, permanent_faults: AsyncExitStack) -> None:
     """Let every endpoint be what it is for good."""
-    for place, kinds in enumerate(plan.habits):
+    for place, kinds in enumerate(plan.permanent_faults):
         for kind in kinds:
-            await habits.enter_async_context(world.trouble(place, kind, "*"))
+            await permanent_faults.enter_async_context(chain_env.inject_fault(place, kind, "*"))
 
 
 async def experiment(plan: Plan, folder: Path) -> Report:
     """Run a plan in a folder of its own and judge it."""
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        world = await stack.enter_async_context(WORLDS[plan.family](plan))
-        backend = await stack.enter_async_context(Backend())
+        chain_env = await stack.enter_async_context(ENVIRONMENTS[plan.family](plan))
+        receiver = await stack.enter_async_context(WebhookReceiver())
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        env = world.environment(folder, plan) | SETTINGS
-        habits = await stack.enter_async_context(AsyncExitStack())
-        await _settle_in(plan, world, habits)
-        keeper = await stack.enter_async_context(kept(folder, env, session))
-        laboratory = Laboratory(plan, world, keeper, backend, habits)
+        env = chain_env.environment(folder, plan) | SETTINGS
+        permanent_faults = await stack.enter_async_context(AsyncExitStack())
+        await _add_permanent_faults(plan, chain_env, permanent_faults)
+        supervisor = await stack.enter_async_context(supervised(folder, env, session))
+        laboratory = Laboratory(plan, chain_env, supervisor, receiver, permanent_faults)
         await laboratory.run()
         await laboratory.heal()
         outcome = await laboratory.outcome()
     return Report(
         seed=plan.seed,
         family=plan.family,
-        payments=world.payments,
-        settled=len(truth(outcome.orders, outcome.movements).settled),
-        faults=plan.faults,
+        payments=chain_env.payments,
+        settled=len(expected_state(outcome.orders, outcome.transfers).settled),
+        faults=plan.fault_counts,
         verdict=judge(outcome),
-        deaths=tuple(keeper.deaths),
-        log=(*(f"{movement}\n" for movement in sorted(outcome.movements)), *keeper.said),
+        unexpected_exits=tuple(supervisor.unexpected_exits),
+        log=(*(f"{transfer}\n" for transfer in sorted(outcome.transfers)), *supervisor.output),
         seconds=time.monotonic() - began,
     )

@@ -1,4 +1,4 @@
-"""One run with the marketplace: both daemons on a troubled chain, whole purchases, judged by the chain and the books."""
+"""One run with the marketplace: both daemons on a faulty chain, whole purchases, judged by the chain and the books."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import orjson
 from devnet.evm.anvil import CHAIN_ID, anvil
 from devnet.processes import ESCROW, XPUB, Credentials, new_credentials
 from devnet.runner.level import Run
-from devnet.runner.tale import RAILS
+from devnet.runner.scenario import PAYMENT_METHODS
 from devnet.runner.target import Target
-from tests.chaos.endpoints import Node
-from tests.chaos.keeper import Keeper, kept
+from tests.chaos.faulty_link import FaultyLink
 from tests.chaos.laboratory import SETTINGS, Report
-from tests.chaos.market_books import Books
-from tests.chaos.market_ground import MarketGround, MarketStreet, mining
+from tests.chaos.market_audit import MarketAudit
+from tests.chaos.market_chain import MarketChainActor, MarketChainController, mining
+from tests.chaos.market_expected import expected_settlement
 from tests.chaos.market_judge import judge_market
 from tests.chaos.market_laboratory import TTL_H, Laboratory
 from tests.chaos.market_plan import MarketPlan
-from tests.chaos.market_tales import SCREENED, Stories
-from tests.chaos.market_truth import owed
-from tests.chaos.market_way import Way
-from tests.chaos.street import persist
+from tests.chaos.market_scenarios import SCREENED, MarketScenarios
+from tests.chaos.rpc_faults import Endpoint
+from tests.chaos.shoppers import call_until_answered
+from tests.chaos.supervisor import Supervisor, supervised
 from tests.harness import ROOT, environment, prepared
 
-PATIENCE_S = 90.0
+MAX_DOWNTIME_S = 90.0
 BUGS = ("failed (request",)
-WALLETS = 2  # of a story: whoever pays, pays once
+WALLETS = 2  # of a scenario: whoever pays, pays once
 SDN = """<?xml version="1.0" standalone="yes"?>
 <sdnList xmlns="https://example.test/XML"><sdnEntry><uid>1</uid><lastName>NOBODY</lastName><idList>
 {ids}
@@ -47,21 +47,21 @@ async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[Laborator
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         session = await enter(aiohttp.ClientSession())
-        listed = sum(story.kind in SCREENED for story in plan.stories)
-        chain = await prepared(await enter(anvil(accounts=1 + listed + WALLETS * len(plan.stories))))
-        ground = MarketGround(chain, random.Random(f"ground of {plan.seed}"), listed=listed)
-        await ground.furnish(depth=plan.confirmations)
-        nodes = [await enter(Node(chain.url)) for _ in range(2)]
-        hooks = await enter(Way(lambda: _url(marketplace)))
-        calls = await enter(Way(lambda: _url(scanner)))
+        listed = sum(planned.kind in SCREENED for planned in plan.scenarios)
+        chain = await prepared(await enter(anvil(accounts=1 + listed + WALLETS * len(plan.scenarios))))
+        controller = MarketChainController(chain, random.Random(f"ground of {plan.seed}"), listed=listed)
+        await controller.fund_wallets(depth=plan.confirmations)
+        nodes = [await enter(Endpoint(chain.url)) for _ in range(2)]
+        hooks = await enter(FaultyLink(lambda: _url(marketplace)))
+        calls = await enter(FaultyLink(lambda: _url(scanner)))
         registry = _registry(folder, plan.confirmations)
         watching = environment(folder, ",".join(node.url for node in nodes), CHAINS_JSON_PATH=str(registry))
         watching |= SETTINGS | {"BALANCE_WATCH_TICK_SEC": "1"}
-        scanner = await enter(kept(folder, watching, session, port="PORT"))
+        scanner = await enter(supervised(folder, watching, session, port="PORT"))
         trading = _trading(folder, who, registry, hooks=hooks.url, calls=calls.url)
-        trading["OFAC_SDN_PATH"] = str(_sanctions(folder, ground.listed))
+        trading["OFAC_SDN_PATH"] = str(_sanctions(folder, controller.listed))
         marketplace = await enter(
-            kept(folder, trading, session, module="marketplace", port="MARKETPLACE_PORT", bugs=BUGS)
+            supervised(folder, trading, session, module="marketplace", port="MARKETPLACE_PORT", bugs=BUGS)
         )
         target = Target(
             marketplace_url=await _up(marketplace),
@@ -69,19 +69,19 @@ async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[Laborator
             scanner_key="",
             admin_email=who.admin_email,
             admin_password=who.admin_password,
-            patience_s=PATIENCE_S,
+            max_downtime_s=MAX_DOWNTIME_S,
         )
-        await enter(mining(ground))
-        stories = Stories(plan.stories, ground)
-        books = Books(marketplace.store, target, session)
+        await enter(mining(controller))
+        scenarios = MarketScenarios(plan.scenarios, controller)
+        audit = MarketAudit(marketplace.store, target, session)
         run = Run(
             target=target,
-            street=MarketStreet(ground),
-            rails=[RAILS[story.rail] for story in plan.stories],
-            say=lambda _: None,
-            steps_of=stories.steps_of,
+            chain_actor=MarketChainActor(controller),
+            rails=[PAYMENT_METHODS[planned.rail] for planned in plan.scenarios],
+            log=lambda _: None,
+            steps_of=scenarios.steps_of,
         )
-        yield Laboratory(plan, ground, nodes, scanner, marketplace, hooks, calls, run, stories, books)
+        yield Laboratory(plan, controller, nodes, scanner, marketplace, hooks, calls, run, scenarios, audit)
 
 
 def _trading(folder: Path, who: Credentials, registry: Path, *, hooks: str, calls: str) -> dict[str, str]:
@@ -123,14 +123,14 @@ def _sanctions(folder: Path, listed: Sequence[str]) -> Path:
     return path
 
 
-def _url(keeper: Keeper) -> str | None:
-    return None if keeper.api is None else keeper.api.url
+def _url(supervisor: Supervisor) -> str | None:
+    return None if supervisor.api is None else supervisor.api.url
 
 
-async def _up(keeper: Keeper) -> str:
-    await persist(keeper, lambda api: api.call("GET", "/health"))
-    assert keeper.api is not None
-    return keeper.api.url
+async def _up(supervisor: Supervisor) -> str:
+    await call_until_answered(supervisor, lambda api: api.call("GET", "/health"))
+    assert supervisor.api is not None
+    return supervisor.api.url
 
 
 async def market_experiment(plan: MarketPlan, folder: Path) -> Report:
@@ -138,25 +138,27 @@ async def market_experiment(plan: MarketPlan, folder: Path) -> Report:
     began = time.monotonic()
     async with _laboratory(plan, folder) as lab:
         level = await lab.play()
-        await lab.rested()
+        await lab.check_restart()
         outcome = await lab.outcome(level)
-    paid = [owed(bought, outcome.movements, outcome.listed).received is not None for bought in outcome.bought]
+    paid = [
+        expected_settlement(opened, outcome.transfers, outcome.listed).received is not None for opened in outcome.opened
+    ]
     return Report(
         seed=plan.seed,
         family="market",
-        payments=lab.ground.payments,
+        payments=lab.controller.payments,
         settled=sum(paid),
-        faults=plan.faults,
+        faults=plan.fault_counts,
         verdict=judge_market(outcome),
-        deaths=(*lab.scanner.deaths, *lab.marketplace.deaths),
+        unexpected_exits=(*lab.scanner.unexpected_exits, *lab.marketplace.unexpected_exits),
         log=(
-            *(f"{bought}\n" for bought in outcome.bought),
-            *(f"{movement}\n" for movement in sorted(outcome.movements)),
+            *(f"{opened}\n" for opened in outcome.opened),
+            *(f"{transfer}\n" for transfer in sorted(outcome.transfers)),
             *(f"{row}\n" for row in outcome.recoveries),
             *(f"{row}\n" for row in outcome.unmatched),
-            *lab.scanner.said,
+            *lab.scanner.output,
             "=== marketplace\n",
-            *lab.marketplace.said,
+            *lab.marketplace.output,
         ),
         seconds=time.monotonic() - began,
     )

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.facts import Coin, Movement, Row
+from tests.chaos.facts import ChainTransfer, Coin, Row
 
 
 @dataclass(frozen=True, slots=True)
-class Bought:
+class OpenedPayment:
     """A payment that was opened, as its buyer knows it; addresses in lower case."""
 
     kind: str
@@ -29,7 +29,7 @@ class Bought:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownPayment:
     """A pay-in as the API shows it."""
 
     payment_id: str
@@ -38,12 +38,12 @@ class Shown:
     amount: int
 
     @classmethod
-    def of(cls, payment: Mapping[str, Any]) -> Shown:
+    def of(cls, payment: Mapping[str, Any]) -> ShownPayment:
         return cls(payment["id"], payment["status"], payment["escrowState"], int(payment["amountBaseUnits"]))
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LedgerLine:
     """A line of the ledger, as the table holds it."""
 
     number: int
@@ -54,7 +54,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Credited:
+class CreditedRow:
     """A transfer that counts towards a payment."""
 
     tx: str
@@ -63,7 +63,7 @@ class Credited:
 
 
 @dataclass(frozen=True, slots=True)
-class Recovery:
+class RecoveryRow:
     """Money that waits for a person, as the API lists it."""
 
     payment_id: str
@@ -71,10 +71,10 @@ class Recovery:
     amount: int | None
     tx: str | None
     count: int = 1  # transfers in it
-    token: str | None = None  # lower case; None where nobody told
+    token: str | None = None  # lower case; None where it is unknown
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Recovery:
+    def of(cls, row: Mapping[str, Any]) -> RecoveryRow:
         amount, token = row["amountBaseUnits"], row["tokenAddress"]
         return cls(
             payment_id=row["paymentId"],
@@ -87,8 +87,8 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """How often somebody was told one thing: a person of a payment, or the marketplace of an intent."""
+class MessageCount:
+    """How often one message was received: a notification by a user, or an event by the marketplace."""
 
     who: str
     what: str
@@ -108,23 +108,23 @@ class Payout:
 class MarketOutcome:
     """Everything the judge looks at."""
 
-    bought: tuple[Bought, ...]
-    movements: tuple[Movement, ...]  # on the canonical chain, into our addresses
+    opened: tuple[OpenedPayment, ...]
+    transfers: tuple[ChainTransfer, ...]  # on the canonical chain, into our addresses
     sent: frozenset[str]  # transactions that buyers ever sent, whatever became of them
     gassed: frozenset[str]  # addresses that were given native coin, to pay out of them
     balances: Mapping[str, int]  # of the token, by address, on the chain
-    payments: tuple[Shown, ...]
-    ledger: tuple[Line, ...]
-    earlier: tuple[tuple[Line, ...], ...]  # the ledger as it was at moments of the run
-    credits: tuple[Credited, ...]
-    recoveries: tuple[Recovery, ...]
+    payments: tuple[ShownPayment, ...]
+    ledger: tuple[LedgerLine, ...]
+    earlier: tuple[tuple[LedgerLine, ...], ...]  # the ledger as it was at moments of the run
+    credits: tuple[CreditedRow, ...]
+    recoveries: tuple[RecoveryRow, ...]
     payouts: tuple[Payout, ...]
     unmatched: tuple[Row, ...]  # what the scanner lists as settling nothing
     coins: tuple[Coin, ...]  # the chain's own coin, into our addresses, but what pays for payouts
     listed: frozenset[str]  # wallets of people on the sanctions list
-    notices: tuple[News, ...]  # to people
-    events: tuple[News, ...]  # to the marketplace
+    notices: tuple[MessageCount, ...]  # to people
+    events: tuple[MessageCount, ...]  # to the marketplace
     hours: int  # that went by, as the daemons saw it, begun ones too
     reconciliation: Mapping[str, Any]
-    unfinished: tuple[str, ...]  # stories that did not come to their end
-    oddities: tuple[str, ...] = ()
+    unfinished: tuple[str, ...]  # scenarios that did not come to their end
+    anomalies: tuple[str, ...] = ()

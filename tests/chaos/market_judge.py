@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from tests.chaos.facts import Verdict
-from tests.chaos.market_facts import Bought, Line, MarketOutcome, Shown
+from tests.chaos.market_expected import ExpectedSettlement, expected_settlement
+from tests.chaos.market_facts import LedgerLine, MarketOutcome, OpenedPayment, ShownPayment
 from tests.chaos.market_listing import Listing, not_listed, unbounded
-from tests.chaos.market_truth import Owed, owed
 
 FUNDED = frozenset({"funded", "releasable", "releasing", "released"})
 DETECTED, HOLD, RELEASE = "payment_detected", "hold", "release"
@@ -20,60 +20,70 @@ DETECTED, HOLD, RELEASE = "payment_detected", "hold", "release"
 
 def judge_market(outcome: MarketOutcome) -> Verdict:
     """Compare the books with what the chain says."""
-    truths = {bought.payment_id: owed(bought, outcome.movements, outcome.listed) for bought in outcome.bought}
+    settlements = {
+        opened.payment_id: expected_settlement(opened, outcome.transfers, outcome.listed) for opened in outcome.opened
+    }
     shown = {payment.payment_id: payment for payment in outcome.payments}
-    books: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    ledger_lines: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for line in outcome.ledger:
-        books[line.payment_id][line.entry].append(line.amount)
+        ledger_lines[line.payment_id][line.entry].append(line.amount)
     missed, invented = list(_unfinished(outcome)), list(_strangers(outcome))
-    unexplained = [*outcome.oddities, *_reconciled(outcome), *_append_only(outcome), *_custody(outcome)]
-    for bought in outcome.bought:
-        truth, payment, lines = truths[bought.payment_id], shown.get(bought.payment_id), books[bought.payment_id]
-        missed += _missed(bought, truth, payment, lines)
-        invented += _invented(bought, truth, payment, lines)
-    listing = Listing(outcome, truths)
+    unexplained = [*outcome.anomalies, *_reconciled(outcome), *_append_only(outcome), *_custody(outcome)]
+    for opened in outcome.opened:
+        settlement, payment, lines = (
+            settlements[opened.payment_id],
+            shown.get(opened.payment_id),
+            ledger_lines[opened.payment_id],
+        )
+        missed += _missed(opened, settlement, payment, lines)
+        invented += _invented(opened, settlement, payment, lines)
+    listing = Listing(outcome, settlements)
     unexplained += [*listing.unexplained, *not_listed(outcome), *unbounded(outcome)]
     return Verdict(
         missed=tuple(missed),
         doubled=(*_doubled(outcome), *listing.doubled),
-        invented=(*invented, *_credits(outcome, truths), *listing.invented),
+        invented=(*invented, *_credits(outcome, settlements), *listing.invented),
         unexplained=tuple(unexplained),
     )
 
 
 def _unfinished(outcome: MarketOutcome) -> Iterator[str]:
-    for story in outcome.unfinished:
-        yield f"a story did not end: {story}"
+    for planned in outcome.unfinished:
+        yield f"a story did not end: {planned}"
 
 
-def _missed(bought: Bought, truth: Owed, payment: Shown | None, lines: dict[str, list[int]]) -> Iterator[str]:
-    if truth.received is None:
+def _missed(
+    opened: OpenedPayment, settlement: ExpectedSettlement, payment: ShownPayment | None, lines: dict[str, list[int]]
+) -> Iterator[str]:
+    if settlement.received is None:
         return
     if payment is None or payment.status != "completed" or payment.escrow not in FUNDED:
-        yield f"{bought.payment_id} ({bought.kind}, {bought.rail}) is paid, and is {payment}"
+        yield f"{opened.payment_id} ({opened.kind}, {opened.rail}) is paid, and is {payment}"
     for entry in (DETECTED, HOLD):
         if not lines.get(entry):
-            yield f"{bought.payment_id} is paid, and the ledger has no {entry}"
+            yield f"{opened.payment_id} is paid, and the ledger has no {entry}"
 
 
-def _invented(bought: Bought, truth: Owed, payment: Shown | None, lines: dict[str, list[int]]) -> Iterator[str]:
-    who = f"{bought.payment_id} ({bought.kind}, {bought.rail})"
-    if truth.received is None:
+def _invented(
+    opened: OpenedPayment, settlement: ExpectedSettlement, payment: ShownPayment | None, lines: dict[str, list[int]]
+) -> Iterator[str]:
+    who = f"{opened.payment_id} ({opened.kind}, {opened.rail})"
+    if settlement.received is None:
         if payment is not None and (payment.status == "completed" or payment.escrow in FUNDED):
             yield f"{who} is {payment.status}, {payment.escrow}, and the chain does not pay it"
         if lines:
             yield f"{who} is not paid, and the ledger has {dict(lines)}"
         return
-    expected = {DETECTED: truth.received, HOLD: bought.price, RELEASE: bought.price}
+    expected = {DETECTED: settlement.received, HOLD: opened.price, RELEASE: opened.price}
     for entry, amounts in lines.items():
         for amount in set(amounts) - {expected.get(entry)}:
             yield f"{who}: {entry} of {amount}, the chain says {expected.get(entry)}"
-    if payment is not None and payment.amount != bought.price:
-        yield f"{who} asks for {payment.amount}, agreed was {bought.price}"
+    if payment is not None and payment.amount != opened.price:
+        yield f"{who} asks for {payment.amount}, agreed was {opened.price}"
 
 
 def _strangers(outcome: MarketOutcome) -> Iterator[str]:
-    known = {bought.payment_id for bought in outcome.bought}
+    known = {opened.payment_id for opened in outcome.opened}
     for line in outcome.ledger:
         if line.payment_id not in known:
             yield f"{line} is about a payment that no buyer opened"
@@ -94,15 +104,15 @@ def _doubled(outcome: MarketOutcome) -> Iterator[str]:
             yield f"{payment_id} was paid out {count} times"
 
 
-def _credits(outcome: MarketOutcome, truths: dict[str, Owed]) -> Iterator[str]:
+def _credits(outcome: MarketOutcome, settlements: dict[str, ExpectedSettlement]) -> Iterator[str]:
     """Compare the transfers that were credited with those that count, where the rail sees transfers."""
     given: dict[str, set[str]] = defaultdict(set)
     for credit in outcome.credits:
         given[credit.payment_id].add(credit.tx)
-    for bought in outcome.bought:
-        counted = {m.tx for m in truths[bought.payment_id].counted}
-        if not bought.is_balance and given[bought.payment_id] - counted:
-            yield f"{bought.payment_id} was credited with {given[bought.payment_id] - counted}, which do not count"
+    for opened in outcome.opened:
+        counted = {m.tx for m in settlements[opened.payment_id].counted}
+        if not opened.is_balance and given[opened.payment_id] - counted:
+            yield f"{opened.payment_id} was credited with {given[opened.payment_id] - counted}, which do not count"
 
 
 def _reconciled(outcome: MarketOutcome) -> Iterator[str]:
@@ -119,11 +129,11 @@ def _append_only(outcome: MarketOutcome) -> Iterator[str]:
 
 def _custody(outcome: MarketOutcome) -> Iterator[str]:
     """Compare what lies at our addresses with what came, less what was paid out and is in the books."""
-    ours = {bought.payment_id: bought for bought in outcome.bought}
-    expected: Counter[str] = Counter({bought.destination: 0 for bought in outcome.bought})
-    for movement in outcome.movements:
-        if movement.token in {bought.token for bought in outcome.bought}:
-            expected[movement.destination] += movement.amount
+    ours = {opened.payment_id: opened for opened in outcome.opened}
+    expected: Counter[str] = Counter({opened.destination: 0 for opened in outcome.opened})
+    for transfer in outcome.transfers:
+        if transfer.token in {opened.token for opened in outcome.opened}:
+            expected[transfer.destination] += transfer.amount
     for payout in outcome.payouts:
         expected[ours[payout.payment_id].destination] -= payout.amount
     for address, amount in expected.items():
@@ -135,7 +145,7 @@ def _custody(outcome: MarketOutcome) -> Iterator[str]:
         yield f"the books keep {held}, and {lying} lies on the chain"
 
 
-def _held(ledger: Sequence[Line]) -> int:
+def _held(ledger: Sequence[LedgerLine]) -> int:
     """Return what the ledger says is still here: what came in, less what went out."""
     signs = {DETECTED: 1, RELEASE: -1, "refund": -1}
     return sum(signs.get(line.entry, 0) * line.amount for line in ledger)

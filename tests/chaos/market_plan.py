@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.chaos.schedule import CONFIRMATIONS, PASSING
+from tests.chaos.schedule import CONFIRMATIONS, TRANSIENT
 
 Area = Literal["rpc", "chain", "hooks", "calls", "scanner", "marketplace", "clock", "forged"]
 
@@ -31,14 +31,14 @@ RAILS_OF: dict[str, tuple[str, ...]] = {
 }
 # What strangers do beside an honest purchase (or to one that ended), and on which rails anybody can see it.
 STRANGERS: dict[str, tuple[str, ...]] = {
-    "dusted": EVERY,  # many crumbs of the right token in one transaction, before the honest payment
+    "dusted": EVERY,  # many dust of the right token in one transaction, before the honest payment
     "spammed": BOTH,  # many transfers of another token
     "zeroes": BOTH,  # many transfers of nothing
-    "listed": BOTH,  # a crumb from somebody on the sanctions list; on a balance nobody may be known to have sent it
-    "afterwards": BOTH,  # many crumbs when the payment is confirmed
-    "reused": BOTH,  # many crumbs to the address of a purchase that was cancelled
-    "raced": EVERY,  # many crumbs while the buyer cancels
-    "plainly": ("proxy",),  # many crumbs to the shop's address, past the proxy
+    "listed": BOTH,  # dust from somebody on the sanctions list; on a balance nobody may be known to have sent it
+    "afterwards": BOTH,  # many dust when the payment is confirmed
+    "reused": BOTH,  # many dust to the address of a purchase that was cancelled
+    "raced": EVERY,  # many dust while the buyer cancels
+    "plainly": ("proxy",),  # many dust to the shop's address, past the proxy
     "coin": ("direct",),  # the chain's own coin
 }
 KINDS = RAILS_OF | STRANGERS
@@ -46,12 +46,12 @@ KINDS = RAILS_OF | STRANGERS
 HOOKS = ("cut", "slow", "500", "429", "deaf", "twice", "replay", "every_other")
 CALLS = ("cut", "slow", "500", "429", "deaf", "twice")
 PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full")
-REORGS = ("same", "shuffled", "later", "vanish")  # the last one takes what no story needs
-FEW = 4  # stories of a run that is too short for every kind
+REORGS = ("same", "shuffled", "later", "vanish")  # the last one takes what no scenario needs
+FEW = 4  # scenarios of a run that is too short for every kind
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class PlannedScenario:
     """One purchase and how its buyer behaves."""
 
     at: float
@@ -61,7 +61,7 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class PlannedFault:
     """Something that goes wrong from a moment on; `seconds` is 0 for what happens at once."""
 
     at: float
@@ -80,37 +80,37 @@ class MarketPlan:
     span_s: float
     confirmations: int
     patient: bool  # whether the end comes without a restart
-    stories: tuple[Story, ...]
-    troubles: tuple[Trouble, ...]
+    scenarios: tuple[PlannedScenario, ...]
+    faults: tuple[PlannedFault, ...]
 
     @property
-    def faults(self) -> Counter[str]:
+    def fault_counts(self) -> Counter[str]:
         """How often each kind of fault is injected."""
-        return Counter(f"{t.area}:{t.kind}" for t in self.troubles)
+        return Counter(f"{t.area}:{t.kind}" for t in self.faults)
 
 
 def market_plan(seed: int, *, span_s: float = SPAN_S) -> MarketPlan:
     """Return the run of a seed."""
-    chance = random.Random(f"market {seed}")
-    confirmations = chance.choice(CONFIRMATIONS)
-    troubles = [
-        *_rpc(chance, span_s),
-        *_chain(chance, span_s, confirmations),
-        *_ways(chance, span_s),
-        *_processes(chance, span_s),
+    rng = random.Random(f"market {seed}")
+    confirmations = rng.choice(CONFIRMATIONS)
+    faults = [
+        *_rpc(rng, span_s),
+        *_chain(rng, span_s, confirmations),
+        *_link_faults(rng, span_s),
+        *_processes(rng, span_s),
         *(
-            Trouble(chance.uniform(0, span_s * 0.9), "clock", "off", size=chance.randint(-60, 60))
+            PlannedFault(rng.uniform(0, span_s * 0.9), "clock", "off", size=rng.randint(-60, 60))
             for _ in _often(span_s, 12)
         ),
-        *(Trouble(chance.uniform(0, span_s * 0.9), "forged", "webhook") for _ in _often(span_s, 4)),
+        *(PlannedFault(rng.uniform(0, span_s * 0.9), "forged", "webhook") for _ in _often(span_s, 4)),
     ]
     return MarketPlan(
         seed=seed,
         span_s=span_s,
         confirmations=confirmations,
-        patient=chance.random() < 0.5,
-        stories=tuple(_stories(chance, span_s)),
-        troubles=tuple(sorted(troubles, key=lambda t: t.at)),
+        patient=rng.random() < 0.5,
+        scenarios=tuple(_plan_scenarios(rng, span_s)),
+        faults=tuple(sorted(faults, key=lambda t: t.at)),
     )
 
 
@@ -118,67 +118,67 @@ def _often(span_s: float, every_s: float) -> range:
     return range(max(1, round(span_s / every_s)))
 
 
-def _stories(chance: random.Random, span_s: float) -> list[Story]:
+def _plan_scenarios(rng: random.Random, span_s: float) -> list[PlannedScenario]:
     wanted = [("exact", rail) for rail in EVERY]
     odd = [kind for kind in RAILS_OF if kind != "exact"]
     if span_s < SPAN_S:
-        few = [*chance.sample(odd, FEW - 2), chance.choice(list(STRANGERS))]
-        wanted = [("exact", chance.choice(EVERY)), *((kind, "") for kind in few)]
+        few = [*rng.sample(odd, FEW - 2), rng.choice(list(STRANGERS))]
+        wanted = [("exact", rng.choice(EVERY)), *((kind, "") for kind in few)]
     else:
         wanted += [(kind, "") for kind in (*odd, *STRANGERS)]
-        wanted += [(chance.choice([*odd, *STRANGERS]), "") for _ in _often(span_s - SPAN_S, 3)]
-    chance.shuffle(wanted)
+        wanted += [(rng.choice([*odd, *STRANGERS]), "") for _ in _often(span_s - SPAN_S, 3)]
+    rng.shuffle(wanted)
     return [
-        Story(
-            at=0.0 if kind == "expired" else chance.uniform(0.0, span_s * 0.6),
+        PlannedScenario(
+            at=0.0 if kind == "expired" else rng.uniform(0.0, span_s * 0.6),
             kind=kind,
-            rail=rail or chance.choice(KINDS[kind]),
-            pause_s=chance.choice([0.0, 0.3, 2.0]),
+            rail=rail or rng.choice(KINDS[kind]),
+            pause_s=rng.choice([0.0, 0.3, 2.0]),
         )
         for kind, rail in wanted
     ]
 
 
-def _rpc(chance: random.Random, span_s: float) -> list[Trouble]:
+def _rpc(rng: random.Random, span_s: float) -> list[PlannedFault]:
     found = []
     for _ in _often(span_s, 2.5):
-        both = chance.random() < 0.25
+        both = rng.random() < 0.25
         found.append(
-            Trouble(
-                at=chance.uniform(0, span_s * 0.9),
+            PlannedFault(
+                at=rng.uniform(0, span_s * 0.9),
                 area="rpc",
-                kind=chance.choice(PASSING),
-                seconds=chance.uniform(0.5, 2.0 if both else 5.0),
-                size=3 if both else chance.choice([1, 2]),
-                method=chance.choice(["*", "eth_getLogs", "eth_getBlockByNumber", "eth_call", "*"]),
+                kind=rng.choice(TRANSIENT),
+                seconds=rng.uniform(0.5, 2.0 if both else 5.0),
+                size=3 if both else rng.choice([1, 2]),
+                method=rng.choice(["*", "eth_getLogs", "eth_getBlockByNumber", "eth_call", "*"]),
             )
         )
     return found
 
 
-def _chain(chance: random.Random, span_s: float, confirmations: int) -> list[Trouble]:
+def _chain(rng: random.Random, span_s: float, confirmations: int) -> list[PlannedFault]:
     """A block that `confirmations` stand on, itself included, is never replaced: that is the promise of the depth."""
     return [
-        Trouble(chance.uniform(0, span_s), "chain", chance.choice(REORGS), size=chance.randint(1, confirmations - 1))
+        PlannedFault(rng.uniform(0, span_s), "chain", rng.choice(REORGS), size=rng.randint(1, confirmations - 1))
         for _ in _often(span_s, 3.0)
     ]
 
 
-def _ways(chance: random.Random, span_s: float) -> list[Trouble]:
-    ways: tuple[tuple[Area, tuple[str, ...], float], ...] = (("hooks", HOOKS, 2.5), ("calls", CALLS, 4.0))
+def _link_faults(rng: random.Random, span_s: float) -> list[PlannedFault]:
+    links: tuple[tuple[Area, tuple[str, ...], float], ...] = (("hooks", HOOKS, 2.5), ("calls", CALLS, 4.0))
     return [
-        Trouble(chance.uniform(0, span_s * 0.9), area, chance.choice(kinds), chance.uniform(0.5, 4.0))
-        for area, kinds, every_s in ways
+        PlannedFault(rng.uniform(0, span_s * 0.9), area, rng.choice(kinds), rng.uniform(0.5, 4.0))
+        for area, kinds, every_s in links
         for _ in _often(span_s, every_s)
     ]
 
 
-def _processes(chance: random.Random, span_s: float) -> list[Trouble]:
+def _processes(rng: random.Random, span_s: float) -> list[PlannedFault]:
     areas: tuple[Area, ...] = ("scanner", "marketplace")
     found = []
     for area in areas:
         for _ in _often(span_s, 6.0):
-            kind = chance.choice(PROCESS)
-            length = chance.uniform(1.0, 7.0) if kind in {"locked", "disk_full"} else 0.0
-            found.append(Trouble(chance.uniform(0, span_s * 0.9), area, kind, length))
+            kind = rng.choice(PROCESS)
+            length = rng.uniform(1.0, 7.0) if kind in {"locked", "disk_full"} else 0.0
+            found.append(PlannedFault(rng.uniform(0, span_s * 0.9), area, kind, length))
     return found

@@ -25,14 +25,14 @@ from devnet.receiver import receiver
 from devnet.ton.toncenter import TonCenter
 from devnet.tron import ledger as tron_ledger
 from devnet.tron.trongrid import TronGrid
-from tests.chaos import endpoints, ledgers, schedule
-from tests.chaos.endpoints import Node
+from tests.chaos import indexer_faults, rpc_faults, schedule
+from tests.chaos.rpc_faults import Endpoint
 from tests.e2e import ton_market, tron_street
 from tests.harness import MERCHANT, USDT, environment, prepared, running
 
 POLL_S = 5
 MOST_S = 45.0  # docs/rules.md, section C
-TROUBLE_S = 15.0
+FAULT_S = 15.0
 SWEEP_S = 30  # what enters an index late is found by the next sweep: a shorter one than anybody's default
 GIVE_UP_S = 90.0
 AT_ONCE = 10
@@ -52,7 +52,7 @@ class Case:
     @property
     def most_s(self) -> float:
         """How long a payment may take, once the fault is over."""
-        return MOST_S + (SWEEP_S if self.kind == ledgers.LATE else 0)
+        return MOST_S + (SWEEP_S if self.kind == indexer_faults.LATE else 0)
 
 
 class Site(Protocol):
@@ -72,21 +72,21 @@ class Site(Protocol):
     async def pay(self, checkout: dict[str, Any]) -> None:
         """Pay one of them in full; it is final before the fault ends."""
 
-    def trouble(self, front: Any, kind: str) -> AbstractAsyncContextManager[None]:
+    def inject_fault(self, front: Any, kind: str) -> AbstractAsyncContextManager[None]:
         """Let an endpoint misbehave until the block ends."""
 
 
 class EvmSite:
-    kinds = (*schedule.PASSING, *schedule.FOR_LONG, schedule.LIES)
+    kinds = (*schedule.TRANSIENT, *schedule.FOR_LONG, schedule.LIES)
 
     def __init__(self, chain: Anvil) -> None:
         self._chain = chain
-        self._hand = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def open(self, count: int) -> AsyncIterator[list[Any]]:
         async with AsyncExitStack() as stack:
-            yield [await stack.enter_async_context(Node(self._chain.url)) for _ in range(count)]
+            yield [await stack.enter_async_context(Endpoint(self._chain.url)) for _ in range(count)]
 
     def environment(self, folder: Path, fronts: Sequence[Any]) -> dict[str, str]:
         return environment(folder, ",".join(front.url for front in fronts))
@@ -96,14 +96,14 @@ class EvmSite:
         return [{"rail": "proxy", "destination": MERCHANT}, {"rail": "direct", "destination": alone}]
 
     async def pay(self, checkout: dict[str, Any]) -> None:
-        async with self._hand:
+        async with self._lock:
             if checkout["calldata"] is None:
                 await self._chain.transfer(USDT, checkout["destination"], 1000)
             else:
                 await self._chain.pay(USDT, checkout["destination"], 1000, checkout["paymentReference"])
 
-    def trouble(self, front: Any, kind: str) -> AbstractAsyncContextManager[None]:
-        return endpoints.trouble(front, kind, self._chain, "*")
+    def inject_fault(self, front: Any, kind: str) -> AbstractAsyncContextManager[None]:
+        return rpc_faults.inject_fault(front, kind, self._chain, "*")
 
 
 class TronSite:
@@ -130,8 +130,8 @@ class TronSite:
     async def go_on(self) -> None:
         await self._ledger.produce(every_s=0.4)  # fast enough that what is paid becomes solid while the fault lasts
 
-    def trouble(self, front: Any, kind: str) -> AbstractAsyncContextManager[None]:
-        return ledgers.trouble(front, kind)
+    def inject_fault(self, front: Any, kind: str) -> AbstractAsyncContextManager[None]:
+        return indexer_faults.inject_fault(front, kind)
 
 
 class TonSite:
@@ -162,8 +162,8 @@ class TonSite:
             await asyncio.sleep(1)
             self._ledger.advance(1)
 
-    def trouble(self, front: Any, kind: str) -> AbstractAsyncContextManager[None]:
-        return ledgers.trouble(front, kind)
+    def inject_fault(self, front: Any, kind: str) -> AbstractAsyncContextManager[None]:
+        return indexer_faults.inject_fault(front, kind)
 
 
 @asynccontextmanager
@@ -189,7 +189,7 @@ async def measure(site: Site, case: Case, starting: asyncio.Lock) -> float | Non
         fronts = await stack.enter_async_context(site.open(case.endpoints))
         hooks = await stack.enter_async_context(receiver())
         env = site.environment(folder, fronts) | {"POLL_INTERVAL_SEC": str(POLL_S)}
-        if case.kind == ledgers.LATE:
+        if case.kind == indexer_faults.LATE:
             env["SWEEP_INTERVAL_SEC"] = str(SWEEP_S)
         async with starting:  # the migrations' library has one context a process
             scanner = await stack.enter_async_context(running(env))
@@ -199,10 +199,10 @@ async def measure(site: Site, case: Case, starting: asyncio.Lock) -> float | Non
         checkouts = [await scanner.api.create(callbackUrl=hooks.url(), **order) for order in site.orders()]
         async with AsyncExitStack() as faults:
             for front in fronts[: case.faulty]:
-                await faults.enter_async_context(site.trouble(front, case.kind))
+                await faults.enter_async_context(site.inject_fault(front, case.kind))
             for checkout in checkouts:
                 await site.pay(checkout["checkoutBlock"])
-            await asyncio.sleep(TROUBLE_S)
+            await asyncio.sleep(FAULT_S)
         healed = time.monotonic()
         with suppress(AssertionError):  # it never came: that is what is measured
             for checkout in checkouts:

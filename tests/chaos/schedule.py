@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.chaos.payments import Family, Purchase, kinds_of, purchases
+from tests.chaos.purchases import Family, PlannedPurchase, kinds_of, plan_purchases
 
 SPAN_S = 25.0
 CONFIRMATIONS = (5, 8, 12)
 MOST_SKEW_S = 200  # a clock that drifts
 FAR_OFF_S = (-1200, 1200)  # a clock that is wrong
 
-PASSING = (
+TRANSIENT = (
     "timeout",
     "slow",
     "cut",
@@ -55,7 +55,7 @@ WITHHELD = "withholds"  # the proxy's events are left out, without an error; fou
 FOR_LONG = ("wrong_chain", "no_ranges")  # an endpoint that does this is left alone for minutes: never both of them
 INDEXERS = ("timeout", "cut", "5xx", "429", "html", "wrong_json", "empty")
 OF_FAMILY: dict[Family, tuple[str, ...]] = {
-    "evm": PASSING,
+    "evm": TRANSIENT,
     "tron": (
         *INDEXERS,
         *("no_jsonrpc", "no_batches", "lagging", "unconfirmed", "reversed", "repeated", "no_fingerprint"),
@@ -69,7 +69,7 @@ OF_FAMILY: dict[Family, tuple[str, ...]] = {
     ),
 }
 # What an endpoint may be like for good: nothing heals, and payments are confirmed in time all the same.
-HABITS: dict[Family, tuple[str, ...]] = {
+PERMANENT_FAULTS: dict[Family, tuple[str, ...]] = {
     "evm": (
         *("batch_object", "batch_first_id", "batch_each", "batch_413", "batch_429", "batch_cut"),
         *("needs_address", "few_topics", "few_rows", "renumbers", "no_block_receipts", "big_headers", "odd_fields"),
@@ -88,7 +88,7 @@ REORGS = ("same", "shuffled", "later", "vanish")
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class PlannedFault:
     """Something that goes wrong from a moment on; `seconds` is 0 for what happens at once."""
 
     at: float
@@ -108,48 +108,48 @@ class Plan:
     confirmations: int
     patient: bool  # whether the end comes without a restart
     guards: dict[str, int | bool | str]  # of the registry: what endpoints are checked against
-    purchases: tuple[Purchase, ...]
-    troubles: tuple[Trouble, ...]
-    habits: tuple[tuple[str, ...], ...] = ()  # of each endpoint, from before the start to after the end
+    purchases: tuple[PlannedPurchase, ...]
+    faults: tuple[PlannedFault, ...]
+    permanent_faults: tuple[tuple[str, ...], ...] = ()  # of each endpoint, from before the start to after the end
 
     @property
-    def faults(self) -> Counter[str]:
+    def fault_counts(self) -> Counter[str]:
         """How often each kind of fault is injected."""
-        passing = Counter(f"{t.area}:{t.kind}" for t in self.troubles if t.kind != "mine")
-        return passing + Counter(f"habit:{kind}" for kinds in self.habits for kind in kinds)
+        passing = Counter(f"{t.area}:{t.kind}" for t in self.faults if t.kind != "mine")
+        return passing + Counter(f"permanent:{kind}" for kinds in self.permanent_faults for kind in kinds)
 
 
 def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
     """Return the run of a seed."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     evm = family == "evm"
-    confirmations = chance.choice(CONFIRMATIONS)
-    troubles = [*_rpc(chance, span_s, family), *_receiver(chance, span_s), *_process(chance, span_s)]
-    troubles += _chain(chance, span_s, confirmations if evm else 0)
-    guards: dict[str, int | bool | str] = {"rpcQuorum": 2} if chance.random() < 0.3 and evm else {}
-    if evm and chance.random() < 0.5:
+    confirmations = rng.choice(CONFIRMATIONS)
+    faults = [*_rpc(rng, span_s, family), *_receiver(rng, span_s), *_process(rng, span_s)]
+    faults += _chain(rng, span_s, confirmations if evm else 0)
+    guards: dict[str, int | bool | str] = {"rpcQuorum": 2} if rng.random() < 0.3 and evm else {}
+    if evm and rng.random() < 0.5:
         guards["confirmationThreshold"] = confirmations
-    if evm and chance.random() < 0.5:
+    if evm and rng.random() < 0.5:
         guards["bloomCheck"] = True
-        troubles += _withheld(chance, span_s)
+        faults += _withheld(rng, span_s)
     if "rpcQuorum" in guards:
-        troubles += _lies(chance, span_s)
-    if evm and chance.random() < 0.3:
+        faults += _lies(rng, span_s)
+    if evm and rng.random() < 0.3:
         guards["finality"] = "both"
         deepest = deepest_reorg(confirmations, guards)
-        troubles += _reorgs(chance, span_s, range(min(confirmations, deepest), deepest + 1))
+        faults += _reorgs(rng, span_s, range(min(confirmations, deepest), deepest + 1))
     return Plan(
         seed=seed,
         family=family,
         span_s=span_s,
         confirmations=confirmations,
-        patient=not any(t.kind in FOR_LONG for t in troubles) and chance.random() < 0.5,
+        patient=not any(t.kind in FOR_LONG for t in faults) and rng.random() < 0.5,
         guards=guards,
         purchases=tuple(
-            purchases(chance, span_s, family, kinds_of(family, deepest_reorg(confirmations, guards), guards))
+            plan_purchases(rng, span_s, family, kinds_of(family, deepest_reorg(confirmations, guards), guards))
         ),
-        troubles=tuple(sorted(troubles, key=lambda t: t.at)),
-        habits=_habits(random.Random(f"habits of {seed}"), family, guards),
+        faults=tuple(sorted(faults, key=lambda t: t.at)),
+        permanent_faults=_permanent_faults(random.Random(f"habits of {seed}"), family, guards),
     )
 
 
@@ -163,79 +163,79 @@ def deepest_reorg(confirmations: int, guards: Mapping[str, int | bool | str]) ->
     return max(confirmations, 2 * EPOCH if guards.get("finality") == "both" else 0) - 1
 
 
-def _habits(
-    chance: random.Random, family: Family, guards: Mapping[str, int | bool | str]
+def _permanent_faults(
+    rng: random.Random, family: Family, guards: Mapping[str, int | bool | str]
 ) -> tuple[tuple[str, ...], ...]:
     """Draw what the endpoints are like: often alike, for many stand before the same nodes."""
-    first = chance.sample(HABITS[family], k=chance.choice([0, 1, 3]))
-    second = first if chance.random() < 0.5 else chance.sample(HABITS[family], k=chance.choice([0, 1, 3]))
-    habits = [[*first], [*second]]
-    if OF_ONE[family] and "rpcQuorum" not in guards and chance.random() < 0.4:
-        chance.choice(habits).append(chance.choice(OF_ONE[family]))
-    return tuple(map(tuple, habits))
+    first = rng.sample(PERMANENT_FAULTS[family], k=rng.choice([0, 1, 3]))
+    second = first if rng.random() < 0.5 else rng.sample(PERMANENT_FAULTS[family], k=rng.choice([0, 1, 3]))
+    permanent_faults = [[*first], [*second]]
+    if OF_ONE[family] and "rpcQuorum" not in guards and rng.random() < 0.4:
+        rng.choice(permanent_faults).append(rng.choice(OF_ONE[family]))
+    return tuple(map(tuple, permanent_faults))
 
 
 def _often(span_s: float, every_s: float) -> range:
     return range(max(1, round(span_s / every_s)))
 
 
-def _rpc(chance: random.Random, span_s: float, family: Family) -> list[Trouble]:
+def _rpc(rng: random.Random, span_s: float, family: Family) -> list[PlannedFault]:
     found = []
     for _ in _often(span_s, 1.8):
-        both = chance.random() < 0.25
-        size = 3 if both else chance.choice([1, 2])
-        length = chance.uniform(0.5, 2.0 if both else 5.0)
-        found.append(Trouble(chance.uniform(0, span_s * 0.9), "rpc", chance.choice(OF_FAMILY[family]), length, size))
-    if family == "evm" and chance.random() < 0.4:
-        found.append(Trouble(chance.uniform(0, span_s / 2), "rpc", chance.choice(FOR_LONG), 3.0, chance.choice([1, 2])))
+        both = rng.random() < 0.25
+        size = 3 if both else rng.choice([1, 2])
+        length = rng.uniform(0.5, 2.0 if both else 5.0)
+        found.append(PlannedFault(rng.uniform(0, span_s * 0.9), "rpc", rng.choice(OF_FAMILY[family]), length, size))
+    if family == "evm" and rng.random() < 0.4:
+        found.append(PlannedFault(rng.uniform(0, span_s / 2), "rpc", rng.choice(FOR_LONG), 3.0, rng.choice([1, 2])))
     return found
 
 
-def _withheld(chance: random.Random, span_s: float) -> list[Trouble]:
-    liar = chance.choice([1, 2])  # when every endpoint leaves out the same, there is nobody to learn it from
+def _withheld(rng: random.Random, span_s: float) -> list[PlannedFault]:
+    liar = rng.choice([1, 2])  # when every endpoint leaves out the same, there is nobody to learn it from
     return [
-        Trouble(chance.uniform(0, span_s * 0.8), "rpc", WITHHELD, chance.uniform(2.0, 8.0), liar)
+        PlannedFault(rng.uniform(0, span_s * 0.8), "rpc", WITHHELD, rng.uniform(2.0, 8.0), liar)
         for _ in _often(span_s, 12.0)
     ]
 
 
-def _lies(chance: random.Random, span_s: float) -> list[Trouble]:
-    liar = chance.choice([1, 2])
+def _lies(rng: random.Random, span_s: float) -> list[PlannedFault]:
+    liar = rng.choice([1, 2])
     return [
-        Trouble(chance.uniform(0, span_s * 0.8), "rpc", LIES, chance.uniform(2.0, 8.0), liar)
+        PlannedFault(rng.uniform(0, span_s * 0.8), "rpc", LIES, rng.uniform(2.0, 8.0), liar)
         for _ in _often(span_s, 12.0)
     ]
 
 
-def _receiver(chance: random.Random, span_s: float) -> list[Trouble]:
+def _receiver(rng: random.Random, span_s: float) -> list[PlannedFault]:
     return [
-        Trouble(chance.uniform(0, span_s * 0.9), "receiver", chance.choice(RECEIVER), chance.uniform(1.0, 4.0))
+        PlannedFault(rng.uniform(0, span_s * 0.9), "receiver", rng.choice(RECEIVER), rng.uniform(1.0, 4.0))
         for _ in _often(span_s, 5.0)
     ]
 
 
-def _process(chance: random.Random, span_s: float) -> list[Trouble]:
+def _process(rng: random.Random, span_s: float) -> list[PlannedFault]:
     found = []
     for _ in _often(span_s, 5.0):
-        kind = chance.choice(PROCESS)
-        length = chance.uniform(1.0, 7.0) if kind in {"locked", "disk_full"} else 0.0
-        size = chance.choice(FAR_OFF_S) if kind == "far_off" else chance.randint(-3, 60)
-        found.append(Trouble(chance.uniform(0, span_s * 0.9), "process", kind, length, size))
+        kind = rng.choice(PROCESS)
+        length = rng.uniform(1.0, 7.0) if kind in {"locked", "disk_full"} else 0.0
+        size = rng.choice(FAR_OFF_S) if kind == "far_off" else rng.randint(-3, 60)
+        found.append(PlannedFault(rng.uniform(0, span_s * 0.9), "process", kind, length, size))
     return found
 
 
-def _chain(chance: random.Random, span_s: float, confirmations: int) -> list[Trouble]:
+def _chain(rng: random.Random, span_s: float, confirmations: int) -> list[PlannedFault]:
     found = [
-        Trouble(chance.uniform(0, span_s), "chain", "mine", size=chance.choice([1, 1, 2, 4]))
+        PlannedFault(rng.uniform(0, span_s), "chain", "mine", size=rng.choice([1, 1, 2, 4]))
         for _ in _often(span_s, 0.6)
     ]
     if not confirmations:
         return found
-    return found + _reorgs(chance, span_s, range(1, confirmations))
+    return found + _reorgs(rng, span_s, range(1, confirmations))
 
 
-def _reorgs(chance: random.Random, span_s: float, depths: Sequence[int]) -> list[Trouble]:
+def _reorgs(rng: random.Random, span_s: float, depths: Sequence[int]) -> list[PlannedFault]:
     return [
-        Trouble(chance.uniform(0, span_s), "chain", chance.choice(REORGS), size=chance.choice(depths))
+        PlannedFault(rng.uniform(0, span_s), "chain", rng.choice(REORGS), size=rng.choice(depths))
         for _ in _often(span_s, 4.0)
     ]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.chaos.__main__ import line
 from tests.chaos.laboratory import experiment
-from tests.chaos.payments import Family
+from tests.chaos.purchases import Family
 from tests.chaos.schedule import plan
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process, pytest.mark.long]
@@ -31,4 +31,4 @@ async def test_through_a_hostile_world_every_promise_is_kept(seed: int, family: 
     report = await experiment(plan(seed, span_s=SPAN_S, family=family), tmp_path)
 
     assert report.payments >= report.settled > 0
-    assert report.verdict.clean, f"{line(report)}\n{report.verdict}\n{report.deaths}"
+    assert report.verdict.clean, f"{line(report)}\n{report.verdict}\n{report.unexpected_exits}"

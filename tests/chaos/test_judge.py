@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.facts import Coin, Movement, Order, Outcome, Row, Told, Verdict
+from tests.chaos.facts import ChainTransfer, Coin, Order, Outcome, ReceivedWebhook, Row, Verdict
 from tests.chaos.judge import CONFIRMED, judge, topic_of
 
 USDT, USDC, SHOP, ALONE = "0xa1", "0xa2", "0xb1", "0xb2"
@@ -22,19 +22,23 @@ def listed(tx: str | None, key: str, owner: str | None, reason: str, amount: int
     return replace(Row(tx, key, owner, reason, amount, USDT, SHOP), **more)
 
 
-def moved(block: int, amount: int, *, token: str = USDT, to: str = SHOP, topic: str | None = "") -> Movement:
+def moved(block: int, amount: int, *, token: str = USDT, to: str = SHOP, topic: str | None = "") -> ChainTransfer:
     """Return a payment of `BY_PROXY` unless something else is said."""
-    return Movement(block, 0, f"tx-{block}", token, to, amount, topic_of(REFERENCE) if topic == "" else topic, amount)
+    return ChainTransfer(
+        block, 0, f"tx-{block}", token, to, amount, topic_of(REFERENCE) if topic == "" else topic, amount
+    )
 
 
-def told(order: Order, block: int, received: int, event_id: str = "") -> Told:
-    return Told(event_id or f"of {order.intent_id}", order.intent_id, CONFIRMED, f"tx-{block}", received, True, True)
+def webhook(order: Order, block: int, received: int, event_id: str = "") -> ReceivedWebhook:
+    return ReceivedWebhook(
+        event_id or f"of {order.intent_id}", order.intent_id, CONFIRMED, f"tx-{block}", received, True, True
+    )
 
 
 HONEST = Outcome(
     orders=(BY_PROXY, DIRECT, UNPAID),
-    movements=(moved(1, 400), moved(2, 700), moved(3, 1000), moved(4, 500, to=ALONE, topic=None)),
-    told=(told(BY_PROXY, 2, 1100), told(DIRECT, 4, 500)),
+    transfers=(moved(1, 400), moved(2, 700), moved(3, 1000), moved(4, 500, to=ALONE, topic=None)),
+    webhooks=(webhook(BY_PROXY, 2, 1100), webhook(DIRECT, 4, 500)),
     statuses={"by-proxy": "confirmed", "direct": "confirmed", "unpaid": "pending"},
     rows=(
         listed("tx-2", "0", "by-proxy", "overpaid_surplus", 100),
@@ -55,23 +59,35 @@ def test_an_honest_outcome_is_clean() -> None:
 
 DOCTORED = {
     "paid and not confirmed": (replace(HONEST, statuses=HONEST.statuses | {"direct": "pending"}), (1, 0, 0, 0)),
-    "confirmed and nobody told": (replace(HONEST, told=HONEST.told[:1]), (1, 0, 0, 0)),
-    "told, and no answer ever taken": (
-        replace(HONEST, told=(HONEST.told[0], replace(HONEST.told[1], acknowledged=False))),
+    "confirmed and never sent": (replace(HONEST, webhooks=HONEST.webhooks[:1]), (1, 0, 0, 0)),
+    "sent, and never acknowledged": (
+        replace(HONEST, webhooks=(HONEST.webhooks[0], replace(HONEST.webhooks[1], acknowledged=False))),
         (1, 0, 0, 0),
     ),
     "given up": (replace(HONEST, statuses=HONEST.statuses | {"direct": "webhook_failed"}), (1, 0, 0, 0)),
-    "told twice as two events": (replace(HONEST, told=(*HONEST.told, told(DIRECT, 4, 500, "again"))), (0, 1, 0, 0)),
+    "two events for one payment": (
+        replace(HONEST, webhooks=(*HONEST.webhooks, webhook(DIRECT, 4, 500, "again"))),
+        (0, 1, 0, 0),
+    ),
     "listed twice": (replace(HONEST, rows=(*HONEST.rows, HONEST.rows[0])), (0, 1, 0, 1)),
     "confirmed without a payment": (
         replace(HONEST, statuses=HONEST.statuses | {"unpaid": "confirmed"}),
         (0, 0, 1, 0),
     ),
-    "told without a payment": (replace(HONEST, told=(*HONEST.told, told(UNPAID, 4, 500))), (0, 0, 1, 0)),
-    "told of another transaction": (replace(HONEST, told=(HONEST.told[0], told(DIRECT, 3, 500))), (0, 0, 1, 0)),
-    "told another sum": (replace(HONEST, told=(HONEST.told[0], told(DIRECT, 4, 501))), (0, 0, 1, 0)),
+    "a webhook without a payment": (
+        replace(HONEST, webhooks=(*HONEST.webhooks, webhook(UNPAID, 4, 500))),
+        (0, 0, 1, 0),
+    ),
+    "another transaction in the webhook": (
+        replace(HONEST, webhooks=(HONEST.webhooks[0], webhook(DIRECT, 3, 500))),
+        (0, 0, 1, 0),
+    ),
+    "another sum in the webhook": (
+        replace(HONEST, webhooks=(HONEST.webhooks[0], webhook(DIRECT, 4, 501))),
+        (0, 0, 1, 0),
+    ),
     "not signed": (
-        replace(HONEST, told=(HONEST.told[0], replace(HONEST.told[1], genuine=False))),
+        replace(HONEST, webhooks=(HONEST.webhooks[0], replace(HONEST.webhooks[1], genuine=False))),
         (0, 0, 1, 0),
     ),
     "a transfer nobody lists": (replace(HONEST, rows=HONEST.rows[1:]), (0, 0, 0, 1)),
@@ -88,9 +104,9 @@ DOCTORED = {
         (0, 0, 0, 2),
     ),
     "a row about nothing": (replace(HONEST, rows=(*HONEST.rows, listed("tx-8", "0", None, "spam", 1))), (0, 0, 0, 1)),
-    "an oddity": (replace(HONEST, oddities=("a second scanner started",)), (0, 0, 0, 1)),
+    "an oddity": (replace(HONEST, anomalies=("a second scanner started",)), (0, 0, 0, 1)),
     "a transfer that left the chain after it settled": (
-        replace(HONEST, movements=HONEST.movements[:3]),
+        replace(HONEST, transfers=HONEST.transfers[:3]),
         (0, 0, 2, 0),
     ),
 }
@@ -98,9 +114,11 @@ DOCTORED = {
 
 def test_what_nobody_can_judge_is_neither_missed_nor_listed_and_never_confirmed() -> None:
     orders = tuple(replace(order, unreadable=order is DIRECT) for order in HONEST.orders)
-    waiting = replace(HONEST, orders=orders, told=HONEST.told[:1], statuses=HONEST.statuses | {"direct": "confirming"})
+    waiting = replace(
+        HONEST, orders=orders, webhooks=HONEST.webhooks[:1], statuses=HONEST.statuses | {"direct": "confirming"}
+    )
     assert judge(waiting).clean
-    confirmed = replace(waiting, statuses=HONEST.statuses, told=HONEST.told)
+    confirmed = replace(waiting, statuses=HONEST.statuses, webhooks=HONEST.webhooks)
     assert counts(judge(confirmed)) == (0, 0, 2, 0)
 
 
@@ -125,10 +143,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_settles_nothing_has_one_right_reason(reason: str) -> None:
-    movement, owner = REFUSED[reason]
-    place = {"token": movement.token, "destination": movement.destination}
-    row = listed(movement.tx, "0", owner, reason, movement.amount, **place)
-    outcome = Outcome((BY_PROXY,), (movement,), (), {"by-proxy": "pending"}, (row,))
+    transfer, owner = REFUSED[reason]
+    place = {"token": transfer.token, "destination": transfer.destination}
+    row = listed(transfer.tx, "0", owner, reason, transfer.amount, **place)
+    outcome = Outcome((BY_PROXY,), (transfer,), (), {"by-proxy": "pending"}, (row,))
     assert judge(outcome).clean
     assert counts(judge(replace(outcome, rows=()))) == (0, 0, 0, 1)
 
@@ -152,9 +170,14 @@ def test_what_came_within_a_minute_of_the_expiry_settles_whenever_it_was_seen() 
     in_time = replace(moved(5, 1000), time=160)
     order = replace(BY_PROXY, expires_at=100)
     late = listed("tx-5", "0", "by-proxy", "late", 1000)
-    confirmed = Outcome((order,), (in_time,), (told(order, 5, 1000),), {"by-proxy": "confirmed"}, ())
+    confirmed = Outcome((order,), (in_time,), (webhook(order, 5, 1000),), {"by-proxy": "confirmed"}, ())
     assert judge(confirmed).clean
-    assert counts(judge(replace(confirmed, told=(), statuses={"by-proxy": "expired"}, rows=(late,)))) == (1, 0, 0, 1)
+    assert counts(judge(replace(confirmed, webhooks=(), statuses={"by-proxy": "expired"}, rows=(late,)))) == (
+        1,
+        0,
+        0,
+        1,
+    )
 
 
 def test_money_belongs_to_whoever_held_the_address_when_it_came() -> None:
@@ -163,12 +186,12 @@ def test_money_belongs_to_whoever_held_the_address_when_it_came() -> None:
     outcome = Outcome(
         (DIRECT, later),
         (first, second, third),
-        (told(DIRECT, 10, 500), told(later, 50, 500)),
+        (webhook(DIRECT, 10, 500), webhook(later, 50, 500)),
         {"direct": "confirmed", "later": "confirmed"},
         (listed("tx-20", "0", "direct", "duplicate", 500, destination=ALONE),),
     )
     assert judge(outcome).clean
-    assert counts(judge(replace(outcome, movements=(first, second)))) == (0, 0, 2, 0)
+    assert counts(judge(replace(outcome, transfers=(first, second)))) == (0, 0, 2, 0)
 
 
 SPAM = tuple(replace(moved(block, 3, token=USDC), tx=f"spam-{block}") for block in range(5, 45))
@@ -187,7 +210,7 @@ def test_payments_count_in_the_order_of_the_chain() -> None:
     outcome = Outcome(
         (BY_PROXY,),
         swapped,
-        (told(BY_PROXY, 7, 1100),),
+        (webhook(BY_PROXY, 7, 1100),),
         {"by-proxy": "confirmed"},
         (listed("tx-7", "0", "by-proxy", "overpaid_surplus", 100),),
     )
@@ -199,7 +222,7 @@ def test_within_a_block_they_count_in_the_order_of_the_transactions_hashes() -> 
     outcome = Outcome(
         (BY_PROXY,),
         (small, large),
-        (replace(told(BY_PROXY, 7, 1000), tx="tx-a"),),
+        (replace(webhook(BY_PROXY, 7, 1000), tx="tx-a"),),
         {"by-proxy": "confirmed"},
         (listed("tx-b", "0", "by-proxy", "duplicate", 100),),
     )
@@ -217,7 +240,7 @@ def test_payments_of_one_block_count_by_transaction_whatever_their_logs_are_numb
     outcome = Outcome(
         (BY_PROXY,),
         (crumb, whole),
-        (replace(told(BY_PROXY, 5, 1000), tx="a"),),
+        (replace(webhook(BY_PROXY, 5, 1000), tx="a"),),
         {"by-proxy": "confirmed"},
         (listed("b", "0", "by-proxy", "duplicate", 1),),
     )
@@ -226,7 +249,7 @@ def test_payments_of_one_block_count_by_transaction_whatever_their_logs_are_numb
 
 def test_what_was_sent_back_settles_nothing() -> None:
     bounced = replace(moved(5, 1000), bounced=True)
-    outcome = Outcome((BY_PROXY,), (bounced,), (told(BY_PROXY, 5, 1000),), {"by-proxy": "confirmed"}, ())
+    outcome = Outcome((BY_PROXY,), (bounced,), (webhook(BY_PROXY, 5, 1000),), {"by-proxy": "confirmed"}, ())
     assert counts(judge(outcome)) == (0, 0, 2, 1)
 
 
@@ -237,8 +260,8 @@ FIRST = replace(moved(5, 1000), log_index=1)
 SECOND = replace(moved(5, 1000, topic=topic_of(BESIDE.reference)), log_index=3)
 TOGETHER = Outcome(
     orders=(BY_PROXY, BESIDE),
-    movements=(FIRST, SECOND),
-    told=(told(BY_PROXY, 5, 1000), told(BESIDE, 5, 1000)),
+    transfers=(FIRST, SECOND),
+    webhooks=(webhook(BY_PROXY, 5, 1000), webhook(BESIDE, 5, 1000)),
     statuses={"by-proxy": "confirmed", "beside": "confirmed"},
     rows=(),
 )
@@ -249,18 +272,18 @@ def test_two_orders_may_be_paid_by_one_transaction() -> None:
 
 
 def test_of_two_orders_in_one_transaction_each_is_told() -> None:
-    assert counts(judge(replace(TOGETHER, told=TOGETHER.told[:1]))) == (1, 0, 0, 0)
+    assert counts(judge(replace(TOGETHER, webhooks=TOGETHER.webhooks[:1]))) == (1, 0, 0, 0)
 
 
 def test_one_transfer_pays_one_order_of_the_two() -> None:
-    assert counts(judge(replace(TOGETHER, movements=(FIRST,)))) == (0, 0, 2, 0)
+    assert counts(judge(replace(TOGETHER, transfers=(FIRST,)))) == (0, 0, 2, 0)
 
 
 def test_two_transfers_of_one_transaction_are_two_rows() -> None:
     twice = Outcome(
         (BY_PROXY,),
         (FIRST, replace(FIRST, log_index=3)),
-        (told(BY_PROXY, 5, 1000),),
+        (webhook(BY_PROXY, 5, 1000),),
         {"by-proxy": "confirmed"},
         (listed("tx-5", "3", "by-proxy", "duplicate", 1000),),
     )

@@ -28,4 +28,4 @@ async def test_through_a_hostile_world_the_books_say_what_the_chain_says(seed: i
     report = await market_experiment(market_plan(seed, span_s=SPAN_S), tmp_path)
 
     assert report.payments >= report.settled > 0
-    assert report.verdict.clean, f"{line(report)}\n{report.verdict}\n{report.deaths}"
+    assert report.verdict.clean, f"{line(report)}\n{report.verdict}\n{report.unexpected_exits}"

@@ -7,22 +7,31 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.facts import Coin, Movement, Row, Verdict
+from tests.chaos.facts import ChainTransfer, Coin, Row, Verdict
 from tests.chaos.judge import topic_of
-from tests.chaos.market_facts import Bought, Credited, Line, MarketOutcome, News, Payout, Recovery, Shown
+from tests.chaos.market_facts import (
+    CreditedRow,
+    LedgerLine,
+    MarketOutcome,
+    MessageCount,
+    OpenedPayment,
+    Payout,
+    RecoveryRow,
+    ShownPayment,
+)
 from tests.chaos.market_judge import judge_market
 
 USDT, USDC, ESCROW = "0xa1", "0xa2", "0xb1"
 REFERENCE = "0x00000000000000ff"
-PROXY = Bought("twice", "proxy", "by-proxy", 1000, USDT, ESCROW, REFERENCE, ended=False)
-DIRECT = Bought("corrected", "direct", "direct", 500, USDT, "0xb2", None, ended=False)
-BALANCE = Bought("over", "direct_balance", "balance", 300, USDT, "0xb3", None, ended=False)
-LATE = Bought("cancelled", "direct", "late", 200, USDT, "0xb4", None, ended=True)
-GIVEN_UP = Bought("given_up", "direct_balance", "given-up", 100, USDT, "0xb5", None, ended=False)
+PROXY = OpenedPayment("twice", "proxy", "by-proxy", 1000, USDT, ESCROW, REFERENCE, ended=False)
+DIRECT = OpenedPayment("corrected", "direct", "direct", 500, USDT, "0xb2", None, ended=False)
+BALANCE = OpenedPayment("over", "direct_balance", "balance", 300, USDT, "0xb3", None, ended=False)
+LATE = OpenedPayment("cancelled", "direct", "late", 200, USDT, "0xb4", None, ended=True)
+GIVEN_UP = OpenedPayment("given_up", "direct_balance", "given-up", 100, USDT, "0xb5", None, ended=False)
 
 
-def moved(block: int, amount: int, to: str, *, token: str = USDT, topic: str | None = None) -> Movement:
-    return Movement(block, 0, f"tx-{block}", token, to, amount, topic, amount)
+def moved(block: int, amount: int, to: str, *, token: str = USDT, topic: str | None = None) -> ChainTransfer:
+    return ChainTransfer(block, 0, f"tx-{block}", token, to, amount, topic, amount)
 
 
 BY_PROXY = moved(2, 1000, ESCROW, topic=topic_of(REFERENCE))
@@ -33,8 +42,10 @@ TOO_LATE = moved(7, 200, "0xb4")
 PART, REST = moved(8, 40, "0xb5"), moved(9, 60, "0xb5")
 
 
-def lines(*told: tuple[str, str, int]) -> tuple[Line, ...]:
-    return tuple(Line(number, entry, payment, USDT, amount) for number, (entry, payment, amount) in enumerate(told))
+def lines(*told: tuple[str, str, int]) -> tuple[LedgerLine, ...]:
+    return tuple(
+        LedgerLine(number, entry, payment, USDT, amount) for number, (entry, payment, amount) in enumerate(told)
+    )
 
 
 def unmatched(
@@ -53,29 +64,29 @@ LEDGER = lines(
     ("hold", "balance", 300),
 )
 HONEST = MarketOutcome(
-    bought=(PROXY, DIRECT, BALANCE, LATE, GIVEN_UP),
-    movements=(BY_PROXY, TWICE, WRONG, RIGHT, OVER, TOO_LATE, PART, REST),
+    opened=(PROXY, DIRECT, BALANCE, LATE, GIVEN_UP),
+    transfers=(BY_PROXY, TWICE, WRONG, RIGHT, OVER, TOO_LATE, PART, REST),
     sent=frozenset(f"tx-{block}" for block in range(2, 12)),
     gassed=frozenset({ESCROW}),
     balances={ESCROW: 1000, "0xb2": 500, "0xb3": 390, "0xb4": 200, "0xb5": 100},
     payments=(
-        Shown("by-proxy", "completed", "released", 1000),
-        Shown("direct", "completed", "funded", 500),
-        Shown("balance", "completed", "funded", 300),
-        Shown("late", "cancelled", "cancelled", 200),
-        Shown("given-up", "cancelled", "cancelled", 100),
+        ShownPayment("by-proxy", "completed", "released", 1000),
+        ShownPayment("direct", "completed", "funded", 500),
+        ShownPayment("balance", "completed", "funded", 300),
+        ShownPayment("late", "cancelled", "cancelled", 200),
+        ShownPayment("given-up", "cancelled", "cancelled", 100),
     ),
     ledger=LEDGER,
     earlier=((), LEDGER[:2], LEDGER[:5]),
-    credits=(Credited("tx-2", "0", "by-proxy"), Credited("tx-5", "0", "direct")),
+    credits=(CreditedRow("tx-2", "0", "by-proxy"), CreditedRow("tx-5", "0", "direct")),
     recoveries=(
-        Recovery("by-proxy", "duplicate", 1000, "tx-3"),
-        Recovery("by-proxy", "duplicate", 1000, "tx-11"),  # it left the chain afterwards
-        Recovery("by-proxy", "wrong_asset", 9, None),  # gas to pay out with
-        Recovery("direct", "wrong_token", 500, "tx-4"),
-        Recovery("late", "cancelled", 200, "tx-7"),
-        Recovery("given-up", "partial_payment", 40, None),
-        Recovery("given-up", "late_payment", 60, None),
+        RecoveryRow("by-proxy", "duplicate", 1000, "tx-3"),
+        RecoveryRow("by-proxy", "duplicate", 1000, "tx-11"),  # it left the chain afterwards
+        RecoveryRow("by-proxy", "wrong_asset", 9, None),  # gas to pay out with
+        RecoveryRow("direct", "wrong_token", 500, "tx-4"),
+        RecoveryRow("late", "cancelled", 200, "tx-7"),
+        RecoveryRow("given-up", "partial_payment", 40, None),
+        RecoveryRow("given-up", "late_payment", 60, None),
     ),
     payouts=(Payout("by-proxy", 1000),),
     unmatched=(
@@ -84,8 +95,11 @@ HONEST = MarketOutcome(
     ),
     coins=(),
     listed=frozenset(),
-    notices=(News("buyer", "payment_confirmed", "direct", 1), News("admin", "payment_recovery", "by-proxy", 2)),
-    events=(News("the marketplace", "payment.anomaly duplicate", "by-proxy", 1),),
+    notices=(
+        MessageCount("buyer", "payment_confirmed", "direct", 1),
+        MessageCount("admin", "payment_recovery", "by-proxy", 2),
+    ),
+    events=(MessageCount("the marketplace", "payment.anomaly duplicate", "by-proxy", 1),),
     hours=1,
     reconciliation={"ok": True, "checked": 5, "findings": []},
     unfinished=(),
@@ -100,22 +114,22 @@ def test_an_honest_outcome_is_clean() -> None:
     assert judge_market(HONEST) == Verdict((), (), (), ())
 
 
-def shown(payment_id: str, status: str, escrow: str | None) -> tuple[Shown, ...]:
+def shown(payment_id: str, status: str, escrow: str | None) -> tuple[ShownPayment, ...]:
     changed = {payment_id: {"status": status, "escrow": escrow}}
     return tuple(replace(each, **changed.get(each.payment_id, {})) for each in HONEST.payments)
 
 
-def without(payment_id: str, entry: str) -> tuple[Line, ...]:
+def without(payment_id: str, entry: str) -> tuple[LedgerLine, ...]:
     return tuple(line for line in LEDGER if (line.payment_id, line.entry) != (payment_id, entry))
 
 
-def instead(payment_id: str, entry: str, amount: int) -> tuple[Line, ...]:
+def instead(payment_id: str, entry: str, amount: int) -> tuple[LedgerLine, ...]:
     same = (payment_id, entry)
     return tuple(replace(x, amount=amount) if (x.payment_id, x.entry) == same else x for x in LEDGER)
 
 
 NOT_PAID = {
-    "movements": tuple(m for m in HONEST.movements if m is not RIGHT),
+    "transfers": tuple(m for m in HONEST.transfers if m is not RIGHT),
     "balances": {**HONEST.balances, "0xb2": 0},
 }
 DOCTORED: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
@@ -133,7 +147,7 @@ DOCTORED: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
         (0, 1, 0, 0),
     ),
     "one transfer for two payments": (
-        replace(HONEST, credits=(*HONEST.credits, Credited("tx-5", "0", "by-proxy"))),
+        replace(HONEST, credits=(*HONEST.credits, CreditedRow("tx-5", "0", "by-proxy"))),
         (0, 1, 1, 0),
     ),
     "paid out twice": (
@@ -147,18 +161,18 @@ DOCTORED: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
         (0, 0, 1, 0),
     ),
     "a late one in the ledger": (
-        replace(HONEST, ledger=(*LEDGER, Line(99, "hold", "late", USDT, 200))),
+        replace(HONEST, ledger=(*LEDGER, LedgerLine(99, "hold", "late", USDT, 200))),
         (0, 0, 1, 0),
     ),
     "detected too much": (replace(HONEST, ledger=instead("direct", "payment_detected", 501), earlier=()), (0, 0, 1, 0)),
     "held too much": (replace(HONEST, ledger=instead("balance", "hold", 390), earlier=()), (0, 0, 1, 0)),
     "released too little": (replace(HONEST, ledger=instead("by-proxy", "release", 999), earlier=()), (0, 0, 1, 0)),
     "lines about nobody": (
-        replace(HONEST, ledger=(*LEDGER, Line(99, "hold", "nobody", USDT, 1))),
+        replace(HONEST, ledger=(*LEDGER, LedgerLine(99, "hold", "nobody", USDT, 1))),
         (0, 0, 1, 0),
     ),
     "a transfer that does not count was credited": (
-        replace(HONEST, credits=(*HONEST.credits, Credited("tx-4", "0", "direct"))),
+        replace(HONEST, credits=(*HONEST.credits, CreditedRow("tx-4", "0", "direct"))),
         (0, 0, 1, 0),
     ),
     "another price": (
@@ -166,7 +180,7 @@ DOCTORED: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
         (0, 0, 1, 0),
     ),
     "to be given back, and credited": (
-        replace(HONEST, recoveries=(*HONEST.recoveries, Recovery("direct", "reorged", 500, "tx-5"))),
+        replace(HONEST, recoveries=(*HONEST.recoveries, RecoveryRow("direct", "reorged", 500, "tx-5"))),
         (0, 0, 1, 0),
     ),
     "a duplicate that nobody lists": (replace(HONEST, recoveries=HONEST.recoveries[1:]), (0, 0, 0, 1)),
@@ -184,15 +198,15 @@ DOCTORED: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
         (0, 0, 0, 1),
     ),
     "money that never was": (
-        replace(HONEST, recoveries=(*HONEST.recoveries, Recovery("late", "late", 5, "tx-99"))),
+        replace(HONEST, recoveries=(*HONEST.recoveries, RecoveryRow("late", "late", 5, "tx-99"))),
         (0, 0, 0, 1),
     ),
     "coin that nobody sent": (
-        replace(HONEST, recoveries=(*HONEST.recoveries, Recovery("late", "wrong_asset", 5, None))),
+        replace(HONEST, recoveries=(*HONEST.recoveries, RecoveryRow("late", "wrong_asset", 5, None))),
         (0, 0, 0, 1),
     ),
     "money about no payment": (
-        replace(HONEST, recoveries=(*HONEST.recoveries, Recovery("nobody", "late", 5, "tx-99"))),
+        replace(HONEST, recoveries=(*HONEST.recoveries, RecoveryRow("nobody", "late", 5, "tx-99"))),
         (0, 0, 0, 1),
     ),
     "a line that was changed": (
@@ -212,7 +226,7 @@ DOCTORED: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
         replace(HONEST, balances=dict.fromkeys(HONEST.balances, 0)),
         (0, 0, 0, 6),
     ),
-    "an oddity": (replace(HONEST, oddities=("a second marketplace started",)), (0, 0, 0, 1)),
+    "an oddity": (replace(HONEST, anomalies=("a second marketplace started",)), (0, 0, 0, 1)),
 }
 
 
@@ -225,16 +239,16 @@ def test_a_doctored_outcome_is_counted(case: str) -> None:
 
 
 def test_payments_count_in_the_order_of_the_chain() -> None:
-    parts = Bought("parts", "direct", "parts", 1000, USDT, "0xb9", None, ended=False)
+    parts = OpenedPayment("parts", "direct", "parts", 1000, USDT, "0xb9", None, ended=False)
     outcome = replace(
         HONEST,
-        bought=(parts,),
-        movements=(moved(9, 600, "0xb9"), moved(8, 400, "0xb9")),
+        opened=(parts,),
+        transfers=(moved(9, 600, "0xb9"), moved(8, 400, "0xb9")),
         balances={"0xb9": 1000},
-        payments=(Shown("parts", "completed", "funded", 1000),),
+        payments=(ShownPayment("parts", "completed", "funded", 1000),),
         ledger=lines(("payment_detected", "parts", 1000), ("hold", "parts", 1000)),
         earlier=(),
-        credits=(Credited("tx-8", "0", "parts"), Credited("tx-9", "0", "parts")),
+        credits=(CreditedRow("tx-8", "0", "parts"), CreditedRow("tx-9", "0", "parts")),
         recoveries=(),
         payouts=(),
         unmatched=(),
@@ -245,20 +259,22 @@ def test_payments_count_in_the_order_of_the_chain() -> None:
 # --- strangers -----------------------------------------------------------------------------------
 
 SANCTIONED, CONTRACT = "0xc1", "0xc2"
-DUSTED = Bought("dusted", "proxy", "dusted", 1000, USDT, ESCROW, REFERENCE, ended=False)
-SPAMMED = Bought("spammed", "direct", "spammed", 500, USDT, "0xd2", None, ended=False)
-ZEROES = Bought("zeroes", "direct", "zeroes", 300, USDT, "0xd3", None, ended=False)
-SCREENED = Bought("listed", "direct", "screened", 200, USDT, "0xd4", None, ended=False, screened=True)
-AFTERWARDS = Bought("afterwards", "direct", "afterwards", 100, USDT, "0xd5", None, ended=False)
-COIN = Bought("coin", "direct", "coin", 50, USDT, "0xd6", None, ended=False)
+DUSTED = OpenedPayment("dusted", "proxy", "dusted", 1000, USDT, ESCROW, REFERENCE, ended=False)
+SPAMMED = OpenedPayment("spammed", "direct", "spammed", 500, USDT, "0xd2", None, ended=False)
+ZEROES = OpenedPayment("zeroes", "direct", "zeroes", 300, USDT, "0xd3", None, ended=False)
+SCREENED = OpenedPayment("listed", "direct", "screened", 200, USDT, "0xd4", None, ended=False, screened=True)
+AFTERWARDS = OpenedPayment("afterwards", "direct", "afterwards", 100, USDT, "0xd5", None, ended=False)
+COIN = OpenedPayment("coin", "direct", "coin", 50, USDT, "0xd6", None, ended=False)
 
 
-def crowd(block: int, amount: int, to: str, *, token: str = USDT, topic: str | None = None) -> tuple[Movement, ...]:
+def pay_many_fresh(
+    block: int, amount: int, to: str, *, token: str = USDT, topic: str | None = None
+) -> tuple[ChainTransfer, ...]:
     one = replace(moved(block, amount, to, token=token, topic=topic), sender=CONTRACT)
     return tuple(replace(one, log_index=index) for index in range(40))
 
 
-CRUMBS = crowd(2, 1, ESCROW, topic=topic_of(REFERENCE))
+CRUMBS = pay_many_fresh(2, 1, ESCROW, topic=topic_of(REFERENCE))
 FROM_THE_LIST = replace(moved(8, 9, "0xd4"), sender=SANCTIONED)
 PAID = (
     ("dusted", 3, 1000, 1040),
@@ -268,41 +284,44 @@ PAID = (
     ("afterwards", 10, 100, 100),
     ("coin", 12, 50, 50),
 )
-LATER = [Recovery("afterwards", "duplicate", 1, "tx-11", token=USDT)] * 20
+LATER = [RecoveryRow("afterwards", "duplicate", 1, "tx-11", token=USDT)] * 20
 VISITED = replace(
     HONEST,
-    bought=(DUSTED, SPAMMED, ZEROES, SCREENED, AFTERWARDS, COIN),
-    movements=(
+    opened=(DUSTED, SPAMMED, ZEROES, SCREENED, AFTERWARDS, COIN),
+    transfers=(
         *CRUMBS,
         moved(3, 1000, ESCROW, topic=topic_of(REFERENCE)),
-        *crowd(4, 1, "0xd2", token=USDC),
+        *pay_many_fresh(4, 1, "0xd2", token=USDC),
         moved(5, 500, "0xd2"),
-        *crowd(6, 0, "0xd3"),
+        *pay_many_fresh(6, 0, "0xd3"),
         moved(7, 300, "0xd3"),
         FROM_THE_LIST,
         moved(9, 200, "0xd4"),
         moved(10, 100, "0xd5"),
-        *crowd(11, 1, "0xd5"),
+        *pay_many_fresh(11, 1, "0xd5"),
         moved(12, 50, "0xd6"),
-        *crowd(13, 2, ESCROW),
+        *pay_many_fresh(13, 2, ESCROW),
     ),
     sent=frozenset(f"tx-{block}" for block in range(2, 14)),
     gassed=frozenset(),
     balances={ESCROW: 1120, "0xd2": 500, "0xd3": 300, "0xd4": 209, "0xd5": 140, "0xd6": 50},
-    payments=tuple(Shown(payment, "completed", "funded", price) for payment, _, price, _ in PAID),
+    payments=tuple(ShownPayment(payment, "completed", "funded", price) for payment, _, price, _ in PAID),
     ledger=lines(
         *(("payment_detected", payment, received) for payment, _, _, received in PAID),
         *(("hold", payment, price) for payment, _, price, _ in PAID),
     ),
     earlier=(),
-    credits=(Credited("tx-2", "0", "dusted"), *(Credited(f"tx-{tx}", "0", payment) for payment, tx, _, _ in PAID)),
+    credits=(
+        CreditedRow("tx-2", "0", "dusted"),
+        *(CreditedRow(f"tx-{tx}", "0", payment) for payment, tx, _, _ in PAID),
+    ),
     recoveries=(
-        Recovery("spammed", "wrong_token", 40, "tx-4", count=40, token=USDC),
-        Recovery("zeroes", "zero_amount", 0, "tx-6", count=40, token=USDT),
-        Recovery("screened", "aml_sanctions", 9, "tx-8", token=USDT),
+        RecoveryRow("spammed", "wrong_token", 40, "tx-4", count=40, token=USDC),
+        RecoveryRow("zeroes", "zero_amount", 0, "tx-6", count=40, token=USDT),
+        RecoveryRow("screened", "aml_sanctions", 9, "tx-8", token=USDT),
         *LATER,
-        Recovery("afterwards", "duplicate", 20, "tx-11", count=20, token=USDT),
-        Recovery("coin", "wrong_asset", 7, None, token="native"),
+        RecoveryRow("afterwards", "duplicate", 20, "tx-11", count=20, token=USDT),
+        RecoveryRow("coin", "wrong_asset", 7, None, token="native"),
     ),
     payouts=(),
     unmatched=(
@@ -317,8 +336,8 @@ VISITED = replace(
     ),
     coins=(Coin(4, "0xd6", 7),),
     listed=frozenset({SANCTIONED}),
-    notices=(News("admin", "payment_recovery", "afterwards", 2),),
-    events=(News("the marketplace", "payment.anomaly duplicate", "afterwards", 21),),
+    notices=(MessageCount("admin", "payment_recovery", "afterwards", 2),),
+    events=(MessageCount("the marketplace", "payment.anomaly duplicate", "afterwards", 21),),
 )
 
 
@@ -326,15 +345,15 @@ def test_an_honest_outcome_among_strangers_is_clean() -> None:
     assert judge_market(VISITED) == Verdict((), (), (), ())
 
 
-def of(payment_id: str, **changed: Any) -> tuple[Shown, ...]:
+def of(payment_id: str, **changed: Any) -> tuple[ShownPayment, ...]:
     return tuple(replace(each, **changed) if each.payment_id == payment_id else each for each in VISITED.payments)
 
 
-def no_lines_of(payment_id: str) -> tuple[Line, ...]:
+def no_lines_of(payment_id: str) -> tuple[LedgerLine, ...]:
     return tuple(line for line in VISITED.ledger if line.payment_id != payment_id)
 
 
-def recoveries(payment_id: str, *rows: Recovery) -> tuple[Recovery, ...]:
+def recoveries(payment_id: str, *rows: RecoveryRow) -> tuple[RecoveryRow, ...]:
     return (*(row for row in VISITED.recoveries if row.payment_id != payment_id), *rows)
 
 
@@ -344,13 +363,13 @@ def listed_by_the_scanner(at: int, **changed: Any) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def detected(payment_id: str, amount: int) -> tuple[Line, ...]:
+def detected(payment_id: str, amount: int) -> tuple[LedgerLine, ...]:
     same = (payment_id, "payment_detected")
     return tuple(replace(x, amount=amount) if (x.payment_id, x.entry) == same else x for x in VISITED.ledger)
 
 
 BY_STRANGERS: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
-    "an honest payment that a crumb froze": (
+    "an honest payment that dust froze": (
         replace(
             VISITED,
             payments=of("screened", status="processing", escrow=None),
@@ -359,11 +378,11 @@ BY_STRANGERS: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
         ),
         (3, 0, 0, 1),
     ),
-    "a crumb from the list that was credited": (
+    "dust from the list that was credited": (
         replace(
             VISITED,
             ledger=detected("screened", 209),
-            credits=(*VISITED.credits, Credited("tx-8", "0", "screened")),
+            credits=(*VISITED.credits, CreditedRow("tx-8", "0", "screened")),
             recoveries=recoveries("screened"),
         ),
         (0, 0, 2, 1),
@@ -371,87 +390,89 @@ BY_STRANGERS: dict[str, tuple[MarketOutcome, tuple[int, int, int, int]]] = {
     "a listed sender who paid, and was funded": (
         replace(
             VISITED,
-            movements=tuple(replace(m, sender=SANCTIONED) if m.tx == "tx-9" else m for m in VISITED.movements),
+            transfers=tuple(replace(m, sender=SANCTIONED) if m.tx == "tx-9" else m for m in VISITED.transfers),
             recoveries=recoveries("screened"),
             unmatched=VISITED.unmatched,
         ),
         (0, 0, 3, 1),
     ),
-    "crumbs that were counted twice": (replace(VISITED, ledger=detected("dusted", 1080)), (0, 0, 1, 0)),
-    "crumbs that were not counted": (replace(VISITED, ledger=detected("dusted", 1000)), (0, 0, 1, 0)),
-    "crumbs that the marketplace does not list": (
+    "dust that were counted twice": (replace(VISITED, ledger=detected("dusted", 1080)), (0, 0, 1, 0)),
+    "dust that were not counted": (replace(VISITED, ledger=detected("dusted", 1000)), (0, 0, 1, 0)),
+    "dust that the marketplace does not list": (
         replace(VISITED, recoveries=recoveries("afterwards", *LATER)),
         (0, 0, 0, 1),
     ),
-    "crumbs that it counts wrong": (
+    "dust that it counts wrong": (
         replace(
             VISITED,
             recoveries=recoveries(
-                "afterwards", *LATER, Recovery("afterwards", "duplicate", 20, "tx-11", count=19, token=USDT)
+                "afterwards", *LATER, RecoveryRow("afterwards", "duplicate", 20, "tx-11", count=19, token=USDT)
             ),
         ),
         (0, 0, 0, 1),
     ),
-    "crumbs that it adds up wrong": (
+    "dust that it adds up wrong": (
         replace(
             VISITED,
             recoveries=recoveries(
-                "afterwards", *LATER, Recovery("afterwards", "duplicate", 19, "tx-11", count=20, token=USDT)
+                "afterwards", *LATER, RecoveryRow("afterwards", "duplicate", 19, "tx-11", count=20, token=USDT)
             ),
         ),
         (0, 0, 0, 1),
     ),
     "transfers of nothing that it counts wrong": (
-        replace(VISITED, recoveries=recoveries("zeroes", Recovery("zeroes", "zero_amount", 0, "tx-6", count=39))),
+        replace(VISITED, recoveries=recoveries("zeroes", RecoveryRow("zeroes", "zero_amount", 0, "tx-6", count=39))),
         (0, 0, 0, 1),
     ),
     "another token of which it lists one": (
-        replace(VISITED, recoveries=recoveries("spammed", Recovery("spammed", "wrong_token", 1, "tx-4", token=USDC))),
+        replace(
+            VISITED, recoveries=recoveries("spammed", RecoveryRow("spammed", "wrong_token", 1, "tx-4", token=USDC))
+        ),
         (0, 0, 0, 1),
     ),
     "another token under the name of ours": (
         replace(
             VISITED,
-            movements=tuple(m for m in VISITED.movements if m.tx != "tx-4" or m.log_index == 0),
+            transfers=tuple(m for m in VISITED.transfers if m.tx != "tx-4" or m.log_index == 0),
             unmatched=listed_by_the_scanner(1, amount=1, count=1),
-            recoveries=recoveries("spammed", Recovery("spammed", "wrong_token", 1, "tx-4", token=USDT)),
+            recoveries=recoveries("spammed", RecoveryRow("spammed", "wrong_token", 1, "tx-4", token=USDT)),
         ),
         (0, 0, 0, 1),
     ),
     "coin that nobody noticed": (replace(VISITED, recoveries=recoveries("coin")), (0, 0, 0, 1)),
     "more coin than came": (
-        replace(VISITED, recoveries=(*VISITED.recoveries, Recovery("coin", "wrong_asset", 1, None))),
+        replace(VISITED, recoveries=(*VISITED.recoveries, RecoveryRow("coin", "wrong_asset", 1, None))),
         (0, 0, 0, 1),
     ),
-    "crumbs at the shop that the scanner does not list": (
+    "dust at the shop that the scanner does not list": (
         replace(VISITED, unmatched=listed_by_the_scanner(-2)),
         (0, 0, 0, 1),
     ),
-    "crumbs at the shop that it counts wrong": (
+    "dust at the shop that it counts wrong": (
         replace(VISITED, unmatched=listed_by_the_scanner(-2, count=39)),
         (0, 0, 0, 1),
     ),
-    "crumbs at the shop that it adds up wrong": (
+    "dust at the shop that it adds up wrong": (
         replace(VISITED, unmatched=listed_by_the_scanner(-2, amount=79)),
         (0, 0, 0, 1),
     ),
-    "crumbs that it gives another reason": (
+    "dust that it gives another reason": (
         replace(VISITED, unmatched=listed_by_the_scanner(-3, reason="underpaid")),
         (0, 0, 0, 2),
     ),
-    "a person who is told of every crumb": (
-        replace(VISITED, notices=(News("admin", "payment_recovery", "afterwards", 3),)),
+    "a person who is told of every dust transfer": (
+        replace(VISITED, notices=(MessageCount("admin", "payment_recovery", "afterwards", 3),)),
         (0, 0, 0, 1),
     ),
-    "a marketplace that is told of every crumb": (
-        replace(VISITED, events=(News("the marketplace", "payment.detected None", "dusted", 22),)),
+    "a marketplace that is told of every dust transfer": (
+        replace(VISITED, events=(MessageCount("the marketplace", "payment.detected None", "dusted", 22),)),
         (0, 0, 0, 1),
     ),
-    "a row for every crumb at the marketplace": (
+    "a row for every dust transfer at the marketplace": (
         replace(VISITED, recoveries=recoveries("afterwards", *LATER, *LATER)),
         (0, 0, 0, 1),
     ),
-    "a row for every crumb at the scanner": (
+    "a row for every dust transfer at the scanner": (
         replace(VISITED, unmatched=(*listed_by_the_scanner(-3), *VISITED.unmatched[4:24])),
         (0, 0, 0, 1),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.market_plan import CALLS, EVERY, HOOKS, KINDS, PROCESS, REORGS, STRANGERS, market_plan
-from tests.chaos.schedule import PASSING
+from tests.chaos.schedule import TRANSIENT
 
 MANY = [market_plan(seed) for seed in range(1, 41)]
 
@@ -17,18 +17,18 @@ def test_a_seed_gives_the_same_plan_and_another_one_another() -> None:
 
 def test_every_kind_of_buyer_and_of_stranger_is_in_every_run_and_a_whole_purchase_on_every_rail() -> None:
     for one in MANY:
-        assert {story.kind for story in one.stories} == set(KINDS)
-        assert {story.rail for story in one.stories if story.kind == "exact"} == set(EVERY)
+        assert {planned.kind for planned in one.scenarios} == set(KINDS)
+        assert {planned.rail for planned in one.scenarios if planned.kind == "exact"} == set(EVERY)
 
 
 def test_every_kind_of_buyer_comes_on_every_rail_it_can() -> None:
-    seen = {(story.kind, story.rail) for one in MANY for story in one.stories}
+    seen = {(planned.kind, planned.rail) for one in MANY for planned in one.scenarios}
     assert seen == {(kind, rail) for kind, rails in KINDS.items() for rail in rails}
 
 
 def test_every_kind_of_fault_is_in_some_run() -> None:
     kinds = {
-        "rpc": PASSING,
+        "rpc": TRANSIENT,
         "chain": REORGS,
         "hooks": HOOKS,
         "calls": CALLS,
@@ -36,18 +36,18 @@ def test_every_kind_of_fault_is_in_some_run() -> None:
         "marketplace": PROCESS,
     }
     wanted = {(area, kind) for area, known in kinds.items() for kind in known}
-    injected = {(trouble.area, trouble.kind) for one in MANY for trouble in one.troubles}
+    injected = {(fault.area, fault.kind) for one in MANY for fault in one.faults}
     assert injected == wanted | {("clock", "off"), ("forged", "webhook")}
 
 
 def test_no_reorganisation_reaches_what_is_deep_enough() -> None:
     for one in MANY:
-        assert all(0 < t.size < one.confirmations for t in one.troubles if t.area == "chain")
+        assert all(0 < t.size < one.confirmations for t in one.faults if t.area == "chain")
 
 
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_a_short_run_has_few_stories_and_pays_at_least_one_of_them_whole(seed: int) -> None:
-    kinds = [story.kind for story in market_plan(seed, span_s=6).stories]
+    kinds = [planned.kind for planned in market_plan(seed, span_s=6).scenarios]
     assert len(kinds) <= 4
     assert "exact" in kinds
     assert set(kinds) & set(STRANGERS)

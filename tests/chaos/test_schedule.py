@@ -7,18 +7,18 @@ from typing import get_args
 
 import pytest
 
-from tests.chaos.payments import CHAIN_FLOOR, NOT_OF, OF_COIN, PARTS, SHORT, TTL_S, Family, kinds_of
+from tests.chaos.purchases import CHAIN_FLOOR, NOT_OF, OF_COIN, PARTS, SHORT, TTL_S, Family, kinds_of
 from tests.chaos.schedule import (
     EPOCH,
     FOR_LONG,
-    HABITS,
     LIES,
     OF_FAMILY,
     OF_ONE,
-    PASSING,
+    PERMANENT_FAULTS,
     PROCESS,
     RECEIVER,
     REORGS,
+    TRANSIENT,
     WITHHELD,
     deepest_reorg,
     plan,
@@ -54,7 +54,7 @@ def test_every_kind_of_payment_is_of_some_family() -> None:
 
 
 def test_every_way_a_payment_can_go_is_gone_in_some_run() -> None:
-    ways = {
+    links = {
         (family, part.how)
         for family in FAMILIES
         for seed in range(1, 11)
@@ -62,7 +62,7 @@ def test_every_way_a_payment_can_go_is_gone_in_some_run() -> None:
         for part in PARTS[purchase.kind]
     }
     evm = {("evm", how) for how in ("sent", "fails", "approves", "coin", "plain")}
-    assert ways == evm | {("tron", how) for how in ("sent", "fails", "approves", "coin")} | {
+    assert links == evm | {("tron", how) for how in ("sent", "fails", "approves", "coin")} | {
         ("ton", how) for how in ("sent", "fails", "bounces", "coin")
     }
 
@@ -98,13 +98,13 @@ def test_families_without_a_proxy_are_paid_directly_and_have_their_own_faults(fa
         assert {purchase.rail for purchase in one.purchases} == {"direct"}
         assert {p.beside.rail for p in one.purchases if p.beside is not None} == {"direct"}
         assert one.guards == {}
-    injected = {t.kind for one in many for t in one.troubles if t.area == "rpc"}
+    injected = {t.kind for one in many for t in one.faults if t.area == "rpc"}
     assert injected == set(OF_FAMILY[family])
 
 
 def test_every_kind_of_fault_is_in_some_run() -> None:
-    injected = {(trouble.area, trouble.kind) for one in MANY for trouble in one.troubles}
-    wanted = {("rpc", kind) for kind in (*PASSING, *FOR_LONG, WITHHELD, LIES)} | {
+    injected = {(fault.area, fault.kind) for one in MANY for fault in one.faults}
+    wanted = {("rpc", kind) for kind in (*TRANSIENT, *FOR_LONG, WITHHELD, LIES)} | {
         ("receiver", kind) for kind in RECEIVER
     }
     wanted |= {("process", kind) for kind in PROCESS} | {("chain", kind) for kind in (*REORGS, "mine")}
@@ -114,28 +114,41 @@ def test_every_kind_of_fault_is_in_some_run() -> None:
 def test_no_reorganisation_reaches_what_is_deep_enough() -> None:
     for one in MANY:
         final = 2 * EPOCH if one.guards.get("finality") == "both" else 0
-        assert all(t.size < max(one.confirmations, final) for t in one.troubles if t.kind in REORGS)
+        assert all(t.size < max(one.confirmations, final) for t in one.faults if t.kind in REORGS)
 
 
 def test_some_reorganisation_reaches_what_is_deep_but_not_final() -> None:
-    deep = {t.size - one.confirmations for one in MANY for t in one.troubles if t.kind in REORGS}
+    deep = {t.size - one.confirmations for one in MANY for t in one.faults if t.kind in REORGS}
     assert max(deep) == 2 * EPOCH - 1 - 5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_habit_is_in_some_run_of_one_endpoint_and_of_both(family: Family) -> None:
+def test_every_permanent_fault_is_in_some_run_of_one_endpoint_and_of_both(family: Family) -> None:
     many = [plan(seed, family=family) for seed in range(1, 121)]
-    assert all(len(one.habits) == 2 for one in many)
-    kinds = {kind: [sum(kind in habits for habits in one.habits) for one in many] for kind in HABITS[family]}
-    assert {kind: set(counts) for kind, counts in kinds.items()} == {kind: {0, 1, 2} for kind in HABITS[family]}
-    single = {kind: {sum(kind in habits for habits in one.habits) for one in many} for kind in OF_ONE[family]}
+    assert all(len(one.permanent_faults) == 2 for one in many)
+    kinds = {
+        kind: [sum(kind in permanent_faults for permanent_faults in one.permanent_faults) for one in many]
+        for kind in PERMANENT_FAULTS[family]
+    }
+    assert {kind: set(counts) for kind, counts in kinds.items()} == {
+        kind: {0, 1, 2} for kind in PERMANENT_FAULTS[family]
+    }
+    single = {
+        kind: {sum(kind in permanent_faults for permanent_faults in one.permanent_faults) for one in many}
+        for kind in OF_ONE[family]
+    }
     assert single == {kind: {0, 1} for kind in OF_ONE[family]}
 
 
 def test_what_one_endpoint_lacks_for_good_the_other_may_make_up_for() -> None:
     quorum = [one for one in MANY if one.guards.get("rpcQuorum")]
     assert quorum
-    assert not any(kind in OF_ONE["evm"] for one in quorum for habits in one.habits for kind in habits)
+    assert not any(
+        kind in OF_ONE["evm"]
+        for one in quorum
+        for permanent_faults in one.permanent_faults
+        for kind in permanent_faults
+    )
 
 
 def test_some_payment_in_time_is_made_after_the_expiry() -> None:
@@ -146,7 +159,7 @@ def test_some_payment_in_time_is_made_after_the_expiry() -> None:
 
 def test_one_endpoint_at_least_is_never_left_alone_for_minutes() -> None:
     for one in MANY:
-        long = [t for t in one.troubles if t.kind in FOR_LONG]
+        long = [t for t in one.faults if t.kind in FOR_LONG]
         assert len(long) <= 1
         assert all(t.size in {1, 2} for t in long)
         assert not (long and one.patient)
@@ -154,19 +167,19 @@ def test_one_endpoint_at_least_is_never_left_alone_for_minutes() -> None:
 
 def test_logs_are_withheld_only_by_one_endpoint_and_where_that_can_be_found_out() -> None:
     for one in MANY:
-        liars = {t.size for t in one.troubles if t.kind == WITHHELD}
+        liars = {t.size for t in one.faults if t.kind == WITHHELD}
         assert len(liars) == (1 if one.guards.get("bloomCheck") else 0)
         assert liars <= {1, 2}
 
 
 def test_a_head_is_made_up_by_one_endpoint_and_where_two_have_to_agree() -> None:
     for one in MANY:
-        liars = {t.size for t in one.troubles if t.kind == LIES}
+        liars = {t.size for t in one.faults if t.kind == LIES}
         assert len(liars) == (1 if one.guards.get("rpcQuorum") else 0)
         assert liars <= {1, 2}
 
 
 def test_faults_overlap() -> None:
     for one in MANY:
-        lasting = sorted((t.at, t.at + t.seconds) for t in one.troubles if t.seconds)
+        lasting = sorted((t.at, t.at + t.seconds) for t in one.faults if t.seconds)
         assert any(later[0] < former[1] for former, later in itertools.pairwise(lasting))

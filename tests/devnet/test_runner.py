@@ -10,41 +10,41 @@ import orjson
 import pytest
 
 from devnet.runner import judging, ramp
-from devnet.runner.facts import (
-    Credit,
-    Deal,
-    Fault,
-    Finding,
-    FlowResult,
-    LevelResult,
-    Note,
-    OnChain,
-    Owed,
-    Sample,
-)
-from devnet.runner.report import LIVE, as_json, as_markdown, latencies, percentile
-from devnet.runner.tale import decimal
-from devnet.runner.verdicts import (
-    Cast,
+from devnet.runner.checks import (
+    Recipients,
     backlog_fault,
     credits_of,
     duplicate_credits,
     evidence_fault,
     held_fault,
     ledger_findings,
+    not_received_live,
     repeated,
     too_many_errors,
-    unheard,
 )
+from devnet.runner.facts import (
+    CreditedTransfer,
+    ExpectedPayment,
+    Finding,
+    FindingKind,
+    FlowResult,
+    LevelResult,
+    Notification,
+    OnChain,
+    Purchase,
+    Sample,
+)
+from devnet.runner.report import LIVE, as_json, as_markdown, latencies, percentile
+from devnet.runner.scenario import decimal
 
 TOKEN, WALLET, ESCROW = "0x" + "A1" * 20, "0x" + "B2" * 20, "0x" + "C3" * 20
 TX = "0x" + "d4" * 32
 PRICE = 11 * 10**18
-OWED = Owed(chain_id=97, token=TOKEN, amount=PRICE, wallet=WALLET)
+OWED = ExpectedPayment(chain_id=97, token=TOKEN, amount=PRICE, wallet=WALLET)
 SEEN = OnChain(
     tx_hash=TX, succeeded=True, canonical=True, depth=5, sender=WALLET.lower(), received=PRICE, balance=PRICE + 7
 )
-DEAL = Deal(
+DEAL = Purchase(
     worker=0,
     buyer="buyer",
     sellers=("winner", "loser", "other"),
@@ -53,7 +53,7 @@ DEAL = Deal(
     winner="winner",
     payment_id="payment",
 )
-CAST = Cast([DEAL], ["admin"], ["elsewhere"])
+CAST = Recipients([DEAL], ["admin"], ["elsewhere"])
 
 
 def payment(**changes: Any) -> dict[str, Any]:
@@ -113,26 +113,35 @@ def test_a_payment_marked_paid_without_the_right_evidence_is_seen(
 
 
 def test_a_transfer_credited_to_two_payments_is_a_duplicate() -> None:
-    once = [Credit("a", TX, "0"), Credit("a", TX, "1"), Credit("b", "0x" + "e5" * 32, "0")]
+    once = [
+        CreditedTransfer("a", TX, "0"),
+        CreditedTransfer("a", TX, "1"),
+        CreditedTransfer("b", "0x" + "e5" * 32, "0"),
+    ]
 
     assert duplicate_credits(once) == []
-    (found,) = duplicate_credits([*once, Credit("b", TX, "1")])
-    assert found == Finding(Fault.DUPLICATE, f"{TX} 1 was credited to a, b")
+    (found,) = duplicate_credits([*once, CreditedTransfer("b", TX, "1")])
+    assert found == Finding(FindingKind.DUPLICATE, f"{TX} 1 was credited to a, b")
 
 
 def test_the_credits_of_a_payment_are_its_transfers() -> None:
-    assert credits_of(payment()) == [Credit("payment", TX, "0")]
+    assert credits_of(payment()) == [CreditedTransfer("payment", TX, "0")]
     assert credits_of(payment(evidence=None)) == []
 
 
 @pytest.mark.parametrize(
     ("held", "surplus", "fault"),
-    [(PRICE, 0, None), (2 * PRICE, 0, Fault.DUPLICATE), (PRICE, PRICE, Fault.DUPLICATE), (0, 0, Fault.LEDGER)],
+    [
+        (PRICE, 0, None),
+        (2 * PRICE, 0, FindingKind.DUPLICATE),
+        (PRICE, PRICE, FindingKind.DUPLICATE),
+        (0, 0, FindingKind.LEDGER),
+    ],
 )
-def test_the_ledger_holds_the_price_once(held: int, surplus: int, fault: Fault | None) -> None:
+def test_the_ledger_holds_the_price_once(held: int, surplus: int, fault: FindingKind | None) -> None:
     found = held_fault({"heldBaseUnits": str(held), "availableBaseUnits": str(surplus)}, PRICE)
 
-    assert (found.fault if found else None) is fault
+    assert (found.kind if found else None) is fault
 
 
 RIGHT = [
@@ -177,30 +186,33 @@ WRONG = [
 
 @pytest.mark.parametrize(("user", "kind", "about"), RIGHT)
 def test_what_is_somebodys_business_may_be_heard(user: str, kind: str, about: str) -> None:
-    assert CAST.misdirected([Note("n", user, kind, about)]) == []
+    assert CAST.wrong_recipients([Notification("n", user, kind, about)]) == []
 
 
 @pytest.mark.parametrize(("user", "kind", "about"), WRONG)
 def test_what_is_nobodys_business_is_a_wrong_recipient(user: str, kind: str, about: str) -> None:
-    (found,) = CAST.misdirected([Note("n", user, kind, about)])
+    (found,) = CAST.wrong_recipients([Notification("n", user, kind, about)])
 
-    assert found.fault is Fault.WRONG_RECIPIENT
+    assert found.kind is FindingKind.WRONG_RECIPIENT
 
 
 def test_the_same_told_to_one_person_twice_is_seen() -> None:
-    told = [Note("1", "buyer", "payment_confirmed", "payment"), Note("2", "winner", "payment_confirmed", "payment")]
+    told = [
+        Notification("1", "buyer", "payment_confirmed", "payment"),
+        Notification("2", "winner", "payment_confirmed", "payment"),
+    ]
 
     assert repeated(told) == []
-    assert [f.fault for f in repeated([*told, replace(told[0], id="3")])] == [Fault.REPEATED]
+    assert [f.kind for f in repeated([*told, replace(told[0], id="3")])] == [FindingKind.REPEATED]
 
 
 def test_what_is_stored_was_heard_live_once() -> None:
-    note = Note("1", "buyer", "delivered", "request")
+    note = Notification("1", "buyer", "delivered", "request")
 
-    assert unheard([note], [note]) == []
-    assert [f.fault for f in unheard([], [note])] == [Fault.NOT_TOLD]
-    assert [f.fault for f in unheard([note, note], [note])] == [Fault.NOT_TOLD]
-    assert [f.fault for f in unheard([note], [])] == [Fault.NOT_TOLD]
+    assert not_received_live([note], [note]) == []
+    assert [f.kind for f in not_received_live([], [note])] == [FindingKind.NOT_NOTIFIED]
+    assert [f.kind for f in not_received_live([note, note], [note])] == [FindingKind.NOT_NOTIFIED]
+    assert [f.kind for f in not_received_live([note], [])] == [FindingKind.NOT_NOTIFIED]
 
 
 def calls(good: int, *bad: int) -> list[Sample]:
@@ -209,8 +221,8 @@ def calls(good: int, *bad: int) -> list[Sample]:
 
 def test_one_percent_of_server_errors_passes_and_more_does_not() -> None:
     assert too_many_errors(calls(99, 500)) == []
-    assert [f.fault for f in too_many_errors(calls(98, 500, 503))] == [Fault.SERVER_ERRORS]
-    assert [f.fault for f in too_many_errors(calls(98, 0, 0))] == [Fault.SERVER_ERRORS]
+    assert [f.kind for f in too_many_errors(calls(98, 500, 503))] == [FindingKind.SERVER_ERRORS]
+    assert [f.kind for f in too_many_errors(calls(98, 0, 0))] == [FindingKind.SERVER_ERRORS]
 
 
 def test_while_services_are_killed_only_bugs_count() -> None:
@@ -220,8 +232,8 @@ def test_while_services_are_killed_only_bugs_count() -> None:
 
 def test_a_backlog_that_does_not_drain_is_seen() -> None:
     assert backlog_fault(0, 0, 60) == []
-    assert [f.fault for f in backlog_fault(1, 0, 60)] == [Fault.BACKLOG]
-    assert [f.fault for f in backlog_fault(0, 1, 60)] == [Fault.BACKLOG]
+    assert [f.kind for f in backlog_fault(1, 0, 60)] == [FindingKind.BACKLOG]
+    assert [f.kind for f in backlog_fault(0, 1, 60)] == [FindingKind.BACKLOG]
 
 
 class StuckWorld:
@@ -231,7 +243,7 @@ class StuckWorld:
         self.admin = self
         self.asked = 0
 
-    async def at_scanner(self, *_: str) -> dict[str, Any]:
+    async def ask_scanner(self, *_: str) -> dict[str, Any]:
         self.asked += 1
         return {"chains": [{"undeliveredWebhooks": 1}]}
 
@@ -242,12 +254,12 @@ class StuckWorld:
 async def test_the_backlog_is_given_time_and_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "DRAIN_S", 0.05)
     monkeypatch.setattr(judging, "POLL_S", 0.01)
-    world = StuckWorld()
+    context = StuckWorld()
 
-    found = await judging._backlog(world, [])  # type: ignore[arg-type]
+    found = await judging._backlog(context, [])  # type: ignore[arg-type]
 
-    assert [f.fault for f in found] == [Fault.BACKLOG]
-    assert world.asked > 1
+    assert [f.kind for f in found] == [FindingKind.BACKLOG]
+    assert context.asked > 1
 
 
 def test_the_reconciliations_findings_are_ours() -> None:
@@ -256,8 +268,8 @@ def test_the_reconciliations_findings_are_ours() -> None:
 
     assert ledger_findings({"ok": True, "findings": []}) == []
     found = ledger_findings({"ok": False, "findings": [double, orphan]})
-    assert [f.fault for f in found] == [Fault.DUPLICATE, Fault.LEDGER]
-    assert [f.fault for f in ledger_findings({"ok": False, "findings": []})] == [Fault.LEDGER]
+    assert [f.kind for f in found] == [FindingKind.DUPLICATE, FindingKind.LEDGER]
+    assert [f.kind for f in ledger_findings({"ok": False, "findings": []})] == [FindingKind.LEDGER]
 
 
 def level(workers: int = 1, *findings: Finding, failed: str | None = None) -> LevelResult:
@@ -288,13 +300,20 @@ class ScriptedRun:
 async def climb(folder: Path, *results: LevelResult) -> list[LevelResult]:
     run = ScriptedRun(list(results))
     levels = [result.workers for result in results]
-    return await ramp.ramp(run, levels, folder=folder, about={}, tell=lambda _: None)  # type: ignore[arg-type]
+    return await ramp.ramp(run, levels, folder=folder, about={}, log=lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.UNPROVEN, Fault.DUPLICATE, Fault.WRONG_RECIPIENT, Fault.SERVER_ERRORS, Fault.BACKLOG]
+    "fault",
+    [
+        FindingKind.UNPROVEN,
+        FindingKind.DUPLICATE,
+        FindingKind.WRONG_RECIPIENT,
+        FindingKind.SERVER_ERRORS,
+        FindingKind.BACKLOG,
+    ],
 )
-async def test_a_stop_condition_ends_the_ramp(tmp_path: Path, fault: Fault) -> None:
+async def test_a_stop_condition_ends_the_ramp(tmp_path: Path, fault: FindingKind) -> None:
     done = await climb(tmp_path, level(1), level(2, Finding(fault, "seen")), level(4))
 
     assert [result.workers for result in done] == [1, 2]
@@ -308,7 +327,7 @@ async def test_a_missed_target_that_is_no_stop_condition_lets_the_ramp_go_on(tmp
 
 
 async def test_both_reports_say_what_went_wrong(tmp_path: Path) -> None:
-    await climb(tmp_path, level(1), level(2, Finding(Fault.LEAK, "seen by another"), failed="pay: no money"))
+    await climb(tmp_path, level(1), level(2, Finding(FindingKind.LEAK, "seen by another"), failed="pay: no money"))
 
     told = orjson.loads((tmp_path / "e2e.json").read_bytes())
     text = (tmp_path / "e2e.md").read_text()

@@ -20,14 +20,14 @@ from pathlib import Path
 import pytest
 
 from devnet.evm.anvil import CHAIN_ID, Anvil
-from devnet.processes import USDT, XPUB, Town, town
+from devnet.processes import USDT, XPUB, Deployment, deployed
+from devnet.runner.chain_actor import open_chain_actor
 from devnet.runner.facts import LevelResult
 from devnet.runner.journal import Answer, Journal
 from devnet.runner.level import Run
 from devnet.runner.ramp import ramp
 from devnet.runner.report import as_markdown
-from devnet.runner.street import open_street
-from devnet.runner.tale import RAILS, Tale
+from devnet.runner.scenario import PAYMENT_METHODS, Scenario
 from devnet.runner.target import target_of
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
@@ -37,7 +37,7 @@ RAILS_WORKERS = int(os.environ.get("E2E_RAILS_WORKERS", "4"))
 KILLS = int(os.environ.get("RUN_KILLS", "4"))
 WORKERS = int(os.environ.get("RUN_WORKERS", "4"))
 SEED = int(os.environ.get("RUN_SEED", "11"))
-PATIENCE_S = 60.0
+MAX_DOWNTIME_S = 60.0
 FEWEST_ANSWERS = 36  # of one finished flow, whichever its rail
 
 QUICK = {"POLL_INTERVAL_SEC": "0.1", "WEBHOOK_RETRY_DELAYS_SEC": "0.2,0.5,1,2,4,8"}
@@ -45,15 +45,20 @@ SWEEPING = {"MARKETPLACE_SWEEP_SEC": "1"}
 
 
 @asynccontextmanager
-async def running(folder: Path, chain: Anvil, *rails: str, patience_s: float = 0) -> AsyncIterator[tuple[Town, Run]]:
+async def running(
+    folder: Path, chain: Anvil, *rails: str, max_downtime_s: float = 0
+) -> AsyncIterator[tuple[Deployment, Run]]:
     """Start everything, and a runner that keeps what it is answered."""
     async with (
-        town(folder, chain, scanner_more=QUICK, marketplace_more=SWEEPING) as found,
-        open_street(chain.url, CHAIN_ID, USDT, mine_s=0.2) as street,
+        deployed(folder, chain, scanner_more=QUICK, marketplace_more=SWEEPING) as deployment,
+        open_chain_actor(chain.url, CHAIN_ID, USDT, mine_s=0.2) as chain_actor,
     ):
-        chosen = [RAILS[name] for name in rails]
-        target = target_of(found, patience_s=patience_s)
-        yield found, Run(target=target, street=street, rails=chosen, say=lambda _: None, keep_answers=True)
+        chosen = [PAYMENT_METHODS[name] for name in rails]
+        target = target_of(deployment, max_downtime_s=max_downtime_s)
+        yield (
+            deployment,
+            Run(target=target, chain_actor=chain_actor, rails=chosen, log=lambda _: None, keep_answers=True),
+        )
 
 
 def shown(*levels: LevelResult) -> str:
@@ -64,7 +69,7 @@ def shown(*levels: LevelResult) -> str:
 @pytest.mark.timeout(1800)
 async def test_every_level_of_the_ramp_meets_every_correctness_target(chain: Anvil, tmp_path: Path) -> None:
     async with running(tmp_path, chain, "proxy") as (_, run):
-        results = await ramp(run, LEVELS, folder=tmp_path / "reports", about={}, tell=lambda _: None)
+        results = await ramp(run, LEVELS, folder=tmp_path / "reports", about={}, log=lambda _: None)
 
     assert [(level.workers, level.finished) for level in results] == [(each, each) for each in LEVELS], shown(*results)
     assert all(level.ok for level in results), shown(*results)
@@ -72,37 +77,37 @@ async def test_every_level_of_the_ramp_meets_every_correctness_target(chain: Anv
 
 
 async def test_every_rail_works_and_no_secret_is_logged_or_answered_twice(chain: Anvil, tmp_path: Path) -> None:
-    async with running(tmp_path, chain, *RAILS) as (found, run):
+    async with running(tmp_path, chain, *PAYMENT_METHODS) as (deployment, run):
         level = await run.level(RAILS_WORKERS)
 
     assert level.ok, shown(level)
-    logs = found.scanner.log.read_text() + found.marketplace.log.read_text()
+    logs = deployment.scanner.log.read_text() + deployment.marketplace.log.read_text()
     assert "funded" in logs  # it is the right log
     answers = run.journal.answers or []
-    assert secrets_in_logs(logs, found, run.tales, hashes(tmp_path)) == []
-    assert secrets_in_answers(answers, found, run.tales, hashes(tmp_path)) == []
+    assert secrets_in_logs(logs, deployment, run.scenarios, hashes(tmp_path)) == []
+    assert secrets_in_answers(answers, deployment, run.scenarios, hashes(tmp_path)) == []
 
 
 def hashes(folder: Path) -> list[str]:
     """Return what is stored of passwords, refresh tokens and codes."""
     with sqlite3.connect(folder / "marketplace.db") as store:
         columns = ("users", "password_hash"), ("refresh_tokens", "token_hash"), ("delivery_codes", "code_hash")
-        found = [store.execute(f"SELECT {column} FROM {table}").fetchall() for table, column in columns]  # noqa: S608
-    assert all(found)
-    return [str(value) for rows in found for (value,) in rows]
+        deployment = [store.execute(f"SELECT {column} FROM {table}").fetchall() for table, column in columns]  # noqa: S608
+    assert all(deployment)
+    return [str(value) for rows in deployment for (value,) in rows]
 
 
-def never_shown(found: Town, tales: Iterable[Tale], hashed: Iterable[str]) -> list[str]:
+def never_shown(deployment: Deployment, scenarios: Iterable[Scenario], hashed: Iterable[str]) -> list[str]:
     """Return what stands in no answer at all."""
-    who = found.who
-    passwords = [person.password for tale in tales for person in (tale.buyer, *tale.sellers.values())]
+    who = deployment.credentials
+    passwords = [user.password for scenario in scenarios for user in (scenario.buyer, *scenario.sellers.values())]
     return [who.scanner_key, who.hook_secret, who.jwt_secret, who.admin_password, XPUB, *passwords, *hashed]
 
 
-def tokens_of(tales: Iterable[Tale]) -> list[str]:
-    people = {person.email: person for tale in tales for person in (tale.buyer, *tale.sellers.values())}
-    admin = next(iter(tales)).world.admin
-    return [token for person in (*people.values(), admin) for token in person.tokens]
+def tokens_of(scenarios: Iterable[Scenario]) -> list[str]:
+    people = {user.email: user for scenario in scenarios for user in (scenario.buyer, *scenario.sellers.values())}
+    admin = next(iter(scenarios)).context.admin
+    return [token for user in (*people.values(), admin) for token in user.tokens]
 
 
 def stands_in(code: str, text: str) -> bool:
@@ -110,21 +115,25 @@ def stands_in(code: str, text: str) -> bool:
     return re.search(rf"(?<![0-9A-Za-z]){code}(?![0-9A-Za-z])", text) is not None
 
 
-def secrets_in_logs(logs: str, found: Town, tales: list[Tale], hashed: list[str]) -> list[str]:
+def secrets_in_logs(logs: str, deployment: Deployment, scenarios: list[Scenario], hashed: list[str]) -> list[str]:
     """Return every secret that a log holds."""
-    leaked = [each for each in (*never_shown(found, tales, hashed), *tokens_of(tales)) if each in logs]
-    leaked += [code for tale in tales for code in tale.codes if stands_in(code, logs)]
+    leaked = [each for each in (*never_shown(deployment, scenarios, hashed), *tokens_of(scenarios)) if each in logs]
+    leaked += [code for scenario in scenarios for code in scenario.codes if stands_in(code, logs)]
     return leaked + re.findall(r"\$argon2\S+|Bearer (?!\*\*\*)\S+", logs)
 
 
-def secrets_in_answers(answers: list[Answer], found: Town, tales: list[Tale], hashed: list[str]) -> list[str]:
+def secrets_in_answers(
+    answers: list[Answer], deployment: Deployment, scenarios: list[Scenario], hashed: list[str]
+) -> list[str]:
     """Return every secret that stands in an answer, but for the one that hands it out."""
     everything = [each.headers + each.body for each in answers]
-    leaked = [secret for secret in never_shown(found, tales, hashed) if any(secret in text for text in everything)]
-    for token in tokens_of(tales):
+    leaked = [
+        secret for secret in never_shown(deployment, scenarios, hashed) if any(secret in text for text in everything)
+    ]
+    for token in tokens_of(scenarios):
         shows = [each.operation for each in answers if token in each.headers + each.body]
         leaked += [] if shows == ["login"] else [f"{token} in {shows}"]
-    for code in (code for tale in tales for code in tale.codes):
+    for code in (code for scenario in scenarios for code in scenario.codes):
         shows = [each.operation for each in answers if stands_in(code, each.headers + each.body)]
         leaked += [] if shows == ["generate code"] else [f"{code} in {shows}"]
     return leaked + [text for text in everything if "$argon2" in text]
@@ -135,11 +144,11 @@ def secrets_in_answers(answers: list[Answer], found: Town, tales: list[Tale], ha
 async def test_killed_at_random_moments_every_flow_is_finished_and_the_books_are_right(
     chain: Anvil, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, chain, *RAILS, patience_s=PATIENCE_S) as (found, run):
+    async with running(tmp_path, chain, *PAYMENT_METHODS, max_downtime_s=MAX_DOWNTIME_S) as (deployment, run):
         journal = run.fresh_journal()
         async with asyncio.TaskGroup() as group:
             flows = group.create_task(run.level(WORKERS, journal))
-            group.create_task(kill(found, journal, moments()))
+            group.create_task(kill(deployment, journal, moments()))
         level = flows.result()
 
     assert level.ok, shown(level)
@@ -152,9 +161,9 @@ def moments() -> list[int]:
     return sorted(chance.randrange(1, FEWEST_ANSWERS * WORKERS) for _ in range(KILLS))
 
 
-async def kill(found: Town, journal: Journal, answered: list[int]) -> None:
+async def kill(deployment: Deployment, journal: Journal, answered: list[int]) -> None:
     """Kill the daemons in turn and start them again, each time when so many calls were answered."""
-    victims = [found.scanner, found.marketplace]
+    victims = [deployment.scanner, deployment.marketplace]
     for turn, moment in enumerate(answered):
         await journal.until(moment)
         await victims[turn % 2].kill()

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from devnet.evm.anvil import CHAIN_ID, Anvil
-from devnet.runner.facts import STOPPING, Fault, LevelResult
+from devnet.runner.chain_actor import open_chain_actor
+from devnet.runner.facts import STOPPING, FindingKind, LevelResult
 from devnet.runner.level import Run
-from devnet.runner.street import open_street
-from devnet.runner.tale import RAILS
+from devnet.runner.scenario import PAYMENT_METHODS
 from devnet.runner.target import Target
 from marketplace.model import LedgerEntryType
 from marketplace.notifications.feed import Notifications
@@ -30,13 +30,13 @@ KEY = "a-key-of-the-scanner"
 
 
 @asynccontextmanager
-async def town(chain: Anvil, folder: Path) -> AsyncIterator[Run]:
+async def deployed(chain: Anvil, folder: Path) -> AsyncIterator[Run]:
     """Everything in this process, so that a test can spoil it."""
     env = environment(folder, chain.url, SCANNER_API_KEY=KEY)
     async with (
         running(env) as scanner,
         harness.running(harness.environment(folder, scanner.api.url)) as market,
-        open_street(chain.url, CHAIN_ID, USDT, mine_s=0.1) as street,
+        open_chain_actor(chain.url, CHAIN_ID, USDT, mine_s=0.1) as chain_actor,
     ):
         email, password = harness.ADMIN
         target = Target(
@@ -46,7 +46,7 @@ async def town(chain: Anvil, folder: Path) -> AsyncIterator[Run]:
             admin_email=email,
             admin_password=password,
         )
-        yield Run(target=target, street=street, rails=[RAILS["proxy"]], say=lambda _: None)
+        yield Run(target=target, chain_actor=chain_actor, rails=[PAYMENT_METHODS["proxy"]], log=lambda _: None)
 
 
 Spoil = Callable[[pytest.MonkeyPatch, Run], None]
@@ -56,7 +56,9 @@ def tells_a_loser(patch: pytest.MonkeyPatch, run: Run) -> None:
     notify = UnitOfWork.notify_of_payment
 
     def notified(self: UnitOfWork, people: list[str], payment: Any, kind: str, title: str) -> None:
-        extra = [loser for tale in run.tales for loser in tale.losers] if kind == "payment_confirmed" else []
+        extra = (
+            [loser for scenario in run.scenarios for loser in scenario.losers] if kind == "payment_confirmed" else []
+        )
         notify(self, [*people, *extra], payment, kind, title)
 
     patch.setattr(UnitOfWork, "notify_of_payment", notified)
@@ -116,18 +118,18 @@ def shows_everybody_everything(patch: pytest.MonkeyPatch, _run: Run) -> None:
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (tells_a_loser, Fault.WRONG_RECIPIENT),
-        (pays_by_another_transaction, Fault.UNPROVEN),
-        (believes_in_another_amount, Fault.UNPROVEN),
-        (credits_twice, Fault.DUPLICATE),
-        (breaks_now_and_then, Fault.SERVER_ERRORS),
-        (shows_everybody_everything, Fault.LEAK),
+        (tells_a_loser, FindingKind.WRONG_RECIPIENT),
+        (pays_by_another_transaction, FindingKind.UNPROVEN),
+        (believes_in_another_amount, FindingKind.UNPROVEN),
+        (credits_twice, FindingKind.DUPLICATE),
+        (breaks_now_and_then, FindingKind.SERVER_ERRORS),
+        (shows_everybody_everything, FindingKind.LEAK),
     ],
 )
 async def test_what_must_never_happen_is_seen(
-    chain: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Spoil, fault: Fault
+    chain: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Spoil, fault: FindingKind
 ) -> None:
-    async with town(chain, tmp_path) as run:
+    async with deployed(chain, tmp_path) as run:
         spoil(monkeypatch, run)
         level = await run.level(1)
 
@@ -136,5 +138,5 @@ async def test_what_must_never_happen_is_seen(
     assert bool(level.stopping) is (fault in STOPPING)
 
 
-def faults(level: LevelResult) -> set[Fault]:
-    return {finding.fault for finding in level.findings}
+def faults(level: LevelResult) -> set[FindingKind]:
+    return {finding.kind for finding in level.findings}

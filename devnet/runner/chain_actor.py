@@ -1,4 +1,4 @@
-"""The chain's side of a story: fresh wallets, payments that really happen, blocks that keep coming."""
+"""The chain's side of a scenario: fresh wallets, payments that really happen, blocks that keep coming."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MINE_S = 0.5
 GAS = hex(200_000)
 
 
-class Street:
-    """A local chain as buyers and the keeper of the escrow use it."""
+class ChainActor:
+    """A local chain as buyers and the custodian of the escrow use it."""
 
     def __init__(self, chain: Anvil, chain_id: int, token: str) -> None:
         self.chain = chain
@@ -44,11 +44,11 @@ class Street:
         tx_hash = await self.chain.send(block["proxyAddress"], block["calldata"], sender=wallet, gas=hex(500_000))
         return await self._mined(tx_hash)
 
-    async def pay_plainly(self, wallet: str, destination: str, amount: int) -> str:
+    async def pay_directly(self, wallet: str, destination: str, amount: int) -> str:
         """Pay as any wallet does."""
         return await self._mined(await self.chain.transfer(self.token, destination, amount, sender=wallet))
 
-    async def carry_out(self, instruction: Mapping[str, Any]) -> str:
+    async def execute(self, instruction: Mapping[str, Any]) -> str:
         """Send what the books ordered out of the escrow, which holds no more than what was paid into it."""
         sender, amount = instruction["from"], int(instruction["amountBaseUnits"])
         await self._may_send(sender)
@@ -66,7 +66,7 @@ class Street:
     async def balance(self, owner: str) -> int:
         return await self.chain.balance(self.token, owner)
 
-    async def look(self, tx_hash: str, destination: str) -> OnChain:
+    async def observe(self, tx_hash: str, destination: str) -> OnChain:
         """Ask the chain itself about a payment."""
         receipt = await self.chain.receipt(tx_hash)
         if receipt is None:
@@ -95,13 +95,13 @@ def _received(receipt: Mapping[str, Any], token: str, destination: str) -> int:
 
 
 @asynccontextmanager
-async def open_street(url: str, chain_id: int, token: str, *, mine_s: float = MINE_S) -> AsyncIterator[Street]:
+async def open_chain_actor(url: str, chain_id: int, token: str, *, mine_s: float = MINE_S) -> AsyncIterator[ChainActor]:
     """Use a local chain that runs, and mine steadily until the block ends."""
     async with aiohttp.ClientSession() as session:
         chain = Anvil(url, session, automine=True)
         chain.accounts = await chain.rpc("eth_accounts")
         async with mining(chain, mine_s):
-            yield Street(chain, chain_id, token)
+            yield ChainActor(chain, chain_id, token)
 
 
 @asynccontextmanager

@@ -13,24 +13,24 @@ from eth_abi.abi import decode, encode
 from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC, payment_calldata
 from devnet.evm.anvil import MUCH_GAS, PROXY, ZERO, Anvil, AnvilError, _call
-from tests.chaos.facts import Coin, Movement
+from tests.chaos.facts import ChainTransfer, Coin
 from tests.harness import MULTICALL, USDC, USDT
 
 FEE_TOKEN, SILENT_TOKEN = "0x" + "fe" * 20, "0x" + "51" * 20
 
 
-class Ground:
+class ChainController:
     """
     A local chain with one hand on it.
 
     A payer uses up nonces in order: what a reorganisation drops for one payer is dropped from there on.
     """
 
-    def __init__(self, chain: Anvil, chance: random.Random) -> None:
+    def __init__(self, chain: Anvil, rng: random.Random) -> None:
         self.chain = chain
         self.payments = 0
-        self._chance = chance
-        self._hand = asyncio.Lock()
+        self._rng = rng
+        self._lock = asyncio.Lock()
         self._returning: list[str] = []  # raw transactions that come back later
 
     async def prepare(self, *, depth: int) -> None:
@@ -43,18 +43,18 @@ class Ground:
         await self.chain.mine(depth + 1)
 
     async def mine(self, blocks: int) -> None:
-        async with self._hand:
+        async with self._lock:
             await self._bring_back()
             await self.chain.mine(blocks)
 
     async def now(self) -> int:
         """Return the time of the newest block."""
-        async with self._hand:
+        async with self._lock:
             return int((await self.chain.block() or {})["timestamp"], 16)
 
-    async def reach(self, moment: int) -> None:
+    async def advance_to(self, moment: int) -> None:
         """Move the chain's clock forward, for good, until a block is at least as young as this."""
-        async with self._hand:
+        async with self._lock:
             ahead = moment - int((await self.chain.block() or {})["timestamp"], 16)
             if ahead > 0:
                 await self.chain.rpc("evm_increaseTime", [ahead])
@@ -62,18 +62,18 @@ class Ground:
 
     async def pay(self, token: str, destination: str, amount: int, reference: str | None) -> None:
         """Pay through the proxy when there is a reference, else directly."""
-        async with self._hand:
+        async with self._lock:
             await self._pay(self._payer(), token, destination, amount, reference)
             self.payments += 1
 
-    async def pay_in_a_crowd(self, token: str, destination: str, amount: int, reference: str | None) -> None:
+    async def pay_in_busy_block(self, token: str, destination: str, amount: int, reference: str | None) -> None:
         """Pay in a block that also holds what strangers pay each other, through the proxy and without it."""
-        async with self._hand:
+        async with self._lock:
             await self.chain.automine(on=False)
             try:
                 stranger, elsewhere = (
-                    f"0x{self._chance.randrange(2**63):016x}",
-                    f"0x6{self._chance.randrange(2**64):039x}",
+                    f"0x{self._rng.randrange(2**63):016x}",
+                    f"0x6{self._rng.randrange(2**64):039x}",
                 )
                 await self._pay(self._payer(), token, elsewhere, amount, stranger)
                 await self._pay(self._payer(), token, destination, amount, reference)
@@ -85,23 +85,23 @@ class Ground:
 
     async def pay_together(self, payments: Sequence[tuple[str, str, int, str | None]]) -> None:
         """Pay several (token, destination, amount, reference) in one transaction, out of a contract's purse."""
-        async with self._hand:
+        async with self._lock:
             calls = [call for payment in payments for call in _calls_of(*payment)]
             kind = "(address,bool,bytes)[]"
             data = _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
             await self.chain.send(MULTICALL, data, sender=self._payer())
             self.payments += 1
 
-    async def swarm(self, token: str, destination: str, amount: int, reference: str | None, count: int) -> None:
+    async def pay_many(self, token: str, destination: str, amount: int, reference: str | None, count: int) -> None:
         """Pay the same amount many times in one transaction, out of a contract's purse."""
-        async with self._hand:
-            data = swarming(payment_of(token, destination, amount, reference), token, amount, count)
+        async with self._lock:
+            data = pay_many_calldata(payment_of(token, destination, amount, reference), token, amount, count)
             await self.chain.send(MULTICALL, data, sender=self._payer(), gas=MUCH_GAS)
             self.payments += 1
 
     async def fail(self, token: str, destination: str, amount: int, reference: str | None) -> None:
         """Send a payment that is reverted: who signs it has none of the token."""
-        async with self._hand:
+        async with self._lock:
             poor = self.chain.accounts[0]
             to, data = payment_of(token, destination, amount, reference)
             receipt = await self.chain.mined(await self.chain.send(to, data, sender=poor))
@@ -111,18 +111,18 @@ class Ground:
 
     async def approve(self, token: str, spender: str, amount: int) -> None:
         """Allow somebody to take, which moves nothing."""
-        async with self._hand:
+        async with self._lock:
             await self.chain.send(token, _call("approve(address,uint256)", spender, amount), sender=self._payer())
             self.payments += 1
 
     async def send_coin(self, destination: str, amount: int) -> None:
-        async with self._hand:
+        async with self._lock:
             payment = {"from": self._payer(), "to": destination, "value": hex(amount)}
             await self.chain.mined(str(await self.chain.rpc("eth_sendTransaction", [payment])))
             self.payments += 1
 
     def _payer(self) -> str:
-        return self._chance.choice(self.chain.accounts[1:])
+        return self._rng.choice(self.chain.accounts[1:])
 
     async def _pay(self, payer: str, token: str, destination: str, amount: int, reference: str | None) -> None:
         if reference is None:
@@ -132,14 +132,14 @@ class Ground:
 
     async def reorg(self, depth: int, kind: str) -> None:
         """Replace the newest blocks; their transactions stay, move, come back later or vanish."""
-        async with self._hand:
+        async with self._lock:
             held = await self._transactions(depth)
             raw = [(await self.chain.raw(tx), place) for tx, place in held]
             if kind == "later":
                 self._returning += [text for text, _ in raw]
             stay = kind in {"same", "shuffled"}
             if kind == "shuffled":
-                places = sorted(self._chance.randrange(depth) for _ in raw)
+                places = sorted(self._rng.randrange(depth) for _ in raw)
                 raw = [(text, place) for (text, _), place in zip(raw, places, strict=True)]
             await self.chain.reorg(depth, raw if stay else [])
 
@@ -156,9 +156,9 @@ class Ground:
             except AnvilError:  # its payer has paid something else since, with the same nonce
                 continue
 
-    async def movements(self, destinations: set[str], since: int) -> tuple[Movement, ...]:
+    async def transfers(self, destinations: set[str], since: int) -> tuple[ChainTransfer, ...]:
         """Return every transfer on the canonical chain through the proxy or into one of these addresses."""
-        async with self._hand:
+        async with self._lock:
             events = await self._logs({"address": PROXY, "topics": [EVENT_TOPIC]}, since)
             credited = await self._logs({"topics": [TRANSFER_TOPIC]}, since)
         moved = [_of_token(log) for log in credited]
@@ -169,7 +169,7 @@ class Ground:
 
     async def coins(self, destinations: set[str], since: int) -> tuple[Coin, ...]:
         """Return every arrival of coin at one of these addresses on the canonical chain."""
-        async with self._hand:
+        async with self._lock:
             numbers = range(since, await self.chain.height() + 1)
             blocks = [await self.chain.rpc("eth_getBlockByNumber", [hex(number), True]) for number in numbers]
         return tuple(
@@ -183,18 +183,18 @@ class Ground:
         return list(await self.chain.rpc("eth_getLogs", [{**wanted, "fromBlock": hex(since), "toBlock": "latest"}]))
 
 
-def _of_proxy(log: dict[str, Any]) -> Movement:
+def _of_proxy(log: dict[str, Any]) -> ChainTransfer:
     kinds = ["address", "address", "uint256", "uint256", "address"]
     token, to, amount, _, _ = decode(kinds, bytes.fromhex(log["data"][2:]))
-    return _movement(log, str(token), str(to), int(amount), log["topics"][1])
+    return _transfer(log, str(token), str(to), int(amount), log["topics"][1])
 
 
-def _of_token(log: dict[str, Any]) -> Movement:
+def _of_token(log: dict[str, Any]) -> ChainTransfer:
     sender, to = ("0x" + topic[-40:] for topic in log["topics"][1:3])
-    return replace(_movement(log, log["address"], to, int(log["data"], 16), None), sender=sender)
+    return replace(_transfer(log, log["address"], to, int(log["data"], 16), None), sender=sender)
 
 
-def paired(events: Sequence[Movement], moved: Sequence[Movement]) -> list[Movement]:
+def paired(events: Sequence[ChainTransfer], moved: Sequence[ChainTransfer]) -> list[ChainTransfer]:
     """
     Say what the token itself moved for each event of the proxy.
 
@@ -211,11 +211,11 @@ def paired(events: Sequence[Movement], moved: Sequence[Movement]) -> list[Moveme
     return found
 
 
-def _same(movement: Movement, event: Movement) -> bool:
-    return (movement.tx, movement.token, movement.destination) == (event.tx, event.token, event.destination)
+def _same(transfer: ChainTransfer, event: ChainTransfer) -> bool:
+    return (transfer.tx, transfer.token, transfer.destination) == (event.tx, event.token, event.destination)
 
 
-def swarming(payment: tuple[str, str], token: str, amount: int, count: int) -> str:
+def pay_many_calldata(payment: tuple[str, str], token: str, amount: int, count: int) -> str:
     """Return what a contract is called with to pay so many times: it makes the money, and spends it."""
     kind = "(address,bool,bytes)[]"
     purse = [
@@ -246,10 +246,10 @@ def _calls_of(token: str, destination: str, amount: int, reference: str | None) 
     return [(to, False, bytes.fromhex(data[2:])) for to, data in calls]
 
 
-def _movement(log: dict[str, Any], token: str, to: str, amount: int, topic: str | None) -> Movement:
+def _transfer(log: dict[str, Any], token: str, to: str, amount: int, topic: str | None) -> ChainTransfer:
     where = int(log["blockNumber"], 16), int(log["logIndex"], 16)
     credited = amount if topic is None else None
-    return Movement(
+    return ChainTransfer(
         *where,
         log["transactionHash"],
         token.lower(),

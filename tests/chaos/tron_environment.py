@@ -12,9 +12,9 @@ from typing import Any, assert_never
 from chains.tron.address import to_hex
 from devnet.tron import ledger as tron_ledger
 from devnet.tron.trongrid import TronGrid
-from tests.chaos.facts import Coin, Movement, Order
-from tests.chaos.ledgers import trouble
-from tests.chaos.payments import How, Part, Purchase
+from tests.chaos.facts import ChainTransfer, Coin, Order
+from tests.chaos.indexer_faults import inject_fault
+from tests.chaos.purchases import How, Part, PlannedPurchase
 from tests.chaos.schedule import Plan
 from tests.e2e import tron_street
 
@@ -23,21 +23,21 @@ MOST_COIN = 10**12  # sun
 FAILURES = ("REVERT", "OUT_OF_ENERGY", "OUT_OF_TIME")
 
 
-class TronWorld:
-    """Open with `tron_world`."""
+class TronEnvironment:
+    """Open with `tron_environment`."""
 
     def __init__(self, grids: list[TronGrid], *, seed: int) -> None:
         self.payments = 0
         self._grids = grids
         self._ledger = grids[0].ledger
         self._seed = seed
-        self._chance = random.Random(f"payers of {seed}")
+        self._rng = random.Random(f"payers of {seed}")
         self._coins: Counter[str] = Counter()
 
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
         return tron_street.environment(folder, *self._grids)
 
-    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+    def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         destination = tron_ledger.account(f"stall {number} of {self._seed}")
         return {"chainId": tron_ledger.CHAIN_ID, "token": None, "tokenAddress": tron_ledger.USDT} | {
             "destination": destination
@@ -52,18 +52,18 @@ class TronWorld:
     async def now(self) -> int:
         return self._ledger.times[self._ledger.solid] // 1000
 
-    async def reach(self, moment: int) -> None:
+    async def advance_to(self, moment: int) -> None:
         while await self.now() < moment:
             self._ledger.advance(1)
 
-    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
+    async def pay(self, purchase: PlannedPurchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         token, amount = tron_ledger.USDT if right else tron_street.USDC, order.amount * share // 1000
         match how:
             case "sent":
                 self._ledger.transfer(order.destination, amount, token=token)
             case "fails":
                 # One at least in every run shows logs of what never happened.
-                result, keeps = self._chance.choice(FAILURES), purchase.kind == "failed" or self._chance.random() < 0.5
+                result, keeps = self._rng.choice(FAILURES), purchase.kind == "failed" or self._rng.random() < 0.5
                 self._ledger.fail(order.destination, amount, token=token, result=result, keeps_logs=keeps)
             case "approves":
                 self._ledger.approve(order.destination, amount, token=token)
@@ -81,7 +81,7 @@ class TronWorld:
         self._ledger.transfers([(o.token, o.destination, o.amount * share // 1000) for o, share in payments])
         self.payments += 1
 
-    async def swarm(self, order: Order, part: Part) -> None:
+    async def pay_many(self, order: Order, part: Part) -> None:
         token = order.token if part.right else tron_street.USDC
         self._ledger.transfers([(token, order.destination, part.share)] * part.count, sender="a stranger")
         self.payments += 1
@@ -89,8 +89,8 @@ class TronWorld:
     async def reorg(self, depth: int, kind: str) -> None:
         """Only solid blocks count, and those are never replaced."""
 
-    def trouble(self, place: int, kind: str, method: str) -> Any:
-        return trouble(self._grids[place], kind)
+    def inject_fault(self, place: int, kind: str, method: str) -> Any:
+        return inject_fault(self._grids[place], kind)
 
     def heal(self) -> None:
         for grid in self._grids:
@@ -102,11 +102,11 @@ class TronWorld:
     async def is_read(self, position: int) -> bool:
         return position >= self._ledger.times[self._ledger.solid]
 
-    async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
+    async def transfers(self, orders: Sequence[Order]) -> tuple[ChainTransfer, ...]:
         ours = {to_hex(order.destination): order.destination for order in orders}
         tokens = {to_hex(token): token for token in self._ledger.tokens}
         return tuple(
-            Movement(
+            ChainTransfer(
                 self._ledger.times[tx.block],
                 place,
                 tx.id,
@@ -128,9 +128,9 @@ class TronWorld:
 
 
 @asynccontextmanager
-async def tron_world(plan: Plan) -> AsyncIterator[TronWorld]:
+async def tron_environment(plan: Plan) -> AsyncIterator[TronEnvironment]:
     """Start two endpoints over one ledger."""
     async with AsyncExitStack() as stack:
         ledger = tron_street.chain_of_today(ago_s=HEAD_START_S)
         grids = [await stack.enter_async_context(TronGrid(ledger)) for _ in range(2)]
-        yield TronWorld(grids, seed=plan.seed)
+        yield TronEnvironment(grids, seed=plan.seed)

@@ -11,17 +11,17 @@ from typing import Any
 import aiohttp
 import orjson
 
+from devnet.runner.http_client import HttpClient
 from devnet.runner.journal import Journal
-from devnet.runner.person import Line as Wire
-from devnet.runner.person import Person
 from devnet.runner.target import Target
-from tests.chaos.market_facts import Line, News
+from devnet.runner.user import User
+from tests.chaos.market_facts import LedgerLine, MessageCount
 
 PAGE = 100
 HOUR_MS = 3_600_000
 
 
-class Books:
+class MarketAudit:
     """Of one marketplace."""
 
     def __init__(self, store: Path, target: Target, session: aiohttp.ClientSession) -> None:
@@ -32,28 +32,28 @@ class Books:
     def select(self, statement: str) -> list[tuple[Any, ...]]:
         return _select(self._store, statement)
 
-    def ledger(self) -> tuple[Line, ...]:
+    def ledger(self) -> tuple[LedgerLine, ...]:
         """Read the books as they are now."""
         lines = "SELECT id, entry_type, payment_id, token_address, amount_base FROM funds_ledger_entries ORDER BY id"
-        return tuple(Line(i, e, p, t.lower(), int(a)) for i, e, p, t, a in self.select(lines))
+        return tuple(LedgerLine(i, e, p, t.lower(), int(a)) for i, e, p, t, a in self.select(lines))
 
-    def done(self) -> list[tuple[Any, ...]]:
-        """Read what was done and told. Native coin to pay out with is noticed in its own time."""
-        told = "SELECT type, user_id, related_id, seq FROM notifications WHERE type != 'payment_recovery'"
+    def recorded_effects(self) -> list[tuple[Any, ...]]:
+        """Read every effect and notification. Native coin to pay out with is noticed in its own time."""
+        notified = "SELECT type, user_id, related_id, seq FROM notifications WHERE type != 'payment_recovery'"
         credited = "SELECT tx_hash, event_key, payment_id, amount FROM credited_transfers"
-        return [*self.select(told), *self.select(credited), *((line,) for line in self.ledger())]
+        return [*self.select(notified), *self.select(credited), *((line,) for line in self.ledger())]
 
-    def notices(self) -> tuple[News, ...]:
-        """Return how often each person was told each thing."""
-        told = "SELECT user_id, type, coalesce(related_id, ''), count(*) FROM notifications GROUP BY 1, 2, 3"
-        return tuple(News(*row) for row in self.select(told))
+    def notices(self) -> tuple[MessageCount, ...]:
+        """Return how often each user received each notification."""
+        notified = "SELECT user_id, type, coalesce(related_id, ''), count(*) FROM notifications GROUP BY 1, 2, 3"
+        return tuple(MessageCount(*row) for row in self.select(notified))
 
-    def events(self) -> tuple[News, ...]:
-        """Return how often the marketplace was told each thing of an intent, by the reason."""
+    def events(self) -> tuple[MessageCount, ...]:
+        """Return how often the marketplace received each event of an intent, by the reason."""
         times: Counter[tuple[str, str]] = Counter()
         for kind, payment_id, body in self.select("SELECT event_type, payment_id, body FROM webhook_inbox"):
             times[f"{kind} {orjson.loads(body).get('reason')}", payment_id] += 1
-        return tuple(News("the marketplace", what, about, count) for (what, about), count in times.items())
+        return tuple(MessageCount("the marketplace", what, about, count) for (what, about), count in times.items())
 
     def coin(self) -> Counter[str]:
         """Return how much coin waits for a person, by destination."""
@@ -66,19 +66,19 @@ class Books:
             found[destination.lower()] += int(amount)
         return found
 
-    def kept_back(self, scanner: Path, now_ms: int) -> int:
+    def withheld(self, scanner: Path, now_ms: int) -> int:
         """Return how many things the scanner keeps back to tell them together, and how many notices are due."""
         due = f"SELECT count(*) FROM notice_counts WHERE held_back > 0 AND told_at <= {now_ms - HOUR_MS}"  # noqa: S608 - a number
         waiting = _select(scanner, "SELECT count(*) FROM summaries WHERE waiting > 0")
         return int(waiting[0][0]) + int(self.select(due)[0][0])
 
-    def errands(self) -> int:
+    def pending_commands(self) -> int:
         return int(self.select("SELECT count(*) FROM scanner_outbox WHERE status = 'pending'")[0][0])
 
     async def admin(self, path: str) -> dict[str, Any]:
         target = self._target
-        wire = Wire(target.marketplace_url, self._session, Journal(), target.patience_s)
-        admin = Person(wire, target.admin_email, target.admin_password)
+        http = HttpClient(target.marketplace_url, self._session, Journal(), target.max_downtime_s)
+        admin = User(http, target.admin_email, target.admin_password)
         await admin.login()
         return await admin.ok("read", "GET", path)
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from devnet.evm.anvil import CHAIN_ID, Anvil, AnvilError
+from devnet.runner.chain_actor import ChainActor
 from devnet.runner.facts import OnChain
-from devnet.runner.street import Street
-from tests.chaos.ground import Ground, payment_of, swarming
+from tests.chaos.chain_controller import ChainController, pay_many_calldata, payment_of
 from tests.harness import MULTICALL, USDT
 
 BLOCK_EVERY_S = 0.35
@@ -20,7 +20,7 @@ SWARM_GAS = hex(5_000_000)  # of what a stranger sends at once: several fit into
 AWAY_BLOCKS = 6  # the longest that a transaction is missing
 
 
-class MarketGround(Ground):
+class MarketChainController(ChainController):
     """
     Reorganisations move, delay and drop what buyers pay, and end above the newest payout.
 
@@ -28,21 +28,21 @@ class MarketGround(Ground):
     that comes back later needs another transaction first.
     """
 
-    def __init__(self, chain: Anvil, chance: random.Random, *, listed: int) -> None:
+    def __init__(self, chain: Anvil, rng: random.Random, *, listed: int) -> None:
         """`listed`: how many wallets belong to people on the sanctions list."""
-        super().__init__(chain, chance)
-        self.chosen = chance
+        super().__init__(chain, rng)
+        self.chosen = rng
         self.depth = 0  # blocks under which nothing is replaced
         self.listed = tuple(chain.accounts[1 : 1 + listed])
         self.sent: set[str] = set()  # what buyers ever sent
         self.gassed: set[str] = set()  # who was given native coin to pay out
-        self.needed: set[str] = set()  # what a story cannot do without: it never vanishes
-        self.hand = self._hand
+        self.needed: set[str] = set()  # what a scenario cannot do without: it never vanishes
+        self.lock = self._lock
         self._wallets = iter(chain.accounts[1 + listed :])
         self._listed = iter(self.listed)
         self._away: list[tuple[int, str]] = []  # blocks until it comes back, and what
 
-    async def furnish(self, *, depth: int) -> None:
+    async def fund_wallets(self, *, depth: int) -> None:
         """Give every payer the token, deeper than any reorganisation reaches: `depth` blocks are never replaced."""
         self.depth = depth
         await self.chain.automine(on=False)
@@ -58,7 +58,7 @@ class MarketGround(Ground):
         return next(self._listed)
 
     async def mine(self, blocks: int) -> None:
-        async with self._hand:
+        async with self._lock:
             due = [text for left, text in self._away if left <= 0]
             self._away = [(left - blocks, text) for left, text in self._away if left > 0]
             for text in due:
@@ -79,7 +79,7 @@ class MarketGround(Ground):
             self.needed.add(tx_hash)
         return tx_hash
 
-    async def give(
+    async def pay_from_fresh_wallet(
         self,
         token: str,
         destination: str,
@@ -90,7 +90,7 @@ class MarketGround(Ground):
         payer: str | None = None,
     ) -> str:
         """Pay out of a fresh wallet, through the proxy when there is a reference."""
-        async with self._hand:
+        async with self._lock:
             payer = payer or self.wallet()
             if reference is None:
                 sent = await self.chain.transfer(token, destination, amount, sender=payer)
@@ -99,20 +99,20 @@ class MarketGround(Ground):
             await self.chain.mined(sent)
             return self.noted(sent, needed=needed)
 
-    async def crowd(
+    async def pay_many_fresh(
         self, token: str, destination: str, amount: int, reference: str | None, count: int, *, needed: bool = False
     ) -> str:
         """Let a stranger pay the same amount many times in one transaction."""
-        async with self._hand:
-            data = swarming(payment_of(token, destination, amount, reference), token, amount, count)
+        async with self._lock:
+            data = pay_many_calldata(payment_of(token, destination, amount, reference), token, amount, count)
             sent = await self.chain.send(MULTICALL, data, sender=self.wallet(), gas=SWARM_GAS)
             if (await self.chain.mined(sent))["status"] != "0x1":
                 raise AnvilError(f"a stranger's transaction {sent} failed")
             return self.noted(sent, needed=needed)
 
-    async def give_coin(self, destination: str, amount: int) -> str:
+    async def send_coin_from_fresh_wallet(self, destination: str, amount: int) -> str:
         """Send the chain's own coin out of a fresh wallet."""
-        async with self._hand:
+        async with self._lock:
             payment = {"from": self.wallet(), "to": destination, "value": hex(amount)}
             sent = str(await self.chain.rpc("eth_sendTransaction", [payment]))
             await self.chain.mined(sent)
@@ -124,20 +124,20 @@ class MarketGround(Ground):
             await asyncio.sleep(LOOK_S)
 
     async def _is_deep(self, tx_hash: str) -> bool:
-        async with self._hand:
+        async with self._lock:
             receipt = await self.chain.receipt(tx_hash)
             return receipt is not None and await self.chain.height() - int(receipt["blockNumber"], 16) >= self.depth
 
     async def jump(self, seconds: int, deep: int) -> None:
         """Let so much time pass on the chain, and bury it."""
-        async with self._hand:
+        async with self._lock:
             head = await self.chain.block()
             now = int((head or {})["timestamp"], 16)
             await self.chain.rpc("evm_setNextBlockTimestamp", [now + seconds])
             await self.chain.mine(deep)
 
     async def reorg(self, depth: int, kind: str) -> None:
-        async with self._hand:
+        async with self._lock:
             depth, held = await self._loose(depth)
             if not depth:
                 return
@@ -166,49 +166,49 @@ class MarketGround(Ground):
 
     async def all_back(self) -> None:
         """Bring back whatever is still away."""
-        async with self._hand:
+        async with self._lock:
             away, self._away = self._away, []
             for _, text in away:
                 await self._send_again(text)
 
 
-class MarketStreet(Street):
+class MarketChainActor(ChainActor):
     """The runner's side of the chain, one hand at a time."""
 
-    def __init__(self, ground: MarketGround) -> None:
-        super().__init__(ground.chain, CHAIN_ID, USDT)
-        self.ground = ground
+    def __init__(self, controller: MarketChainController) -> None:
+        super().__init__(controller.chain, CHAIN_ID, USDT)
+        self.controller = controller
 
     async def pay_through_proxy(self, wallet: str, block: Mapping[str, Any]) -> str:
-        async with self.ground.hand:
-            return self.ground.noted(await super().pay_through_proxy(wallet, block), needed=True)
+        async with self.controller.lock:
+            return self.controller.noted(await super().pay_through_proxy(wallet, block), needed=True)
 
-    async def pay_plainly(self, wallet: str, destination: str, amount: int) -> str:
-        async with self.ground.hand:
-            return self.ground.noted(await super().pay_plainly(wallet, destination, amount), needed=True)
+    async def pay_directly(self, wallet: str, destination: str, amount: int) -> str:
+        async with self.controller.lock:
+            return self.controller.noted(await super().pay_directly(wallet, destination, amount), needed=True)
 
-    async def carry_out(self, instruction: Mapping[str, Any]) -> str:
-        async with self.ground.hand:
-            self.ground.gassed.add(str(instruction["from"]).lower())
-            return await super().carry_out(instruction)
+    async def execute(self, instruction: Mapping[str, Any]) -> str:
+        async with self.controller.lock:
+            self.controller.gassed.add(str(instruction["from"]).lower())
+            return await super().execute(instruction)
 
-    async def look(self, tx_hash: str, destination: str) -> OnChain:
-        async with self.ground.hand:
-            return await super().look(tx_hash, destination)
+    async def observe(self, tx_hash: str, destination: str) -> OnChain:
+        async with self.controller.lock:
+            return await super().observe(tx_hash, destination)
 
     async def wallet(self) -> str:
         """Return a fresh account of a seller: it only takes."""
-        async with self.ground.hand:
+        async with self.controller.lock:
             return await super().wallet()
 
 
 @asynccontextmanager
-async def mining(ground: MarketGround) -> AsyncIterator[None]:
+async def mining(controller: MarketChainController) -> AsyncIterator[None]:
     """Mine a block every so often until the block ends."""
 
     async def go_on() -> None:
         while True:
-            await ground.mine(1)
+            await controller.mine(1)
             await asyncio.sleep(BLOCK_EVERY_S)
 
     async with asyncio.TaskGroup() as group:

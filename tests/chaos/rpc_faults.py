@@ -58,7 +58,7 @@ METHODS = ("*", "eth_getLogs", "eth_getBlockByNumber", "eth_getTransactionReceip
 BEHIND = 3  # blocks of a node that lags
 
 
-class Node(FaultyRpc):
+class Endpoint(FaultyRpc):
     """One endpoint in front of the chain; a request that is under way is answered as it was when it began."""
 
     async def holds(self, newest: int | None) -> None:
@@ -67,7 +67,7 @@ class Node(FaultyRpc):
 
 
 @asynccontextmanager
-async def trouble(endpoint: Node, kind: str, chain: Anvil, method: str) -> AsyncIterator[None]:
+async def inject_fault(endpoint: Endpoint, kind: str, chain: Anvil, method: str) -> AsyncIterator[None]:
     """Let an endpoint misbehave until the block ends."""
     if kind in REQUESTS:
         how = REQUESTS[kind]
@@ -96,7 +96,7 @@ async def trouble(endpoint: Node, kind: str, chain: Anvil, method: str) -> Async
 
 
 @asynccontextmanager
-async def _behind(endpoint: Node, chain: Anvil, *, moves: bool) -> AsyncIterator[None]:
+async def _behind(endpoint: Endpoint, chain: Anvil, *, moves: bool) -> AsyncIterator[None]:
     """A stale node has stopped; a lagging one follows at a distance."""
     await endpoint.holds(max(0, await chain.height() - (BEHIND if moves else 0)))
 

@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.chaos.facts import Coin, Movement, Order
-from tests.chaos.payments import How, Part, Purchase
+from tests.chaos.facts import ChainTransfer, Coin, Order
+from tests.chaos.purchases import How, Part, PlannedPurchase
 from tests.chaos.schedule import Plan
 
 
-class World(Protocol):
+class ChainEnvironment(Protocol):
     """One chain, two endpoints in front of it, and buyers' hands on it."""
 
     @property
@@ -22,7 +22,7 @@ class World(Protocol):
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
         """Return the environment of a scanner that watches this chain through the two endpoints."""
 
-    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+    def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         """Return what a registration says about chain, token and destination; a number has its own address."""
 
     def canonical(self, address: str) -> str:
@@ -34,22 +34,22 @@ class World(Protocol):
     async def now(self) -> int:
         """Return the time of the chain's newest block, in unix seconds."""
 
-    async def reach(self, moment: int) -> None:
+    async def advance_to(self, moment: int) -> None:
         """Let time pass on the chain, if need be, until a block is at least as young as this (unix seconds)."""
 
-    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
+    async def pay(self, purchase: PlannedPurchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         """Pay so many thousandths of an order, in its own token or in a wrong one; `how` says what becomes of it."""
 
     async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
         """Pay so many thousandths of each order, all in one transaction."""
 
-    async def swarm(self, order: Order, part: Part) -> None:
+    async def pay_many(self, order: Order, part: Part) -> None:
         """Let a stranger send an order many small transfers in one transaction."""
 
     async def reorg(self, depth: int, kind: str) -> None:
         """Replace the newest blocks."""
 
-    def trouble(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
+    def inject_fault(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
         """Let an endpoint misbehave until the block ends."""
 
     def heal(self) -> None:
@@ -61,7 +61,7 @@ class World(Protocol):
     async def is_read(self, position: int) -> bool:
         """Say whether a checkpoint covers everything that was paid."""
 
-    async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
+    async def transfers(self, orders: Sequence[Order]) -> tuple[ChainTransfer, ...]:
         """Return every transfer on the canonical chain that touches us."""
 
     async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:

@@ -21,7 +21,7 @@ REFUSAL_S = 60  # a start is slow where much is going on
 GROWTH_BYTES = 8192  # what a full disk still takes
 
 
-class Keeper:
+class Supervisor:
     """Starts the scanner (or the daemon of another module) again whenever it ends. Open with `kept`."""
 
     def __init__(
@@ -34,9 +34,9 @@ class Keeper:
         port: str | None = None,  # the variable that names it, when every start is to listen where the first one did
         bugs: tuple[str, ...] = ("poll failed",),
     ) -> None:
-        self.deaths: list[str] = []  # ends nobody asked for, with the last words
-        self.oddities: list[str] = []
-        self.said: list[str] = []  # everything the scanners logged
+        self.unexpected_exits: list[str] = []  # ends nobody asked for, with the last words
+        self.anomalies: list[str] = []
+        self.output: list[str] = []  # everything the scanners logged
         self.store = folder / f"{module}.db"
         self._module = module
         self._port = port
@@ -73,17 +73,17 @@ class Keeper:
                     await running.process.wait()
                 self._note(running)
             except (AssertionError, TimeoutError) as exc:  # it ended, or never listened
-                self.deaths.append(str(exc)[-800:] or "it did not start in time")
+                self.unexpected_exits.append(str(exc)[-800:] or "it did not start in time")
             finally:
                 self._current = None
             await asyncio.sleep(PAUSE_S)
 
     def _note(self, ended: Process) -> None:
-        self.said += ended.output
+        self.output += ended.output
         if not self._expected:
-            self.deaths.append(f"ended with {ended.process.returncode}: {''.join(ended.output[-12:])}")
+            self.unexpected_exits.append(f"ended with {ended.process.returncode}: {''.join(ended.output[-12:])}")
         bugs = [line for line in ended.output if any(words in line for words in self._bugs)]
-        self.oddities += [f"a bug, in its own words: {line}" for line in bugs]
+        self.anomalies += [f"a bug, in its own words: {line}" for line in bugs]
 
     def kill(self) -> None:
         """End it without a chance to do anything about it."""
@@ -104,15 +104,15 @@ class Keeper:
         self._closing = True
         running = self._current
         if running is None:
-            self.oddities.append(f"at the end no {self._module} was running")
+            self.anomalies.append(f"at the end no {self._module} was running")
             return
         self.terminate()
         async with asyncio.timeout(60):
             code = await running.process.wait()
         if code != 0:
-            self.oddities.append(f"the last {self._module} ended with {code}: {''.join(running.output[-12:])}")
+            self.anomalies.append(f"the last {self._module} ended with {code}: {''.join(running.output[-12:])}")
 
-    async def second(self) -> None:
+    async def start_second(self) -> None:
         """Start another one on the same store: it has to refuse while the first one lives."""
         first = self._current
         if first is None:
@@ -126,12 +126,12 @@ class Keeper:
         await asyncio.wait([refusal, death], timeout=REFUSAL_S, return_when=asyncio.FIRST_COMPLETED)
         if not refusal.done():
             another.kill()
-        _, said = await refusal
+        _, errors = await refusal
         death.cancel()
         undisturbed = first is self._current and first.process.returncode is None
         sentence = f"is in use by another {self._module}"
-        if undisturbed and (another.returncode != 1 or sentence not in said.decode()):
-            self.oddities.append(f"a second {self._module} ended with {another.returncode}: {said.decode()[-300:]}")
+        if undisturbed and (another.returncode != 1 or sentence not in errors.decode()):
+            self.anomalies.append(f"a second {self._module} ended with {another.returncode}: {errors.decode()[-300:]}")
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -171,7 +171,7 @@ class Keeper:
         self._set_by = seconds
         self._set_clocks()
 
-    def let_pass(self, seconds: int) -> None:
+    def advance_clocks(self, seconds: int) -> None:
         """Let so much time pass at once, by every clock of the daemon."""
         self._passed += seconds
         self._set_clocks()
@@ -186,19 +186,21 @@ class Keeper:
         checking = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "scanner", "check", cwd=ROOT, env=self._env, stdout=asyncio.subprocess.PIPE
         )
-        said, _ = await checking.communicate()
+        text, _ = await checking.communicate()
         if checking.returncode != 0:
-            self.oddities.append(f"the store is not whole: {said.decode()}")
+            self.anomalies.append(f"the store is not whole: {text.decode()}")
 
 
 @asynccontextmanager
-async def kept(folder: Path, env: dict[str, str], session: aiohttp.ClientSession, **more: Any) -> AsyncIterator[Keeper]:
+async def supervised(
+    folder: Path, env: dict[str, str], session: aiohttp.ClientSession, **more: Any
+) -> AsyncIterator[Supervisor]:
     """Keep a daemon running until the block ends; `more` as for `Keeper`."""
-    keeper = Keeper(folder, env, session, **more)
-    keeping = asyncio.create_task(keeper.keep())
+    supervisor = Supervisor(folder, env, session, **more)
+    supervision = asyncio.create_task(supervisor.keep())
     try:
-        yield keeper
+        yield supervisor
     finally:
-        if not keeping.done():
-            keeping.cancel()
-        await asyncio.wait([keeping])
+        if not supervision.done():
+            supervision.cancel()
+        await asyncio.wait([supervision])

@@ -9,7 +9,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from tests.chaos.facts import Told
+from tests.chaos.facts import ReceivedWebhook
 from tests.harness import SECRET
 from webhooks.signing import verify_amn, verify_standard
 
@@ -18,15 +18,15 @@ STATUS = {"500": 500, "429": 429, "redirect": 302}
 SLOW_S = 0.7
 
 
-class Backend:
-    """Open with `async with`; faults are put into `troubles`, the newest one counts."""
+class WebhookReceiver:
+    """Open with `async with`; faults are put into `active_faults`, the newest one counts."""
 
     def __init__(self) -> None:
         self.skew_s = 0  # of the sender's clock, which signs the time
         self._former_skew_s = 0  # what was signed before a clock jumped may arrive after it
-        self.told: list[Told] = []
+        self.webhooks: list[ReceivedWebhook] = []
         self.trapped = 0  # requests that followed a redirect
-        self.troubles: list[str] = []
+        self.active_faults: list[str] = []
         self.port = 0
         self._site: web.TCPSite | None = None
         app = web.Application()
@@ -63,13 +63,13 @@ class Backend:
         self._former_skew_s, self.skew_s = self.skew_s, seconds
 
     async def begin(self, kind: str) -> None:
-        self.troubles.append(kind)
-        if self.troubles.count("down") == 1 and kind == "down":
+        self.active_faults.append(kind)
+        if self.active_faults.count("down") == 1 and kind == "down":
             await self.close()
 
     async def end(self, kind: str) -> None:
-        self.troubles.remove(kind)
-        if kind == "down" and "down" not in self.troubles:
+        self.active_faults.remove(kind)
+        if kind == "down" and "down" not in self.active_faults:
             await self.open()
 
     async def _trap(self, _: web.Request) -> web.Response:
@@ -78,30 +78,30 @@ class Backend:
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        kind = self.troubles[-1] if self.troubles else "none"
+        kind = self.active_faults[-1] if self.active_faults else "none"
         if kind in {"slow", "silent"}:
             await asyncio.sleep(SLOW_S if kind == "slow" else 3.0)
         status = STATUS.get(kind, 200)
         lost = kind in {"lying", "silent", "down"}  # taken and noted, and the answer never comes
-        self.told.append(self._noted(request, body, acknowledged=status == 200 and not lost))
+        self.webhooks.append(self._noted(request, body, acknowledged=status == 200 and not lost))
         if lost and request.transport is not None:
             request.transport.abort()
         headers = {"Location": f"http://127.0.0.1:{self.port}{TRAP}", "Retry-After": "1"} if status != 200 else {}
         return web.Response(status=status, headers=headers)
 
-    def _noted(self, request: web.Request, body: bytes, *, acknowledged: bool) -> Told:
+    def _noted(self, request: web.Request, body: bytes, *, acknowledged: bool) -> ReceivedWebhook:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        said: dict[str, Any] = orjson.loads(body)
+        message: dict[str, Any] = orjson.loads(body)
         genuine = verify_amn(body, headers.get("x-amn-signature", ""), SECRET) and any(
             verify_standard(headers, body, SECRET, now=int(time.time()) + skew)
             for skew in (self.skew_s, self._former_skew_s)
         )
-        return Told(
+        return ReceivedWebhook(
             event_id=headers.get("webhook-id", ""),
-            intent_id=said["intentId"],
-            event_type=said["eventType"],
-            tx=said.get("txHash") or "",
-            received=int(said.get("amountReceived") or 0),
+            intent_id=message["intentId"],
+            event_type=message["eventType"],
+            tx=message.get("txHash") or "",
+            received=int(message.get("amountReceived") or 0),
             acknowledged=acknowledged,
             genuine=genuine,
         )

@@ -14,7 +14,7 @@ CHAIN_FLOOR = 5  # confirmations the registry asks for on the local chain
 BESIDE = 2000  # added to the number of a purchase for the order paid in the same transaction
 
 How = Literal["sent", "fails", "approves", "coin", "bounces", "plain"]
-MANY = 40  # transfers of a stranger in one transaction: more than are told of or listed one by one
+MANY = 40  # transfers of a stranger in one transaction: more than are reported or listed one by one
 
 
 class Part(NamedTuple):
@@ -87,7 +87,7 @@ USUAL = ("exact", "exact", "exact", "partial", "together")
 
 
 @dataclass(frozen=True, slots=True)
-class Purchase:
+class PlannedPurchase:
     """An order and how its buyer behaves."""
 
     at: float
@@ -100,7 +100,7 @@ class Purchase:
     beside_rail: Rail | None = None  # of a second order that is paid in the same transaction
 
     @property
-    def beside(self) -> Purchase | None:
+    def beside(self) -> PlannedPurchase | None:
         """The second order, twice as large."""
         if self.beside_rail is None:
             return None
@@ -120,25 +120,25 @@ def kinds_of(family: Family, deepest: int, guards: Mapping[str, int | bool | str
     return [kind for kind in PARTS if kind not in NOT_OF[family] and (safe or kind not in OF_COIN)]
 
 
-def purchases(chance: random.Random, span_s: float, family: Family, known: list[str]) -> list[Purchase]:
+def plan_purchases(rng: random.Random, span_s: float, family: Family, known: list[str]) -> list[PlannedPurchase]:
     """Draw who buys what, when, and how it is paid."""
-    kinds = [*known, *chance.choices(USUAL, k=int(span_s * 0.8))]  # every kind at least once
-    chance.shuffle(kinds)
-    return [_purchase(chance, number, kind, span_s, evm=family == "evm") for number, kind in enumerate(kinds)]
+    kinds = [*known, *rng.choices(USUAL, k=int(span_s * 0.8))]  # every kind at least once
+    rng.shuffle(kinds)
+    return [_purchase(rng, number, kind, span_s, evm=family == "evm") for number, kind in enumerate(kinds)]
 
 
-def _purchase(chance: random.Random, number: int, kind: str, span_s: float, *, evm: bool) -> Purchase:
+def _purchase(rng: random.Random, number: int, kind: str, span_s: float, *, evm: bool) -> PlannedPurchase:
     def rail() -> Rail:
-        return "proxy" if evm and chance.random() < 0.5 else "direct"
+        return "proxy" if evm and rng.random() < 0.5 else "direct"
 
     drawn, beside = rail(), rail()
-    return Purchase(
-        at=chance.uniform(0.0, span_s * 0.9),
+    return PlannedPurchase(
+        at=rng.uniform(0.0, span_s * 0.9),
         number=number,
         kind=kind,
         rail="proxy" if kind in OF_PROXY_ONLY else "direct" if kind in OF_DIRECT_ONLY else drawn,
-        amount=1000 * chance.randint(1, 10**6) * 10 ** chance.choice([0, 12, 30] if evm else [0, 3, 6]),
-        pauses=tuple(chance.choice(SHORT_PAUSES_S if kind in SHORT else PAUSES_S) for _ in PARTS[kind]),
-        talkative=chance.random() < 0.3,
+        amount=1000 * rng.randint(1, 10**6) * 10 ** rng.choice([0, 12, 30] if evm else [0, 3, 6]),
+        pauses=tuple(rng.choice(SHORT_PAUSES_S if kind in SHORT else PAUSES_S) for _ in PARTS[kind]),
+        talkative=rng.random() < 0.3,
         beside_rail=beside if kind == "together" else None,
     )

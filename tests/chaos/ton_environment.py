@@ -12,9 +12,9 @@ from typing import Any, assert_never
 from chains.ton.address import parse_address
 from devnet.ton import ledger as ton_ledger
 from devnet.ton.toncenter import TonCenter
-from tests.chaos.facts import Coin, Movement, Order
-from tests.chaos.ledgers import trouble
-from tests.chaos.payments import How, Part, Purchase
+from tests.chaos.facts import ChainTransfer, Coin, Order
+from tests.chaos.indexer_faults import inject_fault
+from tests.chaos.purchases import How, Part, PlannedPurchase
 from tests.chaos.schedule import Plan
 from tests.e2e import ton_market
 
@@ -27,21 +27,21 @@ CASES: dict[How, tuple[str, ...]] = {  # recorded ones
 }
 
 
-class TonWorld:
-    """Open with `ton_world`."""
+class TonEnvironment:
+    """Open with `ton_environment`."""
 
     def __init__(self, centers: list[TonCenter], *, seed: int) -> None:
         self.payments = 0
         self._centers = centers
         self._ledger = centers[0].ledger
         self._seed = seed
-        self._chance = random.Random(f"payers of {seed}")
-        self._hand = asyncio.Lock()
+        self._rng = random.Random(f"payers of {seed}")
+        self._lock = asyncio.Lock()
 
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
         return ton_market.environment(folder, *self._centers)
 
-    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+    def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         destination = f"0:{(self._seed + 1) << 200 | number + 1:064X}"
         token = (
             {"token": None, "tokenAddress": ton_market.JUSDC} if purchase.kind == "other_token" else {"token": "USDT"}
@@ -57,12 +57,12 @@ class TonWorld:
     async def now(self) -> int:
         return self._ledger.now
 
-    async def reach(self, moment: int) -> None:
+    async def advance_to(self, moment: int) -> None:
         self._ledger.advance(max(0, moment - self._ledger.now))
 
-    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
+    async def pay(self, purchase: PlannedPurchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         """Pay as often as not with a receiving half that takes its time."""
-        async with self._hand:
+        async with self._lock:
             amount = order.amount * share // 1000
             match how:
                 case "coin":
@@ -76,22 +76,22 @@ class TonWorld:
             self.payments += 1
 
     async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
-        async with self._hand:
+        async with self._lock:
             await self._send([(o.destination, o.amount * share // 1000) for o, share in payments], ton_market.MASTER)
             self.payments += 1
 
     async def _send(self, parts: Sequence[tuple[str, int]], master: str, how: How = "sent") -> None:
         """Let one message of a buyer cause these transfers."""
-        pending = self._chance.random() < 0.5
+        pending = self._rng.random() < 0.5
         sent: list[ton_ledger.Payment] = []
         for to, amount in parts:
             if any(to == payment.row["destination"] for payment in sent):
                 self._ledger.advance(1)  # what one address gets within one second has no order
-            name = self._chance.choice(CASES[how])
+            name = self._rng.choice(CASES[how])
             with_ = sent[0] if sent else None
             sent.append(self._ledger.pay(to, amount, name=name, master=master, pending=pending, with_=with_))
         self._ledger.advance(1)
-        await asyncio.sleep(self._chance.uniform(0, 0.5) if pending else 0)
+        await asyncio.sleep(self._rng.uniform(0, 0.5) if pending else 0)
         for payment in sent:
             payment.pending = False
         self._ledger.advance(1)
@@ -99,8 +99,8 @@ class TonWorld:
     def _credit(self, owner: str, amount: int) -> None:
         self._ledger.coins[owner] = self._ledger.coins.get(owner, 0) + amount
 
-    async def swarm(self, order: Order, part: Part) -> None:
-        async with self._hand:
+    async def pay_many(self, order: Order, part: Part) -> None:
+        async with self._lock:
             master = ton_market.MASTER if part.right else JUSDC
             for _ in range(part.count):
                 self._ledger.pay(order.destination, part.share, master=master)
@@ -110,8 +110,8 @@ class TonWorld:
     async def reorg(self, depth: int, kind: str) -> None:
         """What the masterchain has sealed is never replaced."""
 
-    def trouble(self, place: int, kind: str, method: str) -> Any:
-        return trouble(self._centers[place], kind)
+    def inject_fault(self, place: int, kind: str, method: str) -> Any:
+        return inject_fault(self._centers[place], kind)
 
     def heal(self) -> None:
         for center in self._centers:
@@ -123,7 +123,7 @@ class TonWorld:
     async def is_read(self, position: int) -> bool:
         return position >= max((int(p.row["transaction_now"]) for p in self._ledger.payments), default=0)
 
-    async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
+    async def transfers(self, orders: Sequence[Order]) -> tuple[ChainTransfer, ...]:
         ours = {order.destination for order in orders}
         # What the sender's own wallet refused moved nothing; what the receiver's sent back was on its way.
         sent = (p for p in self._ledger.payments if not p.row["transaction_aborted"])
@@ -135,11 +135,11 @@ class TonWorld:
         return tuple(Coin(0, o.destination, coins[o.destination]) for o in orders if o.destination in coins)
 
 
-def _of_row(payment: ton_ledger.Payment) -> Movement:
+def _of_row(payment: ton_ledger.Payment) -> ChainTransfer:
     row, amount = payment.row, int(payment.row["amount"])
     where = int(row["transaction_now"]), int(row["transaction_lt"])
     bounced = payment.credited < amount
-    return Movement(
+    return ChainTransfer(
         *where,
         payment.tx_hash,
         row["jetton_master"],
@@ -152,9 +152,9 @@ def _of_row(payment: ton_ledger.Payment) -> Movement:
 
 
 @asynccontextmanager
-async def ton_world(plan: Plan) -> AsyncIterator[TonWorld]:
+async def ton_environment(plan: Plan) -> AsyncIterator[TonEnvironment]:
     """Start two endpoints over one ledger."""
     async with AsyncExitStack() as stack:
         ledger = ton_market.chain_of_today(ago_s=HEAD_START_S)
         centers = [await stack.enter_async_context(TonCenter(ledger)) for _ in range(2)]
-        yield TonWorld(centers, seed=plan.seed)
+        yield TonEnvironment(centers, seed=plan.seed)

@@ -11,11 +11,11 @@ from typing import Any, assert_never
 import orjson
 
 from devnet.evm.anvil import CHAIN_ID, anvil
-from tests.chaos import endpoints
-from tests.chaos.endpoints import Node
-from tests.chaos.facts import Coin, Movement, Order
-from tests.chaos.ground import FEE_TOKEN, SILENT_TOKEN, Ground
-from tests.chaos.payments import How, Part, Purchase
+from tests.chaos import rpc_faults
+from tests.chaos.chain_controller import FEE_TOKEN, SILENT_TOKEN, ChainController
+from tests.chaos.facts import ChainTransfer, Coin, Order
+from tests.chaos.purchases import How, Part, PlannedPurchase
+from tests.chaos.rpc_faults import Endpoint
 from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.harness import MERCHANT, ROOT, USDC, USDT, environment, prepared
 
@@ -23,18 +23,18 @@ MOST_COIN = 10**15  # wei; payers are not endlessly rich
 TOKENS = {"fee_token": FEE_TOKEN, "silent_token": SILENT_TOKEN}
 
 
-class EvmWorld:
-    """Open with `evm_world`."""
+class EvmEnvironment:
+    """Open with `evm_environment`."""
 
-    def __init__(self, ground: Ground, nodes: list[Node], *, seed: int, since: int) -> None:
-        self._ground = ground
+    def __init__(self, controller: ChainController, nodes: list[Endpoint], *, seed: int, since: int) -> None:
+        self._controller = controller
         self._nodes = nodes
         self._seed = seed
         self._since = since
 
     @property
     def payments(self) -> int:
-        return self._ground.payments
+        return self._controller.payments
 
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
         chains = orjson.loads((ROOT / "supported-chains.json").read_bytes())
@@ -42,7 +42,7 @@ class EvmWorld:
         registry.write_bytes(orjson.dumps([c | plan.guards if c["chainId"] == CHAIN_ID else c for c in chains]))
         return environment(folder, ",".join(node.url for node in self._nodes), CHAINS_JSON_PATH=str(registry))
 
-    def body(self, purchase: Purchase, number: int) -> dict[str, Any]:
+    def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         return {
             "chainId": CHAIN_ID,
             "token": None,
@@ -54,15 +54,15 @@ class EvmWorld:
         return address.lower()
 
     async def mine(self, blocks: int) -> None:
-        await self._ground.mine(blocks)
+        await self._controller.mine(blocks)
 
     async def now(self) -> int:
-        return await self._ground.now()
+        return await self._controller.now()
 
-    async def reach(self, moment: int) -> None:
-        await self._ground.reach(moment)
+    async def advance_to(self, moment: int) -> None:
+        await self._controller.advance_to(moment)
 
-    async def pay(self, purchase: Purchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
+    async def pay(self, purchase: PlannedPurchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
         reference = order.reference if order.rail == "proxy" else None
         if purchase.kind == "stranger":
             reference = f"0x{0xA0000000_00000000 + purchase.number:016x}"
@@ -70,40 +70,40 @@ class EvmWorld:
         token, amount = order.token if right else USDC, order.amount * share // 1000
         match how:
             case "sent" if purchase.kind == "crowded":
-                await self._ground.pay_in_a_crowd(token, to, amount, reference)
+                await self._controller.pay_in_busy_block(token, to, amount, reference)
             case "sent":
-                await self._ground.pay(token, to, amount, reference)
+                await self._controller.pay(token, to, amount, reference)
             case "plain":
-                await self._ground.pay(token, to, amount, None)
+                await self._controller.pay(token, to, amount, None)
             case "fails":
-                await self._ground.fail(token, to, amount, reference)
+                await self._controller.fail(token, to, amount, reference)
             case "approves":
-                await self._ground.approve(token, to, amount)
+                await self._controller.approve(token, to, amount)
             case "coin":
-                await self._ground.send_coin(to, 1 + amount % MOST_COIN)
+                await self._controller.send_coin(to, 1 + amount % MOST_COIN)
             case "bounces":
                 raise ValueError("on this chain a transfer happens or fails")
             case _:
                 assert_never(how)
 
     async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
-        await self._ground.pay_together(
+        await self._controller.pay_together(
             [
                 (o.token, o.destination, o.amount * share // 1000, o.reference if o.rail == "proxy" else None)
                 for o, share in payments
             ]
         )
 
-    async def swarm(self, order: Order, part: Part) -> None:
+    async def pay_many(self, order: Order, part: Part) -> None:
         reference = order.reference if order.rail == "proxy" else None
         token = order.token if part.right else USDC
-        await self._ground.swarm(token, order.destination, part.share, reference, part.count)
+        await self._controller.pay_many(token, order.destination, part.share, reference, part.count)
 
     async def reorg(self, depth: int, kind: str) -> None:
-        await self._ground.reorg(depth, kind)
+        await self._controller.reorg(depth, kind)
 
-    def trouble(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
-        return endpoints.trouble(self._nodes[place], kind, self._ground.chain, method)
+    def inject_fault(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
+        return rpc_faults.inject_fault(self._nodes[place], kind, self._controller.chain, method)
 
     def heal(self) -> None:
         for node in self._nodes:
@@ -111,28 +111,30 @@ class EvmWorld:
 
     async def bury(self, plan: Plan) -> None:
         # Where the chain's own word on what is final counts, that lies two epochs of blocks below the head.
-        await self._ground.mine(plan.confirmations + 2 + (2 * EPOCH if plan.guards.get("finality") == "both" else 0))
+        await self._controller.mine(
+            plan.confirmations + 2 + (2 * EPOCH if plan.guards.get("finality") == "both" else 0)
+        )
 
     async def is_read(self, position: int) -> bool:
-        return position == await self._ground.chain.height()
+        return position == await self._controller.chain.height()
 
-    async def movements(self, orders: Sequence[Order]) -> tuple[Movement, ...]:
-        return await self._ground.movements({o.destination for o in orders}, self._since)
+    async def transfers(self, orders: Sequence[Order]) -> tuple[ChainTransfer, ...]:
+        return await self._controller.transfers({o.destination for o in orders}, self._since)
 
     async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:
-        return await self._ground.coins({o.destination for o in orders if o.rail == "direct"}, self._since)
+        return await self._controller.coins({o.destination for o in orders if o.rail == "direct"}, self._since)
 
     def _address(self, kind: int, number: int) -> str:
         return f"0x{kind:x}{self._seed:029x}{number:010x}"
 
 
 @asynccontextmanager
-async def evm_world(plan: Plan) -> AsyncIterator[EvmWorld]:
+async def evm_environment(plan: Plan) -> AsyncIterator[EvmEnvironment]:
     """Start the chain and its endpoints; nothing of them is left behind."""
     async with AsyncExitStack() as stack:
         chain = await prepared(await stack.enter_async_context(anvil(slots_in_epoch=EPOCH)))
-        ground = Ground(chain, random.Random(f"payers of {plan.seed}"))
-        await ground.prepare(depth=deepest_reorg(plan.confirmations, plan.guards) + 1)
+        controller = ChainController(chain, random.Random(f"payers of {plan.seed}"))
+        await controller.prepare(depth=deepest_reorg(plan.confirmations, plan.guards) + 1)
         since = await chain.height()
-        nodes = [await stack.enter_async_context(Node(chain.url)) for _ in range(2)]
-        yield EvmWorld(ground, nodes, seed=plan.seed, since=since)
+        nodes = [await stack.enter_async_context(Endpoint(chain.url)) for _ in range(2)]
+        yield EvmEnvironment(controller, nodes, seed=plan.seed, since=since)

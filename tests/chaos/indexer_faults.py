@@ -60,7 +60,7 @@ LATE = "late_rows"  # what is paid meanwhile is on chain, and in no index before
 
 
 @asynccontextmanager
-async def trouble(service: TronGrid | TonCenter, kind: str) -> AsyncIterator[None]:
+async def inject_fault(service: TronGrid | TonCenter, kind: str) -> AsyncIterator[None]:
     """Let a service misbehave until the block ends."""
     if kind in REQUESTS:
         fault = service.fail(**REQUESTS[kind])

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from tests.chaos.facts import Movement
-from tests.chaos.ground import paired
+from tests.chaos.chain_controller import paired
+from tests.chaos.facts import ChainTransfer
 
 TOKEN, OTHER, SHOP, BUYER = "0xa1", "0xa2", "0xb1", "0xb2"
 
 
-def event(index: int, amount: int, *, tx: str = "tx") -> Movement:
-    return Movement(7, index, tx, TOKEN, SHOP, amount, f"topic {index}")
+def event(index: int, amount: int, *, tx: str = "tx") -> ChainTransfer:
+    return ChainTransfer(7, index, tx, TOKEN, SHOP, amount, f"topic {index}")
 
 
-def log(index: int, amount: int, *, tx: str = "tx", token: str = TOKEN, to: str = SHOP) -> Movement:
-    return Movement(7, index, tx, token, to, amount, credited=amount)
+def log(index: int, amount: int, *, tx: str = "tx", token: str = TOKEN, to: str = SHOP) -> ChainTransfer:
+    return ChainTransfer(7, index, tx, token, to, amount, credited=amount)
 
 
-def credited(events: list[Movement], moved: list[Movement]) -> list[int | None]:
+def credited(events: list[ChainTransfer], moved: list[ChainTransfer]) -> list[int | None]:
     return [one.credited for one in paired(events, moved)]
 
 

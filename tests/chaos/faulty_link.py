@@ -16,11 +16,11 @@ OWN_ANSWER = {"500": 500, "429": 429, "every_other": 503}
 PER_HOP = {hdrs.HOST, hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.CONNECTION}
 
 
-class Way:
-    """Forwards to wherever `target` is now. Open with `async with`; the newest of `troubles` counts."""
+class FaultyLink:
+    """Forwards to wherever `target` is now. Open with `async with`; the newest of `active_faults` counts."""
 
     def __init__(self, target: Callable[[], str | None]) -> None:
-        self.troubles: list[str] = []
+        self.active_faults: list[str] = []
         self.url = ""
         self._target = target
         self._count = 0
@@ -38,18 +38,18 @@ class Way:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.quiet()
+        await self.wait_for_replays()
         await self._runner.cleanup()
         await self._session.close()
 
-    async def quiet(self) -> None:
+    async def wait_for_replays(self) -> None:
         """Wait until nothing is to be delivered again."""
         while self._replays:
             await asyncio.wait(self._replays)
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        kind = self.troubles[-1] if self.troubles else "none"
+        kind = self.active_faults[-1] if self.active_faults else "none"
         self._count += 1
         if kind == "cut":
             return _cut(request)
@@ -83,9 +83,9 @@ class Way:
                     request.method, f"{target}{request.path_qs}", data=body, headers=headers
                 ) as response,
             ):
-                told = {name: response.headers[name] for name in (hdrs.RETRY_AFTER,) if name in response.headers}
+                kept = {name: response.headers[name] for name in (hdrs.RETRY_AFTER,) if name in response.headers}
                 raw = await response.read()
-                return web.Response(status=response.status, body=raw, content_type=response.content_type, headers=told)
+                return web.Response(status=response.status, body=raw, content_type=response.content_type, headers=kept)
         except (aiohttp.ClientError, TimeoutError):
             return None
 
