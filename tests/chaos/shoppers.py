@@ -158,9 +158,10 @@ class Shoppers:
         if order.cancelled:
             status, answer = await self._call("DELETE", f"/intents/{order.intent_id}")
             assert status in {OK, CONFLICT}, answer
-        elif order.expires_at is not None:
-            await self._chain_env.advance_to(order.expires_at + GRACE_S + 1)
-        while (await self._call("GET", f"/intents/{order.intent_id}"))[1]["intent"]["status"] != "expired":  # noqa: ASYNC110 - a backend has no event to wait on
+        while (await self._call("GET", f"/intents/{order.intent_id}"))[1]["intent"]["status"] != "expired":
+            if order.expires_at is not None:
+                # More than once: a reorganisation may take the block back by which time had passed.
+                await self._chain_env.advance_to(order.expires_at + GRACE_S + 1)
             await asyncio.sleep(POLL_S)
 
     async def _call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
