@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
 
 from multidict import MultiMapping
 
 from devnet.ton.cells import Bits, address_of, first_bits
+from devnet.ton.defects import TonDefects
 from devnet.ton.ledger import Json, Payment
-
-if TYPE_CHECKING:
-    from devnet.ton.toncenter import TonCenter
 
 MOST_ROWS = 1_000
 MOST_ADDRESSES = 1_000
@@ -31,7 +28,7 @@ class Refused(Exception):
 class TonIndex:
     """Answers for a `TonCenter`, with its ledger and its defects."""
 
-    def __init__(self, center: TonCenter) -> None:
+    def __init__(self, center: TonDefects) -> None:
         self._center = center
         self._ledger = center.ledger
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from chains.tron.address import from_hex, to_hex
 from devnet.fault_server import json_response
+from devnet.tron.defects import TronDefects
 from devnet.tron.ledger import APPROVAL, TRANSFER, Log, Tx
-
-if TYPE_CHECKING:
-    from devnet.tron.trongrid import TronGrid
 
 Json = dict[str, Any]
 MOST_ROWS = 200
@@ -21,7 +19,7 @@ MOST_ROWS = 200
 class Index:
     """Answers for a `TronGrid`, with its ledger and its defects."""
 
-    def __init__(self, grid: TronGrid) -> None:
+    def __init__(self, grid: TronDefects) -> None:
         self._grid = grid
         self._ledger = grid.ledger
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from chains.tron.address import from_hex
 from devnet.fault_server import json_response
+from devnet.tron.defects import TronDefects
 from devnet.tron.ledger import Log, Tx
-
-if TYPE_CHECKING:
-    from devnet.tron.trongrid import TronGrid
+from devnet.tron.node import TronNode
 
 Json = dict[str, Any]
-MOST_BLOCKS = 5_000
 MOST_VALUES = 1_000
 MOST_TOPICS = 4
 MOST_CALLS = 100
@@ -36,8 +34,9 @@ class Rejected(Exception):
 class JsonRpc:
     """Answers for a `TronGrid`, with its ledger and its defects."""
 
-    def __init__(self, grid: TronGrid) -> None:
+    def __init__(self, grid: TronDefects, node: TronNode) -> None:
         self._grid = grid
+        self._node = node
         self._ledger = grid.ledger
 
     @property
@@ -173,7 +172,7 @@ class JsonRpc:
         token, data = from_hex(what["to"][2:]), what["data"][2:]
         if token not in self._ledger.tokens:
             raise Refused(-32600, "Smart contract is not exist.")
-        result = self._grid.node.call(token, _SELECTORS.get(data[:8], ""), data[8:], at=self._head)
+        result = self._node.call(token, _SELECTORS.get(data[:8], ""), data[8:], at=self._head)
         if result is None:
             raise Refused(-32000, "REVERT opcode executed")
         return "0x" + result

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from addresses.base58 import decode_check
 from chains.tron.address import from_hex
 from devnet.fault_server import json_response
+from devnet.tron.defects import TronDefects
 from devnet.tron.ledger import Tx
-
-if TYPE_CHECKING:
-    from devnet.tron.trongrid import TronGrid
 
 Json = dict[str, Any]
 _TRIGGER_ZERO = "0" * 64
@@ -21,7 +19,7 @@ _TRIGGER_ZERO = "0" * 64
 class TronNode:
     """Answers for a `TronGrid`, with its ledger and its defects."""
 
-    def __init__(self, grid: TronGrid) -> None:
+    def __init__(self, grid: TronDefects) -> None:
         self._grid = grid
         self._ledger = grid.ledger
 
