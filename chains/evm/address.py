@@ -24,3 +24,8 @@ def parse_address(text: str) -> str:
         return evm.parse(text)
     except NotAnAddress as exc:
         raise InvalidAddress(str(exc)) from None
+
+
+def transfer_uri(chain_id: int, token: str, destination: str, amount: int) -> str:
+    """Return a plain token transfer as a payment URI (ERC-681)."""
+    return f"ethereum:{show_address(token)}@{chain_id}/transfer?address={show_address(destination)}&uint256={amount}"

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm import multicall
-from chains.evm.blocks import Block, parse_block
+from chains.evm.blocks import Block, block_call, parse_block
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.contract_failures import contract_failed
 from chains.rpc.endpoint import Endpoint
@@ -49,11 +49,11 @@ class BalanceReader:
         return Balances(block.number, block.time, amounts)
 
     async def _block(self, endpoint: Endpoint, below_head: int) -> Block:
-        (answer,) = await self._client.batch(endpoint, [("eth_getBlockByNumber", ("latest", False))])
+        (answer,) = await self._client.batch(endpoint, [block_call("latest")])
         block = parse_block(answer.get())
         if block is not None and below_head:
             number = max(0, block.number - below_head)
-            (answer,) = await self._client.batch(endpoint, [("eth_getBlockByNumber", (hex(number), False))])
+            (answer,) = await self._client.batch(endpoint, [block_call(number)])
             block = parse_block(answer.get(), number)
         if block is None:
             raise ChainUnavailable("the node does not hold the block to read at")
@@ -95,7 +95,7 @@ class BalanceReader:
 
     async def _still_there(self, endpoint: Endpoint, block: Block) -> None:
         """Two requests may have met two states of the chain: then neither is told."""
-        (answer,) = await self._client.batch(endpoint, [("eth_getBlockByNumber", (hex(block.number), False))])
+        (answer,) = await self._client.batch(endpoint, [block_call(block.number)])
         now = parse_block(answer.get(), block.number)
         if now is None or now.hash != block.hash:
             raise ChainUnavailable("the block to read at changed meanwhile")

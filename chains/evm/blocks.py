@@ -1,11 +1,12 @@
-"""A block header as read from a node (pure)."""
+"""A block header: how it is asked for, and how it is read (pure)."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from chains.errors import ChainProtocolError
+from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm.values import excerpt, hash_text
+from chains.rpc.jsonrpc_messages import Call
 from chains.rpc.quantities import MAX_TIMESTAMP, quantity
 
 
@@ -34,3 +35,13 @@ def parse_block(raw: object, number: int | None = None) -> Block | None:
     if number is not None and block.number != number:
         raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
     return block
+
+
+def block_call(block: int | str) -> Call:
+    """Return the call for a block, by number or by tag, with the hashes of its transactions."""
+    return "eth_getBlockByNumber", (hex(block) if isinstance(block, int) else block, False)
+
+
+def not_held(number: int) -> ChainUnavailable:
+    """Return the error of a node that lags: it does not hold a block that another node has shown."""
+    return ChainUnavailable(f"the node does not hold block {number} yet")

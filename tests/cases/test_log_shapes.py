@@ -430,7 +430,7 @@ async def test_the_second_look_pauses_nine_times_as_long_as_it_asks(world, fille
 
     node = await filled(token_log(to=SHOP, block=150), max_range=10)
     adapter = await world.adapter(node)
-    monkeypatch.setattr("chains.evm.adapter.asyncio.sleep", noted)
+    monkeypatch.setattr("chains.evm.scan.asyncio.sleep", noted)
     node.raw = lambda body: _slow(world, node, body)
     await second_look(adapter, since=100, until=140)
     assert len([pause for pause in pauses if pause >= 4.5]) >= 4

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from addresses.keccak import keccak
-from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
-from chains.evm.blocks import Block, parse_block
+from chains.errors import ChainError, ChainProtocolError
+from chains.evm.blocks import Block, block_call, not_held, parse_block
 from chains.evm.events import is_well_formed
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.structs import (
@@ -48,11 +48,11 @@ class BlockReceiptsReader:
             ChainProtocolError: its receipts and its block do not agree.
             Unserved: it does not show all receipts of the block, in either way.
         """
-        (answer,) = await self._client.batch(endpoint, [("eth_getBlockByNumber", (hex(number), False))])
+        (answer,) = await self._client.batch(endpoint, [block_call(number)])
         raw = answer.get()
         block = parse_block(raw, number)
         if block is None:
-            raise ChainUnavailable(f"the node does not hold block {number} yet")
+            raise not_held(number)
         hashes = _transactions(raw, number)
         if not hashes and raw.get("transactionsRoot") != EMPTY_TRANSACTIONS_ROOT:
             # Whoever does not list transactions hides them; an empty block proves itself (Yellow Paper, 4.4).

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.evm.blocks import block_call, not_held
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.client import RpcClient
 from chains.rpc.endpoint import Endpoint
@@ -66,7 +67,7 @@ class BloomCheck:
         found = set()
         for start in range(0, len(numbers), MAX_BLOCKS):
             chunk = numbers[start : start + MAX_BLOCKS]
-            calls: list[Call] = [("eth_getBlockByNumber", (hex(number), False)) for number in chunk]
+            calls: list[Call] = [block_call(number) for number in chunk]
             answers = await self._client.batch(endpoint, calls)
             for number, answer in zip(chunk, answers, strict=True):
                 bloom = _bloom(answer.get(), number)
@@ -76,7 +77,7 @@ class BloomCheck:
 
     async def _events(self, endpoint: Endpoint, first: int, last: int) -> set[int]:
         wanted = {"address": self._proxy, "topics": [EVENT_TOPIC], "fromBlock": hex(first), "toBlock": hex(last)}
-        calls: list[Call] = [("eth_getBlockByNumber", (hex(last), False)), ("eth_getLogs", (wanted,))]
+        calls: list[Call] = [block_call(last), ("eth_getLogs", (wanted,))]
         end, logs = await self._client.batch(endpoint, calls)
         if end.get() is None:
             raise ChainUnavailable(f"{endpoint.label}, asked for a second opinion, does not hold block {last} yet")
@@ -85,7 +86,7 @@ class BloomCheck:
 
 def _bloom(raw: object, number: int) -> bytes:
     if not isinstance(raw, dict) or quantity(raw.get("number")) != number:
-        raise ChainUnavailable(f"the node does not hold block {number} yet")
+        raise not_held(number)
     text = raw.get("logsBloom")
     try:
         bloom = bytes.fromhex(text[2:]) if isinstance(text, str) else b""

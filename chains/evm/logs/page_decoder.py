@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from chains.errors import ChainProtocolError
+from chains.evm.blocks import Block
 from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
+from chains.evm.logs.answers import LogAnswer
 from chains.evm.logs.log_decoder import Contradiction, LogDecoder
 from chains.evm.logs.queries import LogFilter, topic_of
 from chains.evm.rpc.structs import Log, MalformedLog
 from chains.evm.values import address_text, hash_text
 from chains.rpc.quantities import quantity_or_none
-from chains.types import Rail, Transfer, UnreadableLog
+from chains.types import Cursor, Rail, ScanPage, Transfer, UnreadableLog
 
 ROWS_PER_SLICE = 1_000  # decoded before others have their turn; with more, the processor's caches are too small
 MAX_UNREADABLE = 50  # of one page: more than that is no bad item, but an endpoint that serves no logs
@@ -33,8 +35,8 @@ class PageDecoder:
     One log that a node garbled once stopped a whole rail: it is put aside, and keeps no other waiting.
     """
 
-    def __init__(self, wanted: LogFilter, *, chain_id: int, proxy: str, first: int, last: int) -> None:
-        self._wanted = wanted
+    def __init__(self, log_filter: LogFilter, *, chain_id: int, proxy: str, first: int, last: int) -> None:
+        self._log_filter = log_filter
         self._proxy = proxy
         self._first = first
         self._last = last
@@ -63,7 +65,7 @@ class PageDecoder:
             ChainProtocolError: the answer contradicts itself, or too much of it cannot be read.
             Vague: what cannot be read may be of any block of the page.
         """
-        feed = self._decoder.feed if self._wanted.rail is Rail.PROXY else self._decoder.feed_credits
+        feed = self._decoder.feed if self._log_filter.rail is Rail.PROXY else self._decoder.feed_credits
         for start in range(0, len(rows), ROWS_PER_SLICE):
             await asyncio.sleep(0)
             part = rows[start : start + ROWS_PER_SLICE]
@@ -77,7 +79,7 @@ class PageDecoder:
             self._note_unreadable(each)
 
     def _one_by_one(self, rows: Sequence[Log]) -> None:
-        feed = self._decoder.feed if self._wanted.rail is Rail.PROXY else self._decoder.feed_credits
+        feed = self._decoder.feed if self._log_filter.rail is Rail.PROXY else self._decoder.feed_credits
         for row in rows:
             try:
                 feed([row])
@@ -89,7 +91,7 @@ class PageDecoder:
                 )
 
     def _note_unreadable(self, log: MalformedLog) -> None:
-        if not may_matter(log, self._wanted, self._proxy):
+        if not may_matter(log, self._log_filter, self._proxy):
             return
         number = quantity_or_none(log.number)
         if number is None or not self._first <= number <= self._last:
@@ -105,16 +107,35 @@ class PageDecoder:
             raise ChainProtocolError(f"more than {MAX_UNREADABLE} logs cannot be read: {log.why}")
 
 
-def may_matter(log: MalformedLog, wanted: LogFilter, proxy: str) -> bool:
+async def decode_page(
+    log_filter: LogFilter, answers: Sequence[LogAnswer], end: Block, first: int, *, chain_id: int, proxy: str
+) -> ScanPage:
+    """
+    Decode the answers for the blocks from `first` to `end` into a page.
+
+    Raises:
+        ChainProtocolError: they contradict each other, or the block at the end of the page.
+        Vague: what cannot be read may be of any block of the page.
+    """
+    decoder = PageDecoder(log_filter, chain_id=chain_id, proxy=proxy, first=first, last=end.number)
+    for answer in answers:
+        await decoder.feed(answer.rows, answer.malformed)
+    if decoder.hash_of(end.number) not in {None, end.hash}:
+        raise ChainProtocolError(f"the logs of block {end.number} are not of the block the node holds")
+    rows_read = sum(len(answer.rows) + len(answer.malformed) for answer in answers)
+    return ScanPage(decoder.transfers, Cursor(end.number, end.hash), end.time, rows_read, decoder.unread)
+
+
+def may_matter(log: MalformedLog, log_filter: LogFilter, proxy: str) -> bool:
     """Say whether what cannot be read of a log leaves room for a payment that counts."""
     address, topics = address_text(log.address), log.topics if isinstance(log.topics, list | tuple) else ()
-    if wanted.rail is Rail.PROXY:
+    if log_filter.rail is Rail.PROXY:
         return address in {None, proxy} and _topic(topics, 0) in {None, EVENT_TOPIC}
     destination = _topic(topics, _DESTINATION)
     return (
-        (address is None or not wanted.tokens or address in wanted.tokens)
+        (address is None or not log_filter.tokens or address in log_filter.tokens)
         and _topic(topics, 0) in {None, TRANSFER_TOPIC}
-        and (destination is None or destination in map(topic_of, wanted.destinations))
+        and (destination is None or destination in map(topic_of, log_filter.destinations))
     )
 
 

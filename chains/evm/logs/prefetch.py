@@ -19,21 +19,21 @@ class _PendingRequest(NamedTuple):
 
 class Prefetcher:
     """
-    Asks one request before it is wanted, and answers with it only when the very same is asked.
+    Asks one request before it is wanted, and answers with it only when the very same is pending.
 
-    What comes back is checked like any other answer, when it is taken: a page carries its own proof.
+    The answer is checked when it is used, like any other: a page carries its own proof.
     """
 
     def __init__(self, client: RpcClient) -> None:
         self._client = client
-        self._asked: _PendingRequest | None = None
+        self._pending: _PendingRequest | None = None
 
     def start(self, endpoint: Endpoint, calls: Sequence[Call]) -> None:
-        """Ask; an earlier request nobody took is dropped."""
-        self.drop()
-        answers = asyncio.create_task(self._client.batch(endpoint, calls), name=f"read ahead {endpoint.label}")
+        """Start a request; an earlier one that was not used is cancelled."""
+        self.cancel()
+        answers = asyncio.create_task(self._client.batch(endpoint, calls), name=f"prefetch {endpoint.label}")
         answers.add_done_callback(_retrieve_exception)
-        self._asked = _PendingRequest(endpoint, calls, answers)
+        self._pending = _PendingRequest(endpoint, calls, answers)
 
     async def batch(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
         """
@@ -42,21 +42,21 @@ class Prefetcher:
         Raises:
             ChainError: as `RpcClient.batch`.
         """
-        asked, self._asked = self._asked, None
-        if asked is not None and asked.endpoint is endpoint and asked.calls == calls:
-            return await asked.answers
-        if asked is not None:
-            asked.answers.cancel()
+        pending, self._pending = self._pending, None
+        if pending is not None and pending.endpoint is endpoint and pending.calls == calls:
+            return await pending.answers
+        if pending is not None:
+            pending.answers.cancel()
         return await self._client.batch(endpoint, calls)
 
-    def drop(self) -> None:
-        """Give up what was asked ahead."""
-        if self._asked is not None:
-            self._asked.answers.cancel()
-        self._asked = None
+    def cancel(self) -> None:
+        """Cancel the request under way."""
+        if self._pending is not None:
+            self._pending.answers.cancel()
+        self._pending = None
 
 
 def _retrieve_exception(answers: asyncio.Task[list[RawResult]]) -> None:
-    """Take note of a failure nobody waits for: whoever wants that page asks again and sees for himself."""
+    """Retrieve a failure nobody waits for, so that asyncio does not report it: the page is asked for again anyway."""
     if not answers.cancelled():
         answers.exception()

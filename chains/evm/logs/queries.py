@@ -1,4 +1,4 @@
-"""What one rail asks for, and how a page of it is put into questions: pure."""
+"""Which logs one rail looks for, and the `eth_getLogs` queries that cover a range of blocks (pure)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRANSFER_TOPICS = 3
 
 
 class LogSource(Enum):
-    """How logs are asked for; each later way sees less, or costs more."""
+    """How logs are read; each later way shows less, or costs more."""
 
     LOGS = "logs"
     BY_TOKEN = "by token"  # noqa: S105 - for endpoints that refuse logs without `address`
@@ -23,20 +23,20 @@ class LogSource(Enum):
 
 
 class LogFilter(NamedTuple):
-    """What one rail looks for."""
+    """The logs one rail looks for."""
 
     rail: Rail
     destinations: Sequence[str] = ()
     tokens: Sequence[str] = ()  # whose transfers are asked for where an address is needed
-    named: bool = False  # nobody cares for other tokens
+    named: bool = False  # only the logs of `tokens` count
 
 
 class QuerySizes(NamedTuple):
-    """The most to put into one question."""
+    """The most values to put into one query."""
 
     topics: int
     addresses: int
-    plain: bool = False  # a single value as such, and not as a list of one: there are nodes that take no lists
+    scalar: bool = False  # a single value as such, and not as a list of one: there are nodes that take no lists
 
 
 class LogQuery(NamedTuple):
@@ -48,41 +48,49 @@ class LogQuery(NamedTuple):
 
 
 def plan_queries(
-    wanted: LogFilter, way: LogSource, *, proxy: str, first: int, last: int, sizes: QuerySizes, crowded: frozenset[str]
+    log_filter: LogFilter,
+    source: LogSource,
+    *,
+    proxy: str,
+    first: int,
+    last: int,
+    sizes: QuerySizes,
+    crowded: frozenset[str],
 ) -> list[LogQuery]:
     """
-    Return the questions that cover some blocks of a rail.
+    Return the queries that cover some blocks of a rail.
 
-    Crowded destinations are asked about by token: what worthless contracts say of them would fill the answers.
+    Crowded destinations are asked about by token: logs of worthless contracts would fill the answers.
     """
-    if wanted.rail is Rail.PROXY:
+    if log_filter.rail is Rail.PROXY:
         return [LogQuery(_logs_call(first, last, [EVENT_TOPIC], proxy))]
-    calm, apart = wanted.destinations, []
-    if crowded and wanted.tokens:
-        calm = [address for address in wanted.destinations if address not in crowded]
-        apart = [address for address in wanted.destinations if address in crowded]
-    named = list(_chunks(wanted.tokens, sizes.addresses))
-    every = way is LogSource.LOGS and not wanted.named
+    calm, apart = log_filter.destinations, []
+    if crowded and log_filter.tokens:
+        calm = [address for address in log_filter.destinations if address not in crowded]
+        apart = [address for address in log_filter.destinations if address in crowded]
+    named = list(_chunks(log_filter.tokens, sizes.addresses))
+    every = source is LogSource.LOGS and not log_filter.named
     of_calm: list[Sequence[str] | None] = [None] if every else [*named]
     parts = [(part, tokens) for part in _chunks(calm, sizes.topics) for tokens in of_calm]
     parts += [(part, tokens) for part in _chunks(apart, sizes.topics) for tokens in named]
-    return [transfers_to(part, tokens, first, last, plain=sizes.plain) for part, tokens in parts]
+    return [transfers_to(part, tokens, first, last, scalar=sizes.scalar) for part, tokens in parts]
 
 
 def transfers_to(
-    destinations: Sequence[str], tokens: Sequence[str] | None, first: int, last: int, *, plain: bool = False
+    destinations: Sequence[str], tokens: Sequence[str] | None, first: int, last: int, *, scalar: bool = False
 ) -> LogQuery:
-    """Return the question for transfers into some addresses, of some tokens or of all."""
-    topics = [TRANSFER_TOPIC, None, _listed([topic_of(address) for address in destinations], plain=plain)]
-    address = None if tokens is None else _listed(tokens, plain=plain)
+    """Return the query for transfers into some addresses, of some tokens or of all."""
+    topics = [TRANSFER_TOPIC, None, _one_or_list([topic_of(address) for address in destinations], scalar=scalar)]
+    address = None if tokens is None else _one_or_list(tokens, scalar=scalar)
     return LogQuery(_logs_call(first, last, topics, address), destinations, tokens)
 
 
-def _listed(values: Sequence[str], *, plain: bool) -> str | list[str]:
-    return values[0] if plain and len(values) == 1 else list(values)
+def _one_or_list(values: Sequence[str], *, scalar: bool) -> str | list[str]:
+    return values[0] if scalar and len(values) == 1 else list(values)
 
 
 def topic_of(address: str) -> str:
+    """Return an address as the topic of an indexed parameter: left-padded to 32 bytes."""
     return f"0x{address[2:]:0>64}"
 
 
@@ -102,11 +110,11 @@ def halves(values: Sequence[str]) -> list[Sequence[str]]:
     return [values[:middle], values[middle:]]
 
 
-def log_matcher(wanted: LogFilter, proxy: str) -> Callable[[str, Sequence[str]], bool]:
+def log_matcher(log_filter: LogFilter, proxy: str) -> Callable[[str, Sequence[str]], bool]:
     """Return what tells a log, by address and topics, that the rail would have asked for from any other."""
-    if wanted.rail is Rail.PROXY:
+    if log_filter.rail is Rail.PROXY:
         return lambda address, topics: is_proxy_event(address, topics, proxy)
-    ours = frozenset(map(topic_of, wanted.destinations))
+    ours = frozenset(map(topic_of, log_filter.destinations))
 
     def pays(_: str, topics: Sequence[str]) -> bool:
         return len(topics) == _TRANSFER_TOPICS and topics[0].lower() == TRANSFER_TOPIC and topics[2].lower() in ours

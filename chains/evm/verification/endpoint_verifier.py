@@ -9,12 +9,21 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chains.errors import ChainError, ChainProtocolError
-from chains.evm.blocks import Block, parse_block
-from chains.evm.events import TRANSFER_TOPIC
+from chains.evm.blocks import Block, block_call, parse_block
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.logs.log_decoder import LogDecoder
 from chains.evm.rpc.client import RawResult, RpcClient
-from chains.evm.verification.receipts import UNREADABLE, Receipt, read_receipt, transfers_in, verify_transfer
+from chains.evm.verification.decisions import (
+    LOG_NOT_SHOWN,
+    all_undecided,
+    decide_with_receipt,
+    decide_without_receipt,
+    log_query_of,
+    read_block,
+    split_by_receipts,
+    transactions_of,
+)
+from chains.evm.verification.receipts import UNREADABLE, Receipt, read_receipt, transfers_in
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.http_client import TimedOut, TooLarge
 from chains.rpc.jsonrpc_messages import Call
@@ -27,8 +36,6 @@ MAX_LOG_QUERIES = 10  # a look, about receipts that do not show what the logs di
 LARGE_RECEIPT_LOGS = 200  # logs
 MAX_BLOCK_NUMBER = 2**63
 MAX_CACHED_LOGS = 40_000  # of large receipts, while they are looked at from one head
-
-LOG_NOT_SHOWN = "its receipt does not show this log"
 
 
 @dataclass(slots=True)
@@ -78,13 +85,13 @@ class EndpointVerifier:
         opinion = EndpointVerification()
         parts = [dict(transfers)]
         while parts:
-            part, *rest = _cut(parts.pop(0), self._most_receipts.get(endpoint))
+            part, *rest = split_by_receipts(parts.pop(0), self._most_receipts.get(endpoint))
             parts = [*rest, *parts]
             answers = await self._ask(endpoint, part, head)
             if answers is None:
-                smaller = _cut(part, self._most_receipts[endpoint])
+                smaller = split_by_receipts(part, self._most_receipts[endpoint])
                 parts = [*smaller, *parts] if len(smaller) > 1 else parts
-                opinion.found |= {} if len(smaller) > 1 else _none_of(part, "its receipt is too large to be read")
+                opinion.found |= {} if len(smaller) > 1 else all_undecided(part, "its receipt is too large to be read")
                 continue
             unfit = self._unfit(answers, head)
             if unfit is not None:
@@ -95,7 +102,7 @@ class EndpointVerifier:
     async def holds(self, endpoint: Endpoint, *, transfers: Mapping[int, Transfer], head: Head) -> list[int]:
         """Return the places of transfers whose very block this endpoint, as high as the head, has at its height."""
         numbers = sorted({transfer.block_number for transfer in transfers.values()})
-        calls = [_block_call(head.position), *map(_block_call, numbers)]
+        calls = [block_call(head.position), *map(block_call, numbers)]
         top, *answers = await self._client.batch(endpoint, calls)
         if parse_block(top.get(), head.position) is None:
             return []
@@ -103,7 +110,7 @@ class EndpointVerifier:
         return [
             place
             for place, transfer in transfers.items()
-            if isinstance(block := _block(blocks[transfer.block_number], transfer.block_number), Block)
+            if isinstance(block := read_block(blocks[transfer.block_number], transfer.block_number), Block)
             and block.hash == transfer.block_hash
         ]
 
@@ -123,8 +130,8 @@ class EndpointVerifier:
         unread = receipt.unread or next((receipt.unread_of[t] for t in targets.tokens & receipt.unread_of.keys()), None)
         if unread is not None or receipt.block_number is None:
             return "its receipt names no block" if unread is None else f"{UNREADABLE}: {unread}"
-        (answer,) = await self._client.batch(endpoint, [_block_call(receipt.block_number)])
-        block = _block(answer, receipt.block_number)
+        (answer,) = await self._client.batch(endpoint, [block_call(receipt.block_number)])
+        block = read_block(answer, receipt.block_number)
         if not isinstance(block, Block):
             return block
         if block.hash != receipt.block_hash:
@@ -141,11 +148,11 @@ class EndpointVerifier:
 
     async def _ask(self, endpoint: Endpoint, transfers: Mapping[int, Transfer], head: Head) -> _Answers | None:
         """Ask everything in one batch; None when the answer is more than is read, which the limit has noted."""
-        hashes, numbers = _transactions(transfers), list(dict.fromkeys(t.block_number for t in transfers.values()))
+        hashes, numbers = transactions_of(transfers), list(dict.fromkeys(t.block_number for t in transfers.values()))
         unread = {t.tx_hash for t in transfers.values() if (endpoint, t.tx_hash, t.block_hash) not in self._large}
         wanted = [tx_hash for tx_hash in hashes if tx_hash in unread]
-        calls: list[Call] = [_block_call(head.position), *map(_block_call, numbers), *map(_receipt_call, wanted)]
-        calls += [("eth_getBlockByNumber", ("finalized", False))] if self._needs_final else []
+        calls: list[Call] = [block_call(head.position), *map(block_call, numbers), *map(_receipt_call, wanted)]
+        calls += [block_call("finalized")] if self._needs_final else []
         try:
             answers = await self._client.batch(endpoint, calls)
         except (TooLarge, TimedOut) as exc:
@@ -162,33 +169,33 @@ class EndpointVerifier:
 
     def _unfit(self, answers: _Answers, head: Head) -> EndpointVerification | None:
         """Return why an endpoint cannot judge anything; None when it can."""
-        top = _block(answers.head, head.position)
+        top = read_block(answers.head, head.position)
         if not isinstance(top, Block):
             return EndpointVerification(unfit=top)
         if head.anchor is not None and top.hash != head.anchor:
             return EndpointVerification(unfit=f"it holds another block {head.position} than the head's")
-        if answers.final is not None and not isinstance(final := _block(answers.final, None), Block):
+        if answers.final is not None and not isinstance(final := read_block(answers.final, None), Block):
             return EndpointVerification(unfit=f"it cannot tell the finalized block: {final}", blind=True)
         return None
 
     async def _judged(
         self, endpoint: Endpoint, transfers: Mapping[int, Transfer], answers: _Answers, head: Head
     ) -> dict[int, Verification]:
-        blocks = {number: _block(answer, number) for number, answer in answers.blocks.items()}
-        final = None if answers.final is None else _block(answers.final, None)
+        blocks = {number: read_block(answer, number) for number, answer in answers.blocks.items()}
+        final = None if answers.final is None else read_block(answers.final, None)
         limit = min(final.number, head.position) if isinstance(final, Block) else None
         receipts: dict[str, Receipt | str | None] = {}
         found: dict[int, Verification] = {}
         for place, transfer in transfers.items():
             if len(found) % ITEMS_PER_SLICE == 0:
                 await asyncio.sleep(0)
-            early = _without_receipt(transfer, blocks[transfer.block_number], limit)
+            early = decide_without_receipt(transfer, blocks[transfer.block_number], limit)
             if early is not None:
                 found[place] = early
                 continue
             if transfer.tx_hash not in receipts:
                 receipts[transfer.tx_hash] = await self._receipt(endpoint, transfer, answers)
-            found[place] = _with_receipt(transfer, receipts[transfer.tx_hash], blocks[transfer.block_number])
+            found[place] = decide_with_receipt(transfer, receipts[transfer.tx_hash], blocks[transfer.block_number])
         return found | await self._not_shown(
             endpoint, {p: transfers[p] for p, v in found.items() if v.why == LOG_NOT_SHOWN}
         )
@@ -222,7 +229,7 @@ class EndpointVerifier:
         """
         if not transfers:
             return {}
-        wanted = {place: _log_query(transfer, self._proxy) for place, transfer in transfers.items()}
+        wanted = {place: log_query_of(transfer, self._proxy) for place, transfer in transfers.items()}
         queries = list(dict.fromkeys(wanted.values()))[:MAX_LOG_QUERIES]
         calls: list[Call] = [
             ("eth_getLogs", ({"blockHash": block, "address": address, "topics": [topic]},))
@@ -253,67 +260,6 @@ class EndpointVerifier:
         except ChainError:
             return None  # it cannot tell: the transfer stays as it is, with the reason it has
         return {(transfer.tx_hash, transfer.event_key) for transfer in decoder.transfers}
-
-
-def _cut(transfers: dict[int, Transfer], most: int | None) -> list[dict[int, Transfer]]:
-    """Cut transfers so that each part asks for at most so many receipts."""
-    hashes = _transactions(transfers)
-    size = min(most or len(hashes), len(hashes))
-    parts = [set(hashes[start : start + size]) for start in range(0, len(hashes), size)]
-    return [{place: t for place, t in transfers.items() if t.tx_hash in part} for part in parts]
-
-
-def _transactions(transfers: Mapping[int, Transfer]) -> list[str]:
-    return list(dict.fromkeys(transfer.tx_hash for transfer in transfers.values()))
-
-
-def _without_receipt(transfer: Transfer, block: Block | str, final: int | None) -> Verification | None:
-    """Judge a transfer by its block alone; None when that stands."""
-    if final is not None and transfer.block_number > final:
-        return Verification(transfer, VerificationOutcome.NOT_YET, 0)
-    if not isinstance(block, Block):
-        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=block)
-    return None if block.hash == transfer.block_hash else Verification(transfer, VerificationOutcome.GONE, 0)
-
-
-def _with_receipt(transfer: Transfer, receipt: Receipt | str | None, block: Block | str) -> Verification:
-    """Judge a transfer of a block that stands: its hash covers the transaction, so a lack is the endpoint's."""
-    if receipt is None:
-        return Verification(
-            transfer, VerificationOutcome.NOT_YET, 0, why="it has no receipt of a transaction in a block it holds"
-        )
-    if isinstance(receipt, str):
-        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=receipt)
-    if not isinstance(block, Block) or receipt.block_hash != block.hash:
-        return Verification(transfer, VerificationOutcome.NOT_YET, 0, why="its receipt names another block")
-    return verify_transfer(transfer, receipt, block) or Verification(
-        transfer, VerificationOutcome.NOT_YET, 0, why=LOG_NOT_SHOWN
-    )
-
-
-def _none_of(transfers: Mapping[int, Transfer], why: str) -> dict[int, Verification]:
-    return {place: Verification(t, VerificationOutcome.NOT_YET, 0, why=why) for place, t in transfers.items()}
-
-
-def _block(answer: RawResult, number: int | None) -> Block | str:
-    """Return a block, or why there is none to read."""
-    name = "such a block" if number is None else f"block {number}"
-    if answer.error is not None:
-        return f"{name}: {answer.error}"
-    try:
-        return parse_block(answer.get(), number) or f"it does not hold {name}"
-    except ChainProtocolError as exc:
-        return f"{name} is unreadable: {exc}"
-
-
-def _log_query(transfer: Transfer, proxy: str) -> tuple[str, str, str]:
-    if transfer.reference is None:
-        return transfer.block_hash or "", transfer.token, TRANSFER_TOPIC
-    return transfer.block_hash or "", proxy, EVENT_TOPIC
-
-
-def _block_call(number: int) -> Call:
-    return "eth_getBlockByNumber", (hex(number), False)
 
 
 def _receipt_call(tx_hash: str) -> Call:

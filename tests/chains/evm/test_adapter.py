@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from chains.errors import ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidTxHash
+from chains.evm.logs import reader
 from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, TokenMeta, VerificationOutcome
 from config.catalog import Finality
 from tests.chains.evm_world import (
@@ -373,7 +374,7 @@ async def test_a_throttling_endpoint_is_left_alone_as_long_as_it_asks(world):
     assert len(node.posts) == 1
 
 
-async def test_other_tasks_run_while_a_long_page_is_decoded(world):
+async def test_other_tasks_run_while_a_long_page_is_decoded(world, monkeypatch):
     logs = [event_log(block=91 + i // 100, index=i % 100, tx=tx_of(i)) for i in range(9000)]
     adapter = await world.adapter(await world.node(logs=logs))
     turns = 0
@@ -385,16 +386,16 @@ async def test_other_tasks_run_while_a_long_page_is_decoded(world):
             await asyncio.sleep(0)
 
     await adapter.head()
-    decoder = adapter._logs._page
+    decoder = reader.decode_page
     seen = []
 
-    async def watched(*args):
+    async def watched(*args, **named):
         before = turns
-        page = await decoder(*args)
+        page = await decoder(*args, **named)
         seen.append(turns - before)
         return page
 
-    adapter._logs._page = watched
+    monkeypatch.setattr(reader, "decode_page", watched)
     counter = asyncio.create_task(count())
     page = await read(adapter)
     counter.cancel()
