@@ -34,7 +34,7 @@ MEBI = 1024 * 1024
 
 
 @dataclass
-class Ground:
+class AttackSetup:
     """A local chain, an endpoint in front of it, and the daemon under attack."""
 
     chain: Anvil
@@ -97,7 +97,7 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(*, descriptors: int | None = None) -> AsyncIterator[Ground]:
+async def run_attack_setup(*, descriptors: int | None = None) -> AsyncIterator[AttackSetup]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         chain = await stack.enter_async_context(anvil())
@@ -111,7 +111,7 @@ async def ground(*, descriptors: int | None = None) -> AsyncIterator[Ground]:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         env = scanner_env(str(folder), rpc.url, POLL_INTERVAL_SEC=str(POLL_S), LOG_LEVEL="info")
         url, pid = await stack.enter_async_context(_daemon(env, descriptors))
-        yield Ground(chain, rpc, hooks, session, folder, url, pid, stranger)
+        yield AttackSetup(chain, rpc, hooks, session, folder, url, pid, stranger)
 
 
 @asynccontextmanager
@@ -164,29 +164,29 @@ class Cost:
     told: int  # webhooks
 
 
-Attack = Callable[[Ground, int], Awaitable[int]]  # returns the gas
+Attack = Callable[[AttackSetup, int], Awaitable[int]]  # returns the gas
 
 
-async def dust(on: Ground, count: int) -> int:
+async def dust(on: AttackSetup, count: int) -> int:
     """One unit of the right token, many times, to a known address."""
     victim = await on.create("victim", 1, 10**18)
     return await on.chain.dust(on.stranger, USDT, victim, count)
 
 
-async def row_cap(on: Ground, count: int) -> int:
+async def row_cap(on: AttackSetup, count: int) -> int:
     """More worthless logs in one block than the endpoint answers with."""
     victim = await on.create("victim", 1, 10**18)
     on.rpc.most_rows = ROW_CAP
     return await on.chain.worthless(on.stranger, victim, count)
 
 
-async def spam(on: Ground, count: int) -> int:
+async def spam(on: AttackSetup, count: int) -> int:
     """Worthless logs to an intent whose backend wants to be told of everything."""
     victim = await on.create("victim", 1, 10**18, events=EVENTS)
     return await on.chain.worthless(on.stranger, victim, count)
 
 
-async def idle_sockets(on: Ground, count: int) -> int:
+async def idle_sockets(on: AttackSetup, count: int) -> int:
     """Connections that say nothing."""
     host, port = on.url.removeprefix("http://").split(":")
     for _ in range(count):
@@ -197,7 +197,7 @@ async def idle_sockets(on: Ground, count: int) -> int:
 
 async def measure(attack: Attack | None, count: int, *, descriptors: int | None = None) -> Cost:
     """Let one stranger loose, and an innocent buyer pay at the same time."""
-    async with ground(descriptors=descriptors) as on:
+    async with run_attack_setup(descriptors=descriptors) as on:
         shop = await on.create("innocent", 2, 1000)
         watching = asyncio.create_task(on.watch_health())
         await asyncio.sleep(2 * POLL_S)

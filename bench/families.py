@@ -37,7 +37,7 @@ QUICK = 1e6  # the stand-in has no limit; what the limit would cost is worked ou
 
 
 @dataclass(frozen=True, slots=True)
-class Town:
+class FamilySetup:
     """One family's chain and service, with addresses of ours on it."""
 
     chain: Chain
@@ -58,10 +58,10 @@ def chain(chain_id: int, family: ChainType, url: str, proxy: str) -> Chain:
 
 
 @asynccontextmanager
-async def tron() -> AsyncIterator[Town]:
+async def tron() -> AsyncIterator[FamilySetup]:
     ledger = TronLedger.until(int(time.time() * 1000))
     async with TronGrid(ledger) as grid:
-        yield Town(
+        yield FamilySetup(
             chain=chain(ledger.chain_id, ChainType.TRON, grid.url, USDT),
             token=USDT,
             destinations=[account(f"stall {number}") for number in range(INTENTS)],
@@ -75,10 +75,10 @@ async def tron() -> AsyncIterator[Town]:
 
 
 @asynccontextmanager
-async def ton() -> AsyncIterator[Town]:
+async def ton() -> AsyncIterator[FamilySetup]:
     ledger = TonLedger()
     async with TonCenter(ledger) as center:
-        yield Town(
+        yield FamilySetup(
             chain=chain(1100, ChainType.TON, center.url, show_address(ledger.master, testnet=False)),
             token=ledger.master,
             destinations=[f"0:{number + 1:064X}" for number in range(INTENTS)],
@@ -90,49 +90,49 @@ async def ton() -> AsyncIterator[Town]:
         )  # fmt: skip
 
 
-async def fill(db: Database, town: Town) -> None:
+async def fill(db: Database, setup: FamilySetup) -> None:
     registrations = Registrations(db, SystemClock(), ttl_hours=0)
     task = asyncio.create_task(registrations.run())
     meant: dict[str, Any] = {
-        "chain_type": town.chain.chain_type, "rail": Rail.DIRECT,
-        "token": ResolvedToken(town.token, town.token, "USDT", 18), "confirmations_required": 1,
+        "chain_type": setup.chain.chain_type, "rail": Rail.DIRECT,
+        "token": ResolvedToken(setup.token, setup.token, "USDT", 18), "confirmations_required": 1,
     }  # fmt: skip
     drafts = [
-        draft(n, meant | {"destination_key": to}, chainId=town.chain.chain_id, destination=to, amount="1000")
-        for n, to in enumerate(town.destinations)
+        draft(n, meant | {"destination_key": to}, chainId=setup.chain.chain_id, destination=to, amount="1000")
+        for n, to in enumerate(setup.destinations)
     ]
     await asyncio.gather(*(registrations.register(each) for each in drafts))
     task.cancel()
     await asyncio.wait([task])
 
 
-def worker_on(town: Town, adapter: ChainAdapter, db: Database, metrics: Metrics) -> ChainWorker:
+def worker_on(setup: FamilySetup, adapter: ChainAdapter, db: Database, metrics: Metrics) -> ChainWorker:
     return ChainWorker(
-        chain=town.chain, adapter=adapter, tokens=(), db=db, clock=SystemClock(), metrics=metrics,
+        chain=setup.chain, adapter=adapter, tokens=(), db=db, clock=SystemClock(), metrics=metrics,
         late_watch_ms=0, on_events=lambda: None,
     )  # fmt: skip
 
 
-async def polls(town: Town) -> tuple[int, int, float]:
+async def polls(setup: FamilySetup) -> tuple[int, int, float]:
     """Return the requests of the most expensive quiet poll, of one that finds `PAID` payments, and its seconds."""
     metrics = Metrics()
     opened = open_adapter(
-        town.chain, timeout_s=30, telemetry=ChainTelemetry(metrics, town.chain.chain_id), balance_batch=50,
+        setup.chain, timeout_s=30, telemetry=ChainTelemetry(metrics, setup.chain.chain_id), balance_batch=50,
         access=Access(requests_per_second=QUICK),
     )  # fmt: skip
     async with store() as db, opened as adapter:
-        await fill(db, town)
-        worker = worker_on(town, adapter, db, metrics)
+        await fill(db, setup)
+        worker = worker_on(setup, adapter, db, metrics)
         for _ in range(LEARNING):
-            town.idle()
+            setup.idle()
             await worker.poll()
-        quiet = max([await requests_of(town, worker.poll) for _ in range(POLLS)])
-        for to in town.destinations[:: INTENTS // PAID]:
-            town.pay(to)
+        quiet = max([await requests_of(setup, worker.poll) for _ in range(POLLS)])
+        for to in setup.destinations[:: INTENTS // PAID]:
+            setup.pay(to)
         for _ in range(3):
-            town.idle()
+            setup.idle()
         started = time.perf_counter()
-        busy = await requests_of(town, worker.poll)
+        busy = await requests_of(setup, worker.poll)
         seconds = time.perf_counter() - started
         await worker.poll()
         async with db.read() as tx:
@@ -141,30 +141,30 @@ async def polls(town: Town) -> tuple[int, int, float]:
     return quiet, busy, seconds
 
 
-async def requests_of(town: Town, work: Callable[[], Awaitable[Any]]) -> int:
-    town.idle()
-    before = town.requests()
+async def requests_of(setup: FamilySetup, work: Callable[[], Awaitable[Any]]) -> int:
+    setup.idle()
+    before = setup.requests()
     await work()
-    return town.requests() - before
+    return setup.requests() - before
 
 
-async def one_by_one(town: Town) -> int:
+async def one_by_one(setup: FamilySetup) -> int:
     """Ask for every intent alone, as is usually done; return how many requests that took."""
-    before = town.requests()
+    before = setup.requests()
     async with aiohttp.ClientSession() as session:
-        for destination in town.destinations:
-            url, params = town.ask_for(destination)
+        for destination in setup.destinations:
+            url, params = setup.ask_for(destination)
             async with session.get(url, params=params) as response:
                 assert response.status == 200
                 await response.read()
-    return town.requests() - before
+    return setup.requests() - before
 
 
 async def measure(name: str, opened: Any) -> list[Row]:
-    async with opened as town:
-        quiet, busy, seconds = await polls(town)
-        theirs = await one_by_one(town)
-        rate = town.rate
+    async with opened as setup:
+        quiet, busy, seconds = await polls(setup)
+        theirs = await one_by_one(setup)
+        rate = setup.rate
     return [
         Row(f"{name}: requests of a poll with 1,000 waiting intents", f"{quiet} ({quiet / rate:.1f} s at {rate:g} a second)",
             f"one an intent: {theirs:,} ({theirs / rate:.0f} s)", f"1/{theirs // quiet}", "at most 2 + pages", quiet <= 3),

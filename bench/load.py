@@ -9,9 +9,9 @@ import signal
 import time
 from dataclasses import dataclass, replace
 
-from bench.load_crowd import CALLS, Crowd, everybody
+from bench.load_clients import CALLS, ClientLoad, run_clients
 from bench.load_figures import Figures, Timed, beside_idle, counted, first_and_last
-from bench.load_ground import Notes, ground
+from bench.load_setup import Measurements, run_load_setup
 from bench.scan import Stall
 from devnet import toolchain
 from kernel.tasks.gc import tune_gc
@@ -34,9 +34,9 @@ class Plan:
         return self.hour_min / self.minutes
 
     @property
-    def crowd(self) -> Crowd:
+    def load(self) -> ClientLoad:
         a_second = self.payments_a_minute / 60 * self.pace
-        return Crowd(self.clients, self.think_s, a_second, self.pace, self.minutes * 60 * (1 + self.warm_up))
+        return ClientLoad(self.clients, self.think_s, a_second, self.pace, self.minutes * 60 * (1 + self.warm_up))
 
 
 IDLE = Plan(clients=2, payments_a_minute=10)
@@ -46,18 +46,18 @@ PHASES = {"idle": IDLE, "load": BUSY, "load, a node hangs": replace(BUSY, hangs=
 
 async def measure(plan: Plan) -> Figures:
     """Run one phase with a new scanner on new chains."""
-    async with ground(plan.pace) as built:
+    async with run_load_setup(plan.pace) as built:
         began = time.monotonic() + plan.minutes * 60 * plan.warm_up
         answered = built.other.requests
         if plan.hangs:
             built.other.fail(hang=True)
         async with Stall() as stall:
-            await everybody(plan.crowd, built)
+            await run_clients(plan.load, built)
         hung = built.other.requests - answered if plan.hangs else 0
-        return figures(built.notes, began, plan.minutes * 60, hung=hung, stall_ms=stall.longest_ms)
+        return figures(built.measurements, began, plan.minutes * 60, hung=hung, stall_ms=stall.longest_ms)
 
 
-def figures(notes: Notes, began: float, length: float, *, hung: int, stall_ms: float) -> Figures:
+def figures(measurements: Measurements, began: float, length: float, *, hung: int, stall_ms: float) -> Figures:
     """Leave out the start, and what came after the time was over."""
 
     def kept(timed: list[Timed]) -> list[Timed]:
@@ -65,12 +65,12 @@ def figures(notes: Notes, began: float, length: float, *, hung: int, stall_ms: f
 
     return Figures(
         length=length,
-        calls={name: kept(notes.calls.get(name, [])) for name in CALLS},
-        told=kept(list(notes.told.values())),
-        moments=[m._replace(at=m.at - began) for m in notes.moments if 0 <= m.at - began < length],
-        paid=notes.paid,
-        webhooks=len(notes.told),
-        doubled=notes.doubled,
+        calls={name: kept(measurements.calls.get(name, [])) for name in CALLS},
+        told=kept(list(measurements.told.values())),
+        moments=[m._replace(at=m.at - began) for m in measurements.moments if 0 <= m.at - began < length],
+        paid=measurements.paid,
+        webhooks=len(measurements.told),
+        doubled=measurements.doubled,
         hung=hung,
         harness_stall_ms=stall_ms,
     )

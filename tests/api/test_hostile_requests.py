@@ -32,7 +32,7 @@ async def raw(daemon: Running, request: bytes, *, finish: bool = True) -> str:
         writer.close()
 
 
-async def lives_on(daemon: Running) -> None:
+async def assert_still_serving(daemon: Running) -> None:
     assert (await daemon.api.get("/intents"))["intents"] == []
 
 
@@ -66,7 +66,7 @@ async def test_a_request_that_two_servers_could_read_differently_is_refused_whol
     answer = await raw(daemon, with_body(headers, SMUGGLED))
     assert answer.startswith("HTTP/1.1 400") or answer == ""
     assert answer.count("HTTP/1.1 ") <= 1  # what stands behind it is not another request
-    await lives_on(daemon)
+    await assert_still_serving(daemon)
 
 
 @pytest.mark.parametrize(
@@ -79,20 +79,20 @@ async def test_a_request_that_two_servers_could_read_differently_is_refused_whol
 async def test_a_flood_of_headers_ends_at_a_limit(daemon: Running, headers: str) -> None:
     answer = await raw(daemon, with_body(headers, b""))
     assert answer == "" or answer.split()[1] in {"400", "431"}
-    await lives_on(daemon)
+    await assert_still_serving(daemon)
 
 
 async def test_a_line_that_never_ends_ends_at_a_limit(daemon: Running) -> None:
     answer = await raw(daemon, b"GET /" + b"a" * 1_000_000)
     assert answer == "" or answer.split()[1] in {"400", "414"}
-    await lives_on(daemon)
+    await assert_still_serving(daemon)
 
 
 async def test_a_chunked_body_ends_at_64_kb_however_long_it_is(daemon: Running) -> None:
     chunk = b"4000\r\n" + b"a" * 0x4000 + b"\r\n"
     answer = await raw(daemon, with_body("Transfer-Encoding: chunked\r\n", chunk * 64))
     assert answer == "" or answer.startswith("HTTP/1.1 413")
-    await lives_on(daemon)
+    await assert_still_serving(daemon)
 
 
 @pytest.mark.parametrize("nest", [b"[", b'{"a":'])
@@ -101,7 +101,7 @@ async def test_json_deeper_than_any_of_ours_is_a_400(daemon: Running, nest: byte
     answer = await raw(daemon, with_body(f"Content-Length: {len(body)}\r\nConnection: close\r\n", body), finish=False)
     assert answer.startswith("HTTP/1.1 400")
     assert "bad_json" in answer
-    await lives_on(daemon)
+    await assert_still_serving(daemon)
 
 
 async def test_a_body_that_drips_is_given_up(daemon: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,12 +110,12 @@ async def test_a_body_that_drips_is_given_up(daemon: Running, monkeypatch: pytes
     answer = await raw(daemon, request, finish=False)
     assert answer.startswith("HTTP/1.1 408")
     assert "request_timeout" in answer
-    await lives_on(daemon)
+    await assert_still_serving(daemon)
 
 
 async def test_a_body_cut_short_stores_nothing(daemon: Running) -> None:
     await raw(daemon, with_body(f"Content-Length: {len(BODY) + 1}\r\n", BODY))
-    await lives_on(daemon)
+    await assert_still_serving(daemon)
 
 
 async def test_without_the_key_a_body_is_not_even_looked_at(daemon: Running) -> None:

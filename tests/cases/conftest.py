@@ -9,9 +9,9 @@ import pytest
 
 from tests.chains.conftest import tron, world
 from tests.chains.ton_world import TonWorld
-from tests.marketplace.conftest import chain_side, clock, deal, market
+from tests.marketplace.conftest import clock, fake_scanner, market, purchase
 
-__all__ = ["chain_side", "clock", "deal", "market", "ton", "tron", "world"]
+__all__ = ["clock", "fake_scanner", "market", "purchase", "ton", "tron", "world"]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devnet.evm.scripted_node import block_hash, tx_hash
-from tests.cases.evm_nodes import shop, street
+from tests.cases.scanned_nodes import run_scanned_nodes, shop
 from tests.harness import USDT
 
 BAD, GOOD = tx_hash("bad"), tx_hash("good")
@@ -54,7 +54,7 @@ async def only_the_good_one_is_confirmed(town, bad, good):
 
 @pytest.mark.parametrize("what", UNREADABLE)
 async def test_a_receipt_that_is_no_receipt_keeps_no_other_payment_waiting(tmp_path, what):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.overrides["eth_getTransactionReceipt"] = lambda asked: UNREADABLE[what] if asked[0] == BAD else None
         bad, good = await two_payments(town)
@@ -68,7 +68,7 @@ async def test_a_receipt_that_is_no_receipt_keeps_no_other_payment_waiting(tmp_p
 
 @pytest.mark.parametrize("what", CHANGED)
 async def test_a_receipt_with_odd_fields_keeps_no_other_payment_waiting(tmp_path, what):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         bad, good = await two_payments(town)
         right = node.receipts[BAD]
@@ -79,7 +79,7 @@ async def test_a_receipt_with_odd_fields_keeps_no_other_payment_waiting(tmp_path
 
 
 async def test_a_receipt_without_the_log_its_block_shows_proves_nothing(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         bad, good = await two_payments(town)
         right = node.receipts[BAD]
@@ -90,7 +90,7 @@ async def test_a_receipt_without_the_log_its_block_shows_proves_nothing(tmp_path
 
 
 async def test_a_log_neither_the_receipt_nor_the_block_shows_is_no_payment(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         bad, good = await two_payments(town)
         await town.api.until(bad, lambda seen: seen["status"] == "confirming")
@@ -104,7 +104,7 @@ async def test_a_log_neither_the_receipt_nor_the_block_shows_is_no_payment(tmp_p
 
 @pytest.mark.parametrize("answer", [("result", None), ("result", {"number": "0x1"}), ("error", {"message": "gone"})])
 async def test_a_block_that_cannot_be_read_keeps_no_other_payment_waiting(tmp_path, answer):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         bad, good = await two_payments(town)
         await town.api.until(good, lambda seen: seen["status"] == "confirming")
@@ -116,7 +116,7 @@ async def test_a_block_that_cannot_be_read_keeps_no_other_payment_waiting(tmp_pa
 
 
 async def test_another_endpoint_is_asked_for_what_the_first_cannot_read(tmp_path):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         first, second = town.nodes
         first.overrides["eth_getTransactionReceipt"] = lambda asked: ("result", None) if asked[0] == BAD else None
         bad, good = await two_payments(town)
@@ -129,7 +129,7 @@ async def test_another_endpoint_is_asked_for_what_the_first_cannot_read(tmp_path
 
 
 async def test_endpoints_that_must_agree_contradict_each_other_about_one_payment_alone(tmp_path):
-    async with street(tmp_path, 2, chain={"rpcQuorum": 2}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"rpcQuorum": 2}) as town:
         _, second = town.nodes
         bad, good = await two_payments(town)
         second.receipts[BAD] = second.receipts[BAD] | {"status": "0x0"}
@@ -149,7 +149,7 @@ def plainly(value):
 
 
 async def test_a_node_that_writes_plain_numbers_serves_both_rails(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.overrides = {
             "eth_chainId": lambda _: ("result", node.chain_id),
@@ -173,7 +173,7 @@ async def test_a_node_that_writes_plain_numbers_serves_both_rails(tmp_path):
 
 @pytest.mark.parametrize("status", [None, "1", True, 2, "0x2"])
 async def test_a_status_that_says_nothing_is_asked_of_another_endpoint(tmp_path, status):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         first, second = town.nodes
         bad, good = await two_payments(town)
         right = second.receipts[BAD]

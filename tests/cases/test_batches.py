@@ -13,7 +13,7 @@ from devnet.evm.batch_refusals import BATCH_REFUSALS
 from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash
 from devnet.receiver import receiver
-from tests.cases.evm_nodes import TOKENS, Street, shop
+from tests.cases.scanned_nodes import TOKENS, ScannedNodes, shop
 from tests.harness import USDT, environment, running
 
 pytestmark = pytest.mark.usefixtures("soon_asked_again")
@@ -21,7 +21,7 @@ PAYMENTS = 12
 
 
 @asynccontextmanager
-async def behind(folder: Path, **settings: str) -> AsyncIterator[tuple[FaultyRpc, Street]]:
+async def behind(folder: Path, **settings: str) -> AsyncIterator[tuple[FaultyRpc, ScannedNodes]]:
     """Run the daemon over one node behind an endpoint with manners of its own."""
     node = ScriptedNode(TOKENS)
     async with (
@@ -30,10 +30,10 @@ async def behind(folder: Path, **settings: str) -> AsyncIterator[tuple[FaultyRpc
         receiver() as hooks,
         running(environment(folder, front.url, **settings)) as scanner,
     ):
-        yield front, Street([node], scanner, hooks)
+        yield front, ScannedNodes([node], scanner, hooks)
 
 
-async def paid(town: Street, first: int = 1) -> list[str]:
+async def paid(town: ScannedNodes, first: int = 1) -> list[str]:
     """Pay a dozen intents, each in a block of its own; return them."""
     numbers = range(first, first + PAYMENTS)
     intents = [(await town.direct(number, amount="1000"))["intentId"] for number in numbers]
@@ -43,7 +43,7 @@ async def paid(town: Street, first: int = 1) -> list[str]:
     return intents
 
 
-async def confirmed(town: Street, intents: list[str], timeout_s: float = 20) -> None:
+async def confirmed(town: ScannedNodes, intents: list[str], timeout_s: float = 20) -> None:
     for intent_id in intents:
         await town.api.status_is(intent_id, "confirmed", timeout_s)
 

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.marketplace.deals import TEN, Deal
+from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase
+from tests.marketplace.fake_scanner import FakeScanner, balance_changed, confirmed, news
 from tests.marketplace.harness import HOOK_SECRET
-from tests.marketplace.stand_in import StandIn, balance_changed, confirmed, news
 from webhooks.signing import headers_for
 
 FUNDED = [("payment_detected", TEN), ("hold", TEN)]
@@ -68,46 +68,48 @@ TRANSFERS: list[dict[str, Any]] = [
 ]
 
 
-async def state(deal: Deal) -> tuple[Any, ...]:
-    payment = await deal.payment()
-    return payment["status"], payment["escrowState"], payment["txHash"], deal.entries(), await deal.recoveries()
+async def state(purchase: AcceptedPurchase) -> tuple[Any, ...]:
+    payment = await purchase.payment()
+    return payment["status"], payment["escrowState"], payment["txHash"], purchase.entries(), await purchase.recoveries()
 
 
-def kept(deal: Deal) -> int:
-    with sqlite3.connect(deal.market.db_path) as store:
+def kept(purchase: AcceptedPurchase) -> int:
+    with sqlite3.connect(purchase.market.db_path) as store:
         return int(store.execute("SELECT count(*) FROM webhook_inbox").fetchone()[0])
 
 
 @pytest.mark.parametrize("wrong", BROKEN_INTENTS)
 async def test_a_broken_confirmation_is_kept_and_held_and_the_right_one_still_counts(
-    deal: Deal, wrong: dict[str, Any]
+    purchase: AcceptedPurchase, wrong: dict[str, Any]
 ) -> None:
-    await deal.open("direct")
-    body = deal.scanner.pay(deal.payment_id)
+    await purchase.open("direct")
+    body = purchase.scanner.pay(purchase.payment_id)
 
-    status, answer = await deal.hook({**body, **wrong})
+    status, answer = await purchase.hook({**body, **wrong})
 
-    payment = await deal.payment()
-    assert (status, answer["data"]["outcome"], kept(deal)) == (200, "held", 1)
+    payment = await purchase.payment()
+    assert (status, answer["data"]["outcome"], kept(purchase)) == (200, "held", 1)
     assert (payment["holdReason"], payment["evidence"]["reason"]) == ("broken_answer", "broken_answer")
-    assert await state(deal) == ("processing", None, None, [], [])
-    assert (await deal.hook({**body, "eventId": "evt_right"}))[1]["data"]["outcome"] == "funded"
-    assert deal.entries() == FUNDED
+    assert await state(purchase) == ("processing", None, None, [], [])
+    assert (await purchase.hook({**body, "eventId": "evt_right"}))[1]["data"]["outcome"] == "funded"
+    assert purchase.entries() == FUNDED
 
 
 @pytest.mark.parametrize("wrong", TRANSFERS)
 @pytest.mark.parametrize("rail", ["direct", "direct_balance"])
-async def test_a_broken_transfer_in_an_event_is_no_transfer(deal: Deal, wrong: dict[str, Any], rail: str) -> None:
-    payment = (await deal.open(rail, **({"mode": "watch"} if rail == "direct_balance" else {})))["payment"]
-    body = balance_changed(payment, TEN) if rail == "direct_balance" else deal.scanner.pay(deal.payment_id)
+async def test_a_broken_transfer_in_an_event_is_no_transfer(
+    purchase: AcceptedPurchase, wrong: dict[str, Any], rail: str
+) -> None:
+    payment = (await purchase.open(rail, **({"mode": "watch"} if rail == "direct_balance" else {})))["payment"]
+    body = balance_changed(payment, TEN) if rail == "direct_balance" else purchase.scanner.pay(purchase.payment_id)
     if rail == "direct_balance" and "eventKey" in wrong:
         wrong = {"txHash": "no hash at all"}
 
-    status, answer = await deal.hook({**body, "transfers": [{**body["transfers"][0], **wrong}]})
+    status, answer = await purchase.hook({**body, "transfers": [{**body["transfers"][0], **wrong}]})
 
     assert (status, answer["data"]["outcome"]) == (200, "held")
-    assert (await deal.payment())["holdReason"] == "broken_answer"
-    assert deal.entries() == []
+    assert (await purchase.payment())["holdReason"] == "broken_answer"
+    assert purchase.entries() == []
 
 
 BALANCES = [
@@ -128,36 +130,36 @@ BALANCES = [
 
 @pytest.mark.parametrize("wrong", BALANCES)
 async def test_a_broken_balance_is_kept_and_held_and_the_right_one_still_counts(
-    deal: Deal, wrong: dict[str, Any]
+    purchase: AcceptedPurchase, wrong: dict[str, Any]
 ) -> None:
-    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+    payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
 
-    status, answer = await deal.hook(balance_changed(payment, TEN, **wrong))
+    status, answer = await purchase.hook(balance_changed(payment, TEN, **wrong))
 
-    assert (status, answer["data"]["outcome"], kept(deal)) == (200, "held", 1)
-    assert (await deal.payment())["holdReason"] == "broken_answer"
-    assert await state(deal) == ("processing", None, None, [], [])
-    assert (await deal.hook(balance_changed(payment, TEN)))[1]["data"]["outcome"] == "funded"
+    assert (status, answer["data"]["outcome"], kept(purchase)) == (200, "held", 1)
+    assert (await purchase.payment())["holdReason"] == "broken_answer"
+    assert await state(purchase) == ("processing", None, None, [], [])
+    assert (await purchase.hook(balance_changed(payment, TEN)))[1]["data"]["outcome"] == "funded"
 
 
 @pytest.mark.parametrize("kind", ["payment.partial", "payment.late", "payment.anomaly", "payment.reorged"])
-async def test_broken_news_changes_nothing_of_what_was_paid(deal: Deal, kind: str) -> None:
-    await deal.fund()
-    before = await state(deal)
+async def test_broken_news_changes_nothing_of_what_was_paid(purchase: AcceptedPurchase, kind: str) -> None:
+    await purchase.fund()
+    before = await state(purchase)
 
-    status, _ = await deal.hook(news(deal.scanner.intents[deal.payment_id], kind, missing="-5", amount=[]))
+    status, _ = await purchase.hook(news(purchase.scanner.intents[purchase.payment_id], kind, missing="-5", amount=[]))
 
-    assert (status, await state(deal)) == (200, before)
+    assert (status, await state(purchase)) == (200, before)
 
 
-async def test_a_broken_event_does_not_overwrite_why_a_payment_is_held(deal: Deal) -> None:
-    await deal.open("direct")
-    body = deal.scanner.pay(deal.payment_id)
-    await deal.hook({**body, "amount": str(TEN - 1)})
+async def test_a_broken_event_does_not_overwrite_why_a_payment_is_held(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
+    body = purchase.scanner.pay(purchase.payment_id)
+    await purchase.hook({**body, "amount": str(TEN - 1)})
 
-    await deal.hook({**body, "amountReceived": "-1", "eventId": "evt_broken"})
+    await purchase.hook({**body, "amountReceived": "-1", "eventId": "evt_broken"})
 
-    assert (await deal.payment())["holdReason"] == "amount_mismatch"
+    assert (await purchase.payment())["holdReason"] == "amount_mismatch"
 
 
 RAW = [
@@ -178,44 +180,44 @@ RAW = [
 
 
 @pytest.mark.parametrize("raw", RAW)
-async def test_no_shape_of_a_body_is_a_failure_of_ours(deal: Deal, raw: bytes) -> None:
-    await deal.open("direct")
-    body = raw.replace(b"%s", deal.payment_id.encode())
+async def test_no_shape_of_a_body_is_a_failure_of_ours(purchase: AcceptedPurchase, raw: bytes) -> None:
+    await purchase.open("direct")
+    body = raw.replace(b"%s", purchase.payment_id.encode())
     signed = headers_for(
         event_id="evt_raw",
         event_type="payment.confirmed",
         delivery_id="x",
         body=body,
         secret=HOOK_SECRET,
-        timestamp=deal.clock.now_ms() // 1000,
+        timestamp=purchase.clock.now_ms() // 1000,
     )
 
-    status, _ = await deal.buyer.nobody().call("POST", "/api/payment/amn-scanner/webhook", body, headers=signed)
+    status, _ = await purchase.buyer.nobody().call("POST", "/api/payment/amn-scanner/webhook", body, headers=signed)
 
     assert status in {200, 400, 404}
-    assert deal.entries() == []
+    assert purchase.entries() == []
 
 
 # -- what is about another rail ------------------------------------------------------------------------
 
 
-async def test_a_confirmation_that_names_a_watch_is_about_another_rail(deal: Deal) -> None:
-    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
-    await StandInOf(deal.scanner).knows(payment, "direct")
-    body = confirmed(deal.scanner.intents[payment["id"]])
+async def test_a_confirmation_that_names_a_watch_is_about_another_rail(purchase: AcceptedPurchase) -> None:
+    payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
+    await StandInOf(purchase.scanner).knows(payment, "direct")
+    body = confirmed(purchase.scanner.intents[payment["id"]])
 
     for name in (payment["providerPaymentId"], payment["id"]):
-        status, answer = await deal.hook({**body, "intentId": name, "eventId": f"evt_{name}"})
+        status, answer = await purchase.hook({**body, "intentId": name, "eventId": f"evt_{name}"})
         assert (status, answer["data"]["outcome"]) == (200, "held")
 
-    assert (await deal.payment())["holdReason"] == "another_rail"
-    assert (kept(deal), deal.entries()) == (2, [])
+    assert (await purchase.payment())["holdReason"] == "another_rail"
+    assert (kept(purchase), purchase.entries()) == (2, [])
 
 
 class StandInOf:
     """Lets the stand-in know an intent for a payment that has none."""
 
-    def __init__(self, scanner: StandIn) -> None:
+    def __init__(self, scanner: FakeScanner) -> None:
         self.scanner = scanner
 
     async def knows(self, payment: dict[str, Any], rail: str) -> None:
@@ -236,32 +238,34 @@ class StandInOf:
 
 
 @pytest.mark.parametrize("rail", ["proxy", "direct"])
-async def test_a_balance_that_names_an_intent_is_about_another_rail(deal: Deal, rail: str) -> None:
-    payment = (await deal.open(rail))["payment"]
+async def test_a_balance_that_names_an_intent_is_about_another_rail(purchase: AcceptedPurchase, rail: str) -> None:
+    payment = (await purchase.open(rail))["payment"]
 
-    status, answer = await deal.hook(balance_changed(payment, TEN))
+    status, answer = await purchase.hook(balance_changed(payment, TEN))
 
-    assert (status, answer["data"]["outcome"], deal.entries()) == (200, "held", [])
-    assert (await deal.payment())["holdReason"] == "another_rail"
+    assert (status, answer["data"]["outcome"], purchase.entries()) == (200, "held", [])
+    assert (await purchase.payment())["holdReason"] == "another_rail"
 
 
 @pytest.mark.parametrize(("mine", "told"), [("proxy", "direct"), ("direct", "proxy"), ("direct", "direct_balance")])
-async def test_an_event_about_another_rail_than_the_payments_funds_nothing(deal: Deal, mine: str, told: str) -> None:
-    await deal.open(mine)
+async def test_an_event_about_another_rail_than_the_payments_funds_nothing(
+    purchase: AcceptedPurchase, mine: str, told: str
+) -> None:
+    await purchase.open(mine)
 
-    status, answer = await deal.hook(deal.scanner.pay(deal.payment_id, rail=told))
+    status, answer = await purchase.hook(purchase.scanner.pay(purchase.payment_id, rail=told))
 
-    assert (status, answer["data"]["outcome"], deal.entries()) == (200, "held", [])
-    assert (await deal.payment())["holdReason"] == "another_rail"
+    assert (status, answer["data"]["outcome"], purchase.entries()) == (200, "held", [])
+    assert (await purchase.payment())["holdReason"] == "another_rail"
 
 
-async def test_an_event_about_another_rail_says_nothing_of_a_payment_that_is_paid(deal: Deal) -> None:
-    payment = await deal.fund()
-    before = await state(deal)
+async def test_an_event_about_another_rail_says_nothing_of_a_payment_that_is_paid(purchase: AcceptedPurchase) -> None:
+    payment = await purchase.fund()
+    before = await state(purchase)
 
-    status, answer = await deal.hook(balance_changed(payment, 0))
+    status, answer = await purchase.hook(balance_changed(payment, 0))
 
-    assert (status, answer["data"]["outcome"], await state(deal)) == (200, "refused", before)
+    assert (status, answer["data"]["outcome"], await state(purchase)) == (200, "refused", before)
 
 
 # -- the scanner's answers -----------------------------------------------------------------------------
@@ -277,7 +281,7 @@ ANSWERS: list[dict[str, Any]] = [
 ]
 
 
-def lies(scanner: StandIn, path: str, answer: Any) -> None:
+def lies(scanner: FakeScanner, path: str, answer: Any) -> None:
     """Let the stand-in answer this on one path."""
     scanner.lies[path] = lambda _request: web.json_response(answer)
 
@@ -300,43 +304,43 @@ def balance(payment: dict[str, Any], **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("wrong", ANSWERS)
 @pytest.mark.parametrize("mode", ["check", "watch"])
 async def test_a_balance_that_cannot_be_credits_nothing_and_ends_with_a_good_answer(
-    deal: Deal, wrong: dict[str, Any], mode: str
+    purchase: AcceptedPurchase, wrong: dict[str, Any], mode: str
 ) -> None:
-    payment = (await deal.open("direct_balance", mode=mode))["payment"]
-    lies(deal.scanner, "/balances/check", balance(payment, **wrong))
+    payment = (await purchase.open("direct_balance", mode=mode))["payment"]
+    lies(purchase.scanner, "/balances/check", balance(payment, **wrong))
 
-    found = await deal.check()
-    await deal.market.marketplace.sweep.once()
-    held = await deal.payment()
-    deal.scanner.lies.clear()
-    again = await deal.check()
+    found = await purchase.check()
+    await purchase.market.marketplace.sweep.once()
+    held = await purchase.payment()
+    purchase.scanner.lies.clear()
+    again = await purchase.check()
 
-    assert (found["funded"], found["reason"], deal.entries()) == (False, "broken_answer", [])
+    assert (found["funded"], found["reason"], purchase.entries()) == (False, "broken_answer", [])
     assert (held["holdReason"], held["evidence"]["reason"]) == ("broken_answer", "broken_answer")
-    assert (again["reason"], (await deal.payment())["holdReason"]) == (f"underpaid:delta=0,expected={TEN}", None)
-    assert (await deal.payment())["status"] == "pending"
+    assert (again["reason"], (await purchase.payment())["holdReason"]) == (f"underpaid:delta=0,expected={TEN}", None)
+    assert (await purchase.payment())["status"] == "pending"
 
 
-async def test_the_sweep_goes_on_past_answers_that_cannot_be(deal: Deal) -> None:
-    payment = (await deal.open("direct_balance"))["payment"]
-    deal.scanner.newest[payment["destination"]] = TEN
-    await deal.check()
-    running = asyncio.create_task(deal.market.marketplace.sweep.run())
+async def test_the_sweep_goes_on_past_answers_that_cannot_be(purchase: AcceptedPurchase) -> None:
+    payment = (await purchase.open("direct_balance"))["payment"]
+    purchase.scanner.newest[payment["destination"]] = TEN
+    await purchase.check()
+    running = asyncio.create_task(purchase.market.marketplace.sweep.run())
     try:
         for wrong in ({"balance": "-5"}, {"balance": {}}, [], "x", {"blockNumber": -1, "checkedAt": 5}):
             answer = balance(payment, **wrong) if isinstance(wrong, dict) else wrong
-            lies(deal.scanner, "/balances/check", answer)
-            deal.market.marketplace.sweep.wakeup.wake()
+            lies(purchase.scanner, "/balances/check", answer)
+            purchase.market.marketplace.sweep.wakeup.wake()
             await asyncio.sleep(0.05)
-            await deal.market.marketplace.sweep.once()
-        deal.scanner.lies.clear()
-        deal.scanner.balances[payment["destination"]] = TEN
-        await deal.market.marketplace.sweep.once()
+            await purchase.market.marketplace.sweep.once()
+        purchase.scanner.lies.clear()
+        purchase.scanner.balances[payment["destination"]] = TEN
+        await purchase.market.marketplace.sweep.once()
         assert not running.done()
     finally:
         running.cancel()
 
-    assert deal.entries() == FUNDED
+    assert purchase.entries() == FUNDED
 
 
 INTENTS: list[dict[str, Any]] = [
@@ -350,33 +354,35 @@ INTENTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("wrong", INTENTS)
-async def test_an_intent_that_cannot_be_credits_nothing(deal: Deal, wrong: dict[str, Any]) -> None:
-    await deal.open("direct")
-    body = {**deal.scanner.pay(deal.payment_id), "transfers": None}
-    good = deal.scanner.intents[deal.payment_id]
-    lies(deal.scanner, f"/intents/{deal.payment_id}", {"intent": {**good, **wrong}})
-    lies(deal.scanner, f"/intents/{deal.payment_id}/recheck", {"intent": {**good, **wrong}, "seen": []})
+async def test_an_intent_that_cannot_be_credits_nothing(purchase: AcceptedPurchase, wrong: dict[str, Any]) -> None:
+    await purchase.open("direct")
+    body = {**purchase.scanner.pay(purchase.payment_id), "transfers": None}
+    good = purchase.scanner.intents[purchase.payment_id]
+    lies(purchase.scanner, f"/intents/{purchase.payment_id}", {"intent": {**good, **wrong}})
+    lies(purchase.scanner, f"/intents/{purchase.payment_id}/recheck", {"intent": {**good, **wrong}, "seen": []})
 
-    status, answer = await deal.hook(body)
-    await deal.market.marketplace.sweep.once()
+    status, answer = await purchase.hook(body)
+    await purchase.market.marketplace.sweep.once()
 
-    assert (status, answer["data"]["funded"], deal.entries()) == (200, False, [])
+    assert (status, answer["data"]["funded"], purchase.entries()) == (200, False, [])
 
 
-async def test_a_baseline_that_cannot_be_is_no_baseline(deal: Deal) -> None:
+async def test_a_baseline_that_cannot_be_is_no_baseline(purchase: AcceptedPurchase) -> None:
     answer = {"chainId": 97, "chainType": "evm", "address": "0x", "balance": "-5"}
-    lies(deal.scanner, "/balances/check", answer)
+    lies(purchase.scanner, "/balances/check", answer)
 
-    hidden = (await deal.open("direct_balance"))["payment"]
+    hidden = (await purchase.open("direct_balance"))["payment"]
 
     assert (hidden["destination"], hidden["baselineBalance"], hidden["holdReason"]) == (None, None, None)
 
 
-async def test_one_payment_nobody_can_judge_does_not_stop_the_sweep(deal: Deal, monkeypatch: Any) -> None:
-    await deal.open()
-    deal.scanner.pay(deal.payment_id)
-    deal.clock.advance(24 * 3600 + 1)
-    verifier = deal.market.marketplace.services.verifier
+async def test_one_payment_nobody_can_judge_does_not_stop_the_sweep(
+    purchase: AcceptedPurchase, monkeypatch: Any
+) -> None:
+    await purchase.open()
+    purchase.scanner.pay(purchase.payment_id)
+    purchase.clock.advance(24 * 3600 + 1)
+    verifier = purchase.market.marketplace.services.verifier
     verify, failed = verifier.verify_payment, []
 
     async def breaks(payment: Any, *, thoroughly: bool) -> Any:
@@ -387,8 +393,8 @@ async def test_one_payment_nobody_can_judge_does_not_stop_the_sweep(deal: Deal, 
 
     monkeypatch.setattr(verifier, "verify_payment", breaks)
 
-    await deal.market.marketplace.sweep.once()
-    await deal.market.marketplace.sweep.once()
+    await purchase.market.marketplace.sweep.once()
+    await purchase.market.marketplace.sweep.once()
 
-    assert orjson.dumps(failed) == orjson.dumps([deal.payment_id])
-    assert deal.entries() == FUNDED
+    assert orjson.dumps(failed) == orjson.dumps([purchase.payment_id])
+    assert purchase.entries() == FUNDED

@@ -12,7 +12,7 @@ from devnet.evm.anvil import CHAIN_ID, Anvil
 from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from kernel.clock import SystemClock
-from tests.e2e.tron_street import street, till
+from tests.e2e.tron_shop import fresh_address, run_tron_shop
 from tests.harness import MERCHANT, USDT, FakeClock, Running, environment, in_seconds, running
 
 FRESH = f"0x2{7:039x}"
@@ -27,8 +27,8 @@ def clock_ahead() -> SystemClock:
 async def test_a_tron_payment_that_is_solid_only_after_the_expiry_is_confirmed(
     hooks: Receiver, tmp_path: Path, blocks: int
 ) -> None:
-    async with street(tmp_path, hooks) as tron:
-        to = till()
+    async with run_tron_shop(tmp_path, hooks) as tron:
+        to = fresh_address()
         intent_id = await tron.sell(destination=to, expiresAt=in_seconds(1), events=["payment.late", "intent.expired"])
         tron.ledger.transfer(to, 1000)
         tron.ledger.advance(blocks)  # in a block, and not solid yet
@@ -44,8 +44,8 @@ async def test_a_tron_payment_that_is_solid_only_after_the_expiry_is_confirmed(
 async def test_a_tron_payment_of_three_minutes_before_its_registration_is_confirmed(
     hooks: Receiver, tmp_path: Path
 ) -> None:
-    async with street(tmp_path, hooks) as tron:
-        to = till()
+    async with run_tron_shop(tmp_path, hooks) as tron:
+        to = fresh_address()
         tron.ledger.transfer(to, 1000)
         tron.ledger.settle()
         tron.ledger.times = [time_ms - 180_000 for time_ms in tron.ledger.times]
@@ -58,8 +58,8 @@ async def test_a_tron_payment_of_three_minutes_before_its_registration_is_confir
 
 
 async def test_a_tron_log_index_that_lags_behind_its_tip_costs_no_payment(hooks: Receiver, tmp_path: Path) -> None:
-    async with street(tmp_path, hooks, SWEEP_INTERVAL_SEC="1") as tron:
-        to = till()
+    async with run_tron_shop(tmp_path, hooks, SWEEP_INTERVAL_SEC="1") as tron:
+        to = fresh_address()
         intent_id = await tron.sell(destination=to)
         tx = tron.ledger.transfer(to, 1000)
         tron.grid.unlogged = {tx}  # not before the cursor has passed

@@ -18,7 +18,7 @@ from devnet.receiver import receiver
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner.store import tables
-from tests.cases.evm_nodes import TOKENS, Street, shop
+from tests.cases.scanned_nodes import TOKENS, ScannedNodes, shop
 from tests.harness import USDT, FakeClock, environment, running
 
 ELEVEN_MINUTES = 660  # blocks
@@ -33,7 +33,7 @@ async def test_a_payment_is_confirmed_while_the_hosts_clock_is_ahead(tmp_path, a
         receiver() as hooks,
         running(environment(tmp_path, url), clock=clock) as scanner,
     ):
-        town = Street([node], scanner, hooks)
+        town = ScannedNodes([node], scanner, hooks)
         await town.polled()
         node.head += blocks_before
         await town.polled()
@@ -46,7 +46,7 @@ async def test_a_payment_is_confirmed_while_the_hosts_clock_is_ahead(tmp_path, a
 
 
 @asynccontextmanager
-async def unread_town(folder: Path, *, ahead_s: int, node: ScriptedNode) -> AsyncIterator[Street]:
+async def unread_town(folder: Path, *, ahead_s: int, node: ScriptedNode) -> AsyncIterator[ScannedNodes]:
     """Run the daemon by a host clock that is ahead, over a node that does not answer yet."""
     node.down = True
     clock = FakeClock(int((time.time() + ahead_s) * 1000))
@@ -55,7 +55,7 @@ async def unread_town(folder: Path, *, ahead_s: int, node: ScriptedNode) -> Asyn
         receiver() as hooks,
         running(environment(folder, url), clock=clock) as scanner,
     ):
-        yield Street([node], scanner, hooks)
+        yield ScannedNodes([node], scanner, hooks)
 
 
 @pytest.mark.parametrize("ahead_s", [1200, 660, 86_400])
@@ -94,7 +94,7 @@ class Wall:
 
 
 @asynccontextmanager
-async def refused_once(folder: Path, wall: Wall, node: ScriptedNode, **settings: str) -> AsyncIterator[Street]:
+async def refused_once(folder: Path, wall: Wall, node: ScriptedNode, **settings: str) -> AsyncIterator[ScannedNodes]:
     """Run the daemon until the webhook of a payment was refused once; the next attempt is in two seconds."""
     env = {"WEBHOOK_RETRY_DELAYS_SEC": "2,1", "WEBHOOK_RETRY_HOURS": "0"} | settings
     async with (
@@ -103,7 +103,7 @@ async def refused_once(folder: Path, wall: Wall, node: ScriptedNode, **settings:
         running(environment(folder, url, **env), clock=wall.clock()) as scanner,
     ):
         hooks.behave(statuses=[503])
-        town = Street([node], scanner, hooks)
+        town = ScannedNodes([node], scanner, hooks)
         await town.polled()
         intent = await town.direct(1, amount="1000")
         node.pay(USDT, shop(1), 1000, tx=tx_hash("paid"))
@@ -120,7 +120,7 @@ def seconds_of(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-async def the_intent(town: Street) -> dict[str, Any]:
+async def the_intent(town: ScannedNodes) -> dict[str, Any]:
     (intent,) = (await town.api.get("/intents"))["intents"]
     return dict(await town.api.intent(intent["intentId"]))
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from devnet.receiver import receiver
-from tests.e2e.ton_market import CHAIN_ID, market, till
+from tests.e2e.ton_shop import CHAIN_ID, fresh_address, run_ton_shop
 
 
 @pytest.mark.parametrize("waiting", [1, 40])
 async def test_coin_at_a_direct_destination_is_stored_as_the_wrong_asset(tmp_path: Path, waiting: int) -> None:
-    async with receiver() as hooks, market(tmp_path, hooks) as shop:
-        made = [await shop.checkout(destination=(to := till())) for _ in range(waiting)]
+    async with receiver() as hooks, run_ton_shop(tmp_path, hooks) as shop:
+        made = [await shop.checkout(destination=(to := fresh_address())) for _ in range(waiting)]
         notice = shop.scanner.daemon.notices[CHAIN_ID]
         await notice.check()
         shop.ledger.coins[to] = 7_000_000_000

@@ -11,7 +11,7 @@ from devnet.receiver import receiver
 from devnet.tron.ledger import CHAIN_ID, account
 from devnet.tron.node import TronNode
 from tests.chains.tron_world import SHOP
-from tests.e2e.tron_street import street, till
+from tests.e2e.tron_shop import fresh_address, run_tron_shop
 
 ACCOUNT = "/walletsolidity/getaccount"
 TILLS = [account(f"till {n}") for n in range(1000)]
@@ -23,8 +23,8 @@ def coins(holders):
 
 @pytest.mark.parametrize("waiting", [1, 40])
 async def test_coin_at_a_direct_destination_is_stored_as_the_wrong_asset(tmp_path, waiting):
-    async with receiver() as hooks, street(tmp_path, hooks) as shop:
-        made = [await shop.checkout(destination=(to := till())) for _ in range(waiting)]
+    async with receiver() as hooks, run_tron_shop(tmp_path, hooks) as shop:
+        made = [await shop.checkout(destination=(to := fresh_address())) for _ in range(waiting)]
         notice = shop.scanner.daemon.notices[CHAIN_ID]
         await notice.check()
         shop.ledger.send_coin(to, 7_000_000)

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN, Deal
+from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN, AcceptedPurchase
+from tests.marketplace.fake_scanner import confirmed, news
 from tests.marketplace.harness import notes
-from tests.marketplace.stand_in import confirmed, news
-from tests.marketplace.test_custody import confirm, dispute, resolve
+from tests.marketplace.test_payouts import confirm, dispute, resolve
 
 FUNDED = [("payment_detected", TEN), ("hold", TEN)]
 
 
 @pytest.fixture
-async def paid(deal: Deal) -> Deal:
-    await deal.fund()
-    return deal
+async def paid(purchase: AcceptedPurchase) -> AcceptedPurchase:
+    await purchase.fund()
+    return purchase
 
 
-async def decided(deal: Deal, outcome: str) -> None:
-    _, opened = await dispute(deal)
-    status, _ = await resolve(deal, opened["data"]["dispute"]["id"], outcome)
+async def decided(purchase: AcceptedPurchase, outcome: str) -> None:
+    _, opened = await dispute(purchase)
+    status, _ = await resolve(purchase, opened["data"]["dispute"]["id"], outcome)
     assert status == 200
 
 
@@ -32,7 +32,7 @@ async def decided(deal: Deal, outcome: str) -> None:
 
 @pytest.mark.parametrize("outcome", ["refund", "release", "no_action"])
 @pytest.mark.parametrize("who", ["buyer", "seller"])
-async def test_a_decided_request_is_not_argued_about_again(paid: Deal, outcome: str, who: str) -> None:
+async def test_a_decided_request_is_not_argued_about_again(paid: AcceptedPurchase, outcome: str, who: str) -> None:
     await confirm(paid)
     await decided(paid, outcome)
     before = paid.entries()
@@ -43,7 +43,7 @@ async def test_a_decided_request_is_not_argued_about_again(paid: Deal, outcome: 
     assert paid.entries() == before
 
 
-async def test_after_a_replacement_there_may_be_another_dispute(paid: Deal) -> None:
+async def test_after_a_replacement_there_may_be_another_dispute(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"))
     await decided(paid, "replacement")
     await decided(paid, "refund")
@@ -53,7 +53,7 @@ async def test_after_a_replacement_there_may_be_another_dispute(paid: Deal) -> N
 
 
 @pytest.mark.parametrize("then", ["release", "no_action", "replacement"])
-async def test_a_decided_refund_stays_decided(paid: Deal, then: str) -> None:
+async def test_a_decided_refund_stays_decided(paid: AcceptedPurchase, then: str) -> None:
     await confirm(paid)
     _, opened = await dispute(paid)
     await resolve(paid, opened["data"]["dispute"]["id"], "refund")
@@ -66,7 +66,7 @@ async def test_a_decided_refund_stays_decided(paid: Deal, then: str) -> None:
     assert (await paid.refund())[0] == 200
 
 
-async def test_a_decided_release_is_not_refunded(paid: Deal) -> None:
+async def test_a_decided_release_is_not_refunded(paid: AcceptedPurchase) -> None:
     await decided(paid, "release")
 
     status, answer = await paid.refund()
@@ -76,7 +76,7 @@ async def test_a_decided_release_is_not_refunded(paid: Deal) -> None:
     assert await paid.findings() == []
 
 
-async def test_two_who_decide_at_once_decide_once(paid: Deal) -> None:
+async def test_two_who_decide_at_once_decide_once(paid: AcceptedPurchase) -> None:
     _, opened = await dispute(paid)
     dispute_id = opened["data"]["dispute"]["id"]
 
@@ -87,7 +87,7 @@ async def test_two_who_decide_at_once_decide_once(paid: Deal) -> None:
     assert sorted(moves) == [200, 409]
 
 
-async def test_a_dispute_takes_so_much_evidence_and_no_more(paid: Deal, monkeypatch: Any) -> None:
+async def test_a_dispute_takes_so_much_evidence_and_no_more(paid: AcceptedPurchase, monkeypatch: Any) -> None:
     monkeypatch.setattr("marketplace.trade.disputes.MAX_EVIDENCE", 3)
     _, opened = await dispute(paid)
     path = f"/api/disputes/{opened['data']['dispute']['id']}/evidence"
@@ -100,12 +100,12 @@ async def test_a_dispute_takes_so_much_evidence_and_no_more(paid: Deal, monkeypa
 # -- reorganisations -----------------------------------------------------------------------------------
 
 
-def gone(deal: Deal, **more: Any) -> dict[str, Any]:
-    return news(deal.scanner.intents[deal.payment_id], "payment.reorged", status="reorged", **more)
+def gone(purchase: AcceptedPurchase, **more: Any) -> dict[str, Any]:
+    return news(purchase.scanner.intents[purchase.payment_id], "payment.reorged", status="reorged", **more)
 
 
-async def clear(deal: Deal, body: Any) -> tuple[int, Any]:
-    return await deal.market.admin.call("POST", f"/api/admin/payments/{deal.payment_id}/clear-reorg", body)
+async def clear(purchase: AcceptedPurchase, body: Any) -> tuple[int, Any]:
+    return await purchase.market.admin.call("POST", f"/api/admin/payments/{purchase.payment_id}/clear-reorg", body)
 
 
 NAMED: list[dict[str, Any]] = [
@@ -120,7 +120,7 @@ NAMED: list[dict[str, Any]] = [
 @pytest.mark.parametrize("named", NAMED)
 @pytest.mark.parametrize("order", ["release", "refund"])
 async def test_money_that_may_be_gone_is_neither_released_nor_refunded(
-    paid: Deal, named: dict[str, Any], order: str
+    paid: AcceptedPurchase, named: dict[str, Any], order: str
 ) -> None:
     await confirm(paid)
     await paid.hook({**gone(paid), **named})
@@ -134,7 +134,7 @@ async def test_money_that_may_be_gone_is_neither_released_nor_refunded(
     assert "payment_recovery" in [kind for kind, _ in await notes(paid.market.admin)]
 
 
-async def test_the_same_transaction_in_capitals_is_the_same(paid: Deal) -> None:
+async def test_the_same_transaction_in_capitals_is_the_same(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     tx = paid.scanner.intents[paid.payment_id]["txHash"]
 
@@ -144,7 +144,7 @@ async def test_the_same_transaction_in_capitals_is_the_same(paid: Deal) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"note": ""}, {"note": "   "}, {"note": None}, {"note": 5}, {"note": "x" * 2001}])
-async def test_clearing_needs_a_note(paid: Deal, body: Any) -> None:
+async def test_clearing_needs_a_note(paid: AcceptedPurchase, body: Any) -> None:
     await paid.hook(gone(paid))
 
     status, answer = await clear(paid, body)
@@ -153,7 +153,7 @@ async def test_clearing_needs_a_note(paid: Deal, body: Any) -> None:
     assert (await paid.payment())["reorgedAt"] is not None
 
 
-async def test_an_admin_clears_it_and_that_is_kept(paid: Deal) -> None:
+async def test_an_admin_clears_it_and_that_is_kept(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     await paid.hook(gone(paid))
     for somebody in (paid.buyer, paid.seller):
@@ -171,7 +171,7 @@ async def test_an_admin_clears_it_and_that_is_kept(paid: Deal) -> None:
     assert await paid.findings() == []
 
 
-async def test_only_news_of_its_own_blocks_it_again(paid: Deal) -> None:
+async def test_only_news_of_its_own_blocks_it_again(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     letter = gone(paid)
     await paid.hook(letter)
@@ -185,7 +185,7 @@ async def test_only_news_of_its_own_blocks_it_again(paid: Deal) -> None:
     assert (await paid.release())[0] == 409
 
 
-async def test_a_confirmation_that_comes_again_does_not_clear_it(paid: Deal) -> None:
+async def test_a_confirmation_that_comes_again_does_not_clear_it(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     await paid.hook(gone(paid))
 
@@ -197,7 +197,7 @@ async def test_a_confirmation_that_comes_again_does_not_clear_it(paid: Deal) -> 
 
 
 @pytest.mark.parametrize("other", [{"txHash": "0x" + "99" * 32}, {"status": "confirming"}, {"status": "pending"}])
-async def test_news_about_something_else_blocks_nothing(paid: Deal, other: dict[str, Any]) -> None:
+async def test_news_about_something_else_blocks_nothing(paid: AcceptedPurchase, other: dict[str, Any]) -> None:
     await confirm(paid)
 
     await paid.hook({**gone(paid), **other})
@@ -211,45 +211,49 @@ def standing(body: dict[str, Any], block_hash: str | None) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("stood", "left", "blocked"), [("0xb2", "0xb1", False), ("0xb2", "0xb2", True)])
 async def test_an_old_move_told_after_the_confirmation_blocks_nothing_and_the_loss_of_what_paid_does(
-    deal: Deal, stood: str, left: str, blocked: bool
+    purchase: AcceptedPurchase, stood: str, left: str, blocked: bool
 ) -> None:
-    await deal.open("direct")
-    await deal.hook(standing(deal.scanner.pay(deal.payment_id), stood))
-    await confirm(deal)
+    await purchase.open("direct")
+    await purchase.hook(standing(purchase.scanner.pay(purchase.payment_id), stood))
+    await confirm(purchase)
 
-    await deal.hook(standing(gone(deal), left))
+    await purchase.hook(standing(gone(purchase), left))
 
-    assert ((await deal.payment())["reorgedAt"] is not None) is blocked
-    assert (await deal.release())[0] == (409 if blocked else 200)
-    assert [reason for reason, _ in await deal.recoveries()] == (["reorged"] if blocked else [])
+    assert ((await purchase.payment())["reorgedAt"] is not None) is blocked
+    assert (await purchase.release())[0] == (409 if blocked else 200)
+    assert [reason for reason, _ in await purchase.recoveries()] == (["reorged"] if blocked else [])
 
 
 @pytest.mark.parametrize(("stood", "left"), [(None, "0xb1"), ("0xb2", None), (None, None)])
-async def test_what_nobody_told_the_block_of_is_blocked(deal: Deal, stood: str | None, left: str | None) -> None:
-    await deal.open("direct")
-    await deal.hook(standing(deal.scanner.pay(deal.payment_id), stood))
-    await confirm(deal)
+async def test_what_nobody_told_the_block_of_is_blocked(
+    purchase: AcceptedPurchase, stood: str | None, left: str | None
+) -> None:
+    await purchase.open("direct")
+    await purchase.hook(standing(purchase.scanner.pay(purchase.payment_id), stood))
+    await confirm(purchase)
 
-    await deal.hook(standing(gone(deal), left))
+    await purchase.hook(standing(gone(purchase), left))
 
-    assert (await deal.release())[0] == 409
+    assert (await purchase.release())[0] == 409
 
 
-async def test_what_was_on_its_way_and_reorged_is_open_again_and_counts_when_it_returns(deal: Deal) -> None:
-    await deal.open("direct")
-    body = deal.scanner.pay(deal.payment_id)
-    await deal.hook({**body, "eventId": "evt_seen", "eventType": "payment.detected", "status": "pending"})
-    coming = (await deal.payment())["status"]
-    await deal.hook(gone(deal))
-    back = await deal.payment()
+async def test_what_was_on_its_way_and_reorged_is_open_again_and_counts_when_it_returns(
+    purchase: AcceptedPurchase,
+) -> None:
+    await purchase.open("direct")
+    body = purchase.scanner.pay(purchase.payment_id)
+    await purchase.hook({**body, "eventId": "evt_seen", "eventType": "payment.detected", "status": "pending"})
+    coming = (await purchase.payment())["status"]
+    await purchase.hook(gone(purchase))
+    back = await purchase.payment()
 
-    _, answer = await deal.hook(body)
+    _, answer = await purchase.hook(body)
 
     assert (coming, back["status"], back["txHash"], back["reorgedAt"]) == ("processing", "pending", None, None)
-    assert (answer["data"]["outcome"], deal.entries()) == ("funded", FUNDED)
+    assert (answer["data"]["outcome"], purchase.entries()) == ("funded", FUNDED)
 
 
-async def test_an_order_that_was_given_is_not_repeated_once_its_money_may_be_gone(paid: Deal) -> None:
+async def test_an_order_that_was_given_is_not_repeated_once_its_money_may_be_gone(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     _, given = await paid.release()
     await paid.hook(gone(paid))
@@ -263,7 +267,7 @@ async def test_an_order_that_was_given_is_not_repeated_once_its_money_may_be_gon
     assert settled["payment"]["escrowState"] == "released"  # what was sent was sent
 
 
-async def test_time_does_not_release_what_may_be_gone(paid: Deal) -> None:
+async def test_time_does_not_release_what_may_be_gone(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"))
     await paid.hook(gone(paid))
     paid.clock.advance(49 * 3600)

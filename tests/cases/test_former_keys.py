@@ -11,7 +11,7 @@ from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver, receiver
 from devnet.tron.ledger import CHAIN_ID as TRON
 from devnet.tron.trongrid import TronGrid
-from tests.e2e import tron_street
+from tests.e2e import tron_shop
 from tests.harness import MERCHANT, USDT, Running, environment, running
 
 
@@ -113,9 +113,9 @@ async def test_rows_that_are_added_up_today_are_not_added_again(chain: Anvil, ho
 
 
 async def test_the_same_holds_on_tron(tmp_path: Path) -> None:
-    async with receiver() as hooks, TronGrid(tron_street.chain_of_today(ago_s=600)) as grid:
-        to, other = tron_street.till(), tron_street.till()
-        async with tron_street.opened(tmp_path, grid, hooks) as shop:
+    async with receiver() as hooks, TronGrid(tron_shop.chain_of_today(ago_s=600)) as grid:
+        to, other = tron_shop.fresh_address(), tron_shop.fresh_address()
+        async with tron_shop.opened(tmp_path, grid, hooks) as shop:
             whole = await shop.sell(destination=to)
             await shop.pay(to, 1000)
             await shop.api.status_is(whole, "confirmed")
@@ -123,7 +123,7 @@ async def test_the_same_holds_on_tron(tmp_path: Path) -> None:
             await shop.pay(other, 600)
         number_transfers(tmp_path / "scanner.db")
 
-        async with tron_street.opened(tmp_path, grid, hooks) as shop:
+        async with tron_shop.opened(tmp_path, grid, hooks) as shop:
             for _ in range(2):
                 await shop.settle()
             assert await told(shop.scanner, TRON) == [(part, "underpaid")]

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from devnet.evm.scripted_node import ScriptedNode, block_hash, tx_hash
-from tests.cases.evm_nodes import Street, shop, street
+from tests.cases.scanned_nodes import ScannedNodes, run_scanned_nodes, shop
 from tests.harness import USDT
 
 PAID = tx_hash("paid")
@@ -28,11 +28,11 @@ def at_another_time(node: ScriptedNode, seconds: int) -> None:
     node._born += seconds
 
 
-def problems(town: Street) -> str:
+def problems(town: ScannedNodes) -> str:
     return "; ".join(town.scanner.worker.adapter.condition().problems)
 
 
-def states(town: Street) -> list[str]:
+def states(town: ScannedNodes) -> list[str]:
     return [endpoint.state.value for endpoint in town.scanner.worker.adapter.condition().endpoints]
 
 
@@ -42,7 +42,7 @@ def states(town: Street) -> list[str]:
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("blocks", [10, 1, 90])
 async def test_a_payment_is_found_through_the_endpoint_that_goes_on(tmp_path, blocks):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         intent = await town.direct(1, amount="1000")
         await town.polled()
         _, alive = town.nodes
@@ -54,7 +54,7 @@ async def test_a_payment_is_found_through_the_endpoint_that_goes_on(tmp_path, bl
 
 @pytest.mark.usefixtures("soon")
 async def test_a_block_that_only_grows_younger_is_no_chain_that_goes_on(tmp_path):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         frozen, alive = town.nodes
         intent = await town.direct(1, amount="1000")
 
@@ -72,7 +72,7 @@ async def test_a_block_that_only_grows_younger_is_no_chain_that_goes_on(tmp_path
 
 @pytest.mark.usefixtures("soon")
 async def test_the_endpoint_that_stood_still_is_used_again_once_it_goes_on(tmp_path):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         intent = await town.direct(1, amount="1000")
         await town.polled()
         frozen, alive = town.nodes
@@ -88,7 +88,7 @@ async def test_the_endpoint_that_stood_still_is_used_again_once_it_goes_on(tmp_p
 
 @pytest.mark.parametrize("hours", [3, 1, 1000])
 async def test_an_only_endpoint_with_an_old_head_is_stale_with_its_true_lag(tmp_path, hours):
-    async with street(tmp_path, POLL_INTERVAL_SEC="3600") as town:
+    async with run_scanned_nodes(tmp_path, POLL_INTERVAL_SEC="3600") as town:
         (node,) = town.nodes
         at_another_time(node, -hours * 3600)
         await town.polled()
@@ -103,7 +103,7 @@ async def test_an_only_endpoint_with_an_old_head_is_stale_with_its_true_lag(tmp_
 
 
 async def test_an_endpoint_behind_another_is_passed_over_from_the_first_poll(tmp_path):
-    async with street(tmp_path, 2, behind=500, POLL_INTERVAL_SEC="3600") as town:
+    async with run_scanned_nodes(tmp_path, 2, behind=500, POLL_INTERVAL_SEC="3600") as town:
         await town.polled()
         assert town.scanner.worker.health.head.position == 1000
         assert states(town) == ["stale", "ok"]
@@ -129,7 +129,7 @@ def made_up(node: ScriptedNode, ahead: int):
 
 @pytest.mark.parametrize("ahead", [975, 3, 10**6])
 async def test_made_up_headers_of_one_of_two_that_must_agree_confirm_nothing(tmp_path, ahead):
-    async with street(tmp_path, 2, chain={"rpcQuorum": 2}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"rpcQuorum": 2}) as town:
         intent = await town.direct(1, amount="1000")
         await town.polled()
         liar, honest = town.nodes
@@ -150,7 +150,7 @@ async def test_made_up_headers_of_one_of_two_that_must_agree_confirm_nothing(tmp
 
 @pytest.mark.parametrize("ahead", [5_000, 10**9])
 async def test_a_head_beyond_what_time_allows_is_waited_out(tmp_path, ahead):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         intent = await town.direct(1, amount="1000")
         await town.polled()
         (node,) = town.nodes
@@ -166,7 +166,7 @@ async def test_a_head_beyond_what_time_allows_is_waited_out(tmp_path, ahead):
 
 
 async def test_a_liar_is_passed_over_for_one_whose_head_can_be_true(tmp_path):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         intent = await town.direct(1, amount="1000")
         await town.polled()
         liar, _ = town.nodes
@@ -179,7 +179,7 @@ async def test_a_liar_is_passed_over_for_one_whose_head_can_be_true(tmp_path):
         assert "shows a head that cannot be true" in problems(town)
 
 
-async def until_told(town: Street, *words: str) -> str:
+async def until_told(town: ScannedNodes, *words: str) -> str:
     """Wait until a problem of the chain has all these words; return it."""
     async with asyncio.timeout(20):
         while True:
@@ -192,7 +192,7 @@ async def until_told(town: Street, *words: str) -> str:
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("ahead", [100, 475, 900])
 async def test_a_head_within_what_time_allows_is_exposed_by_another_endpoint(tmp_path, ahead):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         intent = await town.direct(1, amount="1000")
         for _ in range(3):
             town.grow(2)  # how fast the chain is has to be known
@@ -214,7 +214,7 @@ async def test_a_head_within_what_time_allows_is_exposed_by_another_endpoint(tmp
 
 @pytest.mark.usefixtures("soon")
 async def test_an_only_endpoint_that_takes_a_made_up_head_back_is_named(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.direct(1, amount="1000")
         await town.polled()
         (node,) = town.nodes
@@ -229,7 +229,7 @@ async def test_an_only_endpoint_that_takes_a_made_up_head_back_is_named(tmp_path
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("quorum", [1, 2])
 async def test_endpoints_on_different_forks_for_good_are_both_named(tmp_path, quorum):
-    async with street(tmp_path, 2, chain={"rpcQuorum": quorum}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"rpcQuorum": quorum}) as town:
         intent = await town.direct(1, amount="1000")
         await town.polled()
         one, two = town.nodes
@@ -256,7 +256,7 @@ async def test_endpoints_on_different_forks_for_good_are_both_named(tmp_path, qu
 
 @pytest.mark.parametrize("seconds", [140, 1200, 10**6])
 async def test_two_endpoints_from_the_future_mean_that_the_hosts_clock_is_late(tmp_path, seconds):
-    async with street(tmp_path, 2, POLL_INTERVAL_SEC="3600") as town:
+    async with run_scanned_nodes(tmp_path, 2, POLL_INTERVAL_SEC="3600") as town:
         for node in town.nodes:
             at_another_time(node, seconds)
         town.grow(1)
@@ -266,7 +266,7 @@ async def test_two_endpoints_from_the_future_mean_that_the_hosts_clock_is_late(t
 
 
 async def test_one_endpoint_from_the_future_is_waited_for_with_both_suspects_named(tmp_path):
-    async with street(tmp_path, POLL_INTERVAL_SEC="3600") as town:
+    async with run_scanned_nodes(tmp_path, POLL_INTERVAL_SEC="3600") as town:
         (node,) = town.nodes
         at_another_time(node, 1200)
         with pytest.raises(Exception, match="either this host's clock or the endpoint is wrong: 127"):
@@ -291,7 +291,7 @@ def without_final(what: str):
 @pytest.mark.parametrize("what", UNKNOWN)
 @pytest.mark.parametrize("finality", ["both", "finalized"])
 async def test_what_is_final_is_asked_of_the_endpoint_that_knows(tmp_path, what, finality):
-    async with street(tmp_path, 2, chain={"finality": finality}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": finality}) as town:
         blind, _ = town.nodes
         blind.overrides["eth_getBlockByNumber"] = without_final(what)
         intent = await town.direct(1, amount="1000")
@@ -304,7 +304,7 @@ async def test_what_is_final_is_asked_of_the_endpoint_that_knows(tmp_path, what,
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("final", [0, 1, 900])
 async def test_what_is_final_is_asked_of_the_endpoint_where_that_goes_on(tmp_path, final):
-    async with street(tmp_path, 2, chain={"finality": "both"}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": "both"}) as town:
         stuck, _ = town.nodes
         stuck.finalized = final
         intent = await town.direct(1, amount="1000")
@@ -315,7 +315,7 @@ async def test_what_is_final_is_asked_of_the_endpoint_where_that_goes_on(tmp_pat
 
 
 async def test_a_chain_of_which_only_the_first_block_is_final_cannot_tell(tmp_path):
-    async with street(tmp_path, chain={"finality": "both"}) as town:
+    async with run_scanned_nodes(tmp_path, chain={"finality": "both"}) as town:
         town.nodes[0].finalized = 0
         await town.polled(2)
         assert "no endpoint can tell which block is finalized" in problems(town)
@@ -326,7 +326,7 @@ async def test_a_chain_of_which_only_the_first_block_is_final_cannot_tell(tmp_pa
 
 @pytest.mark.parametrize("what", UNKNOWN)
 async def test_when_nobody_knows_what_is_final_payments_wait_and_that_is_said(tmp_path, what):
-    async with street(tmp_path, chain={"finality": "both"}) as town:
+    async with run_scanned_nodes(tmp_path, chain={"finality": "both"}) as town:
         (node,) = town.nodes
         node.overrides["eth_getBlockByNumber"] = without_final(what)
         intent = await town.direct(1, amount="1000")
@@ -345,7 +345,7 @@ async def test_when_nobody_knows_what_is_final_payments_wait_and_that_is_said(tm
 
 @pytest.mark.parametrize("blocks", [1001, 5])
 async def test_a_node_of_another_chain_behind_the_same_address_takes_nothing_back(tmp_path, blocks):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         intent = await town.direct(1, amount="1000")
         (node,) = town.nodes
         node.pay(USDT, shop(1), 1000, tx=PAID)

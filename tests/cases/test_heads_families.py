@@ -14,7 +14,7 @@ from devnet.tron.ledger import USDT
 from devnet.tron.trongrid import TronGrid
 from tests.chains.ton_world import OWNER, scan, seen
 from tests.chains.tron_world import SHOP
-from tests.e2e import ton_market, tron_street
+from tests.e2e import ton_shop, tron_shop
 from tests.harness import running
 
 LARGE = {"X-Policy": "p" * 9_000}
@@ -23,13 +23,13 @@ LARGE = {"X-Policy": "p" * 9_000}
 class Tron:
     """Two endpoints over one chain, of which the first stands still when told to."""
 
-    chain_id = tron_street.CHAIN_ID
+    chain_id = tron_shop.CHAIN_ID
     amount = "1000"
 
     def __init__(self) -> None:
-        self.ledger = tron_street.chain_of_today()
+        self.ledger = tron_shop.chain_of_today()
         self.services = (TronGrid(self.ledger), TronGrid(self.ledger))
-        self.environment = tron_street.environment
+        self.environment = tron_shop.environment
 
     def stand_still(self) -> None:
         self.services[0].frozen_at = self.ledger.head
@@ -38,28 +38,28 @@ class Tron:
         self.ledger.transfer(to, 1000)
         self.ledger.settle()
 
-    def till(self):
-        return tron_street.till()
+    def fresh_address(self):
+        return tron_shop.fresh_address()
 
 
 class Ton(Tron):
-    chain_id = ton_market.CHAIN_ID
+    chain_id = ton_shop.CHAIN_ID
 
     def __init__(self) -> None:
-        self.ledger = ton_market.chain_of_today()
+        self.ledger = ton_shop.chain_of_today()
         self.services = (TonCenter(self.ledger), TonCenter(self.ledger))
-        self.environment = ton_market.environment
+        self.environment = ton_shop.environment
 
     def stand_still(self) -> None:
         self.services[0].frozen_at = self.ledger.now
 
     def pay(self, to):
         self.ledger.advance(1)
-        self.ledger.pay(to, 1000, master=ton_market.MASTER)
+        self.ledger.pay(to, 1000, master=ton_shop.MASTER)
         self.ledger.advance(90)
 
-    def till(self):
-        return ton_market.till()
+    def fresh_address(self):
+        return ton_shop.fresh_address()
 
 
 @pytest.fixture(params=[Tron, Ton])
@@ -79,7 +79,7 @@ async def test_a_payment_is_found_through_the_endpoint_that_goes_on(land, tmp_pa
         await scanner.worker.poll()
         land.stand_still()
         made = await scanner.api.create(
-            chainId=land.chain_id, destination=(to := land.till()), amount="1000", callbackUrl=hooks.url()
+            chainId=land.chain_id, destination=(to := land.fresh_address()), amount="1000", callbackUrl=hooks.url()
         )
         land.pay(to)
         await scanner.api.status_is(made["intentId"], "confirmed", timeout_s=20)
@@ -91,7 +91,7 @@ async def test_large_headers_and_unknown_fields_are_read_past(land, tmp_path, se
         each.headers, each.unknown = LARGE, {"new_in_this_version": {"a": [None, 1e300]}, "warnings": []}
     async with receiver() as hooks, running(land.environment(tmp_path, *land.services)) as scanner:
         made = await scanner.api.create(
-            chainId=land.chain_id, destination=(to := land.till()), amount="1000", callbackUrl=hooks.url()
+            chainId=land.chain_id, destination=(to := land.fresh_address()), amount="1000", callbackUrl=hooks.url()
         )
         land.pay(to)
         await scanner.api.status_is(made["intentId"], "confirmed")

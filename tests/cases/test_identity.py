@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devnet.evm.scripted_node import tx_hash
-from tests.cases.evm_nodes import shop, street
+from tests.cases.scanned_nodes import run_scanned_nodes, shop
 from tests.harness import USDT
 
 
@@ -16,7 +16,7 @@ def renumbered(log, by):
 @pytest.mark.parametrize("rail", ["direct", "proxy"])
 @pytest.mark.parametrize("by", [7, -0x20, 1])
 async def test_two_nodes_that_number_a_log_differently_show_one_transfer(tmp_path, rail, by):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         first, second = town.nodes
         intent = await town.api.create(
             rail=rail,
@@ -54,7 +54,7 @@ def second_was_asked(node):
 
 @pytest.mark.parametrize("rail", ["direct", "proxy"])
 async def test_logs_and_receipt_of_one_node_may_number_a_log_differently(tmp_path, rail):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         intent = await town.api.create(
             rail=rail, destination=shop(1), amount="1000", confirmations=5, callbackUrl=town.hooks.url()
@@ -73,7 +73,7 @@ async def test_logs_and_receipt_of_one_node_may_number_a_log_differently(tmp_pat
 
 
 async def test_equal_transfers_of_one_transaction_are_as_many_as_there_are(tmp_path):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         intent = await town.direct(1, amount="1500")
         for node, offset in zip(town.nodes, (3, 40), strict=True):
             node.head += 1
@@ -89,7 +89,7 @@ async def test_equal_transfers_of_one_transaction_are_as_many_as_there_are(tmp_p
 
 
 async def test_a_row_sent_twice_is_one_transfer(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         intent = await town.direct(1, amount="1000")
         log = node.pay(USDT, shop(1), 500, tx=tx_hash("paid"), index=3)
@@ -101,7 +101,7 @@ async def test_a_row_sent_twice_is_one_transfer(tmp_path):
 
 
 async def test_one_number_for_logs_of_different_transactions_hides_none(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         intents = [await town.direct(number, amount="1000") for number in (1, 2, 3)]
         node.head += 1
@@ -114,7 +114,7 @@ async def test_one_number_for_logs_of_different_transactions_hides_none(tmp_path
 
 
 async def test_what_a_recheck_finds_is_what_the_scan_found(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         intent = await town.direct(1, amount="2000")
         log = node.pay(USDT, shop(1), 600, tx=tx_hash("paid"), index=9)

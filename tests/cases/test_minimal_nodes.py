@@ -17,9 +17,9 @@ from devnet.tron.ledger import CHAIN_ID, account
 from devnet.tron.node import TronNode
 from tests.chains.ton_world import OTHER, OWNER, owner_of, scan
 from tests.chains.tron_world import SHOP, scan_all
-from tests.e2e.ton_market import market, till
-from tests.e2e.tron_street import street
-from tests.e2e.tron_street import till as tron_till
+from tests.e2e.ton_shop import fresh_address, run_ton_shop
+from tests.e2e.tron_shop import fresh_address as fresh_tron_address
+from tests.e2e.tron_shop import run_tron_shop
 
 NODE = "/walletsolidity"
 FULL = "/wallet"
@@ -218,9 +218,9 @@ async def test_where_no_way_is_served_each_is_named(tron):
 
 
 async def test_the_daemon_confirms_through_a_service_of_histories_alone(tmp_path):
-    async with receiver() as hooks, street(tmp_path, hooks) as shop:
+    async with receiver() as hooks, run_tron_shop(tmp_path, hooks) as shop:
         without(shop.grid, *HISTORIES_ALONE)
-        made = await shop.checkout(destination=(to := tron_till()))
+        made = await shop.checkout(destination=(to := fresh_tron_address()))
         tx = await shop.pay(to, 1000)
         confirmed = await shop.api.status_is(made["intentId"], "confirmed")
         assert confirmed["txHash"] == tx
@@ -379,10 +379,10 @@ async def test_an_index_that_tells_nobodys_wallet_is_named(ton):
 
 
 async def test_the_daemon_lists_every_payment_that_waits_for_a_method(tmp_path):
-    async with receiver() as hooks, market(tmp_path, hooks) as shop:
+    async with receiver() as hooks, run_ton_shop(tmp_path, hooks) as shop:
         for route in NEITHER:
             shop.center.fail(route, status=404, body={"error": "Cannot find the route"})
-        made = [await shop.checkout(destination=till()) for _ in range(25)]
+        made = [await shop.checkout(destination=fresh_address()) for _ in range(25)]
         paid = {(await shop.pay(each["checkoutBlock"]["destination"])).tx_hash for each in made}
         chain = await shop.until_chain(lambda chain: chain["stuckCount"] == 25)
         assert chain["state"] == "ready"

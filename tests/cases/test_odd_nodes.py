@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from devnet.evm.scripted_node import ScriptedNode
-from tests.cases.evm_nodes import street
+from tests.cases.scanned_nodes import run_scanned_nodes
 from tests.cases.test_public_endpoints import pay_on_both_rails
 from tests.harness import in_seconds
 
@@ -137,14 +137,14 @@ KINDS = {
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_payments_are_confirmed_whatever_is_odd_about_the_only_node(tmp_path, kind):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         KINDS[kind](town.nodes[0])
         for intent_id in await pay_on_both_rails(town):
             await town.api.status_is(intent_id, "confirmed", timeout_s=45)
 
 
 async def test_logs_that_come_a_few_blocks_late_are_no_failure_and_expire_nothing_too_early(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         has_logs_three_blocks_later(node)
         ends = await town.direct(7, expiresAt=in_seconds(2))
@@ -158,7 +158,7 @@ async def test_logs_that_come_a_few_blocks_late_are_no_failure_and_expire_nothin
 
 
 async def test_logs_that_stopped_are_a_failure_that_says_where(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         await town.direct(7)
         await town.polled(1)

@@ -8,7 +8,7 @@ from chains.types import VerificationOutcome
 from devnet.receiver import receiver
 from devnet.ton.toncenter import TonCenter
 from tests.chains.ton_world import OTHER, OWNER, TonWorld, owner_of, scan, seen
-from tests.e2e.ton_market import JUSDC, MASTER, chain_of_today, environment, market, parse_address, till
+from tests.e2e.ton_shop import JUSDC, MASTER, chain_of_today, environment, fresh_address, parse_address, run_ton_shop
 from tests.harness import running
 
 CELL_OF_NOTHING = "te6cckEBAQEAAgAAAEysuc0="
@@ -24,11 +24,11 @@ STRANGE_STACKS = {
 
 @pytest.mark.parametrize("strange", STRANGE_STACKS)
 async def test_a_jetton_with_a_strange_master_keeps_no_other_payment_from_being_confirmed(tmp_path, strange):
-    async with receiver() as hooks, market(tmp_path, hooks) as shop:
+    async with receiver() as hooks, run_ton_shop(tmp_path, hooks) as shop:
         jusdc = parse_address(JUSDC, testnet=False)
         shop.center.strange_masters[jusdc] = STRANGE_STACKS[strange]
-        odd = await shop.checkout(destination=(odd_till := till()), token="USDC")
-        fine = await shop.checkout(destination=(fine_till := till()))
+        odd = await shop.checkout(destination=(odd_till := fresh_address()), token="USDC")
+        fine = await shop.checkout(destination=(fine_till := fresh_address()))
         shop.ledger.pay(odd_till, 1000, master=jusdc)
         payment = await shop.pay(fine_till)
         confirmed = await shop.api.status_is(fine["intentId"], "confirmed")
@@ -170,7 +170,7 @@ async def test_no_list_of_rows_is_an_unreadable_answer_and_never_an_empty_one(tm
     async with TonCenter(chain_of_today()) as well, TonCenter(well.ledger) as ill:
         ill.fail("jetton/transfers", body={"jetton_transfers": rows})
         async with receiver() as hooks, running(environment(tmp_path, ill, well)) as scanner:
-            made = await scanner.api.create(chainId=1100, destination=(to := till()), callbackUrl=hooks.url())
+            made = await scanner.api.create(chainId=1100, destination=(to := fresh_address()), callbackUrl=hooks.url())
             well.ledger.pay(to, 1_000_000_000, master=MASTER)
             well.ledger.advance(5)
             await scanner.worker.poll()

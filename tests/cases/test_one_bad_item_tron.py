@@ -9,7 +9,7 @@ from chains.types import VerificationOutcome
 from devnet.receiver import receiver
 from devnet.tron.ledger import TRANSFER, USDT, account
 from tests.chains.tron_world import SHOP, scan_all, scan_page
-from tests.e2e.tron_street import street, till
+from tests.e2e.tron_shop import fresh_address, run_tron_shop
 
 TILL = account("till")
 HISTORY = "/v1/accounts/transactions/trc20"
@@ -35,10 +35,10 @@ STRANGE_RECEIPTS = {
 
 @pytest.mark.parametrize("strange", STRANGE_RECEIPTS)
 async def test_a_receipt_that_is_missing_or_strange_keeps_no_other_payment_from_being_confirmed(tmp_path, strange):
-    async with receiver() as hooks, street(tmp_path, hooks) as shop:
+    async with receiver() as hooks, run_tron_shop(tmp_path, hooks) as shop:
         odd, fine = (
-            await shop.checkout(destination=(odd_till := till())),
-            await shop.checkout(destination=(to := till())),
+            await shop.checkout(destination=(odd_till := fresh_address())),
+            await shop.checkout(destination=(to := fresh_address())),
         )
         bad, good = shop.ledger.transfer(odd_till, 1000), shop.ledger.transfer(to, 1000)
         shop.grid.strange_receipts[bad] = STRANGE_RECEIPTS[strange]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devnet.evm.scripted_node import tx_hash
-from tests.cases.evm_nodes import shop, street
+from tests.cases.scanned_nodes import run_scanned_nodes, shop
 from tests.harness import USDT
 
 pytestmark = pytest.mark.usefixtures("soon_asked_again")
@@ -26,7 +26,7 @@ def without_finalized(answer):
 @pytest.mark.parametrize("finality", ["both", "finalized"])
 async def test_a_fork_as_high_as_the_head_confirms_nothing(tmp_path, finality):
     """The first endpoint has the head and its finality, the second shows logs of another chain above block 1000."""
-    async with street(tmp_path, 2, chain={"finality": finality}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": finality}) as town:
         head, fork = town.nodes
         fork.fork_from, fork.finalized = 1001, 1000
         intent = await town.direct(1, amount="1000")
@@ -44,7 +44,7 @@ async def test_a_fork_as_high_as_the_head_confirms_nothing(tmp_path, finality):
 @pytest.mark.parametrize("finality", ["both", "finalized"])
 @pytest.mark.parametrize("answer", UNKNOWN)
 async def test_who_cannot_tell_what_is_final_is_not_asked(tmp_path, finality, answer):
-    async with street(tmp_path, 2, chain={"finality": finality}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": finality}) as town:
         blind, _ = town.nodes
         blind.overrides["eth_getBlockByNumber"] = without_finalized(UNKNOWN[answer])
         intent = await town.direct(1, amount="1000")
@@ -56,7 +56,7 @@ async def test_who_cannot_tell_what_is_final_is_not_asked(tmp_path, finality, an
 
 @pytest.mark.parametrize("answer", UNKNOWN)
 async def test_when_nobody_can_tell_what_is_final_the_chain_says_so_and_the_payment_waits(tmp_path, answer):
-    async with street(tmp_path, 1, chain={"finality": "both"}) as town:
+    async with run_scanned_nodes(tmp_path, 1, chain={"finality": "both"}) as town:
         (node,) = town.nodes
         node.overrides["eth_getBlockByNumber"] = without_finalized(UNKNOWN[answer])
         intent = await town.direct(1, amount="1000")
@@ -72,7 +72,7 @@ async def test_when_nobody_can_tell_what_is_final_the_chain_says_so_and_the_paym
 
 
 async def test_when_fewer_than_must_agree_can_tell_what_is_final_the_chain_says_so(tmp_path):
-    async with street(tmp_path, 2, chain={"finality": "both", "rpcQuorum": 2}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": "both", "rpcQuorum": 2}) as town:
         blind, _ = town.nodes
         blind.overrides["eth_getBlockByNumber"] = without_finalized(UNKNOWN["-39001"])
         intent = await town.direct(1, amount="1000")
@@ -90,7 +90,7 @@ async def test_when_fewer_than_must_agree_can_tell_what_is_final_the_chain_says_
 
 async def test_what_is_not_final_where_it_is_verified_waits(tmp_path):
     """The head's endpoint says final, and cannot be asked for the receipt; the other one is not that far."""
-    async with street(tmp_path, 2, chain={"finality": "finalized"}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": "finalized"}) as town:
         first, second = town.nodes
         first.overrides["eth_getTransactionReceipt"] = lambda _: ("error", {"code": -32000, "message": "pruned"})
         second.finalized = 1000
@@ -106,7 +106,7 @@ async def test_what_is_not_final_where_it_is_verified_waits(tmp_path):
 
 
 async def test_an_endpoint_that_does_not_hold_the_head_judges_nothing(tmp_path):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         first, second = town.nodes
         first.overrides["eth_getTransactionReceipt"] = lambda _: ("error", {"code": -32000, "message": "pruned"})
         second.fork_from = 1002

@@ -11,28 +11,33 @@ import pytest
 
 from marketplace.payments.spelling import normal_event_key, normal_tx_hash
 from tests.harness import FakeClock
-from tests.marketplace.deals import TEN, Deal, make_deal
+from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
+from tests.marketplace.fake_scanner import SENDER, FakeScanner, balance_changed, confirmed, tx_hash
 from tests.marketplace.harness import Running
-from tests.marketplace.stand_in import SENDER, StandIn, balance_changed, confirmed, tx_hash
 
 FUNDED = [("payment_detected", TEN), ("hold", TEN)]
 TRON = 728126428
 
 
 @pytest.fixture
-async def two(market: Running, chain_side: StandIn, clock: FakeClock) -> tuple[Deal, Deal]:
+async def two(
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock
+) -> tuple[AcceptedPurchase, AcceptedPurchase]:
     """Two deals; the first one is paid by a direct transfer."""
-    first, second = await make_deal(market, chain_side, clock), await make_deal(market, chain_side, clock)
+    first, second = (
+        await accept_purchase(market, fake_scanner, clock),
+        await accept_purchase(market, fake_scanner, clock),
+    )
     await first.open("direct")
-    chain_side.pay(first.payment_id)
-    row = chain_side.intents[first.payment_id]["transfers"][0] | {"txHash": "0x" + "ab" * 32, "eventKey": "7f"}
-    chain_side.intents[first.payment_id] |= {"txHash": row["txHash"], "transfers": [row]}
-    _, answer = await first.hook(confirmed(chain_side.intents[first.payment_id]))
+    fake_scanner.pay(first.payment_id)
+    row = fake_scanner.intents[first.payment_id]["transfers"][0] | {"txHash": "0x" + "ab" * 32, "eventKey": "7f"}
+    fake_scanner.intents[first.payment_id] |= {"txHash": row["txHash"], "transfers": [row]}
+    _, answer = await first.hook(confirmed(fake_scanner.intents[first.payment_id]))
     assert answer["data"]["outcome"] == "funded"
     return first, second
 
 
-def stolen(first: Deal, second: Deal, tx: str, key: str | None) -> dict[str, Any]:
+def stolen(first: AcceptedPurchase, second: AcceptedPurchase, tx: str, key: str | None) -> dict[str, Any]:
     """Return a confirmation of the second payment that names the transfer of the first."""
     told = confirmed(first.scanner.intents[first.payment_id])
     mine = confirmed(second.scanner.intents[second.payment_id])
@@ -43,7 +48,7 @@ def stolen(first: Deal, second: Deal, tx: str, key: str | None) -> dict[str, Any
 @pytest.mark.parametrize("tx", ["0x" + "ab" * 32, "0x" + "AB" * 32, "0X" + "ab" * 32, "ab" * 32, "Ab" * 32])
 @pytest.mark.parametrize("key", ["7f", "7F", " 7f"])
 async def test_the_transfer_of_one_payment_in_another_spelling_funds_no_second_one(
-    two: tuple[Deal, Deal], tx: str, key: str
+    two: tuple[AcceptedPurchase, AcceptedPurchase], tx: str, key: str
 ) -> None:
     first, second = two
     await second.open("direct")
@@ -61,7 +66,7 @@ LISTS = [{"transfers": None}, {"transfers": []}, {"transfers": None, "transferCo
 @pytest.mark.parametrize("cut", LISTS)
 @pytest.mark.parametrize("tx", ["0x" + "ab" * 32, "0x" + "AB" * 32])
 async def test_a_confirmation_that_names_no_transfer_is_compared_with_the_scanner(
-    two: tuple[Deal, Deal], cut: dict[str, Any], tx: str
+    two: tuple[AcceptedPurchase, AcceptedPurchase], cut: dict[str, Any], tx: str
 ) -> None:
     first, second = two
     await second.open("direct")
@@ -76,43 +81,47 @@ async def test_a_confirmation_that_names_no_transfer_is_compared_with_the_scanne
     assert (right["data"]["outcome"], (await second.payment())["txHash"]) == ("funded", real)
 
 
-async def test_a_confirmation_without_a_transfer_is_funded_by_what_the_scanner_lists(deal: Deal) -> None:
-    await deal.open("direct")
-    body = deal.scanner.pay(deal.payment_id)
+async def test_a_confirmation_without_a_transfer_is_funded_by_what_the_scanner_lists(
+    purchase: AcceptedPurchase,
+) -> None:
+    await purchase.open("direct")
+    body = purchase.scanner.pay(purchase.payment_id)
 
-    _, answer = await deal.hook({**body, "txHash": None, "transfers": []})
+    _, answer = await purchase.hook({**body, "txHash": None, "transfers": []})
 
-    assert (answer["data"]["outcome"], deal.entries()) == ("funded", FUNDED)
-    assert (await deal.payment())["txHash"] == body["txHash"]
+    assert (answer["data"]["outcome"], purchase.entries()) == ("funded", FUNDED)
+    assert (await purchase.payment())["txHash"] == body["txHash"]
 
 
 @pytest.mark.parametrize("status", ["pending", "confirming", "expired"])
-async def test_a_confirmation_the_scanner_knows_nothing_of_funds_nothing(deal: Deal, status: str) -> None:
-    await deal.open("direct")
-    body = deal.scanner.pay(deal.payment_id)
-    deal.scanner.intents[deal.payment_id]["status"] = status
+async def test_a_confirmation_the_scanner_knows_nothing_of_funds_nothing(
+    purchase: AcceptedPurchase, status: str
+) -> None:
+    await purchase.open("direct")
+    body = purchase.scanner.pay(purchase.payment_id)
+    purchase.scanner.intents[purchase.payment_id]["status"] = status
 
-    _, answer = await deal.hook({**body, "transfers": []})
+    _, answer = await purchase.hook({**body, "transfers": []})
 
-    assert (answer["data"]["outcome"], deal.entries()) == ("held", [])
+    assert (answer["data"]["outcome"], purchase.entries()) == ("held", [])
 
 
-async def test_one_transfer_told_twice_in_a_list_is_no_list(deal: Deal) -> None:
-    await deal.open("direct")
-    body = deal.scanner.pay(deal.payment_id)
+async def test_one_transfer_told_twice_in_a_list_is_no_list(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
+    body = purchase.scanner.pay(purchase.payment_id)
     half = {**body["transfers"][0], "amount": str(TEN // 2)}
 
-    _, answer = await deal.hook(
+    _, answer = await purchase.hook(
         {**body, "transfers": [half, {**half, "txHash": half["txHash"].upper()}], "transferCount": 2}
     )
 
-    assert (answer["data"]["outcome"], (await deal.payment())["holdReason"]) == ("held", "broken_answer")
-    assert deal.entries() == []
+    assert (answer["data"]["outcome"], (await purchase.payment())["holdReason"]) == ("held", "broken_answer")
+    assert purchase.entries() == []
 
 
 @pytest.mark.parametrize("is_paid_on_chain", [True, False])
 async def test_a_balance_told_with_the_transaction_of_another_payment_counts_where_the_chain_shows_it(
-    two: tuple[Deal, Deal], is_paid_on_chain: bool
+    two: tuple[AcceptedPurchase, AcceptedPurchase], is_paid_on_chain: bool
 ) -> None:
     """One transaction may pay two addresses; that it did is not taken from a webhook."""
     _, second = two
@@ -127,14 +136,14 @@ async def test_a_balance_told_with_the_transaction_of_another_payment_counts_whe
     assert second.entries() == (FUNDED if is_paid_on_chain else [])
 
 
-async def test_the_database_keeps_one_spelling(deal: Deal) -> None:
-    await deal.open("direct")
-    body = deal.scanner.pay(deal.payment_id)
+async def test_the_database_keeps_one_spelling(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
+    body = purchase.scanner.pay(purchase.payment_id)
     loud = {**body["transfers"][0], "txHash": "0x" + body["txHash"][2:].upper(), "eventKey": "00"}
 
-    await deal.hook({**body, "transfers": [loud]})
+    await purchase.hook({**body, "transfers": [loud]})
 
-    with sqlite3.connect(deal.market.db_path) as store:
+    with sqlite3.connect(purchase.market.db_path) as store:
         found = store.execute("SELECT tx_hash, event_key FROM credited_transfers").fetchall()
     assert found == [(body["txHash"], "0")]
 
@@ -147,7 +156,9 @@ async def test_the_database_keeps_one_spelling(deal: Deal) -> None:
         "INSERT OR REPLACE INTO credited_transfers SELECT chain_id, tx_hash, event_key, ?, '1', NULL, 1 FROM credited_transfers",
     ],
 )
-async def test_the_database_keeps_whose_a_transfer_is(two: tuple[Deal, Deal], statement: str) -> None:
+async def test_the_database_keeps_whose_a_transfer_is(
+    two: tuple[AcceptedPurchase, AcceptedPurchase], statement: str
+) -> None:
     first, second = two
     await second.open("direct")
 
@@ -193,16 +204,21 @@ def test_a_place_in_a_transaction_has_one_spelling(one: str, other: str) -> None
     assert normal_event_key(one) == normal_event_key(other)
 
 
-async def test_another_tron_spelling_pays_once_too(market: Running, chain_side: StandIn, clock: FakeClock) -> None:
-    first, second = await make_deal(market, chain_side, clock), await make_deal(market, chain_side, clock)
-    for deal in (first, second):
-        await deal.open("direct", chainId=TRON)
+async def test_another_tron_spelling_pays_once_too(
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock
+) -> None:
+    first, second = (
+        await accept_purchase(market, fake_scanner, clock),
+        await accept_purchase(market, fake_scanner, clock),
+    )
+    for purchase in (first, second):
+        await purchase.open("direct", chainId=TRON)
     found = tx_hash().removeprefix("0x")
-    for deal, spelt in ((first, found), (second, "0X" + found.upper())):
-        chain_side.pay(deal.payment_id)
-        row = chain_side.intents[deal.payment_id]["transfers"][0] | {"txHash": spelt}
-        chain_side.intents[deal.payment_id] |= {"txHash": spelt, "transfers": [row]}
-        await deal.hook(confirmed(chain_side.intents[deal.payment_id]))
+    for purchase, spelt in ((first, found), (second, "0X" + found.upper())):
+        fake_scanner.pay(purchase.payment_id)
+        row = fake_scanner.intents[purchase.payment_id]["transfers"][0] | {"txHash": spelt}
+        fake_scanner.intents[purchase.payment_id] |= {"txHash": spelt, "transfers": [row]}
+        await purchase.hook(confirmed(fake_scanner.intents[purchase.payment_id]))
 
     assert (len(first.entries()), second.entries()) == (2, [])
     assert (await second.payment())["holdReason"] == "transfer_credited_elsewhere"

@@ -10,9 +10,9 @@ import pytest
 from marketplace.errors import ConfigError
 from marketplace.settings import load_settings
 from tests.harness import FakeClock
-from tests.marketplace.deals import TEN, Deal, make_deal
+from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
+from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import ESCROW, Running, environment, running
-from tests.marketplace.stand_in import StandIn
 
 TRON, TON = 728126428, 1100
 TON_WALLET = "EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDs"
@@ -57,35 +57,35 @@ ESCROWS = {97: ESCROW, TRON: "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8", TON: friendly
 RIGHT = {97: SELLER, TRON: "TVjsyZ7fYF3qLF6BQgPmTEZy1xrNNyVAAA", TON: friendly(0x51, 0, b"\x5e" * 32)}
 
 
-async def paid_deal(market: Running, scanner: StandIn, clock: FakeClock, chain_id: int) -> Deal:
-    deal = await make_deal(market, scanner, clock)
-    await deal.open("direct" if chain_id != 97 else "proxy", chainId=chain_id)
-    status, answer = await deal.hook(scanner.pay(deal.payment_id))
+async def paid_deal(market: Running, scanner: FakeScanner, clock: FakeClock, chain_id: int) -> AcceptedPurchase:
+    purchase = await accept_purchase(market, scanner, clock)
+    await purchase.open("direct" if chain_id != 97 else "proxy", chainId=chain_id)
+    status, answer = await purchase.hook(scanner.pay(purchase.payment_id))
     assert (status, answer["data"]["outcome"]) == (200, "funded")
-    return deal
+    return purchase
 
 
 @pytest.fixture
-def market_env(tmp_path, chain_side: StandIn) -> dict[str, str]:
+def market_env(tmp_path, fake_scanner: FakeScanner) -> dict[str, str]:
     escrows = ", ".join(f'"{chain}": ["{address}"]' for chain, address in ESCROWS.items())
-    return environment(tmp_path, chain_side.url, MARKETPLACE_ESCROW_ADDRESSES=f"{{{escrows}}}")
+    return environment(tmp_path, fake_scanner.url, MARKETPLACE_ESCROW_ADDRESSES=f"{{{escrows}}}")
 
 
 @pytest.mark.parametrize("chain_id", sorted(WRONG))
 async def test_a_release_or_refund_to_an_address_that_cannot_receive_is_refused_without_an_entry(
-    market_env: dict[str, str], chain_side: StandIn, clock: FakeClock, chain_id: int
+    market_env: dict[str, str], fake_scanner: FakeScanner, clock: FakeClock, chain_id: int
 ) -> None:
     async with running(market_env, clock=clock) as market:
-        deal = await paid_deal(market, chain_side, clock, chain_id)
-        before = deal.entries()
+        purchase = await paid_deal(market, fake_scanner, clock, chain_id)
+        before = purchase.entries()
         for address in WRONG[chain_id]:
-            for order in (deal.release, deal.refund):
+            for order in (purchase.release, purchase.refund):
                 status, answer = await order(address)
                 assert (status, answer["error"]["code"]) == (422, "invalid"), (address, answer)
                 assert answer["error"]["details"]["field"] == "toAddress"
-        assert deal.entries() == before
-        assert (await deal.payment())["escrowState"] == "funded"
-        status, answer = await deal.refund(RIGHT[chain_id])
+        assert purchase.entries() == before
+        assert (await purchase.payment())["escrowState"] == "funded"
+        status, answer = await purchase.refund(RIGHT[chain_id])
         assert status == 200, answer
         assert answer["data"]["instruction"]["to"] == RIGHT[chain_id]
 
@@ -104,23 +104,23 @@ def test_a_receiving_address_nobody_could_empty_stops_the_start(tmp_path, chain_
 
 
 @pytest.mark.parametrize("rail", ["proxy", "direct"])
-async def test_money_is_not_sent_back_to_an_address_of_the_escrow(deal: Deal, rail: str) -> None:
-    await deal.fund(rail)
-    own = (await deal.payment())["destination"]
-    before = deal.entries()
+async def test_money_is_not_sent_back_to_an_address_of_the_escrow(purchase: AcceptedPurchase, rail: str) -> None:
+    await purchase.fund(rail)
+    own = (await purchase.payment())["destination"]
+    before = purchase.entries()
 
     for address in {own, own.lower(), ESCROW}:
-        for order in (deal.release, deal.refund):
+        for order in (purchase.release, purchase.refund):
             status, answer = await order(address)
             assert (status, answer["error"]["details"]["field"]) == (422, "toAddress"), address
 
-    assert deal.entries() == before
+    assert purchase.entries() == before
 
 
 async def test_money_is_not_sent_to_the_address_of_another_payment(
-    market: Running, chain_side: StandIn, clock: FakeClock
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
-    one, two = await make_deal(market, chain_side, clock), await make_deal(market, chain_side, clock)
+    one, two = await accept_purchase(market, fake_scanner, clock), await accept_purchase(market, fake_scanner, clock)
     await one.fund("direct")
     other = (await two.fund("direct"))["destination"]
 
@@ -129,12 +129,12 @@ async def test_money_is_not_sent_to_the_address_of_another_payment(
     assert (status, answer["error"]["details"]["field"]) == (422, "toAddress")
 
 
-async def test_a_transaction_hash_of_an_instruction_has_one_spelling(deal: Deal) -> None:
-    await deal.fund()
-    _, answer = await deal.refund()
+async def test_a_transaction_hash_of_an_instruction_has_one_spelling(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    _, answer = await purchase.refund()
     path = f"/api/admin/instructions/{answer['data']['instruction']['id']}/settle"
-    first = await deal.market.admin.ok("POST", path, {"txHash": "0x" + "AB" * 32})
-    again = await deal.market.admin.ok("POST", path, {"txHash": "0x" + "ab" * 32})
+    first = await purchase.market.admin.ok("POST", path, {"txHash": "0x" + "AB" * 32})
+    again = await purchase.market.admin.ok("POST", path, {"txHash": "0x" + "ab" * 32})
 
     assert first["instruction"]["txHash"] == again["instruction"]["txHash"] == "0x" + "ab" * 32
-    assert deal.entries()[-1] == ("refund", TEN)
+    assert purchase.entries()[-1] == ("refund", TEN)

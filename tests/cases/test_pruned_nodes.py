@@ -17,8 +17,8 @@ from devnet.tron.node import TronNode
 from devnet.tron.trongrid import TronGrid
 from tests.chains.ton_world import OWNER
 from tests.chains.tron_world import SHOP, scan_all
-from tests.e2e import tron_street
-from tests.e2e.tron_street import till
+from tests.e2e import tron_shop
+from tests.e2e.tron_shop import fresh_address
 
 NODE = "/walletsolidity"
 HISTORY = "/v1/accounts/transactions/trc20"
@@ -488,8 +488,8 @@ async def test_a_daemon_over_a_pruned_tron_node_confirms_and_says_what_it_did_no
         grid.keeps = 1_000
         down = grid.fail(status=500)  # until somebody waits: before that nothing of the past is read at all
         without(grid, HISTORY, EVENTS)
-        async with tron_street.opened(tmp_path, grid, hooks) as shop:
-            made = await shop.checkout(destination=(to := till()))
+        async with tron_shop.opened(tmp_path, grid, hooks) as shop:
+            made = await shop.checkout(destination=(to := fresh_address()))
             down.times = 0
             await shop.answers_again()
             tx = await shop.pay(to, 1000)

@@ -12,7 +12,7 @@ from chains.errors import ChainError
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.types import Rail
 from devnet.evm.scripted_node import ScriptedNode, tx_hash
-from tests.cases.evm_nodes import Street, shop, street
+from tests.cases.scanned_nodes import ScannedNodes, run_scanned_nodes, shop
 from tests.harness import MERCHANT, USDT, in_seconds
 
 pytestmark = pytest.mark.usefixtures("soon_asked_again")
@@ -55,7 +55,7 @@ def one_error(node: ScriptedNode, most: int = 1) -> None:
     node.gateway = gateway
 
 
-async def pay_on_both_rails(town: Street, **odd: Any) -> list[str]:
+async def pay_on_both_rails(town: ScannedNodes, **odd: Any) -> list[str]:
     proxied = await town.api.create(confirmations=5, amount="1000", callbackUrl=town.hooks.url())
     direct = await town.direct(1, amount="1000")
     for node in town.nodes:
@@ -82,7 +82,7 @@ async def pay_on_both_rails(town: Street, **odd: Any) -> list[str]:
     ids=lambda kinds: "+".join(kind.__name__ for kind in kinds),
 )
 async def test_payments_on_both_rails_are_confirmed(tmp_path, kinds):
-    async with street(tmp_path, len(kinds)) as town:
+    async with run_scanned_nodes(tmp_path, len(kinds)) as town:
         for kind, node in zip(kinds, town.nodes, strict=True):
             kind(node)
         for intent_id in await pay_on_both_rails(town):
@@ -90,7 +90,7 @@ async def test_payments_on_both_rails_are_confirmed(tmp_path, kinds):
 
 
 async def test_one_endpoint_that_wants_addresses_and_takes_few_calls_serves_both_rails(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         wants_address(town.nodes[0])
         few_calls(town.nodes[0])
         for intent_id in await pay_on_both_rails(town):
@@ -116,7 +116,7 @@ async def test_logs_without_an_address_refused_in_any_words_are_asked_for_by_tok
     def get_logs(params: list[Any]) -> tuple[str, Any] | None:
         return None if params[0].get("address") else ("error", {"code": code, "message": message})
 
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         town.nodes[0].overrides["eth_getLogs"] = get_logs
         for intent_id in await pay_on_both_rails(town):
             await town.api.status_is(intent_id, "confirmed")
@@ -131,14 +131,14 @@ async def test_logs_without_an_address_refused_by_a_status_are_asked_for_by_toke
         unnamed = any(c["method"] == "eth_getLogs" and not c["params"][0].get("address") for c in calls)
         return web.Response(status=status) if unnamed else None
 
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         town.nodes[0].gateway = gateway
         for intent_id in await pay_on_both_rails(town):
             await town.api.status_is(intent_id, "confirmed")
 
 
 async def test_an_endpoint_that_refuses_all_logs_is_not_thought_to_want_an_address(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.overrides["eth_getLogs"] = lambda _: ("error", {"code": -32603, "message": "internal error"})
         intents = await pay_on_both_rails(town)
@@ -154,7 +154,7 @@ async def test_an_endpoint_that_refuses_all_logs_is_not_thought_to_want_an_addre
 @pytest.mark.parametrize("how", ["an error", "a status"])
 @pytest.mark.parametrize("refused", list(Rail))
 async def test_one_rail_whose_logs_are_refused_does_not_stop_the_other(tmp_path, refused, how):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
 
         def is_refused(call: dict[str, Any]) -> bool:
@@ -194,7 +194,7 @@ async def test_one_rail_whose_logs_are_refused_does_not_stop_the_other(tmp_path,
 @pytest.mark.parametrize("message", ["query returned more than 1 results", "response size exceeded"])
 async def test_a_block_with_more_logs_than_an_answer_holds_is_read_address_by_address(tmp_path, message):
     """The node lists no transactions of its blocks: their receipts are no way past the cap."""
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
 
         def get_logs(params: list[Any]) -> tuple[str, Any] | None:
@@ -228,14 +228,14 @@ async def test_a_block_with_more_logs_than_an_answer_holds_is_read_address_by_ad
     ids=str,
 )
 async def test_fields_nobody_uses_stop_no_payment(tmp_path, odd):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         for intent_id in await pay_on_both_rails(town, **odd):
             await town.api.status_is(intent_id, "confirmed")
 
 
 @pytest.mark.parametrize("count", [21, 25])
 async def test_more_direct_payments_than_a_topic_position_takes_are_all_confirmed(tmp_path, count):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
 
         def get_logs(params: list[Any]) -> tuple[str, Any] | None:
@@ -253,7 +253,7 @@ async def test_more_direct_payments_than_a_topic_position_takes_are_all_confirme
 
 
 async def test_null_for_no_logs_is_no_answer_and_another_endpoint_is_asked(tmp_path):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         town.nodes[0].overrides["eth_getLogs"] = lambda _: ("result", None)
         for intent_id in await pay_on_both_rails(town):
             await town.api.status_is(intent_id, "confirmed")
@@ -276,7 +276,7 @@ async def test_a_range_refused_by_a_status_without_a_word_is_asked_for_in_parts(
         refused.append(calls)
         return web.Response(status=status)
 
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         town.nodes[0].gateway = gateway
         for intent_id in await pay_on_both_rails(town):
             await town.api.status_is(intent_id, "confirmed")

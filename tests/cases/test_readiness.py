@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scanner.upkeep.store_probe import PATIENCE_S
-from tests.cases.evm_nodes import Street, street
+from tests.cases.scanned_nodes import ScannedNodes, run_scanned_nodes
 from tests.harness import Api
 
 
@@ -28,14 +28,14 @@ async def until_ready(api: Api, timeout_s: float = 10) -> None:
             await asyncio.sleep(0.1)
 
 
-async def refuse_writes(town: Street) -> None:
+async def refuse_writes(town: ScannedNodes) -> None:
     """Let the one writing connection be refused, as on a file system that became read-only."""
     async with town.scanner.database.write() as tx:
         await tx.exec_driver_sql("PRAGMA query_only=ON")
 
 
 async def test_a_store_that_somebody_holds_is_not_ready_and_is_once_it_is_let_go(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.polled(1)
         await until_ready(town.api)
         with closing(sqlite3.connect(tmp_path / "scanner.db", isolation_level=None)) as other:
@@ -53,7 +53,7 @@ async def test_a_store_that_somebody_holds_is_not_ready_and_is_once_it_is_let_go
 
 
 async def test_a_store_that_became_read_only_is_not_ready(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.polled(1)
         await until_ready(town.api)
         await refuse_writes(town)
@@ -66,7 +66,7 @@ async def test_a_store_that_became_read_only_is_not_ready(tmp_path: Path) -> Non
 
 
 async def test_a_full_disk_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.polled(1)
         await until_ready(town.api)
         async with town.scanner.database.write() as tx:
@@ -82,7 +82,7 @@ async def test_a_full_disk_is_not_ready(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 async def test_many_who_ask_at_once_cost_one_write(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.polled(1)
         await until_ready(town.api)
         await asyncio.sleep(1.1)
@@ -94,7 +94,7 @@ async def test_many_who_ask_at_once_cost_one_write(tmp_path: Path) -> None:
         assert await beats(town) - before <= 1
 
 
-async def beats(town: Street) -> int:
+async def beats(town: ScannedNodes) -> int:
     async with town.scanner.database.write() as tx:
         row: Any = (await tx.exec_driver_sql("SELECT total_changes()")).scalar_one()
     return int(row)
@@ -102,7 +102,7 @@ async def beats(town: Street) -> int:
 
 @pytest.mark.parametrize("hours", [1, 3, 100])
 async def test_a_chain_that_stands_still_is_not_ready(tmp_path: Path, hours: int) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         await town.polled(1)
         await until_ready(town.api)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from devnet.evm.scripted_node import tx_hash
-from tests.cases.evm_nodes import shop, street
+from tests.cases.scanned_nodes import run_scanned_nodes, shop
 from tests.harness import MERCHANT, USDT
 
 PAID, LATER = tx_hash("paid"), tx_hash("later")
@@ -44,7 +44,7 @@ async def never_rests(town):
 
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
 async def test_receipts_refused_keep_payments_waiting_by_name_and_the_chain_is_read_on(tmp_path, status):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         intent = await town.direct(1, amount="1000")
         node.gateway = refuses(asks_for("eth_getTransactionReceipt"), status)
@@ -60,7 +60,7 @@ async def test_receipts_refused_keep_payments_waiting_by_name_and_the_chain_is_r
 
 @pytest.mark.parametrize("status", [400, 402, 403, 500, 503])
 async def test_what_is_final_is_asked_of_the_endpoint_that_does_not_refuse_it(tmp_path, status):
-    async with street(tmp_path, 2, chain={"finality": "both"}) as town:
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": "both"}) as town:
         blind, _ = town.nodes
         blind.gateway = refuses(asks_what_is_final, status)
         intent = await town.direct(1, amount="1000")
@@ -72,7 +72,7 @@ async def test_what_is_final_is_asked_of_the_endpoint_that_does_not_refuse_it(tm
 
 @pytest.mark.parametrize("status", [400, 403, 500])
 async def test_when_all_refuse_what_is_final_payments_wait_and_that_is_said(tmp_path, status):
-    async with street(tmp_path, chain={"finality": "both"}) as town:
+    async with run_scanned_nodes(tmp_path, chain={"finality": "both"}) as town:
         (node,) = town.nodes
         node.gateway = refuses(asks_what_is_final, status)
         intent = await town.direct(1, amount="1000")
@@ -86,7 +86,7 @@ async def test_when_all_refuse_what_is_final_payments_wait_and_that_is_said(tmp_
 
 @pytest.mark.parametrize("status", [402, 403, 404])
 async def test_a_balance_refused_keeps_no_payment_waiting(tmp_path, status):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         await town.polled(1)
         node.gateway = refuses(asks_for("eth_call"), status)
@@ -103,7 +103,7 @@ async def test_a_balance_refused_keeps_no_payment_waiting(tmp_path, status):
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("status", [403, 503])
 async def test_logs_refused_altogether_are_read_soon_after_they_are_served(tmp_path, status):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         seen = await town.direct(1, amount="1000")
         node.pay(USDT, shop(1), 1000, tx=PAID)
@@ -121,7 +121,7 @@ async def test_logs_refused_altogether_are_read_soon_after_they_are_served(tmp_p
 
 
 async def test_an_endpoint_that_turns_us_away_altogether_rests(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         await town.polled(1)
         node.calls.clear()

@@ -10,7 +10,7 @@ from chains.ton.address_batches import REFUSALS_TO_PASS
 from chains.types import BalanceKey, VerificationOutcome
 from devnet.receiver import receiver
 from tests.chains.ton_world import owner_of, scan, seen
-from tests.e2e.ton_market import market, till
+from tests.e2e.ton_shop import fresh_address, run_ton_shop
 
 REFUSALS = {
     "500 of the database": (500, {"code": 500, "error": "context deadline exceeded"}),
@@ -142,9 +142,9 @@ async def test_an_address_no_question_may_name_is_passed_by_and_named_and_stops_
 
 
 async def test_seventy_waiting_buyers_are_served_by_an_endpoint_that_takes_sixty(tmp_path):
-    async with receiver() as hooks, market(tmp_path, hooks) as shop:
+    async with receiver() as hooks, run_ton_shop(tmp_path, hooks) as shop:
         shop.center.most_owners = 60
-        made = [await shop.checkout(destination=(to := till())) for _ in range(70)]
+        made = [await shop.checkout(destination=(to := fresh_address())) for _ in range(70)]
         last = made[-1]
         await shop.pay(to)
         await shop.api.status_is(last["intentId"], "confirmed")

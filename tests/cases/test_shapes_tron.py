@@ -11,7 +11,7 @@ from chains.types import Rail, Targets
 from devnet.receiver import receiver
 from devnet.tron.ledger import account
 from tests.chains.tron_world import SHOP, scan_all, scan_page
-from tests.e2e.tron_street import street, till
+from tests.e2e.tron_shop import fresh_address, run_tron_shop
 
 HISTORY = "/v1/accounts/transactions/trc20"
 RECEIPTS = "/walletsolidity/gettransactioninfobyblocknum"
@@ -171,9 +171,9 @@ async def test_an_endpoint_that_is_down_is_not_asked_for_less_and_less(tron):
 
 
 async def test_sixty_waiting_buyers_are_served_by_a_node_that_takes_twenty(tmp_path):
-    async with receiver() as hooks, street(tmp_path, hooks) as shop:
+    async with receiver() as hooks, run_tron_shop(tmp_path, hooks) as shop:
         shop.grid.most_topics = 20
-        made = [await shop.checkout(destination=(to := till())) for _ in range(60)]
+        made = [await shop.checkout(destination=(to := fresh_address())) for _ in range(60)]
         shop.ledger.transfer(to, 1000)
         shop.ledger.settle()
         await shop.api.status_is(made[-1]["intentId"], "confirmed")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from devnet.evm.scripted_node import tx_hash
-from tests.cases.evm_nodes import Street, shop, street
+from tests.cases.scanned_nodes import ScannedNodes, run_scanned_nodes, shop
 from tests.harness import USDC, USDT
 
 EVERYTHING = [
@@ -25,12 +25,12 @@ EVERYTHING = [
 WORTHLESS = "0x" + "ee" * 20
 
 
-async def rows(town: Street, table: str) -> int:
+async def rows(town: ScannedNodes, table: str) -> int:
     async with town.scanner.database.read() as tx:
         return int((await tx.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608
 
 
-async def unmatched(town: Street, **query: Any) -> list[dict[str, Any]]:
+async def unmatched(town: ScannedNodes, **query: Any) -> list[dict[str, Any]]:
     """Walk every page."""
     found: list[dict[str, Any]] = []
     cursor = ""
@@ -42,11 +42,13 @@ async def unmatched(town: Street, **query: Any) -> list[dict[str, Any]]:
     return found
 
 
-def told(town: Street) -> Counter[str]:
+def told(town: ScannedNodes) -> Counter[str]:
     return Counter(delivery.json["eventType"] for delivery in town.hooks.deliveries)
 
 
-def spam(town: Street, count: int, *, token: str = WORTHLESS, amount: int = 0, name: str = "spam", to: int = 1) -> None:
+def spam(
+    town: ScannedNodes, count: int, *, token: str = WORTHLESS, amount: int = 0, name: str = "spam", to: int = 1
+) -> None:
     (node,) = town.nodes
     node.head += 1
     logs = [
@@ -56,7 +58,7 @@ def spam(town: Street, count: int, *, token: str = WORTHLESS, amount: int = 0, n
 
 
 async def test_three_thousand_worthless_logs_are_a_row_and_an_event_and_delay_no_honest_payment(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         intent = await town.direct(1, amount="1000", events=EVERYTHING)
         spam(town, 3_000)
         town.nodes[0].pay(USDT, shop(1), 1000, tx=tx_hash("paid"))
@@ -87,7 +89,7 @@ async def test_three_thousand_worthless_logs_are_a_row_and_an_event_and_delay_no
 async def test_what_can_never_count_is_one_row_a_transaction(
     tmp_path: Path, token: str, amount: int, reason: str
 ) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.direct(1, amount="1000", events=EVERYTHING)
         for number in range(3):
             spam(town, 200, token=token, amount=amount, name=f"spam {number}")
@@ -103,7 +105,7 @@ async def test_what_can_never_count_is_one_row_a_transaction(
 
 
 async def test_transactions_of_worthless_logs_are_listed_as_one_beyond_twenty(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         intent = await town.direct(1, amount="1000")
         for number in range(50):
             spam(town, 3, token=USDC, amount=7, name=f"spam {number}")
@@ -121,7 +123,7 @@ async def test_transactions_of_worthless_logs_are_listed_as_one_beyond_twenty(tm
 async def test_dust_of_the_right_token_keeps_its_rows_completes_the_payment_and_is_told_together(
     tmp_path: Path,
 ) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         intent = await town.direct(1, amount="500", events=EVERYTHING)
         spam(town, 400, token=USDT, amount=1, name="dust")
         town.grow(1)
@@ -144,7 +146,7 @@ async def test_dust_of_the_right_token_keeps_its_rows_completes_the_payment_and_
 
 
 async def test_payments_of_nobodys_are_a_row_a_token_and_destination_and_day(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.polled(1)
         (node,) = town.nodes
         for number in range(60):
@@ -169,7 +171,7 @@ async def test_payments_of_nobodys_are_a_row_a_token_and_destination_and_day(tmp
 
 
 async def test_what_a_reorganisation_takes_away_is_taken_off_the_sum(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.polled(1)
         (node,) = town.nodes
         for number in range(6):
@@ -192,7 +194,7 @@ async def test_what_a_reorganisation_takes_away_is_taken_off_the_sum(tmp_path: P
 
 
 async def test_cursors_stay_good_while_rows_are_added_up(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         await town.direct(1, amount="1000")
         await town.direct(2, amount="1000")
         for number in range(12):

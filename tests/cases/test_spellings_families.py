@@ -16,7 +16,7 @@ from devnet.tron.ledger import USDT, account
 from devnet.tron.node import TronNode
 from tests.chains.ton_world import OTHER, OWNER, owner_of, seen
 from tests.chains.tron_world import SHOP, scan_all
-from tests.e2e.tron_street import street, till
+from tests.e2e.tron_shop import fresh_address, run_tron_shop
 
 HISTORY = "/v1/accounts/transactions/trc20"
 RECEIPT = "/walletsolidity/gettransactioninfobyid"
@@ -113,8 +113,8 @@ async def test_an_event_its_receipt_does_not_show_is_told_with_a_reason(tron):
 
 
 async def test_a_payment_a_node_cannot_tell_the_end_of_waits_in_sight(tmp_path):
-    async with receiver() as hooks, street(tmp_path, hooks) as shop:
-        made = await shop.checkout(destination=(to := till()))
+    async with receiver() as hooks, run_tron_shop(tmp_path, hooks) as shop:
+        made = await shop.checkout(destination=(to := fresh_address()))
         tx = shop.ledger.transfer(to, 1000)
         shop.grid.strange_receipts[tx] = UNREADABLE["no status"]
         await shop.settle()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from chains.types import EndpointState
 from scanner.upkeep.health import ChainState
-from tests.cases.evm_nodes import street
+from tests.cases.scanned_nodes import run_scanned_nodes
 
 
 async def test_a_chain_shows_its_state_problems_endpoints_stuck_transfers_and_sweep(tmp_path: Path) -> None:
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         await town.polled()
         chain = await town.api.chain()
 
@@ -30,7 +30,7 @@ def test_states_have_the_names_that_are_promised() -> None:
 
 
 async def test_an_intent_is_always_answered_with_warnings(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         before = await town.direct(1)
         await town.polled()
         after = await town.api.create(callbackUrl=town.hooks.url())

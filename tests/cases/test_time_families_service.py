@@ -14,8 +14,8 @@ from devnet.ton.ledger import TonLedger
 from devnet.ton.toncenter import TonCenter
 from devnet.tron.ledger import TronLedger
 from devnet.tron.trongrid import TronGrid
-from tests.e2e import ton_market, tron_street
-from tests.e2e.ton_market import MASTER
+from tests.e2e import ton_shop, tron_shop
+from tests.e2e.ton_shop import MASTER
 
 LAG = 30  # blocks of three seconds
 GRACE_S = 60
@@ -27,13 +27,13 @@ def in_seconds(seconds: float) -> str:
 
 @asynccontextmanager
 async def tron(folder, **more):
-    async with receiver() as hooks, tron_street.street(folder, hooks, **more) as shop:
+    async with receiver() as hooks, tron_shop.run_tron_shop(folder, hooks, **more) as shop:
         yield shop
 
 
 @asynccontextmanager
 async def ton(folder, **more):
-    async with receiver() as hooks, ton_market.market(folder, hooks, **more) as shop:
+    async with receiver() as hooks, ton_shop.run_ton_shop(folder, hooks, **more) as shop:
         yield shop
 
 
@@ -48,7 +48,7 @@ async def reasons(shop, intent_id):
 async def test_a_tron_payment_whose_block_is_final_after_the_expiry_is_confirmed(tmp_path, lifetime):
     async with tron(tmp_path) as shop:
         made = await shop.checkout(
-            destination=(to := tron_street.till()),
+            destination=(to := tron_shop.fresh_address()),
             expiresAt=in_seconds(lifetime),
             events=["payment.late", "intent.expired"],
         )
@@ -65,7 +65,7 @@ async def test_a_tron_payment_whose_block_is_final_after_the_expiry_is_confirmed
 async def test_a_tron_payment_of_a_block_after_the_grace_is_late(tmp_path):
     """Late is what the block's own time says: more than a minute after the expiry."""
     async with tron(tmp_path) as shop:
-        made = await shop.checkout(destination=(to := tron_street.till()), expiresAt=in_seconds(2))
+        made = await shop.checkout(destination=(to := tron_shop.fresh_address()), expiresAt=in_seconds(2))
         shop.ledger.advance((GRACE_S + 60) // 3)
         shop.ledger.transfer(to, 1000)
         shop.ledger.settle()
@@ -76,7 +76,7 @@ async def test_a_tron_payment_of_a_block_after_the_grace_is_late(tmp_path):
 
 async def test_a_tron_payment_of_a_block_within_the_grace_is_confirmed(tmp_path):
     async with tron(tmp_path) as shop:
-        made = await shop.checkout(destination=(to := tron_street.till()), expiresAt=in_seconds(10))
+        made = await shop.checkout(destination=(to := tron_shop.fresh_address()), expiresAt=in_seconds(10))
         shop.ledger.advance(15)
         shop.ledger.transfer(to, 1000)
         shop.ledger.settle()
@@ -89,10 +89,10 @@ async def test_a_tron_payment_of_a_block_within_the_grace_is_confirmed(tmp_path)
 @pytest.mark.parametrize("minutes", [3, 9])
 async def test_a_tron_payment_made_before_its_registration_is_found(tmp_path, minutes):
     ledger = TronLedger.until(int((time.time() - 60 * (minutes + 1)) * 1000))
-    async with receiver() as hooks, TronGrid(ledger) as grid, tron_street.opened(tmp_path, grid, hooks) as shop:
+    async with receiver() as hooks, TronGrid(ledger) as grid, tron_shop.opened(tmp_path, grid, hooks) as shop:
         await shop.sell()  # something is waited for: the chain is read
         await shop.scanner.worker.poll()
-        tx = ledger.transfer(to := tron_street.till(), 1000)
+        tx = ledger.transfer(to := tron_shop.fresh_address(), 1000)
         ledger.settle()
         for _ in range(minutes):
             ledger.advance(19)
@@ -110,10 +110,10 @@ async def test_a_ton_payment_made_before_its_registration_is_found(tmp_path, min
     for _ in range(60):
         ledger.advance(10)
     ledger.issue(MASTER, "USD₮", 6)
-    async with receiver() as hooks, TonCenter(ledger) as center, ton_market.opened(tmp_path, center, hooks) as shop:
+    async with receiver() as hooks, TonCenter(ledger) as center, ton_shop.opened(tmp_path, center, hooks) as shop:
         await shop.sell()
         await shop.scanner.worker.poll()
-        payment = ledger.pay(to := ton_market.till(), 1000, master=MASTER)
+        payment = ledger.pay(to := ton_shop.fresh_address(), 1000, master=MASTER)
         for _ in range(minutes):
             ledger.advance(60)
             await shop.scanner.worker.poll()
@@ -129,7 +129,7 @@ async def test_a_ton_payment_made_before_its_registration_is_found(tmp_path, min
 @pytest.mark.parametrize("never", [False, True], ids=["90 s behind", "never told by the logs"])
 async def test_what_a_lagging_log_index_hid_is_confirmed_before_the_intent_ends(tmp_path, never):
     async with tron(tmp_path) as shop:
-        made = await shop.checkout(destination=(to := tron_street.till()), expiresAt=in_seconds(40))
+        made = await shop.checkout(destination=(to := tron_shop.fresh_address()), expiresAt=in_seconds(40))
         if not never:
             shop.grid.logs_behind = LAG
         tx = shop.ledger.transfer(to, 1000)
@@ -146,7 +146,7 @@ async def test_what_a_lagging_log_index_hid_is_confirmed_before_the_intent_ends(
 @pytest.mark.parametrize("late_s", [150, 10_000])
 async def test_a_ton_row_that_enters_the_index_late_is_confirmed_before_the_intent_ends(tmp_path, late_s):
     async with ton(tmp_path) as shop:
-        made = await shop.checkout(destination=(to := ton_market.till()), expiresAt=in_seconds(120))
+        made = await shop.checkout(destination=(to := ton_shop.fresh_address()), expiresAt=in_seconds(120))
         payment = shop.ledger.pay(to, 1000, master=MASTER)
         shop.center.late_rows = {payment.tx_hash}
         for passed in range(0, 400, 5):

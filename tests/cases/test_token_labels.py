@@ -11,7 +11,7 @@ from addresses.keccak import keccak
 from chains.types import BalanceKey
 from devnet.evm.anvil import CHAIN_ID
 from devnet.evm.scripted_node import tx_hash
-from tests.cases.evm_nodes import shop, street
+from tests.cases.scanned_nodes import run_scanned_nodes, shop
 from tests.harness import ROOT, USDT, intent_body
 
 ODD = "0x" + "0d" * 20
@@ -62,7 +62,7 @@ async def registered(town, **fields):
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
 async def test_a_symbol_that_is_nonsense_is_null_and_no_endpoint_rests(tmp_path, symbol):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.overrides["eth_call"] = says(ODD, symbol=SYMBOLS[symbol], decimals=words(6))
         status, answer = await registered(town)
@@ -93,7 +93,7 @@ async def test_a_symbol_that_is_nonsense_is_null_and_no_endpoint_rests(tmp_path,
     ],
 )
 async def test_decimals_that_are_nonsense_are_null_and_no_endpoint_rests(tmp_path, decimals):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.overrides["eth_call"] = says(ODD, symbol=text("ODD"), decimals=decimals)
         status, answer = await registered(town)
@@ -103,7 +103,7 @@ async def test_decimals_that_are_nonsense_are_null_and_no_endpoint_rests(tmp_pat
 
 
 async def test_a_token_of_the_registry_that_calls_itself_otherwise_is_still_accepted_and_paid(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.overrides["eth_call"] = says(USDT.lower(), symbol=text("USD₮0"), decimals=words(18))
         await town.polled(2)
@@ -117,7 +117,7 @@ async def test_a_token_of_the_registry_that_calls_itself_otherwise_is_still_acce
 async def test_a_token_whose_decimals_are_not_the_registrys_is_refused(tmp_path):
     tokens = json.loads((ROOT / "tokens.json").read_text())
     assert next(t["decimals"] for t in tokens if t["address"] == USDT and t["chainId"] == CHAIN_ID) == 18
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.overrides["eth_call"] = says(USDT.lower(), symbol=text("USDT"), decimals=words(6))
         await town.polled(2)
@@ -128,7 +128,7 @@ async def test_a_token_whose_decimals_are_not_the_registrys_is_refused(tmp_path)
 
 
 async def test_a_balance_a_contract_refuses_in_a_nodes_words_is_unknown_and_no_endpoint_rests(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.overrides["eth_call"] = lambda asked: (
             ("error", {"code": 3, "message": "execution reverted: rate limit exceeded"})

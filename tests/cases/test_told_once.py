@@ -6,60 +6,63 @@ import sqlite3
 from typing import Any
 
 from tests.harness import USDC
-from tests.marketplace.deals import Deal
-from tests.marketplace.stand_in import SENDER, balance_changed, news, tx_hash
+from tests.marketplace.accepted_purchase import AcceptedPurchase
+from tests.marketplace.fake_scanner import SENDER, balance_changed, news, tx_hash
 
 ONE = 10**18
 
 
-def stray(deal: Deal, reason: str, amount: int, **row: Any) -> dict[str, Any]:
+def stray(purchase: AcceptedPurchase, reason: str, amount: int, **row: Any) -> dict[str, Any]:
     found = tx_hash()
     transfer = {"txHash": found, "eventKey": "0", "blockNumber": 100, "sender": SENDER, "amount": str(amount), **row}
     told = {"txHash": found, "reason": reason, "transfers": [transfer], "transferCount": 1}
-    return news(deal.scanner.intents[deal.payment_id], "payment.anomaly", **told)
+    return news(purchase.scanner.intents[purchase.payment_id], "payment.anomaly", **told)
 
 
-def told(deal: Deal, user_id: str, kind: str) -> list[str]:
+def told(purchase: AcceptedPurchase, user_id: str, kind: str) -> list[str]:
     """Return the titles of what somebody was told of the payment, as they lie on disk."""
-    with sqlite3.connect(deal.market.db_path) as store:
+    with sqlite3.connect(purchase.market.db_path) as store:
         rows = store.execute(
             "SELECT title FROM notifications WHERE user_id = ? AND type = ? AND related_id = ? ORDER BY seq",
-            [user_id, kind, deal.payment_id],
+            [user_id, kind, purchase.payment_id],
         ).fetchall()
     return [row[0] for row in rows]
 
 
-async def rows(deal: Deal) -> list[dict[str, Any]]:
-    token = deal.market.marketplace.services.tokens.issue(deal.market.admin.user_id, "admin")
-    deal.market.admin.token = token
-    found = (await deal.market.admin.ok("GET", "/api/admin/recoveries?limit=100"))["recoveries"]
-    return [row for row in found if row["paymentId"] == deal.payment_id]
+async def rows(purchase: AcceptedPurchase) -> list[dict[str, Any]]:
+    token = purchase.market.marketplace.services.tokens.issue(purchase.market.admin.user_id, "admin")
+    purchase.market.admin.token = token
+    found = (await purchase.market.admin.ok("GET", "/api/admin/recoveries?limit=100"))["recoveries"]
+    return [row for row in found if row["paymentId"] == purchase.payment_id]
 
 
-async def test_spam_is_told_once_and_then_hourly_with_its_count(deal: Deal) -> None:
-    await deal.open("direct")
-    admin = deal.market.admin.user_id
+async def test_spam_is_told_once_and_then_hourly_with_its_count(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
+    admin = purchase.market.admin.user_id
     for _ in range(60):
-        await deal.hook(stray(deal, "wrong_token", 1, token=USDC))
-    at_once = len(told(deal, admin, "payment_recovery")), len(told(deal, deal.buyer.user_id, "payment-wrong-token"))
-    deal.clock.advance(3600)
-    await deal.market.marketplace.sweep.once()
-    await deal.market.marketplace.sweep.once()
+        await purchase.hook(stray(purchase, "wrong_token", 1, token=USDC))
+    at_once = (
+        len(told(purchase, admin, "payment_recovery")),
+        len(told(purchase, purchase.buyer.user_id, "payment-wrong-token")),
+    )
+    purchase.clock.advance(3600)
+    await purchase.market.marketplace.sweep.once()
+    await purchase.market.marketplace.sweep.once()
 
-    later = told(deal, admin, "payment_recovery")
-    buyer = told(deal, deal.buyer.user_id, "payment-wrong-token")
+    later = told(purchase, admin, "payment_recovery")
+    buyer = told(purchase, purchase.buyer.user_id, "payment-wrong-token")
     assert at_once == (1, 1)
     assert (len(later), len(buyer)) == (2, 2)
     assert later[1].endswith("(and 58 more)")
     assert buyer[1].endswith("(and 58 more)")
 
 
-async def test_spam_fills_a_bounded_number_of_rows_whose_counts_add_up(deal: Deal) -> None:
-    await deal.open("direct")
+async def test_spam_fills_a_bounded_number_of_rows_whose_counts_add_up(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
     for number in range(120):
-        await deal.hook(stray(deal, "wrong_token", number + 1, token=USDC))
+        await purchase.hook(stray(purchase, "wrong_token", number + 1, token=USDC))
 
-    found = await rows(deal)
+    found = await rows(purchase)
 
     assert len(found) == 21
     assert sum(row["count"] for row in found) == 120
@@ -69,86 +72,86 @@ async def test_spam_fills_a_bounded_number_of_rows_whose_counts_add_up(deal: Dea
     assert rest["txHash"] != rest["lastTxHash"]
 
 
-async def test_another_payments_news_is_not_held_back_by_it(deal: Deal) -> None:
-    await deal.open("direct")
+async def test_another_payments_news_is_not_held_back_by_it(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
     for _ in range(5):
-        await deal.hook(stray(deal, "wrong_token", 1, token=USDC))
+        await purchase.hook(stray(purchase, "wrong_token", 1, token=USDC))
 
-    await deal.hook(deal.scanner.pay(deal.payment_id))
-    await deal.hook(news(deal.scanner.intents[deal.payment_id], "payment.reorged", status="reorged"))
+    await purchase.hook(purchase.scanner.pay(purchase.payment_id))
+    await purchase.hook(news(purchase.scanner.intents[purchase.payment_id], "payment.reorged", status="reorged"))
 
-    assert len(told(deal, deal.buyer.user_id, "payment_confirmed")) == 1
-    admins = told(deal, deal.market.admin.user_id, "payment_recovery")
+    assert len(told(purchase, purchase.buyer.user_id, "payment_confirmed")) == 1
+    admins = told(purchase, purchase.market.admin.user_id, "payment_recovery")
     assert [title.rsplit("(", 1)[1] for title in admins] == ["wrong_token)", "reorged)"]
 
 
-async def test_parts_by_grains_of_dust_are_told_hourly(deal: Deal) -> None:
-    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+async def test_parts_by_grains_of_dust_are_told_hourly(purchase: AcceptedPurchase) -> None:
+    payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
     for number in range(1, 40):
-        await deal.hook(balance_changed(payment, number))
-    first = told(deal, deal.buyer.user_id, "payment-underpaid")
-    deal.clock.advance(3601)
-    await deal.hook(balance_changed(payment, ONE))
+        await purchase.hook(balance_changed(payment, number))
+    first = told(purchase, purchase.buyer.user_id, "payment-underpaid")
+    purchase.clock.advance(3601)
+    await purchase.hook(balance_changed(payment, ONE))
 
-    titles = told(deal, deal.buyer.user_id, "payment-underpaid")
+    titles = told(purchase, purchase.buyer.user_id, "payment-underpaid")
     assert len(first) == 1
     assert titles[1:] == [f"Payment {payment['paymentRef']}: 9 USDT are missing (and 38 more)"]
 
 
-async def test_a_surplus_by_grains_of_dust_is_one_worry(deal: Deal) -> None:
-    payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+async def test_a_surplus_by_grains_of_dust_is_one_worry(purchase: AcceptedPurchase) -> None:
+    payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
     price = int(payment["amountBaseUnits"])
     for number in range(50):
-        await deal.hook(balance_changed(payment, price + number))
+        await purchase.hook(balance_changed(payment, price + number))
 
-    found = await rows(deal)
-    assert len(told(deal, deal.market.admin.user_id, "payment_recovery")) == 1
+    found = await rows(purchase)
+    assert len(told(purchase, purchase.market.admin.user_id, "payment_recovery")) == 1
     assert (len(found), sum(row["count"] for row in found)) == (21, 49)
     assert sum(int(row["amountBaseUnits"]) for row in found) == 49
-    assert await deal.findings() == []
+    assert await purchase.findings() == []
 
 
-async def test_the_row_names_the_token_that_really_moved(deal: Deal) -> None:
-    await deal.open("direct")
-    await deal.hook(stray(deal, "wrong_token", 5, token=USDC))
-    await deal.hook(stray(deal, "wrong_token", 6))
-    await deal.hook(stray(deal, "late", 7))
-    await deal.hook(stray(deal, "wrong_asset", 8, token="native", txHash=None))
+async def test_the_row_names_the_token_that_really_moved(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
+    await purchase.hook(stray(purchase, "wrong_token", 5, token=USDC))
+    await purchase.hook(stray(purchase, "wrong_token", 6))
+    await purchase.hook(stray(purchase, "late", 7))
+    await purchase.hook(stray(purchase, "wrong_asset", 8, token="native", txHash=None))
 
-    found = {row["amountBaseUnits"]: row["tokenAddress"] for row in await rows(deal)}
+    found = {row["amountBaseUnits"]: row["tokenAddress"] for row in await rows(purchase)}
 
-    mine = (await deal.payment())["tokenAddress"]
+    mine = (await purchase.payment())["tokenAddress"]
     assert found == {"5": USDC, "6": None, "7": mine, "8": "native"}
 
 
-async def test_what_was_told_together_is_added_up_from_the_scanners_list(deal: Deal) -> None:
+async def test_what_was_told_together_is_added_up_from_the_scanners_list(purchase: AcceptedPurchase) -> None:
     """The scanner names the first ones, and then the newest of many with their count."""
-    await deal.open("direct")
-    intent = deal.scanner.intents[deal.payment_id]
+    await purchase.open("direct")
+    intent = purchase.scanner.intents[purchase.payment_id]
     listed = []
     for number in range(1, 61):
-        event = stray(deal, "duplicate", number)
+        event = stray(purchase, "duplicate", number)
         row = event["transfers"][0] | {"token": intent["tokenAddress"], "destination": intent["destination"]}
         known = {"blockHash": None, "counted": False, "settled": False, "reason": "duplicate", "count": 1}
         listed.append(row | known | {"seenAt": intent["createdAt"]})
         if number <= 20:
-            await deal.hook(event)
-    deal.scanner.all_transfers[deal.payment_id] = listed
+            await purchase.hook(event)
+    purchase.scanner.all_transfers[purchase.payment_id] = listed
 
     for count in (30, 40):
-        together = stray(deal, "duplicate", 1) | {"count": count, "transferCount": count}
-        await deal.hook(together | {"transfers": [listed[-1]]})
+        together = stray(purchase, "duplicate", 1) | {"count": count, "transferCount": count}
+        await purchase.hook(together | {"transfers": [listed[-1]]})
 
-    found = await rows(deal)
+    found = await rows(purchase)
     assert (len(found), sum(row["count"] for row in found)) == (21, 60)
     assert sum(int(row["amountBaseUnits"]) for row in found) == 60 * 61 // 2
 
 
-async def test_what_was_told_together_is_listed_even_while_the_scanner_is_down(deal: Deal) -> None:
-    await deal.open("direct")
-    deal.scanner.down = True
+async def test_what_was_told_together_is_listed_even_while_the_scanner_is_down(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
+    purchase.scanner.down = True
 
-    status, _ = await deal.hook(stray(deal, "late", 5) | {"count": 30, "transferCount": 30})
+    status, _ = await purchase.hook(stray(purchase, "late", 5) | {"count": 30, "transferCount": 30})
 
-    [row] = await rows(deal)
+    [row] = await rows(purchase)
     assert (status, row["reason"], row["amountBaseUnits"]) == (200, "late", "5")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from devnet.evm.scripted_node import tx_hash
-from tests.cases.evm_nodes import Street, shop, street
+from tests.cases.scanned_nodes import ScannedNodes, run_scanned_nodes, shop
 from tests.harness import USDC, USDT
 
 
-async def every(town: Street, intent_id: str, limit: int) -> list[dict[str, Any]]:
+async def every(town: ScannedNodes, intent_id: str, limit: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -27,7 +27,7 @@ async def every(town: Street, intent_id: str, limit: int) -> list[dict[str, Any]
 
 @pytest.mark.parametrize("limit", [1, 7, 46, 500])
 async def test_every_transfer_of_an_intent_is_listed_oldest_first(tmp_path: Path, limit: int) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         intent = await town.direct(1, amount="45")
         for number in range(45):
             token = USDC if number == 3 else USDT
@@ -49,7 +49,7 @@ async def test_every_transfer_of_an_intent_is_listed_oldest_first(tmp_path: Path
 
 
 async def test_a_list_of_nothing_is_empty_and_one_of_nobody_is_not_there(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         intent = await town.direct(1, amount="45")
         assert await town.api.get(f"/intents/{intent['intentId']}/transfers") == {"transfers": [], "nextCursor": None}
         assert (await town.api.call("GET", "/intents/nobody/transfers"))[0] == 404
@@ -58,7 +58,7 @@ async def test_a_list_of_nothing_is_empty_and_one_of_nobody_is_not_there(tmp_pat
 
 
 async def test_looking_at_a_transaction_again_lists_few_of_its_thousands(tmp_path: Path) -> None:
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         intent = await town.direct(1, amount="45")
         (node,) = town.nodes
         node.head += 1

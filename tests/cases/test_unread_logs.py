@@ -9,7 +9,7 @@ from chains.types import Rail
 from devnet.evm.scripted_node import tx_hash
 from scanner.reading.unread import MOST_REMEMBERED
 from scanner.store import unread
-from tests.cases.evm_nodes import shop, street
+from tests.cases.scanned_nodes import run_scanned_nodes, shop
 from tests.harness import USDT
 
 BAD, GOOD, LATER = tx_hash("bad"), tx_hash("good"), tx_hash("later")
@@ -59,7 +59,7 @@ CASES |= {what: (pay_through_the_proxy, how) for what, how in PROXY.items()}
 @pytest.mark.parametrize("what", CASES)
 async def test_a_log_that_cannot_be_read_keeps_no_other_waiting_and_counts_once_it_can(tmp_path, what):
     pay, how = CASES[what]
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         hide_receipt(node, BAD)
         node.garbled[BAD] = how
@@ -88,7 +88,7 @@ async def test_a_log_that_cannot_be_read_keeps_no_other_waiting_and_counts_once_
     ("pay", "how"), [(pay_plainly, DIRECT["no topics"]), (pay_through_the_proxy, PROXY["no data"])]
 )
 async def test_the_receipt_tells_what_the_log_does_not(tmp_path, pay, how):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.garbled[BAD] = how
         bad = await pay(town, 1, BAD)
@@ -100,7 +100,7 @@ async def test_the_receipt_tells_what_the_log_does_not(tmp_path, pay, how):
     ("pay", "how"), [(pay_plainly, DIRECT["no topics"]), (pay_through_the_proxy, PROXY["no data"])]
 )
 async def test_another_endpoint_shows_what_one_cannot(tmp_path, pay, how):
-    async with street(tmp_path, 2) as town:
+    async with run_scanned_nodes(tmp_path, 2) as town:
         first, _ = town.nodes
         for node in town.nodes:
             hide_receipt(node, BAD)
@@ -112,7 +112,7 @@ async def test_another_endpoint_shows_what_one_cannot(tmp_path, pay, how):
 
 
 async def test_what_a_worthless_contract_garbles_is_nobodys_payment(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         good = await town.direct(2, amount="1000")
         node.garbled |= {BAD: {"data": None}, LATER: {"topics": None}}
@@ -127,7 +127,7 @@ async def test_what_a_worthless_contract_garbles_is_nobodys_payment(tmp_path):
 
 @pytest.mark.parametrize("tx", [None, 5, "0x12"])
 async def test_a_log_that_names_no_transaction_is_told_by_its_block(tmp_path, tx):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         node.garbled[BAD] = {"transactionHash": tx}
         bad = await pay_plainly(town, 1, BAD)
@@ -145,7 +145,7 @@ async def test_a_log_that_names_no_transaction_is_told_by_its_block(tmp_path, tx
 
 
 async def test_a_restart_forgets_none_of_them(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         hide_receipt(node, BAD)
         node.garbled[BAD] = PROXY["no data"]
@@ -156,7 +156,7 @@ async def test_a_restart_forgets_none_of_them(tmp_path):
         async with town.scanner.database.read() as tx:
             kept = await unread.of_rail(tx, node.chain_id, Rail.PROXY)
         assert [each.log.tx_hash for each in kept] == [BAD]
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (again,) = town.nodes
         again.logs, again.head = node.logs, node.head + 80  # what is read again of the last minute is above it
         again.receipts = node.receipts
@@ -164,7 +164,7 @@ async def test_a_restart_forgets_none_of_them(tmp_path):
 
 
 async def test_an_endpoint_that_serves_nothing_readable_is_waited_for(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         order = await town.direct(1, amount="1000")
         await town.polled(1)
@@ -186,7 +186,7 @@ async def test_an_endpoint_that_serves_nothing_readable_is_waited_for(tmp_path):
 async def test_no_more_are_passed_than_can_be_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr("scanner.reading.unread.MOST_REMEMBERED", 3)
     assert MOST_REMEMBERED == 1_000
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         await town.direct(1, amount="1000")
         await town.polled(1)
@@ -200,7 +200,7 @@ async def test_no_more_are_passed_than_can_be_remembered(tmp_path, monkeypatch):
 
 
 async def test_what_stood_in_a_block_that_left_the_chain_is_forgotten(tmp_path):
-    async with street(tmp_path) as town:
+    async with run_scanned_nodes(tmp_path) as town:
         (node,) = town.nodes
         order = await town.direct(1, amount="1000")
         await town.polled(1)

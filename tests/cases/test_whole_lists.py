@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.harness import FakeClock
-from tests.marketplace.deals import TEN, Deal
-from tests.marketplace.stand_in import SENDER, StandIn, balance_changed, confirmed, tx_hash
+from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase
+from tests.marketplace.fake_scanner import SENDER, FakeScanner, balance_changed, confirmed, tx_hash
 from tests.marketplace.test_gate import ELSEWHERE, FAIL_OPEN, OPT_IN, dealing, list_of, node
 
 ONE = 10**18
@@ -41,20 +41,20 @@ def rows_of(intent: dict[str, Any], paid: Paid) -> list[dict[str, Any]]:
     ]
 
 
-def pay_with(deal: Deal, paid: Paid, *, shown: int = 20) -> dict[str, Any]:
+def pay_with(purchase: AcceptedPurchase, paid: Paid, *, shown: int = 20) -> dict[str, Any]:
     """Let an intent be paid by these transfers; its webhook lists the newest, as the scanner's does."""
-    intent = deal.scanner.intents[deal.payment_id]
-    deal.scanner.pay(deal.payment_id, sum(amount for _, amount in paid))
+    intent = purchase.scanner.intents[purchase.payment_id]
+    purchase.scanner.pay(purchase.payment_id, sum(amount for _, amount in paid))
     rows = rows_of(intent, paid)
-    deal.scanner.all_transfers[deal.payment_id] = rows
+    purchase.scanner.all_transfers[purchase.payment_id] = rows
     intent |= {"transfers": list(reversed(rows))[:shown], "txHash": rows[-1]["txHash"], "sender": rows[-1]["sender"]}
     return {**confirmed(intent), "sender": rows[-1]["sender"], "transferCount": len(rows)}
 
 
 @pytest.fixture
-async def screened(tmp_path: Path, chain_side: StandIn, clock: FakeClock) -> Any:
-    async with dealing(tmp_path, chain_side, clock, OPT_IN, OFAC_SDN_PATH=list_of(tmp_path, LISTED)) as deal:
-        yield deal
+async def screened(tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock) -> Any:
+    async with dealing(tmp_path, fake_scanner, clock, OPT_IN, OFAC_SDN_PATH=list_of(tmp_path, LISTED)) as purchase:
+        yield purchase
 
 
 LISTED_PAYS = [
@@ -71,7 +71,7 @@ LISTED_PAYS = [
 @pytest.mark.parametrize("rail", ["direct", "proxy"])
 @pytest.mark.parametrize("paid", LISTED_PAYS)
 async def test_crumbs_from_clean_senders_never_clear_what_a_listed_one_paid(
-    screened: Deal, paid: Paid, rail: str
+    screened: AcceptedPurchase, paid: Paid, rail: str
 ) -> None:
     await screened.open(rail)
 
@@ -92,7 +92,7 @@ CLEAN_PAYS = [
 
 @pytest.mark.parametrize(("paid", "rest"), CLEAN_PAYS)
 async def test_a_crumb_from_a_listed_sender_freezes_nobody_and_waits_for_a_person(
-    screened: Deal, paid: Paid, rest: int
+    screened: AcceptedPurchase, paid: Paid, rest: int
 ) -> None:
     await screened.open("direct")
 
@@ -108,17 +108,19 @@ async def test_a_crumb_from_a_listed_sender_freezes_nobody_and_waits_for_a_perso
     assert await screened.findings() == []
 
 
-async def test_a_contracts_crumb_freezes_nobody_either(tmp_path: Path, chain_side: StandIn, clock: FakeClock) -> None:
+async def test_a_contracts_crumb_freezes_nobody_either(
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock
+) -> None:
     async with node("0x6001") as url:
         env = {"TRANSACTION_SAFETY_REQUIRE_EOA_SENDER": "true", "RPC_BSC_TESTNET": url}
-        async with dealing(tmp_path, chain_side, clock, {}, **env) as deal:
-            await deal.open("direct")
-            deal.market.marketplace.services.verifier._gate._senders = Plain({CLEAN})
+        async with dealing(tmp_path, fake_scanner, clock, {}, **env) as purchase:
+            await purchase.open("direct")
+            purchase.market.marketplace.services.verifier._gate._senders = Plain({CLEAN})
 
-            _, answer = await deal.hook(pay_with(deal, [(LISTED, CRUMB), (CLEAN, TEN)]))
+            _, answer = await purchase.hook(pay_with(purchase, [(LISTED, CRUMB), (CLEAN, TEN)]))
 
-            assert (answer["data"]["outcome"], deal.entries()) == ("funded", FUNDED)
-            assert await deal.recoveries() == [("contract_sender", str(CRUMB))]
+            assert (answer["data"]["outcome"], purchase.entries()) == ("funded", FUNDED)
+            assert await purchase.recoveries() == [("contract_sender", str(CRUMB))]
 
 
 class Plain:
@@ -134,16 +136,16 @@ class Plain:
 
 
 async def test_a_node_is_asked_about_a_bounded_number_of_senders(
-    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
-    async with dealing(tmp_path, chain_side, clock, {}, TRANSACTION_SAFETY_REQUIRE_EOA_SENDER="true") as deal:
-        await deal.open("direct")
-        senders = deal.market.marketplace.services.verifier._gate._senders = Plain({CLEAN})
+    async with dealing(tmp_path, fake_scanner, clock, {}, TRANSACTION_SAFETY_REQUIRE_EOA_SENDER="true") as purchase:
+        await purchase.open("direct")
+        senders = purchase.market.marketplace.services.verifier._gate._senders = Plain({CLEAN})
         crumbs = [(f"0x{number:040x}", 1) for number in range(1, 301)]
 
-        _, answer = await deal.hook(pay_with(deal, [*crumbs, (CLEAN, TEN)]))
+        _, answer = await purchase.hook(pay_with(purchase, [*crumbs, (CLEAN, TEN)]))
 
-        assert (answer["data"]["outcome"], deal.entries()) == ("funded", FUNDED)
+        assert (answer["data"]["outcome"], purchase.entries()) == ("funded", FUNDED)
         assert senders.asked <= 64
 
 
@@ -156,31 +158,35 @@ CUT = [
 
 
 @pytest.mark.parametrize("cut", CUT)
-async def test_a_list_that_is_not_whole_is_not_judged_before_the_rest_was_read(deal: Deal, cut: dict[str, Any]) -> None:
-    await deal.open("direct")
-    body = {**deal.scanner.pay(deal.payment_id), **cut}
-    deal.scanner.down = True
-    status, answer = await deal.hook(body)
-    early = (status, answer["data"]["funded"], deal.entries(), (await deal.payment())["status"])
-    deal.scanner.down = False
+async def test_a_list_that_is_not_whole_is_not_judged_before_the_rest_was_read(
+    purchase: AcceptedPurchase, cut: dict[str, Any]
+) -> None:
+    await purchase.open("direct")
+    body = {**purchase.scanner.pay(purchase.payment_id), **cut}
+    purchase.scanner.down = True
+    status, answer = await purchase.hook(body)
+    early = (status, answer["data"]["funded"], purchase.entries(), (await purchase.payment())["status"])
+    purchase.scanner.down = False
 
-    await deal.market.marketplace.sweep.once()
+    await purchase.market.marketplace.sweep.once()
 
     assert early == (200, False, [], "processing")
-    assert deal.entries() == FUNDED
+    assert purchase.entries() == FUNDED
 
 
-async def test_an_event_whose_list_could_not_be_read_is_judged_when_it_is_delivered_again(deal: Deal) -> None:
-    await deal.open("direct")
-    body = {**deal.scanner.pay(deal.payment_id), "transfers": None}
-    deal.scanner.down = True
-    await deal.hook(body)
-    deal.scanner.down = False
+async def test_an_event_whose_list_could_not_be_read_is_judged_when_it_is_delivered_again(
+    purchase: AcceptedPurchase,
+) -> None:
+    await purchase.open("direct")
+    body = {**purchase.scanner.pay(purchase.payment_id), "transfers": None}
+    purchase.scanner.down = True
+    await purchase.hook(body)
+    purchase.scanner.down = False
 
-    answers = [(await deal.hook(body))[1]["data"]["outcome"] for _ in range(2)]
+    answers = [(await purchase.hook(body))[1]["data"]["outcome"] for _ in range(2)]
 
     assert answers == ["funded", "duplicate"]
-    assert deal.entries() == FUNDED
+    assert purchase.entries() == FUNDED
 
 
 # -- balances ------------------------------------------------------------------------------------------
@@ -201,7 +207,7 @@ BY_EVENTS: list[list[Paid]] = [
 
 @pytest.mark.parametrize("events", BY_EVENTS)
 async def test_a_watched_balance_is_judged_by_the_transfers_of_all_its_events(
-    screened: Deal, events: list[Paid]
+    screened: AcceptedPurchase, events: list[Paid]
 ) -> None:
     payment = (await screened.open("direct_balance", mode="watch"))["payment"]
 
@@ -214,7 +220,7 @@ async def test_a_watched_balance_is_judged_by_the_transfers_of_all_its_events(
     assert screened.entries() == []
 
 
-async def test_a_watched_balance_is_funded_once_clean_money_reaches_the_price_alone(screened: Deal) -> None:
+async def test_a_watched_balance_is_funded_once_clean_money_reaches_the_price_alone(screened: AcceptedPurchase) -> None:
     payment = (await screened.open("direct_balance", mode="watch"))["payment"]
     await screened.hook(grown(payment, 3 * ONE, [(LISTED, 3 * ONE)]))
     held = [await screened.hook(grown(payment, TEN, [(CLEAN, 7 * ONE)])), await screened.payment()]
@@ -229,7 +235,7 @@ async def test_a_watched_balance_is_funded_once_clean_money_reaches_the_price_al
     assert await screened.findings() == []
 
 
-async def test_a_cut_list_of_a_balance_leaves_the_rest_unscreened(screened: Deal) -> None:
+async def test_a_cut_list_of_a_balance_leaves_the_rest_unscreened(screened: AcceptedPurchase) -> None:
     payment = (await screened.open("direct_balance", mode="watch"))["payment"]
 
     _, answer = await screened.hook(grown(payment, TEN, [(CLEAN, CRUMB)] * 20) | {"transferCount": 21})
@@ -238,7 +244,7 @@ async def test_a_cut_list_of_a_balance_leaves_the_rest_unscreened(screened: Deal
     assert (await screened.payment())["holdReason"] == "no_buyer_address_to_screen"
 
 
-async def test_i_paid_judges_what_the_watch_told_too(screened: Deal) -> None:
+async def test_i_paid_judges_what_the_watch_told_too(screened: AcceptedPurchase) -> None:
     payment = (await screened.open("direct_balance", mode="watch"))["payment"]
     await screened.hook(grown(payment, TEN - 1, [(LISTED, TEN - 1)]))
     screened.scanner.balances[payment["destination"]] = TEN
@@ -248,7 +254,7 @@ async def test_i_paid_judges_what_the_watch_told_too(screened: Deal) -> None:
     assert (found["funded"], found["reason"]) == (False, "aml_sanctions")
 
 
-async def test_one_transfer_told_by_two_events_is_counted_once(screened: Deal) -> None:
+async def test_one_transfer_told_by_two_events_is_counted_once(screened: AcceptedPurchase) -> None:
     payment = (await screened.open("direct_balance", mode="watch"))["payment"]
     first = grown(payment, 5 * ONE, [(CLEAN, 5 * ONE)])
     await screened.hook(first)
@@ -261,12 +267,12 @@ async def test_one_transfer_told_by_two_events_is_counted_once(screened: Deal) -
 
 
 async def test_an_offer_that_lets_the_unknown_pass_still_refuses_the_listed(
-    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
-    async with dealing(tmp_path, chain_side, clock, FAIL_OPEN, OFAC_SDN_PATH=list_of(tmp_path, LISTED)) as deal:
-        await deal.open("direct")
+    async with dealing(tmp_path, fake_scanner, clock, FAIL_OPEN, OFAC_SDN_PATH=list_of(tmp_path, LISTED)) as purchase:
+        await purchase.open("direct")
 
-        _, answer = await deal.hook(pay_with(deal, [(None, TEN - 1), (LISTED, 1)]))
-        held = (answer["data"]["outcome"], (await deal.payment())["holdReason"])
+        _, answer = await purchase.hook(pay_with(purchase, [(None, TEN - 1), (LISTED, 1)]))
+        held = (answer["data"]["outcome"], (await purchase.payment())["holdReason"])
 
         assert held == ("held", "aml_sanctions")

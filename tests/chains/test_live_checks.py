@@ -8,7 +8,7 @@ import sys
 
 from devnet.ton.toncenter import TonCenter
 from devnet.tron.trongrid import TronGrid
-from tests.e2e import ton_market, tron_street
+from tests.e2e import ton_shop, tron_shop
 from tests.harness import ROOT
 
 BUSY = "0:" + "AB" * 32
@@ -25,16 +25,16 @@ async def checked(file: str, **environment: str) -> str:
 
 
 async def test_what_is_checked_against_trongrid():
-    async with TronGrid(tron_street.chain_of_today()) as grid:
+    async with TronGrid(tron_shop.chain_of_today()) as grid:
         said = await checked("tests/chains/tron/test_live.py", TRONGRID_URL=grid.url, TRONGRID_API_KEY="a-key")
         assert said.startswith("4 passed"), said
         assert grid.requests <= 60
 
 
 async def test_what_is_checked_against_toncenter():
-    ledger = ton_market.chain_of_today()
+    ledger = ton_shop.chain_of_today()
     for _ in range(30):
-        ledger.pay(BUSY, 5, master=ton_market.MASTER)
+        ledger.pay(BUSY, 5, master=ton_shop.MASTER)
     ledger.advance(30)
     async with TonCenter(ledger) as center:
         said = await checked(

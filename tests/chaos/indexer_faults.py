@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from devnet.ton.toncenter import TonCenter
-from devnet.tron.jsonrpc import MOST_BLOCKS
+from devnet.tron.defects import MOST_BLOCKS
 from devnet.tron.ledger import SOLID_DEPTH
 from devnet.tron.trongrid import TronGrid
-from tests.e2e import ton_market
+from tests.e2e import ton_shop
 
-JUSDC = ton_market.parse_address(ton_market.JUSDC, testnet=False)
+JUSDC = ton_shop.parse_address(ton_shop.JUSDC, testnet=False)
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "timeout": {"hang": True},

@@ -27,7 +27,7 @@ from devnet.tron import ledger as tron_ledger
 from devnet.tron.trongrid import TronGrid
 from tests.chaos import indexer_faults, rpc_faults, schedule
 from tests.chaos.rpc_faults import Endpoint
-from tests.e2e import ton_market, tron_street
+from tests.e2e import ton_shop, tron_shop
 from tests.harness import MERCHANT, USDT, environment, prepared, running
 
 POLL_S = 5
@@ -110,7 +110,7 @@ class TronSite:
     kinds = schedule.OF_FAMILY["tron"]
 
     def __init__(self) -> None:
-        self._ledger = tron_street.chain_of_today(ago_s=3600)  # it makes blocks faster than the clock goes
+        self._ledger = tron_shop.chain_of_today(ago_s=3600)  # it makes blocks faster than the clock goes
 
     @asynccontextmanager
     async def open(self, count: int) -> AsyncIterator[list[Any]]:
@@ -118,10 +118,10 @@ class TronSite:
             yield [await stack.enter_async_context(TronGrid(self._ledger)) for _ in range(count)]
 
     def environment(self, folder: Path, fronts: Sequence[Any]) -> dict[str, str]:
-        return tron_street.environment(folder, *fronts)
+        return tron_shop.environment(folder, *fronts)
 
     def orders(self) -> list[dict[str, Any]]:
-        return [{"chainId": tron_ledger.CHAIN_ID, "destination": tron_street.till()}]
+        return [{"chainId": tron_ledger.CHAIN_ID, "destination": tron_shop.fresh_address()}]
 
     async def pay(self, checkout: dict[str, Any]) -> None:
         self._ledger.transfer(checkout["destination"], 1000)
@@ -138,7 +138,7 @@ class TonSite:
     kinds = schedule.OF_FAMILY["ton"]
 
     def __init__(self) -> None:
-        self._ledger = ton_market.chain_of_today(ago_s=300)
+        self._ledger = ton_shop.chain_of_today(ago_s=300)
 
     @asynccontextmanager
     async def open(self, count: int) -> AsyncIterator[list[Any]]:
@@ -146,16 +146,14 @@ class TonSite:
             yield [await stack.enter_async_context(TonCenter(self._ledger)) for _ in range(count)]
 
     def environment(self, folder: Path, fronts: Sequence[Any]) -> dict[str, str]:
-        return ton_market.environment(folder, *fronts)
+        return ton_shop.environment(folder, *fronts)
 
     def orders(self) -> list[dict[str, Any]]:
-        return [{"chainId": ton_market.CHAIN_ID, "destination": ton_market.till()}]
+        return [{"chainId": ton_shop.CHAIN_ID, "destination": ton_shop.fresh_address()}]
 
     async def pay(self, checkout: dict[str, Any]) -> None:
         self._ledger.advance(1)
-        self._ledger.pay(
-            ton_market.parse_address(checkout["destination"], testnet=False), 1000, master=ton_market.MASTER
-        )
+        self._ledger.pay(ton_shop.parse_address(checkout["destination"], testnet=False), 1000, master=ton_shop.MASTER)
 
     async def go_on(self) -> None:
         while True:

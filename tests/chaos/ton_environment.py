@@ -16,9 +16,9 @@ from tests.chaos.facts import ChainTransfer, Coin, Order
 from tests.chaos.indexer_faults import inject_fault
 from tests.chaos.purchases import How, Part, PlannedPurchase
 from tests.chaos.schedule import Plan
-from tests.e2e import ton_market
+from tests.e2e import ton_shop
 
-JUSDC = parse_address(ton_market.JUSDC, testnet=False)
+JUSDC = parse_address(ton_shop.JUSDC, testnet=False)
 HEAD_START_S = 500  # a run makes blocks faster than the clock goes: it ends about where the clock is
 CASES: dict[How, tuple[str, ...]] = {  # recorded ones
     "sent": ("success", "comment", "nanoton_forward", "zero_forward", "owner_not_deployed"),
@@ -39,14 +39,12 @@ class TonEnvironment:
         self._lock = asyncio.Lock()
 
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
-        return ton_market.environment(folder, *self._centers)
+        return ton_shop.environment(folder, *self._centers)
 
     def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         destination = f"0:{(self._seed + 1) << 200 | number + 1:064X}"
-        token = (
-            {"token": None, "tokenAddress": ton_market.JUSDC} if purchase.kind == "other_token" else {"token": "USDT"}
-        )
-        return {"chainId": ton_market.CHAIN_ID, "destination": destination, **token}
+        token = {"token": None, "tokenAddress": ton_shop.JUSDC} if purchase.kind == "other_token" else {"token": "USDT"}
+        return {"chainId": ton_shop.CHAIN_ID, "destination": destination, **token}
 
     def canonical(self, address: str) -> str:
         return parse_address(address, testnet=False)
@@ -77,7 +75,7 @@ class TonEnvironment:
 
     async def pay_together(self, payments: Sequence[tuple[Order, int]]) -> None:
         async with self._lock:
-            await self._send([(o.destination, o.amount * share // 1000) for o, share in payments], ton_market.MASTER)
+            await self._send([(o.destination, o.amount * share // 1000) for o, share in payments], ton_shop.MASTER)
             self.payments += 1
 
     async def _send(self, parts: Sequence[tuple[str, int]], master: str, how: How = "sent") -> None:
@@ -101,7 +99,7 @@ class TonEnvironment:
 
     async def pay_many(self, order: Order, part: Part) -> None:
         async with self._lock:
-            master = ton_market.MASTER if part.right else JUSDC
+            master = ton_shop.MASTER if part.right else JUSDC
             for _ in range(part.count):
                 self._ledger.pay(order.destination, part.share, master=master)
             self._ledger.advance(1)
@@ -155,6 +153,6 @@ def _of_row(payment: ton_ledger.Payment) -> ChainTransfer:
 async def ton_environment(plan: Plan) -> AsyncIterator[TonEnvironment]:
     """Start two endpoints over one ledger."""
     async with AsyncExitStack() as stack:
-        ledger = ton_market.chain_of_today(ago_s=HEAD_START_S)
+        ledger = ton_shop.chain_of_today(ago_s=HEAD_START_S)
         centers = [await stack.enter_async_context(TonCenter(ledger)) for _ in range(2)]
         yield TonEnvironment(centers, seed=plan.seed)

@@ -16,7 +16,7 @@ from tests.chaos.facts import ChainTransfer, Coin, Order
 from tests.chaos.indexer_faults import inject_fault
 from tests.chaos.purchases import How, Part, PlannedPurchase
 from tests.chaos.schedule import Plan
-from tests.e2e import tron_street
+from tests.e2e import tron_shop
 
 HEAD_START_S = 500  # a run makes blocks faster than the clock goes: it ends about where the clock is
 MOST_COIN = 10**12  # sun
@@ -35,7 +35,7 @@ class TronEnvironment:
         self._coins: Counter[str] = Counter()
 
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
-        return tron_street.environment(folder, *self._grids)
+        return tron_shop.environment(folder, *self._grids)
 
     def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         destination = tron_ledger.account(f"stall {number} of {self._seed}")
@@ -57,7 +57,7 @@ class TronEnvironment:
             self._ledger.advance(1)
 
     async def pay(self, purchase: PlannedPurchase, order: Order, share: int, *, right: bool, how: How = "sent") -> None:
-        token, amount = tron_ledger.USDT if right else tron_street.USDC, order.amount * share // 1000
+        token, amount = tron_ledger.USDT if right else tron_shop.USDC, order.amount * share // 1000
         match how:
             case "sent":
                 self._ledger.transfer(order.destination, amount, token=token)
@@ -82,7 +82,7 @@ class TronEnvironment:
         self.payments += 1
 
     async def pay_many(self, order: Order, part: Part) -> None:
-        token = order.token if part.right else tron_street.USDC
+        token = order.token if part.right else tron_shop.USDC
         self._ledger.transfers([(token, order.destination, part.share)] * part.count, sender="a stranger")
         self.payments += 1
 
@@ -131,6 +131,6 @@ class TronEnvironment:
 async def tron_environment(plan: Plan) -> AsyncIterator[TronEnvironment]:
     """Start two endpoints over one ledger."""
     async with AsyncExitStack() as stack:
-        ledger = tron_street.chain_of_today(ago_s=HEAD_START_S)
+        ledger = tron_shop.chain_of_today(ago_s=HEAD_START_S)
         grids = [await stack.enter_async_context(TronGrid(ledger)) for _ in range(2)]
         yield TronEnvironment(grids, seed=plan.seed)

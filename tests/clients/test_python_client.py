@@ -338,15 +338,15 @@ class Broken:
 
 @pytest.fixture
 async def broken() -> AsyncIterator[Broken]:
-    stand_in = Broken()
+    run_fake_scanner = Broken()
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", stand_in.handle)
+    app.router.add_route("*", "/{path:.*}", run_fake_scanner.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        stand_in.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield stand_in
+        run_fake_scanner.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield run_fake_scanner
     finally:
         await runner.cleanup()
 

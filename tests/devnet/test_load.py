@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.load import BUSY, measure
-from bench.load_crowd import CALLS
+from bench.load_clients import CALLS
 from bench.load_figures import Figures, Moment, Timed, beside_idle, first_and_last, quantile
 
 CALL = "GET /health"

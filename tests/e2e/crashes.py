@@ -143,7 +143,7 @@ class Killed(BaseException):
     """The process ends here, as far as the store can tell."""
 
 
-class Guillotine:
+class CrashInjector:
     """Ends the daemon at its n-th write, before or after the commit."""
 
     def __init__(self, at: int, *, after_commit: bool) -> None:
@@ -153,15 +153,15 @@ class Guillotine:
         self._write = Database.write
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        guillotine = self
+        injector = self
 
         @asynccontextmanager
         async def write(database: Database) -> AsyncIterator[Any]:
-            guillotine.writes += 1
-            fatal = guillotine.writes == guillotine._at
-            async with guillotine._write(database) as tx:
+            injector.writes += 1
+            fatal = injector.writes == injector._at
+            async with injector._write(database) as tx:
                 yield tx
-                if fatal and not guillotine._after:
+                if fatal and not injector._after:
                     raise Killed
             if fatal:
                 raise Killed

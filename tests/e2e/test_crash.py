@@ -14,7 +14,7 @@ import pytest
 
 from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
-from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random, rows, sizes
+from tests.e2e.crashes import SEED, CrashInjector, Size, is_killed, kill_at_random, rows, sizes
 from tests.harness import MERCHANT, USDT, environment, intent_body, running
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
@@ -70,7 +70,7 @@ async def test_killed_at_a_write_the_story_ends_the_same(
 ) -> None:
     env = environment(tmp_path, chain.url)
     with monkeypatch.context() as patch:
-        Guillotine(at, after_commit=after_commit).install(patch)
+        CrashInjector(at, after_commit=after_commit).install(patch)
         await is_killed(story(chain, hooks, env))
     await story(chain, hooks, env)
 

@@ -11,16 +11,16 @@ import pytest
 
 from devnet.receiver import Receiver
 from devnet.ton.toncenter import TonCenter
-from tests.e2e.ton_market import (
+from tests.e2e.ton_shop import (
     CHAIN_ID,
     MASTER,
     USDT,
-    Market,
+    TonShop,
     bounceable,
     chain_of_today,
-    market,
+    fresh_address,
     opened,
-    till,
+    run_ton_shop,
     unbounceable,
 )
 from tests.harness import SECRET, in_seconds, intent_body
@@ -29,8 +29,8 @@ IMITATION = "0:" + "FA" * 32
 
 
 @pytest.fixture
-async def ton(hooks: Receiver, tmp_path: Path) -> AsyncIterator[Market]:
-    async with market(tmp_path, hooks) as found:
+async def ton(hooks: Receiver, tmp_path: Path) -> AsyncIterator[TonShop]:
+    async with run_ton_shop(tmp_path, hooks) as found:
         yield found
 
 
@@ -40,8 +40,8 @@ async def ton(hooks: Receiver, tmp_path: Path) -> AsyncIterator[Market]:
 @pytest.mark.parametrize(
     "spelt", [bounceable, unbounceable, str, str.lower], ids=["EQ", "UQ", "raw", "raw in small letters"]
 )
-async def test_an_exact_transfer_settles_and_is_told_once(ton: Market, spelt: Any) -> None:
-    to = till()
+async def test_an_exact_transfer_settles_and_is_told_once(ton: TonShop, spelt: Any) -> None:
+    to = fresh_address()
     created = await ton.checkout(destination=spelt(to), token="USDT")
     block = created["checkoutBlock"]
     assert (block["destination"], block["tokenAddress"], block["tokenSymbol"]) == (spelt(to), USDT, "USDT")
@@ -76,9 +76,9 @@ async def test_an_exact_transfer_settles_and_is_told_once(ton: Market, spelt: An
 
 @pytest.mark.parametrize("case", ["comment", "nanoton_forward", "zero_forward", "owner_not_deployed"])
 async def test_a_transfer_settles_whatever_its_payload_and_whether_or_not_its_owner_is_notified(
-    ton: Market, case: str
+    ton: TonShop, case: str
 ) -> None:
-    to = till()
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
 
     await ton.pay(to, name=case)
@@ -87,8 +87,8 @@ async def test_a_transfer_settles_whatever_its_payload_and_whether_or_not_its_ow
     assert await ton.api.unmatched() == []
 
 
-async def test_two_partial_transfers_add_up(ton: Market) -> None:
-    to = till()
+async def test_two_partial_transfers_add_up(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
     first = await ton.pay(to, 400)
     seen = await ton.api.intent(intent_id)
@@ -104,8 +104,8 @@ async def test_two_partial_transfers_add_up(ton: Market) -> None:
     assert await ton.unmatched(intent_id) == []
 
 
-async def test_more_than_the_amount_settles_and_shows_the_surplus(ton: Market) -> None:
-    to = till()
+async def test_more_than_the_amount_settles_and_shows_the_surplus(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
 
     payment = await ton.pay(to, 1003)
@@ -116,8 +116,8 @@ async def test_more_than_the_amount_settles_and_shows_the_surplus(ton: Market) -
     assert row["txHash"] == payment.tx_hash
 
 
-async def test_two_intents_paid_in_one_trace_are_settled_by_a_transfer_each(ton: Market) -> None:
-    one, two = till(), till()
+async def test_two_intents_paid_in_one_trace_are_settled_by_a_transfer_each(ton: TonShop) -> None:
+    one, two = fresh_address(), fresh_address()
     first, second = await ton.sell(destination=one), await ton.sell(destination=two, amount="2000")
 
     paid = ton.ledger.pay(one, 1000, master=MASTER)
@@ -135,7 +135,7 @@ async def test_two_intents_paid_in_one_trace_are_settled_by_a_transfer_each(ton:
 async def test_what_was_paid_while_the_scanner_was_down_settles_at_its_next_start(
     hooks: Receiver, tmp_path: Path
 ) -> None:
-    to = till()
+    to = fresh_address()
     async with TonCenter(chain_of_today()) as center:
         async with opened(tmp_path, center, hooks) as ton:
             intent_id = await ton.sell(destination=to)
@@ -150,8 +150,8 @@ async def test_what_was_paid_while_the_scanner_was_down_settles_at_its_next_star
     assert len(hooks.distinct) == 1
 
 
-async def test_a_transfer_counts_only_when_its_receiving_half_has_happened(ton: Market) -> None:
-    to = till()
+async def test_a_transfer_counts_only_when_its_receiving_half_has_happened(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
     payment = await ton.pay(to, pending=True)
     for _ in range(3):
@@ -166,8 +166,8 @@ async def test_a_transfer_counts_only_when_its_receiving_half_has_happened(ton: 
     assert [d.json["txHash"] for d in ton.hooks.deliveries] == [payment.tx_hash]
 
 
-async def test_a_transfer_whose_transactions_are_not_final_yet_waits(ton: Market) -> None:
-    to = till()
+async def test_a_transfer_whose_transactions_are_not_final_yet_waits(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
     ton.center.non_final = True
     await ton.pay(to)
@@ -182,8 +182,8 @@ async def test_a_transfer_whose_transactions_are_not_final_yet_waits(ton: Market
 # --- what does not -------------------------------------------------------------------------------
 
 
-async def test_a_jetton_that_calls_itself_usdt_is_the_wrong_token(ton: Market) -> None:
-    to = till()
+async def test_a_jetton_that_calls_itself_usdt_is_the_wrong_token(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
     ton.ledger.issue(IMITATION, "USD₮", 6)
 
@@ -193,8 +193,8 @@ async def test_a_jetton_that_calls_itself_usdt_is_the_wrong_token(ton: Market) -
     assert await ton.unmatched(intent_id) == [("wrong_token", payment.tx_hash)]
 
 
-async def test_a_transfer_of_nothing_counts_for_nothing(ton: Market) -> None:
-    to = till()
+async def test_a_transfer_of_nothing_counts_for_nothing(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
 
     payment = await ton.pay(to, 0)
@@ -203,8 +203,8 @@ async def test_a_transfer_of_nothing_counts_for_nothing(ton: Market) -> None:
     assert await ton.unmatched(intent_id) == [("zero_amount", payment.tx_hash)]
 
 
-async def test_a_bounced_transfer_is_reverted_and_a_good_one_settles_afterwards(ton: Market) -> None:
-    to = till()
+async def test_a_bounced_transfer_is_reverted_and_a_good_one_settles_afterwards(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
     bounced = await ton.pay(to, name="bounce")
     after = await ton.api.intent(intent_id)
@@ -217,8 +217,8 @@ async def test_a_bounced_transfer_is_reverted_and_a_good_one_settles_afterwards(
     assert [d.json["txHash"] for d in ton.hooks.deliveries] == [good.tx_hash]
 
 
-async def test_a_second_payment_that_bounced_is_none_to_send_back(ton: Market) -> None:
-    to, other = till(), till()
+async def test_a_second_payment_that_bounced_is_none_to_send_back(ton: TonShop) -> None:
+    to, other = fresh_address(), fresh_address()
     paid, cancelled = await ton.sell(destination=to), await ton.sell(destination=other)
     await ton.pay(to)
     await ton.api.call("DELETE", f"/intents/{cancelled}")
@@ -230,8 +230,8 @@ async def test_a_second_payment_that_bounced_is_none_to_send_back(ton: Market) -
     assert await ton.unmatched(cancelled) == [("reverted", after.tx_hash)]
 
 
-async def test_a_sender_without_the_jettons_moved_nothing_so_there_is_nothing_to_tell(ton: Market) -> None:
-    to = till()
+async def test_a_sender_without_the_jettons_moved_nothing_so_there_is_nothing_to_tell(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to, events=["payment.detected", "payment.anomaly"])
 
     await ton.pay(to, name="overdraw")
@@ -242,8 +242,8 @@ async def test_a_sender_without_the_jettons_moved_nothing_so_there_is_nothing_to
     assert ton.hooks.deliveries == []
 
 
-async def test_a_credit_to_a_wallet_that_is_not_the_destinations_is_none(ton: Market) -> None:
-    to = till()
+async def test_a_credit_to_a_wallet_that_is_not_the_destinations_is_none(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
     ton.center.wrong_wallets[to] = "0:" + "BD" * 32
 
@@ -253,8 +253,8 @@ async def test_a_credit_to_a_wallet_that_is_not_the_destinations_is_none(ton: Ma
     assert await ton.unmatched(intent_id) == [("no_transfer_log", payment.tx_hash)]
 
 
-async def test_a_second_payment_is_a_duplicate_and_one_after_cancelling_is_cancelled(ton: Market) -> None:
-    one, two = till(), till()
+async def test_a_second_payment_is_a_duplicate_and_one_after_cancelling_is_cancelled(ton: TonShop) -> None:
+    one, two = fresh_address(), fresh_address()
     first, second = await ton.sell(destination=one), await ton.sell(destination=two)
     await ton.pay(one)
     await ton.api.call("DELETE", f"/intents/{second}")
@@ -267,8 +267,8 @@ async def test_a_second_payment_is_a_duplicate_and_one_after_cancelling_is_cance
     assert len(ton.hooks.distinct) == 1
 
 
-async def test_a_payment_from_before_the_intent_is_not_its(ton: Market) -> None:
-    to = till()
+async def test_a_payment_from_before_the_intent_is_not_its(ton: TonShop) -> None:
+    to = fresh_address()
     old = ton.ledger.pay(to, 1000, master=MASTER, at=ton.ledger.now - 1200)
     intent_id = await ton.sell(destination=to)
 
@@ -280,8 +280,8 @@ async def test_a_payment_from_before_the_intent_is_not_its(ton: Market) -> None:
 
 
 async def test_a_payment_after_the_expiry_is_late_is_told_and_does_not_settle(hooks: Receiver, tmp_path: Path) -> None:
-    to = till()
-    async with market(tmp_path, hooks) as ton:
+    to = fresh_address()
+    async with run_ton_shop(tmp_path, hooks) as ton:
         intent_id = await ton.sell(destination=to, events=["payment.late"], expiresAt=in_seconds(1))
         ton.ledger.advance(70)
         await ton.see()
@@ -298,7 +298,7 @@ async def test_a_payment_after_the_expiry_is_late_is_told_and_does_not_settle(ho
 async def test_a_recheck_finds_a_payment_the_index_listed_too_late_by_any_transaction_of_its_trace(
     hooks: Receiver, tmp_path: Path
 ) -> None:
-    to = till()
+    to = fresh_address()
     async with TonCenter(chain_of_today()) as center, opened(tmp_path, center, hooks) as ton:
         intent_id = await ton.sell(destination=to)
         await ton.see()
@@ -328,7 +328,7 @@ async def test_a_recheck_finds_a_payment_the_index_listed_too_late_by_any_transa
         ("TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", "a TON address is"),
     ],
 )
-async def test_a_wrong_address_is_refused_with_a_sentence(ton: Market, destination: str, why: str) -> None:
+async def test_a_wrong_address_is_refused_with_a_sentence(ton: TonShop, destination: str, why: str) -> None:
     body = intent_body(chainId=CHAIN_ID, destination=destination, callbackUrl=ton.hooks.url())
 
     status, answer = await ton.api.call("POST", "/intents", body)
@@ -337,8 +337,8 @@ async def test_a_wrong_address_is_refused_with_a_sentence(ton: Market, destinati
     assert why in answer["error"]
 
 
-async def test_one_address_in_two_spellings_is_one_reservation(ton: Market) -> None:
-    to = till()
+async def test_one_address_in_two_spellings_is_one_reservation(ton: TonShop) -> None:
+    to = fresh_address()
     await ton.sell(destination=bounceable(to))
 
     body = intent_body(chainId=CHAIN_ID, destination=unbounceable(to), callbackUrl=ton.hooks.url())

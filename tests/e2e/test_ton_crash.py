@@ -17,7 +17,7 @@ import pytest
 from devnet.receiver import Receiver
 from devnet.ton.toncenter import TonCenter
 from tests.e2e.crashes import SEED, Size, confirmed, rows, settled_for_good, sizes
-from tests.e2e.ton_market import CHAIN_ID, MASTER, chain_of_today, environment, till
+from tests.e2e.ton_shop import CHAIN_ID, MASTER, chain_of_today, environment, fresh_address
 from tests.harness import SECRET, Api, intent_body, process
 
 pytestmark = pytest.mark.process
@@ -36,7 +36,7 @@ class Shop:
 
     async def sell(self, count: int, chance: random.Random) -> None:
         for number in range(count):
-            to = till()
+            to = fresh_address()
             await self._register(f"order-{number}", to, 1000 + number)
             self._ledger.advance(1)
             await self._pay(f"order-{number}", to, 1000 + number, chance)

@@ -10,14 +10,14 @@ import pytest
 from chains.ton import transfers as paging
 from devnet.receiver import Receiver
 from devnet.ton.toncenter import TonCenter
-from tests.e2e.ton_market import MASTER, Market, market, till
+from tests.e2e.ton_shop import MASTER, TonShop, fresh_address, run_ton_shop
 
 WAITING = 1_000
 
 
-async def waiting(ton: Market, count: int = WAITING) -> list[str]:
+async def waiting(ton: TonShop, count: int = WAITING) -> list[str]:
     """Register so many intents; return their addresses."""
-    owners = [till() for _ in range(count)]
+    owners = [fresh_address() for _ in range(count)]
     for start in range(0, count, 100):
         await asyncio.gather(
             *(
@@ -38,7 +38,7 @@ def spent(center: TonCenter, before: dict[str, int]) -> dict[str, int]:
 async def test_a_cycle_over_a_thousand_waiting_intents_is_the_head_and_one_page(
     hooks: Receiver, tmp_path: Path
 ) -> None:
-    async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+    async with run_ton_shop(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
         await ton.until_chain(lambda chain: chain["lastSuccessAt"])  # the poll of the start is over
         owners = await waiting(ton)
         for _ in range(3):  # the accepted length of a question is learnt, and where to begin
@@ -51,7 +51,7 @@ async def test_a_cycle_over_a_thousand_waiting_intents_is_the_head_and_one_page(
 
 
 async def test_a_cycle_with_a_hundred_payments_is_one_call_more(hooks: Receiver, tmp_path: Path) -> None:
-    async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+    async with run_ton_shop(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
         await ton.until_chain(lambda chain: chain["lastSuccessAt"])  # the poll of the start is over
         owners = await waiting(ton)
         for _ in range(3):
@@ -75,11 +75,11 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_pages")
 async def test_nobody_waits_behind_an_address_that_fills_every_page(hooks: Receiver, tmp_path: Path) -> None:
-    async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+    async with run_ton_shop(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
         await ton.until_chain(lambda chain: chain["lastSuccessAt"])  # the poll of the start is over
-        flooded = till()
+        flooded = fresh_address()
         await ton.sell(destination=flooded, amount="1000000")
-        quiet = [till() for _ in range(5)]
+        quiet = [fresh_address() for _ in range(5)]
         sold = [await ton.sell(destination=to) for to in quiet]
         for to in quiet:
             for _ in range(20):
@@ -94,9 +94,9 @@ async def test_nobody_waits_behind_an_address_that_fills_every_page(hooks: Recei
 
 @pytest.mark.usefixtures("small_pages")
 async def test_rows_that_come_faster_than_they_are_read_hold_nobody_up(hooks: Receiver, tmp_path: Path) -> None:
-    async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+    async with run_ton_shop(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
         await ton.until_chain(lambda chain: chain["lastSuccessAt"])  # the poll of the start is over
-        flooded, quiet = till(), till()
+        flooded, quiet = fresh_address(), fresh_address()
         await ton.sell(destination=flooded, amount="1000000")
         intent_id = await ton.sell(destination=quiet)
         ton.ledger.pay(quiet, 1000, master=MASTER)

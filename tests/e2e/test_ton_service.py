@@ -13,35 +13,35 @@ import pytest
 from devnet.receiver import Receiver
 from devnet.ton.toncenter import TonCenter
 from scanner.balance_watcher import BalanceWatcher
-from tests.e2e.ton_market import (
+from tests.e2e.ton_shop import (
     CHAIN_ID,
     KEY,
     MASTER,
     USDT,
-    Market,
+    TonShop,
     bounceable,
     chain_of_today,
     environment,
-    market,
+    fresh_address,
     opened,
-    till,
+    run_ton_shop,
     unbounceable,
 )
 from tests.harness import SECRET, FakeClock, running
 
 
 @pytest.fixture
-async def ton(hooks: Receiver, tmp_path: Path) -> AsyncIterator[Market]:
-    async with market(tmp_path, hooks) as found:
+async def ton(hooks: Receiver, tmp_path: Path) -> AsyncIterator[TonShop]:
+    async with run_ton_shop(tmp_path, hooks) as found:
         yield found
 
 
 # --- receivers -----------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_once_when_an_operator_asks(ton: Market) -> None:
+async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_once_when_an_operator_asks(ton: TonShop) -> None:
     ton.hooks.behave(statuses=[503])
-    to = till()
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
     await ton.pay(to)
     failed = await ton.api.status_is(intent_id, "webhook_failed")
@@ -59,7 +59,7 @@ async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_once_when_
 # --- balances and watches ------------------------------------------------------------------------
 
 
-async def balance(ton: Market, address: str, **fields: Any) -> tuple[int, dict[str, Any]]:
+async def balance(ton: TonShop, address: str, **fields: Any) -> tuple[int, dict[str, Any]]:
     body = {"chainId": CHAIN_ID, "address": address, **fields}
     return await ton.api.call("POST", "/balances/check", body)
 
@@ -76,9 +76,9 @@ async def balance(ton: Market, address: str, **fields: Any) -> tuple[int, dict[s
     ],
 )
 async def test_a_jetton_balance_is_read_by_symbol_or_address_and_shown_as_asked(
-    ton: Market, named: dict[str, str]
+    ton: TonShop, named: dict[str, str]
 ) -> None:
-    to = till()
+    to = fresh_address()
     await ton.pay(to, 2**90 + 7)
 
     status, answer = await balance(ton, unbounceable(to), **named)
@@ -98,11 +98,11 @@ async def test_a_jetton_balance_is_read_by_symbol_or_address_and_shown_as_asked(
 
 
 @pytest.mark.parametrize("name", ["native", "TON", "ton"])
-async def test_the_coin_is_read_and_who_never_had_any_has_none(ton: Market, name: str) -> None:
-    to = till()
+async def test_the_coin_is_read_and_who_never_had_any_has_none(ton: TonShop, name: str) -> None:
+    to = fresh_address()
     ton.ledger.coins[to] = 10**18 + 1
 
-    rich, poor = await balance(ton, to, token=name), await balance(ton, till(), token=name)
+    rich, poor = await balance(ton, to, token=name), await balance(ton, fresh_address(), token=name)
 
     assert (rich[0], rich[1]["balance"], rich[1]["tokenSymbol"], rich[1]["decimals"]) == (
         200,
@@ -113,8 +113,8 @@ async def test_the_coin_is_read_and_who_never_had_any_has_none(ton: Market, name
     assert (rich[1]["tokenAddress"], poor[0], poor[1]["balance"]) == (None, 200, "0")
 
 
-async def test_a_balance_that_cannot_be_read_is_an_error_and_not_zero(ton: Market) -> None:
-    to = till()
+async def test_a_balance_that_cannot_be_read_is_an_error_and_not_zero(ton: TonShop) -> None:
+    to = fresh_address()
     await ton.pay(to, 5)
     ton.center.fail("jetton/wallets", status=500)
 
@@ -130,16 +130,16 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def watched(hooks: Receiver, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Market]:
-    async with market(tmp_path, hooks, clock=clock) as found:
+async def watched(hooks: Receiver, tmp_path: Path, clock: FakeClock) -> AsyncIterator[TonShop]:
+    async with run_ton_shop(tmp_path, hooks, clock=clock) as found:
         yield found
 
 
-def watcher(ton: Market) -> BalanceWatcher:
+def watcher(ton: TonShop) -> BalanceWatcher:
     return ton.scanner.daemon.watchers[CHAIN_ID]
 
 
-async def watch(ton: Market, **fields: Any) -> str:
+async def watch(ton: TonShop, **fields: Any) -> str:
     """Create a watch and wait for its first read."""
     body = {"chainId": CHAIN_ID, "callbackUrl": ton.hooks.url(), "callbackSecret": SECRET, **fields}
     status, answer = await ton.api.call("POST", "/balance-watches", body)
@@ -149,22 +149,22 @@ async def watch(ton: Market, **fields: Any) -> str:
     return watch_id
 
 
-async def until_watch(ton: Market, watch_id: str, condition: Any) -> dict[str, Any]:
+async def until_watch(ton: TonShop, watch_id: str, condition: Any) -> dict[str, Any]:
     async with asyncio.timeout(20):
         while not condition(found := (await ton.api.get(f"/balance-watches/{watch_id}"))["watch"]):  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # polled over HTTP
     return dict(found)
 
 
-async def check(ton: Market, clock: FakeClock) -> None:
+async def check(ton: TonShop, clock: FakeClock) -> None:
     clock.advance(5 * 60)
     await watcher(ton).check_due()
 
 
 async def test_a_rise_is_told_with_the_transfer_behind_it_and_a_fall_from_there(
-    watched: Market, clock: FakeClock
+    watched: TonShop, clock: FakeClock
 ) -> None:
-    to, hooks = till(), watched.hooks
+    to, hooks = fresh_address(), watched.hooks
     watch_id = await watch(watched, address=bounceable(to), token="USDT")
 
     payment = await watched.pay(to, 70)
@@ -172,7 +172,7 @@ async def test_a_rise_is_told_with_the_transfer_behind_it_and_a_fall_from_there(
     await check(watched, clock)
     (rise,) = await hooks.wait_for(1)
     await until_watch(watched, watch_id, lambda found: found["changeCount"] == 1)
-    await watched.pay(till(), 30, sender=to)
+    await watched.pay(fresh_address(), 30, sender=to)
     await watched.see()
     await check(watched, clock)
     _, fall = await hooks.wait_for(2)
@@ -197,8 +197,8 @@ async def test_a_rise_is_told_with_the_transfer_behind_it_and_a_fall_from_there(
     assert (fall.json["previousBalance"], fall.json["currentBalance"], fall.json["delta"]) == ("70", "40", "-30")
 
 
-async def test_a_rise_of_coin_is_told(watched: Market, clock: FakeClock) -> None:
-    to = till()
+async def test_a_rise_of_coin_is_told(watched: TonShop, clock: FakeClock) -> None:
+    to = fresh_address()
     await watch(watched, address=to, token="TON")
 
     watched.ledger.coins[to] = 5
@@ -210,8 +210,8 @@ async def test_a_rise_of_coin_is_told(watched: Market, clock: FakeClock) -> None
     assert (told["currentBalance"], told["tokenAddress"], told["tokenSymbol"]) == ("5", None, "TON")
 
 
-async def test_a_read_that_fails_tells_nobody_and_is_made_again(watched: Market, clock: FakeClock) -> None:
-    to = till()
+async def test_a_read_that_fails_tells_nobody_and_is_made_again(watched: TonShop, clock: FakeClock) -> None:
+    to = fresh_address()
     watch_id = await watch(watched, address=to, token="USDT")
     await watched.pay(to, 70)
     fault = watched.center.fail("jetton/wallets", status=500)
@@ -228,10 +228,10 @@ async def test_a_read_that_fails_tells_nobody_and_is_made_again(watched: Market,
     assert [d.json["currentBalance"] for d in watched.hooks.distinct.values()] == ["70"]
 
 
-async def test_hundreds_of_watches_are_read_in_a_handful_of_calls(watched: Market, clock: FakeClock) -> None:
+async def test_hundreds_of_watches_are_read_in_a_handful_of_calls(watched: TonShop, clock: FakeClock) -> None:
     body = {"chainId": CHAIN_ID, "token": "USDT", "callbackUrl": watched.hooks.url(), "callbackSecret": SECRET}
     for _ in range(4):
-        many = (watched.api.call("POST", "/balance-watches", {**body, "address": till()}) for _ in range(100))
+        many = (watched.api.call("POST", "/balance-watches", {**body, "address": fresh_address()}) for _ in range(100))
         assert {status for status, _ in await asyncio.gather(*many)} == {200}
     await check(watched, clock)
     before = watched.center.calls["jetton/wallets"]
@@ -247,7 +247,7 @@ async def test_hundreds_of_watches_are_read_in_a_handful_of_calls(watched: Marke
 
 
 async def test_positions_and_lag_are_seconds(hooks: Receiver, tmp_path: Path) -> None:
-    async with market(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
+    async with run_ton_shop(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as ton:
         await ton.scanner.worker.poll()
         status = await ton.chain()
         assert (status["chainType"], status["chainHead"], status["lastScannedBlock"]) == (
@@ -272,7 +272,7 @@ async def test_the_first_start_reads_a_day(hooks: Receiver, tmp_path: Path) -> N
     async with TonCenter(chain_of_today()) as center:
         center.fail("masterchainInfo", status=500)  # until an intent waits
         async with opened(tmp_path, center, hooks) as ton:
-            to = till()
+            to = fresh_address()
             intent_id = await ton.sell(destination=to, token="USDT")
             center.ledger.pay(to, 1000, master=MASTER, at=center.ledger.now - 300)
             center.heal()
@@ -298,7 +298,7 @@ async def test_what_the_registry_promises_is_compared_with_the_chain(hooks: Rece
                 "intentId": "a",
                 "chainId": CHAIN_ID,
                 "token": "USDT",
-                "destination": till(),
+                "destination": fresh_address(),
                 "amount": "1",
                 "callbackUrl": hooks.url(),
                 "callbackSecret": SECRET,
@@ -322,8 +322,8 @@ def longest_pauses(moments: list[float], count: int) -> list[float]:
     return sorted(later - sooner for sooner, later in pairwise(moments))[-count:]
 
 
-async def test_a_429_leaves_the_service_alone_as_long_as_it_says_and_costs_no_payment(ton: Market) -> None:
-    to = till()
+async def test_a_429_leaves_the_service_alone_as_long_as_it_says_and_costs_no_payment(ton: TonShop) -> None:
+    to = fresh_address()
     intent_id = await ton.sell(destination=to)
     ton.ledger.pay(to, 1000, master=MASTER)
     moments = arrivals(ton.center)
@@ -337,7 +337,7 @@ async def test_a_429_leaves_the_service_alone_as_long_as_it_says_and_costs_no_pa
     assert longest_pauses(moments, 1) >= [3]
 
 
-async def test_a_429_without_a_word_about_time_is_left_alone_for_a_second_and_then_longer(ton: Market) -> None:
+async def test_a_429_without_a_word_about_time_is_left_alone_for_a_second_and_then_longer(ton: TonShop) -> None:
     await ton.sell()
     moments = arrivals(ton.center)
     ton.center.limit_rate(times=2)
@@ -362,7 +362,7 @@ async def test_the_key_travels_in_its_header_and_is_shown_nowhere(
 ) -> None:
     async with TonCenter(chain_of_today()) as center:
         async with opened(tmp_path, center, hooks, TONCENTER_API_KEY=KEY) as ton:
-            to = till()
+            to = fresh_address()
             await ton.delivered(await paid(ton, to))
             center.fail(status=403, body={"error": f"no such key: {KEY}", "code": 403})
             failing = await ton.until_chain(lambda chain: chain["lastError"])
@@ -388,7 +388,7 @@ async def test_a_base_with_its_path_is_accepted(hooks: Receiver, tmp_path: Path)
         TonCenter(chain_of_today()) as center,
         opened(tmp_path, center, hooks, TONCENTER_URL=f"{center.url}/api/v3") as ton,
     ):
-        await ton.delivered(await paid(ton, till()))
+        await ton.delivered(await paid(ton, fresh_address()))
 
 
 async def test_a_second_service_takes_over(hooks: Receiver, tmp_path: Path) -> None:
@@ -397,11 +397,11 @@ async def test_a_second_service_takes_over(hooks: Receiver, tmp_path: Path) -> N
         urls = f"{first.url},{second.url}"
         async with opened(tmp_path, first, hooks, TONCENTER_URL=urls) as ton:
             first.fail(status=503)
-            await ton.delivered(await paid(ton, till()))
+            await ton.delivered(await paid(ton, fresh_address()))
             assert (await ton.chain())["endpoint"].endswith("#2")
 
 
-async def paid(ton: Market, to: str) -> str:
+async def paid(ton: TonShop, to: str) -> str:
     """Sell and be paid."""
     intent_id = await ton.sell(destination=to)
     await ton.pay(to)

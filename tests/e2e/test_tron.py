@@ -15,15 +15,15 @@ from devnet.receiver import Receiver
 from devnet.tron.ledger import CHAIN_ID, SLOT_MS, USDT, account
 from devnet.tron.trongrid import TronGrid
 from tests.e2e.crashes import rows
-from tests.e2e.tron_street import BUYER, USDC, Street, chain_of_today, in_hex, opened, street, till
+from tests.e2e.tron_shop import BUYER, USDC, TronShop, chain_of_today, fresh_address, in_hex, opened, run_tron_shop
 from tests.harness import SECRET, FakeClock, intent_body
 
 RECEIPT = "/walletsolidity/gettransactioninfobyid"
 
 
 @pytest.fixture
-async def tron(hooks: Receiver, tmp_path: Path) -> AsyncIterator[Street]:
-    async with street(tmp_path, hooks) as opened:
+async def tron(hooks: Receiver, tmp_path: Path) -> AsyncIterator[TronShop]:
+    async with run_tron_shop(tmp_path, hooks) as opened:
         yield opened
 
 
@@ -31,8 +31,8 @@ async def tron(hooks: Receiver, tmp_path: Path) -> AsyncIterator[Street]:
 
 
 @pytest.mark.parametrize("spelt", [str, in_hex], ids=["base58", "41-hex"])
-async def test_an_exact_transfer_settles_and_is_told_once(tron: Street, spelt: Any) -> None:
-    to = till()
+async def test_an_exact_transfer_settles_and_is_told_once(tron: TronShop, spelt: Any) -> None:
+    to = fresh_address()
     created = await tron.checkout(destination=spelt(to), token="USDT")
     block = created["checkoutBlock"]
     assert (block["destination"], block["tokenAddress"], block["tokenSymbol"]) == (spelt(to), USDT, "USDT")
@@ -65,8 +65,8 @@ async def test_an_exact_transfer_settles_and_is_told_once(tron: Street, spelt: A
     assert await tron.api.unmatched() == []
 
 
-async def test_nothing_counts_before_its_block_is_irreversible(tron: Street) -> None:
-    to = till()
+async def test_nothing_counts_before_its_block_is_irreversible(tron: TronShop) -> None:
+    to = fresh_address()
     intent_id = await tron.sell(destination=to)
     tron.ledger.transfer(to, 1000)
     tron.ledger.advance(19)
@@ -79,8 +79,8 @@ async def test_nothing_counts_before_its_block_is_irreversible(tron: Street) -> 
     assert (await tron.api.intent(intent_id))["status"] == "confirmed"
 
 
-async def test_two_partial_transfers_add_up(tron: Street) -> None:
-    to = till()
+async def test_two_partial_transfers_add_up(tron: TronShop) -> None:
+    to = fresh_address()
     intent_id = await tron.sell(destination=to)
     first = await tron.pay(to, 400)
     seen = await tron.api.intent(intent_id)
@@ -99,8 +99,8 @@ async def test_two_partial_transfers_add_up(tron: Street) -> None:
     assert await tron.unmatched(intent_id) == []
 
 
-async def test_more_than_the_amount_settles_and_shows_the_surplus(tron: Street) -> None:
-    to = till()
+async def test_more_than_the_amount_settles_and_shows_the_surplus(tron: TronShop) -> None:
+    to = fresh_address()
     intent_id = await tron.sell(destination=to)
 
     tx = await tron.pay(to, 1003)
@@ -110,8 +110,8 @@ async def test_more_than_the_amount_settles_and_shows_the_surplus(tron: Street) 
     assert (row["reason"], row["amount"], row["transferAmount"], row["txHash"]) == ("overpaid_surplus", "3", "1003", tx)
 
 
-async def test_two_intents_paid_in_one_transaction_are_settled_by_an_event_each(tron: Street) -> None:
-    one, two = till(), till()
+async def test_two_intents_paid_in_one_transaction_are_settled_by_an_event_each(tron: TronShop) -> None:
+    one, two = fresh_address(), fresh_address()
     first, second = await tron.sell(destination=one), await tron.sell(destination=two, amount="2000")
 
     tx = tron.ledger.transfers([(USDT, BUYER, 7), (USDT, one, 1000), (USDT, two, 1500), (USDT, two, 500)])
@@ -131,8 +131,8 @@ async def test_two_intents_paid_in_one_transaction_are_settled_by_an_event_each(
 # --- what does not, and why --------------------------------------------------------------------------
 
 
-async def test_another_token_is_stored_as_such_whatever_it_calls_itself(tron: Street) -> None:
-    to = till()
+async def test_another_token_is_stored_as_such_whatever_it_calls_itself(tron: TronShop) -> None:
+    to = fresh_address()
     intent_id = await tron.sell(destination=to)
     fake = tron.ledger.deploy("a forger", "USDT")
 
@@ -146,8 +146,8 @@ async def test_another_token_is_stored_as_such_whatever_it_calls_itself(tron: St
     assert (await tron.api.intent(intent_id))["status"] == "pending"
 
 
-async def test_a_transfer_of_nothing_counts_for_nothing(tron: Street) -> None:
-    to = till()
+async def test_a_transfer_of_nothing_counts_for_nothing(tron: TronShop) -> None:
+    to = fresh_address()
     intent_id = await tron.sell(destination=to)
 
     tx = await tron.pay(to, 0)
@@ -157,9 +157,9 @@ async def test_a_transfer_of_nothing_counts_for_nothing(tron: Street) -> None:
 
 
 @pytest.mark.parametrize("jsonrpc", [True, False], ids=["by logs", "by slower calls"])
-async def test_failed_transactions_and_approvals_move_nothing_and_settle_nothing(tron: Street, jsonrpc: bool) -> None:
+async def test_failed_transactions_and_approvals_move_nothing_and_settle_nothing(tron: TronShop, jsonrpc: bool) -> None:
     tron.grid.jsonrpc = jsonrpc
-    to = till()
+    to = fresh_address()
     intent_id = await tron.sell(destination=to)
 
     tron.ledger.fail(to, 1000)
@@ -174,8 +174,8 @@ async def test_failed_transactions_and_approvals_move_nothing_and_settle_nothing
     assert (await tron.api.intent(intent_id))["status"] == "confirmed"
 
 
-async def test_a_transaction_that_the_second_look_finds_failed_is_reverted(tron: Street) -> None:
-    to = till()
+async def test_a_transaction_that_the_second_look_finds_failed_is_reverted(tron: TronShop) -> None:
+    to = fresh_address()
     intent_id = await tron.sell(destination=to)
     tx = tron.ledger.transfer(to, 1000)
     tron.ledger.settle()
@@ -190,8 +190,8 @@ async def test_a_transaction_that_the_second_look_finds_failed_is_reverted(tron:
     assert (view["status"], view["amountReceived"]) == ("pending", "0")
 
 
-async def test_a_transfer_after_settling_is_a_duplicate_and_after_cancelling_is_cancelled(tron: Street) -> None:
-    one, two = till(), till()
+async def test_a_transfer_after_settling_is_a_duplicate_and_after_cancelling_is_cancelled(tron: TronShop) -> None:
+    one, two = fresh_address(), fresh_address()
     first, second = await tron.sell(destination=one), await tron.sell(destination=two)
     await tron.pay(one, 1000)
     await tron.api.call("DELETE", f"/intents/{second}")
@@ -206,8 +206,8 @@ async def test_a_transfer_after_settling_is_a_duplicate_and_after_cancelling_is_
 
 async def test_a_transfer_for_an_expired_intent_is_late_and_settles_nothing(hooks: Receiver, tmp_path: Path) -> None:
     clock = FakeClock()
-    async with street(tmp_path, hooks, clock=clock) as tron:
-        to = till()
+    async with run_tron_shop(tmp_path, hooks, clock=clock) as tron:
+        to = fresh_address()
         intent_id = await tron.sell(destination=to)
         clock.advance(24 * 3600 + 60)
         tron.ledger.advance(24 * 1200 + 60)
@@ -220,8 +220,8 @@ async def test_a_transfer_for_an_expired_intent_is_late_and_settles_nothing(hook
         assert (await tron.api.intent(intent_id))["status"] == "expired"
 
 
-async def test_a_transfer_long_before_the_intent_does_not_settle_it(tron: Street) -> None:
-    to = till()
+async def test_a_transfer_long_before_the_intent_does_not_settle_it(tron: TronShop) -> None:
+    to = fresh_address()
     old = tron.ledger.transfer(to, 1000)
     tron.ledger.settle()
     tron.ledger.times = [time_ms - 15 * 60_000 for time_ms in tron.ledger.times]
@@ -238,9 +238,9 @@ async def test_a_transfer_long_before_the_intent_does_not_settle_it(tron: Street
 # --- receivers ---------------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_when_it_is_back(tron: Street) -> None:
+async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_when_it_is_back(tron: TronShop) -> None:
     tron.hooks.behave(statuses=[503])
-    to = till()
+    to = fresh_address()
     intent_id = await tron.sell(destination=to)
     tx = await tron.pay(to, 1000)
     failed = await tron.api.status_is(intent_id, "webhook_failed")
@@ -261,7 +261,7 @@ async def test_what_was_paid_while_the_daemon_was_down_is_found_at_the_next_star
     hooks: Receiver, tmp_path: Path
 ) -> None:
     async with TronGrid(chain_of_today()) as grid:
-        to = till()
+        to = fresh_address()
         async with opened(tmp_path, grid, hooks) as tron:
             intent_id = await tron.sell(destination=to)
             await tron.settle()
@@ -288,7 +288,7 @@ async def test_what_was_paid_while_the_daemon_was_down_is_found_at_the_next_star
         ("41" + "0" * 40, "the zero address"),
     ],
 )
-async def test_an_address_that_is_not_one_is_refused_with_a_sentence(tron: Street, address: str, why: str) -> None:
+async def test_an_address_that_is_not_one_is_refused_with_a_sentence(tron: TronShop, address: str, why: str) -> None:
     body = intent_body(chainId=CHAIN_ID, destination=address)
     status, answer = await tron.api.call("POST", "/intents", body)
 
@@ -296,8 +296,8 @@ async def test_an_address_that_is_not_one_is_refused_with_a_sentence(tron: Stree
     assert why in answer["error"]
 
 
-async def test_one_address_is_one_reservation_however_it_is_spelt(tron: Street) -> None:
-    to = till()
+async def test_one_address_is_one_reservation_however_it_is_spelt(tron: TronShop) -> None:
+    to = fresh_address()
     await tron.sell(destination=to)
 
     status, answer = await tron.api.call("POST", "/intents", intent_body(chainId=CHAIN_ID, destination=in_hex(to)))
@@ -305,9 +305,9 @@ async def test_one_address_is_one_reservation_however_it_is_spelt(tron: Street) 
     assert (status, answer["details"]) == (409, {"field": "destination"})
 
 
-async def test_the_proxy_rail_is_not_offered(tron: Street) -> None:
+async def test_the_proxy_rail_is_not_offered(tron: TronShop) -> None:
     status, answer = await tron.api.call(
-        "POST", "/intents", intent_body(chainId=CHAIN_ID, destination=till(), rail="proxy")
+        "POST", "/intents", intent_body(chainId=CHAIN_ID, destination=fresh_address(), rail="proxy")
     )
 
     assert (status, answer["details"]) == (400, {"field": "rail"})
@@ -326,8 +326,8 @@ async def test_the_proxy_rail_is_not_offered(tron: Street) -> None:
         ({"tokenSymbol": "USDC"}, (USDC, "USDC", 6, "0")),
     ],
 )
-async def test_a_balance_is_read_exactly(tron: Street, named: dict[str, str], shown: tuple[Any, ...]) -> None:
-    holder = till()
+async def test_a_balance_is_read_exactly(tron: TronShop, named: dict[str, str], shown: tuple[Any, ...]) -> None:
+    holder = fresh_address()
     tron.ledger.transfer(holder, 2**200 + 7)
     tron.ledger.send_coin(holder, 5_000_001)
     tron.ledger.advance()
@@ -346,9 +346,9 @@ async def test_a_balance_is_read_exactly(tron: Street, named: dict[str, str], sh
     }
 
 
-async def test_a_balance_that_cannot_be_read_is_an_error_and_not_zero(tron: Street) -> None:
+async def test_a_balance_that_cannot_be_read_is_an_error_and_not_zero(tron: TronShop) -> None:
     broken = tron.ledger.deploy("broken", "BRK", broken=True)
-    body = {"chainId": CHAIN_ID, "address": till(), "tokenAddress": broken}
+    body = {"chainId": CHAIN_ID, "address": fresh_address(), "tokenAddress": broken}
 
     status, answer = await tron.api.call("POST", "/balances/check", body)
 
@@ -365,7 +365,7 @@ async def test_a_watch_tells_a_rise_with_its_transfers_and_a_fall(
     hooks: Receiver, tmp_path: Path, clock: FakeClock
 ) -> None:
     holder = account("a watched holder")
-    async with street(tmp_path, hooks, clock=clock) as tron:
+    async with run_tron_shop(tmp_path, hooks, clock=clock) as tron:
         watch_id = await watch(tron, holder, token="USDT")
         tx = tron.ledger.transfer(holder, 2**130)
         tron.ledger.settle()
@@ -403,8 +403,8 @@ async def test_a_watch_tells_a_rise_with_its_transfers_and_a_fall(
 async def test_a_watch_of_trx_tells_a_change_once_it_is_irreversible(
     hooks: Receiver, tmp_path: Path, clock: FakeClock
 ) -> None:
-    holder = till()
-    async with street(tmp_path, hooks, clock=clock) as tron:
+    holder = fresh_address()
+    async with run_tron_shop(tmp_path, hooks, clock=clock) as tron:
         await watch(tron, holder, token="TRX")
         tron.ledger.send_coin(holder, 7)
         tron.ledger.advance(19)
@@ -419,8 +419,8 @@ async def test_a_watch_of_trx_tells_a_change_once_it_is_irreversible(
 
 
 async def test_a_failed_balance_read_tells_nobody(hooks: Receiver, tmp_path: Path, clock: FakeClock) -> None:
-    holder = till()
-    async with street(tmp_path, hooks, clock=clock, POLL_INTERVAL_SEC="3600") as tron:
+    holder = fresh_address()
+    async with run_tron_shop(tmp_path, hooks, clock=clock, POLL_INTERVAL_SEC="3600") as tron:
         watch_id = await watch(tron, holder, token="USDT")
         tron.grid.fail("/walletsolidity/triggerconstantcontract", status=500)
         tron.ledger.transfer(holder, 9)
@@ -438,7 +438,7 @@ async def test_a_failed_balance_read_tells_nobody(hooks: Receiver, tmp_path: Pat
     assert (rise.json["previousBalance"], rise.json["currentBalance"]) == ("0", "9")
 
 
-async def watch(tron: Street, holder: str, **fields: Any) -> str:
+async def watch(tron: TronShop, holder: str, **fields: Any) -> str:
     """Create a watch and wait for its first read."""
     body = {
         "chainId": CHAIN_ID,
@@ -453,14 +453,14 @@ async def watch(tron: Street, holder: str, **fields: Any) -> str:
     return str(answer["watch"]["watchId"])
 
 
-async def watched(tron: Street, watch_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+async def watched(tron: TronShop, watch_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     async with asyncio.timeout(20):
         while not condition(found := (await tron.api.get(f"/balance-watches/{watch_id}"))["watch"]):  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # a backend has no event to wait on either
     return dict(found)
 
 
-async def due(tron: Street, clock: FakeClock) -> None:
+async def due(tron: TronShop, clock: FakeClock) -> None:
     clock.advance(300)
     assert await tron.scanner.daemon.watchers[CHAIN_ID].check_due() == 1
 
@@ -469,7 +469,7 @@ async def due(tron: Street, clock: FakeClock) -> None:
 
 
 async def test_the_status_counts_in_ms_and_in_seconds(hooks: Receiver, tmp_path: Path) -> None:
-    async with street(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as tron:
+    async with run_tron_shop(tmp_path, hooks, POLL_INTERVAL_SEC="3600") as tron:
         await tron.scanner.worker.poll()
         await tron.sell()
         seen = await tron.chain()

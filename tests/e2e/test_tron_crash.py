@@ -16,8 +16,8 @@ import pytest
 from devnet.receiver import Receiver
 from devnet.tron.ledger import CHAIN_ID, account
 from devnet.tron.trongrid import TronGrid
-from tests.e2e.crashes import SEED, Guillotine, Size, is_killed, kill_at_random, rows, sizes
-from tests.e2e.tron_street import chain_of_today, environment, opened, till
+from tests.e2e.crashes import SEED, CrashInjector, Size, is_killed, kill_at_random, rows, sizes
+from tests.e2e.tron_shop import chain_of_today, environment, fresh_address, opened
 
 BLOCK_S = 0.3
 # Blocks come ten times as fast as the clock goes: from less than ten minutes behind it (who registers before the
@@ -80,9 +80,9 @@ async def story(grid: TronGrid, hooks: Receiver, folder: Path, to: str) -> None:
 async def test_killed_at_a_write_the_story_ends_the_same(
     grid: TronGrid, hooks: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, after_commit: bool
 ) -> None:
-    to = till()
+    to = fresh_address()
     with monkeypatch.context() as patch:
-        Guillotine(at, after_commit=after_commit).install(patch)
+        CrashInjector(at, after_commit=after_commit).install(patch)
         assert await is_killed(story(grid, hooks, tmp_path, to))
     await story(grid, hooks, tmp_path, to)
 

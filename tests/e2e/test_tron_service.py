@@ -16,7 +16,17 @@ from chains.tron.provider_errors import DEFAULT_WAIT_S
 from devnet.receiver import Receiver
 from devnet.tron.ledger import USDT, TokenFacts, account
 from devnet.tron.trongrid import TronGrid
-from tests.e2e.tron_street import CHAIN_ID, KEY, USDC, Street, chain_of_today, environment, opened, street, till
+from tests.e2e.tron_shop import (
+    CHAIN_ID,
+    KEY,
+    USDC,
+    TronShop,
+    chain_of_today,
+    environment,
+    fresh_address,
+    opened,
+    run_tron_shop,
+)
 from tests.harness import intent_body, running
 
 RECEIPTS = "/walletsolidity/gettransactioninfobyblocknum"
@@ -36,8 +46,8 @@ async def test_the_key_travels_in_its_header_with_every_request_and_is_shown_now
     hooks: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with street(tmp_path, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:
-        to = till()
+    async with run_tron_shop(tmp_path, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:
+        to = fresh_address()
         intent_id = await tron.sell(destination=to)
         await tron.pay(to, 1000)
         said = orjson.dumps({"Error": f"ApiKey {KEY} is not valid for {tron.grid.url}"})
@@ -67,8 +77,8 @@ async def test_without_a_key_no_key_is_sent_not_even_one_of_a_library(hooks: Rec
         env = environment(tmp_path, grid, POLL_INTERVAL_SEC=ON_DEMAND)
         del env["TRONGRID_API_KEY"]
         async with running(env) as scanner:
-            tron = Street(grid, scanner, hooks)
-            to = till()
+            tron = TronShop(grid, scanner, hooks)
+            to = fresh_address()
             await tron.sell(destination=to)
             await tron.pay(to, 1000)
             await hooks.wait_for(1)
@@ -83,7 +93,7 @@ async def test_without_a_key_no_key_is_sent_not_even_one_of_a_library(hooks: Rec
 async def test_a_suspension_is_obeyed_by_everything_that_uses_the_key(
     hooks: Receiver, tmp_path: Path, status: int
 ) -> None:
-    async with street(tmp_path, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:
+    async with run_tron_shop(tmp_path, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:
         await tron.sell()
         await tron.scanner.worker.poll()
         tron.grid.suspend(30, status=status)
@@ -97,7 +107,7 @@ async def test_a_suspension_is_obeyed_by_everything_that_uses_the_key(
                 await tron.scanner.worker.poll()
             assert 0 < (refused.value.retry_after or 0) <= 30
         answer = await tron.api.call(
-            "POST", "/balances/check", {"chainId": CHAIN_ID, "address": till(), "token": "TRX"}
+            "POST", "/balances/check", {"chainId": CHAIN_ID, "address": fresh_address(), "token": "TRX"}
         )
 
         tron.scanner.worker.wakeup.wake()
@@ -109,7 +119,7 @@ async def test_a_suspension_is_obeyed_by_everything_that_uses_the_key(
 
 
 async def test_a_plain_429_means_half_a_minute(hooks: Receiver, tmp_path: Path) -> None:
-    async with street(tmp_path, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:
+    async with run_tron_shop(tmp_path, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:
         await tron.scanner.worker.poll()
         tron.grid.fail(times=1, status=429, body=b"{}")
 
@@ -120,8 +130,8 @@ async def test_a_plain_429_means_half_a_minute(hooks: Receiver, tmp_path: Path) 
 
 
 async def test_after_a_suspension_everything_goes_on_where_it_stood(hooks: Receiver, tmp_path: Path) -> None:
-    async with street(tmp_path, hooks) as tron:
-        to = till()
+    async with run_tron_shop(tmp_path, hooks) as tron:
+        to = fresh_address()
         intent_id = await tron.sell(destination=to)
         tx = tron.ledger.transfer(to, 1000)
         tron.grid.suspend(1)
@@ -135,7 +145,7 @@ async def test_after_a_suspension_everything_goes_on_where_it_stood(hooks: Recei
 
 async def test_requests_are_never_closer_than_the_rate_allows(hooks: Receiver, tmp_path: Path) -> None:
     """The bucket is per host, so that pages, watches and checks share it."""
-    async with street(tmp_path, hooks, TRONGRID_RPS="40", POLL_INTERVAL_SEC=ON_DEMAND) as tron:
+    async with run_tron_shop(tmp_path, hooks, TRONGRID_RPS="40", POLL_INTERVAL_SEC=ON_DEMAND) as tron:
         await tron.sell()
         for _ in range(4):
             tron.ledger.advance(3)
@@ -153,9 +163,9 @@ async def test_requests_are_never_closer_than_the_rate_allows(hooks: Receiver, t
 async def test_a_node_that_silently_answers_nothing_is_found_out_and_payments_are_found_otherwise(
     hooks: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with street(tmp_path, hooks) as tron:
+    async with run_tron_shop(tmp_path, hooks) as tron:
         tron.grid.blind_below = 2**62
-        to = till()
+        to = fresh_address()
         intent_id = await tron.sell(destination=to)
         tx = await tron.pay(to, 1000)
         done = await tron.delivered(intent_id)
@@ -171,7 +181,7 @@ async def test_a_node_without_json_rpc_says_so_on_the_status_page_and_serves_all
     async with TronGrid(chain_of_today()) as grid:
         grid.jsonrpc = False
         async with opened(tmp_path, grid, hooks) as tron:
-            to = till()
+            to = fresh_address()
             intent_id = await tron.sell(destination=to)
             await tron.pay(to, 1000)
             await tron.delivered(intent_id)
@@ -187,8 +197,8 @@ async def test_a_bad_endpoint_is_passed_over_for_a_good_one(hooks: Receiver, tmp
     async with TronGrid(ledger) as bad, TronGrid(ledger) as good:
         bad.fail(status=500)
         async with running(environment(tmp_path, bad, good)) as scanner:
-            tron = Street(good, scanner, hooks)
-            to = till()
+            tron = TronShop(good, scanner, hooks)
+            to = fresh_address()
             intent_id = await tron.sell(destination=to)
             await tron.pay(to, 1000)
             await tron.delivered(intent_id)
@@ -199,7 +209,7 @@ async def test_a_bad_endpoint_is_passed_over_for_a_good_one(hooks: Receiver, tmp
 
 async def test_a_service_of_another_network_is_never_believed(hooks: Receiver, tmp_path: Path) -> None:
     async with TronGrid(chain_of_today(chain_id=3448148188)) as grid, opened(tmp_path, grid, hooks) as tron:
-        to = till()
+        to = fresh_address()
         intent_id = await tron.sell(destination=to)
         tron.ledger.transfer(to, 1000)
         tron.ledger.settle()
@@ -215,7 +225,7 @@ async def test_a_token_that_is_not_what_the_registry_says_is_refused(hooks: Rece
         grid.ledger.tokens[USDC] = TokenFacts("USDC", 18)
         async with opened(tmp_path, grid, hooks) as tron:
             seen = await tron.until_chain(lambda chain: chain["problems"])
-            body = intent_body(chainId=CHAIN_ID, token="USDC", destination=till())
+            body = intent_body(chainId=CHAIN_ID, token="USDC", destination=fresh_address())
             status, answer = await tron.api.call("POST", "/intents", body)
 
     assert "the chain says USDC with 18 decimals, the registry USDC with 6" in seen["problems"][0]
@@ -227,7 +237,7 @@ async def test_a_token_that_is_not_what_the_registry_says_is_refused(hooks: Rece
 
 async def test_a_thousand_waiting_intents_cost_two_requests_a_poll(hooks: Receiver, tmp_path: Path) -> None:
     tills = [account(f"stall {number}") for number in range(1000)]
-    async with street(tmp_path, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:
+    async with run_tron_shop(tmp_path, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:
         ids = await asyncio.gather(*(tron.sell(destination=to) for to in tills))
         tron.ledger.advance(5)
         await tron.scanner.worker.poll()  # the first one also takes a probe and tests itself
@@ -249,7 +259,7 @@ async def test_a_thousand_waiting_intents_cost_two_requests_a_poll(hooks: Receiv
 async def test_no_intent_starves_beside_an_address_with_thousands_of_rows(
     hooks: Receiver, tmp_path: Path, jsonrpc: bool
 ) -> None:
-    noisy, quiet = till(), till()
+    noisy, quiet = fresh_address(), fresh_address()
     async with TronGrid(chain_of_today()) as grid:
         grid.jsonrpc = jsonrpc
         async with opened(tmp_path, grid, hooks, POLL_INTERVAL_SEC=ON_DEMAND) as tron:

@@ -20,10 +20,10 @@ from marketplace.web.routes import ROUTES
 from protocol.wire import Moment
 from tests.golden.book import Book, Caller
 from tests.harness import FakeClock
-from tests.marketplace import harness, stand_in
-from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN
+from tests.marketplace import fake_scanner, harness
+from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN
+from tests.marketplace.fake_scanner import SENDER, FakeScanner, balance_changed, confirmed, news
 from tests.marketplace.harness import ADMIN, HOOK_SECRET, MARKET, PASSWORD, Running, offer_body, request_body
-from tests.marketplace.stand_in import SENDER, StandIn, balance_changed, confirmed, news
 from webhooks.signing import headers_for
 
 NOW_S = 1_790_000_000
@@ -38,9 +38,9 @@ def foretell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ids count up, since lists are ordered by them within a moment, and the stand-in of the scanner say the same."""
     numbers = itertools.count(1)
     monkeypatch.setattr(uuid, "uuid4", lambda: _numbered(next(numbers)))
-    monkeypatch.setattr(stand_in, "_now", lambda: Moment((NOW_S - 2_400) * 1000))
-    monkeypatch.setattr(stand_in, "_events", itertools.count(1))
-    monkeypatch.setattr(stand_in, "_hashes", itertools.count(1))
+    monkeypatch.setattr(fake_scanner, "_now", lambda: Moment((NOW_S - 2_400) * 1000))
+    monkeypatch.setattr(fake_scanner, "_events", itertools.count(1))
+    monkeypatch.setattr(fake_scanner, "_hashes", itertools.count(1))
 
 
 def _numbered(number: int) -> uuid.UUID:
@@ -52,7 +52,7 @@ class Market:
     """The backend, the scanner it talks to, the clock, and who uses it."""
 
     shop: Running
-    scanner: StandIn
+    scanner: FakeScanner
     clock: FakeClock
     nobody: Caller
     book: Book
@@ -107,7 +107,7 @@ class Market:
 
 
 @dataclass
-class Deal:
+class RecordedPurchase:
     """A request whose offer was accepted, and how it is paid."""
 
     market: Market
@@ -159,7 +159,9 @@ class Deal:
         return found["data"]["dispute"]["id"] if status == 201 else None
 
 
-async def make_deal(m: Market, price: str = "10", product: str = "physical_product", **offer: Any) -> Deal:
+async def make_purchase(
+    m: Market, price: str = "10", product: str = "physical_product", **offer: Any
+) -> RecordedPurchase:
     buyer, seller = m.people["buyer"], m.people["seller"]
     made = await buyer.ask("POST", f"{MARKET}/purchase-requests", request_body(productType=product), status=201)
     request_id = made["data"]["purchaseRequest"]["id"]
@@ -167,14 +169,14 @@ async def make_deal(m: Market, price: str = "10", product: str = "physical_produ
     bid = await seller.ask("POST", f"{path}/offers", offer_body(price, **offer), status=201)
     offer_id = bid["data"]["offer"]["id"]
     await buyer.ask("POST", f"{path}/select-offer", {"offerId": offer_id})
-    return Deal(m, request_id, offer_id)
+    return RecordedPurchase(m, request_id, offer_id)
 
 
 @asynccontextmanager
 async def market(folder: Path, book: Book, *, scanner_url: str | None = None, **settings: str) -> AsyncIterator[Market]:
     """Run the backend beside a stand-in of the scanner, on a clock of ours."""
     clock = FakeClock(NOW_S * 1000)
-    async with stand_in.stand_in() as scanner, aiohttp.ClientSession() as session:
+    async with fake_scanner.run_fake_scanner() as scanner, aiohttp.ClientSession() as session:
         env = harness.environment(folder, scanner_url or scanner.url, **settings)
         async with harness.running(env, clock=clock) as shop:
             found = Market(shop, scanner, clock, Caller(book, shop.nobody.url, session, {}), book)
@@ -285,15 +287,15 @@ async def haggling(m: Market, offer_id: str) -> None:
 
 async def paying_through_the_proxy(m: Market) -> None:
     """From the accepted offer to the seller's money."""
-    deal = await make_deal(m)
-    await deal.open("direct", status=503, chainId=1100)
+    purchase = await make_purchase(m)
+    await purchase.open("direct", status=503, chainId=1100)
     m.scanner.down = True
-    await deal.open(status=202)
+    await purchase.open(status=202)
     m.scanner.down = False
     await m.wait(0.2)
     await m.settle_down()
-    await deal.open(status=200)
-    await deal.open("direct", status=REFUSED)
+    await purchase.open(status=200)
+    await purchase.open("direct", status=REFUSED)
     for wrong in (
         {"chainId": 999},
         {"chainId": "97"},
@@ -301,93 +303,95 @@ async def paying_through_the_proxy(m: Market) -> None:
         {"rail": "pigeon"},
         {"rail": "direct_balance", "mode": "guess"},
     ):
-        await deal.open(status=REFUSED, **wrong)
-    await deal.show()
-    await m.hook(news(m.scanner.intents[deal.payment_id], "payment.detected"))
+        await purchase.open(status=REFUSED, **wrong)
+    await purchase.show()
+    await m.hook(news(m.scanner.intents[purchase.payment_id], "payment.detected"))
     await m.admin.ask("GET", "/api/admin/payments/awaiting-confirmation")
-    body = m.scanner.pay(deal.payment_id, TEN + 3)
+    body = m.scanner.pay(purchase.payment_id, TEN + 3)
     for refused in ({"secret": "another"}, {"age_s": 301}):
         await m.hook(body, status=401, **refused)
     await m.hook({"eventId": "evt_x"}, status=REFUSED)
     await m.hook({**body, "intentId": NOWHERE}, status=REFUSED)
     await m.hook(body)
     await m.hook(body)
-    await deal.show()
-    await m.people["other"].ask("GET", f"/api/payment/{deal.payment_id}", status=REFUSED)
-    await deal.release(status=REFUSED)
-    await deal.seller.ask("PATCH", f"{deal.path}/delivery", {"trackingNumber": "T-1", "notes": "by post"})
-    await deal.buyer.ask("GET", f"{deal.path}/delivery-code/status")
-    code = (await deal.buyer.ask("POST", f"{deal.path}/delivery-code/generate"))["data"]["code"]
+    await purchase.show()
+    await m.people["other"].ask("GET", f"/api/payment/{purchase.payment_id}", status=REFUSED)
+    await purchase.release(status=REFUSED)
+    await purchase.seller.ask("PATCH", f"{purchase.path}/delivery", {"trackingNumber": "T-1", "notes": "by post"})
+    await purchase.buyer.ask("GET", f"{purchase.path}/delivery-code/status")
+    code = (await purchase.buyer.ask("POST", f"{purchase.path}/delivery-code/generate"))["data"]["code"]
     wrong_code = f"{(int(code) + 1) % 10**6:06d}"
-    await deal.seller.ask("POST", f"{deal.path}/delivery-code/verify", {"code": wrong_code}, status=REFUSED)
-    await deal.seller.ask("POST", f"{deal.path}/delivery-code/verify", {"code": "x"}, status=REFUSED)
-    await deal.buyer.ask("GET", f"{deal.path}/delivery-code/status")
-    await deal.seller.ask("POST", f"{deal.path}/delivery-code/verify", {"code": code})
-    hold = f"/api/admin/payments/{deal.payment_id}/hold"
+    await purchase.seller.ask("POST", f"{purchase.path}/delivery-code/verify", {"code": wrong_code}, status=REFUSED)
+    await purchase.seller.ask("POST", f"{purchase.path}/delivery-code/verify", {"code": "x"}, status=REFUSED)
+    await purchase.buyer.ask("GET", f"{purchase.path}/delivery-code/status")
+    await purchase.seller.ask("POST", f"{purchase.path}/delivery-code/verify", {"code": code})
+    hold = f"/api/admin/payments/{purchase.payment_id}/hold"
     await m.admin.ask("POST", hold, {"until": "2026-12-01T00:00:00Z"})
-    await deal.release(status=REFUSED)
+    await purchase.release(status=REFUSED)
     await m.admin.ask("POST", hold, {})
-    await deal.release(status=422, to="0x12")
-    given = await deal.release()
-    await deal.refund(status=REFUSED)
+    await purchase.release(status=422, to="0x12")
+    given = await purchase.release()
+    await purchase.refund(status=REFUSED)
     settle = f"/api/admin/instructions/{given['instruction']['id']}/settle"
     await m.admin.ask("POST", settle, {"txHash": "0x12"}, status=REFUSED)
     await m.admin.ask("POST", settle, {"txHash": DONE_IN})
     await m.admin.ask("POST", settle, {"txHash": "0x" + "cd" * 32}, status=REFUSED)
-    await deal.show()
+    await purchase.show()
 
 
 async def paying_plainly(m: Market) -> None:
     """A plain transfer, too little of it at first; then a dispute about it and a refund."""
-    deal = await make_deal(m, "12.5")
-    await deal.open("direct")
-    part = news(deal.intent, "payment.partial", amountReceived="5", missing=str(125 * 10**17 - 5))
+    purchase = await make_purchase(m, "12.5")
+    await purchase.open("direct")
+    part = news(purchase.intent, "payment.partial", amountReceived="5", missing=str(125 * 10**17 - 5))
     await m.hook(part)
-    await deal.show()
-    wrong = m.scanner.pay(deal.payment_id)
+    await purchase.show()
+    wrong = m.scanner.pay(purchase.payment_id)
     stray = {"eventType": "payment.anomaly", "reason": "wrong_token", "status": "pending", "eventId": "evt_wrong"}
     await m.hook({**wrong, **stray})
-    await m.hook(m.scanner.pay(deal.payment_id))
-    await m.people["seller"].ask("POST", f"{deal.path}/delivery-code/generate", status=REFUSED)
-    dispute = await deal.argue()
-    await deal.argue(status=REFUSED)
+    await m.hook(m.scanner.pay(purchase.payment_id))
+    await m.people["seller"].ask("POST", f"{purchase.path}/delivery-code/generate", status=REFUSED)
+    dispute = await purchase.argue()
+    await purchase.argue(status=REFUSED)
     path = f"/api/disputes/{dispute}"
-    await deal.seller.ask("POST", f"{path}/evidence", {"text": "I sent it.", "link": "https://x.test/1"}, status=201)
+    await purchase.seller.ask(
+        "POST", f"{path}/evidence", {"text": "I sent it.", "link": "https://x.test/1"}, status=201
+    )
     for who in ("buyer", "resolver"):
         await m.people[who].ask("GET", path)
     await m.people["other"].ask("GET", path, status=REFUSED)
-    await deal.release(status=REFUSED)
+    await purchase.release(status=REFUSED)
     resolution = {"outcome": "refund", "note": "It was never sent."}
-    await deal.buyer.ask("POST", f"{path}/resolve", resolution, status=REFUSED)
+    await purchase.buyer.ask("POST", f"{path}/resolve", resolution, status=REFUSED)
     await m.people["resolver"].ask("POST", f"{path}/resolve", {**resolution, "outcome": "coin"}, status=REFUSED)
     await m.people["resolver"].ask("POST", f"{path}/resolve", resolution)
     await m.people["resolver"].ask("POST", f"{path}/resolve", {**resolution, "outcome": "release"}, status=REFUSED)
-    given = await deal.refund()
+    given = await purchase.refund()
     await m.admin.ask("POST", f"/api/admin/instructions/{given['instruction']['id']}/settle", {"txHash": DONE_IN})
-    await deal.show()
+    await purchase.show()
 
 
 async def paying_by_balance(m: Market) -> None:
     """I paid, and a balance that is watched."""
-    deal = await make_deal(m)
-    address = (await deal.open("direct_balance"))["instructions"]["address"]
-    check = f"/api/payment/amn-scanner/direct-balance/check/{deal.payment_id}"
-    await deal.buyer.ask("POST", check)
+    purchase = await make_purchase(m)
+    address = (await purchase.open("direct_balance"))["instructions"]["address"]
+    check = f"/api/payment/amn-scanner/direct-balance/check/{purchase.payment_id}"
+    await purchase.buyer.ask("POST", check)
     m.scanner.newest[address] = TEN
-    await deal.buyer.ask("POST", check)
+    await purchase.buyer.ask("POST", check)
     m.scanner.down = True
-    await deal.buyer.ask("POST", check, status=503)
+    await purchase.buyer.ask("POST", check, status=503)
     m.scanner.down = False
     m.scanner.balances[address] = TEN
-    await deal.buyer.ask("POST", check)
-    watched = await make_deal(m)
+    await purchase.buyer.ask("POST", check)
+    watched = await make_purchase(m)
     payment = (await watched.open("direct_balance", mode="watch"))["payment"]
     await m.hook(balance_changed(payment, TEN - 1), status=202)
     await watched.show()
     await m.hook(balance_changed(payment, TEN))
     await m.settle_down()
     await watched.show()
-    stopped = await make_deal(m)
+    stopped = await make_purchase(m)
     await stopped.open("direct_balance", mode="watch")
     await m.admin.ask("POST", f"/api/admin/payments/{stopped.payment_id}/stop-watch")
     await m.admin.ask("POST", f"/api/admin/payments/{stopped.payment_id}/stop-watch")
@@ -395,18 +399,18 @@ async def paying_by_balance(m: Market) -> None:
 
 async def going_wrong(m: Market) -> None:
     """What is held, what comes too late, what leaves the chain, what fails and what runs out."""
-    held = await make_deal(m)
+    held = await make_purchase(m)
     await held.open()
     await m.hook({**m.scanner.pay(held.payment_id), "amount": str(TEN - 1)})
     await held.show()
     await m.admin.ask("GET", "/api/admin/payments/awaiting-confirmation")
     await held.buyer.ask("POST", f"/api/payment/{held.payment_id}/cancel", status=REFUSED)
     await m.admin.ask("POST", f"/api/payment/{held.payment_id}/cancel")
-    late = await make_deal(m)
+    late = await make_purchase(m)
     await late.open()
     await late.buyer.ask("POST", f"/api/payment/{late.payment_id}/cancel")
     await m.hook(m.scanner.pay(late.payment_id))
-    gone = await make_deal(m)
+    gone = await make_purchase(m)
     await gone.fund()
     await m.hook(news(gone.intent, "payment.reorged", status="reorged"))
     await gone.buyer.ask("PATCH", f"{gone.path}/confirm-delivery", {"proof": "It is here."})
@@ -417,16 +421,16 @@ async def going_wrong(m: Market) -> None:
     await gone.show()
     twice = {"eventType": "payment.anomaly", "reason": "duplicate", "status": "confirmed", "eventId": "evt_twice"}
     await m.hook({**confirmed(gone.intent), **twice})
-    failing = await make_deal(m)
+    failing = await make_purchase(m)
     m.scanner.refuses = {"error": "unsupported chain", "code": "unsupported_chain"}
     await failing.open(status=503)
     m.scanner.refuses = None
-    broken = await make_deal(m)
+    broken = await make_purchase(m)
     await broken.open()
     await m.hook({**m.scanner.pay(broken.payment_id), "amountReceived": "-1"})
     await m.admin.ask("GET", "/api/admin/recoveries")
     await m.admin.ask("GET", "/api/admin/reconciliation")
-    waiting = await make_deal(m)
+    waiting = await make_purchase(m)
     await waiting.open()
     await m.wait(25)
     await m.chores()
@@ -438,18 +442,18 @@ async def going_wrong(m: Market) -> None:
 
 async def delivering(m: Market) -> None:
     """Goods nobody confirmed count as accepted after a while; a code is tried five times."""
-    deal = await make_deal(m)
-    await deal.fund()
-    await deal.seller.ask("PATCH", f"{deal.path}/delivery", {"proof": "handed over"})
-    code = (await deal.buyer.ask("POST", f"{deal.path}/delivery-code/generate"))["data"]["code"]
+    purchase = await make_purchase(m)
+    await purchase.fund()
+    await purchase.seller.ask("PATCH", f"{purchase.path}/delivery", {"proof": "handed over"})
+    code = (await purchase.buyer.ask("POST", f"{purchase.path}/delivery-code/generate"))["data"]["code"]
     wrong = f"{(int(code) + 1) % 10**6:06d}"
     for attempt in range(6):
-        path = f"{deal.path}/delivery-code/verify"
-        await deal.seller.ask("POST", path, {"code": wrong}, status=422 if attempt < 5 else 429)
+        path = f"{purchase.path}/delivery-code/verify"
+        await purchase.seller.ask("POST", path, {"code": wrong}, status=422 if attempt < 5 else 429)
     await m.wait(49)
     await m.chores()
-    await m.people["buyer"].ask("GET", f"/api/payment/{deal.payment_id}")
-    await deal.release(to=SENDER)
+    await m.people["buyer"].ask("GET", f"/api/payment/{purchase.payment_id}")
+    await purchase.release(to=SENDER)
 
 
 async def deciding(m: Market) -> None:

@@ -17,7 +17,7 @@ import aiohttp
 from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash, word
 from devnet.receiver import Delivery, Receiver, receiver
 from protocol.wire import rfc3339
-from tests.cases.evm_nodes import TOKENS
+from tests.cases.scanned_nodes import TOKENS
 from tests.golden.book import Book, Caller
 from tests.harness import SECRET, USDC, USDT, FakeClock, Running, environment, running
 from webhooks.signing import sign_standard, verify_amn

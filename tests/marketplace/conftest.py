@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness import FakeClock
-from tests.marketplace.deals import Deal, make_deal
+from tests.marketplace.accepted_purchase import AcceptedPurchase, accept_purchase
+from tests.marketplace.fake_scanner import FakeScanner, run_fake_scanner
 from tests.marketplace.harness import Running, environment, running
-from tests.marketplace.stand_in import StandIn, stand_in
 
 
 @pytest.fixture
@@ -26,20 +26,20 @@ async def shop(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Running]:
 
 
 @pytest.fixture
-async def chain_side() -> AsyncIterator[StandIn]:
+async def fake_scanner() -> AsyncIterator[FakeScanner]:
     """The scanner, as far as a backend can see it."""
-    async with stand_in() as scanner:
+    async with run_fake_scanner() as scanner:
         yield scanner
 
 
 @pytest.fixture
-async def market(tmp_path: Path, clock: FakeClock, chain_side: StandIn) -> AsyncIterator[Running]:
+async def market(tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner) -> AsyncIterator[Running]:
     """The backend with a scanner to talk to."""
-    async with running(environment(tmp_path, chain_side.url), clock=clock) as found:
+    async with running(environment(tmp_path, fake_scanner.url), clock=clock) as found:
         yield found
 
 
 @pytest.fixture
-async def deal(market: Running, chain_side: StandIn, clock: FakeClock) -> Deal:
+async def purchase(market: Running, fake_scanner: FakeScanner, clock: FakeClock) -> AcceptedPurchase:
     """A request whose offer of 10 USDT was accepted."""
-    return await make_deal(market, chain_side, clock)
+    return await accept_purchase(market, fake_scanner, clock)

@@ -58,7 +58,7 @@ class Pay:
 
 
 @dataclass
-class Deal:
+class AcceptedPurchase:
     """A request whose offer was accepted, and every payment that was tried for it."""
 
     request_id: str

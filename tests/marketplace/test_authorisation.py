@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from marketplace.model import Role
-from tests.marketplace.deals import DONE_IN, SELLERS_WALLET, Deal
+from tests.marketplace.accepted_purchase import DONE_IN, SELLERS_WALLET, AcceptedPurchase
 from tests.marketplace.harness import MARKET, PASSWORD, Api, offer_body, request_body
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
@@ -110,7 +110,7 @@ TABLE: dict[str, Row] = {
 class World:
     """A deal with one of everything, its two sides, and people who have nothing to do with it."""
 
-    deal: Deal
+    purchase: AcceptedPurchase
     names: dict[str, str]
     strangers: dict[Role, Api]
 
@@ -118,10 +118,10 @@ class World:
         """Return what a call is answered with; the body is not waited for, since one has no end."""
         method, path = call.split(" ")
         row = TABLE[call]
-        url = self.deal.buyer.url + self._named(path) + self._filled(row.query)
+        url = self.purchase.buyer.url + self._named(path) + self._filled(row.query)
         headers = {} if who is None else {"Authorization": f"Bearer {who.token}"}
         data = None if row.body is None else self._filled(orjson.dumps(row.body).decode()).encode()
-        async with self.deal.buyer.session.request(method, url, data=data, headers=headers) as response:
+        async with self.purchase.buyer.session.request(method, url, data=data, headers=headers) as response:
             return response.status
 
     def _named(self, path: str) -> str:
@@ -132,33 +132,33 @@ class World:
         return text.replace("{request}", self.names["purchase-request"]).replace("{offer}", self.names["offer"])
 
     def owners(self) -> dict[Role, Api]:
-        return {**self.strangers, Role.BUYER: self.deal.buyer, Role.SELLER: self.deal.seller}
+        return {**self.strangers, Role.BUYER: self.purchase.buyer, Role.SELLER: self.purchase.seller}
 
 
 @pytest.fixture
-async def world(deal: Deal) -> World:
-    admin = deal.market.admin
-    await deal.fund()
-    argued = {"purchaseRequestId": deal.request_id, "reason": "It never came.", "category": "not_received"}
-    dispute = (await deal.buyer.ok("POST", "/api/disputes", argued))["dispute"]["id"]
+async def world(purchase: AcceptedPurchase) -> World:
+    admin = purchase.market.admin
+    await purchase.fund()
+    argued = {"purchaseRequestId": purchase.request_id, "reason": "It never came.", "category": "not_received"}
+    dispute = (await purchase.buyer.ok("POST", "/api/disputes", argued))["dispute"]["id"]
     await admin.ok("POST", f"/api/disputes/{dispute}/resolve", {"outcome": "no_action", "note": "It did."})
-    await deal.buyer.ok("PATCH", deal.path("confirm-delivery"))
-    _, released = await deal.release()
-    notes = (await deal.buyer.ok("GET", "/api/notifications"))["notifications"]
-    strangers = {role: admin if role is Role.ADMIN else await deal.market.user(role) for role in Role}
+    await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery"))
+    _, released = await purchase.release()
+    notes = (await purchase.buyer.ok("GET", "/api/notifications"))["notifications"]
+    strangers = {role: admin if role is Role.ADMIN else await purchase.market.user(role) for role in Role}
     names = {
-        "purchase-request": deal.request_id,
-        "offer": deal.offer_id,
-        "payment": deal.payment_id,
+        "purchase-request": purchase.request_id,
+        "offer": purchase.offer_id,
+        "payment": purchase.payment_id,
         "instruction": released["data"]["instruction"]["id"],
         "dispute": dispute,
         "notification": notes[0]["id"],
     }
-    return World(deal, names, strangers)
+    return World(purchase, names, strangers)
 
 
-async def test_every_route_has_its_row(deal: Deal) -> None:
-    routes = deal.market.marketplace.app.router.routes()
+async def test_every_route_has_its_row(purchase: AcceptedPurchase) -> None:
+    routes = purchase.market.marketplace.app.router.routes()
     calls = {f"{r.method} {r.resource.canonical}" for r in routes if r.resource is not None and r.method != "HEAD"}
 
     assert calls == set(TABLE) | OPEN_TO_ALL
@@ -169,7 +169,7 @@ async def test_without_a_token_every_guarded_route_is_401(world: World) -> None:
 
 
 async def test_an_expired_token_is_401_everywhere_whoever_held_it(world: World) -> None:
-    world.deal.clock.advance(15 * 60 + 1)
+    world.purchase.clock.advance(15 * 60 + 1)
 
     found = {(call, role): await world.status(call, who) for call in TABLE for role, who in world.owners().items()}
 

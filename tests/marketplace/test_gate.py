@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from tests.harness import FakeClock
-from tests.marketplace.deals import TEN, Deal, make_deal
+from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
+from tests.marketplace.fake_scanner import SENDER, FakeScanner, balance_changed
 from tests.marketplace.harness import environment, running
-from tests.marketplace.stand_in import SENDER, StandIn, balance_changed
 
 LISTED = """<?xml version="1.0" standalone="yes"?>
 <sdnList xmlns="https://example.test/XML"><sdnEntry><uid>7</uid><lastName>NOBODY</lastName><idList>
@@ -25,13 +25,13 @@ FUNDED = [("payment_detected", TEN), ("hold", TEN)]
 
 @asynccontextmanager
 async def dealing(
-    folder: Path, scanner: StandIn, clock: FakeClock, offer: dict[str, Any], **env: str
-) -> AsyncIterator[Deal]:
+    folder: Path, scanner: FakeScanner, clock: FakeClock, offer: dict[str, Any], **env: str
+) -> AsyncIterator[AcceptedPurchase]:
     """A deal at a backend with these settings; its sanctions list has been read."""
     async with running(environment(folder, scanner.url, **env), clock=clock) as market:
         if market.marketplace.screener is not None:
             await market.marketplace.screener.refresh()
-        yield await make_deal(market, scanner, clock, **offer)
+        yield await accept_purchase(market, scanner, clock, **offer)
 
 
 def list_of(folder: Path, address: str) -> str:
@@ -40,9 +40,9 @@ def list_of(folder: Path, address: str) -> str:
     return str(path)
 
 
-async def pay(deal: Deal) -> str:
-    await deal.open()
-    _, answer = await deal.hook(deal.scanner.pay(deal.payment_id))
+async def pay(purchase: AcceptedPurchase) -> str:
+    await purchase.open()
+    _, answer = await purchase.hook(purchase.scanner.pay(purchase.payment_id))
     return str(answer["data"]["outcome"])
 
 
@@ -60,68 +60,74 @@ FAIL_OPEN = {"requireAmlCheck": True, "amlBlockOnFailure": False}
     ],
 )
 async def test_a_listed_sender_is_held_where_the_offer_asks_for_screening(
-    tmp_path: Path, chain_side: StandIn, clock: FakeClock, offer: dict[str, Any], listed: str, outcome: str, why: str
+    tmp_path: Path,
+    fake_scanner: FakeScanner,
+    clock: FakeClock,
+    offer: dict[str, Any],
+    listed: str,
+    outcome: str,
+    why: str,
 ) -> None:
-    async with dealing(tmp_path, chain_side, clock, offer, OFAC_SDN_PATH=list_of(tmp_path, listed)) as deal:
-        assert await pay(deal) == outcome
+    async with dealing(tmp_path, fake_scanner, clock, offer, OFAC_SDN_PATH=list_of(tmp_path, listed)) as purchase:
+        assert await pay(purchase) == outcome
 
-        payment = await deal.payment()
+        payment = await purchase.payment()
         assert (payment["holdReason"] or payment["evidence"]["screening"]) == why
-        assert deal.entries() == (FUNDED if outcome == "funded" else [])
+        assert purchase.entries() == (FUNDED if outcome == "funded" else [])
 
 
 @pytest.mark.parametrize(("offer", "outcome"), [(OPT_IN, "held"), (FAIL_OPEN, "funded")])
 async def test_a_list_that_cannot_be_read_holds_or_lets_through_as_the_offer_says(
-    tmp_path: Path, chain_side: StandIn, clock: FakeClock, offer: dict[str, Any], outcome: str
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock, offer: dict[str, Any], outcome: str
 ) -> None:
     missing = str(tmp_path / "missing.xml")
-    async with dealing(tmp_path, chain_side, clock, offer, OFAC_SDN_PATH=missing) as deal:
-        assert await pay(deal) == outcome
+    async with dealing(tmp_path, fake_scanner, clock, offer, OFAC_SDN_PATH=missing) as purchase:
+        assert await pay(purchase) == outcome
 
 
 async def test_held_for_want_of_a_list_is_credited_once_the_list_is_back(
-    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
-    async with dealing(tmp_path, chain_side, clock, OPT_IN, OFAC_SDN_PATH=str(tmp_path / "sdn.xml")) as deal:
-        assert await pay(deal) == "held"
+    async with dealing(tmp_path, fake_scanner, clock, OPT_IN, OFAC_SDN_PATH=str(tmp_path / "sdn.xml")) as purchase:
+        assert await pay(purchase) == "held"
         list_of(tmp_path, ELSEWHERE)
-        assert deal.market.marketplace.screener is not None
-        await deal.market.marketplace.screener.refresh()
+        assert purchase.market.marketplace.screener is not None
+        await purchase.market.marketplace.screener.refresh()
 
-        await deal.market.marketplace.sweep.once()
+        await purchase.market.marketplace.sweep.once()
 
-        assert deal.entries() == FUNDED
-        assert (await deal.payment())["holdReason"] is None
+        assert purchase.entries() == FUNDED
+        assert (await purchase.payment())["holdReason"] is None
 
 
 async def test_what_a_person_has_to_decide_is_not_decided_by_time(
-    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
-    async with dealing(tmp_path, chain_side, clock, OPT_IN, OFAC_SDN_PATH=list_of(tmp_path, SENDER)) as deal:
-        assert await pay(deal) == "held"
-        refused = await deal.buyer.refused("POST", f"/api/payment/{deal.payment_id}/cancel")
+    async with dealing(tmp_path, fake_scanner, clock, OPT_IN, OFAC_SDN_PATH=list_of(tmp_path, SENDER)) as purchase:
+        assert await pay(purchase) == "held"
+        refused = await purchase.buyer.refused("POST", f"/api/payment/{purchase.payment_id}/cancel")
         clock.advance(48 * 3600)
-        await deal.market.marketplace.sweep.once()
-        services = deal.market.marketplace.services
-        deal.market.admin.token = services.tokens.issue(deal.market.admin.user_id, "admin")
+        await purchase.market.marketplace.sweep.once()
+        services = purchase.market.marketplace.services
+        purchase.market.admin.token = services.tokens.issue(purchase.market.admin.user_id, "admin")
 
-        cancelled = await deal.market.admin.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+        cancelled = await purchase.market.admin.ok("POST", f"/api/payment/{purchase.payment_id}/cancel")
 
         assert refused == (409, "conflict")
         assert cancelled["payment"]["status"] == "cancelled"
-        assert await deal.recoveries() == [("aml_sanctions", str(TEN))]
-        assert deal.entries() == []
+        assert await purchase.recoveries() == [("aml_sanctions", str(TEN))]
+        assert purchase.entries() == []
 
 
 async def test_a_balance_without_a_sender_is_not_screened_and_held_where_screening_is_asked_for(
-    tmp_path: Path, chain_side: StandIn, clock: FakeClock
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
-    async with dealing(tmp_path, chain_side, clock, OPT_IN, OFAC_SDN_PATH=list_of(tmp_path, ELSEWHERE)) as deal:
-        payment = (await deal.open("direct_balance", mode="watch"))["payment"]
+    async with dealing(tmp_path, fake_scanner, clock, OPT_IN, OFAC_SDN_PATH=list_of(tmp_path, ELSEWHERE)) as purchase:
+        payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
 
-        await deal.hook(balance_changed(payment, TEN, transfers=None))
-        held = (await deal.payment())["holdReason"]
-        _, known = await deal.hook(balance_changed(payment, TEN))
+        await purchase.hook(balance_changed(payment, TEN, transfers=None))
+        held = (await purchase.payment())["holdReason"]
+        _, known = await purchase.hook(balance_changed(payment, TEN))
 
         assert held == "no_buyer_address_to_screen"
         assert known["data"]["outcome"] == "funded"
@@ -158,12 +164,12 @@ async def node(code: str | None) -> AsyncIterator[str]:
     ],
 )
 async def test_contracts_are_refused_where_the_operator_asks_for_plain_accounts(
-    tmp_path: Path, chain_side: StandIn, clock: FakeClock, flag: str, code: str | None, outcome: str
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock, flag: str, code: str | None, outcome: str
 ) -> None:
     async with node(code) as url:
         env = {"TRANSACTION_SAFETY_REQUIRE_EOA_SENDER": flag, "RPC_BSC_TESTNET": url}
-        async with dealing(tmp_path, chain_side, clock, {}, **env) as deal:
-            assert await pay(deal) == outcome
+        async with dealing(tmp_path, fake_scanner, clock, {}, **env) as purchase:
+            assert await pay(purchase) == outcome
 
             if outcome == "held":
-                assert (await deal.payment())["holdReason"] == "contract_sender"
+                assert (await purchase.payment())["holdReason"] == "contract_sender"

@@ -8,9 +8,9 @@ import pytest
 
 from marketplace.store.errors import StoreError
 from tests.harness import FakeClock
-from tests.marketplace.deals import TEN, Deal, make_deal
+from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
+from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import Running
-from tests.marketplace.stand_in import StandIn
 
 REPLACING = (
     "INSERT OR REPLACE INTO funds_ledger_entries SELECT id, entry_type, payment_id, purchase_request_id,"
@@ -19,22 +19,22 @@ REPLACING = (
 EXACT = "99999.999999999999999999"
 
 
-def run(deal: Deal, statement: str, *values: object) -> None:
-    with sqlite3.connect(deal.market.db_path) as store:
+def run(purchase: AcceptedPurchase, statement: str, *values: object) -> None:
+    with sqlite3.connect(purchase.market.db_path) as store:
         store.execute("PRAGMA foreign_keys = OFF")
         store.execute(statement, values)
 
 
-def inject(deal: Deal, entry: str, key: str, *, payment_id: str | None = None) -> None:
+def inject(purchase: AcceptedPurchase, entry: str, key: str, *, payment_id: str | None = None) -> None:
     run(
-        deal,
+        purchase,
         "INSERT INTO funds_ledger_entries (entry_type, payment_id, purchase_request_id, chain_id, token_address,"
         " amount_base, idempotency_key, created_at)"
         " SELECT ?, ?, purchase_request_id, chain_id, token_address, amount_base, ?, 1 FROM payments WHERE id = ?",
         entry,
-        payment_id or deal.payment_id,
+        payment_id or purchase.payment_id,
         key,
-        deal.payment_id,
+        purchase.payment_id,
     )
 
 
@@ -46,115 +46,117 @@ def inject(deal: Deal, entry: str, key: str, *, payment_id: str | None = None) -
         REPLACING,
     ],
 )
-async def test_the_database_refuses_to_change_a_line(deal: Deal, statement: str) -> None:
-    await deal.fund()
+async def test_the_database_refuses_to_change_a_line(purchase: AcceptedPurchase, statement: str) -> None:
+    await purchase.fund()
 
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        run(deal, statement)
+        run(purchase, statement)
 
-    assert deal.entries() == [("payment_detected", TEN), ("hold", TEN)]
+    assert purchase.entries() == [("payment_detected", TEN), ("hold", TEN)]
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "1.5", "1e3", ""])
-async def test_the_database_refuses_lines_that_are_no_amounts(deal: Deal, amount: str) -> None:
-    await deal.fund()
+async def test_the_database_refuses_lines_that_are_no_amounts(purchase: AcceptedPurchase, amount: str) -> None:
+    await purchase.fund()
 
     with pytest.raises(sqlite3.IntegrityError, match="ledger_amount_positive"):
         run(
-            deal,
+            purchase,
             "INSERT INTO funds_ledger_entries (entry_type, payment_id, purchase_request_id, chain_id,"
             " token_address, amount_base, idempotency_key, created_at) VALUES ('hold', ?, ?, 97, 'x', ?, 'k', 1)",
-            deal.payment_id,
-            deal.request_id,
+            purchase.payment_id,
+            purchase.request_id,
             amount,
         )
 
 
-async def test_sums_of_eighteen_decimals_are_exact(market: Running, chain_side: StandIn, clock: FakeClock) -> None:
-    deal = await make_deal(market, chain_side, clock, price=EXACT)
+async def test_sums_of_eighteen_decimals_are_exact(
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock
+) -> None:
+    purchase = await accept_purchase(market, fake_scanner, clock, price=EXACT)
 
-    await deal.fund()
+    await purchase.fund()
 
-    assert (await deal.ledger())["held"] == EXACT
-    assert deal.entries()[1] == ("hold", 99999999999999999999999)
+    assert (await purchase.ledger())["held"] == EXACT
+    assert purchase.entries()[1] == ("hold", 99999999999999999999999)
 
 
-async def test_the_same_release_twice_is_refused_by_the_database(deal: Deal) -> None:
-    await deal.fund()
-    await deal.buyer.ok("PATCH", deal.path("confirm-delivery"))
-    await deal.release()
+async def test_the_same_release_twice_is_refused_by_the_database(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery"))
+    await purchase.release()
 
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        inject(deal, "release", f"release:{deal.payment_id}")
+        inject(purchase, "release", f"release:{purchase.payment_id}")
 
 
-async def test_an_injected_double_refund_is_found(deal: Deal) -> None:
-    await deal.fund()
-    await deal.refund()
-    assert await deal.findings() == []
+async def test_an_injected_double_refund_is_found(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    await purchase.refund()
+    assert await purchase.findings() == []
 
-    inject(deal, "refund", "by hand")
+    inject(purchase, "refund", "by hand")
 
-    assert set(await deal.findings()) >= {"double_refund", "paid_out_more_than_funded"}
-
-
-async def test_a_missing_hold_is_found(deal: Deal) -> None:
-    await deal.fund()
-    run(deal, "DROP TRIGGER funds_ledger_entries_no_delete")
-    run(deal, "DELETE FROM funds_ledger_entries WHERE entry_type = 'hold'")
-
-    assert "missing_hold" in await deal.findings()
+    assert set(await purchase.findings()) >= {"double_refund", "paid_out_more_than_funded"}
 
 
-async def test_a_funded_payment_without_entries_is_found(deal: Deal) -> None:
-    await deal.fund()
-    run(deal, "DROP TRIGGER funds_ledger_entries_no_delete")
-    run(deal, "DELETE FROM funds_ledger_entries")
+async def test_a_missing_hold_is_found(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    run(purchase, "DROP TRIGGER funds_ledger_entries_no_delete")
+    run(purchase, "DELETE FROM funds_ledger_entries WHERE entry_type = 'hold'")
 
-    assert await deal.findings() == ["funded_without_entries"]
-
-
-async def test_an_injected_orphan_is_found(deal: Deal) -> None:
-    await deal.fund()
-
-    inject(deal, "hold", "by hand", payment_id="nobody")
-
-    assert await deal.findings() == ["orphan_entries"]
+    assert "missing_hold" in await purchase.findings()
 
 
-async def test_a_status_changed_by_hand_is_found(deal: Deal) -> None:
-    await deal.fund()
+async def test_a_funded_payment_without_entries_is_found(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    run(purchase, "DROP TRIGGER funds_ledger_entries_no_delete")
+    run(purchase, "DELETE FROM funds_ledger_entries")
 
-    run(deal, "UPDATE payments SET escrow_state = 'released'")
-
-    assert set(await deal.findings()) == {"escrow_ledger_mismatch", "settled_without_transaction"}
+    assert await purchase.findings() == ["funded_without_entries"]
 
 
-async def test_the_database_refuses_a_payment_that_is_funded_and_not_completed(deal: Deal) -> None:
-    await deal.open()
+async def test_an_injected_orphan_is_found(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+
+    inject(purchase, "hold", "by hand", payment_id="nobody")
+
+    assert await purchase.findings() == ["orphan_entries"]
+
+
+async def test_a_status_changed_by_hand_is_found(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+
+    run(purchase, "UPDATE payments SET escrow_state = 'released'")
+
+    assert set(await purchase.findings()) == {"escrow_ledger_mismatch", "settled_without_transaction"}
+
+
+async def test_the_database_refuses_a_payment_that_is_funded_and_not_completed(purchase: AcceptedPurchase) -> None:
+    await purchase.open()
 
     with pytest.raises(sqlite3.IntegrityError, match="payments_funded_is_completed"):
-        run(deal, "UPDATE payments SET escrow_state = 'funded'")
+        run(purchase, "UPDATE payments SET escrow_state = 'funded'")
     with pytest.raises(sqlite3.IntegrityError, match="payments_completed_has_evidence"):
-        run(deal, "UPDATE payments SET status = 'completed', escrow_state = 'funded'")
+        run(purchase, "UPDATE payments SET status = 'completed', escrow_state = 'funded'")
 
 
-async def test_a_read_error_is_an_error_and_never_all_fine(deal: Deal) -> None:
-    await deal.fund()
-    run(deal, "ALTER TABLE funds_ledger_entries RENAME TO gone")
+async def test_a_read_error_is_an_error_and_never_all_fine(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    run(purchase, "ALTER TABLE funds_ledger_entries RENAME TO gone")
 
-    refused = await deal.market.admin.refused("GET", "/api/admin/reconciliation")
+    refused = await purchase.market.admin.refused("GET", "/api/admin/reconciliation")
 
     assert refused == (503, "store_unavailable")
     with pytest.raises(StoreError):
-        await deal.market.marketplace.services.reconciliation.report()
+        await purchase.market.marketplace.services.reconciliation.report()
 
 
-async def test_a_release_beyond_the_balance_is_refused(deal: Deal) -> None:
-    await deal.fund()
-    await deal.buyer.ok("PATCH", deal.path("confirm-delivery"))
-    inject(deal, "refund", "by hand")
+async def test_a_release_beyond_the_balance_is_refused(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery"))
+    inject(purchase, "refund", "by hand")
 
-    status, answer = await deal.release()
+    status, answer = await purchase.release()
 
     assert (status, answer["error"]["message"]) == (409, "the ledger holds less than this payment")

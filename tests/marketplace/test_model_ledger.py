@@ -32,10 +32,18 @@ from marketplace.store import users
 from marketplace.trade.offers import OfferDraft
 from marketplace.trade.requests import RequestDraft
 from tests.harness import FakeClock
-from tests.marketplace.deals import BUYERS_WALLET, SELLERS_WALLET
+from tests.marketplace.accepted_purchase import BUYERS_WALLET, SELLERS_WALLET
+from tests.marketplace.fake_scanner import (
+    SENDER,
+    FakeScanner,
+    balance_changed,
+    confirmed,
+    news,
+    run_fake_scanner,
+    tx_hash,
+)
 from tests.marketplace.harness import HOOK_SECRET, environment, migrated
-from tests.marketplace.ledger_model import FINE, HOUR_MS, OPEN, PAID, Deal, Pay
-from tests.marketplace.stand_in import SENDER, StandIn, balance_changed, confirmed, news, stand_in, tx_hash
+from tests.marketplace.ledger_model import FINE, HOUR_MS, OPEN, PAID, AcceptedPurchase, Pay
 from webhooks.signing import headers_for
 
 NOW = 1_790_000_000_000
@@ -50,7 +58,7 @@ STARTS = ("opened", "partly", "paid", "delivered", "confirmed")
 PAID_STARTS = STARTS[2:]
 PAUSES_H = [0, 0.1, 1, 23, 24, 25, 48]
 SHARES = [1, 3, 10, 10, 10, 12]  # of a price of ten
-deals = st.integers(0, len(PRODUCTS) - 1)
+purchases = st.integers(0, len(PRODUCTS) - 1)
 any_number = st.integers(0, 99)
 
 
@@ -62,8 +70,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.clock = FakeClock(NOW)
-        self.standing = stand_in()
-        self.scanner: StandIn = self.runner.run(self.standing.__aenter__())
+        self.standing = run_fake_scanner()
+        self.scanner: FakeScanner = self.runner.run(self.standing.__aenter__())
         self.env = environment(
             Path(self.folder.name),
             self.scanner.url,
@@ -73,7 +81,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         self.path = Path(self.env["MARKETPLACE_DB_PATH"])
         self.path.write_bytes(migrated())
-        self.letters: list[tuple[Deal, Pay, dict[str, Any]]] = []
+        self.letters: list[tuple[AcceptedPurchase, Pay, dict[str, Any]]] = []
         self.had: set[str] = set()
         self.came: Counter[str] = Counter()  # on chain, by payment
         self.lied_about: set[str] = set()
@@ -81,29 +89,29 @@ class LedgerMachine(RuleBasedStateMachine):
         self.hashes = itertools.count(1)
         self.open()
         self.runner.run(self._people())
-        self.deals: list[Deal] = []
+        self.purchases: list[AcceptedPurchase] = []
         for product in PRODUCTS:
-            self.deals.append(self._agree(product))
-        self.all = [*self.deals]
+            self.purchases.append(self._agree(product))
+        self.all = [*self.purchases]
         for number, start in enumerate(starts):
             self._begins(number, start, rail)
 
     def agree_on_more(self, number: int, start: str, rail: str) -> None:
         """Another purchase; what becomes of the one before is only the scanner's to say."""
-        self.deals[number] = self._agree(PRODUCTS[number])
-        self.all.append(self.deals[number])
+        self.purchases[number] = self._agree(PRODUCTS[number])
+        self.all.append(self.purchases[number])
         self.scanner.down = False
         self._begins(number, start, rail)
 
     def in_escrow(self, number: int, which: int, rail: str) -> None:
         """Let there be money to move, two times out of three."""
-        live = self.deals[number].live
+        live = self.purchases[number].live
         if which % 3 and (live is None or live.escrow not in PAID):
             self.agree_on_more(number, PAID_STARTS[which // 3 % len(PAID_STARTS)], rail)
 
     def waits_for_money(self, number: int, which: int, rail: str) -> None:
         """Let there be something to pay, two times out of three."""
-        live = self.deals[number].live
+        live = self.purchases[number].live
         if which % 3 and (live is None or live.status not in OPEN):
             self.agree_on_more(number, STARTS[which % 2], rail)
 
@@ -142,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 user = User(id=name, email=name, name=name, role=actor.role, password_hash="-", created_at=0)
                 await users.add(work.tx, user)
 
-    def _agree(self, product: ProductType) -> Deal:
+    def _agree(self, product: ProductType) -> AcceptedPurchase:
         """Bring buyer and seller together."""
 
         async def agree() -> str:
@@ -151,7 +159,7 @@ class LedgerMachine(RuleBasedStateMachine):
             await self.services.offers.select(BUYER, request.id, offer.id)
             return request.id
 
-        return Deal(self.runner.run(agree()), product)
+        return AcceptedPurchase(self.runner.run(agree()), product)
 
     def tried(self, work: Coroutine[Any, Any, Any]) -> str:
         """Do something and return the code of its refusal, if it was refused."""
@@ -166,13 +174,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def pay_of(self, number: int, which: int) -> Pay | None:
         """Return one of a deal's payments, the last as often as all others."""
-        pays = self.deals[number].pays
+        pays = self.purchases[number].pays
         return pays[-1 if which % 2 else which // 2 % len(pays)] if pays else None
 
     # -- who does what
 
     @rule(
-        number=deals,
+        number=purchases,
         who=st.sampled_from(["pays", "cancels", "cancels", "opens", "delivers", "confirms", "argues"]),
         which=any_number,
         rail=st.sampled_from(RAILS),
@@ -199,7 +207,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.argues(number, SELLER if which % 2 else BUYER)
 
     @rule(
-        number=deals,
+        number=purchases,
         what=st.sampled_from(["decides", "holds", "releases", "refunds", "settles", "settles", "clears"]),
         which=any_number,
         outcome=st.sampled_from(list(DisputeOutcome)),
@@ -226,7 +234,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.settles(number, 1, again=False)
 
     @rule(
-        number=deals,
+        number=purchases,
         what=st.sampled_from(["scanner down", "scanner up", "errands", "restart", "tampering", "all is told"]),
         which=any_number,
     )
@@ -248,8 +256,8 @@ class LedgerMachine(RuleBasedStateMachine):
     # -- opening, paying, telling
 
     def opens(self, number: int, rail: str) -> None:
-        deal, draft = self.deals[number], _draft(self.deals[number].request_id, rail)
-        expected, known = deal.opening(rail), deal.live
+        purchase, draft = self.purchases[number], _draft(self.purchases[number].request_id, rail)
+        expected, known = purchase.opening(rail), purchase.live
         if expected:
             assert self.tried(self.services.checkout.open_payment(BUYER, draft)) == expected
             return
@@ -257,9 +265,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert new is (known is None)
         assert payment.amount_base == PRICE * UNIT
         if known is None:
-            deal.pays.append(Pay(payment.id, rail, payment.amount_base, self.clock.now_ms() + 24 * HOUR_MS))
+            purchase.pays.append(Pay(payment.id, rail, payment.amount_base, self.clock.now_ms() + 24 * HOUR_MS))
 
-    @rule(number=deals, which=any_number, share=st.sampled_from(SHARES), told=st.booleans())
+    @rule(number=purchases, which=any_number, share=st.sampled_from(SHARES), told=st.booleans())
     def pays(self, number: int, which: int, share: int, told: bool) -> None:
         """Money arrives on chain; whatever the scanner has to say of it is told now, or later, or again."""
         pay = self.pay_of(number, which)
@@ -269,12 +277,12 @@ class LedgerMachine(RuleBasedStateMachine):
         webhook = arrives(pay, share * UNIT)
         if webhook is not None:
             self.came[pay.id] += share * UNIT
-            self.letters.append((self.deals[number], pay, webhook))
+            self.letters.append((self.purchases[number], pay, webhook))
             if told:
-                self.take(self.deals[number], pay, webhook)
+                self.take(self.purchases[number], pay, webhook)
 
     @rule(
-        number=deals,
+        number=purchases,
         rail=st.sampled_from(RAILS),
         told=st.booleans(),
         away=st.booleans(),
@@ -351,12 +359,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.letters)
     @rule(which=any_number, how=st.sampled_from(["forged", "stale"]))
     def is_told_by_somebody_else(self, which: int, how: str) -> None:
-        deal, pay, webhook = self.letters[which % len(self.letters)]
+        purchase, pay, webhook = self.letters[which % len(self.letters)]
         webhook = webhook | {"eventId": "evt_forged"}
         secret = "another secret" if how == "forged" else HOOK_SECRET
-        assert self.take(deal, pay, webhook, secret=secret, age_s=301 if how == "stale" else 0) == "bad_signature"
+        assert self.take(purchase, pay, webhook, secret=secret, age_s=301 if how == "stale" else 0) == "bad_signature"
 
-    @rule(number=deals, which=any_number, wrong=st.sampled_from(NONSENSE))
+    @rule(number=purchases, which=any_number, wrong=st.sampled_from(NONSENSE))
     def is_told_nonsense(self, number: int, which: int, wrong: str) -> None:
         """The scanner confirms what was not agreed: money that is nobody's to credit."""
         self.waits_for_money(number, which, "proxy")
@@ -367,10 +375,18 @@ class LedgerMachine(RuleBasedStateMachine):
         webhook = confirmed(intent | {"amountReceived": str(pay.amount), "status": "confirmed"})
         webhook |= _nonsense(wrong, pay.amount)
         self.lied_about.add(pay.id)
-        self.letters.append((self.deals[number], pay, webhook))
-        self.take(self.deals[number], pay, webhook)
+        self.letters.append((self.purchases[number], pay, webhook))
+        self.take(self.purchases[number], pay, webhook)
 
-    def take(self, deal: Deal, pay: Pay, webhook: dict[str, Any], *, secret: str = HOOK_SECRET, age_s: int = 0) -> str:
+    def take(
+        self,
+        purchase: AcceptedPurchase,
+        pay: Pay,
+        webhook: dict[str, Any],
+        *,
+        secret: str = HOOK_SECRET,
+        age_s: int = 0,
+    ) -> str:
         """Hand in a webhook; the first time, the model hears of it too."""
         raw = orjson.dumps(webhook)
         headers = headers_for(
@@ -384,20 +400,20 @@ class LedgerMachine(RuleBasedStateMachine):
         answer = self.tried(self.services.webhook_receiver.receive(raw, headers))
         if not answer and webhook["eventId"] not in self.had:
             self.had.add(webhook["eventId"])
-            self._heard(deal, pay, webhook)
+            self._heard(purchase, pay, webhook)
         return answer
 
     @staticmethod
-    def _heard(deal: Deal, pay: Pay, webhook: dict[str, Any]) -> None:
+    def _heard(purchase: AcceptedPurchase, pay: Pay, webhook: dict[str, Any]) -> None:
         match webhook["eventType"]:
             case "balance_changed":
-                deal.balance(pay, int(webhook["currentBalance"]))
+                purchase.balance(pay, int(webhook["currentBalance"]))
             case "payment.partial":
-                deal.partly(pay)
+                purchase.partly(pay)
             case "payment.reorged":
                 pay.gone = pay.gone or pay.status in {"completed", "refunded"}
             case "payment.confirmed":
-                deal.observed(pay, int(webhook["amountReceived"]), fits=not webhook.get("nonsense"))
+                purchase.observed(pay, int(webhook["amountReceived"]), fits=not webhook.get("nonsense"))
 
     # -- looking
 
@@ -410,14 +426,14 @@ class LedgerMachine(RuleBasedStateMachine):
             assert answer in {FINE, "scanner_unavailable"}
             return
         assert answer == FINE
-        self._looked(self.deals[number], pay)
+        self._looked(self.purchases[number], pay)
 
-    def _looked(self, deal: Deal, pay: Pay) -> None:
+    def _looked(self, purchase: AcceptedPurchase, pay: Pay) -> None:
         """What whoever asks the scanner is told."""
         if pay.rail == "direct_balance":
-            deal.balance(pay, self.scanner.balances.get(self.row(pay).destination, 0))
+            purchase.balance(pay, self.scanner.balances.get(self.row(pay).destination, 0))
         elif self.scanner.intents.get(pay.id, {}).get("status") == "confirmed":
-            deal.observed(pay, int(self.scanner.intents[pay.id]["amountReceived"]))
+            purchase.observed(pay, int(self.scanner.intents[pay.id]["amountReceived"]))
 
     def cancels(self, number: int, which: int, by: Actor) -> None:
         pay = self.pay_of(number, which)
@@ -425,40 +441,44 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         asked = pay.rail != "direct_balance" and not self.scanner.down
         has_it = asked and self.scanner.intents.get(pay.id, {}).get("status") == "confirmed"
-        expected = self.deals[number].cancel(pay, admin=by.is_admin, scanner_has_it=has_it)
+        expected = self.purchases[number].cancel(pay, admin=by.is_admin, scanner_has_it=has_it)
         assert self.tried(self.services.payments.cancel(by, pay.id)) == expected
 
     # -- delivering and arguing
 
     def delivers(self, number: int) -> None:
-        expected = self.deals[number].deliver(self.clock.now_ms())
-        assert self.tried(self.services.fulfilment.deliver(SELLER, self.deals[number].request_id, {})) == expected
+        expected = self.purchases[number].deliver(self.clock.now_ms())
+        assert self.tried(self.services.fulfilment.deliver(SELLER, self.purchases[number].request_id, {})) == expected
 
     def confirms(self, number: int) -> None:
-        expected = self.deals[number].confirm(self.clock.now_ms())
-        assert self.tried(self.services.fulfilment.confirm(BUYER, self.deals[number].request_id, {})) == expected
+        expected = self.purchases[number].confirm(self.clock.now_ms())
+        assert self.tried(self.services.fulfilment.confirm(BUYER, self.purchases[number].request_id, {})) == expected
 
     def argues(self, number: int, by: Actor) -> None:
-        deal = self.deals[number]
-        opening = self.services.disputes.open(by, self.deals[number].request_id, "It is not what I wanted.", "quality")
-        nobodys = by is SELLER and deal.live is None  # a seller nobody pays is no party
-        expected = "forbidden" if nobodys else deal.dispute("open")
+        purchase = self.purchases[number]
+        opening = self.services.disputes.open(
+            by, self.purchases[number].request_id, "It is not what I wanted.", "quality"
+        )
+        nobodys = by is SELLER and purchase.live is None  # a seller nobody pays is no party
+        expected = "forbidden" if nobodys else purchase.dispute("open")
         assert self.tried(opening) == expected
-        if expected == FINE and deal.live is not None:
-            [deal.live.dispute] = [
+        if expected == FINE and purchase.live is not None:
+            [purchase.live.dispute] = [
                 row["id"]
                 for row in self.read("disputes")[0]
-                if row["status"] == "open" and row["payment_id"] == deal.live.id
+                if row["status"] == "open" and row["payment_id"] == purchase.live.id
             ]
 
     def decides(self, number: int, which: int, outcome: DisputeOutcome) -> None:
         """The open dispute, or one that was decided before."""
-        deal = self.deals[number]
-        known = [(pay, each) for pay in deal.pays for each in [*pay.resolved, *([pay.dispute] if pay.dispute else [])]]
+        purchase = self.purchases[number]
+        known = [
+            (pay, each) for pay in purchase.pays for each in [*pay.resolved, *([pay.dispute] if pay.dispute else [])]
+        ]
         if not known:
             return
         pay, dispute_id = known[-1 if which % 2 else which // 2 % len(known)]
-        expected = deal.resolve(pay, dispute_id, str(outcome))
+        expected = purchase.resolve(pay, dispute_id, str(outcome))
         judge = PEOPLE[Role.RESOLVER]
         assert self.tried(self.services.disputes.resolve(judge, dispute_id, outcome, "I looked at it.")) == expected
 
@@ -469,11 +489,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if pay is None:
             return
         until = self.clock.now_ms() + hours * HOUR_MS
-        expected = self.deals[number].hold(pay, until if hours else 0)
+        expected = self.purchases[number].hold(pay, until if hours else 0)
         assert self.tried(self.services.payouts.hold(pay.id, until if hours else None)) == expected
 
     @rule(
-        number=deals,
+        number=purchases,
         way=st.sampled_from(["argue", "hold", "wait", "wait", "argue and decide", "argue and decide"]),
         outcome=st.sampled_from(list(DisputeOutcome)),
         hours=st.sampled_from([0, 25, 51]),
@@ -497,15 +517,15 @@ class LedgerMachine(RuleBasedStateMachine):
         elif then == "refund":
             self.refunds(number, 1)
 
-    @rule(number=deals, which=any_number)
+    @rule(number=purchases, which=any_number)
     def is_told_as_gone(self, number: int, which: int) -> None:
         """The scanner says that what paid left the chain."""
         pay = self.pay_of(number, which)
         if pay is None or self.scanner.intents.get(pay.id, {}).get("status") != "confirmed":
             return
         webhook = news(self.scanner.intents[pay.id], "payment.reorged", status="reorged")
-        self.letters.append((self.deals[number], pay, webhook))
-        self.take(self.deals[number], pay, webhook)
+        self.letters.append((self.purchases[number], pay, webhook))
+        self.take(self.purchases[number], pay, webhook)
 
     def clears(self, number: int, which: int) -> None:
         """An admin looked, and lets the money move again."""
@@ -520,14 +540,14 @@ class LedgerMachine(RuleBasedStateMachine):
         pay = self.pay_of(number, which)
         if pay is None:
             return
-        expected = self.deals[number].release(pay, self.clock.now_ms())
+        expected = self.purchases[number].release(pay, self.clock.now_ms())
         assert self.tried(self.services.payouts.release(pay.id, SELLERS_WALLET)) == expected
 
     def refunds(self, number: int, which: int) -> None:
         pay = self.pay_of(number, which)
         if pay is None:
             return
-        expected = self.deals[number].refund(pay)
+        expected = self.purchases[number].refund(pay)
         assert self.tried(self.services.payouts.refund(pay.id, BUYERS_WALLET, "did not arrive")) == expected
 
     def settles(self, number: int, which: int, again: bool) -> None:
@@ -535,7 +555,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if pay is None or pay.order is None:
             return
         sent_in = pay.sent_in if again and pay.sent_in else f"0x{next(self.hashes):064x}"
-        expected = self.deals[number].settle(pay, sent_in)
+        expected = self.purchases[number].settle(pay, sent_in)
         [order] = [row["id"] for row in self.read("payments")[0] if row["settles_payment_id"] == pay.id]
         assert self.tried(self.services.payouts.mark_executed(order, sent_in)) == expected
 
@@ -551,22 +571,22 @@ class LedgerMachine(RuleBasedStateMachine):
         now = self.clock.now_ms()
         unknown = {row["id"] for row in self.read("payments")[0] if row["registered_at"] is None}
         self.runner.run(self.market.sweep.once())
-        for deal in self.all:
-            for pay in deal.pays:
-                self._swept(deal, pay, now, shown=pay.id not in unknown)
-        for deal in self.all:
-            deal.pass_grace(now)
+        for purchase in self.all:
+            for pay in purchase.pays:
+                self._swept(purchase, pay, now, shown=pay.id not in unknown)
+        for purchase in self.all:
+            purchase.pass_grace(now)
 
-    def _swept(self, deal: Deal, pay: Pay, now: int, *, shown: bool) -> None:
+    def _swept(self, purchase: AcceptedPurchase, pay: Pay, now: int, *, shown: bool) -> None:
         """An open payment that is late, or on its way, is looked at again; what stays unpaid ends."""
         if pay.status not in OPEN or pay.held_for_review or not (pay.expires_at <= now or pay.status == "processing"):
             return
         if not shown and pay.is_over(now):
-            deal.close(pay)
+            purchase.close(pay)
         elif not self.scanner.down:
-            self._looked(deal, pay)
+            self._looked(purchase, pay)
             if pay.is_over(now):
-                deal.close(pay)
+                purchase.close(pay)
 
     def is_tampered_with(self, statement: str) -> None:
         if not self.before:
@@ -577,10 +597,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def all_is_told(self, number: int) -> None:
         """Once everything was told, each unit that came is in the books, or written down for a person."""
         for webhook in self.letters:
-            if webhook[0] is self.deals[number]:
+            if webhook[0] is self.purchases[number]:
                 self.take(*webhook)
         [noted] = self.read("recoveries")
-        for pay in self.deals[number].pays:
+        for pay in self.purchases[number].pays:
             if pay.status not in OPEN and pay.id not in self.lied_about:
                 assert pay.sum("payment_detected") + _noted(pay, noted) == self.came[pay.id]
 
@@ -599,8 +619,8 @@ class LedgerMachine(RuleBasedStateMachine):
         names = ("funds_ledger_entries", "payments", "purchase_requests", "recoveries")
         lines, rows, requests, noted = self.read(*names)
         self._only_grows([tuple(line) for line in lines])
-        pays = {pay.id: pay for deal in self.all for pay in deal.pays}
-        now = [pay for deal in self.deals for pay in deal.pays]
+        pays = {pay.id: pay for purchase in self.all for pay in purchase.pays}
+        now = [pay for purchase in self.purchases for pay in purchase.pays]
         assert {line["payment_id"] for line in lines} <= pays.keys()
         for pay in pays.values():
             mine = [(line["entry_type"], int(line["amount_base"])) for line in lines if line["payment_id"] == pay.id]
@@ -610,8 +630,8 @@ class LedgerMachine(RuleBasedStateMachine):
             _stands(pay, mine, rows)
             if pay.id not in self.lied_about:
                 assert pay.sum("payment_detected") + _noted(pay, noted) <= self.came[pay.id]
-        for deal in self.all:
-            _agrees(deal, [row for row in requests if row["id"] == deal.request_id], rows)
+        for purchase in self.all:
+            _agrees(purchase, [row for row in requests if row["id"] == purchase.request_id], rows)
         report = self.runner.run(self.services.reconciliation.report())
         assert report.ok, report.findings
 
@@ -655,11 +675,11 @@ def _stands(pay: Pay, lines: list[tuple[str, int]], rows: list[Any]) -> None:
     assert orders == ([({"release": "out", "refund": "refund"}[pay.order], pay.sent_in)] if pay.order else [])
 
 
-def _agrees(deal: Deal, requests: list[Any], rows: list[Any]) -> None:
+def _agrees(purchase: AcceptedPurchase, requests: list[Any], rows: list[Any]) -> None:
     """The request says what its payments say, of which one at most is open or paid."""
     [row] = requests
     told = (row["status"], row["delivered_at"], bool(row["delivery_confirmed"]))
-    assert told == (deal.status, deal.delivered_at, deal.confirmed)
+    assert told == (purchase.status, purchase.delivered_at, purchase.confirmed)
     live = [each for each in rows if each["purchase_request_id"] == row["id"] and each["direction"] == "in"]
     assert sum(each["status"] in {*OPEN, "completed"} for each in live) <= 1
 

@@ -16,9 +16,9 @@ from multidict import CIMultiDict
 from marketplace.model import Role
 from marketplace.web.routes import ROUTES
 from tests.harness import FakeClock
-from tests.marketplace.deals import Deal
+from tests.marketplace.accepted_purchase import AcceptedPurchase
+from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import PASSWORD, Api, Running, environment, new_request, running
-from tests.marketplace.stand_in import StandIn
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
@@ -110,9 +110,9 @@ async def test_notifications_are_counted_read_and_ones_own(shop: Running) -> Non
 
 
 async def test_logins_are_limited_a_client_and_the_webhook_is_not(
-    tmp_path: Path, clock: FakeClock, chain_side: StandIn
+    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner
 ) -> None:
-    env = environment(tmp_path, chain_side.url, MARKETPLACE_RATE_LIMITS="login=3/900,payment=2/900,all=50/900")
+    env = environment(tmp_path, fake_scanner.url, MARKETPLACE_RATE_LIMITS="login=3/900,payment=2/900,all=50/900")
     async with running(env, clock=clock) as shop:
         body = {"email": "x@example.test", "password": "x"}
         logins = [(await shop.nobody.call("POST", "/api/auth/login", body))[0] for _ in range(3)]
@@ -160,9 +160,9 @@ async def test_a_proxy_that_adds_a_line_of_its_own_is_believed_and_not_the_clien
 # -- health --------------------------------------------------------------------------------------------
 
 
-async def test_health_is_ok_with_a_scanner_and_degraded_without(market: Running, chain_side: StandIn) -> None:
+async def test_health_is_ok_with_a_scanner_and_degraded_without(market: Running, fake_scanner: FakeScanner) -> None:
     status, well = await market.nobody.call("GET", "/api/health")
-    chain_side.down = True
+    fake_scanner.down = True
     without, ill = await market.nobody.call("GET", "/api/health")
 
     assert (status, well["data"]["status"]) == (200, "ok")
@@ -172,10 +172,10 @@ async def test_health_is_ok_with_a_scanner_and_degraded_without(market: Running,
 
 
 async def test_a_token_the_scanner_knows_otherwise_degrades_health_and_is_named(
-    market: Running, chain_side: StandIn
+    market: Running, fake_scanner: FakeScanner
 ) -> None:
-    first, *rest = chain_side.tokens
-    chain_side.tokens = [{**first, "decimals": 7}, *rest]
+    first, *rest = fake_scanner.tokens
+    fake_scanner.tokens = [{**first, "decimals": 7}, *rest]
 
     _, answer = await market.nobody.call("GET", "/api/health")
 
@@ -267,22 +267,24 @@ async def test_what_names_nothing_is_404_for_whoever_might(everybody: dict[str, 
 # -- secrets -------------------------------------------------------------------------------------------
 
 
-async def test_no_answer_and_no_log_line_holds_a_secret(deal: Deal, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_answer_and_no_log_line_holds_a_secret(
+    purchase: AcceptedPurchase, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    await deal.fund()
-    code = (await deal.buyer.ok("POST", deal.path("delivery-code/generate")))["code"]
-    await deal.seller.call("POST", deal.path("delivery-code/verify"), {"code": code})
-    paths = ["/api/notifications", "/api/payment/history", f"/api/payment/{deal.payment_id}"]
-    answers = [orjson.dumps((await deal.buyer.call("GET", path))[1]).decode() for path in paths]
-    answers += [orjson.dumps((await deal.market.admin.call("GET", "/api/health"))[1]).decode()]
+    await purchase.fund()
+    code = (await purchase.buyer.ok("POST", purchase.path("delivery-code/generate")))["code"]
+    await purchase.seller.call("POST", purchase.path("delivery-code/verify"), {"code": code})
+    paths = ["/api/notifications", "/api/payment/history", f"/api/payment/{purchase.payment_id}"]
+    answers = [orjson.dumps((await purchase.buyer.call("GET", path))[1]).decode() for path in paths]
+    answers += [orjson.dumps((await purchase.market.admin.call("GET", "/api/health"))[1]).decode()]
 
     everything = "\n".join(answers) + caplog.text
 
-    assert deal.buyer.token is not None
+    assert purchase.buyer.token is not None
     settings = environment(Path())
     for secret in (
         code,
-        deal.buyer.token,
+        purchase.buyer.token,
         PASSWORD,
         settings["AMN_SCANNER_WEBHOOK_SECRET"],
         settings["AMN_SCANNER_API_KEY"],

@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 
 from tests.harness import FakeClock
-from tests.marketplace.deals import DONE_IN, TEN, Deal, make_deal
+from tests.marketplace.accepted_purchase import DONE_IN, TEN, AcceptedPurchase, accept_purchase
+from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import ADMIN, PASSWORD, Api, Running, environment, login, running
-from tests.marketplace.stand_in import StandIn
 from tests.processes import AnyProcess, start
 
 pytestmark = pytest.mark.process
@@ -60,40 +60,40 @@ async def test_a_bad_setting_ends_the_start_with_one_line(tmp_path: Path, name: 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.1])
 async def test_what_was_killed_while_webhooks_came_ends_with_one_credit(
-    tmp_path: Path, chain_side: StandIn, after_s: float
+    tmp_path: Path, fake_scanner: FakeScanner, after_s: float
 ) -> None:
-    env = environment(tmp_path, chain_side.url)
+    env = environment(tmp_path, fake_scanner.url)
     clock = FakeClock()
     async with running(env, clock=clock) as market:
-        deals = [await make_deal(market, chain_side, clock) for _ in range(4)]
-        for deal in deals:
-            await deal.open()
-    hooks = [chain_side.pay(deal.payment_id) for deal in deals]
+        purchases = [await accept_purchase(market, fake_scanner, clock) for _ in range(4)]
+        for purchase in purchases:
+            await purchase.open()
+    hooks = [fake_scanner.pay(purchase.payment_id) for purchase in purchases]
 
     async with process(env) as (started, url), aiohttp.ClientSession() as session:
-        for deal in deals:
-            deal.buyer = Api(url, session, deal.buyer.token, deal.buyer.user_id)
-        sending = [asyncio.create_task(deal.hook(hook)) for deal, hook in zip(deals, hooks, strict=True)]
+        for purchase in purchases:
+            purchase.buyer = Api(url, session, purchase.buyer.token, purchase.buyer.user_id)
+        sending = [asyncio.create_task(purchase.hook(hook)) for purchase, hook in zip(purchases, hooks, strict=True)]
         await asyncio.sleep(after_s)  # a kill has no event to wait for
         started.kill()
         await asyncio.gather(*sending, return_exceptions=True)
 
     async with running(env) as market:
-        await retold(market, deals, hooks)
-        assert [deal.entries() for deal in deals] == [[("payment_detected", TEN), ("hold", TEN)]] * 4
+        await retold(market, purchases, hooks)
+        assert [purchase.entries() for purchase in purchases] == [[("payment_detected", TEN), ("hold", TEN)]] * 4
         assert (await market.admin.ok("GET", "/api/admin/reconciliation"))["ok"] is True
 
 
-async def retold(market: Running, deals: list[Deal], hooks: list[dict[str, Any]]) -> None:
+async def retold(market: Running, purchases: list[AcceptedPurchase], hooks: list[dict[str, Any]]) -> None:
     """Deliver every webhook again, as the scanner does until it hears a 2xx."""
-    for deal, hook in zip(deals, hooks, strict=True):
-        deal.buyer = market.nobody
-        status, _ = await deal.hook(hook)
+    for purchase, hook in zip(purchases, hooks, strict=True):
+        purchase.buyer = market.nobody
+        status, _ = await purchase.hook(hook)
         assert status == 200
 
 
-async def test_a_whole_run_tells_no_secret_in_its_log_or_its_answers(tmp_path: Path, chain_side: StandIn) -> None:
-    env = environment(tmp_path, chain_side.url, LOG_LEVEL="debug")
+async def test_a_whole_run_tells_no_secret_in_its_log_or_its_answers(tmp_path: Path, fake_scanner: FakeScanner) -> None:
+    env = environment(tmp_path, fake_scanner.url, LOG_LEVEL="debug")
     answers: list[tuple[str, str]] = []
 
     async def keep(_session: object, _context: object, given: aiohttp.TraceResponseChunkReceivedParams) -> None:
@@ -102,7 +102,7 @@ async def test_a_whole_run_tells_no_secret_in_its_log_or_its_answers(tmp_path: P
     trace = aiohttp.TraceConfig()
     trace.on_response_chunk_received.append(keep)
     async with process(env) as (started, url), aiohttp.ClientSession(trace_configs=[trace]) as session:
-        secrets = await whole_story(tmp_path, chain_side, Api(url, session))
+        secrets = await whole_story(tmp_path, fake_scanner, Api(url, session))
         started.send_signal(signal.SIGTERM)
         assert started.stdout is not None
         said = (await started.stdout.read()).decode()
@@ -120,29 +120,29 @@ async def test_a_whole_run_tells_no_secret_in_its_log_or_its_answers(tmp_path: P
         assert [path for path, body in told if f'"{secret}"' in body or "argon2" in body] == []
 
 
-async def whole_story(folder: Path, scanner: StandIn, nobody: Api) -> set[str]:
+async def whole_story(folder: Path, scanner: FakeScanner, nobody: Api) -> set[str]:
     """Sell something, with a few mistakes on the way; return every code and token there was."""
     admin = await login(nobody, *ADMIN)
     shop = Running(cast("Any", None), nobody, admin, folder / "marketplace.db")
-    deal = await make_deal(shop, scanner, FakeClock())
+    purchase = await accept_purchase(shop, scanner, FakeClock())
     pair = (await nobody.ok("POST", "/api/auth/login", {"email": ADMIN[0], "password": ADMIN[1]}))["tokens"]
     renewed = (await nobody.ok("POST", "/api/auth/refresh-token", {"refreshToken": pair["refreshToken"]}))["tokens"]
     await nobody.refused("POST", "/api/auth/refresh-token", {"refreshToken": pair["refreshToken"]})
     await nobody.refused("POST", "/api/auth/login", {"email": ADMIN[0], "password": "a wrong password"})
-    await deal.open()
-    await deal.hook(scanner.pay(deal.payment_id), secret="another secret")
-    await deal.hook(scanner.pay(deal.payment_id))
-    await deal.seller.ok("PATCH", deal.path("delivery"), {"proof": "handed over"})
-    code = (await deal.buyer.ok("POST", deal.path("delivery-code/generate")))["code"]
+    await purchase.open()
+    await purchase.hook(scanner.pay(purchase.payment_id), secret="another secret")
+    await purchase.hook(scanner.pay(purchase.payment_id))
+    await purchase.seller.ok("PATCH", purchase.path("delivery"), {"proof": "handed over"})
+    code = (await purchase.buyer.ok("POST", purchase.path("delivery-code/generate")))["code"]
     other = f"{(int(code) + 1) % 10**6:06d}"
-    await deal.seller.refused("POST", deal.path("delivery-code/verify"), {"code": other})
-    await deal.seller.ok("POST", deal.path("delivery-code/verify"), {"code": code})
-    await deal.seller.ok("GET", deal.path("delivery-code/status"))
-    _, released = await deal.release()
+    await purchase.seller.refused("POST", purchase.path("delivery-code/verify"), {"code": other})
+    await purchase.seller.ok("POST", purchase.path("delivery-code/verify"), {"code": code})
+    await purchase.seller.ok("GET", purchase.path("delivery-code/status"))
+    _, released = await purchase.release()
     settle = f"/api/admin/instructions/{released['data']['instruction']['id']}/settle"
     await admin.ok("POST", settle, {"txHash": DONE_IN})
-    for who in (deal.buyer, deal.seller, admin):
+    for who in (purchase.buyer, purchase.seller, admin):
         for path in ("/api/notifications", "/api/payment/history", "/api/health", "/api/marketplace/offers"):
             await who.ok("GET", path)
-    people = {str(who.token) for who in (deal.buyer, deal.seller, admin)}
+    people = {str(who.token) for who in (purchase.buyer, purchase.seller, admin)}
     return {str(code), "a wrong password", *pair.values(), *renewed.values()} | people

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from marketplace.web.routes import ROUTES, STREAM
-from tests.marketplace.deals import Deal
+from tests.marketplace.accepted_purchase import AcceptedPurchase
 
 # 500 is described nowhere, so it fails the last one.
 CHECKS = [content_type_conformance, response_schema_conformance, status_code_conformance]
@@ -49,11 +49,11 @@ def explore(url: str, token: str) -> set[tuple[str, str]]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("who", ["admin", "buyer", "seller"])
 @pytest.mark.timeout(300)
-async def test_nothing_made_up_from_the_description_breaks_it(deal: Deal, who: str) -> None:
-    await deal.fund()
-    token = {"admin": deal.market.admin, "buyer": deal.buyer, "seller": deal.seller}[who].token
+async def test_nothing_made_up_from_the_description_breaks_it(purchase: AcceptedPurchase, who: str) -> None:
+    await purchase.fund()
+    token = {"admin": purchase.market.admin, "buyer": purchase.buyer, "seller": purchase.seller}[who].token
     assert token is not None
 
-    tried = await asyncio.to_thread(explore, deal.buyer.url, token)
+    tried = await asyncio.to_thread(explore, purchase.buyer.url, token)
 
     assert tried == {(route.method, route.path) for route in ROUTES} - {("GET", STREAM), ("GET", "/openapi.json")}

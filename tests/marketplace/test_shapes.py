@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 
 from marketplace.web.routes import ROUTES
-from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, TEN, Deal
+from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, TEN, AcceptedPurchase
 from tests.marketplace.harness import MARKET, PASSWORD, Running, described, new_request, offer_body, request_body
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -105,8 +105,8 @@ async def test_requests_and_offers(shop: Running) -> None:
         check(data)
 
 
-async def test_a_proxy_intent(deal: Deal) -> None:
-    status, answer = await deal.buyer.call("POST", "/api/payment/intents", deal.intent())
+async def test_a_proxy_intent(purchase: AcceptedPurchase) -> None:
+    status, answer = await purchase.buyer.call("POST", "/api/payment/intents", purchase.intent())
 
     assert (status, set(answer["data"])) == (201, {"payment", "checkoutBlock"})
     assert set(answer["data"]["payment"]) >= PAYMENT
@@ -121,8 +121,10 @@ async def test_a_proxy_intent(deal: Deal) -> None:
         ("direct_balance", "watch", {"baselineBalance", "watchId", "nextCheckAt"}),
     ],
 )
-async def test_an_intent_of_a_direct_rail(deal: Deal, rail: str, mode: str | None, more: set[str]) -> None:
-    status, answer = await deal.buyer.call("POST", "/api/payment/intents", deal.intent(rail, mode=mode))
+async def test_an_intent_of_a_direct_rail(
+    purchase: AcceptedPurchase, rail: str, mode: str | None, more: set[str]
+) -> None:
+    status, answer = await purchase.buyer.call("POST", "/api/payment/intents", purchase.intent(rail, mode=mode))
 
     told = answer["data"]["instructions"]
     assert (status, set(answer["data"])) == (201, {"payment", "instructions"})
@@ -131,20 +133,20 @@ async def test_an_intent_of_a_direct_rail(deal: Deal, rail: str, mode: str | Non
     check(answer["data"])
 
 
-async def test_an_intent_while_the_scanner_is_away(deal: Deal) -> None:
-    deal.scanner.down = True
+async def test_an_intent_while_the_scanner_is_away(purchase: AcceptedPurchase) -> None:
+    purchase.scanner.down = True
 
-    status, answer = await deal.buyer.call("POST", "/api/payment/intents", deal.intent("direct"))
+    status, answer = await purchase.buyer.call("POST", "/api/payment/intents", purchase.intent("direct"))
 
     assert (status, set(answer["data"]), answer["data"]["payment"]["status"]) == (202, {"payment"}, "pending")
     assert answer["data"]["payment"]["destination"] is None
 
 
-async def test_a_look_at_a_balance(deal: Deal) -> None:
-    address = (await deal.open("direct_balance"))["instructions"]["address"]
-    deal.scanner.balances[address] = TEN - 1
+async def test_a_look_at_a_balance(purchase: AcceptedPurchase) -> None:
+    address = (await purchase.open("direct_balance"))["instructions"]["address"]
+    purchase.scanner.balances[address] = TEN - 1
 
-    found = await deal.check()
+    found = await purchase.check()
 
     assert set(found) >= {"payment", "funded", "reason", "delta", "expected", "currency"}
     assert (found["funded"], found["delta"], found["expected"]) == (False, "9.999999999999999999", "10")
@@ -152,10 +154,10 @@ async def test_a_look_at_a_balance(deal: Deal) -> None:
     check(found)
 
 
-async def test_a_balance_that_was_there_before_is_told_in_both_units(deal: Deal) -> None:
-    deal.scanner.newest = _Everywhere()
+async def test_a_balance_that_was_there_before_is_told_in_both_units(purchase: AcceptedPurchase) -> None:
+    purchase.scanner.newest = _Everywhere()
 
-    told = (await deal.open("direct_balance"))["instructions"]
+    told = (await purchase.open("direct_balance"))["instructions"]
 
     assert (told["baselineBalance"], told["baselineBalanceBaseUnits"]) == ("1.5", str(15 * 10**17))
 
@@ -167,21 +169,21 @@ class _Everywhere(dict[str, int]):
         return 15 * 10**17
 
 
-async def test_a_payment_from_delivery_to_refund(deal: Deal) -> None:
-    await deal.fund()
-    shown = await deal.buyer.ok("GET", f"/api/payment/{deal.payment_id}", status=200)
-    sent = await deal.seller.ok("PATCH", deal.path("delivery"), {"proof": "a picture"}, 200)
-    code = await deal.buyer.ok("POST", deal.path("delivery-code/generate"), status=200)
-    verified = await deal.seller.ok("POST", deal.path("delivery-code/verify"), {"code": code["code"]}, 200)
-    confirmed = await deal.buyer.ok("PATCH", deal.path("confirm-delivery"), {"proof": "thanks"}, 200)
-    argued = {"purchaseRequestId": deal.request_id, "reason": "It is broken.", "category": "quality"}
-    dispute = await deal.buyer.ok("POST", "/api/disputes", argued, 201)
+async def test_a_payment_from_delivery_to_refund(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    shown = await purchase.buyer.ok("GET", f"/api/payment/{purchase.payment_id}", status=200)
+    sent = await purchase.seller.ok("PATCH", purchase.path("delivery"), {"proof": "a picture"}, 200)
+    code = await purchase.buyer.ok("POST", purchase.path("delivery-code/generate"), status=200)
+    verified = await purchase.seller.ok("POST", purchase.path("delivery-code/verify"), {"code": code["code"]}, 200)
+    confirmed = await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery"), {"proof": "thanks"}, 200)
+    argued = {"purchaseRequestId": purchase.request_id, "reason": "It is broken.", "category": "quality"}
+    dispute = await purchase.buyer.ok("POST", "/api/disputes", argued, 201)
     path = f"/api/disputes/{dispute['dispute']['id']}/resolve"
-    resolved = await deal.market.admin.ok("POST", path, {"outcome": "refund", "note": "It is."}, 200)
-    status, refunded = await deal.refund(BUYERS_WALLET)
+    resolved = await purchase.market.admin.ok("POST", path, {"outcome": "refund", "note": "It is."}, 200)
+    status, refunded = await purchase.refund(BUYERS_WALLET)
     settle = f"/api/admin/instructions/{refunded['data']['instruction']['id']}/settle"
-    settled = await deal.market.admin.ok("POST", settle, {"txHash": DONE_IN}, 200)
-    report = await deal.market.admin.ok("GET", "/api/admin/reconciliation", status=200)
+    settled = await purchase.market.admin.ok("POST", settle, {"txHash": DONE_IN}, 200)
+    report = await purchase.market.admin.ok("GET", "/api/admin/reconciliation", status=200)
 
     assert set(shown["ledger"]) >= {"held", "releasable", "available"}
     assert set(code) == {"code", "expiresAt"}
@@ -197,17 +199,17 @@ async def test_a_payment_from_delivery_to_refund(deal: Deal) -> None:
         check(data)
 
 
-async def test_every_list_has_its_page_and_its_total(deal: Deal) -> None:
-    await deal.open()
-    admin = deal.market.admin
+async def test_every_list_has_its_page_and_its_total(purchase: AcceptedPurchase) -> None:
+    await purchase.open()
+    admin = purchase.market.admin
     lists = {
         f"{MARKET}/purchase-requests": (admin, "purchaseRequests"),
-        f"{MARKET}/purchase-requests/my": (deal.buyer, "purchaseRequests"),
-        f"{MARKET}/offers": (deal.buyer, "offers"),
-        "/api/payment/history": (deal.buyer, "payments"),
+        f"{MARKET}/purchase-requests/my": (purchase.buyer, "purchaseRequests"),
+        f"{MARKET}/offers": (purchase.buyer, "offers"),
+        "/api/payment/history": (purchase.buyer, "payments"),
         "/api/admin/payments/awaiting-confirmation": (admin, "payments"),
         "/api/admin/recoveries": (admin, "recoveries"),
-        "/api/notifications": (deal.buyer, "notifications"),
+        "/api/notifications": (purchase.buyer, "notifications"),
     }
     for path, (who, name) in lists.items():
         found = await who.ok("GET", path)
@@ -238,19 +240,19 @@ def test_every_call_has_its_answers_described() -> None:
 
 
 @pytest.mark.parametrize("change", [{"more": 1}, {"id": None}, {"createdAt": "today"}, {"status": "archived"}])
-async def test_an_answer_that_is_not_described_is_noticed(deal: Deal, change: dict[str, Any]) -> None:
+async def test_an_answer_that_is_not_described_is_noticed(purchase: AcceptedPurchase, change: dict[str, Any]) -> None:
     """Every answer of these tests is held against the description: this shows that it is."""
-    path = deal.path("").rstrip("/")
-    status, answer = await deal.buyer.call("GET", path)
+    path = purchase.path("").rstrip("/")
+    status, answer = await purchase.buyer.call("GET", path)
     answer["data"]["purchaseRequest"] |= change
 
     with pytest.raises(jsonschema_rs.ValidationError):
         described("GET", path, status, answer)
 
 
-async def test_a_field_that_is_missing_and_a_status_nobody_described_are_noticed(deal: Deal) -> None:
-    path = deal.path("").rstrip("/")
-    status, answer = await deal.buyer.call("GET", path)
+async def test_a_field_that_is_missing_and_a_status_nobody_described_are_noticed(purchase: AcceptedPurchase) -> None:
+    path = purchase.path("").rstrip("/")
+    status, answer = await purchase.buyer.call("GET", path)
     with pytest.raises(AssertionError):
         described("GET", path, 201, answer)
     del answer["data"]["purchaseRequest"]["budget"]

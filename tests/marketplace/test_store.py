@@ -27,7 +27,7 @@ from marketplace.store.database import Database, open_database
 from marketplace.store.errors import Taken
 from marketplace.store.inbox import Credit
 from tests.harness import ROOT
-from tests.marketplace.deals import Deal
+from tests.marketplace.accepted_purchase import AcceptedPurchase
 from tests.marketplace.harness import TRON_LIST, environment, migrated
 
 TRON = 728126428
@@ -42,85 +42,85 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
         yield found
 
 
-def store_of(deal: Deal) -> Database:
-    return deal.market.marketplace.services.units.db
+def store_of(purchase: AcceptedPurchase) -> Database:
+    return purchase.market.marketplace.services.units.db
 
 
-async def opened(deal: Deal) -> Payment:
-    await deal.open()
-    async with store_of(deal).read() as tx:
-        payment = await payments.get(tx, deal.payment_id)
+async def opened(purchase: AcceptedPurchase) -> Payment:
+    await purchase.open()
+    async with store_of(purchase).read() as tx:
+        payment = await payments.get(tx, purchase.payment_id)
     assert payment is not None
     return payment
 
 
 @pytest.mark.parametrize("status", ["completed", "cancelled", "refunded", "failed"])
-async def test_a_payment_that_is_over_cannot_be_funded(deal: Deal, status: str) -> None:
-    payment = await opened(deal)
+async def test_a_payment_that_is_over_cannot_be_funded(purchase: AcceptedPurchase, status: str) -> None:
+    payment = await opened(purchase)
     escrow = {"completed": "funded", "refunded": "refunded"}.get(status, "cancelled")
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         await payments.set_observed(tx, payment.id, 1, status=status, escrow_state=escrow, evidence=EVIDENCE)
 
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         assert await payments.complete(tx, payment.id, 2, evidence=EVIDENCE) is False
 
 
-async def test_an_instruction_to_pay_out_cannot_be_funded(deal: Deal) -> None:
-    payment = await opened(deal)
-    async with store_of(deal).write() as tx:
+async def test_an_instruction_to_pay_out_cannot_be_funded(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
+    async with store_of(purchase).write() as tx:
         await payments.add(tx, replace(payment, id="out", direction=Direction.OUT, provider_payment_id=None))
 
         assert await payments.complete(tx, "out", 2, evidence=EVIDENCE) is False
 
 
-async def test_a_request_has_one_pay_in_that_is_open_or_paid(deal: Deal) -> None:
-    payment = await opened(deal)
+async def test_a_request_has_one_pay_in_that_is_open_or_paid(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
 
     with pytest.raises(Taken):
-        async with store_of(deal).write() as tx:
+        async with store_of(purchase).write() as tx:
             await payments.add(tx, replace(payment, id="second", provider_payment_id="second"))
 
 
-async def test_a_request_may_have_another_once_the_first_is_over(deal: Deal) -> None:
-    payment = await opened(deal)
-    await deal.buyer.ok("POST", f"/api/payment/{payment.id}/cancel")
+async def test_a_request_may_have_another_once_the_first_is_over(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
+    await purchase.buyer.ok("POST", f"/api/payment/{payment.id}/cancel")
 
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         await payments.add(tx, replace(payment, id="second", provider_payment_id="second"))
 
 
-async def test_the_scanners_name_of_a_payment_is_nobody_elses(deal: Deal) -> None:
-    payment = await opened(deal)
+async def test_the_scanners_name_of_a_payment_is_nobody_elses(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
 
     with pytest.raises(Taken):
-        async with store_of(deal).write() as tx:
+        async with store_of(purchase).write() as tx:
             await payments.add(tx, replace(payment, id="second", status=PaymentStatus.CANCELLED))
 
 
-async def test_a_webhook_of_another_provider_is_not_found(deal: Deal) -> None:
-    payment = await opened(deal)
-    async with store_of(deal).write() as tx:
+async def test_a_webhook_of_another_provider_is_not_found(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
+    async with store_of(purchase).write() as tx:
         await payments.set_observed(tx, payment.id, 1, provider="shkeeper")
 
         assert await payments.of_scanner(tx, payment.id) is None
 
 
-async def test_an_address_has_one_live_payment(deal: Deal) -> None:
-    payment = await opened(deal)
+async def test_an_address_has_one_live_payment(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
     place: dict[str, Any] = {"chain_id": 97, "token": "t", "destination": "d", "payment_id": payment.id, "now": 1}
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         await addresses.reserve(tx, source="a", index=1, **place)
 
     with pytest.raises(Taken):
-        async with store_of(deal).write() as tx:
+        async with store_of(purchase).write() as tx:
             await addresses.reserve(tx, source="a", index=2, **place)
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         await addresses.release(tx, payment.id, 2)
         await addresses.reserve(tx, source="a", index=3, **place)
 
 
-async def test_an_index_is_reserved_once_even_after_its_payment_is_over(deal: Deal) -> None:
-    payment = await opened(deal)
+async def test_an_index_is_reserved_once_even_after_its_payment_is_over(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
     place: dict[str, Any] = {
         "chain_id": 97,
         "token": "t",
@@ -129,75 +129,79 @@ async def test_an_index_is_reserved_once_even_after_its_payment_is_over(deal: De
         "payment_id": payment.id,
         "now": 1,
     }
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         await addresses.reserve(tx, destination="d", **place)
         await addresses.release(tx, payment.id, 2)
 
     with pytest.raises(Taken):
-        async with store_of(deal).write() as tx:
+        async with store_of(purchase).write() as tx:
             await addresses.reserve(tx, destination="e", **place)
 
 
-async def test_a_transfer_is_credited_once(deal: Deal) -> None:
-    payment = await opened(deal)
+async def test_a_transfer_is_credited_once(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
     credit = [Credit("0x01", "0", 1, None)]
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         await inbox.add_credits(tx, 97, credit, payment.id, 1)
 
     with pytest.raises(Taken):
-        async with store_of(deal).write() as tx:
+        async with store_of(purchase).write() as tx:
             await inbox.add_credits(tx, 97, credit, payment.id, 2)
 
 
-async def test_an_event_is_kept_once(deal: Deal) -> None:
-    payment = await opened(deal)
+async def test_an_event_is_kept_once(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
     event: dict[str, Any] = {"event_id": "evt", "event_type": "x", "payment_id": payment.id, "body": "{}", "now": 1}
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         assert await inbox.add(tx, **event) is True
         assert await inbox.add(tx, **event) is False
 
 
-async def test_a_line_of_the_ledger_is_written_once(deal: Deal) -> None:
-    await deal.fund()
-    async with store_of(deal).read() as tx:
-        payment = await payments.get(tx, deal.payment_id)
+async def test_a_line_of_the_ledger_is_written_once(purchase: AcceptedPurchase) -> None:
+    await purchase.fund()
+    async with store_of(purchase).read() as tx:
+        payment = await payments.get(tx, purchase.payment_id)
     assert payment is not None
 
     with pytest.raises(Exception, match="append-only"):
-        async with store_of(deal).write() as tx:
+        async with store_of(purchase).write() as tx:
             await ledger.add(tx, payment, LedgerEntryType.HOLD, 1, 1)
 
 
-async def test_what_is_no_longer_as_expected_is_not_changed(deal: Deal) -> None:
-    await deal.open()
-    async with store_of(deal).write() as tx:
-        cancelled = await requests.change(tx, deal.request_id, 1, expected=OPEN_FOR_OFFERS, status="cancelled")
-        withdrawn = await offers.change(tx, deal.offer_id, 1, expected=OPEN_OFFERS, status="withdrawn")
-        failed = await payments.change(tx, deal.payment_id, 1, expected=(PaymentStatus.PROCESSING,), status="failed")
-        released = await payments.move_escrow(tx, deal.payment_id, 1, expected=(EscrowState.FUNDED,), status="refunded")
+async def test_what_is_no_longer_as_expected_is_not_changed(purchase: AcceptedPurchase) -> None:
+    await purchase.open()
+    async with store_of(purchase).write() as tx:
+        cancelled = await requests.change(tx, purchase.request_id, 1, expected=OPEN_FOR_OFFERS, status="cancelled")
+        withdrawn = await offers.change(tx, purchase.offer_id, 1, expected=OPEN_OFFERS, status="withdrawn")
+        failed = await payments.change(
+            tx, purchase.payment_id, 1, expected=(PaymentStatus.PROCESSING,), status="failed"
+        )
+        released = await payments.move_escrow(
+            tx, purchase.payment_id, 1, expected=(EscrowState.FUNDED,), status="refunded"
+        )
 
     assert (cancelled, withdrawn, failed, released) == (False, False, False, False)
-    assert ((await deal.request())["status"], (await deal.payment())["status"]) == ("payment", "pending")
+    assert ((await purchase.request())["status"], (await purchase.payment())["status"]) == ("payment", "pending")
 
 
-async def test_a_request_has_one_accepted_offer(deal: Deal) -> None:
-    async with store_of(deal).read() as tx:
-        accepted = await offers.get(tx, deal.offer_id)
+async def test_a_request_has_one_accepted_offer(purchase: AcceptedPurchase) -> None:
+    async with store_of(purchase).read() as tx:
+        accepted = await offers.get(tx, purchase.offer_id)
     assert accepted is not None
 
     with pytest.raises(Taken):
-        async with store_of(deal).write() as tx:
-            await offers.add(tx, replace(accepted, id="second", seller_id=deal.market.admin.user_id))
+        async with store_of(purchase).write() as tx:
+            await offers.add(tx, replace(accepted, id="second", seller_id=purchase.market.admin.user_id))
 
 
-async def test_a_delivery_code_is_used_once_in_time_and_while_it_is_the_newest(deal: Deal) -> None:
+async def test_a_delivery_code_is_used_once_in_time_and_while_it_is_the_newest(purchase: AcceptedPurchase) -> None:
     async def made(expires_at: int) -> str:
-        await delivery.replace(tx, deal.request_id, salt="s", code_hash="h", expires_at=expires_at, now=1)
-        code = await delivery.latest(tx, deal.request_id)
+        await delivery.replace(tx, purchase.request_id, salt="s", code_hash="h", expires_at=expires_at, now=1)
+        code = await delivery.latest(tx, purchase.request_id)
         assert code is not None
         return code.id
 
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         replaced, expired = await made(100), await made(100)
         assert await delivery.use(tx, expired, 100) is False
         spent = await made(100)
@@ -217,12 +221,14 @@ async def test_an_index_is_handed_out_once(db: Database) -> None:
     assert (taken, other) == ([0, 1, 2], 0)
 
 
-async def test_an_address_that_moved_in_its_list_is_not_handed_out_again(deal: Deal, tmp_path: Path) -> None:
+async def test_an_address_that_moved_in_its_list_is_not_handed_out_again(
+    purchase: AcceptedPurchase, tmp_path: Path
+) -> None:
     settings = load_settings(environment(tmp_path))
     catalog = load_catalog(ROOT / "supported-chains.json", ROOT / "tokens.json")
     chain = catalog.chains[TRON]
-    payment = await opened(deal)
-    async with store_of(deal).write() as tx:
+    payment = await opened(purchase)
+    async with store_of(purchase).write() as tx:
         first, source, index = await open_destinations(catalog, settings.money).take(tx, chain, Rail.DIRECT)
         place: dict[str, Any] = {
             "chain_id": TRON,
@@ -241,10 +247,10 @@ async def test_an_address_that_moved_in_its_list_is_not_handed_out_again(deal: D
     assert again != first
 
 
-async def test_the_first_baseline_is_the_one_that_counts(deal: Deal) -> None:
-    payment = await opened(deal)
+async def test_the_first_baseline_is_the_one_that_counts(purchase: AcceptedPurchase) -> None:
+    payment = await opened(purchase)
 
-    async with store_of(deal).write() as tx:
+    async with store_of(purchase).write() as tx:
         for baseline in (5, 0):
             await payments.set_baseline(tx, payment.id, baseline)
         found = await payments.get(tx, payment.id)

@@ -14,7 +14,7 @@ import pytest
 from devnet.evm.anvil import Anvil
 from tests.harness import USDC, USDT, FakeClock, environment, running
 from tests.marketplace import harness
-from tests.marketplace.deals import DONE_IN, SELLERS_WALLET, TEN
+from tests.marketplace.accepted_purchase import DONE_IN, SELLERS_WALLET, TEN
 from tests.marketplace.harness import MARKET, Api, Running, new_offer, new_request, notes, select
 from tests.marketplace.test_gate import OPT_IN, list_of
 

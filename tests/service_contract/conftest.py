@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.marketplace.conftest import chain_side, clock, deal, market
+from tests.marketplace.conftest import clock, fake_scanner, market, purchase
 
-__all__ = ["chain_side", "clock", "deal", "market"]
+__all__ = ["clock", "fake_scanner", "market", "purchase"]

@@ -29,9 +29,9 @@ import scanner.app
 from kernel.web import connections, middlewares
 from kernel.web.connections import ConnectionLimits, default_limits
 from tests.harness import SECRET, FakeClock, intent_body
-from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, make_deal
+from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, accept_purchase
+from tests.marketplace.fake_scanner import run_fake_scanner
 from tests.marketplace.harness import ADMIN, HOOK_SECRET, MARKET, offer_body, request_body
-from tests.marketplace.stand_in import stand_in
 from tests.service_contract.fuzzing import Changed, Sample, bodies, each_field, requests
 from tests.service_contract.raw import Answer, asked
 from tests.service_contract.services import BOTH, MARKETPLACE, SCANNER, Service
@@ -162,18 +162,18 @@ async def scanner_world(folder: Path) -> AsyncIterator[World]:
 async def marketplace_world(folder: Path) -> AsyncIterator[World]:
     clock = FakeClock()
     async with (
-        stand_in() as chain_side,
+        run_fake_scanner() as fake_scanner,
         MARKETPLACE.running(
-            MARKETPLACE.environment(folder) | {"AMN_SCANNER_URL": chain_side.url}, clock=clock
+            MARKETPLACE.environment(folder) | {"AMN_SCANNER_URL": fake_scanner.url}, clock=clock
         ) as market,
     ):
-        deal = await make_deal(market, chain_side, clock)
-        other = await make_deal(market, chain_side, clock)
-        await deal.fund()
+        purchase = await accept_purchase(market, fake_scanner, clock)
+        other = await accept_purchase(market, fake_scanner, clock)
+        await purchase.fund()
         await other.fund()
         opened = {"purchaseRequestId": other.request_id, "reason": "never came", "category": "other"}
         dispute = (await other.buyer.ok("POST", "/api/disputes", opened))["dispute"]["id"]
-        event = chain_side.pay(deal.payment_id)
+        event = fake_scanner.pay(purchase.payment_id)
         person = {"email": "new{n}@example.test", "password": "a long password", "role": "buyer", "name": "New"}
         wanted, offered, payment = f"{MARKET}/purchase-requests", f"{MARKET}/offers", "/api/admin/payments"
         accepted = [
@@ -181,24 +181,24 @@ async def marketplace_world(folder: Path) -> AsyncIterator[World]:
             Sample("POST", "/api/auth/refresh-token", {"refreshToken": "a" * 43}),
             Sample("POST", "/api/admin/users", person, "admin"),
             Sample("POST", wanted, request_body(), "buyer"),
-            Sample("POST", f"{wanted}/{deal.request_id}/offers", offer_body(notes="soon"), "seller"),
-            Sample("POST", f"{wanted}/{deal.request_id}/select-offer", {"offerId": deal.offer_id}, "buyer"),
-            Sample("PATCH", f"{offered}/{deal.offer_id}", offer_body(validUntil="2099-01-01T00:00:00Z"), "seller"),
+            Sample("POST", f"{wanted}/{purchase.request_id}/offers", offer_body(notes="soon"), "seller"),
+            Sample("POST", f"{wanted}/{purchase.request_id}/select-offer", {"offerId": purchase.offer_id}, "buyer"),
+            Sample("PATCH", f"{offered}/{purchase.offer_id}", offer_body(validUntil="2099-01-01T00:00:00Z"), "seller"),
             Sample(
-                "POST", f"{offered}/{deal.offer_id}/counter", {"price": offer_body()["price"], "note": "a"}, "buyer"
+                "POST", f"{offered}/{purchase.offer_id}/counter", {"price": offer_body()["price"], "note": "a"}, "buyer"
             ),
-            Sample("POST", f"{offered}/{deal.offer_id}/counter/answer", {"answer": "accept"}, "seller"),
-            Sample("PATCH", f"{wanted}/{deal.request_id}/delivery", {"proof": "a link", "notes": "a"}, "seller"),
-            Sample("PATCH", f"{wanted}/{deal.request_id}/confirm-delivery", {"proof": "here"}, "buyer"),
-            Sample("POST", f"{wanted}/{deal.request_id}/delivery-code/verify", {"code": "123456"}, "seller"),
-            Sample("POST", "/api/payment/intents", deal.intent(), "buyer"),
+            Sample("POST", f"{offered}/{purchase.offer_id}/counter/answer", {"answer": "accept"}, "seller"),
+            Sample("PATCH", f"{wanted}/{purchase.request_id}/delivery", {"proof": "a link", "notes": "a"}, "seller"),
+            Sample("PATCH", f"{wanted}/{purchase.request_id}/confirm-delivery", {"proof": "here"}, "buyer"),
+            Sample("POST", f"{wanted}/{purchase.request_id}/delivery-code/verify", {"code": "123456"}, "seller"),
+            Sample("POST", "/api/payment/intents", purchase.intent(), "buyer"),
             Sample("POST", "/api/payment/amn-scanner/webhook", event),
-            Sample("POST", f"{payment}/{deal.payment_id}/release", {"toAddress": SELLERS_WALLET}, "admin"),
+            Sample("POST", f"{payment}/{purchase.payment_id}/release", {"toAddress": SELLERS_WALLET}, "admin"),
             Sample(
-                "POST", f"{payment}/{deal.payment_id}/refund", {"toAddress": BUYERS_WALLET, "reason": "no"}, "admin"
+                "POST", f"{payment}/{purchase.payment_id}/refund", {"toAddress": BUYERS_WALLET, "reason": "no"}, "admin"
             ),
-            Sample("POST", f"{payment}/{deal.payment_id}/hold", {"until": "2099-01-01T00:00:00Z"}, "admin"),
-            Sample("POST", f"{payment}/{deal.payment_id}/clear-reorg", {"note": "looked"}, "admin"),
+            Sample("POST", f"{payment}/{purchase.payment_id}/hold", {"until": "2099-01-01T00:00:00Z"}, "admin"),
+            Sample("POST", f"{payment}/{purchase.payment_id}/clear-reorg", {"note": "looked"}, "admin"),
             Sample("POST", f"/api/admin/instructions/{UNKNOWN}/settle", {"txHash": DONE_IN}, "admin"),
             Sample(
                 "PUT",
@@ -206,7 +206,7 @@ async def marketplace_world(folder: Path) -> AsyncIterator[World]:
                 {"thresholds": [{"chainId": 97, "confirmations": 20}]},
                 "admin",
             ),
-            Sample("POST", "/api/disputes", opened | {"purchaseRequestId": deal.request_id}, "buyer"),
+            Sample("POST", "/api/disputes", opened | {"purchaseRequestId": purchase.request_id}, "buyer"),
             Sample(
                 "POST", f"/api/disputes/{dispute}/evidence", {"text": "a photo", "link": "https://a.test/"}, "seller"
             ),
@@ -215,14 +215,14 @@ async def marketplace_world(folder: Path) -> AsyncIterator[World]:
         refused = [
             *(Sample("GET", path, {}, "buyer") for path in ("/health", "/api/version", "/api/health", wanted, offered)),
             *(Sample("GET", path, {}, "admin") for path in ("/api/auth/me", "/api/admin/recoveries", "/openapi.json")),
-            Sample("GET", f"/api/payment/{deal.payment_id}", {}, "buyer"),
+            Sample("GET", f"/api/payment/{purchase.payment_id}", {}, "buyer"),
             Sample("GET", f"/api/disputes/{dispute}", {}, "seller"),
             Sample("PATCH", f"/api/notifications/{UNKNOWN}/read", {}, "buyer"),
             Sample("POST", f"/api/payment/{UNKNOWN}/cancel", {}, "buyer"),
             # Where every field may be missing, a name that is spelt wrong would be accepted.
             *(replace(each, body=dict.fromkeys(each.body, 0)) for each in accepted if not OPTIONAL.search(each.path)),
         ]
-        people = {"buyer": deal.buyer, "seller": deal.seller, "admin": market.admin}
+        people = {"buyer": purchase.buyer, "seller": purchase.seller, "admin": market.admin}
         with closing(sqlite3.connect(market.db_path)) as store:
             tokens = {name: str(api.token) for name, api in people.items()}
             url = market.nobody.url
@@ -248,7 +248,7 @@ async def test_a_changed_body_is_taken_or_refused_and_stores_nothing_when_refuse
                     allowed = STORED_ALL_THE_SAME.get(re.sub(r"[0-9a-f-]{36}", "{}", sample.named), set())
                     assert named <= allowed, (sample.named, status, changed)
                     before = after
-        await lives_on(world)
+        await assert_still_serving(world)
     assert loud(caplog) == []
 
 
@@ -290,7 +290,7 @@ async def test_changed_requests_are_answered_or_cut_off_and_store_nothing(
         drawn = list(requests(world.refused, who, Random(f"raw {round_}"), RAW))
         for first in range(0, RAW, AT_ONCE):
             answered += sum(await asyncio.gather(*(sent(world, parts) for parts in drawn[first : first + AT_ONCE])))
-        await lives_on(world)
+        await assert_still_serving(world)
     assert await world.quiet() == before
     assert answered > RAW * ROUNDS // 2  # or nothing was tried
     assert loud(caplog) == []
@@ -320,7 +320,7 @@ def check(service: Service, method: str, path: str, answer: Answer) -> None:
         service.check_described(method, path, answer.status, answer.body)
 
 
-async def lives_on(world: World) -> None:
+async def assert_still_serving(world: World) -> None:
     raw = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     (answer,) = await asked(world.url, raw)
     assert answer.status == 200

@@ -9,7 +9,7 @@ import pytest
 from yarl import URL
 
 from tests.harness import intent_body
-from tests.marketplace.deals import Deal
+from tests.marketplace.accepted_purchase import AcceptedPurchase
 from tests.service_contract.services import SCANNER
 
 BEHIND = ["\n", "\r", "\r\n", "\0", "\u2028", "\x85", " "]
@@ -25,15 +25,18 @@ async def test_the_scanner_refuses_an_id_with_something_behind_it(tmp_path: Path
 
 
 @pytest.mark.parametrize("behind", BEHIND)
-async def test_the_marketplace_refuses_an_id_with_something_behind_it(deal: Deal, behind: str) -> None:
+async def test_the_marketplace_refuses_an_id_with_something_behind_it(purchase: AcceptedPurchase, behind: str) -> None:
     for path, body in (
         ("/api/marketplace/purchase-requests/%s/select-offer", {"offerId": str(uuid.uuid4()) + behind}),
-        ("/api/disputes", {"purchaseRequestId": deal.request_id + behind, "reason": "never came", "category": "other"}),
-        ("/api/payment/intents", deal.intent() | {"purchaseRequestId": deal.request_id + behind}),
+        (
+            "/api/disputes",
+            {"purchaseRequestId": purchase.request_id + behind, "reason": "never came", "category": "other"},
+        ),
+        ("/api/payment/intents", purchase.intent() | {"purchaseRequestId": purchase.request_id + behind}),
         ("/api/marketplace/purchase-requests/%s/delivery-code/verify", {"code": "123456" + behind}),
     ):
-        person = deal.seller if "verify" in path else deal.buyer
-        status, answer = await person.call("POST", path.replace("%s", deal.request_id), body)
+        person = purchase.seller if "verify" in path else purchase.buyer
+        status, answer = await person.call("POST", path.replace("%s", purchase.request_id), body)
         code = "verify" in path and behind == " "
         expected = (422, "invalid") if code else (400, "bad_request")
         assert (status, answer["error"]["code"]) == expected, (path, answer)
@@ -50,10 +53,12 @@ async def test_the_marketplace_refuses_an_id_with_something_behind_it(deal: Deal
         "/api/marketplace/purchase-requests/%s/delivery-code/status",
     ],
 )
-async def test_the_marketplace_refuses_a_path_with_something_behind_its_id(deal: Deal, path: str, behind: str) -> None:
+async def test_the_marketplace_refuses_a_path_with_something_behind_its_id(
+    purchase: AcceptedPurchase, path: str, behind: str
+) -> None:
     """Not as one that is not there: a look-up by a text with a line break behind it finds what `$` let through."""
-    url = URL(deal.buyer.url + path.replace("%s", str(uuid.uuid4()) + behind), encoded=True)
-    async with deal.buyer.session.get(url, headers={"Authorization": f"Bearer {deal.buyer.token}"}) as response:
+    url = URL(purchase.buyer.url + path.replace("%s", str(uuid.uuid4()) + behind), encoded=True)
+    async with purchase.buyer.session.get(url, headers={"Authorization": f"Bearer {purchase.buyer.token}"}) as response:
         answer = await response.json()
     assert (response.status, answer["error"]["code"]) == (400, "bad_request")
 

@@ -24,7 +24,7 @@ QUICK_RPS = "10000"  # tests that are not about the pace must not wait
 _tills = itertools.count(1)
 
 
-def till() -> str:
+def fresh_address() -> str:
     """Return an address nobody was asked to pay to before."""
     return account(f"till {next(_tills)}")
 
@@ -58,7 +58,7 @@ def environment(folder: Path, *grids: TronGrid, **more: str) -> dict[str, str]:
     }
 
 
-class Street:
+class TronShop:
     """A shop whose backend talks to the daemon, and buyers who pay on chain."""
 
     def __init__(self, grid: TronGrid, scanner: Running, hooks: Receiver) -> None:
@@ -77,7 +77,7 @@ class Street:
         """Register an intent and return the whole answer; it has an address of its own unless one is given."""
         body = {
             "chainId": CHAIN_ID,
-            "destination": till(),
+            "destination": fresh_address(),
             "amount": "1000",
             "callbackUrl": self.hooks.url(),
             **fields,
@@ -126,14 +126,14 @@ class Street:
 @asynccontextmanager
 async def opened(
     folder: Path, grid: TronGrid, hooks: Receiver, *, clock: Any = None, **more: str
-) -> AsyncIterator[Street]:
+) -> AsyncIterator[TronShop]:
     """Run the daemon over a service that is there already."""
     async with running(environment(folder, grid, **more), clock=clock) as scanner:
-        yield Street(grid, scanner, hooks)
+        yield TronShop(grid, scanner, hooks)
 
 
 @asynccontextmanager
-async def street(folder: Path, hooks: Receiver, *, clock: Any = None, **more: str) -> AsyncIterator[Street]:
+async def run_tron_shop(folder: Path, hooks: Receiver, *, clock: Any = None, **more: str) -> AsyncIterator[TronShop]:
     """Open a chain, a service over it, and the daemon."""
     async with TronGrid(chain_of_today()) as grid, opened(folder, grid, hooks, clock=clock, **more) as found:
         yield found

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.load_ground import OTHER_CHAIN, POLL_S, Ground
+from bench.load_setup import OTHER_CHAIN, POLL_S, LoadSetup
 from devnet.evm.anvil import CHAIN_ID
 from devnet.processes import ESCROW
 
@@ -24,7 +24,7 @@ AMOUNT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class ClientLoad:
     """How many there are and what they want."""
 
     clients: int
@@ -34,81 +34,81 @@ class Crowd:
     length: float  # seconds
 
 
-async def everybody(crowd: Crowd, ground: Ground) -> None:
+async def run_clients(load: ClientLoad, setup: LoadSetup) -> None:
     """Let everybody come until the time is over and every payment has been told."""
     numbers = itertools.count()
     async with asyncio.TaskGroup() as group:
-        visitors = [group.create_task(_client(number, crowd, ground, numbers)) for number in range(crowd.clients)]
-        watching = [group.create_task(each) for each in (_scrape(crowd, ground), _probe(ground), _look(ground))]
-        await _buyers(crowd, ground, numbers)
+        visitors = [group.create_task(_client(number, load, setup, numbers)) for number in range(load.clients)]
+        watching = [group.create_task(each) for each in (_scrape(load, setup), _probe(setup), _look(setup))]
+        await _buyers(load, setup, numbers)
         for visitor in visitors + watching:
             visitor.cancel()
 
 
-async def _client(number: int, crowd: Crowd, ground: Ground, numbers: itertools.count[int]) -> None:
+async def _client(number: int, load: ClientLoad, setup: LoadSetup, numbers: itertools.count[int]) -> None:
     """A shop's backend: registers, reads, lists, and cancels every other intent; every fourth is on the other chain."""
     chance = random.Random(number)
     cursors = {"status=pending": "", "status=confirmed": "", "chainId=97": "", "": ""}  # each list is read page by page
 
     async def think() -> None:
-        await asyncio.sleep(crowd.think_s * chance.uniform(0.5, 1.5))
+        await asyncio.sleep(load.think_s * chance.uniform(0.5, 1.5))
 
-    await asyncio.sleep(crowd.think_s * chance.random() * 4)
+    await asyncio.sleep(load.think_s * chance.random() * 4)
     for turn in itertools.count():
-        name = await register(ground, numbers, chain=OTHER_CHAIN if turn % 4 == 0 else CHAIN_ID)
+        name = await register(setup, numbers, chain=OTHER_CHAIN if turn % 4 == 0 else CHAIN_ID)
         await think()
-        await ground.call(READ, "GET", f"/intents/{name}")
+        await setup.call(READ, "GET", f"/intents/{name}")
         await think()
-        await _turn_page(ground, cursors, chance)
+        await _turn_page(setup, cursors, chance)
         await think()
         if turn % 2:
-            await ground.call(CANCEL, "DELETE", f"/intents/{name}")
+            await setup.call(CANCEL, "DELETE", f"/intents/{name}")
         else:
-            await ground.call(READ, "GET", f"/intents/{name}")
+            await setup.call(READ, "GET", f"/intents/{name}")
         await think()
 
 
-async def _turn_page(ground: Ground, cursors: dict[str, str], chance: random.Random) -> None:
+async def _turn_page(setup: LoadSetup, cursors: dict[str, str], chance: random.Random) -> None:
     """Read on in one of the lists, from the beginning after its end."""
     which = chance.choice(list(cursors))
     where = cursors[which] and f"cursor={cursors[which]}"
     query = "&".join(filter(None, (f"limit={PAGE}", which, where)))
-    page = await ground.call(LIST, "GET", f"/intents?{query}")
+    page = await setup.call(LIST, "GET", f"/intents?{query}")
     cursors[which] = page["nextCursor"] or ""
 
 
-async def register(ground: Ground, numbers: itertools.count[int], *, chain: int = CHAIN_ID) -> str:
+async def register(setup: LoadSetup, numbers: itertools.count[int], *, chain: int = CHAIN_ID) -> str:
     """Register an intent; return its id."""
-    return str((await _registered(ground, numbers, chain))["intentId"])
+    return str((await _registered(setup, numbers, chain))["intentId"])
 
 
-async def _registered(ground: Ground, numbers: itertools.count[int], chain: int) -> dict[str, Any]:
+async def _registered(setup: LoadSetup, numbers: itertools.count[int], chain: int) -> dict[str, Any]:
     body = {
         "intentId": f"order-{next(numbers)}",
         "chainId": chain,
         "token": "USDT",
         "destination": ESCROW,
         "amount": str(AMOUNT),
-        "callbackUrl": ground.hooks.url(),
+        "callbackUrl": setup.hooks.url(),
         "callbackSecret": "a shared secret",
     }
-    answer: dict[str, Any] = await ground.call(REGISTER, "POST", "/intents", body)
-    ground.notes.intents += 1
+    answer: dict[str, Any] = await setup.call(REGISTER, "POST", "/intents", body)
+    setup.measurements.intents += 1
     return answer
 
 
-async def _buyers(crowd: Crowd, ground: Ground, numbers: itertools.count[int]) -> None:
+async def _buyers(load: ClientLoad, setup: LoadSetup, numbers: itertools.count[int]) -> None:
     """Buyers come at their times, however busy the scanner is; return when the last one's payment was told."""
     async with asyncio.TaskGroup() as group:
-        async for _ in _at_a_rate(crowd.payments_a_second, crowd.length):
-            group.create_task(_buyer(ground, numbers))
-    notes = ground.notes
-    await ground.hooks.wait_until(lambda: len(notes.told) >= notes.paid, timeout_s=300)
+        async for _ in _at_a_rate(load.payments_a_second, load.length):
+            group.create_task(_buyer(setup, numbers))
+    measurements = setup.measurements
+    await setup.hooks.wait_until(lambda: len(measurements.told) >= measurements.paid, timeout_s=300)
 
 
-async def _buyer(ground: Ground, numbers: itertools.count[int]) -> None:
-    intent = await _registered(ground, numbers, CHAIN_ID)
-    await ground.pay(intent["paymentReference"], AMOUNT)
+async def _buyer(setup: LoadSetup, numbers: itertools.count[int]) -> None:
+    intent = await _registered(setup, numbers, CHAIN_ID)
+    await setup.pay(intent["paymentReference"], AMOUNT)
 
 
 async def _at_a_rate(a_second: float, length: float) -> AsyncIterator[None]:
@@ -123,21 +123,21 @@ async def _at_a_rate(a_second: float, length: float) -> AsyncIterator[None]:
         yield
 
 
-async def _scrape(crowd: Crowd, ground: Ground) -> None:
+async def _scrape(load: ClientLoad, setup: LoadSetup) -> None:
     """Prometheus asks once a poll."""
     while True:
-        await ground.call(METRICS, "GET", "/metrics")
-        await asyncio.sleep(POLL_S / crowd.pace)
+        await setup.call(METRICS, "GET", "/metrics")
+        await asyncio.sleep(POLL_S / load.pace)
 
 
-async def _probe(ground: Ground) -> None:
+async def _probe(setup: LoadSetup) -> None:
     """What touches nothing is late by as much as the event loop is."""
     while True:
-        await ground.call(HEALTH, "GET", "/health")
+        await setup.call(HEALTH, "GET", "/health")
         await asyncio.sleep(HEALTH_S)
 
 
-async def _look(ground: Ground) -> None:
+async def _look(setup: LoadSetup) -> None:
     while True:
-        ground.look()
+        setup.look()
         await asyncio.sleep(LOOK_S)

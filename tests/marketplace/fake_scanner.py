@@ -32,7 +32,7 @@ def tx_hash() -> str:
     return f"0x{next(_hashes):064x}"
 
 
-class StandIn:
+class FakeScanner:
     """What it knows, and what it is asked to be."""
 
     def __init__(self) -> None:
@@ -329,9 +329,9 @@ def _now() -> Moment:
 
 
 @asynccontextmanager
-async def stand_in() -> AsyncIterator[StandIn]:
+async def run_fake_scanner() -> AsyncIterator[FakeScanner]:
     """Run one on a free port until the block ends."""
-    scanner = StandIn()
+    scanner = FakeScanner()
     runner = web.AppRunner(scanner.app(), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:

@@ -14,9 +14,9 @@ import pytest
 from kernel.tasks.periodic import PeriodicTask
 from marketplace.store.errors import StoreError
 from tests.harness import FakeClock
-from tests.marketplace.deals import make_deal
+from tests.marketplace.accepted_purchase import accept_purchase
+from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import environment, running
-from tests.marketplace.stand_in import StandIn
 
 
 def failing_with(*failures: Exception | None) -> Callable[[], asyncio.Future[None]]:
@@ -55,19 +55,19 @@ async def test_a_bug_is_not_waited_for() -> None:
 
 
 async def test_the_sweep_outlives_a_locked_store(
-    tmp_path: Path, chain_side: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, fake_scanner: FakeScanner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("kernel.store.database.BUSY_TIMEOUT_MS", 100)
     clock = FakeClock()
-    async with running(environment(tmp_path, chain_side.url, MARKETPLACE_SWEEP_SEC="0.05"), clock=clock) as market:
-        deal = await make_deal(market, chain_side, clock)
-        await deal.open()
+    async with running(environment(tmp_path, fake_scanner.url, MARKETPLACE_SWEEP_SEC="0.05"), clock=clock) as market:
+        purchase = await accept_purchase(market, fake_scanner, clock)
+        await purchase.open()
         with closing(sqlite3.connect(market.db_path, isolation_level=None, timeout=60)) as other:
             other.execute("BEGIN IMMEDIATE")
             await until(lambda: any(record.message.startswith("[sweep]") for record in caplog.records))
             other.execute("ROLLBACK")
         clock.advance(24 * 3600 + 1)
-        await until(lambda: deal.scanner.intents[deal.payment_id]["status"] == "expired")
+        await until(lambda: purchase.scanner.intents[purchase.payment_id]["status"] == "expired")
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -23,7 +23,7 @@ def shop(number: int) -> str:
 
 
 @dataclass
-class Street:
+class ScannedNodes:
     """Nodes, the daemon that asks them, and who is told."""
 
     nodes: list[ScriptedNode]
@@ -51,9 +51,9 @@ class Street:
 
 
 @asynccontextmanager
-async def street(
+async def run_scanned_nodes(
     folder: Path, nodes: int = 1, *, chain: dict[str, Any] | None = None, behind: int = 0, **settings: str
-) -> AsyncIterator[Street]:
+) -> AsyncIterator[ScannedNodes]:
     """
     Run the daemon over so many scripted nodes; `chain` changes its entry of the registry.
 
@@ -67,7 +67,7 @@ async def street(
             settings["CHAINS_JSON_PATH"] = _registry(folder, chain)
         hooks = await stack.enter_async_context(receiver())
         scanner = await stack.enter_async_context(running(environment(folder, ",".join(urls), **settings)))
-        yield Street(served, scanner, hooks)
+        yield ScannedNodes(served, scanner, hooks)
 
 
 def _registry(folder: Path, changes: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ class LoadError(Exception):
 
 
 @dataclass(slots=True)
-class Notes:
+class Measurements:
     """What was seen; times are of the monotonic clock."""
 
     calls: dict[str, list[Timed]] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Notes:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class LoadSetup:
     """Everything that runs."""
 
     chain: Anvil  # where buyers pay
@@ -66,7 +66,7 @@ class Ground:
     pid: int
     hooks: Receiver
     session: aiohttp.ClientSession
-    notes: Notes
+    measurements: Measurements
     paying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def call(self, name: str, method: str, path: str, body: Any = None) -> Any:
@@ -75,7 +75,7 @@ class Ground:
         started_at = time.monotonic()
         async with self.session.request(method, self.scanner + path, data=data) as response:
             raw = await response.read()
-        self.notes.calls.setdefault(name, []).append(Timed(started_at, time.monotonic() - started_at))
+        self.measurements.calls.setdefault(name, []).append(Timed(started_at, time.monotonic() - started_at))
         if response.status != 200:
             raise LoadError(f"{method} {path}: {response.status} {raw.decode()}")
         return orjson.loads(raw) if response.content_type == "application/json" else None
@@ -84,7 +84,7 @@ class Ground:
         """Pay the shop; the node numbers one sender's transactions rightly only when they come one by one."""
         async with self.paying:
             await self.chain.pay(USDT, ESCROW, amount, reference)
-        self.notes.paid += 1
+        self.measurements.paid += 1
 
     async def mine(self, pause_s: float) -> None:
         """Mine a block of three seconds every so often, for ever."""
@@ -93,17 +93,17 @@ class Ground:
 
     async def _mine(self) -> None:
         await self.chain.rpc("evm_mine")
-        self.notes.mined[await self.chain.height()] = time.monotonic()
+        self.measurements.mined[await self.chain.height()] = time.monotonic()
 
     def look(self) -> None:
         """Note how the scanner's process is."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         cpu_s = (int(fields[11]) + int(fields[12])) / TICKS
-        self.notes.moments.append(Moment(time.monotonic(), rss_mb(self.pid), cpu_s, self.notes.intents))
+        self.measurements.moments.append(Moment(time.monotonic(), rss_mb(self.pid), cpu_s, self.measurements.intents))
 
 
 @asynccontextmanager
-async def ground(pace: float) -> AsyncIterator[Ground]:
+async def run_load_setup(pace: float) -> AsyncIterator[LoadSetup]:
     """Build everything, with time passing `pace` times as fast on the chains and between polls."""
     key = secrets.token_urlsafe(32)
     async with AsyncExitStack() as stack:
@@ -124,8 +124,8 @@ async def ground(pace: float) -> AsyncIterator[Ground]:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers={"Authorization": f"Bearer {key}"})
         )
-        built = Ground(chain, other, service.url, service._process.pid, hooks, session, Notes())
-        hooks.on_delivery = built.notes.take
+        built = LoadSetup(chain, other, service.url, service._process.pid, hooks, session, Measurements())
+        hooks.on_delivery = built.measurements.take
         await _ready(built)
         async with mining(built, second, BLOCK_S / pace):
             yield built
@@ -139,7 +139,7 @@ async def _furnish(chain: Anvil, token: str) -> None:
     await chain.automine(on=False)
 
 
-async def _ready(built: Ground) -> None:
+async def _ready(built: LoadSetup) -> None:
     """Wait until every chain has been polled."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -150,7 +150,7 @@ async def _ready(built: Ground) -> None:
 
 
 @asynccontextmanager
-async def mining(built: Ground, second: Anvil, pause_s: float) -> AsyncIterator[None]:
+async def mining(built: LoadSetup, second: Anvil, pause_s: float) -> AsyncIterator[None]:
     """Let both chains grow until the block ends."""
 
     async def mine_second() -> None:

@@ -26,7 +26,7 @@ QUICK_RPS = "100000"  # tests that are not about the pace must not wait
 _tills = itertools.count(1)
 
 
-def till() -> str:
+def fresh_address() -> str:
     """Return an address nobody was asked to pay to before, in raw form."""
     return f"0:{0x7111 << 200 | next(_tills):064X}"
 
@@ -67,7 +67,7 @@ def environment(folder: Path, *centers: TonCenter, **more: str) -> dict[str, str
     }
 
 
-class Market:
+class TonShop:
     """A shop whose backend talks to the daemon, and buyers who pay in jettons."""
 
     def __init__(self, center: TonCenter, scanner: Running, hooks: Receiver) -> None:
@@ -82,7 +82,7 @@ class Market:
         return await self.api.create(
             **{
                 "chainId": CHAIN_ID,
-                "destination": till(),
+                "destination": fresh_address(),
                 "amount": "1000",
                 "callbackUrl": self.hooks.url(),
                 **fields,
@@ -135,14 +135,14 @@ class Market:
 @asynccontextmanager
 async def opened(
     folder: Path, center: TonCenter, hooks: Receiver, *, clock: Any = None, **more: str
-) -> AsyncIterator[Market]:
+) -> AsyncIterator[TonShop]:
     """Run the daemon over a service that is there already."""
     async with running(environment(folder, center, **more), clock=clock) as scanner:
-        yield Market(center, scanner, hooks)
+        yield TonShop(center, scanner, hooks)
 
 
 @asynccontextmanager
-async def market(folder: Path, hooks: Receiver, *, clock: Any = None, **more: str) -> AsyncIterator[Market]:
+async def run_ton_shop(folder: Path, hooks: Receiver, *, clock: Any = None, **more: str) -> AsyncIterator[TonShop]:
     """Open a chain, a service over it, and the daemon."""
     async with TonCenter(chain_of_today()) as center, opened(folder, center, hooks, clock=clock, **more) as found:
         yield found

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.harness import FakeClock
+from tests.marketplace.fake_scanner import FakeScanner, deliver
 from tests.marketplace.harness import MARKET, Api, Running, new_offer, new_request, select
-from tests.marketplace.stand_in import StandIn, deliver
 
 TEN = 10 * 10**18
 SELLERS_WALLET = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
@@ -17,11 +17,11 @@ DONE_IN = "0x" + "ab" * 32
 
 
 @dataclass(slots=True)
-class Deal:
+class AcceptedPurchase:
     """Who, what, and where."""
 
     market: Running
-    scanner: StandIn
+    scanner: FakeScanner
     clock: FakeClock
     buyer: Api
     seller: Api
@@ -90,7 +90,9 @@ class Deal:
         return await self.market.admin.call("POST", f"/api/admin/payments/{self.payment_id}/refund", body)
 
 
-async def make_deal(market: Running, scanner: StandIn, clock: FakeClock, price: str = "10", **fields: Any) -> Deal:
+async def accept_purchase(
+    market: Running, scanner: FakeScanner, clock: FakeClock, price: str = "10", **fields: Any
+) -> AcceptedPurchase:
     """Bring two people together."""
     buyer, seller = await market.user("buyer"), await market.user("seller")
     product = {"productType": fields.pop("productType")} if "productType" in fields else {}
@@ -98,4 +100,4 @@ async def make_deal(market: Running, scanner: StandIn, clock: FakeClock, price: 
     offer_id = await new_offer(seller, request_id, price, **fields)
     status, _ = await select(buyer, request_id, offer_id)
     assert status == 200
-    return Deal(market, scanner, clock, buyer, seller, request_id, offer_id)
+    return AcceptedPurchase(market, scanner, clock, buyer, seller, request_id, offer_id)

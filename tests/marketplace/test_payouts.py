@@ -10,37 +10,44 @@ import pytest
 
 from protocol.wire import rfc3339
 from tests.harness import FakeClock
-from tests.marketplace.deals import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN, Deal, make_deal
+from tests.marketplace.accepted_purchase import (
+    BUYERS_WALLET,
+    DONE_IN,
+    SELLERS_WALLET,
+    TEN,
+    AcceptedPurchase,
+    accept_purchase,
+)
+from tests.marketplace.fake_scanner import SENDER, FakeScanner
 from tests.marketplace.harness import Running, notes
-from tests.marketplace.stand_in import SENDER, StandIn
 
 FUNDED = [("payment_detected", TEN), ("hold", TEN)]
 
 
 @pytest.fixture
-async def paid(deal: Deal) -> Deal:
-    await deal.fund()
-    return deal
+async def paid(purchase: AcceptedPurchase) -> AcceptedPurchase:
+    await purchase.fund()
+    return purchase
 
 
-async def dispute(deal: Deal, who: Any = None) -> tuple[int, Any]:
-    body = {"purchaseRequestId": deal.request_id, "reason": "It never came.", "category": "not_received"}
-    return await (who or deal.buyer).call("POST", "/api/disputes", body)
+async def dispute(purchase: AcceptedPurchase, who: Any = None) -> tuple[int, Any]:
+    body = {"purchaseRequestId": purchase.request_id, "reason": "It never came.", "category": "not_received"}
+    return await (who or purchase.buyer).call("POST", "/api/disputes", body)
 
 
-async def resolve(deal: Deal, dispute_id: str, outcome: str) -> tuple[int, Any]:
+async def resolve(purchase: AcceptedPurchase, dispute_id: str, outcome: str) -> tuple[int, Any]:
     path = f"/api/disputes/{dispute_id}/resolve"
-    return await deal.market.admin.call("POST", path, {"outcome": outcome, "note": "I looked at it."})
+    return await purchase.market.admin.call("POST", path, {"outcome": outcome, "note": "I looked at it."})
 
 
-async def confirm(deal: Deal) -> dict[str, Any]:
-    return dict((await deal.buyer.ok("PATCH", deal.path("confirm-delivery")))["purchaseRequest"])
+async def confirm(purchase: AcceptedPurchase) -> dict[str, Any]:
+    return dict((await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery")))["purchaseRequest"])
 
 
 # -- the whole way -------------------------------------------------------------------------------------
 
 
-async def test_delivered_confirmed_released_and_settled(paid: Deal) -> None:
+async def test_delivered_confirmed_released_and_settled(paid: AcceptedPurchase) -> None:
     sent = await paid.seller.ok("PATCH", paid.path("delivery"), {"trackingNumber": "T-1", "notes": "by post"})
     arrived = await confirm(paid)
     releasable = await paid.ledger()
@@ -81,7 +88,7 @@ async def test_delivered_confirmed_released_and_settled(paid: Deal) -> None:
     assert [kind for kind, _ in await notes(paid.market.admin)][-2:] == told[1:]
 
 
-async def test_a_refund_empties_the_escrow_for_the_buyer(paid: Deal) -> None:
+async def test_a_refund_empties_the_escrow_for_the_buyer(paid: AcceptedPurchase) -> None:
     status, answer = await paid.refund()
     path = f"/api/admin/instructions/{answer['data']['instruction']['id']}/settle"
     await paid.market.admin.ok("POST", path, {"txHash": DONE_IN})
@@ -98,7 +105,7 @@ async def test_a_refund_empties_the_escrow_for_the_buyer(paid: Deal) -> None:
 # -- once ----------------------------------------------------------------------------------------------
 
 
-async def test_many_simultaneous_releases_are_one(paid: Deal) -> None:
+async def test_many_simultaneous_releases_are_one(paid: AcceptedPurchase) -> None:
     await confirm(paid)
 
     answers = await asyncio.gather(*(paid.release() for _ in range(10)))
@@ -108,7 +115,7 @@ async def test_many_simultaneous_releases_are_one(paid: Deal) -> None:
     assert paid.entries() == [*FUNDED, ("release", TEN)]
 
 
-async def test_a_release_to_another_address_afterwards_is_refused(paid: Deal) -> None:
+async def test_a_release_to_another_address_afterwards_is_refused(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     await paid.release()
 
@@ -117,7 +124,7 @@ async def test_a_release_to_another_address_afterwards_is_refused(paid: Deal) ->
 
 
 @pytest.mark.parametrize("attempt", range(4))
-async def test_a_release_against_a_refund_has_one_outcome(paid: Deal, attempt: int) -> None:
+async def test_a_release_against_a_refund_has_one_outcome(paid: AcceptedPurchase, attempt: int) -> None:
     await confirm(paid)
     moves = [paid.release(), paid.refund()]
 
@@ -129,7 +136,7 @@ async def test_a_release_against_a_refund_has_one_outcome(paid: Deal, attempt: i
 
 
 @pytest.mark.parametrize("attempt", range(4))
-async def test_a_release_against_a_dispute_has_one_outcome(paid: Deal, attempt: int) -> None:
+async def test_a_release_against_a_dispute_has_one_outcome(paid: AcceptedPurchase, attempt: int) -> None:
     await confirm(paid)
     moves = [paid.release(), dispute(paid)]
 
@@ -140,7 +147,7 @@ async def test_a_release_against_a_dispute_has_one_outcome(paid: Deal, attempt: 
     assert await paid.findings() == []
 
 
-async def test_what_is_on_its_way_out_is_nothing_to_argue_about_any_more(paid: Deal) -> None:
+async def test_what_is_on_its_way_out_is_nothing_to_argue_about_any_more(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     await paid.release()
 
@@ -149,7 +156,7 @@ async def test_what_is_on_its_way_out_is_nothing_to_argue_about_any_more(paid: D
     assert (status, answer["error"]["details"]) == (409, {"status": "completed", "escrowState": "releasing"})
 
 
-async def test_settling_twice_is_the_same_and_by_another_transaction_a_conflict(paid: Deal) -> None:
+async def test_settling_twice_is_the_same_and_by_another_transaction_a_conflict(paid: AcceptedPurchase) -> None:
     _, answer = await paid.refund()
     path = f"/api/admin/instructions/{answer['data']['instruction']['id']}/settle"
     admin = paid.market.admin
@@ -165,7 +172,7 @@ async def test_settling_twice_is_the_same_and_by_another_transaction_a_conflict(
 # -- not before it may ---------------------------------------------------------------------------------
 
 
-async def test_nothing_is_released_before_it_was_delivered_and_confirmed(paid: Deal) -> None:
+async def test_nothing_is_released_before_it_was_delivered_and_confirmed(paid: AcceptedPurchase) -> None:
     early = await paid.release()
     await paid.seller.ok("PATCH", paid.path("delivery"))
     unconfirmed = await paid.release()
@@ -174,18 +181,18 @@ async def test_nothing_is_released_before_it_was_delivered_and_confirmed(paid: D
     assert (unconfirmed[0], unconfirmed[1]["error"]["details"]["reason"]) == (409, "not_confirmed")
 
 
-async def test_an_unpaid_request_has_nothing_to_release_refund_or_argue_about(deal: Deal) -> None:
-    await deal.open()
+async def test_an_unpaid_request_has_nothing_to_release_refund_or_argue_about(purchase: AcceptedPurchase) -> None:
+    await purchase.open()
 
     nothing = (409, {"status": "pending", "escrowState": None})
-    for status, answer in (await deal.release(), await deal.refund()):
+    for status, answer in (await purchase.release(), await purchase.refund()):
         assert (status, answer["error"]["details"]) == nothing
-    assert (await dispute(deal))[0] == 409
-    assert await deal.seller.refused("PATCH", deal.path("delivery")) == (409, "conflict")
-    assert await deal.buyer.refused("POST", deal.path("delivery-code/generate")) == (409, "conflict")
+    assert (await dispute(purchase))[0] == 409
+    assert await purchase.seller.refused("PATCH", purchase.path("delivery")) == (409, "conflict")
+    assert await purchase.buyer.refused("POST", purchase.path("delivery-code/generate")) == (409, "conflict")
 
 
-async def test_physical_goods_are_accepted_when_the_grace_period_is_over(paid: Deal) -> None:
+async def test_physical_goods_are_accepted_when_the_grace_period_is_over(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"))
     sweep = paid.market.marketplace.sweep
     paid.clock.advance(48 * 3600 - 1)
@@ -198,7 +205,7 @@ async def test_physical_goods_are_accepted_when_the_grace_period_is_over(paid: D
     assert (before, sqlite_escrow(paid)) == ("funded", "releasable")
 
 
-async def test_a_dispute_stops_the_grace_period(paid: Deal) -> None:
+async def test_a_dispute_stops_the_grace_period(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"))
     await dispute(paid)
     paid.clock.advance(49 * 3600)
@@ -208,7 +215,7 @@ async def test_a_dispute_stops_the_grace_period(paid: Deal) -> None:
     assert sqlite_escrow(paid) == "funded"
 
 
-async def test_what_a_dispute_refunds_becomes_releasable_by_no_passing_of_time(paid: Deal) -> None:
+async def test_what_a_dispute_refunds_becomes_releasable_by_no_passing_of_time(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"))
     _, opened = await dispute(paid)
     await resolve(paid, opened["data"]["dispute"]["id"], "refund")
@@ -219,7 +226,7 @@ async def test_what_a_dispute_refunds_becomes_releasable_by_no_passing_of_time(p
     assert sqlite_escrow(paid) == "funded"
 
 
-async def test_what_a_dispute_refunds_is_shown_as_nothing_to_release(paid: Deal) -> None:
+async def test_what_a_dispute_refunds_is_shown_as_nothing_to_release(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     _, opened = await dispute(paid)
 
@@ -229,7 +236,7 @@ async def test_what_a_dispute_refunds_is_shown_as_nothing_to_release(paid: Deal)
     assert await paid.findings() == []
 
 
-async def test_an_instruction_to_the_same_account_in_another_spelling_is_the_same(paid: Deal) -> None:
+async def test_an_instruction_to_the_same_account_in_another_spelling_is_the_same(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     _, first = await paid.release(SELLERS_WALLET)
 
@@ -238,7 +245,7 @@ async def test_an_instruction_to_the_same_account_in_another_spelling_is_the_sam
     assert (status, again["data"]["instruction"]["id"]) == (200, first["data"]["instruction"]["id"])
 
 
-async def test_a_dispute_about_an_empty_ledger_is_refused_and_not_a_failure(paid: Deal) -> None:
+async def test_a_dispute_about_an_empty_ledger_is_refused_and_not_a_failure(paid: AcceptedPurchase) -> None:
     with sqlite3.connect(paid.market.db_path) as store:
         store.execute(
             "INSERT INTO funds_ledger_entries (entry_type, payment_id, purchase_request_id, chain_id, token_address,"
@@ -249,7 +256,7 @@ async def test_a_dispute_about_an_empty_ledger_is_refused_and_not_a_failure(paid
     assert (await dispute(paid))[0] == 409
 
 
-async def test_the_losing_seller_does_not_see_how_it_was_delivered(paid: Deal) -> None:
+async def test_the_losing_seller_does_not_see_how_it_was_delivered(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"), {"trackingNumber": "T-1"})
     stranger = await paid.market.user("seller")
     with sqlite3.connect(paid.market.db_path) as store:  # a bid that lost
@@ -269,24 +276,24 @@ async def test_the_losing_seller_does_not_see_how_it_was_delivered(paid: Deal) -
 
 
 async def test_digital_goods_are_never_accepted_by_time_alone(
-    market: Running, chain_side: StandIn, clock: FakeClock
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
-    deal = await make_deal(market, chain_side, clock, productType="digital_product")
-    await deal.fund()
-    await deal.seller.ok("PATCH", deal.path("delivery"))
+    purchase = await accept_purchase(market, fake_scanner, clock, productType="digital_product")
+    await purchase.fund()
+    await purchase.seller.ok("PATCH", purchase.path("delivery"))
     clock.advance(1000 * 3600)
 
     await market.marketplace.sweep.once()
 
-    assert sqlite_escrow(deal) == "funded"
+    assert sqlite_escrow(purchase) == "funded"
 
 
-def sqlite_escrow(deal: Deal) -> str:
-    with sqlite3.connect(deal.market.db_path) as store:
-        return str(store.execute("SELECT escrow_state FROM payments WHERE id = ?", [deal.payment_id]).fetchone()[0])
+def sqlite_escrow(purchase: AcceptedPurchase) -> str:
+    with sqlite3.connect(purchase.market.db_path) as store:
+        return str(store.execute("SELECT escrow_state FROM payments WHERE id = ?", [purchase.payment_id]).fetchone()[0])
 
 
-async def test_a_hold_blocks_the_release_until_it_is_over(paid: Deal) -> None:
+async def test_a_hold_blocks_the_release_until_it_is_over(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     path = f"/api/admin/payments/{paid.payment_id}/hold"
     await paid.market.admin.ok("POST", path, {"until": rfc3339(paid.clock.now_ms() + 60_000)})
@@ -299,7 +306,7 @@ async def test_a_hold_blocks_the_release_until_it_is_over(paid: Deal) -> None:
 
 
 @pytest.mark.parametrize("address", ["0x12", "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8", ""])
-async def test_money_goes_to_addresses_of_its_chain_alone(paid: Deal, address: str) -> None:
+async def test_money_goes_to_addresses_of_its_chain_alone(paid: AcceptedPurchase, address: str) -> None:
     await confirm(paid)
 
     status, answer = await paid.release(address)
@@ -310,7 +317,7 @@ async def test_money_goes_to_addresses_of_its_chain_alone(paid: Deal, address: s
 # -- disputes ------------------------------------------------------------------------------------------
 
 
-async def test_a_dispute_locks_the_money_until_it_is_resolved(paid: Deal) -> None:
+async def test_a_dispute_locks_the_money_until_it_is_resolved(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     _, opened = await dispute(paid)
     blocked = await paid.release()
@@ -325,7 +332,7 @@ async def test_a_dispute_locks_the_money_until_it_is_resolved(paid: Deal) -> Non
     assert await paid.findings() == []
 
 
-async def test_resolving_again_is_the_same_or_a_conflict(paid: Deal) -> None:
+async def test_resolving_again_is_the_same_or_a_conflict(paid: AcceptedPurchase) -> None:
     _, opened = await dispute(paid)
     dispute_id = opened["data"]["dispute"]["id"]
 
@@ -337,7 +344,7 @@ async def test_resolving_again_is_the_same_or_a_conflict(paid: Deal) -> None:
     assert [kind for kind, _ in paid.entries()[2:]] == ["dispute_hold", "adjustment"]
 
 
-async def test_what_a_dispute_refunds_is_not_released(paid: Deal) -> None:
+async def test_what_a_dispute_refunds_is_not_released(paid: AcceptedPurchase) -> None:
     await confirm(paid)
     _, opened = await dispute(paid)
     early = await paid.refund()
@@ -348,7 +355,7 @@ async def test_what_a_dispute_refunds_is_not_released(paid: Deal) -> None:
     assert (await paid.refund())[0] == 200
 
 
-async def test_a_replacement_is_delivered_again(paid: Deal) -> None:
+async def test_a_replacement_is_delivered_again(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"))
     await confirm(paid)
     _, opened = await dispute(paid)
@@ -360,7 +367,7 @@ async def test_a_replacement_is_delivered_again(paid: Deal) -> None:
     assert (await paid.release())[1]["error"]["details"]["reason"] == "not_delivered"
 
 
-async def test_every_party_hears_of_a_dispute_and_nobody_else(paid: Deal) -> None:
+async def test_every_party_hears_of_a_dispute_and_nobody_else(paid: AcceptedPurchase) -> None:
     resolver, stranger = await paid.market.user("resolver"), await paid.market.user("buyer")
 
     _, opened = await dispute(paid)
@@ -371,7 +378,7 @@ async def test_every_party_hears_of_a_dispute_and_nobody_else(paid: Deal) -> Non
     assert await notes(stranger) == []
 
 
-async def test_evidence_is_for_the_parties_and_while_it_is_open(paid: Deal) -> None:
+async def test_evidence_is_for_the_parties_and_while_it_is_open(paid: AcceptedPurchase) -> None:
     stranger, resolver = await paid.market.user("seller"), await paid.market.user("resolver")
     _, opened = await dispute(paid, paid.seller)
     dispute_id = opened["data"]["dispute"]["id"]
@@ -396,19 +403,19 @@ async def test_evidence_is_for_the_parties_and_while_it_is_open(paid: Deal) -> N
 # -- delivery codes ------------------------------------------------------------------------------------
 
 
-async def make_code(deal: Deal) -> str:
-    return str((await deal.buyer.ok("POST", deal.path("delivery-code/generate")))["code"])
+async def make_code(purchase: AcceptedPurchase) -> str:
+    return str((await purchase.buyer.ok("POST", purchase.path("delivery-code/generate")))["code"])
 
 
-async def give(deal: Deal, code: str) -> tuple[int, Any]:
-    return await deal.seller.call("POST", deal.path("delivery-code/verify"), {"code": code})
+async def give(purchase: AcceptedPurchase, code: str) -> tuple[int, Any]:
+    return await purchase.seller.call("POST", purchase.path("delivery-code/verify"), {"code": code})
 
 
 def other_than(code: str) -> str:
     return f"{(int(code) + 1) % 10**6:06d}"
 
 
-async def test_the_right_code_is_the_buyers_word_and_works_once(paid: Deal) -> None:
+async def test_the_right_code_is_the_buyers_word_and_works_once(paid: AcceptedPurchase) -> None:
     code = await make_code(paid)
     stored = sqlite_text(paid)
 
@@ -420,12 +427,12 @@ async def test_the_right_code_is_the_buyers_word_and_works_once(paid: Deal) -> N
     assert code not in stored
 
 
-def sqlite_text(deal: Deal) -> str:
-    with sqlite3.connect(deal.market.db_path) as store:
+def sqlite_text(purchase: AcceptedPurchase) -> str:
+    with sqlite3.connect(purchase.market.db_path) as store:
         return str(store.execute("SELECT salt, code_hash FROM delivery_codes").fetchall())
 
 
-async def test_five_wrong_codes_and_no_more(paid: Deal) -> None:
+async def test_five_wrong_codes_and_no_more(paid: AcceptedPurchase) -> None:
     code = await make_code(paid)
 
     wrong = [await give(paid, other_than(code)) for _ in range(5)]
@@ -437,7 +444,7 @@ async def test_five_wrong_codes_and_no_more(paid: Deal) -> None:
     assert (await paid.payment())["escrowState"] == "funded"
 
 
-async def test_guessing_in_parallel_gets_five_guesses_too(paid: Deal) -> None:
+async def test_guessing_in_parallel_gets_five_guesses_too(paid: AcceptedPurchase) -> None:
     code = await make_code(paid)
 
     answers = await asyncio.gather(*(give(paid, other_than(code)) for _ in range(20)))
@@ -445,7 +452,7 @@ async def test_guessing_in_parallel_gets_five_guesses_too(paid: Deal) -> None:
     assert sorted(status for status, _ in answers) == [422] * 5 + [429] * 15
 
 
-async def test_a_new_code_replaces_the_old_one(paid: Deal) -> None:
+async def test_a_new_code_replaces_the_old_one(paid: AcceptedPurchase) -> None:
     old = await make_code(paid)
     new = await make_code(paid)
 
@@ -455,7 +462,7 @@ async def test_a_new_code_replaces_the_old_one(paid: Deal) -> None:
 
 
 @pytest.mark.parametrize("attempt", range(4))
-async def test_making_a_code_against_giving_one_has_one_outcome(paid: Deal, attempt: int) -> None:
+async def test_making_a_code_against_giving_one_has_one_outcome(paid: AcceptedPurchase, attempt: int) -> None:
     code = await make_code(paid)
     moves = [give(paid, code), paid.buyer.call("POST", paid.path("delivery-code/generate"))]
 
@@ -466,7 +473,7 @@ async def test_making_a_code_against_giving_one_has_one_outcome(paid: Deal, atte
     assert (await paid.request())["deliveryConfirmed"] is (given[0] == 200)
 
 
-async def test_a_code_expires(paid: Deal) -> None:
+async def test_a_code_expires(paid: AcceptedPurchase) -> None:
     code = await make_code(paid)
     paid.clock.advance(24 * 3600)
     seller = await relogin(paid)
@@ -476,14 +483,14 @@ async def test_a_code_expires(paid: Deal) -> None:
     assert (status, answer["error"]["details"]["state"]) == (409, "expired")
 
 
-async def relogin(deal: Deal) -> Any:
+async def relogin(purchase: AcceptedPurchase) -> Any:
     """Return the seller with a token of now."""
-    services = deal.market.marketplace.services
-    deal.seller.token = services.tokens.issue(deal.seller.user_id, "seller")
-    return deal.seller
+    services = purchase.market.marketplace.services
+    purchase.seller.token = services.tokens.issue(purchase.seller.user_id, "seller")
+    return purchase.seller
 
 
-async def test_the_status_tells_everything_but_the_code(paid: Deal) -> None:
+async def test_the_status_tells_everything_but_the_code(paid: AcceptedPurchase) -> None:
     code = await make_code(paid)
     await give(paid, other_than(code))
 
@@ -494,7 +501,7 @@ async def test_the_status_tells_everything_but_the_code(paid: Deal) -> None:
 
 
 @pytest.mark.parametrize("code", ["12345", "1234567", "abcdef", "١٢٣٤٥٦", 123456, None])
-async def test_what_is_no_code_is_422_and_no_attempt(paid: Deal, code: object) -> None:
+async def test_what_is_no_code_is_422_and_no_attempt(paid: AcceptedPurchase, code: object) -> None:
     await make_code(paid)
 
     status, answer = await paid.seller.call("POST", paid.path("delivery-code/verify"), {"code": code})
@@ -503,7 +510,7 @@ async def test_what_is_no_code_is_422_and_no_attempt(paid: Deal, code: object) -
     assert (await paid.seller.ok("GET", paid.path("delivery-code/status")))["attemptsLeft"] == 5
 
 
-async def test_only_those_concerned_deliver_confirm_and_handle_codes(paid: Deal) -> None:
+async def test_only_those_concerned_deliver_confirm_and_handle_codes(paid: AcceptedPurchase) -> None:
     buyer, seller = await paid.market.user("buyer"), await paid.market.user("seller")
     code = {"code": "123456"}
 
