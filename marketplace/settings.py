@@ -215,7 +215,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
 def _keeping(env: _Environment) -> Keeping:
     if 0 < env.MARKETPLACE_INTENT_RETENTION_DAYS < LATE_DAYS:
         raise ConfigError(
-            f"MARKETPLACE_INTENT_RETENTION_DAYS: must be 0 or at least {LATE_DAYS}: so long late money is told of"
+            f"MARKETPLACE_INTENT_RETENTION_DAYS: must be 0 or at least {LATE_DAYS}, as long as late payments are seen"
         )
     return Keeping(
         events=env.MARKETPLACE_EVENT_RETENTION_DAYS,

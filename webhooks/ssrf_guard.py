@@ -121,7 +121,7 @@ def _literal(host: str, *, bracketed: bool) -> IpAddress | None:
 def _without_zone(host: str) -> ipaddress.IPv6Address:
     address = ipaddress.IPv6Address(host)
     if address.scope_id is not None:
-        raise ValueError("a zone means something on one machine only")
+        raise ValueError("an IPv6 zone has a meaning on one machine only")
     return address
 
 

@@ -38,7 +38,7 @@ def check_framing(request: web.Request) -> None:
         HttpError: it does.
     """
     if request.version not in {HttpVersion10, HttpVersion11}:
-        raise HttpError("bad_http", "HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise HttpError("bad_http", "only HTTP/1.0 and HTTP/1.1 are supported")
     expected = request.get(EXPECTATION, "")
     if expected.lower() not in {"", CONTINUE}:
         raise HttpError("expectation_failed", f"Expect may be {CONTINUE} and nothing else")

@@ -100,13 +100,13 @@ class PaymentHistory:
         if held and not actor.is_admin:
             raise conflict("the payment is held for review", status=payment.status)
         if payment.status is not PaymentStatus.PENDING and not partial and not held:
-            raise conflict("the payment is on its way", status=payment.status)
+            raise conflict(f"the payment is {payment.status} and cannot be cancelled", status=payment.status)
 
     async def _ask_scanner(self, payment: Payment) -> None:
         """Let the scanner say whether money is on its way; when it cannot, what comes later is found as late."""
         try:
             await self._scanner.end_intent(payment.id)
         except Conflict as exc:
-            raise conflict("the payment is on its way", status=payment.status) from exc
+            raise conflict("the scanner has seen a transfer: too late to cancel", status=payment.status) from exc
         except (NotFound, ScannerUnavailable, ScannerRefused):
             return  # the command that `close` leaves behind asks again

@@ -117,7 +117,7 @@ class Payouts:
         async with self._units.begin() as work:
             payment = await found_payment(work.tx, payment_id)
             if payment.reorged_at is None:
-                raise conflict("this payment was not told as reorged", escrowState=payment.escrow_state)
+                raise conflict("no reorganisation was reported for this payment", escrowState=payment.escrow_state)
             clearance = Clearance(
                 id=new_id(),
                 payment_id=payment_id,

@@ -57,7 +57,7 @@ class Callback:
     @property
     def url(self) -> str:
         if self.base is None:
-            raise RuntimeError("the address we are reached at is not known yet")
+            raise RuntimeError("the address at which this service is reached is not known yet")
         return self.base + HOOK_PATH
 
 
@@ -106,7 +106,7 @@ class CommandDispatcher:
         async with self._units.db.read() as tx:
             payment = await payments.get(tx, command.payment_id)
         if payment is None:
-            raise LookupError(f"command {command.id} is about no payment")
+            raise LookupError(f"command {command.id} names no payment")
         try:
             await self._carry_out(command, payment)
         except ScannerUnavailable as exc:

@@ -72,7 +72,7 @@ class PaymentVerifier:
         if payment.buyer_id != actor.user_id and not actor.is_admin:
             raise forbidden("this payment is somebody else's")
         if payment.direction is not Direction.IN:
-            raise conflict("this is money on its way out")
+            raise conflict("this payment goes out: only incoming ones are checked")
         try:
             return await self.verify_payment(payment, thoroughly=True)
         except (ScannerUnavailable, ScannerRefused) as exc:
@@ -109,7 +109,7 @@ class PaymentVerifier:
                 return await self._look_at_intent(payment, thoroughly=thoroughly)
             except Stale:
                 continue  # another event told more of its transfers: they are judged together
-        raise ScannerUnavailable("too much happens to this payment at once")
+        raise ScannerUnavailable("the payment keeps changing: try again")
 
     async def _broken(self, payment: Payment, why: str) -> CheckResult:
         """Keep what cannot be as evidence; it is no balance and no payment, and nothing is done by it."""

@@ -71,7 +71,7 @@ class WebhookReceiver:
                 return await self._settle(payment, webhook, reading, risk, raw)
             except Stale:
                 log.debug("[webhook] %s is judged again: more of it became known", payment.id)
-        raise Refused("store_unavailable", "too much happens to this payment at once: deliver it again")
+        raise Refused("store_unavailable", "the payment keeps changing: deliver the webhook again")
 
     async def read_again(self, limit: int) -> None:
         """Judge once more the news of transfers that the scanner could not list when it came."""

@@ -58,14 +58,14 @@ class Disputes:
                 raise forbidden("only buyer and seller open a dispute")
             if payment is None or payment.escrow_state not in PAID_STATES:
                 state = None if payment is None else payment.escrow_state
-                raise conflict("there is no money to argue about", status=request.status, escrowState=state)
+                raise conflict("there is no money in escrow to dispute", status=request.status, escrowState=state)
             if await disputes.open_of(work.tx, payment.id) is not None:
                 raise conflict("a dispute about this is open already")
             if payment.ordered in DECIDED:  # a second one would undo what the first decided
                 raise conflict(f"a dispute decided this already: {payment.ordered}", outcome=payment.ordered)
             held = balances(await ledger.lines(work.tx, payment.id)).held
             if held <= 0:
-                raise conflict("the ledger holds nothing to argue about: see reconciliation")
+                raise conflict("the ledger holds no money for this purchase: see reconciliation")
             dispute = Dispute(
                 id=new_id(),
                 purchase_request_id=request_id,

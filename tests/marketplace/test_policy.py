@@ -218,7 +218,7 @@ def test_nothing_passes_that_misses_one_condition() -> None:
 
 @pytest.mark.parametrize("amount", [0, -1])
 def test_a_payment_of_nothing_does_not_exist(amount: int) -> None:
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="greater than zero"):
         replace(PAYMENT, amount=amount)
 
 

@@ -129,7 +129,7 @@ def _seconds(retry_after: str | None) -> float | None:
 def path_segment(identity: str) -> str:
     """Return an id as part of a path, where `..` would be somewhere else."""
     if _ID.fullmatch(identity) is None or not identity.strip("."):
-        raise ValueError(f"{identity!r} cannot be the id of anything")
+        raise ValueError(f"{identity!r} is not a valid id")
     return quote(identity, safe="")
 
 

@@ -40,7 +40,7 @@ class PaymentFacts:
 
     def __post_init__(self) -> None:
         if self.amount <= 0:
-            raise ValueError("a payment of nothing would be paid by anything")
+            raise ValueError("the price must be greater than zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
