@@ -10,7 +10,7 @@ from chains.errors import (
 )
 from chains.evm.blocks import Block, block_call, not_held, parse_block
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
-from chains.heads.reader import SeenHead
+from chains.heads.head_track import ObservedHead
 from chains.rpc.endpoint import Endpoint, Unserved
 from chains.rpc.http_client import CutOff, Overasked
 from chains.rpc.jsonrpc_messages import Call
@@ -33,7 +33,7 @@ class BlockReader:
         self._client = client
         self._wants_final = wants_final
 
-    async def head(self, endpoint: Endpoint) -> SeenHead:
+    async def head(self, endpoint: Endpoint) -> ObservedHead:
         """
         Return the newest block of an endpoint, and the newest final one where finality counts.
 
@@ -49,7 +49,7 @@ class BlockReader:
             raise ChainUnavailable("the node has no latest block")
         final = finalized_block(rest[0]) if rest else None
         finalized = None if final is None else min(final.number, block.number)
-        return SeenHead.of(Head(block.number, block.hash, block.time, finalized))
+        return ObservedHead.of(Head(block.number, block.hash, block.time, finalized))
 
     async def hash_at(self, endpoint: Endpoint, position: int) -> tuple[str, int] | None:
         """Return hash and time of a block; None when the endpoint does not hold it."""

@@ -12,12 +12,12 @@ from chains.rpc.endpoint_pool import EndpointPool
 
 log = logging.getLogger(__name__)
 
-SPLIT_FOR_S = 60.0  # two tips of one height are forgotten within seconds
-CHECK_EVERY_S = 30.0
-CAUGHT_FOR_S = 90.0  # so long an endpoint that took its own word back is shown as lying
-TOLD_FOR_S = 600.0
-MOST_REORGANISED = 20  # blocks; a head that falls by more does not come from a chain
-MOST_CLAIMS = 200
+SPLIT_AFTER_S = 60.0  # two tips of one height are forgotten within seconds
+CHECK_INTERVAL_S = 30.0
+SHOWN_AS_LYING_S = 90.0  # so long an endpoint that took its own word back is shown as lying
+REPORTED_FOR_S = 600.0
+MAX_REORG_DEPTH = 20  # blocks; a head that falls by more does not come from a chain
+MAX_CLAIMS = 200
 
 HashAt = Callable[[Endpoint, int], Awaitable[tuple[str, int] | None]]
 
@@ -52,7 +52,7 @@ class Contradictions:
         self._method = method
         self._hash_at = hash_at
         self._clock = clock
-        self._claims: dict[Endpoint, deque[Claim]] = {e: deque(maxlen=MOST_CLAIMS) for e in pool.endpoints}
+        self._claims: dict[Endpoint, deque[Claim]] = {e: deque(maxlen=MAX_CLAIMS) for e in pool.endpoints}
         self._newest: dict[Endpoint, Claim] = {}
         self._exposed: dict[Endpoint, str] = {}
         self._caught: dict[Endpoint, tuple[str, float]] = {}
@@ -67,31 +67,31 @@ class Contradictions:
         if not claims or claims[-1][1:] != claim[1:]:
             claims.append(claim)
 
-    def judge(self, leapt: Collection[Endpoint]) -> None:
-        """Compare what is shown now with all that was shown lately; `leapt` are those whose heads rose too fast."""
+    def compare(self, jumped: Collection[Endpoint]) -> None:
+        """Compare what is shown now with all that was shown lately; `jumped` are those whose heads rose too fast."""
         now = self._clock()
         self._exposed.clear()
         for endpoint, claims in self._claims.items():
-            while claims and now - claims[0].at > TOLD_FOR_S:
+            while claims and now - claims[0].at > REPORTED_FOR_S:
                 claims.popleft()
             for other, seen in self._newest.items():
-                claim = None if now - seen.at > TOLD_FOR_S else _contradicted(claims, seen)
+                claim = None if now - seen.at > REPORTED_FOR_S else _contradicted(claims, seen)
                 if claim is not None:
-                    self._note(endpoint, claim, other, seen, leapt=endpoint in leapt)
+                    self._note(endpoint, claim, other, seen, jumped=endpoint in jumped)
 
-    def _note(self, endpoint: Endpoint, claim: Claim, other: Endpoint, seen: Claim, *, leapt: bool) -> None:
+    def _note(self, endpoint: Endpoint, claim: Claim, other: Endpoint, seen: Claim, *, jumped: bool) -> None:
         whose = "" if other is endpoint else f"{other.label} "
         what = f"{endpoint.label} showed block {claim.position}, and {whose}later the younger block {seen.position}"
         if other is endpoint:
             self._catch(endpoint, what)
-        elif leapt:
+        elif jumped:
             self._catch(endpoint, what)
             self._exposed[endpoint] = what
         else:
             self._between[endpoint, other] = (what, self._clock())
         if self._newest[endpoint].position < claim.position:  # it has taken it back
             kept = (each for each in self._claims[endpoint] if each.position < claim.position)
-            self._claims[endpoint] = deque(kept, maxlen=MOST_CLAIMS)
+            self._claims[endpoint] = deque(kept, maxlen=MAX_CLAIMS)
 
     async def check_claims(self, asked: Mapping[Endpoint, float]) -> None:
         """
@@ -100,7 +100,7 @@ class Contradictions:
         By then whichever node of theirs is asked holds it, or stands still.
         """
         hash_at, now = self._hash_at, self._clock()
-        if hash_at is None or (self._checked_at is not None and now - self._checked_at < CHECK_EVERY_S):
+        if hash_at is None or (self._checked_at is not None and now - self._checked_at < CHECK_INTERVAL_S):
             return
         self._checked_at = now
         old = {endpoint: self._claim_of(endpoint, now - seconds) for endpoint, seconds in asked.items()}
@@ -153,19 +153,19 @@ class Contradictions:
 
     def is_caught(self, endpoint: Endpoint) -> bool:
         """Say whether an endpoint contradicted itself, or others that were right, a short while ago."""
-        return endpoint in self._caught and self._clock() - self._caught[endpoint][1] <= CAUGHT_FOR_S
+        return endpoint in self._caught and self._clock() - self._caught[endpoint][1] <= SHOWN_AS_LYING_S
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each contradiction of the last minutes."""
         now = self._clock()
         told = (*self._caught.values(), *self._between.values())
-        yield from (what for what, at in told if now - at <= TOLD_FOR_S)
+        yield from (what for what, at in told if now - at <= REPORTED_FOR_S)
         split = self._split
-        if split is not None and split.at - split.since >= SPLIT_FOR_S and now - split.at <= TOLD_FOR_S:
+        if split is not None and split.at - split.since >= SPLIT_AFTER_S and now - split.at <= REPORTED_FOR_S:
             yield split.what
 
 
 def _contradicted(claims: Collection[Claim], seen: Claim) -> Claim | None:
     """Return the oldest claim that cannot be true beside a block: it is higher, and yet older."""
-    lowest = seen.position + MOST_REORGANISED
+    lowest = seen.position + MAX_REORG_DEPTH
     return next((claim for claim in claims if claim.position > lowest and claim.time < seen.time), None)

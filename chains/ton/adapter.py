@@ -14,7 +14,8 @@ from chains.backfill import lacking, read_as_far_back
 from chains.base import Access, Telemetry
 from chains.batch_verifier import BatchVerifier
 from chains.errors import ChainError, InvalidTxHash
-from chains.heads.reader import HeadReader, SeenHead
+from chains.heads.head_track import ObservedHead
+from chains.heads.reader import HeadReader
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.rpc.http_client import open_http
@@ -239,9 +240,9 @@ class TonAdapter:
 
     # --- one endpoint at a time ------------------------------------------------------------------
 
-    async def _head(self, endpoint: Endpoint) -> SeenHead:
+    async def _head(self, endpoint: Endpoint) -> ObservedHead:
         tip = await self._reader.tip(endpoint)
-        return SeenHead.of(Head(tip.time, None, time=tip.time, finalized=tip.time))
+        return ObservedHead.of(Head(tip.time, None, time=tip.time, finalized=tip.time))
 
     async def _token(self, endpoint: Endpoint, *, address: str) -> TokenMeta | None:
         return parse_token(await self._client.get(endpoint, "jetton/masters", [("address", address)]), address)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from chains.errors import ChainError
-from chains.heads.reader import SeenHead
+from chains.heads.head_track import ObservedHead
 from chains.rpc.concurrency import is_rate_limited
 from chains.rpc.endpoint import Endpoint, Unserved
 from chains.tron.blocks import BlockTimeIndex
@@ -33,13 +33,13 @@ class NewestBlock:
         self._clock = clock
         self._ahead_of_solid: dict[Endpoint, AheadOfSolid] = {}
 
-    async def read(self, endpoint: Endpoint) -> SeenHead:
+    async def read(self, endpoint: Endpoint) -> ObservedHead:
         """Return the newest irreversible block, and the time of the newest of all."""
         block = await self._client.newest(endpoint)
         self._blocks.remember(block)
         newest_ms = await self._newest_ms(endpoint, block.time_ms)
         head = Head(block.time_ms, None, block.time_ms // 1000, finalized=block.time_ms)
-        return SeenHead(head, newest_ms, newest_ms // 1000)
+        return ObservedHead(head, newest_ms, newest_ms // 1000)
 
     async def _newest_ms(self, endpoint: Endpoint, solid_ms: int) -> int:
         """

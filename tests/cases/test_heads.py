@@ -17,10 +17,10 @@ PAID = tx_hash("paid")
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes fifteen seconds, or half a minute, takes half a second."""
-    monkeypatch.setattr("chains.heads.reader.SLOW_HEAD_S", 0.5)
-    monkeypatch.setattr("chains.heads.reader.COMPARE_EVERY_S", 0.5)
-    monkeypatch.setattr("chains.heads.contradictions.CHECK_EVERY_S", 0.5)
-    monkeypatch.setattr("chains.heads.contradictions.SPLIT_FOR_S", 1.0)
+    monkeypatch.setattr("chains.heads.head_track.SLOW_HEAD_S", 0.5)
+    monkeypatch.setattr("chains.heads.reader.COMPARE_INTERVAL_S", 0.5)
+    monkeypatch.setattr("chains.heads.contradictions.CHECK_INTERVAL_S", 0.5)
+    monkeypatch.setattr("chains.heads.contradictions.SPLIT_AFTER_S", 1.0)
 
 
 def at_another_time(node: ScriptedNode, seconds: int) -> None:

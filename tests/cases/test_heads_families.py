@@ -72,9 +72,9 @@ async def land(request):
 
 
 async def test_a_payment_is_found_through_the_endpoint_that_goes_on(land, tmp_path, monkeypatch):
-    monkeypatch.setattr("chains.heads.reader.SLOW_HEAD_S", 0.5)
-    monkeypatch.setattr("chains.heads.reader.SLOW_HEAD_INTERVALS", 0)  # three seconds each, else
-    monkeypatch.setattr("chains.heads.reader.COMPARE_EVERY_S", 0.5)
+    monkeypatch.setattr("chains.heads.head_track.SLOW_HEAD_S", 0.5)
+    monkeypatch.setattr("chains.heads.head_track.SLOW_HEAD_INTERVALS", 0)  # three seconds each, else
+    monkeypatch.setattr("chains.heads.reader.COMPARE_INTERVAL_S", 0.5)
     async with receiver() as hooks, running(land.environment(tmp_path, *land.services)) as scanner:
         await scanner.worker.poll()
         land.stand_still()

@@ -11,15 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.heads.reader import (
-    ALLOWANCE_BLOCKS,
-    COMPARE_EVERY_S,
-    Accepted,
-    HeadReader,
-    HeadTrack,
-    SeenHead,
-    unbelievable,
-)
+from chains.heads.head_track import HeadTrack, ObservedHead
+from chains.heads.plausibility import MAX_JUMP_BLOCKS, AcceptedHead, implausibility
+from chains.heads.reader import COMPARE_INTERVAL_S, HeadReader
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import EndpointState, Head
 from tests.chains.evm_world import Calls, hash_of
@@ -27,8 +21,8 @@ from tests.chains.evm_world import Calls, hash_of
 T0 = 1_800_000_000  # unix seconds at monotonic 0
 
 
-def seen(position: int, time: int, *, final: int | None = None, branch: str = "a") -> SeenHead:
-    return SeenHead.of(Head(position, hash_of(position, branch), time, final))
+def seen(position: int, time: int, *, final: int | None = None, branch: str = "a") -> ObservedHead:
+    return ObservedHead.of(Head(position, hash_of(position, branch), time, final))
 
 
 @dataclass
@@ -50,11 +44,11 @@ class Node:
     down: bool = False
     asked: int = 0
 
-    def head(self) -> SeenHead:
+    def head(self) -> ObservedHead:
         self.asked += 1
         return self._head()
 
-    def _head(self) -> SeenHead:
+    def _head(self) -> ObservedHead:
         if self.down:
             raise ChainUnavailable("down")
         number = int((self.world.now - self.lag_s) // self.every_s)
@@ -236,7 +230,7 @@ async def test_others_are_compared_at_least_once_a_minute_and_not_at_every_poll(
     one, two = Node(world), Node(world)
     world.open(one, two)
     await world.poll(121)  # ten minutes
-    assert COMPARE_EVERY_S <= 60
+    assert COMPARE_INTERVAL_S <= 60
     assert 10 <= two.asked <= 25
     assert one.asked == 121
 
@@ -261,7 +255,7 @@ async def test_an_endpoint_that_does_not_answer_the_comparison_spoils_nothing(wo
 
 @pytest.mark.parametrize("off", [1200, 61, -61, -119])
 async def test_a_clock_that_is_off_is_skew_and_no_staleness(world, off, caplog):
-    caplog.set_level(logging.INFO, logger="chains.heads.reader")
+    caplog.set_level(logging.INFO, logger="chains.heads")
     world.host_off_s = off
     reader = world.open(Node(world))
     await world.poll(10)
@@ -304,9 +298,9 @@ async def test_one_endpoint_whose_blocks_are_off_is_not_called_the_hosts_fault(w
 @pytest.mark.parametrize(
     ("position", "time", "ok"),
     [
-        (1000 + ALLOWANCE_BLOCKS, T0, True),
-        (1001 + ALLOWANCE_BLOCKS, T0, False),
-        (1000 + ALLOWANCE_BLOCKS + 600, T0 + 60, False),  # what time allows is counted to now, not to its own claim
+        (1000 + MAX_JUMP_BLOCKS, T0, True),
+        (1001 + MAX_JUMP_BLOCKS, T0, False),
+        (1000 + MAX_JUMP_BLOCKS + 600, T0 + 60, False),  # what time allows is counted to now, not to its own claim
         (10**9, T0, False),
         (900, T0 - 300, True),
         (1001, T0 + 120, True),
@@ -314,18 +308,18 @@ async def test_one_endpoint_whose_blocks_are_off_is_not_called_the_hosts_fault(w
     ],
 )
 def test_a_head_is_bounded_by_the_last_one_and_by_now(position, time, ok):
-    last = Accepted(1000, T0, at=50.0)
-    doubt = unbelievable(seen(position, time), last, now=50.0, wall=T0, counts_blocks=True)
+    last = AcceptedHead(1000, T0, at=50.0)
+    doubt = implausibility(seen(position, time), last, now=50.0, wall=T0, counts_blocks=True)
     assert (doubt is None) == ok
 
 
 def test_after_an_outage_more_is_allowed_and_at_first_contact_any_height():
-    last = Accepted(1000, T0, at=50.0)
+    last = AcceptedHead(1000, T0, at=50.0)
     day = 86_400
-    after = seen(1000 + 10 * day + ALLOWANCE_BLOCKS, T0 + day)
-    assert unbelievable(after, last, now=50.0 + day, wall=T0 + day, counts_blocks=True) is None
-    assert unbelievable(seen(10**9, T0), None, now=0, wall=T0, counts_blocks=True) is None
-    assert unbelievable(seen(10**9, T0 + 500), None, now=0, wall=T0, counts_blocks=True) is not None
+    after = seen(1000 + 10 * day + MAX_JUMP_BLOCKS, T0 + day)
+    assert implausibility(after, last, now=50.0 + day, wall=T0 + day, counts_blocks=True) is None
+    assert implausibility(seen(10**9, T0), None, now=0, wall=T0, counts_blocks=True) is None
+    assert implausibility(seen(10**9, T0 + 500), None, now=0, wall=T0, counts_blocks=True) is not None
 
 
 @pytest.mark.parametrize("lie", [{"position": 10**9}, {"time": T0 + 10**6}, {"position": 6000}])
