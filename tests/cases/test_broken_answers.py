@@ -330,8 +330,9 @@ async def test_the_sweep_goes_on_past_answers_that_cannot_be(purchase: AcceptedP
         for wrong in ({"balance": "-5"}, {"balance": {}}, [], "x", {"blockNumber": -1, "checkedAt": 5}):
             answer = balance(payment, **wrong) if isinstance(wrong, dict) else wrong
             lies(purchase.scanner, "/balances/check", answer)
+            before = len(purchase.scanner.calls)
             purchase.market.marketplace.sweep.wakeup.wake()
-            await asyncio.sleep(0.05)
+            await purchase.scanner.called(before + 1)
             await purchase.market.marketplace.sweep.once()
         purchase.scanner.lies.clear()
         purchase.scanner.balances[payment["destination"]] = TEN

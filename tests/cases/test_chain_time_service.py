@@ -32,7 +32,7 @@ async def test_a_tron_payment_that_is_solid_only_after_the_expiry_is_confirmed(
         intent_id = await tron.sell(destination=to, expiresAt=in_seconds(1), events=["payment.late", "intent.expired"])
         tron.ledger.transfer(to, 1000)
         tron.ledger.advance(blocks)  # in a block, and not solid yet
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5)  # its time runs out by the wall clock: nothing must happen
         assert (await tron.api.intent(intent_id))["status"] == "pending"
 
         await tron.settle()
@@ -86,7 +86,7 @@ async def test_a_node_that_stands_still_over_the_expiry_costs_no_payment(
             await chain.pay(USDT, FRESH, 1000, created["paymentReference"])
         else:
             await chain.transfer(USDT, FRESH, 1000)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(2.5)  # its time runs out by the wall clock: nothing must happen
         assert (await scanner.api.intent(created["intentId"]))["status"] == "pending"
 
         rpc.stale_at = None

@@ -143,9 +143,9 @@ async def test_one_that_is_set_forward_ends_no_wait_early(tmp_path):
     wall = Wall()
     async with refused_once(tmp_path, wall, ScriptedNode(TOKENS), WEBHOOK_RETRY_DELAYS_SEC="4") as town:
         wall.off_s = 1200
-        await asyncio.sleep(2)
+        await asyncio.sleep(2)  # half of the wait: nothing must be sent in this time
         town.scanner.daemon.dispatcher.wakeup.wake()  # as any other event would
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # still within the wait: nothing must be sent
         assert len(town.hooks.deliveries) == 1
         town.hooks.behave(statuses=[200])
         shown = await the_intent(town)
@@ -171,4 +171,4 @@ async def tried_again(db: Database, times: int) -> None:
             async with db.read() as tx:
                 if (await tx.execute(select(func.count()).select_from(tables.attempts))).scalar_one() >= times:
                     return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # seen in the store

@@ -28,7 +28,7 @@ async def listen(scanner: Running, took: list[float]) -> None:
         started = time.monotonic()
         await scanner.api.get("/health")
         took.append(time.monotonic() - started)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # between two probes
 
 
 async def sell(scanner: Running, hooks: Receiver, to: str, amount: int) -> str:

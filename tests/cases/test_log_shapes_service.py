@@ -126,7 +126,7 @@ async def test_a_while_without_logs_is_over_when_it_is_over(
     async with running(env(tmp_path, rpc.url)) as scanner:
         intents = await both_rails(chain, scanner, hooks)
         await rpc.called("eth_getLogs")
-        await asyncio.sleep(0.5)
+        await rpc.called("eth_getLogs", times=3)  # the fault lasts over several polls
         fault.times = 0
         rpc.unserved = frozenset()
         async with asyncio.timeout(45):

@@ -28,6 +28,11 @@ async def until_ready(api: Api, timeout_s: float = 10) -> None:
             await asyncio.sleep(0.1)
 
 
+async def answers_expire() -> None:
+    """Wait until what was known a moment ago may no longer be answered: it is kept for a second of the real clock."""
+    await asyncio.sleep(1.1)  # nothing tells when that second is over
+
+
 async def refuse_writes(town: ScannedNodes) -> None:
     """Let the one writing connection be refused, as on a file system that became read-only."""
     async with town.scanner.database.write() as tx:
@@ -40,7 +45,7 @@ async def test_a_store_that_somebody_holds_is_not_ready_and_is_once_it_is_let_go
         await until_ready(town.api)
         with closing(sqlite3.connect(tmp_path / "scanner.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            await asyncio.sleep(1.1)  # what was known a moment ago may be answered
+            await answers_expire()
             started = time.monotonic()
             status, reasons = await ready(town.api)
 
@@ -57,7 +62,7 @@ async def test_a_store_that_became_read_only_is_not_ready(tmp_path: Path) -> Non
         await town.polled(1)
         await until_ready(town.api)
         await refuse_writes(town)
-        await asyncio.sleep(1.1)
+        await answers_expire()
 
         status, reasons = await ready(town.api)
 
@@ -74,7 +79,7 @@ async def test_a_full_disk_is_not_ready(tmp_path: Path, monkeypatch: pytest.Monk
                 "CREATE TEMP TRIGGER full BEFORE UPDATE ON main.heartbeats "
                 "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
             )
-        await asyncio.sleep(1.1)
+        await answers_expire()
 
         status, reasons = await ready(town.api)
 
@@ -85,7 +90,7 @@ async def test_many_who_ask_at_once_cost_one_write(tmp_path: Path) -> None:
     async with run_scanned_nodes(tmp_path) as town:
         await town.polled(1)
         await until_ready(town.api)
-        await asyncio.sleep(1.1)
+        await answers_expire()
         before = await beats(town)
 
         answers = await asyncio.gather(*(ready(town.api) for _ in range(50)))

@@ -54,7 +54,7 @@ async def test_a_tron_payment_whose_block_is_final_after_the_expiry_is_confirmed
         )
         tx = shop.ledger.transfer(to, 1000)
         shop.ledger.advance(1)  # in a block, and not irreversible
-        await asyncio.sleep(lifetime + 1)
+        await asyncio.sleep(lifetime + 1)  # its time runs out by the wall clock: nothing must happen
         assert (await shop.api.intent(made["intentId"]))["status"] == "pending"
         shop.ledger.settle()
         confirmed = await shop.api.status_is(made["intentId"], "confirmed")

@@ -79,7 +79,7 @@ class Shop:
                 async with asyncio.timeout(5):
                     status, answer = await Api(self.url, self._session).call("POST", "/intents", body)
             except (aiohttp.ClientError, TimeoutError):
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # a killed process has no event for its return
                 continue
             assert status == 200, answer
             return dict(answer)
@@ -136,7 +136,7 @@ async def settled_for_good(folder: Path) -> None:
     """Wait until every delivery is written down."""
     async with asyncio.timeout(60):
         while rows(folder, "SELECT count(*) FROM events WHERE status != 'delivered'") != [(0,)]:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # another process writes it
 
 
 class Killed(BaseException):

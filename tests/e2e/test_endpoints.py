@@ -82,7 +82,7 @@ async def test_a_head_from_one_node_and_logs_from_a_staler_one_are_not_believed(
         async with asyncio.timeout(10):
             while checkpoint(tmp_path) == before:  # the endpoint rests a second after failing
                 scanner.worker.wakeup.wake()
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # its backoff goes by the real clock
         await told_once(scanner, hooks, intent_id)
 
 

@@ -69,7 +69,7 @@ class Shop:
                 async with asyncio.timeout(5):
                     status, answer = await Api(self.url, self._session).call("POST", "/intents", body)
             except (aiohttp.ClientError, TimeoutError):
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # a killed process has no event for its return
                 continue
             assert status == 200, answer
             return

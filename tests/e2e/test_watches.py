@@ -87,7 +87,7 @@ async def refused(daemon: Running, watch_id: str, change: tuple[str, str, int]) 
                 history = await outbox.history(tx, outbox.WATCH, watch_id)
             if any(event["tries"] and _change(json.loads(event["body"])) == change for event in history):
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # seen in the store
 
 
 def _change(body: dict[str, Any]) -> tuple[str, str, int]:

@@ -119,7 +119,7 @@ class TonShop:
                 try:
                     return await self.scanner.worker.poll()
                 except ChainError:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # its backoff goes by the real clock
 
     async def chain(self) -> dict[str, Any]:
         return await self.api.chain(CHAIN_ID)

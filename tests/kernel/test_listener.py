@@ -39,15 +39,22 @@ def application(**more: Any) -> web.Application:
 class Served:
     """A web server of a few routes, and raw connections to it."""
 
-    def __init__(self, url: str, stack: AsyncExitStack, slow: asyncio.Event) -> None:
+    def __init__(self, url: str, stack: AsyncExitStack, slow: asyncio.Event, held: asyncio.Semaphore) -> None:
         self.address = urlsplit(url).hostname, urlsplit(url).port
         self.slow = slow
+        self._held = held
         self._stack = stack
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(*self.address)
         self._stack.callback(writer.close)
         return reader, writer
+
+    async def holds(self, requests: int) -> None:
+        """Wait until so many more slow requests have reached their handler."""
+        async with asyncio.timeout(5):
+            for _ in range(requests):
+                await self._held.acquire()
 
     async def ask(self, request: bytes = GET) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
         reader, writer = await self.connect()
@@ -65,7 +72,7 @@ async def said(reader: asyncio.StreamReader, within_s: float = 5) -> bytes:
 
 @asynccontextmanager
 async def served(**numbers: float) -> AsyncIterator[Served]:
-    slow = asyncio.Event()
+    slow, held = asyncio.Event(), asyncio.Semaphore(0)
 
     async def ok(_request: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -75,6 +82,7 @@ async def served(**numbers: float) -> AsyncIterator[Served]:
         return web.Response(text="known")
 
     async def wait(_request: web.Request) -> web.Response:
+        held.release()
         await slow.wait()
         return web.Response(text="at last")
 
@@ -93,7 +101,7 @@ async def served(**numbers: float) -> AsyncIterator[Served]:
     limits = ConnectionLimits(**{"connections": 50, **numbers})  # type: ignore[arg-type]
     async with AsyncExitStack() as stack, listening(app, host="127.0.0.1", port=0, limits=limits) as url:
         stack.callback(slow.set)
-        yield Served(url, stack, slow)
+        yield Served(url, stack, slow, held)
         slow.set()
 
 
@@ -151,7 +159,7 @@ async def test_an_answer_that_takes_long_is_given() -> None:
     async with served(header_s=0.1, idle_s=0.1) as server:
         reader, writer = await server.connect()
         writer.write(GET.replace(b"/ ", b"/slow "))
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.4)  # longer than a header or an idle connection may take: nothing must happen
         server.slow.set()
         assert (await said(reader)).startswith(b"HTTP/1.1 200")
 
@@ -168,7 +176,7 @@ async def test_an_answer_nobody_reads_is_given_up() -> None:
     async with served(unread_s=0.3, connections=1) as server:
         reader, writer = await server.connect()
         writer.write(LARGE)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5)  # not reading for so long is what is tested
         assert len(await reader.read()) < 20_000_000  # what the kernel had taken, and then the end
 
 
@@ -180,7 +188,7 @@ async def test_an_answer_that_is_read_slowly_is_given() -> None:
         async with asyncio.timeout(30):
             while got < 20_000_000 and (part := await reader.read(500_000)):
                 got += len(part)
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # a slow reader is what is tested
         assert got > 20_000_000
 
 
@@ -188,7 +196,7 @@ async def test_hanging_up_in_a_body_is_no_failure_of_ours(caplog: pytest.LogCapt
     async with served() as server:
         _, writer = await server.connect()
         writer.write(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # nothing tells that the server is in the middle of the body
         writer.transport.abort()
         assert (await server.ask())[2].startswith(b"HTTP/1.1 200")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -217,7 +225,7 @@ async def test_whoever_keeps_us_waiting_has_to_go(kind: str, numbers: dict[str, 
         waiting = [await server.connect() for _ in range(5)]
         for _, writer in waiting:
             writer.write(LARGE if kind != "half a body" else b"POST /body HTTP/1.1\r\nContent-Length: 9\r\n\r\n{")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # so long the server has to bear with them; then they may go
         assert (await server.ask())[2].startswith(b"HTTP/1.1 200")
 
 
@@ -237,7 +245,7 @@ async def test_nobody_who_is_being_answered_has_to_go() -> None:
         busy = [await server.connect() for _ in range(5)]
         for _, writer in busy:
             writer.write(GET.replace(b"/ ", b"/slow "))
-        await asyncio.sleep(0.1)
+        await server.holds(5)
         reader, _ = await server.connect()
         assert await said(reader) == b""
         server.slow.set()
@@ -283,7 +291,7 @@ async def test_a_trusted_hop_is_exempt_and_its_clients_are_counted() -> None:
 
         one = [await through("1.1.1.1") for _ in range(3)]
         others = [await through(f"2.2.2.{i}") for i in range(20)]
-        await asyncio.sleep(0.1)
+        await server.holds(23)
         refused = await said((await through("1.1.1.1"))[0])
         server.slow.set()
 
@@ -367,7 +375,7 @@ async def test_without_descriptors_the_log_says_so_once_and_accepting_goes_on(
     with caplog.at_level(logging.WARNING):
         listener.start()
         reader, writer = await asyncio.open_connection(*blocked.getsockname())
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.6)  # how often it tries in this time is what is tested
         assert 3 <= blocked.attempts <= 10
         assert len(caplog.records) == 1
         blocked.free = True

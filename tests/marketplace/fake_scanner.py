@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
@@ -45,11 +46,17 @@ class FakeScanner:
         self.newest: dict[str, int] = {}  # at the newest block, where it differs
         self.block = 100  # at which balances are read
         self.calls: list[tuple[str, str]] = []
+        self._called = asyncio.Condition()
         self.page_size = 500
         self.lies: dict[str, Callable[[web.Request], web.Response]] = {}  # by path: what no scanner should say
         self.all_transfers: dict[str, list[dict[str, Any]]] = {}  # where an intent shows fewer than there are
         known = orjson.loads((ROOT / "tokens.json").read_bytes())
         self.tokens = [token for token in known if token["chainId"] == BSC_TESTNET]
+
+    async def called(self, times: int) -> None:
+        """Wait until it was asked so often, counted from the start."""
+        async with asyncio.timeout(20), self._called:
+            await self._called.wait_for(lambda: len(self.calls) >= times)
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._door])
@@ -67,7 +74,9 @@ class FakeScanner:
 
     @web.middleware
     async def _door(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        self.calls.append((request.method, request.path))
+        async with self._called:
+            self.calls.append((request.method, request.path))
+            self._called.notify_all()
         if self.down:
             return web.json_response({"error": "away"}, status=503)
         if self.refuses is not None and request.method == "POST":

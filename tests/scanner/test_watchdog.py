@@ -89,7 +89,7 @@ async def test_a_long_catch_up_that_moves_on_is_left_alone(bench: Bench) -> None
     scan = bench.chain.scan
 
     async def slowly(*args: Any, **more: Any) -> Any:
-        await asyncio.sleep(STUCK_S / 10)
+        await asyncio.sleep(STUCK_S / 10)  # slow, and never stuck
         return await scan(*args, **more)
 
     bench.chain.scan = slowly  # type: ignore[method-assign]

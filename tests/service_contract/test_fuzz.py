@@ -94,7 +94,7 @@ class World:
         async with asyncio.timeout(10):
             while True:
                 before = self.version()
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.03)  # nothing tells that nothing is written any more
                 if self.version() == before:
                     return self.stored()
 

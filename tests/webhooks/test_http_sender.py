@@ -165,7 +165,7 @@ async def test_a_body_that_never_ends_is_left_at_the_timeout_and_the_status_coun
         with contextlib.suppress(ConnectionError):
             while True:
                 await response.write(b".")
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # an answer that drips is what is tested
         return response
 
     async with asyncio.timeout(3), open_sender(ANYWHERE, timeout_s=0.2) as client:
