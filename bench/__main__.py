@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from bench import api, attack, direct, families, idle, listener, memory, scan, watches, webhooks
+from bench import api, attack, direct, families, idle, listener, memory, scale, scan, watches, webhooks
 from bench.table import Row, show
 from devnet import toolchain
 from kernel.tasks.gc import tune_gc
@@ -24,6 +24,7 @@ ALL = {
     "memory": memory.run,
     "idle": idle.run,
     "attack": attack.run,
+    "scale": scale.run,
 }
 
 

@@ -47,8 +47,6 @@ class Confirmer:
         Raises:
             ChainError: no endpoint could tell; nothing has changed.
         """
-        if self._adapter.counts_blocks:
-            await self._count_depths(head)
         ids = await self._deep(head)
         stuck: dict[int, Stuck] = {}
         for start in range(0, len(ids), BATCH):
@@ -73,13 +71,6 @@ class Confirmer:
                 before = self._stuck.get(stored.id)
                 found[stored.id] = Stuck(stored.tx_hash, before.since if before else now, seen.why)
         return found
-
-    async def _count_depths(self, head: Head) -> None:
-        async with self._db.read() as tx:
-            waiting = await intents.confirmations_behind(tx, self._chain.chain_id, head.position)
-        if waiting:
-            async with self._db.write() as tx:
-                await intents.advance_confirmations(tx, self._chain.chain_id, head.position)
 
     async def _deep(self, head: Head) -> list[str]:
         """Return the intents with anything that is deep enough to be looked at again."""

@@ -29,9 +29,20 @@ def next_status(intent: Intent, allocation: Allocation) -> IntentStatus:
             assert_never(intent.status)
 
 
-def depth(block_number: int, head: Head) -> int:
+def depth(block_number: int, head: int) -> int:
     """Return how many blocks stand on a block, itself included; 0 when the head is below it."""
-    return max(0, head.position - block_number + 1)
+    return max(0, head - block_number + 1)
+
+
+def with_depth(intent: Intent, head: int | None) -> Intent:
+    """
+    Return an intent with as many confirmations as the block of its payment has under a head, capped at what it needs.
+
+    It is counted when somebody asks: written down at each block it would be a row a block for everybody who waits.
+    """
+    if head is None or intent.status is not IntentStatus.CONFIRMING or intent.block_number is None:
+        return intent
+    return intent._replace(confirmations=min(depth(intent.block_number, head), intent.confirmations_required))
 
 
 class Horizon(NamedTuple):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable
 from chains.types import Checkout, Condition, Rail, RailWarning, Targets
@@ -17,6 +19,7 @@ from kernel.store.database import Database
 from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.errors import InvalidRequest
+from scanner.lifecycle import with_depth
 from scanner.matching import rejection_reason
 from scanner.model import Intent, IntentStatus, Reason, StoredTransfer
 from scanner.reading.folding import member, unpack
@@ -27,7 +30,7 @@ from scanner.registration.requests import CreateIntent
 from scanner.registration.tokens import TokenResolver, parse_address
 from scanner.registration.watches import Watches
 from scanner.secrets.callback_secrets import CallbackSecrets
-from scanner.store import intents, outbox, transfers, watches
+from scanner.store import checkpoints, intents, outbox, transfers, watches
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.upkeep.health import ChainHealth
 from scanner.upkeep.metrics import Metrics
@@ -212,6 +215,7 @@ class Services:
             intent = await intents.get(tx, intent_id)
             if intent is None:
                 raise NotFound(f"intent {intent_id} does not exist")
+            (intent,) = await self._with_depths(tx, [intent])
             return IntentView(
                 intent,
                 await transfers.newest(tx, intent_id, limit=SHOWN),
@@ -232,7 +236,27 @@ class Services:
     ) -> list[Intent]:
         """Return a page of intents in order of creation."""
         async with self._db.read() as tx:
-            return await intents.page(tx, status=status, chain_id=chain_id, after=after, limit=limit)
+            found = await intents.page(tx, status=status, chain_id=chain_id, after=after, limit=limit)
+            return await self._with_depths(tx, found)
+
+    async def _with_depths(self, tx: AsyncConnection, found: Sequence[Intent]) -> list[Intent]:
+        """Count how deep payments are, on chains that count blocks."""
+        heads: dict[tuple[int, Rail], int | None] = {}
+        for intent in found:
+            if intent.status is IntentStatus.CONFIRMING and (intent.chain_id, intent.rail) not in heads:
+                heads[intent.chain_id, intent.rail] = await self._head(tx, intent.chain_id, intent.rail)
+        return [with_depth(intent, heads.get((intent.chain_id, intent.rail))) for intent in found]
+
+    async def _head(self, tx: AsyncConnection, chain_id: int, rail: Rail) -> int | None:
+        """Return the newest block known; None where positions are no blocks, or the chain is not watched."""
+        worker = self._workers.get(chain_id)
+        if worker is None or not worker.adapter.counts_blocks:
+            return None
+        if worker.health.head is not None:
+            return worker.health.head.position
+        # Until the first poll: a payment is at least as deep as it was when its rail was last read.
+        held = await checkpoints.get(tx, chain_id, rail)
+        return None if held is None else held.cursor.position
 
     async def cancel(self, intent_id: str) -> Intent:
         """

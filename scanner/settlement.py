@@ -72,7 +72,7 @@ def _changed(share: AllocatedTransfer) -> bool:
     return (share.counted, share.reason, share.surplus) != (was.counted, was.reason, was.surplus)
 
 
-def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
+def evidence(allocation: Allocation) -> dict[str, Any]:
     """Return the columns that say which transfer completed the payment, or that none does."""
     last = allocation.completing_transfer
     return {
@@ -82,7 +82,6 @@ def evidence(intent: Intent, allocation: Allocation) -> dict[str, Any]:
         "block_number": last.block_number if last else None,
         "block_hash": last.block_hash if last else None,
         "sender": last.sender if last else None,
-        "confirmations": intent.confirmations if last else 0,
     }
 
 
@@ -90,7 +89,7 @@ def _reallocated(intent: Intent, allocation: Allocation) -> Intent:
     """Return the intent as its transfers make it; evidence of a settled intent is history and stays."""
     if intent.status in SETTLED:
         return intent._replace(amount_received=allocation.received)
-    return intent._replace(**evidence(intent, allocation), status=next_status(intent, allocation))
+    return intent._replace(**evidence(allocation), status=next_status(intent, allocation))
 
 
 def _about_transfers(
@@ -191,7 +190,7 @@ async def settle(
             continue
         if not all(t.key in passed and t.verified for t in counted):
             continue
-        values = evidence(intent, allocation) | {
+        values = evidence(allocation) | {
             "status": IntentStatus.CONFIRMED,
             "confirmations": intent.confirmations_required,
             "confirmed_at": now,

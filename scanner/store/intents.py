@@ -10,13 +10,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     Select,
-    and_,
     bindparam,
     func,
     insert,
-    literal_column,
     or_,
     select,
     text,
@@ -28,7 +25,7 @@ from chains.types import Rail
 from kernel.store.bulk import Bulk, BulkInsert, without_index
 from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner.model import LIVE, EventType, Intent, IntentStatus
-from scanner.store.tables import BaseUnits, intents
+from scanner.store.tables import NEW, BaseUnits, intents
 
 # A page of logs may load thousands: columns are asked for in the order of the fields of `Intent`.
 _COLUMNS = [intents.c[name] for name in Intent._fields]
@@ -160,7 +157,6 @@ async def proxy_destinations(tx: AsyncConnection, chain_id: int) -> frozenset[st
     return frozenset(rows.scalars())
 
 
-_NUMBER: ColumnElement[int] = literal_column("intents.rowid", Integer)  # in the order of registration
 _BY_DESTINATION = as_json_rows(
     select(*_COLUMNS)
     .where(
@@ -170,7 +166,7 @@ _BY_DESTINATION = as_json_rows(
     )
     # Not by creation: an intent registered by a host clock that was behind, while the chain's time was unknown, looked
     # older than the one before it at its address, which took its payment (docs/rules.md, "An address used again").
-    .order_by(_NUMBER.desc())
+    .order_by(intents.c.number.desc())
 )
 
 
@@ -230,7 +226,7 @@ async def page(
 @functools.cache
 def _page(given: frozenset[str]) -> Select[str]:
     """Return the statement for what is given; making one costs more than asking it."""
-    statement = select(*_COLUMNS).order_by(_NUMBER).limit(bindparam("limit"))
+    statement = select(*_COLUMNS).order_by(intents.c.number).limit(bindparam("limit"))
     if "status" in given:
         statement = statement.where(intents.c.status == bindparam("status"))
     if "chain" in given:
@@ -239,8 +235,8 @@ def _page(given: frozenset[str]) -> Select[str]:
         statement = statement.where(chain == bindparam("chain"))
     if "id" in given:
         former = intents.alias("former")
-        number = select(literal_column("former.rowid", Integer)).where(former.c.intent_id == bindparam("id"))
-        statement = statement.where(func.coalesce(number.scalar_subquery(), 0) < _NUMBER)
+        number = select(former.c.number).where(former.c.intent_id == bindparam("id"))
+        statement = statement.where(func.coalesce(number.scalar_subquery(), 0) < intents.c.number)
     return as_json_rows(statement)
 
 
@@ -264,7 +260,6 @@ _FOLLOWING = (
     "block_number",
     "block_hash",
     "sender",
-    "confirmations",
 )
 _FOLLOW = Bulk(
     ("id", "before", *_FOLLOWING, "updated_at"),
@@ -293,7 +288,7 @@ async def follow_many(tx: AsyncConnection, changes: Sequence[tuple[Intent, Inten
     await _FOLLOW.run(tx, columns)
 
 
-_CONFIRMING = (*_FOLLOWING, "confirmed_at")
+_CONFIRMING = (*_FOLLOWING, "confirmations", "confirmed_at")
 _CONFIRM = Bulk(
     ("id", *_CONFIRMING, "updated_at"),
     lambda row: (
@@ -316,29 +311,7 @@ async def confirm_many(tx: AsyncConnection, confirmed: Sequence[Intent], now: in
     await _CONFIRM.run(tx, columns)
 
 
-def _capped_depth(head: int) -> ColumnElement[int]:
-    return func.max(0, func.min(head - intents.c.block_number + 1, intents.c.confirmations_required))
-
-
-def _depth_changed(chain_id: int, head: int) -> ColumnElement[bool]:
-    return and_(
-        intents.c.chain_id == chain_id,
-        intents.c.status == IntentStatus.CONFIRMING,
-        intents.c.confirmations != _capped_depth(head),
-    )
-
-
-async def confirmations_behind(tx: AsyncConnection, chain_id: int, head: int) -> bool:
-    """Say whether any confirming intent's depth is out of date."""
-    found = await tx.execute(select(intents.c.intent_id).where(_depth_changed(chain_id, head)).limit(1))
-    return found.first() is not None
-
-
-async def advance_confirmations(tx: AsyncConnection, chain_id: int, head: int) -> None:
-    """Set every confirming intent's depth below `head`, capped at what it needs."""
-    await tx.execute(update(intents).where(_depth_changed(chain_id, head)).values(confirmations=_capped_depth(head)))
-
-
+_PENDING = text("status = 'pending'")  # as the index says it
 _READ_TWICE = or_(intents.c.unread.is_not(None), intents.c.swept_to * 1000 >= intents.c.expires_at + bindparam("grace"))
 
 
@@ -350,10 +323,10 @@ async def due_to_expire(
 
     Of direct ones only those that were read from before their creation, and a second time to their end.
     """
-    conditions = [
+    conditions: list[Any] = [
         intents.c.chain_id == chain_id,
         intents.c.rail == rail,
-        intents.c.status == IntentStatus.PENDING,
+        _PENDING,
         intents.c.expires_at < before,
     ]
     if rail is Rail.DIRECT:
@@ -389,8 +362,7 @@ async def not_looked_back(tx: AsyncConnection, chain_id: int) -> list[Reading]:
     rows = await tx.execute(
         select(*_READING).where(
             intents.c.chain_id == chain_id,
-            intents.c.rail == text("'direct'"),
-            intents.c.status.in_(list(LIVE)),
+            text(NEW),  # as the index says it
             intents.c.looked_back.is_(False),
         )
     )
@@ -411,7 +383,7 @@ async def to_read_again(tx: AsyncConnection, chain_id: int, before: int, *, grac
         .where(
             intents.c.chain_id == chain_id,
             intents.c.rail == text("'direct'"),
-            intents.c.status == IntentStatus.PENDING,
+            _PENDING,
             intents.c.expires_at < before,
             intents.c.looked_back,
             intents.c.unread.is_(None),

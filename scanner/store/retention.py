@@ -16,7 +16,7 @@ _TOLD = (DeliveryStatus.DELIVERED, DeliveryStatus.SUPERSEDED)
 
 
 def _number(table: Table) -> ColumnElement[int]:
-    return literal_column(f"{table.name}.rowid", Integer)
+    return table.c.number if "number" in table.c else literal_column(f"{table.name}.rowid", Integer)
 
 
 # The oldest stand first. A walk ends at the first row that was made too lately to be old, so that it reads

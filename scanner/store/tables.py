@@ -37,10 +37,14 @@ class BaseUnits(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
+NEW = "rail = 'direct' AND status IN ('pending','confirming')"  # while the minutes before were not read
+
 intents = Table(
     "intents",
     metadata,
-    Column("intent_id", Text, primary_key=True),
+    # In the order of registration. Never given twice, so that whoever knows everything up to one misses none after it.
+    Column("number", Whole, primary_key=True),
+    Column("intent_id", Text, nullable=False, unique=True),
     Column("chain_id", Whole, nullable=False),
     Column("chain_type", Text, nullable=False),
     Column("rail", Text, nullable=False),
@@ -97,9 +101,7 @@ intents = Table(
     ),
     Index("intents_status", "status"),
     Index("intents_chain_status", "chain_id", "status"),
-    Index("intents_payment_reference", "payment_reference"),
-    Index("intents_topic_ref", "topic_ref"),
-    Index("intents_chain_topic_ref", "chain_id", "topic_ref", unique=True),
+    Index("intents_topic_ref", "topic_ref", "chain_id", unique=True),
     Index("intents_direct", "chain_id", "destination_key", **where("rail = 'direct'")),
     # One live direct intent a destination: a plain transfer carries nothing else to tell them apart.
     Index(
@@ -111,7 +113,11 @@ intents = Table(
         # One that expired and was paid in time goes on beside the next: block time says whose a transfer is.
         **where("rail = 'direct' AND status IN ('pending','confirming') AND expired_at IS NULL"),
     ),
+    # Every poll asks for what is due or new: without these it would walk through a million that wait.
+    Index("intents_expiring", "chain_id", "rail", "expires_at", **where("status = 'pending'")),
+    Index("intents_new", "chain_id", "looked_back", **where(lambda sql: f"{NEW} AND {sql.is_false('looked_back')}")),
     Index("intents_unread", "chain_id", **where("unread IS NOT NULL")),
+    sqlite_autoincrement=True,
 )
 
 checkpoints = Table(

@@ -22,6 +22,8 @@ from tests.scanner.facts import a_hash, a_transfer, an_intent
 __all__ = ["bench"]
 
 SHOP = "0x" + "d1" * 20
+NUMBER_OF_A = "(SELECT number FROM intents WHERE intent_id = 'A')"
+REFERENCE_OF_A = "(SELECT topic_ref FROM intents WHERE intent_id = 'A')"
 DISPLACED = (
     "UPDATE OR REPLACE transfers SET (tx_hash, event_key) = (SELECT tx_hash, event_key FROM transfers WHERE settled)"
     " WHERE NOT settled"
@@ -166,7 +168,13 @@ async def test_a_payment_included_anew_still_settles_the_intent_it_settled(bench
         "INSERT OR REPLACE INTO transfers SELECT id, chain_id, '0xfe', event_key, {rest} FROM transfers WHERE settled",
         "UPDATE OR REPLACE transfers SET id = (SELECT id FROM transfers WHERE settled) WHERE NOT settled",
         DISPLACED,
-        "INSERT OR REPLACE INTO intents SELECT 'A', {order} FROM intents WHERE intent_id = 'B'",
+        "INSERT OR REPLACE INTO intents SELECT NULL, 'A', {order} FROM intents WHERE intent_id = 'B'",
+        "INSERT OR REPLACE INTO intents SELECT {number}, 'C', {order} FROM intents WHERE intent_id = 'B'",
+        "INSERT OR REPLACE INTO intents SELECT NULL, 'C', {order} FROM intents WHERE intent_id = 'A'",
+        "UPDATE OR REPLACE intents SET number = {number} WHERE intent_id = 'B'",
+        "UPDATE OR REPLACE intents SET topic_ref = {reference} WHERE intent_id = 'B'",
+        "UPDATE intents SET number = 1000 WHERE intent_id = 'A'",
+        "UPDATE intents SET topic_ref = '0x' WHERE intent_id = 'A'",
         "UPDATE OR REPLACE intents SET intent_id = 'A' WHERE intent_id = 'B'",
         "UPDATE intents SET intent_id = 'C' WHERE intent_id = 'A'",
     ],
@@ -183,9 +191,11 @@ async def test_the_store_refuses_whoever_would_settle_a_transfer_anew(
         names = [row[1] for row in store.execute("PRAGMA table_info(transfers)")][4:]
         rest = ", ".join("'B'" if name == "intent_id" else name for name in names)
         same = ", ".join("0" if name == "settled" else name for name in names)
-        order = ", ".join(row[1] for row in store.execute("PRAGMA table_info(intents)").fetchall()[1:])
+        order = ", ".join(row[1] for row in store.execute("PRAGMA table_info(intents)").fetchall()[2:])
         with pytest.raises(sqlite3.IntegrityError, match="settle"):
-            store.execute(change.format(rest=rest, same=same, order=order))
+            store.execute(
+                change.format(rest=rest, same=same, order=order, number=NUMBER_OF_A, reference=REFERENCE_OF_A)
+            )
 
 
 @pytest.mark.anvil

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from chains.types import Cursor, Rail
 from config.catalog import Token
 from kernel.store.database import Database
+from scanner.lifecycle import with_depth
 from scanner.model import EventType, Intent, Reason, StoredTransfer
 from scanner.store import checkpoints, intents, transfers
 from scanner.store.tables import events
@@ -56,6 +57,11 @@ class Bench:
             found = await intents.get(tx, intent_id)
         assert found is not None
         return found
+
+    async def depth(self, intent_id: str = "order-1") -> int:
+        """Return how deep the intent's payment is below the head, as somebody who asks is told."""
+        head = self.worker.health.head
+        return with_depth(await self.intent(intent_id), head.position if head else None).confirmations
 
     async def reasons(self, intent_id: str = "order-1") -> list[Reason | None]:
         async with self.db.read() as tx:

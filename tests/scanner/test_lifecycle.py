@@ -40,7 +40,7 @@ def test_an_intent_is_confirming_exactly_when_it_is_paid_and_settled_or_cancelle
 
 @pytest.mark.parametrize(("head", "expected"), [(99, 0), (100, 1), (101, 2), (104, 5), (0, 0)])
 def test_a_block_counts_itself(head: int, expected: int) -> None:
-    assert depth(100, a_head(head)) == expected
+    assert depth(100, head) == expected
 
 
 @pytest.mark.parametrize(

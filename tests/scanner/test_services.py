@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.types import Condition, Rail, RailWarning
+from chains.types import Condition, Cursor, Rail, RailWarning
 from config.catalog import Catalog, Token
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
@@ -19,7 +19,7 @@ from scanner.redelivery import Redelivery
 from scanner.registration.intents import Registrations
 from scanner.registration.requests import CreateIntent
 from scanner.services import Services
-from scanner.store import intents
+from scanner.store import checkpoints, intents
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
@@ -34,6 +34,7 @@ from tests.scanner.facts import (
     OTHER_TOKEN,
     TOKEN,
     a_hash,
+    a_head,
     a_transfer,
     an_intent,
 )
@@ -378,3 +379,35 @@ async def test_unused_hours_do_not_matter(bench: Bench) -> None:
     assert bench.services.now_ms() == NOW
     bench.clock.advance(HOUR_MS / 1000)
     assert bench.services.now_ms() == NOW + HOUR_MS
+
+
+CONFIRMING = {"status": IntentStatus.CONFIRMING, "tx_hash": "0xaa", "block_number": 100, "confirmations_required": 12}
+
+
+async def depths(bench: Bench) -> tuple[int, list[int]]:
+    """Return what one answer says of order-1, and what the list does of everybody."""
+    listed = await bench.services.list_intents(status=None, chain_id=None, after=None, limit=50)
+    return (await bench.services.intent("order-1")).intent.confirmations, [intent.confirmations for intent in listed]
+
+
+async def test_confirmations_are_counted_from_the_head_when_somebody_asks(bench: Bench) -> None:
+    waiting = an_intent("order-2")
+    await bench.store(an_intent(**CONFIRMING), waiting, an_intent("order-3", **CONFIRMING | {"block_number": 104}))
+    for head, deep in ((99, 0), (100, 1), (105, 6), (111, 12), (500, 12)):
+        bench.worker.health.head = a_head(head)
+        assert await depths(bench) == (deep, [deep, 0, max(0, min(12, head - 103))])
+
+
+async def test_until_the_first_poll_they_are_counted_from_where_the_chain_was_read_to(bench: Bench) -> None:
+    await bench.store(an_intent(**CONFIRMING))
+    assert await depths(bench) == (0, [0])
+    async with bench.db.write() as tx:
+        await checkpoints.put(tx, CHAIN, Rail.PROXY, Cursor(106), time=None, now=NOW, keep_from=-1)
+    assert await depths(bench) == (7, [7])
+
+
+async def test_where_positions_are_no_blocks_no_depth_is_counted(bench: Bench) -> None:
+    await bench.store(an_intent(**CONFIRMING))
+    bench.chain.counts_blocks = False
+    bench.worker.health.head = a_head(500)
+    assert await depths(bench) == (0, [0])

@@ -30,7 +30,8 @@ def _payments() -> None:
     """Create what is waited for, what came, and what was told of it."""
     op.create_table(
         "intents",
-        sa.Column("intent_id", sa.Text, primary_key=True),
+        sa.Column("number", Whole, primary_key=True),
+        sa.Column("intent_id", sa.Text, nullable=False, unique=True),
         sa.Column("chain_id", Whole, nullable=False),
         sa.Column("chain_type", sa.Text, nullable=False),
         sa.Column("rail", sa.Text, nullable=False),
@@ -84,9 +85,10 @@ def _payments() -> None:
             "webhook_delivered_at IS NULL OR status IN ('confirmed','webhook_failed')",
             name="intents_delivered_is_settled",
         ),
+        sqlite_autoincrement=True,
     )
     op.create_index("intents_chain_status", "intents", ["chain_id", "status"])
-    op.create_index("intents_chain_topic_ref", "intents", ["chain_id", "topic_ref"], unique=True)
+    op.create_index("intents_topic_ref", "intents", ["topic_ref", "chain_id"], unique=True)
     op.create_index("intents_direct", "intents", ["chain_id", "destination_key"], **where("rail = 'direct'"))
     op.create_index(
         "intents_direct_reserved",
@@ -95,9 +97,16 @@ def _payments() -> None:
         unique=True,
         **where("rail = 'direct' AND status IN ('pending','confirming') AND expired_at IS NULL"),
     )
-    op.create_index("intents_payment_reference", "intents", ["payment_reference"])
+    op.create_index("intents_expiring", "intents", ["chain_id", "rail", "expires_at"], **where("status = 'pending'"))
+    op.create_index(
+        "intents_new",
+        "intents",
+        ["chain_id", "looked_back"],
+        **where(
+            lambda sql: f"rail = 'direct' AND status IN ('pending','confirming') AND {sql.is_false('looked_back')}"
+        ),
+    )
     op.create_index("intents_status", "intents", ["status"])
-    op.create_index("intents_topic_ref", "intents", ["topic_ref"])
     op.create_index("intents_unread", "intents", ["chain_id"], **where("unread IS NOT NULL"))
     op.create_table(
         "transfers",
@@ -313,6 +322,8 @@ def _refusals(sql: Spelling) -> list[str]:
     """One transfer settles one intent: the store itself refuses anything else, whatever code runs above it."""
     settled = f"{sql.true('settled')}"
     other = f"EXISTS (SELECT 1 FROM transfers WHERE id = NEW.id AND {settled})"
+    same_reference = "chain_id = NEW.chain_id AND topic_ref = NEW.topic_ref"
+    same_intent = f"(intent_id = NEW.intent_id OR number = NEW.number OR ({same_reference}))"
     same_key = "chain_id = NEW.chain_id AND tx_hash = NEW.tx_hash AND event_key = NEW.event_key"
     return [
         # A settled transfer stays what it is and whose it is.
@@ -373,13 +384,14 @@ def _refusals(sql: Spelling) -> list[str]:
             "intents_settled_not_replaced",
             "BEFORE INSERT ON intents",
             "a settled intent is not replaced",
-            condition=f"EXISTS (SELECT 1 FROM intents WHERE intent_id = NEW.intent_id AND status IN {SETTLED})",
+            condition=f"EXISTS (SELECT 1 FROM intents WHERE {same_intent} AND status IN {SETTLED})",
         ),
         *sql.refusal(
             "intents_settled_not_displaced",
-            "BEFORE UPDATE OF intent_id ON intents",
+            "BEFORE UPDATE OF number, intent_id, chain_id, topic_ref ON intents",
             "a settled intent keeps its name",
-            condition=f"NEW.intent_id <> OLD.intent_id AND (OLD.status IN {SETTLED}"
-            f" OR EXISTS (SELECT 1 FROM intents WHERE intent_id = NEW.intent_id AND status IN {SETTLED}))",
+            condition=f"(OLD.status IN {SETTLED} AND (NEW.intent_id <> OLD.intent_id OR NEW.number <> OLD.number"
+            " OR NEW.chain_id <> OLD.chain_id OR NEW.topic_ref <> OLD.topic_ref))"
+            f" OR EXISTS (SELECT 1 FROM intents WHERE {same_intent} AND number <> OLD.number AND status IN {SETTLED})",
         ),
     ]

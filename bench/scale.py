@@ -1,0 +1,123 @@
+"""What each poll, scrape and status page asks of the store, at 10^3, 10^5 and 10^6 waiting intents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bench.scan import CHAIN_ID, store
+from bench.table import Row
+from chains.types import Rail
+from kernel.store.database import Database
+from scanner.model import Intent, IntentStatus
+from scanner.store import intents, tables, transfers
+
+SIZES = (1_000, 100_000, 1_000_000)
+CONFIRMING = 500  # of each size: what waits for depth at a time does not grow with what waits for money
+OTHER_CHAIN = 56
+ROUNDS = 7
+FLAT = 2.0  # times as much at 10^6 as at 10^3
+NOISE_MS = 0.3  # what is below that is the crossing to the engine's thread and back
+NOW = 1_790_000_000_000
+HEAD = 50_000_000
+
+Question = Callable[[AsyncConnection], Awaitable[Any]]
+
+# Half on one chain; of those three in four direct. None is due.
+_SPREAD = text(
+    """
+    WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
+    INSERT INTO intents (
+        intent_id, chain_id, chain_type, rail, token_address, token_key, destination, destination_key, amount,
+        fee_amount, fee_address, payment_reference, topic_ref, salt, status, callback_url, callback_secret, receiver,
+        events, request, confirmations_required, expires_at, created_at, chain_created_at, updated_at, looked_back,
+        swept_to
+    )
+    SELECT 'waiting-' || n, iif(n % 2, :chain, :other), 'evm', iif(n % 8 < 6, 'direct', 'proxy'), :token, :token,
+        printf('0x5%039x', n), printf('0x5%039x', n), '1000', '0', '0x0', printf('0x%016x', n),
+        printf('0x%064x', n), 'salt', 'pending', 'http://127.0.0.1:9/hook', 'secret', 'http://127.0.0.1:9', '[]', '{}',
+        12, :now + 3600000 + n, :now - n, :now - n, :now, 1, :now / 1000 - 60
+    FROM numbers
+    """
+)
+
+
+def confirming(number: int) -> dict[str, Any]:
+    """Return a row of an intent that waits for depth alone."""
+    reference = f"0x{0xC000_0000_0000_0000 + number:016x}"
+    key = f"0x7{number:039x}"
+    intent = Intent(
+        f"confirming-{number}", CHAIN_ID, "evm", Rail.DIRECT, TOKEN, TOKEN, "USDT", 18, key, key, 1000, 0, "0x0",
+        reference, f"0xc{number:063x}", "salt", "http://127.0.0.1:9/hook", "secret", "http://127.0.0.1:9", (), "{}",
+        12, None, NOW, NOW, None, NOW, IntentStatus.CONFIRMING, 1000, f"0xd{number:063x}", 0, HEAD - number % 6,
+    )  # fmt: skip
+    return intent._asdict() | {"events": "[]", "looked_back": True}
+
+
+TOKEN = "0x" + "aa" * 20
+
+
+async def fill(db: Database, count: int) -> None:
+    """Have `count` intents wait, and some for depth alone."""
+    async with db.write() as tx:
+        meant = {"count": count, "chain": CHAIN_ID, "other": OTHER_CHAIN, "token": TOKEN, "now": NOW}
+        await tx.execute(_SPREAD, meant)
+        await tx.execute(insert(tables.intents), [confirming(number) for number in range(CONFIRMING)])
+
+
+QUESTIONS: dict[str, Question] = {
+    "poll: what is due to expire": lambda tx: intents.due_to_expire(tx, CHAIN_ID, Rail.DIRECT, NOW, grace_ms=60_000),
+    "poll: the same through the proxy": lambda tx: intents.due_to_expire(tx, CHAIN_ID, Rail.PROXY, NOW, grace_ms=0),
+    "poll: who is to be read a second time": lambda tx: intents.to_read_again(
+        tx, CHAIN_ID, NOW, grace_ms=60_000, limit=1
+    ),
+    "poll: where direct payments may arrive": lambda tx: intents.direct_destinations(tx, CHAIN_ID, NOW),
+    "poll: where the proxy pays": lambda tx: intents.proxy_destinations(tx, CHAIN_ID),
+    "poll: tokens waited for": lambda tx: intents.waiting_tokens(tx, CHAIN_ID),
+    "poll: who is new": lambda tx: intents.not_looked_back(tx, CHAIN_ID),
+    "poll: who is deep enough": lambda tx: intents.deep(tx, CHAIN_ID, tip=HEAD, final=HEAD),
+    "poll: transfers nobody has looked at": lambda tx: transfers.unseen(tx, CHAIN_ID, tip=HEAD, final=HEAD),
+    "poll: confirmed and gone": lambda tx: transfers.lost(tx, CHAIN_ID, 20),
+    "poll: expired unread": lambda tx: intents.unread(tx, CHAIN_ID, NOW, 20),
+    "scrape: how many in each status": intents.count_by_status,
+    "page: whose a reference is": lambda tx: intents.by_references(tx, CHAIN_ID, [f"0x{n:064x}" for n in range(200)]),
+    "list: a page of a status": lambda tx: intents.page(
+        tx, status=IntentStatus.CONFIRMING, chain_id=CHAIN_ID, after=None, limit=100
+    ),
+}  # fmt: skip
+
+
+async def ask(db: Database) -> dict[str, float]:
+    """Return the best time of each question in ms."""
+    found = {}
+    for name, question in QUESTIONS.items():
+        times = []
+        for _ in range(ROUNDS):
+            async with db.read() as tx:
+                await tx.execute(text("SELECT 1"))
+                started = time.perf_counter()
+                await question(tx)
+                times.append(time.perf_counter() - started)
+        found[name] = min(times) * 1000
+    return found
+
+
+async def run() -> list[Row]:
+    by_size: list[dict[str, float]] = []
+    for size in SIZES:
+        async with store() as db:
+            await fill(db, size)
+            by_size.append(await ask(db))
+    rows = []
+    for name in QUESTIONS:
+        small, middle, large = (times[name] for times in by_size)
+        growth = max(large, NOISE_MS) / max(small, NOISE_MS)
+        rows.append(
+            Row(f"scale: {name}", f"{large:.2f} ms at 10^6", f"{small:.2f} ms at 10^3, {middle:.2f} ms at 10^5",
+                f"{growth:.1f} times", "≤ 2 times", growth <= FLAT)
+        )  # fmt: skip
+    return rows
