@@ -7,15 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from chains.base import ChainAdapter
 from chains.errors import ChainUnavailable
 from chains.types import Checkout, Condition, Rail, RailWarning, Targets
 from config.catalog import Catalog, Chain, Token
 from kernel.clock import Clock
 from kernel.sealing.secret_cipher import SecretCipher
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.errors import InvalidRequest
@@ -239,7 +237,7 @@ class Services:
             found = await intents.page(tx, status=status, chain_id=chain_id, after=after, limit=limit)
             return await self._with_depths(tx, found)
 
-    async def _with_depths(self, tx: AsyncConnection, found: Sequence[Intent]) -> list[Intent]:
+    async def _with_depths(self, tx: Tx, found: Sequence[Intent]) -> list[Intent]:
         """Count how deep payments are, on chains that count blocks."""
         heads: dict[tuple[int, Rail], int | None] = {}
         for intent in found:
@@ -247,7 +245,7 @@ class Services:
                 heads[intent.chain_id, intent.rail] = await self._head(tx, intent.chain_id, intent.rail)
         return [with_depth(intent, heads.get((intent.chain_id, intent.rail))) for intent in found]
 
-    async def _head(self, tx: AsyncConnection, chain_id: int, rail: Rail) -> int | None:
+    async def _head(self, tx: Tx, chain_id: int, rail: Rail) -> int | None:
         """Return the newest block known; None where positions are no blocks, or the chain is not watched."""
         worker = self._workers.get(chain_id)
         if worker is None or not worker.adapter.counts_blocks:
