@@ -22,7 +22,7 @@ async def decode_bytes(answer: bytes) -> bytes | None:
 
 @functools.cache
 def _codec() -> ABICodec:
-    # Importing web3 takes a second and 60 MB. Tokens of the registry and nearly all others never need it.
+    # Importing web3 takes 0.5 s of processor and 13 MB. Tokens of the registry and nearly all others never need it.
     from web3 import Web3  # noqa: PLC0415
 
     return Web3().codec

@@ -1,15 +1,14 @@
-"""What contracts answer when they are asked; tronpy reads and writes what they say, here alone."""
+"""What contracts answer when they are asked."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tronpy.abi import tron_abi  # type: ignore[import-untyped]  # ships no types
-
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.rpc.endpoint import Endpoint, Unserved
 from chains.token_metadata import decoded, is_unusual, read_decimals, read_symbol
+from chains.tron.abi_codec import decode_bytes, encode_address
 from chains.tron.address import ZERO_ADDRESS
 from chains.tron.provider_errors import is_busy
 from chains.tron.service import TronService, layer
@@ -25,7 +24,7 @@ class ContractCalls:
 
     async def token_balance(self, endpoint: Endpoint, token: str, holder: str, *, solid: bool) -> int | None:
         """Return what a token says somebody holds; None when it says nothing readable."""
-        parameter = tron_abi.encode(["address"], [holder]).hex()
+        parameter = (await encode_address(holder)).hex()
         word = await self._constant(endpoint, token, "balanceOf(address)", parameter, solid=solid)
         return int.from_bytes(word, "big") if word is not None and len(word) == len(parameter) // 2 else None
 
@@ -34,7 +33,7 @@ class ContractCalls:
         decimals = await self._constant(endpoint, address, "decimals()", any_layer=True)
         symbol = await self._constant(endpoint, address, "symbol()", any_layer=True)
         meta = TokenMeta(
-            symbol=None if symbol is None else _symbol(symbol),
+            symbol=None if symbol is None else await _symbol(symbol),
             decimals=None if decimals is None else read_decimals(decimals),
         )
         return None if meta == TokenMeta(None, None) else meta
@@ -79,14 +78,11 @@ class ContractCalls:
             raise ChainProtocolError("triggerconstantcontract did not answer in hex") from None
 
 
-def _symbol(answer: bytes) -> str | None:
+async def _symbol(answer: bytes) -> str | None:
     if not is_unusual(answer):
         return read_symbol(answer)
-    try:
-        (text,) = tron_abi.decode(["bytes"], answer)
-    except Exception:  # noqa: BLE001 - on words a contract made up it raises OverflowError and more beside its own errors
-        return None
-    return decoded(text)
+    text = await decode_bytes(answer)
+    return None if text is None else decoded(text)
 
 
 def _check_halted(endpoint: Endpoint, outcome: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a daemon loads is what its chains need: `import web3` alone takes a second and 60 MB."""
+"""What a daemon loads is what its chains need: `import web3` by itself takes a second and 54 MB."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ async def test_a_daemon_of_an_evm_chain_loads_no_chain_library_for_a_listed_or_a
     assert LIBRARIES & {*loaded} == set()
 
 
-@pytest.mark.parametrize(("family", "needed"), [("evm", set()), ("tron", {"tronpy"}), ("ton", {"pytoniq_core"})])
-def test_a_family_loads_its_own_library_alone(family: str, needed: set[str]) -> None:
+@pytest.mark.parametrize(("family", "needed"), [("evm", set()), ("tron", set()), ("ton", {"pytoniq_core"})])
+def test_a_family_loads_at_most_its_own_library_at_start(family: str, needed: set[str]) -> None:
     program = f"import sys, chains.{family}.adapter; print(*{LIBRARIES} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 

@@ -317,5 +317,5 @@ def test_the_way_with_fewer_calls_is_taken(destinations, blocks, way):
         (f"{2**255:064x}{4:064x}", None),
     ],
 )
-def test_a_symbol_is_read_wherever_the_contract_puts_it(answer: str, symbol: str | None) -> None:
-    assert contract_calls._symbol(bytes.fromhex(answer)) == symbol
+async def test_a_symbol_is_read_wherever_the_contract_puts_it(answer: str, symbol: str | None) -> None:
+    assert await contract_calls._symbol(bytes.fromhex(answer)) == symbol
