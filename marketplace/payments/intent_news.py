@@ -117,7 +117,7 @@ def _stood_elsewhere(payment: Payment, event: IntentEvent, family: str) -> bool:
     Say whether everything an event is about stood in other blocks than what was credited.
 
     A payment that moved before it was deep is told so, and may be told after its confirmation: what settles goes
-    first in the queue (docs/rules.md, rule 21). Without the hashes of both nothing is ruled out.
+    first in the queue (docs/rules.md, urgent first). Without the hashes of both nothing is ruled out.
     """
     shown = (payment.evidence or {}).get("transfers") or []
     credited = {str(each.get("txHash")): each.get("blockHash") for each in shown if isinstance(each, dict)}

@@ -11,9 +11,11 @@ from tests.harness import ROOT
 from tests.repo.pages import every_test, names_in, page, tables
 
 GROUPS = "ABCDEFG"
+PACKAGES = {"kernel", "addresses", "protocol", "config", "chains", "scanner", "webhooks", "api", "marketplace"}
 _SECTION = re.compile(r"^## ([A-Z])\. .*$", re.MULTILINE)
 _PATH = re.compile(r"`(tests/[\w/]*(?:\.py)?)(?:::(\w+))?`")
 _NAMED = re.compile(r"`(test_\w+)`")
+_RULE = re.compile(r"\(docs/rules\.md,\s+([^)]*)\)")  # its name, or the letter of its group
 _SHORTENED = re.compile(r"`[^`]*(?:…|\.\.\.)_[^`]*`")
 
 
@@ -84,3 +86,12 @@ def test_an_attack_that_has_a_price_says_what_it_costs_both_sides() -> None:
 def test_no_other_test_of_the_threat_model_is_missing() -> None:
     assert set(_NAMED.findall(page("THREAT_MODEL.md"))) - every_test() == set()
     assert len(THREATS) > 50
+
+
+def test_the_rules_that_the_code_refers_to_are_there() -> None:
+    texts = [path.read_text() for path in sorted(ROOT.glob("*/**/*.py")) if path.parts[len(ROOT.parts)] in PACKAGES]
+    named = {" ".join(found.split()).strip('"').lower() for text in texts for found in _RULE.findall(text)}
+    titles = {title(rule).rstrip(".").lower() for _, rule in RULES} | {group.lower() for group in GROUPS}
+
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not {name} & titles and not {*name.split(" and ")} <= titles] == []
