@@ -15,7 +15,7 @@ from bench.scan import draft, store
 from bench.table import Row
 from chains.base import Access, ChainAdapter, open_adapter
 from chains.ton.address import show_address
-from chains.tron.service import RATE_WITH_KEY as TRON_RATE
+from chains.tron.rpc.http_service import RATE_WITH_KEY as TRON_RATE
 from chains.types import Rail
 from config.catalog import Chain, ChainType, Finality
 from devnet.ton.ledger import TonLedger

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 RETRY_S = 30.0  # somebody failed who may know
 RETRY_PRUNED_S = 600.0  # everybody answered, and nobody holds it
 SHOWN_S = 24 * 3600.0
-MOST_SPANS = 10
+MAX_SPANS = 10
 TRIES = 3  # an endpoint may drop more of the past while it is read
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Backfill:
             log.warning("[%s] %s", self._name, self._sentence(span))
         else:
             same.after, same.until, same.why = min(same.after, after), max(same.until, until), why
-        while len(self._spans) > MOST_SPANS:  # more may be read than is needed, never less
+        while len(self._spans) > MAX_SPANS:  # more may be read than is needed, never less
             older, newer = self._spans.pop(0), self._spans[0]
             newer.after, newer.until = min(older.after, newer.after), max(older.until, newer.until)
             newer.destinations |= older.destinations

@@ -21,15 +21,15 @@ from chains.rpc.endpoint_pool import EndpointPool
 from chains.rpc.http_client import open_http
 from chains.ton import address as addresses
 from chains.ton.balances import BalanceReader
-from chains.ton.client import TonClient
-from chains.ton.credit_verification import CreditVerifier
 from chains.ton.decode import parse_token
 from chains.ton.inspection import TRANSACTIONS_A_BATCH, Inspector
-from chains.ton.rescan import TransferRecovery
+from chains.ton.jettons.credit_verification import CreditVerifier
+from chains.ton.jettons.wallets import JettonWalletResolver
+from chains.ton.rescan import Rescanner
 from chains.ton.scan import TransferScan
+from chains.ton.toncenter.client import TonClient
 from chains.ton.transfers import TransferReader
 from chains.ton.values import rows_of
-from chains.ton.wallets import JettonWalletResolver
 from chains.types import (
     BalanceKey,
     Balances,
@@ -119,11 +119,9 @@ class TonAdapter:
         self._masters: set[str] = set()  # of the jettons that are waited for
         self._tokens: dict[str, TokenMeta] = {}
 
-    def _recovery(
-        self, client: TonClient, wallets: JettonWalletResolver, clock: Callable[[], float]
-    ) -> TransferRecovery:
+    def _recovery(self, client: TonClient, wallets: JettonWalletResolver, clock: Callable[[], float]) -> Rescanner:
         reader = TransferReader(client, clock=clock)
-        return TransferRecovery(client, reader=reader, wallets=wallets, chain_id=self._chain.chain_id)
+        return Rescanner(client, reader=reader, wallets=wallets, chain_id=self._chain.chain_id)
 
     @property
     def endpoint(self) -> str:

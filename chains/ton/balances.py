@@ -8,12 +8,12 @@ from functools import partial
 
 from chains.errors import ChainUnavailable
 from chains.rpc.endpoint import Endpoint
-from chains.ton.address_batches import AsksTooMuch
-from chains.ton.client import TonClient
 from chains.ton.decode import Tip
+from chains.ton.jettons.wallets import JettonWalletResolver
+from chains.ton.toncenter.address_batches import AsksTooMuch
+from chains.ton.toncenter.client import TonClient
 from chains.ton.transfers import TransferReader
 from chains.ton.values import Json, address, number
-from chains.ton.wallets import JettonWalletResolver
 from chains.types import BalanceKey, Balances
 
 TRIES_IN_ONE_BLOCK = 2  # real blocks come faster than answers: only what was quick is of one

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from chains.errors import ChainProtocolError
 from chains.rpc.endpoint import Endpoint
-from chains.ton.client import TonClient
-from chains.ton.credit_verification import HALVES_APART_S, CreditVerifier
+from chains.ton.jettons.credit_verification import HALVES_APART_S, CreditVerifier
 from chains.ton.scan import moved
+from chains.ton.toncenter.client import TonClient
 from chains.ton.transfers import TransferReader
 from chains.ton.values import number, rows_of
 from chains.types import BalanceKey, TokenReceipt, Transfer, VerificationOutcome

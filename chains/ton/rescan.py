@@ -17,16 +17,16 @@ from chains.errors import ChainError, ChainUnavailable
 from chains.fair_selection import FairSelector
 from chains.rpc.concurrency import gather_individually, is_rate_limited
 from chains.rpc.endpoint import Endpoint
-from chains.ton import cells
-from chains.ton.client import TonClient
-from chains.ton.credit_tx import CreditTx, Origin, parse_origin
+from chains.ton.jettons import cells
+from chains.ton.jettons.credit_tx import CreditTx, Origin, parse_origin
+from chains.ton.jettons.wallet_credits import read_credits
+from chains.ton.jettons.wallets import JettonWalletResolver
+from chains.ton.toncenter.client import TonClient
 from chains.ton.transfers import TransferReader
 from chains.ton.values import rows_of
-from chains.ton.wallet_credits import read_credits
-from chains.ton.wallets import JettonWalletResolver
 from chains.types import RescanResult, Transfer
 
-MOST_ORIGINS = 50  # senders looked up in one go: each is a question
+MAX_ORIGINS = 50  # senders looked up in one go: each is a question
 
 Key = tuple[str, str]
 
@@ -38,7 +38,7 @@ class Wallet(NamedTuple):
     master: str
 
 
-class TransferRecovery:
+class Rescanner:
     """Finds transfers that the running scan passed too early. What cannot be read is told of its destination."""
 
     def __init__(
@@ -87,7 +87,7 @@ class TransferRecovery:
             return RescanResult(list(told.values()), dict.fromkeys(destinations, str(exc)))
         places = {(wallet, place + 1) for wallet, place in self._places(wallets, told.values())}
         lost = _in_turn([tx for tx in received if since <= tx.time <= until and (tx.account, tx.sent_at) not in places])
-        chosen = self._selector.select(lost, MOST_ORIGINS, key=lambda tx: tx.hash)
+        chosen = self._selector.select(lost, MAX_ORIGINS, key=lambda tx: tx.hash)
         for tx, transfer in await self._origins(endpoint, chosen, wallets):
             if isinstance(transfer, Transfer):
                 told.setdefault(_key(transfer), transfer)

@@ -11,7 +11,7 @@ from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.ton.decode import Row
 from chains.ton.transfers import ROUTE, Found, TransferReader
-from chains.ton.unreadable import Unreadable
+from chains.ton.unreadable_rows import UnreadableRows
 from chains.types import Cursor, Head, ScanPage, Targets, Transfer
 
 
@@ -24,7 +24,7 @@ class TransferScan:
         self._pool = pool
         self._reader = reader
         self._chain_id = chain_id
-        self._unreadable = Unreadable()
+        self._unreadable = UnreadableRows()
         self._unread = Backfill("ton", per_second=1, clock=clock)
 
     def problems(self) -> tuple[str, ...]:

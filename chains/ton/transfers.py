@@ -12,15 +12,15 @@ from typing import NamedTuple
 from chains.backfill import Pruned
 from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.rpc.endpoint import Endpoint, Unserved
-from chains.ton.address_batches import SMALLER_MAY_DO, AsksTooMuch
-from chains.ton.client import TonClient
 from chains.ton.decode import Row, Tip, parse_block, parse_transfer
-from chains.ton.row_limits import MOST_ROWS, STEP_DOWN
+from chains.ton.toncenter.address_batches import RETRY_SMALLER, AsksTooMuch
+from chains.ton.toncenter.client import TonClient
+from chains.ton.toncenter.row_limits import MAX_ROWS, STEP_DOWN
 from chains.ton.values import Readable, rows_of
 
 ROUTE = "jetton/transfers"
-PAGE = MOST_ROWS
-MOST_PAGES = 100  # in one go; what is left follows in the next
+PAGE = MAX_ROWS
+MAX_PAGES = 100  # in one go; what is left follows in the next
 # Shards keep their own clocks: logical times and unix times agree to within seconds. A minute is ample.
 CLOCKS_APART_S = 60
 MANY_UNREADABLE = 3  # rows, and no other in a page: the index speaks another dialect
@@ -162,7 +162,7 @@ class TransferReader:
         while True:
             try:
                 page = await self._page(endpoint, owners, lt, last_lt, offset, size)
-            except SMALLER_MAY_DO as exc:
+            except RETRY_SMALLER as exc:
                 fewer = self._fewer(endpoint, owners, size, exc)
                 if fewer is None:
                     raise
@@ -190,7 +190,7 @@ class TransferReader:
             else:
                 offset += got  # a whole page of one logical time
             so_far = min(until, last.time - CLOCKS_APART_S)
-            enough = so_far == until or (pages >= MOST_PAGES and so_far > (beyond or 0))
+            enough = so_far == until or (pages >= MAX_PAGES and so_far > (beyond or 0))
             if beyond is not None and enough:  # rows may come as fast as they are read
                 return Found(rows, so_far, read, unreadable)
 

@@ -22,14 +22,14 @@ from chains.rpc.token_bucket import TokenBucket
 from chains.tron import address as addresses
 from chains.tron.balances import BalanceReader
 from chains.tron.blocks import SLOT_MS
-from chains.tron.client import TronClient
+from chains.tron.chain_readers import ChainReaders
 from chains.tron.decode import transfers_of
-from chains.tron.judge import by_key, judge
-from chains.tron.newest import NewestBlock
-from chains.tron.past import PastReader
-from chains.tron.readers import Readers
-from chains.tron.rescan import HistoryReader
-from chains.tron.service import TronService
+from chains.tron.newest_block import NewestBlockReader
+from chains.tron.receipt_verification import transfers_by_key, verify_transfer
+from chains.tron.rpc.client import TronClient
+from chains.tron.rpc.http_service import TronService
+from chains.tron.scan.deep_history import DeepHistoryReader
+from chains.tron.scan.rescan import Rescanner
 from chains.types import (
     BalanceKey,
     Balances,
@@ -119,19 +119,19 @@ class TronAdapter:
         self._balances = BalanceReader(client, packed=balance_batch, usable=self._readers.logs.usable)
         self._unread = Backfill("tron", per_second=1000, clock=clock)
         # What looks again remembers nothing the running scan was told.
-        again = HistoryReader(self._wired(client.paced(SHARE_OF_LOOKING_AGAIN), clock))
-        self._past = PastReader(pool, self._readers, again=again, backfill=self._unread)
+        again = Rescanner(self._wired(client.paced(SHARE_OF_LOOKING_AGAIN), clock))
+        self._past = DeepHistoryReader(pool, self._readers, again=again, backfill=self._unread)
         self._batch_verifier = BatchVerifier(
             pool, "gettransactioninfobyid", self._verify_batch, batch_size=TRANSACTIONS_A_BATCH
         )
-        newest = NewestBlock(client, self._readers.blocks, clock=clock)
+        newest = NewestBlockReader(client, self._readers.blocks, clock=clock)
         self._heads = HeadReader(
             pool, method="getblock", read=newest.read, clock=clock, wall=wall, interval_s=SLOT_MS / 1000
         )
         self._tokens: dict[str, TokenMeta] = {}
 
-    def _wired(self, client: TronClient, clock: Callable[[], float]) -> Readers:
-        return Readers.of(client, pool=self._pool, pulse=self._usdt, chain_id=self._chain.chain_id, clock=clock)
+    def _wired(self, client: TronClient, clock: Callable[[], float]) -> ChainReaders:
+        return ChainReaders.of(client, pool=self._pool, pulse=self._usdt, chain_id=self._chain.chain_id, clock=clock)
 
     @property
     def endpoint(self) -> str:
@@ -266,8 +266,8 @@ class TronAdapter:
         hashes = list(times)
         # Not from what was remembered: this is the second look.
         receipts = dict(zip(hashes, await self._readers.receipts.afresh(endpoint, hashes, times=times), strict=True))
-        credited = {tx_hash: by_key(receipt) for tx_hash, receipt in receipts.items()}
-        return [judge(t, receipts[t.tx_hash], credited[t.tx_hash]) for t in transfers]
+        credited = {tx_hash: transfers_by_key(receipt) for tx_hash, receipt in receipts.items()}
+        return [verify_transfer(t, receipts[t.tx_hash], credited[t.tx_hash]) for t in transfers]
 
     async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer]:
         receipt = await self._client.receipt(endpoint, tx_hash)

@@ -13,16 +13,16 @@ from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_limits import MAX_CALLS
 from chains.rpc.jsonrpc_messages import Call, RpcResult
 from chains.tron.address import topic
-from chains.tron.client import TronClient
-from chains.tron.provider_errors import ErrorKind
-from chains.tron.rpc import RpcRefused, rpc_address
+from chains.tron.rpc.client import TronClient
+from chains.tron.rpc.jsonrpc import RpcRefused, rpc_address
+from chains.tron.rpc.provider_errors import ErrorKind
 from chains.types import BalanceKey, Balances
 
 BALANCE_OF = "70a08231"
 FEW = 20  # accounts: read one by one, and again when a block came in between
 TRIES_IN_ONE_BLOCK = 3
 CALLS_A_ROUND = 50  # for the coin of many accounts: 50 in five minutes are a thirtieth of the rate without a key
-MOST_KNOWN = 50_000
+MAX_KNOWN = 50_000
 
 _WIDE = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _WORD = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -99,7 +99,7 @@ class BalanceReader:
         amount = await self._client.coins(endpoint, holder, solid=True)
         self._coins.pop(holder, None)
         self._coins[holder] = amount
-        while len(self._coins) > MOST_KNOWN:
+        while len(self._coins) > MAX_KNOWN:
             del self._coins[next(iter(self._coins))]
         return amount
 

@@ -10,12 +10,12 @@ from chains.backfill import Pruned
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.rpc.concurrency import is_rate_limited
 from chains.rpc.endpoint import Endpoint
-from chains.tron.client import BlockNotHeld, TronClient
 from chains.tron.decode import Block
+from chains.tron.rpc.client import BlockNotHeld, TronClient
 
 SLOT_MS = 3_000  # no two blocks are closer than that; this is a rule of the protocol
-MOST_KNOWN = 4_096
-MOST_STEPS = 64
+MAX_KNOWN = 4_096
+MAX_STEPS = 64
 PRUNED_FOR_S = 600.0  # so long it is believed that an endpoint keeps nothing older: another node may answer there then
 
 
@@ -53,7 +53,7 @@ class BlockTimeIndex:
         if known != block:
             del self._known[block.time_ms]  # nobody can tell which of the two was right
             raise ChainProtocolError(f"two different irreversible blocks at {block.time_ms}")
-        while len(self._known) > MOST_KNOWN:
+        while len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
     async def by_number(self, endpoint: Endpoint, number: int) -> Block:
@@ -126,7 +126,7 @@ class BlockTimeIndex:
         """Return the newest block that is not younger than a time, between one that is not and one that is."""
         if high.time_ms <= time_ms:
             return high
-        for step in range(MOST_STEPS):
+        for step in range(MAX_STEPS):
             highest = min(high.number - 1, low.number + (time_ms - low.time_ms) // SLOT_MS)
             if highest <= low.number:
                 return low

@@ -10,8 +10,8 @@ from chains.rpc.endpoint import Endpoint, Unserved
 from chains.token_metadata import decoded, is_unusual, read_decimals, read_symbol
 from chains.tron.abi_codec import decode_bytes, encode_address
 from chains.tron.address import ZERO_ADDRESS
-from chains.tron.provider_errors import is_busy
-from chains.tron.service import TronService, layer
+from chains.tron.rpc.http_service import TronService, layer
+from chains.tron.rpc.provider_errors import is_busy
 from chains.types import TokenMeta
 
 

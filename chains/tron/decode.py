@@ -13,10 +13,10 @@ from chains.tron.transfer_log import (
     TRC20_TOPICS,
     TransferLog,
     number_equals,
-    told_transfer,
     transfer_event,
+    transfer_from_log,
 )
-from chains.tron.values import bare, count, hash_of, mapping, plain_hex, shown, time_of, time_of_event
+from chains.tron.values import count, excerpt, hash_of, mapping, plain_hex, time_of, time_of_event, unprefixed
 from chains.types import Transfer
 
 _WITH_EVENTS = {"TriggerSmartContract", "CreateSmartContract"}
@@ -72,7 +72,7 @@ def parse_rpc_block(raw: Any) -> Block | None:
         return None
     block = mapping(raw, "block")
     return Block(
-        quantity(block.get("number")), quantity(block.get("timestamp")) * 1000, hash_of(bare(block.get("hash")))
+        quantity(block.get("number")), quantity(block.get("timestamp")) * 1000, hash_of(unprefixed(block.get("hash")))
     )
 
 
@@ -88,7 +88,7 @@ def parse_receipt(raw: Any) -> Receipt | None:
     info = mapping(raw, "receipt")
     logs = info.get("log", [])
     if not isinstance(logs, list):
-        raise ChainProtocolError(f"not a list of events: {shown(logs)}")
+        raise ChainProtocolError(f"not a list of events: {excerpt(logs)}")
     events = [event for place, log in enumerate(logs) if (event := _event(place, log)) is not None]
     transfers = [event for event in events if isinstance(event, TransferLog)]
     succeeded = _succeeded(info)
@@ -142,7 +142,7 @@ def parse_transactions(raw: Any) -> dict[str, Any]:
     """
     listed = mapping(raw, "block").get("transactions", [])
     if not isinstance(listed, list):
-        raise ChainProtocolError(f"not a list of transactions: {shown(listed)}")
+        raise ChainProtocolError(f"not a list of transactions: {excerpt(listed)}")
     return {hash_of(mapping(each, "transaction").get("txID")): each for each in listed if _may_hold_events(each)}
 
 
@@ -168,7 +168,7 @@ def _event(place: int, raw: Any) -> TransferLog | tuple[str, str] | None:
     log = mapping(raw, "event")
     topics = log.get("topics") or []  # proto3 leaves what is empty out
     if not isinstance(topics, list):
-        raise ChainProtocolError(f"not topics: {shown(topics)}")
+        raise ChainProtocolError(f"not topics: {excerpt(topics)}")
     return transfer_event(
         log.get("address"), [plain_hex(topic) for topic in topics], plain_hex(log.get("data") or ""), place
     )
@@ -190,14 +190,14 @@ def missing_in(receipt: Receipt, told: Iterable[TransferLog]) -> tuple[TransferL
     """
     if not receipt.succeeded:
         return ()
-    shown = {event.claim for event in receipt.transfers}
-    missing = {event.claim: event for event in told if event.claim not in shown}
+    excerpt = {event.claim for event in receipt.transfers}
+    missing = {event.claim: event for event in told if event.claim not in excerpt}
     return tuple(event for event in missing.values() if (event.token, event.destination) not in receipt.others)
 
 
 def as_transfer(receipt: Receipt, event: TransferLog, chain_id: int) -> Transfer:
     """Return one event of a receipt as a transfer."""
-    return told_transfer(receipt.tx_hash, receipt.time_ms, event, chain_id)
+    return transfer_from_log(receipt.tx_hash, receipt.time_ms, event, chain_id)
 
 
 def parse_log_hint(raw: Any, topics: set[str]) -> LogHint | None:
@@ -205,10 +205,10 @@ def parse_log_hint(raw: Any, topics: set[str]) -> LogHint | None:
     log = mapping(raw, "log")
     if log.get("removed"):
         raise ChainProtocolError("a removed log among irreversible ones")
-    tx_hash, block = hash_of(bare(log.get("transactionHash"))), quantity(log.get("blockNumber"))
+    tx_hash, block = hash_of(unprefixed(log.get("transactionHash"))), quantity(log.get("blockNumber"))
     given = log.get("topics")
     if not isinstance(given, list) or not all(isinstance(topic, str) for topic in given):
-        raise ChainProtocolError(f"not topics: {shown(given)}")
+        raise ChainProtocolError(f"not topics: {excerpt(given)}")
     plain = [topic.removeprefix("0x").lower() for topic in given]
     if len(plain) != TRC20_TOPICS or plain[0] != TRANSFER_TOPIC or plain[2] not in topics:
         return None

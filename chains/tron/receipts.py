@@ -8,14 +8,14 @@ from functools import partial
 from chains.errors import ChainError
 from chains.rpc.concurrency import gather_individually, is_rate_limited
 from chains.rpc.endpoint import Endpoint, Unserved
-from chains.tron.client import TronClient
 from chains.tron.decode import BlockReceipts, Receipt
+from chains.tron.rpc.client import TronClient
 
-MOST_KEPT = 20_000
-BLOCKS_KEPT = 64  # more than what is read again every poll
-MOST_ONE_BY_ONE = 20  # receipts of one block, where they are not served together
-MOST_TRIED = 10  # receipts looked through for any transfer
-TOGETHER = 2  # transactions of one block: then its receipts are asked for in one question
+MAX_CACHED_RECEIPTS = 20_000
+MAX_CACHED_BLOCKS = 64  # more than what is read again every poll
+MAX_ONE_BY_ONE = 20  # receipts of one block, where they are not served together
+MAX_TRIED = 10  # receipts looked through for any transfer
+MIN_FOR_BLOCK_RECEIPTS = 2  # transactions of one block: then its receipts are asked for in one question
 
 Answer = Receipt | ChainError | None
 
@@ -50,7 +50,7 @@ class ReceiptReader:
     def keep(self, receipts: Iterable[Receipt]) -> None:
         """Remember receipts that will be asked for."""
         self._kept.update((receipt.tx_hash, receipt) for receipt in receipts)
-        while len(self._kept) > MOST_KEPT:
+        while len(self._kept) > MAX_CACHED_RECEIPTS:
             del self._kept[next(iter(self._kept))]
 
     def lacks(self, hashes: Iterable[str]) -> list[str]:
@@ -86,7 +86,7 @@ class ReceiptReader:
                 of_block.setdefault(kept.block, set()).add(tx_hash)
         found: dict[str, Receipt] = {}
         for number, wanted in of_block.items():
-            if len(wanted) >= TOGETHER:
+            if len(wanted) >= MIN_FOR_BLOCK_RECEIPTS:
                 try:
                     read = await self._client.receipts(endpoint, number)
                 except ChainError as exc:  # they are asked for one by one
@@ -112,7 +112,7 @@ class ReceiptReader:
             if read is None:
                 return None
             self._blocks[number] = read._replace(receipts=[receipt for receipt in read.receipts if receipt.transfers])
-            while len(self._blocks) > BLOCKS_KEPT:
+            while len(self._blocks) > MAX_CACHED_BLOCKS:
                 del self._blocks[next(iter(self._blocks))]
         return self._blocks[number]
 
@@ -121,7 +121,7 @@ class ReceiptReader:
         try:
             receipts = await self.block(endpoint, number)
         except Unserved:
-            some = list(await self._client.transactions(endpoint, number))[:MOST_TRIED]
+            some = list(await self._client.transactions(endpoint, number))[:MAX_TRIED]
             receipts = list((await self.resolve(endpoint, some)).values())
         return next((receipt for receipt in receipts or [] if receipt.succeeded and receipt.transfers), None)
 
@@ -147,7 +147,7 @@ class ReceiptReader:
 
     async def _one_by_one(self, endpoint: Endpoint, number: int) -> BlockReceipts | None:
         listed = await self._client.transactions(endpoint, number)
-        if len(listed) > MOST_ONE_BY_ONE:
+        if len(listed) > MAX_ONE_BY_ONE:
             raise TooManyReceipts(f"block {number} has {len(listed)} receipts, which are not served together")
         alive = partial(self._client.newest, endpoint)
         answers = await gather_individually(listed, partial(self._one, endpoint), alive=alive)

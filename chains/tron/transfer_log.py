@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.tron.address import from_hex, to_hex
-from chains.tron.values import plain_hex, shown
+from chains.tron.values import excerpt, plain_hex
 from chains.types import Transfer
 
 TRANSFER_TOPIC = keccak(b"Transfer(address,address,uint256)").hex()
@@ -75,14 +75,14 @@ def transfer_event(
     contract = plain_hex(address)
     contract = contract.removeprefix("41") if len(contract) == _ADDRESS_DIGITS + 2 else contract
     if len(contract) != _ADDRESS_DIGITS:
-        raise ChainProtocolError(f"not a contract: {shown(address)}")
+        raise ChainProtocolError(f"not a contract: {excerpt(address)}")
     token, source, destination = (from_hex(text[-_ADDRESS_DIGITS:]) for text in (contract, *topics[1:]))
     if _WORD.fullmatch(data) is None:
         return token, destination
     return TransferLog(token, source, destination, int(data, 16), place=place)
 
 
-def told_transfer(tx_hash: str, time_ms: int, event: TransferLog, chain_id: int) -> Transfer:
+def transfer_from_log(tx_hash: str, time_ms: int, event: TransferLog, chain_id: int) -> Transfer:
     """Return one event as a transfer, whoever told of it: its key is the same."""
     return Transfer(
         chain_id=chain_id,

@@ -20,19 +20,19 @@ def plain_hex(value: Any) -> str:
 
     What is no hex is no event of another kind, but one that cannot be read: to skip it would hide a payment.
     """
-    bare = value.lower().removeprefix("0x") if isinstance(value, str) else ""
-    if not isinstance(value, str) or _HEX_TEXT.fullmatch(bare) is None:
-        raise ChainProtocolError(f"not hex: {shown(value)}")
-    return bare
+    unprefixed = value.lower().removeprefix("0x") if isinstance(value, str) else ""
+    if not isinstance(value, str) or _HEX_TEXT.fullmatch(unprefixed) is None:
+        raise ChainProtocolError(f"not hex: {excerpt(value)}")
+    return unprefixed
 
 
-def bare(value: Any) -> Any:
+def unprefixed(value: Any) -> Any:
     return value[2:].lower() if isinstance(value, str) and value.startswith("0x") else value
 
 
 def hash_of(value: Any) -> str:
     if not isinstance(value, str) or _HASH.fullmatch(value) is None:
-        raise ChainProtocolError(f"not a hash: {shown(value)}")
+        raise ChainProtocolError(f"not a hash: {excerpt(value)}")
     return value
 
 
@@ -41,28 +41,28 @@ def count(value: Any) -> int:
     if isinstance(value, str) and _DIGITS.fullmatch(value) is not None:
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ChainProtocolError(f"not a number: {shown(value)}")
+        raise ChainProtocolError(f"not a number: {excerpt(value)}")
     return value
 
 
 def time_of(value: Any) -> int:
     if count(value) > _MAX_TIME_MS:
-        raise ChainProtocolError(f"not a time: {shown(value)}")
+        raise ChainProtocolError(f"not a time: {excerpt(value)}")
     return count(value)
 
 
 def time_of_event(value: Any) -> int:
     """Read when something was done, in ms: in seconds it would lie in 1970, long before every intent."""
     if time_of(value) < _MIN_TIME_MS:
-        raise ChainProtocolError(f"not a time in ms: {shown(value)}")
+        raise ChainProtocolError(f"not a time in ms: {excerpt(value)}")
     return time_of(value)
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ChainProtocolError(f"not a {what}: {shown(value)}")
+        raise ChainProtocolError(f"not a {what}: {excerpt(value)}")
     return value
 
 
-def shown(value: Any) -> str:
+def excerpt(value: Any) -> str:
     return repr(value)[:60]

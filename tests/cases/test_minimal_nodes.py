@@ -10,7 +10,7 @@ import pytest
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.rpc.token_bucket import TokenBucket
 from chains.ton.decode import parse_transfer
-from chains.tron.provider_errors import asked_to_wait
+from chains.tron.rpc.provider_errors import asked_to_wait
 from chains.types import VerificationOutcome
 from devnet.receiver import receiver
 from devnet.tron.ledger import CHAIN_ID, account

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from chains.backfill import MOST_SPANS, RETRY_PRUNED_S, RETRY_S, SHOWN_S, Backfill
+from chains.backfill import MAX_SPANS, RETRY_PRUNED_S, RETRY_S, SHOWN_S, Backfill
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.types import Cursor, Rail, ScanPage, Targets, VerificationOutcome
 from devnet.receiver import receiver
@@ -436,7 +436,7 @@ async def test_unread_spans_are_bounded_whoever_causes_them():
     backfill = Backfill("test", per_second=1, clock=Clock())
     for number in range(200):
         backfill.note(1_000 + 10 * number, 1_005 + 10 * number, frozenset([str(number)]), "gone")
-    assert len(backfill.problems()) == MOST_SPANS
+    assert len(backfill.problems()) == MAX_SPANS
     spans = backfill._spans
     assert (min(span.after for span in spans), max(span.until for span in spans)) == (1_000, 2_995)
     assert frozenset().union(*(span.destinations for span in spans)) == {str(number) for number in range(200)}

@@ -6,7 +6,7 @@ import pytest
 
 from chains.errors import ChainUnavailable
 from chains.rpc.endpoint_limits import RETRY_LARGER_S
-from chains.ton.address_batches import REFUSALS_TO_PASS
+from chains.ton.toncenter.address_batches import REFUSALS_TO_PASS
 from chains.types import BalanceKey, VerificationOutcome
 from devnet.receiver import receiver
 from tests.chains.ton_world import owner_of, scan, seen

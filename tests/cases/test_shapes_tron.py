@@ -6,7 +6,7 @@ import pytest
 
 from chains.errors import ChainUnavailable
 from chains.rpc.endpoint_limits import RETRY_LARGER_S
-from chains.tron.logs import AVOIDED_S
+from chains.tron.logs.reader import AVOIDED_S
 from chains.types import Rail, Targets
 from devnet.receiver import receiver
 from devnet.tron.ledger import account

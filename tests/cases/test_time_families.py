@@ -174,7 +174,7 @@ async def test_many_wallets_are_looked_at_in_a_few_questions_and_another_endpoin
 
 
 async def test_a_wallet_somebody_floods_hides_no_other(ton, monkeypatch):
-    monkeypatch.setattr("chains.ton.rescan.MOST_ORIGINS", 3)
+    monkeypatch.setattr("chains.ton.rescan.MAX_ORIGINS", 3)
     center, adapter = await ton.both()
     flood = {ton.ledger.pay(OWNER, amount=1).tx_hash for _ in range(10)}
     mine = ton.ledger.pay(OTHER)
@@ -186,7 +186,7 @@ async def test_a_wallet_somebody_floods_hides_no_other(ton, monkeypatch):
 
 
 async def test_what_was_left_over_by_one_second_reading_is_looked_up_by_the_next(ton, monkeypatch):
-    monkeypatch.setattr("chains.ton.rescan.MOST_ORIGINS", 3)
+    monkeypatch.setattr("chains.ton.rescan.MAX_ORIGINS", 3)
     center, adapter = await ton.both()
     owners = [owner_of(number) for number in range(9)]
     lost = {ton.ledger.pay(owner).tx_hash for owner in owners}

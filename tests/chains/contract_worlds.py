@@ -350,7 +350,7 @@ class TonLand:
 
     def small_pages(self, patch: Any) -> None:
         patch.setattr(ton_paging, "PAGE", 3)
-        patch.setattr(ton_paging, "MOST_PAGES", 1)
+        patch.setattr(ton_paging, "MAX_PAGES", 1)
 
     def calls(self) -> int:
         return sum(self.upstream.calls.values())

@@ -14,7 +14,7 @@ from chains.evm.logs.log_decoder import LogDecoder
 from chains.evm.rpc.structs import as_logs, parse_logs
 from chains.rpc.jsonrpc_messages import RpcErrorObject
 from chains.rpc.provider_errors import ErrorKind, classify
-from chains.tron import provider_errors as tron
+from chains.tron.rpc import provider_errors as tron
 from tests.chains.evm_world import CHAIN_ID, PROXY, token_log
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "answers"

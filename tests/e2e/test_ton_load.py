@@ -70,7 +70,7 @@ async def test_a_cycle_with_a_hundred_payments_is_one_call_more(hooks: Receiver,
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "PAGE", 3)
-    monkeypatch.setattr(paging, "MOST_PAGES", 2)
+    monkeypatch.setattr(paging, "MAX_PAGES", 2)
 
 
 @pytest.mark.usefixtures("small_pages")

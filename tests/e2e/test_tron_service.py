@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.tron.provider_errors import DEFAULT_WAIT_S
+from chains.tron.rpc.provider_errors import DEFAULT_WAIT_S
 from devnet.receiver import Receiver
 from devnet.tron.ledger import USDT, TokenFacts, account
 from devnet.tron.trongrid import TronGrid

@@ -374,7 +374,7 @@ async def test_a_page_that_fails_moves_no_cursor(ton, small_pages):
 
 async def test_very_many_rows_end_the_page_below_the_head_and_the_next_goes_on(ton, small_pages, monkeypatch):
     _, adapter = await ton.both()
-    monkeypatch.setattr(paging, "MOST_PAGES", 2)
+    monkeypatch.setattr(paging, "MAX_PAGES", 2)
     for _ in range(30):
         ton.ledger.advance(100)
         ton.ledger.pay(OWNER)
@@ -390,7 +390,7 @@ async def test_very_many_rows_end_the_page_below_the_head_and_the_next_goes_on(t
 
 async def test_very_many_rows_in_one_moment_are_read_to_the_end(ton, small_pages, monkeypatch):
     _, adapter = await ton.both()
-    monkeypatch.setattr(paging, "MOST_PAGES", 2)
+    monkeypatch.setattr(paging, "MAX_PAGES", 2)
     for _ in range(30):
         ton.ledger.pay(OWNER)
     assert len(await seen(adapter, OWNER, after=START - 1, reread_s=0)) == 30

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chains.errors import ChainProtocolError
-from chains.ton import cells
 from chains.ton import transfers as paging
-from chains.ton.credit_tx import parse_credit_tx
 from chains.ton.decode import parse_block, parse_token
+from chains.ton.jettons import cells
+from chains.ton.jettons.credit_tx import parse_credit_tx
 from chains.ton.values import number, rows_of
 from chains.types import Cursor, Rail, TokenMeta
 from devnet.ton.ledger import RECORDED

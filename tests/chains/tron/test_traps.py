@@ -8,11 +8,11 @@ import orjson
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.tron import question_size
 from chains.tron.address import to_hex
-from chains.tron.by_accounts import INDEX_LAG_MS
-from chains.tron.index_probe import PROBE_S
-from chains.tron.logs import AVOIDED_S
+from chains.tron.logs import query_size
+from chains.tron.logs.index_probe import PROBE_S
+from chains.tron.logs.reader import AVOIDED_S
+from chains.tron.scan.account_scanner import INDEX_LAG_MS
 from chains.types import BalanceKey, Cursor, Rail, Targets, VerificationOutcome
 from devnet.tron.ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
@@ -349,7 +349,7 @@ async def test_a_log_no_correct_node_sends_is_read_another_way_in_the_same_poll(
 
 
 async def test_a_request_never_carries_more_calls_than_the_node_takes(tron, monkeypatch):
-    monkeypatch.setattr(question_size, "DESTINATIONS_A_CALL", 1)
+    monkeypatch.setattr(query_size, "MAX_DESTINATIONS", 1)
     grid = await tron.grid()
     adapter = await tron.adapter(grid)
     after = tron.start()

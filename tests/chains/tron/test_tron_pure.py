@@ -11,11 +11,11 @@ from addresses.base58 import decode_check, encode_check
 from chains.errors import ChainProtocolError, InvalidAddress
 from chains.tron import contract_calls
 from chains.tron.address import ZERO_ADDRESS, from_hex, parse_address, to_hex, topic
-from chains.tron.choose import Way, cheapest
 from chains.tron.decode import Block, Receipt, parse_block, parse_receipt, parse_rpc_block, transfers_of
-from chains.tron.history import parse_history
-from chains.tron.judge import by_key, judge
-from chains.tron.provider_errors import ErrorKind, asked_to_wait, classify
+from chains.tron.receipt_verification import transfers_by_key, verify_transfer
+from chains.tron.rpc.provider_errors import ErrorKind, asked_to_wait, classify
+from chains.tron.scan.account_history import parse_history
+from chains.tron.scan.strategy import ScanStrategy, choose_strategy
 from chains.tron.transfer_log import TRANSFER_TOPIC, TransferLog
 from chains.types import VerificationOutcome
 from devnet.tron.ledger import USDT, account
@@ -204,7 +204,7 @@ def test_amounts_are_exact_to_the_last_unit():
 def test_a_verdict_carries_what_the_receipt_says_of_sender_and_time():
     receipt = parse_receipt(raw_receipt())
     (transfer,) = transfers_of(receipt, chain_id=1, destinations={SHOP})
-    seen = judge(transfer._replace(sender=None, block_time=None), receipt, by_key(receipt))
+    seen = verify_transfer(transfer._replace(sender=None, block_time=None), receipt, transfers_by_key(receipt))
     assert (seen.outcome, seen.transfer) == (VerificationOutcome.CREDITED, transfer)
 
 
@@ -295,16 +295,16 @@ def test_a_json_rpc_error_says_what_to_do(code, message, refusal, allowed):
 @pytest.mark.parametrize(
     ("destinations", "blocks", "way"),
     [
-        (1, 25, Way.ACCOUNTS),
-        (24, 25, Way.ACCOUNTS),
-        (25, 25, Way.BLOCKS),
-        (1000, 5, Way.BLOCKS),
-        (1000, 28_800, Way.ACCOUNTS),
-        (1, 0, Way.BLOCKS),
+        (1, 25, ScanStrategy.ACCOUNTS),
+        (24, 25, ScanStrategy.ACCOUNTS),
+        (25, 25, ScanStrategy.BLOCKS),
+        (1000, 5, ScanStrategy.BLOCKS),
+        (1000, 28_800, ScanStrategy.ACCOUNTS),
+        (1, 0, ScanStrategy.BLOCKS),
     ],
 )
 def test_the_way_with_fewer_calls_is_taken(destinations, blocks, way):
-    assert cheapest(destinations=destinations, blocks=blocks) is way
+    assert choose_strategy(destinations=destinations, blocks=blocks) is way
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Jetton wallets: where they are, what they were credited, and the cells in which they say so."""

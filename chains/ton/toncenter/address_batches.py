@@ -1,0 +1,99 @@
+"""Many addresses in as few questions as an endpoint takes: halved at once when it refuses, in whatever words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from chains.errors import ChainUnavailable
+from chains.rpc.endpoint import Endpoint
+from chains.rpc.http_client import CutOff, TimedOut, TooLarge
+
+REFUSALS_TO_PASS = 3  # of one address alone, in a row
+MAX_REFUSED = 1_000  # addresses remembered for it
+MAX_TIME_OUTS = 2  # in one go: each costs the whole time-out
+
+T = TypeVar("T")
+
+
+class AsksTooMuch(ChainUnavailable):
+    """The endpoint did not serve the question, as when it asks for too much; a smaller one may be served."""
+
+
+RETRY_SMALLER = (AsksTooMuch, TimedOut, TooLarge, CutOff)
+
+
+class AddressBatches:
+    """
+    Asks about many addresses, in parts.
+
+    `alive` asks an endpoint for something small: what answers nothing at all is down, and no number helps.
+    """
+
+    def __init__(self, alive: Callable[[Endpoint], Awaitable[object]]) -> None:
+        self._alive = alive
+        self._refused: dict[tuple[Endpoint, str], int] = {}  # how often a single address was, in a row
+
+    async def ask(
+        self,
+        endpoint: Endpoint,
+        addresses: Sequence[str],
+        ask: Callable[[Sequence[str]], Awaitable[T]],
+        *,
+        passed: dict[str, str] | None = None,
+    ) -> list[T]:
+        """
+        Return the answers for all parts.
+
+        A service that timed out over many owners once stopped the whole chain. What is refused for one
+        address as for many was not about the number, and teaches nothing. With `passed`, an address that
+        was refused several times, while others are answered for, is noted there and passed by: whoever
+        can make one address unreadable must not stop the others.
+
+        Raises:
+            ChainError: the endpoint does not serve even one.
+        """
+        limit = endpoint.limits.owners
+        size = limit.size
+        refused: int | None = None  # the smallest number refused that one more question will explain
+        answers: list[T] = []
+        rest = list(addresses)
+        time_outs = 0
+        served = True  # since the last address that was passed by
+        while rest:
+            part = rest[:size]
+            try:
+                answer = await ask(part)
+            except RETRY_SMALLER as exc:
+                if len(part) == 1:
+                    if passed is None or not self._gives_up(endpoint, part[0]) or not served:
+                        raise
+                    passed[part[0]], served = str(exc), False
+                    rest, size, refused = rest[1:], limit.size, None
+                    continue
+                if refused is None:
+                    await self._alive(endpoint)
+                refused, size = len(part), len(part) // 2
+                time_outs += isinstance(exc, TimedOut)
+                if time_outs > MAX_TIME_OUTS:
+                    limit.refused(refused)
+                    raise
+                continue
+            if refused is not None:
+                size, refused = limit.refused(refused), None
+            limit.served(len(part))
+            served = True
+            self._refused = {key: times for key, times in self._refused.items() if key[1] not in part}
+            answers.append(answer)
+            rest = rest[len(part) :]
+        if passed and not answers:
+            raise AsksTooMuch(next(iter(passed.values())))
+        return answers
+
+    def _gives_up(self, endpoint: Endpoint, address: str) -> bool:
+        """Count a refusal of one address alone; say whether it is time to pass it by."""
+        key = (endpoint, address)
+        self._refused[key] = self._refused.get(key, 0) + 1
+        while len(self._refused) > MAX_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        return self._refused[key] >= REFUSALS_TO_PASS
