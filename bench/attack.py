@@ -161,7 +161,7 @@ class Cost:
     worst_s: float
     p99_s: float
     delay_s: float  # from the innocent buyer's payment being deep enough to its confirmation
-    told: int  # webhooks
+    reported: int  # webhooks
 
 
 Attack = Callable[[AttackSetup, int], Awaitable[int]]  # returns the gas
@@ -181,7 +181,7 @@ async def row_cap(on: AttackSetup, count: int) -> int:
 
 
 async def spam(on: AttackSetup, count: int) -> int:
-    """Worthless logs to an intent whose backend wants to be told of everything."""
+    """Worthless logs to an intent whose backend wants to be notified of everything."""
     victim = await on.create("victim", 1, 10**18, events=EVENTS)
     return await on.chain.worthless(on.stranger, victim, count)
 
@@ -216,7 +216,7 @@ async def measure(attack: Attack | None, count: int, *, descriptors: int | None 
             worst_s=seen[-1],
             p99_s=seen[int(len(seen) * 0.99)],
             delay_s=delay,
-            told=len(on.hooks.deliveries),
+            reported=len(on.hooks.deliveries),
         )
 
 
@@ -240,7 +240,7 @@ async def run() -> list[Row]:
 
 def _row(name: str, cost: Cost, usual: Cost) -> Row:
     ours = (
-        f"{cost.cpu_s:.2f} s CPU, {cost.size / MEBI:.2f} MiB, {cost.told} webhooks, "
+        f"{cost.cpu_s:.2f} s CPU, {cost.size / MEBI:.2f} MiB, {cost.reported} webhooks, "
         f"/health p99 {cost.p99_s * 1000:.0f} ms, worst {cost.worst_s * 1000:.0f} ms, buyer {cost.delay_s:.1f} s"
     )
     price = f"{cost.gas:,} gas" if cost.gas else "no gas"

@@ -66,10 +66,10 @@ def figures(measurements: Measurements, began: float, length: float, *, hung: in
     return Figures(
         length=length,
         calls={name: kept(measurements.calls.get(name, [])) for name in CALLS},
-        told=kept(list(measurements.told.values())),
+        reported=kept(list(measurements.reported.values())),
         moments=[m._replace(at=m.at - began) for m in measurements.moments if 0 <= m.at - began < length],
         paid=measurements.paid,
-        webhooks=len(measurements.told),
+        webhooks=len(measurements.reported),
         doubled=measurements.doubled,
         hung=hung,
         harness_stall_ms=stall_ms,

@@ -35,7 +35,7 @@ class ClientLoad:
 
 
 async def run_clients(load: ClientLoad, setup: LoadSetup) -> None:
-    """Let everybody come until the time is over and every payment has been told."""
+    """Let everybody come until the time is over and every payment has been reported."""
     numbers = itertools.count()
     async with asyncio.TaskGroup() as group:
         visitors = [group.create_task(_client(number, load, setup, numbers)) for number in range(load.clients)]
@@ -98,12 +98,12 @@ async def _registered(setup: LoadSetup, numbers: itertools.count[int], chain: in
 
 
 async def _buyers(load: ClientLoad, setup: LoadSetup, numbers: itertools.count[int]) -> None:
-    """Buyers come at their times, however busy the scanner is; return when the last one's payment was told."""
+    """Buyers come at their times, however busy the scanner is; return when the last one's payment was reported."""
     async with asyncio.TaskGroup() as group:
         async for _ in _at_a_rate(load.payments_a_second, load.length):
             group.create_task(_buyer(setup, numbers))
     measurements = setup.measurements
-    await setup.hooks.wait_until(lambda: len(measurements.told) >= measurements.paid, timeout_s=300)
+    await setup.hooks.wait_until(lambda: len(measurements.reported) >= measurements.paid, timeout_s=300)
 
 
 async def _buyer(setup: LoadSetup, numbers: itertools.count[int]) -> None:

@@ -32,7 +32,7 @@ class Figures:
 
     length: float
     calls: Mapping[str, Sequence[Timed]]  # by what was asked
-    told: Sequence[Timed]  # from the block that holds the payment to its webhook
+    reported: Sequence[Timed]  # from the block that holds the payment to its webhook
     moments: Sequence[Moment]
     paid: int  # payments of the whole phase, its start included
     webhooks: int  # events received, each counted once
@@ -87,7 +87,7 @@ class Line(NamedTuple):
 def lines(phases: Sequence[Figures]) -> Iterator[Line]:
     for call in phases[0].calls:
         yield from _two(f"`{call}`", [figures.calls[call] for figures in phases])
-    yield from _two("payment's block → webhook", [figures.told for figures in phases])
+    yield from _two("payment's block → webhook", [figures.reported for figures in phases])
     yield Line("memory, largest", [max(m.rss_mb for m in f.moments) for f in phases], "{:.0f} MB")
     yield Line("memory a thousand intents", [f.growth_mb for f in phases], "{:+.2f} MB")
     yield Line("processor", [f.cores for f in phases], "{:.2f} cores")
@@ -114,7 +114,7 @@ def beside_idle(names: Sequence[str], phases: Sequence[Figures]) -> str:
 
 def first_and_last(names: Sequence[str], phases: Sequence[Figures]) -> str:
     """Return what the last fifth of each phase is to its first: 1.0 is flat."""
-    series = [{**f.calls, "payment's block → webhook": f.told} for f in phases]
+    series = [{**f.calls, "payment's block → webhook": f.reported} for f in phases]
     rows = [
         [f"{_code(name)} p99", *(_change(each[name], 0.99, f.length) for each, f in zip(series, phases, strict=True))]
         for name in series[0]
@@ -139,7 +139,7 @@ def counted(names: Sequence[str], phases: Sequence[Figures]) -> str:
         for name, f in zip(names, phases, strict=True)
     ]
     return _table(
-        ["phase", "requests", "intents", "paid", "told", "told twice", "never answered", "measuring was late by"], rows
+        ["phase", "requests", "intents", "paid", "reported", "sent twice", "never answered", "measured late by"], rows
     )
 
 

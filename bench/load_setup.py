@@ -41,7 +41,7 @@ class Measurements:
 
     calls: dict[str, list[Timed]] = field(default_factory=dict)
     mined: dict[int, float] = field(default_factory=dict)  # when each block of the paying chain was there
-    told: dict[str, Timed] = field(default_factory=dict)  # by event id
+    reported: dict[str, Timed] = field(default_factory=dict)  # by event id
     doubled: int = 0
     moments: list[Moment] = field(default_factory=list)
     intents: int = 0  # registered
@@ -49,11 +49,11 @@ class Measurements:
 
     def take(self, delivery: Delivery) -> None:
         """Note a webhook as it comes in."""
-        if delivery.event_id in self.told:
+        if delivery.event_id in self.reported:
             self.doubled += 1
             return
         mined = self.mined[delivery.json["blockNumber"]]
-        self.told[delivery.event_id] = Timed(mined, time.monotonic() - mined)
+        self.reported[delivery.event_id] = Timed(mined, time.monotonic() - mined)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,13 +82,13 @@ async def bare(url: str, bodies: list[bytes]) -> float:
     rest = iter(bodies)
     async with aiohttp.ClientSession() as session:
 
-        async def lane() -> None:
+        async def queue() -> None:
             for body in rest:
                 async with session.post(f"{url}/hook", data=body) as response:
                     await response.read()
 
         started = time.perf_counter()
-        await asyncio.gather(*(lane() for _ in range(MAX_IN_FLIGHT)))
+        await asyncio.gather(*(queue() for _ in range(MAX_IN_FLIGHT)))
         return time.perf_counter() - started
 
 

@@ -29,7 +29,7 @@ from devnet.tron.ledger import USDT as TRON_USDT
 from devnet.tron.trongrid import TronGrid
 
 AMOUNT = 12_500_000  # 12.5 USDT of 6 decimals
-HURRY_S = 0.1  # between blocks while the story is told; afterwards as often as on the real chain
+HURRY_S = 0.1  # between blocks while the demo runs; afterwards as often as on the real chain
 TON_USDT = "EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDs"
 LISTED = {"tron": "TEkxiTehnzSmSe2XqrBj4w32RUN966rdz8", "ton": "EQB-MPwrd1G6WKNkLz_VnV6WqBDd142KMQv-g1O-8QUA3728"}
 WAIT_S = 30
@@ -184,7 +184,7 @@ async def run(family: str, *, once: bool) -> None:
     Tell the story on `tron` or `ton`; unless `once`, leave the scanner running until Ctrl-C.
 
     Raises:
-        DemoError: the story did not go as told.
+        DemoError: the demo did not go as planned.
     """
     if family not in STAGES:
         raise DemoError(f"there is no story for {family}: {' or '.join(STAGES)}")

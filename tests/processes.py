@@ -96,13 +96,13 @@ async def start(
     With `afresh` a new interpreter does it, also where a fork would.
     """
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env}
-    told = list(map(str, arguments))
+    reported = list(map(str, arguments))
     forks = hasattr(os, "pidfd_open") and environment["PYTHONPATH"] == str(ROOT)
     if forks and not afresh:
-        return await _forked(module, told, environment, folder, errors_apart=errors_apart, descriptors=descriptors)
+        return await _forked(module, reported, environment, folder, errors_apart=errors_apart, descriptors=descriptors)
     bounded = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"]
     return await asyncio.create_subprocess_exec(
-        *(*bounded, sys.executable, "-m", module, *told),
+        *(*bounded, sys.executable, "-m", module, *reported),
         cwd=folder,
         env=environment,
         stdout=asyncio.subprocess.PIPE,

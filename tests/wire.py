@@ -42,8 +42,8 @@ def shown(kind: type[W], **known: Any) -> dict[str, Any]:
     return codec.plain(an_answer(kind, **known))
 
 
-def response(kind: type[Wire], told: dict[str, Any]) -> web.Response:
+def response(kind: type[Wire], reported: dict[str, Any]) -> web.Response:
     """Answer with what a test may have changed; a field that is no longer there, or is no such field, is noticed."""
     names = {field.encode_name for field in msgspec.structs.fields(kind)}
-    assert told.keys() == names, f"a scanner's {kind.__name__} has not {told.keys() ^ names}"
-    return web.Response(body=codec.encode(told), content_type="application/json")
+    assert reported.keys() == names, f"a scanner's {kind.__name__} has not {reported.keys() ^ names}"
+    return web.Response(body=codec.encode(reported), content_type="application/json")

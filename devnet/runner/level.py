@@ -131,6 +131,6 @@ async def _run_scenario(scenario: Scenario, steps: Sequence[Step], barrier: asyn
             await each(scenario)
     except FlowFailed as exc:
         failed = f"{step}: {exc}"
-    except Exception as exc:  # noqa: BLE001 - an answer of another shape fails one scenario, and is told
+    except Exception as exc:  # noqa: BLE001 - an answer of another shape fails one scenario, and is reported
         failed = f"{step}: {type(exc).__name__}: {exc}"
     return FlowResult(scenario.purchase, time.monotonic() - began, failed, tuple(scenario.findings))

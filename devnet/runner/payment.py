@@ -90,7 +90,7 @@ async def await_confirmation(scenario: Scenario) -> None:
 
 
 async def _webhook(scenario: Scenario) -> None:
-    """See that the scanner told it once, and that nobody else can: what is not signed counts for nothing."""
+    """See that the scanner reported it once, and that nobody else can: what is not signed counts for nothing."""
     forged = {"intentId": scenario.purchase.payment_id, "status": "confirmed", "txHash": scenario.tx_hash}
     status, _ = await scenario.context.market.request("forged webhook", "POST", WEBHOOK, forged)
     if status != UNAUTHORIZED:

@@ -99,7 +99,7 @@ async def accept_lowest_offer(scenario: Scenario) -> None:
     if accepted != ("accepted", "payment", chosen):
         raise FlowFailed(f"accepting ended as {accepted}")
     scenario.update_purchase(winner=scenario.purchase.offers[chosen])
-    scenario.context.log(f"accepted    the lowest: {decimal(scenario.price)} USDT; the other two are told so")
+    scenario.context.log(f"accepted    the lowest: {decimal(scenario.price)} USDT; the other two are rejected")
     await scenario.assert_notified([scenario.purchase.winner], "offer_accepted", chosen)
     for offer, seller in scenario.purchase.offers.items():
         if offer != chosen:

@@ -74,8 +74,8 @@ class TonIndex:
 
     def _indexed(self) -> list[Payment]:
         newest = self._newest() - self._center.stale_s
-        told = (payment for payment in self._ledger.payments if payment.tx_hash not in self._center.unlisted)
-        return [payment for payment in told if self._center.begins_at <= payment.row["transaction_now"] <= newest]
+        reported = (payment for payment in self._ledger.payments if payment.tx_hash not in self._center.unlisted)
+        return [payment for payment in reported if self._center.begins_at <= payment.row["transaction_now"] <= newest]
 
     def transfers(self, query: Query) -> list[Json]:
         rows = [payment.row for payment in self._indexed() if payment.tx_hash not in self._center.late_rows]
@@ -187,15 +187,15 @@ class TonIndex:
 
     def masters(self, query: Query) -> Json:
         wanted = _addresses(query, "address")
-        told = {a: content for a, content in self._ledger.masters.items() if not wanted or a in wanted}
+        reported = {a: content for a, content in self._ledger.masters.items() if not wanted or a in wanted}
         # As for USDT: decimals are on chain, the symbol is in a file the indexer has fetched.
         rows = [
             {"address": address, "mintable": True, "jetton_content": {"decimals": content["decimals"]}}
-            for address, content in told.items()
+            for address, content in reported.items()
         ]
         about = {
             address: {"is_indexed": True, "token_info": [{"type": "jetton_masters", "symbol": content["symbol"]}]}
-            for address, content in told.items()
+            for address, content in reported.items()
         }
         return {"jetton_masters": _page(rows, query), "address_book": {}, "metadata": about}
 

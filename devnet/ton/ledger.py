@@ -86,7 +86,7 @@ class TonLedger:
         return str(self.recorded["shop"])
 
     def advance(self, seconds: int = 5) -> None:
-        """Let time pass and seal a masterchain block."""
+        """Let time pass and produce a masterchain block."""
         self.now += seconds
         self._seal(self.now)
 
@@ -121,7 +121,7 @@ class TonLedger:
         return found
 
     def replay(self, name: str, *, pending: bool = False) -> Payment:
-        """Put a case on the chain exactly as it was recorded; the next block is sealed after it."""
+        """Put a case on the chain exactly as it was recorded; the next block is produced after it."""
         case = self.case(name)
         payment = Payment(case["transfer"], case["transactions"], case["destination_wallet"], pending)
         self.payments.append(payment)

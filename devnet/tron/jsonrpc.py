@@ -149,8 +149,8 @@ class JsonRpc:
             place = 0
             for at, tx in enumerate(self._ledger.by_block[number]):
                 for log in tx.logs:
-                    told = tx.id not in self._grid.unlogged and self._grid.tells(tx.block)
-                    if told and _fits(log, addresses, topics):
+                    reported = tx.id not in self._grid.unlogged and self._grid.tells(tx.block)
+                    if reported and _fits(log, addresses, topics):
                         yield self._row(tx, log, at, place)
                     place += 1
 

@@ -82,8 +82,10 @@ class TronGrid(TronDefects):
         """Add what nobody asked for."""
         answer.headers.update(self.headers)
         if self.unknown and isinstance(answer.body, bytes):
-            told = orjson.loads(answer.body)
-            answer.body = orjson.dumps(told | self.unknown) if isinstance(told, dict) and told else answer.body
+            reported = orjson.loads(answer.body)
+            answer.body = (
+                orjson.dumps(reported | self.unknown) if isinstance(reported, dict) and reported else answer.body
+            )
         return answer
 
     def _counted(self, route: str, asked: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Who may ask, in which shape failures are told, and what operators can read."""
+"""Who may ask, in which shape failures are reported, and what operators can read."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def shop(number: int) -> str:
 
 @dataclass
 class ScannedNodes:
-    """Nodes, the daemon that asks them, and who is told."""
+    """Nodes, the daemon that asks them, and who is notified."""
 
     nodes: list[ScriptedNode]
     scanner: Running

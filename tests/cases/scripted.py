@@ -21,7 +21,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with open_database(path) as db:
         found = Bench(db, FakeClock(NOW))
         await found.worker.poll()
-        found.rung = 0
+        found.wakeups = 0
         yield found
 
 

@@ -33,49 +33,49 @@ async def behind(folder: Path, **settings: str) -> AsyncIterator[tuple[FaultyRpc
         yield front, ScannedNodes([node], scanner, hooks)
 
 
-async def paid(town: ScannedNodes, first: int = 1) -> list[str]:
+async def paid(system: ScannedNodes, first: int = 1) -> list[str]:
     """Pay a dozen intents, each in a block of its own; return them."""
     numbers = range(first, first + PAYMENTS)
-    intents = [(await town.direct(number, amount="1000"))["intentId"] for number in numbers]
+    intents = [(await system.direct(number, amount="1000"))["intentId"] for number in numbers]
     for number in numbers:
-        town.nodes[0].pay(USDT, shop(number), 1000, tx=tx_hash(f"payment {number}"))
-    town.grow(6)
+        system.nodes[0].pay(USDT, shop(number), 1000, tx=tx_hash(f"payment {number}"))
+    system.grow(6)
     return intents
 
 
-async def confirmed(town: ScannedNodes, intents: list[str], timeout_s: float = 20) -> None:
+async def confirmed(system: ScannedNodes, intents: list[str], timeout_s: float = 20) -> None:
     for intent_id in intents:
-        await town.api.status_is(intent_id, "confirmed", timeout_s)
+        await system.api.status_is(intent_id, "confirmed", timeout_s)
 
 
 @pytest.mark.parametrize("most", [1, 3, 7])
 @pytest.mark.parametrize("spelling", BATCH_REFUSALS)
 async def test_a_batch_refused_in_any_spelling_is_asked_smaller_in_the_same_poll(tmp_path, spelling, most):
-    async with behind(tmp_path) as (front, town):
+    async with behind(tmp_path) as (front, system):
         front.most_calls, front.batch_refusal = most, spelling
-        await confirmed(town, await paid(town))
-        chain = await town.api.chain()
+        await confirmed(system, await paid(system))
+        chain = await system.api.chain()
         assert (chain["state"], chain["lastError"]) == ("ready", None)
-        (endpoint,) = town.scanner.worker.adapter.condition().endpoints
+        (endpoint,) = system.scanner.worker.adapter.condition().endpoints
         assert endpoint.limits.batch is not None
         assert endpoint.limits.batch <= most
 
 
 async def test_an_endpoint_that_begins_to_refuse_batches_loses_no_payment(tmp_path):
-    async with behind(tmp_path) as (front, town):
-        await confirmed(town, await paid(town))
+    async with behind(tmp_path) as (front, system):
+        await confirmed(system, await paid(system))
         front.batches = False
-        await confirmed(town, await paid(town, first=101))
+        await confirmed(system, await paid(system, first=101))
 
 
 async def test_a_node_and_a_receiver_with_long_headers_are_understood(tmp_path):
-    async with behind(tmp_path) as (front, town):
+    async with behind(tmp_path) as (front, system):
         front.big_headers = True
-        town.hooks.behave(headers={"X-Policy": "p" * 9_000})
-        intents = await paid(town)
-        await confirmed(town, intents)
+        system.hooks.behave(headers={"X-Policy": "p" * 9_000})
+        intents = await paid(system)
+        await confirmed(system, intents)
         for intent_id in intents:
-            await town.api.until(intent_id, lambda intent: intent["webhookDeliveredAt"] is not None)
+            await system.api.until(intent_id, lambda intent: intent["webhookDeliveredAt"] is not None)
 
 
 # --- faults that pass ----------------------------------------------------------------------------
@@ -109,13 +109,13 @@ def nonsense(front: FaultyRpc) -> None:
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("fault", [limit_exceeded, another_chain, refused, suspended, no_logs, nonsense])
 async def test_an_only_endpoint_that_was_unwell_for_a_while_is_soon_used_again(tmp_path, fault):
-    async with behind(tmp_path, POLL_INTERVAL_SEC="0.1") as (front, town):
-        await town.polled()
+    async with behind(tmp_path, POLL_INTERVAL_SEC="0.1") as (front, system):
+        await system.polled()
         fault(front)
-        intents = await paid(town)
+        intents = await paid(system)
         await _unwell(0.5)
         front.heal()
-        await confirmed(town, intents)
+        await confirmed(system, intents)
 
 
 async def _unwell(seconds: float) -> None:

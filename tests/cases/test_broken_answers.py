@@ -247,13 +247,13 @@ async def test_a_balance_that_names_an_intent_is_about_another_rail(purchase: Ac
     assert (await purchase.payment())["holdReason"] == "another_rail"
 
 
-@pytest.mark.parametrize(("mine", "told"), [("proxy", "direct"), ("direct", "proxy"), ("direct", "direct_balance")])
+@pytest.mark.parametrize(("mine", "reported"), [("proxy", "direct"), ("direct", "proxy"), ("direct", "direct_balance")])
 async def test_an_event_about_another_rail_than_the_payments_funds_nothing(
-    purchase: AcceptedPurchase, mine: str, told: str
+    purchase: AcceptedPurchase, mine: str, reported: str
 ) -> None:
     await purchase.open(mine)
 
-    status, answer = await purchase.hook(purchase.scanner.pay(purchase.payment_id, rail=told))
+    status, answer = await purchase.hook(purchase.scanner.pay(purchase.payment_id, rail=reported))
 
     assert (status, answer["data"]["outcome"], purchase.entries()) == (200, "held", [])
     assert (await purchase.payment())["holdReason"] == "another_rail"

@@ -76,7 +76,7 @@ async def test_where_receipts_of_a_block_are_not_served_they_are_read_one_by_one
 
 
 @pytest.mark.parametrize("many", [1, 5])
-async def test_what_one_endpoint_told_confirms_nothing_at_another(tron, many):
+async def test_what_one_endpoint_reported_confirms_nothing_at_another(tron, many):
     """One decision, one source: whoever confirms has told the receipt itself."""
     first, second = await tron.grid(), await tron.grid()
     adapter, waiting, after = await thousand_waiting(tron, first, second)
@@ -96,7 +96,7 @@ async def test_what_one_endpoint_told_confirms_nothing_at_another(tron, many):
 
 
 @pytest.mark.parametrize("many", [1, 5])
-async def test_the_second_look_believes_nothing_that_was_told_before(tron, many):
+async def test_the_second_look_believes_nothing_that_was_reported_before(tron, many):
     grid = await tron.grid()
     adapter, waiting, after = await thousand_waiting(tron, grid)
     paid = [tron.ledger.transfer(to, 5) for to in waiting[:many]]

@@ -73,7 +73,7 @@ async def test_sixty_seconds_after_the_expiry_a_block_is_late(
 
 @pytest.mark.parametrize("rail", list(Rail))
 @pytest.mark.parametrize("parts", [1, 3])
-async def test_what_came_in_time_and_is_found_after_the_expiry_is_confirmed_and_told(
+async def test_what_came_in_time_and_is_found_after_the_expiry_is_confirmed_and_reported(
     bench: Bench, rail: Rail, parts: int
 ) -> None:
     make = direct if rail is Rail.DIRECT else an_intent
@@ -96,7 +96,7 @@ async def test_what_came_in_time_and_is_found_after_the_expiry_is_confirmed_and_
 
     after = await bench.intent()
     assert (after.status, after.amount_received) == (IntentStatus.CONFIRMED, 900)
-    assert await bench.told() == [EventType.EXPIRED, EventType.CONFIRMED]
+    assert await bench.event_types() == [EventType.EXPIRED, EventType.CONFIRMED]
 
 
 async def test_a_cancelled_intent_stays_cancelled_whenever_it_was_paid(bench: Bench) -> None:
@@ -135,7 +135,7 @@ async def test_an_expired_intent_that_was_paid_in_time_expires_again_when_the_pa
 
     assert (await bench.intent()).status is IntentStatus.EXPIRED
     assert (await bench.intent()).amount_received == 0
-    assert await bench.told() == [EventType.REORGED]
+    assert await bench.event_types() == [EventType.REORGED]
 
 
 async def test_a_part_in_time_and_the_rest_too_late_is_not_enough(bench: Bench) -> None:

@@ -137,7 +137,7 @@ async def test_a_plain_transfer_to_where_the_proxy_should_pay_is_shown_with_its_
 @pytest.mark.anvil
 @pytest.mark.parametrize("days", [8, -8])
 @pytest.mark.parametrize("ended", ["expired", "cancelled"])
-async def test_how_long_ago_an_intent_ended_is_told_by_the_chain(
+async def test_how_long_ago_an_intent_ended_is_reported_by_the_chain(
     chain: Anvil, hooks: Receiver, tmp_path: Path, days: int, ended: str
 ) -> None:
     """What comes to an ended intent is still its own, however the host's clock jumped meanwhile."""

@@ -33,16 +33,16 @@ async def test_a_payment_is_confirmed_while_the_hosts_clock_is_ahead(tmp_path, a
         receiver() as hooks,
         running(environment(tmp_path, url), clock=clock) as scanner,
     ):
-        town = ScannedNodes([node], scanner, hooks)
-        await town.polled()
+        system = ScannedNodes([node], scanner, hooks)
+        await system.polled()
         node.head += blocks_before
-        await town.polled()
-        intent = await town.direct(1, amount="1000")
+        await system.polled()
+        intent = await system.direct(1, amount="1000")
         node.pay(USDT, shop(1), 1000, tx=tx_hash("paid"))
         node.head += 6
-        await town.api.status_is(intent["intentId"], "confirmed")
-        assert await town.api.reasons() == []
-        assert any("clock" in problem for problem in (await town.api.chain())["problems"])
+        await system.api.status_is(intent["intentId"], "confirmed")
+        assert await system.api.reasons() == []
+        assert any("clock" in problem for problem in (await system.api.chain())["problems"])
 
 
 @asynccontextmanager
@@ -61,26 +61,26 @@ async def unread_town(folder: Path, *, ahead_s: int, node: ScriptedNode) -> Asyn
 @pytest.mark.parametrize("ahead_s", [1200, 660, 86_400])
 async def test_nor_what_was_registered_before_the_chain_could_be_read(tmp_path, ahead_s):
     node = ScriptedNode(TOKENS)
-    async with unread_town(tmp_path, ahead_s=ahead_s, node=node) as town:
-        intent = await town.direct(1, amount="1000")
+    async with unread_town(tmp_path, ahead_s=ahead_s, node=node) as system:
+        intent = await system.direct(1, amount="1000")
         node.down = False
         node.pay(USDT, shop(1), 1000, tx=tx_hash("paid"))
         node.head += 6
-        await town.api.status_is(intent["intentId"], "confirmed")
-        assert await town.api.reasons() == []
+        await system.api.status_is(intent["intentId"], "confirmed")
+        assert await system.api.reasons() == []
 
 
 async def test_what_came_long_before_it_is_not_its_own_all_the_same(tmp_path):
     node = ScriptedNode(TOKENS)
     node.pay(USDT, shop(1), 1000, tx=tx_hash("long before"))
     node.head += ELEVEN_MINUTES
-    async with unread_town(tmp_path, ahead_s=1200, node=node) as town:
-        intent, other = await town.direct(1, amount="1000"), await town.direct(2, amount="1000")
+    async with unread_town(tmp_path, ahead_s=1200, node=node) as system:
+        intent, other = await system.direct(1, amount="1000"), await system.direct(2, amount="1000")
         node.down = False
         node.pay(USDT, shop(2), 1000, tx=tx_hash("paid"))
         node.head += 6
-        await town.api.status_is(other["intentId"], "confirmed")
-        assert (await town.api.intent(intent["intentId"]))["status"] == "pending"
+        await system.api.status_is(other["intentId"], "confirmed")
+        assert (await system.api.intent(intent["intentId"]))["status"] == "pending"
 
 
 class Wall:
@@ -103,13 +103,13 @@ async def refused_once(folder: Path, wall: Wall, node: ScriptedNode, **settings:
         running(environment(folder, url, **env), clock=wall.clock()) as scanner,
     ):
         hooks.behave(statuses=[503])
-        town = ScannedNodes([node], scanner, hooks)
-        await town.polled()
-        intent = await town.direct(1, amount="1000")
+        system = ScannedNodes([node], scanner, hooks)
+        await system.polled()
+        intent = await system.direct(1, amount="1000")
         node.pay(USDT, shop(1), 1000, tx=tx_hash("paid"))
         node.head += 6
-        await town.api.until(intent["intentId"], lambda shown: len(attempts(shown)) == 1)
-        yield town
+        await system.api.until(intent["intentId"], lambda shown: len(attempts(shown)) == 1)
+        yield system
 
 
 def attempts(intent: dict[str, Any]) -> list[Any]:
@@ -120,36 +120,36 @@ def seconds_of(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-async def the_intent(town: ScannedNodes) -> dict[str, Any]:
-    (intent,) = (await town.api.get("/intents"))["intents"]
-    return dict(await town.api.intent(intent["intentId"]))
+async def the_intent(system: ScannedNodes) -> dict[str, Any]:
+    (intent,) = (await system.api.get("/intents"))["intents"]
+    return dict(await system.api.intent(intent["intentId"]))
 
 
 @pytest.mark.parametrize("back_s", [1200, 365 * 86_400])
 async def test_a_clock_that_is_set_back_delays_no_webhook(tmp_path, back_s):
     wall = Wall()
-    async with refused_once(tmp_path, wall, ScriptedNode(TOKENS)) as town:
+    async with refused_once(tmp_path, wall, ScriptedNode(TOKENS)) as system:
         wall.off_s = -back_s
-        town.hooks.behave(statuses=[200])
-        shown = await the_intent(town)
-        await town.api.until(shown["intentId"], lambda intent: intent["webhookDeliveredAt"], timeout_s=10)
-        told = town.hooks.deliveries[-1]
-        assert abs(int(told.headers["webhook-timestamp"]) + back_s - told.at) < 5
-        shown = await the_intent(town)
-        assert abs(int(told.headers["webhook-timestamp"]) - seconds_of(shown["webhookDeliveredAt"])) < 5
+        system.hooks.behave(statuses=[200])
+        shown = await the_intent(system)
+        await system.api.until(shown["intentId"], lambda intent: intent["webhookDeliveredAt"], timeout_s=10)
+        reported = system.hooks.deliveries[-1]
+        assert abs(int(reported.headers["webhook-timestamp"]) + back_s - reported.at) < 5
+        shown = await the_intent(system)
+        assert abs(int(reported.headers["webhook-timestamp"]) - seconds_of(shown["webhookDeliveredAt"])) < 5
 
 
 async def test_one_that_is_set_forward_ends_no_wait_early(tmp_path):
     wall = Wall()
-    async with refused_once(tmp_path, wall, ScriptedNode(TOKENS), WEBHOOK_RETRY_DELAYS_SEC="4") as town:
+    async with refused_once(tmp_path, wall, ScriptedNode(TOKENS), WEBHOOK_RETRY_DELAYS_SEC="4") as system:
         wall.off_s = 1200
         await asyncio.sleep(2)  # half of the wait: nothing must be sent in this time
-        town.scanner.daemon.dispatcher.wakeup.wake()  # as any other event would
+        system.scanner.daemon.dispatcher.wakeup.wake()  # as any other event would
         await asyncio.sleep(1)  # still within the wait: nothing must be sent
-        assert len(town.hooks.deliveries) == 1
-        town.hooks.behave(statuses=[200])
-        shown = await the_intent(town)
-        await town.api.until(shown["intentId"], lambda intent: intent["webhookDeliveredAt"], timeout_s=10)
+        assert len(system.hooks.deliveries) == 1
+        system.hooks.behave(statuses=[200])
+        shown = await the_intent(system)
+        await system.api.until(shown["intentId"], lambda intent: intent["webhookDeliveredAt"], timeout_s=10)
 
 
 async def test_nor_does_one_that_is_set_back_while_nobody_runs(tmp_path):

@@ -52,7 +52,7 @@ async def test_a_quiet_thousand_costs_ten_requests_and_one_that_rose_one_more(tr
         assert [bool(amount) for amount in found[:4]] == [place < rises for place in range(4)]
 
 
-async def test_coin_that_is_not_irreversible_yet_is_not_told(tron):
+async def test_coin_that_is_not_irreversible_yet_is_not_reported(tron):
     adapter = await tron.adapter()
     tron.start()
     tron.ledger.send_coin(SHOP, 5)
@@ -125,12 +125,12 @@ async def test_accounts_that_cannot_be_read_take_nobodys_turn(tron, monkeypatch)
     bad = set(holders[:CALLS_A_ROUND])
     whole = TronNode.account
 
-    def told(grid, name, asked, *, solid):
+    def reported(grid, name, asked, *, solid):
         if asked["address"] in bad and solid:
             return web.json_response({"balance": "many"})
         return whole(grid, name, asked, solid=solid)
 
-    monkeypatch.setattr(TronNode, "account", told)
+    monkeypatch.setattr(TronNode, "account", reported)
     seen = set()
     for _ in range(3):
         found = (await adapter.balances(coins(holders), confirmed=True)).amounts

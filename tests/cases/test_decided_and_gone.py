@@ -210,7 +210,7 @@ def standing(body: dict[str, Any], block_hash: str | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("stood", "left", "blocked"), [("0xb2", "0xb1", False), ("0xb2", "0xb2", True)])
-async def test_an_old_move_told_after_the_confirmation_blocks_nothing_and_the_loss_of_what_paid_does(
+async def test_an_old_move_reported_after_the_confirmation_blocks_nothing_and_the_loss_of_what_paid_does(
     purchase: AcceptedPurchase, stood: str, left: str, blocked: bool
 ) -> None:
     await purchase.open("direct")
@@ -225,7 +225,7 @@ async def test_an_old_move_told_after_the_confirmation_blocks_nothing_and_the_lo
 
 
 @pytest.mark.parametrize(("stood", "left"), [(None, "0xb1"), ("0xb2", None), (None, None)])
-async def test_what_nobody_told_the_block_of_is_blocked(
+async def test_a_transfer_of_an_unknown_block_is_blocked(
     purchase: AcceptedPurchase, stood: str | None, left: str | None
 ) -> None:
     await purchase.open("direct")

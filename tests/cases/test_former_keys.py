@@ -44,7 +44,7 @@ def apart(store: Path) -> None:
             tx.execute(f"INSERT INTO transfers VALUES ({', '.join('?' * len(names))})", list(single.values()))  # noqa: S608
 
 
-async def told(scanner: Running, chain_id: int | None = None) -> list[tuple[str, str]]:
+async def reasons_of(scanner: Running, chain_id: int | None = None) -> list[tuple[str, str]]:
     query = {} if chain_id is None else {"chainId": chain_id}
     return sorted((row["intentId"], row["reason"]) for row in await scanner.api.unmatched(**query))
 
@@ -80,7 +80,7 @@ async def test_what_was_found_is_not_found_again_under_another_key(
             await scanner.worker.poll()
             await chain.mine(12)
         await scanner.worker.second.sweep()
-        assert await told(scanner) == sorted((intent["intentId"], "underpaid") for intent in parts)
+        assert await reasons_of(scanner) == sorted((intent["intentId"], "underpaid") for intent in parts)
         for intent in parts:
             assert (await scanner.api.intent(intent["intentId"]))["amountReceived"] == "600"
         await chain.pay(USDT, MERCHANT, 400, parts[0]["paymentReference"])
@@ -88,7 +88,7 @@ async def test_what_was_found_is_not_found_again_under_another_key(
         await chain.mine(12)
         for intent in parts:
             await scanner.api.status_is(intent["intentId"], "confirmed")
-        assert await told(scanner) == []
+        assert await reasons_of(scanner) == []
 
 
 @pytest.mark.anvil
@@ -126,7 +126,7 @@ async def test_the_same_holds_on_tron(tmp_path: Path) -> None:
         async with tron_shop.opened(tmp_path, grid, hooks) as shop:
             for _ in range(2):
                 await shop.settle()
-            assert await told(shop.scanner, TRON) == [(part, "underpaid")]
+            assert await reasons_of(shop.scanner, TRON) == [(part, "underpaid")]
             await shop.pay(other, 400)
             await shop.api.status_is(part, "confirmed")
-            assert await told(shop.scanner, TRON) == []
+            assert await reasons_of(shop.scanner, TRON) == []

@@ -125,7 +125,7 @@ async def test_an_only_tron_node_that_stands_still_is_stale(tron):
 
 
 async def test_solid_blocks_that_lag_are_no_stale_head(tron):
-    """What is read may be minutes old: lag is told by the newest block, solid or not."""
+    """What is read may be minutes old: lag is reported by the newest block, solid or not."""
     grid = await tron.grid()
     grid.solid_behind = 100
     adapter = await tron.adapter(grid)

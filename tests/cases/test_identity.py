@@ -16,14 +16,14 @@ def renumbered(log, by):
 @pytest.mark.parametrize("rail", ["direct", "proxy"])
 @pytest.mark.parametrize("by", [7, -0x20, 1])
 async def test_two_nodes_that_number_a_log_differently_show_one_transfer(tmp_path, rail, by):
-    async with run_scanned_nodes(tmp_path, 2) as town:
-        first, second = town.nodes
-        intent = await town.api.create(
+    async with run_scanned_nodes(tmp_path, 2) as system:
+        first, second = system.nodes
+        intent = await system.api.create(
             rail=rail,
             destination=shop(1),
             amount="1000",
             confirmations=12,
-            callbackUrl=town.hooks.url(),
+            callbackUrl=system.hooks.url(),
             events=["payment.detected", "payment.confirming", "payment.partial"],
         )
         for node, offset in ((first, 0), (second, by)):
@@ -36,16 +36,16 @@ async def test_two_nodes_that_number_a_log_differently_show_one_transfer(tmp_pat
                     node.event(USDT, shop(1), 600, reference, tx=tx_hash("paid"), block=node.head, index=0x2A + offset)
                 )
             node.include(*logs)
-        await town.api.until(intent["intentId"], lambda seen: seen["amountReceived"] == "600")
+        await system.api.until(intent["intentId"], lambda seen: seen["amountReceived"] == "600")
         first.down = True
-        town.grow(1)
-        await town.api.until(intent["intentId"], lambda _: second_was_asked(second))
-        town.grow(30)
-        await town.polled(2)
-        seen = await town.api.intent(intent["intentId"])
+        system.grow(1)
+        await system.api.until(intent["intentId"], lambda _: second_was_asked(second))
+        system.grow(30)
+        await system.polled(2)
+        seen = await system.api.intent(intent["intentId"])
         assert (seen["status"], seen["amountReceived"]) == ("pending", "600")
         assert [row["amount"] for row in seen["transfers"]] == ["600"]
-        assert "payment.confirming" not in [delivery.json["eventType"] for delivery in town.hooks.deliveries]
+        assert "payment.confirming" not in [delivery.json["eventType"] for delivery in system.hooks.deliveries]
 
 
 def second_was_asked(node):
@@ -54,10 +54,10 @@ def second_was_asked(node):
 
 @pytest.mark.parametrize("rail", ["direct", "proxy"])
 async def test_logs_and_receipt_of_one_node_may_number_a_log_differently(tmp_path, rail):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
-        intent = await town.api.create(
-            rail=rail, destination=shop(1), amount="1000", confirmations=5, callbackUrl=town.hooks.url()
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
+        intent = await system.api.create(
+            rail=rail, destination=shop(1), amount="1000", confirmations=5, callbackUrl=system.hooks.url()
         )
         node.head += 1
         place = {"tx": tx_hash("paid"), "block": node.head}
@@ -67,62 +67,62 @@ async def test_logs_and_receipt_of_one_node_may_number_a_log_differently(tmp_pat
         node.include(*logs)
         node.logs = [renumbered(log, 7) for log in logs]
         node.head += 10
-        seen = await town.api.status_is(intent["intentId"], "confirmed")
+        seen = await system.api.status_is(intent["intentId"], "confirmed")
         assert seen["amountReceived"] == "1000"
-        assert [row["reason"] for row in await town.api.unmatched() if row["intentId"]] == []
+        assert [row["reason"] for row in await system.api.unmatched() if row["intentId"]] == []
 
 
 async def test_equal_transfers_of_one_transaction_are_as_many_as_there_are(tmp_path):
-    async with run_scanned_nodes(tmp_path, 2) as town:
-        intent = await town.direct(1, amount="1500")
-        for node, offset in zip(town.nodes, (3, 40), strict=True):
+    async with run_scanned_nodes(tmp_path, 2) as system:
+        intent = await system.direct(1, amount="1500")
+        for node, offset in zip(system.nodes, (3, 40), strict=True):
             node.head += 1
             place = {"tx": tx_hash("paid"), "block": node.head}
             node.include(*(node.transfer(USDT, shop(1), 500, index=offset + nth, **place) for nth in range(2)))
-        await town.api.until(intent["intentId"], lambda seen: seen["amountReceived"] == "1000")
-        town.nodes[0].down = True
-        town.grow(20)
-        await town.polled(3)
-        seen = await town.api.intent(intent["intentId"])
+        await system.api.until(intent["intentId"], lambda seen: seen["amountReceived"] == "1000")
+        system.nodes[0].down = True
+        system.grow(20)
+        await system.polled(3)
+        seen = await system.api.intent(intent["intentId"])
         assert (seen["status"], seen["amountReceived"]) == ("pending", "1000")
         assert len({row["eventKey"] for row in seen["transfers"]}) == len(seen["transfers"]) == 2
 
 
 async def test_a_row_sent_twice_is_one_transfer(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
-        intent = await town.direct(1, amount="1000")
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
+        intent = await system.direct(1, amount="1000")
         log = node.pay(USDT, shop(1), 500, tx=tx_hash("paid"), index=3)
         node.logs.append(log)
         node.head += 10
-        seen = await town.api.until(intent["intentId"], lambda seen: seen["amountReceived"] != "0")
-        await town.polled(2)
-        assert (await town.api.intent(intent["intentId"]))["amountReceived"] == seen["amountReceived"] == "500"
+        seen = await system.api.until(intent["intentId"], lambda seen: seen["amountReceived"] != "0")
+        await system.polled(2)
+        assert (await system.api.intent(intent["intentId"]))["amountReceived"] == seen["amountReceived"] == "500"
 
 
 async def test_one_number_for_logs_of_different_transactions_hides_none(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
-        intents = [await town.direct(number, amount="1000") for number in (1, 2, 3)]
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
+        intents = [await system.direct(number, amount="1000") for number in (1, 2, 3)]
         node.head += 1
         for number in (1, 2, 3):
             place = {"tx": tx_hash(f"paid {number}"), "block": node.head}
             node.include(node.transfer(USDT, shop(number), 1000, index=0, **place))
         node.head += 10
         for intent in intents:
-            await town.api.status_is(intent["intentId"], "confirmed")
+            await system.api.status_is(intent["intentId"], "confirmed")
 
 
 async def test_what_a_recheck_finds_is_what_the_scan_found(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
-        intent = await town.direct(1, amount="2000")
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
+        intent = await system.direct(1, amount="2000")
         log = node.pay(USDT, shop(1), 600, tx=tx_hash("paid"), index=9)
-        await town.api.until(intent["intentId"], lambda seen: seen["amountReceived"] == "600")
+        await system.api.until(intent["intentId"], lambda seen: seen["amountReceived"] == "600")
         node.receipts[tx_hash("paid")]["logs"] = [renumbered(log, 30)]
-        status, told = await town.api.call(
+        status, reported = await system.api.call(
             "POST", f"/intents/{intent['intentId']}/recheck", {"txHash": tx_hash("paid")}
         )
-        assert status == 200, told
-        seen = await town.api.intent(intent["intentId"])
+        assert status == 200, reported
+        seen = await system.api.intent(intent["intentId"])
         assert (seen["amountReceived"], len(seen["transfers"])) == ("600", 1)

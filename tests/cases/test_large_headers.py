@@ -63,7 +63,7 @@ async def test_a_node_that_sends_them_is_read(headers: Mapping[str, str]) -> Non
 
 
 @pytest.mark.parametrize("headers", FINE.values(), ids=FINE)
-async def test_a_receiver_that_sends_them_has_been_told(headers: Mapping[str, str]) -> None:
+async def test_a_receiver_that_sends_them_has_been_notified(headers: Mapping[str, str]) -> None:
     async with answering(b"ok", headers) as url:
         attempt = await deliver(url)
     assert (attempt.ok, attempt.status, attempt.error) == (True, 200, None)

@@ -12,7 +12,7 @@ RECEIPT = "/walletsolidity/gettransactioninfobyid"
 
 
 async def test_the_second_look_at_many_transfers_of_one_transaction_is_linear(tron, monkeypatch):
-    """Two thousand crumbs in one transaction once kept another buyer's payment waiting for seconds."""
+    """Two thousand dust transfers in one transaction once kept another buyer's payment waiting for seconds."""
     grid = await tron.grid()
     adapter = await tron.adapter(grid)
     after = tron.start()

@@ -38,7 +38,7 @@ def row(
     }
 
 
-def told(purchase: AcceptedPurchase, found: dict[str, Any], *, count: int = 1) -> dict[str, Any]:
+def event_about(purchase: AcceptedPurchase, found: dict[str, Any], *, count: int = 1) -> dict[str, Any]:
     """Return the event about a transfer that settles nothing, or about so many of which it is the newest."""
     said = {"reason": found["reason"], "txHash": found["txHash"], "transfers": [found]}
     return news(
@@ -75,16 +75,16 @@ async def sweep(purchase: AcceptedPurchase) -> None:
     await purchase.market.marketplace.sweep.once()
 
 
-# --- what could not be read when it was told ------------------------------------------------------
+# --- what could not be read when it was reported ------------------------------------------------------
 
 
 async def test_many_in_one_transaction_are_counted_while_the_scanner_is_away(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
-    crumbs = row(purchase, 40, "wrong_token", token=USDC, count=40)
-    lists(purchase, crumbs)
+    dust = row(purchase, 40, "wrong_token", token=USDC, count=40)
+    lists(purchase, dust)
     purchase.scanner.down = True
 
-    await purchase.hook(told(purchase, crumbs, count=40))
+    await purchase.hook(event_about(purchase, dust, count=40))
     early = await waiting(purchase)
     purchase.scanner.down = False
     await sweep(purchase)
@@ -93,15 +93,15 @@ async def test_many_in_one_transaction_are_counted_while_the_scanner_is_away(pur
     assert await waiting(purchase) == early
 
 
-async def test_what_is_told_together_is_added_up_once_the_scanner_is_back(purchase: AcceptedPurchase) -> None:
+async def test_what_is_summarised_is_added_up_once_the_scanner_is_back(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     rows = [row(purchase, number, "duplicate") for number in range(1, 61)]
     for each in rows[:20]:
-        await purchase.hook(told(purchase, each))
+        await purchase.hook(event_about(purchase, each))
     lists(purchase, *rows)
     purchase.scanner.down = True
 
-    await purchase.hook(told(purchase, rows[-1], count=40))
+    await purchase.hook(event_about(purchase, rows[-1], count=40))
     early = await waiting(purchase)
     await sweep(purchase)
     still = await waiting(purchase)
@@ -117,9 +117,9 @@ async def test_what_is_told_together_is_added_up_once_the_scanner_is_back(purcha
 
 async def test_it_is_judged_again_once_and_not_at_every_sweep(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
-    crumbs = row(purchase, 40, "wrong_token", token=USDC, count=40)
-    lists(purchase, crumbs)
-    event = told(purchase, crumbs, count=40)
+    dust = row(purchase, 40, "wrong_token", token=USDC, count=40)
+    lists(purchase, dust)
+    event = event_about(purchase, dust, count=40)
     purchase.scanner.down = True
     await purchase.hook(event)
     purchase.scanner.down = False
@@ -135,8 +135,8 @@ async def test_it_is_judged_again_once_and_not_at_every_sweep(purchase: Accepted
 
 async def test_what_the_scanner_will_never_list_is_not_asked_for_again(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
-    crumbs = row(purchase, 40, "wrong_token", token=USDC, count=40)
-    event = told(purchase, crumbs, count=40)
+    dust = row(purchase, 40, "wrong_token", token=USDC, count=40)
+    event = event_about(purchase, dust, count=40)
     purchase.scanner.down = True
     await purchase.hook(event)
     purchase.scanner.down = False
@@ -156,7 +156,7 @@ async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(purchase
     lists(purchase, *rows)
     purchase.scanner.down = True
     for each in rows:
-        await purchase.hook(told(purchase, each, count=40))
+        await purchase.hook(event_about(purchase, each, count=40))
     purchase.scanner.down = False
     with sqlite3.connect(purchase.market.db_path) as store:
         store.execute(
@@ -191,7 +191,7 @@ async def test_a_part_that_moved_past_the_end_is_listed_by_itself_alone(purchase
     moved = row(purchase, 4 * ONE, "cancelled")
     lists(purchase, moved)
 
-    await purchase.hook(told(purchase, moved))
+    await purchase.hook(event_about(purchase, moved))
 
     assert before == [("partial_payment", 1, 4 * ONE)]
     assert await waiting(purchase) == [("cancelled", 1, 4 * ONE)]
@@ -202,22 +202,22 @@ async def test_crumbs_that_moved_past_the_end_are_listed_by_themselves_alone(pur
     await purchase.hook(part(purchase, 40))
     await purchase.buyer.ok("POST", f"/api/payment/{purchase.payment_id}/cancel")
     tx = tx_hash()
-    crumbs = [row(purchase, 1, "cancelled", tx=tx, eventKey=f"key-{number}") for number in range(40)]
-    lists(purchase, *crumbs)
+    dust = [row(purchase, 1, "cancelled", tx=tx, eventKey=f"key-{number}") for number in range(40)]
+    lists(purchase, *dust)
 
-    for each in crumbs[:20]:
-        await purchase.hook(told(purchase, each))
-    await purchase.hook(told(purchase, crumbs[-1], count=20))
+    for each in dust[:20]:
+        await purchase.hook(event_about(purchase, each))
+    await purchase.hook(event_about(purchase, dust[-1], count=20))
 
     assert await waiting(purchase) == [*[("cancelled", 1, 1)] * 20, ("cancelled", 20, 20)]
 
 
-async def test_a_part_that_is_told_of_when_it_has_moved_is_not_listed_again(purchase: AcceptedPurchase) -> None:
+async def test_a_part_that_is_reported_when_it_has_moved_is_not_listed_again(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     await purchase.buyer.ok("POST", f"/api/payment/{purchase.payment_id}/cancel")
     moved = row(purchase, 4 * ONE, "cancelled")
     lists(purchase, moved)
-    await purchase.hook(told(purchase, moved))
+    await purchase.hook(event_about(purchase, moved))
 
     await purchase.hook(part(purchase, 4 * ONE))
 
@@ -231,7 +231,7 @@ async def test_a_part_that_stayed_and_what_came_after_the_end_are_both_listed(pu
     rest = row(purchase, 6 * ONE, "cancelled")
     lists(purchase, row(purchase, 4 * ONE, "underpaid"), rest)
 
-    await purchase.hook(told(purchase, rest))
+    await purchase.hook(event_about(purchase, rest))
     await purchase.hook(part(purchase, 4 * ONE))
 
     assert await waiting(purchase) == [("cancelled", 1, 6 * ONE), ("partial_payment", 1, 4 * ONE)]
@@ -244,7 +244,7 @@ async def test_of_two_parts_one_that_moved_is_listed_by_itself(purchase: Accepte
     moved = row(purchase, 3 * ONE, "cancelled")
     lists(purchase, row(purchase, 4 * ONE, "underpaid"), moved)
 
-    await purchase.hook(told(purchase, moved))
+    await purchase.hook(event_about(purchase, moved))
 
     assert await waiting(purchase) == [("cancelled", 1, 3 * ONE), ("partial_payment", 1, 4 * ONE)]
 
@@ -269,7 +269,7 @@ async def test_what_was_listed_twice_while_the_scanner_was_away_is_listed_once_w
     moved = row(purchase, 4 * ONE, "cancelled")
     lists(purchase, moved)
     purchase.scanner.down = True
-    await purchase.hook(told(purchase, moved))
+    await purchase.hook(event_about(purchase, moved))
     purchase.scanner.down = False
 
     await sweep(purchase)
@@ -308,22 +308,22 @@ def paid_by(purchase: AcceptedPurchase, *rows: dict[str, Any]) -> dict[str, Any]
 async def test_a_duplicate_that_pays_after_all_is_not_to_be_given_back(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     first, second = row(purchase, TEN, "duplicate"), row(purchase, TEN, "duplicate")
-    await purchase.hook(told(purchase, first))
+    await purchase.hook(event_about(purchase, first))
 
     _, answer = await purchase.hook(paid_by(purchase, first))
-    await purchase.hook(told(purchase, second))
+    await purchase.hook(event_about(purchase, second))
 
     assert answer["data"]["outcome"] == "funded"
     assert await waiting(purchase) == [("duplicate", 1, TEN)]
     assert [each["txHash"] for each in await listed(purchase)] == [second["txHash"]]
 
 
-async def test_a_duplicate_that_is_told_of_when_it_has_paid_is_not_listed(purchase: AcceptedPurchase) -> None:
+async def test_a_duplicate_that_is_reported_when_it_has_paid_is_not_listed(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     paid = row(purchase, TEN, "duplicate", blockHash="0x" + "b1" * 32)
     await purchase.hook(paid_by(purchase, paid))
 
-    await purchase.hook(told(purchase, paid | {"blockHash": "0x" + "b0" * 32}))
+    await purchase.hook(event_about(purchase, paid | {"blockHash": "0x" + "b0" * 32}))
 
     assert await waiting(purchase) == []
 
@@ -331,29 +331,31 @@ async def test_a_duplicate_that_is_told_of_when_it_has_paid_is_not_listed(purcha
 async def test_crumbs_that_pay_after_all_are_not_to_be_given_back(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     tx = tx_hash()
-    crumbs = [row(purchase, 1, "duplicate", tx=tx, eventKey=f"key-{number}") for number in range(40)]
-    lists(purchase, *crumbs)
-    for each in crumbs[:20]:
-        await purchase.hook(told(purchase, each))
-    await purchase.hook(told(purchase, crumbs[-1], count=20))
+    dust = [row(purchase, 1, "duplicate", tx=tx, eventKey=f"key-{number}") for number in range(40)]
+    lists(purchase, *dust)
+    for each in dust[:20]:
+        await purchase.hook(event_about(purchase, each))
+    await purchase.hook(event_about(purchase, dust[-1], count=20))
     before = sum(count for _, count, _ in await waiting(purchase))
 
-    _, answer = await purchase.hook(paid_by(purchase, *crumbs, row(purchase, TEN, None)))
+    _, answer = await purchase.hook(paid_by(purchase, *dust, row(purchase, TEN, None)))
     await sweep(purchase)
 
     assert (before, answer["data"]["outcome"]) == (40, "funded")
     assert await waiting(purchase) == []
 
 
-async def test_of_many_told_together_those_that_did_not_pay_stay_listed(purchase: AcceptedPurchase) -> None:
+async def test_of_many_summarised_those_that_did_not_pay_stay_listed(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     rows = [row(purchase, 1, "duplicate") for _ in range(60)]
     lists(purchase, *rows)
     for each in rows[:20]:
-        await purchase.hook(told(purchase, each))
-    await purchase.hook(told(purchase, rows[-1], count=40))
+        await purchase.hook(event_about(purchase, each))
+    await purchase.hook(event_about(purchase, rows[-1], count=40))
 
-    await purchase.hook(told(purchase, rows[-1], count=2) | {"amount": "no number"})  # kept, and never to be read
+    await purchase.hook(
+        event_about(purchase, rows[-1], count=2) | {"amount": "no number"}
+    )  # kept, and never to be read
 
     event = paid_by(purchase, *rows[:30], row(purchase, TEN, None))
     purchase.scanner.all_transfers[purchase.payment_id] += rows[30:]
@@ -368,23 +370,23 @@ async def test_what_left_the_chain_hides_nothing_that_came_later(purchase: Accep
     await purchase.open("direct")
     gone = [row(purchase, 1, "duplicate") for _ in range(20)]
     for each in gone:
-        await purchase.hook(told(purchase, each))
+        await purchase.hook(event_about(purchase, each))
     tx = tx_hash()
     later = [row(purchase, 1, "duplicate", tx=tx, eventKey=f"key-{number}") for number in range(40)]
     lists(purchase, *(each | {"reason": "reorged"} for each in gone), *later)
 
-    await purchase.hook(told(purchase, later[-1], count=40))
+    await purchase.hook(event_about(purchase, later[-1], count=40))
 
     assert [(each["count"], each["amountBaseUnits"]) for each in await listed(purchase) if each["txHash"] == tx] == [
         (40, "40")
     ]
 
 
-async def test_what_is_told_together_and_is_so_no_more_is_not_listed(purchase: AcceptedPurchase) -> None:
+async def test_what_is_summarised_and_is_so_no_more_is_not_listed(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     stands = row(purchase, TEN, None)
     lists(purchase, stands)
 
-    await purchase.hook(told(purchase, stands | {"reason": "duplicate"}, count=21))
+    await purchase.hook(event_about(purchase, stands | {"reason": "duplicate"}, count=21))
 
     assert await waiting(purchase) == []

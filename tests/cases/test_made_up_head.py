@@ -98,21 +98,21 @@ async def test_what_was_found_above_is_unknown_and_neither_reorganised_nor_confi
 
     await taken_back(bench)
     assert await bench.reasons() == [None]
-    assert await bench.told() == []
+    assert await bench.event_types() == []
     assert (await bench.intent()).status is IntentStatus.CONFIRMING
 
     bench.chain.extend(8)  # the chain gets there, without it
     await polls(bench)
     assert await bench.reasons() == [Reason.REORGED]
     assert (await bench.intent()).status is IntentStatus.PENDING
-    assert await bench.told() == [EventType.REORGED]
+    assert await bench.event_types() == [EventType.REORGED]
     bench.chain.put(paid)
     bench.chain.extend(4)
     await polls(bench)
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
 
 
-async def test_what_was_confirmed_on_a_lie_is_told_once_the_real_chain_gets_there(bench: Bench) -> None:
+async def test_what_was_confirmed_on_a_lie_is_reported_once_the_real_chain_gets_there(bench: Bench) -> None:
     intent = an_intent()
     await bench.wait_for(intent)
     real = bench.chain.top
@@ -123,7 +123,7 @@ async def test_what_was_confirmed_on_a_lie_is_told_once_the_real_chain_gets_ther
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
     bench.chain.cut(real)
     await taken_back(bench)
-    assert await bench.told() == [EventType.CONFIRMED]
+    assert await bench.event_types() == [EventType.CONFIRMED]
 
     bench.chain.extend(8)
     await polls(bench)
@@ -150,4 +150,4 @@ async def test_what_stands_where_it_stood_is_confirmed_when_the_same_blocks_are_
     await polls(bench)
 
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
-    assert await bench.told() == [EventType.CONFIRMED]
+    assert await bench.event_types() == [EventType.CONFIRMED]

@@ -11,7 +11,7 @@ import pytest
 
 from marketplace.errors import ConfigError
 from marketplace.settings import load_settings
-from tests.cases.test_told_once import stray
+from tests.cases.test_notification_limits import unapplied_event
 from tests.harness import USDC, FakeClock
 from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
 from tests.marketplace.fake_scanner import FakeScanner
@@ -36,7 +36,7 @@ async def sweep(purchase: AcceptedPurchase, days: float) -> None:
     await purchase.market.marketplace.sweep.once()
 
 
-async def test_webhooks_and_errands_go_after_their_days_and_the_ledger_never(
+async def test_webhooks_and_commands_go_after_their_days_and_the_ledger_never(
     tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
     async with running(environment(tmp_path, fake_scanner.url, **KEEP), clock=clock) as market:
@@ -83,8 +83,8 @@ async def test_other_tokens_go_and_money_of_the_payment_waits(
     async with running(environment(tmp_path, fake_scanner.url, **KEEP), clock=clock) as market:
         purchase = await accept_purchase(market, fake_scanner, clock)
         await purchase.fund("direct")
-        await purchase.hook(stray(purchase, "wrong_token", 5, token=USDC))
-        await purchase.hook(stray(purchase, "duplicate", 6))
+        await purchase.hook(unapplied_event(purchase, "wrong_token", 5, token=USDC))
+        await purchase.hook(unapplied_event(purchase, "duplicate", 6))
         await sweep(purchase, 89)
         before = count(purchase, "recoveries")
         await sweep(purchase, 2)
@@ -119,7 +119,7 @@ async def test_0_is_for_ever(tmp_path: Path, fake_scanner: FakeScanner, clock: F
     async with running(environment(tmp_path, fake_scanner.url, **FOR_EVER), clock=clock) as market:
         purchase = await accept_purchase(market, fake_scanner, clock)
         await purchase.fund("direct")
-        await purchase.hook(stray(purchase, "wrong_token", 5, token=USDC))
+        await purchase.hook(unapplied_event(purchase, "wrong_token", 5, token=USDC))
         await market.marketplace.commands.run_due()
         before = [count(purchase, table) for table in ("webhook_inbox", "scanner_outbox", "recoveries", "payments")]
         await sweep(purchase, 36_000)
@@ -138,7 +138,7 @@ async def test_much_is_pruned_in_steps(
         purchase = await accept_purchase(market, fake_scanner, clock)
         await purchase.open("direct")
         for _ in range(45):
-            await purchase.hook(stray(purchase, "wrong_token", 1, token=USDC))
+            await purchase.hook(unapplied_event(purchase, "wrong_token", 1, token=USDC))
         left = []
         await sweep(purchase, 31)
         left.append(count(purchase, "webhook_inbox"))

@@ -181,13 +181,13 @@ async def test_blocks_that_never_list_their_transactions_hide_no_payment(tron, m
 async def test_receipts_of_what_holds_no_events_are_not_asked_for_one_by_one(tron, kind, monkeypatch):
     whole = TronNode.block
 
-    def told(grid, number):
+    def reported(grid, number):
         block = whole(grid, number)
         for transaction in block.get("transactions", []):
             transaction["raw_data"] = {"contract": [{"type": kind}]} if kind is not None else None
         return block
 
-    monkeypatch.setattr(TronNode, "block", told)
+    monkeypatch.setattr(TronNode, "block", reported)
     grid = await tron.grid()
     without(grid, *HISTORIES_ALONE, HISTORY)
     adapter = await tron.adapter(grid)
@@ -330,9 +330,9 @@ async def test_one_transaction_that_cannot_be_looked_up_is_no_missing_method(ton
     ton.ledger.advance()
     center.unlisted = {odd.tx_hash}
     transfers = [odd_row(adapter, odd), *(await scan(adapter, *owners)).transfers]
-    told = {look.transfer.tx_hash: look for look in await adapter.verify(transfers, head=await adapter.head())}
-    assert {told[payment.tx_hash].outcome for payment in others} == {VerificationOutcome.CREDITED}
-    assert "adjacentTransactions" in told[odd.tx_hash].why or "not served" in told[odd.tx_hash].why
+    reported = {look.transfer.tx_hash: look for look in await adapter.verify(transfers, head=await adapter.head())}
+    assert {reported[payment.tx_hash].outcome for payment in others} == {VerificationOutcome.CREDITED}
+    assert "adjacentTransactions" in reported[odd.tx_hash].why or "not served" in reported[odd.tx_hash].why
     assert adapter.condition().problems == ()
 
 

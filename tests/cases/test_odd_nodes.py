@@ -137,41 +137,41 @@ KINDS = {
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_payments_are_confirmed_whatever_is_odd_about_the_only_node(tmp_path, kind):
-    async with run_scanned_nodes(tmp_path) as town:
-        KINDS[kind](town.nodes[0])
-        for intent_id in await pay_on_both_rails(town):
-            await town.api.status_is(intent_id, "confirmed", timeout_s=45)
+    async with run_scanned_nodes(tmp_path) as system:
+        KINDS[kind](system.nodes[0])
+        for intent_id in await pay_on_both_rails(system):
+            await system.api.status_is(intent_id, "confirmed", timeout_s=45)
 
 
 async def test_logs_that_come_a_few_blocks_late_are_no_failure_and_expire_nothing_too_early(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
         has_logs_three_blocks_later(node)
-        ends = await town.direct(7, expiresAt=in_seconds(2))
-        town.grow(65)
-        await town.polled(3)
-        chain = await town.api.chain()
+        ends = await system.direct(7, expiresAt=in_seconds(2))
+        system.grow(65)
+        await system.polled(3)
+        chain = await system.api.chain()
         assert (chain["state"], chain["lag"], chain["lastError"]) == ("ready", 3, None)
         assert chain["lastScannedBlock"] == node.head - 3
-        town.grow(10)
-        await town.api.status_is(ends["intentId"], "expired")
+        system.grow(10)
+        await system.api.status_is(ends["intentId"], "expired")
 
 
 async def test_logs_that_stopped_are_a_failure_that_says_where(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
-        await town.direct(7)
-        await town.polled(1)
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
+        await system.direct(7)
+        await system.polled(1)
         stopped = node.head
         error = {"code": -32602, "message": "block range extends beyond current head block"}
         node.overrides["eth_getLogs"] = lambda asked: (
             ("error", error) if "toBlock" in asked[0] and int(asked[0]["toBlock"], 16) > stopped else None
         )
-        town.grow(100)
+        system.grow(100)
         with pytest.raises(Exception, match=f"its logs end at block {stopped}, below its head"):
-            await town.polled(1)
-        chain = await town.api.chain()
+            await system.polled(1)
+        chain = await system.api.chain()
         assert (chain["state"], chain["endpoints"][0]["state"] != "resting") == ("failing", True)
         node.overrides.clear()
-        await town.polled(1)
-        assert (await town.api.chain())["lag"] == 0
+        await system.polled(1)
+        assert (await system.api.chain())["lag"] == 0

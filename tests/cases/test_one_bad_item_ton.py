@@ -68,13 +68,13 @@ def credit(payment):
         lambda leg: leg["in_msg"]["message_content"].update(body=17),
     ],
 )
-async def test_a_leg_that_cannot_be_read_is_told_of_its_own_payment(ton, spoil):
+async def test_a_leg_that_cannot_be_read_is_reported_of_its_own_payment(ton, spoil):
     _, adapter, odd, _ = await first_and_second(ton)
     spoil(credit(odd))
-    told = await outcomes(adapter)
-    assert told[OTHER] == (VerificationOutcome.CREDITED, None)
-    assert told[OWNER][0] is VerificationOutcome.NOT_YET
-    assert "cannot be read" in told[OWNER][1]
+    reported = await outcomes(adapter)
+    assert reported[OTHER] == (VerificationOutcome.CREDITED, None)
+    assert reported[OWNER][0] is VerificationOutcome.NOT_YET
+    assert "cannot be read" in reported[OWNER][1]
 
 
 async def test_another_endpoint_is_asked_for_what_one_could_not_judge_and_keeps_its_place(ton):

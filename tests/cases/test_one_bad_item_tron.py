@@ -55,7 +55,7 @@ async def test_a_receipt_that_is_missing_or_strange_keeps_no_other_payment_from_
 @pytest.mark.parametrize("strange", ["null", "no time", "logs that are null"])
 @pytest.mark.parametrize("jsonrpc", [True, False])
 @pytest.mark.parametrize("tills", [0, 50])
-async def test_the_reason_is_told_of_its_own_payment_whichever_way_it_was_found(tron, strange, jsonrpc, tills):
+async def test_the_reason_is_reported_of_its_own_payment_whichever_way_it_was_found(tron, strange, jsonrpc, tills):
     grid = await tron.grid(jsonrpc=jsonrpc)
     adapter = await tron.adapter(grid)
     after = tron.start()
@@ -65,11 +65,11 @@ async def test_the_reason_is_told_of_its_own_payment_whichever_way_it_was_found(
     found, cursor = await scan_all(adapter, after, SHOP, TILL, *[account(f"till {n}") for n in range(tills)])
     head = await adapter.head()
     assert cursor.position == head.position
-    told = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=head)}
-    assert told[good].outcome is VerificationOutcome.CREDITED
-    if bad in told:
-        assert told[bad].outcome is VerificationOutcome.NOT_YET
-        assert "receipt" in told[bad].why
+    reported = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=head)}
+    assert reported[good].outcome is VerificationOutcome.CREDITED
+    if bad in reported:
+        assert reported[bad].outcome is VerificationOutcome.NOT_YET
+        assert "receipt" in reported[bad].why
     else:  # in the receipts of its block alone, where nothing else tells of it
         (problem,) = adapter.condition().problems
         assert bad in problem

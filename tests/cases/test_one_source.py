@@ -26,96 +26,96 @@ def without_finalized(answer):
 @pytest.mark.parametrize("finality", ["both", "finalized"])
 async def test_a_fork_as_high_as_the_head_confirms_nothing(tmp_path, finality):
     """The first endpoint has the head and its finality, the second shows logs of another chain above block 1000."""
-    async with run_scanned_nodes(tmp_path, 2, chain={"finality": finality}) as town:
-        head, fork = town.nodes
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": finality}) as system:
+        head, fork = system.nodes
         fork.fork_from, fork.finalized = 1001, 1000
-        intent = await town.direct(1, amount="1000")
-        town.grow(4)
+        intent = await system.direct(1, amount="1000")
+        system.grow(4)
         fork.pay(USDT, shop(1), 1000, tx=PAID)
         head.head += 1
         head.overrides["eth_getLogs"] = lambda _: ("error", {"code": -32005, "message": "limit exceeded"})
-        town.grow(40)
-        await town.api.status_is(intent["intentId"], "confirming")
+        system.grow(40)
+        await system.api.status_is(intent["intentId"], "confirming")
         for _ in range(8):
-            await town.polled(1)
-            assert (await town.api.intent(intent["intentId"]))["status"] == "confirming"
+            await system.polled(1)
+            assert (await system.api.intent(intent["intentId"]))["status"] == "confirming"
 
 
 @pytest.mark.parametrize("finality", ["both", "finalized"])
 @pytest.mark.parametrize("answer", UNKNOWN)
 async def test_who_cannot_tell_what_is_final_is_not_asked(tmp_path, finality, answer):
-    async with run_scanned_nodes(tmp_path, 2, chain={"finality": finality}) as town:
-        blind, _ = town.nodes
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": finality}) as system:
+        blind, _ = system.nodes
         blind.overrides["eth_getBlockByNumber"] = without_finalized(UNKNOWN[answer])
-        intent = await town.direct(1, amount="1000")
-        for node in town.nodes:
+        intent = await system.direct(1, amount="1000")
+        for node in system.nodes:
             node.pay(USDT, shop(1), 1000, tx=PAID)
-        town.grow(20)
-        await town.api.status_is(intent["intentId"], "confirmed")
+        system.grow(20)
+        await system.api.status_is(intent["intentId"], "confirmed")
 
 
 @pytest.mark.parametrize("answer", UNKNOWN)
 async def test_when_nobody_can_tell_what_is_final_the_chain_says_so_and_the_payment_waits(tmp_path, answer):
-    async with run_scanned_nodes(tmp_path, 1, chain={"finality": "both"}) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path, 1, chain={"finality": "both"}) as system:
+        (node,) = system.nodes
         node.overrides["eth_getBlockByNumber"] = without_finalized(UNKNOWN[answer])
-        intent = await town.direct(1, amount="1000")
+        intent = await system.direct(1, amount="1000")
         node.pay(USDT, shop(1), 1000, tx=PAID)
         node.head += 20
-        await town.api.status_is(intent["intentId"], "confirming")
-        await town.polled(2)
-        assert (await town.api.intent(intent["intentId"]))["status"] == "confirming"
-        problems = (await town.api.chain())["problems"]
+        await system.api.status_is(intent["intentId"], "confirming")
+        await system.polled(2)
+        assert (await system.api.intent(intent["intentId"]))["status"] == "confirming"
+        problems = (await system.api.chain())["problems"]
         assert any("finalized" in problem for problem in problems), problems
         node.overrides.clear()
-        await town.api.status_is(intent["intentId"], "confirmed")
+        await system.api.status_is(intent["intentId"], "confirmed")
 
 
 async def test_when_fewer_than_must_agree_can_tell_what_is_final_the_chain_says_so(tmp_path):
-    async with run_scanned_nodes(tmp_path, 2, chain={"finality": "both", "rpcQuorum": 2}) as town:
-        blind, _ = town.nodes
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": "both", "rpcQuorum": 2}) as system:
+        blind, _ = system.nodes
         blind.overrides["eth_getBlockByNumber"] = without_finalized(UNKNOWN["-39001"])
-        intent = await town.direct(1, amount="1000")
-        for node in town.nodes:
+        intent = await system.direct(1, amount="1000")
+        for node in system.nodes:
             node.pay(USDT, shop(1), 1000, tx=PAID)
-        town.grow(20)
-        await town.api.status_is(intent["intentId"], "confirming")
-        await town.polled(2)
-        assert (await town.api.intent(intent["intentId"]))["status"] == "confirming"
-        problems = (await town.api.chain())["problems"]
+        system.grow(20)
+        await system.api.status_is(intent["intentId"], "confirming")
+        await system.polled(2)
+        assert (await system.api.intent(intent["intentId"]))["status"] == "confirming"
+        problems = (await system.api.chain())["problems"]
         assert any("finalized" in problem for problem in problems), problems
         blind.overrides.clear()
-        await town.api.status_is(intent["intentId"], "confirmed")
+        await system.api.status_is(intent["intentId"], "confirmed")
 
 
 async def test_what_is_not_final_where_it_is_verified_waits(tmp_path):
     """The head's endpoint says final, and cannot be asked for the receipt; the other one is not that far."""
-    async with run_scanned_nodes(tmp_path, 2, chain={"finality": "finalized"}) as town:
-        first, second = town.nodes
+    async with run_scanned_nodes(tmp_path, 2, chain={"finality": "finalized"}) as system:
+        first, second = system.nodes
         first.overrides["eth_getTransactionReceipt"] = lambda _: ("error", {"code": -32000, "message": "pruned"})
         second.finalized = 1000
-        intent = await town.direct(1, amount="1000")
-        for node in town.nodes:
+        intent = await system.direct(1, amount="1000")
+        for node in system.nodes:
             node.pay(USDT, shop(1), 1000, tx=PAID)
-        town.grow(20)
-        await town.api.status_is(intent["intentId"], "confirming")
-        await town.polled(3)
-        assert (await town.api.intent(intent["intentId"]))["status"] == "confirming"
+        system.grow(20)
+        await system.api.status_is(intent["intentId"], "confirming")
+        await system.polled(3)
+        assert (await system.api.intent(intent["intentId"]))["status"] == "confirming"
         second.finalized = None
-        await town.api.status_is(intent["intentId"], "confirmed")
+        await system.api.status_is(intent["intentId"], "confirmed")
 
 
 async def test_an_endpoint_that_does_not_hold_the_head_judges_nothing(tmp_path):
-    async with run_scanned_nodes(tmp_path, 2) as town:
-        first, second = town.nodes
+    async with run_scanned_nodes(tmp_path, 2) as system:
+        first, second = system.nodes
         first.overrides["eth_getTransactionReceipt"] = lambda _: ("error", {"code": -32000, "message": "pruned"})
         second.fork_from = 1002
-        intent = await town.direct(1, amount="1000")
-        for node in town.nodes:
+        intent = await system.direct(1, amount="1000")
+        for node in system.nodes:
             node.pay(USDT, shop(1), 1000, tx=PAID)
-        town.grow(20)
-        await town.api.status_is(intent["intentId"], "confirming")
-        await town.polled(3)
-        assert (await town.api.intent(intent["intentId"]))["status"] == "confirming"
+        system.grow(20)
+        await system.api.status_is(intent["intentId"], "confirming")
+        await system.polled(3)
+        assert (await system.api.intent(intent["intentId"]))["status"] == "confirming"
         second.fork_from = None
-        await town.api.status_is(intent["intentId"], "confirmed")
+        await system.api.status_is(intent["intentId"], "confirmed")

@@ -39,9 +39,9 @@ async def two(
 
 def stolen(first: AcceptedPurchase, second: AcceptedPurchase, tx: str, key: str | None) -> dict[str, Any]:
     """Return a confirmation of the second payment that names the transfer of the first."""
-    told = confirmed(first.scanner.intents[first.payment_id])
+    reported = confirmed(first.scanner.intents[first.payment_id])
     mine = confirmed(second.scanner.intents[second.payment_id])
-    transfers = [{**told["transfers"][0], "txHash": tx, "eventKey": key}]
+    transfers = [{**reported["transfers"][0], "txHash": tx, "eventKey": key}]
     return {**mine, "amountReceived": str(TEN), "txHash": tx, "transfers": transfers, "transferCount": 1}
 
 
@@ -106,7 +106,7 @@ async def test_a_confirmation_the_scanner_knows_nothing_of_funds_nothing(
     assert (answer["data"]["outcome"], purchase.entries()) == ("held", [])
 
 
-async def test_one_transfer_told_twice_in_a_list_is_no_list(purchase: AcceptedPurchase) -> None:
+async def test_one_transfer_reported_twice_in_a_list_is_no_list(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     body = purchase.scanner.pay(purchase.payment_id)
     half = {**body["transfers"][0], "amount": str(TEN // 2)}
@@ -120,7 +120,7 @@ async def test_one_transfer_told_twice_in_a_list_is_no_list(purchase: AcceptedPu
 
 
 @pytest.mark.parametrize("is_paid_on_chain", [True, False])
-async def test_a_balance_told_with_the_transaction_of_another_payment_counts_where_the_chain_shows_it(
+async def test_a_balance_reported_with_the_transaction_of_another_payment_counts_where_the_chain_shows_it(
     two: tuple[AcceptedPurchase, AcceptedPurchase], is_paid_on_chain: bool
 ) -> None:
     """One transaction may pay two addresses; that it did is not taken from a webhook."""

@@ -59,10 +59,10 @@ async def test_a_reorganisation_above_a_confirmed_payment_leaves_it_alone(bench:
 
     assert ((await bench.intent("A")).status, await bench.reasons("A")) == (IntentStatus.CONFIRMED, [None])
     assert ((await bench.intent("B")).status, await bench.reasons("B")) == (IntentStatus.PENDING, [])
-    assert await bench.told() == [EventType.CONFIRMED]
+    assert await bench.event_types() == [EventType.CONFIRMED]
 
 
-async def test_only_what_left_its_block_is_told_as_reorganised_among_many(bench: Bench) -> None:
+async def test_only_what_left_its_block_is_reported_as_reorganised_among_many(bench: Bench) -> None:
     orders = [an_intent(f"o-{n}", events=(EventType.REORGED,), confirmations_required=50) for n in range(9)]
     await bench.wait_for(*orders)
     bench.chain.page = 100
@@ -82,7 +82,7 @@ async def test_only_what_left_its_block_is_told_as_reorganised_among_many(bench:
         assert (await bench.reasons(order.intent_id)) == ([Reason.REORGED] if order.intent_id in gone else [None])
 
 
-async def test_a_confirmed_payment_that_left_the_chain_is_told_unasked_and_the_intent_stays(bench: Bench) -> None:
+async def test_a_confirmed_payment_that_left_the_chain_is_reported_unasked_and_the_intent_stays(bench: Bench) -> None:
     paid = await settled(bench, an_intent("A"))
     bench.chain.cut(paid.block_number - 1)
     bench.chain.extend(9, branch="b")
@@ -98,10 +98,10 @@ async def test_a_confirmed_payment_that_left_the_chain_is_told_unasked_and_the_i
     await bench.worker.poll()
     assert await bench.reasons("A") == [None]
     assert bench.worker.health.problems == []
-    assert await bench.told() == [EventType.CONFIRMED, EventType.REORGED]
+    assert await bench.event_types() == [EventType.CONFIRMED, EventType.REORGED]
 
 
-async def test_a_payment_of_much_dust_that_left_the_chain_is_told_in_few_events_the_largest_part_first(
+async def test_a_payment_of_much_dust_that_left_the_chain_is_reported_in_few_events_the_largest_part_first(
     bench: Bench,
 ) -> None:
     """Strangers' dust settles together with the buyer's money: as many events as grains would stand before others'."""
@@ -120,11 +120,11 @@ async def test_a_payment_of_much_dust_that_left_the_chain_is_told_in_few_events_
 
     await bench.worker.poll()
 
-    told = await bench.bodies(EventType.REORGED)
-    assert len(told) == 20
-    assert sum(body["count"] for body in told) == 501
-    assert paid.tx_hash in {body["txHash"] for body in told}
-    assert {body["status"] for body in told} == {"reorged"}
+    reported = await bench.bodies(EventType.REORGED)
+    assert len(reported) == 20
+    assert sum(body["count"] for body in reported) == 501
+    assert paid.tx_hash in {body["txHash"] for body in reported}
+    assert {body["status"] for body in reported} == {"reorged"}
 
 
 @pytest.mark.parametrize("place", ["another block", "another log", "both"])

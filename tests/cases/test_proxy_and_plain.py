@@ -96,7 +96,7 @@ async def test_a_plain_transfer_to_a_proxy_destination_is_shown_and_counts_for_n
     assert await of_nobody(scanner) == [("unknown_reference", address(3), "700")]
 
 
-async def test_what_moves_behind_a_payment_through_the_proxy_is_no_stray(
+async def test_what_moves_behind_a_payment_through_the_proxy_is_nothing_unapplied(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:
     created = await intent(scanner, hooks, 3, rail="proxy")
@@ -108,7 +108,7 @@ async def test_what_moves_behind_a_payment_through_the_proxy_is_no_stray(
     assert await of_nobody(scanner) == []
 
 
-async def test_what_a_token_with_a_fee_moves_behind_a_payment_is_no_stray_either(
+async def test_what_a_token_with_a_fee_moves_behind_a_payment_is_nothing_unapplied_either(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:
     fee_token = await chain.token("FEE", 6, kind="FeeToken")
@@ -125,16 +125,16 @@ async def test_what_a_token_with_a_fee_moves_behind_a_payment_is_no_stray_either
 async def test_a_recheck_follows_the_same_rules(chain: Anvil, hooks: Receiver, scanner: Running) -> None:
     plain = await intent(scanner, hooks, 1, rail="direct")
     named = await intent(scanner, hooks, 3, rail="proxy")
-    stray = await chain.transfer(USDT, address(3), 700)
+    unapplied_event = await chain.transfer(USDT, address(3), 700)
     through = await chain.pay(USDT, address(1), 1000, NOBODYS)
     await chain.mine(6)
     for each, tx_hash, reasons in (
         (plain, through, [None, "unknown_reference"]),
-        (named, stray, ["unknown_reference"]),
+        (named, unapplied_event, ["unknown_reference"]),
     ):
-        status, told = await scanner.api.call("POST", f"/intents/{each['intentId']}/recheck", {"txHash": tx_hash})
-        assert status == 200, told
-        assert sorted((seen["reason"] for seen in told["seen"]), key=str) == reasons
+        status, reported = await scanner.api.call("POST", f"/intents/{each['intentId']}/recheck", {"txHash": tx_hash})
+        assert status == 200, reported
+        assert sorted((seen["reason"] for seen in reported["seen"]), key=str) == reasons
     await scanner.api.status_is(plain["intentId"], "confirmed")
     assert ("unknown_reference", address(3), "700") in await of_nobody(scanner)
     assert (await scanner.api.intent(named["intentId"]))["status"] == "pending"

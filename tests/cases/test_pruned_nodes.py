@@ -1,4 +1,4 @@
-"""Endpoints that keep only the newest part of a chain are read as far back as they go, and what they lack is told."""
+"""Endpoints that keep only the newest part of a chain are read as far back as they go, and what they lack is reported."""
 
 from __future__ import annotations
 
@@ -139,10 +139,10 @@ async def test_histories_that_go_back_further_than_the_blocks_are_read(tron, gen
     assert {transfer.tx_hash for transfer in found} == {old, new}
     assert cursor.position == head.position
     assert adapter.condition().problems == ()
-    told = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=head)}
-    assert told[new].outcome is VerificationOutcome.CREDITED
-    assert told[old].outcome is VerificationOutcome.NOT_YET  # its receipt is gone: told of that payment alone
-    assert "receipt" in told[old].why
+    reported = {look.transfer.tx_hash: look for look in await adapter.verify(found, head=head)}
+    assert reported[new].outcome is VerificationOutcome.CREDITED
+    assert reported[old].outcome is VerificationOutcome.NOT_YET  # its receipt is gone: told of that payment alone
+    assert "receipt" in reported[old].why
 
 
 @pytest.mark.parametrize("jsonrpc", [True, False], ids=["logs", "receipts"])
@@ -225,16 +225,16 @@ async def test_a_node_that_fails_is_not_taken_for_one_that_holds_nothing(tron, f
 
 
 @pytest.mark.parametrize("words", [b"null", b'{"Error":"block not found"}', b'{"Error":"history pruned"}'])
-async def test_a_missing_block_may_be_told_in_other_words(tron, words, monkeypatch):
+async def test_a_missing_block_may_be_reported_in_other_words(tron, words, monkeypatch):
     whole = TronNode.block_or_header
 
-    def told(grid, name, asked, *, solid):
+    def reported(grid, name, asked, *, solid):
         answer = whole(grid, name, asked, solid=solid)
         if answer.body == b"{}":
             answer.body = words
         return answer
 
-    monkeypatch.setattr(TronNode, "block_or_header", told)
+    monkeypatch.setattr(TronNode, "block_or_header", reported)
     tron.ledger.advance(2_000)
     adapter = await tron.adapter(await pruned(tron))
     head = await adapter.head()
@@ -253,7 +253,7 @@ async def test_a_node_that_drops_blocks_while_they_are_read_is_read_all_the_same
     assert page.cursor.position == head.position
 
 
-async def test_many_blocks_dropped_at_the_wrong_moment_are_told_with_the_rest(tron):
+async def test_many_blocks_dropped_at_the_wrong_moment_are_reported_with_the_rest(tron):
     tron.ledger.advance(2_000)
     grid = await pruned(tron, keeps=150, shows_genesis=False)
     adapter = await tron.adapter(grid)

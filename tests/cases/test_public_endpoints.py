@@ -55,10 +55,10 @@ def one_error(node: ScriptedNode, most: int = 1) -> None:
     node.gateway = gateway
 
 
-async def pay_on_both_rails(town: ScannedNodes, **odd: Any) -> list[str]:
-    proxied = await town.api.create(confirmations=5, amount="1000", callbackUrl=town.hooks.url())
-    direct = await town.direct(1, amount="1000")
-    for node in town.nodes:
+async def pay_on_both_rails(system: ScannedNodes, **odd: Any) -> list[str]:
+    proxied = await system.api.create(confirmations=5, amount="1000", callbackUrl=system.hooks.url())
+    direct = await system.direct(1, amount="1000")
+    for node in system.nodes:
         first, second = node.head + 1, node.head + 2
         moved = node.transfer(USDT, MERCHANT, 1000, tx=tx_hash("proxied"), block=first)
         event = node.event(USDT, MERCHANT, 1000, proxied["paymentReference"], tx=tx_hash("proxied"), block=first)
@@ -82,22 +82,22 @@ async def pay_on_both_rails(town: ScannedNodes, **odd: Any) -> list[str]:
     ids=lambda kinds: "+".join(kind.__name__ for kind in kinds),
 )
 async def test_payments_on_both_rails_are_confirmed(tmp_path, kinds):
-    async with run_scanned_nodes(tmp_path, len(kinds)) as town:
-        for kind, node in zip(kinds, town.nodes, strict=True):
+    async with run_scanned_nodes(tmp_path, len(kinds)) as system:
+        for kind, node in zip(kinds, system.nodes, strict=True):
             kind(node)
-        for intent_id in await pay_on_both_rails(town):
-            await town.api.status_is(intent_id, "confirmed")
+        for intent_id in await pay_on_both_rails(system):
+            await system.api.status_is(intent_id, "confirmed")
 
 
 async def test_one_endpoint_that_wants_addresses_and_takes_few_calls_serves_both_rails(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        wants_address(town.nodes[0])
-        few_calls(town.nodes[0])
-        for intent_id in await pay_on_both_rails(town):
-            await town.api.status_is(intent_id, "confirmed")
-        limits = town.scanner.worker.adapter.condition().endpoints[0].limits
+    async with run_scanned_nodes(tmp_path) as system:
+        wants_address(system.nodes[0])
+        few_calls(system.nodes[0])
+        for intent_id in await pay_on_both_rails(system):
+            await system.api.status_is(intent_id, "confirmed")
+        limits = system.scanner.worker.adapter.condition().endpoints[0].limits
         assert (limits.addressless_logs, limits.batch) == (False, 3)
-        assert any("other tokens" in problem for problem in (await town.api.chain())["problems"])
+        assert any("other tokens" in problem for problem in (await system.api.chain())["problems"])
 
 
 UNKNOWN_WORDS = [
@@ -116,12 +116,12 @@ async def test_logs_without_an_address_refused_in_any_words_are_asked_for_by_tok
     def get_logs(params: list[Any]) -> tuple[str, Any] | None:
         return None if params[0].get("address") else ("error", {"code": code, "message": message})
 
-    async with run_scanned_nodes(tmp_path) as town:
-        town.nodes[0].overrides["eth_getLogs"] = get_logs
-        for intent_id in await pay_on_both_rails(town):
-            await town.api.status_is(intent_id, "confirmed")
-        assert town.scanner.worker.adapter.condition().endpoints[0].limits.addressless_logs is False
-        assert any("other tokens" in problem for problem in (await town.api.chain())["problems"])
+    async with run_scanned_nodes(tmp_path) as system:
+        system.nodes[0].overrides["eth_getLogs"] = get_logs
+        for intent_id in await pay_on_both_rails(system):
+            await system.api.status_is(intent_id, "confirmed")
+        assert system.scanner.worker.adapter.condition().endpoints[0].limits.addressless_logs is False
+        assert any("other tokens" in problem for problem in (await system.api.chain())["problems"])
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 500, 502, 503])
@@ -131,31 +131,31 @@ async def test_logs_without_an_address_refused_by_a_status_are_asked_for_by_toke
         unnamed = any(c["method"] == "eth_getLogs" and not c["params"][0].get("address") for c in calls)
         return web.Response(status=status) if unnamed else None
 
-    async with run_scanned_nodes(tmp_path) as town:
-        town.nodes[0].gateway = gateway
-        for intent_id in await pay_on_both_rails(town):
-            await town.api.status_is(intent_id, "confirmed")
+    async with run_scanned_nodes(tmp_path) as system:
+        system.nodes[0].gateway = gateway
+        for intent_id in await pay_on_both_rails(system):
+            await system.api.status_is(intent_id, "confirmed")
 
 
 async def test_an_endpoint_that_refuses_all_logs_is_not_thought_to_want_an_address(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
         node.overrides["eth_getLogs"] = lambda _: ("error", {"code": -32603, "message": "internal error"})
-        intents = await pay_on_both_rails(town)
+        intents = await pay_on_both_rails(system)
         for _ in range(4):
             with suppress(ChainError):
-                await town.polled(1)
-        assert town.scanner.worker.adapter.condition().endpoints[0].limits.addressless_logs is not False
+                await system.polled(1)
+        assert system.scanner.worker.adapter.condition().endpoints[0].limits.addressless_logs is not False
         node.overrides.clear()
         for intent_id in intents:
-            await town.api.status_is(intent_id, "confirmed", timeout_s=45)
+            await system.api.status_is(intent_id, "confirmed", timeout_s=45)
 
 
 @pytest.mark.parametrize("how", ["an error", "a status"])
 @pytest.mark.parametrize("refused", list(Rail))
 async def test_one_rail_whose_logs_are_refused_does_not_stop_the_other(tmp_path, refused, how):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
 
         def is_refused(call: dict[str, Any]) -> bool:
             proxied = call["method"] == "eth_getLogs" and call["params"][0]["topics"][0] == EVENT_TOPIC
@@ -176,40 +176,40 @@ async def test_one_rail_whose_logs_are_refused_does_not_stop_the_other(tmp_path,
             node.overrides["eth_getLogs"] = get_logs
         else:
             node.gateway = gateway
-        ends = [await town.api.create(expiresAt=in_seconds(2)), await town.direct(2, expiresAt=in_seconds(2))]
-        proxied, direct = await pay_on_both_rails(town)
+        ends = [await system.api.create(expiresAt=in_seconds(2)), await system.direct(2, expiresAt=in_seconds(2))]
+        proxied, direct = await pay_on_both_rails(system)
         stopped, read = (proxied, direct) if refused is Rail.PROXY else (direct, proxied)
         node.head += 80
-        await town.api.status_is(read, "confirmed")
+        await system.api.status_is(read, "confirmed")
         waits, ended = ends if refused is Rail.PROXY else ends[::-1]
-        await town.api.status_is(ended["intentId"], "expired", timeout_s=30)
-        assert (await town.api.intent(stopped))["status"] == "pending"
-        assert (await town.api.intent(waits["intentId"]))["status"] == "pending"
+        await system.api.status_is(ended["intentId"], "expired", timeout_s=30)
+        assert (await system.api.intent(stopped))["status"] == "pending"
+        assert (await system.api.intent(waits["intentId"]))["status"] == "pending"
         node.overrides.clear()
         node.gateway = None
-        await town.api.status_is(stopped, "confirmed", timeout_s=45)
-        await town.api.status_is(waits["intentId"], "expired", timeout_s=45)
+        await system.api.status_is(stopped, "confirmed", timeout_s=45)
+        await system.api.status_is(waits["intentId"], "expired", timeout_s=45)
 
 
 @pytest.mark.parametrize("message", ["query returned more than 1 results", "response size exceeded"])
 async def test_a_block_with_more_logs_than_an_answer_holds_is_read_address_by_address(tmp_path, message):
     """The node lists no transactions of its blocks: their receipts are no way past the cap."""
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
 
         def get_logs(params: list[Any]) -> tuple[str, Any] | None:
             too_many = "blockHash" not in params[0] and len(node.matching(params[0])) > 1
             return ("error", {"code": -32005, "message": message}) if too_many else None
 
         node.overrides["eth_getLogs"] = get_logs
-        intents = [await town.direct(number, amount="1000") for number in (1, 2, 3)]
+        intents = [await system.direct(number, amount="1000") for number in (1, 2, 3)]
         node.head += 1
         for number in (1, 2, 3):
             paid = node.transfer(USDT, shop(number), 1000, tx=tx_hash(f"{number}"), block=node.head, index=number)
             node.include(paid)
         node.head += 20
         for intent in intents:
-            await town.api.status_is(intent["intentId"], "confirmed")
+            await system.api.status_is(intent["intentId"], "confirmed")
 
 
 @pytest.mark.parametrize(
@@ -228,15 +228,15 @@ async def test_a_block_with_more_logs_than_an_answer_holds_is_read_address_by_ad
     ids=str,
 )
 async def test_fields_nobody_uses_stop_no_payment(tmp_path, odd):
-    async with run_scanned_nodes(tmp_path) as town:
-        for intent_id in await pay_on_both_rails(town, **odd):
-            await town.api.status_is(intent_id, "confirmed")
+    async with run_scanned_nodes(tmp_path) as system:
+        for intent_id in await pay_on_both_rails(system, **odd):
+            await system.api.status_is(intent_id, "confirmed")
 
 
 @pytest.mark.parametrize("count", [21, 25])
 async def test_more_direct_payments_than_a_topic_position_takes_are_all_confirmed(tmp_path, count):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
 
         def get_logs(params: list[Any]) -> tuple[str, Any] | None:
             if all(len(slot) <= 20 for slot in params[0]["topics"] if isinstance(slot, list)):
@@ -244,19 +244,19 @@ async def test_more_direct_payments_than_a_topic_position_takes_are_all_confirme
             return "error", {"code": -32602, "message": "exceed max addresses or topics per search position"}
 
         node.overrides["eth_getLogs"] = get_logs
-        intents = [await town.direct(number, amount="1000") for number in range(1, count + 1)]
+        intents = [await system.direct(number, amount="1000") for number in range(1, count + 1)]
         for number in (1, count):
             node.pay(USDT, shop(number), 1000, tx=tx_hash(f"paid {number}"), index=number)
         node.head += 10
         for number in (1, count):
-            await town.api.status_is(intents[number - 1]["intentId"], "confirmed")
+            await system.api.status_is(intents[number - 1]["intentId"], "confirmed")
 
 
 async def test_null_for_no_logs_is_no_answer_and_another_endpoint_is_asked(tmp_path):
-    async with run_scanned_nodes(tmp_path, 2) as town:
-        town.nodes[0].overrides["eth_getLogs"] = lambda _: ("result", None)
-        for intent_id in await pay_on_both_rails(town):
-            await town.api.status_is(intent_id, "confirmed")
+    async with run_scanned_nodes(tmp_path, 2) as system:
+        system.nodes[0].overrides["eth_getLogs"] = lambda _: ("result", None)
+        for intent_id in await pay_on_both_rails(system):
+            await system.api.status_is(intent_id, "confirmed")
 
 
 @pytest.mark.parametrize(
@@ -276,8 +276,8 @@ async def test_a_range_refused_by_a_status_without_a_word_is_asked_for_in_parts(
         refused.append(calls)
         return web.Response(status=status)
 
-    async with run_scanned_nodes(tmp_path) as town:
-        town.nodes[0].gateway = gateway
-        for intent_id in await pay_on_both_rails(town):
-            await town.api.status_is(intent_id, "confirmed")
+    async with run_scanned_nodes(tmp_path) as system:
+        system.nodes[0].gateway = gateway
+        for intent_id in await pay_on_both_rails(system):
+            await system.api.status_is(intent_id, "confirmed")
         assert refused

@@ -55,7 +55,7 @@ async def test_the_last_look_finds_what_the_running_scan_never_saw(
 
     for order in orders:
         assert (await bench.intent(order.intent_id)).status is IntentStatus.CONFIRMED
-    assert await bench.told() == [EventType.CONFIRMED] * count
+    assert await bench.event_types() == [EventType.CONFIRMED] * count
     (looked,) = bench.chain.looked_again  # all in one question
     assert looked == (orders[0].created_at // 1000 - 600, orders[0].expires_at // 1000 + 60)
 
@@ -206,7 +206,7 @@ async def test_a_sweep_that_could_read_nobody_leaves_what_the_last_one_reached(b
 
 
 @pytest.mark.parametrize("waits_directly", [True, False])
-async def test_what_of_the_proxy_could_be_swept_is_told_and_what_stopped_it_is_named(
+async def test_what_of_the_proxy_could_be_swept_is_reported_and_what_stopped_it_is_named(
     bench: Bench, waits_directly: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.wait_for(an_intent(), *([direct()] if waits_directly else []))

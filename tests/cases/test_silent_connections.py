@@ -74,8 +74,8 @@ async def test_the_scanner_answers_and_tells_while_300_say_nothing(
         await chain.pay(USDT, MERCHANT, 5000, intent["paymentReference"])
         await chain.mine(20)
         await daemon.api.status_is(intent["intentId"], "confirmed")
-        told = await hooks.wait_for(1)
-        assert told[0].json["intentId"] == intent["intentId"]
+        reported = await hooks.wait_for(1)
+        assert reported[0].json["intentId"] == intent["intentId"]
         assert await health(daemon.api.url) < 1
         assert len("".join(daemon.output)) < 20_000
 

@@ -65,8 +65,8 @@ async def test_events_of_receipts_are_read_however_they_are_spelt(tron, spell, j
     whole = TronNode.info
 
     def info(grid, tx):
-        told = whole(grid, tx)
-        return told | {"log": [spell(log) for log in told.get("log", [])]}
+        reported = whole(grid, tx)
+        return reported | {"log": [spell(log) for log in reported.get("log", [])]}
 
     monkeypatch.setattr(TronNode, "info", info)
     adapter, after, paid = await paid_on(tron, await tron.grid(jsonrpc=jsonrpc))
@@ -102,7 +102,7 @@ async def test_a_receipt_that_leaves_something_out_neither_hides_nor_refuses_a_p
     assert (await looked_at(adapter, found))[paid].outcome is VerificationOutcome.CREDITED
 
 
-async def test_an_event_its_receipt_does_not_show_is_told_with_a_reason(tron):
+async def test_an_event_its_receipt_does_not_show_is_reported_with_a_reason(tron):
     grid = await tron.grid()
     adapter, after, paid = await paid_on(tron, grid)
     other = {"address": to_hex(USDT), "topics": ["00" * 32], "data": ""}

@@ -10,9 +10,9 @@ from tests.cases.scanned_nodes import run_scanned_nodes
 
 
 async def test_a_chain_shows_its_state_problems_endpoints_stuck_transfers_and_sweep(tmp_path: Path) -> None:
-    async with run_scanned_nodes(tmp_path, 2) as town:
-        await town.polled()
-        chain = await town.api.chain()
+    async with run_scanned_nodes(tmp_path, 2) as system:
+        await system.polled()
+        chain = await system.api.chain()
 
     assert (chain["state"], chain["problems"], chain["stuck"], chain["stuckCount"]) == ("ready", [], [], 0)
     assert chain["sweep"] == {"coveredTo": None, "at": None}
@@ -30,9 +30,9 @@ def test_states_have_the_names_that_are_promised() -> None:
 
 
 async def test_an_intent_is_always_answered_with_warnings(tmp_path: Path) -> None:
-    async with run_scanned_nodes(tmp_path) as town:
-        before = await town.direct(1)
-        await town.polled()
-        after = await town.api.create(callbackUrl=town.hooks.url())
+    async with run_scanned_nodes(tmp_path) as system:
+        before = await system.direct(1)
+        await system.polled()
+        after = await system.api.create(callbackUrl=system.hooks.url())
 
     assert (before["warnings"], after["warnings"]) == ([], [])

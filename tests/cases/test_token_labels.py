@@ -55,21 +55,21 @@ def says(address, *, symbol, decimals):
     return answer
 
 
-async def registered(town, **fields):
+async def registered(system, **fields):
     fields = {"token": None, "tokenAddress": ODD, "rail": "direct", "destination": shop(9), **fields}
-    return await town.api.call("POST", "/intents", intent_body(**fields))
+    return await system.api.call("POST", "/intents", intent_body(**fields))
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
 async def test_a_symbol_that_is_nonsense_is_null_and_no_endpoint_rests(tmp_path, symbol):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
         node.overrides["eth_call"] = says(ODD, symbol=SYMBOLS[symbol], decimals=words(6))
-        status, answer = await registered(town)
+        status, answer = await registered(system)
         assert status == 200, answer
-        seen = await town.api.intent(answer["intentId"])
+        seen = await system.api.intent(answer["intentId"])
         assert (seen["tokenSymbol"], seen["decimals"]) == (None, 6)
-        assert [endpoint.failures for endpoint in town.scanner.worker.adapter._pool.endpoints] == [0]
+        assert [endpoint.failures for endpoint in system.scanner.worker.adapter._pool.endpoints] == [0]
 
 
 @pytest.mark.parametrize(
@@ -93,48 +93,50 @@ async def test_a_symbol_that_is_nonsense_is_null_and_no_endpoint_rests(tmp_path,
     ],
 )
 async def test_decimals_that_are_nonsense_are_null_and_no_endpoint_rests(tmp_path, decimals):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
         node.overrides["eth_call"] = says(ODD, symbol=text("ODD"), decimals=decimals)
-        status, answer = await registered(town)
+        status, answer = await registered(system)
         assert status == 200, answer
-        assert (await town.api.intent(answer["intentId"]))["decimals"] is None
-        assert [endpoint.failures for endpoint in town.scanner.worker.adapter._pool.endpoints] == [0]
+        assert (await system.api.intent(answer["intentId"]))["decimals"] is None
+        assert [endpoint.failures for endpoint in system.scanner.worker.adapter._pool.endpoints] == [0]
 
 
 async def test_a_token_of_the_registry_that_calls_itself_otherwise_is_still_accepted_and_paid(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
         node.overrides["eth_call"] = says(USDT.lower(), symbol=text("USD₮0"), decimals=words(18))
-        await town.polled(2)
-        intent = await town.direct(1, amount="1000")
+        await system.polled(2)
+        intent = await system.direct(1, amount="1000")
         node.pay(USDT, shop(1), 1000, tx=tx_hash("paid"))
         node.head += 10
-        await town.api.status_is(intent["intentId"], "confirmed")
-        assert any("USD₮0" in problem for problem in (await town.api.chain())["problems"])
+        await system.api.status_is(intent["intentId"], "confirmed")
+        assert any("USD₮0" in problem for problem in (await system.api.chain())["problems"])
 
 
 async def test_a_token_whose_decimals_are_not_the_registrys_is_refused(tmp_path):
     tokens = json.loads((ROOT / "tokens.json").read_text())
     assert next(t["decimals"] for t in tokens if t["address"] == USDT and t["chainId"] == CHAIN_ID) == 18
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
         node.overrides["eth_call"] = says(USDT.lower(), symbol=text("USDT"), decimals=words(6))
-        await town.polled(2)
-        town.scanner.worker._tested = False
-        await town.polled(1)
-        status, answer = await registered(town, token="USDT", tokenAddress=None)
+        await system.polled(2)
+        system.scanner.worker._tested = False
+        await system.polled(1)
+        status, answer = await registered(system, token="USDT", tokenAddress=None)
         assert (status, answer["code"]) == (400, "token_mismatch")
 
 
 async def test_a_balance_a_contract_refuses_in_a_nodes_words_is_unknown_and_no_endpoint_rests(tmp_path):
-    async with run_scanned_nodes(tmp_path) as town:
-        (node,) = town.nodes
+    async with run_scanned_nodes(tmp_path) as system:
+        (node,) = system.nodes
         node.overrides["eth_call"] = lambda asked: (
             ("error", {"code": 3, "message": "execution reverted: rate limit exceeded"})
             if asked[0]["to"].lower() == ODD
             else None
         )
-        told = await town.scanner.worker.adapter.balances([BalanceKey(shop(1), ODD), BalanceKey(shop(1), USDT.lower())])
-        assert told.amounts == [None, 0]
-        assert [endpoint.failures for endpoint in town.scanner.worker.adapter._pool.endpoints] == [0]
+        reported = await system.scanner.worker.adapter.balances(
+            [BalanceKey(shop(1), ODD), BalanceKey(shop(1), USDT.lower())]
+        )
+        assert reported.amounts == [None, 0]
+        assert [endpoint.failures for endpoint in system.scanner.worker.adapter._pool.endpoints] == [0]

@@ -1,4 +1,4 @@
-"""Money is judged by all its transfers: crumbs neither hide who paid nor freeze who did."""
+"""Money is judged by all its transfers: dust neither hides who paid nor freezes who did."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ CLEAN_PAYS = [
 
 
 @pytest.mark.parametrize(("paid", "rest"), CLEAN_PAYS)
-async def test_a_crumb_from_a_listed_sender_freezes_nobody_and_waits_for_a_person(
+async def test_dust_from_a_listed_sender_freezes_nobody_and_waits_for_a_person(
     screened: AcceptedPurchase, paid: Paid, rest: int
 ) -> None:
     await screened.open("direct")
@@ -108,7 +108,7 @@ async def test_a_crumb_from_a_listed_sender_freezes_nobody_and_waits_for_a_perso
     assert await screened.findings() == []
 
 
-async def test_a_contracts_crumb_freezes_nobody_either(
+async def test_dust_from_a_contract_freezes_nobody_either(
     tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
     async with node("0x6001") as url:
@@ -141,9 +141,9 @@ async def test_a_node_is_asked_about_a_bounded_number_of_senders(
     async with dealing(tmp_path, fake_scanner, clock, {}, TRANSACTION_SAFETY_REQUIRE_EOA_SENDER="true") as purchase:
         await purchase.open("direct")
         senders = purchase.market.marketplace.services.verifier._gate._senders = Plain({CLEAN})
-        crumbs = [(f"0x{number:040x}", 1) for number in range(1, 301)]
+        dust = [(f"0x{number:040x}", 1) for number in range(1, 301)]
 
-        _, answer = await purchase.hook(pay_with(purchase, [*crumbs, (CLEAN, TEN)]))
+        _, answer = await purchase.hook(pay_with(purchase, [*dust, (CLEAN, TEN)]))
 
         assert (answer["data"]["outcome"], purchase.entries()) == ("funded", FUNDED)
         assert senders.asked <= 64
@@ -244,7 +244,7 @@ async def test_a_cut_list_of_a_balance_leaves_the_rest_unscreened(screened: Acce
     assert (await screened.payment())["holdReason"] == "no_buyer_address_to_screen"
 
 
-async def test_i_paid_judges_what_the_watch_told_too(screened: AcceptedPurchase) -> None:
+async def test_i_paid_judges_what_the_watch_reported_too(screened: AcceptedPurchase) -> None:
     payment = (await screened.open("direct_balance", mode="watch"))["payment"]
     await screened.hook(grown(payment, TEN - 1, [(LISTED, TEN - 1)]))
     screened.scanner.balances[payment["destination"]] = TEN
@@ -254,7 +254,7 @@ async def test_i_paid_judges_what_the_watch_told_too(screened: AcceptedPurchase)
     assert (found["funded"], found["reason"]) == (False, "aml_sanctions")
 
 
-async def test_one_transfer_told_by_two_events_is_counted_once(screened: AcceptedPurchase) -> None:
+async def test_one_transfer_reported_by_two_events_is_counted_once(screened: AcceptedPurchase) -> None:
     payment = (await screened.open("direct_balance", mode="watch"))["payment"]
     first = grown(payment, 5 * ONE, [(CLEAN, 5 * ONE)])
     await screened.hook(first)

@@ -84,7 +84,7 @@ class ChainController:
             self.payments += 1
 
     async def pay_together(self, payments: Sequence[tuple[str, str, int, str | None]]) -> None:
-        """Pay several (token, destination, amount, reference) in one transaction, out of a contract's purse."""
+        """Pay several (token, destination, amount, reference) in one transaction, out of a contract's balance."""
         async with self._lock:
             calls = [call for payment in payments for call in _calls_of(*payment)]
             kind = "(address,bool,bytes)[]"
@@ -93,7 +93,7 @@ class ChainController:
             self.payments += 1
 
     async def pay_many(self, token: str, destination: str, amount: int, reference: str | None, count: int) -> None:
-        """Pay the same amount many times in one transaction, out of a contract's purse."""
+        """Pay the same amount many times in one transaction, out of a contract's balance."""
         async with self._lock:
             data = pay_many_calldata(payment_of(token, destination, amount, reference), token, amount, count)
             await self.chain.send(MULTICALL, data, sender=self._payer(), gas=MUCH_GAS)
@@ -218,11 +218,11 @@ def _same(transfer: ChainTransfer, event: ChainTransfer) -> bool:
 def pay_many_calldata(payment: tuple[str, str], token: str, amount: int, count: int) -> str:
     """Return what a contract is called with to pay so many times: it makes the money, and spends it."""
     kind = "(address,bool,bytes)[]"
-    purse = [
+    preparation = [
         (token, _call("mint(address,uint256)", MULTICALL, amount * count)),
         (token, _call("approve(address,uint256)", PROXY, amount * count)),
     ]
-    calls = [(to, False, bytes.fromhex(data[2:])) for to, data in [*purse, *[payment] * count]]
+    calls = [(to, False, bytes.fromhex(data[2:])) for to, data in [*preparation, *[payment] * count]]
     return _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
 
 

@@ -60,10 +60,10 @@ class Stranger:
         await self._controller.pay_many_fresh(opened.token, opened.destination, 0, opened.reference, MANY)
 
     async def _pay_from_the_list(self, opened: OpenedPayment) -> None:
-        crumb = opened.price * LISTED_THOUSANDTHS // 1000
+        dust = opened.price * LISTED_THOUSANDTHS // 1000
         payer = self._controller.listed_wallet()
         await self._controller.pay_from_fresh_wallet(
-            opened.token, opened.destination, crumb, opened.reference, needed=False, payer=payer
+            opened.token, opened.destination, dust, opened.reference, needed=False, payer=payer
         )
 
     async def _pay_the_shop(self, opened: OpenedPayment) -> None:

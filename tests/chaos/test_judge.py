@@ -229,17 +229,17 @@ def test_within_a_block_they_count_in_the_order_of_the_transactions_hashes() -> 
     assert judge(outcome).clean
 
 
-def test_what_only_a_log_of_a_failed_transaction_told_of_may_be_listed_as_reverted() -> None:
+def test_what_only_a_log_of_a_failed_transaction_reported_may_be_listed_as_reverted() -> None:
     row = listed("tx-8", "0", "by-proxy", "reverted", 1000)
     assert judge(replace(HONEST, rows=(*HONEST.rows, row))).clean
     assert not judge(replace(HONEST, rows=(*HONEST.rows, replace(row, reason="duplicate")))).clean
 
 
 def test_payments_of_one_block_count_by_transaction_whatever_their_logs_are_numbered() -> None:
-    crumb, whole = replace(moved(5, 1), tx="b", log_index=1), replace(moved(5, 1000), tx="a", log_index=9)
+    dust, whole = replace(moved(5, 1), tx="b", log_index=1), replace(moved(5, 1000), tx="a", log_index=9)
     outcome = Outcome(
         (BY_PROXY,),
-        (crumb, whole),
+        (dust, whole),
         (replace(webhook(BY_PROXY, 5, 1000), tx="a"),),
         {"by-proxy": "confirmed"},
         (listed("b", "0", "by-proxy", "duplicate", 1),),
@@ -271,7 +271,7 @@ def test_two_orders_may_be_paid_by_one_transaction() -> None:
     assert judge(TOGETHER).clean
 
 
-def test_of_two_orders_in_one_transaction_each_is_told() -> None:
+def test_of_two_orders_in_one_transaction_each_is_reported() -> None:
     assert counts(judge(replace(TOGETHER, webhooks=TOGETHER.webhooks[:1]))) == (1, 0, 0, 0)
 
 

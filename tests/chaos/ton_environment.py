@@ -106,7 +106,7 @@ class TonEnvironment:
             self.payments += 1
 
     async def reorg(self, depth: int, kind: str) -> None:
-        """What the masterchain has sealed is never replaced."""
+        """What the masterchain has committed is never replaced."""
 
     def inject_fault(self, place: int, kind: str, method: str) -> Any:
         return inject_fault(self._centers[place], kind)

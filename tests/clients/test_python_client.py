@@ -231,7 +231,7 @@ async def test_a_scanner_without_its_chain_is_not_ready_and_says_why(client: Sca
     assert readiness.reasons
 
 
-async def test_the_chains_are_told(client: ScannerClient) -> None:
+async def test_the_chains_are_returned(client: ScannerClient) -> None:
     (chain,) = await client.status()
 
     assert (chain.chain_id, chain.chain_type, chain.name) == (97, "evm", "BSC Testnet")
@@ -316,7 +316,7 @@ async def test_balances_are_checked_and_watched(chain: Anvil, hooks: Receiver, s
 
 @dataclass
 class Broken:
-    """Answers what it is told, one after the other, and keeps what it was asked."""
+    """Answers what it was given, one after the other, and keeps what it was asked."""
 
     answers: list[Callable[[web.Request], Awaitable[web.StreamResponse]]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)

@@ -39,7 +39,7 @@ def left_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(("family", "uri"), [("tron", "tron:T"), ("ton", "ton://transfer/UQ")])
-async def test_the_story_is_told_to_the_end(family: str, uri: str, tmp_path: Path) -> None:
+async def test_the_demo_runs_to_the_end(family: str, uri: str, tmp_path: Path) -> None:
     story = await play(family, "once", tmp_path)
     async with asyncio.timeout(90):
         output, _ = await story.communicate()

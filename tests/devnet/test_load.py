@@ -20,7 +20,7 @@ def some_figures(**fields: Any) -> Figures:
     usual: dict[str, Any] = {
         "length": 10.0,
         "calls": {CALL: timed},
-        "told": timed,
+        "reported": timed,
         "moments": [Moment(float(at), 100.0, at * 0.5, at * 100) for at in range(10)],
         "paid": 10,
         "webhooks": 10,
@@ -32,7 +32,7 @@ def some_figures(**fields: Any) -> Figures:
 
 
 @pytest.mark.process
-async def test_every_payment_is_told_once_while_a_node_hangs_and_everything_asked_is_timed() -> None:
+async def test_every_payment_is_reported_once_while_a_node_hangs_and_everything_asked_is_timed() -> None:
     plan = replace(BUSY, clients=3, payments_a_minute=60, think_s=0.05, hour_min=1, minutes=0.05, hangs=True)
 
     seen = await measure(plan)
@@ -51,7 +51,7 @@ def test_a_quantile_is_a_value_that_occurred(share: float, expected: int) -> Non
     assert quantile([float(n) for n in range(100, 0, -1)], share) == expected
 
 
-def test_memory_that_grows_with_the_intents_is_told_by_the_thousand() -> None:
+def test_memory_that_grows_with_the_intents_is_reported_by_the_thousand() -> None:
     growing = [Moment(float(at), 100 + at, 0.0, at * 500) for at in range(10)]
 
     assert some_figures(moments=growing).growth_mb == pytest.approx(2.0)

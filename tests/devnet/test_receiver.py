@@ -69,7 +69,7 @@ async def test_statuses_come_in_turn_and_the_last_one_stays(hooks: Receiver, ses
     assert await post(session, hooks.url("/other")) == 200
 
 
-async def test_all_paths_can_be_told_at_once(hooks: Receiver, session: aiohttp.ClientSession) -> None:
+async def test_all_paths_can_be_set_at_once(hooks: Receiver, session: aiohttp.ClientSession) -> None:
     hooks.behave("/good", statuses=[201])
     hooks.behave_everywhere(statuses=[503], headers={"Retry-After": "7"})
     async with session.post(hooks.url("/bad"), data=BODY) as response:

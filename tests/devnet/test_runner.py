@@ -185,7 +185,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("user", "kind", "about"), RIGHT)
-def test_what_is_somebodys_business_may_be_heard(user: str, kind: str, about: str) -> None:
+def test_what_is_somebodys_business_may_be_received(user: str, kind: str, about: str) -> None:
     assert CAST.wrong_recipients([Notification("n", user, kind, about)]) == []
 
 
@@ -196,17 +196,17 @@ def test_what_is_nobodys_business_is_a_wrong_recipient(user: str, kind: str, abo
     assert found.kind is FindingKind.WRONG_RECIPIENT
 
 
-def test_the_same_told_to_one_person_twice_is_seen() -> None:
-    told = [
+def test_the_same_notification_to_one_user_twice_is_seen() -> None:
+    reported = [
         Notification("1", "buyer", "payment_confirmed", "payment"),
         Notification("2", "winner", "payment_confirmed", "payment"),
     ]
 
-    assert repeated(told) == []
-    assert [f.kind for f in repeated([*told, replace(told[0], id="3")])] == [FindingKind.REPEATED]
+    assert repeated(reported) == []
+    assert [f.kind for f in repeated([*reported, replace(reported[0], id="3")])] == [FindingKind.REPEATED]
 
 
-def test_what_is_stored_was_heard_live_once() -> None:
+def test_what_is_stored_was_received_live_once() -> None:
     note = Notification("1", "buyer", "delivered", "request")
 
     assert not_received_live([note], [note]) == []
@@ -251,7 +251,7 @@ class StuckWorld:
         return {"payments": [], "total": 0}
 
 
-async def test_the_backlog_is_given_time_and_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_backlog_is_given_time_and_then_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "DRAIN_S", 0.05)
     monkeypatch.setattr(judging, "POLL_S", 0.01)
     context = StuckWorld()
@@ -329,11 +329,11 @@ async def test_a_missed_target_that_is_no_stop_condition_lets_the_ramp_go_on(tmp
 async def test_both_reports_say_what_went_wrong(tmp_path: Path) -> None:
     await climb(tmp_path, level(1), level(2, Finding(FindingKind.LEAK, "seen by another"), failed="pay: no money"))
 
-    told = orjson.loads((tmp_path / "e2e.json").read_bytes())
+    reported = orjson.loads((tmp_path / "e2e.json").read_bytes())
     text = (tmp_path / "e2e.md").read_text()
-    assert told["ok"] is False
-    assert [each["targets"]["leaks"] for each in told["levels"]] == [0, 1]
-    assert told["levels"][1]["failures"] == [{"worker": 0, "why": "pay: no money"}] * 2
+    assert reported["ok"] is False
+    assert [each["targets"]["leaks"] for each in reported["levels"]] == [0, 1]
+    assert reported["levels"][1]["failures"] == [{"worker": 0, "why": "pay: no money"}] * 2
     assert "one worker saw another's: seen by another" in text
     assert "failed at pay: no money" in text
 

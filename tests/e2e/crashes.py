@@ -118,7 +118,7 @@ async def kill_at_random(
 
 
 def reckon(folder: Path, hooks: Receiver, paid: dict[str, str]) -> None:
-    """Compare what was told and what is stored with what was paid."""
+    """Compare what was reported and what is stored with what was paid."""
     count = len(paid)
     assert confirmed(hooks) == paid
     assert all(d.verified(SECRET) for d in hooks.distinct.values())

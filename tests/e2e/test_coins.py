@@ -37,7 +37,7 @@ async def wrong_assets(scanner: Running) -> list[dict[str, Any]]:
     return await scanner.api.unmatched(reason="wrong_asset")
 
 
-async def test_coin_sent_instead_of_the_token_is_stored_told_and_settles_nothing(
+async def test_coin_sent_instead_of_the_token_is_stored_reported_and_settles_nothing(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:
     intent_id = await direct(scanner, hooks, events=["payment.anomaly"])
@@ -48,9 +48,9 @@ async def test_coin_sent_instead_of_the_token_is_stored_told_and_settles_nothing
     (seen,) = await wrong_assets(scanner)
     assert (seen["intentId"], seen["destination"], seen["amount"]) == (intent_id, SHOP, str(3 * ETHER))
     assert (seen["token"], seen["txHash"]) == ("native", None)
-    (told,) = await hooks.wait_for(1)
-    assert (told.json["eventType"], told.json["reason"]) == ("payment.anomaly", "wrong_asset")
-    assert told.json["transfers"][0]["txHash"] is None
+    (reported,) = await hooks.wait_for(1)
+    assert (reported.json["eventType"], reported.json["reason"]) == ("payment.anomaly", "wrong_asset")
+    assert reported.json["transfers"][0]["txHash"] is None
     intent = await scanner.api.intent(intent_id)
     assert (intent["status"], intent["amountReceived"]) == ("pending", "0")
 

@@ -37,7 +37,7 @@ async def pay_several(chain: Anvil, *payments: tuple[str, int]) -> str:
     return await chain.send(MULTICALL, _call(f"aggregate3({kind})") + encode([kind], [calls]).hex())
 
 
-async def test_a_transfer_after_the_expiry_is_late_is_told_and_does_not_settle(
+async def test_a_transfer_after_the_expiry_is_late_is_reported_and_does_not_settle(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
     async with running(environment(tmp_path, chain.url)) as scanner:
@@ -100,10 +100,10 @@ async def test_two_intents_paid_in_one_transaction_are_both_settled_by_their_own
     await chain.mine(5)
     deliveries = await hooks.wait_for(2)
 
-    told = {
+    reported = {
         d.json["intentId"]: (d.json["txHash"], d.json["amountReceived"], d.json["transferCount"]) for d in deliveries
     }
-    assert told == {first: (tx, "1000", 1), second: (tx, "2000", 1)}
+    assert reported == {first: (tx, "1000", 1), second: (tx, "2000", 1)}
     (one,) = (await scanner.api.intent(first))["transfers"]
     (two,) = (await scanner.api.intent(second))["transfers"]
     assert one["eventKey"] != two["eventKey"]

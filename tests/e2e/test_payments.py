@@ -237,7 +237,9 @@ async def test_a_payment_after_cancelling_is_stored_as_cancelled(
     assert await scanner.api.reasons(created["intentId"]) == ["cancelled"]
 
 
-async def test_a_late_payment_is_stored_told_and_does_not_settle(chain: Anvil, hooks: Receiver, tmp_path: Path) -> None:
+async def test_a_late_payment_is_stored_reported_and_does_not_settle(
+    chain: Anvil, hooks: Receiver, tmp_path: Path
+) -> None:
     async with running(environment(tmp_path, chain.url, LATE_WATCH_HOURS="0.01")) as scanner:
         created = await scanner.api.create(
             callbackUrl=hooks.url(),
@@ -315,7 +317,7 @@ async def test_the_fee_counts_as_issued_and_no_other(
     assert status == ("pending" if reason else "confirmed")
 
 
-async def test_opt_in_events_are_each_told_once(chain: Anvil, hooks: Receiver, scanner: Running) -> None:
+async def test_opt_in_events_are_each_reported_once(chain: Anvil, hooks: Receiver, scanner: Running) -> None:
     wanted = ["payment.detected", "payment.confirming", "payment.partial"]
     created = await scanner.api.create(callbackUrl=hooks.url(), amount="1000", events=wanted)
 
@@ -326,8 +328,8 @@ async def test_opt_in_events_are_each_told_once(chain: Anvil, hooks: Receiver, s
     await hooks.wait_until(lambda: any(d.json["eventType"] == "payment.confirmed" for d in hooks.deliveries))
     await looked_at(chain, scanner)
 
-    told = Counter(d.json["eventType"] for d in hooks.deliveries)
-    assert told == {
+    reported = Counter(d.json["eventType"] for d in hooks.deliveries)
+    assert reported == {
         "payment.detected": 2,
         "payment.partial": 1,
         "payment.confirming": 1,

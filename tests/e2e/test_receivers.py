@@ -1,4 +1,4 @@
-"""Receivers that are down, slow, redirecting or gone: everything is told in the end, once, and nobody waits for another."""
+"""Receivers that are down, slow, redirecting or gone: everything is reported in the end, once, and nobody waits for another."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_many_deliveries_at_once_take_one_attempt_each(
     assert rows(tmp_path, "SELECT count(*), min(ok) FROM attempts") == [(40, 1)]
 
 
-async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_when_an_operator_asks(
+async def test_a_receiver_that_is_down_for_the_whole_schedule_is_notified_when_an_operator_asks(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:
     hooks.behave(statuses=[503])
@@ -172,7 +172,7 @@ async def test_a_receiver_that_hangs_is_given_up_and_delays_no_other(
     env = environment(tmp_path, chain.url, WEBHOOK_TIMEOUT_SEC="2")
     dead = hooks.url("/dead").replace("127.0.0.1", "localhost")  # another receiver, by name
     async with running(env) as scanner:
-        for _ in range(40):  # more than the dead one's lane is wide
+        for _ in range(40):  # more than the dead one's queue is wide
             await scanner.api.create(callbackUrl=dead, amount="1")
         waiting = [i["intentId"] for i in (await scanner.api.get("/intents?limit=100"))["intents"]]
         references = [(await scanner.api.intent(i))["paymentReference"] for i in waiting]
@@ -188,7 +188,7 @@ async def test_a_receiver_that_hangs_is_given_up_and_delays_no_other(
         assert attempts(first)[0]["error"] == "timeout"
 
 
-async def test_a_confirmed_intent_without_its_event_is_told_at_the_next_start_with_the_same_id(
+async def test_a_confirmed_intent_without_its_event_is_reported_at_the_next_start_with_the_same_id(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
     env = environment(tmp_path, chain.url)

@@ -1,4 +1,4 @@
-"""Reorganisations: no payment confirms wrongly, none is lost, none is told twice."""
+"""Reorganisations: no payment confirms wrongly, none is lost, none is reported twice."""
 
 from __future__ import annotations
 

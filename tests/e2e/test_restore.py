@@ -32,7 +32,7 @@ async def command(env: dict[str, str], *arguments: str | Path) -> tuple[int, str
 
 
 async def pay(scanner: Process, chain: Anvil, hooks: Receiver, intent_id: str, reference: str) -> str:
-    """Pay an intent and wait until its backend was told; return the transaction."""
+    """Pay an intent and wait until its backend was notified; return the transaction."""
     tx = await chain.pay(USDT, MERCHANT, 1000, reference)
     await chain.mine(6)
     await scanner.api.until(intent_id, lambda intent: intent["webhookDeliveredAt"] is not None, 30)
@@ -44,7 +44,7 @@ async def register(scanner: Process, hooks: Receiver, intent_id: str) -> str:
     return str(created["paymentReference"])
 
 
-async def test_after_an_old_backup_is_restored_the_chain_is_read_again_and_every_payment_is_told_once(
+async def test_after_an_old_backup_is_restored_the_chain_is_read_again_and_every_payment_is_reported_once(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
     env = environment(tmp_path, chain.url)
@@ -56,7 +56,7 @@ async def test_after_an_old_backup_is_restored_the_chain_is_read_again_and_every
             code, said = await command(env, "backup", copy)
             assert (code, said.splitlines()[0]) == (0, f"{copy}: a whole copy of {tmp_path / 'scanner.db'}")
             paid["after"] = await pay(scanner, chain, hooks, "after", references["after"])
-            told = set(hooks.distinct)
+            reported = set(hooks.distinct)
             code, said = await command(env, "restore", copy)
             assert (code, "is in use by another scanner" in said) == (1, True)
             await scanner.kill()
@@ -71,7 +71,7 @@ async def test_after_an_old_backup_is_restored_the_chain_is_read_again_and_every
             assert (await scanner.api.intent("never"))["status"] == "pending"
             assert await scanner.terminate() == 0
 
-    assert set(hooks.distinct) == told  # told again under the same ids: a receiver takes each once
+    assert set(hooks.distinct) == reported  # told again under the same ids: a receiver takes each once
     assert {d.json["intentId"]: d.json["txHash"] for d in hooks.distinct.values()} == paid
     assert all(d.verified(SECRET) for d in hooks.distinct.values())
     code, said = await command(env, "check")

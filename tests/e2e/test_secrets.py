@@ -1,4 +1,4 @@
-"""Secrets in a whole run: sealed at rest, rotated with an overlap, and told nowhere."""
+"""Secrets in a whole run: encrypted at rest, rotated with an overlap, and shown nowhere."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_a_rotated_secret_signs_beside_the_former_until_the_overlap_is_ove
 
 
 @pytest.mark.process
-async def test_without_the_key_its_secrets_are_sealed_with_the_scanner_does_not_start(
+async def test_without_the_key_its_secrets_are_encrypted_with_the_scanner_does_not_start(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
     env = environment(tmp_path, chain.url)
@@ -142,13 +142,13 @@ async def test_secrets_and_keys_of_a_run_are_in_no_table_file_log_or_answer(
             assert (await Api(scanner.api.url, session, "neither").call("GET", "/intents"))[0] == 401
             assert await scanner.terminate() == 0
         logs += scanner.output
-        async with process(env, session) as scanner:  # everything is sealed with the key in use by now
+        async with process(env, session) as scanner:  # everything is encrypted with the key in use by now
             api = Api(scanner.api.url, session, keys["second"])
             delivery = await paid(api, chain, hooks, "order-2", NEW)
             assert signers(delivery, NEW, OWN) == [True, False]
             assert await scanner.terminate() == 0
         logs += scanner.output
 
-    told = everything(tmp_path) + "".join([*answers, *logs]).encode()
+    reported = everything(tmp_path) + "".join([*answers, *logs]).encode()
     for secret in (OWN, NEW, NEW.removeprefix("whsec_"), *keys.values(), sealing, former):
-        assert secret.encode() not in told
+        assert secret.encode() not in reported

@@ -32,10 +32,10 @@ def assert_whole(folder: Path) -> None:
     assert rows(folder, "PRAGMA integrity_check") == [("ok",)]
     assert rows(folder, "PRAGMA foreign_key_check") == []
     settled = rows(folder, "SELECT intent_id FROM intents WHERE status IN ('confirmed', 'webhook_failed') ORDER BY 1")
-    told = "SELECT subject_id FROM events WHERE event_type = 'payment.confirmed' ORDER BY 1"
-    assert rows(folder, told) == settled
+    reported = "SELECT subject_id FROM events WHERE event_type = 'payment.confirmed' ORDER BY 1"
+    assert rows(folder, reported) == settled
     acknowledged = "SELECT intent_id FROM intents WHERE webhook_delivered_at IS NOT NULL ORDER BY 1"
-    assert rows(folder, f"{told.removesuffix('ORDER BY 1')} AND status = 'delivered' ORDER BY 1") == rows(
+    assert rows(folder, f"{reported.removesuffix('ORDER BY 1')} AND status = 'delivered' ORDER BY 1") == rows(
         folder, acknowledged
     )
     kept = "SELECT count(*) FROM attempts WHERE ok = 1"
@@ -69,7 +69,7 @@ async def paid(api: Api, chain: Anvil, hooks: Receiver, count: int) -> None:
     await chain.mine(5)
 
 
-async def test_told_to_stop_in_the_middle_of_everything_it_ends_cleanly_and_loses_nothing(
+async def test_asked_to_stop_in_the_middle_of_everything_it_ends_cleanly_and_loses_nothing(
     chain: Anvil, hooks: Receiver, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     env = environment(tmp_path, chain.url)
@@ -103,7 +103,7 @@ async def test_told_to_stop_in_the_middle_of_everything_it_ends_cleanly_and_lose
     assert len(hooks.deliveries) == BUSY
 
 
-async def test_told_to_stop_while_a_node_hangs_it_does_not_wait_for_the_node(
+async def test_asked_to_stop_while_a_node_hangs_it_does_not_wait_for_the_node(
     chain: Anvil, hooks: Receiver, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     async with FaultyRpc(chain.url) as rpc:

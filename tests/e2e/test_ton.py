@@ -40,7 +40,7 @@ async def ton(hooks: Receiver, tmp_path: Path) -> AsyncIterator[TonShop]:
 @pytest.mark.parametrize(
     "spelt", [bounceable, unbounceable, str, str.lower], ids=["EQ", "UQ", "raw", "raw in small letters"]
 )
-async def test_an_exact_transfer_settles_and_is_told_once(ton: TonShop, spelt: Any) -> None:
+async def test_an_exact_transfer_settles_and_is_reported_once(ton: TonShop, spelt: Any) -> None:
     to = fresh_address()
     created = await ton.checkout(destination=spelt(to), token="USDT")
     block = created["checkoutBlock"]
@@ -99,8 +99,8 @@ async def test_two_partial_transfers_add_up(ton: TonShop) -> None:
     await ton.delivered(intent_id)
 
     (delivery,) = ton.hooks.deliveries
-    told = delivery.json
-    assert (told["txHash"], told["amountReceived"], told["transferCount"]) == (last.tx_hash, "1000", 2)
+    reported = delivery.json
+    assert (reported["txHash"], reported["amountReceived"], reported["transferCount"]) == (last.tx_hash, "1000", 2)
     assert await ton.unmatched(intent_id) == []
 
 
@@ -279,7 +279,9 @@ async def test_a_payment_from_before_the_intent_is_not_its(ton: TonShop) -> None
     assert await ton.unmatched(intent_id) == [("before_intent", old.tx_hash)]
 
 
-async def test_a_payment_after_the_expiry_is_late_is_told_and_does_not_settle(hooks: Receiver, tmp_path: Path) -> None:
+async def test_a_payment_after_the_expiry_is_late_is_reported_and_does_not_settle(
+    hooks: Receiver, tmp_path: Path
+) -> None:
     to = fresh_address()
     async with run_ton_shop(tmp_path, hooks) as ton:
         intent_id = await ton.sell(destination=to, events=["payment.late"], expiresAt=in_seconds(1))

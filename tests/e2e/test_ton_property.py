@@ -1,7 +1,7 @@
 """
 Whatever the service, the chain and the machine do between two polls, the same intents are settled in the end.
 
-Through the real worker, store and adapter; `TON_PROPERTY_EXAMPLES` sets how many stories are told.
+Through the real worker, store and adapter; `TON_PROPERTY_EXAMPLES` sets how many stories are reported.
 """
 
 from __future__ import annotations
@@ -234,10 +234,10 @@ class Game:
         async with self.db.read() as tx:
             status = {row.destination: row.status for row in await tx.execute(select(intents_table))}
             kept = list(await tx.execute(select(transfers_table)))
-            told = (
+            reported = (
                 await tx.execute(select(events.c.subject_id).where(events.c.event_type == EventType.CONFIRMED))
             ).scalars()
-            confirmed = Counter(told)
+            confirmed = Counter(reported)
         settled = {shop for shop in SHOPS if credited[shop] >= AMOUNT}
         assert {shop for shop in SHOPS if status[shop] == IntentStatus.CONFIRMED} == settled
         assert confirmed == {f"order-{SHOPS.index(shop)}": 1 for shop in settled}

@@ -39,7 +39,9 @@ async def ton(hooks: Receiver, tmp_path: Path) -> AsyncIterator[TonShop]:
 # --- receivers -----------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_once_when_an_operator_asks(ton: TonShop) -> None:
+async def test_a_receiver_that_is_down_for_the_whole_schedule_is_notified_once_when_an_operator_asks(
+    ton: TonShop,
+) -> None:
     ton.hooks.behave(statuses=[503])
     to = fresh_address()
     intent_id = await ton.sell(destination=to)
@@ -161,7 +163,7 @@ async def check(ton: TonShop, clock: FakeClock) -> None:
     await watcher(ton).check_due()
 
 
-async def test_a_rise_is_told_with_the_transfer_behind_it_and_a_fall_from_there(
+async def test_a_rise_is_reported_with_the_transfer_behind_it_and_a_fall_from_there(
     watched: TonShop, clock: FakeClock
 ) -> None:
     to, hooks = fresh_address(), watched.hooks
@@ -197,7 +199,7 @@ async def test_a_rise_is_told_with_the_transfer_behind_it_and_a_fall_from_there(
     assert (fall.json["previousBalance"], fall.json["currentBalance"], fall.json["delta"]) == ("70", "40", "-30")
 
 
-async def test_a_rise_of_coin_is_told(watched: TonShop, clock: FakeClock) -> None:
+async def test_a_rise_of_coin_is_reported(watched: TonShop, clock: FakeClock) -> None:
     to = fresh_address()
     await watch(watched, address=to, token="TON")
 
@@ -206,8 +208,8 @@ async def test_a_rise_of_coin_is_told(watched: TonShop, clock: FakeClock) -> Non
     await check(watched, clock)
     (delivery,) = await watched.hooks.wait_for(1)
 
-    told = delivery.json
-    assert (told["currentBalance"], told["tokenAddress"], told["tokenSymbol"]) == ("5", None, "TON")
+    reported = delivery.json
+    assert (reported["currentBalance"], reported["tokenAddress"], reported["tokenSymbol"]) == ("5", None, "TON")
 
 
 async def test_a_read_that_fails_tells_nobody_and_is_made_again(watched: TonShop, clock: FakeClock) -> None:

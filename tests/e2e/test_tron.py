@@ -31,7 +31,7 @@ async def tron(hooks: Receiver, tmp_path: Path) -> AsyncIterator[TronShop]:
 
 
 @pytest.mark.parametrize("spelt", [str, in_hex], ids=["base58", "41-hex"])
-async def test_an_exact_transfer_settles_and_is_told_once(tron: TronShop, spelt: Any) -> None:
+async def test_an_exact_transfer_settles_and_is_reported_once(tron: TronShop, spelt: Any) -> None:
     to = fresh_address()
     created = await tron.checkout(destination=spelt(to), token="USDT")
     block = created["checkoutBlock"]
@@ -179,8 +179,8 @@ async def test_a_transaction_that_the_second_look_finds_failed_is_reverted(tron:
     intent_id = await tron.sell(destination=to)
     tx = tron.ledger.transfer(to, 1000)
     tron.ledger.settle()
-    told = orjson.loads(tron.grid.node.receipt("", {"value": tx}, solid=True).body)
-    failed = told | {"result": "FAILED", "receipt": {"result": "REVERT"}}
+    reported = orjson.loads(tron.grid.node.receipt("", {"value": tx}, solid=True).body)
+    failed = reported | {"result": "FAILED", "receipt": {"result": "REVERT"}}
     tron.grid.fail(RECEIPT, skip=1, body=orjson.dumps(failed))
 
     await tron.scanner.worker.poll()
@@ -238,7 +238,7 @@ async def test_a_transfer_long_before_the_intent_does_not_settle_it(tron: TronSh
 # --- receivers ---------------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_is_down_for_the_whole_schedule_is_told_when_it_is_back(tron: TronShop) -> None:
+async def test_a_receiver_that_is_down_for_the_whole_schedule_is_notified_when_it_is_back(tron: TronShop) -> None:
     tron.hooks.behave(statuses=[503])
     to = fresh_address()
     intent_id = await tron.sell(destination=to)

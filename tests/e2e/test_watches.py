@@ -1,4 +1,4 @@
-"""Balance watches on a real EVM chain: every change is told, from what was acknowledged last, and nothing else."""
+"""Balance watches on a real EVM chain: every change is reported, from what was acknowledged last, and nothing else."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def _change(body: dict[str, Any]) -> tuple[str, str, int]:
     return body["previousBalance"], body["currentBalance"], body["changeCount"]
 
 
-def told(hooks: Receiver) -> list[tuple[str, str, int]]:
+def changes(hooks: Receiver) -> list[tuple[str, str, int]]:
     return [_change(d.json) for d in hooks.deliveries]
 
 
-async def test_a_rise_is_told_with_the_transfer_behind_it(
+async def test_a_rise_is_reported_with_the_transfer_behind_it(
     chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock
 ) -> None:
     created = await watch(daemon, hooks)
@@ -142,7 +142,7 @@ async def test_a_rise_is_told_with_the_transfer_behind_it(
     assert after["lastNotifiedAt"] is not None
 
 
-async def test_a_fall_is_told(chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock) -> None:
+async def test_a_fall_is_reported(chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock) -> None:
     await deposit(chain, 10)
     await chain.rpc("anvil_impersonateAccount", [HOLDER])
     await chain.rpc("anvil_setBalance", [HOLDER, hex(10**18)])
@@ -167,11 +167,11 @@ async def test_two_changes_between_reads_are_one_event_over_both(
     await check(daemon, clock)
     (delivery,) = await hooks.wait_for(1)
 
-    assert told(hooks) == [("0", "12", 1)]
+    assert changes(hooks) == [("0", "12", 1)]
     assert [t["amount"] for t in delivery.json["transfers"]] == ["7", "5"]
 
 
-async def test_a_backend_that_is_down_is_told_again_until_it_acknowledges(
+async def test_a_backend_that_is_down_is_notified_again_until_it_acknowledges(
     chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock
 ) -> None:
     hooks.behave(statuses=[500])
@@ -186,7 +186,7 @@ async def test_a_backend_that_is_down_is_told_again_until_it_acknowledges(
     after = await until(daemon, created["watchId"], lambda w: w["changeCount"] == 1)
 
     assert after["currentBalance"] == "5"
-    assert set(told(hooks)) == {("0", "5", 1)}
+    assert set(changes(hooks)) == {("0", "5", 1)}
     assert len({d.event_id for d in hooks.deliveries}) == 1
 
 
@@ -207,12 +207,12 @@ async def test_a_second_change_while_the_first_is_undelivered_is_measured_from_w
     after = await until(daemon, created["watchId"], lambda w: w["changeCount"] == 1)
 
     assert after["currentBalance"] == "7"
-    assert told(hooks)[-1] == ("0", "7", 1)
+    assert changes(hooks)[-1] == ("0", "7", 1)
     assert len({d.event_id for d in hooks.deliveries}) == 2
     await deposit(chain, 1)
     await check(daemon, clock)
     await until(daemon, created["watchId"], lambda w: w["changeCount"] == 2)
-    assert told(hooks)[-1] == ("7", "8", 2)
+    assert changes(hooks)[-1] == ("7", "8", 2)
 
 
 async def test_a_baseline_below_the_first_read_is_a_change(chain: Anvil, hooks: Receiver, daemon: Running) -> None:
@@ -221,11 +221,11 @@ async def test_a_baseline_below_the_first_read_is_a_change(chain: Anvil, hooks: 
     await watch(daemon, hooks, baselineBalance="4")
     await hooks.wait_for(1)
 
-    assert told(hooks) == [("4", "9", 1)]
+    assert changes(hooks) == [("4", "9", 1)]
 
 
 @pytest.mark.parametrize("ends", ["stopped", "expired"])
-async def test_a_change_that_was_not_told_when_its_watch_ends_is_told(
+async def test_a_change_that_was_not_reported_when_its_watch_ends_is_reported(
     chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock, ends: str
 ) -> None:
     hooks.behave(statuses=[500])
@@ -295,7 +295,7 @@ async def test_a_token_that_reverts_is_neither_zero_nor_a_change_and_spoils_nobo
     assert after["nextCheckAt"] > bad["nextCheckAt"]
 
 
-async def test_a_deposit_that_a_reorganisation_undoes_before_it_is_deep_is_not_told(
+async def test_a_deposit_that_a_reorganisation_undoes_before_it_is_deep_is_not_reported(
     chain: Anvil, hooks: Receiver, daemon: Running, clock: FakeClock
 ) -> None:
     created = await watch(daemon, hooks)
@@ -436,7 +436,7 @@ async def test_a_restart_in_the_middle_of_a_batch_reads_every_watch_once_more_or
         created = await watch(daemon, hooks)
         await deposit(chain, 5)
         clock.advance(5 * MINUTES)
-        async with daemon.database.write():  # the batch cannot be written, and the daemon is told to stop
+        async with daemon.database.write():  # the batch cannot be written, and the daemon is asked to stop
             task = asyncio.create_task(watcher(daemon).check_due())
             await asyncio.sleep(0)
             task.cancel()

@@ -93,14 +93,14 @@ class TonShop:
         return str((await self.checkout(**fields))["intentId"])
 
     async def pay(self, to: str, amount: int = 1000, **how: Any) -> Payment:
-        """Pay above the newest block, seal one over it, and let the scanner see it."""
+        """Pay above the newest block, produce one over it, and let the scanner see it."""
         self.ledger.advance(1)
         payment = self.ledger.pay(to, amount, **{"master": MASTER, **how})
         await self.see()
         return payment
 
     async def see(self) -> None:
-        """Seal a block and let the scanner read up to it."""
+        """Produce a block and let the scanner read up to it."""
         self.ledger.advance(5)
         await self.scanner.worker.poll()
 

@@ -1,5 +1,5 @@
 """
-Golden answers: what clients are told, recorded once and compared for ever after.
+Golden answers: what clients are reported, recorded once and compared for ever after.
 
 Time and ids of the scanner are the test's own, so that most of an answer is recorded as it is. What changes from
 run to run all the same (ports, the marketplace's ids and tokens) is replaced by a name that counts up in order of
@@ -58,15 +58,15 @@ class Names:
             self._known[kind, value] = f"<{kind} {self._counts[kind]}>"
         return self._known[kind, value]
 
-    def told(self, value: Any) -> Any:
+    def masked(self, value: Any) -> Any:
         """Return a value as it is recorded."""
         match value:
             case str():
                 return _PATTERN.sub(lambda found: self.of(str(found.lastgroup), found[0]), value)
             case list() | tuple():
-                return [self.told(each) for each in value]
+                return [self.masked(each) for each in value]
             case dict():
-                return {self.told(name): self._field(name, each) for name, each in value.items()}
+                return {self.masked(name): self._field(name, each) for name, each in value.items()}
             case _:
                 return value
 
@@ -75,7 +75,7 @@ class Names:
             return f"<{name}>"
         if name in _DRAWN and isinstance(value, str) and _DRAWN[name].fullmatch(value):
             return self.of(name, value)
-        return self.told(value)
+        return self.masked(value)
 
 
 class Book:
@@ -87,7 +87,7 @@ class Book:
         self.entries: list[Any] = []
 
     def keep(self, **facts: Any) -> None:
-        self.entries.append(self.names.told(facts))
+        self.entries.append(self.names.masked(facts))
 
     def close(self) -> None:
         """Compare everything with what was recorded, or record it."""

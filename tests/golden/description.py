@@ -18,8 +18,8 @@ def calls(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     }
     for path, methods in sorted(document["paths"].items()):
         for method, operation in sorted(methods.items()):
-            told = {name: each for name, each in operation.items() if (name, each) != ("parameters", [])}
-            yield {"call": f"{method.upper()} {path}", **_numbered(_written_out(told, schemas), known)}
+            reported = {name: each for name, each in operation.items() if (name, each) != ("parameters", [])}
+            yield {"call": f"{method.upper()} {path}", **_numbered(_written_out(reported, schemas), known)}
 
 
 def _written_out(value: Any, schemas: dict[str, Any]) -> Any:

@@ -80,10 +80,10 @@ class Market:
 
     async def hook(self, body: Any, *, status: Any = 200, secret: str = HOOK_SECRET, age_s: int = 0) -> Any:
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
-        told = body if isinstance(body, dict) else {}
+        reported = body if isinstance(body, dict) else {}
         signed = headers_for(
-            event_id=str(told.get("eventId", "evt")),
-            event_type=str(told.get("eventType", "")),
+            event_id=str(reported.get("eventId", "evt")),
+            event_type=str(reported.get("eventType", "")),
             delivery_id="x",
             body=raw,
             secret=secret,
@@ -347,8 +347,13 @@ async def paying_plainly(m: Market) -> None:
     await m.hook(part)
     await purchase.show()
     wrong = m.scanner.pay(purchase.payment_id)
-    stray = {"eventType": "payment.anomaly", "reason": "wrong_token", "status": "pending", "eventId": "evt_wrong"}
-    await m.hook({**wrong, **stray})
+    unapplied_event = {
+        "eventType": "payment.anomaly",
+        "reason": "wrong_token",
+        "status": "pending",
+        "eventId": "evt_wrong",
+    }
+    await m.hook({**wrong, **unapplied_event})
     await m.hook(m.scanner.pay(purchase.payment_id))
     await m.people["seller"].ask("POST", f"{purchase.path}/delivery-code/generate", status=REFUSED)
     dispute = await purchase.argue()

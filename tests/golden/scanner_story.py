@@ -51,7 +51,7 @@ def shop(number: int) -> str:
 
 @dataclass
 class World:
-    """The node, the daemon, who is told, and the two books that are kept."""
+    """The node, the daemon, who is notified, and the two books that are kept."""
 
     node: ScriptedNode
     clock: FakeClock
@@ -61,7 +61,7 @@ class World:
     events: Book
     balances: dict[tuple[str, str], int]
     store: Path
-    told: int = 0
+    reported: int = 0
 
     def body(self, intent_id: str, **fields: Any) -> dict[str, Any]:
         found = {
@@ -109,8 +109,8 @@ class World:
 
     async def hear(self, count: int) -> None:
         """Keep so many webhooks; those of one moment in the order of their types and ids."""
-        found = await self.hooks.wait_for(self.told + count)
-        new, self.told = found[self.told :], len(found)
+        found = await self.hooks.wait_for(self.reported + count)
+        new, self.reported = found[self.reported :], len(found)
         for delivery in new:
             await self._written_down(delivery)
         for delivery in sorted(new, key=lambda d: (d.headers["x-amn-event-type"], d.headers["webhook-id"])):
@@ -135,8 +135,8 @@ class World:
 
 
 def _is_due(found: dict[str, Any], event_id: str) -> bool:
-    told = {each["eventId"]: each["status"] for each in found["intent"]["deliveries"]}
-    return told[event_id] == "pending"
+    reported = {each["eventId"]: each["status"] for each in found["intent"]["deliveries"]}
+    return reported[event_id] == "pending"
 
 
 def _signed_with(delivery: Delivery, header: str) -> list[str]:
@@ -324,7 +324,7 @@ async def paying(w: World) -> None:
 
 
 async def paying_directly(w: World) -> None:
-    """Plain transfers: what counts, what never can, and what is told together an hour later."""
+    """Plain transfers: what counts, what never can, and what is summarised an hour later."""
     await w.create("pay-direct", rail="direct", destination=shop(2), events=EVERY_EVENT)
     await w.pay("wrong token", shop(2), 1000, token=USDC)
     await w.hear(1)
@@ -577,7 +577,7 @@ STORIES: tuple[Story, ...] = (
 
 
 async def seeing_less(w: World) -> None:
-    """An endpoint that wants addresses sees no other tokens, and who registers is told."""
+    """An endpoint that wants addresses sees no other tokens, and whoever registers is warned."""
     w.node.overrides["eth_getLogs"] = _wants_addresses
     w.grow(1)
     await w.create("order-first", rail="direct", destination=shop(1))

@@ -45,12 +45,12 @@ async def test_every_answer_and_every_notification(tmp_path: Path, monkeypatch: 
     described.close()
     seen = {(method, status, path) for method, path, status in asked}
     assert [each for each in succeeding() if not any(_is(each, *one) for one in seen)] == []
-    told = [entry["answer"] for entry in answers.entries]
-    refused = {each["error"]["code"] for each in told if isinstance(each, dict) and "error" in each}
+    reported = [entry["answer"] for entry in answers.entries]
+    refused = {each["error"]["code"] for each in reported if isinstance(each, dict) and "error" in each}
     assert set(CODES) - refused - set(ANY_ROUTE) == set()  # those are a matter of HTTP: tests/service_contract
     pages = [
         each["data"]["notifications"]
-        for each in told
+        for each in reported
         if isinstance(each, dict) and "notifications" in (each.get("data") or {})
     ]
     heard = {note["type"] for page in pages for note in page}

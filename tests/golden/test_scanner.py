@@ -84,8 +84,8 @@ def line(phrase: str, records: Iterable[logging.LogRecord]) -> dict[str, object]
             load_settings({"APP_ENV": "production"})
         return {"ends with": str(caught.value)}
     record = next(each for each in records if phrase in each.getMessage())
-    console, told = ConsoleFormatter().format(record), json.loads(JsonFormatter().format(record))
-    return {"level": record.levelname, "said": console.split(f"{record.name} ", 1)[1], "fields": sorted(told)}
+    console, reported = ConsoleFormatter().format(record), json.loads(JsonFormatter().format(record))
+    return {"level": record.levelname, "said": console.split(f"{record.name} ", 1)[1], "fields": sorted(reported)}
 
 
 def nowhere() -> dict[str, str]:

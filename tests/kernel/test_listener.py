@@ -252,7 +252,7 @@ async def test_nobody_who_is_being_answered_has_to_go() -> None:
         assert [(await said(reader))[:12] for reader, _ in busy] == [b"HTTP/1.1 200"] * 5
 
 
-async def test_one_peer_without_a_key_has_only_so_many_and_its_newest_is_heard() -> None:
+async def test_one_peer_without_a_key_has_only_so_many_and_its_newest_is_answered() -> None:
     async with served(unproven=5, grace_s=0) as server:
         silent = [await server.connect() for _ in range(5)]
         for _ in range(3):

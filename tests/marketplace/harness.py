@@ -245,6 +245,6 @@ async def select(buyer: Api, request_id: str, offer_id: str) -> tuple[int, Any]:
 
 
 async def notes(api: Api) -> list[tuple[str, str]]:
-    """Return what somebody was told, oldest first: type and what it is about."""
+    """Return the notifications of a user, oldest first: type and what it is about."""
     found = (await api.ok("GET", "/api/notifications?limit=100"))["notifications"]
     return [(note["type"], note["relatedId"]) for note in reversed(found)]

@@ -82,7 +82,7 @@ class AcceptedPurchase:
         return FINE if self.status == "payment" else CONFLICT
 
     def observed(self, pay: Pay, received: int, *, fits: bool = True) -> None:
-        """Money was told of that is said to be all: credited once, or held for review."""
+        """The reported money is said to be all: credited once, or held for review."""
         if pay.status not in OPEN:
             return
         if received < pay.amount or not fits:
@@ -94,7 +94,7 @@ class AcceptedPurchase:
             self.status = "processing"
 
     def partly(self, pay: Pay) -> None:
-        """Part of it was told of."""
+        """Part of it was reported."""
         if pay.status in OPEN and not pay.held_for_review:
             pay.status, pay.escrow = "processing", "partial"
 

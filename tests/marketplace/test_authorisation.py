@@ -28,7 +28,7 @@ class Row:
 
     Attributes:
         roles: the roles that are not refused for what they are.
-        stranger: what somebody of such a role is told about an object of others; None where there is no object.
+        stranger: what somebody of such a role is reported about an object of others; None where there is no object.
         over: the roles that need not own it.
         body: one that is accepted as far as its form goes; names in braces are the world's.
     """

@@ -105,7 +105,7 @@ async def test_one_unit_short_and_nothing_at_all_are_held_and_shown(purchase: Ac
     assert purchase.entries() == []
 
 
-async def test_partial_sums_are_told_to_the_buyer_shown_to_an_admin_and_funded_when_they_add_up(
+async def test_partial_sums_are_reported_to_the_buyer_shown_to_an_admin_and_funded_when_they_add_up(
     purchase: AcceptedPurchase,
 ) -> None:
     await purchase.open("direct")
@@ -117,8 +117,8 @@ async def test_partial_sums_are_told_to_the_buyer_shown_to_an_admin_and_funded_w
     partial = await purchase.payment()
     shown = await awaiting(purchase)
     whole = [*part["transfers"], {**part["transfers"][0], "txHash": tx_hash(), "amount": str(6 * ONE)}]
-    told = {"amountReceived": str(TEN), "transfers": whole, "transferCount": 2}
-    _, answer = await purchase.hook({**part, **told})
+    reported = {"amountReceived": str(TEN), "transfers": whole, "transferCount": 2}
+    _, answer = await purchase.hook({**part, **reported})
 
     assert (partial["status"], partial["escrowState"]) == ("processing", "partial")
     assert ("payment-underpaid", purchase.payment_id) in await notes(purchase.buyer)
@@ -175,7 +175,7 @@ async def test_another_token_chain_or_recipient_is_held_and_the_right_money_stil
     assert await purchase.recoveries() == [(reason, str(TEN))]  # what was held is not forgotten
 
 
-async def test_the_chains_own_coin_instead_of_the_token_is_told_and_waits_for_a_person(
+async def test_the_chains_own_coin_instead_of_the_token_is_reported_and_waits_for_a_person(
     purchase: AcceptedPurchase,
 ) -> None:
     await purchase.open("direct")
@@ -193,13 +193,13 @@ async def test_the_chains_own_coin_instead_of_the_token_is_told_and_waits_for_a_
 # -- when ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [TEN, 2 * TEN])
+@pytest.mark.parametrize("reported", [TEN, 2 * TEN])
 async def test_a_payment_of_what_was_paid_is_not_credited_again_and_shown(
-    purchase: AcceptedPurchase, told: int
+    purchase: AcceptedPurchase, reported: int
 ) -> None:
     """Whether the scanner tells the second transfer alone or the sum of both."""
     await purchase.fund()
-    twice = {**confirmed(purchase.scanner.intents[purchase.payment_id]), "amountReceived": str(told)}
+    twice = {**confirmed(purchase.scanner.intents[purchase.payment_id]), "amountReceived": str(reported)}
 
     _, answer = await purchase.hook(other_transfer(twice))
 
@@ -244,11 +244,11 @@ async def test_what_was_noted_as_a_part_is_not_noted_again_with_the_rest(purchas
 
 def part(purchase: AcceptedPurchase, received: int) -> dict[str, Any]:
     """Return the event about a part of an intent: it tells a sum, and no transfers."""
-    told = {"amountReceived": str(received), "missing": str(TEN - received), "txHash": None, "transfers": None}
-    return news(purchase.scanner.intents[purchase.payment_id], "payment.partial", **told)
+    reported = {"amountReceived": str(received), "missing": str(TEN - received), "txHash": None, "transfers": None}
+    return news(purchase.scanner.intents[purchase.payment_id], "payment.partial", **reported)
 
 
-async def test_a_part_that_is_told_of_after_the_end_is_recovered_once(purchase: AcceptedPurchase) -> None:
+async def test_a_part_that_is_reported_after_the_end_is_recovered_once(purchase: AcceptedPurchase) -> None:
     await purchase.open()
     first, both = part(purchase, 3 * ONE), part(purchase, 7 * ONE)
     await purchase.hook(first)
@@ -276,7 +276,7 @@ async def test_a_part_of_an_intent_is_not_noted_again_with_the_transfers_that_ma
     assert sorted(await purchase.recoveries()) == [("late_payment", str(6 * ONE)), ("partial_payment", str(4 * ONE))]
 
 
-async def test_a_part_that_is_told_of_after_the_whole_is_not_recovered_again(purchase: AcceptedPurchase) -> None:
+async def test_a_part_that_is_reported_after_the_whole_is_not_recovered_again(purchase: AcceptedPurchase) -> None:
     await purchase.open()
     early = part(purchase, 4 * ONE)
     await purchase.buyer.ok("POST", f"/api/payment/{purchase.payment_id}/cancel")
@@ -369,7 +369,7 @@ async def test_money_that_a_reorg_took_after_it_was_credited_is_shown(purchase: 
     assert "payment_recovery" in await told_admins(purchase)
 
 
-async def test_what_moved_before_it_was_deep_is_not_to_be_given_back_however_late_that_is_told(
+async def test_what_moved_before_it_was_deep_is_not_to_be_given_back_however_late_that_is_reported(
     purchase: AcceptedPurchase,
 ) -> None:
     await purchase.fund()
@@ -390,31 +390,33 @@ async def test_a_second_transfer_that_a_reorg_took_says_nothing_of_the_one_that_
     assert await purchase.recoveries() == []
 
 
-def stray(purchase: AcceptedPurchase, block: str, key: str) -> dict[str, Any]:
+def unapplied_event(purchase: AcceptedPurchase, block: str, key: str) -> dict[str, Any]:
     """Return what the scanner tells of one transfer of another token, seen in a block."""
     observed = {"txHash": "0x" + "44" * 32, "eventKey": key, "blockNumber": 100, "blockHash": block, "sender": None}
-    told = {"txHash": observed["txHash"], "reason": "wrong_token", "transfers": [observed | {"amount": str(ONE)}]}
-    return news(purchase.scanner.intents[purchase.payment_id], "payment.anomaly", **told)
+    reported = {"txHash": observed["txHash"], "reason": "wrong_token", "transfers": [observed | {"amount": str(ONE)}]}
+    return news(purchase.scanner.intents[purchase.payment_id], "payment.anomaly", **reported)
 
 
-async def test_a_stray_transfer_that_a_reorg_moved_is_listed_once_where_it_is_now(purchase: AcceptedPurchase) -> None:
+async def test_an_unapplied_transfer_that_a_reorg_moved_is_listed_once_where_it_is_now(
+    purchase: AcceptedPurchase,
+) -> None:
     await purchase.open("direct")
 
     for block, key in (("0xa", "3"), ("0xb", "0"), ("0xb", "0")):
-        await purchase.hook(stray(purchase, block, key))
+        await purchase.hook(unapplied_event(purchase, block, key))
 
     rows = (await purchase.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
     assert [row["evidence"]["transfers"][0]["blockHash"] for row in rows] == ["0xb"]
     assert (await told_admins(purchase)).count("payment_recovery") == 1
 
 
-async def test_two_stray_transfers_alike_in_one_transaction_are_two_and_stay_two_when_they_move(
+async def test_two_unapplied_transfers_alike_in_one_transaction_are_two_and_stay_two_when_they_move(
     purchase: AcceptedPurchase,
 ) -> None:
     await purchase.open("direct")
 
     for block, key in (("0xa", "3"), ("0xa", "4"), ("0xb", "0"), ("0xb", "1")):
-        await purchase.hook(stray(purchase, block, key))
+        await purchase.hook(unapplied_event(purchase, block, key))
 
     assert await purchase.recoveries() == [("wrong_token", str(ONE))] * 2
 
@@ -423,9 +425,9 @@ async def test_native_coin_that_was_sent_instead_is_shown(purchase: AcceptedPurc
     await purchase.open("direct")
     coin = {"txHash": None, "eventKey": "coin:100", "blockNumber": 100, "sender": None, "amount": "7"}
     intent = purchase.scanner.intents[purchase.payment_id]
-    told = {"txHash": None, "sender": None, "reason": "wrong_asset", "transfers": [coin]}
+    reported = {"txHash": None, "sender": None, "reason": "wrong_asset", "transfers": [coin]}
 
-    status, _ = await purchase.hook(news(intent, "payment.anomaly", **told))
+    status, _ = await purchase.hook(news(intent, "payment.anomaly", **reported))
 
     assert (status, await purchase.recoveries()) == (200, [("wrong_asset", "7")])
 

@@ -269,7 +269,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(number=purchases, which=any_number, share=st.sampled_from(SHARES), told=st.booleans())
     def pays(self, number: int, which: int, share: int, told: bool) -> None:
-        """Money arrives on chain; whatever the scanner has to say of it is told now, or later, or again."""
+        """Money arrives on chain; whatever the scanner has to say of it is reported now, or later, or again."""
         pay = self.pay_of(number, which)
         if pay is None:
             return
@@ -429,7 +429,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._looked(self.purchases[number], pay)
 
     def _looked(self, purchase: AcceptedPurchase, pay: Pay) -> None:
-        """What whoever asks the scanner is told."""
+        """What the scanner answers to whoever asks."""
         if pay.rail == "direct_balance":
             purchase.balance(pay, self.scanner.balances.get(self.row(pay).destination, 0))
         elif self.scanner.intents.get(pay.id, {}).get("status") == "confirmed":
@@ -595,7 +595,7 @@ class LedgerMachine(RuleBasedStateMachine):
             store.execute(statement)
 
     def all_is_told(self, number: int) -> None:
-        """Once everything was told, each unit that came is in the books, or written down for a person."""
+        """Once everything was reported, each unit that came is in the books, or written down for a person."""
         for webhook in self.letters:
             if webhook[0] is self.purchases[number]:
                 self.take(*webhook)

@@ -26,7 +26,7 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 # -- notifications -------------------------------------------------------------------------------------
 
 
-async def told(stream: aiohttp.ClientResponse) -> dict[str, Any]:
+async def next_event(stream: aiohttp.ClientResponse) -> dict[str, Any]:
     """Return the next notification of a stream."""
     event: dict[str, Any] = {}
     async with asyncio.timeout(10):
@@ -54,11 +54,11 @@ async def test_a_stream_tells_what_is_committed_and_only_to_whom_it_concerns(sho
         request_id = await new_request(buyer)
 
         for stream in (one, two):
-            event = await told(stream)
+            event = await next_event(stream)
             assert (event["note"]["type"], event["note"]["relatedId"]) == ("request_created", request_id)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await told(three)
+                await next_event(three)
 
 
 async def test_a_broken_stream_is_resumed_without_loss_or_repetition(shop: Running) -> None:
@@ -66,11 +66,11 @@ async def test_a_broken_stream_is_resumed_without_loss_or_repetition(shop: Runni
     async with listen(seller) as stream:
         await stream.content.readline()
         first = await new_request(buyer)
-        event = await told(stream)
+        event = await next_event(stream)
     second, third = await new_request(buyer), await new_request(buyer)
 
     async with listen(seller, **{"Last-Event-ID": event["id"]}) as stream:
-        resumed = [await told(stream), await told(stream)]
+        resumed = [await next_event(stream), await next_event(stream)]
 
     assert event["note"]["relatedId"] == first
     assert [one["note"]["relatedId"] for one in resumed] == [second, third]
@@ -84,7 +84,7 @@ async def test_a_long_absence_is_made_up_for_at_once(shop: Running) -> None:
             work.notify([seller.user_id], "test", f"kind_{number}", "missed", about=request_id)
 
     async with listen(seller, **{"Last-Event-ID": "0"}) as stream:
-        observed = [(await told(stream))["note"]["type"] for _ in range(251)]
+        observed = [(await next_event(stream))["note"]["type"] for _ in range(251)]
 
     assert observed == ["request_created", *(f"kind_{number}" for number in range(250))]
 

@@ -18,7 +18,7 @@ ONE = 10**18
 
 
 async def settled_down(purchase: AcceptedPurchase) -> None:
-    """Let the errands finish."""
+    """Let the commands finish."""
     while await purchase.market.marketplace.commands.run_due():
         pass
 
@@ -332,19 +332,29 @@ async def test_money_after_cancelling_is_for_a_person_and_never_credited(purchas
 
 async def test_a_second_payment_is_for_a_person(purchase: AcceptedPurchase) -> None:
     await purchase.fund()
-    stray = {"eventType": "payment.anomaly", "reason": "duplicate", "status": "confirmed", "eventId": "evt_dup"}
+    unapplied_event = {
+        "eventType": "payment.anomaly",
+        "reason": "duplicate",
+        "status": "confirmed",
+        "eventId": "evt_dup",
+    }
 
-    await purchase.hook({**confirmed(purchase.scanner.intents[purchase.payment_id]), **stray})
+    await purchase.hook({**confirmed(purchase.scanner.intents[purchase.payment_id]), **unapplied_event})
 
     assert await purchase.recoveries() == [("duplicate", str(TEN))]
     assert purchase.entries() == FUNDED
 
 
-async def test_a_wrong_token_is_told_to_the_buyer(purchase: AcceptedPurchase) -> None:
+async def test_a_wrong_token_is_reported_to_the_buyer(purchase: AcceptedPurchase) -> None:
     await purchase.open()
-    stray = {"eventType": "payment.anomaly", "reason": "wrong_token", "status": "pending", "eventId": "evt_wrong"}
+    unapplied_event = {
+        "eventType": "payment.anomaly",
+        "reason": "wrong_token",
+        "status": "pending",
+        "eventId": "evt_wrong",
+    }
 
-    await purchase.hook({**purchase.scanner.pay(purchase.payment_id), **stray})
+    await purchase.hook({**purchase.scanner.pay(purchase.payment_id), **unapplied_event})
 
     assert (await notes(purchase.buyer))[-1] == ("payment-wrong-token", purchase.payment_id)
     assert await purchase.recoveries() == [("wrong_token", str(TEN))]
@@ -517,13 +527,13 @@ async def test_what_a_watch_tells_counts_once_it_lies_deep_enough(purchase: Acce
     payment = await purchase.payment()
     purchase.scanner.balances[address] = TEN
 
-    told = await purchase.hook(balance_changed(payment, TEN))
+    reported = await purchase.hook(balance_changed(payment, TEN))
     await purchase.market.marketplace.sweep.once()
     waiting = purchase.entries()
     purchase.scanner.block = 107
     await purchase.market.marketplace.sweep.once()
 
-    assert (told[0], told[1]["data"]["outcome"]) == (202, "waiting")
+    assert (reported[0], reported[1]["data"]["outcome"]) == (202, "waiting")
     assert waiting == []
     assert purchase.entries() == FUNDED
 
@@ -533,13 +543,13 @@ async def test_partial_sums_add_up_and_the_buyer_hears_what_is_missing(purchase:
     purchase.scanner.balances[address] = 4 * ONE
     await purchase.check()
     await purchase.check()
-    told = (await purchase.buyer.ok("GET", "/api/notifications"))["notifications"]
+    reported = (await purchase.buyer.ok("GET", "/api/notifications"))["notifications"]
     partial = await purchase.payment()
     purchase.scanner.balances[address] = TEN
 
     await purchase.check()
 
-    short = [note["title"] for note in told if note["type"] == "payment-underpaid"]
+    short = [note["title"] for note in reported if note["type"] == "payment-underpaid"]
     assert len(short) == 1
     assert "6 USDT" in short[0]
     assert (partial["status"], partial["escrowState"]) == ("processing", "partial")
@@ -621,7 +631,7 @@ async def test_an_admin_stops_a_watch_by_hand_and_the_payment_stays_open(purchas
 
 async def test_a_watch_that_was_forgotten_is_stopped_by_the_sweep(purchase: AcceptedPurchase) -> None:
     payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
-    with sqlite3.connect(purchase.market.db_path) as store:  # as if it had ended without its errand
+    with sqlite3.connect(purchase.market.db_path) as store:  # as if it had ended without its command
         store.execute("UPDATE payments SET status = 'cancelled', escrow_state = 'cancelled'")
 
     await purchase.market.marketplace.sweep.once()

@@ -82,10 +82,10 @@ async def test_delivered_confirmed_released_and_settled(paid: AcceptedPurchase) 
     assert paid.entries() == [*FUNDED, ("release", TEN)]
     assert (await paid.ledger())["held"] == "0"
     assert await paid.findings() == []
-    told = ["delivered", "payment_release", "payment_released"]
-    assert [kind for kind, _ in await notes(paid.buyer)][-3:] == told
-    assert [kind for kind, _ in await notes(paid.seller)][-3:] == ["delivery_confirmed", *told[1:]]
-    assert [kind for kind, _ in await notes(paid.market.admin)][-2:] == told[1:]
+    reported = ["delivered", "payment_release", "payment_released"]
+    assert [kind for kind, _ in await notes(paid.buyer)][-3:] == reported
+    assert [kind for kind, _ in await notes(paid.seller)][-3:] == ["delivery_confirmed", *reported[1:]]
+    assert [kind for kind, _ in await notes(paid.market.admin)][-2:] == reported[1:]
 
 
 async def test_a_refund_empties_the_escrow_for_the_buyer(paid: AcceptedPurchase) -> None:
@@ -372,9 +372,9 @@ async def test_every_party_hears_of_a_dispute_and_nobody_else(paid: AcceptedPurc
 
     _, opened = await dispute(paid)
 
-    told = ("dispute_opened", opened["data"]["dispute"]["id"])
+    reported = ("dispute_opened", opened["data"]["dispute"]["id"])
     for party in (paid.buyer, paid.seller, resolver, paid.market.admin):
-        assert (await notes(party))[-1] == told
+        assert (await notes(party))[-1] == reported
     assert await notes(stranger) == []
 
 

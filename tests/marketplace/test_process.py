@@ -110,14 +110,14 @@ async def test_a_whole_run_tells_no_secret_in_its_log_or_its_answers(tmp_path: P
         PASSWORD,
         "$argon2",
     }
-    told = [(path, body) for path, body in answers if "/api/auth/" not in path and "/generate" not in path]
+    reported = [(path, body) for path, body in answers if "/api/auth/" not in path and "/generate" not in path]
 
     assert "funded" in said
-    assert len(told) > 20
+    assert len(reported) > 20
     assert len(secrets) > 10
     for secret in secrets:
         assert re.search(rf"(?<![0-9a-zA-Z]){re.escape(secret)}(?![0-9a-zA-Z])", said) is None
-        assert [path for path, body in told if f'"{secret}"' in body or "argon2" in body] == []
+        assert [path for path, body in reported if f'"{secret}"' in body or "argon2" in body] == []
 
 
 async def whole_story(folder: Path, scanner: FakeScanner, nobody: Api) -> set[str]:

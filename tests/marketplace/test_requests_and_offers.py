@@ -33,7 +33,7 @@ async def offers_of(api: Api, request_id: str) -> dict[str, str]:
     return {offer["id"]: offer["status"] for offer in found}
 
 
-async def test_a_request_is_stored_published_and_told_to_every_seller(shop: Running) -> None:
+async def test_a_request_is_stored_published_and_reported_to_every_seller(shop: Running) -> None:
     buyer, seller, other = await shop.user("buyer"), await shop.user("seller"), await shop.user("buyer")
 
     request_id = await new_request(buyer)
@@ -198,10 +198,10 @@ async def test_accepting_rejects_the_others_and_tells_exactly_them(shop: Running
     chosen = answer["data"]["purchaseRequest"]
     assert (chosen["status"], chosen["selectedOfferId"]) == ("payment", won)
     assert await offers_of(buyer, request_id) == {won: "accepted", lost: "rejected", left: "withdrawn"}
-    told = ("request_created", request_id)
-    assert await notes(winner) == [told, ("offer_accepted", won)]
-    assert await notes(loser) == [told, ("offer_rejected", lost)]
-    assert await notes(gone) == [told]
+    reported = ("request_created", request_id)
+    assert await notes(winner) == [reported, ("offer_accepted", won)]
+    assert await notes(loser) == [reported, ("offer_rejected", lost)]
+    assert await notes(gone) == [reported]
 
 
 async def test_accepting_again_changes_and_tells_nothing(shop: Running) -> None:

@@ -35,7 +35,7 @@ def failing_with(*failures: Exception | None) -> Callable[[], asyncio.Future[Non
     return chore  # type: ignore[return-value]
 
 
-async def test_what_the_store_refused_is_told_once_and_done_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_the_store_refused_is_reported_once_and_done_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     patient = PeriodicTask("chore", failing_with(StoreError("locked"), StoreError("locked"), None, None))
 

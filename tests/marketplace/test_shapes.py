@@ -126,10 +126,10 @@ async def test_an_intent_of_a_direct_rail(
 ) -> None:
     status, answer = await purchase.buyer.call("POST", "/api/payment/intents", purchase.intent(rail, mode=mode))
 
-    told = answer["data"]["instructions"]
+    reported = answer["data"]["instructions"]
     assert (status, set(answer["data"])) == (201, {"payment", "instructions"})
-    assert set(told) - {"baselineBalanceBaseUnits"} == INSTRUCTIONS | more
-    assert (told["amount"], told["amountBaseUnits"]) == ("10", str(TEN))
+    assert set(reported) - {"baselineBalanceBaseUnits"} == INSTRUCTIONS | more
+    assert (reported["amount"], reported["amountBaseUnits"]) == ("10", str(TEN))
     check(answer["data"])
 
 
@@ -154,12 +154,12 @@ async def test_a_look_at_a_balance(purchase: AcceptedPurchase) -> None:
     check(found)
 
 
-async def test_a_balance_that_was_there_before_is_told_in_both_units(purchase: AcceptedPurchase) -> None:
+async def test_a_balance_that_was_there_before_is_reported_in_both_units(purchase: AcceptedPurchase) -> None:
     purchase.scanner.newest = _Everywhere()
 
-    told = (await purchase.open("direct_balance"))["instructions"]
+    reported = (await purchase.open("direct_balance"))["instructions"]
 
-    assert (told["baselineBalance"], told["baselineBalanceBaseUnits"]) == ("1.5", str(15 * 10**17))
+    assert (reported["baselineBalance"], reported["baselineBalanceBaseUnits"]) == ("1.5", str(15 * 10**17))
 
 
 class _Everywhere(dict[str, int]):
@@ -262,9 +262,9 @@ async def test_a_field_that_is_missing_and_a_status_nobody_described_are_noticed
 
 
 def test_what_has_no_route_is_refused_in_the_one_shape_or_noticed() -> None:
-    told = {"code": "not_found", "message": "there is nothing here", "details": {}}
-    described("GET", "/nowhere", 404, {"success": False, "error": told})
-    for answer in ({"error": "there is nothing here"}, {"success": False, "error": told | {"code": "gone"}}):
+    reported = {"code": "not_found", "message": "there is nothing here", "details": {}}
+    described("GET", "/nowhere", 404, {"success": False, "error": reported})
+    for answer in ({"error": "there is nothing here"}, {"success": False, "error": reported | {"code": "gone"}}):
         with pytest.raises(jsonschema_rs.ValidationError):
             described("GET", "/nowhere", 404, answer)
     with pytest.raises(AssertionError):

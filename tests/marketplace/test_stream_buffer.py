@@ -11,7 +11,7 @@ from marketplace.notifications import stream_buffer
 from marketplace.notifications.stream_buffer import StreamBuffer
 from marketplace.unit_of_work import Subscribers
 from tests.marketplace.harness import Running, new_request
-from tests.marketplace.test_operations import listen, told
+from tests.marketplace.test_operations import listen, next_event
 
 
 def note(seq: int, user_id: str = "me") -> Notification:
@@ -67,18 +67,18 @@ async def test_a_stream_that_falls_behind_reads_the_store(shop: Running, monkeyp
         await stream.content.readline()
         async with asyncio.TaskGroup() as group:  # at once, so that more than one is there when the stream wakes
             made = [group.create_task(new_request(buyer)) for _ in range(5)]
-        heard = [(await told(stream))["note"]["relatedId"] for _ in range(5)]
+        received = [(await next_event(stream))["note"]["relatedId"] for _ in range(5)]
 
-    assert sorted(heard) == sorted(task.result() for task in made)
+    assert sorted(received) == sorted(task.result() for task in made)
 
 
 async def test_the_store_and_the_mailbox_tell_the_same_once(shop: Running) -> None:
     buyer, seller = await shop.user("buyer"), await shop.user("seller")
     before = await new_request(buyer)
     async with listen(seller, **{"Last-Event-ID": "0"}) as stream:
-        assert (await told(stream))["note"]["relatedId"] == before
+        assert (await next_event(stream))["note"]["relatedId"] == before
         after = await new_request(buyer)
 
-        event = await told(stream)
+        event = await next_event(stream)
 
     assert event["note"]["relatedId"] == after

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases.test_told_once import stray, told
+from tests.cases.test_notification_limits import notification_titles, unapplied_event
 from tests.harness import USDC, FakeClock
 from tests.marketplace.accepted_purchase import AcceptedPurchase, accept_purchase
 from tests.marketplace.fake_scanner import FakeScanner
@@ -31,7 +31,7 @@ async def set_back(purchase: AcceptedPurchase, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("back_s", [1200, 365 * 86_400])
-async def test_an_errand_waits_as_long_as_it_would_have(purchase: AcceptedPurchase, back_s: int) -> None:
+async def test_a_command_waits_as_long_as_it_would_have(purchase: AcceptedPurchase, back_s: int) -> None:
     purchase.scanner.down = True
     await purchase.buyer.call("POST", "/api/payment/intents", purchase.intent())
     left_ms = value(purchase, "SELECT next_attempt_at FROM scanner_outbox") - purchase.clock.now_ms()
@@ -49,16 +49,16 @@ async def test_one_that_was_due_stays_due(purchase: AcceptedPurchase) -> None:
     assert value(purchase, "SELECT next_attempt_at FROM scanner_outbox") <= purchase.clock.now_ms()
 
 
-async def test_what_was_told_lately_is_told_again_within_the_hour(purchase: AcceptedPurchase) -> None:
+async def test_what_was_reported_lately_is_reported_again_within_the_hour(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     for _ in range(2):
-        await purchase.hook(stray(purchase, "wrong_token", 1, token=USDC))
+        await purchase.hook(unapplied_event(purchase, "wrong_token", 1, token=USDC))
     await set_back(purchase, 1200)
     counts = []
     for seconds in (3599, 1):
         purchase.clock.advance(seconds)
         await purchase.market.marketplace.sweep.once()
-        counts.append(len(told(purchase, purchase.buyer.user_id, "payment-wrong-token")))
+        counts.append(len(notification_titles(purchase, purchase.buyer.user_id, "payment-wrong-token")))
 
     assert counts == [1, 2]
 
@@ -78,7 +78,7 @@ async def test_after_a_start_by_a_clock_that_was_set_back_nothing_lies_further_a
         purchase = await accept_purchase(market, fake_scanner, clock)
         await purchase.open("direct")
         for _ in range(2):
-            await purchase.hook(stray(purchase, "wrong_token", 1, token=USDC))
+            await purchase.hook(unapplied_event(purchase, "wrong_token", 1, token=USDC))
         change(purchase, "UPDATE payments SET looked_at = ?", clock.now_ms())
         fake_scanner.down = True
         change(purchase, "UPDATE scanner_outbox SET status = 'pending', next_attempt_at = ?", clock.now_ms() + 5000)

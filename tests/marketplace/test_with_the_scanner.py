@@ -23,7 +23,7 @@ KEY = "a-key-of-the-scanner"
 
 
 @dataclass(slots=True)
-class Town:
+class LiveSystem:
     """A chain, a scanner, a marketplace, and two people who made a deal."""
 
     chain: Anvil
@@ -56,7 +56,7 @@ class Town:
 @asynccontextmanager
 async def settled_in(
     chain: Anvil, folder: Path, offer: dict[str, Any], clock: FakeClock | None = None, **env: str
-) -> AsyncIterator[Town]:
+) -> AsyncIterator[LiveSystem]:
     """A scanner and a marketplace with these settings, and a deal."""
     scans = environment(folder, chain.url, SCANNER_API_KEY=KEY, BALANCE_WATCH_TICK_SEC="0.1")
     async with running(scans, clock=clock) as scanner:
@@ -67,17 +67,17 @@ async def settled_in(
             buyer, seller = await market.user("buyer"), await market.user("seller")
             request_id = await new_request(buyer)
             await select(buyer, request_id, await new_offer(seller, request_id, **offer))
-            yield Town(chain, market, buyer, seller, request_id)
+            yield LiveSystem(chain, market, buyer, seller, request_id)
 
 
 @pytest.fixture
-async def town(chain: Anvil, tmp_path: Path) -> AsyncIterator[Town]:
+async def system(chain: Anvil, tmp_path: Path) -> AsyncIterator[LiveSystem]:
     async with settled_in(chain, tmp_path, {}) as found:
         yield found
 
 
 @pytest.fixture
-async def screened(chain: Anvil, tmp_path: Path) -> AsyncIterator[Town]:
+async def screened(chain: Anvil, tmp_path: Path) -> AsyncIterator[LiveSystem]:
     """An offer that asks for screening; the third account of the chain is on the list."""
     listed = list_of(tmp_path, chain.accounts[3])
     async with settled_in(chain, tmp_path, OPT_IN, OFAC_SDN_PATH=listed) as found:
@@ -90,55 +90,55 @@ def funded(payment: dict[str, Any]) -> bool:
     return payment["status"] == "completed"
 
 
-async def test_a_payment_through_the_proxy_ends_with_the_seller_paid(town: Town) -> None:
-    data = await town.open("proxy")
+async def test_a_payment_through_the_proxy_ends_with_the_seller_paid(system: LiveSystem) -> None:
+    data = await system.open("proxy")
     block, payment_id = data["checkoutBlock"], data["payment"]["id"]
 
-    tx = await town.chain.pay(USDT, block["destination"], TEN, block["paymentReference"])
-    await town.chain.mine(6)
-    payment = await town.until(payment_id, funded)
-    path = f"{MARKET}/purchase-requests/{town.request_id}"
-    await town.seller.ok("PATCH", f"{path}/delivery", {"proof": "handed over"})
-    code = (await town.buyer.ok("POST", f"{path}/delivery-code/generate"))["code"]
-    await town.seller.ok("POST", f"{path}/delivery-code/verify", {"code": code})
-    released = await town.market.admin.ok(
+    tx = await system.chain.pay(USDT, block["destination"], TEN, block["paymentReference"])
+    await system.chain.mine(6)
+    payment = await system.until(payment_id, funded)
+    path = f"{MARKET}/purchase-requests/{system.request_id}"
+    await system.seller.ok("PATCH", f"{path}/delivery", {"proof": "handed over"})
+    code = (await system.buyer.ok("POST", f"{path}/delivery-code/generate"))["code"]
+    await system.seller.ok("POST", f"{path}/delivery-code/verify", {"code": code})
+    released = await system.market.admin.ok(
         "POST", f"/api/admin/payments/{payment_id}/release", {"toAddress": SELLERS_WALLET}
     )
     instruction = released["instruction"]["id"]
-    settled = await town.market.admin.ok("POST", f"/api/admin/instructions/{instruction}/settle", {"txHash": DONE_IN})
+    settled = await system.market.admin.ok("POST", f"/api/admin/instructions/{instruction}/settle", {"txHash": DONE_IN})
 
-    assert (payment["txHash"], payment["evidence"]["sender"]) == (tx, town.chain.accounts[1])
+    assert (payment["txHash"], payment["evidence"]["sender"]) == (tx, system.chain.accounts[1])
     assert settled["payment"]["escrowState"] == "released"
-    assert [kind for kind, _ in await notes(town.seller)][-4:] == [
+    assert [kind for kind, _ in await notes(system.seller)][-4:] == [
         "payment_confirmed",
         "delivery_confirmed",
         "payment_release",
         "payment_released",
     ]
-    assert (await town.market.admin.ok("GET", "/api/admin/reconciliation"))["ok"] is True
+    assert (await system.market.admin.ok("GET", "/api/admin/reconciliation"))["ok"] is True
 
 
-async def test_a_plain_transfer_to_a_fresh_address_is_found(town: Town) -> None:
-    data = await town.open("direct")
+async def test_a_plain_transfer_to_a_fresh_address_is_found(system: LiveSystem) -> None:
+    data = await system.open("direct")
 
-    tx = await town.chain.transfer(USDT, data["instructions"]["address"], TEN)
-    await town.chain.mine(6)
+    tx = await system.chain.transfer(USDT, data["instructions"]["address"], TEN)
+    await system.chain.mine(6)
 
-    assert (await town.until(data["payment"]["id"], funded))["txHash"] == tx
+    assert (await system.until(data["payment"]["id"], funded))["txHash"] == tx
 
 
-async def test_i_paid_waits_for_depth_and_then_counts(town: Town) -> None:
-    data = await town.open("direct_balance")
+async def test_i_paid_waits_for_depth_and_then_counts(system: LiveSystem) -> None:
+    data = await system.open("direct_balance")
     payment_id, address = data["payment"]["id"], data["instructions"]["address"]
-    nothing = await town.check(payment_id)
-    await town.chain.transfer(USDT, address, TEN - 1)
-    await town.chain.mine(6)
-    short = await town.check(payment_id)
-    await town.chain.transfer(USDT, address, 1)
-    shallow = await town.check(payment_id)
-    await town.chain.mine(6)
+    nothing = await system.check(payment_id)
+    await system.chain.transfer(USDT, address, TEN - 1)
+    await system.chain.mine(6)
+    short = await system.check(payment_id)
+    await system.chain.transfer(USDT, address, 1)
+    shallow = await system.check(payment_id)
+    await system.chain.mine(6)
 
-    found = await town.check(payment_id)
+    found = await system.check(payment_id)
 
     assert nothing["reason"] == f"underpaid:delta=0,expected={TEN}"
     assert short["reason"] == f"underpaid:delta={TEN - 1},expected={TEN}"
@@ -146,45 +146,45 @@ async def test_i_paid_waits_for_depth_and_then_counts(town: Town) -> None:
     assert (found["funded"], found["deltaBaseUnits"]) == (True, str(TEN))
 
 
-async def test_i_paid_need_not_wait_for_the_watch_which_is_stopped_then(town: Town) -> None:
-    data = await town.open("direct_balance", mode="watch")
+async def test_i_paid_need_not_wait_for_the_watch_which_is_stopped_then(system: LiveSystem) -> None:
+    data = await system.open("direct_balance", mode="watch")
 
-    await town.chain.transfer(USDT, data["instructions"]["address"], TEN)
-    await town.chain.mine(6)
-    result = await town.check(data["payment"]["id"])
+    await system.chain.transfer(USDT, data["instructions"]["address"], TEN)
+    await system.chain.mine(6)
+    result = await system.check(data["payment"]["id"])
 
     assert result["funded"] is True
     assert result["payment"]["stopReason"] == "paid"
 
 
-async def test_another_token_is_not_credited_and_an_admin_sees_it(town: Town) -> None:
-    data = await town.open("direct")
-    await town.chain.fund(USDC, town.chain.accounts[1])
+async def test_another_token_is_not_credited_and_an_admin_sees_it(system: LiveSystem) -> None:
+    data = await system.open("direct")
+    await system.chain.fund(USDC, system.chain.accounts[1])
 
-    await town.chain.transfer(USDC, data["instructions"]["address"], TEN)
-    await town.chain.mine(6)
+    await system.chain.transfer(USDC, data["instructions"]["address"], TEN)
+    await system.chain.mine(6)
     async with asyncio.timeout(30):
-        while await town.recoveries() != ["wrong_token"]:  # noqa: ASYNC110 - seen over HTTP
+        while await system.recoveries() != ["wrong_token"]:  # noqa: ASYNC110 - seen over HTTP
             await asyncio.sleep(0.05)
 
-    assert (await town.until(data["payment"]["id"], lambda payment: True))["status"] == "pending"
-    assert ("payment-wrong-token", data["payment"]["id"]) in await notes(town.buyer)
+    assert (await system.until(data["payment"]["id"], lambda payment: True))["status"] == "pending"
+    assert ("payment-wrong-token", data["payment"]["id"]) in await notes(system.buyer)
 
 
-async def test_money_after_cancelling_is_not_credited_and_an_admin_sees_it(town: Town) -> None:
-    data = await town.open("direct")
+async def test_money_after_cancelling_is_not_credited_and_an_admin_sees_it(system: LiveSystem) -> None:
+    data = await system.open("direct")
     payment_id = data["payment"]["id"]
-    await town.buyer.ok("POST", f"/api/payment/{payment_id}/cancel")
+    await system.buyer.ok("POST", f"/api/payment/{payment_id}/cancel")
 
-    await town.chain.transfer(USDT, data["instructions"]["address"], TEN)
-    await town.chain.mine(6)
+    await system.chain.transfer(USDT, data["instructions"]["address"], TEN)
+    await system.chain.mine(6)
     async with asyncio.timeout(30):
-        while not await town.recoveries():  # noqa: ASYNC110 - seen over HTTP
+        while not await system.recoveries():  # noqa: ASYNC110 - seen over HTTP
             await asyncio.sleep(0.05)
 
-    payment = await town.until(payment_id, lambda payment: True)
+    payment = await system.until(payment_id, lambda payment: True)
     assert (payment["status"], payment["escrowState"]) == ("cancelled", "cancelled")
-    assert (await town.buyer.ok("GET", f"/api/payment/{payment_id}"))["ledger"]["held"] == "0"
+    assert (await system.buyer.ok("GET", f"/api/payment/{payment_id}"))["ledger"]["held"] == "0"
 
 
 CRUMB = 10**15
@@ -195,7 +195,7 @@ def judged(payment: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("crumbs", [0, 5, 20, 25])
-async def test_crumbs_from_a_clean_sender_do_not_hide_who_paid(screened: Town, crumbs: int) -> None:
+async def test_crumbs_from_a_clean_sender_do_not_hide_who_paid(screened: LiveSystem, crumbs: int) -> None:
     data = await screened.open("direct")
     address, chain = data["instructions"]["address"], screened.chain
 
@@ -208,7 +208,7 @@ async def test_crumbs_from_a_clean_sender_do_not_hide_who_paid(screened: Town, c
     assert (payment["status"], payment["holdReason"]) == ("processing", "aml_sanctions")
 
 
-async def test_a_crumb_from_a_listed_sender_freezes_nobody(screened: Town) -> None:
+async def test_dust_from_a_listed_sender_freezes_nobody(screened: LiveSystem) -> None:
     data = await screened.open("direct")
     address, chain = data["instructions"]["address"], screened.chain
 
@@ -225,8 +225,8 @@ async def test_a_crumb_from_a_listed_sender_freezes_nobody(screened: Town) -> No
 @pytest.mark.parametrize("last", [1, CRUMB])
 async def test_a_watched_balance_is_judged_over_all_its_changes(chain: Anvil, tmp_path: Path, last: int) -> None:
     clock, listed = FakeClock(), list_of(tmp_path, chain.accounts[3])
-    async with settled_in(chain, tmp_path, OPT_IN, clock, OFAC_SDN_PATH=listed) as town:
-        data = await town.open("direct_balance", mode="watch")
+    async with settled_in(chain, tmp_path, OPT_IN, clock, OFAC_SDN_PATH=listed) as system:
+        data = await system.open("direct_balance", mode="watch")
         payment_id, address = data["payment"]["id"], data["instructions"]["address"]
         for account in (3, 4):
             await chain.fund(USDT, chain.accounts[account])
@@ -234,25 +234,25 @@ async def test_a_watched_balance_is_judged_over_all_its_changes(chain: Anvil, tm
         await chain.transfer(USDT, address, TEN - last, sender=chain.accounts[3])
         await chain.mine(6)
         clock.advance(301)  # until the watch is read again
-        await town.until(payment_id, lambda payment: payment["escrowState"] == "partial")
+        await system.until(payment_id, lambda payment: payment["escrowState"] == "partial")
         await chain.transfer(USDT, address, last, sender=chain.accounts[4])
         await chain.mine(6)
         clock.advance(301)
 
-        payment = await town.until(payment_id, judged)
+        payment = await system.until(payment_id, judged)
         assert (payment["status"], payment["holdReason"]) == ("processing", "aml_sanctions")
 
 
-async def test_the_recovery_names_the_token_that_moved(town: Town) -> None:
-    data = await town.open("direct")
-    await town.chain.fund(USDC, town.chain.accounts[1])
+async def test_the_recovery_names_the_token_that_moved(system: LiveSystem) -> None:
+    data = await system.open("direct")
+    await system.chain.fund(USDC, system.chain.accounts[1])
 
-    await town.chain.transfer(USDC, data["instructions"]["address"], TEN)
-    await town.chain.mine(6)
+    await system.chain.transfer(USDC, data["instructions"]["address"], TEN)
+    await system.chain.mine(6)
     rows: list[dict[str, Any]] = []
     async with asyncio.timeout(30):
         while not rows:
             await asyncio.sleep(0.05)  # seen over HTTP
-            rows = (await town.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
+            rows = (await system.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
 
     assert [(row["reason"], row["tokenAddress"].lower()) for row in rows] == [("wrong_token", USDC.lower())]

@@ -32,16 +32,16 @@ GOOD = {"amount": "5", "delta": "-5", "at": "2026-01-01T00:00:00.000Z", "text": 
 def test_what_is_written_is_read_again() -> None:
     sample = Sample(amount=Units(MAX_UINT256), delta=Change(-1), at=Moment(1_790_000_000_123), text="x", number=7)
 
-    told = codec.plain(sample)
+    reported = codec.plain(sample)
 
-    assert told == {
+    assert reported == {
         "amount": str(MAX_UINT256),
         "delta": "-1",
         "at": "2026-09-21T14:13:20.123Z",
         "text": "x",
         "number": 7,
     }
-    assert codec.read(Sample, told) == sample
+    assert codec.read(Sample, reported) == sample
 
 
 @given(st.integers(min_value=0, max_value=MAX_UINT256), st.integers(min_value=0, max_value=4_000_000_000_000))

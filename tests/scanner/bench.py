@@ -31,7 +31,7 @@ class Bench:
         self.clock = clock
         self.chain = FakeChain()
         self.metrics = Metrics()
-        self.rung = 0
+        self.wakeups = 0
         self.seconds = 1000.0  # of the monotonic clock
         self.worker = ChainWorker(
             chain=a_chain(**chain),
@@ -46,7 +46,7 @@ class Bench:
         )
 
     def _ring(self) -> None:
-        self.rung += 1
+        self.wakeups += 1
 
     async def wait_for(self, *new: Intent) -> None:
         async with self.db.write() as tx:
@@ -67,7 +67,7 @@ class Bench:
         async with self.db.read() as tx:
             return [t.reason for t in (await transfers.of_intents(tx, [intent_id]))[intent_id]]
 
-    async def told(self) -> list[str]:
+    async def event_types(self) -> list[str]:
         async with self.db.read() as tx:
             return sorted((await tx.execute(select(events.c.event_type))).scalars())
 

@@ -99,7 +99,7 @@ async def test_an_item_that_fails_does_not_spoil_the_others() -> None:
     assert str(answers[1]) == "3 is odd"
 
 
-async def test_a_flush_that_fails_is_told_to_its_batch_and_the_next_one_works() -> None:
+async def test_a_flush_that_fails_is_raised_for_its_batch_and_the_next_one_works() -> None:
     flush = Flush()
     flush.error = OSError("disk full")
     async with flushing(flush) as commits:

@@ -1,4 +1,4 @@
-"""Every stored secret is sealed with the key in use, a few rows at a time however many there are."""
+"""Every stored secret is encrypted with the key in use, a few rows at a time however many there are."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ async def everything(db: Database) -> list[str]:
 
 
 async def fill(db: Database, former: SecretCipher, count: int) -> None:
-    """Every third in the clear, every third sealed with a former key; of a hundred secrets, each many times."""
+    """Every third in the clear, every third encrypted with a former key; of a hundred secrets, each many times."""
 
-    def told(number: int) -> str:
+    def secret_of(number: int) -> str:
         return former.encrypt(f"secret {number % 100}") if number % 3 else f"secret {number % 100}"
 
     async with db.write() as tx:
-        await intents.add_many(tx, [an_intent(f"o-{n}", callback_secret=told(n)) for n in range(count)])
-        await watches.add(tx, a_watch("w-1", callback_secret=told(1)))
-        rotation = Rotation("http://a/hook", told(2), 1, 2, former_secret=told(3), former_since=0)
+        await intents.add_many(tx, [an_intent(f"o-{n}", callback_secret=secret_of(n)) for n in range(count)])
+        await watches.add(tx, a_watch("w-1", callback_secret=secret_of(1)))
+        rotation = Rotation("http://a/hook", secret_of(2), 1, 2, former_secret=secret_of(3), former_since=0)
         await rotations.put(tx, rotation)
 
 
-async def test_everything_stale_is_sealed_anew_in_small_transactions(
+async def test_everything_stale_is_encrypted_anew_in_small_transactions(
     db: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callback_secrets, "RESEAL_BATCH", BATCH)
@@ -84,7 +84,7 @@ async def test_a_secret_that_changed_after_it_was_read_is_left_alone(db: Databas
     assert await everything(db) == ["new"]
 
 
-async def test_a_store_says_with_which_keys_it_is_sealed_by_one_secret_each(db: Database) -> None:
+async def test_a_store_says_with_which_keys_it_is_encrypted_by_one_secret_each(db: Database) -> None:
     ciphers = [SecretCipher([key]) for key in KEYS]
     async with db.write() as tx:
         held = [

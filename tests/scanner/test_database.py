@@ -137,7 +137,7 @@ async def test_what_is_acknowledged_survives_a_power_cut(db: Database, pragma: s
         assert (await tx.execute(text(f"PRAGMA {pragma}"))).scalar_one() == value
 
 
-async def test_a_driver_error_is_told_as_the_stores(db: Database) -> None:
+async def test_a_driver_error_is_raised_as_the_stores(db: Database) -> None:
     async with db.write() as tx:
         await intents.add_many(tx, [an_intent()])
 

@@ -69,8 +69,8 @@ def test_of_many_transfers_the_twenty_newest_travel_and_all_are_counted() -> Non
 
 
 def test_the_same_fact_has_the_same_id_and_another_fact_another() -> None:
-    told = events.event_id(INTENT, EventType.CONFIRMED, "")
-    assert told == events.event_id(INTENT._replace(updated_at=NOW + 1, confirmations=9), EventType.CONFIRMED, "")
+    reported = events.event_id(INTENT, EventType.CONFIRMED, "")
+    assert reported == events.event_id(INTENT._replace(updated_at=NOW + 1, confirmations=9), EventType.CONFIRMED, "")
 
     others = {
         events.event_id(INTENT, EventType.DETECTED, ""),
@@ -79,7 +79,7 @@ def test_the_same_fact_has_the_same_id_and_another_fact_another() -> None:
         events.event_id(INTENT._replace(chain_id=98), EventType.CONFIRMED, ""),
         events.event_id(INTENT._replace(payment_reference="0x00"), EventType.CONFIRMED, ""),
     }
-    assert len(others | {told}) == 6
+    assert len(others | {reported}) == 6
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_anomaly_names_its_reason() -> None:
     assert (said["eventType"], said["reason"]) == ("payment.anomaly", "wrong_token")
 
 
-def test_what_a_reorganisation_took_says_so_told_alone_or_together() -> None:
+def test_what_a_reorganisation_took_says_so_reported_alone_or_summarised() -> None:
     one = events.about_transfer(INTENT, EventType.REORGED, stored(1), NOW, reason=Reason.REORGED)
     many = events.summary(INTENT, EventType.REORGED, stored(1), NOW, reason=Reason.REORGED, count=7)
 

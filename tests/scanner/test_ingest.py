@@ -63,7 +63,7 @@ async def held(db: Database, intent_id: str = "order-1") -> list[StoredTransfer]
         return (await transfers.of_intents(tx, [intent_id]))[intent_id]
 
 
-async def told(db: Database) -> list[str]:
+async def event_types(db: Database) -> list[str]:
     async with db.read() as tx:
         return sorted((await tx.execute(select(tables.events.c.event_type))).scalars())
 
@@ -181,7 +181,7 @@ async def test_lines_of_the_log_have_a_limit_whoever_sends(db: Database, caplog:
         ((0,), [EventType.ANOMALY]),
     ],
 )
-async def test_each_step_is_told_once_to_who_asked(
+async def test_each_step_is_reported_once_to_whoever_asked(
     db: Database, amounts: tuple[int, ...], events: list[EventType]
 ) -> None:
     wanted = (EventType.DETECTED, EventType.CONFIRMING, EventType.PARTIAL, EventType.ANOMALY)
@@ -192,34 +192,34 @@ async def test_each_step_is_told_once_to_who_asked(
         await read(db, sent)
         await read(db, sent)
 
-    assert await told(db) == events
+    assert await event_types(db) == events
 
 
-async def test_a_payment_is_told_as_confirming_once_although_an_earlier_one_turns_up(db: Database) -> None:
+async def test_a_payment_is_reported_as_confirming_once_although_an_earlier_one_turns_up(db: Database) -> None:
     await store(db, FIRST._replace(events=(EventType.CONFIRMING,)))
     await read(db, at(a_transfer(FIRST), 101))
 
     recorded = await read(db, at(a_transfer(FIRST, tx_hash=a_hash("tx", 2)), 100))
 
     assert (await intent(db)).block_number == 100
-    assert (recorded.queued, await told(db)) == (0, [EventType.CONFIRMING])
+    assert (recorded.queued, await event_types(db)) == (0, [EventType.CONFIRMING])
 
 
-async def test_a_partial_sum_that_did_not_change_is_not_told_again(db: Database) -> None:
+async def test_a_partial_sum_that_did_not_change_is_not_reported_again(db: Database) -> None:
     await store(db, FIRST._replace(events=(EventType.PARTIAL,)))
     await read(db, at(a_transfer(FIRST, amount=300), 100))
 
     recorded = await read(db, at(a_transfer(FIRST, amount=0, tx_hash=a_hash("tx", 2)), 101))
 
-    assert (recorded.queued, await told(db)) == (0, [EventType.PARTIAL])
+    assert (recorded.queued, await event_types(db)) == (0, [EventType.PARTIAL])
 
 
-async def test_nobody_is_told_who_did_not_ask(db: Database) -> None:
+async def test_nobody_is_notified_who_did_not_ask(db: Database) -> None:
     await store(db, FIRST, SECOND)
 
     recorded = await read(db, at(a_transfer(FIRST), 100), at(a_transfer(SECOND, amount=0), 100, 1))
 
-    assert (await told(db), recorded.queued) == ([], 0)
+    assert (await event_types(db), recorded.queued) == ([], 0)
 
 
 async def test_a_fee_below_the_one_issued_adds_nothing(db: Database) -> None:
@@ -354,14 +354,14 @@ async def test_what_was_wrong_with_a_transfer_stays_wrong_with_it_whenever_it_ha
     assert [(t.reason, t.verified) for t in await held(db)] == [(Reason.CANCELLED, True)]
 
 
-async def test_who_was_told_of_money_that_never_came_is_told_so(db: Database) -> None:
+async def test_whoever_was_notified_of_money_that_never_came_is_notified_of_that(db: Database) -> None:
     await store(db, FIRST._replace(status=IntentStatus.EXPIRED, expired_at=NOW, events=tuple(EventType)))
     await read(db, at(a_transfer(FIRST), 100)._replace(block_time=(FIRST.expires_at or 0) // 1000 + 61))
     (late,) = await held(db)
 
     await look(db, (late, VerificationOutcome.REVERTED))
 
-    assert await told(db) == [EventType.ANOMALY, EventType.LATE]
+    assert await event_types(db) == [EventType.ANOMALY, EventType.LATE]
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -423,7 +423,7 @@ async def test_an_intent_is_settled_once(db: Database) -> None:
     again = await look(db, (paid, VerificationOutcome.CREDITED))
 
     assert again.confirmed == []
-    assert await told(db) == [EventType.CONFIRMED]
+    assert await event_types(db) == [EventType.CONFIRMED]
 
 
 @pytest.mark.parametrize("status", [IntentStatus.PENDING, IntentStatus.EXPIRED])
@@ -461,7 +461,7 @@ async def test_what_settled_an_intent_keeps_settling_it_whatever_turns_up_below(
     ("amount", "events", "surplus"),
     [(1000, [EventType.CONFIRMED], None), (1001, [EventType.CONFIRMED, EventType.OVERPAID], 1)],
 )
-async def test_the_surplus_is_told_with_the_confirmation_to_who_asked(
+async def test_the_surplus_is_reported_with_the_confirmation_to_whoever_asked(
     db: Database, amount: int, events: list[EventType], surplus: int | None
 ) -> None:
     await store(db, FIRST._replace(events=(EventType.OVERPAID,)))
@@ -469,7 +469,7 @@ async def test_the_surplus_is_told_with_the_confirmation_to_who_asked(
 
     await look(db, ((await held(db))[0], VerificationOutcome.CREDITED))
 
-    assert await told(db) == events
+    assert await event_types(db) == events
     assert (await held(db))[0].surplus == surplus
 
 
@@ -488,7 +488,7 @@ AHEAD_MS = 20 * 60 * 1000
 
 @pytest.mark.parametrize("rail", list(Rail))
 @pytest.mark.parametrize("parts", [(1000,), (400, 600)])
-async def test_what_only_a_clock_that_was_ahead_made_look_too_early_counts_once_the_chain_told_its_time(
+async def test_what_only_a_clock_that_was_ahead_made_look_too_early_counts_once_the_chain_has_shown_its_time(
     db: Database, rail: Rail, parts: tuple[int, ...]
 ) -> None:
     registered = {"created_at": NOW + AHEAD_MS, "chain_created_at": NOW + AHEAD_MS, "chain_position": None}
@@ -508,7 +508,7 @@ async def test_what_only_a_clock_that_was_ahead_made_look_too_early_counts_once_
     assert [(stored.counted, stored.reason) for stored in await held(db)] == [(True, None)] * len(parts)
 
 
-async def test_what_came_long_before_its_intent_stays_so_once_the_chain_told_its_time(db: Database) -> None:
+async def test_what_came_long_before_its_intent_stays_so_once_the_chain_has_shown_its_time(db: Database) -> None:
     registered = {"created_at": NOW + AHEAD_MS, "chain_created_at": NOW + AHEAD_MS, "chain_position": None}
     await store(db, an_intent("order-1", **registered))
     await read(db, at(a_transfer(await intent(db), block_time=NOW // 1000 - 601), 100))

@@ -166,8 +166,8 @@ async def outcome(db: Database) -> dict[str, Any]:
     return {"intents": states, "transfers": kept, "confirmations": confirmed}
 
 
-async def told(db: Database) -> Counter[str]:
-    """Return how many transfers of each intent its backend was told of, or will be together."""
+async def reported(db: Database) -> Counter[str]:
+    """Return how many transfers of each intent its backend was notified of, or will be together."""
     async with db.read() as tx:
         bodies = (await tx.execute(select(events.c.body).where(events.c.event_type.in_(TOLD)))).scalars().all()
         waiting = (await tx.execute(select(summaries).where(summaries.c.event_type.in_(TOLD)))).all()
@@ -257,7 +257,7 @@ async def test_any_reading_through_reorganisations_ends_as_one_straight_reading(
 
 @shared
 @given(history=histories(), seed=st.integers(0, 2**32))
-async def test_in_whatever_pages_a_chain_is_read_each_transfer_is_told_once(
+async def test_in_whatever_pages_a_chain_is_read_each_transfer_is_reported_once(
     db: Database, history: tuple[int, list[Tx]], seed: int
 ) -> None:
     chain = chain_of(history[1], lambda tx: tx.finally_in, lambda number: "a")
@@ -270,7 +270,7 @@ async def test_in_whatever_pages_a_chain_is_read_each_transfer_is_told_once(
     by_reference = {intent.topic_ref: intent for intent in INTENTS if intent.rail is Rail.PROXY}
     by_reference[None] = next(intent for intent in INTENTS if intent.rail is Rail.DIRECT)
     concerned = Counter(by_reference[t.reference].intent_id for t in rows if t.reference in by_reference)
-    assert await told(db) == concerned
+    assert await reported(db) == concerned
     async with db.read() as tx:
         kept = (await tx.execute(select(transfers_table.c.times, transfers_table.c.amount))).all()
     assert sum(row.times for row in kept) == len(rows)

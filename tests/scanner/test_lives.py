@@ -118,8 +118,8 @@ class Life:
         assert {intent.status for intent in await self._all()} <= {IntentStatus.PENDING, IntentStatus.CONFIRMED}
         async with self.db.read() as tx:
             transfers = [row._asdict() for row in await tx.execute(select(tables.transfers))]
-            told = select(tables.events).where(tables.events.c.event_type == EventType.CONFIRMED)
-            events = {row.event_id: row.body for row in await tx.execute(told)}
+            reported = select(tables.events).where(tables.events.c.event_type == EventType.CONFIRMED)
+            events = {row.event_id: row.body for row in await tx.execute(reported)}
         return {
             "intents": {intent.intent_id: intent for intent in await self._all()},
             "transfers": {
@@ -165,7 +165,7 @@ async def test_whatever_a_worker_lives_through_it_ends_where_one_straight_readin
     assert lived == await another.end()
 
 
-async def test_what_is_confirmed_stays_as_it_was_told_through_a_reorganisation_deeper_than_allowed(
+async def test_what_is_confirmed_stays_as_it_was_reported_through_a_reorganisation_deeper_than_allowed(
     db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     chain = FakeChain()
@@ -174,12 +174,12 @@ async def test_what_is_confirmed_stays_as_it_was_told_through_a_reorganisation_d
     await life.worker.poll()
     life.happens(Step(0, ((1, 0, 1000),), 4, ""))
     await life.worker.poll()
-    told = await life.end()
+    reported = await life.end()
 
     life.happens(Step(5, ((2, 0, 1000),), 10, ""))
     after = await life.end()
 
     assert "left the canonical chain" in caplog.text
-    assert after["events"] == told["events"]
-    before, now = told["intents"]["order-0"], after["intents"]["order-0"]
+    assert after["events"] == reported["events"]
+    before, now = reported["intents"]["order-0"], after["intents"]["order-0"]
     assert (now.status, now.tx_hash, now.confirmed_at) == (IntentStatus.CONFIRMED, before.tx_hash, before.confirmed_at)

@@ -64,7 +64,7 @@ def payments(draw: st.DrawFn, *, families: bool = True) -> list[StoredTransfer]:
     return list({transfer.key: transfer for transfer in found}.values())
 
 
-def told(allocation: Allocation) -> dict[tuple[str, str], Any]:
+def reported(allocation: Allocation) -> dict[tuple[str, str], Any]:
     return {share.transfer.key: (share.counted, share.reason, share.surplus) for share in allocation.shares}
 
 
@@ -92,7 +92,7 @@ def test_an_allocation_depends_on_the_set_and_not_on_the_order(
 ) -> None:
     shuffled = random.Random(seed).sample(held, len(held))
 
-    assert told(allocate(amount, shuffled)) == told(allocate(amount, held))
+    assert reported(allocate(amount, shuffled)) == reported(allocate(amount, held))
     assert allocate(amount, shuffled).completing_transfer == allocate(amount, held).completing_transfer
 
 
@@ -103,7 +103,7 @@ def test_allocating_what_was_allocated_changes_nothing(held: list[StoredTransfer
 
     again = allocate(amount, after(held, once))
 
-    assert told(again) == told(once)
+    assert reported(again) == reported(once)
     assert (again.received, again.surplus) == (once.received, once.surplus)
 
 
@@ -189,7 +189,7 @@ def test_a_transfer_with_too_small_a_fee_adds_nothing(held: list[StoredTransfer]
 
     assert all(share.transfer.fee_amount >= fee for share in allocation.shares)
     rest = [transfer for transfer in held if transfer.fee_amount >= fee]
-    assert told(allocation) == told(allocate(amount, rest))
+    assert reported(allocation) == reported(allocate(amount, rest))
 
 
 @steady
@@ -197,7 +197,7 @@ def test_a_transfer_with_too_small_a_fee_adds_nothing(held: list[StoredTransfer]
 def test_what_was_refused_for_itself_never_counts(held: list[StoredTransfer], amount: int) -> None:
     refused = {t.key for t in held if t.reason is not None and t.reason not in ALLOCATION_REASONS}
 
-    assert not refused & told(allocate(amount, held)).keys()
+    assert not refused & reported(allocate(amount, held)).keys()
 
 
 @pytest.mark.parametrize(

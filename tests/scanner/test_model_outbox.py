@@ -43,7 +43,7 @@ class Expected:
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """Backends that are told, refuse, are given up and asked again, in any order and at any time."""
+    """Backends that receive, refuse, are given up and asked again, in any order and at any time."""
 
     queued = Bundle("queued")
 

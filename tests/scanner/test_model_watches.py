@@ -218,7 +218,7 @@ class WatchMachine(RuleBasedStateMachine):
         said=st.sampled_from(["nobody asks", "under way", "under way", "ok", "ok", "later", "spent"]),
     )
     def changes(self, holder: str, amount: int | None, pause: int, meanwhile: str, which: int, said: str) -> None:
-        """Something moves (or, None, cannot be read), is read, is told, and the receiver says something."""
+        """Something moves (or, None, cannot be read), is read, is reported, and the receiver says something."""
         for node in self.nodes.values():
             node.amounts[holder] = amount
         self.tick(pause, meanwhile, which)
@@ -226,8 +226,8 @@ class WatchMachine(RuleBasedStateMachine):
             return
         before = set(self.in_flight)
         self.send()
-        for told in sorted(self.in_flight.keys() - before) if said != "under way" else []:
-            self.runner.run(self._answer(told, said, 1))
+        for reported in sorted(self.in_flight.keys() - before) if said != "under way" else []:
+            self.runner.run(self._answer(reported, said, 1))
 
     @rule(
         what=st.sampled_from(["stop", "create", "wait", "sweep", "restart", "heal", "node", "node", "sweep"]),
@@ -300,27 +300,27 @@ class WatchMachine(RuleBasedStateMachine):
     def send(self) -> None:
         """Everything that is due is sent; what the receiver says comes later, or never."""
         due = self.due()
-        for told, event in due.items():
-            assert self.heard.setdefault(event.event_id, told) == told
+        for reported, event in due.items():
+            assert self.heard.setdefault(event.event_id, reported) == reported
         assert len(set(self.heard.values())) == len(self.heard)
         self.in_flight |= due
 
     @precondition(lambda self: self.in_flight)
     @rule(which=any_number, said=st.sampled_from(["ok", "ok", "later", "spent"]), pause=st.integers(1, 60))
     def answer(self, which: int, said: str, pause: int) -> None:
-        told = sorted(self.in_flight)[which % len(self.in_flight)]
-        self.runner.run(self._answer(told, said, pause))
+        reported = sorted(self.in_flight)[which % len(self.in_flight)]
+        self.runner.run(self._answer(reported, said, pause))
 
-    async def _answer(self, told: Change, said: str, pause: int) -> None:
-        event, now = self.in_flight.pop(told), self.clock.now_ms()
+    async def _answer(self, reported: Change, said: str, pause: int) -> None:
+        event, now = self.in_flight.pop(reported), self.clock.now_ms()
         retry_at = now + pause * SECOND if said == "later" else None
         async with self.db.write() as tx:
             await outbox.record(tx, [AttemptRecord(event, now, said == "ok", 200, 1, "", None, retry_at)])
         if said == "ok":
             self.acknowledged[event.event_id] += 1
-            self.model.acknowledge(told, now)
+            self.model.acknowledge(reported, now)
         else:
-            self.model.refuse(told, retry_at)
+            self.model.refuse(reported, retry_at)
 
     def sweep(self) -> None:
         async def run() -> int:
@@ -373,8 +373,8 @@ class WatchMachine(RuleBasedStateMachine):
         found = {_change(orjson.loads(row["body"])): row for row in events}
         assert len(found) == len(events)  # one event a change
         assert found.keys() == self.model.changes.keys()
-        for told, row in found.items():
-            _is_told(row, tries[row["event_id"]], self.model.changes[told])
+        for reported, row in found.items():
+            _is_told(row, tries[row["event_id"]], self.model.changes[reported])
 
     @invariant()
     def what_is_due_is_told_and_nothing_that_was_acknowledged(self) -> None:

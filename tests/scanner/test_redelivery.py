@@ -1,4 +1,4 @@
-"""What was given up is told again in time, and nothing confirmed stays untold."""
+"""What was given up is reported again in time, and nothing confirmed stays unreported."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Bench:
     def __init__(self, db: Database, clock: FakeClock, *, retry_hours: float = 6) -> None:
         self.db = db
         self.clock = clock
-        self.rung = 0
+        self.wakeups = 0
         self.redelivery = Redelivery(db, clock, retry_hours=retry_hours, on_events=self._ring)
 
     def _ring(self) -> None:
-        self.rung += 1
+        self.wakeups += 1
 
     async def confirmed(self, intent_id: str = "order-1", **fields: Any) -> Intent:
         intent = an_intent(intent_id, status=IntentStatus.CONFIRMED, confirmed_at=NOW, tx_hash=a_hash("tx"), **fields)
@@ -64,7 +64,7 @@ async def test_the_sweep_retries_what_was_given_up_so_many_hours_ago_and_nothing
 
     rounds = {row.subject_id: (row.status, row.round, row.attempts) for row in await bench.events()}
     assert rounds == {"old": (DeliveryStatus.PENDING, 2, 0), "young": (DeliveryStatus.FAILED, 1, 1)}
-    assert bench.rung == 1
+    assert bench.wakeups == 1
 
 
 async def test_the_sweep_can_be_switched_off(db: Database, clock: FakeClock) -> None:
@@ -74,7 +74,7 @@ async def test_the_sweep_can_be_switched_off(db: Database, clock: FakeClock) -> 
     bench.clock.advance(1000 * 3600)
 
     assert await bench.redelivery.sweep() == 0
-    assert bench.rung == 0
+    assert bench.wakeups == 0
 
 
 async def test_an_operator_retries_everything_that_was_given_up_now(bench: Bench) -> None:
@@ -114,11 +114,11 @@ async def test_a_confirmed_intent_without_its_event_gets_it_under_the_same_id_wh
 
     (after,) = await bench.events()
     assert (after.event_id, orjson.loads(after.body)) == (before.event_id, orjson.loads(before.body))
-    assert bench.rung == 1
+    assert bench.wakeups == 1
     assert await bench.redelivery.ensure_confirmed_events() == 0
 
 
-async def test_what_was_delivered_is_not_told_again_although_its_event_is_gone(bench: Bench) -> None:
+async def test_what_was_delivered_is_not_reported_again_although_its_event_is_gone(bench: Bench) -> None:
     await bench.confirmed(webhook_delivered_at=NOW)
     async with bench.db.write() as tx:
         await tx.execute(delete(tables.events))

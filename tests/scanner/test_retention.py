@@ -1,4 +1,4 @@
-"""What is old is forgotten in small steps, and nothing that is still to be told or to be recognised."""
+"""What is old is forgotten in small steps, and nothing that is still to be reported or to be recognised."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_rows_of_nobodys_go_and_those_of_intents_stay(bench: Bench) -> Non
     assert bench.forgotten("unmatched") == 40
 
 
-async def test_ended_intents_go_with_all_that_touches_them_once_everything_was_told(
+async def test_ended_intents_go_with_all_that_touches_them_once_everything_was_reported(
     bench: Bench, store_path: Path
 ) -> None:
     for number in range(20):
@@ -211,7 +211,7 @@ def test_the_settings_of_what_is_kept(tmp_path: Path) -> None:
     assert settings.retention == RetentionSettings(0.5, 0, 7)
 
 
-async def test_what_was_forgotten_is_not_told_once_more(bench: Bench) -> None:
+async def test_what_was_forgotten_is_not_reported_once_more(bench: Bench) -> None:
     paid = await bench.settled("paid")
     bench.clock.advance(31 * DAY_S)
     await bench.keep(events_days=30)

@@ -23,7 +23,7 @@ KEY, FORMER = a_key(), a_key()
 
 
 @given(secret=st.text(st.characters(codec="utf-8"), min_size=1, max_size=100))
-def test_what_was_sealed_is_opened_and_cannot_be_read(secret: str) -> None:
+def test_what_was_encrypted_is_decrypted_and_cannot_be_read(secret: str) -> None:
     cipher = SecretCipher([KEY])
     sealed = cipher.encrypt(secret)
     assert cipher.decrypt(sealed) == secret
@@ -48,7 +48,7 @@ def test_a_former_key_still_opens_and_the_new_one_seals() -> None:
     assert SecretCipher([KEY]).decrypt(both.encrypt("secret")) == "secret"
 
 
-def test_a_key_that_is_missing_is_named_by_its_id_and_no_secret_is_told() -> None:
+def test_a_key_that_is_missing_is_named_by_its_id_and_no_secret_is_reported() -> None:
     sealed = SecretCipher([FORMER]).encrypt("secret")
     with pytest.raises(StoreError, match=key_id(parse_key(FORMER))) as refused:
         SecretCipher([KEY]).decrypt(sealed)
@@ -56,7 +56,7 @@ def test_a_key_that_is_missing_is_named_by_its_id_and_no_secret_is_told() -> Non
     assert not SecretCipher().is_current(sealed)
 
 
-def test_a_sealed_secret_that_was_changed_is_refused() -> None:
+def test_an_encrypted_secret_that_was_changed_is_refused() -> None:
     sealed = SecretCipher([KEY]).encrypt("secret")
     with pytest.raises(StoreError, match="was changed"):
         SecretCipher([KEY]).decrypt(sealed[:-6] + "AAAAA=")

@@ -60,7 +60,7 @@ class Bench:
         self.clock = clock
         self.chain = FakeChain()
         self.metrics = Metrics()
-        self.rung = 0
+        self.wakeups = 0
         self.registrations = Registrations(db, clock, ttl_hours=24)
         chain = a_chain()
         self.worker = ChainWorker(
@@ -89,7 +89,7 @@ class Bench:
         )
 
     def _ring(self) -> None:
-        self.rung += 1
+        self.wakeups += 1
 
     async def store(self, *new: Intent) -> None:
         async with self.db.write() as tx:
@@ -261,7 +261,7 @@ async def test_a_recheck_of_a_transaction_finds_a_payment_the_scan_did_not_see(b
 
     assert view.intent.status is IntentStatus.CONFIRMED
     assert [(s.tx_hash, s.amount, s.counts, s.reason) for s in seen] == [(below.tx_hash, 1000, True, None)]
-    assert bench.rung > 0
+    assert bench.wakeups > 0
 
 
 async def test_a_recheck_tells_also_what_in_that_transaction_is_somebody_elses(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The small parts everything leans on: the bell, outages, the cadence of watches."""
+"""The small parts everything depends on: the wakeup, the failure log, the schedule of watches."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_the_clockwork_rings_again_and_again_until_the_block_ends() -> Non
     assert await wakeup.wait(0.05) is False
 
 
-async def test_a_clock_that_is_set_back_silences_no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clock_that_is_set_back_silences_no_wakeup(monkeypatch: pytest.MonkeyPatch) -> None:
     class Back(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
@@ -153,5 +153,5 @@ def test_late_ticks_neither_move_nor_double_a_read(late: list[int]) -> None:
 @pytest.mark.parametrize(
     ("ms", "text"), [(0, "1970-01-01T00:00:00.000Z"), (1_790_000_000_007, "2026-09-21T14:13:20.007Z")]
 )
-def test_times_are_told_in_utc_to_the_millisecond(ms: int, text: str) -> None:
+def test_times_are_written_in_utc_to_the_millisecond(ms: int, text: str) -> None:
     assert rfc3339(ms) == text

@@ -1,4 +1,4 @@
-"""What is told one by one, what together, and that nothing is lost in between."""
+"""What is reported one by one, what together, and that nothing is lost in between."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def some(count: int, reason: Reason | None, times: int = 1) -> list[Told]:
 
 
 @pytest.mark.parametrize("reason", [None, *Reason])
-def test_the_first_are_told_each_and_the_rest_waits(reason: Reason | None) -> None:
+def test_the_first_are_reported_each_and_the_rest_waits(reason: Reason | None) -> None:
     limit = 1 if reason in WORTHLESS else EACH
 
     each, after = choose(Summary(), some(50, reason), NOW)
 
-    assert [told.transfer.id for told in each] == list(range(limit))
+    assert [reported.transfer.id for reported in each] == list(range(limit))
     assert (most_each(reason), after) == (limit, Summary(limit, NOW, 50 - limit, 49))
     assert not after.is_due(NOW + INTERVAL_MS - 1)
     assert after.is_due(NOW + INTERVAL_MS)
@@ -43,18 +43,18 @@ def test_the_first_are_told_each_and_the_rest_waits(reason: Reason | None) -> No
 
 @steady
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2 * INTERVAL_MS)), max_size=8))
-def test_nothing_is_lost_and_nothing_is_told_together_within_the_hour(batches: Sequence[tuple[int, int]]) -> None:
-    summary, told, now, together = Summary(), 0, NOW, []
+def test_nothing_is_lost_and_nothing_is_summarised_within_the_hour(batches: Sequence[tuple[int, int]]) -> None:
+    summary, reported, now, together = Summary(), 0, NOW, []
     for count, pause in batches:
         now += pause
         each, summary = choose(summary, some(count, Reason.WRONG_TOKEN), now)
-        told += len(each)
+        reported += len(each)
         if summary.is_due(now):
-            told += summary.waiting
+            reported += summary.waiting
             together.append(now)
             summary = summary.told_together(now)
 
-    assert told + summary.waiting == sum(count for count, _ in batches)
+    assert reported + summary.waiting == sum(count for count, _ in batches)
     assert all(later - sooner >= INTERVAL_MS for sooner, later in itertools.pairwise(together))
 
 
@@ -81,9 +81,9 @@ async def tell(db: Database, wanted: Sequence[Told], now: int) -> None:
         await outbox.add(tx, await summaries.limited(tx, wanted, now=now))
 
 
-async def test_what_waits_is_told_within_the_hour_also_when_nothing_else_comes(db: Database) -> None:
-    clock, rung = FakeClock(NOW), []
-    chores = Redelivery(db, clock, retry_hours=0, on_events=lambda: rung.append(1))
+async def test_what_waits_is_reported_within_the_hour_also_when_nothing_else_comes(db: Database) -> None:
+    clock, wakeups = FakeClock(NOW), []
+    chores = Redelivery(db, clock, retry_hours=0, on_events=lambda: wakeups.append(1))
     async with db.write() as tx:
         await intents.add_many(tx, [INTENT])
     await keep(db, 3, Reason.WRONG_TOKEN, times=100)
@@ -99,16 +99,16 @@ async def test_what_waits_is_told_within_the_hour_also_when_nothing_else_comes(d
     first, second = await bodies(db)
     assert (second["count"], second["transferCount"], second["reason"]) == (200, 200, "wrong_token")
     assert first["eventId"] != second["eventId"]
-    assert rung == [1]
+    assert wakeups == [1]
 
 
-async def test_sums_of_a_payment_are_told_each_up_to_a_limit_and_then_as_they_stand(db: Database) -> None:
+async def test_sums_of_a_payment_are_reported_each_up_to_a_limit_and_then_as_they_stand(db: Database) -> None:
     clock = FakeClock(NOW)
     async with db.write() as tx:
         await intents.add_many(tx, [INTENT._replace(amount_received=77)])
     for received in range(1, 60):
-        told = Told(INTENT._replace(amount_received=received), EventType.PARTIAL, stored(received), None)
-        await tell(db, [told], NOW)
+        reported = Told(INTENT._replace(amount_received=received), EventType.PARTIAL, stored(received), None)
+        await tell(db, [reported], NOW)
     assert len(await bodies(db)) == EACH
 
     clock.advance(INTERVAL_MS / 1000)
@@ -118,7 +118,7 @@ async def test_sums_of_a_payment_are_told_each_up_to_a_limit_and_then_as_they_st
 
 
 async def told_an_hour_later(db: Database, event: EventType, reason: Reason, ids: Sequence[int]) -> None:
-    """Tell of so many at once, of which twenty are told each, and let an hour pass."""
+    """Tell of so many at once, of which twenty are reported each, and let an hour pass."""
     waiting = [Told(INTENT, event, stored(number, reason=reason), reason) for number in ids]
     await tell(db, waiting, NOW)
     clock = FakeClock(NOW)
@@ -128,7 +128,7 @@ async def told_an_hour_later(db: Database, event: EventType, reason: Reason, ids
 
 @pytest.mark.parametrize("event", [EventType.REORGED, EventType.ANOMALY, EventType.LATE])
 @pytest.mark.parametrize("now", [None, Reason.UNDERPAID])
-async def test_what_stands_again_within_the_hour_is_not_told_as_gone(
+async def test_what_stands_again_within_the_hour_is_not_reported_as_gone(
     db: Database, event: EventType, now: Reason | None
 ) -> None:
     async with db.write() as tx:
@@ -140,7 +140,7 @@ async def test_what_stands_again_within_the_hour_is_not_told_as_gone(
     assert len(await bodies(db)) == EACH
 
 
-async def test_of_what_is_told_together_only_what_is_still_so_is_counted_and_named(db: Database) -> None:
+async def test_of_what_is_summarised_only_what_is_still_so_is_counted_and_named(db: Database) -> None:
     async with db.write() as tx:
         await intents.add_many(tx, [INTENT])
     ids = await keep(db, 41, Reason.REORGED)
@@ -154,7 +154,7 @@ async def test_of_what_is_told_together_only_what_is_still_so_is_counted_and_nam
     assert (last["count"], last["txHash"]) == (2, a_hash("tx", 11))
 
 
-async def test_what_settled_since_is_not_told_as_a_duplicate(db: Database) -> None:
+async def test_what_settled_since_is_not_reported_as_a_duplicate(db: Database) -> None:
     async with db.write() as tx:
         await intents.add_many(tx, [INTENT])
     ids = await keep(db, 30, Reason.DUPLICATE)

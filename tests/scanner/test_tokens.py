@@ -139,7 +139,7 @@ def test_a_symbol_of_an_unknown_chain_is_refused_by_naming_both() -> None:
     BOOK.check_known(CHAIN, [("token", "USDT")])
 
 
-def test_a_bad_address_is_told_with_its_field(chain: FakeChain) -> None:
+def test_a_bad_address_is_reported_with_its_field(chain: FakeChain) -> None:
     with pytest.raises(InvalidRequest, match="destination: is not an address") as refusal:
         parse_address(chain, "destination", "nowhere")
 

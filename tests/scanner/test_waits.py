@@ -220,16 +220,16 @@ async def test_what_was_given_up_is_swept_in_time(db: Database, clock: FakeClock
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("back_s", [1200, 365 * 86_400])
-async def test_what_is_told_together_is_told_in_time(
+async def test_what_is_summarised_is_reported_in_time(
     db: Database, clock: FakeClock, restart: bool, back_s: int
 ) -> None:
-    told = Told(an_intent(events=(EventType.ANOMALY,)), EventType.ANOMALY, stored(1), Reason.WRONG_TOKEN, 100)
+    reported = Told(an_intent(events=(EventType.ANOMALY,)), EventType.ANOMALY, stored(1), Reason.WRONG_TOKEN, 100)
     async with db.write() as tx:
-        await intents.add_many(tx, [told.intent])
-        kept = Judged(a_transfer(told.intent), told.intent.intent_id, Reason.WRONG_TOKEN, 200)
-        await transfers.add_many(tx, [kept], now=NOW)  # what is told together is told while it is so
+        await intents.add_many(tx, [reported.intent])
+        kept = Judged(a_transfer(reported.intent), reported.intent.intent_id, Reason.WRONG_TOKEN, 200)
+        await transfers.add_many(tx, [kept], now=NOW)  # what is summarised is reported while it is so
         for _ in range(2):
-            await outbox.add(tx, await summaries.limited(tx, [told], now=NOW))
+            await outbox.add(tx, await summaries.limited(tx, [reported], now=NOW))
     clock = await set_back(db, clock, back_s, restart=restart)
     tell_together = Redelivery(db, clock, retry_hours=0, on_events=lambda: None).tell_together
 

@@ -63,12 +63,12 @@ class Bench:
         self.chain = FakeChain()
         self.reads: list[int] = []
         self.amounts: dict[str, int | None] = {}
-        self.rung = 0
+        self.wakeups = 0
         self.chain.holdings = self._read
         self.watcher = BalanceWatcher(chain=a_chain(), adapter=self.chain, db=db, clock=clock, on_events=self._ring)
 
     def _ring(self) -> None:
-        self.rung += 1
+        self.wakeups += 1
 
     def _read(self, asked: Sequence[BalanceKey]) -> list[int | None]:
         self.reads.append(self.clock.now_ms() - NOW)
@@ -165,10 +165,10 @@ async def test_a_balance_that_cannot_be_read_is_not_zero_and_spoils_no_other(ben
     (event,) = await bench.events()
     assert event.subject_id == "w-2"
     assert (await bench.watch()).last_checked_at is None
-    assert bench.rung == 1
+    assert bench.wakeups == 1
 
 
-async def test_a_change_is_told_until_it_is_acknowledged_and_the_balance_advances_only_then(bench: Bench) -> None:
+async def test_a_change_is_reported_until_it_is_acknowledged_and_the_balance_advances_only_then(bench: Bench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     for _ in range(3):
@@ -184,7 +184,7 @@ async def test_a_change_is_told_until_it_is_acknowledged_and_the_balance_advance
     assert len(await bench.events("delivered")) == len(await bench.events()) == 1
 
 
-async def test_a_change_that_was_given_up_is_told_in_a_new_round_at_the_next_read(bench: Bench) -> None:
+async def test_a_change_that_was_given_up_is_reported_in_a_new_round_at_the_next_read(bench: Bench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -218,8 +218,8 @@ async def test_a_late_acknowledgement_of_an_older_change_is_what_the_next_is_mea
     assert await bench.due() == []  # 5 -> 12 is not so any more
     bench.clock.advance(300)
     await bench.watcher.check_due()
-    (told,) = await bench.due()
-    assert b'"previousBalance":"9","currentBalance":"12"' in told.body
+    (reported,) = await bench.due()
+    assert b'"previousBalance":"9","currentBalance":"12"' in reported.body
 
 
 async def test_a_late_acknowledgement_that_says_nothing_new_takes_no_newer_change_back(bench: Bench) -> None:
@@ -239,8 +239,8 @@ async def test_a_late_acknowledgement_that_says_nothing_new_takes_no_newer_chang
 
     after = await bench.watch()
     assert (after.current_balance, after.change_count) == (12, 1)
-    (told,) = await bench.due()
-    assert b'"previousBalance":"12","currentBalance":"20"' in told.body
+    (reported,) = await bench.due()
+    assert b'"previousBalance":"12","currentBalance":"20"' in reported.body
 
 
 async def test_an_endpoint_that_is_behind_tells_no_change_back_and_forth(bench: Bench) -> None:
@@ -257,8 +257,8 @@ async def test_an_endpoint_that_is_behind_tells_no_change_back_and_forth(bench: 
     bench.chain.extend()
     bench.clock.advance(300)
     await bench.watcher.check_due()
-    (told,) = await bench.due()
-    assert b'"previousBalance":"5","currentBalance":"3"' in told.body
+    (reported,) = await bench.due()
+    assert b'"previousBalance":"5","currentBalance":"3"' in reported.body
 
 
 @pytest.mark.parametrize("retried", [True, False])
@@ -276,7 +276,7 @@ async def test_what_was_taken_back_while_it_was_under_way_stays_taken_back(bench
     assert [event.status for event in await bench.events()] == ["superseded"]
 
 
-async def test_a_change_that_went_away_before_it_was_told_is_taken_back(bench: Bench) -> None:
+async def test_a_change_that_went_away_before_it_was_reported_is_taken_back(bench: Bench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -292,7 +292,7 @@ async def test_a_change_that_went_away_before_it_was_told_is_taken_back(bench: B
     assert [event.status for event in await bench.events()] == ["pending"]
 
 
-async def test_an_event_of_a_watch_that_expires_is_still_to_be_told(bench: Bench) -> None:
+async def test_an_event_of_a_watch_that_expires_is_still_to_be_sent(bench: Bench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -304,7 +304,7 @@ async def test_an_event_of_a_watch_that_expires_is_still_to_be_told(bench: Bench
     assert len(bench.reads) == 1
 
 
-async def test_a_watch_that_is_stopped_during_the_read_is_told_nothing(bench: Bench) -> None:
+async def test_a_watch_that_is_stopped_during_the_read_reports_nothing(bench: Bench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     read = bench.chain.balances
@@ -340,12 +340,12 @@ async def test_what_is_acknowledged_during_the_read_is_what_the_change_is_measur
 
     after = await bench.watch()
     assert (after.current_balance, after.change_count) == (9, 1)
-    (told,) = await bench.due()
-    assert b'"previousBalance":"9","currentBalance":"12"' in told.body
-    assert b'"changeCount":2' in told.body
+    (reported,) = await bench.due()
+    assert b'"previousBalance":"9","currentBalance":"12"' in reported.body
+    assert b'"changeCount":2' in reported.body
 
 
-async def test_a_change_acknowledged_during_the_read_that_sees_it_again_is_told_once(bench: Bench) -> None:
+async def test_a_change_acknowledged_during_the_read_that_sees_it_again_is_reported_once(bench: Bench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()

@@ -60,12 +60,12 @@ async def test_a_worker_that_hangs_in_a_call_is_restarted_and_goes_on_where_it_w
         await hung.wait()
         bench.chain.scan = scan  # type: ignore[method-assign]
         await till(lambda: bench.worker.health.restarts == 1)
-        await till(lambda: bench.rung > 0)
+        await till(lambda: bench.wakeups > 0)
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
     assert bench.value("worker_restarts_total") == 1
 
 
-async def test_the_restart_is_told_until_a_poll_succeeds(bench: Bench) -> None:
+async def test_the_restart_is_reported_until_a_poll_succeeds(bench: Bench) -> None:
     async def hang(*args: Any, **more: Any) -> Any:
         await asyncio.Event().wait()
 

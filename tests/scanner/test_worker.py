@@ -40,7 +40,7 @@ from tests.scanner.fake_chain import FIRST, SENDER
 async def bench(db: Database, clock: FakeClock) -> Bench:
     found = Bench(db, clock)
     await found.worker.poll()
-    found.rung = 0
+    found.wakeups = 0
     return found
 
 
@@ -63,8 +63,8 @@ async def test_a_payment_is_confirmed_at_the_required_depth_and_not_before(bench
     done = await bench.intent()
     assert (done.status, done.confirmations, done.confirmed_at) == (IntentStatus.CONFIRMED, 5, NOW)
     assert (done.tx_hash, done.block_number, done.sender) == (paid.tx_hash, paid.block_number, SENDER)
-    assert await bench.told() == [EventType.CONFIRMED]
-    assert bench.rung > 0
+    assert await bench.event_types() == [EventType.CONFIRMED]
+    assert bench.wakeups > 0
     assert bench.value("matches_total") == 1
 
 
@@ -107,7 +107,7 @@ async def test_what_the_second_look_refuses_never_settles(
     after = await bench.intent()
     assert (after.status, after.amount_received, after.tx_hash) == (IntentStatus.PENDING, 0, None)
     assert await bench.reasons() == [reason]
-    assert await bench.told() == [EventType.ANOMALY]
+    assert await bench.event_types() == [EventType.ANOMALY]
     assert len(bench.chain.verified) == 1  # a verdict is not asked for again
     assert bench.value("rejects_total", reason=reason) == 1
 
@@ -183,7 +183,7 @@ async def test_whoever_writes_meanwhile_waits_for_a_few_confirmations_and_not_fo
     assert max(after - before for before, after in itertools.pairwise(confirmed)) == CONFIRM_BATCH
 
 
-async def test_one_part_that_cannot_be_told_yet_holds_back_the_sum(bench: Bench) -> None:
+async def test_one_part_that_cannot_be_reported_yet_holds_back_the_sum(bench: Bench) -> None:
     intent = an_intent()
     await bench.wait_for(intent)
     bench.chain.extend()
@@ -226,7 +226,7 @@ async def test_a_payment_that_left_the_chain_is_taken_back_and_settles_when_it_r
     gone = await bench.intent()
     assert (gone.status, gone.tx_hash, gone.confirmations, gone.amount_received) == (IntentStatus.PENDING, None, 0, 0)
     assert await bench.reasons() == [Reason.REORGED]
-    assert await bench.told() == [EventType.REORGED]
+    assert await bench.event_types() == [EventType.REORGED]
     assert (bench.value("reorgs_total"), bench.value("reorg_depth_blocks_sum")) == (1, 2)
 
     bench.chain.extend(branch="b")
@@ -394,7 +394,7 @@ async def test_the_hosts_clock_expires_nothing(bench: Bench, hours: int) -> None
     assert (await bench.intent()).status is IntentStatus.PENDING
 
 
-async def test_a_log_an_endpoint_told_too_late_is_found_by_reading_again(bench: Bench) -> None:
+async def test_a_log_an_endpoint_reported_too_late_is_found_by_reading_again(bench: Bench) -> None:
     intent = an_intent()
     await bench.wait_for(intent)
     bench.chain.extend()
@@ -437,8 +437,8 @@ async def test_an_intent_expires_when_its_chain_was_read_past_its_time_and_tells
     assert (await bench.intent()).expired_at == (ends + 61) * 1000
     assert (await bench.intent("order-2")).status is IntentStatus.PENDING
     assert (await bench.intent("order-3")).status is IntentStatus.EXPIRED
-    assert await bench.told() == [EventType.EXPIRED]
-    assert bench.rung > 0
+    assert await bench.event_types() == [EventType.EXPIRED]
+    assert bench.wakeups > 0
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -486,12 +486,12 @@ async def test_an_intent_whose_payment_is_on_chain_does_not_expire(bench: Bench)
     bench.chain.put(a_transfer(intent))
     await bench.worker.poll()
     bench.chain.extend(wait=100 * 3600)
-    bench.rung = 0
+    bench.wakeups = 0
 
     await bench.worker.poll()
 
     assert (await bench.intent()).status is IntentStatus.CONFIRMING
-    assert bench.rung == 0
+    assert bench.wakeups == 0
 
 
 THEN = NOW + (FIRST + 1) * 1000  # chain time at the first poll
@@ -532,7 +532,7 @@ async def test_a_quiet_chain_is_asked_little_and_nothing_is_written(
     await bench.worker.poll()
 
     assert bench.chain.calls == {"head": 1, "scan": 1}
-    assert bench.rung == 0
+    assert bench.wakeups == 0
 
 
 async def test_endpoints_that_never_agree_are_an_outage_and_not_a_loop(

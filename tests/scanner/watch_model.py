@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class Change(NamedTuple):
-    """What a backend is told: the same change is the same event, whenever it is told."""
+    """What a backend receives: the same change is the same event, whenever it is reported."""
 
     watch_id: str
     before: int
@@ -84,7 +84,7 @@ class WatchModel:
         )
 
     def stop(self, watch_id: str) -> None:
-        """Whoever is stopped sees nothing new; what was seen before is told."""
+        """Whoever is stopped sees nothing new; what was seen before is reported."""
         self.watches[watch_id].status = "stopped"
 
     def to_check(self, chain_id: int, now: int) -> list[str]:
@@ -108,27 +108,27 @@ class WatchModel:
 
     def _read(self, watch_id: str, watch: Expected, amount: int, now: int) -> None:
         watch.checked_at = now
-        told = Change(watch_id, watch.current, amount, watch.count + 1)
-        self._take_back(watch_id, but=told)
+        reported = Change(watch_id, watch.current, amount, watch.count + 1)
+        self._take_back(watch_id, but=reported)
         if amount == watch.current:
             return
-        telling = self.changes.setdefault(told, Telling(State.WAITING, now))
+        telling = self.changes.setdefault(reported, Telling(State.WAITING, now))
         assert telling.state is not State.ACKNOWLEDGED
         telling.state, telling.due_at = State.WAITING, now
 
-    def acknowledge(self, told: Change, now: int) -> None:
-        """After a 2xx, what was told is what the next change is measured from; an older one says nothing new."""
-        watch, telling = self.watches[told.watch_id], self.changes[told]
+    def acknowledge(self, reported: Change, now: int) -> None:
+        """After a 2xx, what was reported is what the next change is measured from; an older one says nothing new."""
+        watch, telling = self.watches[reported.watch_id], self.changes[reported]
         telling.attempts += 1
         if telling.state is State.WAITING:
             telling.state = State.ACKNOWLEDGED
-        if told.count > watch.count:
-            watch.current, watch.count, watch.notified_at = told.after, told.count, now
-            self._take_back(told.watch_id)
+        if reported.count > watch.count:
+            watch.current, watch.count, watch.notified_at = reported.after, reported.count, now
+            self._take_back(reported.watch_id)
 
-    def refuse(self, told: Change, retry_at: int | None) -> None:
-        """Without a 2xx it is told again later, or given up."""
-        telling = self.changes[told]
+    def refuse(self, reported: Change, retry_at: int | None) -> None:
+        """Without a 2xx it is reported again later, or given up."""
+        telling = self.changes[reported]
         telling.attempts += 1
         if telling.state is State.WAITING and retry_at is None:
             telling.state = State.GIVEN_UP
@@ -136,18 +136,18 @@ class WatchModel:
             telling.due_at = retry_at
 
     def sweep(self, now: int) -> int:
-        """Everything that was given up is told once more; return how many watches that concerns."""
-        again = {told: telling for told, telling in self.changes.items() if telling.state is State.GIVEN_UP}
+        """Everything that was given up is reported once more; return how many watches that concerns."""
+        again = {reported: telling for reported, telling in self.changes.items() if telling.state is State.GIVEN_UP}
         for telling in again.values():
             telling.state, telling.due_at = State.WAITING, now
-        return len({told.watch_id for told in again})
+        return len({reported.watch_id for reported in again})
 
     def to_tell(self, now: int) -> set[Change]:
-        """Return what has to be told now."""
-        return {told for told, t in self.changes.items() if t.state is State.WAITING and t.due_at <= now}
+        """Return what has to be reported now."""
+        return {reported for reported, t in self.changes.items() if t.state is State.WAITING and t.due_at <= now}
 
     def _take_back(self, watch_id: str, *, but: Change | None = None) -> None:
-        for told, telling in self.changes.items():
+        for reported, telling in self.changes.items():
             open_still = telling.state in {State.WAITING, State.GIVEN_UP}
-            if told.watch_id == watch_id and open_still and (told != but or told.before == told.after):
+            if reported.watch_id == watch_id and open_still and (reported != but or reported.before == reported.after):
                 telling.state = State.TAKEN_BACK

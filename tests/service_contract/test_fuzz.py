@@ -239,7 +239,7 @@ async def test_a_changed_body_is_taken_or_refused_and_stores_nothing_when_refuse
             drawn = bodies(sample, Random(f"{round_} {sample.named}"), BODIES)
             for changed in drawn if round_ else (*each_field(sample), *drawn):
                 version = world.version()
-                status = await told(world, session, sample, changed)
+                status = await reported(world, session, sample, changed)
                 if status < 400:
                     before = await world.quiet()
                 elif world.version() != version:
@@ -252,7 +252,7 @@ async def test_a_changed_body_is_taken_or_refused_and_stores_nothing_when_refuse
     assert loud(caplog) == []
 
 
-async def told(world: World, session: aiohttp.ClientSession, sample: Sample, changed: Changed) -> int:
+async def reported(world: World, session: aiohttp.ClientSession, sample: Sample, changed: Changed) -> int:
     """Send a changed body as who may; return the status of an answer that is as it has to be."""
     headers = {"Content-Type": "application/json", **changed.headers}
     if sample.who:

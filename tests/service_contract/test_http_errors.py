@@ -104,7 +104,7 @@ async def test_what_any_route_may_answer_is_described_for_each(service: Service,
 
 
 @BOTH
-async def test_a_method_that_is_not_there_is_told_which_are(service: Service, tmp_path: Path) -> None:
+async def test_a_method_that_is_not_there_is_answered_with_those_that_are(service: Service, tmp_path: Path) -> None:
     async with serving(service, tmp_path) as url:
         answer = final(await asked(url, b"DELETE /health HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n"))
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
@@ -142,8 +142,8 @@ async def test_the_largest_that_is_read_is_read(service: Service, tmp_path: Path
 async def test_a_head_is_a_get_without_its_body(service: Service, tmp_path: Path, path: str) -> None:
     async with serving(service, tmp_path) as url:
         got = final(await asked(url, get(path.encode())))
-        told = final(await asked(url, get(path.encode()).replace(b"GET", b"HEAD", 1), head=True))
-    assert (told.status, told.headers["content-length"], told.body) == (200, str(len(got.body)), b"")
+        reported = final(await asked(url, get(path.encode()).replace(b"GET", b"HEAD", 1), head=True))
+    assert (reported.status, reported.headers["content-length"], reported.body) == (200, str(len(got.body)), b"")
 
 
 async def test_a_head_of_a_stream_is_not_held_open(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_a_head_of_a_stream_is_not_held_open(tmp_path: Path) -> None:
 
 
 @BOTH
-async def test_a_failure_outside_of_every_route_is_logged_told_as_one_of_ours_and_ends_the_connection(
+async def test_a_failure_outside_of_every_route_is_logged_reported_as_one_of_ours_and_ends_the_connection(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:

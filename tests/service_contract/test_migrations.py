@@ -56,7 +56,7 @@ def declared(service: Service, dialect: str) -> set[str]:
 
 
 def statement(sql: str) -> str:
-    """Return a statement in one spelling: the order in which constraints are told says nothing."""
+    """Return a statement in one spelling: the order in which constraints are reported says nothing."""
     lines = [" ".join(line.split()).rstrip(",") for line in sql.strip().rstrip(";").splitlines()]
     constraints = sorted(line for line in lines if re.match("CONSTRAINT|UNIQUE|FOREIGN|PRIMARY", line))
     return "\n".join([line for line in lines if line and line not in constraints] + constraints)
@@ -84,10 +84,10 @@ def test_a_migrated_store_has_nothing_else(service: Service, tmp_path: Path) -> 
 
 
 @BOTH
-def test_postgresql_is_told_nothing_in_the_words_of_sqlite(service: Service) -> None:
-    told = script(service, "postgresql")
+def test_postgresql_is_sent_nothing_in_the_words_of_sqlite(service: Service) -> None:
+    reported = script(service, "postgresql")
 
-    assert LITE_ONLY.findall(told) == []
+    assert LITE_ONLY.findall(reported) == []
     assert LITE_ONLY.search(script(service, "sqlite"))
 
 

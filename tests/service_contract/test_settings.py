@@ -86,7 +86,7 @@ def test_trusted_hops_are_a_small_integer(service: Service, tmp_path: Path, hops
 
 @BOTH
 @pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FORMER"])
-def test_a_key_that_is_none_is_refused_without_being_told(service: Service, tmp_path: Path, name: str) -> None:
+def test_a_key_that_is_none_is_refused_without_being_shown(service: Service, tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=f"^{service.prefix}{name}") as refused:
         service.load_settings(service.environment(tmp_path) | {service.prefix + name: "c29tZXRoaW5n"})
     assert "c29tZXRoaW5n" not in str(refused.value)

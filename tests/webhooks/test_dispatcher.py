@@ -132,7 +132,7 @@ async def bench(db: Database, clock: FakeClock) -> AsyncIterator[Bench]:
 
 
 def paid(url: str, intent_id: str = "order-1", **fields: Any) -> Intent:
-    """Return a confirmed intent nobody was told of."""
+    """Return a confirmed intent nobody was notified of."""
     values: dict[str, Any] = {
         "callback_url": url,
         "callback_secret": SECRET,
@@ -228,7 +228,7 @@ async def test_gone_ends_the_round_and_a_new_round_starts_from_the_first_pause(b
     assert len(hooks.distinct) == 1
 
 
-async def test_a_receiver_that_hangs_delays_no_other_and_takes_no_more_than_its_lane(
+async def test_a_receiver_that_hangs_delays_no_other_and_takes_no_more_than_its_queue(
     bench: Bench, hooks: Receiver
 ) -> None:
     hooks.behave("/hook/dead", hang=True)
@@ -243,12 +243,12 @@ async def test_a_receiver_that_hangs_delays_no_other_and_takes_no_more_than_its_
     assert len(hooks.of("/hook/dead")) == MAX_IN_FLIGHT
 
 
-async def test_a_lane_is_emptied_however_long_its_queue_is(
+async def test_a_queue_is_emptied_however_long_it_is(
     bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher_module, "BATCH", 16)
     monkeypatch.setattr(dispatcher_module, "LOW_WATER", 8)
-    hooks.behave(pause_s=0.1)  # long enough for the lane to be full and the claims to rest
+    hooks.behave(pause_s=0.1)  # long enough for the queue to be full and the claims to rest
     queued = await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(MAX_IN_FLIGHT * 5)))
 
     for event_id in queued:
@@ -396,7 +396,7 @@ async def test_a_signature_tells_the_time_of_the_wall(bench: Bench, hooks: Recei
     assert int(delivery.headers["webhook-timestamp"]) * 1000 == bench.clock.now_ms() - 1_200_000
 
 
-async def test_opt_in_events_do_not_mark_the_intent_as_told(bench: Bench, hooks: Receiver) -> None:
+async def test_opt_in_events_do_not_mark_the_intent_as_delivered(bench: Bench, hooks: Receiver) -> None:
     hooks.behave(statuses=[410])
     intent = paid(hooks.url(), events=(EventType.EXPIRED,))
     async with bench.db.write() as tx:
@@ -416,10 +416,10 @@ async def test_a_failing_receiver_gets_few_calls_at_once(bench: Bench, hooks: Re
     await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(MAX_IN_FLIGHT * 3)))
     await hooks.wait_until(lambda: len(hooks.deliveries) == MAX_IN_FLIGHT)
     hooks.behave("/hook", hang=True)  # whatever comes after those that fail stays under way
-    (lane,) = bench.dispatcher._queues.values()
+    (queue,) = bench.dispatcher._queues.values()
 
     async with asyncio.timeout(5):
-        while lane.sending != MAX_IN_FLIGHT_FAILING:  # noqa: ASYNC110 - seen from inside only
+        while queue.sending != MAX_IN_FLIGHT_FAILING:  # noqa: ASYNC110 - seen from inside only
             await asyncio.sleep(0.001)
-    assert lane.failing
+    assert queue.failing
     await hooks.wait_until(lambda: len(hooks.deliveries) == MAX_IN_FLIGHT + MAX_IN_FLIGHT_FAILING)

@@ -42,7 +42,7 @@ async def serving(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[in
 
 
 class Names(AbstractResolver):
-    """Resolves every name to what it is told: a DNS server in the attacker's hands."""
+    """Resolves every name to what it is reported: a DNS server in the attacker's hands."""
 
     def __init__(self, *ips: str) -> None:
         self._ips = ips

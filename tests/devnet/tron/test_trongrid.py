@@ -225,7 +225,7 @@ async def test_five_thousand_blocks_are_the_longest_range(service: Asked) -> Non
     assert (await service.rpc("eth_getLogs", _filter("0x0", hex(5001))))["message"] == "exceed max block range: 5000"
 
 
-async def test_state_is_told_for_latest_alone(service: Asked) -> None:
+async def test_state_is_reported_for_latest_alone(service: Asked) -> None:
     service.ledger.transfer(SHOP, 5)
     service.ledger.advance()
     call = {"to": "0x" + to_hex(USDT), "data": "0x70a08231" + topic(SHOP)}

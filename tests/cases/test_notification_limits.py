@@ -12,15 +12,15 @@ from tests.marketplace.fake_scanner import SENDER, balance_changed, news, tx_has
 ONE = 10**18
 
 
-def stray(purchase: AcceptedPurchase, reason: str, amount: int, **row: Any) -> dict[str, Any]:
+def unapplied_event(purchase: AcceptedPurchase, reason: str, amount: int, **row: Any) -> dict[str, Any]:
     found = tx_hash()
     transfer = {"txHash": found, "eventKey": "0", "blockNumber": 100, "sender": SENDER, "amount": str(amount), **row}
-    told = {"txHash": found, "reason": reason, "transfers": [transfer], "transferCount": 1}
-    return news(purchase.scanner.intents[purchase.payment_id], "payment.anomaly", **told)
+    fields = {"txHash": found, "reason": reason, "transfers": [transfer], "transferCount": 1}
+    return news(purchase.scanner.intents[purchase.payment_id], "payment.anomaly", **fields)
 
 
-def told(purchase: AcceptedPurchase, user_id: str, kind: str) -> list[str]:
-    """Return the titles of what somebody was told of the payment, as they lie on disk."""
+def notification_titles(purchase: AcceptedPurchase, user_id: str, kind: str) -> list[str]:
+    """Return the titles of the notifications of a user about the payment, as they lie on disk."""
     with sqlite3.connect(purchase.market.db_path) as store:
         rows = store.execute(
             "SELECT title FROM notifications WHERE user_id = ? AND type = ? AND related_id = ? ORDER BY seq",
@@ -36,21 +36,21 @@ async def rows(purchase: AcceptedPurchase) -> list[dict[str, Any]]:
     return [row for row in found if row["paymentId"] == purchase.payment_id]
 
 
-async def test_spam_is_told_once_and_then_hourly_with_its_count(purchase: AcceptedPurchase) -> None:
+async def test_spam_is_reported_once_and_then_hourly_with_its_count(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     admin = purchase.market.admin.user_id
     for _ in range(60):
-        await purchase.hook(stray(purchase, "wrong_token", 1, token=USDC))
+        await purchase.hook(unapplied_event(purchase, "wrong_token", 1, token=USDC))
     at_once = (
-        len(told(purchase, admin, "payment_recovery")),
-        len(told(purchase, purchase.buyer.user_id, "payment-wrong-token")),
+        len(notification_titles(purchase, admin, "payment_recovery")),
+        len(notification_titles(purchase, purchase.buyer.user_id, "payment-wrong-token")),
     )
     purchase.clock.advance(3600)
     await purchase.market.marketplace.sweep.once()
     await purchase.market.marketplace.sweep.once()
 
-    later = told(purchase, admin, "payment_recovery")
-    buyer = told(purchase, purchase.buyer.user_id, "payment-wrong-token")
+    later = notification_titles(purchase, admin, "payment_recovery")
+    buyer = notification_titles(purchase, purchase.buyer.user_id, "payment-wrong-token")
     assert at_once == (1, 1)
     assert (len(later), len(buyer)) == (2, 2)
     assert later[1].endswith("(and 58 more)")
@@ -60,7 +60,7 @@ async def test_spam_is_told_once_and_then_hourly_with_its_count(purchase: Accept
 async def test_spam_fills_a_bounded_number_of_rows_whose_counts_add_up(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     for number in range(120):
-        await purchase.hook(stray(purchase, "wrong_token", number + 1, token=USDC))
+        await purchase.hook(unapplied_event(purchase, "wrong_token", number + 1, token=USDC))
 
     found = await rows(purchase)
 
@@ -75,37 +75,37 @@ async def test_spam_fills_a_bounded_number_of_rows_whose_counts_add_up(purchase:
 async def test_another_payments_news_is_not_held_back_by_it(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     for _ in range(5):
-        await purchase.hook(stray(purchase, "wrong_token", 1, token=USDC))
+        await purchase.hook(unapplied_event(purchase, "wrong_token", 1, token=USDC))
 
     await purchase.hook(purchase.scanner.pay(purchase.payment_id))
     await purchase.hook(news(purchase.scanner.intents[purchase.payment_id], "payment.reorged", status="reorged"))
 
-    assert len(told(purchase, purchase.buyer.user_id, "payment_confirmed")) == 1
-    admins = told(purchase, purchase.market.admin.user_id, "payment_recovery")
+    assert len(notification_titles(purchase, purchase.buyer.user_id, "payment_confirmed")) == 1
+    admins = notification_titles(purchase, purchase.market.admin.user_id, "payment_recovery")
     assert [title.rsplit("(", 1)[1] for title in admins] == ["wrong_token)", "reorged)"]
 
 
-async def test_parts_by_grains_of_dust_are_told_hourly(purchase: AcceptedPurchase) -> None:
+async def test_parts_by_dust_are_reported_hourly(purchase: AcceptedPurchase) -> None:
     payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
     for number in range(1, 40):
         await purchase.hook(balance_changed(payment, number))
-    first = told(purchase, purchase.buyer.user_id, "payment-underpaid")
+    first = notification_titles(purchase, purchase.buyer.user_id, "payment-underpaid")
     purchase.clock.advance(3601)
     await purchase.hook(balance_changed(payment, ONE))
 
-    titles = told(purchase, purchase.buyer.user_id, "payment-underpaid")
+    titles = notification_titles(purchase, purchase.buyer.user_id, "payment-underpaid")
     assert len(first) == 1
     assert titles[1:] == [f"Payment {payment['paymentRef']}: 9 USDT are missing (and 38 more)"]
 
 
-async def test_a_surplus_by_grains_of_dust_is_one_worry(purchase: AcceptedPurchase) -> None:
+async def test_a_surplus_by_dust_is_one_worry(purchase: AcceptedPurchase) -> None:
     payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
     price = int(payment["amountBaseUnits"])
     for number in range(50):
         await purchase.hook(balance_changed(payment, price + number))
 
     found = await rows(purchase)
-    assert len(told(purchase, purchase.market.admin.user_id, "payment_recovery")) == 1
+    assert len(notification_titles(purchase, purchase.market.admin.user_id, "payment_recovery")) == 1
     assert (len(found), sum(row["count"] for row in found)) == (21, 49)
     assert sum(int(row["amountBaseUnits"]) for row in found) == 49
     assert await purchase.findings() == []
@@ -113,10 +113,10 @@ async def test_a_surplus_by_grains_of_dust_is_one_worry(purchase: AcceptedPurcha
 
 async def test_the_row_names_the_token_that_really_moved(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
-    await purchase.hook(stray(purchase, "wrong_token", 5, token=USDC))
-    await purchase.hook(stray(purchase, "wrong_token", 6))
-    await purchase.hook(stray(purchase, "late", 7))
-    await purchase.hook(stray(purchase, "wrong_asset", 8, token="native", txHash=None))
+    await purchase.hook(unapplied_event(purchase, "wrong_token", 5, token=USDC))
+    await purchase.hook(unapplied_event(purchase, "wrong_token", 6))
+    await purchase.hook(unapplied_event(purchase, "late", 7))
+    await purchase.hook(unapplied_event(purchase, "wrong_asset", 8, token="native", txHash=None))
 
     found = {row["amountBaseUnits"]: row["tokenAddress"] for row in await rows(purchase)}
 
@@ -124,13 +124,13 @@ async def test_the_row_names_the_token_that_really_moved(purchase: AcceptedPurch
     assert found == {"5": USDC, "6": None, "7": mine, "8": "native"}
 
 
-async def test_what_was_told_together_is_added_up_from_the_scanners_list(purchase: AcceptedPurchase) -> None:
+async def test_what_was_summarised_is_added_up_from_the_scanners_list(purchase: AcceptedPurchase) -> None:
     """The scanner names the first ones, and then the newest of many with their count."""
     await purchase.open("direct")
     intent = purchase.scanner.intents[purchase.payment_id]
     listed = []
     for number in range(1, 61):
-        event = stray(purchase, "duplicate", number)
+        event = unapplied_event(purchase, "duplicate", number)
         row = event["transfers"][0] | {"token": intent["tokenAddress"], "destination": intent["destination"]}
         known = {"blockHash": None, "counted": False, "settled": False, "reason": "duplicate", "count": 1}
         listed.append(row | known | {"seenAt": intent["createdAt"]})
@@ -139,7 +139,7 @@ async def test_what_was_told_together_is_added_up_from_the_scanners_list(purchas
     purchase.scanner.all_transfers[purchase.payment_id] = listed
 
     for count in (30, 40):
-        together = stray(purchase, "duplicate", 1) | {"count": count, "transferCount": count}
+        together = unapplied_event(purchase, "duplicate", 1) | {"count": count, "transferCount": count}
         await purchase.hook(together | {"transfers": [listed[-1]]})
 
     found = await rows(purchase)
@@ -147,11 +147,11 @@ async def test_what_was_told_together_is_added_up_from_the_scanners_list(purchas
     assert sum(int(row["amountBaseUnits"]) for row in found) == 60 * 61 // 2
 
 
-async def test_what_was_told_together_is_listed_even_while_the_scanner_is_down(purchase: AcceptedPurchase) -> None:
+async def test_what_was_summarised_is_listed_even_while_the_scanner_is_down(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     purchase.scanner.down = True
 
-    status, _ = await purchase.hook(stray(purchase, "late", 5) | {"count": 30, "transferCount": 30})
+    status, _ = await purchase.hook(unapplied_event(purchase, "late", 5) | {"count": 30, "transferCount": 30})
 
     [row] = await rows(purchase)
     assert (status, row["reason"], row["amountBaseUnits"]) == (200, "late", "5")
