@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from chains.types import Transfer, Verification, VerificationOutcome
 from kernel.store.database import Tx
@@ -41,55 +41,71 @@ async def apply_verdicts(
     Returns also the transfers that passed and still stand in the block they were looked at in:
     only those may settle anything. `moment` is chain time in ms.
     """
-    recorded = PageResult()
+    recorded, applied = PageResult(), _Applied()
     current = await transfers.by_ids(tx, {stored.id for stored, _ in looked})
     owners = await intents.get_many(tx, {stored.intent_id for stored, _ in looked if stored.intent_id})
     behind = {seen.behind for stored, seen in looked if seen.behind and not stored.settled}
     paid_otherwise = await intents.by_references(tx, chain_id, behind) if behind else {}
     owner_of = await _anew(tx, chain_id, looked, late_ms=late_ms)
-    passed: list[StoredTransfer] = []
-    gone: list[int] = []
-    verified: list[tuple[int, str | None, int | None]] = []
-    changed: set[str] = set()
-    fresh: set[tuple[str, str]] = set()
     for stored, looked_at in looked:
         # The token's side of a payment that names an intent of its own: it must not settle a second one.
-        seen = (
-            replace(looked_at, outcome=VerificationOutcome.NO_TRANSFER_LOG)
-            if looked_at.behind in paid_otherwise
-            else looked_at
-        )
+        doubled = looked_at.behind in paid_otherwise
+        seen = replace(looked_at, outcome=VerificationOutcome.NO_TRANSFER_LOG) if doubled else looked_at
         now_stored = current.get(stored.id)
-        if now_stored is None or not now_stored.is_live_money or now_stored.block_hash != stored.block_hash:
-            continue  # changed while we looked: the next round looks again
-        if now_stored.intent_id != stored.intent_id or seen.outcome is VerificationOutcome.NOT_YET:
-            continue
+        if now_stored is None or _has_changed(stored, now_stored) or seen.outcome is VerificationOutcome.NOT_YET:
+            continue  # changed while we looked, or not judged: the next round looks again
         owner = owner_of(now_stored, seen)
         if owner.intent_id != stored.intent_id:
             await _own_anew(tx, seen.transfer, stored, owner, now if moment is None else moment, late_ms)
-            changed |= {stored.intent_id or "", owner.intent_id}
-            verified.append((stored.id, seen.transfer.sender, seen.transfer.block_time))
-            continue
-        reason = _verdict(seen, now_stored, owners[stored.intent_id or ""])
-        facts = (stored.id, seen.transfer.sender, seen.transfer.block_time)
-        if reason is None:
-            verified.append(facts)
-            passed += [now_stored] if now_stored.counted else []
-            continue
-        if reason is Reason.REORGED:
-            gone.append(stored.id)
+            applied.moved(stored, seen, owner)
+        elif (reason := _verdict(seen, now_stored, owners[stored.intent_id or ""])) is None:
+            applied.passes(now_stored, seen)
         else:
-            verified.append(facts)
-        changed.add(stored.intent_id or "")
-        fresh.add(stored.key)
-        await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
-        count_rejected(recorded, reason, chain_id, stored.tx_hash, stored.event_key)
+            applied.refused(stored, seen, reason)
+            await transfers.set_verdict(tx, stored.id, counted=False, reason=reason, surplus=None)
+            count_rejected(recorded, reason, chain_id, stored.tx_hash, stored.event_key)
     log_rest(recorded, chain_id)
-    await transfers.verify_many(tx, verified)
-    recorded.reorged = len(gone)
-    await queue_reorg_events(tx, gone, recorded, now=now)
-    await reallocate(tx, changed, recorded, now=now, fresh=dict.fromkeys(fresh, 1))
-    return recorded, passed
+    await transfers.verify_many(tx, applied.verified)
+    recorded.reorged = len(applied.gone)
+    await queue_reorg_events(tx, applied.gone, recorded, now=now)
+    await reallocate(tx, applied.changed, recorded, now=now, fresh=dict.fromkeys(applied.fresh, 1))
+    return recorded, applied.passed
+
+
+@dataclass(slots=True)
+class _Applied:
+    """What became of the transfers that were looked at."""
+
+    passed: list[StoredTransfer] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+    verified: list[tuple[int, str | None, int | None]] = field(default_factory=list)  # id, sender, block time
+    changed: set[str] = field(default_factory=set)  # intents
+    fresh: set[tuple[str, str]] = field(default_factory=set)  # transfers there is something to tell of
+
+    def moved(self, stored: StoredTransfer, seen: Verification, owner: Intent) -> None:
+        self.changed |= {stored.intent_id or "", owner.intent_id}
+        self._verified(stored, seen)
+
+    def passes(self, stored: StoredTransfer, seen: Verification) -> None:
+        self.passed += [stored] if stored.counted else []
+        self._verified(stored, seen)
+
+    def refused(self, stored: StoredTransfer, seen: Verification, reason: Reason) -> None:
+        if reason is Reason.REORGED:
+            self.gone.append(stored.id)
+        else:
+            self._verified(stored, seen)
+        self.changed.add(stored.intent_id or "")
+        self.fresh.add(stored.key)
+
+    def _verified(self, stored: StoredTransfer, seen: Verification) -> None:
+        self.verified.append((stored.id, seen.transfer.sender, seen.transfer.block_time))
+
+
+def _has_changed(stored: StoredTransfer, now_stored: StoredTransfer) -> bool:
+    """Say whether a transfer is another one than when it was looked at."""
+    same = now_stored.block_hash == stored.block_hash and now_stored.intent_id == stored.intent_id
+    return not same or not now_stored.is_live_money
 
 
 async def _own_anew(tx: Tx, seen: Transfer, stored: StoredTransfer, owner: Intent, moment: int, late_ms: int) -> None:
