@@ -13,6 +13,7 @@ from importlinter.application import use_cases
 from importlinter.domain.contract import Contract, registry
 
 from tests.harness import ROOT
+from tests.repo.pages import CODE, rows
 
 # What each contract is there to stop: one import, which no other contract forbids.
 FORBIDDEN = {
@@ -38,15 +39,14 @@ FORBIDDEN = {
     "What is shipped imports no test and no stand-in": ("scanner.worker", "devnet.evm.anvil"),
 }
 CONFIGURATION = read_configuration(str(ROOT / "pyproject.toml"))
+ROOTS = CONFIGURATION["session_options"]["root_packages"]
 OPTIONS = {options["name"]: options for options in CONFIGURATION["contracts_options"]}
 
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
     """What imports what, as `lint-imports` reads it."""
-    return grimp.build_graph(
-        *CONFIGURATION["session_options"]["root_packages"], include_external_packages=True, cache_dir=None
-    )
+    return grimp.build_graph(*ROOTS, include_external_packages=True, cache_dir=None)
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +82,14 @@ def test_an_import_that_a_contract_forbids_breaks_that_contract_alone(contract, 
 def test_no_module_imports_itself_over_others(graph) -> None:
     order = TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules})
     order.prepare()  # raises CycleError, which names the modules of a circle
+
+
+@pytest.mark.parametrize("folder", ["scanner/store/", *(f"{package}/" for package in ROOTS)])
+def test_the_architecture_says_what_a_folder_imports(folder: str, graph) -> None:
+    (cells,) = [row for row in rows("docs/architecture.md", "folder") if row[0] == f"`{folder}`"]
+    said = {name.partition(".")[0] for name in CODE.findall(cells[2])}
+    package = folder.strip("/").replace("/", ".")
+    inside = {package, *graph.find_descendants(package)}
+    imported = {name for module in inside for name in graph.find_modules_directly_imported_by(module)} - inside
+
+    assert said == {name.partition(".")[0] for name in imported if name.partition(".")[0] in ROOTS} - {package}
