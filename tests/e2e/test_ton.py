@@ -87,35 +87,6 @@ async def test_a_transfer_settles_whatever_its_payload_and_whether_or_not_its_ow
     assert await ton.api.unmatched() == []
 
 
-async def test_two_partial_transfers_add_up(ton: TonShop) -> None:
-    to = fresh_address()
-    intent_id = await ton.sell(destination=to)
-    first = await ton.pay(to, 400)
-    seen = await ton.api.intent(intent_id)
-    assert (seen["status"], seen["amountReceived"]) == ("pending", "400")
-    assert await ton.unmatched(intent_id) == [("underpaid", first.tx_hash)]
-
-    last = await ton.pay(to, 600)
-    await ton.delivered(intent_id)
-
-    (delivery,) = ton.hooks.deliveries
-    reported = delivery.json
-    assert (reported["txHash"], reported["amountReceived"], reported["transferCount"]) == (last.tx_hash, "1000", 2)
-    assert await ton.unmatched(intent_id) == []
-
-
-async def test_more_than_the_amount_settles_and_shows_the_surplus(ton: TonShop) -> None:
-    to = fresh_address()
-    intent_id = await ton.sell(destination=to)
-
-    payment = await ton.pay(to, 1003)
-
-    assert (await ton.api.intent(intent_id))["status"] == "confirmed"
-    (row,) = await ton.api.unmatched()
-    assert (row["reason"], row["amount"], row["transferAmount"]) == ("overpaid_surplus", "3", "1003")
-    assert row["txHash"] == payment.tx_hash
-
-
 async def test_two_intents_paid_in_one_trace_are_settled_by_a_transfer_each(ton: TonShop) -> None:
     one, two = fresh_address(), fresh_address()
     first, second = await ton.sell(destination=one), await ton.sell(destination=two, amount="2000")
@@ -191,16 +162,6 @@ async def test_a_jetton_that_calls_itself_usdt_is_the_wrong_token(ton: TonShop) 
 
     assert (await ton.api.intent(intent_id))["status"] == "pending"
     assert await ton.unmatched(intent_id) == [("wrong_token", payment.tx_hash)]
-
-
-async def test_a_transfer_of_nothing_counts_for_nothing(ton: TonShop) -> None:
-    to = fresh_address()
-    intent_id = await ton.sell(destination=to)
-
-    payment = await ton.pay(to, 0)
-
-    assert (await ton.api.intent(intent_id))["status"] == "pending"
-    assert await ton.unmatched(intent_id) == [("zero_amount", payment.tx_hash)]
 
 
 async def test_a_bounced_transfer_is_reverted_and_a_good_one_settles_afterwards(ton: TonShop) -> None:

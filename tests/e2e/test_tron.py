@@ -79,37 +79,6 @@ async def test_nothing_counts_before_its_block_is_irreversible(tron: TronShop) -
     assert (await tron.api.intent(intent_id))["status"] == "confirmed"
 
 
-async def test_two_partial_transfers_add_up(tron: TronShop) -> None:
-    to = fresh_address()
-    intent_id = await tron.sell(destination=to)
-    first = await tron.pay(to, 400)
-    seen = await tron.api.intent(intent_id)
-    assert (seen["status"], seen["amountReceived"]) == ("pending", "400")
-    assert await tron.unmatched(intent_id) == [("underpaid", first)]
-
-    last = await tron.pay(to, 600)
-    await tron.delivered(intent_id)
-
-    (delivery,) = tron.hooks.deliveries
-    assert (delivery.json["txHash"], delivery.json["amountReceived"], delivery.json["transferCount"]) == (
-        last,
-        "1000",
-        2,
-    )
-    assert await tron.unmatched(intent_id) == []
-
-
-async def test_more_than_the_amount_settles_and_shows_the_surplus(tron: TronShop) -> None:
-    to = fresh_address()
-    intent_id = await tron.sell(destination=to)
-
-    tx = await tron.pay(to, 1003)
-
-    assert (await tron.api.intent(intent_id))["status"] == "confirmed"
-    (row,) = await tron.api.unmatched()
-    assert (row["reason"], row["amount"], row["transferAmount"], row["txHash"]) == ("overpaid_surplus", "3", "1003", tx)
-
-
 async def test_two_intents_paid_in_one_transaction_are_settled_by_an_event_each(tron: TronShop) -> None:
     one, two = fresh_address(), fresh_address()
     first, second = await tron.sell(destination=one), await tron.sell(destination=two, amount="2000")
@@ -144,16 +113,6 @@ async def test_another_token_is_stored_as_such_whatever_it_calls_itself(tron: Tr
         ("wrong_token", fake, txs[1], intent_id),
     }
     assert (await tron.api.intent(intent_id))["status"] == "pending"
-
-
-async def test_a_transfer_of_nothing_counts_for_nothing(tron: TronShop) -> None:
-    to = fresh_address()
-    intent_id = await tron.sell(destination=to)
-
-    tx = await tron.pay(to, 0)
-
-    assert await tron.unmatched(intent_id) == [("zero_amount", tx)]
-    assert (await tron.api.intent(intent_id))["amountReceived"] == "0"
 
 
 @pytest.mark.parametrize("jsonrpc", [True, False], ids=["by logs", "by slower calls"])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from chains.errors import ChainError
 from chains.ton.address import parse_address, show_address
 from devnet.receiver import Receiver
 from devnet.ton.ledger import Payment, TonLedger
 from devnet.ton.toncenter import TonCenter
-from tests.harness import ROOT, Running, running
+from tests.e2e.index_shop import IndexShop, index_environment
+from tests.harness import Running, running
 
 CHAIN_ID = 1100
 USDT = "EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDs"
@@ -23,12 +22,12 @@ JUSDC = "EQB-MPwrd1G6WKNkLz_VnV6WqBDd142KMQv-g1O-8QUA3728"
 MASTER = parse_address(USDT, testnet=False)
 KEY = "a-toncenter-key"
 QUICK_RPS = "100000"  # tests that are not about the pace must not wait
-_tills = itertools.count(1)
+_addresses = itertools.count(1)
 
 
 def fresh_address() -> str:
     """Return an address nobody was asked to pay to before, in raw form."""
-    return f"0:{0x7111 << 200 | next(_tills):064X}"
+    return f"0:{0x7111 << 200 | next(_addresses):064X}"
 
 
 def bounceable(raw: str) -> str:
@@ -51,46 +50,26 @@ def chain_of_today(*, ago_s: int = 0) -> TonLedger:
 
 def environment(folder: Path, *centers: TonCenter, **more: str) -> dict[str, str]:
     """Return the environment of a scanner for TON."""
-    return {
-        "DB_PATH": str(folder / "scanner.db"),
-        "CHAINS_JSON_PATH": str(ROOT / "supported-chains.json"),
-        "TOKENS_JSON_PATH": str(ROOT / "tokens.json"),
-        "TONCENTER_URL": ",".join(center.url for center in centers),
-        "TONCENTER_API_KEY": KEY,
-        "TONCENTER_RPS": QUICK_RPS,
-        "SCANNER_ENABLED_CHAINS": str(CHAIN_ID),
-        "PORT": "0",
-        "POLL_INTERVAL_SEC": "0.05",
-        "RPC_TIMEOUT_SEC": "5",
-        "WEBHOOK_RETRY_DELAYS_SEC": "0.1,0.2,0.4",
-        **more,
-    }
+    urls = ",".join(center.url for center in centers)
+    service = {"TONCENTER_URL": urls, "TONCENTER_API_KEY": KEY, "TONCENTER_RPS": QUICK_RPS}
+    return index_environment(folder, CHAIN_ID, **service | more)
 
 
-class TonShop:
-    """A shop whose backend talks to the daemon, and buyers who pay in jettons."""
+class TonShop(IndexShop):
+    """A shop on TON, whose buyers pay in jettons."""
+
+    chain_id = CHAIN_ID
 
     def __init__(self, center: TonCenter, scanner: Running, hooks: Receiver) -> None:
+        super().__init__(scanner, hooks)
         self.center = center
         self.ledger = center.ledger
-        self.scanner = scanner
-        self.api = scanner.api
-        self.hooks = hooks
 
-    async def checkout(self, **fields: Any) -> dict[str, Any]:
-        """Register an intent for 1000 base units; it has an address of its own unless one is given."""
-        return await self.api.create(
-            **{
-                "chainId": CHAIN_ID,
-                "destination": fresh_address(),
-                "amount": "1000",
-                "callbackUrl": self.hooks.url(),
-                **fields,
-            }
-        )
+    def fresh_address(self) -> str:
+        return fresh_address()
 
-    async def sell(self, **fields: Any) -> str:
-        return str((await self.checkout(**fields))["intentId"])
+    async def pay_hash(self, to: str, amount: int) -> str:
+        return (await self.pay(to, amount)).tx_hash
 
     async def pay(self, to: str, amount: int = 1000, **how: Any) -> Payment:
         """Pay above the newest block, produce one over it, and let the scanner see it."""
@@ -103,33 +82,6 @@ class TonShop:
         """Produce a block and let the scanner read up to it."""
         self.ledger.advance(5)
         await self.scanner.worker.poll()
-
-    async def unmatched(self, intent_id: str) -> list[tuple[str, str]]:
-        """Return the reasons and transactions of what did not settle an intent."""
-        rows = await self.api.unmatched(chainId=CHAIN_ID)
-        return sorted((row["reason"], row["txHash"]) for row in rows if row["intentId"] == intent_id)
-
-    async def delivered(self, intent_id: str) -> dict[str, Any]:
-        return await self.api.until(intent_id, lambda intent: intent["webhookDeliveredAt"] is not None)
-
-    async def answers_again(self) -> None:
-        """Poll until the service is asked again: one that failed is left alone for a second."""
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    return await self.scanner.worker.poll()
-                except ChainError:
-                    await asyncio.sleep(0.05)  # its backoff goes by the real clock
-
-    async def chain(self) -> dict[str, Any]:
-        return await self.api.chain(CHAIN_ID)
-
-    async def until_chain(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Ask for the chain's status until a condition holds."""
-        async with asyncio.timeout(60):
-            while not condition(found := await self.chain()):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)  # an operator has no event to wait on either
-        return found
 
 
 @asynccontextmanager
