@@ -121,10 +121,10 @@ class ChainAdapter(Protocol):
         Returns `Fork` when the block at the cursor is no longer canonical.
         """
 
-    async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
-        """Return the newest of `anchors` (newest first) that is still canonical; None when none is."""
+    async def latest_canonical(self, known_blocks: Sequence[Cursor]) -> Cursor | None:
+        """Return the newest of `known_blocks` (newest first) that is still canonical; None when none is."""
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
+    async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         """
         Read the direct transfers to some destinations once more, between two moments (unix seconds, both included).
 
@@ -154,7 +154,7 @@ class ChainAdapter(Protocol):
         A balance that cannot be read is None, never zero, and does not spoil the others.
         """
 
-    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
+    async def token_receipts(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         """Return what these holders received of these tokens between two positions, both included, in chain order."""
 
     async def self_test(self) -> list[str]:
@@ -164,7 +164,7 @@ class ChainAdapter(Protocol):
 async def rescan_by_scanning(
     adapter: ChainAdapter, destinations: Collection[str], *, since: int, until: int
 ) -> RescanResult:
-    """Read the direct transfers between two moments with the adapter's own scan: the plain `look_again`."""
+    """Read the direct transfers between two moments with the adapter's own scan: the plain `rescan`."""
     targets = Targets(frozenset(destinations))
     found: dict[tuple[str, str], Transfer] = {}
     try:

@@ -15,14 +15,14 @@ class Cursor(NamedTuple):
     """The last position that was fully read, and how to tell whether it is still canonical."""
 
     position: int  # block number on EVM, block time in ms on Tron, in unix seconds on TON
-    anchor: str | None = None  # hash of the block at `position`; None where the family has no reorgs
+    block_hash: str | None = None  # hash of the block at `position`; None where the family has no reorgs
 
 
 class Head(NamedTuple):
     """The newest position one endpoint can see."""
 
     position: int
-    anchor: str | None
+    block_hash: str | None
     time: int  # unix seconds of the block at `position`
     finalized: int | None = None  # newest irreversible position, when it was asked for
 
@@ -109,7 +109,7 @@ class Verification:
     outcome: VerificationOutcome
     credited: int  # base units the destination really received
     why: str | None = None  # for NOT_YET: what could not be read or judged
-    behind: str | None = None  # the topic of the proxy payment whose token movement this plain transfer is
+    event_reference: str | None = None  # of the proxy event whose token movement this plain transfer is
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class BalanceWatcher:
             return None
         holdings = [BalanceKey(watch.address_key, watch.token_key) for watch in changed]
         try:
-            seen = await self._adapter.movements(holdings, first=min(positions) + 1, last=found.position)
+            seen = await self._adapter.token_receipts(holdings, first=min(positions) + 1, last=found.position)
         except ChainError as exc:
             log.debug("[balance-watch] transfers are not told: %s", exc)
             return None

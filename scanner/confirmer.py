@@ -104,8 +104,8 @@ class Confirmer:
             await settlement.settle(tx, whole, passed, recorded, now=now)
             for rail, gone in _lowest_gone(looked).items():
                 # It may have gone into a block that was read already: read again, and take nothing else back.
-                anchors = await checkpoints.anchors(tx, chain_id, rail)
-                below = next((a for a in anchors if a.position < gone), Cursor(max(0, gone - 1)))
+                known_blocks = await checkpoints.known_blocks(tx, chain_id, rail)
+                below = next((a for a in known_blocks if a.position < gone), Cursor(max(0, gone - 1)))
                 await checkpoints.rewind(tx, chain_id, rail, below, now=now)
         return recorded
 

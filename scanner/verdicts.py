@@ -44,12 +44,12 @@ async def apply_verdicts(
     recorded, applied = PageResult(), _Applied()
     current = await transfers.by_ids(tx, {stored.id for stored, _ in looked})
     owners = await intents.get_many(tx, {stored.intent_id for stored, _ in looked if stored.intent_id})
-    behind = {seen.behind for stored, seen in looked if seen.behind and not stored.settled}
+    behind = {seen.event_reference for stored, seen in looked if seen.event_reference and not stored.settled}
     paid_otherwise = await intents.by_references(tx, chain_id, behind) if behind else {}
     owner_of = await _anew(tx, chain_id, looked, late_ms=late_ms)
     for stored, looked_at in looked:
         # The token's side of a payment that names an intent of its own: it must not settle a second one.
-        doubled = looked_at.behind in paid_otherwise
+        doubled = looked_at.event_reference in paid_otherwise
         seen = replace(looked_at, outcome=VerificationOutcome.NO_TRANSFER_LOG) if doubled else looked_at
         now_stored = current.get(stored.id)
         if now_stored is None or _has_changed(stored, now_stored) or seen.outcome is VerificationOutcome.NOT_YET:

@@ -204,10 +204,10 @@ class EvmAdapter:
         log_filter = _log_filter(rail, targets)
         self._asked_tokens = log_filter.tokens or self._asked_tokens
         if rail is Rail.DIRECT and not log_filter.destinations and after.position < head.position:
-            return ScanPage([], Cursor(head.position, head.anchor), time=head.time, rows_read=0)
+            return ScanPage([], Cursor(head.position, head.block_hash), time=head.time, rows_read=0)
         if after.position < head.position:
             return await self._scanner.read(log_filter, after, head, reread=self._reread(reread_s, head))
-        if after.anchor is None:
+        if after.block_hash is None:
             return ScanPage([], after, time=head.time, rows_read=0)
         return await self._pool.call("eth_getBlockByNumber", partial(self._blocks.check_cursor, after=after))
 
@@ -228,13 +228,13 @@ class EvmAdapter:
             return min(seconds, REREAD_UNPACED)
         return min(MAX_REREAD, 1 + seconds * (head.position - first.position) // (head.time - first.time))
 
-    async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
-        known = [anchor for anchor in anchors if anchor.anchor is not None]
+    async def latest_canonical(self, known_blocks: Sequence[Cursor]) -> Cursor | None:
+        known = [known for known in known_blocks if known.block_hash is not None]
         if not known:
             return None
-        return await self._pool.call("eth_getBlockByNumber", partial(self._blocks.latest_canonical, anchors=known))
+        return await self._pool.call("eth_getBlockByNumber", partial(self._blocks.latest_canonical, known_blocks=known))
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
+    async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         log_filter = LogFilter(Rail.DIRECT, sorted(destinations), self._asked_tokens)
         found: dict[tuple[str, str], Transfer] = {}
         unread: list[UnreadableLog] = []
@@ -275,7 +275,7 @@ class EvmAdapter:
         below_head = min(self._chain.confirmation_threshold, MAX_BELOW_HEAD) if confirmed else 0
         return await self._pool.call("eth_call", partial(self._balances.read, holdings=holdings, below_head=below_head))
 
-    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
+    async def token_receipts(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         ours = {holding for holding in holdings if holding.token is not None}
         tokens = sorted({token for _, token in ours if token is not None})
         log_filter = LogFilter(Rail.DIRECT, sorted({holder for holder, _ in ours}), tokens, named=True)

@@ -68,7 +68,7 @@ class BlockReader:
         block = parse_block(answer.get(), after.position)
         if block is None:
             raise not_held(after.position)
-        return ScanPage([], after, time=block.time, rows_read=0) if block.hash == after.anchor else Fork(after)
+        return ScanPage([], after, time=block.time, rows_read=0) if block.hash == after.block_hash else Fork(after)
 
     async def newest_until(self, endpoint: Endpoint, *, time: int, head: int) -> int:
         """
@@ -92,33 +92,33 @@ class BlockReader:
             raise not_held(number)
         return block.time
 
-    async def latest_canonical(self, endpoint: Endpoint, *, anchors: Sequence[Cursor]) -> Cursor | None:
+    async def latest_canonical(self, endpoint: Endpoint, *, known_blocks: Sequence[Cursor]) -> Cursor | None:
         """
         Return the newest of some known blocks (newest first) that is still canonical; None when none is.
 
         Raises:
             ChainUnavailable: the endpoint lags behind the newest of them: that is not a fork.
         """
-        hidden = False  # the newest anchors lie above what this node holds
-        for start in range(0, len(anchors), MAX_CALLS - 1):
-            chunk = anchors[start : start + MAX_CALLS - 1]
-            calls: list[Call] = [("eth_blockNumber", ()), *(block_call(anchor.position) for anchor in chunk)]
+        hidden = False  # the newest known blocks lie above what this node holds
+        for start in range(0, len(known_blocks), MAX_CALLS - 1):
+            chunk = known_blocks[start : start + MAX_CALLS - 1]
+            calls: list[Call] = [("eth_blockNumber", ()), *(block_call(known.position) for known in chunk)]
             tip, *answers = await self._client.batch(endpoint, calls)
             top = quantity(tip.get())
-            for anchor, answer in zip(chunk, answers, strict=True):
-                block = parse_block(answer.get(), anchor.position)
-                if block is None and anchor.position <= top:
-                    raise ChainProtocolError(f"the node is at block {top} and does not hold block {anchor.position}")
+            for known, answer in zip(chunk, answers, strict=True):
+                block = parse_block(answer.get(), known.position)
+                if block is None and known.position <= top:
+                    raise ChainProtocolError(f"the node is at block {top} and does not hold block {known.position}")
                 if block is None:
                     hidden = True
-                elif block.hash != anchor.anchor:
+                elif block.hash != known.block_hash:
                     hidden = False  # a real fork: what lay above it is gone as well
                 elif hidden:
-                    raise not_held(anchors[0].position)  # merely late: nothing is known to be orphaned
+                    raise not_held(known_blocks[0].position)  # merely late: nothing is known to be orphaned
                 else:
-                    return anchor
+                    return known
         if hidden:
-            raise not_held(anchors[0].position)
+            raise not_held(known_blocks[0].position)
         # A load balancer once sent one question to a node of another chain: nothing of ours is canonical there.
         await self._client.check_chain(endpoint)
         return None

@@ -164,9 +164,9 @@ class HeadReader:
     async def _agree(self, lower: ObservedHead, high: Endpoint, higher: ObservedHead) -> bool:
         if higher.newest_time - lower.newest_time > MAX_AHEAD_S:
             return False
-        if self._hash_at is None or lower.head.anchor is None:
+        if self._hash_at is None or lower.head.block_hash is None:
             return True
-        held = (lower.head.anchor, lower.head.time)
+        held = (lower.head.block_hash, lower.head.time)
         return held == (await self._hashes([high], lower.head.position)).get(high)
 
     def _choose(self, asked: Endpoint, believed: dict[Endpoint, ObservedHead]) -> Endpoint:

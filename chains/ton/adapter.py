@@ -174,10 +174,10 @@ class TonAdapter:
             self._masters = set(targets.tokens)
         return await self._scan.page(targets, after, head, reread_s=reread_s)
 
-    async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
-        return anchors[0] if anchors else None  # what the masterchain holds is final
+    async def latest_canonical(self, known_blocks: Sequence[Cursor]) -> Cursor | None:
+        return known_blocks[0] if known_blocks else None  # what the masterchain holds is final
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
+    async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         asked = sorted(destinations)
         if not asked or until < since:
             return RescanResult([], {})
@@ -223,11 +223,11 @@ class TonAdapter:
         # What the index holds is final: there is no newer, less certain answer.
         return await self._pool.call("jetton/wallets", partial(self._balances.read, holdings=holdings))
 
-    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
+    async def token_receipts(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         wanted = frozenset(holding for holding in holdings if holding.token is not None)
         if not wanted:
             return []
-        read = partial(self._inspector.movements, wanted=wanted, first=first, last=last)
+        read = partial(self._inspector.token_receipts, wanted=wanted, first=first, last=last)
         return await self._pool.call("jetton/transfers", read)
 
     async def self_test(self) -> list[str]:

@@ -38,7 +38,7 @@ class Inspector:
         rows = await self._reader.between(endpoint, owners, first_lt=first, last_lt=last)
         return moved([row for row in rows if row.trace_id == trace["trace_id"]], self._chain_id)
 
-    async def movements(
+    async def token_receipts(
         self, endpoint: Endpoint, *, wanted: frozenset[BalanceKey], first: int, last: int
     ) -> list[TokenReceipt]:
         """Return what holders received between two moments, both included, in chain order."""

@@ -187,18 +187,18 @@ class TronAdapter:
             return ScanPage([], Cursor(head.position), time=head.time, rows_read=0)
         return await self._past.scan(targets, after, head, reread_ms=reread_s * 1000)
 
-    async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
+    async def latest_canonical(self, known_blocks: Sequence[Cursor]) -> Cursor | None:
         """Return the newest: irreversible blocks have no forks."""
-        return anchors[0] if anchors else None
+        return known_blocks[0] if known_blocks else None
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
+    async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         asked = sorted(destinations)
         if not asked or until < since:
             return RescanResult([], {})
         elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
         first_ms, last_ms = since * 1000, until * 1000 + 999
         try:
-            return await self._past.look_again(asked, first_ms=first_ms, last_ms=last_ms, avoiding=elsewhere)
+            return await self._past.rescan(asked, first_ms=first_ms, last_ms=last_ms, avoiding=elsewhere)
         except ChainError as exc:
             return RescanResult([], dict.fromkeys(asked, str(exc)))
 
@@ -230,12 +230,12 @@ class TronAdapter:
     async def balances(self, holdings: Sequence[BalanceKey], *, confirmed: bool = False) -> Balances:
         return await self._pool.call("balances", partial(self._balances.read, holdings=holdings, confirmed=confirmed))
 
-    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
+    async def token_receipts(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         wanted = {holding for holding in holdings if holding.token is not None}
         if not wanted or last < first:
             return []
         return await self._pool.call(
-            "movements", partial(self._readers.pages.movements, wanted=wanted, first=first, last=last)
+            "movements", partial(self._readers.pages.token_receipts, wanted=wanted, first=first, last=last)
         )
 
     async def self_test(self) -> list[str]:

@@ -149,7 +149,7 @@ class RailReader:
         """
         since = (min(reading.created_at for reading in new) - LOOK_BACK_MS) // 1000
         theirs = Targets(frozenset(reading.destination for reading in new), tokens=targets.tokens)
-        goal = Head(cursor.position, cursor.anchor, head.time)
+        goal = Head(cursor.position, cursor.block_hash, head.time)
         after = await self._position_before(since, cursor, head)
         found: dict[tuple[str, str], Transfer] = {}
         unread: list[UnreadableLog] = []
@@ -259,11 +259,11 @@ class RailReader:
         """
         chain_id = self._chain.chain_id
         async with self._db.read() as tx:
-            anchors = await checkpoints.anchors(tx, chain_id, self.rail)
-        ancestor = await self._adapter.latest_canonical(anchors)
+            known_blocks = await checkpoints.known_blocks(tx, chain_id, self.rail)
+        ancestor = await self._adapter.latest_canonical(known_blocks)
         lowest = ancestor
         if lowest is None:
-            oldest = anchors[-1].position if anchors else fork.at.position
+            oldest = known_blocks[-1].position if known_blocks else fork.at.position
             lowest = Cursor(max(0, oldest - KEEP_ANCHORS))
         if ancestor is None:
             log.error(
@@ -287,7 +287,7 @@ class RailReader:
             self._chain.chain_type,
             extra=fields(chain=chain_id, rail=self.rail, depth=depth, transfers=recorded.reorged),
         )
-        self.reorganised = max((depth, fork.at.anchor), self.reorganised or (0, None), key=lambda each: each[0])
+        self.reorganised = max((depth, fork.at.block_hash), self.reorganised or (0, None), key=lambda each: each[0])
         self._on_recorded(recorded)
 
     def _is_stranded(self, cursor: Cursor, head: Head) -> bool:
@@ -307,8 +307,8 @@ class RailReader:
         """
         chain_id = self._chain.chain_id
         async with self._db.read() as tx:
-            anchors = await checkpoints.anchors(tx, chain_id, self.rail)
-        below = [anchor for anchor in anchors if anchor.position <= head.position]
+            known_blocks = await checkpoints.known_blocks(tx, chain_id, self.rail)
+        below = [known for known in known_blocks if known.position <= head.position]
         to = await self._adapter.latest_canonical(below) if below else None
         if to is None:
             lowest = below[-1].position if below else head.position

@@ -197,7 +197,7 @@ class SecondReader:
 
     async def _read_again(self, readings: Sequence[Reading], *, since: int, until: int) -> RescanResult:
         """Read these addresses once more, store what is found and how far; return what was told."""
-        again = await self._adapter.look_again(_destinations(readings), since=since, until=until)
+        again = await self._adapter.rescan(_destinations(readings), since=since, until=until)
         read = [r.intent_id for r in readings if r.destination not in again.unread and self._continues(r, since)]
         now = self._clock.now_ms()
         head = self._health.head

@@ -39,19 +39,19 @@ async def put(
     keep_from: int,
 ) -> None:
     """Move a rail's checkpoint and remember its block hash; hashes below `keep_from` are forgotten but one."""
-    row = {"last_scanned_block": cursor.position, "anchor": cursor.anchor, "time": time, "updated_at": now}
+    row = {"last_scanned_block": cursor.position, "anchor": cursor.block_hash, "time": time, "updated_at": now}
     await tx.execute(
         insert(checkpoints)
         .values(chain_id=chain_id, rail=rail.value, **row)
         .on_conflict_do_update(index_elements=[checkpoints.c.chain_id, checkpoints.c.rail], set_=row)
     )
-    if cursor.anchor is None:
+    if cursor.block_hash is None:
         return
     await tx.execute(
         insert(blocks)
-        .values(chain_id=chain_id, rail=rail.value, number=cursor.position, hash=cursor.anchor)
+        .values(chain_id=chain_id, rail=rail.value, number=cursor.position, hash=cursor.block_hash)
         .on_conflict_do_update(
-            index_elements=[blocks.c.chain_id, blocks.c.rail, blocks.c.number], set_={"hash": cursor.anchor}
+            index_elements=[blocks.c.chain_id, blocks.c.rail, blocks.c.number], set_={"hash": cursor.block_hash}
         )
     )
     mine = (blocks.c.chain_id == chain_id, blocks.c.rail == rail)
@@ -65,7 +65,7 @@ async def put(
     await tx.execute(delete(blocks).where(*mine, blocks.c.number < oldest))
 
 
-async def anchors(tx: AsyncConnection, chain_id: int, rail: Rail) -> list[Cursor]:
+async def known_blocks(tx: AsyncConnection, chain_id: int, rail: Rail) -> list[Cursor]:
     """Return the remembered hashes of a rail, newest first."""
     rows = await tx.execute(
         select(blocks.c.number, blocks.c.hash)

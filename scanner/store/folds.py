@@ -286,7 +286,7 @@ async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Co
     """Take off what stood in blocks that are not canonical any more; return how many transfers that is."""
     if not blocks:
         return 0
-    hashes = json_param(block.anchor or "" for block in blocks)
+    hashes = json_param(block.block_hash or "" for block in blocks)
     numbers = {"first": min(block.position for block in blocks), "last": max(block.position for block in blocks)}
     rows = await fetch_json_rows(tx, _IN_BLOCKS, chain=chain_id, blocks=hashes, **numbers)
     parts = [part for part in map(_part, rows) if rail_of(part.key[1]) is rail]

@@ -286,7 +286,7 @@ async def orphan_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Coll
             transfers.c.reason.is_distinct_from(Reason.REORGED),
             _of_rail(rail),
         ),
-        {"blocks": json_param(block.anchor or "" for block in blocks)},
+        {"blocks": json_param(block.block_hash or "" for block in blocks)},
     )
     ids = [row[0] for row in rows]
     await _orphan(tx, ids)

@@ -164,5 +164,5 @@ async def test_a_made_up_block_of_one_node_stops_nobody_for_ever(tron):
     first.fail("/walletsolidity/getblock", skip=1, times=1, body=orjson.dumps(body))
     await adapter.head()
     soon = tron.ledger.times[-1] + 30_000  # below the block that was made up, above all real ones
-    moved = await adapter.movements([BalanceKey(SHOP, USDT)], first=after.position, last=soon)
+    moved = await adapter.token_receipts([BalanceKey(SHOP, USDT)], first=after.position, last=soon)
     assert [movement.tx_hash for movement in moved] == [paid]

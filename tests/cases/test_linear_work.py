@@ -165,7 +165,7 @@ async def test_what_is_remembered_of_large_receipts_is_bounded_and_goes_with_the
         await adapter.verify([transfer], head=HEAD)
     known = adapter._verifier._look._large
     assert 0 < sum(receipt.size for receipt in known.values()) <= endpoint_verifier.MAX_CACHED_LOGS
-    await adapter.verify([], head=HEAD._replace(position=201, anchor=hash_of(201)))
+    await adapter.verify([], head=HEAD._replace(position=201, block_hash=hash_of(201)))
     assert known == {}
 
 

@@ -446,7 +446,7 @@ def _slow(world: World, node: FakeNode, body: bytes) -> web.Response:
 async def second_look(adapter, *, since: int, until: int):
     """Look at the blocks whose times these are: block n is of second n."""
     epoch = 1_700_000_000
-    again = await adapter.look_again({SHOP}, since=epoch + since, until=epoch + until)
+    again = await adapter.rescan({SHOP}, since=epoch + since, until=epoch + until)
     return again.transfers, dict(again.unread)
 
 
@@ -491,7 +491,7 @@ async def test_what_watched_addresses_received_is_read_in_the_shape_an_endpoint_
     adapter = await world.adapter(node)
     await adapter.scan(Rail.PROXY, targets(), Cursor(199, hash_of(199)), HEAD)
     holdings = [BalanceKey(to, token) for to in shops for token in (TOKEN, OTHER_TOKEN)]
-    found = await adapter.movements(holdings, first=120, last=160)
+    found = await adapter.token_receipts(holdings, first=120, last=160)
     assert [move.tx_hash for move in found if move.tx_hash != tx_of(900)] == [tx_of(n) for n in range(8)]
     assert sum(move.tx_hash == tx_of(900) for move in found) == 20
 

@@ -252,7 +252,7 @@ async def test_addresses_of_a_quiet_tron_chain_are_read_again(tron, missing):
     paid = tron.ledger.transfer(SHOP, 5)
     tron.ledger.advance(60)
     head = await adapter.head()
-    again = await adapter.look_again([SHOP, account("till")], since=head.time - 300, until=head.time - 3)
+    again = await adapter.rescan([SHOP, account("till")], since=head.time - 300, until=head.time - 3)
     assert again.unread == {}
     assert [transfer.tx_hash for transfer in again.transfers] == [paid]
 
@@ -266,7 +266,7 @@ async def test_histories_of_a_quiet_tron_chain_tell_what_its_logs_never_show(tro
     grid.unlogged.add(paid)
     tron.ledger.advance(60)
     head = await adapter.head()
-    again = await adapter.look_again([SHOP], since=head.time - 300, until=head.time - 3)
+    again = await adapter.rescan([SHOP], since=head.time - 300, until=head.time - 3)
     assert [transfer.tx_hash for transfer in again.transfers] == [paid]
 
 

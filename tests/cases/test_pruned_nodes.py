@@ -313,10 +313,10 @@ async def test_looking_again_names_what_is_no_longer_held_and_tells_the_rest(tro
     paid = tron.ledger.transfer(SHOP, 5)
     tron.ledger.settle()
     head = await adapter.head()
-    again = await adapter.look_again([SHOP], since=head.time - 5_000, until=head.time)
+    again = await adapter.rescan([SHOP], since=head.time - 5_000, until=head.time)
     assert [transfer.tx_hash for transfer in again.transfers] == [paid]
     assert "before block" in again.unread[SHOP]
-    again = await adapter.look_again([SHOP], since=head.time - 300, until=head.time)
+    again = await adapter.rescan([SHOP], since=head.time - 300, until=head.time)
     assert [transfer.tx_hash for transfer in again.transfers] == [paid]
     assert again.unread == {}
 
@@ -329,7 +329,7 @@ async def test_looking_again_asks_the_node_that_holds_it(tron):
     without(whole, HISTORY, EVENTS)
     adapter = await tron.adapter(whole, shallow)
     head = await adapter.head()
-    again = await adapter.look_again([SHOP], since=head.time - 4_000, until=head.time)
+    again = await adapter.rescan([SHOP], since=head.time - 4_000, until=head.time)
     assert [transfer.tx_hash for transfer in again.transfers] == [paid]
     assert again.unread == {}
 
@@ -338,7 +338,7 @@ async def test_looking_again_before_everything_that_is_held_reads_nothing_and_sa
     tron.ledger.advance(3_000)
     adapter = await tron.adapter(await pruned(tron))
     head = await adapter.head()
-    again = await adapter.look_again([SHOP], since=head.time - 6_000, until=head.time - 5_000)
+    again = await adapter.rescan([SHOP], since=head.time - 6_000, until=head.time - 5_000)
     assert again.transfers == []
     assert set(again.unread) == {SHOP}
 
@@ -364,7 +364,7 @@ async def test_a_ton_index_that_begins_later_says_what_it_lacks(ton):
     assert page.cursor.position == head.position
     (problem,) = adapter.condition().problems
     assert adapter.endpoint in problem
-    again = await adapter.look_again([OWNER], since=head.time - 3_000, until=head.time)
+    again = await adapter.rescan([OWNER], since=head.time - 3_000, until=head.time)
     assert [transfer.tx_hash for transfer in again.transfers] == [mine.tx_hash]
     assert "begins at" in again.unread[OWNER]
 

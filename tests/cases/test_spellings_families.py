@@ -309,7 +309,7 @@ async def test_an_index_that_shows_few_rows_is_asked_for_few_rows_and_not_for_fe
     transfers = await seen(adapter, *owners)
     assert {transfer.tx_hash for transfer in transfers} == paid
     assert {look.outcome for look in (await looked_at(adapter, transfers)).values()} == {VerificationOutcome.CREDITED}
-    again = await adapter.look_again(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
+    again = await adapter.rescan(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
     assert ({transfer.tx_hash for transfer in again.transfers}, again.unread) == (paid, {})
     assert sum(center.calls.values()) <= 60
     held = await adapter.balances([BalanceKey(owner, ton.ledger.master) for owner in owners])
@@ -351,6 +351,6 @@ async def test_a_second_reading_names_whose_wallet_it_could_not_read(ton):
     center.late_rows = {odd.tx_hash, fine.tx_hash}
     receiving_half(odd)["description"] = None
     ton.ledger.advance(60)
-    again = await adapter.look_again([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
+    again = await adapter.rescan([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
     assert [transfer.tx_hash for transfer in again.transfers] == [fine.tx_hash]
     assert set(again.unread) == {OWNER}

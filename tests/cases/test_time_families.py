@@ -37,7 +37,7 @@ async def test_the_accounts_history_tells_what_the_logs_did_not(tron, late):
     found, _ = await scan_all(adapter, after)
     assert found == []
     time = tron.ledger.time_of(paid) // 1000
-    again = await adapter.look_again([SHOP, account("till")], since=time - 60, until=time)
+    again = await adapter.rescan([SHOP, account("till")], since=time - 60, until=time)
     assert [(t.tx_hash, t.amount) for t in again.transfers] == [(paid, 5), (paid, 5)]
     assert again.unread == {}
     grid.heal()
@@ -55,7 +55,7 @@ async def test_looking_again_asks_another_endpoint_where_there_is_one(tron):
     await adapter.head()
     time = tron.ledger.time_of(paid) // 1000
     first.requests = 0
-    again = await adapter.look_again([SHOP], since=time, until=time)
+    again = await adapter.rescan([SHOP], since=time, until=time)
     assert [t.tx_hash for t in again.transfers] == [paid]
     assert first.requests == 0
     assert adapter.endpoint.endswith("#1")
@@ -69,7 +69,7 @@ async def test_what_cannot_be_read_again_is_named_and_harms_no_other(tron):
     tron.ledger.settle()
     time = tron.ledger.time_of(paid) // 1000
     grid.unreadable_accounts = {account("till")}
-    again = await adapter.look_again([SHOP, account("till")], since=time, until=time)
+    again = await adapter.rescan([SHOP, account("till")], since=time, until=time)
     assert [t.tx_hash for t in again.transfers] == [paid]
     assert list(again.unread) == [account("till")]
     assert "HTTP 500" in again.unread[account("till")]
@@ -84,7 +84,7 @@ async def test_where_there_are_no_histories_the_logs_are_read_again(tron, fault)
     tron.ledger.settle()
     time = tron.ledger.time_of(paid) // 1000
     grid.fail("/v1/contracts/events", **fault)
-    again = await adapter.look_again([SHOP], since=time - 30, until=time)
+    again = await adapter.rescan([SHOP], since=time - 30, until=time)
     assert [t.tx_hash for t in again.transfers] == [paid]
     assert again.unread == {}
 
@@ -94,7 +94,7 @@ async def test_an_endpoint_that_answers_nothing_leaves_everything_unread_and_rai
     adapter = await tron.adapter(grid)
     tron.start()
     grid.fail(status=500)
-    again = await adapter.look_again([SHOP, account("till")], since=1, until=2)
+    again = await adapter.rescan([SHOP, account("till")], since=1, until=2)
     assert (again.transfers, set(again.unread)) == ([], {SHOP, account("till")})
 
 
@@ -107,7 +107,7 @@ async def test_looking_again_keeps_to_a_tenth_of_the_rate(tron):
     await adapter.head()
     start, loop = grid.requests, asyncio.get_running_loop()
     began = loop.time()
-    await adapter.look_again([account(f"till {n}") for n in range(20)], since=time - 60, until=time)
+    await adapter.rescan([account(f"till {n}") for n in range(20)], since=time - 60, until=time)
     asked = grid.requests - start
     assert asked >= 20
     assert asked / (loop.time() - began) <= 22  # of 200
@@ -126,7 +126,7 @@ async def test_the_wallets_own_transactions_tell_what_the_table_does_not(ton, la
     assert [t.tx_hash for t in page.transfers] == [other.tx_hash]
     if late == "a late row":
         center.late_rows = set()
-    again = await adapter.look_again([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
+    again = await adapter.rescan([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
     assert {(t.tx_hash, t.destination, t.amount) for t in again.transfers} == {
         (payment.tx_hash, OWNER, 700),
         (other.tx_hash, OTHER, 5),
@@ -144,7 +144,7 @@ async def test_what_never_arrived_is_not_found_by_looking_at_the_wallet(ton, how
     payment = ton.ledger.pay(OWNER, **how)
     center.late_rows = {payment.tx_hash}
     ton.ledger.advance(60)
-    again = await adapter.look_again([OWNER], since=ton.ledger.now - 600, until=ton.ledger.now)
+    again = await adapter.rescan([OWNER], since=ton.ledger.now - 600, until=ton.ledger.now)
     assert (again.transfers, again.unread) == ([], {})
 
 
@@ -153,7 +153,7 @@ async def test_wallets_that_cannot_be_read_again_are_named(ton):
     payment = ton.ledger.pay(OWNER)
     ton.ledger.advance(60)
     center.fail("transactions", status=500)
-    again = await adapter.look_again([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
+    again = await adapter.rescan([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
     assert [t.tx_hash for t in again.transfers] == [payment.tx_hash]  # the table was read again
     assert set(again.unread) == {OWNER, OTHER}
 
@@ -167,7 +167,7 @@ async def test_many_wallets_are_looked_at_in_a_few_questions_and_another_endpoin
     ton.ledger.advance(60)
     await adapter.head()
     first.calls.clear()
-    again = await adapter.look_again(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
+    again = await adapter.rescan(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
     assert {t.tx_hash for t in again.transfers} == lost
     assert sum(first.calls.values()) == 0
     assert sum(second.calls.values()) <= 20
@@ -180,7 +180,7 @@ async def test_a_wallet_somebody_floods_hides_no_other(ton, monkeypatch):
     mine = ton.ledger.pay(OTHER)
     center.late_rows = flood | {mine.tx_hash}
     ton.ledger.advance(60)
-    again = await adapter.look_again([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
+    again = await adapter.rescan([OWNER, OTHER], since=ton.ledger.now - 600, until=ton.ledger.now)
     assert mine.tx_hash in {t.tx_hash for t in again.transfers}
     assert set(again.unread) == {OWNER}
 
@@ -194,7 +194,7 @@ async def test_what_was_left_over_by_one_second_reading_is_looked_up_by_the_next
     ton.ledger.advance(60)
     found = set()
     for _ in range(3):
-        again = await adapter.look_again(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
+        again = await adapter.rescan(owners, since=ton.ledger.now - 600, until=ton.ledger.now)
         assert len(again.unread) == 6
         found |= {transfer.tx_hash for transfer in again.transfers}
     assert found == lost

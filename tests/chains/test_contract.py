@@ -191,7 +191,7 @@ async def test_looking_again_between_two_moments_finds_what_lies_between_them(la
     paid = await land.pay()
     (found,) = (await read(adapter, after, land.shop))[0]
     now = (await adapter.head()).time
-    again = await adapter.look_again([land.shop, land.other], since=now - 600, until=now)
+    again = await adapter.rescan([land.shop, land.other], since=now - 600, until=now)
     assert facts(again.transfers) == [paid]
     assert keys(again.transfers) == keys([found])
     assert again.unread == {}
@@ -200,7 +200,7 @@ async def test_looking_again_between_two_moments_finds_what_lies_between_them(la
 async def test_what_cannot_be_looked_at_again_is_named_and_no_error(land, adapter):
     now = (await adapter.head()).time
     land.upstream.fail(status=500, body=b"oops")
-    again = await adapter.look_again([land.shop], since=now - 600, until=now)
+    again = await adapter.rescan([land.shop], since=now - 600, until=now)
     assert again.transfers == []
     assert set(again.unread) == {land.shop}
     assert again.unread[land.shop]
@@ -290,8 +290,8 @@ async def test_an_upstream_that_falls_behind_costs_no_payment(land, adapter):
 
 async def test_a_cursor_at_the_head_stays_where_it_is(land, adapter):
     head = await adapter.head()
-    page = await adapter.scan(Rail.DIRECT, targets(land.shop), Cursor(head.position, head.anchor), head)
-    assert (page.transfers, page.cursor) == ([], Cursor(head.position, head.anchor))
+    page = await adapter.scan(Rail.DIRECT, targets(land.shop), Cursor(head.position, head.block_hash), head)
+    assert (page.transfers, page.cursor) == ([], Cursor(head.position, head.block_hash))
 
 
 async def test_a_cursor_above_the_head_never_goes_back(land, adapter):
@@ -314,7 +314,7 @@ async def test_nothing_to_look_at_asks_nobody(land, adapter):
     head = await adapter.head()
     before = land.calls()
     assert await adapter.verify([], head=head) == []
-    assert await adapter.movements([], first=0, last=10) == []
+    assert await adapter.token_receipts([], first=0, last=10) == []
     assert land.calls() == before
 
 
@@ -484,15 +484,15 @@ async def test_movements_are_what_came_in_between_two_positions_both_included(la
     mine, _, theirs = await land.pay(amount=11), await land.pay(land.no_token), await land.pay(land.other, amount=12)
     wanted = [BalanceKey(land.shop, land.token), BalanceKey(land.other, None)]
     head = (await adapter.head()).position
-    (movement,) = await adapter.movements(wanted, first=after.position, last=head)
+    (movement,) = await adapter.token_receipts(wanted, first=after.position, last=head)
     at = movement.block_number
     assert Paid(movement.tx_hash, movement.destination, movement.amount, movement.token) == mine
     assert movement.sender == land.buyer
-    assert await adapter.movements(wanted, first=at, last=at) == [movement]
-    assert await adapter.movements(wanted, first=at + 1, last=head) == []
-    assert await adapter.movements(wanted, first=after.position, last=at - 1) == []
+    assert await adapter.token_receipts(wanted, first=at, last=at) == [movement]
+    assert await adapter.token_receipts(wanted, first=at + 1, last=head) == []
+    assert await adapter.token_receipts(wanted, first=after.position, last=at - 1) == []
     both = [BalanceKey(land.other, land.token), BalanceKey(land.shop, land.token)]
-    assert [m.tx_hash for m in await adapter.movements(both, first=after.position, last=head)] == [
+    assert [m.tx_hash for m in await adapter.token_receipts(both, first=after.position, last=head)] == [
         mine.tx_hash,
         theirs.tx_hash,
     ]
@@ -506,7 +506,7 @@ async def test_movements_of_other_holdings_of_the_same_people_and_tokens_are_not
     theirs = await land.pay(land.other, amount=3, token=fake)
     await land.pay(land.other, amount=4)
     wanted = [BalanceKey(land.shop, land.token), BalanceKey(land.other, fake)]
-    told = await adapter.movements(wanted, first=after.position, last=(await adapter.head()).position)
+    told = await adapter.token_receipts(wanted, first=after.position, last=(await adapter.head()).position)
     assert [movement.tx_hash for movement in told] == [mine.tx_hash, theirs.tx_hash]
 
 
@@ -546,7 +546,7 @@ async def test_upstream_trouble_is_an_error_of_ours_and_never_an_answer(land, tr
         "inspect": lambda: adapter.inspect(found.tx_hash, targets(land.shop)),
         "token": lambda: adapter.token(land.no_token),
         "balances": lambda: adapter.balances([BalanceKey(land.shop, land.token)]),
-        "movements": lambda: adapter.movements(
+        "movements": lambda: adapter.token_receipts(
             [BalanceKey(land.shop, land.token)], first=after.position, last=head.position
         ),
     }

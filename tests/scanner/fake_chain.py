@@ -147,7 +147,7 @@ class FakeChain:
     def condition(self) -> Condition:
         return Condition(stale=self.is_stale)
 
-    async def look_again(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
+    async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         await self._asked("look_again")
         self.looked_again.append((since, until))
         unread = {each: self.unreadable[each] for each in destinations if each in self.unreadable}
@@ -170,7 +170,7 @@ class FakeChain:
             raise ChainUnavailable(f"the {rail} rail is not served")
         if after.position > self._head().position:
             raise ChainUnavailable(f"the node does not hold block {after.position} yet")
-        if after.anchor is not None and self.blocks[after.position][0] != after.anchor:
+        if after.block_hash is not None and self.blocks[after.position][0] != after.block_hash:
             return Fork(after)
         end = min(after.position + self.page, max(head.position, after.position))
         first = max(0, after.position + 1 - min(reread_s, 2))
@@ -187,9 +187,9 @@ class FakeChain:
         ]
         return ScanPage(found, Cursor(end, self.blocks[end][0]), self.times[end], len(found))
 
-    async def latest_canonical(self, anchors: Sequence[Cursor]) -> Cursor | None:
+    async def latest_canonical(self, known_blocks: Sequence[Cursor]) -> Cursor | None:
         await self._asked("latest_canonical")
-        held = (a for a in anchors if a.position in self.blocks and self.blocks[a.position][0] == a.anchor)
+        held = (a for a in known_blocks if a.position in self.blocks and self.blocks[a.position][0] == a.block_hash)
         return next(held, None)
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:
@@ -221,7 +221,7 @@ class FakeChain:
         await self._asked("balances")
         return Balances(self.top, self.times[self.top], self.holdings(holdings))
 
-    async def movements(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
+    async def token_receipts(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         await self._asked("movements")
         return [movement for movement in self.moved if first <= movement.block_number <= last]
 

@@ -148,9 +148,9 @@ async def test_a_driver_error_is_raised_as_the_stores(db: Database) -> None:
     assert await count(db) == 1
 
 
-async def anchors(db: Database) -> list[int]:
+async def known_blocks(db: Database) -> list[int]:
     async with db.read() as tx:
-        return [cursor.position for cursor in await checkpoints.anchors(tx, CHAIN, Rail.PROXY)]
+        return [cursor.position for cursor in await checkpoints.known_blocks(tx, CHAIN, Rail.PROXY)]
 
 
 async def put(db: Database, *positions: int, keep_from: int = -1) -> None:
@@ -166,9 +166,9 @@ async def test_of_the_block_hashes_below_the_window_the_newest_is_kept(db: Datab
 
     await put(db, 50, keep_from=30)
 
-    assert await anchors(db) == [50, 40, 30]
+    assert await known_blocks(db) == [50, 40, 30]
     await put(db, 60, keep_from=35)
-    assert await anchors(db) == [60, 50, 40, 30]
+    assert await known_blocks(db) == [60, 50, 40, 30]
 
 
 async def test_going_back_forgets_the_block_hashes_above_and_moves_the_checkpoint(db: Database) -> None:
@@ -178,7 +178,7 @@ async def test_going_back_forgets_the_block_hashes_above_and_moves_the_checkpoin
         await checkpoints.rewind(tx, CHAIN, Rail.PROXY, Cursor(20, "h20"), now=NOW)
         await checkpoints.rewind(tx, CHAIN, Rail.PROXY, Cursor(30, "h30"), now=NOW)  # never forward
 
-    assert await anchors(db) == [20, 10]
+    assert await known_blocks(db) == [20, 10]
     async with db.read() as tx:
         # What was read up to a higher block says nothing of the time of the lower one.
         assert await checkpoints.get(tx, CHAIN, Rail.PROXY) == (Cursor(20, "h20"), None)
@@ -192,4 +192,4 @@ async def test_the_hash_of_a_block_is_the_one_it_was_last_read_with(db: Database
         await checkpoints.put(tx, CHAIN, Rail.PROXY, Cursor(10, "other"), time=10, now=NOW, keep_from=-1)
 
     async with db.read() as tx:
-        assert await checkpoints.anchors(tx, CHAIN, Rail.PROXY) == [Cursor(10, "other")]
+        assert await checkpoints.known_blocks(tx, CHAIN, Rail.PROXY) == [Cursor(10, "other")]

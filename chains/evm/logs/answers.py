@@ -78,4 +78,4 @@ def is_reorganised(answer: RawResult, after: Cursor) -> bool:
     block = parse_block(answer.get(), after.position)
     if block is None:
         raise not_held(after.position)
-    return block.hash != after.anchor
+    return block.hash != after.block_hash

@@ -40,7 +40,7 @@ class FullBlockReader:
             Unserved: it does not show the receipts of the block.
         """
         number = after.position + 1
-        if after.anchor is not None:
+        if after.block_hash is not None:
             (below,) = await self._client.batch(endpoint, [block_call(after.position)])
             if is_reorganised(below, after):
                 return Fork(after)

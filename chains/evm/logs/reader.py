@@ -109,7 +109,7 @@ class LogReader:
         for _ in range(MAX_REFUSALS):
             page = await self._attempt(request)
             if isinstance(page, int):
-                request = request._replace(head=request.head._replace(position=page, anchor=None))
+                request = request._replace(head=request.head._replace(position=page, block_hash=None))
             elif page is not None:
                 return page
         raise ChainUnavailable("keeps refusing smaller and smaller questions")
@@ -293,7 +293,7 @@ def _calls(after: Cursor, queries: Sequence[LogQuery], last: int) -> list[Call]:
     """Return the calls of one page: its last block, its logs, and the block at the cursor where its hash is known."""
     # In the same request: an endpoint that lacks the last block answers a gap without an error.
     calls: list[Call] = [block_call(last), *(query.call for query in queries)]
-    if after.anchor is not None:
+    if after.block_hash is not None:
         # Last: a reorganisation before it shows here; one after it shows at the next poll, in the block above.
         calls.append(block_call(after.position))
     return calls

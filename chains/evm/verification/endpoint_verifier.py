@@ -172,7 +172,7 @@ class EndpointVerifier:
         top = read_block(answers.head, head.position)
         if not isinstance(top, Block):
             return EndpointVerification(unfit=top)
-        if head.anchor is not None and top.hash != head.anchor:
+        if head.block_hash is not None and top.hash != head.block_hash:
             return EndpointVerification(unfit=f"it holds another block {head.position} than the head's")
         if answers.final is not None and not isinstance(final := read_block(answers.final, None), Block):
             return EndpointVerification(unfit=f"it cannot tell the finalized block: {final}", blind=True)

@@ -23,7 +23,7 @@ class TokenMovement:
     """One `Transfer` log, and the proxy event whose payment or fee it is."""
 
     log: TransferLog
-    behind: str | None = None  # reference of that event
+    event_reference: str | None = None  # reference of that event
 
 
 class EventMatcher:
@@ -74,7 +74,7 @@ class EventMatcher:
         ):
             while stack:
                 move = stack.pop()  # what the other list gave away is met once more here, and only once
-                if move.behind is None:
-                    move.behind = event.reference
+                if move.event_reference is None:
+                    move.event_reference = event.reference
                     return move
         return None

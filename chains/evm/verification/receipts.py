@@ -170,7 +170,10 @@ def verify_transfer(transfer: Transfer, receipt: Receipt, block: Block) -> Verif
             return None
         log = plain.move.log
         return Verification(
-            seen._replace(sender=log.source), VerificationOutcome.CREDITED, log.value, behind=plain.move.behind
+            seen._replace(sender=log.source),
+            VerificationOutcome.CREDITED,
+            log.value,
+            event_reference=plain.move.event_reference,
         )
     paid = receipt.events.get(transfer.event_key) or _numbered(receipt.events, transfer)
     if paid is None or _paid(paid, transfer) != transfer:
@@ -205,7 +208,7 @@ def transfers_in(
         _moved(each, place)._replace(event_key=key, log_index=each.log_index, sender=each.move.log.source)
         for key, each in receipt.plain.items()
         if each.move.log.destination in destinations
-        or (each.move.behind is None and each.move.log.destination in beneficiaries)
+        or (each.move.event_reference is None and each.move.log.destination in beneficiaries)
     ]
     return [*events, *plain]
 

@@ -44,7 +44,7 @@ class DeepHistoryReader:
         late = await self._backfill.fill(partial(self._missing, head=head))
         return replace(page, transfers=[*page.transfers, *late]) if late else page
 
-    async def look_again(
+    async def rescan(
         self, destinations: Sequence[str], *, first_ms: int, last_ms: int, avoiding: Collection[Endpoint]
     ) -> RescanResult:
         """Read a stretch of time once more; what no endpoint holds of it is told of every destination."""

@@ -72,7 +72,7 @@ class PageReader:
         end = max(after.position, found.end_ms)
         return ScanPage(transfers, Cursor(end), time=end // 1000, rows_read=found.rows)
 
-    async def movements(
+    async def token_receipts(
         self, endpoint: Endpoint, *, wanted: Collection[BalanceKey], first: int, last: int
     ) -> list[TokenReceipt]:
         """Return what holders received of tokens between two times, both included, in chain order."""

@@ -406,7 +406,7 @@ async def test_other_tasks_run_while_a_long_page_is_decoded(world, monkeypatch):
 # --- forks ---------------------------------------------------------------------------------------
 
 
-def anchors(*positions, branch="a"):
+def known_blocks(*positions, branch="a"):
     return [Cursor(position, hash_of(position, branch)) for position in positions]
 
 
@@ -421,7 +421,7 @@ def anchors(*positions, branch="a"):
 )
 async def test_the_newest_anchor_still_on_the_chain_is_found(world, head, branch_from, expected):
     adapter = await world.adapter(await world.node(head=head, branch_from=branch_from))
-    found = await adapter.latest_canonical(anchors(120, 110, 100, 10))
+    found = await adapter.latest_canonical(known_blocks(120, 110, 100, 10))
     assert found == (None if expected is None else Cursor(expected, hash_of(expected)))
 
 
@@ -429,25 +429,25 @@ async def test_the_newest_anchor_still_on_the_chain_is_found(world, head, branch
 async def test_a_node_that_lags_behind_rewinds_nothing(world, head):
     adapter = await world.adapter(await world.node(head=head))
     with pytest.raises(ChainUnavailable, match="does not hold block 120"):
-        await adapter.latest_canonical(anchors(120, 110, 100))
+        await adapter.latest_canonical(known_blocks(120, 110, 100))
 
 
 async def test_a_lagging_node_is_passed_over_for_one_that_knows(world):
     adapter = await world.adapter(await world.node(head=115), await world.node())
-    assert await adapter.latest_canonical(anchors(120, 110)) == Cursor(120, hash_of(120))
+    assert await adapter.latest_canonical(known_blocks(120, 110)) == Cursor(120, hash_of(120))
 
 
 async def test_a_hole_in_the_chain_is_no_answer(world):
     node = await world.node(replies={"eth_getBlockByNumber": None})
     adapter = await world.adapter(node)
     with pytest.raises(ChainProtocolError, match="at block 200 and does not hold block 120"):
-        await adapter.latest_canonical(anchors(120))
+        await adapter.latest_canonical(known_blocks(120))
 
 
 async def test_many_anchors_go_in_small_batches_and_no_further_than_needed(world):
     node = await world.node(head=2000, branch_from={1900: "b"})
     adapter = await world.adapter(node)
-    found = await adapter.latest_canonical(anchors(*range(1999, 1000, -1)))
+    found = await adapter.latest_canonical(known_blocks(*range(1999, 1000, -1)))
     assert found == Cursor(1899, hash_of(1899))
     assert [len(post) for post in node.posts if isinstance(post, list)] == [50, 50, 50]
 
@@ -503,7 +503,7 @@ async def test_a_credited_transfer_learns_its_time_and_sender(world):
 async def test_a_transfer_of_an_orphaned_block_is_gone(world):
     node = await node_with(world, token_log(), event_log())
     node.branch_from = {100: "b"}
-    (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
+    (seen,) = await (await world.adapter(node)).verify([a_transfer()], head=HEAD._replace(block_hash=hash_of(200, "b")))
     assert seen == type(seen)(a_transfer(), VerificationOutcome.GONE, 0)
 
 
@@ -520,7 +520,7 @@ async def test_a_transfer_of_an_orphaned_block_is_gone(world):
 async def test_what_another_endpoint_as_high_as_the_head_still_holds_is_not_gone(world, other, outcome):
     first, second = await world.node(branch_from={100: "b"}), await world.node(**other)
     adapter = await world.adapter(first, second)
-    (seen,) = await adapter.verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD._replace(block_hash=hash_of(200, "b")))
     assert seen.outcome is outcome
     assert (outcome is VerificationOutcome.GONE) or "hold different blocks 100" in seen.why
 
@@ -556,7 +556,7 @@ async def test_who_does_not_answer_contradicts_nobody(world):
     first, down = await world.node(branch_from={100: "b"}), await world.node()
     down.raw = lambda _: web.Response(status=503)
     adapter = await world.adapter(first, down)
-    (seen,) = await adapter.verify([a_transfer()], head=HEAD._replace(anchor=hash_of(200, "b")))
+    (seen,) = await adapter.verify([a_transfer()], head=HEAD._replace(block_hash=hash_of(200, "b")))
     assert seen.outcome is VerificationOutcome.GONE
 
 
@@ -750,7 +750,7 @@ async def test_what_was_read_ahead_of_a_reorganisation_is_noticed_after_it(world
 async def test_a_request_ahead_that_fails_is_told_when_its_page_is_wanted(world):
     node = await world.node()
     adapter = await world.adapter(node, max_log_range=40)
-    first = await read(adapter, head=HEAD._replace(position=130, anchor=hash_of(130)))
+    first = await read(adapter, head=HEAD._replace(position=130, block_hash=hash_of(130)))
     node.raw = lambda _: web.Response(status=502)
     with pytest.raises(ChainUnavailable):
         await read(adapter, first.cursor)

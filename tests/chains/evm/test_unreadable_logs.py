@@ -147,7 +147,7 @@ async def test_a_second_look_names_it_as_well(world, monkeypatch):
     node = await world.node(replies={"eth_getLogs": shown((150, log | {"data": None}))})
     adapter = await world.adapter(node)
     await adapter.head()
-    again = await adapter.look_again([SHOP], since=1_700_000_100, until=1_700_000_190)
+    again = await adapter.rescan([SHOP], since=1_700_000_100, until=1_700_000_190)
     assert (again.transfers, again.unread) == ([], {})
     assert [(each.position, each.tx_hash) for each in again.unread_logs] == [(150, BAD)]
 
@@ -163,7 +163,7 @@ async def test_a_second_look_that_breaks_off_says_how_far_it_came(world, monkeyp
 
     adapter = await world.adapter(await world.node(replies={"eth_getLogs": answer}), max_log_range=7)
     await adapter.head()
-    again = await adapter.look_again([SHOP], since=1_700_000_100, until=1_700_000_190)
+    again = await adapter.rescan([SHOP], since=1_700_000_100, until=1_700_000_190)
     assert [transfer.tx_hash for transfer in again.transfers] == [GOOD]
     assert again.unread.keys() == {SHOP}
     assert 1_700_000_140 < again.read_to <= 1_700_000_150
@@ -177,7 +177,7 @@ async def test_movements_that_cannot_all_be_read_are_not_told(world):
     log = token_log(to=SHOP, block=150, tx=BAD)
     node = await world.node(replies={"eth_getLogs": shown((150, log | {"data": None}))})
     with pytest.raises(ChainError, match="cannot be read"):
-        await (await world.adapter(node)).movements([BalanceKey(SHOP, TOKEN)], first=100, last=200)
+        await (await world.adapter(node)).token_receipts([BalanceKey(SHOP, TOKEN)], first=100, last=200)
 
 
 RECEIPT_LOGS = {

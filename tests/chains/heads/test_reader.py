@@ -529,7 +529,7 @@ async def test_depth_counts_from_what_as_many_hold_as_must_agree(world, claimed)
     top = int(world.now // 3)
     reader = world.open(Node(world, position=top + claimed), Node(world), quorum=2)
     head = await world.poll()
-    assert (head.position, head.anchor) == (top, hash_of(top))
+    assert (head.position, head.block_hash) == (top, hash_of(top))
     assert reader.condition().newest_position == top
 
 
@@ -537,7 +537,7 @@ async def test_three_of_which_two_must_agree_pass_over_the_third(world):
     top = int(world.now // 3)
     reader = world.open(Node(world, branch="b", position=top + 7), Node(world), Node(world), quorum=2)
     head = await world.poll(2)
-    assert head.anchor == hash_of(head.position)
+    assert head.block_hash == hash_of(head.position)
     assert reader.condition().problems == ()
 
 
@@ -547,7 +547,7 @@ async def test_endpoints_that_differ_at_the_tip_agree_a_little_below(world):
     top = int(world.now // 3)
     two.block = lambda number: (hash_of(number, "b" if number > top - 3 else "a"), int(T0 + 3 * number))
     head = await world.poll()
-    assert (head.position, head.anchor) == (top - 4, hash_of(top - 4))
+    assert (head.position, head.block_hash) == (top - 4, hash_of(top - 4))
 
 
 async def test_too_few_that_answer_or_agree_is_an_outage(world):

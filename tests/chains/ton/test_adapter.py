@@ -480,8 +480,8 @@ async def test_another_endpoint_takes_over_when_it_has_caught_up(ton):
 
 async def test_there_are_no_forks(ton):
     _, adapter = await ton.both()
-    anchors = [Cursor(START), Cursor(START - 5)]
-    assert await adapter.latest_canonical(anchors) == Cursor(START)
+    known_blocks = [Cursor(START), Cursor(START - 5)]
+    assert await adapter.latest_canonical(known_blocks) == Cursor(START)
     assert await adapter.latest_canonical([]) is None
 
 
@@ -881,11 +881,11 @@ async def test_movements_are_what_was_really_credited_when_it_was_credited(ton):
     for _ in range(3):
         ton.ledger.advance(100)
     holdings = [BalanceKey(OWNER, ton.ledger.master), BalanceKey(OTHER, None)]
-    (movement,) = await adapter.movements(holdings, first=START + 345, last=ton.ledger.now)
+    (movement,) = await adapter.token_receipts(holdings, first=START + 345, last=ton.ledger.now)
     assert (movement.amount, movement.block_number, movement.sender) == (5, START + 350, ton.ledger.buyer)
     assert movement.tx_hash == credited.tx_hash
-    assert await adapter.movements(holdings, first=START, last=START + 349) == []
-    assert await adapter.movements([BalanceKey(OWNER, None)], first=START, last=START + 400) == []
+    assert await adapter.token_receipts(holdings, first=START, last=START + 349) == []
+    assert await adapter.token_receipts([BalanceKey(OWNER, None)], first=START, last=START + 400) == []
 
 
 # --- keys ----------------------------------------------------------------------------------------

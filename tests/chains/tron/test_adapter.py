@@ -279,14 +279,14 @@ async def test_movements_are_what_holders_received_between_two_times(tron):
     tron.ledger.settle()
     wanted = [BalanceKey(SHOP, USDT), BalanceKey(BUYER, other), BalanceKey(SHOP, None)]
     first, last = (tron.ledger.time_of(paid[place]) for place in (1, 2))
-    seen = await adapter.movements(wanted, first=first, last=last)
+    seen = await adapter.token_receipts(wanted, first=first, last=last)
     assert [(m.tx_hash, m.amount, m.sender, m.block_number) for m in seen] == [
         (paid[1], 2, BUYER, first),
         (paid[2], 3, BUYER, last),
     ]
-    assert await adapter.movements([BalanceKey(SHOP, None)], first=first, last=last) == []
+    assert await adapter.token_receipts([BalanceKey(SHOP, None)], first=first, last=last) == []
     beyond = tron.ledger.times[-1] + 60_000
-    assert len(await adapter.movements(wanted, first=first, last=beyond)) == 3
+    assert len(await adapter.token_receipts(wanted, first=first, last=beyond)) == 3
 
 
 async def test_a_checkout_is_a_uri_of_the_convention_wallets_know(tron):
