@@ -9,7 +9,7 @@ import logging
 import sys
 
 from bench import api, attack, direct, families, idle, listener, memory, scale, scan, watches, webhooks
-from bench.table import Row, show
+from bench.table import TableRow, show
 from devnet import toolchain
 from kernel.tasks.gc import tune_gc
 
@@ -28,18 +28,18 @@ ALL = {
 }
 
 
-async def measure(name: str) -> list[Row]:
+async def measure(name: str) -> list[TableRow]:
     """Run one measurement in a process of its own: none inherits what another left in memory."""
     command = (sys.executable, "-m", "bench", "--rows", name)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     if process.returncode:
         raise SystemExit(f"measuring {name} failed")
-    return [Row(**row) for row in json.loads(out.splitlines()[-1])]
+    return [TableRow(**row) for row in json.loads(out.splitlines()[-1])]
 
 
 async def main(names: list[str]) -> None:
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for name in names or list(ALL):
         print(f"measuring {name} …", flush=True)
         rows += await measure(name)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from bench.table import Row
+from bench.table import TableRow
 
 CLIENTS, REQUESTS, ROUNDS = 64, 4_000, 3
 
@@ -102,7 +102,7 @@ async def load(url: str) -> float:
     return float(out)
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     with tempfile.TemporaryDirectory() as folder:
         async with listening("-c", BARE) as (bare, _), listening("-m", "scanner", env=scanner_env(folder)) as (url, _):
             peers, ours = [], []
@@ -111,6 +111,6 @@ async def run() -> list[Row]:
                 ours.append(await load(url))
     ratio = statistics.median(mine / peer for mine, peer in zip(ours, peers, strict=True))
     return [
-        Row("api: POST /intents, durable", f"{statistics.median(ours):,.0f}/s",
+        TableRow("api: POST /intents, durable", f"{statistics.median(ours):,.0f}/s",
             f"bare aiohttp {statistics.median(peers):,.0f}/s", f"{ratio:.0%}", "≥ 25 %", ratio >= 0.25),
     ]  # fmt: skip

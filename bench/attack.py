@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from bench.api import scanner_env
-from bench.table import Row
+from bench.table import TableRow
 from devnet.evm.anvil import CHAIN_ID, Anvil, _call, anvil
 from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver, receiver
@@ -228,7 +228,7 @@ ATTACKS: dict[str, tuple[Attack, tuple[int, int], int | None]] = {
 }
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     usual = await measure(None, 0)
     rows = [_row("attack: none, an innocent buyer alone", usual, usual)]
     for name, (attack, sizes, descriptors) in ATTACKS.items():
@@ -238,7 +238,7 @@ async def run() -> list[Row]:
     return rows
 
 
-def _row(name: str, cost: Cost, usual: Cost) -> Row:
+def _row(name: str, cost: Cost, usual: Cost) -> TableRow:
     ours = (
         f"{cost.cpu_s:.2f} s CPU, {cost.size / MEBI:.2f} MiB, {cost.reported} webhooks, "
         f"/health p99 {cost.p99_s * 1000:.0f} ms, worst {cost.worst_s * 1000:.0f} ms, buyer {cost.delay_s:.1f} s"
@@ -246,4 +246,4 @@ def _row(name: str, cost: Cost, usual: Cost) -> Row:
     price = f"{cost.gas:,} gas" if cost.gas else "no gas"
     ratio = f"{max(0.0, cost.cpu_s - usual.cpu_s) / cost.gas * 1e9:.0f} ms CPU per million gas" if cost.gas else ""
     fine = cost.p99_s < 0.25 and cost.delay_s <= 3 * POLL_S + usual.delay_s
-    return Row(name, ours, price, ratio, "p99 < 250 ms, buyer within 3 polls", fine)
+    return TableRow(name, ours, price, ratio, "p99 < 250 ms, buyer within 3 polls", fine)

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 
 from bench.scan import CHAIN_ID, chain, draft, store
-from bench.table import Row
+from bench.table import TableRow
 from chains.evm.adapter import open_adapter
 from chains.evm.events import TRANSFER_TOPIC
 from chains.types import Cursor, Rail
@@ -89,7 +89,7 @@ async def one_by_one(url: str, first: int, last: int) -> float:
     return time.perf_counter() - started
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     async with anvil() as node:
         token = await node.token()
         first, last = await trade(node, token)
@@ -104,6 +104,6 @@ async def run() -> list[Row]:
                 assert len(await intents.deep(tx, CHAIN_ID, tip=2**40, final=2**40)) == PAID
         theirs = await one_by_one(node.url, first, last)
     return [
-        Row("direct: one poll, 5,000 intents among 50,000 foreign transfers", f"{ours:.2f} s in {requests} requests ({logs} eth_getLogs)",
+        TableRow("direct: one poll, 5,000 intents among 50,000 foreign transfers", f"{ours:.2f} s in {requests} requests ({logs} eth_getLogs)",
             f"one eth_getLogs an intent: {theirs:.1f} s in {INTENTS:,}", f"{theirs / ours:.0f} times", "", None),
     ]  # fmt: skip

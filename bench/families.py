@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from bench.scan import draft, store
-from bench.table import Row
+from bench.table import TableRow
 from chains.base import Access, ChainAdapter, open_adapter
 from chains.ton.address import show_address
 from chains.tron.rpc.http_service import RATE_WITH_KEY as TRON_RATE
@@ -160,18 +160,18 @@ async def one_by_one(setup: FamilySetup) -> int:
     return setup.requests() - before
 
 
-async def measure(name: str, opened: Any) -> list[Row]:
+async def measure(name: str, opened: Any) -> list[TableRow]:
     async with opened as setup:
         quiet, busy, seconds = await polls(setup)
         theirs = await one_by_one(setup)
         rate = setup.rate
     return [
-        Row(f"{name}: requests of a poll with 1,000 waiting intents", f"{quiet} ({quiet / rate:.1f} s at {rate:g} a second)",
+        TableRow(f"{name}: requests of a poll with 1,000 waiting intents", f"{quiet} ({quiet / rate:.1f} s at {rate:g} a second)",
             f"one an intent: {theirs:,} ({theirs / rate:.0f} s)", f"1/{theirs // quiet}", "at most 2 + pages", quiet <= 3),
-        Row(f"{name}: the same, {PAID} of them paid in one block, and confirmed", f"{busy} ({seconds:.2f} s without a limit)",
+        TableRow(f"{name}: the same, {PAID} of them paid in one block, and confirmed", f"{busy} ({seconds:.2f} s without a limit)",
             f"{theirs:,}, not looked at again", f"1/{theirs // busy}", "at most one a payment, and 5", busy <= PAID + 5),
     ]  # fmt: skip
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     return [*await measure("Tron", tron()), *await measure("TON", ton())]

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from bench.api import listening, scanner_env
-from bench.table import Row
+from bench.table import TableRow
 from devnet.evm.anvil import anvil
 from devnet.evm.faulty_rpc import FaultyRpc
 
@@ -44,14 +44,14 @@ async def measure(*, moving: bool) -> tuple[float, float, float]:
                 )
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     calls, requests, size = await measure(moving=True)
     still_calls, _, still = await measure(moving=False)
     return [
-        Row("idle: upstream calls a minute, one quiet chain", f"{calls * A_MINUTE:.0f} calls in {requests * A_MINUTE:.0f} requests",
+        TableRow("idle: upstream calls a minute, one quiet chain", f"{calls * A_MINUTE:.0f} calls in {requests * A_MINUTE:.0f} requests",
             "", f"{calls:.1f} a poll", "", None),
-        Row("idle: bytes written a minute, head moving", f"{size * A_MINUTE / 1024:.0f} KB", "", f"{size / 1024:.1f} KB a poll",
+        TableRow("idle: bytes written a minute, head moving", f"{size * A_MINUTE / 1024:.0f} KB", "", f"{size / 1024:.1f} KB a poll",
             "once a poll at most", None),
-        Row("idle: bytes written a minute, head standing still", f"{still * A_MINUTE / 1024:.1f} KB",
+        TableRow("idle: bytes written a minute, head standing still", f"{still * A_MINUTE / 1024:.1f} KB",
             "the requests themselves", f"{still_calls:.1f} calls a poll", "no write to the store", None),
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench.api import CLIENT, CLIENTS, listening
-from bench.table import Row
+from bench.table import TableRow
 
 REQUESTS, ROUNDS = 8_000, 4
 
@@ -73,7 +73,7 @@ async def cost_us(server: Server, path: str, client: str) -> float:
     return (processor_s(pid) - before) / REQUESTS * 1e6
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     rows = []
     async with listening("-c", SERVER, "ours") as ours, listening("-c", SERVER, "the library's") as theirs:
         for name, (path, client) in ASKS.items():
@@ -83,7 +83,7 @@ async def run() -> list[Row]:
                 mine.append(await cost_us(ours, path, client))
             ratio = min(mine) / min(peer)
             rows.append(
-                Row(f"listener: {name}, answered at once", f"{min(mine):.0f} µs of processor",
+                TableRow(f"listener: {name}, answered at once", f"{min(mine):.0f} µs of processor",
                     f"aiohttp's AppRunner {min(peer):.0f} µs", f"{ratio:.2f} times", "≤ 1.5 times", ratio <= 1.5)
             )  # fmt: skip
     return rows

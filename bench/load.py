@@ -18,7 +18,7 @@ from kernel.tasks.gc import tune_gc
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """One phase. Payments, polls and blocks keep to the time of the chains, clients to that of the machine."""
 
     clients: int = 32
@@ -39,12 +39,12 @@ class Plan:
         return ClientLoad(self.clients, self.think_s, a_second, self.pace, self.minutes * 60 * (1 + self.warm_up))
 
 
-IDLE = Plan(clients=2, payments_a_minute=10)
-BUSY = Plan()
+IDLE = LoadPlan(clients=2, payments_a_minute=10)
+BUSY = LoadPlan()
 PHASES = {"idle": IDLE, "load": BUSY, "load, a node hangs": replace(BUSY, hangs=True)}
 
 
-async def measure(plan: Plan) -> Figures:
+async def measure(plan: LoadPlan) -> Figures:
     """Run one phase with a new scanner on new chains."""
     async with run_load_setup(plan.pace) as built:
         began = time.monotonic() + plan.minutes * 60 * plan.warm_up

@@ -10,7 +10,7 @@ import aiohttp
 
 from bench.api import listening, scanner_env
 from bench.scan import fill
-from bench.table import Row
+from bench.table import TableRow
 from kernel.store.database import open_database
 from scanner.store.migrate import migrate
 
@@ -33,7 +33,7 @@ async def settled_rss(folder: str) -> float:
         return rss_mb(pid)
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     with tempfile.TemporaryDirectory() as folder:
         idle = await settled_rss(folder)
         path = Path(folder) / "scanner.db"
@@ -44,6 +44,6 @@ async def run() -> list[Row]:
         full = await settled_rss(folder)
     growth = full - idle
     return [
-        Row("memory: idle", f"{idle:.0f} MB", "", "", "", None),
-        Row("memory: 100,000 pending intents", f"{full:.0f} MB", f"idle {idle:.0f} MB", f"+{growth:.0f} MB", "< 30 MB", growth < 30),
+        TableRow("memory: idle", f"{idle:.0f} MB", "", "", "", None),
+        TableRow("memory: 100,000 pending intents", f"{full:.0f} MB", f"idle {idle:.0f} MB", f"+{growth:.0f} MB", "< 30 MB", growth < 30),
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.scan import CHAIN_ID, store
-from bench.table import Row
+from bench.table import TableRow
 from chains.types import Rail
 from kernel.store.database import Database
 from scanner.model import Intent, IntentStatus
@@ -106,7 +106,7 @@ async def ask(db: Database) -> dict[str, float]:
     return found
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     by_size: list[dict[str, float]] = []
     for size in SIZES:
         async with store() as db:
@@ -117,7 +117,7 @@ async def run() -> list[Row]:
         small, middle, large = (times[name] for times in by_size)
         growth = max(large, NOISE_MS) / max(small, NOISE_MS)
         rows.append(
-            Row(f"scale: {name}", f"{large:.2f} ms at 10^6", f"{small:.2f} ms at 10^3, {middle:.2f} ms at 10^5",
+            TableRow(f"scale: {name}", f"{large:.2f} ms at 10^6", f"{small:.2f} ms at 10^3, {middle:.2f} ms at 10^5",
                 f"{growth:.1f} times", "≤ 2 times", growth <= FLAT)
         )  # fmt: skip
     return rows

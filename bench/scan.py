@@ -17,7 +17,7 @@ import orjson
 from sqlalchemy import text
 
 from bench.event_reader import event_reader
-from bench.table import Row
+from bench.table import TableRow
 from chains.evm.adapter import open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets
 from config.catalog import Chain
@@ -227,7 +227,7 @@ def strangers(first: int, count: int) -> list[str]:
     return [f"0x{2**63 + first + i:016x}" for i in range(count)]
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     async with store() as db:
         references = await fill(db, WAITING)
         async with db.write() as tx:  # the generated chain's blocks are older than today's intents
@@ -240,18 +240,18 @@ async def run() -> list[Row]:
             peers = await event_reader(url)
             stored, store_stall = await store_all(db, url)
     return [
-        Row("scan: read and match 100,000 logs of anvil", f"{node.ours_s:.2f} s", f"fetch + orjson {node.limit_s:.2f} s",
+        TableRow("scan: read and match 100,000 logs of anvil", f"{node.ours_s:.2f} s", f"fetch + orjson {node.limit_s:.2f} s",
             f"{node.ratio:.0%} of the limit", "≥ 60 %", node.ratio >= 0.6),
-        Row("scan: the same from a server that answers from memory", f"{memory.ours_s:.2f} s",
+        TableRow("scan: the same from a server that answers from memory", f"{memory.ours_s:.2f} s",
             f"fetch + orjson {memory.limit_s:.2f} s", f"{memory.ratio:.0%} of the limit", "", None),
-        Row("scan: against plain web3.py", f"{memory.ours_s:.2f} s", f"{web3_s:.1f} s (scaled from 5,000)",
+        TableRow("scan: against plain web3.py", f"{memory.ours_s:.2f} s", f"{web3_s:.1f} s (scaled from 5,000)",
             f"{web3_s / memory.ours_s:.0f} times", "≥ 20 times", web3_s / memory.ours_s >= 20),
-        Row("scan: longest stall of the event loop", f"{max(memory.stall_ms, node.stall_ms):.0f} ms", "", "", "< 100 ms",
+        TableRow("scan: longest stall of the event loop", f"{max(memory.stall_ms, node.stall_ms):.0f} ms", "", "", "< 100 ms",
             max(memory.stall_ms, node.stall_ms) < 100),
-        Row("scan: the whole worker, decoded, matched and stored", f"{stored:.2f} s",
+        TableRow("scan: the whole worker, decoded, matched and stored", f"{stored:.2f} s",
             f"eth_defi {peers['decoded']:.1f} s decoded, {peers['stamped']:.1f} s with block times, {peers['raw']:.1f} s as it came; none stored",
             f"{peers['decoded'] / stored:.1f} times", "ahead of eth_defi", peers["decoded"] > stored),
-        Row("scan: longest stall while storing", f"{store_stall:.0f} ms", "", "", "< 100 ms", store_stall < 100),
+        TableRow("scan: longest stall while storing", f"{store_stall:.0f} ms", "", "", "< 100 ms", store_stall < 100),
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One line of the table; `target` in words, `ok` None where there is none."""
 
     name: str
@@ -22,7 +22,7 @@ class Row:
     ok: bool | None
 
 
-def show(rows: Sequence[Row]) -> None:
+def show(rows: Sequence[TableRow]) -> None:
     """Print the table and keep it in reports/."""
     print(f"\n{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores\n")
     print("| measurement | ours | peer or limit | ratio | target | |")

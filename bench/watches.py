@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 
 from bench.scan import CHAIN_ID, chain, store
-from bench.table import Row
+from bench.table import TableRow
 from chains.evm import multicall
 from chains.evm.adapter import open_adapter
 from chains.types import BalanceKey
@@ -108,7 +108,7 @@ async def read(url: str, token: str) -> float:
         return time.perf_counter() - started
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     async with anvil() as node, store() as db:
         await node.place("Multicall3", multicall.ADDRESS)
         token = await node.token()
@@ -119,10 +119,10 @@ async def run() -> list[Row]:
         ours = min([await read(node.url, token) for _ in range(3)])
         theirs = await one_by_one(node.url, token)
     return [
-        Row("watches: requests for 10,000 due watches", f"{requests}", f"one balanceOf each: {WATCHES:,}",
+        TableRow("watches: requests for 10,000 due watches", f"{requests}", f"one balanceOf each: {WATCHES:,}",
             f"1/{WATCHES // requests}", "≤ 1/50", requests * 50 <= WATCHES),
-        Row("watches: the same, read", f"{ours:.2f} s", f"{theirs:.1f} s", f"{theirs / ours:.0f} times", "≥ 10 times",
+        TableRow("watches: the same, read", f"{ours:.2f} s", f"{theirs:.1f} s", f"{theirs / ours:.0f} times", "≥ 10 times",
             theirs >= 10 * ours),
-        Row("watches: the same, compared and written down as well", f"{whole:.2f} s", f"{theirs:.1f} s, nothing written",
+        TableRow("watches: the same, compared and written down as well", f"{whole:.2f} s", f"{theirs:.1f} s, nothing written",
             f"{theirs / whole:.0f} times", "", None),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import aiohttp
 
 from bench.api import listening
 from bench.scan import draft, store
-from bench.table import Row
+from bench.table import TableRow
 from kernel.clock import SystemClock
 from kernel.store.database import Database
 from scanner import events
@@ -92,7 +92,7 @@ async def bare(url: str, bodies: list[bytes]) -> float:
         return time.perf_counter() - started
 
 
-async def run() -> list[Row]:
+async def run() -> list[TableRow]:
     ours, peers = [], []
     async with listening("-c", RECEIVER) as (url, _):
         for _ in range(ROUNDS):
@@ -105,6 +105,6 @@ async def run() -> list[Row]:
     mine, peer = min(ours), min(peers)  # the best of each: what the machine did beside it only slows
     ratio = peer / mine
     return [
-        Row("webhooks: 5,000 signed, recorded deliveries", f"{DELIVERIES / mine:,.0f}/s",
+        TableRow("webhooks: 5,000 signed, recorded deliveries", f"{DELIVERIES / mine:,.0f}/s",
             f"bare aiohttp loop {DELIVERIES / peer:,.0f}/s", f"{ratio:.0%}", "≥ 50 %", ratio >= 0.5),
     ]  # fmt: skip

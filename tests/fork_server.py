@@ -34,7 +34,7 @@ STDIN, STDOUT, STDERR = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ForkRequest:
     """What a child is to be."""
 
     module: str
@@ -61,7 +61,7 @@ class Order:
         runpy.run_module(self.module, run_name="__main__", alter_sys=True)
 
 
-def serve(orders: socket.socket) -> tuple[Order, int, int] | None:
+def serve(orders: socket.socket) -> tuple[ForkRequest, int, int] | None:
     """
     Fork for each order until nobody orders any more; then every child is gone.
 
@@ -86,7 +86,7 @@ def serve(orders: socket.socket) -> tuple[Order, int, int] | None:
                 output, errors, report = descriptors
                 child = os.fork()
                 if child == 0:
-                    return Order(**json.loads(said)), output, errors
+                    return ForkRequest(**json.loads(said)), output, errors
                 os.write(report, b"%d\n" % child)
                 os.close(output)
                 os.close(errors)

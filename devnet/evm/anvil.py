@@ -38,7 +38,7 @@ class AnvilError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
+class MinedPayment:
     """One payment through the proxy; `reference` is 0x + 16 hex."""
 
     token: str
@@ -212,7 +212,7 @@ class Anvil:
             await self.send(token, _call("approve(address,uint256)", proxy, MAX_UINT), sender=payer)
         self._ready.add((payer, token, proxy))
 
-    async def pay_together(self, payments: Sequence[Payment], *, proxy: str = PROXY) -> str:
+    async def pay_together(self, payments: Sequence[MinedPayment], *, proxy: str = PROXY) -> str:
         """Pay several references in one transaction."""
         rows = [
             (p.token, p.destination, p.amount, bytes.fromhex(p.reference[2:]), p.fee_amount, p.fee_address)

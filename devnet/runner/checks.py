@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from devnet.runner.facts import (
+    CallSample,
     CreditedTransfer,
     ExpectedPayment,
     Finding,
@@ -14,7 +15,6 @@ from devnet.runner.facts import (
     Notification,
     OnChain,
     Purchase,
-    Sample,
 )
 
 MAY_FAIL = 0.01  # of all answers
@@ -179,7 +179,7 @@ def not_received_live(live: Iterable[Notification], all_notifications: Iterable[
     ]
 
 
-def too_many_errors(samples: Sequence[Sample], *, killing: bool = False) -> list[Finding]:
+def too_many_errors(samples: Sequence[CallSample], *, killing: bool = False) -> list[Finding]:
     """
     Find out whether too many answers were the server's fault; no answer at all counts as one.
 

@@ -47,7 +47,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class CallSample:
     """One answered (or failed) call; `status` 0 is no answer at all."""
 
     operation: str
@@ -128,7 +128,7 @@ class LevelResult:
     workers: int
     seconds: float
     flows: Sequence[FlowResult]
-    samples: Sequence[Sample]
+    samples: Sequence[CallSample]
     live_s: Sequence[float]  # how long each notification took on the live stream
     listed_s: Sequence[float]  # and to be found in the list, polled
     late: int  # notifications that took more than ten seconds

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from devnet.runner.facts import Finding, Sample
+from devnet.runner.facts import CallSample, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RecordedAnswer:
     """One HTTP answer as it came, for whoever searches them."""
 
     operation: str
@@ -22,8 +22,8 @@ class Answer:
 class Journal:
     """Everything of one level; `answers` is None unless they are to be kept."""
 
-    answers: list[Answer] | None = None
-    samples: list[Sample] = field(default_factory=list)
+    answers: list[RecordedAnswer] | None = None
+    samples: list[CallSample] = field(default_factory=list)
     live_s: list[float] = field(default_factory=list)
     listed_s: list[float] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Journal:
 
     def call(self, operation: str, seconds: float, status: int) -> None:
         """Write a call down; `status` 0 is one that was not answered."""
-        self.samples.append(Sample(operation, seconds, status))
+        self.samples.append(CallSample(operation, seconds, status))
         if status:
             self.answered += 1
             if self.answered in self._milestones:
@@ -45,4 +45,4 @@ class Journal:
 
     def keep(self, operation: str, status: int, headers: str, body: bytes) -> None:
         if self.answers is not None:
-            self.answers.append(Answer(operation, status, headers, body.decode(errors="replace")))
+            self.answers.append(RecordedAnswer(operation, status, headers, body.decode(errors="replace")))

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from devnet.runner.facts import FindingKind, LevelResult, Sample
+from devnet.runner.facts import CallSample, FindingKind, LevelResult
 
 LIVE, LISTED = "notification (live)", "notification (list)"
 # p50 and p95 in seconds: goals that are reported, and fail nothing.
@@ -93,7 +93,7 @@ def as_json(levels: Sequence[LevelResult], about: Mapping[str, Any]) -> bytes:
     return orjson.dumps(body, option=orjson.OPT_INDENT_2)
 
 
-def _statuses(samples: Iterable[Sample]) -> dict[str, int]:
+def _statuses(samples: Iterable[CallSample]) -> dict[str, int]:
     counted: defaultdict[str, int] = defaultdict(int)
     for sample in samples:
         counted[str(sample.status)] += 1

@@ -17,7 +17,7 @@ DEFAULT_ROWS = 10
 Query = MultiMapping[str]
 
 
-class Refused(Exception):
+class QueryRefused(Exception):
     """What the service answers instead of rows."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -125,14 +125,14 @@ class TonIndex:
         rows = self._happened()
         asked = next((tx for tx in rows if _same_hash(tx["hash"], query.get("hash", ""))), None)
         if asked is None:
-            raise Refused(404, "transaction not found")
+            raise QueryRefused(404, "transaction not found")
         sent = {message["hash"] for message in asked["out_msgs"]}
         if query.get("direction", "out") == "out":
             found = [tx for tx in rows if tx["in_msg"]["hash"] in sent]
         else:
             found = [tx for tx in rows if asked["in_msg"]["hash"] in {message["hash"] for message in tx["out_msgs"]}]
         if not found:
-            raise Refused(404, "adjacent transactions not found")
+            raise QueryRefused(404, "adjacent transactions not found")
         return found
 
     def traces(self, query: Query) -> list[Json]:
@@ -202,7 +202,7 @@ class TonIndex:
     def accounts(self, query: Query) -> list[Json]:
         wanted = _addresses(query, "address")
         if not wanted:
-            raise Refused(422, "address of account is required")
+            raise QueryRefused(422, "address of account is required")
         coins = {address: amount for address, amount in self._ledger.coins.items() if address in wanted}
         return _page([{"address": a, "balance": str(n), "status": "active"} for a, n in coins.items()], query)
 
@@ -227,7 +227,7 @@ class TonIndex:
 def _page(rows: list[Json], query: Query) -> list[Json]:
     limit, offset = _int(query, "limit", DEFAULT_ROWS), _int(query, "offset", 0)
     if limit > MOST_ROWS:
-        raise Refused(422, f"limit is not allowed: {limit} > {MOST_ROWS}")
+        raise QueryRefused(422, f"limit is not allowed: {limit} > {MOST_ROWS}")
     return rows[offset : offset + limit]
 
 
@@ -238,7 +238,7 @@ def _int(query: Query, name: str, default: int) -> int:
     try:
         return int(text)
     except ValueError as exc:
-        raise Refused(422, f"{name}: {text} is not a number") from exc
+        raise QueryRefused(422, f"{name}: {text} is not a number") from exc
 
 
 def _within(query: Query, kind: str, value: int) -> bool:
@@ -249,7 +249,7 @@ def _within(query: Query, kind: str, value: int) -> bool:
 def _addresses(query: Query, name: str) -> set[str]:
     texts = query.getall(name, [])
     if len(texts) > MOST_ADDRESSES:
-        raise Refused(422, f"{name}: at most {MOST_ADDRESSES} values are allowed")
+        raise QueryRefused(422, f"{name}: at most {MOST_ADDRESSES} values are allowed")
     return {_raw(text) for text in texts}
 
 

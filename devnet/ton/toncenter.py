@@ -10,7 +10,7 @@ from multidict import MultiDict
 
 from devnet.fault_server import Fault, json_response
 from devnet.ton.defects import TonDefects
-from devnet.ton.index import Query, Refused, TonIndex
+from devnet.ton.index import Query, QueryRefused, TonIndex
 from devnet.ton.ledger import Json, TonLedger
 
 RATE_BODY: Json = {"ok": False, "result": "Ratelimit exceed", "code": 429}
@@ -69,7 +69,7 @@ class TonCenter(TonDefects):
             answer = json_response(await self._answer(request, route) | self.unknown)
             answer.headers.update(self.headers)
             return answer
-        except Refused as exc:
+        except QueryRefused as exc:
             return json_response({"code": exc.status, "error": str(exc)}, status=exc.status)
 
     def _too_much(self, request: web.Request) -> bool:
@@ -111,7 +111,7 @@ class TonCenter(TonDefects):
             "actions": lambda query: _framed("actions", self._index.actions(query)),
         }
         if route not in answers:
-            raise Refused(404, "Cannot find the route")
+            raise QueryRefused(404, "Cannot find the route")
         return answers[route](_without(request.query, self.ignored))
 
 

@@ -23,7 +23,7 @@ _SELECTORS = {"70a08231": "balanceOf(address)", "313ce567": "decimals()", "95d89
 INVALID = -32602
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """A JSON-RPC error: code and text."""
 
 
@@ -59,7 +59,7 @@ class JsonRpc:
     def _refuse(self, what: str, code: int, text: str) -> Exception:
         """Return the refusal of a dimension: this endpoint's own, or the usual one."""
         own = self._grid.rpc_refusals.get(what)
-        return Refused(code, text) if own is None else Rejected(*own)
+        return CallRefused(code, text) if own is None else Rejected(*own)
 
     def _answer(self, asked: Any) -> web.Response:
         if not isinstance(asked, list):
@@ -78,7 +78,7 @@ class JsonRpc:
     def _one(self, call: Json) -> Json:
         try:
             result = self._result(call["method"], call.get("params", []))
-        except Refused as exc:
+        except CallRefused as exc:
             return _error(call.get("id"), *exc.args)
         return {"jsonrpc": "2.0", "id": call.get("id"), "result": result}
 
@@ -99,16 +99,16 @@ class JsonRpc:
                 self._only_latest(params[1])
                 return hex(self._ledger.balance(from_hex(params[0][2:]), None, self._head))
             case _:
-                raise Refused(-32601, f"the method {method} does not exist/is not available")
+                raise CallRefused(-32601, f"the method {method} does not exist/is not available")
 
     def _height(self, tag: str) -> int:
         tags = {"latest": self._head, "finalized": self._finalized, "earliest": 0}
         if tag in {"pending", "safe"}:
-            raise Refused(INVALID, f"TAG {tag} not supported")
+            raise CallRefused(INVALID, f"TAG {tag} not supported")
         if tag in tags:
             return tags[tag]
         if not tag.startswith("0x"):
-            raise Refused(INVALID, "invalid block number")
+            raise CallRefused(INVALID, "invalid block number")
         return int(tag, 16)
 
     def _block(self, number: int) -> Json:
@@ -125,7 +125,7 @@ class JsonRpc:
         last = min(self._height(wanted.get("toBlock", "latest")), self._head)
         addresses, topics = _slots(wanted)
         if first > self._height(wanted.get("toBlock", "latest")):
-            raise Refused(INVALID, "please verify: fromBlock <= toBlock")
+            raise CallRefused(INVALID, "please verify: fromBlock <= toBlock")
         self._check_question(last - first, topics)
         if self._grid.logs_answer is not None and first != last:
             return orjson.loads(self._grid.logs_answer)
@@ -135,7 +135,7 @@ class JsonRpc:
         if self._grid.most_logs is not None and len(found) > self._grid.most_logs:
             raise self._refuse("logs", -32005, f"query returned more than {self._grid.most_logs} results")
         if len(found) > MOST_RESULTS:
-            raise Refused(-32005, f"query returned more than {MOST_RESULTS} results")
+            raise CallRefused(-32005, f"query returned more than {MOST_RESULTS} results")
         return found
 
     def _check_question(self, blocks: int, topics: list[set[str]]) -> None:
@@ -171,16 +171,16 @@ class JsonRpc:
         self._only_latest(tag)
         token, data = from_hex(what["to"][2:]), what["data"][2:]
         if token not in self._ledger.tokens:
-            raise Refused(-32600, "Smart contract is not exist.")
+            raise CallRefused(-32600, "Smart contract is not exist.")
         result = self._node.call(token, _SELECTORS.get(data[:8], ""), data[8:], at=self._head)
         if result is None:
-            raise Refused(-32000, "REVERT opcode executed")
+            raise CallRefused(-32000, "REVERT opcode executed")
         return "0x" + result
 
     @staticmethod
     def _only_latest(tag: str) -> None:
         if tag != "latest":
-            raise Refused(INVALID, "QUANTITY not supported, just support TAG as latest")
+            raise CallRefused(INVALID, "QUANTITY not supported, just support TAG as latest")
 
 
 def _slots(wanted: Json) -> tuple[set[str], list[set[str]]]:
@@ -192,11 +192,11 @@ def _slots(wanted: Json) -> tuple[set[str], list[set[str]]]:
         for slot in wanted.get("topics", [])
     ]
     if any(len(text) != 40 for text in addresses):
-        raise Refused(INVALID, "invalid address: invalid address hash value")
+        raise CallRefused(INVALID, "invalid address: invalid address hash value")
     if len(topics) > MOST_TOPICS:
-        raise Refused(INVALID, f"topics size should be <= {MOST_TOPICS}")
+        raise CallRefused(INVALID, f"topics size should be <= {MOST_TOPICS}")
     if len(addresses) > MOST_VALUES or any(len(slot) > MOST_VALUES for slot in topics):
-        raise Refused(INVALID, f"exceed max sub topics: {MOST_VALUES}")
+        raise CallRefused(INVALID, f"exceed max sub topics: {MOST_VALUES}")
     return addresses, topics
 
 

@@ -15,7 +15,7 @@ import pytest
 from kernel.sealing.keys import make_key
 from tests.harness import process
 from tests.processes import start
-from tests.service_contract.services import BOTH, SCANNER, Service
+from tests.service_contract.services import BOTH, SCANNER, ServiceUnderTest
 
 pytestmark = pytest.mark.process
 SECRET = "a secret that-nobody-may-read-on-a-disk"
@@ -39,7 +39,7 @@ def all_private(folder: Path) -> bool:
     return set(modes(folder).values()) == {"0o600"}
 
 
-async def command(service: Service, folder: Path, *arguments: str, **more: str) -> tuple[int | None, str]:
+async def command(service: ServiceUnderTest, folder: Path, *arguments: str, **more: str) -> tuple[int | None, str]:
     started = await start(service.name, *arguments, env=service.environment(folder) | more, folder=folder)
     try:
         async with asyncio.timeout(60):
@@ -53,7 +53,9 @@ async def command(service: Service, folder: Path, *arguments: str, **more: str) 
 
 @BOTH
 @pytest.mark.parametrize("before", ["nothing", "files for everybody"])
-async def test_store_helpers_lock_key_and_copies_are_private(service: Service, tmp_path: Path, before: str) -> None:
+async def test_store_helpers_lock_key_and_copies_are_private(
+    service: ServiceUnderTest, tmp_path: Path, before: str
+) -> None:
     store = service.store(tmp_path)
     with open_handed():
         if before != "nothing":
@@ -104,7 +106,9 @@ async def test_without_a_key_in_the_settings_no_secret_lies_in_the_clear(tmp_pat
 
 
 @BOTH
-async def test_without_its_key_a_copy_is_neither_put_in_place_nor_called_well(service: Service, tmp_path: Path) -> None:
+async def test_without_its_key_a_copy_is_neither_put_in_place_nor_called_well(
+    service: ServiceUnderTest, tmp_path: Path
+) -> None:
     store, copy = service.store(tmp_path), tmp_path / "copy.db"
     async with (
         aiohttp.ClientSession() as session,
@@ -138,7 +142,7 @@ async def test_without_its_key_a_copy_is_neither_put_in_place_nor_called_well(se
 
 
 @BOTH
-async def test_a_key_in_the_settings_takes_over_from_the_file(service: Service, tmp_path: Path) -> None:
+async def test_a_key_in_the_settings_takes_over_from_the_file(service: ServiceUnderTest, tmp_path: Path) -> None:
     new = {f"{service.prefix}SECRET_KEY": "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI="}
     env = service.environment(tmp_path)
     async with aiohttp.ClientSession() as session:
@@ -157,7 +161,9 @@ async def test_a_key_in_the_settings_takes_over_from_the_file(service: Service, 
 
 @BOTH
 @pytest.mark.parametrize("content", [b"", b"not a key", b"\xff" * 40, b"QUFB"])
-async def test_a_key_file_that_holds_no_key_stops_the_start(service: Service, tmp_path: Path, content: bytes) -> None:
+async def test_a_key_file_that_holds_no_key_stops_the_start(
+    service: ServiceUnderTest, tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / f"{service.store(tmp_path).name}.key"
     path.write_bytes(content)
     code, said = await command(service, tmp_path)

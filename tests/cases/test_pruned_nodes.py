@@ -417,7 +417,7 @@ async def test_a_first_block_that_cannot_be_is_no_reason_to_believe_anything(ton
 # --- what is remembered of it ----------------------------------------------------------------------------
 
 
-class Clock:
+class FrozenClock:
     now = 0.0
 
     def __call__(self):
@@ -433,7 +433,7 @@ async def lacking(_span):
 
 
 async def test_unread_spans_are_bounded_whoever_causes_them():
-    backfill = Backfill("test", per_second=1, clock=Clock())
+    backfill = Backfill("test", per_second=1, clock=FrozenClock())
     for number in range(200):
         backfill.note(1_000 + 10 * number, 1_005 + 10 * number, frozenset([str(number)]), "gone")
     assert len(backfill.problems()) == MAX_SPANS
@@ -444,7 +444,7 @@ async def test_unread_spans_are_bounded_whoever_causes_them():
 
 @pytest.mark.parametrize(("read", "wait"), [(refused, RETRY_S), (lacking, RETRY_PRUNED_S)])
 async def test_it_is_asked_for_again_after_a_while_and_not_before(read, wait):
-    clock = Clock()
+    clock = FrozenClock()
     backfill = Backfill("test", per_second=1, clock=clock)
     backfill.note(10, 20, frozenset(["a"]), "gone")
     asked = []
@@ -461,7 +461,7 @@ async def test_it_is_asked_for_again_after_a_while_and_not_before(read, wait):
 
 
 async def test_it_is_read_page_by_page_and_forgotten_after_a_day():
-    clock = Clock()
+    clock = FrozenClock()
     backfill = Backfill("test", per_second=1, clock=clock)
     backfill.note(10, 20, frozenset(["a"]), "gone")
     clock.now = RETRY_S

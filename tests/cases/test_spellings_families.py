@@ -11,7 +11,7 @@ from chains.tron.address import to_hex
 from chains.types import BalanceKey, VerificationOutcome
 from devnet.receiver import receiver
 from devnet.tron.index import Index
-from devnet.tron.jsonrpc import JsonRpc, Refused
+from devnet.tron.jsonrpc import CallRefused, JsonRpc
 from devnet.tron.ledger import USDT, account
 from devnet.tron.node import TronNode
 from tests.chains.ton_world import OTHER, OWNER, owner_of, seen
@@ -207,7 +207,7 @@ async def test_json_rpc_that_does_not_know_what_is_finalized_delays_no_payment(t
 
     def height(rpc, tag):
         if tag == "finalized":
-            raise Refused(code, "TAG finalized not supported")
+            raise CallRefused(code, "TAG finalized not supported")
         return whole(rpc, tag)
 
     monkeypatch.setattr(JsonRpc, "_height", height)

@@ -70,7 +70,7 @@ class ReceivedWebhook:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UnmatchedRow:
     """One line of `GET /unmatched`; what its event key looks like is nobody's business."""
 
     tx: str | None
@@ -84,7 +84,7 @@ class Row:
     count: int = field(default=1, compare=False)  # transfers in it
 
     @classmethod
-    def of(cls, row: dict[str, Any], canonical: Callable[[str], str]) -> Row:
+    def of(cls, row: dict[str, Any], canonical: Callable[[str], str]) -> UnmatchedRow:
         return cls(
             row["txHash"],
             row["eventKey"],
@@ -106,7 +106,7 @@ class Outcome:
     transfers: tuple[ChainTransfer, ...]
     webhooks: tuple[ReceivedWebhook, ...]
     statuses: dict[str, str]  # of every intent the scanner lists
-    rows: tuple[Row, ...]
+    rows: tuple[UnmatchedRow, ...]
     coins: tuple[Coin, ...] = ()
     anomalies: tuple[str, ...] = ()  # what should not have happened while it ran
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from addresses.keccak import keccak
-from tests.chaos.facts import ChainTransfer, Coin, Order, Outcome, ReceivedWebhook, Row, Verdict
+from tests.chaos.facts import ChainTransfer, Coin, Order, Outcome, ReceivedWebhook, UnmatchedRow, Verdict
 
 CONFIRMED = "payment.confirmed"
 GRACE_S = 60  # after the expiry a payment still counts, by the time of its block
@@ -185,7 +185,7 @@ def _invented(settled: Mapping[str, Settlement], outcome: Outcome) -> Iterator[s
             yield f"{webhook} is not signed as it should be"
 
 
-def of_coin(row: Row) -> bool:
+def of_coin(row: UnmatchedRow) -> bool:
     """Say whether a row tells of coin: known from a balance alone, it has no transaction."""
     return row.tx is None
 
@@ -213,12 +213,14 @@ def _unnoticed(outcome: Outcome) -> Iterator[str]:
             yield f"{row} is about nobody's destination"
 
 
-def _borne_out(row: Row, mine: Sequence[Row], came: Sequence[Coin]) -> bool:
+def _borne_out(row: UnmatchedRow, mine: Sequence[UnmatchedRow], came: Sequence[Coin]) -> bool:
     listed_amount = sum(other.amount for other in mine if other.position <= row.position)
     return row.amount > 0 and listed_amount == sum(coin.amount for coin in came if coin.position <= row.position)
 
 
-def unexplained_rows(expected: Mapping[RowKey, RowTotal], rows: Sequence[Row], canonical: set[str]) -> Iterator[str]:
+def unexplained_rows(
+    expected: Mapping[RowKey, RowTotal], rows: Sequence[UnmatchedRow], canonical: set[str]
+) -> Iterator[str]:
     """Compare what is listed, line by line or in sums, with what the chain shows."""
     # What left the chain may be listed as such, or was never seen, and so may what only a log of a failed
     # transaction told of; what is on the chain may not.

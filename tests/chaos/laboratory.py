@@ -16,7 +16,7 @@ import aiohttp
 
 from tests.chaos.chain_environment import ChainEnvironment
 from tests.chaos.evm_environment import evm_environment
-from tests.chaos.facts import Outcome, Row, Verdict
+from tests.chaos.facts import Outcome, UnmatchedRow, Verdict
 from tests.chaos.judge import SETTLED, expected_state, judge, of_coin
 from tests.chaos.purchases import Family
 from tests.chaos.rpc_faults import METHODS
@@ -231,8 +231,8 @@ class Laboratory:
                 while sum(row.amount for row in await self._rows() if of_coin(row)) < sent:  # noqa: ASYNC110 - nor has an operator an event
                     await asyncio.sleep(0.3)
 
-    async def _rows(self) -> tuple[Row, ...]:
-        return tuple(Row.of(row, self.chain_env.canonical) for row in await self._pages("unmatched"))
+    async def _rows(self) -> tuple[UnmatchedRow, ...]:
+        return tuple(UnmatchedRow.of(row, self.chain_env.canonical) for row in await self._pages("unmatched"))
 
     async def _pages(self, what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

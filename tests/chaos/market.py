@@ -22,7 +22,7 @@ from tests.chaos.market_audit import MarketAudit
 from tests.chaos.market_chain import MarketChainActor, MarketChainController, mining
 from tests.chaos.market_expected import expected_settlement
 from tests.chaos.market_judge import judge_market
-from tests.chaos.market_laboratory import TTL_H, Laboratory
+from tests.chaos.market_laboratory import TTL_H, MarketLaboratory
 from tests.chaos.market_plan import MarketPlan
 from tests.chaos.market_scenarios import SCREENED, MarketScenarios
 from tests.chaos.rpc_faults import Endpoint
@@ -41,7 +41,7 @@ SDN_ID = "<id><uid>{uid}</uid><idType>Digital Currency Address - ETH</idType><id
 
 
 @asynccontextmanager
-async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[Laboratory]:
+async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[MarketLaboratory]:
     """Start everything; nothing of it is left behind."""
     who = new_credentials()
     async with AsyncExitStack() as stack:
@@ -81,7 +81,7 @@ async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[Laborator
             log=lambda _: None,
             steps_of=scenarios.steps_of,
         )
-        yield Laboratory(plan, controller, nodes, scanner, marketplace, hooks, calls, run, scenarios, audit)
+        yield MarketLaboratory(plan, controller, nodes, scanner, marketplace, hooks, calls, run, scenarios, audit)
 
 
 def _trading(folder: Path, who: Credentials, registry: Path, *, hooks: str, calls: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.facts import ChainTransfer, Coin, Row
+from tests.chaos.facts import ChainTransfer, Coin, UnmatchedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class MarketOutcome:
     credits: tuple[CreditedRow, ...]
     recoveries: tuple[RecoveryRow, ...]
     payouts: tuple[Payout, ...]
-    unmatched: tuple[Row, ...]  # what the scanner lists as settling nothing
+    unmatched: tuple[UnmatchedRow, ...]  # what the scanner lists as settling nothing
     coins: tuple[Coin, ...]  # the chain's own coin, into our addresses, but what pays for payouts
     listed: frozenset[str]  # wallets of people on the sanctions list
     notices: tuple[MessageCount, ...]  # to people

@@ -16,13 +16,13 @@ from devnet.evm.anvil import CHAIN_ID
 from devnet.runner.facts import LevelResult
 from devnet.runner.level import Run
 from tests.chaos import rpc_faults
-from tests.chaos.facts import Coin, Row
+from tests.chaos.facts import Coin, UnmatchedRow
 from tests.chaos.faulty_link import FaultyLink
 from tests.chaos.market_audit import MarketAudit
 from tests.chaos.market_chain import MarketChainController
 from tests.chaos.market_facts import CreditedRow, LedgerLine, MarketOutcome, Payout, RecoveryRow, ShownPayment
 from tests.chaos.market_listing import rows_of
-from tests.chaos.market_plan import MarketPlan, PlannedFault
+from tests.chaos.market_plan import MarketPlan, PlannedMarketFault
 from tests.chaos.market_scenarios import MarketScenarios
 from tests.chaos.rpc_faults import Endpoint
 from tests.chaos.shoppers import call_until_answered
@@ -42,7 +42,7 @@ WEBHOOK = "/api/payment/amn-scanner/webhook"
 
 
 @dataclass(slots=True)
-class Laboratory:
+class MarketLaboratory:
     """The parts of one run, wired together."""
 
     plan: MarketPlan
@@ -77,7 +77,7 @@ class Laboratory:
         self.scenarios.begun.set()
         began = time.monotonic()
 
-        async def inject(one: PlannedFault) -> None:
+        async def inject(one: PlannedMarketFault) -> None:
             await asyncio.sleep(max(0.0, began + one.at - time.monotonic()))
             await self._inject(one)
 
@@ -104,7 +104,7 @@ class Laboratory:
         self.marketplace.advance_clocks(seconds)
         await self.controller.jump(seconds, self.plan.confirmations + 1)
 
-    async def _inject(self, one: PlannedFault) -> None:
+    async def _inject(self, one: PlannedMarketFault) -> None:
         match one.area:
             case "rpc":
                 async with AsyncExitStack() as faults:
@@ -128,7 +128,7 @@ class Laboratory:
                 self.earlier.append(self.audit.ledger())
                 await self._disturb(self.scanner if one.area == "scanner" else self.marketplace, one)
 
-    async def _disturb(self, supervisor: Supervisor, one: PlannedFault) -> None:
+    async def _disturb(self, supervisor: Supervisor, one: PlannedMarketFault) -> None:
         match one.kind:
             case "kill":
                 supervisor.kill()
@@ -217,7 +217,7 @@ class Laboratory:
         wanted = {each.destination for each in self.scenarios.opened.values()} - self.controller.gassed
         return await self.controller.coins(wanted, 0)
 
-    async def _unmatched(self) -> tuple[Row, ...]:
+    async def _unmatched(self) -> tuple[UnmatchedRow, ...]:
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from tests.chaos.facts import ChainTransfer, Row
+from tests.chaos.facts import ChainTransfer, UnmatchedRow
 from tests.chaos.judge import expected_state, of_coin, unexplained_rows
 from tests.chaos.market_expected import ExpectedSettlement, ends, order_of
 from tests.chaos.market_facts import MarketOutcome, MessageCount, OpenedPayment, RecoveryRow
@@ -158,6 +158,6 @@ def _too_often(counts: Sequence[MessageCount], most: int) -> Iterator[str]:
             yield f"{counted.who} received {counted.what} about {counted.about} {counted.times} times, at most {most} are allowed"
 
 
-def rows_of(found: Sequence[Mapping[str, object]]) -> tuple[Row, ...]:
+def rows_of(found: Sequence[Mapping[str, object]]) -> tuple[UnmatchedRow, ...]:
     """Read `GET /unmatched` of the scanner."""
-    return tuple(Row.of(dict(row), str.lower) for row in found)
+    return tuple(UnmatchedRow.of(dict(row), str.lower) for row in found)

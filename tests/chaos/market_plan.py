@@ -61,7 +61,7 @@ class PlannedScenario:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedFault:
+class PlannedMarketFault:
     """Something that goes wrong from a moment on; `seconds` is 0 for what happens at once."""
 
     at: float
@@ -81,7 +81,7 @@ class MarketPlan:
     confirmations: int
     patient: bool  # whether the end comes without a restart
     scenarios: tuple[PlannedScenario, ...]
-    faults: tuple[PlannedFault, ...]
+    faults: tuple[PlannedMarketFault, ...]
 
     @property
     def fault_counts(self) -> Counter[str]:
@@ -99,10 +99,10 @@ def market_plan(seed: int, *, span_s: float = SPAN_S) -> MarketPlan:
         *_link_faults(rng, span_s),
         *_processes(rng, span_s),
         *(
-            PlannedFault(rng.uniform(0, span_s * 0.9), "clock", "off", size=rng.randint(-60, 60))
+            PlannedMarketFault(rng.uniform(0, span_s * 0.9), "clock", "off", size=rng.randint(-60, 60))
             for _ in _often(span_s, 12)
         ),
-        *(PlannedFault(rng.uniform(0, span_s * 0.9), "forged", "webhook") for _ in _often(span_s, 4)),
+        *(PlannedMarketFault(rng.uniform(0, span_s * 0.9), "forged", "webhook") for _ in _often(span_s, 4)),
     ]
     return MarketPlan(
         seed=seed,
@@ -139,12 +139,12 @@ def _plan_scenarios(rng: random.Random, span_s: float) -> list[PlannedScenario]:
     ]
 
 
-def _rpc(rng: random.Random, span_s: float) -> list[PlannedFault]:
+def _rpc(rng: random.Random, span_s: float) -> list[PlannedMarketFault]:
     found = []
     for _ in _often(span_s, 2.5):
         both = rng.random() < 0.25
         found.append(
-            PlannedFault(
+            PlannedMarketFault(
                 at=rng.uniform(0, span_s * 0.9),
                 area="rpc",
                 kind=rng.choice(TRANSIENT),
@@ -156,29 +156,29 @@ def _rpc(rng: random.Random, span_s: float) -> list[PlannedFault]:
     return found
 
 
-def _chain(rng: random.Random, span_s: float, confirmations: int) -> list[PlannedFault]:
+def _chain(rng: random.Random, span_s: float, confirmations: int) -> list[PlannedMarketFault]:
     """A block that `confirmations` stand on, itself included, is never replaced: that is the promise of the depth."""
     return [
-        PlannedFault(rng.uniform(0, span_s), "chain", rng.choice(REORGS), size=rng.randint(1, confirmations - 1))
+        PlannedMarketFault(rng.uniform(0, span_s), "chain", rng.choice(REORGS), size=rng.randint(1, confirmations - 1))
         for _ in _often(span_s, 3.0)
     ]
 
 
-def _link_faults(rng: random.Random, span_s: float) -> list[PlannedFault]:
+def _link_faults(rng: random.Random, span_s: float) -> list[PlannedMarketFault]:
     links: tuple[tuple[Area, tuple[str, ...], float], ...] = (("hooks", HOOKS, 2.5), ("calls", CALLS, 4.0))
     return [
-        PlannedFault(rng.uniform(0, span_s * 0.9), area, rng.choice(kinds), rng.uniform(0.5, 4.0))
+        PlannedMarketFault(rng.uniform(0, span_s * 0.9), area, rng.choice(kinds), rng.uniform(0.5, 4.0))
         for area, kinds, every_s in links
         for _ in _often(span_s, every_s)
     ]
 
 
-def _processes(rng: random.Random, span_s: float) -> list[PlannedFault]:
+def _processes(rng: random.Random, span_s: float) -> list[PlannedMarketFault]:
     areas: tuple[Area, ...] = ("scanner", "marketplace")
     found = []
     for area in areas:
         for _ in _often(span_s, 6.0):
             kind = rng.choice(PROCESS)
             length = rng.uniform(1.0, 7.0) if kind in {"locked", "disk_full"} else 0.0
-            found.append(PlannedFault(rng.uniform(0, span_s * 0.9), area, kind, length))
+            found.append(PlannedMarketFault(rng.uniform(0, span_s * 0.9), area, kind, length))
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.facts import ChainTransfer, Coin, Order, Outcome, ReceivedWebhook, Row, Verdict
+from tests.chaos.facts import ChainTransfer, Coin, Order, Outcome, ReceivedWebhook, UnmatchedRow, Verdict
 from tests.chaos.judge import CONFIRMED, judge, topic_of
 
 USDT, USDC, SHOP, ALONE = "0xa1", "0xa2", "0xb1", "0xb2"
@@ -17,9 +17,9 @@ DIRECT = Order("direct", "direct", USDT, ALONE, 500, "0x0000000000000001")
 UNPAID = Order("unpaid", "direct", USDT, "0xb3", 500, "0x0000000000000002")
 
 
-def listed(tx: str | None, key: str, owner: str | None, reason: str, amount: int, **more: Any) -> Row:
+def listed(tx: str | None, key: str, owner: str | None, reason: str, amount: int, **more: Any) -> UnmatchedRow:
     """Return a line about money of `BY_PROXY`'s token at its shop unless something else is said."""
-    return replace(Row(tx, key, owner, reason, amount, USDT, SHOP), **more)
+    return replace(UnmatchedRow(tx, key, owner, reason, amount, USDT, SHOP), **more)
 
 
 def moved(block: int, amount: int, *, token: str = USDT, to: str = SHOP, topic: str | None = "") -> ChainTransfer:
@@ -296,8 +296,8 @@ def test_two_transfers_of_one_transaction_are_two_rows() -> None:
 # --- the chain's own coin ------------------------------------------------------------------------
 
 
-def noticed(position: int, amount: int, **other: str) -> Row:
-    row = Row(None, f"{ALONE}@{position}", "direct", "wrong_asset", amount, "native", ALONE, position)
+def noticed(position: int, amount: int, **other: str) -> UnmatchedRow:
+    row = UnmatchedRow(None, f"{ALONE}@{position}", "direct", "wrong_asset", amount, "native", ALONE, position)
     return replace(row, **other)
 
 
@@ -343,7 +343,7 @@ def test_coin_settles_nothing() -> None:
         (),
         (),
         {"unpaid": "confirmed"},
-        (Row(None, "a coin", "unpaid", "wrong_asset", 500, "native", UNPAID.destination, 5),),
+        (UnmatchedRow(None, "a coin", "unpaid", "wrong_asset", 500, "native", UNPAID.destination, 5),),
         coins=(Coin(5, UNPAID.destination, 500),),
     )
     assert counts(judge(paid_in_coin)) == (0, 0, 1, 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.facts import ChainTransfer, Coin, Row, Verdict
+from tests.chaos.facts import ChainTransfer, Coin, UnmatchedRow, Verdict
 from tests.chaos.judge import topic_of
 from tests.chaos.market_facts import (
     CreditedRow,
@@ -50,8 +50,8 @@ def lines(*told: tuple[str, str, int]) -> tuple[LedgerLine, ...]:
 
 def unmatched(
     tx: str | None, payment: str | None, reason: str, amount: int, to: str, *, token: str = USDT, count: int = 1
-) -> Row:
-    return Row(tx, f"key of {tx}", payment, reason, amount, token, to, count=count)
+) -> UnmatchedRow:
+    return UnmatchedRow(tx, f"key of {tx}", payment, reason, amount, token, to, count=count)
 
 
 LEDGER = lines(
@@ -357,7 +357,7 @@ def recoveries(payment_id: str, *rows: RecoveryRow) -> tuple[RecoveryRow, ...]:
     return (*(row for row in VISITED.recoveries if row.payment_id != payment_id), *rows)
 
 
-def listed_by_the_scanner(at: int, **changed: Any) -> tuple[Row, ...]:
+def listed_by_the_scanner(at: int, **changed: Any) -> tuple[UnmatchedRow, ...]:
     rows = list(VISITED.unmatched)
     rows[at : at + 1] = [replace(rows[at], **changed)] if changed else []
     return tuple(rows)

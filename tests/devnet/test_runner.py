@@ -23,6 +23,7 @@ from devnet.runner.checks import (
     too_many_errors,
 )
 from devnet.runner.facts import (
+    CallSample,
     CreditedTransfer,
     ExpectedPayment,
     Finding,
@@ -32,7 +33,6 @@ from devnet.runner.facts import (
     Notification,
     OnChain,
     Purchase,
-    Sample,
 )
 from devnet.runner.report import LIVE, as_json, as_markdown, latencies, percentile
 from devnet.runner.scenario import decimal
@@ -215,8 +215,8 @@ def test_what_is_stored_was_received_live_once() -> None:
     assert [f.kind for f in not_received_live([note], [])] == [FindingKind.NOT_NOTIFIED]
 
 
-def calls(good: int, *bad: int) -> list[Sample]:
-    return [Sample("read", 0.1, status) for status in [200] * good + list(bad)]
+def calls(good: int, *bad: int) -> list[CallSample]:
+    return [CallSample("read", 0.1, status) for status in [200] * good + list(bad)]
 
 
 def test_one_percent_of_server_errors_passes_and_more_does_not() -> None:
@@ -277,7 +277,7 @@ def level(workers: int = 1, *findings: Finding, failed: str | None = None) -> Le
         workers=workers,
         seconds=2.0,
         flows=[FlowResult(DEAL, 1.5, failed, ()) for _ in range(workers)],
-        samples=[Sample("login", seconds / 100, 200) for seconds in range(1, 101)],
+        samples=[CallSample("login", seconds / 100, 200) for seconds in range(1, 101)],
         live_s=[0.25],
         listed_s=[0.5],
         late=0,
@@ -348,7 +348,7 @@ def test_percentiles_are_values_that_were_measured() -> None:
 
 
 def test_a_missed_goal_is_marked_and_fails_nothing() -> None:
-    slow = replace(level(), samples=[Sample("login", 0.31, 200)])
+    slow = replace(level(), samples=[CallSample("login", 0.31, 200)])
 
     assert "| login | 0.3 / 1 | 0.31 / 0.31 / 0.31 ✗ |" in as_markdown([slow], {})
     assert orjson.loads(as_json([slow], {}))["ok"] is True

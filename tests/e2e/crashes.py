@@ -45,7 +45,7 @@ def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
         return store.execute(sql).fetchall()
 
 
-class Shop:
+class CrashShop:
     """
     A backend that keeps registering and a buyer who keeps paying, whatever happens to the scanner.
 
@@ -98,7 +98,7 @@ async def kill_at_random(
 ) -> None:
     """Sell while the daemon is killed again and again; then nothing may be missed, invented or doubled."""
     async with aiohttp.ClientSession() as session:
-        shop = Shop(session, hooks, order=order, pay=pay)
+        shop = CrashShop(session, hooks, order=order, pay=pay)
         selling: asyncio.Task[None] | None = None
         for _ in range(size.kills):
             async with process(env, session) as scanner:

@@ -23,7 +23,7 @@ from devnet.evm.anvil import CHAIN_ID, Anvil
 from devnet.processes import USDT, XPUB, Deployment, deployed
 from devnet.runner.chain_actor import open_chain_actor
 from devnet.runner.facts import LevelResult
-from devnet.runner.journal import Answer, Journal
+from devnet.runner.journal import Journal, RecordedAnswer
 from devnet.runner.level import Run
 from devnet.runner.ramp import ramp
 from devnet.runner.report import as_markdown
@@ -123,7 +123,7 @@ def secrets_in_logs(logs: str, deployment: Deployment, scenarios: list[Scenario]
 
 
 def secrets_in_answers(
-    answers: list[Answer], deployment: Deployment, scenarios: list[Scenario], hashed: list[str]
+    answers: list[RecordedAnswer], deployment: Deployment, scenarios: list[Scenario], hashed: list[str]
 ) -> list[str]:
     """Return every secret that stands in an answer, but for the one that hands it out."""
     everything = [each.headers + each.body for each in answers]

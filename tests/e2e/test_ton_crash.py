@@ -23,7 +23,7 @@ from tests.harness import SECRET, Api, intent_body, process
 pytestmark = pytest.mark.process
 
 
-class Shop:
+class TonCrashShop:
     """A backend that keeps registering and buyers who keep paying, whatever happens to the scanner."""
 
     def __init__(self, center: TonCenter, hooks: Receiver, session: aiohttp.ClientSession) -> None:
@@ -83,7 +83,7 @@ async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
     chance = random.Random(SEED)
     async with TonCenter(chain_of_today()) as center, aiohttp.ClientSession() as session:
         env = environment(tmp_path, center)
-        shop = Shop(center, hooks, session)
+        shop = TonCrashShop(center, hooks, session)
         selling: asyncio.Task[None] | None = None
         for kill in range(size.kills):
             async with process(env, session) as scanner:
@@ -114,7 +114,7 @@ async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
     assert set(per_intent.values()) == {1}
 
 
-async def sales(shop: Shop, selling: asyncio.Task[None], count: int) -> None:
+async def sales(shop: TonCrashShop, selling: asyncio.Task[None], count: int) -> None:
     """Wait until so many were paid: each life of the scanner sees some."""
     async with asyncio.timeout(60), shop.sold:
         await shop.sold.wait_for(lambda: len(shop.paid) >= count or selling.done())

@@ -101,7 +101,7 @@ def test_any_interleaving_of_pages_repetitions_restarts_and_late_rows_settles_th
 async def play(path: Path, steps: list[Any]) -> None:
     async with AsyncExitStack() as stack:
         world = TonWorld(stack)
-        game = Game(world, await world.center(), await stack.enter_async_context(open_database(path)))
+        game = TonPropertyMachine(world, await world.center(), await stack.enter_async_context(open_database(path)))
         await game.restart()
         await game.register()
         for what, *values in steps:
@@ -111,7 +111,7 @@ async def play(path: Path, steps: list[Any]) -> None:
 
 
 @dataclass
-class Game:
+class TonPropertyMachine:
     """A chain, a service, and a scanner that is started again and again over one store."""
 
     world: TonWorld

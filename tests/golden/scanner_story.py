@@ -50,7 +50,7 @@ def shop(number: int) -> str:
 
 
 @dataclass
-class World:
+class RecordedScanner:
     """The node, the daemon, who is notified, and the two books that are kept."""
 
     node: ScriptedNode
@@ -153,7 +153,7 @@ _HEADERS = {"content-type", "user-agent", "x-amn-event-type", "x-amn-delivery-id
 
 
 @asynccontextmanager
-async def world(folder: Path, answers: Book, events: Book, **settings: str) -> AsyncIterator[World]:
+async def world(folder: Path, answers: Book, events: Book, **settings: str) -> AsyncIterator[RecordedScanner]:
     """Run the daemon over a node that is told what to show, on a clock and with random numbers of ours."""
     clock = FakeClock(NOW_S * 1000 + 5_000)  # a block is some seconds old when it is seen
     node = ScriptedNode(TOKENS, now=NOW_S)
@@ -183,7 +183,7 @@ async def world(folder: Path, answers: Book, events: Book, **settings: str) -> A
             api = Caller(answers, found.api.url, session, key)
             if "SCANNER_ENABLED_CHAINS" not in settings:
                 await found.worker.poll()
-            yield World(node, clock, found, hooks, api, events, balances, Path(env["DB_PATH"]))
+            yield RecordedScanner(node, clock, found, hooks, api, events, balances, Path(env["DB_PATH"]))
 
 
 def numbered() -> Callable[[int], str]:
@@ -192,13 +192,13 @@ def numbered() -> Callable[[int], str]:
     return lambda size=32: f"{next(numbers):0{2 * size}x}"
 
 
-Story = Callable[[World], Awaitable[None]]
+Story = Callable[[RecordedScanner], Awaitable[None]]
 
 
 # -- what an intent is asked for with ------------------------------------------------------------------
 
 
-async def registering(w: World) -> None:
+async def registering(w: RecordedScanner) -> None:
     """Intents of every kind, and everything a body may have wrong."""
     await w.create("order-proxy", destination=OTHER, confirmations=7, events=["payment.late", "payment.detected"])
     await w.create("order-proxy", destination=OTHER, confirmations=7, events=["payment.detected", "payment.late"])
@@ -265,7 +265,7 @@ async def registering(w: World) -> None:
     await w.api.ask("POST", "/intents", TOO_LARGE, status=413)
 
 
-async def listing(w: World) -> None:
+async def listing(w: RecordedScanner) -> None:
     """Pages, filters, and what is no cursor."""
     first = await w.api.ask("GET", "/intents?limit=2")
     await w.api.ask("GET", f"/intents?limit=2&cursor={first['nextCursor']}")
@@ -299,7 +299,7 @@ async def listing(w: World) -> None:
 # -- what a chain shows --------------------------------------------------------------------------------
 
 
-async def paying(w: World) -> None:
+async def paying(w: RecordedScanner) -> None:
     """A payment through the proxy, in two parts and with a surplus; then one that names nobody."""
     created = await w.create("pay-proxy", destination=OTHER, events=EVERY_EVENT)
     reference = created["paymentReference"]
@@ -323,7 +323,7 @@ async def paying(w: World) -> None:
     await w.deepen()
 
 
-async def paying_directly(w: World) -> None:
+async def paying_directly(w: RecordedScanner) -> None:
     """Plain transfers: what counts, what never can, and what is summarised an hour later."""
     await w.create("pay-direct", rail="direct", destination=shop(2), events=EVERY_EVENT)
     await w.pay("wrong token", shop(2), 1000, token=USDC)
@@ -344,7 +344,7 @@ async def paying_directly(w: World) -> None:
     await w.hear(1)
 
 
-async def sending_coin(w: World) -> None:
+async def sending_coin(w: RecordedScanner) -> None:
     """The chain's own coin at a direct address: it names no transaction."""
     await w.create("pay-coin", rail="direct", destination=shop(3), events=EVERY_EVENT)
     w.balances["coin", shop(3)] = 7
@@ -354,7 +354,7 @@ async def sending_coin(w: World) -> None:
     await w.api.ask("GET", "/intents/pay-coin")
 
 
-async def ending(w: World) -> None:
+async def ending(w: RecordedScanner) -> None:
     """Time runs out; what comes afterwards is late, and what comes for a cancelled one is listed."""
     soon = rfc3339((w.node.head - 1000 + NOW_S + 100) * 1000)
     created = await w.create("pay-late", destination=OTHER, expiresAt=soon, events=EVERY_EVENT)
@@ -377,7 +377,7 @@ async def ending(w: World) -> None:
     await w.api.ask("POST", "/intents/pay-late/recheck", TOO_LARGE, status=413)
 
 
-async def reorganising(w: World) -> None:
+async def reorganising(w: RecordedScanner) -> None:
     """A payment on its way, and one that was confirmed, leave the chain."""
     await w.create("pay-settled", rail="direct", destination=shop(4))
     await w.pay("settled", shop(4), 1000)
@@ -397,7 +397,7 @@ async def reorganising(w: World) -> None:
         await w.api.ask("GET", f"/intents/{name}")
 
 
-async def refusing(w: World) -> None:
+async def refusing(w: RecordedScanner) -> None:
     """A backend that fails is tried again, given up, and told when somebody says so."""
     bad = w.hooks.url("/bad")
     w.hooks.behave("/bad", statuses=(500, 503, 500, 204))
@@ -418,7 +418,7 @@ async def refusing(w: World) -> None:
     await w.api.ask("POST", "/admin/webhooks/retry")
 
 
-async def changing_secrets(w: World) -> None:
+async def changing_secrets(w: RecordedScanner) -> None:
     """While a secret is being changed the former one signs as well."""
     url = w.hooks.url("/changed")
     await w.create("pay-changed", rail="direct", destination=shop(7), callbackUrl=url)
@@ -434,7 +434,7 @@ async def changing_secrets(w: World) -> None:
     await w.hear(1)
 
 
-async def watching(w: World) -> None:
+async def watching(w: RecordedScanner) -> None:
     """Balances: read now, watched, changed, stopped."""
     ask = {"chainId": 97, "address": HOLDER, "token": "USDT"}
     w.balances[USDT.lower(), HOLDER] = 42
@@ -470,7 +470,7 @@ async def watching(w: World) -> None:
         await w.api.ask(method, f"/balance-watches/a%20b{path}", status=400)
 
 
-async def operating(w: World) -> None:
+async def operating(w: RecordedScanner) -> None:
     """Health, status, what settled nothing, the description."""
     await w.poll()
     for path in ("/health", "/ready", "/scanner/status", "/docs", "/unmatched", "/unmatched?reason=late&chainId=97"):
@@ -483,7 +483,7 @@ async def operating(w: World) -> None:
     await w.api.ask("PUT", "/intents", {}, status=405)
 
 
-async def getting_stuck(w: World) -> None:
+async def getting_stuck(w: RecordedScanner) -> None:
     """A payment that is deep enough and that the node cannot show whole waits, and is named."""
     await w.create("pay-stuck", rail="direct", destination=shop(8))
     block, tx = w.grow(1), tx_hash("stuck")
@@ -493,7 +493,7 @@ async def getting_stuck(w: World) -> None:
     await w.api.ask("GET", "/scanner/status")
 
 
-async def without_a_chain(w: World) -> None:
+async def without_a_chain(w: RecordedScanner) -> None:
     """What needs the chain says that it cannot be read."""
     w.node.down = True
     await w.api.ask("POST", "/intents/order-direct/recheck", status=502)
@@ -506,7 +506,7 @@ async def without_a_chain(w: World) -> None:
 # -- doors ---------------------------------------------------------------------------------------------
 
 
-async def without_a_key(w: World) -> None:
+async def without_a_key(w: RecordedScanner) -> None:
     """Every call but one asks for a key."""
     for method, path in [*await every_call(w), ("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/nowhere")]:
         if path != "/health":
@@ -514,13 +514,13 @@ async def without_a_key(w: World) -> None:
             await w.api.as_(Authorization="Bearer wrong").ask(method, path, status=401)
 
 
-async def half_a_body(w: World) -> None:
+async def half_a_body(w: RecordedScanner) -> None:
     """A body has ten seconds, here a fifth of one."""
     paths = [path for method, path, described in await operations(w) if "requestBody" in described]
     await asyncio.gather(*(w.api.drip("POST", path) for path in paths))
 
 
-async def without_a_store(w: World) -> None:
+async def without_a_store(w: RecordedScanner) -> None:
     """Whatever needs the store says that it is not there, and that nothing was changed."""
     with sqlite3.connect(w.store) as store:
         for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
@@ -539,7 +539,7 @@ async def without_a_store(w: World) -> None:
             await w.api.ask(method, path, bodies.get(path) if method == "POST" else None, status=503)
 
 
-async def operations(w: World) -> list[tuple[str, str, dict[str, Any]]]:
+async def operations(w: RecordedScanner) -> list[tuple[str, str, dict[str, Any]]]:
     """Return every call that is described, with a place in its path filled in."""
     paths = (await w.scanner.api.get("/openapi.json"))["paths"]
     return [
@@ -549,7 +549,7 @@ async def operations(w: World) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-async def every_call(w: World) -> list[tuple[str, str]]:
+async def every_call(w: RecordedScanner) -> list[tuple[str, str]]:
     return [(method, path) for method, path, _ in await operations(w)]
 
 
@@ -576,7 +576,7 @@ STORIES: tuple[Story, ...] = (
 # -- other worlds --------------------------------------------------------------------------------------
 
 
-async def seeing_less(w: World) -> None:
+async def seeing_less(w: RecordedScanner) -> None:
     """An endpoint that wants addresses sees no other tokens, and whoever registers is warned."""
     w.node.overrides["eth_getLogs"] = _wants_addresses
     w.grow(1)
@@ -592,7 +592,7 @@ def _wants_addresses(params: list[Any]) -> tuple[str, Any] | None:
     return None if "address" in params[0] else ("error", refusal)
 
 
-async def on_every_chain(w: World) -> None:
+async def on_every_chain(w: RecordedScanner) -> None:
     """What is asked for on chains of every family, before any of them can be read."""
     await w.shown("/scanner/status", lambda found: all(each["lastError"] for each in found["chains"]))
     await w.api.ask("GET", "/ready", status=503)
@@ -611,14 +611,14 @@ async def on_every_chain(w: World) -> None:
         await w.api.ask("POST", "/intents", w.body("order-wrong", chainId=chain_id, destination="x"), status=400)
 
 
-async def open_to_this_machine(w: World) -> None:
+async def open_to_this_machine(w: RecordedScanner) -> None:
     """Without a key only this machine is answered."""
     for method, path in await every_call(w):
         await w.api.ask(method, path, status=403, Host="rebound.example")
     await w.api.ask("GET", "/intents", Host="localhost")
 
 
-async def falling_behind(w: World) -> None:
+async def falling_behind(w: RecordedScanner) -> None:
     """A node that grows and shows no logs leaves the chain behind, and the log says so."""
     refusal = ("error", {"code": -32000, "message": "not today"})
     w.node.overrides |= {"eth_getLogs": lambda _: refusal, "eth_getBlockReceipts": lambda _: refusal}

@@ -58,7 +58,7 @@ class Pay:
 
 
 @dataclass
-class AcceptedPurchase:
+class ModelPurchase:
     """A request whose offer was accepted, and every payment that was tried for it."""
 
     request_id: str

@@ -107,7 +107,7 @@ TABLE: dict[str, Row] = {
 
 
 @dataclass(slots=True)
-class World:
+class Accounts:
     """A deal with one of everything, its two sides, and people who have nothing to do with it."""
 
     purchase: AcceptedPurchase
@@ -136,7 +136,7 @@ class World:
 
 
 @pytest.fixture
-async def world(purchase: AcceptedPurchase) -> World:
+async def world(purchase: AcceptedPurchase) -> Accounts:
     admin = purchase.market.admin
     await purchase.fund()
     argued = {"purchaseRequestId": purchase.request_id, "reason": "It never came.", "category": "not_received"}
@@ -154,7 +154,7 @@ async def world(purchase: AcceptedPurchase) -> World:
         "dispute": dispute,
         "notification": notes[0]["id"],
     }
-    return World(purchase, names, strangers)
+    return Accounts(purchase, names, strangers)
 
 
 async def test_every_route_has_its_row(purchase: AcceptedPurchase) -> None:
@@ -164,11 +164,11 @@ async def test_every_route_has_its_row(purchase: AcceptedPurchase) -> None:
     assert calls == set(TABLE) | OPEN_TO_ALL
 
 
-async def test_without_a_token_every_guarded_route_is_401(world: World) -> None:
+async def test_without_a_token_every_guarded_route_is_401(world: Accounts) -> None:
     assert {call: await world.status(call, None) for call in TABLE} == dict.fromkeys(TABLE, UNAUTHORIZED)
 
 
-async def test_an_expired_token_is_401_everywhere_whoever_held_it(world: World) -> None:
+async def test_an_expired_token_is_401_everywhere_whoever_held_it(world: Accounts) -> None:
     world.purchase.clock.advance(15 * 60 + 1)
 
     found = {(call, role): await world.status(call, who) for call in TABLE for role, who in world.owners().items()}
@@ -176,7 +176,7 @@ async def test_an_expired_token_is_401_everywhere_whoever_held_it(world: World) 
     assert found == dict.fromkeys(found, UNAUTHORIZED)
 
 
-async def test_every_other_role_is_403(world: World) -> None:
+async def test_every_other_role_is_403(world: Accounts) -> None:
     people = world.owners()  # even those whose deal it is
     others = [(call, role) for call, row in TABLE.items() for role in EVERYBODY - row.roles]
 
@@ -186,7 +186,7 @@ async def test_every_other_role_is_403(world: World) -> None:
     assert found == dict.fromkeys(found, FORBIDDEN)
 
 
-async def test_somebody_else_of_the_right_role_gets_nothing_of_a_strangers(world: World) -> None:
+async def test_somebody_else_of_the_right_role_gets_nothing_of_a_strangers(world: Accounts) -> None:
     expected = {
         (call, role): row.stranger
         for call, row in TABLE.items()
@@ -199,7 +199,7 @@ async def test_somebody_else_of_the_right_role_gets_nothing_of_a_strangers(world
     assert found == expected
 
 
-async def test_whom_a_route_is_for_is_refused_for_no_reason_of_identity(world: World) -> None:
+async def test_whom_a_route_is_for_is_refused_for_no_reason_of_identity(world: Accounts) -> None:
     """Without this, a row whose path or body is wrong would prove nothing."""
     people = world.owners()
     wanted = [(call, role) for call, row in TABLE.items() for role in row.roles if row.stranger is None]

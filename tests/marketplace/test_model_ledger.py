@@ -43,7 +43,7 @@ from tests.marketplace.fake_scanner import (
     tx_hash,
 )
 from tests.marketplace.harness import HOOK_SECRET, environment, migrated
-from tests.marketplace.ledger_model import FINE, HOUR_MS, OPEN, PAID, AcceptedPurchase, Pay
+from tests.marketplace.ledger_model import FINE, HOUR_MS, OPEN, PAID, ModelPurchase, Pay
 from webhooks.signing import headers_for
 
 NOW = 1_790_000_000_000
@@ -81,7 +81,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         self.path = Path(self.env["MARKETPLACE_DB_PATH"])
         self.path.write_bytes(migrated())
-        self.letters: list[tuple[AcceptedPurchase, Pay, dict[str, Any]]] = []
+        self.letters: list[tuple[ModelPurchase, Pay, dict[str, Any]]] = []
         self.had: set[str] = set()
         self.came: Counter[str] = Counter()  # on chain, by payment
         self.lied_about: set[str] = set()
@@ -89,7 +89,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.hashes = itertools.count(1)
         self.open()
         self.runner.run(self._people())
-        self.purchases: list[AcceptedPurchase] = []
+        self.purchases: list[ModelPurchase] = []
         for product in PRODUCTS:
             self.purchases.append(self._agree(product))
         self.all = [*self.purchases]
@@ -150,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 user = User(id=name, email=name, name=name, role=actor.role, password_hash="-", created_at=0)
                 await users.add(work.tx, user)
 
-    def _agree(self, product: ProductType) -> AcceptedPurchase:
+    def _agree(self, product: ProductType) -> ModelPurchase:
         """Bring buyer and seller together."""
 
         async def agree() -> str:
@@ -159,7 +159,7 @@ class LedgerMachine(RuleBasedStateMachine):
             await self.services.offers.select(BUYER, request.id, offer.id)
             return request.id
 
-        return AcceptedPurchase(self.runner.run(agree()), product)
+        return ModelPurchase(self.runner.run(agree()), product)
 
     def tried(self, work: Coroutine[Any, Any, Any]) -> str:
         """Do something and return the code of its refusal, if it was refused."""
@@ -380,7 +380,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def take(
         self,
-        purchase: AcceptedPurchase,
+        purchase: ModelPurchase,
         pay: Pay,
         webhook: dict[str, Any],
         *,
@@ -404,7 +404,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return answer
 
     @staticmethod
-    def _heard(purchase: AcceptedPurchase, pay: Pay, webhook: dict[str, Any]) -> None:
+    def _heard(purchase: ModelPurchase, pay: Pay, webhook: dict[str, Any]) -> None:
         match webhook["eventType"]:
             case "balance_changed":
                 purchase.balance(pay, int(webhook["currentBalance"]))
@@ -428,7 +428,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert answer == FINE
         self._looked(self.purchases[number], pay)
 
-    def _looked(self, purchase: AcceptedPurchase, pay: Pay) -> None:
+    def _looked(self, purchase: ModelPurchase, pay: Pay) -> None:
         """What the scanner answers to whoever asks."""
         if pay.rail == "direct_balance":
             purchase.balance(pay, self.scanner.balances.get(self.row(pay).destination, 0))
@@ -577,7 +577,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for purchase in self.all:
             purchase.pass_grace(now)
 
-    def _swept(self, purchase: AcceptedPurchase, pay: Pay, now: int, *, shown: bool) -> None:
+    def _swept(self, purchase: ModelPurchase, pay: Pay, now: int, *, shown: bool) -> None:
         """An open payment that is late, or on its way, is looked at again; what stays unpaid ends."""
         if pay.status not in OPEN or pay.held_for_review or not (pay.expires_at <= now or pay.status == "processing"):
             return
@@ -675,7 +675,7 @@ def _stands(pay: Pay, lines: list[tuple[str, int]], rows: list[Any]) -> None:
     assert orders == ([({"release": "out", "refund": "refund"}[pay.order], pay.sent_in)] if pay.order else [])
 
 
-def _agrees(purchase: AcceptedPurchase, requests: list[Any], rows: list[Any]) -> None:
+def _agrees(purchase: ModelPurchase, requests: list[Any], rows: list[Any]) -> None:
     """The request says what its payments say, of which one at most is open or paid."""
     [row] = requests
     told = (row["status"], row["delivered_at"], bool(row["delivery_confirmed"]))

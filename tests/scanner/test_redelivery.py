@@ -18,7 +18,7 @@ from tests.harness import FakeClock
 from tests.scanner.facts import HOUR_MS, NOW, a_hash, an_intent
 
 
-class Bench:
+class RedeliveryBench:
     def __init__(self, db: Database, clock: FakeClock, *, retry_hours: float = 6) -> None:
         self.db = db
         self.clock = clock
@@ -48,11 +48,13 @@ class Bench:
 
 
 @pytest.fixture
-def bench(db: Database, clock: FakeClock) -> Bench:
-    return Bench(db, clock)
+def bench(db: Database, clock: FakeClock) -> RedeliveryBench:
+    return RedeliveryBench(db, clock)
 
 
-async def test_the_sweep_retries_what_was_given_up_so_many_hours_ago_and_nothing_younger(bench: Bench) -> None:
+async def test_the_sweep_retries_what_was_given_up_so_many_hours_ago_and_nothing_younger(
+    bench: RedeliveryBench,
+) -> None:
     await bench.confirmed("old")
     await bench.attempted(ok=False)
     bench.clock.advance(1)
@@ -68,7 +70,7 @@ async def test_the_sweep_retries_what_was_given_up_so_many_hours_ago_and_nothing
 
 
 async def test_the_sweep_can_be_switched_off(db: Database, clock: FakeClock) -> None:
-    bench = Bench(db, clock, retry_hours=0)
+    bench = RedeliveryBench(db, clock, retry_hours=0)
     await bench.confirmed()
     await bench.attempted(ok=False)
     bench.clock.advance(1000 * 3600)
@@ -77,7 +79,7 @@ async def test_the_sweep_can_be_switched_off(db: Database, clock: FakeClock) -> 
     assert bench.wakeups == 0
 
 
-async def test_an_operator_retries_everything_that_was_given_up_now(bench: Bench) -> None:
+async def test_an_operator_retries_everything_that_was_given_up_now(bench: RedeliveryBench) -> None:
     await bench.confirmed("a")
     await bench.attempted(ok=False)
     await bench.confirmed("b")
@@ -89,7 +91,7 @@ async def test_an_operator_retries_everything_that_was_given_up_now(bench: Bench
     assert {row.status for row in await bench.events()} == {DeliveryStatus.PENDING}
 
 
-async def test_a_retry_that_is_delivered_confirms_the_intent_again(bench: Bench) -> None:
+async def test_a_retry_that_is_delivered_confirms_the_intent_again(bench: RedeliveryBench) -> None:
     await bench.confirmed()
     await bench.attempted(ok=False)
     async with bench.db.read() as tx:
@@ -103,7 +105,9 @@ async def test_a_retry_that_is_delivered_confirms_the_intent_again(bench: Bench)
     assert (intent.status, intent.webhook_delivered_at) == (IntentStatus.CONFIRMED, NOW)
 
 
-async def test_a_confirmed_intent_without_its_event_gets_it_under_the_same_id_whatever_its_age(bench: Bench) -> None:
+async def test_a_confirmed_intent_without_its_event_gets_it_under_the_same_id_whatever_its_age(
+    bench: RedeliveryBench,
+) -> None:
     await bench.confirmed(created_at=NOW - 400 * 24 * HOUR_MS)
     (before,) = await bench.events()
     async with bench.db.write() as tx:
@@ -118,7 +122,7 @@ async def test_a_confirmed_intent_without_its_event_gets_it_under_the_same_id_wh
     assert await bench.redelivery.ensure_confirmed_events() == 0
 
 
-async def test_what_was_delivered_is_not_reported_again_although_its_event_is_gone(bench: Bench) -> None:
+async def test_what_was_delivered_is_not_reported_again_although_its_event_is_gone(bench: RedeliveryBench) -> None:
     await bench.confirmed(webhook_delivered_at=NOW)
     async with bench.db.write() as tx:
         await tx.execute(delete(tables.events))

@@ -32,7 +32,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention_module, "STEP", 7)
 
 
-class Bench:
+class RetentionBench:
     def __init__(self, db: Database, clock: FakeClock) -> None:
         self.db = db
         self.clock = clock
@@ -97,7 +97,7 @@ class Bench:
 
 @pytest.mark.parametrize(("on_chain", "left"), [(NOW + 1000, 1), (None, 1), (NOW + 31 * DAY_MS, 0)])
 async def test_a_host_clock_that_is_a_year_ahead_forgets_nothing_the_chain_does_not_call_old(
-    bench: Bench, on_chain: int | None, left: int
+    bench: RetentionBench, on_chain: int | None, left: int
 ) -> None:
     await bench.settled("paid")
     await bench.expired("expired")
@@ -109,12 +109,12 @@ async def test_a_host_clock_that_is_a_year_ahead_forgets_nothing_the_chain_does_
 
 
 @pytest.fixture
-def bench(db: Database, clock: FakeClock) -> Bench:
-    return Bench(db, clock)
+def bench(db: Database, clock: FakeClock) -> RetentionBench:
+    return RetentionBench(db, clock)
 
 
 async def test_delivered_events_go_with_their_attempts_and_undelivered_ones_stay(
-    bench: Bench, store_path: Path
+    bench: RetentionBench, store_path: Path
 ) -> None:
     for number in range(40):
         await bench.settled(f"paid-{number}", delivered=number % 4 != 0)
@@ -135,7 +135,7 @@ async def test_delivered_events_go_with_their_attempts_and_undelivered_ones_stay
         assert len(await outbox.due(tx, bench.clock.now_ms(), in_flight=[], limit=100)) == 10
 
 
-async def test_nothing_is_forgotten_with_zero(bench: Bench) -> None:
+async def test_nothing_is_forgotten_with_zero(bench: RetentionBench) -> None:
     await bench.settled("paid")
     await bench.expired("expired")
     bench.clock.advance(1000 * DAY_S)
@@ -146,7 +146,7 @@ async def test_nothing_is_forgotten_with_zero(bench: Bench) -> None:
     assert bench.forgotten("events") == bench.forgotten("intents") == bench.forgotten("unmatched") == 0
 
 
-async def test_rows_of_nobodys_go_and_those_of_intents_stay(bench: Bench) -> None:
+async def test_rows_of_nobodys_go_and_those_of_intents_stay(bench: RetentionBench) -> None:
     await bench.expired("mine")
     strangers = [
         a_transfer(an_intent("nobody"), destination=f"0x{number:040x}", tx_hash=a_hash(number)) for number in range(40)
@@ -163,7 +163,7 @@ async def test_rows_of_nobodys_go_and_those_of_intents_stay(bench: Bench) -> Non
 
 
 async def test_ended_intents_go_with_all_that_touches_them_once_everything_was_reported(
-    bench: Bench, store_path: Path
+    bench: RetentionBench, store_path: Path
 ) -> None:
     for number in range(20):
         await bench.settled(f"paid-{number}")
@@ -183,7 +183,7 @@ async def test_ended_intents_go_with_all_that_touches_them_once_everything_was_r
     assert check(store_path).problems == ()
 
 
-async def test_an_intent_that_ended_lately_stays_however_old_it_is(bench: Bench) -> None:
+async def test_an_intent_that_ended_lately_stays_however_old_it_is(bench: RetentionBench) -> None:
     async with bench.db.write() as tx:
         await intents.add_many(tx, [an_intent("old")])
     bench.clock.advance(100 * DAY_S)
@@ -211,7 +211,7 @@ def test_the_settings_of_what_is_kept(tmp_path: Path) -> None:
     assert settings.retention == RetentionSettings(0.5, 0, 7)
 
 
-async def test_what_was_forgotten_is_not_reported_once_more(bench: Bench) -> None:
+async def test_what_was_forgotten_is_not_reported_once_more(bench: RetentionBench) -> None:
     paid = await bench.settled("paid")
     bench.clock.advance(31 * DAY_S)
     await bench.keep(events_days=30)

@@ -52,7 +52,7 @@ class Callbacks:
         return "http://127.0.0.1:9"
 
 
-class Bench:
+class ServicesBench:
     """The services and what stands behind them."""
 
     def __init__(self, db: Database, clock: FakeClock) -> None:
@@ -101,8 +101,8 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(db: Database, clock: FakeClock) -> AsyncIterator[Bench]:
-    found = Bench(db, clock)
+async def bench(db: Database, clock: FakeClock) -> AsyncIterator[ServicesBench]:
+    found = ServicesBench(db, clock)
     tasks = [asyncio.create_task(run()) for run in (found.registrations.run, found.services.probe.run)]
     yield found
     for task in tasks:
@@ -111,7 +111,7 @@ async def bench(db: Database, clock: FakeClock) -> AsyncIterator[Bench]:
 
 
 async def test_a_registration_is_warned_of_what_its_rail_cannot_see(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: ServicesBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warnings = (
         RailWarning(Rail.DIRECT, "other_tokens_unseen", "no endpoint serves logs of other tokens"),
@@ -140,14 +140,16 @@ def a_request(**fields: Any) -> CreateIntent:
 
 @pytest.mark.parametrize(("asked", "required"), [(None, 5), (1, 5), (5, 5), (6, 6), (100, 100)])
 async def test_confirmations_are_raised_to_the_chains_floor_and_never_below(
-    bench: Bench, asked: int | None, required: int
+    bench: ServicesBench, asked: int | None, required: int
 ) -> None:
     intent = await bench.services.register(a_request(confirmations=asked))
 
     assert intent.confirmations_required == required
 
 
-async def test_an_intent_says_what_was_asked_in_the_callers_words_and_in_the_canonical_form(bench: Bench) -> None:
+async def test_an_intent_says_what_was_asked_in_the_callers_words_and_in_the_canonical_form(
+    bench: ServicesBench,
+) -> None:
     shown = "0x" + "BB" * 20
     intent = await bench.services.register(
         a_request(destination=shown, events=[EventType.LATE, EventType.DETECTED, EventType.LATE])
@@ -173,7 +175,7 @@ async def test_an_intent_says_what_was_asked_in_the_callers_words_and_in_the_can
     ],
 )
 async def test_what_cannot_be_served_is_refused_by_its_field_and_nothing_is_stored(
-    bench: Bench, fields: dict[str, Any], field: str, code: str
+    bench: ServicesBench, fields: dict[str, Any], field: str, code: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         await bench.services.register(a_request(**fields))
@@ -182,7 +184,7 @@ async def test_what_cannot_be_served_is_refused_by_its_field_and_nothing_is_stor
     assert await bench.services.list_intents(status=None, chain_id=None, after=None, limit=10) == []
 
 
-async def test_a_rail_the_family_does_not_serve_is_refused(bench: Bench) -> None:
+async def test_a_rail_the_family_does_not_serve_is_refused(bench: ServicesBench) -> None:
     bench.chain.rails = (Rail.DIRECT,)
     assert (await bench.services.register(a_request())).rail is Rail.DIRECT
 
@@ -190,13 +192,13 @@ async def test_a_rail_the_family_does_not_serve_is_refused(bench: Bench) -> None
         await bench.services.register(a_request(intent_id="order-2", rail=Rail.PROXY))
 
 
-async def test_a_fee_goes_to_its_address(bench: Bench) -> None:
+async def test_a_fee_goes_to_its_address(bench: ServicesBench) -> None:
     intent = await bench.services.register(a_request(fee_amount=7, fee_address=ISSUER.upper().replace("0X", "0x")))
 
     assert (intent.fee_amount, intent.fee_address) == (7, ISSUER)
 
 
-async def test_a_pending_intent_is_cancelled_once(bench: Bench) -> None:
+async def test_a_pending_intent_is_cancelled_once(bench: ServicesBench) -> None:
     await bench.store(an_intent())
     bench.clock.advance(1)
 
@@ -218,7 +220,7 @@ async def test_a_pending_intent_is_cancelled_once(bench: Bench) -> None:
     ],
 )
 async def test_what_is_past_pending_cannot_be_cancelled(
-    bench: Bench, status: IntentStatus, fields: dict[str, Any]
+    bench: ServicesBench, status: IntentStatus, fields: dict[str, Any]
 ) -> None:
     intent = an_intent(status=status, **fields)
     await bench.store(intent)
@@ -229,13 +231,13 @@ async def test_what_is_past_pending_cannot_be_cancelled(
     assert (await bench.services.intent("order-1")).intent == intent
 
 
-async def test_nobodys_intent_is_not_found(bench: Bench) -> None:
+async def test_nobodys_intent_is_not_found(bench: ServicesBench) -> None:
     for call in (bench.services.intent, bench.services.cancel):
         with pytest.raises(NotFound, match="intent nobody does not exist"):
             await call("nobody")
 
 
-async def test_intents_are_listed_in_the_order_of_creation_page_by_page(bench: Bench) -> None:
+async def test_intents_are_listed_in_the_order_of_creation_page_by_page(bench: ServicesBench) -> None:
     times = {"b": NOW, "a": NOW, "c": NOW - 1, "d": NOW + 1}  # the clock may be set back
     await bench.store(*(an_intent(name, created_at=at) for name, at in times.items()))
     await bench.store(an_intent("other", chain_id=98), an_intent("done", status=IntentStatus.EXPIRED, created_at=0))
@@ -249,7 +251,7 @@ async def test_intents_are_listed_in_the_order_of_creation_page_by_page(bench: B
     assert found == ["b", "a", "c", "d"]
 
 
-async def test_a_recheck_of_a_transaction_finds_a_payment_the_scan_did_not_see(bench: Bench) -> None:
+async def test_a_recheck_of_a_transaction_finds_a_payment_the_scan_did_not_see(bench: ServicesBench) -> None:
     intent = an_intent()
     await bench.store(intent)
     await bench.worker.poll()
@@ -264,7 +266,7 @@ async def test_a_recheck_of_a_transaction_finds_a_payment_the_scan_did_not_see(b
     assert bench.wakeups > 0
 
 
-async def test_a_recheck_tells_also_what_in_that_transaction_is_somebody_elses(bench: Bench) -> None:
+async def test_a_recheck_tells_also_what_in_that_transaction_is_somebody_elses(bench: ServicesBench) -> None:
     mine, theirs = an_intent(), an_intent("order-2")
     await bench.store(mine, theirs)
     await bench.worker.poll()
@@ -280,7 +282,7 @@ async def test_a_recheck_tells_also_what_in_that_transaction_is_somebody_elses(b
     ]
 
 
-async def test_a_recheck_of_one_transaction_tells_nothing_of_another(bench: Bench) -> None:
+async def test_a_recheck_of_one_transaction_tells_nothing_of_another(bench: ServicesBench) -> None:
     intent = an_intent()
     await bench.store(intent)
     await bench.worker.poll()
@@ -294,7 +296,7 @@ async def test_a_recheck_of_one_transaction_tells_nothing_of_another(bench: Benc
     assert (await bench.services.recheck("order-1", a_hash("nothing")))[1] == []
 
 
-async def test_a_recheck_of_a_chain_that_hangs_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_recheck_of_a_chain_that_hangs_ends(bench: ServicesBench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.store(an_intent())
 
     async def hangs() -> None:
@@ -308,7 +310,7 @@ async def test_a_recheck_of_a_chain_that_hangs_ends(bench: Bench, monkeypatch: p
 
 
 async def test_readiness_waits_for_the_first_poll_and_for_the_store(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: ServicesBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert list(await bench.services.not_ready()) == ["chain 97 has not been polled yet: syncing"]
     await bench.worker.poll()
@@ -321,7 +323,7 @@ async def test_readiness_waits_for_the_first_poll_and_for_the_store(
     assert list(await bench.services.not_ready()) == ["disk gone"]
 
 
-async def test_the_gauges_say_what_the_store_holds(bench: Bench) -> None:
+async def test_the_gauges_say_what_the_store_holds(bench: ServicesBench) -> None:
     await bench.worker.poll()
     await bench.store(an_intent("a"), an_intent("b"), an_intent("c", status=IntentStatus.CONFIRMING))
     bench.clock.advance(30)
@@ -333,7 +335,7 @@ async def test_the_gauges_say_what_the_store_holds(bench: Bench) -> None:
     assert await bench.sample("webhook_oldest_age_seconds") == 0
 
 
-async def test_a_clock_that_is_set_back_hides_no_chain_that_is_not_read(bench: Bench) -> None:
+async def test_a_clock_that_is_set_back_hides_no_chain_that_is_not_read(bench: ServicesBench) -> None:
     await bench.worker.poll()
     bench.clock.follow(-1_200_000)
     bench.clock.advance(130)
@@ -341,7 +343,7 @@ async def test_a_clock_that_is_set_back_hides_no_chain_that_is_not_read(bench: B
     assert await bench.sample("chain_last_success_age_seconds", chain="97") == 130
 
 
-async def test_the_status_counts_what_still_waits(bench: Bench) -> None:
+async def test_the_status_counts_what_still_waits(bench: ServicesBench) -> None:
     await bench.store(
         an_intent("a"), an_intent("b", status=IntentStatus.CONFIRMING), an_intent("c", status=IntentStatus.EXPIRED)
     )
@@ -351,7 +353,7 @@ async def test_the_status_counts_what_still_waits(bench: Bench) -> None:
     assert (status.pending_intents, status.active_watches, status.backlog) == (2, 0, None)
 
 
-async def test_unmatched_transfers_come_in_the_order_seen_by_chain_and_reason(bench: Bench) -> None:
+async def test_unmatched_transfers_come_in_the_order_seen_by_chain_and_reason(bench: ServicesBench) -> None:
     await bench.store(an_intent(), an_intent("paid"))
     await bench.worker.poll()
     bench.chain.extend()
@@ -375,7 +377,7 @@ async def test_unmatched_transfers_come_in_the_order_seen_by_chain_and_reason(be
     assert await reasons(chain_id=98) == []
 
 
-async def test_unused_hours_do_not_matter(bench: Bench) -> None:
+async def test_unused_hours_do_not_matter(bench: ServicesBench) -> None:
     assert bench.services.now_ms() == NOW
     bench.clock.advance(HOUR_MS / 1000)
     assert bench.services.now_ms() == NOW + HOUR_MS
@@ -384,13 +386,13 @@ async def test_unused_hours_do_not_matter(bench: Bench) -> None:
 CONFIRMING = {"status": IntentStatus.CONFIRMING, "tx_hash": "0xaa", "block_number": 100, "confirmations_required": 12}
 
 
-async def depths(bench: Bench) -> tuple[int, list[int]]:
+async def depths(bench: ServicesBench) -> tuple[int, list[int]]:
     """Return what one answer says of order-1, and what the list does of everybody."""
     listed = await bench.services.list_intents(status=None, chain_id=None, after=None, limit=50)
     return (await bench.services.intent("order-1")).intent.confirmations, [intent.confirmations for intent in listed]
 
 
-async def test_confirmations_are_counted_from_the_head_when_somebody_asks(bench: Bench) -> None:
+async def test_confirmations_are_counted_from_the_head_when_somebody_asks(bench: ServicesBench) -> None:
     waiting = an_intent("order-2")
     await bench.store(an_intent(**CONFIRMING), waiting, an_intent("order-3", **CONFIRMING | {"block_number": 104}))
     for head, deep in ((99, 0), (100, 1), (105, 6), (111, 12), (500, 12)):
@@ -398,7 +400,7 @@ async def test_confirmations_are_counted_from_the_head_when_somebody_asks(bench:
         assert await depths(bench) == (deep, [deep, 0, max(0, min(12, head - 103))])
 
 
-async def test_until_the_first_poll_they_are_counted_from_where_the_chain_was_read_to(bench: Bench) -> None:
+async def test_until_the_first_poll_they_are_counted_from_where_the_chain_was_read_to(bench: ServicesBench) -> None:
     await bench.store(an_intent(**CONFIRMING))
     assert await depths(bench) == (0, [0])
     async with bench.db.write() as tx:
@@ -406,7 +408,7 @@ async def test_until_the_first_poll_they_are_counted_from_where_the_chain_was_re
     assert await depths(bench) == (7, [7])
 
 
-async def test_where_positions_are_no_blocks_no_depth_is_counted(bench: Bench) -> None:
+async def test_where_positions_are_no_blocks_no_depth_is_counted(bench: ServicesBench) -> None:
     await bench.store(an_intent(**CONFIRMING))
     bench.chain.counts_blocks = False
     bench.worker.health.head = a_head(500)

@@ -54,7 +54,7 @@ def a_watch(watch_id: str = "w-1", **fields: Any) -> Watch:
     return Watch(**(values | fields))
 
 
-class Bench:
+class WatchBench:
     """A watcher over a scripted chain, and the moments at which it read."""
 
     def __init__(self, db: Database, clock: FakeClock) -> None:
@@ -105,11 +105,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(db: Database, clock: FakeClock) -> Bench:
-    return Bench(db, clock)
+def bench(db: Database, clock: FakeClock) -> WatchBench:
+    return WatchBench(db, clock)
 
 
-async def test_a_week_has_648_reads_at_the_right_times_and_then_the_watch_ends(bench: Bench) -> None:
+async def test_a_week_has_648_reads_at_the_right_times_and_then_the_watch_ends(bench: WatchBench) -> None:
     await bench.add(a_watch())
 
     while (age_ms := bench.clock.now_ms() - NOW) < 7 * DAY_MS:
@@ -130,7 +130,7 @@ async def test_a_week_has_648_reads_at_the_right_times_and_then_the_watch_ends(b
     assert await bench.events() == []
 
 
-async def test_a_daemon_that_was_away_reads_once_and_goes_on_in_the_old_rhythm(bench: Bench) -> None:
+async def test_a_daemon_that_was_away_reads_once_and_goes_on_in_the_old_rhythm(bench: WatchBench) -> None:
     await bench.add(a_watch())
     await bench.watcher.check_due()
     bench.clock.advance(3 * 3600 + 61)
@@ -142,7 +142,7 @@ async def test_a_daemon_that_was_away_reads_once_and_goes_on_in_the_old_rhythm(b
 
 
 async def test_a_failed_read_is_tried_at_the_next_time_and_tells_nobody(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: WatchBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.chain.down = True
@@ -155,7 +155,7 @@ async def test_a_failed_read_is_tried_at_the_next_time_and_tells_nobody(
     assert "[balance-watch] balance read error" in caplog.text
 
 
-async def test_a_balance_that_cannot_be_read_is_not_zero_and_spoils_no_other(bench: Bench) -> None:
+async def test_a_balance_that_cannot_be_read_is_not_zero_and_spoils_no_other(bench: WatchBench) -> None:
     other = "0x" + "1b" * 20
     await bench.add(a_watch(current_balance=5), a_watch("w-2", address_key=other, current_balance=5))
     bench.amounts = {HOLDER: None, other: 6}
@@ -168,7 +168,9 @@ async def test_a_balance_that_cannot_be_read_is_not_zero_and_spoils_no_other(ben
     assert bench.wakeups == 1
 
 
-async def test_a_change_is_reported_until_it_is_acknowledged_and_the_balance_advances_only_then(bench: Bench) -> None:
+async def test_a_change_is_reported_until_it_is_acknowledged_and_the_balance_advances_only_then(
+    bench: WatchBench,
+) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     for _ in range(3):
@@ -184,7 +186,7 @@ async def test_a_change_is_reported_until_it_is_acknowledged_and_the_balance_adv
     assert len(await bench.events("delivered")) == len(await bench.events()) == 1
 
 
-async def test_a_change_that_was_given_up_is_reported_in_a_new_round_at_the_next_read(bench: Bench) -> None:
+async def test_a_change_that_was_given_up_is_reported_in_a_new_round_at_the_next_read(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -202,7 +204,7 @@ async def test_a_change_that_was_given_up_is_reported_in_a_new_round_at_the_next
     assert (again.status, again.round, again.attempts, again.failed_at) == ("pending", 2, 0, None)
 
 
-async def test_a_late_acknowledgement_of_an_older_change_is_what_the_next_is_measured_from(bench: Bench) -> None:
+async def test_a_late_acknowledgement_of_an_older_change_is_what_the_next_is_measured_from(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -222,7 +224,7 @@ async def test_a_late_acknowledgement_of_an_older_change_is_what_the_next_is_mea
     assert b'"previousBalance":"9","currentBalance":"12"' in reported.body
 
 
-async def test_a_late_acknowledgement_that_says_nothing_new_takes_no_newer_change_back(bench: Bench) -> None:
+async def test_a_late_acknowledgement_that_says_nothing_new_takes_no_newer_change_back(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -243,7 +245,7 @@ async def test_a_late_acknowledgement_that_says_nothing_new_takes_no_newer_chang
     assert b'"previousBalance":"12","currentBalance":"20"' in reported.body
 
 
-async def test_an_endpoint_that_is_behind_tells_no_change_back_and_forth(bench: Bench) -> None:
+async def test_an_endpoint_that_is_behind_tells_no_change_back_and_forth(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5, last_position=bench.chain.top + 1))
     bench.amounts[HOLDER] = 3
     await bench.watcher.check_due()
@@ -262,7 +264,7 @@ async def test_an_endpoint_that_is_behind_tells_no_change_back_and_forth(bench: 
 
 
 @pytest.mark.parametrize("retried", [True, False])
-async def test_what_was_taken_back_while_it_was_under_way_stays_taken_back(bench: Bench, *, retried: bool) -> None:
+async def test_what_was_taken_back_while_it_was_under_way_stays_taken_back(bench: WatchBench, *, retried: bool) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -276,7 +278,7 @@ async def test_what_was_taken_back_while_it_was_under_way_stays_taken_back(bench
     assert [event.status for event in await bench.events()] == ["superseded"]
 
 
-async def test_a_change_that_went_away_before_it_was_reported_is_taken_back(bench: Bench) -> None:
+async def test_a_change_that_went_away_before_it_was_reported_is_taken_back(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -292,7 +294,7 @@ async def test_a_change_that_went_away_before_it_was_reported_is_taken_back(benc
     assert [event.status for event in await bench.events()] == ["pending"]
 
 
-async def test_an_event_of_a_watch_that_expires_is_still_to_be_sent(bench: Bench) -> None:
+async def test_an_event_of_a_watch_that_expires_is_still_to_be_sent(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -304,7 +306,7 @@ async def test_an_event_of_a_watch_that_expires_is_still_to_be_sent(bench: Bench
     assert len(bench.reads) == 1
 
 
-async def test_a_watch_that_is_stopped_during_the_read_reports_nothing(bench: Bench) -> None:
+async def test_a_watch_that_is_stopped_during_the_read_reports_nothing(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     read = bench.chain.balances
@@ -322,7 +324,7 @@ async def test_a_watch_that_is_stopped_during_the_read_reports_nothing(bench: Be
     assert await bench.events() == []
 
 
-async def test_what_is_acknowledged_during_the_read_is_what_the_change_is_measured_from(bench: Bench) -> None:
+async def test_what_is_acknowledged_during_the_read_is_what_the_change_is_measured_from(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -345,7 +347,7 @@ async def test_what_is_acknowledged_during_the_read_is_what_the_change_is_measur
     assert b'"changeCount":2' in reported.body
 
 
-async def test_a_change_acknowledged_during_the_read_that_sees_it_again_is_reported_once(bench: Bench) -> None:
+async def test_a_change_acknowledged_during_the_read_that_sees_it_again_is_reported_once(bench: WatchBench) -> None:
     await bench.add(a_watch(current_balance=5))
     bench.amounts[HOLDER] = 9
     await bench.watcher.check_due()
@@ -365,7 +367,7 @@ async def test_a_change_acknowledged_during_the_read_that_sees_it_again_is_repor
     assert [event.status for event in await bench.events()] == ["delivered"]
 
 
-async def test_the_transfers_behind_a_change_are_those_since_the_last_read(bench: Bench) -> None:
+async def test_the_transfers_behind_a_change_are_those_since_the_last_read(bench: WatchBench) -> None:
     bench.chain.extend(10)
     last = bench.chain.top - 4
     await bench.add(a_watch(current_balance=5, last_position=last))
@@ -384,7 +386,7 @@ async def test_the_transfers_behind_a_change_are_those_since_the_last_read(bench
     assert '"transferCount":2' in event.body
 
 
-async def test_the_others_of_a_batch_keep_their_own_times(bench: Bench) -> None:
+async def test_the_others_of_a_batch_keep_their_own_times(bench: WatchBench) -> None:
     old = a_watch("w-old")._replace(created_at=NOW - 30 * HOUR_MS, expires_at=NOW + 7 * DAY_MS - 30 * HOUR_MS)
     await bench.add(a_watch(), old)
 

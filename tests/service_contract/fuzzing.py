@@ -119,7 +119,7 @@ CHANGES = [
 
 
 @dataclass(frozen=True)
-class Sample:
+class FuzzSample:
     """A call that is accepted, and who makes it; `{n}` in a body is another number each time."""
 
     method: str
@@ -170,7 +170,7 @@ def text_of(value: Any) -> str:
             return json.dumps(value)
 
 
-def each_field(sample: Sample) -> Iterator[Changed]:
+def each_field(sample: FuzzSample) -> Iterator[Changed]:
     """Return a body with each of `EVERYWHERE` in the place of each of its values, the inner ones too."""
     for literal in map(Literal, EVERYWHERE):
         for value in _with(sample.body, literal):
@@ -188,7 +188,7 @@ def _with(value: Any, literal: Literal) -> Iterator[Any]:
             yield from ([each, *rest] for each in (*_with(first, literal), literal))
 
 
-def bodies(sample: Sample, random: Random, count: int) -> Iterator[Changed]:
+def bodies(sample: FuzzSample, random: Random, count: int) -> Iterator[Changed]:
     """Return so many changes of a body."""
     for _ in range(count):
         headers = {"Content-Type": random.choice(TYPES)} if random.random() < 0.1 else {}
@@ -261,7 +261,7 @@ def _changed_text(value: Any, random: Random) -> bytes:
 
 
 def requests(
-    samples: Sequence[Sample], headers: Mapping[str, bytes], random: Random, count: int
+    samples: Sequence[FuzzSample], headers: Mapping[str, bytes], random: Random, count: int
 ) -> Iterator[list[bytes]]:
     """
     Return so many changed requests, each in the parts it is sent in; `headers` is who asks, by name.
@@ -275,7 +275,7 @@ def requests(
         yield _in_parts(raw, random)
 
 
-def _request(sample: Sample, headers: Mapping[str, bytes], random: Random, kind: str, value: bytes) -> bytes:
+def _request(sample: FuzzSample, headers: Mapping[str, bytes], random: Random, kind: str, value: bytes) -> bytes:
     method, target, version = sample.method.encode(), sample.path.encode(), b"HTTP/1.1"
     lines = [HOST.strip(), b"Connection: close", headers[sample.who]]
     body = json.dumps(sample.body).encode() if sample.body else b""

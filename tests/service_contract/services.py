@@ -25,7 +25,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceUnderTest:
     """One of the two."""
 
     name: str
@@ -58,7 +58,7 @@ class Service:
         return folder / f"{self.name}.db"
 
 
-SCANNER = Service(
+SCANNER = ServiceUnderTest(
     name="scanner",
     prefix="SCANNER_",
     kind=scanner_maintenance.KIND,
@@ -71,7 +71,7 @@ SCANNER = Service(
     read="SELECT count(*) FROM checkpoints",
     insert="INSERT INTO callback_rotations (callback_url, secret, since, overlap_until) VALUES ('u', 's', 1, 2)",
 )
-MARKETPLACE = Service(
+MARKETPLACE = ServiceUnderTest(
     name="marketplace",
     prefix="MARKETPLACE_",
     kind=marketplace_maintenance.KIND,

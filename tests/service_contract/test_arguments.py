@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.processes import start
-from tests.service_contract.services import BOTH, Service
+from tests.service_contract.services import BOTH, ServiceUnderTest
 
 pytestmark = pytest.mark.process
 
 
-async def ended(service: Service, folder: Path, *arguments: str, afresh: bool = False) -> tuple[int | None, str, str]:
+async def ended(
+    service: ServiceUnderTest, folder: Path, *arguments: str, afresh: bool = False
+) -> tuple[int | None, str, str]:
     started = await start(
         service.name, *arguments, env=service.environment(folder), folder=folder, errors_apart=True, afresh=afresh
     )
@@ -30,7 +32,7 @@ async def ended(service: Service, folder: Path, *arguments: str, afresh: bool = 
 
 @BOTH
 @pytest.mark.parametrize("asked", ["--help", "-h"])
-async def test_help_prints_and_ends_and_makes_nothing(service: Service, tmp_path: Path, asked: str) -> None:
+async def test_help_prints_and_ends_and_makes_nothing(service: ServiceUnderTest, tmp_path: Path, asked: str) -> None:
     code, out, err = await ended(service, tmp_path, asked, afresh=True)
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: python -m {service.name}")
@@ -42,7 +44,7 @@ async def test_help_prints_and_ends_and_makes_nothing(service: Service, tmp_path
     "asked", [["--version"], ["start"], ["--hel"], ["backup"], ["--port", "80"], ["check", "a", "b"]]
 )
 async def test_an_unknown_argument_is_refused_and_makes_nothing(
-    service: Service, tmp_path: Path, asked: list[str]
+    service: ServiceUnderTest, tmp_path: Path, asked: list[str]
 ) -> None:
     code, out, err = await ended(service, tmp_path, *asked)
     assert (code, out) == (2, "")

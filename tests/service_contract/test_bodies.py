@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from kernel.web import middlewares
-from tests.service_contract.services import BOTH, Service
+from tests.service_contract.services import BOTH, ServiceUnderTest
 
 
 async def said(url: str, request: bytes) -> bytes:
@@ -26,7 +26,7 @@ async def said(url: str, request: bytes) -> bytes:
 @BOTH
 @pytest.mark.parametrize("more", [b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"])
 async def test_a_body_that_drips_is_answered_408(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: bytes
+    service: ServiceUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: bytes
 ) -> None:
     monkeypatch.setattr(middlewares, "BODY_S", 0.3)
     async with service.running(service.environment(tmp_path)) as running:
@@ -37,7 +37,7 @@ async def test_a_body_that_drips_is_answered_408(
 
 
 @BOTH
-async def test_a_body_over_64_kb_is_answered_413(service: Service, tmp_path: Path) -> None:
+async def test_a_body_over_64_kb_is_answered_413(service: ServiceUnderTest, tmp_path: Path) -> None:
     async with service.running(service.environment(tmp_path)) as running:
         url = running.api.url if service.name == "scanner" else running.nobody.url
         head = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 70000\r\n\r\n" % service.post.encode()

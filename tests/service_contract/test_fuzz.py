@@ -32,9 +32,9 @@ from tests.harness import SECRET, FakeClock, intent_body
 from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, accept_purchase
 from tests.marketplace.fake_scanner import run_fake_scanner
 from tests.marketplace.harness import ADMIN, HOOK_SECRET, MARKET, offer_body, request_body
-from tests.service_contract.fuzzing import Changed, Sample, bodies, each_field, requests
+from tests.service_contract.fuzzing import Changed, FuzzSample, bodies, each_field, requests
 from tests.service_contract.raw import Answer, asked
-from tests.service_contract.services import BOTH, MARKETPLACE, SCANNER, Service
+from tests.service_contract.services import BOTH, MARKETPLACE, SCANNER, ServiceUnderTest
 from webhooks.signing import headers_for
 
 ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "1"))
@@ -59,15 +59,15 @@ pytestmark = [pytest.mark.timeout(60 + 60 * ROUNDS)]
 
 
 @dataclass
-class World:
+class FuzzedService:
     """A service that runs, who may ask it what, and what it has stored."""
 
-    service: Service
+    service: ServiceUnderTest
     url: str
     store: sqlite3.Connection
     tokens: Mapping[str, str]  # by who
-    accepted: Sequence[Sample]
-    refused: Sequence[Sample]  # each for two reasons, so that one change more does not make it accepted
+    accepted: Sequence[FuzzSample]
+    refused: Sequence[FuzzSample]  # each for two reasons, so that one change more does not make it accepted
     now_s: Callable[[], int]
 
     def version(self) -> int:
@@ -116,37 +116,40 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FuzzedService]:
     make = scanner_world if request.getfixturevalue("service") is SCANNER else marketplace_world
     async with make(tmp_path) as found:
         yield found
 
 
 @asynccontextmanager
-async def scanner_world(folder: Path) -> AsyncIterator[World]:
+async def scanner_world(folder: Path) -> AsyncIterator[FuzzedService]:
     watch = {"chainId": 97, "address": intent_body()["destination"], "token": "USDT"}
     hook = {"callbackUrl": "http://127.0.0.1:9/hook", "callbackSecret": SECRET}
     asked_for = intent_body(intentId="i{n}")
     direct = asked_for | {"rail": "direct", "destination": "0x1000000000000000000000000000000000{n}"}
     accepted = [
-        Sample(
+        FuzzSample(
             "POST", "/intents", asked_for | {"expiresAt": "2099-01-01T00:00:00Z", "events": ["payment.late"]}, "key"
         ),
-        Sample("POST", "/intents", direct | {"confirmations": 7, "callbackUrl": "http://127.0.0.1:9/{n}"}, "key"),
-        Sample("POST", "/intents/known/recheck", {"txHash": DONE_IN}, "key"),
-        Sample("POST", "/balances/check", watch | {"confirmed": True}, "key"),
-        Sample("POST", "/balance-watches", watch | hook | {"watchId": "w{n}", "baselineBalance": "1"}, "key"),
-        Sample("POST", "/admin/callback-secrets/rotate", hook | {"overlapHours": 1}, "key"),
+        FuzzSample("POST", "/intents", direct | {"confirmations": 7, "callbackUrl": "http://127.0.0.1:9/{n}"}, "key"),
+        FuzzSample("POST", "/intents/known/recheck", {"txHash": DONE_IN}, "key"),
+        FuzzSample("POST", "/balances/check", watch | {"confirmed": True}, "key"),
+        FuzzSample("POST", "/balance-watches", watch | hook | {"watchId": "w{n}", "baselineBalance": "1"}, "key"),
+        FuzzSample("POST", "/admin/callback-secrets/rotate", hook | {"overlapHours": 1}, "key"),
     ]
     refused = [
-        *(Sample("GET", path, {}, "key") for path in ("/health", "/ready", "/metrics", "/scanner/status", "/docs")),
+        *(FuzzSample("GET", path, {}, "key") for path in ("/health", "/ready", "/metrics", "/scanner/status", "/docs")),
         *(
-            Sample("GET", path, {}, "key")
+            FuzzSample("GET", path, {}, "key")
             for path in ("/intents?limit=1", "/intents/unknown", "/unmatched?reason=late")
         ),
-        *(Sample("GET", path, {}, "key") for path in ("/intents/a/transfers", "/balance-watches/w", "/openapi.json")),
-        Sample("DELETE", "/intents/unknown", {}, "key"),
-        Sample("POST", "/balance-watches/unknown/stop", {}, "key"),
+        *(
+            FuzzSample("GET", path, {}, "key")
+            for path in ("/intents/a/transfers", "/balance-watches/w", "/openapi.json")
+        ),
+        FuzzSample("DELETE", "/intents/unknown", {}, "key"),
+        FuzzSample("POST", "/balance-watches/unknown/stop", {}, "key"),
         *(replace(each, body=each.body | {"chainId": -1, "amount": "", "txHash": "", "a": 0}) for each in accepted),
     ]
     env = SCANNER.environment(folder) | {"SCANNER_API_KEY": KEY, "POLL_INTERVAL_SEC": "3600"}
@@ -155,11 +158,13 @@ async def scanner_world(folder: Path) -> AsyncIterator[World]:
         await running.api.create(intentId="known")
         with closing(sqlite3.connect(folder / "scanner.db")) as store:
             tokens = {"key": KEY}
-            yield World(SCANNER, running.api.url, store, tokens, accepted, refused, lambda: clock.now_ms() // 1000)
+            yield FuzzedService(
+                SCANNER, running.api.url, store, tokens, accepted, refused, lambda: clock.now_ms() // 1000
+            )
 
 
 @asynccontextmanager
-async def marketplace_world(folder: Path) -> AsyncIterator[World]:
+async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
     clock = FakeClock()
     async with (
         run_fake_scanner() as fake_scanner,
@@ -177,48 +182,58 @@ async def marketplace_world(folder: Path) -> AsyncIterator[World]:
         person = {"email": "new{n}@example.test", "password": "a long password", "role": "buyer", "name": "New"}
         wanted, offered, payment = f"{MARKET}/purchase-requests", f"{MARKET}/offers", "/api/admin/payments"
         accepted = [
-            Sample("POST", "/api/auth/login", {"email": ADMIN[0], "password": ADMIN[1]}),
-            Sample("POST", "/api/auth/refresh-token", {"refreshToken": "a" * 43}),
-            Sample("POST", "/api/admin/users", person, "admin"),
-            Sample("POST", wanted, request_body(), "buyer"),
-            Sample("POST", f"{wanted}/{purchase.request_id}/offers", offer_body(notes="soon"), "seller"),
-            Sample("POST", f"{wanted}/{purchase.request_id}/select-offer", {"offerId": purchase.offer_id}, "buyer"),
-            Sample("PATCH", f"{offered}/{purchase.offer_id}", offer_body(validUntil="2099-01-01T00:00:00Z"), "seller"),
-            Sample(
+            FuzzSample("POST", "/api/auth/login", {"email": ADMIN[0], "password": ADMIN[1]}),
+            FuzzSample("POST", "/api/auth/refresh-token", {"refreshToken": "a" * 43}),
+            FuzzSample("POST", "/api/admin/users", person, "admin"),
+            FuzzSample("POST", wanted, request_body(), "buyer"),
+            FuzzSample("POST", f"{wanted}/{purchase.request_id}/offers", offer_body(notes="soon"), "seller"),
+            FuzzSample("POST", f"{wanted}/{purchase.request_id}/select-offer", {"offerId": purchase.offer_id}, "buyer"),
+            FuzzSample(
+                "PATCH", f"{offered}/{purchase.offer_id}", offer_body(validUntil="2099-01-01T00:00:00Z"), "seller"
+            ),
+            FuzzSample(
                 "POST", f"{offered}/{purchase.offer_id}/counter", {"price": offer_body()["price"], "note": "a"}, "buyer"
             ),
-            Sample("POST", f"{offered}/{purchase.offer_id}/counter/answer", {"answer": "accept"}, "seller"),
-            Sample("PATCH", f"{wanted}/{purchase.request_id}/delivery", {"proof": "a link", "notes": "a"}, "seller"),
-            Sample("PATCH", f"{wanted}/{purchase.request_id}/confirm-delivery", {"proof": "here"}, "buyer"),
-            Sample("POST", f"{wanted}/{purchase.request_id}/delivery-code/verify", {"code": "123456"}, "seller"),
-            Sample("POST", "/api/payment/intents", purchase.intent(), "buyer"),
-            Sample("POST", "/api/payment/amn-scanner/webhook", event),
-            Sample("POST", f"{payment}/{purchase.payment_id}/release", {"toAddress": SELLERS_WALLET}, "admin"),
-            Sample(
+            FuzzSample("POST", f"{offered}/{purchase.offer_id}/counter/answer", {"answer": "accept"}, "seller"),
+            FuzzSample(
+                "PATCH", f"{wanted}/{purchase.request_id}/delivery", {"proof": "a link", "notes": "a"}, "seller"
+            ),
+            FuzzSample("PATCH", f"{wanted}/{purchase.request_id}/confirm-delivery", {"proof": "here"}, "buyer"),
+            FuzzSample("POST", f"{wanted}/{purchase.request_id}/delivery-code/verify", {"code": "123456"}, "seller"),
+            FuzzSample("POST", "/api/payment/intents", purchase.intent(), "buyer"),
+            FuzzSample("POST", "/api/payment/amn-scanner/webhook", event),
+            FuzzSample("POST", f"{payment}/{purchase.payment_id}/release", {"toAddress": SELLERS_WALLET}, "admin"),
+            FuzzSample(
                 "POST", f"{payment}/{purchase.payment_id}/refund", {"toAddress": BUYERS_WALLET, "reason": "no"}, "admin"
             ),
-            Sample("POST", f"{payment}/{purchase.payment_id}/hold", {"until": "2099-01-01T00:00:00Z"}, "admin"),
-            Sample("POST", f"{payment}/{purchase.payment_id}/clear-reorg", {"note": "looked"}, "admin"),
-            Sample("POST", f"/api/admin/instructions/{UNKNOWN}/settle", {"txHash": DONE_IN}, "admin"),
-            Sample(
+            FuzzSample("POST", f"{payment}/{purchase.payment_id}/hold", {"until": "2099-01-01T00:00:00Z"}, "admin"),
+            FuzzSample("POST", f"{payment}/{purchase.payment_id}/clear-reorg", {"note": "looked"}, "admin"),
+            FuzzSample("POST", f"/api/admin/instructions/{UNKNOWN}/settle", {"txHash": DONE_IN}, "admin"),
+            FuzzSample(
                 "PUT",
                 "/api/admin/settings/confirmation-thresholds",
                 {"thresholds": [{"chainId": 97, "confirmations": 20}]},
                 "admin",
             ),
-            Sample("POST", "/api/disputes", opened | {"purchaseRequestId": purchase.request_id}, "buyer"),
-            Sample(
+            FuzzSample("POST", "/api/disputes", opened | {"purchaseRequestId": purchase.request_id}, "buyer"),
+            FuzzSample(
                 "POST", f"/api/disputes/{dispute}/evidence", {"text": "a photo", "link": "https://a.test/"}, "seller"
             ),
-            Sample("POST", f"/api/disputes/{dispute}/resolve", {"outcome": "refund", "note": "so be it"}, "admin"),
+            FuzzSample("POST", f"/api/disputes/{dispute}/resolve", {"outcome": "refund", "note": "so be it"}, "admin"),
         ]
         refused = [
-            *(Sample("GET", path, {}, "buyer") for path in ("/health", "/api/version", "/api/health", wanted, offered)),
-            *(Sample("GET", path, {}, "admin") for path in ("/api/auth/me", "/api/admin/recoveries", "/openapi.json")),
-            Sample("GET", f"/api/payment/{purchase.payment_id}", {}, "buyer"),
-            Sample("GET", f"/api/disputes/{dispute}", {}, "seller"),
-            Sample("PATCH", f"/api/notifications/{UNKNOWN}/read", {}, "buyer"),
-            Sample("POST", f"/api/payment/{UNKNOWN}/cancel", {}, "buyer"),
+            *(
+                FuzzSample("GET", path, {}, "buyer")
+                for path in ("/health", "/api/version", "/api/health", wanted, offered)
+            ),
+            *(
+                FuzzSample("GET", path, {}, "admin")
+                for path in ("/api/auth/me", "/api/admin/recoveries", "/openapi.json")
+            ),
+            FuzzSample("GET", f"/api/payment/{purchase.payment_id}", {}, "buyer"),
+            FuzzSample("GET", f"/api/disputes/{dispute}", {}, "seller"),
+            FuzzSample("PATCH", f"/api/notifications/{UNKNOWN}/read", {}, "buyer"),
+            FuzzSample("POST", f"/api/payment/{UNKNOWN}/cancel", {}, "buyer"),
             # Where every field may be missing, a name that is spelt wrong would be accepted.
             *(replace(each, body=dict.fromkeys(each.body, 0)) for each in accepted if not OPTIONAL.search(each.path)),
         ]
@@ -226,12 +241,12 @@ async def marketplace_world(folder: Path) -> AsyncIterator[World]:
         with closing(sqlite3.connect(market.db_path)) as store:
             tokens = {name: str(api.token) for name, api in people.items()}
             url = market.nobody.url
-            yield World(MARKETPLACE, url, store, tokens, accepted, refused, lambda: clock.now_ms() // 1000)
+            yield FuzzedService(MARKETPLACE, url, store, tokens, accepted, refused, lambda: clock.now_ms() // 1000)
 
 
 @BOTH
 async def test_a_changed_body_is_taken_or_refused_and_stores_nothing_when_refused(
-    service: Service, world: World, caplog: pytest.LogCaptureFixture
+    service: ServiceUnderTest, world: FuzzedService, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with aiohttp.ClientSession() as session:
         before = await world.quiet()
@@ -252,7 +267,7 @@ async def test_a_changed_body_is_taken_or_refused_and_stores_nothing_when_refuse
     assert loud(caplog) == []
 
 
-async def reported(world: World, session: aiohttp.ClientSession, sample: Sample, changed: Changed) -> int:
+async def reported(world: FuzzedService, session: aiohttp.ClientSession, sample: FuzzSample, changed: Changed) -> int:
     """Send a changed body as who may; return the status of an answer that is as it has to be."""
     headers = {"Content-Type": "application/json", **changed.headers}
     if sample.who:
@@ -267,7 +282,7 @@ async def reported(world: World, session: aiohttp.ClientSession, sample: Sample,
         return response.status
 
 
-def signed(world: World, body: bytes) -> dict[str, str]:
+def signed(world: FuzzedService, body: bytes) -> dict[str, str]:
     """Return the headers of a webhook whose body is what it is: the scanner's secret made them."""
     return headers_for(
         event_id="evt",
@@ -281,7 +296,7 @@ def signed(world: World, body: bytes) -> dict[str, str]:
 
 @BOTH
 async def test_changed_requests_are_answered_or_cut_off_and_store_nothing(
-    service: Service, world: World, caplog: pytest.LogCaptureFixture
+    service: ServiceUnderTest, world: FuzzedService, caplog: pytest.LogCaptureFixture
 ) -> None:
     who = {name: world.header(name) for name in ("", *world.tokens)}
     answered = 0
@@ -296,7 +311,7 @@ async def test_changed_requests_are_answered_or_cut_off_and_store_nothing(
     assert loud(caplog) == []
 
 
-async def sent(world: World, parts: list[bytes]) -> int:
+async def sent(world: FuzzedService, parts: list[bytes]) -> int:
     """Send a changed request; return how many answers came, each as it has to be."""
     raw = b"".join(parts)
     found = await asked(world.url, *parts, head=raw.startswith(b"HEAD "))
@@ -310,7 +325,7 @@ async def sent(world: World, parts: list[bytes]) -> int:
     return len(found)
 
 
-def check(service: Service, method: str, path: str, answer: Answer) -> None:
+def check(service: ServiceUnderTest, method: str, path: str, answer: Answer) -> None:
     """Fail when an answer is a failure of ours, has another shape than it must, or is not described."""
     if answer.status >= 400 and path != "/ready":
         code = service.code(answer.json)
@@ -320,7 +335,7 @@ def check(service: Service, method: str, path: str, answer: Answer) -> None:
         service.check_described(method, path, answer.status, answer.body)
 
 
-async def assert_still_serving(world: World) -> None:
+async def assert_still_serving(world: FuzzedService) -> None:
     raw = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     (answer,) = await asked(world.url, raw)
     assert answer.status == 200
@@ -331,7 +346,7 @@ def loud(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("service", [SCANNER, MARKETPLACE], ids=lambda service: service.name)
-async def test_every_route_with_a_body_is_tried(service: Service, world: World) -> None:
+async def test_every_route_with_a_body_is_tried(service: ServiceUnderTest, world: FuzzedService) -> None:
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"{world.url}/openapi.json", headers={"Authorization": f"Bearer {KEY}"}) as response,

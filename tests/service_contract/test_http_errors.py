@@ -15,7 +15,7 @@ from kernel.web.http_errors import ANY_ROUTE, CODES, MAX_HEADER_BYTES, MAX_HEADE
 from marketplace import errors as marketplace_errors
 from protocol import errors as scanner_errors
 from tests.service_contract.raw import CLOSE, HOST, asked, chunked, final, get, post
-from tests.service_contract.services import BOTH, MARKETPLACE, Service
+from tests.service_contract.services import BOTH, MARKETPLACE, ServiceUnderTest
 
 HEALTH = b"/health"
 MANY = b"".join(b"X%d: a\r\n" % number for number in range(MAX_HEADERS))
@@ -64,7 +64,7 @@ REFUSED = {
 }
 
 
-def request_of(service: Service, raw: bytes) -> bytes:
+def request_of(service: ServiceUnderTest, raw: bytes) -> bytes:
     if raw.startswith(b"%POST"):  # a body that is announced, and not sent
         head = b"POST " + service.post.encode() + b" HTTP/1.1\r\n" + HOST + CLOSE
         return head + b"Content-Length: " + raw.removeprefix(b"%POST") + b"\r\n\r\n"
@@ -72,13 +72,13 @@ def request_of(service: Service, raw: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def serving(service: Service, folder: Path) -> AsyncIterator[str]:
+async def serving(service: ServiceUnderTest, folder: Path) -> AsyncIterator[str]:
     async with service.running(service.environment(folder)) as running:
         yield service.url(running)
 
 
 @BOTH
-async def test_every_refusal_has_the_shape_of_all_errors(service: Service, tmp_path: Path) -> None:
+async def test_every_refusal_has_the_shape_of_all_errors(service: ServiceUnderTest, tmp_path: Path) -> None:
     found = {}
     async with serving(service, tmp_path) as url:
         for name, (raw, _, _) in REFUSED.items():
@@ -94,7 +94,7 @@ def test_every_code_of_http_is_one_of_the_service_with_the_same_status(codes: Ma
 
 
 @BOTH
-async def test_what_any_route_may_answer_is_described_for_each(service: Service, tmp_path: Path) -> None:
+async def test_what_any_route_may_answer_is_described_for_each(service: ServiceUnderTest, tmp_path: Path) -> None:
     async with serving(service, tmp_path) as url:
         document = final(await asked(url, get(b"/openapi.json"))).json
     for path, methods in document["paths"].items():
@@ -104,14 +104,16 @@ async def test_what_any_route_may_answer_is_described_for_each(service: Service,
 
 
 @BOTH
-async def test_a_method_that_is_not_there_is_answered_with_those_that_are(service: Service, tmp_path: Path) -> None:
+async def test_a_method_that_is_not_there_is_answered_with_those_that_are(
+    service: ServiceUnderTest, tmp_path: Path
+) -> None:
     async with serving(service, tmp_path) as url:
         answer = final(await asked(url, b"DELETE /health HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n"))
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 @BOTH
-async def test_a_body_is_asked_for_where_one_is_read(service: Service, tmp_path: Path) -> None:
+async def test_a_body_is_asked_for_where_one_is_read(service: ServiceUnderTest, tmp_path: Path) -> None:
     async with serving(service, tmp_path) as url:
         asks = post(service.post.encode(), b"{}", b"Expect: 100-Continue\r\n")
         statuses = [answer.status for answer in await asked(url, asks)]
@@ -125,7 +127,7 @@ async def test_a_body_is_asked_for_where_one_is_read(service: Service, tmp_path:
 
 
 @BOTH
-async def test_the_largest_that_is_read_is_read(service: Service, tmp_path: Path) -> None:
+async def test_the_largest_that_is_read_is_read(service: ServiceUnderTest, tmp_path: Path) -> None:
     async with serving(service, tmp_path) as url:
         for raw in (
             get(b"/health?" + b"a" * (MAX_TARGET_BYTES - len("/health?"))),
@@ -139,7 +141,7 @@ async def test_the_largest_that_is_read_is_read(service: Service, tmp_path: Path
 
 @BOTH
 @pytest.mark.parametrize("path", ["/health", "/openapi.json"])
-async def test_a_head_is_a_get_without_its_body(service: Service, tmp_path: Path, path: str) -> None:
+async def test_a_head_is_a_get_without_its_body(service: ServiceUnderTest, tmp_path: Path, path: str) -> None:
     async with serving(service, tmp_path) as url:
         got = final(await asked(url, get(path.encode())))
         reported = final(await asked(url, get(path.encode()).replace(b"GET", b"HEAD", 1), head=True))
@@ -156,7 +158,7 @@ async def test_a_head_of_a_stream_is_not_held_open(tmp_path: Path) -> None:
 
 @BOTH
 async def test_a_failure_outside_of_every_route_is_logged_reported_as_one_of_ours_and_ends_the_connection(
-    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    service: ServiceUnderTest, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError("a bug")
@@ -170,7 +172,7 @@ async def test_a_failure_outside_of_every_route_is_logged_reported_as_one_of_our
 
 
 @BOTH
-async def test_what_is_refused_is_answered_while_more_of_it_arrives(service: Service, tmp_path: Path) -> None:
+async def test_what_is_refused_is_answered_while_more_of_it_arrives(service: ServiceUnderTest, tmp_path: Path) -> None:
     """A connection is closed behind an answer: whoever sent on is told nothing else."""
     async with serving(service, tmp_path) as url:
         found = await asyncio.gather(*(asked(url, b"garb", b"age\r\n\r\n" + get(HEALTH)) for _ in range(5)))

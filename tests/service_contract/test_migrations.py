@@ -20,23 +20,23 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from tests import postgres
-from tests.service_contract.services import BOTH, Service
+from tests.service_contract.services import BOTH, ServiceUnderTest
 
 DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
 LITE_ONLY = re.compile(r"GLOB|RAISE\(|ROWID|IS [01]\b|\b(?:counted|settled|verified) (?:=|<>)|DATETIME|\bINTEGER\b")
 
 
-def metadata(service: Service) -> MetaData:
+def metadata(service: ServiceUnderTest) -> MetaData:
     return importlib.import_module(f"{service.name}.store.tables").metadata
 
 
-def migrations(service: Service) -> list[ModuleType]:
+def migrations(service: ServiceUnderTest) -> list[ModuleType]:
     folder = Path(importlib.import_module(f"{service.name}.store.migrate").MIGRATIONS) / "versions"
     names = sorted(path.stem for path in folder.glob("[0-9]*.py"))
     return [importlib.import_module(f"{service.name}.store.migrations.versions.{name}") for name in names]
 
 
-def script(service: Service, dialect: str) -> str:
+def script(service: ServiceUnderTest, dialect: str) -> str:
     """Return what the migrations say to a database of a kind."""
     said = io.StringIO()
     context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": said})
@@ -46,7 +46,7 @@ def script(service: Service, dialect: str) -> str:
     return said.getvalue()
 
 
-def declared(service: Service, dialect: str) -> set[str]:
+def declared(service: ServiceUnderTest, dialect: str) -> set[str]:
     """Return what the declared tables are for a database of a kind, a statement each."""
     found = set()
     for table in metadata(service).sorted_tables:
@@ -70,12 +70,12 @@ def made(sql: str) -> set[str]:
 
 @BOTH
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_migrations_make_exactly_the_tables_that_are_declared(service: Service, dialect: str) -> None:
+def test_migrations_make_exactly_the_tables_that_are_declared(service: ServiceUnderTest, dialect: str) -> None:
     assert made(script(service, dialect)) == declared(service, dialect)
 
 
 @BOTH
-def test_a_migrated_store_has_nothing_else(service: Service, tmp_path: Path) -> None:
+def test_a_migrated_store_has_nothing_else(service: ServiceUnderTest, tmp_path: Path) -> None:
     store = service.store(tmp_path)
     service.kind.migrate(store)
     with create_engine(f"sqlite:///{store}").connect() as connection:
@@ -84,7 +84,7 @@ def test_a_migrated_store_has_nothing_else(service: Service, tmp_path: Path) -> 
 
 
 @BOTH
-def test_postgresql_is_sent_nothing_in_the_words_of_sqlite(service: Service) -> None:
+def test_postgresql_is_sent_nothing_in_the_words_of_sqlite(service: ServiceUnderTest) -> None:
     reported = script(service, "postgresql")
 
     assert LITE_ONLY.findall(reported) == []
@@ -92,7 +92,7 @@ def test_postgresql_is_sent_nothing_in_the_words_of_sqlite(service: Service) -> 
 
 
 @BOTH
-def test_each_trigger_of_one_is_a_trigger_of_the_other(service: Service) -> None:
+def test_each_trigger_of_one_is_a_trigger_of_the_other(service: ServiceUnderTest) -> None:
     spelt = {
         dialect: set(re.findall(r"CREATE TRIGGER (\w+) (.*?) FOR EACH ROW", script(service, dialect)))
         for dialect in DIALECTS
@@ -102,7 +102,7 @@ def test_each_trigger_of_one_is_a_trigger_of_the_other(service: Service) -> None
 
 
 @BOTH
-def test_a_store_that_is_up_to_date_is_left_as_it_is(service: Service, tmp_path: Path) -> None:
+def test_a_store_that_is_up_to_date_is_left_as_it_is(service: ServiceUnderTest, tmp_path: Path) -> None:
     store = service.store(tmp_path)
     reached = service.kind.migrate(store)
     with closing(sqlite3.connect(store)) as link:
@@ -182,7 +182,7 @@ LEFT = {
 
 
 @BOTH
-def test_sqlite_refuses_what_must_not_be(service: Service, tmp_path: Path) -> None:
+def test_sqlite_refuses_what_must_not_be(service: ServiceUnderTest, tmp_path: Path) -> None:
     store = service.store(tmp_path)
     service.kind.migrate(store)
     with closing(sqlite3.connect(store, isolation_level=None)) as link:

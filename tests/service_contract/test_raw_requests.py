@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service_contract.services import BOTH, Service
+from tests.service_contract.services import BOTH, ServiceUnderTest
 from tests.service_contract.test_bodies import said
 
 HOST = b"Host: 127.0.0.1\r\nConnection: close\r\n"
@@ -63,7 +63,7 @@ BYTES = {
 
 @BOTH
 async def test_bytes_no_client_sends_are_a_4xx_and_the_service_lives_on(
-    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    service: ServiceUnderTest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     env = service.environment(tmp_path) | {f"{service.prefix}TRUSTED_HOPS": "1"}
     async with service.running(env) as running:

@@ -12,7 +12,7 @@ import pytest
 
 from kernel.errors import ConfigError
 from tests.harness import ROOT
-from tests.service_contract.services import BOTH, Service
+from tests.service_contract.services import BOTH, ServiceUnderTest
 
 CHAINS = orjson.loads((ROOT / "supported-chains.json").read_bytes())
 TOKENS = orjson.loads((ROOT / "tokens.json").read_bytes())
@@ -42,7 +42,7 @@ WRONG = [
 @BOTH
 @pytest.mark.parametrize(("chains", "tokens", "why"), WRONG)
 async def test_a_registry_that_contradicts_itself_stops_the_start(
-    service: Service, tmp_path: Path, chains: list[Any], tokens: list[Any], why: str
+    service: ServiceUnderTest, tmp_path: Path, chains: list[Any], tokens: list[Any], why: str
 ) -> None:
     await asyncio.to_thread((tmp_path / "chains.json").write_bytes, orjson.dumps(chains))
     await asyncio.to_thread((tmp_path / "tokens.json").write_bytes, orjson.dumps(tokens))

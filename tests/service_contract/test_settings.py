@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import ConfigError
-from tests.service_contract.services import BOTH, MARKETPLACE, SCANNER, Service
+from tests.service_contract.services import BOTH, MARKETPLACE, SCANNER, ServiceUnderTest
 
 UNKNOWN = ["SECRET_KEYS", "TRUSTED_HOP", "API_KEI", "DB", "XPUBB", "PORTS", "SERVICES_HOST"]
 LINKS = {
@@ -22,7 +22,9 @@ LINKS = {
 @BOTH
 @pytest.mark.parametrize("rest", UNKNOWN)
 @pytest.mark.parametrize("where", ["environment", "file"])
-def test_an_unknown_name_of_ours_stops_the_start(service: Service, tmp_path: Path, rest: str, where: str) -> None:
+def test_an_unknown_name_of_ours_stops_the_start(
+    service: ServiceUnderTest, tmp_path: Path, rest: str, where: str
+) -> None:
     name = service.prefix + rest
     env = service.environment(tmp_path)
     (tmp_path / ".env").write_text(f"{name}=x\n" if where == "file" else "")
@@ -32,7 +34,9 @@ def test_an_unknown_name_of_ours_stops_the_start(service: Service, tmp_path: Pat
 
 @BOTH
 @pytest.mark.parametrize("where", ["environment", "file"])
-def test_names_container_platforms_set_for_a_service_are_ignored(service: Service, tmp_path: Path, where: str) -> None:
+def test_names_container_platforms_set_for_a_service_are_ignored(
+    service: ServiceUnderTest, tmp_path: Path, where: str
+) -> None:
     links = {service.prefix + rest: value for rest, value in LINKS.items()}
     env = {name: value for name, value in service.environment(tmp_path).items() if name not in links}
     (tmp_path / ".env").write_text("".join(f"{n}={v}\n" for n, v in links.items()) if where == "file" else "")
@@ -55,21 +59,21 @@ def test_a_port_that_is_a_number_is_a_setting_all_the_same(tmp_path: Path) -> No
 
 @BOTH
 @pytest.mark.parametrize("line", ["just words", "= value", "'open", "A B=c"])
-def test_a_line_of_the_file_that_cannot_be_read_is_named(service: Service, tmp_path: Path, line: str) -> None:
+def test_a_line_of_the_file_that_cannot_be_read_is_named(service: ServiceUnderTest, tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"LOG_LEVEL=info\n{line}\n")
     with pytest.raises(ConfigError, match="line 2: is not NAME=value"):
         service.load_settings(service.environment(tmp_path), env_file=tmp_path / ".env")
 
 
 @BOTH
-def test_a_file_that_is_no_text_is_named(service: Service, tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_named(service: ServiceUnderTest, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"A=\xff\n")
     with pytest.raises(ConfigError, match="cannot be read"):
         service.load_settings(service.environment(tmp_path), env_file=tmp_path / ".env")
 
 
 @BOTH
-def test_an_empty_variable_does_not_hide_the_files_value(service: Service, tmp_path: Path) -> None:
+def test_an_empty_variable_does_not_hide_the_files_value(service: ServiceUnderTest, tmp_path: Path) -> None:
     name = f"{service.prefix}TRUSTED_HOPS"
     (tmp_path / ".env").write_text(f"{name}=2\n")
     env = service.environment(tmp_path) | {name: ""}
@@ -78,7 +82,7 @@ def test_an_empty_variable_does_not_hide_the_files_value(service: Service, tmp_p
 
 @BOTH
 @pytest.mark.parametrize("hops", ["-1", "9", "x", "1.5"])
-def test_trusted_hops_are_a_small_integer(service: Service, tmp_path: Path, hops: str) -> None:
+def test_trusted_hops_are_a_small_integer(service: ServiceUnderTest, tmp_path: Path, hops: str) -> None:
     name = f"{service.prefix}TRUSTED_HOPS"
     with pytest.raises(ConfigError, match=f"^{name}: "):
         service.load_settings(service.environment(tmp_path) | {name: hops})
@@ -86,7 +90,9 @@ def test_trusted_hops_are_a_small_integer(service: Service, tmp_path: Path, hops
 
 @BOTH
 @pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FORMER"])
-def test_a_key_that_is_none_is_refused_without_being_shown(service: Service, tmp_path: Path, name: str) -> None:
+def test_a_key_that_is_none_is_refused_without_being_shown(
+    service: ServiceUnderTest, tmp_path: Path, name: str
+) -> None:
     with pytest.raises(ConfigError, match=f"^{service.prefix}{name}") as refused:
         service.load_settings(service.environment(tmp_path) | {service.prefix + name: "c29tZXRoaW5n"})
     assert "c29tZXRoaW5n" not in str(refused.value)

@@ -11,11 +11,13 @@ import pytest
 
 from kernel.errors import StoreError
 from kernel.store.lock import exclusive_store_lock
-from tests.service_contract.services import BOTH, Service
+from tests.service_contract.services import BOTH, ServiceUnderTest
 
 
 @BOTH
-def test_a_store_in_use_names_the_service_the_setting_and_the_process(service: Service, tmp_path: Path) -> None:
+def test_a_store_in_use_names_the_service_the_setting_and_the_process(
+    service: ServiceUnderTest, tmp_path: Path
+) -> None:
     store = service.store(tmp_path)
 
     def lock() -> object:
@@ -28,7 +30,9 @@ def test_a_store_in_use_names_the_service_the_setting_and_the_process(service: S
 
 
 @BOTH
-def test_a_folder_that_is_missing_and_a_file_that_is_no_store_are_named(service: Service, tmp_path: Path) -> None:
+def test_a_folder_that_is_missing_and_a_file_that_is_no_store_are_named(
+    service: ServiceUnderTest, tmp_path: Path
+) -> None:
     with pytest.raises(StoreError, match=f"{service.kind.setting}: folder .* does not exist"):
         service.kind.migrate(tmp_path / "nowhere" / "a.db")
     (tmp_path / "a.db").write_bytes(b"not a database at all, but long enough to be read as one" * 100)
@@ -37,7 +41,7 @@ def test_a_folder_that_is_missing_and_a_file_that_is_no_store_are_named(service:
 
 
 @BOTH
-def test_a_newer_store_is_refused_with_a_sentence(service: Service, tmp_path: Path) -> None:
+def test_a_newer_store_is_refused_with_a_sentence(service: ServiceUnderTest, tmp_path: Path) -> None:
     store = service.store(tmp_path)
     service.kind.migrate(store)
     with closing(sqlite3.connect(store)) as link, link:
@@ -47,7 +51,7 @@ def test_a_newer_store_is_refused_with_a_sentence(service: Service, tmp_path: Pa
 
 
 @BOTH
-async def test_the_first_write_on_a_fresh_store_waits_for_no_reader(service: Service, tmp_path: Path) -> None:
+async def test_the_first_write_on_a_fresh_store_waits_for_no_reader(service: ServiceUnderTest, tmp_path: Path) -> None:
     """Changing the journal to WAL needs the store for itself: it is done before anybody reads."""
     store = service.store(tmp_path)
     service.kind.migrate(store)
@@ -60,7 +64,7 @@ async def test_the_first_write_on_a_fresh_store_waits_for_no_reader(service: Ser
 
 
 @BOTH
-async def test_a_failure_of_the_driver_is_an_error_of_the_store(service: Service, tmp_path: Path) -> None:
+async def test_a_failure_of_the_driver_is_an_error_of_the_store(service: ServiceUnderTest, tmp_path: Path) -> None:
     store = service.store(tmp_path)
     service.kind.migrate(store)
     async with service.open_database(store) as database:

@@ -44,7 +44,7 @@ def clock() -> FakeClock:
     return FakeClock(NOW)
 
 
-class Bench:
+class DispatcherBench:
     """A deliverer that runs, and what the store says of its events."""
 
     def __init__(self, db: Database, clock: Any, dispatcher: WebhookDispatcher, metrics: Metrics) -> None:
@@ -109,13 +109,13 @@ class Bench:
 @asynccontextmanager
 async def delivering(
     db: Database, clock: Any, *, rand: float = 0.5, pauses: tuple[float, ...] = PAUSES
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[DispatcherBench]:
     metrics = Metrics()
     async with open_sender(SsrfGuard(frozenset(), production=False), timeout_s=10) as client:
         dispatcher = WebhookDispatcher(
             db=db, client=client, schedule=RetrySchedule(pauses), clock=clock, metrics=metrics, rand=lambda: rand
         )
-        bench = Bench(db, clock, dispatcher, metrics)
+        bench = DispatcherBench(db, clock, dispatcher, metrics)
         bench.task = asyncio.create_task(dispatcher.run())
         try:
             yield bench
@@ -126,7 +126,7 @@ async def delivering(
 
 
 @pytest.fixture
-async def bench(db: Database, clock: FakeClock) -> AsyncIterator[Bench]:
+async def bench(db: Database, clock: FakeClock) -> AsyncIterator[DispatcherBench]:
     async with delivering(db, clock) as found:
         yield found
 
@@ -146,7 +146,9 @@ def paid(url: str, intent_id: str = "order-1", **fields: Any) -> Intent:
     return an_intent(intent_id, **(values | fields))
 
 
-async def test_a_delivery_is_written_down_with_its_attempt_and_its_intent(bench: Bench, hooks: Receiver) -> None:
+async def test_a_delivery_is_written_down_with_its_attempt_and_its_intent(
+    bench: DispatcherBench, hooks: Receiver
+) -> None:
     (event_id,) = await bench.queue(paid(hooks.url()))
 
     row = await bench.tried(event_id, 1)
@@ -179,7 +181,7 @@ async def test_retries_follow_the_schedule_with_jitter_and_then_end(
         assert bench.value("webhook_attempts_total", outcome="exhausted") == 1
 
 
-async def test_no_attempt_is_made_before_its_time(bench: Bench, hooks: Receiver) -> None:
+async def test_no_attempt_is_made_before_its_time(bench: DispatcherBench, hooks: Receiver) -> None:
     hooks.behave(statuses=[500])
     (event_id,) = await bench.queue(paid(hooks.url()))
     await bench.tried(event_id, 1)
@@ -198,7 +200,7 @@ async def test_no_attempt_is_made_before_its_time(bench: Bench, hooks: Receiver)
     ("header", "pause_s"), [("77", 77), ("1", 5), ("0", 5), ("99999999", 24 * HOUR_S), ("-3", 5), ("soon", 5)]
 )
 async def test_a_receiver_may_ask_for_more_time_but_not_for_less(
-    bench: Bench, hooks: Receiver, header: str, pause_s: int
+    bench: DispatcherBench, hooks: Receiver, header: str, pause_s: int
 ) -> None:
     hooks.behave(statuses=[503], headers={"Retry-After": header})
     (event_id,) = await bench.queue(paid(hooks.url()))
@@ -208,7 +210,9 @@ async def test_a_receiver_may_ask_for_more_time_but_not_for_less(
     assert row.next_attempt_at - NOW == pause_s * 1000
 
 
-async def test_gone_ends_the_round_and_a_new_round_starts_from_the_first_pause(bench: Bench, hooks: Receiver) -> None:
+async def test_gone_ends_the_round_and_a_new_round_starts_from_the_first_pause(
+    bench: DispatcherBench, hooks: Receiver
+) -> None:
     hooks.behave(statuses=[410, 500, 200])
     (event_id,) = await bench.queue(paid(hooks.url()))
     row = await bench.tried(event_id, 1)
@@ -229,7 +233,7 @@ async def test_gone_ends_the_round_and_a_new_round_starts_from_the_first_pause(b
 
 
 async def test_a_receiver_that_hangs_delays_no_other_and_takes_no_more_than_its_queue(
-    bench: Bench, hooks: Receiver
+    bench: DispatcherBench, hooks: Receiver
 ) -> None:
     hooks.behave("/hook/dead", hang=True)
     dead = hooks.url("/hook/dead").replace("127.0.0.1", "localhost")  # another receiver, by name
@@ -244,7 +248,7 @@ async def test_a_receiver_that_hangs_delays_no_other_and_takes_no_more_than_its_
 
 
 async def test_a_queue_is_emptied_however_long_it_is(
-    bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
+    bench: DispatcherBench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher_module, "BATCH", 16)
     monkeypatch.setattr(dispatcher_module, "LOW_WATER", 8)
@@ -259,7 +263,7 @@ async def test_a_queue_is_emptied_however_long_it_is(
 
 @pytest.mark.parametrize("limits", [(16, 8), (1024, 512), (4, 7)])
 async def test_what_is_urgent_goes_before_what_waits_already(
-    bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
+    bench: DispatcherBench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(dispatcher_module, "BATCH", limits[0])
     monkeypatch.setattr(dispatcher_module, "LOW_WATER", limits[1])
@@ -284,7 +288,7 @@ async def test_what_is_urgent_goes_before_what_waits_already(
     assert order[MAX_IN_FLIGHT : MAX_IN_FLIGHT + 6] == ["paid"] * 3 + ["gone"] * 3
 
 
-def urgent(bench: Bench) -> int:
+def urgent(bench: DispatcherBench) -> int:
     """Count what waits in the dispatcher's hands before the least urgent."""
     queues = bench.dispatcher._queues.values()
     return sum(len(queue.waiting[each]) for queue in queues for each in Priority if each is not max(Priority))
@@ -296,7 +300,7 @@ def test_what_is_urgent_never_runs_out_before_more_of_it_is_fetched() -> None:
     assert dispatcher_module.BATCH >= dispatcher_module.LOW_WATER
 
 
-async def test_nothing_is_kept_of_a_receiver_nobody_waits_for(bench: Bench, hooks: Receiver) -> None:
+async def test_nothing_is_kept_of_a_receiver_nobody_waits_for(bench: DispatcherBench, hooks: Receiver) -> None:
     hooks.behave(statuses=[500])
     (event_id,) = await bench.queue(paid(hooks.url()))
     await bench.tried(event_id, 1)
@@ -306,7 +310,7 @@ async def test_nothing_is_kept_of_a_receiver_nobody_waits_for(bench: Bench, hook
             await asyncio.sleep(0.001)
 
 
-async def test_each_attempt_is_signed_anew_under_the_same_id(bench: Bench, hooks: Receiver) -> None:
+async def test_each_attempt_is_signed_anew_under_the_same_id(bench: DispatcherBench, hooks: Receiver) -> None:
     hooks.behave(statuses=[500, 200])
     (event_id,) = await bench.queue(paid(hooks.url()))
     await bench.tried(event_id, 1)
@@ -319,7 +323,9 @@ async def test_each_attempt_is_signed_anew_under_the_same_id(bench: Bench, hooks
     assert all(verify_standard(d.headers, d.body, SECRET, now=s) for d, s in zip(hooks.deliveries, stamps, strict=True))
 
 
-async def test_what_is_under_way_is_finished_and_written_down_before_it_stops(bench: Bench, hooks: Receiver) -> None:
+async def test_what_is_under_way_is_finished_and_written_down_before_it_stops(
+    bench: DispatcherBench, hooks: Receiver
+) -> None:
     hooks.behave(pause_s=0.2)
     queued = await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(MAX_IN_FLIGHT + 20)))
     await hooks.wait_for(MAX_IN_FLIGHT)
@@ -336,7 +342,7 @@ async def test_what_is_under_way_is_finished_and_written_down_before_it_stops(be
 
 
 async def test_what_was_sent_but_not_written_is_sent_again_with_the_same_id(
-    bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
+    bench: DispatcherBench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
 
@@ -359,7 +365,7 @@ async def test_what_was_sent_but_not_written_is_sent_again_with_the_same_id(
 
 
 async def test_a_store_that_cannot_be_read_is_asked_again(
-    bench: Bench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bench: DispatcherBench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = asyncio.Event()
 
@@ -387,7 +393,7 @@ async def test_a_retry_comes_at_its_time_although_nobody_rings(db: Database, hoo
     assert len(hooks.deliveries) == 2
 
 
-async def test_a_signature_tells_the_time_of_the_wall(bench: Bench, hooks: Receiver) -> None:
+async def test_a_signature_tells_the_time_of_the_wall(bench: DispatcherBench, hooks: Receiver) -> None:
     """Receivers compare it with theirs; what waits goes by a time that passes evenly until the store has moved it."""
     bench.clock.set(-1200)
     await bench.queue(paid(hooks.url()))
@@ -396,7 +402,7 @@ async def test_a_signature_tells_the_time_of_the_wall(bench: Bench, hooks: Recei
     assert int(delivery.headers["webhook-timestamp"]) * 1000 == bench.clock.now_ms() - 1_200_000
 
 
-async def test_opt_in_events_do_not_mark_the_intent_as_delivered(bench: Bench, hooks: Receiver) -> None:
+async def test_opt_in_events_do_not_mark_the_intent_as_delivered(bench: DispatcherBench, hooks: Receiver) -> None:
     hooks.behave(statuses=[410])
     intent = paid(hooks.url(), events=(EventType.EXPIRED,))
     async with bench.db.write() as tx:
@@ -411,7 +417,7 @@ async def test_opt_in_events_do_not_mark_the_intent_as_delivered(bench: Bench, h
     assert (await bench.intent()).webhook_delivered_at is None
 
 
-async def test_a_failing_receiver_gets_few_calls_at_once(bench: Bench, hooks: Receiver) -> None:
+async def test_a_failing_receiver_gets_few_calls_at_once(bench: DispatcherBench, hooks: Receiver) -> None:
     hooks.behave("/hook", statuses=[500], pause_s=0.2)
     await bench.queue(*(paid(hooks.url(), f"order-{i}") for i in range(MAX_IN_FLIGHT * 3)))
     await hooks.wait_until(lambda: len(hooks.deliveries) == MAX_IN_FLIGHT)

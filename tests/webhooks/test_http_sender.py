@@ -41,8 +41,8 @@ async def serving(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[in
         await runner.cleanup()
 
 
-class Names(AbstractResolver):
-    """Resolves every name to what it is reported: a DNS server in the attacker's hands."""
+class FakeNames(AbstractResolver):
+    """Resolves every name to what it is given: a DNS server in the attacker's hands."""
 
     def __init__(self, *ips: str) -> None:
         self._ips = ips
@@ -265,7 +265,7 @@ async def test_cookies_are_not_kept(client):
         sent.append(request.headers.get("Cookie"))
         return web.Response(headers={"Set-Cookie": "a=b"})
 
-    async with open_sender(ANYWHERE, timeout_s=5, resolver=Names("127.0.0.1")) as named, serving(handle) as port:
+    async with open_sender(ANYWHERE, timeout_s=5, resolver=FakeNames("127.0.0.1")) as named, serving(handle) as port:
         for _ in range(2):  # by name: cookies of addresses are not kept by default anyway
             await named.send(f"http://shop.example:{port}/", BODY, HEADERS)
     assert sent == [None, None]
@@ -337,7 +337,7 @@ async def counting() -> AsyncIterator[tuple[int, list[str]]]:
 @pytest.mark.parametrize("ips", [("127.0.0.1",), ("127.0.0.1", "127.0.0.2")])
 async def test_a_name_that_resolves_to_a_private_address_is_refused_before_dialling(ips):
     """DNS rebinding: the name was fine at registration, and the dial tells."""
-    async with counting() as (port, seen), open_sender(PRODUCTION, timeout_s=5, resolver=Names(*ips)) as client:
+    async with counting() as (port, seen), open_sender(PRODUCTION, timeout_s=5, resolver=FakeNames(*ips)) as client:
         url = f"http://shop.example:{port}/?token=s3cret"
         PRODUCTION.check_url(url)
         outcome = await client.send(url, BODY, HEADERS)
@@ -358,7 +358,7 @@ async def test_of_several_addresses_the_forbidden_one_is_never_dialled(monkeypat
 
     monkeypatch.setattr(guard, "check_address", judge)
     async with serving(answering(), "127.0.0.2") as port:
-        resolver = Names("127.0.0.1", "127.0.0.2")
+        resolver = FakeNames("127.0.0.1", "127.0.0.2")
         async with open_sender(guard, timeout_s=5, resolver=resolver) as client:
             outcome = await client.send(f"http://shop.example:{port}/", BODY, HEADERS)
     assert outcome.ok
@@ -384,7 +384,10 @@ async def test_the_dial_guard_also_judges_addresses_that_stand_in_the_url(monkey
 
 async def test_a_listed_host_may_resolve_to_a_private_address():
     listed = SsrfGuard(frozenset({"shop.example"}), production=True)
-    async with serving(answering()) as port, open_sender(listed, timeout_s=5, resolver=Names("127.0.0.1")) as client:
+    async with (
+        serving(answering()) as port,
+        open_sender(listed, timeout_s=5, resolver=FakeNames("127.0.0.1")) as client,
+    ):
         assert (await client.send(f"http://shop.example:{port}/", BODY, HEADERS)).ok
         refused = await client.send(f"http://other.example:{port}/", BODY, HEADERS)
     assert refused.error == "forbidden target: host is not in SCANNER_CALLBACK_ALLOWED_HOSTS"

@@ -35,7 +35,7 @@ LOG_FIELDS = {
 }  # fmt: skip
 
 
-class Silent:
+class NoTelemetry:
     def rpc_call(self, endpoint: str, method: str, seconds: float, error: str | None) -> None:
         assert error is None, f"{method}: {error}"
 
@@ -132,7 +132,7 @@ async def test_the_adapter_reads_all_of_it_and_verifies_the_payments(chain: Gene
             chain_id=97, name="Generated", proxy_address=PROXY, confirmation_threshold=5, rpc_urls=(url,),
             finality=Finality.DEPTH, max_log_range=64,
         )  # fmt: skip
-        async with open_adapter(described, timeout_s=5, telemetry=Silent()) as adapter:
+        async with open_adapter(described, timeout_s=5, telemetry=NoTelemetry()) as adapter:
             assert await adapter.self_test() == []
             assert await adapter.token(TOKEN) == TokenMeta("USDT", 18)
             head, cursor, found = await adapter.head(), Cursor(0), []
