@@ -141,7 +141,7 @@ class Backend:
 
 
 async def tell(stage: Stage, backend: Backend, hooks: Receiver, secret: str) -> None:
-    """Register, pay, wait for the word."""
+    """Register, pay, and wait for the webhook."""
     created = await backend.register(stage, hooks.url("/webhook"), secret)
     block = created["checkoutBlock"]
     log(f"intent      {created['intentId']}: {AMOUNT} base units of {block['tokenSymbol']} to {block['destination']}")
@@ -158,7 +158,7 @@ async def tell(stage: Stage, backend: Backend, hooks: Receiver, secret: str) -> 
 
 
 def check(delivery: Delivery, tx: str, secret: str) -> None:
-    """Look at a webhook as a backend has to."""
+    """Verify a webhook as a backend has to."""
     if not delivery.verified(secret):
         raise DemoError("the webhook's signature is wrong")
     if delivery.json["txHash"] != tx:

@@ -150,13 +150,13 @@ class Credentials:
 
 
 def new_credentials() -> Credentials:
-    """Return secrets nobody has seen."""
+    """Return fresh secrets."""
     key, hook, jwt, password = (secrets.token_urlsafe(32) for _ in range(4))
     return Credentials(key, hook, jwt, "admin@demo.test", password)
 
 
 def marketplace_service(folder: Path, scanner_url: str, credentials: Credentials, **more: str) -> Service:
-    """Return a marketplace beside a scanner, not yet started; nobody counts how often a runner asks."""
+    """Return a marketplace beside a scanner, not yet started; its rate limits are off."""
     environment = {
         "MARKETPLACE_PORT": os.environ.get("MARKETPLACE_PORT", "0"),
         "MARKETPLACE_DB_PATH": str(folder / "marketplace.db"),

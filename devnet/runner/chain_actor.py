@@ -49,7 +49,7 @@ class ChainActor:
         return await self._mined(await self.chain.transfer(self.token, destination, amount, sender=wallet))
 
     async def execute(self, instruction: Mapping[str, Any]) -> str:
-        """Send what the books ordered out of the escrow, which holds no more than what was paid into it."""
+        """Execute a payout out of the escrow, which holds no more than what was paid into it."""
         sender, amount = instruction["from"], int(instruction["amountBaseUnits"])
         await self._may_send(sender)
         sent = await self.chain.transfer(

@@ -1,4 +1,4 @@
-"""The last part of a scenario: the goods change hands, and the money leaves the escrow on chain."""
+"""The last part of a scenario: the goods are delivered, and the money leaves the escrow on chain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def deliver(scenario: Scenario) -> None:
 
 
 async def confirm_delivery(scenario: Scenario) -> None:
-    """Let the buyer say it arrived: by the delivery code, or in so many words."""
+    """Let the buyer say it arrived: by the delivery code, or by a confirmation."""
     if scenario.serial % 2:
         await _by_code(scenario)
     else:
@@ -47,7 +47,7 @@ async def _by_code(scenario: Scenario) -> None:
 
 
 async def release(scenario: Scenario) -> None:
-    """Let the admin order the release; the books are empty from then on."""
+    """Let the admin order the release; the ledger holds nothing from then on."""
     chain_actor = scenario.context.chain_actor
     scenario.sellers_wallet = scenario.sellers_wallet or await chain_actor.wallet()
     path = f"/api/admin/payments/{scenario.purchase.payment_id}/release"
@@ -84,7 +84,7 @@ async def _everybody(scenario: Scenario, kind: str) -> None:
 
 
 async def probe_access(scenario: Scenario) -> None:
-    """Try to see what belongs to others: a loser looks at our payment, our buyer at a neighbour's."""
+    """Try to read what belongs to others: a rejected seller reads our payment, our buyer another buyer's."""
     loser = scenario.sellers[scenario.losers[0]]
     attempts = [(loser, scenario.purchase.payment_id)]
     others = [payment for payment, buyer in scenario.context.paid.items() if buyer != scenario.buyer.user_id]

@@ -25,7 +25,7 @@ class HttpClient:
     """
     A way to one service.
 
-    `patience_s` is how long a service may be away before a scenario fails: 0 lets the first refused
+    `patience_s` is how long a service may be down before a scenario fails: 0 lets the first refused
     connection fail it, more is for runs in which the service is killed.
     """
 
@@ -37,7 +37,7 @@ class HttpClient:
     async def request(
         self, operation: str, method: str, path: str, body: Any = None, token: str | None = None
     ) -> tuple[int, Any]:
-        """Return status and JSON of an answer; while the service is away, ask again."""
+        """Return status and JSON of an answer; while the service is down, ask again."""
         until = time.monotonic() + self.max_downtime_s
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What was measured while it ran: every call, and every notification as it was heard."""
+"""What was measured while it ran: every call, and every notification as it was received."""
 
 from __future__ import annotations
 

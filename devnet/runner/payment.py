@@ -18,7 +18,7 @@ WEBHOOK = "/api/payment/amn-scanner/webhook"
 
 
 async def open_payment(scenario: Scenario) -> None:
-    """Open the payment; the buyer is shown where to pay once the scanner looks there."""
+    """Open the payment; the buyer is shown where to pay once the scanner watches that address."""
     chain_actor = scenario.context.chain_actor
     body = {
         "purchaseRequestId": scenario.purchase.request_id,
@@ -90,7 +90,7 @@ async def await_confirmation(scenario: Scenario) -> None:
 
 
 async def _webhook(scenario: Scenario) -> None:
-    """See that the scanner reported it once, and that nobody else can: what is not signed counts for nothing."""
+    """Check that the scanner reported it once, and that an unsigned webhook is refused."""
     forged = {"intentId": scenario.purchase.payment_id, "status": "confirmed", "txHash": scenario.tx_hash}
     status, _ = await scenario.context.market.request("forged webhook", "POST", WEBHOOK, forged)
     if status != UNAUTHORIZED:
@@ -140,7 +140,7 @@ async def wait_until_funded(scenario: Scenario) -> dict[str, Any]:
 
 
 async def _watched(scenario: Scenario, shown: str) -> str:
-    """Look at the scanner's side of it, and tell what is new."""
+    """Read the scanner's intent, and log what is new."""
     view = await scenario.context.ask_scanner("read intent", f"/intents/{scenario.purchase.payment_id}")
     intent = view["intent"]
     now = f"{intent['status']:<11} {intent['confirmations']}/{intent['confirmationsRequired']}"

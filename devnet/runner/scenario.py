@@ -123,7 +123,7 @@ class Scenario:
         return self.context.listeners.by_user[user_id]
 
     async def assert_notified(self, users: Iterable[str], kind: str, about: str) -> None:
-        """Assert that each of these users is notified, and so far nobody who must not be."""
+        """Assert that each of these users is notified, and so far no other user."""
         in_time = await asyncio.gather(*(is_notified(self.listener(user), kind, about) for user in users))
         self.late += in_time.count(False)
         recipients = Recipients([self.purchase], [self.context.admin.user_id], self.context.listeners.sellers)

@@ -16,7 +16,7 @@ class Target:
     scanner_key: str = field(repr=False)
     admin_email: str
     admin_password: str = field(repr=False)
-    max_downtime_s: float = 0.0  # how long a service may be away; 0: never
+    max_downtime_s: float = 0.0  # how long a service may be down; 0: never
 
 
 def target_of(deployment: Deployment, *, max_downtime_s: float = 0.0) -> Target:

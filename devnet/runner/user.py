@@ -10,7 +10,7 @@ from devnet.runner.http_client import GOOD, UNAUTHORIZED, HttpClient
 
 
 class User:
-    """Somebody with an account; `user_id` is known from the log-in on."""
+    """A user with an account; `user_id` is known from the log-in on."""
 
     def __init__(self, http: HttpClient, email: str, password: str) -> None:
         self.http = http

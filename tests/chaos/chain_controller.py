@@ -67,7 +67,7 @@ class ChainController:
             self.payments += 1
 
     async def pay_in_busy_block(self, token: str, destination: str, amount: int, reference: str | None) -> None:
-        """Pay in a block that also holds what strangers pay each other, through the proxy and without it."""
+        """Pay in a block that also holds payments between strangers, through the proxy and without it."""
         async with self._lock:
             await self.chain.automine(on=False)
             try:
@@ -110,7 +110,7 @@ class ChainController:
             self.payments += 1
 
     async def approve(self, token: str, spender: str, amount: int) -> None:
-        """Allow somebody to take, which moves nothing."""
+        """Approve a spender, which moves nothing."""
         async with self._lock:
             await self.chain.send(token, _call("approve(address,uint256)", spender, amount), sender=self._payer())
             self.payments += 1
@@ -131,7 +131,7 @@ class ChainController:
             await self.chain.pay(token, destination, amount, reference, payer=payer)
 
     async def reorg(self, depth: int, kind: str) -> None:
-        """Replace the newest blocks; their transactions stay, move, come back later or vanish."""
+        """Replace the newest blocks; their transactions stay, move, return later or never."""
         async with self._lock:
             held = await self._transactions(depth)
             raw = [(await self.chain.raw(tx), place) for tx, place in held]

@@ -13,7 +13,7 @@ from tests.chaos.schedule import Plan
 
 
 class ChainEnvironment(Protocol):
-    """One chain, two endpoints in front of it, and buyers' hands on it."""
+    """One chain, two endpoints in front of it, and buyers who pay on it."""
 
     @property
     def payments(self) -> int:

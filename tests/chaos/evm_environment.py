@@ -1,4 +1,4 @@
-"""The EVM world: a real local chain behind two faulty JSON-RPC endpoints, both rails, reorganisations."""
+"""The EVM environment: a real local chain behind two faulty JSON-RPC endpoints, both rails, reorganisations."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class ReceivedWebhook:
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedRow:
-    """One line of `GET /unmatched`; what its event key looks like is nobody's business."""
+    """One line of `GET /unmatched`; its event key is opaque."""
 
     tx: str | None
     event_key: str

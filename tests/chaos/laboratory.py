@@ -173,7 +173,7 @@ class Laboratory:
             self.supervisor.anomalies.append(f"a restart of a scanner at rest sent {sent}")
 
     async def _on_time(self) -> None:
-        """Note whoever paid and is not confirmed soon after the last fault is over, whatever strangers did."""
+        """Note every paid intent that is not confirmed soon after the last fault is over."""
         orders = tuple(self.shoppers.orders)
         waiting = set(expected_state(orders, await self.chain_env.transfers(orders)).settled)
         with suppress(TimeoutError):
@@ -185,7 +185,7 @@ class Laboratory:
             self.supervisor.anomalies.append(f"{ON_TIME_S} s after the last fault {sorted(waiting)} were not confirmed")
 
     async def _until_idle(self) -> None:
-        """Wait for two polls in a row that read everything and left nothing to tell."""
+        """Wait for two polls in a row that read everything and left nothing to deliver."""
         seen: set[str] = set()
         state: Any = None
         try:

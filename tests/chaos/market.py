@@ -1,4 +1,4 @@
-"""One run with the marketplace: both daemons on a faulty chain, whole purchases, judged by the chain and the books."""
+"""One run with the marketplace: both daemons on a faulty chain, whole purchases, judged by the chain and the ledger."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _registry(folder: Path, confirmations: int) -> Path:
 
 
 def _sanctions(folder: Path, listed: Sequence[str]) -> Path:
-    """Write a sanctions list; somebody is on every list."""
+    """Write a sanctions list; it is never empty."""
     addresses = [*listed, f"0x{'5d' * 20}"]
     path = folder / "sdn.xml"
     path.write_text(SDN.format(ids="\n".join(SDN_ID.format(uid=u, address=a) for u, a in enumerate(addresses, 2))))

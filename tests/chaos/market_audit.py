@@ -1,4 +1,4 @@
-"""The marketplace's books as an auditor reads them: its API, and its tables without a hand on them."""
+"""The marketplace's ledger as an auditor reads it: over the API, and from the tables, read-only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MarketAudit:
         return _select(self._store, statement)
 
     def ledger(self) -> tuple[LedgerLine, ...]:
-        """Read the books as they are now."""
+        """Read the ledger as it is now."""
         lines = "SELECT id, entry_type, payment_id, token_address, amount_base FROM funds_ledger_entries ORDER BY id"
         return tuple(LedgerLine(i, e, p, t.lower(), int(a)) for i, e, p, t, a in self.select(lines))
 
@@ -67,7 +67,7 @@ class MarketAudit:
         return found
 
     def withheld(self, scanner: Path, now_ms: int) -> int:
-        """Return how many things the scanner keeps back to tell them together, and how many notices are due."""
+        """Return how many summaries the scanner withholds, and how many notifications are due."""
         due = f"SELECT count(*) FROM notice_counts WHERE held_back > 0 AND told_at <= {now_ms - HOUR_MS}"  # noqa: S608 - a number
         waiting = _select(scanner, "SELECT count(*) FROM summaries WHERE waiting > 0")
         return int(waiting[0][0]) + int(self.select(due)[0][0])

@@ -165,7 +165,7 @@ class MarketChainController(ChainController):
         return len(blocks), [(tx, place) for place, hashes in enumerate(blocks) for tx in hashes]
 
     async def all_back(self) -> None:
-        """Bring back whatever is still away."""
+        """Send every transaction again that is still missing."""
         async with self._lock:
             away, self._away = self._away, []
             for _, text in away:
@@ -173,7 +173,7 @@ class MarketChainController(ChainController):
 
 
 class MarketChainActor(ChainActor):
-    """The runner's side of the chain, one hand at a time."""
+    """The runner's chain actor, which takes the lock of the controller."""
 
     def __init__(self, controller: MarketChainController) -> None:
         super().__init__(controller.chain, CHAIN_ID, USDT)

@@ -62,5 +62,5 @@ def order_of(opened: OpenedPayment) -> Order:
 
 
 def ends(opened: OpenedPayment) -> bool:
-    """Say whether a payment ends unpaid: when the scanner hears of it, before or after the money, is nobody's promise."""
+    """Say whether a payment ends unpaid: whether the scanner learns of the end before or after the money is not specified."""
     return opened.ended or opened.kind in NEVER_PAID

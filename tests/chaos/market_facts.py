@@ -1,4 +1,4 @@
-"""What the laboratory knows of a run with the marketplace, and what the marketplace's API and books say of it."""
+"""What the laboratory knows of a run with the marketplace, and what the marketplace's API and ledger say of it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-How the books of the marketplace differ from what the canonical chain says of every purchase.
+How the ledger of the marketplace differs from what the canonical chain says of every purchase.
 
 Written against the specification: the marketplace's own reconciliation is asked, and not believed.
 """
@@ -19,7 +19,7 @@ DETECTED, HOLD, RELEASE = "payment_detected", "hold", "release"
 
 
 def judge_market(outcome: MarketOutcome) -> Verdict:
-    """Compare the books with what the chain says."""
+    """Compare the ledger with what the chain says."""
     settlements = {
         opened.payment_id: expected_settlement(opened, outcome.transfers, outcome.listed) for opened in outcome.opened
     }
@@ -128,7 +128,7 @@ def _append_only(outcome: MarketOutcome) -> Iterator[str]:
 
 
 def _custody(outcome: MarketOutcome) -> Iterator[str]:
-    """Compare what lies at our addresses with what came, less what was paid out and is in the books."""
+    """Compare the balances of our addresses with what came in, less what was paid out."""
     ours = {opened.payment_id: opened for opened in outcome.opened}
     expected: Counter[str] = Counter({opened.destination: 0 for opened in outcome.opened})
     for transfer in outcome.transfers:
@@ -142,7 +142,7 @@ def _custody(outcome: MarketOutcome) -> Iterator[str]:
     held = _held(outcome.ledger)
     lying = sum(outcome.balances.get(address, 0) for address in expected)
     if held > lying:
-        yield f"the books keep {held}, and {lying} lies on the chain"
+        yield f"the ledger holds {held}, and {lying} lies on the chain"
 
 
 def _held(ledger: Sequence[LedgerLine]) -> int:

@@ -230,7 +230,7 @@ class MarketLaboratory:
             cursor = f"&cursor={answer['nextCursor']}"
 
     async def outcome(self, level: LevelResult) -> MarketOutcome:
-        """Collect what the chain says, what the API shows, and what the books hold."""
+        """Collect what the chain says, what the API shows, and what the ledger holds."""
         opened = tuple(self.scenarios.opened.values())
         unmatched = await self._unmatched()
         payments = await self.audit.pages("/api/payment/history?role=all", "payments")

@@ -129,7 +129,7 @@ def _coins(outcome: MarketOutcome) -> Iterator[str]:
 
 
 def not_listed(outcome: MarketOutcome) -> Iterator[str]:
-    """Compare what the scanner lists as settling nothing with what the chain shows, about intents and about nobody."""
+    """Compare the transfers the scanner lists as unmatched with what the chain shows, of intents and of none."""
     intents = {each.payment_id: each for each in outcome.opened if not each.is_balance}
     ours = {each.destination for each in intents.values()}
     silent = {payment_id for payment_id, each in intents.items() if ends(each)}
@@ -141,7 +141,7 @@ def not_listed(outcome: MarketOutcome) -> Iterator[str]:
 
 
 def unbounded(outcome: MarketOutcome) -> Iterator[str]:
-    """Find what a stranger made too many of: reported once and then hourly, twenty rows and what is left in one."""
+    """Find messages and rows that a stranger can multiply: reported once and then hourly, twenty rows and what is left in one."""
     yield from _too_often(outcome.notices, 1 + outcome.hours)
     yield from _too_often(outcome.events, EACH + outcome.hours)
     recoveries = Counter((row.payment_id, row.reason) for row in outcome.recoveries)

@@ -181,7 +181,7 @@ class MarketScenarios:
         await self.controller.pay_from_fresh_wallet(token, opened.destination, amount, opened.reference, needed=needed)
 
     async def _says_so(self, scenario: Scenario) -> None:
-        """Ask about what came too late; on the balance rails nobody else would look. It may take a depth."""
+        """Ask about what came too late; on the balance rails nothing else looks. It may take as long as a confirmation."""
         if not self.opened[scenario.purchase.payment_id].is_balance:
             return
         await self.settled.wait()  # what may still vanish is not asked about

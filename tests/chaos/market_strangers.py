@@ -36,7 +36,7 @@ class Stranger:
             await self._before[opened.kind](opened)
 
     async def send_dust(self, opened: OpenedPayment, *, needed: bool = False) -> str:
-        """Send many dust of the right token in one transaction."""
+        """Send many dust transfers of the right token in one transaction."""
         return await self._controller.pay_many_fresh(
             opened.token, opened.destination, 1, opened.reference, MANY, needed=needed
         )
@@ -48,7 +48,7 @@ class Stranger:
             group.create_task(cancelling)
 
     async def _dust(self, opened: OpenedPayment) -> None:
-        """Where a balance pays, nobody looks afterwards: there the dust are deep before the buyer pays."""
+        """On a balance rail nothing looks afterwards: there the dust is deep before the buyer pays."""
         sent = await self.send_dust(opened, needed=opened.is_balance)
         if opened.is_balance:
             await self._controller.buried(sent)

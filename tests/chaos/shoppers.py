@@ -81,7 +81,7 @@ class Shoppers:
             self.orders[self.orders.index(order)] = replace(order, cancelled=True)
 
     async def _reuse(self, purchase: PlannedPurchase, order: Order) -> None:
-        """Ask for money at the address of an order that was paid, once nobody can mistake one's time for the other's."""
+        """Register another intent for the address of a paid one, once their times cannot be mistaken."""
         until = time.monotonic() + LONGEST_WAIT_S
         while (await self._call("GET", f"/intents/{order.intent_id}"))[1]["intent"]["status"] not in SETTLED:
             if time.monotonic() > until:
@@ -154,7 +154,7 @@ class Shoppers:
         return intent_body(**body)
 
     async def _end(self, order: Order) -> None:
-        """Return when the scanner says that the order has ended: by somebody's word, or by the chain's time."""
+        """Return when the scanner says that the order has ended: by a cancellation, or by the chain's time."""
         if order.cancelled:
             status, answer = await self._call("DELETE", f"/intents/{order.intent_id}")
             assert status in {OK, CONFLICT}, answer
@@ -171,7 +171,7 @@ class Shoppers:
 async def call_until_answered(
     supervisor: Supervisor, call: Callable[[Any], Awaitable[tuple[int, Any]]]
 ) -> tuple[int, Any]:
-    """Ask until the scanner answers: it may be away, or its store may be busy."""
+    """Ask until the scanner answers: it may be down, or its store may be busy."""
     while True:
         if (api := supervisor.api) is not None:
             try:

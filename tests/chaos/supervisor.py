@@ -1,4 +1,4 @@
-"""What a supervisor does for the scanner, and what befalls its process, its store and its clock."""
+"""A supervisor of a daemon, and the faults of its process, its store and its clock."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Let somebody else hold the store's write lock until the block ends."""
+        """Hold the store's write lock from another connection until the block ends."""
         held = False
         with closing(sqlite3.connect(self.store, timeout=0.2, isolation_level=None)) as other:
             with suppress(sqlite3.OperationalError):  # the scanner was writing: then it is not locked this time
@@ -195,7 +195,7 @@ class Supervisor:
 async def supervised(
     folder: Path, env: dict[str, str], session: aiohttp.ClientSession, **more: Any
 ) -> AsyncIterator[Supervisor]:
-    """Keep a daemon running until the block ends; `more` as for `Keeper`."""
+    """Keep a daemon running until the block ends; `more` as for `Supervisor`."""
     supervisor = Supervisor(folder, env, session, **more)
     supervision = asyncio.create_task(supervisor.keep())
     try:

@@ -1,4 +1,4 @@
-"""The TON world: a ledger in memory behind two faulty indexers, the direct rail alone."""
+"""The TON environment: a ledger in memory behind two faulty indexers, the direct rail alone."""
 
 from __future__ import annotations
 

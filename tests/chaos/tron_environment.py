@@ -1,4 +1,4 @@
-"""The Tron world: a ledger in memory behind two faulty indexers, the direct rail alone."""
+"""The Tron environment: a ledger in memory behind two faulty indexers, the direct rail alone."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class TronEnvironment:
         )
 
     async def coins(self, orders: Sequence[Order]) -> tuple[Coin, ...]:
-        """Return what arrived, at most once at each destination; nobody looks when."""
+        """Return what arrived, at most once at each destination, whatever the time."""
         return tuple(Coin(0, o.destination, self._coins[o.destination]) for o in orders if o.destination in self._coins)
 
 
