@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sqlalchemy import insert, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.scan import CHAIN_ID, store
 from bench.table import TableRow
 from chains.types import Rail
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from scanner.model import Intent, IntentStatus
+from scanner.reading.target_index import TargetIndex
 from scanner.store import intents, tables, transfers
 
 SIZES = (1_000, 100_000, 1_000_000)
@@ -25,7 +25,7 @@ NOISE_MS = 0.3  # what is below that is the crossing to the engine's thread and 
 NOW = 1_790_000_000_000
 HEAD = 50_000_000
 
-Question = Callable[[AsyncConnection], Awaitable[Any]]
+Question = Callable[[Tx], Awaitable[Any]]
 
 # Half on one chain; of those three in four direct. None is due.
 _SPREAD = text(
@@ -75,9 +75,6 @@ QUESTIONS: dict[str, Question] = {
     "poll: who is to be read a second time": lambda tx: intents.to_read_again(
         tx, CHAIN_ID, NOW, grace_ms=60_000, limit=1
     ),
-    "poll: where direct payments may arrive": lambda tx: intents.direct_destinations(tx, CHAIN_ID, NOW),
-    "poll: where the proxy pays": lambda tx: intents.proxy_destinations(tx, CHAIN_ID),
-    "poll: tokens waited for": lambda tx: intents.waiting_tokens(tx, CHAIN_ID),
     "poll: who is new": lambda tx: intents.not_looked_back(tx, CHAIN_ID),
     "poll: who is deep enough": lambda tx: intents.deep(tx, CHAIN_ID, tip=HEAD, final=HEAD),
     "poll: transfers nobody has looked at": lambda tx: transfers.unseen(tx, CHAIN_ID, tip=HEAD, final=HEAD),
@@ -91,10 +88,22 @@ QUESTIONS: dict[str, Question] = {
 }  # fmt: skip
 
 
+async def questions(db: Database) -> dict[str, Question]:
+    """Return what is asked, of a process that has been running: it knows whom it waits for."""
+    index = TargetIndex(CHAIN_ID, (), late_ms=0)
+
+    def refresh(tx: Tx) -> Awaitable[Any]:
+        return index.refresh(tx, moment=NOW, now=0.0)
+
+    async with db.read() as tx:
+        await refresh(tx)
+    return QUESTIONS | {"poll: whom the chain is watched for": refresh}
+
+
 async def ask(db: Database) -> dict[str, float]:
     """Return the best time of each question in ms."""
     found = {}
-    for name, question in QUESTIONS.items():
+    for name, question in (await questions(db)).items():
         times = []
         for _ in range(ROUNDS):
             async with db.read() as tx:
@@ -113,7 +122,7 @@ async def run() -> list[TableRow]:
             await fill(db, size)
             by_size.append(await ask(db))
     rows = []
-    for name in QUESTIONS:
+    for name in by_size[0]:
         small, middle, large = (times[name] for times in by_size)
         growth = max(large, NOISE_MS) / max(small, NOISE_MS)
         rows.append(

@@ -31,6 +31,7 @@ class PageResult:
     confirmed: list[Intent] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)  # seconds from block time to confirmed
     queued: int = 0  # events
+    revived: int = 0  # intents that had ended and wait again
 
 
 def count_transfer(recorded: PageResult, transfer: Transfer, reason: Reason | None, times: int = 1) -> None:

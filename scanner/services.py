@@ -297,7 +297,7 @@ class Services:
         seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash, targets)
         if seen:
             async with self._db.write() as tx:
-                await ingest.record_page(
+                recorded = await ingest.record_page(
                     tx,
                     before.chain_id,
                     seen,
@@ -305,6 +305,7 @@ class Services:
                     late_ms=self._late_ms,
                     moment=self._moment(worker),
                 )
+            worker.count(recorded)
         try:
             async with asyncio.timeout(RECHECK_S):
                 await worker.poll()

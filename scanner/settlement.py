@@ -15,6 +15,7 @@ from scanner.lifecycle import next_status
 from scanner.matching import GRACE_MS, AllocatedTransfer, Allocation, allocate
 from scanner.model import (
     ALLOCATION_REASONS,
+    LIVE,
     SETTLED,
     EventType,
     Intent,
@@ -58,6 +59,7 @@ async def reallocate(
         after = _reallocated(intent, allocation)
         shares += [share for share in allocation.shares if _changed(share)]
         changes += [(intent, after)] if after != intent else []
+        recorded.revived += intent.status is IntentStatus.EXPIRED and after.status in LIVE
         wanted += _about_transfers(after, intent, mine, allocation, fresh)
         queue += _about_confirming(after, intent, allocation, now)
     await transfers.allot_many(tx, [(s.transfer.id, s.counted, s.reason, s.surplus) for s in shares])

@@ -22,6 +22,7 @@ from scanner.model import ChainTime
 from scanner.page_result import PageResult
 from scanner.reading.rail_reader import RailReader
 from scanner.reading.second_reading import SecondReader
+from scanner.reading.target_index import TargetIndex
 from scanner.store import intents, transfers
 from scanner.store.errors import StoreError
 from scanner.store.intents import Reading
@@ -78,7 +79,7 @@ class ChainWorker:
                 clock=clock,
                 metrics=metrics,
                 late_watch_ms=late_watch_ms,
-                on_recorded=self._count,
+                on_recorded=self.count,
                 monotonic=monotonic,
             )
             for rail in adapter.rails
@@ -92,8 +93,11 @@ class ChainWorker:
             late_watch_ms=late_watch_ms,
             interval_s=sweep_interval_s,
             monotonic=monotonic,
-            on_recorded=self._count,
+            on_recorded=self.count,
             on_read=self.wakeup.wake,
+        )
+        self._index = TargetIndex(
+            chain.chain_id, (adapter.parse_address(token.address) for token in tokens), late_ms=late_watch_ms
         )
         self._polling = asyncio.Lock()
         self._outage = FailureLog(log, f"[{chain.chain_type}] chain {chain.chain_id}")
@@ -187,7 +191,7 @@ class ChainWorker:
                 recorded = await ingest.measure_creations(
                     tx, self.chain.chain_id, by=ahead, latest=on_chain.ms, now=now
                 )
-            self._count(recorded)
+            self.count(recorded)
         except BaseException:
             self._asked_blind = True
             raise
@@ -228,17 +232,13 @@ class ChainWorker:
         """
         chain_id = self.chain.chain_id
         async with self._db.read() as tx:
-            destinations = await intents.direct_destinations(tx, chain_id, head.time * 1000 - self._late_ms)
-            proxied = await intents.proxy_destinations(tx, chain_id)
-            tokens = await intents.waiting_tokens(tx, chain_id)
-            new = await intents.not_looked_back(tx, chain_id)
-        listed = {self.adapter.parse_address(token.address) for token in self._tokens}
-        return Targets(destinations, proxied - destinations, tokens | listed), new
+            targets = await self._index.refresh(tx, moment=head.time * 1000, now=self._monotonic())
+            return targets, await intents.not_looked_back(tx, chain_id)
 
     async def _confirm(self, head: Head) -> list[ChainError]:
         try:
             async for recorded in self._confirmer.run(head):
-                self._count(recorded)
+                self.count(recorded)
         except ChainError as exc:
             return [exc]
         return []
@@ -332,8 +332,11 @@ class ChainWorker:
             self._newest = (newest, self._monotonic())
         self._metrics.head.labels(str(self.chain.chain_id)).set(head.position)
 
-    def _count(self, recorded: PageResult) -> None:
+    def count(self, recorded: PageResult) -> None:
+        """Count what a transaction found, once it is committed."""
         self.steps += 1
+        if recorded.revived:
+            self._index.forget()  # its address may have been given up
         chain = str(self.chain.chain_id)
         self._metrics.matches.labels(chain).inc(recorded.matched)
         for reason, times in recorded.rejected.items():

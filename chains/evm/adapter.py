@@ -134,6 +134,7 @@ class EvmAdapter:
             wants_final=wants_final,
         )
         self._tokens: dict[str, TokenMeta] = {}
+        self._direct_filter = _DirectFilter()
         self._asked_tokens: Sequence[str] = ()  # of the running scan, for endpoints that want addresses
         self._first_head: Head | None = None
         self._latest_head: Head | None = None
@@ -201,7 +202,7 @@ class EvmAdapter:
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
     ) -> ScanPage | Fork:
-        log_filter = _log_filter(rail, targets)
+        log_filter = LogFilter(rail) if rail is Rail.PROXY else self._direct_filter.of(targets)
         self._asked_tokens = log_filter.tokens or self._asked_tokens
         if rail is Rail.DIRECT and not log_filter.destinations and after.position < head.position:
             return ScanPage([], Cursor(head.position, head.block_hash), time=head.time, rows_read=0)
@@ -309,7 +310,20 @@ def _movement(transfer: Transfer) -> TokenReceipt:
     )
 
 
-def _log_filter(rail: Rail, targets: Targets) -> LogFilter:
-    if rail is Rail.PROXY:
-        return LogFilter(rail)
-    return LogFilter(rail, sorted(targets.destinations | targets.beneficiaries), sorted(targets.tokens))
+class _DirectFilter:
+    """The filter of the direct rail, made again only when somebody else is waited for, and in order."""
+
+    def __init__(self) -> None:
+        self._targets: Targets | None = None
+        self._known: frozenset[str] = frozenset()
+        self._filter = LogFilter(Rail.DIRECT)
+
+    def of(self, targets: Targets) -> LogFilter:
+        if targets is not self._targets:
+            wanted = targets.destinations | targets.beneficiaries
+            # Sorting all of half a million takes a quarter of a second; a few that follow what is sorted, little.
+            before = self._filter.destinations if self._known <= wanted else ()
+            more = wanted - self._known if before else wanted
+            self._filter = LogFilter(Rail.DIRECT, sorted([*before, *sorted(more)]), sorted(targets.tokens))
+            self._targets, self._known = targets, wanted
+        return self._filter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, Integer, text
@@ -65,6 +65,39 @@ class Spelling:
         return [
             f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN {row}; END $$",
             f"CREATE TRIGGER {name} {when} FOR EACH ROW EXECUTE FUNCTION {name}()",
+        ]
+
+    def counter(self, table: str, by: Sequence[str], counts: str) -> list[str]:
+        """
+        Return the statements of triggers that keep in `counts` how many rows of a table have each value of `by`.
+
+        `counts` has the columns `by` as its key, and `count`. Whoever reads it walks through no rows.
+        """
+        columns = ", ".join(by)
+
+        def add(row: str, number: int) -> str:
+            values = ", ".join(f"{row}.{name}" for name in by)
+            return (
+                f"INSERT INTO {counts} ({columns}, count) VALUES ({values}, {number})"  # noqa: S608 - names of ours
+                f" ON CONFLICT ({columns}) DO UPDATE SET count = {counts}.count + {number};"
+            )
+
+        moved = " OR ".join(f"NEW.{name} <> OLD.{name}" for name in by)
+        return [
+            *self._after(f"{counts}_added", f"AFTER INSERT ON {table}", add("NEW", 1)),
+            *self._after(f"{counts}_removed", f"AFTER DELETE ON {table}", add("OLD", -1)),
+            *self._after(
+                f"{counts}_moved", f"AFTER UPDATE OF {columns} ON {table}", add("OLD", -1) + " " + add("NEW", 1), moved
+            ),
+        ]
+
+    def _after(self, name: str, when: str, body: str, condition: str | None = None) -> list[str]:
+        only = "" if condition is None else f" WHEN ({condition})"
+        if self._lite:
+            return [f"CREATE TRIGGER {name} {when} FOR EACH ROW{only} BEGIN {body} END"]
+        return [
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$",
+            f"CREATE TRIGGER {name} {when} FOR EACH ROW{only} EXECUTE FUNCTION {name}()",
         ]
 
 

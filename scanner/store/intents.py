@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     Select,
     bindparam,
     func,
@@ -25,7 +26,7 @@ from chains.types import Rail
 from kernel.store.bulk import Bulk, BulkInsert, without_index
 from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
 from scanner.model import LIVE, EventType, Intent, IntentStatus
-from scanner.store.tables import NEW, BaseUnits, intents
+from scanner.store.tables import NEW, BaseUnits, intent_counts, intents
 
 # A page of logs may load thousands: columns are asked for in the order of the fields of `Intent`.
 _COLUMNS = [intents.c[name] for name in Intent._fields]
@@ -110,7 +111,7 @@ async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str
 _BEGINS: ColumnElement[int] = func.min(intents.c.created_at, intents.c.chain_created_at)  # as `Intent.begins_at`
 
 
-def _awaited(ended_after: int) -> ColumnElement[bool]:
+def _awaited(ended_after: int | ColumnElement[int]) -> ColumnElement[bool]:
     """Return the condition of intents that may still be paid, or paid too late: live, or ended not long ago."""
     ended = func.coalesce(intents.c.confirmed_at, intents.c.expired_at)
     return or_(intents.c.status.in_(list(LIVE)), ended > ended_after)
@@ -137,24 +138,43 @@ async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: i
     return frozenset(rows.scalars())
 
 
-async def waiting_tokens(tx: AsyncConnection, chain_id: int) -> frozenset[str]:
-    """Return the tokens that live direct intents wait for."""
-    rows = await tx.execute(
-        select(intents.c.token_key)
-        .where(intents.c.chain_id == chain_id, intents.c.rail == text("'direct'"), intents.c.status.in_(list(LIVE)))
-        .distinct()
-    )
-    return frozenset(rows.scalars())
+class Awaited(NamedTuple):
+    """Where an intent is to be paid, and in what."""
+
+    rail: Rail
+    destination: str
+    token: str
 
 
-async def proxy_destinations(tx: AsyncConnection, chain_id: int) -> frozenset[str]:
-    """Return where live proxy intents are to be paid: who sends there without the proxy is to be told why."""
-    rows = await tx.execute(
-        select(intents.c.destination_key)
-        .where(intents.c.chain_id == chain_id, intents.c.rail == Rail.PROXY, intents.c.status.in_(list(LIVE)))
-        .distinct()
+_AWAITED = (intents.c.rail, intents.c.destination_key, intents.c.token_key)
+_AWAITED_NOW = as_json_rows(
+    select(*_AWAITED, intents.c.status.in_(list(LIVE))).where(
+        intents.c.chain_id == bindparam("chain"), _awaited(bindparam("ended_after", type_=Integer))
     )
-    return frozenset(rows.scalars())
+)
+_REGISTERED_SINCE = as_json_rows(
+    select(*_AWAITED).where(
+        intents.c.number > bindparam("number"), without_index(intents.c.chain_id) == bindparam("chain")
+    )
+)
+
+
+async def newest_number(tx: AsyncConnection) -> int:
+    """Return the number of the intent registered last, 0 before the first."""
+    found: int | None = (await tx.execute(select(func.max(intents.c.number)))).scalar_one()
+    return found or 0
+
+
+async def awaited(tx: AsyncConnection, chain_id: int, ended_after: int) -> list[tuple[Awaited, bool]]:
+    """Return what live intents wait for, and those that ended not long ago; and whether an intent is live."""
+    rows = await fetch_json_rows(tx, _AWAITED_NOW, chain=chain_id, ended_after=ended_after)
+    return [(Awaited(_RAILS[rail], destination, token), bool(live)) for rail, destination, token, live in rows]
+
+
+async def registered_since(tx: AsyncConnection, chain_id: int, number: int) -> list[Awaited]:
+    """Return what intents wait for that were registered after one, by its number."""
+    rows = await fetch_json_rows(tx, _REGISTERED_SINCE, chain=chain_id, number=number)
+    return [Awaited(_RAILS[rail], destination, token) for rail, destination, token in rows]
 
 
 _BY_DESTINATION = as_json_rows(
@@ -465,14 +485,5 @@ async def undelivered(tx: AsyncConnection) -> list[Intent]:
 
 async def count_by_status(tx: AsyncConnection) -> dict[tuple[int, str], int]:
     """Return how many intents each chain has in each status."""
-    rows = await tx.execute(
-        select(intents.c.chain_id, intents.c.status, func.count()).group_by(intents.c.chain_id, intents.c.status)
-    )
+    rows = await tx.execute(select(intent_counts).where(intent_counts.c.count != 0))
     return {(row[0], row[1]): row[2] for row in rows}
-
-
-async def count_live(tx: AsyncConnection, chain_id: int) -> int:
-    """Return how many intents of a chain still wait."""
-    return (
-        await tx.execute(select(func.count()).where(intents.c.chain_id == chain_id, intents.c.status.in_([*LIVE])))
-    ).scalar_one()

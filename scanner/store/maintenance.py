@@ -34,6 +34,11 @@ ORPHANS = {
         " (SELECT 1 FROM events e WHERE e.subject_id = i.intent_id AND e.event_type = 'payment.confirmed')"
         " AND i.webhook_delivered_at IS NULL"  # one that was delivered is forgotten after a while
     ),
+    "counts of intents that are wrong": (
+        "SELECT count(*) FROM (SELECT 1 FROM (SELECT chain_id, status, 1 AS n FROM intents"
+        " UNION ALL SELECT chain_id, status, -count FROM intent_counts) each GROUP BY chain_id, status"
+        " HAVING sum(n) <> 0) wrong"
+    ),
 }
 COUNTED = ("intents", "transfers", "events", "attempts", "balance_watches", "checkpoints")
 SEALED = (

@@ -22,7 +22,8 @@ def upgrade() -> None:
     _reading()
     _telling()
     _watching()
-    for statement in _refusals(Spelling(op.get_context().dialect.name)):
+    sql = Spelling(op.get_context().dialect.name)
+    for statement in [*_refusals(sql), *sql.counter("intents", ("chain_id", "status"), "intent_counts")]:
         op.execute(statement)
 
 
@@ -108,6 +109,13 @@ def _payments() -> None:
     )
     op.create_index("intents_status", "intents", ["status"])
     op.create_index("intents_unread", "intents", ["chain_id"], **where("unread IS NOT NULL"))
+    op.create_table(
+        "intent_counts",
+        sa.Column("chain_id", Whole, primary_key=True),
+        sa.Column("status", sa.Text, primary_key=True),
+        sa.Column("count", Whole, nullable=False),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "transfers",
         sa.Column("id", Whole, primary_key=True),
