@@ -34,10 +34,10 @@ class Pruned(Unserved):
         self.position = position
 
 
-class Read(Protocol[T_co]):
+class ReadFrom(Protocol[T_co]):
     """Reads from one endpoint; given what it lacks, from there on."""
 
-    async def __call__(self, endpoint: Endpoint, *, lacks: Pruned | None = None) -> T_co:
+    async def __call__(self, endpoint: Endpoint, *, gap: Pruned | None = None) -> T_co:
         """Read; raises `Pruned` where nothing says that what it lacks may be left out."""
 
 
@@ -45,11 +45,11 @@ class ReadBack(NamedTuple, Generic[T]):
     """What was read, and what the endpoint that told it lacks."""
 
     answer: T
-    lacks: Pruned | None
+    gap: Pruned | None
 
 
 async def read_as_far_back(
-    pool: EndpointPool, method: str, read: Read[T], *, avoiding: Collection[Endpoint] = ()
+    pool: EndpointPool, method: str, read: ReadFrom[T], *, avoiding: Collection[Endpoint] = ()
 ) -> ReadBack[T]:
     """
     Ask the endpoints in turn; where none goes back far enough, the one that goes back furthest.
@@ -72,17 +72,17 @@ async def read_as_far_back(
         if not pruned:
             raise
     endpoint = min(pruned, key=lambda endpoint: pruned[endpoint].position)
-    lacks = pruned[endpoint]
+    gap = pruned[endpoint]
     for _ in range(TRIES):
         try:
-            return ReadBack(await pool.call_one(endpoint, method, partial(read, lacks=lacks)), lacks)
+            return ReadBack(await pool.call_one(endpoint, method, partial(read, gap=gap)), gap)
         except Pruned as exc:
-            lacks = exc
-    raise lacks
+            gap = exc
+    raise gap
 
 
 @dataclass(slots=True)
-class UnreadSpan:
+class UnreadRange:
     """What happened after one position, up to another, to some destinations."""
 
     after: int
@@ -105,66 +105,66 @@ class Backfill:
         self._name = name
         self._per_second = per_second  # positions
         self._clock = clock
-        self._spans: list[UnreadSpan] = []
+        self._ranges: list[UnreadRange] = []
 
     def note(self, after: int, until: int, destinations: frozenset[str], why: str) -> None:
         """Remember that this was not read."""
         now = self._clock()
-        same = next((s for s in self._spans if s.destinations == destinations and _touch(s, after, until)), None)
+        same = next((s for s in self._ranges if s.destinations == destinations and _overlap(s, after, until)), None)
         if same is None:
-            span = UnreadSpan(after, until, destinations, why, now, now + RETRY_S)
-            self._spans.append(span)
-            log.warning("[%s] %s", self._name, self._sentence(span))
+            unread_range = UnreadRange(after, until, destinations, why, now, now + RETRY_S)
+            self._ranges.append(unread_range)
+            log.warning("[%s] %s", self._name, self._sentence(unread_range))
         else:
             same.after, same.until, same.why = min(same.after, after), max(same.until, until), why
-        while len(self._spans) > MAX_SPANS:  # more may be read than is needed, never less
-            older, newer = self._spans.pop(0), self._spans[0]
+        while len(self._ranges) > MAX_SPANS:  # more may be read than is needed, never less
+            older, newer = self._ranges.pop(0), self._ranges[0]
             newer.after, newer.until = min(older.after, newer.after), max(older.until, newer.until)
             newer.destinations |= older.destinations
 
-    async def fill(self, read: Callable[[UnreadSpan], Awaitable[ScanPage]]) -> list[Transfer]:
+    async def fill(self, read: Callable[[UnreadRange], Awaitable[ScanPage]]) -> list[Transfer]:
         """Try to read a page of what is missing, if it is time to; `read` asks whoever may know."""
         now = self._clock()
-        self._spans = [span for span in self._spans if now - span.noted_at < SHOWN_S]
-        span = next((span for span in self._spans if span.next_at <= now), None)
-        if span is None:
+        self._ranges = [unread_range for unread_range in self._ranges if now - unread_range.noted_at < SHOWN_S]
+        unread_range = next((unread_range for unread_range in self._ranges if unread_range.next_at <= now), None)
+        if unread_range is None:
             return []
         try:
-            page = await read(span)
+            page = await read(unread_range)
         except ChainError as exc:
             # The page this is read along with is whole: it must not fail for what it does not need.
-            log.debug("[%s] %s: still not: %s", self._name, self._sentence(span), exc)
-            span.next_at = now + (RETRY_PRUNED_S if isinstance(exc, ChainMisconfigured) else RETRY_S)
+            log.debug("[%s] %s: still not: %s", self._name, self._sentence(unread_range), exc)
+            unread_range.next_at = now + (RETRY_PRUNED_S if isinstance(exc, ChainMisconfigured) else RETRY_S)
             return []
-        span.after = page.cursor.position
-        if span.after >= span.until:
-            self._spans.remove(span)
-            log.info("[%s] what was not read until %s was read now", self._name, self._time(span.until))
+        unread_range.after = page.cursor.position
+        if unread_range.after >= unread_range.until:
+            self._ranges.remove(unread_range)
+            log.info("[%s] what was not read until %s was read now", self._name, self._time(unread_range.until))
         return page.transfers
 
     def problems(self) -> tuple[str, ...]:
         """Return a sentence for each."""
-        return tuple(map(self._sentence, self._spans))
+        return tuple(map(self._sentence, self._ranges))
 
-    def _sentence(self, span: UnreadSpan) -> str:
-        between = f"between {self._time(span.after)} and {self._time(span.until)}"
-        return f"what happened {between} was not read, payments of that time may be missing: {span.why}"
+    def _sentence(self, unread_range: UnreadRange) -> str:
+        between = f"between {self._time(unread_range.after)} and {self._time(unread_range.until)}"
+        return f"what happened {between} was not read, payments of that time may be missing: {unread_range.why}"
 
     def _time(self, position: int) -> str:
         return datetime.fromtimestamp(position / self._per_second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def why_not(lacks: Pruned) -> str:
+def gap_reason(gap: Pruned) -> str:
     """Say why something was not read."""
-    return f"{lacks}, and no other endpoint told it"
+    return f"{gap}, and no other endpoint told it"
 
 
-def lacking(again: RescanResult, destinations: Collection[str], lacks: Pruned | None) -> RescanResult:
+def with_gap(again: RescanResult, destinations: Collection[str], gap: Pruned | None) -> RescanResult:
     """Say of every destination what was not read again, where the endpoint that told the rest lacks it."""
-    if lacks is None:
+    if gap is None:
         return again
-    return RescanResult(again.transfers, {**dict.fromkeys(destinations, why_not(lacks)), **again.unread})
+    return RescanResult(again.transfers, {**dict.fromkeys(destinations, gap_reason(gap)), **again.unread})
 
 
-def _touch(span: UnreadSpan, after: int, until: int) -> bool:
-    return span.after <= until and after <= span.until
+def _overlap(unread_range: UnreadRange, after: int, until: int) -> bool:
+    return unread_range.after <= until and after <= unread_range.until

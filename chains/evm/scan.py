@@ -81,28 +81,28 @@ class PageScanner:
         avoiding: Collection[Endpoint] = (),
     ) -> ScanPage | Fork:
         """Return a page every log of which can be read; where no endpoint shows one, the one with the fewest others."""
-        spoiled: list[ScanPage] = []
-        behind: list[Behind] = []
+        incomplete: list[ScanPage] = []
+        lagging: list[Behind] = []
 
         async def strictly(endpoint: Endpoint) -> ScanPage | Fork:
             try:
                 page = await read(endpoint)
             except Behind as exc:
-                behind.append(exc)
+                lagging.append(exc)
                 raise
             if isinstance(page, ScanPage) and page.unread:
-                spoiled.append(page)
+                incomplete.append(page)
                 raise Unserved(f"shows logs that cannot be read: {page.unread[0].why}")
             return page
 
         try:
             return await self._pool.call("eth_getLogs", strictly, avoiding=avoiding)
         except ChainError as exc:
-            if behind and not spoiled:
-                raise LogsBehind(str(exc), time=behind[0].time) from exc
-            if not spoiled:
+            if lagging and not incomplete:
+                raise LogsBehind(str(exc), time=lagging[0].time) from exc
+            if not incomplete:
                 raise
-            return min(spoiled, key=lambda page: len(page.unread))
+            return min(incomplete, key=lambda page: len(page.unread))
 
     async def between(self, log_filter: LogFilter, head: Head, *, since: int, until: int) -> AsyncIterator[ScanPage]:
         """Read the blocks between two moments, by another endpoint than the running scan's where there is one."""

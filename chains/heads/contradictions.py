@@ -54,10 +54,10 @@ class Contradictions:
         self._clock = clock
         self._claims: dict[Endpoint, deque[Claim]] = {e: deque(maxlen=MAX_CLAIMS) for e in pool.endpoints}
         self._newest: dict[Endpoint, Claim] = {}
-        self._exposed: dict[Endpoint, str] = {}
-        self._caught: dict[Endpoint, tuple[str, float]] = {}
+        self._refuted: dict[Endpoint, str] = {}
+        self._self_contradicted: dict[Endpoint, tuple[str, float]] = {}
         self._between: dict[tuple[Endpoint, Endpoint], tuple[str, float]] = {}  # of which nobody knows who lies
-        self._split: _Split | None = None
+        self._fork: _Split | None = None
         self._checked_at: float | None = None
 
     def observe(self, endpoint: Endpoint, position: int, time: int) -> None:
@@ -70,7 +70,7 @@ class Contradictions:
     def compare(self, jumped: Collection[Endpoint]) -> None:
         """Compare what is shown now with all that was shown lately; `jumped` are those whose heads rose too fast."""
         now = self._clock()
-        self._exposed.clear()
+        self._refuted.clear()
         for endpoint, claims in self._claims.items():
             while claims and now - claims[0].at > REPORTED_FOR_S:
                 claims.popleft()
@@ -83,10 +83,10 @@ class Contradictions:
         whose = "" if other is endpoint else f"{other.label} "
         what = f"{endpoint.label} showed block {claim.position}, and {whose}later the younger block {seen.position}"
         if other is endpoint:
-            self._catch(endpoint, what)
+            self._note_self_contradiction(endpoint, what)
         elif jumped:
-            self._catch(endpoint, what)
-            self._exposed[endpoint] = what
+            self._note_self_contradiction(endpoint, what)
+            self._refuted[endpoint] = what
         else:
             self._between[endpoint, other] = (what, self._clock())
         if self._newest[endpoint].position < claim.position:  # it has taken it back
@@ -114,7 +114,7 @@ class Contradictions:
             claim = old[endpoint]
             if claim is not None and not held:
                 shown = f"{endpoint.label} showed block {claim.position} as its newest {now - claim.at:.0f} s ago"
-                self._catch(endpoint, f"{shown}, and does not hold it")
+                self._note_self_contradiction(endpoint, f"{shown}, and does not hold it")
 
     def _claim_of(self, endpoint: Endpoint, moment: float) -> Claim | None:
         """Return what an endpoint showed at a moment."""
@@ -122,10 +122,10 @@ class Contradictions:
 
     async def compare_branches(self, heads: Mapping[Endpoint, int]) -> None:
         """Ask everybody for one block, and for the same again while they differ: a fork that stays is told."""
-        hash_at, now, before = self._hash_at, self._clock(), self._split
+        hash_at, now, earlier = self._hash_at, self._clock(), self._fork
         if hash_at is None or len(heads) == 1:
             return
-        position = min(heads.values()) if before is None else before.position
+        position = min(heads.values()) if earlier is None else earlier.position
 
         async def held(endpoint: Endpoint) -> tuple[str, int] | None:
             return await hash_at(endpoint, position)
@@ -138,31 +138,34 @@ class Contradictions:
         if len(holders) > 1:
             sides = " and ".join(f"{', '.join(labels)} ({block_hash[:12]})" for block_hash, labels in holders.items())
             what = f"{sides} hold different blocks {position}: they are on different branches, or one makes blocks up"
-            self._split = _Split(position, now if before is None else before.since, now, what)
+            self._fork = _Split(position, now if earlier is None else earlier.since, now, what)
         elif holders:
-            self._split = None
+            self._fork = None
 
-    def _catch(self, endpoint: Endpoint, what: str) -> None:
-        if not self.is_caught(endpoint):
+    def _note_self_contradiction(self, endpoint: Endpoint, what: str) -> None:
+        if not self.has_contradicted(endpoint):
             log.warning("%s", what)
-        self._caught[endpoint] = (what, self._clock())
+        self._self_contradicted[endpoint] = (what, self._clock())
 
-    def exposed(self, endpoint: Endpoint) -> str | None:
+    def refuted_by(self, endpoint: Endpoint) -> str | None:
         """Say why what an endpoint shows now is made up; None when nothing speaks against it."""
-        return self._exposed.get(endpoint)
+        return self._refuted.get(endpoint)
 
-    def is_caught(self, endpoint: Endpoint) -> bool:
+    def has_contradicted(self, endpoint: Endpoint) -> bool:
         """Say whether an endpoint contradicted itself, or others that were right, a short while ago."""
-        return endpoint in self._caught and self._clock() - self._caught[endpoint][1] <= SHOWN_AS_LYING_S
+        return (
+            endpoint in self._self_contradicted
+            and self._clock() - self._self_contradicted[endpoint][1] <= SHOWN_AS_LYING_S
+        )
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each contradiction of the last minutes."""
         now = self._clock()
-        told = (*self._caught.values(), *self._between.values())
+        told = (*self._self_contradicted.values(), *self._between.values())
         yield from (what for what, at in told if now - at <= REPORTED_FOR_S)
-        split = self._split
-        if split is not None and split.at - split.since >= SPLIT_AFTER_S and now - split.at <= REPORTED_FOR_S:
-            yield split.what
+        fork = self._fork
+        if fork is not None and fork.at - fork.since >= SPLIT_AFTER_S and now - fork.at <= REPORTED_FOR_S:
+            yield fork.what
 
 
 def _contradicted(claims: Collection[Claim], seen: Claim) -> Claim | None:

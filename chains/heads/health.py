@@ -44,7 +44,7 @@ class HeadHealth:
         self._wall = wall
         self._quorum = quorum
         self._wants_final = wants_final
-        self.blamed: str | None = None
+        self.fault: str | None = None
         self._newest_final: tuple[int | None, float] | None = None  # the newest final block, and since when; monotonic
         self._skewed: set[Endpoint] = set()
 
@@ -88,7 +88,7 @@ class HeadHealth:
     def _report(self, endpoint: Endpoint, now: float, wall: float) -> EndpointReport:
         report, track = self._pool.report(endpoint), self._tracks[endpoint]
         state = report.state
-        if track.implausible is not None or self._contradictions.is_caught(endpoint):
+        if track.implausible is not None or self._contradictions.has_contradicted(endpoint):
             state = EndpointState.LYING
         elif state is EndpointState.OK and self._is_behind(endpoint, now, wall):
             state = EndpointState.STALE
@@ -104,8 +104,8 @@ class HeadHealth:
 
     def _truthful(self) -> list[HeadTrack]:
         """Return the endpoints whose last head is not known to be made up."""
-        exposed = self._contradictions.exposed
-        return [track for e, track in self._tracks.items() if track.implausible is None and exposed(e) is None]
+        refuted_by = self._contradictions.refuted_by
+        return [track for e, track in self._tracks.items() if track.implausible is None and refuted_by(e) is None]
 
     def _is_behind(self, endpoint: Endpoint, now: float, wall: float) -> bool:
         """Say whether an endpoint's head is stale: by itself when last seen, or beside a newer one."""
@@ -117,11 +117,15 @@ class HeadHealth:
         return track.is_stale(now, wall) or missed > track.standstill_s
 
     def _problems(self, now: float, wall: float) -> Iterator[str]:
-        if self.blamed is not None:
-            yield self.blamed
+        if self.fault is not None:
+            yield self.fault
         else:
-            lies = ((endpoint, track.implausible) for endpoint, track in self._tracks.items())
-            yield from (f"{endpoint.label} shows a head that cannot be true: {lie}" for endpoint, lie in lies if lie)
+            implausible_heads = ((endpoint, track.implausible) for endpoint, track in self._tracks.items())
+            yield from (
+                f"{endpoint.label} shows a head that cannot be true: {reason}"
+                for endpoint, reason in implausible_heads
+                if reason
+            )
         yield from self._contradictions.problems()
         track = self._tracks[self._pool.preferred]
         if track.seen is not None and track.is_stale(now, wall):

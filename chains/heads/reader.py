@@ -120,7 +120,7 @@ class HeadReader:
 
     def _doubt(self, endpoint: Endpoint, seen: ObservedHead) -> str | None:
         """Say why a head is not believed; None when it is."""
-        return self._impossible(seen) or self._contradictions.exposed(endpoint)
+        return self._impossible(seen) or self._contradictions.refuted_by(endpoint)
 
     def _impossible(self, seen: ObservedHead) -> str | None:
         return implausibility(
@@ -135,14 +135,14 @@ class HeadReader:
         believed = {endpoint: seen for endpoint, seen in found.items() if doubts[endpoint] is None}
         if believed:
             if not any(self._is_ahead(endpoint) for endpoint in believed):
-                self.health.blamed = None
+                self.health.fault = None
             return believed
         pair = await self._two_that_agree(found)
         said = "; ".join(f"{endpoint.label}: {doubt}" for endpoint, doubt in doubts.items())
         if pair is None:
-            self.health.blamed = f"either this host's clock or the endpoint is wrong: {said}"
-            raise ChainUnavailable(self.health.blamed)
-        self.health.blamed = f"this host's clock is wrong: {' and '.join(e.label for e in pair)} agree ({said})"
+            self.health.fault = f"either this host's clock or the endpoint is wrong: {said}"
+            raise ChainUnavailable(self.health.fault)
+        self.health.fault = f"this host's clock is wrong: {' and '.join(e.label for e in pair)} agree ({said})"
         for endpoint in pair:
             self._tracks[endpoint].implausible = None
         return {endpoint: found[endpoint] for endpoint in pair}
@@ -200,8 +200,8 @@ class HeadReader:
             if jumped_to is not None and any(newest >= jumped_to for newest in others):
                 track.jumped_to = None
         now, wall = self._clock(), self._wall()
-        calm = {e: seen for e, seen in believed.items() if self._tracks[e].jumped_to is None}
-        return calm if any(not self._tracks[endpoint].is_stale(now, wall) for endpoint in calm) else believed
+        steady = {e: seen for e, seen in believed.items() if self._tracks[e].jumped_to is None}
+        return steady if any(not self._tracks[endpoint].is_stale(now, wall) for endpoint in steady) else believed
 
     async def _quorum_head(self, found: dict[Endpoint, ObservedHead]) -> Head:
         """Return the newest block that as many endpoints as must agree hold with one hash."""

@@ -64,12 +64,12 @@ class JsonRpc:
         self,
         post: Callable[[Endpoint, bytes], Awaitable[HttpAnswer]],
         *,
-        judge: Callable[[Endpoint, RpcErrorObject], ChainError],
-        is_rate: Callable[[ChainError], bool],
+        to_error: Callable[[Endpoint, RpcErrorObject], ChainError],
+        is_rate_limit: Callable[[ChainError], bool],
     ) -> None:
         self._post = post
-        self._judge = judge
-        self._is_rate = is_rate
+        self._to_error = to_error
+        self._is_rate = is_rate_limit
 
     async def call_batch(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RpcResult]:
         """
@@ -163,10 +163,10 @@ class JsonRpc:
             return
         named = next((failure for failure in failures if names_batch(failure.message)), None)
         if named is not None:
-            raise BatchRejected(self._judge(endpoint, named), suggested_size(named.message, count))
+            raise BatchRejected(self._to_error(endpoint, named), suggested_size(named.message, count))
         every = isinstance(envelopes, list) and len(failures) == count
         alone = not isinstance(envelopes, list) or (len(failures) == len(envelopes) == 1)
-        error = self._judge(endpoint, failures[0])
+        error = self._to_error(endpoint, failures[0])
         if alone or (every and answer.status in {TOO_MANY_REQUESTS, *NOT_ALLOWED}):
             # It may as well refuse to be asked at all: the same again, in smaller pieces, would make that worse.
             if self._is_rate(error) or (answer.status == TOO_MANY_REQUESTS and answer.retry_after is not None):
@@ -208,7 +208,7 @@ class JsonRpc:
 
     def _result(self, endpoint: Endpoint, answer: Envelope) -> RpcResult:
         if answer.error is not None:
-            return RpcResult(error=self._judge(endpoint, RpcErrorObject.read(answer.error)))
+            return RpcResult(error=self._to_error(endpoint, RpcErrorObject.read(answer.error)))
         if not answer.result:
             raise ChainProtocolError("neither result nor error")
         return RpcResult(answer.result)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
-from chains.backfill import lacking, read_as_far_back
+from chains.backfill import read_as_far_back, with_gap
 from chains.base import Access, Telemetry
 from chains.batch_verifier import BatchVerifier
 from chains.errors import ChainError, InvalidTxHash
@@ -185,10 +185,10 @@ class TonAdapter:
         read = partial(self._again.read, destinations=asked, masters=masters, since=since, until=until)
         elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
         try:
-            again, lacks = await read_as_far_back(self._pool, "look_again", read, avoiding=elsewhere)
+            again, gap = await read_as_far_back(self._pool, "look_again", read, avoiding=elsewhere)
         except ChainError as exc:
             return RescanResult([], dict.fromkeys(asked, str(exc)))
-        return lacking(again, asked, lacks)
+        return with_gap(again, asked, gap)
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
         return await self._batch_verifier.verify(transfers)

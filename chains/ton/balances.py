@@ -62,7 +62,7 @@ class BalanceReader:
     async def _of(self, endpoint: Endpoint, token: str | None, holders: Sequence[str]) -> Amounts:
         ask = partial(self._coins, endpoint) if token is None else partial(self._jettons, endpoint, token)
         merged: Amounts = {}
-        for part in await self._client.parts.ask(endpoint, holders, ask):
+        for part in await self._client.address_batches.ask(endpoint, holders, ask):
             merged |= part
         return merged
 

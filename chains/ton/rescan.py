@@ -58,7 +58,7 @@ class Rescanner:
         masters: Collection[str],
         since: int,
         until: int,
-        lacks: Pruned | None = None,
+        gap: Pruned | None = None,
     ) -> RescanResult:
         """
         Return what these were sent between two moments in unix seconds, both included.
@@ -73,7 +73,7 @@ class Rescanner:
             time=since,
             beyond=until,
             until=until,
-            whole_from=since if lacks is None else None,
+            whole_from=since if gap is None else None,
         )
         rows = [row.transfer(self._chain_id) for row in found.rows if not row.aborted and since <= row.time <= until]
         told = {_key(transfer): transfer for transfer in rows}
@@ -124,11 +124,11 @@ class Rescanner:
         """Return the successful receiving halves at some wallets."""
         lt = await self._reader.lt_at(endpoint, since)
         read = partial(read_credits, self._client, endpoint, lt=lt)
-        passed: dict[str, str] = {}
-        parts = await self._client.parts.ask(endpoint, accounts, read, passed=passed)
+        skipped: dict[str, str] = {}
+        parts = await self._client.address_batches.ask(endpoint, accounts, read, skipped=skipped)
         for part in parts:
-            passed |= part.unreadable
-        unread |= {wallets[account].owner: why for account, why in passed.items() if account in wallets}
+            skipped |= part.unreadable
+        unread |= {wallets[account].owner: why for account, why in skipped.items() if account in wallets}
         return [tx for part in parts for tx in part.received if tx.succeeded and tx.hash is not None]
 
     def _places(self, wallets: dict[str, Wallet], transfers: Collection[Transfer]) -> set[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from chains.backfill import Backfill, Pruned, UnreadSpan, read_as_far_back, why_not
+from chains.backfill import Backfill, Pruned, UnreadRange, gap_reason, read_as_far_back
 from chains.errors import ChainError
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
@@ -35,11 +35,11 @@ class TransferScan:
         """Read the page after a cursor, and along with it what could not be read before."""
         owners = sorted(targets.destinations)
         read = partial(self._since, owners=owners, after=after.position, reread_s=reread_s, until=head.position)
-        found, lacks = await self._read(read)
+        found, gap = await self._read(read)
         self._unreadable.found(found)
         told = moved(found.rows, self._chain_id)
-        if lacks is not None:
-            self._unread.note(after.position, lacks.position, targets.destinations, why_not(lacks))
+        if gap is not None:
+            self._unread.note(after.position, gap.position, targets.destinations, gap_reason(gap))
         else:
             told += await self._unread.fill(partial(self._missing, newest=head.position))
         return ScanPage(told, Cursor(found.until), time=found.until, rows_read=found.read)
@@ -48,22 +48,22 @@ class TransferScan:
         """Read from one endpoint, and what it cannot tell from another one."""
         asked: list[Endpoint] = []
 
-        async def first(endpoint: Endpoint, *, lacks: Pruned | None = None) -> Found:
-            found = await read(endpoint, lacks=lacks)
+        async def first(endpoint: Endpoint, *, gap: Pruned | None = None) -> Found:
+            found = await read(endpoint, gap=gap)
             asked.append(endpoint)
             return found
 
-        found, lacks = await read_as_far_back(self._pool, ROUTE, first)
-        if not (found.unreadable or found.passed) or len(self._pool.endpoints) == 1:
-            return found, lacks
+        found, gap = await read_as_far_back(self._pool, ROUTE, first)
+        if not (found.unreadable or found.skipped) or len(self._pool.endpoints) == 1:
+            return found, gap
         try:
-            return found.joined(await self._pool.call(ROUTE, read, avoiding=asked)), lacks
+            return found.joined(await self._pool.call(ROUTE, read, avoiding=asked)), gap
         except ChainError:  # the rest was read, and what is missing is named
-            return found, lacks
+            return found, gap
 
-    async def _missing(self, span: UnreadSpan, *, newest: int) -> ScanPage:
-        until, owners = min(span.until, newest), sorted(span.destinations)
-        read = partial(self._since, owners=owners, after=span.after, reread_s=0, until=until)
+    async def _missing(self, unread_range: UnreadRange, *, newest: int) -> ScanPage:
+        until, owners = min(unread_range.until, newest), sorted(unread_range.destinations)
+        read = partial(self._since, owners=owners, after=unread_range.after, reread_s=0, until=until)
         found = await self._pool.call(ROUTE, read)
         return ScanPage(moved(found.rows, self._chain_id), Cursor(found.until), time=found.until, rows_read=found.read)
 
@@ -75,7 +75,7 @@ class TransferScan:
         after: int,
         reread_s: int,
         until: int,
-        lacks: Pruned | None = None,
+        gap: Pruned | None = None,
     ) -> Found:
         return await self._reader.since(
             endpoint,
@@ -83,7 +83,7 @@ class TransferScan:
             time=max(0, after - reread_s),
             beyond=after,
             until=until,
-            whole_from=after if lacks is None else None,
+            whole_from=after if gap is None else None,
         )
 
 

@@ -43,7 +43,7 @@ class Found(NamedTuple):
     until: int  # unix seconds
     read: int  # rows answered, with repetitions
     unreadable: dict[str, str] = {}  # rows that could not be read, and why  # noqa: RUF012 - never changed
-    passed: dict[str, str] = {}  # owners that could not be read, and why  # noqa: RUF012
+    skipped: dict[str, str] = {}  # owners that could not be read, and why  # noqa: RUF012
 
     def joined(self, other: Found) -> Found:
         """Return what two endpoints told of the same question; missing is what neither could tell."""
@@ -54,7 +54,7 @@ class Found(NamedTuple):
             min(self.until, other.until),
             self.read + other.read,
             {name: why for name, why in self.unreadable.items() if name not in read},
-            {owner: why for owner, why in self.passed.items() if owner in other.passed},
+            {owner: why for owner, why in self.skipped.items() if owner in other.skipped},
         )
 
 
@@ -104,17 +104,17 @@ class TransferReader:
         if whole_from is not None and lt == 0 and begins is not None and begins > whole_from:
             raise IndexPruned(endpoint, begins)
         read = partial(self._pages, endpoint, lt=lt, beyond=beyond, until=until)
-        passed: dict[str, str] = {}
-        parts = await self._client.parts.ask(endpoint, owners, read, passed=passed)
+        skipped: dict[str, str] = {}
+        parts = await self._client.address_batches.ask(endpoint, owners, read, skipped=skipped)
         rows = {row.key: row for part in parts for row in part.rows}
         complete = min((part.until for part in parts), default=until)
         unreadable = {name: why for part in parts for name, why in part.unreadable.items()}
-        return Found(list(rows.values()), complete, sum(part.read for part in parts), unreadable, passed)
+        return Found(list(rows.values()), complete, sum(part.read for part in parts), unreadable, skipped)
 
     async def between(self, endpoint: Endpoint, owners: Sequence[str], *, first_lt: int, last_lt: int) -> list[Row]:
         """Return what was sent to these owners between two logical times, both included."""
         read = partial(self._pages, endpoint, lt=first_lt, last_lt=last_lt)
-        parts = await self._client.parts.ask(endpoint, owners, read)
+        parts = await self._client.address_batches.ask(endpoint, owners, read)
         return list({row.key: row for part in parts for row in part.rows}.values())
 
     async def _hold(self, endpoint: Endpoint, until: int) -> None:

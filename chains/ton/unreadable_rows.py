@@ -21,7 +21,7 @@ class UnreadableRows:
         self._rows |= found.unreadable
         while len(self._rows) > MAX_NAMED:
             del self._rows[next(iter(self._rows))]
-        self._owners = dict(list(found.passed.items())[:MAX_NAMED])
+        self._owners = dict(list(found.skipped.items())[:MAX_NAMED])
 
     def problems(self) -> tuple[str, ...]:
         """Return a sentence for each."""

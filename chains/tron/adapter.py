@@ -120,7 +120,7 @@ class TronAdapter:
         self._unread = Backfill("tron", per_second=1000, clock=clock)
         # What looks again remembers nothing the running scan was told.
         again = Rescanner(self._wired(client.paced(SHARE_OF_LOOKING_AGAIN), clock))
-        self._past = DeepHistoryReader(pool, self._readers, again=again, backfill=self._unread)
+        self._deep_history = DeepHistoryReader(pool, self._readers, again=again, backfill=self._unread)
         self._batch_verifier = BatchVerifier(
             pool, "gettransactioninfobyid", self._verify_batch, batch_size=TRANSACTIONS_A_BATCH
         )
@@ -131,7 +131,9 @@ class TronAdapter:
         self._tokens: dict[str, TokenMeta] = {}
 
     def _wired(self, client: TronClient, clock: Callable[[], float]) -> ChainReaders:
-        return ChainReaders.of(client, pool=self._pool, pulse=self._usdt, chain_id=self._chain.chain_id, clock=clock)
+        return ChainReaders.of(
+            client, pool=self._pool, busy_contract=self._usdt, chain_id=self._chain.chain_id, clock=clock
+        )
 
     @property
     def endpoint(self) -> str:
@@ -185,7 +187,7 @@ class TronAdapter:
             return ScanPage([], after, time=head.time, rows_read=0)
         if not targets.destinations:
             return ScanPage([], Cursor(head.position), time=head.time, rows_read=0)
-        return await self._past.scan(targets, after, head, reread_ms=reread_s * 1000)
+        return await self._deep_history.scan(targets, after, head, reread_ms=reread_s * 1000)
 
     async def latest_canonical(self, known_blocks: Sequence[Cursor]) -> Cursor | None:
         """Return the newest: irreversible blocks have no forks."""
@@ -198,7 +200,7 @@ class TronAdapter:
         elsewhere = self._pool.endpoints[1:] and (self._pool.preferred,)
         first_ms, last_ms = since * 1000, until * 1000 + 999
         try:
-            return await self._past.rescan(asked, first_ms=first_ms, last_ms=last_ms, avoiding=elsewhere)
+            return await self._deep_history.rescan(asked, first_ms=first_ms, last_ms=last_ms, avoiding=elsewhere)
         except ChainError as exc:
             return RescanResult([], dict.fromkeys(asked, str(exc)))
 

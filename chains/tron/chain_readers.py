@@ -24,22 +24,26 @@ class ChainReaders:
     client: TronClient
     blocks: BlockTimeIndex
     receipts: ReceiptReader
-    held: RetainedHistory
+    retained: RetainedHistory
     logs: LogReader
-    by_blocks: BlockScanner
-    by_accounts: AccountScanner
+    block_scanner: BlockScanner
+    account_scanner: AccountScanner
     pages: PageReader
 
     @classmethod
     def of(
-        cls, client: TronClient, *, pool: EndpointPool, pulse: str, chain_id: int, clock: Callable[[], float]
+        cls, client: TronClient, *, pool: EndpointPool, busy_contract: str, chain_id: int, clock: Callable[[], float]
     ) -> ChainReaders:
         """Wire them up; `pulse` is a contract that is used all the time."""
         blocks, receipts = BlockTimeIndex(client, clock=clock), ReceiptReader(client)
-        held = RetainedHistory(blocks, receipts, clock=clock)
+        retained = RetainedHistory(blocks, receipts, clock=clock)
         logs = LogReader(client, blocks=blocks, receipts=receipts, clock=clock)
-        by_blocks = BlockScanner(blocks=blocks, receipts=receipts)
-        by_accounts = AccountScanner(client, blocks=blocks, receipts=receipts, by_blocks=by_blocks, pulse=pulse)
-        scan = TransferScan(blocks=blocks, held=held, logs=logs, by_blocks=by_blocks, by_accounts=by_accounts)
+        block_scanner = BlockScanner(blocks=blocks, receipts=receipts)
+        account_scanner = AccountScanner(
+            client, blocks=blocks, receipts=receipts, block_scanner=block_scanner, busy_contract=busy_contract
+        )
+        scan = TransferScan(
+            blocks=blocks, retained=retained, logs=logs, block_scanner=block_scanner, account_scanner=account_scanner
+        )
         pages = PageReader(scan, receipts=receipts, blocks=blocks, chain_id=chain_id, pool=pool)
-        return cls(client, blocks, receipts, held, logs, by_blocks, by_accounts, pages)
+        return cls(client, blocks, receipts, retained, logs, block_scanner, account_scanner, pages)

@@ -38,12 +38,16 @@ class RetainedHistory:
         self._blocks = blocks
         self._receipts = receipts
         self._clock = clock
-        self._told: dict[Endpoint, _RetainedFrom] = {}
+        self._retained_from: dict[Endpoint, _RetainedFrom] = {}
 
     def known(self, endpoint: Endpoint) -> Block | None:
         """Return the oldest block it tells of, if it was seen to lack older ones."""
-        told = self._told.get(endpoint)
-        receipts = told.block if told is not None and self._clock() - told.seen_at < PRUNED_FOR_S else None
+        retained_from = self._retained_from.get(endpoint)
+        receipts = (
+            retained_from.block
+            if retained_from is not None and self._clock() - retained_from.seen_at < PRUNED_FOR_S
+            else None
+        )
         found = [block for block in (receipts, self._blocks.oldest(endpoint)) if block is not None]
         return max(found, default=None)
 
@@ -58,7 +62,7 @@ class RetainedHistory:
             return known
         first = max(1, first)  # the first block of all is empty, and is held where those after it are not
         held = await self._is_held(endpoint, first)
-        if held and (top.number - first < PENDING_RECEIPT_BLOCKS or await self._is_told(endpoint, first)):
+        if held and (top.number - first < PENDING_RECEIPT_BLOCKS or await self._has_receipts(endpoint, first)):
             return None
         high = await self._newer(endpoint, first, top)
         if high is None:
@@ -66,18 +70,18 @@ class RetainedHistory:
         low = first
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if await self._is_told(endpoint, middle) else (middle, high)
+            low, high = (low, middle) if await self._has_receipts(endpoint, middle) else (middle, high)
         try:
             block = await self._blocks.by_number(endpoint, high)
         except BlockNotHeld:  # it was dropped meanwhile
             block = await self._blocks.by_number(endpoint, high + MARGIN)
-        self._told[endpoint] = _RetainedFrom(block, self._clock())
+        self._retained_from[endpoint] = _RetainedFrom(block, self._clock())
         return block
 
     async def _newer(self, endpoint: Endpoint, first: int, top: Block) -> int | None:
         for below in PROBED_DEPTHS:
             number = top.number - below
-            if number > first and await self._is_told(endpoint, number):
+            if number > first and await self._has_receipts(endpoint, number):
                 return number
         return None
 
@@ -88,7 +92,7 @@ class RetainedHistory:
             return False
         return True
 
-    async def _is_told(self, endpoint: Endpoint, number: int) -> bool:
+    async def _has_receipts(self, endpoint: Endpoint, number: int) -> bool:
         """Say whether a block's receipts are there; where receipts of blocks are not served, whether the block is."""
         try:
             return await self._receipts.whole_block(endpoint, number) is not None

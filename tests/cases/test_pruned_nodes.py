@@ -437,7 +437,7 @@ async def test_unread_spans_are_bounded_whoever_causes_them():
     for number in range(200):
         backfill.note(1_000 + 10 * number, 1_005 + 10 * number, frozenset([str(number)]), "gone")
     assert len(backfill.problems()) == MAX_SPANS
-    spans = backfill._spans
+    spans = backfill._ranges
     assert (min(span.after for span in spans), max(span.until for span in spans)) == (1_000, 2_995)
     assert frozenset().union(*(span.destinations for span in spans)) == {str(number) for number in range(200)}
 

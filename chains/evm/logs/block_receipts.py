@@ -138,10 +138,10 @@ async def _logs(
     count, stop = 0, LOGS_PER_SLICE
     for receipt in receipts:
         try:
-            logs, strange = parse_receipt_log_rows(receipt, block.number)
+            logs, unparsed = parse_receipt_log_rows(receipt, block.number)
         except ChainProtocolError as exc:
-            logs, strange = [], [MalformedLog(None, None, receipt.transactionHash, block.number, str(exc))]
-        malformed += strange
+            logs, unparsed = [], [MalformedLog(None, None, receipt.transactionHash, block.number, str(exc))]
+        malformed += unparsed
         for log in logs:
             if ours(log.address, log.topics) or not is_well_formed(log.address, log.topics, log.data):
                 place = (hex(block.number), block.hash, receipt.transactionHash, hex(count))

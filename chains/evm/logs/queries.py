@@ -64,16 +64,16 @@ def plan_queries(
     """
     if log_filter.rail is Rail.PROXY:
         return [LogQuery(_logs_call(first, last, [EVENT_TOPIC], proxy))]
-    calm, apart = log_filter.destinations, []
+    normal, crowded_destinations = log_filter.destinations, []
     if crowded and log_filter.tokens:
-        calm = [address for address in log_filter.destinations if address not in crowded]
-        apart = [address for address in log_filter.destinations if address in crowded]
+        normal = [address for address in log_filter.destinations if address not in crowded]
+        crowded_destinations = [address for address in log_filter.destinations if address in crowded]
     named = list(_chunks(log_filter.tokens, sizes.addresses))
     every = source is LogSource.LOGS and not log_filter.named
-    of_calm: list[Sequence[str] | None] = [None] if every else [*named]
-    parts = [(part, tokens) for part in _chunks(calm, sizes.topics) for tokens in of_calm]
-    parts += [(part, tokens) for part in _chunks(apart, sizes.topics) for tokens in named]
-    return [transfers_to(part, tokens, first, last, scalar=sizes.scalar) for part, tokens in parts]
+    tokens_of_normal: list[Sequence[str] | None] = [None] if every else [*named]
+    batches = [(batch, tokens) for batch in _chunks(normal, sizes.topics) for tokens in tokens_of_normal]
+    batches += [(batch, tokens) for batch in _chunks(crowded_destinations, sizes.topics) for tokens in named]
+    return [transfers_to(batch, tokens, first, last, scalar=sizes.scalar) for batch, tokens in batches]
 
 
 def transfers_to(

@@ -80,7 +80,7 @@ class RpcClient:
     def __init__(self, http: HttpClient, *, chain_id: int) -> None:
         self._http = http
         self._chain_id = chain_id
-        self._rpc = JsonRpc(self._post, judge=_refused, is_rate=_is_rate)
+        self._rpc = JsonRpc(self._post, to_error=_refused, is_rate_limit=_is_rate)
 
     async def batch(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
         """

@@ -151,13 +151,13 @@ def _each(
         rows: Sequence[Raw] = _ROWS.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
         raise ChainProtocolError(f"not a list of logs: {str(exc)[:120]}") from exc
-    found, strange = [], []
+    found, set_aside = [], []
     for row in rows:
         try:
             found.append(read(row))
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-            strange.append(malformed(_object(row), f"malformed log: {str(exc)[:120]}"))
-    return found, strange
+            set_aside.append(malformed(_object(row), f"malformed log: {str(exc)[:120]}"))
+    return found, set_aside
 
 
 def _object(row: Raw) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class EndpointVerification:
     """What one endpoint says of some transfers, by their places; `unfit` says why it can judge none."""
 
     found: dict[int, Verification] = field(default_factory=dict)
-    unfit: str | None = None
-    blind: bool = False  # it cannot tell what is final
+    unusable: str | None = None
+    cannot_tell_final: bool = False  # it cannot tell what is final
 
 
 class _Answers(NamedTuple):
@@ -72,7 +72,9 @@ class EndpointVerifier:
             self._large.clear()
         self._head = head
 
-    async def judge(self, endpoint: Endpoint, *, transfers: Mapping[int, Transfer], head: Head) -> EndpointVerification:
+    async def verify(
+        self, endpoint: Endpoint, *, transfers: Mapping[int, Transfer], head: Head
+    ) -> EndpointVerification:
         """
         Say what this endpoint shows of each transfer.
 
@@ -82,7 +84,7 @@ class EndpointVerifier:
         Raises:
             ChainError: it did not answer, or refuses.
         """
-        opinion = EndpointVerification()
+        answer = EndpointVerification()
         parts = [dict(transfers)]
         while parts:
             part, *rest = split_by_receipts(parts.pop(0), self._most_receipts.get(endpoint))
@@ -91,13 +93,13 @@ class EndpointVerifier:
             if answers is None:
                 smaller = split_by_receipts(part, self._most_receipts[endpoint])
                 parts = [*smaller, *parts] if len(smaller) > 1 else parts
-                opinion.found |= {} if len(smaller) > 1 else all_undecided(part, "its receipt is too large to be read")
+                answer.found |= {} if len(smaller) > 1 else all_undecided(part, "its receipt is too large to be read")
                 continue
-            unfit = self._unfit(answers, head)
-            if unfit is not None:
-                return unfit
-            opinion.found |= await self._judged(endpoint, part, answers, head)
-        return opinion
+            unusable = self._why_unusable(answers, head)
+            if unusable is not None:
+                return unusable
+            answer.found |= await self._judged(endpoint, part, answers, head)
+        return answer
 
     async def holds(self, endpoint: Endpoint, *, transfers: Mapping[int, Transfer], head: Head) -> list[int]:
         """Return the places of transfers whose very block this endpoint, as high as the head, has at its height."""
@@ -167,15 +169,15 @@ class EndpointVerifier:
         blocks = dict(zip(numbers, answers[1:], strict=False))
         return _Answers(answers[0], final, blocks, dict(zip(wanted, answers[1 + len(numbers) :], strict=True)))
 
-    def _unfit(self, answers: _Answers, head: Head) -> EndpointVerification | None:
+    def _why_unusable(self, answers: _Answers, head: Head) -> EndpointVerification | None:
         """Return why an endpoint cannot judge anything; None when it can."""
         top = read_block(answers.head, head.position)
         if not isinstance(top, Block):
-            return EndpointVerification(unfit=top)
+            return EndpointVerification(unusable=top)
         if head.block_hash is not None and top.hash != head.block_hash:
-            return EndpointVerification(unfit=f"it holds another block {head.position} than the head's")
+            return EndpointVerification(unusable=f"it holds another block {head.position} than the head's")
         if answers.final is not None and not isinstance(final := read_block(answers.final, None), Block):
-            return EndpointVerification(unfit=f"it cannot tell the finalized block: {final}", blind=True)
+            return EndpointVerification(unusable=f"it cannot tell the finalized block: {final}", cannot_tell_final=True)
         return None
 
     async def _judged(

@@ -29,29 +29,29 @@ class _VerificationRound:
     quorum: int
     waiting: dict[Place, Transfer] = field(init=False)
     votes: dict[Place, Votes] = field(init=False)
-    whys: dict[Place, list[str]] = field(init=False)  # why an endpoint could not judge a transfer
-    unfit: dict[str, EndpointVerification] = field(default_factory=dict)  # endpoints that cannot judge any, by label
+    reasons: dict[Place, list[str]] = field(init=False)  # why an endpoint could not judge a transfer
+    unusable: dict[str, EndpointVerification] = field(default_factory=dict)  # endpoints that cannot judge any, by label
     failed: Failures = field(default_factory=list)
-    fit: int = 0
+    usable_endpoints: int = 0
 
     def __post_init__(self) -> None:
         self.waiting = dict(self.group)
         self.votes = {place: [] for place in self.group}
-        self.whys = {place: [] for place in self.group}
+        self.reasons = {place: [] for place in self.group}
 
-    def take(self, endpoint: Endpoint, opinion: EndpointVerification) -> None:
+    def take(self, endpoint: Endpoint, answer: EndpointVerification) -> None:
         """Count one endpoint's opinion; whoever it settles is not asked about again."""
-        if opinion.unfit is not None:
-            self.unfit[endpoint.label] = opinion
+        if answer.unusable is not None:
+            self.unusable[endpoint.label] = answer
             return
-        self.fit += 1
-        for place, seen in opinion.found.items():
-            if seen.outcome is VerificationOutcome.NOT_YET:
-                self.whys[place] += [] if seen.why is None else [f"{endpoint.label}: {seen.why}"]
+        self.usable_endpoints += 1
+        for place, verification in answer.found.items():
+            if verification.outcome is VerificationOutcome.NOT_YET:
+                self.reasons[place] += [] if verification.why is None else [f"{endpoint.label}: {verification.why}"]
                 continue
             votes = self.votes[place]
-            votes.append((endpoint, seen))
-            if len(votes) == self.quorum or votes[0][1] != seen:
+            votes.append((endpoint, verification))
+            if len(votes) == self.quorum or votes[0][1] != verification:
                 del self.waiting[place]
 
     def decided(self) -> dict[Place, Verification]:
@@ -59,8 +59,8 @@ class _VerificationRound:
         return {place: self._decide(place, transfer) for place, transfer in self.group.items()}
 
     def _decide(self, place: Place, transfer: Transfer) -> Verification:
-        votes, whys = self.votes[place], self.whys[place]
-        others = [f"{label}: {opinion.unfit}" for label, opinion in self.unfit.items()]
+        votes, reasons = self.votes[place], self.reasons[place]
+        others = [f"{label}: {answer.unusable}" for label, answer in self.unusable.items()]
         others += [f"{endpoint.label}: {error}" for endpoint, error in self.failed]
         if votes and votes[0][1] != votes[-1][1]:
             return not_yet(transfer, f"{votes[0][0].label} and {votes[-1][0].label} contradict each other")
@@ -68,8 +68,8 @@ class _VerificationRound:
             return votes[0][1]
         if self.quorum > 1:
             lacking = f"only {len(votes)} of the {self.quorum} endpoints that must agree could judge it"
-            return not_yet(transfer, "; ".join([lacking, *whys, *others]))
-        return not_yet(transfer, "; ".join(whys + (others if whys or not self.fit else [])) or None)
+            return not_yet(transfer, "; ".join([lacking, *reasons, *others]))
+        return not_yet(transfer, "; ".join(reasons + (others if reasons or not self.usable_endpoints else [])) or None)
 
 
 class Verifier:
@@ -78,7 +78,7 @@ class Verifier:
     def __init__(self, client: RpcClient, pool: EndpointPool, chain: Chain) -> None:
         self._pool = pool
         self._quorum = chain.rpc_quorum
-        self._look = EndpointVerifier(client, chain)
+        self._endpoint_verifier = EndpointVerifier(client, chain)
         self.problem: str | None = None  # why nothing can be confirmed, for an operator
 
     async def verify(self, transfers: Sequence[Transfer], head: Head) -> list[Verification]:
@@ -88,7 +88,7 @@ class Verifier:
         Raises:
             ChainError: no endpoint answered at all.
         """
-        self._look.start(head)
+        self._endpoint_verifier.start(head)
         found: dict[Place, Verification] = {}
         # By transaction: each receipt is read once, whatever the number of transfers in it and whom they pay.
         in_order = sorted(enumerate(transfers), key=lambda each: (each[1].block_number, each[1].tx_hash))
@@ -103,23 +103,23 @@ class Verifier:
         Raises:
             ChainError: no endpoint could tell.
         """
-        whys: list[str] = []
+        reasons: list[str] = []
         failed: Failures = []
         absent = False
         for endpoint in self._pool.usable():
             try:
-                told = await self._pool.call_one(
-                    endpoint, METHOD, partial(self._look.inspect, tx_hash=tx_hash, targets=targets)
+                found_here = await self._pool.call_one(
+                    endpoint, METHOD, partial(self._endpoint_verifier.inspect, tx_hash=tx_hash, targets=targets)
                 )
             except ChainError as exc:
                 failed.append((endpoint, exc))
                 continue
-            if isinstance(told, list):
-                return told
-            absent = absent or told is None
-            whys += [] if told is None else [f"{endpoint.label}: {told}"]
-        if whys:
-            raise ChainUnavailable("; ".join(whys)[:MAX_REASON_CHARS])
+            if isinstance(found_here, list):
+                return found_here
+            absent = absent or found_here is None
+            reasons += [] if found_here is None else [f"{endpoint.label}: {found_here}"]
+        if reasons:
+            raise ChainUnavailable("; ".join(reasons)[:MAX_REASON_CHARS])
         if absent:
             return []
         raise combined_error(failed)
@@ -128,25 +128,27 @@ class Verifier:
         """Ask one endpoint after the other until so many as must agree have judged each transfer."""
         asked = _VerificationRound(group, self._quorum)
         for endpoint in self._pool.usable():
-            look = partial(self._look.judge, transfers=dict(asked.waiting), head=head)
+            ask = partial(self._endpoint_verifier.verify, transfers=dict(asked.waiting), head=head)
             try:
-                asked.take(endpoint, await self._pool.call_one(endpoint, METHOD, look))
+                asked.take(endpoint, await self._pool.call_one(endpoint, METHOD, ask))
             except ChainError as exc:
                 asked.failed.append((endpoint, exc))
             if not asked.waiting:
                 break
         self._note(asked)
-        if asked.failed and not asked.fit and not asked.unfit:
+        if asked.failed and not asked.usable_endpoints and not asked.unusable:
             raise combined_error(asked.failed)
         return await self._contradicted(asked, head)
 
     def _note(self, asked: _VerificationRound) -> None:
         """Remember whether any endpoint could tell what is final."""
-        blind = [label for label, opinion in asked.unfit.items() if opinion.blind]
-        if asked.fit:
+        cannot_tell_final = [label for label, answer in asked.unusable.items() if answer.cannot_tell_final]
+        if asked.usable_endpoints:
             self.problem = None
-        elif blind:
-            self.problem = f"no endpoint can tell which block is finalized: nothing is confirmed ({', '.join(blind)})"
+        elif cannot_tell_final:
+            self.problem = (
+                f"no endpoint can tell which block is finalized: nothing is confirmed ({', '.join(cannot_tell_final)})"
+            )
 
     async def _contradicted(self, asked: _VerificationRound, head: Head) -> dict[Place, Verification]:
         """
@@ -155,13 +157,19 @@ class Verifier:
         Only the chain's own other block takes a payment back, not the fork of the endpoint asked first.
         """
         found = asked.decided()
-        gone = {place: asked.group[place] for place, seen in found.items() if seen.outcome is VerificationOutcome.GONE}
+        gone = {
+            place: asked.group[place]
+            for place, verification in found.items()
+            if verification.outcome is VerificationOutcome.GONE
+        }
         if not gone:
             return found
         judges = {endpoint for votes in asked.votes.values() for endpoint, _ in votes}
         for endpoint in [each for each in self._pool.usable() if each not in judges]:
             try:
-                held = await self._pool.call_one(endpoint, METHOD, partial(self._look.holds, transfers=gone, head=head))
+                held = await self._pool.call_one(
+                    endpoint, METHOD, partial(self._endpoint_verifier.holds, transfers=gone, head=head)
+                )
             except ChainError:
                 continue  # who does not answer contradicts nobody
             for place in held:

@@ -107,7 +107,9 @@ class CreditVerifier:
         accounts = sorted({wallet for wallet in wallets if isinstance(wallet, str)})
         since = min((_lt(transfer) for transfer in transfers), default=0)
         try:
-            parts = await self._client.parts.ask(endpoint, accounts, partial(self._credits_of, endpoint, since=since))
+            parts = await self._client.address_batches.ask(
+                endpoint, accounts, partial(self._credits_of, endpoint, since=since)
+            )
         except ChainError as exc:
             if is_rate_limited(exc):
                 raise

@@ -40,7 +40,7 @@ class AddressBatches:
         addresses: Sequence[str],
         ask: Callable[[Sequence[str]], Awaitable[T]],
         *,
-        passed: dict[str, str] | None = None,
+        skipped: dict[str, str] | None = None,
     ) -> list[T]:
         """
         Return the answers for all parts.
@@ -66,9 +66,9 @@ class AddressBatches:
                 answer = await ask(part)
             except RETRY_SMALLER as exc:
                 if len(part) == 1:
-                    if passed is None or not self._gives_up(endpoint, part[0]) or not served:
+                    if skipped is None or not self._gives_up(endpoint, part[0]) or not served:
                         raise
-                    passed[part[0]], served = str(exc), False
+                    skipped[part[0]], served = str(exc), False
                     rest, size, refused = rest[1:], limit.size, None
                     continue
                 if refused is None:
@@ -86,8 +86,8 @@ class AddressBatches:
             self._refused = {key: times for key, times in self._refused.items() if key[1] not in part}
             answers.append(answer)
             rest = rest[len(part) :]
-        if passed and not answers:
-            raise AsksTooMuch(next(iter(passed.values())))
+        if skipped and not answers:
+            raise AsksTooMuch(next(iter(skipped.values())))
         return answers
 
     def _gives_up(self, endpoint: Endpoint, address: str) -> bool:

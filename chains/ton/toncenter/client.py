@@ -70,7 +70,7 @@ class TonClient:
         self._tips: dict[Endpoint, Tip] = {}
         self._begins: dict[Endpoint, int | None] = {}
         self.row_limits = RowLimits(clock=clock)
-        self.parts = AddressBatches(self.tip)
+        self.address_batches = AddressBatches(self.tip)
 
     def paced(self, share: float) -> TonClient:
         """Return a client for work that has time: with at most this share of each endpoint's rate."""

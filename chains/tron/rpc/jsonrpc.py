@@ -22,10 +22,10 @@ class RpcRefused(ChainUnavailable):
 
 def json_rpc_of(service: TronService) -> JsonRpc:
     """Return the JSON-RPC side of a service."""
-    return JsonRpc(service.rpc, judge=_judge, is_rate=is_rate_limited)
+    return JsonRpc(service.rpc, to_error=_to_error, is_rate_limit=is_rate_limited)
 
 
-def _judge(endpoint: Endpoint, failure: RpcErrorObject) -> ChainError:
+def _to_error(endpoint: Endpoint, failure: RpcErrorObject) -> ChainError:
     advice = classify(failure.code, failure.message)
     said = f"{endpoint.redact(failure.message)} (code {failure.code})"
     return Unserved(said) if advice.kind is ErrorKind.UNSUPPORTED else RpcRefused(said, advice)

@@ -38,14 +38,14 @@ class AccountScanner:
         *,
         blocks: BlockTimeIndex,
         receipts: ReceiptReader,
-        by_blocks: BlockScanner,
-        pulse: str,
+        block_scanner: BlockScanner,
+        busy_contract: str,
     ) -> None:
         self._client = client
-        self._pulse = pulse  # a contract that is used all the time
+        self._pulse = busy_contract  # a contract that is used all the time
         self._blocks = blocks
         self._receipts = receipts
-        self._by_blocks = by_blocks
+        self._block_scanner = block_scanner
         self._done: dict[str, AccountHistory] = {}  # accounts that were read before another one failed
 
     async def believable_until(self, endpoint: Endpoint, top: Block) -> int:
@@ -167,7 +167,7 @@ class AccountScanner:
         read = await self._receipts.whole_block(endpoint, block.number)
         if read is None:
             raise ChainUnavailable(f"the node has not got the receipts of block {block.number} yet")
-        self._by_blocks.take(found, read, {address})
+        self._block_scanner.take(found, read, {address})
 
 
 def _combined(found: Sequence[CandidateTransactions], end_ms: int) -> CandidateTransactions:

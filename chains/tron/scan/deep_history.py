@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from chains.backfill import Backfill, Pruned, UnreadSpan, lacking, read_as_far_back, why_not
+from chains.backfill import Backfill, Pruned, UnreadRange, gap_reason, read_as_far_back, with_gap
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.tron.blocks import BlocksPruned
@@ -37,9 +37,9 @@ class DeepHistoryReader:
     async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_ms: int) -> ScanPage:
         """Read the page after a cursor, and along with it what could not be read before."""
         read = partial(self._pages.scan, targets=targets, after=after, head=head, reread_ms=reread_ms)
-        page, lacks = await read_as_far_back(self._pool, "scan", partial(self._from_oldest, read))
-        if lacks is not None:
-            self._backfill.note(after.position, lacks.position, targets.destinations, why_not(lacks))
+        page, gap = await read_as_far_back(self._pool, "scan", partial(self._from_oldest, read))
+        if gap is not None:
+            self._backfill.note(after.position, gap.position, targets.destinations, gap_reason(gap))
             return page
         late = await self._backfill.fill(partial(self._missing, head=head))
         return replace(page, transfers=[*page.transfers, *late]) if late else page
@@ -50,23 +50,23 @@ class DeepHistoryReader:
         """Read a stretch of time once more; what no endpoint holds of it is told of every destination."""
         look = partial(self._again.read, destinations=destinations, first_ms=first_ms, last_ms=last_ms)
         read = partial(self._from_oldest, look)
-        again, lacks = await read_as_far_back(self._pool, "look_again", read, avoiding=avoiding)
-        return lacking(again, destinations, lacks)
+        again, gap = await read_as_far_back(self._pool, "look_again", read, avoiding=avoiding)
+        return with_gap(again, destinations, gap)
 
-    async def _missing(self, span: UnreadSpan, *, head: Head) -> ScanPage:
-        goal = head._replace(position=min(span.until, head.position))
-        targets, after = Targets(span.destinations), Cursor(span.after)
+    async def _missing(self, unread_range: UnreadRange, *, head: Head) -> ScanPage:
+        goal = head._replace(position=min(unread_range.until, head.position))
+        targets, after = Targets(unread_range.destinations), Cursor(unread_range.after)
         read = partial(self._pages.scan, targets=targets, after=after, head=goal, reread_ms=0)
         return await self._pool.call("scan", read)
 
     async def _from_oldest(
-        self, read: Callable[..., Awaitable[T]], endpoint: Endpoint, *, lacks: Pruned | None = None
+        self, read: Callable[..., Awaitable[T]], endpoint: Endpoint, *, gap: Pruned | None = None
     ) -> T:
         """Read all, or from the oldest block on that the endpoint holds."""
-        if not isinstance(lacks, BlocksPruned):
+        if not isinstance(gap, BlocksPruned):
             return await read(endpoint)
         try:
-            return await read(endpoint, begin=lacks.oldest)
+            return await read(endpoint, begin=gap.oldest)
         except BlocksPruned as exc:
             above = await self._blocks.by_number(endpoint, exc.oldest.number + MARGIN)
             raise BlocksPruned(endpoint, above) from exc

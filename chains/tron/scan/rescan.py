@@ -29,10 +29,10 @@ class Rescanner:
     def __init__(self, readers: ChainReaders) -> None:
         self._client = readers.client
         self._blocks = readers.blocks
-        self._held = readers.held
+        self._held = readers.retained
         self._logs = readers.logs
-        self._by_blocks_reader = readers.by_blocks
-        self._by_accounts = readers.by_accounts
+        self._by_blocks_reader = readers.block_scanner
+        self._account_scanner = readers.account_scanner
         self._pages = readers.pages
 
     async def read(
@@ -57,7 +57,7 @@ class Rescanner:
         if newest.time_ms // 1000 < last_ms // 1000:
             raise ChainUnavailable(f"its newest irreversible block is {(last_ms - newest.time_ms) // 1000} s too old")
         try:
-            known = await self._by_accounts.believable_until(
+            known = await self._account_scanner.believable_until(
                 endpoint, newest._replace(time_ms=min(newest.time_ms, last_ms))
             )
         except ChainError as exc:
@@ -72,7 +72,7 @@ class Rescanner:
     async def _by_histories(
         self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int
     ) -> RescanResult:
-        ask = partial(self._by_accounts.read_one, endpoint, first=first_ms, last=last_ms)
+        ask = partial(self._account_scanner.read_one, endpoint, first=first_ms, last=last_ms)
         answers = await gather_individually(destinations, ask, alive=partial(self._client.newest, endpoint))
         found, unread = CandidateTransactions(last_ms), {}
         for destination, answer in zip(destinations, answers, strict=True):
@@ -125,9 +125,9 @@ class Rescanner:
             first = await self._blocks.at(endpoint, first_ms)
             if is_rate_limited(exc) or top.number - first.number > MAX_BLOCKS:
                 raise
-        return await self._by_blocks(endpoint, destinations, first, top)
+        return await self._block_scanner(endpoint, destinations, first, top)
 
-    async def _by_blocks(
+    async def _block_scanner(
         self, endpoint: Endpoint, destinations: Sequence[str], first: Block, top: Block
     ) -> RescanResult:
         found, after = CandidateTransactions(top.time_ms), first

@@ -26,7 +26,7 @@ class Busy(ChainUnavailable):
     """A node that says we ask too often."""
 
 
-def judge(endpoint: Endpoint, failure: RpcErrorObject) -> ChainError:
+def to_error(endpoint: Endpoint, failure: RpcErrorObject) -> ChainError:
     return (Busy if "rate" in failure.message or failure.code == 429 else ChainUnavailable)(failure.message)
 
 
@@ -112,7 +112,7 @@ def endpoint(now: Now) -> Endpoint:
 
 
 def client(provider: Provider) -> JsonRpc:
-    return JsonRpc(provider.post, judge=judge, is_rate=lambda error: isinstance(error, Busy))
+    return JsonRpc(provider.post, to_error=to_error, is_rate_limit=lambda error: isinstance(error, Busy))
 
 
 @pytest.mark.parametrize("takes", [1, TAKES])
@@ -203,7 +203,7 @@ async def test_a_failure_that_is_over_at_once_is_none(endpoint, how):
         provider.takes = 10 * (len(provider.sizes) % 2)
         return await post(asked, body)
 
-    rpc = JsonRpc(every_second, judge=judge, is_rate=lambda error: isinstance(error, Busy))
+    rpc = JsonRpc(every_second, to_error=to_error, is_rate_limit=lambda error: isinstance(error, Busy))
     for _ in range(3):
         (answer,) = await rpc.call_batch(endpoint, CALLS[:1])
         assert answer.get() == "0x0"
@@ -236,7 +236,9 @@ async def test_what_no_strict_parser_takes_is_read_for_what_is_used_of_it(endpoi
     async def post(_: Endpoint, body: bytes) -> HttpAnswer:
         return said(SLOPPY[how](b'{"id":0,"result":"0x0"}'))
 
-    (answer,) = await JsonRpc(post, judge=judge, is_rate=lambda error: False).call_batch(endpoint, CALLS[:1])
+    (answer,) = await JsonRpc(post, to_error=to_error, is_rate_limit=lambda error: False).call_batch(
+        endpoint, CALLS[:1]
+    )
     found = answer.get()
     assert (found["n"] if isinstance(found, dict) else found) == "0x0"
 
@@ -249,7 +251,7 @@ async def test_what_is_no_json_or_too_long_to_be_tidied_is_no_answer(endpoint, b
         return said(body)
 
     with pytest.raises(ChainProtocolError):
-        await JsonRpc(post, judge=judge, is_rate=lambda error: False).call_batch(endpoint, CALLS[:1])
+        await JsonRpc(post, to_error=to_error, is_rate_limit=lambda error: False).call_batch(endpoint, CALLS[:1])
 
 
 @pytest.mark.parametrize(("levels", "is_read"), [(MAX_DEPTH - 1, True), (MAX_DEPTH, True), (MAX_DEPTH + 1, False)])
@@ -305,7 +307,7 @@ async def test_one_call_answered_with_a_list_of_one_is_answered(endpoint):
     async def post(_: Endpoint, body: bytes) -> HttpAnswer:
         return said([{"id": 0, "result": orjson.loads(body)["params"][0]}])
 
-    rpc = JsonRpc(post, judge=judge, is_rate=lambda error: False)
+    rpc = JsonRpc(post, to_error=to_error, is_rate_limit=lambda error: False)
     (answer,) = await rpc.call_batch(endpoint, CALLS[:1])
     assert answer.get() == "0x0"
 
@@ -316,7 +318,7 @@ async def test_one_call_answered_with_a_list_of_another_length_is_not(endpoint, 
         return said([{"id": number, "result": "0x0"} for number in range(count)])
 
     with pytest.raises(ChainProtocolError):
-        await JsonRpc(post, judge=judge, is_rate=lambda error: False).call_batch(endpoint, CALLS[:1])
+        await JsonRpc(post, to_error=to_error, is_rate_limit=lambda error: False).call_batch(endpoint, CALLS[:1])
 
 
 WAITS: dict[str, Refuse] = {

@@ -49,8 +49,8 @@ async def test_all_ways_see_the_same_payments_of_one_busy_minute(mainnet):
     shops = sorted(seen)[:20]
     after = await mainnet._readers.blocks.by_number(endpoint, first - 1)
     quick = await mainnet._readers.logs.read(endpoint, shops, first=first, top=top)
-    blocks = await mainnet._readers.by_blocks.read(endpoint, shops, first=first, after=after, top=top)
-    rows = await mainnet._readers.by_accounts.read(endpoint, shops, first_ms=after.time_ms + 1, last_ms=top.time_ms)
+    blocks = await mainnet._readers.block_scanner.read(endpoint, shops, first=first, after=after, top=top)
+    rows = await mainnet._readers.account_scanner.read(endpoint, shops, first_ms=after.time_ms + 1, last_ms=top.time_ms)
     resolved = await mainnet._readers.pages._receipts.resolve(endpoint, blocks.hashes)
     good = {tx_hash for tx_hash, receipt in resolved.items() if receipt.succeeded}
     assert good
