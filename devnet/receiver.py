@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 from aiohttp import web
 
+from devnet.fault_server import serving
 from webhooks.signing import verify_amn, verify_standard
 
 
@@ -124,16 +125,10 @@ class Receiver:
 async def receiver(port: int = 0) -> AsyncIterator[Receiver]:
     """Listen on loopback."""
     app = web.Application()
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     taken = Receiver("")
     app.router.add_route("*", "/{path:.*}", taken.handle)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        taken.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(app, port) as taken.base:
         yield taken
-    finally:
-        await runner.cleanup()
 
 
 def _recorder(file: BinaryIO) -> Callable[[Delivery], None]:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from devnet.fault_server import serving
 from tests.chaos.faulty_link import FaultyLink
 
 
@@ -37,14 +38,13 @@ async def service() -> AsyncIterator[LinkedService]:
 
     app = web.Application()
     app.router.add_post("/hook", receive)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    async with FaultyLink(lambda: url if found.up else None) as link, aiohttp.ClientSession() as session:
+    async with (
+        serving(app) as url,
+        FaultyLink(lambda: url if found.up else None) as link,
+        aiohttp.ClientSession() as session,
+    ):
         found = LinkedService(link, session)
         yield found
-    await runner.cleanup()
 
 
 async def test_without_a_fault_everything_arrives_as_it_was_sent(service: LinkedService) -> None:

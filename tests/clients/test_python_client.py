@@ -33,6 +33,7 @@ from clients.python.amn_scanner_client import (
     verify_webhook,
 )
 from devnet.evm.anvil import Anvil
+from devnet.fault_server import serving
 from devnet.receiver import Receiver
 from protocol.codec import plain
 from tests.harness import MERCHANT, ROOT, SECRET, USDC, USDT, Running, environment, running
@@ -338,17 +339,12 @@ class Broken:
 
 @pytest.fixture
 async def broken() -> AsyncIterator[Broken]:
-    run_fake_scanner = Broken()
+    server = Broken()
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", run_fake_scanner.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        run_fake_scanner.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield run_fake_scanner
-    finally:
-        await runner.cleanup()
+    app.router.add_route("*", "/{path:.*}", server.handle)
+    async with serving(app) as url:
+        server.url = url
+        yield server
 
 
 def says(

@@ -74,15 +74,20 @@ class CrashShop:
     async def _register(self, i: int) -> Answer:
         """Register until it is acknowledged: the same request again is harmless."""
         body = intent_body(intentId=f"order-{i}", callbackUrl=self._hooks.url(), **self._order(i))
-        while True:
-            try:
-                async with asyncio.timeout(5):
-                    status, answer = await Api(self.url, self._session).call("POST", "/intents", body)
-            except (aiohttp.ClientError, TimeoutError):
-                await asyncio.sleep(0.05)  # a killed process has no event for its return
-                continue
-            assert status == 200, answer
-            return dict(answer)
+        return await acknowledged(lambda: Api(self.url, self._session), body)
+
+
+async def acknowledged(api: Callable[[], Api], body: dict[str, Any]) -> Answer:
+    """Register at wherever the scanner is now, until it answers."""
+    while True:
+        try:
+            async with asyncio.timeout(5):
+                status, answer = await api().call("POST", "/intents", body)
+        except (aiohttp.ClientError, TimeoutError):
+            await asyncio.sleep(0.05)  # a killed process has no event for its return
+            continue
+        assert status == 200, answer
+        return dict(answer)
 
 
 async def kill_at_random(

@@ -16,7 +16,7 @@ import pytest
 
 from devnet.receiver import Receiver
 from devnet.ton.toncenter import TonCenter
-from tests.e2e.crashes import SEED, Size, confirmed, rows, settled_for_good, sizes
+from tests.e2e.crashes import SEED, Size, acknowledged, confirmed, rows, settled_for_good, sizes
 from tests.e2e.ton_shop import CHAIN_ID, MASTER, chain_of_today, environment, fresh_address
 from tests.harness import SECRET, Api, intent_body, process
 
@@ -64,15 +64,7 @@ class TonCrashShop:
         body = intent_body(
             intentId=order, chainId=CHAIN_ID, destination=to, amount=str(amount), callbackUrl=self._hooks.url()
         )
-        while True:
-            try:
-                async with asyncio.timeout(5):
-                    status, answer = await Api(self.url, self._session).call("POST", "/intents", body)
-            except (aiohttp.ClientError, TimeoutError):
-                await asyncio.sleep(0.05)  # a killed process has no event for its return
-                continue
-            assert status == 200, answer
-            return
+        await acknowledged(lambda: Api(self.url, self._session), body)
 
 
 @sizes(short=Size(kills=2, payments=12), whole=Size(kills=5, payments=30))

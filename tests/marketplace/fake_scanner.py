@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from devnet.fault_server import serving
 from protocol import answers
 from protocol.codec import plain, read
 from protocol.events import BalanceEvent, BalanceTransfer, IntentEvent, intent_body
@@ -341,12 +342,6 @@ def _now() -> Moment:
 async def run_fake_scanner() -> AsyncIterator[FakeScanner]:
     """Run one on a free port until the block ends."""
     scanner = FakeScanner()
-    runner = web.AppRunner(scanner.app(), access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        scanner.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(scanner.app()) as url:
+        scanner.url = url
         yield scanner
-    finally:
-        await runner.cleanup()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from devnet.fault_server import serving
 from tests.harness import FakeClock
 from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
 from tests.marketplace.fake_scanner import SENDER, FakeScanner, balance_changed
@@ -144,13 +145,8 @@ async def node(code: str | None) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_post("/", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
+    async with serving(app) as url:
+        yield f"{url}/"
 
 
 @pytest.mark.parametrize(

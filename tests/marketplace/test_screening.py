@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from devnet.fault_server import serving
 from marketplace.risk.screening import (
     Clear,
     Listed,
@@ -137,19 +138,14 @@ async def screener(source: Source, clock: FakeClock) -> OfacScreener:
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[], web.Response]) -> AsyncIterator[str]:
+async def serving_list(answer: Callable[[], web.Response]) -> AsyncIterator[str]:
     async def handle(_request: web.Request) -> web.Response:
         return answer()
 
     app = web.Application()
     app.router.add_get("/sdn.xml", handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/sdn.xml"
-    finally:
-        await runner.cleanup()
+    async with serving(app) as url:
+        yield f"{url}/sdn.xml"
 
 
 # -- the list ----------------------------------------------------------------------------------------
@@ -308,7 +304,7 @@ async def test_a_delisted_address_is_clear_after_the_refresh(path: Path, clock: 
 
 
 async def test_the_list_can_be_downloaded(clock: FakeClock) -> None:
-    async with serving(lambda: web.Response(text=ADVANCED)) as url, aiohttp.ClientSession() as session:
+    async with serving_list(lambda: web.Response(text=ADVANCED)) as url, aiohttp.ClientSession() as session:
         made = await screener(from_url(session, url, clock.now_ms), clock)
 
     assert isinstance(await made.screen(TRON_HEX, "tron"), Listed)
@@ -316,7 +312,7 @@ async def test_the_list_can_be_downloaded(clock: FakeClock) -> None:
 
 
 async def test_a_server_that_fails_makes_nobody_clear(clock: FakeClock) -> None:
-    async with serving(lambda: web.Response(status=503, text=PLAIN)) as url, aiohttp.ClientSession() as session:
+    async with serving_list(lambda: web.Response(status=503, text=PLAIN)) as url, aiohttp.ClientSession() as session:
         made = await screener(from_url(session, url, clock.now_ms), clock)
 
     assert await made.screen(OTHER_EVM, "evm") == Unavailable(
