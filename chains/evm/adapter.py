@@ -24,6 +24,7 @@ from chains.evm.block_reader import BlockReader
 from chains.evm.client import EvmClient
 from chains.evm.fee_proxy import payment_calldata
 from chains.evm.logs.bloom import MAX_BLOCKS, BloomCheck
+from chains.evm.logs.direct_filter import DirectFilter
 from chains.evm.logs.queries import LogFilter
 from chains.evm.logs.reader import LogReader
 from chains.evm.scan import PageScanner
@@ -134,7 +135,7 @@ class EvmAdapter:
             wants_final=wants_final,
         )
         self._tokens: dict[str, TokenMeta] = {}
-        self._direct_filter = _DirectFilter()
+        self._direct_filter = DirectFilter()
         self._asked_tokens: Sequence[str] = ()  # of the running scan, for endpoints that want addresses
         self._first_head: Head | None = None
         self._latest_head: Head | None = None
@@ -308,22 +309,3 @@ def _movement(transfer: Transfer) -> TokenReceipt:
         tx_hash=transfer.tx_hash,
         block_number=transfer.block_number,
     )
-
-
-class _DirectFilter:
-    """The filter of the direct rail, made again only when somebody else is waited for, and in order."""
-
-    def __init__(self) -> None:
-        self._targets: Targets | None = None
-        self._known: frozenset[str] = frozenset()
-        self._filter = LogFilter(Rail.DIRECT)
-
-    def of(self, targets: Targets) -> LogFilter:
-        if targets is not self._targets:
-            wanted = targets.destinations | targets.beneficiaries
-            # Sorting all of half a million takes a quarter of a second; a few that follow what is sorted, little.
-            before = self._filter.destinations if self._known <= wanted else ()
-            more = wanted - self._known if before else wanted
-            self._filter = LogFilter(Rail.DIRECT, sorted([*before, *sorted(more)]), sorted(targets.tokens))
-            self._targets, self._known = targets, wanted
-        return self._filter

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
+from chains.evm.blocks import block_call
 from chains.evm.events import TRANSFER_TOPIC, is_proxy_event
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.rpc.jsonrpc_messages import Call
-from chains.types import Rail
+from chains.types import Cursor, Rail
 
 _TRANSFER_TOPICS = 3
 
@@ -126,3 +127,13 @@ def block_window(after: int, head: int, span: int, reread: int) -> tuple[int, in
     """Return the first and last block to ask for: at least one new block, whatever is read again."""
     first = max(0, after + 1 - min(reread, span // 2))
     return first, min(head, first + span - 1)
+
+
+def page_calls(after: Cursor, queries: Sequence[LogQuery], last: int) -> list[Call]:
+    """Return the calls of one page: its last block, its logs, and the block at the cursor where its hash is known."""
+    # In the same request: an endpoint that lacks the last block answers a gap without an error.
+    calls: list[Call] = [block_call(last), *(query.call for query in queries)]
+    if after.block_hash is not None:
+        # Last: a reorganisation before it shows here; one after it shows at the next poll, in the block above.
+        calls.append(block_call(after.position))
+    return calls

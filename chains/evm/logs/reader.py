@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from chains.errors import ChainError, ChainUnavailable
-from chains.evm.blocks import block_call, not_held, parse_block
+from chains.evm.blocks import not_held, parse_block
 from chains.evm.logs.answers import is_about_size, is_beyond_head, is_reorganised, read_log_answer
 from chains.evm.logs.block_range import BlockRangeLimiter
 from chains.evm.logs.full_blocks import FullBlockReader
@@ -19,6 +19,7 @@ from chains.evm.logs.queries import (
     LogSource,
     QuerySizes,
     block_window,
+    page_calls,
     plan_queries,
     transfers_to,
 )
@@ -27,7 +28,7 @@ from chains.evm.logs.sources import LogSources
 from chains.evm.rpc.client import RawResult, RpcClient
 from chains.rpc.endpoint import Behind, Endpoint, Unserved
 from chains.rpc.http_client import Garbled, TimedOut
-from chains.rpc.jsonrpc_messages import Call, NotAllowed
+from chains.rpc.jsonrpc_messages import NotAllowed
 from chains.types import Cursor, Fork, Head, Rail, ScanPage
 
 MAX_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some
@@ -191,7 +192,7 @@ class LogReader:
 
     async def _ask(self, request: _PageRequest, queries: Sequence[LogQuery], last: int, blocks: int) -> list[RawResult]:
         """Make the calls of one page in one request."""
-        calls = _calls(request.after, queries, last)
+        calls = page_calls(request.after, queries, last)
         try:
             if request.prefetcher is not None:
                 return await request.prefetcher.batch(request.endpoint, calls)
@@ -204,7 +205,7 @@ class LogReader:
         first, last = block_window(here.position, request.head.position, request.block_range.size, 0)
         following = self._plan(request, first, last, request.learner.sizes)
         if request.prefetcher is not None:
-            request.prefetcher.start(request.endpoint, _calls(here, following, last))
+            request.prefetcher.start(request.endpoint, page_calls(here, following, last))
 
     async def _refused(
         self, request: _PageRequest, query: LogQuery, error: ChainError, blocks: int
@@ -287,16 +288,6 @@ class LogReader:
         """Show the shortest range of both rails among the endpoint's limits."""
         shrunk = [block_range.size for block_range in request.limits.block_ranges.values() if block_range.shrunk]
         request.endpoint.limits.blocks.learnt = min(shrunk, default=None)
-
-
-def _calls(after: Cursor, queries: Sequence[LogQuery], last: int) -> list[Call]:
-    """Return the calls of one page: its last block, its logs, and the block at the cursor where its hash is known."""
-    # In the same request: an endpoint that lacks the last block answers a gap without an error.
-    calls: list[Call] = [block_call(last), *(query.call for query in queries)]
-    if after.block_hash is not None:
-        # Last: a reorganisation before it shows here; one after it shows at the next poll, in the block above.
-        calls.append(block_call(after.position))
-    return calls
 
 
 def _lower_end(request: _PageRequest, last: int, below: RawResult | None) -> int:
