@@ -18,8 +18,9 @@ import aiohttp
 
 from bench.api import scanner_env
 from bench.table import TableRow
-from devnet.evm.anvil import CHAIN_ID, Anvil, _call, anvil
+from devnet.evm.anvil import CHAIN_ID, Anvil, anvil
 from devnet.evm.faulty_rpc import FaultyRpc
+from devnet.evm.local_node import call_data
 from devnet.receiver import Receiver, receiver
 
 USDT = "0x109F54Dab34426D5477986b0460aE5dFBA65f022"
@@ -103,7 +104,7 @@ async def run_attack_setup(*, descriptors: int | None = None) -> AsyncIterator[A
         chain = await stack.enter_async_context(anvil())
         await chain.token("USDT", 18, at=USDT)
         stranger = await chain.deploy("Stranger")
-        await chain.send(USDT, _call("mint(address,uint256)", stranger, 10**30))
+        await chain.send(USDT, call_data("mint(address,uint256)", stranger, 10**30))
         await chain.fund(USDT, chain.accounts[1])
         await chain.mine(20)
         rpc = await stack.enter_async_context(FaultyRpc(chain.url))

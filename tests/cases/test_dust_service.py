@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from devnet.evm.anvil import Anvil, _call
+from devnet.evm.anvil import Anvil
+from devnet.evm.local_node import call_data
 from devnet.receiver import Receiver
 from tests.harness import USDT, Running, environment, running
 
@@ -40,7 +41,7 @@ async def test_two_thousand_payments_of_one_unit_in_a_transaction_leave_others_t
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
     stranger = await chain.deploy("Stranger")
-    await chain.mined(await chain.send(USDT, _call("mint(address,uint256)", stranger, 10**30)))
+    await chain.mined(await chain.send(USDT, call_data("mint(address,uint256)", stranger, 10**30)))
     took: list[float] = []
     async with running(environment(tmp_path, chain.url, POLL_INTERVAL_SEC="1")) as scanner:
         dusted = await sell(scanner, hooks, DUSTED, 10**18)

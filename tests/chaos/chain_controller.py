@@ -12,7 +12,8 @@ from eth_abi.abi import decode, encode
 
 from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC, payment_calldata
-from devnet.evm.anvil import MUCH_GAS, PROXY, ZERO, Anvil, AnvilError, _call
+from devnet.evm.anvil import MUCH_GAS, PROXY, ZERO, Anvil
+from devnet.evm.local_node import AnvilError, call_data
 from tests.chaos.facts import ChainTransfer, Coin
 from tests.harness import MULTICALL, USDC, USDT
 
@@ -88,7 +89,7 @@ class ChainController:
         async with self._lock:
             calls = [call for payment in payments for call in _calls_of(*payment)]
             kind = "(address,bool,bytes)[]"
-            data = _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
+            data = call_data(f"aggregate3({kind})") + encode([kind], [calls]).hex()
             await self.chain.send(MULTICALL, data, sender=self._payer())
             self.payments += 1
 
@@ -112,7 +113,7 @@ class ChainController:
     async def approve(self, token: str, spender: str, amount: int) -> None:
         """Approve a spender, which moves nothing."""
         async with self._lock:
-            await self.chain.send(token, _call("approve(address,uint256)", spender, amount), sender=self._payer())
+            await self.chain.send(token, call_data("approve(address,uint256)", spender, amount), sender=self._payer())
             self.payments += 1
 
     async def send_coin(self, destination: str, amount: int) -> None:
@@ -219,17 +220,17 @@ def pay_many_calldata(payment: tuple[str, str], token: str, amount: int, count: 
     """Return what a contract is called with to pay so many times: it makes the money, and spends it."""
     kind = "(address,bool,bytes)[]"
     preparation = [
-        (token, _call("mint(address,uint256)", MULTICALL, amount * count)),
-        (token, _call("approve(address,uint256)", PROXY, amount * count)),
+        (token, call_data("mint(address,uint256)", MULTICALL, amount * count)),
+        (token, call_data("approve(address,uint256)", PROXY, amount * count)),
     ]
     calls = [(to, False, bytes.fromhex(data[2:])) for to, data in [*preparation, *[payment] * count]]
-    return _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
+    return call_data(f"aggregate3({kind})") + encode([kind], [calls]).hex()
 
 
 def payment_of(token: str, destination: str, amount: int, reference: str | None) -> tuple[str, str]:
     """Return whom to call, and with what."""
     if reference is None:
-        return token, _call("transfer(address,uint256)", destination, amount)
+        return token, call_data("transfer(address,uint256)", destination, amount)
     data = payment_calldata(
         token=token, destination=destination, amount=amount, reference=reference, fee_amount=0, fee_address=ZERO
     )
@@ -239,8 +240,8 @@ def payment_of(token: str, destination: str, amount: int, reference: str | None)
 def _calls_of(token: str, destination: str, amount: int, reference: str | None) -> list[tuple[str, bool, bytes]]:
     """Return what a contract does to pay: it makes the money, allows the proxy to take it, and pays."""
     calls = [
-        (token, _call("mint(address,uint256)", MULTICALL, amount)),
-        (token, _call("approve(address,uint256)", PROXY, amount)),
+        (token, call_data("mint(address,uint256)", MULTICALL, amount)),
+        (token, call_data("approve(address,uint256)", PROXY, amount)),
         payment_of(token, destination, amount, reference),
     ]
     return [(to, False, bytes.fromhex(data[2:])) for to, data in calls]

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from devnet.evm.anvil import CHAIN_ID, Anvil, AnvilError
+from devnet.evm.anvil import CHAIN_ID, Anvil
+from devnet.evm.local_node import AnvilError
 from devnet.runner.chain_actor import ChainActor
 from devnet.runner.facts import OnChain
 from tests.chaos.chain_controller import ChainController, pay_many_calldata, payment_of

@@ -9,7 +9,8 @@ import pytest
 from eth_abi.abi import encode
 
 from chains.evm.fee_proxy import payment_calldata
-from devnet.evm.anvil import PROXY, ZERO, Anvil, _call
+from devnet.evm.anvil import PROXY, ZERO, Anvil
+from devnet.evm.local_node import call_data
 from devnet.receiver import Receiver
 from tests.harness import MERCHANT, MULTICALL, USDT, Running, environment, in_seconds, running
 
@@ -29,12 +30,12 @@ async def direct(scanner: Running, hooks: Receiver, number: int = 1, **fields: A
 
 async def pay_several(chain: Anvil, *payments: tuple[str, int]) -> str:
     """Send plain transfers to several addresses in one transaction, out of a contract's own purse."""
-    await chain.mined(await chain.send(USDT, _call("mint(address,uint256)", MULTICALL, 10**30)))
+    await chain.mined(await chain.send(USDT, call_data("mint(address,uint256)", MULTICALL, 10**30)))
     calls = [
-        (USDT, False, bytes.fromhex(_call("transfer(address,uint256)", to, amount)[2:])) for to, amount in payments
+        (USDT, False, bytes.fromhex(call_data("transfer(address,uint256)", to, amount)[2:])) for to, amount in payments
     ]
     kind = "(address,bool,bytes)[]"
-    return await chain.send(MULTICALL, _call(f"aggregate3({kind})") + encode([kind], [calls]).hex())
+    return await chain.send(MULTICALL, call_data(f"aggregate3({kind})") + encode([kind], [calls]).hex())
 
 
 async def test_a_transfer_after_the_expiry_is_late_is_reported_and_does_not_settle(
@@ -147,7 +148,7 @@ async def test_a_plain_transfer_beside_a_proxy_payment_in_one_transaction_settle
 ) -> None:
     plain = await direct(scanner, hooks)
     through = await scanner.api.create(destination=fresh(), amount="1000", callbackUrl=hooks.url())
-    await chain.mined(await chain.send(USDT, _call("mint(address,uint256)", MULTICALL, 10**30)))
+    await chain.mined(await chain.send(USDT, call_data("mint(address,uint256)", MULTICALL, 10**30)))
     pays = payment_calldata(
         token=USDT,
         destination=fresh(),
@@ -157,12 +158,12 @@ async def test_a_plain_transfer_beside_a_proxy_payment_in_one_transaction_settle
         fee_address=ZERO,
     )
     calls = [
-        (USDT, False, bytes.fromhex(_call("approve(address,uint256)", PROXY, 1000)[2:])),
-        (USDT, False, bytes.fromhex(_call("transfer(address,uint256)", fresh(), 1000)[2:])),
+        (USDT, False, bytes.fromhex(call_data("approve(address,uint256)", PROXY, 1000)[2:])),
+        (USDT, False, bytes.fromhex(call_data("transfer(address,uint256)", fresh(), 1000)[2:])),
         (PROXY, False, bytes.fromhex(pays[2:])),
     ]
     kind = "(address,bool,bytes)[]"
-    data = _call(f"aggregate3({kind})") + encode([kind], [calls]).hex()
+    data = call_data(f"aggregate3({kind})") + encode([kind], [calls]).hex()
 
     tx = await chain.send(MULTICALL, data, gas=hex(2_000_000))
     await chain.mine(6)

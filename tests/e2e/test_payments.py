@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devnet.evm.anvil import Anvil, MinedPayment, anvil
+from devnet.evm.anvil import Anvil, ProxyPayment, anvil
 from devnet.receiver import Receiver
 from tests.harness import (
     MERCHANT,
@@ -87,8 +87,8 @@ async def test_two_payments_in_one_transaction_settle_two_intents(
 
     tx = await chain.pay_together(
         [
-            MinedPayment(USDT, MERCHANT, 1000, first["paymentReference"]),
-            MinedPayment(USDT, MERCHANT, 2000, second["paymentReference"]),
+            ProxyPayment(USDT, MERCHANT, 1000, first["paymentReference"]),
+            ProxyPayment(USDT, MERCHANT, 2000, second["paymentReference"]),
         ]
     )
     await chain.mine(5)
@@ -104,7 +104,7 @@ async def test_two_payments_in_one_transaction_settle_two_intents(
 async def test_one_reference_twice_in_one_transaction_adds_up(chain: Anvil, hooks: Receiver, scanner: Running) -> None:
     created = await scanner.api.create(callbackUrl=hooks.url(), amount="1000")
 
-    half = MinedPayment(USDT, MERCHANT, 500, created["paymentReference"])
+    half = ProxyPayment(USDT, MERCHANT, 500, created["paymentReference"])
     await chain.pay_together([half, half])
     await chain.mine(5)
     (delivery,) = await hooks.wait_for(1)

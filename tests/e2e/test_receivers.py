@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devnet.evm.anvil import Anvil, MinedPayment
+from devnet.evm.anvil import Anvil, ProxyPayment
 from devnet.receiver import Receiver
 from tests.harness import MERCHANT, SECRET, USDT, FakeClock, Running, environment, running
 
@@ -42,8 +42,8 @@ async def test_many_deliveries_at_once_take_one_attempt_each(
     chain: Anvil, hooks: Receiver, scanner: Running, tmp_path: Path
 ) -> None:
     created = [await scanner.api.create(callbackUrl=hooks.url(), amount="1000") for _ in range(40)]
-    await chain.pay_together([MinedPayment(USDT, MERCHANT, 1000, c["paymentReference"]) for c in created[:20]])
-    await chain.pay_together([MinedPayment(USDT, MERCHANT, 1000, c["paymentReference"]) for c in created[20:]])
+    await chain.pay_together([ProxyPayment(USDT, MERCHANT, 1000, c["paymentReference"]) for c in created[:20]])
+    await chain.pay_together([ProxyPayment(USDT, MERCHANT, 1000, c["paymentReference"]) for c in created[20:]])
     await chain.mine(5)
     for each in created:
         await delivered(scanner, each["intentId"])
@@ -176,7 +176,7 @@ async def test_a_receiver_that_hangs_is_given_up_and_delays_no_other(
             await scanner.api.create(callbackUrl=dead, amount="1")
         waiting = [i["intentId"] for i in (await scanner.api.get("/intents?limit=100"))["intents"]]
         references = [(await scanner.api.intent(i))["paymentReference"] for i in waiting]
-        await chain.pay_together([MinedPayment(USDT, MERCHANT, 1, reference) for reference in references])
+        await chain.pay_together([ProxyPayment(USDT, MERCHANT, 1, reference) for reference in references])
         await chain.mine(5)
         await hooks.wait_until(lambda: len(hooks.of("/dead")) >= 4)
         intent_id = await pay(chain, scanner, hooks.url("/alive"))
@@ -228,7 +228,7 @@ async def test_at_most_twenty_transfers_travel_and_all_are_counted(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:
     created = await scanner.api.create(callbackUrl=hooks.url(), amount="25")
-    await chain.pay_together([MinedPayment(USDT, MERCHANT, 1, created["paymentReference"])] * 25)
+    await chain.pay_together([ProxyPayment(USDT, MERCHANT, 1, created["paymentReference"])] * 25)
     await chain.mine(5)
     (delivery,) = await hooks.wait_for(1)
 

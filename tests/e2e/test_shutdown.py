@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from devnet.evm.anvil import Anvil, MinedPayment
+from devnet.evm.anvil import Anvil, ProxyPayment
 from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
 from tests.harness import MERCHANT, USDT, Api, environment, intent_body, process
@@ -65,7 +65,7 @@ async def registering(api: Api, hooks: Receiver, answered: list[str], name: str)
 async def paid(api: Api, chain: Anvil, hooks: Receiver, count: int) -> None:
     """Have so many intents confirmed at once."""
     created = [await api.create(callbackUrl=hooks.url(), amount="1000") for _ in range(count)]
-    await chain.pay_together([MinedPayment(USDT, MERCHANT, 1000, c["paymentReference"]) for c in created])
+    await chain.pay_together([ProxyPayment(USDT, MERCHANT, 1000, c["paymentReference"]) for c in created])
     await chain.mine(5)
 
 

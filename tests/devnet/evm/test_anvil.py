@@ -12,7 +12,8 @@ import pytest
 
 from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
-from devnet.evm.anvil import PROXY, Anvil, AnvilError, MinedPayment, anvil
+from devnet.evm.anvil import PROXY, Anvil, ProxyPayment, anvil
+from devnet.evm.local_node import AnvilError
 
 pytestmark = pytest.mark.anvil
 SHOP = "0x" + "5e" * 20
@@ -137,8 +138,8 @@ async def test_two_references_are_paid_in_one_transaction(chain: Anvil) -> None:
     token, odd = await chain.token("USDT"), await chain.token("ODD", kind="NoReturnToken")
     tx = await chain.pay_together(
         [
-            MinedPayment(token, SHOP, 10, REFERENCE, fee_amount=1, fee_address=COLLECTOR),
-            MinedPayment(odd, SHOP, 20, "0x" + "22" * 8),
+            ProxyPayment(token, SHOP, 10, REFERENCE, fee_amount=1, fee_address=COLLECTOR),
+            ProxyPayment(odd, SHOP, 20, "0x" + "22" * 8),
         ]
     )
     events = [log for log in (await chain.mined(tx))["logs"] if log["topics"][0] == EVENT_TOPIC]
@@ -158,7 +159,7 @@ async def test_without_automine_a_payment_of_a_new_payer_waits_and_succeeds(chai
     token = await chain.token("USDT")
     await chain.automine(on=False)
     tx = await chain.pay(token, SHOP, 5, REFERENCE, payer=chain.accounts[4])
-    together = await chain.pay_together([MinedPayment(token, SHOP, 6, REFERENCE)])
+    together = await chain.pay_together([ProxyPayment(token, SHOP, 6, REFERENCE)])
     assert await chain.receipt(tx) is None
     await chain.mine()
     assert (await chain.mined(tx))["status"] == "0x1"
@@ -213,7 +214,7 @@ async def test_a_reorg_of_all_later_blocks_leaves_the_contracts(chain: Anvil, de
     await chain.reorg(depth)
     token = await chain.token("USDT")
     assert (await chain.mined(await chain.pay(token, SHOP, 7, REFERENCE)))["status"] == "0x1"
-    assert (await chain.mined(await chain.pay_together([MinedPayment(token, SHOP, 1, REFERENCE)])))["status"] == "0x1"
+    assert (await chain.mined(await chain.pay_together([ProxyPayment(token, SHOP, 1, REFERENCE)])))["status"] == "0x1"
 
 
 async def test_with_automine_a_payment_is_on_chain_when_it_returns(chain: Anvil) -> None:
