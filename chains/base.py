@@ -32,7 +32,7 @@ from config.catalog import Chain
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a family's upstream service lets us in; chains of plain nodes carry everything in their URLs."""
+    """Credentials and rate of a family's upstream service. Plain nodes need none: their keys are part of their URLs."""
 
     api_key: str | None = field(default=None, repr=False)
     requests_per_second: float | None = None  # None: what the service is known to allow, with or without a key
@@ -56,8 +56,8 @@ class ChainAdapter(Protocol):
 
     rails: tuple[Rail, ...]  # the rails this family serves, the default one first
     coin_decimals: int
-    counts_blocks: bool  # whether positions are block numbers, so that a depth in blocks has a meaning
-    lag_warning: int  # positions behind the head that an operator should hear of
+    counts_blocks: bool  # whether positions are block numbers, so that a depth in blocks is defined
+    lag_warning: int  # positions behind the head at which an operator is warned
     reads_many_coins: bool  # whether the coin of a thousand addresses costs a bounded number of calls
 
     def parse_address(self, text: str) -> str:
@@ -96,7 +96,7 @@ class ChainAdapter(Protocol):
         """
 
     def condition(self) -> Condition:
-        """Return what is known of the chain and its endpoints, without asking anybody."""
+        """Return what is known of the chain and its endpoints, without a request."""
 
     def first_cursor(self, head: Head) -> Cursor:
         """Return where a store without a checkpoint starts."""
@@ -128,16 +128,16 @@ class ChainAdapter(Protocol):
         """
         Read the direct transfers to some destinations once more, between two moments (unix seconds, both included).
 
-        By another way or another endpoint than the running scan where there is one: an index that lagged, or a
-        row that came late, is found here. Paced to a tenth of an endpoint's rate. What could not be
-        read is named, never raised.
+        Where there is one, another endpoint or another source than the running scan's is read. So rows that an
+        index showed late are found. The rate is a tenth of an endpoint's. What could not be read is reported in
+        the result, never raised.
         """
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:
         """
-        Look at transfers again on the canonical chain that ends in `head`; answers in the order asked.
+        Verify transfers on the canonical chain that ends in `head`; answers in the order asked.
 
-        What one transfer lacks is told of that transfer alone, as `NOT_YET` with a reason.
+        A transfer that cannot be judged yet is `NOT_YET` with a reason, and does not affect the others.
         """
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
@@ -158,7 +158,7 @@ class ChainAdapter(Protocol):
         """Return what these holders received of these tokens between two positions, both included, in chain order."""
 
     async def self_test(self) -> list[str]:
-        """Check that what the registry promises is deployed; return a sentence a problem."""
+        """Check that the contracts of the registry are deployed; return one sentence for each problem."""
 
 
 async def rescan_by_scanning(

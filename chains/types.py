@@ -91,19 +91,19 @@ class Fork:
 
 
 class VerificationOutcome(StrEnum):
-    """What a second look at a transfer found."""
+    """What verifying a transfer found."""
 
     CREDITED = "credited"  # canonical, successful, and the token itself credited the full amount
     SHORT = "short"  # the token credited less than the event claims
     NO_TRANSFER_LOG = "no_transfer_log"  # the token credited nothing
     REVERTED = "reverted"
     GONE = "gone"  # the chain no longer holds it in that block
-    NOT_YET = "not_yet"  # the chain cannot tell yet: nothing has changed, look again later
+    NOT_YET = "not_yet"  # the chain cannot tell yet: nothing changes, it is verified again later
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """One transfer, looked at again on the canonical chain."""
+    """One transfer, verified on the canonical chain."""
 
     transfer: Transfer  # with `block_time` and `sender` filled in, unless it is gone
     outcome: VerificationOutcome
@@ -114,12 +114,12 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class RescanResult:
-    """What reading a stretch of time once more found, by another way than the running scan."""
+    """What reading a period once more found, from another source than the running scan."""
 
     transfers: list[Transfer]
     unread: Mapping[str, str]  # destination: why it could not be read
     unread_logs: tuple[UnreadableLog, ...] = ()
-    read_to: int | None = None  # unix seconds: how far all of them were read, where reading broke off
+    read_to: int | None = None  # unix seconds: up to when all destinations were read, where reading broke off
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class BalanceKey(NamedTuple):
 
 
 class TokenReceipt(NamedTuple):
-    """A token's own word that an address received something."""
+    """One `Transfer` of a token to an address, as the token itself reports it."""
 
     token: str
     destination: str
@@ -167,7 +167,7 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class EndpointLimits:
-    """The most one endpoint takes in one question, as learnt from its refusals; None: not learnt."""
+    """The most one endpoint accepts in one question, as learnt from its refusals; None: nothing was refused."""
 
     batch: int | None = None  # calls
     blocks: int | None = None

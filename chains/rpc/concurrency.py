@@ -1,4 +1,4 @@
-"""Several questions at a time, a few at once, and no task left behind when one fails."""
+"""Several questions at a time, with a bound on how many run at once and no task left behind when one fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 from chains.errors import ChainError, ChainUnavailable
 
 MAX_CONCURRENT = 8  # the token bucket sets the pace; this only hides the time an answer takes
-MAX_CONSECUTIVE_FAILURES = 5  # then the endpoint is asked whether it is there at all
+MAX_CONSECUTIVE_FAILURES = 5  # then the endpoint is checked with `alive`
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -21,7 +21,7 @@ async def gather_limited(
     """
     Ask about every item; answers in the order of the items.
 
-    The first `ChainError` is raised, after the questions under way have ended; no more are asked then.
+    After a `ChainError` no more questions are asked. It is raised once those under way have ended.
     """
     numbered = list(enumerate(items))
     answers: dict[int, U] = {}
@@ -45,8 +45,8 @@ async def gather_individually(
     """
     Ask about every item; a failure is the answer of that item alone.
 
-    When nothing but failures comes, `alive` asks the endpoint something else: what does not answer that
-    either is to blame itself, and no item is.
+    When all questions fail, `alive` asks the endpoint something else. If that fails too, the endpoint is at fault
+    and not the items.
 
     Raises:
         ChainError: what `alive` raised, or that the endpoint asked not to be asked at all for a while.

@@ -1,4 +1,4 @@
-"""What one endpoint takes in one question, learnt from its refusals and tried again after a while."""
+"""The most an endpoint accepts in one question, learnt from its refusals and tried again after a while."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MAX_OWNERS = 1_000
 
 class AdaptiveLimit:
     """
-    The most of something that one endpoint takes in one question.
+    The most of something that one endpoint accepts in one question.
 
-    A refusal halves it at once; after a while twice as much is tried again, for the provider may have
-    changed its mind, and the refusal may have been about something else.
+    A refusal halves it at once. After ten minutes twice as much is tried again: the provider may have changed its
+    limit, and the refusal may have been about something else.
     """
 
     def __init__(self, maximum: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +40,7 @@ class AdaptiveLimit:
         return min(self._maximum, self.learnt * 2) if self._clock() >= self._try_larger_at else self.learnt
 
     def refused(self, asked: int, *, suggested: int | None = None) -> int:
-        """Learn that so many are too many, and how many the refusal named; return how many to ask for next."""
+        """Learn that so many are too many, and what number the refusal suggested; return how many to ask for next."""
         fewer = suggested if suggested is not None and 0 < suggested < asked else asked // 2
         self.learnt = max(1, fewer)
         self._try_larger_at = self._clock() + RETRY_LARGER_S
@@ -49,15 +49,15 @@ class AdaptiveLimit:
 
     @property
     def suspected(self) -> int | None:
-        """How many, or fewer, may be too many although only a wait was asked for: nothing as large was served since."""
+        """The size that may be too large although the endpoint only asked us to wait."""
         return min(self._busy) if len(self._busy) >= BUSY_ANSWERS_TO_SUSPECT else None
 
     def note_busy(self, asked: int) -> None:
-        """Note that so many were answered with a wait, or not at all: their number may be why, or not."""
+        """Note that so many were answered with a wait, or not at all, for which their number may be the reason."""
         self._busy = [*self._busy[1 - BUSY_ANSWERS_TO_SUSPECT :], asked]
 
     def clear_suspicion(self) -> None:
-        """Learn that it was not their number."""
+        """Learn that their number was not the reason."""
         self._busy.clear()
 
     def served(self, asked: int) -> None:
@@ -68,7 +68,7 @@ class AdaptiveLimit:
 
 
 class Capability:
-    """Whether one endpoint serves a kind of question at all: what it refused is tried again after a while."""
+    """Whether one endpoint serves a kind of call at all; a refused kind is tried again after ten minutes."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -91,7 +91,7 @@ class Capability:
 
 
 class LearnedLimits:
-    """All that was learnt about the questions one endpoint takes; every family and every reader shares it."""
+    """All limits learnt of one endpoint, shared by every reader of a chain."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.batch = AdaptiveLimit(MAX_CALLS, clock=clock)

@@ -77,7 +77,7 @@ class EndpointPool:
         """
         Return the first answer any usable endpoint gives; `method` names the call in metrics.
 
-        Endpoints to avoid are asked last: for a second look, or for what they could not answer before.
+        Endpoints to avoid are asked last: for a rescan, or for what they could not answer before.
 
         Raises:
             ChainUnavailable: none served and some may later, or all are backing off.
@@ -196,7 +196,7 @@ class EndpointPool:
         try:
             answer = await call(endpoint)
         except ChainError as exc:
-            error = type(exc).__name__
+            error = type(exc).__name__  # a label of a public metric: renaming these classes renames it
             raise
         else:
             endpoint.latency_s = self._clock() - started

@@ -1,9 +1,9 @@
 """
 JSON-RPC over HTTP for every family: batches as large as an endpoint takes them, down to single calls.
 
-Providers refuse a batch in many spellings: an error object instead of a list, a list with one error, an error
-for each call, an HTTP status, a closed connection. All of them halve the batch at once, and the question is
-asked again (docs/rules.md, C).
+Providers refuse a batch in many ways: an error object instead of a list, a list with one error, an error for each
+call, an HTTP status, a closed connection. Each of them halves the batch at once, and the calls are made again
+(docs/rules.md, C).
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class JsonRpc:
         return self._is_rate(error) or (isinstance(error, ChainUnavailable) and error.retry_after is not None)
 
     def _are_waits(self, answers: Sequence[RpcResult]) -> bool:
-        """Say whether a wait is all that was said to any call."""
+        """Say whether every call was answered with a request to wait."""
         return all(answer.error is not None and self._is_busy(answer.error) for answer in answers)
 
     def _check_answered(self, answer: RpcResult) -> None:
@@ -200,7 +200,7 @@ class JsonRpc:
         return [self._of_many(endpoint, by_id[number]) for number in range(count)]
 
     def _of_many(self, endpoint: Endpoint, answer: Envelope) -> RpcResult:
-        """What one call lacks is told of that call alone (docs/rules.md, one bad item)."""
+        """Read one answer; one that makes no sense is the error of its call alone (docs/rules.md, one bad item)."""
         try:
             return self._result(endpoint, answer)
         except ChainProtocolError as exc:
@@ -231,7 +231,7 @@ class JsonRpc:
 
 
 def _is_transient(error: ChainError) -> bool:
-    """Say whether it may be over at once: one request in three that failed once kept a payment waiting for minutes."""
+    """Say whether the same call may succeed at once: an endpoint failing every third call once delayed a payment."""
     return isinstance(error, ServerError | CutOff) and error.retry_after is None
 
 

@@ -1,4 +1,4 @@
-"""JSON that no strict parser takes, although what is used of it could be read: sloppy nodes and proxies send it."""
+"""JSON as some nodes and proxies send it: invalid for a strict parser, although what is used of it is readable."""
 
 from __future__ import annotations
 
