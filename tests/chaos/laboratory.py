@@ -135,22 +135,12 @@ class Laboratory:
 
     async def _disturb(self, one: PlannedFault) -> None:
         match one.kind:
-            case "kill":
-                self.supervisor.kill()
-            case "terminate":
-                self.supervisor.terminate()
-            case "second":
-                await self.supervisor.start_second()
-            case "locked":
-                async with self.supervisor.locked():
-                    await asyncio.sleep(one.seconds)
-            case "disk_full":
-                async with self.supervisor.full_disk():
-                    await asyncio.sleep(one.seconds)
             case "far_off":
                 self._set_clock(one.size)
-            case _:
+            case "clock":
                 self._set_clock(self.receiver.skew_s + one.size if abs(self.receiver.skew_s) < MOST_SKEW_S else 0)
+            case _:
+                await self.supervisor.inject(one.kind, one.seconds)
 
     def _set_clock(self, seconds: int) -> None:
         self.receiver.skewed(seconds)

@@ -126,24 +126,7 @@ class MarketLaboratory:
                 await self._forge()
             case "scanner" | "marketplace":
                 self.earlier.append(self.audit.ledger())
-                await self._disturb(self.scanner if one.area == "scanner" else self.marketplace, one)
-
-    async def _disturb(self, supervisor: Supervisor, one: PlannedMarketFault) -> None:
-        match one.kind:
-            case "kill":
-                supervisor.kill()
-            case "terminate":
-                supervisor.terminate()
-            case "second":
-                await supervisor.start_second()
-            case "locked":
-                async with supervisor.locked():
-                    await asyncio.sleep(one.seconds)
-            case "disk_full":
-                async with supervisor.full_disk():
-                    await asyncio.sleep(one.seconds)
-            case _:
-                raise AssertionError(f"nobody knows how to do {one}")
+                await (self.scanner if one.area == "scanner" else self.marketplace).inject(one.kind, one.seconds)
 
     async def _forge(self) -> None:
         """Say that everything is paid, without the secret."""

@@ -166,6 +166,24 @@ class Supervisor:
         with suppress(ProcessLookupError):
             resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
+    async def inject(self, kind: str, seconds: float) -> None:
+        """Inject a fault of the process or its store; one that lasts is over after so many seconds."""
+        match kind:
+            case "kill":
+                self.kill()
+            case "terminate":
+                self.terminate()
+            case "second":
+                await self.start_second()
+            case "locked":
+                async with self.locked():
+                    await asyncio.sleep(seconds)
+            case "disk_full":
+                async with self.full_disk():
+                    await asyncio.sleep(seconds)
+            case _:
+                raise ValueError(f"a process has no fault called {kind}")
+
     def skew(self, seconds: int) -> None:
         """Put the scanner's wall clock off by so much, at once."""
         self._set_by = seconds
