@@ -61,13 +61,16 @@ class Listener:
         for listening in self._sockets:
             self._loop.add_reader(listening, self._accept, listening)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Accept nobody any more; those who are connected stay."""
         for timer in self._paused.values():
             timer.cancel()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
             listening.close()
+        # One that opens after the server has ended would be served by nobody who still has what it takes.
+        if self._opening:
+            await asyncio.wait(self._opening)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPTS):
@@ -133,7 +136,7 @@ async def listening(app: web.Application, *, host: str, port: int, limits: Conne
         try:
             yield _url(sockets[0])
         finally:
-            listener.stop()
+            await listener.stop()
     finally:
         await runner.cleanup()
 

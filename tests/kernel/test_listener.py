@@ -381,7 +381,7 @@ async def test_without_descriptors_the_log_says_so_once_and_accepting_goes_on(
         blocked.free = True
         writer.write(GET)
         assert (await said(reader)).startswith(b"HTTP/1.1 200")
-        listener.stop()
+        await listener.stop()
         writer.close()
 
 
@@ -407,3 +407,34 @@ async def test_a_burst_of_clients_that_show_a_key_at_once_is_answered_whole() ->
 
         answers = await asyncio.gather(*(one() for _ in range(400)))
         assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 400
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_no_handler_runs_once_the_listener_has_ended_however_lately_its_request_came(turns: int) -> None:
+    """What a handler needs is closed next: one that went on then told its caller of a fault of ours."""
+    running, ran = 0, asyncio.Event()
+
+    async def slow(_request: web.Request) -> web.Response:
+        nonlocal running
+        running += 1
+        ran.set()
+        try:
+            for _ in range(30):
+                await asyncio.sleep(0)
+        finally:
+            running -= 1
+        return web.Response()
+
+    app = application()
+    app.router.add_get("/", slow)
+    with socket.socket() as client:
+        async with listening(app, host="127.0.0.1", port=0, limits=ConnectionLimits(connections=5)) as url:
+            client.connect((urlsplit(url).hostname, urlsplit(url).port))
+            client.sendall(GET)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        assert running == 0
+        ran.clear()
+        for _ in range(30):
+            await asyncio.sleep(0)
+        assert not ran.is_set()
