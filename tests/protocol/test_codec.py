@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from protocol import codec
 from protocol.answers import Balance, Readiness
 from protocol.codec import Unreadable
-from protocol.wire import MAX_UINT256, Change, Moment, Units, Wire
+from protocol.wire import MAX_UINT256, Change, Moment, Units, Wire, rfc3339
 from tests.wire import shown
 
 
@@ -158,3 +158,10 @@ def test_a_value_is_no_number_by_mistake() -> None:
 def test_readiness_says_whether_it_is() -> None:
     assert Readiness(status="ready", reasons=()).is_ready
     assert not Readiness(status="not ready", reasons=("x",)).is_ready
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0, "1970-01-01T00:00:00.000Z"), (1_790_000_000_007, "2026-09-21T14:13:20.007Z")]
+)
+def test_times_are_written_in_utc_to_the_millisecond(ms: int, text: str) -> None:
+    assert rfc3339(ms) == text
