@@ -163,7 +163,7 @@ async def test_what_is_remembered_of_large_receipts_is_bounded_and_goes_with_the
     adapter = await world.adapter(node)
     for transfer in wanted:
         await adapter.verify([transfer], head=HEAD)
-    known = adapter._verifier._look._large
+    known = adapter._verifier._endpoint_verifier._large
     assert 0 < sum(receipt.size for receipt in known.values()) <= endpoint_verifier.MAX_CACHED_LOGS
     await adapter.verify([], head=HEAD._replace(position=201, block_hash=hash_of(201)))
     assert known == {}
