@@ -55,7 +55,12 @@ class PageScanner:
         reread: int = 0,
         prefetch: bool = True,
     ) -> ScanPage | Fork:
-        """Read the page after a cursor from any endpoint, by the way that shows most and is served."""
+        """
+        Read the page after a cursor from any endpoint, from the source that shows most and is served.
+
+        Raises:
+            ChainError: no endpoint serves any source; why logs were refused comes before why receipts were.
+        """
         refused: ChainError | None = None
         for source in self._logs.sources.worth_trying(log_filter, self._pool.endpoints):
             read = partial(
@@ -70,7 +75,7 @@ class PageScanner:
             try:
                 return await self._first_readable(read)
             except ChainError as exc:
-                # Why receipts were no way out says less than why logs were refused.
+                # The reason why logs were refused helps an operator more than why receipts are not served.
                 refused = exc if refused is None or source is not LogSource.RECEIPTS else refused
         raise refused or ChainUnavailable("no endpoint is asked for logs")
 
@@ -80,7 +85,7 @@ class PageScanner:
         *,
         avoiding: Collection[Endpoint] = (),
     ) -> ScanPage | Fork:
-        """Return a page every log of which can be read; where no endpoint shows one, the one with the fewest others."""
+        """Return a page all of whose logs can be read; where there is none, the page with the fewest others."""
         incomplete: list[ScanPage] = []
         lagging: list[Behind] = []
 
@@ -105,7 +110,7 @@ class PageScanner:
             return min(incomplete, key=lambda page: len(page.unread))
 
     async def between(self, log_filter: LogFilter, head: Head, *, since: int, until: int) -> AsyncIterator[ScanPage]:
-        """Read the blocks between two moments, by another endpoint than the running scan's where there is one."""
+        """Read the blocks between two moments, from another endpoint than the running scan's where there is one."""
         scanning = {self._pool.preferred}
         started = self._clock()
         ends = []
@@ -114,7 +119,7 @@ class PageScanner:
             ends.append(await self._pool.call("eth_getBlockByNumber", look, avoiding=scanning))
         cursor, goal = Cursor(ends[0]), Head(ends[1], None, until)
         while cursor.position < goal.position:
-            # A tenth of an endpoint's time, for the scan that finds payments first needs the rest.
+            # A rescan takes a tenth of the time: the running scan, which finds payments first, needs the rest.
             await asyncio.sleep(RESCAN_PAUSE_FACTOR * (self._clock() - started))
             started = self._clock()
             read = partial(self._read_from_best_source, log_filter=log_filter, after=cursor, head=goal)
@@ -127,7 +132,7 @@ class PageScanner:
     async def _read_from_best_source(
         self, endpoint: Endpoint, *, log_filter: LogFilter, after: Cursor, head: Head
     ) -> ScanPage | Fork:
-        """Read a page from this very endpoint, by the best way it serves: who looks again wants another's word."""
+        """Read a page from this endpoint alone, from the best source it serves: a rescan wants another answer."""
         refused: Unserved | None = None
         for source in self._logs.sources.worth_trying(log_filter, [endpoint]):
             try:

@@ -43,8 +43,9 @@ class Contradictions:
     """
     Remembers what endpoints showed as their newest blocks.
 
-    A block is never older than a lower one: whatever breaks that was made up by somebody. Who takes its own word
-    back is caught; a head that rose as no chain does is exposed by the others. `clock` counts monotonic seconds.
+    A block is never older than a lower one. Where two claims break that rule, one of them was made up: an endpoint that
+    contradicts its own earlier claim has lied, and a head that rose faster than any chain is refuted by the others.
+    `clock` counts monotonic seconds.
     """
 
     def __init__(self, pool: EndpointPool, *, method: str, hash_at: HashAt | None, clock: Callable[[], float]) -> None:
@@ -61,7 +62,7 @@ class Contradictions:
         self._checked_at: float | None = None
 
     def observe(self, endpoint: Endpoint, position: int, time: int) -> None:
-        """Take note of a head that could be true."""
+        """Record a head that could be true."""
         now, claims = self._clock(), self._claims[endpoint]
         self._newest[endpoint] = claim = Claim(now, position, time)
         if not claims or claims[-1][1:] != claim[1:]:
@@ -117,11 +118,11 @@ class Contradictions:
                 self._note_self_contradiction(endpoint, f"{shown}, and does not hold it")
 
     def _claim_of(self, endpoint: Endpoint, moment: float) -> Claim | None:
-        """Return what an endpoint showed at a moment."""
+        """Return what an endpoint claimed at a moment."""
         return next((claim for claim in reversed(self._claims[endpoint]) if claim.at <= moment), None)
 
     async def compare_branches(self, heads: Mapping[Endpoint, int]) -> None:
-        """Ask everybody for one block, and for the same again while they differ: a fork that stays is told."""
+        """Ask all endpoints for one block, and again while their answers differ: a fork that lasts is reported."""
         hash_at, now, earlier = self._hash_at, self._clock(), self._fork
         if hash_at is None or len(heads) == 1:
             return
@@ -148,11 +149,11 @@ class Contradictions:
         self._self_contradicted[endpoint] = (what, self._clock())
 
     def refuted_by(self, endpoint: Endpoint) -> str | None:
-        """Say why what an endpoint shows now is made up; None when nothing speaks against it."""
+        """Say why an endpoint's present head is made up; None when no claim refutes it."""
         return self._refuted.get(endpoint)
 
     def has_contradicted(self, endpoint: Endpoint) -> bool:
-        """Say whether an endpoint contradicted itself, or others that were right, a short while ago."""
+        """Say whether an endpoint contradicted itself, or others that were right, in the last 90 seconds."""
         return (
             endpoint in self._self_contradicted
             and self._clock() - self._self_contradicted[endpoint][1] <= SHOWN_AS_LYING_S

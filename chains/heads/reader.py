@@ -25,7 +25,7 @@ QUORUM_LOOKBACK = (0, 1, 2, 4, 8, 16, 32, 64)  # blocks below the newest that en
 
 class HeadReader:
     """
-    Asks the endpoints of one chain for their heads and says which one to go by.
+    Asks the endpoints of one chain for their heads and chooses the one to trust.
 
     `read` asks one endpoint; `hash_at` returns the hash of a block it holds, None where a family has no forks.
     `clock` counts monotonic seconds, `wall` unix seconds.
@@ -65,7 +65,7 @@ class HeadReader:
 
     async def head(self) -> Head:
         """
-        Return the head to go by.
+        Return the head to trust.
 
         Raises:
             ChainUnavailable: nobody answers, or no head can be believed.
@@ -82,7 +82,7 @@ class HeadReader:
         chosen = self._choose(endpoint, believed)
         self._pool.prefer(chosen)
         seen = believed[chosen] if self._quorum == 1 else ObservedHead.of(await self._quorum_head(found))
-        # Of the head that is gone by: with a quorum one endpoint that knows what is final is not enough.
+        # Of the chosen head: with a quorum, one endpoint that knows what is final is not enough.
         self.health.note_final(seen.head.finalized)
         self._accepted = AcceptedHead(seen.newest, seen.head.time, self._clock())
         self.health.note_skew()
@@ -100,7 +100,7 @@ class HeadReader:
         return seen
 
     def condition(self) -> Condition:
-        """Return what is known of the heads, without asking anybody."""
+        """Return what is known of the heads, without a request."""
         return self.health.condition()
 
     def _wants_others(self, endpoint: Endpoint, seen: ObservedHead) -> bool:
@@ -128,7 +128,7 @@ class HeadReader:
         )
 
     async def _believed(self, found: dict[Endpoint, ObservedHead]) -> dict[Endpoint, ObservedHead]:
-        """Return the heads that can be true; two that agree outweigh the host's clock."""
+        """Return the heads that can be true. Two endpoints that agree outweigh the clock of the host."""
         doubts = {endpoint: self._doubt(endpoint, seen) for endpoint, seen in found.items()}
         for endpoint, seen in found.items():
             self._tracks[endpoint].implausible = self._impossible(seen)
@@ -148,7 +148,7 @@ class HeadReader:
         return {endpoint: found[endpoint] for endpoint in pair}
 
     def _is_ahead(self, endpoint: Endpoint) -> bool:
-        """Say whether an endpoint is ahead of the host's clock by more than is believed, and not yet known to be."""
+        """Say whether an endpoint is too far ahead of the host's clock, and was not seen to keep pace yet."""
         track, now, wall = self._tracks[endpoint], self._clock(), self._wall()
         known = track.skew_s(now, wall) is not None
         return not known and track.seen is not None and track.seen.head.time - wall > MAX_AHEAD_S
@@ -170,7 +170,7 @@ class HeadReader:
         return held == (await self._hashes([high], lower.head.position)).get(high)
 
     def _choose(self, asked: Endpoint, believed: dict[Endpoint, ObservedHead]) -> Endpoint:
-        """Return whom to go by: who was asked, unless another one is clearly ahead or alone knows what is final."""
+        """Choose the endpoint asked first, unless another one is clearly ahead or alone knows what is final."""
         now = self._clock()
         believed = self._without_jumps(believed)
         newest = max(believed, key=lambda endpoint: believed[endpoint].newest_time)
@@ -185,7 +185,7 @@ class HeadReader:
         return self._choose_final(chosen, believed) if self._wants_final else chosen
 
     def _choose_final(self, chosen: Endpoint, believed: dict[Endpoint, ObservedHead]) -> Endpoint:
-        """Return who knows what is final: whoever stands still at an old final block says as little as who has none."""
+        """Choose an endpoint that knows what is final; a final block that stands still counts as none."""
         track, ours = self._tracks[chosen], believed[chosen]
         fresh = [e for e, seen in believed.items() if seen.newest_time >= ours.newest_time - track.standstill_s]
         best = max(fresh, key=lambda endpoint: believed[endpoint].head.finalized or 0)
@@ -193,7 +193,7 @@ class HeadReader:
         return best if behind * (track.interval_s or 1.0) > MIN_STANDSTILL_S or not ours.head.finalized else chosen
 
     def _without_jumps(self, believed: dict[Endpoint, ObservedHead]) -> dict[Endpoint, ObservedHead]:
-        """Leave out whose head rose as no chain does, as long as others are up to date and do not show it too."""
+        """Leave out heads that rose faster than any chain, while others are up to date and do not show that rise."""
         for endpoint, track in self._tracks.items():
             jumped_to = track.jumped_to
             others = (seen.newest for other, seen in believed.items() if other is not endpoint)
@@ -204,7 +204,7 @@ class HeadReader:
         return steady if any(not self._tracks[endpoint].is_stale(now, wall) for endpoint in steady) else believed
 
     async def _quorum_head(self, found: dict[Endpoint, ObservedHead]) -> Head:
-        """Return the newest block that as many endpoints as must agree hold with one hash."""
+        """Return the newest block that a quorum of endpoints holds with the same hash."""
         if len(found) < self._quorum:
             raise ChainUnavailable(f"only {len(found)} of the {self._quorum} endpoints that must agree answered")
         positions = sorted((seen.head.position for seen in found.values()), reverse=True)
@@ -221,7 +221,7 @@ class HeadReader:
         raise ChainProtocolError(f"{labels} contradict each other about block {top} and what is below it")
 
     def _final(self, seen: Iterable[ObservedHead]) -> int | None:
-        """Return the newest final block that as many as must agree know of."""
+        """Return the newest block that a quorum of endpoints calls final."""
         known = sorted((each.head.finalized for each in seen if each.head.finalized is not None), reverse=True)
         return known[self._quorum - 1] if len(known) >= self._quorum else None
 

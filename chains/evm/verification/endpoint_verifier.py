@@ -1,4 +1,4 @@
-"""One endpoint's opinion of transfers: one batch that ties head, finality, blocks and receipts together."""
+"""What one endpoint says of transfers, in batches that tie head, finality, blocks and receipts together."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from chains.rpc.jsonrpc_messages import Call
 from chains.types import Head, Targets, Transfer, Verification, VerificationOutcome
 from config.catalog import Chain, Finality
 
-METHOD = "eth_getTransactionReceipt"  # what a second look is called in metrics
-ITEMS_PER_SLICE = 500  # before others have their turn
+METHOD = "eth_getTransactionReceipt"  # how verification is called in metrics
+ITEMS_PER_SLICE = 500  # before other tasks run
 MAX_LOG_QUERIES = 10  # a look, about receipts that do not show what the logs did
 LARGE_RECEIPT_LOGS = 200  # logs
 MAX_BLOCK_NUMBER = 2**63

@@ -1,4 +1,4 @@
-"""The second look: head, finality, blocks and receipts of one endpoint decide about each transfer by itself."""
+"""Verification by as many endpoints as must agree: each transfer is decided by itself."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _VerificationRound:
         self.reasons = {place: [] for place in self.group}
 
     def take(self, endpoint: Endpoint, answer: EndpointVerification) -> None:
-        """Count one endpoint's opinion; whoever it settles is not asked about again."""
+        """Count one endpoint's answer; transfers it decides are not asked about again."""
         if answer.unusable is not None:
             self.unusable[endpoint.label] = answer
             return
@@ -73,7 +73,7 @@ class _VerificationRound:
 
 
 class Verifier:
-    """Looks again at transfers, each by itself: what one lacks is no fault of its neighbours or of the endpoint."""
+    """Verifies transfers, each by itself: one that cannot be judged affects neither its neighbours nor the endpoint."""
 
     def __init__(self, client: RpcClient, pool: EndpointPool, chain: Chain) -> None:
         self._pool = pool
@@ -83,7 +83,7 @@ class Verifier:
 
     async def verify(self, transfers: Sequence[Transfer], head: Head) -> list[Verification]:
         """
-        Look at transfers on the chain that ends in `head`; answers in the order asked.
+        Verify transfers on the chain that ends in `head`; answers in the order asked.
 
         Raises:
             ChainError: no endpoint answered at all.
@@ -152,9 +152,9 @@ class Verifier:
 
     async def _contradicted(self, asked: _VerificationRound, head: Head) -> dict[Place, Verification]:
         """
-        Return the verdicts; what another endpoint still holds in its block is not gone.
+        Return the verifications; a transfer whose block another endpoint still holds is not gone.
 
-        Only the chain's own other block takes a payment back, not the fork of the endpoint asked first.
+        Only another block of the chain itself takes a payment back, not the fork of the endpoint asked first.
         """
         found = asked.decided()
         gone = {
@@ -180,7 +180,7 @@ class Verifier:
 
 
 def not_yet(transfer: Transfer, why: str | None) -> Verification:
-    """Nothing has changed: look again later."""
+    """Return a verification that changes nothing: the transfer is verified again later."""
     return Verification(transfer, VerificationOutcome.NOT_YET, 0, why=why and why[:MAX_REASON_CHARS])
 
 

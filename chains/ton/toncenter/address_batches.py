@@ -9,7 +9,7 @@ from chains.errors import ChainUnavailable
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.http_client import CutOff, TimedOut, TooLarge
 
-REFUSALS_TO_PASS = 3  # of one address alone, in a row
+REFUSALS_TO_SKIP = 3  # of one address alone, in a row
 MAX_REFUSED = 1_000  # addresses remembered for it
 MAX_TIME_OUTS = 2  # in one go: each costs the whole time-out
 
@@ -25,9 +25,10 @@ RETRY_SMALLER = (AsksTooMuch, TimedOut, TooLarge, CutOff)
 
 class AddressBatches:
     """
-    Asks about many addresses, in parts.
+    Asks about many addresses in batches as large as an endpoint takes them.
 
-    `alive` asks an endpoint for something small: what answers nothing at all is down, and no number helps.
+    `alive` asks an endpoint for something small: one that does not answer that either is down, and no smaller batch
+    helps.
     """
 
     def __init__(self, alive: Callable[[Endpoint], Awaitable[object]]) -> None:
@@ -43,12 +44,12 @@ class AddressBatches:
         skipped: dict[str, str] | None = None,
     ) -> list[T]:
         """
-        Return the answers for all parts.
+        Return the answers for all batches.
 
-        A service that timed out over many owners once stopped the whole chain. What is refused for one
-        address as for many was not about the number, and teaches nothing. With `passed`, an address that
-        was refused several times, while others are answered for, is noted there and passed by: whoever
-        can make one address unreadable must not stop the others.
+        A service that timed out over many owners once stopped the whole chain. A refusal of one address alone was
+        not about their number, and teaches nothing. With `skipped`, an address that was refused several times,
+        while others are answered for, is noted there and skipped: a stranger who makes one address unreadable must
+        not stop the others.
 
         Raises:
             ChainError: the endpoint does not serve even one.
@@ -59,21 +60,21 @@ class AddressBatches:
         answers: list[T] = []
         rest = list(addresses)
         time_outs = 0
-        served = True  # since the last address that was passed by
+        served = True  # since the last address that was skipped
         while rest:
-            part = rest[:size]
+            batch = rest[:size]
             try:
-                answer = await ask(part)
+                answer = await ask(batch)
             except RETRY_SMALLER as exc:
-                if len(part) == 1:
-                    if skipped is None or not self._gives_up(endpoint, part[0]) or not served:
+                if len(batch) == 1:
+                    if skipped is None or not self._is_given_up(endpoint, batch[0]) or not served:
                         raise
-                    skipped[part[0]], served = str(exc), False
+                    skipped[batch[0]], served = str(exc), False
                     rest, size, refused = rest[1:], limit.size, None
                     continue
                 if refused is None:
                     await self._alive(endpoint)
-                refused, size = len(part), len(part) // 2
+                refused, size = len(batch), len(batch) // 2
                 time_outs += isinstance(exc, TimedOut)
                 if time_outs > MAX_TIME_OUTS:
                     limit.refused(refused)
@@ -81,19 +82,19 @@ class AddressBatches:
                 continue
             if refused is not None:
                 size, refused = limit.refused(refused), None
-            limit.served(len(part))
+            limit.served(len(batch))
             served = True
-            self._refused = {key: times for key, times in self._refused.items() if key[1] not in part}
+            self._refused = {key: times for key, times in self._refused.items() if key[1] not in batch}
             answers.append(answer)
-            rest = rest[len(part) :]
+            rest = rest[len(batch) :]
         if skipped and not answers:
             raise AsksTooMuch(next(iter(skipped.values())))
         return answers
 
-    def _gives_up(self, endpoint: Endpoint, address: str) -> bool:
-        """Count a refusal of one address alone; say whether it is time to pass it by."""
+    def _is_given_up(self, endpoint: Endpoint, address: str) -> bool:
+        """Count a refusal of one address alone; say whether it is time to skip it."""
         key = (endpoint, address)
         self._refused[key] = self._refused.get(key, 0) + 1
         while len(self._refused) > MAX_REFUSED:
             del self._refused[next(iter(self._refused))]
-        return self._refused[key] >= REFUSALS_TO_PASS
+        return self._refused[key] >= REFUSALS_TO_SKIP

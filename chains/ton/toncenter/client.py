@@ -115,7 +115,7 @@ class TonClient:
         Ask one question. With `may_miss`, "not found" is an empty answer.
 
         Raises:
-            AsksTooMuch: a smaller question may be served; `parts.SMALLER_MAY_DO` has other such errors.
+            AsksTooMuch: a smaller question may be served; `address_batches.RETRY_SMALLER` has other such errors.
             ChainError: what is wrong with the endpoint.
         """
         await self._check(endpoint)
