@@ -9,6 +9,7 @@ from chains.types import EndpointReport, Rail
 from protocol import answers
 from protocol.codec import of
 from protocol.wire import Moment, Units, moment
+from scanner.cluster import NodeView
 from scanner.model import Intent, StoredTransfer, Watch, WatchStatus
 from scanner.reading.folding import first_key
 from scanner.services import ChainStatus, IntentView, RecheckedTransfer, Services
@@ -128,7 +129,13 @@ def chain_status(status: ChainStatus, now: int) -> answers.ChainStatus:
         undelivered_webhooks=0 if backlog is None else backlog.pending + backlog.failed,
         oldest_undelivered_age_seconds=None if backlog is None else (now - backlog.oldest_created_at) // 1000,
         tokens=tuple(of(answers.Token, token) for token in status.tokens),
+        leader=status.leader,
     )
+
+
+def node(view: NodeView) -> answers.Node:
+    """Return one process."""
+    return of(answers.Node, view)
 
 
 def _state(status: ChainStatus) -> ChainState:

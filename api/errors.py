@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from chains.errors import ChainError, InvalidTxHash
+from kernel.errors import UnknownOutcome
 from kernel.web.http_errors import HttpError, http_error
 from protocol.codec import encode
 from protocol.errors import CODES, Error, ErrorDetails
@@ -64,7 +65,7 @@ def from_http(error: HttpError) -> ApiError:
     return ApiError(error.code, str(error), headers=error.headers)
 
 
-def translate(exc: Exception) -> ApiError | None:  # noqa: PLR0911 - a table, one line a case
+def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911 - a table, one line a case
     """Return what a failure of the layers below means to a caller; None when it means a bug."""
     match exc:
         case ApiError():
@@ -77,6 +78,11 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: PLR0911 - a table, on
             return ApiError("not_found", str(exc))
         case Conflict():
             return ApiError("conflict", str(exc), field=exc.field)
+        case UnknownOutcome():
+            said = (
+                "the connection to the store was lost: not known whether it was stored; the same request again is safe"
+            )
+            return ApiError("unknown_outcome", said)
         case StoreError():
             return ApiError("store_unavailable", "the store is not available; nothing was changed")
         case InvalidTxHash():

@@ -20,8 +20,7 @@ from protocol.errors import CODES, STATUSES, Error
 from protocol.routes import ROUTES, Route
 from protocol.wire import described
 from scanner.registration.requests import ID_PATTERN, CheckBalance, CreateIntent, CreateWatch
-
-VERSION = "0.1.0"
+from scanner.version import VERSION
 
 BODIES: Mapping[Route[Any], type[BaseModel]] = {
     routes.CREATE_INTENT: CreateIntent,

@@ -35,9 +35,9 @@ async def status(request: web.Request) -> web.Response:
     """GET /scanner/status"""
     services = request.app[SERVICES]
     now = services.now_ms()
-    return json_response(
-        answers.Status(chains=tuple(render.chain_status(chain, now) for chain in await services.status()))
-    )
+    status = await services.status()
+    chains = tuple(render.chain_status(chain, now) for chain in status.chains)
+    return json_response(answers.Status(chains=chains, nodes=tuple(map(render.node, status.nodes))))
 
 
 async def unmatched(request: web.Request) -> web.Response:

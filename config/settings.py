@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing 
 UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
 NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
 PREFIX = "SCANNER_"
+SHARED_STORES = False  # whether this version may be put on PostgreSQL
 # Set by backends of other designs beside us, and by container platforms for a service named scanner.
 OTHERS = ("SCANNER_URL", "SCANNER_CALLBACK_SECRET", "SCANNER_PORT")
 
@@ -40,6 +43,9 @@ class StoreSettings:
     """Where the state lives."""
 
     path: Path
+    url: str | None = field(default=None, repr=False)  # PostgreSQL in its place; it may hold a password
+    node_id: str = ""  # of this process among those that share the database
+    lease_s: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,12 @@ def _finite(value: float) -> float:
     return value
 
 
+def _database_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a URL that begins with postgresql://")
+    return value
+
+
 def _key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text.isascii() or not text.isprintable() or " " in text:
@@ -187,6 +199,9 @@ class _Environment(BaseSettings):
     PORT: Annotated[int, Field(ge=0, le=65535)] = 8080
     HOST: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     DB_PATH: Path = Path("./scanner.db")
+    DATABASE_URL: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
+    SCANNER_NODE_ID: Annotated[str, Field(pattern=r"\A[\x21-\x7e]{1,100}$")] | None = None
+    SCANNER_LEASE_SEC: Annotated[float, AfterValidator(_finite), Field(ge=4, le=20)] = 6
     CHAINS_JSON_PATH: Path = Path("./supported-chains.json")
     TOKENS_JSON_PATH: Path = Path("./tokens.json")
     SCANNER_API_KEY: Key | None = None
@@ -231,7 +246,7 @@ class _Environment(BaseSettings):
         return (init_settings,)
 
 
-VARIABLES = (*_Environment.model_fields, "DATABASE_URL", *UPSTREAM_URLS)
+VARIABLES = (*_Environment.model_fields, *UPSTREAM_URLS)
 
 
 def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -> Settings:
@@ -242,20 +257,24 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         ConfigError: names the variable, in one line, without any secret.
     """
     given = given_settings(environ, env_file, prefix=PREFIX, known=VARIABLES, ignored=OTHERS)
-    if "DATABASE_URL" in given:
-        raise ConfigError("DATABASE_URL: PostgreSQL is not supported by this version: unset it and use DB_PATH")
     try:
         variables: Any = {name: given[name] for name in _Environment.model_fields if name in given}
         env = _Environment(**variables)
     except ValidationError as exc:
         raise ConfigError(_sentence(exc)) from None
+    _check_store(env, given)
     production = env.APP_ENV == "production"
     api_keys = tuple(key for key in (env.SCANNER_API_KEY, env.SCANNER_API_KEY_NEXT) if key is not None)
     if not api_keys and (production or env.SCANNER_REQUIRE_AUTH):
         raise ConfigError(REFUSE_OPEN)
     return Settings(
         http=HttpSettings(env.HOST, env.PORT, api_keys, production, env.SCANNER_TRUSTED_HOPS),
-        store=StoreSettings(env.DB_PATH),
+        store=StoreSettings(
+            env.DB_PATH,
+            None if env.DATABASE_URL is None else env.DATABASE_URL.get_secret_value(),
+            env.SCANNER_NODE_ID or f"{socket.gethostname()}:{os.getpid()}",
+            env.SCANNER_LEASE_SEC,
+        ),
         scan=ScanSettings(
             env.POLL_INTERVAL_SEC,
             env.INTENT_TTL_HOURS,
@@ -286,6 +305,18 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
             tuple(key.get_secret_value() for key in env.SCANNER_SECRET_KEY_FORMER),
         ),
     )
+
+
+def _check_store(env: _Environment, given: Mapping[str, str]) -> None:
+    if env.DATABASE_URL is None:
+        return
+    if not SHARED_STORES:
+        raise ConfigError("DATABASE_URL: PostgreSQL is not supported by this version: unset it and use DB_PATH")
+    if "DB_PATH" in given:
+        raise ConfigError("DB_PATH: is set beside DATABASE_URL, and one store is enough: unset one of them")
+    if env.SCANNER_SECRET_KEY is None:
+        # A key beside a file is of no use where there is no file, and every process needs the same.
+        raise ConfigError("SCANNER_SECRET_KEY: must be set with DATABASE_URL, the same in every process")
 
 
 def _retention(env: _Environment) -> RetentionSettings:

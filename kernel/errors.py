@@ -16,3 +16,11 @@ class StoreError(Exception):
 
 class WrongKey(StoreError):
     """No key at hand opens what is sealed in the store."""
+
+
+class Collision(StoreError):
+    """Somebody else wrote the same at the same time: nothing was changed, and trying again helps."""
+
+
+class UnknownOutcome(StoreError):
+    """The connection was lost while a transaction was committed: it may be stored or not."""

@@ -297,12 +297,24 @@ class ChainStatus(Wire):
     undelivered_webhooks: int
     oldest_undelivered_age_seconds: int | None
     tokens: tuple[Token, ...]
+    leader: str | None
+
+
+class Node(Wire):
+    """One process, and which chains it leads."""
+
+    node_id: str
+    version: str
+    started_at: Moment
+    seen_at: Moment
+    leads: tuple[int, ...]
 
 
 class Status(Wire):
-    """Every enabled chain."""
+    """Every enabled chain, and every process on the store."""
 
     chains: tuple[ChainStatus, ...]
+    nodes: tuple[Node, ...]
 
 
 # -- balances ------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ CODES: Final[Mapping[str, int]] = {
     "rate_limited": 429,
     "request_timeout": 408,
     "store_unavailable": 503,
+    "unknown_outcome": 503,
     "target_too_long": 414,
     "token_mismatch": 400,
     "unauthorized": 401,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, assert_never
+from functools import partial
+from typing import assert_never
 
 from aiohttp import web
 
@@ -23,21 +24,24 @@ from kernel.sealing.secret_cipher import SecretCipher, open_cipher
 from kernel.store.clock_follower import ClockFollower
 from kernel.store.database import Database, open_database
 from kernel.store.lock import exclusive_store_lock
+from kernel.store.postgresql import PostgresSettings, open_postgresql, warn_of_replication
 from kernel.tasks.schedule import schedules
 from kernel.tasks.wakeup import Wakeup
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from scanner.balance_watcher import BalanceWatcher
+from scanner.cluster import Alone, Together, chain_lock
 from scanner.native_deposits import NativeDepositDetector
 from scanner.redelivery import Redelivery
 from scanner.registration.intents import Registrations
 from scanner.services import Services
 from scanner.store import rotations
-from scanner.store.migrate import migrate
+from scanner.store.migrate import SCHEMA, migrate, migrate_postgresql
 from scanner.store.waits import ScannerWaits
 from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.upkeep.retention import Retention
 from scanner.upkeep.store_probe import StoreProbe
+from scanner.version import VERSION
 from scanner.watchdog import Watchdog
 from scanner.worker import ChainWorker
 from webhooks.callback_validator import CallbackValidator
@@ -70,6 +74,7 @@ class Daemon:
     watchers: Mapping[int, BalanceWatcher]
     notices: Mapping[int, NativeDepositDetector]
     wakeups: Mapping[str, tuple[Wakeup, float]]
+    cluster: Alone | Together
     listening: asyncio.Future[str]  # the API's base URL, once it listens
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -82,15 +87,23 @@ class Daemon:
         with schedules(self.wakeups):
             async with asyncio.TaskGroup() as group:
                 api = group.create_task(self._serve(), name="api")
-                chains = [group.create_task(work, name=name) for name, work in self._chain_work()]
+                chains = [
+                    group.create_task(
+                        self.cluster.lead(chain_id, partial(self._lead, chain_id)), name=f"chain {chain_id}"
+                    )
+                    for chain_id in self.workers
+                ]
                 log.info("[scanner] balance watch scheduler started")
                 webhooks = group.create_task(self.dispatcher.run(), name="webhooks")
                 chores = [
-                    group.create_task(self.follower.run(), name="clock"),
-                    group.create_task(self.redelivery.run(), name="housekeeping"),
+                    group.create_task(self.cluster.lead_housekeeping(self.redelivery.run), name="housekeeping"),
                     group.create_task(self.registrations.run(), name="registrations"),
                     group.create_task(self.probe.run(), name="store probe"),
                 ]
+                if isinstance(self.cluster, Together):
+                    chores.append(group.create_task(self.cluster.run(), name="cluster"))
+                else:  # several processes go by the database's clock
+                    chores.append(group.create_task(self.follower.run(), name="clock"))
                 await stop.wait()
                 await _cancel([api])
                 await _cancel(chains)
@@ -99,15 +112,18 @@ class Daemon:
                     async with asyncio.timeout(DRAIN_S):
                         await asyncio.wait([webhooks])
                 await _cancel([webhooks, *chores])
+        if isinstance(self.cluster, Together):
+            await self.cluster.leases.leave()
 
-    def _chain_work(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
-        for chain_id, worker in self.workers.items():
-            yield f"watchdog {chain_id}", Watchdog(worker, self.metrics).run()
-            yield f"second reading {chain_id}", worker.second.run()
-        for chain_id, watcher in self.watchers.items():
-            yield f"balances {chain_id}", watcher.run()
-        for chain_id, notice in self.notices.items():
-            yield f"coins {chain_id}", notice.run()
+    async def _lead(self, chain_id: int) -> None:
+        """Do everything that is done once a chain."""
+        async with asyncio.TaskGroup() as group:
+            worker = self.workers[chain_id]
+            group.create_task(Watchdog(worker, self.metrics).run(), name=f"watchdog {chain_id}")
+            group.create_task(worker.second.run(), name=f"second reading {chain_id}")
+            group.create_task(self.watchers[chain_id].run(), name=f"balances {chain_id}")
+            if chain_id in self.notices:
+                group.create_task(self.notices[chain_id].run(), name=f"coins {chain_id}")
 
     async def _serve(self) -> None:
         limits = default_limits(trusted_hops=self.http.trusted_hops)
@@ -137,11 +153,17 @@ class _Base:
     cipher: SecretCipher
     guard: SsrfGuard
     dispatcher: WebhookDispatcher
+    cluster: Alone | Together
 
     @property
     def on_events(self) -> Callable[[], None]:
         """What is called when there are events to send."""
         return self.dispatcher.wakeup.wake
+
+    @property
+    def locks(self) -> list[str]:
+        """What is locked by whoever decides about intents of any chain."""
+        return [chain_lock(chain_id) for chain_id in self.catalog.enabled]
 
     @property
     def late_watch_ms(self) -> int:
@@ -160,10 +182,12 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
     async with AsyncExitStack() as stack:
         base = await _open_base(stack, settings, clock or SystemClock())
         follower = _follower(base)
-        await follower.doubt()
+        if isinstance(base.cluster, Alone):
+            await follower.doubt()
         workers = await _open_workers(stack, base)
+        base.cluster.workers = workers
         watchers, notices = _watchers(base, workers), _notices(base, workers)
-        registrations, redelivery = _registrations(base, workers), _redelivery(base, workers)
+        registrations, redelivery = _registrations(base), _redelivery(base)
         services = _services(base, workers, watchers, registrations, redelivery)
         await services.secrets.rotate_at_rest()
         yield Daemon(
@@ -180,15 +204,14 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             watchers=watchers,
             notices=notices,
             wakeups=_wakeups(settings, workers, watchers, notices, redelivery),
+            cluster=base.cluster,
             listening=asyncio.get_running_loop().create_future(),
         )
 
 
 async def _open_base(stack: AsyncExitStack, settings: Settings, clock: Clock) -> _Base:
     catalog, metrics = load_catalog(settings), Metrics()
-    stack.enter_context(exclusive_store_lock(settings.store.path, service="scanner", setting="DB_PATH"))
-    await asyncio.to_thread(migrate, settings.store.path)
-    db = await stack.enter_async_context(open_database(settings.store.path))
+    db, cluster = await _open_store(stack, settings, catalog, clock)
     cipher = await _open_cipher(settings, db)
     guard = SsrfGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
     dispatcher = WebhookDispatcher(
@@ -198,6 +221,7 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, clock: Clock) ->
         clock=clock,
         metrics=metrics,
         open_secret=cipher.decrypt,
+        lanes=cluster.leases if isinstance(cluster, Together) else None,
     )
     return _Base(
         settings=settings,
@@ -208,7 +232,35 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, clock: Clock) ->
         cipher=cipher,
         guard=guard,
         dispatcher=dispatcher,
+        cluster=cluster,
     )
+
+
+async def _open_store(
+    stack: AsyncExitStack, settings: Settings, catalog: Catalog, clock: Clock
+) -> tuple[Database, Alone | Together]:
+    """Open the store, and take part in what shares it."""
+    store = settings.store
+    if store.url is None:
+        stack.enter_context(exclusive_store_lock(store.path, service="scanner", setting="DB_PATH"))
+        await asyncio.to_thread(migrate, store.path)
+        db = await stack.enter_async_context(open_database(store.path))
+        return db, Alone(db, clock, store.node_id, VERSION)
+    database = PostgresSettings(
+        url=store.url,
+        schema=SCHEMA,
+        setting="DATABASE_URL",
+        name=f"amn scanner {store.node_id}",
+        idle_s=store.lease_s / 2,
+    )
+    await migrate_postgresql(database)
+    shared = await stack.enter_async_context(open_postgresql(database))
+    await warn_of_replication(shared)
+    cluster = Together(
+        shared, clock, node_id=store.node_id, version=VERSION, lease_s=store.lease_s, chains=catalog.enabled
+    )
+    await cluster.join()
+    return shared, cluster
 
 
 def _follower(base: _Base) -> ClockFollower:
@@ -216,29 +268,33 @@ def _follower(base: _Base) -> ClockFollower:
     return ClockFollower(base.clock, base.db, ScannerWaits(round(longest_s * 1000)), on_moved=base.on_events)
 
 
-def _registrations(base: _Base, workers: Mapping[int, ChainWorker]) -> Registrations:
+def _registrations(base: _Base) -> Registrations:
     return Registrations(
         base.db,
         base.clock,
         ttl_hours=base.settings.scan.intent_ttl_h,
         cipher=base.cipher,
-        chain_time=lambda chain_id: workers[chain_id].chain_time(),
+        chain_time=base.cluster.chain_time,
+        count_blind=base.cluster.count_blind,
     )
 
 
-def _redelivery(base: _Base, workers: Mapping[int, ChainWorker]) -> Redelivery:
+def _redelivery(base: _Base) -> Redelivery:
     return Redelivery(
         base.db,
         base.clock,
         retry_hours=base.settings.webhooks.retry_hours,
         on_events=base.on_events,
         retention=Retention(
-            base.db,
+            base.cluster.housekeeping_database(),
             base.clock,
             base.metrics,
             base.settings.retention,
-            chain_time=lambda: _newest_block_ms(workers.values()),
+            chain_time=lambda: _newest_ms(base),
+            locks=base.locks,
         ),
+        leader=base.cluster.housekeeping_database(),
+        locks=base.locks,
     )
 
 
@@ -262,16 +318,29 @@ def _services(
         on_events=base.on_events,
         on_watch=lambda chain_id: watchers[chain_id].wakeup.wake(),
         cipher=base.cipher,
+        cluster=base.cluster,
     )
 
 
-def _newest_block_ms(workers: Iterable[ChainWorker]) -> int | None:
-    return max((worker.health.head.time * 1000 for worker in workers if worker.health.head is not None), default=None)
+def _newest_ms(base: _Base) -> int | None:
+    """Return the time of the newest block of any chain that is known."""
+    times = []
+    for chain_id, worker in base.cluster.workers.items():
+        if base.cluster.leads(chain_id):
+            times += [] if worker.health.head is None else [worker.health.head.time * 1000]
+        else:
+            known = base.cluster.chain_time(chain_id)
+            times += [] if known is None else [known.ms]
+    return max(times, default=None)
 
 
 async def _open_cipher(settings: Settings, db: Database) -> SecretCipher:
     """Return what seals callback secrets, and name the key file that has to be kept."""
     store = settings.store.path
+    if settings.store.url is not None:
+        given = settings.sealing
+        keys = (*([] if given.current is None else [given.current]), *given.former)
+        return SecretCipher(keys, setting="SCANNER_SECRET_KEY")
     async with db.read() as tx:
         stored = await rotations.one_of_each_key(tx)
     cipher = await asyncio.to_thread(open_cipher, store, settings.sealing, stored, setting="SCANNER_SECRET_KEY")
@@ -288,7 +357,7 @@ async def _open_workers(stack: AsyncExitStack, base: _Base) -> dict[int, ChainWo
             chain=base.catalog.chains[chain_id],
             adapter=adapter,
             tokens=base.catalog.tokens(chain_id),
-            db=base.db,
+            db=base.cluster.database_of(chain_id),
             clock=base.clock,
             metrics=base.metrics,
             late_watch_ms=base.late_watch_ms,
@@ -321,7 +390,7 @@ def _watchers(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, Bala
         chain_id: BalanceWatcher(
             chain=worker.chain,
             adapter=worker.adapter,
-            db=base.db,
+            db=base.cluster.database_of(chain_id),
             clock=base.clock,
             on_events=base.on_events,
             chain_time=worker.chain_time,
@@ -335,7 +404,7 @@ def _notices(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, Nativ
         chain_id: NativeDepositDetector(
             chain=worker.chain,
             adapter=worker.adapter,
-            db=base.db,
+            db=base.cluster.database_of(chain_id),
             clock=base.clock,
             metrics=base.metrics,
             late_watch_ms=base.late_watch_ms,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from kernel.clock import Clock
 from kernel.logging import fields
@@ -33,7 +33,12 @@ class Redelivery:
         retry_hours: float,
         on_events: Callable[[], None],
         retention: Retention | None = None,
+        leader: Database | None = None,
+        locks: Collection[str] = (),
     ) -> None:
+        """`leader` is the store as whoever leads housekeeping writes to it; `locks` are those of all chains."""
+        self._leader = leader or db
+        self._locks = locks
         self._retention = retention
         self.wakeup = Wakeup()
         self._db = db
@@ -59,7 +64,8 @@ class Redelivery:
         """Queue what was kept back to be told together; return how many events that is."""
         total = 0
         while await self._anything_to_tell():
-            async with self._db.write() as tx:
+            async with self._leader.write() as tx:
+                await self._leader.lock(tx, *self._locks)  # a page counts what waits to be told as well
                 rows = await summaries.due(tx, now=self._clock.now_ms(), limit=STEP)
                 await outbox.add(tx, rows)
             total += len(rows)

@@ -14,8 +14,10 @@ from config.catalog import Catalog, Chain, Token
 from kernel.clock import Clock
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database, Tx
+from kernel.store.horizon import Horizon
 from scanner import ingest
 from scanner.balances import BalanceChecks
+from scanner.cluster import Alone, Cluster, NodeView, chain_lock
 from scanner.errors import InvalidRequest
 from scanner.lifecycle import with_depth
 from scanner.matching import rejection_reason
@@ -33,6 +35,7 @@ from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.upkeep.health import ChainHealth
 from scanner.upkeep.metrics import Metrics
 from scanner.upkeep.store_probe import StoreProbe
+from scanner.version import VERSION
 from scanner.worker import ChainWorker
 
 RECHECK_S = 30.0
@@ -75,6 +78,15 @@ class ChainStatus:
     active_watches: int
     backlog: outbox.Backlog | None
     tokens: tuple[Token, ...]
+    leader: str | None  # which process reads it; None while none does
+
+
+@dataclass(frozen=True, slots=True)
+class ScannerStatus:
+    """Every enabled chain, and every process."""
+
+    chains: Sequence[ChainStatus]
+    nodes: Sequence[NodeView]
 
 
 class Services:
@@ -95,7 +107,10 @@ class Services:
         on_events: Callable[[], None],
         on_watch: Callable[[int], None],
         cipher: SecretCipher,
+        cluster: Cluster | None = None,
     ) -> None:
+        self._cluster = cluster or alone(db, clock, workers)
+        self._numbers = {"intents": Horizon(db, "intents", "number"), "transfers": Horizon(db, "transfers", "id")}
         self._catalog = catalog
         self._tokens = TokenResolver(catalog)
         self.balances = BalanceChecks(self._tokens, self.worker, clock)
@@ -233,8 +248,9 @@ class Services:
         self, *, status: IntentStatus | None, chain_id: int | None, after: str | None, limit: int
     ) -> list[Intent]:
         """Return a page of intents in order of creation."""
+        last = await self._numbers["intents"].settled()
         async with self._db.read() as tx:
-            found = await intents.page(tx, status=status, chain_id=chain_id, after=after, limit=limit)
+            found = await intents.page(tx, status=status, chain_id=chain_id, after=after, limit=limit, last=last)
             return await self._with_depths(tx, found)
 
     async def _with_depths(self, tx: Tx, found: Sequence[Intent]) -> list[Intent]:
@@ -250,6 +266,9 @@ class Services:
         worker = self._workers.get(chain_id)
         if worker is None or not worker.adapter.counts_blocks:
             return None
+        known = None if self._cluster.leads(chain_id) else self._cluster.chain_time(chain_id)
+        if known is not None:
+            return known.position
         if worker.health.head is not None:
             return worker.health.head.position
         # Until the first poll: a payment is at least as deep as it was when its rail was last read.
@@ -269,10 +288,12 @@ class Services:
             intent = await intents.get(tx, intent_id)
             if intent is None:
                 raise NotFound(f"intent {intent_id} does not exist")
+            # A page must not count a payment of what is cancelled meanwhile: whichever comes first, the other sees it.
+            await self._db.lock(tx, chain_lock(intent.chain_id))
+            intent = await intents.get(tx, intent_id) or intent
             if intent.cancelled_at is not None:
                 return intent
-            worker = self._workers.get(intent.chain_id)
-            on_chain = None if worker is None else worker.chain_time()
+            on_chain = self._cluster.chain_time(intent.chain_id) if intent.chain_id in self._workers else None
             ended = now if on_chain is None else on_chain.ms
             values: dict[str, Any] = {"status": IntentStatus.EXPIRED, "cancelled_at": now, "expired_at": ended}
             if not await intents.change(tx, intent_id, [IntentStatus.PENDING], now, **values):
@@ -297,6 +318,7 @@ class Services:
         seen = [] if tx_hash is None else await worker.adapter.inspect(tx_hash, targets)
         if seen:
             async with self._db.write() as tx:
+                await self._db.lock(tx, chain_lock(before.chain_id))
                 recorded = await ingest.record_page(
                     tx,
                     before.chain_id,
@@ -308,7 +330,7 @@ class Services:
             worker.count(recorded)
         try:
             async with asyncio.timeout(RECHECK_S):
-                await worker.poll()
+                await self._cluster.poll(before.chain_id)
         except TimeoutError as exc:
             raise ChainUnavailable("no endpoint answered in time") from exc
         self._on_events()
@@ -331,15 +353,19 @@ class Services:
 
     def _moment(self, worker: ChainWorker) -> int:
         """Return what time it is on a chain, in unix ms: how long ago an intent ended is not for the host's clock."""
-        head = worker.health.head
-        return self._clock.now_ms() if head is None else head.time * 1000
+        if self._cluster.leads(worker.chain.chain_id):
+            head = worker.health.head
+            return self._clock.now_ms() if head is None else head.time * 1000
+        known = self._cluster.chain_time(worker.chain.chain_id)
+        return self._clock.now_ms() if known is None else known.ms
 
     async def unmatched(
         self, *, chain_id: int | None, reason: Reason | None, after: int, limit: int
     ) -> list[StoredTransfer]:
         """Return transfers that settled nothing, in the order they were seen."""
+        last = await self._numbers["transfers"].settled()
         async with self._db.read() as tx:
-            return await transfers.unmatched(tx, chain_id=chain_id, reason=reason, after=after, limit=limit)
+            return await transfers.unmatched(tx, chain_id=chain_id, reason=reason, after=after, limit=limit, last=last)
 
     # --- operations ------------------------------------------------------------------------------
 
@@ -351,30 +377,36 @@ class Services:
         """Return the daemon's time."""
         return self._clock.now_ms()
 
-    async def status(self) -> list[ChainStatus]:
-        """Return every enabled chain's condition."""
+    async def status(self) -> ScannerStatus:
+        """Return every enabled chain's condition, as its leader sees it, and the processes."""
+        view = await self._cluster.view()
         async with self._db.read() as tx:
             counts = await intents.count_by_status(tx)
             backlog = await outbox.backlog(tx)
             watching = await watches.count_active(tx)
         live = (IntentStatus.PENDING, IntentStatus.CONFIRMING)
-        return [
-            ChainStatus(
+        chains = []
+        for chain_id, worker in self._workers.items():
+            shown = view.published.get(chain_id)
+            status = ChainStatus(
                 worker.chain,
-                worker.health,
-                worker.adapter.condition(),
+                worker.health if shown is None else shown.health,
+                worker.adapter.condition() if shown is None else shown.condition,
                 sum(counts.get((chain_id, status), 0) for status in live),
                 watching.get(chain_id, 0),
                 backlog.get(chain_id),
                 self._catalog.tokens(chain_id),
+                view.leaders.get(chain_id),
             )
-            for chain_id, worker in self._workers.items()
-        ]
+            chains.append(status)
+        return ScannerStatus(chains, view.nodes)
 
     async def not_ready(self) -> Collection[str]:
         """Return why the daemon is not ready to serve; empty when it is."""
         reasons = []
         for chain_id, worker in self._workers.items():
+            if not self._cluster.leads(chain_id):  # it serves all the same; who leads it says how it is
+                continue
             if not worker.health.polled:
                 why = worker.health.last_error or worker.health.state
                 reasons.append(f"chain {chain_id} has not been polled yet: {why}")
@@ -401,7 +433,8 @@ class Services:
             if worker.health.last_success_elapsed is not None:
                 age = self._clock.elapsed_ms() - worker.health.last_success_elapsed
                 self._metrics.success_age.labels(chain).set(age / 1000)
-            self._metrics.lag_seconds.labels(chain).set(worker.health.lag_seconds or 0)
+            if self._cluster.leads(chain_id):
+                self._metrics.lag_seconds.labels(chain).set(worker.health.lag_seconds or 0)
             for endpoint in worker.adapter.condition().endpoints:
                 if endpoint.skew_s is not None:
                     self._metrics.clock_skew.labels(chain, endpoint.label).set(endpoint.skew_s)
@@ -410,6 +443,13 @@ class Services:
         oldest = min((b.oldest_created_at for b in backlog.values()), default=now)
         self._metrics.oldest_age.set(max(0, now - oldest) / 1000)
         return self._metrics.render()
+
+
+def alone(db: Database, clock: Clock, workers: Mapping[int, ChainWorker], node_id: str = "") -> Alone:
+    """Return what one process that shares its store with nobody knows of itself."""
+    cluster = Alone(db, clock, node_id, VERSION)
+    cluster.workers = workers
+    return cluster
 
 
 def _rechecked(stored: StoredTransfer) -> RecheckedTransfer:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
-from chains.types import Head, Rail, Targets
+from chains.types import Condition, Head, Rail, Targets
 from config.catalog import Chain, Token
 from kernel.clock import Clock
 from kernel.logging import fields
 from kernel.store.database import Database
+from kernel.store.horizon import Horizon
 from kernel.tasks.failure_log import FailureLog
 from kernel.tasks.wakeup import Wakeup
 from scanner import ingest, settlement
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MOST_SHOWN = 20  # of one kind of trouble on the status page
 BLOCK_S = 2.0  # how much older a block's time may be than the moment it is made
+HOLES_S = 0.1  # how long a poll waits for registrations that are under way
 FRESH_S = 120.0  # how long the time of the newest block tells what time it is on the chain
 
 
@@ -99,6 +101,7 @@ class ChainWorker:
         self._index = TargetIndex(
             chain.chain_id, (adapter.parse_address(token.address) for token in tokens), late_ms=late_watch_ms
         )
+        self._registered = Horizon(db, "intents", "number")
         self._polling = asyncio.Lock()
         self._outage = FailureLog(log, f"[{chain.chain_type}] chain {chain.chain_id}")
         self._lagging = False
@@ -110,6 +113,26 @@ class ChainWorker:
         self._mismatches: Sequence[str] = ()
         self._store_problems: Sequence[str] = ()
         self.steps = 0  # taken so far, for whoever watches that any are taken
+
+    def begin(self) -> None:
+        """Forget what was known of the store: another process may have led the chain since."""
+        self._asked_blind = True
+        self._index.forget()
+        for reader in self._rails.values():
+            reader.begin()
+
+    def forget_targets(self) -> None:
+        """Ask the store anew whom the chain is watched for: an intent that had ended may wait again."""
+        self._index.forget()
+
+    def measure_again(self) -> None:
+        """Correct creations at the next poll: something was registered while the chain's time was not known."""
+        self._asked_blind = True
+        self.wakeup.wake()
+
+    def condition(self) -> Condition:
+        """Return what is known of the endpoints now."""
+        return self.adapter.condition()
 
     @property
     def busy(self) -> bool:
@@ -231,8 +254,9 @@ class ChainWorker:
         Whoever registers from now on is paid above the head, or in the minutes that are read once for each new one.
         """
         chain_id = self.chain.chain_id
+        settled = await self._registered.settled(patience_s=HOLES_S)
         async with self._db.read() as tx:
-            targets = await self._index.refresh(tx, moment=head.time * 1000, now=self._monotonic())
+            targets = await self._index.refresh(tx, moment=head.time * 1000, now=self._monotonic(), settled=settled)
             return targets, await intents.not_looked_back(tx, chain_id)
 
     async def _confirm(self, head: Head) -> list[ChainError]:

@@ -20,9 +20,11 @@ import orjson
 from config.settings import load_settings
 from devnet.evm.anvil import CHAIN_ID, Anvil
 from kernel.store.database import Database
+from kernel.store.postgresql import PostgresDatabase, PostgresSettings, open_postgresql
 from protocol.wire import rfc3339
 from scanner.app import Daemon, open_daemon
-from scanner.store.migrate import migrate
+from scanner.store.migrate import SCHEMA, migrate, migrate_postgresql
+from tests import postgres
 from tests.described import check_described
 from tests.processes import ROOT, AnyProcess, start
 
@@ -176,6 +178,7 @@ def environment(folder: Path, rpc_url: str, **more: str) -> dict[str, str]:
         "POLL_INTERVAL_SEC": "0.05",
         "RPC_TIMEOUT_SEC": "5",
         "WEBHOOK_RETRY_DELAYS_SEC": "0.1,0.2,0.4",
+        "SCANNER_NODE_ID": "node-1",
         **more,
     }
 
@@ -204,6 +207,22 @@ def empty_store() -> bytes:
         path = Path(folder) / "scanner.db"
         migrate(path)
         return path.read_bytes()
+
+
+@asynccontextmanager
+async def empty_database(server: postgres.Server) -> AsyncIterator[PostgresDatabase]:
+    """Open a store of this version on PostgreSQL, with nothing in it."""
+    template = await server.template("scanner", _migrated)
+    async with server.database(template) as url, open_postgresql(database_at(url)) as opened:
+        yield opened
+
+
+def database_at(url: str) -> PostgresSettings:
+    return PostgresSettings(url=url, schema=SCHEMA, setting="DATABASE_URL")
+
+
+async def _migrated(url: str) -> None:
+    await migrate_postgresql(database_at(url))
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -63,6 +63,7 @@ class Server:
     folder: Path
     process: subprocess.Popen[bytes]
     numbers: count[int] = field(default_factory=count)
+    templates: set[str] = field(default_factory=set)
 
     @classmethod
     def start(cls, settings: Mapping[str, str] | None = None) -> Server:
@@ -132,6 +133,14 @@ class Server:
                 await link.execute(statement)
         finally:
             await link.close()
+
+    async def template(self, name: str, fill: Callable[[str], Awaitable[None]]) -> str:
+        """Return the name of a database to copy from, filled when it is first asked for."""
+        if name not in self.templates:
+            await self.run(f"CREATE DATABASE {name}")
+            await fill(self.url(name))
+            self.templates.add(name)
+        return name
 
     @asynccontextmanager
     async def database(self, template: str = "template1") -> AsyncIterator[str]:

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from kernel.clock import Clock
+from kernel.errors import Collision
 from kernel.logging import fields
 from kernel.store.database import Database
+from kernel.store.leases import Leases
 from kernel.tasks.failure_log import FailureLog
 from kernel.tasks.wakeup import Wakeup
-from scanner.model import OutboxEvent, Priority
+from scanner.cluster import chain_lock
+from scanner.model import EventType, OutboxEvent, Priority
 from scanner.store import outbox
 from scanner.store.errors import StoreError
 from scanner.store.outbox import AttemptRecord
@@ -33,6 +36,8 @@ BATCH = 1024  # events taken from the outbox at once
 LOW_WATER = 512  # a queue with fewer waiting is given more: enough to send while they are fetched
 MAX_WRITTEN = 1024  # outcomes in one transaction
 LONGEST_WAIT_S = 60.0
+OTHERS_S = 0.5  # how often is looked for what other processes queued
+IDLE_LANES_MS = 5_000
 STORE_PAUSE_S = 5.0
 
 
@@ -98,9 +103,13 @@ class WebhookDispatcher:
         clock: Clock,
         metrics: Metrics,
         open_secret: Callable[[str], str] = str,
+        lanes: Leases | None = None,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self.wakeup = Wakeup()
+        self._lanes = lanes  # where several processes deliver
+        self._claimed: set[str] = set()  # lanes, as far as nobody took them since
+        self._dropped_at = 0
         self._db = db
         self._client = client
         self._schedule = schedule
@@ -154,9 +163,12 @@ class WebhookDispatcher:
                 saturated.setdefault(priority, []).append(receiver)
         in_flight = {event_id for receiver_queue in self._queues.values() for event_id in receiver_queue.in_flight}
         self._more = False
+        me = None if self._lanes is None else self._lanes.incarnation
+        if self._lanes is not None:
+            await self._claim_lanes(self._lanes, now)
         async with self._db.read() as tx:
-            due = await outbox.due(tx, now, in_flight=in_flight, saturated=saturated, limit=BATCH)
-            later = None if due else await outbox.next_due(tx, in_flight=in_flight, saturated=saturated)
+            due = await outbox.due(tx, now, in_flight=in_flight, saturated=saturated, limit=BATCH, me=me)
+            later = None if due else await outbox.next_due(tx, in_flight=in_flight, saturated=saturated, me=me)
         self._more = bool(saturated)
         for event in due:
             self._queues.setdefault(event.receiver, ReceiverQueue()).waiting[Priority(event.priority)].append(event)
@@ -164,7 +176,22 @@ class WebhookDispatcher:
             self._fill(group, self._queues[receiver])
         if due or self._has_room(saturated):
             return 0.0
-        return LONGEST_WAIT_S if later is None else min(LONGEST_WAIT_S, max(0.0, (later - now) / 1000))
+        # What others queue rings no bell here.
+        longest_s = LONGEST_WAIT_S if self._lanes is None else OTHERS_S
+        return longest_s if later is None else min(longest_s, max(0.0, (later - now) / 1000))
+
+    async def _claim_lanes(self, lanes: Leases, now: int) -> None:
+        """Take the lanes of receivers to whom something is due, and give up those in which nothing is left."""
+        alive_since = now - lanes.lease_ms
+        async with self._db.read() as tx:
+            wanted = await outbox.unclaimed(tx, now, me=lanes.incarnation, alive_since=alive_since, limit=BATCH)
+        if wanted:
+            self._claimed |= await lanes.claim(wanted)
+        idle = self._claimed - self._queues.keys() - wanted
+        if idle and now - self._dropped_at >= IDLE_LANES_MS:
+            self._dropped_at = now
+            await lanes.drop(idle)
+            self._claimed -= idle
 
     def _has_room(self, saturated: Mapping[Priority, Collection[str]]) -> bool:
         """Say whether a queue that had enough of something has room for it by now."""
@@ -205,15 +232,35 @@ class WebhookDispatcher:
 
     async def _write(self, records: Sequence[AttemptRecord]) -> bool:
         try:
-            async with self._db.write() as tx:
-                await outbox.record(tx, records)
+            await self._record_once(records)
             return True
+        except Collision:
+            return await self._write_again(records)
         except StoreError as exc:
             # Sent but not written down: it will be sent again with the same id, after a pause.
             self._outage.failed(str(exc))
             if not self._stopping:
                 await self._clock.sleep(STORE_PAUSE_S)
             return False
+
+    async def _record_once(self, records: Sequence[AttemptRecord]) -> None:
+        async with self._db.write() as tx:
+            if self._lanes is not None:
+                # What was sent for a receiver that another process took over meanwhile is that one's to tell again.
+                kept = await self._lanes.keep(tx, {record.event.receiver for record in records})
+                records = [record for record in records if record.event.receiver in kept]
+                # These change intents and watches, about which the chain's leader decides as well.
+                await self._db.lock(tx, *{chain_lock(r.event.chain_id) for r in records if _changes_more(r)})
+            if records:
+                await outbox.record(tx, records)
+
+    async def _write_again(self, records: Sequence[AttemptRecord]) -> bool:
+        try:
+            await self._record_once(records)
+        except StoreError as exc:
+            self._outage.failed(str(exc))
+            return False
+        return True
 
     def _release(self, records: Sequence[AttemptRecord]) -> None:
         for receiver, of_receiver in groupby(records, key=lambda record: record.event.receiver):
@@ -283,3 +330,8 @@ class WebhookDispatcher:
             log.error("[webhook] all retries exhausted", extra=said)
         else:
             log.info("%s non-2xx response", prefix, extra=said)
+
+
+def _changes_more(record: AttemptRecord) -> bool:
+    """Say whether an outcome changes more than its event: an intent that was confirmed, or a watch."""
+    return record.event.event_type == EventType.CONFIRMED or record.event.subject_kind == outbox.WATCH

@@ -5,28 +5,40 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import orjson
-from sqlalchemy import (
-    ColumnElement,
-    Insert,
-    String,
-    UnaryExpression,
-    Update,
-    bindparam,
-    func,
-    literal_column,
-    select,
-    true,
-)
-from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy import ColumnElement, Insert, Update, select, true
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import operators
+
+from kernel.store.dialects import (
+    POSTGRESQL_DIALECT,
+    SQLITE_DIALECT,
+    columns_of,
+    given_rows,
+    is_postgresql,
+    list_name,
+    storable,
+)
 
 SLICE = 500  # rows in one go: binding holds the event loop
 
 Row = Mapping[str, ColumnElement[Any]]
+
+
+class _Compiled:
+    """A statement in an engine's words, with the values it always has and the places of those it is given."""
+
+    def __init__(self, statement: Insert | Update, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self.sql = str(compiled)
+        self.names: list[str] = list(compiled.positiontup or ())
+        self._constant = [compiled.params.get(name) for name in self.names]
+
+    def values(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(given.get(name, value) for name, value in zip(self.names, self._constant, strict=True))
 
 
 class Bulk:
@@ -37,45 +49,51 @@ class Bulk:
     every row. Values are bound as the store holds them (amounts as text).
     """
 
-    def __init__(self, names: Sequence[str], build: Callable[[Row], Insert | Update]) -> None:
-        """Compile what `build` makes of the columns of a row."""
-        each = func.json_each(bindparam("rows")).table_valued("value")
-        row = {name: each.c.value.op("->>")(literal_column(str(i), String)) for i, name in enumerate(names)}
-        compiled = build(row).compile(dialect=sqlite_dialect())
-        self._names = tuple(names)
-        self._sql = str(compiled)
-        self._bound = [compiled.params.get(name) for name in compiled.positiontup or ()]
-        self._place = (compiled.positiontup or []).index("rows")
+    def __init__(self, columns: Mapping[str, ColumnElement[Any]], build: Callable[[Row], Insert | Update]) -> None:
+        """`columns` names the values of a row, each with a column of its kind; `build` makes a statement of them."""
+        self._columns = columns
+        self._names = tuple(columns)
+        self._build = build
+
+    @cached_property
+    def sqlite(self) -> _Compiled:
+        return _Compiled(self._build(given_rows(self._columns, SQLITE_DIALECT)), SQLITE_DIALECT)
+
+    @cached_property
+    def postgresql(self) -> _Compiled:
+        return _Compiled(self._build(given_rows(self._columns, POSTGRESQL_DIALECT)), POSTGRESQL_DIALECT)
 
     async def run(self, tx: AsyncConnection, columns: Mapping[str, Iterable[Any]]) -> None:
         """Run once for each row of `columns`, of which at least one is finite."""
         rows = list(zip(*(columns[name] for name in self._names), strict=False))
         for start in range(0, len(rows), SLICE):
-            await self._run(tx, rows[start : start + SLICE])
+            part = rows[start : start + SLICE]
+            await (self._run_postgresql if is_postgresql(tx) else self._run)(tx, part)
 
     async def _run(self, tx: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
-        values = list(self._bound)
-        values[self._place] = orjson.dumps(rows).decode()
-        await tx.exec_driver_sql(self._sql, tuple(values))
+        said = self.sqlite
+        await tx.exec_driver_sql(said.sql, said.values({"rows": orjson.dumps(rows).decode()}))
 
-
-def without_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return a column for a condition that is checked on each row and never leads to one."""
-    # Else the engine may look for all rows with that status, and through all given rows for each.
-    return UnaryExpression(column, operator=operators.custom_op("+"), type_=column.type)
+    async def _run_postgresql(self, tx: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
+        said = self.postgresql
+        lists = {
+            list_name(name): list(map(storable, column))
+            for name, column in zip(self._names, zip(*rows, strict=True), strict=True)
+        }
+        await tx.exec_driver_sql(said.sql, said.values(lists))
 
 
 class BulkInsert(Bulk):
-    """An INSERT of many rows; whole slices are bound value by value, which the engine reads five times faster."""
+    """An INSERT of many rows; whole slices are bound value by value, which SQLite reads five times faster."""
 
     def __init__(self, statement: Insert, names: Sequence[str]) -> None:
         """Compile both forms."""
         super().__init__(
-            names,
+            columns_of(statement.table, names),
             # Without a condition SQLite would take ON CONFLICT for a join's ON.
             lambda row: statement.from_select(list(names), select(*row.values()).where(true()), include_defaults=False),
         )
-        compiled = statement.compile(dialect=sqlite_dialect(), column_keys=list(names))
+        compiled = statement.compile(dialect=SQLITE_DIALECT, column_keys=list(names))
         row = f"({', '.join('?' * len(names))})"
         self._slice_sql = str(compiled).replace(f"VALUES {row}", f"VALUES {', '.join([row] * SLICE)}")
         self._order = operator.itemgetter(*map(self._names.index, (compiled.positiontup or [])[: len(names)]))

@@ -1,17 +1,19 @@
 """
-Connections: one writer behind a lock, readers beside it.
+Connections to a store. Here those to SQLite: one writer behind a lock, readers beside it.
 
 SQLite has one writer at a time, and one aiosqlite connection holds at most one transaction for every
 task that shares it: the lock makes writers queue here instead of colliding there. Every decision about money is
 read, made and written inside one `write` block, so that two of them can never be made on the same facts. Readers
-see the last committed state and never wait for the writer (WAL).
+see the last committed state and never wait for the writer (WAL). On PostgreSQL (`postgresql`) many write at once,
+and whoever decides takes the lock of what is decided about.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,38 @@ def as_store_error(exc: SQLAlchemyError) -> Exception | None:
     return StoreError(f"the store failed: {getattr(exc, 'orig', None) or exc}")
 
 
-class Database:
-    """The store's connections. Open with `open_database`, which closes every one of them."""
+class Database(ABC):
+    """A store's connections."""
+
+    shared = False  # whether other processes write to it as well
+
+    @abstractmethod
+    def write(self) -> AbstractAsyncContextManager[Tx]:
+        """
+        Run one write transaction: committed and on disk when the block ends, undone when it raises.
+
+        Never wait for the network inside.
+
+        Raises:
+            StoreError: it could not be done, and nothing was changed.
+            UnknownOutcome: the connection was lost while it was committed.
+        """
+
+    @abstractmethod
+    def read(self) -> AbstractAsyncContextManager[Tx]:
+        """Read one consistent snapshot."""
+
+    @abstractmethod
+    async def lock(self, tx: Tx, *names: str) -> None:
+        """
+        Hold what is named until the transaction ends: nobody else decides about it meanwhile.
+
+        What was read before may be out of date by then.
+        """
+
+
+class SqliteDatabase(Database):
+    """A file's connections. Open with `open_database`, which closes every one of them."""
 
     def __init__(self, writer: AsyncEngine, reader: AsyncEngine, translate: Translate = as_store_error) -> None:
         self._writer = writer
@@ -47,11 +79,6 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """
-        Run one write transaction: committed and on disk when the block ends, undone when it raises.
-
-        Never wait for the network inside.
-        """
         async with self._lock:
             with self._translated():
                 async with self._writer.begin() as tx:
@@ -59,10 +86,12 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Read one consistent snapshot."""
         with self._translated():
             async with self._reader.connect() as tx:
                 yield tx
+
+    async def lock(self, tx: Tx, *names: str) -> None:
+        """Do nothing: the one writer holds everything."""
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -115,7 +144,7 @@ async def open_database(
     path: Path, *, translate: Translate = as_store_error, one_step: bool = False, cache_kib: int = 65_536
 ) -> AsyncIterator[Database]:
     """
-    Open the store; migrations have been applied before (`migrate`).
+    Open a store of SQLite; migrations have been applied before (`migrate`).
 
     With `one_step` each statement is executed and fetched in one hand-over to the thread (`sqlite_driver`).
     """
@@ -130,7 +159,7 @@ async def open_database(
     )
     reader = _engine(path, size=READERS, begin="BEGIN", pragmas=(*common, "query_only=ON"), one_step=one_step)
     try:
-        database = Database(writer, reader, translate)
+        database = SqliteDatabase(writer, reader, translate)
         await database.open()
         yield database
     finally:

@@ -62,8 +62,9 @@ class Spelling:
         raised = f"RAISE EXCEPTION USING MESSAGE = '{message}', ERRCODE = 'integrity_constraint_violation';"
         body = raised if condition is None else f"IF {condition} THEN {raised} END IF;"
         row = "OLD" if when.startswith("BEFORE DELETE") else "NEW"
+        function = f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
         return [
-            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN {row}; END $$",
+            f"{function} AS $$ BEGIN {body} RETURN {row}; END $$",
             f"CREATE TRIGGER {name} {when} FOR EACH ROW EXECUTE FUNCTION {name}()",
         ]
 
@@ -95,9 +96,21 @@ class Spelling:
         only = "" if condition is None else f" WHEN ({condition})"
         if self._lite:
             return [f"CREATE TRIGGER {name} {when} FOR EACH ROW{only} BEGIN {body} END"]
+        function = f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
         return [
-            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$",
+            f"{function} AS $$ BEGIN {body} RETURN NULL; END $$",
             f"CREATE TRIGGER {name} {when} FOR EACH ROW{only} EXECUTE FUNCTION {name}()",
+        ]
+
+    def no_truncate(self, table: str, message: str) -> list[str]:
+        """Return the statements that keep a table from being emptied at once, past the triggers of its rows."""
+        if self._lite:  # which has no such statement
+            return []
+        name = f"{table}_not_emptied"
+        raised = f"RAISE EXCEPTION USING MESSAGE = '{message}', ERRCODE = 'integrity_constraint_violation';"
+        return [
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {raised} END $$",
+            f"CREATE TRIGGER {name} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {name}()",
         ]
 
 

@@ -74,6 +74,13 @@ class RailReader:
         self.went_back = False  # at the last reading, from above every head
         self.reorganised: tuple[int, str | None] | None = None  # how deep, and which block went, at the last reading
 
+    def begin(self) -> None:
+        """Forget where it was read to: another process may have gone on, or back, since."""
+        self.read = None
+        self._trail.clear()
+        self._above_since = None
+        self.unread.went_back()
+
     @property
     def problems(self) -> list[str]:
         """What operators have to know of this rail."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from chains.types import Rail, Targets
 from kernel.store.database import Tx
+from kernel.store.horizon import EVERYTHING
 from scanner.store import intents
 from scanner.store.intents import Awaited
 
@@ -36,15 +37,16 @@ class TargetIndex:
         """Have everything read anew: what ended long ago may wait again."""
         self._built_at = None
 
-    async def refresh(self, tx: Tx, *, moment: int, now: float) -> Targets:
+    async def refresh(self, tx: Tx, *, moment: int, now: float, settled: int = EVERYTHING) -> Targets:
         """
         Return what is waited for in a snapshot of the store.
 
-        `moment` is the chain's time in unix ms, `now` monotonic seconds.
+        `moment` is the chain's time in unix ms, `now` monotonic seconds. Up to the number `settled`, asked before,
+        every intent is there: what comes after it is asked for again, as long as a slower one may appear among it.
         """
         if self._built_at is None or now - self._built_at >= REBUILT_S:
             self._direct, self._proxied, self._tokens = {}, {}, {}
-            self._number = await intents.newest_number(tx)
+            self._number = min(await intents.newest_number(tx), settled)
             known = await intents.awaited(tx, self._chain_id, moment - self._late_ms)
             self._add(awaited for awaited, live in known if live)
             # Money that comes to a direct address too late has no other sign; through the proxy it carries a reference.
@@ -55,7 +57,7 @@ class TargetIndex:
         newest = await intents.newest_number(tx)
         if newest > self._number:
             new = await intents.registered_since(tx, self._chain_id, self._number)
-            self._number = newest
+            self._number = min(newest, settled)
             if new:
                 self._add(new)
                 self._publish()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from chains.types import Rail
 from kernel.clock import Clock
+from kernel.errors import Collision
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database, Tx
 from kernel.store.group_commit import GroupCommit
@@ -23,6 +24,7 @@ from scanner.store.errors import Conflict, StoreError
 
 HOUR_MS = 3_600_000
 REDRAWS = 8
+COLLISIONS = 4  # with other processes
 
 Reservation = tuple[int, str, str]  # chain, token, destination
 
@@ -79,8 +81,14 @@ class Registrations:
         ttl_hours: float,
         cipher: SecretCipher | None = None,
         chain_time: Callable[[int], ChainTime | None] = lambda _: None,
+        count_blind: Callable[[Tx, Collection[int]], Awaitable[None]] | None = None,
     ) -> None:
-        """`chain_time` tells what time it is on a chain, by a fresh head; None when none is known."""
+        """
+        `chain_time` tells what time it is on a chain, by a fresh head; None when none is known.
+
+        `count_blind` remembers in which chains something was registered without it.
+        """
+        self._count_blind = count_blind
         self._chain_time = chain_time
         self._cipher = cipher or SecretCipher()
         self._db = db
@@ -102,6 +110,14 @@ class Registrations:
         return await self._commits.submit(draft)
 
     async def _store(self, drafts: Sequence[Draft]) -> Sequence[Intent | Exception]:
+        for _ in range(COLLISIONS):
+            try:
+                return await self._store_once(drafts)
+            except Collision:  # another process registered one of them meanwhile: it is known now
+                continue
+        return await self._store_once(drafts)
+
+    async def _store_once(self, drafts: Sequence[Draft]) -> Sequence[Intent | Exception]:
         async with self._db.write() as tx:
             now = self._clock.now_ms()
             known = await intents.get_many(tx, {draft.intent_id for draft in drafts})
@@ -111,6 +127,9 @@ class Registrations:
             fresh = [self._intent(draft, now) for draft in new.values()]
             fresh = await self._unique(tx, fresh)
             await intents.add_many(tx, fresh)
+            blind = {intent.chain_id for intent in fresh if intent.chain_position is None}
+            if blind and self._count_blind is not None:
+                await self._count_blind(tx, blind)
             known |= {intent.intent_id: intent for intent in fresh}
             accepted = {i: await self._secrets(tx, intent, now) for i, intent in known.items()}
         return [_answer(draft, known.get(draft.intent_id), held, accepted) for draft in drafts]

@@ -13,6 +13,7 @@ from kernel.logging import fields
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
 from scanner.balances import read_balance
+from scanner.cluster import chain_lock
 from scanner.model import Watch, WatchStatus
 from scanner.registration.callbacks import CallbackPolicy
 from scanner.registration.requests import CreateWatch
@@ -63,6 +64,7 @@ class Watches:
         if stored is None and request.baseline_balance is None:
             wanted = await self._with_baseline(wanted)
         async with self._db.write() as tx:
+            await self._db.lock(tx, f"watch:{wanted.watch_id}")
             stored = await watches.get(tx, wanted.watch_id)
             if stored is None:
                 await watches.add(tx, wanted)
@@ -144,6 +146,7 @@ class Watches:
         now = self._clock.now_ms()
         async with self._db.write() as tx:
             watch = await watches.get(tx, watch_id) or _missing(watch_id)
+            await self._db.lock(tx, chain_lock(watch.chain_id))  # a check may be about to write what it read
             if not await watches.stop(tx, watch_id, now):
                 return watch
         return watch._replace(status=WatchStatus.STOPPED, updated_at=now)

@@ -39,6 +39,7 @@ class CallbackSecrets:
         self._callbacks.check_callback(callback_url, secret)
         now = self._clock.now_ms()
         async with self._db.write() as tx:
+            await self._db.lock(tx, f"callback:{callback_url}")
             before = await rotations.get(tx, callback_url)
             if before is not None and self._cipher.decrypt(before.secret) == secret:
                 return before

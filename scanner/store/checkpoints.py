@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail
+from kernel.store.dialects import upsert
 from scanner.store.tables import blocks, checkpoints
 
 
@@ -41,14 +41,14 @@ async def put(
     """Move a rail's checkpoint and remember its block hash; hashes below `keep_from` are forgotten but one."""
     row = {"last_scanned_block": cursor.position, "anchor": cursor.block_hash, "time": time, "updated_at": now}
     await tx.execute(
-        insert(checkpoints)
+        upsert(checkpoints)
         .values(chain_id=chain_id, rail=rail.value, **row)
         .on_conflict_do_update(index_elements=[checkpoints.c.chain_id, checkpoints.c.rail], set_=row)
     )
     if cursor.block_hash is None:
         return
     await tx.execute(
-        insert(blocks)
+        upsert(blocks)
         .values(chain_id=chain_id, rail=rail.value, number=cursor.position, hash=cursor.block_hash)
         .on_conflict_do_update(
             index_elements=[blocks.c.chain_id, blocks.c.rail, blocks.c.number], set_={"hash": cursor.block_hash}

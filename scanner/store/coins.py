@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
+from kernel.store.dialects import among, as_json_rows, fetch_json_rows, upsert
 from scanner.store.tables import coin_balances
 
 
@@ -22,20 +21,20 @@ class Seen(NamedTuple):
 
 _KNOWN = as_json_rows(
     select(coin_balances.c.destination, coin_balances.c.balance, coin_balances.c.position).where(
-        coin_balances.c.chain_id == bindparam("chain"), in_json(coin_balances.c.destination, "keys")
+        coin_balances.c.chain_id == bindparam("chain"), among(coin_balances.c.destination, "keys")
     )
 )
 
 
 async def known(tx: AsyncConnection, chain_id: int, destinations: Collection[str]) -> dict[str, Seen]:
     """Return what was last seen of the coin at these addresses."""
-    rows = await fetch_json_rows(tx, _KNOWN, chain=chain_id, keys=json_param(destinations))
+    rows = await fetch_json_rows(tx, _KNOWN, chain=chain_id, keys=destinations)
     return {destination: Seen(int(balance), position) for destination, balance, position in rows}
 
 
 async def put(tx: AsyncConnection, chain_id: int, seen: Mapping[str, int], *, position: int) -> None:
     """Remember what was seen, and where the chain stood."""
-    statement = insert(coin_balances)
+    statement = upsert(coin_balances)
     await tx.execute(
         statement.on_conflict_do_update(
             index_elements=[coin_balances.c.chain_id, coin_balances.c.destination],

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
-from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
+from kernel.store.dialects import among, as_json_rows, columns_of, fetch_json_rows
 from scanner.reading.folding import (
     MARK,
     Group,
@@ -59,7 +59,7 @@ _PARTS = (
     .join(transfers, transfers.c.id == fold_parts.c.fold_id)
     .where(fold_parts.c.chain_id == bindparam("chain"))
 )
-_OF_TRANSACTIONS = as_json_rows(_PARTS.where(in_json(fold_parts.c.tx_hash, "hashes")))
+_OF_TRANSACTIONS = as_json_rows(_PARTS.where(among(fold_parts.c.tx_hash, "hashes")))
 _BETWEEN = as_json_rows(
     _PARTS.where(fold_parts.c.block_number > bindparam("above"), fold_parts.c.block_number <= bindparam("last"))
 )
@@ -67,7 +67,7 @@ _IN_BLOCKS = as_json_rows(
     _PARTS.where(
         fold_parts.c.block_number >= bindparam("first"),
         fold_parts.c.block_number <= bindparam("last"),
-        in_json(fold_parts.c.block_hash, "blocks"),
+        among(fold_parts.c.block_hash, "blocks"),
     )
 )
 
@@ -79,7 +79,7 @@ def _part(row: list[Any]) -> Part:
 
 async def parts_of(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> dict[StrayKey, Part]:
     """Return what these transactions brought, by transaction and kind."""
-    found = map(_part, await fetch_json_rows(tx, _OF_TRANSACTIONS, chain=chain_id, hashes=json_param(hashes)))
+    found = map(_part, await fetch_json_rows(tx, _OF_TRANSACTIONS, chain=chain_id, hashes=hashes))
     return {part.key: part for part in found}
 
 
@@ -183,13 +183,13 @@ _HELD = select(*(transfers.c[name] for name in _Row._fields)).where(transfers.c.
 _BY_FOLD = as_json_rows(
     _HELD.where(
         transfers.c.fold.is_not(None),  # as the index says it
-        in_json(transfers.c.fold, "folds"),
+        among(transfers.c.fold, "folds"),
     )
 )
-_BY_ID = as_json_rows(_HELD.where(in_json(transfers.c.id, "ids")))
+_BY_ID = as_json_rows(_HELD.where(among(transfers.c.id, "ids")))
 _CHANGING = _Row._fields[2:]
 _CHANGE = Bulk(
-    ("id", *_CHANGING),
+    columns_of(transfers, ("id", *_CHANGING)),
     lambda row: update(transfers).where(transfers.c.id == row["id"]).values({name: row[name] for name in _CHANGING}),
 )
 
@@ -200,7 +200,7 @@ def _row(values: list[Any]) -> _Row:
 
 
 async def _rows(tx: AsyncConnection, chain_id: int, folds: Iterable[str]) -> dict[str, _Row]:
-    found = map(_row, await fetch_json_rows(tx, _BY_FOLD, chain=chain_id, folds=json_param(folds)))
+    found = map(_row, await fetch_json_rows(tx, _BY_FOLD, chain=chain_id, folds=folds))
     return {row.fold: row for row in found}
 
 
@@ -286,7 +286,7 @@ async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Co
     """Take off what stood in blocks that are not canonical any more; return how many transfers that is."""
     if not blocks:
         return 0
-    hashes = json_param(block.block_hash or "" for block in blocks)
+    hashes = [block.block_hash or "" for block in blocks]
     numbers = {"first": min(block.position for block in blocks), "last": max(block.position for block in blocks)}
     rows = await fetch_json_rows(tx, _IN_BLOCKS, chain=chain_id, blocks=hashes, **numbers)
     parts = [part for part in map(_part, rows) if rail_of(part.key[1]) is rail]
@@ -305,15 +305,15 @@ async def take_off(tx: AsyncConnection, chain_id: int, parts: Collection[Part]) 
     if not parts:
         return
     ids = {part.fold_id for part in parts}
-    rows = {row.id: row for row in map(_row, await fetch_json_rows(tx, _BY_ID, chain=chain_id, ids=json_param(ids)))}
+    rows = {row.id: row for row in map(_row, await fetch_json_rows(tx, _BY_ID, chain=chain_id, ids=ids))}
     gone = {part.tx_hash for part in parts}
     for part in parts:
         row = rows[part.fold_id]
         rows[part.fold_id] = row._replace(times=row.times - part.times, amount=row.amount - part.amount)
     await _delete_parts(tx, chain_id, parts)
     await tx.execute(
-        delete(transfers).where(in_json(transfers.c.id, "ids")),
-        {"ids": json_param(row.id for row in rows.values() if row.times <= 0)},
+        delete(transfers).where(among(transfers.c.id, "ids")),
+        {"ids": [row.id for row in rows.values() if row.times <= 0]},
     )
     left = [row for row in rows.values() if row.times > 0]
     await _change(tx, left)
@@ -330,10 +330,10 @@ async def _delete_parts(tx: AsyncConnection, chain_id: int, parts: Collection[Pa
         await tx.execute(
             delete(fold_parts).where(
                 fold_parts.c.chain_id == chain_id,
-                in_json(fold_parts.c.tx_hash, "hashes"),
+                among(fold_parts.c.tx_hash, "hashes"),
                 fold_parts.c.fold_id == fold_id,
             ),
-            {"hashes": json_param(hashes)},
+            {"hashes": hashes},
         )
 
 

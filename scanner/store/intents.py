@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     Select,
     bindparam,
     func,
@@ -23,8 +22,20 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
-from kernel.store.bulk import Bulk, BulkInsert, without_index
-from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
+from kernel.store.bulk import Bulk, BulkInsert
+from kernel.store.ddl import Whole
+from kernel.store.dialects import (
+    JsonRows,
+    among,
+    as_json_rows,
+    columns_of,
+    each_of,
+    fetch_json_rows,
+    greatest,
+    least,
+    without_index,
+)
+from kernel.store.horizon import EVERYTHING
 from scanner.model import LIVE, EventType, Intent, IntentStatus
 from scanner.store.tables import NEW, BaseUnits, intent_counts, intents
 
@@ -56,7 +67,7 @@ async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
 
 
 _ONE = as_json_rows(select(*_COLUMNS).where(intents.c.intent_id == bindparam("id")))
-_BY_ID = as_json_rows(select(*_COLUMNS).where(in_json(intents.c.intent_id, "ids")))
+_BY_ID = as_json_rows(select(*_COLUMNS).where(among(intents.c.intent_id, "ids")))
 
 
 async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
@@ -67,7 +78,7 @@ async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
 
 async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
     """Return the intents that exist among `ids`."""
-    found = map(_intent, await fetch_json_rows(tx, _BY_ID, ids=json_param(ids)))
+    found = map(_intent, await fetch_json_rows(tx, _BY_ID, ids=ids))
     return {intent.intent_id: intent for intent in found}
 
 
@@ -84,17 +95,17 @@ async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
         await _ADD.run(tx, columns)
 
 
-_TAKEN = as_json_rows(select(intents.c.chain_id, intents.c.topic_ref).where(in_json(intents.c.topic_ref, "refs")))
+_TAKEN = as_json_rows(select(intents.c.chain_id, intents.c.topic_ref).where(among(intents.c.topic_ref, "refs")))
 
 
 async def taken_references(tx: AsyncConnection, pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     """Return which (chain, topic_ref) are in use already."""
-    rows = await fetch_json_rows(tx, _TAKEN, refs=json_param({ref for _, ref in pairs}))
+    rows = await fetch_json_rows(tx, _TAKEN, refs={ref for _, ref in pairs})
     return {(row[0], row[1]) for row in rows} & set(pairs)
 
 
-# A page carries thousands, most of them nobody's: they are walked through, where `in_json` would sort them first.
-_REFERENCE = func.json_each(bindparam("refs")).table_valued("value")
+# A page carries thousands, most of them nobody's: they are walked through, where `among` would sort them first.
+_REFERENCE = each_of("refs").table_valued("value", name="asked")
 _BY_REFERENCE = as_json_rows(
     select(*_COLUMNS)
     .select_from(_REFERENCE.join(intents, intents.c.topic_ref == _REFERENCE.c.value))
@@ -104,11 +115,11 @@ _BY_REFERENCE = as_json_rows(
 
 async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str]) -> dict[str, Intent]:
     """Return a chain's intents by topic_ref: one indexed look-up for a whole page of logs."""
-    found = map(_intent, await fetch_json_rows(tx, _BY_REFERENCE, chain=chain_id, refs=json_param(refs)))
+    found = map(_intent, await fetch_json_rows(tx, _BY_REFERENCE, chain=chain_id, refs=refs))
     return {intent.topic_ref: intent for intent in found}
 
 
-_BEGINS: ColumnElement[int] = func.min(intents.c.created_at, intents.c.chain_created_at)  # as `Intent.begins_at`
+_BEGINS: ColumnElement[int] = least(intents.c.created_at, intents.c.chain_created_at)  # as `Intent.begins_at`
 
 
 def _awaited(ended_after: int | ColumnElement[int]) -> ColumnElement[bool]:
@@ -149,7 +160,7 @@ class Awaited(NamedTuple):
 _AWAITED = (intents.c.rail, intents.c.destination_key, intents.c.token_key)
 _AWAITED_NOW = as_json_rows(
     select(*_AWAITED, intents.c.status.in_(list(LIVE))).where(
-        intents.c.chain_id == bindparam("chain"), _awaited(bindparam("ended_after", type_=Integer))
+        intents.c.chain_id == bindparam("chain"), _awaited(bindparam("ended_after", type_=Whole))
     )
 )
 _REGISTERED_SINCE = as_json_rows(
@@ -160,7 +171,7 @@ _REGISTERED_SINCE = as_json_rows(
 
 
 async def newest_number(tx: AsyncConnection) -> int:
-    """Return the number of the intent registered last, 0 before the first."""
+    """Return the number of the intent registered last, 0 before the first; one before it may not be there yet."""
     found: int | None = (await tx.execute(select(func.max(intents.c.number)))).scalar_one()
     return found or 0
 
@@ -182,7 +193,7 @@ _BY_DESTINATION = as_json_rows(
     .where(
         intents.c.chain_id == bindparam("chain"),
         intents.c.rail == text("'direct'"),
-        in_json(intents.c.destination_key, "keys"),
+        among(intents.c.destination_key, "keys"),
     )
     # Not by creation: an intent registered by a host clock that was behind, while the chain's time was unknown, looked
     # older than the one before it at its address, which took its payment (docs/rules.md, "An address used again").
@@ -193,7 +204,7 @@ _BY_DESTINATION = as_json_rows(
 async def by_destinations(tx: AsyncConnection, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
     """Return a chain's direct intents by destination, the one registered last first."""
     found: dict[str, list[Intent]] = {}
-    for intent in map(_intent, await fetch_json_rows(tx, _BY_DESTINATION, chain=chain_id, keys=json_param(keys))):
+    for intent in map(_intent, await fetch_json_rows(tx, _BY_DESTINATION, chain=chain_id, keys=keys)):
         found.setdefault(intent.destination_key, []).append(intent)
     return found
 
@@ -203,14 +214,14 @@ _RESERVED = as_json_rows(
         intents.c.rail == text("'direct'"),
         intents.c.status.in_([*LIVE]),
         intents.c.expired_at.is_(None),  # as the index says it
-        in_json(intents.c.destination_key, "keys"),
+        among(intents.c.destination_key, "keys"),
     )
 )
 
 
 async def reserved(tx: AsyncConnection, wanted: Collection[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
     """Return which (chain, token, destination) a live direct intent holds, and which intent."""
-    rows = await fetch_json_rows(tx, _RESERVED, keys=json_param({destination for _, _, destination in wanted}))
+    rows = await fetch_json_rows(tx, _RESERVED, keys={destination for _, _, destination in wanted})
     found = {(row[0], row[1], row[2]): row[3] for row in rows}
     return {key: holder for key, holder in found.items() if key in wanted}
 
@@ -220,7 +231,7 @@ _DEEP = as_json_rows(
         intents.c.chain_id == bindparam("chain"),
         intents.c.status == IntentStatus.CONFIRMING,
         intents.c.block_number <= bindparam("final"),
-        intents.c.block_number <= bindparam("tip") + 1 - intents.c.confirmations_required,
+        intents.c.block_number <= bindparam("tip", type_=Whole) + 1 - intents.c.confirmations_required,
     )
 )
 
@@ -231,11 +242,22 @@ async def deep(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> s
 
 
 async def page(
-    tx: AsyncConnection, *, status: IntentStatus | None, chain_id: int | None, after: str | None, limit: int
+    tx: AsyncConnection,
+    *,
+    status: IntentStatus | None,
+    chain_id: int | None,
+    after: str | None,
+    limit: int,
+    last: int = EVERYTHING,
 ) -> list[Intent]:
-    """Return a page in order of creation, after an intent; all over again when there is no such intent."""
+    """
+    Return a page in order of creation, after an intent; all over again when there is no such intent.
+
+    `last` is the number up to which all rows are there.
+    """
     given = {"status": status, "chain": chain_id, "id": after}
     asked = {name: value for name, value in given.items() if value is not None}
+    asked |= {} if last == EVERYTHING else {"last": last}
     rows = await fetch_json_rows(tx, _page(frozenset(asked)), **asked, limit=limit)
     return [_intent(row) for row in rows]
 
@@ -244,7 +266,7 @@ async def page(
 
 
 @functools.cache
-def _page(given: frozenset[str]) -> Select[str]:
+def _page(given: frozenset[str]) -> JsonRows:
     """Return the statement for what is given; making one costs more than asking it."""
     statement = select(*_COLUMNS).order_by(intents.c.number).limit(bindparam("limit"))
     if "status" in given:
@@ -253,6 +275,8 @@ def _page(given: frozenset[str]) -> Select[str]:
         # By itself a chain has no index in that order, and one that has another would have it sorted.
         chain = intents.c.chain_id if "status" in given else without_index(intents.c.chain_id)
         statement = statement.where(chain == bindparam("chain"))
+    if "last" in given:
+        statement = statement.where(bindparam("last") >= intents.c.number)
     if "id" in given:
         former = intents.alias("former")
         number = select(former.c.number).where(former.c.intent_id == bindparam("id"))
@@ -282,7 +306,7 @@ _FOLLOWING = (
     "sender",
 )
 _FOLLOW = Bulk(
-    ("id", "before", *_FOLLOWING, "updated_at"),
+    {"id": intents.c.intent_id, "before": intents.c.status} | columns_of(intents, (*_FOLLOWING, "updated_at")),
     lambda row: (
         update(intents)
         .where(intents.c.intent_id == row["id"], without_index(intents.c.status) == row["before"])
@@ -310,7 +334,7 @@ async def follow_many(tx: AsyncConnection, changes: Sequence[tuple[Intent, Inten
 
 _CONFIRMING = (*_FOLLOWING, "confirmations", "confirmed_at")
 _CONFIRM = Bulk(
-    ("id", *_CONFIRMING, "updated_at"),
+    {"id": intents.c.intent_id} | columns_of(intents, (*_CONFIRMING, "updated_at")),
     lambda row: (
         update(intents)
         .where(intents.c.intent_id == row["id"], without_index(intents.c.status) == IntentStatus.CONFIRMING)
@@ -332,7 +356,9 @@ async def confirm_many(tx: AsyncConnection, confirmed: Sequence[Intent], now: in
 
 
 _PENDING = text("status = 'pending'")  # as the index says it
-_READ_TWICE = or_(intents.c.unread.is_not(None), intents.c.swept_to * 1000 >= intents.c.expires_at + bindparam("grace"))
+_READ_TWICE = or_(
+    intents.c.unread.is_not(None), intents.c.swept_to * 1000 >= intents.c.expires_at + bindparam("grace", type_=Whole)
+)
 
 
 async def due_to_expire(
@@ -391,9 +417,7 @@ async def not_looked_back(tx: AsyncConnection, chain_id: int) -> list[Reading]:
 
 async def set_looked_back(tx: AsyncConnection, ids: Collection[str]) -> None:
     """Remember that the minutes before the creation of these were read."""
-    await tx.execute(
-        update(intents).where(in_json(intents.c.intent_id, "ids")).values(looked_back=True), {"ids": json_param(ids)}
-    )
+    await tx.execute(update(intents).where(among(intents.c.intent_id, "ids")).values(looked_back=True), {"ids": ids})
 
 
 async def to_read_again(tx: AsyncConnection, chain_id: int, before: int, *, grace_ms: int, limit: int) -> list[Reading]:
@@ -445,7 +469,7 @@ async def created_earlier(tx: AsyncConnection, chain_id: int, *, by: int, latest
     changed = await tx.execute(
         update(intents)
         .where(intents.c.chain_id == chain_id, intents.c.status.in_([*LIVE]), blind)
-        .values(chain_created_at=func.min(intents.c.created_at - by, latest))
+        .values(chain_created_at=least(intents.c.created_at - by, latest))
         .returning(intents.c.intent_id)
     )
     return list(changed.scalars())
@@ -453,10 +477,8 @@ async def created_earlier(tx: AsyncConnection, chain_id: int, *, by: int, latest
 
 async def set_swept_to(tx: AsyncConnection, ids: Collection[str], until: int) -> None:
     """Remember that these were read a second time up to a moment (unix seconds)."""
-    further = func.max(func.coalesce(intents.c.swept_to, 0), until)
-    await tx.execute(
-        update(intents).where(in_json(intents.c.intent_id, "ids")).values(swept_to=further), {"ids": json_param(ids)}
-    )
+    further = greatest(func.coalesce(intents.c.swept_to, 0), until)
+    await tx.execute(update(intents).where(among(intents.c.intent_id, "ids")).values(swept_to=further), {"ids": ids})
 
 
 async def set_unread(tx: AsyncConnection, intent_id: str, why: str) -> None:

@@ -1,12 +1,14 @@
-"""Bring the store to this version's schema, or refuse to touch it."""
+"""Bring a store to this version's schema, or refuse to touch it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from kernel.store import migrate as shared
+from kernel.store.postgresql import PostgresSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = "amn_scanner"
 
 
 def migrate(path: Path) -> str:
@@ -17,3 +19,8 @@ def migrate(path: Path) -> str:
         StoreError: the store is newer than this code, is no database, or cannot be written.
     """
     return shared.migrate(path, MIGRATIONS, setting="DB_PATH")
+
+
+async def migrate_postgresql(settings: PostgresSettings) -> str:
+    """Apply the numbered migrations that are missing in a database, and return the revision reached."""
+    return await shared.migrate_postgresql(settings, MIGRATIONS)

@@ -7,16 +7,31 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import and_, bindparam, case, func, insert, not_, or_, select, union_all, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.bulk import Bulk, BulkInsert, without_index
-from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
+from kernel.store.bulk import Bulk, BulkInsert
+from kernel.store.ddl import Whole
+from kernel.store.dialects import JsonRows, among, as_json_rows, columns_of, fetch_json_rows, upsert, without_index
+from kernel.store.leases import LANE
 from scanner.model import DeliveryStatus, EventType, IntentStatus, OutboxEvent, Priority
 from scanner.secrets.rotation import Rotation, signing_secrets
 from scanner.store import watches
-from scanner.store.tables import attempts, balance_watches, callback_rotations, events, intents
+from scanner.store.tables import attempts, balance_watches, callback_rotations, events, intents, leases, nodes
 
 INTENT = "intent"
 WATCH = "watch"
@@ -51,9 +66,9 @@ async def add(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
 
 _WAITING = and_(
     events.c.status == DeliveryStatus.PENDING,
-    not_(in_json(events.c.event_id, "in_flight")),
+    not_(among(events.c.event_id, "in_flight")),
     *(
-        or_(events.c.priority != priority, not_(in_json(events.c.receiver, f"saturated_{priority.name}")))
+        or_(events.c.priority != priority, not_(among(events.c.receiver, f"saturated_{priority.name}")))
         for priority in Priority
     ),
 )
@@ -63,42 +78,79 @@ _SENT = {
     "secrets": func.coalesce(intents.c.callback_secret, balance_watches.c.callback_secret),
 }
 _REGISTERED = func.coalesce(intents.c.created_at, balance_watches.c.created_at)
-_DUE = as_json_rows(
-    select(
-        *(_SENT[name].label(name) if name in _SENT else events.c[name] for name in OutboxEvent._fields),
-        _REGISTERED.label("registered_at"),
-        *callback_rotations.c,
+
+
+def _due_statement(*only: ColumnElement[bool]) -> JsonRows:
+    statement = (
+        select(
+            *(_SENT[name].label(name) if name in _SENT else events.c[name] for name in OutboxEvent._fields),
+            _REGISTERED.label("registered_at"),
+            *callback_rotations.c,
+        )
+        .outerjoin(intents, and_(events.c.subject_kind == INTENT, events.c.subject_id == intents.c.intent_id))
+        .outerjoin(
+            balance_watches, and_(events.c.subject_kind == WATCH, events.c.subject_id == balance_watches.c.watch_id)
+        )
+        .outerjoin(callback_rotations, callback_rotations.c.callback_url == _SENT["callback_url"])
+        .where(_WAITING, events.c.next_attempt_at <= bindparam("now"), *only)
+        .order_by(events.c.priority, events.c.next_attempt_at)
+        .limit(bindparam("most"))
     )
-    .outerjoin(intents, and_(events.c.subject_kind == INTENT, events.c.subject_id == intents.c.intent_id))
-    .outerjoin(balance_watches, and_(events.c.subject_kind == WATCH, events.c.subject_id == balance_watches.c.watch_id))
-    .outerjoin(callback_rotations, callback_rotations.c.callback_url == _SENT["callback_url"])
-    .where(_WAITING, events.c.next_attempt_at <= bindparam("now"))
+    return as_json_rows(statement)
+
+
+def _next_statement(*only: ColumnElement[bool]) -> CompoundSelect[Any]:
+    earliest = select(func.min(events.c.next_attempt_at))
+    return union_all(*(earliest.where(events.c.priority == each.value, _WAITING, *only) for each in Priority))
+
+
+_DUE = _due_statement()
+_NEXT_DUE = _next_statement()
+# Where several processes deliver, each sends what is in lanes of its own: one lane a receiver.
+_LANE = literal(LANE) + events.c.receiver
+_MINE = select(leases.c.name).where(leases.c.name == _LANE, leases.c.holder == bindparam("me")).exists()
+_HELD = (
+    select(leases.c.name)
+    .join(nodes, nodes.c.incarnation == leases.c.holder)
+    .where(leases.c.name == _LANE, nodes.c.seen_at > bindparam("alive_since", type_=Whole))
+    .exists()
+)
+_DUE_IN_LANES = _due_statement(_MINE)
+_NEXT_IN_LANES = _next_statement(_MINE)
+_UNCLAIMED = (
+    select(events.c.receiver)
+    .where(_WAITING, events.c.next_attempt_at <= bindparam("now"), ~_MINE, ~_HELD)
     .order_by(events.c.priority, events.c.next_attempt_at)
     .limit(bindparam("most"))
-)
-_NEXT_DUE = union_all(
-    *(select(func.min(events.c.next_attempt_at)).where(events.c.priority == each.value, _WAITING) for each in Priority)
 )
 Saturated = Mapping[Priority, Collection[str]]
 NONE_SATURATED: Saturated = MappingProxyType({})
 
 
 async def due(
-    tx: AsyncConnection, now: int, *, in_flight: Collection[str], saturated: Saturated = NONE_SATURATED, limit: int
+    tx: AsyncConnection,
+    now: int,
+    *,
+    in_flight: Collection[str],
+    saturated: Saturated = NONE_SATURATED,
+    limit: int,
+    me: str | None = None,
 ) -> list[OutboxEvent]:
     """
     Return events to send now: what is urgent first, then what waits longest.
 
     Without those in hand, and without those of a priority of which a receiver has enough (`saturated`).
     """
-    rows = await fetch_json_rows(
-        tx, _DUE, now=now, most=limit, in_flight=json_param(in_flight), **_saturated(saturated)
-    )
+    asked = {"now": now, "most": limit, "in_flight": in_flight, **_saturated(saturated)}
+    if me is None:
+        rows = await fetch_json_rows(tx, _DUE, **asked)
+    else:
+        rows = await fetch_json_rows(tx, _DUE_IN_LANES, **asked, me=me)
     return [_event(row, now) for row in rows]
 
 
-def _saturated(saturated: Saturated) -> dict[str, str]:
-    return {f"saturated_{priority.name}": json_param(saturated.get(priority, ())) for priority in Priority}
+def _saturated(saturated: Saturated) -> dict[str, Collection[str]]:
+    return {f"saturated_{priority.name}": saturated.get(priority, ()) for priority in Priority}
 
 
 _EVENT = len(OutboxEvent._fields)
@@ -115,17 +167,28 @@ _BODY, _SECRET = OutboxEvent._fields.index("body"), OutboxEvent._fields.index("s
 
 
 async def next_due(
-    tx: AsyncConnection, *, in_flight: Collection[str], saturated: Saturated = NONE_SATURATED
+    tx: AsyncConnection, *, in_flight: Collection[str], saturated: Saturated = NONE_SATURATED, me: str | None = None
 ) -> int | None:
     """Return when the next event wants to be sent, leaving out what `due` would leave out."""
-    found = await tx.execute(_NEXT_DUE, {"in_flight": json_param(in_flight), **_saturated(saturated)})
+    asked: dict[str, Any] = {"in_flight": in_flight, **_saturated(saturated)}
+    if me is None:
+        found = await tx.execute(_NEXT_DUE, asked)
+    else:
+        found = await tx.execute(_NEXT_IN_LANES, asked | {"me": me})
     return min((moment for moment in found.scalars() if moment is not None), default=None)
+
+
+async def unclaimed(tx: AsyncConnection, now: int, *, me: str, alive_since: int, limit: int) -> set[str]:
+    """Return receivers to whom something is due, and whose lanes nobody that is alive has."""
+    asked = {"in_flight": (), **_saturated(NONE_SATURATED)}
+    rows = await tx.execute(_UNCLAIMED, asked | {"now": now, "me": me, "alive_since": alive_since, "most": limit})
+    return set(rows.scalars())
 
 
 _ATTEMPTED = BulkInsert(insert(attempts), [column.name for column in attempts.c if column.name != "id"])
 _MOVED = ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")
 _MOVE = Bulk(
-    ("id", *_MOVED),
+    {"id": events.c.event_id} | columns_of(events, _MOVED),
     lambda row: (
         update(events)
         .where(events.c.event_id == row["id"], without_index(events.c.status) == DeliveryStatus.PENDING)
@@ -135,7 +198,7 @@ _MOVE = Bulk(
 _STATUS = without_index(intents.c.status)
 _SETTLED = or_(_STATUS == IntentStatus.CONFIRMED, _STATUS == IntentStatus.WEBHOOK_FAILED)
 _DELIVERED = Bulk(
-    ("id", "at"),
+    {"id": intents.c.intent_id, "at": intents.c.updated_at},
     lambda row: (
         update(intents)
         .where(intents.c.intent_id == row["id"], _SETTLED)
@@ -143,7 +206,7 @@ _DELIVERED = Bulk(
     ),
 )
 _GIVEN_UP = Bulk(
-    ("id", "at"),
+    {"id": intents.c.intent_id, "at": intents.c.updated_at},
     lambda row: (
         update(intents)
         .where(intents.c.intent_id == row["id"], _SETTLED)
@@ -200,9 +263,9 @@ _SUPERSEDE = (
     update(events)
     .where(
         events.c.subject_kind == bindparam("kind"),
-        in_json(events.c.subject_id, "subjects"),
+        among(events.c.subject_id, "subjects"),
         events.c.status.in_([DeliveryStatus.PENDING, DeliveryStatus.FAILED]),
-        not_(in_json(events.c.event_id, "but")),
+        not_(among(events.c.event_id, "but")),
     )
     .values(status=DeliveryStatus.SUPERSEDED, failed_at=None)
 )
@@ -211,7 +274,7 @@ _SUPERSEDE = (
 async def supersede(tx: AsyncConnection, kind: str, subjects: Collection[str], *, but: Collection[str] = ()) -> None:
     """Take back what is queued for these subjects, except for some events: it is no longer so."""
     if subjects:
-        await tx.execute(_SUPERSEDE, {"kind": kind, "subjects": json_param(subjects), "but": json_param(but)})
+        await tx.execute(_SUPERSEDE, {"kind": kind, "subjects": subjects, "but": but})
 
 
 async def requeue(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
@@ -285,12 +348,12 @@ async def requeue_failed(tx: AsyncConnection, now: int, *, failed_before: int) -
     return int(concerned)
 
 
-_EXISTING = as_json_rows(select(events.c.event_id).where(in_json(events.c.event_id, "ids")))
+_EXISTING = as_json_rows(select(events.c.event_id).where(among(events.c.event_id, "ids")))
 
 
 async def existing(tx: AsyncConnection, ids: Collection[str]) -> set[str]:
     """Return which event ids are in the outbox."""
-    return {row[0] for row in await fetch_json_rows(tx, _EXISTING, ids=json_param(ids))}
+    return {row[0] for row in await fetch_json_rows(tx, _EXISTING, ids=ids)}
 
 
 async def backlog(tx: AsyncConnection) -> dict[int, Backlog]:

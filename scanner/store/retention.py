@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, Integer, Table, and_, bindparam, delete, func, literal_column, or_, select
+from sqlalchemy import and_, bindparam, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
+from kernel.store.dialects import among, as_json_rows, defer_foreign_keys, fetch_json_rows
 from scanner.model import DeliveryStatus, IntentStatus
 from scanner.store.outbox import INTENT
 from scanner.store.tables import attempts, events, intents, transfers
@@ -15,15 +15,11 @@ from scanner.store.tables import attempts, events, intents, transfers
 _TOLD = (DeliveryStatus.DELIVERED, DeliveryStatus.SUPERSEDED)
 
 
-def _number(table: Table) -> ColumnElement[int]:
-    return table.c.number if "number" in table.c else literal_column(f"{table.name}.rowid", Integer)
-
-
 # The oldest stand first. A walk ends at the first row that was made too lately to be old, so that it reads
 # what is forgotten, what has to stay in spite of its age, and little more.
 _OLD_EVENTS = as_json_rows(
     select(
-        _number(events).label("number"),
+        events.c.number.label("number"),
         events.c.event_id,
         events.c.created_at,
         and_(
@@ -31,8 +27,8 @@ _OLD_EVENTS = as_json_rows(
             func.coalesce(events.c.delivered_at, events.c.created_at) < bindparam("before"),
         ),
     )
-    .where(_number(events) > bindparam("after"))
-    .order_by(_number(events))
+    .where(events.c.number > bindparam("after"))
+    .order_by(events.c.number)
     .limit(bindparam("most"))
 )
 
@@ -50,10 +46,10 @@ async def old_events(tx: AsyncConnection, *, before: int, after: int, limit: int
 
 async def forget_events(tx: AsyncConnection, ids: Collection[str]) -> int:
     """Delete events with their attempts, unless one is to be delivered again by now; return how many there were."""
-    told = select(events.c.event_id).where(in_json(events.c.event_id, "ids"), events.c.status.in_(_TOLD))
-    still = {"ids": json_param((await tx.execute(told, {"ids": json_param(ids)})).scalars())}
-    await tx.execute(delete(attempts).where(in_json(attempts.c.event_id, "ids")), still)
-    return (await tx.execute(delete(events).where(in_json(events.c.event_id, "ids")), still)).rowcount
+    told = select(events.c.event_id).where(among(events.c.event_id, "ids"), events.c.status.in_(_TOLD))
+    still = {"ids": list((await tx.execute(told, {"ids": ids})).scalars())}
+    await tx.execute(delete(attempts).where(among(attempts.c.event_id, "ids")), still)
+    return (await tx.execute(delete(events).where(among(events.c.event_id, "ids")), still)).rowcount
 
 
 async def forget_attempts(tx: AsyncConnection, *, before: int, limit: int) -> int:
@@ -62,8 +58,8 @@ async def forget_attempts(tx: AsyncConnection, *, before: int, limit: int) -> in
     old = [row.id for row in await tx.execute(first) if row.at < before]
     if not old:
         return 0
-    statement = delete(attempts).where(in_json(attempts.c.id, "ids"))
-    return (await tx.execute(statement, {"ids": json_param(old)})).rowcount
+    statement = delete(attempts).where(among(attempts.c.id, "ids"))
+    return (await tx.execute(statement, {"ids": old})).rowcount
 
 
 async def any_old_attempt(tx: AsyncConnection, *, before: int) -> bool:
@@ -85,8 +81,8 @@ async def old_strays(tx: AsyncConnection, *, before: int, limit: int) -> list[in
 
 async def forget_strays(tx: AsyncConnection, ids: Collection[int]) -> int:
     """Delete rows about transfers of nobody's, with what they were made of; return how many."""
-    statement = delete(transfers).where(in_json(transfers.c.id, "ids"), transfers.c.intent_id.is_(None))
-    return (await tx.execute(statement, {"ids": json_param(ids)})).rowcount
+    statement = delete(transfers).where(among(transfers.c.id, "ids"), transfers.c.intent_id.is_(None))
+    return (await tx.execute(statement, {"ids": ids})).rowcount
 
 
 _ENDED = func.coalesce(intents.c.webhook_delivered_at, intents.c.confirmed_at, intents.c.expired_at)
@@ -108,9 +104,9 @@ _OVER = and_(
     ~_UNTOLD,
 )
 _OLD_INTENTS = as_json_rows(
-    select(_number(intents).label("number"), intents.c.intent_id, intents.c.created_at, _OVER)
-    .where(_number(intents) > bindparam("after"))
-    .order_by(_number(intents))
+    select(intents.c.number.label("number"), intents.c.intent_id, intents.c.created_at, _OVER)
+    .where(intents.c.number > bindparam("after"))
+    .order_by(intents.c.number)
     .limit(bindparam("most"))
 )
 
@@ -124,15 +120,15 @@ async def old_intents(tx: AsyncConnection, *, before: int, after: int, limit: in
 
 async def forget_intents(tx: AsyncConnection, ids: Collection[str], *, before: int) -> int:
     """Delete intents with their transfers, events and attempts, unless something happened; return how many."""
-    over = select(intents.c.intent_id).where(in_json(intents.c.intent_id, "ids"), _OVER)
-    given = {"ids": json_param((await tx.execute(over, {"ids": json_param(ids), "before": before})).scalars())}
+    over = select(intents.c.intent_id).where(among(intents.c.intent_id, "ids"), _OVER)
+    given = {"ids": list((await tx.execute(over, {"ids": ids, "before": before})).scalars())}
     # The intent goes first: a settled transfer is kept as long as its intent is there.
-    await tx.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-    gone = (await tx.execute(delete(intents).where(in_json(intents.c.intent_id, "ids")), given)).rowcount
+    await defer_foreign_keys(tx)
+    gone = (await tx.execute(delete(intents).where(among(intents.c.intent_id, "ids")), given)).rowcount
     await tx.execute(
-        delete(transfers).where(transfers.c.intent_id.is_not(None), in_json(transfers.c.intent_id, "ids")), given
+        delete(transfers).where(transfers.c.intent_id.is_not(None), among(transfers.c.intent_id, "ids")), given
     )
-    mine = select(events.c.event_id).where(events.c.subject_kind == INTENT, in_json(events.c.subject_id, "ids"))
+    mine = select(events.c.event_id).where(events.c.subject_kind == INTENT, among(events.c.subject_id, "ids"))
     await tx.execute(delete(attempts).where(attempts.c.event_id.in_(mine)), given)
-    await tx.execute(delete(events).where(events.c.subject_kind == INTENT, in_json(events.c.subject_id, "ids")), given)
+    await tx.execute(delete(events).where(events.c.subject_kind == INTENT, among(events.c.subject_id, "ids")), given)
     return gone

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Column, bindparam, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.sealing.secret_cipher import SEALED
+from kernel.store.dialects import begins_with, upsert
 from scanner.secrets.rotation import Rotation
 from scanner.store.tables import balance_watches, callback_rotations, intents
 
@@ -24,7 +24,7 @@ async def get(tx: AsyncConnection, callback_url: str) -> Rotation | None:
 
 async def put(tx: AsyncConnection, rotation: Rotation) -> None:
     """Store a URL's newest rotation."""
-    statement = insert(callback_rotations).values(rotation._asdict())
+    statement = upsert(callback_rotations).values(rotation._asdict())
     await tx.execute(
         statement.on_conflict_do_update(
             index_elements=[callback_rotations.c.callback_url],
@@ -48,7 +48,7 @@ async def one_of_each_key(tx: AsyncConnection) -> list[str]:
     """Return a sealed secret for each key that any is sealed with. One a key, since a store holds a million."""
     found: list[str] = []
     for column in HOLDERS:
-        of_key = select(func.min(column)).where(column >= SEALED, column < SEALED[:-1] + chr(ord(SEALED[-1]) + 1))
+        of_key = select(func.min(column)).where(begins_with(column, SEALED))
         found += (await tx.execute(of_key.group_by(func.substr(column, 1, _PREFIX)))).scalars()
     return found
 

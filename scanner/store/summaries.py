@@ -7,10 +7,9 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
+from kernel.store.dialects import among, as_json_rows, fetch_json_rows, upsert
 from scanner import events
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.store import intents, transfers
@@ -19,7 +18,7 @@ from scanner.upkeep.summaries import INTERVAL_MS, Summary, Told, choose, still_s
 
 Key = tuple[str, str, str]  # intent, event type, reason
 
-_HELD = as_json_rows(select(summaries).where(in_json(summaries.c.intent_id, "ids")))
+_HELD = as_json_rows(select(summaries).where(among(summaries.c.intent_id, "ids")))
 _DUE = as_json_rows(
     select(summaries)
     .where(summaries.c.waiting > 0, summaries.c.told_at <= bindparam("before"))
@@ -32,7 +31,7 @@ async def limited(tx: AsyncConnection, wanted: Sequence[Told], *, now: int) -> l
     """Return the outbox rows of what is told now; the rest is remembered and told together later."""
     if not wanted:
         return []
-    held = _by_key(await fetch_json_rows(tx, _HELD, ids=json_param({told.intent.intent_id for told in wanted})))
+    held = _by_key(await fetch_json_rows(tx, _HELD, ids={told.intent.intent_id for told in wanted}))
     rows: list[dict[str, Any]] = []
     after: dict[Key, Summary] = {}
     for key, group in groupby(sorted(wanted, key=_key), key=_key):
@@ -91,7 +90,7 @@ def _together(intent: Intent, key: Key, newest: StoredTransfer | None, count: in
 async def _put(tx: AsyncConnection, after: Mapping[Key, Summary]) -> None:
     if not after:
         return
-    statement = insert(summaries)
+    statement = upsert(summaries)
     rows = [
         {
             "intent_id": key[0],

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from kernel.store.ddl import Spelling, Whole, checks, where
+from kernel.store.leases import lease_tables
 from scanner.model import RETURNABLE
 
 metadata = MetaData()
@@ -181,6 +182,11 @@ def unseen_condition(sql: Spelling) -> str:
     return f"{sql.is_false('verified')} AND (reason IS NULL OR reason IN ({reasons}))"
 
 
+def lost_condition(sql: Spelling) -> str:
+    """Spell that confirmed money is no longer where it was, as the partial index does."""
+    return f"{sql.is_true('settled')} AND reason = 'reorged'"
+
+
 transfers = Table(
     "transfers",
     metadata,
@@ -229,7 +235,7 @@ transfers = Table(
         **where(lambda sql: f"intent_id IS NOT NULL AND {unseen_condition(sql)}"),
     ),
     # Confirmed money that is no longer where it was: operators are shown it until it is back.
-    Index("transfers_lost", "chain_id", **where(lambda sql: f"{sql.is_true('settled')} AND reason = 'reorged'")),
+    Index("transfers_lost", "chain_id", **where(lost_condition)),
 )
 
 # What each row of nobody's transfers is the sum of, by transaction: read again, a transaction replaces what it
@@ -271,7 +277,8 @@ summaries = Table(
 events = Table(
     "events",
     metadata,
-    Column("event_id", Text, primary_key=True),
+    Column("number", Whole, primary_key=True),
+    Column("event_id", Text, nullable=False, unique=True),
     Column("subject_kind", Text, nullable=False),
     Column("subject_id", Text, nullable=False),
     Column("event_type", Text, nullable=False),
@@ -358,4 +365,22 @@ callback_rotations = Table(
     Column("overlap_until", Whole, nullable=False),
     Column("former_secret", Text),
     Column("former_since", Whole),
+)
+
+# Where several processes share the store: who leads what.
+nodes, leases = lease_tables(metadata)
+
+# What the leader of a chain knows of it, for the processes that do not lead it, and what they ask of it.
+chain_reports = Table(
+    "chain_reports",
+    metadata,
+    Column("chain_id", Whole, primary_key=True, autoincrement=False),
+    Column("report", Text),
+    Column("at", Whole),  # unix ms by the database's clock
+    Column("chain_ms", Whole),  # what time it was on the chain then; null: not known
+    Column("chain_position", Whole),
+    Column("asked", Whole, nullable=False, server_default="0"),  # polls, so far
+    Column("answered", Whole, nullable=False, server_default="0"),
+    Column("failure", Text),  # of the last poll that was asked for
+    Column("blind", Whole, nullable=False, server_default="0"),  # registrations without the chain's time, so far
 )

@@ -9,18 +9,18 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, ColumnElement, Select, bindparam, delete, func, or_, select, text, update
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import Boolean, ColumnElement, Text, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
-from kernel.store.ddl import SQLITE
-from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
+from kernel.store.ddl import Whole
+from kernel.store.dialects import Insert, JsonRows, Spelt, among, as_json_rows, columns_of, fetch_json_rows, upsert
+from kernel.store.horizon import EVERYTHING
 from scanner.model import WORTHLESS, Reason, StoredTransfer
 from scanner.reading import folding
 from scanner.reading.folding import Grown, Judged, Place
-from scanner.store.tables import BaseUnits, intents, transfers, unseen_condition
+from scanner.store.tables import BaseUnits, intents, lost_condition, transfers, unseen_condition
 
 ROWS_A_STEP = 1_000  # decoded without letting others run
 
@@ -41,7 +41,7 @@ def _transfer(values: list[Any]) -> StoredTransfer:
 
 
 def _add() -> Insert:
-    statement = insert(transfers)
+    statement = upsert(transfers)
     new = statement.excluded
     known = transfers.c
     seen = (
@@ -103,7 +103,7 @@ async def add_many(tx: AsyncConnection, judged: Sequence[Judged], *, now: int) -
 
 _GROWN = ("times", "amount", "members")
 _GROW = Bulk(
-    ("id", *_GROWN),
+    columns_of(transfers, ("id", *_GROWN)),
     lambda row: update(transfers).where(transfers.c.id == row["id"]).values({name: row[name] for name in _GROWN}),
 )
 
@@ -187,7 +187,7 @@ _STANDING = as_json_rows(
         transfers.c.destination,
     ).where(
         transfers.c.chain_id == bindparam("chain"),
-        in_json(transfers.c.tx_hash, "hashes"),
+        among(transfers.c.tx_hash, "hashes"),
         transfers.c.fold.is_(None),
     )
 )
@@ -203,7 +203,7 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     where = {(transfer.tx_hash, transfer.reference is not None): transfer.block_hash for transfer in seen}
     known = Known(set(), set(), set(), {}, [], {}, {})
     for place, tx_hash, event_key, block_hash, intent_id, reason, settled, proxied, *rest in await fetch_json_rows(
-        tx, _STANDING, chain=chain_id, hashes=json_param({tx_hash for tx_hash, _ in where})
+        tx, _STANDING, chain=chain_id, hashes={tx_hash for tx_hash, _ in where}
     ):
         known.keys.add((tx_hash, event_key))
         if settled:
@@ -231,7 +231,7 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
 _PROXIED = as_json_rows(
     select(transfers.c.tx_hash, transfers.c.token, transfers.c.destination, transfers.c.amount).where(
         transfers.c.chain_id == bindparam("chain"),
-        in_json(transfers.c.tx_hash, "hashes"),
+        among(transfers.c.tx_hash, "hashes"),
         transfers.c.reference.is_not(None),
         transfers.c.fold.is_(None),
         transfers.c.reason.is_distinct_from(Reason.REORGED),
@@ -242,9 +242,7 @@ _PROXIED = as_json_rows(
 async def proxied(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> Counter[folding.StrayKey]:
     """Return how much intents were paid through the proxy in these transactions, as plain transfers are keyed."""
     moved: Counter[folding.StrayKey] = Counter()
-    for tx_hash, token, destination, amount in await fetch_json_rows(
-        tx, _PROXIED, chain=chain_id, hashes=json_param(hashes)
-    ):
+    for tx_hash, token, destination, amount in await fetch_json_rows(tx, _PROXIED, chain=chain_id, hashes=hashes):
         moved[tx_hash, f"{Reason.UNKNOWN_REFERENCE}/{token}/{destination}/{Rail.DIRECT}"] += int(amount)
     return moved
 
@@ -281,12 +279,12 @@ async def orphan_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Coll
             transfers.c.chain_id == chain_id,
             transfers.c.block_number >= min(block.position for block in blocks),
             transfers.c.block_number <= max(block.position for block in blocks),
-            in_json(transfers.c.block_hash, "blocks"),
+            among(transfers.c.block_hash, "blocks"),
             transfers.c.fold.is_(None),
             transfers.c.reason.is_distinct_from(Reason.REORGED),
             _of_rail(rail),
         ),
-        {"blocks": json_param(block.block_hash or "" for block in blocks)},
+        {"blocks": [block.block_hash or "" for block in blocks]},
     )
     ids = [row[0] for row in rows]
     await _orphan(tx, ids)
@@ -307,7 +305,7 @@ async def lost(tx: AsyncConnection, chain_id: int, limit: int) -> list[tuple[str
     """Return (intent, transaction) of confirmed payments that left the chain and are not back."""
     rows = await tx.execute(
         select(transfers.c.intent_id, transfers.c.tx_hash)
-        .where(transfers.c.chain_id == chain_id, text("settled IS 1 AND reason = 'reorged'"))
+        .where(transfers.c.chain_id == chain_id, Spelt(lost_condition))
         .order_by(transfers.c.id.desc())
         .limit(limit)
     )
@@ -327,22 +325,22 @@ async def _orphan(tx: AsyncConnection, ids: Sequence[int]) -> None:
     if ids:
         await tx.execute(
             update(transfers)
-            .where(in_json(transfers.c.id, "ids"))
+            .where(among(transfers.c.id, "ids"))
             .values(reason=Reason.REORGED, counted=False, verified=False, surplus=None),
-            {"ids": json_param(ids)},
+            {"ids": ids},
         )
 
 
 _OF_INTENTS = as_json_rows(
     # Spelt out for the partial index: it holds only rows with an intent.
-    select(*_STORED).where(transfers.c.intent_id.is_not(None), in_json(transfers.c.intent_id, "ids"))
+    select(*_STORED).where(transfers.c.intent_id.is_not(None), among(transfers.c.intent_id, "ids"))
 )
 
 
 async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, list[StoredTransfer]]:
     """Return every transfer of the given intents, in chain order."""
     found: dict[str, list[StoredTransfer]] = {intent_id: [] for intent_id in ids}
-    for place, row in enumerate(await fetch_json_rows(tx, _OF_INTENTS, ids=json_param(ids))):
+    for place, row in enumerate(await fetch_json_rows(tx, _OF_INTENTS, ids=ids)):
         if place % ROWS_A_STEP == ROWS_A_STEP - 1:
             await asyncio.sleep(0)  # a stranger may have sent one intent ten thousand dust transfers
         stored = _transfer(row)
@@ -355,7 +353,7 @@ async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, lis
 _JUDGED = as_json_rows(
     select(*_STORED).where(
         transfers.c.intent_id.is_not(None),  # as the index says it
-        in_json(transfers.c.intent_id, "ids"),
+        among(transfers.c.intent_id, "ids"),
         transfers.c.reason == bindparam("reason"),
     )
 )
@@ -363,7 +361,7 @@ _JUDGED = as_json_rows(
 
 async def judged(tx: AsyncConnection, ids: Collection[str], reason: Reason) -> list[StoredTransfer]:
     """Return the transfers of the given intents that do not count for one reason."""
-    rows = await fetch_json_rows(tx, _JUDGED, ids=json_param(ids), reason=reason.value)
+    rows = await fetch_json_rows(tx, _JUDGED, ids=ids, reason=reason.value)
     return [_transfer(row) for row in rows]
 
 
@@ -382,7 +380,7 @@ _NEWEST = as_json_rows(
     .where(
         transfers.c.intent_id.is_not(None),
         transfers.c.intent_id == bindparam("intent"),
-        or_(bindparam("hash").is_(None), transfers.c.tx_hash == bindparam("hash")),
+        or_(bindparam("hash", type_=Text).is_(None), transfers.c.tx_hash == bindparam("hash", type_=Text)),
     )
     .order_by(transfers.c.block_number.desc(), transfers.c.log_index.desc(), transfers.c.id.desc())
     .limit(bindparam("limit"))
@@ -419,7 +417,7 @@ _LIKE = as_json_rows(
     )
     .where(
         transfers.c.intent_id.is_not(None),
-        in_json(transfers.c.intent_id, "ids"),
+        among(transfers.c.intent_id, "ids"),
         transfers.c.reason.is_not(None),
         transfers.c.settled.is_(False),
     )
@@ -429,16 +427,16 @@ _LIKE = as_json_rows(
 
 async def alike(tx: AsyncConnection, ids: Collection[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """Return how many transfers of intents settle nothing, by intent and reason, and the id of the newest."""
-    rows = await fetch_json_rows(tx, _LIKE, ids=json_param(ids))
+    rows = await fetch_json_rows(tx, _LIKE, ids=ids)
     return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
 
-_BY_ID = as_json_rows(select(*_STORED).where(in_json(transfers.c.id, "ids")))
+_BY_ID = as_json_rows(select(*_STORED).where(among(transfers.c.id, "ids")))
 
 
 async def by_ids(tx: AsyncConnection, ids: Collection[int]) -> dict[int, StoredTransfer]:
     """Return the rows that exist among these."""
-    found = map(_transfer, await fetch_json_rows(tx, _BY_ID, ids=json_param(ids)))
+    found = map(_transfer, await fetch_json_rows(tx, _BY_ID, ids=ids))
     return {stored.id: stored for stored in found}
 
 
@@ -448,9 +446,9 @@ _UNSEEN = as_json_rows(
     .where(
         transfers.c.chain_id == bindparam("chain"),
         transfers.c.intent_id.is_not(None),
-        text(unseen_condition(SQLITE)),
+        Spelt(unseen_condition),
         transfers.c.block_number <= bindparam("final"),
-        transfers.c.block_number <= bindparam("tip") + 1 - intents.c.confirmations_required,
+        transfers.c.block_number <= bindparam("tip", type_=Whole) + 1 - intents.c.confirmations_required,
     )
 )
 
@@ -466,7 +464,7 @@ async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> N
 
 
 _VERIFY = Bulk(
-    ("id", "sender", "block_time"),
+    columns_of(transfers, ("id", "sender", "block_time")),
     lambda row: (
         update(transfers)
         .where(transfers.c.id == row["id"])
@@ -483,7 +481,7 @@ async def verify_many(tx: AsyncConnection, seen: Sequence[tuple[int, str | None,
 
 
 _ALLOT = Bulk(
-    ("id", "counted", "reason", "surplus"),
+    columns_of(transfers, ("id", "counted", "reason", "surplus")),
     lambda row: (
         update(transfers)
         .where(transfers.c.id == row["id"])
@@ -508,9 +506,7 @@ async def allot_many(tx: AsyncConnection, shares: Sequence[tuple[int, bool, Reas
 
 async def mark_settled(tx: AsyncConnection, ids: Sequence[int]) -> None:
     """Remember which transfers settled their intent."""
-    await tx.execute(
-        update(transfers).where(in_json(transfers.c.id, "ids")).values(settled=True), {"ids": json_param(ids)}
-    )
+    await tx.execute(update(transfers).where(among(transfers.c.id, "ids")).values(settled=True), {"ids": ids})
 
 
 LISTED = 20  # rows of one intent and reason that are listed one by one; those beyond are listed as one
@@ -532,7 +528,7 @@ _FIRST_MERGED = (
 
 
 @functools.cache
-def _unmatched(given: frozenset[str]) -> Select[str]:
+def _unmatched(given: frozenset[str]) -> JsonRows:
     # A stranger decides how many rows one intent has: what is beyond some is skipped in the engine.
     statement = (
         select(*_STORED, _FIRST_MERGED.label("first_merged"))
@@ -544,6 +540,8 @@ def _unmatched(given: frozenset[str]) -> Select[str]:
         .order_by(transfers.c.id)
         .limit(bindparam("limit"))
     )
+    if "last" in given:
+        statement = statement.where(bindparam("last") >= transfers.c.id)
     if "chain" in given:
         statement = statement.where(transfers.c.chain_id == bindparam("chain"))
     if "reason" in given:
@@ -552,14 +550,19 @@ def _unmatched(given: frozenset[str]) -> Select[str]:
 
 
 async def unmatched(
-    tx: AsyncConnection, *, chain_id: int | None, reason: Reason | None, after: int, limit: int
+    tx: AsyncConnection, *, chain_id: int | None, reason: Reason | None, after: int, limit: int, last: int = EVERYTHING
 ) -> list[StoredTransfer]:
     """
     Return transfers, or parts of them, that settled nothing, in the order they were seen.
 
+    `last` is the number up to which all rows are there.
     Beyond `LISTED` rows of one intent and reason the rest is one row, in the place of the first of them.
     """
-    wanted = {"chain": chain_id, "reason": None if reason is None else reason.value}
+    wanted = {
+        "chain": chain_id,
+        "reason": None if reason is None else reason.value,
+        "last": None if last == EVERYTHING else last,
+    }
     given = {name: value for name, value in wanted.items() if value is not None}
     rows = await fetch_json_rows(tx, _unmatched(frozenset(given)), **given, after=after, limit=limit)
     found = []

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail, UnreadableLog
+from kernel.store.dialects import upsert
 from scanner.store.tables import unread_logs
 
 _MOST_WHY = 300  # characters
@@ -28,7 +28,7 @@ async def put(tx: AsyncConnection, chain_id: int, rail: Rail, logs: Sequence[Unr
     for log in logs:
         row = {"position": log.position, "tx_hash": log.tx_hash or _NOT_KNOWN, "why": log.why[:_MOST_WHY]}
         await tx.execute(
-            insert(unread_logs)
+            upsert(unread_logs)
             .values(chain_id=chain_id, rail=rail.value, since=now, **row)
             .on_conflict_do_update(
                 index_elements=list(unread_logs.primary_key.columns), set_={"why": log.why[:_MOST_WHY]}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from sqlalchemy import BindParameter, and_, bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.ddl import Whole
 from scanner.model import DeliveryStatus, Priority, WatchStatus
 from scanner.store.tables import attempts, balance_watches, events, summaries
 from scanner.upkeep.watch_schedule import LONGEST_MS
 
-_step: BindParameter[int] = bindparam("step")
-_now: BindParameter[int] = bindparam("now")
+_step: BindParameter[int] = bindparam("step", type_=Whole)
+_now: BindParameter[int] = bindparam("now", type_=Whole)
 _e, _w, _s = events.c, balance_watches.c, summaries.c
 
 # One range of the index a priority.
@@ -33,7 +34,7 @@ _LAST_TRIED = select(func.max(attempts.c.at)).where(attempts.c.event_id == _e.ev
 _BEGAN = case((_e.attempts == 0, _e.next_attempt_at), else_=func.coalesce(_LAST_TRIED, _e.created_at))
 _DOUBTS = (
     update(events)
-    .where(_PENDING_AHEAD, or_(_now < _BEGAN, _e.next_attempt_at > _now + bindparam("longest")))
+    .where(_PENDING_AHEAD, or_(_now < _BEGAN, _e.next_attempt_at > _now + bindparam("longest", type_=Whole)))
     .values(next_attempt_at=_now + case((_now < _BEGAN, _e.next_attempt_at - _BEGAN), else_=0)),
     update(events).where(_GIVEN_UP_AHEAD).values(failed_at=_now),
     update(balance_watches)

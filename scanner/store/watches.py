@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.bulk import Bulk, without_index
-from kernel.store.json_rows import as_json_rows, fetch_json_rows, in_json, json_param
+from kernel.store.bulk import Bulk
+from kernel.store.dialects import among, as_json_rows, columns_of, fetch_json_rows, without_index
 from scanner.model import Watch, WatchStatus
 from scanner.store.tables import BaseUnits
 from scanner.store.tables import balance_watches as watches
@@ -60,7 +60,7 @@ async def due(tx: AsyncConnection, chain_id: int, now: int, *, limit: int) -> li
 
 _CHANGING = ("last_checked_at", "next_check_at", "last_position", "status", "updated_at")
 _CHECKED = Bulk(
-    ("id", *_CHANGING),
+    {"id": watches.c.watch_id} | columns_of(watches, _CHANGING),
     lambda row: (
         update(watches)
         .where(watches.c.watch_id == row["id"], without_index(watches.c.status) == WatchStatus.WATCHING)
@@ -82,13 +82,13 @@ async def checked(tx: AsyncConnection, rows: Sequence[Watch]) -> None:
 
 
 _WATCHING = as_json_rows(
-    select(watches).where(in_json(watches.c.watch_id, "ids"), watches.c.status == WatchStatus.WATCHING)
+    select(watches).where(among(watches.c.watch_id, "ids"), watches.c.status == WatchStatus.WATCHING)
 )
 
 
 async def still_watching(tx: AsyncConnection, ids: Collection[str]) -> list[Watch]:
     """Return those of these that are still being watched, as they stand now."""
-    return [_watch(row) for row in await fetch_json_rows(tx, _WATCHING, ids=json_param(ids))]
+    return [_watch(row) for row in await fetch_json_rows(tx, _WATCHING, ids=ids)]
 
 
 async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:
@@ -101,12 +101,12 @@ async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:
     return result.rowcount == 1
 
 
-_COUNTS = as_json_rows(select(watches.c.watch_id, watches.c.change_count).where(in_json(watches.c.watch_id, "ids")))
+_COUNTS = as_json_rows(select(watches.c.watch_id, watches.c.change_count).where(among(watches.c.watch_id, "ids")))
 
 
 async def change_counts(tx: AsyncConnection, ids: Collection[str]) -> dict[str, int]:
     """Return how many changes each of these has acknowledged."""
-    return dict(await fetch_json_rows(tx, _COUNTS, ids=json_param(ids)))
+    return dict(await fetch_json_rows(tx, _COUNTS, ids=ids))
 
 
 _ACKNOWLEDGED = (

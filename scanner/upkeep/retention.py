@@ -28,8 +28,14 @@ class Retention:
         settings: RetentionSettings,
         *,
         chain_time: Callable[[], int | None] | None = None,
+        locks: Collection[str] = (),
     ) -> None:
-        """`chain_time` tells the time of the newest block of any chain, in unix ms; None when none is known."""
+        """
+        `chain_time` tells the time of the newest block of any chain, in unix ms; None when none is known.
+
+        `locks` are those of all chains.
+        """
+        self._locks = locks
         self._db = db
         self._now = clock.now_ms
         self._chain_time = chain_time or clock.now_ms
@@ -63,6 +69,7 @@ class Retention:
                 ids, after = await old(tx, before=before, after=after, limit=STEP)
             if ids:
                 async with self._db.write() as tx:
+                    await self._db.lock(tx, *self._locks)  # a page may be about to count what came late
                     gone = await forget(tx, ids)
                 self._metrics.forgotten.labels(kind).inc(gone)
 
@@ -79,6 +86,7 @@ class Retention:
     async def _forget_strays(self, before: int) -> None:
         while ids := await self._old_strays(before):
             async with self._db.write() as tx:
+                await self._db.lock(tx, *self._locks)
                 gone = await retention.forget_strays(tx, ids)
             self._metrics.forgotten.labels("unmatched").inc(gone)
 

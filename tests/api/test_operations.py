@@ -113,6 +113,14 @@ async def test_the_status_shows_a_failing_chain(daemon: Running) -> None:
     assert chain["lastError"]
 
 
+async def test_one_process_alone_leads_every_chain(daemon: Running) -> None:
+    status = await daemon.api.get("/scanner/status")
+
+    (node,) = status["nodes"]
+    assert (node["nodeId"], node["leads"]) == ("node-1", [chain["chainId"] for chain in status["chains"]])
+    assert {chain["leader"] for chain in status["chains"]} == {"node-1"}
+
+
 async def test_metrics_are_readable_and_complete(daemon: Running) -> None:
     text = await daemon.api.get("/metrics")
 

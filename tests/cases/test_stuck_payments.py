@@ -38,6 +38,7 @@ def shown(bench: Bench) -> dict[str, Any]:
         active_watches=0,
         backlog=None,
         tokens=(),
+        leader=None,
     )
     return plain(chain_status(status, NOW))
 

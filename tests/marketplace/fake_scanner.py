@@ -225,7 +225,7 @@ class FakeScanner:
     async def _status(self, _request: web.Request) -> web.Response:
         chain = shown(answers.ChainStatus, chain_id=97, name="BSC Testnet", chain_type="evm", state="ready")
         chain["tokens"] = [{name: token[name] for name in ("address", "symbol", "decimals")} for token in self.tokens]
-        return response(answers.Status, {"chains": [chain]})
+        return response(answers.Status, {"chains": [chain], "nodes": []})
 
     # what happens on its chain
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import hypothesis
+import pytest
 
 from chains.types import Head, Rail, Transfer
 from scanner.model import Intent, IntentStatus, StoredTransfer
@@ -20,6 +21,9 @@ SALT = "00" * 32
 NOW = 1_790_000_000_000
 HOUR_MS = 3_600_000
 LATE_MS = 168 * HOUR_MS
+
+# For what is true of one engine alone (how it is asked, or that it is a file), or does not depend on it and takes long.
+SQLITE_ALONE = pytest.mark.parametrize("db", ["sqlite"], indirect=True)
 
 # The same examples on every run and machine: a property that fails, fails for everybody.
 steady = hypothesis.settings(

@@ -9,7 +9,7 @@ from kernel.store.database import Database
 from scanner.model import Reason
 from scanner.reading.folding import Judged
 from scanner.store import intents, outbox, transfers, watches
-from tests.scanner.facts import CHAIN, NOW, a_hash, a_transfer, an_intent
+from tests.scanner.facts import CHAIN, NOW, SQLITE_ALONE, a_hash, a_transfer, an_intent
 
 SIZES = [1, 2, SLICE - 1, SLICE, SLICE + 1, 2 * SLICE + 3]
 
@@ -68,6 +68,7 @@ async def test_rows_that_are_known_change_only_where_they_stand_elsewhere(db: Da
     assert len(kept) == count
 
 
+@SQLITE_ALONE
 @pytest.mark.parametrize(
     ("statement", "table"),
     [
@@ -84,9 +85,11 @@ async def test_rows_that_are_known_change_only_where_they_stand_elsewhere(db: Da
 async def test_rows_are_found_by_their_key_whatever_else_is_asked_of_them(
     db: Database, statement: Bulk, table: str
 ) -> None:
-    values = ["[]" if value is None else value for value in statement._bound]
+    values = ["[]" if value is None else value for value in statement.sqlite.values({})]
     async with db.read() as tx:
-        plan = [row.detail for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement._sql}", tuple(values))]
+        plan = [
+            row.detail for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.sqlite.sql}", tuple(values))
+        ]
     assert plan[0].startswith("SCAN anon_1 VIRTUAL TABLE")
     assert plan[1].startswith(
         (f"SEARCH {table} USING INDEX sqlite_autoindex_{table}_1", f"SEARCH {table} USING INTEGER")

@@ -31,6 +31,7 @@ from tests.scanner.facts import (
     LATE_MS,
     NOW,
     OTHER_TOKEN,
+    SQLITE_ALONE,
     STRANGER,
     a_hash,
     a_transfer,
@@ -242,6 +243,7 @@ shared = hypothesis.settings(
 
 @shared
 @given(history=histories(), seed=st.integers(0, 2**32))
+@SQLITE_ALONE
 async def test_any_reading_through_reorganisations_ends_as_one_straight_reading(
     db: Database, history: tuple[int, list[Tx]], seed: int
 ) -> None:
@@ -257,6 +259,7 @@ async def test_any_reading_through_reorganisations_ends_as_one_straight_reading(
 
 @shared
 @given(history=histories(), seed=st.integers(0, 2**32))
+@SQLITE_ALONE
 async def test_in_whatever_pages_a_chain_is_read_each_transfer_is_reported_once(
     db: Database, history: tuple[int, list[Tx]], seed: int
 ) -> None:

@@ -9,9 +9,10 @@ from sqlalchemy.engine import Connection
 from kernel.store.database import Database
 from scanner.model import IntentStatus
 from scanner.store import intents
-from tests.scanner.facts import CHAIN, an_intent
+from tests.scanner.facts import CHAIN, SQLITE_ALONE, an_intent
 
 
+@SQLITE_ALONE
 @pytest.mark.parametrize("status", [None, IntentStatus.PENDING])
 @pytest.mark.parametrize("chain_id", [None, CHAIN])
 @pytest.mark.parametrize("after", [None, "order-1"])

@@ -24,7 +24,7 @@ from scanner.store import intents, tables
 from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock
-from tests.scanner.facts import LATE_MS, NOW, a_hash, a_transfer, an_intent, steady
+from tests.scanner.facts import LATE_MS, NOW, SQLITE_ALONE, a_hash, a_transfer, an_intent, steady
 from tests.scanner.fake_chain import FakeChain, a_chain
 
 LIVES = int(os.environ.get("LIVES", "8"))
@@ -145,6 +145,7 @@ class Life:
     refused=st.sets(st.integers(1, 5), max_size=1),
     page=st.integers(1, 4),
 )
+@SQLITE_ALONE
 async def test_whatever_a_worker_lives_through_it_ends_where_one_straight_reading_ends(
     db: Database, story: list[Step], refused: set[int], page: int
 ) -> None:

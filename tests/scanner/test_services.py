@@ -348,7 +348,7 @@ async def test_the_status_counts_what_still_waits(bench: ServicesBench) -> None:
         an_intent("a"), an_intent("b", status=IntentStatus.CONFIRMING), an_intent("c", status=IntentStatus.EXPIRED)
     )
 
-    (status,) = await bench.services.status()
+    (status,) = (await bench.services.status()).chains
 
     assert (status.pending_intents, status.active_watches, status.backlog) == (2, 0, None)
 

@@ -618,6 +618,7 @@ def _refusals(sql: Spelling) -> list[str]:
         for change in ("UPDATE", "DELETE"):
             name, when = f"{table}_no_{change.lower()}", f"BEFORE {change} ON {table}"
             found += sql.refusal(name, when, f"{table} is append-only")
+        found += sql.no_truncate(table, f"{table} is append-only")
     # SQLite's `INSERT OR REPLACE` deletes without firing the triggers above.
     found += sql.refusal(
         "funds_ledger_entries_no_replace",

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from kernel.store.ddl import Spelling, Whole, checks, where
+from kernel.store.leases import CLOCK
 
 revision = "0001"
 down_revision = None
@@ -17,11 +18,12 @@ SETTLED = "('confirmed', 'webhook_failed')"
 
 
 def upgrade() -> None:
-    """Create everything; PostgreSQL could run it as well."""
+    """Create everything, on either engine."""
     _payments()
     _reading()
     _telling()
     _watching()
+    _sharing()
     sql = Spelling(op.get_context().dialect.name)
     for statement in [*_refusals(sql), *sql.counter("intents", ("chain_id", "status"), "intent_counts")]:
         op.execute(statement)
@@ -241,7 +243,8 @@ def _telling() -> None:
     """Create the outbox, and with which secrets it signs."""
     op.create_table(
         "events",
-        sa.Column("event_id", sa.Text, primary_key=True),
+        sa.Column("number", Whole, primary_key=True),
+        sa.Column("event_id", sa.Text, nullable=False, unique=True),
         sa.Column("subject_kind", sa.Text, nullable=False),
         sa.Column("subject_id", sa.Text, nullable=False),
         sa.Column("event_type", sa.Text, nullable=False),
@@ -326,6 +329,38 @@ def _watching() -> None:
     )
 
 
+def _sharing() -> None:
+    """Create what several processes on one store know of each other."""
+    op.create_table(
+        "nodes",
+        sa.Column("incarnation", sa.Text, primary_key=True),
+        sa.Column("node_id", sa.Text, nullable=False),
+        sa.Column("version", sa.Text, nullable=False),
+        sa.Column("started_at", Whole, nullable=False),
+        sa.Column("seen_at", Whole, nullable=False),
+    )
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("holder", sa.Text),
+        sa.Column("term", sa.Text),
+    )
+    op.create_table(
+        "chain_reports",
+        sa.Column("chain_id", Whole, primary_key=True, autoincrement=False),
+        sa.Column("report", sa.Text),
+        sa.Column("at", Whole),
+        sa.Column("chain_ms", Whole),
+        sa.Column("chain_position", Whole),
+        sa.Column("asked", Whole, nullable=False, server_default="0"),
+        sa.Column("answered", Whole, nullable=False, server_default="0"),
+        sa.Column("failure", sa.Text),
+        sa.Column("blind", Whole, nullable=False, server_default="0"),
+    )
+    if op.get_context().dialect.name == "postgresql":
+        op.execute(CLOCK)
+
+
 def _refusals(sql: Spelling) -> list[str]:
     """One transfer settles one intent: the store itself refuses anything else, whatever code runs above it."""
     settled = f"{sql.true('settled')}"
@@ -402,4 +437,6 @@ def _refusals(sql: Spelling) -> list[str]:
             " OR NEW.chain_id <> OLD.chain_id OR NEW.topic_ref <> OLD.topic_ref))"
             f" OR EXISTS (SELECT 1 FROM intents WHERE {same_intent} AND number <> OLD.number AND status IN {SETTLED})",
         ),
+        *sql.no_truncate("transfers", "transfers are kept as long as their intents"),
+        *sql.no_truncate("intents", "intents are not forgotten all at once"),
     ]

@@ -1,0 +1,183 @@
+"""Connections to PostgreSQL: what a failure means, what was kept, and migrations by several processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from kernel.errors import Collision, ConfigError, StoreError, UnknownOutcome
+from kernel.store.database import Tx
+from kernel.store.postgresql import ConnectionLost, PostgresDatabase, PostgresSettings, open_postgresql
+from scanner.store import intents
+from scanner.store.migrate import migrate_postgresql
+from tests import postgres
+from tests.harness import database_at, empty_database
+from tests.scanner.facts import an_intent
+
+INSERT = "INSERT INTO heartbeats (id, at) VALUES (1, {})"
+# A real loss at the worst moment: the server ends the connection while it commits.
+DIES_IN_COMMIT = [
+    "\nCREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS\n  $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$\n",
+    "\nCREATE CONSTRAINT TRIGGER dies AFTER INSERT ON heartbeats\n  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die()\n",
+]
+
+
+async def count(db: PostgresDatabase) -> int:
+    async with db.read() as tx:
+        return int((await tx.exec_driver_sql("SELECT count(*) FROM heartbeats")).scalar_one())
+
+
+async def write(db: PostgresDatabase, *statements: str) -> None:
+    async with db.write() as tx:
+        for statement in statements:
+            await tx.exec_driver_sql(statement)
+
+
+async def test_a_connection_lost_while_it_commits_is_an_unknown_outcome(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        await write(db, *DIES_IN_COMMIT)
+        with pytest.raises(UnknownOutcome, match="not known"):
+            await write(db, INSERT.format(1))
+        assert await count(db) == 0
+
+
+async def test_a_connection_lost_before_is_a_failure_that_changed_nothing(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        with pytest.raises(ConnectionLost):
+            await write(db, INSERT.format(1), "SELECT pg_terminate_backend(pg_backend_pid())", "SELECT 1")
+        assert await count(db) == 0
+
+
+async def test_connections_that_broke_in_the_pool_are_replaced(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        async with db.read(), db.read(), db.read():
+            pass
+        await postgresql.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'amn'")
+        await write(db, INSERT.format(1))
+        assert await count(db) == 1
+
+
+async def test_the_same_key_at_the_same_time_is_a_collision(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        await write(db, INSERT.format(1))
+        with pytest.raises(Collision):
+            await write(db, INSERT.format(2))
+
+
+async def test_two_that_wait_for_each_other_collide_and_one_goes_on(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        both = asyncio.Barrier(2)
+
+        async def crosswise(first: str, second: str) -> None:
+            async with db.write() as tx:
+                await _advise(tx, first)
+                await both.wait()
+                await _advise(tx, second)
+
+        ended = await asyncio.gather(crosswise("1", "2"), crosswise("2", "1"), return_exceptions=True)
+        assert sorted(type(each).__name__ for each in ended) == ["Collision", "NoneType"]
+
+
+async def _advise(tx: Tx, number: str) -> None:
+    await tx.exec_driver_sql(f"SELECT pg_advisory_xact_lock({number})")
+
+
+async def test_a_mistake_of_ours_leaves_the_connection_as_it_was(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        with pytest.raises(StoreError, match="no_such_table"):
+            await write(db, INSERT.format(1), "SELECT * FROM no_such_table")
+        assert await count(db) == 0
+
+
+async def test_who_is_cancelled_in_the_middle_leaves_no_transaction_open(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        inside = asyncio.Event()
+
+        async def forever() -> None:
+            async with db.write() as tx:
+                await tx.exec_driver_sql(INSERT.format(1))
+                inside.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(forever())
+        await inside.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        async with asyncio.timeout(2):
+            await write(db, INSERT.format(2))  # the row would be locked
+
+
+async def test_a_transaction_in_which_nothing_is_said_is_ended_by_the_server(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        quick = PostgresSettings(url=db.settings.url, schema="amn_scanner", setting="DATABASE_URL", idle_s=0.2)
+        pid = asyncio.get_running_loop().create_future()
+        ended = asyncio.Event()
+
+        async def idle(other: PostgresDatabase) -> None:
+            async with other.write() as tx:
+                await tx.exec_driver_sql(INSERT.format(1))
+                pid.set_result((await tx.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one())
+                await asyncio.wait_for(ended.wait(), 5)
+                await tx.exec_driver_sql("SELECT 1")
+
+        async with open_postgresql(quick) as other:
+            task = asyncio.create_task(idle(other))
+            await _until_gone(db, await pid)
+            ended.set()
+            with pytest.raises(ConnectionLost):
+                await task
+        assert await count(db) == 0
+
+
+async def _until_gone(db: PostgresDatabase, pid: int) -> None:
+    async with asyncio.timeout(5):
+        found = 1
+        while found:
+            async with db.read() as tx:
+                found = (
+                    await tx.exec_driver_sql(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")  # noqa: S608
+                ).scalar_one()
+
+
+async def test_texts_with_a_character_zero_are_kept_without_it(postgresql: postgres.Server) -> None:
+    async with empty_database(postgresql) as db:
+        async with db.write() as tx:
+            await intents.add_many(tx, [an_intent(token_symbol="U\0SD")])
+        async with db.read() as tx:
+            found = await intents.get(tx, "order-1")
+        assert found is not None
+        assert found.token_symbol == "U\ufffdSD"
+
+
+async def test_three_that_migrate_at_once_all_find_it_done(postgresql: postgres.Server) -> None:
+    async with postgresql.database() as url:
+        reached = await asyncio.gather(*(migrate_postgresql(database_at(url)) for _ in range(3)))
+        assert len(set(reached)) == 1
+        link = await asyncpg.connect(url)
+        assert await link.fetchval("SELECT count(*) FROM amn_scanner.alembic_version") == 1
+        await link.close()
+
+
+async def test_a_database_of_a_newer_version_is_refused(postgresql: postgres.Server) -> None:
+    async with postgresql.database() as url:
+        await migrate_postgresql(database_at(url))
+        link = await asyncpg.connect(url)
+        await link.execute("UPDATE amn_scanner.alembic_version SET version_num = '9999'")
+        await link.close()
+        with pytest.raises(StoreError, match="DATABASE_URL: the database was written by a newer version"):
+            await migrate_postgresql(database_at(url))
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:secret-word@h:port/db", "postgresql://u:secret-word@h/db?sslmode=no"])
+async def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^DATABASE_URL: ") as refused:
+        await migrate_postgresql(database_at(url))
+    assert "secret-word" not in str(refused.value)
+
+
+async def test_a_database_that_is_not_there_is_told_in_time() -> None:
+    async with asyncio.timeout(10), open_postgresql(database_at("postgresql://u@127.0.0.1:9/db")) as db:
+        with pytest.raises(ConnectionLost):
+            await count(db)
