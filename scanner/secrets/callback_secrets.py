@@ -66,7 +66,7 @@ class CallbackSecrets:
         """
         count = 0
         for column in rotations.HOLDERS:
-            after: str | None = None
+            after: int | str | None = None
             while stale := await self._stale(column, after):
                 # Within a batch the same secret is sealed once: a backend uses one for thousands of intents.
                 async with self._db.write() as tx:
@@ -78,6 +78,6 @@ class CallbackSecrets:
             log.info("[scanner] callback secrets sealed with the key in use", extra=fields(secrets=count))
         return count
 
-    async def _stale(self, column: rotations.Holder, after: str | None) -> list[rotations.Stale]:
+    async def _stale(self, column: rotations.Holder, after: int | str | None) -> list[rotations.Stale]:
         async with self._db.read() as tx:
             return await rotations.stale_secrets(tx, column, self._cipher.prefix, after=after, limit=RESEAL_BATCH)

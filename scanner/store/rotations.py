@@ -56,12 +56,12 @@ async def one_of_each_key(tx: AsyncConnection) -> list[str]:
 class Stale(NamedTuple):
     """A secret that is not sealed with the key in use, and the row that holds it."""
 
-    key: str
+    key: int | str  # of its row
     secret: str
 
 
 async def stale_secrets(
-    tx: AsyncConnection, column: Holder, current: str, *, after: str | None, limit: int
+    tx: AsyncConnection, column: Holder, current: str, *, after: int | str | None, limit: int
 ) -> list[Stale]:
     """Return secrets of a column that do not begin with `current`, by the keys of their rows, after a row."""
     (key,) = column.table.primary_key

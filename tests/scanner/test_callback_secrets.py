@@ -79,7 +79,7 @@ async def test_everything_stale_is_encrypted_anew_in_small_transactions(
 async def test_a_secret_that_changed_after_it_was_read_is_left_alone(db: Database) -> None:
     async with db.write() as tx:
         await intents.add_many(tx, [an_intent("o-1", callback_secret="new")])
-        stale = rotations.Stale("o-1", "as it was read")
+        stale = rotations.Stale(1, "as it was read")
         await rotations.replace_secrets(tx, tables.intents.c.callback_secret, {stale: "sealed"})
     assert await everything(db) == ["new"]
 
