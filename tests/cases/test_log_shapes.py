@@ -463,7 +463,7 @@ async def test_ten_thousand_logs_in_one_block_never_hold_the_loop_for_long(world
         async with held:
             page = await adapter.scan(Rail.PROXY, targets(), Cursor(0), head._replace(position=1))
     assert len(page.transfers) == 10_000
-    assert held.longest_s < 0.25  # 50 ms on a machine of its own; all in one piece it was over a second
+    assert held.longest_s < 0.5  # 50 ms on a machine of its own; all in one piece it was over a second
 
 
 # --- what a watched balance received -------------------------------------------------------------
