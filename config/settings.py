@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.errors import ConfigError
 from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings
@@ -202,8 +203,8 @@ class _Environment(BaseSettings):
     DATABASE_URL: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
     SCANNER_NODE_ID: Annotated[str, Field(pattern=r"\A[\x21-\x7e]{1,100}$")] | None = None
     SCANNER_LEASE_SEC: Annotated[float, AfterValidator(_finite), Field(ge=4, le=20)] = 6
-    CHAINS_JSON_PATH: Path = Path("./supported-chains.json")
-    TOKENS_JSON_PATH: Path = Path("./tokens.json")
+    CHAINS_JSON_PATH: Path | None = None
+    TOKENS_JSON_PATH: Path | None = None
     SCANNER_API_KEY: Key | None = None
     SCANNER_API_KEY_NEXT: Key | None = None
     SCANNER_SECRET_KEY: SealingKey | None = None
@@ -292,8 +293,8 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         balances=BalanceSettings(env.BALANCE_WATCH_TICK_SEC, env.BALANCE_WATCH_BATCH_SIZE),
         retention=_retention(env),
         log=LogSettings(env.LOG_LEVEL, env.LOG_FORMAT),
-        chains_path=env.CHAINS_JSON_PATH,
-        tokens_path=env.TOKENS_JSON_PATH,
+        chains_path=env.CHAINS_JSON_PATH or registry_file(CHAINS),
+        tokens_path=env.TOKENS_JSON_PATH or registry_file(TOKENS),
         enabled_chains=env.SCANNER_ENABLED_CHAINS,
         rpc_urls=_endpoints(given),
         tron_api_key=env.TRONGRID_API_KEY,

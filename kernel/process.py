@@ -45,7 +45,7 @@ def stop_on_signal(stop: asyncio.Event, log: logging.Logger) -> Iterator[None]:
 def parser(service: str) -> argparse.ArgumentParser:
     """Return what reads a daemon's arguments: it ends by itself for `--help` and for what it does not know."""
     reads = argparse.ArgumentParser(
-        prog=f"python -m {service}", description="Without a command: run the daemon.", allow_abbrev=False
+        prog=f"amn-{service}", description="Without a command: run the daemon.", allow_abbrev=False
     )
     commands = reads.add_subparsers(dest="command", metavar="{backup,restore,check}")
     backup = commands.add_parser("backup", help="copy the store to a new file, while the daemon may be running")

@@ -1,4 +1,4 @@
-"""`python -m marketplace`: arguments, settings and exit codes, nothing else."""
+"""`amn-marketplace`, or `python -m marketplace`: arguments, settings and exit codes, nothing else."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def serve(settings: Settings) -> None:
     log.info("[marketplace] stopped")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Do what was asked, with the environment's settings; return the exit code."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what was asked, on the command line if not here, with the environment's settings; return the exit code."""
     asked = parser("marketplace").parse_args(arguments)
     private_from_now_on()
     try:
@@ -50,4 +50,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

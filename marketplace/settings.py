@@ -14,6 +14,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from clients.python.amn_scanner_client import check_secret
+from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings
 from marketplace.errors import ConfigError
@@ -158,8 +159,8 @@ class _Environment(BaseModel):
     TRANSACTION_SAFETY_REQUIRE_EOA_SENDER: bool = False
     OFAC_SDN_PATH: Path | None = None
     OFAC_SDN_URL: Url | None = None
-    CHAINS_JSON_PATH: Path = Path("./supported-chains.json")
-    TOKENS_JSON_PATH: Path = Path("./tokens.json")
+    CHAINS_JSON_PATH: Path | None = None
+    TOKENS_JSON_PATH: Path | None = None
     APP_ENV: Literal["development", "test", "staging", "production"] = "development"
     LOG_LEVEL: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     LOG_FORMAT: Literal["console", "json"] = "console"
@@ -203,8 +204,8 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         ),
         admin_email=env.MARKETPLACE_ADMIN_EMAIL,
         admin_password=env.MARKETPLACE_ADMIN_PASSWORD,
-        chains_path=env.CHAINS_JSON_PATH,
-        tokens_path=env.TOKENS_JSON_PATH,
+        chains_path=env.CHAINS_JSON_PATH or registry_file(CHAINS),
+        tokens_path=env.TOKENS_JSON_PATH or registry_file(TOKENS),
         sweep_s=env.MARKETPLACE_SWEEP_SEC,
         keeping=_keeping(env),
         log_level=env.LOG_LEVEL,

@@ -1,4 +1,4 @@
-"""`python -m scanner`: arguments, settings and exit codes, nothing else."""
+"""`amn-scanner`, or `python -m scanner`: arguments, settings and exit codes, nothing else."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def serve(settings: Settings) -> None:
     log.info("[scanner] stopped")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Do what was asked, with the environment's settings; return the exit code."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what was asked, on the command line if not here, with the environment's settings; return the exit code."""
     asked = parser("scanner").parse_args(arguments)
     private_from_now_on()
     try:
@@ -52,4 +52,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

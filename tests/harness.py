@@ -278,11 +278,20 @@ async def process(
 ) -> AsyncIterator[Process]:
     """Start `python -m <module>` and wait until it listens; it is gone when the block ends."""
     started = await start(module, *arguments, env=env, descriptors=descriptors, afresh=afresh)
+    async with listening(started, session, described=module == "scanner") as found:
+        yield found
+
+
+@asynccontextmanager
+async def listening(
+    started: AnyProcess, session: aiohttp.ClientSession, *, described: bool = True
+) -> AsyncIterator[Process]:
+    """Wait until a process says where it listens; it is gone when the block ends."""
     reader: asyncio.Task[None] | None = None
     try:
         lines: list[str] = []
         url = await _url_of(started, lines)
-        found = Process(started, Api(url, session, described=module == "scanner"), lines)
+        found = Process(started, Api(url, session, described=described), lines)
         reader = asyncio.create_task(_drain(started, lines))
         yield found
     finally:

@@ -35,7 +35,7 @@ async def ended(
 async def test_help_prints_and_ends_and_makes_nothing(service: ServiceUnderTest, tmp_path: Path, asked: str) -> None:
     code, out, err = await ended(service, tmp_path, asked, afresh=True)
     assert (code, err) == (0, "")
-    assert out.startswith(f"usage: python -m {service.name}")
+    assert out.startswith(f"usage: amn-{service.name}")
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
