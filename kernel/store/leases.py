@@ -243,8 +243,13 @@ class Leases:
         await self._clock.sleep(BLOCKED_S)
         with suppress(StoreError):
             async with self._db.write() as tx:
+                # What has committed and waits for the standby alone is let be: ended, it would be there for everybody
+                # to see, and gone when the standby takes over.
                 ended = await tx.execute(
-                    text("SELECT pg_terminate_backend(blocker) FROM unnest(pg_blocking_pids(:pid)) AS blocker"),
+                    text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE pid = ANY (pg_blocking_pids(:pid)) AND wait_event IS DISTINCT FROM 'SyncRep'"
+                    ),
                     {"pid": pid},
                 )
                 log.warning("[cluster] ended %d connections that kept %s, whose lease is over", len(ended.all()), name)

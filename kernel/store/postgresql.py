@@ -32,12 +32,15 @@ ENTER_S = 4.0  # for a connection and the beginning of a transaction
 CONNECT_S = 3.0
 STATEMENT_S = 5.0
 MARGIN_S = 1.0  # after which a server that was to give up by itself is taken for gone
+COMMIT_S = STATEMENT_S + MARGIN_S
 ROLLBACK_S = 2.0
 POOL = 10
 
 # Whoever writes has a number before any of its rows has one: see `horizon`.
 READ_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()"
 READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# A COMMIT that waits for the standby and is cancelled is answered as done: who takes over would know nothing of it.
+COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
 UNIQUE_VIOLATION = "23505"
 _AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 _UNAVAILABLE = ("08", "53", "57P")  # connection, resources, shut down
@@ -205,7 +208,7 @@ async def _roll_back(tx: AsyncConnection, driver: Any, *, lost: bool) -> None:
 
 async def _commit(tx: AsyncConnection, driver: Any, begin: str) -> None:
     try:
-        done = await driver.execute("COMMIT")
+        done = await _say_commit(driver)
     except Errors as exc:
         await _drop(tx)
         if is_lost(exc) and begin != READ_ONLY:
@@ -218,6 +221,26 @@ async def _commit(tx: AsyncConnection, driver: Any, begin: str) -> None:
         raise
     if done != "COMMIT":  # a statement had failed and somebody went on all the same
         raise StoreError("the store undid a transaction instead of keeping it")
+
+
+async def _say_commit(driver: Any) -> Any:
+    """
+    Say COMMIT and return what was answered.
+
+    Whoever has waited long enough hangs up: the driver's own time-out, and a task that is cancelled, would have the
+    server cancel the COMMIT.
+    """
+    committing = asyncio.ensure_future(driver.execute(COMMIT, timeout=2 * COMMIT_S))
+    try:
+        await asyncio.wait([committing], timeout=COMMIT_S)
+        if not committing.done():
+            raise TimeoutError("a COMMIT was not answered")
+    finally:
+        if not committing.done():
+            driver.terminate()
+            with suppress(*Errors):
+                await committing
+    return committing.result()
 
 
 def transaction_settings(settings: PostgresSettings, statement_s: float = STATEMENT_S) -> str:

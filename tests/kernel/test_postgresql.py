@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
 
+from kernel.clock import SystemClock
 from kernel.errors import Collision, ConfigError, StoreError, UnknownOutcome
+from kernel.store import leases as leases_module
+from kernel.store import postgresql as postgresql_module
 from kernel.store.database import Tx
+from kernel.store.leases import Leases
 from kernel.store.postgresql import ConnectionLost, PostgresDatabase, PostgresSettings, open_postgresql
 from scanner.store import intents
 from scanner.store.migrate import migrate_postgresql
@@ -48,6 +53,69 @@ async def test_a_connection_lost_before_is_a_failure_that_changed_nothing(postgr
         with pytest.raises(ConnectionLost):
             await write(db, INSERT.format(1), "SELECT pg_terminate_backend(pg_backend_pid())", "SELECT 1")
         assert await count(db) == 0
+
+
+@pytest.fixture(scope="module")
+def without_standby() -> Iterator[postgres.Server]:
+    """A server that waits for a standby that is not there, when asked for what lasts."""
+    server = postgres.Server.start({"synchronous_standby_names": "ANY 1 (nobody)"})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def waiting(without_standby: postgres.Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PostgresDatabase]:
+    monkeypatch.setattr(postgresql_module, "COMMIT_S", 0.6)
+    async with empty_database(without_standby) as db:
+        yield db
+
+
+async def commit_waiting(db: PostgresDatabase, said: str = INSERT.format(1), *, statement_s: float = 5) -> None:
+    async with db.write(statement_s=statement_s) as tx:
+        await tx.exec_driver_sql("SET LOCAL synchronous_commit = on")  # the tests' server does without
+        await tx.exec_driver_sql(said)
+
+
+async def test_what_no_standby_has_is_not_taken_for_stored(waiting: PostgresDatabase) -> None:
+    with pytest.raises(UnknownOutcome, match="not known"):  # the server's own time-out is the shorter one
+        await commit_waiting(waiting, statement_s=0.2)
+    assert await count(waiting) == 0  # nor does anybody see it
+
+
+async def test_who_is_cancelled_while_it_commits_shows_nobody_what_no_standby_has(waiting: PostgresDatabase) -> None:
+    task = asyncio.create_task(commit_waiting(waiting))
+    await _until_committing(waiting)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert await _committing(waiting)
+    assert await count(waiting) == 0
+
+
+async def test_a_successor_ends_no_commit_that_waits_for_the_standby(
+    waiting: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_module, "BLOCKED_S", 0.1)
+    successor = Leases(waiting, SystemClock(), node_id="other", version="1", lease_s=4, names=["chain:1"])
+    await successor.join()
+    with pytest.raises(UnknownOutcome):
+        await commit_waiting(waiting, "UPDATE leases SET term = 'mine' WHERE name = 'chain:1'")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await successor.take("chain:1")
+    assert await _committing(waiting) == 1
+
+
+async def _until_committing(db: PostgresDatabase) -> None:
+    async with asyncio.timeout(5):
+        while not await _committing(db):  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def _committing(db: PostgresDatabase) -> int:
+    async with db.read() as tx:
+        found = await tx.exec_driver_sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        return int(found.scalar_one())
 
 
 async def test_connections_that_broke_in_the_pool_are_replaced(postgresql: postgres.Server) -> None:
