@@ -23,7 +23,13 @@ SENTENCE = 500  # characters of what an endpoint or a chain said
 def created_intent(services: Services, intent: Intent) -> answers.CreatedIntent:
     """Return the answer to a registration."""
     warnings = tuple(of(answers.RailWarning, warning) for warning in services.warnings(intent))
-    return of(answers.CreatedIntent, intent, checkout_block=checkout_block(services, intent), warnings=warnings)
+    return of(
+        answers.CreatedIntent,
+        intent,
+        checkout_block=checkout_block(services, intent),
+        warnings=warnings,
+        payment_url=services.payment_url(intent),
+    )
 
 
 def checkout_block(services: Services, intent: Intent) -> answers.CheckoutBlock:

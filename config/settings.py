@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
 NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
 PREFIX = "SCANNER_"
 SHARED_STORES = False  # whether this version may be put on PostgreSQL
+_FRAMING = re.compile(r"'self'|https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
 # Set by backends of other designs beside us, and by container platforms for a service named scanner.
 OTHERS = ("SCANNER_URL", "SCANNER_CALLBACK_SECRET", "SCANNER_PORT")
 
@@ -37,6 +39,8 @@ class HttpSettings:
     api_keys: tuple[SecretStr, ...]  # each opens the door; none: everybody may
     production: bool
     trusted_hops: int  # proxies of our own in front
+    public_url: str | None = None  # where buyers reach it, without a slash at its end; None: they do not
+    frame_ancestors: str = "'none'"  # who may show the payment page inside of a page of theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,23 @@ def _is_host(text: str) -> bool:
     return bool(text) and not with_port and not any(c in "/@*" or c.isspace() for c in text)
 
 
+def _public_url(value: str) -> str:
+    if not is_http_url(value):
+        raise ValueError("must be an http(s) URL")
+    parts = urlsplit(value)
+    if "@" in parts.netloc or "?" in value or "#" in value:
+        raise ValueError("must have no user, query or fragment")
+    return value.rstrip("/")
+
+
+def _frame_ancestors(value: str) -> str:
+    """Return a source list of a Content-Security-Policy; what is none would open the page to everybody or nobody."""
+    sources = _parts(value.replace(" ", ","))
+    if sources != ("'none'",) and not all(map(_FRAMING.fullmatch, sources)):
+        raise ValueError("must be 'none', or 'self' and origins such as https://shop.example, separated by commas")
+    return " ".join(sources)
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -210,6 +231,10 @@ class _Environment(BaseSettings):
     SCANNER_SECRET_KEY: SealingKey | None = None
     SCANNER_SECRET_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_secret_keys)] = ()
     SCANNER_TRUSTED_HOPS: Annotated[int, Field(ge=0, le=8)] = 0
+    SCANNER_PUBLIC_URL: Annotated[str, Field(max_length=500), AfterValidator(_public_url)] | None = None
+    SCANNER_CHECKOUT_FRAME_ANCESTORS: Annotated[str, Field(max_length=1000), AfterValidator(_frame_ancestors)] = (
+        "'none'"
+    )
     APP_ENV: Literal["development", "test", "staging", "production"] = "development"
     SCANNER_REQUIRE_AUTH: bool = False
     POLL_INTERVAL_SEC: Seconds = 15
@@ -269,7 +294,15 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     if not api_keys and (production or env.SCANNER_REQUIRE_AUTH):
         raise ConfigError(REFUSE_OPEN)
     return Settings(
-        http=HttpSettings(env.HOST, env.PORT, api_keys, production, env.SCANNER_TRUSTED_HOPS),
+        http=HttpSettings(
+            env.HOST,
+            env.PORT,
+            api_keys,
+            production,
+            env.SCANNER_TRUSTED_HOPS,
+            env.SCANNER_PUBLIC_URL,
+            env.SCANNER_CHECKOUT_FRAME_ANCESTORS,
+        ),
         store=StoreSettings(
             env.DB_PATH,
             None if env.DATABASE_URL is None else env.DATABASE_URL.get_secret_value(),

@@ -57,6 +57,7 @@ class CreatedIntent(Wire):
     status: IntentStatus
     expires_at: Moment | None
     warnings: tuple[RailWarning, ...]
+    payment_url: str | None
 
 
 class Intent(Wire):

@@ -319,6 +319,7 @@ def _services(
         on_watch=lambda chain_id: watchers[chain_id].wakeup.wake(),
         cipher=base.cipher,
         cluster=base.cluster,
+        public_url=base.settings.http.public_url,
     )
 
 

@@ -108,6 +108,7 @@ class Intent(NamedTuple):
     confirmed_at: int | None = None
     expired_at: int | None = None
     cancelled_at: int | None = None
+    pay_token: str | None = None  # whoever knows it may see the payment page, and nothing else
 
     def __repr__(self) -> str:
         """Name the intent only: the rest holds a secret."""

@@ -108,6 +108,7 @@ class Services:
         on_watch: Callable[[int], None],
         cipher: SecretCipher,
         cluster: Cluster | None = None,
+        public_url: str | None = None,
     ) -> None:
         self._cluster = cluster or alone(db, clock, workers)
         self._numbers = {"intents": Horizon(db, "intents", "number"), "transfers": Horizon(db, "transfers", "id")}
@@ -134,6 +135,7 @@ class Services:
         self._callbacks = callbacks
         self._late_ms = late_watch_ms
         self._on_events = on_events
+        self._public_url = public_url
 
     # --- intents ---------------------------------------------------------------------------------
 
@@ -205,6 +207,11 @@ class Services:
             fee_amount=intent.fee_amount,
             fee_address=intent.fee_address,
         )
+
+    def payment_url(self, intent: Intent) -> str | None:
+        """Return where a buyer pays an intent; None where buyers do not reach this service."""
+        known = self._public_url is not None and intent.pay_token is not None
+        return f"{self._public_url}/pay/{intent.pay_token}" if known else None
 
     def warnings(self, intent: Intent) -> list[RailWarning]:
         """Return what cannot be seen of an intent's rail with the endpoints there are."""

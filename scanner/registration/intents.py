@@ -15,7 +15,7 @@ from kernel.store.database import Database, Tx
 from kernel.store.group_commit import GroupCommit
 from scanner.errors import InvalidRequest
 from scanner.model import ChainTime, EventType, Intent
-from scanner.registration.reference import new_salt, payment_reference, topic_ref
+from scanner.registration.reference import new_pay_token, new_salt, payment_reference, topic_ref
 from scanner.registration.requests import CreateIntent
 from scanner.registration.tokens import ResolvedToken
 from scanner.secrets.rotation import signing_secrets
@@ -67,6 +67,7 @@ class Draft:
             "feeAddress": self.fee_address,
             "confirmations": self.asked.depth,
             "events": list(self.events),
+            "checkout": self.asked.shown(),
         }
 
 
@@ -204,6 +205,7 @@ class Registrations:
             "chain_created_at": on_chain.ms if on_chain else now,
             "chain_position": on_chain.position if on_chain else None,
             "updated_at": now,
+            "pay_token": new_pay_token(),
         }
         return Intent(**{name: value for name, value in asked if name in _OF_INTENT} | anew)
 

@@ -17,6 +17,11 @@ def new_salt() -> str:
     return secrets.token_hex(32)
 
 
+def new_pay_token() -> str:
+    """Return 128 random bits as 22 characters of a URL: nobody finds a payment page by trying."""
+    return secrets.token_urlsafe(16)
+
+
 def payment_reference(intent_id: str, salt: str, destination: str) -> str:
     """Return the reference as 0x + 16 hex: the last 8 bytes of the hash of the lower-cased text."""
     digest = keccak((intent_id + salt + destination).lower().encode())

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from config.settings import is_http_url
 from kernel.web.ids import NAME
 from kernel.web.ids import check_name as check_id
 from protocol.words import EventType, Rail
@@ -120,6 +121,26 @@ class NamesToken(Body):
         return tuple((name, value) for name, value in names if value is not None)
 
 
+def _web_url(value: str) -> str:
+    if not is_http_url(value):
+        raise ValueError("must be an http(s) URL")
+    return value
+
+
+LanguageField = {"type": "string", "pattern": "^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}$"}
+Language = Annotated[str, Field(pattern=r"\A[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,3}\Z"), WithJsonSchema(LanguageField)]
+RedirectUrl = Annotated[str, Field(max_length=2_000), AfterValidator(_web_url)]
+
+
+class CheckoutPage(Body):
+    """What the payment page shows beside the payment, and where it leads afterwards."""
+
+    title: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    description: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    redirect_url: RedirectUrl | None = None
+    locale: Language | None = None
+
+
 class CreateIntent(NamesToken):
     """Register a payment to wait for."""
 
@@ -135,6 +156,7 @@ class CreateIntent(NamesToken):
     fee_amount: BaseUnits | None = None
     fee_address: Address | None = None
     events: Annotated[list[Annotated[EventType, AfterValidator(_opt_in)]], Field(max_length=16)] | None = None
+    checkout: CheckoutPage | None = None
 
     @model_validator(mode="after")
     def _one_depth(self) -> Self:
@@ -147,6 +169,11 @@ class CreateIntent(NamesToken):
     def depth(self) -> int | None:
         """How deep a payment has to lie, by whichever of its two names; None: as the chain has it."""
         return self.confirmations or self.confirmations_required
+
+    def shown(self) -> dict[str, str] | None:
+        """Return what the payment page shows beside the payment; None where nothing was said."""
+        said = self.checkout.model_dump(by_alias=True, exclude_none=True) if self.checkout is not None else None
+        return said or None
 
 
 class CheckBalance(NamesToken):

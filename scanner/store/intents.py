@@ -76,6 +76,15 @@ async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
     return _intent(found[0]) if found else None
 
 
+_BY_PAY_TOKEN = as_json_rows(select(*_COLUMNS).where(intents.c.pay_token == bindparam("token")))
+
+
+async def by_pay_token(tx: AsyncConnection, token: str) -> Intent | None:
+    """Return the intent a payment page is for."""
+    found = await fetch_json_rows(tx, _BY_PAY_TOKEN, token=token)
+    return _intent(found[0]) if found else None
+
+
 async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
     """Return the intents that exist among `ids`."""
     found = map(_intent, await fetch_json_rows(tx, _BY_ID, ids=ids))

@@ -88,6 +88,7 @@ intents = Table(
     Column("looked_back", Boolean, nullable=False, server_default="0"),  # the minutes before its creation were read
     Column("swept_to", Whole),  # unix seconds: read a second time from before its creation up to here
     Column("unread", Text),  # why it expired without having been read a second time
+    Column("pay_token", Text),
     CheckConstraint(
         "status IN ('pending','confirming','confirmed','webhook_failed','expired')", name="intents_status_known"
     ),
@@ -104,6 +105,7 @@ intents = Table(
     Index("intents_chain_status", "chain_id", "status"),
     Index("intents_topic_ref", "topic_ref", "chain_id", unique=True),
     Index("intents_direct", "chain_id", "destination_key", **where("rail = 'direct'")),
+    Index("intents_pay_token", "pay_token", unique=True),
     # One live direct intent a destination: a plain transfer carries nothing else to tell them apart.
     Index(
         "intents_direct_reserved",

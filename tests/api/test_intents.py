@@ -55,6 +55,7 @@ async def test_of_fifty_conflicting_requests_at_once_one_wins_and_the_others_nam
         ("expiresAt", "2099-01-01T00:00:00Z"),
         ("feeAmount", "1"),
         ("events", ["payment.late"]),
+        ("checkout", {"title": "Another title"}),
     ],
 )
 async def test_the_same_id_with_another_parameter_is_a_conflict_that_names_it(

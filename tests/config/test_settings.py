@@ -319,3 +319,48 @@ def test_the_documentation_lists_every_setting_with_its_default() -> None:
     defaults = {name: text.strip("`") for name, text in documented.items() if text.startswith("`")}
     assert load_settings(defaults) == load_settings({})
     assert {name for name in documented if name not in VARIABLES and not name.startswith("RPC_")} == set()
+
+
+def test_a_public_url_is_kept_without_a_slash_at_its_end() -> None:
+    assert load_settings({}).http.public_url is None
+    assert load_settings({"SCANNER_PUBLIC_URL": "https://pay.example/"}).http.public_url == "https://pay.example"
+    assert load_settings({"SCANNER_PUBLIC_URL": "http://[::1]:8080/a/"}).http.public_url == "http://[::1]:8080/a"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "pay.example",
+        "ftp://pay.example",
+        "https://",
+        "https://user:s3cr3t-value@pay.example",
+        "https://pay.example?a=1",
+        "https://pay.example#a",
+        "https://pay.example/ a",
+        "https://pay.example/" + "a" * 500,
+    ],
+)
+def test_a_public_url_that_buyers_cannot_open_is_refused(value: str) -> None:
+    said = refusal({"SCANNER_PUBLIC_URL": value})
+
+    assert said.startswith("SCANNER_PUBLIC_URL: ")
+    assert SECRET not in said
+
+
+def test_who_may_frame_the_payment_page_is_a_list_of_sources() -> None:
+    def told(value: str) -> str:
+        return load_settings({"SCANNER_CHECKOUT_FRAME_ANCESTORS": value}).http.frame_ancestors
+
+    assert load_settings({}).http.frame_ancestors == "'none'"
+    assert told("'none'") == "'none'"
+    assert told("'self', https://shop.example, https://*.shop.example:8443") == (
+        "'self' https://shop.example https://*.shop.example:8443"
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["none", "*", "https:", "https://*", "shop.example", "'none' https://a.example", "https://a.example; script-src *"],
+)
+def test_a_source_that_would_open_the_page_to_everybody_is_refused(value: str) -> None:
+    assert refusal({"SCANNER_CHECKOUT_FRAME_ANCESTORS": value}).startswith("SCANNER_CHECKOUT_FRAME_ANCESTORS: ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Self
@@ -83,11 +83,13 @@ class ScannerClient:
         fee_amount: int | None = None,
         fee_address: str | None = None,
         events: Sequence[str] | None = None,
+        checkout: Mapping[str, str] | None = None,
     ) -> CreatedIntent:
         """
         Register a payment to wait for; the same id with the same parameters answers the same again.
 
-        `token` is an address or a symbol of the scanner's registry.
+        `token` is an address or a symbol of the scanner's registry. `checkout` says what the payment page shows:
+        `title`, `description`, `redirectUrl` and `locale`, each of which may be left out.
 
         Raises:
             Conflict: the id is taken by another payment, or the direct destination by another live one.
@@ -106,6 +108,7 @@ class ScannerClient:
             feeAmount=None if fee_amount is None else str(fee_amount),
             feeAddress=fee_address,
             events=None if events is None else list(events),
+            checkout=None if checkout is None else dict(checkout),
         )
         return await self._calls.call(routes.CREATE_INTENT, body=body)
 

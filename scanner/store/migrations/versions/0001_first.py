@@ -76,6 +76,7 @@ def _payments() -> None:
         sa.Column("looked_back", sa.Boolean, nullable=False, server_default="0"),
         sa.Column("swept_to", Whole),
         sa.Column("unread", sa.Text),
+        sa.Column("pay_token", sa.Text),
         *checks("intents_amount_positive", lambda sql: sql.begins_as_number("amount")),
         sa.CheckConstraint(
             "status IN ('pending','confirming','confirmed','webhook_failed','expired')", name="intents_status_known"
@@ -109,6 +110,7 @@ def _payments() -> None:
             lambda sql: f"rail = 'direct' AND status IN ('pending','confirming') AND {sql.is_false('looked_back')}"
         ),
     )
+    op.create_index("intents_pay_token", "intents", ["pay_token"], unique=True)
     op.create_index("intents_status", "intents", ["status"])
     op.create_index("intents_unread", "intents", ["chain_id"], **where("unread IS NOT NULL"))
     op.create_table(
