@@ -413,7 +413,7 @@ async def test_what_is_no_answer_is_asked_again_and_then_unavailable(
 
 
 async def test_the_first_good_answer_ends_the_repeating(broken: Broken) -> None:
-    broken.answers = [cuts, says(503, {}), says(200, {"chains": []})]
+    broken.answers = [cuts, says(503, {}), says(200, {"chains": [], "nodes": []})]
 
     async with broken.client() as client:
         assert await client.status() == ()
@@ -439,7 +439,7 @@ async def test_a_scanner_that_is_gone_is_unavailable() -> None:
 
 @pytest.mark.parametrize(("after", "pause"), [("2", 2.0), ("0", 0.0), ("soon", 0.0), ("-5", 0.0), ("\u0665", 0.0)])
 async def test_a_short_retry_after_is_waited_for(broken: Broken, after: str, pause: float) -> None:
-    broken.answers = [says(503, {}, {"Retry-After": after}), says(200, {"chains": []})]
+    broken.answers = [says(503, {}, {"Retry-After": after}), says(200, {"chains": [], "nodes": []})]
 
     async with broken.client() as client:
         await client.status()
