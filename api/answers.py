@@ -10,9 +10,11 @@ from protocol import answers
 from protocol.codec import of
 from protocol.wire import Moment, Units, moment
 from scanner.cluster import NodeView
-from scanner.model import Intent, StoredTransfer, Watch, WatchStatus
+from scanner.deliveries import DeliveryView
+from scanner.model import DeliveryStatus, Intent, StoredTransfer, Watch, WatchStatus
 from scanner.reading.folding import first_key
 from scanner.services import ChainStatus, IntentView, RecheckedTransfer, Services
+from scanner.store.webhook_log import LoggedEvent
 from scanner.upkeep.health import ChainState
 
 STUCK_SHOWN = 20
@@ -75,6 +77,25 @@ def delivery(event: Mapping[str, Any]) -> answers.Delivery:
         next_attempt_at=moment(event["next_attempt_at"] if event["status"] == "pending" else None),
         attempts=tuple(of(answers.Attempt, attempt) for attempt in event["tries"]),
     )
+
+
+def webhook(event: LoggedEvent) -> answers.Webhook:
+    """Return one webhook."""
+    return of(answers.Webhook, event, **_webhook(event))
+
+
+def full_webhook(view: DeliveryView) -> answers.FullWebhook:
+    """Return one webhook with its body and its tries."""
+    tries = tuple(of(answers.Attempt, each) for each in view.tries)
+    return of(answers.FullWebhook, view.event, **_webhook(view.event), body=view.body, tries=tries)
+
+
+def _webhook(event: LoggedEvent) -> dict[str, Any]:
+    waits = event.status is DeliveryStatus.PENDING
+    return {
+        "receiver": event.receiver.partition("://")[2],
+        "next_attempt_at": moment(event.next_attempt_at if waits else None),
+    }
 
 
 def rechecked(view: IntentView, seen: list[RecheckedTransfer]) -> answers.Rechecked:

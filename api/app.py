@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api import balances, intents, openapi, operations, watches
+from api import balances, intents, openapi, operations, watches, webhook_log
 from api.keys import SERVICES
 from api.middlewares import authenticate, errors, measure, unrouted
 from config.settings import HttpSettings
@@ -39,6 +39,10 @@ HANDLERS: Mapping[Route[Any], Handler] = {
     routes.DELETE_WATCH: watches.stop,
     routes.STOP_WATCH: watches.stop,
     routes.LIST_UNMATCHED: operations.unmatched,
+    routes.LIST_WEBHOOKS: webhook_log.listing,
+    routes.SHOW_WEBHOOK: webhook_log.show,
+    routes.TEST_WEBHOOK: webhook_log.test,
+    routes.REDELIVER: webhook_log.redeliver,
     routes.RETRY_WEBHOOKS: operations.retry_webhooks,
     routes.ROTATE_SECRET: operations.rotate_secret,
     routes.DESCRIPTION: openapi.document,

@@ -18,7 +18,7 @@ from protocol.codec import encode
 from protocol.errors import CODES, Error, ErrorDetails
 from protocol.wire import Wire
 from scanner.balances import BalanceUnreadable
-from scanner.errors import InvalidRequest
+from scanner.errors import InvalidRequest, RateLimited
 from scanner.store.errors import Conflict, NotFound, StoreError
 
 NAME_SHOWN = 64  # characters of a name in a sentence
@@ -72,6 +72,8 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911 - a tab
             return exc
         case InvalidRequest():
             return ApiError(exc.code, str(exc), field=exc.field)
+        case RateLimited():
+            return ApiError("rate_limited", str(exc), headers={"Retry-After": str(exc.retry_after_s)})
         case ValidationError():
             return from_validation(exc)
         case NotFound():

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.middlewares import NO_ROUTE
-from api.schemas import ListIntents, ListTransfers, ListUnmatched, Recheck, RotateSecret
+from api.schemas import ListIntents, ListTransfers, ListUnmatched, ListWebhooks, Recheck, RotateSecret, TestWebhook
 from kernel.web.http_errors import ANY_ROUTE
 from kernel.web.openapi import Answer, Call, assemble
 from protocol import routes
@@ -28,12 +28,14 @@ BODIES: Mapping[Route[Any], type[BaseModel]] = {
     routes.CHECK_BALANCE: CheckBalance,
     routes.CREATE_WATCH: CreateWatch,
     routes.ROTATE_SECRET: RotateSecret,
+    routes.TEST_WEBHOOK: TestWebhook,
 }
 WITHOUT_BODY_TOO = frozenset({routes.RECHECK})
 QUERIES: Mapping[Route[Any], type[BaseModel]] = {
     routes.LIST_INTENTS: ListIntents,
     routes.LIST_TRANSFERS: ListTransfers,
     routes.LIST_UNMATCHED: ListUnmatched,
+    routes.LIST_WEBHOOKS: ListWebhooks,
 }
 _ANY_ROUTE = {CODES[code] for code in ANY_ROUTE}
 _BEFORE_ROUTING = {414, 431}  # counted without a route, since none is known yet

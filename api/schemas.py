@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from scanner.model import IntentStatus, Reason
+from scanner.model import DeliveryStatus, EventType, IntentStatus, Reason
 from scanner.registration.requests import MAX_CHAIN_ID, Body, CallbackSecret, CallbackUrl
 
 
@@ -17,6 +17,14 @@ class RotateSecret(Body):
     callback_url: CallbackUrl
     callback_secret: CallbackSecret
     overlap_hours: Annotated[int, Field(strict=True, ge=0, le=720)] = 24
+
+
+class TestWebhook(Body):
+    """Send a made-up event to a receiver, now."""
+
+    callback_url: CallbackUrl
+    callback_secret: CallbackSecret
+    event_type: EventType = EventType.CONFIRMED
 
 
 class Recheck(Body):
@@ -50,3 +58,10 @@ class ListUnmatched(Query):
 
     chain_id: Annotated[int, Field(ge=1, le=MAX_CHAIN_ID)] | None = None
     reason: Reason | None = None
+
+
+class ListWebhooks(Query):
+    """Which webhooks to list; `receiver` is `host:port`."""
+
+    status: DeliveryStatus | None = None
+    receiver: Annotated[str, Field(min_length=1, max_length=300)] | None = None

@@ -223,6 +223,54 @@ class UnmatchedPage(Wire):
     next_cursor: str | None
 
 
+# -- webhooks ------------------------------------------------------------------------------------------
+
+
+class Webhook(Wire):
+    """One event that is told to a receiver (`host:port`); `attempts` in all rounds, as far as they are kept."""
+
+    event_id: str
+    event_type: EventType
+    subject_kind: str
+    subject_id: str
+    receiver: str
+    status: DeliveryStatus
+    attempts: int
+    next_attempt_at: Moment | None
+    created_at: Moment
+    delivered_at: Moment | None
+
+
+class WebhookPage(Wire):
+    """A page of webhooks in the order they were queued; one that holds few is not the last while there is a cursor."""
+
+    webhooks: tuple[Webhook, ...]
+    next_cursor: str | None
+
+
+class FullWebhook(Webhook):
+    """A webhook with its body as it is sent, and its 100 newest tries, the oldest of them first."""
+
+    body: str
+    tries: Annotated[tuple[Attempt, ...], Meta(max_length=100)]
+
+
+class OneWebhook(Wire):
+    """A webhook with its body and tries."""
+
+    webhook: FullWebhook
+
+
+class TestedWebhook(Wire):
+    """What a receiver answered to a test event; `status` null: it did not answer."""
+
+    event_id: str
+    status: int | None
+    latency_ms: int
+    response: str
+    error: str | None
+
+
 # -- chains --------------------------------------------------------------------------------------------
 
 

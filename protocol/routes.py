@@ -62,6 +62,12 @@ SHOW_WATCH = Route("GET", "/balance-watches/{watchId}", "Show a balance watch.",
 DELETE_WATCH = Route("DELETE", "/balance-watches/{watchId}", "Stop a balance watch.", answers.OneWatch, (404,))
 STOP_WATCH = Route("POST", "/balance-watches/{watchId}/stop", "Stop a balance watch.", answers.OneWatch, (404,))
 LIST_UNMATCHED = Route("GET", "/unmatched", "Transfers that settled nothing.", answers.UnmatchedPage)
+LIST_WEBHOOKS = Route("GET", "/webhooks", "What was told, and what waits to be.", answers.WebhookPage)
+SHOW_WEBHOOK = Route("GET", "/webhooks/{eventId}", "Show a webhook with its tries.", answers.OneWebhook, (404,))
+REDELIVER = Route(
+    "POST", "/webhooks/{eventId}/redeliver", "Send a webhook again, under its id.", answers.OneWebhook, (404, 409)
+)
+TEST_WEBHOOK = Route("POST", "/webhooks/test", "Send a test event now.", answers.TestedWebhook, needs_store=False)
 RETRY_WEBHOOKS = Route("POST", "/admin/webhooks/retry", "Retry failed webhooks now.", answers.Retried)
 ROTATE_SECRET = Route("POST", "/admin/callback-secrets/rotate", "Change a callback secret.", answers.RotatedSecret)
 
@@ -87,6 +93,10 @@ ROUTES: tuple[Route[Any], ...] = (
     DELETE_WATCH,
     STOP_WATCH,
     LIST_UNMATCHED,
+    LIST_WEBHOOKS,
+    SHOW_WEBHOOK,
+    TEST_WEBHOOK,
+    REDELIVER,
     RETRY_WEBHOOKS,
     ROTATE_SECRET,
     DESCRIPTION,

@@ -47,6 +47,7 @@ from scanner.worker import ChainWorker
 from webhooks.callback_validator import CallbackValidator
 from webhooks.dispatcher import WebhookDispatcher
 from webhooks.http_sender import open_sender
+from webhooks.sample_sender import SampleSender
 from webhooks.schedule import RetrySchedule
 from webhooks.ssrf_guard import SsrfGuard
 
@@ -153,6 +154,7 @@ class _Base:
     cipher: SecretCipher
     guard: SsrfGuard
     dispatcher: WebhookDispatcher
+    samples: SampleSender
     cluster: Alone | Together
 
     @property
@@ -214,9 +216,10 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, clock: Clock) ->
     db, cluster = await _open_store(stack, settings, catalog, clock)
     cipher = await _open_cipher(settings, db)
     guard = SsrfGuard(settings.webhooks.allowed_hosts, production=settings.webhooks.production)
+    client = await stack.enter_async_context(open_sender(guard, timeout_s=settings.webhooks.timeout_s))
     dispatcher = WebhookDispatcher(
         db=db,
-        client=await stack.enter_async_context(open_sender(guard, timeout_s=settings.webhooks.timeout_s)),
+        client=client,
         schedule=RetrySchedule(settings.webhooks.retry_delays_s),
         clock=clock,
         metrics=metrics,
@@ -232,6 +235,7 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, clock: Clock) ->
         cipher=cipher,
         guard=guard,
         dispatcher=dispatcher,
+        samples=SampleSender(client, clock),
         cluster=cluster,
     )
 
@@ -318,6 +322,7 @@ def _services(
         on_events=base.on_events,
         on_watch=lambda chain_id: watchers[chain_id].wakeup.wake(),
         cipher=base.cipher,
+        samples=base.samples,
         cluster=base.cluster,
         public_url=base.settings.http.public_url,
     )

@@ -16,3 +16,16 @@ class InvalidRequest(Exception):
         super().__init__(message)
         self.field = field
         self.code = code
+
+
+class RateLimited(Exception):
+    """
+    It was asked for too often.
+
+    Attributes:
+        retry_after_s: when to ask again, in seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -18,6 +18,7 @@ from kernel.store.horizon import Horizon
 from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.cluster import Alone, Cluster, NodeView, chain_lock
+from scanner.deliveries import Deliveries, SampleSender
 from scanner.errors import InvalidRequest
 from scanner.lifecycle import with_depth
 from scanner.matching import rejection_reason
@@ -107,6 +108,7 @@ class Services:
         on_events: Callable[[], None],
         on_watch: Callable[[int], None],
         cipher: SecretCipher,
+        samples: SampleSender,
         cluster: Cluster | None = None,
         public_url: str | None = None,
     ) -> None:
@@ -124,6 +126,7 @@ class Services:
             on_created=on_watch,
             cipher=cipher,
         )
+        self.deliveries = Deliveries(db=db, clock=clock, callbacks=callbacks, sender=samples, on_events=on_events)
         self.secrets = CallbackSecrets(db, clock, cipher, callbacks)
         self.probe = StoreProbe(db, clock.now_ms)
         self._workers = workers

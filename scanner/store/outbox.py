@@ -209,7 +209,8 @@ _GIVEN_UP = Bulk(
     {"id": intents.c.intent_id, "at": intents.c.updated_at},
     lambda row: (
         update(intents)
-        .where(intents.c.intent_id == row["id"], _SETTLED)
+        # Sent again by an operator and refused, it was told all the same: the intent stays confirmed.
+        .where(intents.c.intent_id == row["id"], _SETTLED, without_index(intents.c.webhook_delivered_at).is_(None))
         .values(status=IntentStatus.WEBHOOK_FAILED, updated_at=row["at"])
     ),
 )

@@ -301,6 +301,8 @@ events = Table(
     Index("events_due", "priority", "next_attempt_at", **where("status = 'pending'")),
     Index("events_failed", "failed_at", **where("status = 'failed'")),
     Index("events_subject", "subject_kind", "subject_id"),
+    # Operators list these beside millions that were delivered.
+    Index("events_undelivered", "status", "number", **where("status <> 'delivered'")),
 )
 
 balance_watches = Table(

@@ -17,6 +17,7 @@ import aiohttp
 from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash, word
 from devnet.receiver import Delivery, Receiver, receiver
 from protocol.wire import rfc3339
+from scanner.store import outbox, webhook_log
 from tests.cases.scanned_nodes import TOKENS
 from tests.golden.book import Book, Caller
 from tests.harness import SECRET, USDC, USDT, FakeClock, Running, environment, running
@@ -416,6 +417,34 @@ async def refusing(w: RecordedScanner) -> None:
     await w.hear(1)
     await w.api.ask("GET", "/intents/pay-refused")
     await w.api.ask("POST", "/admin/webhooks/retry")
+    await looking_at_webhooks(w)
+
+
+async def looking_at_webhooks(w: RecordedScanner) -> None:
+    """What was told, sent again, and a test event."""
+    page = await w.api.ask("GET", "/webhooks?limit=2")
+    await w.api.ask("GET", f"/webhooks?limit=2&cursor={page['nextCursor']}")
+    for status in ("pending", "failed"):
+        await w.api.ask("GET", f"/webhooks?status={status}")
+    await w.api.ask("GET", "/webhooks?receiver=elsewhere.example:443&status=delivered")
+    for query in ("status=odd", "receiver=", "cursor=!"):
+        await w.api.ask("GET", f"/webhooks?{query}", status=400)
+    refused = (await w.scanner.api.get("/intents/pay-refused"))["intent"]["deliveries"][0]["eventId"]
+    await w.api.ask("GET", f"/webhooks/{refused}")
+    await w.api.ask("POST", f"/webhooks/{refused}/redeliver")
+    await w.hear(1)
+    superseded = (await w.scanner.api.get("/intents/pay-seen"))["intent"]["deliveries"][0]["eventId"]
+    async with w.scanner.database.write() as tx:
+        await webhook_log.send_again(tx, superseded, 2**53)
+        await outbox.supersede(tx, outbox.INTENT, ["pay-seen"])
+    await w.api.ask("POST", f"/webhooks/{superseded}/redeliver", status=409)
+    for method, path in (("GET", ""), ("POST", "/redeliver")):
+        await w.api.ask(method, f"/webhooks/nobody{path}", status=404)
+        await w.api.ask(method, f"/webhooks/a%20b{path}", status=400)
+    body = {"callbackUrl": "http://127.0.0.1:9/", "callbackSecret": SECRET}
+    await w.api.ask("POST", "/webhooks/test", body)
+    await w.api.ask("POST", "/webhooks/test", {**body, "eventType": "payment.dreamt"}, status=400)
+    await w.api.ask("POST", "/webhooks/test", TOO_LARGE, status=413)
 
 
 async def changing_secrets(w: RecordedScanner) -> None:

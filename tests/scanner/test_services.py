@@ -39,8 +39,16 @@ from tests.scanner.facts import (
     an_intent,
 )
 from tests.scanner.fake_chain import FakeChain, a_chain
+from webhooks.http_sender import Attempt
 
 LISTED = Token(chain_id=CHAIN, address=TOKEN, symbol="USDT", decimals=18, name="Tether")
+
+
+class Samples:
+    """Sends no test events."""
+
+    async def send(self, url: str, secret: str, *, event_id: str, event_type: str, body: bytes) -> Attempt:
+        raise NotImplementedError
 
 
 class Callbacks:
@@ -86,6 +94,7 @@ class ServicesBench:
             on_events=self._ring,
             on_watch=lambda chain_id: None,
             cipher=SecretCipher(),
+            samples=Samples(),
         )
 
     def _ring(self) -> None:

@@ -268,6 +268,7 @@ def _telling() -> None:
     op.create_index("events_due", "events", ["priority", "next_attempt_at"], **where("status = 'pending'"))
     op.create_index("events_failed", "events", ["failed_at"], **where("status = 'failed'"))
     op.create_index("events_subject", "events", ["subject_kind", "subject_id"])
+    op.create_index("events_undelivered", "events", ["status", "number"], **where("status <> 'delivered'"))
     op.create_table(
         "attempts",
         sa.Column("id", Whole, primary_key=True),
