@@ -24,7 +24,6 @@ REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing 
 UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
 NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
 PREFIX = "SCANNER_"
-SHARED_STORES = False  # whether this version may be put on PostgreSQL
 _FRAMING = re.compile(r"'self'|https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
 # Set by backends of other designs beside us, and by container platforms for a service named scanner.
 OTHERS = ("SCANNER_URL", "SCANNER_CALLBACK_SECRET", "SCANNER_PORT")
@@ -344,8 +343,6 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
 def _check_store(env: _Environment, given: Mapping[str, str]) -> None:
     if env.DATABASE_URL is None:
         return
-    if not SHARED_STORES:
-        raise ConfigError("DATABASE_URL: PostgreSQL is not supported by this version: unset it and use DB_PATH")
     if "DB_PATH" in given:
         raise ConfigError("DB_PATH: is set beside DATABASE_URL, and one store is enough: unset one of them")
     if env.SCANNER_SECRET_KEY is None:

@@ -15,9 +15,12 @@ from kernel.errors import WrongKey
 from kernel.sealing.keys import GivenKeys, key_file, keys_at_hand
 from kernel.store import maintenance
 from kernel.store.maintenance import Health, StoreKind
+from kernel.store.postgresql import PostgresSettings
+from kernel.store.postgresql_check import check_database
 
 EXIT_FIX = 1  # an operator must change something
 EXIT_WRONG_KEY = 2  # no key at hand opens what is sealed (argparse ends with the same for a wrong argument)
+EXIT_OTHER_TOOL = 2  # another program does that
 EXIT_RESTART = 75  # EX_TEMPFAIL: starting again may help
 
 
@@ -78,6 +81,23 @@ def maintain(asked: argparse.Namespace, kind: StoreKind, store: Path, given: Giv
         sys.stderr.write(f"{exc}\n")
         return EXIT_WRONG_KEY
     return 0
+
+
+def maintain_database(asked: argparse.Namespace, kind: StoreKind, settings: PostgresSettings, given: GivenKeys) -> int:
+    """
+    Do what was asked with a store on PostgreSQL, as far as that is ours to do, and return the exit code.
+
+    Raises:
+        StoreError: it could not be done.
+    """
+    if asked.command != "check":
+        sys.stderr.write(
+            f"{asked.command}: the store is on PostgreSQL: use pg_dump and pg_restore, or pgBackRest, for its copies;"
+            f" keep the key in {kind.key_setting} elsewhere\n"
+        )
+        return EXIT_OTHER_TOOL
+    keys = [*([] if given.current is None else [given.current]), *given.former]
+    return _report(asyncio.run(check_database(kind, settings, keys)))
 
 
 def _keep(kind: StoreKind, store: Path, given: GivenKeys) -> str:

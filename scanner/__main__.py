@@ -12,10 +12,10 @@ from pathlib import Path
 from config.settings import Settings, load_settings
 from kernel.errors import ConfigError, StoreError
 from kernel.logging import configure
-from kernel.process import EXIT_FIX, died, maintain, parser, stop_on_signal
+from kernel.process import EXIT_FIX, died, maintain, maintain_database, parser, stop_on_signal
 from kernel.store.files import private_from_now_on
 from kernel.tasks.gc import tune_gc
-from scanner.app import open_daemon
+from scanner.app import database_of, open_daemon
 from scanner.store import maintenance
 
 log = logging.getLogger("scanner")
@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     private_from_now_on()
     try:
         settings = load_settings(os.environ, env_file=Path(".env"))
+        database = database_of(settings)
+        if database is not None and asked.command is not None and not (asked.command == "check" and asked.path):
+            return maintain_database(asked, maintenance.KIND, database, settings.sealing)
         if asked.command is not None:
             return maintain(asked, maintenance.KIND, settings.store.path, settings.sealing)
         configure(level=settings.log.level, form=settings.log.format)

@@ -240,23 +240,30 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, clock: Clock) ->
     )
 
 
-async def _open_store(
-    stack: AsyncExitStack, settings: Settings, catalog: Catalog, clock: Clock
-) -> tuple[Database, Alone | Together]:
-    """Open the store, and take part in what shares it."""
+def database_of(settings: Settings) -> PostgresSettings | None:
+    """Return where the store is on PostgreSQL; None where it is a file."""
     store = settings.store
     if store.url is None:
-        stack.enter_context(exclusive_store_lock(store.path, service="scanner", setting="DB_PATH"))
-        await asyncio.to_thread(migrate, store.path)
-        db = await stack.enter_async_context(open_database(store.path))
-        return db, Alone(db, clock, store.node_id, VERSION)
-    database = PostgresSettings(
+        return None
+    return PostgresSettings(
         url=store.url,
         schema=SCHEMA,
         setting="DATABASE_URL",
         name=f"amn scanner {store.node_id}",
         idle_s=store.lease_s / 2,
     )
+
+
+async def _open_store(
+    stack: AsyncExitStack, settings: Settings, catalog: Catalog, clock: Clock
+) -> tuple[Database, Alone | Together]:
+    """Open the store, and take part in what shares it."""
+    store, database = settings.store, database_of(settings)
+    if database is None:
+        stack.enter_context(exclusive_store_lock(store.path, service="scanner", setting="DB_PATH"))
+        await asyncio.to_thread(migrate, store.path)
+        db = await stack.enter_async_context(open_database(store.path))
+        return db, Alone(db, clock, store.node_id, VERSION)
     await migrate_postgresql(database)
     shared = await stack.enter_async_context(open_postgresql(database))
     await warn_of_replication(shared)

@@ -229,7 +229,7 @@ async def _migrated(url: str) -> None:
 async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator[Running]:
     """Run the daemon in this process until the block ends."""
     settings = load_settings(env)
-    if not settings.store.path.exists():
+    if settings.store.url is None and not settings.store.path.exists():
         settings.store.path.write_bytes(await asyncio.to_thread(empty_store))
     stop = asyncio.Event()
     async with open_daemon(settings, clock=clock) as daemon:

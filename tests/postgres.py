@@ -114,10 +114,24 @@ class Server:
                 self.process.wait(0.05)
         raise RuntimeError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
 
+    def pause(self) -> None:
+        """Let it answer nobody, and close no connection: as a machine behind a dead network does."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        for pid in self._processes():
+            os.kill(pid, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [self.process.pid, *map(int, children.split())]
+
     def stop(self) -> None:
         """Stop it and remove everything."""
         atexit.unregister(self.stop)
         if self.process.poll() is None:
+            self.resume()
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(30)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -23,14 +23,13 @@ from kernel.clock import Clock
 from kernel.errors import StoreError
 from kernel.store.database import Database, Tx
 from kernel.store.ddl import Whole
-from kernel.store.postgresql import PostgresDatabase
+from kernel.store.postgresql import LONGEST_STATEMENT_S, PostgresDatabase
 from kernel.tasks.failure_log import FailureLog
 
 log = logging.getLogger(__name__)
 
 BEATS_A_LEASE = 6
 BLOCKED_S = 1.0  # how long a lease that is over may be held up by whoever still has its row
-LEADER_STATEMENT_S = 30.0  # a page of a busy chain takes longer than any answer may
 FORGOTTEN_AFTER = 5  # leases: how long a process that is gone is still shown
 LANE = "lane:"
 
@@ -390,7 +389,7 @@ class LeasedDatabase(Database):
         term = self._leases.term(self._name)
         if term is None:
             raise NotLeading(f"{self._name} is not led by this process")
-        async with self._db.write(statement_s=LEADER_STATEMENT_S) as tx:
+        async with self._db.write(statement_s=LONGEST_STATEMENT_S) as tx:
             await self._leases.fence(tx, self._name, term)
             yield tx
 

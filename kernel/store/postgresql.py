@@ -31,6 +31,7 @@ OLDEST = 150_000  # server_version_num of the oldest version that is known to wo
 ENTER_S = 4.0  # for a connection and the beginning of a transaction
 CONNECT_S = 3.0
 STATEMENT_S = 5.0
+LONGEST_STATEMENT_S = 30.0  # of a leader: a page of a busy chain takes longer than any answer may
 MARGIN_S = 1.0  # after which a server that was to give up by itself is taken for gone
 COMMIT_S = STATEMENT_S + MARGIN_S
 ROLLBACK_S = 2.0
@@ -128,8 +129,8 @@ class PostgresDatabase(Database):
             yield tx
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
-        async with self._transaction(READ_ONLY) as tx:
+    async def read(self, *, statement_s: float = STATEMENT_S) -> AsyncIterator[Tx]:
+        async with self._transaction(READ_ONLY, statement_s=statement_s) as tx:
             yield tx
 
     async def lock(self, tx: Tx, *names: str) -> None:
@@ -302,10 +303,10 @@ async def connect_to(settings: PostgresSettings, *, statement_s: float = STATEME
 
 @asynccontextmanager
 async def open_postgresql(
-    settings: PostgresSettings, *, translate: Translate | None = None
+    settings: PostgresSettings, *, translate: Translate | None = None, statement_s: float = LONGEST_STATEMENT_S
 ) -> AsyncIterator[PostgresDatabase]:
     """Open a store on PostgreSQL; migrations have been applied before (`migrate`)."""
-    engine = open_engine(settings)
+    engine = open_engine(settings, statement_s=statement_s)
     try:
         yield PostgresDatabase(engine, settings, translate)
     finally:

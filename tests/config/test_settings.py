@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -240,11 +242,46 @@ def test_the_refusal_reads_as_operators_grep_for_it() -> None:
     assert wanted == REFUSE_OPEN
 
 
-def test_postgresql_is_refused_without_its_url() -> None:
-    message = refusal({"DATABASE_URL": f"postgresql://u:{SECRET}@db/scanner"})
-    assert message.startswith("DATABASE_URL: ")
-    assert "DB_PATH" in message
+DATABASE = {
+    "DATABASE_URL": f"postgresql://u:{SECRET}@db/scanner",
+    "SCANNER_SECRET_KEY": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
+}
+
+
+def test_a_database_takes_the_place_of_the_file() -> None:
+    found = load_settings(DATABASE).store
+    assert found.url == DATABASE["DATABASE_URL"]
+    assert load_settings({**DATABASE, "DATABASE_URL": "postgres://u@db/scanner"}).store.url == "postgres://u@db/scanner"
+    assert load_settings({}).store.url is None
+    assert SECRET not in repr(load_settings(DATABASE))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({**DATABASE, "DB_PATH": "./scanner.db"}, "DB_PATH"),
+        ({"DATABASE_URL": DATABASE["DATABASE_URL"]}, "SCANNER_SECRET_KEY"),
+        ({**DATABASE, "DATABASE_URL": f"mysql://u:{SECRET}@db/scanner"}, "DATABASE_URL"),
+        ({**DATABASE, "SCANNER_LEASE_SEC": "3.9"}, "SCANNER_LEASE_SEC"),
+        ({**DATABASE, "SCANNER_LEASE_SEC": "20.1"}, "SCANNER_LEASE_SEC"),
+        ({**DATABASE, "SCANNER_NODE_ID": "a b"}, "SCANNER_NODE_ID"),
+        ({**DATABASE, "SCANNER_NODE_ID": "a" * 101}, "SCANNER_NODE_ID"),
+        ({**DATABASE, "SCANNER_NODE_ID": "a\n"}, "SCANNER_NODE_ID"),
+    ],
+)
+def test_what_does_not_go_with_a_database_is_named_without_its_url(given: dict[str, str], named: str) -> None:
+    message = refusal(given)
+    assert message.startswith(f"{named}: ")
     assert SECRET not in message
+
+
+def test_an_empty_path_beside_a_database_is_no_path() -> None:
+    assert load_settings({**DATABASE, "DB_PATH": ""}).store.url == DATABASE["DATABASE_URL"]
+
+
+def test_each_process_has_a_name_of_its_own() -> None:
+    assert load_settings({}).store.node_id == f"{socket.gethostname()}:{os.getpid()}"
+    assert load_settings({"SCANNER_NODE_ID": "a-name"}).store.node_id == "a-name"
 
 
 def test_an_empty_value_counts_as_unset() -> None:
