@@ -46,13 +46,9 @@ async def listing(request: web.Request) -> web.Response:
     """GET /intents"""
     query = parse_query(request, ListIntents)
     after = decode_cursor(query.cursor, str)[0] if query.cursor else None
-    found = await request.app[SERVICES].list_intents(
-        status=query.status, chain_id=query.chain_id, after=after, limit=query.limit + 1
-    )
-    shown = found[: query.limit]
-    more = len(found) > query.limit
-    cursor = encode_cursor(shown[-1].intent_id) if more else None
-    return json_response(answers.IntentPage(intents=tuple(map(render.intent, shown)), next_cursor=cursor))
+    found = await request.app[SERVICES].list_intents(query.wanted(), named=query.q, after=after, limit=query.limit)
+    cursor = None if found.after is None else encode_cursor(found.after)
+    return json_response(answers.IntentPage(intents=tuple(map(render.intent, found.intents)), next_cursor=cursor))
 
 
 async def cancel(request: web.Request) -> web.Response:

@@ -7,8 +7,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from protocol.words import Rail
 from scanner.model import DeliveryStatus, EventType, IntentStatus, Reason
-from scanner.registration.requests import MAX_CHAIN_ID, Body, CallbackSecret, CallbackUrl
+from scanner.registration.requests import MAX_CHAIN_ID, Body, CallbackSecret, CallbackUrl, Moment
+from scanner.store.intent_search import IntentFilter
 
 
 class RotateSecret(Body):
@@ -49,8 +51,22 @@ class ListTransfers(Query):
 class ListIntents(Query):
     """Which intents to list."""
 
+    q: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     chain_id: Annotated[int, Field(ge=1, le=MAX_CHAIN_ID)] | None = None
     status: IntentStatus | None = None
+    rail: Rail | None = None
+    created_from: Moment | None = None
+    created_to: Moment | None = None
+
+    def wanted(self) -> IntentFilter:
+        """Return the filter that is asked for."""
+        return IntentFilter(
+            status=self.status,
+            chain_id=self.chain_id,
+            rail=self.rail,
+            created_from=self.created_from,
+            created_to=self.created_to,
+        )
 
 
 class ListUnmatched(Query):

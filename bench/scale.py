@@ -14,7 +14,8 @@ from chains.types import Rail
 from kernel.store.database import Database, Tx
 from scanner.model import Intent, IntentStatus
 from scanner.reading.target_index import TargetIndex
-from scanner.store import intents, tables, transfers
+from scanner.store import intent_search, intents, tables, transfers
+from scanner.store.intent_search import IntentFilter
 
 SIZES = (1_000, 100_000, 1_000_000)
 CONFIRMING = 500  # of each size: what waits for depth at a time does not grow with what waits for money
@@ -82,8 +83,8 @@ QUESTIONS: dict[str, Question] = {
     "poll: expired unread": lambda tx: intents.unread(tx, CHAIN_ID, NOW, 20),
     "scrape: how many in each status": intents.count_by_status,
     "page: whose a reference is": lambda tx: intents.by_references(tx, CHAIN_ID, [f"0x{n:064x}" for n in range(200)]),
-    "list: a page of a status": lambda tx: intents.page(
-        tx, status=IntentStatus.CONFIRMING, chain_id=CHAIN_ID, after=None, limit=100
+    "list: a page of a status": lambda tx: intent_search.page(
+        tx, IntentFilter(status=IntentStatus.CONFIRMING, chain_id=CHAIN_ID), after=None, limit=100
     ),
 }  # fmt: skip
 

@@ -30,9 +30,11 @@ from scanner.registration.intents import Draft, Registrations
 from scanner.registration.requests import CreateIntent
 from scanner.registration.tokens import TokenResolver, parse_address
 from scanner.registration.watches import Watches
+from scanner.search import spellings
 from scanner.secrets.callback_secrets import CallbackSecrets
-from scanner.store import checkpoints, intents, outbox, transfers, watches
+from scanner.store import checkpoints, intent_search, intents, outbox, transfers, watches
 from scanner.store.errors import Conflict, NotFound, StoreError
+from scanner.store.intent_search import IntentFilter, IntentPage
 from scanner.upkeep.health import ChainHealth
 from scanner.upkeep.metrics import Metrics
 from scanner.upkeep.store_probe import StoreProbe
@@ -255,13 +257,38 @@ class Services:
             return await transfers.page(tx, intent_id, after=after, limit=limit)
 
     async def list_intents(
-        self, *, status: IntentStatus | None, chain_id: int | None, after: str | None, limit: int
-    ) -> list[Intent]:
-        """Return a page of intents in order of creation."""
+        self,
+        wanted: IntentFilter | None = None,
+        *,
+        named: str | None = None,
+        after: str | None = None,
+        limit: int,
+        newest_first: bool = False,
+    ) -> IntentPage:
+        """
+        Return a page of intents in order of registration.
+
+        `named` finds exactly: an intent's id or reference, a transaction, an address that is paid or pays.
+        """
         last = await self._numbers["intents"].settled()
+        wanted = wanted or IntentFilter()
         async with self._db.read() as tx:
-            found = await intents.page(tx, status=status, chain_id=chain_id, after=after, limit=limit, last=last)
-            return await self._with_depths(tx, found)
+            if named is None:
+                page = await intent_search.page(
+                    tx, wanted, after=after, limit=limit, last=last, newest_first=newest_first
+                )
+            else:
+                page = await intent_search.find(
+                    tx,
+                    spellings(named, [worker.adapter for worker in self._workers.values()]),
+                    wanted,
+                    chains=self._catalog.chains.keys(),
+                    after=after,
+                    limit=limit,
+                    last=last,
+                    newest_first=newest_first,
+                )
+            return page._replace(intents=await self._with_depths(tx, page.intents))
 
     async def _with_depths(self, tx: Tx, found: Sequence[Intent]) -> list[Intent]:
         """Count how deep payments are, on chains that count blocks."""

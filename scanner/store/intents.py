@@ -25,7 +25,6 @@ from chains.types import Rail
 from kernel.store.bulk import Bulk, BulkInsert
 from kernel.store.ddl import Whole
 from kernel.store.dialects import (
-    JsonRows,
     among,
     as_json_rows,
     columns_of,
@@ -35,20 +34,20 @@ from kernel.store.dialects import (
     least,
     without_index,
 )
-from kernel.store.horizon import EVERYTHING
 from scanner.model import LIVE, EventType, Intent, IntentStatus
 from scanner.store.tables import NEW, BaseUnits, intent_counts, intents
 
 # A page of logs may load thousands: columns are asked for in the order of the fields of `Intent`.
-_COLUMNS = [intents.c[name] for name in Intent._fields]
+COLUMNS = [intents.c[name] for name in Intent._fields]
 _NAMES = list(Intent._fields)
 _RAIL, _STATUS, _EVENTS = (_NAMES.index(name) for name in ("rail", "status", "events"))
-_AMOUNTS = [i for i, column in enumerate(_COLUMNS) if isinstance(column.type, BaseUnits)]
+_AMOUNTS = [i for i, column in enumerate(COLUMNS) if isinstance(column.type, BaseUnits)]
 _RAILS = {rail.value: rail for rail in Rail}
 _STATUSES = {status.value: status for status in IntentStatus}
 
 
-def _intent(values: list[Any]) -> Intent:
+def as_intent(values: list[Any]) -> Intent:
+    """Return an intent of its row's columns."""
     values[_RAIL] = _RAILS[values[_RAIL]]
     values[_STATUS] = _STATUSES[values[_STATUS]]
     values[_EVENTS] = _events(values[_EVENTS])
@@ -63,31 +62,31 @@ def _events(text: str) -> tuple[EventType, ...]:
 
 
 async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
-    return [_intent(row) for row in await fetch_json_rows(tx, as_json_rows(statement))]
+    return [as_intent(row) for row in await fetch_json_rows(tx, as_json_rows(statement))]
 
 
-_ONE = as_json_rows(select(*_COLUMNS).where(intents.c.intent_id == bindparam("id")))
-_BY_ID = as_json_rows(select(*_COLUMNS).where(among(intents.c.intent_id, "ids")))
+_ONE = as_json_rows(select(*COLUMNS).where(intents.c.intent_id == bindparam("id")))
+_BY_ID = as_json_rows(select(*COLUMNS).where(among(intents.c.intent_id, "ids")))
 
 
 async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
     """Return one intent."""
     found = await fetch_json_rows(tx, _ONE, id=intent_id)
-    return _intent(found[0]) if found else None
+    return as_intent(found[0]) if found else None
 
 
-_BY_PAY_TOKEN = as_json_rows(select(*_COLUMNS).where(intents.c.pay_token == bindparam("token")))
+_BY_PAY_TOKEN = as_json_rows(select(*COLUMNS).where(intents.c.pay_token == bindparam("token")))
 
 
 async def by_pay_token(tx: AsyncConnection, token: str) -> Intent | None:
     """Return the intent a payment page is for."""
     found = await fetch_json_rows(tx, _BY_PAY_TOKEN, token=token)
-    return _intent(found[0]) if found else None
+    return as_intent(found[0]) if found else None
 
 
 async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
     """Return the intents that exist among `ids`."""
-    found = map(_intent, await fetch_json_rows(tx, _BY_ID, ids=ids))
+    found = map(as_intent, await fetch_json_rows(tx, _BY_ID, ids=ids))
     return {intent.intent_id: intent for intent in found}
 
 
@@ -116,7 +115,7 @@ async def taken_references(tx: AsyncConnection, pairs: Collection[tuple[int, str
 # A page carries thousands, most of them nobody's: they are walked through, where `among` would sort them first.
 _REFERENCE = each_of("refs").table_valued("value", name="asked")
 _BY_REFERENCE = as_json_rows(
-    select(*_COLUMNS)
+    select(*COLUMNS)
     .select_from(_REFERENCE.join(intents, intents.c.topic_ref == _REFERENCE.c.value))
     .where(without_index(intents.c.chain_id) == bindparam("chain"))
 )
@@ -124,7 +123,7 @@ _BY_REFERENCE = as_json_rows(
 
 async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str]) -> dict[str, Intent]:
     """Return a chain's intents by topic_ref: one indexed look-up for a whole page of logs."""
-    found = map(_intent, await fetch_json_rows(tx, _BY_REFERENCE, chain=chain_id, refs=refs))
+    found = map(as_intent, await fetch_json_rows(tx, _BY_REFERENCE, chain=chain_id, refs=refs))
     return {intent.topic_ref: intent for intent in found}
 
 
@@ -198,7 +197,7 @@ async def registered_since(tx: AsyncConnection, chain_id: int, number: int) -> l
 
 
 _BY_DESTINATION = as_json_rows(
-    select(*_COLUMNS)
+    select(*COLUMNS)
     .where(
         intents.c.chain_id == bindparam("chain"),
         intents.c.rail == text("'direct'"),
@@ -213,7 +212,7 @@ _BY_DESTINATION = as_json_rows(
 async def by_destinations(tx: AsyncConnection, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
     """Return a chain's direct intents by destination, the one registered last first."""
     found: dict[str, list[Intent]] = {}
-    for intent in map(_intent, await fetch_json_rows(tx, _BY_DESTINATION, chain=chain_id, keys=keys)):
+    for intent in map(as_intent, await fetch_json_rows(tx, _BY_DESTINATION, chain=chain_id, keys=keys)):
         found.setdefault(intent.destination_key, []).append(intent)
     return found
 
@@ -248,49 +247,6 @@ _DEEP = as_json_rows(
 async def deep(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
     """Return which intents wait for nothing but a second look: their last payment is deep enough."""
     return {row[0] for row in await fetch_json_rows(tx, _DEEP, chain=chain_id, tip=tip, final=final)}
-
-
-async def page(
-    tx: AsyncConnection,
-    *,
-    status: IntentStatus | None,
-    chain_id: int | None,
-    after: str | None,
-    limit: int,
-    last: int = EVERYTHING,
-) -> list[Intent]:
-    """
-    Return a page in order of creation, after an intent; all over again when there is no such intent.
-
-    `last` is the number up to which all rows are there.
-    """
-    given = {"status": status, "chain": chain_id, "id": after}
-    asked = {name: value for name, value in given.items() if value is not None}
-    asked |= {} if last == EVERYTHING else {"last": last}
-    rows = await fetch_json_rows(tx, _page(frozenset(asked)), **asked, limit=limit)
-    return [_intent(row) for row in rows]
-
-
-# Rows are numbered as they are written, and every index ends in that number: no page is ever sorted.
-
-
-@functools.cache
-def _page(given: frozenset[str]) -> JsonRows:
-    """Return the statement for what is given; making one costs more than asking it."""
-    statement = select(*_COLUMNS).order_by(intents.c.number).limit(bindparam("limit"))
-    if "status" in given:
-        statement = statement.where(intents.c.status == bindparam("status"))
-    if "chain" in given:
-        # By itself a chain has no index in that order, and one that has another would have it sorted.
-        chain = intents.c.chain_id if "status" in given else without_index(intents.c.chain_id)
-        statement = statement.where(chain == bindparam("chain"))
-    if "last" in given:
-        statement = statement.where(bindparam("last") >= intents.c.number)
-    if "id" in given:
-        former = intents.alias("former")
-        number = select(former.c.number).where(former.c.intent_id == bindparam("id"))
-        statement = statement.where(func.coalesce(number.scalar_subquery(), 0) < intents.c.number)
-    return as_json_rows(statement)
 
 
 async def change(
@@ -510,7 +466,7 @@ async def undelivered(tx: AsyncConnection) -> list[Intent]:
     """Return every confirmed intent whose backend has not acknowledged it, whatever its age."""
     return await _all(
         tx,
-        select(*_COLUMNS).where(intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_(None)),
+        select(*COLUMNS).where(intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_(None)),
     )
 
 

@@ -106,6 +106,9 @@ intents = Table(
     Index("intents_topic_ref", "topic_ref", "chain_id", unique=True),
     Index("intents_direct", "chain_id", "destination_key", **where("rail = 'direct'")),
     Index("intents_pay_token", "pay_token", unique=True),
+    # What operators look for by who is paid, and by who paid.
+    Index("intents_proxy", "destination_key", "number", **where("rail = 'proxy'")),
+    Index("intents_sender", "sender", "number", **where("sender IS NOT NULL")),
     # One live direct intent a destination: a plain transfer carries nothing else to tell them apart.
     Index(
         "intents_direct_reserved",

@@ -315,6 +315,16 @@ async def paying(w: RecordedScanner) -> None:
     await w.hear(2)
     await w.api.ask("GET", "/intents/pay-proxy")
     await w.api.ask("GET", "/intents/pay-proxy/transfers?limit=1")
+    for q in (tx, tx.upper().replace("X", "x"), reference, "pay-proxy"):
+        found = await w.api.ask("GET", f"/intents?q={q}")
+        assert [each["intentId"] for each in found["intents"]] == ["pay-proxy"]
+    await w.api.ask("GET", f"/intents?q={OTHER}&limit=2&status=confirmed&rail=proxy&chainId=97")
+    await w.api.ask("GET", "/intents?q=pay-prox")
+    await w.api.ask(
+        "GET", f"/intents?rail=proxy&createdFrom={rfc3339(NOW_S * 1000)}&createdTo=2026-09-22T00:00:00Z&limit=1"
+    )
+    for query in ("q=", f"q={'x' * 201}", "rail=pigeon", "createdFrom=yesterday", "createdTo=2026-01-01T00:00:00"):
+        await w.api.ask("GET", f"/intents?{query}", status=400)
     await w.api.ask("POST", "/intents/pay-proxy/recheck", {"txHash": tx})
     await w.pay_through_proxy("again", OTHER, 1000, reference)
     await w.hear(1)

@@ -21,6 +21,7 @@ from scanner.registration.requests import CreateIntent
 from scanner.services import Services
 from scanner.store import checkpoints, intents
 from scanner.store.errors import Conflict, NotFound, StoreError
+from scanner.store.intent_search import IntentFilter
 from scanner.upkeep.metrics import Metrics
 from scanner.worker import ChainWorker
 from tests.harness import FakeClock
@@ -190,7 +191,7 @@ async def test_what_cannot_be_served_is_refused_by_its_field_and_nothing_is_stor
         await bench.services.register(a_request(**fields))
 
     assert (refusal.value.field, refusal.value.code) == (field, code)
-    assert await bench.services.list_intents(status=None, chain_id=None, after=None, limit=10) == []
+    assert (await bench.services.list_intents(limit=10)).intents == []
 
 
 async def test_a_rail_the_family_does_not_serve_is_refused(bench: ServicesBench) -> None:
@@ -253,9 +254,12 @@ async def test_intents_are_listed_in_the_order_of_creation_page_by_page(bench: S
 
     found: list[str] = []
     after: str | None = None
-    while page := await bench.services.list_intents(status=IntentStatus.PENDING, chain_id=CHAIN, after=after, limit=3):
-        found += [intent.intent_id for intent in page]
-        after = page[-1].intent_id
+    wanted = IntentFilter(status=IntentStatus.PENDING, chain_id=CHAIN)
+    while True:
+        page = await bench.services.list_intents(wanted, after=after, limit=3)
+        found += [intent.intent_id for intent in page.intents]
+        if (after := page.after) is None:
+            break
 
     assert found == ["b", "a", "c", "d"]
 
@@ -397,7 +401,7 @@ CONFIRMING = {"status": IntentStatus.CONFIRMING, "tx_hash": "0xaa", "block_numbe
 
 async def depths(bench: ServicesBench) -> tuple[int, list[int]]:
     """Return what one answer says of order-1, and what the list does of everybody."""
-    listed = await bench.services.list_intents(status=None, chain_id=None, after=None, limit=50)
+    listed = (await bench.services.list_intents(limit=50)).intents
     return (await bench.services.intent("order-1")).intent.confirmations, [intent.confirmations for intent in listed]
 
 

@@ -111,6 +111,8 @@ def _payments() -> None:
         ),
     )
     op.create_index("intents_pay_token", "intents", ["pay_token"], unique=True)
+    op.create_index("intents_proxy", "intents", ["destination_key", "number"], **where("rail = 'proxy'"))
+    op.create_index("intents_sender", "intents", ["sender", "number"], **where("sender IS NOT NULL"))
     op.create_index("intents_status", "intents", ["status"])
     op.create_index("intents_unread", "intents", ["chain_id"], **where("unread IS NOT NULL"))
     op.create_table(
