@@ -19,16 +19,17 @@ SHIPPED = (
     "scanner",
     "webhooks",
 )
-DATA = ("css", "html", "ico", "jinja", "js", "json", "mako", "svg", "toml", "txt", "woff2")
+DATA = ("css", "html", "ico", "jinja", "js", "json", "mako", "svg", "txt", "woff2")
 REGISTRIES = "config.registries"  # what lies at the top of the repository is beside the code in the wheel
 
 
 class BuildServices(build_py):
-    """Takes no module from the top of the repository: this file is none of a service."""
+    """Leaves out the files that build packages, such as this one: they are no modules of a service."""
 
     def find_package_modules(self, package: str, package_dir: str) -> list[Any]:
         """Return the modules of a package."""
-        return [] if package == REGISTRIES else super().find_package_modules(package, package_dir)
+        found = super().find_package_modules(package, package_dir)
+        return [each for each in found if each[1] != "setup"]
 
 
 packages = [name for name in find_packages() if name.partition(".")[0] in SHIPPED]
@@ -36,7 +37,8 @@ setup(
     packages=[*packages, REGISTRIES],
     package_dir={REGISTRIES: "."},
     package_data={
-        **{name: [f"**/*.{ending}" for ending in DATA] for name in packages},
+        # The clients are packages of their own, and what else lies in their folders is theirs.
+        **{name: [f"**/*.{ending}" for ending in DATA] for name in packages if not name.startswith("clients")},
         REGISTRIES: ["supported-chains.json", "tokens.json"],
     },
     include_package_data=False,

@@ -130,7 +130,7 @@ class WebhookReceiver:
             raise Refused("not_configured", "AMN_SCANNER_WEBHOOK_SECRET is not set: webhooks cannot be verified")
         try:
             now = self._units.clock.wall_ms() // 1000
-            event = verify_webhook(raw, headers, self._secret.get_secret_value(), now)
+            event = verify_webhook(raw, headers, self._secret.get_secret_value(), now=now)
         except MalformedWebhook as exc:
             if not exc.names:
                 raise Refused("bad_json", f"the webhook is signed, and no event: {exc}") from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -20,13 +21,13 @@ Event: TypeAlias = IntentEvent | BalanceEvent
 
 
 def verify_webhook(
-    raw_body: bytes, headers: Mapping[str, str], secret: str, now: int, *, tolerance_s: int = 300
+    body: bytes, headers: Mapping[str, str], secret: str, *, now: int | None = None, tolerance_s: int = 300
 ) -> Event:
     """
     Return the event of a webhook that is really the scanner's; give the body as it came, unparsed.
 
-    `now` in unix seconds. `X-AMN-Signature` must be there and right; where `webhook-signature` is
-    there too, it must be right and recent. The event id is the signed one: dedupe by it.
+    `now` in unix seconds, or else this machine's. `X-AMN-Signature` must be there and right; where
+    `webhook-signature` is there too, it must be right and recent. The event id is the signed one: dedupe by it.
 
     Raises:
         InvalidWebhook: forged, altered or too old.
@@ -35,30 +36,31 @@ def verify_webhook(
     """
     check_secret(secret)  # an empty key would accept everybody's signature
     given = {name.lower(): value for name, value in headers.items()}
-    if not verify_amn(raw_body, given.get("x-amn-signature", ""), secret):
+    if not verify_amn(body, given.get("x-amn-signature", ""), secret):
         raise InvalidWebhook("X-AMN-Signature is missing or wrong")
+    moment = int(time.time()) if now is None else now
     timestamped = "webhook-signature" in given
-    if timestamped and not verify_standard(given, raw_body, secret, now=now, tolerance_s=tolerance_s):
+    if timestamped and not verify_standard(given, body, secret, now=moment, tolerance_s=tolerance_s):
         raise InvalidWebhook("webhook-signature is wrong or too old")
-    body = codec.as_object(raw_body)
-    if body is None:
+    told = codec.as_object(body)
+    if told is None:
         raise MalformedWebhook("the body is not a JSON object")
     # Without the second signature `webhook-id` is anybody's word: the body then has to name itself.
-    own_id = given["webhook-id"] if timestamped else f"sha256:{hashlib.sha256(raw_body).hexdigest()}"
-    return _event(body | {"eventId": body.get("eventId") or own_id}, own_id)
+    own_id = given["webhook-id"] if timestamped else f"sha256:{hashlib.sha256(body).hexdigest()}"
+    return _event(told | {"eventId": told.get("eventId") or own_id}, own_id)
 
 
-def read_event(raw_body: bytes, event_id: str) -> Event:
+def read_event(body: bytes, event_id: str) -> Event:
     """
     Read a webhook that was verified when it came.
 
     Raises:
         MalformedWebhook: it is no event.
     """
-    body = codec.as_object(raw_body)
-    if body is None:
+    told = codec.as_object(body)
+    if told is None:
         raise MalformedWebhook("the body is not a JSON object")
-    return _event(body | {"eventId": event_id}, event_id)
+    return _event(told | {"eventId": event_id}, event_id)
 
 
 def _event(body: dict[str, Any], own_id: str) -> Event:

@@ -1,0 +1,75 @@
+"""The client installs as a package of its own, which brings nothing else into somebody's environment."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from setuptools import build_meta
+
+from tests.clients.webhook_vectors import CONFIRMED, NOW, signed
+from tests.processes import ROOT
+from tests.wheels import built, copied, installed, names
+
+OURS = {"addresses", "api", "chains", "clients", "config", "kernel", "marketplace", "protocol", "scanner", "webhooks"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copied(tmp_path_factory.mktemp("source")) / "clients" / "python"
+
+
+@pytest.fixture(scope="module")
+def wheel(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(project, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed(wheel, tmp_path_factory.mktemp("environment")) / "python"
+
+
+def said(python: Path, program: str, folder: Path) -> str:
+    done = subprocess.run([python, "-I", "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_it_carries_what_it_needs_under_its_own_name_and_no_more(wheel: Path) -> None:
+    own = {f"amn_scanner_client/{path.name}" for path in (ROOT / "clients/python/amn_scanner_client").glob("*.py")}
+    wire = {f"amn_scanner_client/protocol/{path.name}" for path in (ROOT / "protocol").glob("*.py")}
+
+    assert names(wheel) == own | wire | {"amn_scanner_client/py.typed", "amn_scanner_client/signing.py"}
+
+
+def test_nothing_of_the_scanner_is_imported(python: Path, tmp_path: Path) -> None:
+    program = "import sys, amn_scanner_client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = set(said(python, program, tmp_path).split())
+
+    assert {"amn_scanner_client", "aiohttp", "msgspec", "orjson"} <= loaded
+    assert loaded & (OURS | {"pydantic", "sqlalchemy", "web3"}) == set()
+
+
+def test_the_documented_receiver_works_where_it_is_installed(python: Path, tmp_path: Path) -> None:
+    receiver = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL)[1]
+    body, headers = signed(CONFIRMED | {"amountReceived": "1200"}, secret="a shared secret")
+    program = f"{receiver}\nprint(receive({body!r}, {headers!r}, {NOW}))"
+
+    assert said(python, program, tmp_path) == "order-1 is paid with 1200 by 0x4eba"
+
+
+def test_a_source_distribution_builds_the_same_where_there_is_no_repository(
+    project: Path, wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    packed = build_meta.build_sdist(str(tmp_path))
+    with tarfile.open(tmp_path / packed) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / "wheel").mkdir()
+
+    again = built(tmp_path / packed.removesuffix(".tar.gz"), tmp_path / "wheel")
+
+    assert names(again) == names(wheel)
