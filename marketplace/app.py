@@ -17,12 +17,13 @@ from kernel.store.clock_follower import ClockFollower
 from kernel.store.lock import exclusive_store_lock
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
+from kernel.web.rate_limiter import RateLimiter
 from marketplace.catalog import Catalog, load_catalog
 from marketplace.errors import ConfigError
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.passwords import Passwords
-from marketplace.identity.rate_limit import RateLimiter, parse_limits
+from marketplace.identity.rate_limit import parse_limits
 from marketplace.identity.tokens import AccessTokens
 from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kernel.web.rate_limiter import RateLimiter
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
-from marketplace.identity.rate_limit import RateLimiter
 from marketplace.identity.tokens import AccessTokens
 from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout

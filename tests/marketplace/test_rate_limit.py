@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.web.clients import client_ip
-from marketplace.identity.rate_limit import DEFAULTS, Limit, RateLimiter, parse_limits
+from kernel.web.rate_limiter import Limit, RateLimiter
+from marketplace.identity.rate_limit import DEFAULTS, parse_limits
 from tests.harness import FakeClock
 
 

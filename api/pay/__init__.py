@@ -1,0 +1,1 @@
+"""The payment page: what a buyer sees, with nothing but a token."""
