@@ -13,7 +13,7 @@ from scanner.cluster import NodeView
 from scanner.deliveries import DeliveryView
 from scanner.model import DeliveryStatus, Intent, StoredTransfer, Watch, WatchStatus
 from scanner.reading.folding import first_key
-from scanner.services import ChainStatus, IntentView, RecheckedTransfer, Services
+from scanner.services import ChainStatus, IntentView, RecheckedTransfer, Services, UnmatchedView
 from scanner.store.webhook_log import LoggedEvent
 from scanner.upkeep.health import ChainState
 
@@ -108,11 +108,14 @@ def rechecked(view: IntentView, seen: list[RecheckedTransfer]) -> answers.Rechec
     )
 
 
-def unmatched(stored: StoredTransfer) -> answers.UnmatchedTransfer:
+def unmatched(view: UnmatchedView) -> answers.UnmatchedTransfer:
     """Return what settled nothing, one or several as one; of an overpayment `amount` is the part that did not."""
+    stored = view.stored
     return of(
         answers.UnmatchedTransfer,
         stored,
+        id=str(stored.id),
+        handled=None if view.handled is None else of(answers.Handled, view.handled),
         tx_hash=stored.tx_hash or None,
         event_key=first_key(stored),
         count=stored.times,

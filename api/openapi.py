@@ -11,7 +11,16 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.middlewares import NO_ROUTE
-from api.schemas import ListIntents, ListTransfers, ListUnmatched, ListWebhooks, Recheck, RotateSecret, TestWebhook
+from api.schemas import (
+    HandleUnmatched,
+    ListIntents,
+    ListTransfers,
+    ListUnmatched,
+    ListWebhooks,
+    Recheck,
+    RotateSecret,
+    TestWebhook,
+)
 from kernel.web.http_errors import ANY_ROUTE
 from kernel.web.openapi import Answer, Call, assemble
 from protocol import routes
@@ -29,6 +38,7 @@ BODIES: Mapping[Route[Any], type[BaseModel]] = {
     routes.CREATE_WATCH: CreateWatch,
     routes.ROTATE_SECRET: RotateSecret,
     routes.TEST_WEBHOOK: TestWebhook,
+    routes.HANDLE_UNMATCHED: HandleUnmatched,
 }
 WITHOUT_BODY_TOO = frozenset({routes.RECHECK})
 QUERIES: Mapping[Route[Any], type[BaseModel]] = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from api import answers as render
-from api.bodies import decode_cursor, encode_cursor, parse, parse_query
+from api.bodies import decode_cursor, encode_cursor, parse, parse_query, path_id
 from api.errors import json_response
 from api.keys import SERVICES
-from api.schemas import ListUnmatched, RotateSecret
+from api.middlewares import ASKED_BY
+from api.schemas import HandleUnmatched, ListUnmatched, RotateSecret
 from protocol import answers
 from protocol.codec import of
 
@@ -47,8 +48,16 @@ async def unmatched(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     found = await services.unmatched(chain_id=query.chain_id, reason=query.reason, after=after, limit=query.limit + 1)
     shown = found[: query.limit]
-    cursor = encode_cursor(shown[-1].id) if len(found) > query.limit else None
+    cursor = encode_cursor(shown[-1].stored.id) if len(found) > query.limit else None
     return json_response(answers.UnmatchedPage(unmatched=tuple(map(render.unmatched, shown)), next_cursor=cursor))
+
+
+async def handle_unmatched(request: web.Request) -> web.Response:
+    """POST /unmatched/{id}/handled"""
+    given = path_id(request, "id")
+    asked = await parse(request, HandleUnmatched)
+    view = await request.app[SERVICES].handle_unmatched(given, asked.note, by=request[ASKED_BY])
+    return json_response(answers.OneUnmatched(unmatched=render.unmatched(view)))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:

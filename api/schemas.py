@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from protocol.words import Rail
 from scanner.model import DeliveryStatus, EventType, IntentStatus, Reason
 from scanner.registration.requests import MAX_CHAIN_ID, Body, CallbackSecret, CallbackUrl, Moment
 from scanner.store.intent_search import IntentFilter
+
+
+def _said(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must say what was done")
+    return value.strip()
+
+
+MAX_NOTE = 1000
+Note = Annotated[str, Field(min_length=1, max_length=MAX_NOTE, pattern=r"\S"), AfterValidator(_said)]
 
 
 class RotateSecret(Body):
@@ -27,6 +37,12 @@ class TestWebhook(Body):
     callback_url: CallbackUrl
     callback_secret: CallbackSecret
     event_type: EventType = EventType.CONFIRMED
+
+
+class HandleUnmatched(Body):
+    """Note that somebody saw to a transfer that settled nothing."""
+
+    note: Note
 
 
 class Recheck(Body):

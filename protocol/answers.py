@@ -191,6 +191,14 @@ class Rechecked(Wire):
     missing: Units
 
 
+class Handled(Wire):
+    """Somebody saw to it: what was done, the slot of the API key (`1`, `2`) or the name of the session, and when."""
+
+    note: str
+    by: str
+    at: Moment
+
+
 class UnmatchedTransfer(Wire):
     """
     A transfer, or the surplus of one, that settled nothing; or `count` of them as one.
@@ -199,6 +207,7 @@ class UnmatchedTransfer(Wire):
     `lastBlockNumber` of the newest.
     """
 
+    id: str
     chain_id: int
     tx_hash: str | None
     event_key: str
@@ -214,6 +223,13 @@ class UnmatchedTransfer(Wire):
     intent_id: str | None
     reason: Reason
     seen_at: Moment
+    handled: Handled | None
+
+
+class OneUnmatched(Wire):
+    """A row of the unmatched."""
+
+    unmatched: UnmatchedTransfer
 
 
 class UnmatchedPage(Wire):

@@ -62,6 +62,7 @@ SHOW_WATCH = Route("GET", "/balance-watches/{watchId}", "Show a balance watch.",
 DELETE_WATCH = Route("DELETE", "/balance-watches/{watchId}", "Stop a balance watch.", answers.OneWatch, (404,))
 STOP_WATCH = Route("POST", "/balance-watches/{watchId}/stop", "Stop a balance watch.", answers.OneWatch, (404,))
 LIST_UNMATCHED = Route("GET", "/unmatched", "Transfers that settled nothing.", answers.UnmatchedPage)
+HANDLE_UNMATCHED = Route("POST", "/unmatched/{id}/handled", "Note that it is seen to.", answers.OneUnmatched, (404,))
 LIST_WEBHOOKS = Route("GET", "/webhooks", "What was told, and what waits to be.", answers.WebhookPage)
 SHOW_WEBHOOK = Route("GET", "/webhooks/{eventId}", "Show a webhook with its tries.", answers.OneWebhook, (404,))
 REDELIVER = Route(
@@ -93,6 +94,7 @@ ROUTES: tuple[Route[Any], ...] = (
     DELETE_WATCH,
     STOP_WATCH,
     LIST_UNMATCHED,
+    HANDLE_UNMATCHED,
     LIST_WEBHOOKS,
     SHOW_WEBHOOK,
     TEST_WEBHOOK,

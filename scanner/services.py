@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,9 @@ from scanner.registration.tokens import TokenResolver, parse_address
 from scanner.registration.watches import Watches
 from scanner.search import spellings
 from scanner.secrets.callback_secrets import CallbackSecrets
-from scanner.store import checkpoints, intent_search, intents, outbox, transfers, watches
+from scanner.store import checkpoints, handled, intent_search, intents, outbox, transfers, watches
 from scanner.store.errors import Conflict, NotFound, StoreError
+from scanner.store.handled import Handled
 from scanner.store.intent_search import IntentFilter, IntentPage
 from scanner.upkeep.health import ChainHealth
 from scanner.upkeep.metrics import Metrics
@@ -44,6 +46,7 @@ from scanner.worker import ChainWorker
 RECHECK_S = 30.0
 SHOWN = 20  # transfers in one answer that is no page
 SEEN_AT_MOST = 10_000  # of a transaction: a stranger chooses how many there are
+_ROW_ID = re.compile(r"[0-9]{1,18}")
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
@@ -68,6 +71,14 @@ class RecheckedTransfer:
     amount: int
     counts: bool
     reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnmatchedView:
+    """A row of the unmatched, and what was noted of it."""
+
+    stored: StoredTransfer
+    handled: Handled | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,11 +409,29 @@ class Services:
 
     async def unmatched(
         self, *, chain_id: int | None, reason: Reason | None, after: int, limit: int
-    ) -> list[StoredTransfer]:
-        """Return transfers that settled nothing, in the order they were seen."""
+    ) -> list[UnmatchedView]:
+        """Return transfers that settled nothing, in the order they were seen, and what was noted of them."""
         last = await self._numbers["transfers"].settled()
         async with self._db.read() as tx:
-            return await transfers.unmatched(tx, chain_id=chain_id, reason=reason, after=after, limit=limit, last=last)
+            found = await transfers.unmatched(tx, chain_id=chain_id, reason=reason, after=after, limit=limit, last=last)
+            noted = await handled.of_transfers(tx, [stored.id for stored in found])
+        return [UnmatchedView(stored, noted.get(stored.id)) for stored in found]
+
+    async def handle_unmatched(self, row_id: str, note: str, *, by: str) -> UnmatchedView:
+        """
+        Note that somebody saw to a row of the unmatched; a note that was there is overwritten.
+
+        Raises:
+            NotFound: there is no such row.
+        """
+        seen_to = Handled(note, by, self._clock.now_ms())
+        transfer_id = int(row_id) if _ROW_ID.fullmatch(row_id) else 0
+        async with self._db.write() as tx:
+            found = await transfers.unmatched(tx, chain_id=None, reason=None, after=transfer_id - 1, limit=1)
+            if [stored.id for stored in found] != [transfer_id]:
+                raise NotFound(f"unmatched {row_id} does not exist")
+            await handled.note(tx, transfer_id, seen_to)
+        return UnmatchedView(found[0], seen_to)
 
     # --- operations ------------------------------------------------------------------------------
 

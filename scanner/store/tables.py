@@ -264,6 +264,16 @@ fold_parts = Table(
     # touch as many places of the file.
 )
 
+# What operators noted of transfers that settled nothing.
+handled_transfers = Table(
+    "handled_transfers",
+    metadata,
+    Column("transfer_id", Whole, ForeignKey("transfers.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Whole, nullable=False),
+)
+
 # What was told of an intent's transfers, and what waits to be told together.
 summaries = Table(
     "summaries",

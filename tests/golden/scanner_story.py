@@ -517,6 +517,15 @@ async def operating(w: RecordedScanner) -> None:
     page = await w.api.ask("GET", "/unmatched?limit=1")
     await w.api.ask("GET", f"/unmatched?limit=1&cursor={page['nextCursor']}")
     await w.api.ask("GET", "/unmatched?reason=odd", status=400)
+    row = page["unmatched"][0]["id"]
+    await w.api.ask("POST", f"/unmatched/{row}/handled", {"note": "sent back"})
+    await w.api.ask("POST", f"/unmatched/{row}/handled", {"note": " sent back by hand "})
+    await w.api.ask("GET", "/unmatched?limit=1")
+    for wrong in ({"note": ""}, {"note": " "}, {"note": "x" * 1001}, {}):
+        await w.api.ask("POST", f"/unmatched/{row}/handled", wrong, status=400)
+    for unknown in ("nobody", "0", "999999999999999999"):
+        await w.api.ask("POST", f"/unmatched/{unknown}/handled", {"note": "sent back"}, status=404)
+    await w.api.ask("POST", f"/unmatched/{row}/handled", TOO_LARGE, status=413)
     await w.api.measure()
     await w.api.ask("GET", "/nowhere", status=404)
     await w.api.ask("PUT", "/intents", {}, status=405)
@@ -572,6 +581,7 @@ async def without_a_store(w: RecordedScanner) -> None:
         "/intents": w.body("order-last"),
         "/balance-watches": {**watch, **callback},
         "/admin/callback-secrets/rotate": callback,
+        "/unmatched/somebody/handled": {"note": "sent back"},
     }
     for method, path, described in await operations(w):
         if "503" in described["responses"]:

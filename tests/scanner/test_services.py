@@ -379,7 +379,7 @@ async def test_unmatched_transfers_come_in_the_order_seen_by_chain_and_reason(be
 
     async def reasons(**query: Any) -> list[Reason | None]:
         asked = {"chain_id": None, "reason": None, "after": 0, "limit": 10, **query}
-        return [stored.reason for stored in await bench.services.unmatched(**asked)]
+        return [view.stored.reason for view in await bench.services.unmatched(**asked)]
 
     # Of one page what is nobody's comes last.
     every = [Reason.WRONG_TOKEN, Reason.OVERPAID_SURPLUS, Reason.DUPLICATE, Reason.UNKNOWN_REFERENCE]

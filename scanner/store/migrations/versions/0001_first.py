@@ -194,6 +194,19 @@ def _payments() -> None:
     op.create_index("fold_parts_block", "fold_parts", ["chain_id", "block_number"])
     op.create_index("fold_parts_fold", "fold_parts", ["fold_id"])
     op.create_table(
+        "handled_transfers",
+        sa.Column(
+            "transfer_id",
+            Whole,
+            sa.ForeignKey("transfers.id", ondelete="CASCADE"),
+            primary_key=True,
+            autoincrement=False,
+        ),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("by", sa.Text, nullable=False),
+        sa.Column("at", Whole, nullable=False),
+    )
+    op.create_table(
         "summaries",
         sa.Column("intent_id", sa.Text, sa.ForeignKey("intents.intent_id", ondelete="CASCADE"), primary_key=True),
         sa.Column("event_type", sa.Text, primary_key=True),
