@@ -274,9 +274,11 @@ class _Environment(BaseSettings):
 VARIABLES = (*_Environment.model_fields, *UPSTREAM_URLS)
 
 
-def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -> Settings:
+def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, both_stores: bool = False) -> Settings:
     """
     Read the settings; the environment goes before the file, an empty value counts as unset.
+
+    With `both_stores` the file and the database may be named together: one is copied to the other.
 
     Raises:
         ConfigError: names the variable, in one line, without any secret.
@@ -287,7 +289,8 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         env = _Environment(**variables)
     except ValidationError as exc:
         raise ConfigError(_sentence(exc)) from None
-    _check_store(env, given)
+    if not both_stores:
+        _check_store(env, given)
     production = env.APP_ENV == "production"
     api_keys = tuple(key for key in (env.SCANNER_API_KEY, env.SCANNER_API_KEY_NEXT) if key is not None)
     if not api_keys and (production or env.SCANNER_REQUIRE_AUTH):

@@ -45,18 +45,22 @@ def stop_on_signal(stop: asyncio.Event, log: logging.Logger) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def parser(service: str) -> argparse.ArgumentParser:
+def parser(service: str, *, copies: bool = False) -> argparse.ArgumentParser:
     """Return what reads a daemon's arguments: it ends by itself for `--help` and for what it does not know."""
     reads = argparse.ArgumentParser(
         prog=f"amn-{service}", description="Without a command: run the daemon.", allow_abbrev=False
     )
-    commands = reads.add_subparsers(dest="command", metavar="{backup,restore,check}")
+    commands = reads.add_subparsers(
+        dest="command", metavar="{backup,restore,check,copy}" if copies else "{backup,restore,check}"
+    )
     backup = commands.add_parser("backup", help="copy the store to a new file, while the daemon may be running")
     backup.add_argument("path", type=Path)
     restore = commands.add_parser("restore", help="put a backup in the store's place; the daemon must be stopped")
     restore.add_argument("path", type=Path)
     check = commands.add_parser("check", help="look for damage and orphan rows in the store, or in a backup")
     check.add_argument("path", type=Path, nargs="?")
+    if copies:
+        commands.add_parser("copy", help="move the file's rows to an empty database; everything must be stopped")
     return reads
 
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kernel.store import maintenance
+from kernel.store.copy import Copied
 from kernel.store.maintenance import Health, StoreKind
 from scanner.store.migrate import migrate
+from scanner.store.rotations import HOLDERS
+from scanner.store.tables import BaseUnits, metadata
 
-__all__ = ["KIND", "Health", "backup", "check", "restore"]
+__all__ = ["COPIED", "KIND", "Health", "backup", "check", "restore"]
 
 # What must not exist, each with a question that counts it.
 ORPHANS = {
@@ -55,6 +58,13 @@ KIND = StoreKind(
     orphans=ORPHANS,
     counted=COUNTED,
     sealed=SEALED,
+)
+
+COPIED = Copied(
+    metadata=metadata,
+    not_copied=("nodes", "leases", "chain_reports"),
+    sealed=[(column.table.name, column.name) for column in HOLDERS],
+    amounts=lambda column: isinstance(column.type, BaseUnits),
 )
 
 
