@@ -14,6 +14,7 @@ from scanner.deliveries import DeliveryView
 from scanner.model import DeliveryStatus, Intent, StoredTransfer, Watch, WatchStatus
 from scanner.reading.folding import first_key
 from scanner.services import ChainStatus, IntentView, RecheckedTransfer, Services, UnmatchedView
+from scanner.store.samples import Sample
 from scanner.store.webhook_log import LoggedEvent
 from scanner.upkeep.health import ChainState
 
@@ -77,6 +78,12 @@ def delivery(event: Mapping[str, Any]) -> answers.Delivery:
         next_attempt_at=moment(event["next_attempt_at"] if event["status"] == "pending" else None),
         attempts=tuple(of(answers.Attempt, attempt) for attempt in event["tries"]),
     )
+
+
+def stats_point(sample: Sample) -> answers.StatsPoint:
+    """Return how a chain was doing at one time."""
+    seconds = None if sample.detection_ms is None else sample.detection_ms / 1000
+    return of(answers.StatsPoint, sample, detection_seconds=seconds)
 
 
 def webhook(event: LoggedEvent) -> answers.Webhook:

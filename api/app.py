@@ -40,6 +40,7 @@ HANDLERS: Mapping[Route[Any], Handler] = {
     routes.STOP_WATCH: watches.stop,
     routes.LIST_UNMATCHED: operations.unmatched,
     routes.HANDLE_UNMATCHED: operations.handle_unmatched,
+    routes.STATS: operations.stats,
     routes.LIST_WEBHOOKS: webhook_log.listing,
     routes.SHOW_WEBHOOK: webhook_log.show,
     routes.TEST_WEBHOOK: webhook_log.test,

@@ -19,6 +19,7 @@ from api.schemas import (
     ListWebhooks,
     Recheck,
     RotateSecret,
+    ShowStats,
     TestWebhook,
 )
 from kernel.web.http_errors import ANY_ROUTE
@@ -46,6 +47,7 @@ QUERIES: Mapping[Route[Any], type[BaseModel]] = {
     routes.LIST_TRANSFERS: ListTransfers,
     routes.LIST_UNMATCHED: ListUnmatched,
     routes.LIST_WEBHOOKS: ListWebhooks,
+    routes.STATS: ShowStats,
 }
 _ANY_ROUTE = {CODES[code] for code in ANY_ROUTE}
 _BEFORE_ROUTING = {414, 431}  # counted without a route, since none is known yet

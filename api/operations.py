@@ -9,7 +9,7 @@ from api.bodies import decode_cursor, encode_cursor, parse, parse_query, path_id
 from api.errors import json_response
 from api.keys import SERVICES
 from api.middlewares import ASKED_BY
-from api.schemas import HandleUnmatched, ListUnmatched, RotateSecret
+from api.schemas import HandleUnmatched, ListUnmatched, RotateSecret, ShowStats
 from protocol import answers
 from protocol.codec import of
 
@@ -50,6 +50,13 @@ async def unmatched(request: web.Request) -> web.Response:
     shown = found[: query.limit]
     cursor = encode_cursor(shown[-1].stored.id) if len(found) > query.limit else None
     return json_response(answers.UnmatchedPage(unmatched=tuple(map(render.unmatched, shown)), next_cursor=cursor))
+
+
+async def stats(request: web.Request) -> web.Response:
+    """GET /stats"""
+    query = parse_query(request, ShowStats)
+    found = await request.app[SERVICES].stats(query.chain_id, query.hours)
+    return json_response(answers.Stats(chain_id=query.chain_id, points=tuple(map(render.stats_point, found))))
 
 
 async def handle_unmatched(request: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ from protocol.words import Rail
 from scanner.model import DeliveryStatus, EventType, IntentStatus, Reason
 from scanner.registration.requests import MAX_CHAIN_ID, Body, CallbackSecret, CallbackUrl, Moment
 from scanner.store.intent_search import IntentFilter
+from scanner.store.samples import KEPT_HOURS
 
 
 def _said(value: str) -> str:
@@ -97,3 +98,12 @@ class ListWebhooks(Query):
 
     status: DeliveryStatus | None = None
     receiver: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+
+
+class ShowStats(BaseModel):
+    """Of which chain, and how many hours."""
+
+    model_config = Query.model_config
+
+    chain_id: Annotated[int, Field(ge=1, le=MAX_CHAIN_ID)]
+    hours: Annotated[int, Field(ge=1, le=KEPT_HOURS)] = 24

@@ -239,6 +239,22 @@ class UnmatchedPage(Wire):
     next_cursor: str | None
 
 
+class StatsPoint(Wire):
+    """How a chain was doing for a minute, or several as one; null: not known, or nobody paid."""
+
+    at: Moment
+    head: int | None
+    lag_seconds: int | None
+    detection_seconds: float | None
+
+
+class Stats(Wire):
+    """The last hours of a chain, the oldest first."""
+
+    chain_id: int
+    points: Annotated[tuple[StatsPoint, ...], Meta(max_length=1441)]
+
+
 # -- webhooks ------------------------------------------------------------------------------------------
 
 

@@ -63,6 +63,7 @@ DELETE_WATCH = Route("DELETE", "/balance-watches/{watchId}", "Stop a balance wat
 STOP_WATCH = Route("POST", "/balance-watches/{watchId}/stop", "Stop a balance watch.", answers.OneWatch, (404,))
 LIST_UNMATCHED = Route("GET", "/unmatched", "Transfers that settled nothing.", answers.UnmatchedPage)
 HANDLE_UNMATCHED = Route("POST", "/unmatched/{id}/handled", "Note that it is seen to.", answers.OneUnmatched, (404,))
+STATS = Route("GET", "/stats", "How a chain was doing in the last hours.", answers.Stats)
 LIST_WEBHOOKS = Route("GET", "/webhooks", "What was told, and what waits to be.", answers.WebhookPage)
 SHOW_WEBHOOK = Route("GET", "/webhooks/{eventId}", "Show a webhook with its tries.", answers.OneWebhook, (404,))
 REDELIVER = Route(
@@ -95,6 +96,7 @@ ROUTES: tuple[Route[Any], ...] = (
     STOP_WATCH,
     LIST_UNMATCHED,
     HANDLE_UNMATCHED,
+    STATS,
     LIST_WEBHOOKS,
     SHOW_WEBHOOK,
     TEST_WEBHOOK,

@@ -40,6 +40,7 @@ from scanner.store.migrate import SCHEMA, migrate, migrate_postgresql
 from scanner.store.waits import ScannerWaits
 from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.upkeep.retention import Retention
+from scanner.upkeep.samples import ChainSampler
 from scanner.upkeep.store_probe import StoreProbe
 from scanner.version import VERSION
 from scanner.watchdog import Watchdog
@@ -55,6 +56,7 @@ log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
 HOUSEKEEPING_S = 60
+SAMPLE_S = 60
 DRAIN_S = 20.0
 
 
@@ -74,6 +76,7 @@ class Daemon:
     dispatcher: WebhookDispatcher
     watchers: Mapping[int, BalanceWatcher]
     notices: Mapping[int, NativeDepositDetector]
+    samplers: Mapping[int, ChainSampler]
     wakeups: Mapping[str, tuple[Wakeup, float]]
     cluster: Alone | Together
     listening: asyncio.Future[str]  # the API's base URL, once it listens
@@ -121,6 +124,7 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             worker = self.workers[chain_id]
             group.create_task(Watchdog(worker, self.metrics).run(), name=f"watchdog {chain_id}")
+            group.create_task(self.samplers[chain_id].run(), name=f"samples {chain_id}")
             group.create_task(worker.second.run(), name=f"second reading {chain_id}")
             group.create_task(self.watchers[chain_id].run(), name=f"balances {chain_id}")
             if chain_id in self.notices:
@@ -189,6 +193,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         workers = await _open_workers(stack, base)
         base.cluster.workers = workers
         watchers, notices = _watchers(base, workers), _notices(base, workers)
+        samplers = _samplers(base, workers)
         registrations, redelivery = _registrations(base), _redelivery(base)
         services = _services(base, workers, watchers, registrations, redelivery)
         await services.secrets.rotate_at_rest()
@@ -205,7 +210,8 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             dispatcher=base.dispatcher,
             watchers=watchers,
             notices=notices,
-            wakeups=_wakeups(settings, workers, watchers, notices, redelivery),
+            samplers=samplers,
+            wakeups=_wakeups(settings, workers, watchers, notices, samplers, redelivery),
             cluster=base.cluster,
             listening=asyncio.get_running_loop().create_future(),
         )
@@ -429,6 +435,13 @@ def _notices(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, Nativ
     }
 
 
+def _samplers(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, ChainSampler]:
+    return {
+        chain_id: ChainSampler(worker, base.cluster.database_of(chain_id), base.clock)
+        for chain_id, worker in workers.items()
+    }
+
+
 def _access(settings: Settings, chain: Chain) -> Access:
     match chain.chain_type:
         case ChainType.EVM:
@@ -447,6 +460,7 @@ def _wakeups(
     workers: Mapping[int, ChainWorker],
     watchers: Mapping[int, BalanceWatcher],
     notices: Mapping[int, NativeDepositDetector],
+    samplers: Mapping[int, ChainSampler],
     redelivery: Redelivery,
 ) -> dict[str, tuple[Wakeup, float]]:
     polls = {
@@ -457,4 +471,5 @@ def _wakeups(
         f"balances {chain_id}": (watcher.wakeup, settings.balances.tick_s) for chain_id, watcher in watchers.items()
     }
     ticks |= {f"coins {chain_id}": (notice.wakeup, settings.balances.tick_s) for chain_id, notice in notices.items()}
+    ticks |= {f"samples {chain_id}": (sampler.wakeup, SAMPLE_S) for chain_id, sampler in samplers.items()}
     return {**polls, **ticks, "housekeeping": (redelivery.wakeup, HOUSEKEEPING_S)}

@@ -33,10 +33,11 @@ from scanner.registration.tokens import TokenResolver, parse_address
 from scanner.registration.watches import Watches
 from scanner.search import spellings
 from scanner.secrets.callback_secrets import CallbackSecrets
-from scanner.store import checkpoints, handled, intent_search, intents, outbox, transfers, watches
+from scanner.store import checkpoints, handled, intent_search, intents, outbox, samples, transfers, watches
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.store.handled import Handled
 from scanner.store.intent_search import IntentFilter, IntentPage
+from scanner.store.samples import Sample
 from scanner.upkeep.health import ChainHealth
 from scanner.upkeep.metrics import Metrics
 from scanner.upkeep.store_probe import StoreProbe
@@ -466,6 +467,17 @@ class Services:
             )
             chains.append(status)
         return ScannerStatus(chains, view.nodes)
+
+    async def stats(self, chain_id: int, hours: int) -> list[Sample]:
+        """
+        Return how a chain was doing in the last hours, the oldest first.
+
+        Raises:
+            InvalidRequest: the chain is not enabled.
+        """
+        self.worker(chain_id)
+        async with self._db.read() as tx:
+            return await samples.since(tx, chain_id, now=self._clock.now_ms(), hours=hours)
 
     async def not_ready(self) -> Collection[str]:
         """Return why the daemon is not ready to serve; empty when it is."""

@@ -112,6 +112,7 @@ class ChainWorker:
         self._tested = False
         self._mismatches: Sequence[str] = ()
         self._store_problems: Sequence[str] = ()
+        self._slowest_detection: float | None = None  # in seconds, since it was taken
         self.steps = 0  # taken so far, for whoever watches that any are taken
 
     def begin(self) -> None:
@@ -371,8 +372,14 @@ class ChainWorker:
             )
         for seconds in recorded.latencies:
             self._metrics.detection.labels(chain).observe(seconds)
+            self._slowest_detection = max(seconds, self._slowest_detection or 0.0)
         if recorded.queued or recorded.confirmed:
             self._on_events()
+
+    def take_slowest_detection(self) -> float | None:
+        """Return how many seconds the slowest payment took to be seen since this was asked; None: nobody paid."""
+        slowest, self._slowest_detection = self._slowest_detection, None
+        return slowest
 
     def _succeeded(self, *, caught_up: bool) -> None:
         if self.health.condition.stale:

@@ -264,6 +264,18 @@ fold_parts = Table(
     # touch as many places of the file.
 )
 
+# How each chain was doing, minute by minute.
+chain_samples = Table(
+    "chain_samples",
+    metadata,
+    Column("chain_id", Whole, primary_key=True, autoincrement=False),
+    Column("at", Whole, primary_key=True, autoincrement=False),
+    Column("head", Whole),
+    Column("lag_seconds", Whole),
+    Column("detection_ms", Whole),
+    sqlite_with_rowid=False,
+)
+
 # What operators noted of transfers that settled nothing.
 handled_transfers = Table(
     "handled_transfers",

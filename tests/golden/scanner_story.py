@@ -517,6 +517,12 @@ async def operating(w: RecordedScanner) -> None:
     page = await w.api.ask("GET", "/unmatched?limit=1")
     await w.api.ask("GET", f"/unmatched?limit=1&cursor={page['nextCursor']}")
     await w.api.ask("GET", "/unmatched?reason=odd", status=400)
+    await w.scanner.daemon.samplers[97].sample()
+    w.clock.advance(60)
+    await w.scanner.daemon.samplers[97].sample()
+    await w.api.ask("GET", "/stats?chainId=97&hours=1")
+    for query in ("", "chainId=999", "chainId=97&hours=0", "chainId=97&hours=169", "chainId=97&cursor=a"):
+        await w.api.ask("GET", f"/stats?{query}", status=400)
     row = page["unmatched"][0]["id"]
     await w.api.ask("POST", f"/unmatched/{row}/handled", {"note": "sent back"})
     await w.api.ask("POST", f"/unmatched/{row}/handled", {"note": " sent back by hand "})
@@ -585,7 +591,8 @@ async def without_a_store(w: RecordedScanner) -> None:
     }
     for method, path, described in await operations(w):
         if "503" in described["responses"]:
-            await w.api.ask(method, path, bodies.get(path) if method == "POST" else None, status=503)
+            query = "?chainId=97" if path == "/stats" else ""
+            await w.api.ask(method, path + query, bodies.get(path) if method == "POST" else None, status=503)
 
 
 async def operations(w: RecordedScanner) -> list[tuple[str, str, dict[str, Any]]]:

@@ -194,6 +194,15 @@ def _payments() -> None:
     op.create_index("fold_parts_block", "fold_parts", ["chain_id", "block_number"])
     op.create_index("fold_parts_fold", "fold_parts", ["fold_id"])
     op.create_table(
+        "chain_samples",
+        sa.Column("chain_id", Whole, primary_key=True, autoincrement=False),
+        sa.Column("at", Whole, primary_key=True, autoincrement=False),
+        sa.Column("head", Whole),
+        sa.Column("lag_seconds", Whole),
+        sa.Column("detection_ms", Whole),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "handled_transfers",
         sa.Column(
             "transfer_id",
