@@ -101,7 +101,7 @@ async def test_an_intent_is_cancelled_or_its_payment_counts_never_both(pg: Postg
 async def test_no_position_is_written_by_two_leaders(pg: PostgresDatabase) -> None:
     """Leadership is taken from one that goes on working: as it is from one that was stopped and wakes up."""
     async with pg.write() as tx:
-        await tx.exec_driver_sql("CREATE TABLE written (position bigint, leader text)")
+        await tx.exec_driver_sql("CREATE TABLE written (position bigint, writer text, leader text)")
     async with another(pg) as other:
         sides = [(pg, await joined(pg, "one")), (other, await joined(other, "other"))]
         done = asyncio.Event()
@@ -118,8 +118,8 @@ async def test_no_position_is_written_by_two_leaders(pg: PostgresDatabase) -> No
                         following = last.scalar_one() + 1
                         await asyncio.sleep(0)
                         await tx.execute(
-                            text("INSERT INTO written VALUES (:position, :leader)"),
-                            {"position": following, "leader": mine.node_id},
+                            text("INSERT INTO written SELECT :position, :me, holder FROM leases WHERE name = :name"),
+                            {"position": following, "me": mine.incarnation, "name": LEASE},
                         )
                     written[mine.node_id] += 1
                 except NotLeading:
@@ -147,6 +147,8 @@ async def test_no_position_is_written_by_two_leaders(pg: PostgresDatabase) -> No
             count, positions, last = (
                 await tx.exec_driver_sql("SELECT count(*), count(DISTINCT position), max(position) FROM written")
             ).one()
+            strangers = await tx.exec_driver_sql("SELECT count(*) FROM written WHERE writer <> leader")
+            assert strangers.scalar_one() == 0
     assert count == positions == last == sum(written.values()) > 0
     assert refused > 0
 
