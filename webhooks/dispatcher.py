@@ -15,7 +15,7 @@ from kernel.clock import Clock
 from kernel.errors import Collision
 from kernel.logging import fields
 from kernel.store.database import Database
-from kernel.store.leases import Leases
+from kernel.store.leases import LANE, Leases
 from kernel.tasks.failure_log import FailureLog
 from kernel.tasks.wakeup import Wakeup
 from scanner.cluster import chain_lock
@@ -38,6 +38,7 @@ MAX_WRITTEN = 1024  # outcomes in one transaction
 LONGEST_WAIT_S = 60.0
 OTHERS_S = 0.5  # how often is looked for what other processes queued
 IDLE_LANES_MS = 5_000
+LOCKED_LANES_MS = 2_000
 STORE_PAUSE_S = 5.0
 
 
@@ -109,6 +110,7 @@ class WebhookDispatcher:
         self.wakeup = Wakeup()
         self._lanes = lanes  # where several processes deliver
         self._claimed: set[str] = set()  # lanes, as far as nobody took them since
+        self._locked: dict[str, int] = {}  # lanes that are free and cannot be claimed, and since when
         self._dropped_at = 0
         self._db = db
         self._client = client
@@ -185,8 +187,13 @@ class WebhookDispatcher:
         alive_since = now - lanes.lease_ms
         async with self._db.read() as tx:
             wanted = await outbox.unclaimed(tx, now, me=lanes.incarnation, alive_since=alive_since, limit=BATCH)
-        if wanted:
-            self._claimed |= await lanes.claim(wanted)
+        claimed = await lanes.claim(wanted) if wanted else set()
+        # Free, and locked all the same: by a process that was stopped while it wrote, and is gone by now.
+        self._locked = {receiver: self._locked.get(receiver, now) for receiver in wanted - claimed}
+        for receiver in [each for each, since in self._locked.items() if now - since >= LOCKED_LANES_MS]:
+            if await lanes.take(LANE + receiver):
+                claimed.add(receiver)
+        self._claimed |= claimed
         idle = self._claimed - self._queues.keys() - wanted
         if idle and now - self._dropped_at >= IDLE_LANES_MS:
             self._dropped_at = now

@@ -11,7 +11,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +303,43 @@ async def test_a_commit_whose_answer_is_lost_is_not_known_and_asking_again_is_sa
         count = (await tx.exec_driver_sql("SELECT count(*) FROM intents")).scalar_one()
     assert count == RACES
     assert there == {True: RACES // 2, False: RACES - RACES // 2}
+
+
+async def test_a_lane_kept_by_a_process_that_was_stopped_while_it_wrote_is_taken_from_it(pg: PostgresDatabase) -> None:
+    receivers = _Receivers()
+    stopped, dispatcher_lanes = await joined(pg, "stopped"), await joined(pg, "other")
+    intent = an_intent(
+        "order-1",
+        callback_url="http://r/hook",
+        callback_secret="s",
+        receiver="http://r",
+        status=IntentStatus.CONFIRMED,
+        confirmed_at=NOW,
+        tx_hash=a_hash("tx"),
+    )
+    async with pg.write() as tx:
+        await intents.add_many(tx, [intent])
+        await outbox.add(tx, [events.confirmed(intent, [], SystemClock().now_ms())])
+    await stopped.claim({"http://r"})
+    patient = PostgresSettings(url=pg.settings.url, schema=pg.settings.schema, setting="DATABASE_URL", idle_s=60)
+    async with open_postgresql(patient) as its, AsyncExitStack() as held:
+        tx = await held.enter_async_context(its.write())
+        assert await stopped.keep(tx, {"http://r"}) == {"http://r"}
+        async with pg.write() as other:
+            await other.execute(text("UPDATE nodes SET seen_at = 0 WHERE incarnation = :i"), {"i": stopped.incarnation})
+        dispatcher = WebhookDispatcher(
+            db=pg,
+            client=receivers.of("other"),
+            schedule=RetrySchedule((1.0,)),
+            clock=SystemClock(),
+            metrics=Metrics(),
+            lanes=dispatcher_lanes,
+        )
+        task = asyncio.create_task(dispatcher.run())
+        async with asyncio.timeout(15):
+            while not receivers.sent:  # noqa: ASYNC110 - seen at the receiver
+                await asyncio.sleep(0.05)
+        dispatcher.stop()
+        await task
+        held.pop_all()  # its connection was ended: there is nothing to undo
+    assert sum(receivers.sent.values()) == 1
