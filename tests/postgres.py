@@ -74,7 +74,7 @@ class Server:
             shutil.chown(folder, user)
         try:
             subprocess.run(
-                [_program("initdb"), "-D", folder / "data", "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8"],
+                [program("initdb"), "-D", folder / "data", "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8"],
                 user=user,
                 check=True,
                 capture_output=True,
@@ -88,12 +88,19 @@ class Server:
         server.wait()
         return server
 
+    @classmethod
+    def again(cls, folder: Path, settings: Mapping[str, str]) -> Server:
+        """Start a server on the data that lies in a folder, without waiting; to be called by the main thread."""
+        server = cls(folder, cls._launch(folder, other_user(), {**SMALL, **QUICK, **settings}))
+        atexit.register(server.stop)
+        return server
+
     @staticmethod
     def _launch(folder: Path, user: str | None, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
         given = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (folder / "log").open("ab") as said:
             return subprocess.Popen(
-                [_program("postgres"), "-D", folder / "data", "-k", folder, *given],
+                [program("postgres"), "-D", folder / "data", "-k", folder, *given],
                 user=user,
                 stdout=said,
                 stderr=said,
@@ -103,7 +110,7 @@ class Server:
 
     def wait(self) -> None:
         """Wait until it answers."""
-        ready = [_program("pg_isready"), "-q", "-h", self.folder, "-U", USER, "-t", str(int(START_S))]
+        ready = [program("pg_isready"), "-q", "-h", self.folder, "-U", USER, "-t", str(int(START_S))]
         # It says `no response` at once as long as there is no socket yet.
         for _ in range(int(START_S * 20)):
             if subprocess.run(ready, check=False).returncode == 0:
@@ -167,7 +174,8 @@ class Server:
             await self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """Return one of PostgreSQL's programs; without them the test is skipped."""
     if BINARIES is None:
         pytest.skip("there is no PostgreSQL on this machine")
     return BINARIES / name

@@ -9,14 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
-from tests.chaos.laboratory import Report, experiment
+from tests import postgres
+from tests.chaos.laboratory import Report, cluster_experiment, experiment
 from tests.chaos.market import market_experiment
 from tests.chaos.market_plan import market_plan
 from tests.chaos.purchases import Family
-from tests.chaos.schedule import SPAN_S, plan
+from tests.chaos.schedule import SPAN_S, cluster_plan, plan
 
 HEADLINE = f"{'seed':>6} {'chain':<6} {'payments':>8} {'settled':>7} {'missed':>6} {'doubled':>7} {'invented':>8} {'unexplained':>11} {'s':>5}  faults"
-MARKET = "market"
+MARKET, CLUSTER = "market", "cluster"
 NAMES = ("missed", "doubled", "invented", "unexplained")
 
 
@@ -38,11 +39,15 @@ def explain(report: Report) -> None:
             say(f"       {name}: {sentence}")
     for death in report.unexpected_exits:
         say(f"       a daemon ended by itself: {death}")
+    for note in report.notes:
+        say(f"       {note}")
 
 
 async def run(seed: int, span_s: float, chain: str, folder: Path) -> Report:
     if chain == MARKET:
         return await market_experiment(market_plan(seed, span_s=span_s), folder)
+    if chain == CLUSTER:
+        return await cluster_experiment(cluster_plan(seed, span_s=span_s), folder)
     return await experiment(plan(seed, span_s=span_s, family=chain), folder)  # type: ignore[arg-type]  # a choice
 
 
@@ -51,11 +56,14 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first of them")
     parser.add_argument("--span", type=float, default=SPAN_S, help="seconds of trouble a run")
-    parser.add_argument("--chain", choices=(*get_args(Family), MARKET), default="evm")
+    parser.add_argument("--chain", choices=(*get_args(Family), MARKET, CLUSTER), default="evm")
     parser.add_argument("--logs", type=Path, help="a folder to leave the logs of broken promises in")
     asked = parser.parse_args()
     if asked.logs is not None:
         asked.logs.mkdir(parents=True, exist_ok=True)
+    if asked.chain == CLUSTER and postgres.BINARIES is None:
+        say("skipped: there is no PostgreSQL on this machine (initdb is not found)")
+        return 0
     say(HEADLINE)
     broken = 0
     for seed in range(asked.first, asked.first + asked.seeds):

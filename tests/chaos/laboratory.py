@@ -10,11 +10,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
 from tests.chaos.chain_environment import ChainEnvironment
+from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.evm_environment import evm_environment
 from tests.chaos.facts import Outcome, UnmatchedRow, Verdict
 from tests.chaos.judge import SETTLED, expected_state, judge, of_coin
@@ -22,7 +23,7 @@ from tests.chaos.purchases import Family
 from tests.chaos.rpc_faults import METHODS
 from tests.chaos.schedule import MOST_SKEW_S, Plan, PlannedFault
 from tests.chaos.shoppers import Shoppers, call_until_answered
-from tests.chaos.supervisor import Supervisor, supervised
+from tests.chaos.supervisor import Supervision, supervised
 from tests.chaos.ton_environment import ton_environment
 from tests.chaos.tron_environment import tron_environment
 from tests.chaos.webhook_receiver import WebhookReceiver
@@ -42,6 +43,7 @@ SETTINGS = {
     "SCANNER_SECRET_KEY": "A" * 43 + "=",
 }
 ENDPOINTS = 2
+S = TypeVar("S", bound=Supervision)
 ENVIRONMENTS: dict[Family, Callable[[Plan], AbstractAsyncContextManager[ChainEnvironment]]] = {
     "evm": evm_environment,
     "tron": tron_environment,
@@ -62,6 +64,7 @@ class Report:
     unexpected_exits: tuple[str, ...]
     log: tuple[str, ...]  # what it takes to find out why: the chain's transfers, then the scanners' words
     seconds: float
+    notes: tuple[str, ...] = ()  # what was measured beside
 
 
 class Laboratory:
@@ -71,7 +74,7 @@ class Laboratory:
         self,
         plan: Plan,
         chain_env: ChainEnvironment,
-        supervisor: Supervisor,
+        supervisor: Supervision,
         receiver: WebhookReceiver,
         permanent_faults: AsyncExitStack,
     ) -> None:
@@ -126,7 +129,7 @@ class Laboratory:
                 await self.chain_env.mine(one.size)
             case "chain":
                 await self.chain_env.reorg(one.size, one.kind)
-            case "process":
+            case "process" | "cluster":
                 await self._disturb(one)
 
     def _permanent_faults_of(self, place: int) -> tuple[str, ...]:
@@ -135,12 +138,12 @@ class Laboratory:
 
     async def _disturb(self, one: PlannedFault) -> None:
         match one.kind:
-            case "far_off":
+            case "far_off" | "one_clock":
                 self._set_clock(one.size)
             case "clock":
                 self._set_clock(self.receiver.skew_s + one.size if abs(self.receiver.skew_s) < MOST_SKEW_S else 0)
             case _:
-                await self.supervisor.inject(one.kind, one.seconds)
+                await self.supervisor.inject(one.kind, one.seconds, one.size)
 
     def _set_clock(self, seconds: int) -> None:
         self.receiver.skewed(seconds)
@@ -198,6 +201,9 @@ class Laboratory:
         coins = await self.chain_env.coins(orders)
         await self._until_coins_listed(sum(coin.amount for coin in coins))
         statuses = {i["intentId"]: i["status"] for i in await self._pages("intents")}
+        self.supervisor.anomalies += [
+            f"{order.intent_id} was acknowledged and is gone" for order in orders if order.intent_id not in statuses
+        ]
         rows = await self._rows()
         await self.supervisor.stop()
         await self.supervisor.check()
@@ -246,6 +252,20 @@ async def _add_permanent_faults(plan: Plan, chain_env: ChainEnvironment, permane
 
 async def experiment(plan: Plan, folder: Path) -> Report:
     """Run a plan in a folder of its own and judge it."""
+    return await _experiment(plan, folder, lambda env, session: supervised(folder, env, session), lambda _: [])
+
+
+async def cluster_experiment(plan: Plan, folder: Path) -> Report:
+    """Run a plan with several scanners on one replicated database, in a folder of its own, and judge it."""
+    return await _experiment(plan, folder, lambda env, session: cluster(folder, env, session, plan.seed), Cluster.notes)
+
+
+async def _experiment(
+    plan: Plan,
+    folder: Path,
+    kept: Callable[[dict[str, str], aiohttp.ClientSession], AbstractAsyncContextManager[S]],
+    notes: Callable[[S], list[str]],
+) -> Report:
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         chain_env = await stack.enter_async_context(ENVIRONMENTS[plan.family](plan))
@@ -254,10 +274,11 @@ async def experiment(plan: Plan, folder: Path) -> Report:
         env = chain_env.environment(folder, plan) | SETTINGS
         permanent_faults = await stack.enter_async_context(AsyncExitStack())
         await _add_permanent_faults(plan, chain_env, permanent_faults)
-        supervisor = await stack.enter_async_context(supervised(folder, env, session))
+        supervisor = await stack.enter_async_context(kept(env, session))
         laboratory = Laboratory(plan, chain_env, supervisor, receiver, permanent_faults)
         await laboratory.run()
         await laboratory.heal()
+        measured = notes(supervisor)
         outcome = await laboratory.outcome()
     return Report(
         seed=plan.seed,
@@ -269,4 +290,11 @@ async def experiment(plan: Plan, folder: Path) -> Report:
         unexpected_exits=tuple(supervisor.unexpected_exits),
         log=(*(f"{transfer}\n" for transfer in sorted(outcome.transfers)), *supervisor.output),
         seconds=time.monotonic() - began,
+        notes=(*measured, f"{_told_again(outcome)} webhooks were told again under their id"),
     )
+
+
+def _told_again(outcome: Outcome) -> int:
+    """Count what a receiver had acknowledged and was told once more: as the documentation says it may be."""
+    told = Counter(webhook.event_id for webhook in outcome.webhooks if webhook.acknowledged)
+    return sum(count - 1 for count in told.values())

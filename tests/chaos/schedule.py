@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tests.chaos.purchases import Family, PlannedPurchase, kinds_of, plan_purchases
@@ -84,6 +84,8 @@ OF_ONE: dict[Family, tuple[str, ...]] = {  # what the other endpoint has to make
 }
 RECEIVER = ("down", "500", "429", "slow", "redirect", "lying", "silent")
 PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full", "clock", "far_off")
+LEADER = 9  # whoever leads the chain at that moment
+CLUSTER = ("kill", "terminate", "stop", "cut", "cut", "hole", "deaf", "migrate", "stall", "promote")
 REORGS = ("same", "shuffled", "later", "vanish")
 
 
@@ -92,10 +94,10 @@ class PlannedFault:
     """Something that goes wrong from a moment on; `seconds` is 0 for what happens at once."""
 
     at: float
-    area: Literal["rpc", "receiver", "process", "chain"]
+    area: Literal["rpc", "receiver", "process", "chain", "cluster"]
     kind: str
     seconds: float = 0.0
-    size: int = 0  # endpoints (a bit each), blocks, or seconds of a clock
+    size: int = 0  # endpoints (a bit each), blocks, seconds of a clock, or which node
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,31 @@ def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
         faults=tuple(sorted(faults, key=lambda t: t.at)),
         permanent_faults=_permanent_faults(random.Random(f"habits of {seed}"), family, guards),
     )
+
+
+def cluster_plan(seed: int, *, span_s: float = SPAN_S) -> Plan:
+    """Return the run of a seed with three scanners on one database: the same, but for the faults of processes."""
+    alone = plan(seed, span_s=span_s)
+    rng = random.Random(f"cluster of {seed}")
+    faults = [fault for fault in alone.faults if fault.area != "process"] + _cluster(rng, span_s)
+    return replace(alone, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
+
+
+def _cluster(rng: random.Random, span_s: float) -> list[PlannedFault]:
+    """In every run the leader is stopped for longer than its lease and the standby takes over; the rest is drawn."""
+    found = [
+        PlannedFault(span_s * rng.uniform(0.05, 0.2), "cluster", "stop", rng.uniform(9.0, 12.0), LEADER),
+        PlannedFault(span_s * rng.uniform(0.5, 0.8), "cluster", rng.choice(["promote", "promote_behind"])),
+        PlannedFault(span_s * rng.uniform(0.2, 0.6), "cluster", "add"),
+    ]
+    for _ in _often(span_s, 5.0):
+        kind = rng.choice(CLUSTER)
+        length = rng.uniform(1.0, 4.0) if kind in {"deaf", "stall"} else rng.uniform(5.0, 10.0)
+        node = rng.choice([0, 1, 2, LEADER, LEADER])
+        found.append(PlannedFault(rng.uniform(0, span_s * 0.9), "cluster", kind, length, node))
+    if rng.random() < 0.5:  # one host's clock, once: whoever takes webhooks compares the time with his own
+        found.append(PlannedFault(rng.uniform(0, span_s), "cluster", "one_clock", size=rng.choice(FAR_OFF_S)))
+    return found
 
 
 def deepest_reorg(confirmations: int, guards: Mapping[str, int | bool | str]) -> int:

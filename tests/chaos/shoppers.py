@@ -17,7 +17,7 @@ from tests.chaos.facts import Order
 from tests.chaos.judge import GRACE_S, SETTLED
 from tests.chaos.purchases import IN_ONE_TRANSACTION, PARTS, SHORT, TTL_S, PlannedPurchase
 from tests.chaos.schedule import Plan, deepest_reorg
-from tests.chaos.supervisor import Supervisor
+from tests.chaos.supervisor import Supervision
 from tests.chaos.webhook_receiver import WebhookReceiver
 from tests.harness import intent_body
 
@@ -35,7 +35,7 @@ class Shoppers:
     """Every purchase of a run; `orders` grows as they are acknowledged."""
 
     def __init__(
-        self, supervisor: Supervisor, chain_env: ChainEnvironment, receiver: WebhookReceiver, plan: Plan
+        self, supervisor: Supervision, chain_env: ChainEnvironment, receiver: WebhookReceiver, plan: Plan
     ) -> None:
         self.orders: list[Order] = []
         self._supervisor = supervisor
@@ -169,7 +169,7 @@ class Shoppers:
 
 
 async def call_until_answered(
-    supervisor: Supervisor, call: Callable[[Any], Awaitable[tuple[int, Any]]]
+    supervisor: Supervision, call: Callable[[Any], Awaitable[tuple[int, Any]]]
 ) -> tuple[int, Any]:
     """Ask until the scanner answers: it may be down, or its store may be busy."""
     while True:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -19,6 +19,33 @@ from tests.harness import ROOT, Api, Process, process
 PAUSE_S = 0.3  # before a start
 REFUSAL_S = 60  # a start is slow where much is going on
 GROWTH_BYTES = 8192  # what a full disk still takes
+
+
+class Supervision(Protocol):
+    """What the laboratory does with whatever keeps scanners running."""
+
+    unexpected_exits: list[str]
+    anomalies: list[str]
+    output: list[str]
+
+    @property
+    def api(self) -> Api | None:
+        """Where a scanner answers now; None while none does."""
+
+    def terminate(self) -> None:
+        """Ask what runs to end, as an operator does; it is started again."""
+
+    async def stop(self) -> None:
+        """End what runs for good; it has to be clean."""
+
+    async def check(self) -> None:
+        """Look whether the store is whole."""
+
+    def skew(self, seconds: int) -> None:
+        """Put a scanner's wall clock off by so much, at once."""
+
+    async def inject(self, kind: str, seconds: float, size: int = 0) -> None:
+        """Inject a fault; one that lasts is over after so many seconds."""
 
 
 class Supervisor:
@@ -166,7 +193,7 @@ class Supervisor:
         with suppress(ProcessLookupError):
             resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
-    async def inject(self, kind: str, seconds: float) -> None:
+    async def inject(self, kind: str, seconds: float, size: int = 0) -> None:
         """Inject a fault of the process or its store; one that lasts is over after so many seconds."""
         match kind:
             case "kill":

@@ -12,10 +12,11 @@ from typing import get_args
 
 import pytest
 
+from tests import postgres
 from tests.chaos.__main__ import line
-from tests.chaos.laboratory import experiment
+from tests.chaos.laboratory import cluster_experiment, experiment
 from tests.chaos.purchases import Family
-from tests.chaos.schedule import plan
+from tests.chaos.schedule import cluster_plan, plan
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process, pytest.mark.long]
 
@@ -32,3 +33,13 @@ async def test_through_a_hostile_world_every_promise_is_kept(seed: int, family: 
 
     assert report.payments >= report.settled > 0
     assert report.verdict.clean, f"{line(report)}\n{report.verdict}\n{report.unexpected_exits}"
+
+
+@postgres.needed
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_several_scanners_on_one_database_keep_every_promise_as_well(seed: int, tmp_path: Path) -> None:
+    report = await cluster_experiment(cluster_plan(seed, span_s=SPAN_S), tmp_path)
+
+    assert report.payments >= report.settled > 0
+    assert report.verdict.clean, f"{line(report)}\n{report.verdict}\n{report.unexpected_exits}\n{report.notes}"

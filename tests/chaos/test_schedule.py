@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.purchases import CHAIN_FLOOR, NOT_OF, OF_COIN, PARTS, SHORT, TTL_S, Family, kinds_of
 from tests.chaos.schedule import (
+    CLUSTER,
     EPOCH,
     FOR_LONG,
     LIES,
@@ -20,6 +21,7 @@ from tests.chaos.schedule import (
     REORGS,
     TRANSIENT,
     WITHHELD,
+    cluster_plan,
     deepest_reorg,
     plan,
 )
@@ -183,3 +185,23 @@ def test_faults_overlap() -> None:
     for one in MANY:
         lasting = sorted((t.at, t.at + t.seconds) for t in one.faults if t.seconds)
         assert any(later[0] < former[1] for former, later in itertools.pairwise(lasting))
+
+
+def test_a_cluster_has_the_faults_of_one_but_those_of_its_process() -> None:
+    for seed in range(1, 41):
+        alone, together = plan(seed), cluster_plan(seed)
+        assert together.purchases == alone.purchases
+        assert together == cluster_plan(seed)
+        kept = {fault for fault in together.faults if fault.area != "cluster"}
+        assert kept == {fault for fault in alone.faults if fault.area != "process"}
+
+
+def test_in_every_cluster_the_leader_is_stopped_a_process_is_added_and_the_standby_takes_over() -> None:
+    known = set(CLUSTER) | {"add", "one_clock", "promote_behind"}
+    seen: set[str] = set()
+    for seed in range(1, 41):
+        kinds = {fault.kind for fault in cluster_plan(seed).faults if fault.area == "cluster"}
+        assert kinds >= {"stop", "add"}
+        assert kinds & {"promote", "promote_behind"}
+        seen |= kinds
+    assert seen == known
