@@ -1,4 +1,4 @@
-"""What each poll, scrape and status page asks of the store, at 10^3, 10^5 and 10^6 waiting intents."""
+"""What each poll, scrape and status page asks of the store, at 10^3, 10^5 and 10^6 waiting intents, on both engines."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import asyncpg
 from sqlalchemy import insert, text
 
-from bench.scan import CHAIN_ID, store
+from bench.scan import CHAIN_ID
+from bench.stores import SKIPPED, OpenStore, engines
 from bench.table import TableRow
 from chains.types import Rail
 from kernel.store.database import Database, Tx
+from kernel.store.postgresql import PostgresDatabase
 from scanner.model import Intent, IntentStatus
 from scanner.reading.target_index import TargetIndex
 from scanner.store import intent_search, intents, tables, transfers
 from scanner.store.intent_search import IntentFilter
+from scanner.store.migrate import SCHEMA
 
 SIZES = (1_000, 100_000, 1_000_000)
 CONFIRMING = 500  # of each size: what waits for depth at a time does not grow with what waits for money
@@ -28,23 +32,32 @@ HEAD = 50_000_000
 
 Question = Callable[[Tx], Awaitable[Any]]
 
-# Half on one chain; of those three in four direct. None is due.
-_SPREAD = text(
-    """
-    WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
+NUMBERS = {
+    "sqlite": "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {}) SELECT n FROM n) AS numbers",
+    "postgresql": "generate_series(1, {}) AS numbers(n)",
+}
+HEX = {"sqlite": "printf('%0{}x', n)", "postgresql": "lpad(to_hex(n), {}, '0')"}
+TOKEN = "0x" + "aa" * 20
+
+
+def spread(dialect: str, count: str) -> str:
+    """Spell so many intents: half on one chain; of those three in four direct. None is due."""
+    long, short = HEX[dialect].format(39), HEX[dialect].format(16)
+    return f"""
     INSERT INTO intents (
         intent_id, chain_id, chain_type, rail, token_address, token_key, destination, destination_key, amount,
         fee_amount, fee_address, payment_reference, topic_ref, salt, status, callback_url, callback_secret, receiver,
         events, request, confirmations_required, expires_at, created_at, chain_created_at, updated_at, looked_back,
         swept_to
     )
-    SELECT 'waiting-' || n, iif(n % 2, :chain, :other), 'evm', iif(n % 8 < 6, 'direct', 'proxy'), :token, :token,
-        printf('0x5%039x', n), printf('0x5%039x', n), '1000', '0', '0x0', printf('0x%016x', n),
-        printf('0x%064x', n), 'salt', 'pending', 'http://127.0.0.1:9/hook', 'secret', 'http://127.0.0.1:9', '[]', '{}',
-        12, :now + 3600000 + n, :now - n, :now - n, :now, 1, :now / 1000 - 60
-    FROM numbers
-    """
-)
+    SELECT 'waiting-' || n, CASE WHEN n % 2 = 1 THEN {CHAIN_ID} ELSE {OTHER_CHAIN} END, 'evm',
+        CASE WHEN n % 8 < 6 THEN 'direct' ELSE 'proxy' END, '{TOKEN}', '{TOKEN}',
+        '0x5' || {long}, '0x5' || {long}, '1000', '0', '0x0', '0x' || {short},
+        '0x' || {HEX[dialect].format(64)}, 'salt', 'pending', 'http://127.0.0.1:9/hook', 'secret',
+        'http://127.0.0.1:9', '[]', '{{}}', 12, {NOW} + 3600000 + n, {NOW} - n, {NOW} - n, {NOW}, TRUE,
+        {NOW // 1000} - 60
+    FROM {NUMBERS[dialect].format(count)}
+    """  # noqa: S608 - numbers of ours
 
 
 def confirming(number: int) -> dict[str, Any]:
@@ -59,15 +72,27 @@ def confirming(number: int) -> dict[str, Any]:
     return intent._asdict() | {"events": "[]", "looked_back": True}
 
 
-TOKEN = "0x" + "aa" * 20
-
-
 async def fill(db: Database, count: int) -> None:
     """Have `count` intents wait, and some for depth alone."""
+    if isinstance(db, PostgresDatabase):
+        await _fill_postgresql(db.settings.url, count)
+    else:
+        async with db.write() as tx:
+            await tx.execute(text(spread("sqlite", str(count))))
     async with db.write() as tx:
-        meant = {"count": count, "chain": CHAIN_ID, "other": OTHER_CHAIN, "token": TOKEN, "now": NOW}
-        await tx.execute(_SPREAD, meant)
         await tx.execute(insert(tables.intents), [confirming(number) for number in range(CONFIRMING)])
+
+
+async def _fill_postgresql(url: str, count: int) -> None:
+    """Write them past the limits of a store, and count them once: nobody registers a million at a time."""
+    link = await asyncpg.connect(url)
+    try:
+        await link.execute(f"SET search_path = {SCHEMA}; SET session_replication_role = replica")
+        await link.execute(spread("postgresql", str(count)))
+        await link.execute("INSERT INTO intent_counts SELECT chain_id, status, count(*) FROM intents GROUP BY 1, 2")
+        await link.execute("VACUUM ANALYZE")  # as the server does in its own time
+    finally:
+        await link.close()
 
 
 QUESTIONS: dict[str, Question] = {
@@ -116,18 +141,28 @@ async def ask(db: Database) -> dict[str, float]:
     return found
 
 
-async def run() -> list[TableRow]:
-    by_size: list[dict[str, float]] = []
+async def measure(opened: OpenStore) -> list[dict[str, float]]:
+    found = []
     for size in SIZES:
-        async with store() as db:
+        async with opened() as db:
             await fill(db, size)
-            by_size.append(await ask(db))
+            found.append(await ask(db))
+    return found
+
+
+async def run() -> list[TableRow]:
     rows = []
-    for name in by_size[0]:
-        small, middle, large = (times[name] for times in by_size)
-        growth = max(large, NOISE_MS) / max(small, NOISE_MS)
-        rows.append(
-            TableRow(f"scale: {name}", f"{large:.2f} ms at 10^6", f"{small:.2f} ms at 10^3, {middle:.2f} ms at 10^5",
-                f"{growth:.1f} times", "≤ 2 times", growth <= FLAT)
-        )  # fmt: skip
+    async with engines() as stores:
+        for engine, opened in stores.items():
+            by_size = await measure(opened)
+            for name in by_size[0]:
+                small, middle, large = (times[name] for times in by_size)
+                growth = max(large, NOISE_MS) / max(small, NOISE_MS)
+                rows.append(
+                    TableRow(f"scale: {engine}, {name}", f"{large:.2f} ms at 10^6",
+                        f"{small:.2f} ms at 10^3, {middle:.2f} ms at 10^5", f"{growth:.1f} times", "≤ 2 times",
+                        growth <= FLAT)
+                )  # fmt: skip
+        if len(stores) == 1:
+            rows.append(TableRow("scale: PostgreSQL", SKIPPED, "", "", "", None))
     return rows

@@ -110,7 +110,7 @@ class Server:
 
     def wait(self) -> None:
         """Wait until it answers."""
-        ready = [program("pg_isready"), "-q", "-h", self.folder, "-U", USER, "-t", str(int(START_S))]
+        ready: list[str | Path] = [program("pg_isready"), "-q", "-h", self.folder, "-U", USER, "-t", str(int(START_S))]
         # It says `no response` at once as long as there is no socket yet.
         for _ in range(int(START_S * 20)):
             if subprocess.run(ready, check=False).returncode == 0:

@@ -8,7 +8,8 @@ rows handed back as one text, and conditions that a partial index has to be aske
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -53,6 +54,7 @@ __all__ = [
     "columns_of",
     "defer_foreign_keys",
     "each_of",
+    "fetch_in_parts",
     "fetch_json_rows",
     "given_rows",
     "greatest",
@@ -63,6 +65,9 @@ __all__ = [
     "upsert",
     "without_index",
 ]
+
+PART = 20_000  # rows of an answer that may be any number
+_cursors = itertools.count()
 
 
 def is_postgresql(tx: AsyncConnection) -> bool:
@@ -184,6 +189,7 @@ class JsonRows:
     """
 
     def __init__(self, statement: Select[Any]) -> None:
+        self._rows = statement
         self._statement = select(_RowsAsText(*statement.subquery().c))
         self._prepared: dict[str, _Prepared] = {}
 
@@ -198,6 +204,18 @@ class JsonRows:
         found = await tx.exec_driver_sql(prepared.sql, prepared.values(values))
         rows: list[list[Any]] = orjson.loads(found.scalar_one())
         return rows
+
+    async def fetch_in_parts(self, tx: AsyncConnection, values: Mapping[str, Any]) -> AsyncIterator[list[list[Any]]]:
+        if not is_postgresql(tx):
+            yield await self.fetch(tx, values)
+            return
+        # A transaction that says nothing while a million rows are worked through is ended by the server.
+        prepared = _Prepared(self._rows, tx.dialect)
+        name = f"parts_{next(_cursors)}"
+        await tx.exec_driver_sql(f"DECLARE {name} NO SCROLL CURSOR FOR {prepared.sql}", prepared.values(values))
+        while found := (await tx.exec_driver_sql(f"FETCH {PART} FROM {name}")).all():
+            yield [list(row) for row in found]
+        await tx.exec_driver_sql(f"CLOSE {name}")
 
 
 class _Prepared:
@@ -235,6 +253,11 @@ def as_json_rows(statement: Select[Any]) -> JsonRows:
 async def fetch_json_rows(tx: AsyncConnection, statement: JsonRows, **values: Any) -> list[list[Any]]:
     """Return the rows of an `as_json_rows` statement as the store holds them: amounts are text, truth is truthy."""
     return await statement.fetch(tx, values)
+
+
+def fetch_in_parts(tx: AsyncConnection, statement: JsonRows, **values: Any) -> AsyncIterator[list[list[Any]]]:
+    """Return the rows as `fetch_json_rows` does, of one snapshot, as many at a time as are quickly worked through."""
+    return statement.fetch_in_parts(tx, values)
 
 
 def given_rows(columns: Mapping[str, ColumnElement[Any]], dialect: Dialect) -> dict[str, ColumnElement[Any]]:

@@ -45,14 +45,12 @@ class TargetIndex:
         every intent is there: what comes after it is asked for again, as long as a slower one may appear among it.
         """
         if self._built_at is None or now - self._built_at >= REBUILT_S:
-            self._direct, self._proxied, self._tokens = {}, {}, {}
-            self._number = min(await intents.newest_number(tx), settled)
-            known = await intents.awaited(tx, self._chain_id, moment - self._late_ms)
-            self._add(awaited for awaited, live in known if live)
-            # Money that comes to a direct address too late has no other sign; through the proxy it carries a reference.
-            self._direct |= {awaited.destination: None for awaited, _ in known if awaited.rail is Rail.DIRECT}
-            self._built_at = now
-            self._publish()
+            self._built_at = now  # before: somebody may have it forgotten while it is read
+            try:
+                await self._rebuild(tx, moment, settled)
+            except BaseException:
+                self.forget()
+                raise
             return self._targets
         newest = await intents.newest_number(tx)
         if newest > self._number:
@@ -62,6 +60,17 @@ class TargetIndex:
                 self._add(new)
                 self._publish()
         return self._targets
+
+    async def _rebuild(self, tx: Tx, moment: int, settled: int) -> None:
+        self._direct, self._proxied, self._tokens = {}, {}, {}
+        self._number = min(await intents.newest_number(tx), settled)
+        late: dict[str, None] = {}
+        async for known in intents.awaited(tx, self._chain_id, moment - self._late_ms):
+            self._add(awaited for awaited, live in known if live)
+            # Money that comes to a direct address too late has no other sign; through the proxy it carries a reference.
+            late |= {awaited.destination: None for awaited, _ in known if awaited.rail is Rail.DIRECT}
+        self._direct |= late
+        self._publish()
 
     def _add(self, new: Iterable[Awaited]) -> None:
         for rail, destination, token in new:

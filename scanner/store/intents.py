@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from kernel.store.dialects import (
     as_json_rows,
     columns_of,
     each_of,
+    fetch_in_parts,
     fetch_json_rows,
     greatest,
     least,
@@ -143,18 +144,23 @@ async def oldest(tx: AsyncConnection, chain_id: int, ended_after: int) -> int | 
     return created
 
 
+_DIRECT_DESTINATIONS = as_json_rows(
+    select(intents.c.destination_key)
+    .where(
+        intents.c.chain_id == bindparam("chain"),
+        intents.c.rail == text("'direct'"),  # as the index says it
+        _awaited(bindparam("ended_after", type_=Whole)),
+    )
+    .distinct()
+)
+
+
 async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: int) -> frozenset[str]:
     """Return where direct payments may still arrive: of live intents, and of those that ended not long ago."""
-    rows = await tx.execute(
-        select(intents.c.destination_key)
-        .where(
-            intents.c.chain_id == chain_id,
-            intents.c.rail == text("'direct'"),  # as the index says it
-            _awaited(ended_after),
-        )
-        .distinct()
-    )
-    return frozenset(rows.scalars())
+    found: set[str] = set()
+    async for rows in fetch_in_parts(tx, _DIRECT_DESTINATIONS, chain=chain_id, ended_after=ended_after):
+        found.update(row[0] for row in rows)
+    return frozenset(found)
 
 
 class Awaited(NamedTuple):
@@ -184,10 +190,10 @@ async def newest_number(tx: AsyncConnection) -> int:
     return found or 0
 
 
-async def awaited(tx: AsyncConnection, chain_id: int, ended_after: int) -> list[tuple[Awaited, bool]]:
-    """Return what live intents wait for, and those that ended not long ago; and whether an intent is live."""
-    rows = await fetch_json_rows(tx, _AWAITED_NOW, chain=chain_id, ended_after=ended_after)
-    return [(Awaited(_RAILS[rail], destination, token), bool(live)) for rail, destination, token, live in rows]
+async def awaited(tx: AsyncConnection, chain_id: int, ended_after: int) -> AsyncIterator[list[tuple[Awaited, bool]]]:
+    """Return, in parts, what live intents wait for and those that ended not long ago; and whether one is live."""
+    async for rows in fetch_in_parts(tx, _AWAITED_NOW, chain=chain_id, ended_after=ended_after):
+        yield [(Awaited(_RAILS[rail], destination, token), bool(live)) for rail, destination, token, live in rows]
 
 
 async def registered_since(tx: AsyncConnection, chain_id: int, number: int) -> list[Awaited]:
@@ -404,14 +410,18 @@ async def to_read_again(tx: AsyncConnection, chain_id: int, before: int, *, grac
     return [Reading(*row) for row in rows]
 
 
+_WAITING_DIRECT = as_json_rows(
+    select(*_READING).where(
+        intents.c.chain_id == bindparam("chain"),
+        intents.c.rail == text("'direct'"),
+        intents.c.status.in_(list(LIVE)),
+    )
+)
+
+
 async def waiting_direct(tx: AsyncConnection, chain_id: int) -> list[Reading]:
     """Return the live direct intents."""
-    rows = await tx.execute(
-        select(*_READING).where(
-            intents.c.chain_id == chain_id, intents.c.rail == text("'direct'"), intents.c.status.in_(list(LIVE))
-        )
-    )
-    return [Reading(*row) for row in rows]
+    return [Reading(*row) async for rows in fetch_in_parts(tx, _WAITING_DIRECT, chain=chain_id) for row in rows]
 
 
 async def any_live_proxy(tx: AsyncConnection, chain_id: int) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from chains.types import Rail, Targets
+from kernel.errors import StoreError
+from kernel.store import dialects
 from kernel.store.database import Database
 from scanner import ingest
 from scanner.model import IntentStatus
@@ -94,6 +97,53 @@ async def test_what_ended_long_ago_is_given_up_once_an_hour(known: Known) -> Non
     assert (await known.targets(later)).destinations == {address(1), address(2)}
     known.now += 1
     assert (await known.targets(later)).destinations == {address(1)}
+
+
+async def test_any_number_is_read_in_parts_between_which_others_run(
+    db: Database, known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server ends a transaction in which nothing is said, and whoever renews no lease while a million are read loses it."""
+    monkeypatch.setattr(dialects, "PART", 2)
+    await known.add(*(direct(number) for number in range(5)))
+    async with db.read() as tx:
+        parts = [len(part) async for part in intents.awaited(tx, CHAIN, NOW - LATE_MS)]
+        assert parts == ([2, 2, 1] if db.shared else [5])
+        assert len(await intents.waiting_direct(tx, CHAIN)) == 5
+        assert len(await intents.direct_destinations(tx, CHAIN, NOW - LATE_MS)) == 5
+    assert len((await known.targets()).destinations) == 5
+
+
+async def test_what_is_forgotten_while_it_is_read_is_read_again(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    await known.add(direct(1), direct(2, status=IntentStatus.EXPIRED, expired_at=NOW - LATE_MS - 1))
+    whole = intents.awaited
+
+    async def forgotten_meanwhile(*asked: Any) -> AsyncIterator[Any]:
+        async for part in whole(*asked):
+            known.index.forget()
+            yield part
+
+    monkeypatch.setattr(intents, "awaited", forgotten_meanwhile)
+    assert (await known.targets()).destinations == {address(1)}
+    monkeypatch.setattr(intents, "awaited", whole)
+    async with known.db.write() as tx:
+        await tx.execute(update(tables.intents).values(status=IntentStatus.PENDING, expired_at=None))
+    assert (await known.targets()).destinations == {address(1), address(2)}
+
+
+async def test_what_could_not_be_read_to_its_end_is_read_again(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    await known.add(direct(1), direct(2))
+    whole = intents.awaited
+
+    async def breaks(*asked: Any) -> AsyncIterator[Any]:
+        async for part in whole(*asked):
+            yield part[:1]
+        raise StoreError("the connection is gone")
+
+    monkeypatch.setattr(intents, "awaited", breaks)
+    with pytest.raises(StoreError):
+        await known.targets()
+    monkeypatch.setattr(intents, "awaited", whole)
+    assert (await known.targets()).destinations == {address(1), address(2)}
 
 
 async def test_one_that_goes_on_after_its_address_was_given_up_is_watched_again(db: Database, clock: Any) -> None:
