@@ -27,7 +27,7 @@ demo: setup-devnet ## a purchase on a local chain, to the seller who is paid (ON
 e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in reports/ (ARGS="--levels 4 --rails direct")
 	$(BIN)/python -m devnet.runner $(ARGS)
 
-chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market)
+chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market|cluster)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS)) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 recovery: setup-devnet ## seconds from the end of each fault to the confirmation (CHAIN=tron|ton, ARGS="5xx lagging")
