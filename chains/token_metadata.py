@@ -7,6 +7,9 @@ nonsense: it is None, no error, and no endpoint's fault (`symbol()` of the words
 
 from __future__ import annotations
 
+from chains.types import TokenMeta
+from config.catalog import Token
+
 MAX_SYMBOL = 64  # characters
 MAX_DECIMALS = 77  # one whole token of more does not fit 256 bits
 MAX_ANSWER_BYTES = 4_096
@@ -58,3 +61,16 @@ def _string(answer: bytes) -> bytes | None:
         return None
     length = int.from_bytes(answer[_WORD:_HEAD], "big")
     return answer[_HEAD : _HEAD + length] if length <= len(answer) - _HEAD else None
+
+
+def disagreement(token: Token, meta: TokenMeta | None) -> str | None:
+    """Return in what the registry and a token's contract disagree; None when they say the same."""
+    if meta is None or meta.decimals is None:
+        return f"token {token.symbol} {token.address}: the contract cannot be read"
+    label = token.on_chain_symbol or token.symbol
+    if (meta.symbol, meta.decimals) == (label, token.decimals):
+        return None
+    return (
+        f"token {token.symbol} {token.address}: the chain says {meta.symbol} with {meta.decimals} decimals,"
+        f" the registry {label} with {token.decimals}"
+    )

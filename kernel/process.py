@@ -7,9 +7,10 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kernel.errors import WrongKey
 from kernel.sealing.keys import GivenKeys, key_file, keys_at_hand
@@ -17,6 +18,9 @@ from kernel.store import maintenance
 from kernel.store.maintenance import Health, StoreKind
 from kernel.store.postgresql import PostgresSettings
 from kernel.store.postgresql_check import check_database
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
 
 EXIT_FIX = 1  # an operator must change something
 EXIT_WRONG_KEY = 2  # no key at hand opens what is sealed (argparse ends with the same for a wrong argument)
@@ -45,14 +49,18 @@ def stop_on_signal(stop: asyncio.Event, log: logging.Logger) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def parser(service: str, *, copies: bool = False) -> argparse.ArgumentParser:
-    """Return what reads a daemon's arguments: it ends by itself for `--help` and for what it does not know."""
+def parser(
+    service: str, add: Callable[[Commands], None] = lambda _: None, *, copies: bool = False
+) -> argparse.ArgumentParser:
+    """
+    Return what reads a daemon's arguments: it ends by itself for `--help` and for what it does not know.
+
+    `add` describes the commands that this service alone has.
+    """
     reads = argparse.ArgumentParser(
         prog=f"amn-{service}", description="Without a command: run the daemon.", allow_abbrev=False
     )
-    commands = reads.add_subparsers(
-        dest="command", metavar="{backup,restore,check,copy}" if copies else "{backup,restore,check}"
-    )
+    commands = reads.add_subparsers(dest="command")
     backup = commands.add_parser("backup", help="copy the store to a new file, while the daemon may be running")
     backup.add_argument("path", type=Path)
     restore = commands.add_parser("restore", help="put a backup in the store's place; the daemon must be stopped")
@@ -61,6 +69,7 @@ def parser(service: str, *, copies: bool = False) -> argparse.ArgumentParser:
     check.add_argument("path", type=Path, nargs="?")
     if copies:
         commands.add_parser("copy", help="move the file's rows to an empty database; everything must be stopped")
+    add(commands)
     return reads
 
 

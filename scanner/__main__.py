@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import os
@@ -20,6 +21,7 @@ from kernel.store.files import private_from_now_on
 from kernel.store.lock import exclusive_store_lock
 from kernel.store.postgresql import PostgresSettings
 from kernel.tasks.gc import tune_gc
+from scanner import commands
 from scanner.app import database_of, open_daemon
 from scanner.store import maintenance
 from scanner.store.migrate import migrate, migrate_postgresql
@@ -63,25 +65,30 @@ async def _copy(store: Path, database: PostgresSettings, opens: SecretCipher, se
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked, on the command line if not here, with the environment's settings; return the exit code."""
-    asked = parser("scanner", copies=True).parse_args(arguments)
+    asked = parser("scanner", commands.add_commands, copies=True).parse_args(arguments)
     private_from_now_on()
     try:
-        settings = load_settings(os.environ, env_file=Path(".env"), both_stores=asked.command == "copy")
-        if asked.command == "copy":
-            return copy(settings)
-        database = database_of(settings)
-        if database is not None and asked.command is not None and not (asked.command == "check" and asked.path):
-            return maintain_database(asked, maintenance.KIND, database, settings.sealing)
-        if asked.command is not None:
-            return maintain(asked, maintenance.KIND, settings.store.path, settings.sealing)
-        configure(level=settings.log.level, form=settings.log.format)
-        tune_gc()
-        asyncio.run(serve(settings))
+        return commands.run(asked, os.environ) if commands.is_ours(asked.command) else _with_the_store(asked)
     except (ConfigError, StoreError) as exc:
         sys.stderr.write(f"{exc}\n")
         return EXIT_FIX
     except BaseExceptionGroup as group:
         return died(group, log, "PORT/HOST")
+
+
+def _with_the_store(asked: argparse.Namespace) -> int:
+    """Run the daemon, or do something with its store."""
+    settings = load_settings(os.environ, env_file=Path(".env"), both_stores=asked.command == "copy")
+    if asked.command == "copy":
+        return copy(settings)
+    database = database_of(settings)
+    if database is not None and asked.command is not None and not (asked.command == "check" and asked.path):
+        return maintain_database(asked, maintenance.KIND, database, settings.sealing)
+    if asked.command is not None:
+        return maintain(asked, maintenance.KIND, settings.store.path, settings.sealing)
+    configure(level=settings.log.level, form=settings.log.format)
+    tune_gc()
+    asyncio.run(serve(settings))
     return 0
 
 

@@ -396,7 +396,7 @@ async def _open_adapter(stack: AsyncExitStack, base: _Base, chain: Chain) -> Cha
                 timeout_s=base.settings.scan.rpc_timeout_s,
                 telemetry=ChainTelemetry(base.metrics, chain.chain_id),
                 balance_batch=base.settings.balances.batch_size,
-                access=_access(base.settings, chain),
+                access=access_of(base.settings, chain),
                 wall=lambda: base.clock.now_ms() / 1000,
             )
         )
@@ -442,7 +442,8 @@ def _samplers(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, Chai
     }
 
 
-def _access(settings: Settings, chain: Chain) -> Access:
+def access_of(settings: Settings, chain: Chain) -> Access:
+    """Return the key and the rate a chain's service is asked with."""
     match chain.chain_type:
         case ChainType.EVM:
             return Access()

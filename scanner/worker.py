@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
+from chains.token_metadata import disagreement
 from chains.types import Condition, Head, Rail, Targets
 from config.catalog import Chain, Token
 from kernel.clock import Clock
@@ -306,14 +307,10 @@ class ChainWorker:
         for token in self._tokens:
             key = self.adapter.parse_address(token.address)
             meta = await self.adapter.token(key)
+            said = disagreement(token, meta)
+            problems += [] if said is None else [said]
             if meta is None or meta.decimals is None:
-                problems.append(f"token {token.symbol} {token.address}: the contract cannot be read")
                 continue
-            if (meta.symbol, meta.decimals) != (token.on_chain_symbol or token.symbol, token.decimals):
-                problems.append(
-                    f"token {token.symbol} {token.address}: the chain says {meta.symbol} with {meta.decimals} decimals,"
-                    f" the registry {token.on_chain_symbol or token.symbol} with {token.decimals}"
-                )
             # A symbol is a label, and issuers change theirs; a wrong number of decimals is a wrong amount.
             refused |= {key} if meta.decimals != token.decimals else set()
         self.refused_tokens = frozenset(refused)

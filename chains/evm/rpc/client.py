@@ -31,6 +31,10 @@ class RpcRefused(ChainUnavailable):
         self.advice = advice
 
 
+class OtherChain(ChainMisconfigured):
+    """The endpoint serves another network."""
+
+
 class RawResult(RpcResult):
     """The outcome of one call of a batch."""
 
@@ -107,14 +111,14 @@ class RpcClient:
         Ask which chain the endpoint serves, whatever it said before.
 
         Raises:
-            ChainMisconfigured: another one.
+            OtherChain: another one.
         """
         (answer,) = await self._batch(endpoint, [("eth_chainId", ())])
         if isinstance(answer.error, Unserved):
             (answer,) = await self._batch(endpoint, [("net_version", ())])
         chain_id = _chain_id(answer.get())
         if chain_id != self._chain_id:
-            raise ChainMisconfigured(f"{endpoint.label} serves chain {chain_id}, expected chain {self._chain_id}")
+            raise OtherChain(f"{endpoint.label} serves chain {chain_id}, expected chain {self._chain_id}")
         endpoint.checked = True
 
     async def _batch(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:

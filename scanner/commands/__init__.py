@@ -1,0 +1,37 @@
+"""What `amn-scanner` does beside running the daemon; each command is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from kernel.process import Commands
+
+_MODULES = {"doctor": "scanner.commands.doctor.run"}
+
+
+class _Command(Protocol):
+    def run(self, asked: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        """Do it, and return the exit code."""
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the commands to what reads the arguments."""
+    doctor = commands.add_parser("doctor", help="look at settings, registries, endpoints, tokens, clock and store")
+    doctor.add_argument("--callback", metavar="URL", help="also send a signed test event there")
+    doctor.add_argument("--secret", help="what signs the test event; without it the receiver cannot know us")
+
+
+def is_ours(command: str | None) -> bool:
+    """Say whether a command is one of these."""
+    return command in _MODULES
+
+
+def run(asked: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Do what was asked, and return the exit code."""
+    # The daemon needs none of it, and a library for tables takes its memory too.
+    command = cast("_Command", importlib.import_module(_MODULES[asked.command]))
+    return command.run(asked, environ)

@@ -1,0 +1,348 @@
+"""The doctor finds nothing where nothing is wrong, and says what to change where something is."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chains import findings
+from chains.findings import Finding, Verdict
+from devnet.evm.anvil import Anvil
+from devnet.evm.faulty_rpc import FaultyRpc
+from devnet.receiver import Receiver
+from devnet.ton.toncenter import TonCenter
+from devnet.tron.ledger import TronLedger
+from devnet.tron.trongrid import TronGrid
+from scanner.__main__ import main
+from scanner.commands.doctor.run import HERE, examine
+from tests.harness import ROOT, SECRET, USDT, empty_store, environment
+
+OK, WARNING, PROBLEM, SKIPPED = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.SKIPPED
+NOWHERE = "http://127.0.0.1:9"
+
+
+def env_of(folder: Path, *urls: str, **more: str) -> dict[str, str]:
+    return environment(folder, ",".join(urls), SCANNER_API_KEY="a-key-for-tests", RPC_TIMEOUT_SEC="2", **more)
+
+
+async def found_of(env: dict[str, str], **how: Any) -> dict[str, dict[str, Finding]]:
+    """Return the findings by what they are about, and by their names."""
+    found: dict[str, dict[str, Finding]] = {}
+    for where, finding in await examine(env, None, **how):
+        found.setdefault(where.removeprefix("BSC Testnet ").rpartition("#")[2], {})[finding.what] = finding
+    return found
+
+
+def changed_registry(folder: Path, **changed: Any) -> str:
+    chains = json.loads((ROOT / "supported-chains.json").read_text())
+    listed = [chain | changed if chain["chainId"] == 97 else chain for chain in chains]
+    (folder / "chains.json").write_text(json.dumps(listed))
+    return str(folder / "chains.json")
+
+
+def changed_tokens(folder: Path, **changed: Any) -> str:
+    tokens = json.loads((ROOT / "tokens.json").read_text())
+    listed = [token | changed if token["address"] == USDT else token for token in tokens]
+    (folder / "tokens.json").write_text(json.dumps(listed))
+    return str(folder / "tokens.json")
+
+
+@pytest.mark.anvil
+async def test_on_a_healthy_chain_nothing_is_wrong(tmp_path: Path, chain: Anvil, hooks: Receiver) -> None:
+    await chain.transfer(USDT, chain.accounts[2], 1)
+
+    found = await found_of(env_of(tmp_path, chain.url), callback=hooks.url(), secret=SECRET)
+
+    assert {(w, n): f for w, of in found.items() for n, f in of.items() if f.verdict is not OK} == {}
+    assert {*found["0"]} == {
+        "chain id",
+        "latency",
+        "head",
+        "finalized",
+        "logs of the proxy",
+        "logs of any token",
+        "blocks a query",
+        "calls a batch",
+        "receipts",
+    }
+    assert {"settings", "API key", "store", "space", "sealing key", "callback", "clock", "registries"} <= {*found[HERE]}
+    assert {"contracts", "token USDT", "token USDC"} <= {*found["BSC Testnet"]}
+    assert hooks.deliveries[0].verified(SECRET)
+    assert hooks.deliveries[0].json["test"] is True
+    assert not (tmp_path / "scanner.db").exists()
+
+
+# What is done to an endpoint, what it concerns, how bad that is, and the sentence.
+BROKEN: dict[str, tuple[Callable[[FaultyRpc], Any], str, Verdict, str]] = {
+    "another chain": (
+        lambda rpc: setattr(rpc, "chain_id", 56),
+        "chain id",
+        PROBLEM,
+        "It serves chain 56, expected chain 97: put an endpoint of BSC Testnet into RPC_BSC_TESTNET.",
+    ),
+    "wrong key": (
+        lambda rpc: rpc.fail(status=401),
+        "chain id",
+        PROBLEM,
+        "It cannot be used (HTTP 401: check the URL and its key): correct it in RPC_BSC_TESTNET, or take it out.",
+    ),
+    "silent": (
+        lambda rpc: rpc.fail(hang=True),
+        "chain id",
+        PROBLEM,
+        "It cannot be used (no answer in time (TimeoutError)): correct it in RPC_BSC_TESTNET, or take it out.",
+    ),
+    "no page": (
+        lambda rpc: rpc.fail(body=b"<html>welcome</html>"),
+        "chain id",
+        PROBLEM,
+        "It cannot be used (not a JSON-RPC answer: '<html>welcome</html>'): correct it in RPC_BSC_TESTNET, or take it out.",
+    ),
+    "no finalized block": (
+        lambda rpc: setattr(rpc, "knows_finalized", False),
+        "finalized",
+        PROBLEM,
+        (
+            "It does not know the finalized block, which this chain's payments wait for (finality both): use another"
+            " endpoint."
+        ),
+    ),
+    "no logs": (
+        lambda rpc: rpc.fail("eth_getLogs", error=(-32601, "method not found")),
+        "logs of the proxy",
+        PROBLEM,
+        (
+            "It refuses eth_getLogs even for one block (method not found (code -32601)): every block's receipts would have"
+            " to be read. Use an endpoint that serves logs."
+        ),
+    ),
+    "logs with an address alone": (
+        lambda rpc: setattr(rpc, "needs_address", True),
+        "logs of any token",
+        WARNING,
+        "are not seen. Use an endpoint that serves them where that matters.",
+    ),
+    "short range": (
+        lambda rpc: setattr(rpc, "max_range", 5),
+        "blocks a query",
+        WARNING,
+        (
+            "It serves the logs of only 1 block at once: after a pause it is long behind. Use an endpoint with a"
+            " larger range beside it."
+        ),
+    ),
+    "no batches": (
+        lambda rpc: setattr(rpc, "batches", False),
+        "calls a batch",
+        WARNING,
+        (
+            "It takes 1 of 20 calls in one request: pages are read several times as slowly. Use an endpoint that takes"
+            " larger batches beside it."
+        ),
+    ),
+    "no receipts": (
+        lambda rpc: setattr(rpc, "without_receipt", lambda _: True),
+        "receipts",
+        PROBLEM,
+        "no payment can be confirmed from it. Use another endpoint.",
+    ),
+    "slow": (
+        lambda rpc: rpc.fail("eth_getBlockByNumber", times=1, delay_s=0.3),
+        "latency",
+        WARNING,
+        "payments are seen and confirmed late. Use a faster endpoint beside it.",
+    ),
+    "no newest block": (
+        lambda rpc: rpc.fail("eth_getBlockByNumber", result=None),
+        "head",
+        PROBLEM,
+        "It does not tell its newest block (it has no latest block): use another endpoint.",
+    ),
+}
+
+
+@pytest.mark.anvil
+async def test_of_a_broken_endpoint_it_says_what_is_wrong_and_of_the_good_one_beside_it_nothing(
+    tmp_path: Path, chain: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "SLOW_S", 0.25)
+    await chain.transfer(USDT, chain.accounts[2], 1)
+    registry = changed_registry(tmp_path, finality="both")
+    assert len(BROKEN) >= 10
+
+    async with FaultyRpc(chain.url) as broken:
+        env = env_of(tmp_path, broken.url, chain.url, CHAINS_JSON_PATH=registry)
+        for name, (damage, what, verdict, sentence) in BROKEN.items():
+            damage(broken)
+            found = await found_of(env)
+            assert (name, found["0"][what].verdict) == (name, verdict), found["0"][what]
+            assert sentence in found["0"][what].advice
+            assert {n: f for n, f in found["1"].items() if f.verdict is not OK} == {}, name
+            broken.heal()
+
+
+@pytest.mark.anvil
+async def test_an_endpoint_that_fell_behind_and_a_clock_that_is_wrong_are_told_apart(
+    tmp_path: Path, chain: Anvil
+) -> None:
+    async with FaultyRpc(chain.url) as behind:
+        behind.stale_at = int(await chain.rpc("eth_blockNumber"), 16)
+        await chain.rpc("evm_increaseTime", [600])
+        await chain.mine(2)
+        env = env_of(tmp_path, behind.url, chain.url)
+
+        later = await found_of(env, wall=lambda: time.time() + 600)
+        now = await found_of(env)
+        much_later = await found_of(env, wall=lambda: time.time() + 6000)
+
+    assert (later["0"]["head"].verdict, later["1"]["head"].verdict, later[HERE]["clock"].verdict) == (PROBLEM, OK, OK)
+    assert "s old: it has fallen behind, the network stands still" in later["0"]["head"].advice
+    assert now[HERE]["clock"].verdict is PROBLEM
+    assert "this machine's clock is behind. Set it (NTP)." in now[HERE]["clock"].advice
+    assert much_later[HERE]["clock"].verdict is WARNING
+    assert "set this machine's clock (NTP) if it is ahead." in much_later[HERE]["clock"].advice
+
+
+@pytest.mark.anvil
+async def test_wrong_contracts_of_the_registry_are_named(tmp_path: Path, chain: Anvil) -> None:
+    nobody = "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8e4"
+    registry = changed_registry(tmp_path, proxyAddress=nobody)
+
+    decimals = await found_of(env_of(tmp_path, chain.url, TOKENS_JSON_PATH=changed_tokens(tmp_path, decimals=6)))
+    symbol = await found_of(env_of(tmp_path, chain.url, TOKENS_JSON_PATH=changed_tokens(tmp_path, symbol="USDX")))
+    absent = await found_of(env_of(tmp_path, chain.url, TOKENS_JSON_PATH=changed_tokens(tmp_path, address=nobody)))
+    proxy = await found_of(env_of(tmp_path, chain.url, CHAINS_JSON_PATH=registry))
+
+    of = "BSC Testnet"
+    assert decimals[of]["token USDT"].verdict is PROBLEM
+    assert "the chain says USDT with 18 decimals, the registry USDT with 6." in decimals[of]["token USDT"].advice
+    assert symbol[of]["token USDX"].verdict is WARNING
+    assert symbol[of]["token USDX"].advice.endswith("Set onChainSymbol in tokens.json.")
+    assert "the contract cannot be read." in absent[of]["token USDT"].advice
+    assert proxy[of]["contracts"].verdict is PROBLEM
+    assert proxy[of]["contracts"].advice.endswith("cannot be seen. Correct the registry, or the endpoint.")
+
+
+async def test_without_any_endpoint_what_depends_on_it_is_left_out(tmp_path: Path) -> None:
+    found = await found_of(env_of(tmp_path, f"{NOWHERE}/a-key-in-a-path"))
+
+    assert [*found["0"]] == ["chain id"]
+    assert found["0"]["chain id"].verdict is PROBLEM
+    assert "a-key" not in str(found)
+    assert found["BSC Testnet"]["contracts"].verdict is SKIPPED
+    assert found[HERE]["clock"].verdict is SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("changed", "what", "sentence"),
+    [
+        ({"PORT": "x"}, "settings", "PORT: "),
+        ({"SCANNER_ENABLED_CHAINS": "4242"}, "registries", "SCANNER_ENABLED_CHAINS: 4242 is not in"),
+        ({"CHAINS_JSON_PATH": "/nowhere.json"}, "registries", "/nowhere.json: cannot be read"),
+        ({"DB_PATH": "/nowhere/at/all.db"}, "store", "DB_PATH: folder /nowhere/at does not exist"),
+    ],
+)
+async def test_a_bad_setting_is_named(tmp_path: Path, changed: dict[str, str], what: str, sentence: str) -> None:
+    found = (await found_of(env_of(tmp_path, NOWHERE, **changed)))[HERE][what]
+
+    assert found.verdict is PROBLEM
+    assert found.advice.startswith(sentence)
+
+
+async def test_without_a_key_it_says_who_is_answered(tmp_path: Path) -> None:
+    env = env_of(tmp_path, NOWHERE)
+    del env["SCANNER_API_KEY"]
+
+    assert (await found_of(env))[HERE]["API key"].verdict is WARNING
+
+
+async def test_a_store_is_looked_at_and_left_as_it_is(tmp_path: Path) -> None:
+    store = tmp_path / "scanner.db"
+    store.write_bytes(empty_store())
+    assert (await found_of(env_of(tmp_path, NOWHERE)))[HERE]["store"].verdict is OK
+    assert store.read_bytes() == empty_store()
+
+    with sqlite3.connect(store) as opened:
+        opened.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer = (await found_of(env_of(tmp_path, NOWHERE)))[HERE]["store"]
+    store.write_bytes(b"nonsense" * 1000)
+    broken = (await found_of(env_of(tmp_path, NOWHERE)))[HERE]["store"]
+
+    assert "was written by a newer version (schema 9999)" in newer.advice
+    assert "cannot be used: file is not a database" in broken.advice
+
+
+@pytest.mark.parametrize(
+    ("status", "secret", "verdict", "said"),
+    [
+        (200, SECRET, OK, ""),
+        (401, None, OK, ""),
+        (401, SECRET, PROBLEM, "refuses our signature"),
+        (500, SECRET, PROBLEM, "answers HTTP 500: deliveries count only with 2xx"),
+    ],
+)
+async def test_a_receiver_is_called_as_a_delivery_would_call_it(
+    tmp_path: Path, hooks: Receiver, status: int, secret: str | None, verdict: Verdict, said: str
+) -> None:
+    hooks.behave(statuses=(status,))
+
+    found = (await found_of(env_of(tmp_path, NOWHERE), callback=hooks.url(), secret=secret))[HERE]["callback"]
+
+    assert found.verdict is verdict
+    assert said in found.advice
+    assert len(hooks.deliveries) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "said"),
+    [
+        (f"{NOWHERE}/hook", {}, "cannot be reached (connection refused)"),
+        ("ftp://shop.example", {}, "must be an http(s) URL"),
+        ("http://10.0.0.1/hook", {"APP_ENV": "production"}, "host is not a public address"),
+    ],
+)
+async def test_a_receiver_that_cannot_be_called_is_a_problem(
+    tmp_path: Path, url: str, more: dict[str, str], said: str
+) -> None:
+    found = (await found_of(env_of(tmp_path, NOWHERE, **more), callback=url))[HERE]["callback"]
+
+    assert found.verdict is PROBLEM
+    assert said in found.advice
+
+
+async def test_the_services_of_the_other_families_are_looked_at(tmp_path: Path) -> None:
+    async with TronGrid(TronLedger.until(int(time.time() * 1000))) as tron, TonCenter() as ton:
+        env = env_of(tmp_path, NOWHERE, SCANNER_ENABLED_CHAINS="728126428,1100")
+        good = await examine(env | {"TRONGRID_URL": tron.url, "TONCENTER_URL": ton.url}, None)
+    broken = await examine(env | {"TRONGRID_URL": NOWHERE, "TONCENTER_URL": NOWHERE}, None)
+
+    of_services = {(where.partition(" ")[0], f.what): f.verdict for where, f in good if "#" in where}
+    assert of_services == {(name, what): OK for name in ("Tron", "TON") for what in ("service", "latency", "head")}
+    said = [f.advice for _, f in broken if f.verdict is PROBLEM]
+    assert len(said) == 2
+    assert all("correct it in T" in sentence for sentence in said)
+
+
+@pytest.mark.anvil
+async def test_it_prints_a_table_a_sentence_for_each_problem_and_ends_with_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an endpoint says is text: its square brackets are no styles."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in env_of(tmp_path, NOWHERE).items():
+        monkeypatch.setenv(name, value)
+    import asyncio  # noqa: PLC0415
+
+    assert await asyncio.to_thread(main, ["doctor"]) == 1
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+
+    assert lines[0].split() == ["where", "what", "found"]
+    assert [line for line in lines if line.startswith("PROBLEM BSC Testnet 127.0.0.1:9#0: It cannot be used (")]
+    assert lines[-1] == "1 problem, 0 warnings"
