@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from kernel.process import Commands
 
-_MODULES = {"doctor": "scanner.commands.doctor.run"}
+_MODULES = {"doctor": "scanner.commands.doctor.run", "listen": "scanner.commands.listen"}
 
 
 class _Command(Protocol):
@@ -23,6 +23,11 @@ def add_commands(commands: Commands) -> None:
     doctor = commands.add_parser("doctor", help="look at settings, registries, endpoints, tokens, clock and store")
     doctor.add_argument("--callback", metavar="URL", help="also send a signed test event there")
     doctor.add_argument("--secret", help="what signs the test event; without it the receiver cannot know us")
+    listen = commands.add_parser("listen", help="receive events on this machine: print, verify and forward them")
+    listen.add_argument("--host", default="127.0.0.1")
+    listen.add_argument("--port", type=int, default=8090, help="0 takes any free one (default: 8090)")
+    listen.add_argument("--secret", help="the callbackSecret; by default AMN_SCANNER_WEBHOOK_SECRET")
+    listen.add_argument("--forward", metavar="URL", help="where to send each on, as it came; its answer is ours")
 
 
 def is_ours(command: str | None) -> bool:
