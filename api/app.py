@@ -9,9 +9,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api import balances, intents, openapi, operations, watches, webhook_log
+from api.console.guard import Guard
+from api.console.routes import PACKAGE, add_console
 from api.keys import SERVICES
 from api.middlewares import authenticate, errors, measure, unrouted
 from config.settings import HttpSettings
+from kernel.pages import kit
+from kernel.pages.assets import PATH as ASSET_PATH
+from kernel.pages.assets import Assets
 from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
 from protocol import routes
@@ -20,6 +25,10 @@ from scanner.services import Services
 from scanner.upkeep.metrics import Metrics
 
 MAX_BODY = 64 * 1024
+# Read when this module is: nothing of it is read while somebody waits.
+PAGE_PACKAGES = (PACKAGE,)
+PAGE_TEMPLATES = kit.templates(PAGE_PACKAGES)
+PAGE_ASSETS = Assets((kit.KIT, *PAGE_PACKAGES))
 
 
 HANDLERS: Mapping[Route[Any], Handler] = {
@@ -54,9 +63,11 @@ HANDLERS: Mapping[Route[Any], Handler] = {
 
 def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> web.Application:
     """Wire the routes to the use cases."""
+    guard = Guard(settings)
+    door = [measure(metrics), errors, counted, authenticate(settings.api_keys)]
     app = web.Application(
         client_max_size=MAX_BODY,
-        middlewares=[measure(metrics), errors, counted, authenticate(settings.api_keys), whole_body],
+        middlewares=[*door, *([guard.middleware()] if settings.console else []), whole_body],
     )
     metrics.begin_http(openapi.counted())
     app[SERVICES] = services
@@ -65,4 +76,19 @@ def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> w
         app.router.add_route(route.method, route.path, HANDLERS[route])
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, HANDLERS[route])
+    kit.set_up(app, PAGE_TEMPLATES, PAGE_ASSETS)
+    app.router.add_get(ASSET_PATH, asset)
+    app.router.add_get("/favicon.ico", icon)
+    if settings.console:
+        add_console(app, guard)
     return app
+
+
+async def asset(request: web.Request) -> web.Response:
+    """GET /assets/{version}/{name}"""
+    return request.app[kit.ASSETS].response(request)
+
+
+async def icon(request: web.Request) -> web.Response:
+    """GET /favicon.ico"""
+    return request.app[kit.ASSETS].icon()

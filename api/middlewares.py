@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 NO_ROUTE = ("any", "unknown")  # method and route, as labels: a stranger chooses neither
 ASKED_BY = web.RequestKey("asked_by", str)  # of a request: the slot of the key it showed
 NOBODY = "0"  # where no key is configured
-OPEN_ROUTES = frozenset({"/health"})
+OPEN_ROUTES = frozenset({"/health", "/favicon.ico"})
+ASSETS = "/assets/"
+CONSOLE = "/console"
 NOT_LOOPBACK = (
     "without SCANNER_API_KEY only requests whose Host, and Origin if there is one, is this machine (localhost, "
     "127.0.0.1, [::1]) are answered: set SCANNER_API_KEY"
@@ -93,17 +95,25 @@ def authenticate(keys: Sequence[SecretStr]) -> Middleware:
         request[ASKED_BY] = NOBODY
         if not expected and not all(is_loopback(host) for host in _named(request)):
             raise ApiError("forbidden_host", NOT_LOOPBACK)
-        if expected and request.path not in OPEN_ROUTES:
+        if is_console(request.path):  # it asks by itself, with a page
+            return await handler(request)
+        is_open = request.path in OPEN_ROUTES or request.path.startswith(ASSETS)
+        if expected and not is_open:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             right = [hmac.compare_digest(given, key) for key in expected]  # all of them: the time tells nothing
             if not any(right):
                 raise ApiError("unauthorized", "a valid Authorization: Bearer <SCANNER_API_KEY> header is required")
             request[ASKED_BY] = str(right.index(True) + 1)
-        if request.path not in OPEN_ROUTES:
+        if not is_open:
             prove(request)
         return await handler(request)
 
     return middleware
+
+
+def is_console(path: str) -> bool:
+    """Say whether a path is the console's."""
+    return path == CONSOLE or path.startswith(f"{CONSOLE}/")
 
 
 def _named(request: web.Request) -> list[str]:

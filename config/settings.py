@@ -40,6 +40,7 @@ class HttpSettings:
     trusted_hops: int  # proxies of our own in front
     public_url: str | None = None  # where buyers reach it, without a slash at its end; None: they do not
     frame_ancestors: str = "'none'"  # who may show the payment page inside of a page of theirs
+    console: bool = True  # whether there are pages for operators
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,7 @@ class _Environment(BaseSettings):
     SCANNER_SECRET_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_secret_keys)] = ()
     SCANNER_TRUSTED_HOPS: Annotated[int, Field(ge=0, le=8)] = 0
     SCANNER_PUBLIC_URL: Annotated[str, Field(max_length=500), AfterValidator(_public_url)] | None = None
+    SCANNER_CONSOLE: Annotated[Literal["on", "off"], BeforeValidator(_lower)] = "on"
     SCANNER_CHECKOUT_FRAME_ANCESTORS: Annotated[str, Field(max_length=1000), AfterValidator(_frame_ancestors)] = (
         "'none'"
     )
@@ -304,6 +306,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
             env.SCANNER_TRUSTED_HOPS,
             env.SCANNER_PUBLIC_URL,
             env.SCANNER_CHECKOUT_FRAME_ANCESTORS,
+            env.SCANNER_CONSOLE == "on",
         ),
         store=StoreSettings(
             env.DB_PATH,

@@ -118,6 +118,13 @@ class Deliveries:
         self._on_events()
         return view
 
+    async def redeliver_failed(self, receiver: str) -> int:
+        """Start a new round for all that failed of a receiver (`host:port`); return how many events that is."""
+        async with self._db.write() as tx:
+            queued = await webhook_log.send_failed_again(tx, receiver, self._clock.now_ms())
+        self._on_events()
+        return queued
+
     async def test(self, url: str, secret: str, event_type: EventType) -> TestResult:
         """
         Send a made-up event now, and return what came.

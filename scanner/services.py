@@ -19,6 +19,7 @@ from kernel.store.horizon import Horizon
 from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.cluster import Alone, Cluster, NodeView, chain_lock
+from scanner.console_sessions import ConsoleSessions
 from scanner.deliveries import Deliveries, SampleSender
 from scanner.errors import InvalidRequest
 from scanner.lifecycle import with_depth
@@ -90,6 +91,7 @@ class ChainStatus:
     health: ChainHealth
     condition: Condition
     pending_intents: int
+    counts: Mapping[IntentStatus, int]  # of intents
     active_watches: int
     backlog: outbox.Backlog | None
     tokens: tuple[Token, ...]
@@ -141,6 +143,7 @@ class Services:
             cipher=cipher,
         )
         self.deliveries = Deliveries(db=db, clock=clock, callbacks=callbacks, sender=samples, on_events=on_events)
+        self.sessions = ConsoleSessions(db, clock)
         self.secrets = CallbackSecrets(db, clock, cipher, callbacks)
         self.probe = StoreProbe(db, clock.now_ms)
         self._workers = workers
@@ -212,6 +215,14 @@ class Services:
         if rail not in adapter.rails:
             raise InvalidRequest("rail", f"rail {rail} is not available on chainId {request.chain_id}")
         return rail
+
+    def chain(self, chain_id: int) -> Chain | None:
+        """Return a chain of the registry."""
+        return self._catalog.chain(chain_id)
+
+    def chain_names(self) -> list[tuple[int, str]]:
+        """Return the enabled chains with their names."""
+        return [(chain_id, worker.chain.name) for chain_id, worker in self._workers.items()]
 
     def checkout(self, intent: Intent) -> Checkout:
         """Return what a wallet needs to pay an intent."""
@@ -460,6 +471,7 @@ class Services:
                 worker.health if shown is None else shown.health,
                 worker.adapter.condition() if shown is None else shown.condition,
                 sum(counts.get((chain_id, status), 0) for status in live),
+                {status: counts.get((chain_id, status), 0) for status in IntentStatus},
                 watching.get(chain_id, 0),
                 backlog.get(chain_id),
                 self._catalog.tokens(chain_id),

@@ -33,11 +33,6 @@ def templates(packages: Iterable[str]) -> dict[str, str]:
 def set_up(app: web.Application, pages: Mapping[str, str], assets: Assets) -> None:
     """Let an application render pages, each made of a template of `pages`."""
     app[ASSETS] = assets
-
-    async def addresses(request: web.Request) -> dict[str, Any]:
-        here = partial(relative, request.path)
-        return {"url": here, "asset": lambda name: here(assets.path(name))}
-
     aiohttp_jinja2.setup(
         app,
         loader=DictLoader(pages),
@@ -45,7 +40,6 @@ def set_up(app: web.Application, pages: Mapping[str, str], assets: Assets) -> No
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        context_processors=[addresses],
         default_helpers=False,
         filters=FILTERS,
     )
@@ -57,5 +51,8 @@ def relative(here: str, path: str) -> str:
 
 
 def render(request: web.Request, template: str, context: Mapping[str, Any]) -> str:
-    """Return a template with its values in place."""
-    return aiohttp_jinja2.render_string(template, request, dict(context))
+    """Return a template with its values in place, and `url` and `asset` to lead from this page to another."""
+    # Not a context processor of the library: those are worked out for every request, whatever it is answered with.
+    url, assets = partial(relative, request.path), request.app[ASSETS]
+    addresses = {"url": url, "asset": lambda name: url(assets.path(name))}
+    return aiohttp_jinja2.render_string(template, request, {**addresses, **context})

@@ -141,6 +141,11 @@ class Watches:
         async with self._db.read() as tx:
             return await watches.get(tx, watch_id) or _missing(watch_id)
 
+    async def active(self, *, after: tuple[int, str] | None, limit: int) -> list[Watch]:
+        """Return watches that are being watched, the next to be read first, after (when, id) of another."""
+        async with self._db.read() as tx:
+            return await watches.active(tx, after=after or (0, ""), limit=limit)
+
     async def stop(self, watch_id: str) -> Watch:
         """Stop a watch, also one that has expired; a change that was not told yet is told. Twice changes nothing."""
         now = self._clock.now_ms()

@@ -276,6 +276,16 @@ chain_samples = Table(
     sqlite_with_rowid=False,
 )
 
+# Browsers that are signed in to the console.
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("key_mark", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("expires_at", Whole, nullable=False),
+)
+
 # What operators noted of transfers that settled nothing.
 handled_transfers = Table(
     "handled_transfers",

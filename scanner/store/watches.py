@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.store.bulk import Bulk
@@ -56,6 +56,24 @@ _DUE = as_json_rows(
 async def due(tx: AsyncConnection, chain_id: int, now: int, *, limit: int) -> list[Watch]:
     """Return a chain's watches whose time has come, the longest overdue first."""
     return [_watch(row) for row in await fetch_json_rows(tx, _DUE, chain=chain_id, now=now, most=limit)]
+
+
+_ACTIVE = as_json_rows(
+    select(*_STORED)
+    .where(
+        watches.c.status == WatchStatus.WATCHING,
+        watches.c.next_check_at >= bindparam("when"),
+        or_(watches.c.next_check_at > bindparam("when"), watches.c.watch_id > bindparam("id")),
+    )
+    .order_by(watches.c.next_check_at, watches.c.watch_id)
+    .limit(bindparam("most"))
+)
+
+
+async def active(tx: AsyncConnection, *, after: tuple[int, str], limit: int) -> list[Watch]:
+    """Return watches that are being watched, the next to be checked first, after (when, id) of another."""
+    when, watch_id = after
+    return [_watch(row) for row in await fetch_json_rows(tx, _ACTIVE, when=when, id=watch_id, most=limit)]
 
 
 _CHANGING = ("last_checked_at", "next_check_at", "last_position", "status", "updated_at")

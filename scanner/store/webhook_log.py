@@ -97,12 +97,16 @@ async def page(
     end = min(last, walked[0][0] if walked else EVERYTHING)
     asked: dict[str, Any] = {"after": after, "last": end, "most": limit + 1}
     if receiver is not None:
-        asked["receivers"] = [f"{scheme}://{receiver.lower()}" for scheme in SCHEMES]
+        asked["receivers"] = _spelt(receiver)
     rows = await fetch_json_rows(tx, _page(status, of_receiver=receiver is not None), **asked)
     found = [_logged(row) for row in rows]
     if len(found) > limit:
         return LoggedPage(found[:limit], found[limit - 1].number)
     return LoggedPage(found, end if walked and end == walked[0][0] else None)
+
+
+def _spelt(receiver: str) -> list[str]:
+    return [f"{scheme}://{receiver.lower()}" for scheme in SCHEMES]
 
 
 _STATUS = LoggedEvent._fields.index("status")
@@ -142,6 +146,24 @@ _SEND_AGAIN = (
         next_attempt_at=bindparam("now"),
     )
 )
+
+
+_SEND_FAILED_AGAIN = (
+    update(events)
+    .where(events.c.status == literal_column("'failed'"), among(events.c.receiver, "receivers"))
+    .values(
+        status=DeliveryStatus.PENDING,
+        failed_at=None,
+        round=events.c.round + 1,
+        attempts=0,
+        next_attempt_at=bindparam("now"),
+    )
+)
+
+
+async def send_failed_again(tx: AsyncConnection, receiver: str, now: int) -> int:
+    """Start a new round for all that failed of a receiver (`host:port`); return how many events that is."""
+    return (await tx.execute(_SEND_FAILED_AGAIN, {"receivers": _spelt(receiver), "now": now})).rowcount
 
 
 async def send_again(tx: AsyncConnection, event_id: str, now: int) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from api.app import build_app
+from api.console.routes import CONSOLE
 from config.catalog import Chain
 from config.settings import VARIABLES, HttpSettings
 from marketplace.errors import CODES as MARKETPLACE_CODES
@@ -95,9 +96,20 @@ def test_the_error_codes_are_those_that_are_documented() -> None:
     assert statuses("docs/marketplace.md") == MARKETPLACE_CODES
 
 
+PAGES = ("/console", "/assets", "/favicon.ico")
+PARTS = {"/console/login", "/console/events", "/console/chains/{chainId}/stats"}
+
+
+def test_the_pages_of_the_console_are_those_that_are_documented() -> None:
+    served = {path for method, path, _ in CONSOLE if method == "GET" and not path.endswith(".csv")}
+
+    assert {row[0].strip("`") for row in rows("docs/console.md", "page")} == served - PARTS
+
+
 def test_the_calls_of_the_api_are_those_that_are_documented() -> None:
     app = build_app(None, HttpSettings("", 0, (), production=False, trusted_hops=0), Metrics())  # type: ignore[arg-type]
     served = {(r.method, r.resource.canonical) for r in app.router.routes() if r.resource and r.method != "HEAD"}
+    served = {call for call in served if not call[1].startswith(PAGES)}
     documented = {call for row in rows("docs/api.md", "call") for call in CALL.findall(row[0])}
 
     assert documented == served - {("GET", "/openapi.json"), ("GET", "/docs")}

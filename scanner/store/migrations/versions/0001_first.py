@@ -203,6 +203,13 @@ def _payments() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "console_sessions",
+        sa.Column("token_hash", sa.Text, primary_key=True),
+        sa.Column("key_mark", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("expires_at", Whole, nullable=False),
+    )
+    op.create_table(
         "handled_transfers",
         sa.Column(
             "transfer_id",

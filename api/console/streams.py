@@ -1,0 +1,29 @@
+"""Answers that are sent piece by piece."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import web
+
+from scanner.store.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+
+async def send(request: web.Request, headers: Mapping[str, str], parts: AsyncIterator[bytes]) -> web.StreamResponse:
+    """Send what comes, until its end or that of whoever reads it."""
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    try:
+        async for part in parts:
+            await response.write(part)
+    except ConnectionError:  # whoever asked is gone
+        return response
+    except StoreError as exc:
+        log.warning("[api] an answer was broken off: %s", exc)
+        # Its end must not look like the end of what was asked for.
+        if request.transport is not None:
+            request.transport.abort()
+    return response
