@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from bench import api, attack, direct, families, idle, listener, memory, scale, scan, watches, webhooks
+from bench import api, attack, direct, families, idle, listener, memory, scale, scan, store, watches, webhooks
 from bench.table import TableRow, show
 from devnet import toolchain
 from kernel.tasks.gc import tune_gc
@@ -25,6 +25,7 @@ ALL = {
     "idle": idle.run,
     "attack": attack.run,
     "scale": scale.run,
+    "store": store.run,
 }
 
 
