@@ -74,6 +74,8 @@ class Spelling:
 
         `counts` has the columns `by` as its key, and `count`. Whoever reads it walks through no rows.
         """
+        if not self._lite:
+            return _counter_of_statements(table, ", ".join(by), counts)
         columns = ", ".join(by)
 
         def add(row: str, number: int) -> str:
@@ -83,23 +85,15 @@ class Spelling:
                 f" ON CONFLICT ({columns}) DO UPDATE SET count = {counts}.count + {number};"
             )
 
-        moved = " OR ".join(f"NEW.{name} <> OLD.{name}" for name in by)
-        return [
-            *self._after(f"{counts}_added", f"AFTER INSERT ON {table}", add("NEW", 1)),
-            *self._after(f"{counts}_removed", f"AFTER DELETE ON {table}", add("OLD", -1)),
-            *self._after(
-                f"{counts}_moved", f"AFTER UPDATE OF {columns} ON {table}", add("OLD", -1) + " " + add("NEW", 1), moved
-            ),
-        ]
+        def after(name: str, when: str, body: str) -> str:
+            return f"CREATE TRIGGER {counts}_{name} AFTER {when} BEGIN {body} END"
 
-    def _after(self, name: str, when: str, body: str, condition: str | None = None) -> list[str]:
-        only = "" if condition is None else f" WHEN ({condition})"
-        if self._lite:
-            return [f"CREATE TRIGGER {name} {when} FOR EACH ROW{only} BEGIN {body} END"]
-        function = f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
+        moved = " OR ".join(f"NEW.{name} <> OLD.{name}" for name in by)
+        both = add("OLD", -1) + " " + add("NEW", 1)
         return [
-            f"{function} AS $$ BEGIN {body} RETURN NULL; END $$",
-            f"CREATE TRIGGER {name} {when} FOR EACH ROW{only} EXECUTE FUNCTION {name}()",
+            after("added", f"INSERT ON {table} FOR EACH ROW", add("NEW", 1)),
+            after("removed", f"DELETE ON {table} FOR EACH ROW", add("OLD", -1)),
+            after("moved", f"UPDATE OF {columns} ON {table} FOR EACH ROW WHEN ({moved})", both),
         ]
 
     def no_truncate(self, table: str, message: str) -> list[str]:
@@ -112,6 +106,39 @@ class Spelling:
             f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {raised} END $$",
             f"CREATE TRIGGER {name} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {name}()",
         ]
+
+
+def _counter_of_statements(table: str, columns: str, counts: str) -> list[str]:
+    """
+    Count what each statement changed, in one step.
+
+    PostgreSQL writes a count anew whenever it changes, and finds the newest through all those before it: row by row
+    a transaction of five thousand rows took three times as long. In one order, so that no two wait for each other.
+    """
+    tables = {"NEW TABLE AS added": f"SELECT {columns}, 1 AS n FROM added"}  # noqa: S608 - names of ours
+    tables["OLD TABLE AS removed"] = f"SELECT {columns}, -1 AS n FROM removed"  # noqa: S608
+    new, old = tables
+    statements = []
+    for name, event, seen in (
+        ("added", "INSERT", [new]),
+        ("removed", "DELETE", [old]),
+        ("moved", "UPDATE", [new, old]),
+    ):
+        changed = " UNION ALL ".join(tables[each] for each in seen)
+        body = (
+            f"INSERT INTO {counts} ({columns}, count) SELECT {columns}, sum(n) FROM ({changed}) AS changed"  # noqa: S608
+            f" GROUP BY {columns} HAVING sum(n) <> 0 ORDER BY {columns}"
+            f" ON CONFLICT ({columns}) DO UPDATE SET count = {counts}.count + EXCLUDED.count;"
+        )
+        function = f"CREATE FUNCTION {counts}_{name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
+        statements += [
+            f"{function} AS $$ BEGIN {body} RETURN NULL; END $$",
+            (
+                f"CREATE TRIGGER {counts}_{name} AFTER {event} ON {table} REFERENCING {' '.join(seen)}"
+                f" FOR EACH STATEMENT EXECUTE FUNCTION {counts}_{name}()"
+            ),
+        ]
+    return statements
 
 
 SQLITE, POSTGRESQL = Spelling("sqlite"), Spelling("postgresql")

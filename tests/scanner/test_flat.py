@@ -7,10 +7,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from bench.scale import fill, questions
 from kernel.store.database import Database, open_database
+from kernel.store.postgresql import PostgresDatabase
 from scanner.model import IntentStatus
 from scanner.store import intents, tables
 from scanner.store.maintenance import check
@@ -91,3 +92,16 @@ def test_a_check_names_counts_that_are_wrong(store_path: Path) -> None:
         store.execute("INSERT INTO intent_counts VALUES (97, 'pending', 1)")
         store.commit()
     assert check(store_path).problems == ("counts of intents that are wrong: 1",)
+
+
+async def test_a_count_is_written_once_a_statement_however_many_rows_it_changes(pg: PostgresDatabase) -> None:
+    """Written once a row, the newest version of the count is found through all those before it."""
+    asked = "SELECT n_tup_ins + n_tup_upd FROM pg_stat_xact_user_tables WHERE relname = 'intent_counts'"
+    await fill(pg, FEW)
+    async with pg.write() as tx:
+        before = (await tx.exec_driver_sql(asked)).scalar_one()
+        await tx.execute(update(tables.intents).values(status=IntentStatus.PENDING))
+        await tx.execute(delete(tables.intents))
+        written = (await tx.exec_driver_sql(asked)).scalar_one() - before
+        assert not await intents.count_by_status(tx)
+    assert 0 < written <= 5
