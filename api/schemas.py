@@ -21,6 +21,7 @@ def _said(value: str) -> str:
 
 
 MAX_NOTE = 1000
+MAX_RECEIVER = 300
 Note = Annotated[str, Field(min_length=1, max_length=MAX_NOTE, pattern=r"\S"), AfterValidator(_said)]
 
 
@@ -97,7 +98,7 @@ class ListWebhooks(Query):
     """Which webhooks to list; `receiver` is `host:port`."""
 
     status: DeliveryStatus | None = None
-    receiver: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    receiver: Annotated[str, Field(min_length=1, max_length=MAX_RECEIVER)] | None = None
 
 
 class ShowStats(BaseModel):

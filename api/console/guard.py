@@ -28,7 +28,8 @@ LOGIN: Final = "/console/login"
 COOKIE: Final = "amn_console"  # who is signed in
 FORM_COOKIE: Final = "amn_console_form"  # whose the form to sign in is
 FIELD: Final = "csrf"
-FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded"})
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+UTF_8: Final = "utf-8"
 MAX_KEY: Final = 1_000
 
 
@@ -166,9 +167,13 @@ async def form(request: web.Request, *names: str) -> Mapping[str, str]:
     Raises:
         ApiError: it is no form of ours.
     """
-    if request.content_type not in FORM_TYPES:
-        raise ApiError("invalid_request", "a form is sent as application/x-www-form-urlencoded")
-    sent = await request.post()
+    # Read as anything else, bytes could become text that cannot be written down again.
+    if request.content_type != FORM_TYPE or (request.charset or UTF_8).lower() != UTF_8:
+        raise ApiError("invalid_request", f"a form is sent as {FORM_TYPE} in {UTF_8}")
+    try:
+        sent = await request.post()
+    except UnicodeDecodeError as exc:
+        raise ApiError("invalid_request", f"the form is not {UTF_8}") from exc
     given = sent.get(FIELD, "")
     # A page of somebody else's could send a form here with the cookie of this browser.
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), request[CSRF].encode()):

@@ -23,7 +23,14 @@ async def send(request: web.Request, headers: Mapping[str, str], parts: AsyncIte
         return response
     except StoreError as exc:
         log.warning("[api] an answer was broken off: %s", exc)
-        # Its end must not look like the end of what was asked for.
-        if request.transport is not None:
-            request.transport.abort()
+        _break_off(request)
+    except Exception:
+        log.exception("[api] an answer was broken off")
+        _break_off(request)
     return response
+
+
+def _break_off(request: web.Request) -> None:
+    """Cut the connection: the end of an answer must not look like the end of what was asked for."""
+    if request.transport is not None:
+        request.transport.abort()

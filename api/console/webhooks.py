@@ -9,9 +9,9 @@ from api.bodies import decode_cursor, encode_cursor
 from api.console.guard import form
 from api.console.paging import SHOWN, asked, next_page
 from api.console.view import redirect, show
-from api.errors import translate
+from api.errors import ApiError, translate
 from api.keys import SERVICES
-from api.schemas import ListWebhooks, TestWebhook
+from api.schemas import MAX_RECEIVER, ListWebhooks, TestWebhook
 from api.webhook_log import event_id
 from protocol.words import DeliveryStatus, EventType
 from scanner.deliveries import TestResult
@@ -62,6 +62,8 @@ async def send_failed_again(request: web.Request) -> web.Response:
     """POST /console/webhooks/redeliver: all that failed, or those of a receiver"""
     receiver = (await form(request, "receiver"))["receiver"]
     services = request.app[SERVICES]
+    if len(receiver) > MAX_RECEIVER:
+        raise ApiError("invalid_request", "receiver is too long", field="receiver")
     if receiver:
         await services.deliveries.redeliver_failed(receiver)
     else:

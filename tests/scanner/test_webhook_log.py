@@ -62,3 +62,17 @@ async def test_an_event_sent_again_and_refused_takes_no_confirmation_back(db: Da
     assert (held.status, held.webhook_delivered_at) == (IntentStatus.CONFIRMED, NOW)
     assert logged is not None
     assert logged[0].status is DeliveryStatus.FAILED
+
+
+async def test_what_failed_of_a_receiver_is_sent_again_and_nothing_else(db: Database) -> None:
+    rows = {
+        name: events.expired(an_intent(name, receiver=receiver), NOW)
+        for name, receiver in (("mine", "https://shop.example:443"), ("theirs", "https://other.example:443"))
+    }
+    async with db.write() as tx:
+        await intents.add_many(tx, [an_intent(name) for name in rows])
+        await outbox.add(tx, [row | {"status": "failed", "failed_at": NOW} for row in rows.values()])
+        assert await webhook_log.send_failed_again(tx, "Shop.example:443", NOW) == 1
+        due = await outbox.due(tx, NOW, in_flight=(), limit=9)
+
+    assert [(each.subject_id, each.round) for each in due] == [("mine", 2)]

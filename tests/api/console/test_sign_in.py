@@ -9,7 +9,6 @@ import pytest
 
 from api.console.routes import CONSOLE
 from scanner import console_sessions
-from scanner.store import console_sessions as stored
 from tests.api.conftest import KEY
 from tests.api.console.browser import Browser, browser
 from tests.harness import FakeClock, Running, environment, running
@@ -153,17 +152,24 @@ async def test_neither_token_nor_key_lies_in_the_store(daemon: Running, operator
     assert KEY.encode() not in raw
 
 
-async def test_sessions_have_a_bound(daemon: Running, operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has a key decides how often to sign in."""
-    async with daemon.database.write() as tx:
-        for n in range(stored.MAX_SESSIONS + 5):
-            await stored.add(tx, stored.StoredSession(f"{n}", "", "", 2**53 + n), now=0)
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"csrf=%ff&key=\xff\xfe", "application/x-www-form-urlencoded"),
+        (b"key=+2AA-", "application/x-www-form-urlencoded; charset=utf-7"),
+        (b"key=a", "application/x-www-form-urlencoded; charset=none"),
+        (b'{"key": "a"}', "application/json"),
+        (b"--x\r\n", "multipart/form-data; boundary=x"),
+    ],
+)
+async def test_what_is_no_form_is_refused_and_no_failure_of_ours(visitor: Browser, body: bytes, kind: str) -> None:
+    page = await visitor.session.post(f"{visitor.url}/console/login", data=body, headers={"Content-Type": kind})
 
-    async with daemon.database.read() as tx:
-        kept = [await stored.get(tx, f"{n}", now=0) for n in range(stored.MAX_SESSIONS + 5)]
+    assert page.status == 400
 
-    assert sum(each is not None for each in kept) == stored.MAX_SESSIONS
-    assert kept[-1] is not None
+
+async def test_a_form_has_a_bound(visitor: Browser) -> None:
+    assert (await visitor.submit("/console/login", "/console/login", key="x" * 70_000)).status == 413
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "x" * 43, "x" * 4000, "é" * 43])
