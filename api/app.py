@@ -13,20 +13,21 @@ from api.console.guard import Guard
 from api.console.routes import PACKAGE, add_console
 from api.keys import SERVICES
 from api.middlewares import authenticate, errors, measure, unrouted
+from api.pay import events, page
+from api.pay.doors import PAY, pay_settings
 from config.settings import HttpSettings
 from kernel.pages import kit
-from kernel.pages.assets import PATH as ASSET_PATH
 from kernel.pages.assets import Assets
 from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
 from protocol import routes
-from protocol.routes import ROUTES, Route
+from protocol.routes import PAGES, ROUTES, Route
 from scanner.services import Services
 from scanner.upkeep.metrics import Metrics
 
 MAX_BODY = 64 * 1024
 # Read when this module is: nothing of it is read while somebody waits.
-PAGE_PACKAGES = (PACKAGE,)
+PAGE_PACKAGES = ("api.pay", PACKAGE)
 PAGE_TEMPLATES = kit.templates(PAGE_PACKAGES)
 PAGE_ASSETS = Assets((kit.KIT, *PAGE_PACKAGES))
 
@@ -56,6 +57,11 @@ HANDLERS: Mapping[Route[Any], Handler] = {
     routes.REDELIVER: webhook_log.redeliver,
     routes.RETRY_WEBHOOKS: operations.retry_webhooks,
     routes.ROTATE_SECRET: operations.rotate_secret,
+    routes.PAYMENT_PAGE: page.show,
+    routes.PAYMENT_EVENTS: events.stream,
+    routes.PAYMENT_RECHECK: page.recheck,
+    routes.ASSET: page.asset,
+    routes.ICON: page.icon,
     routes.DESCRIPTION: openapi.document,
     routes.DOCS: openapi.page,
 }
@@ -72,23 +78,12 @@ def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> w
     metrics.begin_http(openapi.counted())
     app[SERVICES] = services
     app[ERROR_SHAPE] = ErrorShape(unrouted(metrics))
-    for route in ROUTES:
-        app.router.add_route(route.method, route.path, HANDLERS[route])
-        if route.method == "GET":
-            app.router.add_route("HEAD", route.path, HANDLERS[route])
+    app[PAY] = pay_settings(settings)
     kit.set_up(app, PAGE_TEMPLATES, PAGE_ASSETS)
-    app.router.add_get(ASSET_PATH, asset)
-    app.router.add_get("/favicon.ico", icon)
+    for route in (*ROUTES, *PAGES):
+        app.router.add_route(route.method, route.path, HANDLERS[route])
+        if route.method == "GET" and route is not routes.PAYMENT_EVENTS:  # a HEAD of what never ends would be held open
+            app.router.add_route("HEAD", route.path, HANDLERS[route])
     if settings.console:
         add_console(app, guard)
     return app
-
-
-async def asset(request: web.Request) -> web.Response:
-    """GET /assets/{version}/{name}"""
-    return request.app[kit.ASSETS].response(request)
-
-
-async def icon(request: web.Request) -> web.Response:
-    """GET /favicon.ico"""
-    return request.app[kit.ASSETS].icon()

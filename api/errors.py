@@ -18,6 +18,7 @@ from protocol.codec import encode
 from protocol.errors import CODES, Error, ErrorDetails
 from protocol.wire import Wire
 from scanner.balances import BalanceUnreadable
+from scanner.checkout.payments import TooOften
 from scanner.errors import InvalidRequest, RateLimited
 from scanner.store.errors import Conflict, NotFound, StoreError
 
@@ -65,7 +66,7 @@ def from_http(error: HttpError) -> ApiError:
     return ApiError(error.code, str(error), headers=error.headers)
 
 
-def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911 - a table, one line a case
+def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911, PLR0912 - a table, one line a case
     """Return what a failure of the layers below means to a caller; None when it means a bug."""
     match exc:
         case ApiError():
@@ -87,6 +88,8 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911 - a tab
             return ApiError("unknown_outcome", said)
         case StoreError():
             return ApiError("store_unavailable", "the store is not available; nothing was changed")
+        case TooOften():
+            return ApiError("rate_limited", str(exc), headers={"Retry-After": str(exc.retry_after)})
         case InvalidTxHash():
             return ApiError("invalid_request", f"txHash: {exc}", field="txHash")
         case BalanceUnreadable():

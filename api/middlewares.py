@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from api.errors import ApiError, from_http, render, translate
 from kernel.web.connections import prove
 from kernel.web.http_errors import HttpError
+from protocol.routes import PAGES, ROUTES
 from scanner.upkeep.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,7 @@ log = logging.getLogger(__name__)
 NO_ROUTE = ("any", "unknown")  # method and route, as labels: a stranger chooses neither
 ASKED_BY = web.RequestKey("asked_by", str)  # of a request: the slot of the key it showed
 NOBODY = "0"  # where no key is configured
-OPEN_ROUTES = frozenset({"/health", "/favicon.ico"})
-ASSETS = "/assets/"
+OPEN_ROUTES = frozenset(route.path for route in (*ROUTES, *PAGES) if route.is_open)
 CONSOLE = "/console"
 NOT_LOOPBACK = (
     "without SCANNER_API_KEY only requests whose Host, and Origin if there is one, is this machine (localhost, "
@@ -97,7 +97,7 @@ def authenticate(keys: Sequence[SecretStr]) -> Middleware:
             raise ApiError("forbidden_host", NOT_LOOPBACK)
         if is_console(request.path):  # it asks by itself, with a page
             return await handler(request)
-        is_open = request.path in OPEN_ROUTES or request.path.startswith(ASSETS)
+        is_open = route_of(request) in OPEN_ROUTES
         if expected and not is_open:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             right = [hmac.compare_digest(given, key) for key in expected]  # all of them: the time tells nothing

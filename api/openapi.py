@@ -27,7 +27,7 @@ from kernel.web.openapi import Answer, Call, assemble
 from protocol import routes
 from protocol.codec import encode
 from protocol.errors import CODES, STATUSES, Error
-from protocol.routes import ROUTES, Route
+from protocol.routes import PAGES, ROUTES, Route
 from protocol.wire import described
 from scanner.registration.requests import ID_PATTERN, CheckBalance, CreateIntent, CreateWatch
 from scanner.version import VERSION
@@ -35,13 +35,14 @@ from scanner.version import VERSION
 BODIES: Mapping[Route[Any], type[BaseModel]] = {
     routes.CREATE_INTENT: CreateIntent,
     routes.RECHECK: Recheck,
+    routes.PAYMENT_RECHECK: Recheck,
     routes.CHECK_BALANCE: CheckBalance,
     routes.CREATE_WATCH: CreateWatch,
     routes.ROTATE_SECRET: RotateSecret,
     routes.TEST_WEBHOOK: TestWebhook,
     routes.HANDLE_UNMATCHED: HandleUnmatched,
 }
-WITHOUT_BODY_TOO = frozenset({routes.RECHECK})
+WITHOUT_BODY_TOO = frozenset({routes.RECHECK, routes.PAYMENT_RECHECK})
 QUERIES: Mapping[Route[Any], type[BaseModel]] = {
     routes.LIST_INTENTS: ListIntents,
     routes.LIST_TRANSFERS: ListTransfers,
@@ -93,7 +94,7 @@ def build() -> dict[str, Any]:
 
 def counted() -> Iterator[tuple[str, str, int]]:
     """Return every answer there is as it is counted: method, route, status."""
-    for call in CALLS:
+    for call in (*CALLS, *map(_call, PAGES)):
         for status in call.answers.keys() - _BEFORE_ROUTING:
             yield call.method, call.path, status
     for status in _UNROUTED:

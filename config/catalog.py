@@ -71,6 +71,7 @@ class Chain(_Entry):
     proxy_address: Annotated[str, Field(min_length=1)]
     confirmation_threshold: Annotated[int, Field(strict=True, ge=1, le=100_000)]
     rpc_urls: tuple[Url, ...] = Field(default=(), repr=False)
+    public_rpc_urls: tuple[Url, ...] = ()  # for wallets of buyers; never the endpoints this service reads by
     rpc_env: Annotated[str, AfterValidator(_endpoint_variable)] | None = None
     explorer: Url | None = None
     coin: Annotated[str, Field(min_length=1, max_length=16)] | None = None  # symbol of the native coin

@@ -13,6 +13,7 @@ from protocol.wire import Moment, Units, Wire, one_of
 ChainType: TypeAlias = Annotated[str, one_of(words.ChainType)]
 Rail: TypeAlias = Annotated[str, one_of(words.Rail)]
 IntentStatus: TypeAlias = Annotated[str, one_of(words.IntentStatus)]
+PaymentState: TypeAlias = Annotated[str, one_of(words.PaymentState)]
 Reason: TypeAlias = Annotated[str, one_of(words.Reason)]
 EventType: TypeAlias = Annotated[str, one_of(words.EventType)]
 DeliveryStatus: TypeAlias = Annotated[str, one_of(words.DeliveryStatus)]
@@ -197,6 +198,17 @@ class Handled(Wire):
     note: str
     by: str
     at: Moment
+
+
+class LookedAt(Wire):
+    """What looking at the chain for a payment has shown its buyer, and a sentence that says so."""
+
+    state: PaymentState
+    found: bool
+    counts: bool
+    reason: Reason | None
+    missing: Units
+    message: str
 
 
 class UnmatchedTransfer(Wire):

@@ -48,7 +48,8 @@ STATUSES: Final[Mapping[int, str]] = {
     414: "Path and query are longer than 8,000 bytes.",
     415: "`Content-Encoding` is not gzip, deflate or identity.",
     417: "`Expect` is not 100-continue.",
-    429: "Too many: of this client without a key behind a trusted proxy, or of test webhooks in a minute.",
+    429: "Too many: of this client without a key behind a trusted proxy, of test webhooks in a minute, or of a payment "
+    "page.",
     431: "There are more than 128 headers, or one of more than 8,190 bytes.",
     502: "The chain cannot be read now.",
     503: "Not ready, or the store is not available.",

@@ -15,6 +15,8 @@ from protocol.wire import Wire
 A = TypeVar("A")
 
 JSON = "application/json"
+HTML = "text/html"
+STREAM = "text/event-stream"
 Description: TypeAlias = Annotated[dict[str, Any], Meta(description="An OpenAPI 3.1 document.")]
 _PARAMETER = re.compile(r"{(\w+)}")
 
@@ -72,11 +74,22 @@ REDELIVER = Route(
 TEST_WEBHOOK = Route("POST", "/webhooks/test", "Send a test event now.", answers.TestedWebhook, needs_store=False)
 RETRY_WEBHOOKS = Route("POST", "/admin/webhooks/retry", "Retry failed webhooks now.", answers.Retried)
 ROTATE_SECRET = Route("POST", "/admin/callback-secrets/rotate", "Change a callback secret.", answers.RotatedSecret)
+PAYMENT_PAGE = Route("GET", "/pay/{payToken}", "The page to pay at.", str, (404, 429), content=HTML, is_open=True)
+PAYMENT_EVENTS = Route(
+    "GET", "/pay/{payToken}/events", "What happens to a payment, live.", str, (404, 429), content=STREAM, is_open=True
+)
+PAYMENT_RECHECK = Route(
+    "POST", "/pay/{payToken}/recheck", "Look now, for this payment.", answers.LookedAt, (404, 429, 502), is_open=True
+)
+ASSET = Route(
+    "GET", "/assets/{version}/{name}", "A style, a script or an icon.", str, (404,), is_open=True, needs_store=False
+)
+ICON = Route("GET", "/favicon.ico", "The icon.", str, is_open=True, needs_store=False)
 
 DESCRIPTION: Route[dict[str, Any]] = Route(
     "GET", "/openapi.json", "This description.", cast("type[dict[str, Any]]", Description), needs_store=False
 )
-DOCS = Route("GET", "/docs", "This description, to read.", str, content="text/html", needs_store=False)
+DOCS = Route("GET", "/docs", "This description, to read.", str, content=HTML, needs_store=False)
 
 ROUTES: tuple[Route[Any], ...] = (
     HEALTH,
@@ -103,6 +116,10 @@ ROUTES: tuple[Route[Any], ...] = (
     REDELIVER,
     RETRY_WEBHOOKS,
     ROTATE_SECRET,
+    PAYMENT_RECHECK,
     DESCRIPTION,
     DOCS,
 )
+
+# What browsers ask for: served like the others, and no calls of the API.
+PAGES: tuple[Route[Any], ...] = (PAYMENT_PAGE, PAYMENT_EVENTS, ASSET, ICON)

@@ -30,6 +30,20 @@ class IntentStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class PaymentState(StrEnum):
+    """What a buyer is told of a payment (docs/payment-page.md)."""
+
+    WAITING = "waiting"
+    SEEN = "seen"  # it is on the chain, and how deep is not known
+    CONFIRMING = "confirming"
+    PARTIAL = "partial"
+    PAID = "paid"
+    TIME_UP = "time_up"  # nobody should pay any more; what was paid in time still counts
+    EXPIRED = "expired"
+    LATE = "late"  # money came after the time
+    CANCELLED = "cancelled"
+
+
 class Reason(StrEnum):
     """Why a transfer, or a part of it, settled nothing (docs/events.md)."""
 

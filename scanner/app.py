@@ -30,6 +30,7 @@ from kernel.tasks.wakeup import Wakeup
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from scanner.balance_watcher import BalanceWatcher
+from scanner.checkout.live import LivePayments
 from scanner.cluster import Alone, Together, chain_lock
 from scanner.native_deposits import NativeDepositDetector
 from scanner.redelivery import Redelivery
@@ -72,6 +73,7 @@ class Daemon:
     registrations: Registrations
     probe: StoreProbe
     follower: ClockFollower
+    pages: LivePayments
     redelivery: Redelivery
     dispatcher: WebhookDispatcher
     watchers: Mapping[int, BalanceWatcher]
@@ -103,12 +105,14 @@ class Daemon:
                     group.create_task(self.cluster.lead_housekeeping(self.redelivery.run), name="housekeeping"),
                     group.create_task(self.registrations.run(), name="registrations"),
                     group.create_task(self.probe.run(), name="store probe"),
+                    group.create_task(self.pages.run(), name="payment pages"),
                 ]
                 if isinstance(self.cluster, Together):
                     chores.append(group.create_task(self.cluster.run(), name="cluster"))
                 else:  # several processes go by the database's clock
                     chores.append(group.create_task(self.follower.run(), name="clock"))
                 await stop.wait()
+                self.pages.close()
                 await _cancel([api])
                 await _cancel(chains)
                 self.dispatcher.stop()
@@ -206,6 +210,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             registrations=registrations,
             probe=services.probe,
             follower=follower,
+            pages=services.payments.live,
             redelivery=redelivery,
             dispatcher=base.dispatcher,
             watchers=watchers,

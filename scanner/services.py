@@ -18,6 +18,7 @@ from kernel.store.database import Database, Tx
 from kernel.store.horizon import Horizon
 from scanner import ingest
 from scanner.balances import BalanceChecks
+from scanner.checkout.payments import Payments
 from scanner.cluster import Alone, Cluster, NodeView, chain_lock
 from scanner.console_sessions import ConsoleSessions
 from scanner.deliveries import Deliveries, SampleSender
@@ -156,6 +157,7 @@ class Services:
         self._late_ms = late_watch_ms
         self._on_events = on_events
         self._public_url = public_url
+        self.payments = Payments(db, clock, with_depths=self._with_depths, recheck=self.recheck)
 
     # --- intents ---------------------------------------------------------------------------------
 
@@ -224,13 +226,17 @@ class Services:
         """Return the enabled chains with their names."""
         return [(chain_id, worker.chain.name) for chain_id, worker in self._workers.items()]
 
-    def checkout(self, intent: Intent) -> Checkout:
-        """Return what a wallet needs to pay an intent."""
+    def is_watched(self, chain_id: int) -> bool:
+        """Say whether payments on a chain are seen: nobody should pay where they are not."""
+        return chain_id in self._workers
+
+    def checkout(self, intent: Intent, amount: int | None = None) -> Checkout:
+        """Return what a wallet needs to pay an intent, or a part of it."""
         return self._workers[intent.chain_id].adapter.checkout(
             intent.rail,
             token=intent.token_key,
             destination=intent.destination_key,
-            amount=intent.amount,
+            amount=intent.amount if amount is None else amount,
             reference=intent.payment_reference,
             fee_amount=intent.fee_amount,
             fee_address=intent.fee_address,

@@ -15,7 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
 from kernel.store.ddl import Whole
-from kernel.store.dialects import Insert, JsonRows, Spelt, among, as_json_rows, columns_of, fetch_json_rows, upsert
+from kernel.store.dialects import (
+    Insert,
+    JsonRows,
+    Spelt,
+    among,
+    as_json_rows,
+    columns_of,
+    each_of,
+    fetch_json_rows,
+    upsert,
+)
 from kernel.store.horizon import EVERYTHING
 from scanner.model import WORTHLESS, Reason, StoredTransfer
 from scanner.reading import folding
@@ -363,6 +373,25 @@ async def judged(tx: AsyncConnection, ids: Collection[str], reason: Reason) -> l
     """Return the transfers of the given intents that do not count for one reason."""
     rows = await fetch_json_rows(tx, _JUDGED, ids=ids, reason=reason.value)
     return [_transfer(row) for row in rows]
+
+
+_ASKED = each_of("ids").table_valued("value", name="asked")
+_HAVING = as_json_rows(
+    select(_ASKED.c.value).where(
+        select(transfers.c.id)
+        .where(
+            transfers.c.intent_id.is_not(None),  # as the index says it
+            transfers.c.intent_id == _ASKED.c.value,
+            transfers.c.reason == bindparam("reason"),
+        )
+        .exists()
+    )
+)
+
+
+async def having(tx: AsyncConnection, ids: Collection[str], reason: Reason) -> set[str]:
+    """Return which of the given intents have a transfer that does not count for one reason, however many there are."""
+    return {row[0] for row in await fetch_json_rows(tx, _HAVING, ids=ids, reason=reason.value)}
 
 
 _PAGE = as_json_rows(

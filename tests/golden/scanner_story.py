@@ -25,6 +25,7 @@ from webhooks.signing import sign_standard, verify_amn
 
 NOW_S = 1_790_000_000
 KEY = "a-key-for-tests"
+PUBLIC = "https://pay.example"
 BALANCE_OF = "0x70a08231"
 OTHER = "0x1000000000000000000000000000000000000001"
 UNLISTED = "0x2000000000000000000000000000000000000002"
@@ -175,6 +176,7 @@ async def world(folder: Path, answers: Book, events: Book, **settings: str) -> A
         "BALANCE_WATCH_TICK_SEC": "0.05",
         "WEBHOOK_RETRY_DELAYS_SEC": "0.1,0.1",
         "SCANNER_API_KEY": KEY,
+        "SCANNER_PUBLIC_URL": PUBLIC,
         **settings,
     }
     async with serve(node) as url, receiver() as hooks, aiohttp.ClientSession() as session:
@@ -332,6 +334,23 @@ async def paying(w: RecordedScanner) -> None:
     await w.pay_through_proxy("other token", OTHER, 1000, reference, token=USDC)
     await w.hear(1)
     await w.deepen()
+
+
+async def paying_at_the_page(w: RecordedScanner) -> None:
+    """A buyer with nothing but a link asks for a payment to be looked at."""
+    created = await w.create("pay-page", destination=OTHER, checkout={"title": "Order 7", "locale": "fa"})
+    path = created["paymentUrl"].removeprefix(PUBLIC) + "/recheck"
+    buyer = w.api.as_()
+    await buyer.ask("POST", path, {"txHash": tx_hash("never")})
+    await buyer.ask("POST", path, status=429)
+    await buyer.ask("POST", path, {"txHash": "0x12"}, status=400)
+    tx = await w.pay_through_proxy("at the page", OTHER, 400, created["paymentReference"])
+    await buyer.ask("POST", f"{path}?lang=en", {"txHash": tx})
+    await w.pay_through_proxy("at the page, the rest", OTHER, 600, created["paymentReference"])
+    await w.deepen()
+    await w.hear(1)
+    await buyer.ask("POST", f"{path}?lang=en")
+    await buyer.ask("POST", "/pay/nobody/recheck", status=404)
 
 
 async def paying_directly(w: RecordedScanner) -> None:
@@ -551,6 +570,8 @@ async def without_a_chain(w: RecordedScanner) -> None:
     """What needs the chain says that it cannot be read."""
     w.node.down = True
     await w.api.ask("POST", "/intents/order-direct/recheck", status=502)
+    link = (await w.create("pay-later"))["paymentUrl"].removeprefix(PUBLIC)
+    await w.api.as_().ask("POST", f"{link}/recheck", status=502)
     await w.api.ask("POST", "/balances/check", {"chainId": 97, "address": OTHER, "token": "USDT"}, status=502)
     body = {"chainId": 97, "address": OTHER, "token": "USDT", "callbackUrl": w.hooks.url(), "callbackSecret": SECRET}
     await w.api.ask("POST", "/balance-watches", body, status=502)
@@ -561,9 +582,9 @@ async def without_a_chain(w: RecordedScanner) -> None:
 
 
 async def without_a_key(w: RecordedScanner) -> None:
-    """Every call but one asks for a key."""
+    """Every call but two asks for a key."""
     for method, path in [*await every_call(w), ("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/nowhere")]:
-        if path != "/health":
+        if path not in {"/health", "/pay/somebody/recheck"}:
             await w.api.as_().ask(method, path, status=401)
             await w.api.as_(Authorization="Bearer wrong").ask(method, path, status=401)
 
@@ -621,6 +642,7 @@ STORIES: tuple[Story, ...] = (
     changing_secrets,
     watching,
     operating,
+    paying_at_the_page,
     getting_stuck,
     without_a_chain,
     without_a_key,

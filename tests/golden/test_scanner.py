@@ -31,6 +31,7 @@ from tests.repo.pages import page
 def foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drawn at random, and a body that is not sent is waited for a moment only."""
     monkeypatch.setattr(secrets, "token_hex", numbered())
+    monkeypatch.setattr(secrets, "token_urlsafe", numbered())
     monkeypatch.setattr(middlewares, "BODY_S", 0.2)
 
 

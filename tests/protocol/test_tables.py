@@ -10,16 +10,16 @@ from api.openapi import BODIES, QUERIES, WITHOUT_BODY_TOO
 from kernel.web import http_errors
 from protocol import answers, events
 from protocol.errors import CODES, STATUSES
-from protocol.routes import ROUTES, Route
+from protocol.routes import PAGES, ROUTES, Route
 from protocol.words import EventType
 from scanner.model import Intent, Watch
 
 
 def test_every_call_is_served_and_what_is_served_is_a_call() -> None:
-    assert set(HANDLERS) == set(ROUTES)
+    assert set(HANDLERS) == {*ROUTES, *PAGES}
     assert {*BODIES, *QUERIES} <= set(ROUTES)
     assert BODIES.keys() >= WITHOUT_BODY_TOO
-    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert len({(route.method, route.path) for route in HANDLERS}) == len(HANDLERS)
 
 
 def test_the_codes_of_http_are_among_the_codes_of_the_api_with_their_statuses() -> None:

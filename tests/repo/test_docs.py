@@ -96,7 +96,7 @@ def test_the_error_codes_are_those_that_are_documented() -> None:
     assert statuses("docs/marketplace.md") == MARKETPLACE_CODES
 
 
-PAGES = ("/console", "/assets", "/favicon.ico")
+PAGES = ("/console",)
 PARTS = {"/console/login", "/console/events", "/console/chains/{chainId}/stats"}
 
 
