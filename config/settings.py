@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.errors import ConfigError
 from kernel.sealing.keys import GivenKeys, parse_key
-from kernel.settings import given_settings
+from kernel.settings import given_settings, refuse_examples
 
 REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing to start unauthenticated"
 UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
@@ -293,6 +293,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
         raise ConfigError(_sentence(exc)) from None
     if not both_stores:
         _check_store(env, given)
+    refuse_examples({name: given[name] for name in variables}, env.APP_ENV)
     production = env.APP_ENV == "production"
     api_keys = tuple(key for key in (env.SCANNER_API_KEY, env.SCANNER_API_KEY_NEXT) if key is not None)
     if not api_keys and (production or env.SCANNER_REQUIRE_AUTH):

@@ -16,6 +16,8 @@ from kernel.errors import ConfigError
 # What container platforms set for a service of this name: its address, `tcp://10.0.0.1:8080` and the like.
 _SERVICE_LINK = re.compile(r"PORT_.*|SERVICE_.*")
 _ADDRESS = re.compile(r"(?:tcp|udp|sctp)://.*", re.IGNORECASE)
+# How secrets in deploy/.env.example begin, as text and where 32 bytes in base64 are asked for.
+_EXAMPLES = ("example-", "ZXhhbXBsZS")
 
 
 def given_settings(
@@ -43,6 +45,20 @@ def given_settings(
         elif name not in known:
             raise ConfigError(f"{name}: unknown setting{_hint(name.removeprefix(prefix), prefix, known)}")
     return found
+
+
+def refuse_examples(given: Mapping[str, str], environment: str) -> None:
+    """
+    Refuse the values of the example file where anybody but a developer could meet them: everybody knows them.
+
+    Raises:
+        ConfigError: names the variable.
+    """
+    if environment == "development":
+        return
+    for name, value in given.items():
+        if any(part.strip().startswith(_EXAMPLES) for part in value.split(",")):
+            raise ConfigError(f"{name}: is the example's, which everybody knows: set one of your own (make env)")
 
 
 def _is_service_link(rest: str, value: str) -> bool:

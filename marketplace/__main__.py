@@ -13,6 +13,7 @@ from kernel.errors import ConfigError, StoreError
 from kernel.logging import configure
 from kernel.process import EXIT_FIX, died, maintain, parser, stop_on_signal
 from kernel.store.files import private_from_now_on
+from kernel.supervisor import READY, tell_supervisor
 from marketplace.app import open_marketplace
 from marketplace.settings import Settings, load_settings
 from marketplace.store import maintenance
@@ -27,6 +28,7 @@ async def serve(settings: Settings) -> None:
         async with open_marketplace(settings) as marketplace:
             if settings.scanner.webhook_secret is None:
                 log.warning("[marketplace] AMN_SCANNER_WEBHOOK_SECRET is not set: no payment can be confirmed")
+            marketplace.listening.add_done_callback(lambda _: tell_supervisor(READY, os.environ))
             await marketplace.run(stop)
     log.info("[marketplace] stopped")
 

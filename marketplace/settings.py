@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from clients.python.amn_scanner_client import check_secret
 from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.sealing.keys import GivenKeys, parse_key
-from kernel.settings import given_settings
+from kernel.settings import given_settings, refuse_examples
 from marketplace.errors import ConfigError
 from marketplace.retention import Keeping
 
@@ -181,6 +181,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         env = _Environment.model_validate({name: given[name] for name in VARIABLES if name in given})
     except ValidationError as exc:
         raise ConfigError(_sentence(exc)) from None
+    refuse_examples({name: given[name] for name in VARIABLES if name in given}, env.APP_ENV)
     return Settings(
         http=HttpSettings(
             host=env.MARKETPLACE_HOST,

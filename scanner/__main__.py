@@ -20,6 +20,7 @@ from kernel.store.copy import copy_store
 from kernel.store.files import private_from_now_on
 from kernel.store.lock import exclusive_store_lock
 from kernel.store.postgresql import PostgresSettings
+from kernel.supervisor import READY, tell_supervisor
 from kernel.tasks.gc import tune_gc
 from scanner import commands
 from scanner.app import database_of, open_daemon
@@ -36,6 +37,7 @@ async def serve(settings: Settings) -> None:
         async with open_daemon(settings) as daemon:
             if not settings.http.api_keys:
                 log.warning("[scanner] SCANNER_API_KEY is not set: this machine alone is answered (local use)")
+            daemon.listening.add_done_callback(lambda _: tell_supervisor(READY, os.environ))
             await daemon.run(stop)
     log.info("[scanner] stopped")
 

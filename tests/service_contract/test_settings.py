@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,30 @@ def test_a_key_that_is_none_is_refused_without_being_shown(
     with pytest.raises(ConfigError, match=f"^{service.prefix}{name}") as refused:
         service.load_settings(service.environment(tmp_path) | {service.prefix + name: "c29tZXRoaW5n"})
     assert "c29tZXRoaW5n" not in str(refused.value)
+
+
+EXAMPLES = {
+    "scanner": ("SCANNER_API_KEY", "SCANNER_API_KEY_NEXT", "SCANNER_SECRET_KEY", "SCANNER_SECRET_KEY_FORMER"),
+    "marketplace": (
+        "AMN_SCANNER_API_KEY",
+        "AMN_SCANNER_WEBHOOK_SECRET",
+        "MARKETPLACE_JWT_SECRET",
+        "MARKETPLACE_ADMIN_PASSWORD",
+        "MARKETPLACE_SECRET_KEY",
+    ),
+}
+EXAMPLE_KEY = base64.b64encode(b"example-example-example-example!").decode()
+
+
+@BOTH
+@pytest.mark.parametrize("environment", ["test", "staging", "production"])
+def test_the_values_everybody_knows_are_refused_outside_development(
+    service: ServiceUnderTest, tmp_path: Path, environment: str
+) -> None:
+    env = service.environment(tmp_path) | ({"SCANNER_API_KEY": "a-key-of-our-own"} if service is SCANNER else {})
+    for name in EXAMPLES[service.name]:
+        value = EXAMPLE_KEY if name.endswith(("SECRET_KEY", "FORMER")) else "example-of-a-secret-that-is-long-enough"
+        service.load_settings(env | {name: value, "APP_ENV": "development"})
+        with pytest.raises(ConfigError, match=f"^{name}: is the example's") as refused:
+            service.load_settings(env | {name: value, "APP_ENV": environment})
+        assert value not in str(refused.value)
