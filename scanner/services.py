@@ -529,6 +529,7 @@ class Services:
             if worker.health.last_success_elapsed is not None:
                 age = self._clock.elapsed_ms() - worker.health.last_success_elapsed
                 self._metrics.success_age.labels(chain).set(age / 1000)
+            self._metrics.leads.labels(chain).set(self._cluster.leads(chain_id))
             if self._cluster.leads(chain_id):
                 self._metrics.lag_seconds.labels(chain).set(worker.health.lag_seconds or 0)
             for endpoint in worker.adapter.condition().endpoints:

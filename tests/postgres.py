@@ -24,6 +24,8 @@ import asyncpg
 import pytest
 
 USER = "us"
+PREFIX = "amn-postgresql-"
+OWNER = "owner"  # the process of the tests
 START_S = 60.0
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 # What a test writes has to survive no power failure; one that kills the server asks for a durable one.
@@ -56,6 +58,14 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(DIES_WITH_PARENT, signal.SIGQUIT)
 
 
+def _sweep() -> None:
+    """Remove what tests that were killed left: their servers ended with them, and their folders may lie in memory."""
+    for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
+        with suppress(FileNotFoundError):  # another test run sweeps as well
+            if not Path("/proc", owner.read_text() or "self").exists():
+                shutil.rmtree(owner.parent, ignore_errors=True)
+
+
 @dataclass
 class Server:
     """One server, with a socket in its own folder."""
@@ -68,7 +78,9 @@ class Server:
     @classmethod
     def start(cls, settings: Mapping[str, str] | None = None) -> Server:
         """Make a fresh server and wait until it answers; to be called by the main thread, with which it ends."""
-        folder = Path(tempfile.mkdtemp(prefix="pg"))
+        _sweep()
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        (folder / OWNER).write_text(str(os.getpid()))
         user = other_user()
         if user is not None:
             shutil.chown(folder, user)

@@ -56,6 +56,7 @@ class Metrics:
             "amn_scanner_chain_checkpoint", "Position up to which the chain was read.", chain, registry=registry
         )
         self.lag_seconds = Gauge("amn_scanner_chain_lag_seconds", "Chain time not read yet.", chain, registry=registry)
+        self.leads = Gauge("amn_scanner_chain_leads", "1 where this process reads the chain.", chain, registry=registry)
         self.clock_skew = Gauge(
             "amn_scanner_clock_skew_seconds",
             "How far this host's clock is ahead of an endpoint's blocks.",

@@ -426,3 +426,7 @@ async def test_where_positions_are_no_blocks_no_depth_is_counted(bench: Services
     bench.chain.counts_blocks = False
     bench.worker.health.head = a_head(500)
     assert await depths(bench) == (0, [0])
+
+
+async def test_the_metrics_say_whether_this_process_reads_a_chain(bench: ServicesBench) -> None:
+    assert await bench.sample("chain_leads", chain=str(CHAIN)) == 1
