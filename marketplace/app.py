@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,18 +16,23 @@ from aiohttp import web
 from clients.python.amn_scanner_client import ScannerClient
 from kernel.clock import Clock, SystemClock
 from kernel.store.clock_follower import ClockFollower
+from kernel.store.leases import Leases
 from kernel.store.lock import exclusive_store_lock
+from kernel.store.postgresql import warn_of_replication
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from kernel.web.rate_limiter import RateLimiter
+from marketplace import VERSION
 from marketplace.catalog import Catalog, load_catalog
 from marketplace.errors import ConfigError
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import parse_limits
+from marketplace.identity.shared_rates import SharedRates
 from marketplace.identity.tokens import AccessTokens
 from marketplace.notifications.feed import Notifications
+from marketplace.notifications.follower import NotificationFollower
 from marketplace.payments.checkout import Checkout
 from marketplace.payments.deposit_addresses import open_destinations
 from marketplace.payments.history import PaymentHistory
@@ -39,11 +46,11 @@ from marketplace.risk.contract_senders import ContractSenderCheck
 from marketplace.risk.gate import NoList, RiskGate
 from marketplace.risk.screening import OfacScreener, from_path, from_url
 from marketplace.risk.thresholds import Thresholds
-from marketplace.scheduler import Scheduler
+from marketplace.scheduler import SWEEP, Scheduler
 from marketplace.services import Services
 from marketplace.settings import HttpSettings, Settings
-from marketplace.store.database import open_database
-from marketplace.store.migrate import migrate
+from marketplace.store.database import Database, open_database, open_shared
+from marketplace.store.migrate import migrate, migrate_postgresql, postgres_settings
 from marketplace.store.sealing import open_sealing
 from marketplace.store.waits import MarketplaceWaits
 from marketplace.trade.disputes import Disputes
@@ -55,6 +62,8 @@ from marketplace.unit_of_work import UnitOfWorkFactory
 from marketplace.web.app import build_app
 
 log = logging.getLogger(__name__)
+
+LEASE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +79,7 @@ class Marketplace:
     follower: ClockFollower
     screener: OfacScreener | None
     clock: Clock
+    sharing: Sharing | None  # where other processes use the same store
     listening: asyncio.Future[str]  # the base URL, once it listens
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -82,16 +92,25 @@ class Marketplace:
             api = group.create_task(self._serve(), name="api")
             await asyncio.shield(self.listening)  # commands name the address we are reached at
             chores = [
-                group.create_task(self.follower.run(), name="clock"),
                 group.create_task(self.commands.run(), name="commands"),
                 group.create_task(self.sweep.run(), name="sweep"),
             ]
+            if self.sharing is None:
+                chores.append(group.create_task(self.follower.run(), name="clock"))
+            else:  # several processes go by the database's clock
+                chores += [
+                    group.create_task(self.sharing.leases.run(), name="leases"),
+                    group.create_task(self.sharing.rates.run(), name="rate limits"),
+                    group.create_task(self.sharing.news.run(), name="notifications"),
+                ]
             if self.screener is not None:
                 chores.append(group.create_task(self.screener.run(self.clock.sleep), name="sanctions list"))
             await stop.wait()
             self.services.units.subscribers.close()
             await _cancel([api])
             await _cancel(chores)
+        if self.sharing is not None:
+            await self.sharing.leases.leave()
 
     async def _serve(self) -> None:
         limits = default_limits(trusted_hops=self.http.trusted_hops)
@@ -122,20 +141,49 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
     clock = clock or SystemClock()
     catalog = load_catalog(settings.chains_path, settings.tokens_path)
     async with AsyncExitStack() as stack:
-        stack.enter_context(
-            exclusive_store_lock(settings.db_path, service="marketplace", setting="MARKETPLACE_DB_PATH")
-        )
-        await asyncio.to_thread(migrate, settings.db_path)
-        db = await stack.enter_async_context(open_database(settings.db_path))
+        db, leases = await _open_store(stack, settings, clock)
         await open_sealing(db, settings.db_path, settings.sealing)
         units = UnitOfWorkFactory(db, clock)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         passwords = stack.enter_context(Passwords())
-        parts = _build(settings, clock, catalog, units, session, passwords)
-        await parts.follower.doubt()
+        parts = _build(settings, clock, catalog, units, session, passwords, leases)
+        if leases is None:
+            await parts.follower.doubt()
         if settings.admin_email is not None and settings.admin_password is not None:
             await parts.services.accounts.ensure_admin(settings.admin_email, settings.admin_password)
         yield parts
+
+
+async def _open_store(stack: AsyncExitStack, settings: Settings, clock: Clock) -> tuple[Database, Leases | None]:
+    """Open the store, and take part in what shares it."""
+    if settings.database_url is None:
+        stack.enter_context(
+            exclusive_store_lock(settings.db_path, service="marketplace", setting="MARKETPLACE_DB_PATH")
+        )
+        await asyncio.to_thread(migrate, settings.db_path)
+        return await stack.enter_async_context(open_database(settings.db_path)), None
+    node_id = f"{socket.gethostname()}:{os.getpid()}"
+    database = postgres_settings(settings.database_url, node_id)
+    await migrate_postgresql(database)
+    shared = await stack.enter_async_context(open_shared(database))
+    await warn_of_replication(shared)
+    if settings.http.public_url is None:
+        log.warning(
+            "[marketplace] MARKETPLACE_PUBLIC_URL is not set: the scanner calls the process that registered a payment,"
+            " and waits for it when it is gone"
+        )
+    leases = Leases(shared, clock, node_id=node_id, version=VERSION, lease_s=LEASE_S, names=(SWEEP,))
+    await leases.join()
+    return shared, leases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """What keeps several processes on one store together."""
+
+    leases: Leases
+    rates: SharedRates
+    news: NotificationFollower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +206,11 @@ def _build(
     units: UnitOfWorkFactory,
     session: aiohttp.ClientSession,
     passwords: Passwords,
+    leases: Leases | None,
 ) -> Marketplace:
     parts = _payment_parts(settings, clock, catalog, units, session)
-    services = _services(settings, clock, catalog, units, passwords, parts)
+    news = NotificationFollower(units)
+    services = _services(settings, clock, catalog, units, passwords, parts, news)
     return Marketplace(
         http=settings.http,
         services=services,
@@ -175,10 +225,16 @@ def _build(
             Retention(units, settings.keeping),
             parts.webhook_receiver,
             every_s=settings.sweep_s,
+            leases=leases,
         ),
         follower=ClockFollower(clock, units.db, MarketplaceWaits(LONGEST_PAUSE_S * 1000)),
         screener=parts.screener,
         clock=clock,
+        sharing=None
+        if leases is None
+        else Sharing(
+            leases=leases, rates=SharedRates(units.db, services.limiter, clock, leases.incarnation), news=news
+        ),
         listening=asyncio.get_running_loop().create_future(),
     )
 
@@ -216,6 +272,7 @@ def _services(
     units: UnitOfWorkFactory,
     passwords: Passwords,
     parts: _PaymentParts,
+    news: NotificationFollower,
 ) -> Services:
     money, pepper = settings.money, settings.jwt_secret.get_secret_value()
     tokens = AccessTokens(pepper, clock.now_ms)
@@ -230,7 +287,7 @@ def _services(
         requests=Requests(units),
         offers=Offers(units),
         negotiations=Negotiations(units),
-        notifications=Notifications(units),
+        notifications=Notifications(units, news),
         checkout=Checkout(units, catalog, destinations, parts.commands, ttl_h=money.payment_ttl_h),
         payments=PaymentHistory(units, parts.scanner),
         verifier=parts.verifier,

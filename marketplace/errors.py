@@ -31,6 +31,7 @@ CODES = {
     "rail_unavailable": 503,
     "not_configured": 503,
     "store_unavailable": 503,
+    "unknown_outcome": 503,
 }
 
 

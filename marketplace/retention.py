@@ -49,7 +49,7 @@ class Retention:
     async def _prune(self, days: float, prune: Callable[[Tx, int, int], Awaitable[int]]) -> int:
         total = 0
         for _ in range(STEPS):
-            async with self._units.begin() as work:
+            async with self._units.begin(None) as work:
                 gone = await prune(work.tx, work.now - int(days * DAY_MS), STEP)
             total += gone
             if gone < STEP:

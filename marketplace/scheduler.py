@@ -6,6 +6,7 @@ import logging
 
 from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from kernel.clock import HOUR_MS
+from kernel.store.leases import Leases
 from kernel.tasks.periodic import PeriodicTask
 from kernel.tasks.wakeup import Wakeup
 from marketplace.model import CommandKind, EscrowState, Payment, PaymentStatus, Rail, StopReason
@@ -15,13 +16,14 @@ from marketplace.payments.settlement import close_payment
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
-from marketplace.store import outbox, payments, users
+from marketplace.store import locks, outbox, payments, users
 from marketplace.store.errors import StoreError
 from marketplace.unit_of_work import UnitOfWorkFactory
 
 log = logging.getLogger(__name__)
 
 BATCH = 100
+SWEEP = "sweep"  # the lease of whoever does what is done once
 
 
 class Scheduler:
@@ -37,7 +39,9 @@ class Scheduler:
         webhook_receiver: WebhookReceiver,
         *,
         every_s: float,
+        leases: Leases | None = None,
     ) -> None:
+        """`leases` where several processes share the store."""
         self._units = units
         self._scanner = scanner
         self._verifier = verifier
@@ -45,9 +49,14 @@ class Scheduler:
         self._retention = retention
         self._webhook_receiver = webhook_receiver
         self._every_s = every_s
+        self._leases = leases
         self.wakeup = Wakeup()
 
     async def run(self) -> None:
+        """Sweep, for ever: of several processes the one that holds the lease."""
+        await (self._run() if self._leases is None else self._leases.lead(SWEEP, self._run))
+
+    async def _run(self) -> None:
         """Sweep on schedule, and whenever somebody rings, for ever."""
         chores = PeriodicTask("sweep", self.once)
         while True:
@@ -62,11 +71,13 @@ class Scheduler:
         await self._payouts.pass_grace()
         await self._tell_held_back()
         await self._retention.once()
-        async with self._units.begin() as work:
+        async with self._units.begin(None) as work:
             await users.forget_tokens(work.tx, work.now - 24 * HOUR_MS)
+        if self._leases is not None:
+            await self._leases.forget()
 
     async def _look_again(self) -> None:
-        async with self._units.begin() as work:
+        async with self._units.begin(None) as work:
             found = await payments.to_look_at(work.tx, now=work.now, limit=BATCH)
             await payments.set_looked_at(work.tx, [payment.id for payment in found], work.now)
         for payment in found:
@@ -100,7 +111,7 @@ class Scheduler:
         return late and payment.is_open and nothing_coming and payment.hold_reason is None
 
     async def _expire(self, payment_id: str) -> None:
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await found_payment(work.tx, payment_id)
             if self._is_over(payment):  # still: a webhook may have come meanwhile
                 await close_payment(work, payment, StopReason.EXPIRED, "expired")
@@ -122,11 +133,11 @@ class Scheduler:
         """Tell what happened again and again, once an hour."""
         told = BATCH
         while told == BATCH:
-            async with self._units.begin() as work:
+            async with self._units.begin(None) as work:
                 told = await work.tell_held_back(BATCH)
 
     async def _stop_forgotten(self) -> None:
-        async with self._units.begin() as work:
+        async with self._units.begin(None) as work:
             for payment in await payments.forgotten_watches(work.tx):
                 await outbox.add(work.tx, CommandKind.STOP_WATCH, payment.id, now=work.now)
                 work.commands = True

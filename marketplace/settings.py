@@ -21,6 +21,7 @@ from marketplace.errors import ConfigError
 from marketplace.retention import Keeping
 
 PREFIX = "MARKETPLACE_"
+SHARED_STORES = True  # whether this version may be put on PostgreSQL
 LATE_DAYS = 7  # the scanner's LATE_WATCH_HOURS
 MIN_SECRET = 32
 
@@ -58,6 +59,12 @@ def _sealing_key(value: SecretStr) -> SecretStr:
 
 def _secret_keys(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a URL that begins with postgresql://")
+    return value
 
 
 def _lower(value: Any) -> Any:
@@ -116,6 +123,7 @@ class Settings:
     scanner: ScannerSettings
     money: MoneySettings
     db_path: Path
+    database_url: str | None = field(repr=False)  # PostgreSQL in its place; it may hold a password
     jwt_secret: SecretStr
     sealing: GivenKeys  # of what is sealed at rest
     admin_email: str | None
@@ -136,6 +144,7 @@ class _Environment(BaseModel):
     MARKETPLACE_HOST: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     MARKETPLACE_PORT: Annotated[int, Field(ge=0, le=65535)] = 5001
     MARKETPLACE_DB_PATH: Path = Path("./marketplace.db")
+    MARKETPLACE_DATABASE_URL: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
     MARKETPLACE_PUBLIC_URL: Url | None = None
     MARKETPLACE_JWT_SECRET: SecretStr | None = None
     MARKETPLACE_SECRET_KEY: SealingKey | None = None
@@ -182,6 +191,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     except ValidationError as exc:
         raise ConfigError(_sentence(exc)) from None
     refuse_examples({name: given[name] for name in VARIABLES if name in given}, env.APP_ENV)
+    _check_store(env, given)
     return Settings(
         http=HttpSettings(
             host=env.MARKETPLACE_HOST,
@@ -198,9 +208,10 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         ),
         money=_money(env, given),
         db_path=env.MARKETPLACE_DB_PATH,
+        database_url=_revealed(env.MARKETPLACE_DATABASE_URL),
         jwt_secret=_jwt_secret(env),
         sealing=GivenKeys(
-            None if env.MARKETPLACE_SECRET_KEY is None else env.MARKETPLACE_SECRET_KEY.get_secret_value(),
+            _revealed(env.MARKETPLACE_SECRET_KEY),
             tuple(key.get_secret_value() for key in env.MARKETPLACE_SECRET_KEY_FORMER),
         ),
         admin_email=env.MARKETPLACE_ADMIN_EMAIL,
@@ -212,6 +223,28 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
         log_level=env.LOG_LEVEL,
         log_format=env.LOG_FORMAT,
     )
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _check_store(env: _Environment, given: Mapping[str, str]) -> None:
+    if env.MARKETPLACE_DATABASE_URL is None:
+        return
+    if not SHARED_STORES:
+        raise ConfigError(
+            "MARKETPLACE_DATABASE_URL: PostgreSQL is not supported by this version: unset it and use"
+            " MARKETPLACE_DB_PATH"
+        )
+    if "MARKETPLACE_DB_PATH" in given:
+        raise ConfigError(
+            "MARKETPLACE_DB_PATH: is set beside MARKETPLACE_DATABASE_URL, and one store is enough: unset one of them"
+        )
+    for name in ("MARKETPLACE_SECRET_KEY", "MARKETPLACE_JWT_SECRET"):
+        if getattr(env, name) is None:
+            # What one process signs or seals another one reads.
+            raise ConfigError(f"{name}: must be set with MARKETPLACE_DATABASE_URL, the same in every process")
 
 
 def _keeping(env: _Environment) -> Keeping:

@@ -12,8 +12,9 @@ from kernel.tasks.wakeup import Wakeup
 from marketplace.errors import Refused
 from marketplace.model import Notification, Payment, Role
 from marketplace.notifications.stream_buffer import StreamBuffer
-from marketplace.store import notifications, seldom, users
+from marketplace.store import locks, notifications, seldom, users
 from marketplace.store.database import Database, Tx
+from marketplace.store.locks import Subject
 
 MAX_STREAMS = 20  # of one user: each holds a connection and up to 256 notifications
 MAX_ALL_STREAMS = 1000
@@ -46,6 +47,11 @@ class Subscribers:
             self._buffers[user_id].discard(buffer)
             if not self._buffers[user_id]:
                 del self._buffers[user_id]
+
+    @property
+    def user_ids(self) -> list[str]:
+        """Return who listens."""
+        return list(self._buffers)
 
     def tell(self, told: Iterable[Notification]) -> None:
         """Tell those who listen what was committed: each their own, and nobody else."""
@@ -145,15 +151,23 @@ class UnitOfWorkFactory:
         self.clock = clock
         self.subscribers = Subscribers()
         self.commands = Wakeup()  # something waits in the scanner's outbox
+        self.news = Wakeup()  # somebody was told something, where it is followed in the store
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[UnitOfWork]:
-        """Run one write transaction; what it told is told after the commit, and not at all when it raises."""
+    async def begin(self, about: Subject) -> AsyncIterator[UnitOfWork]:
+        """
+        Run one write transaction; what it told is told after the commit, and not at all when it raises.
+
+        `about` is locked first: what the block decides about. None: each of its statements decides by itself.
+        """
         async with self.db.write() as tx:
+            await locks.hold(self.db, tx, about)
             work = UnitOfWork(tx, self.clock.now_ms())
             yield work
             await work.finish()
-        # Nothing is awaited between the commit and this: what is told keeps the order of the commits.
-        self.subscribers.tell(work.told)
+        if self.db.shared:  # the others commit as well, and only the store knows in which order
+            self.news.wake()
+        else:  # nothing is awaited between the commit and this: what is told keeps the order of the commits
+            self.subscribers.tell(work.told)
         if work.commands:
             self.commands.wake()

@@ -362,9 +362,7 @@ async def _open_cipher(settings: Settings, db: Database) -> SecretCipher:
     """Return what seals callback secrets, and name the key file that has to be kept."""
     store = settings.store.path
     if settings.store.url is not None:
-        given = settings.sealing
-        keys = (*([] if given.current is None else [given.current]), *given.former)
-        return SecretCipher(keys, setting="SCANNER_SECRET_KEY")
+        return SecretCipher(settings.sealing.every, setting="SCANNER_SECRET_KEY")
     async with db.read() as tx:
         stored = await rotations.one_of_each_key(tx)
     cipher = await asyncio.to_thread(open_cipher, store, settings.sealing, stored, setting="SCANNER_SECRET_KEY")

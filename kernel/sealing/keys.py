@@ -38,6 +38,11 @@ class GivenKeys:
     current: str | None = field(default=None, repr=False)
     former: tuple[str, ...] = field(default=(), repr=False)
 
+    @property
+    def every(self) -> tuple[str, ...]:
+        """Return all of them, the one in use first."""
+        return (*(() if self.current is None else (self.current,)), *self.former)
+
 
 def keys_at_hand(store: Path, given: GivenKeys) -> list[str]:
     """

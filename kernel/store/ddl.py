@@ -49,17 +49,20 @@ class Spelling:
             return f"{column} GLOB '[1-9]*' AND {column} NOT GLOB '*[^0-9]*'"
         return f"{column} ~ '^[1-9][0-9]*$'"
 
-    def refusal(self, name: str, when: str, message: str, *, condition: str | None = None) -> list[str]:
+    def refusal(
+        self, name: str, when: str, message: str, *, condition: str | None = None, unique: bool = False
+    ) -> list[str]:
         """
         Return the statements of a trigger that refuses a change of rows for which a condition holds; None: of any.
 
-        `when` is such as `BEFORE UPDATE OF status ON intents`.
+        `when` is such as `BEFORE UPDATE OF status ON intents`. `unique`: it refuses what is there already.
         """
         if self._lite:
             only = "" if condition is None else f" WHEN {condition}"
             return [f"CREATE TRIGGER {name} {when} FOR EACH ROW{only} BEGIN SELECT RAISE(ABORT, '{message}'); END"]
         # A condition there may hold no query: it goes into the function. The error is that of a broken constraint.
-        raised = f"RAISE EXCEPTION USING MESSAGE = '{message}', ERRCODE = 'integrity_constraint_violation';"
+        code = "unique_violation" if unique else "integrity_constraint_violation"
+        raised = f"RAISE EXCEPTION USING MESSAGE = '{message}', ERRCODE = '{code}';"
         body = raised if condition is None else f"IF {condition} THEN {raised} END IF;"
         row = "OLD" if when.startswith("BEFORE DELETE") else "NEW"
         function = f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"

@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from marketplace.errors import Refused, conflict, not_found
 from marketplace.identity.tokens import AccessTokens, digest, new_refresh
 from marketplace.model import Actor, Role, User
-from marketplace.store import users
+from marketplace.store import locks, users
 from marketplace.store.database import Tx
+from marketplace.store.errors import Taken
 from marketplace.store.users import RefreshToken
 from marketplace.unit_of_work import UnitOfWorkFactory, new_id
 
@@ -56,7 +57,7 @@ class Accounts:
     async def create(self, *, email: str, password: str, role: Role, name: str) -> User:
         """Add a user; e-mails differ in more than letter case."""
         hashed = await self._passwords.hash(password)
-        async with self._units.begin() as work:
+        async with self._units.begin(None) as work:
             if await users.by_email(work.tx, _same(email)) is not None:
                 raise conflict("this e-mail is taken", field="email")
             user = User(
@@ -70,8 +71,12 @@ class Accounts:
         async with self._units.db.read() as tx:
             known = await users.by_email(tx, _same(email))
         if known is None:
-            await self.create(email=email, password=password.get_secret_value(), role=Role.ADMIN, name="Admin")
-            log.info("[accounts] first admin created")
+            try:
+                await self.create(email=email, password=password.get_secret_value(), role=Role.ADMIN, name="Admin")
+            except (Taken, Refused):
+                log.info("[accounts] first admin created by another process")
+            else:
+                log.info("[accounts] first admin created")
 
     async def login(self, email: str, password: str) -> tuple[User, Tokens]:
         """Trade e-mail and password for tokens; a wrong one and an unknown user look and cost the same."""
@@ -83,7 +88,7 @@ class Accounts:
         renewed = None
         if self._passwords.needs_rehash(user.password_hash):
             renewed = await self._passwords.hash(password)
-        async with self._units.begin() as work:
+        async with self._units.begin(None) as work:
             if renewed is not None:
                 await users.set_password_hash(work.tx, user.id, renewed)
             return user, await self._issue(work.tx, user, new_id(), work.now)
@@ -95,7 +100,7 @@ class Accounts:
         A token that comes a second time was stolen, from us or by us: nobody of its family gets further.
         """
         hashed = digest(plain)
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.holder_of_token(hashed)) as work:
             token = await users.token(work.tx, hashed)
             if token is None or token.expires_at <= work.now:
                 raise _unknown_token()

@@ -24,7 +24,7 @@ from marketplace.payments.deposit_addresses import DepositAddresses, key
 from marketplace.payments.money import NotAnAmount, TooPrecise, to_base_units, to_decimal
 from marketplace.payments.scanner_outbox import CommandDispatcher
 from marketplace.risk import thresholds
-from marketplace.store import addresses, negotiation, outbox, payments
+from marketplace.store import addresses, locks, negotiation, outbox, payments
 from marketplace.store.database import Tx
 from marketplace.trade.offers import found_offer
 from marketplace.trade.requests import found_of_buyer
@@ -66,7 +66,7 @@ class Checkout:
     async def open_payment(self, actor: Actor, draft: IntentDraft) -> tuple[Payment, bool]:
         """Open the one pay-in of a request, or return the one that is open; say whether it is new."""
         chain, token = self._known(draft)
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request(draft.purchase_request_id)) as work:
             request = await found_of_buyer(work.tx, actor, draft.purchase_request_id)
             payment = await payments.pay_in(work.tx, request.id)
             new = payment is None

@@ -21,7 +21,7 @@ from marketplace.model import (
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.ledger import Balances, balances
 from marketplace.payments.settlement import close_payment
-from marketplace.store import inbox, ledger, outbox, payments
+from marketplace.store import inbox, ledger, locks, outbox, payments
 from marketplace.store.inbox import UnappliedFunds
 from marketplace.unit_of_work import UnitOfWorkFactory
 
@@ -73,7 +73,7 @@ class PaymentHistory:
         self._refuse_on_its_way(actor, payment)
         if payment.rail is not Rail.DIRECT_BALANCE and payment.hold_reason is None:
             await self._ask_scanner(payment)
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             now = await found_payment(work.tx, payment_id)
             self._refuse_on_its_way(actor, now)
             await close_payment(work, now, StopReason.CANCELLED, f"cancelled by the {actor.role}")
@@ -81,7 +81,7 @@ class PaymentHistory:
 
     async def stop_watch(self, payment_id: str) -> Payment:
         """Stop the scanner's looking at an address, by hand."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await found_payment(work.tx, payment_id)
             if payment.provider_payment_id is None or payment.rail is not Rail.DIRECT_BALANCE:
                 raise conflict("this payment has no watch")

@@ -22,7 +22,7 @@ from marketplace.model import (
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.ledger import balances
 from marketplace.risk import policy
-from marketplace.store import addresses, disputes, ledger, payments, reorgs, requests
+from marketplace.store import addresses, disputes, ledger, locks, payments, reorgs, requests
 from marketplace.store.reorgs import Clearance
 from marketplace.trade.requests import found
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
@@ -59,7 +59,7 @@ class Payouts:
 
     async def release(self, payment_id: str, to_address: str) -> PayoutInstruction:
         """Order the seller to be paid; the check and the order are one transaction, as opening a dispute is."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await self._pay_in(work, payment_id, to_address)
             _refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.OUT)
@@ -71,7 +71,7 @@ class Payouts:
 
     async def refund(self, payment_id: str, to_address: str, reason: str) -> PayoutInstruction:
         """Order the buyer to be paid back."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await self._pay_in(work, payment_id, to_address)
             _refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.REFUND)
@@ -88,7 +88,7 @@ class Payouts:
 
     async def mark_executed(self, instruction_id: str, tx_hash: str) -> PayoutInstruction:
         """Note that an instruction was carried out on chain."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(instruction_id)) as work:
             given = await payments.get(work.tx, instruction_id)
             if given is None or given.direction is Direction.IN or given.settles_payment_id is None:
                 raise not_found("instruction")
@@ -105,7 +105,7 @@ class Payouts:
 
     async def hold(self, payment_id: str, until: int | None) -> Payment:
         """Keep a payment from being released until a time; None lets it go."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await found_payment(work.tx, payment_id)
             if payment.direction is not Direction.IN or payment.escrow_state not in PAID_STATES:
                 raise conflict("there is nothing to hold", escrowState=payment.escrow_state)
@@ -114,7 +114,7 @@ class Payouts:
 
     async def clear_reorg(self, actor: Actor, payment_id: str, note: str) -> tuple[Payment, list[Clearance]]:
         """Let the money of a payment move again: somebody looked, and says what at."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await found_payment(work.tx, payment_id)
             if payment.reorged_at is None:
                 raise conflict("no reorganisation was reported for this payment", escrowState=payment.escrow_state)
@@ -136,7 +136,7 @@ class Payouts:
             delivered = await payments.in_grace(tx)
         passed = 0
         for payment in delivered:
-            async with self._units.begin() as work:
+            async with self._units.begin(locks.request_of_payment(payment.id)) as work:
                 passed += await self._pass(work, payment.id)
         return passed
 

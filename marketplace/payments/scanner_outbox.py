@@ -22,9 +22,9 @@ from marketplace.catalog import Catalog
 from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Mode, Payment, PaymentStatus, Rail
 from marketplace.payments.settlement import withdraw_from_scanner
 from marketplace.risk.policy import same_address
-from marketplace.store import addresses, outbox, payments
+from marketplace.store import addresses, locks, outbox, payments
 from marketplace.store.outbox import ScannerCommand
-from marketplace.unit_of_work import UnitOfWorkFactory
+from marketplace.unit_of_work import UnitOfWorkFactory, new_id
 from protocol import codec
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ HOOK_PATH = "/api/payment/amn-scanner/webhook"
 BATCH = 16
 CLOSED = (PaymentStatus.CANCELLED, PaymentStatus.FAILED)
 LOOK_S = 1.0
+CLAIM_MS = 120_000  # after which a command is done by another process: each may be done twice without harm
 LONGEST_PAUSE_S = 300
 OPERATORS_FAULT = frozenset({401, 403})  # a wrong key is repaired by an operator: no refusal of a payment
 EVENTS = (
@@ -90,6 +91,9 @@ class CommandDispatcher:
         """Do one batch; return how many there were."""
         async with self._units.db.read() as tx:
             found = await outbox.due(tx, self._clock.now_ms(), BATCH)
+        if found and self._units.db.shared:
+            async with self._units.begin(None) as work:
+                found = await outbox.claim_due(work.tx, new_id(), work.now, work.now + CLAIM_MS, BATCH)
         async with asyncio.TaskGroup() as group:
             for command in found:
                 group.create_task(self._do(command), name=f"command {command.id}")
@@ -97,8 +101,14 @@ class CommandDispatcher:
 
     async def register_now(self, payment_id: str) -> None:
         """Try a registration at once, for the buyer who waits; what fails stays in the outbox."""
-        async with self._units.db.read() as tx:
-            command = await outbox.of_payment(tx, CommandKind.REGISTER, payment_id)
+        kind = CommandKind.REGISTER
+        if self._units.db.shared:
+            async with self._units.begin(None) as work:
+                until = work.now + CLAIM_MS
+                command = await outbox.claim_of_payment(work.tx, kind, payment_id, new_id(), work.now, until)
+        else:
+            async with self._units.db.read() as tx:
+                command = await outbox.of_payment(tx, kind, payment_id)
         if command is not None and command.status == "pending":
             await self._do(command)
 
@@ -134,9 +144,9 @@ class CommandDispatcher:
                     await self._scanner.stop_watch(payment.provider_payment_id or "")
                 except NotFound:
                     log.debug("[outbox] the scanner never heard of watch %s", payment.provider_payment_id)
-                async with self._units.begin() as work:
+                async with self._units.begin(locks.request_of_payment(command.payment_id)) as work:
                     await payments.set_watch_stopped(work.tx, payment.id, work.now)
-                    await outbox.finish(work.tx, command.id, work.now)
+                    await outbox.finish(work.tx, command, work.now)
             case _:
                 assert_never(command.kind)
 
@@ -148,8 +158,8 @@ class CommandDispatcher:
             values = await self._register_balance(payment)
         else:
             values = await self._register_intent(payment)
-        async with self._units.begin() as work:
-            await outbox.finish(work.tx, command.id, work.now)
+        async with self._units.begin(locks.request_of_payment(command.payment_id)) as work:
+            await outbox.finish(work.tx, command, work.now)
             if await payments.set_registered(work.tx, payment.id, work.now, **values):
                 return
             now = await payments.get(work.tx, payment.id)
@@ -210,7 +220,7 @@ class CommandDispatcher:
         )
         if found.decimals not in {None, payment.decimals}:
             raise _CommandRefused("the scanner knows other decimals for this token: compare the registries")
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment.id)) as work:
             await payments.set_baseline(work.tx, payment.id, found.balance)
             stored = await payments.get(work.tx, payment.id)
         if stored is None or stored.baseline_balance is None:
@@ -223,21 +233,22 @@ class CommandDispatcher:
         return self._callback.secret.get_secret_value()
 
     async def _finish(self, command: ScannerCommand) -> None:
-        async with self._units.begin() as work:
-            await outbox.finish(work.tx, command.id, work.now)
+        async with self._units.begin(None) as work:
+            await outbox.finish(work.tx, command, work.now)
 
     async def _later(self, command: ScannerCommand, why: str) -> None:
         pause_s = min(2 ** min(command.attempts, 16), LONGEST_PAUSE_S)
         if command.attempts == 0:
             log.warning("[outbox] %s of %s waits: %s", command.kind, command.payment_id, why)
-        async with self._units.begin() as work:
+        async with self._units.begin(None) as work:
             await outbox.postpone(work.tx, command, work.now + pause_s * 1000, why)
 
     async def _give_up(self, command: ScannerCommand, payment: Payment, why: str) -> None:
         """End what will never be done; a payment that nobody was shown has failed."""
         log.error("[outbox] %s of %s was refused: %s", command.kind, command.payment_id, why)
-        async with self._units.begin() as work:
-            await outbox.finish(work.tx, command.id, work.now, refused=why)
+        async with self._units.begin(locks.request_of_payment(command.payment_id)) as work:
+            if not await outbox.finish(work.tx, command, work.now, refused=why):
+                return  # another process does it by now, and may have been accepted
             if command.kind is not CommandKind.REGISTER:
                 return
             failed = {"status": PaymentStatus.FAILED, "escrow_state": EscrowState.FAILED, "reason": why}

@@ -22,7 +22,7 @@ from marketplace.payments.scanner_outbox import CommandDispatcher
 from marketplace.payments.settlement import SettlementOutcome, Stale, believe, is_doubted, refuse, settle_payment
 from marketplace.risk.gate import RiskDecision, RiskGate
 from marketplace.risk.policy import BASELINE_MISSING, Approve, Reason
-from marketplace.store import inbox, payments
+from marketplace.store import inbox, locks, payments
 from marketplace.trade.offers import found_offer
 from marketplace.unit_of_work import UnitOfWorkFactory
 
@@ -97,7 +97,7 @@ class PaymentVerifier:
             return await self._broken(payment, str(exc))
         if not is_doubted(result.payment):
             return result
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment.id)) as work:
             await believe(work, result.payment)
         return await self._result(payment.id, result.reason, result.delta)
 
@@ -113,7 +113,7 @@ class PaymentVerifier:
 
     async def _broken(self, payment: Payment, why: str) -> CheckResult:
         """Keep what cannot be as evidence; it is no balance and no payment, and nothing is done by it."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment.id)) as work:
             await refuse(work, payment.id, Reason.BROKEN_ANSWER, why, may_change=True)
         return await self._result(payment.id, Reason.BROKEN_ANSWER, 0)
 
@@ -171,7 +171,7 @@ class PaymentVerifier:
         newest = await self._balance(payment, confirmed=False)
         if newest.balance is None or not newest.balance.paid:
             return await self.settled(payment, newest)
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment.id)) as work:
             now = await found_payment(work.tx, payment.id)
             begun = (now.evidence or {}).get("paidAtBlock") is not None  # and is not deep any more: it starts again
             if now.status is PaymentStatus.PENDING or (begun and now.hold_reason is None):
@@ -210,7 +210,7 @@ class PaymentVerifier:
     async def settled(self, payment: Payment, observed: PaymentObservation) -> CheckResult:
         """Judge an observation, settle it, and return what came of it."""
         risk = await self.judge(payment, observed)
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment.id)) as work:
             outcome, reason = await settle_payment(work, payment.id, observed, risk)
         funded = outcome in {SettlementOutcome.FUNDED, SettlementOutcome.ALREADY_FUNDED}
         delta = observed.balance.delta if observed.balance is not None else observed.received

@@ -24,7 +24,7 @@ from marketplace.payments.event_reader import TELLS_PART, EventReader, EventRead
 from marketplace.payments.settlement import SettlementOutcome, Stale
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.risk.gate import RiskDecision
-from marketplace.store import inbox, payments
+from marketplace.store import inbox, locks, payments
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class WebhookReceiver:
             reading = await self._reader.news(payment, event)
             if reading.unlisted:
                 continue
-            async with self._units.begin() as work:
+            async with self._units.begin(locks.request_of_payment(payment.id)) as work:
                 outcome = await intent_news.record(work, payment.id, event, reading, self._family(payment))
                 await inbox.set_outcome(work.tx, kept.event_id, outcome)
 
@@ -94,7 +94,7 @@ class WebhookReceiver:
         self, payment: Payment, webhook: SignedWebhook, reading: EventReading, risk: RiskDecision | None, raw: bytes
     ) -> WebhookResult:
         """Keep the webhook with what it does."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_payment(payment.id)) as work:
             body = raw.decode("utf-8", "replace")
             named = {"event_id": webhook.event_id, "event_type": webhook.event_type, "payment_id": payment.id}
             if not await inbox.add(work.tx, **named, body=body, now=work.now):  # another copy was faster

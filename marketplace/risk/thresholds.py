@@ -34,7 +34,7 @@ class Thresholds:
 
     async def change(self, actor: Actor, wanted: Mapping[int, int]) -> None:
         """Raise chains above their floors, or bring them back to it; never below."""
-        async with self._units.begin() as work:
+        async with self._units.begin("thresholds") as work:
             for chain_id, confirmations in wanted.items():
                 chain = self._catalog.chains.get(chain_id)
                 if chain is None:

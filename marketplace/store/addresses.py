@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
+from kernel.store.dialects import upsert
 from marketplace.store.database import Tx
 from marketplace.store.tables import address_indices, address_reservations
 

@@ -8,11 +8,16 @@ from pathlib import Path
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kernel.store import database
+from kernel.errors import Collision
+from kernel.store import database, postgresql
 from kernel.store.database import Database, Tx
-from marketplace.store.errors import Taken
+from kernel.store.postgresql import UNIQUE_VIOLATION, PostgresDatabase, PostgresSettings
+from marketplace.store.errors import RuleBroken, Taken
 
-__all__ = ["Database", "Tx", "open_database"]
+__all__ = ["Database", "Tx", "open_database", "open_shared"]
+
+FOREIGN_KEY_VIOLATION = "23503"
+INTEGRITY = "23"  # how the codes of broken constraints begin
 
 
 @asynccontextmanager
@@ -22,9 +27,25 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
         yield opened
 
 
+@asynccontextmanager
+async def open_shared(settings: PostgresSettings) -> AsyncIterator[PostgresDatabase]:
+    """Open the store that several processes share; migrations have been applied before (`migrate_postgresql`)."""
+    async with postgresql.open_postgresql(settings, translate=_meaning_of_code) as opened:
+        yield opened
+
+
 def _meaning(exc: SQLAlchemyError) -> Exception | None:
     if isinstance(exc, IntegrityError):
-        if "UNIQUE" in str(exc.orig):
-            return Taken(f"the store refused: {exc.orig}")
-        return None  # what breaks any other rule is a bug, and told as one
+        kind = Taken if "UNIQUE" in str(exc.orig) else RuleBroken
+        return kind(f"the store refused: {exc.orig}")
     return database.as_store_error(exc)
+
+
+def _meaning_of_code(code: str | None, said: str) -> Exception | None:
+    if code == UNIQUE_VIOLATION:
+        return Taken(f"the store refused: {said}")
+    if code == FOREIGN_KEY_VIOLATION:  # every key was looked up before: the row went meanwhile
+        return Collision(f"somebody else removed what this belongs to: {said}")
+    if code is not None and code.startswith(INTEGRITY):
+        return RuleBroken(f"the store refused: {said}")
+    return None

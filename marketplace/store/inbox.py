@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import delete, func, select, update
 
+from kernel.store.dialects import upsert
 from marketplace.model import Page
 from marketplace.store.database import Tx
 from marketplace.store.rows import many, paged
@@ -75,7 +75,7 @@ class Kept:
 async def add(tx: Tx, *, event_id: str, event_type: str, payment_id: str, body: str, now: int) -> bool:
     """Keep a webhook; False when this event was kept before, and judged."""
     row = {"event_id": event_id, "event_type": event_type, "payment_id": payment_id, "body": body}
-    kept = insert(webhook_inbox).values(**row, outcome="", received_at=now).on_conflict_do_nothing()
+    kept = upsert(webhook_inbox).values(**row, outcome="", received_at=now).on_conflict_do_nothing()
     return (await tx.execute(kept)).rowcount == 1 or not await is_kept(tx, event_id)
 
 
@@ -147,7 +147,7 @@ async def keep_transfers(tx: Tx, payment_id: str, credits_: Iterable[Credit], no
     ]
     if not rows:
         return []
-    kept = insert(payment_transfers).on_conflict_do_nothing().returning(c.tx_hash, c.event_key)
+    kept = upsert(payment_transfers).on_conflict_do_nothing().returning(c.tx_hash, c.event_key)
     return [told[row.tx_hash, row.event_key] for row in (await tx.execute(kept, rows)).all()]
 
 
@@ -155,7 +155,7 @@ async def kept_transfers(tx: Tx, payment_id: str) -> tuple[Credit, ...]:
     """Return what was seen for a payment, oldest first."""
     c = payment_transfers.c
     mine = select(c.tx_hash, c.event_key, c.amount, c.sender).where(c.payment_id == payment_id)
-    rows = await tx.execute(mine.order_by(c.created_at, text("rowid")))
+    rows = await tx.execute(mine.order_by(c.number))
     return tuple(Credit(row.tx_hash, row.event_key, row.amount, row.sender) for row in rows)
 
 
@@ -227,7 +227,7 @@ async def add_recovery(
         return False
     like_it = select(func.count()).select_from(recoveries).where(c.payment_id == payment_id, c.reason == reason)
     if int((await tx.execute(like_it)).scalar_one()) < MAX_ROWS:
-        await tx.execute(insert(recoveries).values(**row))
+        await tx.execute(upsert(recoveries).values(**row))
         return True
     return await _add_to_rest(tx, row, f"{dedupe_key.split(':', 1)[0]}:{payment_id}:rest:{reason}:{token or ''}")
 
@@ -237,7 +237,7 @@ async def _add_to_rest(tx: Tx, row: Mapping[str, Any], key: str) -> bool:
     c = recoveries.c
     rest = (await tx.execute(select(c.amount_base, c.count.label("times")).where(c.dedupe_key == key))).one_or_none()
     if rest is None:
-        await tx.execute(insert(recoveries).values(**{**row, "dedupe_key": key}))
+        await tx.execute(upsert(recoveries).values(**{**row, "dedupe_key": key}))
         return True
     told = {
         "amount_base": (rest.amount_base or 0) + (row["amount_base"] or 0),
@@ -270,14 +270,14 @@ async def set_rest(tx: Tx, payment_id: str, reason: str, rest: Rest, evidence: M
         return False
     row = _rest_row(payment_id, reason, replace(rest, amount=amount, count=count), evidence, now)
     told = {name: row[name] for name in ("amount_base", "count", "last_tx_hash", "updated_at")}
-    await tx.execute(insert(recoveries).values(**row).on_conflict_do_update(index_elements=[c.dedupe_key], set_=told))
+    await tx.execute(upsert(recoveries).values(**row).on_conflict_do_update(index_elements=[c.dedupe_key], set_=told))
     return True
 
 
 async def note_rest(tx: Tx, payment_id: str, reason: str, rest: Rest, evidence: Mapping[str, Any], now: int) -> bool:
     """List what is known of many transfers that cannot be read now; False when there is such a row already."""
     row = _rest_row(payment_id, reason, rest, evidence, now)
-    return (await tx.execute(insert(recoveries).values(**row).on_conflict_do_nothing())).rowcount == 1
+    return (await tx.execute(upsert(recoveries).values(**row).on_conflict_do_nothing())).rowcount == 1
 
 
 def _rest_key(payment_id: str, reason: str, token: str | None) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
 
+from kernel.store.dialects import upsert
 from marketplace.store.database import Tx
 from marketplace.store.tables import key_proof
 
@@ -16,5 +16,5 @@ async def sealed(tx: Tx) -> list[str]:
 
 async def put_proof(tx: Tx, text: str) -> None:
     """Store the proof, in the place of the one before."""
-    statement = insert(key_proof).values(id=1, sealed=text)
+    statement = upsert(key_proof).values(id=1, sealed=text)
     await tx.execute(statement.on_conflict_do_update(index_elements=[key_proof.c.id], set_={"sealed": text}))

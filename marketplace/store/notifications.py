@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import func, insert, select, update
 
@@ -30,10 +30,10 @@ async def page_of(tx: Tx, user_id: str, page: Page) -> tuple[list[Notification],
     return await paged(tx, mine, Notification, page)
 
 
-async def after(tx: Tx, user_id: str, seq: int, limit: int = 100) -> list[Notification]:
-    """Return what came to a user since `seq`, oldest first."""
-    mine = select(notifications).where(_n.user_id == user_id, _n.seq > seq).order_by(_n.seq).limit(limit)
-    return await many(tx, mine, Notification)
+async def after(tx: Tx, user_ids: Collection[str], seq: int, upto: int, limit: int = 100) -> list[Notification]:
+    """Return what came to users since `seq`, oldest first, no further than `upto`."""
+    theirs = select(notifications).where(_n.user_id.in_(user_ids), _n.seq > seq, _n.seq <= upto)
+    return await many(tx, theirs.order_by(_n.seq).limit(limit), Notification)
 
 
 async def latest_seq(tx: Tx, user_id: str) -> int:

@@ -90,7 +90,9 @@ async def to_look_at(tx: Tx, *, now: int, limit: int) -> list[Payment]:
     opened = (_p.direction == Direction.IN) & _p.status.in_(OPEN_PAYMENTS)
     due = (_p.expires_at <= now) | (_p.status == PaymentStatus.PROCESSING)
     order = func.coalesce(_p.looked_at, 0)
-    return await many(tx, select(payments).where(opened, due).order_by(order, _p.id).limit(limit), Payment)
+    found = select(payments).where(opened, due).order_by(order, _p.id).limit(limit)
+    # What somebody decides about just now is looked at the next time: rows are locked here in no order.
+    return await many(tx, found.with_for_update(skip_locked=True, key_share=True), Payment)
 
 
 async def set_looked_at(tx: Tx, payment_ids: Collection[str], now: int) -> None:

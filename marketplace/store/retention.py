@@ -1,4 +1,8 @@
-"""What is old enough to go, a few rows at a time; the ledger is not among it."""
+"""
+What is old enough to go, a few rows at a time; the ledger is not among it.
+
+What somebody changes just now is not old: such rows are locked by whoever does, and left alone.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +33,8 @@ async def prune_events(tx: Tx, before: int, limit: int) -> int:
     judged = select(i.event_id).where(i.received_at < before, i.outcome.not_in(["", UNREAD])).limit(limit)
     ended = select(o.id).where(o.status.in_(["done", "refused"]), o.done_at < before).limit(limit)
     quiet = (n.held_back == 0) & (n.told_at < before)
-    gone = await _gone(tx, delete(webhook_inbox).where(i.event_id.in_(judged)))
-    gone += await _gone(tx, delete(scanner_outbox).where(o.id.in_(ended)))
+    gone = await _gone(tx, delete(webhook_inbox).where(i.event_id.in_(judged.with_for_update(skip_locked=True))))
+    gone += await _gone(tx, delete(scanner_outbox).where(o.id.in_(ended.with_for_update(skip_locked=True))))
     return gone + await _gone(tx, delete(notice_counts).where(quiet))
 
 
@@ -39,7 +43,7 @@ async def prune_unmatched(tx: Tx, before: int, limit: int) -> int:
     r = recoveries.c
     other = r.token_address.is_not(None) & (r.token_address != _p.token_address) & (r.updated_at < before)
     found = select(r.id).join(payments, _p.id == r.payment_id).where(other).limit(limit)
-    return await _gone(tx, delete(recoveries).where(r.id.in_(found)))
+    return await _gone(tx, delete(recoveries).where(r.id.in_(found.with_for_update(skip_locked=True, of=recoveries))))
 
 
 async def prune_payments(tx: Tx, before: int, limit: int) -> int:
@@ -52,7 +56,9 @@ async def prune_payments(tx: Tx, before: int, limit: int) -> int:
         exists().where(scanner_outbox.c.payment_id == _p.id, scanner_outbox.c.status == "pending"),
     ]
     old = select(_p.id).where(over, _p.updated_at < before, *(~each for each in kept_by)).limit(limit)
-    ids = list((await tx.execute(old)).scalars())
+    locked = list((await tx.execute(old.with_for_update(skip_locked=True))).scalars())
+    # Nothing is added to what is locked; what was added just before is seen now.
+    ids = list((await tx.execute(old.where(_p.id.in_(locked)))).scalars())
     if not ids:
         return 0
     for table in (webhook_inbox, scanner_outbox, payment_transfers, recoveries):

@@ -13,6 +13,7 @@ from marketplace.store.database import Database
 
 log = logging.getLogger(__name__)
 
+SETTING = "MARKETPLACE_SECRET_KEY"
 PROOF = "this is the right key"
 
 
@@ -25,12 +26,15 @@ async def open_sealing(db: Database, store: Path, given: GivenKeys) -> SecretCip
     """
     async with db.read() as tx:
         stored = await keys.sealed(tx)
-    cipher = await asyncio.to_thread(open_cipher, store, given, stored, setting="MARKETPLACE_SECRET_KEY")
+    if db.shared:  # no key beside a file: every process needs the same
+        cipher = SecretCipher(given.every, setting=SETTING)
+    else:
+        cipher = await asyncio.to_thread(open_cipher, store, given, stored, setting=SETTING)
     for text in stored:
         cipher.decrypt(text)
     if not stored or not all(map(cipher.is_current, stored)):
         async with db.write() as tx:
             await keys.put_proof(tx, cipher.encrypt(PROOF))
-    if given.current is None:
+    if not db.shared and given.current is None:
         log.info("[marketplace] secrets are sealed with the key in %s: keep a copy elsewhere", key_file(store))
     return cipher

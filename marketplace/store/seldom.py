@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.sqlite import insert
 
+from kernel.store.dialects import upsert
 from marketplace.store.database import Tx
 from marketplace.store.rows import many
 from marketplace.store.tables import notice_counts
@@ -31,14 +31,14 @@ class HeldBack:
 async def may_tell(tx: Tx, *, about: str, kind: str, user_id: str, title: str, url: str | None, now: int) -> int | None:
     """Return how often it was not told since the last time; None when it is too early, which is counted."""
     same = (_n.about == about) & (_n.type == kind) & (_n.audience == user_id)
-    known = (await tx.execute(select(_n.told_at, _n.held_back).where(same))).one_or_none()
+    known = (await tx.execute(select(_n.told_at, _n.held_back).where(same).with_for_update())).one_or_none()
     if known is not None and known.told_at > now - HOUR_MS:
         newest = {"held_back": known.held_back + 1, "title": title, "url": url}
         await tx.execute(update(notice_counts).where(same).values(**newest))
         return None
     row = {"about": about, "type": kind, "audience": user_id, "title": title, "url": url}
     fresh = {"told_at": now, "held_back": 0}
-    told = insert(notice_counts).values(**row, **fresh)
+    told = upsert(notice_counts).values(**row, **fresh)
     keys = [_n.about, _n.type, _n.audience]
     await tx.execute(told.on_conflict_do_update(index_elements=keys, set_={"title": title, "url": url, **fresh}))
     return 0 if known is None else int(known.held_back)
@@ -47,7 +47,8 @@ async def may_tell(tx: Tx, *, about: str, kind: str, user_id: str, title: str, u
 async def due(tx: Tx, now: int, limit: int) -> list[HeldBack]:
     """Return what was held back for an hour and is told now, oldest first."""
     waiting = (_n.held_back > 0) & (_n.told_at <= now - HOUR_MS)
-    return await many(tx, select(notice_counts).where(waiting).order_by(_n.told_at).limit(limit), HeldBack)
+    found = select(notice_counts).where(waiting).order_by(_n.told_at).limit(limit)
+    return await many(tx, found.with_for_update(skip_locked=True), HeldBack)
 
 
 async def told(tx: Tx, held: HeldBack, now: int) -> None:

@@ -15,6 +15,8 @@ from sqlalchemy import (
 )
 
 from kernel.store.ddl import Whole, checks, where
+from kernel.store.dialects import StrangersText
+from kernel.store.leases import lease_tables
 from marketplace import model
 from marketplace.store.columns import BaseUnits, Json, OneOf, identity, known, times
 
@@ -24,8 +26,8 @@ users = Table(
     "users",
     metadata,
     identity(),
-    Column("email", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
+    Column("email", StrangersText, nullable=False, unique=True),
+    Column("name", StrangersText, nullable=False),
     Column("role", OneOf(model.Role), nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("created_at", Whole, nullable=False),
@@ -50,17 +52,17 @@ purchase_requests = Table(
     metadata,
     identity(),
     Column("buyer_id", Text, ForeignKey("users.id"), nullable=False),
-    Column("title", Text, nullable=False),
-    Column("description", Text, nullable=False),
+    Column("title", StrangersText, nullable=False),
+    Column("description", StrangersText, nullable=False),
     Column("product_type", OneOf(model.ProductType), nullable=False),
-    Column("product_link", Text),
+    Column("product_link", StrangersText),
     Column("quantity", Whole, nullable=False),
     Column("budget_min", Text, nullable=False),
     Column("budget_max", Text, nullable=False),
     Column("budget_currency", Text, nullable=False),
-    Column("urgency", Text, nullable=False),
-    Column("delivery_type", Text, nullable=False),
-    Column("delivery_email", Text),
+    Column("urgency", StrangersText, nullable=False),
+    Column("delivery_type", StrangersText, nullable=False),
+    Column("delivery_email", StrangersText),
     Column("status", OneOf(model.RequestStatus), nullable=False),
     Column("selected_offer_id", Text),
     Column("delivery_confirmed", Boolean, nullable=False, server_default="0"),
@@ -79,13 +81,13 @@ offers = Table(
     identity(),
     Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
     Column("seller_id", Text, ForeignKey("users.id"), nullable=False),
-    Column("title", Text, nullable=False),
-    Column("description", Text, nullable=False),
-    Column("price_amount", Text, nullable=False),
-    Column("price_currency", Text, nullable=False),
+    Column("title", StrangersText, nullable=False),
+    Column("description", StrangersText, nullable=False),
+    Column("price_amount", StrangersText, nullable=False),
+    Column("price_currency", StrangersText, nullable=False),
     Column("delivery_amount", Whole, nullable=False),
-    Column("delivery_unit", Text, nullable=False),
-    Column("notes", Text),
+    Column("delivery_unit", StrangersText, nullable=False),
+    Column("notes", StrangersText),
     Column("valid_until", Whole),
     Column("require_aml_check", Boolean, nullable=False),
     Column("aml_block_on_failure", Boolean, nullable=False),
@@ -111,9 +113,9 @@ negotiation_rounds = Table(
     Column("offer_id", Text, ForeignKey("offers.id"), nullable=False),
     Column("round", Whole, nullable=False),
     Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
-    Column("price_amount", Text, nullable=False),
-    Column("price_currency", Text, nullable=False),
-    Column("note", Text),
+    Column("price_amount", StrangersText, nullable=False),
+    Column("price_currency", StrangersText, nullable=False),
+    Column("note", StrangersText),
     Column("expires_at", Whole, nullable=False),
     Column("created_at", Whole, nullable=False),
     UniqueConstraint("offer_id", "round", name="rounds_once"),
@@ -167,7 +169,7 @@ payments = Table(
     Column("reorged_at", Whole),
     Column("ordered", OneOf(model.DisputeOutcome)),
     Column("settles_payment_id", Text, ForeignKey("payments.id")),
-    Column("reason", Text),
+    Column("reason", StrangersText),
     Column("expires_at", Whole),
     Column("looked_at", Whole),
     *times(),
@@ -259,12 +261,14 @@ credited_transfers = Table(
 payment_transfers = Table(
     "payment_transfers",
     metadata,
-    Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
-    Column("tx_hash", Text, primary_key=True),
-    Column("event_key", Text, primary_key=True),
+    Column("number", Whole, primary_key=True),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("tx_hash", Text, nullable=False),
+    Column("event_key", Text, nullable=False),
     Column("amount", BaseUnits, nullable=False),
     Column("sender", Text),
     Column("created_at", Whole, nullable=False),
+    UniqueConstraint("payment_id", "tx_hash", "event_key", name="payment_transfers_once"),
 )
 
 reorg_clearances = Table(
@@ -273,7 +277,7 @@ reorg_clearances = Table(
     identity(),
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("reorged_at", Whole, nullable=False),
-    Column("note", Text, nullable=False),
+    Column("note", StrangersText, nullable=False),
     Column("cleared_by", Text, ForeignKey("users.id"), nullable=False),
     Column("created_at", Whole, nullable=False),
     Index("clearances_payment", "payment_id", "created_at"),
@@ -285,7 +289,7 @@ webhook_inbox = Table(
     Column("event_id", Text, primary_key=True),
     Column("event_type", Text, nullable=False),
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
-    Column("body", Text, nullable=False),
+    Column("body", StrangersText, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("received_at", Whole, nullable=False),
     Index("inbox_payment", "payment_id"),
@@ -300,9 +304,11 @@ scanner_outbox = Table(
     Column("status", Text, nullable=False),
     Column("attempts", Whole, nullable=False, server_default="0"),
     Column("next_attempt_at", Whole, nullable=False),
-    Column("last_error", Text),
+    Column("last_error", StrangersText),
     Column("created_at", Whole, nullable=False),
     Column("done_at", Whole),
+    Column("claim", Text),  # of the process that does it now, where several could
+    Column("claimed_until", Whole),
     UniqueConstraint("kind", "payment_id", name="outbox_once"),
     CheckConstraint("kind IN ('register','cancel_intent','stop_watch')", name="outbox_kind_known"),
     CheckConstraint("status IN ('pending','done','refused')", name="outbox_status_known"),
@@ -374,11 +380,11 @@ disputes = Table(
     Column("purchase_request_id", Text, ForeignKey("purchase_requests.id"), nullable=False),
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("opened_by", Text, ForeignKey("users.id"), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("category", Text, nullable=False),
+    Column("reason", StrangersText, nullable=False),
+    Column("category", StrangersText, nullable=False),
     Column("status", OneOf(model.DisputeStatus), nullable=False),
     Column("outcome", OneOf(model.DisputeOutcome)),
-    Column("note", Text),
+    Column("note", StrangersText),
     Column("resolved_by", Text, ForeignKey("users.id")),
     Column("resolved_at", Whole),
     Column("created_at", Whole, nullable=False),
@@ -393,8 +399,8 @@ dispute_evidence = Table(
     identity(),
     Column("dispute_id", Text, ForeignKey("disputes.id"), nullable=False),
     Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
-    Column("text", Text, nullable=False),
-    Column("link", Text),
+    Column("text", StrangersText, nullable=False),
+    Column("link", StrangersText),
     Column("created_at", Whole, nullable=False),
     Index("evidence_dispute", "dispute_id"),
 )
@@ -407,9 +413,9 @@ notifications = Table(
     Column("user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("category", Text, nullable=False),
     Column("type", Text, nullable=False),
-    Column("title", Text, nullable=False),
+    Column("title", StrangersText, nullable=False),
     Column("related_id", Text),
-    Column("action_url", Text),
+    Column("action_url", StrangersText),
     Column("read_at", Whole),
     Column("created_at", Whole, nullable=False),
     Index("notifications_user", "user_id", "seq"),
@@ -423,8 +429,8 @@ notice_counts = Table(
     Column("about", Text, primary_key=True),
     Column("type", Text, primary_key=True),
     Column("audience", Text, primary_key=True),  # a user, or "admins"
-    Column("title", Text, nullable=False),  # of the newest
-    Column("url", Text),
+    Column("title", StrangersText, nullable=False),  # of the newest
+    Column("url", StrangersText),
     Column("told_at", Whole, nullable=False),
     Column("held_back", Whole, nullable=False),
     CheckConstraint("held_back >= 0", name="notice_counts_held_back"),
@@ -451,6 +457,21 @@ key_proof = Table(
     Column("sealed", Text, nullable=False),
     CheckConstraint("id = 1", name="key_proof_one"),
 )
+
+# How often clients asked lately, where several processes count together; not kept through a crash.
+rate_counts = Table(
+    "rate_counts",
+    metadata,
+    Column("limit_name", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
+    Column("slot", Whole, primary_key=True, autoincrement=False),  # a piece of the limit's time, by its number
+    Column("process", Text, primary_key=True),
+    Column("count", Whole, nullable=False),
+    Column("ends_at", Whole, nullable=False),
+    Index("rate_counts_old", "ends_at"),
+)
+
+nodes, leases = lease_tables(metadata)
 
 # What happened is never changed: these tables only grow, and triggers of the first migration say so.
 APPEND_ONLY = (

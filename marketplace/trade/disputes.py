@@ -19,7 +19,7 @@ from marketplace.model import (
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.ledger import balances
 from marketplace.payments.payouts import PAID_STATES
-from marketplace.store import disputes, ledger, payments, requests
+from marketplace.store import disputes, ledger, locks, payments, requests
 from marketplace.store.database import Tx
 from marketplace.store.disputes import Evidence
 from marketplace.trade.requests import found
@@ -50,7 +50,7 @@ class Disputes:
 
     async def open(self, actor: Actor, request_id: str, reason: str, category: str) -> Dispute:
         """Lock the money of a request; from then on, no release."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request(request_id)) as work:
             request = await found(work.tx, request_id)
             payment = await payments.pay_in(work.tx, request_id)
             parties = {request.buyer_id} | ({payment.seller_id} if payment is not None else set())
@@ -94,7 +94,7 @@ class Disputes:
 
     async def add_evidence(self, actor: Actor, dispute_id: str, text: str, link: str | None) -> DisputeView:
         """Say something about an open dispute."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_dispute(dispute_id)) as work:
             dispute, payment = await self._concerning(work.tx, actor, dispute_id)
             if dispute.status is not DisputeStatus.OPEN:
                 raise conflict("the dispute is resolved", outcome=dispute.outcome)
@@ -106,7 +106,7 @@ class Disputes:
 
     async def resolve(self, actor: Actor, dispute_id: str, outcome: DisputeOutcome, note: str) -> Dispute:
         """End a dispute; the same outcome again changes nothing, another one is refused."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_dispute(dispute_id)) as work:
             dispute = await self._found(work.tx, dispute_id)
             if dispute.status is DisputeStatus.RESOLVED:
                 if dispute.outcome is not outcome:

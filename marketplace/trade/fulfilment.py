@@ -11,7 +11,7 @@ from marketplace.errors import Refused, conflict, forbidden
 from marketplace.model import Actor, DisputeOutcome, Payment, PurchaseRequest, RequestStatus
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.payouts import make_releasable
-from marketplace.store import delivery, payments, requests
+from marketplace.store import delivery, locks, payments, requests
 from marketplace.store.database import Tx
 from marketplace.store.delivery import ATTEMPTS, DeliveryCode
 from marketplace.trade import delivery_codes
@@ -43,7 +43,7 @@ class Fulfilment:
 
     async def deliver(self, actor: Actor, request_id: str, proof: Mapping[str, Any]) -> PurchaseRequest:
         """Note the seller's word that it was delivered; the first one starts the grace period."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request(request_id)) as work:
             request = await self._of_seller(work.tx, actor, request_id)
             changes = {
                 "status": RequestStatus.DELIVERY,
@@ -58,7 +58,7 @@ class Fulfilment:
 
     async def confirm(self, actor: Actor, request_id: str, proof: Mapping[str, Any]) -> PurchaseRequest:
         """Note that it arrived; confirming twice changes nothing."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request(request_id)) as work:
             request = await found(work.tx, request_id)
             if request.buyer_id != actor.user_id and not actor.is_admin:
                 raise forbidden("only the buyer confirms a delivery")
@@ -69,7 +69,7 @@ class Fulfilment:
     async def generate(self, actor: Actor, request_id: str) -> tuple[Code, int]:
         """Make the code the buyer hands over; it replaces the one before."""
         code, salt = delivery_codes.new_code(), delivery_codes.new_salt()
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request(request_id)) as work:
             request = await found_of_buyer(work.tx, actor, request_id)
             if request.status not in UNDER_WAY:
                 raise _not_under_way(request)
@@ -80,7 +80,7 @@ class Fulfilment:
 
     async def verify(self, actor: Actor, request_id: str, given: str) -> PurchaseRequest:
         """Take the code as the buyer's word that it arrived; a wrong attempt is counted, whatever is answered."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request(request_id)) as work:
             request = await self._of_seller(work.tx, actor, request_id)
             code = await delivery.latest(work.tx, request_id)
             refusal = await self._try(work, request, code, given)

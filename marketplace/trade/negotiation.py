@@ -8,7 +8,7 @@ from enum import StrEnum
 from kernel.clock import HOUR_MS
 from marketplace.errors import Refused, conflict, forbidden
 from marketplace.model import OPEN_FOR_OFFERS, OPEN_OFFERS, Actor, Offer, OfferStatus, PurchaseRequest, RequestStatus
-from marketplace.store import negotiation, offers, requests
+from marketplace.store import locks, negotiation, offers, requests
 from marketplace.store.database import Tx
 from marketplace.store.negotiation import Round
 from marketplace.trade.offers import found_offer, refuse_stale
@@ -47,7 +47,7 @@ class Negotiations:
 
     async def propose(self, actor: Actor, offer_id: str, proposal: Proposal) -> Round:
         """Counter: the buyer first, then whoever was asked; a proposal also turns down the one before it."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_offer(offer_id)) as work:
             offer, request = await self._open(work.tx, actor, offer_id)
             before = await negotiation.rounds(work.tx, offer_id)
             waiting = await negotiation.pending(work.tx, offer_id, work.now)
@@ -75,7 +75,7 @@ class Negotiations:
 
     async def answer(self, actor: Actor, offer_id: str, answer: Answer) -> Offer:
         """Accept or decline what the other side proposed; accepted terms become the offer's."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_offer(offer_id)) as work:
             offer, request = await self._open(work.tx, actor, offer_id)
             waiting = await negotiation.pending(work.tx, offer_id, work.now)
             if waiting is None:

@@ -18,7 +18,7 @@ from marketplace.model import (
     RequestStatus,
     Role,
 )
-from marketplace.store import negotiation, offers, requests
+from marketplace.store import locks, negotiation, offers, requests
 from marketplace.store.database import Tx
 from marketplace.trade.requests import found, found_of_buyer, may_see
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
@@ -62,7 +62,7 @@ class Offers:
 
     async def create(self, actor: Actor, request_id: str, draft: OfferDraft) -> Offer:
         """Bid for a request; one live offer a seller."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request(request_id)) as work:
             request = await found(work.tx, request_id)
             if request.status not in OPEN_FOR_OFFERS:
                 raise conflict(f"the request is {request.status} and takes no offers", status=request.status)
@@ -92,7 +92,7 @@ class Offers:
 
     async def edit(self, actor: Actor, offer_id: str, changes: Mapping[str, Any]) -> Offer:
         """Change an offer nobody has decided on."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_offer(offer_id)) as work:
             await self._own(work.tx, actor, offer_id)
             if not changes:
                 raise invalid("body", "names nothing to change")
@@ -106,7 +106,7 @@ class Offers:
 
     async def withdraw(self, actor: Actor, offer_id: str) -> Offer:
         """Take an offer back, unless somebody was faster."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request_of_offer(offer_id)) as work:
             await self._own(work.tx, actor, offer_id)
             status = OfferStatus.WITHDRAWN
             if not await offers.change(work.tx, offer_id, work.now, expected=OPEN_OFFERS, status=status):
@@ -115,7 +115,7 @@ class Offers:
 
     async def select(self, actor: Actor, request_id: str, offer_id: str) -> tuple[PurchaseRequest, Offer]:
         """Accept one offer and reject the others, in one transaction; accepting the same again changes nothing."""
-        async with self._units.begin() as work:
+        async with self._units.begin(locks.request(request_id)) as work:
             request = await found_of_buyer(work.tx, actor, request_id)
             offer = await offers.get(work.tx, offer_id)
             if offer is None or offer.purchase_request_id != request_id:

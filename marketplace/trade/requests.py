@@ -52,7 +52,7 @@ class Requests:
 
     async def create(self, actor: Actor, draft: RequestDraft) -> PurchaseRequest:
         """Publish a request and tell the sellers."""
-        async with self._units.begin() as work:
+        async with self._units.begin(None) as work:
             request = PurchaseRequest(
                 id=new_id(),
                 buyer_id=actor.user_id,

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
+from kernel.errors import UnknownOutcome
 from kernel.web.http_errors import HttpError, http_error
 from marketplace.errors import Refused
 from marketplace.model import Page
@@ -64,6 +65,9 @@ def translate(exc: Exception) -> Refused | None:
             return exc
         case ValidationError():
             return from_validation(exc)
+        case UnknownOutcome():
+            said = "the connection to the store was lost: not known whether it was stored; read it before you try again"
+            return Refused("unknown_outcome", said)
         case Taken():
             return Refused("conflict", "this contradicts what is stored: read it again")
         case StoreError():

@@ -7,7 +7,7 @@ from aiohttp import web
 from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
 from marketplace.services import Services
-from marketplace.web.middlewares import errors, limits, request_id, unrouted
+from marketplace.web.middlewares import again, errors, limits, request_id, unrouted
 from marketplace.web.openapi import DOCUMENT, Document
 from marketplace.web.routes import ROUTES, STREAM
 from marketplace.web.state import SERVICES
@@ -17,7 +17,9 @@ MAX_BODY = 64 * 1024
 
 def build_app(services: Services) -> web.Application:
     """Wire the routes to the use cases."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[request_id, errors, limits, counted, whole_body])
+    app = web.Application(
+        client_max_size=MAX_BODY, middlewares=[request_id, errors, limits, counted, whole_body, again]
+    )
     app[SERVICES] = services
     app[ERROR_SHAPE] = ErrorShape(unrouted)
     app[DOCUMENT] = Document(ROUTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import uuid
@@ -9,9 +10,11 @@ import uuid
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from kernel.errors import Collision
 from kernel.web.clients import client_ip
 from kernel.web.http_errors import HttpError
 from marketplace.errors import Refused
+from marketplace.store.errors import Taken
 from marketplace.web.answers import answer_to, http_refusal, refusal
 from marketplace.web.state import SERVICES
 
@@ -24,6 +27,8 @@ EXEMPT = frozenset(
         ("POST", "/api/payment/amn-scanner/webhook"),
     }
 )
+
+AGAIN_S = (0.01, 0.05, 0.2)
 
 REQUEST_ID = web.RequestKey("request_id", str)
 _CHOSEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -64,6 +69,22 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
             log.exception("[api] %s %s failed (request %s)", request.method, route_of(request), request[REQUEST_ID])
             answer = refusal(Refused("internal", "something went wrong here; it was logged"))
         return answer
+
+
+@web.middleware
+async def again(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """
+    Ask once more where another process wrote the same at the same time: what it wrote is seen now.
+
+    Such a transaction was undone whole, and the request is answered as if it had come a moment later.
+    """
+    shared = request.app[SERVICES].units.db.shared
+    for pause_s in AGAIN_S if shared else ():
+        try:
+            return await handler(request)
+        except (Collision, Taken):
+            await asyncio.sleep(pause_s)
+    return await handler(request)
 
 
 @web.middleware

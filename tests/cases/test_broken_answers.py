@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import Any
 
 import orjson
@@ -74,7 +73,7 @@ async def state(purchase: AcceptedPurchase) -> tuple[Any, ...]:
 
 
 def kept(purchase: AcceptedPurchase) -> int:
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         return int(store.execute("SELECT count(*) FROM webhook_inbox").fetchone()[0])
 
 

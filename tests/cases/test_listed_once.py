@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import pytest
@@ -158,7 +157,7 @@ async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(purchase
     for each in rows:
         await purchase.hook(event_about(purchase, each, count=40))
     purchase.scanner.down = False
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         store.execute(
             "INSERT INTO webhook_inbox SELECT 'evt_0', event_type, payment_id, replace(body, 'wrong_token', 'late'), "
             "outcome, 0 FROM webhook_inbox WHERE outcome = 'unread' LIMIT 1"
@@ -174,7 +173,7 @@ async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(purchase
     purchase.market.marketplace.services.verifier.every_transfer = every_transfer  # type: ignore[method-assign]
     await sweep(purchase)
 
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         unread = store.execute("SELECT event_id FROM webhook_inbox WHERE outcome = 'unread'").fetchall()
     assert unread == [("evt_0",)]
 

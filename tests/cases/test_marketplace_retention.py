@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ FOR_EVER = dict.fromkeys(KEEP, "0")
 
 
 def count(purchase: AcceptedPurchase, table: str, where: str = "1") -> int:
-    with closing(sqlite3.connect(purchase.market.db_path)) as store:
+    with purchase.market.opened() as store:
         return int(store.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0])  # noqa: S608
 
 
@@ -42,7 +40,7 @@ async def test_webhooks_and_commands_go_after_their_days_and_the_ledger_never(
     async with running(environment(tmp_path, fake_scanner.url, **KEEP), clock=clock) as market:
         purchase = await accept_purchase(market, fake_scanner, clock)
         await purchase.fund("direct")
-        await market.marketplace.commands.run_due()
+        await market.settled_down()
         await sweep(purchase, 29.9)
         before = count(purchase, "webhook_inbox"), count(purchase, "scanner_outbox"), purchase.entries()
         await sweep(purchase, 0.2)
@@ -70,7 +68,7 @@ async def test_what_was_not_judged_or_not_done_yet_is_never_pruned(
         fake_scanner.down = True
         await purchase.hook(body)
         await purchase.market.marketplace.services.units.commands.wait(0.01)
-        with closing(sqlite3.connect(market.db_path)) as store, store:
+        with market.opened() as store:
             store.execute("UPDATE scanner_outbox SET status = 'pending', next_attempt_at = 9e15, done_at = NULL")
         await sweep(purchase, 1000)
 
@@ -102,7 +100,7 @@ async def test_a_payment_that_ended_unpaid_goes_with_what_touches_it_and_its_add
         first = purchase.payment_id
         await purchase.buyer.ok("POST", f"/api/payment/{first}/cancel")
         await purchase.hook(fake_scanner.pay(first))
-        await market.marketplace.commands.run_due()
+        await market.settled_down()
         await sweep(purchase, 199)
         before = count(purchase, "payments"), count(purchase, "recoveries")
         await sweep(purchase, 2)
@@ -120,7 +118,7 @@ async def test_0_is_for_ever(tmp_path: Path, fake_scanner: FakeScanner, clock: F
         purchase = await accept_purchase(market, fake_scanner, clock)
         await purchase.fund("direct")
         await purchase.hook(unapplied_event(purchase, "wrong_token", 5, token=USDC))
-        await market.marketplace.commands.run_due()
+        await market.settled_down()
         before = [count(purchase, table) for table in ("webhook_inbox", "scanner_outbox", "recoveries", "payments")]
         await sweep(purchase, 36_000)
 

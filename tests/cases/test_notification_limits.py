@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from tests.harness import USDC
@@ -21,7 +20,7 @@ def unapplied_event(purchase: AcceptedPurchase, reason: str, amount: int, **row:
 
 def notification_titles(purchase: AcceptedPurchase, user_id: str, kind: str) -> list[str]:
     """Return the titles of the notifications of a user about the payment, as they lie on disk."""
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         rows = store.execute(
             "SELECT title FROM notifications WHERE user_id = ? AND type = ? AND related_id = ? ORDER BY seq",
             [user_id, kind, purchase.payment_id],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import sqlite3
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -143,7 +142,7 @@ async def test_the_database_keeps_one_spelling(purchase: AcceptedPurchase) -> No
 
     await purchase.hook({**body, "transfers": [loud]})
 
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         found = store.execute("SELECT tx_hash, event_key FROM credited_transfers").fetchall()
     assert found == [(body["txHash"], "0")]
 
@@ -162,7 +161,7 @@ async def test_the_database_keeps_whose_a_transfer_is(
     first, second = two
     await second.open("direct")
 
-    with closing(sqlite3.connect(first.market.db_path)) as store:
+    with first.market.opened() as store:
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             store.execute(statement, [second.payment_id])
         assert store.execute("SELECT payment_id FROM credited_transfers").fetchall() == [(first.payment_id,)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +71,7 @@ class AcceptedPurchase:
 
     def entries(self) -> list[tuple[str, int]]:
         """Return the ledger's lines about the payment, as they lie on disk."""
-        with sqlite3.connect(self.market.db_path) as store:
+        with self.market.opened() as store:
             found = store.execute(
                 "SELECT entry_type, amount_base FROM funds_ledger_entries WHERE payment_id = ? ORDER BY id",
                 [self.payment_id],

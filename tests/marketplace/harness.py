@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import itertools
 import re
+import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import aiohttp
+import asyncpg
 import jsonschema_rs
 import orjson
 
 from marketplace.app import Marketplace, open_marketplace
 from marketplace.identity.passwords import Passwords
 from marketplace.settings import load_settings
-from marketplace.store.migrate import migrate
+from marketplace.store.migrate import SCHEMA, migrate, migrate_postgresql, postgres_settings
 from marketplace.web.openapi import describe
 from marketplace.web.routes import ROUTES
+from tests import postgres
 from tests.harness import ROOT
 
 ADMIN = ("admin@example.test", "the first admin's password")
 PASSWORD = "correct horse battery"
+SECRET_KEY = base64.b64encode(bytes(range(32))).decode()
 HOOK_SECRET = "a webhook secret of the tests"
 ESCROW = "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8e4"
 TRON_LIST = ["TJRabPrwbZy45sbavfcjinPJC18kjpRTv8", "TVjsyZ7fYF3qLF6BQgPmTEZy1xrNNyVAAA"]
@@ -128,6 +134,36 @@ class Api:
         return Api(self.url, self.session)
 
 
+class Rows(list[tuple[Any, ...]]):
+    """What a statement answered, asked for as from a cursor."""
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return list(self)
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self[0] if self else None
+
+
+class DirectLink:
+    """A connection to a store on PostgreSQL, used as one to a file: statements with `?`, each by itself."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        places = itertools.count(1)
+        numbered = re.sub(r"\?", lambda _: f"${next(places)}", sql)
+        with ThreadPoolExecutor(1) as thread:  # this one has a loop already
+            return thread.submit(asyncio.run, self._fetch(numbered, values)).result()
+
+    async def _fetch(self, sql: str, values: Sequence[Any]) -> Rows:
+        link = await asyncpg.connect(self._url, server_settings={"search_path": SCHEMA})
+        try:
+            return Rows(tuple(row) for row in await link.fetch(sql, *values))
+        finally:
+            await link.close()
+
+
 @dataclass(slots=True)
 class Running:
     """A backend that runs in this process."""
@@ -136,6 +172,26 @@ class Running:
     nobody: Api
     admin: Api
     db_path: Path
+    database_url: str | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[sqlite3.Connection | DirectLink]:
+        """Open the store beside the backend."""
+        if self.database_url is not None:
+            yield DirectLink(self.database_url)
+        else:
+            with closing(sqlite3.connect(self.db_path)) as link, link:
+                yield link
+
+    async def settled_down(self) -> None:
+        """Let the commands for the scanner finish, whoever does them."""
+        while await self.marketplace.commands.run_due():
+            pass
+        claimed = [(1,)]
+        while claimed:
+            with self.opened() as store:
+                claimed = store.execute("SELECT 1 FROM scanner_outbox WHERE claim IS NOT NULL").fetchall()
+            await asyncio.sleep(0.01)
 
     async def user(self, role: str, **fields: Any) -> Api:
         """Create somebody and log them in."""
@@ -151,8 +207,8 @@ async def login(api: Api, email: str, password: str) -> Api:
 
 
 def environment(folder: Path, scanner_url: str = "http://127.0.0.1:9", **more: str) -> dict[str, str]:
-    """Return the environment of a backend."""
-    return {
+    """Return the environment of a backend; `more` may put its store on PostgreSQL (`on_postgresql`)."""
+    found = {
         "MARKETPLACE_PORT": "0",
         "MARKETPLACE_DB_PATH": str(folder / "marketplace.db"),
         "MARKETPLACE_JWT_SECRET": "a secret of the tests that is long enough",
@@ -170,6 +226,26 @@ def environment(folder: Path, scanner_url: str = "http://127.0.0.1:9", **more: s
         "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off",
         **more,
     }
+    if "MARKETPLACE_DATABASE_URL" in more:
+        del found["MARKETPLACE_DB_PATH"]
+    return found
+
+
+def on_postgresql(url: str) -> dict[str, str]:
+    """Return what an environment has besides where the store is on PostgreSQL."""
+    return {"MARKETPLACE_DATABASE_URL": url, "MARKETPLACE_SECRET_KEY": SECRET_KEY}
+
+
+@asynccontextmanager
+async def empty_database(server: postgres.Server) -> AsyncIterator[str]:
+    """Give the URL of a fresh database with a store of this version and nothing in it."""
+    template = await server.template("marketplace", _migrated)
+    async with server.database(template) as url:
+        yield url
+
+
+async def _migrated(url: str) -> None:
+    await migrate_postgresql(postgres_settings(url, "tests"))
 
 
 @functools.cache
@@ -185,7 +261,7 @@ def migrated() -> bytes:
 async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator[Running]:
     """Run the backend in this process until the block ends."""
     settings = load_settings(env)
-    if not settings.db_path.exists():
+    if settings.database_url is None and not settings.db_path.exists():
         settings.db_path.write_bytes(await asyncio.to_thread(migrated))
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -198,7 +274,8 @@ async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator
                 task.result()
             async with aiohttp.ClientSession() as session:
                 nobody = Api(marketplace.listening.result(), session)
-                yield Running(marketplace, nobody, await login(nobody, *ADMIN), settings.db_path)
+                admin = await login(nobody, *ADMIN)
+                yield Running(marketplace, nobody, admin, settings.db_path, settings.database_url)
         finally:
             stop.set()
             await task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -436,7 +435,7 @@ async def test_native_coin_that_was_sent_instead_is_shown(purchase: AcceptedPurc
 
 
 def forget_baseline(purchase: AcceptedPurchase) -> None:
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         store.execute("UPDATE payments SET baseline_balance = NULL WHERE id = ?", [purchase.payment_id])
 
 

@@ -20,7 +20,7 @@ EXACT = "99999.999999999999999999"
 
 
 def run(purchase: AcceptedPurchase, statement: str, *values: object) -> None:
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         store.execute("PRAGMA foreign_keys = OFF")
         store.execute(statement, values)
 

@@ -144,7 +144,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
     async def _people(self) -> None:
-        async with self.services.units.begin() as work:
+        async with self.services.units.begin(None) as work:
             for actor in PEOPLE.values():
                 name = actor.user_id
                 user = User(id=name, email=name, name=name, role=actor.role, password_hash="-", created_at=0)

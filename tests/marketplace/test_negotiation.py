@@ -126,7 +126,7 @@ async def test_rounds_are_only_ever_added(negotiation: Negotiation) -> None:
     await negotiation.counter(negotiation.buyer, "8")
 
     with (
-        sqlite3.connect(negotiation.shop.db_path) as store,
+        negotiation.shop.opened() as store,
         pytest.raises(sqlite3.IntegrityError, match="append-only"),
     ):
         store.execute("UPDATE negotiation_rounds SET price_amount = '1'")

@@ -79,7 +79,7 @@ async def test_a_broken_stream_is_resumed_without_loss_or_repetition(shop: Runni
 async def test_a_long_absence_is_made_up_for_at_once(shop: Running) -> None:
     buyer, seller = await shop.user("buyer"), await shop.user("seller")
     request_id = await new_request(buyer)
-    async with shop.marketplace.services.units.begin() as work:
+    async with shop.marketplace.services.units.begin(None) as work:
         for number in range(250):
             work.notify([seller.user_id], "test", f"kind_{number}", "missed", about=request_id)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import Any
 
 import pytest
@@ -19,8 +18,7 @@ ONE = 10**18
 
 async def settled_down(purchase: AcceptedPurchase) -> None:
     """Let the commands finish."""
-    while await purchase.market.marketplace.commands.run_due():
-        pass
+    await purchase.market.settled_down()
 
 
 # -- opening -------------------------------------------------------------------------------------------
@@ -105,7 +103,7 @@ async def test_a_price_in_another_currency_is_422(market: Running, fake_scanner:
     purchase = await accept_purchase(market, fake_scanner, clock, price="1")
     assert (await purchase.open(token="USDC"))["payment"]["tokenAddress"] == USDC
     other = await accept_purchase(market, fake_scanner, clock)
-    with sqlite3.connect(market.db_path) as store:
+    with market.opened() as store:
         store.execute("UPDATE offers SET price_currency = 'EUR' WHERE id = ?", [other.offer_id])
 
     assert (await other.buyer.refused("POST", "/api/payment/intents", other.intent()))[0] == 422
@@ -379,7 +377,7 @@ async def test_a_payment_expires_and_the_scanner_forgets_it(purchase: AcceptedPu
 
     await purchase.market.marketplace.sweep.once()
 
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         found = store.execute("SELECT status, stop_reason FROM payments WHERE id = ?", [purchase.payment_id]).fetchone()
     assert found == ("cancelled", "expired")
     assert purchase.scanner.intents[purchase.payment_id]["status"] == "expired"
@@ -587,7 +585,7 @@ async def test_a_balance_of_something_else_says_nothing(purchase: AcceptedPurcha
 
 async def test_without_a_baseline_nothing_is_paid(purchase: AcceptedPurchase) -> None:
     payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         store.execute("UPDATE payments SET baseline_balance = NULL WHERE id = ?", [purchase.payment_id])
 
     status, _ = await purchase.hook(balance_changed(payment, TEN))
@@ -631,7 +629,7 @@ async def test_an_admin_stops_a_watch_by_hand_and_the_payment_stays_open(purchas
 
 async def test_a_watch_that_was_forgotten_is_stopped_by_the_sweep(purchase: AcceptedPurchase) -> None:
     payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
-    with sqlite3.connect(purchase.market.db_path) as store:  # as if it had ended without its command
+    with purchase.market.opened() as store:  # as if it had ended without its command
         store.execute("UPDATE payments SET status = 'cancelled', escrow_state = 'cancelled'")
 
     await purchase.market.marketplace.sweep.once()
@@ -643,7 +641,7 @@ async def test_a_watch_that_was_forgotten_is_stopped_by_the_sweep(purchase: Acce
 
 def stored(purchase: AcceptedPurchase, columns: str) -> Any:
     """Return columns of the payment as they lie on disk."""
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         return store.execute(f"SELECT {columns} FROM payments WHERE id = ?", [purchase.payment_id]).fetchone()  # noqa: S608
 
 

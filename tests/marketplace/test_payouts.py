@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import Any
 
 import pytest
@@ -246,7 +245,7 @@ async def test_an_instruction_to_the_same_account_in_another_spelling_is_the_sam
 
 
 async def test_a_dispute_about_an_empty_ledger_is_refused_and_not_a_failure(paid: AcceptedPurchase) -> None:
-    with sqlite3.connect(paid.market.db_path) as store:
+    with paid.market.opened() as store:
         store.execute(
             "INSERT INTO funds_ledger_entries (entry_type, payment_id, purchase_request_id, chain_id, token_address,"
             " amount_base, idempotency_key, created_at) SELECT 'refund', id, purchase_request_id, chain_id,"
@@ -259,7 +258,7 @@ async def test_a_dispute_about_an_empty_ledger_is_refused_and_not_a_failure(paid
 async def test_the_losing_seller_does_not_see_how_it_was_delivered(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"), {"trackingNumber": "T-1"})
     stranger = await paid.market.user("seller")
-    with sqlite3.connect(paid.market.db_path) as store:  # a bid that lost
+    with paid.market.opened() as store:  # a bid that lost
         store.execute(
             "INSERT INTO offers SELECT 'lost', purchase_request_id, ?, title, description, price_amount,"
             " price_currency, delivery_amount, delivery_unit, notes, valid_until, require_aml_check,"
@@ -289,7 +288,7 @@ async def test_digital_goods_are_never_accepted_by_time_alone(
 
 
 def sqlite_escrow(purchase: AcceptedPurchase) -> str:
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         return str(store.execute("SELECT escrow_state FROM payments WHERE id = ?", [purchase.payment_id]).fetchone()[0])
 
 
@@ -428,7 +427,7 @@ async def test_the_right_code_is_the_buyers_word_and_works_once(paid: AcceptedPu
 
 
 def sqlite_text(purchase: AcceptedPurchase) -> str:
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         return str(store.execute("SELECT salt, code_hash FROM delivery_codes").fetchall())
 
 

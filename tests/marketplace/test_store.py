@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from marketplace.model import (
 from marketplace.payments.deposit_addresses import open_destinations
 from marketplace.settings import load_settings
 from marketplace.store import addresses, delivery, inbox, ledger, offers, payments, requests
-from marketplace.store.database import Database, open_database
+from marketplace.store.database import Database, open_database, open_shared
 from marketplace.store.errors import Taken
 from marketplace.store.inbox import Credit
+from marketplace.store.migrate import postgres_settings
 from tests.harness import ROOT
 from tests.marketplace.accepted_purchase import AcceptedPurchase
 from tests.marketplace.harness import TRON_LIST, environment, migrated
@@ -34,8 +35,15 @@ TRON = 728126428
 EVIDENCE = {"amountReceivedBaseUnits": "1"}
 
 
+pytestmark = pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[Database]:
+async def db(tmp_path: Path, place: Mapping[str, str]) -> AsyncIterator[Database]:
+    if "MARKETPLACE_DATABASE_URL" in place:
+        async with open_shared(postgres_settings(place["MARKETPLACE_DATABASE_URL"], "tests")) as shared:
+            yield shared
+        return
     path = tmp_path / "marketplace.db"
     path.write_bytes(migrated())
     async with open_database(path) as found:

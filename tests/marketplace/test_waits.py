@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ from tests.marketplace.harness import environment, running
 
 
 def value(purchase: AcceptedPurchase, sql: str) -> Any:
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         return store.execute(sql).fetchone()[0]
 
 
 def change(purchase: AcceptedPurchase, sql: str, moment: int) -> None:
-    with sqlite3.connect(purchase.market.db_path) as store:
+    with purchase.market.opened() as store:
         store.execute(sql, [moment])
 
 

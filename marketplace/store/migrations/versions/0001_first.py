@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from kernel.store.ddl import Spelling, Whole, checks, where
+from kernel.store.leases import CLOCK
 
 revision = "0001"
 down_revision = None
@@ -23,12 +24,13 @@ APPEND_ONLY = (
 
 
 def upgrade() -> None:
-    """Create everything; PostgreSQL could run it as well."""
+    """Create everything, on either engine."""
     _people()
     _trade()
     _payments()
     _money()
     _disputes()
+    _sharing()
     for statement in _refusals(Spelling(op.get_context().dialect.name)):
         op.execute(statement)
 
@@ -420,6 +422,8 @@ def _payments() -> None:
         sa.Column("last_error", sa.Text),
         sa.Column("created_at", Whole, nullable=False),
         sa.Column("done_at", Whole),
+        sa.Column("claim", sa.Text),
+        sa.Column("claimed_until", Whole),
         sa.CheckConstraint("kind IN ('register','cancel_intent','stop_watch')", name="outbox_kind_known"),
         sa.CheckConstraint("status IN ('pending','done','refused')", name="outbox_status_known"),
         sa.ForeignKeyConstraint(
@@ -451,6 +455,7 @@ def _money() -> None:
     """Create what was seen and booked of money."""
     op.create_table(
         "payment_transfers",
+        sa.Column("number", Whole, nullable=False),
         sa.Column("payment_id", sa.Text, nullable=False),
         sa.Column("tx_hash", sa.Text, nullable=False),
         sa.Column("event_key", sa.Text, nullable=False),
@@ -461,7 +466,8 @@ def _money() -> None:
             ["payment_id"],
             ["payments.id"],
         ),
-        sa.PrimaryKeyConstraint("payment_id", "tx_hash", "event_key"),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("payment_id", "tx_hash", "event_key", name="payment_transfers_once"),
     )
     op.create_table(
         "credited_transfers",
@@ -611,6 +617,38 @@ def _disputes() -> None:
     op.create_index("evidence_dispute", "dispute_evidence", ["dispute_id"])
 
 
+def _sharing() -> None:
+    """Create what several processes on one store know of each other."""
+    op.create_table(
+        "rate_counts",
+        sa.Column("limit_name", sa.Text, nullable=False),
+        sa.Column("client", sa.Text, nullable=False),
+        sa.Column("slot", Whole, autoincrement=False, nullable=False),
+        sa.Column("process", sa.Text, nullable=False),
+        sa.Column("count", Whole, nullable=False),
+        sa.Column("ends_at", Whole, nullable=False),
+        sa.PrimaryKeyConstraint("limit_name", "client", "slot", "process"),
+    )
+    op.create_index("rate_counts_old", "rate_counts", ["ends_at"])
+    op.create_table(
+        "nodes",
+        sa.Column("incarnation", sa.Text, primary_key=True),
+        sa.Column("node_id", sa.Text, nullable=False),
+        sa.Column("version", sa.Text, nullable=False),
+        sa.Column("started_at", Whole, nullable=False),
+        sa.Column("seen_at", Whole, nullable=False),
+    )
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("holder", sa.Text),
+        sa.Column("term", sa.Text),
+    )
+    if op.get_context().dialect.name == "postgresql":
+        op.execute(CLOCK)
+        op.execute("ALTER TABLE rate_counts SET UNLOGGED")  # what is written every second need not last
+
+
 def _refusals(sql: Spelling) -> list[str]:
     """What was written down as it was stays so: the store itself refuses a change."""
     found = []
@@ -626,6 +664,7 @@ def _refusals(sql: Spelling) -> list[str]:
         "funds_ledger_entries is append-only",
         condition="EXISTS (SELECT 1 FROM funds_ledger_entries"
         " WHERE id = NEW.id OR idempotency_key = NEW.idempotency_key)",
+        unique=True,
     )
     # It comes before the constraint's own refusal, and is read as the same.
     found += sql.refusal(
@@ -634,5 +673,6 @@ def _refusals(sql: Spelling) -> list[str]:
         "UNIQUE: credited_transfers is append-only",
         condition="EXISTS (SELECT 1 FROM credited_transfers"
         " WHERE chain_id = NEW.chain_id AND tx_hash = NEW.tx_hash AND event_key = NEW.event_key)",
+        unique=True,
     )
     return found
