@@ -7,14 +7,17 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernel.errors import WrongKey
+from kernel.errors import StoreError, WrongKey
 from kernel.sealing.keys import GivenKeys, key_file, keys_at_hand
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store import maintenance
+from kernel.store.copy import Copied, copy_store
+from kernel.store.lock import exclusive_store_lock
 from kernel.store.maintenance import Health, StoreKind
 from kernel.store.postgresql import PostgresSettings
 from kernel.store.postgresql_check import check_database
@@ -109,8 +112,39 @@ def maintain_database(asked: argparse.Namespace, kind: StoreKind, settings: Post
             f" keep the key in {kind.key_setting} elsewhere\n"
         )
         return EXIT_OTHER_TOOL
-    keys = [*([] if given.current is None else [given.current]), *given.former]
-    return _report(asyncio.run(check_database(kind, settings, keys)))
+    return _report(asyncio.run(check_database(kind, settings, given.every)))
+
+
+def copy_to_database(
+    kind: StoreKind,
+    copied: Copied,
+    store: Path,
+    database: PostgresSettings,
+    given: GivenKeys,
+    migrate: Callable[[PostgresSettings], Awaitable[str]],
+) -> int:
+    """
+    Move a stopped store's rows to an empty database, sealed with the key of the settings, and return the exit code.
+
+    Raises:
+        StoreError: it could not be done, and nothing was copied.
+    """
+    if not store.is_file():
+        raise StoreError(f"{kind.setting}: {store}: there is no such file")
+    opens = SecretCipher(keys_at_hand(store, given), setting=kind.key_setting)
+    seals = SecretCipher(given.every[:1], setting=kind.key_setting)
+
+    async def copy() -> dict[str, int]:
+        await migrate(database)
+        return await copy_store(copied, store, database, opens, seals)
+
+    with exclusive_store_lock(store, service=kind.service, setting=kind.setting):
+        kind.migrate(store)
+        counts = asyncio.run(copy())
+    for table, count in counts.items():
+        sys.stdout.write(f"{table}: {count}\n")
+    sys.stdout.write("copied; the file is as it was\n")
+    return 0
 
 
 def _keep(kind: StoreKind, store: Path, given: GivenKeys) -> str:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from kernel.errors import ConfigError, StoreError
 from kernel.logging import configure
-from kernel.process import EXIT_FIX, died, maintain, parser, stop_on_signal
+from kernel.process import EXIT_FIX, copy_to_database, died, maintain, maintain_database, parser, stop_on_signal
 from kernel.store.files import private_from_now_on
+from kernel.store.postgresql import PostgresSettings
 from kernel.supervisor import READY, tell_supervisor
 from marketplace.app import open_marketplace
 from marketplace.settings import Settings, load_settings
 from marketplace.store import maintenance
+from marketplace.store.migrate import migrate_postgresql, postgres_settings
 
 log = logging.getLogger("marketplace")
 
@@ -33,12 +35,33 @@ async def serve(settings: Settings) -> None:
     log.info("[marketplace] stopped")
 
 
+def database_of(settings: Settings) -> PostgresSettings | None:
+    """Return where the store is on PostgreSQL; None where it is a file."""
+    return None if settings.database_url is None else postgres_settings(settings.database_url, "maintenance")
+
+
+def copy(settings: Settings) -> int:
+    """Move the rows of the file to the database, and return the exit code."""
+    database, given = database_of(settings), settings.sealing
+    if database is None or given.current is None:
+        raise ConfigError(
+            "MARKETPLACE_DATABASE_URL and MARKETPLACE_SECRET_KEY: must be set to copy the file's rows there"
+        )
+    kind, copied = maintenance.KIND, maintenance.COPIED
+    return copy_to_database(kind, copied, settings.db_path, database, given, migrate_postgresql)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked, on the command line if not here, with the environment's settings; return the exit code."""
-    asked = parser("marketplace").parse_args(arguments)
+    asked = parser("marketplace", copies=True).parse_args(arguments)
     private_from_now_on()
     try:
-        settings = load_settings(os.environ, env_file=Path(".env"))
+        settings = load_settings(os.environ, env_file=Path(".env"), both_stores=asked.command == "copy")
+        if asked.command == "copy":
+            return copy(settings)
+        database = database_of(settings)
+        if database is not None and asked.command is not None and not (asked.command == "check" and asked.path):
+            return maintain_database(asked, maintenance.KIND, database, settings.sealing)
         if asked.command is not None:
             return maintain(asked, maintenance.KIND, settings.db_path, settings.sealing)
         configure(level=settings.log_level, form=settings.log_format)

@@ -21,7 +21,6 @@ from marketplace.errors import ConfigError
 from marketplace.retention import Keeping
 
 PREFIX = "MARKETPLACE_"
-SHARED_STORES = True  # whether this version may be put on PostgreSQL
 LATE_DAYS = 7  # the scanner's LATE_WATCH_HOURS
 MIN_SECRET = 32
 
@@ -178,9 +177,11 @@ class _Environment(BaseModel):
 VARIABLES = tuple(_Environment.model_fields)
 
 
-def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -> Settings:
+def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, both_stores: bool = False) -> Settings:
     """
     Read the settings; the environment goes before the file, an empty value counts as unset.
+
+    With `both_stores` the file and the database may be named together: one is copied to the other.
 
     Raises:
         ConfigError: names the variable, in one line, without any secret.
@@ -191,7 +192,8 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None) -
     except ValidationError as exc:
         raise ConfigError(_sentence(exc)) from None
     refuse_examples({name: given[name] for name in VARIABLES if name in given}, env.APP_ENV)
-    _check_store(env, given)
+    if not both_stores:
+        _check_store(env, given)
     return Settings(
         http=HttpSettings(
             host=env.MARKETPLACE_HOST,
@@ -232,11 +234,6 @@ def _revealed(secret: SecretStr | None) -> str | None:
 def _check_store(env: _Environment, given: Mapping[str, str]) -> None:
     if env.MARKETPLACE_DATABASE_URL is None:
         return
-    if not SHARED_STORES:
-        raise ConfigError(
-            "MARKETPLACE_DATABASE_URL: PostgreSQL is not supported by this version: unset it and use"
-            " MARKETPLACE_DB_PATH"
-        )
     if "MARKETPLACE_DB_PATH" in given:
         raise ConfigError(
             "MARKETPLACE_DB_PATH: is set beside MARKETPLACE_DATABASE_URL, and one store is enough: unset one of them"

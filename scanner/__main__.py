@@ -13,19 +13,14 @@ from pathlib import Path
 from config.settings import Settings, load_settings
 from kernel.errors import ConfigError, StoreError
 from kernel.logging import configure
-from kernel.process import EXIT_FIX, died, maintain, maintain_database, parser, stop_on_signal
-from kernel.sealing.keys import keys_at_hand
-from kernel.sealing.secret_cipher import SecretCipher
-from kernel.store.copy import copy_store
+from kernel.process import EXIT_FIX, copy_to_database, died, maintain, maintain_database, parser, stop_on_signal
 from kernel.store.files import private_from_now_on
-from kernel.store.lock import exclusive_store_lock
-from kernel.store.postgresql import PostgresSettings
 from kernel.supervisor import READY, tell_supervisor
 from kernel.tasks.gc import tune_gc
 from scanner import commands
 from scanner.app import database_of, open_daemon
 from scanner.store import maintenance
-from scanner.store.migrate import migrate, migrate_postgresql
+from scanner.store.migrate import migrate_postgresql
 
 log = logging.getLogger("scanner")
 
@@ -44,25 +39,11 @@ async def serve(settings: Settings) -> None:
 
 def copy(settings: Settings) -> int:
     """Move the rows of the file to the database, and return the exit code."""
-    store, database = settings.store.path, database_of(settings)
+    database = database_of(settings)
     if database is None or settings.sealing.current is None:
         raise ConfigError("DATABASE_URL and SCANNER_SECRET_KEY: must be set to copy the file's rows there")
-    if not store.is_file():
-        raise StoreError(f"DB_PATH: {store}: there is no such file")
-    opens = SecretCipher(keys_at_hand(store, settings.sealing), setting="SCANNER_SECRET_KEY")
-    seals = SecretCipher([settings.sealing.current], setting="SCANNER_SECRET_KEY")
-    with exclusive_store_lock(store, service="scanner", setting="DB_PATH"):
-        migrate(store)
-        copied = asyncio.run(_copy(store, database, opens, seals))
-    for table, count in copied.items():
-        sys.stdout.write(f"{table}: {count}\n")
-    sys.stdout.write("copied; the file is as it was\n")
-    return 0
-
-
-async def _copy(store: Path, database: PostgresSettings, opens: SecretCipher, seals: SecretCipher) -> dict[str, int]:
-    await migrate_postgresql(database)
-    return await copy_store(maintenance.COPIED, store, database, opens, seals)
+    store, given = settings.store.path, settings.sealing
+    return copy_to_database(maintenance.KIND, maintenance.COPIED, store, database, given, migrate_postgresql)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from kernel.store.copy import Copied
 from kernel.store.maintenance import StoreKind
+from marketplace.store.columns import BaseUnits
 from marketplace.store.migrate import migrate
+from marketplace.store.tables import metadata
 
 KIND = StoreKind(
     service="marketplace",
@@ -26,4 +29,11 @@ KIND = StoreKind(
     },
     counted=("users", "purchase_requests", "offers", "payments", "funds_ledger_entries", "webhook_inbox"),
     sealed="SELECT sealed FROM key_proof",
+)
+
+COPIED = Copied(
+    metadata=metadata,
+    not_copied=("nodes", "leases", "rate_counts"),
+    sealed=(("key_proof", "sealed"),),
+    amounts=lambda column: isinstance(column.type, BaseUnits),
 )
