@@ -9,9 +9,9 @@ import pytest
 
 from tests.chains.conftest import tron, world
 from tests.chains.ton_world import TonWorld
-from tests.marketplace.conftest import clock, fake_scanner, market, purchase
+from tests.marketplace.conftest import clock, engine, fake_scanner, market, place, purchase
 
-__all__ = ["clock", "fake_scanner", "market", "purchase", "ton", "tron", "world"]
+__all__ = ["clock", "engine", "fake_scanner", "market", "place", "purchase", "ton", "tron", "world"]
 
 
 @pytest.fixture

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.marketplace.conftest import clock, fake_scanner, market, purchase
+from tests.marketplace.conftest import clock, engine, fake_scanner, market, place, purchase
 
-__all__ = ["clock", "fake_scanner", "market", "purchase"]
+__all__ = ["clock", "engine", "fake_scanner", "market", "place", "purchase"]
