@@ -226,6 +226,11 @@ class Services:
         """Return the enabled chains with their names."""
         return [(chain_id, worker.chain.name) for chain_id, worker in self._workers.items()]
 
+    def listed_token(self, chain_id: int, key: str) -> Token | None:
+        """Return a token of the registry by its canonical address; None where it is another, or the chain is off."""
+        worker = self._workers.get(chain_id)
+        return None if worker is None else self._tokens.listed(worker.adapter, chain_id, key)
+
     def is_watched(self, chain_id: int) -> bool:
         """Say whether payments on a chain are seen: nobody should pay where they are not."""
         return chain_id in self._workers

@@ -7,6 +7,7 @@ import re
 from aiohttp import web
 
 from api import answers as render
+from api.console.overview import facts
 from api.console.view import HEADERS, show
 from api.errors import ApiError, json_response
 from api.keys import SERVICES
@@ -22,6 +23,11 @@ def chain_id(request: web.Request) -> int:
     if not _NUMBER.fullmatch(text):
         raise ApiError("not_found", "there is no such chain")
     return int(text)
+
+
+async def listing(request: web.Request) -> web.Response:
+    """GET /console/chains"""
+    return show(request, "console_chains.html", **await facts(request.app[SERVICES]))
 
 
 async def one(request: web.Request) -> web.Response:

@@ -35,6 +35,7 @@ CONSOLE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/console/webhooks/{eventId}/redeliver", webhooks.send_again),
     ("GET", "/console/watches", watches.listing),
     ("POST", "/console/watches/{watchId}/stop", watches.stop),
+    ("GET", "/console/chains", chains.listing),
     ("GET", "/console/chains/{chainId}", chains.one),
     ("GET", "/console/chains/{chainId}/stats", chains.stats),
 )

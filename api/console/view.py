@@ -24,6 +24,7 @@ PAGES: Final = (
     ("Unmatched", "/console/unmatched"),
     ("Webhooks", "/console/webhooks"),
     ("Watches", "/console/watches"),
+    ("Chains", "/console/chains"),
 )
 KINDS: Final[Mapping[str, str]] = {
     "confirmed": "good",
@@ -61,6 +62,7 @@ def html(request: web.Request, template: str, **context: Any) -> str:
         "here": request.path,
         "kind": lambda word: KINDS.get(str(word), "note"),
         "links": Links(request),
+        "token": request.app[SERVICES].listed_token,
     }
     return kit.render(request, template, common | context)
 

@@ -84,7 +84,7 @@ class TokenResolver:
         listed = None if field == "tokenAddress" else self._catalog.token_by_symbol(chain_id, text)
         if listed is None:
             key = self._parse(adapter, chain_id, field, text)
-            listed = self._listed(adapter, chain_id, key)
+            listed = self.listed(adapter, chain_id, key)
         else:
             key = adapter.parse_address(listed.address)
         if key in worker.refused_tokens:
@@ -96,7 +96,7 @@ class TokenResolver:
         meta = await _read(adapter, key)
         return ResolvedToken(text, key, meta.symbol if meta else None, meta.decimals if meta else None)
 
-    def _listed(self, adapter: ChainAdapter, chain_id: int, key: str) -> Token | None:
+    def listed(self, adapter: ChainAdapter, chain_id: int, key: str) -> Token | None:
         """Return the registry's token at an address: its spelling there may be any of the family's."""
         return next((t for t in self._catalog.tokens(chain_id) if adapter.parse_address(t.address) == key), None)
 
@@ -117,7 +117,7 @@ class TokenResolver:
 
     def is_listed(self, adapter: ChainAdapter, chain_id: int, key: str) -> bool:
         """Say whether an address is a token of the registry."""
-        return self._listed(adapter, chain_id, key) is not None
+        return self.listed(adapter, chain_id, key) is not None
 
 
 def _disagree(names: TokenNames) -> InvalidRequest:

@@ -22,7 +22,7 @@ from scanner.model import IntentStatus, Reason
 from scanner.store import intents, outbox, samples
 from scanner.store.samples import Sample
 from tests.api.console.browser import Browser
-from tests.harness import ROOT, Running
+from tests.harness import ROOT, USDT, Running
 from tests.scanner.facts import a_hash, a_transfer, an_intent
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -63,7 +63,7 @@ async def test_the_overview_shows_every_chain_and_problems_first(daemon: Running
     page = await operator.get("/console")
 
     assert page.status == 200
-    assert page.said.index("failing") < page.said.index("webhooks pending") < page.said.index("Chains")
+    assert page.said.index("failing") < page.said.index("webhooks pending") < page.said.index("Endpoint")
     assert re.search(r'status=pending&amp;chainId=97">1<', page.text)
 
 
@@ -194,6 +194,26 @@ async def test_what_a_stranger_names_is_text_and_nothing_else(daemon: Running, o
 
     assert all("<script>alert" not in page.text for page in pages)
     assert HOSTILE in pages[0].said
+
+
+async def test_an_unmatched_amount_is_shown_as_its_token_counts_it(daemon: Running, operator: Browser) -> None:
+    await stray(daemon, token=USDT.lower(), amount=1_500_000_000_000_000_000)
+    await stray(daemon, tx_hash=a_hash("other"), amount=7)
+
+    page = await operator.get("/console/unmatched")
+
+    assert re.findall(r"<td>(?:<bdi[^>]*>)?(?:<span[^>]*>)?([0-9.]+)(?:</span> <span[^>]*>(\w+))?", page.text) == [
+        ("1.5", "USDT"),
+        ("7", ""),
+    ]
+
+
+async def test_chains_and_processes_are_listed(operator: Browser) -> None:
+    page = await operator.get("/console/chains")
+
+    assert 'href="../console/chains/97"' in page.text
+    assert "node-1, version" in page.said
+    assert "leads 97" in page.said
 
 
 async def test_unmatched_says_why_and_is_marked_as_handled(daemon: Running, operator: Browser) -> None:
