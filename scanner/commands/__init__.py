@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     from kernel.process import Commands
 
-_MODULES = {"doctor": "scanner.commands.doctor.run", "listen": "scanner.commands.listen"}
+_MODULES = {
+    "doctor": "scanner.commands.doctor.run",
+    "listen": "scanner.commands.listen",
+    "import-go": "scanner.commands.import_go.run",
+}
 
 
 class _Command(Protocol):
@@ -28,6 +33,10 @@ def add_commands(commands: Commands) -> None:
     listen.add_argument("--port", type=int, default=8090, help="0 takes any free one (default: 8090)")
     listen.add_argument("--secret", help="the callbackSecret; by default AMN_SCANNER_WEBHOOK_SECRET")
     listen.add_argument("--forward", metavar="URL", help="where to send each on, as it came; its answer is ours")
+    import_go = commands.add_parser("import-go", help="take over the store of the scanner written in Go")
+    import_go.add_argument("path", type=Path, help="its scanner.db, which is only read")
+    import_go.add_argument("--apply", action="store_true", help="write it; without this only say what would be written")
+    import_go.add_argument("--skip", action="store_true", help="write the rest where some rows are refused")
 
 
 def is_ours(command: str | None) -> bool:

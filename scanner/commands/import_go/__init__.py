@@ -1,0 +1,1 @@
+"""`amn-scanner import-go`: takes over what the scanner written in Go was waiting for."""
