@@ -63,7 +63,9 @@ function leave(url) {
 }
 
 function offer(payment) {
-  wallet.hidden = payment === null && !wallet.dataset.busy;
+  // Whoever has paid here goes on seeing what they sent.
+  wallet.hidden = payment === null && !wallet.dataset.busy && !wallet.querySelector("#wallet-hash");
+  document.getElementById("wallets").hidden = payment === null;
   wallet.dataset.wallet = payment === null ? "" : JSON.stringify(payment);
 }
 

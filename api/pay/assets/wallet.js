@@ -54,7 +54,6 @@ export function offerWallets(section, { say, lookAgain }) {
     } finally {
       delete section.dataset.busy;
       for (const each of list.children) each.removeAttribute("aria-disabled");
-      section.hidden = !section.dataset.wallet && !said.textContent;
     }
   }
 
