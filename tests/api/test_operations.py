@@ -25,7 +25,7 @@ def routes(daemon: Running) -> set[tuple[str, str]]:
     for route in daemon.daemon.app.router.routes():
         assert route.resource is not None
         call = (route.method, route.resource.canonical)
-        # Pages, and what they are made of, are no calls: tests/api/console and tests/api/pay show who sees them.
+        # Pages, and what they are made of, are no calls: tests/api show who sees them.
         if route.method != "HEAD" and call not in pages and not is_console(call[1]):
             found.add(call)
     return found
