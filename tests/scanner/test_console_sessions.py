@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from kernel.store.database import Database
+from scanner.console_sessions import ConsoleSessions
 from scanner.store import console_sessions as stored
 from scanner.store.console_sessions import MAX_SESSIONS, StoredSession
+from tests.harness import FakeClock
 from tests.scanner.facts import NOW
 
 
@@ -36,3 +38,16 @@ async def test_a_session_that_is_over_or_closed_is_none(db: Database) -> None:
         assert await stored.get(tx, "first", now=NOW) == a_session("first")
         assert await stored.get(tx, "first", now=NOW + 1) is None
         assert await stored.get(tx, "second", now=NOW) is None
+
+
+async def test_any_process_on_the_store_serves_any_browser(db: Database, clock: FakeClock) -> None:
+    one, other = ConsoleSessions(db, clock), ConsoleSessions(db, clock)
+
+    token = await one.open("key", "1")
+
+    found = await other.of(token, ["another", "key"])
+    assert found is not None
+    assert found.name.startswith("console-1-")
+    assert await other.of(token, ["another"]) is None
+    await other.close(token)
+    assert await one.of(token, ["key"]) is None
