@@ -29,6 +29,7 @@ from kernel.tasks.failure_log import FailureLog
 log = logging.getLogger(__name__)
 
 BEATS_A_LEASE = 6
+PROMPT_MS = 1_000  # within which an answer tells what time it is
 BLOCKED_S = 1.0  # how long a lease that is over may be held up by whoever still has its row
 FORGOTTEN_AFTER = 5  # leases: how long a process that is gone is still shown
 LANE = "lane:"
@@ -131,13 +132,14 @@ class Leases:
 
     async def join(self) -> None:
         """Appear among the processes, and have a row for each lease."""
+        began = self._clock.elapsed_ms()
         async with self._db.write() as tx:
             for name in sorted(self._held):
                 await tx.execute(
                     text("INSERT INTO leases (name) VALUES (:name) ON CONFLICT DO NOTHING"), {"name": name}
                 )
             now = await self._renew(tx)
-        self._clock.follow(now - self._clock.now_ms())
+        self._follow(now, began)
 
     async def run(self) -> None:
         """Renew what is held and take what is free, for ever."""
@@ -157,8 +159,7 @@ class Leases:
         async with self._db.write() as tx:
             now = await self._renew(tx)
         self._renewed_ms = began
-        # Every process goes by the database's clock: what one plans another may do.
-        self._clock.follow(now - self._clock.now_ms())
+        self._follow(now, began)
         standing = await self.standing()
         mine = {lease.name: lease for lease in standing.leases if lease.holder == self.incarnation}
         self._lose(
@@ -171,6 +172,12 @@ class Leases:
                 await self.take(lease.name)
         if len(self.leads) > share:
             await self.release(self.leads[-1])
+
+    def _follow(self, now: int, began: int) -> None:
+        """Go by the database's clock, as every process does: what one plans another may do."""
+        # An answer that took long says what time it was: a process that was stopped meanwhile would go back by hours.
+        if self._clock.elapsed_ms() - began <= PROMPT_MS:
+            self._clock.follow(now - self._clock.now_ms())
 
     def _is_free(self, lease: Lease, standing: Standing) -> bool:
         if lease.holder == self.incarnation:  # the answer was lost when it was taken
