@@ -27,7 +27,6 @@ from scanner.reading.folding import (
     StrayKey,
     by_stray_key,
     fold_owned,
-    kind_of,
     plain_kind,
     rail_of,
     reason_of,
@@ -65,7 +64,7 @@ async def record_page(
     folded = fold_owned(judgement.owned, known.worthless)
     _count(recorded, folded, known)
     held = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
-    await _claim(tx, chain_id, held, folded.rows)
+    await _claim(tx, chain_id, held, judgement.owned)
     await transfers.add_many(tx, folded.rows, now=now)
     await transfers.grow_many(tx, folded.grown.values())
     await _record_strays(tx, chain_id, held, judgement.strays, recorded, now=now)
@@ -151,11 +150,16 @@ async def _forget_doubled(
     await folds.take_off(tx, chain_id, doubled)
 
 
-async def _claim(tx: Tx, chain_id: int, held: dict[StrayKey, Part], rows: Iterable[Judged]) -> None:
+async def _claim(tx: Tx, chain_id: int, held: dict[StrayKey, Part], owned: Iterable[Judged]) -> None:
     """Take off, and out of `held`, what turned out to be somebody's."""
     if held:
-        keys = {(each.transfer.tx_hash, kind_of(each.transfer, Reason.UNKNOWN_REFERENCE)) for each in rows}
-        await folds.claim(tx, chain_id, held, keys)
+        known = {tx_hash for tx_hash, _ in held}  # a page may bring thousands, and few of their transactions are known
+        await folds.claim(
+            tx,
+            chain_id,
+            held,
+            by_stray_key((each.transfer, Reason.UNKNOWN_REFERENCE) for each in owned if each.transfer.tx_hash in known),
+        )
 
 
 async def _record_strays(

@@ -33,6 +33,8 @@ class Horizon:
         """
         if self._db is None:
             return EVERYTHING
+        if self._marked is None and await self._last(self._db) == self._known:
+            return self._known  # nobody has taken a number since: a quiet poll begins no transaction
         loop = asyncio.get_running_loop()
         until = loop.time() + patience_s
         if self._marked is None or patience_s >= PATIENCE_S:  # who waits wants to see what was there when he asked
@@ -45,10 +47,13 @@ class Horizon:
         self._known, self._marked = max(self._known, taken), None
         return self._known
 
-    async def _mark(self, db: Database) -> tuple[int, int]:
+    async def _last(self, db: Database) -> int:
         last = f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {self._sequence}"  # noqa: S608
         async with db.read() as tx:
-            taken = int((await tx.exec_driver_sql(last)).scalar_one())
+            return int((await tx.exec_driver_sql(last)).scalar_one())
+
+    async def _mark(self, db: Database) -> tuple[int, int]:
+        taken = await self._last(db)
         # Begun after: whoever took one of those numbers has an earlier one of its own.
         async with db.write() as tx:
             return taken, int((await tx.exec_driver_sql("SELECT pg_current_xact_id()::text")).scalar_one())

@@ -277,9 +277,56 @@ async def _insert(tx: AsyncConnection, by_fold: Mapping[str, Sequence[Group]], n
     await _INSERT.run(tx, columns)
 
 
-async def claim(tx: AsyncConnection, chain_id: int, held: dict[StrayKey, Part], keys: Iterable[StrayKey]) -> None:
-    """Take off what turned out to be somebody's, and out of `held`: it is listed with its intent from now on."""
-    await take_off(tx, chain_id, [held.pop(key) for key in keys if key in held])
+async def claim(
+    tx: AsyncConnection, chain_id: int, held: dict[StrayKey, Part], owned: Mapping[StrayKey, Sequence[Transfer]]
+) -> None:
+    """
+    Take off what turned out to be somebody's, and out of `held`: it is listed with its intent from now on.
+
+    Nothing else goes: strangers may pay in the same transaction, and what is read again may be our part of it alone.
+    """
+    whole: list[Part] = []
+    left: list[tuple[Part, Part]] = []
+    for key, transfers_of_key in owned.items():
+        part = held.get(key)
+        if part is None:
+            continue
+        members = unpack(part.members, part.event_key)
+        mine = {member(transfer.event_key): transfer.amount for transfer in transfers_of_key}
+        gone = mine.keys() & members
+        if gone == members:
+            whole.append(held.pop(key))
+        elif gone:
+            held[key] = part._replace(
+                times=part.times - len(gone),
+                amount=part.amount - sum(mine[each] for each in gone),
+                members=pack(members - gone),  # also of a single one: the first, by which the row goes, may be gone
+            )
+            left.append((part, held[key]))
+    await take_off(tx, chain_id, whole)
+    await _lessen(tx, chain_id, left)
+
+
+async def _lessen(tx: AsyncConnection, chain_id: int, changes: Sequence[tuple[Part, Part]]) -> None:
+    if not changes:
+        return
+    ids = {before.fold_id for before, _ in changes}
+    rows = {row.id: row for row in map(_row, await fetch_json_rows(tx, _BY_ID, chain=chain_id, ids=ids))}
+    for before, after in changes:
+        row = rows[before.fold_id]
+        rows[row.id] = row._replace(
+            times=row.times - before.times + after.times, amount=row.amount - before.amount + after.amount
+        )
+        await tx.execute(
+            update(fold_parts)
+            .where(
+                fold_parts.c.chain_id == chain_id,
+                fold_parts.c.tx_hash == before.tx_hash,
+                fold_parts.c.fold_id == before.fold_id,
+            )
+            .values(times=after.times, members=after.members, amount=after.amount)
+        )
+    await _change(tx, list(rows.values()))
 
 
 async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Collection[Cursor]) -> int:

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from devnet.receiver import Receiver
-from kernel.store.database import Database
+from kernel.store.database import SqliteDatabase
 from tests.harness import SECRET, Api, intent_body, process
 
 SEED = int(os.environ.get("CRASH_SEED", "7"))
@@ -155,13 +155,13 @@ class CrashInjector:
         self.writes = 0
         self._at = at
         self._after = after_commit
-        self._write = Database.write
+        self._write = SqliteDatabase.write
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         injector = self
 
         @asynccontextmanager
-        async def write(database: Database) -> AsyncIterator[Any]:
+        async def write(database: SqliteDatabase) -> AsyncIterator[Any]:
             injector.writes += 1
             fatal = injector.writes == injector._at
             async with injector._write(database) as tx:
@@ -171,7 +171,7 @@ class CrashInjector:
             if fatal:
                 raise Killed
 
-        patch.setattr(Database, "write", write)
+        patch.setattr(SqliteDatabase, "write", write)
 
 
 async def is_killed(story: Awaitable[None]) -> bool:

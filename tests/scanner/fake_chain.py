@@ -97,12 +97,12 @@ class FakeChain:
         for number in range(above + 1, len(self.blocks)):
             del self.blocks[number]
 
-    def put(self, transfer: Transfer, *, at: int | None = None) -> Transfer:
-        """Put a transfer into a block, as the next log of it."""
+    def put(self, transfer: Transfer, *, at: int | None = None, key: str | None = None) -> Transfer:
+        """Put a transfer into a block, as the next log of it; `key` tells it apart in whatever block it stands."""
         number = self.top if at is None else at
         block_hash, held = self.blocks[number]
         placed = transfer._replace(
-            block_number=number, block_hash=block_hash, log_index=len(held), event_key=str(len(held))
+            block_number=number, block_hash=block_hash, log_index=len(held), event_key=key or str(len(held))
         )
         held.append(placed)
         return placed

@@ -544,3 +544,47 @@ async def test_of_all_that_was_registered_by_a_clock_ahead_only_what_was_paid_ea
 
     assert set().union(*loaded) == {"order-1"}
     assert {(await intent(db, f"order-{i}")).chain_created_at for i in range(1, 4)} == {NOW}
+
+
+def of_strangers(*numbers: int) -> dict[int, Transfer]:
+    """Return proxy payments of one transaction to the same address as ours, each with a reference of nobody's."""
+    return {
+        n: at(a_transfer(FIRST, reference=a_hash("stranger", n), tx_hash=a_hash("tx-1"), amount=7 + n), 100, n)
+        for n in numbers
+    }
+
+
+async def nobodys(db: Database) -> list[tuple[int, int]]:
+    """Return how many transfers each row of nobody's stands for, and their sum; the parts say the same."""
+    async with db.read() as tx:
+        rows = [(row.times, row.amount) for row in await tx.execute(select(tables.transfers)) if row.fold]
+        parts = [(row.times, row.amount) for row in await tx.execute(select(tables.fold_parts))]
+    assert [sum(column) for column in zip(*rows, strict=True)] == [sum(column) for column in zip(*parts, strict=True)]
+    return rows
+
+
+async def test_strangers_in_our_transaction_stay_listed_when_our_part_of_it_is_read_alone(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, *of_strangers(1, 2).values())
+    assert await nobodys(db) == [(2, 17)]
+    ours = at(a_transfer(FIRST, tx_hash=a_hash("tx-1")), 100)
+    for _ in range(2):
+        await read(db, ours)
+        assert await nobodys(db) == [(2, 17)]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (2, 1, 3), (3, 2, 1)])
+async def test_what_turns_out_to_be_somebodys_is_taken_off_by_itself(db: Database, order: tuple[int, ...]) -> None:
+    sent = of_strangers(1, 2, 3)
+    await read(db, *sent.values())
+    assert await nobodys(db) == [(3, 27)]
+    left = {1: 8, 2: 9, 3: 10}
+    for number in order:
+        reference = {"topic_ref": a_hash("stranger", number), "payment_reference": f"0x{number:016x}"}
+        await store(db, an_intent(f"late-{number}", **reference))
+        left.pop(number)
+        for _ in range(2):  # nor is it taken off twice
+            await read(db, sent[number])
+            assert await nobodys(db) == ([(len(left), sum(left.values()))] if left else [])
+    await read(db, *sent.values())
+    assert await nobodys(db) == []

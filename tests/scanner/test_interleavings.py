@@ -113,8 +113,8 @@ def chain_of(history: Sequence[Tx], place: Callable[[Tx], int | None], branch: C
     for tx in history:
         number = place(tx)
         if number is not None:
-            for log in tx.logs:
-                chain.put(as_fact(tx, log), at=number)
+            for key, log in enumerate(tx.logs):
+                chain.put(as_fact(tx, log), at=number, key=str(key))
     return chain
 
 

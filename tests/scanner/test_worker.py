@@ -528,7 +528,7 @@ async def test_a_quiet_chain_is_asked_little_and_nothing_is_written(
     def refused(_: Database) -> Any:
         raise AssertionError("a write")
 
-    monkeypatch.setattr(Database, "write", refused)
+    monkeypatch.setattr(type(bench.db), "write", refused)
     bench.chain.calls.clear()
 
     await bench.worker.poll()
