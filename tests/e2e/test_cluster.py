@@ -133,6 +133,29 @@ async def test_a_leader_that_is_gone_is_followed_within_two_leases_and_a_second(
     assert [each.json["intentId"] for each in hooks.deliveries] == [created["intentId"]]
 
 
+async def test_what_a_killed_process_was_sending_is_sent_by_another_under_the_same_ids(
+    chain: Anvil, hooks: Receiver, tmp_path: Path, database: str
+) -> None:
+    """Killed between sending and writing down, which is when it matters: its receiver answers slowly."""
+    hooks.behave_everywhere(pause_s=0.3)
+    async with cluster(tmp_path, chain, database, 2) as nodes:
+        apis = [node.api for node in nodes.values()]
+        created = [
+            await apis[number % 2].create(callbackUrl=hooks.url(f"/hook-{number}"), amount="5000")
+            for number in range(12)
+        ]
+        for intent in created:
+            await chain.pay(USDT, MERCHANT, 5000, intent["paymentReference"])
+        await chain.mine(6)
+        await hooks.wait_for(1)
+        await next(iter(nodes.values())).kill()
+        everybody = {intent["intentId"] for intent in created}
+        await hooks.wait_until(lambda: {each.json["intentId"] for each in hooks.deliveries} == everybody, 40)
+
+    assert {each.json["intentId"] for each in hooks.distinct.values()} == everybody
+    assert len(hooks.distinct) == len(everybody)
+
+
 async def test_a_recheck_works_from_a_process_that_does_not_lead(
     chain: Anvil, hooks: Receiver, tmp_path: Path, database: str
 ) -> None:
