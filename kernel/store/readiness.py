@@ -1,4 +1,4 @@
-"""Whether a store's file can be used by this version, found out without changing it."""
+"""Whether a store can be used by this version, found out without changing it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from kernel.errors import StoreError
+from kernel.store.postgresql import PostgresSettings, open_postgresql
 
 BUSY_S = 2.0
 
@@ -27,11 +28,30 @@ def file_state(path: Path, migrations: Path, *, setting: str) -> str:
         raise StoreError(f"{setting}: folder {path.parent} does not exist: make it, or name another")
     if not path.exists():
         return "none yet: made at the first start"
-    current, head = _revision(path, setting), _head(migrations)
+    return _state(_revision(path, setting), migrations, f"{setting}: {path}")
+
+
+async def database_state(settings: PostgresSettings, migrations: Path) -> str:
+    """
+    Return what is in the database, in a few words.
+
+    Raises:
+        StoreError: it cannot be used; the sentence says what to change.
+    """
+    async with open_postgresql(settings) as db, db.read() as tx:
+        named = f"{settings.schema}.alembic_version"
+        known = (await tx.exec_driver_sql(f"SELECT to_regclass('{named}')")).scalar_one()
+        asked = f"SELECT version_num FROM {named}"  # noqa: S608 - the schema's name is ours
+        row = None if known is None else (await tx.exec_driver_sql(asked)).one_or_none()
+    return _state(None if row is None else str(row[0]), migrations, f"{settings.setting}: the database")
+
+
+def _state(current: str | None, migrations: Path, name: str) -> str:
+    head = _head(migrations)
     if current is None:
         return "empty: its tables are made at the next start"
     if current not in _known(migrations):
-        raise StoreError(f"{setting}: {path} was written by a newer version (schema {current}): upgrade this one")
+        raise StoreError(f"{name} was written by a newer version (schema {current}): upgrade this one")
     return f"schema {current}" if current == head else f"schema {current}, brought to {head} at the next start"
 
 

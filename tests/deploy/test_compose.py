@@ -66,7 +66,7 @@ def test_services_are_confined_and_what_they_keep_is_on_a_volume() -> None:
 
 def test_the_settings_of_each_scanner_are_accepted() -> None:
     for name, service in OURS.items():
-        given = example() | {n: v.split(":?")[0].replace("${POSTGRES_PASSWORD", "p") for n, v in ENV(service).items()}
+        given = example() | environment_of(service)
         if service["command"] == ["amn-scanner"]:
             settings = load_settings(given)
             assert (settings.store.url is not None) == ("cluster" in service["profiles"]), name
@@ -74,8 +74,12 @@ def test_the_settings_of_each_scanner_are_accepted() -> None:
             assert load_marketplace_settings(given).http.host == "0.0.0.0"  # noqa: S104 - inside a container
 
 
-def ENV(service: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in service["environment"].items()}
+def environment_of(service: dict[str, Any]) -> dict[str, str]:
+    """Return a service's own variables, with what compose puts in from the example."""
+    return {
+        name: re.sub(r"\$\{(\w+)[^}]*\}", lambda found: example()[found[1]], str(value))
+        for name, value in service["environment"].items()
+    }
 
 
 @pytest.mark.process

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
 
+from api.app import build_app
+from config.settings import HttpSettings
+from marketplace.web.app import build_app as build_marketplace
 from scanner.upkeep.metrics import Metrics
 from tests.deploy.files import DEPLOY, checked_by, parsed
 from tests.harness import environment, running
@@ -109,3 +113,34 @@ def test_each_alert_is_tried() -> None:
 )
 def test_promtool_finds_no_fault(asked: tuple[str, ...]) -> None:
     assert "SUCCESS" in checked_by("promtool", *asked, folder=PROMETHEUS)
+
+
+async def test_the_checks_of_gatus_ask_what_both_services_serve(tmp_path: Path) -> None:
+    """A scanner whose chain cannot be read is alive and not ready, and the check of its work says so."""
+    checks = {each["name"]: each for each in parsed("gatus.yaml")["endpoints"]}
+    served = {
+        "scanner": {
+            resource.canonical
+            for resource in build_app(
+                None, HttpSettings("", 0, (), production=False, trusted_hops=0), Metrics()
+            ).router.resources()
+        },
+        "marketplace": {resource.canonical for resource in build_marketplace(None).router.resources()},
+    }
+    async with running(environment(tmp_path, "http://127.0.0.1:9")) as scanner:
+        alive, _ = await scanner.api.call("GET", "/health")
+        working, told = await scanner.api.call("GET", "/ready")
+
+    assert {each["group"] for each in checks.values()} == {"scanner", "marketplace"}
+    assert [each["url"] for each in checks.values() if URL(each["url"]).path not in served[each["group"]]] == []
+    assert (alive, working) == (200, 503)
+    assert told["status"] != "ready"
+    assert "[BODY].status == ready" in checks["scanner does its work"]["conditions"]
+
+
+def test_litestream_copies_the_stores_of_the_units() -> None:
+    paths = {each["path"] for each in parsed("litestream.yml")["dbs"]}
+    units = "".join((DEPLOY / "systemd" / f"amn-{name}.service").read_text() for name in ("scanner", "marketplace"))
+
+    assert {path for path in paths if f"DB_PATH={path} " in units} == paths
+    assert len(paths) == 2

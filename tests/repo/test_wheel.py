@@ -21,6 +21,7 @@ from tests.marketplace.harness import environment as marketplace_environment
 from tests.processes import ROOT
 from tests.wheels import built, copied, installed, names, start_program, tracked
 
+PUBLIC = "http://pay.example.test"
 REGISTRIES = ("CHAINS_JSON_PATH", "TOKENS_JSON_PATH")
 
 
@@ -104,10 +105,14 @@ async def test_what_is_installed_with_its_locked_libraries_takes_a_payment(
 async def take_a_payment(package: Installed, folder: Path, chain: Anvil, hooks: Receiver) -> None:
     """Start both services in a folder, pay, and see the scanner tell of it once and the marketplace reach it."""
     watching = {**without_registries(environment(folder, chain.url)), "DB_PATH": "scanner.db", "PATH": ""}
+    watching["SCANNER_PUBLIC_URL"] = PUBLIC
     async with aiohttp.ClientSession() as session:
         started = await start_program(package.programs / "amn-scanner", env=watching, folder=folder)
         async with listening(started, session) as scanner:
             created = await scanner.api.create(callbackUrl=hooks.url(), amount="5000")
+            shown = await scanner.api.call("GET", created["paymentUrl"].removeprefix(PUBLIC))
+            assert (shown[0], MERCHANT in shown[1]) == (200, True)  # the templates are part of the package
+            assert (await scanner.api.call("GET", "/console/login"))[0] == 200
             await chain.pay(USDT, MERCHANT, 5000, created["paymentReference"])
             await chain.mine(5)
             (delivery,) = await hooks.wait_for(1)

@@ -13,8 +13,8 @@ from config.catalog import Catalog
 from config.settings import Settings
 from kernel.errors import StoreError
 from kernel.sealing.keys import key_file
-from kernel.store.postgresql import PostgresSettings, open_postgresql
-from kernel.store.readiness import file_state
+from kernel.store.postgresql import PostgresSettings
+from kernel.store.readiness import database_state, file_state
 from protocol.words import EventType
 from scanner.sample_event import sample_body
 from scanner.store.migrate import MIGRATIONS
@@ -51,11 +51,12 @@ async def store_findings(settings: Settings, database: PostgresSettings | None) 
     """Look whether the store can be used, without changing it."""
     try:
         if database is not None:
-            async with open_postgresql(database):
-                return [ok("store", "PostgreSQL answers")]
+            return [ok("store", f"PostgreSQL: {await database_state(database, MIGRATIONS)}")]
         state = await asyncio.to_thread(file_state, settings.store.path, MIGRATIONS, setting="DB_PATH")
     except StoreError as exc:
-        return [problem("store", "cannot be used", f"{exc}.")]
+        setting = "DB_PATH" if database is None else database.setting
+        said = str(exc).removeprefix(f"{setting}: ")
+        return [problem("store", "cannot be used", f"{setting}: {said}.")]
     return [ok("store", f"{settings.store.path}: {state}"), _space(settings.store.path), _key(settings)]
 
 

@@ -19,6 +19,7 @@ from devnet.receiver import Receiver
 from devnet.ton.toncenter import TonCenter
 from devnet.tron.ledger import TronLedger
 from devnet.tron.trongrid import TronGrid
+from kernel.store.postgresql import PostgresDatabase
 from scanner.__main__ import main
 from scanner.commands.doctor.run import HERE, examine
 from tests.harness import ROOT, SECRET, USDT, empty_store, environment
@@ -276,6 +277,25 @@ async def test_a_store_is_looked_at_and_left_as_it_is(tmp_path: Path) -> None:
 
     assert "was written by a newer version (schema 9999)" in newer.advice
     assert "cannot be used: file is not a database" in broken.advice
+
+
+async def test_a_database_is_asked_in_place_of_a_file(tmp_path: Path, pg: PostgresDatabase) -> None:
+    env = env_of(tmp_path, NOWHERE, SCANNER_SECRET_KEY="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+    del env["DB_PATH"]
+
+    there = (await found_of(env | {"DATABASE_URL": pg.settings.url}))[HERE]["store"]
+    absent = (await found_of(env | {"DATABASE_URL": "postgresql://amn:a-password@127.0.0.1:9/amn"}))[HERE]["store"]
+
+    async with pg.write() as tx:
+        await tx.exec_driver_sql("UPDATE amn_scanner.alembic_version SET version_num = '9999'")
+    newer = (await found_of(env | {"DATABASE_URL": pg.settings.url}))[HERE]["store"]
+
+    assert there.verdict is OK
+    assert there.found.startswith("PostgreSQL: schema ")
+    assert newer.advice.startswith("DATABASE_URL: the database was written by a newer version (schema 9999)")
+    assert absent.verdict is PROBLEM
+    assert absent.advice.startswith("DATABASE_URL: ")
+    assert "a-password" not in absent.advice
 
 
 @pytest.mark.parametrize(
