@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -28,10 +29,12 @@ import marketplace.app
 import scanner.app
 from kernel.web import connections, middlewares
 from kernel.web.connections import ConnectionLimits, default_limits
+from scanner import ingest
 from tests.harness import SECRET, FakeClock, intent_body
 from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, accept_purchase
 from tests.marketplace.fake_scanner import run_fake_scanner
 from tests.marketplace.harness import ADMIN, HOOK_SECRET, MARKET, offer_body, request_body
+from tests.scanner.facts import a_transfer
 from tests.service_contract.fuzzing import Changed, FuzzSample, bodies, each_field, requests
 from tests.service_contract.raw import Answer, asked
 from tests.service_contract.services import BOTH, MARKETPLACE, SCANNER, ServiceUnderTest
@@ -137,6 +140,7 @@ async def scanner_world(folder: Path) -> AsyncIterator[FuzzedService]:
         FuzzSample("POST", "/balances/check", watch | {"confirmed": True}, "key"),
         FuzzSample("POST", "/balance-watches", watch | hook | {"watchId": "w{n}", "baselineBalance": "1"}, "key"),
         FuzzSample("POST", "/admin/callback-secrets/rotate", hook | {"overlapHours": 1}, "key"),
+        FuzzSample("POST", "/webhooks/test", hook | {"eventType": "payment.late"}, "key"),
     ]
     refused = [
         *(FuzzSample("GET", path, {}, "key") for path in ("/health", "/ready", "/metrics", "/scanner/status", "/docs")),
@@ -152,10 +156,19 @@ async def scanner_world(folder: Path) -> AsyncIterator[FuzzedService]:
         FuzzSample("POST", "/balance-watches/unknown/stop", {}, "key"),
         *(replace(each, body=each.body | {"chainId": -1, "amount": "", "txHash": "", "a": 0}) for each in accepted),
     ]
-    env = SCANNER.environment(folder) | {"SCANNER_API_KEY": KEY, "POLL_INTERVAL_SEC": "3600"}
+    env = SCANNER.environment(folder) | {
+        "SCANNER_API_KEY": KEY,
+        "POLL_INTERVAL_SEC": "3600",
+        "SCANNER_PUBLIC_URL": "https://pay.example",
+    }
     clock = FakeClock()
     async with SCANNER.running(env, clock=clock) as running:
-        await running.api.create(intentId="known")
+        known = await running.api.create(intentId="known")
+        accepted.append(FuzzSample("POST", f"{urlsplit(known['paymentUrl']).path}/recheck", {"txHash": DONE_IN}, "key"))
+        async with running.database.write() as tx:
+            await ingest.record_page(tx, 97, [a_transfer()], now=1, late_ms=1, moment=1)
+        row = (await running.api.unmatched())[0]["id"]
+        accepted.append(FuzzSample("POST", f"/unmatched/{row}/handled", {"note": "sent back {n}"}, "key"))
         with closing(sqlite3.connect(folder / "scanner.db")) as store:
             tokens = {"key": KEY}
             yield FuzzedService(
