@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet run demo e2e chaos recovery test test-long golden check bench load lock image env clean
+.PHONY: setup setup-devnet run demo e2e chaos recovery test test-postgresql test-browser test-long golden check bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -33,8 +33,14 @@ chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alon
 recovery: setup-devnet ## seconds from the end of each fault to the confirmation (CHAIN=tron|ton, ARGS="5xx lagging")
 	$(BIN)/python -m tests.chaos.recovery $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
-test: setup-devnet ## every test but the long ones
-	$(PYTEST) -m "not long" $(ARGS)
+test: setup-devnet ## every test but those of the three targets below
+	$(PYTEST) -m "not long and not postgresql and not browser" $(ARGS)
+
+test-postgresql: setup-devnet ## the stores and several processes on a real PostgreSQL, which the tests start
+	$(PYTEST) -m "postgresql and not long and not browser" $(ARGS)
+
+test-browser: setup-devnet ## the pages in a real browser
+	$(PYTEST) -n 2 -m "browser and not long" $(ARGS)
 
 test-long: setup-devnet ## the tests that take minutes: kills by the dozen, a run of the fault laboratory for each family
 	$(PYTEST) -m long $(ARGS)

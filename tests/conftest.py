@@ -27,6 +27,7 @@ RESTS = [
     *((endpoint, name) for name in ("MAX_SOLE_BACKOFF_S", "MAX_SOLE_RETRY_AFTER_S", "MAX_RETRY_AFTER_S")),
     (query_limits, "REST_S"),
 ]
+ON_POSTGRESQL = {"test_postgres"}  # modules that start servers of their own
 MEMORY = Path("/dev/shm")
 ENOUGH = 2**31
 
@@ -43,6 +44,20 @@ def pytest_configure(config: pytest.Config) -> None:
     statements.share(patch)
     if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what has a target of its own: what needs PostgreSQL, and what needs a browser."""
+    for item in items:
+        parameters = (
+            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        )
+        asked = set(getattr(item, "fixturenames", ())) | {each for each in parameters if isinstance(each, str)}
+        module = Path(item.path).stem
+        if {"postgresql", "pg"} & asked or module in ON_POSTGRESQL:
+            item.add_marker(pytest.mark.postgresql)
+        if "browser" in Path(item.path).parts or module == "test_browser":
+            item.add_marker(pytest.mark.browser)
 
 
 def pytest_collection_finish() -> None:
