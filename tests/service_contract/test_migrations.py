@@ -93,12 +93,20 @@ def test_postgresql_is_sent_nothing_in_the_words_of_sqlite(service: ServiceUnder
 
 @BOTH
 def test_each_trigger_of_one_is_a_trigger_of_the_other(service: ServiceUnderTest) -> None:
+    scripts = {dialect: script(service, dialect) for dialect in DIALECTS}
     spelt = {
-        dialect: set(re.findall(r"CREATE TRIGGER (\w+) (.*?) FOR EACH ROW", script(service, dialect)))
-        for dialect in DIALECTS
+        dialect: set(re.findall(r"CREATE TRIGGER (\w+) (.*?) FOR EACH ROW", text)) for dialect, text in scripts.items()
+    }
+    # What PostgreSQL counts once a statement names no columns; SQLite has no such trigger, and none of TRUNCATE.
+    named = {
+        dialect: set(
+            re.findall(r"CREATE TRIGGER (\w+) (BEFORE|AFTER) ((?!TRUNCATE)\w+)(?: OF [\w, ]+)? ON (\w+)", text)
+        )
+        for dialect, text in scripts.items()
     }
 
-    assert spelt["sqlite"] == spelt["postgresql"] != set()
+    assert spelt["postgresql"] <= spelt["sqlite"]
+    assert named["sqlite"] == named["postgresql"] != set()
 
 
 @BOTH
