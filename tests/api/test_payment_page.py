@@ -457,3 +457,35 @@ def test_limits_of_looking_are_those_that_are_documented() -> None:
         "hour": (20, 3600),
         "pause": (1, 10),
     }
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "destination", "uri", "explorer"),
+    [
+        (
+            728126428,
+            "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8",
+            "tron:TJRabPrwbZy45sbavfcjinPJC18kjpRTv8?amount=1500000&amp;token=TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t",
+            "https://tronscan.org/#/address/TJRabPrwbZy45sbavfcjinPJC18kjpRTv8",
+        ),
+        (1100, "EQBeXl5eXl5eXl5eXl5eXl5eXl5eXl5eXl5eXl5eXl5eXlEW", "ton://transfer/UQ", "https://tonviewer.com/EQ"),
+    ],
+)
+async def test_other_families_are_paid_by_link_and_code_alone(
+    tmp_path: Path, chain_id: int, destination: str, uri: str, explorer: str
+) -> None:
+    urls = {"TRONGRID_URL": "http://127.0.0.1:9", "TONCENTER_URL": "http://127.0.0.1:9"}
+    more = {"SCANNER_ENABLED_CHAINS": str(chain_id), "SCANNER_PUBLIC_URL": PUBLIC, **urls}
+    async with (
+        running(environment(tmp_path, "http://127.0.0.1:9", **more)) as scanner,
+        aiohttp.ClientSession() as buyer,
+    ):
+        created = await scanner.api.create(chainId=chain_id, destination=destination, amount="1500000")
+        path = created["paymentUrl"].removeprefix(PUBLIC)
+        async with buyer.get(scanner.api.url + path) as response:
+            text = await response.text()
+
+    assert uri in text
+    assert explorer in text
+    assert ">1.5<" in text
+    assert 'data-wallet=""' in text  # no wallet that is injected pays there
