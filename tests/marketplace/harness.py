@@ -160,6 +160,8 @@ class DirectLink:
         link = await asyncpg.connect(self._url, server_settings={"search_path": SCHEMA})
         try:
             return Rows(tuple(row) for row in await link.fetch(sql, *values))
+        except asyncpg.IntegrityConstraintViolationError as exc:
+            raise sqlite3.IntegrityError(str(exc)) from exc
         finally:
             await link.close()
 
