@@ -223,6 +223,25 @@ async def test_nothing_unmatched_is_an_empty_page(client: ScannerClient) -> None
     assert (page.unmatched, page.next_cursor) == ((), None)
 
 
+async def test_operators_ask_for_webhooks_stats_and_what_is_named(client: ScannerClient) -> None:
+    await client.create_intent(**new_intent(intent_id="named"))
+
+    tested = await client.test_webhook(callback_url="http://127.0.0.1:9/", callback_secret="s")
+
+    assert (tested.status, tested.error) == (None, "connection refused")
+    assert [each.intent_id for each in (await client.intents(named="named", rail="proxy")).intents] == ["named"]
+    assert (await client.intents(named="nam")).intents == ()
+    assert (await client.webhooks(status="failed", receiver="shop.example:443")).webhooks == ()
+    assert (await client.stats(97, hours=1)).chain_id == 97
+    for call in (
+        client.webhook("nobody"),
+        client.redeliver_webhook("nobody"),
+        client.handle_unmatched("1", "sent back"),
+    ):
+        with pytest.raises(NotFound):
+            await call
+
+
 async def test_a_scanner_without_its_chain_is_not_ready_and_says_why(client: ScannerClient) -> None:
     readiness = await client.ready()
 

@@ -16,13 +16,18 @@ from protocol.answers import (
     ChainStatus,
     CreatedIntent,
     FullIntent,
+    FullWebhook,
     Intent,
     IntentPage,
     Readiness,
     Rechecked,
+    Stats,
+    TestedWebhook,
     TransferPage,
     UnmatchedPage,
+    UnmatchedTransfer,
     Watch,
+    WebhookPage,
 )
 
 from .errors import Conflict
@@ -122,10 +127,17 @@ class ScannerClient:
         return await self._calls.call(routes.LIST_TRANSFERS, intent_id, query=query)
 
     async def intents(
-        self, *, status: str | None = None, chain_id: int | None = None, cursor: str | None = None, limit: int = 100
+        self,
+        *,
+        named: str | None = None,
+        status: str | None = None,
+        chain_id: int | None = None,
+        rail: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> IntentPage:
-        """Return a page of intents in order of creation."""
-        query = drop_none(status=status, chainId=chain_id, cursor=cursor, limit=limit)
+        """Return a page of intents in order of creation; `named` by an id, a transaction, an address or a reference."""
+        query = drop_none(q=named, status=status, chainId=chain_id, rail=rail, cursor=cursor, limit=limit)
         return await self._calls.call(routes.LIST_INTENTS, query=query)
 
     async def cancel_intent(self, intent_id: str) -> Intent:
@@ -207,6 +219,41 @@ class ScannerClient:
         """Return a page of transfers that settled nothing, in the order they were seen."""
         query = drop_none(chainId=chain_id, reason=reason, cursor=cursor, limit=limit)
         return await self._calls.call(routes.LIST_UNMATCHED, query=query)
+
+    async def handle_unmatched(self, row_id: str, note: str) -> UnmatchedTransfer:
+        """Note that somebody saw to a row of the unmatched; a note that was there is overwritten."""
+        return (await self._calls.call(routes.HANDLE_UNMATCHED, row_id, body={"note": note})).unmatched
+
+    async def webhooks(
+        self, *, status: str | None = None, receiver: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> WebhookPage:
+        """Return a page of webhooks in the order they were queued; `receiver` is `host:port`."""
+        query = drop_none(status=status, receiver=receiver, cursor=cursor, limit=limit)
+        return await self._calls.call(routes.LIST_WEBHOOKS, query=query)
+
+    async def webhook(self, event_id: str) -> FullWebhook:
+        """Return a webhook with its body and its tries."""
+        return (await self._calls.call(routes.SHOW_WEBHOOK, event_id)).webhook
+
+    async def redeliver_webhook(self, event_id: str) -> FullWebhook:
+        """
+        Send a webhook again under its id, a delivered one too.
+
+        Raises:
+            Conflict: it was superseded.
+        """
+        return (await self._calls.call(routes.REDELIVER, event_id, repeat=False)).webhook
+
+    async def test_webhook(
+        self, *, callback_url: str, callback_secret: str, event_type: str | None = None
+    ) -> TestedWebhook:
+        """Send a made-up event now, and return what the receiver answered."""
+        body = drop_none(callbackUrl=callback_url, callbackSecret=callback_secret, eventType=event_type)
+        return await self._calls.call(routes.TEST_WEBHOOK, body=body, repeat=False)
+
+    async def stats(self, chain_id: int, *, hours: int = 24) -> Stats:
+        """Return how a chain was doing in the last 1 to 168 hours."""
+        return await self._calls.call(routes.STATS, query={"chainId": chain_id, "hours": hours})
 
     async def retry_webhooks(self) -> int:
         """Start a new round for every delivery given up; return how many."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from importlib import resources
 
 import pytest
 from playwright.async_api import ConsoleMessage, Page, Request, async_playwright, expect
@@ -17,6 +18,8 @@ from tests.api.console.test_pages import stands, stray, untold
 from tests.harness import ROOT, Running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = resources.files("axe_playwright_python") / "axe.min.js"
+SERIOUS = {"serious", "critical"}
 SCREENSHOTS = ROOT / "reports" / "screenshots"
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -46,6 +49,11 @@ class Visit:
         wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert await self.page.evaluate(wider) <= 0, f"{path} is wider than a narrow screen"
         await self.page.set_viewport_size({"width": 1280, "height": 900})
+        for scheme in ("light", "dark"):
+            await self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            await self.page.evaluate(AXE.read_text())
+            violations = (await self.page.evaluate("axe.run()"))["violations"]
+            assert [(each["id"], each["nodes"][0]["html"]) for each in violations if each["impact"] in SERIOUS] == []
 
 
 @pytest.fixture
