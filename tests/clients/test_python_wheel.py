@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
 from setuptools import build_meta
 
+from clients.python.setup import complete
+from scanner.version import VERSION
 from tests.clients.webhook_vectors import CONFIRMED, NOW, signed
 from tests.processes import ROOT
 from tests.wheels import built, copied, installed, names
@@ -73,3 +77,21 @@ def test_a_source_distribution_builds_the_same_where_there_is_no_repository(
     again = built(tmp_path / packed.removesuffix(".tar.gz"), tmp_path / "wheel")
 
     assert names(again) == names(wheel)
+
+
+@pytest.mark.parametrize(
+    "line", ["from webhooks.schedule import RetrySchedule", "import protocol.words", "import clients"]
+)
+def test_a_package_that_would_still_import_the_scanner_is_not_built(tmp_path: Path, line: str) -> None:
+    (tmp_path / "protocol").mkdir()
+    (tmp_path / "odd.py").write_text(f"{line}\n")
+
+    with pytest.raises(ValueError, match=r"odd\.py still imports a module of the scanner"):
+        complete(tmp_path)
+
+
+def test_the_clients_have_the_version_of_the_scanner() -> None:
+    python = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]["version"]
+    node = json.loads((ROOT / "clients/js/package.json").read_text())["version"]
+
+    assert python == node == VERSION
