@@ -20,7 +20,7 @@ from api.middlewares import ASKED_BY, CONSOLE, NOBODY, is_console, route_of
 from config.settings import HttpSettings
 from kernel.web.clients import client_ip
 from kernel.web.connections import prove
-from scanner.console_sessions import LIFE_MS, TOKEN_LENGTH, form_token
+from scanner.console_sessions import LIFE_MS, TOKEN_LENGTH, Session, form_token
 
 log = logging.getLogger(__name__)
 
@@ -150,14 +150,20 @@ class Guard:
             raise ApiError("unauthorized", "You are signed out. Sign in and do it again.")
         return None
 
-    async def _session(self, request: web.Request) -> str | None:
-        token = request.cookies.get(COOKIE, "")
-        found = await request.app[SERVICES].sessions.of(token, self._keys or [""])
-        if found is None:
-            return None
-        prove(request)
-        request[SESSION], request[ASKED_BY], request[CSRF] = found, found.name, form_token(token)
-        return found.name
+    async def _session(self, request: web.Request) -> Session | None:
+        found = await self._holds(request)
+        if found is not None:
+            prove(request)
+            request[SESSION], request[ASKED_BY] = found, found.name
+            request[CSRF] = form_token(request.cookies[COOKIE])
+        return found
+
+    async def still_signed_in(self, request: web.Request) -> bool:
+        """Say whether the session of a request that is being answered for long is not over yet."""
+        return await self._holds(request) is not None
+
+    async def _holds(self, request: web.Request) -> Session | None:
+        return await request.app[SERVICES].sessions.of(request.cookies.get(COOKIE, ""), self._keys or [""])
 
 
 async def form(request: web.Request, *names: str) -> Mapping[str, str]:

@@ -10,8 +10,9 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from api import answers as render
+from api.console.sign_in import GUARD
 from api.console.streams import send
-from api.console.view import HEADERS, SESSION, html, show
+from api.console.view import HEADERS, html, show
 from api.errors import ApiError
 from api.keys import SERVICES
 from protocol import answers
@@ -79,7 +80,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 async def _parts(request: web.Request, streams: Streams) -> AsyncIterator[bytes]:
     services, loop = request.app[SERVICES], asyncio.get_running_loop()
     until, sent = loop.time() + LONGEST_S, ""
-    while loop.time() < until and services.now_ms() < request[SESSION].expires_at:
+    while loop.time() < until and await request.app[GUARD].still_signed_in(request):
         part = html(request, "console_live.html", **await facts(services))
         lines = "".join(f"data: {line}\n" for line in part.splitlines())
         # A line that says nothing shows whether anybody still reads.

@@ -8,7 +8,9 @@ import hashlib
 import io
 import re
 from html import unescape
+from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web
@@ -17,12 +19,14 @@ from aiohttp.test_utils import TestServer
 from api.console import csv_files, overview, unmatched
 from chains.types import Rail
 from devnet.receiver import receiver
+from kernel.web.listener import SHUTDOWN_S
 from scanner import events, ingest
 from scanner.model import IntentStatus, Reason
 from scanner.store import intents, outbox, samples
 from scanner.store.samples import Sample
+from tests.api.conftest import KEY
 from tests.api.console.browser import Browser
-from tests.harness import ROOT, USDT, Running
+from tests.harness import ROOT, USDT, Running, environment, running
 from tests.scanner.facts import a_hash, a_transfer, an_intent
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -80,6 +84,33 @@ async def test_the_overview_is_live(daemon: Running, operator: Browser, monkeypa
         await until("event: overview")
         await daemon.api.create(intentId="new")
         await until('status=pending&chainId=97">1<')
+
+
+async def test_a_live_page_ends_with_its_session(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "EVERY_S", 0.05)
+    async with operator.session.get(f"{operator.url}/console/events") as response:
+        await response.content.readline()
+        await operator.submit("/console", "/console/logout")
+
+        async with asyncio.timeout(10):
+            await response.content.read()
+
+    assert response.content.at_eof()
+
+
+async def test_a_live_page_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    env = environment(tmp_path, "http://127.0.0.1:9", SCANNER_API_KEY=KEY, POLL_INTERVAL_SEC="3600")
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with running(env) as daemon:
+            operator = Browser(daemon.api.url, session)
+            await operator.sign_in(KEY)
+            response = await session.get(f"{daemon.api.url}/console/events")
+            await response.content.readline()
+            ends = asyncio.get_running_loop().time()
+        took = asyncio.get_running_loop().time() - ends
+        await response.content.read()
+
+    assert took < SHUTDOWN_S
 
 
 async def test_live_pages_have_a_bound(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
