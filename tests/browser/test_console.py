@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from importlib import resources
@@ -13,15 +12,14 @@ from playwright.async_api import ConsoleMessage, Page, Request, async_playwright
 from devnet.receiver import Receiver, receiver
 from scanner.store import samples
 from scanner.store.samples import MINUTE_MS, Sample
-from tests.api.conftest import KEY
+from tests.api.conftest import KEY, daemon
 from tests.api.console.test_pages import stands, stray, untold
-from tests.harness import ROOT, Running
+from tests.browser.conftest import CHROMIUM, SCREENSHOTS
+from tests.harness import Running
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = resources.files("axe_playwright_python") / "axe.min.js"
+__all__ = ["daemon"]
 SERIOUS = {"serious", "critical"}
-SCREENSHOTS = ROOT / "reports" / "screenshots"
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 @dataclass
