@@ -157,9 +157,11 @@ class DirectLink:
             return thread.submit(asyncio.run, self._fetch(numbered, values)).result()
 
     async def _fetch(self, sql: str, values: Sequence[Any]) -> Rows:
-        link = await asyncpg.connect(self._url, server_settings={"search_path": SCHEMA})
+        link = await asyncpg.connect(self._url, statement_cache_size=0)
         try:
-            return Rows(tuple(row) for row in await link.fetch(sql, *values))
+            async with link.transaction():  # a pooler gives each transaction to another connection
+                await link.execute(f"SET LOCAL search_path = {SCHEMA}")
+                return Rows(tuple(row) for row in await link.fetch(sql, *values))
         except asyncpg.IntegrityConstraintViolationError as exc:
             raise sqlite3.IntegrityError(str(exc)) from exc
         finally:
