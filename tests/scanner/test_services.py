@@ -13,13 +13,14 @@ from chains.types import Condition, Cursor, Rail, RailWarning
 from config.catalog import Catalog, Token
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
+from scanner import events, ingest
 from scanner.errors import InvalidRequest
-from scanner.model import EventType, Intent, IntentStatus, Reason
+from scanner.model import DeliveryStatus, EventType, Intent, IntentStatus, Reason
 from scanner.redelivery import Redelivery
 from scanner.registration.intents import Registrations
 from scanner.registration.requests import CreateIntent
 from scanner.services import Services
-from scanner.store import checkpoints, intents
+from scanner.store import checkpoints, intents, outbox
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.store.intent_search import IntentFilter
 from scanner.upkeep.metrics import Metrics
@@ -430,3 +431,25 @@ async def test_where_positions_are_no_blocks_no_depth_is_counted(bench: Services
 
 async def test_the_metrics_say_whether_this_process_reads_a_chain(bench: ServicesBench) -> None:
     assert await bench.sample("chain_leads", chain=str(CHAIN)) == 1
+
+
+async def test_operators_see_webhooks_watches_and_notes_on_either_engine(bench: ServicesBench) -> None:
+    await bench.store(an_intent())
+    async with bench.db.write() as tx:
+        await outbox.add(tx, [events.expired(an_intent(), NOW)])
+        await ingest.record_page(tx, CHAIN, [a_transfer(an_intent("nobody"))], now=NOW, late_ms=1, moment=NOW)
+
+    page = await bench.services.deliveries.page(status=DeliveryStatus.PENDING, receiver=None, after=0, limit=9)
+    (row,) = await bench.services.unmatched(chain_id=None, reason=None, after=0, limit=9)
+    await bench.services.handle_unmatched(str(row.stored.id), "first", by="1")
+    noted = await bench.services.handle_unmatched(str(row.stored.id), "second", by="2")
+    token = await bench.services.sessions.open("key", "1")
+
+    assert [each.subject_id for each in page.events] == ["order-1"]
+    assert (await bench.services.deliveries.redeliver(page.events[0].event_id)).event.status == DeliveryStatus.PENDING
+    assert await bench.services.unmatched(chain_id=None, reason=None, after=0, limit=9) == [noted]
+    assert await bench.services.watches.active(after=None, limit=9) == []
+    assert await bench.services.sessions.of(token, ["key"]) is not None
+    assert [each.intent_id for each in (await bench.services.list_intents(named=MERCHANT, limit=9)).intents] == [
+        "order-1"
+    ]
