@@ -108,7 +108,7 @@ async def test_a_reference_that_is_taken_is_drawn_again(
     salts(monkeypatch, lambda: next(drawn))
     first = await registrations.register(a_draft("a"))
     monkeypatch.setattr(registration, "payment_reference", lambda _, salt, __: payment_reference("", salt, ""))
-    taken = first._replace(intent_id="b", payment_reference=payment_reference("", "00", ""))
+    taken = first._replace(intent_id="b", pay_token="b", payment_reference=payment_reference("", "00", ""))
     taken = taken._replace(topic_ref=topic_ref(taken.payment_reference))
     async with db.write() as tx:
         await intents.add_many(tx, [taken])
@@ -233,14 +233,17 @@ async def test_a_replay_of_what_an_older_release_stored_is_recognised(
         "events": ["payment.detected", "payment.late"],
         "callbackUrl": "http://127.0.0.1:9/hook",
     }
-    assert json.loads(first.request) == as_before
+    assert json.loads(first.request) == as_before | {"checkout": None}  # which it did not know
 
     again = a_draft(expires_at=NOW + HOUR_MS, events=[EventType.DETECTED, EventType.LATE], confirmations=7)
     assert await registrations.register(again) == first
 
 
 def test_whatever_a_body_says_is_kept_under_the_same_name() -> None:
-    assert CreateIntent.model_fields.keys() - set(Intent._fields) == {"token"}  # a name of `token_address`
+    assert CreateIntent.model_fields.keys() - set(Intent._fields) == {
+        "token",
+        "checkout",
+    }  # a name of `token_address`; kept in `request`
 
 
 def test_a_draft_shows_no_secret() -> None:
