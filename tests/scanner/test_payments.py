@@ -88,7 +88,7 @@ async def test_what_a_stranger_sends_beside_it_is_not_shown_and_what_is_shown_is
     ]
     worthless = [
         a_transfer(
-            intent, tx_hash=a_hash("worthless", i), block_number=99, block_time=NOW // 1000, token="0x" + "9" * 40
+            intent, tx_hash=a_hash("worthless", i), block_number=500 + i, block_time=NOW // 1000, token="0x" + "9" * 40
         )
         for i in range(SHOWN)
     ]
