@@ -127,7 +127,7 @@ class Cluster:
 
     def terminate(self) -> None:
         for node in self.nodes:
-            self._end(node, "terminate")
+            self._end(node, "restart of all")
 
     def _end(self, node: Node, kind: str) -> None:
         """End a process; until it answers again it is in trouble."""

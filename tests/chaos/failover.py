@@ -95,10 +95,15 @@ def is_undisturbed(failover: Failover, troubles: Collection[Trouble], nodes: Col
 
 
 def cause_of(failover: Failover, troubles: Collection[Trouble]) -> str:
-    """Return what the former leader died of."""
-    lately = [t for t in troubles if t.where in {failover.former, "database"} and t.since <= failover.wrote_at]
-    during = [t for t in lately if t.until >= failover.lost_at]
-    return max(during, key=lambda t: t.since).kind if during else "rebalanced"
+    """Return what befell the former leader, or the database, until the successor wrote."""
+    during = [
+        trouble
+        for trouble in sorted(troubles, key=lambda trouble: trouble.since)
+        if trouble.where in {failover.former, "database"}
+        and trouble.since <= failover.wrote_at
+        and trouble.until >= failover.lost_at
+    ]
+    return " and ".join(dict.fromkeys(trouble.kind for trouble in during)) or "given up"
 
 
 async def watch_failovers(url: Callable[[], str], chain_id: int, log: FailoverLog) -> None:
