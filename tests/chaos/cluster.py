@@ -32,7 +32,7 @@ STARTS_S = 60.0
 RECOVERS_S = 3.0  # after the end of a fault, or a start, until a process is of use again
 LOOK_S = 0.05
 DATABASE = "scanner"
-LEFT_UNANSWERED_S = 7.0  # a standby that is behind when it takes over: longer than anybody waits for a COMMIT
+LEFT_UNANSWERED_S = 12.0  # a standby that is behind when it takes over: longer than anybody waits for a COMMIT
 
 
 class Node(Supervisor):

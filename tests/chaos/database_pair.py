@@ -7,12 +7,13 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import asyncpg
 
 from tests import postgres
+from tests.chaos.tcp_proxy import TcpProxy
 from tests.postgres import USER, Server
 
 SETTINGS = {"synchronous_commit": "on", "wal_keep_size": "128MB"}
@@ -26,6 +27,7 @@ class DatabasePair:
 
     def __init__(self, primary: Server, database: str) -> None:
         self.primary = primary
+        self.replication = TcpProxy(lambda: self.socket)  # the standby's way to the primary; to be opened
         self.standby: Server | None = None
         self.database = database
         self.takeovers: list[float] = []  # seconds in which there was no primary
@@ -48,8 +50,8 @@ class DatabasePair:
         if user is not None:
             shutil.chown(folder, user)
         copying = await asyncio.create_subprocess_exec(
-            *(postgres.program("pg_basebackup"), "-h", self.primary.folder, "-U", USER, "-D", folder / "data"),
-            *("-R", "-X", "stream", "-c", "fast", "--no-sync"),
+            *(postgres.program("pg_basebackup"), "-h", "127.0.0.1", "-p", str(self.replication.port), "-U", USER),
+            *("-D", folder / "data", "-R", "-X", "stream", "-c", "fast", "--no-sync"),
             user=user,
             cwd=folder,
             stderr=asyncio.subprocess.PIPE,
@@ -63,19 +65,21 @@ class DatabasePair:
         await self._until("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'", 1)
 
     async def promote(self, *, behind_s: float = 0.0) -> None:
-        """Kill the primary, promote the standby and give it a new one; the standby may have been stopped before."""
+        """
+        Kill the primary, promote the standby and give it a new one.
+
+        With `behind_s` the standby hears nothing for so long before, and never hears of what was written meanwhile.
+        """
         async with self._lock:
             old, new = self.primary, self.standby
             assert new is not None
-            if behind_s:
-                new.pause()
-                await asyncio.sleep(behind_s)
             loop = asyncio.get_running_loop()
-            died = loop.time()
-            old.process.send_signal(signal.SIGQUIT)  # every process of it ends where it is
-            await asyncio.to_thread(old.process.wait)
-            if behind_s:
-                new.resume()
+            async with self.replication.hole() if behind_s else nullcontext():
+                await asyncio.sleep(behind_s)
+                died = loop.time()
+                old.process.send_signal(signal.SIGQUIT)  # every process of it ends where it is
+                await asyncio.to_thread(old.process.wait)
+                self.replication.cut()
             await asyncio.sleep(NOTICED_S)
             await new.run("SELECT pg_promote()")
             self.primary, self.standby = new, None
@@ -85,14 +89,9 @@ class DatabasePair:
             await self.follow()
 
     async def stall(self, seconds: float) -> None:
-        """Stop the standby for a while: nobody's commit is answered meanwhile."""
-        async with self._lock:
-            assert self.standby is not None
-            self.standby.pause()
-            try:
-                await asyncio.sleep(seconds)
-            finally:
-                self.standby.resume()
+        """Let the standby hear nothing for a while: nobody's commit is answered meanwhile."""
+        async with self._lock, self.replication.hole():
+            await asyncio.sleep(seconds)
 
     async def _until(self, question: str, answer: int) -> None:
         async with asyncio.timeout(BECOMES_S):
@@ -115,8 +114,9 @@ async def database_pair(database: str) -> AsyncIterator[DatabasePair]:
     """Start a primary with an empty database and a synchronous standby; nothing of them is left behind."""
     pair = DatabasePair(Server.start(SETTINGS), database)
     try:
-        await pair.primary.run(f"CREATE DATABASE {database}")
-        await pair.follow()
-        yield pair
+        async with pair.replication:
+            await pair.primary.run(f"CREATE DATABASE {database}")
+            await pair.follow()
+            yield pair
     finally:
         pair.stop()
