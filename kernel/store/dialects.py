@@ -66,7 +66,7 @@ __all__ = [
     "without_index",
 ]
 
-PART = 20_000  # rows of an answer that may be any number
+PART = 5_000  # rows of an answer that may be any number
 _cursors = itertools.count()
 
 
