@@ -35,6 +35,7 @@ def shown(bench: Bench) -> dict[str, Any]:
         health=bench.worker.health,
         condition=bench.chain.condition(),
         pending_intents=0,
+        counts={},
         active_watches=0,
         backlog=None,
         tokens=(),

@@ -94,7 +94,7 @@ async def test_asked_to_stop_in_the_middle_of_everything_it_ends_cleanly_and_los
     assert set(answered) <= stored  # whatever was acknowledged is there
     assert len(answered) > len(backends)
     delivered = rows(tmp_path, "SELECT count(*) FROM events WHERE status = 'delivered'")
-    assert delivered == [(len(hooks.deliveries),)]  # what was under way was finished and written down
+    assert delivered == [(len(hooks.deliveries),)], lines[-6000:]  # what was under way was finished and written down
 
     hooks.behave(pause_s=0)
     async with process(env, session) as scanner:
