@@ -16,6 +16,7 @@ from bench.scan import CHAIN_ID, draft, fill
 from bench.scan import store as sqlite_store
 from bench.stores import DURABLE, SKIPPED, postgresql_store, settings
 from bench.table import TableRow
+from bench.webhooks import RECEIVER
 from chains.types import Transfer
 from devnet.evm.generated_chain import TOKEN
 from kernel.clock import SystemClock
@@ -41,25 +42,7 @@ LATE_MS = 10**12
 LOOK_S = 0.02
 KEY = "A" * 43 + "="
 
-RECEIVER = """
-import asyncio
-from aiohttp import web
-
-async def take(request):
-    await request.read()
-    return web.Response()
-
-async def main():
-    app = web.Application()
-    app.router.add_post("/hook", take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "0.0.0.0", 0).start()
-    print("listening on %d" % runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
+HOSTS = [f"127.0.0.{1 + number}" for number in range(RECEIVERS)]
 
 
 # --- POST /intents --------------------------------------------------------------------------------
@@ -139,7 +122,7 @@ async def queue(db: Database, port: str) -> None:
     for start in range(0, DELIVERIES, 1000):
         drafts = []
         for number in range(start, start + 1000):
-            receiver = f"http://127.0.0.{1 + number % RECEIVERS}:{port}"
+            receiver = f"http://{HOSTS[number % RECEIVERS]}:{port}"
             drafts.append(draft(number, {"receiver": receiver}, callbackUrl=f"{receiver}/hook"))
         made = await asyncio.gather(*(registering.register(each) for each in drafts))
         rows = [events.expired(intent, 0) | {"event_type": EventType.EXPIRED} for intent in made]
@@ -267,7 +250,8 @@ def _shared(db: Any) -> PostgresDatabase:
 
 async def run() -> list[TableRow]:
     async with AsyncExitStack() as stack:
-        port, _ = await stack.enter_async_context(listening("-c", RECEIVER))
+        url, _ = await stack.enter_async_context(listening("-c", RECEIVER, *HOSTS))
+        port = url.rpartition(":")[2]
         lite = await measure_sqlite(port)
         if postgres.BINARIES is None:
             return [TableRow("store: PostgreSQL", SKIPPED, "", "", "", None)]

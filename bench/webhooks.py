@@ -24,8 +24,9 @@ from webhooks.ssrf_guard import SsrfGuard
 
 DELIVERIES, ROUNDS = 5_000, 5
 
+# Takes everything at /hook, at each loopback address it is given and one port of all of them.
 RECEIVER = """
-import asyncio
+import asyncio, sys
 from aiohttp import web
 
 async def take(request):
@@ -37,8 +38,12 @@ async def main():
     app.router.add_post("/hook", take)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print("listening on http://127.0.0.1:%d" % runner.addresses[0][1], flush=True)
+    first, *others = sys.argv[1:]
+    await web.TCPSite(runner, first, 0).start()
+    port = runner.addresses[0][1]
+    for host in others:
+        await web.TCPSite(runner, host, port).start()
+    print("listening on http://%s:%d" % (first, port), flush=True)
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -94,7 +99,7 @@ async def bare(url: str, bodies: list[bytes]) -> float:
 
 async def run() -> list[TableRow]:
     ours, peers = [], []
-    async with listening("-c", RECEIVER) as (url, _):
+    async with listening("-c", RECEIVER, "127.0.0.1") as (url, _):
         for _ in range(ROUNDS):
             async with store() as db:
                 bodies = await queue(db, url)
