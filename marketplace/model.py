@@ -235,6 +235,7 @@ class Payment:
     confirmations_required: int
     registered_at: int | None  # when the scanner knew of it; the buyer is shown nothing before
     checkout: Mapping[str, Any] | None
+    payment_url: str | None  # where the buyer is shown what to pay; None where the scanner has no such pages
     baseline_balance: int | None
     current_balance: int | None
     next_check_at: int | None

@@ -150,6 +150,7 @@ class Checkout:
             confirmations_required=required,
             registered_at=None,
             checkout=None,
+            payment_url=None,
             baseline_balance=None,
             current_balance=None,
             next_check_at=None,

@@ -292,6 +292,7 @@ def _instruction(payment: Payment, direction: Direction, to: str, reason: str | 
         escrow_state=None,
         registered_at=None,
         checkout=None,
+        payment_url=None,
         baseline_balance=None,
         current_balance=None,
         next_check_at=None,

@@ -18,6 +18,7 @@ from clients.python.amn_scanner_client import (
 )
 from kernel.clock import Clock
 from kernel.tasks.periodic import PeriodicTask
+from kernel.web.links import is_web_link
 from marketplace.catalog import Catalog
 from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Mode, Payment, PaymentStatus, Rail
 from marketplace.payments.settlement import withdraw_from_scanner
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 HOOK_PATH = "/api/payment/amn-scanner/webhook"
 BATCH = 16
+MAX_LINK = 2_000  # characters of a payment page's address
 CLOSED = (PaymentStatus.CANCELLED, PaymentStatus.FAILED)
 LOOK_S = 1.0
 CLAIM_MS = 120_000  # after which a command is done by another process: each may be done twice without harm
@@ -60,6 +62,15 @@ class Callback:
         if self.base is None:
             raise RuntimeError("the address at which this service is reached is not known yet")
         return self.base + HOOK_PATH
+
+
+def _payment_page(payment: Payment, url: str | None) -> str | None:
+    """Return where the buyer is shown what to pay, when a browser can be sent there."""
+    # Buyers and admins open what is handed on: `javascript:` of a scanner that is none of ours would run as our page.
+    if url is None or (len(url) <= MAX_LINK and is_web_link(url)):
+        return url
+    log.warning("[outbox] the scanner's payment page of %s is no link to a page: left out", payment.id)
+    return None
 
 
 class _CommandRefused(Exception):
@@ -181,7 +192,10 @@ class CommandDispatcher:
             events=EVENTS,
         )
         self._compare(payment, registered.checkout_block)
-        return {"checkout": codec.plain(registered.checkout_block)}
+        return {
+            "checkout": codec.plain(registered.checkout_block),
+            "payment_url": _payment_page(payment, registered.payment_url),
+        }
 
     def _compare(self, payment: Payment, block: CheckoutBlock) -> None:
         """Refuse to show a buyer anything but what was agreed: our registry and the scanner's may differ."""

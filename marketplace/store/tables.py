@@ -157,6 +157,7 @@ payments = Table(
     Column("confirmations_required", Whole, nullable=False),
     Column("registered_at", Whole),
     Column("checkout", Json),
+    Column("payment_url", StrangersText),
     Column("baseline_balance", BaseUnits),
     Column("current_balance", BaseUnits),
     Column("next_check_at", Whole),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from kernel.web.ids import whole
+from kernel.web.links import is_web_link
 from marketplace.payments.money import NotAnAmount, TooPrecise, to_base_units
 from marketplace.web.bodies import Line
 
@@ -43,12 +43,7 @@ def _currency(value: str) -> str:
 
 
 def _link(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        usable = False
-    if not usable or " " in value:
+    if not is_web_link(value):
         raise ValueError("must be an http or https link")
     return value
 

@@ -198,6 +198,7 @@ class Payment(Wire):
     amount: Money
     amount_base_units: BaseUnits
     destination: str | None
+    payment_url: str | None
     status: Annotated[str, one_of(model.PaymentStatus)]
     escrow_state: Annotated[str, one_of(model.EscrowState)] | None
     confirmations_required: Count

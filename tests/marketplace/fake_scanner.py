@@ -50,6 +50,7 @@ class FakeScanner:
         self._called = asyncio.Condition()
         self.page_size = 500
         self.lies: dict[str, Callable[[web.Request], web.Response]] = {}  # by path: what no scanner should say
+        self.public_url: str | None = "https://pay.example.test"
         self.all_transfers: dict[str, list[dict[str, Any]]] = {}  # where an intent shows fewer than there are
         known = orjson.loads((ROOT / "tokens.json").read_bytes())
         self.tokens = [token for token in known if token["chainId"] == BSC_TESTNET]
@@ -137,6 +138,7 @@ class FakeScanner:
                 checkout_block=block,
                 status="pending",
                 expires_at=expires,
+                payment_url=None if self.public_url is None else f"{self.public_url}/pay/{body['intentId']}",
             ),
         )
 

@@ -37,6 +37,43 @@ async def test_the_amount_is_the_offers_whatever_the_client_says(purchase: Accep
     assert await notes(purchase.buyer) == [("offer_received", purchase.offer_id), ("pending_payment", payment["id"])]
 
 
+@pytest.mark.parametrize("rail", ["proxy", "direct"])
+async def test_the_scanners_page_is_handed_on_to_the_buyer(purchase: AcceptedPurchase, rail: str) -> None:
+    payment = (await purchase.open(rail))["payment"]
+
+    assert payment["paymentUrl"] == f"https://pay.example.test/pay/{payment['id']}"
+    assert (await purchase.payment())["paymentUrl"] == payment["paymentUrl"]
+
+
+async def test_a_balance_has_no_page_and_a_scanner_without_a_public_url_has_none(purchase: AcceptedPurchase) -> None:
+    purchase.scanner.public_url = None
+    assert (await purchase.open())["payment"]["paymentUrl"] is None
+
+    another = await accept_purchase(purchase.market, purchase.scanner, purchase.clock)
+    assert (await another.open("direct_balance"))["payment"]["paymentUrl"] is None
+
+
+async def test_the_page_appears_with_the_address_and_not_before(purchase: AcceptedPurchase) -> None:
+    purchase.scanner.down = True
+    waiting = (await purchase.open())["payment"]
+    purchase.scanner.down = False
+    purchase.clock.advance(10)
+    await settled_down(purchase)
+
+    assert (waiting["paymentUrl"], waiting["destination"]) == (None, None)
+    assert (await purchase.payment())["paymentUrl"]
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)//", "https://pay.example.test/" + "x" * 2_000])
+async def test_what_is_no_page_is_not_handed_on(purchase: AcceptedPurchase, url: str) -> None:
+    """A buyer, and an admin, opens it in a browser that is signed in."""
+    purchase.scanner.public_url = url
+
+    payment = (await purchase.open())["payment"]
+
+    assert (payment["paymentUrl"], payment["destination"]) == (None, ESCROW)
+
+
 async def test_opening_again_is_the_same_payment_and_another_way_is_a_conflict(purchase: AcceptedPurchase) -> None:
     first = await purchase.open()
 

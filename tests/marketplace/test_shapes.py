@@ -33,6 +33,7 @@ PAYMENT = {
     "amount",
     "amountBaseUnits",
     "destination",
+    "paymentUrl",
     "status",
     "escrowState",
     "evidence",

@@ -298,6 +298,7 @@ def _payments() -> None:
         sa.Column("confirmations_required", Whole, nullable=False),
         sa.Column("registered_at", Whole),
         sa.Column("checkout", sa.Text),
+        sa.Column("payment_url", sa.Text),
         sa.Column("baseline_balance", sa.Text),
         sa.Column("current_balance", sa.Text),
         sa.Column("next_check_at", Whole),
