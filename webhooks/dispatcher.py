@@ -246,8 +246,9 @@ class WebhookDispatcher:
         except StoreError as exc:
             # Sent but not written down: it will be sent again with the same id, after a pause.
             self._outage.failed(str(exc))
-            if not self._stopping:
-                await self._clock.sleep(STORE_PAUSE_S)
+            if self._stopping:  # the next start would send all of it again: worth one more try
+                return await self._write_again(records)
+            await self._clock.sleep(STORE_PAUSE_S)
             return False
 
     async def _record_once(self, records: Sequence[AttemptRecord]) -> None:

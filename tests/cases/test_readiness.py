@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from scanner.upkeep.store_probe import PATIENCE_S
 from tests.cases.scanned_nodes import ScannedNodes, run_scanned_nodes
 from tests.harness import Api
+from tests.write_lock import write_lock
 
 
 async def ready(api: Api) -> tuple[int, list[str]]:
@@ -43,8 +42,7 @@ async def test_a_store_that_somebody_holds_is_not_ready_and_is_once_it_is_let_go
     async with run_scanned_nodes(tmp_path) as system:
         await system.polled(1)
         await until_ready(system.api)
-        with closing(sqlite3.connect(tmp_path / "scanner.db", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        async with write_lock(tmp_path / "scanner.db"):
             await answers_expire()
             started = time.monotonic()
             status, reasons = await ready(system.api)
@@ -53,7 +51,6 @@ async def test_a_store_that_somebody_holds_is_not_ready_and_is_once_it_is_let_go
             assert "the store cannot be written" in reasons[-1]
             assert (await system.api.call("GET", "/health"))[0] == 200
             assert (await system.api.call("GET", "/scanner/status"))[0] == 200
-            other.execute("ROLLBACK")
         await until_ready(system.api)
 
 

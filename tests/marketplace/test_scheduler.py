@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from tests.harness import FakeClock
 from tests.marketplace.accepted_purchase import accept_purchase
 from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import environment, running
+from tests.write_lock import write_lock
 
 
 def failing_with(*failures: Exception | None) -> Callable[[], asyncio.Future[None]]:
@@ -62,10 +61,8 @@ async def test_the_sweep_outlives_a_locked_store(
     async with running(environment(tmp_path, fake_scanner.url, MARKETPLACE_SWEEP_SEC="0.05"), clock=clock) as market:
         purchase = await accept_purchase(market, fake_scanner, clock)
         await purchase.open()
-        with closing(sqlite3.connect(market.db_path, isolation_level=None, timeout=60)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        async with write_lock(market.db_path):
             await until(lambda: any(record.message.startswith("[sweep]") for record in caplog.records))
-            other.execute("ROLLBACK")
         clock.advance(24 * 3600 + 1)
         await until(lambda: purchase.scanner.intents[purchase.payment_id]["status"] == "expired")
 

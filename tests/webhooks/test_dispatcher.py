@@ -341,6 +341,31 @@ async def test_what_is_under_way_is_finished_and_written_down_before_it_stops(
     assert await bench.tries("order-0") != []
 
 
+async def test_what_cannot_be_written_at_the_end_is_written_at_the_second_try(
+    bench: DispatcherBench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks.behave(hold=(answers := asyncio.Event()))
+    (event_id,) = await bench.queue(paid(hooks.url()))
+    await hooks.wait_for(1)
+    write = outbox.record
+    refusals = iter([StoreError("database is locked")])
+
+    async def fails_once(*args: Any) -> None:
+        for refusal in refusals:
+            raise refusal
+        await write(*args)
+
+    monkeypatch.setattr(outbox, "record", fails_once)
+    bench.dispatcher.stop()
+    answers.set()
+    assert bench.task is not None
+    async with asyncio.timeout(10):
+        await bench.task
+
+    assert (await bench.row(event_id)).status == DeliveryStatus.DELIVERED
+    assert len(await bench.tries()) == 1
+
+
 async def test_what_was_sent_but_not_written_is_sent_again_with_the_same_id(
     bench: DispatcherBench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
