@@ -151,14 +151,14 @@ async def test_pages_walk_every_intent_once(daemon: Running) -> None:
     assert len((await daemon.api.get("/intents?status=expired"))["intents"]) == 0
 
 
-async def test_cancelling_is_idempotent_and_refused_past_pending(daemon: Running, tmp_path: Path) -> None:
+async def test_cancelling_is_idempotent_and_refused_past_pending(daemon: Running) -> None:
     await daemon.api.create(intentId="a")
     await daemon.api.create(intentId="b")
     for _ in range(2):
         status, answer = await daemon.api.call("DELETE", "/intents/a")
         assert (status, answer["intent"]["status"]) == (200, "expired")
-    with sqlite3.connect(tmp_path / "scanner.db") as store:
-        store.execute("UPDATE intents SET status = 'confirming' WHERE intent_id = 'b'")
+    async with daemon.database.write() as tx:
+        await tx.exec_driver_sql("UPDATE intents SET status = 'confirming' WHERE intent_id = 'b'")
 
     status, answer = await daemon.api.call("DELETE", "/intents/b")
 

@@ -62,9 +62,10 @@ class Shop:
         async with self.buyer.post(url, json={} if body is None else body, **more) as response:
             return response.status, await response.json(), response.headers
 
-    def write(self, statement: str, *values: Any) -> None:
-        with sqlite3.connect(self.store) as store:
-            store.execute(statement, values)
+    async def write(self, statement: str, *values: Any) -> None:
+        """Change the store beside the scanner, which is in this loop: it may be in the middle of a transaction."""
+        async with self.scanner.database.write() as tx:
+            await tx.exec_driver_sql(statement, values)
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ async def test_who_may_frame_it_is_for_the_operator_to_say(tmp_path: Path) -> No
 async def test_nothing_of_the_backend_can_be_reached_through_a_token(shop: Shop) -> None:
     token = await shop.token(intentId="intent-of-the-backend", callbackUrl=CALLBACK)
     other = await shop.token(intentId="another", checkout={"title": "Somebody else's"})
-    shop.write("UPDATE intents SET status = 'expired', cancelled_at = 1 WHERE intent_id = 'another'")
+    await shop.write("UPDATE intents SET status = 'expired', cancelled_at = 1 WHERE intent_id = 'another'")
     with sqlite3.connect(shop.store) as store:
         salt, sealed = store.execute(
             "SELECT salt, callback_secret FROM intents WHERE pay_token = ?", [token]
@@ -213,7 +214,7 @@ async def test_a_page_says_where_a_payment_stands(
 ) -> None:
     fields: dict[str, Any] = {"amount": "1000", "checkout": {"redirectUrl": "https://shop.example/done"}}
     token = await shop.token(rail="direct", destination=DIRECT, **fields)
-    shop.write(f"UPDATE intents SET {change} WHERE pay_token = ?", token)  # noqa: S608 - of the table above
+    await shop.write(f"UPDATE intents SET {change} WHERE pay_token = ?", token)  # noqa: S608 - of the table above
 
     _, text = await shop.page(f"/pay/{token}")
 
@@ -225,7 +226,7 @@ async def test_a_page_says_where_a_payment_stands(
 
 async def test_the_code_for_the_rest_names_the_rest(shop: Shop) -> None:
     token = await shop.token(rail="direct", destination=DIRECT, amount="1000")
-    shop.write("UPDATE intents SET amount_received = '400' WHERE pay_token = ?", token)
+    await shop.write("UPDATE intents SET amount_received = '400' WHERE pay_token = ?", token)
 
     _, text = await shop.page(f"/pay/{token}")
 
@@ -238,7 +239,7 @@ async def test_an_open_page_is_told_what_happens(shop: Shop) -> None:
     async with shop.get(f"/pay/{token}/events?lang=fa") as response:
         assert response.content_type == "text/event-stream"
         first = await next_event(response)
-        shop.write("UPDATE intents SET amount_received = '400' WHERE pay_token = ?", token)
+        await shop.write("UPDATE intents SET amount_received = '400' WHERE pay_token = ?", token)
         second = await next_event(response)
 
     assert (first["state"], second["state"]) == ("waiting", "partial")
@@ -378,7 +379,7 @@ async def test_one_look_at_a_time_is_under_way_a_chain(shop: Shop, monkeypatch: 
 
 async def test_a_transaction_that_was_judged_is_answered_from_the_store(shop: Shop) -> None:
     token = await shop.token(intentId="mine", amount="1000")
-    shop.write(
+    await shop.write(
         "INSERT INTO transfers (chain_id, tx_hash, event_key, block_number, token, destination, amount, fee_amount,"
         " intent_id, reason, counted, settled, verified, seen_at)"
         " VALUES (97, ?, 'k', 5, 't', 'd', '1000', '0', 'mine', 'wrong_token', 0, 0, 0, 1)",
@@ -393,7 +394,7 @@ async def test_a_transaction_that_was_judged_is_answered_from_the_store(shop: Sh
 
 async def test_a_paid_payment_asks_nobody(shop: Shop) -> None:
     token = await shop.token()
-    shop.write(f"UPDATE intents SET {CONFIRMED} WHERE pay_token = ?", token)  # noqa: S608
+    await shop.write(f"UPDATE intents SET {CONFIRMED} WHERE pay_token = ?", token)  # noqa: S608
 
     assert [(await shop.look(token))[0] for _ in range(3)] == [200, 200, 200]
 
