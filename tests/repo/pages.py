@@ -17,6 +17,13 @@ def page(name: str) -> str:
     return (ROOT / name).read_text()
 
 
+def code_in(name: str) -> list[str]:
+    """Return what a document shows as code: each line of a block, and each text in code marks."""
+    prose, *blocks = re.split(r"^ *```.*$", page(name), flags=re.MULTILINE)
+    lines = [line for block in blocks[::2] for line in block.splitlines()]
+    return lines + [text for part in (prose, *blocks[1::2]) for text in CODE.findall(part)]
+
+
 def tables(name: str) -> Iterator[tuple[list[str], list[list[str]]]]:
     """Yield the head and the rows of every table of a document."""
     head: list[str] = []
