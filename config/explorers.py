@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 from config.catalog import Chain, ChainType
@@ -54,3 +55,20 @@ def token_url(chain: Chain, address: str) -> str | None:
 
 def _base(chain: Chain) -> str:
     return (chain.explorer or "").rstrip("/")
+
+
+class ExplorerLinks:
+    """Where the explorers of chains show things; None where there is none, or no such chain."""
+
+    def __init__(self, chain: Callable[[int], Chain | None]) -> None:
+        self._chain = chain
+
+    def transaction(self, chain_id: int, tx_hash: str | None) -> str | None:
+        """Return the page of a transaction."""
+        chain = self._chain(chain_id)
+        return None if chain is None else transaction_url(chain, tx_hash)
+
+    def address(self, chain_id: int, address: str | None) -> str | None:
+        """Return the page of an address."""
+        chain = self._chain(chain_id)
+        return None if chain is None or not address else address_url(chain, address)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from kernel.clock import Clock
 from kernel.store.database import Database
+from kernel.web.browser_sessions import LIFE_MS, is_token, new_token, token_hash
 from kernel.web.rate_limiter import Limit, RateLimiter
 from scanner.errors import RateLimited
 from scanner.store import console_sessions
 from scanner.store.console_sessions import StoredSession
 
-LIFE_MS: Final = 12 * 3_600_000
 TRIES: Final = Limit(10, 15 * 60)
-TOKEN_LENGTH: Final = 43  # characters of 32 bytes
 _SIGN_IN = "sign in"
 
 
@@ -50,12 +48,12 @@ class ConsoleSessions:
 
     async def open(self, key: str, slot: str) -> str:
         """Sign a browser in with a key that was found to be good; return the token that it keeps."""
-        token = secrets.token_urlsafe(32)
+        token = new_token()
         now = self._clock.now_ms()
         held = StoredSession(
-            token_hash=_hash(token),
+            token_hash=token_hash(token),
             key_mark=_mark(token, key),
-            name=f"console-{slot}-{_hash(token)[:8]}",
+            name=f"console-{slot}-{token_hash(token)[:8]}",
             expires_at=now + LIFE_MS,
         )
         async with self._db.write() as tx:
@@ -64,10 +62,10 @@ class ConsoleSessions:
 
     async def of(self, token: str, keys: Sequence[str]) -> Session | None:
         """Return the session of a token; None when there is none, it is over, or its key opens nothing any more."""
-        if len(token) != TOKEN_LENGTH or not token.isascii():
+        if not is_token(token):
             return None
         async with self._db.read() as tx:
-            held = await console_sessions.get(tx, _hash(token), now=self._clock.now_ms())
+            held = await console_sessions.get(tx, token_hash(token), now=self._clock.now_ms())
         if held is None or not any(hmac.compare_digest(held.key_mark, _mark(token, key)) for key in keys):
             return None
         return Session(held.name, held.expires_at)
@@ -75,17 +73,8 @@ class ConsoleSessions:
     async def close(self, token: str) -> None:
         """Sign a browser out."""
         async with self._db.write() as tx:
-            await console_sessions.close(tx, _hash(token))
-
-
-def form_token(token: str) -> str:
-    """Return what a form of a browser carries, to show that it is ours; the token itself is in no page."""
-    return _hash(f"form\n{token}")
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+            await console_sessions.close(tx, token_hash(token))
 
 
 def _mark(token: str, key: str) -> str:
-    return _hash(f"key\n{token}\n{key}")
+    return hashlib.sha256(f"key\n{token}\n{key}".encode()).hexdigest()

@@ -9,8 +9,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from api.console.streams import send
 from api.console.view import HEADERS
+from kernel.web.streams import send
 
 MAX_ROWS: Final = 100_000
 # A spreadsheet takes what begins so for a formula, and whoever pays chooses some of the texts.

@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import hmac
 import logging
-import secrets
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from api.console.view import CSRF, SESSION, redirect, show
+from api.console.view import SESSION, show
 from api.errors import ApiError, translate
 from api.keys import SERVICES
 from api.middlewares import ASKED_BY, CONSOLE, NOBODY, is_console, route_of
 from config.settings import HttpSettings
-from kernel.web.clients import client_ip
+from kernel.pages.kit import redirect
+from kernel.web.browser_sessions import BrowserCookies, form_token
 from kernel.web.connections import prove
-from scanner.console_sessions import LIFE_MS, TOKEN_LENGTH, Session, form_token
+from kernel.web.forms import FORM_TOKEN, ForeignForm
+from scanner.console_sessions import Session
 
 log = logging.getLogger(__name__)
 
 LOGIN: Final = "/console/login"
-COOKIE: Final = "amn_console"  # who is signed in
-FORM_COOKIE: Final = "amn_console_form"  # whose the form to sign in is
-FIELD: Final = "csrf"
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
-UTF_8: Final = "utf-8"
+COOKIE: Final = "amn_console"
 MAX_KEY: Final = 1_000
-
-
-class ForeignForm(Exception):
-    """A form that carries no token of this browser's."""
-
-    def __init__(self) -> None:
-        super().__init__("This form is too old, or not ours. Go back, load the page again, and repeat.")
 
 
 class Guard:
@@ -45,19 +33,13 @@ class Guard:
 
     def __init__(self, settings: HttpSettings) -> None:
         self._keys = [key.get_secret_value() for key in settings.api_keys]
-        self._hops = settings.trusted_hops
-        public = urlsplit(settings.public_url or "")
-        self._public_tls = public.scheme == "https"
-        self._path = f"{public.path.rstrip('/')}{CONSOLE}"
+        self.cookies = BrowserCookies(
+            COOKIE, CONSOLE, public_url=settings.public_url, trusted_hops=settings.trusted_hops
+        )
 
     @property
     def asks_for_key(self) -> bool:
         return bool(self._keys)
-
-    def client(self, request: web.Request) -> str:
-        """Return the address that asks."""
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-        return client_ip(request.remote or "", forwarded, self._hops)
 
     def slot_of(self, key: str) -> str | None:
         """Return which key this is; None when it is none."""
@@ -75,53 +57,21 @@ class Guard:
             ApiError: the key is none.
         """
         services = request.app[SERVICES]
-        services.sessions.count_try(self.client(request))
+        services.sessions.count_try(self.cookies.client(request))
         slot = self.slot_of(key) if len(key) <= MAX_KEY else None
         if slot is None:
             raise ApiError("unauthorized", "That is not an API key of this scanner.")
         token = await services.sessions.open(key if self._keys else "", slot)
         response = redirect(request, CONSOLE)
-        self._keep(request, response, COOKIE, token, path=self._path)
+        self.cookies.sign_in(request, response, token)
         return response
 
     async def sign_out(self, request: web.Request) -> web.Response:
         """End the session of this browser."""
-        await request.app[SERVICES].sessions.close(request.cookies.get(COOKIE, ""))
+        await request.app[SERVICES].sessions.close(self.cookies.token(request))
         response = redirect(request, LOGIN)
-        response.del_cookie(COOKIE, path=self._path, httponly=True, samesite="Strict")
+        self.cookies.sign_out(response)
         return response
-
-    def form_of(self, request: web.Request) -> tuple[str, str | None]:
-        """Return the token of the form to sign in, and a secret that this browser has to keep for it."""
-        held = request.cookies.get(FORM_COOKIE, "")
-        if len(held) == TOKEN_LENGTH and held.isascii():
-            return form_token(held), None
-        made = secrets.token_urlsafe(32)
-        return form_token(made), made
-
-    def keep_form(self, request: web.Request, response: web.Response, made: str | None) -> web.Response:
-        """Let the browser keep the secret of its form."""
-        if made is not None:
-            self._keep(request, response, FORM_COOKIE, made, path=self._path)
-        return response
-
-    def _keep(self, request: web.Request, response: web.Response, name: str, value: str, *, path: str) -> None:
-        response.set_cookie(
-            name,
-            value,
-            path=path,
-            max_age=LIFE_MS // 1000,
-            httponly=True,
-            samesite="Strict",
-            secure=self._behind_tls(request),
-        )
-
-    def _behind_tls(self, request: web.Request) -> bool:
-        if self._public_tls or request.secure:
-            return True
-        # What anybody else says of itself proves nothing; our own proxy's word is the last one.
-        said = request.headers.getall("X-Forwarded-Proto", [])
-        return self._hops > 0 and bool(said) and said[-1].rpartition(",")[2].strip().lower() == "https"
 
     def middleware(self) -> Middleware:
         """Return what stands before every page; failures of a page are a page as well."""
@@ -141,7 +91,7 @@ class Guard:
     async def _admit(self, request: web.Request) -> web.StreamResponse | None:
         """Let whoever is signed in pass; send whoever is not to the form to sign in."""
         if request.path == LOGIN:
-            request[CSRF] = self.form_of(request)[0]
+            request[FORM_TOKEN] = self.cookies.form_of(request)[0]
             return None
         session = await self._session(request)
         if session is None:
@@ -155,7 +105,7 @@ class Guard:
         if found is not None:
             prove(request)
             request[SESSION], request[ASKED_BY] = found, found.name
-            request[CSRF] = form_token(request.cookies[COOKIE])
+            request[FORM_TOKEN] = form_token(self.cookies.token(request))
         return found
 
     async def still_signed_in(self, request: web.Request) -> bool:
@@ -163,32 +113,7 @@ class Guard:
         return await self._holds(request) is not None
 
     async def _holds(self, request: web.Request) -> Session | None:
-        return await request.app[SERVICES].sessions.of(request.cookies.get(COOKIE, ""), self._keys or [""])
-
-
-async def form(request: web.Request, *names: str) -> Mapping[str, str]:
-    """
-    Return the fields of a form of ours; what is missing is empty.
-
-    Raises:
-        ApiError: it is no form of ours.
-    """
-    # Read as anything else, bytes could become text that cannot be written down again.
-    if request.content_type != FORM_TYPE or (request.charset or UTF_8).lower() != UTF_8:
-        raise ApiError("invalid_request", f"a form is sent as {FORM_TYPE} in {UTF_8}")
-    try:
-        sent = await request.post()
-    except UnicodeDecodeError as exc:
-        raise ApiError("invalid_request", f"the form is not {UTF_8}") from exc
-    given = sent.get(FIELD, "")
-    # A page of somebody else's could send a form here with the cookie of this browser.
-    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), request[CSRF].encode()):
-        raise ForeignForm
-    return {name: _text(sent.get(name)) for name in names}
-
-
-def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
+        return await request.app[SERVICES].sessions.of(self.cookies.token(request), self._keys or [""])
 
 
 def failed(request: web.Request, exc: Exception) -> web.StreamResponse:
@@ -196,12 +121,12 @@ def failed(request: web.Request, exc: Exception) -> web.StreamResponse:
     if isinstance(exc, web.HTTPRedirection):
         raise exc
     if isinstance(exc, ForeignForm):
-        return show(request, "console_error.html", status=403, title=HTTPStatus.FORBIDDEN.phrase, why=str(exc))
+        return show(request, "back_office_error.html", status=403, title=HTTPStatus.FORBIDDEN.phrase, why=str(exc))
     known = translate(exc)
     if known is None:
         log.error("[api] %s %s failed", request.method, route_of(request), exc_info=exc)
         known = ApiError("internal", "something went wrong here; it was logged")
-    response = show(request, "console_error.html", status=known.status, title=_title(known), why=str(known))
+    response = show(request, "back_office_error.html", status=known.status, title=_title(known), why=str(known))
     response.headers.update(known.headers)
     return response
 

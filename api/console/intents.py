@@ -9,14 +9,15 @@ from aiohttp import web
 
 from api.bodies import decode_cursor, encode_cursor
 from api.console import csv_files
-from api.console.guard import form
 from api.console.paging import SHOWN, asked, next_page, query
-from api.console.view import redirect, show
+from api.console.view import show
 from api.errors import ApiError, translate
 from api.intents import intent_id
 from api.keys import SERVICES
 from api.schemas import ListIntents
 from chains.errors import ChainError
+from kernel.pages.kit import redirect
+from kernel.web.forms import read_form
 from protocol.wire import rfc3339
 from protocol.words import IntentStatus, Rail
 from scanner.errors import InvalidRequest
@@ -147,7 +148,7 @@ def _ahead(intent: Intent) -> list[tuple[str, int | None, str | None, bool]]:
 async def recheck(request: web.Request) -> web.Response:
     """POST /console/intents/{intentId}/recheck"""
     services, identity = request.app[SERVICES], intent_id(request)
-    tx_hash = (await form(request, "txHash"))["txHash"]
+    tx_hash = (await read_form(request, "txHash"))["txHash"]
     try:
         if len(tx_hash) > MAX_HASH:
             raise ApiError("invalid_request", "txHash is too long", field="txHash")
@@ -160,7 +161,7 @@ async def recheck(request: web.Request) -> web.Response:
 async def cancel(request: web.Request) -> web.Response:
     """POST /console/intents/{intentId}/cancel"""
     identity = intent_id(request)
-    await form(request)
+    await read_form(request)
     try:
         await request.app[SERVICES].cancel(identity)
     except Conflict as exc:

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from api import answers as render
 from api.console.sign_in import GUARD
-from api.console.streams import send
 from api.console.view import HEADERS, html, show
-from api.errors import ApiError
 from api.keys import SERVICES
+from kernel.pages.live import LivePages
 from protocol import answers
 from scanner.services import Services
 
-EVERY_S: Final = 2.0
-LONGEST_S: Final = 3600.0  # then the browser asks again, with a session that is still good
-MAX_STREAMS: Final = 32
-
-
-@dataclass(slots=True)
-class Streams:
-    """The live pages that are open."""
-
-    stopping: asyncio.Event
-    open: int = 0
-
-    async def close(self, _app: web.Application) -> None:
-        """Let every stream end."""
-        self.stopping.set()
-
-
-STREAMS = web.AppKey("console streams", Streams)
+LIVE = web.AppKey("live pages of the console", LivePages)
 
 
 async def page(request: web.Request) -> web.Response:
@@ -66,29 +46,11 @@ def _troubled(chains: Sequence[answers.ChainStatus]) -> list[answers.ChainStatus
 
 async def events(request: web.Request) -> web.StreamResponse:
     """GET /console/events: the overview anew whenever it changes"""
-    streams = request.app[STREAMS]
-    if streams.open >= MAX_STREAMS:
-        raise ApiError("rate_limited", "too many live pages are open", headers={"Retry-After": "10"})
-    streams.open += 1
-    try:
-        headers = {**HEADERS, hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}
-        return await send(request, headers, _parts(request, streams))
-    finally:
-        streams.open -= 1
 
+    async def part() -> str:
+        return html(request, "console_live.html", **await facts(request.app[SERVICES]))
 
-async def _parts(request: web.Request, streams: Streams) -> AsyncIterator[bytes]:
-    services, loop = request.app[SERVICES], asyncio.get_running_loop()
-    until, sent = loop.time() + LONGEST_S, ""
-    while loop.time() < until and await request.app[GUARD].still_signed_in(request):
-        part = html(request, "console_live.html", **await facts(services))
-        lines = "".join(f"data: {line}\n" for line in part.splitlines())
-        # A line that says nothing shows whether anybody still reads.
-        yield (f"event: overview\n{lines}\n" if part != sent else ":\n\n").encode()
-        sent = part
-        try:
-            async with asyncio.timeout(EVERY_S):
-                await streams.stopping.wait()
-            return
-        except TimeoutError:
-            continue
+    async def still_allowed() -> bool:
+        return await request.app[GUARD].still_signed_in(request)
+
+    return await request.app[LIVE].stream(request, HEADERS, part, still_allowed)

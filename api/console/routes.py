@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from aiohttp import web
@@ -10,8 +9,9 @@ from aiohttp.typedefs import Handler
 
 from api.console import chains, intents, overview, sign_in, unmatched, watches, webhooks
 from api.console.guard import Guard
-from api.console.overview import STREAMS, Streams
+from api.console.overview import LIVE
 from api.console.sign_in import GUARD
+from kernel.pages.live import LivePages
 
 PACKAGE: Final = "api.console"
 CONSOLE: Final[tuple[tuple[str, str, Handler], ...]] = (
@@ -43,9 +43,9 @@ CONSOLE: Final[tuple[tuple[str, str, Handler], ...]] = (
 
 def add_console(app: web.Application, guard: Guard) -> None:
     """Serve the console."""
-    streams = Streams(asyncio.Event())
-    app[GUARD], app[STREAMS] = guard, streams
-    app.on_shutdown.append(streams.close)
+    live = LivePages()
+    app[GUARD], app[LIVE] = guard, live
+    app.on_shutdown.append(live.close)
     for method, path, handler in CONSOLE:
         if method == "GET":
             app.router.add_get(path, handler, allow_head=handler is not overview.events)  # that never ends

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.console.guard import Guard, form
+from api.console.guard import Guard
 from api.console.view import show
 from api.errors import ApiError, translate
+from kernel.web.forms import read_form
+from kernel.web.http_errors import HttpError
 from scanner.errors import RateLimited
 
 GUARD = web.AppKey("console guard", Guard)
@@ -21,21 +23,21 @@ async def sign_in(request: web.Request) -> web.Response:
     """POST /console/login"""
     guard = request.app[GUARD]
     try:
-        given = await form(request, "key")
+        given = await read_form(request, "key")
         return await guard.sign_in(request, given["key"])
-    except (ApiError, RateLimited) as exc:
+    except (ApiError, HttpError, RateLimited) as exc:
         return _page(request, refused=translate(exc))
 
 
 async def sign_out(request: web.Request) -> web.Response:
     """POST /console/logout"""
-    await form(request)
+    await read_form(request)
     return await request.app[GUARD].sign_out(request)
 
 
 def _page(request: web.Request, refused: ApiError | None = None) -> web.Response:
     guard = request.app[GUARD]
-    token, made = guard.form_of(request)
+    token, made = guard.cookies.form_of(request)
     response = show(
         request,
         "console_login.html",
@@ -46,4 +48,4 @@ def _page(request: web.Request, refused: ApiError | None = None) -> web.Response
     )
     if refused is not None:
         response.headers.update(refused.headers)
-    return guard.keep_form(request, response, made)
+    return guard.cookies.keep_form(request, response, made)

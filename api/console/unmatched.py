@@ -9,13 +9,14 @@ from aiohttp import web
 
 from api.bodies import decode_cursor, encode_cursor, path_id
 from api.console import csv_files
-from api.console.guard import form
 from api.console.paging import SHOWN, asked, next_page, query
-from api.console.view import redirect, show
+from api.console.view import show
 from api.errors import ApiError
 from api.keys import SERVICES
 from api.middlewares import ASKED_BY
 from api.schemas import MAX_NOTE, ListUnmatched
+from kernel.pages.kit import redirect
+from kernel.web.forms import read_form
 from protocol.wire import rfc3339
 from protocol.words import Reason
 from scanner.services import UnmatchedView
@@ -93,7 +94,7 @@ def _row(view: UnmatchedView) -> Sequence[object]:
 
 async def handle(request: web.Request) -> web.Response:
     """POST /console/unmatched/{id}/handled"""
-    note = (await form(request, "note"))["note"]
+    note = (await read_form(request, "note"))["note"]
     if not note or len(note) > MAX_NOTE or not note.isprintable():
         raise ApiError("invalid_request", f"A note has 1 to {MAX_NOTE} characters.", field="note")
     await request.app[SERVICES].handle_unmatched(path_id(request, "id"), note, by=request[ASKED_BY])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from api.bodies import decode_cursor, encode_cursor
-from api.console.guard import form
 from api.console.paging import SHOWN, asked, next_page
-from api.console.view import redirect, show
+from api.console.view import show
 from api.keys import SERVICES
 from api.schemas import Query
 from api.watches import watch_id
+from kernel.pages.kit import redirect
+from kernel.web.forms import read_form
 
 
 async def listing(request: web.Request) -> web.Response:
@@ -25,6 +26,6 @@ async def listing(request: web.Request) -> web.Response:
 
 async def stop(request: web.Request) -> web.Response:
     """POST /console/watches/{watchId}/stop"""
-    await form(request)
+    await read_form(request)
     await request.app[SERVICES].watches.stop(watch_id(request))
     return redirect(request, "/console/watches")

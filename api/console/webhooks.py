@@ -6,13 +6,14 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from api.bodies import decode_cursor, encode_cursor
-from api.console.guard import form
 from api.console.paging import SHOWN, asked, next_page
-from api.console.view import redirect, show
+from api.console.view import show
 from api.errors import ApiError, translate
 from api.keys import SERVICES
 from api.schemas import MAX_RECEIVER, ListWebhooks, TestWebhook
 from api.webhook_log import event_id
+from kernel.pages.kit import redirect
+from kernel.web.forms import read_form
 from protocol.words import DeliveryStatus, EventType
 from scanner.deliveries import TestResult
 from scanner.errors import InvalidRequest, RateLimited
@@ -53,14 +54,14 @@ async def one(request: web.Request) -> web.Response:
 
 async def send_again(request: web.Request) -> web.Response:
     """POST /console/webhooks/{eventId}/redeliver"""
-    await form(request)
+    await read_form(request)
     view = await request.app[SERVICES].deliveries.redeliver(event_id(request))
     return redirect(request, f"/console/webhooks/{view.event.event_id}")
 
 
 async def send_failed_again(request: web.Request) -> web.Response:
     """POST /console/webhooks/redeliver: all that failed, or those of a receiver"""
-    receiver = (await form(request, "receiver"))["receiver"]
+    receiver = (await read_form(request, "receiver"))["receiver"]
     services = request.app[SERVICES]
     if len(receiver) > MAX_RECEIVER:
         raise ApiError("invalid_request", "receiver is too long", field="receiver")
@@ -73,7 +74,7 @@ async def send_failed_again(request: web.Request) -> web.Response:
 
 async def test(request: web.Request) -> web.Response:
     """POST /console/webhooks/test"""
-    given = await form(request, "callbackUrl", "callbackSecret", "eventType")
+    given = await read_form(request, "callbackUrl", "callbackSecret", "eventType")
     try:
         wanted = TestWebhook.model_validate({name: value for name, value in given.items() if value})
         tested = await request.app[SERVICES].deliveries.test(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import aiohttp_jinja2
-from aiohttp import web
+from aiohttp import hdrs, web
 from jinja2 import DictLoader, StrictUndefined
 
 from kernel.pages import files
@@ -56,3 +56,9 @@ def render(request: web.Request, template: str, context: Mapping[str, Any]) -> s
     url, assets = partial(relative, request.path), request.app[ASSETS]
     addresses = {"url": url, "asset": lambda name: url(assets.path(name))}
     return aiohttp_jinja2.render_string(template, request, {**addresses, **context})
+
+
+def redirect(request: web.Request, path: str) -> web.Response:
+    """Send a browser to another page; relative, for a proxy may serve all of them below a prefix of its own."""
+    where = relative(request.path, path)
+    return web.Response(status=303, headers={hdrs.LOCATION: where, hdrs.CACHE_CONTROL: "no-store"})

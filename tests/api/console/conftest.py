@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.api.conftest import KEY
-from tests.api.console.browser import Browser, browser
 from tests.harness import Running
+from tests.plain_browser import Browser, browser
 
 
 @pytest.fixture
@@ -19,5 +19,5 @@ async def visitor(daemon: Running) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def operator(visitor: Browser) -> Browser:
-    assert (await visitor.sign_in(KEY)).status == 303
+    assert (await visitor.sign_in("/console/login", key=KEY)).status == 303
     return visitor

@@ -16,17 +16,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from api.console import csv_files, overview, unmatched
+from api.console import csv_files, unmatched
 from chains.types import Rail
 from devnet.receiver import receiver
+from kernel.pages import live
 from kernel.web.listener import SHUTDOWN_S
 from scanner import events, ingest
 from scanner.model import IntentStatus, Reason
 from scanner.store import intents, outbox, samples
 from scanner.store.samples import Sample
 from tests.api.conftest import KEY
-from tests.api.console.browser import Browser
 from tests.harness import ROOT, USDT, Running, environment, running
+from tests.plain_browser import Browser
 from tests.scanner.facts import a_hash, a_transfer, an_intent
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -72,7 +73,7 @@ async def test_the_overview_shows_every_chain_and_problems_first(daemon: Running
 
 
 async def test_the_overview_is_live(daemon: Running, operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "EVERY_S", 0.05)
+    monkeypatch.setattr(live, "EVERY_S", 0.05)
     async with operator.session.get(f"{operator.url}/console/events") as response:
         assert response.content_type == "text/event-stream"
 
@@ -81,13 +82,13 @@ async def test_the_overview_is_live(daemon: Running, operator: Browser, monkeypa
                 while text not in unescape((await response.content.readline()).decode()):
                     pass
 
-        await until("event: overview")
+        await until("event: part")
         await daemon.api.create(intentId="new")
         await until('status=pending&chainId=97">1<')
 
 
 async def test_a_live_page_ends_with_its_session(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "EVERY_S", 0.05)
+    monkeypatch.setattr(live, "EVERY_S", 0.05)
     async with operator.session.get(f"{operator.url}/console/events") as response:
         await response.content.readline()
         await operator.submit("/console", "/console/logout")
@@ -103,7 +104,7 @@ async def test_a_live_page_does_not_hold_up_the_end(tmp_path: Path) -> None:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
         async with running(env) as daemon:
             operator = Browser(daemon.api.url, session)
-            await operator.sign_in(KEY)
+            await operator.sign_in("/console/login", key=KEY)
             response = await session.get(f"{daemon.api.url}/console/events")
             await response.content.readline()
             ends = asyncio.get_running_loop().time()
@@ -114,7 +115,7 @@ async def test_a_live_page_does_not_hold_up_the_end(tmp_path: Path) -> None:
 
 
 async def test_live_pages_have_a_bound(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "MAX_STREAMS", 1)
+    monkeypatch.setattr(live, "MAX_STREAMS", 1)
     async with operator.session.get(f"{operator.url}/console/events"):
         page = await operator.get("/console/events")
 

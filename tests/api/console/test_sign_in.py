@@ -10,8 +10,8 @@ import pytest
 from api.console.routes import CONSOLE
 from scanner import console_sessions
 from tests.api.conftest import KEY
-from tests.api.console.browser import Browser, browser
 from tests.harness import FakeClock, Running, environment, running
+from tests.plain_browser import Browser, browser
 
 PAGES = [path for method, path, _ in CONSOLE if method == "GET" and path != "/console/login"]
 FORMS = [path for method, path, _ in CONSOLE if method == "POST" and path != "/console/login"]
@@ -65,7 +65,7 @@ async def test_the_api_does_not_take_a_session_for_a_key(operator: Browser) -> N
 
 @pytest.mark.parametrize("key", ["", "wrong", f"{KEY}x", "x" * 1001, "é"])
 async def test_what_is_no_key_signs_nobody_in(visitor: Browser, key: str) -> None:
-    page = await visitor.sign_in(key)
+    page = await visitor.sign_in("/console/login", key=key)
 
     assert page.status == 401
     assert "amn_console" not in visitor.cookies
@@ -74,16 +74,16 @@ async def test_what_is_no_key_signs_nobody_in(visitor: Browser, key: str) -> Non
 
 async def test_whoever_tries_too_often_waits(visitor: Browser) -> None:
     for _ in range(console_sessions.TRIES.count):
-        assert (await visitor.sign_in("wrong")).status == 401
+        assert (await visitor.sign_in("/console/login", key="wrong")).status == 401
 
-    page = await visitor.sign_in(KEY)
+    page = await visitor.sign_in("/console/login", key=KEY)
 
     assert page.status == 429
     assert 1 <= int(page.headers["Retry-After"]) <= console_sessions.TRIES.per_s
 
 
 async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites(visitor: Browser) -> None:
-    cookie = (await visitor.sign_in(KEY)).headers["Set-Cookie"]
+    cookie = (await visitor.sign_in("/console/login", key=KEY)).headers["Set-Cookie"]
 
     assert {"HttpOnly", "SameSite=Strict", "Path=/console", "Max-Age=43200"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
@@ -113,7 +113,7 @@ async def test_a_session_outlives_a_restart_and_ends_with_its_key(tmp_path: Path
     more = {"SCANNER_API_KEY": KEY, "POLL_INTERVAL_SEC": "3600"}
     env = environment(tmp_path, "http://127.0.0.1:9", **more)
     async with running(env) as daemon, browser(daemon.api.url) as visitor:
-        await visitor.sign_in(KEY)
+        await visitor.sign_in("/console/login", key=KEY)
         held = visitor.cookies["amn_console"]
     for key, status in ((KEY, 200), ("another-key", 303)):
         async with (
@@ -127,7 +127,7 @@ async def test_a_session_ends_after_twelve_hours(tmp_path: Path) -> None:
     clock = FakeClock()
     env = environment(tmp_path, "http://127.0.0.1:9", SCANNER_API_KEY=KEY, POLL_INTERVAL_SEC="3600")
     async with running(env, clock=clock) as daemon, browser(daemon.api.url) as visitor:
-        await visitor.sign_in(KEY)
+        await visitor.sign_in("/console/login", key=KEY)
         clock.advance(12 * 3600 - 1)
         assert (await visitor.get("/console/intents")).status == 200
         clock.advance(2)
@@ -202,5 +202,5 @@ async def test_without_a_key_it_is_for_this_machine_alone(tmp_path: Path) -> Non
     async with running(env) as daemon, browser(daemon.api.url) as visitor:
         assert (await visitor.get("/console/login", headers={"Host": "rebound.example"})).status == 403
         assert (await visitor.get("/console")).status == 303
-        assert (await visitor.sign_in("")).status == 303
+        assert (await visitor.sign_in("/console/login", key="")).status == 303
         assert (await visitor.get("/console")).status == 200

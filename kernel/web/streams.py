@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
-from scanner.store.errors import StoreError
+from kernel.errors import StoreError
 
 log = logging.getLogger(__name__)
 

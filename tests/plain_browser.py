@@ -50,8 +50,8 @@ class Browser:
         """Send a form of a page, with the token that stands in it."""
         return await self.post(path, {"csrf": (await self.get(page)).token, **fields})
 
-    async def sign_in(self, key: str) -> Page:
-        return await self.submit("/console/login", "/console/login", key=key)
+    async def sign_in(self, path: str, **fields: str) -> Page:
+        return await self.submit(path, path, **fields)
 
     @property
     def cookies(self) -> dict[str, str]:
