@@ -20,6 +20,7 @@ from kernel.pages import kit
 from kernel.pages.assets import Assets
 from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
+from kernel.web.rate_limiter import RateLimiter
 from protocol import routes
 from protocol.routes import PAGES, ROUTES, Route
 from scanner.services import Services
@@ -67,8 +68,8 @@ HANDLERS: Mapping[Route[Any], Handler] = {
 }
 
 
-def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> web.Application:
-    """Wire the routes to the use cases."""
+def build_app(services: Services, settings: HttpSettings, metrics: Metrics, pages: RateLimiter) -> web.Application:
+    """Wire the routes to the use cases; `pages` counts who asks for payment pages."""
     guard = Guard(settings)
     door = [measure(metrics), errors, counted, authenticate(settings.api_keys)]
     app = web.Application(
@@ -78,7 +79,7 @@ def build_app(services: Services, settings: HttpSettings, metrics: Metrics) -> w
     metrics.begin_http(openapi.counted())
     app[SERVICES] = services
     app[ERROR_SHAPE] = ErrorShape(unrouted(metrics))
-    app[PAY] = pay_settings(settings)
+    app[PAY] = pay_settings(settings, pages)
     kit.set_up(app, PAGE_TEMPLATES, PAGE_ASSETS)
     for route in (*ROUTES, *PAGES):
         app.router.add_route(route.method, route.path, HANDLERS[route])

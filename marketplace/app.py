@@ -22,6 +22,7 @@ from kernel.store.postgresql import warn_of_replication
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from kernel.web.rate_limiter import RateLimiter
+from kernel.web.shared_rates import SharedRates
 from marketplace import VERSION
 from marketplace.catalog import Catalog, load_catalog
 from marketplace.errors import ConfigError
@@ -29,7 +30,6 @@ from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import parse_limits
-from marketplace.identity.shared_rates import SharedRates
 from marketplace.identity.tokens import AccessTokens
 from marketplace.notifications.feed import Notifications
 from marketplace.notifications.follower import NotificationFollower
@@ -233,7 +233,7 @@ def _build(
         sharing=None
         if leases is None
         else Sharing(
-            leases=leases, rates=SharedRates(units.db, services.limiter, clock, leases.incarnation), news=news
+            leases=leases, rates=SharedRates(units.db, [services.limiter], clock, leases.incarnation), news=news
         ),
         listening=asyncio.get_running_loop().create_future(),
     )

@@ -13,6 +13,7 @@ from typing import assert_never
 from aiohttp import web
 
 from api.app import build_app
+from api.pay.doors import LIMITS as PAGE_LIMITS
 from chains.base import Access, ChainAdapter, open_adapter
 from chains.errors import ChainMisconfigured
 from config.catalog import Catalog, Chain, ChainType, load_catalog
@@ -29,6 +30,8 @@ from kernel.tasks.schedule import schedules
 from kernel.tasks.wakeup import Wakeup
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
+from kernel.web.rate_limiter import RateLimiter
+from kernel.web.shared_rates import SharedRates
 from scanner.balance_watcher import BalanceWatcher
 from scanner.checkout.live import LivePayments
 from scanner.cluster import Alone, Together, chain_lock
@@ -81,6 +84,7 @@ class Daemon:
     samplers: Mapping[int, ChainSampler]
     wakeups: Mapping[str, tuple[Wakeup, float]]
     cluster: Alone | Together
+    rates: SharedRates | None  # where other processes use the same store
     listening: asyncio.Future[str]  # the API's base URL, once it listens
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -107,6 +111,8 @@ class Daemon:
                     group.create_task(self.probe.run(), name="store probe"),
                     group.create_task(self.pages.run(), name="payment pages"),
                 ]
+                if self.rates is not None:
+                    chores.append(group.create_task(self.rates.run(), name="rate limits"))
                 if isinstance(self.cluster, Together):
                     chores.append(group.create_task(self.cluster.run(), name="cluster"))
                 else:  # several processes go by the database's clock
@@ -200,12 +206,13 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         samplers = _samplers(base, workers)
         registrations, redelivery = _registrations(base), _redelivery(base)
         services = _services(base, workers, watchers, registrations, redelivery)
+        page_limiter = RateLimiter(PAGE_LIMITS, base.clock.elapsed_ms)
         await services.secrets.rotate_at_rest()
         yield Daemon(
             http=settings.http,
             database=base.db,
             metrics=base.metrics,
-            app=build_app(services, settings.http, base.metrics),
+            app=build_app(services, settings.http, base.metrics, page_limiter),
             workers=workers,
             registrations=registrations,
             probe=services.probe,
@@ -218,6 +225,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             samplers=samplers,
             wakeups=_wakeups(settings, workers, watchers, notices, samplers, redelivery),
             cluster=base.cluster,
+            rates=_rates(base, [*services.limiters, page_limiter]),
             listening=asyncio.get_running_loop().create_future(),
         )
 
@@ -283,6 +291,12 @@ async def _open_store(
     )
     await cluster.join()
     return shared, cluster
+
+
+def _rates(base: _Base, limiters: Sequence[RateLimiter]) -> SharedRates | None:
+    if isinstance(base.cluster, Alone):
+        return None
+    return SharedRates(base.db, limiters, base.clock, base.cluster.leases.incarnation)
 
 
 def _follower(base: _Base) -> ClockFollower:

@@ -34,7 +34,7 @@ class ConsoleSessions:
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
-        self._tries = RateLimiter({_SIGN_IN: TRIES}, clock.elapsed_ms)
+        self.limiter = RateLimiter({_SIGN_IN: TRIES}, clock.elapsed_ms)
 
     def count_try(self, address: str) -> None:
         """
@@ -43,7 +43,7 @@ class ConsoleSessions:
         Raises:
             RateLimited: there were enough.
         """
-        if wait_s := self._tries.take(_SIGN_IN, address):
+        if wait_s := self.limiter.take(_SIGN_IN, address):
             raise RateLimited("too many attempts to sign in: try again later", retry_after_s=wait_s)
 
     async def open(self, key: str, slot: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from kernel.clock import Clock
 from kernel.store.database import Database
 from kernel.store.horizon import Horizon
+from kernel.web.rate_limiter import Limit, RateLimiter
 from scanner.errors import RateLimited
 from scanner.model import DeliveryStatus, EventType
 from scanner.registration.callbacks import CallbackPolicy
@@ -19,8 +19,9 @@ from scanner.store import webhook_log
 from scanner.store.errors import Conflict, NotFound
 from scanner.store.webhook_log import LoggedEvent, LoggedPage
 
-TESTS_A_MINUTE = 10  # whoever has a key must not make of us a means to flood somebody
-MINUTE_MS = 60_000
+TESTS = Limit(10, 60)  # whoever has a key must not make of us a means to flood somebody
+_TEST = "webhook tests"
+_ALL = "all"  # they are counted together
 
 
 class Answer(Protocol):
@@ -81,7 +82,7 @@ class Deliveries:
         self._sender = sender
         self._on_events = on_events
         self._numbers = Horizon(db, "events", "number")
-        self._tested: deque[int] = deque(maxlen=TESTS_A_MINUTE)  # when, by the stopwatch
+        self.limiter = RateLimiter({_TEST: TESTS}, clock.elapsed_ms)
 
     async def page(self, *, status: DeliveryStatus | None, receiver: str | None, after: int, limit: int) -> LoggedPage:
         """Return a page of webhooks in the order they were queued."""
@@ -141,8 +142,5 @@ class Deliveries:
         return TestResult(event_id, answer.status, answer.latency_ms, answer.response, answer.error)
 
     def _count_test(self) -> None:
-        now = self._clock.elapsed_ms()
-        if len(self._tested) == TESTS_A_MINUTE and now - self._tested[0] < MINUTE_MS:
-            wait_s = (MINUTE_MS - (now - self._tested[0])) // 1000 + 1
-            raise RateLimited(f"at most {TESTS_A_MINUTE} test events a minute", retry_after_s=wait_s)
-        self._tested.append(now)
+        if wait_s := self.limiter.take(_TEST, _ALL):
+            raise RateLimited(f"at most {TESTS.count} test events a minute", retry_after_s=wait_s)

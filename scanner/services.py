@@ -16,6 +16,7 @@ from kernel.clock import Clock
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database, Tx
 from kernel.store.horizon import Horizon
+from kernel.web.rate_limiter import RateLimiter
 from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.checkout.payments import Payments
@@ -158,6 +159,11 @@ class Services:
         self._on_events = on_events
         self._public_url = public_url
         self.payments = Payments(db, clock, with_depths=self._with_depths, recheck=self.recheck)
+
+    @property
+    def limiters(self) -> tuple[RateLimiter, ...]:
+        """What counts how often somebody asked."""
+        return self.deliveries.limiter, self.sessions.limiter, self.payments.limiter
 
     # --- intents ---------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,10 +79,9 @@ class PaySettings:
 PAY = web.AppKey("payment pages", PaySettings)
 
 
-def pay_settings(http: HttpSettings) -> PaySettings:
+def pay_settings(http: HttpSettings, limiter: RateLimiter) -> PaySettings:
     """Return what payment pages go by; at most a quarter of the connections are pages that stay open."""
     most = max(1, default_limits(trusted_hops=http.trusted_hops).connections // 4)
-    limiter = RateLimiter(LIMITS, lambda: int(time.monotonic() * 1000))
     return PaySettings(http.public_url, http.frame_ancestors, http.trusted_hops, limiter, OpenPages(most))
 
 

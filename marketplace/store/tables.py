@@ -17,6 +17,7 @@ from sqlalchemy import (
 from kernel.store.ddl import Whole, checks, where
 from kernel.store.dialects import StrangersText
 from kernel.store.leases import lease_tables
+from kernel.store.rates import rate_table
 from marketplace import model
 from marketplace.store.columns import BaseUnits, Json, OneOf, identity, known, times
 
@@ -459,19 +460,8 @@ key_proof = Table(
     CheckConstraint("id = 1", name="key_proof_one"),
 )
 
-# How often clients asked lately, where several processes count together; not kept through a crash.
-rate_counts = Table(
-    "rate_counts",
-    metadata,
-    Column("limit_name", Text, primary_key=True),
-    Column("client", Text, primary_key=True),
-    Column("slot", Whole, primary_key=True, autoincrement=False),  # a piece of the limit's time, by its number
-    Column("process", Text, primary_key=True),
-    Column("count", Whole, nullable=False),
-    Column("ends_at", Whole, nullable=False),
-    Index("rate_counts_old", "ends_at"),
-)
-
+# What several processes on one store know of each other.
+rate_counts = rate_table(metadata)
 nodes, leases = lease_tables(metadata)
 
 # What happened is never changed: these tables only grow, and triggers of the first migration say so.

@@ -70,7 +70,7 @@ class Payments:
         self._clock = clock
         self._with_depths = with_depths
         self._recheck = recheck
-        self._limiter = RateLimiter(LIMITS, clock.elapsed_ms)
+        self.limiter = RateLimiter(LIMITS, clock.elapsed_ms)
         self._looking: set[int] = set()  # chains that are asked for somebody right now
         self.live = LivePayments(self.read)
 
@@ -150,7 +150,7 @@ class Payments:
         if intent.chain_id in self._looking:
             raise TooOften(BUSY_S)
         for name in LIMITS:
-            if wait_s := self._limiter.take(name, intent.intent_id):
+            if wait_s := self.limiter.take(name, intent.intent_id):
                 raise TooOften(wait_s)
 
 

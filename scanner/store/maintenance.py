@@ -62,7 +62,7 @@ KIND = StoreKind(
 
 COPIED = Copied(
     metadata=metadata,
-    not_copied=("nodes", "leases", "chain_reports"),
+    not_copied=("nodes", "leases", "rate_counts", "chain_reports"),
     sealed=[(column.table.name, column.name) for column in HOLDERS],
     amounts=lambda column: isinstance(column.type, BaseUnits),
 )

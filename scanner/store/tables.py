@@ -20,6 +20,7 @@ from sqlalchemy.types import TypeDecorator
 
 from kernel.store.ddl import Spelling, Whole, checks, where
 from kernel.store.leases import lease_tables
+from kernel.store.rates import rate_table
 from scanner.model import RETURNABLE
 
 metadata = MetaData()
@@ -406,8 +407,9 @@ callback_rotations = Table(
     Column("former_since", Whole),
 )
 
-# Where several processes share the store: who leads what.
+# Where several processes share the store: who leads what, and how often clients asked lately.
 nodes, leases = lease_tables(metadata)
+rate_counts = rate_table(metadata)
 
 # What the leader of a chain knows of it, for the processes that do not lead it, and what they ask of it.
 chain_reports = Table(

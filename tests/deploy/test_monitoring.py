@@ -14,6 +14,7 @@ from yarl import URL
 
 from api.app import build_app
 from config.settings import HttpSettings
+from kernel.web.rate_limiter import RateLimiter
 from marketplace.web.app import build_app as build_marketplace
 from scanner.upkeep.metrics import Metrics
 from tests.deploy.files import DEPLOY, checked_by, parsed
@@ -122,7 +123,7 @@ async def test_the_checks_of_gatus_ask_what_both_services_serve(tmp_path: Path) 
         "scanner": {
             resource.canonical
             for resource in build_app(
-                None, HttpSettings("", 0, (), production=False, trusted_hops=0), Metrics()
+                None, HttpSettings("", 0, (), production=False, trusted_hops=0), Metrics(), RateLimiter({}, int)
             ).router.resources()
         },
         "marketplace": {resource.canonical for resource in build_marketplace(None).router.resources()},

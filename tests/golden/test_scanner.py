@@ -19,6 +19,7 @@ from config.settings import REFUSE_OPEN, HttpSettings, load_settings
 from kernel.errors import ConfigError
 from kernel.logging import ConsoleFormatter, JsonFormatter
 from kernel.web import middlewares
+from kernel.web.rate_limiter import RateLimiter
 from scanner.model import EventType
 from scanner.upkeep.metrics import Metrics
 from tests.golden import description, scanner_story
@@ -97,7 +98,8 @@ def nowhere() -> dict[str, str]:
 
 async def failing(book: Book, session: aiohttp.ClientSession) -> None:
     """Record what a bug of ours looks like: without anything behind the front door every call is one."""
-    app = build_app(None, HttpSettings("", 0, (), production=False, trusted_hops=0), Metrics())  # type: ignore[arg-type]
+    settings = HttpSettings("", 0, (), production=False, trusted_hops=0)
+    app = build_app(None, settings, Metrics(), RateLimiter({}, int))  # type: ignore[arg-type]
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -169,7 +169,7 @@ async def test_counts_that_could_not_be_told_are_told_later(
     ) as one:
         rates = one.marketplace.sharing.rates  # type: ignore[union-attr]
         with monkeypatch.context() as broken:
-            broken.setattr("marketplace.store.rates.add", _lost)
+            broken.setattr("kernel.store.rates.add", _lost)
             with pytest.raises(UnknownOutcome):
                 await rates.exchange()
         await rates.exchange()

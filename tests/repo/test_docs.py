@@ -12,6 +12,7 @@ from api.app import build_app
 from api.console.routes import CONSOLE
 from config.catalog import Chain
 from config.settings import VARIABLES, HttpSettings
+from kernel.web.rate_limiter import RateLimiter
 from marketplace.errors import CODES as MARKETPLACE_CODES
 from marketplace.settings import VARIABLES as MARKETPLACE_VARIABLES
 from protocol.errors import CODES
@@ -107,7 +108,8 @@ def test_the_pages_of_the_console_are_those_that_are_documented() -> None:
 
 
 def test_the_calls_of_the_api_are_those_that_are_documented() -> None:
-    app = build_app(None, HttpSettings("", 0, (), production=False, trusted_hops=0), Metrics())  # type: ignore[arg-type]
+    settings = HttpSettings("", 0, (), production=False, trusted_hops=0)
+    app = build_app(None, settings, Metrics(), RateLimiter({}, int))  # type: ignore[arg-type]
     served = {(r.method, r.resource.canonical) for r in app.router.routes() if r.resource and r.method != "HEAD"}
     served = {call for call in served if not call[1].startswith(PAGES)}
     documented = {call for row in rows("docs/api.md", "call") for call in CALL.findall(row[0])}

@@ -622,15 +622,15 @@ def _sharing() -> None:
     """Create what several processes on one store know of each other."""
     op.create_table(
         "rate_counts",
-        sa.Column("limit_name", sa.Text, nullable=False),
         sa.Column("client", sa.Text, nullable=False),
+        sa.Column("limit_name", sa.Text, nullable=False),
         sa.Column("slot", Whole, autoincrement=False, nullable=False),
         sa.Column("process", sa.Text, nullable=False),
         sa.Column("count", Whole, nullable=False),
-        sa.Column("ends_at", Whole, nullable=False),
-        sa.PrimaryKeyConstraint("limit_name", "client", "slot", "process"),
+        sa.Column("over_at", Whole, nullable=False),
+        sa.PrimaryKeyConstraint("client", "limit_name", "slot", "process"),
     )
-    op.create_index("rate_counts_old", "rate_counts", ["ends_at"])
+    op.create_index("rate_counts_over", "rate_counts", ["over_at"])
     op.create_table(
         "nodes",
         sa.Column("incarnation", sa.Text, primary_key=True),

@@ -391,8 +391,20 @@ def _sharing() -> None:
         sa.Column("failure", sa.Text),
         sa.Column("blind", Whole, nullable=False, server_default="0"),
     )
+    op.create_table(
+        "rate_counts",
+        sa.Column("client", sa.Text, nullable=False),
+        sa.Column("limit_name", sa.Text, nullable=False),
+        sa.Column("slot", Whole, autoincrement=False, nullable=False),
+        sa.Column("process", sa.Text, nullable=False),
+        sa.Column("count", Whole, nullable=False),
+        sa.Column("over_at", Whole, nullable=False),
+        sa.PrimaryKeyConstraint("client", "limit_name", "slot", "process"),
+    )
+    op.create_index("rate_counts_over", "rate_counts", ["over_at"])
     if op.get_context().dialect.name == "postgresql":
         op.execute(CLOCK)
+        op.execute("ALTER TABLE rate_counts SET UNLOGGED")  # what is written every second need not last
 
 
 def _refusals(sql: Spelling) -> list[str]:
