@@ -277,6 +277,7 @@ class Dispute:
     note: str | None
     resolved_by: str | None
     resolved_at: int | None
+    assigned_to: str | None  # who looks after it; anybody else who may decide still can
     created_at: int
 
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from marketplace.errors import Refused, conflict, not_found
 from marketplace.identity.tokens import AccessTokens, digest, new_refresh
-from marketplace.model import Actor, Role, User
+from marketplace.model import Actor, Page, Role, User
 from marketplace.store import locks, users
 from marketplace.store.database import Tx
 from marketplace.store.errors import Taken
@@ -65,6 +65,11 @@ class Accounts:
             )
             await users.add(work.tx, user)
         return user
+
+    async def listing(self, page: Page, *, text: str | None, role: Role | None) -> tuple[list[User], int]:
+        """Return people, newest first."""
+        async with self._units.db.read() as tx:
+            return await users.listing(tx, page, text=text, role=role)
 
     async def ensure_admin(self, email: str, password: SecretStr) -> None:
         """Create the first admin when there is no such user yet."""

@@ -14,6 +14,7 @@ from marketplace.model import (
     DisputeOutcome,
     EscrowState,
     LedgerEntryType,
+    Page,
     Payment,
     PaymentStatus,
     RequestStatus,
@@ -85,6 +86,15 @@ class Payouts:
             return await self._order(
                 work, payment, Direction.REFUND, LedgerEntryType.REFUND, to_address, reason, expected
             )
+
+    async def listing(self, page: Page, *, status: PaymentStatus | None) -> tuple[list[PayoutInstruction], int]:
+        """Return instructions beside what they empty, newest first."""
+        async with self._units.db.read() as tx:
+            found, total = await payments.instructions(tx, page, status=status)
+            pay_ins = await payments.by_ids(tx, {each.settles_payment_id or "" for each in found})
+        # One that empties nothing has no pay-in to stand beside: the reconciliation names it (orphan_instruction).
+        named = [(pay_ins.get(each.settles_payment_id or ""), each) for each in found]
+        return [PayoutInstruction(payment, each) for payment, each in named if payment is not None], total
 
     async def mark_executed(self, instruction_id: str, tx_hash: str) -> PayoutInstruction:
         """Note that an instruction was carried out on chain."""

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import insert, select, update
 
-from marketplace.model import Dispute, DisputeOutcome, DisputeStatus
+from marketplace.model import Dispute, DisputeOutcome, DisputeStatus, Page
 from marketplace.store.database import Tx
-from marketplace.store.rows import changed, many, one
+from marketplace.store.rows import changed, many, one, paged
 from marketplace.store.tables import dispute_evidence, disputes
 
 _d = disputes.c
@@ -39,6 +39,22 @@ async def open_of(tx: Tx, payment_id: str) -> Dispute | None:
     """Return the open dispute about a payment."""
     opened = (_d.payment_id == payment_id) & (_d.status == DisputeStatus.OPEN)
     return await one(tx, select(disputes).where(opened), Dispute)
+
+
+async def listing(
+    tx: Tx, page: Page, *, status: DisputeStatus | None, assigned_to: str | None
+) -> tuple[list[Dispute], int]:
+    """Return one page of disputes, newest first."""
+    found = select(disputes).order_by(_d.created_at.desc(), _d.id)
+    if status is not None:
+        found = found.where(_d.status == status)
+    if assigned_to is not None:
+        found = found.where(_d.assigned_to == assigned_to)
+    return await paged(tx, found, Dispute, page)
+
+
+async def assign(tx: Tx, dispute_id: str, user_id: str | None) -> None:
+    await tx.execute(update(disputes).where(_d.id == dispute_id).values(assigned_to=user_id))
 
 
 async def resolve(tx: Tx, dispute_id: str, outcome: DisputeOutcome, note: str, user_id: str, now: int) -> bool:

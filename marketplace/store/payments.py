@@ -70,6 +70,20 @@ async def instruction_of(tx: Tx, payment_id: str, direction: Direction) -> Payme
     return await one(tx, select(payments).where(found), Payment)
 
 
+async def instructions(tx: Tx, page: Page, *, status: PaymentStatus | None) -> tuple[list[Payment], int]:
+    """Return one page of instructions to move money out, newest first."""
+    given = select(payments).where(_p.direction != Direction.IN).order_by(_p.created_at.desc(), _p.id)
+    if status is not None:
+        given = given.where(_p.status == status)
+    return await paged(tx, given, Payment, page)
+
+
+async def by_ids(tx: Tx, payment_ids: Collection[str]) -> dict[str, Payment]:
+    """Return payments by their ids."""
+    found = await many(tx, select(payments).where(_p.id.in_(payment_ids)), Payment)
+    return {payment.id: payment for payment in found}
+
+
 async def history(tx: Tx, user_id: str | None, role: str, page: Page) -> tuple[list[Payment], int]:
     """Return payments of a person in a role, newest first; `user_id` None is everybody's."""
     found = select(payments).order_by(_p.created_at.desc(), _p.id)

@@ -213,6 +213,7 @@ payments = Table(
     Index("payments_seller", "seller_id", "created_at"),
     Index("payments_status", "status", "expires_at"),
     Index("payments_settles", "settles_payment_id"),
+    Index("payments_instructions", "created_at", **where("direction != 'in'")),
 )
 
 address_indices = Table(
@@ -389,10 +390,12 @@ disputes = Table(
     Column("note", StrangersText),
     Column("resolved_by", Text, ForeignKey("users.id")),
     Column("resolved_at", Whole),
+    Column("assigned_to", Text, ForeignKey("users.id")),
     Column("created_at", Whole, nullable=False),
     CheckConstraint("(status = 'resolved') = (outcome IS NOT NULL)", name="disputes_resolved_has_outcome"),
     Index("disputes_one_open", "payment_id", unique=True, **where("status = 'open'")),
     Index("disputes_request", "purchase_request_id"),
+    Index("disputes_newest", "created_at"),
 )
 
 dispute_evidence = Table(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, or_, select, update
 
-from marketplace.model import Role, User
+from marketplace.model import Page, Role, User
 from marketplace.store.database import Tx
-from marketplace.store.rows import changed, one
+from marketplace.store.rows import changed, many, one, paged
 from marketplace.store.tables import refresh_tokens, users
 
 
@@ -37,6 +37,22 @@ async def by_email(tx: Tx, email: str) -> User | None:
 
 async def by_id(tx: Tx, user_id: str) -> User | None:
     return await one(tx, select(users).where(users.c.id == user_id), User)
+
+
+async def listing(tx: Tx, page: Page, *, text: str | None, role: Role | None) -> tuple[list[User], int]:
+    """Return one page of people, newest first; `text` is a part of a name or an e-mail, in any case."""
+    found = select(users).order_by(users.c.created_at.desc(), users.c.id)
+    if text is not None:
+        named = [column.icontains(text, autoescape=True) for column in (users.c.email, users.c.name)]
+        found = found.where(or_(*named))
+    if role is not None:
+        found = found.where(users.c.role == role)
+    return await paged(tx, found, User, page)
+
+
+async def by_ids(tx: Tx, user_ids: Collection[str]) -> dict[str, User]:
+    """Return people by their ids."""
+    return {user.id: user for user in await many(tx, select(users).where(users.c.id.in_(user_ids)), User)}
 
 
 async def ids_with(tx: Tx, roles: Sequence[Role]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from marketplace.errors import conflict, forbidden, not_found
+from marketplace.errors import conflict, forbidden, invalid, not_found
 from marketplace.model import (
     Actor,
     Dispute,
@@ -12,6 +12,7 @@ from marketplace.model import (
     DisputeStatus,
     EscrowState,
     LedgerEntryType,
+    Page,
     Payment,
     RequestStatus,
     Role,
@@ -19,7 +20,7 @@ from marketplace.model import (
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.ledger import balances
 from marketplace.payments.payouts import PAID_STATES
-from marketplace.store import disputes, ledger, locks, payments, requests
+from marketplace.store import disputes, ledger, locks, payments, requests, users
 from marketplace.store.database import Tx
 from marketplace.store.disputes import Evidence
 from marketplace.trade.requests import found
@@ -78,6 +79,7 @@ class Disputes:
                 note=None,
                 resolved_by=None,
                 resolved_at=None,
+                assigned_to=None,
                 created_at=work.now,
             )
             await disputes.add(work.tx, dispute)
@@ -86,6 +88,13 @@ class Disputes:
             )
             await _tell(work, dispute, payment, "dispute_opened", f"Dispute opened: {request.title}")
         return dispute
+
+    async def listing(
+        self, page: Page, *, status: DisputeStatus | None, assigned_to: str | None
+    ) -> tuple[list[Dispute], int]:
+        """Return disputes for those who decide, newest first."""
+        async with self._units.db.read() as tx:
+            return await disputes.listing(tx, page, status=status, assigned_to=assigned_to)
 
     async def show(self, actor: Actor, dispute_id: str) -> DisputeView:
         async with self._units.db.read() as tx:
@@ -103,6 +112,22 @@ class Disputes:
             await disputes.add_evidence(work.tx, dispute_id, actor.user_id, text, link, work.now)
             await _tell(work, dispute, payment, "dispute_evidence", "New evidence in a dispute", but=actor)
             return DisputeView(dispute, await disputes.evidence(work.tx, dispute_id))
+
+    async def assign(self, actor: Actor, dispute_id: str, user_id: str | None) -> Dispute:
+        """Say who looks after an open dispute; None leaves it to everybody who decides."""
+        async with self._units.begin(locks.request_of_dispute(dispute_id)) as work:
+            dispute = await self._found(work.tx, dispute_id)
+            if dispute.status is not DisputeStatus.OPEN:
+                raise conflict("the dispute is resolved", outcome=dispute.outcome)
+            if user_id is not None:
+                judge = await users.by_id(work.tx, user_id)
+                if judge is None or judge.role not in JUDGES:
+                    raise invalid("userId", "has to be an admin or a resolver")
+            await disputes.assign(work.tx, dispute_id, user_id)
+            if user_id is not None and user_id not in {actor.user_id, dispute.assigned_to}:
+                title = f"A dispute is yours to look after: {dispute.category}"
+                work.notify([user_id], "dispute", "dispute_assigned", title, about=dispute.id, url=_url(dispute))
+            return await self._found(work.tx, dispute_id)
 
     async def resolve(self, actor: Actor, dispute_id: str, outcome: DisputeOutcome, note: str) -> Dispute:
         """End a dispute; the same outcome again changes nothing, another one is refused."""
@@ -169,4 +194,8 @@ async def _tell(
     """Tell every party, and those who decide."""
     people = [payment.buyer_id, payment.seller_id, *await work.people(*JUDGES)]
     told = [user_id for user_id in people if but is None or user_id != but.user_id]
-    work.notify(told, "dispute", kind, title, about=dispute.id, url=f"/disputes/{dispute.id}")
+    work.notify(told, "dispute", kind, title, about=dispute.id, url=_url(dispute))
+
+
+def _url(dispute: Dispute) -> str:
+    return f"/disputes/{dispute.id}"

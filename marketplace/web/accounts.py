@@ -10,8 +10,8 @@ from pydantic import Field
 from marketplace.identity.accounts import Tokens
 from marketplace.model import Role
 from marketplace.web import shapes
-from marketplace.web.answers import success
-from marketplace.web.bodies import Body, Text, current_actor, parse
+from marketplace.web.answers import paged, success
+from marketplace.web.bodies import Body, Listing, Text, current_actor, parse, parse_query
 from marketplace.web.fields import Email
 from marketplace.web.state import SERVICES
 from protocol.codec import of
@@ -22,6 +22,11 @@ class NewUser(Body):
     password: Annotated[str, Field(min_length=8, max_length=256, repr=False)]
     role: Role
     name: Annotated[Text, Field(min_length=1, max_length=120)]
+
+
+class ListUsers(Listing):
+    q: Annotated[str | None, Field(min_length=1, max_length=254)] = None
+    role: Role | None = None
 
 
 class Login(Body):
@@ -45,6 +50,14 @@ async def create(request: web.Request) -> web.Response:
         email=body.email, password=body.password, role=body.role, name=body.name
     )
     return success(shapes.OneUser(user=of(shapes.User, user)), status=201)
+
+
+async def listing(request: web.Request) -> web.Response:
+    """GET /api/admin/users"""
+    current_actor(request, Role.ADMIN)
+    query = parse_query(request, ListUsers)
+    found, total = await request.app[SERVICES].accounts.listing(query.part(), text=query.q, role=query.role)
+    return paged(shapes.UserPage, total, query.part(), users=(of(shapes.User, user) for user in found))
 
 
 async def login(request: web.Request) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -17,6 +17,8 @@ from marketplace.web.bodies import Body, Line, Listing, Text, current_actor, par
 from marketplace.web.fields import Address, ChainId, Moment
 from marketplace.web.state import SERVICES
 from protocol.codec import of
+
+INSTRUCTIONS = {"pending": PaymentStatus.PENDING, "released": PaymentStatus.COMPLETED}
 
 
 class Release(Body):
@@ -34,6 +36,15 @@ class ClearReorg(Body):
 
 class Settle(Body):
     tx_hash: Annotated[Line, Field(min_length=1, max_length=128)]
+
+
+class ListInstructions(Listing):
+    status: Literal["pending", "released"] | None = None
+
+    @property
+    def of_payments(self) -> PaymentStatus | None:
+        """Return the status such instructions have in the store."""
+        return None if self.status is None else INSTRUCTIONS[self.status]
 
 
 class Hold(Body):
@@ -101,6 +112,14 @@ async def settle(request: web.Request) -> web.Response:
     return success(
         ordered(await request.app[SERVICES].payouts.mark_executed(path_uuid(request, "instruction"), body.tx_hash))
     )
+
+
+async def instructions(request: web.Request) -> web.Response:
+    """GET /api/admin/instructions"""
+    current_actor(request, Role.ADMIN)
+    query = parse_query(request, ListInstructions)
+    found, total = await request.app[SERVICES].payouts.listing(query.part(), status=query.of_payments)
+    return paged(shapes.PayoutPage, total, query.part(), payouts=map(ordered, found))
 
 
 async def hold(request: web.Request) -> web.Response:

@@ -9,12 +9,12 @@ from aiohttp import web
 from msgspec import UNSET
 from pydantic import Field
 
-from marketplace.model import Dispute, DisputeOutcome, Role
+from marketplace.model import Dispute, DisputeOutcome, DisputeStatus, Role
 from marketplace.store.disputes import Evidence
 from marketplace.trade.disputes import JUDGES
 from marketplace.web import shapes
-from marketplace.web.answers import success
-from marketplace.web.bodies import Body, Id, Line, Text, current_actor, parse, path_uuid
+from marketplace.web.answers import paged, success
+from marketplace.web.bodies import Body, Id, Line, Listing, Text, current_actor, parse, parse_query, path_uuid
 from marketplace.web.fields import Link
 from marketplace.web.state import SERVICES
 from protocol.codec import of
@@ -26,6 +26,15 @@ class NewDispute(Body):
     purchase_request_id: Id
     reason: Words
     category: Annotated[Line, Field(min_length=1, max_length=60)]
+
+
+class ListDisputes(Listing):
+    status: DisputeStatus | None = None
+    assigned_to: Id | None = None
+
+
+class Assign(Body):
+    user_id: Id | None
 
 
 class NewEvidence(Body):
@@ -54,6 +63,16 @@ async def create(request: web.Request) -> web.Response:
     return success(shown(opened, ()), status=201)
 
 
+async def listing(request: web.Request) -> web.Response:
+    """GET /api/disputes"""
+    current_actor(request, *JUDGES)
+    query = parse_query(request, ListDisputes)
+    found, total = await request.app[SERVICES].disputes.listing(
+        query.part(), status=query.status, assigned_to=query.assigned_to
+    )
+    return paged(shapes.DisputePage, total, query.part(), disputes=(shown(each).dispute for each in found))
+
+
 async def show(request: web.Request) -> web.Response:
     """GET /api/disputes/{id}"""
     actor = current_actor(request)
@@ -67,6 +86,15 @@ async def add_evidence(request: web.Request) -> web.Response:
     body = await parse(request, NewEvidence)
     view = await request.app[SERVICES].disputes.add_evidence(actor, path_uuid(request, "dispute"), body.text, body.link)
     return success(shown(view.dispute, view.evidence), status=201)
+
+
+async def assign(request: web.Request) -> web.Response:
+    """POST /api/disputes/{id}/assign"""
+    actor = current_actor(request, *JUDGES)
+    body = await parse(request, Assign)
+    return success(
+        shown(await request.app[SERVICES].disputes.assign(actor, path_uuid(request, "dispute"), body.user_id))
+    )
 
 
 async def resolve(request: web.Request) -> web.Response:

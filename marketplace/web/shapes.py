@@ -172,6 +172,7 @@ class Dispute(Wire):
     note: str | None
     resolved_by: str | None
     resolved_at: Time | None
+    assigned_to: str | None
     created_at: Time
     evidence: tuple[DisputeEvidence, ...] | UnsetType = UNSET
 
@@ -400,6 +401,18 @@ class OfferPage(Page):
 
 class PaymentPage(Page):
     payments: tuple[Payment, ...]
+
+
+class PayoutPage(Page):
+    payouts: tuple[OrderedPayout, ...]
+
+
+class DisputePage(Page):
+    disputes: tuple[Dispute, ...]
+
+
+class UserPage(Page):
+    users: tuple[User, ...]
 
 
 class RecoveryPage(Page):

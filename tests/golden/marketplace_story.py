@@ -204,6 +204,8 @@ async def arriving(m: Market) -> None:
     for changed in ({"email": "x"}, {"password": "short"}, {"role": "king"}, {"name": ""}, {"name": "a\u0000b"}):
         await m.admin.ask("POST", "/api/admin/users", {**new, **changed}, status=REFUSED)
     await m.people["buyer"].ask("POST", "/api/admin/users", new, status=REFUSED)
+    await m.admin.ask("GET", "/api/admin/users?role=seller&q=OTHER")
+    await m.admin.ask("GET", "/api/admin/users?role=king", status=REFUSED)
 
 
 async def asking_and_offering(m: Market) -> None:
@@ -366,12 +368,18 @@ async def paying_plainly(m: Market) -> None:
         await m.people[who].ask("GET", path)
     await m.people["other"].ask("GET", path, status=REFUSED)
     await purchase.release(status=REFUSED)
+    resolver = (await m.people["resolver"].ask("GET", "/api/auth/me"))["data"]["user"]["id"]
+    await m.admin.ask("POST", f"{path}/assign", {"userId": resolver})
+    for nobody in ({"userId": NOWHERE}, {"userId": "x"}, {}):
+        await m.admin.ask("POST", f"{path}/assign", nobody, status=REFUSED)
+    await m.people["resolver"].ask("GET", f"/api/disputes?status=open&assignedTo={resolver}")
     resolution = {"outcome": "refund", "note": "It was never sent."}
     await purchase.buyer.ask("POST", f"{path}/resolve", resolution, status=REFUSED)
     await m.people["resolver"].ask("POST", f"{path}/resolve", {**resolution, "outcome": "coin"}, status=REFUSED)
     await m.people["resolver"].ask("POST", f"{path}/resolve", resolution)
     await m.people["resolver"].ask("POST", f"{path}/resolve", {**resolution, "outcome": "release"}, status=REFUSED)
     given = await purchase.refund()
+    await m.admin.ask("GET", "/api/admin/instructions?status=pending")
     await m.admin.ask("POST", f"/api/admin/instructions/{given['instruction']['id']}/settle", {"txHash": DONE_IN})
     await purchase.show()
 

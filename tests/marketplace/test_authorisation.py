@@ -57,6 +57,7 @@ TABLE: dict[str, Row] = {
     "POST /api/admin/users": Row(
         ADMIN, body={"email": "new@example.test", "password": PASSWORD, "role": "buyer", "name": "New"}
     ),
+    "GET /api/admin/users": Row(ADMIN),
     f"POST {MARKET}/purchase-requests": Row(BUYER, body=request_body()),
     f"GET {MARKET}/purchase-requests/my": OPEN,
     f"GET {REQUEST}": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
@@ -86,6 +87,7 @@ TABLE: dict[str, Row] = {
     "POST /api/admin/payments/{id}/hold": Row(ADMIN, body={"until": None}),
     "POST /api/admin/payments/{id}/stop-watch": Row(ADMIN),
     "POST /api/admin/payments/{id}/clear-reorg": Row(ADMIN, body={"note": "I looked at it."}),
+    "GET /api/admin/instructions": Row(ADMIN),
     "POST /api/admin/instructions/{id}/settle": Row(ADMIN, body={"txHash": DONE_IN}),
     "GET /api/admin/recoveries": Row(ADMIN),
     "GET /api/admin/reconciliation": Row(ADMIN),
@@ -96,8 +98,10 @@ TABLE: dict[str, Row] = {
     "POST /api/disputes": Row(
         SIDES, FORBIDDEN, body={"purchaseRequestId": "{request}", "reason": "It is broken.", "category": "quality"}
     ),
+    "GET /api/disputes": Row(JUDGES),
     "GET /api/disputes/{id}": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
     "POST /api/disputes/{id}/evidence": Row(EVERYBODY, FORBIDDEN, over=JUDGES, body={"text": "Look at this."}),
+    "POST /api/disputes/{id}/assign": Row(JUDGES, body={"userId": None}),
     "POST /api/disputes/{id}/resolve": Row(JUDGES, body={"outcome": "no_action", "note": "Nothing to see."}),
     "GET /api/events": OPEN,
     "GET /api/notifications": OPEN,

@@ -238,6 +238,7 @@ async def everybody(shop: Running) -> dict[str, Api]:
 async def test_what_names_nothing_is_404_for_whoever_might(everybody: dict[str, Api]) -> None:
     bodies = {
         "select-offer": {"offerId": NOWHERE},
+        "assign": {"userId": None},
         "resolve": {"outcome": "refund", "note": "because"},
         "evidence": {"text": "look"},
         "verify": {"code": "123456"},

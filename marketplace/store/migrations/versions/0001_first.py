@@ -378,6 +378,7 @@ def _payments() -> None:
     )
     op.create_index("payments_request", "payments", ["purchase_request_id"])
     op.create_index("payments_seller", "payments", ["seller_id", "created_at"])
+    op.create_index("payments_instructions", "payments", ["created_at"], **where("direction != 'in'"))
     op.create_index("payments_settles", "payments", ["settles_payment_id"])
     op.create_index("payments_status", "payments", ["status", "expires_at"])
     op.create_table(
@@ -575,8 +576,13 @@ def _disputes() -> None:
         sa.Column("note", sa.Text),
         sa.Column("resolved_by", sa.Text),
         sa.Column("resolved_at", Whole),
+        sa.Column("assigned_to", sa.Text),
         sa.Column("created_at", Whole, nullable=False),
         sa.CheckConstraint("(status = 'resolved') = (outcome IS NOT NULL)", name="disputes_resolved_has_outcome"),
+        sa.ForeignKeyConstraint(
+            ["assigned_to"],
+            ["users.id"],
+        ),
         sa.ForeignKeyConstraint(
             ["opened_by"],
             ["users.id"],
@@ -595,6 +601,7 @@ def _disputes() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("disputes_newest", "disputes", ["created_at"])
     op.create_index("disputes_one_open", "disputes", ["payment_id"], unique=True, **where("status = 'open'"))
     op.create_index("disputes_request", "disputes", ["purchase_request_id"])
     op.create_table(
