@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet run demo e2e chaos recovery test test-postgresql test-browser test-long golden check docs bench load lock image env clean
+.PHONY: setup setup-devnet run demo e2e chaos recovery test test-postgresql test-browser test-long golden pictures check docs bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -47,6 +47,9 @@ test-long: setup-devnet ## the tests that take minutes: kills by the dozen, a ru
 
 golden: setup ## record anew what clients are told (tests/golden); look at the difference before you commit it
 	GOLDEN=record $(BIN)/python -m pytest -q -n 0 tests/golden
+
+pictures: setup-devnet ## take the README's pictures anew, of the real pages (docs/pictures)
+	PICTURES=record $(BIN)/python -m pytest -q -n 0 tests/browser/test_pictures.py
 
 check: setup ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """
 A whole purchase in half a minute, on a local chain, from the request to the seller who is paid.
 
-`make demo` leaves scanner and marketplace running until Ctrl-C; `make demo ONCE=1` ends by itself.
+`make demo` leaves scanner and marketplace running until Ctrl-C, and pays what is left to pay when Enter is pressed.
+`make demo ONCE=1` ends by itself. Both end with a look at the console, which has to show the payment.
 `CHAIN=tron` or `CHAIN=ton` runs the part of the scanner on a local network of that family.
 """
 
@@ -10,9 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
+import time
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,10 +33,12 @@ from devnet.runner.target import target_of
 BLOCK_S = 3  # afterwards, as on the real chain
 AMOUNT = 12_500_000_000_000_000_000  # of the payment that is left to whoever watches
 MINE_S = 0.6  # slow enough to be watched
+FORM_TOKEN = re.compile(r'name="csrf" value="([^"]+)"')
 
 
 async def run(*, once: bool) -> None:
     """Run the demo."""
+    began = time.monotonic()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -45,22 +50,44 @@ async def run(*, once: bool) -> None:
             async with deployed(Path(name), chain, scanner_more=_reachable()) as deployment:
                 log(f"scanner     {deployment.scanner.url}")
                 log(f"marketplace {deployment.marketplace.url}")
-                await _run_purchase(deployment)
+                payment_id = await _run_purchase(deployment)
+                await _look_in_console(deployment, payment_id)
+                log(f"seen        confirmed in the console, {time.monotonic() - began:.0f} s after the start")
                 if not once:
                     await chain.mine_every(BLOCK_S)  # a chain that stands still is stale
                     _show_access(deployment, await _open_payment(deployment))
-                    await stop.wait()
+                    await _pay_or_stop(deployment, stop)
     log("done        nothing is left behind")
 
 
-async def _run_purchase(deployment: Deployment) -> None:
-    """Run one purchase of one buyer and three sellers."""
+async def _run_purchase(deployment: Deployment) -> str:
+    """Run one purchase of one buyer and three sellers; return the id of its payment."""
     async with open_chain_actor(deployment.chain.url, CHAIN_ID, USDT, mine_s=MINE_S) as chain_actor:
         purchase = Run(target=target_of(deployment), chain_actor=chain_actor, rails=[PAYMENT_METHODS["proxy"]], log=log)
         level = await purchase.level(1)
     if not level.ok:
         raise DemoError(_what_is_wrong(level))
     log(f"checked     {len(level.samples)} calls, every notification, the ledger: reconciliation is clean")
+    return level.flows[0].purchase.payment_id
+
+
+async def _look_in_console(deployment: Deployment, payment_id: str) -> None:
+    """Sign in as an operator does, and look at the payment."""
+    console = f"{deployment.scanner.url}/console"
+    jar = aiohttp.CookieJar(unsafe=True)  # cookies of an address that is a number
+    async with aiohttp.ClientSession(cookie_jar=jar, raise_for_status=True) as session:
+        async with session.get(f"{console}/login") as page:
+            token = FORM_TOKEN.search(await page.text())
+        if token is None:
+            raise DemoError("the console has no form to sign in")
+        async with session.post(
+            f"{console}/login", data={"csrf": token[1], "key": deployment.credentials.scanner_key}
+        ) as page:
+            await page.read()
+        async with session.get(f"{console}/intents/{payment_id}") as page:
+            shown = await page.text()
+    if ">confirmed<" not in shown:
+        raise DemoError(f"the console does not show payment {payment_id} as confirmed")
 
 
 def _what_is_wrong(level: LevelResult) -> str:
@@ -85,6 +112,7 @@ async def _open_payment(deployment: Deployment) -> str:
     payment = {
         "intentId": "demo-at-the-page",
         "chainId": CHAIN_ID,
+        "rail": "direct",
         "token": "USDT",
         "destination": deployment.chain.accounts[9],
         "amount": str(AMOUNT),
@@ -109,7 +137,30 @@ def _show_access(deployment: Deployment, payment_url: str) -> None:
     log(f"console     {deployment.scanner.url}/console with the key {known.scanner_key}")
     log(f"running     {deployment.scanner.url}/scanner/status with Authorization: Bearer {known.scanner_key}")
     log(f"            {deployment.marketplace.url}/api/auth/login with {known.admin_email}, {known.admin_password}")
+    if sys.stdin.isatty():
+        log("            Enter pays it, from a wallet of the local chain")
     log("            Ctrl-C ends it")
+
+
+async def _pay_or_stop(deployment: Deployment, stop: asyncio.Event) -> None:
+    """Wait until the end; where somebody sits at a terminal, Enter pays what is open."""
+    if not sys.stdin.isatty():
+        await stop.wait()
+        return
+    entered = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, entered.set)
+    waiting = [asyncio.create_task(event.wait()) for event in (entered, stop)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(sys.stdin)
+        for task in waiting:
+            task.cancel()
+    if not stop.is_set():
+        sent = await deployment.chain.transfer(USDT, deployment.chain.accounts[9], AMOUNT)
+        log(f"paid        transaction {sent}: the page and the console show it as it is confirmed")
+    await stop.wait()
 
 
 def main() -> int:

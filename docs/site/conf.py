@@ -36,6 +36,7 @@ nitpicky = True
 
 myst_heading_anchors = 4  # as code hosts make them
 myst_fence_as_directive = ["mermaid"]
+myst_enable_extensions = ["html_image"]  # pictures side by side
 
 html_theme = "furo"  # asks no other host for anything
 html_title = project

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +73,10 @@ def test_the_snippets_refuse_what_we_did_not_sign(body: bytes, secret: str, age_
 
     assert answered_by_python(given, body, secret) == 401
     assert answered_by_node(given, body, secret) == "401"
+
+
+def test_the_readme_shows_the_pages_that_people_see() -> None:
+    shown = re.findall(r'<img src="([^"]+)" alt="([^"]+)"', README)
+
+    assert [name for name, _ in shown] == ["docs/pictures/payment-page.png", "docs/pictures/console.png"]
+    assert {path.name for path in (ROOT / "docs" / "pictures").iterdir()} == {Path(name).name for name, _ in shown}
