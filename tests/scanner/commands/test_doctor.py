@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from chains import findings
 from chains.findings import Finding, Verdict
@@ -21,8 +24,11 @@ from devnet.tron.ledger import TronLedger
 from devnet.tron.trongrid import TronGrid
 from kernel.store.postgresql import PostgresDatabase
 from scanner.__main__ import main
+from scanner.commands.doctor import report
+from scanner.commands.doctor.chain import Located
 from scanner.commands.doctor.run import HERE, examine
 from tests.harness import ROOT, SECRET, USDT, empty_store, environment
+from tests.repo.pages import page, rows
 
 OK, WARNING, PROBLEM, SKIPPED = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.SKIPPED
 NOWHERE = "http://127.0.0.1:9"
@@ -34,8 +40,12 @@ def env_of(folder: Path, *urls: str, **more: str) -> dict[str, str]:
 
 async def found_of(env: dict[str, str], **how: Any) -> dict[str, dict[str, Finding]]:
     """Return the findings by what they are about, and by their names."""
+    return sorted_by_place(await examine(env, None, **how))
+
+
+def sorted_by_place(located: list[Located]) -> dict[str, dict[str, Finding]]:
     found: dict[str, dict[str, Finding]] = {}
-    for where, finding in await examine(env, None, **how):
+    for where, finding in located:
         found.setdefault(where.removeprefix("BSC Testnet ").rpartition("#")[2], {})[finding.what] = finding
     return found
 
@@ -58,8 +68,11 @@ def changed_tokens(folder: Path, **changed: Any) -> str:
 async def test_on_a_healthy_chain_nothing_is_wrong(tmp_path: Path, chain: Anvil, hooks: Receiver) -> None:
     await chain.transfer(USDT, chain.accounts[2], 1)
 
-    found = await found_of(env_of(tmp_path, chain.url), callback=hooks.url(), secret=SECRET)
+    located = await examine(env_of(tmp_path, chain.url), None, callback=hooks.url(), secret=SECRET)
+    found = sorted_by_place(located)
 
+    report.show(located, Console(file=(printed := io.StringIO()), width=160))
+    assert f"`{printed.getvalue().splitlines()[-1]}`" in page("docs/operations.md")
     assert {(w, n): f for w, of in found.items() for n, f in of.items() if f.verdict is not OK} == {}
     assert {*found["0"]} == {
         "chain id",
@@ -79,111 +92,43 @@ async def test_on_a_healthy_chain_nothing_is_wrong(tmp_path: Path, chain: Anvil,
     assert not (tmp_path / "scanner.db").exists()
 
 
-# What is done to an endpoint, what it concerns, how bad that is, and the sentence.
-BROKEN: dict[str, tuple[Callable[[FaultyRpc], Any], str, Verdict, str]] = {
-    "another chain": (
-        lambda rpc: setattr(rpc, "chain_id", 56),
-        "chain id",
-        PROBLEM,
-        "It serves chain 56, expected chain 97: put an endpoint of BSC Testnet into RPC_BSC_TESTNET.",
-    ),
-    "wrong key": (
-        lambda rpc: rpc.fail(status=401),
-        "chain id",
-        PROBLEM,
-        "It cannot be used (HTTP 401: check the URL and its key): correct it in RPC_BSC_TESTNET, or take it out.",
-    ),
-    "silent": (
-        lambda rpc: rpc.fail(hang=True),
-        "chain id",
-        PROBLEM,
-        "It cannot be used (no answer in time (TimeoutError)): correct it in RPC_BSC_TESTNET, or take it out.",
-    ),
-    "no page": (
-        lambda rpc: rpc.fail(body=b"<html>welcome</html>"),
-        "chain id",
-        PROBLEM,
-        "It cannot be used (not a JSON-RPC answer: '<html>welcome</html>'): correct it in RPC_BSC_TESTNET, or take it out.",
-    ),
-    "no finalized block": (
-        lambda rpc: setattr(rpc, "knows_finalized", False),
-        "finalized",
-        PROBLEM,
-        (
-            "It does not know the finalized block, which this chain's payments wait for (finality both): use another"
-            " endpoint."
-        ),
-    ),
-    "no logs": (
-        lambda rpc: rpc.fail("eth_getLogs", error=(-32601, "method not found")),
-        "logs of the proxy",
-        PROBLEM,
-        (
-            "It refuses eth_getLogs even for one block (method not found (code -32601)): every block's receipts would have"
-            " to be read. Use an endpoint that serves logs."
-        ),
-    ),
-    "logs with an address alone": (
-        lambda rpc: setattr(rpc, "needs_address", True),
-        "logs of any token",
-        WARNING,
-        "are not seen. Use an endpoint that serves them where that matters.",
-    ),
-    "short range": (
-        lambda rpc: setattr(rpc, "max_range", 5),
-        "blocks a query",
-        WARNING,
-        (
-            "It serves the logs of only 1 block at once: after a pause it is long behind. Use an endpoint with a"
-            " larger range beside it."
-        ),
-    ),
-    "no batches": (
-        lambda rpc: setattr(rpc, "batches", False),
-        "calls a batch",
-        WARNING,
-        (
-            "It takes 1 of 20 calls in one request: pages are read several times as slowly. Use an endpoint that takes"
-            " larger batches beside it."
-        ),
-    ),
-    "no receipts": (
-        lambda rpc: setattr(rpc, "without_receipt", lambda _: True),
-        "receipts",
-        PROBLEM,
-        "no payment can be confirmed from it. Use another endpoint.",
-    ),
-    "slow": (
-        lambda rpc: rpc.fail("eth_getBlockByNumber", times=1, delay_s=0.3),
-        "latency",
-        WARNING,
-        "payments are seen and confirmed late. Use a faster endpoint beside it.",
-    ),
-    "no newest block": (
-        lambda rpc: rpc.fail("eth_getBlockByNumber", result=None),
-        "head",
-        PROBLEM,
-        "It does not tell its newest block (it has no latest block): use another endpoint.",
-    ),
+# An endpoint that does this, as the operators' page says it, and how it is made to.
+BROKEN: dict[str, Callable[[FaultyRpc], Any]] = {
+    "serves another chain": lambda rpc: setattr(rpc, "chain_id", 56),
+    "refuses its key": lambda rpc: rpc.fail(status=401),
+    "does not answer": lambda rpc: rpc.fail(hang=True),
+    "is a web page": lambda rpc: rpc.fail(body=b"<html>welcome</html>"),
+    "does not know its newest block": lambda rpc: rpc.fail("eth_getBlockByNumber", result=None),
+    "does not know the finalized block": lambda rpc: setattr(rpc, "knows_finalized", False),
+    "serves no logs": lambda rpc: rpc.fail("eth_getLogs", error=(-32601, "method not found")),
+    "serves logs with an address alone": lambda rpc: setattr(rpc, "needs_address", True),
+    "serves logs of few blocks": lambda rpc: setattr(rpc, "max_range", 5),
+    "takes no batches": lambda rpc: setattr(rpc, "batches", False),
+    "has no receipts": lambda rpc: setattr(rpc, "without_receipt", lambda _: True),
+    "is slow": lambda rpc: rpc.fail("eth_getBlockByNumber", times=1, delay_s=0.3),
 }
+SAID = {row[0]: row[1:] for row in rows("docs/operations.md", "an endpoint that")}
 
 
 @pytest.mark.anvil
 async def test_of_a_broken_endpoint_it_says_what_is_wrong_and_of_the_good_one_beside_it_nothing(
     tmp_path: Path, chain: Anvil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It says what the operators' page says it does, word by word; `…` there is what differs from time to time."""
     monkeypatch.setattr(findings, "SLOW_S", 0.25)
     await chain.transfer(USDT, chain.accounts[2], 1)
     registry = changed_registry(tmp_path, finality="both")
     assert len(BROKEN) >= 10
+    assert [*BROKEN] == [*SAID]
 
     async with FaultyRpc(chain.url) as broken:
         env = env_of(tmp_path, broken.url, chain.url, CHAINS_JSON_PATH=registry)
-        for name, (damage, what, verdict, sentence) in BROKEN.items():
+        for name, damage in BROKEN.items():
+            what, verdict, sentence = (cell.strip("`") for cell in SAID[name])
             damage(broken)
             found = await found_of(env)
-            assert (name, found["0"][what].verdict) == (name, verdict), found["0"][what]
-            assert sentence in found["0"][what].advice
+            assert (name, found["0"][what].verdict.value) == (name, verdict), found["0"][what]
+            assert re.fullmatch(re.escape(sentence).replace("…", ".+"), found["0"][what].advice), found["0"][what]
             assert {n: f for n, f in found["1"].items() if f.verdict is not OK} == {}, name
             broken.heal()
 
