@@ -7,23 +7,25 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from kernel.errors import StoreError, WrongKey
+from kernel.errors import ConfigError, StoreError, UnknownOutcome, WrongKey
 from kernel.sealing.keys import GivenKeys, key_file, keys_at_hand
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store import maintenance
 from kernel.store.copy import Copied, copy_store
 from kernel.store.lock import exclusive_store_lock
 from kernel.store.maintenance import Health, StoreKind
-from kernel.store.postgresql import PostgresSettings
+from kernel.store.postgresql import ConnectionLost, PostgresSettings
 from kernel.store.postgresql_check import check_database
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
+
+T = TypeVar("T")
 
 EXIT_FIX = 1  # an operator must change something
 EXIT_WRONG_KEY = 2  # no key at hand opens what is sealed (argparse ends with the same for a wrong argument)
@@ -50,6 +52,22 @@ def stop_on_signal(stop: asyncio.Event, log: logging.Logger) -> Iterator[None]:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def opened_unless(stop: asyncio.Event, opening: AbstractAsyncContextManager[T]) -> AsyncIterator[T | None]:
+    """Open something that may have to wait for long, and close it again; None when `stop` was set meanwhile."""
+    async with AsyncExitStack() as stack:
+        opened = asyncio.ensure_future(stack.enter_async_context(opening))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([opened, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not opened.done():
+                opened.cancel()
+                await asyncio.wait([opened])
+        yield None if opened.cancelled() else opened.result()
 
 
 def parser(
@@ -166,6 +184,12 @@ def _report(health: Health) -> int:
         sys.stderr.write(f"{health.wrong_key}\n")
         return EXIT_WRONG_KEY
     return EXIT_FIX if problems else 0
+
+
+def refused(exc: ConfigError | StoreError, *, serving: bool) -> int:
+    """Say why nothing could be done, and whether a daemon that is started again may do better."""
+    sys.stderr.write(f"{exc}\n")
+    return EXIT_RESTART if serving and isinstance(exc, ConnectionLost | UnknownOutcome) else EXIT_FIX
 
 
 def died(group: BaseExceptionGroup[BaseException], log: logging.Logger, address: str) -> int:

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from kernel.errors import ConfigError, StoreError
 from kernel.logging import configure
-from kernel.process import EXIT_FIX, copy_to_database, died, maintain, maintain_database, parser, stop_on_signal
+from kernel.process import (
+    copy_to_database,
+    died,
+    maintain,
+    maintain_database,
+    opened_unless,
+    parser,
+    refused,
+    stop_on_signal,
+)
 from kernel.store.files import private_from_now_on
 from kernel.store.postgresql import PostgresSettings
 from kernel.supervisor import READY, tell_supervisor
@@ -27,11 +36,12 @@ async def serve(settings: Settings) -> None:
     """Run the backend until it is told to stop."""
     stop = asyncio.Event()
     with stop_on_signal(stop, log):
-        async with open_marketplace(settings) as marketplace:
-            if settings.scanner.webhook_secret is None:
-                log.warning("[marketplace] AMN_SCANNER_WEBHOOK_SECRET is not set: no payment can be confirmed")
-            marketplace.listening.add_done_callback(lambda _: tell_supervisor(READY, os.environ))
-            await marketplace.run(stop)
+        async with opened_unless(stop, open_marketplace(settings)) as marketplace:
+            if marketplace is not None:
+                if settings.scanner.webhook_secret is None:
+                    log.warning("[marketplace] AMN_SCANNER_WEBHOOK_SECRET is not set: no payment can be confirmed")
+                marketplace.listening.add_done_callback(lambda _: tell_supervisor(READY, os.environ))
+                await marketplace.run(stop)
     log.info("[marketplace] stopped")
 
 
@@ -67,8 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure(level=settings.log_level, form=settings.log_format)
         asyncio.run(serve(settings))
     except (ConfigError, StoreError) as exc:
-        sys.stderr.write(f"{exc}\n")
-        return EXIT_FIX
+        return refused(exc, serving=asked.command is None)
     except BaseExceptionGroup as group:
         return died(group, log, "MARKETPLACE_PORT/MARKETPLACE_HOST")
     return 0

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 from aiohttp import web
@@ -18,7 +19,7 @@ from kernel.clock import Clock, SystemClock
 from kernel.store.clock_follower import ClockFollower
 from kernel.store.leases import Leases
 from kernel.store.lock import exclusive_store_lock
-from kernel.store.postgresql import warn_of_replication
+from kernel.store.postgresql import once_reachable, warn_of_replication
 from kernel.web.connections import default_limits
 from kernel.web.listener import listening
 from kernel.web.rate_limiter import RateLimiter
@@ -164,7 +165,7 @@ async def _open_store(stack: AsyncExitStack, settings: Settings, clock: Clock) -
         return await stack.enter_async_context(open_database(settings.db_path)), None
     node_id = f"{socket.gethostname()}:{os.getpid()}"
     database = postgres_settings(settings.database_url, node_id)
-    await migrate_postgresql(database)
+    await once_reachable(database, partial(migrate_postgresql, database), clock.sleep)
     shared = await stack.enter_async_context(open_shared(database))
     await warn_of_replication(shared)
     if settings.http.public_url is None:

@@ -13,7 +13,16 @@ from pathlib import Path
 from config.settings import Settings, load_settings
 from kernel.errors import ConfigError, StoreError
 from kernel.logging import configure
-from kernel.process import EXIT_FIX, copy_to_database, died, maintain, maintain_database, parser, stop_on_signal
+from kernel.process import (
+    copy_to_database,
+    died,
+    maintain,
+    maintain_database,
+    opened_unless,
+    parser,
+    refused,
+    stop_on_signal,
+)
 from kernel.store.files import private_from_now_on
 from kernel.supervisor import READY, tell_supervisor
 from kernel.tasks.gc import tune_gc
@@ -29,11 +38,12 @@ async def serve(settings: Settings) -> None:
     """Run the daemon until it is told to stop."""
     stop = asyncio.Event()
     with stop_on_signal(stop, log):
-        async with open_daemon(settings) as daemon:
-            if not settings.http.api_keys:
-                log.warning("[scanner] SCANNER_API_KEY is not set: this machine alone is answered (local use)")
-            daemon.listening.add_done_callback(lambda _: tell_supervisor(READY, os.environ))
-            await daemon.run(stop)
+        async with opened_unless(stop, open_daemon(settings)) as daemon:
+            if daemon is not None:
+                if not settings.http.api_keys:
+                    log.warning("[scanner] SCANNER_API_KEY is not set: this machine alone is answered (local use)")
+                daemon.listening.add_done_callback(lambda _: tell_supervisor(READY, os.environ))
+                await daemon.run(stop)
     log.info("[scanner] stopped")
 
 
@@ -53,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return commands.run(asked, os.environ) if commands.is_ours(asked.command) else _with_the_store(asked)
     except (ConfigError, StoreError) as exc:
-        sys.stderr.write(f"{exc}\n")
-        return EXIT_FIX
+        return refused(exc, serving=asked.command is None)
     except BaseExceptionGroup as group:
         return died(group, log, "PORT/HOST")
 

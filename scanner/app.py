@@ -25,7 +25,7 @@ from kernel.sealing.secret_cipher import SecretCipher, open_cipher
 from kernel.store.clock_follower import ClockFollower
 from kernel.store.database import Database, open_database
 from kernel.store.lock import exclusive_store_lock
-from kernel.store.postgresql import PostgresSettings, open_postgresql, warn_of_replication
+from kernel.store.postgresql import PostgresSettings, once_reachable, open_postgresql, warn_of_replication
 from kernel.tasks.schedule import schedules
 from kernel.tasks.wakeup import Wakeup
 from kernel.web.connections import default_limits
@@ -283,7 +283,7 @@ async def _open_store(
         await asyncio.to_thread(migrate, store.path)
         db = await stack.enter_async_context(open_database(store.path))
         return db, Alone(db, clock, store.node_id, VERSION)
-    await migrate_postgresql(database)
+    await once_reachable(database, partial(migrate_postgresql, database), clock.sleep)
     shared = await stack.enter_async_context(open_postgresql(database))
     await warn_of_replication(shared)
     cluster = Together(

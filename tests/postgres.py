@@ -146,6 +146,11 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [self.process.pid, *map(int, children.split())]
 
+    def halt(self) -> None:
+        """Stop it and leave its data, for `again`."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+
     def stop(self) -> None:
         """Stop it and remove everything."""
         atexit.unregister(self.stop)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import text
@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from kernel.errors import Collision, ConfigError, StoreError, UnknownOutcome
 from kernel.store.database import Database, Tx
+from kernel.tasks.failure_log import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ MARGIN_S = 1.0  # after which a server that was to give up by itself is taken fo
 COMMIT_S = STATEMENT_S + MARGIN_S
 ROLLBACK_S = 2.0
 POOL = 10
+RETRY_S = 1.0  # at the start, while the database is not there yet
 
 # Whoever writes has a number before any of its rows has one: see `horizon`.
 READ_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()"
@@ -43,6 +45,7 @@ READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # A COMMIT that waits for the standby and is cancelled is answered as done: who takes over would know nothing of it.
 COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
 UNIQUE_VIOLATION = "23505"
+READ_ONLY_SERVER = "25006"  # as the answer to READ_WRITE: nobody has promoted this standby yet
 _AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 _UNAVAILABLE = ("08", "53", "57P")  # connection, resources, shut down
 _TERMINATED = {"25P03", "25P04"}  # a transaction that was idle, or lasted, for too long: its connection is gone
@@ -57,6 +60,7 @@ Errors = (
     TimeoutError,
 )
 Translate = Callable[[str | None, str], Exception | None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +174,8 @@ class PostgresDatabase(Database):
                     await driver.execute(said)
                 except BaseException as exc:
                     await _drop(tx)
+                    if sqlstate_of(exc) == READ_ONLY_SERVER:
+                        raise ConnectionLost("the database is a standby that nothing can be written to") from exc
                     if not (isinstance(exc, Errors) and is_lost(exc)) or isinstance(exc, TimeoutError):
                         raise
                     continue  # one that broke while it lay in the pool
@@ -311,6 +317,27 @@ async def open_postgresql(
         yield PostgresDatabase(engine, settings, translate)
     finally:
         await engine.dispose()
+
+
+async def once_reachable(
+    settings: PostgresSettings, first: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]
+) -> T:
+    """
+    Do the first thing with a database as soon as it can be written, however long that takes.
+
+    A machine that starts has no order: a process that ended because it was faster would have to be started by hand.
+    What another try does not mend (a wrong password, no such database) is raised.
+    """
+    outage = FailureLog(log, f"[store] {settings.setting}")
+    while True:
+        try:
+            done = await first()
+        except (ConnectionLost, UnknownOutcome) as exc:
+            outage.failed(f"{exc}; waiting until it can be used")
+        else:
+            outage.recovered()
+            return done
+        await sleep(RETRY_S)
 
 
 async def warn_of_replication(db: PostgresDatabase) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import asyncpg
 import pytest
@@ -14,7 +15,7 @@ from kernel.store import leases as leases_module
 from kernel.store import postgresql as postgresql_module
 from kernel.store.database import Tx
 from kernel.store.leases import Leases
-from kernel.store.postgresql import ConnectionLost, PostgresDatabase, PostgresSettings, open_postgresql
+from kernel.store.postgresql import ConnectionLost, PostgresDatabase, PostgresSettings, once_reachable, open_postgresql
 from scanner.store import intents
 from scanner.store.migrate import migrate_postgresql
 from tests import postgres
@@ -104,6 +105,31 @@ async def test_a_successor_ends_no_commit_that_waits_for_the_standby(
         async with asyncio.timeout(1):
             await successor.take("chain:1")
     assert await _committing(waiting) == 1
+
+
+@postgres.needed
+async def test_a_standby_is_written_to_when_it_was_promoted() -> None:
+    """Until then nothing can be stored there: whoever starts meanwhile waits, and nobody is told of a broken store."""
+    server = postgres.Server.start()
+    server.halt()
+    (server.folder / "data" / "standby.signal").touch()
+    server = postgres.Server.again(server.folder, {})
+    try:
+        server.wait()
+        settings = database_at(server.url("postgres"))
+        async with open_postgresql(settings) as db:
+            with pytest.raises(ConnectionLost, match="standby"):
+                await write(db, "SELECT 1")
+            waited: list[float] = []
+
+            async def promote(seconds: float) -> None:
+                waited.append(seconds)
+                await server.run("SELECT pg_promote()")
+
+            await once_reachable(settings, partial(write, db, "SELECT 1"), promote)
+        assert len(waited) == 1
+    finally:
+        server.stop()
 
 
 async def _until_committing(db: PostgresDatabase) -> None:
