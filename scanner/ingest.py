@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from chains.types import Cursor, Rail, Transfer
@@ -20,20 +20,17 @@ from scanner.model import (
     IntentStatus,
     Reason,
 )
-from scanner.page_result import PageResult, count_transfer, log_rest
+from scanner.page_result import PageResult, count_strays, count_transfer, log_rest
 from scanner.reading.folding import (
     Folded,
     Judged,
-    StrayKey,
     by_stray_key,
     fold_owned,
     plain_kind,
     rail_of,
-    reason_of,
 )
 from scanner.settlement import queue_reorg_events, reallocate
 from scanner.store import checkpoints, folds, intents, transfers
-from scanner.store.folds import Part
 from scanner.store.transfers import Known
 
 log = logging.getLogger(__name__)
@@ -63,12 +60,12 @@ async def record_page(
     judgement = await _judge(tx, chain_id, found, known, moment=now if moment is None else moment, late_ms=late_ms)
     folded = fold_owned(judgement.owned, known.worthless)
     _count(recorded, folded, known)
-    held = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
-    await _claim(tx, chain_id, held, judgement.owned)
+    held = await folds.parts_of(tx, chain_id, found)
+    await _claim(tx, chain_id, held, judgement.owned, now=now)
     await transfers.add_many(tx, folded.rows, now=now)
     await transfers.grow_many(tx, folded.grown.values())
     await _record_strays(tx, chain_id, held, judgement.strays, recorded, now=now)
-    await _forget_doubled(tx, chain_id, held, judgement.strays, found)
+    await _forget_doubled(tx, chain_id, held, found, now=now)
     log_rest(recorded, chain_id)
     await queue_reorg_events(tx, known.orphans, recorded, now=now)
     touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
@@ -82,7 +79,7 @@ class _Judgement(NamedTuple):
 
     owned: list[Judged]
     owners: dict[str, Intent]
-    strays: list[tuple[Transfer, Reason]]  # nobody's
+    strays: list[Transfer]  # nobody's
 
 
 async def _judge(
@@ -109,7 +106,7 @@ async def _judge(
             owners[intent.intent_id] = intent
             owned.append(Judged(transfer, intent.intent_id, reason))
         elif key not in known.keys:  # else it was somebody's, and is listed so
-            strays.append((transfer, Reason.UNKNOWN_REFERENCE))
+            strays.append(transfer)
     return judgement
 
 
@@ -122,59 +119,48 @@ def _count(recorded: PageResult, folded: Folded, known: Known) -> None:
         recorded.rejected[Reason(place[2])] += row.times - known.worthless[place].times
 
 
-async def _forget_doubled(
-    tx: Tx,
-    chain_id: int,
-    held: Iterable[StrayKey],
-    strays: Iterable[tuple[Transfer, Reason]],
-    found: Collection[Transfer],
-) -> None:
+async def _forget_doubled(tx: Tx, chain_id: int, held: folds.Held, found: Collection[Transfer], *, now: int) -> None:
     """
     Take off plain transfers of nobody's that are the token's side of a payment through the proxy.
 
     That payment is stored by itself, and whoever reads both would count one sum of money twice. They may
     come in either order: the rails are read apart. A token that keeps a fee moves less than the event says.
-    `held` was there before, `strays` came with this page.
+    `held` is what these blocks brought, with this page and before it.
     """
-    if all(rail_of(kind) is Rail.PROXY for _, kind in held) and all(transfer.reference for transfer, _ in strays):
-        return
-    parts = await folds.parts_of(tx, chain_id, {t.tx_hash for t in found})
-    plain = {key: part for key, part in parts.items() if rail_of(key[1]) is Rail.DIRECT}
+    plain = {key: part for key, part in held.items() if rail_of(key[1]) is Rail.DIRECT}
+    if plain:
+        hashes = {transfer.tx_hash for transfer in found}
+        plain = {key: part for key, part in plain.items() if part.tx_hash in hashes}
     if not plain:
         return
     through = await transfers.proxied(tx, chain_id, {tx_hash for tx_hash, _ in plain})
-    for (tx_hash, kind), part in parts.items():
+    for (tx_hash, kind), part in held.items():
         if rail_of(kind) is Rail.PROXY:
             through[tx_hash, plain_kind(kind)] += part.amount
     doubled = [part for key, part in plain.items() if part.amount <= through[key]]
-    await folds.take_off(tx, chain_id, doubled)
+    await folds.take_off(tx, chain_id, held, doubled, now=now)
 
 
-async def _claim(tx: Tx, chain_id: int, held: dict[StrayKey, Part], owned: Iterable[Judged]) -> None:
+async def _claim(tx: Tx, chain_id: int, held: folds.Held, owned: Iterable[Judged], *, now: int) -> None:
     """Take off, and out of `held`, what turned out to be somebody's."""
     if held:
         known = {tx_hash for tx_hash, _ in held}  # a page may bring thousands, and few of their transactions are known
-        await folds.claim(
-            tx,
-            chain_id,
-            held,
-            by_stray_key((each.transfer, Reason.UNKNOWN_REFERENCE) for each in owned if each.transfer.tx_hash in known),
-        )
+        theirs = by_stray_key(each.transfer for each in owned if each.transfer.tx_hash in known)
+        await folds.claim(tx, chain_id, held, theirs, now=now)
 
 
 async def _record_strays(
     tx: Tx,
     chain_id: int,
-    held: Mapping[StrayKey, Part],
-    strays: Sequence[tuple[Transfer, Reason]],
+    held: folds.Held,
+    strays: Sequence[Transfer],
     recorded: PageResult,
     *,
     now: int,
 ) -> None:
-    if not strays:
-        return
-    for (_, kind), group in await folds.record(tx, chain_id, held, by_stray_key(strays), now=now):
-        count_transfer(recorded, group.first, reason_of(kind), group.times)
+    if strays:
+        new = await folds.record(tx, chain_id, held, by_stray_key(strays), now=now)
+        count_strays(recorded, [(group.first, group.times) for group in new])
 
 
 async def undated(tx: Tx, chain_id: int, found: Sequence[Transfer]) -> list[Transfer]:
@@ -269,7 +255,7 @@ async def rewind(
     """
     recorded = PageResult()
     ids = await transfers.orphan_in(tx, chain_id, rail, gone)
-    recorded.reorged = len(ids) + await folds.take_off_in(tx, chain_id, rail, gone)
+    recorded.reorged = len(ids) + await folds.take_off_in(tx, chain_id, rail, gone, now=now)
     await checkpoints.rewind(tx, chain_id, rail, to, now=now)
     concerned = await queue_reorg_events(tx, ids, recorded, now=now)
     await reallocate(tx, concerned, recorded, now=now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chains.types import Transfer
@@ -52,6 +53,13 @@ def count_rejected(
     recorded.logged_times[reason] += times
     more = {} if times == 1 else {"count": times}
     log.log(_level(reason), "REJECT %s", reason, extra=fields(chain=chain_id, tx=tx_hash, event=event_key, **more))
+
+
+def count_strays(recorded: PageResult, found: Sequence[tuple[Transfer, int]]) -> None:
+    """Count what is nobody's: the first of several transfers, and how many; a page may bring ten thousands."""
+    for first, times in found[:LOGGED]:
+        count_rejected(recorded, Reason.UNKNOWN_REFERENCE, first.chain_id, first.tx_hash, first.event_key, times)
+    recorded.rejected[Reason.UNKNOWN_REFERENCE] += sum(times for _, times in found[LOGGED:])
 
 
 def _level(reason: Reason) -> int:

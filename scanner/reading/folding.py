@@ -172,16 +172,22 @@ _RAILS = {rail.value: rail for rail in Rail}
 _REASONS = {reason.value: reason for reason in Reason}
 
 
-def kind_of(transfer: Transfer, reason: Reason) -> str:
+# A page holds ten thousands of transfers and few kinds: what is worked out once is not worked out for each.
+@functools.lru_cache(maxsize=4096)
+def _kind(token: str, destination: str, rail: Rail) -> str:
+    return f"{Reason.UNKNOWN_REFERENCE}/{token}/{destination}/{rail}"
+
+
+def kind_of(transfer: Transfer) -> str:
     """
     Return what a transfer of nobody's has in common with others, whenever they came.
 
     The rail is part of it: each is read by itself, and takes back by itself what left the chain.
     """
-    rail = Rail.DIRECT if transfer.reference is None else Rail.PROXY
-    return f"{reason}/{transfer.token}/{transfer.destination}/{rail}"
+    return _kind(transfer.token, transfer.destination, Rail.DIRECT if transfer.reference is None else Rail.PROXY)
 
 
+@functools.lru_cache(maxsize=4096)
 def rail_of(kind: str) -> Rail:
     """Return the rail on which a kind is read."""
     return _RAILS[kind.rpartition("/")[2]]
@@ -199,14 +205,15 @@ def fold_of(kind: str, transfer: Transfer, now: int) -> str:
     Where a scan has not read the block itself, `now` (unix ms) stands for its time.
     """
     moment = now // 1000 if transfer.block_time is None else transfer.block_time
-    return f"{kind}/{_date(moment // _DAY_S)}"
+    return _row_of_day(kind, moment // _DAY_S)
 
 
-@functools.lru_cache(maxsize=64)
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * _DAY_S, UTC).date().isoformat()
+@functools.lru_cache(maxsize=4096)
+def _row_of_day(kind: str, day: int) -> str:
+    return f"{kind}/{datetime.fromtimestamp(day * _DAY_S, UTC).date().isoformat()}"
 
 
+@functools.lru_cache(maxsize=4096)
 def kind_of_fold(fold: str) -> str:
     """Return the kind: a transaction read again near midnight is still the same."""
     return fold.rpartition("/")[0]
@@ -217,11 +224,11 @@ def reason_of(kind: str) -> Reason:
     return _REASONS[kind.partition("/")[0]]
 
 
-def by_stray_key(strays: Iterable[tuple[Transfer, Reason]]) -> dict[StrayKey, list[Transfer]]:
+def by_stray_key(strays: Iterable[Transfer]) -> dict[StrayKey, list[Transfer]]:
     """Group transfers of nobody's by transaction and kind."""
     groups: dict[StrayKey, list[Transfer]] = {}
-    for transfer, reason in strays:
-        groups.setdefault((transfer.tx_hash, kind_of(transfer, reason)), []).append(transfer)
+    for transfer in strays:
+        groups.setdefault((transfer.tx_hash, kind_of(transfer)), []).append(transfer)
     return groups
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, select, update
+import orjson
+from sqlalchemy import bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
-from kernel.store.dialects import among, as_json_rows, columns_of, fetch_json_rows
+from kernel.store.dialects import Insert, JsonRows, among, as_json_rows, columns_of, fetch_json_rows, upsert
 from scanner.reading.folding import (
     MARK,
     Group,
@@ -26,7 +27,10 @@ from scanner.reading.folding import (
     reason_of,
     unpack,
 )
-from scanner.store.tables import fold_parts, transfers
+from scanner.store.tables import fold_blocks, transfers
+
+STEP = 500  # blocks looked at in one go
+MOST_STEPS = 100  # more blocks than a day has
 
 
 class Part(NamedTuple):
@@ -35,16 +39,25 @@ class Part(NamedTuple):
     fold_id: int
     fold: str
     tx_hash: str
-    event_key: str
+    event_key: str  # of the first
+    log_index: int | None
     block_number: int
     block_hash: str | None
     times: int
-    members: str | None
+    members: str | None  # which transfers of the transaction it stands for; None: the first alone
     amount: int
 
     @property
     def key(self) -> StrayKey:
         return (self.tx_hash, kind_of_fold(self.fold))
+
+    @property
+    def place(self) -> Place:
+        return (self.block_hash or self.tx_hash, rail_of(self.key[1]))
+
+
+Place = tuple[str, Rail]  # a block, or a transaction where blocks have no hash
+Held = dict[StrayKey, Part]  # everything that some places brought
 
 
 class New(NamedTuple):
@@ -54,55 +67,109 @@ class New(NamedTuple):
     group: Group
 
 
-_PARTS = (
-    select(*(transfers.c.fold if name == "fold" else fold_parts.c[name] for name in Part._fields))
-    .join(transfers, transfers.c.id == fold_parts.c.fold_id)
-    .where(fold_parts.c.chain_id == bindparam("chain"))
+_PACKED = select(*(fold_blocks.c[name] for name in ("block_number", "block_hash", "parts"))).where(
+    fold_blocks.c.chain_id == bindparam("chain")
 )
-_OF_TRANSACTIONS = as_json_rows(_PARTS.where(among(fold_parts.c.tx_hash, "hashes")))
-_BETWEEN = as_json_rows(
-    _PARTS.where(fold_parts.c.block_number > bindparam("above"), fold_parts.c.block_number <= bindparam("last"))
-)
-_IN_BLOCKS = as_json_rows(
-    _PARTS.where(
-        fold_parts.c.block_number >= bindparam("first"),
-        fold_parts.c.block_number <= bindparam("last"),
-        among(fold_parts.c.block_hash, "blocks"),
+_AT_PLACES = as_json_rows(_PACKED.where(among(fold_blocks.c.place, "places")))
+_FOLDS = as_json_rows(select(transfers.c.id, transfers.c.fold).where(among(transfers.c.id, "ids")))
+
+
+async def parts_of(tx: AsyncConnection, chain_id: int, found: Collection[Transfer]) -> Held:
+    """Return what was brought before by the blocks of these transfers, or by their transactions."""
+    return await parts_at(tx, chain_id, {transfer.block_hash or transfer.tx_hash for transfer in found})
+
+
+async def parts_at(tx: AsyncConnection, chain_id: int, places: Collection[str]) -> Held:
+    """Return what was brought before by these blocks, or transactions where blocks have no hash."""
+    return await _unpacked(tx, await fetch_json_rows(tx, _AT_PLACES, chain=chain_id, places=places))
+
+
+async def _unpacked(tx: AsyncConnection, packed: Iterable[list[Any]]) -> Held:
+    brought = [(number, block_hash, part) for number, block_hash, parts in packed for part in orjson.loads(parts)]
+    if not brought:
+        return {}
+    ids = {part[0] for _, _, part in brought}
+    fold_of_id = dict(await fetch_json_rows(tx, _FOLDS, ids=ids))
+    held: Held = {}
+    for number, block_hash, (fold_id, tx_hash, event_key, log_index, times, members, amount) in brought:
+        fold = fold_of_id.get(fold_id)
+        if fold is not None:  # else the row was forgotten for its age
+            place = (tx_hash, event_key, log_index, number, block_hash)
+            part = Part(fold_id, fold, *place, times, members, int(amount))
+            held[part.key] = part
+    return held
+
+
+_BLOCK_COLUMNS = [column.name for column in fold_blocks.c]
+
+
+def _put() -> Insert:
+    statement = upsert(fold_blocks)
+    return statement.on_conflict_do_update(
+        index_elements=[fold_blocks.c.chain_id, fold_blocks.c.place, fold_blocks.c.rail],
+        set_={"parts": statement.excluded.parts},
     )
+
+
+_PUT_BLOCKS = BulkInsert(_put(), _BLOCK_COLUMNS)
+
+
+async def _put_blocks(tx: AsyncConnection, chain_id: int, held: Held, touched: Collection[Place], now: int) -> None:
+    """Write down what these places brought; a place of which nothing is left goes."""
+    by_place: dict[Place, list[Part]] = {place: [] for place in touched}
+    for part in held.values():
+        at_place = by_place.get(part.place)
+        if at_place is not None:
+            at_place.append(part)
+    empty = {place for place, parts in by_place.items() if not parts}
+    for rail in Rail:
+        gone = [place for place, of_rail in empty if of_rail is rail]
+        if gone:
+            await tx.execute(_DELETE_BLOCKS, {"chain": chain_id, "rail": rail.value, "places": gone})
+    kept = [(place, parts) for place, parts in by_place.items() if parts]
+    if kept:
+        columns: dict[str, Iterable[Any]] = {
+            "chain_id": repeat(chain_id),
+            "place": [place for (place, _), _ in kept],
+            "rail": [rail.value for (_, rail), _ in kept],
+            "block_number": [parts[0].block_number for _, parts in kept],
+            "block_hash": [parts[0].block_hash for _, parts in kept],
+            "seen_at": repeat(now),
+            "parts": [orjson.dumps([_packed(part) for part in parts]).decode() for _, parts in kept],
+        }
+        await _PUT_BLOCKS.run(tx, columns)
+
+
+def _packed(part: Part) -> tuple[Any, ...]:
+    fold_id, _, tx_hash, event_key, log_index, _, _, times, members, amount = part
+    return (fold_id, tx_hash, event_key, log_index, times, members, str(amount))
+
+
+_DELETE_BLOCKS = delete(fold_blocks).where(
+    fold_blocks.c.chain_id == bindparam("chain"),
+    fold_blocks.c.rail == bindparam("rail"),
+    among(fold_blocks.c.place, "places"),
 )
-
-
-def _part(row: list[Any]) -> Part:
-    row[-1] = int(row[-1])
-    return Part._make(row)
-
-
-async def parts_of(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> dict[StrayKey, Part]:
-    """Return what these transactions brought, by transaction and kind."""
-    found = map(_part, await fetch_json_rows(tx, _OF_TRANSACTIONS, chain=chain_id, hashes=hashes))
-    return {part.key: part for part in found}
 
 
 async def record(
     tx: AsyncConnection,
     chain_id: int,
-    held: Mapping[StrayKey, Part],
+    held: Held,
     strays: Mapping[StrayKey, Sequence[Transfer]],
     *,
     now: int,
-) -> list[tuple[StrayKey, Group]]:
+) -> list[Group]:
     """
-    Add up what a page brought of nobody's; return what was new. `held` is what its transactions brought before.
+    Add up what a page brought of nobody's; return what was new.
 
-    What is known in the same block is not added again. In another block the transaction is new, and what it
-    brought where it stood before is taken off.
+    `held` is what its blocks brought before, and then also what the page added: what is known is not added again.
+    A transaction that is in another block by now stays where it stood as well, until that block is found to have
+    left the chain.
     """
-    known = {key: part for key, part in held.items() if key in strays}
-    moved = {key for key, part in known.items() if part.block_hash != strays[key][0].block_hash}
-    await take_off(tx, chain_id, [known.pop(key) for key in moved])
     new: dict[StrayKey, New] = {}
     for key, found in strays.items():
-        part = known.get(key)
+        part = held.get(key)
         if part is None:
             group, fold = group_of(found), None
         else:
@@ -113,50 +180,20 @@ async def record(
             new[key] = New(fold or fold_of(key[1], group.first, now), group)
     if new:
         ids = await _add(tx, chain_id, new.values(), now)
-        await _put_parts(tx, chain_id, new, known, ids)
-    return [(key, added.group) for key, added in new.items() if key not in moved]
+        parts = {key: _part(ids[added.fold], added, held.get(key)) for key, added in new.items()}
+        held |= parts
+        await _put_blocks(tx, chain_id, held, {part.place for part in parts.values()}, now)
+    return [added.group for added in new.values()]
 
 
-_PART_COLUMNS = [column.name for column in fold_parts.c]
-_ADD_PARTS = BulkInsert(insert(fold_parts), _PART_COLUMNS)
-
-
-async def _put_parts(
-    tx: AsyncConnection,
-    chain_id: int,
-    new: Mapping[StrayKey, New],
-    known: Mapping[StrayKey, Part],
-    ids: Mapping[str, int],
-) -> None:
-    await _delete_parts(tx, chain_id, [known[key] for key in new if key in known])
-    rows = [_stored(ids[added.fold], added.group, known.get(key)) for key, added in new.items()]
-    columns: dict[str, Iterable[Any]] = dict(zip(_StoredPart._fields, zip(*rows, strict=True), strict=True))
-    await _ADD_PARTS.run(tx, columns | {"chain_id": repeat(chain_id)})
-
-
-class _StoredPart(NamedTuple):
-    """A part as the store holds it."""
-
-    tx_hash: str
-    fold_id: int
-    event_key: str
-    log_index: int | None
-    block_number: int
-    block_hash: str | None
-    times: int
-    members: str | None
-    amount: str
-
-
-def _stored(fold_id: int, group: Group, before: Part | None) -> _StoredPart:
-    first = group.first
+def _part(fold_id: int, added: New, before: Part | None) -> Part:
+    fold, (first, times, amount, _) = added.fold, added.group
     place = (first.log_index, first.block_number, first.block_hash)
     if before is None:
-        members = None if group.times == 1 else pack(group.members)
-        return _StoredPart(first.tx_hash, fold_id, first.event_key, *place, group.times, members, str(group.amount))
-    members = pack(unpack(before.members, before.event_key) | group.members)
-    amount = str(before.amount + group.amount)
-    return _StoredPart(first.tx_hash, fold_id, before.event_key, *place, before.times + group.times, members, amount)
+        members = None if times == 1 else pack(added.group.members)
+        return Part(fold_id, fold, first.tx_hash, first.event_key, *place, times, members, amount)
+    members = pack(unpack(before.members, before.event_key) | added.group.members)
+    return before._replace(times=before.times + times, members=members, amount=before.amount + amount)
 
 
 class _Row(NamedTuple):
@@ -278,15 +315,14 @@ async def _insert(tx: AsyncConnection, by_fold: Mapping[str, Sequence[Group]], n
 
 
 async def claim(
-    tx: AsyncConnection, chain_id: int, held: dict[StrayKey, Part], owned: Mapping[StrayKey, Sequence[Transfer]]
+    tx: AsyncConnection, chain_id: int, held: Held, owned: Mapping[StrayKey, Sequence[Transfer]], *, now: int
 ) -> None:
     """
     Take off what turned out to be somebody's, and out of `held`: it is listed with its intent from now on.
 
     Nothing else goes: strangers may pay in the same transaction, and what is read again may be our part of it alone.
     """
-    whole: list[Part] = []
-    left: list[tuple[Part, Part]] = []
+    less: list[tuple[Part, Part | None]] = []
     for key, transfers_of_key in owned.items():
         part = held.get(key)
         if part is None:
@@ -295,113 +331,144 @@ async def claim(
         mine = {member(transfer.event_key): transfer.amount for transfer in transfers_of_key}
         gone = mine.keys() & members
         if gone == members:
-            whole.append(held.pop(key))
+            less.append((part, None))
         elif gone:
-            held[key] = part._replace(
+            left = part._replace(
                 times=part.times - len(gone),
                 amount=part.amount - sum(mine[each] for each in gone),
                 members=pack(members - gone),  # also of a single one: the first, by which the row goes, may be gone
             )
-            left.append((part, held[key]))
-    await take_off(tx, chain_id, whole)
-    await _lessen(tx, chain_id, left)
+            less.append((part, left))
+    await _lessen(tx, chain_id, held, less, now)
 
 
-async def _lessen(tx: AsyncConnection, chain_id: int, changes: Sequence[tuple[Part, Part]]) -> None:
+async def take_off(tx: AsyncConnection, chain_id: int, held: Held, parts: Iterable[Part], *, now: int) -> None:
+    """Take off what some transactions brought, and out of `held`; a row of which nothing is left goes."""
+    await _lessen(tx, chain_id, held, [(part, None) for part in parts], now)
+
+
+async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Collection[Cursor], *, now: int) -> int:
+    """Take off what stood in blocks that are not canonical any more; return how many transfers that is."""
+    if not blocks:
+        return 0
+    held = await parts_at(tx, chain_id, {block.block_hash for block in blocks if block.block_hash})
+    parts = [part for part in held.values() if rail_of(part.key[1]) is rail]
+    await take_off(tx, chain_id, held, parts, now=now)
+    return sum(part.times for part in parts)
+
+
+async def _lessen(
+    tx: AsyncConnection, chain_id: int, held: Held, changes: Sequence[tuple[Part, Part | None]], now: int
+) -> None:
+    """Let parts stand for less, or for nothing; a row of which nothing is left goes."""
     if not changes:
         return
     ids = {before.fold_id for before, _ in changes}
     rows = {row.id: row for row in map(_row, await fetch_json_rows(tx, _BY_ID, chain=chain_id, ids=ids))}
+    gone: dict[int, set[str]] = {}  # transactions, by row
     for before, after in changes:
         row = rows[before.fold_id]
-        rows[row.id] = row._replace(
-            times=row.times - before.times + after.times, amount=row.amount - before.amount + after.amount
-        )
-        await tx.execute(
-            update(fold_parts)
-            .where(
-                fold_parts.c.chain_id == chain_id,
-                fold_parts.c.tx_hash == before.tx_hash,
-                fold_parts.c.fold_id == before.fold_id,
-            )
-            .values(times=after.times, members=after.members, amount=after.amount)
-        )
-    await _change(tx, list(rows.values()))
-
-
-async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Collection[Cursor]) -> int:
-    """Take off what stood in blocks that are not canonical any more; return how many transfers that is."""
-    if not blocks:
-        return 0
-    hashes = [block.block_hash or "" for block in blocks]
-    numbers = {"first": min(block.position for block in blocks), "last": max(block.position for block in blocks)}
-    rows = await fetch_json_rows(tx, _IN_BLOCKS, chain=chain_id, blocks=hashes, **numbers)
-    parts = [part for part in map(_part, rows) if rail_of(part.key[1]) is rail]
-    await take_off(tx, chain_id, parts)
-    return sum(part.times for part in parts)
-
-
-async def blocks_between(tx: AsyncConnection, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
-    """Return the blocks above one position, up to another, in which transfers of nobody's stand."""
-    parts = map(_part, await fetch_json_rows(tx, _BETWEEN, chain=chain_id, above=above, last=last))
-    return {Cursor(p.block_number, p.block_hash) for p in parts if p.block_hash and rail_of(p.key[1]) is rail}
-
-
-async def take_off(tx: AsyncConnection, chain_id: int, parts: Collection[Part]) -> None:
-    """Take off what some transactions brought; a row of which nothing is left goes."""
-    if not parts:
-        return
-    ids = {part.fold_id for part in parts}
-    rows = {row.id: row for row in map(_row, await fetch_json_rows(tx, _BY_ID, chain=chain_id, ids=ids))}
-    gone = {part.tx_hash for part in parts}
-    for part in parts:
-        row = rows[part.fold_id]
-        rows[part.fold_id] = row._replace(times=row.times - part.times, amount=row.amount - part.amount)
-    await _delete_parts(tx, chain_id, parts)
+        times, amount = (0, 0) if after is None else (after.times, after.amount)
+        rows[row.id] = row._replace(times=row.times - before.times + times, amount=row.amount - before.amount + amount)
+        if after is None:
+            gone.setdefault(row.id, set()).add(before.tx_hash)
+            del held[before.key]
+        else:
+            held[before.key] = after
+    await _put_blocks(tx, chain_id, held, {before.place for before, _ in changes}, now)
     await tx.execute(
         delete(transfers).where(among(transfers.c.id, "ids")),
         {"ids": [row.id for row in rows.values() if row.times <= 0]},
     )
     left = [row for row in rows.values() if row.times > 0]
-    await _change(tx, left)
-    for row in left:
-        if {row.tx_hash, row.last_tx_hash} & gone:
-            await _name_ends(tx, row.id)
+    firsts = [row for row in left if row.tx_hash in gone.get(row.id, ())]
+    lasts = [row for row in left if row.last_tx_hash in gone.get(row.id, ())]
+    first_of = await _end_of(tx, chain_id, firsts, newest=False)
+    last_of = await _end_of(tx, chain_id, lasts, newest=True)
+    await _change(tx, [_named(row, first_of.get(row.id), last_of.get(row.id)) for row in left])
 
 
-async def _delete_parts(tx: AsyncConnection, chain_id: int, parts: Collection[Part]) -> None:
-    by_row: dict[int, list[str]] = {}
-    for part in parts:
-        by_row.setdefault(part.fold_id, []).append(part.tx_hash)
-    for fold_id, hashes in by_row.items():
-        await tx.execute(
-            delete(fold_parts).where(
-                fold_parts.c.chain_id == chain_id,
-                among(fold_parts.c.tx_hash, "hashes"),
-                fold_parts.c.fold_id == fold_id,
-            ),
-            {"hashes": hashes},
-        )
-
-
-async def _name_ends(tx: AsyncConnection, row_id: int) -> None:
+def _named(row: _Row, first: Part | None, last: Part | None) -> _Row:
     """Let a row name the first and the newest of what is left."""
-    mine = select(fold_parts).where(fold_parts.c.fold_id == row_id).limit(1)
-    order = (fold_parts.c.block_number, fold_parts.c.log_index, fold_parts.c.event_key)
-    first = (await tx.execute(mine.order_by(*order))).one_or_none()
-    last = (await tx.execute(mine.order_by(*(column.desc() for column in order)))).one_or_none()
-    if first is None or last is None:  # of what is long past it is not remembered any more
-        return
-    await tx.execute(
-        update(transfers)
-        .where(transfers.c.id == row_id)
-        .values(
+    if first is not None:
+        row = row._replace(
             tx_hash=first.tx_hash,
             event_key=first.event_key + MARK,
             log_index=first.log_index,
             block_number=first.block_number,
             block_hash=first.block_hash,
-            last_tx_hash=last.tx_hash,
-            last_block_number=last.block_number,
         )
-    )
+    if last is not None:
+        row = row._replace(last_tx_hash=last.tx_hash, last_block_number=last.block_number)
+    return row
+
+
+_KEYSET = (fold_blocks.c.block_number, fold_blocks.c.place, fold_blocks.c.rail)
+_WALKED = select(fold_blocks.c.place, fold_blocks.c.rail, *_PACKED.selected_columns).where(
+    fold_blocks.c.chain_id == bindparam("chain")
+)
+_FROM = tuple_(*(bindparam(column.name, type_=column.type) for column in _KEYSET))
+
+
+def in_steps(*, upwards: bool, step: int) -> JsonRows:
+    """Return the question for the next blocks of a chain, in the order of their numbers or against it."""
+    beyond = tuple_(*_KEYSET) > _FROM if upwards else tuple_(*_KEYSET) < _FROM
+    order = _KEYSET if upwards else [column.desc() for column in _KEYSET]
+    return as_json_rows(_WALKED.where(beyond).order_by(*order).limit(step))
+
+
+_UPWARDS, _DOWNWARDS = in_steps(upwards=True, step=STEP), in_steps(upwards=False, step=STEP)
+
+
+async def _end_of(tx: AsyncConnection, chain_id: int, rows: Collection[_Row], *, newest: bool) -> dict[int, Part]:
+    """
+    Return the first or the newest part of each of these rows, as far as it is remembered.
+
+    What was taken off stood at the end: what is the end now is looked for from there on.
+    """
+    wanted = {row.id: row for row in rows}
+    found: dict[int, Part] = {}
+    if not wanted:
+        return found
+    starts = [row.last_block_number or row.block_number if newest else row.block_number for row in rows]
+    after = (max(starts) + 1, "", "") if newest else (min(starts), "", "")
+    for _ in range(MOST_STEPS):
+        steps = _DOWNWARDS if newest else _UPWARDS
+        number, place, rail = after
+        blocks = await fetch_json_rows(tx, steps, chain=chain_id, block_number=number, place=place, rail=rail)
+        for place, rail, number, block_hash, packed in blocks:
+            after = (number, place, rail)
+            if len(found) == len(wanted) and all(part.block_number != number for part in found.values()):
+                return found
+            for fold_id, tx_hash, event_key, log_index, times, members, amount in orjson.loads(packed):
+                row = wanted.get(fold_id)
+                if row is None:
+                    continue
+                where = (tx_hash, event_key, log_index, number, block_hash)
+                part = Part(fold_id, row.fold, *where, times, members, int(amount))
+                known = found.get(fold_id)
+                if known is None or (known.block_number == number and (_within(part) > _within(known)) is newest):
+                    found[fold_id] = part
+        if len(blocks) < STEP:
+            break
+    return found
+
+
+def _within(part: Part) -> tuple[int, str]:
+    """Return where a part stands within its block."""
+    return (part.log_index or 0, part.event_key)
+
+
+_BLOCKS_BETWEEN = select(fold_blocks.c.block_number, fold_blocks.c.block_hash).where(
+    fold_blocks.c.chain_id == bindparam("chain"),
+    fold_blocks.c.rail == bindparam("rail"),
+    fold_blocks.c.block_number > bindparam("above"),
+    fold_blocks.c.block_number <= bindparam("last"),
+    fold_blocks.c.block_hash.is_not(None),
+)
+
+
+async def blocks_between(tx: AsyncConnection, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
+    """Return the blocks above one position, up to another, in which transfers of nobody's stand."""
+    asked = {"chain": chain_id, "rail": rail.value, "above": above, "last": last}
+    return {Cursor(row.block_number, row.block_hash) for row in await tx.execute(_BLOCKS_BETWEEN, asked)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select
+from sqlalchemy import and_, bindparam, delete, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.store.dialects import among, as_json_rows, defer_foreign_keys, fetch_json_rows
 from scanner.model import DeliveryStatus, IntentStatus
 from scanner.store.outbox import INTENT
-from scanner.store.tables import attempts, events, intents, transfers
+from scanner.store.tables import attempts, events, fold_blocks, intents, transfers
 
 _TOLD = (DeliveryStatus.DELIVERED, DeliveryStatus.SUPERSEDED)
 
@@ -83,6 +83,14 @@ async def forget_strays(tx: AsyncConnection, ids: Collection[int]) -> int:
     """Delete rows about transfers of nobody's, with what they were made of; return how many."""
     statement = delete(transfers).where(among(transfers.c.id, "ids"), transfers.c.intent_id.is_(None))
     return (await tx.execute(statement, {"ids": ids})).rowcount
+
+
+async def forget_stray_blocks(tx: AsyncConnection, *, before: int, limit: int) -> int:
+    """Delete what blocks brought of nobody's that was seen before a moment; return how many blocks."""
+    old = select(fold_blocks.c.chain_id, fold_blocks.c.place, fold_blocks.c.rail).where(fold_blocks.c.seen_at < before)
+    key = tuple_(fold_blocks.c.chain_id, fold_blocks.c.place, fold_blocks.c.rail)
+    statement = delete(fold_blocks).where(key.in_(old.order_by(fold_blocks.c.seen_at).limit(limit)))
+    return (await tx.execute(statement)).rowcount
 
 
 _ENDED = func.coalesce(intents.c.webhook_delivered_at, intents.c.confirmed_at, intents.c.expired_at)

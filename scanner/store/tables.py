@@ -242,27 +242,26 @@ transfers = Table(
     ),
     # Confirmed money that is no longer where it was: operators are shown it until it is back.
     Index("transfers_lost", "chain_id", **where(lost_condition)),
+    sqlite_autoincrement=True,  # what a block brought to a row that was forgotten must not be another row's
 )
 
-# What each row of nobody's transfers is the sum of, by transaction: read again, a transaction replaces what it
-# brought and never adds to it, and one that left the chain is taken off.
-fold_parts = Table(
-    "fold_parts",
+# What each block brought to rows of nobody's transfers, or each transaction where blocks have no hash: read again
+# it adds nothing, and what left the chain is taken off. A row for each transaction would be half of what storing a
+# page of strangers' payments costs.
+fold_blocks = Table(
+    "fold_blocks",
     metadata,
     Column("chain_id", Whole, primary_key=True),
-    Column("tx_hash", Text, primary_key=True),
-    Column("fold_id", Whole, ForeignKey("transfers.id", ondelete="CASCADE"), primary_key=True),
-    Column("event_key", Text, nullable=False),  # of the first
-    Column("log_index", Whole),
+    Column("place", Text, primary_key=True),  # the hash of the block, or of the transaction
+    Column("rail", Text, primary_key=True),
     Column("block_number", Whole, nullable=False),
     Column("block_hash", Text),
-    Column("times", Whole, nullable=False),
-    Column("members", Text),  # which transfers of the transaction it stands for; null: the first alone
-    Column("amount", BaseUnits, nullable=False),
-    Index("fold_parts_fold", "fold_id"),
-    Index("fold_parts_block", "chain_id", "block_number"),
-    # With row ids: a page brings thousands of transactions, and whole rows in the order of their hashes would
-    # touch as many places of the file.
+    Column("seen_at", Whole, nullable=False),  # unix ms
+    # A list for each transaction and row: [transfers.id, transaction, key and number of the first log, how many
+    # transfers, which (null: the first alone), their sum]
+    Column("parts", Text, nullable=False),
+    Index("fold_blocks_number", "chain_id", "block_number", "place", "rail"),
+    Index("fold_blocks_seen", "seen_at"),
 )
 
 # How each chain was doing, minute by minute.

@@ -89,6 +89,14 @@ class Retention:
                 await self._db.lock(tx, *self._locks)
                 gone = await retention.forget_strays(tx, ids)
             self._metrics.forgotten.labels("unmatched").inc(gone)
+        while await self._forget_stray_blocks(before):
+            pass
+
+    async def _forget_stray_blocks(self, before: int) -> bool:
+        """Forget what no row stands for any more; say whether there may be more."""
+        async with self._db.write() as tx:
+            await self._db.lock(tx, *self._locks)
+            return await retention.forget_stray_blocks(tx, before=before, limit=STEP) == STEP
 
     async def _old_strays(self, before: int) -> list[int]:
         async with self._db.read() as tx:

@@ -48,6 +48,7 @@ PROTECTED = {
     "scanner/services.py::Services.handle_unmatched": STATEMENT,
     "scanner/services.py::Services.recheck": CHAIN,
     "scanner/upkeep/retention.py::Retention._forget_attempts": HOUSEKEEPING,
+    "scanner/upkeep/retention.py::Retention._forget_stray_blocks": HOUSEKEEPING,
     "scanner/upkeep/retention.py::Retention._forget_strays": HOUSEKEEPING,
     "scanner/upkeep/retention.py::Retention._walk": HOUSEKEEPING,
     "scanner/upkeep/samples.py::ChainSampler.sample": TERM,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
@@ -558,7 +559,8 @@ async def nobodys(db: Database) -> list[tuple[int, int]]:
     """Return how many transfers each row of nobody's stands for, and their sum; the parts say the same."""
     async with db.read() as tx:
         rows = [(row.times, row.amount) for row in await tx.execute(select(tables.transfers)) if row.fold]
-        parts = [(row.times, row.amount) for row in await tx.execute(select(tables.fold_parts))]
+        packed = [orjson.loads(parts) for parts in (await tx.execute(select(tables.fold_blocks.c.parts))).scalars()]
+    parts = [(part[4], int(part[6])) for block in packed for part in block]
     assert [sum(column) for column in zip(*rows, strict=True)] == [sum(column) for column in zip(*parts, strict=True)]
     return rows
 

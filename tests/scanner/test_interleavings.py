@@ -22,7 +22,7 @@ from scanner.model import EventType, Reason
 from scanner.store import intents
 from scanner.store.tables import blocks as blocks_table
 from scanner.store.tables import checkpoints as checkpoints_table
-from scanner.store.tables import events, fold_parts, summaries
+from scanner.store.tables import events, fold_blocks, summaries
 from scanner.store.tables import intents as intents_table
 from scanner.store.tables import transfers as transfers_table
 from tests.harness import FakeClock
@@ -183,7 +183,7 @@ async def reported(db: Database) -> Counter[str]:
 async def fresh(db: Database) -> None:
     """Empty the store and let the intents wait: one store for all examples, its statements compiled once."""
     async with db.write() as tx:
-        for table in (events, summaries, fold_parts, intents_table, transfers_table, checkpoints_table, blocks_table):
+        for table in (events, summaries, fold_blocks, intents_table, transfers_table, checkpoints_table, blocks_table):
             await tx.execute(delete(table))
         await intents.add_many(tx, INTENTS)
 

@@ -153,12 +153,12 @@ async def test_rows_of_nobodys_go_and_those_of_intents_stay(bench: RetentionBenc
     ]
     async with bench.db.write() as tx:
         await ingest.record_page(tx, CHAIN, strangers, now=NOW, late_ms=LATE_MS)
-    assert (await bench.rows("transfers"), await bench.rows("fold_parts")) == (41, 40)
+    assert (await bench.rows("transfers"), await bench.rows("fold_blocks")) == (41, 1)
     bench.clock.advance(90 * DAY_S + 1)
 
     await bench.keep(unmatched_days=90)
 
-    assert (await bench.rows("transfers"), await bench.rows("fold_parts")) == (1, 0)
+    assert (await bench.rows("transfers"), await bench.rows("fold_blocks")) == (1, 0)
     assert bench.forgotten("unmatched") == 40
 
 

@@ -157,6 +157,7 @@ def _payments() -> None:
         *checks("transfers_settled_has_intent", lambda sql: f"{sql.false('settled')} OR intent_id IS NOT NULL"),
         sa.ForeignKeyConstraint(["intent_id"], ["intents.intent_id"], deferrable=True, initially="DEFERRED"),
         sa.UniqueConstraint("chain_id", "tx_hash", "event_key", name="transfers_key"),
+        sqlite_autoincrement=True,
     )
     op.create_index("transfers_block", "transfers", ["chain_id", "block_number"])
     op.create_index("transfers_fold", "transfers", ["chain_id", "fold"], unique=True, **where("fold IS NOT NULL"))
@@ -179,20 +180,17 @@ def _payments() -> None:
         ),
     )
     op.create_table(
-        "fold_parts",
+        "fold_blocks",
         sa.Column("chain_id", Whole, primary_key=True),
-        sa.Column("tx_hash", sa.Text, primary_key=True),
-        sa.Column("fold_id", Whole, sa.ForeignKey("transfers.id", ondelete="CASCADE"), primary_key=True),
-        sa.Column("event_key", sa.Text, nullable=False),
-        sa.Column("log_index", Whole),
+        sa.Column("place", sa.Text, primary_key=True),
+        sa.Column("rail", sa.Text, primary_key=True),
         sa.Column("block_number", Whole, nullable=False),
         sa.Column("block_hash", sa.Text),
-        sa.Column("times", Whole, nullable=False),
-        sa.Column("members", sa.Text),
-        sa.Column("amount", sa.Text, nullable=False),
+        sa.Column("seen_at", Whole, nullable=False),
+        sa.Column("parts", sa.Text, nullable=False),
     )
-    op.create_index("fold_parts_block", "fold_parts", ["chain_id", "block_number"])
-    op.create_index("fold_parts_fold", "fold_parts", ["fold_id"])
+    op.create_index("fold_blocks_number", "fold_blocks", ["chain_id", "block_number", "place", "rail"])
+    op.create_index("fold_blocks_seen", "fold_blocks", ["seen_at"])
     op.create_table(
         "chain_samples",
         sa.Column("chain_id", Whole, primary_key=True, autoincrement=False),
