@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from tests.harness import ROOT
 
 CODE = re.compile(r"`([^`]+)`")
+FENCE = re.compile(r"^ *```.*$", re.MULTILINE)
 
 
 def page(name: str) -> str:
@@ -19,9 +20,13 @@ def page(name: str) -> str:
 
 def code_in(name: str) -> list[str]:
     """Return what a document shows as code: each line of a block, and each text in code marks."""
-    prose, *blocks = re.split(r"^ *```.*$", page(name), flags=re.MULTILINE)
-    lines = [line for block in blocks[::2] for line in block.splitlines()]
-    return lines + [text for part in (prose, *blocks[1::2]) for text in CODE.findall(part)]
+    blocks = FENCE.split(page(name))[1::2]
+    return [line for block in blocks for line in block.splitlines()] + CODE.findall(prose_of(name))
+
+
+def prose_of(name: str) -> str:
+    """Return a document without its blocks of code."""
+    return "\n".join(FENCE.split(page(name))[::2])
 
 
 def tables(name: str) -> Iterator[tuple[list[str], list[list[str]]]]:

@@ -19,7 +19,7 @@ from protocol.errors import CODES
 from scanner.model import EventType, Reason
 from scanner.upkeep.metrics import Metrics
 from tests.harness import ROOT
-from tests.repo.pages import CODE, column, page, rows, top_level_names
+from tests.repo.pages import CODE, column, page, prose_of, rows, tables, top_level_names
 
 CALL = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w/{}.-]*)")
 PAGE = re.compile(r"(?<![\w/.{])((?:docs/)?[\w-]+\.md)\b(?=[ ,;:.)])")
@@ -127,6 +127,15 @@ def test_every_page_and_file_that_is_referred_to_is_there() -> None:
         here = (ROOT, (ROOT / path).parent)
         missing |= {f"{path}: {name}" for name in named if not any((base / name).exists() for base in here)}
     assert missing == set()
+
+
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.endswith(".md")])
+def test_a_row_stands_in_a_table(path: str) -> None:
+    """Behind an empty line a row is text with strokes in it, and another number of cells leaves some out."""
+    for head, found in tables(path):
+        assert [row for row in found if len(row) != len(head)] == []
+    blocks = re.findall(r"(?:^ *\|.*\n)+", prose_of(path) + "\n", re.MULTILINE)
+    assert [block for block in blocks if not re.match(r".*\n *\|[-:| ]+\|\n", block)] == []
 
 
 def test_a_newcomer_finds_the_answers_where_the_architecture_says() -> None:
