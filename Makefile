@@ -63,14 +63,15 @@ check: setup ## style, types, import contracts
 .docs/.installed: locks/docs.txt docs/site/package-lock.json | setup-devnet
 	@test -x .docs/venv/bin/python || $(PYTHON) -m venv .docs/venv
 	.docs/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/docs.txt
-	cd docs/site && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cp docs/site/package.json docs/site/package-lock.json .docs
+	cd .docs && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 docs: .docs/.installed ## the documentation as a site in .docs/site, with every link and diagram checked
 	.docs/venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all \
 		--conf-dir docs/site --doctree-dir .docs/state . .docs/site
 	$(BIN)/python docs/site/check_links.py .docs/site
-	PATH="$(BIN):$$PATH" node docs/site/check_diagrams.cjs README.md docs/*.md
+	PATH="$(BIN):$$PATH" node docs/site/check_diagrams.cjs .docs README.md docs/*.md
 
 bench: setup-devnet setup-postgresql ## measurements, each with its peer beside it
 	$(BIN)/python -m bench $(ARGS)
@@ -95,4 +96,4 @@ image: ## the image of both services, with the builder that is there
 	$(shell command -v docker || command -v podman || command -v buildah || echo "@echo no docker, podman or buildah here; false") build --tag amn-pay-scanner --file deploy/Dockerfile .
 
 clean:
-	rm -rf .venv .docs node_modules docs/site/node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .docs node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -67,9 +67,9 @@ def _secrets(url: str) -> list[str]:
     return sorted((text for text in found if len(text) >= _MIN_SECRET), key=len, reverse=True)
 
 
-def label_of(url: str, index: int) -> str:
-    """Return host:port#n: never the scheme, path, query or user info, which may carry a key."""
-    return f"{urlsplit(url).netloc.rpartition('@')[2]}#{index}"
+def label_of(url: str, place: int) -> str:
+    """Return host:port#place, counted from 1: never the scheme, path, query or user info, which may carry a key."""
+    return f"{urlsplit(url).netloc.rpartition('@')[2]}#{place}"
 
 
 def backoff_s(error: ChainError, failures: int) -> float:

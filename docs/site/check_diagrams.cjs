@@ -4,9 +4,11 @@ const fs = require("node:fs");
 const path = require("node:path");
 const vm = require("node:vm");
 
-vm.runInThisContext(fs.readFileSync(require.resolve("@mermaid-js/tiny/dist/mermaid.tiny.js"), "utf8"));
+const [folder, ...pages] = process.argv.slice(2); // where the script is installed, and what to look at
+const script = path.join(folder, "node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js");
+vm.runInThisContext(fs.readFileSync(script, "utf8"));
 
-async function main(pages) {
+async function main() {
   let diagrams = 0;
   let wrong = 0;
   for (const page of pages) {
@@ -22,4 +24,4 @@ async function main(pages) {
   process.exitCode = wrong === 0 && diagrams > 0 ? 0 : 1;
 }
 
-main(process.argv.slice(2));
+main();

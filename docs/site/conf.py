@@ -43,7 +43,7 @@ html_title = project
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
-html_static_path = ["site.css", "node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js"]
+html_static_path = ["site.css", str(ROOT / ".docs/node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js")]
 html_css_files = ["site.css"]
 html_js_files = ["mermaid.tiny.js"]
 

@@ -55,7 +55,7 @@ class ChainExaminer:
     async def endpoint(self, index: int) -> list[Located]:
         """Return what is found of one endpoint."""
         url = self._chain.rpc_urls[index]
-        label = label_of(url, index)
+        label = label_of(url, index + 1)
         is_evm = self._chain.chain_type is ChainType.EVM
         found = await (self._node(Endpoint(url, label)) if is_evm else self._service(url))
         return [Located(f"{self._chain.name} {label}", finding) for finding in found]

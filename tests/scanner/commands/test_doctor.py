@@ -16,6 +16,7 @@ from rich.console import Console
 
 from chains import findings
 from chains.findings import Finding, Verdict
+from chains.rpc.endpoint_pool import EndpointPool
 from devnet.evm.anvil import Anvil
 from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.receiver import Receiver
@@ -25,7 +26,7 @@ from devnet.tron.trongrid import TronGrid
 from kernel.store.postgresql import PostgresDatabase
 from scanner.__main__ import main
 from scanner.commands.doctor import report
-from scanner.commands.doctor.chain import Located
+from scanner.commands.doctor.chain import Located, Unmeasured
 from scanner.commands.doctor.run import HERE, examine
 from tests.harness import ROOT, SECRET, USDT, empty_store, environment
 from tests.repo.pages import page, rows
@@ -74,7 +75,7 @@ async def test_on_a_healthy_chain_nothing_is_wrong(tmp_path: Path, chain: Anvil,
     report.show(located, Console(file=(printed := io.StringIO()), width=160))
     assert f"`{printed.getvalue().splitlines()[-1]}`" in page("docs/operations.md")
     assert {(w, n): f for w, of in found.items() for n, f in of.items() if f.verdict is not OK} == {}
-    assert {*found["0"]} == {
+    assert {*found["1"]} == {
         "chain id",
         "latency",
         "head",
@@ -127,9 +128,9 @@ async def test_of_a_broken_endpoint_it_says_what_is_wrong_and_of_the_good_one_be
             what, verdict, sentence = (cell.strip("`") for cell in SAID[name])
             damage(broken)
             found = await found_of(env)
-            assert (name, found["0"][what].verdict.value) == (name, verdict), found["0"][what]
-            assert re.fullmatch(re.escape(sentence).replace("…", ".+"), found["0"][what].advice), found["0"][what]
-            assert {n: f for n, f in found["1"].items() if f.verdict is not OK} == {}, name
+            assert (name, found["1"][what].verdict.value) == (name, verdict), found["1"][what]
+            assert re.fullmatch(re.escape(sentence).replace("…", ".+"), found["1"][what].advice), found["1"][what]
+            assert {n: f for n, f in found["2"].items() if f.verdict is not OK} == {}, name
             broken.heal()
 
 
@@ -147,8 +148,8 @@ async def test_an_endpoint_that_fell_behind_and_a_clock_that_is_wrong_are_told_a
         now = await found_of(env)
         much_later = await found_of(env, wall=lambda: time.time() + 6000)
 
-    assert (later["0"]["head"].verdict, later["1"]["head"].verdict, later[HERE]["clock"].verdict) == (PROBLEM, OK, OK)
-    assert "s old: it has fallen behind, the network stands still" in later["0"]["head"].advice
+    assert (later["1"]["head"].verdict, later["2"]["head"].verdict, later[HERE]["clock"].verdict) == (PROBLEM, OK, OK)
+    assert "s old: it has fallen behind, the network stands still" in later["1"]["head"].advice
     assert now[HERE]["clock"].verdict is PROBLEM
     assert "this machine's clock is behind. Set it (NTP)." in now[HERE]["clock"].advice
     assert much_later[HERE]["clock"].verdict is WARNING
@@ -175,11 +176,19 @@ async def test_wrong_contracts_of_the_registry_are_named(tmp_path: Path, chain: 
     assert proxy[of]["contracts"].advice.endswith("cannot be seen. Correct the registry, or the endpoint.")
 
 
+async def test_an_endpoint_is_called_what_the_status_calls_it(tmp_path: Path) -> None:
+    urls = (f"{NOWHERE}/a", f"{NOWHERE}/b")
+    found = await examine(env_of(tmp_path, *urls), None)
+
+    called = {where.removeprefix("BSC Testnet ") for where, _ in found if "#" in where}
+    assert called == {endpoint.label for endpoint in EndpointPool(urls, telemetry=Unmeasured()).endpoints}
+
+
 async def test_without_any_endpoint_what_depends_on_it_is_left_out(tmp_path: Path) -> None:
     found = await found_of(env_of(tmp_path, f"{NOWHERE}/a-key-in-a-path"))
 
-    assert [*found["0"]] == ["chain id"]
-    assert found["0"]["chain id"].verdict is PROBLEM
+    assert [*found["1"]] == ["chain id"]
+    assert found["1"]["chain id"].verdict is PROBLEM
     assert "a-key" not in str(found)
     assert found["BSC Testnet"]["contracts"].verdict is SKIPPED
     assert found[HERE]["clock"].verdict is SKIPPED
@@ -309,5 +318,5 @@ async def test_it_prints_a_table_a_sentence_for_each_problem_and_ends_with_the_v
     lines = said.splitlines()
 
     assert lines[0].split() == ["where", "what", "found"]
-    assert [line for line in lines if line.startswith("PROBLEM BSC Testnet 127.0.0.1:9#0: It cannot be used (")]
+    assert [line for line in lines if line.startswith("PROBLEM BSC Testnet 127.0.0.1:9#1: It cannot be used (")]
     assert lines[-1] == "1 problem, 0 warnings"
