@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos recovery test test-postgresql test-browser test-long golden pictures check docs bench load lock image env clean
+.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos simulate recovery test test-postgresql test-browser test-long golden pictures check docs bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -32,6 +32,9 @@ e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in report
 
 chaos: setup-devnet setup-postgresql ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market|cluster)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS)) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
+
+simulate: setup ## the whole scanner in one process on virtual time, judged: SEEDS=20, SEED=n alone, SECONDS=60 (CHAIN=evm|tron|ton)
+	$(BIN)/python -m tests.simulation $(if $(SECONDS),--seconds $(SECONDS),$(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS))) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 recovery: setup-devnet ## seconds from the end of each fault to the confirmation (CHAIN=tron|ton, ARGS="5xx lagging")
 	$(BIN)/python -m tests.chaos.recovery $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)

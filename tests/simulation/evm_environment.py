@@ -1,0 +1,140 @@
+"""The EVM environment of a simulation: a chain in memory behind the laboratory's two faulty endpoints."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from chains.evm.events import TRANSFER_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
+from devnet.evm.anvil import PROXY
+from devnet.evm.rpc_defects import Json
+from tests.chaos.chain_controller import _of_proxy, _of_token, paired
+from tests.chaos.evm_environment import EvmEnvironment
+from tests.chaos.facts import ChainTransfer, Coin
+from tests.chaos.rpc_faults import Endpoint
+from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
+from tests.harness import MULTICALL
+from tests.simulation.evm_ledger import EvmLedger, LedgerTx, approval_log, payment_logs, transfer_logs
+
+BLOCKS_BEFORE = 40  # before anybody looks
+
+
+class LedgerEndpoint(Endpoint):
+    """One of the laboratory's endpoints, that asks the chain in memory."""
+
+    def __init__(self, ledger: EvmLedger) -> None:
+        super().__init__("")
+        self._ledger = ledger
+
+    async def _forward(self, calls: list[Json]) -> list[Json]:
+        return [self._ledger.answer(call) for call in calls]
+
+
+class LedgerController:
+    """What miners, buyers and strangers do; as `ChainController` does it on a real node."""
+
+    def __init__(self, ledger: EvmLedger, rng: random.Random) -> None:
+        self.payments = 0
+        self.chain = self
+        self.ledger = ledger
+        self._rng = rng
+        self._returning: list[LedgerTx] = []
+
+    async def height(self) -> int:
+        return self.ledger.head
+
+    async def mine(self, blocks: int) -> None:
+        if blocks:
+            returning, self._returning = self._returning, []
+            self.ledger.mine(*returning, blocks=blocks)
+
+    async def now(self) -> int:
+        return self.ledger.blocks[-1].time
+
+    async def advance_to(self, moment: int) -> None:
+        ahead = moment - self.ledger.blocks[-1].time
+        if ahead > 0:
+            self.ledger.ahead_s += max(0, moment - int(time.time()) - self.ledger.ahead_s)
+            self.ledger.mine()
+
+    def _pay(self, *txs: LedgerTx) -> None:
+        self.ledger.mine(*txs)
+        self.payments += 1
+
+    async def pay(self, token: str, destination: str, amount: int, reference: str | None) -> None:
+        self._pay(self.ledger.tx(payment_logs(token, destination, amount, reference)))
+
+    async def pay_in_busy_block(self, token: str, destination: str, amount: int, reference: str | None) -> None:
+        stranger, elsewhere = f"0x{self._rng.randrange(2**63):016x}", f"0x6{self._rng.randrange(2**64):039x}"
+        paid = ((elsewhere, stranger), (destination, reference), (elsewhere, None))
+        txs = [self.ledger.tx(payment_logs(token, to, amount, name)) for to, name in paid]
+        self._rng.shuffle(txs)
+        self._pay(*txs)
+
+    async def pay_together(self, payments: Sequence[tuple[str, str, int, str | None]]) -> None:
+        logs = [
+            log
+            for token, to, amount, reference in payments
+            for log in (
+                *transfer_logs(token, MULTICALL, amount),
+                approval_log(token, PROXY, amount),
+                *payment_logs(token, to, amount, reference),
+            )
+        ]
+        self._pay(self.ledger.tx(logs))
+
+    async def pay_many(self, token: str, destination: str, amount: int, reference: str | None, count: int) -> None:
+        logs = [log for _ in range(count) for log in payment_logs(token, destination, amount, reference)]
+        self._pay(self.ledger.tx(logs))
+
+    async def fail(self, token: str, destination: str, amount: int, reference: str | None) -> None:
+        self._pay(self.ledger.tx(payment_logs(token, destination, amount, reference), succeeded=False))
+
+    async def approve(self, token: str, spender: str, amount: int) -> None:
+        self._pay(self.ledger.tx([approval_log(token, spender, amount)]))
+
+    async def send_coin(self, destination: str, amount: int) -> None:
+        self._pay(self.ledger.tx(to=destination, value=amount))
+
+    async def reorg(self, depth: int, kind: str) -> None:
+        """Replace the newest blocks; their transactions stay, move, return later or never."""
+        held = [list(block.txs) for block in self.ledger.blocks[-depth:]]
+        contents: list[list[LedgerTx]] = [[] for _ in held]
+        match kind:
+            case "same":
+                contents = held
+            case "shuffled":
+                txs = [tx for block in held for tx in block]
+                for tx, place in zip(txs, sorted(self._rng.randrange(depth) for _ in txs), strict=True):
+                    contents[place].append(tx)
+            case "later":
+                self._returning += [tx for block in held for tx in block]
+            case _:
+                pass  # gone for good
+        self.ledger.reorg(depth, contents)
+
+    async def transfers(self, destinations: set[str], since: int) -> tuple[ChainTransfer, ...]:
+        logs = [log for block in self.ledger.blocks[since:] for log in block.logs]
+        moved = [_of_token(log) for log in logs if log["topics"][0] == TRANSFER_TOPIC]
+        events = [_of_proxy(log) for log in logs if log["topics"][0] == EVENT_TOPIC]
+        through = paired(events, moved)
+        behind = {place for event in through for place in event.behind}
+        return (*(m for m in moved if m.destination in destinations and m.place not in behind), *through)
+
+    async def coins(self, destinations: set[str], since: int) -> tuple[Coin, ...]:
+        return tuple(Coin(*coin) for coin in self.ledger.coins if coin[0] >= since and coin[1] in destinations)
+
+
+@asynccontextmanager
+async def evm_environment(plan: Plan) -> AsyncIterator[EvmEnvironment]:
+    """Start the chain and its endpoints."""
+    async with AsyncExitStack() as stack:
+        ledger = EvmLedger(time.time, random.Random(f"hashes of {plan.seed}"), epoch=EPOCH)
+        ledger.mine(blocks=BLOCKS_BEFORE + deepest_reorg(plan.confirmations, plan.guards))
+        controller: Any = LedgerController(ledger, random.Random(f"payers of {plan.seed}"))
+        nodes: list[Endpoint] = [await stack.enter_async_context(LedgerEndpoint(ledger)) for _ in range(2)]
+        yield EvmEnvironment(controller, nodes, seed=plan.seed, since=ledger.head)

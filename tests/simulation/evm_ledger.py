@@ -1,0 +1,309 @@
+"""An EVM chain in memory, seen through JSON-RPC: blocks, logs, receipts, balances of coin, and reorganisations."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eth_abi.abi import decode, encode
+
+from addresses.keccak import keccak
+from chains.evm.events import TRANSFER_TOPIC
+from chains.evm.fee_proxy import EVENT_TOPIC
+from devnet.evm.anvil import CHAIN_ID, PROXY
+from devnet.evm.scripted_node import ZERO_HASH, word
+from tests.chaos.chain_controller import FEE_TOKEN, SILENT_TOKEN
+from tests.harness import MULTICALL, USDC, USDT
+
+Json = dict[str, Any]
+APPROVAL_TOPIC = "0x" + keccak(b"Approval(address,address,uint256)").hex()
+PAYER = "0x" + "b0" * 20
+SYMBOLS = {USDT: "USDT", USDC: "USDC", FEE_TOKEN: "FEE", SILENT_TOKEN: "HUSH"}
+DECIMALS = {USDT: 18, USDC: 18, FEE_TOKEN: 6, SILENT_TOKEN: 6}
+EMPTY_BLOOM = bytes(256)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLog:
+    """What a contract says, wherever its transaction stands."""
+
+    address: str
+    topics: tuple[str, ...]
+    data: str
+
+
+@dataclass(slots=True)
+class LedgerTx:
+    """A transaction; the same one in whatever block."""
+
+    hash: str
+    logs: tuple[LedgerLog, ...] = ()
+    succeeded: bool = True
+    to: str = PROXY.lower()
+    value: int = 0
+
+
+@dataclass(slots=True)
+class LedgerBlock:
+    """A block, with what is shown of it."""
+
+    number: int
+    hash: str
+    parent: str
+    time: int
+    txs: tuple[LedgerTx, ...]
+    logs: list[Json] = field(default_factory=list)
+    bloom: bytes = EMPTY_BLOOM
+
+
+def transfer_logs(token: str, to: str, amount: int, sender: str = PAYER) -> list[LedgerLog]:
+    """Return what a token says about a transfer: one keeps a hundredth, one says nothing."""
+    token = token.lower()
+    if token == SILENT_TOKEN:
+        return []
+    fee = amount // 100 if token == FEE_TOKEN else 0
+    moved = [(to, amount - fee)] + ([("0x" + f"{0xFEE:040x}", fee)] if token == FEE_TOKEN else [])
+    return [
+        LedgerLog(token, (TRANSFER_TOPIC, "0x" + word(sender), "0x" + word(whom)), "0x" + word(much))
+        for whom, much in moved
+    ]
+
+
+def payment_logs(token: str, to: str, amount: int, reference: str | None) -> list[LedgerLog]:
+    """Return what a payment leaves: the token's own logs, and the proxy's where there is a reference."""
+    logs = transfer_logs(token, to, amount)
+    if reference is not None:
+        topic = "0x" + keccak(bytes.fromhex(reference[2:])).hex()
+        data = "0x" + word(token) + word(to) + word(amount) + word(0) + word(0)
+        logs.append(LedgerLog(PROXY.lower(), (EVENT_TOPIC, topic), data))
+    return logs
+
+
+def approval_log(token: str, spender: str, amount: int) -> LedgerLog:
+    return LedgerLog(token.lower(), (APPROVAL_TOPIC, "0x" + word(PAYER), "0x" + word(spender)), "0x" + word(amount))
+
+
+class EvmLedger:
+    """One chain; `now` is what its miners' clock says, in unix seconds."""
+
+    def __init__(self, now: Any, rng: random.Random, *, epoch: int, chain_id: int = CHAIN_ID) -> None:
+        self.chain_id = chain_id
+        self.blocks: list[LedgerBlock] = []
+        self.coins: list[tuple[int, str, int]] = []  # block, to, value
+        self.ahead_s = 0  # of the miners' clock
+        self._now = now
+        self._rng = rng
+        self._epoch = epoch
+        self._made = 0
+        self._by_hash: dict[str, int] = {}
+        self._place: dict[str, tuple[int, int]] = {}
+        self._code = {PROXY.lower(), MULTICALL.lower(), *(token.lower() for token in SYMBOLS)}
+        self._append((), int(now()) - 4000)
+
+    @property
+    def head(self) -> int:
+        return len(self.blocks) - 1
+
+    def tx(self, logs: Sequence[LedgerLog] = (), **more: Any) -> LedgerTx:
+        self._made += 1
+        return LedgerTx("0x" + keccak(f"transaction {self._made}".encode()).hex(), tuple(logs), **more)
+
+    def mine(self, *txs: LedgerTx, blocks: int = 1) -> None:
+        """Make a block with these transactions, and empty ones behind it."""
+        for number in range(blocks):
+            self._append(txs if number == 0 else (), max(int(self._now()) + self.ahead_s, self.blocks[-1].time + 1))
+
+    def reorg(self, depth: int, contents: Sequence[Sequence[LedgerTx]]) -> None:
+        """Replace the newest blocks by as many others."""
+        times = [block.time for block in self.blocks[-depth:]]
+        for block in self.blocks[-depth:]:
+            self._by_hash.pop(block.hash)
+            for tx in block.txs:
+                self._place.pop(tx.hash, None)
+        del self.blocks[-depth:]
+        self.coins = [coin for coin in self.coins if coin[0] <= self.head]
+        for txs, time in zip(contents, times, strict=True):
+            self._append(tuple(txs), time)
+
+    def _append(self, txs: Sequence[LedgerTx], time: int) -> None:
+        number = len(self.blocks)
+        parent = self.blocks[-1].hash if self.blocks else ZERO_HASH
+        block = LedgerBlock(number, f"0x{self._rng.getrandbits(256):064x}", parent, time, tuple(txs))
+        bloom = 0
+        for place, tx in enumerate(txs):
+            self._place[tx.hash] = (number, place)
+            if tx.value and tx.succeeded:
+                self.coins.append((number, tx.to.lower(), tx.value))
+            for log in tx.logs if tx.succeeded else ():
+                for item in (log.address, *log.topics):
+                    bloom |= _bits(bytes.fromhex(item[2:]))
+                block.logs.append(self._shown(log, tx, block, place, len(block.logs)))
+        block.bloom = bloom.to_bytes(256, "big")
+        self.blocks.append(block)
+        self._by_hash[block.hash] = number
+
+    @staticmethod
+    def _shown(log: LedgerLog, tx: LedgerTx, block: LedgerBlock, place: int, index: int) -> Json:
+        return {
+            "address": log.address,
+            "topics": list(log.topics),
+            "data": log.data,
+            "blockNumber": hex(block.number),
+            "blockHash": block.hash,
+            "transactionHash": tx.hash,
+            "transactionIndex": hex(place),
+            "logIndex": hex(index),
+            "blockTimestamp": hex(block.time),
+            "removed": False,
+        }
+
+    def depth(self, tx_hash: str) -> int | None:
+        """Return how deep a transaction stands, its own block included; None: the chain does not hold it."""
+        place = self._place.get(tx_hash)
+        return None if place is None else self.head - place[0] + 1
+
+    def paid(self, destination: str, reference: str, rail: str, first: int, last: int) -> list[str]:
+        """Return the transactions of two blocks and those between whose logs are about an order."""
+        if rail == "proxy":
+            place, topic = 1, "0x" + keccak(bytes.fromhex(reference[2:])).hex()
+        else:
+            place, topic = 2, "0x" + word(destination)
+        return [
+            log["transactionHash"]
+            for block in self.blocks[first : last + 1]
+            for log in block.logs
+            if len(log["topics"]) > place
+            and log["topics"][place] == topic
+            and log["topics"][0] in {EVENT_TOPIC, TRANSFER_TOPIC}
+        ]
+
+    # As a node.
+
+    def answer(self, call: Json) -> Json:
+        """Answer one JSON-RPC call."""
+        method, params = call["method"], list(call.get("params") or [])
+        shown = {"jsonrpc": "2.0", "id": call.get("id")}
+        served = getattr(self, f"_{method}", None)
+        if served is None:
+            return {**shown, "error": {"code": -32601, "message": f"the method {method} does not exist"}}
+        return {**shown, "result": served(*params)}
+
+    def _eth_chainId(self) -> str:
+        return hex(self.chain_id)
+
+    def _eth_blockNumber(self) -> str:
+        return hex(self.head)
+
+    def _eth_getBlockByNumber(self, which: str, full: bool = False) -> Json | None:
+        number = self._height(which)
+        if not 0 <= number <= self.head:
+            return None
+        block = self.blocks[number]
+        txs: list[Any] = [tx.hash for tx in block.txs]
+        if full:
+            txs = [{"hash": tx.hash, "to": tx.to, "value": hex(tx.value)} for tx in block.txs]
+        return {
+            "number": hex(number),
+            "hash": block.hash,
+            "parentHash": block.parent,
+            "timestamp": hex(block.time),
+            "logsBloom": "0x" + block.bloom.hex(),
+            "transactions": txs,
+        }
+
+    def _height(self, which: str) -> int:
+        tags = {"latest": 0, "pending": 0, "safe": self._epoch, "finalized": 2 * self._epoch}
+        return max(0, self.head - tags[which]) if which in tags else 0 if which == "earliest" else int(which, 16)
+
+    def _eth_getLogs(self, wanted: Json) -> list[Json]:
+        if "blockHash" in wanted:
+            number = self._by_hash.get(wanted["blockHash"])
+            chosen = [] if number is None else [self.blocks[number]]
+        else:
+            first, last = self._height(wanted.get("fromBlock", "latest")), self._height(wanted.get("toBlock", "latest"))
+            chosen = self.blocks[first : last + 1]
+        addresses = wanted.get("address")
+        if addresses is not None:
+            addresses = {a.lower() for a in ([addresses] if isinstance(addresses, str) else addresses)}
+        topics = [None if t is None else {t} if isinstance(t, str) else set(t) for t in wanted.get("topics") or []]
+        return [log for block in chosen for log in block.logs if _fits(log, addresses, topics)]
+
+    def _eth_getTransactionReceipt(self, tx_hash: str) -> Json | None:
+        place = self._place.get(tx_hash)
+        return None if place is None else self._receipt(*place)
+
+    def _eth_getBlockReceipts(self, which: str) -> list[Json] | None:
+        number = self._height(which)
+        return (
+            [self._receipt(number, place) for place in range(len(self.blocks[number].txs))]
+            if number <= self.head
+            else None
+        )
+
+    def _receipt(self, number: int, place: int) -> Json:
+        block = self.blocks[number]
+        tx = block.txs[place]
+        return {
+            "transactionHash": tx.hash,
+            "transactionIndex": hex(place),
+            "blockNumber": hex(number),
+            "blockHash": block.hash,
+            "from": PAYER,
+            "to": tx.to,
+            "status": "0x1" if tx.succeeded else "0x0",
+            "type": "0x2",
+            "logs": [log for log in block.logs if log["transactionHash"] == tx.hash],
+        }
+
+    def _eth_getCode(self, address: str, _: Any = None) -> str:
+        return "0x6080" if address.lower() in self._code else "0x"
+
+    def _eth_getBalance(self, address: str, which: str = "latest") -> str:
+        return hex(self._coin(address.lower(), self._height(which)))
+
+    def _coin(self, address: str, number: int) -> int:
+        return sum(value for block, to, value in self.coins if block <= number and to == address)
+
+    def _eth_call(self, call: Json, which: str = "latest") -> str:
+        data = bytes.fromhex(str(call.get("data") or call.get("input"))[2:])
+        return "0x" + self._called(call["to"].lower(), data, self._height(which)).hex()
+
+    def _called(self, to: str, data: bytes, number: int) -> bytes:
+        selector, rest = data[:4], data[4:]
+        if to == MULTICALL.lower() and selector == _AGGREGATE:
+            (calls,) = decode(["(address,bool,bytes)[]"], rest)
+            rows = [self._called(str(target).lower(), bytes(what), number) for target, _, what in calls]
+            return bytes(encode(["(bool,bytes)[]"], [[(True, row) for row in rows]]))
+        if to == MULTICALL.lower() and selector == _COIN:
+            return self._coin("0x" + rest[12:32].hex(), number).to_bytes(32, "big")
+        token = next((token for token in SYMBOLS if token.lower() == to), None)
+        if token is None:
+            return b""
+        if selector == _DECIMALS:
+            return DECIMALS[token].to_bytes(32, "big")
+        if selector == _SYMBOL:
+            return bytes(encode(["string"], [SYMBOLS[token]]))
+        return bytes(32)
+
+
+_AGGREGATE = keccak(b"aggregate3((address,bool,bytes)[])")[:4]
+_COIN = keccak(b"getEthBalance(address)")[:4]
+_DECIMALS = keccak(b"decimals()")[:4]
+_SYMBOL = keccak(b"symbol()")[:4]
+
+
+def _fits(log: Json, addresses: set[str] | None, topics: Sequence[set[str] | None]) -> bool:
+    if addresses is not None and log["address"] not in addresses:
+        return False
+    shown = log["topics"]
+    return all(wanted is None or (place < len(shown) and shown[place] in wanted) for place, wanted in enumerate(topics))
+
+
+def _bits(item: bytes) -> int:
+    """Return the three bits of an item in a block's filter (Yellow Paper, 4.4.1)."""
+    digest, bits = keccak(item), 0
+    for pair in (0, 2, 4):
+        bits |= 1 << (int.from_bytes(digest[pair : pair + 2], "big") & 2047)
+    return bits

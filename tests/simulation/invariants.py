@@ -1,0 +1,133 @@
+"""
+What has to hold at every moment of a run, not only in the end.
+
+Each is asked of the store as it is committed and of the chain as it is, without a line of the scanner's own matching.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.evm_ledger import EvmLedger
+from tests.simulation.loop import SimLoop
+
+if TYPE_CHECKING:
+    from tests.chaos.facts import Order
+
+EVERY_S = 1.0
+MOST_READY = 5_000  # callbacks at once: nothing that is planned makes more
+MOST_SENTENCES = 5
+
+CONFIRMED = "SELECT intent_id, confirmations_required FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
+UNTOLD = """
+    SELECT intent_id FROM intents WHERE status IN ('confirmed', 'webhook_failed') AND intent_id NOT IN
+    (SELECT subject_id FROM events WHERE event_type = 'payment.confirmed')
+"""
+TOLD_TOO_EARLY = """
+    SELECT subject_id FROM events WHERE event_type = 'payment.confirmed' AND subject_id NOT IN
+    (SELECT intent_id FROM intents WHERE status IN ('confirmed', 'webhook_failed'))
+"""
+TOLD_TWICE = """
+    SELECT subject_id FROM events WHERE event_type = 'payment.confirmed' GROUP BY subject_id HAVING count(*) > 1
+"""
+WRITTEN_TWICE = "SELECT DISTINCT event_id FROM attempts GROUP BY event_id, round, number HAVING count(*) > 1"
+SETTLED = "SELECT intent_id, tx_hash, amount FROM transfers WHERE settled"
+SUMS = "SELECT intent_id, amount, amount_received FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
+CHECKPOINTS = "SELECT rail, last_scanned_block FROM checkpoints"
+KNOWN = "SELECT tx_hash FROM transfers UNION SELECT tx_hash FROM fold_parts UNION SELECT last_tx_hash FROM transfers"
+
+
+class Invariants:
+    """Looks once a second of virtual time; what it finds ends the run."""
+
+    def __init__(self, loop: SimLoop, store: Path, ledger: EvmLedger | None, deepest: int, *, bounded: bool) -> None:
+        self.found: list[str] = []
+        self.orders: Callable[[], Sequence[Order]] = tuple
+        self._loop = loop
+        self._store = store
+        self._ledger = ledger
+        self._deepest = deepest
+        self._bounded = bounded  # whether no endpoint makes up a head
+        self._next = 0.0
+        self._judged: set[str] = set()  # confirmed intents whose transfers were deep when they were looked at
+        self._known_at: dict[str, int] = {}  # orders, and the chain's head when they were acknowledged
+
+    def __call__(self) -> None:
+        if self._loop.time() < self._next or len(self.found) >= MOST_SENTENCES:
+            return
+        self._next = self._loop.time() + EVERY_S
+        ready = len(self._loop._ready)  # type: ignore[attr-defined]
+        if ready > MOST_READY:
+            self._say(f"{ready} callbacks are ready at once")
+        store = sqlite3.connect(self._store)
+        try:
+            self._look(store)
+        finally:
+            store.close()
+
+    def _say(self, sentence: str) -> None:
+        self.found.append(f"broken at {self._loop.time() - 1000.0:.3f} s: {sentence}")
+        self._loop.note(f"BROKEN: {sentence}")
+
+    def _look(self, store: sqlite3.Connection) -> None:
+        for sql, what in (
+            (UNTOLD, "is confirmed without an event"),
+            (TOLD_TOO_EARLY, "has an event and is not confirmed"),
+            (TOLD_TWICE, "is confirmed by two events"),
+            (WRITTEN_TWICE, "has an attempt that was written down twice"),
+        ):
+            for (intent_id,) in store.execute(sql):
+                self._say(f"{intent_id} {what}")
+        self._add_up(store)
+        if self._ledger is not None:
+            self._compare(store, self._ledger)
+
+    def _add_up(self, store: sqlite3.Connection) -> None:
+        """A settled intent has received what its settled transfers add up to."""
+        received: dict[str, int] = {}
+        for intent_id, _, amount in store.execute(SETTLED):
+            received[intent_id] = received.get(intent_id, 0) + int(amount)
+        for intent_id, amount, told in store.execute(SUMS):
+            if received.get(intent_id, 0) != int(told) or int(told) < int(amount):
+                self._say(f"{intent_id} of {amount} tells {told}, and {received.get(intent_id, 0)} settled it")
+
+    def _compare(self, store: sqlite3.Connection, ledger: EvmLedger) -> None:
+        self._compare_confirmed(store, ledger)
+        passed = dict(store.execute(CHECKPOINTS).fetchall())
+        for rail, position in passed.items():
+            if self._bounded and position > ledger.head + self._deepest:
+                self._say(f"the {rail} rail was read to {position}, and the chain ends at {ledger.head}")
+        self._compare_read(store, ledger, passed)
+
+    def _compare_confirmed(self, store: sqlite3.Connection, ledger: EvmLedger) -> None:
+        confirmed = store.execute(CONFIRMED)
+        depth = {intent_id: required for intent_id, required in confirmed if intent_id not in self._judged}
+        for intent_id, tx_hash, _ in store.execute(SETTLED).fetchall() if depth else ():
+            if intent_id not in depth:
+                continue
+            stands = ledger.depth(tx_hash)
+            if stands is None:
+                self._say(f"{intent_id} is confirmed by {tx_hash}, which the chain does not hold")
+            elif stands < depth[intent_id]:
+                self._say(f"{intent_id} is confirmed by {tx_hash}, {stands} blocks deep instead of {depth[intent_id]}")
+        self._judged |= depth.keys()
+
+    def _compare_read(self, store: sqlite3.Connection, ledger: EvmLedger, passed: dict[str, Any]) -> None:
+        """What was paid after an order was acknowledged, and lies below the checkpoint for good, is stored."""
+        orders = {order.intent_id: order for order in self.orders()}
+        for intent_id in orders:
+            self._known_at.setdefault(intent_id, ledger.head)
+        known: set[str] | None = None
+        for order in orders.values():
+            end = passed.get(order.rail, 0) - self._deepest - 2
+            since = self._known_at[order.intent_id] + 1
+            for tx_hash in ledger.paid(order.destination, order.reference, order.rail, since, end):
+                known = known if known is not None else {tx for (tx,) in store.execute(KNOWN)}
+                if tx_hash not in known:
+                    self._say(
+                        f"{tx_hash} for {order.intent_id} lies below the checkpoint of its rail, and is not stored"
+                    )
+                    return

@@ -1,0 +1,246 @@
+"""
+An event loop whose time is virtual and whose order is a seed's.
+
+When nothing is ready the clock jumps to the next timer. Whenever several tasks could go on, the seed says which:
+asyncio's own order, or another that a slower machine would have made. Callbacks that are no task's keep their order,
+which asyncio promises. Every step belongs to a simulated process, or to the world around them; steps of a process
+that has died are never taken, so that a death runs no `finally`, as a real one runs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import zlib
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, ContextVar
+from typing import Any
+
+from tests.simulation.network import Network
+
+STEP_S = 0.000_02  # what a step takes: work is never free, and what only waits for the clock gets on
+MOST_STEPS = 60_000_000
+REORDERED = 0.25  # of the steps at which more than one could be taken
+NOTES = 50
+LONGEST_S = 7200.0
+START_S = 1000.0  # by the stopwatch
+
+
+class Stuck(Exception):
+    """Nothing is ready and nothing is due: what is awaited never happens."""
+
+
+class Endless(Exception):
+    """A run took more steps than any run should."""
+
+
+class SimProcess:
+    """What runs as one process: it can die between any two steps."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.skew_s = 0.0  # of its wall clock
+        self.output: list[str] = []
+        self.dies_in: int | None = None  # steps
+        self.steps = 0
+        self.on_death: list[Callable[[], object]] = []  # what the machine does about what it held
+        self.disk: Any = None  # what its store is on (see `machine`)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+PROCESS: ContextVar[SimProcess | None] = ContextVar("process", default=None)
+_numbers = itertools.count(1)
+
+
+class SimFuture(asyncio.Future):  # type: ignore[type-arg]
+    """One whose place in a set does not follow from its address."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        self._number = next(_numbers)
+        super().__init__(*args, **kw)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimTask(asyncio.Task):  # type: ignore[type-arg]
+    """One whose place in a set does not follow from its address, and that knows its process."""
+
+    def __init__(self, *args: Any, context: Context | None = None, **kw: Any) -> None:
+        self._number = next(_numbers)
+        self.process = PROCESS.get() if context is None else context.get(PROCESS)
+        super().__init__(*args, context=context, **kw)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimLoop(asyncio.BaseEventLoop):
+    """One run's loop; `rng` is the chance of everything below the processes."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.rng = random.Random(f"loop of {seed}")
+        self.network = Network(self)
+        self.steps = 0
+        self.trace = 0  # of every step so far
+        self.notes: deque[str] = deque(maxlen=NOTES)  # the newest of what people would want to know of the run
+        self.said: Callable[[str], object] | None = None  # who wants to hear all of them
+        self.checks: list[Callable[[], None]] = []  # made whenever the clock jumps
+        self._known: dict[str, int] = {}
+        self._now = START_S
+        self._dead: list[Any] = []  # what dead processes leave: dropped, it would run its `finally`s
+        self.set_task_factory(lambda loop, coro, **kw: SimTask(coro, loop=loop, **kw))
+
+    def time(self) -> float:
+        return self._now
+
+    def create_future(self) -> SimFuture:
+        return SimFuture(loop=self)
+
+    def note(self, text: str) -> None:
+        """Remember what happened, for whoever looks for the cause of a failure."""
+        owner = PROCESS.get()
+        line = f"{self._now - START_S:12.6f}  {'world' if owner is None else owner.name:<12} {text}"
+        self.trace ^= zlib.crc32(line.encode())
+        self.notes.append(line)
+        if self.said is not None:
+            self.said(line)
+
+    def kill(self, process: SimProcess) -> None:
+        """Let a process die where it is."""
+        if not process.alive:
+            return
+        process.alive = False
+        self._dead += [task for task in asyncio.all_tasks(self) if getattr(task, "process", None) is process]
+        self.note(f"{process.name} dies after {process.steps} steps")
+        for undo in process.on_death:
+            undo()
+        self.network.forget(process)
+
+    def _run_once(self) -> None:
+        """Take one step, of whatever is ready."""
+        self._collect_due()
+        if not self._ready:
+            self._jump()
+            return
+        handle = self._next()
+        if handle._cancelled:
+            return
+        owner = handle._context.get(PROCESS)  # type: ignore[attr-defined]
+        if owner is not None and not self._lets(owner):
+            self._dead.append(handle)
+            return
+        self._record(handle, owner)
+        self._now += STEP_S
+        handle._run()
+
+    def _next(self) -> asyncio.Handle:
+        ready = self._ready  # type: ignore[attr-defined]
+        if len(ready) > 1 and self.rng.random() < REORDERED:
+            place = self.rng.randrange(len(ready))
+            handle: asyncio.Handle = ready[place]
+            if place and isinstance(getattr(handle._callback, "__self__", None), SimTask):  # type: ignore[attr-defined]
+                del ready[place]
+                return handle
+        return ready.popleft()  # type: ignore[no-any-return]
+
+    def _lets(self, owner: SimProcess) -> bool:
+        if owner.alive and owner.dies_in is not None:
+            owner.dies_in -= 1
+            if owner.dies_in < 0:
+                self.kill(owner)
+        if owner.alive:
+            owner.steps += 1
+        return owner.alive
+
+    def _record(self, handle: asyncio.Handle, owner: SimProcess | None) -> None:
+        """Let the step count in the trace: when it is, whose it is and what goes on."""
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise Endless(f"more than {MOST_STEPS} steps")
+        callback = handle._callback  # type: ignore[attr-defined]
+        task = getattr(callback, "__self__", None)
+        what = task.get_coro().__qualname__ if isinstance(task, SimTask) else getattr(callback, "__qualname__", "")
+        known = self._known.get(what)
+        if known is None:
+            known = self._known[what] = zlib.crc32(what.encode())
+        mixed = self.trace ^ known ^ (0 if owner is None else owner.steps)
+        self.trace = (mixed * 0x100000001B3 + int(self._now * 1e9)) & 0xFFFFFFFFFFFFFFFF
+
+    def _collect_due(self) -> None:
+        scheduled = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and scheduled[0]._when <= self._now:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            if not handle._cancelled:
+                self._ready.append(handle)  # type: ignore[attr-defined]
+
+    def _jump(self) -> None:
+        """Let time pass until something is due."""
+        scheduled = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and scheduled[0]._cancelled:
+            heapq.heappop(scheduled)._scheduled = False
+        if not scheduled:
+            raise Stuck("nothing is ready, and nothing is due")
+        if self._now - START_S > LONGEST_S:
+            raise Endless(f"it does not end within {LONGEST_S:.0f} s of virtual time")
+        for check in self.checks:
+            check()
+        self._now = max(self._now, scheduled[0]._when)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Do nothing: it is dropped when its time comes."""
+
+    # What the loop is asked for by libraries.
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Call it on this thread, a moment later."""
+        future = self.create_future()
+
+        def call() -> None:
+            try:
+                result = func(*args)
+            except BaseException as exc:  # noqa: BLE001 - whoever waits gets it
+                if not future.done():
+                    future.set_exception(exc)
+            else:
+                if not future.done():
+                    future.set_result(result)
+
+        self.call_later(self.rng.uniform(0.0001, 0.003), call)
+        return future
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """Do as `call_soon`: there is one thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    async def shutdown_default_executor(self) -> None:
+        """There is none."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **how: Any) -> Any:
+        return self.network.addresses(host, port, **how)
+
+    async def sock_connect(self, sock: Any, address: Any) -> None:
+        await self.network.connect(sock, address)
+
+    async def create_connection(self, factory: Any, *_: Any, sock: Any, **__: Any) -> Any:  # type: ignore[override]
+        return self.network.open(factory, sock)
+
+    async def connect_accepted_socket(self, factory: Any, sock: Any, **_: Any) -> Any:
+        return self.network.open(factory, sock)
+
+    async def create_server(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:  # type: ignore[override]
+        return self.network.serve(factory, host, port)
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        self.network.watch(fd, callback, *args)
+
+    def remove_reader(self, fd: Any) -> bool:
+        return self.network.unwatch(fd)

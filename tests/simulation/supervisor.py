@@ -1,0 +1,255 @@
+"""Starts the daemon again whenever it ends, as the laboratory's supervisor does, inside one loop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import io
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from config.settings import load_settings
+from kernel.errors import ConfigError, StoreError
+from kernel.process import maintain
+from scanner.app import Daemon, open_daemon
+from scanner.store import maintenance
+from tests.harness import Api
+from tests.simulation.loop import PROCESS, SimLoop, SimProcess
+from tests.simulation.machine import Disk
+
+PAUSE_S = 0.3
+SPARE_PAGES = 2
+DEATH_STEPS = 400  # a process dies within so many steps of the moment that was drawn
+EXIT_FIX, EXIT_RESTART, KILLED = 1, 75, -9
+BUGS = ("poll failed", "Traceback")
+
+
+class NotedApi(Api):
+    """The daemon's API, as a backend sees it; what was asked and answered is noted."""
+
+    async def call(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, Any]:
+        status, answer = await super().call(method, path, body, **more)
+        if method != "GET":
+            asyncio.get_running_loop().note(f"{method} {path} {body and body.get('intentId', '')}: {status}")  # type: ignore[attr-defined]
+        return status, answer
+
+
+class Instance:
+    """One life of the daemon."""
+
+    def __init__(self, process: SimProcess) -> None:
+        self.process = process
+        self.stop = asyncio.Event()
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.daemon: Daemon | None = None
+        self.url: str | None = None
+        process.on_death.append(self._killed)
+
+    def _killed(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(KILLED)
+
+
+class SimSupervisor:
+    """Open with `supervised`."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str], session: aiohttp.ClientSession, seed: int) -> None:
+        self.unexpected_exits: list[str] = []
+        self.anomalies: list[str] = []
+        self.output: list[str] = []
+        self.store = folder / "scanner.db"
+        self.lives = 0
+        self.disk = Disk()
+        self.current: Instance | None = None
+        self._env = dict(env)
+        self._session = session
+        self._expected = False
+        self._closing = False
+        self._full = 0
+        self._skew_s = 0
+        self._rng = random.Random(f"deaths of {seed}")
+
+    @property
+    def loop(self) -> SimLoop:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, SimLoop):
+            raise TypeError("this runs in a simulation alone")
+        return loop
+
+    @property
+    def api(self) -> Api | None:
+        running = self.current
+        if running is None or running.url is None:
+            return None
+        return NotedApi(running.url, self._session)
+
+    async def keep(self) -> None:
+        """Run the daemon until `stop`."""
+        while not self._closing:
+            self.lives += 1
+            self._expected = False
+            running = self.current = self._started(f"scanner {self.lives}")
+            code = await running.ended
+            self.current = None
+            self._note(running, code)
+            await asyncio.sleep(PAUSE_S)
+
+    def _started(self, name: str) -> Instance:
+        process = SimProcess(name)
+        process.disk, process.skew_s = self.disk, self._skew_s
+        running = Instance(process)
+        context = copy_context()
+        context.run(PROCESS.set, process)
+        self.loop.note(f"{name} starts")
+        process.task = self.loop.create_task(self._run(running), name=name, context=context)  # type: ignore[attr-defined]
+        return running
+
+    async def _run(self, running: Instance) -> None:
+        code = 0
+        try:
+            async with open_daemon(load_settings(self._env)) as daemon:
+                running.daemon = daemon
+                daemon.listening.add_done_callback(lambda listening: self._listens(running, listening.result()))
+                await daemon.run(running.stop)
+        except (ConfigError, StoreError) as exc:
+            running.process.output.append(f"{exc}\n")
+            code = EXIT_FIX
+        except BaseException as exc:  # noqa: BLE001 - the end of a process, whatever it was
+            running.process.output.append(f"ended with {exc!r}: {_innermost(exc)}\n")
+            code = EXIT_RESTART
+        if not running.ended.done():
+            running.ended.set_result(code)
+        running.process.alive = False
+        for undo in running.process.on_death:  # as the system does with what an ended process held
+            undo()
+        self.loop.network.forget(running.process)
+
+    @staticmethod
+    def _listens(running: Instance, url: str) -> None:
+        running.url = url
+
+    def _note(self, ended: Instance, code: int) -> None:
+        self.loop.note(f"{ended.process.name} ended with {code}")
+        self.output += ended.process.output
+        if not self._expected and not (code == EXIT_FIX and self._full):
+            self.unexpected_exits.append(f"ended with {code}: {''.join(ended.process.output[-12:])}")
+        bugs = [line for line in ended.process.output if any(words in line for words in BUGS)]
+        self.anomalies += [f"a bug, in its own words: {line}" for line in bugs]
+
+    def kill(self) -> None:
+        """Let it die within the next steps it takes."""
+        if self.current is not None:
+            self._expected = True
+            self.current.process.dies_in = self._rng.randrange(DEATH_STEPS)
+
+    def terminate(self) -> None:
+        if self.current is not None:
+            self._expected = True
+            self.current.stop.set()
+
+    async def stop(self) -> None:
+        self._closing = True
+        running = self.current
+        if running is None:
+            self.anomalies.append("at the end no scanner was running")
+            return
+        self.terminate()
+        async with asyncio.timeout(60):
+            code = await running.ended
+        if code != 0:
+            self.anomalies.append(f"the last scanner ended with {code}: {''.join(running.process.output[-12:])}")
+
+    async def start_second(self) -> None:
+        """Start another one on the same store: it has to refuse while the first one lives."""
+        first = self.current
+        if first is None or first.daemon is None:
+            return
+        second = self._started("second scanner")
+        await asyncio.wait([second.ended, first.ended], timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        if not second.ended.done():
+            self.loop.kill(second.process)
+        said, code = "".join(second.process.output), await second.ended
+        undisturbed = first is self.current and not first.ended.done() and first.process.alive
+        if undisturbed and (code != EXIT_FIX or "is in use by another scanner" not in said):
+            self.anomalies.append(f"a second scanner ended with {code}: {said[-300:]}")
+
+    async def inject(self, kind: str, seconds: float, size: int = 0) -> None:
+        self.loop.note(f"fault of the process: {kind} for {seconds:.1f} s")
+        match kind:
+            case "kill":
+                self.kill()
+            case "terminate":
+                self.terminate()
+            case "second":
+                await self.start_second()
+            case "locked":
+                async with self._locked():
+                    await asyncio.sleep(seconds)
+            case "disk_full":
+                await self._fill(seconds)
+            case _:
+                raise ValueError(f"a process has no fault called {kind}")
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        with contextlib.closing(sqlite3.connect(self.store, isolation_level=None)) as other:
+            held = False
+            with suppress(sqlite3.OperationalError):
+                other.execute("BEGIN IMMEDIATE")
+                held = True
+            yield
+            if held:
+                other.execute("ROLLBACK")
+
+    async def _fill(self, seconds: float) -> None:
+        self._full += 1
+        self.disk.fill(spare_pages=SPARE_PAGES)
+        await asyncio.sleep(seconds)
+        self._full -= 1
+        if not self._full:
+            self.disk.clear()
+
+    def skew(self, seconds: int) -> None:
+        self.loop.note(f"the clock is off by {seconds} s")
+        self._skew_s = seconds
+        if self.current is not None:
+            self.current.process.skew_s = seconds
+
+    async def check(self) -> None:
+        """Look whether the store is whole, as `python -m scanner check` does."""
+        settings = load_settings(self._env)
+        asked = argparse.Namespace(command="check", path=None)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = maintain(asked, maintenance.KIND, settings.store.path, settings.sealing)
+        if code != 0:
+            self.anomalies.append(f"the store is not whole: {said.getvalue()}")
+
+
+def _innermost(exc: BaseException) -> str:
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return repr(exc)
+
+
+@asynccontextmanager
+async def supervised(
+    folder: Path, env: Mapping[str, str], session: aiohttp.ClientSession, seed: int
+) -> AsyncIterator[Any]:
+    """Keep the daemon running until the block ends."""
+    supervisor = SimSupervisor(folder, env, session, seed)
+    keeping = asyncio.create_task(supervisor.keep(), name="supervisor")
+    try:
+        yield supervisor
+    finally:
+        if not keeping.done():
+            keeping.cancel()
+        await asyncio.wait([keeping])
