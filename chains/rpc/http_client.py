@@ -157,6 +157,9 @@ _TRANSPORT_TABLE: tuple[tuple[tuple[type[Exception], ...], type[ChainError], str
         "its TLS certificate is not trusted",
     ),
     ((aiohttp.ClientConnectorError,), ChainUnavailable, "cannot connect"),
+    # Of a connection that stood: whoever closes without having read all of a large batch resets it, and a batch that
+    # was reset was asked for again and again as large as it was.
+    ((aiohttp.ClientOSError,), CutOff, "the connection was closed"),
     ((aiohttp.ClientPayloadError,), CutOff, "the answer broke off"),
     ((aiohttp.ServerDisconnectedError, ConnectionError), CutOff, "the connection was closed"),
     ((aiohttp.ClientError, OSError), ChainUnavailable, "the connection failed"),

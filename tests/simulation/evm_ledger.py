@@ -15,6 +15,7 @@ from chains.evm.fee_proxy import EVENT_TOPIC
 from devnet.evm.anvil import CHAIN_ID, PROXY
 from devnet.evm.scripted_node import ZERO_HASH, word
 from tests.chaos.chain_controller import FEE_TOKEN, SILENT_TOKEN
+from tests.chaos.facts import Order
 from tests.harness import MULTICALL, USDC, USDT
 
 Json = dict[str, Any]
@@ -164,19 +165,17 @@ class EvmLedger:
         place = self._place.get(tx_hash)
         return None if place is None else self.head - place[0] + 1
 
-    def paid(self, destination: str, reference: str, rail: str, first: int, last: int) -> list[str]:
-        """Return the transactions of two blocks and those between whose logs are about an order."""
-        if rail == "proxy":
-            place, topic = 1, "0x" + keccak(bytes.fromhex(reference[2:])).hex()
+    def paid(self, order: Order, first: int, last: int) -> list[str]:
+        """Return the transactions of two blocks and those between that pay an order, in its own token."""
+        if order.rail == "proxy":
+            place, topic = 1, "0x" + keccak(bytes.fromhex(order.reference[2:])).hex()
         else:
-            place, topic = 2, "0x" + word(destination)
+            place, topic = 2, "0x" + word(order.destination)
         return [
             log["transactionHash"]
             for block in self.blocks[first : last + 1]
             for log in block.logs
-            if len(log["topics"]) > place
-            and log["topics"][place] == topic
-            and log["topics"][0] in {EVENT_TOPIC, TRANSFER_TOPIC}
+            if len(log["topics"]) > place and log["topics"][place] == topic and _moves(log, order.token)
         ]
 
     # As a node.
@@ -185,6 +184,8 @@ class EvmLedger:
         """Answer one JSON-RPC call."""
         method, params = call["method"], list(call.get("params") or [])
         shown = {"jsonrpc": "2.0", "id": call.get("id")}
+        if method in _AT_A_BLOCK and len(params) > 1 and self._height(params[1]) > self.head:
+            return {**shown, "error": {"code": -32000, "message": "header not found"}}
         served = getattr(self, f"_{method}", None)
         if served is None:
             return {**shown, "error": {"code": -32601, "message": f"the method {method} does not exist"}}
@@ -288,10 +289,19 @@ class EvmLedger:
         return bytes(32)
 
 
+_AT_A_BLOCK = {"eth_call", "eth_getBalance", "eth_getCode"}
 _AGGREGATE = keccak(b"aggregate3((address,bool,bytes)[])")[:4]
 _COIN = keccak(b"getEthBalance(address)")[:4]
 _DECIMALS = keccak(b"decimals()")[:4]
 _SYMBOL = keccak(b"symbol()")[:4]
+
+
+def _moves(log: Json, token: str) -> bool:
+    """Say whether a log tells of some of a token."""
+    data = log["data"][2:]
+    if log["topics"][0] == EVENT_TOPIC:
+        return bool(data[24:64] == token[2:] and int(data[128:192], 16))
+    return bool(log["topics"][0] == TRANSFER_TOPIC and log["address"] == token and int(data, 16))
 
 
 def _fits(log: Json, addresses: set[str] | None, topics: Sequence[set[str] | None]) -> bool:

@@ -37,7 +37,7 @@ WRITTEN_TWICE = "SELECT DISTINCT event_id FROM attempts GROUP BY event_id, round
 SETTLED = "SELECT intent_id, tx_hash, amount FROM transfers WHERE settled"
 SUMS = "SELECT intent_id, amount, amount_received FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
 CHECKPOINTS = "SELECT rail, last_scanned_block FROM checkpoints"
-KNOWN = "SELECT tx_hash FROM transfers UNION SELECT tx_hash FROM fold_parts UNION SELECT last_tx_hash FROM transfers"
+KNOWN = "SELECT tx_hash FROM transfers"
 
 
 class Invariants:
@@ -124,7 +124,7 @@ class Invariants:
         for order in orders.values():
             end = passed.get(order.rail, 0) - self._deepest - 2
             since = self._known_at[order.intent_id] + 1
-            for tx_hash in ledger.paid(order.destination, order.reference, order.rail, since, end):
+            for tx_hash in ledger.paid(order, since, end):
                 known = known if known is not None else {tx for (tx,) in store.execute(KNOWN)}
                 if tx_hash not in known:
                     self._say(

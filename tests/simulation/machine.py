@@ -8,6 +8,7 @@ time as well, and the product has no seam for it. A process that has called `ins
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import fcntl
 import gc
@@ -236,12 +237,10 @@ def _connect(database: Any, timeout: float = 0, **how: Any) -> sqlite3.Connectio
 
 def _close(connection: sqlite3.Connection) -> None:
     """Close without a word: what was not committed is gone."""
-    try:
-        # Statements that a dead coroutine holds would keep a closed connection, and its lock, alive.
-        connection.rollback()
-        connection.close()
-    except sqlite3.Error:
-        return
+    # Statements that a dead coroutine holds would keep a closed connection, and its lock, alive.
+    for step in (connection.rollback, connection.close):
+        with contextlib.suppress(sqlite3.Error):  # it was closed before
+            step()
 
 
 class VirtualDatetime(dt.datetime):
