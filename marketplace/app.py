@@ -29,6 +29,7 @@ from marketplace.catalog import Catalog, load_catalog
 from marketplace.errors import ConfigError
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
+from marketplace.identity.admin_sessions import AdminSessions
 from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import parse_limits
 from marketplace.identity.tokens import AccessTokens
@@ -215,7 +216,7 @@ def _build(
     return Marketplace(
         http=settings.http,
         services=services,
-        app=build_app(services),
+        app=build_app(services, settings.http),
         callback=parts.callback,
         commands=parts.commands,
         sweep=Scheduler(
@@ -277,6 +278,7 @@ def _services(
 ) -> Services:
     money, pepper = settings.money, settings.jwt_secret.get_secret_value()
     tokens = AccessTokens(pepper, clock.now_ms)
+    accounts = Accounts(units, passwords, tokens)
     reconciliation = Reconciliation(units)
     destinations = open_destinations(catalog, money)
     return Services(
@@ -284,7 +286,9 @@ def _services(
         tokens=tokens,
         limiter=_limiter(settings, clock),
         trusted_hops=settings.http.trusted_hops,
-        accounts=Accounts(units, passwords, tokens),
+        catalog=catalog,
+        accounts=accounts,
+        admin_sessions=AdminSessions(units, accounts),
         requests=Requests(units),
         offers=Offers(units),
         negotiations=Negotiations(units),

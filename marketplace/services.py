@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernel.web.rate_limiter import RateLimiter
+from marketplace.catalog import Catalog
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
+from marketplace.identity.admin_sessions import AdminSessions
 from marketplace.identity.tokens import AccessTokens
 from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout
@@ -32,7 +34,9 @@ class Services:
     tokens: AccessTokens
     limiter: RateLimiter
     trusted_hops: int
+    catalog: Catalog
     accounts: Accounts
+    admin_sessions: AdminSessions
     requests: Requests
     offers: Offers
     negotiations: Negotiations

@@ -13,7 +13,8 @@ from aiohttp import web
 from api.errors import ApiError
 from api.keys import SERVICES
 from config.settings import HttpSettings
-from kernel.web.clients import client_ip, counted_as
+from kernel.web import clients
+from kernel.web.clients import counted_as
 from kernel.web.connections import default_limits, prove
 from kernel.web.rate_limiter import Limit, RateLimiter
 from scanner.checkout.state import Payment
@@ -87,8 +88,7 @@ def pay_settings(http: HttpSettings, limiter: RateLimiter) -> PaySettings:
 
 def client_of(request: web.Request) -> str:
     """Return what a request is counted as."""
-    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-    return counted_as(client_ip(request.remote or "", forwarded, request.app[PAY].trusted_hops))
+    return counted_as(clients.client_of(request, request.app[PAY].trusted_hops))
 
 
 def admit(request: web.Request, name: str) -> None:

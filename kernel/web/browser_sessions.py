@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from kernel.web.clients import client_ip
+from kernel.web.clients import client_of
 
 LIFE_MS: Final = 12 * 3_600_000
 TOKEN_LENGTH: Final = 43  # characters of 32 bytes
@@ -52,9 +52,7 @@ class BrowserCookies:
 
     def client(self, request: web.Request) -> str:
         """Return the address that asks."""
-        # A proxy may add a line of its own instead of an entry: only together do the lines end with what it saw.
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-        return client_ip(request.remote or "", forwarded, self._hops)
+        return client_of(request, self._hops)
 
     def token(self, request: web.Request) -> str:
         """Return the token that a browser shows; empty when it shows none."""

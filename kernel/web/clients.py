@@ -5,8 +5,17 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from aiohttp import web
+
 SHARED_V6_PREFIX = 64  # one household or server gets a whole /64: single IPv6 addresses cost nothing
 _WITH_PORT = re.compile(r"\[([0-9a-fA-F:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
+
+
+def client_of(request: web.BaseRequest, trusted_hops: int) -> str:
+    """Return who sends a request (`client_ip`)."""
+    # A proxy may add a line of its own instead of an entry: only together do the lines end with what it saw.
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+    return client_ip(request.remote or "", forwarded, trusted_hops)
 
 
 def client_ip(remote: str, forwarded_for: str, trusted_hops: int) -> str:

@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from kernel.seldom import SeldomLog
-from kernel.web.clients import client_ip, counted_as
+from kernel.web.clients import client_of, counted_as
 from kernel.web.http_errors import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, HttpError, http_error
 
 log = logging.getLogger(__name__)
@@ -189,10 +189,8 @@ class Connection(web.RequestHandler):
         hops = self._book.limits.trusted_hops
         if hops == 0:
             return
-        # A proxy may add a line of its own instead of an entry: only together do the lines end with what it saw.
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
         self._book.forget_client(self)
-        self.client = counted_as(client_ip(request.remote or "", forwarded, hops))
+        self.client = counted_as(client_of(request, hops))
         self.proven = False  # the request before may have been somebody else's
         if not self._book.count_client(self):
             message = "too many requests of yours are being answered: try again later"

@@ -84,19 +84,23 @@ class Accounts:
                 log.info("[accounts] first admin created")
 
     async def login(self, email: str, password: str) -> tuple[User, Tokens]:
-        """Trade e-mail and password for tokens; a wrong one and an unknown user look and cost the same."""
+        """Trade e-mail and password for tokens."""
+        user = await self.authenticate(email, password)
+        async with self._units.begin(None) as work:
+            return user, await self._issue(work.tx, user, new_id(), work.now)
+
+    async def authenticate(self, email: str, password: str) -> User:
+        """Return whose e-mail and password these are; a wrong one and an unknown user look and cost the same."""
         async with self._units.db.read() as tx:
             user = await users.by_email(tx, _same(email))
         right = await self._passwords.verify(None if user is None else user.password_hash, password)
         if user is None or not right:
             raise Refused("bad_credentials", "e-mail or password is wrong")
-        renewed = None
         if self._passwords.needs_rehash(user.password_hash):
             renewed = await self._passwords.hash(password)
-        async with self._units.begin(None) as work:
-            if renewed is not None:
+            async with self._units.begin(None) as work:
                 await users.set_password_hash(work.tx, user.id, renewed)
-            return user, await self._issue(work.tx, user, new_id(), work.now)
+        return user
 
     async def refresh(self, plain: str) -> Tokens:
         """

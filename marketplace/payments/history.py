@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
@@ -23,6 +24,7 @@ from marketplace.payments.ledger import Balances, balances
 from marketplace.payments.settlement import close_payment
 from marketplace.store import inbox, ledger, locks, outbox, payments
 from marketplace.store.inbox import UnappliedFunds
+from marketplace.store.ledger import Line
 from marketplace.unit_of_work import UnitOfWorkFactory
 
 
@@ -32,6 +34,7 @@ class PaymentView:
 
     payment: Payment
     balances: Balances
+    lines: list[Line]
 
 
 class PaymentHistory:
@@ -48,7 +51,13 @@ class PaymentHistory:
             concerned = {payment.buyer_id, payment.seller_id}
             if actor.user_id not in concerned and actor.role not in {Role.ADMIN, Role.RESOLVER}:
                 raise forbidden("this payment is somebody else's")
-            return PaymentView(payment, balances(await ledger.lines(tx, payment_id)))
+            lines = await ledger.lines(tx, payment_id)
+            return PaymentView(payment, balances(lines), lines)
+
+    async def named(self, payment_ids: Collection[str]) -> Mapping[str, Payment]:
+        """Return payments by their ids."""
+        async with self._units.db.read() as tx:
+            return await payments.by_ids(tx, payment_ids)
 
     async def history(self, actor: Actor, role: str, page: Page) -> tuple[list[Payment], int]:
         """Return the actor's own payments; all of everybody's to an admin."""

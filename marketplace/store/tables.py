@@ -48,6 +48,18 @@ refresh_tokens = Table(
     Index("refresh_tokens_family", "family_id"),
 )
 
+# Browsers that are signed in to the pages of admins and resolvers.
+admin_sessions = Table(
+    "admin_sessions",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("created_at", Whole, nullable=False),
+    Column("expires_at", Whole, nullable=False),
+    Index("admin_sessions_user", "user_id", "expires_at"),
+    Index("admin_sessions_over", "expires_at"),
+)
+
 purchase_requests = Table(
     "purchase_requests",
     metadata,

@@ -7,19 +7,21 @@ from aiohttp import web
 from kernel.web.http_errors import ERROR_SHAPE, ErrorShape
 from kernel.web.middlewares import counted, whole_body
 from marketplace.services import Services
+from marketplace.settings import HttpSettings
 from marketplace.web.middlewares import again, errors, limits, request_id, unrouted
 from marketplace.web.openapi import DOCUMENT, Document
+from marketplace.web.pages.routes import add_pages, guard_of
 from marketplace.web.routes import ROUTES, STREAM
 from marketplace.web.state import SERVICES
 
 MAX_BODY = 64 * 1024
 
 
-def build_app(services: Services) -> web.Application:
+def build_app(services: Services, http: HttpSettings) -> web.Application:
     """Wire the routes to the use cases."""
-    app = web.Application(
-        client_max_size=MAX_BODY, middlewares=[request_id, errors, limits, counted, whole_body, again]
-    )
+    guard = guard_of(http)
+    around = [request_id, errors, limits, counted, guard.middleware(), whole_body, again]
+    app = web.Application(client_max_size=MAX_BODY, middlewares=around)
     app[SERVICES] = services
     app[ERROR_SHAPE] = ErrorShape(unrouted)
     app[DOCUMENT] = Document(ROUTES)
@@ -27,4 +29,5 @@ def build_app(services: Services) -> web.Application:
         app.router.add_route(route.method, route.path, route.handler)
         if route.method == "GET" and route.path != STREAM:  # a HEAD of what never ends would be held open
             app.router.add_route("HEAD", route.path, route.handler)
+    add_pages(app, guard)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from aiohttp import web
@@ -66,7 +67,11 @@ class Listing(Body):
 async def parse(request: web.Request, model: type[M]) -> M:
     """Read a JSON object of one shape; no body at all counts as an empty object."""
     raw = await request.read()
-    body = json_object(raw or b"{}")
+    return validated(json_object(raw or b"{}"), model)
+
+
+def validated(body: Mapping[str, Any], model: type[M]) -> M:
+    """Return a body of one shape, however it was sent."""
     _refuse_control(body)
     return model.model_validate(body)
 
@@ -79,7 +84,7 @@ def _refuse_control(body: Any) -> None:
         for value in level:
             if isinstance(value, str) and _UNPRINTABLE.search(value):
                 raise Refused("bad_request", "control characters are not accepted")
-            if isinstance(value, dict):
+            if isinstance(value, Mapping):
                 deeper += [*value, *value.values()]
             elif isinstance(value, list):
                 deeper += value
@@ -88,9 +93,14 @@ def _refuse_control(body: Any) -> None:
 
 def parse_query(request: web.Request, model: type[M]) -> M:
     """Read the query string."""
-    for text in (*request.query, *request.query.values()):
+    return validated_query(request.query, model)
+
+
+def validated_query(query: Mapping[str, str], model: type[M]) -> M:
+    """Return a query of one shape."""
+    for text in (*query, *query.values()):
         one_line(text)
-    return model.model_validate(dict(request.query))
+    return model.model_validate(dict(query))
 
 
 def path_uuid(request: web.Request, what: str, name: str = "id") -> str:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from kernel.errors import Collision
-from kernel.web.clients import client_ip
+from kernel.web.clients import client_of
 from kernel.web.http_errors import HttpError
 from marketplace.errors import Refused
 from marketplace.store.errors import Taken
@@ -28,6 +28,8 @@ EXEMPT = frozenset(
     }
 )
 
+PAGES = "/admin"  # below which the pages of admins and resolvers are
+MADE_OF = ("/assets/", "/favicon.ico")  # what pages are made of: a few files in memory
 AGAIN_S = (0.01, 0.05, 0.2)
 
 REQUEST_ID = web.RequestKey("request_id", str)
@@ -38,6 +40,11 @@ def route_of(request: web.Request) -> str:
     """Return the route's pattern: unlike the path it holds nothing of a person."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unknown"
+
+
+def is_page(path: str) -> bool:
+    """Say whether a path is one of the pages."""
+    return path == PAGES or path.startswith(f"{PAGES}/")
 
 
 @web.middleware
@@ -90,17 +97,26 @@ async def again(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let each client ask so often and no more; what the scanner sends and what pages poll is exempt."""
-    services = request.app[SERVICES]
     route = (request.method, route_of(request))
-    if route not in EXEMPT:
-        # A proxy may add a line of its own instead of an entry: only together do the lines end with what it saw.
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-        ip = client_ip(request.remote or "", forwarded, services.trusted_hops)
-        for name in _counted_as(route[1]):
-            wait_s = services.limiter.take(name, ip)
-            if wait_s:
-                raise Refused("rate_limited", f"too many requests: try again in {wait_s} s", retryAfter=wait_s)
+    # The pages know who is signed in, and count everybody else.
+    if route not in EXEMPT and not is_page(request.path) and not request.path.startswith(MADE_OF):
+        count(request, *_counted_as(route[1]))
     return await handler(request)
+
+
+def count(request: web.Request, *names: str) -> None:
+    """
+    Count a request of a client under some limits.
+
+    Raises:
+        Refused: there were enough.
+    """
+    services = request.app[SERVICES]
+    ip = client_of(request, services.trusted_hops)
+    for name in names:
+        wait_s = services.limiter.take(name, ip)
+        if wait_s:
+            raise Refused("rate_limited", f"too many requests: try again in {wait_s} s", retryAfter=wait_s)
 
 
 def _counted_as(route: str) -> tuple[str, ...]:

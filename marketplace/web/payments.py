@@ -98,9 +98,9 @@ def ledger(payment: Payment, balances: Balances) -> shapes.Ledger:
     """Return what the ledger says of a payment."""
     releasable = 0 if payment.reorged_at is not None else balances.releasable(payment.escrow_state)
     return shapes.Ledger(
-        held=_decimal(balances.held, payment),
-        releasable=_decimal(releasable, payment),
-        available=_decimal(balances.available, payment),
+        held=decimal(balances.held, payment),
+        releasable=decimal(releasable, payment),
+        available=decimal(balances.available, payment),
         held_base_units=BaseUnits(balances.held),
         releasable_base_units=BaseUnits(releasable),
         available_base_units=BaseUnits(balances.available),
@@ -114,15 +114,16 @@ def checked(result: CheckResult) -> shapes.CheckedPayment:
         payment=shown(result.payment),
         funded=result.funded,
         reason=result.reason,
-        delta=_decimal(result.delta, result.payment),
+        delta=decimal(result.delta, result.payment),
         delta_base_units=BaseUnits(result.delta),
-        expected=_decimal(result.expected, result.payment),
+        expected=decimal(result.expected, result.payment),
         expected_base_units=BaseUnits(result.expected),
         currency=result.payment.token_symbol,
     )
 
 
-def _decimal(amount: int, payment: Payment) -> str:
+def decimal(amount: int, payment: Payment) -> str:
+    """Return a sum, or a difference, of a payment's token as people read it."""
     sign = "-" if amount < 0 else ""
     return sign + to_decimal(abs(amount), payment.decimals)
 

@@ -3,68 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from importlib import resources
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import expect
 
 from devnet.receiver import Receiver, receiver
 from scanner.store import samples
 from scanner.store.samples import MINUTE_MS, Sample
 from tests.api.conftest import KEY, daemon
 from tests.api.console.test_pages import stands, stray, untold
-from tests.browser.conftest import CHROMIUM, SCREENSHOTS
+from tests.browser.visits import Visit, visiting
 from tests.harness import Running
 
-AXE = resources.files("axe_playwright_python") / "axe.min.js"
 __all__ = ["daemon"]
-SERIOUS = {"serious", "critical"}
-
-
-@dataclass
-class Visit:
-    """A browser at the console, and what it complained of."""
-
-    page: Page
-    url: str
-    complaints: list[str] = field(default_factory=list)
-
-    def heard(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
-
-    def asked(self, request: Request) -> None:
-        if not request.url.startswith((self.url, "data:")):
-            self.complaints.append(f"asked {request.url}")
-
-    async def open(self, path: str, name: str) -> None:
-        """Open a page, keep a picture of it, and see that a narrow screen shows it whole."""
-        await self.page.set_viewport_size({"width": 1280, "height": 900})
-        await self.page.goto(self.url + path)
-        await self.page.screenshot(path=SCREENSHOTS / f"console-{name}.png", full_page=True)
-        await self.page.set_viewport_size({"width": 360, "height": 740})
-        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert await self.page.evaluate(wider) <= 0, f"{path} is wider than a narrow screen"
-        await self.page.set_viewport_size({"width": 1280, "height": 900})
-        for scheme in ("light", "dark"):
-            await self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            await self.page.evaluate(AXE.read_text())
-            violations = (await self.page.evaluate("axe.run()"))["violations"]
-            assert [(each["id"], each["nodes"][0]["html"]) for each in violations if each["impact"] in SERIOUS] == []
 
 
 @pytest.fixture
 async def visit(daemon: Running) -> AsyncIterator[Visit]:
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        found = Visit(await browser.new_page(), daemon.api.url)
-        found.page.on("console", found.heard)
-        found.page.on("request", found.asked)
-        found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    async with visiting(daemon.api.url, "console") as found:
         yield found
-        await browser.close()
-    assert found.complaints == []
 
 
 @pytest.fixture

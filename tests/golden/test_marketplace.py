@@ -12,6 +12,7 @@ from aiohttp import web
 from kernel.web import middlewares
 from kernel.web.http_errors import ANY_ROUTE
 from marketplace.errors import CODES
+from marketplace.settings import HttpSettings
 from marketplace.web.app import build_app
 from marketplace.web.routes import ROUTES
 from tests.golden import description, marketplace_story
@@ -70,7 +71,8 @@ def _is(described: tuple[str, str, int], method: str, status: int, path: str) ->
 
 async def failing(book: Book) -> None:
     """Record what a bug of ours looks like: without anything behind the front door every call is one."""
-    runner = web.AppRunner(build_app(None), access_log=None)  # type: ignore[arg-type]
+    http = HttpSettings(host="", port=0, public_url=None, rate_limits=None, trusted_hops=0)
+    runner = web.AppRunner(build_app(None, http), access_log=None)  # type: ignore[arg-type]
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

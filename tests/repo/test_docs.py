@@ -15,6 +15,7 @@ from config.settings import VARIABLES, HttpSettings
 from kernel.web.rate_limiter import RateLimiter
 from marketplace.errors import CODES as MARKETPLACE_CODES
 from marketplace.settings import VARIABLES as MARKETPLACE_VARIABLES
+from marketplace.web.pages.routes import PAGES as MARKETPLACE_PAGES
 from protocol.errors import CODES
 from scanner.model import EventType, Reason
 from scanner.upkeep.metrics import Metrics
@@ -105,6 +106,16 @@ def test_the_pages_of_the_console_are_those_that_are_documented() -> None:
     served = {path for method, path, _ in CONSOLE if method == "GET" and not path.endswith(".csv")}
 
     assert {row[0].strip("`") for row in rows("docs/console.md", "page")} == served - PARTS
+
+
+def test_the_pages_of_the_marketplace_are_those_that_are_documented() -> None:
+    served = {path: roles for method, path, _, roles in MARKETPLACE_PAGES if method == "GET"}
+    documented = {row[0].strip("`"): row[2] for row in rows("docs/admin.md", "page")}
+
+    assert set(documented) == set(served) - {"/admin/login", "/admin/events"}
+    assert {path for path, who in documented.items() if "resolver" in who} == {
+        path for path in documented if "resolver" in served[path]
+    }
 
 
 def test_the_calls_of_the_api_are_those_that_are_documented() -> None:

@@ -66,6 +66,20 @@ def _people() -> None:
     )
     op.create_index("refresh_tokens_family", "refresh_tokens", ["family_id"])
     op.create_table(
+        "admin_sessions",
+        sa.Column("token_hash", sa.Text, nullable=False),
+        sa.Column("user_id", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.Column("expires_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"],
+            ["users.id"],
+        ),
+        sa.PrimaryKeyConstraint("token_hash"),
+    )
+    op.create_index("admin_sessions_over", "admin_sessions", ["expires_at"])
+    op.create_index("admin_sessions_user", "admin_sessions", ["user_id", "expires_at"])
+    op.create_table(
         "notifications",
         sa.Column("seq", Whole, nullable=False),
         sa.Column("id", sa.Text, nullable=False),

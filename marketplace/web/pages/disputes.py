@@ -1,0 +1,110 @@
+"""Disputes: found, looked after, argued about, resolved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from pydantic import Field
+
+from marketplace.model import DisputeOutcome, DisputeStatus, Page, User
+from marketplace.trade.disputes import JUDGES
+from marketplace.web import disputes as api
+from marketplace.web.bodies import Body, Id, path_uuid
+from marketplace.web.pages import forms
+from marketplace.web.pages.guard import actor_of
+from marketplace.web.pages.paging import asked, next_page
+from marketplace.web.pages.view import ROOT, SIGNED_IN, show
+from marketplace.web.state import SERVICES
+
+MOST_JUDGES = Page(page=1, limit=100)  # of each role to choose from
+
+
+class Assign(Body):
+    """To nobody where it is left empty."""
+
+    user_id: Id | None = Field(default=None)
+
+
+async def listing(request: web.Request) -> web.Response:
+    """GET /admin/disputes"""
+    wanted = asked(request, api.ListDisputes)
+    found, total = await request.app[SERVICES].disputes.listing(
+        wanted.part(), status=wanted.status, assigned_to=wanted.assigned_to
+    )
+    return show(
+        request,
+        "admin_disputes.html",
+        disputes=found,
+        total=total,
+        next=next_page(request, f"{ROOT}/disputes", wanted.part(), total),
+        wanted=wanted,
+        statuses=[(each.value, each.value) for each in DisputeStatus],
+        people=[(request[SIGNED_IN].id, "me")],
+        me=request[SIGNED_IN].id,
+    )
+
+
+async def one(request: web.Request) -> web.Response:
+    """GET /admin/disputes/{id}"""
+    return await _page(request)
+
+
+async def _page(request: web.Request, *, status: int = 200, **context: Any) -> web.Response:
+    services, actor = request.app[SERVICES], actor_of(request)
+    view = await services.disputes.show(actor, path_uuid(request, "dispute"))
+    paid = await services.payments.show(actor, view.dispute.payment_id)
+    sides = {paid.payment.buyer_id: "buyer", paid.payment.seller_id: "seller", actor.user_id: "you"}
+    judges = await _judges(request) if actor.is_admin else [request[SIGNED_IN]]
+    return show(
+        request,
+        "admin_dispute.html",
+        status=status,
+        dispute=view.dispute,
+        evidence=view.evidence,
+        payment=paid.payment,
+        who=lambda user_id: sides.get(user_id, user_id),
+        judges=[(each.id, f"{each.name} ({each.role})") for each in judges],
+        outcomes=[(each.value, each.value.replace("_", " ")) for each in DisputeOutcome],
+        **context,
+    )
+
+
+async def _judges(request: web.Request) -> list[User]:
+    """Return those who may look after a dispute."""
+    accounts = request.app[SERVICES].accounts
+    pages = [await accounts.listing(MOST_JUDGES, text=None, role=role) for role in JUDGES]
+    return [user for found, _ in pages for user in found]
+
+
+async def assign(request: web.Request) -> web.Response:
+    """POST /admin/disputes/{id}/assign"""
+    dispute_id = path_uuid(request, "dispute")
+
+    async def action() -> None:
+        body = await forms.read(request, Assign)
+        await request.app[SERVICES].disputes.assign(actor_of(request), dispute_id, body.user_id)
+
+    return await forms.attempt(request, action, _page, f"{ROOT}/disputes/{dispute_id}")
+
+
+async def add_evidence(request: web.Request) -> web.Response:
+    """POST /admin/disputes/{id}/evidence"""
+    dispute_id = path_uuid(request, "dispute")
+
+    async def action() -> None:
+        body = await forms.read(request, api.NewEvidence)
+        await request.app[SERVICES].disputes.add_evidence(actor_of(request), dispute_id, body.text, body.link)
+
+    return await forms.attempt(request, action, _page, f"{ROOT}/disputes/{dispute_id}")
+
+
+async def resolve(request: web.Request) -> web.Response:
+    """POST /admin/disputes/{id}/resolve"""
+    dispute_id = path_uuid(request, "dispute")
+
+    async def action() -> None:
+        body = await forms.read(request, api.Resolve)
+        await request.app[SERVICES].disputes.resolve(actor_of(request), dispute_id, body.outcome, body.note)
+
+    return await forms.attempt(request, action, _page, f"{ROOT}/disputes/{dispute_id}")
