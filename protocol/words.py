@@ -42,6 +42,7 @@ class PaymentState(StrEnum):
     EXPIRED = "expired"
     LATE = "late"  # money came after the time
     CANCELLED = "cancelled"
+    REORGED = "reorged"  # it was paid, and a reorganisation took the money away
 
 
 class Reason(StrEnum):

@@ -26,6 +26,7 @@ from scanner.checkout.payments import Looked
 
 log = logging.getLogger(__name__)
 
+ARRIVED = frozenset({PaymentState.SEEN, PaymentState.CONFIRMING, PaymentState.PARTIAL})
 WALLET_TEXTS = ("w_", "c_", "copied", "pay_with", "pay_again", "browser_wallet", "no_wallet", "offline")
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -109,8 +110,9 @@ def _message(looked: Looked, *, named: bool) -> str:
         return "c_rejected"
     if named:
         return "c_not_found"
-    waiting = looked.payment.state in {PaymentState.WAITING, PaymentState.TIME_UP, PaymentState.EXPIRED}
-    return "c_nothing" if waiting else "c_counts"
+    if looked.payment.state is PaymentState.LATE:
+        return "c_rejected"
+    return "c_counts" if looked.payment.state in ARRIVED else "c_nothing"
 
 
 async def asset(request: web.Request) -> web.Response:

@@ -36,6 +36,7 @@ KINDS: Mapping[PaymentState, str] = {
     PaymentState.EXPIRED: "bad",
     PaymentState.LATE: "bad",
     PaymentState.CANCELLED: "bad",
+    PaymentState.REORGED: "bad",
 }
 
 

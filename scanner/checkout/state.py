@@ -47,7 +47,8 @@ def state_of(intent: Intent, *, came_late: bool, now_ms: int) -> PaymentState:
     """Return where a payment stands; `came_late` says that money came after its time."""
     match intent.status:
         case IntentStatus.CONFIRMED | IntentStatus.WEBHOOK_FAILED:  # whether a backend was told is not the buyer's
-            return PaymentState.PAID
+            # It stays confirmed when a reorganisation takes its money (docs/events.md); what it received does not.
+            return PaymentState.PAID if intent.amount_received >= intent.amount else PaymentState.REORGED
         case IntentStatus.CONFIRMING:
             # Where positions are no blocks there is no depth to tell of.
             return PaymentState.CONFIRMING if intent.confirmations else PaymentState.SEEN

@@ -203,6 +203,7 @@ CONFIRMED = "status = 'confirmed', tx_hash = '0xcd', confirmed_at = 1"
         ("status = 'confirming', tx_hash = '0xcd', amount_received = '1000'", "seen", "Your payment was seen", False),
         (f"{CONFIRMED}, amount_received = '1000'", "paid", "https://shop.example/done", False),
         (f"{CONFIRMED}, amount_received = '1500'", "paid", "0.0000000000000005 USDT", False),
+        (f"{CONFIRMED}, amount_received = '0'", "reorged", "Your payment is not on the chain any more", False),
         ("expires_at = 1", "time_up", "Time is up. If you paid in time, it will be found.", False),
         ("status = 'expired', expired_at = 1", "expired", "This payment has expired", False),
         ("status = 'expired', expired_at = 1, amount_received = '400'", "expired", "has arrived", False),
@@ -394,9 +395,34 @@ async def test_a_transaction_that_was_judged_is_answered_from_the_store(shop: Sh
 
 async def test_a_paid_payment_asks_nobody(shop: Shop) -> None:
     token = await shop.token()
-    await shop.write(f"UPDATE intents SET {CONFIRMED} WHERE pay_token = ?", token)  # noqa: S608
+    await shop.write(f"UPDATE intents SET {CONFIRMED}, amount_received = amount WHERE pay_token = ?", token)  # noqa: S608
 
     assert [(await shop.look(token))[0] for _ in range(3)] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("amount_received = '0'", "Nothing was found yet."),
+        ("amount_received = '400'", "This payment was found."),
+        ("status = 'expired', expired_at = 1", "Nothing was found yet."),
+        ("status = 'expired', cancelled_at = 1", "Nothing was found yet."),
+        (f"{CONFIRMED}, amount_received = '0'", "Nothing was found yet."),
+        (f"{CONFIRMED}, amount_received = amount", "This payment is confirmed."),
+    ],
+)
+async def test_looking_says_that_it_was_found_only_when_it_was(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, change: str, says: str
+) -> None:
+    token = await shop.token(amount="1000")
+    await shop.write(f"UPDATE intents SET {change} WHERE pay_token = ?", token)  # noqa: S608 - of the table above
+
+    async def recheck(*_: Any) -> tuple[None, list[Any]]:
+        return None, []
+
+    monkeypatch.setattr(shop.services.payments, "_recheck", recheck)
+
+    assert says in (await shop.look(token))[1]["message"]
 
 
 @pytest.mark.parametrize(

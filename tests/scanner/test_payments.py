@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from chains.types import Cursor
 from kernel.store.database import Database, Tx
 from protocol.words import PaymentState
 from scanner import ingest
 from scanner.checkout import live
 from scanner.checkout.payments import READ, SHOWN, Payments
 from scanner.model import Intent, IntentStatus, Reason
-from scanner.store import intents
+from scanner.page_result import PageResult
+from scanner.settlement import settle
+from scanner.store import intents, transfers
 from scanner.store.errors import NotFound, StoreError
 from tests.harness import FakeClock
 from tests.scanner.facts import CHAIN, HOUR_MS, LATE_MS, NOW, a_hash, a_transfer, an_intent
@@ -75,6 +78,31 @@ async def test_money_that_came_after_the_time_is_late_and_its_transaction_is_sho
     assert [(each.tx_hash, each.reason) for each in found.transfers] == [(a_hash("late"), Reason.LATE)]
     assert other.transfers == ()
     assert await payments.read(["l", "q", "nobody"]) == {"l": found, "q": other}
+
+
+async def test_a_payment_that_left_the_chain_is_not_called_paid_until_it_is_back(
+    db: Database, clock: FakeClock
+) -> None:
+    intent = an_intent(pay_token="token")
+    await stored(db, intent)
+    payment = a_transfer(intent, tx_hash=a_hash("tx"), block_number=100, block_time=NOW // 1000)
+    await seen(db, payment)
+    async with db.write() as tx:
+        (held,) = (await transfers.of_intents(tx, [intent.intent_id]))[intent.intent_id]
+        await transfers.verify_many(tx, [(held.id, None, NOW // 1000)])
+        await settle(tx, [intent.intent_id], {held.key}, PageResult(), now=NOW)
+    payments = payments_of(db, clock)
+    states = [(await payments.find("token")).state]
+
+    async with db.write() as tx:
+        gone = [Cursor(100, payment.block_hash)]
+        await ingest.rewind(tx, CHAIN, intent.rail, Cursor(99, a_hash("block")), gone=gone, now=NOW)
+    reorged = await payments.find("token")
+    await seen(db, payment._replace(block_number=102, block_hash=a_hash("another block")))
+    states += [reorged.state, (await payments.find("token")).state]
+
+    assert states == [PaymentState.PAID, PaymentState.REORGED, PaymentState.PAID]
+    assert (reorged.intent.status, reorged.intent.tx_hash) == (IntentStatus.CONFIRMED, a_hash("tx"))
 
 
 async def test_what_a_stranger_sends_beside_it_is_not_shown_and_what_is_shown_is_bounded(

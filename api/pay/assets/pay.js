@@ -10,6 +10,8 @@ const wallet = document.getElementById("wallet");
 const CLOSED = new Set(["paid", "cancelled"]); // nothing to look for any more
 const LEAVE_MS = 5000;
 
+let leaving = null;
+
 /** Return a text with its values in place. */
 export function say(key, values = {}) {
   return texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
@@ -39,6 +41,7 @@ function tick() {
 
 function show(told) {
   if (told.state === "paid" && page.dataset.state !== "paid" && told.redirect) leave(told.redirect);
+  if (told.state !== "paid") stay(); // a reorganisation took it away meanwhile
   page.dataset.state = told.state;
   for (const name of PARTS) replace(document.getElementById(name), told.parts[name]);
   restartCountdown();
@@ -59,7 +62,12 @@ function replace(part, { html, digest }) {
 /** Go on to where the seller wants, once the buyer has had the time to see that it is paid. */
 function leave(url) {
   document.getElementById("leaving").hidden = false;
-  setTimeout(() => location.assign(url), LEAVE_MS);
+  leaving = setTimeout(() => location.assign(url), LEAVE_MS);
+}
+
+function stay() {
+  document.getElementById("leaving").hidden = true;
+  clearTimeout(leaving);
 }
 
 function offer(payment) {
