@@ -1,0 +1,94 @@
+"""Each way a store can break a promise in the middle of a run is found out, and a whole one is not."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.facts import Order
+from tests.harness import MERCHANT, USDT
+from tests.simulation.evm_ledger import EvmLedger, payment_logs
+from tests.simulation.invariants import Invariants
+from tests.simulation.loop import SimLoop
+
+NOW = 1_772_000_000
+REFERENCE = "0x0102030405060708"
+ORDER = Order("order-1", "proxy", USDT.lower(), MERCHANT.lower(), 5, REFERENCE)
+TABLES = """
+    CREATE TABLE intents (intent_id, status, confirmations_required, amount, amount_received);
+    CREATE TABLE events (subject_id, event_type);
+    CREATE TABLE attempts (event_id, round, number);
+    CREATE TABLE transfers (intent_id, tx_hash, amount, settled);
+    CREATE TABLE checkpoints (rail, last_scanned_block);
+"""
+
+
+class Moment:
+    """A chain with one payment ten blocks deep, and the store that knows all about it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.loop = SimLoop(1)
+        self.ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+        self.path = folder / "scanner.db"
+        self.store = sqlite3.connect(self.path)
+        self.store.executescript(TABLES)
+        self.invariants = Invariants(self.loop, self.path, self.ledger, deepest=2, bounded=True)
+        self.invariants.orders = lambda: [ORDER]
+        self.invariants()  # the order is known from here on
+        self.tx = self.ledger.tx(payment_logs(USDT, MERCHANT, 5, REFERENCE))
+        self.ledger.mine(self.tx)
+        self.ledger.mine(blocks=9)
+        self.do("INSERT INTO intents VALUES ('order-1', 'confirmed', 10, '5', '5')")
+        self.do("INSERT INTO events VALUES ('order-1', 'payment.confirmed')")
+        self.do("INSERT INTO attempts VALUES ('evt_1', 1, 1)")
+        self.do("INSERT INTO transfers VALUES ('order-1', ?, '5', 1)", self.tx.hash)
+        self.do("INSERT INTO checkpoints VALUES ('proxy', ?)", self.ledger.head)
+
+    def do(self, sql: str, *values: str | int) -> None:
+        self.store.execute(sql, values)
+        self.store.commit()
+
+    def found(self) -> list[str]:
+        self.loop._now += 2
+        self.invariants()
+        self.store.close()
+        self.loop.close()
+        return self.invariants.found
+
+
+def test_a_whole_store_is_left_in_peace(tmp_path: Path) -> None:
+    assert Moment(tmp_path).found() == []
+
+
+def reorganised(moment: Moment) -> None:
+    moment.ledger.reorg(10, [[] for _ in range(10)])
+
+
+BROKEN: dict[str, tuple[str | Callable[[Moment], None], str]] = {
+    "no event": ("DELETE FROM events", "is confirmed without an event"),
+    "an event too early": ("UPDATE intents SET status = 'confirming'", "has an event and is not confirmed"),
+    "two events": ("INSERT INTO events VALUES ('order-1', 'payment.confirmed')", "is confirmed by two events"),
+    "an attempt twice": ("INSERT INTO attempts VALUES ('evt_1', 1, 1)", "an attempt that was written down twice"),
+    "another sum": ("UPDATE intents SET amount_received = '6'", "tells 6, and 5 settled it"),
+    "too little": ("UPDATE intents SET amount = '7'", "of 7 tells 5"),
+    "too early": ("UPDATE intents SET confirmations_required = 11", "10 blocks deep instead of 11"),
+    "gone": (reorganised, "which the chain does not hold"),
+    "beyond the end": ("UPDATE checkpoints SET last_scanned_block = 500", "was read to 500, and the chain ends at 10"),
+    "passed by": ("DELETE FROM transfers", "lies below the checkpoint of its rail, and is not stored"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_broken_is_said(tmp_path: Path, name: str) -> None:
+    how, sentence = BROKEN[name]
+    moment = Moment(tmp_path)
+    if isinstance(how, str):
+        moment.do(how)
+    else:
+        how(moment)
+
+    assert any(sentence in each for each in moment.found()), moment.invariants.found
