@@ -8,6 +8,7 @@ smaller as long as it fails the same way.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import os
 import pickle
@@ -59,30 +60,42 @@ class Child:
 
     def __init__(self, asked: Asked, *, verbose: bool = False) -> None:
         self.asked = asked
+        self._folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="simulation-")
         self.pipe, writing = os.pipe()
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self.pipe)
-            _play(asked, writing, say if verbose else None)
+            _play(asked, Path(self._folder.name), writing, say if verbose else None)
         os.close(writing)
 
     def result(self) -> Result:
-        with os.fdopen(self.pipe, "rb") as pipe:
-            sent = pipe.read()
+        try:
+            with os.fdopen(self.pipe, "rb") as pipe:
+                sent = pipe.read()
+        except BaseException:
+            self.end()
+            raise
         _, status = os.waitpid(self.pid, 0)
+        self._folder.cleanup()
         if not sent:
             why = signal.Signals(status & 0x7F).name if status & 0x7F else f"code {status >> 8}"
             return Result(self.asked, [f"the simulation ended with {why}: {MOST_CPU_S} s of CPU are allowed"])
         result: Result = pickle.loads(sent)  # noqa: S301 - our own child's
         return result
 
+    def end(self) -> None:
+        """Let nothing of it be left behind."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        self._folder.cleanup()
 
-def _play(asked: Asked, writing: int, said: Callable[[str], object] | None) -> None:
+
+def _play(asked: Asked, folder: Path, writing: int, said: Callable[[str], object] | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S + 5))
-    where = MEMORY if MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=where, prefix="simulation-") as folder:
-        result = run_seed(asked, Path(folder), said)
+    result = run_seed(asked, folder, said)
     with os.fdopen(writing, "wb") as pipe:
         pickle.dump(result, pipe)
     os._exit(0)  # nothing that a dead process left is ever finished
@@ -96,12 +109,16 @@ def play(asked: Asked) -> Result:
 def results(wanted: Iterator[Asked], jobs: int) -> Iterator[Result]:
     """Play as many at once; in the order they were asked for."""
     running: list[Child] = []
-    for asked in wanted:
-        running.append(Child(asked))
-        if len(running) == jobs:
+    try:
+        for asked in wanted:
+            running.append(Child(asked))
+            if len(running) == jobs:
+                yield running.pop(0).result()
+        while running:
             yield running.pop(0).result()
-    while running:
-        yield running.pop(0).result()
+    finally:
+        for child in running:
+            child.end()
 
 
 def smaller(failed: Result) -> Result:
@@ -179,6 +196,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> int:
     asked = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that its children end as well
     if asked.seconds:
         today = dt.datetime.now(dt.UTC).day
         asked.first, asked.seeds = today * A_DAY, A_DAY
