@@ -157,11 +157,10 @@ async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(purchase
     for each in rows:
         await purchase.hook(event_about(purchase, each, count=40))
     purchase.scanner.down = False
-    with purchase.market.opened() as store:
-        store.execute(
-            "INSERT INTO webhook_inbox SELECT 'evt_0', event_type, payment_id, replace(body, 'wrong_token', 'late'), "
-            "outcome, 0 FROM webhook_inbox WHERE outcome = 'unread' LIMIT 1"
-        )
+    await purchase.market.write(
+        "INSERT INTO webhook_inbox SELECT 'evt_0', event_type, payment_id, replace(body, 'wrong_token', 'late'), "
+        "outcome, 0 FROM webhook_inbox WHERE outcome = 'unread' LIMIT 1"
+    )
     once = purchase.market.marketplace.services.verifier.every_transfer
     failing = iter([True])
 

@@ -68,8 +68,7 @@ async def test_what_was_not_judged_or_not_done_yet_is_never_pruned(
         fake_scanner.down = True
         await purchase.hook(body)
         await purchase.market.marketplace.services.units.commands.wait(0.01)
-        with market.opened() as store:
-            store.execute("UPDATE scanner_outbox SET status = 'pending', next_attempt_at = 9e15, done_at = NULL")
+        await market.write("UPDATE scanner_outbox SET status = 'pending', next_attempt_at = 9e15, done_at = NULL")
         await sweep(purchase, 1000)
 
         assert (count(purchase, "webhook_inbox", "outcome = 'unread'"), count(purchase, "scanner_outbox")) == (1, 1)

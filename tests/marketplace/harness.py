@@ -187,6 +187,15 @@ class Running:
             with closing(sqlite3.connect(self.db_path)) as link, link:
                 yield link
 
+    async def write(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Change the store beside the backend; it shares this loop, and may be in the middle of a transaction."""
+
+        def change() -> None:
+            with self.opened() as store:
+                store.execute(sql, values)
+
+        await asyncio.to_thread(change)
+
     async def settled_down(self) -> None:
         """Let the commands for the scanner finish, whoever does them."""
         while await self.marketplace.commands.run_due():

@@ -434,14 +434,13 @@ async def test_native_coin_that_was_sent_instead_is_shown(purchase: AcceptedPurc
 # -- since when ----------------------------------------------------------------------------------------
 
 
-def forget_baseline(purchase: AcceptedPurchase) -> None:
-    with purchase.market.opened() as store:
-        store.execute("UPDATE payments SET baseline_balance = NULL WHERE id = ?", [purchase.payment_id])
+async def forget_baseline(purchase: AcceptedPurchase) -> None:
+    await purchase.market.write("UPDATE payments SET baseline_balance = NULL WHERE id = ?", [purchase.payment_id])
 
 
 async def test_without_a_baseline_a_balance_is_held_and_shown(purchase: AcceptedPurchase) -> None:
     payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
-    forget_baseline(purchase)
+    await forget_baseline(purchase)
 
     status, _ = await purchase.hook(balance_changed(payment, TEN))
 
@@ -452,7 +451,7 @@ async def test_without_a_baseline_a_balance_is_held_and_shown(purchase: Accepted
 
 async def test_i_paid_without_a_baseline_credits_nothing_and_says_why(purchase: AcceptedPurchase) -> None:
     address = (await purchase.open("direct_balance"))["instructions"]["address"]
-    forget_baseline(purchase)
+    await forget_baseline(purchase)
     purchase.scanner.balances[address] = TEN
 
     found = await purchase.check()

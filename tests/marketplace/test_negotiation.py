@@ -125,11 +125,8 @@ async def test_accepting_against_choosing_another_price_never_mixes(negotiation:
 async def test_rounds_are_only_ever_added(negotiation: Negotiation) -> None:
     await negotiation.counter(negotiation.buyer, "8")
 
-    with (
-        negotiation.shop.opened() as store,
-        pytest.raises(sqlite3.IntegrityError, match="append-only"),
-    ):
-        store.execute("UPDATE negotiation_rounds SET price_amount = '1'")
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        await negotiation.shop.write("UPDATE negotiation_rounds SET price_amount = '1'")
 
 
 async def test_negotiations_are_between_two(negotiation: Negotiation) -> None:

@@ -140,8 +140,7 @@ async def test_a_price_in_another_currency_is_422(market: Running, fake_scanner:
     purchase = await accept_purchase(market, fake_scanner, clock, price="1")
     assert (await purchase.open(token="USDC"))["payment"]["tokenAddress"] == USDC
     other = await accept_purchase(market, fake_scanner, clock)
-    with market.opened() as store:
-        store.execute("UPDATE offers SET price_currency = 'EUR' WHERE id = ?", [other.offer_id])
+    await market.write("UPDATE offers SET price_currency = 'EUR' WHERE id = ?", [other.offer_id])
 
     assert (await other.buyer.refused("POST", "/api/payment/intents", other.intent()))[0] == 422
 
@@ -622,8 +621,7 @@ async def test_a_balance_of_something_else_says_nothing(purchase: AcceptedPurcha
 
 async def test_without_a_baseline_nothing_is_paid(purchase: AcceptedPurchase) -> None:
     payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
-    with purchase.market.opened() as store:
-        store.execute("UPDATE payments SET baseline_balance = NULL WHERE id = ?", [purchase.payment_id])
+    await purchase.market.write("UPDATE payments SET baseline_balance = NULL WHERE id = ?", [purchase.payment_id])
 
     status, _ = await purchase.hook(balance_changed(payment, TEN))
 
@@ -666,8 +664,8 @@ async def test_an_admin_stops_a_watch_by_hand_and_the_payment_stays_open(purchas
 
 async def test_a_watch_that_was_forgotten_is_stopped_by_the_sweep(purchase: AcceptedPurchase) -> None:
     payment = (await purchase.open("direct_balance", mode="watch"))["payment"]
-    with purchase.market.opened() as store:  # as if it had ended without its command
-        store.execute("UPDATE payments SET status = 'cancelled', escrow_state = 'cancelled'")
+    # as if it had ended without its command
+    await purchase.market.write("UPDATE payments SET status = 'cancelled', escrow_state = 'cancelled'")
 
     await purchase.market.marketplace.sweep.once()
     await settled_down(purchase)

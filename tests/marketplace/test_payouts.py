@@ -245,12 +245,11 @@ async def test_an_instruction_to_the_same_account_in_another_spelling_is_the_sam
 
 
 async def test_a_dispute_about_an_empty_ledger_is_refused_and_not_a_failure(paid: AcceptedPurchase) -> None:
-    with paid.market.opened() as store:
-        store.execute(
-            "INSERT INTO funds_ledger_entries (entry_type, payment_id, purchase_request_id, chain_id, token_address,"
-            " amount_base, idempotency_key, created_at) SELECT 'refund', id, purchase_request_id, chain_id,"
-            " token_address, amount_base, 'by hand', 1 FROM payments"
-        )
+    await paid.market.write(
+        "INSERT INTO funds_ledger_entries (entry_type, payment_id, purchase_request_id, chain_id, token_address,"
+        " amount_base, idempotency_key, created_at) SELECT 'refund', id, purchase_request_id, chain_id,"
+        " token_address, amount_base, 'by hand', 1 FROM payments"
+    )
 
     assert (await dispute(paid))[0] == 409
 
@@ -258,13 +257,12 @@ async def test_a_dispute_about_an_empty_ledger_is_refused_and_not_a_failure(paid
 async def test_the_losing_seller_does_not_see_how_it_was_delivered(paid: AcceptedPurchase) -> None:
     await paid.seller.ok("PATCH", paid.path("delivery"), {"trackingNumber": "T-1"})
     stranger = await paid.market.user("seller")
-    with paid.market.opened() as store:  # a bid that lost
-        store.execute(
-            "INSERT INTO offers SELECT 'lost', purchase_request_id, ?, title, description, price_amount,"
-            " price_currency, delivery_amount, delivery_unit, notes, valid_until, require_aml_check,"
-            " aml_block_on_failure, 'rejected', created_at, updated_at FROM offers",
-            [stranger.user_id],
-        )
+    await paid.market.write(  # a bid that lost
+        "INSERT INTO offers SELECT 'lost', purchase_request_id, ?, title, description, price_amount,"
+        " price_currency, delivery_amount, delivery_unit, notes, valid_until, require_aml_check,"
+        " aml_block_on_failure, 'rejected', created_at, updated_at FROM offers",
+        [stranger.user_id],
+    )
 
     proofs = [
         (await who.ok("GET", paid.path("").rstrip("/")))["purchaseRequest"]["deliveryProof"]
