@@ -82,6 +82,9 @@ def decode_cursor(text: str, *types: type) -> tuple[Any, ...]:
         raise _bad_cursor()
     if any(isinstance(part, int) and not 0 <= part < 2**63 for part in parts):
         raise _bad_cursor()
+    # PostgreSQL takes no zero byte in a text: such a cursor was a 503, as if the store had failed.
+    if any(isinstance(part, str) and UNPRINTABLE.search(part) for part in parts):
+        raise _bad_cursor()
     return tuple(parts)
 
 

@@ -14,7 +14,8 @@ from kernel.web.streams import send
 
 MAX_ROWS: Final = 100_000
 # A spreadsheet takes what begins so for a formula, and whoever pays chooses some of the texts.
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# The wide forms are the same to those of East Asia.
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def cell(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,6 +15,7 @@ FORM_TOKEN: Final = web.RequestKey("form token", str)  # what a form of the brow
 FIELD: Final = "csrf"
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 UTF_8: Final = "utf-8"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class ForeignForm(Exception):
@@ -42,7 +44,11 @@ async def read_form(request: web.Request, *names: str) -> Mapping[str, str]:
     # A page of somebody else's could send a form here with the cookie of this browser.
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), request[FORM_TOKEN].encode()):
         raise ForeignForm
-    return {name: _text(sent.get(name)) for name in names}
+    found = {name: _text(sent.get(name)) for name in names}
+    # PostgreSQL takes no zero byte in a text, and nobody types any other of these.
+    if any(map(_CONTROL.search, found.values())):
+        raise HttpError("bad_http", "a field must not contain control characters")
+    return found
 
 
 def _text(value: object) -> str:

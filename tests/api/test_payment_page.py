@@ -357,6 +357,18 @@ async def test_looking_again_has_its_limits(shop: Shop, monkeypatch: pytest.Monk
     assert {tx_hash for _, tx_hash in asked} == {None, HASH}
 
 
+async def test_payments_whose_ids_read_as_addresses_have_limits_of_their_own(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def recheck(*_: Any) -> tuple[None, list[Any]]:
+        return None, []
+
+    monkeypatch.setattr(shop.services.payments, "_recheck", recheck)
+    tokens = [await shop.token(intentId=f"2026:11:26::{number}") for number in (1, 2)]
+
+    assert [(await shop.look(token))[0] for token in tokens] == [200, 200]
+
+
 async def test_one_look_at_a_time_is_under_way_a_chain(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = await shop.token(), await shop.token()
     begun, go_on = asyncio.Event(), asyncio.Event()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import re
+from typing import Any
 
 import pytest
+import segno
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -159,3 +161,17 @@ def test_persian_is_written_from_right_to_left_in_its_own_digits() -> None:
 
     assert (persian.direction, LANGUAGES.known["en"].direction) == ("rtl", "ltr")
     assert persian.number(1205) == "۱۲۰۵"
+
+
+def test_a_code_is_drawn_once_however_often_a_page_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    make = segno.make_qr
+
+    def counting(text: str, **how: Any) -> Any:
+        drawn.append(text)
+        return make(text, **how)
+
+    monkeypatch.setattr(segno, "make_qr", counting)
+
+    assert len({qr_image("ethereum:0x1@97/transfer") for _ in range(50)}) == 1
+    assert drawn == ["ethereum:0x1@97/transfer"]

@@ -288,7 +288,9 @@ async def test_a_table_holds_no_formula(daemon: Running, operator: Browser) -> N
     assert (found["reason"], found["amount"]) == ("unknown_reference", "1000")
 
 
-@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\ta", "\ra"])
+@pytest.mark.parametrize(
+    "text", ["=1", "+1", "-1", "@a", "\ta", "\ra", "\na", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20a"]
+)
 def test_what_a_spreadsheet_takes_for_a_formula_is_quoted(text: str) -> None:
     assert csv_files.cell(text) == f"'{text}"
 
