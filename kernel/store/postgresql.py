@@ -33,6 +33,7 @@ ENTER_S = 4.0  # for a connection and the beginning of a transaction
 CONNECT_S = 3.0
 STATEMENT_S = 5.0
 LONGEST_STATEMENT_S = 30.0  # of a leader: a page of a busy chain takes longer than any answer may
+STATEMENTS = 10  # as long as so many of the longest statements a transaction may last, where the server can tell
 MARGIN_S = 1.0  # after which a server that was to give up by itself is taken for gone
 COMMIT_S = STATEMENT_S + MARGIN_S
 ROLLBACK_S = 2.0
@@ -44,6 +45,7 @@ READ_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()"
 READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # A COMMIT that waits for the standby and is cancelled is answered as done: who takes over would know nothing of it.
 COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
+TRANSACTION_TIMEOUT = 17  # the version from which on a transaction has a time-out of its own
 UNIQUE_VIOLATION = "23505"
 READ_ONLY_SERVER = "25006"  # as the answer to READ_WRITE: nobody has promoted this standby yet
 _AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
@@ -149,7 +151,7 @@ class PostgresDatabase(Database):
     @asynccontextmanager
     async def _transaction(self, begin: str, *, statement_s: float = STATEMENT_S) -> AsyncIterator[Tx]:
         with self._translated(*Errors):
-            tx, driver = await self._begin(f"{begin}; {transaction_settings(self.settings, statement_s)}")
+            tx, driver = await self._begin(begin, statement_s)
         try:
             try:
                 with self._translated(SQLAlchemyError):  # anything else that is raised inside is not the database's
@@ -163,7 +165,7 @@ class PostgresDatabase(Database):
             with self._translated(*Errors):
                 await tx.close()
 
-    async def _begin(self, said: str) -> tuple[AsyncConnection, Any]:
+    async def _begin(self, begin: str, statement_s: float) -> tuple[AsyncConnection, Any]:
         async with asyncio.timeout(ENTER_S):
             for _ in range(POOL):
                 tx = await self._engine.connect()
@@ -171,7 +173,8 @@ class PostgresDatabase(Database):
                     # The transaction is ours from BEGIN to COMMIT: else a lost COMMIT looks like any other loss.
                     _ = await tx.execution_options(isolation_level="AUTOCOMMIT")
                     driver: Any = (await tx.get_raw_connection()).driver_connection
-                    await driver.execute(said)
+                    own = transaction_settings(self.settings, statement_s, version=_version(driver))
+                    await driver.execute(f"{begin}; {own}")
                 except BaseException as exc:
                     await _drop(tx)
                     if sqlstate_of(exc) == READ_ONLY_SERVER:
@@ -250,12 +253,22 @@ async def _say_commit(driver: Any) -> Any:
     return committing.result()
 
 
-def transaction_settings(settings: PostgresSettings, statement_s: float = STATEMENT_S) -> str:
+def _version(driver: Any) -> int:
+    return int(driver.get_server_version().major)
+
+
+def transaction_settings(settings: PostgresSettings, statement_s: float, *, version: int) -> str:
     """Return the statements that make a transaction ours, whoever used its connection before."""
-    return (
-        f"SET LOCAL search_path = {settings.schema}; SET LOCAL statement_timeout = {round(statement_s * 1000)};"
-        f" SET LOCAL idle_in_transaction_session_timeout = {round(settings.idle_s * 1000)}; SET LOCAL jit = off"
-    )
+    given = {
+        "search_path": settings.schema,
+        "statement_timeout": round(statement_s * 1000),
+        "idle_in_transaction_session_timeout": round(settings.idle_s * 1000),
+        "jit": "off",
+    }
+    if version >= TRANSACTION_TIMEOUT:
+        # A process that was stopped between two messages of one statement is idle to no other time-out.
+        given["transaction_timeout"] = round(STATEMENTS * statement_s * 1000)
+    return "; ".join(f"SET LOCAL {name} = {value}" for name, value in given.items())
 
 
 async def advise(tx: Tx, name: str) -> None:

@@ -83,6 +83,41 @@ async def test_what_no_standby_has_is_not_taken_for_stored(waiting: PostgresData
     assert await count(waiting) == 0  # nor does anybody see it
 
 
+async def test_the_time_of_a_transaction_ends_none_that_waits_for_the_standby(
+    waiting: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await needs_transaction_timeout(waiting)
+    monkeypatch.setattr(postgresql_module, "STATEMENTS", 1)
+    with pytest.raises(UnknownOutcome, match="not known"):
+        await commit_waiting(waiting, statement_s=0.3)
+    assert await _committing(waiting) == 1
+    assert await count(waiting) == 0
+
+
+async def test_a_transaction_that_lasts_too_long_is_ended_whoever_keeps_it(
+    postgresql: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it is never idle for long, and none of its statements takes long."""
+    async with empty_database(postgresql) as db:
+        await needs_transaction_timeout(db)
+        monkeypatch.setattr(postgresql_module, "STATEMENTS", 1)
+
+        async def never_done() -> None:
+            async with asyncio.timeout(10), db.write(statement_s=0.3) as tx:
+                while True:
+                    await tx.exec_driver_sql("SELECT pg_sleep(0.01)")
+
+        with pytest.raises(ConnectionLost):
+            await never_done()
+
+
+async def needs_transaction_timeout(db: PostgresDatabase) -> None:
+    async with db.read() as tx:
+        version = (await tx.exec_driver_sql("SELECT current_setting('server_version_num')::int")).scalar_one()
+    if version < 170_000:
+        pytest.skip("transaction_timeout is of PostgreSQL 17")
+
+
 async def test_who_is_cancelled_while_it_commits_shows_nobody_what_no_standby_has(waiting: PostgresDatabase) -> None:
     task = asyncio.create_task(commit_waiting(waiting))
     await _until_committing(waiting)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from kernel.clock import SystemClock
 from kernel.errors import StoreError
 from kernel.store.leases import LANE, LeasedDatabase, Leases, NotLeading
-from kernel.store.postgresql import PostgresDatabase, PostgresSettings, open_postgresql
+from kernel.store.postgresql import MARGIN_S, STATEMENT_S, PostgresDatabase, PostgresSettings, open_postgresql
 
 CHAIN = "chain:97"
 LEASE_S = 0.6
@@ -229,3 +229,23 @@ async def test_processes_that_are_long_gone_are_forgotten_with_their_lanes(pg: P
         lanes = await tx.execute(text("SELECT count(*) FROM leases WHERE name LIKE :lanes"), {"lanes": f"{LANE}%"})
         assert lanes.scalar_one() == 0
     assert [node.node_id for node in (await other.standing()).nodes] == ["other"]
+
+
+async def test_a_leaders_statement_may_take_longer_than_any_answer(pg: PostgresDatabase) -> None:
+    """A page of a busy chain does: with the time of an answer its leader would try it again for ever."""
+    leader = await joined(pg, "leader")
+    assert await leader.take(CHAIN)
+    allowed = []
+    for db in (pg, LeasedDatabase(pg, leader, CHAIN)):
+        async with db.write() as tx:
+            allowed.append((await tx.exec_driver_sql("SELECT current_setting('statement_timeout')")).scalar_one())
+    assert allowed == ["5s", "30s"]
+
+
+@pytest.mark.long
+async def test_a_leaders_statement_does_take_longer_than_any_answer(pg: PostgresDatabase) -> None:
+    leader = await joined(pg, "leader")
+    assert await leader.take(CHAIN)
+    async with LeasedDatabase(pg, leader, CHAIN).write() as tx:
+        await tx.exec_driver_sql(f"SELECT pg_sleep({STATEMENT_S + MARGIN_S + 0.5})")
+        assert (await tx.exec_driver_sql("SELECT 1")).scalar_one() == 1
