@@ -30,7 +30,7 @@ demo: setup-devnet ## a purchase on a local chain, to the seller who is paid (ON
 e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in reports/ (ARGS="--levels 4 --rails direct")
 	$(BIN)/python -m devnet.runner $(ARGS)
 
-chaos: setup-devnet setup-postgresql ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market|cluster)
+chaos: setup-devnet setup-postgresql ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market|cluster|markets)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS)) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 simulate: setup ## the whole scanner in one process on virtual time, judged: SEEDS=20, SEED=n alone, SECONDS=60 (CHAIN=evm|tron|ton)

@@ -12,12 +12,12 @@ from typing import get_args
 from tests import postgres
 from tests.chaos.laboratory import Report, cluster_experiment, experiment
 from tests.chaos.market import market_experiment
-from tests.chaos.market_plan import market_plan
+from tests.chaos.market_plan import market_plan, on_database
 from tests.chaos.purchases import Family
 from tests.chaos.schedule import SPAN_S, cluster_plan, plan
 
 HEADLINE = f"{'seed':>6} {'chain':<6} {'payments':>8} {'settled':>7} {'missed':>6} {'doubled':>7} {'invented':>8} {'unexplained':>11} {'s':>5}  faults"
-MARKET, CLUSTER = "market", "cluster"
+MARKET, CLUSTER, MARKETS = "market", "cluster", "markets"
 NAMES = ("missed", "doubled", "invented", "unexplained")
 
 
@@ -46,6 +46,8 @@ def explain(report: Report) -> None:
 async def run(seed: int, span_s: float, chain: str, folder: Path) -> Report:
     if chain == MARKET:
         return await market_experiment(market_plan(seed, span_s=span_s), folder)
+    if chain == MARKETS:
+        return await market_experiment(on_database(market_plan(seed, span_s=span_s)), folder, together=True)
     if chain == CLUSTER:
         return await cluster_experiment(cluster_plan(seed, span_s=span_s), folder)
     return await experiment(plan(seed, span_s=span_s, family=chain), folder)  # type: ignore[arg-type]  # a choice
@@ -56,12 +58,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first of them")
     parser.add_argument("--span", type=float, default=SPAN_S, help="seconds of trouble a run")
-    parser.add_argument("--chain", choices=(*get_args(Family), MARKET, CLUSTER), default="evm")
+    parser.add_argument("--chain", choices=(*get_args(Family), MARKET, CLUSTER, MARKETS), default="evm")
     parser.add_argument("--logs", type=Path, help="a folder to leave the logs of broken promises in")
     asked = parser.parse_args()
     if asked.logs is not None:
         asked.logs.mkdir(parents=True, exist_ok=True)
-    if asked.chain == CLUSTER and postgres.BINARIES is None:
+    if asked.chain in {CLUSTER, MARKETS} and postgres.BINARIES is None:
         say("skipped: there is no PostgreSQL on this machine (initdb is not found)")
         return 0
     say(HEADLINE)

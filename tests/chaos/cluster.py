@@ -35,19 +35,20 @@ DATABASE = "scanner"
 LEFT_UNANSWERED_S = 12.0  # a standby that is behind when it takes over: longer than anybody waits for a COMMIT
 
 
-class Node(Supervisor):
-    """Keeps one of several scanners running."""
+class NodeProcess(Supervisor):
+    """Keeps one of several processes on a database running."""
 
     def __init__(
-        self, name: str, folder: Path, env: Mapping[str, str], session: aiohttp.ClientSession, proxy: TcpProxy
+        self,
+        name: str,
+        folder: Path,
+        env: dict[str, str],
+        session: aiohttp.ClientSession,
+        proxy: TcpProxy,
+        **more: Any,
     ) -> None:
         folder.mkdir()
-        own = {
-            "DATABASE_URL": f"postgresql://us@127.0.0.1:{proxy.port}/{DATABASE}",
-            "SCANNER_NODE_ID": name,
-            "SCANNER_LEASE_SEC": str(LEASE_S),
-        }
-        super().__init__(folder, {n: v for n, v in env.items() if n != "DB_PATH"} | own, session)
+        super().__init__(folder, env, session, **more)
         self.name = name
         self.proxy = proxy
         self.stopped = False
@@ -71,6 +72,26 @@ class Node(Supervisor):
             self._send(running, signal.SIGCONT)
             self.stopped = False
 
+    async def disturb(self, kind: str, seconds: float) -> None:
+        """Inject a fault of the process, or of its way to the database."""
+        match kind:
+            case "kill":
+                self.kill()
+            case "terminate":
+                self.terminate()
+            case "stop":
+                await self.stop_for(seconds)
+            case "cut":
+                self.proxy.cut()
+            case "hole":
+                async with self.proxy.hole():
+                    await asyncio.sleep(seconds)
+            case "deaf":
+                async with self.proxy.deaf():
+                    await asyncio.sleep(seconds)
+            case _:
+                raise ValueError(f"a cluster has no fault called {kind}")
+
     @staticmethod
     def _send(running: Process, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -92,7 +113,7 @@ class Cluster:
         self.anomalies: list[str] = []
         self.unexpected_exits: list[str] = []
         self.output: list[str] = []
-        self.nodes: list[Node] = []
+        self.nodes: list[NodeProcess] = []
         self.log = FailoverLog()
         self.troubles: list[Trouble] = []
         self._folder = folder
@@ -114,7 +135,13 @@ class Cluster:
         """Start one more."""
         proxy = await self._stack.enter_async_context(TcpProxy(lambda: self._pair.socket))
         name = f"node-{len(self.nodes)}"
-        node = Node(name, self._folder / name, self._env, self._session, proxy)
+        own = {
+            **{key: value for key, value in self._env.items() if key != "DB_PATH"},
+            "DATABASE_URL": f"postgresql://us@127.0.0.1:{proxy.port}/{DATABASE}",
+            "SCANNER_NODE_ID": name,
+            "SCANNER_LEASE_SEC": str(LEASE_S),
+        }
+        node = NodeProcess(name, self._folder / name, own, self._session, proxy)
         node.anomalies, node.unexpected_exits, node.output = self.anomalies, self.unexpected_exits, self.output
         self.nodes.append(node)
         self._keeping.append(asyncio.create_task(node.keep(), name=name))
@@ -129,7 +156,7 @@ class Cluster:
         for node in self.nodes:
             self._end(node, "restart of all")
 
-    def _end(self, node: Node, kind: str) -> None:
+    def _end(self, node: NodeProcess, kind: str) -> None:
         """End a process; until it answers again it is in trouble."""
         before = node.api
 
@@ -193,29 +220,17 @@ class Cluster:
             case _:
                 await self._disturb(self._picked(size), kind, seconds)
 
-    def _picked(self, size: int) -> Node:
+    def _picked(self, size: int) -> NodeProcess:
         """Return a node by its number, or whoever leads."""
         leader = self.log.leader if size == LEADER else None
         return next((node for node in self.nodes if node.name == leader), self.nodes[size % len(self.nodes)])
 
-    async def _disturb(self, node: Node, kind: str, seconds: float) -> None:
+    async def _disturb(self, node: NodeProcess, kind: str, seconds: float) -> None:
         if kind in {"kill", "terminate"}:
             self._end(node, kind)
             return
         with self._noted(kind, node.name):
-            match kind:
-                case "stop":
-                    await node.stop_for(seconds)
-                case "cut":
-                    node.proxy.cut()
-                case "hole":
-                    async with node.proxy.hole():
-                        await asyncio.sleep(seconds)
-                case "deaf":
-                    async with node.proxy.deaf():
-                        await asyncio.sleep(seconds)
-                case _:
-                    raise ValueError(f"a cluster has no fault called {kind}")
+            await node.disturb(kind, seconds)
 
     async def _migrate(self) -> None:
         settings = PostgresSettings(url=self._pair.url, schema=SCHEMA, setting="DATABASE_URL")

@@ -18,8 +18,9 @@ from devnet.runner.scenario import PAYMENT_METHODS
 from devnet.runner.target import Target
 from tests.chaos.faulty_link import FaultyLink
 from tests.chaos.laboratory import SETTINGS, Report
-from tests.chaos.market_audit import MarketAudit
+from tests.chaos.market_audit import MarketAudit, of_file
 from tests.chaos.market_chain import MarketChainActor, MarketChainController, mining
+from tests.chaos.market_cluster import MarketCluster, market_cluster
 from tests.chaos.market_expected import expected_settlement
 from tests.chaos.market_judge import judge_market
 from tests.chaos.market_laboratory import TTL_H, MarketLaboratory
@@ -41,8 +42,8 @@ SDN_ID = "<id><uid>{uid}</uid><idType>Digital Currency Address - ETH</idType><id
 
 
 @asynccontextmanager
-async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[MarketLaboratory]:
-    """Start everything; nothing of it is left behind."""
+async def _laboratory(plan: MarketPlan, folder: Path, *, together: bool) -> AsyncIterator[MarketLaboratory]:
+    """Start everything, with several marketplaces if they are `together`; nothing of it is left behind."""
     who = new_credentials()
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -60,11 +61,17 @@ async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[MarketLab
         scanner = await enter(supervised(folder, watching, session, port="PORT"))
         trading = _trading(folder, who, registry, hooks=hooks.url, calls=calls.url)
         trading["OFAC_SDN_PATH"] = str(_sanctions(folder, controller.listed))
-        marketplace = await enter(
-            supervised(folder, trading, session, module="marketplace", port="MARKETPLACE_PORT", bugs=BUGS)
-        )
+        marketplace: Supervisor | MarketCluster
+        if together:
+            marketplace, people = await enter(market_cluster(folder, trading, session, plan.seed, BUGS))
+            select = marketplace.select
+        else:
+            marketplace = await enter(
+                supervised(folder, trading, session, module="marketplace", port="MARKETPLACE_PORT", bugs=BUGS)
+            )
+            people, select = await _up(marketplace), of_file(marketplace.store)
         target = Target(
-            marketplace_url=await _up(marketplace),
+            marketplace_url=people,
             scanner_url=await _up(scanner),
             scanner_key="",
             admin_email=who.admin_email,
@@ -73,7 +80,7 @@ async def _laboratory(plan: MarketPlan, folder: Path) -> AsyncIterator[MarketLab
         )
         await enter(mining(controller))
         scenarios = MarketScenarios(plan.scenarios, controller)
-        audit = MarketAudit(marketplace.store, target, session)
+        audit = MarketAudit(select, target, session)
         run = Run(
             target=target,
             chain_actor=MarketChainActor(controller),
@@ -123,7 +130,7 @@ def _sanctions(folder: Path, listed: Sequence[str]) -> Path:
     return path
 
 
-def _url(supervisor: Supervisor) -> str | None:
+def _url(supervisor: Supervisor | MarketCluster) -> str | None:
     return None if supervisor.api is None else supervisor.api.url
 
 
@@ -133,10 +140,10 @@ async def _up(supervisor: Supervisor) -> str:
     return supervisor.api.url
 
 
-async def market_experiment(plan: MarketPlan, folder: Path) -> Report:
-    """Run a plan in a folder of its own and judge it."""
+async def market_experiment(plan: MarketPlan, folder: Path, *, together: bool = False) -> Report:
+    """Run a plan in a folder of its own and judge it; `together`: with several marketplaces on one database."""
     began = time.monotonic()
-    async with _laboratory(plan, folder) as lab:
+    async with _laboratory(plan, folder, together=together) as lab:
         level = await lab.play()
         await lab.check_restart()
         outcome = await lab.outcome(level)
@@ -145,7 +152,7 @@ async def market_experiment(plan: MarketPlan, folder: Path) -> Report:
     ]
     return Report(
         seed=plan.seed,
-        family="market",
+        family="markets" if together else "market",
         payments=lab.controller.payments,
         settled=sum(paid),
         faults=plan.fault_counts,

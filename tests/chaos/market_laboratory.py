@@ -26,7 +26,7 @@ from tests.chaos.market_plan import MarketPlan, PlannedMarketFault
 from tests.chaos.market_scenarios import MarketScenarios
 from tests.chaos.rpc_faults import Endpoint
 from tests.chaos.shoppers import call_until_answered
-from tests.chaos.supervisor import Supervisor
+from tests.chaos.supervisor import Marketplace, Supervisor
 from tests.harness import USDT
 
 TTL_H = 12.0  # the clock of the chain may run ahead by hours
@@ -49,7 +49,7 @@ class MarketLaboratory:
     controller: MarketChainController
     nodes: list[Endpoint]
     scanner: Supervisor
-    marketplace: Supervisor
+    marketplace: Marketplace
     hooks: FaultyLink
     calls: FaultyLink
     run: Run
@@ -100,8 +100,8 @@ class MarketLaboratory:
     async def jump(self, seconds: int) -> None:
         """Let time pass for everybody: both daemons and the chain."""
         self.jumped_s += seconds
-        self.scanner.advance_clocks(seconds)
-        self.marketplace.advance_clocks(seconds)
+        await self.scanner.advance_clocks(seconds)
+        await self.marketplace.advance_clocks(seconds)
         await self.controller.jump(seconds, self.plan.confirmations + 1)
 
     async def _inject(self, one: PlannedMarketFault) -> None:
@@ -125,8 +125,9 @@ class MarketLaboratory:
             case "forged":
                 await self._forge()
             case "scanner" | "marketplace":
-                self.earlier.append(self.audit.ledger())
-                await (self.scanner if one.area == "scanner" else self.marketplace).inject(one.kind, one.seconds)
+                self.earlier.append(await self.audit.ledger())
+                injected: Marketplace = self.scanner if one.area == "scanner" else self.marketplace
+                await injected.inject(one.kind, one.seconds, one.size)
 
     async def _forge(self) -> None:
         """Say that everything is paid, without the secret."""
@@ -156,11 +157,11 @@ class MarketLaboratory:
         await self._until_idle()
         await self._told_of()
         await self._until_idle()
-        before = set(self.audit.recorded_effects())
-        for supervisor in (self.scanner, self.marketplace):
-            supervisor.terminate()
+        before = set(await self.audit.recorded_effects())
+        for each in (self.scanner.terminate, self.marketplace.terminate):
+            each()
         await self._until_idle()
-        if changed := set(self.audit.recorded_effects()) ^ before:
+        if changed := set(await self.audit.recorded_effects()) ^ before:
             self.anomalies.append(f"a restart at rest changed {changed}")
 
     async def _until_idle(self) -> None:
@@ -173,7 +174,7 @@ class MarketLaboratory:
                     await asyncio.sleep(0.3)
                     height = await self.controller.chain.height()
                     _, answer = await call_until_answered(self.scanner, lambda api: api.call("GET", "/scanner/status"))
-                    state = answer["chains"][0], self.audit.pending_commands()
+                    state = answer["chains"][0], await self.audit.pending_commands()
                     rests = state[0]["lastError"] is None and state[0]["undeliveredWebhooks"] == 0 and not state[1]
                     if rests and state[0]["lastSuccessAt"] and (state[0]["lastScannedBlock"] or 0) >= height - 2:
                         seen.add(state[0]["lastSuccessAt"])
@@ -190,11 +191,11 @@ class MarketLaboratory:
         )  # how much of it is left when it is read, it depends
         with suppress(TimeoutError):  # the judge will say what is missing
             async with asyncio.timeout(NOTICE_S):
-                while sent - self.audit.coin() or self._kept_back():  # noqa: ASYNC110 - nor has an operator an event
+                while sent - await self.audit.coin() or await self._kept_back():  # noqa: ASYNC110 - nor has an operator an event
                     await asyncio.sleep(0.3)
 
-    def _kept_back(self) -> int:
-        return self.audit.withheld(self.scanner.store, int((time.time() + self.jumped_s) * 1000))
+    async def _kept_back(self) -> int:
+        return await self.audit.withheld(self.scanner.store, int((time.time() + self.jumped_s) * 1000))
 
     async def _coins(self) -> tuple[Coin, ...]:
         wanted = {each.destination for each in self.scenarios.opened.values()} - self.controller.gassed
@@ -219,10 +220,10 @@ class MarketLaboratory:
         payments = await self.audit.pages("/api/payment/history?role=all", "payments")
         recoveries = await self.audit.pages("/api/admin/recoveries?", "recoveries")
         reconciliation = await self.audit.admin("/api/admin/reconciliation")
-        credited = self.audit.select("SELECT tx_hash, event_key, payment_id FROM credited_transfers")
-        for supervisor in (self.scanner, self.marketplace):
-            await supervisor.stop()
-            self.anomalies += supervisor.anomalies
+        credited = await self.audit.select("SELECT tx_hash, event_key, payment_id FROM credited_transfers")
+        await self.scanner.stop()
+        await self.marketplace.stop()
+        self.anomalies += [*self.scanner.anomalies, *self.marketplace.anomalies]
         await self.scanner.check()
         destinations = {each.destination for each in opened}
         transfers = await self.controller.transfers(destinations, 0)
@@ -233,7 +234,7 @@ class MarketLaboratory:
             gassed=frozenset(self.controller.gassed),
             balances={each: await self.controller.chain.balance(USDT, each) for each in destinations},
             payments=tuple(ShownPayment.of(each) for each in payments if each["direction"] == "in"),
-            ledger=self.audit.ledger(),
+            ledger=await self.audit.ledger(),
             earlier=tuple(self.earlier),
             credits=tuple(CreditedRow(*row) for row in credited),
             recoveries=tuple(RecoveryRow.of(each) for each in recoveries),
@@ -245,8 +246,8 @@ class MarketLaboratory:
             unmatched=unmatched,
             coins=await self._coins(),
             listed=frozenset(wallet.lower() for wallet in self.controller.listed),
-            notices=self.audit.notices(),
-            events=self.audit.events(),
+            notices=await self.audit.notices(),
+            events=await self.audit.events(),
             hours=1 + self.jumped_s // HOUR_S,
             reconciliation=reconciliation,
             unfinished=tuple(self._unfinished(level)),

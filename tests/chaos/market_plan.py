@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tests.chaos.schedule import CONFIRMATIONS, TRANSIENT
@@ -46,6 +46,9 @@ KINDS = RAILS_OF | STRANGERS
 HOOKS = ("cut", "slow", "500", "429", "deaf", "twice", "replay", "every_other")
 CALLS = ("cut", "slow", "500", "429", "deaf", "twice")
 PROCESS = ("kill", "kill", "terminate", "second", "locked", "disk_full")
+# Of one of several processes on a replicated database; and of the database itself.
+ON_DATABASE = ("kill", "kill", "terminate", "stop", "cut", "hole", "deaf")
+LASTING = {"stop": (7.0, 9.0), "hole": (1.0, 9.0), "deaf": (1.0, 4.0)}  # a lease is six seconds
 REORGS = ("same", "shuffled", "later", "vanish")  # the last one takes what no scenario needs
 FEW = 4  # scenarios of a run that is too short for every kind
 
@@ -112,6 +115,20 @@ def market_plan(seed: int, *, span_s: float = SPAN_S) -> MarketPlan:
         scenarios=tuple(_plan_scenarios(rng, span_s)),
         faults=tuple(sorted(faults, key=lambda t: t.at)),
     )
+
+
+def on_database(plan: MarketPlan) -> MarketPlan:
+    """Return a run with the same story, in which several marketplaces are on one replicated database."""
+    rng = random.Random(f"market on a database {plan.seed}")
+    kept = [fault for fault in plan.faults if fault.area != "marketplace"]
+    found = []
+    for _ in _often(plan.span_s, 4.0):
+        kind = rng.choice(ON_DATABASE)
+        lasts = rng.uniform(*LASTING[kind]) if kind in LASTING else 0.0
+        at = rng.uniform(0, plan.span_s * 0.9)
+        found.append(PlannedMarketFault(at, "marketplace", kind, lasts, size=rng.randrange(2)))
+    found.append(PlannedMarketFault(rng.uniform(0, plan.span_s * 0.9), "marketplace", "promote"))
+    return replace(plan, faults=tuple(sorted([*kept, *found], key=lambda fault: fault.at)))
 
 
 def _often(span_s: float, every_s: float) -> range:

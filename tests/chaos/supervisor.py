@@ -21,6 +21,30 @@ REFUSAL_S = 60  # a start is slow where much is going on
 GROWTH_BYTES = 8192  # what a full disk still takes
 
 
+class Marketplace(Protocol):
+    """What the laboratory does with whatever keeps marketplaces running."""
+
+    unexpected_exits: list[str]
+    anomalies: list[str]
+    output: list[str]
+
+    @property
+    def api(self) -> Api | None:
+        """Where one answers now; None while none does."""
+
+    def terminate(self) -> None:
+        """Ask what runs to end, as an operator does; it is started again."""
+
+    async def stop(self) -> None:
+        """End what runs for good; it has to be clean."""
+
+    async def inject(self, kind: str, seconds: float, size: int = 0) -> None:
+        """Inject a fault; one that lasts is over after so many seconds."""
+
+    async def advance_clocks(self, seconds: int) -> None:
+        """Let so much time pass at once, by every clock."""
+
+
 class Supervision(Protocol):
     """What the laboratory does with whatever keeps scanners running."""
 
@@ -216,7 +240,7 @@ class Supervisor:
         self._set_by = seconds
         self._set_clocks()
 
-    def advance_clocks(self, seconds: int) -> None:
+    async def advance_clocks(self, seconds: int) -> None:
         """Let so much time pass at once, by every clock of the daemon."""
         self._passed += seconds
         self._set_clocks()

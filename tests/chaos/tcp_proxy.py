@@ -15,12 +15,12 @@ PIECE = 65536
 
 class TcpProxy:
     """
-    Forwards each connection to the socket that is `target` when it is opened. Open with `async with`.
+    Forwards each connection to the socket, or the port, that is `target` when it is opened. Open with `async with`.
 
     What is held back is delivered when the hole ends, also what was said by somebody who has hung up meanwhile.
     """
 
-    def __init__(self, target: Callable[[], Path]) -> None:
+    def __init__(self, target: Callable[[], Path | int]) -> None:
         self.port = 0
         self.count = 0  # connections so far
         self._target = target
@@ -80,7 +80,7 @@ class TcpProxy:
         self.count += 1
         try:
             await self._passable.wait()
-            answers, server = await asyncio.open_unix_connection(self._target())
+            answers, server = await _opened(self._target())
         except OSError:  # there is no server just now
             _reset(writer)
         else:
@@ -119,6 +119,12 @@ class TcpProxy:
                 await connection.client.drain()
         await self._passable.wait()
         connection.client.close()
+
+
+async def _opened(target: Path | int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if isinstance(target, int):
+        return await asyncio.open_connection("127.0.0.1", target)
+    return await asyncio.open_unix_connection(target)
 
 
 class _Connection:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.market_plan import CALLS, EVERY, HOOKS, KINDS, PROCESS, REORGS, STRANGERS, market_plan
+from tests.chaos.market_plan import (
+    CALLS,
+    EVERY,
+    HOOKS,
+    KINDS,
+    ON_DATABASE,
+    PROCESS,
+    REORGS,
+    STRANGERS,
+    market_plan,
+    on_database,
+)
 from tests.chaos.schedule import TRANSIENT
 
 MANY = [market_plan(seed) for seed in range(1, 41)]
@@ -51,3 +62,17 @@ def test_a_short_run_has_few_stories_and_pays_at_least_one_of_them_whole(seed: i
     assert len(kinds) <= 4
     assert "exact" in kinds
     assert set(kinds) & set(STRANGERS)
+
+
+def test_several_marketplaces_have_the_same_story_and_every_fault_of_theirs_in_some_run() -> None:
+    together = [on_database(one) for one in MANY]
+
+    assert [one.scenarios for one in together] == [one.scenarios for one in MANY]
+    injected = {fault.kind for one in together for fault in one.faults if fault.area == "marketplace"}
+    assert injected == {*ON_DATABASE, "promote"}
+    assert {fault.size for one in together for fault in one.faults if fault.area == "marketplace"} == {0, 1}
+    for one, alone in zip(together, MANY, strict=True):
+        assert [f.kind for f in one.faults].count("promote") == 1
+        assert [f for f in one.faults if f.area != "marketplace"] == [
+            f for f in alone.faults if f.area != "marketplace"
+        ]

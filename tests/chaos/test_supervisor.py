@@ -87,9 +87,9 @@ async def test_a_clock_that_is_set_is_followed_by_the_scanner(supervisor: Superv
 
 async def test_time_that_passes_has_passed_at_once(supervisor: Supervisor) -> None:
     before = await expiry(supervisor, "before")
-    supervisor.advance_clocks(3600)
+    await supervisor.advance_clocks(3600)
     assert 3600 <= await expiry(supervisor, "after") - before <= 3660
-    supervisor.advance_clocks(3600)
+    await supervisor.advance_clocks(3600)
     assert 7200 <= await expiry(supervisor, "much-later") - before <= 7260
 
 

@@ -1,13 +1,12 @@
 """
 What two processes on one PostgreSQL must never do to each other, however they meet.
 
-RACES says how often each is tried: 300 where it is to be shown, fewer in a usual run.
+Each is tried some times in a usual run, and 300 times among the long tests (`tests/rounds.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
@@ -38,9 +37,9 @@ from tests.marketplace.harness import (
     running,
     select,
 )
+from tests.rounds import rounds
 
 pytestmark = postgres.needed
-RACES = int(os.environ.get("RACES", "20"))
 Answer = tuple[int, Any]
 
 
@@ -129,9 +128,14 @@ def statuses(answers: list[Answer]) -> list[int]:
     return sorted(status for status, _ in answers)
 
 
-async def test_of_two_offers_accepted_at_once_one_is(pair: Pair) -> None:
+@pytest.fixture(params=rounds(short=20))
+def races(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+async def test_of_two_offers_accepted_at_once_one_is(pair: Pair, races: int) -> None:
     winners: Counter[int] = Counter()
-    for _ in range(RACES):
+    for _ in range(races):
         request_id = await new_request(pair.buyer)
         offers = [await new_offer(pair.seller, request_id), await new_offer(pair.rival, request_id)]
 
@@ -145,11 +149,11 @@ async def test_of_two_offers_accepted_at_once_one_is(pair: Pair) -> None:
         [(chosen,)] = pair.rows("SELECT selected_offer_id FROM purchase_requests WHERE id = ?", request_id)
         assert found[chosen] == "accepted"
         winners[offers.index(chosen)] += 1
-    assert sum(winners.values()) == RACES
+    assert sum(winners.values()) == races
 
 
-async def test_an_offer_is_withdrawn_or_accepted_never_both(pair: Pair) -> None:
-    for _ in range(RACES):
+async def test_an_offer_is_withdrawn_or_accepted_never_both(pair: Pair, races: int) -> None:
+    for _ in range(races):
         request_id = await new_request(pair.buyer)
         offer_id = await new_offer(pair.seller, request_id)
 
@@ -161,8 +165,8 @@ async def test_an_offer_is_withdrawn_or_accepted_never_both(pair: Pair) -> None:
         assert statuses(answers) == [200, 409], answers
 
 
-async def test_what_is_bought_twice_at_once_is_bought_once(pair: Pair) -> None:
-    for _ in range(RACES):
+async def test_what_is_bought_twice_at_once_is_bought_once(pair: Pair, races: int) -> None:
+    for _ in range(races):
         request_id = await pair.accepted()
         path = "/api/payment/intents"
 
@@ -175,8 +179,8 @@ async def test_what_is_bought_twice_at_once_is_bought_once(pair: Pair) -> None:
         assert pair.rows("SELECT count(*) FROM payments WHERE purchase_request_id = ?", request_id) == [(1,)]
 
 
-async def test_two_payments_opened_at_once_have_two_addresses(pair: Pair) -> None:
-    for _ in range(RACES):
+async def test_two_payments_opened_at_once_have_two_addresses(pair: Pair, races: int) -> None:
+    for _ in range(races):
         first, second = await pair.accepted(), await pair.accepted()
         path = "/api/payment/intents"
 
@@ -189,8 +193,8 @@ async def test_two_payments_opened_at_once_have_two_addresses(pair: Pair) -> Non
         assert len({answer["data"]["payment"]["destination"] for _, answer in answers}) == 2
 
 
-async def test_one_webhook_has_one_effect_whichever_processes_take_it(pair: Pair) -> None:
-    for _ in range(RACES):
+async def test_one_webhook_has_one_effect_whichever_processes_take_it(pair: Pair, races: int) -> None:
+    for _ in range(races):
         _, payment_id = await pair.opened()
         body = pair.scanner.pay(payment_id)
         told_again = {**body, "eventId": f"{body['eventId']}-again"}
@@ -208,9 +212,9 @@ async def test_one_webhook_has_one_effect_whichever_processes_take_it(pair: Pair
         assert noted.count(("payment_confirmed",)) == 2  # the buyer and the seller, once each
 
 
-async def test_a_payment_is_cancelled_or_paid_and_its_money_is_never_lost(pair: Pair) -> None:
+async def test_a_payment_is_cancelled_or_paid_and_its_money_is_never_lost(pair: Pair, races: int) -> None:
     ended: Counter[str] = Counter()
-    for _ in range(RACES):
+    for _ in range(races):
         _, payment_id = await pair.opened()
         body = pair.scanner.pay(payment_id)
         pair.scanner.intents[payment_id]["status"] = "pending"  # the scanner does not object
@@ -230,12 +234,12 @@ async def test_a_payment_is_cancelled_or_paid_and_its_money_is_never_lost(pair: 
             assert pair.ledger(payment_id) == {}
             assert listed == [(str(TEN),)]
         ended[status] += 1
-    assert sum(ended.values()) == RACES
+    assert sum(ended.values()) == races
 
 
-async def test_an_escrow_is_released_or_refunded_never_both(pair: Pair) -> None:
+async def test_an_escrow_is_released_or_refunded_never_both(pair: Pair, races: int) -> None:
     admin, there = pair.one.admin, pair.there(pair.one.admin)
-    for _ in range(RACES):
+    for _ in range(races):
         payment_id = await pair.releasable()
 
         answers = await at_once(
@@ -253,9 +257,9 @@ async def test_an_escrow_is_released_or_refunded_never_both(pair: Pair) -> None:
         assert given == [(1,)]
 
 
-async def test_money_is_released_or_disputed_never_both(pair: Pair) -> None:
+async def test_money_is_released_or_disputed_never_both(pair: Pair, races: int) -> None:
     admin = pair.there(pair.one.admin)
-    for _ in range(RACES):
+    for _ in range(races):
         request_id, payment_id = await pair.funded()
         await pair.buyer.ok("PATCH", f"{MARKET}/purchase-requests/{request_id}/confirm-delivery", {})
 
@@ -273,9 +277,9 @@ async def test_money_is_released_or_disputed_never_both(pair: Pair) -> None:
         assert lines["dispute_hold"] + lines["release"] == 1
 
 
-async def test_a_payout_is_executed_once(pair: Pair) -> None:
+async def test_a_payout_is_executed_once(pair: Pair, races: int) -> None:
     admin, there = pair.one.admin, pair.there(pair.one.admin)
-    for _ in range(RACES):
+    for _ in range(races):
         payment_id = await pair.releasable()
         data = await admin.ok("POST", f"/api/admin/payments/{payment_id}/release", {"toAddress": SELLERS_WALLET})
         path = f"/api/admin/instructions/{data['instruction']['id']}/settle"
@@ -289,9 +293,9 @@ async def test_a_payout_is_executed_once(pair: Pair) -> None:
         assert max(Counter(told).values()) == 1  # nobody hears twice that the money was sent
 
 
-async def test_a_refresh_token_that_comes_twice_ends_its_family(pair: Pair) -> None:
+async def test_a_refresh_token_that_comes_twice_ends_its_family(pair: Pair, races: int) -> None:
     [(email,)] = pair.rows("SELECT email FROM users WHERE id = ?", pair.buyer.user_id)
-    for _ in range(RACES):
+    for _ in range(races):
         nobody, there = pair.one.nobody, pair.other.nobody
         tokens = (await nobody.ok("POST", "/api/auth/login", {"email": email, "password": PASSWORD}))["tokens"]
         first = {"refreshToken": tokens["refreshToken"]}
@@ -310,8 +314,8 @@ async def test_a_refresh_token_that_comes_twice_ends_its_family(pair: Pair) -> N
         assert alive == [(1,)]  # the one the test's own login holds
 
 
-async def test_a_refresh_token_that_two_processes_are_shown_works_once(pair: Pair) -> None:
-    for _ in range(RACES):
+async def test_a_refresh_token_that_two_processes_are_shown_works_once(pair: Pair, races: int) -> None:
+    for _ in range(races):
         nobody, there = pair.one.nobody, pair.other.nobody
         credentials = {"email": ADMIN[0], "password": ADMIN[1]}
         tokens = (await nobody.ok("POST", "/api/auth/login", credentials))["tokens"]
@@ -324,9 +328,9 @@ async def test_a_refresh_token_that_two_processes_are_shown_works_once(pair: Pai
         assert statuses(answers) == [200, 401], answers
 
 
-async def test_a_command_is_done_by_one_process(pair: Pair) -> None:
+async def test_a_command_is_done_by_one_process(pair: Pair, races: int) -> None:
     done: Counter[str] = Counter()
-    for _ in range(RACES):
+    for _ in range(races):
         _, payment_id = await pair.opened()
         await pair.buyer.ok("POST", f"/api/payment/{payment_id}/cancel")  # asks once itself
         before = len(pair.scanner.calls)
@@ -343,8 +347,8 @@ async def test_a_command_is_done_by_one_process(pair: Pair) -> None:
     assert max(done.values()) <= 1
 
 
-async def test_wrong_codes_are_counted_however_many_try_at_once(pair: Pair) -> None:
-    for _ in range(RACES):
+async def test_wrong_codes_are_counted_however_many_try_at_once(pair: Pair, races: int) -> None:
+    for _ in range(races):
         request_id, _ = await pair.funded()
         path = f"{MARKET}/purchase-requests/{request_id}/delivery-code"
         code = (await pair.buyer.ok("POST", f"{path}/generate"))["code"]
@@ -358,8 +362,8 @@ async def test_wrong_codes_are_counted_however_many_try_at_once(pair: Pair) -> N
         assert Counter(status for status, _ in answers) == {422: 5, 429: 3}, answers
 
 
-async def test_of_two_users_of_one_address_one_is_made(pair: Pair) -> None:
-    for number in range(RACES):
+async def test_of_two_users_of_one_address_one_is_made(pair: Pair, races: int) -> None:
+    for number in range(races):
         body = {"email": f"twice-{number}@example.test", "password": PASSWORD, "role": "buyer", "name": "Twice"}
 
         answers = await at_once(

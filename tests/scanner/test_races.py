@@ -1,13 +1,12 @@
 """
 What two processes on one PostgreSQL must never do to each other, however they meet.
 
-RACES says how often each is tried: 300 where it is to be shown, fewer in a usual run.
+Each is tried some times in a usual run, and 300 times among the long tests (`tests/rounds.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -32,6 +31,7 @@ from scanner.store.migrate import migrate_postgresql
 from scanner.upkeep.metrics import Metrics
 from tests import postgres
 from tests.harness import FakeClock, database_at
+from tests.rounds import WHOLE, rounds
 from tests.scanner.facts import CHAIN, LATE_MS, NOW, a_hash, a_transfer, an_intent
 from tests.scanner.test_registration import a_draft
 from tests.scanner.test_services import ServicesBench
@@ -39,7 +39,6 @@ from webhooks.dispatcher import WebhookDispatcher
 from webhooks.http_sender import Attempt
 from webhooks.schedule import RetrySchedule
 
-RACES = int(os.environ.get("RACES", "30"))
 LEASE = chain_lock(CHAIN)
 
 
@@ -56,14 +55,21 @@ async def another(pg: PostgresDatabase) -> AsyncIterator[PostgresDatabase]:
         yield opened
 
 
-async def test_an_intent_is_cancelled_or_its_payment_counts_never_both(pg: PostgresDatabase, clock: FakeClock) -> None:
+@pytest.fixture(params=rounds(short=30))
+def races(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+async def test_an_intent_is_cancelled_or_its_payment_counts_never_both(
+    pg: PostgresDatabase, clock: FakeClock, races: int
+) -> None:
     leader = await joined(pg, "leader")
     assert await leader.take(LEASE)
     pages = LeasedDatabase(pg, leader, LEASE)
     ended: Counter[str] = Counter()
     async with another(pg) as other:
         services = ServicesBench(other, clock).services
-        for number in range(RACES):
+        for number in range(races):
             name = f"order-{number}"
             intent = an_intent(name)
             async with pg.write() as tx:
@@ -95,10 +101,10 @@ async def test_an_intent_is_cancelled_or_its_payment_counts_never_both(pg: Postg
             else:
                 assert (found.status, counts, reason) == (IntentStatus.EXPIRED, False, Reason.CANCELLED)
             ended[found.status] += 1
-    assert sum(ended.values()) == RACES
+    assert sum(ended.values()) == races
 
 
-async def test_no_position_is_written_by_two_leaders(pg: PostgresDatabase) -> None:
+async def test_no_position_is_written_by_two_leaders(pg: PostgresDatabase, races: int) -> None:
     """Leadership is taken from one that goes on working: as it is from one that was stopped and wakes up."""
     async with pg.write() as tx:
         await tx.exec_driver_sql("CREATE TABLE written (position bigint, writer text, leader text)")
@@ -127,7 +133,7 @@ async def test_no_position_is_written_by_two_leaders(pg: PostgresDatabase) -> No
                     await asyncio.sleep(0.001)
 
         async def steal() -> None:
-            for number in range(RACES):
+            for number in range(races):
                 _, loser = sides[number % 2]
                 db, winner = sides[1 - number % 2]
                 async with db.write() as tx:
@@ -181,7 +187,7 @@ class _Client:
         return Attempt(ok=True, status=200, latency_ms=1, response="", error=None, retry_after=None, gone=False)
 
 
-async def test_two_deliverers_send_each_event_once_and_never_share_a_lane(pg: PostgresDatabase) -> None:
+async def test_two_deliverers_send_each_event_once_and_never_share_a_lane(pg: PostgresDatabase, races: int) -> None:
     receivers = _Receivers()
     async with another(pg) as other:
         tasks, dispatchers = [], []
@@ -198,7 +204,7 @@ async def test_two_deliverers_send_each_event_once_and_never_share_a_lane(pg: Po
             tasks.append(asyncio.create_task(dispatcher.run()))
         now = SystemClock().now_ms()
         ids = []
-        for number in range(RACES):
+        for number in range(races):
             url = f"http://receiver-{number % 7}/hook"
             intent = an_intent(
                 f"order-{number}",
@@ -230,8 +236,8 @@ async def test_two_deliverers_send_each_event_once_and_never_share_a_lane(pg: Po
     assert receivers.shared == []
 
 
-async def test_several_migrate_at_once_and_it_is_done_once(postgresql: postgres.Server) -> None:
-    for _ in range(max(1, RACES // 10)):
+async def test_several_migrate_at_once_and_it_is_done_once(postgresql: postgres.Server, races: int) -> None:
+    for _ in range(races if races == WHOLE else races // 10):
         async with postgresql.database() as url:
             reached = await asyncio.gather(*(migrate_postgresql(database_at(url)) for _ in range(3)))
             assert len(set(reached)) == 1
@@ -275,7 +281,7 @@ class _Cutter:
 
 
 async def test_a_commit_whose_answer_is_lost_is_not_known_and_asking_again_is_safe(
-    postgresql: postgres.Server, pg: PostgresDatabase, clock: FakeClock, tmp_path: Path
+    postgresql: postgres.Server, pg: PostgresDatabase, clock: FakeClock, tmp_path: Path, races: int
 ) -> None:
     cutter = _Cutter(postgresql.folder / ".s.PGSQL.5432")
     folder = tmp_path / "s"
@@ -287,7 +293,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_known_and_asking_again_is_sa
             registrations = Registrations(cut_off, clock, ttl_hours=1)
             task = asyncio.create_task(registrations.run())
             there: Counter[bool] = Counter()
-            for number in range(RACES):
+            for number in range(races):
                 draft = a_draft(f"order-{number}")
                 cutter.cut = "after" if number % 2 else "before"
                 with pytest.raises(UnknownOutcome):
@@ -301,8 +307,8 @@ async def test_a_commit_whose_answer_is_lost_is_not_known_and_asking_again_is_sa
             await asyncio.wait([task])
     async with pg.read() as tx:
         count = (await tx.exec_driver_sql("SELECT count(*) FROM intents")).scalar_one()
-    assert count == RACES
-    assert there == {True: RACES // 2, False: RACES - RACES // 2}
+    assert count == races
+    assert there == {True: races // 2, False: races - races // 2}
 
 
 async def test_a_lane_kept_by_a_process_that_was_stopped_while_it_wrote_is_taken_from_it(pg: PostgresDatabase) -> None:
