@@ -19,8 +19,8 @@ async def send(request: web.Request, headers: Mapping[str, str], parts: AsyncIte
     try:
         async for part in parts:
             await response.write(part)
-    except ConnectionError:  # whoever asked is gone
-        return response
+    except ConnectionError:
+        log.debug("[api] a listener is gone")
     except StoreError as exc:
         log.warning("[api] an answer was broken off: %s", exc)
         _break_off(request)

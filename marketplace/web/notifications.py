@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from kernel.web.streams import send
 from marketplace.errors import Refused
-from marketplace.model import Actor, Notification
+from marketplace.model import Notification
 from marketplace.notifications.stream_buffer import StreamBuffer
-from marketplace.services import Services
 from marketplace.web import shapes
 from marketplace.web.answers import paged, success
 from marketplace.web.bodies import Listing, current_actor, parse_query, path_uuid
 from marketplace.web.middlewares import REQUEST_ID
 from marketplace.web.state import SERVICES
 from protocol.codec import encode, of
-
-log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 MAX_SEQ = 2**63 - 1
@@ -61,51 +58,32 @@ async def stream(request: web.Request) -> web.StreamResponse:
         seq = _resume(request)
         if seq is None:
             seq = await services.notifications.latest(actor)
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "text/event-stream",
-                "Cache-Control": "no-store",
-                "X-Request-Id": request[REQUEST_ID],
-            }
-        )
-        await response.prepare(request)
-        try:
-            await _tell(request, response, buffer, seq)
-        except ConnectionResetError:
-            log.debug("[api] a listener is gone")
-        return response
+        headers = {
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-store",
+            "X-Request-Id": request[REQUEST_ID],
+        }
+        return await send(request, headers, _told(request, buffer, seq))
 
 
-async def _tell(request: web.Request, response: web.StreamResponse, buffer: StreamBuffer, seq: int) -> None:
+async def _told(request: web.Request, buffer: StreamBuffer, seq: int) -> AsyncIterator[bytes]:
     """Tell what is newer than `seq`, and what comes, until we close or the token runs out."""
     services, actor = request.app[SERVICES], current_actor(request)
-    await response.write(b": hello\n\n")
+    yield b": hello\n\n"
     fresh: list[Notification] | None = None  # what came before is in the store
     while not services.units.subscribers.closing.is_set() and _still_known(request):
         if fresh is None:
-            seq = await _catch_up(response, services, actor, seq)
-        else:
-            seq = await _write(response, fresh, seq)
+            while missed := await services.notifications.since(actor, seq):
+                yield b"".join(map(_event, missed))
+                seq = missed[-1].seq
+        elif newer := [note for note in fresh if note.seq > seq]:  # the store and the buffer may both hold it
+            yield b"".join(map(_event, newer))
+            seq = newer[-1].seq
         if await buffer.wait(HEARTBEAT_S):
             fresh = buffer.empty()
         else:
-            await response.write(b": still here\n\n")  # a dead peer is noticed by writing to it
+            yield b": still here\n\n"  # a dead peer is noticed by writing to it
             fresh = None  # and now and then the store has the last word
-
-
-async def _catch_up(response: web.StreamResponse, services: Services, actor: Actor, seq: int) -> int:
-    """Tell everything that is stored after `seq`; return where that ends."""
-    while missed := await services.notifications.since(actor, seq):
-        seq = await _write(response, missed, seq)
-    return seq
-
-
-async def _write(response: web.StreamResponse, told: Iterable[Notification], seq: int) -> int:
-    """Tell what is newer than `seq`: the store and the buffer may both hold it."""
-    newer = [note for note in told if note.seq > seq]
-    if newer:
-        await response.write(b"".join(_event(note) for note in newer))
-    return newer[-1].seq if newer else seq
 
 
 def _event(note: Notification) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import asyncpg
 import orjson
 import pytest
@@ -88,8 +89,8 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(api: Api) -> AsyncIterator[Stream]:
-    headers = {"Authorization": f"Bearer {api.token}"}
+async def streaming(api: Api, *, after: int | None = None) -> AsyncIterator[Stream]:
+    headers = {"Authorization": f"Bearer {api.token}", **({} if after is None else {"Last-Event-ID": str(after)})}
     async with api.session.get(f"{api.url}/api/events", headers=headers) as response:
         assert await response.content.readline() == b": hello\n"
         yield Stream(response.content)
@@ -136,6 +137,22 @@ async def test_a_notification_that_is_committed_late_is_streamed_all_the_same(
             told = [await stream.next(), await stream.next()]
 
     assert [title for _, title in told] == ["slow", "New request: fast"]
+
+
+async def test_a_stream_that_cannot_go_on_is_broken_off_so_that_its_reader_comes_again(
+    tmp_path: Path, place: Mapping[str, str], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left open it would be silent: whoever reads it would take that for no news."""
+    async with running(environment(tmp_path, **place), clock=clock) as one:
+        buyer, seller = await one.user("buyer"), await one.user("seller")
+        with monkeypatch.context() as broken:
+            broken.setattr("marketplace.store.notifications.after", _lost)
+            async with streaming(seller) as stream:
+                with pytest.raises(aiohttp.ClientError):
+                    await stream.next()
+        await new_request(buyer, title="told all the same")
+        async with streaming(seller, after=0) as stream:
+            assert (await stream.next())[1] == "New request: told all the same"
 
 
 # -- limits --------------------------------------------------------------------------------------------
