@@ -135,8 +135,8 @@ def _show_access(deployment: Deployment, payment_url: str) -> None:
     known = deployment.credentials
     log(f"pay at      {payment_url}")
     log(f"console     {deployment.scanner.url}/console with the key {known.scanner_key}")
+    log(f"admin       {deployment.marketplace.url}/admin with {known.admin_email}, {known.admin_password}")
     log(f"running     {deployment.scanner.url}/scanner/status with Authorization: Bearer {known.scanner_key}")
-    log(f"            {deployment.marketplace.url}/api/auth/login with {known.admin_email}, {known.admin_password}")
     if sys.stdin.isatty():
         log("            Enter pays it, from a wallet of the local chain")
     log("            Ctrl-C ends it")

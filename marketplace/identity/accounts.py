@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,6 +71,11 @@ class Accounts:
         """Return people, newest first."""
         async with self._units.db.read() as tx:
             return await users.listing(tx, page, text=text, role=role)
+
+    async def named(self, user_ids: Collection[str]) -> Mapping[str, User]:
+        """Return people by their ids."""
+        async with self._units.db.read() as tx:
+            return await users.by_ids(tx, user_ids)
 
     async def ensure_admin(self, email: str, password: SecretStr) -> None:
         """Create the first admin when there is no such user yet."""

@@ -19,7 +19,7 @@ from tests.api.conftest import KEY, daemon
 from tests.harness import ROOT, Running
 
 __all__ = ["daemon"]
-LINKS = re.compile(r"pay at +(http\S+)\n.*console +(http\S+) with the key (\S+)\n", re.DOTALL)
+LINKS = re.compile(r"pay at +(http\S+)\n.*console +(http\S+) with the key \S+\n.*admin +(http\S+) with ", re.DOTALL)
 SEEN = re.compile(r"seen +confirmed in the console, \d+ s after the start\n")
 
 
@@ -47,7 +47,7 @@ async def test_the_demo_leaves_a_page_to_pay_at_and_a_console() -> None:
             found = LINKS.search(said)
             assert found, said
             assert SEEN.search(said), said
-            for url, shown in ((found[1], "Two chairs"), (found[2], "password")):
+            for url, shown in ((found[1], "Two chairs"), (found[2], "API key"), (found[3], "For admins and resolvers")):
                 async with session.get(url) as response:
                     assert response.status == 200
                     assert shown in await response.text()

@@ -20,6 +20,7 @@ from tests.marketplace.test_gate import OPT_IN, list_of
 
 pytestmark = pytest.mark.anvil
 KEY = "a-key-of-the-scanner"
+PUBLIC = "https://pay.example"
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class LiveSystem:
     """A chain, a scanner, a marketplace, and two people who made a deal."""
 
     chain: Anvil
+    scanner_url: str
     market: Running
     buyer: Api
     seller: Api
@@ -58,7 +60,8 @@ async def settled_in(
     chain: Anvil, folder: Path, offer: dict[str, Any], clock: FakeClock | None = None, **env: str
 ) -> AsyncIterator[LiveSystem]:
     """A scanner and a marketplace with these settings, and a deal."""
-    scans = environment(folder, chain.url, SCANNER_API_KEY=KEY, BALANCE_WATCH_TICK_SEC="0.1")
+    more = {"SCANNER_PUBLIC_URL": PUBLIC, "BALANCE_WATCH_TICK_SEC": "0.1"}
+    scans = environment(folder, chain.url, SCANNER_API_KEY=KEY, **more)
     async with running(scans, clock=clock) as scanner:
         sells = harness.environment(folder, scanner.api.url, **env)
         async with harness.running(sells, clock=clock) as market:
@@ -67,7 +70,7 @@ async def settled_in(
             buyer, seller = await market.user("buyer"), await market.user("seller")
             request_id = await new_request(buyer)
             await select(buyer, request_id, await new_offer(seller, request_id, **offer))
-            yield LiveSystem(chain, market, buyer, seller, request_id)
+            yield LiveSystem(chain, scanner.api.url, market, buyer, seller, request_id)
 
 
 @pytest.fixture
@@ -120,6 +123,9 @@ async def test_a_payment_through_the_proxy_ends_with_the_seller_paid(system: Liv
 
 async def test_a_plain_transfer_to_a_fresh_address_is_found(system: LiveSystem) -> None:
     data = await system.open("direct")
+    page = data["payment"]["paymentUrl"].removeprefix(PUBLIC)
+    async with system.buyer.session.get(system.scanner_url + page) as shown:  # a buyer has no key
+        assert data["instructions"]["address"] in await shown.text()
 
     tx = await system.chain.transfer(USDT, data["instructions"]["address"], TEN)
     await system.chain.mine(6)

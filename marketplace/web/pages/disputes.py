@@ -7,13 +7,14 @@ from typing import Any
 from aiohttp import web
 from pydantic import Field
 
-from marketplace.model import DisputeOutcome, DisputeStatus, Page, User
+from marketplace.model import DisputeOutcome, DisputeStatus, Page, Role, User
 from marketplace.trade.disputes import JUDGES
 from marketplace.web import disputes as api
 from marketplace.web.bodies import Body, Id, path_uuid
 from marketplace.web.pages import forms
 from marketplace.web.pages.guard import actor_of
 from marketplace.web.pages.paging import asked, next_page
+from marketplace.web.pages.people import names, teller
 from marketplace.web.pages.view import ROOT, SIGNED_IN, show
 from marketplace.web.state import SERVICES
 
@@ -40,8 +41,8 @@ async def listing(request: web.Request) -> web.Response:
         next=next_page(request, f"{ROOT}/disputes", wanted.part(), total),
         wanted=wanted,
         statuses=[(each.value, each.value) for each in DisputeStatus],
-        people=[(request[SIGNED_IN].id, "me")],
-        me=request[SIGNED_IN].id,
+        people=[(each.id, each.name) for each in await _judges(request)],
+        who=teller(await names(request, *(each.assigned_to for each in found)), {request[SIGNED_IN].id: "you"}),
     )
 
 
@@ -55,7 +56,8 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
     view = await services.disputes.show(actor, path_uuid(request, "dispute"))
     paid = await services.payments.show(actor, view.dispute.payment_id)
     sides = {paid.payment.buyer_id: "buyer", paid.payment.seller_id: "seller", actor.user_id: "you"}
-    judges = await _judges(request) if actor.is_admin else [request[SIGNED_IN]]
+    spoke = (each.by_user_id for each in view.evidence)
+    known = await names(request, *sides, view.dispute.assigned_to, view.dispute.resolved_by, *spoke)
     return show(
         request,
         "admin_dispute.html",
@@ -63,15 +65,17 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         dispute=view.dispute,
         evidence=view.evidence,
         payment=paid.payment,
-        who=lambda user_id: sides.get(user_id, user_id),
-        judges=[(each.id, f"{each.name} ({each.role})") for each in judges],
+        who=teller(known, sides),
+        judges=[(each.id, f"{each.name} ({each.role})") for each in await _judges(request)],
         outcomes=[(each.value, each.value.replace("_", " ")) for each in DisputeOutcome],
         **context,
     )
 
 
 async def _judges(request: web.Request) -> list[User]:
-    """Return those who may look after a dispute."""
+    """Return those whom somebody may let look after a dispute; a resolver takes it, or leaves it."""
+    if request[SIGNED_IN].role is not Role.ADMIN:
+        return [request[SIGNED_IN]]
     accounts = request.app[SERVICES].accounts
     pages = [await accounts.listing(MOST_JUDGES, text=None, role=role) for role in JUDGES]
     return [user for found, _ in pages for user in found]

@@ -22,6 +22,7 @@ from marketplace.web.pages import forms
 from marketplace.web.pages.guard import actor_of
 from marketplace.web.pages.meaning import of_refusal
 from marketplace.web.pages.paging import asked, next_page
+from marketplace.web.pages.people import names, teller
 from marketplace.web.pages.view import ROOT, show
 from marketplace.web.state import SERVICES
 
@@ -71,6 +72,7 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         ledger=api.ledger(payment, view.balances),
         story=story(view),
         evidence=_document(payment.evidence),
+        who=teller(await names(request, payment.buyer_id, payment.seller_id), {}),
         **{"seen": None, **context},
     )
 

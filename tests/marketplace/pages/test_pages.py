@@ -228,7 +228,8 @@ async def test_a_resolver_looks_after_a_dispute_and_resolves_it(purchase: Accept
     assert me is not None
 
     assert (await resolver.submit(path, f"{path}/assign", userId=me[1])).status == 303
-    assert "me" in (await resolver.get(f"/admin/disputes?assignedTo={me[1]}&status=open")).said
+    mine = await resolver.get(f"/admin/disputes?assignedTo={me[1]}&status=open")
+    assert re.search(r"not_received open It never came. you PAY-", mine.said)
     said = await resolver.submit(path, f"{path}/evidence", text="I asked both.", link="https://x.test/1")
     wrong = await resolver.submit(path, f"{path}/evidence", text="I asked both.", link="javascript:alert(1)")
     short = await resolver.submit(path, f"{path}/resolve", outcome="refund", note="x")
@@ -266,6 +267,20 @@ async def test_an_admin_says_who_looks_after_a_dispute(
     assert f"disputes/{about}" in told.text
     assert (nobody.status, buyer.status) == (303, 422)
     assert "has to be an admin or a resolver" in buyer.said
+
+
+async def test_an_admin_sees_who_people_are_and_a_resolver_sees_their_sides(
+    purchase: AcceptedPurchase, admin: Browser, resolver: Browser
+) -> None:
+    path = f"/admin/disputes/{await argued(purchase)}"
+    payment = f"/admin/payments/{purchase.payment_id}"
+
+    assert re.search(r"by buyer, Buyer \(buyer-\d+@example.test\)", (await admin.get(path)).said)
+    assert re.search(r"Buyer \(buyer-\d+@example.test\)", (await admin.get(payment)).said)
+    for page in (await resolver.get(path), await resolver.get(payment)):
+        assert "buyer-" not in page.said
+    assert re.search(r"by buyer Reason", (await resolver.get(path)).said)
+    assert purchase.buyer.user_id in (await resolver.get(payment)).said
 
 
 async def test_a_resolver_is_offered_nothing_that_would_be_refused(
