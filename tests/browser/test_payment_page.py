@@ -97,6 +97,26 @@ async def test_a_wallet_that_cannot_or_will_not_pay_says_so(shop: Shop) -> None:
         assert wallet.sent == []
 
 
+async def test_a_wallet_pays_nothing_and_says_so_when_it_was_cancelled_meanwhile(shop: Shop) -> None:
+    created, url = await shop.created(amount="1000", **RAILS["direct"])
+
+    class Slow(Wallet):
+        async def _answer(self, method: str, params: list[Any]) -> Any:
+            if method == "eth_call":
+                await shop.scanner.api.call("DELETE", f"/intents/{created['intentId']}")
+                await state_is(watched.page, "cancelled")
+            return await super()._answer(method, params)
+
+    wallet = Slow(shop.chain, chain_id="0x61")
+    await wallet.own(USDT, 1000)
+
+    async with opened(shop.browser, url, wallet=wallet) as watched:
+        await watched.page.get_by_role("button", name="Pay with Test wallet").click()
+        await expect(watched.page.locator("#wallet-said")).to_contain_text("Nothing was paid from this wallet.")
+
+    assert wallet.sent == []
+
+
 async def test_a_wallet_that_holds_an_allowance_already_is_not_asked_for_another(shop: Shop) -> None:
     _, url = await shop.created(amount="1000", rail="proxy")
     wallet = Wallet(shop.chain, chain_id="0x61")
@@ -305,3 +325,30 @@ async def test_a_page_that_loses_its_connection_says_so(shop: Shop) -> None:
         await watched.page.context.set_offline(True)
         shop.scanner.daemon.pages.close()
         await expect(watched.page.locator("#offline")).to_be_visible(timeout=10_000)
+
+
+async def test_a_page_without_a_connection_asks_for_nothing_when_its_time_is_over(shop: Shop) -> None:
+    _, url = await shop.created(amount="1000", **RAILS["direct"])
+
+    async with opened(shop.browser, url) as watched:
+        page = watched.page
+        await expect(page.locator("#left")).not_to_be_empty()
+        await page.context.set_offline(True)
+        shop.scanner.daemon.pages.close()
+        await expect(page.locator("#offline")).to_be_visible(timeout=10_000)
+        await page.evaluate("now = performance.now.bind(performance); performance.now = () => now() + 90_000_000")
+
+        await expect(page.locator("#over")).to_have_text("Time is up. If you paid in time, it will be found.")
+        await expect(page.locator("#due")).to_be_hidden()
+
+
+async def test_a_page_that_was_away_for_long_asks_anew(shop: Shop) -> None:
+    _, url = await shop.created(amount="1000", **RAILS["direct"])
+    seen = "Object.defineProperty(document, 'visibilityState', {{ value: '{}', configurable: true }});"
+    told = "document.dispatchEvent(new Event('visibilitychange'));"
+
+    async with opened(shop.browser, url) as watched:
+        page = watched.page
+        await page.evaluate(seen.format("hidden") + told)
+        async with page.expect_request("**/events*", timeout=10_000):
+            await page.evaluate("now = Date.now; Date.now = () => now() + 31_000;" + seen.format("visible") + told)

@@ -9,6 +9,7 @@ const PARTS = ["status", "time", "due"];
 const wallet = document.getElementById("wallet");
 const CLOSED = new Set(["paid", "cancelled"]); // nothing to look for any more
 const LEAVE_MS = 5000;
+const AWAY_MS = 30_000;
 
 let leaving = null;
 
@@ -34,12 +35,21 @@ function tick() {
   const seconds = Math.max(0, Math.ceil((ends - performance.now()) / 1000));
   const two = (number) => String(number).padStart(2, "0");
   const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  // Without a connection nobody else says that it is over, and whoever pays now pays too late.
+  if (seconds === 0) askForNothing(true);
   left.textContent = (hours ? `${hours}:${two(minutes)}` : `${minutes}`) + `:${two(seconds % 60)}`;
+}
+
+function askForNothing(over) {
+  document.getElementById("over").hidden = !over;
+  document.getElementById("due").hidden = over;
+  if (over) offer(null);
 }
 
 // --- what happens
 
 function show(told) {
+  askForNothing(false);
   if (told.state === "paid" && page.dataset.state !== "paid" && told.redirect) leave(told.redirect);
   if (told.state !== "paid") stay(); // a reorganisation took it away meanwhile
   page.dataset.state = told.state;
@@ -77,16 +87,28 @@ function offer(payment) {
   wallet.dataset.wallet = payment === null ? "" : JSON.stringify(payment);
 }
 
+let source = null;
+let away = null;
+
 function listen() {
-  const source = new EventSource(page.dataset.events);
+  source?.close();
+  const mine = (source = new EventSource(page.dataset.events));
   const offline = document.getElementById("offline");
   source.addEventListener("open", () => (offline.hidden = true));
   source.addEventListener("payment", (event) => show(JSON.parse(event.data)));
   source.addEventListener("error", () => {
     offline.hidden = false;
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 15_000); // it was refused: a browser gives up then
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(() => mine === source && listen(), 15_000); // it was refused: a browser gives up then
   });
 }
+
+// A phone that slept may hold a connection that is dead and does not know it: what is shown would stay for good.
+document.addEventListener("visibilitychange", () => {
+  const now = Date.now(); // it goes on during sleep, unlike the clock that nobody sets
+  if (document.visibilityState === "hidden") away = now;
+  else if (away !== null && now - away >= AWAY_MS) listen();
+});
 
 // --- looking again
 

@@ -66,7 +66,7 @@ export function offerWallets(section, { say, lookAgain }) {
   async function payWith(provider) {
     const ask = (method, params = []) => provider.request({ method, params });
     const due = () => {
-      if (!section.dataset.wallet) throw new Stop(say("w_done"));
+      if (!section.dataset.wallet) throw new Stop(say("w_over"));
       return JSON.parse(section.dataset.wallet);
     };
     let payment = due();
