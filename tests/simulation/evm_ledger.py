@@ -173,7 +173,7 @@ class EvmLedger:
             place, topic = 2, "0x" + word(order.destination)
         return [
             log["transactionHash"]
-            for block in self.blocks[first : last + 1]
+            for block in self.blocks[first : max(0, last + 1)]
             for log in block.logs
             if len(log["topics"]) > place and log["topics"][place] == topic and _moves(log, order.token)
         ]

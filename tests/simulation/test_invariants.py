@@ -64,6 +64,16 @@ def test_a_whole_store_is_left_in_peace(tmp_path: Path) -> None:
     assert Moment(tmp_path).found() == []
 
 
+def test_what_was_not_read_yet_need_not_be_stored(tmp_path: Path) -> None:
+    moment = Moment(tmp_path)
+    moment.do("UPDATE checkpoints SET last_scanned_block = 0")
+    moment.do("DELETE FROM transfers")
+    moment.do("DELETE FROM events")
+    moment.do("UPDATE intents SET status = 'pending'")
+
+    assert moment.found() == []
+
+
 def reorganised(moment: Moment) -> None:
     moment.ledger.reorg(10, [[] for _ in range(10)])
 
