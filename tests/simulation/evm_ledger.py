@@ -165,6 +165,13 @@ class EvmLedger:
         place = self._place.get(tx_hash)
         return None if place is None else self.head - place[0] + 1
 
+    def doubt(self, tx_hash: str, required: int) -> str | None:
+        """Say why a transaction is not so deep; None when it is."""
+        stands = self.depth(tx_hash)
+        if stands is None:
+            return "which the chain does not hold"
+        return None if stands >= required else f"{stands} blocks deep instead of {required}"
+
     def paid(self, order: Order, first: int, last: int) -> list[str]:
         """Return the transactions of two blocks and those between that pay an order, in its own token."""
         if order.rail == "proxy":

@@ -45,6 +45,8 @@ class Invariants:
 
     def __init__(self, loop: SimLoop, store: Path, ledger: EvmLedger | None, deepest: int, *, bounded: bool) -> None:
         self.found: list[str] = []
+        # Why a transaction cannot settle an intent that asks for so many confirmations; None: it can.
+        self.doubt: Callable[[str, int], str | None] = lambda _tx, _required: None
         self.orders: Callable[[], Sequence[Order]] = tuple
         self._loop = loop
         self._store = store
@@ -82,6 +84,7 @@ class Invariants:
             for (intent_id,) in store.execute(sql):
                 self._say(f"{intent_id} {what}")
         self._add_up(store)
+        self._doubt_confirmed(store)
         if self._ledger is not None:
             self._compare(store, self._ledger)
 
@@ -95,25 +98,21 @@ class Invariants:
                 self._say(f"{intent_id} of {amount} tells {told}, and {received.get(intent_id, 0)} settled it")
 
     def _compare(self, store: sqlite3.Connection, ledger: EvmLedger) -> None:
-        self._compare_confirmed(store, ledger)
         passed = dict(store.execute(CHECKPOINTS).fetchall())
         for rail, position in passed.items():
             if self._bounded and position > ledger.head + self._deepest:
                 self._say(f"the {rail} rail was read to {position}, and the chain ends at {ledger.head}")
         self._compare_read(store, ledger, passed)
 
-    def _compare_confirmed(self, store: sqlite3.Connection, ledger: EvmLedger) -> None:
+    def _doubt_confirmed(self, store: sqlite3.Connection) -> None:
+        """Whatever settles an intent stood, as deep as was asked, when the intent is first seen to be confirmed."""
         confirmed = store.execute(CONFIRMED)
-        depth = {intent_id: required for intent_id, required in confirmed if intent_id not in self._judged}
-        for intent_id, tx_hash, _ in store.execute(SETTLED).fetchall() if depth else ():
-            if intent_id not in depth:
-                continue
-            stands = ledger.depth(tx_hash)
-            if stands is None:
-                self._say(f"{intent_id} is confirmed by {tx_hash}, which the chain does not hold")
-            elif stands < depth[intent_id]:
-                self._say(f"{intent_id} is confirmed by {tx_hash}, {stands} blocks deep instead of {depth[intent_id]}")
-        self._judged |= depth.keys()
+        fresh = {intent_id: required for intent_id, required in confirmed if intent_id not in self._judged}
+        for intent_id, tx_hash, _ in store.execute(SETTLED).fetchall() if fresh else ():
+            why = self.doubt(tx_hash, fresh[intent_id]) if intent_id in fresh else None
+            if why is not None:
+                self._say(f"{intent_id} is confirmed by {tx_hash}, {why}")
+        self._judged |= fresh.keys()
 
     def _compare_read(self, store: sqlite3.Connection, ledger: EvmLedger, passed: dict[str, Any]) -> None:
         """What was paid after an order was acknowledged, and lies below the checkpoint for good, is stored."""

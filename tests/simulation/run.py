@@ -10,12 +10,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
+from devnet.ton.ledger import TonLedger
+from devnet.tron.ledger import TronLedger
 from tests.chaos import shoppers
 from tests.chaos.evm_environment import EvmEnvironment
 from tests.chaos.facts import Outcome, ReceivedWebhook
@@ -96,6 +99,22 @@ class NotedEnvironment:
         _note(f"endpoint {place + 1}: {kind} ends")
 
 
+def _doubt_tron(ledger: TronLedger, tx_hash: str, _: int) -> str | None:
+    tx = ledger.by_id.get(tx_hash)
+    if tx is None or not 0 <= tx.block <= ledger.solid:
+        return "which is not solid"
+    return "which failed" if tx.failed else None
+
+
+def _doubt_ton(ledger: TonLedger, tx_hash: str, _: int) -> str | None:
+    found = [payment for payment in ledger.payments if payment.tx_hash == tx_hash]
+    arrived = found and all(payment.credited == int(payment.row["amount"]) for payment in found)
+    return None if arrived else "which has not arrived"
+
+
+DOUBTS: dict[str, Any] = {"tron": _doubt_tron, "ton": _doubt_ton}
+
+
 def _short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_short, value)) + "]"
@@ -153,8 +172,10 @@ async def _play(planned: Plan, folder: Path, result: Result, loop: SimLoop) -> l
 
 def _invariants(loop: SimLoop, planned: Plan, inner: Any, store: Path, laboratory: Laboratory) -> Invariants:
     ledger = inner._controller.ledger if isinstance(inner, EvmEnvironment) else None  # type: ignore[attr-defined]
+    doubt = ledger.doubt if ledger is not None else partial(DOUBTS[planned.family], inner._ledger)
     lies = any(fault.kind == "lies_ahead" for fault in planned.faults)
     invariants = Invariants(loop, store, ledger, deepest_reorg(planned.confirmations, planned.guards), bounded=not lies)
+    invariants.doubt = doubt
     invariants.orders = lambda: laboratory.shoppers.orders
     loop.checks.append(invariants)
     return invariants

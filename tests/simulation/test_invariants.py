@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from devnet.tron import ledger as tron_ledger
 from tests.chaos.facts import Order
+from tests.e2e import ton_shop, tron_shop
 from tests.harness import MERCHANT, USDT
+from tests.simulation import run
 from tests.simulation.evm_ledger import EvmLedger, payment_logs
 from tests.simulation.invariants import Invariants
 from tests.simulation.loop import SimLoop
@@ -38,6 +41,7 @@ class Moment:
         self.store.executescript(TABLES)
         self.invariants = Invariants(self.loop, self.path, self.ledger, deepest=2, bounded=True)
         self.invariants.orders = lambda: [ORDER]
+        self.invariants.doubt = self.ledger.doubt
         self.invariants()  # the order is known from here on
         self.tx = self.ledger.tx(payment_logs(USDT, MERCHANT, 5, REFERENCE))
         self.ledger.mine(self.tx)
@@ -102,3 +106,27 @@ def test_what_is_broken_is_said(tmp_path: Path, name: str) -> None:
         how(moment)
 
     assert any(sentence in each for each in moment.found()), moment.invariants.found
+
+
+def test_a_transfer_on_tron_settles_nothing_before_its_block_is_solid_or_when_it_failed() -> None:
+    ledger = tron_shop.chain_of_today(ago_s=500)
+    to = tron_ledger.account("a stall")
+    good = ledger.transfer(to, 5)
+    failed = ledger.fail(to, 5)
+    ledger.advance(1)
+    assert run.DOUBTS["tron"](ledger, good, 1) == "which is not solid"
+    ledger.settle()
+
+    assert run.DOUBTS["tron"](ledger, good, 1) is None
+    assert run.DOUBTS["tron"](ledger, failed, 1) == "which failed"
+    assert run.DOUBTS["tron"](ledger, "00" * 32, 1) == "which is not solid"
+
+
+def test_a_transfer_on_ton_settles_nothing_before_it_has_arrived() -> None:
+    ledger = ton_shop.chain_of_today(ago_s=500)
+    payment = ledger.pay(f"0:{7:064X}", 5, pending=True)
+    assert run.DOUBTS["ton"](ledger, payment.tx_hash, 1) == "which has not arrived"
+    payment.pending = False
+
+    assert run.DOUBTS["ton"](ledger, payment.tx_hash, 1) is None
+    assert run.DOUBTS["ton"](ledger, "00" * 32, 1) == "which has not arrived"
