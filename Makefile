@@ -99,4 +99,4 @@ image: ## the image of both services, with the builder that is there
 	$(shell command -v docker || command -v podman || command -v buildah || echo "@echo no docker, podman or buildah here; false") build --tag amn-pay-scanner --file deploy/Dockerfile .
 
 clean:
-	rm -rf .venv .docs node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .docs node_modules clients/js/node_modules devnet/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

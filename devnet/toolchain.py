@@ -1,4 +1,4 @@
-"""What the local chain needs beside Python: Node, the npm packages, the compiled contracts."""
+"""What the local chain needs beside Python: Node, the npm packages, the compiled contracts; and the Node client's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 MODULES = ROOT / "node_modules"
+CLIENT = ROOT / "clients" / "js"
 BUILD = HERE / "build"
 SOURCE = HERE / "contracts" / "Tokens.sol"
 COMPILER = HERE / "compile.cjs"
@@ -28,15 +29,27 @@ class ToolchainError(Exception):
 
 def setup() -> None:
     """Install and compile what is missing or out of date; quick when nothing is."""
-    if _modules_fresh() and _build_fresh():
+    if _modules_fresh(ROOT) and _modules_fresh(CLIENT) and _build_fresh():
         return
     with _alone():
-        if not _modules_fresh():
-            _run([_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
-            (MODULES / ".installed").write_text(_stamp(ROOT / "package-lock.json"))
+        _install(ROOT)
+        _install(CLIENT)
         if not _build_fresh():
             _run([_program("node"), str(COMPILER), str(SOURCE), str(BUILD / "contracts.json")])
             (BUILD / "stamp").write_text(_stamp(SOURCE, COMPILER, ROOT / "package-lock.json"))
+
+
+def setup_client() -> None:
+    """Install what the Node client needs; quick when it is there."""
+    if not _modules_fresh(CLIENT):
+        with _alone():
+            _install(CLIENT)
+
+
+def _install(folder: Path) -> None:
+    if not _modules_fresh(folder):
+        _run([_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], folder)
+        (folder / "node_modules" / ".installed").write_text(_stamp(folder / "package-lock.json"))
 
 
 @contextmanager
@@ -61,8 +74,8 @@ def _versions(stamp: str) -> list[str]:
     return [line for line in stamp.splitlines() if '"integrity":' not in line]
 
 
-def _modules_fresh() -> bool:
-    return _is_fresh(MODULES / ".installed", ROOT / "package-lock.json")
+def _modules_fresh(folder: Path) -> bool:
+    return _is_fresh(folder / "node_modules" / ".installed", folder / "package-lock.json")
 
 
 def _build_fresh() -> bool:
@@ -81,10 +94,10 @@ def _program(name: str) -> str:
     return found
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], folder: Path = ROOT) -> None:
     env = dict(os.environ)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ToolchainError(f"{Path(command[0]).name} {command[1]} failed: {done.stderr.strip()[-800:]}")
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from devnet import toolchain
+
 
 def node() -> str:
     """Return Node's program; without one on the machine the test is skipped."""
@@ -19,7 +21,9 @@ def node() -> str:
 
 
 def printed(program: str, *, given: str = "", module: bool = False) -> str:
-    """Run a program, with this on its standard input, and return what it prints."""
+    """Run a program, with this on its standard input, and return what it prints; a module may import the client."""
+    if module:
+        toolchain.setup_client()
     kind = ["--input-type=module"] if module else []
     done = subprocess.run([node(), *kind, "-e", program], input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

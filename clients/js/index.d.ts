@@ -80,3 +80,25 @@ export function verifyWebhook(
   secret: string,
   options?: { now?: number; toleranceSeconds?: number },
 ): Event;
+
+/** A proof of which a step does not follow from the hashes of the blocks: it shows nothing. */
+export class InvalidProof extends Error {}
+
+/** One transfer of a token that is in a block, whoever said so. */
+export interface ProvenTransfer {
+  chainId: number;
+  blockNumber: number;
+  blockHash: string;
+  transactionIndex: number;
+  logPosition: number;
+  token: string;
+  sender: string;
+  recipient: string;
+  amount: string;
+}
+
+/**
+ * Return what a proof shows to be paid, by the hashes of the blocks it names, from a node that the caller trusts.
+ * `proof` is what GET /intents/{id}/proof answers.
+ */
+export function verifyProof(proof: unknown, blockHashes: Map<number, string> | Record<number, string>): ProvenTransfer[];

@@ -1,5 +1,7 @@
-// Verifies the webhooks of AMN Pay Scanner, by the same rules as the Python client.
+// Verifies the webhooks of AMN Pay Scanner, and its proofs, by the same rules as the Python client.
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+
+export { InvalidProof, verifyProof } from "./proof.js";
 
 const PREFIX = "whsec_";
 const MAX_SECRET = 1024;

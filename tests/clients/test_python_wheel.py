@@ -14,6 +14,7 @@ from setuptools import build_meta
 
 from clients.python.setup import complete
 from scanner.version import VERSION
+from tests.clients.proof_vectors import vectors
 from tests.clients.webhook_vectors import CONFIRMED, NOW, signed
 from tests.processes import ROOT
 from tests.wheels import built, copied, installed, names
@@ -63,6 +64,32 @@ def test_the_documented_receiver_works_where_it_is_installed(python: Path, tmp_p
     program = f"{receiver}\nprint(receive({body!r}, {headers!r}, {NOW}))"
 
     assert said(python, program, tmp_path) == "order-1 is paid with 1200 by 0x4eba"
+
+
+def test_proofs_are_checked_with_what_the_extra_brings_and_nothing_of_it_is_loaded_before(
+    python: Path, tmp_path: Path
+) -> None:
+    vector = next(iter(vectors()))
+    program = f"""
+import sys, amn_scanner_client
+assert not {{"rlp", "eth_hash", "eth_utils"}} & set(sys.modules)
+print(len(amn_scanner_client.verify_proof({vector.proof!r}, {vector.hashes!r})))
+"""
+
+    assert said(python, program, tmp_path) == "1"
+
+
+def test_without_the_extra_the_missing_verifier_says_what_to_install(python: Path, tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["rlp"] = None
+try:
+    from amn_scanner_client import verify_proof
+except ImportError as exc:
+    print(exc)
+"""
+
+    assert said(python, program, tmp_path) == "verify_proof needs the extra: pip install 'amn-scanner-client[proof]'"
 
 
 def test_a_source_distribution_builds_the_same_where_there_is_no_repository(

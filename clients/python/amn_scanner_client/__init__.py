@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from protocol.answers import Balance, ChainStatus, CheckoutBlock, FullIntent, Intent, Transfer
 from protocol.events import BalanceEvent, EventTransfer, IntentEvent
 from webhooks.signing import check_secret
@@ -10,6 +12,7 @@ from .client import ScannerClient
 from .errors import (
     BrokenAnswer,
     Conflict,
+    InvalidProof,
     InvalidWebhook,
     MalformedWebhook,
     NotFound,
@@ -18,6 +21,9 @@ from .errors import (
     ScannerUnavailable,
 )
 from .webhooks import Event, read_event, verify_webhook
+
+if TYPE_CHECKING:
+    from .proofs import ProvenTransfer, verify_proof
 
 __all__ = [
     "Balance",
@@ -31,9 +37,11 @@ __all__ = [
     "FullIntent",
     "Intent",
     "IntentEvent",
+    "InvalidProof",
     "InvalidWebhook",
     "MalformedWebhook",
     "NotFound",
+    "ProvenTransfer",
     "ScannerClient",
     "ScannerError",
     "ScannerRefused",
@@ -41,5 +49,19 @@ __all__ = [
     "Transfer",
     "check_secret",
     "read_event",
+    "verify_proof",
     "verify_webhook",
 ]
+
+_OF_PROOFS = ("ProvenTransfer", "verify_proof")
+
+
+def __getattr__(name: str) -> Any:
+    """Load what verifies proofs when it is asked for: it needs the libraries of the extra `proof`."""
+    if name not in _OF_PROOFS:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    try:
+        from . import proofs  # noqa: PLC0415 - who verifies webhooks alone has none of those libraries
+    except ModuleNotFoundError as exc:
+        raise ImportError(f"{name} needs the extra: pip install 'amn-scanner-client[proof]'") from exc
+    return getattr(proofs, name)

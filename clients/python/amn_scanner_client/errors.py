@@ -68,3 +68,7 @@ class MalformedWebhook(InvalidWebhook):
         self.event_id = event_id
         self.event_type = event_type
         self.names = names
+
+
+class InvalidProof(Exception):
+    """A proof of payments of which a step does not follow from the hashes of the blocks: it shows nothing."""
