@@ -400,7 +400,7 @@ def test_a_line_strangers_can_cause_comes_once_in_a_while(caplog: pytest.LogCapt
 
 
 async def test_a_burst_of_clients_that_show_a_key_at_once_is_answered_whole() -> None:
-    async with served(unproven=20, connections=1000, grace_s=2) as server:
+    async with served(unproven=20, connections=1000, grace_s=60) as server:
 
         async def one() -> bytes:
             return (await server.ask(KEY))[2]
