@@ -27,7 +27,7 @@ RESTS = [
     *((endpoint, name) for name in ("MAX_SOLE_BACKOFF_S", "MAX_SOLE_RETRY_AFTER_S", "MAX_RETRY_AFTER_S")),
     (query_limits, "REST_S"),
 ]
-ON_POSTGRESQL = {"test_postgres"}  # modules that start servers of their own
+ON_POSTGRESQL = {"test_postgres", "test_cluster"}  # modules that start servers of their own
 MEMORY = Path("/dev/shm")
 ENOUGH = 2**31
 

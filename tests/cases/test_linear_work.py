@@ -153,6 +153,7 @@ async def test_a_receipt_is_asked_for_and_read_once_however_many_transfers_are_i
     assert len(node.calls("eth_getTransactionReceipt")) == 1
 
 
+@pytest.mark.long
 async def test_what_is_remembered_of_large_receipts_is_bounded_and_goes_with_the_head(world):
     node = await world.node()
     wanted = []

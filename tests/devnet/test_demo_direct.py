@@ -38,6 +38,7 @@ def left_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "uri"), [("tron", "tron:T"), ("ton", "ton://transfer/UQ")])
 async def test_the_demo_runs_to_the_end(family: str, uri: str, tmp_path: Path) -> None:
     story = await play(family, "once", tmp_path)

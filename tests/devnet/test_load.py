@@ -31,6 +31,7 @@ def some_figures(**fields: Any) -> Figures:
     return Figures(**{**usual, **fields})
 
 
+@pytest.mark.long
 @pytest.mark.process
 async def test_every_payment_is_reported_once_while_a_node_hangs_and_everything_asked_is_timed() -> None:
     plan = replace(BUSY, clients=3, payments_a_minute=60, think_s=0.05, hour_min=1, minutes=0.05, hangs=True)

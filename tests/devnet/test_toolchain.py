@@ -65,6 +65,7 @@ def test_nothing_is_installed_by_a_name_alone() -> None:
         assert "--require-hashes" in line or '"ci"' in line or " npm ci " in line, line
 
 
+@pytest.mark.long
 def test_a_changed_contract_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toolchain.setup()
     source = tmp_path / "Tokens.sol"

@@ -198,6 +198,7 @@ async def test_a_recheck_finds_a_transfer_an_endpoint_kept_from_us(
             await hooks.wait_for(1)
 
 
+@pytest.mark.long
 async def test_five_thousand_waiting_intents_are_found_in_one_poll(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:

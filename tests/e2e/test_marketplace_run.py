@@ -66,6 +66,7 @@ def shown(*levels: LevelResult) -> str:
     return as_markdown(levels, {})
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_every_level_of_the_ramp_meets_every_correctness_target(chain: Anvil, tmp_path: Path) -> None:
     async with running(tmp_path, chain, "proxy") as (_, run):

@@ -87,6 +87,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     max_examples=EXAMPLES,
     suppress_health_check=[*steady.suppress_health_check, hypothesis.HealthCheck.function_scoped_fixture],
 )
+@pytest.mark.long
 @pytest.mark.usefixtures("small_pages")
 @given(steps=st.lists(step, max_size=40))
 def test_any_interleaving_of_pages_repetitions_restarts_and_late_rows_settles_the_same_intents(

@@ -255,6 +255,7 @@ async def test_a_thousand_waiting_intents_cost_two_requests_a_poll(hooks: Receiv
     assert [(view["status"], view["txHash"]) for view in done] == [("confirmed", tx) for tx in paid]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jsonrpc", [True, False], ids=["by logs", "by slower calls"])
 async def test_no_intent_starves_beside_an_address_with_thousands_of_rows(
     hooks: Receiver, tmp_path: Path, jsonrpc: bool

@@ -400,6 +400,7 @@ async def checked(daemon: Running, chain_id: int) -> int:
         ).scalar_one()
 
 
+@pytest.mark.long
 async def test_ten_thousand_watches_on_two_chains_do_not_wait_for_the_one_whose_node_hangs(
     chain: Anvil, clock: FakeClock, tmp_path: Path
 ) -> None:
