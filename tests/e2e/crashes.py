@@ -33,11 +33,14 @@ class Size:
     payments: int
 
 
-def sizes(*, short: Size, whole: Size) -> Any:
-    """Run a test in both sizes, the whole one among the long tests; `CRASH_KILLS` and `CRASH_PAYMENTS` change that one."""
-    asked = Size(int(os.environ.get("CRASH_KILLS", whole.kills)), int(os.environ.get("CRASH_PAYMENTS", whole.payments)))
-    both = [pytest.param(short, id="short"), pytest.param(asked, id="whole", marks=pytest.mark.long)]
-    return pytest.mark.parametrize("size", both)
+def of_size(usual: Size) -> Any:
+    """
+    Run a test in this size, among the long tests; `CRASH_KILLS` and `CRASH_PAYMENTS` change it.
+
+    The simulator kills the daemon between any two steps, in less time: here a real process dies on a real disk.
+    """
+    asked = Size(int(os.environ.get("CRASH_KILLS", usual.kills)), int(os.environ.get("CRASH_PAYMENTS", usual.payments)))
+    return pytest.mark.parametrize("size", [pytest.param(asked, id="whole", marks=pytest.mark.long)])
 
 
 def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -14,13 +14,13 @@ import pytest
 
 from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
-from tests.e2e.crashes import SEED, CrashInjector, Size, is_killed, kill_at_random, rows, sizes
+from tests.e2e.crashes import SEED, CrashInjector, Size, is_killed, kill_at_random, of_size, rows
 from tests.harness import MERCHANT, USDT, environment, intent_body, running
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
 
 
-@sizes(short=Size(kills=3, payments=25), whole=Size(kills=12, payments=100))
+@of_size(Size(kills=12, payments=100))
 @pytest.mark.timeout(3600)
 async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
     chain: Anvil, hooks: Receiver, tmp_path: Path, size: Size

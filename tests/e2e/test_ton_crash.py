@@ -16,7 +16,7 @@ import pytest
 
 from devnet.receiver import Receiver
 from devnet.ton.toncenter import TonCenter
-from tests.e2e.crashes import SEED, Size, acknowledged, confirmed, rows, settled_for_good, sizes
+from tests.e2e.crashes import SEED, Size, acknowledged, confirmed, of_size, rows, settled_for_good
 from tests.e2e.ton_shop import CHAIN_ID, MASTER, chain_of_today, environment, fresh_address
 from tests.harness import SECRET, Api, intent_body, process
 
@@ -67,7 +67,7 @@ class TonCrashShop:
         await acknowledged(lambda: Api(self.url, self._session), body)
 
 
-@sizes(short=Size(kills=2, payments=12), whole=Size(kills=5, payments=30))
+@of_size(Size(kills=5, payments=30))
 @pytest.mark.timeout(3600)
 async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
     hooks: Receiver, tmp_path: Path, size: Size

@@ -16,7 +16,7 @@ import pytest
 from devnet.receiver import Receiver
 from devnet.tron.ledger import CHAIN_ID, account
 from devnet.tron.trongrid import TronGrid
-from tests.e2e.crashes import SEED, CrashInjector, Size, is_killed, kill_at_random, rows, sizes
+from tests.e2e.crashes import SEED, CrashInjector, Size, is_killed, kill_at_random, of_size, rows
 from tests.e2e.tron_shop import chain_of_today, environment, fresh_address, opened
 
 BLOCK_S = 0.3
@@ -31,7 +31,7 @@ async def grid() -> AsyncIterator[TronGrid]:
         yield found
 
 
-@sizes(short=Size(kills=2, payments=12), whole=Size(kills=5, payments=30))
+@of_size(Size(kills=5, payments=30))
 @pytest.mark.process
 @pytest.mark.timeout(3600)
 async def test_killed_at_random_moments_nothing_is_missed_invented_or_doubled(
