@@ -18,6 +18,7 @@ from scanner.store import intents, transfers
 from scanner.store.errors import NotFound
 
 SHOWN = 5  # transactions on a page
+READ_ANEW_MS = 30_000  # what changes nothing of an intent is seen within that: money for what was cancelled
 READ = 20  # transfers among which they are looked for: a stranger may send dust by the thousand
 # In this order: what the first refuses is not counted by the second.
 LIMITS: Final[Mapping[str, Limit]] = {"pause": Limit(1, 10), "hour": Limit(20, 3600)}
@@ -46,6 +47,15 @@ class Looked(NamedTuple):
     found: bool  # the transaction that was named concerns this payment
     counts: bool
     reason: Reason | None  # why it does not
+
+
+class _Read(NamedTuple):
+    """The transfers of a payment as they were read, and what it was like then."""
+
+    intent: Intent
+    came_late: bool
+    until: int  # elapsed ms: then they are read again
+    transfers: tuple[StoredTransfer, ...]
 
 
 class Seen(Protocol):
@@ -77,6 +87,7 @@ class Payments:
         self._recheck = recheck
         self.limiter = RateLimiter(LIMITS, clock.elapsed_ms)
         self._looking: set[int] = set()  # chains that are asked for somebody right now
+        self._read: Mapping[str, _Read] = {}  # of those that are watched
         self.live = LivePayments(self.read)
 
     async def find(self, token: str) -> Payment:
@@ -90,25 +101,35 @@ class Payments:
             intent = await intents.by_pay_token(tx, token)
             if intent is None:
                 raise NotFound("there is no such payment")
-            return (await self._payments(tx, [intent]))[intent.intent_id]
+            payments, _ = await self._payments(tx, [intent], {})
+            return payments[intent.intent_id]
 
     async def read(self, ids: Collection[str]) -> Mapping[str, Payment]:
-        """Return payments by intent."""
+        """Return payments by intent; made for asking every second: of what is as it was no transfers are read anew."""
         async with self._db.read() as tx:
-            return await self._payments(tx, list((await intents.get_many(tx, ids)).values()))
+            found = list((await intents.get_many(tx, ids)).values())
+            # A question a payment would be hundreds a second, as soon as a stranger opens pages of parts.
+            known = {intent_id: each for intent_id, each in self._read.items() if each.until > self._clock.elapsed_ms()}
+            payments, self._read = await self._payments(tx, found, known)
+        return payments
 
-    async def _payments(self, tx: Tx, found: Sequence[Intent]) -> dict[str, Payment]:
-        now = self._clock.now_ms()
+    async def _payments(
+        self, tx: Tx, found: Sequence[Intent], known: Mapping[str, _Read]
+    ) -> tuple[dict[str, Payment], dict[str, _Read]]:
+        now, until = self._clock.now_ms(), self._clock.elapsed_ms() + READ_ANEW_MS
         expired = {intent.intent_id for intent in found if intent.status is IntentStatus.EXPIRED}
         late = await transfers.having(tx, expired, Reason.LATE) if expired else set()
-        return {
-            intent.intent_id: Payment(
-                intent,
-                state_of(intent, came_late=intent.intent_id in late, now_ms=now),
-                await self._concerning(tx, intent, came_late=intent.intent_id in late),
-            )
-            for intent in await self._with_depths(tx, found)
-        }
+        payments: dict[str, Payment] = {}
+        read: dict[str, _Read] = {}
+        for stored, intent in zip(found, await self._with_depths(tx, found), strict=True):
+            came_late = intent.intent_id in late
+            held = known.get(intent.intent_id)
+            if held is None or (held.intent, held.came_late) != (stored, came_late):
+                held = _Read(stored, came_late, until, await self._concerning(tx, intent, came_late=came_late))
+            read[intent.intent_id] = held
+            state = state_of(intent, came_late=came_late, now_ms=now)
+            payments[intent.intent_id] = Payment(intent, state, held.transfers)
+        return payments, read
 
     @staticmethod
     async def _concerning(tx: Tx, intent: Intent, *, came_late: bool) -> tuple[StoredTransfer, ...]:

@@ -161,6 +161,36 @@ async def test_open_pages_are_told_by_one_question_and_only_of_what_has_changed(
     assert len(asked) <= before + 1  # nobody watches any more, so nobody is asked
 
 
+async def test_transfers_of_what_is_as_it_was_are_not_read_again_and_again(
+    db: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of open pages of payments in part would be hundreds of questions a second."""
+    new = [an_intent(intent_id=name, pay_token=name) for name in "abc"]
+    await stored(db, *new)
+    for name, intent in zip("abc", new, strict=True):
+        await seen(db, a_transfer(intent, tx_hash=a_hash(name), block_time=NOW // 1000, amount=1))
+    payments = payments_of(db, clock)
+    asked: list[str] = []
+    newest = transfers.newest
+
+    async def counting(tx: Any, intent_id: str, **more: Any) -> Any:
+        asked.append(intent_id)
+        return await newest(tx, intent_id, **more)
+
+    monkeypatch.setattr(transfers, "newest", counting)
+
+    first = await payments.read(["a", "b", "c"])
+    assert await payments.read(["a", "b", "c"]) == first
+    assert sorted(asked) == ["a", "b", "c"]
+    await seen(db, a_transfer(new[1], tx_hash=a_hash("more"), block_number=101, block_time=NOW // 1000, amount=1))
+    changed = await payments.read(["a", "b", "c"])
+    assert [each.tx_hash for each in changed["b"].transfers] == [a_hash("b"), a_hash("more")]
+    assert asked[3:] == ["b"]
+    clock.advance(31)
+    assert await payments.read(["a"]) == {"a": first["a"]}
+    assert asked[4:] == ["a"]
+
+
 async def test_the_end_lets_every_page_go(db: Database, clock: FakeClock) -> None:
     await stored(db, an_intent(pay_token="token"))
     payments = payments_of(db, clock)
