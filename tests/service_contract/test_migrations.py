@@ -6,6 +6,8 @@ import importlib
 import io
 import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +21,10 @@ from sqlalchemy import MetaData, create_engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from kernel.errors import StoreError
+from kernel.store.migrate import newest_in
 from tests import postgres
+from tests.processes import ROOT
 from tests.service_contract.services import BOTH, ServiceUnderTest
 
 DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
@@ -222,3 +227,31 @@ async def test_postgresql_runs_them_and_refuses_the_same(postgresql: postgres.Se
             question, count = LEFT[name]
             assert await link.fetchval(question) == count
             await link.close()
+
+
+@BOTH
+def test_each_migration_is_named_by_its_revision(service: ServiceUnderTest) -> None:
+    found = migrations(service)
+    assert [each.__name__.rpartition(".")[2].partition("_")[0] for each in found] == [each.revision for each in found]
+    folder = Path(importlib.import_module(f"{service.name}.store.migrate").MIGRATIONS)
+    assert newest_in(folder) == found[-1].revision
+
+
+@BOTH
+def test_what_makes_tables_is_loaded_for_a_store_that_has_none_alone(service: ServiceUnderTest, tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib, "
+        f"{service.name}.store.migrate as store; print(store.migrate(pathlib.Path({str(tmp_path / 'store.db')!r})), "
+        "'alembic' in sys.modules)"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert [line.split()[1] for line in said] == ["True", "False"]
+    assert len({line.split()[0] for line in said}) == 1
+
+
+def test_an_installation_without_migrations_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no migrations"):
+        newest_in(tmp_path)
