@@ -15,12 +15,14 @@ from yarl import URL
 from api.app import build_app
 from config.settings import HttpSettings
 from kernel.web.rate_limiter import RateLimiter
+from marketplace.settings import HttpSettings as MarketplaceHttp
 from marketplace.web.app import build_app as build_marketplace
 from scanner.upkeep.metrics import Metrics
 from tests.deploy.files import DEPLOY, checked_by, parsed
 from tests.harness import environment, running
 from tests.repo.pages import rows
 
+MARKETPLACE_HTTP = MarketplaceHttp(host="", port=0, public_url=None, rate_limits=None, trusted_hops=0)
 PROMETHEUS = DEPLOY / "prometheus"
 RULES: list[dict[str, Any]] = parsed("prometheus/alerts.yml")["groups"][0]["rules"]
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "scanner.json").read_text())
@@ -126,7 +128,9 @@ async def test_the_checks_of_gatus_ask_what_both_services_serve(tmp_path: Path) 
                 None, HttpSettings("", 0, (), production=False, trusted_hops=0), Metrics(), RateLimiter({}, int)
             ).router.resources()
         },
-        "marketplace": {resource.canonical for resource in build_marketplace(None).router.resources()},
+        "marketplace": {
+            resource.canonical for resource in build_marketplace(None, MARKETPLACE_HTTP).router.resources()
+        },
     }
     async with running(environment(tmp_path, "http://127.0.0.1:9")) as scanner:
         alive, _ = await scanner.api.call("GET", "/health")

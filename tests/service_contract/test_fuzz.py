@@ -232,6 +232,7 @@ async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
             FuzzSample(
                 "POST", f"/api/disputes/{dispute}/evidence", {"text": "a photo", "link": "https://a.test/"}, "seller"
             ),
+            FuzzSample("POST", f"/api/disputes/{dispute}/assign", {"userId": market.admin.user_id}, "admin"),
             FuzzSample("POST", f"/api/disputes/{dispute}/resolve", {"outcome": "refund", "note": "so be it"}, "admin"),
         ]
         refused = [
