@@ -65,6 +65,7 @@ from marketplace.web.app import build_app
 
 log = logging.getLogger(__name__)
 
+DATABASE = "MARKETPLACE_DATABASE_URL"
 LEASE_S = 6.0
 
 
@@ -144,7 +145,8 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
     catalog = load_catalog(settings.chains_path, settings.tokens_path)
     async with AsyncExitStack() as stack:
         db, leases = await _open_store(stack, settings, clock)
-        await open_sealing(db, settings.db_path, settings.sealing)
+        seal = partial(open_sealing, db, settings.db_path, settings.sealing)
+        await once_reachable(DATABASE, seal, clock.sleep)
         units = UnitOfWorkFactory(db, clock)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         passwords = stack.enter_context(Passwords())
@@ -152,7 +154,8 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
         if leases is None:
             await parts.follower.doubt()
         if settings.admin_email is not None and settings.admin_password is not None:
-            await parts.services.accounts.ensure_admin(settings.admin_email, settings.admin_password)
+            admin = partial(parts.services.accounts.ensure_admin, settings.admin_email, settings.admin_password)
+            await once_reachable(DATABASE, admin, clock.sleep)
         yield parts
 
 
@@ -166,16 +169,16 @@ async def _open_store(stack: AsyncExitStack, settings: Settings, clock: Clock) -
         return await stack.enter_async_context(open_database(settings.db_path)), None
     node_id = f"{socket.gethostname()}:{os.getpid()}"
     database = postgres_settings(settings.database_url, node_id)
-    await once_reachable(database, partial(migrate_postgresql, database), clock.sleep)
+    await once_reachable(DATABASE, partial(migrate_postgresql, database), clock.sleep)
     shared = await stack.enter_async_context(open_shared(database))
-    await warn_of_replication(shared)
+    await once_reachable(DATABASE, partial(warn_of_replication, shared), clock.sleep)
     if settings.http.public_url is None:
         log.warning(
             "[marketplace] MARKETPLACE_PUBLIC_URL is not set: the scanner calls the process that registered a payment,"
             " and waits for it when it is gone"
         )
     leases = Leases(shared, clock, node_id=node_id, version=VERSION, lease_s=LEASE_S, names=(SWEEP,))
-    await leases.join()
+    await once_reachable(DATABASE, leases.join, clock.sleep)
     return shared, leases
 
 

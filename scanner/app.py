@@ -58,6 +58,7 @@ from webhooks.ssrf_guard import SsrfGuard
 
 log = logging.getLogger(__name__)
 
+DATABASE = "DATABASE_URL"
 HOUR_MS = 3_600_000
 HOUSEKEEPING_S = 60
 SAMPLE_S = 60
@@ -207,7 +208,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         registrations, redelivery = _registrations(base), _redelivery(base)
         services = _services(base, workers, watchers, registrations, redelivery)
         page_limiter = RateLimiter(PAGE_LIMITS, base.clock.elapsed_ms)
-        await services.secrets.rotate_at_rest()
+        await once_reachable(DATABASE, services.secrets.rotate_at_rest, base.clock.sleep)
         yield Daemon(
             http=settings.http,
             database=base.db,
@@ -267,7 +268,7 @@ def database_of(settings: Settings) -> PostgresSettings | None:
     return PostgresSettings(
         url=store.url,
         schema=SCHEMA,
-        setting="DATABASE_URL",
+        setting=DATABASE,
         name=f"amn scanner {store.node_id}",
         idle_s=store.lease_s / 2,
     )
@@ -283,13 +284,13 @@ async def _open_store(
         await asyncio.to_thread(migrate, store.path)
         db = await stack.enter_async_context(open_database(store.path))
         return db, Alone(db, clock, store.node_id, VERSION)
-    await once_reachable(database, partial(migrate_postgresql, database), clock.sleep)
+    await once_reachable(DATABASE, partial(migrate_postgresql, database), clock.sleep)
     shared = await stack.enter_async_context(open_postgresql(database))
-    await warn_of_replication(shared)
+    await once_reachable(DATABASE, partial(warn_of_replication, shared), clock.sleep)
     cluster = Together(
         shared, clock, node_id=store.node_id, version=VERSION, lease_s=store.lease_s, chains=catalog.enabled
     )
-    await cluster.join()
+    await once_reachable(DATABASE, cluster.join, clock.sleep)
     return shared, cluster
 
 

@@ -333,18 +333,18 @@ async def open_postgresql(
 
 
 async def once_reachable(
-    settings: PostgresSettings, first: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]
+    setting: str, step: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]
 ) -> T:
     """
-    Do the first thing with a database as soon as it can be written, however long that takes.
+    Do a step of a start, which may be done twice, as soon as the database can be written, however long that takes.
 
     A machine that starts has no order: a process that ended because it was faster would have to be started by hand.
     What another try does not mend (a wrong password, no such database) is raised.
     """
-    outage = FailureLog(log, f"[store] {settings.setting}")
+    outage = FailureLog(log, f"[store] {setting}")
     while True:
         try:
-            done = await first()
+            done = await step()
         except (ConnectionLost, UnknownOutcome) as exc:
             outage.failed(f"{exc}; waiting until it can be used")
         else:

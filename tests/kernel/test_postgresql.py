@@ -161,7 +161,7 @@ async def test_a_standby_is_written_to_when_it_was_promoted() -> None:
                 waited.append(seconds)
                 await server.run("SELECT pg_promote()")
 
-            await once_reachable(settings, partial(write, db, "SELECT 1"), promote)
+            await once_reachable(settings.setting, partial(write, db, "SELECT 1"), promote)
         assert len(waited) == 1
     finally:
         server.stop()
@@ -310,3 +310,30 @@ async def test_a_database_that_is_not_there_is_told_in_time() -> None:
     async with asyncio.timeout(10), open_postgresql(database_at("postgresql://u@127.0.0.1:9/db")) as db:
         with pytest.raises(ConnectionLost):
             await count(db)
+
+
+async def test_a_step_of_a_start_is_done_again_when_the_database_was_lost_in_it() -> None:
+    failures = [ConnectionLost("no answer"), UnknownOutcome("not known")]
+    waited: list[float] = []
+
+    async def step() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "done"
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    assert await once_reachable("DATABASE_URL", step, sleep) == "done"
+    assert len(waited) == 2
+
+
+async def test_what_waiting_does_not_mend_is_raised_at_once() -> None:
+    async def step() -> None:
+        raise StoreError("too old")
+
+    async def sleep(_: float) -> None:
+        pytest.fail("it waits")
+
+    with pytest.raises(StoreError, match="too old"):
+        await once_reachable("DATABASE_URL", step, sleep)
