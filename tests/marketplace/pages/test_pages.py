@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from html import unescape
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+import aiohttp
+import orjson
 import pytest
+from aiohttp import web
 
 from kernel.pages import live
+from kernel.web.listener import SHUTDOWN_S
 from marketplace.payments.observation import AMOUNT_MISMATCH
 from marketplace.payments.unapplied_funds import DOUBLE_CREDIT
 from marketplace.risk.policy import BASELINE_MISSING, BASELINE_STALE, Reason
@@ -26,7 +31,8 @@ from tests.marketplace.accepted_purchase import (
     accept_purchase,
 )
 from tests.marketplace.fake_scanner import news
-from tests.marketplace.harness import ESCROW, PASSWORD, Running, notes
+from tests.marketplace.harness import ADMIN, ESCROW, PASSWORD, Running, environment, notes, running
+from tests.marketplace.pages.conftest import sign_in
 from tests.plain_browser import Browser, Page
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -86,6 +92,20 @@ async def test_the_overview_is_live_and_ends_with_its_session(
         await response.content.read()
 
     assert response.content.at_eof()
+
+
+async def test_a_live_page_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with running(environment(tmp_path)) as shop:
+            visitor = Browser(shop.nobody.url, session)
+            await sign_in(visitor, *ADMIN)
+            response = await session.get(f"{visitor.url}/admin/events")
+            await response.content.readline()
+            ends = asyncio.get_running_loop().time()
+        took = asyncio.get_running_loop().time() - ends
+        await response.content.read()
+
+    assert took < SHUTDOWN_S
 
 
 async def test_live_pages_have_a_bound(admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,6 +471,39 @@ async def test_what_a_stranger_writes_is_text_and_nothing_else(
         assert "<script>alert" not in page.text
         assert "<script" not in page.text.replace("<script type", "").replace("<script defer", "")
     assert all(HOSTILE in page.said for page in pages[:5])
+
+
+async def test_what_the_scanner_or_a_chain_names_is_text_and_nothing_else(
+    purchase: AcceptedPurchase, admin: Browser
+) -> None:
+    """Most of it is checked before it is stored; pages do not count on that."""
+    await admin.submit("/admin", f"{await held(purchase)}/cancel")
+    refunded = await accept_purchase(purchase.market, purchase.scanner, purchase.clock)
+    await refunded.fund()
+    await refunded.refund()
+    about = await argued(await accept_purchase(purchase.market, purchase.scanner, purchase.clock))
+    with purchase.market.opened() as store:
+        store.execute("UPDATE recoveries SET reason = ?, token_address = ?, last_tx_hash = ?", [HOSTILE] * 3)
+        store.execute(
+            "UPDATE payments SET destination = ?, token_symbol = ?, token_address = ?, hold_reason = ?", [HOSTILE] * 4
+        )
+        store.execute("UPDATE disputes SET category = ?", [HOSTILE])
+        store.execute("UPDATE payments SET status = 'processing' WHERE id = ?", [purchase.payment_id])
+    reasons = orjson.dumps({"status": "not_ready", "reasons": [HOSTILE]}).decode()
+    purchase.scanner.lies["/ready"] = lambda _: web.Response(status=503, text=reasons, content_type="application/json")
+
+    for path in (
+        "/admin",
+        "/admin/awaiting",
+        "/admin/payments",
+        f"/admin/payments/{refunded.payment_id}",
+        "/admin/recoveries",
+        "/admin/instructions",
+        "/admin/disputes",
+        f"/admin/disputes/{about}",
+    ):
+        page = await admin.get(path)
+        assert (page.status, HOSTILE in page.said, "<script>alert" in page.text) == (200, True, False), path
 
 
 async def test_what_is_not_there_is_a_page_that_says_so(admin: Browser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernel.web.browser_sessions import token_hash
-from marketplace.store.admin_sessions import MAX_SESSIONS
+from marketplace.store import admin_sessions
 from marketplace.web.pages.routes import PAGES
 from tests.harness import FakeClock
 from tests.marketplace.conftest import OwnClock
@@ -147,7 +147,7 @@ async def test_whoever_is_signed_in_is_not_counted_and_everybody_else_is(
     env = limited(tmp_path, fake_scanner, "login=off,payment=off,all=8/900")
     async with running(env) as market, browser(market.nobody.url) as visitor, browser(market.nobody.url) as other:
         await sign_in(visitor, *ADMIN)  # with the API's own login that is three of eight
-        for _ in range(20):
+        for _ in range(9):
             page = await visitor.get("/admin")
             assert page.status == 200
             (style,) = re.findall(r'href="(assets/[^"]+/back_office.css)"', page.text)
@@ -236,11 +236,12 @@ async def test_the_token_does_not_lie_in_the_store(market: Running, admin: Brows
 
 
 async def test_of_one_user_only_so_many_sessions_are_kept_and_nobody_elses_end(
-    market: Running, resolver: Browser, clock: FakeClock
+    market: Running, resolver: Browser, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(admin_sessions, "MAX_SESSIONS", 3)
     async with browser(market.nobody.url) as first:
         await held(first)
-        for _ in range(MAX_SESSIONS):
+        for _ in range(3):
             clock.advance(1)
             async with browser(market.nobody.url) as another:
                 token = await held(another)
@@ -249,7 +250,7 @@ async def test_of_one_user_only_so_many_sessions_are_kept_and_nobody_elses_end(
         assert (await last.get("/admin")).status == 200
     assert (await resolver.get("/admin")).status == 200
     with market.opened() as store:
-        assert store.execute("SELECT count(*) FROM admin_sessions").fetchone() == (MAX_SESSIONS + 1,)
+        assert store.execute("SELECT count(*) FROM admin_sessions").fetchone() == (3 + 1,)
 
 
 async def test_what_is_no_form_is_refused_and_no_failure_of_ours(visitor: Browser) -> None:
