@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from kernel.web.browser_sessions import token_hash
 from marketplace.store import admin_sessions
@@ -36,6 +37,11 @@ RESOLVERS = {
     ("GET", "/admin/notifications"),
     ("POST", "/admin/notifications/{id}/read"),
 }
+SPELLINGS = (
+    *("/admin/users", "/%61dmin/users", "/admin/%75sers", "/admin%2Fusers", "//admin/users", "/admin//users"),
+    *("/./admin/users", "/x/../admin/users", "/assets/../admin/users", "/admin/login/../users", "/admin/users/"),
+    *("/admin/login%2f..%2fusers", "/%2e/admin/users", "/admin/users;x", "/admin/users%00", "/%2561dmin/users"),
+)
 
 
 def filled(path: str) -> str:
@@ -94,6 +100,17 @@ async def test_a_resolver_is_refused_whatever_is_for_admins(resolver: Browser) -
             refused.add((method, path))
 
     assert refused == {(method, path) for method, path, _, _ in PAGES if path != LOGIN} - RESOLVERS
+
+
+async def test_no_spelling_of_a_path_leads_around_the_door(market: Running, resolver: Browser) -> None:
+    async with browser(market.nobody.url) as nobody:
+        for path in SPELLINGS:
+            for who, refused in ((nobody, {303, 404}), (resolver, {403, 404})):
+                for method in ("GET", "HEAD"):
+                    where = URL(f"{market.nobody.url}{path}", encoded=True)
+                    async with who.session.request(method, where, allow_redirects=False) as page:
+                        assert page.status in refused, (path, method)
+                        assert ADMIN[0] not in await page.text()
 
 
 async def test_buyers_and_sellers_are_not_signed_in(market: Running, visitor: Browser) -> None:
