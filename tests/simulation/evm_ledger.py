@@ -93,6 +93,7 @@ class EvmLedger:
         self.chain_id = chain_id
         self.blocks: list[LedgerBlock] = []
         self.coins: list[tuple[int, str, int]] = []  # block, to, value
+        self.replaced: set[str] = set()  # transactions whose block a reorganisation replaced, wherever they are by now
         self.ahead_s = 0  # of the miners' clock
         self._now = now
         self._rng = rng
@@ -123,6 +124,7 @@ class EvmLedger:
             self._by_hash.pop(block.hash)
             for tx in block.txs:
                 self._place.pop(tx.hash, None)
+                self.replaced.add(tx.hash)
         del self.blocks[-depth:]
         self.coins = [coin for coin in self.coins if coin[0] <= self.head]
         for txs, time in zip(contents, times, strict=True):

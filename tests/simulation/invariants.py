@@ -34,6 +34,10 @@ TOLD_TWICE = """
     SELECT subject_id FROM events WHERE event_type = 'payment.confirmed' GROUP BY subject_id HAVING count(*) > 1
 """
 WRITTEN_TWICE = "SELECT DISTINCT event_id FROM attempts GROUP BY event_id, round, number HAVING count(*) > 1"
+REORGED = """
+    SELECT intent_id, tx_hash FROM transfers WHERE reason = 'reorged' UNION
+    SELECT subject_id, json_extract(body, '$.txHash') FROM events WHERE event_type = 'payment.reorged'
+"""
 SETTLED = "SELECT intent_id, tx_hash, amount FROM transfers WHERE settled"
 SUMS = "SELECT intent_id, amount, amount_received FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
 CHECKPOINTS = "SELECT rail, last_scanned_block FROM checkpoints"
@@ -45,6 +49,7 @@ class Invariants:
 
     def __init__(self, loop: SimLoop, store: Path, ledger: EvmLedger | None, deepest: int, *, bounded: bool) -> None:
         self.found: list[str] = []
+        self._said: set[str] = set()
         # Why a transaction cannot settle an intent that asks for so many confirmations; None: it can.
         self.doubt: Callable[[str, int], str | None] = lambda _tx, _required: None
         self.orders: Callable[[], Sequence[Order]] = tuple
@@ -71,6 +76,9 @@ class Invariants:
             store.close()
 
     def _say(self, sentence: str) -> None:
+        if sentence in self._said:
+            return
+        self._said.add(sentence)
         self.found.append(f"broken at {self._loop.time() - 1000.0:.3f} s: {sentence}")
         self._loop.note(f"BROKEN: {sentence}")
 
@@ -103,6 +111,9 @@ class Invariants:
             if self._bounded and position > ledger.head + self._deepest:
                 self._say(f"the {rail} rail was read to {position}, and the chain ends at {ledger.head}")
         self._compare_read(store, ledger, passed)
+        for intent_id, tx_hash in store.execute(REORGED):
+            if tx_hash not in ledger.replaced:
+                self._say(f"{tx_hash} of {intent_id} was taken for reorganised, and never left its block")
 
     def _doubt_confirmed(self, store: sqlite3.Connection) -> None:
         """Whatever settles an intent stood, as deep as was asked, when the intent is first seen to be confirmed."""

@@ -23,9 +23,9 @@ REFERENCE = "0x0102030405060708"
 ORDER = Order("order-1", "proxy", USDT.lower(), MERCHANT.lower(), 5, REFERENCE)
 TABLES = """
     CREATE TABLE intents (intent_id, status, confirmations_required, amount, amount_received);
-    CREATE TABLE events (subject_id, event_type);
+    CREATE TABLE events (subject_id, event_type, body);
     CREATE TABLE attempts (event_id, round, number);
-    CREATE TABLE transfers (intent_id, tx_hash, amount, settled);
+    CREATE TABLE transfers (intent_id, tx_hash, amount, settled, reason);
     CREATE TABLE checkpoints (rail, last_scanned_block);
 """
 
@@ -47,9 +47,9 @@ class Moment:
         self.ledger.mine(self.tx)
         self.ledger.mine(blocks=9)
         self.do("INSERT INTO intents VALUES ('order-1', 'confirmed', 10, '5', '5')")
-        self.do("INSERT INTO events VALUES ('order-1', 'payment.confirmed')")
+        self.do("INSERT INTO events VALUES ('order-1', 'payment.confirmed', '{}')")
         self.do("INSERT INTO attempts VALUES ('evt_1', 1, 1)")
-        self.do("INSERT INTO transfers VALUES ('order-1', ?, '5', 1)", self.tx.hash)
+        self.do("INSERT INTO transfers VALUES ('order-1', ?, '5', 1, NULL)", self.tx.hash)
         self.do("INSERT INTO checkpoints VALUES ('proxy', ?)", self.ledger.head)
 
     def do(self, sql: str, *values: str | int) -> None:
@@ -85,13 +85,18 @@ def reorganised(moment: Moment) -> None:
 BROKEN: dict[str, tuple[str | Callable[[Moment], None], str]] = {
     "no event": ("DELETE FROM events", "is confirmed without an event"),
     "an event too early": ("UPDATE intents SET status = 'confirming'", "has an event and is not confirmed"),
-    "two events": ("INSERT INTO events VALUES ('order-1', 'payment.confirmed')", "is confirmed by two events"),
+    "two events": ("INSERT INTO events VALUES ('order-1', 'payment.confirmed', '{}')", "is confirmed by two events"),
     "an attempt twice": ("INSERT INTO attempts VALUES ('evt_1', 1, 1)", "an attempt that was written down twice"),
     "another sum": ("UPDATE intents SET amount_received = '6'", "tells 6, and 5 settled it"),
     "too little": ("UPDATE intents SET amount = '7'", "of 7 tells 5"),
     "too early": ("UPDATE intents SET confirmations_required = 11", "10 blocks deep instead of 11"),
     "gone": (reorganised, "which the chain does not hold"),
     "beyond the end": ("UPDATE checkpoints SET last_scanned_block = 500", "was read to 500, and the chain ends at 10"),
+    "marked in vain": ("UPDATE transfers SET reason = 'reorged'", "and never left its block"),
+    "told in vain": (
+        """INSERT INTO events VALUES ('order-1', 'payment.reorged', '{"txHash": "0x77"}')""",
+        "0x77 of order-1 was taken for reorganised, and never left its block",
+    ),
     "passed by": ("DELETE FROM transfers", "lies below the checkpoint of its rail, and is not stored"),
 }
 
