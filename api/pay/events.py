@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import AsyncIterator
 
 import orjson
 from aiohttp import web
@@ -12,10 +12,9 @@ from api.keys import SERVICES
 from api.pay.doors import PAY, client_of, payment_of
 from api.pay.view import PayView, language_of
 from kernel.pages.languages import Language
+from kernel.web.streams import send
 from scanner.checkout.live import LOOK_S, Watcher
 from scanner.checkout.state import Payment
-
-log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 LONGEST_S = 1800.0  # then the page connects again: what a proxy has forgotten is not held for ever
@@ -30,35 +29,28 @@ async def stream(request: web.Request) -> web.StreamResponse:
         request.app[PAY].open_pages.opened(payment.intent.intent_id, client_of(request)),
         live.watching(payment) as watcher,
     ):
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "text/event-stream",
-                "Cache-Control": "no-store",
-                "X-Accel-Buffering": "no",
-                "X-Robots-Tag": "noindex",
-            }
-        )
-        await response.prepare(request)
-        try:
-            await response.write(b"retry: 3000\n\n" + _event(request, payment, language))
-            await _tell(request, response, watcher, language)
-        except ConnectionResetError:
-            log.debug("[api] an open payment page is gone")
-        return response
+        headers = {
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+            "X-Robots-Tag": "noindex",
+        }
+        return await send(request, headers, _told(request, payment, watcher, language))
 
 
-async def _tell(request: web.Request, response: web.StreamResponse, watcher: Watcher, language: Language) -> None:
-    """Tell what changes until we close, or it has lasted for long."""
+async def _told(request: web.Request, payment: Payment, watcher: Watcher, language: Language) -> AsyncIterator[bytes]:
+    """Tell where a payment stands, and what changes until we close, or it has lasted for long."""
     live, loop = request.app[SERVICES].payments.live, asyncio.get_running_loop()
+    yield b"retry: 3000\n\n" + _event(request, payment, language)
     until = loop.time() + LONGEST_S
     written = loop.time()
     # Whoever has closed the page makes room for its next one at once.
     while not live.closing and loop.time() < until and request.transport is not None:
         news = await watcher.news(min(LOOK_S, HEARTBEAT_S))
         if news is not None:
-            await response.write(_event(request, news, language))
+            yield _event(request, news, language)
         elif loop.time() - written >= HEARTBEAT_S:  # a dead peer is noticed by writing to it
-            await response.write(b": still here\n\n")
+            yield b": still here\n\n"
         else:
             continue
         written = loop.time()

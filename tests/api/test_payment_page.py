@@ -19,6 +19,7 @@ import pytest
 from api.app import PAGE_ASSETS
 from api.keys import SERVICES
 from api.pay import doors, events
+from kernel.errors import StoreError
 from scanner.checkout import payments
 from scanner.checkout.payments import BUSY_S
 from scanner.services import Services
@@ -247,6 +248,23 @@ async def test_an_open_page_is_told_what_happens(shop: Shop) -> None:
     assert "بخشی هنوز مانده است" in second["parts"]["status"]["html"]
     assert first["parts"]["status"]["digest"] != second["parts"]["status"]["digest"]
     assert (first["wallet"]["amount"], second["wallet"]["amount"]) == ("1000", "600")
+
+
+async def test_a_live_page_that_cannot_go_on_is_broken_off_so_that_it_connects_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left open it would be silent, and the buyer would wait in front of what was."""
+    token = await shop.token(amount="1000")
+    async with shop.get(f"/pay/{token}/events") as response:
+        await next_event(response)
+
+        def failing(*_: Any) -> bytes:
+            raise StoreError("the store failed")
+
+        monkeypatch.setattr(events, "_event", failing)
+        await shop.write("UPDATE intents SET amount_received = '400' WHERE pay_token = ?", token)
+        with pytest.raises(aiohttp.ClientError):
+            await next_event(response)
 
 
 async def test_time_that_runs_out_is_told(shop: Shop) -> None:
