@@ -163,7 +163,7 @@ class CommandDispatcher:
 
     async def _register(self, command: ScannerCommand, payment: Payment) -> None:
         if payment.status not in OPEN_PAYMENTS:
-            await self._finish(command)
+            await self._leave_unregistered(command, payment)
             return
         if payment.rail is Rail.DIRECT_BALANCE:
             values = await self._register_balance(payment)
@@ -175,6 +175,13 @@ class CommandDispatcher:
                 return
             now = await payments.get(work.tx, payment.id)
             if now is not None and now.status in CLOSED:  # while we registered: take it back
+                await withdraw_from_scanner(work, payment)
+
+    async def _leave_unregistered(self, command: ScannerCommand, payment: Payment) -> None:
+        """Register nothing for a payment that is over, and take back what somebody registered before us."""
+        async with self._units.begin(locks.request_of_payment(command.payment_id)) as work:
+            # A process that died may have been slow: the scanner was told to forget what it had not heard of yet.
+            if await outbox.finish(work.tx, command, work.now) and payment.status in CLOSED:
                 await withdraw_from_scanner(work, payment)
 
     async def _register_intent(self, payment: Payment) -> dict[str, object]:

@@ -188,10 +188,15 @@ async def unclaimed(tx: AsyncConnection, now: int, *, me: str, alive_since: int,
 _ATTEMPTED = BulkInsert(insert(attempts), [column.name for column in attempts.c if column.name != "id"])
 _MOVED = ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")
 _MOVE = Bulk(
-    {"id": events.c.event_id} | columns_of(events, _MOVED),
+    {"id": events.c.event_id} | columns_of(events, (*_MOVED, "round")),
     lambda row: (
         update(events)
-        .where(events.c.event_id == row["id"], without_index(events.c.status) == DeliveryStatus.PENDING)
+        # A lane may be lost and come back: what was sent before an operator sent it again is no answer to that.
+        .where(
+            events.c.event_id == row["id"],
+            without_index(events.c.status) == DeliveryStatus.PENDING,
+            events.c.round == row["round"],
+        )
         .values({name: row[name] for name in _MOVED})
     ),
 )
@@ -322,6 +327,7 @@ def _event_row(record: AttemptRecord) -> dict[str, Any]:
         status = DeliveryStatus.FAILED
     return {
         "id": record.event.event_id,
+        "round": record.event.round,
         "status": status.value,
         "attempts": record.event.attempts + 1,
         "next_attempt_at": record.retry_at or record.at,

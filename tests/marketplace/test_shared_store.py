@@ -16,9 +16,10 @@ import pytest
 
 from kernel.errors import UnknownOutcome
 from marketplace.errors import ConfigError
+from marketplace.model import CommandKind
 from marketplace.scheduler import SWEEP
 from marketplace.settings import load_settings
-from marketplace.store import outbox
+from marketplace.store import outbox, payments
 from marketplace.store.migrate import SCHEMA, migrate_postgresql, postgres_settings
 from tests import postgres
 from tests.harness import FakeClock
@@ -260,6 +261,39 @@ async def test_a_command_of_a_process_that_is_gone_is_done_by_another(
             assert await outbox.finish(work.tx, gone, work.now, refused="too late") is False
         with market.opened() as store:
             assert store.execute("SELECT status, last_error FROM scanner_outbox").fetchall()[0][0] == "done"
+
+
+def told_to_forget(market: Running) -> bool:
+    done = "SELECT 1 FROM scanner_outbox WHERE kind = 'cancel_intent' AND status = 'done'"
+    with market.opened() as store:
+        return bool(store.execute(done).fetchall())
+
+
+async def test_what_a_process_registered_before_it_was_gone_is_taken_back_when_the_payment_is_over(
+    tmp_path: Path, place: Mapping[str, str], clock: FakeClock, fake_scanner: FakeScanner
+) -> None:
+    async with running(environment(tmp_path, fake_scanner.url, **place), clock=clock) as market:
+        fake_scanner.down = True
+        purchase = await accept_purchase(market, fake_scanner, clock)
+        await purchase.open()
+        units, commands = market.marketplace.services.units, market.marketplace.commands
+        async with units.begin(None) as work:
+            mine = (CommandKind.REGISTER, purchase.payment_id, "gone", work.now, work.now + 3600_000)
+            assert await outbox.claim_of_payment(work.tx, *mine) is not None
+            payment = await payments.get(work.tx, purchase.payment_id)
+        assert payment is not None
+        fake_scanner.down = False
+        await purchase.buyer.ok("POST", f"/api/payment/{purchase.payment_id}/cancel")
+        async with asyncio.timeout(20):
+            while not told_to_forget(market):  # noqa: ASYNC110 - seen in the store
+                await asyncio.sleep(0.02)
+        await commands._register_intent(payment)  # its request arrives; it does not live to write that down
+        assert fake_scanner.intents[purchase.payment_id]["status"] == "pending"
+
+        clock.advance(3601)
+        async with asyncio.timeout(20):
+            while fake_scanner.intents[purchase.payment_id]["status"] != "expired":  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.02)
 
 
 async def test_what_is_asked_for_again_while_it_is_done_is_done_again(

@@ -64,6 +64,26 @@ async def test_an_event_sent_again_and_refused_takes_no_confirmation_back(db: Da
     assert logged[0].status is DeliveryStatus.FAILED
 
 
+@pytest.mark.parametrize("ok", [True, False])
+async def test_an_answer_to_what_was_sent_before_is_none_to_what_is_sent_again(db: Database, ok: bool) -> None:
+    """A process that lost its lane and has it again writes down what it sent long ago."""
+    paid = an_intent(status=IntentStatus.CONFIRMED, tx_hash=a_hash("tx", 1), confirmed_at=NOW)
+    row = events.confirmed(paid, [], NOW)
+    async with db.write() as tx:
+        await intents.add_many(tx, [paid])
+        await outbox.add(tx, [row])
+        (sent,) = await outbox.due(tx, NOW, in_flight=(), limit=9)
+        delivered = AttemptRecord(
+            event=sent, at=NOW + 1, ok=True, status=200, latency_ms=1, response="", error=None, retry_at=None
+        )
+        await outbox.record(tx, [delivered])  # by another process, which had the lane meanwhile
+        await webhook_log.send_again(tx, row["event_id"], NOW + 2)
+        await outbox.record(tx, [delivered._replace(at=NOW + 3, ok=ok)])
+        again = await outbox.due(tx, NOW + 4, in_flight=(), limit=9)
+
+    assert [(each.event_id, each.round, each.attempts) for each in again] == [(row["event_id"], 2, 0)]
+
+
 async def test_what_failed_of_a_receiver_is_sent_again_and_nothing_else(db: Database) -> None:
     rows = {
         name: events.expired(an_intent(name, receiver=receiver), NOW)
