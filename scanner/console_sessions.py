@@ -71,7 +71,9 @@ class ConsoleSessions:
         return Session(held.name, held.expires_at)
 
     async def close(self, token: str) -> None:
-        """Sign a browser out."""
+        """Sign a browser out; what is no token ends nothing."""
+        if not is_token(token):
+            return
         async with self._db.write() as tx:
             await console_sessions.close(tx, token_hash(token))
 

@@ -61,6 +61,8 @@ class Guard:
         slot = self.slot_of(key) if len(key) <= MAX_KEY else None
         if slot is None:
             raise ApiError("unauthorized", "That is not an API key of this scanner.")
+        # Whoever has a copy of the session that is replaced would keep it for hours, and nobody could end it.
+        await services.sessions.close(self.cookies.token(request))
         token = await services.sessions.open(key if self._keys else "", slot)
         response = redirect(request, CONSOLE)
         self.cookies.sign_in(request, response, token)

@@ -144,6 +144,17 @@ async def test_logging_out_ends_the_session_and_not_only_the_cookie(daemon: Runn
         assert (await other.get("/console")).status == 303
 
 
+async def test_signing_in_anew_ends_the_session_there_was(daemon: Running, operator: Browser) -> None:
+    held = operator.cookies["amn_console"]
+
+    assert (await operator.sign_in("/console/login", key="wrong")).status == 401
+    async with browser(daemon.api.url, amn_console=held) as other:
+        assert (await other.get("/console")).status == 200
+        assert (await operator.sign_in("/console/login", key=KEY)).status == 303
+        assert (await other.get("/console")).status == 303
+    assert (await operator.get("/console")).status == 200
+
+
 async def test_neither_token_nor_key_lies_in_the_store(daemon: Running, operator: Browser, tmp_path: Path) -> None:
     held = operator.cookies["amn_console"].encode()
     raw = (tmp_path / "scanner.db").read_bytes() + (tmp_path / "scanner.db-wal").read_bytes()
