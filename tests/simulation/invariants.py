@@ -21,6 +21,7 @@ EVERY_S = 1.0
 MOST_READY = 5_000  # callbacks at once: nothing that is planned makes more
 MOST_SENTENCES = 5
 
+COUNT = "SELECT count(*) FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
 CONFIRMED = "SELECT intent_id, confirmations_required FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
 UNTOLD = """
     SELECT intent_id FROM intents WHERE status IN ('confirmed', 'webhook_failed') AND intent_id NOT IN
@@ -50,6 +51,8 @@ class Invariants:
     def __init__(self, loop: SimLoop, store: Path, ledger: EvmLedger | None, deepest: int, *, bounded: bool) -> None:
         self.found: list[str] = []
         self._said: set[str] = set()
+        self._reader = sqlite3.connect(store)  # the world's own: it outlives the processes
+        self._count = 0  # of confirmed intents
         # Why a transaction cannot settle an intent that asks for so many confirmations; None: it can.
         self.doubt: Callable[[str, int], str | None] = lambda _tx, _required: None
         self.orders: Callable[[], Sequence[Order]] = tuple
@@ -74,6 +77,13 @@ class Invariants:
             self._look(store)
         finally:
             store.close()
+
+    def committed(self) -> None:
+        """Look at once where an intent was confirmed: a moment later its payment may be as deep as it should have been."""
+        (count,) = self._reader.execute(COUNT).fetchone()
+        if count != self._count and len(self.found) < MOST_SENTENCES:
+            self._count = count
+            self._look(self._reader)
 
     def _say(self, sentence: str) -> None:
         if sentence in self._said:

@@ -93,6 +93,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.notes: deque[str] = deque(maxlen=NOTES)  # the newest of what people would want to know of the run
         self.said: Callable[[str], object] | None = None  # who wants to hear all of them
         self.checks: list[Callable[[], None]] = []  # made whenever the clock jumps
+        self.on_commit: list[Callable[[], None]] = []  # made whenever a transaction was committed
         self._known: dict[str, int] = {}
         self._now = START_S
         self._dead: list[Any] = []  # what dead processes leave: dropped, it would run its `finally`s

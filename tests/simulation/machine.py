@@ -180,6 +180,9 @@ class InlineQueue:
             if future is not None and not future.done():
                 future.set_exception(exc)
         else:
+            if getattr(getattr(function, "func", None), "__name__", "") == "commit":
+                for look in loop.on_commit:
+                    look()
             if future is not None and not future.done():
                 future.set_result(result)
 

@@ -178,6 +178,7 @@ def _invariants(loop: SimLoop, planned: Plan, inner: Any, store: Path, laborator
     invariants.doubt = doubt
     invariants.orders = lambda: laboratory.shoppers.orders
     loop.checks.append(invariants)
+    loop.on_commit.append(invariants.committed)
     return invariants
 
 

@@ -158,7 +158,12 @@ def confirmed_unseen() -> None:
 
 
 def one_block_early() -> None:
-    rewrite(lifecycle, "is_sufficiently_confirmed", ("tip - block_number + 1 >=", "tip - block_number + 2 >="))
+    rewrite(
+        lifecycle,
+        "horizon",
+        ("return Horizon(head.position, ANYTHING)", "return Horizon(head.position + 1, ANYTHING)"),
+        ("return Horizon(head.position, final)", "return Horizon(head.position + 1, final)"),
+    )
 
 
 def no_grace() -> None:

@@ -60,6 +60,7 @@ class Moment:
         self.loop._now += 2
         self.invariants()
         self.store.close()
+        self.invariants._reader.close()
         self.loop.close()
         return self.invariants.found
 
@@ -135,3 +136,13 @@ def test_a_transfer_on_ton_settles_nothing_before_it_has_arrived() -> None:
 
     assert run.DOUBTS["ton"](ledger, payment.tx_hash, 1) is None
     assert run.DOUBTS["ton"](ledger, "00" * 32, 1) == "which has not arrived"
+
+
+def test_what_is_confirmed_too_early_is_seen_at_its_commit(tmp_path: Path) -> None:
+    moment = Moment(tmp_path)
+    moment.do("UPDATE intents SET confirmations_required = 11")
+    moment.invariants.committed()
+    moment.ledger.mine()  # a moment later nothing would be wrong with it
+
+    assert any("10 blocks deep instead of 11" in each for each in moment.invariants.found)
+    moment.found()
