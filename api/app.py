@@ -43,6 +43,7 @@ HANDLERS: Mapping[Route[Any], Handler] = {
     routes.SHOW_INTENT: intents.show,
     routes.CANCEL_INTENT: intents.cancel,
     routes.LIST_TRANSFERS: intents.transfers,
+    routes.SHOW_PROOF: intents.proof,
     routes.RECHECK: intents.recheck,
     routes.CHECK_BALANCE: balances.check,
     routes.CREATE_WATCH: watches.create,

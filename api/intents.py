@@ -42,6 +42,11 @@ async def transfers(request: web.Request) -> web.Response:
     return json_response(answers.TransferPage(transfers=tuple(map(render.transfer, shown)), next_cursor=cursor))
 
 
+async def proof(request: web.Request) -> web.Response:
+    """GET /intents/{intentId}/proof"""
+    return json_response(answers.OneProof(proof=await request.app[SERVICES].proof(intent_id(request))))
+
+
 async def listing(request: web.Request) -> web.Response:
     """GET /intents"""
     query = parse_query(request, ListIntents)

@@ -101,6 +101,18 @@ class VerificationOutcome(StrEnum):
     NOT_YET = "not_yet"  # the chain cannot tell yet: nothing changes, it is verified again later
 
 
+class TransferProof(NamedTuple):
+    """What shows by hashes alone that a token moved: the block's header, the receipt, and its way in their tree."""
+
+    block_number: int
+    block_hash: str
+    header: bytes
+    transaction_index: int
+    receipt: bytes
+    nodes: tuple[bytes, ...]  # from the root down
+    log_position: int  # of the token's log, in the receipt
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """One transfer, verified on the canonical chain."""
@@ -110,6 +122,8 @@ class Verification:
     credited: int  # base units the destination really received
     why: str | None = None  # for NOT_YET: what could not be read or judged
     event_reference: str | None = None  # of the proxy event whose token movement this plain transfer is
+    log_position: int | None = None  # of the token's log in its receipt; None where no one log shows it
+    proof: TransferProof | None = None  # where the chain asks for one
 
 
 @dataclass(frozen=True, slots=True)

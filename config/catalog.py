@@ -39,6 +39,22 @@ class Finality(StrEnum):
     BOTH = "both"
 
 
+class Proof(StrEnum):
+    """How a payment is proven before it is confirmed: not at all, or by the receipts of its block."""
+
+    NONE = "none"
+    RECEIPTS = "receipts"
+
+
+# Chains whose receipts, as nodes tell them, do not hash to the root in the header.
+UNPROVABLE = {
+    **dict.fromkeys((137, 80002), "Polygon leaves the receipts of its state syncs out of the root"),
+    **dict.fromkeys((42161, 42170, 421614), "Arbitrum has types of receipts of its own"),
+    **dict.fromkeys((324, 300), "zkSync has another header and other receipts"),
+    **dict.fromkeys((42220, 44787, 11142220), "Celo has a type of receipts of its own"),
+}
+
+
 def _url(value: str) -> str:
     if not is_http_url(value):
         raise ValueError("is not an http(s) URL")
@@ -87,6 +103,20 @@ class Chain(_Entry):
         kind = info.data.get("chain_type")
         if kind is not None:  # else the family itself is what is wrong
             parse_address(kind, value, testnet=info.data.get("testnet") is True)
+        return value
+
+    proof: Proof = Proof.NONE
+
+    @field_validator("proof")
+    @classmethod
+    def _can_be_proven(cls, value: Proof, info: ValidationInfo) -> Proof:
+        if value is Proof.NONE:
+            return value
+        if info.data.get("chain_type") in {ChainType.TRON, ChainType.TON}:
+            raise ValueError("only EVM chains have receipts that can be proven")
+        why = UNPROVABLE.get(info.data.get("chain_id", 0))
+        if why is not None:
+            raise ValueError(f"receipts cannot be proven on chain {info.data['chain_id']}: {why}")
         return value
 
     @field_validator("rpc_quorum", "bloom_check")

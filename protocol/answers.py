@@ -120,6 +120,33 @@ class TransferPage(Wire):
     next_cursor: str | None
 
 
+class ProofTransfer(Wire):
+    """What shows by hashes alone that a token moved: all in hex, and how a client checks it is in docs/client.md."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    header: str
+    transaction_index: int
+    receipt: str
+    nodes: tuple[str, ...]
+    log_position: int
+
+
+class Proof(Wire):
+    """Proofs of all transfers that count for an intent."""
+
+    chain_id: int
+    intent_id: str
+    transfers: tuple[ProofTransfer, ...]
+
+
+class OneProof(Wire):
+    """The proof of an intent's payment."""
+
+    proof: Proof
+
+
 class Attempt(Wire):
     """One delivery attempt."""
 

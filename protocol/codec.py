@@ -52,14 +52,14 @@ def as_object(raw: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) and _is_shallow(body) else None
 
 
-def read(kind: type[T], told: Any) -> T:
+def read(kind: type[T], told: Any, *, max_text: int = MAX_TEXT) -> T:
     """
     Return a JSON value as what it stands for; what the type does not name is left out.
 
     Raises:
         Unreadable: it is something else, or a field is missing.
     """
-    _check_sizes(told)
+    _check_sizes(told, max_text)
     try:
         return msgspec.convert(told, kind, dec_hook=_read)
     except msgspec.ValidationError as exc:
@@ -147,7 +147,7 @@ def _children(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _check_sizes(told: Any) -> None:
+def _check_sizes(told: Any, max_text: int) -> None:
     """Refuse what is longer, or counts further, than anything that is ever said here."""
     waiting: list[tuple[str, Any]] = [("answer", told)]
     while waiting:
@@ -156,7 +156,7 @@ def _check_sizes(told: Any) -> None:
             waiting += value.items()
         elif isinstance(value, list):
             waiting += [(name, each) for each in value]
-        elif isinstance(value, str) and len(value) > MAX_TEXT:
-            raise Unreadable(f"{name[:MAX_TEXT]} is longer than {MAX_TEXT} characters")
+        elif isinstance(value, str) and len(value) > max_text:
+            raise Unreadable(f"{name[:MAX_TEXT]} is longer than {max_text} characters")
         elif isinstance(value, int) and value not in _INTEGERS:
             raise Unreadable(f"{name[:MAX_TEXT]} is out of bounds")

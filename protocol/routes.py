@@ -57,6 +57,7 @@ CANCEL_INTENT = Route("DELETE", "/intents/{intentId}", "Cancel a pending intent.
 LIST_TRANSFERS = Route(
     "GET", "/intents/{intentId}/transfers", "List an intent's transfers.", answers.TransferPage, (404,)
 )
+SHOW_PROOF = Route("GET", "/intents/{intentId}/proof", "Prove an intent's payment.", answers.OneProof, (404, 409))
 RECHECK = Route("POST", "/intents/{intentId}/recheck", "Look now, for this intent.", answers.Rechecked, (404, 502))
 CHECK_BALANCE = Route("POST", "/balances/check", "Read a balance now.", answers.Balance, (502,), needs_store=False)
 CREATE_WATCH = Route("POST", "/balance-watches", "Watch a balance.", answers.OneWatch, (409, 502))
@@ -101,6 +102,7 @@ ROUTES: tuple[Route[Any], ...] = (
     SHOW_INTENT,
     CANCEL_INTENT,
     LIST_TRANSFERS,
+    SHOW_PROOF,
     RECHECK,
     CHECK_BALANCE,
     CREATE_WATCH,

@@ -17,6 +17,7 @@ from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database, Tx
 from kernel.store.horizon import Horizon
 from kernel.web.rate_limiter import RateLimiter
+from protocol.answers import Proof
 from scanner import ingest
 from scanner.balances import BalanceChecks
 from scanner.checkout.payments import Payments
@@ -36,7 +37,7 @@ from scanner.registration.tokens import TokenResolver, parse_address
 from scanner.registration.watches import Watches
 from scanner.search import spellings
 from scanner.secrets.callback_secrets import CallbackSecrets
-from scanner.store import checkpoints, handled, intent_search, intents, outbox, samples, transfers, watches
+from scanner.store import checkpoints, handled, intent_search, intents, outbox, proofs, samples, transfers, watches
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.store.handled import Handled
 from scanner.store.intent_search import IntentFilter, IntentPage
@@ -48,6 +49,8 @@ from scanner.version import VERSION
 from scanner.worker import ChainWorker
 
 RECHECK_S = 30.0
+MAX_PROVEN = 1_000  # transfers in one proof: whoever pays an intent chooses in how many parts
+MAX_PROOF_CHARACTERS = 60 * 2**20  # of one answer; clients take 64 million
 SHOWN = 20  # transfers in one answer that is no page
 SEEN_AT_MOST = 10_000  # of a transaction: a stranger chooses how many there are
 _ROW_ID = re.compile(r"[0-9]{1,18}")
@@ -295,6 +298,30 @@ class Services:
             if await intents.get(tx, intent_id) is None:
                 raise NotFound(f"intent {intent_id} does not exist")
             return await transfers.page(tx, intent_id, after=after, limit=limit)
+
+    async def proof(self, intent_id: str) -> Proof:
+        """
+        Return what shows by hashes alone that an intent was paid.
+
+        Raises:
+            NotFound: there is no such intent.
+            InvalidRequest: nothing counts for it, or it is not proven, or by more than can be told.
+        """
+        async with self._db.read() as tx:
+            intent = await intents.get(tx, intent_id)
+            if intent is None:
+                raise NotFound(f"intent {intent_id} does not exist")
+            count, characters = await proofs.size_of(tx, intent_id)
+            if count == 0:
+                raise InvalidRequest("intentId", f"no transfer counts for intent {intent_id}", code="not_paid")
+            if count > MAX_PROVEN or characters > MAX_PROOF_CHARACTERS:
+                raise InvalidRequest("intentId", f"the proof of intent {intent_id} is too large", code="no_proof")
+            found = await proofs.of_intent(tx, intent_id)
+        told = tuple(each for each in found if each is not None)
+        if len(told) < len(found):
+            why = f"transfers of intent {intent_id} are not proven: its chain has no proofs, or they are not confirmed"
+            raise InvalidRequest("intentId", why, code="no_proof")
+        return Proof(chain_id=intent.chain_id, intent_id=intent_id, transfers=told)
 
     async def list_intents(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from chains.types import Transfer, Verification, VerificationOutcome
+from chains.types import Transfer, TransferProof, Verification, VerificationOutcome
 from kernel.store.database import Tx
 from scanner.matching import rejection_reason, select_intent, timing_reason
 from scanner.model import (
@@ -16,7 +16,7 @@ from scanner.model import (
 )
 from scanner.page_result import PageResult, count_rejected, log_rest
 from scanner.settlement import queue_reorg_events, reallocate
-from scanner.store import intents, transfers
+from scanner.store import intents, proofs, transfers
 
 _REFUSED = {
     VerificationOutcome.SHORT: Reason.FEE_ON_TRANSFER,
@@ -66,6 +66,7 @@ async def apply_verdicts(
             count_rejected(recorded, reason, chain_id, stored.tx_hash, stored.event_key)
     log_rest(recorded, chain_id)
     await transfers.verify_many(tx, applied.verified)
+    await proofs.keep(tx, applied.proofs)
     recorded.reorged = len(applied.gone)
     await queue_reorg_events(tx, applied.gone, recorded, now=now)
     await reallocate(tx, applied.changed, recorded, now=now, fresh=dict.fromkeys(applied.fresh, 1))
@@ -81,6 +82,7 @@ class _Applied:
     verified: list[tuple[int, str | None, int | None]] = field(default_factory=list)  # id, sender, block time
     changed: set[str] = field(default_factory=set)  # intents
     fresh: set[tuple[str, str]] = field(default_factory=set)  # transfers there is something to tell of
+    proofs: dict[int, tuple[str, TransferProof]] = field(default_factory=dict)  # of what counts, by row
 
     def moved(self, stored: StoredTransfer, seen: Verification, owner: Intent) -> None:
         self.changed |= {stored.intent_id or "", owner.intent_id}
@@ -88,6 +90,8 @@ class _Applied:
 
     def passes(self, stored: StoredTransfer, seen: Verification) -> None:
         self.passed += [stored] if stored.counted else []
+        if stored.counted and seen.proof is not None:
+            self.proofs[stored.id] = stored.tx_hash, seen.proof
         self._verified(stored, seen)
 
     def refused(self, stored: StoredTransfer, seen: Verification, reason: Reason) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from chains.base import Access, Telemetry
 from chains.errors import (
@@ -50,7 +52,10 @@ from chains.types import (
     UnreadableLog,
     Verification,
 )
-from config.catalog import Chain, Finality
+from config.catalog import Chain, Finality, Proof
+
+if TYPE_CHECKING:
+    from chains.evm.proofs.prover import Prover
 
 START_BELOW_HEAD = 10  # blocks
 MAX_REREAD = 200  # blocks
@@ -123,7 +128,7 @@ class EvmAdapter:
         wants_final = chain.finality is not Finality.DEPTH
         self._blocks = BlockReader(client, wants_final=wants_final)
         self._scanner = PageScanner(pool, self._logs, self._blocks, blooms=blooms, clock=clock)
-        self._verifier = Verifier(client, pool, chain)
+        self._verifier = Verifier(client, pool, chain, prover=_prover(client, pool, chain))
         self._heads = HeadReader(
             pool,
             method="eth_getBlockByNumber",
@@ -195,9 +200,8 @@ class EvmAdapter:
     def condition(self) -> Condition:
         warnings = tuple(self._logs.sources.warnings(self._pool.endpoints))
         condition = self._heads.condition()
-        unverified = () if self._verifier.problem is None else (self._verifier.problem,)
         seen = (warning.message for warning in warnings)
-        problems = (*condition.problems, *unverified, *seen, *self._logs.sources.problems())
+        problems = (*condition.problems, *self._verifier.problems, *seen, *self._logs.sources.problems())
         return replace(condition, problems=tuple(dict.fromkeys(problems)), warnings=warnings)
 
     async def scan(
@@ -298,6 +302,14 @@ class EvmAdapter:
         if code not in {"0x", "0x0"}:
             return []
         return [f"no contract at proxyAddress {self._chain.proxy_address}: payments through it cannot be seen"]
+
+
+def _prover(client: EvmClient, pool: EndpointPool, chain: Chain) -> Prover | None:
+    """Return what proves payments where the chain asks for it; its libraries are loaded for nobody else."""
+    if chain.proof is Proof.NONE:
+        return None
+    module = importlib.import_module("chains.evm.proofs.prover")
+    return cast("Prover", module.Prover(client, pool, chain))
 
 
 def _movement(transfer: Transfer) -> TokenReceipt:

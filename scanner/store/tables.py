@@ -296,6 +296,14 @@ handled_transfers = Table(
     Column("at", Whole, nullable=False),
 )
 
+# What shows by hashes alone that a transfer is in its block: where the chain asks for it, of what counts.
+transfer_proofs = Table(
+    "transfer_proofs",
+    metadata,
+    Column("transfer_id", Whole, ForeignKey("transfers.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("proof", Text, nullable=False),
+)
+
 # What was told of an intent's transfers, and what waits to be told together.
 summaries = Table(
     "summaries",

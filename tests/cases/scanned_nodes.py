@@ -64,13 +64,14 @@ async def run_scanned_nodes(
         served[0].head -= behind
         urls = [await stack.enter_async_context(serve(node)) for node in served]
         if chain:
-            settings["CHAINS_JSON_PATH"] = _registry(folder, chain)
+            settings["CHAINS_JSON_PATH"] = registry(folder, chain)
         hooks = await stack.enter_async_context(receiver())
         scanner = await stack.enter_async_context(running(environment(folder, ",".join(urls), **settings)))
         yield ScannedNodes(served, scanner, hooks)
 
 
-def _registry(folder: Path, changes: dict[str, Any]) -> str:
+def registry(folder: Path, changes: dict[str, Any]) -> str:
+    """Write the registry with another entry of the local chain, and return where."""
     chains = json.loads((ROOT / "supported-chains.json").read_text())
     entry = next(chain for chain in chains if chain["chainId"] == CHAIN_ID)
     entry |= changes

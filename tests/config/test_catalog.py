@@ -12,7 +12,7 @@ import pytest
 
 from addresses.evm import to_checksum
 from addresses.keccak import keccak
-from config.catalog import Catalog, Chain, ChainType, Finality, load_catalog
+from config.catalog import UNPROVABLE, Catalog, Chain, ChainType, Finality, load_catalog
 from config.settings import load_settings
 from kernel.errors import ConfigError
 from tests.harness import ROOT
@@ -244,6 +244,7 @@ def test_what_an_entry_says_is_kept(tmp_path: Path) -> None:
         ({"pollIntervalSec": "15"}, "$[1].pollIntervalSec"),
         ({"maxLogRange": 0}, "$[1].maxLogRange"),
         ({"rpcQuorum": 0}, "$[1].rpcQuorum"),
+        ({"proof": "yes"}, "$[1].proof"),
         ({"proxyAdress": MIXED}, "$[1].proxyAdress"),
         ({"chain_type": "ton"}, "$[1].chain_type"),
         ({"chainId": 56}, "$[1].chainId"),
@@ -253,6 +254,15 @@ def test_a_bad_chain_is_refused_by_its_path(tmp_path: Path, changes: dict[str, A
     message = refusal(tmp_path, [entry(), entry(chainId=1) | changes])
     assert message.startswith(f"supported-chains.json: {path}: ")
     assert KEY not in message
+
+
+@pytest.mark.parametrize("chain_id", UNPROVABLE)
+def test_a_chain_whose_receipts_cannot_be_encoded_is_refused_with_a_sentence(tmp_path: Path, chain_id: int) -> None:
+    message = refusal(tmp_path, [entry(chainId=chain_id, proof="receipts")])
+
+    assert message == (
+        f"supported-chains.json: $[0].proof: receipts cannot be proven on chain {chain_id}: {UNPROVABLE[chain_id]}"
+    )
 
 
 @pytest.mark.parametrize("missing", ["chainId", "name", "proxyAddress", "confirmationThreshold"])

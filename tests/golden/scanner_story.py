@@ -14,10 +14,11 @@ from typing import Any
 
 import aiohttp
 
+from chains.types import TransferProof
 from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash, word
 from devnet.receiver import Delivery, Receiver, receiver
 from protocol.wire import rfc3339
-from scanner.store import outbox, webhook_log
+from scanner.store import outbox, proofs, transfers, webhook_log
 from tests.cases.scanned_nodes import TOKENS
 from tests.golden.book import Book, Caller
 from tests.harness import SECRET, USDC, USDT, FakeClock, Running, environment, running
@@ -104,6 +105,13 @@ class RecordedScanner:
         self.node.include(credit, self.node.event(token, to, amount, reference, tx=tx, block=block))
         await self.poll()
         return tx
+
+    async def prove(self, intent_id: str) -> None:
+        """Keep a proof of each transfer that counts: the node shows none, and none is checked here."""
+        async with self.scanner.database.write() as tx:
+            counted = [each for each in (await transfers.of_intents(tx, [intent_id]))[intent_id] if each.counted]
+            proof = TransferProof(1, counted[0].block_hash or "", b"\xf8", 0, b"\x02\xf8", (b"\xf8", b"\xf9"), 1)
+            await proofs.keep(tx, {each.id: (each.tx_hash, proof) for each in counted})
 
     async def deepen(self) -> None:
         self.grow(6)
@@ -290,6 +298,8 @@ async def listing(w: RecordedScanner) -> None:
     await w.api.ask("GET", "/intents/order-proxy/transfers")
     await w.api.ask("GET", "/intents/nobody", status=404)
     await w.api.ask("GET", "/intents/nobody/transfers", status=404)
+    await w.api.ask("GET", "/intents/order-proxy/proof", status=409)
+    await w.api.ask("GET", "/intents/nobody/proof", status=404)
     await w.api.ask("GET", "/intents/a%20b", status=400)
     await w.api.ask("GET", "/intents/a%20b/transfers", status=400)
     await w.api.ask("GET", "/intents/order-proxy/transfers?cursor=!", status=400)
@@ -317,6 +327,9 @@ async def paying(w: RecordedScanner) -> None:
     await w.hear(2)
     await w.api.ask("GET", "/intents/pay-proxy")
     await w.api.ask("GET", "/intents/pay-proxy/transfers?limit=1")
+    await w.api.ask("GET", "/intents/pay-proxy/proof", status=409)
+    await w.prove("pay-proxy")
+    await w.api.ask("GET", "/intents/pay-proxy/proof")
     for q in (tx, tx.upper().replace("X", "x"), reference, "pay-proxy"):
         found = await w.api.ask("GET", f"/intents?q={q}")
         assert [each["intentId"] for each in found["intents"]] == ["pay-proxy"]

@@ -16,6 +16,7 @@ class EventMatch(NamedTuple):
     outcome: VerificationOutcome  # CREDITED, SHORT or NO_TRANSFER_LOG
     credited: int  # base units, never more than the event claims
     sender: str | None  # who the token was taken from
+    position: int | None = None  # of the token's log in the receipt
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +24,7 @@ class TokenMovement:
     """One `Transfer` log, and the proxy event whose payment or fee it is."""
 
     log: TransferLog
+    position: int | None = None  # in the receipt
     event_reference: str | None = None  # reference of that event
 
 
@@ -39,9 +41,9 @@ class EventMatcher:
         self._unused: dict[tuple[str, str], list[TokenMovement]] = {}  # by token and destination, the latest last
         self._exact: dict[tuple[str, str, int], list[TokenMovement]] = {}  # and by value
 
-    def move(self, log: TransferLog) -> TokenMovement:
+    def move(self, log: TransferLog, position: int | None = None) -> TokenMovement:
         """Take note of a movement that came before the events still to come."""
-        move = TokenMovement(log)
+        move = TokenMovement(log, position)
         self._unused.setdefault((log.token, log.destination), []).append(move)
         self._exact.setdefault((log.token, log.destination, log.value), []).append(move)
         return move
@@ -56,7 +58,10 @@ class EventMatcher:
         credited = min(move.log.value, event.amount)
         whole = fee_paid and credited == event.amount
         return EventMatch(
-            VerificationOutcome.CREDITED if whole else VerificationOutcome.SHORT, credited, move.log.source
+            VerificationOutcome.CREDITED if whole else VerificationOutcome.SHORT,
+            credited,
+            move.log.source,
+            move.position,
         )
 
     def _take_fee(self, event: ProxyEvent) -> bool:

@@ -121,9 +121,10 @@ class _ReceiptReader:
         self._proxy = proxy
         self._matcher = EventMatcher()
         self._equals: Counter[str] = Counter()
+        self._read = 0
 
     def feed(self, logs: Sequence[ReceiptLog]) -> None:
-        for log in logs:
+        for position, log in enumerate(logs, self._read):
             if is_proxy_event(log.address, log.topics, self._proxy):
                 try:
                     event = proxy_event(log.topics, log.data)
@@ -134,10 +135,11 @@ class _ReceiptReader:
                 self._receipt.events[self._key(log)] = paid
             elif (moved := transfer_log(log.address, log.topics, log.data)) is not None:
                 self._receipt.plain[self._key(log)] = PlainTransfer(
-                    self._matcher.move(moved), quantity_or_none(log.logIndex)
+                    self._matcher.move(moved, position), quantity_or_none(log.logIndex)
                 )
             elif not is_well_formed(log.address, log.topics, log.data):
                 self.note_unreadable(log.address, log.topics, "not of the form any contract can give a log")
+        self._read += len(logs)
 
     def note_unreadable(self, address: object, topics: object, why: str) -> None:
         """Note a log that cannot be read: what it may have said of others is not known."""
@@ -174,12 +176,13 @@ def verify_transfer(transfer: Transfer, receipt: Receipt, block: Block) -> Verif
             VerificationOutcome.CREDITED,
             log.value,
             event_reference=plain.move.event_reference,
+            log_position=plain.move.position,
         )
     paid = receipt.events.get(transfer.event_key) or _numbered(receipt.events, transfer)
     if paid is None or _paid(paid, transfer) != transfer:
         return None
-    outcome, credited, sender = paid.match
-    return Verification(seen._replace(sender=sender or receipt.sender), outcome, credited)
+    outcome, credited, sender, position = paid.match
+    return Verification(seen._replace(sender=sender or receipt.sender), outcome, credited, log_position=position)
 
 
 def _numbered(logs: Mapping[str, Log], transfer: Transfer) -> Log | None:

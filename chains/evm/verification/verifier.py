@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from chains.errors import ChainError, ChainUnavailable
 from chains.evm.rpc.client import RpcClient
@@ -13,6 +15,11 @@ from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool, Failures, combined_error
 from chains.types import Head, Targets, Transfer, Verification, VerificationOutcome
 from config.catalog import Chain
+
+if TYPE_CHECKING:
+    from chains.evm.proofs.prover import Prover
+
+log = logging.getLogger(__name__)
 
 MAX_CALLS = 48  # blocks and receipts in one batch, besides the head and the finalized block
 MAX_REASON_CHARS = 300  # characters
@@ -75,11 +82,19 @@ class _VerificationRound:
 class Verifier:
     """Verifies transfers, each by itself: one that cannot be judged affects neither its neighbours nor the endpoint."""
 
-    def __init__(self, client: RpcClient, pool: EndpointPool, chain: Chain) -> None:
+    def __init__(self, client: RpcClient, pool: EndpointPool, chain: Chain, *, prover: Prover | None = None) -> None:
         self._pool = pool
         self._quorum = chain.rpc_quorum
         self._endpoint_verifier = EndpointVerifier(client, chain)
-        self.problem: str | None = None  # why nothing can be confirmed, for an operator
+        self._prover = prover
+        self._no_final: str | None = None
+        self._disproved: str | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """Why what is deep is not confirmed, and who said what is not so, for an operator."""
+        unproven = None if self._prover is None else self._prover.problem
+        return [problem for problem in (self._no_final, unproven, self._disproved) if problem is not None]
 
     async def verify(self, transfers: Sequence[Transfer], head: Head) -> list[Verification]:
         """
@@ -89,6 +104,9 @@ class Verifier:
             ChainError: no endpoint answered at all.
         """
         self._endpoint_verifier.start(head)
+        self._disproved = None
+        if self._prover is not None:
+            self._prover.start()
         found: dict[Place, Verification] = {}
         # By transaction: each receipt is read once, whatever the number of transfers in it and whom they pay.
         in_order = sorted(enumerate(transfers), key=lambda each: (each[1].block_number, each[1].tx_hash))
@@ -138,15 +156,31 @@ class Verifier:
         self._note(asked)
         if asked.failed and not asked.usable_endpoints and not asked.unusable:
             raise combined_error(asked.failed)
-        return await self._contradicted(asked, head)
+        found = await self._contradicted(asked, head)
+        return found if self._prover is None else await self._proven(self._prover, found, asked, head)
+
+    async def _proven(
+        self, prover: Prover, found: dict[Place, Verification], asked: _VerificationRound, head: Head
+    ) -> dict[Place, Verification]:
+        """Return what the blocks themselves show; who said otherwise is named."""
+        said = list(found.values())
+        proven = dict(zip(found, await prover.prove(said, head), strict=True))
+        for place, verification in proven.items():
+            if verification.outcome in {VerificationOutcome.NOT_YET, found[place].outcome}:
+                continue
+            liars = ", ".join(endpoint.label for endpoint, _ in asked.votes[place])
+            tx_hash = verification.transfer.tx_hash
+            self._disproved = f"{liars}: what it says of transaction {tx_hash} is disproved by the block's own receipts"
+            log.warning("[chain] %s", self._disproved)
+        return proven
 
     def _note(self, asked: _VerificationRound) -> None:
         """Remember whether any endpoint could tell what is final."""
         cannot_tell_final = [label for label, answer in asked.unusable.items() if answer.cannot_tell_final]
         if asked.usable_endpoints:
-            self.problem = None
+            self._no_final = None
         elif cannot_tell_final:
-            self.problem = (
+            self._no_final = (
                 f"no endpoint can tell which block is finalized: nothing is confirmed ({', '.join(cannot_tell_final)})"
             )
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from protocol import routes
+from protocol import codec, routes
 from protocol.answers import (
     Balance,
     ChainStatus,
@@ -125,6 +125,15 @@ class ScannerClient:
         """Return a page of everything that concerns an intent, oldest first, what was rejected included."""
         query = drop_none(cursor=cursor, limit=limit)
         return await self._calls.call(routes.LIST_TRANSFERS, intent_id, query=query)
+
+    async def proof(self, intent_id: str) -> dict[str, Any]:
+        """
+        Return the proof of an intent's payment, for `verify_proof`.
+
+        Raises:
+            Conflict: nothing counts for it (`not_paid`), or it has no proof (`no_proof`).
+        """
+        return codec.plain((await self._calls.call(routes.SHOW_PROOF, intent_id)).proof)
 
     async def intents(
         self,

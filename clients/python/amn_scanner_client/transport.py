@@ -12,13 +12,15 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from protocol import codec
+from protocol import codec, routes
 from protocol.http_limits import HEADER_LIMITS
 from protocol.routes import Route
 
 from .errors import BrokenAnswer, Conflict, NotFound, ScannerRefused, ScannerUnavailable
 
 A = TypeVar("A")
+
+MAX_PROOF = 64 * 2**20  # characters of one text in a proof: a receipt may hold very many logs
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -96,7 +98,7 @@ def decode(route: Route[A], response: aiohttp.ClientResponse, raw: bytes) -> A:
     if body is None or expected is None or (response.status != HTTPStatus.OK and "error" in body):
         raise _refusal(f"{route.method} {response.url.path}", response, body)
     try:
-        found: A = codec.read(expected, body)
+        found: A = codec.read(expected, body, max_text=MAX_PROOF if route is routes.SHOW_PROOF else codec.MAX_TEXT)
     except codec.Unreadable as exc:
         raise BrokenAnswer(f"the scanner's answer cannot be understood: {exc}") from exc
     return found

@@ -221,6 +221,17 @@ def _payments() -> None:
         sa.Column("at", Whole, nullable=False),
     )
     op.create_table(
+        "transfer_proofs",
+        sa.Column(
+            "transfer_id",
+            Whole,
+            sa.ForeignKey("transfers.id", ondelete="CASCADE"),
+            primary_key=True,
+            autoincrement=False,
+        ),
+        sa.Column("proof", sa.Text, nullable=False),
+    )
+    op.create_table(
         "summaries",
         sa.Column("intent_id", sa.Text, sa.ForeignKey("intents.intent_id", ondelete="CASCADE"), primary_key=True),
         sa.Column("event_type", sa.Text, primary_key=True),

@@ -1,0 +1,1 @@
+"""Proofs that a payment is in a block, by hashes alone; loaded only where a chain asks for them."""

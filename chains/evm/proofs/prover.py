@@ -1,0 +1,170 @@
+"""Proves verified transfers: the block's receipts hash to the root in a header that the head itself names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from chains.errors import ChainError, ChainProtocolError
+from chains.evm.blocks import Block, block_call, parse_block
+from chains.evm.proofs.encoding import encoded_header, encoded_receipt
+from chains.evm.proofs.headers import HeaderChain, header_of
+from chains.evm.proofs.receipt_tree import receipt_tree
+from chains.evm.rpc.client import RpcClient
+from chains.evm.values import hash_text
+from chains.evm.verification.receipts import read_receipt, verify_transfer
+from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.endpoint_pool import EndpointPool
+from chains.types import Head, Transfer, TransferProof, Verification, VerificationOutcome
+from config.catalog import Chain
+
+METHOD = "eth_getBlockReceipts"
+RECEIPTS_PER_BATCH = 50
+RECEIPTS_PER_SLICE = 50  # encoded, then others run
+MAX_TRANSACTIONS = 20_000  # in one block
+MAX_PROOF_BYTES = 4 * 2**20  # of one proof: a larger one is checked here, and not kept
+MAX_REASON_CHARS = 300
+# What follows from a receipt, and so from one that was made up.
+FROM_RECEIPTS = frozenset(VerificationOutcome) - {VerificationOutcome.GONE, VerificationOutcome.NOT_YET}
+
+
+class Prover:
+    """Puts what endpoints said of transfers to the proof, block by block."""
+
+    def __init__(self, client: RpcClient, pool: EndpointPool, chain: Chain) -> None:
+        self._client = client
+        self._pool = pool
+        self._proxy = chain.proxy_address.lower()
+        self._headers = HeaderChain(client)
+        self.problem: str | None = None  # why something cannot be proven, for an operator
+
+    def start(self) -> None:
+        """Forget what could not be proven for an earlier head."""
+        self.problem = None
+
+    async def prove(self, said: Sequence[Verification], head: Head) -> list[Verification]:
+        """
+        Return what the blocks themselves show of transfers, in the order given.
+
+        What no endpoint can prove is `NOT_YET`: it is asked again later.
+        """
+        found = list(said)
+        blocks: dict[tuple[int, str], list[int]] = {}
+        for place, each in enumerate(said):
+            if each.outcome in FROM_RECEIPTS:
+                at = each.transfer.block_number, each.transfer.block_hash or ""
+                blocks.setdefault(at, []).append(place)
+        for (number, block_hash), places in blocks.items():
+            proven = await self._block(number, block_hash, [said[place].transfer for place in places], head)
+            for place, verification in zip(places, proven, strict=True):
+                found[place] = verification
+        return found
+
+    async def _block(
+        self, number: int, block_hash: str, transfers: Sequence[Transfer], head: Head
+    ) -> list[Verification]:
+        """Ask one endpoint after the other for what proves a block."""
+        reasons: list[str] = []
+
+        async def ask(endpoint: Endpoint) -> list[Verification]:
+            return await self._proven(endpoint, number, block_hash, transfers, head)
+
+        for endpoint in self._usable(reasons):
+            try:
+                return await self._pool.call_one(endpoint, METHOD, ask)
+            except ChainError as exc:
+                reasons.append(f"{endpoint.label}: {exc}")
+        why = f"block {number} is not proven: {'; '.join(reasons)}"[:MAX_REASON_CHARS]
+        self.problem = self.problem or why
+        return [Verification(transfer, VerificationOutcome.NOT_YET, 0, why=why) for transfer in transfers]
+
+    def _usable(self, reasons: list[str]) -> list[Endpoint]:
+        try:
+            return self._pool.usable()
+        except ChainError as exc:  # one block that cannot be proven must not take the others' verdicts with it
+            reasons.append(str(exc))
+            return []
+
+    async def _proven(
+        self, endpoint: Endpoint, number: int, block_hash: str, transfers: Sequence[Transfer], head: Head
+    ) -> list[Verification]:
+        linked = await self._headers.hash_at(endpoint, number, head)
+        if linked is None:
+            why = f"the headers between block {number} and the head are still being read"
+            return [Verification(transfer, VerificationOutcome.NOT_YET, 0, why=why) for transfer in transfers]
+        if linked != block_hash:
+            raise ChainProtocolError(f"block {block_hash} is not block {number} of the chain that ends in the head")
+        raw, told = await self._receipts(endpoint, number)
+        header = encoded_header(raw, block_hash)
+        block = parse_block(raw, number)
+        if block is None:
+            raise ChainProtocolError(f"block {number} is unreadable")
+        encoded = []
+        for place, each in enumerate(told):
+            if place % RECEIPTS_PER_SLICE == 0:
+                await asyncio.sleep(0)
+            encoded.append(encoded_receipt(each))
+        places = {hash_text(each.get("transactionHash")): index for index, each in enumerate(told)}
+        shown = {t.tx_hash: places[t.tx_hash] for t in transfers if t.tx_hash in places}
+        tree = await receipt_tree(encoded, set(shown.values()))
+        if "0x" + tree.root.hex() != hash_text(raw.get("receiptsRoot")):
+            raise ChainProtocolError(f"the receipts it shows are not those of block {number}")
+        found = []
+        for transfer in transfers:
+            if transfer.tx_hash not in shown:
+                raise ChainProtocolError(f"block {number} holds no transaction {transfer.tx_hash}")
+            index = shown[transfer.tx_hash]
+            proof = TransferProof(
+                number, block_hash, header, index, encoded[index], tuple(tree.nodes[index]), log_position=0
+            )
+            found.append(await self._verified(transfer, told[index], block, proof))
+        return found
+
+    async def _receipts(self, endpoint: Endpoint, number: int) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+        """Return a block and its receipts in order, in one request where the endpoint serves that."""
+        capability = endpoint.limits.block_receipts
+        if capability.should_try:
+            calls = [block_call(number), (METHOD, (hex(number),))]
+            block, answer = await self._client.batch(endpoint, calls)
+            raw = header_of(block.get(), number)
+            if not isinstance(answer.error, Unserved):
+                return raw, _receipts_of(answer.get(), number)
+            capability.refused()
+        (block,) = await self._client.batch(endpoint, [block_call(number)])
+        raw = header_of(block.get(), number)
+        hashes = raw.get("transactions")
+        if not isinstance(hashes, list) or len(hashes) > MAX_TRANSACTIONS:
+            raise Unserved(f"shows block {number} without a list of its transactions")
+        found: list[Any] = []
+        for start in range(0, len(hashes), RECEIPTS_PER_BATCH):
+            part = hashes[start : start + RECEIPTS_PER_BATCH]
+            answers = await self._client.batch(endpoint, [("eth_getTransactionReceipt", (each,)) for each in part])
+            found += [answer.get() for answer in answers]
+        return raw, _receipts_of(found, number)
+
+    async def _verified(
+        self, transfer: Transfer, told: Mapping[str, Any], block: Block, proof: TransferProof
+    ) -> Verification:
+        """Judge a transfer anew, by the receipt that is in the block."""
+        receipt = await read_receipt(
+            msgspec.Raw(msgspec.json.encode(told)), tx_hash=transfer.tx_hash, proxy=self._proxy
+        )
+        seen = None if receipt is None else verify_transfer(transfer, receipt, block)
+        if seen is None:
+            return Verification(transfer, VerificationOutcome.NO_TRANSFER_LOG, 0)
+        size = len(proof.header) + len(proof.receipt) + sum(map(len, proof.nodes))
+        if seen.log_position is None or size > MAX_PROOF_BYTES:
+            return seen
+        return replace(seen, proof=proof._replace(log_position=seen.log_position))
+
+
+def _receipts_of(answer: object, number: int) -> list[Mapping[str, Any]]:
+    if not isinstance(answer, list) or len(answer) > MAX_TRANSACTIONS:
+        raise ChainProtocolError(f"the receipts of block {number} are no list")
+    if not all(isinstance(each, dict) for each in answer):
+        raise ChainProtocolError(f"the receipts of block {number} hold what is none")
+    return answer
