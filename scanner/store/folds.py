@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import operator
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -91,9 +93,9 @@ async def _unpacked(tx: AsyncConnection, packed: Iterable[list[Any]]) -> Held:
     ids = {part[0] for _, _, part in brought}
     fold_of_id = dict(await fetch_json_rows(tx, _FOLDS, ids=ids))
     held: Held = {}
-    for number, block_hash, (fold_id, tx_hash, event_key, log_index, times, members, amount) in brought:
+    for number, block_hash, (fold_id, mark, tx_hash, event_key, log_index, times, members, amount) in brought:
         fold = fold_of_id.get(fold_id)
-        if fold is not None:  # else the row was forgotten for its age
+        if fold is not None and mark == _mark(fold):  # else the row was forgotten for its age
             place = (tx_hash, event_key, log_index, number, block_hash)
             part = Part(fold_id, fold, *place, times, members, int(amount))
             held[part.key] = part
@@ -141,8 +143,14 @@ async def _put_blocks(tx: AsyncConnection, chain_id: int, held: Held, touched: C
 
 
 def _packed(part: Part) -> tuple[Any, ...]:
-    fold_id, _, tx_hash, event_key, log_index, _, _, times, members, amount = part
-    return (fold_id, tx_hash, event_key, log_index, times, members, str(amount))
+    fold_id, fold, tx_hash, event_key, log_index, _, _, times, members, amount = part
+    return (fold_id, _mark(fold), tx_hash, event_key, log_index, times, members, str(amount))
+
+
+@functools.lru_cache(maxsize=4096)
+def _mark(fold: str) -> int:
+    """Return what tells a row from another that has its number by now: SQLite gives the highest one away again."""
+    return zlib.crc32(fold.encode())
 
 
 _DELETE_BLOCKS = delete(fold_blocks).where(
@@ -440,9 +448,9 @@ async def _end_of(tx: AsyncConnection, chain_id: int, rows: Collection[_Row], *,
             after = (number, place, rail)
             if len(found) == len(wanted) and all(part.block_number != number for part in found.values()):
                 return found
-            for fold_id, tx_hash, event_key, log_index, times, members, amount in orjson.loads(packed):
+            for fold_id, mark, tx_hash, event_key, log_index, times, members, amount in orjson.loads(packed):
                 row = wanted.get(fold_id)
-                if row is None:
+                if row is None or mark != _mark(row.fold):
                     continue
                 where = (tx_hash, event_key, log_index, number, block_hash)
                 part = Part(fold_id, row.fold, *where, times, members, int(amount))

@@ -242,7 +242,6 @@ transfers = Table(
     ),
     # Confirmed money that is no longer where it was: operators are shown it until it is back.
     Index("transfers_lost", "chain_id", **where(lost_condition)),
-    sqlite_autoincrement=True,  # what a block brought to a row that was forgotten must not be another row's
 )
 
 # What each block brought to rows of nobody's transfers, or each transaction where blocks have no hash: read again
@@ -257,8 +256,8 @@ fold_blocks = Table(
     Column("block_number", Whole, nullable=False),
     Column("block_hash", Text),
     Column("seen_at", Whole, nullable=False),  # unix ms
-    # A list for each transaction and row: [transfers.id, transaction, key and number of the first log, how many
-    # transfers, which (null: the first alone), their sum]
+    # A list for each transaction and row: [transfers.id, checksum of its fold, transaction, key and number of the
+    # first log, how many transfers, which (null: the first alone), their sum]
     Column("parts", Text, nullable=False),
     Index("fold_blocks_number", "chain_id", "block_number", "place", "rail"),
     Index("fold_blocks_seen", "seen_at"),

@@ -56,7 +56,7 @@ async def remembered(db: Database) -> tuple[int, int]:
     """Return how many transfers are remembered, and in how many blocks."""
     async with db.read() as tx:
         packed = [orjson.loads(parts) for parts in (await tx.execute(select(tables.fold_blocks.c.parts))).scalars()]
-    return sum(part[4] for parts in packed for part in parts), len(packed)
+    return sum(part[5] for parts in packed for part in parts), len(packed)
 
 
 async def test_a_block_is_one_row_however_many_strangers_pay_in_it(db: Database) -> None:

@@ -560,7 +560,7 @@ async def nobodys(db: Database) -> list[tuple[int, int]]:
     async with db.read() as tx:
         rows = [(row.times, row.amount) for row in await tx.execute(select(tables.transfers)) if row.fold]
         packed = [orjson.loads(parts) for parts in (await tx.execute(select(tables.fold_blocks.c.parts))).scalars()]
-    parts = [(part[4], int(part[6])) for block in packed for part in block]
+    parts = [(part[5], int(part[7])) for block in packed for part in block]
     assert [sum(column) for column in zip(*rows, strict=True)] == [sum(column) for column in zip(*parts, strict=True)]
     return rows
 

@@ -157,7 +157,6 @@ def _payments() -> None:
         *checks("transfers_settled_has_intent", lambda sql: f"{sql.false('settled')} OR intent_id IS NOT NULL"),
         sa.ForeignKeyConstraint(["intent_id"], ["intents.intent_id"], deferrable=True, initially="DEFERRED"),
         sa.UniqueConstraint("chain_id", "tx_hash", "event_key", name="transfers_key"),
-        sqlite_autoincrement=True,
     )
     op.create_index("transfers_block", "transfers", ["chain_id", "block_number"])
     op.create_index("transfers_fold", "transfers", ["chain_id", "fold"], unique=True, **where("fold IS NOT NULL"))
