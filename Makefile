@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos simulate recovery test test-postgresql test-browser test-long golden pictures check docs bench load lock image env clean
+.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos simulate recovery test test-postgresql test-browser test-long test-races golden pictures check docs bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -40,16 +40,19 @@ recovery: setup-devnet ## seconds from the end of each fault to the confirmation
 	$(BIN)/python -m tests.chaos.recovery $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 test: setup-devnet ## every test but those of the three targets below
-	$(PYTEST) -m "not long and not postgresql and not browser" $(ARGS)
+	$(PYTEST) -m "not long and not races and not postgresql and not browser" $(ARGS)
 
 test-postgresql: setup-devnet setup-postgresql ## the stores and several processes on a real PostgreSQL, which the tests start
-	$(PYTEST) -m "postgresql and not long and not browser" $(ARGS)
+	$(PYTEST) -m "postgresql and not long and not races and not browser" $(ARGS)
 
 test-browser: setup-devnet ## the pages in a real browser
 	$(PYTEST) -n 2 -m "browser and not long" $(ARGS)
 
 test-long: setup-devnet setup-postgresql ## the tests that take minutes: kills by the dozen, a run of the fault laboratory for each family
 	$(PYTEST) -m long $(ARGS)
+
+test-races: setup-devnet setup-postgresql ## what two processes on one PostgreSQL could do to each other, 300 times each
+	$(PYTEST) -n 2 -m races $(ARGS)
 
 golden: setup ## record anew what clients are told (tests/golden); look at the difference before you commit it
 	GOLDEN=record $(BIN)/python -m pytest -q -n 0 tests/golden

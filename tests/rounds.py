@@ -1,4 +1,4 @@
-"""How often a race is run: a few times in a usual run, 300 times where it is to be shown."""
+"""How often a race is run: a few times in a usual run, 300 times by `make test-races`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ LONGEST_S = 1200
 
 
 def rounds(short: int) -> list[Any]:
-    """Return the parameters of a fixture that says how often; the whole number is among the long tests."""
-    whole = pytest.param(WHOLE, id="whole", marks=[pytest.mark.long, pytest.mark.timeout(LONGEST_S)])
+    """Return the parameters of a fixture that says how often; the whole number has a target of its own."""
+    whole = pytest.param(WHOLE, id="whole", marks=[pytest.mark.races, pytest.mark.timeout(LONGEST_S)])
     return [pytest.param(short, id="short"), whole]

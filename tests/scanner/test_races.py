@@ -1,7 +1,7 @@
 """
 What two processes on one PostgreSQL must never do to each other, however they meet.
 
-Each is tried some times in a usual run, and 300 times among the long tests (`tests/rounds.py`).
+Each is tried some times in a usual run, and 300 times by `make test-races` (`tests/rounds.py`).
 """
 
 from __future__ import annotations
