@@ -5,6 +5,7 @@ ChainError
 ├── ChainUnavailable      try again later (or elsewhere)
 │   └── LogsBehind        everything below is read; what is newer is not served yet
 ├── ChainProtocolError    this endpoint's answer makes no sense: try another endpoint
+│   └── ProvenLie         it contradicts what hashes prove: leave this endpoint alone for long
 ├── ChainMisconfigured    an operator must change something
 ├── InvalidAddress        the caller sent something that is no address of this chain
 └── InvalidTxHash         the caller sent something that is no transaction hash of this chain
@@ -45,6 +46,10 @@ class LogsBehind(ChainUnavailable):
 
 class ChainProtocolError(ChainError):
     """The endpoint answered something a correct node would not answer."""
+
+
+class ProvenLie(ChainProtocolError):
+    """The endpoint answered what the chain's own hashes disprove."""
 
 
 class ChainMisconfigured(ChainError):

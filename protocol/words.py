@@ -113,5 +113,5 @@ class EndpointState(StrEnum):
     OK = "ok"
     RESTING = "resting"  # left alone for a while after it failed
     STALE = "stale"  # its newest block is older than another endpoint's, or stands still
-    LYING = "lying"  # shows a head that cannot be true
+    LYING = "lying"  # shows a head that cannot be true, or receipts that hashes disprove
     FAILING = "failing"  # its last answer was an error

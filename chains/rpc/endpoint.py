@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
+from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable, ProvenLie
 from chains.rpc.endpoint_limits import LearnedLimits
 
 FIRST_BACKOFF_S = 1.0  # doubled with every failure in a row
 MAX_BACKOFF_S = 60.0
 MAX_RETRY_AFTER_S = 600.0  # an endpoint that names days is asked again by then
 MISCONFIGURED_BACKOFF_S = 300.0
+PROVEN_LIE_BACKOFF_S = 3600.0  # while others remain, which have not been seen to lie
 # With every endpoint backing off nothing of the chain is seen: one nonsensical answer once cost five minutes
 # (docs/rules.md, C). So an endpoint without an alternative is left alone for a much shorter time.
 MAX_SOLE_BACKOFF_S = 10.0
@@ -50,6 +51,8 @@ class Endpoint:
     backoff_until: float = 0.0  # monotonic; while another endpoint can be asked
     sole_backoff_until: float = 0.0  # monotonic; when every endpoint is backing off
     last_error: str = ""
+    lie: str = ""  # what it said that was disproved
+    lying_until: float = 0.0  # monotonic; so long it is shown as lying
     latency_s: float | None = None  # of the last answer
     limits: LearnedLimits = field(default_factory=LearnedLimits, repr=False)
 
@@ -74,6 +77,8 @@ def label_of(url: str, place: int) -> str:
 
 def backoff_s(error: ChainError, failures: int) -> float:
     """Return how long to leave an endpoint alone while another one serves."""
+    if isinstance(error, ProvenLie):
+        return PROVEN_LIE_BACKOFF_S
     if isinstance(error, ChainMisconfigured):
         return MISCONFIGURED_BACKOFF_S
     return max(min(MAX_BACKOFF_S, _doubled(failures)), min(MAX_RETRY_AFTER_S, _requested_wait_s(error)))
@@ -81,6 +86,8 @@ def backoff_s(error: ChainError, failures: int) -> float:
 
 def sole_backoff_s(error: ChainError, failures: int) -> float:
     """Return how long to leave an endpoint alone when every endpoint is backing off."""
+    if isinstance(error, ProvenLie):
+        return MAX_SOLE_BACKOFF_S
     return max(min(MAX_SOLE_BACKOFF_S, _doubled(failures)), min(MAX_SOLE_RETRY_AFTER_S, _requested_wait_s(error)))
 
 

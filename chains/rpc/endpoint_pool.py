@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 from chains.base import Telemetry
-from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable, ProvenLie
 from chains.rpc.endpoint import Endpoint, Unserved, backoff_s, label_of, sole_backoff_s
 from chains.rpc.endpoint_limits import LearnedLimits
 from chains.types import EndpointReport, EndpointState
@@ -54,7 +54,10 @@ class EndpointPool:
     def report(self, endpoint: Endpoint) -> EndpointReport:
         """Return what is known of an endpoint, for people."""
         state = EndpointState.OK
-        if endpoint not in self._usable_at(self._clock()):
+        lies = endpoint.lying_until > self._clock()
+        if lies:
+            state = EndpointState.LYING
+        elif endpoint not in self._usable_at(self._clock()):
             state = EndpointState.RESTING
         elif endpoint.last_error:
             state = EndpointState.FAILING
@@ -63,7 +66,7 @@ class EndpointPool:
             endpoint.label,
             state,
             latency_ms=None if latency is None else round(latency * 1000),
-            last_error=endpoint.last_error or None,
+            last_error=(endpoint.lie if lies else endpoint.last_error) or None,
             limits=endpoint.limits.report(),
         )
 
@@ -207,7 +210,8 @@ class EndpointPool:
     def _served(self, endpoint: Endpoint, *, preferred: bool) -> None:
         endpoint.failures = 0
         endpoint.last_error = ""
-        endpoint.backoff_until = endpoint.sole_backoff_until = 0.0
+        endpoint.sole_backoff_until = 0.0
+        endpoint.backoff_until = endpoint.lying_until  # a liar that has to be asked is not believed for that
         if preferred and endpoint is not self._preferred:
             log.debug("endpoint %s takes over from %s", endpoint.label, self._preferred.label)
             self._preferred = endpoint
@@ -221,6 +225,10 @@ class EndpointPool:
         endpoint.failures += 1
         now = self._clock()
         endpoint.backoff_until = now + backoff_s(error, endpoint.failures)
+        if isinstance(error, ProvenLie):
+            log.warning("endpoint %s: %s", endpoint.label, error)
+            endpoint.lie, endpoint.lying_until = str(error), endpoint.backoff_until
+        endpoint.backoff_until = max(endpoint.backoff_until, endpoint.lying_until)
         endpoint.sole_backoff_until = now + sole_backoff_s(error, endpoint.failures)
 
 

@@ -11,6 +11,7 @@ import pytest
 from clients.python.amn_scanner_client import Conflict, ScannerClient, verify_proof
 from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
+from scanner import services
 from tests.cases.scanned_nodes import registry
 from tests.harness import MERCHANT, USDT, Running, environment, running
 
@@ -32,7 +33,9 @@ async def hashes(chain: Anvil, proof: dict[str, Any]) -> dict[int, str]:
     return {number: (await chain.rpc("eth_getBlockByNumber", [hex(number), False]))["hash"] for number in numbers}
 
 
-async def test_a_payment_on_each_rail_is_proven_to_a_client(chain: Anvil, hooks: Receiver, proving: Running) -> None:
+async def test_a_payment_on_each_rail_is_proven_to_a_client(
+    chain: Anvil, hooks: Receiver, proving: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proxy = await proving.api.create(amount="5000", callbackUrl=hooks.url())
     direct = await proving.api.create(rail="direct", destination=FRESH, amount="1000", callbackUrl=hooks.url())
     await chain.pay(USDT, MERCHANT, 5000, proxy["paymentReference"])
@@ -49,6 +52,13 @@ async def test_a_payment_on_each_rail_is_proven_to_a_client(chain: Anvil, hooks:
     assert {each.token for transfers in shown for each in transfers} == {USDT.lower()}
     assert [transfers[0].recipient for transfers in shown] == [MERCHANT.lower(), FRESH]
     assert {each.chain_id for transfers in shown for each in transfers} == {97}
+
+    monkeypatch.setattr(services, "MAX_PROVEN", 1)
+    path = f"/intents/{direct['intentId']}/proof"
+    assert (await proving.api.call("GET", path))[1]["error"].endswith("is too large")
+    monkeypatch.setattr(services, "MAX_PROVEN", 2)
+    monkeypatch.setattr(services, "MAX_PROOF_CHARACTERS", 5_000)
+    assert (await proving.api.call("GET", path))[1]["error"].endswith("is too large")
 
 
 async def test_what_is_not_paid_or_not_confirmed_has_no_proof(chain: Anvil, hooks: Receiver, proving: Running) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from chains.errors import ChainError, ChainProtocolError
+from chains.errors import ChainError, ChainProtocolError, ProvenLie
 from chains.evm.blocks import Block, block_call, parse_block
 from chains.evm.proofs.encoding import encoded_header, encoded_receipt
 from chains.evm.proofs.headers import HeaderChain, header_of
@@ -112,7 +112,9 @@ class Prover:
         shown = {t.tx_hash: places[t.tx_hash] for t in transfers if t.tx_hash in places}
         tree = await receipt_tree(encoded, set(shown.values()))
         if "0x" + tree.root.hex() != hash_text(raw.get("receiptsRoot")):
-            raise ChainProtocolError(f"the receipts it shows are not those of block {number}")
+            if any(str(each.get("blockHash")).lower() != block_hash for each in told):
+                raise ChainProtocolError(f"the receipts it shows are of another block than {block_hash}")
+            raise ProvenLie(f"the receipts it shows are not those of block {number}")
         found = []
         for transfer in transfers:
             if transfer.tx_hash not in shown:

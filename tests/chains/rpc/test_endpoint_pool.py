@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable, InvalidAddress
+from chains.errors import (
+    ChainError,
+    ChainMisconfigured,
+    ChainProtocolError,
+    ChainUnavailable,
+    InvalidAddress,
+    ProvenLie,
+)
 from chains.rpc.endpoint import Unserved
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import EndpointState
@@ -103,6 +110,50 @@ async def test_how_long_an_endpoint_is_left_alone_follows_from_its_error(bench, 
     await bench.ask()
     assert bench.one.backoff_until == bench.now.seconds + pause
     assert not bench.one.checked
+
+
+async def test_who_is_proven_to_lie_is_left_alone_for_an_hour_and_shown(bench):
+    bench.answers[bench.one] = ProvenLie("made up")
+    await bench.ask()
+    bench.answers = {}
+    bench.now.seconds += 3599
+    await bench.pool.call_all("eth_call", bench._call)
+    bench.pool.prefer(bench.one)
+    assert await bench.ask() == "two.example#2"
+    report = bench.pool.report(bench.one)
+    assert (report.state, report.last_error) == (EndpointState.LYING, "made up")
+
+    bench.now.seconds += 1
+    bench.pool.prefer(bench.one)
+    assert await bench.ask() == "one.example:8545#1"
+    assert bench.pool.report(bench.one).state is EndpointState.OK
+
+
+async def test_a_liar_that_is_asked_for_want_of_others_stays_one():
+    bench = Bench()
+    bench.answers = {bench.one: ProvenLie("made up"), bench.two: ChainUnavailable("busy", retry_after=100)}
+    with pytest.raises(ChainError):
+        await bench.ask()
+    bench.now.seconds += 20
+    bench.answers = {}
+    assert await bench.ask() == "one.example:8545#1"
+    bench.now.seconds += 80
+    assert await bench.ask() == "two.example#2"
+    assert bench.pool.report(bench.one).state is EndpointState.LYING
+
+
+async def test_the_only_endpoint_is_asked_again_after_ten_seconds_and_still_shown_as_lying():
+    bench = Bench(URLS[:1])
+    bench.answers[bench.one] = ProvenLie("made up")
+    with pytest.raises(ChainError):
+        await bench.ask()
+    bench.answers = {}
+    bench.now.seconds += 9
+    with pytest.raises(ChainUnavailable):
+        await bench.ask()
+    bench.now.seconds += 1
+    assert await bench.ask() == "one.example:8545#1"
+    assert bench.pool.report(bench.one).state is EndpointState.LYING
 
 
 async def test_an_endpoint_is_not_asked_while_it_cools_down(bench):

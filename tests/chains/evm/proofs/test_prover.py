@@ -127,7 +127,9 @@ LIES: dict[str, Callable[[list[Any]], list[Any]]] = {
     "all logs of the block are withheld": lambda receipts: [each | {"logs": []} for each in receipts],
     "a failed transaction is said to have succeeded": changed(status="0x0"),
     "a receipt is withheld": lambda receipts: receipts[:-1],
-    "the receipts of another block": lambda _: [receipt(NUMBER, index, log()) for index in range(20)],
+    "the receipts of another block": lambda told: [
+        receipt(NUMBER, index, log(), blockHash=told[0]["blockHash"]) for index in range(20)
+    ],
     "receipts in another order": lambda receipts: receipts[::-1],
     "no receipts": lambda _: [],
 }
@@ -147,6 +149,30 @@ async def test_receipts_that_are_not_those_of_the_block_prove_nothing_and_their_
         == prover.problem
         == (f"block {NUMBER} is not proven: node0.test#1: the receipts it shows are not those of block {NUMBER}")
     )
+
+
+async def test_who_shows_receipts_that_hashes_disprove_is_shown_as_lying_with_what_and_where() -> None:
+    node = a_node()
+    node.lie = lambda method, answer: answer[:-1] if method == "eth_getBlockReceipts" else answer
+    prover = a_prover(node)
+    await proven(node, prover=prover)
+
+    report = prover._pool.report(prover._pool.endpoints[0])
+
+    assert (report.state, report.last_error) == ("lying", f"the receipts it shows are not those of block {NUMBER}")
+
+
+async def test_receipts_of_a_block_of_another_branch_prove_nothing_and_are_no_lie() -> None:
+    node = a_node()
+    other = [receipt(NUMBER, 10, log(), blockHash=HASH)]
+    node.lie = lambda method, answer: other if method == "eth_getBlockReceipts" else answer
+    prover = a_prover(node)
+
+    found = await proven(node, prover=prover)
+
+    assert found.outcome is NOT_YET
+    assert "are of another block" in (found.why or "")
+    assert prover._pool.report(prover._pool.endpoints[0]).state == "resting"
 
 
 async def test_a_header_with_a_root_of_its_own_does_not_hash_to_its_block() -> None:
