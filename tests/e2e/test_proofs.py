@@ -12,6 +12,7 @@ from clients.python.amn_scanner_client import Conflict, ScannerClient, verify_pr
 from devnet.evm.anvil import Anvil
 from devnet.receiver import Receiver
 from scanner import services
+from scanner.store import retention
 from tests.cases.scanned_nodes import registry
 from tests.harness import MERCHANT, USDT, Running, environment, running
 
@@ -59,6 +60,21 @@ async def test_a_payment_on_each_rail_is_proven_to_a_client(
     monkeypatch.setattr(services, "MAX_PROVEN", 2)
     monkeypatch.setattr(services, "MAX_PROOF_CHARACTERS", 5_000)
     assert (await proving.api.call("GET", path))[1]["error"].endswith("is too large")
+
+
+async def test_a_proof_goes_with_its_transfer(chain: Anvil, hooks: Receiver, proving: Running) -> None:
+    created = await proving.api.create(rail="direct", destination=FRESH, amount="1000", callbackUrl=hooks.url())
+    await chain.transfer(USDT, FRESH, 1000)
+    await chain.mine(6)
+    await hooks.wait_for(1)
+    await proving.api.until(created["intentId"], lambda intent: intent["webhookDeliveredAt"] is not None)
+    count = "SELECT count(*) FROM transfer_proofs"
+    async with proving.database.write() as tx:
+        kept = (await tx.exec_driver_sql(count)).scalar_one()
+        gone = await retention.forget_intents(tx, [created["intentId"]], before=2**53)
+        left = (await tx.exec_driver_sql(count)).scalar_one()
+
+    assert (kept, gone, left) == (1, 1, 0)
 
 
 async def test_what_is_not_paid_or_not_confirmed_has_no_proof(chain: Anvil, hooks: Receiver, proving: Running) -> None:

@@ -288,6 +288,15 @@ async def test_headers_are_read_once_and_only_the_new_ones_later() -> None:
     assert (first, again, sum(map(len, node.asked))) == (115 + 2, 2, 1 + 2)
 
 
+async def test_no_more_hashes_are_kept_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "MAX_KEPT", 30)
+    node = a_node(length=120)
+    prover = a_prover(node)
+
+    assert [(await proven(node, prover=prover)).outcome for _ in range(2)] == [CREDITED, CREDITED]
+    assert len(prover._headers._hashes) == 30
+
+
 async def test_many_headers_are_read_in_several_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(headers, "MAX_HEADERS", 50)
     node = a_node(length=160)
