@@ -76,7 +76,7 @@ class BlockReceiptsReader:
         capability = endpoint.limits.block_receipts
         if capability.should_try:
             (answer,) = await self._client.batch(endpoint, [("eth_getBlockReceipts", (hex(block.number),))])
-            if not _unserved(answer):
+            if not cannot_show_all(answer):
                 await asyncio.sleep(0)
                 receipts = parse_block_receipts(answer.value())
                 capability.served()
@@ -106,7 +106,7 @@ def _receipt(answer: RawResult) -> BlockReceipt | None:
         return None
 
 
-def _unserved(answer: RawResult) -> bool:
+def cannot_show_all(answer: RawResult) -> bool:
     """Say whether the endpoint will not answer with all receipts of a block, or of this one."""
     error = answer.error
     too_large = {ErrorKind.ROWS, ErrorKind.BLOCKS, ErrorKind.OTHER}

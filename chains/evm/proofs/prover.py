@@ -11,6 +11,7 @@ import msgspec
 
 from chains.errors import ChainError, ChainProtocolError, ProvenLie
 from chains.evm.blocks import Block, block_call, parse_block
+from chains.evm.logs.block_receipts import MAX_TRANSACTIONS, RECEIPTS_PER_BATCH, cannot_show_all
 from chains.evm.proofs.encoding import encoded_header, encoded_receipt
 from chains.evm.proofs.headers import HeaderChain, header_of
 from chains.evm.proofs.receipt_tree import receipt_tree
@@ -23,13 +24,9 @@ from chains.types import Head, Transfer, TransferProof, Verification, Verificati
 from config.catalog import Chain
 
 METHOD = "eth_getBlockReceipts"
-RECEIPTS_PER_BATCH = 50
 RECEIPTS_PER_SLICE = 50  # encoded, then others run
-MAX_TRANSACTIONS = 20_000  # in one block
 MAX_PROOF_BYTES = 4 * 2**20  # of one proof: a larger one is checked here, and not kept
 MAX_REASON_CHARS = 300
-# What follows from a receipt, and so from one that was made up.
-FROM_RECEIPTS = frozenset(VerificationOutcome) - {VerificationOutcome.GONE, VerificationOutcome.NOT_YET}
 
 
 class Prover:
@@ -55,23 +52,23 @@ class Prover:
         found = list(said)
         blocks: dict[tuple[int, str], list[int]] = {}
         for place, each in enumerate(said):
-            if each.outcome in FROM_RECEIPTS:
+            if each.outcome is not VerificationOutcome.NOT_YET:
                 at = each.transfer.block_number, each.transfer.block_hash or ""
                 blocks.setdefault(at, []).append(place)
         for (number, block_hash), places in blocks.items():
-            proven = await self._block(number, block_hash, [said[place].transfer for place in places], head)
+            proven = await self._block(number, block_hash, [said[place] for place in places], head)
             for place, verification in zip(places, proven, strict=True):
                 found[place] = verification
         return found
 
     async def _block(
-        self, number: int, block_hash: str, transfers: Sequence[Transfer], head: Head
+        self, number: int, block_hash: str, said: Sequence[Verification], head: Head
     ) -> list[Verification]:
         """Ask one endpoint after the other for what proves a block."""
         reasons: list[str] = []
 
         async def ask(endpoint: Endpoint) -> list[Verification]:
-            return await self._proven(endpoint, number, block_hash, transfers, head)
+            return await self._proven(endpoint, number, block_hash, said, head)
 
         for endpoint in self._usable(reasons):
             try:
@@ -80,7 +77,7 @@ class Prover:
                 reasons.append(f"{endpoint.label}: {exc}")
         why = f"block {number} is not proven: {'; '.join(reasons)}"[:MAX_REASON_CHARS]
         self.problem = self.problem or why
-        return [Verification(transfer, VerificationOutcome.NOT_YET, 0, why=why) for transfer in transfers]
+        return [Verification(each.transfer, VerificationOutcome.NOT_YET, 0, why=why) for each in said]
 
     def _usable(self, reasons: list[str]) -> list[Endpoint]:
         try:
@@ -90,24 +87,28 @@ class Prover:
             return []
 
     async def _proven(
-        self, endpoint: Endpoint, number: int, block_hash: str, transfers: Sequence[Transfer], head: Head
+        self, endpoint: Endpoint, number: int, block_hash: str, said: Sequence[Verification], head: Head
     ) -> list[Verification]:
         linked = await self._headers.hash_at(endpoint, number, head)
         if linked is None:
             why = f"the headers between block {number} and the head are still being read"
-            return [Verification(transfer, VerificationOutcome.NOT_YET, 0, why=why) for transfer in transfers]
-        if linked != block_hash:
-            raise ChainProtocolError(f"block {block_hash} is not block {number} of the chain that ends in the head")
+            return [Verification(each.transfer, VerificationOutcome.NOT_YET, 0, why=why) for each in said]
+        if linked == block_hash:
+            return await self._shown(endpoint, number, block_hash, [each.transfer for each in said])
+        if all(each.outcome is VerificationOutcome.GONE for each in said):
+            return list(said)  # the head comes from another block at this height
+        raise ChainProtocolError(f"block {block_hash} is not block {number} of the chain that ends in the head")
+
+    async def _shown(
+        self, endpoint: Endpoint, number: int, block_hash: str, transfers: Sequence[Transfer]
+    ) -> list[Verification]:
+        """Return what the receipts that hash to a block show of transfers."""
         raw, told = await self._receipts(endpoint, number)
         header = encoded_header(raw, block_hash)
         block = parse_block(raw, number)
         if block is None:
             raise ChainProtocolError(f"block {number} is unreadable")
-        encoded = []
-        for place, each in enumerate(told):
-            if place % RECEIPTS_PER_SLICE == 0:
-                await asyncio.sleep(0)
-            encoded.append(encoded_receipt(each))
+        encoded = await _encoded(told)
         places = {hash_text(each.get("transactionHash")): index for index, each in enumerate(told)}
         shown = {t.tx_hash: places[t.tx_hash] for t in transfers if t.tx_hash in places}
         tree = await receipt_tree(encoded, set(shown.values()))
@@ -133,7 +134,8 @@ class Prover:
             calls = [block_call(number), (METHOD, (hex(number),))]
             block, answer = await self._client.batch(endpoint, calls)
             raw = header_of(block.get(), number)
-            if not isinstance(answer.error, Unserved):
+            if not cannot_show_all(answer):
+                capability.served()
                 return raw, _receipts_of(answer.get(), number)
             capability.refused()
         (block,) = await self._client.batch(endpoint, [block_call(number)])
@@ -162,6 +164,16 @@ class Prover:
         if seen.log_position is None or size > MAX_PROOF_BYTES:
             return seen
         return replace(seen, proof=proof._replace(log_position=seen.log_position))
+
+
+async def _encoded(told: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """Return receipts as the root covers them, and let others run in between."""
+    encoded = []
+    for place, each in enumerate(told):
+        if place % RECEIPTS_PER_SLICE == 0:
+            await asyncio.sleep(0)
+        encoded.append(encoded_receipt(each))
+    return encoded
 
 
 def _receipts_of(answer: object, number: int) -> list[Mapping[str, Any]]:

@@ -225,7 +225,9 @@ async def test_another_endpoint_proves_in_the_same_poll_what_the_first_one_canno
     assert prover.problem is None
 
 
-@pytest.mark.parametrize("outcome", [VerificationOutcome.REVERTED, VerificationOutcome.NO_TRANSFER_LOG])
+@pytest.mark.parametrize(
+    "outcome", [VerificationOutcome.REVERTED, VerificationOutcome.NO_TRANSFER_LOG, VerificationOutcome.GONE]
+)
 async def test_a_payment_that_was_denied_is_credited_when_its_block_shows_it(outcome: VerificationOutcome) -> None:
     node = a_node()
     said = Verification(node.payment(NUMBER, 10), outcome, 0)
@@ -236,10 +238,18 @@ async def test_a_payment_that_was_denied_is_credited_when_its_block_shows_it(out
     assert found.proof is not None
 
 
-@pytest.mark.parametrize("outcome", [VerificationOutcome.GONE, NOT_YET])
-async def test_what_no_receipt_decides_is_left_alone(outcome: VerificationOutcome) -> None:
+async def test_a_payment_whose_block_the_head_does_not_come_from_is_gone() -> None:
     node = a_node()
-    said = Verification(node.payment(NUMBER, 10), outcome, 0)
+    orphan = node.payment(NUMBER, 10)._replace(block_hash="0x" + "12" * 32)
+    said = Verification(orphan, VerificationOutcome.GONE, 0)
+
+    assert await a_prover(node).prove([said], node.head) == [said]
+    assert not any("eth_getBlockReceipts" in request for request in node.asked)
+
+
+async def test_what_could_not_be_judged_is_left_alone() -> None:
+    node = a_node()
+    said = Verification(node.payment(NUMBER, 10), NOT_YET, 0)
 
     assert await a_prover(node).prove([said], node.head) == [said]
     assert node.asked == []
