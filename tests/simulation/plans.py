@@ -6,10 +6,11 @@ import random
 from dataclasses import dataclass, replace
 
 from tests.chaos.purchases import Family
-from tests.chaos.schedule import Plan, PlannedFault, plan
+from tests.chaos.schedule import FOR_LONG, Plan, PlannedFault, plan
 
 SPAN_S = 20.0
 FAMILIES: tuple[Family, ...] = ("evm", "evm", "evm", "tron", "ton")
+RESTART_S = 1.0  # after the fault
 DEATH_EVERY_S = 6.0  # on average, beside those of the laboratory: here a start costs little
 
 
@@ -42,7 +43,14 @@ def sim_plan(asked: Asked) -> Plan:
         PlannedFault(rng.uniform(0, asked.span_s), "process", "kill")
         for _ in range(round(asked.span_s * rng.random() * 2 / DEATH_EVERY_S))
     ]
-    faults = sorted((*whole.faults, *deaths), key=lambda fault: fault.at)
+    # An endpoint that claimed another chain is left alone for minutes. When the other one is ahead of the host's clock,
+    # nothing is read meanwhile, as it should be, until an operator starts the daemon again.
+    restarts = [
+        PlannedFault(fault.at + fault.seconds + RESTART_S, "process", "terminate")
+        for fault in whole.faults
+        if fault.kind in FOR_LONG
+    ]
+    faults = sorted((*whole.faults, *deaths, *restarts), key=lambda fault: fault.at)
     purchases = whole.purchases
     return replace(
         whole,

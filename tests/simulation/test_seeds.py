@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.simulation import sabotage, seeds
-from tests.simulation.plans import Asked, sim_plan
+from tests.simulation.plans import RESTART_S, Asked, sim_plan
 from tests.simulation.run import Result
 
 
@@ -92,3 +92,10 @@ def test_the_machine_is_not_replaced_in_a_process_of_tests(name: str) -> None:
     import time  # noqa: PLC0415
 
     assert getattr(seeds.machine, name) is time.monotonic
+
+
+def test_a_daemon_that_leaves_an_endpoint_alone_for_minutes_is_started_again() -> None:
+    faults = sim_plan(Asked(319, family="evm")).faults
+    (claimed,) = [fault for fault in faults if fault.kind == "wrong_chain"]
+
+    assert any(f.kind == "terminate" and f.at == claimed.at + claimed.seconds + RESTART_S for f in faults)
