@@ -11,6 +11,7 @@ from protocol.codec import of
 from protocol.wire import Moment, Units, moment
 from scanner.cluster import NodeView
 from scanner.deliveries import DeliveryView
+from scanner.inspections import Inspection
 from scanner.model import DeliveryStatus, Intent, StoredTransfer, Watch, WatchStatus
 from scanner.reading.folding import first_key
 from scanner.services import ChainStatus, IntentView, RecheckedTransfer, Services, UnmatchedView
@@ -113,6 +114,12 @@ def rechecked(view: IntentView, seen: list[RecheckedTransfer]) -> answers.Rechec
         settled=view.intent.confirmed_at is not None,
         missing=Units(max(0, view.intent.amount - view.intent.amount_received)),
     )
+
+
+def inspection(seen: Inspection) -> answers.InspectedTransaction:
+    """Return what a transaction did."""
+    moved = tuple(of(answers.InspectedTransfer, each) for each in seen.transfers)
+    return of(answers.InspectedTransaction, seen, transfers=moved)
 
 
 def unmatched(view: UnmatchedView) -> answers.UnmatchedTransfer:

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api import balances, intents, openapi, operations, watches, webhook_log
+from api import balances, intents, openapi, operations, transactions, watches, webhook_log
 from api.console.guard import Guard
 from api.console.routes import PACKAGE, add_console
 from api.keys import SERVICES
@@ -45,6 +45,7 @@ HANDLERS: Mapping[Route[Any], Handler] = {
     routes.LIST_TRANSFERS: intents.transfers,
     routes.SHOW_PROOF: intents.proof,
     routes.RECHECK: intents.recheck,
+    routes.INSPECT: transactions.inspect,
     routes.CHECK_BALANCE: balances.check,
     routes.CREATE_WATCH: watches.create,
     routes.SHOW_WATCH: watches.show,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from pydantic import ValidationError
 
-from chains.errors import ChainError, InvalidTxHash
+from chains.errors import ChainError, InvalidTxHash, TooManyTransfers
 from kernel.errors import UnknownOutcome
 from kernel.web.http_errors import HttpError, http_error
 from protocol.codec import encode
@@ -90,7 +90,7 @@ def translate(exc: Exception) -> ApiError | None:  # noqa: C901, PLR0911, PLR091
             return ApiError("store_unavailable", "the store is not available; nothing was changed")
         case TooOften():
             return ApiError("rate_limited", str(exc), headers={"Retry-After": str(exc.retry_after)})
-        case InvalidTxHash():
+        case InvalidTxHash() | TooManyTransfers():
             return ApiError("invalid_request", f"txHash: {exc}", field="txHash")
         case BalanceUnreadable():
             return ApiError("chain_unavailable", str(exc))

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from api.middlewares import NO_ROUTE
 from api.schemas import (
     HandleUnmatched,
+    InspectTransaction,
     ListIntents,
     ListTransfers,
     ListUnmatched,
@@ -36,6 +37,7 @@ BODIES: Mapping[Route[Any], type[BaseModel]] = {
     routes.CREATE_INTENT: CreateIntent,
     routes.RECHECK: Recheck,
     routes.PAYMENT_RECHECK: Recheck,
+    routes.INSPECT: InspectTransaction,
     routes.CHECK_BALANCE: CheckBalance,
     routes.CREATE_WATCH: CreateWatch,
     routes.ROTATE_SECRET: RotateSecret,

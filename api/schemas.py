@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from protocol.words import Rail
 from scanner.model import DeliveryStatus, EventType, IntentStatus, Reason
-from scanner.registration.requests import MAX_CHAIN_ID, Body, CallbackSecret, CallbackUrl, Moment
+from scanner.registration.requests import MAX_CHAIN_ID, Body, CallbackSecret, CallbackUrl, ChainId, Moment
 from scanner.store.intent_search import IntentFilter
 from scanner.store.samples import KEPT_HOURS
 
@@ -20,6 +20,7 @@ def _said(value: str) -> str:
     return value.strip()
 
 
+TxHash = Annotated[str, Field(min_length=1, max_length=128)]
 MAX_NOTE = 1000
 MAX_RECEIVER = 300
 Note = Annotated[str, Field(min_length=1, max_length=MAX_NOTE, pattern=r"\S"), AfterValidator(_said)]
@@ -50,7 +51,14 @@ class HandleUnmatched(Body):
 class Recheck(Body):
     """Look now, optionally at one transaction."""
 
-    tx_hash: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    tx_hash: TxHash | None = None
+
+
+class InspectTransaction(Body):
+    """Look at a transaction now, whomever it concerns."""
+
+    chain_id: ChainId
+    tx_hash: TxHash
 
 
 class Query(BaseModel):

@@ -24,6 +24,7 @@ from chains.types import (
     Targets,
     TokenMeta,
     TokenReceipt,
+    Transaction,
     Transfer,
     Verification,
 )
@@ -142,6 +143,19 @@ class ChainAdapter(Protocol):
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """Return every transfer of one transaction that could concern us; empty when it is not on chain."""
+
+    async def transaction(self, tx_hash: str) -> Transaction | None:
+        """
+        Return what one transaction did, whomever it concerns; None when the chain does not know it.
+
+        What decides comes from one endpoint, which was seen to be up to date and on the chain of the head.
+        An endpoint that cannot be read, lags, contradicts another or shows what cannot be read says nothing:
+        then it is not known whether there is such a transaction, and that is raised.
+
+        Raises:
+            InvalidTxHash: with a sentence a caller can act on.
+            TooManyTransfers: it holds more than are told; a list that is cut would hide one.
+        """
 
     async def token(self, address: str) -> TokenMeta | None:
         """Return what the token contract says of itself; None when it says nothing readable."""

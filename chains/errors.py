@@ -8,7 +8,8 @@ ChainError
 │   └── ProvenLie         it contradicts what hashes prove: leave this endpoint alone for long
 ├── ChainMisconfigured    an operator must change something
 ├── InvalidAddress        the caller sent something that is no address of this chain
-└── InvalidTxHash         the caller sent something that is no transaction hash of this chain
+├── InvalidTxHash         the caller sent something that is no transaction hash of this chain
+└── TooManyTransfers      the caller asked for a transaction that is too long to be told whole
 """
 
 from __future__ import annotations
@@ -62,3 +63,7 @@ class InvalidAddress(ChainError, ValueError):
 
 class InvalidTxHash(ChainError, ValueError):
     """The text is not a transaction hash of this chain."""
+
+
+class TooManyTransfers(ChainError):
+    """The transaction holds more transfers than are told of one."""

@@ -64,6 +64,25 @@ class Targets:
     tokens: frozenset[str] = frozenset()  # the registry's and waiting intents', for who refuses logs without an address
 
 
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What one transaction did, whomever it concerns; a failed one moved nothing."""
+
+    tx_hash: str  # canonical
+    succeeded: bool | None  # None: the chain does not say
+    block_number: int  # a position, as of a transfer
+    block_hash: str | None
+    transfers: tuple[Transfer, ...]  # each movement of a token once, in the order of the chain
+    head: Head  # of the chain it was seen on, by the endpoint that showed it
+    is_complete: bool = True  # False while something it caused has not happened yet, or cannot be judged
+
+    @property
+    def facts(self) -> tuple[bool | None, int, str | None, tuple[Transfer, ...]]:
+        """What two endpoints must say alike; where a log stands in its block is a number a node chose."""
+        moved = tuple(transfer._replace(log_index=None) for transfer in self.transfers)
+        return self.succeeded, self.block_number, self.block_hash, moved
+
+
 class UnreadableLog(NamedTuple):
     """A log that may be a payment and that no endpoint showed in a way that can be read."""
 

@@ -219,6 +219,34 @@ class Rechecked(Wire):
     missing: Units
 
 
+class InspectedTransfer(Wire):
+    """One movement of a token, as the token itself reports it; `eventKey` tells it from others of its transaction."""
+
+    event_key: str
+    token: str
+    sender: str
+    destination: str
+    amount: Units
+
+
+class InspectedTransaction(Wire):
+    """
+    What a transaction did; null is not known, or there is none.
+
+    `depth` is null where positions are no blocks. While `final` is false it may still change, or be taken back.
+    """
+
+    chain_id: int
+    tx_hash: str
+    found: bool
+    success: bool | None
+    block_number: int | None
+    block_hash: str | None
+    depth: int | None
+    final: bool
+    transfers: Annotated[tuple[InspectedTransfer, ...], Meta(max_length=5000)]
+
+
 class Handled(Wire):
     """Somebody saw to it: what was done, the slot of the API key (`1`, `2`) or the name of the session, and when."""
 

@@ -60,6 +60,14 @@ LIST_TRANSFERS = Route(
 SHOW_PROOF = Route("GET", "/intents/{intentId}/proof", "Prove an intent's payment.", answers.OneProof, (404, 409))
 RECHECK = Route("POST", "/intents/{intentId}/recheck", "Look now, for this intent.", answers.Rechecked, (404, 502))
 CHECK_BALANCE = Route("POST", "/balances/check", "Read a balance now.", answers.Balance, (502,), needs_store=False)
+INSPECT = Route(
+    "POST",
+    "/transactions/inspect",
+    "Look at a transaction now.",
+    answers.InspectedTransaction,
+    (502,),
+    needs_store=False,
+)
 CREATE_WATCH = Route("POST", "/balance-watches", "Watch a balance.", answers.OneWatch, (409, 502))
 SHOW_WATCH = Route("GET", "/balance-watches/{watchId}", "Show a balance watch.", answers.OneWatch, (404,))
 DELETE_WATCH = Route("DELETE", "/balance-watches/{watchId}", "Stop a balance watch.", answers.OneWatch, (404,))
@@ -104,6 +112,7 @@ ROUTES: tuple[Route[Any], ...] = (
     LIST_TRANSFERS,
     SHOW_PROOF,
     RECHECK,
+    INSPECT,
     CHECK_BALANCE,
     CREATE_WATCH,
     SHOW_WATCH,

@@ -25,6 +25,7 @@ from scanner.cluster import Alone, Cluster, NodeView, chain_lock
 from scanner.console_sessions import ConsoleSessions
 from scanner.deliveries import Deliveries, SampleSender
 from scanner.errors import InvalidRequest
+from scanner.inspections import Inspections
 from scanner.lifecycle import with_depth
 from scanner.matching import rejection_reason
 from scanner.model import Intent, IntentStatus, Reason, StoredTransfer
@@ -138,6 +139,7 @@ class Services:
         self._catalog = catalog
         self._tokens = TokenResolver(catalog)
         self.balances = BalanceChecks(self._tokens, self.worker, clock)
+        self.inspections = Inspections(self.worker)
         self.watches = Watches(
             db=db,
             clock=clock,

@@ -30,10 +30,13 @@ from chains.evm.logs.direct_filter import DirectFilter
 from chains.evm.logs.queries import LogFilter
 from chains.evm.logs.reader import LogReader
 from chains.evm.scan import PageScanner
+from chains.evm.verification.endpoint_verifier import METHOD as TRANSACTION_METHOD
+from chains.evm.verification.transaction_reader import TransactionReader
 from chains.evm.verification.verifier import Verifier
 from chains.heads.reader import HeadReader
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.rpc.http_client import open_http
+from chains.transactions import read_transaction
 from chains.types import (
     BalanceKey,
     Balances,
@@ -48,6 +51,7 @@ from chains.types import (
     Targets,
     TokenMeta,
     TokenReceipt,
+    Transaction,
     Transfer,
     UnreadableLog,
     Verification,
@@ -129,6 +133,7 @@ class EvmAdapter:
         self._blocks = BlockReader(client, wants_final=wants_final)
         self._scanner = PageScanner(pool, self._logs, self._blocks, blooms=blooms, clock=clock)
         self._verifier = Verifier(client, pool, chain, prover=_prover(client, pool, chain))
+        self._transactions = TransactionReader(client, chain)
         self._heads = HeadReader(
             pool,
             method="eth_getBlockByNumber",
@@ -268,6 +273,13 @@ class EvmAdapter:
         if _TX_HASH.fullmatch(tx_hash) is None:
             raise InvalidTxHash("a transaction hash is 0x and 64 hex digits")
         return await self._verifier.inspect(tx_hash.lower(), targets)
+
+    async def transaction(self, tx_hash: str) -> Transaction | None:
+        canonical = addresses.canonical_tx_hash(tx_hash)
+        if canonical is None:
+            raise InvalidTxHash("a transaction hash is 0x and 64 hex digits")
+        read = partial(self._transactions.read, tx_hash=canonical, head=await self.head())
+        return await read_transaction(self._pool, TRANSACTION_METHOD, read, quorum=self._chain.rpc_quorum)
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:

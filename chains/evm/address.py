@@ -10,6 +10,7 @@ from chains.errors import InvalidAddress
 
 ZERO_ADDRESS = evm.ZERO_ADDRESS
 show_address = evm.show
+canonical_tx_hash = evm.canonical_tx_hash
 
 
 @functools.lru_cache(maxsize=4096)  # a registration asks six times, mostly about contracts of the registry

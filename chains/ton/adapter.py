@@ -30,6 +30,7 @@ from chains.ton.scan import TransferScan
 from chains.ton.toncenter.client import TonClient
 from chains.ton.transfers import TransferReader
 from chains.ton.values import rows_of
+from chains.transactions import read_transaction
 from chains.types import (
     BalanceKey,
     Balances,
@@ -44,6 +45,7 @@ from chains.types import (
     Targets,
     TokenMeta,
     TokenReceipt,
+    Transaction,
     Transfer,
     Verification,
 )
@@ -210,6 +212,13 @@ class TonAdapter:
             raise InvalidTxHash("a transaction hash is 64 hex digits")
         read = partial(self._inspector.trace, tx_hash=tx_hash.lower(), owners=sorted(targets.destinations))
         return await self._pool.call("traces", read)
+
+    async def transaction(self, tx_hash: str) -> Transaction | None:
+        canonical = addresses.canonical_tx_hash(tx_hash)
+        if canonical is None:
+            raise InvalidTxHash("a transaction hash is 64 hex digits, or 32 bytes in base64")
+        read = partial(self._inspector.transaction, tx_hash=canonical, head=await self.head())
+        return await read_transaction(self._pool, "traces", read)
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:

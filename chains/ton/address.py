@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from addresses import ton
 from addresses.errors import InvalidAddress as NotAnAddress
-from addresses.ton import canonical_of
+from addresses.ton import canonical_of, canonical_tx_hash
 from addresses.ton import show as show_address
 from chains.errors import InvalidAddress
 
-__all__ = ["canonical_of", "parse_address", "show_address"]
+__all__ = ["canonical_of", "canonical_tx_hash", "parse_address", "show_address"]
 
 
 def parse_address(text: str, *, testnet: bool) -> str:

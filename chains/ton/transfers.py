@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from chains.backfill import Pruned
@@ -34,6 +35,17 @@ class IndexPruned(Pruned):
     def __init__(self, endpoint: Endpoint, begins: int) -> None:
         moment = datetime.fromtimestamp(begins, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         super().__init__(f"the index of {endpoint.label} begins at {moment}", begins)
+
+
+class Side(NamedTuple):
+    """Which side of a transfer the owners that are asked about stand on."""
+
+    direction: str  # as TonCenter calls it
+    owner_of: Callable[[Row], str]
+
+
+RECEIVED = Side("in", attrgetter("destination"))
+SENT = Side("out", attrgetter("source"))
 
 
 class Found(NamedTuple):
@@ -117,6 +129,16 @@ class TransferReader:
         parts = await self._client.address_batches.ask(endpoint, owners, read)
         return list({row.key: row for part in parts for row in part.rows}.values())
 
+    async def sent_between(
+        self, endpoint: Endpoint, senders: Sequence[str], *, first_lt: int, last_lt: int
+    ) -> Readable[Row]:
+        """Return what these sent between two logical times, both included, and why the rest cannot be read."""
+        read = partial(self._pages, endpoint, lt=first_lt, last_lt=last_lt, side=SENT)
+        parts = await self._client.address_batches.ask(endpoint, senders, read)
+        rows = {row.key: row for part in parts for row in part.rows}
+        unreadable = {name: why for part in parts for name, why in part.unreadable.items()}
+        return Readable(list(rows.values()), unreadable)
+
     async def _hold(self, endpoint: Endpoint, until: int) -> None:
         """Another endpoint may have told us the head: what this one has not indexed it cannot list."""
         known = self._newest.get(endpoint)
@@ -152,6 +174,7 @@ class TransferReader:
         last_lt: int | None = None,
         beyond: int | None = None,
         until: int = 0,
+        side: Side = RECEIVED,
     ) -> Found:
         """Read page after page, to the end or, with `beyond`, at least to later than that."""
         rows: list[Row] = []
@@ -161,7 +184,7 @@ class TransferReader:
         size, refused = limit.size, False
         while True:
             try:
-                page = await self._page(endpoint, owners, lt, last_lt, offset, size)
+                page = await self._page(endpoint, owners, lt, last_lt, offset, size, side)
             except RETRY_SMALLER as exc:
                 fewer = self._fewer(endpoint, owners, size, exc)
                 if fewer is None:
@@ -205,10 +228,17 @@ class TransferReader:
         return None if size == 1 else max(1, size // STEP_DOWN)  # one owner with very many rows
 
     async def _page(
-        self, endpoint: Endpoint, owners: Sequence[str], lt: int, last_lt: int | None, offset: int, limit: int
+        self,
+        endpoint: Endpoint,
+        owners: Sequence[str],
+        lt: int,
+        last_lt: int | None,
+        offset: int,
+        limit: int,
+        side: Side,
     ) -> Readable[Row]:
         question = [("owner_address", owner) for owner in owners]
-        question += [("direction", "in"), ("sort", "asc"), ("limit", str(limit)), ("start_lt", str(lt))]
+        question += [("direction", side.direction), ("sort", "asc"), ("limit", str(limit)), ("start_lt", str(lt))]
         if last_lt is not None:
             question.append(("end_lt", str(last_lt)))
         if offset:
@@ -218,18 +248,23 @@ class TransferReader:
         page = Readable[Row].of(raw, parse_transfer)
         if not page.rows and len(strange := _not_of_strangers(page.unreadable)) >= MANY_UNREADABLE:
             raise ChainProtocolError(f"jetton transfers cannot be read: {strange[0]}")
-        _check(page.rows, owners=frozenset(owners), lt=lt, full=len(raw) >= limit)
+        _check(page.rows, owners=frozenset(owners), lt=lt, full=len(raw) >= limit, owner_of=side.owner_of)
         return page
 
 
 def _not_of_strangers(unreadable: Mapping[str, str]) -> list[str]:
     """Return why rows cannot be read, without what whoever deploys a jetton can cause: they must stop nobody."""
-    return [why for why in unreadable.values() if not why.startswith(("jetton_master", "source"))]
+    return [why for why in unreadable.values() if not is_of_strangers(why)]
 
 
-def _check(rows: Sequence[Row], *, owners: frozenset[str], lt: int, full: bool) -> None:
+def is_of_strangers(why: str) -> bool:
+    """Say whether whoever deploys a jetton can make a row unreadable so: it is no transfer of anything real."""
+    return why.startswith(("jetton_master", "source"))
+
+
+def _check(rows: Sequence[Row], *, owners: frozenset[str], lt: int, full: bool, owner_of: Callable[[Row], str]) -> None:
     """TonCenter ignores parameters it does not know: what comes back must be what was asked for."""
-    if any(row.destination not in owners for row in rows):
+    if any(owner_of(row) not in owners for row in rows):
         raise ChainProtocolError("jetton transfers to somebody else were answered: a filter was ignored")
     if any(row.lt < lt for row in rows):
         raise ChainProtocolError("jetton transfers below start_lt were answered: it was ignored")

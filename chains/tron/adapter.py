@@ -19,6 +19,7 @@ from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.rpc.http_client import open_http
 from chains.rpc.token_bucket import TokenBucket
+from chains.transactions import read_transaction
 from chains.tron import address as addresses
 from chains.tron.balances import BalanceReader
 from chains.tron.blocks import SLOT_MS
@@ -30,6 +31,7 @@ from chains.tron.rpc.client import TronClient
 from chains.tron.rpc.http_service import TronService
 from chains.tron.scan.deep_history import DeepHistoryReader
 from chains.tron.scan.rescan import Rescanner
+from chains.tron.transaction_reader import TransactionReader
 from chains.types import (
     BalanceKey,
     Balances,
@@ -44,6 +46,7 @@ from chains.types import (
     Targets,
     TokenMeta,
     TokenReceipt,
+    Transaction,
     Transfer,
     Verification,
 )
@@ -128,6 +131,7 @@ class TronAdapter:
         self._heads = HeadReader(
             pool, method="getblock", read=newest.read, clock=clock, wall=wall, interval_s=SLOT_MS / 1000
         )
+        self._transactions = TransactionReader(client, chain_id=chain.chain_id)
         self._tokens: dict[str, TokenMeta] = {}
 
     def _wired(self, client: TronClient, clock: Callable[[], float]) -> ChainReaders:
@@ -218,6 +222,13 @@ class TronAdapter:
             raise InvalidTxHash("a Tron transaction hash is 64 hex digits, without 0x")
         inspect = partial(self._inspect, tx_hash=tx_hash.lower(), targets=targets)
         return await self._pool.call("gettransactioninfobyid", inspect)
+
+    async def transaction(self, tx_hash: str) -> Transaction | None:
+        canonical = addresses.canonical_tx_hash(tx_hash)
+        if canonical is None:
+            raise InvalidTxHash("a Tron transaction hash is 64 hex digits, without 0x")
+        read = partial(self._transactions.read, tx_hash=canonical, head=await self.head())
+        return await read_transaction(self._pool, "gettransactioninfobyid", read)
 
     async def token(self, address: str) -> TokenMeta | None:
         if address not in self._tokens:

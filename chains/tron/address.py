@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from addresses import tron
 from addresses.errors import InvalidAddress as NotAnAddress
-from addresses.tron import PREFIX, ZERO_ADDRESS, from_hex, to_hex, topic
+from addresses.tron import PREFIX, ZERO_ADDRESS, canonical_tx_hash, from_hex, to_hex, topic
 from chains.errors import InvalidAddress
 
-__all__ = ["PREFIX", "ZERO_ADDRESS", "from_hex", "parse_address", "to_hex", "topic"]
+__all__ = ["PREFIX", "ZERO_ADDRESS", "canonical_tx_hash", "from_hex", "parse_address", "to_hex", "topic"]
 
 
 def parse_address(text: str) -> str:

@@ -39,6 +39,7 @@ class Receipt(NamedTuple):
     succeeded: bool
     transfers: tuple[TransferLog, ...]
     events: int = 0  # of every kind
+    tells_outcome: bool = True  # a plain payment of coin does not say how it went
     others: frozenset[tuple[str, str]] = frozenset()  # token and destination of what looks like a transfer and is none
 
 
@@ -101,6 +102,7 @@ def parse_receipt(raw: Any) -> Receipt | None:
         succeeded=succeeded is True,
         transfers=number_equals(transfers),
         events=len(logs),
+        tells_outcome=succeeded is not None,
         others=frozenset(event for event in events if not isinstance(event, TransferLog)),
     )
 

@@ -142,7 +142,9 @@ async def test_a_bad_field_of_a_new_secret_is_named_and_changes_nothing(
     assert rows(tmp_path) == 0
 
 
-@pytest.mark.parametrize("path", ["/intents", "/balances/check", "/balance-watches", "/intents/a/recheck"])
+@pytest.mark.parametrize(
+    "path", ["/intents", "/transactions/inspect", "/balances/check", "/balance-watches", "/intents/a/recheck"]
+)
 @pytest.mark.parametrize(
     "raw",
     [
@@ -202,7 +204,9 @@ async def test_an_unknown_field_is_named(daemon: Running) -> None:
     assert (status, answer["error"]) == (400, "expireAt is not a known field")
 
 
-@pytest.mark.parametrize("path", ["/intents", "/balances/check", "/balance-watches", "/intents/a/recheck"])
+@pytest.mark.parametrize(
+    "path", ["/intents", "/transactions/inspect", "/balances/check", "/balance-watches", "/intents/a/recheck"]
+)
 async def test_a_body_over_64_kb_is_a_413(daemon: Running, path: str) -> None:
     status, answer = await daemon.api.call("POST", path, b'{"a":"' + b"x" * 70_000 + b'"}')
 

@@ -403,6 +403,56 @@ async def test_what_is_no_transaction_hash_is_refused_with_a_sentence_and_asks_n
     assert land.calls() == before
 
 
+async def test_a_transaction_is_told_whole_and_as_the_scan_showed_it(land, adapter):
+    found = await one(land, adapter)
+    seen = await adapter.transaction(found.tx_hash)
+    (moved,) = seen.transfers
+    assert facts([moved]) == facts([found])
+    assert (moved.sender, seen.succeeded, seen.is_complete) == (land.buyer, True, True)
+    assert seen.head.position >= seen.block_number
+    assert seen.block_hash == found.block_hash
+
+
+async def test_a_transaction_is_told_with_what_concerns_nobody_here(land, adapter):
+    paid = await land.pay_together()
+    seen = await adapter.transaction(paid[0].tx_hash)
+    assert sorted((t.destination, t.amount, t.token) for t in seen.transfers) == sorted(each[1:] for each in paid)
+    assert len({t.event_key for t in seen.transfers}) == len(paid)
+
+
+async def test_a_hash_in_capitals_names_the_same_transaction(land, adapter):
+    paid = await land.pay()
+    loud = paid.tx_hash[:2] + paid.tx_hash[2:].upper() if paid.tx_hash.startswith("0x") else paid.tx_hash.upper()
+    assert await adapter.transaction(loud) == await adapter.transaction(paid.tx_hash)
+
+
+async def test_a_transaction_that_failed_moved_nothing(land, adapter):
+    found = await one(land, adapter)
+    await land.fail(found)
+    seen = await adapter.transaction(found.tx_hash)
+    assert seen.transfers == ()
+    assert seen.succeeded is (land.scan_question == "jetton/transfers")  # there the first of several succeeded
+
+
+async def test_an_unknown_transaction_is_none(land, adapter):
+    assert await adapter.transaction(land.unknown_tx) is None
+
+
+async def test_while_nobody_answers_it_is_not_known_whether_there_is_a_transaction(land, adapter):
+    paid = await land.pay()
+    land.upstream.fail(status=500)
+    with pytest.raises(ChainError):
+        await adapter.transaction(paid.tx_hash)
+
+
+@pytest.mark.parametrize("text", ["", "hello", "0x", "ab" * 31, "0x" + "zz" * 32, "ab" * 32 + "\n", "ab" * 33])
+async def test_what_names_no_transaction_is_refused_and_asks_nobody(land, adapter, text):
+    before = land.calls()
+    with pytest.raises(InvalidTxHash, match=r"\w+ \w+ \w+"):
+        await adapter.transaction(text)
+    assert land.calls() == before
+
+
 # --- addresses and checkout ----------------------------------------------------------------------
 
 

@@ -302,6 +302,27 @@ async def test_a_recheck_says_what_is_missing(chain: Anvil, scanner: Running) ->
 
 
 @pytest.mark.anvil
+async def test_a_transaction_is_looked_at_while_it_grows_deep(chain: Anvil, scanner: Running) -> None:
+    client = await asked(scanner)
+    tx = await chain.transfer(USDT, MERCHANT, 400)
+    await chain.mined(tx)
+
+    fresh = await client.inspect_transaction(97, tx)
+    await chain.mine(20)
+    deep = await client.inspect_transaction(97, "0x" + tx[2:].upper())
+    unknown = await client.inspect_transaction(97, "0x" + "ab" * 32)
+
+    assert (fresh.found, fresh.success, fresh.final) == (True, True, False)
+    assert (deep.tx_hash, deep.final, deep.block_hash) == (tx, True, fresh.block_hash)
+    assert fresh.depth is not None
+    assert deep.depth is not None
+    assert deep.depth >= fresh.depth + 20
+    (moved,) = deep.transfers
+    assert (moved.token, moved.destination, moved.amount) == (USDT.lower(), MERCHANT.lower(), 400)
+    assert (unknown.found, unknown.success, unknown.final, unknown.transfers) == (False, None, False, ())
+
+
+@pytest.mark.anvil
 async def test_balances_are_checked_and_watched(chain: Anvil, hooks: Receiver, scanner: Running) -> None:
     client = await asked(scanner)
 

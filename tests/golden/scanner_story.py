@@ -579,6 +579,18 @@ async def getting_stuck(w: RecordedScanner) -> None:
     await w.api.ask("GET", "/scanner/status")
 
 
+async def inspecting(w: RecordedScanner) -> None:
+    """One transaction, whomever it concerns: paid, unknown, and what is none."""
+    path, ask = "/transactions/inspect", {"chainId": 97, "txHash": tx_hash("watched")}
+    await w.api.ask("POST", path, ask)
+    await w.api.ask("POST", path, {**ask, "txHash": tx_hash("at the page").upper().replace("X", "x")})
+    await w.api.ask("POST", path, {**ask, "txHash": tx_hash("never")})
+    for wrong in ({"txHash": "0x12"}, {"txHash": ""}, {"txHash": "x" * 129}, {"chainId": 999}, {"chainId": "97"}):
+        await w.api.ask("POST", path, {**ask, **wrong}, status=400)
+    await w.api.ask("POST", path, {"chainId": 97}, status=400)
+    await w.api.ask("POST", path, TOO_LARGE, status=413)
+
+
 async def without_a_chain(w: RecordedScanner) -> None:
     """What needs the chain says that it cannot be read."""
     w.node.down = True
@@ -588,6 +600,7 @@ async def without_a_chain(w: RecordedScanner) -> None:
     await w.api.ask("POST", "/balances/check", {"chainId": 97, "address": OTHER, "token": "USDT"}, status=502)
     body = {"chainId": 97, "address": OTHER, "token": "USDT", "callbackUrl": w.hooks.url(), "callbackSecret": SECRET}
     await w.api.ask("POST", "/balance-watches", body, status=502)
+    await w.api.ask("POST", "/transactions/inspect", {"chainId": 97, "txHash": tx_hash("watched")}, status=502)
     await w.api.ask("GET", "/scanner/status")
 
 
@@ -657,6 +670,7 @@ STORIES: tuple[Story, ...] = (
     operating,
     paying_at_the_page,
     getting_stuck,
+    inspecting,
     without_a_chain,
     without_a_key,
     half_a_body,

@@ -23,6 +23,7 @@ from chains.types import (
     Targets,
     TokenMeta,
     TokenReceipt,
+    Transaction,
     Transfer,
     Verification,
     VerificationOutcome,
@@ -71,6 +72,7 @@ class FakeChain:
         self.moved: list[TokenReceipt] = []
         self.down = False
         self.refuses: set[Rail] = set()  # rails no endpoint serves
+        self.transactions: dict[str, Transaction | None] = {}  # what is told of one, whatever its block holds
         self.unlisted: set[str] = set()  # transactions the index of a scan does not know yet
         self.unreadable: dict[str, str] = {}  # destinations that cannot be read a second time, and why
         self.looked_again: list[tuple[int, int]] = []
@@ -212,6 +214,16 @@ class FakeChain:
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         await self._asked("inspect")
         return [t for _, held in self.blocks.values() for t in held if t.tx_hash == tx_hash]
+
+    async def transaction(self, tx_hash: str) -> Transaction | None:
+        await self._asked("transaction")
+        if tx_hash in self.transactions:
+            return self.transactions[tx_hash]
+        for number, (block_hash, held) in self.blocks.items():
+            moved = tuple(t for t in held if t.tx_hash == tx_hash)
+            if moved:
+                return Transaction(tx_hash, True, number, block_hash, moved, self._head())
+        return None
 
     async def token(self, address: str) -> TokenMeta | None:
         await self._asked("token")

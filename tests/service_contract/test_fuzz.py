@@ -137,6 +137,7 @@ async def scanner_world(folder: Path) -> AsyncIterator[FuzzedService]:
         ),
         FuzzSample("POST", "/intents", direct | {"confirmations": 7, "callbackUrl": "http://127.0.0.1:9/{n}"}, "key"),
         FuzzSample("POST", "/intents/known/recheck", {"txHash": DONE_IN}, "key"),
+        FuzzSample("POST", "/transactions/inspect", {"chainId": 97, "txHash": DONE_IN}, "key"),
         FuzzSample("POST", "/balances/check", watch | {"confirmed": True}, "key"),
         FuzzSample("POST", "/balance-watches", watch | hook | {"watchId": "w{n}", "baselineBalance": "1"}, "key"),
         FuzzSample("POST", "/admin/callback-secrets/rotate", hook | {"overlapHours": 1}, "key"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from chains.errors import ChainProtocolError
 from chains.evm.blocks import Block, parse_block
@@ -10,7 +11,7 @@ from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.client import RawResult
 from chains.evm.verification.receipts import Receipt, verify_transfer
-from chains.types import Transfer, Verification, VerificationOutcome
+from chains.types import Head, Transfer, Verification, VerificationOutcome
 
 LOG_NOT_SHOWN = "its receipt does not show this log"
 
@@ -52,6 +53,29 @@ def read_block(answer: RawResult, number: int | None) -> Block | str:
         return parse_block(answer.get(), number) or f"it does not hold {name}"
     except ChainProtocolError as exc:
         return f"{name} is unreadable: {exc}"
+
+
+class Unfit(NamedTuple):
+    """Why an endpoint can judge nothing."""
+
+    why: str
+    cannot_tell_final: bool = False
+
+
+def why_unfit(top: RawResult, final: RawResult | None, head: Head) -> Unfit | None:
+    """
+    Return why an endpoint cannot judge anything on the chain that ends in `head`; None when it can.
+
+    It must hold the head itself, and say what is final where that was asked.
+    """
+    block = read_block(top, head.position)
+    if not isinstance(block, Block):
+        return Unfit(block)
+    if head.block_hash is not None and block.hash != head.block_hash:
+        return Unfit(f"it holds another block {head.position} than the head's")
+    if final is not None and not isinstance(block := read_block(final, None), Block):
+        return Unfit(f"it cannot tell the finalized block: {block}", cannot_tell_final=True)
+    return None
 
 
 def split_by_receipts(transfers: dict[int, Transfer], most: int | None) -> list[dict[int, Transfer]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from chains.errors import ChainError, ChainProtocolError
+from chains.errors import ChainError
 from chains.evm.blocks import Block, block_call, parse_block
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.logs.log_decoder import LogDecoder
@@ -22,8 +22,9 @@ from chains.evm.verification.decisions import (
     read_block,
     split_by_receipts,
     transactions_of,
+    why_unfit,
 )
-from chains.evm.verification.receipts import UNREADABLE, Receipt, read_receipt, transfers_in
+from chains.evm.verification.receipts import UNREADABLE, Receipt, receipt_call, receipt_or_why, transfers_in
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.http_client import TimedOut, TooLarge
 from chains.rpc.jsonrpc_messages import Call
@@ -95,9 +96,9 @@ class EndpointVerifier:
                 parts = [*smaller, *parts] if len(smaller) > 1 else parts
                 answer.found |= {} if len(smaller) > 1 else all_undecided(part, "its receipt is too large to be read")
                 continue
-            unusable = self._why_unusable(answers, head)
-            if unusable is not None:
-                return unusable
+            unfit = why_unfit(answers.head, answers.final, head)
+            if unfit is not None:
+                return EndpointVerification(unusable=unfit.why, cannot_tell_final=unfit.cannot_tell_final)
             answer.found |= await self._judged(endpoint, part, answers, head)
         return answer
 
@@ -123,8 +124,8 @@ class EndpointVerifier:
         Raises:
             ChainError: it did not answer, or refuses.
         """
-        (answer,) = await self._client.batch(endpoint, [_receipt_call(tx_hash)])
-        receipt = await self._read(answer, tx_hash)
+        (answer,) = await self._client.batch(endpoint, [receipt_call(tx_hash)])
+        receipt = await receipt_or_why(answer, tx_hash=tx_hash, proxy=self._proxy)
         if not isinstance(receipt, Receipt):
             return receipt
         if not receipt.succeeded:
@@ -153,7 +154,7 @@ class EndpointVerifier:
         hashes, numbers = transactions_of(transfers), list(dict.fromkeys(t.block_number for t in transfers.values()))
         unread = {t.tx_hash for t in transfers.values() if (endpoint, t.tx_hash, t.block_hash) not in self._large}
         wanted = [tx_hash for tx_hash in hashes if tx_hash in unread]
-        calls: list[Call] = [block_call(head.position), *map(block_call, numbers), *map(_receipt_call, wanted)]
+        calls: list[Call] = [block_call(head.position), *map(block_call, numbers), *map(receipt_call, wanted)]
         calls += [block_call("finalized")] if self._needs_final else []
         try:
             answers = await self._client.batch(endpoint, calls)
@@ -168,17 +169,6 @@ class EndpointVerifier:
         final = answers.pop() if self._needs_final else None
         blocks = dict(zip(numbers, answers[1:], strict=False))
         return _Answers(answers[0], final, blocks, dict(zip(wanted, answers[1 + len(numbers) :], strict=True)))
-
-    def _why_unusable(self, answers: _Answers, head: Head) -> EndpointVerification | None:
-        """Return why an endpoint cannot judge anything; None when it can."""
-        top = read_block(answers.head, head.position)
-        if not isinstance(top, Block):
-            return EndpointVerification(unusable=top)
-        if head.block_hash is not None and top.hash != head.block_hash:
-            return EndpointVerification(unusable=f"it holds another block {head.position} than the head's")
-        if answers.final is not None and not isinstance(final := read_block(answers.final, None), Block):
-            return EndpointVerification(unusable=f"it cannot tell the finalized block: {final}", cannot_tell_final=True)
-        return None
 
     async def _judged(
         self, endpoint: Endpoint, transfers: Mapping[int, Transfer], answers: _Answers, head: Head
@@ -207,21 +197,13 @@ class EndpointVerifier:
         known = self._large.get((endpoint, transfer.tx_hash, transfer.block_hash))
         if known is not None or transfer.tx_hash not in answers.receipts:
             return known
-        receipt = await self._read(answers.receipts[transfer.tx_hash], transfer.tx_hash)
+        answer = answers.receipts[transfer.tx_hash]
+        receipt = await receipt_or_why(answer, tx_hash=transfer.tx_hash, proxy=self._proxy)
         if isinstance(receipt, Receipt) and LARGE_RECEIPT_LOGS <= receipt.size <= MAX_CACHED_LOGS:
             self._large[endpoint, receipt.tx_hash, receipt.block_hash] = receipt
             while sum(each.size for each in self._large.values()) > MAX_CACHED_LOGS:
                 self._large.popitem(last=False)
         return receipt
-
-    async def _read(self, answer: RawResult, tx_hash: str) -> Receipt | str | None:
-        """Return a receipt, None where there is none, or why it cannot be read."""
-        if answer.error is not None:
-            return f"no receipt: {answer.error}"
-        try:
-            return await read_receipt(answer.raw, tx_hash=tx_hash, proxy=self._proxy)
-        except ChainProtocolError as exc:
-            return f"its receipt is unreadable: {exc}"
 
     async def _not_shown(self, endpoint: Endpoint, transfers: Mapping[int, Transfer]) -> dict[int, Verification]:
         """
@@ -262,7 +244,3 @@ class EndpointVerifier:
         except ChainError:
             return None  # it cannot tell: the transfer stays as it is, with the reason it has
         return {(transfer.tx_hash, transfer.event_key) for transfer in decoder.transfers}
-
-
-def _receipt_call(tx_hash: str) -> Call:
-    return "eth_getTransactionReceipt", (tx_hash,)

@@ -23,9 +23,11 @@ from chains.evm.events import (
     transfer_log,
 )
 from chains.evm.fee_proxy import EVENT_TOPIC
+from chains.evm.rpc.client import RawResult
 from chains.evm.rpc.structs import RawReceipt, ReceiptLog, parse_receipt
 from chains.evm.values import address_text, hash_text
 from chains.evm.verification.event_matching import EventMatch, EventMatcher, TokenMovement
+from chains.rpc.jsonrpc_messages import Call
 from chains.rpc.quantities import quantity_or_none
 from chains.types import Transfer, Verification, VerificationOutcome
 
@@ -93,6 +95,21 @@ async def read_receipt(raw: Raw, *, tx_hash: str, proxy: str) -> Receipt | None:
     for log in malformed:
         reading.note_unreadable(log.address, log.topics, log.why)
     return receipt
+
+
+def receipt_call(tx_hash: str) -> Call:
+    """Return the call for a receipt."""
+    return "eth_getTransactionReceipt", (tx_hash,)
+
+
+async def receipt_or_why(answer: RawResult, *, tx_hash: str, proxy: str) -> Receipt | str | None:
+    """Return a receipt, None where there is none, or why it cannot be read."""
+    if answer.error is not None:
+        return f"no receipt: {answer.error}"
+    try:
+        return await read_receipt(answer.raw, tx_hash=tx_hash, proxy=proxy)
+    except ChainProtocolError as exc:
+        return f"its receipt is unreadable: {exc}"
 
 
 def _facts(sent: RawReceipt, tx_hash: str) -> Receipt:
@@ -200,20 +217,35 @@ def transfers_in(
 
     What moves behind a proxy event to a beneficiary is that payment: it is told once, as the event.
     """
-    place = Transfer(
-        chain_id, receipt.tx_hash, "", None, block.number, block.hash, block.time, token="", destination="", amount=0
-    )
+    place = _place(receipt, block, chain_id)
     events = [
         _paid(paid, place)._replace(event_key=key, log_index=paid.log_index, sender=paid.match.sender or receipt.sender)
         for key, paid in receipt.events.items()
     ]
     plain = [
-        _moved(each, place)._replace(event_key=key, log_index=each.log_index, sender=each.move.log.source)
+        _told(key, each, place)
         for key, each in receipt.plain.items()
         if each.move.log.destination in destinations
         or (each.move.event_reference is None and each.move.log.destination in beneficiaries)
     ]
     return [*events, *plain]
+
+
+def movements_in(receipt: Receipt, block: Block, *, chain_id: int) -> tuple[Transfer, ...]:
+    """Return every movement of a token in one transaction, as the token itself reports it, in log order."""
+    place = _place(receipt, block, chain_id)
+    return tuple(_told(key, each, place) for key, each in receipt.plain.items())
+
+
+def _place(receipt: Receipt, block: Block, chain_id: int) -> Transfer:
+    return Transfer(
+        chain_id, receipt.tx_hash, "", None, block.number, block.hash, block.time, token="", destination="", amount=0
+    )
+
+
+def _told(key: str, plain: PlainTransfer, at: Transfer) -> Transfer:
+    moved = _moved(plain, at)
+    return moved._replace(event_key=key, log_index=plain.log_index, sender=plain.move.log.source)
 
 
 def _paid(paid: PaidEvent, at: Transfer) -> Transfer:

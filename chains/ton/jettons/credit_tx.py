@@ -39,8 +39,7 @@ def parse_credit_tx(row: Json) -> CreditTx | None:
     """Read a transaction as the effect of a message; None when it is none, or not final yet."""
     message = row.get("in_msg")
     # Nothing is asked of what is no message between wallets: strangers cause transactions of every kind.
-    final = row.get("emulated") is not True and row.get("finality", "finalized") in _FINAL
-    if not final or not isinstance(message, dict) or canonical_of(message.get("source")) is None:
+    if not is_final(row) or not isinstance(message, dict) or canonical_of(message.get("source")) is None:
         return None
     content = message.get("message_content")
     return CreditTx(
@@ -48,11 +47,16 @@ def parse_credit_tx(row: Json) -> CreditTx | None:
         time=number(row.get("now"), "now"),
         opcode=opcode_of(message.get("opcode")),
         sent_at=number(message.get("created_lt"), "created_lt"),
-        succeeded=_succeeded(row.get("description")) and not flag(message, "bounced"),
+        succeeded=succeeded(row.get("description")) and not flag(message, "bounced"),
         body=str(content.get("body", "")) if isinstance(content, dict) else "",
         hash=hash_or_none(row.get("hash")),
         lt=number_or_zero(row.get("lt")),
     )
+
+
+def is_final(row: Json) -> bool:
+    """Say whether a transaction is in the masterchain, and not foreseen alone."""
+    return row.get("emulated") is not True and row.get("finality", "finalized") in _FINAL
 
 
 def parse_origin(row: Json) -> Origin:
@@ -60,7 +64,7 @@ def parse_origin(row: Json) -> Origin:
     return Origin(hash_of(row.get("hash")), number(row.get("lt"), "lt"), number(row.get("now"), "now"))
 
 
-def _succeeded(description: Any) -> bool:
+def succeeded(description: Any) -> bool:
     """
     Say how a transaction went: an aborted one changed nothing; its phases say the same, and both must.
 

@@ -97,10 +97,10 @@ class TronClient:
             raise ChainProtocolError(f"asked for block {number}, got block {block.number}")
         return block, raw
 
-    async def receipt(self, endpoint: Endpoint, tx_hash: str) -> Receipt | None:
-        """Return the receipt of an irreversible transaction; None when the node does not hold one (yet)."""
+    async def receipt(self, endpoint: Endpoint, tx_hash: str, *, solid: bool = True) -> Receipt | None:
+        """Return the receipt of an (irreversible) transaction; None when the node does not hold one (yet)."""
         await self._check(endpoint)
-        raw = await self._http.post(endpoint, "/walletsolidity/gettransactioninfobyid", {"value": tx_hash})
+        raw = await self._http.post(endpoint, layer("gettransactioninfobyid", solid=solid), {"value": tx_hash})
         receipt = parse_receipt(raw)
         if receipt is not None and receipt.tx_hash != tx_hash:
             raise ChainProtocolError(f"asked for the receipt of {tx_hash}, got another")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from protocol.answers import Balance, ChainStatus, CheckoutBlock, FullIntent, Intent, Transfer
+from protocol.answers import Balance, ChainStatus, CheckoutBlock, FullIntent, InspectedTransaction, Intent, Transfer
 from protocol.events import BalanceEvent, EventTransfer, IntentEvent
 from webhooks.signing import check_secret
 
@@ -35,6 +35,7 @@ __all__ = [
     "Event",
     "EventTransfer",
     "FullIntent",
+    "InspectedTransaction",
     "Intent",
     "IntentEvent",
     "InvalidProof",

@@ -17,6 +17,7 @@ from protocol.answers import (
     CreatedIntent,
     FullIntent,
     FullWebhook,
+    InspectedTransaction,
     Intent,
     IntentPage,
     Readiness,
@@ -176,6 +177,18 @@ class ScannerClient:
     async def recheck_intent(self, intent_id: str, tx_hash: str | None = None) -> Rechecked:
         """Let the scanner look now, at one transaction if it is named, and say what it saw."""
         return await self._calls.call(routes.RECHECK, intent_id, body=drop_none(txHash=tx_hash))
+
+    # transactions
+
+    async def inspect_transaction(self, chain_id: int, tx_hash: str) -> InspectedTransaction:
+        """
+        Look at a transaction now; one that nobody knows is not `found`.
+
+        Raises:
+            ScannerUnavailable: the chain cannot be read, so that it is not known whether there is one.
+            ScannerRefused: it is no hash of that chain, or holds more transfers than are told.
+        """
+        return await self._calls.call(routes.INSPECT, body={"chainId": chain_id, "txHash": tx_hash})
 
     # balances
 
