@@ -86,7 +86,7 @@ async def test_too_many_transfers_are_refused_on_tron(tron):
 
 async def test_too_many_transfers_are_refused_on_ton(ton, monkeypatch):
     monkeypatch.setattr("chains.transactions.MAX_TRANSFERS", 6)
-    _, adapter = await ton.both()
+    center, adapter = await ton.both()
     ton.ledger.advance(10)
     first = ton.ledger.pay(OWNER, 1)
     for _ in range(6):
@@ -94,6 +94,7 @@ async def test_too_many_transfers_are_refused_on_ton(ton, monkeypatch):
     ton.ledger.advance(10)
     with pytest.raises(TooManyTransfers, match="7 times"):
         await adapter.transaction(first.tx_hash)
+    assert not {"transactions", "adjacentTransactions", "runGetMethod"} & center.calls.keys()  # no more work is done
 
 
 # --- who knows it, who lags, who contradicts --------------------------------------------------------
@@ -269,6 +270,19 @@ async def test_what_may_still_be_taken_back_is_found_and_not_final_on_tron(tron)
     assert inspected(chain, late, counts_blocks=False).depth is None
 
 
+async def test_what_the_irreversible_side_does_not_show_yet_is_not_final_on_tron(tron):
+    """However old its block is said to be: an index of that side comes after its blocks."""
+    tron.start()
+    grid = await tron.grid()
+    adapter = await tron.adapter(grid)
+    tx = tron.ledger.transfer(TRON_SHOP, 5)
+    tron.ledger.settle()
+    grid.fail("/walletsolidity/gettransactioninfobyid", body=b"{}")
+    seen = await adapter.transaction(tx)
+    assert moved(seen) == [(USDT, TRON_SHOP, 5)]
+    assert not inspected(a_chain(finality=Finality.FINALIZED), seen, counts_blocks=False).final
+
+
 async def test_a_payment_of_coin_does_not_say_how_it_went_on_tron(tron):
     tron.start()
     grid = await tron.grid()
@@ -314,6 +328,17 @@ async def test_a_transfer_whose_receiving_half_is_not_there_is_not_told_and_noth
     assert not inspected(a_chain(finality=Finality.FINALIZED), seen, counts_blocks=False).final
 
 
+async def test_a_receiving_half_that_cannot_be_read_leaves_nothing_final_on_ton(ton):
+    _, adapter = await ton.both()
+    ton.ledger.advance(10)
+    payment = ton.ledger.pay(OWNER, 3)
+    ton.ledger.advance(10)
+    (received,) = [tx for tx in payment.transactions if tx["account"] == payment.wallet]
+    received["in_msg"]["message_content"] = {"body": "bm90aGluZw=="}
+    seen = await adapter.transaction(payment.tx_hash)
+    assert (seen.transfers, seen.is_complete) == ((), False)
+
+
 async def test_a_transfer_that_came_back_was_none_on_ton(ton):
     _, adapter = await ton.both()
     ton.ledger.advance(10)
@@ -342,8 +367,7 @@ async def test_what_is_not_in_the_masterchain_yet_is_not_final_on_ton(ton):
     ton.ledger.advance(10)
     payment = ton.ledger.pay(OWNER, 3)
     ton.ledger.advance(10)
-    for transaction in payment.transactions:
-        transaction["finality"] = "pending"
+    payment.transactions[0]["finality"] = "pending"  # its other transactions are final
     assert not (await adapter.transaction(payment.tx_hash)).is_complete
 
 
