@@ -137,14 +137,14 @@ def dust_of(count):
 async def test_a_receipt_is_asked_for_and_read_once_however_many_transfers_are_in_it(world, monkeypatch):
     node = await world.node(receipts={tx_of(7): receipt_of(*equal_dust(MANY))})
     adapter = await world.adapter(node)
-    times = 0
+    times, read_receipt = 0, receipts.read_receipt
 
     async def counted(*args, **more):
         nonlocal times
         times += 1
-        return await receipts.read_receipt(*args, **more)
+        return await read_receipt(*args, **more)
 
-    monkeypatch.setattr(endpoint_verifier, "read_receipt", counted)
+    monkeypatch.setattr(receipts, "read_receipt", counted)
     dust = dust_of(MANY)
     for start in range(0, MANY, 500):  # as the confirmer does, which stores part by part
         seen = await adapter.verify(dust[start : start + 500], head=HEAD)

@@ -18,7 +18,7 @@ from typing import Any
 
 import chains.evm.logs.reader as log_reader
 from chains.evm.logs import log_decoder
-from chains.evm.verification import endpoint_verifier
+from chains.evm.verification import decisions, endpoint_verifier
 from kernel.store import lock
 from scanner import confirmer, ingest, lifecycle, matching, settlement, worker
 from scanner.reading import rail_reader
@@ -86,10 +86,10 @@ def rewind_to_a_page_end() -> None:
 
 def head_and_blocks_of_different_nodes() -> None:
     rewrite(
-        endpoint_verifier.EndpointVerifier,
-        "_why_unusable",
-        ("if not isinstance(top, Block):", "if False:"),
-        ("if head.block_hash is not None and top.hash != head.block_hash:", "if False:"),
+        decisions,
+        "why_unfit",
+        ("if not isinstance(block, Block):", "if False:"),
+        ("if head.block_hash is not None and block.hash != head.block_hash:", "if False:"),
     )
 
 
