@@ -13,18 +13,20 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     insert,
     literal,
     not_,
     or_,
     select,
+    true,
     union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kernel.store.bulk import Bulk, BulkInsert
+from kernel.store.bulk import Bulk, BulkInsert, Row
 from kernel.store.ddl import Whole
 from kernel.store.dialects import JsonRows, among, as_json_rows, columns_of, fetch_json_rows, upsert, without_index
 from kernel.store.leases import LANE
@@ -187,15 +189,26 @@ async def unclaimed(tx: AsyncConnection, now: int, *, me: str, alive_since: int,
 
 _ATTEMPTED = BulkInsert(insert(attempts), [column.name for column in attempts.c if column.name != "id"])
 _MOVED = ("status", "attempts", "next_attempt_at", "delivered_at", "failed_at")
+
+
+def _acknowledged(row: Row) -> ColumnElement[bool]:
+    """Say whether the round of an attempt was acknowledged before."""
+    return exists().where(attempts.c.event_id == row["id"], attempts.c.round == row["round"], attempts.c.ok.is_(true()))
+
+
 _MOVE = Bulk(
     {"id": events.c.event_id} | columns_of(events, (*_MOVED, "round")),
     lambda row: (
         update(events)
-        # A lane may be lost and come back: what was sent before an operator sent it again is no answer to that.
+        # A lane may be lost and come back. What was sent before a round began says nothing about that round: not of
+        # what was delivered before an operator sent it again, and of nothing that it was refused.
         .where(
             events.c.event_id == row["id"],
             without_index(events.c.status) == DeliveryStatus.PENDING,
-            events.c.round == row["round"],
+            or_(
+                events.c.round == row["round"],
+                and_(row["status"] == DeliveryStatus.DELIVERED, ~_acknowledged(row)),
+            ),
         )
         .values({name: row[name] for name in _MOVED})
     ),
@@ -223,8 +236,8 @@ _GIVEN_UP = Bulk(
 
 async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
     """Keep attempts and move their events, and the intents behind confirmations, accordingly."""
+    await _MOVE.run(tx, _columns(map(_event_row, records)))  # by what was told before these attempts
     await _ATTEMPTED.run(tx, _columns(map(_attempt_row, records)))
-    await _MOVE.run(tx, _columns(map(_event_row, records)))
     confirmations = [r for r in records if r.event.event_type == EventType.CONFIRMED]
     delivered = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if r.ok]
     spent = [{"id": r.event.subject_id, "at": r.at} for r in confirmations if not r.ok and r.retry_at is None]

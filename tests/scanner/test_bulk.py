@@ -94,4 +94,6 @@ async def test_rows_are_found_by_their_key_whatever_else_is_asked_of_them(
     assert plan[1].startswith(
         (f"SEARCH {table} USING INDEX sqlite_autoindex_{table}_1", f"SEARCH {table} USING INTEGER")
     )
-    assert len(plan) == 2
+    # An answer to a round that is over is looked up by its event.
+    also = ["CORRELATED SCALAR SUBQUERY 1", "SEARCH attempts USING INDEX attempts_event (event_id=?)"]
+    assert plan[2:] == (also if statement is outbox._MOVE else [])
