@@ -62,6 +62,8 @@ async def record_page(
     _count(recorded, folded, known)
     held = await folds.parts_of(tx, chain_id, found)
     await _claim(tx, chain_id, held, judgement.owned, now=now)
+    if known.gone:
+        await transfers.take_over(tx, folded, known)
     await transfers.add_many(tx, folded.rows, now=now)
     await transfers.grow_many(tx, folded.grown.values())
     await _record_strays(tx, chain_id, held, judgement.strays, recorded, now=now)

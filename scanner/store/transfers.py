@@ -29,7 +29,7 @@ from kernel.store.dialects import (
 from kernel.store.horizon import EVERYTHING
 from scanner.model import WORTHLESS, Reason, StoredTransfer
 from scanner.reading import folding
-from scanner.reading.folding import Grown, Judged, Place
+from scanner.reading.folding import Grown, Judged, Place, unpack
 from scanner.store.tables import BaseUnits, intents, lost_condition, transfers, unseen_condition
 
 ROWS_A_STEP = 1_000  # decoded without letting others run
@@ -154,6 +154,33 @@ async def _lead(tx: AsyncConnection, row_id: int, first: Transfer) -> None:
     )
 
 
+async def take_over(tx: AsyncConnection, folded: folding.Folded, known: Known) -> None:
+    """
+    Let what is back stand in the row it had.
+
+    Of several transfers the first names the row, and nodes that number alike ones in another order, or show some of
+    them later, name another one: under a second name the row that left the chain would be listed beside what is back.
+    """
+    for each in folded.rows:
+        transfer = each.transfer
+        names = unpack(each.members, transfer.event_key)
+        mine = [row for row in known.gone.get((transfer.tx_hash, each.intent_id), ()) if row.set <= names]
+        named = any(row.event_key == transfer.event_key for row in mine)
+        former = [row.id for row in mine if row.event_key != transfer.event_key]
+        if former and not named:
+            place = former.pop(0)
+            await tx.execute(update(transfers).where(transfers.c.id == place).values(event_key=transfer.event_key))
+        await _forget(tx, former)
+    for (tx_hash, intent_id, _), grown in folded.grown.items():
+        names = unpack(grown.members, "")
+        await _forget(tx, [row.id for row in known.gone.get((tx_hash, intent_id), ()) if row.set <= names])
+
+
+async def _forget(tx: AsyncConnection, ids: Collection[int]) -> None:
+    if ids:
+        await tx.execute(delete(transfers).where(among(transfers.c.id, "ids")), {"ids": ids})
+
+
 Said = tuple[str, str, int]  # token, destination, amount
 
 
@@ -167,6 +194,7 @@ class Known(NamedTuple):
     orphans: list[int]  # what stood in another block
     settled: dict[tuple[str, str], str]  # those that settled an intent, and which
     numbered: dict[tuple[str, str], Said]  # those an earlier version stored under a number a node gave
+    gone: dict[tuple[str, str | None], list[folding.Known]]  # by transaction and intent: what is not where it stood
 
     def renamed(self, transfer: Transfer) -> Transfer:
         """
@@ -211,7 +239,7 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     holds within a rail: the other one is read at another moment, and may be on another branch.
     """
     where = {(transfer.tx_hash, transfer.reference is not None): transfer.block_hash for transfer in seen}
-    known = Known(set(), set(), set(), {}, [], {}, {})
+    known = Known(set(), set(), set(), {}, [], {}, {}, {})
     for place, tx_hash, event_key, block_hash, intent_id, reason, settled, proxied, *rest in await fetch_json_rows(
         tx, _STANDING, chain=chain_id, hashes={tx_hash for tx_hash, _ in where}
     ):
@@ -222,12 +250,14 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
         if event_key == str(log_index):
             known.numbered[tx_hash, event_key] = (token, destination, int(amount))
         rail = (tx_hash, bool(proxied))
+        standing = folding.Known(place, event_key, log_index, times, int(amount), members)
+        if rail in where and not settled and (reason == Reason.REORGED or block_hash != where[rail]):
+            known.gone.setdefault((tx_hash, intent_id), []).append(standing)
         if reason == Reason.REORGED or rail not in where:
             continue
         # Several rows of one intent, reason and transaction are of a version that did not add them up: they stay.
         first = (tx_hash, intent_id, reason) not in known.worthless
         if block_hash == where[rail] and intent_id is not None and reason in WORTHLESS and first:
-            standing = folding.Known(place, event_key, log_index, times, int(amount), members)
             known.worthless[tx_hash, intent_id, reason] = standing
         elif block_hash == where[rail]:
             known.same.add((tx_hash, event_key))

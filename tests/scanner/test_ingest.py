@@ -101,6 +101,45 @@ async def test_what_was_taken_back_and_is_seen_in_the_same_block_again_counts_ag
     assert [(t.reason, t.counted) for t in await held(db)] == [(None, True)]
 
 
+def pile(order: str, block: int, branch: str = "a") -> list[Transfer]:
+    """Return worthless transfers of one transaction that say the same, numbered in one order or another."""
+    sent = [a_transfer(FIRST, amount=0, tx_hash=a_hash("tx-1"))] * len(order)
+    return [
+        at(each, block, place, branch)._replace(event_key=f"equal-{name}")
+        for place, (each, name) in enumerate(zip(sent, order, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("again", ["210", "120", "012", "3012"])
+@pytest.mark.parametrize("before", ["012", "12", "1"])
+async def test_a_pile_that_is_in_another_block_is_listed_once_whichever_of_it_is_the_first(
+    db: Database, before: str, again: str
+) -> None:
+    await store(db, FIRST)
+    await read(db, *pile(before, 100))
+    (first,) = await held(db)
+    async with db.write() as tx:
+        await ingest.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
+
+    await read(db, *pile(again, 101, "b"))
+
+    (listed,) = await held(db)
+    assert (listed.reason, listed.times, listed.block_number) == (Reason.ZERO_AMOUNT, len(again), 101)
+    assert listed.id == first.id  # with what an operator noted of it
+
+
+async def test_a_pile_that_comes_back_as_a_part_is_listed_as_far_as_it_is_back(db: Database) -> None:
+    await store(db, FIRST)
+    await read(db, *pile("210", 100))
+    async with db.write() as tx:
+        await ingest.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
+
+    await read(db, *pile("01", 101, "b"))
+    await read(db, *pile("012", 101, "b"))
+
+    assert [(each.reason, each.times) for each in await held(db)] == [(Reason.ZERO_AMOUNT, 3)]
+
+
 async def test_going_back_leaves_alone_what_is_still_in_its_block(db: Database) -> None:
     await store(db, FIRST)
     await read(db, at(a_transfer(FIRST), 100))
