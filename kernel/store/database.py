@@ -113,7 +113,7 @@ class SqliteDatabase(Database):
 
 def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...], one_step: bool) -> AsyncEngine:
     timeout_s = BUSY_TIMEOUT_MS / 1000
-    connect: dict[str, Any] = {"connect_args": {"timeout": timeout_s}}
+    connect: dict[str, Any] = {"connect_args": {"timeout": timeout_s, "factory": sqlite_driver.RollingBack}}
     if one_step:
         connect = {"async_creator": partial(sqlite_driver.connect, path, timeout_s=timeout_s)}
     engine = create_async_engine(

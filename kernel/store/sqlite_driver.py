@@ -19,6 +19,23 @@ import aiosqlite
 CHUNK = 64  # rows a step for those who iterate; nobody here does
 
 
+class RollingBack(sqlite3.Connection):
+    """
+    A connection whose end is the end of its transaction.
+
+    Closed while somebody still holds a question that was not answered to the end, as a task does that was cancelled
+    there, SQLite keeps it half alive, and with it the one write lock: nobody else could write until that task is
+    collected.
+    """
+
+    def close(self) -> None:
+        try:
+            self.rollback()
+        except sqlite3.ProgrammingError:  # it was closed before
+            return
+        super().close()
+
+
 class OneStepCursor(aiosqlite.Cursor):
     """A cursor that has fetched everything when it has executed."""
 
@@ -58,10 +75,14 @@ class OneStepConnection(aiosqlite.Connection):
         return OneStepCursor(self)
 
 
+def _open(path: Path, timeout_s: float) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=timeout_s, check_same_thread=False, factory=RollingBack)
+
+
 async def connect(path: Path, *, timeout_s: float) -> OneStepConnection:
     """Open a connection; `timeout_s` is how long it waits for another process's lock."""
     # Cursors are made outside the connection's thread; what they execute runs inside it, one at a time.
-    opened = OneStepConnection(lambda: sqlite3.connect(path, timeout=timeout_s, check_same_thread=False), CHUNK)
+    opened = OneStepConnection(lambda: _open(path, timeout_s), CHUNK)
     opened._thread.daemon = True  # noqa: SLF001 - as the dialect sets it: a forgotten connection must not hold the exit
     _ = await opened  # starts its thread
     return opened

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from chains.types import Cursor, Rail
-from kernel.store.database import Database
+from kernel.store.database import Database, open_database
 from scanner.store import checkpoints, intents
 from scanner.store.errors import StoreError
 from tests.scanner.facts import CHAIN, NOW, SQLITE_ALONE, an_intent
@@ -195,3 +196,22 @@ async def test_the_hash_of_a_block_is_the_one_it_was_last_read_with(db: Database
 
     async with db.read() as tx:
         assert await checkpoints.known_blocks(tx, CHAIN, Rail.PROXY) == [Cursor(10, "other")]
+
+
+@pytest.mark.parametrize("one_step", [True, False])
+@pytest.mark.parametrize("ends", ["close", "stop"])
+async def test_a_connection_that_ends_amid_a_question_holds_no_lock(
+    store_path: Path, ends: str, one_step: bool
+) -> None:
+    """A task that was cancelled there holds the question until it is collected, and its connection is closed."""
+    async with open_database(store_path, one_step=one_step) as db:
+        async with db.write() as tx:
+            raw = (await tx.get_raw_connection()).driver_connection
+            assert raw is not None
+            plain = raw._conn
+            asked = plain.execute("SELECT 1 UNION SELECT 2")
+            assert asked.fetchone() == (1,)  # and another one would come
+            await (raw.close() if ends == "close" else raw.stop())
+            with closing(sqlite3.connect(store_path, timeout=0.1)) as another:
+                another.execute("BEGIN IMMEDIATE")
+        assert asked is not None

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import fcntl
+import functools
 import gc
 import logging
 import os
@@ -220,13 +221,20 @@ def _impatient(sql: str) -> str:
 _real_connect = sqlite3.connect
 
 
-def _connect(database: Any, timeout: float = 0, **how: Any) -> sqlite3.Connection:
+@functools.cache
+def _patient(kind: type[sqlite3.Connection]) -> type[sqlite3.Connection]:
+    return type("Patient", (PatientConnection, kind), {})
+
+
+def _connect(
+    database: Any, timeout: float = 0, *, factory: type[sqlite3.Connection] = sqlite3.Connection, **how: Any
+) -> sqlite3.Connection:
     opened = _real_connect(
         database,
         timeout=0,
-        factory=PatientConnection,
+        factory=_patient(factory),
         check_same_thread=False,
-        **{k: v for k, v in how.items() if k not in {"check_same_thread", "factory"}},
+        **{name: value for name, value in how.items() if name != "check_same_thread"},
     )
     process = _process()
     if process is not None:
