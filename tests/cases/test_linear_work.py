@@ -92,6 +92,7 @@ def read(raw):
     return receipts.read_receipt(raw, tx_hash=tx_of(7), proxy=PROXY.lower())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [equal_dust, varied_dust, events_and_moves, unpaid_events])
 async def test_a_receipt_of_ten_thousand_logs_is_read_in_short_steps(kind):
     raw = sent(kind(MANY))

@@ -6,6 +6,8 @@ import asyncio
 import os
 import sys
 
+import pytest
+
 from devnet.ton.toncenter import TonCenter
 from devnet.tron.trongrid import TronGrid
 from tests.e2e import ton_shop, tron_shop
@@ -24,6 +26,7 @@ async def checked(file: str, **environment: str) -> str:
     return output.decode().strip().splitlines()[-1]
 
 
+@pytest.mark.long
 async def test_what_is_checked_against_trongrid():
     async with TronGrid(tron_shop.chain_of_today()) as grid:
         said = await checked("tests/chains/tron/test_live.py", TRONGRID_URL=grid.url, TRONGRID_API_KEY="a-key")
@@ -31,6 +34,7 @@ async def test_what_is_checked_against_trongrid():
         assert grid.requests <= 60
 
 
+@pytest.mark.long
 async def test_what_is_checked_against_toncenter():
     ledger = ton_shop.chain_of_today()
     for _ in range(30):

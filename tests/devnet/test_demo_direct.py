@@ -53,6 +53,7 @@ async def test_the_demo_runs_to_the_end(family: str, uri: str, tmp_path: Path) -
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.long
 async def test_left_running_it_ends_at_ctrl_c(tmp_path: Path) -> None:
     story = await play("tron", "on", tmp_path)
     assert story.stdout is not None

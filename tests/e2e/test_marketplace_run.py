@@ -77,6 +77,7 @@ async def test_every_level_of_the_ramp_meets_every_correctness_target(chain: Anv
     assert {each.name for each in (tmp_path / "reports").iterdir()} == {"e2e.json", "e2e.md"}
 
 
+@pytest.mark.long
 async def test_every_rail_works_and_no_secret_is_logged_or_answered_twice(chain: Anvil, tmp_path: Path) -> None:
     async with running(tmp_path, chain, *PAYMENT_METHODS) as (deployment, run):
         level = await run.level(RAILS_WORKERS)
