@@ -46,6 +46,7 @@ def explore(url: str) -> int:
     return tried
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_nothing_made_up_from_the_description_breaks_it(daemon: Running, tmp_path: Path) -> None:
     tried = await asyncio.to_thread(explore, daemon.api.url)

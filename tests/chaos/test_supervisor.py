@@ -15,7 +15,7 @@ from tests.chaos.shoppers import call_until_answered
 from tests.chaos.supervisor import Supervisor, supervised
 from tests.harness import environment, intent_body
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 NOWHERE = "http://127.0.0.1:9"
 MOST = 200  # registrations until a file has to grow

@@ -25,7 +25,7 @@ from marketplace.unit_of_work import UnitOfWork
 from tests.harness import USDT, environment, running
 from tests.marketplace import harness
 
-pytestmark = pytest.mark.anvil
+pytestmark = [pytest.mark.anvil, pytest.mark.long]
 KEY = "a-key-of-the-scanner"
 
 

@@ -46,6 +46,7 @@ def explore(url: str, token: str) -> set[tuple[str, str]]:
     return tried
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("who", ["admin", "buyer", "seller"])
 @pytest.mark.timeout(300)
