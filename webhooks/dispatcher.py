@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from kernel.clock import Clock
-from kernel.errors import Collision
+from kernel.errors import Collision, UnknownOutcome
 from kernel.logging import fields
 from kernel.store.database import Database
 from kernel.store.leases import LANE, Leases
@@ -246,9 +246,11 @@ class WebhookDispatcher:
         except StoreError as exc:
             # Sent but not written down: it will be sent again with the same id, after a pause.
             self._outage.failed(str(exc))
-            if self._stopping:  # the next start would send all of it again: worth one more try
+            # The next start would send all of it again: worth one more try, unless it may have been written.
+            if self._stopping and not isinstance(exc, UnknownOutcome):
                 return await self._write_again(records)
-            await self._clock.sleep(STORE_PAUSE_S)
+            if not self._stopping:
+                await self._clock.sleep(STORE_PAUSE_S)
             return False
 
     async def _record_once(self, records: Sequence[AttemptRecord]) -> None:

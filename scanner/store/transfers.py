@@ -165,7 +165,8 @@ async def take_over(tx: AsyncConnection, folded: folding.Folded, known: Known) -
         transfer = each.transfer
         names = unpack(each.members, transfer.event_key)
         mine = [row for row in known.gone.get((transfer.tx_hash, each.intent_id), ()) if row.set <= names]
-        named = any(row.event_key == transfer.event_key for row in mine)
+        # One that stands for more than is back has that name as well, and two rows must not.
+        named = (transfer.tx_hash, transfer.event_key) in known.keys
         former = [row.id for row in mine if row.event_key != transfer.event_key]
         if former and not named:
             place = former.pop(0)

@@ -128,6 +128,19 @@ async def test_a_pile_that_is_in_another_block_is_listed_once_whichever_of_it_is
     assert listed.id == first.id  # with what an operator noted of it
 
 
+async def test_a_pile_of_which_two_rows_are_gone_takes_neither_the_name_of_the_other(db: Database) -> None:
+    await store(db, FIRST)
+    for order, block, branch in (("012", 100, "a"), ("1", 101, "b")):
+        await read(db, *pile(order, block, branch))
+        gone = [Cursor(block, a_hash("block", block, branch))]
+        async with db.write() as tx:
+            await ingest.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=gone, now=NOW)
+
+    await read(db, *pile("01", 102, "c"))
+
+    assert [(each.reason, each.times) for each in await held(db)] == [(Reason.ZERO_AMOUNT, 2)]
+
+
 async def test_a_pile_that_comes_back_as_a_part_is_listed_as_far_as_it_is_back(db: Database) -> None:
     await store(db, FIRST)
     await read(db, *pile("210", 100))

@@ -42,7 +42,10 @@ class Guard:
 
     async def sign_in(self, request: web.Request, email: str, password: str) -> web.Response:
         """Open a session for whoever knows an account's password."""
-        token = await request.app[SERVICES].admin_sessions.open(email, password)
+        sessions = request.app[SERVICES].admin_sessions
+        token = await sessions.open(email, password)
+        # Whoever has a copy of the session that is replaced would keep it for hours, and nobody could end it.
+        await sessions.close(self.cookies.token(request))
         response = redirect(request, PAGES)
         self.cookies.sign_in(request, response, token)
         return response

@@ -53,6 +53,16 @@ async def held(visitor: Browser, email: str = ADMIN[0], password: str = ADMIN[1]
     return visitor.cookies["amn_admin"]
 
 
+async def test_signing_in_anew_ends_the_session_there_was(visitor: Browser) -> None:
+    copied = await held(visitor)
+
+    async with browser(visitor.url, amn_admin=copied) as other:
+        assert (await other.get("/admin")).status == 200
+        assert await held(visitor) != copied
+        assert (await other.get("/admin")).status == 303
+    assert (await visitor.get("/admin")).status == 200
+
+
 async def test_nobody_sees_a_page_without_a_session(visitor: Browser) -> None:
     for path in (*SEEN, "/admin/nowhere"):
         page = await visitor.get(filled(path))
