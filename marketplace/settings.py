@@ -23,6 +23,8 @@ from marketplace.retention import Keeping
 PREFIX = "MARKETPLACE_"
 LATE_DAYS = 7  # the scanner's LATE_WATCH_HOURS
 MIN_SECRET = 32
+MAX_ORIGINS = 50
+DEFAULT_PORTS = {"http": {80}, "https": {443}}  # which browsers leave out
 
 
 def _http_url(value: str) -> str:
@@ -56,7 +58,7 @@ def _sealing_key(value: SecretStr) -> SecretStr:
     return value
 
 
-def _secret_keys(value: Any) -> Any:
+def _listed(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -70,6 +72,20 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _origin(value: str) -> str:
+    """Return an origin as browsers spell it: another spelling would never be met, and a star is everybody."""
+    parts = urlsplit(_http_url(value))
+    if (
+        value != f"{parts.scheme}://{parts.netloc}".lower()
+        or {"@", "*"} & {*value}
+        or parts.port in DEFAULT_PORTS[parts.scheme]
+    ):
+        raise ValueError("each must be an exact origin such as https://shop.example, without a path")
+    return value
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+Origins = Annotated[tuple[Origin, ...], BeforeValidator(_listed), Field(max_length=MAX_ORIGINS)]
 SealingKey = Annotated[SecretStr, AfterValidator(_sealing_key)]
 Url = Annotated[str, AfterValidator(_http_url)]
 Hours = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366 * 24)]
@@ -88,6 +104,7 @@ class HttpSettings:
     public_url: str | None  # where the scanner reaches us; None: the address we listen on
     rate_limits: str | None
     trusted_hops: int
+    cors_origins: tuple[str, ...] = ()  # pages of which other sites may read what is answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,11 +164,12 @@ class _Environment(BaseModel):
     MARKETPLACE_PUBLIC_URL: Url | None = None
     MARKETPLACE_JWT_SECRET: SecretStr | None = None
     MARKETPLACE_SECRET_KEY: SealingKey | None = None
-    MARKETPLACE_SECRET_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_secret_keys)] = ()
+    MARKETPLACE_SECRET_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_listed)] = ()
     MARKETPLACE_XPUB: SecretStr | None = None
     MARKETPLACE_ESCROW_ADDRESSES: EscrowAddresses = Field(default_factory=dict)
     MARKETPLACE_RATE_LIMITS: str | None = None
     MARKETPLACE_TRUSTED_HOPS: Annotated[int, Field(ge=0, le=8)] = 0
+    MARKETPLACE_CORS_ORIGINS: Origins = ()
     MARKETPLACE_SWEEP_SEC: Seconds = 30
     MARKETPLACE_EVENT_RETENTION_DAYS: Days = 30
     MARKETPLACE_UNMATCHED_RETENTION_DAYS: Days = 90
@@ -201,6 +219,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
             public_url=env.MARKETPLACE_PUBLIC_URL,
             rate_limits=env.MARKETPLACE_RATE_LIMITS,
             trusted_hops=env.MARKETPLACE_TRUSTED_HOPS,
+            cors_origins=env.MARKETPLACE_CORS_ORIGINS,
         ),
         scanner=ScannerSettings(
             url=env.AMN_SCANNER_URL,
