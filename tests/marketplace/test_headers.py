@@ -76,7 +76,7 @@ async def test_a_stream_and_what_no_route_had_a_part_in_carry_them_too(shop: Run
 
 async def test_files_of_pages_keep_what_they_say_of_themselves(shop: Running) -> None:
     async with shop.nobody.session.get(f"{shop.nobody.url}/admin/login") as page:
-        path = f"/{re.findall(r'(assets/[^"]+)', await page.text())[0]}"
+        path = "/" + re.findall(r"(assets/[^\"]+)", await page.text())[0]
 
     _, found = await headers(shop, "GET", path)
 
@@ -183,5 +183,5 @@ async def test_preflights_use_up_no_ones_limit(tmp_path: Path, clock: FakeClock)
     ],
 )
 def test_what_is_no_exact_origin_is_refused(tmp_path: Path, value: str) -> None:
-    with pytest.raises(ConfigError, match="^MARKETPLACE_CORS_ORIGINS"):
+    with pytest.raises(ConfigError, match=r"^MARKETPLACE_CORS_ORIGINS"):
         load_settings({**environment(tmp_path), "MARKETPLACE_CORS_ORIGINS": value})
