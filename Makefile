@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos simulate recovery test test-postgresql test-browser test-long test-races golden pictures check docs bench load lock image env clean
+.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos simulate simulate-twice recovery test test-postgresql test-browser test-long test-races golden pictures check docs bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,6 +35,11 @@ chaos: setup-devnet setup-postgresql ## a hostile world, judged: SEEDS=20 of the
 
 simulate: setup ## the whole scanner in one process on virtual time, judged: SEEDS=20, SEED=n alone, SECONDS=60 (CHAIN=evm|tron|ton)
 	$(BIN)/python -m tests.simulation $(if $(SECONDS),--seconds $(SECONDS),$(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS))) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
+
+simulate-twice: setup ## SEEDS=20 in one process and in another, whose sets have another order: each takes the same steps
+	@mkdir -p reports && rm -f reports/traces.txt
+	PYTHONHASHSEED=1 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --traces reports/traces.txt $(ARGS)
+	PYTHONHASHSEED=2 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --traces reports/traces.txt $(ARGS)
 
 recovery: setup-devnet ## seconds from the end of each fault to the confirmation (CHAIN=tron|ton, ARGS="5xx lagging")
 	$(BIN)/python -m tests.chaos.recovery $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)

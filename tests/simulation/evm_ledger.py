@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -101,6 +102,7 @@ class EvmLedger:
         self._made = 0
         self._by_hash: dict[str, int] = {}
         self._place: dict[str, tuple[int, int]] = {}
+        self._said: dict[str, list[tuple[int, Json]]] = {}  # block and log, by each thing it says after what it is
         self._code = {PROXY.lower(), MULTICALL.lower(), *(token.lower() for token in SYMBOLS)}
         self._append((), int(now()) - 4000)
 
@@ -125,6 +127,9 @@ class EvmLedger:
             for tx in block.txs:
                 self._place.pop(tx.hash, None)
                 self.replaced.add(tx.hash)
+            for log in block.logs:
+                for topic in log["topics"][1:]:
+                    self._said[topic] = [each for each in self._said[topic] if each[0] != block.number]
         del self.blocks[-depth:]
         self.coins = [coin for coin in self.coins if coin[0] <= self.head]
         for txs, time in zip(contents, times, strict=True):
@@ -143,6 +148,8 @@ class EvmLedger:
                 for item in (log.address, *log.topics):
                     bloom |= _bits(bytes.fromhex(item[2:]))
                 block.logs.append(self._shown(log, tx, block, place, len(block.logs)))
+                for topic in log.topics[1:]:
+                    self._said.setdefault(topic, []).append((number, block.logs[-1]))
         block.bloom = bloom.to_bytes(256, "big")
         self.blocks.append(block)
         self._by_hash[block.hash] = number
@@ -177,14 +184,13 @@ class EvmLedger:
     def paid(self, order: Order, first: int, last: int) -> list[str]:
         """Return the transactions of two blocks and those between that pay an order, in its own token."""
         if order.rail == "proxy":
-            place, topic = 1, "0x" + keccak(bytes.fromhex(order.reference[2:])).hex()
+            place, topic = 1, _reference_topic(order.reference)
         else:
             place, topic = 2, "0x" + word(order.destination)
         return [
             log["transactionHash"]
-            for block in self.blocks[first : max(0, last + 1)]
-            for log in block.logs
-            if len(log["topics"]) > place and log["topics"][place] == topic and _moves(log, order.token)
+            for number, log in self._said.get(topic, ())
+            if first <= number <= last and log["topics"][place : place + 1] == [topic] and _moves(log, order.token)
         ]
 
     # As a node.
@@ -303,6 +309,11 @@ _AGGREGATE = keccak(b"aggregate3((address,bool,bytes)[])")[:4]
 _COIN = keccak(b"getEthBalance(address)")[:4]
 _DECIMALS = keccak(b"decimals()")[:4]
 _SYMBOL = keccak(b"symbol()")[:4]
+
+
+@functools.cache
+def _reference_topic(reference: str) -> str:
+    return "0x" + keccak(bytes.fromhex(reference[2:])).hex()
 
 
 def _moves(log: Json, token: str) -> bool:

@@ -55,30 +55,30 @@ class SimProcess:
 
 
 PROCESS: ContextVar[SimProcess | None] = ContextVar("process", default=None)
-_numbers = itertools.count(1)
 
 
 class SimFuture(asyncio.Future):  # type: ignore[type-arg]
     """One whose place in a set does not follow from its address."""
 
-    def __init__(self, *args: Any, **kw: Any) -> None:
-        self._number = next(_numbers)
-        super().__init__(*args, **kw)
+    _number = 0  # given when it is asked for: few are ever in a set
 
     def __hash__(self) -> int:
+        if not self._number:
+            self._number = next(self.get_loop().numbers)  # type: ignore[attr-defined]
         return self._number
 
 
 class SimTask(asyncio.Task):  # type: ignore[type-arg]
     """One whose place in a set does not follow from its address, and that knows its process."""
 
+    _number = 0
+
     def __init__(self, *args: Any, context: Context | None = None, **kw: Any) -> None:
-        self._number = next(_numbers)
         self.process = PROCESS.get() if context is None else context.get(PROCESS)
         super().__init__(*args, context=context, **kw)
+        self.mark = zlib.crc32(self.get_coro().__qualname__.encode())  # type: ignore[union-attr]
 
-    def __hash__(self) -> int:
-        return self._number
+    __hash__ = SimFuture.__hash__
 
 
 class SimLoop(asyncio.BaseEventLoop):
@@ -94,7 +94,10 @@ class SimLoop(asyncio.BaseEventLoop):
         self.said: Callable[[str], object] | None = None  # who wants to hear all of them
         self.checks: list[Callable[[], None]] = []  # made whenever the clock jumps
         self.on_commit: list[Callable[[], None]] = []  # made whenever a transaction was committed
+        self.numbers = itertools.count(1)  # of tasks and futures
         self._known: dict[str, int] = {}
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # those of one moment in order
+        self._timer_numbers = itertools.count()
         self._now = START_S
         self._dead: list[Any] = []  # what dead processes leave: dropped, it would run its `finally`s
         self.set_task_factory(lambda loop, coro, **kw: SimTask(coro, loop=loop, **kw))
@@ -125,31 +128,49 @@ class SimLoop(asyncio.BaseEventLoop):
             undo()
         self.network.forget(process)
 
-    def _run_once(self) -> None:
-        """Take one step, of whatever is ready."""
-        self._collect_due()
-        if not self._ready:
-            self._jump()
-            return
-        handle = self._next()
-        if handle._cancelled:
-            return
-        owner = handle._context.get(PROCESS)  # type: ignore[attr-defined]
-        if owner is not None and not self._lets(owner):
-            self._dead.append(handle)
-            return
-        self._record(handle, owner)
-        self._now += STEP_S
-        handle._run()
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
+        return timer
 
-    def _next(self) -> asyncio.Handle:
+    def _run_once(self) -> None:
+        """Take steps until somebody stops the loop."""
+        ready, timers = self._ready, self._timers  # type: ignore[attr-defined]
+        while not self._stopping:  # type: ignore[attr-defined]
+            while timers and timers[0][0] <= self._now:
+                timer = heapq.heappop(timers)[2]
+                if not timer._cancelled:
+                    ready.append(timer)
+            if not ready:
+                self._jump()
+                continue
+            handle = self._another() if len(ready) > 1 and self.rng.random() < REORDERED else ready.popleft()
+            if handle._cancelled:
+                continue
+            context = handle._context
+            owner = context.get(PROCESS)
+            if owner is not None and not self._lets(owner):
+                self._dead.append(handle)
+                continue
+            self._record(handle, owner)
+            self._now += STEP_S
+            try:
+                context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:  # noqa: BLE001 - as the loop of asyncio does
+                self.call_exception_handler({"message": f"{handle!r} failed", "exception": exc, "handle": handle})
+
+    def _another(self) -> asyncio.Handle:
+        """Take another step than asyncio would, if it is a task's."""
         ready = self._ready  # type: ignore[attr-defined]
-        if len(ready) > 1 and self.rng.random() < REORDERED:
-            place = self.rng.randrange(len(ready))
-            handle: asyncio.Handle = ready[place]
-            if place and isinstance(getattr(handle._callback, "__self__", None), SimTask):  # type: ignore[attr-defined]
-                del ready[place]
-                return handle
+        place = self.rng.randrange(len(ready))
+        handle: asyncio.Handle = ready[place]
+        if place and isinstance(getattr(handle._callback, "__self__", None), SimTask):  # type: ignore[attr-defined]
+            del ready[place]
+            return handle
         return ready.popleft()  # type: ignore[no-any-return]
 
     def _lets(self, owner: SimProcess) -> bool:
@@ -168,33 +189,28 @@ class SimLoop(asyncio.BaseEventLoop):
             raise Endless(f"more than {MOST_STEPS} steps")
         callback = handle._callback  # type: ignore[attr-defined]
         task = getattr(callback, "__self__", None)
-        what = task.get_coro().__qualname__ if isinstance(task, SimTask) else getattr(callback, "__qualname__", "")
-        known = self._known.get(what)
-        if known is None:
-            known = self._known[what] = zlib.crc32(what.encode())
+        if isinstance(task, SimTask):
+            known = task.mark
+        else:
+            what = getattr(callback, "__qualname__", "")
+            known = self._known.get(what, 0)
+            if not known:
+                known = self._known[what] = zlib.crc32(what.encode())
         mixed = self.trace ^ known ^ (0 if owner is None else owner.steps)
         self.trace = (mixed * 0x100000001B3 + int(self._now * 1e9)) & 0xFFFFFFFFFFFFFFFF
 
-    def _collect_due(self) -> None:
-        scheduled = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and scheduled[0]._when <= self._now:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            if not handle._cancelled:
-                self._ready.append(handle)  # type: ignore[attr-defined]
-
     def _jump(self) -> None:
         """Let time pass until something is due."""
-        scheduled = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
-        if not scheduled:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(timers)
+        if not timers:
             raise Stuck("nothing is ready, and nothing is due")
         if self._now - START_S > LONGEST_S:
             raise Endless(f"it does not end within {LONGEST_S:.0f} s of virtual time")
         for check in self.checks:
             check()
-        self._now = max(self._now, scheduled[0]._when)
+        self._now = max(self._now, timers[0][0])
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Do nothing: it is dropped when its time comes."""

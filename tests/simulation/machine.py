@@ -30,6 +30,8 @@ LOCKED_S = 5.0  # how long a connection waits for another one's lock, as the pro
 STATEMENT_S = (0.000_05, 0.000_4)
 SLOW = 0.01  # of the statements wait for the disk:
 SLOW_S = (0.005, 0.12)
+WORDLESS = {"cursor", "close", "fetchall", "fetchone"}  # what a connection is asked for that no other one can see:
+AT_ONCE = 0.75  # of it is done without a pause, and the rest a moment later
 UNLIMITED_PAGES = 1_073_741_823
 real_time = time.monotonic
 
@@ -46,6 +48,7 @@ def install() -> None:
     _install_sockets()
     _install_locks()
     _install_sqlite()
+    _install_statements()
     _install_schedule()
     logging.raiseExceptions = True
     # What dies leaves coroutines that are never finished: nobody wants to hear of them.
@@ -163,9 +166,13 @@ class InlineQueue:
 
     def put_nowait(self, item: tuple[Any, Callable[[], Any]]) -> None:
         loop = _loop()
-        wait = loop.rng.uniform(*(SLOW_S if loop.rng.random() < SLOW else STATEMENT_S))
-        self._free_at = max(self._free_at, loop.time()) + wait
-        loop.call_at(self._free_at, self._do, *item, loop.time(), context=copy_context())
+        chance, now = loop.rng.random, loop.time()
+        if self._free_at <= now and _asked_for(item[1]) in WORDLESS and chance() < AT_ONCE:
+            self._do(*item, now)
+            return
+        shortest, longest = SLOW_S if chance() < SLOW else STATEMENT_S
+        self._free_at = max(self._free_at, now) + shortest + (longest - shortest) * chance()
+        loop.call_at(self._free_at, self._do, *item, now, context=copy_context())
 
     def _do(self, future: Any, function: Callable[[], Any], asked_at: float) -> None:
         loop = _loop()
@@ -181,11 +188,33 @@ class InlineQueue:
             if future is not None and not future.done():
                 future.set_exception(exc)
         else:
-            if getattr(getattr(function, "func", None), "__name__", "") == "commit":
+            if _asked_for(function) == "commit":
                 for look in loop.on_commit:
                     look()
             if future is not None and not future.done():
                 future.set_result(result)
+
+
+def _asked_for(function: Any) -> str:
+    return getattr(getattr(function, "func", None), "__name__", "")
+
+
+def _install_statements() -> None:
+    """What a statement is in SQLite's words is worked out once, not at each start of a daemon."""
+    from sqlalchemy import util  # noqa: PLC0415 - after the clocks
+    from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite as Dialect  # noqa: PLC0415
+    from sqlalchemy.engine import base  # noqa: PLC0415
+
+    Dialect.__hash__ = lambda _: 1  # type: ignore[method-assign,assignment]
+    Dialect.__eq__ = lambda one, other: type(one) is type(other)  # type: ignore[method-assign,assignment]
+    known: Any = util.LRUCache(2000)
+    begin_engine = base.Engine.__init__
+
+    def begin_alike(engine: Any, *args: Any, **how: Any) -> None:
+        begin_engine(engine, *args, **how)
+        engine._compiled_cache = known
+
+    base.Engine.__init__ = begin_alike  # type: ignore[method-assign]
 
 
 def _install_sqlite() -> None:

@@ -233,8 +233,9 @@ class Network:
         return PROCESS.get()
 
     def latency(self) -> float:
-        rng = self.loop.rng
-        return rng.uniform(*(SLOW_S if rng.random() < SLOW else USUAL_S))
+        chance = self.loop.rng.random
+        shortest, longest = SLOW_S if chance() < SLOW else USUAL_S
+        return shortest + (longest - shortest) * chance()
 
     def addresses(self, host: Any, port: Any, **_: Any) -> list[Any]:
         numeric = host if host and host[0].isdigit() else "127.0.0.1"

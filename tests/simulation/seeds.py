@@ -24,10 +24,9 @@ from typing import get_args
 from tests.chaos.purchases import Family
 from tests.simulation import machine, sabotage
 from tests.simulation.plans import SPAN_S, Asked
-from tests.simulation.run import Result, run_seed, warm
+from tests.simulation.run import MEMORY, Result, run_seed, warm
 
 FAILED = Path(__file__).with_name("failed_seeds.txt")
-MEMORY = Path("/dev/shm")
 MOST_CPU_S = 240  # of one seed
 TRIALS = 24  # to make a failure smaller
 A_DAY = 1_000_000  # seeds: a day of the month begins where the one before cannot have come to
@@ -163,6 +162,24 @@ def known_failures() -> list[Asked]:
     return found
 
 
+class Traces:
+    """Which steps every run took before: whoever plays one again, in another process or on another day, takes the same."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        rows = path.read_text().splitlines() if path is not None and path.exists() else []
+        self._known = dict(row.rsplit(" ", 1) for row in rows)
+
+    def differs(self, result: Result) -> str | None:
+        """Remember the steps of a run, or say that they were others before."""
+        if self._path is None:
+            return None
+        trace = f"{result.trace:016x}"
+        before = self._known.setdefault(result.asked.command, trace)
+        self._path.write_text("".join(f"{command} {known}\n" for command, known in self._known.items()))
+        return None if trace == before else f"other steps than before: {before}"
+
+
 def _wanted(asked: argparse.Namespace, done: int) -> Iterator[Asked]:
     if asked.seconds:
         yield from known_failures()
@@ -185,6 +202,9 @@ def _arguments() -> argparse.Namespace:
         "--seconds", type=float, default=0, help="every seed that ever failed, then today's for so long"
     )
     parser.add_argument("--progress", type=Path, help="a file that remembers how far this got, to go on from there")
+    parser.add_argument(
+        "--traces", type=Path, help="a file that remembers the steps, to tell whether they are the same"
+    )
     parser.add_argument("--faults", type=_numbers, help="of the plan's faults these alone, by number")
     parser.add_argument("--purchases", type=_numbers, help="of the plan's purchases these alone")
     parser.add_argument("--sabotage", choices=sorted(sabotage.SABOTAGES), help="break the scanner in this way first")
@@ -213,12 +233,16 @@ def main() -> int:
             say(line(result))
             explain(result)
         return 0
+    traces = Traces(asked.traces)
     failures = known_failures() if asked.seconds else []
     for result in results(_timed(wanted, began, asked.seconds, len(failures)), asked.jobs):
         count += 1
         cpu_s += result.cpu_s
         say(line(result))
-        if result.sentences:
+        if (other := traces.differs(result)) is not None:
+            broken += 1
+            say(f"         {other}")
+        elif result.sentences:
             broken += 1
             explain(result if asked.no_shrink or asked.sabotage else smaller(result))
             if asked.until_found:

@@ -72,6 +72,18 @@ def test_how_far_it_got_is_remembered(tmp_path: Path) -> None:
     assert seeds._progress(progress) == (40, 2)
 
 
+def test_other_steps_than_before_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "traces"
+    one, other = Asked(1), Asked(2, family="ton")
+    assert seeds.Traces(file).differs(Result(one, [], trace=7)) is None
+    again = seeds.Traces(file)
+
+    assert again.differs(Result(one, [], trace=7)) is None
+    assert again.differs(Result(other, [], trace=8)) is None
+    assert "0000000000000007" in str(seeds.Traces(file).differs(Result(one, [], trace=9)))
+    assert seeds.Traces(None).differs(Result(one, [], trace=9)) is None
+
+
 def sum_up(numbers: list[int]) -> int:
     return sum(number for number in numbers)
 
