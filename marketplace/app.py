@@ -30,8 +30,10 @@ from marketplace.errors import ConfigError
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.admin_sessions import AdminSessions
+from marketplace.identity.members import Members
 from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import parse_limits
+from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
 from marketplace.notifications.feed import Notifications
 from marketplace.notifications.follower import NotificationFollower
@@ -281,7 +283,8 @@ def _services(
 ) -> Services:
     money, pepper = settings.money, settings.jwt_secret.get_secret_value()
     tokens = AccessTokens(pepper, clock.now_ms)
-    accounts = Accounts(units, passwords, tokens)
+    standings = Standings(units)
+    accounts = Accounts(units, passwords, tokens, standings)
     reconciliation = Reconciliation(units)
     destinations = open_destinations(catalog, money)
     return Services(
@@ -291,6 +294,8 @@ def _services(
         trusted_hops=settings.http.trusted_hops,
         catalog=catalog,
         accounts=accounts,
+        standings=standings,
+        members=Members(units, standings),
         admin_sessions=AdminSessions(units, accounts),
         requests=Requests(units),
         offers=Offers(units),

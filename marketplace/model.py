@@ -142,6 +142,32 @@ class DisputeOutcome(StrEnum):
     NO_ACTION = "no_action"
 
 
+class AccountEvent(StrEnum):
+    """What may become of an account."""
+
+    CREATED = "created"
+    INVITED = "invited"
+    INVITATION_REVOKED = "invitation_revoked"
+    JOINED = "joined"
+    REGISTERED = "registered"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a word and no secret
+    RESET_ORDERED = "reset_ordered"
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - a word and no secret
+    SUSPENDED = "suspended"
+    UNSUSPENDED = "unsuspended"
+    SESSIONS_ENDED = "sessions_ended"
+    SECOND_FACTOR_ADDED = "second_factor_added"
+    SECOND_FACTOR_REMOVED = "second_factor_removed"
+    RECOVERY_CODE_USED = "recovery_code_used"
+
+
+class LinkKind(StrEnum):
+    """What a link of an admin's is good for."""
+
+    INVITATION = "invitation"
+    RESET = "reset"
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks: read from the token, never from a body."""
@@ -162,6 +188,9 @@ class User:
     role: Role
     password_hash: str = field(repr=False)
     created_at: int
+    name_key: str = field(default="", repr=False)  # the name as it is searched for
+    generation: int = 0  # of their sessions: tokens of an earlier one are worth nothing
+    suspended_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

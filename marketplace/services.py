@@ -9,6 +9,8 @@ from marketplace.catalog import Catalog
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.admin_sessions import AdminSessions
+from marketplace.identity.members import Members
+from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
 from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout
@@ -36,6 +38,8 @@ class Services:
     trusted_hops: int
     catalog: Catalog
     accounts: Accounts
+    standings: Standings
+    members: Members
     admin_sessions: AdminSessions
     requests: Requests
     offers: Offers

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pydantic import SecretStr
 
-from marketplace.errors import Refused, conflict, not_found
+from marketplace.errors import Refused, conflict, forbidden, invalid, not_found
+from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens, digest, new_refresh
-from marketplace.model import Actor, Page, Role, User
-from marketplace.store import locks, users
-from marketplace.store.database import Tx
+from marketplace.model import AccountEvent, Actor, Role, User
+from marketplace.store import account_events, locks, users
 from marketplace.store.errors import Taken
 from marketplace.store.users import RefreshToken
-from marketplace.unit_of_work import UnitOfWorkFactory, new_id
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
 log = logging.getLogger(__name__)
 
@@ -50,27 +51,25 @@ class Tokens:
 class Accounts:
     """Use cases of accounts."""
 
-    def __init__(self, units: UnitOfWorkFactory, passwords: PasswordCheck, tokens: AccessTokens) -> None:
+    def __init__(
+        self, units: UnitOfWorkFactory, passwords: PasswordCheck, tokens: AccessTokens, standings: Standings
+    ) -> None:
         self._units = units
         self._passwords = passwords
         self._tokens = tokens
+        self._standings = standings
 
-    async def create(self, *, email: str, password: str, role: Role, name: str) -> User:
+    async def create(self, *, email: str, password: str, role: Role, name: str, by: Actor | None = None) -> User:
         """Add a user; e-mails differ in more than letter case."""
         hashed = await self._passwords.hash(password)
         async with self._units.begin(None) as work:
-            if await users.by_email(work.tx, _same(email)) is not None:
+            user = new_user(work, email=email, password_hash=hashed, role=role, name=name)
+            if await users.by_email(work.tx, user.email) is not None:
                 raise conflict("this e-mail is taken", field="email")
-            user = User(
-                id=new_id(), email=_same(email), name=name, role=role, password_hash=hashed, created_at=work.now
-            )
             await users.add(work.tx, user)
+            creator = None if by is None else by.user_id
+            await account_events.add(work.tx, AccountEvent.CREATED, about=user.id, by=creator, now=work.now)
         return user
-
-    async def listing(self, page: Page, *, text: str | None, role: Role | None) -> tuple[list[User], int]:
-        """Return people, newest first."""
-        async with self._units.db.read() as tx:
-            return await users.listing(tx, page, text=text, role=role)
 
     async def named(self, user_ids: Collection[str]) -> Mapping[str, User]:
         """Return people by their ids."""
@@ -80,7 +79,7 @@ class Accounts:
     async def ensure_admin(self, email: str, password: SecretStr) -> None:
         """Create the first admin when there is no such user yet."""
         async with self._units.db.read() as tx:
-            known = await users.by_email(tx, _same(email))
+            known = await users.by_email(tx, same_email(email))
         if known is None:
             try:
                 await self.create(email=email, password=password.get_secret_value(), role=Role.ADMIN, name="Admin")
@@ -92,21 +91,70 @@ class Accounts:
     async def login(self, email: str, password: str) -> tuple[User, Tokens]:
         """Trade e-mail and password for tokens."""
         user = await self.authenticate(email, password)
-        async with self._units.begin(None) as work:
-            return user, await self._issue(work.tx, user, new_id(), work.now)
+        async with self._units.begin(locks.user(user.id)) as work:
+            return user, await self.issue(work, await self.confirmed(work, user))
 
     async def authenticate(self, email: str, password: str) -> User:
         """Return whose e-mail and password these are; a wrong one and an unknown user look and cost the same."""
         async with self._units.db.read() as tx:
-            user = await users.by_email(tx, _same(email))
+            user = await users.by_email(tx, same_email(email))
         right = await self._passwords.verify(None if user is None else user.password_hash, password)
         if user is None or not right:
             raise Refused("bad_credentials", "e-mail or password is wrong")
         if self._passwords.needs_rehash(user.password_hash):
             renewed = await self._passwords.hash(password)
             async with self._units.begin(None) as work:
-                await users.set_password_hash(work.tx, user.id, renewed)
+                await users.renew_password_hash(work.tx, user.id, user.password_hash, renewed)
         return user
+
+    async def confirmed(self, work: UnitOfWork, user: User) -> User:
+        """
+        Return who somebody is now, with their account locked: hashing takes long, and much may happen meanwhile.
+
+        Raises:
+            Refused: they were suspended, or their password is another one now.
+        """
+        now = await users.by_id(work.tx, user.id)
+        if now is None or now.generation != user.generation:
+            raise Refused("bad_credentials", "e-mail or password is wrong")
+        if now.suspended_at is not None:  # told to whoever knows the password, and to nobody else
+            raise forbidden("this account is suspended")
+        return now
+
+    async def change_password(self, actor: Actor, current: str, wanted: str) -> Tokens:
+        """Give the actor a new password and new tokens; every other session of theirs ends."""
+        async with self.changing_password(actor, current, wanted) as (work, user):
+            return await self.issue(work, user)
+
+    @asynccontextmanager
+    async def changing_password(
+        self, actor: Actor, current: str, wanted: str
+    ) -> AsyncIterator[tuple[UnitOfWork, User]]:
+        """Give the actor a new password and end their sessions; what the block adds is the session that goes on."""
+        user = await self.me(actor)
+        if not await self._passwords.verify(user.password_hash, current):
+            raise invalid("currentPassword", "is wrong")
+        hashed = await self._passwords.hash(wanted)
+        async with self.ending_sessions(user.id) as work:
+            await self.confirmed(work, user)
+            await self.put_password(work, user.id, hashed)
+            await account_events.add(work.tx, AccountEvent.PASSWORD_CHANGED, about=user.id, by=user.id, now=work.now)
+            yield work, replace(user, password_hash=hashed, generation=user.generation + 1)
+
+    @asynccontextmanager
+    async def ending_sessions(self, user_id: str) -> AsyncIterator[UnitOfWork]:
+        """Begin a transaction about an account, after which its standing is read again."""
+        try:
+            async with self._units.begin(locks.user(user_id)) as work:
+                yield work
+        finally:
+            self._standings.forget(user_id)
+
+    async def put_password(self, work: UnitOfWork, user_id: str, password_hash: str) -> None:
+        """Replace a password, end every session, and tell whose it was."""
+        await users.set_password_hash(work.tx, user_id, password_hash)
+        await users.end_sessions(work.tx, user_id, work.now)
+        work.notify([user_id], "account", "password_changed", "Your password was changed", about=user_id)
 
     async def refresh(self, plain: str) -> Tokens:
         """
@@ -121,8 +169,8 @@ class Accounts:
                 raise _unknown_token()
             user = await users.by_id(work.tx, token.user_id)
             used = await users.use_token(work.tx, hashed, work.now)
-            if used and user is not None:
-                return await self._issue(work.tx, user, token.family_id, work.now)
+            if used and user is not None and user.suspended_at is None:
+                return await self.issue(work, user, token.family_id)
             await users.revoke_family(work.tx, token.family_id, work.now)  # committed, though the answer is a refusal
         log.warning("[accounts] a refresh token came twice: its family is revoked")
         raise _unknown_token()
@@ -135,25 +183,40 @@ class Accounts:
             raise not_found("user")
         return user
 
-    async def _issue(self, tx: Tx, user: User, family_id: str, now: int) -> Tokens:
+    async def issue(self, work: UnitOfWork, user: User, family_id: str | None = None) -> Tokens:
+        """Return tokens for somebody, of the family they come from, else of a new one."""
         plain, hashed = new_refresh()
         await users.add_token(
-            tx,
+            work.tx,
             RefreshToken(
                 token_hash=hashed,
-                family_id=family_id,
+                family_id=family_id or new_id(),
                 user_id=user.id,
                 used_at=None,
                 revoked_at=None,
-                expires_at=now + REFRESH_MS,
-                created_at=now,
+                expires_at=work.now + REFRESH_MS,
+                created_at=work.now,
             ),
         )
-        return Tokens(self._tokens.issue(user.id, user.role), plain)
+        return Tokens(self._tokens.issue(user.id, user.role, user.generation), plain)
 
 
-def _same(email: str) -> str:
+def same_email(email: str) -> str:
+    """Return the one form of an e-mail."""
     return email.strip().lower()
+
+
+def new_user(work: UnitOfWork, *, email: str, password_hash: str, role: Role, name: str) -> User:
+    """Return a user that is not stored yet."""
+    return User(
+        id=new_id(),
+        email=same_email(email),
+        name=name,
+        name_key=users.searched(name),
+        role=role,
+        password_hash=password_hash,
+        created_at=work.now,
+    )
 
 
 def _unknown_token() -> Refused:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from kernel.web.browser_sessions import LIFE_MS, is_token, new_token, token_hash
 from marketplace.errors import forbidden
 from marketplace.identity.accounts import Accounts
-from marketplace.model import Role, User
-from marketplace.store import admin_sessions
+from marketplace.model import Actor, Role, User
+from marketplace.store import admin_sessions, locks
 from marketplace.store.admin_sessions import AdminSession
-from marketplace.unit_of_work import UnitOfWorkFactory
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 STAFF = (Role.ADMIN, Role.RESOLVER)
 
@@ -25,13 +25,13 @@ class AdminSessions:
         user = await self._accounts.authenticate(email, password)
         if user.role not in STAFF:
             raise forbidden("these pages are for admins and resolvers")
-        token = new_token()
-        async with self._units.begin(None) as work:
-            session = AdminSession(
-                token_hash=token_hash(token), user_id=user.id, created_at=work.now, expires_at=work.now + LIFE_MS
-            )
-            await admin_sessions.add(work.tx, session)
-        return token
+        async with self._units.begin(locks.user(user.id)) as work:
+            return await _opened(work, await self._accounts.confirmed(work, user))
+
+    async def change_password(self, actor: Actor, current: str, wanted: str) -> str:
+        """Give somebody who is signed in a new password; return the token of the one session that goes on."""
+        async with self._accounts.changing_password(actor, current, wanted) as (work, user):
+            return await _opened(work, user)
 
     async def of(self, token: str) -> User | None:
         """Return who is signed in with a token; None when nobody is, or they may not be here any more."""
@@ -45,3 +45,12 @@ class AdminSessions:
         """Sign a browser out."""
         async with self._units.begin(None) as work:
             await admin_sessions.close(work.tx, token_hash(token))
+
+
+async def _opened(work: UnitOfWork, user: User) -> str:
+    token = new_token()
+    session = AdminSession(
+        token_hash=token_hash(token), user_id=user.id, created_at=work.now, expires_at=work.now + LIFE_MS
+    )
+    await admin_sessions.add(work.tx, session)
+    return token

@@ -26,6 +26,7 @@ class Claims:
     user_id: str
     role: str
     expires_at: int
+    generation: int = 0  # of its user's sessions
 
 
 class AccessTokens:
@@ -38,10 +39,10 @@ class AccessTokens:
         self._now_ms = now_ms
         self._ttl_s = ttl_s
 
-    def issue(self, user_id: str, role: str) -> str:
-        """Return a token for a user."""
+    def issue(self, user_id: str, role: str, generation: int = 0) -> str:
+        """Return a token for a user, of the present generation of their sessions."""
         now = self._now_ms() // 1000
-        claims = {"iss": ISSUER, "sub": user_id, "role": role, "iat": now, "exp": now + self._ttl_s}
+        claims = {"iss": ISSUER, "sub": user_id, "role": role, "gen": generation, "iat": now, "exp": now + self._ttl_s}
         return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
 
     def read(self, token: str) -> Claims:
@@ -52,20 +53,20 @@ class AccessTokens:
             InvalidToken: forged, expired, of another kind, or no token at all.
         """
         claims = self._verified(token)
-        role, expires_at = claims["role"], claims["exp"]
+        role, expires_at, generation = claims["role"], claims["exp"], claims["gen"]
         # bool is an int to Python: {"exp": true} is not a time.
-        if not isinstance(role, str) or type(expires_at) is not int:
+        if not isinstance(role, str) or type(expires_at) is not int or type(generation) is not int:
             raise InvalidToken("a claim has the wrong type")
         if self._now_ms() >= expires_at * 1000:
             raise InvalidToken("expired")
-        return Claims(str(claims["sub"]), role, expires_at * 1000)
+        return Claims(str(claims["sub"]), role, expires_at * 1000, generation)
 
     def _verified(self, token: str) -> dict[str, object]:
         if len(token) > MAX_TOKEN:
             raise InvalidToken("too long")
         # Times are checked above, by our own clock; the algorithm is ours and never the token's choice.
         options: jwt.types.Options = {
-            "require": ["iss", "sub", "role", "iat", "exp"],
+            "require": ["iss", "sub", "role", "gen", "iat", "exp"],
             "verify_exp": False,
             "verify_iat": False,
             "verify_nbf": False,

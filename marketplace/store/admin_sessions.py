@@ -37,7 +37,8 @@ async def add(tx: Tx, session: AdminSession) -> None:
 async def holder(tx: Tx, token_hash: str, *, now: int) -> User | None:
     """Return whose session it is; None when it is over, or none."""
     held = select(users).join(admin_sessions, _s.user_id == users.c.id)
-    return await one(tx, held.where(_s.token_hash == token_hash, _s.expires_at > now), User)
+    valid = (_s.token_hash == token_hash) & (_s.expires_at > now) & users.c.suspended_at.is_(None)
+    return await one(tx, held.where(valid), User)
 
 
 async def close(tx: Tx, token_hash: str) -> None:

@@ -37,6 +37,11 @@ def request_of_dispute(dispute_id: str) -> Subject:
     return _request_of(disputes, dispute_id)
 
 
+def user(user_id: str) -> Subject:
+    """Somebody's account: their sessions, their password, whether they are suspended."""
+    return select(users.c.id).where(users.c.id == user_id)
+
+
 def holder_of_token(token_hash: str) -> Subject:
     """The user a refresh token is of: else a link added at the same time would outlive the end of its family."""
     t = refresh_tokens.c

@@ -1,16 +1,21 @@
-"""People, and the refresh tokens they hold."""
+"""People, and the sessions they hold."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, and_, delete, insert, or_, select, update
 
+from kernel.store.dialects import is_postgresql
 from marketplace.model import Page, Role, User
 from marketplace.store.database import Tx
 from marketplace.store.rows import changed, many, one, paged
-from marketplace.store.tables import refresh_tokens, users
+from marketplace.store.tables import admin_sessions, refresh_tokens, second_factors, users
+
+_u = users.c
+_LAST = "\U0010ffff"  # comes after every other character
+SHOWN_SESSIONS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,20 @@ class RefreshToken:
     revoked_at: int | None
     expires_at: int
     created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Where somebody is signed in: a login of the API, or a browser at the pages."""
+
+    kind: str
+    last_used_at: int
+    expires_at: int
+
+
+def searched(text: str) -> str:
+    """Return a name or an e-mail as it is searched for."""
+    return text.strip().lower()
 
 
 async def add(tx: Tx, user: User) -> None:
@@ -40,14 +59,20 @@ async def by_id(tx: Tx, user_id: str) -> User | None:
 
 
 async def listing(tx: Tx, page: Page, *, text: str | None, role: Role | None) -> tuple[list[User], int]:
-    """Return one page of people, newest first; `text` is a part of a name or an e-mail, in any case."""
+    """Return one page of people, newest first; `text` is what a name or an e-mail begins with, in any case."""
     found = select(users).order_by(users.c.created_at.desc(), users.c.id)
     if text is not None:
-        named = [column.icontains(text, autoescape=True) for column in (users.c.email, users.c.name)]
-        found = found.where(or_(*named))
+        found = found.where(or_(*(_begins(tx, column, searched(text)) for column in (_u.email, _u.name_key))))
     if role is not None:
         found = found.where(users.c.role == role)
     return await paged(tx, found, User, page)
+
+
+def _begins(tx: Tx, column: Column[str], text: str) -> ColumnElement[bool]:
+    """Ask for what begins with a text in the words that each engine finds through an index."""
+    if is_postgresql(tx):
+        return column.startswith(text, autoescape=True)
+    return and_(column >= text, column < text + _LAST)  # SQLite's LIKE disregards case, and with it the index
 
 
 async def by_ids(tx: Tx, user_ids: Collection[str]) -> dict[str, User]:
@@ -56,12 +81,67 @@ async def by_ids(tx: Tx, user_ids: Collection[str]) -> dict[str, User]:
 
 
 async def ids_with(tx: Tx, roles: Sequence[Role]) -> list[str]:
-    """Return the ids of everybody with one of these roles."""
-    return list((await tx.execute(select(users.c.id).where(users.c.role.in_(roles)))).scalars())
+    """Return the ids of everybody with one of these roles who is not suspended."""
+    found = select(_u.id).where(_u.role.in_(roles), _u.suspended_at.is_(None))
+    return list((await tx.execute(found)).scalars())
+
+
+async def another_admin(tx: Tx, user_id: str) -> bool:
+    """Say whether there is an admin besides this one who is not suspended."""
+    others = select(_u.id).where(_u.role == Role.ADMIN, _u.suspended_at.is_(None), _u.id != user_id)
+    return (await tx.execute(others.limit(1))).first() is not None
+
+
+async def suspend(tx: Tx, user_id: str, now: int) -> bool:
+    """Suspend somebody; False when they are already."""
+    return await changed(tx, update(users).where(_u.id == user_id, _u.suspended_at.is_(None)).values(suspended_at=now))
+
+
+async def unsuspend(tx: Tx, user_id: str) -> bool:
+    """Let somebody in again; False when they are not suspended."""
+    return await changed(
+        tx, update(users).where(_u.id == user_id, _u.suspended_at.is_not(None)).values(suspended_at=None)
+    )
+
+
+async def end_sessions(tx: Tx, user_id: str, now: int) -> None:
+    """End every session of somebody: access tokens, families of refresh tokens, browsers at the pages."""
+    # The row goes first: a login that is under way has it locked, and what it adds is seen below.
+    await tx.execute(update(users).where(_u.id == user_id).values(generation=_u.generation + 1))
+    t = refresh_tokens.c
+    await tx.execute(update(refresh_tokens).where(t.user_id == user_id, t.revoked_at.is_(None)).values(revoked_at=now))
+    await tx.execute(delete(admin_sessions).where(admin_sessions.c.user_id == user_id))
+
+
+async def sessions(tx: Tx, user_id: str, now: int) -> list[Session]:
+    """Return where somebody is signed in, what was used last first."""
+    t, s = refresh_tokens.c, admin_sessions.c
+    live = (t.user_id == user_id) & t.used_at.is_(None) & t.revoked_at.is_(None) & (t.expires_at > now)
+    logins = select(t.created_at, t.expires_at).where(live).order_by(t.created_at.desc()).limit(SHOWN_SESSIONS)
+    browsers = select(s.created_at, s.expires_at).where(s.user_id == user_id, s.expires_at > now)
+    found = [
+        Session(kind=kind, last_used_at=used, expires_at=ends)
+        for kind, asked in (("api", logins), ("pages", browsers.limit(SHOWN_SESSIONS)))
+        for used, ends in await tx.execute(asked)
+    ]
+    return sorted(found, key=lambda each: -each.last_used_at)
+
+
+async def with_second_factor(tx: Tx, user_ids: Collection[str]) -> set[str]:
+    """Return who of these people has a second factor."""
+    f = second_factors.c
+    found = select(f.user_id).where(f.user_id.in_(user_ids), f.confirmed_at.is_not(None))
+    return set((await tx.execute(found)).scalars())
 
 
 async def set_password_hash(tx: Tx, user_id: str, password_hash: str) -> None:
     await tx.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
+
+
+async def renew_password_hash(tx: Tx, user_id: str, former: str, renewed: str) -> None:
+    """Store the hash of the same password made anew, unless another password was set meanwhile."""
+    same = (_u.id == user_id) & (_u.password_hash == former)
+    await tx.execute(update(users).where(same).values(password_hash=renewed))
 
 
 async def add_token(tx: Tx, token: RefreshToken) -> None:

@@ -121,7 +121,7 @@ class Disputes:
                 raise conflict("the dispute is resolved", outcome=dispute.outcome)
             if user_id is not None:
                 judge = await users.by_id(work.tx, user_id)
-                if judge is None or judge.role not in JUDGES:
+                if judge is None or judge.role not in JUDGES or judge.suspended_at is not None:
                     raise invalid("userId", "has to be an admin or a resolver")
             await disputes.assign(work.tx, dispute_id, user_id)
             if user_id is not None and user_id not in {actor.user_id, dispute.assigned_to}:

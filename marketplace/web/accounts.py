@@ -10,28 +10,31 @@ from pydantic import Field
 from marketplace.identity.accounts import Tokens
 from marketplace.model import Role
 from marketplace.web import shapes
-from marketplace.web.answers import paged, success
-from marketplace.web.bodies import Body, Listing, Text, current_actor, parse, parse_query
+from marketplace.web.answers import success
+from marketplace.web.bodies import Body, Text, current_actor, parse
 from marketplace.web.fields import Email
 from marketplace.web.state import SERVICES
 from protocol.codec import of
 
+NewPassword = Annotated[str, Field(min_length=8, max_length=256, repr=False)]
+Password = Annotated[str, Field(min_length=1, max_length=256, repr=False)]
+
 
 class NewUser(Body):
     email: Email
-    password: Annotated[str, Field(min_length=8, max_length=256, repr=False)]
+    password: NewPassword
     role: Role
     name: Annotated[Text, Field(min_length=1, max_length=120)]
 
 
-class ListUsers(Listing):
-    q: Annotated[str | None, Field(min_length=1, max_length=254)] = None
-    role: Role | None = None
-
-
 class Login(Body):
     email: Annotated[Text, Field(min_length=1, max_length=254)]
-    password: Annotated[str, Field(min_length=1, max_length=256, repr=False)]
+    password: Password
+
+
+class ChangePassword(Body):
+    current_password: Password
+    new_password: NewPassword
 
 
 class Refresh(Body):
@@ -44,20 +47,12 @@ def _tokens(issued: Tokens) -> shapes.Tokens:
 
 async def create(request: web.Request) -> web.Response:
     """POST /api/admin/users"""
-    current_actor(request, Role.ADMIN)
+    actor = current_actor(request, Role.ADMIN)
     body = await parse(request, NewUser)
     user = await request.app[SERVICES].accounts.create(
-        email=body.email, password=body.password, role=body.role, name=body.name
+        email=body.email, password=body.password, role=body.role, name=body.name, by=actor
     )
     return success(shapes.OneUser(user=of(shapes.User, user)), status=201)
-
-
-async def listing(request: web.Request) -> web.Response:
-    """GET /api/admin/users"""
-    current_actor(request, Role.ADMIN)
-    query = parse_query(request, ListUsers)
-    found, total = await request.app[SERVICES].accounts.listing(query.part(), text=query.q, role=query.role)
-    return paged(shapes.UserPage, total, query.part(), users=(of(shapes.User, user) for user in found))
 
 
 async def login(request: web.Request) -> web.Response:
@@ -71,6 +66,14 @@ async def refresh(request: web.Request) -> web.Response:
     """POST /api/auth/refresh-token"""
     body = await parse(request, Refresh)
     issued = await request.app[SERVICES].accounts.refresh(body.refresh_token)
+    return success(shapes.Refreshed(tokens=_tokens(issued)))
+
+
+async def change_password(request: web.Request) -> web.Response:
+    """POST /api/auth/password"""
+    actor = current_actor(request)
+    body = await parse(request, ChangePassword)
+    issued = await request.app[SERVICES].accounts.change_password(actor, body.current_password, body.new_password)
     return success(shapes.Refreshed(tokens=_tokens(issued)))
 
 

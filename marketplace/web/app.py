@@ -9,7 +9,7 @@ from kernel.web.middlewares import counted, whole_body
 from marketplace.services import Services
 from marketplace.settings import HttpSettings
 from marketplace.web.headers import CrossOrigin, secured
-from marketplace.web.middlewares import again, errors, limits, request_id, unrouted
+from marketplace.web.middlewares import again, errors, limits, request_id, sessions, unrouted
 from marketplace.web.openapi import DOCUMENT, Document
 from marketplace.web.pages.routes import add_pages, guard_of
 from marketplace.web.routes import ROUTES, STREAM
@@ -22,7 +22,8 @@ def build_app(services: Services, http: HttpSettings) -> web.Application:
     """Wire the routes to the use cases."""
     guard = guard_of(http)
     other_origins = CrossOrigin(http.cors_origins, public_url=http.public_url)
-    around = [request_id, other_origins.middleware(), errors, limits, counted, guard.middleware(), whole_body, again]
+    door = [request_id, other_origins.middleware(), errors, limits, counted, guard.middleware()]
+    around = [*door, whole_body, sessions, again]
     app = web.Application(client_max_size=MAX_BODY, middlewares=around)
     app[SERVICES] = services
     app[ERROR_SHAPE] = ErrorShape(_unrouted)

@@ -19,6 +19,7 @@ from marketplace.model import Actor, Page, Role
 from marketplace.web.state import SERVICES
 
 M = TypeVar("M", bound=BaseModel)
+ENDED = web.RequestKey("session is over", bool)  # of the access token of a request; its middleware looks it up
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # what no text of several lines has
@@ -111,16 +112,35 @@ def path_uuid(request: web.Request, what: str, name: str = "id") -> str:
     return value
 
 
+def bearer_token(request: web.Request) -> str:
+    """Return the access token of a request as it was sent; empty when there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+async def look_up_session(request: web.Request) -> None:
+    """Find out whether the session of the request's token was ended; a token that cannot be read has none."""
+    services, token = request.app[SERVICES], bearer_token(request)
+    try:
+        claims = services.tokens.read(token)
+    except InvalidToken:
+        return
+    standing = await services.standings.of(claims.user_id)
+    request[ENDED] = standing is None or not standing.holds(claims.generation)
+
+
 def current_actor(request: web.Request, *roles: Role) -> Actor:
     """Return who asks, from the token alone; with `roles`, refuse everybody else."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    token = bearer_token(request)
+    if not token:
         raise Refused("unauthorized", "an Authorization: Bearer header with an access token is required")
     try:
-        claims = request.app[SERVICES].tokens.read(token.strip())
+        claims = request.app[SERVICES].tokens.read(token)
         actor = Actor(claims.user_id, Role(claims.role))
     except (InvalidToken, ValueError) as exc:
         raise Refused("unauthorized", "the access token is not valid: log in again") from exc
+    if request.get(ENDED, True):
+        raise Refused("unauthorized", "this session is over: log in again")
     prove(request)
     if roles and actor.role not in roles:
         raise forbidden(f"this is for {' and '.join(roles)} only")

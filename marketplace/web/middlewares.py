@@ -16,6 +16,7 @@ from kernel.web.http_errors import HttpError
 from marketplace.errors import Refused
 from marketplace.store.errors import Taken
 from marketplace.web.answers import answer_to, http_refusal, refusal
+from marketplace.web.bodies import bearer_token, look_up_session
 from marketplace.web.state import SERVICES
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ EXEMPT = frozenset(
         ("POST", "/api/payment/amn-scanner/webhook"),
     }
 )
+
+GUESSED = frozenset({"/api/auth/login", "/api/auth/password"})  # where passwords can be tried
 
 PAGES = "/admin"  # below which the pages of admins and resolvers are
 MADE_OF = ("/assets/", "/favicon.ico")  # what pages are made of: a few files in memory
@@ -79,6 +82,14 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
+async def sessions(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Look up whether the session of a token was ended before its time: by a suspension, or with a password."""
+    if bearer_token(request):
+        await look_up_session(request)
+    return await handler(request)
+
+
+@web.middleware
 async def again(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
     Ask once more where another process wrote the same at the same time: what it wrote is seen now.
@@ -120,6 +131,6 @@ def count(request: web.Request, *names: str) -> None:
 
 
 def _counted_as(route: str) -> tuple[str, ...]:
-    if route == "/api/auth/login":
+    if route in GUESSED:
         return ("all", "login")
     return ("all", "payment") if route.startswith("/api/payment/") else ("all",)

@@ -12,7 +12,7 @@ from marketplace.model import Notification
 from marketplace.notifications.stream_buffer import StreamBuffer
 from marketplace.web import shapes
 from marketplace.web.answers import paged, success
-from marketplace.web.bodies import Listing, current_actor, parse_query, path_uuid
+from marketplace.web.bodies import Listing, current_actor, look_up_session, parse_query, path_uuid
 from marketplace.web.middlewares import REQUEST_ID
 from marketplace.web.state import SERVICES
 from protocol.codec import encode, of
@@ -71,7 +71,7 @@ async def _told(request: web.Request, buffer: StreamBuffer, seq: int) -> AsyncIt
     services, actor = request.app[SERVICES], current_actor(request)
     yield b": hello\n\n"
     fresh: list[Notification] | None = None  # what came before is in the store
-    while not services.units.subscribers.closing.is_set() and _still_known(request):
+    while not services.units.subscribers.closing.is_set() and await _still_known(request):
         if fresh is None:
             while missed := await services.notifications.since(actor, seq):
                 yield b"".join(map(_event, missed))
@@ -90,9 +90,10 @@ def _event(note: Notification) -> bytes:
     return b"id: %d\nevent: notification\ndata: %s\n\n" % (note.seq, encode(shown(note)))
 
 
-def _still_known(request: web.Request) -> bool:
-    """Say whether the token is still good: a stream does not outlive it."""
+async def _still_known(request: web.Request) -> bool:
+    """Say whether the token is still good: a stream does not outlive it, nor the session it is of."""
     try:
+        await look_up_session(request)
         current_actor(request)
     except Refused:
         return False

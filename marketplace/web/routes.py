@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from marketplace.web import (
+    account_shapes,
     accounts,
     admin,
     bodies,
     disputes,
     fulfilment,
     health,
+    members,
     negotiation,
     notifications,
     offers,
@@ -26,6 +28,7 @@ OFFER = f"{MARKET}/offers/{{id}}"
 CODE = f"{REQUEST}/delivery-code"
 PAYMENT = "/api/payment"
 ADMIN = "/api/admin"
+USER = f"{ADMIN}/users/{{id}}"
 PAYIN = f"{ADMIN}/payments/{{id}}"
 THRESHOLDS = f"{ADMIN}/settings/confirmation-thresholds"
 DISPUTE = "/api/disputes/{id}"
@@ -42,7 +45,13 @@ ROUTES = (
     Route("POST", "/api/auth/refresh-token", accounts.refresh, {200: shapes.Refreshed}, accounts.Refresh),
     Route("GET", "/api/auth/me", accounts.me, {200: shapes.OneUser}),
     Route("POST", f"{ADMIN}/users", accounts.create, {201: shapes.OneUser}, accounts.NewUser),
-    Route("GET", f"{ADMIN}/users", accounts.listing, {200: shapes.UserPage}, query=accounts.ListUsers),
+    Route("POST", "/api/auth/password", accounts.change_password, {200: shapes.Refreshed}, accounts.ChangePassword),
+    Route("GET", f"{ADMIN}/users", members.listing, {200: account_shapes.AccountPage}, query=members.ListUsers),
+    Route("GET", USER, members.show, {200: account_shapes.OneAccount}),
+    Route("GET", f"{USER}/history", members.history, {200: account_shapes.EventPage}, query=bodies.Listing),
+    Route("POST", f"{USER}/suspend", members.suspend, {200: account_shapes.OneAccount}, members.Suspend),
+    Route("POST", f"{USER}/unsuspend", members.unsuspend, {200: account_shapes.OneAccount}),
+    Route("POST", f"{USER}/end-sessions", members.end_sessions, {200: account_shapes.OneAccount}),
     Route("POST", REQUESTS, requests.create, {201: shapes.OneRequest}, requests.NewRequest),
     Route("GET", REQUESTS, requests.feed, {200: shapes.RequestPage}, query=bodies.Listing),
     Route("GET", f"{REQUESTS}/my", requests.mine, {200: shapes.RequestPage}, query=bodies.Listing),

@@ -411,10 +411,6 @@ class DisputePage(Page):
     disputes: tuple[Dispute, ...]
 
 
-class UserPage(Page):
-    users: tuple[User, ...]
-
-
 class RecoveryPage(Page):
     recoveries: tuple[Recovery, ...]
 

@@ -524,6 +524,29 @@ OPEN = {
 }
 
 
+async def keeping_accounts(m: Market) -> None:
+    """A password, a suspension, and every session of somebody ended."""
+    await m.join("seller", "gone")
+    gone = m.people.pop("gone")
+    about = f"/api/admin/users/{(await gone.ask('GET', '/api/auth/me'))['data']['user']['id']}"
+    wrong = {"currentPassword": "wrong", "newPassword": PASSWORD}
+    await gone.ask("POST", "/api/auth/password", wrong, status=REFUSED)
+    await gone.ask("POST", "/api/auth/password", {"currentPassword": PASSWORD, "newPassword": PASSWORD})
+    await gone.ask("GET", "/api/auth/me", status=401)
+    await m.admin.ask("POST", f"{about}/end-sessions")
+    await m.admin.ask("POST", f"{about}/suspend", {"reason": ""}, status=REFUSED)
+    for status in (200, 409):
+        await m.admin.ask("POST", f"{about}/suspend", {"reason": "They never answer."}, status=status)
+    await m.nobody.ask("POST", "/api/auth/login", {"email": "gone@example.test", "password": PASSWORD}, status=403)
+    for status in (200, 409):
+        await m.admin.ask("POST", f"{about}/unsuspend", status=status)
+    gone = await m.log_in("gone", "gone@example.test")
+    await gone.ask("GET", "/api/notifications")
+    await m.admin.ask("GET", about)
+    await m.admin.ask("GET", f"{about}/history")
+    await m.admin.ask("GET", f"/api/admin/users/{NOWHERE}", status=REFUSED)
+
+
 async def without_a_store(m: Market) -> None:
     with sqlite3.connect(m.shop.db_path) as store:
         for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
@@ -545,6 +568,7 @@ STORIES = (
     deciding,
     hearing,
     knocking,
+    keeping_accounts,
     without_a_store,
 )
 

@@ -11,6 +11,7 @@ import pytest
 from marketplace.model import Role
 from marketplace.web.pages.routes import PAGES
 from tests.marketplace.accepted_purchase import DONE_IN, SELLERS_WALLET, AcceptedPurchase
+from tests.marketplace.harness import ADMIN as ADMIN_ACCOUNT
 from tests.marketplace.harness import MARKET, PASSWORD, Api, offer_body, request_body
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
@@ -41,6 +42,7 @@ class Row:
     query: str = ""
 
 
+NEW_PASSWORD = "POST /api/auth/password"
 PRICE = {"price": {"amount": "9", "currency": "USDT"}}
 OPEN = Row(EVERYBODY)
 OPEN_TO_ALL = {
@@ -61,6 +63,12 @@ TABLE: dict[str, Row] = {
         ADMIN, body={"email": "new@example.test", "password": PASSWORD, "role": "buyer", "name": "New"}
     ),
     "GET /api/admin/users": Row(ADMIN),
+    NEW_PASSWORD: Row(EVERYBODY, body={"currentPassword": "{password}", "newPassword": PASSWORD}),
+    "GET /api/admin/users/{id}": Row(ADMIN),
+    "GET /api/admin/users/{id}/history": Row(ADMIN),
+    "POST /api/admin/users/{id}/suspend": Row(ADMIN, body={"reason": "because"}),
+    "POST /api/admin/users/{id}/unsuspend": Row(ADMIN),
+    "POST /api/admin/users/{id}/end-sessions": Row(ADMIN),
     f"POST {MARKET}/purchase-requests": Row(BUYER, body=request_body()),
     f"GET {MARKET}/purchase-requests/my": OPEN,
     f"GET {REQUEST}": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
@@ -127,8 +135,12 @@ class Accounts:
         row = TABLE[call]
         url = self.purchase.buyer.url + self._named(path) + self._filled(row.query)
         headers = {} if who is None else {"Authorization": f"Bearer {who.token}"}
-        data = None if row.body is None else self._filled(orjson.dumps(row.body).decode()).encode()
+        text = None if row.body is None else self._filled(orjson.dumps(row.body).decode())
+        password = ADMIN_ACCOUNT[1] if who is self.purchase.market.admin else PASSWORD
+        data = None if text is None else text.replace("{password}", password).encode()
         async with self.purchase.buyer.session.request(method, url, data=data, headers=headers) as response:
+            if call == NEW_PASSWORD and who is not None and response.status == 200:  # their other tokens are over
+                who.token = (await response.json())["data"]["tokens"]["accessToken"]
             return response.status
 
     def _named(self, path: str) -> str:
@@ -160,8 +172,15 @@ async def world(purchase: AcceptedPurchase) -> Accounts:
         "instruction": released["data"]["instruction"]["id"],
         "dispute": dispute,
         "notification": notes[0]["id"],
+        "user": (await market_user(admin)),
     }
     return Accounts(purchase, names, strangers)
+
+
+async def market_user(admin: Api) -> str:
+    """Return somebody who has nothing to do with anything."""
+    body = {"email": "somebody@example.test", "password": PASSWORD, "role": "buyer", "name": "Somebody"}
+    return str((await admin.ok("POST", "/api/admin/users", body))["user"]["id"])
 
 
 async def test_every_route_has_its_row(purchase: AcceptedPurchase) -> None:

@@ -17,7 +17,7 @@ from tests.harness import FakeClock
 
 SECRET = "a secret of at least thirty-two bytes"
 NOW = 1_800_000_000_000
-GOOD = {"iss": ISSUER, "sub": "user-1", "role": "buyer", "iat": NOW // 1000, "exp": NOW // 1000 + 60}
+GOOD = {"iss": ISSUER, "sub": "user-1", "role": "buyer", "gen": 0, "iat": NOW // 1000, "exp": NOW // 1000 + 60}
 
 
 @pytest.fixture

@@ -199,6 +199,13 @@ async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
             FuzzSample("POST", "/api/auth/login", {"email": ADMIN[0], "password": ADMIN[1]}),
             FuzzSample("POST", "/api/auth/refresh-token", {"refreshToken": "a" * 43}),
             FuzzSample("POST", "/api/admin/users", person, "admin"),
+            FuzzSample(
+                "POST",
+                "/api/auth/password",
+                {"currentPassword": "a long password", "newPassword": "another one"},
+                "buyer",
+            ),
+            FuzzSample("POST", f"/api/admin/users/{UNKNOWN}/suspend", {"reason": "because"}, "admin"),
             FuzzSample("POST", wanted, request_body(), "buyer"),
             FuzzSample("POST", f"{wanted}/{purchase.request_id}/offers", offer_body(notes="soon"), "seller"),
             FuzzSample("POST", f"{wanted}/{purchase.request_id}/select-offer", {"offerId": purchase.offer_id}, "buyer"),

@@ -76,9 +76,9 @@ async def _judges(request: web.Request) -> list[User]:
     """Return those whom somebody may let look after a dispute; a resolver takes it, or leaves it."""
     if request[SIGNED_IN].role is not Role.ADMIN:
         return [request[SIGNED_IN]]
-    accounts = request.app[SERVICES].accounts
-    pages = [await accounts.listing(MOST_JUDGES, text=None, role=role) for role in JUDGES]
-    return [user for found, _ in pages for user in found]
+    members = request.app[SERVICES].members
+    pages = [await members.listing(MOST_JUDGES, text=None, role=role) for role in JUDGES]
+    return [each.user for found, _ in pages for each in found if each.user.suspended_at is None]
 
 
 async def assign(request: web.Request) -> web.Response:

@@ -1,0 +1,45 @@
+"""What answers about accounts are, beside those that every user gets (`shapes`)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from marketplace import model
+from marketplace.web.shapes import Page, Time, one_of
+from protocol.wire import Wire
+
+
+class Account(Wire):
+    id: str
+    email: str
+    role: Annotated[str, one_of(model.Role)]
+    name: str
+    second_factor: bool
+    suspended_at: Time | None
+    created_at: Time
+
+
+class AccountPage(Page):
+    users: tuple[Account, ...]
+
+
+class Session(Wire):
+    kind: Annotated[str, one_of(("api", "pages"))]
+    last_used_at: Time
+    expires_at: Time
+
+
+class OneAccount(Wire):
+    user: Account
+    sessions: tuple[Session, ...]
+
+
+class Event(Wire):
+    kind: Annotated[str, one_of(model.AccountEvent)]
+    by_user_id: str | None
+    detail: str | None
+    created_at: Time
+
+
+class EventPage(Page):
+    events: tuple[Event, ...]
