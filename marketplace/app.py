@@ -39,6 +39,7 @@ from marketplace.notifications.feed import Notifications
 from marketplace.notifications.follower import NotificationFollower
 from marketplace.payments.checkout import Checkout
 from marketplace.payments.deposit_addresses import open_destinations
+from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
@@ -286,6 +287,7 @@ def _services(
     standings = Standings(units)
     accounts = Accounts(units, passwords, tokens, standings)
     reconciliation = Reconciliation(units)
+    fees = Fees(units, platform_bps=money.platform_fee_bps)
     destinations = open_destinations(catalog, money)
     return Services(
         units=units,
@@ -298,8 +300,9 @@ def _services(
         members=Members(units, standings),
         admin_sessions=AdminSessions(units, accounts),
         requests=Requests(units),
-        offers=Offers(units),
-        negotiations=Negotiations(units),
+        offers=Offers(units, fees),
+        negotiations=Negotiations(units, fees),
+        fees=fees,
         notifications=Notifications(units, news),
         checkout=Checkout(units, catalog, destinations, parts.commands, ttl_h=money.payment_ttl_h),
         payments=PaymentHistory(units, parts.scanner),

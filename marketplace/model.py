@@ -233,6 +233,7 @@ class Offer:
     valid_until: int | None
     require_aml_check: bool
     aml_block_on_failure: bool
+    platform_fee_bps: int | None  # of what the seller is paid; frozen once the offer is accepted
     status: OfferStatus
     created_at: int
     updated_at: int

@@ -14,6 +14,7 @@ from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
 from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout
+from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
@@ -44,6 +45,7 @@ class Services:
     requests: Requests
     offers: Offers
     negotiations: Negotiations
+    fees: Fees
     notifications: Notifications
     checkout: Checkout
     payments: PaymentHistory

@@ -18,6 +18,7 @@ from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings, refuse_examples
 from marketplace.errors import ConfigError
+from marketplace.payments.fees import MAX_FEE_BPS
 from marketplace.retention import Keeping
 
 PREFIX = "MARKETPLACE_"
@@ -65,6 +66,12 @@ def _listed(value: Any) -> Any:
 def _database_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("must be a URL that begins with postgresql://")
+    return value
+
+
+def _leaves_something(value: int) -> int:
+    if value > MAX_FEE_BPS:
+        raise ValueError(f"must be at most {MAX_FEE_BPS}: 10000 basis points would leave the seller nothing to be paid")
     return value
 
 
@@ -126,6 +133,7 @@ class MoneySettings:
     release_grace_h: float
     payment_ttl_h: float
     require_eoa_sender: bool
+    platform_fee_bps: int  # of what a seller is paid
     ofac_path: Path | None
     ofac_url: str | None
     rpc_urls: Mapping[str, str] = field(repr=False)  # URLs carry keys
@@ -183,6 +191,7 @@ class _Environment(BaseModel):
     RELEASE_GRACE_HOURS: Hours = 48
     PAYMENT_TTL_HOURS: Annotated[Hours, Field(gt=0)] = 24
     TRANSACTION_SAFETY_REQUIRE_EOA_SENDER: bool = False
+    PLATFORM_FEE_BPS: Annotated[int, Field(ge=0), AfterValidator(_leaves_something)] = 0
     OFAC_SDN_PATH: Path | None = None
     OFAC_SDN_URL: Url | None = None
     CHAINS_JSON_PATH: Path | None = None
@@ -284,6 +293,7 @@ def _money(env: _Environment, given: Mapping[str, str]) -> MoneySettings:
         release_grace_h=env.RELEASE_GRACE_HOURS,
         payment_ttl_h=env.PAYMENT_TTL_HOURS,
         require_eoa_sender=env.TRANSACTION_SAFETY_REQUIRE_EOA_SENDER,
+        platform_fee_bps=env.PLATFORM_FEE_BPS,
         ofac_path=env.OFAC_SDN_PATH,
         ofac_url=env.OFAC_SDN_URL,
         rpc_urls={name: value.split(",")[0].strip() for name, value in given.items() if name.startswith("RPC_")},

@@ -43,7 +43,6 @@ from chains.types import (
     Rail,
     RescanResult,
     ScanPage,
-    SocketEvent,
     Targets,
     TokenMeta,
     TokenReceipt,
@@ -174,9 +173,6 @@ class TronAdapter:
 
     async def head(self) -> Head:
         return await self._heads.head()
-
-    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
-        """Do nothing: new blocks are asked for at the chain's own pace."""
 
     def condition(self) -> Condition:
         problems = tuple(

@@ -19,6 +19,7 @@ class Balances:
         held: what the escrow still has to keep for somebody.
         disputed: the part of it that an open dispute locks.
         available: what came in and is held for nobody: a surplus.
+        fees: what the platform took of what was held.
     """
 
     detected: int
@@ -27,6 +28,7 @@ class Balances:
     available: int
     released: int
     refunded: int
+    fees: int
 
     def releasable(self, escrow: EscrowState | None) -> int:
         """Return what may go to the seller in this state of the escrow."""
@@ -38,13 +40,15 @@ def balances(lines: Iterable[Line]) -> Balances:
     sums = dict.fromkeys(LedgerEntryType, 0)
     for line in lines:
         sums[line.entry_type] += line.amount_base
-    out = sums[LedgerEntryType.RELEASE] + sums[LedgerEntryType.REFUND]
-    fees = sums[LedgerEntryType.PROVIDER_FEE] + sums[LedgerEntryType.PLATFORM_FEE]
+    fees = sums[LedgerEntryType.PLATFORM_FEE]
+    out = sums[LedgerEntryType.RELEASE] + sums[LedgerEntryType.REFUND] + fees
+    surplus = sums[LedgerEntryType.PAYMENT_DETECTED] - sums[LedgerEntryType.HOLD]
     return Balances(
         detected=sums[LedgerEntryType.PAYMENT_DETECTED],
         held=sums[LedgerEntryType.HOLD] - out,
         disputed=sums[LedgerEntryType.DISPUTE_HOLD] - sums[LedgerEntryType.ADJUSTMENT],
-        available=sums[LedgerEntryType.PAYMENT_DETECTED] - sums[LedgerEntryType.HOLD] - fees,
+        available=surplus - sums[LedgerEntryType.PROVIDER_FEE],
         released=sums[LedgerEntryType.RELEASE],
         refunded=sums[LedgerEntryType.REFUND],
+        fees=fees,
     )

@@ -20,22 +20,18 @@ from marketplace.model import (
     RequestStatus,
     Role,
 )
+from marketplace.payments import escrow
 from marketplace.payments.checkout import found_payment
-from marketplace.payments.ledger import balances
+from marketplace.payments.escrow import PAID_STATES, agreed_fee
+from marketplace.payments.fees import WHOLE_BPS, divide
+from marketplace.payments.money import to_decimal
 from marketplace.risk import policy
-from marketplace.store import addresses, disputes, ledger, locks, payments, reorgs, requests
+from marketplace.store import addresses, disputes, locks, payments, reorgs, requests
 from marketplace.store.reorgs import Clearance
 from marketplace.trade.requests import found
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 from protocol.wire import rfc3339
 
-PAID_STATES = (EscrowState.FUNDED, EscrowState.RELEASABLE)
-IN_DELIVERY = (
-    RequestStatus.PROCESSING,
-    RequestStatus.DELIVERY,
-    RequestStatus.DELIVERED,
-    RequestStatus.CONFIRMING,
-)
 CUSTODY = "escrow"  # the provider of instructions: a person with a key
 
 
@@ -67,8 +63,10 @@ class Payouts:
             if given is not None:
                 return self._again(payment, given, to_address)
             await self._refuse_release(work, payment)
-            expected = RequestStatus.COMPLETED
-            return await self._order(work, payment, Direction.OUT, LedgerEntryType.RELEASE, to_address, None, expected)
+            fee_bps = await agreed_fee(work.tx, payment)
+            division = divide(payment.amount_base, buyer_bps=0, fee_bps=fee_bps)
+            await escrow.empty(work, payment, division, EscrowState.RELEASING)
+            return await self._instruct(work, payment, Direction.OUT, division.seller, to_address)
 
     async def refund(self, payment_id: str, to_address: str, reason: str) -> PayoutInstruction:
         """Order the buyer to be paid back."""
@@ -82,10 +80,9 @@ class Payouts:
                 raise conflict("a dispute ordered the release", reason="release_ordered")
             if await disputes.open_of(work.tx, payment.id) is not None:
                 raise conflict("a dispute is open: resolve it first", reason="dispute_open")
-            expected = RequestStatus.CANCELLED
-            return await self._order(
-                work, payment, Direction.REFUND, LedgerEntryType.REFUND, to_address, reason, expected
-            )
+            division = divide(payment.amount_base, buyer_bps=WHOLE_BPS, fee_bps=0)
+            await escrow.empty(work, payment, division, EscrowState.RELEASING, reason=reason)
+            return await self._instruct(work, payment, Direction.REFUND, division.buyer, to_address, reason)
 
     async def listing(self, page: Page, *, status: PaymentStatus | None) -> tuple[list[PayoutInstruction], int]:
         """Return instructions beside what they empty, newest first."""
@@ -218,31 +215,19 @@ class Payouts:
             raise conflict("an instruction was given already, to another address", instructionId=given.id)
         return PayoutInstruction(payment, given)
 
-    async def _order(
+    async def _instruct(
         self,
         work: UnitOfWork,
         payment: Payment,
         direction: Direction,
-        entry: LedgerEntryType,
+        amount: int,
         to_address: str,
-        reason: str | None,
-        request_status: RequestStatus,
+        reason: str | None = None,
     ) -> PayoutInstruction:
-        """Empty the escrow in the books; nothing that is not there can be ordered."""
-        if payment.escrow_state not in PAID_STATES:
-            raise conflict("there is no money in this escrow", status=payment.status, escrowState=payment.escrow_state)
-        sums = balances(await ledger.lines(work.tx, payment.id))
-        if sums.held - sums.disputed < payment.amount_base:
-            raise conflict("the ledger holds less than this payment", held=str(sums.held), disputed=str(sums.disputed))
-        state = {"escrow_state": EscrowState.RELEASING, "reason": reason}
-        if not await payments.move_escrow(work.tx, payment.id, work.now, expected=PAID_STATES, **state):
-            raise conflict("the escrow has changed: read it again")
-        await ledger.add(work.tx, payment, entry, payment.amount_base, work.now)
-        given = _instruction(payment, direction, to_address, reason, work.now)
+        """Say what a person with a key has to send; the books are written already."""
+        given = _instruction(payment, direction, amount, to_address, reason, work.now)
         await payments.add(work.tx, given)
-        await requests.change(
-            work.tx, payment.purchase_request_id, work.now, expected=IN_DELIVERY, status=request_status
-        )
+        entry = LedgerEntryType.RELEASE if direction is Direction.OUT else LedgerEntryType.REFUND
         await _tell_all(work, payment, f"payment_{entry}", f"Payment {payment.ref}: {entry} ordered")
         return PayoutInstruction(await found_payment(work.tx, payment.id), given)
 
@@ -290,13 +275,15 @@ async def _tell_all(work: UnitOfWork, payment: Payment, kind: str, title: str) -
     work.notify_of_payment([payment.buyer_id, payment.seller_id, *admins], payment, kind, title)
 
 
-def _instruction(payment: Payment, direction: Direction, to: str, reason: str | None, now: int) -> Payment:
+def _instruction(payment: Payment, direction: Direction, amount: int, to: str, reason: str | None, now: int) -> Payment:
     return replace(
         payment,
         id=new_id(),
         provider=CUSTODY,
         provider_payment_id=None,
         direction=direction,
+        amount_base=amount,
+        amount=to_decimal(amount, payment.decimals),
         destination=to,
         status=PaymentStatus.PENDING,
         escrow_state=None,

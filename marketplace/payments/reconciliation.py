@@ -8,14 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from marketplace.model import OPEN_PAYMENTS, Direction, EscrowState, LedgerEntryType, Payment, PaymentStatus
+from marketplace.payments.fees import WHOLE_BPS, divide
 from marketplace.payments.ledger import balances
-from marketplace.store import ledger, payments
+from marketplace.store import ledger, offers, payments
 from marketplace.store.ledger import Line
 from marketplace.unit_of_work import UnitOfWorkFactory
 
 FUNDED_STATES = frozenset(
     {EscrowState.FUNDED, EscrowState.RELEASABLE, EscrowState.RELEASING, EscrowState.RELEASED, EscrowState.REFUNDED}
 )
+
+OUT_OF_ESCROW = (LedgerEntryType.RELEASE, LedgerEntryType.REFUND, LedgerEntryType.PLATFORM_FEE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,12 @@ class Reconciliation:
         async with self._units.db.read() as tx:
             all_payments = await payments.every(tx)
             all_lines = await ledger.every(tx)
-        return await asyncio.to_thread(compare, all_payments, all_lines)
+            agreed = await offers.agreed_fees(tx)
+        return await asyncio.to_thread(compare, all_payments, all_lines, agreed)
 
 
-def compare(all_payments: Sequence[Payment], all_lines: Sequence[Line]) -> Report:
-    """Find what contradicts itself."""
+def compare(all_payments: Sequence[Payment], all_lines: Sequence[Line], agreed_fees: Mapping[str, int]) -> Report:
+    """Find what contradicts itself; `agreed_fees` are the basis points of accepted offers."""
     by_payment: Mapping[str, list[Line]] = defaultdict(list)
     for line in all_lines:
         by_payment[line.payment_id].append(line)
@@ -75,7 +79,8 @@ def compare(all_payments: Sequence[Payment], all_lines: Sequence[Line]) -> Repor
         if payment_id not in known
     ]
     for payment in pay_ins:
-        findings += _of_payment(payment, by_payment.get(payment.id, []), orders.get(payment.id, []))
+        fee_bps = agreed_fees.get(payment.seller_offer_id)
+        findings += _of_payment(payment, by_payment.get(payment.id, []), orders.get(payment.id, []), fee_bps)
     findings += [
         Finding("orphan_instruction", order.id, "empties no pay-in")
         for pay_in, given in orders.items()
@@ -85,7 +90,9 @@ def compare(all_payments: Sequence[Payment], all_lines: Sequence[Line]) -> Repor
     return Report(len(all_payments), findings)
 
 
-def _of_payment(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment]) -> Iterator[Finding]:
+def _of_payment(
+    payment: Payment, lines: Sequence[Line], orders: Sequence[Payment], fee_bps: int | None
+) -> Iterator[Finding]:
     funded = payment.escrow_state in FUNDED_STATES
     finished = payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
     if funded is not finished:
@@ -99,6 +106,7 @@ def _of_payment(payment: Payment, lines: Sequence[Line], orders: Sequence[Paymen
         return
     if funded:
         yield from _of_funded(payment, lines, orders)
+        yield from _of_division(payment, lines, orders, fee_bps)
 
 
 def _of_funded(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment]) -> Iterator[Finding]:
@@ -108,17 +116,45 @@ def _of_funded(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment
         if counted[entry] != 1:
             kind = f"missing_{entry}" if not counted[entry] else f"double_{entry}"
             yield Finding(kind, payment.id, f"{counted[entry]} entries")
-    if counted[LedgerEntryType.HOLD] == 1 and sums.held + sums.released + sums.refunded != payment.amount_base:
+    out = sums.released + sums.refunded + sums.fees
+    if counted[LedgerEntryType.HOLD] == 1 and sums.held + out != payment.amount_base:
         yield Finding("wrong_hold", payment.id, f"held for {payment.amount_base}, the ledger says otherwise")
     if sums.detected < payment.amount_base and counted[LedgerEntryType.PAYMENT_DETECTED]:
         yield Finding("underfunded", payment.id, f"{sums.detected} came for {payment.amount_base}")
-    for entry in (LedgerEntryType.RELEASE, LedgerEntryType.REFUND):
+    for entry in OUT_OF_ESCROW:
         if counted[entry] > 1:
             yield Finding(f"double_{entry}", payment.id, f"{counted[entry]} entries")
-    if sums.released + sums.refunded > sums.detected:
-        yield Finding("paid_out_more_than_funded", payment.id, f"{sums.released} + {sums.refunded} > {sums.detected}")
+    if out > sums.detected:
+        detail = f"{sums.released} + {sums.refunded} + {sums.fees} > {sums.detected}"
+        yield Finding("paid_out_more_than_funded", payment.id, detail)
     yield from _foreign(payment, lines)
     yield from _of_orders(payment, counted, orders)
+
+
+def _of_division(
+    payment: Payment, lines: Sequence[Line], orders: Sequence[Payment], fee_bps: int | None
+) -> Iterator[Finding]:
+    """Compare how the money was divided with what was agreed, and instructions with the lines they stand for."""
+    if fee_bps is None:
+        yield Finding("no_agreed_fee", payment.id, f"offer {payment.seller_offer_id} was paid and not accepted")
+        return
+    sums = balances(lines)
+    booked = {
+        LedgerEntryType.RELEASE: sums.released,
+        LedgerEntryType.REFUND: sums.refunded,
+        LedgerEntryType.PLATFORM_FEE: sums.fees,
+    }
+    if any(booked.values()):
+        buyer_bps = 0 if sums.released else WHOLE_BPS
+        division = divide(payment.amount_base, buyer_bps=buyer_bps, fee_bps=fee_bps)
+        for entry, expected in zip(OUT_OF_ESCROW, (division.seller, division.buyer, division.fee), strict=True):
+            if booked[entry] != expected:
+                yield Finding(f"wrong_{entry}", payment.id, f"{booked[entry]} was booked, {expected} is right")
+    for order in orders:
+        entry = LedgerEntryType.RELEASE if order.direction is Direction.OUT else LedgerEntryType.REFUND
+        if order.amount_base != booked[entry]:
+            detail = f"{order.amount_base} to be sent, {booked[entry]} in the ledger"
+            yield Finding("wrong_instruction", payment.id, detail)
 
 
 def _foreign(payment: Payment, lines: Iterable[Line]) -> Iterator[Finding]:

@@ -58,6 +58,12 @@ async def open_siblings(tx: Tx, offer: Offer) -> list[Offer]:
     return await many(tx, select(offers).where(others, _o.status.in_(OPEN_OFFERS)), Offer)
 
 
+async def agreed_fees(tx: Tx) -> dict[str, int]:
+    """Return the basis points of every offer that was accepted, by its id."""
+    found = await tx.execute(select(_o.id, _o.platform_fee_bps).where(_o.status == OfferStatus.ACCEPTED))
+    return {row.id: int(row.platform_fee_bps) for row in found}
+
+
 async def change(tx: Tx, offer_id: str, now: int, *, expected: Collection[OfferStatus], **values: Any) -> bool:
     """Change an offer that is in one of the expected statuses; False when it is in another."""
     guarded = update(offers).where(_o.id == offer_id, _o.status.in_(expected))

@@ -111,8 +111,11 @@ offers = Table(
     Column("valid_until", Whole),
     Column("require_aml_check", Boolean, nullable=False),
     Column("aml_block_on_failure", Boolean, nullable=False),
+    Column("platform_fee_bps", Whole),  # frozen when it is accepted
     Column("status", OneOf(model.OfferStatus), nullable=False),
     *times(),
+    CheckConstraint("platform_fee_bps BETWEEN 0 AND 9999", name="offers_fee_known"),
+    CheckConstraint("(status = 'accepted') = (platform_fee_bps IS NOT NULL)", name="offers_accepted_has_fee"),
     CheckConstraint(known("status", model.OfferStatus), name="offers_status_known"),
     Index("offers_request", "purchase_request_id", "created_at"),
     Index("offers_seller", "seller_id", "created_at"),
@@ -372,6 +375,7 @@ funds_ledger_entries = Table(
     CheckConstraint(known("entry_type", model.LedgerEntryType), name="ledger_type_known"),
     *checks("ledger_amount_positive", lambda sql: sql.positive("amount_base")),
     Index("ledger_payment", "payment_id"),
+    Index("ledger_fees", "chain_id", "token_address", **where("entry_type = 'platform_fee'")),
 )
 
 delivery_codes = Table(
@@ -473,6 +477,19 @@ threshold_history = Table(
     Index("thresholds_chain", "chain_id", "id"),
 )
 
+fee_history = Table(
+    "fee_history",
+    metadata,
+    Column("id", Whole, primary_key=True),
+    Column("seller_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("bps", Whole),  # none: back to the platform's
+    Column("note", StrangersText, nullable=False),
+    Column("set_by", Text, ForeignKey("users.id"), nullable=False),
+    Column("created_at", Whole, nullable=False),
+    CheckConstraint("bps BETWEEN 0 AND 9999", name="fees_known"),
+    Index("fees_seller", "seller_id", "id"),
+)
+
 # What only the right key opens, so that a backup says at once whether the key at hand is its key.
 key_proof = Table(
     "key_proof",
@@ -558,6 +575,7 @@ APPEND_ONLY = (
     "negotiation_rounds",
     "negotiation_answers",
     "threshold_history",
+    "fee_history",
     "reorg_clearances",
     "account_events",
 )

@@ -18,8 +18,8 @@ from marketplace.model import (
     Role,
 )
 from marketplace.payments.checkout import found_payment
+from marketplace.payments.escrow import PAID_STATES
 from marketplace.payments.ledger import balances
-from marketplace.payments.payouts import PAID_STATES
 from marketplace.store import disputes, ledger, locks, payments, requests, users
 from marketplace.store.database import Tx
 from marketplace.store.disputes import Evidence

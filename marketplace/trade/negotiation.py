@@ -8,6 +8,7 @@ from enum import StrEnum
 from kernel.clock import HOUR_MS
 from marketplace.errors import Refused, conflict, forbidden
 from marketplace.model import OPEN_FOR_OFFERS, OPEN_OFFERS, Actor, Offer, OfferStatus, PurchaseRequest, RequestStatus
+from marketplace.payments.fees import Fees
 from marketplace.store import locks, negotiation, offers, requests
 from marketplace.store.database import Tx
 from marketplace.store.negotiation import Round
@@ -36,8 +37,9 @@ class Proposal:
 class Negotiations:
     """Use cases of negotiation: the two sides take turns, the buyer begins."""
 
-    def __init__(self, units: UnitOfWorkFactory) -> None:
+    def __init__(self, units: UnitOfWorkFactory, fees: Fees) -> None:
         self._units = units
+        self._fees = fees
 
     async def rounds(self, actor: Actor, offer_id: str) -> list[Round]:
         """Return what was proposed so far to the two sides."""
@@ -91,7 +93,7 @@ class Negotiations:
                 expected = (RequestStatus.IN_NEGOTIATION,)
                 await requests.change(work.tx, request.id, work.now, expected=expected, status=back)
             _tell(work, waiting.by_user_id, f"counter_{answer}", f"Counter-offer {answer}: {offer.title}", offer)
-            return await found_offer(work.tx, offer_id)
+            return await self._fees.with_rate(work.tx, await found_offer(work.tx, offer_id))
 
     @staticmethod
     def _refuse_turn(actor: Actor, request: PurchaseRequest, before: list[Round], waiting: Round | None) -> None:

@@ -18,6 +18,7 @@ from marketplace.model import (
     RequestStatus,
     Role,
 )
+from marketplace.payments.fees import Fees
 from marketplace.store import locks, negotiation, offers, requests
 from marketplace.store.database import Tx
 from marketplace.trade.requests import found, found_of_buyer, may_see
@@ -57,8 +58,9 @@ async def refuse_stale(tx: Tx, offer_id: str) -> Refused:
 class Offers:
     """Use cases of offers."""
 
-    def __init__(self, units: UnitOfWorkFactory) -> None:
+    def __init__(self, units: UnitOfWorkFactory, fees: Fees) -> None:
         self._units = units
+        self._fees = fees
 
     async def create(self, actor: Actor, request_id: str, draft: OfferDraft) -> Offer:
         """Bid for a request; one live offer a seller."""
@@ -75,7 +77,7 @@ class Offers:
             early = (RequestStatus.PENDING, RequestStatus.ACTIVE)
             await requests.change(work.tx, request_id, work.now, expected=early, status=RequestStatus.RECEIVED_OFFERS)
             _tell(work, [request.buyer_id], "offer_received", f"New offer: {draft.title}", offer)
-        return offer
+            return await self._fees.with_rate(work.tx, offer)
 
     async def listing(self, actor: Actor, request_id: str | None, page: Page) -> tuple[list[Offer], int]:
         """Return the offers that are the actor's business: a seller sees no competitor's."""
@@ -88,7 +90,8 @@ class Offers:
                     raise forbidden("these offers are for somebody else")
             seller = actor.user_id if actor.role is Role.SELLER else None
             buyer = actor.user_id if actor.role is Role.BUYER else None
-            return await offers.listing(tx, page, request_id=request_id, seller_id=seller, buyer_id=buyer)
+            listed, total = await offers.listing(tx, page, request_id=request_id, seller_id=seller, buyer_id=buyer)
+            return await self._fees.with_rates(tx, listed), total
 
     async def edit(self, actor: Actor, offer_id: str, changes: Mapping[str, Any]) -> Offer:
         """Change an offer nobody has decided on."""
@@ -102,7 +105,7 @@ class Offers:
                 raise invalid("validUntil", "must be in the future")
             if not await offers.change(work.tx, offer_id, work.now, expected=OPEN_OFFERS, **changes):
                 raise await refuse_stale(work.tx, offer_id)
-            return await found_offer(work.tx, offer_id)
+            return await self._fees.with_rate(work.tx, await found_offer(work.tx, offer_id))
 
     async def withdraw(self, actor: Actor, offer_id: str) -> Offer:
         """Take an offer back, unless somebody was faster."""
@@ -111,7 +114,7 @@ class Offers:
             status = OfferStatus.WITHDRAWN
             if not await offers.change(work.tx, offer_id, work.now, expected=OPEN_OFFERS, status=status):
                 raise await refuse_stale(work.tx, offer_id)
-            return await found_offer(work.tx, offer_id)
+            return await self._fees.with_rate(work.tx, await found_offer(work.tx, offer_id))
 
     async def select(self, actor: Actor, request_id: str, offer_id: str) -> tuple[PurchaseRequest, Offer]:
         """Accept one offer and reject the others, in one transaction; accepting the same again changes nothing."""
@@ -134,8 +137,9 @@ class Offers:
             raise conflict(
                 f"the request is {request.status}", status=request.status, selectedOfferId=request.selected_offer_id
             )
-        accepted = OfferStatus.ACCEPTED
-        if not await offers.change(work.tx, offer.id, work.now, expected=OPEN_OFFERS, status=accepted):
+        # What was shown is what is taken: a rate that is set afterwards holds for other offers.
+        accepted = {"status": OfferStatus.ACCEPTED, "platform_fee_bps": await self._fees.rate(work.tx, offer.seller_id)}
+        if not await offers.change(work.tx, offer.id, work.now, expected=OPEN_OFFERS, **accepted):
             raise await refuse_stale(work.tx, offer.id)
         _tell(work, [offer.seller_id], "offer_accepted", f"Your offer was accepted: {offer.title}", offer)
         for loser in await offers.open_siblings(work.tx, offer):
@@ -165,6 +169,7 @@ def _offer(draft: OfferDraft, request: PurchaseRequest, actor: Actor, now: int) 
         valid_until=draft.valid_until,
         require_aml_check=draft.require_aml_check,
         aml_block_on_failure=draft.aml_block_on_failure,
+        platform_fee_bps=None,
         status=OfferStatus.PENDING,
         created_at=now,
         updated_at=now,

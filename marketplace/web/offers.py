@@ -8,11 +8,13 @@ from aiohttp import web
 from pydantic import Field
 
 from marketplace.model import Offer, Role
+from marketplace.payments.fees import portion
+from marketplace.payments.money import to_decimal
 from marketplace.trade.offers import OfferDraft
 from marketplace.web import requests, shapes
 from marketplace.web.answers import paged, success
 from marketplace.web.bodies import Body, Id, Line, Listing, Text, current_actor, parse, parse_query, path_uuid
-from marketplace.web.fields import Currency, Moment, Money
+from marketplace.web.fields import FRACTION, Currency, Moment, Money, units
 from marketplace.web.state import SERVICES
 from protocol.codec import of
 
@@ -89,10 +91,13 @@ class ListOffers(Listing):
 
 
 def shown(offer: Offer) -> shapes.Offer:
-    """Return an offer."""
+    """Return an offer, with what the platform takes of its price."""
+    bps = offer.platform_fee_bps or 0
+    fee = to_decimal(portion(units(offer.price_amount), bps), FRACTION)
     return of(
         shapes.Offer,
         offer,
+        platform_fee=shapes.PlatformFee(bps=bps, amount=fee, currency=offer.price_currency),
         price=shapes.Price(amount=offer.price_amount, currency=offer.price_currency),
         delivery_time=shapes.DeliveryTime(amount=offer.delivery_amount, unit=offer.delivery_unit),
     )

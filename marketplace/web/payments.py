@@ -104,6 +104,12 @@ def ledger(payment: Payment, balances: Balances) -> shapes.Ledger:
         held_base_units=BaseUnits(balances.held),
         releasable_base_units=BaseUnits(releasable),
         available_base_units=BaseUnits(balances.available),
+        released=decimal(balances.released, payment),
+        released_base_units=BaseUnits(balances.released),
+        refunded=decimal(balances.refunded, payment),
+        refunded_base_units=BaseUnits(balances.refunded),
+        platform_fee=decimal(balances.fees, payment),
+        platform_fee_base_units=BaseUnits(balances.fees),
         currency=payment.token_symbol,
     )
 

@@ -111,6 +111,12 @@ class DeliveryTime(Wire):
     unit: str
 
 
+class PlatformFee(Wire):
+    bps: Count
+    amount: Money
+    currency: str
+
+
 class Offer(Wire):
     id: str
     purchase_request_id: str
@@ -123,6 +129,7 @@ class Offer(Wire):
     valid_until: Time | None
     require_aml_check: bool
     aml_block_on_failure: bool
+    platform_fee: PlatformFee
     status: Annotated[str, one_of(model.OfferStatus)]
     created_at: Time
     updated_at: Time
@@ -243,6 +250,12 @@ class Ledger(Wire):
     held_base_units: BaseUnits
     releasable_base_units: BaseUnits
     available_base_units: BaseUnits
+    released: Money
+    released_base_units: BaseUnits
+    refunded: Money
+    refunded_base_units: BaseUnits
+    platform_fee: Money
+    platform_fee_base_units: BaseUnits
     currency: str
 
 

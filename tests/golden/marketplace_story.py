@@ -482,6 +482,23 @@ async def deciding(m: Market) -> None:
     await m.people["buyer"].ask("GET", path, status=REFUSED)
 
 
+async def charging(m: Market) -> None:
+    """A seller has a rate of their own, and a release takes it."""
+    seller = (await m.people["seller"].ask("GET", "/api/auth/me"))["data"]["user"]["id"]
+    own = {"sellerId": seller, "bps": 125, "note": "Agreed by mail."}
+    await m.admin.ask("PUT", "/api/admin/fees", own)
+    for wrong in ({"bps": 10_000}, {"sellerId": NOWHERE}, {"note": " "}):
+        await m.admin.ask("PUT", "/api/admin/fees", {**own, **wrong}, status=REFUSED)
+    purchase = await make_purchase(m)
+    await purchase.fund()
+    await purchase.buyer.ask("PATCH", f"{purchase.path}/confirm-delivery", {})
+    await purchase.release()
+    await purchase.show()
+    await m.admin.ask("PUT", "/api/admin/fees", {**own, "bps": None})
+    await m.admin.ask("GET", f"/api/admin/fees?sellerId={seller}&inForce=false&limit=1")
+    await m.people["seller"].ask("GET", "/api/admin/fees", status=REFUSED)
+
+
 async def hearing(m: Market) -> None:
     """Everybody's notifications, and one of them as a stream."""
     for name in m.people:
@@ -566,6 +583,7 @@ STORIES = (
     going_wrong,
     delivering,
     deciding,
+    charging,
     hearing,
     knocking,
     keeping_accounts,

@@ -106,6 +106,8 @@ TABLE: dict[str, Row] = {
     "PUT /api/admin/settings/confirmation-thresholds": Row(
         ADMIN, body={"thresholds": [{"chainId": 97, "confirmations": 9}]}
     ),
+    "GET /api/admin/fees": Row(ADMIN),
+    "PUT /api/admin/fees": Row(ADMIN, body={"sellerId": "{seller}", "bps": 100, "note": "Agreed by mail."}),
     "POST /api/disputes": Row(
         SIDES, FORBIDDEN, body={"purchaseRequestId": "{request}", "reason": "It is broken.", "category": "quality"}
     ),
@@ -148,7 +150,9 @@ class Accounts:
         return path.replace("{id}", self.names[kind]).replace("{paymentId}", self.names["payment"])
 
     def _filled(self, text: str) -> str:
-        return text.replace("{request}", self.names["purchase-request"]).replace("{offer}", self.names["offer"])
+        for name, found in {"request": "purchase-request", "offer": "offer", "seller": "seller"}.items():
+            text = text.replace(f"{{{name}}}", self.names[found])
+        return text
 
     def owners(self) -> dict[Role, Api]:
         return {**self.strangers, Role.BUYER: self.purchase.buyer, Role.SELLER: self.purchase.seller}
@@ -171,6 +175,7 @@ async def world(purchase: AcceptedPurchase) -> Accounts:
         "payment": purchase.payment_id,
         "instruction": released["data"]["instruction"]["id"],
         "dispute": dispute,
+        "seller": purchase.seller.user_id,
         "notification": notes[0]["id"],
         "user": (await market_user(admin)),
     }

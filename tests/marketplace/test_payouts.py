@@ -258,9 +258,10 @@ async def test_the_losing_seller_does_not_see_how_it_was_delivered(paid: Accepte
     await paid.seller.ok("PATCH", paid.path("delivery"), {"trackingNumber": "T-1"})
     stranger = await paid.market.user("seller")
     await paid.market.write(  # a bid that lost
-        "INSERT INTO offers SELECT 'lost', purchase_request_id, ?, title, description, price_amount,"
-        " price_currency, delivery_amount, delivery_unit, notes, valid_until, require_aml_check,"
-        " aml_block_on_failure, 'rejected', created_at, updated_at FROM offers",
+        "INSERT INTO offers (id, purchase_request_id, seller_id, title, description, price_amount, price_currency,"
+        " delivery_amount, delivery_unit, require_aml_check, aml_block_on_failure, status, created_at, updated_at)"
+        " SELECT 'lost', purchase_request_id, ?, title, description, price_amount, price_currency, delivery_amount,"
+        " delivery_unit, require_aml_check, aml_block_on_failure, 'rejected', created_at, updated_at FROM offers",
         [stranger.user_id],
     )
 

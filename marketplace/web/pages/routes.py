@@ -15,6 +15,7 @@ from marketplace.model import Role
 from marketplace.settings import HttpSettings
 from marketplace.web.pages import (
     disputes,
+    fees,
     instructions,
     operations,
     overview,
@@ -65,6 +66,8 @@ PAGES: Final[tuple[tuple[str, str, Handler, frozenset[Role]], ...]] = (
     ("POST", f"{ROOT}/users/{{id}}/end-sessions", users.end_sessions, ADMIN),
     ("GET", f"{ROOT}/networks", operations.networks, ADMIN),
     ("POST", f"{ROOT}/networks/threshold", operations.set_threshold, ADMIN),
+    ("GET", f"{ROOT}/fees", fees.listing, ADMIN),
+    ("POST", f"{ROOT}/fees", fees.change, ADMIN),
     ("GET", f"{ROOT}/reconciliation", operations.reconciliation, ADMIN),
     ("GET", f"{ROOT}/notifications", operations.notifications, STAFF),
     ("POST", f"{ROOT}/notifications/{{id}}/read", operations.mark_read, STAFF),

@@ -35,6 +35,7 @@ FOR_ADMINS: Final = (
     ("Disputes", f"{ROOT}/disputes"),
     ("Instructions", f"{ROOT}/instructions"),
     ("Users", f"{ROOT}/users"),
+    ("Fees", f"{ROOT}/fees"),
     ("Networks", f"{ROOT}/networks"),
     ("Reconciliation", f"{ROOT}/reconciliation"),
     ("Notifications", f"{ROOT}/notifications"),

@@ -377,6 +377,25 @@ async def test_confirmations_are_raised_and_never_below_the_floor(market: Runnin
     assert re.search(r"UTC 97 9 ", shown.said)
 
 
+async def test_the_rate_of_a_seller_is_set_and_taken_back(
+    market: Running, purchase: AcceptedPurchase, admin: Browser
+) -> None:
+    seller = purchase.seller.user_id
+    given = {"sellerId": seller, "note": HOSTILE}
+    done = await admin.submit("/admin/fees", "/admin/fees", bps="250", **given)
+    refused = [await admin.submit("/admin/fees", "/admin/fees", bps=bps, **given) for bps in ("10000", "x", "-1")]
+    own = await admin.get(f"/admin/fees?sellerId={seller}&inForce=true")
+    await admin.submit("/admin/fees", "/admin/fees", bps="", **given)
+    back = await admin.get("/admin/fees?sellerId=&inForce=true")
+
+    assert (done.status, [page.status for page in refused]) == (303, [422] * 3)
+    assert "2.5 % yes" in own.said
+    assert HOSTILE not in own.text
+    assert "None." in back.said
+    found = await market.admin.ok("GET", "/api/admin/fees")
+    assert [each["bps"] for each in found["changes"]] == [None, 250]
+
+
 async def test_the_ledger_is_compared(purchase: AcceptedPurchase, admin: Browser) -> None:
     await purchase.fund()
     fine = await admin.get("/admin/reconciliation")

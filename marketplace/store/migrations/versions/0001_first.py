@@ -19,6 +19,7 @@ APPEND_ONLY = (
     "negotiation_rounds",
     "negotiation_answers",
     "threshold_history",
+    "fee_history",
     "reorg_clearances",
     "account_events",
 )
@@ -32,6 +33,7 @@ def upgrade() -> None:
     _payments()
     _money()
     _disputes()
+    _fees()
     _sharing()
     for statement in _refusals(Spelling(op.get_context().dialect.name)):
         op.execute(statement)
@@ -276,12 +278,15 @@ def _trade() -> None:
         sa.Column("valid_until", Whole),
         sa.Column("require_aml_check", sa.Boolean, nullable=False),
         sa.Column("aml_block_on_failure", sa.Boolean, nullable=False),
+        sa.Column("platform_fee_bps", Whole),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("created_at", Whole, nullable=False),
         sa.Column("updated_at", Whole, nullable=False),
         sa.CheckConstraint(
             "status IN ('pending', 'active', 'accepted', 'rejected', 'withdrawn')", name="offers_status_known"
         ),
+        sa.CheckConstraint("platform_fee_bps BETWEEN 0 AND 9999", name="offers_fee_known"),
+        sa.CheckConstraint("(status = 'accepted') = (platform_fee_bps IS NOT NULL)", name="offers_accepted_has_fee"),
         sa.ForeignKeyConstraint(
             ["purchase_request_id"],
             ["purchase_requests.id"],
@@ -658,6 +663,9 @@ def _money() -> None:
         sa.UniqueConstraint("idempotency_key"),
     )
     op.create_index("ledger_payment", "funds_ledger_entries", ["payment_id"])
+    op.create_index(
+        "ledger_fees", "funds_ledger_entries", ["chain_id", "token_address"], **where("entry_type = 'platform_fee'")
+    )
 
 
 def _disputes() -> None:
@@ -724,6 +732,24 @@ def _disputes() -> None:
     op.create_index("evidence_dispute", "dispute_evidence", ["dispute_id"])
 
 
+def _fees() -> None:
+    """Create what admins set as the fee of single sellers."""
+    op.create_table(
+        "fee_history",
+        sa.Column("id", Whole, nullable=False),
+        sa.Column("seller_id", sa.Text, nullable=False),
+        sa.Column("bps", Whole),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("set_by", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.CheckConstraint("bps BETWEEN 0 AND 9999", name="fees_known"),
+        sa.ForeignKeyConstraint(["seller_id"], ["users.id"]),
+        sa.ForeignKeyConstraint(["set_by"], ["users.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("fees_seller", "fee_history", ["seller_id", "id"])
+
+
 def _sharing() -> None:
     """Create what several processes on one store know of each other."""
     op.create_table(
@@ -764,6 +790,12 @@ def _refusals(sql: Spelling) -> list[str]:
             name, when = f"{table}_no_{change.lower()}", f"BEFORE {change} ON {table}"
             found += sql.refusal(name, when, f"{table} is append-only")
         found += sql.no_truncate(table, f"{table} is append-only")
+    found += sql.refusal(
+        "offers_fee_frozen",
+        "BEFORE UPDATE OF platform_fee_bps ON offers",
+        "the fee of an accepted offer is frozen",
+        condition=f"OLD.platform_fee_bps IS NOT NULL AND {sql.differs('NEW.platform_fee_bps', 'OLD.platform_fee_bps')}",
+    )
     # SQLite's `INSERT OR REPLACE` deletes without firing the triggers above.
     found += sql.refusal(
         "funds_ledger_entries_no_replace",

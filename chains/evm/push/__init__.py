@@ -1,1 +1,0 @@
-"""New heads by WebSocket: hints that wake the poll, and never more than that."""
