@@ -167,6 +167,7 @@ def chain_status(status: ChainStatus, now: int) -> answers.ChainStatus:
         restarts=health.restarts,
         problems=_problems(status),
         endpoints=tuple(map(_endpoint, status.condition.endpoints)),
+        sockets=tuple(of(answers.Socket, s, last_error=_cut(s.last_error)) for s in status.condition.sockets),
         stuck=tuple(of(answers.StuckTransfer, s, why=s.why[:SENTENCE]) for s in health.stuck[:STUCK_SHOWN]),
         stuck_count=len(health.stuck),
         sweep=_sweep(status),

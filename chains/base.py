@@ -21,6 +21,7 @@ from chains.types import (
     Rail,
     RescanResult,
     ScanPage,
+    SocketEvent,
     Targets,
     TokenMeta,
     TokenReceipt,
@@ -37,6 +38,7 @@ class Access:
 
     api_key: str | None = field(default=None, repr=False)
     requests_per_second: float | None = None  # None: what the service is known to allow, with or without a key
+    sockets: tuple[str, ...] = field(default=(), repr=False)  # URLs that announce new heads; they may carry keys
 
 
 class Telemetry(Protocol):
@@ -94,6 +96,14 @@ class ChainAdapter(Protocol):
         Return the newest position that can be believed, from endpoints that were checked to serve this very chain.
 
         It is bounded by time, and where the chain asks for a quorum so many endpoints hold it.
+        """
+
+    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+        """
+        Call `wake` when something newer was announced, for ever; return at once where nothing announces.
+
+        What is announced is a hint and bounded in number: whoever is woken asks the endpoints themselves.
+        `count` is told, with a label without secrets, what happened. Nothing is raised.
         """
 
     def condition(self) -> Condition:

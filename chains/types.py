@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from protocol.words import EndpointState as EndpointState
 from protocol.words import Rail as Rail
+from protocol.words import SocketState as SocketState
 
 
 class Cursor(NamedTuple):
@@ -225,6 +226,24 @@ class EndpointReport:
     limits: EndpointLimits = EndpointLimits()
 
 
+@dataclass(frozen=True, slots=True)
+class SocketReport:
+    """What is known of one socket for new heads, for people."""
+
+    label: str  # without secrets
+    state: SocketState = SocketState.CONNECTING
+    head: int | None = None  # the newest block it announced
+    last_error: str | None = None
+
+
+class SocketEvent(StrEnum):
+    """What is counted of sockets."""
+
+    HEAD = "head"  # it announced a block
+    WAKE = "wake"  # a poll began for it
+    FAILURE = "failure"  # it was given up for a while
+
+
 class RailWarning(NamedTuple):
     """Something that cannot be seen on a rail with the endpoints there are."""
 
@@ -246,3 +265,4 @@ class Condition:
     problems: tuple[str, ...] = ()  # sentences an operator can act on
     endpoints: tuple[EndpointReport, ...] = ()
     warnings: tuple[RailWarning, ...] = ()
+    sockets: tuple[SocketReport, ...] = ()

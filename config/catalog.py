@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from addresses import parse as parse_address
-from config.settings import NOT_AN_ENDPOINT, UPSTREAM_URLS, Settings, is_http_url
+from config.settings import NOT_AN_ENDPOINT, SOCKET_SUFFIX, UPSTREAM_URLS, Settings, is_http_url
 from kernel.errors import ConfigError
 from protocol.words import ChainType as ChainType
 
@@ -64,6 +64,8 @@ def _url(value: str) -> str:
 def _endpoint_variable(value: str) -> str:
     if value not in UPSTREAM_URLS and (ENDPOINT_VARIABLE.fullmatch(value) is None or value == NOT_AN_ENDPOINT):
         raise ValueError(f"must be RPC_<NAME>, {' or '.join(UPSTREAM_URLS)}: no other variable is read")
+    if value.endswith(SOCKET_SUFFIX):
+        raise ValueError(f"must not end with {SOCKET_SUFFIX}: so ends the name of its sockets' variable")
     return value
 
 

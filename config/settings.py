@@ -6,7 +6,7 @@ import math
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +23,8 @@ from kernel.settings import given_settings, refuse_examples
 REFUSE_OPEN = "[scanner] SCANNER_API_KEY must be set in production — refusing to start unauthenticated"
 UPSTREAM_URLS = ("TRONGRID_URL", "TONCENTER_URL")
 NOT_AN_ENDPOINT = "RPC_TIMEOUT_SEC"
+SOCKET_SUFFIX = "_WS"  # after the name of a chain's endpoints
+MAX_SOCKETS = 8  # of one chain
 PREFIX = "SCANNER_"
 _FRAMING = re.compile(r"'self'|https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
 # Set by backends of other designs beside us, and by container platforms for a service named scanner.
@@ -115,6 +117,7 @@ class Settings:
     tokens_path: Path
     enabled_chains: tuple[int, ...] | None
     rpc_urls: Mapping[str, tuple[str, ...]] = field(repr=False)  # URLs carry keys
+    sockets: Mapping[str, tuple[str, ...]] = field(repr=False)  # for new heads, by the name of the chain's endpoints
     tron_api_key: SecretStr | None
     ton_api_key: SecretStr | None
     tron_rps: float | None
@@ -336,6 +339,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
         tokens_path=env.TOKENS_JSON_PATH or registry_file(TOKENS),
         enabled_chains=env.SCANNER_ENABLED_CHAINS,
         rpc_urls=_endpoints(given),
+        sockets=_sockets(given),
         tron_api_key=env.TRONGRID_API_KEY,
         ton_api_key=env.TONCENTER_API_KEY,
         tron_rps=env.TRONGRID_RPS,
@@ -380,6 +384,8 @@ def _sentence(exc: ValidationError) -> str:
 def _endpoints(given: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     found = {}
     for name, value in given.items():
+        if name.endswith(SOCKET_SUFFIX):
+            continue
         if (name.startswith("RPC_") and name != NOT_AN_ENDPOINT) or name in UPSTREAM_URLS:
             found[name] = tuple(part.strip() for part in value.split(",") if part.strip())
             if not found[name] or not all(is_http_url(url) for url in found[name]):
@@ -387,12 +393,30 @@ def _endpoints(given: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _sockets(given: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for name, value in given.items():
+        if not (name.startswith("RPC_") and name.endswith(SOCKET_SUFFIX)):
+            continue
+        urls = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+        if not urls or not all(_is_url(url, {"ws", "wss"}) for url in urls):
+            raise ConfigError(f"{name}: must be ws(s) URLs separated by commas")
+        if len(urls) > MAX_SOCKETS:
+            raise ConfigError(f"{name}: must name at most {MAX_SOCKETS}")
+        found[name.removesuffix(SOCKET_SUFFIX)] = urls
+    return found
+
+
 def is_http_url(text: str) -> bool:
     """Say whether a text is a usable http(s) URL."""
+    return _is_url(text, {"http", "https"})
+
+
+def _is_url(text: str, schemes: Collection[str]) -> bool:
     try:
         parts = urlsplit(text)
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError:
         return False
     clean = text.isprintable() and " " not in text
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port_is_fine and clean
+    return parts.scheme in schemes and bool(parts.hostname) and port_is_fine and clean

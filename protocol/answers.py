@@ -20,6 +20,7 @@ DeliveryStatus: TypeAlias = Annotated[str, one_of(words.DeliveryStatus)]
 WatchStatus: TypeAlias = Annotated[str, one_of(words.WatchStatus)]
 ChainState: TypeAlias = Annotated[str, one_of(words.ChainState)]
 EndpointState: TypeAlias = Annotated[str, one_of(words.EndpointState)]
+SocketState: TypeAlias = Annotated[str, one_of(words.SocketState)]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
 
 # -- intents -------------------------------------------------------------------------------------------
@@ -396,6 +397,15 @@ class Endpoint(Wire):
     limits: LearntLimits
 
 
+class Socket(Wire):
+    """How one socket for new heads is doing; it is no more than a hint when to ask the endpoints."""
+
+    label: str
+    state: SocketState
+    head: int | None
+    last_error: str | None
+
+
 class StuckTransfer(Wire):
     """A transfer that is deep enough and cannot be judged."""
 
@@ -439,6 +449,7 @@ class ChainStatus(Wire):
     restarts: int
     problems: tuple[str, ...]
     endpoints: tuple[Endpoint, ...]
+    sockets: tuple[Socket, ...]
     stuck: Annotated[tuple[StuckTransfer, ...], Meta(max_length=20)]
     stuck_count: int
     sweep: Sweep

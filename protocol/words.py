@@ -107,6 +107,14 @@ class ChainState(StrEnum):
     FAILING = "failing"  # the last poll failed
 
 
+class SocketState(StrEnum):
+    """How a socket for new heads is doing."""
+
+    CONNECTING = "connecting"  # nothing was announced yet
+    CONNECTED = "connected"  # announces new blocks
+    FAILING = "failing"  # is connected to again after a while
+
+
 class EndpointState(StrEnum):
     """How an endpoint is doing."""
 

@@ -137,6 +137,10 @@ class Daemon:
             group.create_task(Watchdog(worker, self.metrics).run(), name=f"watchdog {chain_id}")
             group.create_task(self.samplers[chain_id].run(), name=f"samples {chain_id}")
             group.create_task(worker.second.run(), name=f"second reading {chain_id}")
+            group.create_task(
+                worker.adapter.follow_heads(worker.wakeup.wake, self.metrics.sockets_of(chain_id)),
+                name=f"push {chain_id}",
+            )
             group.create_task(self.watchers[chain_id].run(), name=f"balances {chain_id}")
             if chain_id in self.notices:
                 group.create_task(self.notices[chain_id].run(), name=f"coins {chain_id}")
@@ -401,8 +405,10 @@ async def _open_workers(stack: AsyncExitStack, base: _Base) -> dict[int, ChainWo
             on_events=base.on_events,
             sweep_interval_s=base.settings.scan.sweep_interval_s,
         )
-        labels = [endpoint.label for endpoint in adapter.condition().endpoints]
+        condition = adapter.condition()
+        labels = [endpoint.label for endpoint in condition.endpoints]
         base.metrics.begin(chain_id, worker.chain.chain_type, labels)
+        base.metrics.begin_sockets(chain_id, [socket.label for socket in condition.sockets])
     return workers
 
 
@@ -464,7 +470,7 @@ def access_of(settings: Settings, chain: Chain) -> Access:
     """Return the key and the rate a chain's service is asked with."""
     match chain.chain_type:
         case ChainType.EVM:
-            return Access()
+            return Access(sockets=settings.sockets.get(chain.rpc_env or "", ()))
         case ChainType.TRON:
             key, rate = settings.tron_api_key, settings.tron_rps
         case ChainType.TON:

@@ -29,6 +29,7 @@ from chains.evm.logs.bloom import MAX_BLOCKS, BloomCheck
 from chains.evm.logs.direct_filter import DirectFilter
 from chains.evm.logs.queries import LogFilter
 from chains.evm.logs.reader import LogReader
+from chains.evm.push.head_push import HeadPush
 from chains.evm.scan import PageScanner
 from chains.evm.verification.endpoint_verifier import METHOD as TRANSACTION_METHOD
 from chains.evm.verification.transaction_reader import TransactionReader
@@ -48,6 +49,7 @@ from chains.types import (
     Rail,
     RescanResult,
     ScanPage,
+    SocketEvent,
     Targets,
     TokenMeta,
     TokenReceipt,
@@ -76,7 +78,7 @@ async def open_adapter(
     timeout_s: float,
     telemetry: Telemetry,
     balance_batch: int = 50,
-    access: Access | None = None,  # noqa: ARG001 - keys of EVM endpoints are part of their URLs
+    access: Access | None = None,  # of its sockets alone: keys of EVM endpoints are part of their URLs
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[EvmAdapter]:
@@ -91,7 +93,8 @@ async def open_adapter(
     async with open_http(timeout_s=timeout_s) as http:
         client = EvmClient(http, chain_id=chain.chain_id)
         balances = BalanceReader(client, packed=balance_batch)
-        adapter = EvmAdapter(chain, pool=pool, client=client, balances=balances, clock=clock, wall=wall)
+        push = HeadPush(http, access.sockets if access else (), chain_id=chain.chain_id, clock=clock)
+        adapter = EvmAdapter(chain, pool=pool, client=client, balances=balances, push=push, clock=clock, wall=wall)
         try:
             yield adapter
         finally:
@@ -114,10 +117,12 @@ class EvmAdapter:
         pool: EndpointPool,
         client: EvmClient,
         balances: BalanceReader,
+        push: HeadPush | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._balances = balances
+        self._push = push
         self._clock = clock
         self._chain = chain
         self._proxy = chain.proxy_address.lower()
@@ -200,14 +205,21 @@ class EvmAdapter:
         head = await self._heads.head()
         self._first_head = self._first_head or head
         self._latest_head = head
+        if self._push is not None:
+            self._push.note_read(head.position)
         return head
+
+    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+        if self._push is not None:
+            await self._push.run(wake, count)
 
     def condition(self) -> Condition:
         warnings = tuple(self._logs.sources.warnings(self._pool.endpoints))
         condition = self._heads.condition()
         seen = (warning.message for warning in warnings)
         problems = (*condition.problems, *self._verifier.problems, *seen, *self._logs.sources.problems())
-        return replace(condition, problems=tuple(dict.fromkeys(problems)), warnings=warnings)
+        sockets = () if self._push is None else self._push.report()
+        return replace(condition, problems=tuple(dict.fromkeys(problems)), warnings=warnings, sockets=sockets)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0

@@ -81,6 +81,20 @@ class HttpClient:
         self._max_bytes = max_bytes
         self._wall = wall
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """What sockets are opened with (`chains.rpc.websocket`)."""
+        return self._session
+
+    @property
+    def timeout_s(self) -> float:
+        """How long one answer is waited for."""
+        return self._timeout.total or 0.0
+
+    def now(self) -> float:
+        """Return what time it is, in unix seconds."""
+        return self._wall()
+
     async def request(
         self,
         method: str,
@@ -129,9 +143,22 @@ async def open_http(
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[_without_redirects()],
         **HEADER_LIMITS,
     ) as session:
         yield HttpClient(session, timeout_s=timeout_s, max_bytes=max_bytes, wall=wall)
+
+
+def _without_redirects() -> aiohttp.TraceConfig:
+    """Return what refuses redirects where the library knows no other way: it follows them to open a WebSocket."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse_redirect)
+    trace.freeze()
+    return trace
+
+
+async def _refuse_redirect(*_: object) -> None:
+    raise Forbidden("it redirects elsewhere: name that place in the settings, if it is meant")
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:

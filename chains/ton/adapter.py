@@ -42,6 +42,7 @@ from chains.types import (
     Rail,
     RescanResult,
     ScanPage,
+    SocketEvent,
     Targets,
     TokenMeta,
     TokenReceipt,
@@ -159,6 +160,9 @@ class TonAdapter:
 
     async def head(self) -> Head:
         return await self._heads.head()
+
+    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+        """Do nothing: new blocks are asked for at the chain's own pace."""
 
     def condition(self) -> Condition:
         condition = self._heads.condition()

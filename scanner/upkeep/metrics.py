@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from chains.types import SocketEvent
 from scanner.model import EventType, IntentStatus, Reason
 
 FAILURE = 500
@@ -86,6 +87,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.socket_events = Counter(
+            "amn_scanner_socket_events",
+            "What sockets for new heads did.",
+            ["chain", "socket", "event"],
+            registry=registry,
+        )
         self.logs_read = Counter("amn_scanner_logs_read", "Log rows read from endpoints.", chain, registry=registry)
         self.matches = Counter(
             "amn_scanner_matches", "Transfers that count towards an intent.", chain, registry=registry
@@ -156,6 +163,16 @@ class Metrics:
                 self.rpc_calls.labels(chain, endpoint, method)
                 for error in ERRORS:
                     self.rpc_errors.labels(chain, endpoint, method, error)
+
+    def begin_sockets(self, chain_id: int, sockets: Iterable[str]) -> None:
+        """Let every counter of a chain's sockets exist, at zero."""
+        for socket in sockets:
+            for event in SocketEvent:
+                self.socket_events.labels(str(chain_id), socket, event)
+
+    def sockets_of(self, chain_id: int) -> Callable[[str, SocketEvent], None]:
+        """Return what counts what the sockets of a chain do."""
+        return lambda socket, event: self.socket_events.labels(str(chain_id), socket, event).inc()
 
     def begin_http(self, known: Iterable[tuple[str, str, int]]) -> None:
         """Let the counters of every described answer (method, route, status), and of failures, exist, at zero."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import REFUSE_OPEN, VARIABLES, Settings, load_settings
+from config.settings import MAX_SOCKETS, REFUSE_OPEN, VARIABLES, Settings, load_settings
 from kernel.errors import ConfigError
 from tests.harness import ROOT
 
@@ -401,3 +401,20 @@ def test_who_may_frame_the_payment_page_is_a_list_of_sources() -> None:
 )
 def test_a_source_that_would_open_the_page_to_everybody_is_refused(value: str) -> None:
     assert refusal({"SCANNER_CHECKOUT_FRAME_ANCESTORS": value}).startswith("SCANNER_CHECKOUT_FRAME_ANCESTORS: ")
+
+
+def test_the_sockets_of_a_chain_are_named_after_its_endpoints() -> None:
+    settings = load_settings({"RPC_BSC_WS": "wss://a.example/key, ws://b.example,wss://a.example/key"})
+    assert settings.sockets == {"RPC_BSC": ("wss://a.example/key", "ws://b.example")}
+    assert settings.rpc_urls == {}
+    assert "a.example" not in repr(settings)
+
+
+@pytest.mark.parametrize("value", [",", "https://a.example", "wss://", "wss://a b", "ws://a.example:0"])
+def test_what_is_no_socket_is_refused_without_showing_it(value: str) -> None:
+    assert refusal({"RPC_BSC_WS": value}) == "RPC_BSC_WS: must be ws(s) URLs separated by commas"
+
+
+def test_a_chain_has_a_bounded_number_of_sockets() -> None:
+    urls = ",".join(f"wss://{number}.example" for number in range(MAX_SOCKETS + 1))
+    assert refusal({"RPC_BSC_WS": urls}) == "RPC_BSC_WS: must name at most 8"

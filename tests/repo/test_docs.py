@@ -43,6 +43,7 @@ def statuses(name: str) -> dict[str, int]:
 
 def test_the_settings_are_those_that_are_documented() -> None:
     endpoints = {chain["rpcEnv"] for chain in CHAINS}
+    endpoints |= {f"{chain['rpcEnv']}_WS" for chain in CHAINS if chain.get("chainType", "evm") == "evm"}
 
     assert set(column("docs/settings.md", "name")) == set(VARIABLES) | endpoints
     assert len(VARIABLES) > 30

@@ -134,6 +134,7 @@ def test_every_setting_that_is_named_is_there(path: str) -> None:
     """What begins as a setting does is one; another name in capitals is one of a program, a test or a file."""
     chains = json.loads(page("supported-chains.json"))
     settings = {*VARIABLES, *MARKETPLACE_VARIABLES, *(chain["rpcEnv"] for chain in chains)}
+    settings |= {f"{chain['rpcEnv']}_WS" for chain in chains if chain.get("chainType", "evm") == "evm"}
     known = settings | {*OTHERS} | set(re.findall(r"^#? ?(\w+)=", page("deploy/.env.example"), re.MULTILINE))
     beginnings = {name.partition("_")[0] for name in settings if "_" in name}
     named = {found[0] for found in re.finditer(CAPITALS + r"(?!\.md)", page(path))} - known

@@ -10,7 +10,7 @@ import pytest
 from tests.harness import ROOT
 from tests.repo.pages import every_test, names_in, page, tables
 
-GROUPS = "ABCDEFGHI"
+GROUPS = "ABCDEFGHIJ"
 PACKAGES = {"kernel", "addresses", "protocol", "config", "chains", "scanner", "webhooks", "api", "marketplace"}
 _SECTION = re.compile(r"^## ([A-Z])\. .*$", re.MULTILINE)
 _PATH = re.compile(r"`(tests/[\w/]*(?:\.py)?)(?:::(\w+))?`")

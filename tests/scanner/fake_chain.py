@@ -20,6 +20,7 @@ from chains.types import (
     Rail,
     RescanResult,
     ScanPage,
+    SocketEvent,
     Targets,
     TokenMeta,
     TokenReceipt,
@@ -236,6 +237,9 @@ class FakeChain:
     async def token_receipts(self, holdings: Sequence[BalanceKey], *, first: int, last: int) -> list[TokenReceipt]:
         await self._asked("movements")
         return [movement for movement in self.moved if first <= movement.block_number <= last]
+
+    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+        self.announce = wake
 
     async def self_test(self) -> list[str]:
         await self._asked("self_test")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from chains.base import Access, ChainAdapter, open_adapter
 from chains.errors import ChainError
 from chains.evm.diagnosis import EndpointDiagnosis
+from chains.evm.push.diagnosis import socket_finding
 from chains.evm.rpc.client import RpcClient
 from chains.findings import Finding, judge_head, judge_latency, ok, problem, skipped, warning
 from chains.rpc.endpoint import Endpoint, label_of
@@ -59,6 +60,13 @@ class ChainExaminer:
         is_evm = self._chain.chain_type is ChainType.EVM
         found = await (self._node(Endpoint(url, label)) if is_evm else self._service(url))
         return [Located(f"{self._chain.name} {label}", finding) for finding in found]
+
+    async def socket(self, index: int) -> list[Located]:
+        """Return what is found of one socket for new heads."""
+        url = self._access.sockets[index]
+        async with open_http(timeout_s=self._timeout_s, wall=self._wall) as http:
+            finding = await socket_finding(http, self._chain, Endpoint(url, label_of(url, index + 1)))
+        return [Located(f"{self._chain.name} {label_of(url, index + 1)}", finding)]
 
     async def contracts(self) -> list[Located]:
         """Return what the chain says of the contracts of the registry."""

@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -79,7 +80,8 @@ async def _chains(
             timeout_s=settings.scan.rpc_timeout_s,
             wall=wall,
         )
-        looks += [_endpoint_look(examiner, index) for index in range(len(chain.rpc_urls))]
+        looks += [partial(examiner.endpoint, index) for index in range(len(chain.rpc_urls))]
+        looks += [partial(examiner.socket, index) for index in range(len(access_of(settings, chain).sockets))]
         looks.append(examiner.contracts)
     slots, done = asyncio.Semaphore(AT_ONCE), 0
 
@@ -94,10 +96,6 @@ async def _chains(
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(looked(look)) for look in looks]
     return [located for task in tasks for located in task.result()]
-
-
-def _endpoint_look(examiner: ChainExaminer, index: int) -> Callable[[], Awaitable[list[Located]]]:
-    return lambda: examiner.endpoint(index)
 
 
 def _here(finding: Finding) -> Located:

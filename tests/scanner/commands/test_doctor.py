@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -15,10 +16,12 @@ import pytest
 from rich.console import Console
 
 from chains import findings
+from chains.evm.push import diagnosis
 from chains.findings import Finding, Verdict
 from chains.rpc.endpoint_pool import EndpointPool
 from devnet.evm.anvil import Anvil
 from devnet.evm.faulty_rpc import FaultyRpc
+from devnet.evm.head_server import head_server
 from devnet.receiver import Receiver
 from devnet.ton.toncenter import TonCenter
 from devnet.tron.ledger import TronLedger
@@ -320,3 +323,22 @@ async def test_it_prints_a_table_a_sentence_for_each_problem_and_ends_with_the_v
     assert lines[0].split() == ["where", "what", "found"]
     assert [line for line in lines if line.startswith("PROBLEM BSC Testnet 127.0.0.1:9#1: It cannot be used (")]
     assert lines[-1] == "1 problem, 0 warnings"
+
+
+async def test_a_socket_is_waited_for_and_named_when_it_announces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "PATIENCE_S", 0.3)
+    async with head_server(97) as silent, head_server(97) as good:
+        env = env_of(tmp_path, NOWHERE, RPC_BSC_TESTNET_WS=f"{silent.url},{good.url}")
+        examining = asyncio.create_task(found_of(env))
+        await asyncio.wait_for(good.subscribed.wait(), 10)
+        await good.announce(12)
+        found = await examining
+
+    sentence = found["1"]["new heads"].advice
+    assert (found["1"]["new heads"].verdict, found["2"]["new heads"].verdict) == (WARNING, OK)
+    said = re.search(r"a warning at `new heads`: `(.+?)`", page("docs/operations.md"))
+    assert said is not None
+    assert re.fullmatch(re.escape(said[1]).replace("…", ".+"), sentence)
+    assert found["2"]["new heads"].found == "block 12 announced"

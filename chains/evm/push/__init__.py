@@ -1,0 +1,1 @@
+"""New heads by WebSocket: hints that wake the poll, and never more than that."""
