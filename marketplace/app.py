@@ -41,6 +41,7 @@ from marketplace.payments.checkout import Checkout
 from marketplace.payments.deposit_addresses import open_destinations
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
+from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
 from marketplace.payments.scanner_outbox import LONGEST_PAUSE_S, Callback, CommandDispatcher
@@ -204,6 +205,7 @@ class _PaymentParts:
     commands: CommandDispatcher
     verifier: PaymentVerifier
     payouts: Payouts
+    payout_settlements: PayoutSettlements
     webhook_receiver: WebhookReceiver
 
 
@@ -230,6 +232,7 @@ def _build(
             parts.scanner,
             parts.verifier,
             parts.payouts,
+            parts.payout_settlements,
             Retention(units, settings.keeping),
             parts.webhook_receiver,
             every_s=settings.sweep_s,
@@ -269,6 +272,7 @@ def _payment_parts(
         commands=commands,
         verifier=verifier,
         payouts=Payouts(units, catalog, money.escrow_addresses, grace_h=money.release_grace_h),
+        payout_settlements=PayoutSettlements(units, catalog, scanner),
         webhook_receiver=WebhookReceiver(units, catalog, verifier, secret),
     )
 
@@ -309,6 +313,7 @@ def _services(
         verifier=parts.verifier,
         webhook_receiver=parts.webhook_receiver,
         payouts=parts.payouts,
+        payout_settlements=parts.payout_settlements,
         fulfilment=Fulfilment(units, pepper=pepper),
         disputes=Disputes(units),
         thresholds=Thresholds(units, catalog),

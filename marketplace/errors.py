@@ -24,6 +24,7 @@ CODES = {
     "forbidden": 403,
     "conflict": 409,
     "reorged": 409,
+    "wrong_transaction": 409,
     "invalid": 422,
     "wrong_code": 422,
     "too_many_attempts": 429,

@@ -11,6 +11,7 @@ from kernel.tasks.periodic import PeriodicTask
 from kernel.tasks.wakeup import Wakeup
 from marketplace.model import CommandKind, EscrowState, Payment, PaymentStatus, Rail, StopReason
 from marketplace.payments.checkout import found_payment
+from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.settlement import close_payment
 from marketplace.payments.verification import PaymentVerifier
@@ -35,6 +36,7 @@ class Scheduler:
         scanner: ScannerClient,
         verifier: PaymentVerifier,
         payouts: Payouts,
+        payout_settlements: PayoutSettlements,
         retention: Retention,
         webhook_receiver: WebhookReceiver,
         *,
@@ -46,6 +48,7 @@ class Scheduler:
         self._scanner = scanner
         self._verifier = verifier
         self._payouts = payouts
+        self._payout_settlements = payout_settlements
         self._retention = retention
         self._webhook_receiver = webhook_receiver
         self._every_s = every_s
@@ -69,6 +72,7 @@ class Scheduler:
         await self._webhook_receiver.read_again(BATCH)
         await self._stop_forgotten()
         await self._payouts.pass_grace()
+        await self._payout_settlements.look_again()
         await self._tell_held_back()
         await self._retention.once()
         async with self._units.begin(None) as work:

@@ -16,6 +16,7 @@ from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
+from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
 from marketplace.payments.verification import PaymentVerifier
@@ -52,6 +53,7 @@ class Services:
     verifier: PaymentVerifier
     webhook_receiver: WebhookReceiver
     payouts: Payouts
+    payout_settlements: PayoutSettlements
     fulfilment: Fulfilment
     disputes: Disputes
     thresholds: Thresholds

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 from devnet.runner.facts import Finding, FindingKind, FlowFailed
-from devnet.runner.payment import assert_held
+from devnet.runner.payment import CONFIRM_S, POLL_S, assert_held
 from devnet.runner.scenario import Scenario, decimal
 
 CONFLICT = 409
@@ -67,8 +69,12 @@ async def execute_payout(scenario: Scenario) -> None:
     sent = await chain_actor.execute(scenario.instruction)
     path = f"/api/admin/instructions/{scenario.instruction['id']}/settle"
     data = await scenario.context.admin.ok("settle", "POST", path, {"txHash": sent})
-    if data["payment"]["escrowState"] != "released":
-        raise FlowFailed(f"the escrow is {data['payment']['escrowState']} after the settlement")
+    until = time.monotonic() + CONFIRM_S
+    while data["payment"]["escrowState"] != "released":  # until the payout is as deep as the payment had to be
+        if time.monotonic() > until:
+            raise FlowFailed(f"the escrow is {data['payment']['escrowState']} long after the payout")
+        await asyncio.sleep(POLL_S)
+        data = await scenario.context.admin.ok("settle again", "POST", path, {"txHash": sent})
     request = (await scenario.buyer.ok("read request", "GET", scenario.path))["purchaseRequest"]
     _expect(request, "seller_paid")
     has = await chain_actor.balance(scenario.sellers_wallet)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from addresses import InvalidAddress, canonical, canonical_tx_hash
+from addresses import InvalidAddress, canonical
 from marketplace.catalog import Catalog
 from marketplace.errors import Refused, conflict, invalid, not_found
 from marketplace.model import (
@@ -92,23 +92,6 @@ class Payouts:
         # One that empties nothing has no pay-in to stand beside: the reconciliation names it (orphan_instruction).
         named = [(pay_ins.get(each.settles_payment_id or ""), each) for each in found]
         return [PayoutInstruction(payment, each) for payment, each in named if payment is not None], total
-
-    async def mark_executed(self, instruction_id: str, tx_hash: str) -> PayoutInstruction:
-        """Note that an instruction was carried out on chain."""
-        async with self._units.begin(locks.request_of_payment(instruction_id)) as work:
-            given = await payments.get(work.tx, instruction_id)
-            if given is None or given.direction is Direction.IN or given.settles_payment_id is None:
-                raise not_found("instruction")
-            chain = self._catalog.chains[given.chain_id]
-            spelt = canonical_tx_hash(chain.chain_type, tx_hash)
-            if spelt is None:
-                raise invalid("txHash", f"is no transaction hash of {chain.name}")
-            if given.status is PaymentStatus.PENDING:
-                await self._settled(work, given, spelt)
-            elif given.tx_hash != spelt:
-                raise conflict("the instruction was carried out by another transaction", txHash=given.tx_hash)
-            payment = await found_payment(work.tx, given.settles_payment_id)
-            return PayoutInstruction(payment, await found_payment(work.tx, instruction_id))
 
     async def hold(self, payment_id: str, until: int | None) -> Payment:
         """Keep a payment from being released until a time; None lets it go."""
@@ -232,10 +215,11 @@ class Payouts:
         return PayoutInstruction(await found_payment(work.tx, payment.id), given)
 
     @staticmethod
-    async def _settled(work: UnitOfWork, given: Payment, tx_hash: str) -> None:
+    async def mark_executed(work: UnitOfWork, given: Payment, tx_hash: str) -> None:
+        """Note that an instruction was carried out on chain: somebody looked (`payout_settlement`)."""
         released = given.direction is Direction.OUT
         done = {"status": PaymentStatus.COMPLETED, "tx_hash": tx_hash, "escrow_state": EscrowState.RELEASED}
-        await payments.change(work.tx, given.id, work.now, expected=(PaymentStatus.PENDING,), **done)
+        await payments.change(work.tx, given.id, work.now, expected=(PaymentStatus.PROCESSING,), **done)
         payment = await found_payment(work.tx, given.settles_payment_id or "")
         over = {"escrow_state": EscrowState.RELEASED if released else EscrowState.REFUNDED}
         if not released:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from marketplace.model import OPEN_PAYMENTS, Direction, EscrowState, LedgerEntryType, Payment, PaymentStatus
 from marketplace.payments.fees import WHOLE_BPS, divide
 from marketplace.payments.ledger import balances
-from marketplace.store import ledger, offers, payments
+from marketplace.store import ledger, offers, payments, payout_settlements
 from marketplace.store.ledger import Line
 from marketplace.unit_of_work import UnitOfWorkFactory
 
@@ -59,11 +59,21 @@ class Reconciliation:
             all_payments = await payments.every(tx)
             all_lines = await ledger.every(tx)
             agreed = await offers.agreed_fees(tx)
-        return await asyncio.to_thread(compare, all_payments, all_lines, agreed)
+            proved = await payout_settlements.proved(tx)
+        return await asyncio.to_thread(compare, all_payments, all_lines, agreed, proved)
 
 
-def compare(all_payments: Sequence[Payment], all_lines: Sequence[Line], agreed_fees: Mapping[str, int]) -> Report:
-    """Find what contradicts itself; `agreed_fees` are the basis points of accepted offers."""
+def compare(
+    all_payments: Sequence[Payment],
+    all_lines: Sequence[Line],
+    agreed_fees: Mapping[str, int],
+    proved: Collection[str] | None = None,
+) -> Report:
+    """
+    Find what contradicts itself.
+
+    `agreed_fees` are the basis points of accepted offers, `proved` the instructions that a transaction was seen to pay.
+    """
     by_payment: Mapping[str, list[Line]] = defaultdict(list)
     for line in all_lines:
         by_payment[line.payment_id].append(line)
@@ -87,6 +97,13 @@ def compare(all_payments: Sequence[Payment], all_lines: Sequence[Line], agreed_f
         for order in given
         if pay_in not in known
     ]
+    if proved is not None:
+        findings += [
+            Finding("settled_without_proof", order.id, "no transaction was seen to pay this instruction")
+            for given in orders.values()
+            for order in given
+            if order.status is PaymentStatus.COMPLETED and order.id not in proved
+        ]
     return Report(len(all_payments), findings)
 
 

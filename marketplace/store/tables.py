@@ -378,6 +378,32 @@ funds_ledger_entries = Table(
     Index("ledger_fees", "chain_id", "token_address", **where("entry_type = 'platform_fee'")),
 )
 
+payout_settlements = Table(
+    "payout_settlements",
+    metadata,
+    Column("instruction_id", Text, ForeignKey("payments.id"), primary_key=True),
+    Column("chain_id", Whole, nullable=False),
+    Column("given_hash", Text, nullable=False),
+    Column("tx_hash", Text, nullable=False),
+    Column("event_key", Text),
+    Column("given_by", Text, ForeignKey("users.id"), nullable=False),
+    Column("given_at", Whole, nullable=False),
+    Column("next_look_at", Whole, nullable=False),
+    Column("reported_at", Whole),
+    Column("done_at", Whole),
+    CheckConstraint("done_at IS NULL OR event_key IS NOT NULL", name="payout_settlements_done_is_proved"),
+    # One transfer pays one instruction.
+    Index(
+        "payout_settlements_transfer_once",
+        "chain_id",
+        "tx_hash",
+        "event_key",
+        unique=True,
+        **where("event_key IS NOT NULL"),
+    ),
+    Index("payout_settlements_due", "next_look_at", **where("done_at IS NULL")),
+)
+
 delivery_codes = Table(
     "delivery_codes",
     metadata,

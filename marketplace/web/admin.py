@@ -18,7 +18,12 @@ from marketplace.web.fields import Address, ChainId, Moment
 from marketplace.web.state import SERVICES
 from protocol.codec import of
 
-INSTRUCTIONS = {"pending": PaymentStatus.PENDING, "released": PaymentStatus.COMPLETED}
+INSTRUCTIONS = {
+    "pending": PaymentStatus.PENDING,
+    "settling": PaymentStatus.PROCESSING,
+    "released": PaymentStatus.COMPLETED,
+}
+STATUSES = {status: word for word, status in INSTRUCTIONS.items()}
 
 
 class Release(Body):
@@ -39,7 +44,7 @@ class Settle(Body):
 
 
 class ListInstructions(Listing):
-    status: Literal["pending", "released"] | None = None
+    status: Literal["pending", "settling", "released"] | None = None
 
     @property
     def of_payments(self) -> PaymentStatus | None:
@@ -70,7 +75,7 @@ def ordered(given: PayoutInstruction) -> shapes.OrderedPayout:
         source=given.payment.destination,
         to=order.destination,
         amount_base_units=shapes.BaseUnits(order.amount_base),
-        status="pending" if order.status is PaymentStatus.PENDING else "released",
+        status=STATUSES[order.status],
     )
     return shapes.OrderedPayout(payment=payments.shown(given.payment), instruction=instruction)
 
@@ -107,11 +112,12 @@ async def clear_reorg(request: web.Request) -> web.Response:
 
 async def settle(request: web.Request) -> web.Response:
     """POST /api/admin/instructions/{id}/settle"""
-    current_actor(request, Role.ADMIN)
+    actor = current_actor(request, Role.ADMIN)
     body = await parse(request, Settle)
-    return success(
-        ordered(await request.app[SERVICES].payouts.mark_executed(path_uuid(request, "instruction"), body.tx_hash))
-    )
+    settlements = request.app[SERVICES].payout_settlements
+    given = await settlements.settle(actor, path_uuid(request, "instruction"), body.tx_hash)
+    done = given.instruction.status is PaymentStatus.COMPLETED
+    return success(ordered(given), status=200 if done else payments.ACCEPTED)
 
 
 async def instructions(request: web.Request) -> web.Response:

@@ -304,7 +304,7 @@ class Instruction(Wire):
     to: str
     amount: Money
     amount_base_units: BaseUnits
-    status: Annotated[str, one_of(("pending", "released"))]
+    status: Annotated[str, one_of(("pending", "settling", "released"))]
     tx_hash: str | None
     created_at: Time
 

@@ -260,6 +260,7 @@ async def test_an_order_that_was_given_is_not_repeated_once_its_money_may_be_gon
 
     again = await paid.release(SELLERS_WALLET)
     other = await paid.refund(BUYERS_WALLET)
+    paid.scanner.carries_out(given["data"]["instruction"], tx=DONE_IN)
     path = f"/api/admin/instructions/{given['data']['instruction']['id']}/settle"
     settled = await paid.market.admin.ok("POST", path, {"txHash": DONE_IN})
 

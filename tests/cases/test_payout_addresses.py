@@ -132,6 +132,7 @@ async def test_money_is_not_sent_to_the_address_of_another_payment(
 async def test_a_transaction_hash_of_an_instruction_has_one_spelling(purchase: AcceptedPurchase) -> None:
     await purchase.fund()
     _, answer = await purchase.refund()
+    purchase.scanner.carries_out(answer["data"]["instruction"], tx="0x" + "ab" * 32)
     path = f"/api/admin/instructions/{answer['data']['instruction']['id']}/settle"
     first = await purchase.market.admin.ok("POST", path, {"txHash": "0x" + "AB" * 32})
     again = await purchase.market.admin.ok("POST", path, {"txHash": "0x" + "ab" * 32})

@@ -336,6 +336,10 @@ async def paying_through_the_proxy(m: Market) -> None:
     await purchase.refund(status=REFUSED)
     settle = f"/api/admin/instructions/{given['instruction']['id']}/settle"
     await m.admin.ask("POST", settle, {"txHash": "0x12"}, status=REFUSED)
+    await m.admin.ask("POST", settle, {"txHash": DONE_IN}, status=202)
+    m.scanner.carries_out(given["instruction"], tx=DONE_IN, success=False)
+    await m.admin.ask("POST", settle, {"txHash": DONE_IN}, status=REFUSED)
+    m.scanner.carries_out(given["instruction"], tx=DONE_IN)
     await m.admin.ask("POST", settle, {"txHash": DONE_IN})
     await m.admin.ask("POST", settle, {"txHash": "0x" + "cd" * 32}, status=REFUSED)
     await purchase.show()
@@ -380,7 +384,8 @@ async def paying_plainly(m: Market) -> None:
     await m.people["resolver"].ask("POST", f"{path}/resolve", {**resolution, "outcome": "release"}, status=REFUSED)
     given = await purchase.refund()
     await m.admin.ask("GET", "/api/admin/instructions?status=pending")
-    await m.admin.ask("POST", f"/api/admin/instructions/{given['instruction']['id']}/settle", {"txHash": DONE_IN})
+    sent = m.scanner.carries_out(given["instruction"], tx="0x" + "ef" * 32)
+    await m.admin.ask("POST", f"/api/admin/instructions/{given['instruction']['id']}/settle", {"txHash": sent})
     await purchase.show()
 
 

@@ -52,6 +52,7 @@ class FakeScanner:
         self.lies: dict[str, Callable[[web.Request], web.Response]] = {}  # by path: what no scanner should say
         self.public_url: str | None = "https://pay.example.test"
         self.all_transfers: dict[str, list[dict[str, Any]]] = {}  # where an intent shows fewer than there are
+        self.transactions: dict[tuple[int, str], dict[str, Any]] = {}  # what happened on its chains, by any hash of it
         known = orjson.loads((ROOT / "tokens.json").read_bytes())
         self.tokens = [token for token in known if token["chainId"] == BSC_TESTNET]
 
@@ -67,6 +68,7 @@ class FakeScanner:
         app.router.add_get("/intents/{id}/transfers", self._transfers)
         app.router.add_delete("/intents/{id}", self._cancel)
         app.router.add_post("/intents/{id}/recheck", self._recheck)
+        app.router.add_post("/transactions/inspect", self._inspect)
         app.router.add_post("/balances/check", self._balance)
         app.router.add_post("/balance-watches", self._watch)
         app.router.add_delete("/balance-watches/{id}", self._stop)
@@ -175,6 +177,13 @@ class FakeScanner:
         settled = found["status"] == "confirmed"
         return response(answers.Rechecked, {"intent": found, "seen": [], "settled": settled, "missing": "0"})
 
+    async def _inspect(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        asked = (body["chainId"], body["txHash"])
+        unknown = {"chain_id": asked[0], "tx_hash": asked[1], "found": False, "final": False, "transfers": ()}
+        nothing = shown(answers.InspectedTransaction, **unknown)
+        return response(answers.InspectedTransaction, self.transactions.get(asked, nothing))
+
     async def _balance(self, request: web.Request) -> web.Response:
         body = await request.json()
         deep = self.balances.get(body["address"], 0)
@@ -231,6 +240,25 @@ class FakeScanner:
 
     # what happens on its chain
 
+    def carries_out(self, *orders: dict[str, Any], tx: str | None = None, named: str | None = None, **more: Any) -> str:
+        """Let a transaction pay instructions, final and deep unless `more` says otherwise; `named` is another hash."""
+        found = tx or tx_hash()
+        chain_id = orders[0]["chainId"]
+        sent = shown(
+            answers.InspectedTransaction,
+            chain_id=chain_id,
+            tx_hash=found,
+            found=True,
+            success=True,
+            block_number=100,
+            block_hash=None,
+            depth=1000 if chain_id == BSC_TESTNET else None,
+            final=True,
+            transfers=tuple(moved(order, event_key=str(number)) for number, order in enumerate(orders)),
+        )
+        self.transactions[(chain_id, named or found)] = sent | more
+        return named or found
+
     def pay(self, payment_id: str, amount: int | None = None, **more: Any) -> dict[str, Any]:
         """Confirm an intent and return the body of its webhook."""
         intent = self.intents[payment_id]
@@ -261,6 +289,19 @@ class FakeScanner:
             )
         ]
         return {**confirmed(intent), **more}
+
+
+def moved(order: dict[str, Any], *, event_key: str = "0", **more: Any) -> dict[str, Any]:
+    """Return the movement of a token that pays an instruction."""
+    found = shown(
+        answers.InspectedTransfer,
+        event_key=event_key,
+        token=order["tokenAddress"],
+        sender=order["from"],
+        destination=order["to"],
+        amount=Units(order["amountBaseUnits"]),
+    )
+    return found | more
 
 
 def confirmed(intent: dict[str, Any]) -> dict[str, Any]:

@@ -334,6 +334,7 @@ async def test_money_after_expiry_is_not_credited_and_shown(purchase: AcceptedPu
 async def test_the_money_of_a_refund_is_not_found_again_as_late(purchase: AcceptedPurchase) -> None:
     await purchase.fund()
     _, answer = await purchase.refund()
+    purchase.scanner.carries_out(answer["data"]["instruction"], tx="0x" + "ab" * 32)
     path = f"/api/admin/instructions/{answer['data']['instruction']['id']}/settle"
     await purchase.market.admin.ok("POST", path, {"txHash": "0x" + "ab" * 32})
 

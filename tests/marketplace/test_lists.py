@@ -70,6 +70,7 @@ async def test_instructions_stand_beside_what_they_empty(purchase: AcceptedPurch
         return [(each["payment"]["id"], each["instruction"]["id"]) for each in found]
 
     assert (await ids("pending"), await ids("released")) == ([(purchase.payment_id, instruction)], [])
+    purchase.scanner.carries_out(ordered["data"]["instruction"], tx=DONE_IN)
     await admin.ok("POST", f"/api/admin/instructions/{instruction}/settle", {"txHash": DONE_IN})
     assert (await ids("pending"), await ids("released")) == ([], [(purchase.payment_id, instruction)])
     assert await admin.refused("GET", "/api/admin/instructions?status=lost") == (422, "invalid")

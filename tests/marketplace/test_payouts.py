@@ -52,6 +52,7 @@ async def test_delivered_confirmed_released_and_settled(paid: AcceptedPurchase) 
     releasable = await paid.ledger()
     status, answer = await paid.release()
     instruction = answer["data"]["instruction"]
+    paid.scanner.carries_out(instruction, tx=DONE_IN)
     path = f"/api/admin/instructions/{instruction['id']}/settle"
     settled = await paid.market.admin.ok("POST", path, {"txHash": DONE_IN})
 
@@ -89,6 +90,7 @@ async def test_delivered_confirmed_released_and_settled(paid: AcceptedPurchase) 
 
 async def test_a_refund_empties_the_escrow_for_the_buyer(paid: AcceptedPurchase) -> None:
     status, answer = await paid.refund()
+    paid.scanner.carries_out(answer["data"]["instruction"], tx=DONE_IN)
     path = f"/api/admin/instructions/{answer['data']['instruction']['id']}/settle"
     await paid.market.admin.ok("POST", path, {"txHash": DONE_IN})
 
@@ -157,6 +159,7 @@ async def test_what_is_on_its_way_out_is_nothing_to_argue_about_any_more(paid: A
 
 async def test_settling_twice_is_the_same_and_by_another_transaction_a_conflict(paid: AcceptedPurchase) -> None:
     _, answer = await paid.refund()
+    paid.scanner.carries_out(answer["data"]["instruction"], tx=DONE_IN)
     path = f"/api/admin/instructions/{answer['data']['instruction']['id']}/settle"
     admin = paid.market.admin
 

@@ -140,6 +140,7 @@ async def whole_story(folder: Path, scanner: FakeScanner, nobody: Api) -> set[st
     await purchase.seller.ok("GET", purchase.path("delivery-code/status"))
     _, released = await purchase.release()
     settle = f"/api/admin/instructions/{released['data']['instruction']['id']}/settle"
+    scanner.carries_out(released["data"]["instruction"], tx=DONE_IN)
     await admin.ok("POST", settle, {"txHash": DONE_IN})
     for who in (purchase.buyer, purchase.seller, admin):
         for path in ("/api/notifications", "/api/payment/history", "/api/health", "/api/marketplace/offers"):

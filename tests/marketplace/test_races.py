@@ -19,7 +19,7 @@ import pytest
 
 from tests import postgres
 from tests.harness import FakeClock
-from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN
+from tests.marketplace.accepted_purchase import BUYERS_WALLET, SELLERS_WALLET, TEN
 from tests.marketplace.conftest import OwnClock
 from tests.marketplace.fake_scanner import FakeScanner, deliver
 from tests.marketplace.harness import (
@@ -283,10 +283,9 @@ async def test_a_payout_is_executed_once(pair: Pair, races: int) -> None:
         payment_id = await pair.releasable()
         data = await admin.ok("POST", f"/api/admin/payments/{payment_id}/release", {"toAddress": SELLERS_WALLET})
         path = f"/api/admin/instructions/{data['instruction']['id']}/settle"
+        one, other = (pair.scanner.carries_out(data["instruction"]) for _ in range(2))
 
-        answers = await at_once(
-            admin.call("POST", path, {"txHash": DONE_IN}), there.call("POST", path, {"txHash": "0x" + "cd" * 32})
-        )
+        answers = await at_once(admin.call("POST", path, {"txHash": one}), there.call("POST", path, {"txHash": other}))
 
         assert statuses(answers) == [200, 409], answers
         told = pair.rows("SELECT type, user_id FROM notifications WHERE related_id = ?", payment_id)

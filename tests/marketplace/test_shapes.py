@@ -183,6 +183,7 @@ async def test_a_payment_from_delivery_to_refund(purchase: AcceptedPurchase) -> 
     resolved = await purchase.market.admin.ok("POST", path, {"outcome": "refund", "note": "It is."}, 200)
     status, refunded = await purchase.refund(BUYERS_WALLET)
     settle = f"/api/admin/instructions/{refunded['data']['instruction']['id']}/settle"
+    purchase.scanner.carries_out(refunded["data"]["instruction"], tx=DONE_IN)
     settled = await purchase.market.admin.ok("POST", settle, {"txHash": DONE_IN}, 200)
     report = await purchase.market.admin.ok("GET", "/api/admin/reconciliation", status=200)
 

@@ -14,7 +14,7 @@ import pytest
 from devnet.evm.anvil import Anvil
 from tests.harness import USDC, USDT, FakeClock, environment, running
 from tests.marketplace import harness
-from tests.marketplace.accepted_purchase import DONE_IN, SELLERS_WALLET, TEN
+from tests.marketplace.accepted_purchase import SELLERS_WALLET, TEN
 from tests.marketplace.harness import MARKET, Api, Running, new_offer, new_request, notes, select
 from tests.marketplace.test_gate import OPT_IN, list_of
 
@@ -108,7 +108,9 @@ async def test_a_payment_through_the_proxy_ends_with_the_seller_paid(system: Liv
         "POST", f"/api/admin/payments/{payment_id}/release", {"toAddress": SELLERS_WALLET}
     )
     instruction = released["instruction"]["id"]
-    settled = await system.market.admin.ok("POST", f"/api/admin/instructions/{instruction}/settle", {"txHash": DONE_IN})
+    sent = await system.chain.transfer(USDT, SELLERS_WALLET, TEN)
+    await system.chain.mine(6)
+    settled = await system.market.admin.ok("POST", f"/api/admin/instructions/{instruction}/settle", {"txHash": sent})
 
     assert (payment["txHash"], payment["evidence"]["sender"]) == (tx, system.chain.accounts[1])
     assert settled["payment"]["escrowState"] == "released"

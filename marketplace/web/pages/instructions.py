@@ -9,6 +9,7 @@ from aiohttp import web
 from marketplace.web import admin
 from marketplace.web.bodies import path_uuid
 from marketplace.web.pages import forms
+from marketplace.web.pages.guard import actor_of
 from marketplace.web.pages.paging import asked, next_page
 from marketplace.web.pages.view import ROOT, show
 from marketplace.web.state import SERVICES
@@ -41,6 +42,6 @@ async def settle(request: web.Request) -> web.Response:
 
     async def action() -> None:
         body = await forms.read(request, admin.Settle)
-        await request.app[SERVICES].payouts.mark_executed(instruction_id, body.tx_hash)
+        await request.app[SERVICES].payout_settlements.settle(actor_of(request), instruction_id, body.tx_hash)
 
     return await forms.attempt(request, action, _page, f"{ROOT}/instructions")

@@ -178,6 +178,8 @@ async def test_a_release_is_ordered_carried_out_and_told(purchase: AcceptedPurch
     listed = await admin.get("/admin/instructions?status=pending")
     (settle,) = {each for each in ways(admin, listed, "/admin/instructions") if each.endswith("/settle")}
     nonsense = await admin.submit("/admin/instructions", settle, txHash="0x12")
+    order = (await purchase.market.admin.ok("GET", "/api/admin/instructions"))["payouts"][0]["instruction"]
+    purchase.scanner.carries_out(order, tx=DONE_IN)
     settled = await admin.submit("/admin/instructions", settle, txHash=DONE_IN)
     another = await admin.submit("/admin", settle, txHash="0x" + "cd" * 32)
 

@@ -32,6 +32,7 @@ def upgrade() -> None:
     _trade()
     _payments()
     _money()
+    _payout_settlements()
     _disputes()
     _fees()
     _sharing()
@@ -668,6 +669,35 @@ def _money() -> None:
     )
 
 
+def _payout_settlements() -> None:
+    """Create by which transactions instructions are carried out."""
+    op.create_table(
+        "payout_settlements",
+        sa.Column("instruction_id", sa.Text, nullable=False),
+        sa.Column("chain_id", Whole, nullable=False),
+        sa.Column("given_hash", sa.Text, nullable=False),
+        sa.Column("tx_hash", sa.Text, nullable=False),
+        sa.Column("event_key", sa.Text),
+        sa.Column("given_by", sa.Text, nullable=False),
+        sa.Column("given_at", Whole, nullable=False),
+        sa.Column("next_look_at", Whole, nullable=False),
+        sa.Column("reported_at", Whole),
+        sa.Column("done_at", Whole),
+        sa.CheckConstraint("done_at IS NULL OR event_key IS NOT NULL", name="payout_settlements_done_is_proved"),
+        sa.ForeignKeyConstraint(["given_by"], ["users.id"]),
+        sa.ForeignKeyConstraint(["instruction_id"], ["payments.id"]),
+        sa.PrimaryKeyConstraint("instruction_id"),
+    )
+    op.create_index(
+        "payout_settlements_transfer_once",
+        "payout_settlements",
+        ["chain_id", "tx_hash", "event_key"],
+        unique=True,
+        **where("event_key IS NOT NULL"),
+    )
+    op.create_index("payout_settlements_due", "payout_settlements", ["next_look_at"], **where("done_at IS NULL"))
+
+
 def _disputes() -> None:
     """Create disputes and what is said in them."""
     op.create_table(
@@ -796,6 +826,7 @@ def _refusals(sql: Spelling) -> list[str]:
         "the fee of an accepted offer is frozen",
         condition=f"OLD.platform_fee_bps IS NOT NULL AND {sql.differs('NEW.platform_fee_bps', 'OLD.platform_fee_bps')}",
     )
+    found += _refusals_of_settlements(sql)
     # SQLite's `INSERT OR REPLACE` deletes without firing the triggers above.
     found += sql.refusal(
         "funds_ledger_entries_no_replace",
@@ -812,6 +843,27 @@ def _refusals(sql: Spelling) -> list[str]:
         "UNIQUE: credited_transfers is append-only",
         condition="EXISTS (SELECT 1 FROM credited_transfers"
         " WHERE chain_id = NEW.chain_id AND tx_hash = NEW.tx_hash AND event_key = NEW.event_key)",
+        unique=True,
+    )
+    return found
+
+
+def _refusals_of_settlements(sql: Spelling) -> list[str]:
+    """What was seen to pay an instruction stays so: else the same transfer could pay another one."""
+    found = []
+    for change in ("UPDATE", "DELETE"):
+        found += sql.refusal(
+            f"payout_settlements_done_no_{change.lower()}",
+            f"BEFORE {change} ON payout_settlements",
+            "a payout that was proved is append-only",
+            condition="OLD.done_at IS NOT NULL",
+        )
+    found += sql.refusal(
+        "payout_settlements_no_replace",
+        "BEFORE INSERT ON payout_settlements",
+        "a payout that was proved is append-only",
+        condition="EXISTS (SELECT 1 FROM payout_settlements WHERE done_at IS NOT NULL AND (instruction_id ="
+        " NEW.instruction_id OR (chain_id = NEW.chain_id AND tx_hash = NEW.tx_hash AND event_key = NEW.event_key)))",
         unique=True,
     )
     return found
