@@ -35,6 +35,7 @@ from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import parse_limits
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
+from marketplace.notifications.announcer import Announcer
 from marketplace.notifications.feed import Notifications
 from marketplace.notifications.follower import NotificationFollower
 from marketplace.payments.checkout import Checkout
@@ -101,6 +102,7 @@ class Marketplace:
             chores = [
                 group.create_task(self.commands.run(), name="commands"),
                 group.create_task(self.sweep.run(), name="sweep"),
+                group.create_task(Announcer(self.services.units).run(), name="announcements"),
             ]
             if self.sharing is None:
                 chores.append(group.create_task(self.follower.run(), name="clock"))

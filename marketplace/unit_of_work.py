@@ -12,7 +12,7 @@ from kernel.tasks.wakeup import Wakeup
 from marketplace.errors import Refused
 from marketplace.model import Notification, Payment, Role
 from marketplace.notifications.stream_buffer import StreamBuffer
-from marketplace.store import locks, notifications, seldom, users
+from marketplace.store import announcements, locks, notifications, seldom, users
 from marketplace.store.database import Database, Tx
 from marketplace.store.locks import Subject
 
@@ -80,12 +80,21 @@ class UnitOfWork:
         self.now = now
         self.told: list[Notification] = []
         self.commands = False
+        self.announced = False
         self._notes: list[dict[str, object]] = []
 
     def notify(
-        self, user_ids: Iterable[str], category: str, kind: str, title: str, *, about: str, url: str | None = None
+        self,
+        user_ids: Iterable[str],
+        category: str,
+        kind: str,
+        title: str,
+        *,
+        about: str,
+        url: str | None = None,
+        at: int | None = None,
     ) -> None:
-        """Tell each of these people once."""
+        """Tell each of these people once; `at` is when it happened, now unless said (unix milliseconds)."""
         for user_id in dict.fromkeys(user_ids):
             self._notes.append(
                 {
@@ -96,9 +105,16 @@ class UnitOfWork:
                     "title": title,
                     "related_id": about,
                     "action_url": url,
-                    "created_at": self.now,
+                    "created_at": self.now if at is None else at,
                 }
             )
+
+    async def announce(
+        self, audience: Role, category: str, kind: str, title: str, *, about: str, url: str | None = None
+    ) -> None:
+        """Tell everybody of a role soon after this is committed: however many they are, one row now."""
+        await announcements.add(self.tx, audience, category, kind, title, about=about, url=url, now=self.now)
+        self.announced = True
 
     async def notify_seldom(
         self, user_ids: Iterable[str], category: str, kind: str, title: str, *, about: str, url: str, key: str
@@ -151,6 +167,7 @@ class UnitOfWorkFactory:
         self.clock = clock
         self.subscribers = Subscribers()
         self.commands = Wakeup()  # something waits in the scanner's outbox
+        self.announcements = Wakeup()  # everybody of a role is to be told something
         self.news = Wakeup()  # somebody was told something, where it is followed in the store
 
     @asynccontextmanager
@@ -171,3 +188,5 @@ class UnitOfWorkFactory:
             self.subscribers.tell(work.told)
         if work.commands:
             self.commands.wake()
+        if work.announced:
+            self.announcements.wake()

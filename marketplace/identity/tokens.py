@@ -57,9 +57,19 @@ class AccessTokens:
         # bool is an int to Python: {"exp": true} is not a time.
         if not isinstance(role, str) or type(expires_at) is not int or type(generation) is not int:
             raise InvalidToken("a claim has the wrong type")
-        if self._now_ms() >= expires_at * 1000:
+        found = Claims(str(claims["sub"]), role, expires_at * 1000, generation)
+        self.still_valid(found)
+        return found
+
+    def still_valid(self, claims: Claims) -> None:
+        """
+        Do nothing while what a token said holds.
+
+        Raises:
+            InvalidToken: it has expired since.
+        """
+        if self._now_ms() >= claims.expires_at:
             raise InvalidToken("expired")
-        return Claims(str(claims["sub"]), role, expires_at * 1000, generation)
 
     def _verified(self, token: str) -> dict[str, object]:
         if len(token) > MAX_TOKEN:

@@ -39,6 +39,7 @@ users = Table(
     Index("users_by_email", "email", postgresql_ops={"email": "text_pattern_ops"}),
     Index("users_by_name", "name_key", postgresql_ops={"name_key": "text_pattern_ops"}),
     Index("users_newest", "created_at"),
+    Index("users_role", "role", "id"),
 )
 
 refresh_tokens = Table(
@@ -474,6 +475,21 @@ notifications = Table(
     Column("created_at", Whole, nullable=False),
     Index("notifications_user", "user_id", "seq"),
     Index("notifications_unread", "user_id", **where("read_at IS NULL")),
+)
+
+# What everybody of a role is to be told, until all of them were.
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("seq", Whole, primary_key=True),
+    Column("audience", OneOf(model.Role), nullable=False),
+    Column("category", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("title", StrangersText, nullable=False),
+    Column("related_id", Text, nullable=False),
+    Column("action_url", StrangersText),
+    Column("told_upto", Text, nullable=False),  # a user's id, in their order
+    Column("created_at", Whole, nullable=False),
 )
 
 # What may come any number of times in an hour is told once in it; the rest is counted here.

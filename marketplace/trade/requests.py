@@ -77,9 +77,8 @@ class Requests:
                 updated_at=work.now,
             )
             await requests.add(work.tx, request)
-            sellers = await work.people(Role.SELLER)
-            url = f"/purchase-requests/{request.id}"
-            work.notify(sellers, "request", "request_created", f"New request: {draft.title}", about=request.id, url=url)
+            url, title = f"/purchase-requests/{request.id}", f"New request: {draft.title}"
+            await work.announce(Role.SELLER, "request", "request_created", title, about=request.id, url=url)
         return request
 
     async def mine(self, actor: Actor, page: Page) -> tuple[list[PurchaseRequest], int]:

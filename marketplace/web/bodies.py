@@ -14,7 +14,7 @@ from kernel.web.connections import prove
 from kernel.web.ids import UUID, described
 from kernel.web.json_bodies import json_object
 from marketplace.errors import Refused, forbidden
-from marketplace.identity.tokens import InvalidToken
+from marketplace.identity.tokens import Claims, InvalidToken
 from marketplace.model import Actor, Page, Role
 from marketplace.web.state import SERVICES
 
@@ -24,6 +24,7 @@ ENDED = web.RequestKey("session is over", bool)  # of the access token of a requ
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # what no text of several lines has
 _UUID = re.compile(UUID)
+_CLAIMS = web.RequestKey("claims", Claims)
 
 
 def _stripped(value: Any) -> Any:
@@ -122,7 +123,7 @@ async def look_up_session(request: web.Request) -> None:
     """Find out whether the session of the request's token was ended; a token that cannot be read has none."""
     services, token = request.app[SERVICES], bearer_token(request)
     try:
-        claims = services.tokens.read(token)
+        claims = _claims(request, token)
     except InvalidToken:
         return
     standing = await services.standings.of(claims.user_id)
@@ -135,7 +136,7 @@ def current_actor(request: web.Request, *roles: Role) -> Actor:
     if not token:
         raise Refused("unauthorized", "an Authorization: Bearer header with an access token is required")
     try:
-        claims = request.app[SERVICES].tokens.read(token)
+        claims = _claims(request, token)
         actor = Actor(claims.user_id, Role(claims.role))
     except (InvalidToken, ValueError) as exc:
         raise Refused("unauthorized", "the access token is not valid: log in again") from exc
@@ -145,3 +146,14 @@ def current_actor(request: web.Request, *roles: Role) -> Actor:
     if roles and actor.role not in roles:
         raise forbidden(f"this is for {' and '.join(roles)} only")
     return actor
+
+
+def _claims(request: web.Request, token: str) -> Claims:
+    """Return what the token says: its signature is verified once a request, its time whenever a stream asks again."""
+    tokens = request.app[SERVICES].tokens
+    known = request.get(_CLAIMS)
+    if known is None:
+        request[_CLAIMS] = known = tokens.read(token)
+    else:
+        tokens.still_valid(known)
+    return known

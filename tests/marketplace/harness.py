@@ -24,6 +24,7 @@ import orjson
 
 from marketplace.app import Marketplace, open_marketplace
 from marketplace.identity.passwords import Passwords
+from marketplace.notifications.announcer import Announcer
 from marketplace.settings import load_settings
 from marketplace.store.migrate import SCHEMA, migrate, migrate_postgresql, postgres_settings
 from marketplace.web.openapi import describe
@@ -41,6 +42,7 @@ TRON_LIST = ["TJRabPrwbZy45sbavfcjinPJC18kjpRTv8", "TVjsyZ7fYF3qLF6BQgPmTEZy1xrN
 XPUB = "xpub6EF8jXqFeFEW5bwMU7RpQtHkzE4KJxcqJtvkCjJumzW8CPpacXkb92ek4WzLQXjL93HycJwTPUAcuNxCqFPKKU5m5Z2Vq4nCyh5CyPeBFFr"
 MARKET = "/api/marketplace"
 _numbers = itertools.count(1)
+_running: dict[str, Running] = {}  # by the address at which it listens
 # What a hash costs is tried where it belongs; paid for every user of every test it would be half of their time.
 _cheap_passwords = functools.partial(Passwords, memory_kib=64, passes=1)
 
@@ -206,6 +208,10 @@ class Running:
                 claimed = store.execute("SELECT 1 FROM scanner_outbox WHERE claim IS NOT NULL").fetchall()
             await asyncio.sleep(0.01)
 
+    async def all_told(self) -> None:
+        """Tell everybody what was announced, unless it was done already."""
+        await Announcer(self.marketplace.services.units).once()
+
     async def user(self, role: str, **fields: Any) -> Api:
         """Create somebody and log them in."""
         email = f"{role}-{next(_numbers)}@example.test"
@@ -288,8 +294,12 @@ async def running(env: Mapping[str, str], *, clock: Any = None) -> AsyncIterator
             async with aiohttp.ClientSession() as session:
                 nobody = Api(marketplace.listening.result(), session)
                 admin = await login(nobody, *ADMIN)
-                yield Running(marketplace, nobody, admin, settings.db_path, settings.database_url)
+                found = Running(marketplace, nobody, admin, settings.db_path, settings.database_url)
+                _running[nobody.url] = found
+                yield found
         finally:
+            if marketplace.listening.done():
+                _running.pop(marketplace.listening.result(), None)
             stop.set()
             await task
 
@@ -321,7 +331,10 @@ def offer_body(amount: str = "10", **fields: Any) -> dict[str, Any]:
 
 
 async def new_request(buyer: Api, **fields: Any) -> str:
+    """Publish a request; every seller has been told when this returns."""
     data = await buyer.ok("POST", f"{MARKET}/purchase-requests", request_body(**fields), 201)
+    if buyer.url in _running:
+        await _running[buyer.url].all_told()
     return str(data["purchaseRequest"]["id"])
 
 

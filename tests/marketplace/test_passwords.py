@@ -100,4 +100,26 @@ async def test_the_defaults_are_at_least_what_owasp_asks_for() -> None:
     with Passwords() as passwords:
         made = extract_parameters(await passwords.hash("x"))
 
-    assert (made.memory_cost, made.time_cost, made.parallelism) == (19 * 1024, 2, 1)
+    assert (made.memory_cost, made.time_cost, made.parallelism) == (7 * 1024, 5, 1)
+
+
+async def test_who_signs_in_does_not_wait_behind_accounts_that_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    begun = threading.Semaphore(0)
+
+    def held(_self: PasswordHasher, _password: bytes) -> str:
+        begun.release()
+        assert free.wait(10)
+        return "a hash"
+
+    with Passwords(threads=2, memory_kib=64, passes=1) as passwords:
+        known = await passwords.hash("secret")
+        monkeypatch.setattr(PasswordHasher, "hash", held)
+        made = [asyncio.create_task(passwords.hash(f"new {number}")) for number in range(5)]
+        try:
+            assert await asyncio.to_thread(begun.acquire, timeout=10)
+            async with asyncio.timeout(10):
+                assert await passwords.verify(known, "secret")
+        finally:
+            free.set()
+        assert await asyncio.gather(*made) == ["a hash"] * 5

@@ -340,6 +340,7 @@ async def test_a_commit_whose_answer_is_lost_is_told_as_not_known(
 
         assert (status, answer["error"]["code"]) == (503, "unknown_outcome")
         assert "not known" in answer["error"]["message"]
+        await shop.all_told()
         assert len(await notes(seller)) == 1  # it was stored
 
 

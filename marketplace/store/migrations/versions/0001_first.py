@@ -60,6 +60,7 @@ def _people() -> None:
     op.create_index("users_by_email", "users", ["email"], postgresql_ops={"email": "text_pattern_ops"})
     op.create_index("users_by_name", "users", ["name_key"], postgresql_ops={"name_key": "text_pattern_ops"})
     op.create_index("users_newest", "users", ["created_at"])
+    op.create_index("users_role", "users", ["role", "id"])
     op.create_table(
         "refresh_tokens",
         sa.Column("token_hash", sa.Text, nullable=False),
@@ -112,6 +113,19 @@ def _people() -> None:
     )
     op.create_index("notifications_unread", "notifications", ["user_id"], **where("read_at IS NULL"))
     op.create_index("notifications_user", "notifications", ["user_id", "seq"])
+    op.create_table(
+        "announcements",
+        sa.Column("seq", Whole, nullable=False),
+        sa.Column("audience", sa.Text, nullable=False),
+        sa.Column("category", sa.Text, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("related_id", sa.Text, nullable=False),
+        sa.Column("action_url", sa.Text),
+        sa.Column("told_upto", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
     op.create_table(
         "notice_counts",
         sa.Column("about", sa.Text, nullable=False),
