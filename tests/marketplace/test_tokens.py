@@ -144,3 +144,37 @@ def test_refresh_tokens_are_random_and_only_their_digest_is_stored() -> None:
 
 def test_the_digest_is_sha256() -> None:
     assert digest("abc") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_signature_is_verified_once_and_a_forged_one_each_time(
+    tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[str] = []
+    really = jwt.decode
+
+    def spy(token: str, *given: Any, **more: Any) -> dict[str, Any]:
+        verified.append(token)
+        return really(token, *given, **more)
+
+    monkeypatch.setattr(jwt, "decode", spy)
+    good = tokens.issue("user-1", "buyer")
+    forged = good[:-4] + ("AAAA" if good[-4:] != "AAAA" else "BBBB")
+
+    for _ in range(3):
+        tokens.read(good)
+        with pytest.raises(InvalidToken):
+            tokens.read(forged)
+
+    assert verified.count(good) == 1
+    assert verified.count(forged) == 3
+
+
+def test_only_so_many_tokens_are_remembered(tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marketplace.identity.tokens.MAX_REMEMBERED", 3)
+    few = AccessTokens(SECRET, FakeClock(NOW).now_ms)
+    made = [few.issue(f"user-{number}", "buyer") for number in range(5)]
+
+    for token in made:
+        few.read(token)
+
+    assert few._verified.cache_info().currsize == 3
