@@ -30,6 +30,7 @@ from marketplace.errors import ConfigError
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.admin_sessions import AdminSessions
+from marketplace.identity.links import Links
 from marketplace.identity.members import Members
 from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import parse_limits
@@ -292,6 +293,7 @@ def _services(
     tokens = AccessTokens(pepper, clock.now_ms)
     standings = Standings(units)
     accounts = Accounts(units, passwords, tokens, standings)
+    members = Members(units, standings)
     reconciliation = Reconciliation(units)
     fees = Fees(units, platform_bps=money.platform_fee_bps)
     destinations = open_destinations(catalog, money)
@@ -303,7 +305,8 @@ def _services(
         catalog=catalog,
         accounts=accounts,
         standings=standings,
-        members=Members(units, standings),
+        members=members,
+        links=Links(units, accounts, members, passwords, registration=settings.registration),
         admin_sessions=AdminSessions(units, accounts),
         requests=Requests(units),
         offers=Offers(units, fees),

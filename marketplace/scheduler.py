@@ -9,6 +9,7 @@ from kernel.clock import HOUR_MS
 from kernel.store.leases import Leases
 from kernel.tasks.periodic import PeriodicTask
 from kernel.tasks.wakeup import Wakeup
+from marketplace.identity.links import KEPT_MS
 from marketplace.model import CommandKind, EscrowState, Payment, PaymentStatus, Rail, StopReason
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.payout_settlement import PayoutSettlements
@@ -17,7 +18,7 @@ from marketplace.payments.settlement import close_payment
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
-from marketplace.store import locks, outbox, payments, users
+from marketplace.store import account_links, locks, outbox, payments, users
 from marketplace.store.errors import StoreError
 from marketplace.unit_of_work import UnitOfWorkFactory
 
@@ -77,6 +78,7 @@ class Scheduler:
         await self._retention.once()
         async with self._units.begin(None) as work:
             await users.forget_tokens(work.tx, work.now - 24 * HOUR_MS)
+            await account_links.forget(work.tx, work.now - KEPT_MS)
         if self._leases is not None:
             await self._leases.forget()
 

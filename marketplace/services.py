@@ -9,6 +9,7 @@ from marketplace.catalog import Catalog
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.admin_sessions import AdminSessions
+from marketplace.identity.links import Links
 from marketplace.identity.members import Members
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
@@ -42,6 +43,7 @@ class Services:
     accounts: Accounts
     standings: Standings
     members: Members
+    links: Links
     admin_sessions: AdminSessions
     requests: Requests
     offers: Offers

@@ -150,6 +150,7 @@ class Settings:
     database_url: str | None = field(repr=False)  # PostgreSQL in its place; it may hold a password
     jwt_secret: SecretStr
     sealing: GivenKeys  # of what is sealed at rest
+    registration: bool  # whether buyers and sellers make their accounts by themselves
     admin_email: str | None
     admin_password: SecretStr | None
     chains_path: Path
@@ -182,6 +183,7 @@ class _Environment(BaseModel):
     MARKETPLACE_EVENT_RETENTION_DAYS: Days = 30
     MARKETPLACE_UNMATCHED_RETENTION_DAYS: Days = 90
     MARKETPLACE_INTENT_RETENTION_DAYS: Days = 0
+    MARKETPLACE_REGISTRATION: bool = False
     MARKETPLACE_ADMIN_EMAIL: str | None = None
     MARKETPLACE_ADMIN_PASSWORD: SecretStr | None = None
     AMN_SCANNER_URL: Url = "http://127.0.0.1:8080"
@@ -244,6 +246,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
             _revealed(env.MARKETPLACE_SECRET_KEY),
             tuple(key.get_secret_value() for key in env.MARKETPLACE_SECRET_KEY_FORMER),
         ),
+        registration=env.MARKETPLACE_REGISTRATION,
         admin_email=env.MARKETPLACE_ADMIN_EMAIL,
         admin_password=env.MARKETPLACE_ADMIN_PASSWORD,
         chains_path=env.CHAINS_JSON_PATH or registry_file(CHAINS),

@@ -14,7 +14,7 @@ from marketplace.errors import Refused, conflict, forbidden, invalid, not_found
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens, digest, new_refresh
 from marketplace.model import AccountEvent, Actor, Role, User
-from marketplace.store import account_events, locks, users
+from marketplace.store import account_events, account_links, locks, users
 from marketplace.store.errors import Taken
 from marketplace.store.users import RefreshToken
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
@@ -154,6 +154,7 @@ class Accounts:
         """Replace a password, end every session, and tell whose it was."""
         await users.set_password_hash(work.tx, user_id, password_hash)
         await users.end_sessions(work.tx, user_id, work.now)
+        await account_links.revoke_resets(work.tx, user_id, work.now)
         work.notify([user_id], "account", "password_changed", "Your password was changed", about=user_id)
 
     async def refresh(self, plain: str) -> Tokens:

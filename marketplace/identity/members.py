@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from marketplace.errors import conflict, forbidden, not_found
 from marketplace.identity.standing import Standings
 from marketplace.model import AccountEvent, Actor, Page, Role, User
-from marketplace.store import account_events, users
+from marketplace.store import account_events, account_links, users
 from marketplace.store.account_events import Event
 from marketplace.store.users import Session
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory
@@ -61,6 +61,7 @@ class Members:
             if not await users.suspend(work.tx, user_id, work.now):
                 raise conflict("this account is suspended already")
             await users.end_sessions(work.tx, user_id, work.now)
+            await account_links.revoke_of(work.tx, user_id, work.now)
             await _note(work, AccountEvent.SUSPENDED, user_id, actor, reason)
             # It wakes their streams, which find that they are over, in every process.
             work.notify([user_id], "account", "account_suspended", "Your account was suspended", about=user_id)

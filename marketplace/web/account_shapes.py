@@ -43,3 +43,34 @@ class Event(Wire):
 
 class EventPage(Page):
     events: tuple[Event, ...]
+
+
+class Invitation(Wire):
+    id: str
+    email: str
+    role: Annotated[str, one_of(model.Role)]
+    created_by: str
+    created_at: Time
+    expires_at: Time
+    used_at: Time | None
+    revoked_at: Time | None
+
+
+class InvitationPage(Page):
+    invitations: tuple[Invitation, ...]
+
+
+class NewInvitation(Wire):
+    invitation: Invitation
+    token: str
+    path: str
+
+
+class NewReset(Wire):
+    expires_at: Time
+    token: str
+    path: str
+
+
+class Done(Wire):
+    done: bool

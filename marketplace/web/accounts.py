@@ -41,8 +41,9 @@ class Refresh(Body):
     refresh_token: Annotated[str, Field(min_length=1, max_length=256, repr=False)]
 
 
-def _tokens(issued: Tokens) -> shapes.Tokens:
-    return shapes.Tokens(access_token=issued.access, refresh_token=issued.refresh)
+def issued(tokens: Tokens) -> shapes.Tokens:
+    """Return what a login handed out."""
+    return shapes.Tokens(access_token=tokens.access, refresh_token=tokens.refresh)
 
 
 async def create(request: web.Request) -> web.Response:
@@ -59,22 +60,22 @@ async def login(request: web.Request) -> web.Response:
     """POST /api/auth/login"""
     body = await parse(request, Login)
     user, tokens = await request.app[SERVICES].accounts.login(body.email, body.password)
-    return success(shapes.LoggedIn(tokens=_tokens(tokens), user=of(shapes.User, user)))
+    return success(shapes.LoggedIn(tokens=issued(tokens), user=of(shapes.User, user)))
 
 
 async def refresh(request: web.Request) -> web.Response:
     """POST /api/auth/refresh-token"""
     body = await parse(request, Refresh)
-    issued = await request.app[SERVICES].accounts.refresh(body.refresh_token)
-    return success(shapes.Refreshed(tokens=_tokens(issued)))
+    renewed = await request.app[SERVICES].accounts.refresh(body.refresh_token)
+    return success(shapes.Refreshed(tokens=issued(renewed)))
 
 
 async def change_password(request: web.Request) -> web.Response:
     """POST /api/auth/password"""
     actor = current_actor(request)
     body = await parse(request, ChangePassword)
-    issued = await request.app[SERVICES].accounts.change_password(actor, body.current_password, body.new_password)
-    return success(shapes.Refreshed(tokens=_tokens(issued)))
+    renewed = await request.app[SERVICES].accounts.change_password(actor, body.current_password, body.new_password)
+    return success(shapes.Refreshed(tokens=issued(renewed)))
 
 
 async def me(request: web.Request) -> web.Response:

@@ -29,7 +29,9 @@ EXEMPT = frozenset(
     }
 )
 
-GUESSED = frozenset({"/api/auth/login", "/api/auth/password"})  # where passwords can be tried
+GUESSED = frozenset(  # where passwords and links can be tried, or accounts made
+    f"/api/auth/{name}" for name in ("login", "password", "join", "reset-password", "register")
+)
 
 PAGES = "/admin"  # below which the pages of admins and resolvers are
 MADE_OF = ("/assets/", "/favicon.ico")  # what pages are made of: a few files in memory

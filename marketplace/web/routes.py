@@ -11,6 +11,7 @@ from marketplace.web import (
     fees,
     fulfilment,
     health,
+    links,
     members,
     negotiation,
     notifications,
@@ -29,6 +30,7 @@ OFFER = f"{MARKET}/offers/{{id}}"
 CODE = f"{REQUEST}/delivery-code"
 PAYMENT = "/api/payment"
 ADMIN = "/api/admin"
+INVITATIONS = f"{ADMIN}/invitations"
 USER = f"{ADMIN}/users/{{id}}"
 PAYIN = f"{ADMIN}/payments/{{id}}"
 THRESHOLDS = f"{ADMIN}/settings/confirmation-thresholds"
@@ -47,6 +49,13 @@ ROUTES = (
     Route("GET", "/api/auth/me", accounts.me, {200: shapes.OneUser}),
     Route("POST", f"{ADMIN}/users", accounts.create, {201: shapes.OneUser}, accounts.NewUser),
     Route("POST", "/api/auth/password", accounts.change_password, {200: shapes.Refreshed}, accounts.ChangePassword),
+    Route("POST", "/api/auth/join", links.join, {201: shapes.LoggedIn}, links.Join),
+    Route("POST", "/api/auth/reset-password", links.reset, {200: shapes.OneUser}, links.Reset),
+    Route("POST", "/api/auth/register", links.register, {202: account_shapes.Done}, links.Register),
+    Route("POST", INVITATIONS, links.invite, {201: account_shapes.NewInvitation}, links.Invite),
+    Route("GET", INVITATIONS, links.invitations, {200: account_shapes.InvitationPage}, query=bodies.Listing),
+    Route("POST", f"{INVITATIONS}/{{id}}/revoke", links.revoke, {200: account_shapes.Done}),
+    Route("POST", f"{USER}/reset", links.order_reset, {201: account_shapes.NewReset}),
     Route("GET", f"{ADMIN}/users", members.listing, {200: account_shapes.AccountPage}, query=members.ListUsers),
     Route("GET", USER, members.show, {200: account_shapes.OneAccount}),
     Route("GET", f"{USER}/history", members.history, {200: account_shapes.EventPage}, query=bodies.Listing),

@@ -38,6 +38,8 @@ _CHANGING = {
 _PATTERN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _CHANGING.items()))
 _MEASURED = {"latencyMs"}  # what a clock of the machine says
 _DRAWN = {
+    "token": re.compile(r"[\w-]{43}"),
+    "path": re.compile(r"/admin/links/[\w-]{43}"),
     "refreshToken": re.compile(r".+"),
     "code": re.compile(r"[0-9]{6}"),
     "X-Request-Id": re.compile(r"[0-9a-f]{32}"),

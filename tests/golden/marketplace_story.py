@@ -541,6 +541,9 @@ OPEN = {
     ("GET", "/openapi.json"),
     ("POST", "/api/auth/login"),
     ("POST", "/api/auth/refresh-token"),
+    ("POST", "/api/auth/join"),
+    ("POST", "/api/auth/reset-password"),
+    ("POST", "/api/auth/register"),
     ("GET", "/api/marketplace/purchase-requests"),
     ("POST", "/api/payment/amn-scanner/webhook"),
 }
@@ -562,6 +565,25 @@ async def keeping_accounts(m: Market) -> None:
     await m.nobody.ask("POST", "/api/auth/login", {"email": "gone@example.test", "password": PASSWORD}, status=403)
     for status in (200, 409):
         await m.admin.ask("POST", f"{about}/unsuspend", status=status)
+    await m.nobody.ask("POST", "/api/auth/register", {}, status=REFUSED)
+    new = {"email": "new@example.test", "password": PASSWORD, "role": "buyer", "name": "New"}
+    await m.nobody.ask("POST", "/api/auth/register", new, status=403)
+    guest = {"email": "guest@example.test", "role": "seller"}
+    for _ in range(2):
+        made = await m.admin.ask("POST", "/api/admin/invitations", guest, status=201)
+    joining = {"token": made["data"]["token"], "name": "Guest", "password": PASSWORD}
+    for status in (201, 404):
+        await m.nobody.ask("POST", "/api/auth/join", joining, status=status)
+    await m.admin.ask("POST", "/api/admin/invitations", guest, status=REFUSED)
+    made = await m.admin.ask("POST", "/api/admin/invitations", {**guest, "email": "other@guest.test"}, status=201)
+    revoking = f"/api/admin/invitations/{made['data']['invitation']['id']}/revoke"
+    for status in (200, 404):
+        await m.admin.ask("POST", revoking, status=status)
+    await m.admin.ask("GET", "/api/admin/invitations")
+    made = await m.admin.ask("POST", f"{about}/reset", status=201)
+    renewing = {"token": made["data"]["token"], "password": PASSWORD}
+    for status in (200, 404):
+        await m.nobody.ask("POST", "/api/auth/reset-password", renewing, status=status)
     gone = await m.log_in("gone", "gone@example.test")
     await gone.ask("GET", "/api/notifications")
     await m.admin.ask("GET", about)
@@ -603,6 +625,12 @@ async def too_often(m: Market) -> None:
     for attempt in range(3):
         wrong = {"email": "x@example.test", "password": "x"}
         await m.nobody.ask("POST", "/api/auth/login", wrong, status=401 if attempt < 2 else 429)
+
+
+async def registering(m: Market) -> None:
+    new = {"email": "new@example.test", "password": PASSWORD, "role": "buyer", "name": "New"}
+    for _ in range(2):
+        await m.nobody.ask("POST", "/api/auth/register", new, status=202)
 
 
 async def without_a_secret(m: Market) -> None:

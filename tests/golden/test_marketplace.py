@@ -32,6 +32,7 @@ async def test_every_answer_and_every_notification(tmp_path: Path, monkeypatch: 
         asked = set(m.nobody.asked)
     for name, story, settings in (
         ("often", marketplace_story.too_often, {"MARKETPLACE_RATE_LIMITS": "login=3/900,payment=off,all=off"}),
+        ("open", marketplace_story.registering, {"MARKETPLACE_REGISTRATION": "true"}),
         ("secret", marketplace_story.without_a_secret, {"AMN_SCANNER_WEBHOOK_SECRET": ""}),
     ):
         (tmp_path / name).mkdir()

@@ -54,6 +54,9 @@ OPEN_TO_ALL = {
     "GET /favicon.ico",
     "POST /api/auth/login",
     "POST /api/auth/refresh-token",
+    "POST /api/auth/join",  # a link is its own token
+    "POST /api/auth/reset-password",
+    "POST /api/auth/register",
     f"GET {MARKET}/purchase-requests",
     "POST /api/payment/amn-scanner/webhook",  # the signature is its token
 }
@@ -66,6 +69,10 @@ TABLE: dict[str, Row] = {
     NEW_PASSWORD: Row(EVERYBODY, body={"currentPassword": "{password}", "newPassword": PASSWORD}),
     "GET /api/admin/users/{id}": Row(ADMIN),
     "GET /api/admin/users/{id}/history": Row(ADMIN),
+    "POST /api/admin/users/{id}/reset": Row(ADMIN),
+    "POST /api/admin/invitations": Row(ADMIN, body={"email": "guest@example.test", "role": "buyer"}),
+    "GET /api/admin/invitations": Row(ADMIN),
+    "POST /api/admin/invitations/{id}/revoke": Row(ADMIN),
     "POST /api/admin/users/{id}/suspend": Row(ADMIN, body={"reason": "because"}),
     "POST /api/admin/users/{id}/unsuspend": Row(ADMIN),
     "POST /api/admin/users/{id}/end-sessions": Row(ADMIN),
@@ -177,9 +184,15 @@ async def world(purchase: AcceptedPurchase) -> Accounts:
         "dispute": dispute,
         "seller": purchase.seller.user_id,
         "notification": notes[0]["id"],
+        "invitation": (await invitation_of(admin)),
         "user": (await market_user(admin)),
     }
     return Accounts(purchase, names, strangers)
+
+
+async def invitation_of(admin: Api) -> str:
+    body = {"email": "guest@example.com", "role": "buyer"}
+    return str((await admin.ok("POST", "/api/admin/invitations", body))["invitation"]["id"])
 
 
 async def market_user(admin: Api) -> str:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 COOKIE: Final = "amn_admin"
 LOGIN: Final = f"{PAGES}/login"
+LINK: Final = f"{PAGES}/links/{{token}}"
+FOR_ALL: Final = {LOGIN, LINK, f"{PAGES}/links/done"}  # without a session
 
 
 def actor_of(request: web.Request) -> Actor:
@@ -74,7 +76,7 @@ class Guard:
 
     async def _admit(self, request: web.Request) -> web.StreamResponse | None:
         """Let whoever is signed in pass where their role may be; send whoever is not to the form to sign in."""
-        if request.path == LOGIN:
+        if route_of(request) in FOR_ALL:
             count(request, "all", *(["login"] if request.method == hdrs.METH_POST else []))
             request[FORM_TOKEN] = self.cookies.form_of(request)[0]
             return None

@@ -17,13 +17,14 @@ from marketplace.web.pages import (
     disputes,
     fees,
     instructions,
+    links,
     operations,
     overview,
     payments,
     sign_in,
     users,
 )
-from marketplace.web.pages.guard import COOKIE, Guard
+from marketplace.web.pages.guard import COOKIE, LINK, Guard
 from marketplace.web.pages.overview import LIVE
 from marketplace.web.pages.sign_in import GUARD
 from marketplace.web.pages.view import ROOT
@@ -61,6 +62,13 @@ PAGES: Final[tuple[tuple[str, str, Handler, frozenset[Role]], ...]] = (
     ("GET", f"{ROOT}/users", users.listing, ADMIN),
     ("POST", f"{ROOT}/users", users.create, ADMIN),
     ("GET", f"{ROOT}/users/{{id}}", users.one, ADMIN),
+    ("POST", f"{ROOT}/users/{{id}}/reset", links.order_reset, ADMIN),
+    ("GET", links.INVITATIONS, links.listing, ADMIN),
+    ("POST", links.INVITATIONS, links.invite, ADMIN),
+    ("POST", f"{links.INVITATIONS}/{{id}}/revoke", links.revoke, ADMIN),
+    ("GET", f"{ROOT}/links/done", links.used, STAFF),
+    ("GET", LINK, links.look, STAFF),
+    ("POST", LINK, links.use, STAFF),
     ("POST", f"{ROOT}/users/{{id}}/suspend", users.suspend, ADMIN),
     ("POST", f"{ROOT}/users/{{id}}/unsuspend", users.unsuspend, ADMIN),
     ("POST", f"{ROOT}/users/{{id}}/end-sessions", users.end_sessions, ADMIN),

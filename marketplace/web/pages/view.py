@@ -36,6 +36,7 @@ FOR_ADMINS: Final = (
     ("Instructions", f"{ROOT}/instructions"),
     ("Users", f"{ROOT}/users"),
     ("Fees", f"{ROOT}/fees"),
+    ("Invitations", f"{ROOT}/invitations"),
     ("Networks", f"{ROOT}/networks"),
     ("Reconciliation", f"{ROOT}/reconciliation"),
     ("Notifications", f"{ROOT}/notifications"),

@@ -11,6 +11,7 @@ from yarl import URL
 
 from kernel.web.browser_sessions import token_hash
 from marketplace.store import admin_sessions
+from marketplace.web.pages.guard import FOR_ALL
 from marketplace.web.pages.routes import PAGES
 from tests.harness import FakeClock
 from tests.marketplace.conftest import OwnClock
@@ -20,8 +21,8 @@ from tests.marketplace.pages.conftest import LOGIN, RESOLVER, sign_in
 from tests.plain_browser import Browser, browser
 
 SOMETHING = "00000000-0000-4000-8000-000000000000"
-SEEN = [path for method, path, _, _ in PAGES if method == "GET" and path != LOGIN]
-FORMS = [path for method, path, _, _ in PAGES if method == "POST" and path != LOGIN]
+SEEN = [path for method, path, _, _ in PAGES if method == "GET" and path not in FOR_ALL]
+FORMS = [path for method, path, _, _ in PAGES if method == "POST" and path not in FOR_ALL]
 POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 # What is there for a resolver; everything else is for admins alone.
 RESOLVERS = {
@@ -99,7 +100,7 @@ async def test_a_resolver_is_refused_whatever_is_for_admins(resolver: Browser) -
     token = (await resolver.get("/admin")).token
     refused = set()
     for method, path, _, _ in PAGES:
-        if path in {LOGIN, "/admin/events", "/admin/logout"}:  # for everybody, without an end, and the end of it all
+        if path in {*FOR_ALL, "/admin/events", "/admin/logout"}:  # for everybody, without an end, and the end of it all
             continue
         if method == "GET":
             page = await resolver.get(filled(path))
@@ -109,7 +110,7 @@ async def test_a_resolver_is_refused_whatever_is_for_admins(resolver: Browser) -
         if page.status == 403:
             refused.add((method, path))
 
-    assert refused == {(method, path) for method, path, _, _ in PAGES if path != LOGIN} - RESOLVERS
+    assert refused == {(method, path) for method, path, _, _ in PAGES if path not in FOR_ALL} - RESOLVERS
 
 
 async def test_no_spelling_of_a_path_leads_around_the_door(market: Running, resolver: Browser) -> None:
