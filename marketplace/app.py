@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import socket
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import aiohttp
 from aiohttp import web
@@ -52,6 +54,8 @@ from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
 from marketplace.risk.contract_senders import ContractSenderCheck
 from marketplace.risk.gate import NoList, RiskGate
+from marketplace.risk.own_node import OwnNode
+from marketplace.risk.proof_decision import ProofCheck
 from marketplace.risk.screening import OfacScreener, from_path, from_url
 from marketplace.risk.thresholds import Thresholds
 from marketplace.scheduler import SWEEP, Scheduler
@@ -264,6 +268,7 @@ def _payment_parts(
         screener or NoList(),
         ContractSenderCheck(session, money.rpc_urls),
         require_eoa_sender=money.require_eoa_sender,
+        proofs=_proofs(scanner, OwnNode(session, money.rpc_urls)) if money.require_proof else None,
     )
     callback = Callback(settings.http.public_url, secret)
     commands = CommandDispatcher(units, scanner, catalog, callback)
@@ -278,6 +283,12 @@ def _payment_parts(
         payout_settlements=PayoutSettlements(units, catalog, scanner),
         webhook_receiver=WebhookReceiver(units, catalog, verifier, secret),
     )
+
+
+def _proofs(scanner: ScannerClient, node: OwnNode) -> ProofCheck:
+    """Return what proves payments; its libraries are loaded for nobody else."""
+    module = importlib.import_module("marketplace.risk.payment_proofs")
+    return cast("ProofCheck", module.PaymentProofs(scanner, node))
 
 
 def _services(

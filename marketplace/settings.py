@@ -134,6 +134,7 @@ class MoneySettings:
     payment_ttl_h: float
     require_eoa_sender: bool
     platform_fee_bps: int  # of what a seller is paid
+    require_proof: bool
     ofac_path: Path | None
     ofac_url: str | None
     rpc_urls: Mapping[str, str] = field(repr=False)  # URLs carry keys
@@ -194,6 +195,7 @@ class _Environment(BaseModel):
     PAYMENT_TTL_HOURS: Annotated[Hours, Field(gt=0)] = 24
     TRANSACTION_SAFETY_REQUIRE_EOA_SENDER: bool = False
     PLATFORM_FEE_BPS: Annotated[int, Field(ge=0), AfterValidator(_leaves_something)] = 0
+    MARKETPLACE_REQUIRE_PROOF: bool = False
     OFAC_SDN_PATH: Path | None = None
     OFAC_SDN_URL: Url | None = None
     CHAINS_JSON_PATH: Path | None = None
@@ -297,6 +299,7 @@ def _money(env: _Environment, given: Mapping[str, str]) -> MoneySettings:
         payment_ttl_h=env.PAYMENT_TTL_HOURS,
         require_eoa_sender=env.TRANSACTION_SAFETY_REQUIRE_EOA_SENDER,
         platform_fee_bps=env.PLATFORM_FEE_BPS,
+        require_proof=env.MARKETPLACE_REQUIRE_PROOF,
         ofac_path=env.OFAC_SDN_PATH,
         ofac_url=env.OFAC_SDN_URL,
         rpc_urls={name: value.split(",")[0].strip() for name, value in given.items() if name.startswith("RPC_")},

@@ -27,7 +27,7 @@ from marketplace.payments import unapplied_funds
 from marketplace.payments.money import to_decimal
 from marketplace.payments.observation import PaymentObservation
 from marketplace.payments.unapplied_funds import DOUBLE_CREDIT, OTHER_MONEY
-from marketplace.risk.gate import RiskDecision, SetAside
+from marketplace.risk.gate import RiskDecision
 from marketplace.risk.policy import (
     ADDRESS_TOKEN_MISMATCH,
     BASELINE_MISSING,
@@ -37,7 +37,7 @@ from marketplace.risk.policy import (
     Reason,
     Review,
 )
-from marketplace.store import addresses, inbox, ledger, outbox, payments, requests
+from marketplace.store import addresses, inbox, ledger, outbox, payments, proven, requests
 from marketplace.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
@@ -72,17 +72,19 @@ async def settle_payment(
         raise Stale(payment_id)
     if observed.balance is not None and not observed.balance.paid:
         return await _not_paid(work, payment, observed), observed.balance.reason
-    doubt = await _doubt(work, payment, observed)
+    doubt = await _doubt(work, payment, observed, risk)
     if doubt is not None:
         return await _hold(work, payment, observed, RiskDecision(risk.decision), doubt), doubt
     return await _decided(work, payment, observed, risk)
 
 
-async def _doubt(work: UnitOfWork, payment: Payment, observed: PaymentObservation) -> str | None:
+async def _doubt(work: UnitOfWork, payment: Payment, observed: PaymentObservation, risk: RiskDecision) -> str | None:
     """Return what no gate can clear: it is about something else, or paid for something else."""
     if observed.mismatch is not None:
         return observed.mismatch
     elsewhere = await inbox.credited_elsewhere(work.tx, payment.chain_id, observed.credits, payment.id)
+    # A hash of a transaction is a label to a proof: one log under two labels once would have paid twice.
+    elsewhere = elsewhere or await proven.is_taken(work.tx, payment.chain_id, risk.proven, payment.id)
     return DOUBLE_CREDIT if elsewhere else None
 
 
@@ -98,7 +100,7 @@ async def _decided(
             return SettlementOutcome.WAITING, f"awaiting-confirmations:missing={decision.missing}"
         case Approve():
             aml = {"screening": decision.aml or "clear", "screeningDetail": decision.detail}
-            return await _complete(work, payment, observed, aml, risk.aside), None
+            return await _complete(work, payment, observed, aml, risk), None
         case _:
             assert_never(decision)
 
@@ -108,9 +110,10 @@ async def _complete(
     payment: Payment,
     observed: PaymentObservation,
     aml: dict[str, str | None],
-    aside: tuple[SetAside, ...],
+    risk: RiskDecision,
 ) -> SettlementOutcome:
     """Fund the payment with what its accepted senders paid; the rest of what came waits for a person."""
+    aside = risk.aside
     apart = {(each.tx_hash, each.event_key) for part in aside for each in part.transfers}
     credited = tuple(each for each in observed.credits if (each.tx_hash, each.event_key) not in apart)
     received = max(payment.amount_base, observed.received - sum(part.amount for part in aside))
@@ -127,6 +130,7 @@ async def _complete(
     if not funded:
         return SettlementOutcome.ALREADY_FUNDED
     await inbox.add_credits(work.tx, payment.chain_id, credited, payment.id, work.now)
+    await proven.add(work.tx, payment.chain_id, risk.proven, payment.id, work.now)
     await inbox.keep_transfers(work.tx, payment.id, observed.credits, work.now)
     await ledger.add(work.tx, payment, LedgerEntryType.PAYMENT_DETECTED, received, work.now)
     await ledger.add(work.tx, payment, LedgerEntryType.HOLD, payment.amount_base, work.now)

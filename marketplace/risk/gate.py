@@ -24,6 +24,7 @@ from marketplace.risk.policy import (
     refusal,
     weigh,
 )
+from marketplace.risk.proof_decision import NotProven, ProofCheck, ProvenPlace
 from marketplace.risk.screening import Screener, Unavailable, Verdict
 from marketplace.store.inbox import Credit
 
@@ -48,12 +49,14 @@ class RiskDecision:
         may_change: asking again later may end otherwise.
         aside: what of it is not credited when it passes; None of it where every sender is accepted.
         judged: how many transfers were known when it was made.
+        proven: where the transfers are in their blocks, where proofs are asked for.
     """
 
     decision: Gate
     may_change: bool = False
     aside: tuple[SetAside, ...] = ()
     judged: int | None = None
+    proven: tuple[ProvenPlace, ...] = ()
 
 
 class NoList:
@@ -66,14 +69,33 @@ class NoList:
 class RiskGate:
     """The safety gate with its sources. Waits for the network: never call it inside a transaction."""
 
-    def __init__(self, catalog: Catalog, screener: Screener, senders: SenderCheck, *, require_eoa_sender: bool) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        screener: Screener,
+        senders: SenderCheck,
+        *,
+        require_eoa_sender: bool,
+        proofs: ProofCheck | None = None,
+    ) -> None:
+        """`proofs` where a payment has to be proven."""
         self._catalog = catalog
         self._screener = screener
         self._senders = senders
         self._require_eoa = require_eoa_sender
+        self._proofs = proofs
 
     async def judge(self, payment: Payment, offer: Offer, observed: PaymentObservation) -> RiskDecision:
         """Decide whether what was seen may be credited, or the part of it that clear senders paid."""
+        found = await self._judge(payment, offer, observed)
+        if self._proofs is None or not isinstance(found.decision, Approve):
+            return found
+        checked = await self._proofs.check(payment, self._catalog.chains[payment.chain_id], observed)
+        if isinstance(checked, NotProven):
+            return RiskDecision(checked.review, may_change=checked.may_change)
+        return replace(found, proven=checked.places)
+
+    async def _judge(self, payment: Payment, offer: Offer, observed: PaymentObservation) -> RiskDecision:
         flags = Flags(
             aml_required=offer.require_aml_check,
             aml_block_on_failure=offer.aml_block_on_failure,

@@ -283,6 +283,18 @@ credited_transfers = Table(
     Index("credited_payment", "payment_id"),
 )
 
+# Which log of which block paid, where proofs are asked for.
+proven_transfers = Table(
+    "proven_transfers",
+    metadata,
+    Column("chain_id", Whole, primary_key=True),
+    Column("block_hash", Text, primary_key=True),
+    Column("transaction_index", Whole, primary_key=True),
+    Column("log_position", Whole, primary_key=True),
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
+    Column("created_at", Whole, nullable=False),
+)
+
 # The right money that was seen for a payment, each transfer once: what its senders are judged by.
 payment_transfers = Table(
     "payment_transfers",
@@ -614,6 +626,7 @@ nodes, leases = lease_tables(metadata)
 APPEND_ONLY = (
     "funds_ledger_entries",
     "credited_transfers",
+    "proven_transfers",
     "negotiation_rounds",
     "negotiation_answers",
     "threshold_history",

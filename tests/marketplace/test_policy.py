@@ -84,6 +84,8 @@ def test_the_reasons_are_exactly_those_of_the_contract() -> None:
         "transfer_not_found",
         "broken_answer",
         "another_rail",
+        "proof_missing",
+        "proof_invalid",
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from devnet.evm.anvil import Anvil
+from tests.cases.scanned_nodes import registry
 from tests.harness import USDC, USDT, FakeClock, environment, running
 from tests.marketplace import harness
 from tests.marketplace.accepted_purchase import SELLERS_WALLET, TEN
@@ -57,10 +58,18 @@ class LiveSystem:
 
 @asynccontextmanager
 async def settled_in(
-    chain: Anvil, folder: Path, offer: dict[str, Any], clock: FakeClock | None = None, **env: str
+    chain: Anvil,
+    folder: Path,
+    offer: dict[str, Any],
+    clock: FakeClock | None = None,
+    *,
+    registered: dict[str, Any] | None = None,
+    **env: str,
 ) -> AsyncIterator[LiveSystem]:
-    """A scanner and a marketplace with these settings, and a deal."""
+    """A scanner and a marketplace with these settings, and a deal; `registered` changes the chain's entry."""
     more = {"SCANNER_PUBLIC_URL": PUBLIC, "BALANCE_WATCH_TICK_SEC": "0.1"}
+    if registered is not None:
+        more["CHAINS_JSON_PATH"] = registry(folder, registered)
     scans = environment(folder, chain.url, SCANNER_API_KEY=KEY, **more)
     async with running(scans, clock=clock) as scanner:
         sells = harness.environment(folder, scanner.api.url, **env)
@@ -264,3 +273,33 @@ async def test_the_recovery_names_the_token_that_moved(system: LiveSystem) -> No
             rows = (await system.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
 
     assert [(row["reason"], row["tokenAddress"].lower()) for row in rows] == [("wrong_token", USDC.lower())]
+
+
+@pytest.mark.parametrize("rail", ["proxy", "direct"])
+async def test_where_proofs_are_required_the_chain_itself_proves_the_payment(
+    chain: Anvil, tmp_path: Path, rail: str
+) -> None:
+    env = {"MARKETPLACE_REQUIRE_PROOF": "true", "RPC_BSC_TESTNET": chain.url}
+    async with settled_in(chain, tmp_path, {}, registered={"proof": "receipts"}, **env) as system:
+        data = await system.open(rail)
+        payment_id, destination = data["payment"]["id"], data["payment"]["destination"]
+        if rail == "proxy":
+            await chain.pay(USDT, destination, TEN, data["checkoutBlock"]["paymentReference"])
+        else:
+            await chain.transfer(USDT, destination, TEN - 7)
+            await chain.transfer(USDT, destination, 7)
+        await chain.mine(6)
+        await system.until(payment_id, funded)
+        with system.market.opened() as store:
+            assert len(store.execute("SELECT 1 FROM proven_transfers").fetchall()) == (1 if rail == "proxy" else 2)
+
+
+async def test_where_proofs_are_required_a_scanner_without_them_is_not_believed(chain: Anvil, tmp_path: Path) -> None:
+    env = {"MARKETPLACE_REQUIRE_PROOF": "true", "RPC_BSC_TESTNET": chain.url}
+    async with settled_in(chain, tmp_path, {}, **env) as system:
+        data = await system.open("proxy")
+        await chain.pay(USDT, data["payment"]["destination"], TEN, data["checkoutBlock"]["paymentReference"])
+        await chain.mine(6)
+        held = await system.until(data["payment"]["id"], lambda payment: payment["holdReason"] is not None)
+
+    assert held["holdReason"] == "proof_missing"

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     TRANSFER_NOT_FOUND = "transfer_not_found"
     BROKEN_ANSWER = "broken_answer"
     ANOTHER_RAIL = "another_rail"
+    PROOF_MISSING = "proof_missing"
+    PROOF_INVALID = "proof_invalid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ HELD: Final[Mapping[str, str]] = {
     Reason.CONTRACT_SENDER: "A contract sent it, or nobody could tell.",
     Reason.BROKEN_ANSWER: "The scanner said something that cannot be.",
     Reason.ANOTHER_RAIL: "The scanner told of another kind of payment.",
+    Reason.PROOF_MISSING: "Its blocks do not prove it yet, or never will: the evidence says why.",
+    Reason.PROOF_INVALID: "What is said to prove it does not. The scanner, or an endpoint, may be lying.",
     BASELINE_MISSING: "There is no earlier balance to compare with.",
     BASELINE_STALE: "Less lies at the address than before.",
 }

@@ -16,6 +16,7 @@ depends_on = None
 APPEND_ONLY = (
     "funds_ledger_entries",
     "credited_transfers",
+    "proven_transfers",
     "negotiation_rounds",
     "negotiation_answers",
     "threshold_history",
@@ -33,11 +34,27 @@ def upgrade() -> None:
     _payments()
     _money()
     _payout_settlements()
+    _proofs()
     _disputes()
     _fees()
     _sharing()
     for statement in _refusals(Spelling(op.get_context().dialect.name)):
         op.execute(statement)
+
+
+def _proofs() -> None:
+    """Create what is known of logs that are proven to have paid."""
+    op.create_table(
+        "proven_transfers",
+        sa.Column("chain_id", Whole, nullable=False),
+        sa.Column("block_hash", sa.Text, nullable=False),
+        sa.Column("transaction_index", Whole, nullable=False),
+        sa.Column("log_position", Whole, nullable=False),
+        sa.Column("payment_id", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"]),
+        sa.PrimaryKeyConstraint("chain_id", "block_hash", "transaction_index", "log_position"),
+    )
 
 
 def _people() -> None:
@@ -857,6 +874,15 @@ def _refusals(sql: Spelling) -> list[str]:
         "UNIQUE: credited_transfers is append-only",
         condition="EXISTS (SELECT 1 FROM credited_transfers"
         " WHERE chain_id = NEW.chain_id AND tx_hash = NEW.tx_hash AND event_key = NEW.event_key)",
+        unique=True,
+    )
+    found += sql.refusal(
+        "proven_transfers_no_replace",
+        "BEFORE INSERT ON proven_transfers",
+        "UNIQUE: proven_transfers is append-only",
+        condition="EXISTS (SELECT 1 FROM proven_transfers WHERE chain_id = NEW.chain_id"
+        " AND block_hash = NEW.block_hash AND transaction_index = NEW.transaction_index"
+        " AND log_position = NEW.log_position)",
         unique=True,
     )
     return found
