@@ -95,6 +95,7 @@ class Chain(_Entry):
     coin: Annotated[str, Field(min_length=1, max_length=16)] | None = None  # symbol of the native coin
     finality: Finality = Finality.DEPTH
     poll_interval_sec: Annotated[float, Field(strict=True, gt=0, le=86400)] | None = None
+    block_time_sec: Annotated[float, Field(strict=True, gt=0, le=3600)] | None = None  # for estimates, nothing else
     max_log_range: Annotated[int, Field(strict=True, ge=1)] | None = None
     bloom_check: StrictBool = False  # compare what endpoints show with what each block's filter says
     rpc_quorum: Annotated[int, Field(strict=True, ge=1, le=16)] = 1  # endpoints that must agree before a payment counts

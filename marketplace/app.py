@@ -38,19 +38,24 @@ from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import parse_limits
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
+from marketplace.networks import Networks
 from marketplace.notifications.announcer import Announcer
 from marketplace.notifications.feed import Notifications
 from marketplace.notifications.follower import NotificationFollower
 from marketplace.payments.checkout import Checkout
 from marketplace.payments.deposit_addresses import open_destinations
+from marketplace.payments.expiry import Expiry
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
+from marketplace.payments.options import PaymentOptions
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
 from marketplace.payments.scanner_outbox import LONGEST_PAUSE_S, Callback, CommandDispatcher
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
+from marketplace.pricing.opening import open_quoting
+from marketplace.pricing.quoting import Quoting
 from marketplace.retention import Retention
 from marketplace.risk.contract_senders import ContractSenderCheck
 from marketplace.risk.gate import NoList, RiskGate
@@ -207,6 +212,7 @@ class _PaymentParts:
     """What talks to the scanner, and what judges and pays out what it tells."""
 
     scanner: ScannerClient
+    quoting: Quoting
     screener: OfacScreener | None
     callback: Callback
     commands: CommandDispatcher
@@ -275,6 +281,7 @@ def _payment_parts(
     verifier = PaymentVerifier(units, scanner, catalog, gate, commands)
     return _PaymentParts(
         scanner=scanner,
+        quoting=open_quoting(catalog, settings.oracle, money.rpc_urls, session, clock),
         screener=screener,
         callback=callback,
         commands=commands,
@@ -308,6 +315,7 @@ def _services(
     reconciliation = Reconciliation(units)
     fees = Fees(units, platform_bps=money.platform_fee_bps)
     destinations = open_destinations(catalog, money)
+    networks = Networks(parts.scanner, catalog, clock)
     return Services(
         units=units,
         tokens=tokens,
@@ -320,11 +328,21 @@ def _services(
         links=Links(units, accounts, members, passwords, registration=settings.registration),
         admin_sessions=AdminSessions(units, accounts),
         requests=Requests(units),
-        offers=Offers(units, fees),
-        negotiations=Negotiations(units, fees),
+        offers=Offers(units, fees, parts.quoting),
+        negotiations=Negotiations(units, fees, parts.quoting),
         fees=fees,
         notifications=Notifications(units, news),
-        checkout=Checkout(units, catalog, destinations, parts.commands, ttl_h=money.payment_ttl_h),
+        checkout=Checkout(
+            units,
+            catalog,
+            destinations,
+            parts.commands,
+            parts.quoting,
+            Expiry(units, parts.scanner, parts.verifier),
+            ttl_h=money.payment_ttl_h,
+        ),
+        networks=networks,
+        payment_options=PaymentOptions(units, catalog, destinations, networks, parts.quoting),
         payments=PaymentHistory(units, parts.scanner),
         verifier=parts.verifier,
         webhook_receiver=parts.webhook_receiver,

@@ -30,6 +30,7 @@ CODES = {
     "too_many_attempts": 429,
     "scanner_unavailable": 503,
     "rail_unavailable": 503,
+    "quote_unavailable": 503,
     "not_configured": 503,
     "store_unavailable": 503,
     "unknown_outcome": 503,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clients.python.amn_scanner_client import ChainStatus, ScannerClient, ScannerError
+from clients.python.amn_scanner_client import ScannerClient, ScannerError
 from marketplace.catalog import Catalog
-from marketplace.payments.deposit_addresses import key
+from marketplace.networks import differences
 from marketplace.payments.reconciliation import Reconciliation
 from marketplace.risk.screening import OfacScreener
 from marketplace.store import inbox, outbox
@@ -129,22 +129,8 @@ class HealthChecks:
 
     async def _registry(self) -> Check:
         """The chains the scanner watches are ours too, of the same families and with the same tokens."""
-        wrong = [found for status in await self._scanner.status() for found in _differences(self._catalog, status)]
+        wrong = [found for status in await self._scanner.status() for found in differences(self._catalog, status)]
         return Check("degraded", "; ".join(wrong)) if wrong else Check("ok")
-
-
-def _differences(catalog: Catalog, there: ChainStatus) -> Iterator[str]:
-    """Say in what the scanner's idea of a chain differs from ours."""
-    chain = catalog.chains.get(there.chain_id)
-    if chain is None or chain.chain_type != there.chain_type:
-        yield f"{there.chain_id} is {there.chain_type} there"
-        return
-    mine = [token for token in catalog.tokens if token.chain_id == chain.chain_id]
-    ours = {(key(t.address, chain.chain_type), t.symbol, t.decimals) for t in mine}
-    theirs = {(key(t.address, chain.chain_type), t.symbol, t.decimals) for t in there.tokens}
-    for address, symbol, decimals in sorted(ours ^ theirs):
-        where = "here" if (address, symbol, decimals) in ours else "there"
-        yield f"{symbol} ({address}, {decimals} decimals) of {chain.name} is only {where}"
 
 
 async def _boxed(ask: Callable[[], Awaitable[Check]]) -> Check:

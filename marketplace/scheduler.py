@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 
-from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
+from clients.python.amn_scanner_client import ScannerClient, ScannerRefused, ScannerUnavailable
 from kernel.clock import HOUR_MS
 from kernel.store.leases import Leases
 from kernel.tasks.periodic import PeriodicTask
 from kernel.tasks.wakeup import Wakeup
 from marketplace.identity.links import KEPT_MS
-from marketplace.model import CommandKind, EscrowState, Payment, PaymentStatus, Rail, StopReason
-from marketplace.payments.checkout import found_payment
+from marketplace.model import CommandKind
+from marketplace.payments.expiry import Expiry
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
-from marketplace.payments.settlement import close_payment
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
-from marketplace.store import account_links, locks, outbox, payments, users
+from marketplace.store import account_links, outbox, payments, users
 from marketplace.store.errors import StoreError
 from marketplace.unit_of_work import UnitOfWorkFactory
 
@@ -46,8 +45,7 @@ class Scheduler:
     ) -> None:
         """`leases` where several processes share the store."""
         self._units = units
-        self._scanner = scanner
-        self._verifier = verifier
+        self._expiry = Expiry(units, scanner, verifier)
         self._payouts = payouts
         self._payout_settlements = payout_settlements
         self._retention = retention
@@ -91,7 +89,7 @@ class Scheduler:
             if held and not (payment.evidence or {}).get("mayChange"):
                 continue  # a person decides
             try:
-                await self._look(payment)
+                await self._expiry.look(payment)
             except (ScannerUnavailable, ScannerRefused) as exc:
                 log.debug("[sweep] %s: %s", payment.id, exc)  # the health check tells; the next sweep asks again
             except StoreError:
@@ -99,41 +97,6 @@ class Scheduler:
             except Exception:
                 # One payment that cannot be judged would otherwise end the process, and every other one with it.
                 log.exception("[sweep] %s cannot be judged: the others go on", payment.id)
-
-    async def _look(self, payment: Payment) -> None:
-        if payment.registered_at is None and self._is_over(payment):
-            await self._expire(payment.id)  # nobody was ever shown where to pay
-            return
-        now = (await self._verifier.verify_payment(payment, thoroughly=False)).payment
-        if not self._is_over(now):
-            return
-        if now.rail is Rail.DIRECT_BALANCE or await self._scanner_agrees(now):
-            await self._expire(now.id)
-
-    def _is_over(self, payment: Payment) -> bool:
-        """Say whether the time is up and nothing is on its way."""
-        late = payment.expires_at is not None and payment.expires_at <= self._units.clock.now_ms()
-        nothing_coming = payment.status is PaymentStatus.PENDING or payment.escrow_state is EscrowState.PARTIAL
-        return late and payment.is_open and nothing_coming and payment.hold_reason is None
-
-    async def _expire(self, payment_id: str) -> None:
-        async with self._units.begin(locks.request_of_payment(payment_id)) as work:
-            payment = await found_payment(work.tx, payment_id)
-            if self._is_over(payment):  # still: a webhook may have come meanwhile
-                await close_payment(work, payment, StopReason.EXPIRED, "expired")
-                work.notify_of_payment(
-                    [payment.buyer_id], payment, "payment_expired", f"Payment {payment.ref} has expired"
-                )
-
-    async def _scanner_agrees(self, payment: Payment) -> bool:
-        """Say whether the scanner expects nothing any more: what it confirms just now is in time."""
-        try:
-            await self._scanner.end_intent(payment.id)
-        except Conflict:
-            return False
-        except NotFound:
-            return True
-        return True
 
     async def _tell_held_back(self) -> None:
         """Tell what happened again and again, once an hour."""

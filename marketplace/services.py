@@ -13,10 +13,12 @@ from marketplace.identity.links import Links
 from marketplace.identity.members import Members
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
+from marketplace.networks import Networks
 from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
+from marketplace.payments.options import PaymentOptions
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
@@ -51,6 +53,8 @@ class Services:
     fees: Fees
     notifications: Notifications
     checkout: Checkout
+    networks: Networks
+    payment_options: PaymentOptions
     payments: PaymentHistory
     verifier: PaymentVerifier
     webhook_receiver: WebhookReceiver

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from clients.python.amn_scanner_client import check_secret
 from config.registry_files import CHAINS, TOKENS, registry_file
@@ -19,6 +19,7 @@ from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings, refuse_examples
 from marketplace.errors import ConfigError
 from marketplace.payments.fees import MAX_FEE_BPS
+from marketplace.pricing.settings import OracleEnvironment, OracleSettings, oracle_settings
 from marketplace.retention import Keeping
 
 PREFIX = "MARKETPLACE_"
@@ -147,6 +148,7 @@ class Settings:
     http: HttpSettings
     scanner: ScannerSettings
     money: MoneySettings
+    oracle: OracleSettings
     db_path: Path
     database_url: str | None = field(repr=False)  # PostgreSQL in its place; it may hold a password
     jwt_secret: SecretStr
@@ -162,7 +164,7 @@ class Settings:
     log_format: Literal["console", "json"]
 
 
-class _Environment(BaseModel):
+class _Environment(OracleEnvironment):
     """The variables as they are named outside (docs/marketplace.md)."""
 
     model_config = ConfigDict(extra="ignore")
@@ -241,6 +243,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
             timeout_s=env.AMN_SCANNER_TIMEOUT_SEC,
         ),
         money=_money(env, given),
+        oracle=oracle_settings(env, production=env.APP_ENV == "production"),
         db_path=env.MARKETPLACE_DB_PATH,
         database_url=_revealed(env.MARKETPLACE_DATABASE_URL),
         jwt_secret=_jwt_secret(env),

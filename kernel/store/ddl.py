@@ -53,6 +53,18 @@ class Spelling:
             return f"{column} GLOB '[1-9]*' AND {column} NOT GLOB '*[^0-9]*'"
         return f"{column} ~ '^[1-9][0-9]*$'"
 
+    def positive_decimal(self, column: str) -> str:
+        """Say that text is a plain decimal number above zero, and nothing else."""
+        if self._lite:
+            plain = f"{column} GLOB '[0-9]*' AND {column} GLOB '*[0-9]' AND {column} GLOB '*[1-9]*'"
+            return f"{plain} AND {column} NOT GLOB '*[^0-9.]*' AND {column} NOT GLOB '*.*.*'"
+        return f"{column} ~ '^[0-9]+([.][0-9]+)?$' AND {column} ~ '[1-9]'"
+
+    def no_less(self, column: str, other: str) -> str:
+        """Say that of two plain decimal numbers the first is not below the second; SQLite rounds both alike."""
+        kind = "REAL" if self._lite else "NUMERIC"
+        return f"CAST({column} AS {kind}) >= CAST({other} AS {kind})"
+
     def refusal(
         self, name: str, when: str, message: str, *, condition: str | None = None, unique: bool = False
     ) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from clients.python.amn_scanner_client import ScannerRefused, ScannerUnavailable
 from kernel.clock import HOUR_MS
 from marketplace.catalog import Catalog, Chain, Token
 from marketplace.errors import Refused, conflict, invalid
@@ -21,16 +23,17 @@ from marketplace.model import (
     RequestStatus,
 )
 from marketplace.payments.deposit_addresses import DepositAddresses, key
-from marketplace.payments.money import NotAnAmount, TooPrecise, to_base_units, to_decimal
+from marketplace.payments.money import to_decimal
 from marketplace.payments.scanner_outbox import CommandDispatcher
+from marketplace.pricing.quoting import Priced, Quoting, kept
 from marketplace.risk import thresholds
-from marketplace.store import addresses, locks, negotiation, outbox, payments
+from marketplace.store import addresses, locks, negotiation, outbox, payments, quotes
 from marketplace.store.database import Tx
+from marketplace.store.quotes import PaymentQuote
 from marketplace.trade.offers import found_offer
 from marketplace.trade.requests import found_of_buyer
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
-AT_PAR = frozenset({"USD", "USDT", "USDC"})  # one dollar each, as far as prices here go
 PATIENCE_MS = 15_000  # the first attempt belongs to the request itself; afterwards the outbox takes over
 
 
@@ -45,6 +48,18 @@ class IntentDraft:
     token: str
 
 
+class Expiry(Protocol):
+    """Ends payments whose time is up."""
+
+    async def look(self, payment: Payment) -> None:
+        """
+        Look at a payment, and end it when its time is up and nothing is on its way.
+
+        Raises:
+            ScannerUnavailable, ScannerRefused: nothing was learned.
+        """
+
+
 class Checkout:
     """Use cases of opening payments."""
 
@@ -54,6 +69,8 @@ class Checkout:
         catalog: Catalog,
         destinations: DepositAddresses,
         commands: CommandDispatcher,
+        quoting: Quoting,
+        expiry: Expiry,
         *,
         ttl_h: float,
     ) -> None:
@@ -61,22 +78,64 @@ class Checkout:
         self._catalog = catalog
         self._destinations = destinations
         self._commands = commands
+        self._quoting = quoting
+        self._expiry = expiry
         self._ttl_ms = int(ttl_h * HOUR_MS)
 
     async def open_payment(self, actor: Actor, draft: IntentDraft) -> tuple[Payment, bool]:
         """Open the one pay-in of a request, or return the one that is open; say whether it is new."""
         chain, token = self._known(draft)
+        priced = await self._priced(actor, draft.purchase_request_id, token)  # no transaction waits for a source
         async with self._units.begin(locks.request(draft.purchase_request_id)) as work:
             request = await found_of_buyer(work.tx, actor, draft.purchase_request_id)
             payment = await payments.pay_in(work.tx, request.id)
             new = payment is None
             if payment is None:
-                payment = await self._create(work, request, draft, chain, token)
+                payment = await self._create(work, request, draft, chain, token, priced)
             elif not _same(payment, draft, token):
                 raise _taken(payment)
         if payment.registered_at is None:
             await self._commands.register_now(payment.id)
         return await self._after(payment.id), new
+
+    async def quote(self, payment_id: str) -> PaymentQuote | None:
+        """Return what the amount of a payment was quoted by; None where its price is in its token."""
+        async with self._units.db.read() as tx:
+            return await quotes.of_payment(tx, payment_id)
+
+    async def _priced(self, actor: Actor, request_id: str, token: Token) -> _PricedOffer | None:
+        """Return what the accepted offer costs in a token; None where there is a pay-in already."""
+        standing = await self._standing(actor, request_id)
+        if isinstance(standing, Payment) and self._is_late(standing):
+            await self._end(standing)
+            standing = await self._standing(actor, request_id)
+        if isinstance(standing, Payment):
+            return None
+        return _PricedOffer(standing, await self._quoting.price(standing.price_amount, standing.price_currency, token))
+
+    async def _standing(self, actor: Actor, request_id: str) -> Payment | Offer:
+        """Return the pay-in of a request, or the offer that is to be paid where there is none."""
+        async with self._units.db.read() as tx:
+            request = await found_of_buyer(tx, actor, request_id)
+            payment = await payments.pay_in(tx, request_id)
+            return await payable(tx, request, self._units.clock.now_ms()) if payment is None else payment
+
+    def _is_late(self, payment: Payment) -> bool:
+        ends = payment.expires_at
+        return payment.is_open and ends is not None and ends <= self._units.clock.now_ms()
+
+    async def _end(self, payment: Payment) -> None:
+        """
+        End a pay-in whose time, and with it whose quote, is over, so that a new one can be drawn.
+
+        What was paid, or is on its way, keeps the payment and its quote as they are.
+        """
+        try:
+            await self._expiry.look(payment)
+        except (ScannerUnavailable, ScannerRefused) as exc:
+            # Nobody can say that it was not paid, and two amounts for one request would be asked for.
+            message = "the time of the last payment is up, and the scanner cannot say whether it was paid: try again"
+            raise Refused("scanner_unavailable", message, retryAfter=5) from exc
 
     def _known(self, draft: IntentDraft) -> tuple[Chain, Token]:
         chain = self._catalog.chains.get(draft.chain_id)
@@ -90,14 +149,24 @@ class Checkout:
         return chain, token
 
     async def _create(
-        self, work: UnitOfWork, request: PurchaseRequest, draft: IntentDraft, chain: Chain, token: Token
+        self,
+        work: UnitOfWork,
+        request: PurchaseRequest,
+        draft: IntentDraft,
+        chain: Chain,
+        token: Token,
+        priced: _PricedOffer | None,
     ) -> Payment:
-        offer = await _payable(work, request)
-        amount = _amount(offer, token)
+        offer = await payable(work.tx, request, work.now)
+        if priced is None or priced.terms != _terms(offer):
+            raise conflict("the request changed at the same time: try again", status=request.status)
         destination, source, index = await self._destinations.take(work.tx, chain, draft.rail)
         required = await thresholds.required(work.tx, self._catalog, chain.chain_id)
-        payment = self._payment(work, offer, request, draft, token, amount, destination, required)
+        payment = self._payment(work, offer, request, draft, token, priced.price, destination, required)
         await payments.add(work.tx, payment)
+        if priced.price.quote is not None:
+            ends = payment.expires_at or work.now + self._ttl_ms
+            await quotes.add(work.tx, kept(priced.price.quote, payment.id, token, ends))
         if source is not None:
             await addresses.reserve(
                 work.tx,
@@ -121,7 +190,7 @@ class Checkout:
         request: PurchaseRequest,
         draft: IntentDraft,
         token: Token,
-        amount: int,
+        price: Priced,
         destination: str,
         required: int,
     ) -> Payment:
@@ -142,8 +211,8 @@ class Checkout:
             token_address=token.address,
             token_symbol=token.symbol,
             decimals=token.decimals,
-            amount_base=amount,
-            amount=to_decimal(amount, token.decimals),
+            amount_base=price.amount_base,
+            amount=to_decimal(price.amount_base, token.decimals),
             destination=destination,
             status=PaymentStatus.PENDING,
             escrow_state=None,
@@ -164,11 +233,17 @@ class Checkout:
             ordered=None,
             settles_payment_id=None,
             reason=None,
-            expires_at=work.now + self._ttl_ms,
+            expires_at=self._ends(price, work.now),
             looked_at=None,
             created_at=work.now,
             updated_at=work.now,
         )
+
+    def _ends(self, price: Priced, now: int) -> int:
+        """Return when a payment ends: with its quote, since nobody keeps a price for longer than it is good for."""
+        ends = now + self._ttl_ms
+        quoted = None if price.quote is None else price.quote.expires_at
+        return ends if quoted is None else min(ends, quoted)
 
     async def _after(self, payment_id: str) -> Payment:
         async with self._units.db.read() as tx:
@@ -180,23 +255,29 @@ class Checkout:
         return payment
 
 
-async def _payable(work: UnitOfWork, request: PurchaseRequest) -> Offer:
+@dataclass(frozen=True, slots=True)
+class _PricedOffer:
+    """What an offer costs, and the offer that was."""
+
+    offer: Offer
+    price: Priced
+
+    @property
+    def terms(self) -> tuple[str, str, str]:
+        return _terms(self.offer)
+
+
+def _terms(offer: Offer) -> tuple[str, str, str]:
+    return offer.id, offer.price_amount, offer.price_currency
+
+
+async def payable(tx: Tx, request: PurchaseRequest, now: int) -> Offer:
     """Return the accepted offer of a request that is to be paid now."""
     if request.status is not RequestStatus.PAYMENT or request.selected_offer_id is None:
         raise conflict(f"the request is {request.status}: choose an offer first", status=request.status)
-    if await negotiation.pending(work.tx, request.selected_offer_id, work.now) is not None:
+    if await negotiation.pending(tx, request.selected_offer_id, now) is not None:
         raise conflict("a counter-offer waits for an answer")
-    return await found_offer(work.tx, request.selected_offer_id)
-
-
-def _amount(offer: Offer, token: Token) -> int:
-    """Convert the agreed price once."""
-    if offer.price_currency != token.symbol.upper() and not {offer.price_currency, token.symbol.upper()} <= AT_PAR:
-        raise invalid("token", f"cannot pay a price in {offer.price_currency} with {token.symbol}")
-    try:
-        return to_base_units(offer.price_amount, token.decimals)
-    except (TooPrecise, NotAnAmount) as exc:
-        raise invalid("token", f"{token.symbol} cannot express {offer.price_amount}: it {exc}") from exc
+    return await found_offer(tx, request.selected_offer_id)
 
 
 def _provider_id(payment_id: str, draft: IntentDraft, mode: Mode | None, token: Token) -> str | None:

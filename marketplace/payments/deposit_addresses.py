@@ -38,7 +38,7 @@ class DepositAddresses:
             if not self._escrow.get(chain.chain_id):
                 raise _no_address(f"no escrow address is configured for {chain.name}")
             return self._escrow[chain.chain_id][0], None, 0
-        name = XPUB if chain.chain_type == "evm" else f"list:{chain.chain_id}"
+        name = _source_name(chain)
         source = self._sources.get(name)
         if source is None:
             raise _no_address(f"no receiving addresses are configured for {chain.name}")
@@ -49,6 +49,28 @@ class DepositAddresses:
                 raise _no_address(f"every receiving address of {chain.name} was used: add more")
             if not await addresses.was_used(tx, key(address, chain.chain_type)):  # a list may have been reordered
                 return address, name, index
+
+    async def rails(self, tx: Tx, chain: Chain) -> tuple[Rail, ...]:
+        """Return the rails on which a payment could be given an address now."""
+        found = (Rail.PROXY,) if chain.chain_type == "evm" and self._escrow.get(chain.chain_id) else ()
+        return (*found, Rail.DIRECT, Rail.DIRECT_BALANCE) if await self._is_in_stock(tx, chain) else found
+
+    async def _is_in_stock(self, tx: Tx, chain: Chain) -> bool:
+        """Say whether an address is left that was never shown; nothing is taken."""
+        name = _source_name(chain)
+        source = self._sources.get(name)
+        if source is None:
+            return False
+        index = await addresses.next_index(tx, name)
+        while (address := source.at(index)) is not None:
+            if not await addresses.was_used(tx, key(address, chain.chain_type)):
+                return True
+            index += 1
+        return False
+
+
+def _source_name(chain: Chain) -> str:
+    return XPUB if chain.chain_type == "evm" else f"list:{chain.chain_id}"
 
 
 def _no_address(message: str) -> Refused:

@@ -22,9 +22,10 @@ from marketplace.model import (
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.ledger import Balances, balances
 from marketplace.payments.settlement import close_payment
-from marketplace.store import inbox, ledger, locks, outbox, payments
+from marketplace.store import inbox, ledger, locks, outbox, payments, quotes
 from marketplace.store.inbox import UnappliedFunds
 from marketplace.store.ledger import Line
+from marketplace.store.quotes import PaymentQuote
 from marketplace.unit_of_work import UnitOfWorkFactory
 
 
@@ -35,6 +36,7 @@ class PaymentView:
     payment: Payment
     balances: Balances
     lines: list[Line]
+    quote: PaymentQuote | None = None
 
 
 class PaymentHistory:
@@ -52,7 +54,7 @@ class PaymentHistory:
             if actor.user_id not in concerned and actor.role not in {Role.ADMIN, Role.RESOLVER}:
                 raise forbidden("this payment is somebody else's")
             lines = await ledger.lines(tx, payment_id)
-            return PaymentView(payment, balances(lines), lines)
+            return PaymentView(payment, balances(lines), lines, await quotes.of_payment(tx, payment_id))
 
     async def named(self, payment_ids: Collection[str]) -> Mapping[str, Payment]:
         """Return payments by their ids."""

@@ -22,6 +22,12 @@ async def take_index(tx: Tx, source: str) -> int:
     return int((await tx.execute(select(_i.next_index).where(_i.source == source))).scalar_one()) - 1
 
 
+async def next_index(tx: Tx, source: str) -> int:
+    """Return the index that is taken next, and take nothing."""
+    found = select(_i.next_index).where(_i.source == source)
+    return int((await tx.execute(found)).scalar_one_or_none() or 0)
+
+
 async def was_used(tx: Tx, destination: str) -> bool:
     """Say whether an address was ever handed out, under whatever index."""
     found = select(_r.id).where(_r.destination_key == destination).limit(1)

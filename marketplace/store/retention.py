@@ -17,6 +17,7 @@ from marketplace.store.tables import (
     disputes,
     funds_ledger_entries,
     notice_counts,
+    payment_quotes,
     payment_transfers,
     payments,
     recoveries,
@@ -53,6 +54,7 @@ async def prune_payments(tx: Tx, before: int, limit: int) -> int:
         exists().where(funds_ledger_entries.c.payment_id == _p.id),
         exists().where(credited_transfers.c.payment_id == _p.id),
         exists().where(disputes.c.payment_id == _p.id),
+        exists().where(payment_quotes.c.payment_id == _p.id),  # what was quoted is never forgotten
         exists().where(scanner_outbox.c.payment_id == _p.id, scanner_outbox.c.status == "pending"),
     ]
     old = select(_p.id).where(over, _p.updated_at < before, *(~each for each in kept_by)).limit(limit)

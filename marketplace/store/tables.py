@@ -239,6 +239,33 @@ payments = Table(
     Index("payments_instructions", "created_at", **where("direction != 'in'")),
 )
 
+# What the amount of a payment was quoted by, where its price is in another currency than its token.
+payment_quotes = Table(
+    "payment_quotes",
+    metadata,
+    Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
+    Column("offer_amount", Text, nullable=False),
+    Column("offer_currency", Text, nullable=False),
+    Column("fx_rate", Text, nullable=False),
+    Column("token_price_usd", Text, nullable=False),
+    Column("depeg_adjustment_bps", Whole, nullable=False),
+    Column("raw_settle_amount", Text, nullable=False),
+    Column("settle_amount", Text, nullable=False),
+    Column("chain_id", Whole, nullable=False),
+    Column("token_address", Text, nullable=False),
+    Column("sources", Json, nullable=False),
+    Column("quoted_at", Whole, nullable=False),
+    Column("expires_at", Whole, nullable=False),
+    *checks("quotes_offer_positive", lambda sql: sql.positive_decimal("offer_amount")),
+    *checks("quotes_rate_positive", lambda sql: sql.positive_decimal("fx_rate")),
+    *checks("quotes_price_positive", lambda sql: sql.positive_decimal("token_price_usd")),
+    *checks("quotes_raw_positive", lambda sql: sql.positive_decimal("raw_settle_amount")),
+    *checks("quotes_settle_positive", lambda sql: sql.positive_decimal("settle_amount")),
+    *checks("quotes_rounded_up", lambda sql: sql.no_less("settle_amount", "raw_settle_amount")),
+    CheckConstraint("depeg_adjustment_bps BETWEEN 0 AND 9999", name="quotes_adjustment"),
+    CheckConstraint("expires_at > quoted_at", name="quotes_end_later"),
+)
+
 address_indices = Table(
     "address_indices",
     metadata,
@@ -633,4 +660,5 @@ APPEND_ONLY = (
     "fee_history",
     "reorg_clearances",
     "account_events",
+    "payment_quotes",
 )

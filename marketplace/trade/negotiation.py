@@ -9,6 +9,7 @@ from kernel.clock import HOUR_MS
 from marketplace.errors import Refused, conflict, forbidden
 from marketplace.model import OPEN_FOR_OFFERS, OPEN_OFFERS, Actor, Offer, OfferStatus, PurchaseRequest, RequestStatus
 from marketplace.payments.fees import Fees
+from marketplace.pricing.quoting import Quoting
 from marketplace.store import locks, negotiation, offers, requests
 from marketplace.store.database import Tx
 from marketplace.store.negotiation import Round
@@ -37,9 +38,10 @@ class Proposal:
 class Negotiations:
     """Use cases of negotiation: the two sides take turns, the buyer begins."""
 
-    def __init__(self, units: UnitOfWorkFactory, fees: Fees) -> None:
+    def __init__(self, units: UnitOfWorkFactory, fees: Fees, quoting: Quoting) -> None:
         self._units = units
         self._fees = fees
+        self._quoting = quoting
 
     async def rounds(self, actor: Actor, offer_id: str) -> list[Round]:
         """Return what was proposed so far to the two sides."""
@@ -49,6 +51,7 @@ class Negotiations:
 
     async def propose(self, actor: Actor, offer_id: str, proposal: Proposal) -> Round:
         """Counter: the buyer first, then whoever was asked; a proposal also turns down the one before it."""
+        self._quoting.check_currency(proposal.price_currency)
         async with self._units.begin(locks.request_of_offer(offer_id)) as work:
             offer, request = await self._open(work.tx, actor, offer_id)
             before = await negotiation.rounds(work.tx, offer_id)

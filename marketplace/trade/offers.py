@@ -19,6 +19,7 @@ from marketplace.model import (
     Role,
 )
 from marketplace.payments.fees import Fees
+from marketplace.pricing.quoting import Quoting
 from marketplace.store import locks, negotiation, offers, requests
 from marketplace.store.database import Tx
 from marketplace.trade.requests import found, found_of_buyer, may_see
@@ -58,12 +59,14 @@ async def refuse_stale(tx: Tx, offer_id: str) -> Refused:
 class Offers:
     """Use cases of offers."""
 
-    def __init__(self, units: UnitOfWorkFactory, fees: Fees) -> None:
+    def __init__(self, units: UnitOfWorkFactory, fees: Fees, quoting: Quoting) -> None:
         self._units = units
         self._fees = fees
+        self._quoting = quoting
 
     async def create(self, actor: Actor, request_id: str, draft: OfferDraft) -> Offer:
-        """Bid for a request; one live offer a seller."""
+        """Bid for a request, in a currency that can be paid; one live offer a seller."""
+        self._quoting.check_currency(draft.price_currency)
         async with self._units.begin(locks.request(request_id)) as work:
             request = await found(work.tx, request_id)
             if request.status not in OPEN_FOR_OFFERS:
@@ -95,6 +98,8 @@ class Offers:
 
     async def edit(self, actor: Actor, offer_id: str, changes: Mapping[str, Any]) -> Offer:
         """Change an offer nobody has decided on."""
+        if "price_currency" in changes:
+            self._quoting.check_currency(changes["price_currency"])
         async with self._units.begin(locks.request_of_offer(offer_id)) as work:
             await self._own(work.tx, actor, offer_id)
             if not changes:

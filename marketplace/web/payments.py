@@ -18,6 +18,7 @@ from marketplace.web import shapes
 from marketplace.web.answers import paged, success
 from marketplace.web.bodies import Body, Id, Listing, current_actor, parse, parse_query, path_uuid
 from marketplace.web.fields import Address, ChainId
+from marketplace.web.pricing import quoted
 from marketplace.web.shapes import BaseUnits
 from marketplace.web.state import SERVICES
 from protocol.codec import of
@@ -148,13 +149,14 @@ async def open_intent(request: web.Request) -> web.Response:
     actor = current_actor(request, Role.BUYER)
     body = await parse(request, NewIntent)
     payment, new = await request.app[SERVICES].checkout.open_payment(actor, body.draft())
+    quote = quoted(await request.app[SERVICES].checkout.quote(payment.id))
     if payment.registered_at is None:
-        return success(one(payment), status=ACCEPTED)
+        return success(shapes.RegisteredLater(payment=shown(payment), quote=quote), status=ACCEPTED)
     opened: Wire
     if payment.rail is Rail.PROXY:
-        opened = shapes.OpenedThroughProxy(payment=shown(payment), checkout_block=payment.checkout or {})
+        opened = shapes.OpenedThroughProxy(payment=shown(payment), checkout_block=payment.checkout or {}, quote=quote)
     else:
-        opened = shapes.OpenedPlainly(payment=shown(payment), instructions=instructions(payment))
+        opened = shapes.OpenedPlainly(payment=shown(payment), instructions=instructions(payment), quote=quote)
     return success(opened, status=201 if new else 200)
 
 
@@ -162,7 +164,10 @@ async def show(request: web.Request) -> web.Response:
     """GET /api/payment/{id}"""
     actor = current_actor(request)
     view = await request.app[SERVICES].payments.show(actor, path_uuid(request, "payment"))
-    return success(shapes.ShownPayment(payment=shown(view.payment), ledger=ledger(view.payment, view.balances)))
+    told = shapes.ShownPayment(
+        payment=shown(view.payment), ledger=ledger(view.payment, view.balances), quote=quoted(view.quote)
+    )
+    return success(told)
 
 
 async def history(request: web.Request) -> web.Response:

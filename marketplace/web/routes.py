@@ -18,6 +18,7 @@ from marketplace.web import (
     offers,
     openapi,
     payments,
+    pricing,
     requests,
     shapes,
 )
@@ -83,9 +84,10 @@ ROUTES = (
         "POST",
         f"{PAYMENT}/intents",
         payments.open_intent,
-        {200: OPENED, 201: OPENED, 202: shapes.OnePayment},
+        {200: OPENED, 201: OPENED, 202: shapes.RegisteredLater},
         payments.NewIntent,
     ),
+    Route("GET", f"{PAYMENT}/options", pricing.options, {200: shapes.PaymentOptions}, query=pricing.Options),
     Route("GET", f"{PAYMENT}/history", payments.history, {200: shapes.PaymentPage}, query=payments.History),
     Route(
         "POST",
@@ -123,6 +125,7 @@ ROUTES = (
     ),
     Route("GET", f"{ADMIN}/recoveries", admin.recoveries, {200: shapes.RecoveryPage}, query=bodies.Listing),
     Route("GET", f"{ADMIN}/reconciliation", admin.reconciliation, {200: shapes.Reconciled}),
+    Route("GET", f"{ADMIN}/networks", pricing.networks, {200: shapes.Networks}),
     Route("GET", THRESHOLDS, admin.thresholds, {200: shapes.Thresholds}),
     Route("PUT", THRESHOLDS, admin.set_thresholds, {200: shapes.Thresholds}, admin.Thresholds),
     Route("GET", f"{ADMIN}/fees", fees.listing, {200: fees.FeePage}, query=fees.ListFees),

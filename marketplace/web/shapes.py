@@ -259,23 +259,104 @@ class Ledger(Wire):
     currency: str
 
 
+class QuoteSource(Wire):
+    source: str
+    asset: str
+    price_usd: Money
+    as_of: Time
+
+
+class Quote(Wire):
+    offer_amount: Money
+    offer_currency: str
+    fx_rate: Money
+    token_price_usd: Money
+    depeg_adjustment_bps: Count
+    raw_settle_amount: Money
+    settle_amount: Money
+    chain_id: Count
+    token_address: str
+    at_par: bool
+    note: str | None
+    sources: tuple[QuoteSource, ...]
+    quoted_at: Time
+    expires_at: Time
+
+
+class PaymentOption(Wire):
+    chain_id: Count
+    chain_name: str
+    token: str
+    token_address: str
+    rails: tuple[Annotated[str, one_of(model.Rail)], ...]
+    confirmations: Count
+    estimated_seconds: Count | None
+    amount: Money
+
+
+class PaymentOptions(Wire):
+    options: tuple[PaymentOption, ...]
+
+
+class NetworkToken(Wire):
+    symbol: str
+    address: str
+    decimals: Count
+
+
+class OurNetwork(Wire):
+    name: str
+    chain_type: str
+    testnet: bool
+    confirmations: Count
+    rails: tuple[Annotated[str, one_of(model.Rail)], ...]
+    tokens: tuple[NetworkToken, ...]
+
+
+class ScannersNetwork(Wire):
+    name: str
+    chain_type: str
+    state: str
+    tokens: tuple[NetworkToken, ...]
+
+
+class Network(Wire):
+    chain_id: Count
+    marketplace: OurNetwork | None
+    scanner: ScannersNetwork | None
+    differences: tuple[str, ...]
+
+
+class Networks(Wire):
+    networks: tuple[Network, ...]
+    scanner_error: str | None
+
+
 class OnePayment(Wire):
     payment: Payment
+
+
+class RegisteredLater(Wire):
+    payment: Payment
+    quote: Quote | UnsetType = UNSET
 
 
 class OpenedThroughProxy(Wire):
     payment: Payment
     checkout_block: Open
+    quote: Quote | UnsetType = UNSET
 
 
 class OpenedPlainly(Wire):
     payment: Payment
     instructions: Instructions
+    quote: Quote | UnsetType = UNSET
 
 
 class ShownPayment(Wire):
     payment: Payment
     ledger: Ledger
+    quote: Quote | UnsetType = UNSET
 
 
 class CheckedPayment(Wire):

@@ -160,13 +160,13 @@ class RecordedPurchase:
 
 
 async def make_purchase(
-    m: Market, price: str = "10", product: str = "physical_product", **offer: Any
+    m: Market, amount: str = "10", product: str = "physical_product", **offer: Any
 ) -> RecordedPurchase:
     buyer, seller = m.people["buyer"], m.people["seller"]
     made = await buyer.ask("POST", f"{MARKET}/purchase-requests", request_body(productType=product), status=201)
     request_id = made["data"]["purchaseRequest"]["id"]
     path = f"{MARKET}/purchase-requests/{request_id}"
-    bid = await seller.ask("POST", f"{path}/offers", offer_body(price, **offer), status=201)
+    bid = await seller.ask("POST", f"{path}/offers", offer_body(amount, **offer), status=201)
     offer_id = bid["data"]["offer"]["id"]
     await buyer.ask("POST", f"{path}/select-offer", {"offerId": offer_id})
     return RecordedPurchase(m, request_id, offer_id)
@@ -290,6 +290,8 @@ async def haggling(m: Market, offer_id: str) -> None:
 async def paying_through_the_proxy(m: Market) -> None:
     """From the accepted offer to the seller's money."""
     purchase = await make_purchase(m)
+    await m.people["buyer"].ask("GET", f"/api/payment/options?requestId={purchase.request_id}")
+    await m.admin.ask("GET", "/api/admin/networks")
     await purchase.open("direct", status=503, chainId=1100)
     m.scanner.down = True
     await purchase.open(status=202)
@@ -631,6 +633,16 @@ async def registering(m: Market) -> None:
     new = {"email": "new@example.test", "password": PASSWORD, "role": "buyer", "name": "New"}
     for _ in range(2):
         await m.nobody.ask("POST", "/api/auth/register", new, status=202)
+
+
+async def quoting(m: Market) -> None:
+    """Prices in other currencies: at par they are in every story's market, and here no source answers."""
+    await m.log_in("admin", *ADMIN)
+    for role in ("buyer", "seller"):
+        await m.join(role, role)
+    purchase = await make_purchase(m, price={"amount": "10", "currency": "EUR"})
+    await purchase.open(status=503)
+    await m.people["buyer"].ask("GET", f"/api/payment/options?requestId={purchase.request_id}", status=503)
 
 
 async def without_a_secret(m: Market) -> None:

@@ -18,7 +18,10 @@ from marketplace.web.routes import ROUTES
 from tests.golden import description, marketplace_story
 from tests.golden.book import Book, Caller
 from tests.golden.marketplace_story import STORIES, foretell, market
+from tests.marketplace.pricing.stand_ins import PUBLIC_KEY
 from tests.repo.pages import column
+
+UNREACHABLE = {"ORACLE_PRICE_URL": "http://127.0.0.1:9/prices", "ORACLE_PRICE_PUBLIC_KEY": PUBLIC_KEY}
 
 
 async def test_every_answer_and_every_notification(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +37,7 @@ async def test_every_answer_and_every_notification(tmp_path: Path, monkeypatch: 
         ("often", marketplace_story.too_often, {"MARKETPLACE_RATE_LIMITS": "login=3/900,payment=off,all=off"}),
         ("open", marketplace_story.registering, {"MARKETPLACE_REGISTRATION": "true"}),
         ("secret", marketplace_story.without_a_secret, {"AMN_SCANNER_WEBHOOK_SECRET": ""}),
+        ("quotes", marketplace_story.quoting, {**UNREACHABLE, "ORACLE_FX_URL": "http://127.0.0.1:9/rates"}),
     ):
         (tmp_path / name).mkdir()
         async with market(tmp_path / name, answers, **settings) as m:

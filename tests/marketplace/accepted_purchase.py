@@ -90,13 +90,18 @@ class AcceptedPurchase:
 
 
 async def accept_purchase(
-    market: Running, scanner: FakeScanner, clock: FakeClock, price: str = "10", **fields: Any
+    market: Running,
+    scanner: FakeScanner,
+    clock: FakeClock,
+    price: str = "10",
+    currency: str = "USDT",
+    **fields: Any,
 ) -> AcceptedPurchase:
     """Bring two people together."""
     buyer, seller = await market.user("buyer"), await market.user("seller")
     product = {"productType": fields.pop("productType")} if "productType" in fields else {}
     request_id = await new_request(buyer, **product)
-    offer_id = await new_offer(seller, request_id, price, **fields)
+    offer_id = await new_offer(seller, request_id, **{"price": {"amount": price, "currency": currency}, **fields})
     status, _ = await select(buyer, request_id, offer_id)
     assert status == 200
     return AcceptedPurchase(market, scanner, clock, buyer, seller, request_id, offer_id)

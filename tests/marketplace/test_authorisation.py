@@ -95,6 +95,7 @@ TABLE: dict[str, Row] = {
     "POST /api/payment/intents": Row(
         BUYER, FORBIDDEN, body={"purchaseRequestId": "{request}", "rail": "proxy", "chainId": 97, "token": "USDT"}
     ),
+    "GET /api/payment/options": Row(BUYER, FORBIDDEN, query="?requestId={request}"),
     "GET /api/payment/history": OPEN,
     "GET /api/payment/{id}": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
     "POST /api/payment/{id}/cancel": Row(BUYER | ADMIN, FORBIDDEN, over=ADMIN),
@@ -109,6 +110,7 @@ TABLE: dict[str, Row] = {
     "POST /api/admin/instructions/{id}/settle": Row(ADMIN, body={"txHash": DONE_IN}),
     "GET /api/admin/recoveries": Row(ADMIN),
     "GET /api/admin/reconciliation": Row(ADMIN),
+    "GET /api/admin/networks": Row(ADMIN),
     "GET /api/admin/settings/confirmation-thresholds": Row(ADMIN),
     "PUT /api/admin/settings/confirmation-thresholds": Row(
         ADMIN, body={"thresholds": [{"chainId": 97, "confirmations": 9}]}

@@ -49,12 +49,15 @@ async def networks(request: web.Request) -> web.Response:
 async def _networks(request: web.Request, *, status: int = 200, **context: Any) -> web.Response:
     services = request.app[SERVICES]
     current, history = await services.thresholds.show()
+    compared, scanner_error = await services.networks.compared()
     return show(
         request,
         "admin_networks.html",
         status=status,
         networks=[(services.catalog.chains[chain_id], asked) for chain_id, asked in current.items()],
         tokens=services.catalog.tokens,
+        compared=compared,
+        scanner_error=scanner_error,
         history=history[:SHOWN_HISTORY],
         **context,
     )

@@ -24,6 +24,7 @@ from marketplace.web.pages.meaning import of_refusal
 from marketplace.web.pages.paging import asked, next_page
 from marketplace.web.pages.people import names, teller
 from marketplace.web.pages.view import ROOT, show
+from marketplace.web.pricing import quoted
 from marketplace.web.state import SERVICES
 
 Action: TypeAlias = Callable[[web.Request, Services, str], Awaitable[object]]  # about the payment of an id
@@ -70,6 +71,7 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         payment=payment,
         shown=api.shown(payment),
         ledger=api.ledger(payment, view.balances),
+        quote=quoted(view.quote) or None,
         story=story(view),
         evidence=_document(payment.evidence),
         who=teller(await names(request, payment.buyer_id, payment.seller_id), {}),

@@ -30,7 +30,7 @@ from tests.marketplace.accepted_purchase import (
     AcceptedPurchase,
     accept_purchase,
 )
-from tests.marketplace.fake_scanner import news
+from tests.marketplace.fake_scanner import FakeScanner, news
 from tests.marketplace.harness import ADMIN, ESCROW, PASSWORD, Running, environment, notes, running
 from tests.marketplace.pages.conftest import sign_in
 from tests.plain_browser import Browser, Page
@@ -396,6 +396,37 @@ async def test_the_rate_of_a_seller_is_set_and_taken_back(
     assert "None." in back.said
     found = await market.admin.ok("GET", "/api/admin/fees")
     assert [each["bps"] for each in found["changes"]] == [None, 250]
+
+
+async def test_networks_are_shown_as_both_services_know_them(
+    market: Running, fake_scanner: FakeScanner, admin: Browser
+) -> None:
+    shown = await admin.get("/admin/networks")
+    fake_scanner.down = True
+    market.marketplace.clock.advance(11)  # type: ignore[attr-defined]  # the tests' own clock
+
+    without = await admin.get("/admin/networks")
+
+    assert "the scanner does not watch it" in shown.text
+    assert "The scanner cannot be asked" not in shown.text
+    assert "The scanner cannot be asked" in without.text
+    assert "the scanner does not watch it" not in without.text
+
+
+async def test_the_page_of_a_payment_says_what_its_amount_was_quoted_by(
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock, admin: Browser
+) -> None:
+    quoted = await accept_purchase(market, fake_scanner, clock, "10", "USD")
+    plain = await accept_purchase(market, fake_scanner, clock)
+    await quoted.open()
+    await plain.open()
+
+    shown = await admin.get(f"/admin/payments/{quoted.payment_id}")
+    other = await admin.get(f"/admin/payments/{plain.payment_id}")
+
+    assert "10 USD at 1" in shown.text
+    assert "no source of prices is configured" in shown.text
+    assert "<h2>Quote</h2>" not in other.text
 
 
 async def test_the_ledger_is_compared(purchase: AcceptedPurchase, admin: Browser) -> None:

@@ -23,6 +23,7 @@ APPEND_ONLY = (
     "fee_history",
     "reorg_clearances",
     "account_events",
+    "payment_quotes",
 )
 
 
@@ -32,6 +33,7 @@ def upgrade() -> None:
     _accounts()
     _trade()
     _payments()
+    _quotes()
     _money()
     _payout_settlements()
     _proofs()
@@ -589,6 +591,39 @@ def _payments() -> None:
     op.create_index("inbox_payment", "webhook_inbox", ["payment_id"])
 
 
+def _quotes() -> None:
+    """Create what amounts in another currency than the token's were quoted by."""
+    op.create_table(
+        "payment_quotes",
+        sa.Column("payment_id", sa.Text, nullable=False),
+        sa.Column("offer_amount", sa.Text, nullable=False),
+        sa.Column("offer_currency", sa.Text, nullable=False),
+        sa.Column("fx_rate", sa.Text, nullable=False),
+        sa.Column("token_price_usd", sa.Text, nullable=False),
+        sa.Column("depeg_adjustment_bps", Whole, nullable=False),
+        sa.Column("raw_settle_amount", sa.Text, nullable=False),
+        sa.Column("settle_amount", sa.Text, nullable=False),
+        sa.Column("chain_id", Whole, nullable=False),
+        sa.Column("token_address", sa.Text, nullable=False),
+        sa.Column("sources", sa.Text, nullable=False),
+        sa.Column("quoted_at", Whole, nullable=False),
+        sa.Column("expires_at", Whole, nullable=False),
+        *checks("quotes_offer_positive", lambda sql: sql.positive_decimal("offer_amount")),
+        *checks("quotes_rate_positive", lambda sql: sql.positive_decimal("fx_rate")),
+        *checks("quotes_price_positive", lambda sql: sql.positive_decimal("token_price_usd")),
+        *checks("quotes_raw_positive", lambda sql: sql.positive_decimal("raw_settle_amount")),
+        *checks("quotes_settle_positive", lambda sql: sql.positive_decimal("settle_amount")),
+        *checks("quotes_rounded_up", lambda sql: sql.no_less("settle_amount", "raw_settle_amount")),
+        sa.CheckConstraint("depeg_adjustment_bps BETWEEN 0 AND 9999", name="quotes_adjustment"),
+        sa.CheckConstraint("expires_at > quoted_at", name="quotes_end_later"),
+        sa.ForeignKeyConstraint(
+            ["payment_id"],
+            ["payments.id"],
+        ),
+        sa.PrimaryKeyConstraint("payment_id"),
+    )
+
+
 def _money() -> None:
     """Create what was seen and booked of money."""
     op.create_table(
@@ -865,6 +900,13 @@ def _refusals(sql: Spelling) -> list[str]:
         "funds_ledger_entries is append-only",
         condition="EXISTS (SELECT 1 FROM funds_ledger_entries"
         " WHERE id = NEW.id OR idempotency_key = NEW.idempotency_key)",
+        unique=True,
+    )
+    found += sql.refusal(
+        "payment_quotes_no_replace",
+        "BEFORE INSERT ON payment_quotes",
+        "UNIQUE: payment_quotes is append-only",
+        condition="EXISTS (SELECT 1 FROM payment_quotes WHERE payment_id = NEW.payment_id)",
         unique=True,
     )
     # It comes before the constraint's own refusal, and is read as the same.

@@ -1,0 +1,119 @@
+"""With what a buyer can pay an accepted offer right now."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from clients.python.amn_scanner_client import ScannerError
+from marketplace.catalog import Catalog, Chain, Token
+from marketplace.errors import Refused
+from marketplace.model import Actor, Offer, Rail
+from marketplace.networks import Networks, is_watched
+from marketplace.payments.checkout import payable
+from marketplace.payments.deposit_addresses import DepositAddresses
+from marketplace.payments.money import to_decimal
+from marketplace.pricing.quoting import Quoting
+from marketplace.risk import thresholds
+from marketplace.trade.requests import found_of_buyer
+from marketplace.unit_of_work import UnitOfWorkFactory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentOption:
+    """One token of one chain; `estimated_seconds` None where the registry does not say how long a block takes."""
+
+    chain_id: int
+    chain_name: str
+    token: str
+    token_address: str
+    rails: tuple[Rail, ...]
+    confirmations: int
+    estimated_seconds: int | None
+    amount: str
+
+
+class PaymentOptions:
+    """Finds what the scanner watches, addresses are left for, and the accepted price can be expressed in."""
+
+    def __init__(
+        self,
+        units: UnitOfWorkFactory,
+        catalog: Catalog,
+        destinations: DepositAddresses,
+        networks: Networks,
+        quoting: Quoting,
+    ) -> None:
+        self._units = units
+        self._catalog = catalog
+        self._destinations = destinations
+        self._networks = networks
+        self._quoting = quoting
+
+    async def of_request(self, actor: Actor, request_id: str) -> list[PaymentOption]:
+        """
+        Return what can be used now, for the buyer's own request.
+
+        Raises:
+            Refused: there is nothing to pay, or nothing can be said now.
+        """
+        async with self._units.db.read() as tx:
+            request = await found_of_buyer(tx, actor, request_id)
+            offer = await payable(tx, request, self._units.clock.now_ms())
+            needed = {each: await thresholds.required(tx, self._catalog, each) for each in self._catalog.chains}
+        usable = await self.rails()
+        tokens = [token for token in await self._watched() if usable[token.chain_id]]
+        return [
+            _option(self._catalog.chains[token.chain_id], token, usable[token.chain_id], needed[token.chain_id], amount)
+            for token, amount in await self._amounts(offer, tokens)
+        ]
+
+    async def rails(self) -> dict[int, tuple[Rail, ...]]:
+        """Return by chain on which rails a payment could be given an address now."""
+        async with self._units.db.read() as tx:
+            return {
+                chain_id: await self._destinations.rails(tx, chain) for chain_id, chain in self._catalog.chains.items()
+            }
+
+    async def _watched(self) -> list[Token]:
+        """Return the tokens that the scanner knows as we do."""
+        try:
+            there = await self._networks.watched()
+        except ScannerError as exc:
+            raise Refused("scanner_unavailable", "the scanner cannot be asked now: try again", retryAfter=5) from exc
+        chains = self._catalog.chains
+        return [
+            token
+            for token in self._catalog.tokens
+            if token.chain_id in there and is_watched(chains[token.chain_id], token, there[token.chain_id])
+        ]
+
+    async def _amounts(self, offer: Offer, tokens: list[Token]) -> list[tuple[Token, str]]:
+        """Return the tokens in which the price can be paid now, each with what is paid."""
+        found: list[tuple[Token, str]] = []
+        unavailable: Refused | None = None
+        for token in tokens:
+            try:
+                priced = await self._quoting.price(offer.price_amount, offer.price_currency, token)
+            except Refused as exc:
+                if exc.code == "quote_unavailable":
+                    unavailable = exc
+                continue
+            found.append((token, to_decimal(priced.amount_base, token.decimals)))
+        if not found and unavailable is not None:  # an empty list would say that there never is a way
+            raise unavailable
+        return found
+
+
+def _option(chain: Chain, token: Token, rails: tuple[Rail, ...], confirmations: int, amount: str) -> PaymentOption:
+    block_s = chain.block_time_sec
+    return PaymentOption(
+        chain_id=chain.chain_id,
+        chain_name=chain.name,
+        token=token.symbol,
+        token_address=token.address,
+        rails=rails,
+        confirmations=confirmations,
+        estimated_seconds=None if block_s is None else math.ceil(confirmations * block_s),
+        amount=amount,
+    )
