@@ -29,6 +29,10 @@ from kernel.web.shared_rates import SharedRates
 from marketplace import VERSION
 from marketplace.catalog import Catalog, load_catalog
 from marketplace.errors import ConfigError
+from marketplace.goods.keys import GoodsSeal
+from marketplace.goods.purchases import PurchasedGoods
+from marketplace.goods.stock import Stock
+from marketplace.goods.upkeep import GoodsUpkeep
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.admin_sessions import AdminSessions
@@ -163,10 +167,12 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
         db, leases = await _open_store(stack, settings, clock)
         seal = partial(open_sealing, db, settings.db_path, settings.sealing)
         await once_reachable(DATABASE, seal, clock.sleep)
+        goods = GoodsSeal(settings.goods)
+        await once_reachable(DATABASE, partial(goods.open, db), clock.sleep)
         units = UnitOfWorkFactory(db, clock)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         passwords = stack.enter_context(Passwords())
-        parts = _build(settings, clock, catalog, units, session, passwords, leases)
+        parts = _build(settings, clock, catalog, units, session, passwords, leases, goods)
         if leases is None:
             await parts.follower.doubt()
         if settings.admin_email is not None and settings.admin_password is not None:
@@ -230,10 +236,11 @@ def _build(
     session: aiohttp.ClientSession,
     passwords: Passwords,
     leases: Leases | None,
+    goods: GoodsSeal,
 ) -> Marketplace:
     parts = _payment_parts(settings, clock, catalog, units, session)
     news = NotificationFollower(units)
-    services = _services(settings, clock, catalog, units, passwords, parts, news)
+    services = _services(settings, clock, catalog, units, passwords, parts, news, goods)
     return Marketplace(
         http=settings.http,
         services=services,
@@ -248,6 +255,7 @@ def _build(
             parts.payout_settlements,
             Retention(units, settings.keeping),
             parts.webhook_receiver,
+            GoodsUpkeep(units, goods),
             every_s=settings.sweep_s,
             leases=leases,
         ),
@@ -306,6 +314,7 @@ def _services(
     passwords: Passwords,
     parts: _PaymentParts,
     news: NotificationFollower,
+    goods: GoodsSeal,
 ) -> Services:
     money, pepper = settings.money, settings.jwt_secret.get_secret_value()
     tokens = AccessTokens(pepper, clock.now_ms)
@@ -350,6 +359,8 @@ def _services(
         payout_settlements=parts.payout_settlements,
         fulfilment=Fulfilment(units, pepper=pepper),
         disputes=Disputes(units),
+        stock=Stock(units, goods),
+        purchased_goods=PurchasedGoods(units, goods),
         thresholds=Thresholds(units, catalog),
         reconciliation=reconciliation,
         health=_health(settings, catalog, units, parts, reconciliation),

@@ -25,6 +25,7 @@ CODES = {
     "conflict": 409,
     "reorged": 409,
     "wrong_transaction": 409,
+    "out_of_stock": 409,
     "invalid": 422,
     "wrong_code": 422,
     "too_many_attempts": 429,

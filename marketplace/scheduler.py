@@ -9,6 +9,7 @@ from kernel.clock import HOUR_MS
 from kernel.store.leases import Leases
 from kernel.tasks.periodic import PeriodicTask
 from kernel.tasks.wakeup import Wakeup
+from marketplace.goods.upkeep import GoodsUpkeep
 from marketplace.identity.links import KEPT_MS
 from marketplace.model import CommandKind
 from marketplace.payments.expiry import Expiry
@@ -39,6 +40,7 @@ class Scheduler:
         payout_settlements: PayoutSettlements,
         retention: Retention,
         webhook_receiver: WebhookReceiver,
+        goods: GoodsUpkeep,
         *,
         every_s: float,
         leases: Leases | None = None,
@@ -50,6 +52,7 @@ class Scheduler:
         self._payout_settlements = payout_settlements
         self._retention = retention
         self._webhook_receiver = webhook_receiver
+        self.goods = goods
         self._every_s = every_s
         self._leases = leases
         self.wakeup = Wakeup()
@@ -72,6 +75,7 @@ class Scheduler:
         await self._stop_forgotten()
         await self._payouts.pass_grace()
         await self._payout_settlements.look_again()
+        await self.goods.once()
         await self._tell_held_back()
         await self._retention.once()
         async with self._units.begin(None) as work:

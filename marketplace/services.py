@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from kernel.web.rate_limiter import RateLimiter
 from marketplace.catalog import Catalog
+from marketplace.goods.purchases import PurchasedGoods
+from marketplace.goods.stock import Stock
 from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.admin_sessions import AdminSessions
@@ -62,6 +64,8 @@ class Services:
     payout_settlements: PayoutSettlements
     fulfilment: Fulfilment
     disputes: Disputes
+    stock: Stock
+    purchased_goods: PurchasedGoods
     thresholds: Thresholds
     reconciliation: Reconciliation
     health: HealthChecks

@@ -154,6 +154,7 @@ class Settings:
     jwt_secret: SecretStr
     sealing: GivenKeys  # of what is sealed at rest
     registration: bool  # whether buyers and sellers make their accounts by themselves
+    goods: GivenKeys  # of digital goods, which have keys of their own
     admin_email: str | None
     admin_password: SecretStr | None
     chains_path: Path
@@ -177,6 +178,8 @@ class _Environment(OracleEnvironment):
     MARKETPLACE_JWT_SECRET: SecretStr | None = None
     MARKETPLACE_SECRET_KEY: SealingKey | None = None
     MARKETPLACE_SECRET_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_listed)] = ()
+    MARKETPLACE_GOODS_KEY: SealingKey | None = None
+    MARKETPLACE_GOODS_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_listed)] = ()
     MARKETPLACE_XPUB: SecretStr | None = None
     MARKETPLACE_ESCROW_ADDRESSES: EscrowAddresses = Field(default_factory=dict)
     MARKETPLACE_RATE_LIMITS: str | None = None
@@ -247,11 +250,9 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
         db_path=env.MARKETPLACE_DB_PATH,
         database_url=_revealed(env.MARKETPLACE_DATABASE_URL),
         jwt_secret=_jwt_secret(env),
-        sealing=GivenKeys(
-            _revealed(env.MARKETPLACE_SECRET_KEY),
-            tuple(key.get_secret_value() for key in env.MARKETPLACE_SECRET_KEY_FORMER),
-        ),
         registration=env.MARKETPLACE_REGISTRATION,
+        sealing=_keys(env.MARKETPLACE_SECRET_KEY, env.MARKETPLACE_SECRET_KEY_FORMER),
+        goods=_keys(env.MARKETPLACE_GOODS_KEY, env.MARKETPLACE_GOODS_KEY_FORMER),
         admin_email=env.MARKETPLACE_ADMIN_EMAIL,
         admin_password=env.MARKETPLACE_ADMIN_PASSWORD,
         chains_path=env.CHAINS_JSON_PATH or registry_file(CHAINS),
@@ -265,6 +266,10 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
+
+
+def _keys(current: SecretStr | None, former: tuple[SecretStr, ...]) -> GivenKeys:
+    return GivenKeys(_revealed(current), tuple(key.get_secret_value() for key in former))
 
 
 def _check_store(env: _Environment, given: Mapping[str, str]) -> None:

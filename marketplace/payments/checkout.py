@@ -9,6 +9,7 @@ from clients.python.amn_scanner_client import ScannerRefused, ScannerUnavailable
 from kernel.clock import HOUR_MS
 from marketplace.catalog import Catalog, Chain, Token
 from marketplace.errors import Refused, conflict, invalid
+from marketplace.goods.handover import refuse_out_of_stock
 from marketplace.model import (
     PROVIDER,
     Actor,
@@ -160,6 +161,7 @@ class Checkout:
         offer = await payable(work.tx, request, work.now)
         if priced is None or priced.terms != _terms(offer):
             raise conflict("the request changed at the same time: try again", status=request.status)
+        await refuse_out_of_stock(work.tx, offer.id, work.now)
         destination, source, index = await self._destinations.take(work.tx, chain, draft.rail)
         required = await thresholds.required(work.tx, self._catalog, chain.chain_id)
         payment = self._payment(work, offer, request, draft, token, priced.price, destination, required)

@@ -11,6 +11,7 @@ import logging
 from enum import StrEnum
 from typing import assert_never
 
+from marketplace.goods.handover import hand_over
 from marketplace.model import (
     OPEN_PAYMENTS,
     CommandKind,
@@ -141,6 +142,7 @@ async def _complete(
         expected=(RequestStatus.PAYMENT,),
         status=RequestStatus.PROCESSING,
     )
+    await hand_over(work, payment)
     for duplicate in await payments.other_open(work.tx, payment):
         await close_payment(work, duplicate, StopReason.CANCELLED, "another payment of this request was paid")
     await _stop_looking(work, payment, cancel=False)

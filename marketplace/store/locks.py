@@ -14,7 +14,16 @@ from sqlalchemy import Column, Select, Table, select
 from kernel.store.database import Database
 from kernel.store.dialects import is_postgresql
 from marketplace.store.database import Tx
-from marketplace.store.tables import disputes, offers, payments, purchase_requests, refresh_tokens, users
+from marketplace.store.tables import (
+    disputes,
+    offers,
+    payments,
+    purchase_requests,
+    refresh_tokens,
+    stock_items,
+    stock_pools,
+    users,
+)
 
 # A row to lock, or the name of a lock that is no row of anything; None: each statement of the block decides by itself.
 Subject = Select[Any] | str | None
@@ -46,6 +55,20 @@ def holder_of_token(token_hash: str) -> Subject:
     """The user a refresh token is of: else a link added at the same time would outlive the end of its family."""
     t = refresh_tokens.c
     return _where(users.c.id, select(t.user_id).where(t.token_hash == token_hash))
+
+
+def pool(pool_id: str) -> Subject:
+    """A stock of digital goods; whoever locks a request as well locks the request first."""
+    return select(stock_pools.c.id).where(stock_pools.c.id == pool_id)
+
+
+def pool_of_item(item_id: str) -> Subject:
+    return _where(stock_pools.c.id, select(stock_items.c.pool_id).where(stock_items.c.id == item_id))
+
+
+def stocks_of(seller_id: str) -> Subject:
+    """All stocks of a seller, by name: there may be none yet."""
+    return f"stocks of {seller_id}"
 
 
 def _request_of(table: Table, row_id: str) -> Subject:

@@ -20,6 +20,7 @@ from kernel.store.leases import lease_tables
 from kernel.store.rates import rate_table
 from marketplace import model
 from marketplace.store.columns import BaseUnits, Json, OneOf, identity, known, times
+from marketplace.store.goods_tables import goods_tables
 
 metadata = MetaData()
 
@@ -645,6 +646,11 @@ known_addresses = Table(
     Column("seen_at", Whole, nullable=False),
 )
 
+# Digital goods.
+goods_keys, stock_pools, stock_items, offered_goods, goods_orders, goods_reveals, goods_readings = goods_tables(
+    metadata
+)
+
 # What several processes on one store know of each other.
 rate_counts = rate_table(metadata)
 nodes, leases = lease_tables(metadata)
@@ -661,4 +667,6 @@ APPEND_ONLY = (
     "reorg_clearances",
     "account_events",
     "payment_quotes",
+    "goods_reveals",
+    "goods_readings",
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from marketplace.errors import Refused, conflict, forbidden, invalid, not_found
+from marketplace.goods.stock import offer_goods
 from marketplace.model import (
     OPEN_FOR_OFFERS,
     OPEN_OFFERS,
@@ -40,6 +41,7 @@ class OfferDraft:
     valid_until: int | None
     require_aml_check: bool
     aml_block_on_failure: bool
+    pool_id: str | None = None  # of the digital goods it hands over
 
 
 async def found_offer(tx: Tx, offer_id: str) -> Offer:
@@ -77,6 +79,8 @@ class Offers:
                 raise invalid("validUntil", "must be in the future")
             offer = _offer(draft, request, actor, work.now)
             await offers.add(work.tx, offer)
+            if draft.pool_id is not None:
+                await offer_goods(work.tx, actor, request, offer.id, draft.pool_id)
             early = (RequestStatus.PENDING, RequestStatus.ACTIVE)
             await requests.change(work.tx, request_id, work.now, expected=early, status=RequestStatus.RECEIVED_OFFERS)
             _tell(work, [request.buyer_id], "offer_received", f"New offer: {draft.title}", offer)
@@ -129,10 +133,11 @@ class Offers:
             if offer is None or offer.purchase_request_id != request_id:
                 raise not_found("offer for this request")
             if request.selected_offer_id != offer_id:
-                await self._accept(work, request, offer)
+                await self.accept(work, request, offer)
             return await found(work.tx, request_id), await found_offer(work.tx, offer_id)
 
-    async def _accept(self, work: UnitOfWork, request: PurchaseRequest, offer: Offer) -> None:
+    async def accept(self, work: UnitOfWork, request: PurchaseRequest, offer: Offer) -> None:
+        """Accept an offer and reject the others; the request is locked. No other way leads to an accepted offer."""
         if await negotiation.pending(work.tx, offer.id, work.now) is not None:
             raise conflict("a counter-offer waits for the seller's answer")
         if offer.valid_until is not None and offer.valid_until <= work.now:

@@ -42,6 +42,7 @@ class NewOffer(Body):
     valid_until: Moment | None = None
     require_aml_check: Annotated[bool, Field(strict=True)] = False
     aml_block_on_failure: Annotated[bool, Field(strict=True)] = True
+    pool_id: Id | None = None
 
     def draft(self) -> OfferDraft:
         """Return the use case's input."""
@@ -56,6 +57,7 @@ class NewOffer(Body):
             valid_until=self.valid_until,
             require_aml_check=self.require_aml_check,
             aml_block_on_failure=self.aml_block_on_failure,
+            pool_id=self.pool_id,
         )
 
 

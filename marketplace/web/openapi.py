@@ -67,8 +67,15 @@ def _call(route: Route) -> Call:
         body=route.body,
         query=route.query,
         identity=ID,
-        more={"operationId": name},
+        more={"operationId": name} | _file(route.file),
     )
+
+
+def _file(kind: str | None) -> dict[str, Any]:
+    """Describe a body that is no JSON."""
+    if kind is None:
+        return {}
+    return {"requestBody": {"required": True, "content": {kind: {"schema": {"type": "string"}}}}}
 
 
 def _enveloped(data: Schema) -> Schema:

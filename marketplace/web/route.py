@@ -24,3 +24,4 @@ class Route:
     query: type[BaseModel] | None = None
     content: str = JSON
     enveloped: bool = True
+    file: str | None = None  # what kind of file is sent in place of JSON

@@ -10,6 +10,8 @@ from marketplace.web import (
     disputes,
     fees,
     fulfilment,
+    goods,
+    goods_shapes,
     health,
     links,
     members,
@@ -29,6 +31,8 @@ REQUESTS = f"{MARKET}/purchase-requests"
 REQUEST = f"{REQUESTS}/{{id}}"
 OFFER = f"{MARKET}/offers/{{id}}"
 CODE = f"{REQUEST}/delivery-code"
+STOCKS = f"{MARKET}/stocks"
+STOCK = f"{STOCKS}/{{id}}"
 PAYMENT = "/api/payment"
 ADMIN = "/api/admin"
 INVITATIONS = f"{ADMIN}/invitations"
@@ -40,7 +44,19 @@ NOTES = "/api/notifications"
 STREAM = "/api/events"
 OPENED = (shapes.OpenedThroughProxy, shapes.OpenedPlainly)
 
+GOODS = (
+    Route("POST", STOCKS, goods.create, {201: goods_shapes.OneStock}, goods.NewStock),
+    Route("GET", STOCKS, goods.listing, {200: goods_shapes.StockPage}, query=bodies.Listing),
+    Route("GET", STOCK, goods.show, {200: goods_shapes.OneStock}),
+    Route("PATCH", STOCK, goods.edit, {200: goods_shapes.OneStock}, goods.EditStock),
+    Route("POST", f"{STOCK}/items", goods.upload, {201: goods_shapes.FilledStock}, file="text/csv"),
+    Route("GET", f"{STOCK}/items", goods.items, {200: goods_shapes.StockItemPage}, query=goods.ListItems),
+    Route("POST", f"{MARKET}/stock-items/{{id}}/withdraw", goods.withdraw, {200: goods_shapes.OneStock}),
+    Route("GET", f"{REQUEST}/goods", goods.purchased, {200: goods_shapes.PurchasedGoods}),
+    Route("POST", f"{REQUEST}/goods/reveal", goods.reveal, {200: goods_shapes.RevealedGoods}),
+)
 ROUTES = (
+    *GOODS,
     Route("GET", "/health", health.ping, {200: shapes.Ping}),
     Route("GET", "/api/version", health.version, {200: shapes.Version}),
     Route("GET", "/api/health", health.deep, {200: shapes.Health, 503: shapes.Health}),

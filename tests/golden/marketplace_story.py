@@ -18,6 +18,7 @@ import pytest
 
 from marketplace.web.routes import ROUTES
 from protocol.wire import Moment
+from tests.golden import goods_story
 from tests.golden.book import Book, Caller
 from tests.harness import FakeClock
 from tests.marketplace import fake_scanner, harness
@@ -506,6 +507,10 @@ async def charging(m: Market) -> None:
     await m.people["seller"].ask("GET", "/api/admin/fees", status=REFUSED)
 
 
+async def selling_digital_goods(m: Market) -> None:
+    await goods_story.tell(m, lambda stock_id: make_purchase(m, product="digital_product", poolId=stock_id))
+
+
 async def hearing(m: Market) -> None:
     """Everybody's notifications, and one of them as a stream."""
     for name in m.people:
@@ -613,6 +618,7 @@ STORIES = (
     delivering,
     deciding,
     charging,
+    selling_digital_goods,
     hearing,
     knocking,
     keeping_accounts,

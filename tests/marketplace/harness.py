@@ -35,6 +35,7 @@ from tests.harness import ROOT
 ADMIN = ("admin@example.test", "the first admin's password")
 PASSWORD = "correct horse battery"
 SECRET_KEY = base64.b64encode(bytes(range(32))).decode()
+GOODS_KEY = base64.b64encode(bytes(range(32, 64))).decode()
 HOOK_SECRET = "a webhook secret of the tests"
 ESCROW = "0x70e36f6BF80a52b3B46b3aF8e106CC0ed743E8e4"
 TRON_LIST = ["TJRabPrwbZy45sbavfcjinPJC18kjpRTv8", "TVjsyZ7fYF3qLF6BQgPmTEZy1xrNNyVAAA"]
@@ -233,6 +234,7 @@ def environment(folder: Path, scanner_url: str = "http://127.0.0.1:9", **more: s
         "MARKETPLACE_JWT_SECRET": "a secret of the tests that is long enough",
         "MARKETPLACE_ADMIN_EMAIL": ADMIN[0],
         "MARKETPLACE_ADMIN_PASSWORD": ADMIN[1],
+        "MARKETPLACE_GOODS_KEY": GOODS_KEY,
         "MARKETPLACE_XPUB": XPUB,
         "MARKETPLACE_ESCROW_ADDRESSES": orjson.dumps({"97": [ESCROW], "728126428": TRON_LIST}).decode(),
         "CHAINS_JSON_PATH": str(ROOT / "supported-chains.json"),

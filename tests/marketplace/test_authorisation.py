@@ -11,12 +11,14 @@ import pytest
 from marketplace.model import Role
 from marketplace.web.pages.routes import PAGES
 from tests.marketplace.accepted_purchase import DONE_IN, SELLERS_WALLET, AcceptedPurchase
+from tests.marketplace.goods_for_sale import send_file
 from tests.marketplace.harness import ADMIN as ADMIN_ACCOUNT
 from tests.marketplace.harness import MARKET, PASSWORD, Api, offer_body, request_body
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 REQUEST = f"{MARKET}/purchase-requests/{{id}}"
 OFFER = f"{MARKET}/offers/{{id}}"
+STOCK = f"{MARKET}/stocks/{{id}}"
 EVERYBODY = frozenset(Role)
 SIDES = frozenset({Role.BUYER, Role.SELLER})
 JUDGES = frozenset({Role.ADMIN, Role.RESOLVER})
@@ -40,6 +42,7 @@ class Row:
     over: frozenset[Role] = frozenset()
     body: dict[str, Any] | None = field(default=None)
     query: str = ""
+    file: str = ""
 
 
 NEW_PASSWORD = "POST /api/auth/password"
@@ -92,6 +95,15 @@ TABLE: dict[str, Row] = {
     f"POST {REQUEST}/delivery-code/generate": Row(BUYER, FORBIDDEN),
     f"POST {REQUEST}/delivery-code/verify": Row(SELLER | ADMIN, FORBIDDEN, over=ADMIN, body={"code": "123456"}),
     f"GET {REQUEST}/delivery-code/status": Row(SIDES | ADMIN, FORBIDDEN, over=ADMIN),
+    f"POST {MARKET}/stocks": Row(SELLER, body={"name": "Cards"}),
+    f"GET {MARKET}/stocks": Row(SELLER | ADMIN),
+    f"GET {STOCK}": Row(SELLER, NOT_FOUND),
+    f"PATCH {STOCK}": Row(SELLER, NOT_FOUND, body={"lowAt": 1}),
+    f"POST {STOCK}/items": Row(SELLER, NOT_FOUND, file="content\nZ-1\n"),
+    f"GET {STOCK}/items": Row(SELLER, NOT_FOUND),
+    f"POST {MARKET}/stock-items/{{id}}/withdraw": Row(SELLER, NOT_FOUND),
+    f"GET {REQUEST}/goods": Row(SIDES | ADMIN, FORBIDDEN, over=ADMIN),
+    f"POST {REQUEST}/goods/reveal": Row(BUYER, FORBIDDEN),
     "POST /api/payment/intents": Row(
         BUYER, FORBIDDEN, body={"purchaseRequestId": "{request}", "rail": "proxy", "chainId": 97, "token": "USDT"}
     ),
@@ -149,6 +161,7 @@ class Accounts:
         text = None if row.body is None else self._filled(orjson.dumps(row.body).decode())
         password = ADMIN_ACCOUNT[1] if who is self.purchase.market.admin else PASSWORD
         data = None if text is None else text.replace("{password}", password).encode()
+        data = row.file.encode() or None if row.body is None else self._filled(orjson.dumps(row.body).decode()).encode()
         async with self.purchase.buyer.session.request(method, url, data=data, headers=headers) as response:
             if call == NEW_PASSWORD and who is not None and response.status == 200:  # their other tokens are over
                 who.token = (await response.json())["data"]["tokens"]["accessToken"]
@@ -167,6 +180,13 @@ class Accounts:
         return {**self.strangers, Role.BUYER: self.purchase.buyer, Role.SELLER: self.purchase.seller}
 
 
+async def filled_stock(seller: Api) -> tuple[str, str]:
+    """Return a stock, and a good in it."""
+    stock = (await seller.ok("POST", f"{MARKET}/stocks", {"name": "A stock"}))["stock"]["id"]
+    assert (await send_file(seller, stock, b"content\nA-1\n"))[0] == 201
+    return stock, (await seller.ok("GET", f"{MARKET}/stocks/{stock}/items"))["items"][0]["id"]
+
+
 @pytest.fixture
 async def world(purchase: AcceptedPurchase) -> Accounts:
     admin = purchase.market.admin
@@ -176,11 +196,14 @@ async def world(purchase: AcceptedPurchase) -> Accounts:
     await admin.ok("POST", f"/api/disputes/{dispute}/resolve", {"outcome": "no_action", "note": "It did."})
     await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery"))
     _, released = await purchase.release()
+    stock, good = await filled_stock(purchase.seller)
     notes = (await purchase.buyer.ok("GET", "/api/notifications"))["notifications"]
     strangers = {role: admin if role is Role.ADMIN else await purchase.market.user(role) for role in Role}
     names = {
         "purchase-request": purchase.request_id,
         "offer": purchase.offer_id,
+        "stock": stock,
+        "stock-item": good,
         "payment": purchase.payment_id,
         "instruction": released["data"]["instruction"]["id"],
         "dispute": dispute,

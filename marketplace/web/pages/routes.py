@@ -22,6 +22,7 @@ from marketplace.web.pages import (
     overview,
     payments,
     sign_in,
+    stocks,
     users,
 )
 from marketplace.web.pages.guard import COOKIE, LINK, Guard
@@ -72,6 +73,7 @@ PAGES: Final[tuple[tuple[str, str, Handler, frozenset[Role]], ...]] = (
     ("POST", f"{ROOT}/users/{{id}}/suspend", users.suspend, ADMIN),
     ("POST", f"{ROOT}/users/{{id}}/unsuspend", users.unsuspend, ADMIN),
     ("POST", f"{ROOT}/users/{{id}}/end-sessions", users.end_sessions, ADMIN),
+    ("GET", f"{ROOT}/stocks", stocks.listing, ADMIN),
     ("GET", f"{ROOT}/networks", operations.networks, ADMIN),
     ("POST", f"{ROOT}/networks/threshold", operations.set_threshold, ADMIN),
     ("GET", f"{ROOT}/fees", fees.listing, ADMIN),

@@ -37,6 +37,7 @@ FOR_ADMINS: Final = (
     ("Users", f"{ROOT}/users"),
     ("Fees", f"{ROOT}/fees"),
     ("Invitations", f"{ROOT}/invitations"),
+    ("Stocks", f"{ROOT}/stocks"),
     ("Networks", f"{ROOT}/networks"),
     ("Reconciliation", f"{ROOT}/reconciliation"),
     ("Notifications", f"{ROOT}/notifications"),

@@ -24,6 +24,8 @@ APPEND_ONLY = (
     "reorg_clearances",
     "account_events",
     "payment_quotes",
+    "goods_reveals",
+    "goods_readings",
 )
 
 
@@ -39,6 +41,7 @@ def upgrade() -> None:
     _proofs()
     _disputes()
     _fees()
+    _goods()
     _sharing()
     for statement in _refusals(Spelling(op.get_context().dialect.name)):
         op.execute(statement)
@@ -846,6 +849,138 @@ def _fees() -> None:
     op.create_index("fees_seller", "fee_history", ["seller_id", "id"])
 
 
+def _goods() -> None:
+    """Create stocks of digital goods, and who got what out of them."""
+    op.create_table(
+        "goods_keys",
+        sa.Column("id", Whole, nullable=False),
+        sa.Column("sealed", sa.Text, nullable=False),
+        sa.CheckConstraint("id = 1", name="goods_keys_one"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "stock_pools",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("seller_id", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("low_at", Whole, nullable=False),
+        sa.Column("told_left", Whole),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.Column("updated_at", Whole, nullable=False),
+        sa.CheckConstraint("low_at BETWEEN 0 AND 10000", name="stock_pools_low_at"),
+        sa.ForeignKeyConstraint(["seller_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("seller_id", "name", name="stock_pools_name"),
+    )
+    op.create_index("stock_pools_newest", "stock_pools", ["created_at"])
+    op.create_table(
+        "stock_items",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("pool_id", sa.Text, nullable=False),
+        sa.Column("seller_id", sa.Text, nullable=False),
+        sa.Column("sealed", sa.Text, nullable=False),
+        sa.Column("key_id", sa.Text, nullable=False),
+        sa.Column("digest", sa.Text, nullable=False),
+        sa.Column("line", Whole, nullable=False),
+        sa.Column("expires_at", Whole),
+        sa.Column("payment_id", sa.Text),
+        sa.Column("reserved_at", Whole),
+        sa.Column("withdrawn_at", Whole),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.CheckConstraint("(payment_id IS NULL) = (reserved_at IS NULL)", name="stock_items_reserved_for"),
+        sa.CheckConstraint("payment_id IS NULL OR withdrawn_at IS NULL", name="stock_items_withdrawn_or_sold"),
+        sa.ForeignKeyConstraint(["pool_id"], ["stock_pools.id"]),
+        sa.ForeignKeyConstraint(["seller_id"], ["users.id"]),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("seller_id", "digest", name="stock_items_once"),
+    )
+    free = "payment_id IS NULL AND withdrawn_at IS NULL"
+    op.create_index("stock_items_free", "stock_items", ["pool_id", "expires_at", "created_at", "line"], **where(free))
+    op.create_index("stock_items_pool", "stock_items", ["pool_id", "created_at", "line"])
+    op.create_index("stock_items_payment", "stock_items", ["payment_id"], **where("payment_id IS NOT NULL"))
+    op.create_index(
+        "stock_items_expiring", "stock_items", ["expires_at"], **where(f"{free} AND expires_at IS NOT NULL")
+    )
+    op.create_index("stock_items_key", "stock_items", ["key_id"])
+    op.create_table(
+        "offered_goods",
+        sa.Column("offer_id", sa.Text, nullable=False),
+        sa.Column("pool_id", sa.Text, nullable=False),
+        sa.Column("units", Whole, nullable=False),
+        sa.CheckConstraint("units BETWEEN 1 AND 100", name="offered_goods_units"),
+        sa.ForeignKeyConstraint(["offer_id"], ["offers.id"]),
+        sa.ForeignKeyConstraint(["pool_id"], ["stock_pools.id"]),
+        sa.PrimaryKeyConstraint("offer_id", "pool_id"),
+    )
+    op.create_table(
+        "goods_orders",
+        sa.Column("payment_id", sa.Text, nullable=False),
+        sa.Column("pool_id", sa.Text, nullable=False),
+        sa.Column("units", Whole, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.Column("updated_at", Whole, nullable=False),
+        sa.CheckConstraint("status IN ('waiting','reserved','returned')", name="goods_orders_status"),
+        sa.CheckConstraint("units BETWEEN 1 AND 100", name="goods_orders_units"),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"]),
+        sa.ForeignKeyConstraint(["pool_id"], ["stock_pools.id"]),
+        sa.PrimaryKeyConstraint("payment_id", "pool_id"),
+    )
+    op.create_index("goods_orders_waiting", "goods_orders", ["created_at"], **where("status = 'waiting'"))
+    op.create_index("goods_orders_live", "goods_orders", ["payment_id"], **where("status <> 'returned'"))
+    _shown_goods()
+
+
+def _shown_goods() -> None:
+    """Create what keeps whom a good was shown to."""
+    op.create_table(
+        "goods_reveals",
+        sa.Column("item_id", sa.Text, nullable=False),
+        sa.Column("payment_id", sa.Text, nullable=False),
+        sa.Column("buyer_id", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(["item_id"], ["stock_items.id"]),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"]),
+        sa.ForeignKeyConstraint(["buyer_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("item_id"),
+    )
+    op.create_index("goods_reveals_payment", "goods_reveals", ["payment_id"])
+    op.create_table(
+        "goods_readings",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("payment_id", sa.Text, nullable=False),
+        sa.Column("buyer_id", sa.Text, nullable=False),
+        sa.Column("items", Whole, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"]),
+        sa.ForeignKeyConstraint(["buyer_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("goods_readings_payment", "goods_readings", ["payment_id", "created_at"])
+
+
+def _refused_of_goods(sql: Spelling) -> list[str]:
+    """A good that somebody saw is nobody else's, whatever the code above believes."""
+    other = sql.differs("NEW.payment_id", "OLD.payment_id")
+    seen = "EXISTS (SELECT 1 FROM goods_reveals r WHERE r.item_id = OLD.id)"
+    return [
+        *sql.refusal(
+            "stock_items_seen_stay",
+            "BEFORE UPDATE OF payment_id ON stock_items",
+            "a good that was shown to somebody stays theirs",
+            condition=f"{other} AND {seen}",
+        ),
+        *sql.refusal(
+            "goods_reveals_to_its_payer",
+            "BEFORE INSERT ON goods_reveals",
+            "a good is shown to whoever pays for it",
+            condition="NOT EXISTS (SELECT 1 FROM stock_items i"
+            " WHERE i.id = NEW.item_id AND i.payment_id = NEW.payment_id)",
+        ),
+    ]
+
+
 def _sharing() -> None:
     """Create what several processes on one store know of each other."""
     op.create_table(
@@ -893,6 +1028,7 @@ def _refusals(sql: Spelling) -> list[str]:
         condition=f"OLD.platform_fee_bps IS NOT NULL AND {sql.differs('NEW.platform_fee_bps', 'OLD.platform_fee_bps')}",
     )
     found += _refusals_of_settlements(sql)
+    found += _refused_of_goods(sql)
     # SQLite's `INSERT OR REPLACE` deletes without firing the triggers above.
     found += sql.refusal(
         "funds_ledger_entries_no_replace",
