@@ -97,7 +97,8 @@ class Chain(_Entry):
     poll_interval_sec: Annotated[float, Field(strict=True, gt=0, le=86400)] | None = None
     block_time_sec: Annotated[float, Field(strict=True, gt=0, le=3600)] | None = None  # for estimates, nothing else
     max_log_range: Annotated[int, Field(strict=True, ge=1)] | None = None
-    bloom_check: StrictBool = False  # compare what endpoints show with what each block's filter says
+    # Compare what endpoints show with what each block's filter says; None: where the chain has proofs.
+    bloom_check: StrictBool | None = None
     rpc_quorum: Annotated[int, Field(strict=True, ge=1, le=16)] = 1  # endpoints that must agree before a payment counts
 
     @field_validator("proxy_address")

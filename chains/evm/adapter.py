@@ -62,6 +62,7 @@ from config.catalog import Chain, Finality, Proof
 
 if TYPE_CHECKING:
     from chains.evm.proofs.prover import Prover
+    from chains.evm.proofs.withheld import WithheldCheck
 
 START_BELOW_HEAD = 10  # blocks
 MAX_REREAD = 200  # blocks
@@ -83,7 +84,7 @@ async def open_adapter(
     wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[EvmAdapter]:
     """Open the adapter of one chain; no node is asked before the first call."""
-    if chain.bloom_check and len(chain.rpc_urls) == 1:
+    if chain.bloom_check and chain.proof is Proof.NONE and len(chain.rpc_urls) == 1:
         raise ChainMisconfigured(f"chain {chain.chain_id}: bloomCheck needs a second endpoint to ask")
     if chain.rpc_quorum > len(chain.rpc_urls):
         raise ChainMisconfigured(
@@ -130,13 +131,15 @@ class EvmAdapter:
         self._client = client
         longest = chain.max_log_range
         blooms: BloomCheck | None = None
-        if chain.bloom_check:
-            longest = min(longest or MAX_BLOCKS, MAX_BLOCKS)
+        withheld = _withheld_check(client, chain)
+        if chain.bloom_check and withheld is None:
             blooms = BloomCheck(client, pool, proxy=self._proxy)
+        if blooms is not None or withheld is not None:
+            longest = min(longest or MAX_BLOCKS, MAX_BLOCKS)
         self._logs = LogReader(client, chain_id=chain.chain_id, proxy=self._proxy, max_blocks=longest, clock=clock)
         wants_final = chain.finality is not Finality.DEPTH
         self._blocks = BlockReader(client, wants_final=wants_final)
-        self._scanner = PageScanner(pool, self._logs, self._blocks, blooms=blooms, clock=clock)
+        self._scanner = PageScanner(pool, self._logs, self._blocks, blooms=blooms, withheld=withheld, clock=clock)
         self._verifier = Verifier(client, pool, chain, prover=_prover(client, pool, chain))
         self._transactions = TransactionReader(client, chain)
         self._heads = HeadReader(
@@ -334,6 +337,15 @@ def _prover(client: EvmClient, pool: EndpointPool, chain: Chain) -> Prover | Non
         return None
     module = importlib.import_module("chains.evm.proofs.prover")
     return cast("Prover", module.Prover(client, pool, chain))
+
+
+def _withheld_check(client: EvmClient, chain: Chain) -> WithheldCheck | None:
+    """Return what finds out logs that are kept back, where the chain has proofs."""
+    if chain.proof is Proof.NONE or chain.bloom_check is False:
+        return None
+    module = importlib.import_module("chains.evm.proofs.withheld")
+    check = module.WithheldCheck(client, chain_id=chain.chain_id, proxy=chain.proxy_address.lower())
+    return cast("WithheldCheck", check)
 
 
 def _movement(transfer: Transfer) -> TokenReceipt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
+from typing import TYPE_CHECKING
 
 from chains.errors import (
     ChainError,
@@ -25,6 +26,9 @@ from chains.types import (
     ScanPage,
 )
 
+if TYPE_CHECKING:
+    from chains.evm.proofs.withheld import WithheldCheck
+
 RESCAN_PAUSE_FACTOR = 9  # a rescan pauses so many times as long as its last query took
 
 
@@ -38,12 +42,14 @@ class PageScanner:
         blocks: BlockReader,
         *,
         blooms: BloomCheck | None,
+        withheld: WithheldCheck | None = None,
         clock: Callable[[], float],
     ) -> None:
         self._pool = pool
         self._logs = logs
         self._blocks = blocks
         self._blooms = blooms
+        self._withheld = withheld
         self._clock = clock
 
     async def read(
@@ -157,4 +163,7 @@ class PageScanner:
         )
         if self._blooms is not None and log_filter.rail is Rail.PROXY and isinstance(page, ScanPage):
             await self._blooms.check(endpoint, page, after.position + 1)
+        if self._withheld is not None and isinstance(page, ScanPage) and not log_filter.named:
+            crowded = self._logs.sources.limits_of(endpoint).crowded_at(self._clock())
+            return await self._withheld.check(endpoint, log_filter, source, page, after, crowded=crowded)
         return page

@@ -34,6 +34,12 @@ def may_hold(bloom: bytes, item: bytes) -> bool:
     return True
 
 
+def bits_of(item: bytes) -> int:
+    """Return the bits that an item sets in a filter, read as one number."""
+    digest = keccak(item)
+    return sum({1 << (int.from_bytes(digest[pair : pair + 2], "big") & 2047) for pair in (0, 2, 4)})
+
+
 class BloomCheck:
     """Asks a second endpoint about blocks whose filter contradicts what the first one showed."""
 

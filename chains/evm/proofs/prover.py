@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from chains.errors import ChainError, ChainProtocolError, ProvenLie
-from chains.evm.blocks import Block, block_call, parse_block
-from chains.evm.logs.block_receipts import MAX_TRANSACTIONS, RECEIPTS_PER_BATCH, cannot_show_all
-from chains.evm.proofs.encoding import encoded_header, encoded_receipt
-from chains.evm.proofs.headers import HeaderChain, header_of
-from chains.evm.proofs.receipt_tree import receipt_tree
+from chains.errors import ChainError, ChainProtocolError
+from chains.evm.blocks import Block
+from chains.evm.proofs.headers import HeaderChain
+from chains.evm.proofs.proven_receipts import METHOD, read_proven
 from chains.evm.rpc.client import RpcClient
-from chains.evm.values import hash_text
 from chains.evm.verification.receipts import read_receipt, verify_transfer
-from chains.rpc.endpoint import Endpoint, Unserved
+from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import Head, Transfer, TransferProof, Verification, VerificationOutcome
 from config.catalog import Chain
 
-METHOD = "eth_getBlockReceipts"
-RECEIPTS_PER_SLICE = 50  # encoded, then others run
 MAX_PROOF_BYTES = 4 * 2**20  # of one proof: a larger one is checked here, and not kept
 MAX_REASON_CHARS = 300
 
@@ -103,52 +97,18 @@ class Prover:
         self, endpoint: Endpoint, number: int, block_hash: str, transfers: Sequence[Transfer]
     ) -> list[Verification]:
         """Return what the receipts that hash to a block show of transfers."""
-        raw, told = await self._receipts(endpoint, number)
-        header = encoded_header(raw, block_hash)
-        block = parse_block(raw, number)
-        if block is None:
-            raise ChainProtocolError(f"block {number} is unreadable")
-        encoded = await _encoded(told)
-        places = {hash_text(each.get("transactionHash")): index for index, each in enumerate(told)}
-        shown = {t.tx_hash: places[t.tx_hash] for t in transfers if t.tx_hash in places}
-        tree = await receipt_tree(encoded, set(shown.values()))
-        if "0x" + tree.root.hex() != hash_text(raw.get("receiptsRoot")):
-            if any(str(each.get("blockHash")).lower() != block_hash for each in told):
-                raise ChainProtocolError(f"the receipts it shows are of another block than {block_hash}")
-            raise ProvenLie(f"the receipts it shows are not those of block {number}")
+        proven = await read_proven(self._client, endpoint, number, block_hash, {t.tx_hash for t in transfers})
         found = []
         for transfer in transfers:
-            if transfer.tx_hash not in shown:
+            index = proven.places.get(transfer.tx_hash)
+            if index is None:
                 raise ChainProtocolError(f"block {number} holds no transaction {transfer.tx_hash}")
-            index = shown[transfer.tx_hash]
+            nodes = tuple(proven.tree.nodes[index])
             proof = TransferProof(
-                number, block_hash, header, index, encoded[index], tuple(tree.nodes[index]), log_position=0
+                number, block_hash, proven.header, index, proven.encoded[index], nodes, log_position=0
             )
-            found.append(await self._verified(transfer, told[index], block, proof))
+            found.append(await self._verified(transfer, proven.told[index], proven.block, proof))
         return found
-
-    async def _receipts(self, endpoint: Endpoint, number: int) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
-        """Return a block and its receipts in order, in one request where the endpoint serves that."""
-        capability = endpoint.limits.block_receipts
-        if capability.should_try:
-            calls = [block_call(number), (METHOD, (hex(number),))]
-            block, answer = await self._client.batch(endpoint, calls)
-            raw = header_of(block.get(), number)
-            if not cannot_show_all(answer):
-                capability.served()
-                return raw, _receipts_of(answer.get(), number)
-            capability.refused()
-        (block,) = await self._client.batch(endpoint, [block_call(number)])
-        raw = header_of(block.get(), number)
-        hashes = raw.get("transactions")
-        if not isinstance(hashes, list) or len(hashes) > MAX_TRANSACTIONS:
-            raise Unserved(f"shows block {number} without a list of its transactions")
-        found: list[Any] = []
-        for start in range(0, len(hashes), RECEIPTS_PER_BATCH):
-            part = hashes[start : start + RECEIPTS_PER_BATCH]
-            answers = await self._client.batch(endpoint, [("eth_getTransactionReceipt", (each,)) for each in part])
-            found += [answer.get() for answer in answers]
-        return raw, _receipts_of(found, number)
 
     async def _verified(
         self, transfer: Transfer, told: Mapping[str, Any], block: Block, proof: TransferProof
@@ -164,21 +124,3 @@ class Prover:
         if seen.log_position is None or size > MAX_PROOF_BYTES:
             return seen
         return replace(seen, proof=proof._replace(log_position=seen.log_position))
-
-
-async def _encoded(told: Sequence[Mapping[str, Any]]) -> list[bytes]:
-    """Return receipts as the root covers them, and let others run in between."""
-    encoded = []
-    for place, each in enumerate(told):
-        if place % RECEIPTS_PER_SLICE == 0:
-            await asyncio.sleep(0)
-        encoded.append(encoded_receipt(each))
-    return encoded
-
-
-def _receipts_of(answer: object, number: int) -> list[Mapping[str, Any]]:
-    if not isinstance(answer, list) or len(answer) > MAX_TRANSACTIONS:
-        raise ChainProtocolError(f"the receipts of block {number} are no list")
-    if not all(isinstance(each, dict) for each in answer):
-        raise ChainProtocolError(f"the receipts of block {number} hold what is none")
-    return answer
