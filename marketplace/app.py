@@ -47,7 +47,8 @@ from marketplace.notifications.announcer import Announcer
 from marketplace.notifications.feed import Notifications
 from marketplace.notifications.follower import NotificationFollower
 from marketplace.payments.checkout import Checkout
-from marketplace.payments.deposit_addresses import open_destinations
+from marketplace.payments.deposit_addresses import open_destinations, open_treasuries
+from marketplace.payments.derived_addresses import DerivedAddresses
 from marketplace.payments.expiry import Expiry
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
@@ -56,6 +57,7 @@ from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
 from marketplace.payments.scanner_outbox import LONGEST_PAUSE_S, Callback, CommandDispatcher
+from marketplace.payments.sweeps.builder import Sweeps
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.pricing.opening import open_quoting
@@ -217,6 +219,7 @@ class Sharing:
 class _PaymentParts:
     """What talks to the scanner, and what judges and pays out what it tells."""
 
+    session: aiohttp.ClientSession
     scanner: ScannerClient
     quoting: Quoting
     screener: OfacScreener | None
@@ -288,6 +291,7 @@ def _payment_parts(
     commands = CommandDispatcher(units, scanner, catalog, callback)
     verifier = PaymentVerifier(units, scanner, catalog, gate, commands)
     return _PaymentParts(
+        session=session,
         scanner=scanner,
         quoting=open_quoting(catalog, settings.oracle, money.rpc_urls, session, clock),
         screener=screener,
@@ -357,6 +361,15 @@ def _services(
         webhook_receiver=parts.webhook_receiver,
         payouts=parts.payouts,
         payout_settlements=parts.payout_settlements,
+        derived_addresses=DerivedAddresses(units, catalog, destinations, parts.scanner),
+        sweeps=Sweeps(
+            units,
+            catalog,
+            destinations,
+            parts.session,
+            rpc_urls=money.rpc_urls,
+            treasuries=open_treasuries(catalog, money),
+        ),
         fulfilment=Fulfilment(units, pepper=pepper),
         disputes=Disputes(units),
         stock=Stock(units, goods),

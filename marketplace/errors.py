@@ -32,6 +32,7 @@ CODES = {
     "scanner_unavailable": 503,
     "rail_unavailable": 503,
     "quote_unavailable": 503,
+    "node_unavailable": 503,
     "not_configured": 503,
     "store_unavailable": 503,
     "unknown_outcome": 503,

@@ -18,12 +18,14 @@ from marketplace.identity.tokens import AccessTokens
 from marketplace.networks import Networks
 from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout
+from marketplace.payments.derived_addresses import DerivedAddresses
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
 from marketplace.payments.options import PaymentOptions
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
+from marketplace.payments.sweeps.builder import Sweeps
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.risk.thresholds import Thresholds
@@ -62,6 +64,8 @@ class Services:
     webhook_receiver: WebhookReceiver
     payouts: Payouts
     payout_settlements: PayoutSettlements
+    derived_addresses: DerivedAddresses
+    sweeps: Sweeps
     fulfilment: Fulfilment
     disputes: Disputes
     stock: Stock

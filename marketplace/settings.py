@@ -52,7 +52,7 @@ def _addresses(value: Any) -> Any:
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as exc:
-        raise ValueError("must be JSON: chain id to a list of addresses") from exc
+        raise ValueError("must be JSON: chain id to addresses") from exc
 
 
 def _sealing_key(value: SecretStr) -> SecretStr:
@@ -100,6 +100,7 @@ Hours = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366 * 24)
 Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0, le=86_400)]
 Days = Annotated[float, AfterValidator(_finite), Field(ge=0, le=36_600)]
 Address = Annotated[str, Field(min_length=1, max_length=128)]
+TreasuryAddresses = Annotated[dict[int, Address], BeforeValidator(_addresses)]
 EscrowAddresses = Annotated[dict[int, Annotated[list[Address], Field(min_length=1)]], BeforeValidator(_addresses)]
 
 
@@ -131,6 +132,7 @@ class MoneySettings:
 
     xpub: SecretStr | None  # watch-only, and still nobody else's business
     escrow_addresses: Mapping[int, tuple[str, ...]]
+    treasury_addresses: Mapping[int, str]  # where releasable money may be moved to; nobody names another in a request
     release_grace_h: float
     payment_ttl_h: float
     require_eoa_sender: bool
@@ -182,6 +184,7 @@ class _Environment(OracleEnvironment):
     MARKETPLACE_GOODS_KEY_FORMER: Annotated[tuple[SealingKey, ...], BeforeValidator(_listed)] = ()
     MARKETPLACE_XPUB: SecretStr | None = None
     MARKETPLACE_ESCROW_ADDRESSES: EscrowAddresses = Field(default_factory=dict)
+    MARKETPLACE_TREASURY_ADDRESSES: TreasuryAddresses = Field(default_factory=dict)
     MARKETPLACE_RATE_LIMITS: str | None = None
     MARKETPLACE_TRUSTED_HOPS: Annotated[int, Field(ge=0, le=8)] = 0
     MARKETPLACE_CORS_ORIGINS: Origins = ()
@@ -302,6 +305,7 @@ def _money(env: _Environment, given: Mapping[str, str]) -> MoneySettings:
         raise ConfigError("OFAC_SDN_PATH: give it or OFAC_SDN_URL, not both")
     return MoneySettings(
         xpub=env.MARKETPLACE_XPUB,
+        treasury_addresses=env.MARKETPLACE_TREASURY_ADDRESSES,
         escrow_addresses={chain: tuple(each) for chain, each in env.MARKETPLACE_ESCROW_ADDRESSES.items()},
         release_grace_h=env.RELEASE_GRACE_HOURS,
         payment_ttl_h=env.PAYMENT_TTL_HOURS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from addresses import canonical
+from addresses import InvalidAddress, canonical
 from marketplace.catalog import Catalog, Chain
 from marketplace.errors import ConfigError, Refused
 from marketplace.model import Rail
@@ -26,6 +26,11 @@ class DepositAddresses:
         self._catalog = catalog
         self._sources = sources
         self._escrow = escrow
+
+    def at(self, source: str, index: int) -> str | None:
+        """Return the address that what is configured now gives for an index; None when there is none."""
+        found = self._sources.get(source)
+        return None if found is None else found.at(index)
 
     async def take(self, tx: Tx, chain: Chain, rail: Rail) -> tuple[str, str | None, int]:
         """
@@ -101,6 +106,25 @@ def open_destinations(catalog: Catalog, settings: MoneySettings) -> DepositAddre
         if chain.chain_type != "evm":
             sources[f"list:{chain_id}"] = fixed
     return DepositAddresses(catalog, sources, settings.escrow_addresses)
+
+
+def open_treasuries(catalog: Catalog, settings: MoneySettings) -> dict[int, str]:
+    """
+    Check where releasable money may be moved to.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    for chain_id, address in settings.treasury_addresses.items():
+        if chain_id not in catalog.chains:
+            raise ConfigError(f"MARKETPLACE_TREASURY_ADDRESSES: chain {chain_id} is not in the registry")
+        try:
+            catalog.payee(chain_id, address)
+        except InvalidAddress as exc:
+            raise ConfigError(
+                f"MARKETPLACE_TREASURY_ADDRESSES: chain {chain_id}: {address} cannot receive: {exc}"
+            ) from None
+    return dict(settings.treasury_addresses)
 
 
 def key(address: str, chain_type: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, cast, func, insert, literal, select
@@ -60,6 +61,14 @@ async def add(
 async def lines(tx: Tx, payment_id: str) -> list[Line]:
     """Return what was written about a payment."""
     return await many(tx, select(funds_ledger_entries).where(_l.payment_id == payment_id).order_by(_l.id), Line)
+
+
+async def of_payments(tx: Tx, payment_ids: Collection[str]) -> dict[str, list[Line]]:
+    """Return what was written about each of some payments."""
+    found: dict[str, list[Line]] = {each: [] for each in payment_ids}
+    for line in await many(tx, select(funds_ledger_entries).where(_l.payment_id.in_(found)).order_by(_l.id), Line):
+        found[line.payment_id].append(line)
+    return found
 
 
 async def collected_fees(tx: Tx) -> list[Collected]:

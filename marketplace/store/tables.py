@@ -419,6 +419,23 @@ funds_ledger_entries = Table(
     Index("ledger_fees", "chain_id", "token_address", **where("entry_type = 'platform_fee'")),
 )
 
+sweep_transfers = Table(
+    "sweep_transfers",
+    metadata,
+    Column("chain_id", Whole, primary_key=True, autoincrement=False),
+    Column("from_address", Text, primary_key=True),
+    Column("nonce", Whole, primary_key=True, autoincrement=False),
+    Column("subject", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("to_address", Text, nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("built_by", Text, ForeignKey("users.id"), nullable=False),
+    Column("built_at", Whole, nullable=False),
+    *checks("sweep_amount_positive", lambda sql: sql.positive("amount")),
+    # What has a transaction has no other: signed twice, it is sent once.
+    Index("sweep_transfers_subject_once", "chain_id", "subject", unique=True),
+)
+
 payout_settlements = Table(
     "payout_settlements",
     metadata,

@@ -23,6 +23,7 @@ from marketplace.web import (
     pricing,
     requests,
     shapes,
+    sweeps,
 )
 from marketplace.web.route import Route
 
@@ -139,6 +140,8 @@ ROUTES = (
         {200: shapes.OrderedPayout, 202: shapes.OrderedPayout},
         admin.Settle,
     ),
+    Route("GET", f"{ADMIN}/addresses", sweeps.addresses, {200: sweeps.AddressPage}, query=sweeps.ListAddresses),
+    Route("POST", f"{ADMIN}/sweeps/build", sweeps.build, {200: sweeps.OneSweep}, sweeps.BuildSweep),
     Route("GET", f"{ADMIN}/recoveries", admin.recoveries, {200: shapes.RecoveryPage}, query=bodies.Listing),
     Route("GET", f"{ADMIN}/reconciliation", admin.reconciliation, {200: shapes.Reconciled}),
     Route("GET", f"{ADMIN}/networks", pricing.networks, {200: shapes.Networks}),

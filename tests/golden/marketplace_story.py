@@ -23,6 +23,7 @@ from tests.golden.book import Book, Caller
 from tests.harness import FakeClock
 from tests.marketplace import fake_scanner, harness
 from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN
+from tests.marketplace.evm_node_stub import run_evm_node
 from tests.marketplace.fake_scanner import SENDER, FakeScanner, balance_changed, confirmed, news
 from tests.marketplace.harness import ADMIN, HOOK_SECRET, MARKET, PASSWORD, Running, offer_body, request_body
 from webhooks.signing import headers_for
@@ -177,8 +178,9 @@ async def make_purchase(
 async def market(folder: Path, book: Book, *, scanner_url: str | None = None, **settings: str) -> AsyncIterator[Market]:
     """Run the backend beside a stand-in of the scanner, on a clock of ours."""
     clock = FakeClock(NOW_S * 1000)
-    async with fake_scanner.run_fake_scanner() as scanner, aiohttp.ClientSession() as session:
-        env = harness.environment(folder, scanner_url or scanner.url, **settings)
+    running = fake_scanner.run_fake_scanner(), run_evm_node(), aiohttp.ClientSession()
+    async with running[0] as scanner, running[1] as node, running[2] as session:
+        env = harness.environment(folder, scanner_url or scanner.url, **{"RPC_BSC_TESTNET": node.url, **settings})
         async with harness.running(env, clock=clock) as shop:
             found = Market(shop, scanner, clock, Caller(book, shop.nobody.url, session, {}), book)
             yield found
@@ -449,6 +451,10 @@ async def going_wrong(m: Market) -> None:
     broken = await make_purchase(m)
     await broken.open()
     await m.hook({**m.scanner.pay(broken.payment_id), "amountReceived": "-1"})
+    await m.admin.ask("GET", "/api/admin/addresses?chainId=56")
+    for token, status in (("USDT", 200), ("DOGE", REFUSED)):
+        sweep = {"chainId": 97, "token": token, "purpose": "instructions"}
+        await m.admin.ask("POST", "/api/admin/sweeps/build", sweep, status=status)
     await m.admin.ask("GET", "/api/admin/recoveries")
     await m.admin.ask("GET", "/api/admin/reconciliation")
     waiting = await make_purchase(m)

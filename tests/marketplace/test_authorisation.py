@@ -120,6 +120,8 @@ TABLE: dict[str, Row] = {
     "POST /api/admin/payments/{id}/clear-reorg": Row(ADMIN, body={"note": "I looked at it."}),
     "GET /api/admin/instructions": Row(ADMIN),
     "POST /api/admin/instructions/{id}/settle": Row(ADMIN, body={"txHash": DONE_IN}),
+    "GET /api/admin/addresses": Row(ADMIN),
+    "POST /api/admin/sweeps/build": Row(ADMIN, body={"chainId": 97, "token": "USDT", "purpose": "instructions"}),
     "GET /api/admin/recoveries": Row(ADMIN),
     "GET /api/admin/reconciliation": Row(ADMIN),
     "GET /api/admin/networks": Row(ADMIN),

@@ -23,6 +23,7 @@ from marketplace.web.pages import (
     payments,
     sign_in,
     stocks,
+    sweeps,
     users,
 )
 from marketplace.web.pages.guard import COOKIE, LINK, Guard
@@ -60,6 +61,8 @@ PAGES: Final[tuple[tuple[str, str, Handler, frozenset[Role]], ...]] = (
     ("POST", f"{ROOT}/disputes/{{id}}/resolve", disputes.resolve, STAFF),
     ("GET", f"{ROOT}/instructions", instructions.listing, ADMIN),
     ("POST", f"{ROOT}/instructions/{{id}}/settle", instructions.settle, ADMIN),
+    ("GET", f"{ROOT}/addresses", sweeps.listing, ADMIN),
+    ("POST", f"{ROOT}/sweeps/build", sweeps.build, ADMIN),
     ("GET", f"{ROOT}/users", users.listing, ADMIN),
     ("POST", f"{ROOT}/users", users.create, ADMIN),
     ("GET", f"{ROOT}/users/{{id}}", users.one, ADMIN),

@@ -34,6 +34,7 @@ FOR_ADMINS: Final = (
     ("Recoveries", f"{ROOT}/recoveries"),
     ("Disputes", f"{ROOT}/disputes"),
     ("Instructions", f"{ROOT}/instructions"),
+    ("Addresses", f"{ROOT}/addresses"),
     ("Users", f"{ROOT}/users"),
     ("Fees", f"{ROOT}/fees"),
     ("Invitations", f"{ROOT}/invitations"),

@@ -39,6 +39,7 @@ def upgrade() -> None:
     _money()
     _payout_settlements()
     _proofs()
+    _sweeps()
     _disputes()
     _fees()
     _goods()
@@ -736,6 +737,26 @@ def _money() -> None:
     op.create_index(
         "ledger_fees", "funds_ledger_entries", ["chain_id", "token_address"], **where("entry_type = 'platform_fee'")
     )
+
+
+def _sweeps() -> None:
+    """Create which unsigned transactions stand for what."""
+    op.create_table(
+        "sweep_transfers",
+        sa.Column("chain_id", Whole, autoincrement=False, nullable=False),
+        sa.Column("from_address", sa.Text, nullable=False),
+        sa.Column("nonce", Whole, autoincrement=False, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("batch_id", sa.Text, nullable=False),
+        sa.Column("to_address", sa.Text, nullable=False),
+        sa.Column("amount", sa.Text, nullable=False),
+        sa.Column("built_by", sa.Text, nullable=False),
+        sa.Column("built_at", Whole, nullable=False),
+        *checks("sweep_amount_positive", lambda sql: sql.positive("amount")),
+        sa.ForeignKeyConstraint(["built_by"], ["users.id"]),
+        sa.PrimaryKeyConstraint("chain_id", "from_address", "nonce"),
+    )
+    op.create_index("sweep_transfers_subject_once", "sweep_transfers", ["chain_id", "subject"], unique=True)
 
 
 def _payout_settlements() -> None:
