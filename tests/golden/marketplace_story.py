@@ -29,6 +29,7 @@ from tests.marketplace.harness import ADMIN, HOOK_SECRET, MARKET, PASSWORD, Runn
 from webhooks.signing import headers_for
 
 NOW_S = 1_790_000_000
+AWAY = "http://127.0.0.1:9"
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 REFUSED = range(400, 500)
 TOO_LARGE = b" " * 70_000
@@ -180,7 +181,7 @@ async def market(folder: Path, book: Book, *, scanner_url: str | None = None, **
     clock = FakeClock(NOW_S * 1000)
     running = fake_scanner.run_fake_scanner(), run_evm_node(), aiohttp.ClientSession()
     async with running[0] as scanner, running[1] as node, running[2] as session:
-        env = harness.environment(folder, scanner_url or scanner.url, **{"RPC_BSC_TESTNET": node.url, **settings})
+        env = harness.environment(folder, scanner_url or scanner.url, **{"RPC_BSC_TESTNET": node.url, "RPC_ETH": AWAY, **settings})
         async with harness.running(env, clock=clock) as shop:
             found = Market(shop, scanner, clock, Caller(book, shop.nobody.url, session, {}), book)
             yield found
@@ -452,8 +453,8 @@ async def going_wrong(m: Market) -> None:
     await broken.open()
     await m.hook({**m.scanner.pay(broken.payment_id), "amountReceived": "-1"})
     await m.admin.ask("GET", "/api/admin/addresses?chainId=56")
-    for token, status in (("USDT", 200), ("DOGE", REFUSED)):
-        sweep = {"chainId": 97, "token": token, "purpose": "instructions"}
+    for chain_id, token, status in ((97, "USDT", 200), (97, "DOGE", REFUSED), (1, "USDT", 503)):
+        sweep = {"chainId": chain_id, "token": token, "purpose": "instructions"}
         await m.admin.ask("POST", "/api/admin/sweeps/build", sweep, status=status)
     await m.admin.ask("GET", "/api/admin/recoveries")
     await m.admin.ask("GET", "/api/admin/reconciliation")
