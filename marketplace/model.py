@@ -140,6 +140,7 @@ class DisputeOutcome(StrEnum):
     RELEASE = "release"
     REPLACEMENT = "replacement"
     NO_ACTION = "no_action"
+    SPLIT = "split"
 
 
 class AccountEvent(StrEnum):
@@ -304,6 +305,7 @@ class Dispute:
     category: str
     status: DisputeStatus
     outcome: DisputeOutcome | None
+    buyer_bps: int | None  # of a split: the buyer's share
     note: str | None
     resolved_by: str | None
     resolved_at: int | None

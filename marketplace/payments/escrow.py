@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marketplace.errors import conflict
-from marketplace.model import EscrowState, LedgerEntryType, Payment, RequestStatus
+from marketplace.model import Direction, EscrowState, LedgerEntryType, Payment, PaymentStatus, RequestStatus
 from marketplace.payments.fees import Division
 from marketplace.payments.ledger import balances
 from marketplace.store import ledger, offers, payments, requests
@@ -17,6 +17,11 @@ IN_DELIVERY = (
     RequestStatus.DELIVERED,
     RequestStatus.CONFIRMING,
 )
+
+
+def is_split(payment: Payment) -> bool:
+    """Say whether both sides get a part: booked, and not sent whole yet. A payment paid in part is not completed."""
+    return payment.escrow_state is EscrowState.PARTIAL and payment.status is PaymentStatus.COMPLETED
 
 
 async def agreed_fee(tx: Tx, payment: Payment) -> int:
@@ -48,3 +53,28 @@ async def empty(
             await ledger.add(work.tx, payment, entry, amount, work.now)
     over = RequestStatus.COMPLETED if division.seller > 0 else RequestStatus.CANCELLED
     await requests.change(work.tx, payment.purchase_request_id, work.now, expected=IN_DELIVERY, status=over)
+
+
+async def booked_part(tx: Tx, payment: Payment, direction: Direction) -> int:
+    """Return what a split left to be sent in a direction; zero where rounding left nothing."""
+    sums = balances(await ledger.lines(tx, payment.id))
+    return sums.released if direction is Direction.OUT else sums.refunded
+
+
+async def carried_out(work: UnitOfWork, payment: Payment, direction: Direction) -> None:
+    """Let an escrow follow once an instruction of it was carried out; a split is over once every part was sent."""
+    if direction is Direction.OUT:
+        paid = RequestStatus.SELLER_PAID
+        completed = (RequestStatus.COMPLETED,)
+        await requests.change(work.tx, payment.purchase_request_id, work.now, expected=completed, status=paid)
+    sums = balances(await ledger.lines(work.tx, payment.id))
+    booked = {Direction.OUT: sums.released, Direction.REFUND: sums.refunded}
+    given = await payments.instructions_of(work.tx, payment.id)
+    sent = {each.direction for each in given if each.status is PaymentStatus.COMPLETED}
+    if any(amount > 0 and each not in sent for each, amount in booked.items()):
+        return
+    over: dict[str, object] = {"escrow_state": EscrowState.RELEASED}
+    if sums.released == 0:
+        over = {"escrow_state": EscrowState.REFUNDED, "status": PaymentStatus.REFUNDED}
+    leaving = (EscrowState.RELEASING, EscrowState.PARTIAL)
+    await payments.move_escrow(work.tx, payment.id, work.now, expected=leaving, **over)

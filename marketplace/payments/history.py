@@ -20,6 +20,7 @@ from marketplace.model import (
     StopReason,
 )
 from marketplace.payments.checkout import found_payment
+from marketplace.payments.escrow import agreed_fee
 from marketplace.payments.ledger import Balances, balances
 from marketplace.payments.settlement import close_payment
 from marketplace.store import inbox, ledger, locks, outbox, payments, quotes
@@ -36,6 +37,7 @@ class PaymentView:
     payment: Payment
     balances: Balances
     lines: list[Line]
+    fee_bps: int  # agreed with the offer
     quote: PaymentQuote | None = None
 
 
@@ -54,7 +56,8 @@ class PaymentHistory:
             if actor.user_id not in concerned and actor.role not in {Role.ADMIN, Role.RESOLVER}:
                 raise forbidden("this payment is somebody else's")
             lines = await ledger.lines(tx, payment_id)
-            return PaymentView(payment, balances(lines), lines, await quotes.of_payment(tx, payment_id))
+            fee_bps, quote = await agreed_fee(tx, payment), await quotes.of_payment(tx, payment_id)
+            return PaymentView(payment, balances(lines), lines, fee_bps, quote)
 
     async def named(self, payment_ids: Collection[str]) -> Mapping[str, Payment]:
         """Return payments by their ids."""

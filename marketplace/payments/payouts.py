@@ -58,10 +58,12 @@ class Payouts:
         """Order the seller to be paid; the check and the order are one transaction, as opening a dispute is."""
         async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await self._pay_in(work, payment_id, to_address)
-            _refuse_reorged(payment)
+            refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.OUT)
             if given is not None:
                 return self._again(payment, given, to_address)
+            if escrow.is_split(payment):
+                return await self._instruct_part(work, payment, Direction.OUT, to_address)
             await self._refuse_release(work, payment)
             fee_bps = await agreed_fee(work.tx, payment)
             division = divide(payment.amount_base, buyer_bps=0, fee_bps=fee_bps)
@@ -72,10 +74,12 @@ class Payouts:
         """Order the buyer to be paid back."""
         async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await self._pay_in(work, payment_id, to_address)
-            _refuse_reorged(payment)
+            refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.REFUND)
             if given is not None:
                 return self._again(payment, given, to_address)
+            if escrow.is_split(payment):
+                return await self._instruct_part(work, payment, Direction.REFUND, to_address, reason)
             if payment.ordered is DisputeOutcome.RELEASE:
                 raise conflict("a dispute ordered the release", reason="release_ordered")
             if await disputes.open_of(work.tx, payment.id) is not None:
@@ -97,7 +101,8 @@ class Payouts:
         """Keep a payment from being released until a time; None lets it go."""
         async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             payment = await found_payment(work.tx, payment_id)
-            if payment.direction is not Direction.IN or payment.escrow_state not in PAID_STATES:
+            waits = payment.escrow_state in PAID_STATES or escrow.is_split(payment)
+            if payment.direction is not Direction.IN or not waits:
                 raise conflict("there is nothing to hold", escrowState=payment.escrow_state)
             await payments.set_observed(work.tx, payment_id, work.now, hold_until=until)
             return await found_payment(work.tx, payment_id)
@@ -165,9 +170,9 @@ class Payouts:
         if payment.ordered is DisputeOutcome.REFUND:
             raise conflict("a dispute ordered a refund", reason="refund_ordered")
         dispute = await disputes.open_of(work.tx, payment.id)
-        block = policy.release_block(dispute_open=dispute is not None, hold_until=payment.hold_until, now=work.now)
-        if block is not None:
-            raise conflict(f"the payment cannot be released: {block.reason}", reason=block.reason)
+        _refuse_blocked(
+            policy.release_block(dispute_open=dispute is not None, hold_until=payment.hold_until, now=work.now)
+        )
         if payment.escrow_state is EscrowState.FUNDED:
             decision = await self._decide(work, payment)
             if not decision.allowed:
@@ -214,6 +219,17 @@ class Payouts:
         await _tell_all(work, payment, f"payment_{entry}", f"Payment {payment.ref}: {entry} ordered")
         return PayoutInstruction(await found_payment(work.tx, payment.id), given)
 
+    async def _instruct_part(
+        self, work: UnitOfWork, payment: Payment, direction: Direction, to_address: str, reason: str | None = None
+    ) -> PayoutInstruction:
+        """Say where one part of a split goes; how much was decided with the dispute."""
+        if direction is Direction.OUT:
+            _refuse_blocked(policy.release_block(dispute_open=False, hold_until=payment.hold_until, now=work.now))
+        amount = await escrow.booked_part(work.tx, payment, direction)
+        if amount == 0:
+            raise conflict("the split leaves nothing to send there", reason="nothing_left")
+        return await self._instruct(work, payment, direction, amount, to_address, reason)
+
     @staticmethod
     async def mark_executed(work: UnitOfWork, given: Payment, tx_hash: str) -> None:
         """Note that an instruction was carried out on chain: somebody looked (`payout_settlement`)."""
@@ -221,23 +237,17 @@ class Payouts:
         done = {"status": PaymentStatus.COMPLETED, "tx_hash": tx_hash, "escrow_state": EscrowState.RELEASED}
         await payments.change(work.tx, given.id, work.now, expected=(PaymentStatus.PROCESSING,), **done)
         payment = await found_payment(work.tx, given.settles_payment_id or "")
-        over = {"escrow_state": EscrowState.RELEASED if released else EscrowState.REFUNDED}
-        if not released:
-            over["status"] = PaymentStatus.REFUNDED  # type: ignore[assignment]  # both are words of columns
-        await payments.move_escrow(work.tx, payment.id, work.now, expected=(EscrowState.RELEASING,), **over)
-        if released:
-            await requests.change(
-                work.tx,
-                payment.purchase_request_id,
-                work.now,
-                expected=(RequestStatus.COMPLETED,),
-                status=RequestStatus.SELLER_PAID,
-            )
+        await escrow.carried_out(work, payment, given.direction)
         kind = "payment_released" if released else "payment_refunded"
         await _tell_all(work, payment, kind, f"Payment {payment.ref}: money was sent in {tx_hash}")
 
 
-def _refuse_reorged(payment: Payment) -> None:
+def _refuse_blocked(block: policy.ReleaseDecision | None) -> None:
+    if block is not None:
+        raise conflict(f"the payment cannot be released: {block.reason}", reason=block.reason)
+
+
+def refuse_reorged(payment: Payment) -> None:
     """Refuse to pay out of money that may be gone: what left would be somebody else's."""
     if payment.reorged_at is not None:
         raise Refused(

@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from marketplace.model import OPEN_PAYMENTS, Direction, EscrowState, LedgerEntryType, Payment, PaymentStatus
+from marketplace.model import Direction, DisputeOutcome, EscrowState, LedgerEntryType, Payment, PaymentStatus
+from marketplace.payments.escrow import is_split
 from marketplace.payments.fees import WHOLE_BPS, divide
 from marketplace.payments.ledger import balances
-from marketplace.store import ledger, offers, payments, payout_settlements
+from marketplace.store import disputes, ledger, offers, payments, payout_settlements
 from marketplace.store.ledger import Line
 from marketplace.unit_of_work import UnitOfWorkFactory
 
@@ -42,6 +43,14 @@ class Report:
         return not self.findings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How money is to be divided, in basis points: the fee of each accepted offer, the buyer's share of each split."""
+
+    fees: Mapping[str, int]
+    splits: Mapping[str, int]
+
+
 class Reconciliation:
     """Compares everything, in one snapshot."""
 
@@ -58,22 +67,18 @@ class Reconciliation:
         async with self._units.db.read() as tx:
             all_payments = await payments.every(tx)
             all_lines = await ledger.every(tx)
-            agreed = await offers.agreed_fees(tx)
+            terms = Terms(fees=await offers.agreed_fees(tx), splits=await disputes.splits(tx))
             proved = await payout_settlements.proved(tx)
-        return await asyncio.to_thread(compare, all_payments, all_lines, agreed, proved)
+        return await asyncio.to_thread(compare, all_payments, all_lines, terms, proved)
 
 
 def compare(
     all_payments: Sequence[Payment],
     all_lines: Sequence[Line],
-    agreed_fees: Mapping[str, int],
+    terms: Terms,
     proved: Collection[str] | None = None,
 ) -> Report:
-    """
-    Find what contradicts itself.
-
-    `agreed_fees` are the basis points of accepted offers, `proved` the instructions that a transaction was seen to pay.
-    """
+    """Find what contradicts itself; `proved` are the instructions that a transaction was seen to pay."""
     by_payment: Mapping[str, list[Line]] = defaultdict(list)
     for line in all_lines:
         by_payment[line.payment_id].append(line)
@@ -89,8 +94,7 @@ def compare(
         if payment_id not in known
     ]
     for payment in pay_ins:
-        fee_bps = agreed_fees.get(payment.seller_offer_id)
-        findings += _of_payment(payment, by_payment.get(payment.id, []), orders.get(payment.id, []), fee_bps)
+        findings += _of_payment(payment, by_payment.get(payment.id, []), orders.get(payment.id, []), terms)
     findings += [
         Finding("orphan_instruction", order.id, "empties no pay-in")
         for pay_in, given in orders.items()
@@ -107,10 +111,8 @@ def compare(
     return Report(len(all_payments), findings)
 
 
-def _of_payment(
-    payment: Payment, lines: Sequence[Line], orders: Sequence[Payment], fee_bps: int | None
-) -> Iterator[Finding]:
-    funded = payment.escrow_state in FUNDED_STATES
+def _of_payment(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment], terms: Terms) -> Iterator[Finding]:
+    funded = payment.escrow_state in FUNDED_STATES or is_split(payment)
     finished = payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
     if funded is not finished:
         state = f"status {payment.status}, escrow {payment.escrow_state}"
@@ -123,7 +125,7 @@ def _of_payment(
         return
     if funded:
         yield from _of_funded(payment, lines, orders)
-        yield from _of_division(payment, lines, orders, fee_bps)
+        yield from _of_division(payment, lines, orders, terms)
 
 
 def _of_funded(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment]) -> Iterator[Finding]:
@@ -148,10 +150,13 @@ def _of_funded(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment
     yield from _of_orders(payment, counted, orders)
 
 
-def _of_division(
-    payment: Payment, lines: Sequence[Line], orders: Sequence[Payment], fee_bps: int | None
-) -> Iterator[Finding]:
+def _of_division(payment: Payment, lines: Sequence[Line], orders: Sequence[Payment], terms: Terms) -> Iterator[Finding]:
     """Compare how the money was divided with what was agreed, and instructions with the lines they stand for."""
+    fee_bps, share = terms.fees.get(payment.seller_offer_id), terms.splits.get(payment.id)
+    if (share is not None) is not (payment.ordered is DisputeOutcome.SPLIT):
+        yield Finding("split_without_dispute", payment.id, f"the dispute says {share}, the payment {payment.ordered}")
+    if is_split(payment) and share is None:
+        yield Finding("partial_without_split", payment.id, "nobody decided to split it")
     if fee_bps is None:
         yield Finding("no_agreed_fee", payment.id, f"offer {payment.seller_offer_id} was paid and not accepted")
         return
@@ -161,8 +166,8 @@ def _of_division(
         LedgerEntryType.REFUND: sums.refunded,
         LedgerEntryType.PLATFORM_FEE: sums.fees,
     }
-    if any(booked.values()):
-        buyer_bps = 0 if sums.released else WHOLE_BPS
+    if any(booked.values()) or share is not None:
+        buyer_bps = share if share is not None else 0 if sums.released else WHOLE_BPS
         division = divide(payment.amount_base, buyer_bps=buyer_bps, fee_bps=fee_bps)
         for entry, expected in zip(OUT_OF_ESCROW, (division.seller, division.buyer, division.fee), strict=True):
             if booked[entry] != expected:
@@ -187,13 +192,18 @@ def _of_orders(
     """Compare what went out of the books with what was ordered, and with the escrow."""
     for direction, entry in ((Direction.OUT, LedgerEntryType.RELEASE), (Direction.REFUND, LedgerEntryType.REFUND)):
         given = [order for order in orders if order.direction is direction]
-        if bool(given) is not bool(counted.get(entry, 0)) or len(given) > 1:
+        awaited = is_split(payment) and not given  # what a split booked is ordered afterwards, part by part
+        if (bool(given) is not bool(counted.get(entry, 0)) and not awaited) or len(given) > 1:
             detail = f"{len(given)} instructions, {counted.get(entry, 0)} entries"
             yield Finding(f"{entry}_without_pair", payment.id, detail)
     out = counted.get(LedgerEntryType.RELEASE, 0) + counted.get(LedgerEntryType.REFUND, 0)
-    leaving = payment.escrow_state in {EscrowState.RELEASING, EscrowState.RELEASED, EscrowState.REFUNDED}
+    over = payment.escrow_state in {EscrowState.RELEASED, EscrowState.REFUNDED}
+    leaving = over or payment.escrow_state is EscrowState.RELEASING or is_split(payment)
     if leaving is not bool(out):
         yield Finding("escrow_ledger_mismatch", payment.id, f"escrow {payment.escrow_state}, {out} entries out")
-    settled = any(order.status not in OPEN_PAYMENTS for order in orders)
-    if payment.escrow_state in {EscrowState.RELEASED, EscrowState.REFUNDED} and not settled:
-        yield Finding("settled_without_transaction", payment.id, f"escrow {payment.escrow_state}, nothing was sent")
+    sent = [order for order in orders if order.status is PaymentStatus.COMPLETED]
+    if over and (not sent or len(sent) < len(orders) or len(sent) < out):
+        detail = f"escrow {payment.escrow_state}, {len(sent)} of {max(len(orders), out)} were sent"
+        yield Finding("settled_without_transaction", payment.id, detail)
+    if leaving and not over and out and len(sent) == out:
+        yield Finding("sent_and_not_over", payment.id, f"escrow {payment.escrow_state}, everything was sent")

@@ -16,6 +16,15 @@ _d = disputes.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """How a dispute ends; `buyer_bps` of a split is the buyer's share."""
+
+    outcome: DisputeOutcome
+    note: str
+    buyer_bps: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What one party says."""
 
@@ -57,11 +66,17 @@ async def assign(tx: Tx, dispute_id: str, user_id: str | None) -> None:
     await tx.execute(update(disputes).where(_d.id == dispute_id).values(assigned_to=user_id))
 
 
-async def resolve(tx: Tx, dispute_id: str, outcome: DisputeOutcome, note: str, user_id: str, now: int) -> bool:
+async def resolve(tx: Tx, dispute_id: str, ruling: Ruling, user_id: str, now: int) -> bool:
     """End an open dispute; False when it was ended before."""
     opened = update(disputes).where(_d.id == dispute_id, _d.status == DisputeStatus.OPEN)
-    ended = {"status": DisputeStatus.RESOLVED, "outcome": outcome, "note": note}
+    ended = {"status": DisputeStatus.RESOLVED, **asdict(ruling)}
     return await changed(tx, opened.values(**ended, resolved_by=user_id, resolved_at=now))
+
+
+async def splits(tx: Tx) -> dict[str, int]:
+    """Return the buyer's share in basis points of every payment that a dispute split."""
+    found = await tx.execute(select(_d.payment_id, _d.buyer_bps).where(_d.outcome == DisputeOutcome.SPLIT))
+    return {row.payment_id: int(row.buyer_bps) for row in found}
 
 
 async def add_evidence(tx: Tx, dispute_id: str, user_id: str, text: str, link: str | None, now: int) -> None:

@@ -70,6 +70,11 @@ async def instruction_of(tx: Tx, payment_id: str, direction: Direction) -> Payme
     return await one(tx, select(payments).where(found), Payment)
 
 
+async def instructions_of(tx: Tx, payment_id: str) -> list[Payment]:
+    """Return the instructions that empty a pay-in, one a direction at most."""
+    return await many(tx, select(payments).where(_p.settles_payment_id == payment_id), Payment)
+
+
 async def instructions(tx: Tx, page: Page, *, status: PaymentStatus | None) -> tuple[list[Payment], int]:
     """Return one page of instructions to move money out, newest first."""
     given = select(payments).where(_p.direction != Direction.IN).order_by(_p.created_at.desc(), _p.id)

@@ -236,7 +236,8 @@ payments = Table(
     Index("payments_buyer", "buyer_id", "created_at"),
     Index("payments_seller", "seller_id", "created_at"),
     Index("payments_status", "status", "expires_at"),
-    Index("payments_settles", "settles_payment_id"),
+    # One instruction a direction; nulls, which are pay-ins, differ from each other.
+    Index("payments_settles", "settles_payment_id", "direction", unique=True),
     Index("payments_instructions", "created_at", **where("direction != 'in'")),
 )
 
@@ -494,12 +495,15 @@ disputes = Table(
     Column("category", StrangersText, nullable=False),
     Column("status", OneOf(model.DisputeStatus), nullable=False),
     Column("outcome", OneOf(model.DisputeOutcome)),
+    Column("buyer_bps", Whole),
     Column("note", StrangersText),
     Column("resolved_by", Text, ForeignKey("users.id")),
     Column("resolved_at", Whole),
     Column("assigned_to", Text, ForeignKey("users.id")),
     Column("created_at", Whole, nullable=False),
     CheckConstraint("(status = 'resolved') = (outcome IS NOT NULL)", name="disputes_resolved_has_outcome"),
+    CheckConstraint("(coalesce(outcome, '') = 'split') = (buyer_bps IS NOT NULL)", name="disputes_split_has_share"),
+    CheckConstraint("buyer_bps BETWEEN 0 AND 10000", name="disputes_share_known"),
     Index("disputes_one_open", "payment_id", unique=True, **where("status = 'open'")),
     Index("disputes_request", "purchase_request_id"),
     Index("disputes_newest", "created_at"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from marketplace.errors import conflict, forbidden, invalid, not_found
+from marketplace.errors import Refused, conflict, forbidden, invalid, not_found
 from marketplace.model import (
     Actor,
     Dispute,
@@ -17,12 +17,15 @@ from marketplace.model import (
     RequestStatus,
     Role,
 )
+from marketplace.payments import escrow
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.escrow import PAID_STATES
+from marketplace.payments.fees import divide
 from marketplace.payments.ledger import balances
+from marketplace.payments.payouts import refuse_reorged
 from marketplace.store import disputes, ledger, locks, payments, requests, users
 from marketplace.store.database import Tx
-from marketplace.store.disputes import Evidence
+from marketplace.store.disputes import Evidence, Ruling
 from marketplace.trade.requests import found
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
@@ -31,6 +34,7 @@ DECIDED = (
     DisputeOutcome.REFUND,
     DisputeOutcome.RELEASE,
     DisputeOutcome.NO_ACTION,
+    DisputeOutcome.SPLIT,
 )  # a replacement is delivered, and argued about, anew
 MAX_EVIDENCE = 200  # of one dispute; each is read whole with it
 
@@ -76,6 +80,7 @@ class Disputes:
                 category=category,
                 status=DisputeStatus.OPEN,
                 outcome=None,
+                buyer_bps=None,
                 note=None,
                 resolved_by=None,
                 resolved_at=None,
@@ -129,19 +134,23 @@ class Disputes:
                 work.notify([user_id], "dispute", "dispute_assigned", title, about=dispute.id, url=_url(dispute))
             return await self._found(work.tx, dispute_id)
 
-    async def resolve(self, actor: Actor, dispute_id: str, outcome: DisputeOutcome, note: str) -> Dispute:
+    async def resolve(self, actor: Actor, dispute_id: str, ruling: Ruling) -> Dispute:
         """End a dispute; the same outcome again changes nothing, another one is refused."""
         async with self._units.begin(locks.request_of_dispute(dispute_id)) as work:
             dispute = await self._found(work.tx, dispute_id)
             if dispute.status is DisputeStatus.RESOLVED:
-                if dispute.outcome is not outcome:
-                    raise conflict(f"the dispute was resolved: {dispute.outcome}", outcome=dispute.outcome)
+                if (dispute.outcome, dispute.buyer_bps) != (ruling.outcome, ruling.buyer_bps):
+                    raise _decided(dispute)
                 return dispute
-            await disputes.resolve(work.tx, dispute_id, outcome, note, actor.user_id, work.now)
+            if not await disputes.resolve(work.tx, dispute_id, ruling, actor.user_id, work.now):
+                raise conflict("the dispute has changed: read it again")
             payment = await found_payment(work.tx, dispute.payment_id)
             await self._unlock(work, dispute, payment)
-            await self._order(work, payment, outcome)
-            await _tell(work, dispute, payment, "dispute_resolved", f"Dispute resolved: {outcome}")
+            if ruling.buyer_bps is None:
+                await self._order(work, payment, ruling.outcome)
+            else:
+                await self._split(work, payment, ruling.buyer_bps)
+            await _tell(work, dispute, payment, "dispute_resolved", f"Dispute resolved: {ruling.outcome}")
             return await self._found(work.tx, dispute_id)
 
     @staticmethod
@@ -151,6 +160,16 @@ class Disputes:
             await ledger.add(
                 work.tx, payment, LedgerEntryType.ADJUSTMENT, locked, work.now, key=f"adjustment:{dispute.id}"
             )
+
+    @staticmethod
+    async def _split(work: UnitOfWork, payment: Payment, buyer_bps: int) -> None:
+        """Book both parts and the fee at once; where each is sent is for an admin to say."""
+        refuse_reorged(payment)  # what is booked out of money that is gone would be somebody else's
+        fee_bps = await escrow.agreed_fee(work.tx, payment)
+        division = divide(payment.amount_base, buyer_bps=buyer_bps, fee_bps=fee_bps)
+        ordered = {"ordered": DisputeOutcome.SPLIT}
+        await payments.move_escrow(work.tx, payment.id, work.now, expected=escrow.PAID_STATES, **ordered)
+        await escrow.empty(work, payment, division, EscrowState.PARTIAL)
 
     @staticmethod
     async def _order(work: UnitOfWork, payment: Payment, outcome: DisputeOutcome) -> None:
@@ -195,6 +214,10 @@ async def _tell(
     people = [payment.buyer_id, payment.seller_id, *await work.people(*JUDGES)]
     told = [user_id for user_id in people if but is None or user_id != but.user_id]
     work.notify(told, "dispute", kind, title, about=dispute.id, url=_url(dispute))
+
+
+def _decided(dispute: Dispute) -> Refused:
+    return conflict(f"the dispute was resolved: {dispute.outcome}", outcome=dispute.outcome, buyerBps=dispute.buyer_bps)
 
 
 def _url(dispute: Dispute) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Self
 
 from aiohttp import web
 from msgspec import UNSET
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from marketplace.model import Dispute, DisputeOutcome, DisputeStatus, Role
-from marketplace.store.disputes import Evidence
+from marketplace.payments.fees import WHOLE_BPS
+from marketplace.store.disputes import Evidence, Ruling
 from marketplace.trade.disputes import JUDGES
 from marketplace.web import shapes
 from marketplace.web.answers import paged, success
@@ -44,7 +45,18 @@ class NewEvidence(Body):
 
 class Resolve(Body):
     outcome: DisputeOutcome
+    buyer_bps: Annotated[int, Field(strict=True, ge=0, le=WHOLE_BPS)] | None = None
     note: Words
+
+    @model_validator(mode="after")
+    def _split_names_a_share(self) -> Self:
+        if (self.outcome is DisputeOutcome.SPLIT) is not (self.buyer_bps is not None):
+            raise ValueError("buyerBps is the buyer's share of a split, and of nothing else")
+        return self
+
+    def ruling(self) -> Ruling:
+        """Return the use case's input."""
+        return Ruling(outcome=self.outcome, note=self.note, buyer_bps=self.buyer_bps)
 
 
 def shown(dispute: Dispute, evidence: Iterable[Evidence] | None = None) -> shapes.OneDispute:
@@ -101,7 +113,5 @@ async def resolve(request: web.Request) -> web.Response:
     """POST /api/disputes/{id}/resolve"""
     actor = current_actor(request, *JUDGES)
     body = await parse(request, Resolve)
-    resolved = await request.app[SERVICES].disputes.resolve(
-        actor, path_uuid(request, "dispute"), body.outcome, body.note
-    )
+    resolved = await request.app[SERVICES].disputes.resolve(actor, path_uuid(request, "dispute"), body.ruling())
     return success(shown(resolved))

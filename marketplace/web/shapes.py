@@ -176,6 +176,7 @@ class Dispute(Wire):
     category: str
     status: Annotated[str, one_of(model.DisputeStatus)]
     outcome: Annotated[str, one_of(model.DisputeOutcome)] | None
+    buyer_bps: Count | None
     note: str | None
     resolved_by: str | None
     resolved_at: Time | None

@@ -181,7 +181,9 @@ async def market(folder: Path, book: Book, *, scanner_url: str | None = None, **
     clock = FakeClock(NOW_S * 1000)
     running = fake_scanner.run_fake_scanner(), run_evm_node(), aiohttp.ClientSession()
     async with running[0] as scanner, running[1] as node, running[2] as session:
-        env = harness.environment(folder, scanner_url or scanner.url, **{"RPC_BSC_TESTNET": node.url, "RPC_ETH": AWAY, **settings})
+        env = harness.environment(
+            folder, scanner_url or scanner.url, **{"RPC_BSC_TESTNET": node.url, "RPC_ETH": AWAY, **settings}
+        )
         async with harness.running(env, clock=clock) as shop:
             found = Market(shop, scanner, clock, Caller(book, shop.nobody.url, session, {}), book)
             yield found
@@ -512,6 +514,22 @@ async def charging(m: Market) -> None:
     await m.admin.ask("PUT", "/api/admin/fees", {**own, "bps": None})
     await m.admin.ask("GET", f"/api/admin/fees?sellerId={seller}&inForce=false&limit=1")
     await m.people["seller"].ask("GET", "/api/admin/fees", status=REFUSED)
+    await splitting(m)
+
+
+async def splitting(m: Market) -> None:
+    """Half of it was broken: both sides get a part."""
+    purchase = await make_purchase(m)
+    await purchase.fund()
+    path = f"/api/disputes/{await purchase.argue()}/resolve"
+    ruling = {"outcome": "split", "buyerBps": 3333, "note": "A third of it was broken."}
+    for wrong in ({"buyerBps": None}, {"buyerBps": 10_001}, {"outcome": "refund"}):
+        await m.people["resolver"].ask("POST", path, {**ruling, **wrong}, status=REFUSED)
+    await m.people["resolver"].ask("POST", path, ruling)
+    await m.people["resolver"].ask("POST", path, {**ruling, "buyerBps": 3334}, status=REFUSED)
+    await purchase.refund()
+    await purchase.release()
+    await purchase.show()
 
 
 async def selling_digital_goods(m: Market) -> None:

@@ -10,6 +10,7 @@ OPEN = ("pending", "processing")
 PAID = ("funded", "releasable")
 DIGITAL = "digital_product"
 FINE, CONFLICT = "", "conflict"
+WHOLE = 10_000  # basis points
 
 
 @dataclass
@@ -27,9 +28,8 @@ class Pay:
     ordered: str | None = None
     gone: bool = False  # told as reorged after it was credited, and not cleared yet
     dispute: str | None = None  # the open one
-    resolved: dict[str, str] = field(default_factory=dict)
-    order: str | None = None  # release or refund
-    sent_in: str | None = None
+    resolved: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    orders: dict[str, str | None] = field(default_factory=dict)  # release, refund: with the transaction that sent it
     entries: list[tuple[str, int]] = field(default_factory=list)
 
     def sum(self, *kinds: str) -> int:
@@ -37,7 +37,7 @@ class Pay:
 
     @property
     def held(self) -> int:
-        return self.sum("hold") - self.sum("release", "refund")
+        return self.sum("hold") - self.sum("release", "refund", "platform_fee")
 
     @property
     def locked(self) -> int:
@@ -46,6 +46,11 @@ class Pay:
     @property
     def releasable(self) -> int:
         return self.held - self.locked if self.escrow == "releasable" else 0
+
+    @property
+    def split(self) -> bool:
+        """Say whether both sides get a part of it, and not every part was sent."""
+        return self.escrow == "partial" and self.status == "completed"
 
     @property
     def available(self) -> int:
@@ -63,6 +68,7 @@ class ModelPurchase:
 
     request_id: str
     product: str
+    fee_bps: int = 0  # frozen when the offer was selected
     status: str = "payment"
     delivered_at: int | None = None
     confirmed: bool = False
@@ -148,19 +154,23 @@ class ModelPurchase:
         pay = self.live
         if pay is None or pay.escrow not in PAID or pay.dispute is not None:
             return CONFLICT
-        if pay.ordered in {"refund", "release", "no_action"}:
+        if pay.ordered in {"refund", "release", "no_action", "split"}:
             return CONFLICT
         pay.dispute = dispute_id
         pay.entries.append(("dispute_hold", pay.held))
         return FINE
 
-    def resolve(self, pay: Pay, dispute_id: str, outcome: str) -> str:
+    def resolve(self, pay: Pay, dispute_id: str, outcome: str, share: int | None) -> str:
         if dispute_id in pay.resolved:
-            return FINE if pay.resolved[dispute_id] == outcome else CONFLICT
-        pay.resolved[dispute_id] = outcome
+            return FINE if pay.resolved[dispute_id] == (outcome, share) else CONFLICT
+        if share is not None and pay.gone:
+            return "reorged"
+        pay.resolved[dispute_id] = (outcome, share)
         pay.entries.append(("adjustment", pay.locked))
         pay.dispute, pay.ordered = None, outcome
-        if outcome == "release":
+        if share is not None:
+            self._divide(pay, share, "partial")
+        elif outcome == "release":
             pay.escrow = "releasable"
         elif outcome in {"refund", "replacement"}:
             pay.escrow = "funded"
@@ -180,41 +190,59 @@ class ModelPurchase:
     def release(self, pay: Pay, now: int) -> str:
         if pay.gone:
             return "reorged"
-        if pay.order == "release":
+        if "release" in pay.orders:
             return FINE  # the same again
+        if pay.split:
+            return CONFLICT if pay.hold_until > now else self._part(pay, "release")
         blocked = pay.dispute is not None or pay.hold_until > now or pay.ordered == "refund"
         if pay.escrow not in PAID or blocked or (pay.escrow == "funded" and not self.may_release(pay, now)):
             return CONFLICT
-        self._empty(pay, "release", "completed")
-        return FINE
+        self._divide(pay, 0, "releasing")
+        return self._part(pay, "release")
 
     def refund(self, pay: Pay) -> str:
         if pay.gone:
             return "reorged"
-        if pay.order == "refund":
+        if "refund" in pay.orders:
             return FINE
+        if pay.split:
+            return self._part(pay, "refund")
         if pay.escrow not in PAID or pay.dispute is not None or pay.ordered == "release":
             return CONFLICT
-        self._empty(pay, "refund", "cancelled")
+        self._divide(pay, WHOLE, "releasing")
+        return self._part(pay, "refund")
+
+    def _divide(self, pay: Pay, share: int, escrow: str) -> None:
+        """The buyer's share, the fee on what is left, and the rest, each rounded down but the last."""
+        buyer = pay.amount * share // WHOLE
+        fee = (pay.amount - buyer) * self.fee_bps // WHOLE
+        parts = [("refund", buyer), ("platform_fee", fee), ("release", pay.amount - buyer - fee)]
+        pay.entries += [(entry, amount) for entry, amount in parts if amount]
+        pay.escrow, self.status = escrow, "completed" if pay.sum("release") else "cancelled"
+
+    @staticmethod
+    def _part(pay: Pay, order: str) -> str:
+        """Order what was booked for one side."""
+        if not pay.sum(order):
+            return CONFLICT
+        pay.orders[order] = None
         return FINE
 
-    def _empty(self, pay: Pay, order: str, status: str) -> None:
-        pay.order, pay.escrow = order, "releasing"
-        pay.entries.append((order, pay.amount))
-        self.status = status
-
-    def settle(self, pay: Pay, tx_hash: str) -> str:
-        if pay.sent_in is not None:
-            return FINE if pay.sent_in == tx_hash else CONFLICT
-        pay.sent_in = tx_hash
-        if pay.order == "release":
-            pay.escrow, self.status = "released", "seller_paid"
-        else:
-            pay.escrow = pay.status = "refunded"
+    def settle(self, pay: Pay, order: str, tx_hash: str) -> str:
+        if pay.orders[order] is not None:
+            return FINE if pay.orders[order] == tx_hash else CONFLICT
+        pay.orders[order] = tx_hash
+        if order == "release":
+            self.status = "seller_paid"
+        if all(pay.orders.get(each) for each in ("release", "refund") if pay.sum(each)):
+            if pay.sum("release"):
+                pay.escrow = "released"
+            else:
+                pay.escrow = pay.status = "refunded"
         return FINE
 
     def hold(self, pay: Pay, until: int) -> str:
-        if pay.escrow not in PAID:
+        if pay.escrow not in PAID and not pay.split:
             return CONFLICT
         pay.hold_until = until
         return FINE

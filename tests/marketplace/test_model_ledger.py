@@ -27,8 +27,10 @@ from marketplace.app import open_marketplace
 from marketplace.errors import Refused
 from marketplace.model import Actor, DisputeOutcome, Mode, ProductType, Rail, Role, User
 from marketplace.payments.checkout import IntentDraft
+from marketplace.payments.money import to_decimal
 from marketplace.settings import load_settings
 from marketplace.store import users
+from marketplace.store.disputes import Ruling
 from marketplace.trade.offers import OfferDraft
 from marketplace.trade.requests import RequestDraft
 from tests.harness import FakeClock
@@ -47,7 +49,10 @@ from tests.marketplace.ledger_model import FINE, HOUR_MS, OPEN, PAID, ModelPurch
 from webhooks.signing import headers_for
 
 NOW = 1_790_000_000_000
-PRICE, UNIT = 10, 10**18
+PRICE, UNIT = 10, 10**18 - 3  # a price that no rate divides evenly
+PLATFORM_BPS = 125
+RATES = (None, 0, 1, 250, 3_333, 9_999)
+BUYERS_SHARES = (3_333, 5_000, 1, 9_999, 0, 10_000)
 PRODUCTS = (ProductType.PHYSICAL, ProductType.DIGITAL)
 RAILS = ("proxy", "direct", "direct_balance")
 PEOPLE = {role: Actor(str(role), role) for role in Role}
@@ -57,6 +62,8 @@ TAMPERING = ("UPDATE funds_ledger_entries SET amount_base = '1'", "DELETE FROM f
 STARTS = ("opened", "partly", "paid", "delivered", "confirmed")
 PAID_STARTS = STARTS[2:]
 PAUSES_H = [0, 0.1, 1, 23, 24, 25, 48]
+OUT = ("release", "refund", "platform_fee")
+DIRECTIONS = {"release": "out", "refund": "refund"}
 SHARES = [1, 3, 10, 10, 10, 12]  # of a price of ten
 purchases = st.integers(0, len(PRODUCTS) - 1)
 any_number = st.integers(0, 99)
@@ -78,6 +85,7 @@ class LedgerMachine(RuleBasedStateMachine):
             MARKETPLACE_PUBLIC_URL="http://127.0.0.1:9",
             MARKETPLACE_ADMIN_EMAIL="",
             MARKETPLACE_ADMIN_PASSWORD="",
+            PLATFORM_FEE_BPS=str(PLATFORM_BPS),
         )
         self.path = Path(self.env["MARKETPLACE_DB_PATH"])
         self.path.write_bytes(migrated())
@@ -87,6 +95,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.lied_about: set[str] = set()
         self.before: list[Any] = []
         self.hashes = itertools.count(1)
+        self.rate = PLATFORM_BPS  # of the seller, for what is agreed on from now on
         self.open()
         self.runner.run(self._people())
         self.purchases: list[ModelPurchase] = []
@@ -159,7 +168,7 @@ class LedgerMachine(RuleBasedStateMachine):
             await self.services.offers.select(BUYER, request.id, offer.id)
             return request.id
 
-        return ModelPurchase(self.runner.run(agree()), product)
+        return ModelPurchase(self.runner.run(agree()), product, self.rate)
 
     def tried(self, work: Coroutine[Any, Any, Any]) -> str:
         """Do something and return the code of its refusal, if it was refused."""
@@ -478,9 +487,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if not known:
             return
         pay, dispute_id = known[-1 if which % 2 else which // 2 % len(known)]
-        expected = purchase.resolve(pay, dispute_id, str(outcome))
+        share = BUYERS_SHARES[which // 2 % len(BUYERS_SHARES)] if outcome is DisputeOutcome.SPLIT else None
+        ruling = Ruling(outcome=outcome, note="I looked at it.", buyer_bps=share)
+        expected = purchase.resolve(pay, dispute_id, str(outcome), share)
         judge = PEOPLE[Role.RESOLVER]
-        assert self.tried(self.services.disputes.resolve(judge, dispute_id, outcome, "I looked at it.")) == expected
+        assert self.tried(self.services.disputes.resolve(judge, dispute_id, ruling)) == expected
 
     # -- money out
 
@@ -517,6 +528,12 @@ class LedgerMachine(RuleBasedStateMachine):
         elif then == "refund":
             self.refunds(number, 1)
 
+    @rule(bps=st.sampled_from(RATES))
+    def has_a_rate(self, bps: int | None) -> None:
+        """An admin sets what the platform takes of the seller: of what is agreed on afterwards."""
+        assert self.tried(self.services.fees.change(ADMIN, SELLER.user_id, bps, "Agreed by mail.")) == FINE
+        self.rate = PLATFORM_BPS if bps is None else bps
+
     @rule(number=purchases, which=any_number)
     def is_told_as_gone(self, number: int, which: int) -> None:
         """The scanner says that what paid left the chain."""
@@ -552,15 +569,18 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def settles(self, number: int, which: int, again: bool) -> None:
         pay = self.pay_of(number, which)
-        if pay is None or pay.order is None:
+        if pay is None or not pay.orders:
             return
-        sent_in = pay.sent_in if again and pay.sent_in else f"0x{next(self.hashes):064x}"
-        [order] = [row for row in self.read("payments")[0] if row["settles_payment_id"] == pay.id]
+        kind = [*pay.orders][which // 3 % len(pay.orders)]
+        before = pay.orders[kind]
+        sent_in = before if again and before else f"0x{next(self.hashes):064x}"
+        rows = [row for row in self.read("payments")[0] if row["settles_payment_id"] == pay.id]
+        [order] = [row for row in rows if row["direction"] == DIRECTIONS[kind]]
         paid = {"chainId": order["chain_id"], "tokenAddress": order["token_address"], "to": order["destination"]}
-        if pay.sent_in is None:
+        if before is None:
             self.scanner.carries_out({**paid, "from": SENDER, "amountBaseUnits": order["amount_base"]}, tx=sent_in)
-        unread = pay.sent_in is None and self.scanner.down
-        expected = "scanner_unavailable" if unread else self.purchases[number].settle(pay, sent_in)
+        unread = before is None and self.scanner.down
+        expected = "scanner_unavailable" if unread else self.purchases[number].settle(pay, kind, sent_in)
         assert self.tried(self.services.payout_settlements.settle(ADMIN, order["id"], sent_in)) == expected
 
     # -- time and machines
@@ -647,7 +667,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """The balances people are shown are the sums of the lines, and the model's."""
         shown = self.runner.run(self.services.payments.show(BUYER, pay.id))
         told = shown.balances
-        held = sum({"hold": amount, "release": -amount, "refund": -amount}.get(kind, 0) for kind, amount in lines)
+        held = sum(amount * {"hold": 1, **dict.fromkeys(OUT, -1)}.get(kind, 0) for kind, amount in lines)
+        assert (told.released, told.refunded, told.fees) == tuple(pay.sum(kind) for kind in OUT)
         assert (told.held, told.disputed, told.available) == (held, pay.locked, pay.available)
         assert (held, told.releasable(shown.payment.escrow_state)) == (pay.held, pay.releasable)
         assert (shown.payment.reorged_at is not None) == pay.gone
@@ -662,10 +683,10 @@ def _noted(pay: Pay, recoveries: list[Any]) -> int:
 def _adds_up(lines: list[tuple[str, int]]) -> None:
     kinds = [kind for kind, _ in lines]
     sums = {kind: sum(amount for each, amount in lines if each == kind) for kind in kinds}
-    out = sums.get("release", 0) + sums.get("refund", 0)
-    assert all(kinds.count(kind) <= 1 for kind in ("payment_detected", "hold"))
-    assert kinds.count("release") + kinds.count("refund") <= 1
-    assert out <= sums.get("hold", 0) <= sums.get("payment_detected", 0)
+    out = sum(sums.get(kind, 0) for kind in OUT)
+    assert all(kinds.count(kind) <= 1 for kind in ("payment_detected", "hold", *OUT))
+    assert out in {0, sums.get("hold", 0)}  # all of it at once, whoever gets which part
+    assert sums.get("hold", 0) <= sums.get("payment_detected", 0)
     assert 0 <= sums.get("dispute_hold", 0) - sums.get("adjustment", 0) <= sums.get("hold", 0) - out
 
 
@@ -675,8 +696,12 @@ def _stands(pay: Pay, lines: list[tuple[str, int]], rows: list[Any]) -> None:
     assert lines == pay.entries
     assert (row["status"], row["escrow_state"]) == (pay.status, pay.escrow)
     assert (row["hold_reason"] is not None) == pay.held_for_review
-    orders = [(row["direction"], row["tx_hash"]) for row in rows if row["settles_payment_id"] == pay.id]
-    assert orders == ([({"release": "out", "refund": "refund"}[pay.order], pay.sent_in)] if pay.order else [])
+    orders = {
+        row["direction"]: (row["tx_hash"], int(row["amount_base"]))
+        for row in rows
+        if row["settles_payment_id"] == pay.id
+    }
+    assert orders == {DIRECTIONS[kind]: (sent_in, pay.sum(kind)) for kind, sent_in in pay.orders.items()}
 
 
 def _agrees(purchase: ModelPurchase, requests: list[Any], rows: list[Any]) -> None:
@@ -713,7 +738,7 @@ def _bid() -> OfferDraft:
     return OfferDraft(
         title="My bicycle",
         description="Blue.",
-        price_amount=str(PRICE),
+        price_amount=to_decimal(PRICE * UNIT, 18),
         price_currency="USDT",
         delivery_amount=2,
         delivery_unit="days",
@@ -752,6 +777,8 @@ def stories() -> Iterator[Callable[[LedgerMachine], None]]:
         yield lambda m, w=wrong: _held(m, w)
     for then in both:
         yield lambda m, t=then: _gone(m, t)
+    for bps, (share, _) in itertools.product(RATES, enumerate(BUYERS_SHARES)):
+        yield lambda m, b=bps, s=share: _split(m, b, s)
     for rail, told, ends in itertools.product(("proxy", "direct_balance"), (True, False), ("cancelled", "expired")):
         yield lambda m, r=rail, t=told, e=ends: m.comes_in_parts(0, r, t, t, e, PRICE)
 
@@ -763,6 +790,26 @@ def _emptied(machine: LedgerMachine, way: str, outcome: DisputeOutcome, then: st
         again(0, 1)
     machine.settles(0, 1, again=False)
     machine.settles(0, 1, again=True)
+
+
+def _split(machine: LedgerMachine, bps: int | None, share: int) -> None:
+    """Both parts leave one after the other, whatever the rate has become meanwhile."""
+    machine.has_a_rate(bps)
+    machine.agree_on_more(0, "confirmed", "proxy")
+    machine.has_a_rate(RATES[-1])
+    machine.argues(0, BUYER)
+    machine.is_told_as_gone(0, 1)
+    machine.decides(0, 2 * share + 1, DisputeOutcome.SPLIT)
+    machine.clears(0, 1)
+    machine.decides(0, 2 * share + 1, DisputeOutcome.SPLIT)
+    machine.decides(0, 2 * share + 3, DisputeOutcome.SPLIT)
+    for move in (machine.holds, machine.releases, machine.refunds):
+        move(0, 1, 50) if move == machine.holds else move(0, 1)
+    machine.the_books_are_right()
+    machine.holds(0, 1, 0)
+    machine.releases(0, 1)
+    for which in (1, 1 + 6, 3):
+        machine.settles(0, which, again=which == 7)
 
 
 def _gone(machine: LedgerMachine, then: str) -> None:

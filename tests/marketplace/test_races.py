@@ -83,6 +83,14 @@ class Pair:
         await self.buyer.ok("PATCH", f"{MARKET}/purchase-requests/{request_id}/confirm-delivery", {})
         return payment_id
 
+    async def argued(self, request_id: str) -> str:
+        """Return an open dispute about a purchase."""
+        body = {"purchaseRequestId": request_id, "reason": "It broke.", "category": "quality"}
+        return str((await self.buyer.ok("POST", "/api/disputes", body))["dispute"]["id"])
+
+    async def findings(self) -> list[dict[str, Any]]:
+        return list((await self.one.admin.ok("GET", "/api/admin/reconciliation"))["findings"])
+
     async def hook(self, api: Api, body: dict[str, Any]) -> Answer:
         return await deliver(api, body, now=self.clock.now_ms() // 1000)
 
@@ -275,6 +283,76 @@ async def test_money_is_released_or_disputed_never_both(pair: Pair, races: int) 
         assert statuses(answers) in ([200, 409], [201, 409]), answers
         lines = pair.ledger(payment_id)
         assert lines["dispute_hold"] + lines["release"] == 1
+
+
+async def test_of_two_rulings_on_one_dispute_one_holds(pair: Pair, races: int) -> None:
+    admin, there = pair.one.admin, pair.there(pair.one.admin)
+    held: Counter[str] = Counter()
+    rulings = [{"outcome": "split", "buyerBps": 3_000}, {"outcome": "split", "buyerBps": 7_000}, {"outcome": "release"}]
+    for number in range(races):
+        request_id, payment_id = await pair.funded()
+        path = f"/api/disputes/{await pair.argued(request_id)}/resolve"
+        one, other = rulings[number % 3], rulings[(number + 1) % 3]
+
+        answers = await at_once(
+            admin.call("POST", path, {**one, "note": "I looked."}),
+            there.call("POST", path, {**other, "note": "I too."}),
+        )
+
+        assert statuses(answers) == [200, 409], answers
+        [ruled] = [answer["data"]["dispute"] for status, answer in answers if status == 200]
+        lines = pair.ledger(payment_id)
+        split = int(ruled["outcome"] == "split")
+        assert (lines["adjustment"], lines["refund"], lines["release"]) == (1, split, split)
+        held[ruled["outcome"]] += 1
+    assert sum(held.values()) == races
+
+
+async def test_a_split_against_a_release_divides_the_money_once(pair: Pair, races: int) -> None:
+    admin, there = pair.one.admin, pair.there(pair.one.admin)
+    for _ in range(races):
+        request_id, payment_id = await pair.funded()
+        await pair.buyer.ok("PATCH", f"{MARKET}/purchase-requests/{request_id}/confirm-delivery", {})
+        dispute_id = await pair.argued(request_id)
+        ruling = {"outcome": "split", "buyerBps": 3_000, "note": "Half broken."}
+
+        split, release, refund = await at_once(
+            admin.call("POST", f"/api/disputes/{dispute_id}/resolve", ruling),
+            there.call("POST", f"/api/admin/payments/{payment_id}/release", {"toAddress": SELLERS_WALLET}),
+            there.call(
+                "POST", f"/api/admin/payments/{payment_id}/refund", {"toAddress": BUYERS_WALLET, "reason": "broken"}
+            ),
+        )
+
+        assert split[0] == 200, split
+        for (status, answer), part in ((release, 7 * TEN // 10), (refund, 3 * TEN // 10)):
+            assert status in {200, 409}
+            if status == 200:
+                assert answer["data"]["instruction"]["amountBaseUnits"] == str(part)
+        lines = pair.ledger(payment_id)
+        assert (lines["release"], lines["refund"], lines["dispute_hold"], lines["adjustment"]) == (1, 1, 1, 1)
+        assert await pair.findings() == []
+
+
+async def test_a_fee_is_changed_before_or_after_an_offer_is_accepted(pair: Pair, races: int) -> None:
+    there = pair.there(pair.one.admin)
+    before = 0
+    for number in range(races):
+        request_id = await new_request(pair.buyer)
+        offer_id = await new_offer(pair.seller, request_id)
+        rate = 100 + number
+
+        selected, changed = await at_once(
+            select(pair.buyer, request_id, offer_id),
+            there.call("PUT", "/api/admin/fees", {"sellerId": pair.seller.user_id, "bps": rate, "note": "Agreed."}),
+        )
+
+        assert (selected[0], changed[0]) == (200, 200)
+        told = selected[1]["data"]["offer"]["platformFee"]["bps"]
+        assert told in {before, rate}
+        await there.ok("PUT", "/api/admin/fees", {"sellerId": pair.seller.user_id, "bps": 9_999, "note": "More."})
+        assert pair.rows("SELECT platform_fee_bps FROM offers WHERE id = ?", offer_id) == [(told,)]
+        before = 9_999
 
 
 async def test_a_payout_is_executed_once(pair: Pair, races: int) -> None:

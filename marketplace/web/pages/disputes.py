@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from marketplace.model import DisputeOutcome, DisputeStatus, Page, Role, User
+from marketplace.payments.fees import percent
 from marketplace.trade.disputes import JUDGES
 from marketplace.web import disputes as api
 from marketplace.web.bodies import Body, Id, path_uuid
@@ -67,6 +68,7 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         payment=paid.payment,
         who=teller(known, sides),
         judges=[(each.id, f"{each.name} ({each.role})") for each in await _judges(request)],
+        percent=percent,
         outcomes=[(each.value, each.value.replace("_", " ")) for each in DisputeOutcome],
         **context,
     )
@@ -108,7 +110,7 @@ async def resolve(request: web.Request) -> web.Response:
     dispute_id = path_uuid(request, "dispute")
 
     async def action() -> None:
-        body = await forms.read(request, api.Resolve)
-        await request.app[SERVICES].disputes.resolve(actor_of(request), dispute_id, body.outcome, body.note)
+        body = await forms.read(request, api.Resolve, "buyerBps")
+        await request.app[SERVICES].disputes.resolve(actor_of(request), dispute_id, body.ruling())
 
     return await forms.attempt(request, action, _page, f"{ROOT}/disputes/{dispute_id}")

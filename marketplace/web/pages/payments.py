@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -12,6 +13,8 @@ from aiohttp.typedefs import Handler
 
 from kernel.web.forms import read_form
 from marketplace.errors import Refused
+from marketplace.payments.escrow import is_split
+from marketplace.payments.fees import Division, divide
 from marketplace.payments.history import PaymentView
 from marketplace.services import Services
 from marketplace.store.ledger import Line
@@ -70,6 +73,9 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         status=status,
         payment=payment,
         shown=api.shown(payment),
+        split=is_split(payment),
+        to_buyer=api.decimal(to_send(view).buyer, payment),
+        to_seller=api.decimal(to_send(view).seller, payment),
         ledger=api.ledger(payment, view.balances),
         quote=quoted(view.quote) or None,
         story=story(view),
@@ -77,6 +83,14 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         who=teller(await names(request, payment.buyer_id, payment.seller_id), {}),
         **{"seen": None, **context},
     )
+
+
+def to_send(view: PaymentView) -> Division:
+    """Return what an order would send to each side."""
+    if is_split(view.payment):
+        return Division(buyer=view.balances.refunded, seller=view.balances.released, fee=view.balances.fees)
+    whole = view.payment.amount_base
+    return replace(divide(whole, buyer_bps=0, fee_bps=view.fee_bps), buyer=whole)
 
 
 def story(view: PaymentView) -> list[tuple[str, int | None, str | None, bool]]:

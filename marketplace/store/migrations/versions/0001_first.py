@@ -521,7 +521,7 @@ def _payments() -> None:
     op.create_index("payments_request", "payments", ["purchase_request_id"])
     op.create_index("payments_seller", "payments", ["seller_id", "created_at"])
     op.create_index("payments_instructions", "payments", ["created_at"], **where("direction != 'in'"))
-    op.create_index("payments_settles", "payments", ["settles_payment_id"])
+    op.create_index("payments_settles", "payments", ["settles_payment_id", "direction"], unique=True)
     op.create_index("payments_status", "payments", ["status", "expires_at"])
     op.create_table(
         "address_indices",
@@ -800,12 +800,17 @@ def _disputes() -> None:
         sa.Column("category", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("outcome", sa.Text),
+        sa.Column("buyer_bps", Whole),
         sa.Column("note", sa.Text),
         sa.Column("resolved_by", sa.Text),
         sa.Column("resolved_at", Whole),
         sa.Column("assigned_to", sa.Text),
         sa.Column("created_at", Whole, nullable=False),
         sa.CheckConstraint("(status = 'resolved') = (outcome IS NOT NULL)", name="disputes_resolved_has_outcome"),
+        sa.CheckConstraint(
+            "(coalesce(outcome, '') = 'split') = (buyer_bps IS NOT NULL)", name="disputes_split_has_share"
+        ),
+        sa.CheckConstraint("buyer_bps BETWEEN 0 AND 10000", name="disputes_share_known"),
         sa.ForeignKeyConstraint(
             ["assigned_to"],
             ["users.id"],
