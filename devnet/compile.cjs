@@ -1,11 +1,14 @@
-// Compile one Solidity file to {contract: creation bytecode}: node compile.cjs SOURCE OUTPUT
+// Compile Solidity files to {contract: creation bytecode}: node compile.cjs OUTPUT SOURCE...
 const fs = require("fs");
+const path = require("path");
 const solc = require("solc");
 
-const [source, output] = process.argv.slice(2);
+const [output, ...files] = process.argv.slice(2);
+const sources = {};
+for (const file of files) sources[path.basename(file)] = { content: fs.readFileSync(file, "utf8") };
 const input = {
   language: "Solidity",
-  sources: { "Tokens.sol": { content: fs.readFileSync(source, "utf8") } },
+  sources,
   settings: {
     evmVersion: "paris",
     optimizer: { enabled: true, runs: 200 },
@@ -20,8 +23,8 @@ if (errors.length) {
   process.exit(1);
 }
 const found = {};
-for (const [name, contract] of Object.entries(compiled.contracts["Tokens.sol"])) {
-  found[name] = "0x" + contract.evm.bytecode.object;
+for (const contracts of Object.values(compiled.contracts)) {
+  for (const [name, contract] of Object.entries(contracts)) found[name] = "0x" + contract.evm.bytecode.object;
 }
 // The real proxy: the compiled contract its authors publish. Its module wants a web library, so it is read as text.
 const factory = require.resolve(

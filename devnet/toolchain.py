@@ -18,7 +18,7 @@ ROOT = HERE.parent
 MODULES = ROOT / "node_modules"
 CLIENT = ROOT / "clients" / "js"
 BUILD = HERE / "build"
-SOURCE = HERE / "contracts" / "Tokens.sol"
+SOURCES = tuple(sorted((HERE / "contracts").glob("*.sol")))
 COMPILER = HERE / "compile.cjs"
 NODE_LOCK = ROOT / "locks" / "node.txt"
 
@@ -35,8 +35,8 @@ def setup() -> None:
         _install(ROOT)
         _install(CLIENT)
         if not _build_fresh():
-            _run([_program("node"), str(COMPILER), str(SOURCE), str(BUILD / "contracts.json")])
-            (BUILD / "stamp").write_text(_stamp(SOURCE, COMPILER, ROOT / "package-lock.json"))
+            _run([_program("node"), str(COMPILER), str(BUILD / "contracts.json"), *map(str, SOURCES)])
+            (BUILD / "stamp").write_text(_stamp(*SOURCES, COMPILER, ROOT / "package-lock.json"))
 
 
 def setup_client() -> None:
@@ -79,7 +79,7 @@ def _modules_fresh(folder: Path) -> bool:
 
 
 def _build_fresh() -> bool:
-    return _is_fresh(BUILD / "stamp", SOURCE, COMPILER, ROOT / "package-lock.json")
+    return _is_fresh(BUILD / "stamp", *SOURCES, COMPILER, ROOT / "package-lock.json")
 
 
 def _program(name: str) -> str:

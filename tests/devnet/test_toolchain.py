@@ -68,9 +68,10 @@ def test_nothing_is_installed_by_a_name_alone() -> None:
 @pytest.mark.long
 def test_a_changed_contract_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toolchain.setup()
+    for each in toolchain.SOURCES:
+        shutil.copy(each, tmp_path)
     source = tmp_path / "Tokens.sol"
-    shutil.copy(toolchain.SOURCE, source)
-    monkeypatch.setattr(toolchain, "SOURCE", source)
+    monkeypatch.setattr(toolchain, "SOURCES", tuple(tmp_path / each.name for each in toolchain.SOURCES))
     monkeypatch.setattr(toolchain, "BUILD", tmp_path / "build")
     toolchain.setup()
     before = json.loads((tmp_path / "build" / "contracts.json").read_text())
@@ -84,7 +85,7 @@ def test_a_contract_that_does_not_compile_is_said_so(tmp_path: Path, monkeypatch
     toolchain.setup()
     source = tmp_path / "Tokens.sol"
     source.write_text("contract {")
-    monkeypatch.setattr(toolchain, "SOURCE", source)
+    monkeypatch.setattr(toolchain, "SOURCES", (source,))
     monkeypatch.setattr(toolchain, "BUILD", tmp_path / "build")
     with pytest.raises(toolchain.ToolchainError, match="ParserError"):
         toolchain.setup()

@@ -59,16 +59,16 @@ class Pair:
         """Return the same person at the other backend."""
         return Api(self.other.nobody.url, api.session, api.token, api.user_id)
 
-    async def accepted(self) -> str:
-        """Return a request whose offer of 10 USDT was accepted."""
+    async def accepted(self, currency: str = "USDT") -> str:
+        """Return a request whose offer of 10 USDT, or as much of another dollar, was accepted."""
         request_id = await new_request(self.buyer)
-        offer_id = await new_offer(self.seller, request_id)
+        offer_id = await new_offer(self.seller, request_id, price={"amount": "10", "currency": currency})
         assert (await select(self.buyer, request_id, offer_id))[0] == 200
         return request_id
 
-    async def opened(self) -> tuple[str, str]:
+    async def opened(self, currency: str = "USDT") -> tuple[str, str]:
         """Return such a request, and its open payment."""
-        request_id = await self.accepted()
+        request_id = await self.accepted(currency)
         data = await self.buyer.ok("POST", "/api/payment/intents", intent(request_id))
         return request_id, data["payment"]["id"]
 
@@ -240,6 +240,42 @@ async def test_a_payment_is_cancelled_or_paid_and_its_money_is_never_lost(pair: 
         else:
             assert status == "cancelled"
             assert pair.ledger(payment_id) == {}
+            assert listed == [(str(TEN),)]
+        ended[status] += 1
+    assert sum(ended.values()) == races
+
+
+async def test_an_expired_quote_is_paid_or_drawn_again_never_both(pair: Pair, races: int) -> None:
+    ended: Counter[str] = Counter()
+    for _ in range(races):
+        request_id, payment_id = await pair.opened("USD")
+        await pair.one.write("UPDATE payments SET expires_at = ? WHERE id = ?", [pair.clock.now_ms(), payment_id])
+        body = pair.scanner.pay(payment_id)
+        pair.scanner.intents[payment_id]["status"] = "pending"  # the scanner does not object
+
+        *drawn, hooked = await at_once(
+            pair.buyer.call("POST", "/api/payment/intents", intent(request_id)),
+            pair.there(pair.buyer).call("POST", "/api/payment/intents", intent(request_id)),
+            pair.hook(pair.there(pair.buyer), body),
+        )
+
+        assert hooked[0] == 200, hooked
+        rows = pair.rows(
+            "SELECT id, status FROM payments WHERE purchase_request_id = ? ORDER BY created_at", request_id
+        )
+        quoted = pair.rows(
+            "SELECT count(*) FROM payment_quotes q JOIN payments p ON p.id = q.payment_id"
+            " WHERE p.purchase_request_id = ?",
+            request_id,
+        )
+        listed = pair.rows("SELECT amount_base FROM recoveries WHERE payment_id = ?", payment_id)
+        status = dict(rows)[payment_id]
+        if status == "completed":
+            assert (len(rows), quoted, listed) == (1, [(1,)], [])
+            assert {answer[0] for answer in drawn} <= {200, 409}, drawn
+        else:
+            assert (status, len(rows), quoted) == ("cancelled", 2, [(2,)])
+            assert {answer[0] for answer in drawn} <= {200, 201, 202}, drawn
             assert listed == [(str(TEN),)]
         ended[status] += 1
     assert sum(ended.values()) == races
