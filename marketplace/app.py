@@ -72,6 +72,8 @@ from marketplace.risk.thresholds import Thresholds
 from marketplace.scheduler import SWEEP, Scheduler
 from marketplace.services import Services
 from marketplace.settings import HttpSettings, Settings
+from marketplace.shops.orders import Orders
+from marketplace.shops.shops import Shops
 from marketplace.store.database import Database, open_database, open_shared
 from marketplace.store.migrate import migrate, migrate_postgresql, postgres_settings
 from marketplace.store.sealing import open_sealing
@@ -329,6 +331,16 @@ def _services(
     fees = Fees(units, platform_bps=money.platform_fee_bps)
     destinations = open_destinations(catalog, money)
     networks = Networks(parts.scanner, catalog, clock)
+    offers = Offers(units, fees, parts.quoting)
+    checkout = Checkout(
+        units,
+        catalog,
+        destinations,
+        parts.commands,
+        parts.quoting,
+        Expiry(units, parts.scanner, parts.verifier),
+        ttl_h=money.payment_ttl_h,
+    )
     return Services(
         units=units,
         tokens=tokens,
@@ -341,19 +353,13 @@ def _services(
         links=Links(units, accounts, members, passwords, registration=settings.registration),
         admin_sessions=AdminSessions(units, accounts),
         requests=Requests(units),
-        offers=Offers(units, fees, parts.quoting),
+        offers=offers,
         negotiations=Negotiations(units, fees, parts.quoting),
         fees=fees,
         notifications=Notifications(units, news),
-        checkout=Checkout(
-            units,
-            catalog,
-            destinations,
-            parts.commands,
-            parts.quoting,
-            Expiry(units, parts.scanner, parts.verifier),
-            ttl_h=money.payment_ttl_h,
-        ),
+        checkout=checkout,
+        shops=Shops(units, parts.quoting),
+        orders=Orders(units, offers, checkout),
         networks=networks,
         payment_options=PaymentOptions(units, catalog, destinations, networks, parts.quoting),
         payments=PaymentHistory(units, parts.scanner),

@@ -26,6 +26,7 @@ CODES = {
     "reorged": 409,
     "wrong_transaction": 409,
     "out_of_stock": 409,
+    "sold_out": 409,
     "invalid": 422,
     "wrong_code": 422,
     "too_many_attempts": 429,

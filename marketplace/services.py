@@ -29,6 +29,8 @@ from marketplace.payments.sweeps.builder import Sweeps
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.risk.thresholds import Thresholds
+from marketplace.shops.orders import Orders
+from marketplace.shops.shops import Shops
 from marketplace.trade.disputes import Disputes
 from marketplace.trade.fulfilment import Fulfilment
 from marketplace.trade.negotiation import Negotiations
@@ -68,6 +70,8 @@ class Services:
     sweeps: Sweeps
     fulfilment: Fulfilment
     disputes: Disputes
+    shops: Shops
+    orders: Orders
     stock: Stock
     purchased_goods: PurchasedGoods
     thresholds: Thresholds

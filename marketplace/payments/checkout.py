@@ -99,6 +99,16 @@ class Checkout:
             await self._commands.register_now(payment.id)
         return await self._after(payment.id), new
 
+    async def check_payable(self, draft: IntentDraft, amount: str, currency: str) -> None:
+        """
+        Refuse a way to pay in which a price could not be paid, before anything is made of it.
+
+        Raises:
+            Refused: the chain, the rail or the token is none, or the price cannot be told in the token.
+        """
+        _, token = self._known(draft)
+        await self._quoting.price(amount, currency, token)
+
     async def quote(self, payment_id: str) -> PaymentQuote | None:
         """Return what the amount of a payment was quoted by; None where its price is in its token."""
         async with self._units.db.read() as tx:

@@ -20,6 +20,7 @@ from marketplace.store.tables import (
     payments,
     purchase_requests,
     refresh_tokens,
+    request_templates,
     stock_items,
     stock_pools,
     users,
@@ -69,6 +70,20 @@ def pool_of_item(item_id: str) -> Subject:
 def stocks_of(seller_id: str) -> Subject:
     """All stocks of a seller, by name: there may be none yet."""
     return f"stocks of {seller_id}"
+
+
+def template(template_id: str) -> Subject:
+    return select(request_templates.c.id).where(request_templates.c.id == template_id)
+
+
+def shop_of(seller_id: str) -> Subject:
+    """A seller's shop with its templates, by name: there may be none yet."""
+    return f"shop of {seller_id}"
+
+
+def checkout(buyer_id: str, checkout_id: str) -> Subject:
+    """What a buyer asks for under one name."""
+    return f"checkout {buyer_id} {checkout_id}"
 
 
 def _request_of(table: Table, row_id: str) -> Subject:

@@ -21,6 +21,7 @@ from kernel.store.rates import rate_table
 from marketplace import model
 from marketplace.store.columns import BaseUnits, Json, OneOf, identity, known, times
 from marketplace.store.goods_tables import goods_tables
+from marketplace.store.shop_tables import shop_tables
 
 metadata = MetaData()
 
@@ -671,6 +672,7 @@ known_addresses = Table(
 goods_keys, stock_pools, stock_items, offered_goods, goods_orders, goods_reveals, goods_readings = goods_tables(
     metadata
 )
+shops, request_templates, checkouts, checkout_lines = shop_tables(metadata)
 
 # What several processes on one store know of each other.
 rate_counts = rate_table(metadata)
@@ -690,4 +692,6 @@ APPEND_ONLY = (
     "payment_quotes",
     "goods_reveals",
     "goods_readings",
+    "checkouts",
+    "checkout_lines",
 )

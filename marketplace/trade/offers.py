@@ -77,7 +77,7 @@ class Offers:
                 raise conflict("you have a live offer for this request: edit or withdraw it")
             if draft.valid_until is not None and draft.valid_until <= work.now:
                 raise invalid("validUntil", "must be in the future")
-            offer = _offer(draft, request, actor, work.now)
+            offer = new_offer(draft, request, actor.user_id, work.now)
             await offers.add(work.tx, offer)
             if draft.pool_id is not None:
                 await offer_goods(work.tx, actor, request, offer.id, draft.pool_id)
@@ -164,11 +164,12 @@ class Offers:
         return offer
 
 
-def _offer(draft: OfferDraft, request: PurchaseRequest, actor: Actor, now: int) -> Offer:
+def new_offer(draft: OfferDraft, request: PurchaseRequest, seller_id: str, now: int) -> Offer:
+    """Return an offer as it begins."""
     return Offer(
         id=new_id(),
         purchase_request_id=request.id,
-        seller_id=actor.user_id,
+        seller_id=seller_id,
         title=draft.title,
         description=draft.description,
         price_amount=draft.price_amount,

@@ -53,29 +53,7 @@ class Requests:
     async def create(self, actor: Actor, draft: RequestDraft) -> PurchaseRequest:
         """Publish a request and tell the sellers."""
         async with self._units.begin(None) as work:
-            request = PurchaseRequest(
-                id=new_id(),
-                buyer_id=actor.user_id,
-                title=draft.title,
-                description=draft.description,
-                product_type=draft.product_type,
-                product_link=draft.product_link,
-                quantity=draft.quantity,
-                budget_min=draft.budget_min,
-                budget_max=draft.budget_max,
-                budget_currency=draft.budget_currency,
-                urgency=draft.urgency,
-                delivery_type=draft.delivery_type,
-                delivery_email=draft.delivery_email,
-                status=RequestStatus.PENDING,
-                selected_offer_id=None,
-                delivery_confirmed=False,
-                delivery_proof=None,
-                delivered_at=None,
-                confirmed_at=None,
-                created_at=work.now,
-                updated_at=work.now,
-            )
+            request = new_request(draft, actor.user_id, work.now)
             await requests.add(work.tx, request)
             url, title = f"/purchase-requests/{request.id}", f"New request: {draft.title}"
             await work.announce(Role.SELLER, "request", "request_created", title, about=request.id, url=url)
@@ -100,6 +78,33 @@ class Requests:
             if await may_see(tx, actor, request):
                 return request, await delivers_or_receives(tx, actor, request)
         raise forbidden("this purchase request is somebody else's")
+
+
+def new_request(draft: RequestDraft, buyer_id: str, now: int) -> PurchaseRequest:
+    """Return a request as it begins."""
+    return PurchaseRequest(
+        id=new_id(),
+        buyer_id=buyer_id,
+        title=draft.title,
+        description=draft.description,
+        product_type=draft.product_type,
+        product_link=draft.product_link,
+        quantity=draft.quantity,
+        budget_min=draft.budget_min,
+        budget_max=draft.budget_max,
+        budget_currency=draft.budget_currency,
+        urgency=draft.urgency,
+        delivery_type=draft.delivery_type,
+        delivery_email=draft.delivery_email,
+        status=RequestStatus.PENDING,
+        selected_offer_id=None,
+        delivery_confirmed=False,
+        delivery_proof=None,
+        delivered_at=None,
+        confirmed_at=None,
+        created_at=now,
+        updated_at=now,
+    )
 
 
 async def delivers_or_receives(tx: Tx, actor: Actor, request: PurchaseRequest) -> bool:

@@ -23,6 +23,8 @@ from marketplace.web import (
     pricing,
     requests,
     shapes,
+    shop_shapes,
+    shops,
     sweeps,
 )
 from marketplace.web.route import Route
@@ -56,8 +58,29 @@ GOODS = (
     Route("GET", f"{REQUEST}/goods", goods.purchased, {200: goods_shapes.PurchasedGoods}),
     Route("POST", f"{REQUEST}/goods/reveal", goods.reveal, {200: goods_shapes.RevealedGoods}),
 )
+TEMPLATES = f"{MARKET}/templates"
+TEMPLATE = f"{TEMPLATES}/{{id}}"
+SHOPS = (
+    Route("PUT", f"{MARKET}/shop", shops.put, {200: shop_shapes.OneShop}, shops.ShopText),
+    Route("GET", "/api/shops/{id}", shops.show, {200: shop_shapes.ShopPage}, query=bodies.Listing),
+    Route("GET", "/api/templates/{id}", shops.shared, {200: shop_shapes.OneSharedTemplate}),
+    Route("POST", TEMPLATES, shops.create, {201: shop_shapes.OneTemplate}, shops.NewTemplate),
+    Route("GET", TEMPLATES, shops.listing, {200: shop_shapes.TemplatePage}, query=bodies.Listing),
+    Route("PATCH", TEMPLATE, shops.edit, {200: shop_shapes.OneTemplate}, shops.EditTemplate),
+    Route("POST", f"{TEMPLATE}/share", shops.share, {200: shop_shapes.OneTemplate}),
+    Route("POST", f"{TEMPLATE}/close", shops.close, {200: shop_shapes.OneTemplate}),
+    Route("GET", f"{REQUEST}/lines", shops.lines, {200: shop_shapes.CheckoutLines}),
+    Route(
+        "POST",
+        f"{PAYMENT}/checkout",
+        shops.checkout,
+        dict.fromkeys((200, 201, 202), shop_shapes.CheckedOut),
+        shops.NewCheckout,
+    ),
+)
 ROUTES = (
     *GOODS,
+    *SHOPS,
     Route("GET", "/health", health.ping, {200: shapes.Ping}),
     Route("GET", "/api/version", health.version, {200: shapes.Version}),
     Route("GET", "/api/health", health.deep, {200: shapes.Health, 503: shapes.Health}),

@@ -18,7 +18,7 @@ import pytest
 
 from marketplace.web.routes import ROUTES
 from protocol.wire import Moment
-from tests.golden import goods_story
+from tests.golden import goods_story, shop_story
 from tests.golden.book import Book, Caller
 from tests.harness import FakeClock
 from tests.marketplace import fake_scanner, harness
@@ -536,6 +536,10 @@ async def selling_digital_goods(m: Market) -> None:
     await goods_story.tell(m, lambda stock_id: make_purchase(m, product="digital_product", poolId=stock_id))
 
 
+async def keeping_a_shop(m: Market) -> None:
+    await shop_story.tell(m)
+
+
 async def hearing(m: Market) -> None:
     """Everybody's notifications, and one of them as a stream."""
     for name in m.people:
@@ -577,6 +581,8 @@ OPEN = {
     ("POST", "/api/auth/reset-password"),
     ("POST", "/api/auth/register"),
     ("GET", "/api/marketplace/purchase-requests"),
+    ("GET", "/api/shops/{id}"),
+    ("GET", "/api/templates/{id}"),
     ("POST", "/api/payment/amn-scanner/webhook"),
 }
 
@@ -644,6 +650,7 @@ STORIES = (
     deciding,
     charging,
     selling_digital_goods,
+    keeping_a_shop,
     hearing,
     knocking,
     keeping_accounts,

@@ -14,12 +14,14 @@ from tests.marketplace.accepted_purchase import DONE_IN, SELLERS_WALLET, Accepte
 from tests.marketplace.goods_for_sale import send_file
 from tests.marketplace.harness import ADMIN as ADMIN_ACCOUNT
 from tests.marketplace.harness import MARKET, PASSWORD, Api, offer_body, request_body
+from tests.marketplace.shopping import checkout_body, new_template, template_body
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 REQUEST = f"{MARKET}/purchase-requests/{{id}}"
 OFFER = f"{MARKET}/offers/{{id}}"
 STOCK = f"{MARKET}/stocks/{{id}}"
 NEEDS_A_NODE = "POST /api/admin/sweeps/build"
+TEMPLATE = f"{MARKET}/templates/{{id}}"
 EVERYBODY = frozenset(Role)
 SIDES = frozenset({Role.BUYER, Role.SELLER})
 JUDGES = frozenset({Role.ADMIN, Role.RESOLVER})
@@ -62,6 +64,8 @@ OPEN_TO_ALL = {
     "POST /api/auth/reset-password",
     "POST /api/auth/register",
     f"GET {MARKET}/purchase-requests",
+    "GET /api/shops/{id}",
+    "GET /api/templates/{id}",
     "POST /api/payment/amn-scanner/webhook",  # the signature is its token
 }
 TABLE: dict[str, Row] = {
@@ -103,6 +107,14 @@ TABLE: dict[str, Row] = {
     f"POST {STOCK}/items": Row(SELLER, NOT_FOUND, file="content\nZ-1\n"),
     f"GET {STOCK}/items": Row(SELLER, NOT_FOUND),
     f"POST {MARKET}/stock-items/{{id}}/withdraw": Row(SELLER, NOT_FOUND),
+    f"PUT {MARKET}/shop": Row(SELLER, body={"name": "My shop"}),
+    f"POST {MARKET}/templates": Row(SELLER, body=template_body()),
+    f"GET {MARKET}/templates": Row(SELLER | ADMIN),
+    f"PATCH {TEMPLATE}": Row(SELLER, NOT_FOUND, body={"listed": False}),
+    f"POST {TEMPLATE}/share": Row(SELLER, NOT_FOUND),
+    f"POST {TEMPLATE}/close": Row(SELLER | ADMIN, FORBIDDEN, over=ADMIN),
+    f"GET {REQUEST}/lines": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
+    "POST /api/payment/checkout": Row(BUYER, body=checkout_body("{share}")),
     f"GET {REQUEST}/goods": Row(SIDES | ADMIN, FORBIDDEN, over=ADMIN),
     f"POST {REQUEST}/goods/reveal": Row(BUYER, FORBIDDEN),
     "POST /api/payment/intents": Row(
@@ -175,7 +187,12 @@ class Accounts:
         return path.replace("{id}", self.names[kind]).replace("{paymentId}", self.names["payment"])
 
     def _filled(self, text: str) -> str:
-        for name, found in {"request": "purchase-request", "offer": "offer", "seller": "seller"}.items():
+        for name, found in {
+            "request": "purchase-request",
+            "offer": "offer",
+            "seller": "seller",
+            "share": "share",
+        }.items():
             text = text.replace(f"{{{name}}}", self.names[found])
         return text
 
@@ -200,6 +217,7 @@ async def world(purchase: AcceptedPurchase) -> Accounts:
     await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery"))
     _, released = await purchase.release()
     stock, good = await filled_stock(purchase.seller)
+    template, taken = [await new_template(purchase.seller) for _ in range(2)]
     notes = (await purchase.buyer.ok("GET", "/api/notifications"))["notifications"]
     strangers = {role: admin if role is Role.ADMIN else await purchase.market.user(role) for role in Role}
     names = {
@@ -207,6 +225,8 @@ async def world(purchase: AcceptedPurchase) -> Accounts:
         "offer": purchase.offer_id,
         "stock": stock,
         "stock-item": good,
+        "template": template["id"],
+        "share": taken["shareId"],
         "payment": purchase.payment_id,
         "instruction": released["data"]["instruction"]["id"],
         "dispute": dispute,

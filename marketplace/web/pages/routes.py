@@ -24,6 +24,7 @@ from marketplace.web.pages import (
     sign_in,
     stocks,
     sweeps,
+    templates_on_sale,
     users,
 )
 from marketplace.web.pages.guard import COOKIE, LINK, Guard
@@ -77,6 +78,8 @@ PAGES: Final[tuple[tuple[str, str, Handler, frozenset[Role]], ...]] = (
     ("POST", f"{ROOT}/users/{{id}}/unsuspend", users.unsuspend, ADMIN),
     ("POST", f"{ROOT}/users/{{id}}/end-sessions", users.end_sessions, ADMIN),
     ("GET", f"{ROOT}/stocks", stocks.listing, ADMIN),
+    ("GET", f"{ROOT}/templates", templates_on_sale.listing, ADMIN),
+    ("POST", f"{ROOT}/templates/{{id}}/close", templates_on_sale.close, ADMIN),
     ("GET", f"{ROOT}/networks", operations.networks, ADMIN),
     ("POST", f"{ROOT}/networks/threshold", operations.set_threshold, ADMIN),
     ("GET", f"{ROOT}/fees", fees.listing, ADMIN),

@@ -39,6 +39,7 @@ FOR_ADMINS: Final = (
     ("Fees", f"{ROOT}/fees"),
     ("Invitations", f"{ROOT}/invitations"),
     ("Stocks", f"{ROOT}/stocks"),
+    ("Templates", f"{ROOT}/templates"),
     ("Networks", f"{ROOT}/networks"),
     ("Reconciliation", f"{ROOT}/reconciliation"),
     ("Notifications", f"{ROOT}/notifications"),

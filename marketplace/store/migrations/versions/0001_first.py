@@ -26,6 +26,8 @@ APPEND_ONLY = (
     "payment_quotes",
     "goods_reveals",
     "goods_readings",
+    "checkouts",
+    "checkout_lines",
 )
 
 
@@ -43,6 +45,7 @@ def upgrade() -> None:
     _disputes()
     _fees()
     _goods()
+    _shops()
     _sharing()
     for statement in _refusals(Spelling(op.get_context().dialect.name)):
         op.execute(statement)
@@ -984,6 +987,81 @@ def _shown_goods() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("goods_readings_payment", "goods_readings", ["payment_id", "created_at"])
+
+
+def _shops() -> None:
+    """Create what sellers offer to everybody, and what was ordered of it."""
+    op.create_table(
+        "shops",
+        sa.Column("seller_id", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.Column("updated_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(["seller_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("seller_id"),
+    )
+    op.create_table(
+        "request_templates",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("seller_id", sa.Text, nullable=False),
+        sa.Column("share_id", sa.Text, nullable=False),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("description", sa.Text, nullable=False),
+        sa.Column("product_type", sa.Text, nullable=False),
+        sa.Column("price_amount", sa.Text, nullable=False),
+        sa.Column("price_currency", sa.Text, nullable=False),
+        sa.Column("delivery_amount", Whole, nullable=False),
+        sa.Column("delivery_unit", sa.Text, nullable=False),
+        sa.Column("pool_id", sa.Text),
+        sa.Column("require_aml_check", sa.Boolean, nullable=False),
+        sa.Column("aml_block_on_failure", sa.Boolean, nullable=False),
+        sa.Column("listed", sa.Boolean, nullable=False),
+        sa.Column("max_uses", Whole, nullable=False),
+        sa.Column("uses", Whole, nullable=False),
+        sa.Column("closed_at", Whole),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.Column("updated_at", Whole, nullable=False),
+        sa.CheckConstraint(
+            "product_type IN ('physical_product', 'digital_product', 'service', 'consultation')",
+            name="request_templates_type_known",
+        ),
+        sa.CheckConstraint("uses >= 0 AND (max_uses = 0 OR uses <= max_uses)", name="request_templates_uses"),
+        sa.ForeignKeyConstraint(["seller_id"], ["users.id"]),
+        sa.ForeignKeyConstraint(["pool_id"], ["stock_pools.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("share_id"),
+    )
+    op.create_index("request_templates_seller", "request_templates", ["seller_id", "created_at"])
+    op.create_index("request_templates_newest", "request_templates", ["created_at"])
+    op.create_table(
+        "checkouts",
+        sa.Column("buyer_id", sa.Text, nullable=False),
+        sa.Column("checkout_id", sa.Text, nullable=False),
+        sa.Column("digest", sa.Text, nullable=False),
+        sa.Column("purchase_request_id", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(["buyer_id"], ["users.id"]),
+        sa.ForeignKeyConstraint(["purchase_request_id"], ["purchase_requests.id"]),
+        sa.PrimaryKeyConstraint("buyer_id", "checkout_id"),
+        sa.UniqueConstraint("purchase_request_id"),
+    )
+    op.create_table(
+        "checkout_lines",
+        sa.Column("purchase_request_id", sa.Text, nullable=False),
+        sa.Column("line", Whole, autoincrement=False, nullable=False),
+        sa.Column("template_id", sa.Text, nullable=False),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("quantity", Whole, nullable=False),
+        sa.Column("price_amount", sa.Text, nullable=False),
+        sa.Column("price_currency", sa.Text, nullable=False),
+        sa.CheckConstraint("line BETWEEN 1 AND 20", name="checkout_lines_at_most"),
+        sa.CheckConstraint("quantity BETWEEN 1 AND 100", name="checkout_lines_quantity"),
+        sa.ForeignKeyConstraint(["purchase_request_id"], ["purchase_requests.id"]),
+        sa.ForeignKeyConstraint(["template_id"], ["request_templates.id"]),
+        sa.PrimaryKeyConstraint("purchase_request_id", "line"),
+    )
+    op.create_index("checkout_lines_template", "checkout_lines", ["template_id"])
 
 
 def _refused_of_goods(sql: Spelling) -> list[str]:

@@ -1,0 +1,1 @@
+"""Shops: what sellers offer to everybody, and checkouts of it."""
