@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from chains.errors import ChainError
 from chains.evm.adapter import EvmAdapter, open_adapter
 from chains.evm.logs.bloom import bits_of, may_hold
+from chains.evm.logs.queries import LogFilter, LogSource
 from chains.evm.proofs import withheld
 from chains.types import Cursor, EndpointState, Rail, ScanPage, Targets
 from config.catalog import Chain
@@ -151,6 +152,19 @@ def blocks_with(**fields: Any) -> Lie:
 
 
 HASH = "0x" + "12" * 32
+
+
+def in_the_newest_block(method: str, params: list[Any], result: Any) -> Any:
+    """Show a log in a block that holds none, under that block's own hash: it comes first in the same request."""
+    if method == "eth_getBlockByNumber":
+        newest.append((result["number"], result["hash"]))
+    if method != "eth_getLogs":
+        return result
+    number, block_hash = max(newest, key=lambda block: int(block[0], 16))
+    return [*result, changed(result[0], blockNumber=number, blockHash=block_hash, transactionHash=HASH)]
+
+
+newest: list[tuple[str, str]] = []
 LIES: dict[str, tuple[Lie, str]] = {
     "withholds one log": (logs_of(lambda logs: logs[1:]), "keeps back a log of block"),
     "withholds all logs": (logs_of(lambda _: []), "keeps back a log of block"),
@@ -158,6 +172,7 @@ LIES: dict[str, tuple[Lie, str]] = {
         logs_of(lambda logs: [*logs, *(changed(log, transactionHash=HASH) for log in logs[:1])]),
         "shows a log that block",
     ),
+    "invents a log in an empty block": (in_the_newest_block, "shows a log that the filter of block"),
     "changes an amount": (logs_of(lambda logs: [more(log) for log in logs]), "shows a log that block"),
     "changes it in the receipts as well": (
         in_receipts(lambda logs: [more(log) for log in logs]),
@@ -183,6 +198,7 @@ async def test_a_lie_is_found_out_with_one_endpoint_and_another_is_asked_in_the_
     world: World, lie: str, rail: Rail
 ) -> None:
     world.liar.lie, why = LIES[lie]
+    newest.clear()
     alone = await world.adapter(world.liar.url)
     with pytest.raises(ChainError, match=why):
         await read(alone, rail)
@@ -291,3 +307,21 @@ async def test_headers_and_logs_that_are_kept_have_a_bound(world: World, monkeyp
         await read(adapter, Rail.PROXY, blocks=9)
     assert len(check._headers) <= 12
     assert len(check._logs) <= 1
+
+
+@pytest.mark.anvil
+async def test_blocks_that_do_not_build_on_what_was_read_or_are_not_those_of_the_logs_are_no_answer(
+    world: World,
+) -> None:
+    adapter = await world.adapter(world.honest.url)
+    head = await adapter.head()
+    after = Cursor(head.position - 14, HASH)
+    check, page = adapter._scanner._withheld, await read(adapter, Rail.PROXY)
+    assert check is not None
+    endpoint, log_filter = adapter._pool.preferred, LogFilter(Rail.PROXY)
+
+    with pytest.raises(ChainError, match=f"does not build on block {HASH}"):
+        await check.check(endpoint, log_filter, LogSource.LOGS, page, after)
+    other = [transfer._replace(block_hash=HASH) for transfer in page.transfers]
+    with pytest.raises(ChainError, match="its logs and its headers are of different blocks"):
+        await check.check(endpoint, log_filter, LogSource.LOGS, replace(page, transfers=other), Cursor(after.position))
