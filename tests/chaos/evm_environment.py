@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, assert_never
 
 import orjson
 
 from devnet.evm.anvil import CHAIN_ID, anvil
+from devnet.evm.head_server import HeadServer, SocketFault, head_server
 from tests.chaos import rpc_faults
 from tests.chaos.chain_controller import FEE_TOKEN, SILENT_TOKEN, ChainController
 from tests.chaos.facts import ChainTransfer, Coin, Order
 from tests.chaos.purchases import How, Part, PlannedPurchase
 from tests.chaos.rpc_faults import Endpoint
-from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
+from tests.chaos.schedule import EPOCH, SOCKETS, Plan, deepest_reorg
 from tests.harness import MERCHANT, ROOT, USDC, USDT, environment, prepared
 
 MOST_COIN = 10**15  # wei; payers are not endlessly rich
@@ -26,9 +27,18 @@ TOKENS = {"fee_token": FEE_TOKEN, "silent_token": SILENT_TOKEN}
 class EvmEnvironment:
     """Open with `evm_environment`."""
 
-    def __init__(self, controller: ChainController, nodes: list[Endpoint], *, seed: int, since: int) -> None:
+    def __init__(
+        self,
+        controller: ChainController,
+        nodes: list[Endpoint],
+        sockets: Sequence[HeadServer] = (),
+        *,
+        seed: int,
+        since: int,
+    ) -> None:
         self._controller = controller
         self._nodes = nodes
+        self._sockets = sockets
         self._seed = seed
         self._since = since
 
@@ -40,7 +50,10 @@ class EvmEnvironment:
         chains = orjson.loads((ROOT / "supported-chains.json").read_bytes())
         registry = folder / "chains.json"
         registry.write_bytes(orjson.dumps([c | plan.guards if c["chainId"] == CHAIN_ID else c for c in chains]))
-        return environment(folder, ",".join(node.url for node in self._nodes), CHAINS_JSON_PATH=str(registry))
+        more = {"CHAINS_JSON_PATH": str(registry)}
+        if self._sockets:
+            more["RPC_BSC_TESTNET_WS"] = ",".join(socket.url for socket in self._sockets)
+        return environment(folder, ",".join(node.url for node in self._nodes), **more)
 
     def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         return {
@@ -103,11 +116,17 @@ class EvmEnvironment:
         await self._controller.reorg(depth, kind)
 
     def inject_fault(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
+        if kind in SOCKETS and not self._sockets:
+            return nullcontext()  # where nothing listens on a port, nothing is pushed
+        if kind in SOCKETS:
+            return _socket_fault(self._sockets[place], SocketFault(kind.removeprefix("socket_")))
         return rpc_faults.inject_fault(self._nodes[place], kind, self._controller.chain, method)
 
     def heal(self) -> None:
         for node in self._nodes:
             node.heal()
+        for socket in self._sockets:
+            socket.fault = None
 
     async def bury(self, plan: Plan) -> None:
         # Where the chain's own word on what is final counts, that lies two epochs of blocks below the head.
@@ -129,6 +148,19 @@ class EvmEnvironment:
 
 
 @asynccontextmanager
+async def _socket_fault(socket: HeadServer, fault: SocketFault) -> AsyncIterator[None]:
+    """Let a socket misbehave until the block ends; whoever refuses or serves another chain begins with new ones."""
+    socket.fault = fault
+    if fault in {SocketFault.REFUSES, SocketFault.OTHER_CHAIN}:
+        await socket.drop()
+    try:
+        yield
+    finally:
+        if socket.fault is fault:  # else another one goes on
+            socket.fault = None
+
+
+@asynccontextmanager
 async def evm_environment(plan: Plan) -> AsyncIterator[EvmEnvironment]:
     """Start the chain and its endpoints; nothing of them is left behind."""
     async with AsyncExitStack() as stack:
@@ -137,4 +169,6 @@ async def evm_environment(plan: Plan) -> AsyncIterator[EvmEnvironment]:
         await controller.prepare(depth=deepest_reorg(plan.confirmations, plan.guards) + 1)
         since = await chain.height()
         nodes = [await stack.enter_async_context(Endpoint(chain.url)) for _ in range(2)]
-        yield EvmEnvironment(controller, nodes, seed=plan.seed, since=since)
+        heads = chain.url.replace("http:", "ws:")
+        sockets = [await stack.enter_async_context(head_server(CHAIN_ID, node=heads)) for _ in range(2 * plan.pushed)]
+        yield EvmEnvironment(controller, nodes, sockets, seed=plan.seed, since=since)

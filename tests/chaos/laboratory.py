@@ -42,6 +42,7 @@ SETTINGS = {
     "SWEEP_INTERVAL_SEC": "5",
     "SCANNER_SECRET_KEY": "A" * 43 + "=",
 }
+PUSHED = {"POLL_INTERVAL_SEC": "1.5"}  # where sockets announce, polls by themselves are seldom
 ENDPOINTS = 2
 S = TypeVar("S", bound=Supervision)
 ENVIRONMENTS: dict[Family, Callable[[Plan], AbstractAsyncContextManager[ChainEnvironment]]] = {
@@ -271,7 +272,7 @@ async def _experiment(
         chain_env = await stack.enter_async_context(ENVIRONMENTS[plan.family](plan))
         receiver = await stack.enter_async_context(WebhookReceiver())
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        env = chain_env.environment(folder, plan) | SETTINGS
+        env = chain_env.environment(folder, plan) | SETTINGS | (PUSHED if plan.pushed else {})
         permanent_faults = await stack.enter_async_context(AsyncExitStack())
         await _add_permanent_faults(plan, chain_env, permanent_faults)
         supervisor = await stack.enter_async_context(kept(env, session))

@@ -52,6 +52,11 @@ TRANSIENT = (
 EPOCH = 4  # blocks; what the local chain calls final lies two of them below its head
 LIES = "lies_ahead"  # one endpoint makes up a head: found out when two have to agree on it
 WITHHELD = "withholds"  # the proxy's events are left out, without an error; found out when `bloomCheck` is on
+# Of a socket for new heads (`SocketFault`): it costs nothing but speed.
+SOCKETS = tuple(
+    f"socket_{kind}"
+    for kind in ("silent", "lags", "repeats", "lies", "floods", "other_chain", "dies", "refuses", "babbles")
+)
 FOR_LONG = ("wrong_chain", "no_ranges")  # an endpoint that does this is left alone for minutes: never both of them
 INDEXERS = ("timeout", "cut", "5xx", "429", "html", "wrong_json", "empty")
 OF_FAMILY: dict[Family, tuple[str, ...]] = {
@@ -113,6 +118,7 @@ class Plan:
     purchases: tuple[PlannedPurchase, ...]
     faults: tuple[PlannedFault, ...]
     permanent_faults: tuple[tuple[str, ...], ...] = ()  # of each endpoint, from before the start to after the end
+    pushed: bool = False  # whether two sockets announce new heads
 
     @property
     def fault_counts(self) -> Counter[str]:
@@ -140,6 +146,7 @@ def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
         guards["finality"] = "both"
         deepest = deepest_reorg(confirmations, guards)
         faults += _reorgs(rng, span_s, range(min(confirmations, deepest), deepest + 1))
+    sockets = _sockets(random.Random(f"sockets of {seed}"), span_s) if evm else []
     return Plan(
         seed=seed,
         family=family,
@@ -150,7 +157,8 @@ def plan(seed: int, *, span_s: float = SPAN_S, family: Family = "evm") -> Plan:
         purchases=tuple(
             plan_purchases(rng, span_s, family, kinds_of(family, deepest_reorg(confirmations, guards), guards))
         ),
-        faults=tuple(sorted(faults, key=lambda t: t.at)),
+        faults=tuple(sorted([*faults, *sockets], key=lambda t: t.at)),
+        pushed=bool(sockets),
         permanent_faults=_permanent_faults(random.Random(f"habits of {seed}"), family, guards),
     )
 
@@ -216,6 +224,18 @@ def _rpc(rng: random.Random, span_s: float, family: Family) -> list[PlannedFault
     if family == "evm" and rng.random() < 0.4:
         found.append(PlannedFault(rng.uniform(0, span_s / 2), "rpc", rng.choice(FOR_LONG), 3.0, rng.choice([1, 2])))
     return found
+
+
+def _sockets(rng: random.Random, span_s: float) -> list[PlannedFault]:
+    """Draw what goes wrong with the two sockets of every other run, often with both at once."""
+    if rng.random() < 0.5:
+        return []
+    return [
+        PlannedFault(
+            rng.uniform(0, span_s * 0.9), "rpc", rng.choice(SOCKETS), rng.uniform(1.0, 6.0), rng.choice([1, 2, 3])
+        )
+        for _ in _often(span_s, 2.5)
+    ]
 
 
 def _withheld(rng: random.Random, span_s: float) -> list[PlannedFault]:

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from devnet.evm.head_server import SocketFault
 from tests.chaos.purchases import CHAIN_FLOOR, NOT_OF, OF_COIN, PARTS, SHORT, TTL_S, Family, kinds_of
 from tests.chaos.schedule import (
     CLUSTER,
@@ -19,6 +20,7 @@ from tests.chaos.schedule import (
     PROCESS,
     RECEIVER,
     REORGS,
+    SOCKETS,
     TRANSIENT,
     WITHHELD,
     cluster_plan,
@@ -106,11 +108,19 @@ def test_families_without_a_proxy_are_paid_directly_and_have_their_own_faults(fa
 
 def test_every_kind_of_fault_is_in_some_run() -> None:
     injected = {(fault.area, fault.kind) for one in MANY for fault in one.faults}
-    wanted = {("rpc", kind) for kind in (*TRANSIENT, *FOR_LONG, WITHHELD, LIES)} | {
+    wanted = {("rpc", kind) for kind in (*TRANSIENT, *FOR_LONG, WITHHELD, LIES, *SOCKETS)} | {
         ("receiver", kind) for kind in RECEIVER
     }
     wanted |= {("process", kind) for kind in PROCESS} | {("chain", kind) for kind in (*REORGS, "mine")}
     assert injected == wanted
+
+
+def test_sockets_fail_where_there_are_any_in_every_way_there_is() -> None:
+    pushed = [one for one in MANY if one.pushed]
+    assert len(MANY) / 4 < len(pushed) < len(MANY) * 3 / 4
+    assert all(one.pushed == any(fault.kind in SOCKETS for fault in one.faults) for one in MANY)
+    assert {*SOCKETS} == {f"socket_{kind}" for kind in SocketFault}
+    assert {fault.size for one in pushed for fault in one.faults if fault.kind in SOCKETS} == {1, 2, 3}
 
 
 def test_no_reorganisation_reaches_what_is_deep_enough() -> None:
