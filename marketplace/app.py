@@ -18,6 +18,7 @@ from aiohttp import web
 
 from clients.python.amn_scanner_client import ScannerClient
 from kernel.clock import Clock, SystemClock
+from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.clock_follower import ClockFollower
 from kernel.store.leases import Leases
 from kernel.store.lock import exclusive_store_lock
@@ -37,9 +38,11 @@ from marketplace.health import HealthChecks
 from marketplace.identity.accounts import Accounts
 from marketplace.identity.admin_sessions import AdminSessions
 from marketplace.identity.links import Links
+from marketplace.identity.lockout import ACCOUNT, CODES, Lockout
 from marketplace.identity.members import Members
 from marketplace.identity.passwords import Passwords
 from marketplace.identity.rate_limit import parse_limits
+from marketplace.identity.second_factors import CodeCheck, SecondFactors
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
 from marketplace.networks import Networks
@@ -90,6 +93,7 @@ log = logging.getLogger(__name__)
 
 DATABASE = "MARKETPLACE_DATABASE_URL"
 LEASE_S = 6.0
+MAX_ACCOUNTS = 100_000  # tries of so many are counted at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,13 +174,13 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
     async with AsyncExitStack() as stack:
         db, leases = await _open_store(stack, settings, clock)
         seal = partial(open_sealing, db, settings.db_path, settings.sealing)
-        await once_reachable(DATABASE, seal, clock.sleep)
+        cipher = await once_reachable(DATABASE, seal, clock.sleep)
         goods = GoodsSeal(settings.goods)
         await once_reachable(DATABASE, partial(goods.open, db), clock.sleep)
         units = UnitOfWorkFactory(db, clock)
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        passwords = stack.enter_context(Passwords())
-        parts = _build(settings, clock, catalog, units, session, passwords, leases, goods)
+        identity = _identity(settings, clock, units, stack.enter_context(Passwords()), cipher)
+        parts = _build(settings, clock, catalog, units, session, identity, leases, goods)
         if leases is None:
             await parts.follower.doubt()
         if settings.admin_email is not None and settings.admin_password is not None:
@@ -218,6 +222,20 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Identity:
+    """Who people are, and how often they may try to be somebody."""
+
+    tokens: AccessTokens
+    standings: Standings
+    accounts: Accounts
+    members: Members
+    links: Links
+    second_factors: SecondFactors
+    limiter: RateLimiter
+    limiters: Sequence[RateLimiter]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _PaymentParts:
     """What talks to the scanner, and what judges and pays out what it tells."""
 
@@ -233,19 +251,41 @@ class _PaymentParts:
     webhook_receiver: WebhookReceiver
 
 
+def _identity(
+    settings: Settings, clock: Clock, units: UnitOfWorkFactory, passwords: Passwords, cipher: SecretCipher
+) -> _Identity:
+    pepper = settings.jwt_secret.get_secret_value()
+    limiters = _limiters(settings, clock)
+    lockout = Lockout(limiters[1], pepper)
+    check = CodeCheck(cipher, lockout)
+    tokens, standings = AccessTokens(pepper, clock.now_ms), Standings(units)
+    accounts = Accounts(units, passwords, tokens, standings, lockout, check)
+    members = Members(units, standings)
+    return _Identity(
+        tokens=tokens,
+        standings=standings,
+        accounts=accounts,
+        members=members,
+        links=Links(units, accounts, members, passwords, registration=settings.registration),
+        second_factors=SecondFactors(units, accounts, members, cipher, check, required=settings.second_factor),
+        limiter=limiters[0],
+        limiters=limiters,
+    )
+
+
 def _build(
     settings: Settings,
     clock: Clock,
     catalog: Catalog,
     units: UnitOfWorkFactory,
     session: aiohttp.ClientSession,
-    passwords: Passwords,
+    identity: _Identity,
     leases: Leases | None,
     goods: GoodsSeal,
 ) -> Marketplace:
     parts = _payment_parts(settings, clock, catalog, units, session)
     news = NotificationFollower(units)
-    services = _services(settings, clock, catalog, units, passwords, parts, news, goods)
+    services = _services(settings, clock, catalog, units, identity, parts, news, goods)
     return Marketplace(
         http=settings.http,
         services=services,
@@ -270,7 +310,7 @@ def _build(
         sharing=None
         if leases is None
         else Sharing(
-            leases=leases, rates=SharedRates(units.db, [services.limiter], clock, leases.incarnation), news=news
+            leases=leases, rates=SharedRates(units.db, identity.limiters, clock, leases.incarnation), news=news
         ),
         listening=asyncio.get_running_loop().create_future(),
     )
@@ -317,16 +357,12 @@ def _services(
     clock: Clock,
     catalog: Catalog,
     units: UnitOfWorkFactory,
-    passwords: Passwords,
+    identity: _Identity,
     parts: _PaymentParts,
     news: NotificationFollower,
     goods: GoodsSeal,
 ) -> Services:
     money, pepper = settings.money, settings.jwt_secret.get_secret_value()
-    tokens = AccessTokens(pepper, clock.now_ms)
-    standings = Standings(units)
-    accounts = Accounts(units, passwords, tokens, standings)
-    members = Members(units, standings)
     reconciliation = Reconciliation(units)
     fees = Fees(units, platform_bps=money.platform_fee_bps)
     destinations = open_destinations(catalog, money)
@@ -343,15 +379,16 @@ def _services(
     )
     return Services(
         units=units,
-        tokens=tokens,
-        limiter=_limiter(settings, clock),
+        tokens=identity.tokens,
+        limiter=identity.limiter,
         trusted_hops=settings.http.trusted_hops,
         catalog=catalog,
-        accounts=accounts,
-        standings=standings,
-        members=members,
-        links=Links(units, accounts, members, passwords, registration=settings.registration),
-        admin_sessions=AdminSessions(units, accounts),
+        accounts=identity.accounts,
+        standings=identity.standings,
+        second_factors=identity.second_factors,
+        members=identity.members,
+        links=identity.links,
+        admin_sessions=AdminSessions(units, identity.accounts),
         requests=Requests(units),
         offers=offers,
         negotiations=Negotiations(units, fees, parts.quoting),
@@ -422,8 +459,15 @@ def _screener(settings: Settings, clock: Clock, session: aiohttp.ClientSession) 
     return None
 
 
-def _limiter(settings: Settings, clock: Clock) -> RateLimiter:
+def _limiters(settings: Settings, clock: Clock) -> tuple[RateLimiter, RateLimiter]:
+    """Return what counts addresses, and what counts accounts: many addresses do not push accounts out of memory."""
     try:
-        return RateLimiter(parse_limits(settings.http.rate_limits), clock.elapsed_ms)
+        limits = parse_limits(settings.http.rate_limits)
     except ValueError as exc:
         raise ConfigError(f"MARKETPLACE_RATE_LIMITS: {exc}") from exc
+    of_accounts = {name: limit for name, limit in limits.items() if name in (ACCOUNT, CODES)}
+    of_addresses = {name: limit for name, limit in limits.items() if name not in of_accounts}
+    return (
+        RateLimiter(of_addresses, clock.elapsed_ms),
+        RateLimiter(of_accounts, clock.elapsed_ms, max_clients=MAX_ACCOUNTS),
+    )

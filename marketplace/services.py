@@ -13,6 +13,7 @@ from marketplace.identity.accounts import Accounts
 from marketplace.identity.admin_sessions import AdminSessions
 from marketplace.identity.links import Links
 from marketplace.identity.members import Members
+from marketplace.identity.second_factors import SecondFactors
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
 from marketplace.networks import Networks
@@ -50,6 +51,7 @@ class Services:
     catalog: Catalog
     accounts: Accounts
     standings: Standings
+    second_factors: SecondFactors
     members: Members
     links: Links
     admin_sessions: AdminSessions

@@ -18,6 +18,7 @@ from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings, refuse_examples
 from marketplace.errors import ConfigError
+from marketplace.model import Role
 from marketplace.payments.fees import MAX_FEE_BPS
 from marketplace.pricing.settings import OracleEnvironment, OracleSettings, oracle_settings
 from marketplace.retention import Keeping
@@ -155,6 +156,7 @@ class Settings:
     database_url: str | None = field(repr=False)  # PostgreSQL in its place; it may hold a password
     jwt_secret: SecretStr
     sealing: GivenKeys  # of what is sealed at rest
+    second_factor: frozenset[Role]  # whose accounts have to have one
     registration: bool  # whether buyers and sellers make their accounts by themselves
     goods: GivenKeys  # of digital goods, which have keys of their own
     admin_email: str | None
@@ -193,6 +195,7 @@ class _Environment(OracleEnvironment):
     MARKETPLACE_UNMATCHED_RETENTION_DAYS: Days = 90
     MARKETPLACE_INTENT_RETENTION_DAYS: Days = 0
     MARKETPLACE_REGISTRATION: bool = False
+    MARKETPLACE_SECOND_FACTOR: Annotated[tuple[Literal[Role.ADMIN, Role.RESOLVER], ...], BeforeValidator(_listed)] = ()
     MARKETPLACE_ADMIN_EMAIL: str | None = None
     MARKETPLACE_ADMIN_PASSWORD: SecretStr | None = None
     AMN_SCANNER_URL: Url = "http://127.0.0.1:8080"
@@ -253,6 +256,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
         db_path=env.MARKETPLACE_DB_PATH,
         database_url=_revealed(env.MARKETPLACE_DATABASE_URL),
         jwt_secret=_jwt_secret(env),
+        second_factor=frozenset(env.MARKETPLACE_SECOND_FACTOR),
         registration=env.MARKETPLACE_REGISTRATION,
         sealing=_keys(env.MARKETPLACE_SECRET_KEY, env.MARKETPLACE_SECRET_KEY_FORMER),
         goods=_keys(env.MARKETPLACE_GOODS_KEY, env.MARKETPLACE_GOODS_KEY_FORMER),

@@ -11,10 +11,11 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from marketplace.errors import Refused, conflict, forbidden, invalid, not_found
+from marketplace.identity.lockout import KNOWN_MS, Credentials, Lockout
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens, digest, new_refresh
 from marketplace.model import AccountEvent, Actor, Role, User
-from marketplace.store import account_events, account_links, locks, users
+from marketplace.store import account_events, account_links, known_addresses, locks, users
 from marketplace.store.errors import Taken
 from marketplace.store.users import RefreshToken
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
@@ -37,6 +38,13 @@ class PasswordCheck(Protocol):
         """Say whether the stored hash is of older parameters."""
 
 
+class SecondFactorCheck(Protocol):
+    """Judges the second factor of a login."""
+
+    async def judge(self, work: UnitOfWork, user_id: str, code: str | None) -> None:
+        """Use up a code, where the account asks for one; refuse a wrong one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What a login hands out."""
@@ -52,12 +60,20 @@ class Accounts:
     """Use cases of accounts."""
 
     def __init__(
-        self, units: UnitOfWorkFactory, passwords: PasswordCheck, tokens: AccessTokens, standings: Standings
+        self,
+        units: UnitOfWorkFactory,
+        passwords: PasswordCheck,
+        tokens: AccessTokens,
+        standings: Standings,
+        lockout: Lockout,
+        codes: SecondFactorCheck,
     ) -> None:
         self._units = units
         self._passwords = passwords
         self._tokens = tokens
         self._standings = standings
+        self._lockout = lockout
+        self._codes = codes
 
     async def create(self, *, email: str, password: str, role: Role, name: str, by: Actor | None = None) -> User:
         """Add a user; e-mails differ in more than letter case."""
@@ -88,16 +104,41 @@ class Accounts:
             else:
                 log.info("[accounts] first admin created")
 
-    async def login(self, email: str, password: str) -> tuple[User, Tokens]:
-        """Trade e-mail and password for tokens."""
-        user = await self.authenticate(email, password)
-        async with self._units.begin(locks.user(user.id)) as work:
-            return user, await self.issue(work, await self.confirmed(work, user))
+    async def login(self, given: Credentials) -> tuple[User, Tokens]:
+        """Trade e-mail and password, and a code where the account asks for one, for tokens."""
+        async with self.signing_in(given) as (work, user):
+            return user, await self.issue(work, user)
 
-    async def authenticate(self, email: str, password: str) -> User:
+    @asynccontextmanager
+    async def signing_in(self, given: Credentials) -> AsyncIterator[tuple[UnitOfWork, User]]:
+        """Begin the transaction in which whoever has these credentials is given a session."""
+        user = await self._authenticate(given)
+        async with self._units.begin(locks.user(user.id)) as work:
+            user = await self.confirmed(work, user)
+            await self._codes.judge(work, user.id, given.code)
+            await self.know(work, user.id, given.client)
+            yield work, user
+
+    async def know(self, work: UnitOfWork, user_id: str, client: str) -> None:
+        """Remember from where somebody came who proved who they are."""
+        await known_addresses.see(work.tx, user_id, self._lockout.address_of(client), work.now)
+
+    async def require_password(self, actor: Actor, password: str) -> User:
+        """Return who the actor is; refuse whoever has their token and not their password."""
+        user = await self.me(actor)
+        if not await self._passwords.verify(user.password_hash, password):
+            raise invalid("password", "is wrong")
+        return user
+
+    async def _authenticate(self, given: Credentials) -> User:
         """Return whose e-mail and password these are; a wrong one and an unknown user look and cost the same."""
+        email, password = same_email(given.email), given.password
         async with self._units.db.read() as tx:
-            user = await users.by_email(tx, same_email(email))
+            user = await users.by_email(tx, email)
+            address = self._lockout.address_of(given.client)
+            seen = None if user is None else await known_addresses.seen_at(tx, user.id, address)
+        if seen is None or seen + KNOWN_MS <= self._units.clock.now_ms():
+            self._lockout.try_account(email)
         right = await self._passwords.verify(None if user is None else user.password_hash, password)
         if user is None or not right:
             raise Refused("bad_credentials", "e-mail or password is wrong")
@@ -121,14 +162,14 @@ class Accounts:
             raise forbidden("this account is suspended")
         return now
 
-    async def change_password(self, actor: Actor, current: str, wanted: str) -> Tokens:
+    async def change_password(self, actor: Actor, current: str, wanted: str, client: str) -> Tokens:
         """Give the actor a new password and new tokens; every other session of theirs ends."""
-        async with self.changing_password(actor, current, wanted) as (work, user):
+        async with self.changing_password(actor, current, wanted, client) as (work, user):
             return await self.issue(work, user)
 
     @asynccontextmanager
     async def changing_password(
-        self, actor: Actor, current: str, wanted: str
+        self, actor: Actor, current: str, wanted: str, client: str
     ) -> AsyncIterator[tuple[UnitOfWork, User]]:
         """Give the actor a new password and end their sessions; what the block adds is the session that goes on."""
         user = await self.me(actor)
@@ -138,6 +179,7 @@ class Accounts:
         async with self.ending_sessions(user.id) as work:
             await self.confirmed(work, user)
             await self.put_password(work, user.id, hashed)
+            await self.know(work, user.id, client)
             await account_events.add(work.tx, AccountEvent.PASSWORD_CHANGED, about=user.id, by=user.id, now=work.now)
             yield work, replace(user, password_hash=hashed, generation=user.generation + 1)
 
@@ -155,6 +197,7 @@ class Accounts:
         await users.set_password_hash(work.tx, user_id, password_hash)
         await users.end_sessions(work.tx, user_id, work.now)
         await account_links.revoke_resets(work.tx, user_id, work.now)
+        await known_addresses.forget(work.tx, user_id)
         work.notify([user_id], "account", "password_changed", "Your password was changed", about=user_id)
 
     async def refresh(self, plain: str) -> Tokens:

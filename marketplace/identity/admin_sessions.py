@@ -5,8 +5,9 @@ from __future__ import annotations
 from kernel.web.browser_sessions import LIFE_MS, is_token, new_token, token_hash
 from marketplace.errors import forbidden
 from marketplace.identity.accounts import Accounts
+from marketplace.identity.lockout import Credentials
 from marketplace.model import Actor, Role, User
-from marketplace.store import admin_sessions, locks
+from marketplace.store import admin_sessions
 from marketplace.store.admin_sessions import AdminSession
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
@@ -20,17 +21,16 @@ class AdminSessions:
         self._units = units
         self._accounts = accounts
 
-    async def open(self, email: str, password: str) -> str:
+    async def open(self, given: Credentials) -> str:
         """Sign a browser in; return the token that it keeps."""
-        user = await self._accounts.authenticate(email, password)
-        if user.role not in STAFF:
-            raise forbidden("these pages are for admins and resolvers")
-        async with self._units.begin(locks.user(user.id)) as work:
-            return await _opened(work, await self._accounts.confirmed(work, user))
+        async with self._accounts.signing_in(given) as (work, user):
+            if user.role not in STAFF:
+                raise forbidden("these pages are for admins and resolvers")
+            return await _opened(work, user)
 
-    async def change_password(self, actor: Actor, current: str, wanted: str) -> str:
+    async def change_password(self, actor: Actor, current: str, wanted: str, client: str) -> str:
         """Give somebody who is signed in a new password; return the token of the one session that goes on."""
-        async with self._accounts.changing_password(actor, current, wanted) as (work, user):
+        async with self._accounts.changing_password(actor, current, wanted, client) as (work, user):
             return await _opened(work, user)
 
     async def of(self, token: str) -> User | None:

@@ -80,6 +80,8 @@ class Links:
 
     async def order_reset(self, actor: Actor, user_id: str) -> HandedOut:
         """Let somebody choose a new password; the account and every admin are told, since it opens the account."""
+        if actor.user_id == user_id:  # else a stolen session would do without the password
+            raise conflict("change your own password with the one you have")
         async with self._members.deciding(actor, user_id) as (work, user):
             if user.suspended_at is not None:
                 raise conflict("this account is suspended")
@@ -111,7 +113,7 @@ class Links:
             await _note(work, AccountEvent.JOINED, user.id, link.created_by, link.id)
             return user, await self._accounts.issue(work, user)
 
-    async def reset(self, token: str, password: str) -> User:
+    async def reset(self, token: str, password: str, client: str) -> User:
         """Trade a reset link for a new password; every session ends, and the second factor stays."""
         link = await self._good(token, LinkKind.RESET)
         hashed = await self._passwords.hash(password)
@@ -119,6 +121,7 @@ class Links:
         async with self._accounts.ending_sessions(owner) as work:
             await self._used(work, token, LinkKind.RESET)
             await self._accounts.put_password(work, owner, hashed)
+            await self._accounts.know(work, owner, client)  # no stranger's guesses keep out who has the link
             await _note(work, AccountEvent.PASSWORD_RESET, owner, link.created_by, link.id)
             user = await users.by_id(work.tx, owner)
         if user is None:

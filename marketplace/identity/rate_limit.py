@@ -15,12 +15,15 @@ DEFAULTS: Mapping[str, Limit] = {
     "login": Limit(10, QUARTER_HOUR_S),
     "payment": Limit(30, QUARTER_HOUR_S),
     "all": Limit(100, QUARTER_HOUR_S),
+    # Of one account, whoever asks (`lockout`): from addresses nobody signed in from, and codes of second factors.
+    "account": Limit(20, QUARTER_HOUR_S),
+    "codes": Limit(5, QUARTER_HOUR_S),
 }
 
 
 def parse_limits(text: str | None) -> dict[str, Limit]:
     """
-    Read `MARKETPLACE_RATE_LIMITS`: `login=10/900,payment=30/900,all=100/900` (count/seconds), or `all=off`.
+    Read `MARKETPLACE_RATE_LIMITS`: `login=10/900,payment=30/900,account=20/900` (count/seconds), or `all=off`.
 
     What is not named keeps its default; what is off is missing from the answer.
 

@@ -28,12 +28,12 @@ KIND = StoreKind(
         ),
     },
     counted=("users", "purchase_requests", "offers", "payments", "funds_ledger_entries", "webhook_inbox"),
-    sealed="SELECT sealed FROM key_proof",
+    sealed="SELECT sealed FROM key_proof UNION ALL SELECT sealed FROM second_factors",
 )
 
 COPIED = Copied(
     metadata=metadata,
     not_copied=("nodes", "leases", "rate_counts"),
-    sealed=(("key_proof", "sealed"),),
+    sealed=(("key_proof", "sealed"), ("second_factors", "sealed")),
     amounts=lambda column: isinstance(column.type, BaseUnits),
 )

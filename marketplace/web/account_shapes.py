@@ -74,3 +74,12 @@ class NewReset(Wire):
 
 class Done(Wire):
     done: bool
+
+
+class Enrolment(Wire):
+    secret: str
+    uri: str
+
+
+class RecoveryCodes(Wire):
+    recovery_codes: tuple[str, ...]

@@ -7,7 +7,9 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
+from kernel.web.clients import client_of
 from marketplace.identity.accounts import Tokens
+from marketplace.identity.lockout import Credentials
 from marketplace.model import Role
 from marketplace.web import shapes
 from marketplace.web.answers import success
@@ -30,6 +32,7 @@ class NewUser(Body):
 class Login(Body):
     email: Annotated[Text, Field(min_length=1, max_length=254)]
     password: Password
+    code: Annotated[str | None, Field(min_length=1, max_length=64, repr=False)] = None
 
 
 class ChangePassword(Body):
@@ -46,6 +49,16 @@ def issued(tokens: Tokens) -> shapes.Tokens:
     return shapes.Tokens(access_token=tokens.access, refresh_token=tokens.refresh)
 
 
+def client(request: web.Request) -> str:
+    """Return from where somebody asks."""
+    return client_of(request, request.app[SERVICES].trusted_hops)
+
+
+def credentials(request: web.Request, body: Login) -> Credentials:
+    """Return what somebody signs in with."""
+    return Credentials(body.email, body.password, body.code, client(request))
+
+
 async def create(request: web.Request) -> web.Response:
     """POST /api/admin/users"""
     actor = current_actor(request, Role.ADMIN)
@@ -59,7 +72,7 @@ async def create(request: web.Request) -> web.Response:
 async def login(request: web.Request) -> web.Response:
     """POST /api/auth/login"""
     body = await parse(request, Login)
-    user, tokens = await request.app[SERVICES].accounts.login(body.email, body.password)
+    user, tokens = await request.app[SERVICES].accounts.login(credentials(request, body))
     return success(shapes.LoggedIn(tokens=issued(tokens), user=of(shapes.User, user)))
 
 
@@ -74,7 +87,8 @@ async def change_password(request: web.Request) -> web.Response:
     """POST /api/auth/password"""
     actor = current_actor(request)
     body = await parse(request, ChangePassword)
-    renewed = await request.app[SERVICES].accounts.change_password(actor, body.current_password, body.new_password)
+    given = (body.current_password, body.new_password, client(request))
+    renewed = await request.app[SERVICES].accounts.change_password(actor, *given)
     return success(shapes.Refreshed(tokens=issued(renewed)))
 
 

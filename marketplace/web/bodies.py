@@ -20,6 +20,8 @@ from marketplace.web.state import SERVICES
 
 M = TypeVar("M", bound=BaseModel)
 ENDED = web.RequestKey("session is over", bool)  # of the access token of a request; its middleware looks it up
+LACKS_FACTOR = web.RequestKey("has to add a second factor first", bool)
+OWN_ACCOUNT = "/api/auth/"  # what is open to whoever has to add one
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # what no text of several lines has
@@ -128,6 +130,8 @@ async def look_up_session(request: web.Request) -> None:
         return
     standing = await services.standings.of(claims.user_id)
     request[ENDED] = standing is None or not standing.holds(claims.generation)
+    needs = claims.role in services.second_factors.required and not request.path.startswith(OWN_ACCOUNT)
+    request[LACKS_FACTOR] = needs and standing is not None and not standing.second_factor
 
 
 def current_actor(request: web.Request, *roles: Role) -> Actor:
@@ -143,6 +147,8 @@ def current_actor(request: web.Request, *roles: Role) -> Actor:
     if request.get(ENDED, True):
         raise Refused("unauthorized", "this session is over: log in again")
     prove(request)
+    if request.get(LACKS_FACTOR, False):
+        raise Refused("second_factor_required", "add a second factor first: POST /api/auth/second-factor")
     if roles and actor.role not in roles:
         raise forbidden(f"this is for {' and '.join(roles)} only")
     return actor

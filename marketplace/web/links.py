@@ -12,7 +12,7 @@ from marketplace.model import Role
 from marketplace.store.account_links import Link
 from marketplace.web import account_shapes as shapes
 from marketplace.web import shapes as common
-from marketplace.web.accounts import NewPassword, issued
+from marketplace.web.accounts import NewPassword, client, issued
 from marketplace.web.answers import paged, success
 from marketplace.web.bodies import Body, Listing, Text, current_actor, parse, parse_query, path_uuid
 from marketplace.web.fields import Email
@@ -91,7 +91,7 @@ async def join(request: web.Request) -> web.Response:
 async def reset(request: web.Request) -> web.Response:
     """POST /api/auth/reset-password"""
     body = await parse(request, Reset)
-    user = await request.app[SERVICES].links.reset(body.token, body.password)
+    user = await request.app[SERVICES].links.reset(body.token, body.password, client(request))
     return success(common.OneUser(user=of(common.User, user)))
 
 

@@ -29,8 +29,16 @@ EXEMPT = frozenset(
     }
 )
 
-GUESSED = frozenset(  # where passwords and links can be tried, or accounts made
-    f"/api/auth/{name}" for name in ("login", "password", "join", "reset-password", "register")
+GUESSED = frozenset(  # where passwords, links and codes can be tried, or accounts made
+    {
+        "/api/auth/login",
+        "/api/auth/password",
+        "/api/auth/join",
+        "/api/auth/reset-password",
+        "/api/auth/register",
+        "/api/auth/second-factor",
+        "/api/auth/second-factor/remove",
+    }
 )
 
 PAGES = "/admin"  # below which the pages of admins and resolvers are

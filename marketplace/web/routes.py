@@ -22,6 +22,7 @@ from marketplace.web import (
     payments,
     pricing,
     requests,
+    second_factors,
     shapes,
     shop_shapes,
     shops,
@@ -38,6 +39,7 @@ STOCKS = f"{MARKET}/stocks"
 STOCK = f"{STOCKS}/{{id}}"
 PAYMENT = "/api/payment"
 ADMIN = "/api/admin"
+FACTOR = "/api/auth/second-factor"
 INVITATIONS = f"{ADMIN}/invitations"
 USER = f"{ADMIN}/users/{{id}}"
 PAYIN = f"{ADMIN}/payments/{{id}}"
@@ -93,6 +95,12 @@ ROUTES = (
     Route("POST", "/api/auth/join", links.join, {201: shapes.LoggedIn}, links.Join),
     Route("POST", "/api/auth/reset-password", links.reset, {200: shapes.OneUser}, links.Reset),
     Route("POST", "/api/auth/register", links.register, {202: account_shapes.Done}, links.Register),
+    Route("POST", FACTOR, second_factors.start, {201: account_shapes.Enrolment}, second_factors.Start),
+    Route(
+        "POST", f"{FACTOR}/confirm", second_factors.confirm, {200: account_shapes.RecoveryCodes}, second_factors.Confirm
+    ),
+    Route("POST", f"{FACTOR}/remove", second_factors.remove, {200: account_shapes.Done}, second_factors.Remove),
+    Route("POST", f"{USER}/remove-second-factor", second_factors.remove_of, {200: account_shapes.Done}),
     Route("POST", INVITATIONS, links.invite, {201: account_shapes.NewInvitation}, links.Invite),
     Route("GET", INVITATIONS, links.invitations, {200: account_shapes.InvitationPage}, query=bodies.Listing),
     Route("POST", f"{INVITATIONS}/{{id}}/revoke", links.revoke, {200: account_shapes.Done}),

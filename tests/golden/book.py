@@ -38,10 +38,13 @@ _CHANGING = {
 _PATTERN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _CHANGING.items()))
 _MEASURED = {"latencyMs", "checksum", "fileName"}  # what a clock of the machine says, and what hashes ids
 _DRAWN = {
+    "secret": re.compile(r"[A-Z2-7]{32}"),
+    "uri": re.compile(r"otpauth://.+"),
+    "recoveryCodes": re.compile(r"([A-Z2-9]{4}-?){4}"),
     "token": re.compile(r"[\w-]{43}"),
     "path": re.compile(r"/admin/links/[\w-]{43}"),
     "refreshToken": re.compile(r".+"),
-    "code": re.compile(r"[0-9]{6}"),
+    "code": re.compile(r"[0-9]{6}|([A-Z2-9]{4}-?){4}"),
     "X-Request-Id": re.compile(r"[0-9a-f]{32}"),
 }
 
@@ -77,6 +80,8 @@ class Names:
             return f"<{name}>"
         if name in _DRAWN and isinstance(value, str) and _DRAWN[name].fullmatch(value):
             return self.of(name, value)
+        if name in _DRAWN and isinstance(value, list):
+            return [self._field(name, each) for each in value]
         return self.masked(value)
 
 

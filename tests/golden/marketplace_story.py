@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pyotp
 import pytest
 
 from marketplace.web.routes import ROUTES
@@ -681,6 +682,44 @@ async def quoting(m: Market) -> None:
     purchase = await make_purchase(m, price={"amount": "10", "currency": "EUR"})
     await purchase.open(status=503)
     await m.people["buyer"].ask("GET", f"/api/payment/options?requestId={purchase.request_id}", status=503)
+
+
+async def second_factor(m: Market) -> None:
+    """An admin who has to have one; the clock stands still, and so do codes."""
+    admin = await m.log_in("admin", *ADMIN)
+    place = "/api/auth/second-factor"
+    await admin.ask("GET", "/api/admin/users", status=403)
+    await admin.ask("POST", place, {"password": "wrong"}, status=REFUSED)
+    secret = (await admin.ask("POST", place, {"password": ADMIN[1]}, status=201))["data"]["secret"]
+    await admin.ask("POST", f"{place}/confirm", {"code": "no code"}, status=REFUSED)
+    codes = pyotp.TOTP(secret)
+    step = m.clock.now_ms() // 30_000
+    confirmed = await admin.ask("POST", f"{place}/confirm", {"code": codes.generate_otp(step - 1)})
+    given = {"email": ADMIN[0], "password": ADMIN[1]}
+    await m.nobody.ask("POST", "/api/auth/login", given, status=401)
+    for status in (200, 401):
+        await m.nobody.ask("POST", "/api/auth/login", {**given, "code": codes.generate_otp(step)}, status=status)
+    recovery = confirmed["data"]["recoveryCodes"][0]
+    await admin.ask("POST", f"{place}/remove", {"password": ADMIN[1], "code": recovery}, status=409)
+    await m.join("resolver", "ruth")
+    ruth = m.people["ruth"]
+    secret = (await ruth.ask("POST", place, {"password": PASSWORD}, status=201))["data"]["secret"]
+    about = f"/api/admin/users/{(await ruth.ask('GET', '/api/auth/me'))['data']['user']['id']}"
+    await ruth.ask("POST", f"{place}/confirm", {"code": pyotp.TOTP(secret).generate_otp(step)})
+    removal = {"password": PASSWORD, "code": pyotp.TOTP(secret).generate_otp(step + 1)}
+    await ruth.ask("POST", f"{place}/remove", removal)
+    await m.admin.ask("POST", f"{about}/remove-second-factor", status=409)
+    secret = (await ruth.ask("POST", place, {"password": PASSWORD}, status=201))["data"]["secret"]
+    await ruth.ask("POST", f"{place}/confirm", {"code": pyotp.TOTP(secret).generate_otp(step)})
+    given = {"email": "ruth@example.test", "password": PASSWORD}
+    recovered = await m.nobody.ask("POST", "/api/auth/login", given, status=401)
+    await m.admin.ask("POST", f"{about}/remove-second-factor")
+    await m.log_in("ruth", "ruth@example.test")
+    await m.people["ruth"].ask("GET", "/api/notifications")
+    given = {"email": ADMIN[0], "password": ADMIN[1], "code": recovery}
+    await m.nobody.ask("POST", "/api/auth/login", given)
+    await admin.ask("GET", "/api/notifications")
+    assert recovered["error"]["code"] == "code_required"
 
 
 async def without_a_secret(m: Market) -> None:

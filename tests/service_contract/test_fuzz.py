@@ -208,6 +208,11 @@ async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
             FuzzSample("POST", "/api/auth/join", {"token": "a" * 43, "name": "New", "password": "a long password"}),
             FuzzSample("POST", "/api/auth/reset-password", {"token": "a" * 43, "password": "a long password"}),
             FuzzSample("POST", "/api/auth/register", person),
+            FuzzSample("POST", "/api/auth/second-factor", {"password": "not the password"}, "admin"),
+            FuzzSample("POST", "/api/auth/second-factor/confirm", {"code": "000000"}, "admin"),
+            FuzzSample(
+                "POST", "/api/auth/second-factor/remove", {"password": "not the password", "code": "000000"}, "admin"
+            ),
             FuzzSample("POST", "/api/admin/invitations", {"email": "guest{n}@example.test", "role": "buyer"}, "admin"),
             FuzzSample("POST", f"/api/admin/users/{UNKNOWN}/suspend", {"reason": "because"}, "admin"),
             FuzzSample("POST", wanted, request_body(), "buyer"),

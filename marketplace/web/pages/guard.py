@@ -15,6 +15,7 @@ from kernel.web.browser_sessions import BrowserCookies, form_token
 from kernel.web.connections import prove
 from kernel.web.forms import FORM_TOKEN, ForeignForm
 from marketplace.errors import Refused, forbidden
+from marketplace.identity.lockout import Credentials
 from marketplace.model import Actor, Role, User
 from marketplace.web.middlewares import PAGES, REQUEST_ID, count, is_page, route_of
 from marketplace.web.pages.meaning import meaning, of_refusal
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 COOKIE: Final = "amn_admin"
 LOGIN: Final = f"{PAGES}/login"
 LINK: Final = f"{PAGES}/links/{{token}}"
+ACCOUNT: Final = f"{PAGES}/account"
 FOR_ALL: Final = {LOGIN, LINK, f"{PAGES}/links/done"}  # without a session
 
 
@@ -42,10 +44,10 @@ class Guard:
         self._roles = roles
         self.cookies = cookies
 
-    async def sign_in(self, request: web.Request, email: str, password: str) -> web.Response:
-        """Open a session for whoever knows an account's password."""
+    async def sign_in(self, request: web.Request, given: Credentials) -> web.Response:
+        """Open a session for whoever has an account's credentials."""
         sessions = request.app[SERVICES].admin_sessions
-        token = await sessions.open(email, password)
+        token = await sessions.open(given)
         # Whoever has a copy of the session that is replaced would keep it for hours, and nobody could end it.
         await sessions.close(self.cookies.token(request))
         response = redirect(request, PAGES)
@@ -87,12 +89,22 @@ class Guard:
                 return redirect(request, LOGIN)
             raise Refused("unauthorized", "You are signed out. Sign in and do it again.")
         prove(request)
+        if not await self._has_enough(request, user):
+            return redirect(request, ACCOUNT)
         request[SIGNED_IN], request[FORM_TOKEN] = user, form_token(self.cookies.token(request))
         method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
         roles = self._roles.get((method, route_of(request)))
         if roles is not None and user.role not in roles:  # what is no page is refused as such behind this
             raise forbidden(f"this is for {' and '.join(sorted(roles))} only")
         return None
+
+    async def _has_enough(self, request: web.Request, user: User) -> bool:
+        """Say whether somebody has the second factor their role has to have, or is about to add it, or to leave."""
+        services, path = request.app[SERVICES], request.path
+        if user.role not in services.second_factors.required or path in {f"{PAGES}/logout", ACCOUNT}:
+            return True
+        standing = await services.standings.of(user.id)
+        return path.startswith(f"{ACCOUNT}/") or (standing is not None and standing.second_factor)
 
     async def still_signed_in(self, request: web.Request) -> bool:
         """Say whether the session of a request that is being answered for long is not over yet."""

@@ -13,7 +13,7 @@ from marketplace.errors import Refused
 from marketplace.identity.links import HandedOut
 from marketplace.model import LinkKind, Role
 from marketplace.web import links as api
-from marketplace.web.accounts import NewPassword
+from marketplace.web.accounts import NewPassword, client
 from marketplace.web.bodies import Body, Listing, path_uuid
 from marketplace.web.pages import forms
 from marketplace.web.pages.guard import LINK, actor_of
@@ -118,7 +118,7 @@ async def use(request: web.Request) -> web.Response:
             await links.join(token, body.name, body.password)
         else:
             renewing = await forms.read(request, Renewing)
-            await links.reset(token, renewing.password)
+            await links.reset(token, renewing.password, client(request))
 
     return await forms.attempt(request, action, _look, LINK.replace("{token}", "done"))
 

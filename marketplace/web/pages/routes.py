@@ -14,6 +14,7 @@ from kernel.web.browser_sessions import BrowserCookies
 from marketplace.model import Role
 from marketplace.settings import HttpSettings
 from marketplace.web.pages import (
+    account,
     disputes,
     fees,
     instructions,
@@ -27,7 +28,7 @@ from marketplace.web.pages import (
     templates_on_sale,
     users,
 )
-from marketplace.web.pages.guard import COOKIE, LINK, Guard
+from marketplace.web.pages.guard import ACCOUNT, COOKIE, LINK, Guard
 from marketplace.web.pages.overview import LIVE
 from marketplace.web.pages.sign_in import GUARD
 from marketplace.web.pages.view import ROOT
@@ -68,6 +69,12 @@ PAGES: Final[tuple[tuple[str, str, Handler, frozenset[Role]], ...]] = (
     ("POST", f"{ROOT}/users", users.create, ADMIN),
     ("GET", f"{ROOT}/users/{{id}}", users.one, ADMIN),
     ("POST", f"{ROOT}/users/{{id}}/reset", links.order_reset, ADMIN),
+    ("POST", f"{ROOT}/users/{{id}}/remove-second-factor", users.remove_second_factor, ADMIN),
+    ("GET", ACCOUNT, account.page, STAFF),
+    ("POST", f"{ACCOUNT}/password", account.change_password, STAFF),
+    ("POST", f"{ACCOUNT}/second-factor", account.start, STAFF),
+    ("POST", f"{ACCOUNT}/second-factor/confirm", account.confirm, STAFF),
+    ("POST", f"{ACCOUNT}/second-factor/remove", account.remove, STAFF),
     ("GET", links.INVITATIONS, links.listing, ADMIN),
     ("POST", links.INVITATIONS, links.invite, ADMIN),
     ("POST", f"{links.INVITATIONS}/{{id}}/revoke", links.revoke, ADMIN),

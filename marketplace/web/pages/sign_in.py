@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from kernel.web.forms import read_form
 from marketplace.errors import Refused
-from marketplace.web.accounts import Login
+from marketplace.web.accounts import Login, credentials
 from marketplace.web.bodies import validated
 from marketplace.web.pages.guard import Guard
 from marketplace.web.pages.meaning import Meaning, meaning
@@ -23,10 +23,10 @@ async def page(request: web.Request) -> web.Response:
 
 async def sign_in(request: web.Request) -> web.Response:
     """POST /admin/login"""
-    given = await read_form(request, "email", "password")
+    given = await read_form(request, "email", "password", "code")
     try:
-        wanted = validated(given, Login)
-        return await request.app[GUARD].sign_in(request, wanted.email, wanted.password)
+        wanted = validated({name: value for name, value in given.items() if value}, Login)
+        return await request.app[GUARD].sign_in(request, credentials(request, wanted))
     except (Refused, ValidationError) as exc:
         return _page(request, meaning(exc))
 

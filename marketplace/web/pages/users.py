@@ -100,6 +100,12 @@ async def end_sessions(request: web.Request) -> web.Response:
     return await _press(request, lambda: service.end_sessions(actor_of(request), path_uuid(request, "user")))
 
 
+async def remove_second_factor(request: web.Request) -> web.Response:
+    """POST /admin/users/{id}/remove-second-factor"""
+    service = request.app[SERVICES].second_factors
+    return await _press(request, lambda: service.remove_of(actor_of(request), path_uuid(request, "user")))
+
+
 async def _press(request: web.Request, does: Callable[[], Awaitable[object]]) -> web.Response:
     """Do what a button without fields is for."""
 

@@ -26,6 +26,7 @@ FOR_STAFF: Final = (
     ("Overview", ROOT),
     ("Disputes", f"{ROOT}/disputes"),
     ("Notifications", f"{ROOT}/notifications"),
+    ("Your account", f"{ROOT}/account"),
 )
 FOR_ADMINS: Final = (
     ("Overview", ROOT),
@@ -43,6 +44,7 @@ FOR_ADMINS: Final = (
     ("Networks", f"{ROOT}/networks"),
     ("Reconciliation", f"{ROOT}/reconciliation"),
     ("Notifications", f"{ROOT}/notifications"),
+    ("Your account", f"{ROOT}/account"),
 )
 
 

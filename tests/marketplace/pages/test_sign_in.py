@@ -36,6 +36,11 @@ RESOLVERS = {
     ("POST", "/admin/disputes/{id}/resolve"),
     ("GET", "/admin/payments/{id}"),
     ("GET", "/admin/notifications"),
+    ("GET", "/admin/account"),
+    ("POST", "/admin/account/password"),
+    ("POST", "/admin/account/second-factor"),
+    ("POST", "/admin/account/second-factor/confirm"),
+    ("POST", "/admin/account/second-factor/remove"),
     ("POST", "/admin/notifications/{id}/read"),
 }
 SPELLINGS = (
