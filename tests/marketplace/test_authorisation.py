@@ -179,8 +179,7 @@ class Accounts:
         headers = {} if who is None else {"Authorization": f"Bearer {who.token}"}
         text = None if row.body is None else self._filled(orjson.dumps(row.body).decode())
         password = ADMIN_ACCOUNT[1] if who is self.purchase.market.admin else PASSWORD
-        data = None if text is None else text.replace("{password}", password).encode()
-        data = row.file.encode() or None if row.body is None else self._filled(orjson.dumps(row.body).decode()).encode()
+        data = (row.file.encode() or None) if text is None else text.replace("{password}", password).encode()
         async with self.purchase.buyer.session.request(method, url, data=data, headers=headers) as response:
             if call == NEW_PASSWORD and who is not None and response.status == 200:  # their other tokens are over
                 who.token = (await response.json())["data"]["tokens"]["accessToken"]
