@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.evm import multicall
-from chains.evm.blocks import Block, block_call, parse_block
+from chains.evm.blocks import Block, block_call, parse_block, parse_code
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.evm.rpc.contract_failures import contract_failed
 from chains.rpc.endpoint import Endpoint
@@ -62,7 +62,7 @@ class BalanceReader:
     async def _aggregating(self, endpoint: Endpoint) -> bool:
         if endpoint not in self._aggregates:
             (answer,) = await self._client.batch(endpoint, [("eth_getCode", (multicall.ADDRESS, "latest"))])
-            self._aggregates[endpoint] = answer.get() not in {"0x", "0x0", None}
+            self._aggregates[endpoint] = parse_code(answer.get()) not in {"0x", "0x0"}
         return self._aggregates[endpoint]
 
     async def _aggregated(self, endpoint: Endpoint, holdings: Sequence[BalanceKey], block: Block) -> list[int | None]:

@@ -8,7 +8,7 @@ from chains.errors import (
     ChainProtocolError,
     ChainUnavailable,
 )
-from chains.evm.blocks import Block, block_call, not_held, parse_block
+from chains.evm.blocks import Block, block_call, not_held, parse_block, parse_code
 from chains.evm.rpc.client import RawResult, RpcClient, RpcRefused
 from chains.heads.head_track import ObservedHead
 from chains.rpc.endpoint import Endpoint, Unserved
@@ -126,10 +126,7 @@ class BlockReader:
     async def code_at(self, endpoint: Endpoint, *, address: str) -> str:
         """Return the code deployed at an address, 0x where there is none."""
         (answer,) = await self._client.batch(endpoint, [("eth_getCode", (address, "latest"))])
-        code = answer.get()
-        if not isinstance(code, str) or not code.startswith("0x"):
-            raise ChainProtocolError("eth_getCode did not answer with code")
-        return code
+        return parse_code(answer.get())
 
 
 def finalized_block(answer: RawResult) -> Block | None:

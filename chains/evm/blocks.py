@@ -37,6 +37,18 @@ def parse_block(raw: object, number: int | None = None) -> Block | None:
     return block
 
 
+def parse_code(raw: object) -> str:
+    """
+    Read the code deployed at an address, 0x where there is none.
+
+    Raises:
+        ChainProtocolError: this is no code, and says nothing of there being any.
+    """
+    if not isinstance(raw, str) or not raw.startswith("0x"):
+        raise ChainProtocolError(f"eth_getCode did not answer with code: {excerpt(raw)}")
+    return raw
+
+
 def block_call(block: int | str) -> Call:
     """Return the call for a block, by number or by tag, with the hashes of its transactions."""
     return "eth_getBlockByNumber", (hex(block) if isinstance(block, int) else block, False)

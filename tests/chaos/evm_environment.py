@@ -167,7 +167,7 @@ async def evm_environment(plan: Plan) -> AsyncIterator[EvmEnvironment]:
         chain = await prepared(await stack.enter_async_context(anvil(slots_in_epoch=EPOCH)))
         controller = ChainController(chain, random.Random(f"payers of {plan.seed}"))
         await controller.prepare(depth=deepest_reorg(plan.confirmations, plan.guards) + 1)
-        since = await chain.height()
+        since = await chain.height() - deepest_reorg(plan.confirmations, plan.guards)  # its first payment may move to
         nodes = [await stack.enter_async_context(Endpoint(chain.url)) for _ in range(2)]
         heads = chain.url.replace("http:", "ws:")
         sockets = [await stack.enter_async_context(head_server(CHAIN_ID, node=heads)) for _ in range(2 * plan.pushed)]

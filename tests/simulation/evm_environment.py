@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from chains.evm.events import TRANSFER_TOPIC
@@ -19,6 +19,7 @@ from tests.chaos.rpc_faults import Endpoint
 from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.harness import MULTICALL
 from tests.simulation.evm_ledger import EvmLedger, LedgerTx, approval_log, payment_logs, transfer_logs
+from tests.simulation.plans import BALANCED, FROZEN, HASTY
 
 BLOCKS_BEFORE = 40  # before anybody looks
 
@@ -30,8 +31,51 @@ class LedgerEndpoint(Endpoint):
         super().__init__("")
         self._ledger = ledger
 
+    def heal(self) -> None:
+        super().heal()
+        self.frozen: EvmLedger | None = None  # the chain as it once was, reorganised blocks included
+        self.balanced: random.Random | None = None  # one of two nodes answers each request: this one's, or a frozen one
+        self.hasty = False  # calls its newest block final, and has no receipts
+
     async def _forward(self, calls: list[Json]) -> list[Json]:
-        return [self._ledger.answer(call) for call in calls]
+        frozen = self.frozen if self.balanced is None or self.balanced.random() < 0.5 else None
+        return [self._answer(call, frozen or self._ledger) for call in calls]
+
+    def _answer(self, call: Json, ledger: EvmLedger) -> Json:
+        if self.hasty and call["method"] == "eth_getTransactionReceipt":
+            return {"jsonrpc": "2.0", "id": call.get("id"), "result": None}
+        if self.hasty and (call.get("params") or [None])[0] == "finalized":
+            call = {**call, "params": ["latest", *call["params"][1:]]}
+        return ledger.answer(call)
+
+    @asynccontextmanager
+    async def beset(self, kind: str) -> AsyncIterator[None]:
+        """Do what only an endpoint of a simulation does, until the block ends."""
+        if kind == HASTY:
+            self.hasty = True
+        else:
+            self.frozen = self._ledger.copy()
+            self.balanced = random.Random(f"nodes behind {self.frozen.head}") if kind == BALANCED else None
+        yield
+        if kind == HASTY:
+            self.hasty = False
+        else:
+            self.frozen = self.balanced = None
+
+
+class SimEvmEnvironment(EvmEnvironment):
+    """The laboratory's, with faults of the chain and of nodes that a real local chain cannot have."""
+
+    def inject_fault(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
+        node: Any = self._nodes[place]
+        return node.beset(kind) if kind in {FROZEN, BALANCED, HASTY} else super().inject_fault(place, kind, method)
+
+    async def height(self) -> int:
+        return await self._controller.chain.height()
+
+    async def delay(self, above: int) -> None:
+        """Take back every block above one, and make what was in them anew, in the same order, behind empty ones."""
+        await self._controller.delay(above)  # type: ignore[attr-defined]
 
 
 class LedgerController:
@@ -117,6 +161,14 @@ class LedgerController:
                 pass  # gone for good
         self.ledger.reorg(depth, contents)
 
+    async def delay(self, above: int) -> None:
+        depth = self.ledger.head - above
+        held = [block.txs for block in self.ledger.blocks[-depth:] if block.txs]
+        self.ledger.undone |= {tx.hash for txs in held for tx in txs}
+        self.ledger.reorg(depth, [[] for _ in range(depth)])
+        for txs in held:
+            self.ledger.mine(*txs)
+
     async def transfers(self, destinations: set[str], since: int) -> tuple[ChainTransfer, ...]:
         logs = [log for block in self.ledger.blocks[since:] for log in block.logs]
         moved = [_of_token(log) for log in logs if log["topics"][0] == TRANSFER_TOPIC]
@@ -134,7 +186,9 @@ async def evm_environment(plan: Plan) -> AsyncIterator[EvmEnvironment]:
     """Start the chain and its endpoints."""
     async with AsyncExitStack() as stack:
         ledger = EvmLedger(time.time, random.Random(f"hashes of {plan.seed}"), epoch=EPOCH)
-        ledger.mine(blocks=BLOCKS_BEFORE + deepest_reorg(plan.confirmations, plan.guards))
+        ledger.mine(blocks=BLOCKS_BEFORE)
+        since = ledger.head  # a reorganisation may take the first payment back to here
+        ledger.mine(blocks=deepest_reorg(plan.confirmations, plan.guards))
         controller: Any = LedgerController(ledger, random.Random(f"payers of {plan.seed}"))
         nodes: list[Endpoint] = [await stack.enter_async_context(LedgerEndpoint(ledger)) for _ in range(2)]
-        yield EvmEnvironment(controller, nodes, seed=plan.seed, since=ledger.head)
+        yield SimEvmEnvironment(controller, nodes, seed=plan.seed, since=since)

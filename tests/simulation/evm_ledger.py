@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 from collections.abc import Sequence
@@ -95,6 +96,7 @@ class EvmLedger:
         self.blocks: list[LedgerBlock] = []
         self.coins: list[tuple[int, str, int]] = []  # block, to, value
         self.replaced: set[str] = set()  # transactions whose block a reorganisation replaced, wherever they are by now
+        self.undone: set[str] = set()  # of those: whose block was deeper than was asked for
         self.ahead_s = 0  # of the miners' clock
         self._now = now
         self._rng = rng
@@ -109,6 +111,13 @@ class EvmLedger:
     @property
     def head(self) -> int:
         return len(self.blocks) - 1
+
+    def copy(self) -> EvmLedger:
+        """Return the chain as it is, whatever becomes of it."""
+        held = copy.copy(self)
+        held.blocks, held.coins = list(self.blocks), list(self.coins)
+        held._by_hash, held._place = dict(self._by_hash), dict(self._place)
+        return held
 
     def tx(self, logs: Sequence[LedgerLog] = (), **more: Any) -> LedgerTx:
         self._made += 1
@@ -177,6 +186,8 @@ class EvmLedger:
     def doubt(self, tx_hash: str, required: int) -> str | None:
         """Say why a transaction is not so deep; None when it is."""
         stands = self.depth(tx_hash)
+        if tx_hash in self.undone:  # a reorganisation no depth would have covered: nobody could know
+            return None
         if stands is None:
             return "which the chain does not hold"
         return None if stands >= required else f"{stands} blocks deep instead of {required}"

@@ -39,7 +39,8 @@ REORGED = """
     SELECT intent_id, tx_hash FROM transfers WHERE reason = 'reorged' UNION
     SELECT subject_id, json_extract(body, '$.txHash') FROM events WHERE event_type = 'payment.reorged'
 """
-SETTLED = "SELECT intent_id, tx_hash, amount FROM transfers WHERE settled"
+SETTLED = "SELECT intent_id, tx_hash, amount, coalesce(reason, '') FROM transfers WHERE settled"
+OWNED = "SELECT tx_hash, event_key, intent_id, settled FROM transfers"
 SUMS = "SELECT intent_id, amount, amount_received FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
 CHECKPOINTS = "SELECT rail, last_scanned_block FROM checkpoints"
 KNOWN = "SELECT tx_hash FROM transfers"
@@ -62,6 +63,7 @@ class Invariants:
         self._deepest = deepest
         self._bounded = bounded  # whether no endpoint makes up a head
         self._next = 0.0
+        self._owners: dict[tuple[str, str], str] = {}  # of every transfer that ever settled an intent
         self._judged: set[str] = set()  # confirmed intents whose transfers were deep when they were looked at
         self._known_at: dict[str, int] = {}  # orders, and the chain's head when they were acknowledged
 
@@ -102,18 +104,31 @@ class Invariants:
             for (intent_id,) in store.execute(sql):
                 self._say(f"{intent_id} {what}")
         self._add_up(store)
+        self._keep(store)
         self._doubt_confirmed(store)
         if self._ledger is not None:
             self._compare(store, self._ledger)
 
     def _add_up(self, store: sqlite3.Connection) -> None:
-        """A settled intent has received what its settled transfers add up to."""
+        """A settled intent has received what its settled transfers add up to, but for those the chain took back."""
         received: dict[str, int] = {}
-        for intent_id, _, amount in store.execute(SETTLED):
-            received[intent_id] = received.get(intent_id, 0) + int(amount)
+        lost = set()
+        for intent_id, _, amount, reason in store.execute(SETTLED):
+            stands = reason != "reorged"
+            received[intent_id] = received.get(intent_id, 0) + (int(amount) if stands else 0)
+            lost |= set() if stands else {intent_id}
         for intent_id, amount, told in store.execute(SUMS):
-            if received.get(intent_id, 0) != int(told) or int(told) < int(amount):
+            if received.get(intent_id, 0) != int(told) or (int(told) < int(amount) and intent_id not in lost):
                 self._say(f"{intent_id} of {amount} tells {told}, and {received.get(intent_id, 0)} settled it")
+
+    def _keep(self, store: sqlite3.Connection) -> None:
+        """What settled an intent once is never another one's."""
+        for tx_hash, event_key, intent_id, settled in store.execute(OWNED):
+            if settled:
+                self._owners.setdefault((tx_hash, event_key), intent_id)
+            owner = self._owners.get((tx_hash, event_key), intent_id)
+            if owner != intent_id:
+                self._say(f"{tx_hash} settled {owner}, and is {intent_id or 'nobody'}'s now")
 
     def _compare(self, store: sqlite3.Connection, ledger: EvmLedger) -> None:
         passed = dict(store.execute(CHECKPOINTS).fetchall())
@@ -129,7 +144,7 @@ class Invariants:
         """Whatever settles an intent stood, as deep as was asked, when the intent is first seen to be confirmed."""
         confirmed = store.execute(CONFIRMED)
         fresh = {intent_id: required for intent_id, required in confirmed if intent_id not in self._judged}
-        for intent_id, tx_hash, _ in store.execute(SETTLED).fetchall() if fresh else ():
+        for intent_id, tx_hash, *_ in store.execute(SETTLED).fetchall() if fresh else ():
             why = self.doubt(tx_hash, fresh[intent_id]) if intent_id in fresh else None
             if why is not None:
                 self._say(f"{intent_id} is confirmed by {tx_hash}, {why}")

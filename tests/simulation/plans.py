@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.chaos.purchases import Family
-from tests.chaos.schedule import FOR_LONG, Plan, PlannedFault, plan
+from tests.chaos.purchases import OF_COIN, Family, PlannedPurchase
+from tests.chaos.schedule import EPOCH, FOR_LONG, Plan, PlannedFault, deepest_reorg, plan
 
 SPAN_S = 20.0
 FAMILIES: tuple[Family, ...] = ("evm", "evm", "evm", "tron", "ton")
 RESTART_S = 1.0  # after the fault
 DEATH_EVERY_S = 6.0  # on average, beside those of the laboratory: here a start costs little
+
+FROZEN = "frozen"  # an endpoint shows the chain as it once was: it never hears of the reorganisation that follows
+BALANCED = "balanced"  # such a node, and one that is up to date, behind one address
+HASTY = "hasty"  # for good: calls its newest block final, and has no receipts, so that another one has to judge
+MOVED = "moved"  # a purchase that is settled, and then its block is taken back: deeper than was asked for
+DEEP = 0.25  # of the runs on the EVM chain have such purchases:
+MOST_MOVED = 3
+# What a later block changes by itself has no place in those.
+OF_ITS_TIME = {"late", "in_time", "reused", "raced", "coin", "coins"}
+FROZEN_EVERY_S = 8.0  # on average
+HASTY_OFTEN = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,8 @@ def sim_plan(asked: Asked) -> Plan:
     rng = random.Random(f"simulation of {asked.seed}")
     family = rng.choice(FAMILIES)
     whole = plan(asked.seed, span_s=asked.span_s, family=asked.family or family)
+    if whole.family == "evm":
+        whole = _with_forks(random.Random(f"forks of {asked.seed}"), whole)
     deaths = [
         PlannedFault(rng.uniform(0, asked.span_s), "process", "kill")
         for _ in range(round(asked.span_s * rng.random() * 2 / DEATH_EVERY_S))
@@ -56,4 +70,75 @@ def sim_plan(asked: Asked) -> Plan:
         whole,
         faults=tuple(f for place, f in enumerate(faults) if asked.faults is None or place in asked.faults),
         purchases=tuple(p for p in purchases if asked.purchases is None or p.number in asked.purchases),
+    )
+
+
+def _with_forks(rng: random.Random, whole: Plan) -> Plan:
+    """Add what only a chain in memory can do: nodes that stay behind on a fork, and blocks taken back too late."""
+    if rng.random() < DEEP:
+        kept = tuple(p for p in whole.purchases if p.kind not in OF_ITS_TIME)
+        # What settled may move once, as a whole: the judge reads the chain as it is in the end.
+        faults = tuple(f for f in whole.faults if f.kind not in {"shuffled", "later", "vanish"})
+        return replace(whole, purchases=(*kept, *_moved(rng, whole)), faults=faults)
+    if "rpcQuorum" not in whole.guards and whole.confirmations <= 2 * EPOCH and rng.random() < HASTY_OFTEN:
+        whole = _hastened(rng, whole)
+    # A host whose clock is far ahead, and that hears of no head meanwhile, takes a payment for older than its intent
+    # when the chain's own time jumps as far before it is heard of: a jump that only the laboratory makes.
+    if any(fault.kind == "far_off" and fault.size > 0 for fault in whole.faults):
+        return whole
+    kind = FROZEN
+    if rng.random() < 0.5:
+        # What is asked together one node answers; what an endpoint wants asked one by one nothing ties together.
+        kind, whole = BALANCED, _without(whole, lambda kind: kind.startswith("batch_") or kind == "no_batches")
+    deepest = deepest_reorg(whole.confirmations, whole.guards)
+    count = round(whole.span_s * rng.random() * 2 / FROZEN_EVERY_S)
+    forks = [fault for _ in range(count) for fault in _fork(rng, kind, whole.span_s, deepest)]
+    return replace(whole, faults=(*whole.faults, *forks))
+
+
+def _without(whole: Plan, unwanted: Callable[[str], bool]) -> Plan:
+    """Leave out kinds of faults, passing and permanent."""
+    return replace(
+        whole,
+        faults=tuple(fault for fault in whole.faults if not unwanted(fault.kind)),
+        permanent_faults=tuple(tuple(kind for kind in kinds if not unwanted(kind)) for kinds in whole.permanent_faults),
+    )
+
+
+def _moved(rng: random.Random, whole: Plan) -> list[PlannedPurchase]:
+    first = max(purchase.number for purchase in whole.purchases) + 1
+    return [
+        PlannedPurchase(
+            at=rng.uniform(0, whole.span_s * 0.7),
+            number=number,
+            kind=MOVED,
+            rail="direct",
+            amount=1000 * rng.randint(1, 10**6),
+            pauses=(rng.choice([0.0, 0.3, 2.0]),),
+            talkative=rng.random() < 0.5,
+        )
+        for number in range(first, first + rng.randint(1, MOST_MOVED))
+    ]
+
+
+def _fork(rng: random.Random, kind: str, span_s: float, deepest: int) -> list[PlannedFault]:
+    at = rng.uniform(0, span_s * 0.8)
+    gone = rng.choice(["vanish", "vanish", "later"])
+    return [
+        PlannedFault(at, "rpc", kind, rng.uniform(2.0, 8.0), rng.choice([1, 2])),
+        PlannedFault(at + rng.uniform(0, 1), "chain", gone, size=rng.randint(1, deepest)),
+        PlannedFault(at + 1.5, "chain", "mine", size=deepest + 1),
+    ]
+
+
+def _hastened(rng: random.Random, whole: Plan) -> Plan:
+    """Let finality count, and an endpoint be hasty whose lack of receipts the other one makes up for."""
+    whole = _without(whole, lambda kind: kind in {"no_finalized", "null_receipts"})
+    habits = [list(kinds) for kinds in whole.permanent_faults]
+    rng.choice(habits).append(HASTY)
+    return replace(
+        whole,
+        guards=whole.guards | {"finality": "both"},
+        permanent_faults=tuple(map(tuple, habits)),
+        purchases=tuple(p for p in whole.purchases if p.kind not in OF_COIN),  # balances are read as deep as before
     )

@@ -26,7 +26,7 @@ from tests.chaos.evm_environment import EvmEnvironment
 from tests.chaos.facts import Outcome, ReceivedWebhook
 from tests.chaos.judge import expected_state, judge
 from tests.chaos.laboratory import SETTINGS, Laboratory, _add_permanent_faults
-from tests.chaos.schedule import Plan, deepest_reorg
+from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.chaos.ton_environment import ton_environment
 from tests.chaos.tron_environment import tron_environment
 from tests.chaos.webhook_receiver import WebhookReceiver
@@ -36,11 +36,12 @@ from tests.simulation.evm_environment import evm_environment
 from tests.simulation.invariants import Invariants
 from tests.simulation.loop import START_S, Endless, SimLoop, Stuck
 from tests.simulation.plans import Asked, sim_plan
+from tests.simulation.shoppers import SimShoppers
 from tests.simulation.supervisor import supervised
 
 NAMES = ("missed", "doubled", "invented", "unexplained")
 ENVIRONMENTS: dict[str, Any] = {"evm": evm_environment, "tron": tron_environment, "ton": ton_environment}
-NOTED = ("mine", "advance_to", "pay", "pay_together", "pay_many", "reorg", "bury")
+NOTED = ("mine", "advance_to", "pay", "pay_together", "pay_many", "reorg", "bury", "delay")
 # A look costs most of a run: what the laboratory does in a fifth of a second is done in a half.
 POLL_S = 0.5
 CADENCES = {"POLL_INTERVAL_SEC": "0.5"}
@@ -166,6 +167,7 @@ async def _play(planned: Plan, folder: Path, result: Result, loop: SimLoop) -> l
         await _add_permanent_faults(planned, chain_env, permanent)
         supervisor = await stack.enter_async_context(supervised(folder, env, session, planned.seed))
         laboratory = Laboratory(planned, chain_env, supervisor, receiver, permanent)
+        laboratory.shoppers = SimShoppers(supervisor, chain_env, receiver, planned)
         invariants = _invariants(loop, planned, inner, store, laboratory)
         await laboratory.run()
         await laboratory.heal()
@@ -177,7 +179,10 @@ async def _play(planned: Plan, folder: Path, result: Result, loop: SimLoop) -> l
 
 def _invariants(loop: SimLoop, planned: Plan, inner: Any, store: Path, laboratory: Laboratory) -> Invariants:
     ledger = inner._controller.ledger if isinstance(inner, EvmEnvironment) else None  # type: ignore[attr-defined]
-    doubt = ledger.doubt if ledger is not None else partial(DOUBTS[planned.family], inner._ledger)
+    doubt: Any = partial(DOUBTS[planned.family], inner._ledger) if ledger is None else ledger.doubt
+    if ledger is not None and planned.guards.get("finality") == "both":
+        final = 2 * EPOCH + 1  # as deep as what the chain calls final
+        doubt = lambda tx_hash, required: ledger.doubt(tx_hash, max(required, final))  # noqa: E731
     lies = any(fault.kind == "lies_ahead" for fault in planned.faults)
     invariants = Invariants(loop, store, ledger, deepest_reorg(planned.confirmations, planned.guards), bounded=not lies)
     invariants.doubt = doubt

@@ -8,6 +8,7 @@ import contextlib
 import io
 import random
 import sqlite3
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
@@ -123,7 +124,7 @@ class SimSupervisor:
             running.process.output.append(f"{exc}\n")
             code = EXIT_FIX
         except BaseException as exc:  # noqa: BLE001 - the end of a process, whatever it was
-            running.process.output.append(f"ended with {exc!r}: {_innermost(exc)}\n")
+            running.process.output.append(f"ended with {exc!r}\n{_innermost(exc)}\n")
             code = EXIT_RESTART
         if not running.ended.done():
             running.ended.set_result(code)
@@ -140,7 +141,7 @@ class SimSupervisor:
         self.loop.note(f"{ended.process.name} ended with {code}")
         self.output += ended.process.output
         if not self._expected and not (code == EXIT_FIX and self._full):
-            self.unexpected_exits.append(f"ended with {code}: {''.join(ended.process.output[-12:])}")
+            self.unexpected_exits.append(f"ended with {code}: {''.join(ended.process.output[-1:])}")
         bugs = [line for line in ended.process.output if any(words in line for words in BUGS)]
         self.anomalies += [f"a bug, in its own words: {line}" for line in bugs]
 
@@ -165,7 +166,7 @@ class SimSupervisor:
         async with asyncio.timeout(60):
             code = await running.ended
         if code != 0:
-            self.anomalies.append(f"the last scanner ended with {code}: {''.join(running.process.output[-12:])}")
+            self.anomalies.append(f"the last scanner ended with {code}: {''.join(running.process.output[-1:])}")
 
     async def start_second(self) -> None:
         """Start another one on the same store: it has to refuse while the first one lives."""
@@ -237,7 +238,7 @@ class SimSupervisor:
 def _innermost(exc: BaseException) -> str:
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
-    return repr(exc)
+    return "".join(traceback.format_exception(exc)[-4:])
 
 
 @asynccontextmanager

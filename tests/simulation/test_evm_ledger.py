@@ -68,3 +68,15 @@ def test_what_is_final_lies_two_epochs_below_the_head() -> None:
     ledger.mine(blocks=20)
 
     assert int(ask(ledger, "eth_getBlockByNumber", "finalized", False)["number"], 16) == ledger.head - 8
+
+
+def test_a_copy_is_the_chain_as_it_was() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    tx = ledger.tx(payment_logs(USDT, MERCHANT, 5, None))
+    ledger.mine(tx)
+    held = ledger.copy()
+    ledger.reorg(1, [[]])
+    ledger.mine()
+
+    assert (held.head, held.depth(tx.hash), ledger.head, ledger.depth(tx.hash)) == (1, 1, 2, None)
+    assert held.answer({"id": 1, "method": "eth_getTransactionReceipt", "params": [tx.hash]})["result"] is not None

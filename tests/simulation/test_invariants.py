@@ -25,7 +25,7 @@ TABLES = """
     CREATE TABLE intents (intent_id, status, confirmations_required, amount, amount_received);
     CREATE TABLE events (subject_id, event_type, body);
     CREATE TABLE attempts (event_id, round, number);
-    CREATE TABLE transfers (intent_id, tx_hash, amount, settled, reason);
+    CREATE TABLE transfers (intent_id, tx_hash, amount, settled, reason, event_key DEFAULT '0');
     CREATE TABLE checkpoints (rail, last_scanned_block);
 """
 
@@ -49,7 +49,7 @@ class Moment:
         self.do("INSERT INTO intents VALUES ('order-1', 'confirmed', 10, '5', '5')")
         self.do("INSERT INTO events VALUES ('order-1', 'payment.confirmed', '{}')")
         self.do("INSERT INTO attempts VALUES ('evt_1', 1, 1)")
-        self.do("INSERT INTO transfers VALUES ('order-1', ?, '5', 1, NULL)", self.tx.hash)
+        self.do("INSERT INTO transfers VALUES ('order-1', ?, '5', 1, NULL, '0')", self.tx.hash)
         self.do("INSERT INTO checkpoints VALUES ('proxy', ?)", self.ledger.head)
 
     def do(self, sql: str, *values: str | int) -> None:
@@ -100,6 +100,24 @@ BROKEN: dict[str, tuple[str | Callable[[Moment], None], str]] = {
     ),
     "passed by": ("DELETE FROM transfers", "lies below the checkpoint of its rail, and is not stored"),
 }
+
+
+def test_who_was_settled_by_a_transfer_stays_so(tmp_path: Path) -> None:
+    moment = Moment(tmp_path)
+    moment.invariants.committed()
+    moment.do("UPDATE transfers SET intent_id = 'order-2', settled = 0")
+
+    assert any("settled order-1, and is order-2's now" in each for each in moment.found())
+
+
+def test_what_the_chain_took_back_adds_nothing_up(tmp_path: Path) -> None:
+    moment = Moment(tmp_path)
+    moment.ledger.undone.add(moment.tx.hash)
+    moment.ledger.reorg(10, [[] for _ in range(10)])
+    moment.do("UPDATE transfers SET reason = 'reorged'")
+    moment.do("UPDATE intents SET amount_received = '0'")
+
+    assert moment.found() == []
 
 
 @pytest.mark.parametrize("name", BROKEN)

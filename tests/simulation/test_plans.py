@@ -1,0 +1,112 @@
+"""What a simulated run plans beside the laboratory's: forks, hasty endpoints, and payments that come a second time."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from tests.chaos.schedule import deepest_reorg
+from tests.simulation.evm_environment import LedgerController, LedgerEndpoint
+from tests.simulation.evm_ledger import EvmLedger
+from tests.simulation.plans import BALANCED, FROZEN, HASTY, MOVED, OF_ITS_TIME, Asked, sim_plan
+
+PLANS = [sim_plan(Asked(seed, family="evm")) for seed in range(120)]
+NOW = 1_772_000_000
+
+
+def test_where_settled_payments_move_nothing_else_does_in_the_end() -> None:
+    deep = [plan for plan in PLANS if any(p.kind == MOVED for p in plan.purchases)]
+
+    assert 15 < len(deep) < 45
+    for plan in deep:
+        assert not {p.kind for p in plan.purchases} & OF_ITS_TIME
+        assert not {f.kind for f in plan.faults} & {"shuffled", "later", "vanish", FROZEN}
+
+
+def test_a_fork_is_never_as_deep_as_was_asked_for() -> None:
+    frozen = [plan for plan in PLANS if any(f.kind in {FROZEN, BALANCED} for f in plan.faults)]
+
+    assert len(frozen) > 30
+    for plan in frozen:
+        assert all(f.size in {1, 2} for f in plan.faults if f.kind in {FROZEN, BALANCED})
+        deepest = deepest_reorg(plan.confirmations, plan.guards)
+        assert all(f.size <= deepest for f in plan.faults if f.kind in {"vanish", "later"})
+
+
+def test_a_hasty_endpoint_is_made_up_for() -> None:
+    hasty = [plan for plan in PLANS if any(HASTY in kinds for kinds in plan.permanent_faults)]
+
+    assert len(hasty) > 5
+    for plan in hasty:
+        (kinds, others) = sorted(plan.permanent_faults, key=lambda kinds: HASTY not in kinds)
+        assert "null_receipts" not in others
+        assert "no_finalized" not in (*kinds, *others)
+        assert plan.guards["finality"] == "both"
+        assert "rpcQuorum" not in plan.guards
+
+
+async def asked(endpoint: LedgerEndpoint, method: str, *params: Any) -> Any:
+    (answer,) = await endpoint._forward([{"id": 1, "method": method, "params": list(params)}])
+    return answer["result"]
+
+
+async def test_what_is_frozen_never_hears_of_a_reorganisation() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    ledger.mine(blocks=20)
+    endpoint = LedgerEndpoint(ledger)
+    before = await asked(endpoint, "eth_getBlockByNumber", "0x14", False)
+    async with endpoint.beset(FROZEN):
+        ledger.reorg(3, [[], [], []])
+        ledger.mine(blocks=5)
+        assert await asked(endpoint, "eth_getBlockByNumber", "0x14", False) == before
+        assert await asked(endpoint, "eth_blockNumber") == "0x14"
+    assert await asked(endpoint, "eth_blockNumber") == "0x19"
+    assert await asked(endpoint, "eth_getBlockByNumber", "0x14", False) != before
+
+
+async def test_behind_one_address_each_request_is_answered_by_one_of_two_nodes() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    ledger.mine(blocks=20)
+    endpoint = LedgerEndpoint(ledger)
+    async with endpoint.beset(BALANCED):
+        ledger.mine(blocks=5)
+        twice = [{"id": number, "method": "eth_blockNumber", "params": []} for number in range(2)]
+        seen = [tuple(answer["result"] for answer in await endpoint._forward(twice)) for _ in range(40)]
+    assert set(seen) == {("0x14", "0x14"), ("0x19", "0x19")}
+    assert await asked(endpoint, "eth_blockNumber") == "0x19"
+
+
+def test_what_is_asked_one_by_one_is_asked_of_one_node() -> None:
+    balanced = [plan for plan in PLANS if any(f.kind == BALANCED for f in plan.faults)]
+
+    assert len(balanced) > 10
+    for plan in balanced:
+        kinds = {f.kind for f in plan.faults} | {kind for habits in plan.permanent_faults for kind in habits}
+        assert not any(kind.startswith("batch_") or kind == "no_batches" for kind in kinds)
+
+
+async def test_what_is_hasty_calls_its_newest_block_final_and_has_no_receipts() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    tx = ledger.tx()
+    ledger.mine(tx, blocks=20)
+    endpoint = LedgerEndpoint(ledger)
+    async with endpoint.beset(HASTY):
+        assert (await asked(endpoint, "eth_getBlockByNumber", "finalized", False))["number"] == "0x14"
+        assert await asked(endpoint, "eth_getTransactionReceipt", tx.hash) is None
+        assert await asked(endpoint, "eth_blockNumber") == "0x14"
+    assert (await asked(endpoint, "eth_getBlockByNumber", "finalized", False))["number"] == "0xc"
+    assert await asked(endpoint, "eth_getTransactionReceipt", tx.hash) is not None
+
+
+async def test_what_comes_a_second_time_comes_in_the_same_order_behind_what_was_there() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    ledger.mine(blocks=20)
+    txs = [ledger.tx() for _ in range(3)]
+    for tx in txs:
+        ledger.mine(tx, blocks=2)
+    await LedgerController(ledger, random.Random(1)).delay(20)
+
+    assert [ledger.depth(tx.hash) for tx in txs] == [3, 2, 1]
+    assert ledger.head == 20 + 6 + 3
+    assert ledger.undone == {tx.hash for tx in txs}
+    assert ledger.doubt(txs[2].hash, 12) is None
