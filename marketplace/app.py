@@ -435,6 +435,7 @@ def _health(
         parts.scanner,
         catalog,
         reconciliation,
+        quoting=parts.quoting,
         screener=parts.screener,
         verifies_webhooks=settings.scanner.webhook_secret is not None,
     )

@@ -12,6 +12,7 @@ from clients.python.amn_scanner_client import ScannerClient, ScannerError
 from marketplace.catalog import Catalog
 from marketplace.networks import differences
 from marketplace.payments.reconciliation import Reconciliation
+from marketplace.pricing.quoting import Quoting
 from marketplace.risk.screening import OfacScreener
 from marketplace.store import inbox, outbox
 from marketplace.store.errors import StoreError
@@ -55,6 +56,7 @@ class HealthChecks:
         catalog: Catalog,
         reconciliation: Reconciliation,
         *,
+        quoting: Quoting,
         screener: OfacScreener | None,
         verifies_webhooks: bool,
     ) -> None:
@@ -62,6 +64,7 @@ class HealthChecks:
         self._scanner = scanner
         self._catalog = catalog
         self._reconciliation = reconciliation
+        self._quoting = quoting
         self._screener = screener
         self._verifies_webhooks = verifies_webhooks
         self._started = units.clock.elapsed_ms()
@@ -76,6 +79,8 @@ class HealthChecks:
             "registry": self._registry,
             "screening": self._screening,
         }
+        if self._quoting.has_sources:
+            parts["prices"] = self._prices
         found = await asyncio.gather(*(_boxed(ask) for ask in parts.values()))
         checks = dict(zip(parts, found, strict=True))
         if checks["db"].status != "ok":
@@ -126,6 +131,11 @@ class HealthChecks:
         if status.unreadable:
             return Check("degraded", f"{status.unreadable} entries of the sanctions list cannot be read", facts)
         return Check("ok", None, facts)
+
+    async def _prices(self) -> Check:
+        """Everything that sources are configured for has a price."""
+        wrong = await self._quoting.troubles()
+        return Check("degraded", "; ".join(wrong)) if wrong else Check("ok")
 
     async def _registry(self) -> Check:
         """The chains the scanner watches are ours too, of the same families and with the same tokens."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from clients.python.amn_scanner_client import ScannerError
 from marketplace.catalog import Catalog, Chain, Token
 from marketplace.errors import Refused
+from marketplace.goods.handover import refuse_out_of_stock
 from marketplace.model import Actor, Offer, Rail
 from marketplace.networks import Networks, is_watched
 from marketplace.payments.checkout import payable
@@ -60,6 +61,7 @@ class PaymentOptions:
         async with self._units.db.read() as tx:
             request = await found_of_buyer(tx, actor, request_id)
             offer = await payable(tx, request, self._units.clock.now_ms())
+            await refuse_out_of_stock(tx, offer.id, self._units.clock.now_ms())
             needed = {each: await thresholds.required(tx, self._catalog, each) for each in self._catalog.chains}
         usable = await self.rails()
         tokens = [token for token in await self._watched() if usable[token.chain_id]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal
@@ -87,6 +88,26 @@ class Quoting:
         if self._board is not None and self._board.assets & STABLECOINS:
             found |= self._board.assets & CONVERTED
         return found
+
+    @property
+    def has_sources(self) -> bool:
+        """Say whether anybody is asked for prices."""
+        return self._board is not None
+
+    async def troubles(self) -> list[str]:
+        """Say why no quote could be drawn now, of each price one sentence."""
+        found = await asyncio.gather(*map(self._trouble, sorted(self._board.assets if self._board else ())))
+        return [why for why in found if why is not None]
+
+    async def _trouble(self, asset: str) -> str | None:
+        try:
+            if asset in STABLECOINS:
+                adjustment_bps(asset, (await self._token_price(asset))[0], self._limits)
+            else:
+                await self._dollars(asset)
+        except NoPrice as exc:
+            return str(exc)
+        return None
 
     async def price(self, amount: str, currency: str, token: Token) -> Priced:
         """

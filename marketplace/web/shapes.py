@@ -566,6 +566,7 @@ class Checks(Wire):
     ledger: Check
     registry: Check
     screening: ScreeningCheck
+    prices: Check | UnsetType = UNSET
 
 
 class Health(Wire):

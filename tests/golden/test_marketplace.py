@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from devnet.price_publisher import PUBLIC_KEY
 from kernel.web import middlewares
 from kernel.web.http_errors import ANY_ROUTE
 from marketplace.errors import CODES
@@ -18,7 +19,6 @@ from marketplace.web.routes import ROUTES
 from tests.golden import description, marketplace_story
 from tests.golden.book import Book, Caller
 from tests.golden.marketplace_story import STORIES, foretell, market
-from tests.marketplace.pricing.stand_ins import PUBLIC_KEY
 from tests.repo.pages import column
 
 UNREACHABLE = {"ORACLE_PRICE_URL": "http://127.0.0.1:9/prices", "ORACLE_PRICE_PUBLIC_KEY": PUBLIC_KEY}

@@ -106,6 +106,8 @@ async def test_out_of_stock_blocks_new_payments_by_name(shelf: Shelf) -> None:
         "out_of_stock",
         {"wanted": 1, "left": 0},
     )
+    path = f"/api/payment/options?requestId={late.request_id}"
+    assert await late.buyer.refused("GET", path) == (409, "out_of_stock")
 
 
 @BOTH

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from devnet.price_publisher import PricePublisher, publishing
 from tests.harness import FakeClock
 from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import Running, environment, running
-from tests.marketplace.pricing.stand_ins import FeedNode, Publisher, feeding, publishing
+from tests.marketplace.pricing.stand_ins import FeedNode, feeding
 
 
 @pytest.fixture
-async def publisher(clock: FakeClock) -> AsyncIterator[Publisher]:
-    async with publishing(clock) as found:
+async def publisher(clock: FakeClock) -> AsyncIterator[PricePublisher]:
+    async with publishing(clock.wall_ms) as found:
         yield found
 
 
@@ -27,7 +28,7 @@ async def node(clock: FakeClock) -> AsyncIterator[FeedNode]:
 
 @pytest.fixture
 async def quoting_market(
-    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner, publisher: Publisher, place: Mapping[str, str]
+    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner, publisher: PricePublisher, place: Mapping[str, str]
 ) -> AsyncIterator[Running]:
     """A backend with a scanner, a signed list of prices, and exchange rates."""
     env = environment(tmp_path, fake_scanner.url, ORACLE_QUOTE_TTL_S="600", **publisher.settings, **place)

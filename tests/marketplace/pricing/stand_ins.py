@@ -1,8 +1,7 @@
-"""Sources of prices for tests: a signed list, exchange rates, and a node with feeds, each told what to say."""
+"""A node with price feeds, told what to say."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,68 +9,13 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from eth_abi.abi import encode
 
 from devnet.fault_server import serving
 from marketplace.pricing.chainlink import DECIMALS, DESCRIPTION, LATEST_ROUND
-from marketplace.pricing.http_sources import SIGNATURE, SIGNED_AS
 from tests.harness import FakeClock
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-PUBLIC_KEY = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
 USDT_FEED, USDC_FEED, EUR_FEED, SEQUENCER = (f"0x{n * 40}" for n in ("3", "4", "5", "6"))
-
-
-@dataclass
-class Publisher:
-    """A signed list of prices and exchange rates of the dollar."""
-
-    clock: FakeClock
-    prices: dict[str, Any] = field(default_factory=lambda: {"USDT": "1.0000", "USDC": "1.0000"})
-    rates: dict[str, Any] = field(default_factory=lambda: {"EUR": 0.8, "TRY": 40, "IRR": 50_000})
-    age_s: int = 0
-    key: Ed25519PrivateKey = KEY
-    url: str = ""
-    asked: int = 0
-    answer: Callable[[web.Request], web.StreamResponse] | None = None  # in place of both
-
-    @property
-    def as_of(self) -> int:
-        return self.clock.wall_ms() // 1000 - self.age_s
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked += 1
-        if self.answer is not None:
-            return self.answer(request)
-        if request.path == "/rates":
-            body = {"base": "USD", "timestamp": self.as_of, "rates": self.rates}
-            return web.Response(body=orjson.dumps(body))
-        return self.signed(orjson.dumps({"asOf": self.as_of, "prices": self.prices}))
-
-    def signed(self, raw: bytes, prefix: bytes = SIGNED_AS) -> web.Response:
-        signature = base64.b64encode(self.key.sign(prefix + raw)).decode()
-        return web.Response(body=raw, headers={SIGNATURE: signature})
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Return the settings of a backend that asks this one."""
-        return {
-            "ORACLE_PRICE_URL": f"{self.url}/prices",
-            "ORACLE_PRICE_PUBLIC_KEY": PUBLIC_KEY,
-            "ORACLE_FX_URL": f"{self.url}/rates",
-        }
-
-
-@asynccontextmanager
-async def publishing(clock: FakeClock) -> AsyncIterator[Publisher]:
-    """Run one until the block ends."""
-    publisher = Publisher(clock)
-    app = web.Application()
-    app.router.add_get("/{name}", publisher.handle)
-    async with serving(app) as url:
-        publisher.url = url
-        yield publisher
 
 
 @dataclass

@@ -12,12 +12,12 @@ import pytest
 
 from devnet.evm.anvil import Anvil, anvil
 from devnet.evm.local_node import call_data
+from devnet.price_publisher import PricePublisher
 from marketplace.payments.money import to_base_units
 from tests.harness import FakeClock
 from tests.marketplace.accepted_purchase import AcceptedPurchase, accept_purchase
 from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import ADMIN, Running, environment, login, running
-from tests.marketplace.pricing.stand_ins import Publisher
 
 pytestmark = pytest.mark.long
 DOLLAR = 10**8
@@ -37,7 +37,7 @@ class Feeds:
     market: Running
     scanner: FakeScanner
     clock: FakeClock
-    publisher: Publisher
+    publisher: PricePublisher
 
     async def send(self, feed: str, signature: str, *arguments: Any) -> None:
         receipt = await self.chain.mined(await self.chain.send(feed, call_data(signature, *arguments)))
@@ -86,7 +86,7 @@ async def deployed(chain: Anvil, description: str, decimals: int, answer: int) -
 
 @pytest.fixture
 async def feeds(
-    tmp_path: Path, fake_scanner: FakeScanner, publisher: Publisher, clock: FakeClock
+    tmp_path: Path, fake_scanner: FakeScanner, publisher: PricePublisher, clock: FakeClock
 ) -> AsyncIterator[Feeds]:
     async with anvil() as chain:
         usdt = await deployed(chain, "USDT / USD", 8, DOLLAR)
@@ -182,7 +182,7 @@ async def test_a_sequencer_that_was_down_stops_quotes_until_its_grace_is_over(fe
 
 
 async def test_a_lying_second_source_stops_quotes_by_contracts(
-    tmp_path: Path, feeds: Feeds, fake_scanner: FakeScanner, publisher: Publisher, clock: FakeClock
+    tmp_path: Path, feeds: Feeds, fake_scanner: FakeScanner, publisher: PricePublisher, clock: FakeClock
 ) -> None:
     folder = tmp_path / "both"
     folder.mkdir()

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from devnet.price_publisher import PricePublisher
 from protocol import answers
 from tests.harness import ROOT, FakeClock
 from tests.marketplace.accepted_purchase import AcceptedPurchase, accept_purchase
 from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import ESCROW, TRON_LIST, Running, environment, running
-from tests.marketplace.pricing.stand_ins import Publisher
 from tests.wire import response, shown
 
 TRON, TON = 728126428, 1100
@@ -148,7 +148,7 @@ async def test_the_scanner_is_asked_once_in_a_while(purchase: AcceptedPurchase) 
 
 
 async def test_amounts_are_quoted_and_a_coin_without_a_price_is_left_out(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher
 ) -> None:
     publisher.prices = {"USDT": "0.9", "USDC": "0.995"}
     purchase = await accept_purchase(quoting_market, fake_scanner, clock, "8", "EUR")
@@ -159,7 +159,7 @@ async def test_amounts_are_quoted_and_a_coin_without_a_price_is_left_out(
 
 
 async def test_when_nothing_can_be_quoted_the_list_is_not_just_empty(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher
 ) -> None:
     publisher.answer = lambda _: web.Response(status=500)
     purchase = await accept_purchase(quoting_market, fake_scanner, clock, "8", "EUR")

@@ -12,13 +12,14 @@ import orjson
 import pytest
 from aiohttp import web
 
+from devnet.price_publisher import PUBLIC_KEY, PricePublisher
 from marketplace.store.tables import payment_quotes
 from tests import postgres
 from tests.harness import FakeClock
 from tests.marketplace.accepted_purchase import AcceptedPurchase, accept_purchase
 from tests.marketplace.fake_scanner import FakeScanner
 from tests.marketplace.harness import MARKET, Running, environment, new_offer, new_request, offer_body, running
-from tests.marketplace.pricing.stand_ins import PUBLIC_KEY, USDT_FEED, Feed, FeedNode, Publisher
+from tests.marketplace.pricing.stand_ins import USDT_FEED, Feed, FeedNode
 
 UNIT = 10**18
 TTL_S = 600  # shorter than a login
@@ -48,7 +49,7 @@ async def refusal(purchase: AcceptedPurchase, **fields: Any) -> tuple[int, str, 
 
 
 async def test_a_price_in_another_currency_is_paid_by_a_quote(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher
 ) -> None:
     publisher.prices["USDT"] = "0.9950"
     purchase = await priced(quoting_market, fake_scanner, clock, "4000", "TRY")
@@ -89,7 +90,7 @@ async def test_below_the_peg_the_buyer_pays_as_much_more(
     quoting_market: Running,
     fake_scanner: FakeScanner,
     clock: FakeClock,
-    publisher: Publisher,
+    publisher: PricePublisher,
     price: str,
     bps: int,
 ) -> None:
@@ -105,7 +106,7 @@ async def test_below_the_peg_the_buyer_pays_as_much_more(
 
 
 async def test_a_price_in_the_token_itself_asks_nobody(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher
 ) -> None:
     publisher.prices["USDT"] = "0.5"
     purchase = await priced(quoting_market, fake_scanner, clock, "10", "USDT")
@@ -117,7 +118,7 @@ async def test_a_price_in_the_token_itself_asks_nobody(
 
 @pytest.mark.parametrize("price", ["0.9799", "1.0201"])
 async def test_a_coin_off_its_peg_is_not_quoted(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher, price: str
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher, price: str
 ) -> None:
     publisher.prices["USDT"] = price
     purchase = await priced(quoting_market, fake_scanner, clock, "10", "USD")
@@ -141,7 +142,7 @@ async def test_without_a_price_to_rely_upon_there_is_no_payment(
     quoting_market: Running,
     fake_scanner: FakeScanner,
     clock: FakeClock,
-    publisher: Publisher,
+    publisher: PricePublisher,
     change: dict[str, Any],
     reason: str,
 ) -> None:
@@ -157,7 +158,7 @@ async def test_without_a_price_to_rely_upon_there_is_no_payment(
 
 
 async def test_what_a_source_said_is_as_old_as_it_is_by_now(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher
 ) -> None:
     """A price that was fresh when it was read does not stay so because it is kept for a moment."""
     publisher.age_s = 3595
@@ -173,7 +174,7 @@ async def test_what_a_source_said_is_as_old_as_it_is_by_now(
 
 
 async def test_sources_are_asked_once_in_a_while_whoever_asks(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher
 ) -> None:
     deals = [await priced(quoting_market, fake_scanner, clock, "10", "EUR") for _ in range(3)]
 
@@ -183,7 +184,7 @@ async def test_sources_are_asked_once_in_a_while_whoever_asks(
 
 
 async def test_a_lying_second_source_stops_quotes(
-    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner, publisher: Publisher, node: FeedNode, place: Any
+    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner, publisher: PricePublisher, node: FeedNode, place: Any
 ) -> None:
     env = environment(
         tmp_path,
@@ -207,6 +208,32 @@ async def test_a_lying_second_source_stops_quotes(
     assert {each["source"] for each in opened["quote"]["sources"]} == {"chainlink:97", "signed:127.0.0.1"}
 
 
+async def test_health_says_what_has_no_price(
+    quoting_market: Running, publisher: PricePublisher, clock: FakeClock
+) -> None:
+    async def check() -> tuple[str, str]:
+        clock.advance(11)
+        found = (await quoting_market.nobody.ok("GET", "/api/health"))["checks"]["prices"]
+        return found["status"], found.get("detail", "")
+
+    assert await check() == ("ok", "")
+    publisher.prices["USDC"] = "0.9"
+    del publisher.rates["TRY"]
+
+    status, why = await check()
+
+    assert status == "degraded"
+    assert "USDC is more than 200 bps off its peg" in why
+    assert "no source of the price of TRY answers" in why
+    assert "USDT" not in why
+
+
+async def test_without_a_source_health_has_nothing_to_say_of_prices(market: Running) -> None:
+    checks = (await market.nobody.ok("GET", "/api/health"))["checks"]
+
+    assert "prices" not in checks
+
+
 # -- without a source ----------------------------------------------------------------------------------
 
 
@@ -226,7 +253,7 @@ async def test_without_a_source_a_dollar_is_a_dollar_and_the_answer_says_so(
 
 
 async def test_a_switched_off_source_is_none(
-    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner, publisher: Publisher, place: Mapping[str, str]
+    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner, publisher: PricePublisher, place: Mapping[str, str]
 ) -> None:
     env = environment(tmp_path, fake_scanner.url, **publisher.settings, ORACLE_QUOTING_ENABLED="false", **place)
     async with running(env, clock=clock) as market:
@@ -281,7 +308,7 @@ async def test_other_currencies_stay_refused_with_sources(quoting_market: Runnin
 
 
 async def test_a_token_without_a_source_is_not_taken_for_a_dollar(
-    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner, publisher: Publisher, place: Mapping[str, str]
+    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner, publisher: PricePublisher, place: Mapping[str, str]
 ) -> None:
     env = environment(
         tmp_path,
@@ -304,7 +331,7 @@ async def test_a_token_without_a_source_is_not_taken_for_a_dollar(
 
 
 async def test_an_expired_quote_is_drawn_again_while_nothing_was_paid(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher
 ) -> None:
     purchase = await priced(quoting_market, fake_scanner, clock, "8", "EUR")
     first = await purchase.open("direct")
@@ -326,7 +353,7 @@ async def test_an_expired_quote_is_drawn_again_while_nothing_was_paid(
 
 @pytest.mark.parametrize("rail", ["proxy", "direct"])
 async def test_what_is_on_its_way_keeps_its_quote(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher, rail: str
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher, rail: str
 ) -> None:
     purchase = await priced(quoting_market, fake_scanner, clock, "8", "EUR")
     first = await purchase.open(rail)
@@ -383,7 +410,7 @@ async def test_while_the_scanner_cannot_say_what_was_paid_nothing_is_drawn(
 
 
 async def test_while_no_quote_can_be_drawn_the_expired_one_is_over_all_the_same(
-    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: Publisher
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher
 ) -> None:
     purchase = await priced(quoting_market, fake_scanner, clock, "8", "EUR")
     await purchase.open()

@@ -7,10 +7,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from devnet.price_publisher import PUBLIC_KEY
 from marketplace.errors import ConfigError
 from marketplace.settings import Settings, load_settings
 from tests.marketplace.harness import environment, running
-from tests.marketplace.pricing.stand_ins import PUBLIC_KEY, SEQUENCER, USDT_FEED
+from tests.marketplace.pricing.stand_ins import SEQUENCER, USDT_FEED
 
 PRICES = {"ORACLE_PRICE_URL": "https://prices.example/key-123", "ORACLE_PRICE_PUBLIC_KEY": PUBLIC_KEY}
 
