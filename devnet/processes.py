@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import secrets
 import signal
@@ -25,7 +26,10 @@ XPUB = "xpub6EF8jXqFeFEW5bwMU7RpQtHkzE4KJxcqJtvkCjJumzW8CPpacXkb92ek4WzLQXjL93Hy
 ROOT = Path(__file__).parent.parent
 START_S = 60
 STOP_S = 30
-OURS = ("SCANNER_", "RPC_", "MARKETPLACE_", "AMN_", "OFAC_", "TRANSACTION_", "WEBHOOK_", "BALANCE_WATCH_")
+OURS = (
+    *("SCANNER_", "RPC_", "MARKETPLACE_", "AMN_", "OFAC_", "TRANSACTION_", "WEBHOOK_", "BALANCE_WATCH_"),
+    *("ORACLE_", "DEPEG_", "PLATFORM_"),
+)
 
 
 class DemoError(Exception):
@@ -147,12 +151,14 @@ class Credentials:
     jwt_secret: str
     admin_email: str
     admin_password: str
+    goods_key: str
 
 
 def new_credentials() -> Credentials:
     """Return fresh secrets."""
     key, hook, jwt, password = (secrets.token_urlsafe(32) for _ in range(4))
-    return Credentials(key, hook, jwt, "admin@demo.test", password)
+    goods = base64.b64encode(secrets.token_bytes(32)).decode()
+    return Credentials(key, hook, jwt, "admin@demo.test", password, goods)
 
 
 def marketplace_service(folder: Path, scanner_url: str, credentials: Credentials, **more: str) -> Service:
@@ -161,6 +167,7 @@ def marketplace_service(folder: Path, scanner_url: str, credentials: Credentials
         "MARKETPLACE_PORT": os.environ.get("MARKETPLACE_PORT", "0"),
         "MARKETPLACE_DB_PATH": str(folder / "marketplace.db"),
         "MARKETPLACE_JWT_SECRET": credentials.jwt_secret,
+        "MARKETPLACE_GOODS_KEY": credentials.goods_key,
         "MARKETPLACE_ADMIN_EMAIL": credentials.admin_email,
         "MARKETPLACE_ADMIN_PASSWORD": credentials.admin_password,
         "MARKETPLACE_XPUB": XPUB,

@@ -16,13 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from devnet.evm.anvil import CHAIN_ID, anvil
+from devnet.prices import price_publisher
 from devnet.processes import USDT, DemoError, deployed, log, prepare_chain
 from devnet.runner.chain_actor import MINE_S, open_chain_actor
 from devnet.runner.facts import LevelResult
-from devnet.runner.level import Run
+from devnet.runner.level import Run, in_turn
 from devnet.runner.ramp import ramp
 from devnet.runner.report import as_markdown
 from devnet.runner.scenario import PAYMENT_METHODS
+from devnet.runner.stories import STORIES
 from devnet.runner.target import Target, target_of
 
 LEVELS = "1,2,4,8,16,32"
@@ -37,6 +39,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--token", default=USDT, help="address of the token that is paid with")
     parser.add_argument("--levels", default=LEVELS, help=f"simultaneous workers, one level after the other ({LEVELS})")
     parser.add_argument("--rails", default="proxy", help=f"taken in turn by the workers: {', '.join(PAYMENT_METHODS)}")
+    parser.add_argument(
+        "--stories",
+        default="",
+        help=f"told in turn by the workers: {', '.join(STORIES)} (all; with --marketplace the first)",
+    )
     parser.add_argument("--mine", type=float, default=MINE_S, metavar="S", help="seconds between blocks")
     parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="FOLDER")
     given = parser.parse_args()
@@ -44,17 +51,32 @@ def _arguments() -> argparse.Namespace:
         parser.error("--marketplace needs --scanner and --rpc")
     try:
         given.levels = [int(each) for each in given.levels.split(",")]
+        given.stories = _stories(given.stories, everything=not given.marketplace)
         given.rails = [PAYMENT_METHODS[each.strip()] for each in given.rails.split(",")]
     except (ValueError, KeyError) as exc:
         parser.error(f"cannot read {exc}")
     return given
 
 
+def _stories(text: str, *, everything: bool) -> list[str]:
+    """Return the names of the stories; a KeyError names one that is none."""
+    names = [each.strip() for each in text.split(",") if each.strip()]
+    for name in names:
+        _ = STORIES[name]
+    return names or (list(STORIES) if everything else ["goods"])
+
+
 async def _against(given: argparse.Namespace, target: Target, rpc_url: str) -> list[LevelResult]:
     async with open_chain_actor(rpc_url, given.chain_id, given.token, mine_s=given.mine) as chain_actor:
-        run = Run(target=target, chain_actor=chain_actor, rails=given.rails, log=_silent)
+        stories = in_turn(given.stories)
+        run = Run(target=target, chain_actor=chain_actor, rails=given.rails, log=_silent, steps_of=stories)
         names = ", ".join(rail.name + (f":{rail.mode}" if rail.mode else "") for rail in given.rails)
-        about = {"rails": names, "a block every": f"{given.mine:g} s", "processors": os.cpu_count()}
+        about = {
+            "rails": names,
+            "stories": ", ".join(given.stories),
+            "a block every": f"{given.mine:g} s",
+            "processors": os.cpu_count(),
+        }
         return await ramp(run, given.levels, folder=given.reports, about=about, log=log)
 
 
@@ -66,7 +88,10 @@ async def _by_itself(given: argparse.Namespace) -> list[LevelResult]:
     with TemporaryDirectory(prefix="amn-e2e-") as name:
         async with anvil() as chain:
             await prepare_chain(chain)
-            async with deployed(Path(name), chain) as deployment:
+            async with (
+                price_publisher() as sources,
+                deployed(Path(name), chain, marketplace_more=sources) as deployment,
+            ):
                 return await _against(given, target_of(deployment), chain.url)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from devnet.runner.facts import (
@@ -17,14 +19,17 @@ from devnet.runner.facts import (
     Purchase,
 )
 
+WHOLE, LEAST_ADJUSTMENT = 10_000, 25  # basis points
 MAY_FAIL = 0.01  # of all answers
 BUG = 500
 FUNDED = frozenset({"funded", "releasable", "releasing", "released"})
 
 TO_BUYER = frozenset(
-    {"pending_payment", "payment-underpaid", "payment-wrong-token", "payment_failed", "payment_expired"}
+    {"pending_payment", "payment-underpaid", "payment-wrong-token", "payment_failed", "payment_expired", "goods_ready"}
 )
-TO_BOTH = frozenset({"payment_confirmed", "payment_releasable"})
+TO_BOTH = frozenset({"payment_confirmed", "payment_releasable", "goods_waiting"})
+TO_SELLER = frozenset({"goods_revealed"})
+OF_DISPUTES = frozenset({"dispute_opened", "dispute_evidence", "dispute_resolved"})
 TO_ALL = frozenset({"payment_release", "payment_released", "payment_refund", "payment_refunded"})
 MAY_REPEAT = frozenset({"payment-underpaid", "payment-wrong-token", "payment_recovery"})  # each part, each transfer
 TO_ADMINS = frozenset({"payment_held", "payment_recovery"})
@@ -50,6 +55,25 @@ def evidence_fault(payment: Mapping[str, Any], expected_payment: ExpectedPayment
     if chain.depth < payment["confirmationsRequired"]:
         return f"{payment['id']}: {chain.depth} confirmations of {payment['confirmationsRequired']}"
     return None
+
+
+def quote_fault(quote: Mapping[str, Any], price: int, currency: str, due: int) -> str | None:
+    """Compute anew what a price comes to, and return what is wrong with the quote; None when nothing is."""
+    decimals = 18  # of the token, and of the price
+    raw = price * Fraction(quote["fxRate"])
+    below = max(Fraction(0), 1 - Fraction(quote["tokenPriceUsd"]))
+    bps = math.ceil(below * WHOLE)
+    adjustment = bps if bps >= LEAST_ADJUSTMENT else 0
+    settle = math.ceil(raw * WHOLE / (WHOLE - adjustment))
+    found = (
+        Fraction(quote["offerAmount"]) * 10**decimals,
+        quote["offerCurrency"],
+        quote["depegAdjustmentBps"],
+        Fraction(quote["settleAmount"]) * 10**decimals,
+        due,
+    )
+    expected = (price, currency, adjustment, settle, settle)
+    return None if found == expected else f"the quote says {found}, and comes to {expected}"
 
 
 def _transfer_checks(
@@ -108,6 +132,8 @@ class Recipients:
             offer: (purchase, seller) for purchase in purchases for offer, seller in purchase.offers.items()
         }
         self._payments = {purchase.payment_id: purchase for purchase in purchases if purchase.payment_id}
+        self._disputes = {purchase.dispute_id: purchase for purchase in purchases if purchase.dispute_id}
+        self._stocks = {stock: seller for purchase in purchases for stock, seller in purchase.stocks.items()}
 
     def audience(self, kind: str, about: str) -> frozenset[str] | None:
         """Return who may receive this; None when it is about nothing of ours."""
@@ -128,12 +154,24 @@ class Recipients:
                 "offer_rejected": seller if seller != purchase.winner else "",
             }
             return frozenset({purchase.buyer} if kind == "offer_received" else {to_seller.get(kind, "")} & {seller})
+        return self._beside_a_purchase(kind, about)
+
+    def _beside_a_purchase(self, kind: str, about: str) -> frozenset[str] | None:
+        if about in self._disputes:
+            purchase = self._disputes[about]
+            return frozenset({purchase.buyer, purchase.winner}) | self._admins if kind in OF_DISPUTES else frozenset()
+        if about in self._stocks:
+            return frozenset({self._stocks[about]} if kind == "stock_low" else ())
+        if about in self._sellers:
+            return frozenset({about} if kind == "fee_changed" else ())
         return None
 
     def _of_payment(self, kind: str, purchase: Purchase) -> frozenset[str]:
         both = frozenset({purchase.buyer, purchase.winner})
         if kind in TO_BUYER:
             return frozenset({purchase.buyer})
+        if kind in TO_SELLER:
+            return frozenset({purchase.winner})
         if kind in TO_BOTH:
             return both
         if kind in TO_ALL:
@@ -153,7 +191,7 @@ class Recipients:
         if audience is not None:
             return note.user_id in audience
         if note.user_id in self._admins:
-            return note.type in TO_ALL | TO_ADMINS  # others may use the marketplace at the same time
+            return note.type in TO_ALL | TO_ADMINS | OF_DISPUTES  # others may use the marketplace at the same time
         return note.type == "request_created" and note.user_id in self._sellers
 
 

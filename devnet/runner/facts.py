@@ -24,6 +24,7 @@ class FindingKind(StrEnum):
     FLOW = "flow not finished"
     REPEATED = "notified twice"
     NOT_NOTIFIED = "live and listed notifications differ"
+    GOODS = "a good, or an order, that is two or nobody's"
 
 
 # The run ends with the level that shows one of these; the others are reported at its end.
@@ -32,6 +33,7 @@ STOPPING = frozenset(
         FindingKind.UNPROVEN,
         FindingKind.DUPLICATE,
         FindingKind.WRONG_RECIPIENT,
+        FindingKind.GOODS,
         FindingKind.SERVER_ERRORS,
         FindingKind.BACKLOG,
     }
@@ -77,6 +79,8 @@ class Purchase:
     offers: Mapping[str, str] = field(default_factory=dict)  # offer id to its seller
     winner: str = ""
     payment_id: str = ""
+    dispute_id: str = ""
+    stocks: Mapping[str, str] = field(default_factory=dict)  # stock id to its seller
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,32 +56,51 @@ async def release(scenario: Scenario) -> None:
     data = await scenario.context.admin.ok("release", "POST", path, {"toAddress": scenario.sellers_wallet})
     scenario.instruction = data["instruction"]
     ordered = (scenario.instruction["to"], int(scenario.instruction["amountBaseUnits"]), scenario.instruction["kind"])
-    if ordered != (scenario.sellers_wallet, scenario.price, "release"):
+    if ordered != (scenario.sellers_wallet, scenario.payout, "release"):
         scenario.fail(Finding(FindingKind.LEDGER, f"the instruction is {ordered}"))
     await assert_held(scenario, 0)
-    scenario.context.log(f"released    {decimal(scenario.price)} USDT, by instruction to {scenario.sellers_wallet}")
+    scenario.context.log(f"released    {decimal(scenario.payout)} USDT, by instruction to {scenario.sellers_wallet}")
     await _everybody(scenario, "payment_release")
 
 
 async def execute_payout(scenario: Scenario) -> None:
     """Carry the instruction out on chain, and say so: the seller is paid."""
     chain_actor = scenario.context.chain_actor
-    sent = await chain_actor.execute(scenario.instruction)
-    path = f"/api/admin/instructions/{scenario.instruction['id']}/settle"
-    data = await scenario.context.admin.ok("settle", "POST", path, {"txHash": sent})
-    until = time.monotonic() + CONFIRM_S
-    while data["payment"]["escrowState"] != "released":  # until the payout is as deep as the payment had to be
-        if time.monotonic() > until:
-            raise FlowFailed(f"the escrow is {data['payment']['escrowState']} long after the payout")
-        await asyncio.sleep(POLL_S)
-        data = await scenario.context.admin.ok("settle again", "POST", path, {"txHash": sent})
+    sent, data = await settled(scenario, scenario.instruction)
+    if data["payment"]["escrowState"] != "released":
+        raise FlowFailed(f"the escrow is {data['payment']['escrowState']} after the payout")
     request = (await scenario.buyer.ok("read request", "GET", scenario.path))["purchaseRequest"]
     _expect(request, "seller_paid")
     has = await chain_actor.balance(scenario.sellers_wallet)
-    if has != scenario.price:
-        scenario.fail(Finding(FindingKind.LEDGER, f"the seller's wallet has {has}, not {scenario.price}"))
+    if has != scenario.payout:
+        scenario.fail(Finding(FindingKind.LEDGER, f"the seller's wallet has {has}, not {scenario.payout}"))
     scenario.context.log(f"seller paid {decimal(has)} USDT in the seller's wallet, transaction {sent}")
     await _everybody(scenario, "payment_released")
+
+
+async def settled(scenario: Scenario, instruction: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Carry an instruction out on chain, and say so until it is as deep as its payment had to be."""
+    sent = await scenario.context.chain_actor.execute(instruction)
+    path = f"/api/admin/instructions/{instruction['id']}/settle"
+    data = await scenario.context.admin.ok("settle", "POST", path, {"txHash": sent})
+    until = time.monotonic() + CONFIRM_S
+    while data["instruction"]["status"] != "released":
+        if time.monotonic() > until:
+            raise FlowFailed(f"the instruction is {data['instruction']['status']} long after the payout")
+        await asyncio.sleep(POLL_S)
+        data = await scenario.context.admin.ok("settle again", "POST", path, {"txHash": sent})
+    return sent, data
+
+
+async def set_fee(scenario: Scenario) -> None:
+    """Let the admin set the fee of each seller, another one in each scenario."""
+    bps = 1 + scenario.serial * 101 % 2_500
+    for seller_id in scenario.sellers:
+        body = {"sellerId": seller_id, "bps": bps, "note": f"agreed with seller of {scenario.serial}"}
+        await scenario.context.admin.ok("set fee", "PUT", "/api/admin/fees", body)
+        await scenario.assert_notified([seller_id], "fee_changed", seller_id)
+    scenario.agreed_bps = bps
+    scenario.context.log(f"fee         {bps / 100:g} % of what each of the three would be paid")
 
 
 async def _everybody(scenario: Scenario, kind: str) -> None:

@@ -54,7 +54,7 @@ class HttpClient:
         headers = {"Content-Type": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        data = None if body is None else orjson.dumps(body)
+        data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
         began, status = time.monotonic(), 0
         try:
             async with (

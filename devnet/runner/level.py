@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,40 +12,26 @@ import aiohttp
 
 from devnet.runner.chain_actor import ChainActor
 from devnet.runner.facts import CreditedTransfer, FlowFailed, FlowResult, LevelResult, Purchase
-from devnet.runner.fulfilment import confirm_delivery, deliver, execute_payout, probe_access, release
 from devnet.runner.http_client import HttpClient
 from devnet.runner.journal import Journal
 from devnet.runner.judging import judge
 from devnet.runner.notification_list import latest_notification_at
 from devnet.runner.notification_listener import open_listeners
-from devnet.runner.payment import await_confirmation, open_payment, pay
 from devnet.runner.scenario import LevelContext, PaymentMethod, Scenario
+from devnet.runner.stories import STORIES, Step, tell
 from devnet.runner.target import Target
-from devnet.runner.trade import accept_lowest_offer, create_request, make_offers, register_users
 from devnet.runner.user import User
 
-STEPS = (
-    register_users,
-    create_request,
-    make_offers,
-    accept_lowest_offer,
-    open_payment,
-    pay,
-    await_confirmation,
-    deliver,
-    confirm_delivery,
-    release,
-    execute_payout,
-    probe_access,
-)
 
-
-Step = Callable[[Scenario], Awaitable[None]]
-
-
-def whole_purchase(_scenario: Scenario) -> Sequence[Step]:
+def whole_purchase(scenario: Scenario) -> Sequence[Step]:
     """Run every scenario from its beginning to its end."""
-    return STEPS
+    return tell(scenario, STORIES["goods"])
+
+
+def in_turn(names: Sequence[str]) -> Callable[[Scenario], Sequence[Step]]:
+    """Let the scenarios tell these stories in turn."""
+    chosen = [STORIES[name] for name in names]
+    return lambda scenario: tell(scenario, chosen[(scenario.serial - 1) % len(chosen)])
 
 
 @dataclass(slots=True)
@@ -117,6 +103,7 @@ class Run:
                     admin=admin,
                     listeners=listeners,
                     paid={},
+                    shown=set(),
                     log=self.log,
                 )
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from devnet.runner.checks import evidence_fault, held_fault
+from devnet.runner.checks import evidence_fault, held_fault, quote_fault
 from devnet.runner.facts import Finding, FindingKind, FlowFailed
 from devnet.runner.scenario import Scenario, decimal
 
@@ -27,26 +27,40 @@ async def open_payment(scenario: Scenario) -> None:
         "token": chain_actor.token,
         "amount": "0.01",  # what a client says of the amount counts for nothing
     }
-    scenario.answer = await _registered(scenario, body)
-    payment = scenario.answer["payment"]
+    scenario.answer = await registered(scenario, "create payment intent", "/api/payment/intents", body)
+    await check_opened(scenario)
+
+
+async def check_opened(scenario: Scenario) -> None:
+    """Compare what is asked for with what was agreed; nothing is paid yet."""
+    payment, quote = scenario.answer["payment"], scenario.answer.get("quote")
+    scenario.due = scenario.price if quote is None else int(payment["amountBaseUnits"])
+    if quote is not None:
+        fault = quote_fault(quote, scenario.price, scenario.currency, scenario.due)
+        if fault is not None:
+            scenario.fail(Finding(FindingKind.UNPROVEN, f"{payment['id']}: {fault}"))
+        scenario.context.log(
+            f"quote       {quote['offerAmount']} {quote['offerCurrency']} at {quote['fxRate']}: {quote['note']}"
+        )
+    elif scenario.currency != "USDT":
+        scenario.fail(Finding(FindingKind.UNPROVEN, f"{payment['id']}: a price in {scenario.currency} without a quote"))
     scenario.update_purchase(payment_id=payment["id"])
-    if int(payment["amountBaseUnits"]) != scenario.price:
+    if int(payment["amountBaseUnits"]) != scenario.due:
         scenario.fail(Finding(FindingKind.UNPROVEN, f"{payment['id']} asks for {payment['amountBaseUnits']}"))
     if payment["status"] != "pending" or payment["escrowState"] is not None:
         scenario.fail(Finding(FindingKind.UNPROVEN, f"{payment['id']} is {payment['status']} before anybody paid"))
     scenario.context.paid[payment["id"]] = scenario.buyer.user_id
-    scenario.context.log(
-        f"intent      {payment['paymentRef']}: {scenario.price} base units of {payment['tokenSymbol']}"
-    )
+    scenario.context.log(f"intent      {payment['paymentRef']}: {scenario.due} base units of {payment['tokenSymbol']}")
     await scenario.assert_notified([scenario.buyer.user_id], "pending_payment", payment["id"])
 
 
-async def _registered(scenario: Scenario, body: dict[str, Any]) -> dict[str, Any]:
+async def registered(scenario: Scenario, operation: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask for a payment until the scanner watches for it, and return the answer."""
     until = time.monotonic() + CONFIRM_S
     while True:
-        status, answer = await scenario.buyer.call("create payment intent", "POST", "/api/payment/intents", body)
+        status, answer = await scenario.buyer.call(operation, "POST", path, body)
         if status not in {200, 201, ACCEPTED}:
-            raise FlowFailed(f"create payment intent: {status} {answer}")
+            raise FlowFailed(f"{operation}: {status} {answer}")
         if status != ACCEPTED:
             return dict(answer["data"])
         if time.monotonic() > until:
@@ -81,9 +95,9 @@ async def await_confirmation(scenario: Scenario) -> None:
     if fault is not None:
         scenario.fail(Finding(FindingKind.UNPROVEN, fault))
     await _webhook(scenario)
-    await assert_held(scenario, scenario.price)
+    await assert_held(scenario, scenario.due)
     scenario.context.log(
-        f"held        {decimal(scenario.price)} USDT in escrow, {seen.depth} blocks deep; buyer and seller know"
+        f"held        {decimal(scenario.due)} USDT in escrow, {seen.depth} blocks deep; buyer and seller know"
     )
     both = [scenario.buyer.user_id, scenario.purchase.winner]
     await scenario.assert_notified(both, "payment_confirmed", scenario.purchase.payment_id)

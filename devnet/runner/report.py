@@ -64,6 +64,7 @@ def targets(level: LevelResult) -> dict[str, Any]:
         "ledgerInconsistencies": counted[FindingKind.LEDGER],
         "paidWithoutEvidence": counted[FindingKind.UNPROVEN],
         "toldTwiceOrNotAtAll": counted[FindingKind.REPEATED] + counted[FindingKind.NOT_NOTIFIED],
+        "goodsAndOrdersDoubled": counted[FindingKind.GOODS],
         "backlogs": counted[FindingKind.BACKLOG],
         "lateNotifications": level.late,
         "serverErrors": level.server_errors,

@@ -16,6 +16,7 @@ from devnet.runner.notification_listener import Listeners, NotificationListener
 from devnet.runner.user import User
 
 UNIT = 10**18
+BPS = 10_000  # basis points of the whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class LevelContext:
     admin: User
     listeners: Listeners
     paid: dict[str, str]  # payment id to its buyer: what others must not see
+    shown: set[str]  # goods that somebody was shown
     log: Callable[[str], None]  # for a person who watches
 
     async def ask_scanner(self, operation: str, path: str) -> dict[str, Any]:
@@ -74,6 +76,15 @@ class Scenario:
     sellers_wallet: str = ""
     answer: dict[str, Any] = field(default_factory=dict)  # of opening the payment
     tx_hash: str = ""
+    currency: str = "USDT"  # of the price
+    product_type: str = "physical_product"
+    due: int = 0  # base units that are asked for; the price where it is in the token
+    fee_bps: int = 0  # that the platform takes, as the accepted offer says
+    agreed_bps: int | None = None  # what an admin set for its sellers
+    buyer_bps: int = 0  # that a split gives back
+    pools: dict[str, str] = field(default_factory=dict)  # seller to the stock they sell from
+    stocked: dict[str, frozenset[str]] = field(default_factory=dict)  # seller to their codes
+    share_id: str = ""
     surplus: int = 0  # base units that this buyer pays too much
     terms: Mapping[str, Any] = field(default_factory=dict)  # what the sellers' offers ask for besides
     instruction: dict[str, Any] = field(default_factory=dict)
@@ -90,8 +101,14 @@ class Scenario:
     def expected_payment(self) -> ExpectedPayment:
         chain_actor = self.context.chain_actor
         return ExpectedPayment(
-            chain_id=chain_actor.chain_id, token=chain_actor.token, amount=self.price, wallet=self.wallet
+            chain_id=chain_actor.chain_id, token=chain_actor.token, amount=self.due, wallet=self.wallet
         )
+
+    @property
+    def payout(self) -> int:
+        """What the seller is paid: what the buyer does not get back, less the fee, which is rounded down."""
+        rest = self.due - self.due * self.buyer_bps // BPS
+        return rest - rest * self.fee_bps // BPS
 
     @property
     def winner(self) -> User:

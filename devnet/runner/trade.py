@@ -44,9 +44,9 @@ async def create_request(scenario: Scenario) -> None:
     body = {
         "title": f"Bicycle number {scenario.serial}",
         "description": "Any colour, 28 inches, with lights.",
-        "productType": "physical_product",
+        "productType": scenario.product_type,
         "quantity": 1,
-        "budget": {"min": "5", "max": "100", "currency": "USDT"},
+        "budget": {"min": "5", "max": "100", "currency": scenario.currency},
         "urgency": "medium",
         "deliveryInfo": {"deliveryType": "physical", "email": scenario.buyer.email},
     }
@@ -55,7 +55,7 @@ async def create_request(scenario: Scenario) -> None:
     if request["buyerId"] != scenario.buyer.user_id:
         raise FlowFailed(f"the request belongs to {request['buyerId']}")
     scenario.update_purchase(request_id=request["id"])
-    scenario.context.log(f"request     {request['title']}, 5 to 100 USDT")
+    scenario.context.log(f"request     {request['title']}, 5 to 100 {scenario.currency}")
     await scenario.assert_notified(scenario.sellers, "request_created", request["id"])
 
 
@@ -66,7 +66,7 @@ async def make_offers(scenario: Scenario) -> None:
         offer_id = await _offer(scenario, seller, price)
         scenario.prices[offer_id] = price
         scenario.update_purchase(offers={**scenario.purchase.offers, offer_id: seller.user_id})
-        scenario.context.log(f"offer       {decimal(price)} USDT by seller {place + 1}")
+        scenario.context.log(f"offer       {decimal(price)} {scenario.currency} by seller {place + 1}")
         await scenario.assert_notified([scenario.buyer.user_id], "offer_received", offer_id)
 
 
@@ -74,8 +74,9 @@ async def _offer(scenario: Scenario, seller: User, price: int) -> str:
     body = {
         "title": f"My bicycle for {scenario.serial}",
         "description": "Blue.",
-        "price": {"amount": decimal(price), "currency": "USDT"},
+        "price": {"amount": decimal(price), "currency": scenario.currency},
         "deliveryTime": {"amount": 2, "unit": "days"},
+        **({"poolId": scenario.pools[seller.user_id]} if scenario.pools else {}),
         **scenario.terms,
     }
     status, answer = await seller.call("create offer", "POST", f"{scenario.path}/offers", body)
@@ -99,7 +100,12 @@ async def accept_lowest_offer(scenario: Scenario) -> None:
     if accepted != ("accepted", "payment", chosen):
         raise FlowFailed(f"accepting ended as {accepted}")
     scenario.update_purchase(winner=scenario.purchase.offers[chosen])
-    scenario.context.log(f"accepted    the lowest: {decimal(scenario.price)} USDT; the other two are rejected")
+    scenario.fee_bps = data["offer"]["platformFee"]["bps"]
+    if scenario.agreed_bps not in {None, scenario.fee_bps}:
+        raise FlowFailed(f"the fee is {scenario.fee_bps} bps, and {scenario.agreed_bps} were set")
+    scenario.context.log(
+        f"accepted    the lowest: {decimal(scenario.price)} {scenario.currency}; the other two are rejected"
+    )
     await scenario.assert_notified([scenario.purchase.winner], "offer_accepted", chosen)
     for offer, seller in scenario.purchase.offers.items():
         if offer != chosen:

@@ -10,9 +10,9 @@ from typing import Any
 
 from devnet.runner.facts import FlowFailed
 from devnet.runner.fulfilment import confirm_delivery, deliver, execute_payout, release
-from devnet.runner.level import STEPS, Step
 from devnet.runner.payment import assert_held, open_payment, wait_until_funded
 from devnet.runner.scenario import Scenario
+from devnet.runner.stories import STEPS, Step
 from devnet.runner.trade import accept_lowest_offer, create_request, make_offers, register_users
 from tests.chaos.market_chain import MarketChainController
 from tests.chaos.market_facts import OpenedPayment

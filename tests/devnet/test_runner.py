@@ -19,9 +19,11 @@ from devnet.runner.checks import (
     held_fault,
     ledger_findings,
     not_received_live,
+    quote_fault,
     repeated,
     too_many_errors,
 )
+from devnet.runner.digital import goods_fault
 from devnet.runner.facts import (
     CallSample,
     CreditedTransfer,
@@ -356,3 +358,75 @@ def test_a_missed_goal_is_marked_and_fails_nothing() -> None:
 
 def test_prices_are_written_exactly() -> None:
     assert [decimal(amount) for amount in (10**19, 10**19 + 10**9, 1)] == ["10", "10.000000001", "0.000000000000000001"]
+
+
+# -- the stories -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shown", "fault"),
+    [
+        ([["A"], ["A"]], None),
+        ([[], []], "0 goods for one"),
+        ([["A", "B"], ["A", "B"]], "2 goods for one"),
+        ([["A"], ["B"]], "another good each time"),
+        ([["X"], ["X"]], "a good that its seller never had"),
+        ([["C"], ["C"]], "a good that somebody else was shown"),
+    ],
+)
+def test_a_good_that_is_not_the_buyers_alone_is_seen(shown: list[list[str]], fault: str | None) -> None:
+    assert goods_fault(shown, frozenset({"A", "B", "C"}), {"C"}) == fault
+
+
+DUE = -(-25 * 10**17 * 10_000 // (10_000 - 39))
+QUOTE = {
+    "offerAmount": "100",
+    "offerCurrency": "TRY",
+    "fxRate": "0.025",
+    "tokenPriceUsd": "0.9961",
+    "depegAdjustmentBps": 39,
+    "settleAmount": decimal(DUE),
+}
+
+
+def quoted(due: int = DUE, **changes: Any) -> str | None:
+    return quote_fault({**QUOTE, **changes}, 100 * 10**18, "TRY", due)
+
+
+def test_a_quote_is_computed_anew() -> None:
+    assert quoted() is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offerAmount": "101"},
+        {"offerCurrency": "USD"},
+        {"fxRate": "0.026"},
+        {"tokenPriceUsd": "0.9971"},
+        {"depegAdjustmentBps": 40},
+        {"settleAmount": decimal(DUE - 1)},
+        {"due": DUE + 1},
+    ],
+)
+def test_a_quote_that_comes_to_something_else_is_seen(changes: dict[str, Any]) -> None:
+    assert quoted(**changes) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "about", "audience"),
+    [
+        ("goods_ready", "payment", {"buyer"}),
+        ("goods_revealed", "payment", {"winner"}),
+        ("dispute_opened", "dispute", {"buyer", "winner", "admin"}),
+        ("stock_low", "stock", {"loser"}),
+        ("fee_changed", "other", {"other"}),
+        ("goods_ready", "dispute", set()),
+        ("dispute_opened", "stock", set()),
+        ("stock_low", "other", set()),
+    ],
+)
+def test_each_notification_of_a_story_has_its_audience(kind: str, about: str, audience: set[str]) -> None:
+    deal = replace(DEAL, dispute_id="dispute", stocks={"stock": "loser"})
+
+    assert Recipients([deal], ["admin"]).audience(kind, about) == audience

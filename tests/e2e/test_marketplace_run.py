@@ -13,21 +13,23 @@ import random
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from devnet.evm.anvil import CHAIN_ID, Anvil
+from devnet.prices import price_publisher
 from devnet.processes import USDT, XPUB, Deployment, deployed
 from devnet.runner.chain_actor import open_chain_actor
 from devnet.runner.facts import LevelResult
 from devnet.runner.journal import Journal, RecordedAnswer
-from devnet.runner.level import Run
+from devnet.runner.level import Run, in_turn
 from devnet.runner.ramp import ramp
 from devnet.runner.report import as_markdown
 from devnet.runner.scenario import PAYMENT_METHODS, Scenario
+from devnet.runner.stories import STORIES
 from devnet.runner.target import target_of
 
 pytestmark = [pytest.mark.anvil, pytest.mark.process]
@@ -46,11 +48,11 @@ SWEEPING = {"MARKETPLACE_SWEEP_SEC": "1"}
 
 @asynccontextmanager
 async def running(
-    folder: Path, chain: Anvil, *rails: str, max_downtime_s: float = 0
+    folder: Path, chain: Anvil, *rails: str, max_downtime_s: float = 0, sources: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[Deployment, Run]]:
     """Start everything, and a runner that keeps what it is answered."""
     async with (
-        deployed(folder, chain, scanner_more=QUICK, marketplace_more=SWEEPING) as deployment,
+        deployed(folder, chain, scanner_more=QUICK, marketplace_more={**SWEEPING, **(sources or {})}) as deployment,
         open_chain_actor(chain.url, CHAIN_ID, USDT, mine_s=0.2) as chain_actor,
     ):
         chosen = [PAYMENT_METHODS[name] for name in rails]
@@ -88,6 +90,26 @@ async def test_every_rail_works_and_no_secret_is_logged_or_answered_twice(chain:
     answers = run.journal.answers or []
     assert secrets_in_logs(logs, deployment, run.scenarios, hashes(tmp_path)) == []
     assert secrets_in_answers(answers, deployment, run.scenarios, hashes(tmp_path)) == []
+
+
+@pytest.mark.long
+async def test_every_story_ends_well_and_no_good_is_logged_or_answered_but_to_its_buyer(
+    chain: Anvil, tmp_path: Path
+) -> None:
+    async with (
+        price_publisher() as sources,
+        running(tmp_path, chain, "proxy", "direct", sources=sources) as (deployment, run),
+    ):
+        run.steps_of = in_turn(list(STORIES))
+        level = await run.level(2 * len(STORIES))
+
+    assert level.ok, shown(level)
+    logs = deployment.scanner.log.read_text() + deployment.marketplace.log.read_text()
+    goods = {code for scenario in run.scenarios for codes in scenario.stocked.values() for code in codes}
+    assert [code for code in goods if code in logs] == []
+    told = {each.operation for each in run.journal.answers or [] for code in goods if code in each.body}
+    assert told == {"reveal goods"}
+    assert len({code for code in goods if any(code in each.body for each in run.journal.answers or [])}) == 4
 
 
 def hashes(folder: Path) -> list[str]:
