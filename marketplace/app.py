@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -56,6 +57,7 @@ from marketplace.payments.expiry import Expiry
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
 from marketplace.payments.options import PaymentOptions
+from marketplace.payments.payout_addresses import PayoutAddresses
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
@@ -404,6 +406,7 @@ def _services(
         webhook_receiver=parts.webhook_receiver,
         payouts=parts.payouts,
         payout_settlements=parts.payout_settlements,
+        payout_addresses=PayoutAddresses(units, catalog, domain=_domain(settings)),
         derived_addresses=DerivedAddresses(units, catalog, destinations, parts.scanner),
         sweeps=Sweeps(
             units,
@@ -458,6 +461,11 @@ def _screener(settings: Settings, clock: Clock, session: aiohttp.ClientSession) 
     if settings.money.ofac_url is not None:
         return OfacScreener(from_url(session, settings.money.ofac_url, clock.now_ms), clock.now_ms)
     return None
+
+
+def _domain(settings: Settings) -> str:
+    """Return whom a wallet is asked to prove something to."""
+    return urlsplit(settings.http.public_url or "").hostname or "localhost"
 
 
 def _limiters(settings: Settings, clock: Clock) -> tuple[RateLimiter, RateLimiter]:

@@ -31,6 +31,7 @@ CODES = {
     "sold_out": 409,
     "invalid": 422,
     "wrong_code": 422,
+    "not_proved": 422,
     "too_many_attempts": 429,
     "scanner_unavailable": 503,
     "rail_unavailable": 503,

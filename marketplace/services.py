@@ -23,6 +23,7 @@ from marketplace.payments.derived_addresses import DerivedAddresses
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
 from marketplace.payments.options import PaymentOptions
+from marketplace.payments.payout_addresses import PayoutAddresses
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.reconciliation import Reconciliation
@@ -68,6 +69,7 @@ class Services:
     webhook_receiver: WebhookReceiver
     payouts: Payouts
     payout_settlements: PayoutSettlements
+    payout_addresses: PayoutAddresses
     derived_addresses: DerivedAddresses
     sweeps: Sweeps
     fulfilment: Fulfilment

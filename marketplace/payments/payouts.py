@@ -25,6 +25,7 @@ from marketplace.payments.checkout import found_payment
 from marketplace.payments.escrow import PAID_STATES, agreed_fee
 from marketplace.payments.fees import WHOLE_BPS, divide
 from marketplace.payments.money import to_decimal
+from marketplace.payments.payout_addresses import proved_address
 from marketplace.risk import policy
 from marketplace.store import addresses, disputes, locks, payments, reorgs, requests
 from marketplace.store.reorgs import Clearance
@@ -54,14 +55,21 @@ class Payouts:
         self._escrow = escrow
         self._grace_h = grace_h
 
-    async def release(self, payment_id: str, to_address: str) -> PayoutInstruction:
-        """Order the seller to be paid; the check and the order are one transaction, as opening a dispute is."""
+    async def release(self, payment_id: str, to_address: str | None) -> PayoutInstruction:
+        """
+        Order the seller to be paid; the check and the order are one transaction, as opening a dispute is.
+
+        A seller who proved an address is paid there and nowhere else; `to_address` None is that one.
+        """
         async with self._units.begin(locks.request_of_payment(payment_id)) as work:
-            payment = await self._pay_in(work, payment_id, to_address)
-            refuse_reorged(payment)
+            payment = await self._pay_in(work, payment_id)
             given = await payments.instruction_of(work.tx, payment.id, Direction.OUT)
             if given is not None:
-                return self._again(payment, given, to_address)
+                refuse_reorged(payment)
+                return self._again(payment, given, to_address or given.destination)
+            to_address = await self._of_seller(work, payment, to_address)
+            await self._refuse_address(work, payment, to_address)
+            refuse_reorged(payment)
             if escrow.is_split(payment):
                 return await self._instruct_part(work, payment, Direction.OUT, to_address)
             await self._refuse_release(work, payment)
@@ -73,7 +81,8 @@ class Payouts:
     async def refund(self, payment_id: str, to_address: str, reason: str) -> PayoutInstruction:
         """Order the buyer to be paid back."""
         async with self._units.begin(locks.request_of_payment(payment_id)) as work:
-            payment = await self._pay_in(work, payment_id, to_address)
+            payment = await self._pay_in(work, payment_id)
+            await self._refuse_address(work, payment, to_address)
             refuse_reorged(payment)
             given = await payments.instruction_of(work.tx, payment.id, Direction.REFUND)
             if given is not None:
@@ -178,12 +187,23 @@ class Payouts:
             if not decision.allowed:
                 raise conflict(f"the payment cannot be released yet: {decision.reason}", reason=decision.reason)
 
-    async def _pay_in(self, work: UnitOfWork, payment_id: str, to_address: str) -> Payment:
+    @staticmethod
+    async def _pay_in(work: UnitOfWork, payment_id: str) -> Payment:
         payment = await found_payment(work.tx, payment_id)
         if payment.direction is not Direction.IN:
             raise not_found("pay-in")
-        await self._refuse_address(work, payment, to_address)
         return payment
+
+    async def _of_seller(self, work: UnitOfWork, payment: Payment, asked: str | None) -> str:
+        """Return where a seller is paid: a stolen admin session names no other address than the one they proved."""
+        proved = await proved_address(work.tx, payment.seller_id, payment.chain_id, work.now)
+        if proved is None:
+            if asked is None:
+                raise invalid("toAddress", "is required: the seller has proved no address on this chain")
+            return asked
+        if asked is not None and not self._catalog.same_address(payment.chain_id, asked, proved):
+            raise conflict("the seller proved another address", reason="not_the_proved_address", payoutAddress=proved)
+        return proved
 
     async def _refuse_address(self, work: UnitOfWork, payment: Payment, to_address: str) -> None:
         """Refuse what money can be sent to and nobody can take it from: a person sends it, and a typo is final."""

@@ -421,6 +421,40 @@ funds_ledger_entries = Table(
     Index("ledger_fees", "chain_id", "token_address", **where("entry_type = 'platform_fee'")),
 )
 
+payout_challenges = Table(
+    "payout_challenges",
+    metadata,
+    identity(),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("chain_id", Whole, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("shown_address", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("created_at", Whole, nullable=False),
+    Column("expires_at", Whole, nullable=False),
+    Column("used_at", Whole),
+    Index("payout_challenges_user", "user_id", "created_at"),
+)
+
+payout_addresses = Table(
+    "payout_addresses",
+    metadata,
+    Column("number", Whole, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("chain_id", Whole, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("shown_address", Text, nullable=False),
+    # One challenge proves one address.
+    Column("challenge_id", Text, ForeignKey("payout_challenges.id"), nullable=False, unique=True),
+    Column("proof", Json, nullable=False),
+    Column("effective_at", Whole, nullable=False),
+    Column("created_at", Whole, nullable=False),
+    Index("payout_addresses_user", "user_id", "chain_id", "created_at"),
+    Index("payout_addresses_newest", "created_at"),
+)
+
 sweep_transfers = Table(
     "sweep_transfers",
     metadata,

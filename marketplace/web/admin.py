@@ -27,7 +27,7 @@ STATUSES = {status: word for word, status in INSTRUCTIONS.items()}
 
 
 class Release(Body):
-    to_address: Address
+    to_address: Address | None = None
 
 
 class Refund(Body):

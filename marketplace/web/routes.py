@@ -20,6 +20,7 @@ from marketplace.web import (
     offers,
     openapi,
     payments,
+    payout_addresses,
     pricing,
     requests,
     second_factors,
@@ -40,6 +41,7 @@ STOCK = f"{STOCKS}/{{id}}"
 PAYMENT = "/api/payment"
 ADMIN = "/api/admin"
 FACTOR = "/api/auth/second-factor"
+PAYOUTS = "/api/payout-addresses"
 INVITATIONS = f"{ADMIN}/invitations"
 USER = f"{ADMIN}/users/{{id}}"
 PAYIN = f"{ADMIN}/payments/{{id}}"
@@ -170,6 +172,22 @@ ROUTES = (
         admin.settle,
         {200: shapes.OrderedPayout, 202: shapes.OrderedPayout},
         admin.Settle,
+    ),
+    Route("GET", PAYOUTS, payout_addresses.mine, {200: payout_addresses.PayoutAddressList}),
+    Route("POST", PAYOUTS, payout_addresses.prove, {200: payout_addresses.OnePayoutAddress}, payout_addresses.Prove),
+    Route(
+        "POST",
+        f"{PAYOUTS}/challenge",
+        payout_addresses.challenge,
+        {201: payout_addresses.OneChallenge},
+        payout_addresses.NewChallenge,
+    ),
+    Route(
+        "GET",
+        f"{ADMIN}/payout-addresses",
+        payout_addresses.listing,
+        {200: payout_addresses.ProvedAddressPage},
+        query=payout_addresses.ListPayoutAddresses,
     ),
     Route("GET", f"{ADMIN}/addresses", sweeps.addresses, {200: sweeps.AddressPage}, query=sweeps.ListAddresses),
     Route("POST", f"{ADMIN}/sweeps/build", sweeps.build, {200: sweeps.OneSweep}, sweeps.BuildSweep),

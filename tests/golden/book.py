@@ -33,6 +33,7 @@ _CHANGING = {
     "uuid": r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
     "token": r"eyJ[\w-]+\.[\w-]+\.[\w-]+",
     "reference": r"PAY-[0-9a-f]{8}",
+    "nonce": r"(?<=Nonce: )[0-9a-f]{32}",
     "seconds": r"(?<=left alone for )[0-9]+",
 }
 _PATTERN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _CHANGING.items()))
@@ -45,6 +46,8 @@ _DRAWN = {
     "path": re.compile(r"/admin/links/[\w-]{43}"),
     "refreshToken": re.compile(r".+"),
     "code": re.compile(r"[0-9]{6}|([A-Z2-9]{4}-?){4}"),
+    "nonce": re.compile(r"[0-9a-f]{32}"),
+    "signature": re.compile(r"0x[0-9a-f]{130}"),
     "X-Request-Id": re.compile(r"[0-9a-f]{32}"),
 }
 

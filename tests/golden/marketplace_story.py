@@ -16,6 +16,9 @@ import aiohttp
 import orjson
 import pyotp
 import pytest
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_keys import keys
 
 from marketplace.web.routes import ROUTES
 from protocol.wire import Moment
@@ -354,6 +357,24 @@ async def paying_through_the_proxy(m: Market) -> None:
     await purchase.show()
 
 
+async def proving(m: Market) -> None:
+    """A seller proves where they are paid; nobody is paid there in these stories."""
+    owner = keys.PrivateKey(b"\x07" * 32)
+    seller, wanted = m.people["other"], {"chainId": 56, "address": owner.public_key.to_checksum_address()}
+    for nobody in ({"chainId": 5, "address": "0x12"}, {"chainId": 56, "address": "0x12"}, {}):
+        await seller.ask("POST", "/api/payout-addresses/challenge", nobody, status=REFUSED)
+    given = (await seller.ask("POST", "/api/payout-addresses/challenge", wanted, status=201))["data"]["challenge"]
+    signed = Account.sign_message(encode_defunct(text=given["message"]), owner.to_bytes()).signature.to_0x_hex()
+    for proof in ({"signature": "0x12"}, {}, {"signature": signed}, {"signature": signed}):
+        status = 200 if proof == {"signature": signed} and not await _proved(seller) else REFUSED
+        await seller.ask("POST", "/api/payout-addresses", {"challengeId": given["id"], **proof}, status=status)
+    await m.admin.ask("GET", "/api/admin/payout-addresses?limit=1")
+
+
+async def _proved(seller: Caller) -> bool:
+    return bool((await seller.ask("GET", "/api/payout-addresses"))["data"]["payoutAddresses"])
+
+
 async def paying_plainly(m: Market) -> None:
     """A plain transfer, too little of it at first; then a dispute about it and a refund."""
     purchase = await make_purchase(m, "12.5")
@@ -455,6 +476,7 @@ async def going_wrong(m: Market) -> None:
     broken = await make_purchase(m)
     await broken.open()
     await m.hook({**m.scanner.pay(broken.payment_id), "amountReceived": "-1"})
+    await proving(m)
     await m.admin.ask("GET", "/api/admin/addresses?chainId=56")
     for chain_id, token, status in ((97, "USDT", 200), (97, "DOGE", REFUSED), (1, "USDT", 503)):
         sweep = {"chainId": chain_id, "token": token, "purpose": "instructions"}

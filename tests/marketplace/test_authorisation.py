@@ -138,6 +138,12 @@ TABLE: dict[str, Row] = {
     "GET /api/admin/instructions": Row(ADMIN),
     "POST /api/admin/instructions/{id}/settle": Row(ADMIN, body={"txHash": DONE_IN}),
     "GET /api/admin/addresses": Row(ADMIN),
+    "GET /api/admin/payout-addresses": Row(ADMIN),
+    "GET /api/payout-addresses": Row(SELLER),
+    "POST /api/payout-addresses": Row(
+        SELLER, NOT_FOUND, body={"challengeId": "00000000-0000-4000-8000-000000000000", "signature": "0x"}
+    ),
+    "POST /api/payout-addresses/challenge": Row(SELLER, body={"chainId": 97, "address": SELLERS_WALLET}),
     "POST /api/admin/sweeps/build": Row(ADMIN, body={"chainId": 97, "token": "USDT", "purpose": "instructions"}),
     "GET /api/admin/recoveries": Row(ADMIN),
     "GET /api/admin/reconciliation": Row(ADMIN),

@@ -79,6 +79,7 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         ledger=api.ledger(payment, view.balances),
         quote=quoted(view.quote) or None,
         story=story(view),
+        proved=await request.app[SERVICES].payout_addresses.current(payment.seller_id, payment.chain_id),
         evidence=_document(payment.evidence),
         who=teller(await names(request, payment.buyer_id, payment.seller_id), {}),
         **{"seen": None, **context},

@@ -22,6 +22,7 @@ APPEND_ONLY = (
     "threshold_history",
     "fee_history",
     "reorg_clearances",
+    "payout_addresses",
     "account_events",
     "payment_quotes",
     "goods_reveals",
@@ -42,6 +43,7 @@ def upgrade() -> None:
     _payout_settlements()
     _proofs()
     _sweeps()
+    _payout_addresses()
     _disputes()
     _fees()
     _goods()
@@ -740,6 +742,46 @@ def _money() -> None:
     op.create_index(
         "ledger_fees", "funds_ledger_entries", ["chain_id", "token_address"], **where("entry_type = 'platform_fee'")
     )
+
+
+def _payout_addresses() -> None:
+    """Create which addresses sellers proved to be theirs."""
+    op.create_table(
+        "payout_challenges",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("user_id", sa.Text, nullable=False),
+        sa.Column("chain_id", Whole, nullable=False),
+        sa.Column("address", sa.Text, nullable=False),
+        sa.Column("shown_address", sa.Text, nullable=False),
+        sa.Column("nonce", sa.Text, nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.Column("expires_at", Whole, nullable=False),
+        sa.Column("used_at", Whole),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("payout_challenges_user", "payout_challenges", ["user_id", "created_at"])
+    op.create_table(
+        "payout_addresses",
+        sa.Column("number", Whole, nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("user_id", sa.Text, nullable=False),
+        sa.Column("chain_id", Whole, nullable=False),
+        sa.Column("address", sa.Text, nullable=False),
+        sa.Column("shown_address", sa.Text, nullable=False),
+        sa.Column("challenge_id", sa.Text, nullable=False),
+        sa.Column("proof", sa.Text, nullable=False),
+        sa.Column("effective_at", Whole, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(["challenge_id"], ["payout_challenges.id"]),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("challenge_id"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("payout_addresses_newest", "payout_addresses", ["created_at"])
+    op.create_index("payout_addresses_user", "payout_addresses", ["user_id", "chain_id", "created_at"])
 
 
 def _sweeps() -> None:
