@@ -9,8 +9,9 @@ from aiohttp import web
 from pydantic import Field, model_validator
 
 from marketplace.model import Role
-from marketplace.payments.address_proofs import MAX_STATE_INIT, TonProof
+from marketplace.payments.address_proofs import TonProof
 from marketplace.payments.payout_addresses import Standing
+from marketplace.payments.ton_wallets import MAX_STATE_INIT
 from marketplace.store.payout_addresses import PayoutAddress
 from marketplace.web import shapes
 from marketplace.web.answers import paged, success

@@ -23,8 +23,9 @@ from pytoniq_core.boc.cell import Cell
 
 from addresses import ton, tron
 from addresses.keccak import keccak
-from marketplace.payments.address_proofs import KEY_AT, ORDER, NotProved, TonProof, check_text, check_ton
+from marketplace.payments.address_proofs import ORDER, NotProved, TonProof, check_text, check_ton
 from marketplace.payments.payout_addresses import COOL_DOWN_MS, standing
+from marketplace.payments.ton_wallets import KEY_AT
 from marketplace.store.payout_addresses import PayoutAddress
 from tests.harness import FakeClock
 from tests.marketplace.accepted_purchase import SELLERS_WALLET, AcceptedPurchase
