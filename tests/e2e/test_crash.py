@@ -17,7 +17,8 @@ from devnet.receiver import Receiver
 from tests.e2e.crashes import SEED, CrashInjector, Size, is_killed, kill_at_random, of_size, rows
 from tests.harness import MERCHANT, USDT, environment, intent_body, running
 
-pytestmark = [pytest.mark.anvil, pytest.mark.process]
+# The simulator kills between any two steps; here real processes die on a real disk.
+pytestmark = [pytest.mark.anvil, pytest.mark.process, pytest.mark.long]
 
 
 @of_size(Size(kills=12, payments=100))

@@ -93,6 +93,7 @@ def constant(value: Any) -> Callable[[], Any]:
     return answer
 
 
+@pytest.mark.long  # each of these faults is in every few seeds of the simulator
 @pytest.mark.parametrize("fault", ["no logs", "hangs", "wrong chain", "500", "429", "truncated", "not JSON"])
 async def test_a_bad_endpoint_is_passed_over_for_a_good_one(
     chain: Anvil, rpc: FaultyRpc, hooks: Receiver, tmp_path: Path, fault: str
@@ -119,6 +120,7 @@ async def test_a_bad_endpoint_is_passed_over_for_a_good_one(
         rpc.release()
 
 
+@pytest.mark.long  # each of these faults is in every few seeds of the simulator
 @pytest.mark.parametrize("fault", ["no logs", "500", "truncated", "wrong chain"])
 async def test_a_bad_endpoint_alone_moves_no_checkpoint_and_loses_nothing_when_it_recovers(
     chain: Anvil, rpc: FaultyRpc, hooks: Receiver, tmp_path: Path, fault: str

@@ -36,6 +36,7 @@ async def told_once(chain: Anvil, scanner: Running, hooks: Receiver, intent_id: 
     return await scanner.api.intent(intent_id)
 
 
+@pytest.mark.long  # in every seed of the simulator
 async def test_a_payment_that_moves_to_another_block_confirms_there(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:
@@ -67,6 +68,7 @@ async def test_a_payment_that_moves_behind_another_log_is_one_payment(
     assert all(reason == "reorged" for _, counted, reason in rows if not counted)
 
 
+@pytest.mark.long  # in every seed of the simulator
 async def test_a_payment_that_disappears_never_confirms_and_its_intent_expires(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ async def test_a_payment_that_disappears_never_confirms_and_its_intent_expires(
         await scanner.api.status_is(intent_id, "expired")
 
 
+@pytest.mark.long  # in every seed of the simulator
 async def test_a_payment_that_disappears_and_returns_later_confirms_once(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:
@@ -101,6 +104,7 @@ async def test_a_payment_that_disappears_and_returns_later_confirms_once(
     assert await scanner.api.reasons() == []
 
 
+@pytest.mark.long  # in every seed of the simulator
 async def test_a_reorganisation_over_several_pages_is_unwound_to_the_last_common_block(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:
@@ -137,6 +141,7 @@ async def test_a_reorganisation_below_every_remembered_block_is_survived(
     await told_once(chain, scanner, hooks, intent_id)
 
 
+@pytest.mark.long  # in every seed of the simulator
 async def test_a_reorganisation_while_the_scanner_is_away_is_noticed_at_its_return(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:

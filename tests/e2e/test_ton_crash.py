@@ -20,7 +20,8 @@ from tests.e2e.crashes import SEED, Size, acknowledged, confirmed, of_size, rows
 from tests.e2e.ton_shop import CHAIN_ID, MASTER, chain_of_today, environment, fresh_address
 from tests.harness import SECRET, Api, intent_body, process
 
-pytestmark = pytest.mark.process
+# The simulator kills between any two steps; here real processes die on a real disk.
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 
 class TonCrashShop:

@@ -19,6 +19,8 @@ from devnet.tron.trongrid import TronGrid
 from tests.e2e.crashes import SEED, CrashInjector, Size, is_killed, kill_at_random, of_size, rows
 from tests.e2e.tron_shop import chain_of_today, environment, fresh_address, opened
 
+# The simulator kills between any two steps; here real processes die on a real disk.
+pytestmark = pytest.mark.long
 BLOCK_S = 0.3
 # Blocks come ten times as fast as the clock goes: from less than ten minutes behind it (who registers before the
 # first head was read is dated by the clock) to less than two ahead (no block comes from the future).

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tests.chaos.purchases import OF_COIN, Family, PlannedPurchase
-from tests.chaos.schedule import EPOCH, FOR_LONG, Plan, PlannedFault, deepest_reorg, plan
+from tests.chaos.schedule import CONFIRMATIONS, EPOCH, FOR_LONG, Plan, PlannedFault, deepest_reorg, plan
 
 SPAN_S = 20.0
 FAMILIES: tuple[Family, ...] = ("evm", "evm", "evm", "tron", "ton")
@@ -81,7 +81,7 @@ def _with_forks(rng: random.Random, whole: Plan) -> Plan:
         faults = tuple(f for f in whole.faults if f.kind not in {"shuffled", "later", "vanish"})
         return replace(whole, purchases=(*kept, *_moved(rng, whole)), faults=faults)
     if "rpcQuorum" not in whole.guards and whole.confirmations <= 2 * EPOCH and rng.random() < HASTY_OFTEN:
-        whole = _hastened(rng, whole)
+        whole = _hastened(whole)
     # A host whose clock is far ahead, and that hears of no head meanwhile, takes a payment for older than its intent
     # when the chain's own time jumps as far before it is heard of: a jump that only the laboratory makes.
     if any(fault.kind == "far_off" and fault.size > 0 for fault in whole.faults):
@@ -131,14 +131,23 @@ def _fork(rng: random.Random, kind: str, span_s: float, deepest: int) -> list[Pl
     ]
 
 
-def _hastened(rng: random.Random, whole: Plan) -> Plan:
-    """Let finality count, and an endpoint be hasty whose lack of receipts the other one makes up for."""
+def _guards(whole: Plan) -> dict[str, int | bool | str]:
+    lower = {"confirmationThreshold": CONFIRMATIONS[0]} if "confirmationThreshold" in whole.guards else {}
+    return whole.guards | lower
+
+
+def _hastened(whole: Plan) -> Plan:
+    """
+    Let finality count for more than the depth, and the endpoint asked first be hasty.
+
+    The other one makes up for its lack of receipts.
+    """
     whole = _without(whole, lambda kind: kind in {"no_finalized", "null_receipts"})
-    habits = [list(kinds) for kinds in whole.permanent_faults]
-    rng.choice(habits).append(HASTY)
+    first, second = whole.permanent_faults
     return replace(
         whole,
-        guards=whole.guards | {"finality": "both"},
-        permanent_faults=tuple(map(tuple, habits)),
+        confirmations=CONFIRMATIONS[0],
+        guards=_guards(whole) | {"finality": "both"},
+        permanent_faults=((*first, HASTY), second),
         purchases=tuple(p for p in whole.purchases if p.kind not in OF_COIN),  # balances are read as deep as before
     )
