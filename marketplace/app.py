@@ -83,6 +83,8 @@ from marketplace.store.database import Database, open_database, open_shared
 from marketplace.store.migrate import migrate, migrate_postgresql, postgres_settings
 from marketplace.store.sealing import open_sealing
 from marketplace.store.waits import MarketplaceWaits
+from marketplace.trade.dispute_deadlines import DisputeDeadlines
+from marketplace.trade.dispute_messages import DisputeMessages
 from marketplace.trade.disputes import Disputes
 from marketplace.trade.fulfilment import Fulfilment
 from marketplace.trade.negotiation import Negotiations
@@ -303,6 +305,7 @@ def _build(
             Retention(units, settings.keeping),
             parts.webhook_receiver,
             GoodsUpkeep(units, goods),
+            services.dispute_deadlines,
             every_s=settings.sweep_s,
             leases=leases,
         ),
@@ -417,7 +420,9 @@ def _services(
             treasuries=open_treasuries(catalog, money),
         ),
         fulfilment=Fulfilment(units, pepper=pepper),
-        disputes=Disputes(units),
+        disputes=Disputes(units, deadline_h=money.dispute_deadline_h),
+        dispute_messages=DisputeMessages(units),
+        dispute_deadlines=DisputeDeadlines(units),
         stock=Stock(units, goods),
         purchased_goods=PurchasedGoods(units, goods),
         thresholds=Thresholds(units, catalog),

@@ -310,7 +310,12 @@ class Dispute:
     resolved_by: str | None
     resolved_at: int | None
     assigned_to: str | None  # who looks after it; anybody else who may decide still can
+    due_at: int  # until when it is to be decided; nothing happens to the money then
+    overdue_told_at: int | None
     created_at: int
+
+    def is_overdue(self, now: int) -> bool:
+        return self.status is DisputeStatus.OPEN and self.due_at <= now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
 from marketplace.store import account_links, outbox, payments, users
 from marketplace.store.errors import StoreError
+from marketplace.trade.dispute_deadlines import DisputeDeadlines
 from marketplace.unit_of_work import UnitOfWorkFactory
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Scheduler:
         retention: Retention,
         webhook_receiver: WebhookReceiver,
         goods: GoodsUpkeep,
+        dispute_deadlines: DisputeDeadlines,
         *,
         every_s: float,
         leases: Leases | None = None,
@@ -53,6 +55,7 @@ class Scheduler:
         self._retention = retention
         self._webhook_receiver = webhook_receiver
         self.goods = goods
+        self._dispute_deadlines = dispute_deadlines
         self._every_s = every_s
         self._leases = leases
         self.wakeup = Wakeup()
@@ -76,6 +79,7 @@ class Scheduler:
         await self._payouts.pass_grace()
         await self._payout_settlements.look_again()
         await self.goods.once()
+        await self._dispute_deadlines.tell_overdue()
         await self._tell_held_back()
         await self._retention.once()
         async with self._units.begin(None) as work:

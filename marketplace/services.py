@@ -33,6 +33,8 @@ from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.risk.thresholds import Thresholds
 from marketplace.shops.orders import Orders
 from marketplace.shops.shops import Shops
+from marketplace.trade.dispute_deadlines import DisputeDeadlines
+from marketplace.trade.dispute_messages import DisputeMessages
 from marketplace.trade.disputes import Disputes
 from marketplace.trade.fulfilment import Fulfilment
 from marketplace.trade.negotiation import Negotiations
@@ -76,6 +78,8 @@ class Services:
     disputes: Disputes
     shops: Shops
     orders: Orders
+    dispute_messages: DisputeMessages
+    dispute_deadlines: DisputeDeadlines
     stock: Stock
     purchased_goods: PurchasedGoods
     thresholds: Thresholds

@@ -138,6 +138,7 @@ class MoneySettings:
     payment_ttl_h: float
     require_eoa_sender: bool
     platform_fee_bps: int  # of what a seller is paid
+    dispute_deadline_h: float
     require_proof: bool
     ofac_path: Path | None
     ofac_url: str | None
@@ -205,6 +206,7 @@ class _Environment(OracleEnvironment):
     RELEASE_GRACE_HOURS: Hours = 48
     PAYMENT_TTL_HOURS: Annotated[Hours, Field(gt=0)] = 24
     TRANSACTION_SAFETY_REQUIRE_EOA_SENDER: bool = False
+    DISPUTE_DEADLINE_HOURS: Annotated[Hours, Field(gt=0)] = 168
     PLATFORM_FEE_BPS: Annotated[int, Field(ge=0), AfterValidator(_leaves_something)] = 0
     MARKETPLACE_REQUIRE_PROOF: bool = False
     OFAC_SDN_PATH: Path | None = None
@@ -315,6 +317,7 @@ def _money(env: _Environment, given: Mapping[str, str]) -> MoneySettings:
         payment_ttl_h=env.PAYMENT_TTL_HOURS,
         require_eoa_sender=env.TRANSACTION_SAFETY_REQUIRE_EOA_SENDER,
         platform_fee_bps=env.PLATFORM_FEE_BPS,
+        dispute_deadline_h=env.DISPUTE_DEADLINE_HOURS,
         require_proof=env.MARKETPLACE_REQUIRE_PROOF,
         ofac_path=env.OFAC_SDN_PATH,
         ofac_url=env.OFAC_SDN_URL,

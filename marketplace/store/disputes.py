@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 
 from marketplace.model import Dispute, DisputeOutcome, DisputeStatus, Page
 from marketplace.store.database import Tx
@@ -50,20 +50,58 @@ async def open_of(tx: Tx, payment_id: str) -> Dispute | None:
     return await one(tx, select(disputes).where(opened), Dispute)
 
 
-async def listing(
-    tx: Tx, page: Page, *, status: DisputeStatus | None, assigned_to: str | None
-) -> tuple[list[Dispute], int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which disputes are looked for; what is None does not matter."""
+
+    status: DisputeStatus | None = None
+    outcome: DisputeOutcome | None = None
+    assigned_to: str | None = None
+    unassigned: bool | None = None
+    overdue: bool | None = None
+    purchase_request_id: str | None = None
+
+
+async def listing(tx: Tx, page: Page, wanted: Filter, now: int) -> tuple[list[Dispute], int]:
     """Return one page of disputes, newest first."""
-    found = select(disputes).order_by(_d.created_at.desc(), _d.id)
-    if status is not None:
-        found = found.where(_d.status == status)
-    if assigned_to is not None:
-        found = found.where(_d.assigned_to == assigned_to)
-    return await paged(tx, found, Dispute, page)
+    late = (_d.status == DisputeStatus.OPEN) & (_d.due_at <= now)
+    conditions = [
+        (wanted.status, _d.status == wanted.status),
+        (wanted.outcome, _d.outcome == wanted.outcome),
+        (wanted.assigned_to, _d.assigned_to == wanted.assigned_to),
+        (wanted.unassigned, _d.assigned_to.is_(None) if wanted.unassigned else _d.assigned_to.is_not(None)),
+        (wanted.overdue, late if wanted.overdue else ~late),
+        (wanted.purchase_request_id, _d.purchase_request_id == wanted.purchase_request_id),
+    ]
+    found = select(disputes).where(*(condition for given, condition in conditions if given is not None))
+    return await paged(tx, found.order_by(_d.created_at.desc(), _d.id), Dispute, page)
 
 
-async def assign(tx: Tx, dispute_id: str, user_id: str | None) -> None:
-    await tx.execute(update(disputes).where(_d.id == dispute_id).values(assigned_to=user_id))
+async def assign(tx: Tx, dispute_id: str, user_id: str | None, *, before: str | None) -> bool:
+    """Give an open dispute to somebody; False when it is another's than was thought, or resolved."""
+    theirs = (_d.id == dispute_id) & (_d.status == DisputeStatus.OPEN) & _d.assigned_to.is_not_distinct_from(before)
+    return await changed(tx, update(disputes).where(theirs).values(assigned_to=user_id))
+
+
+async def move_deadline(tx: Tx, dispute_id: str, due_at: int) -> bool:
+    """Set another deadline of an open dispute; False when it is resolved."""
+    opened = update(disputes).where(_d.id == dispute_id, _d.status == DisputeStatus.OPEN)
+    return await changed(tx, opened.values(due_at=due_at, overdue_told_at=None))
+
+
+def _untold(now: int) -> ColumnElement[bool]:
+    return (_d.status == DisputeStatus.OPEN) & (_d.due_at <= now) & _d.overdue_told_at.is_(None)
+
+
+async def overdue(tx: Tx, now: int, limit: int) -> list[Dispute]:
+    """Return open disputes past their deadline that nobody was told of, the longest overdue first."""
+    return await many(tx, select(disputes).where(_untold(now)).order_by(_d.due_at, _d.id).limit(limit), Dispute)
+
+
+async def note_overdue(tx: Tx, dispute_id: str, now: int) -> bool:
+    """Note that everybody is told; False when that is not to be told any more."""
+    late = update(disputes).where(_d.id == dispute_id, _untold(now))
+    return await changed(tx, late.values(overdue_told_at=now))
 
 
 async def resolve(tx: Tx, dispute_id: str, ruling: Ruling, user_id: str, now: int) -> bool:
@@ -82,6 +120,13 @@ async def splits(tx: Tx) -> dict[str, int]:
 async def add_evidence(tx: Tx, dispute_id: str, user_id: str, text: str, link: str | None, now: int) -> None:
     row = {"id": str(uuid.uuid4()), "dispute_id": dispute_id, "by_user_id": user_id, "text": text, "link": link}
     await tx.execute(insert(dispute_evidence).values(**row, created_at=now))
+
+
+async def count_evidence(tx: Tx, dispute_id: str, user_id: str) -> int:
+    """Return how often one person said something."""
+    e = dispute_evidence.c
+    theirs = select(func.count()).select_from(dispute_evidence)
+    return int((await tx.execute(theirs.where(e.dispute_id == dispute_id, e.by_user_id == user_id))).scalar_one())
 
 
 async def evidence(tx: Tx, dispute_id: str) -> list[Evidence]:

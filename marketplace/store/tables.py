@@ -535,6 +535,8 @@ disputes = Table(
     Column("resolved_by", Text, ForeignKey("users.id")),
     Column("resolved_at", Whole),
     Column("assigned_to", Text, ForeignKey("users.id")),
+    Column("due_at", Whole, nullable=False),
+    Column("overdue_told_at", Whole),
     Column("created_at", Whole, nullable=False),
     CheckConstraint("(status = 'resolved') = (outcome IS NOT NULL)", name="disputes_resolved_has_outcome"),
     CheckConstraint("(coalesce(outcome, '') = 'split') = (buyer_bps IS NOT NULL)", name="disputes_split_has_share"),
@@ -542,6 +544,7 @@ disputes = Table(
     Index("disputes_one_open", "payment_id", unique=True, **where("status = 'open'")),
     Index("disputes_request", "purchase_request_id"),
     Index("disputes_newest", "created_at"),
+    Index("disputes_due", "due_at", **where("status = 'open'")),
 )
 
 dispute_evidence = Table(
@@ -554,6 +557,17 @@ dispute_evidence = Table(
     Column("link", StrangersText),
     Column("created_at", Whole, nullable=False),
     Index("evidence_dispute", "dispute_id"),
+)
+
+dispute_messages = Table(
+    "dispute_messages",
+    metadata,
+    Column("id", Whole, primary_key=True),
+    Column("dispute_id", Text, ForeignKey("disputes.id"), nullable=False),
+    Column("by_user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("text", StrangersText, nullable=False),
+    Column("created_at", Whole, nullable=False),
+    Index("messages_dispute", "dispute_id", "by_user_id"),
 )
 
 notifications = Table(
@@ -721,6 +735,7 @@ APPEND_ONLY = (
     "negotiation_answers",
     "threshold_history",
     "fee_history",
+    "dispute_messages",
     "reorg_clearances",
     "account_events",
     "payment_quotes",

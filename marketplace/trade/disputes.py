@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kernel.clock import HOUR_MS
 from marketplace.errors import Refused, conflict, forbidden, invalid, not_found
 from marketplace.model import (
     Actor,
@@ -25,7 +26,7 @@ from marketplace.payments.ledger import balances
 from marketplace.payments.payouts import refuse_reorged
 from marketplace.store import disputes, ledger, locks, payments, requests, users
 from marketplace.store.database import Tx
-from marketplace.store.disputes import Evidence, Ruling
+from marketplace.store.disputes import Evidence, Filter, Ruling
 from marketplace.trade.requests import found
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 
@@ -36,7 +37,7 @@ DECIDED = (
     DisputeOutcome.NO_ACTION,
     DisputeOutcome.SPLIT,
 )  # a replacement is delivered, and argued about, anew
-MAX_EVIDENCE = 200  # of one dispute; each is read whole with it
+MAX_EVIDENCE = 100  # of one person: no side can use up what is the other's to bring; each is read with the dispute
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ class DisputeView:
 class Disputes:
     """Use cases of disputes."""
 
-    def __init__(self, units: UnitOfWorkFactory) -> None:
+    def __init__(self, units: UnitOfWorkFactory, *, deadline_h: float) -> None:
         self._units = units
+        self._deadline_ms = int(deadline_h * HOUR_MS)
 
     async def open(self, actor: Actor, request_id: str, reason: str, category: str) -> Dispute:
         """Lock the money of a request; from then on, no release."""
@@ -85,59 +87,63 @@ class Disputes:
                 resolved_by=None,
                 resolved_at=None,
                 assigned_to=None,
+                due_at=work.now + self._deadline_ms,
+                overdue_told_at=None,
                 created_at=work.now,
             )
             await disputes.add(work.tx, dispute)
             await ledger.add(
                 work.tx, payment, LedgerEntryType.DISPUTE_HOLD, held, work.now, key=f"dispute_hold:{dispute.id}"
             )
-            await _tell(work, dispute, payment, "dispute_opened", f"Dispute opened: {request.title}")
+            await tell_all(work, dispute, payment, "dispute_opened", f"Dispute opened: {request.title}")
         return dispute
 
-    async def listing(
-        self, page: Page, *, status: DisputeStatus | None, assigned_to: str | None
-    ) -> tuple[list[Dispute], int]:
+    async def listing(self, page: Page, wanted: Filter) -> tuple[list[Dispute], int]:
         """Return disputes for those who decide, newest first."""
         async with self._units.db.read() as tx:
-            return await disputes.listing(tx, page, status=status, assigned_to=assigned_to)
+            return await disputes.listing(tx, page, wanted, self._units.clock.now_ms())
 
     async def show(self, actor: Actor, dispute_id: str) -> DisputeView:
         async with self._units.db.read() as tx:
-            dispute, _ = await self._concerning(tx, actor, dispute_id)
+            dispute, _ = await concerning(tx, actor, dispute_id)
             return DisputeView(dispute, await disputes.evidence(tx, dispute_id))
 
     async def add_evidence(self, actor: Actor, dispute_id: str, text: str, link: str | None) -> DisputeView:
         """Say something about an open dispute."""
         async with self._units.begin(locks.request_of_dispute(dispute_id)) as work:
-            dispute, payment = await self._concerning(work.tx, actor, dispute_id)
+            dispute, payment = await concerning(work.tx, actor, dispute_id)
             if dispute.status is not DisputeStatus.OPEN:
                 raise conflict("the dispute is resolved", outcome=dispute.outcome)
-            if len(await disputes.evidence(work.tx, dispute_id)) >= MAX_EVIDENCE:
-                raise conflict(f"a dispute takes {MAX_EVIDENCE} pieces of evidence", evidence=MAX_EVIDENCE)
+            if await disputes.count_evidence(work.tx, dispute_id, actor.user_id) >= MAX_EVIDENCE:
+                raise conflict(f"one person brings {MAX_EVIDENCE} pieces of evidence", evidence=MAX_EVIDENCE)
             await disputes.add_evidence(work.tx, dispute_id, actor.user_id, text, link, work.now)
-            await _tell(work, dispute, payment, "dispute_evidence", "New evidence in a dispute", but=actor)
+            await tell_all(work, dispute, payment, "dispute_evidence", "New evidence in a dispute", but=actor)
             return DisputeView(dispute, await disputes.evidence(work.tx, dispute_id))
 
     async def assign(self, actor: Actor, dispute_id: str, user_id: str | None) -> Dispute:
         """Say who looks after an open dispute; None leaves it to everybody who decides."""
         async with self._units.begin(locks.request_of_dispute(dispute_id)) as work:
-            dispute = await self._found(work.tx, dispute_id)
+            dispute = await found_dispute(work.tx, dispute_id)
             if dispute.status is not DisputeStatus.OPEN:
                 raise conflict("the dispute is resolved", outcome=dispute.outcome)
             if user_id is not None:
                 judge = await users.by_id(work.tx, user_id)
                 if judge is None or judge.role not in JUDGES or judge.suspended_at is not None:
                     raise invalid("userId", "has to be an admin or a resolver")
-            await disputes.assign(work.tx, dispute_id, user_id)
+            theirs = dispute.assigned_to
+            if not actor.is_admin and theirs not in {None, actor.user_id, user_id}:
+                raise conflict("another resolver looks after it: an admin may give it to you", assignedTo=theirs)
+            if not await disputes.assign(work.tx, dispute_id, user_id, before=theirs):
+                raise conflict("the dispute has changed: read it again")
             if user_id is not None and user_id not in {actor.user_id, dispute.assigned_to}:
                 title = f"A dispute is yours to look after: {dispute.category}"
                 work.notify([user_id], "dispute", "dispute_assigned", title, about=dispute.id, url=_url(dispute))
-            return await self._found(work.tx, dispute_id)
+            return await found_dispute(work.tx, dispute_id)
 
     async def resolve(self, actor: Actor, dispute_id: str, ruling: Ruling) -> Dispute:
         """End a dispute; the same outcome again changes nothing, another one is refused."""
         async with self._units.begin(locks.request_of_dispute(dispute_id)) as work:
-            dispute = await self._found(work.tx, dispute_id)
+            dispute = await found_dispute(work.tx, dispute_id)
             if dispute.status is DisputeStatus.RESOLVED:
                 if (dispute.outcome, dispute.buyer_bps) != (ruling.outcome, ruling.buyer_bps):
                     raise _decided(dispute)
@@ -150,8 +156,8 @@ class Disputes:
                 await self._order(work, payment, ruling.outcome)
             else:
                 await self._split(work, payment, ruling.buyer_bps)
-            await _tell(work, dispute, payment, "dispute_resolved", f"Dispute resolved: {ruling.outcome}")
-            return await self._found(work.tx, dispute_id)
+            await tell_all(work, dispute, payment, "dispute_resolved", f"Dispute resolved: {ruling.outcome}")
+            return await found_dispute(work.tx, dispute_id)
 
     @staticmethod
     async def _unlock(work: UnitOfWork, dispute: Dispute, payment: Payment) -> None:
@@ -192,22 +198,25 @@ class Disputes:
             )
         await payments.move_escrow(work.tx, payment.id, work.now, expected=PAID_STATES, **state)
 
-    async def _concerning(self, tx: Tx, actor: Actor, dispute_id: str) -> tuple[Dispute, Payment]:
-        dispute = await self._found(tx, dispute_id)
-        payment = await found_payment(tx, dispute.payment_id)
-        if actor.role not in JUDGES and actor.user_id not in {payment.buyer_id, payment.seller_id}:
-            raise forbidden("this dispute is between others")
-        return dispute, payment
 
-    @staticmethod
-    async def _found(tx: Tx, dispute_id: str) -> Dispute:
-        dispute = await disputes.get(tx, dispute_id)
-        if dispute is None:
-            raise not_found("dispute")
-        return dispute
+async def found_dispute(tx: Tx, dispute_id: str) -> Dispute:
+    """Return a dispute that has to be there."""
+    dispute = await disputes.get(tx, dispute_id)
+    if dispute is None:
+        raise not_found("dispute")
+    return dispute
 
 
-async def _tell(
+async def concerning(tx: Tx, actor: Actor, dispute_id: str) -> tuple[Dispute, Payment]:
+    """Return a dispute and its payment to the two sides and to those who decide."""
+    dispute = await found_dispute(tx, dispute_id)
+    payment = await found_payment(tx, dispute.payment_id)
+    if actor.role not in JUDGES and actor.user_id not in {payment.buyer_id, payment.seller_id}:
+        raise forbidden("this dispute is between others")
+    return dispute, payment
+
+
+async def tell_all(
     work: UnitOfWork, dispute: Dispute, payment: Payment, kind: str, title: str, *, but: Actor | None = None
 ) -> None:
     """Tell every party, and those who decide."""

@@ -159,6 +159,13 @@ class DeliveryCodeStatus(Wire):
     expires_at: Time | None
 
 
+class DisputeMessage(Wire):
+    id: str
+    by: str
+    text: str
+    created_at: Time
+
+
 class DisputeEvidence(Wire):
     id: str
     by: str
@@ -181,6 +188,8 @@ class Dispute(Wire):
     resolved_by: str | None
     resolved_at: Time | None
     assigned_to: str | None
+    due_at: Time
+    overdue: bool
     created_at: Time
     evidence: tuple[DisputeEvidence, ...] | UnsetType = UNSET
 
@@ -504,6 +513,14 @@ class PayoutPage(Page):
 
 class DisputePage(Page):
     disputes: tuple[Dispute, ...]
+
+
+class DisputeMessagePage(Page):
+    messages: tuple[DisputeMessage, ...]
+
+
+class OneDisputeMessage(Wire):
+    message: DisputeMessage
 
 
 class RecoveryPage(Page):

@@ -95,6 +95,7 @@ async def test_a_dispute_takes_so_much_evidence_and_no_more(paid: AcceptedPurcha
     answers = [(await paid.buyer.call("POST", path, {"text": "Look at this."}))[0] for _ in range(4)]
 
     assert answers == [201, 201, 201, 409]
+    assert (await paid.seller.call("POST", path, {"text": "And at this."}))[0] == 201  # one side uses up its own alone
 
 
 # -- reorganisations -----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from eth_account.messages import encode_defunct
 from eth_keys import keys
 
 from marketplace.web.routes import ROUTES
-from protocol.wire import Moment
+from protocol.wire import Moment, rfc3339
 from tests.golden import goods_story, shop_story
 from tests.golden.book import Book, Caller
 from tests.harness import FakeClock
@@ -400,6 +400,11 @@ async def paying_plainly(m: Market) -> None:
     )
     for who in ("buyer", "resolver"):
         await m.people[who].ask("GET", path)
+    await m.people["resolver"].ask("POST", f"{path}/messages", {"text": "When did it come?"}, status=201)
+    await m.people["other"].ask("POST", f"{path}/messages", {"text": "Me too."}, status=REFUSED)
+    await m.people["resolver"].ask("POST", f"{path}/deadline", {"dueAt": "2027-01-31T12:00:00Z"})
+    for never in ("2020-01-31T12:00:00Z", "2099-01-31T12:00:00Z"):
+        await m.people["resolver"].ask("POST", f"{path}/deadline", {"dueAt": never}, status=REFUSED)
     await m.people["other"].ask("GET", path, status=REFUSED)
     await purchase.release(status=REFUSED)
     resolver = (await m.people["resolver"].ask("GET", "/api/auth/me"))["data"]["user"]["id"]
@@ -503,8 +508,16 @@ async def delivering(m: Market) -> None:
     for attempt in range(6):
         path = f"{purchase.path}/delivery-code/verify"
         await purchase.seller.ask("POST", path, {"code": wrong}, status=422 if attempt < 5 else 429)
+    argued = await make_purchase(m)
+    await argued.fund()
+    late = await argued.argue()
+    await m.people["resolver"].ask(
+        "POST", f"/api/disputes/{late}/deadline", {"dueAt": rfc3339(m.clock.now_ms() + 1000)}
+    )
     await m.wait(49)
     await m.chores()
+    await m.people["buyer"].ask("GET", f"/api/disputes/{late}/messages")
+    await m.people["resolver"].ask("GET", "/api/disputes?overdue=true")
     await m.people["buyer"].ask("GET", f"/api/payment/{purchase.payment_id}")
     await purchase.release(to=SENDER)
 

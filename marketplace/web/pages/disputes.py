@@ -11,7 +11,7 @@ from marketplace.model import DisputeOutcome, DisputeStatus, Page, Role, User
 from marketplace.payments.fees import percent
 from marketplace.trade.disputes import JUDGES
 from marketplace.web import disputes as api
-from marketplace.web.bodies import Body, Id, path_uuid
+from marketplace.web.bodies import Body, Id, Listing, path_uuid
 from marketplace.web.pages import forms
 from marketplace.web.pages.guard import actor_of
 from marketplace.web.pages.paging import asked, next_page
@@ -31,9 +31,7 @@ class Assign(Body):
 async def listing(request: web.Request) -> web.Response:
     """GET /admin/disputes"""
     wanted = asked(request, api.ListDisputes)
-    found, total = await request.app[SERVICES].disputes.listing(
-        wanted.part(), status=wanted.status, assigned_to=wanted.assigned_to
-    )
+    found, total = await request.app[SERVICES].disputes.listing(wanted.part(), wanted.wanted())
     return show(
         request,
         "admin_disputes.html",
@@ -42,6 +40,7 @@ async def listing(request: web.Request) -> web.Response:
         next=next_page(request, f"{ROOT}/disputes", wanted.part(), total),
         wanted=wanted,
         statuses=[(each.value, each.value) for each in DisputeStatus],
+        now=request.app[SERVICES].units.clock.now_ms(),
         people=[(each.id, each.name) for each in await _judges(request)],
         who=teller(await names(request, *(each.assigned_to for each in found)), {request[SIGNED_IN].id: "you"}),
     )
@@ -57,7 +56,9 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
     view = await services.disputes.show(actor, path_uuid(request, "dispute"))
     paid = await services.payments.show(actor, view.dispute.payment_id)
     sides = {paid.payment.buyer_id: "buyer", paid.payment.seller_id: "seller", actor.user_id: "you"}
-    spoke = (each.by_user_id for each in view.evidence)
+    page = asked(request, Listing).part()
+    messages, total = await services.dispute_messages.listing(actor, view.dispute.id, page)
+    spoke = [*(each.by_user_id for each in view.evidence), *(each.by_user_id for each in messages)]
     known = await names(request, *sides, view.dispute.assigned_to, view.dispute.resolved_by, *spoke)
     return show(
         request,
@@ -65,6 +66,10 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         status=status,
         dispute=view.dispute,
         evidence=view.evidence,
+        messages=messages,
+        total=total,
+        next=next_page(request, f"{ROOT}/disputes/{view.dispute.id}", page, total),
+        now=services.units.clock.now_ms(),
         payment=paid.payment,
         who=teller(known, sides),
         judges=[(each.id, f"{each.name} ({each.role})") for each in await _judges(request)],
@@ -90,6 +95,28 @@ async def assign(request: web.Request) -> web.Response:
     async def action() -> None:
         body = await forms.read(request, Assign)
         await request.app[SERVICES].disputes.assign(actor_of(request), dispute_id, body.user_id)
+
+    return await forms.attempt(request, action, _page, f"{ROOT}/disputes/{dispute_id}")
+
+
+async def write(request: web.Request) -> web.Response:
+    """POST /admin/disputes/{id}/messages"""
+    dispute_id = path_uuid(request, "dispute")
+
+    async def action() -> None:
+        body = await forms.read(request, api.NewMessage)
+        await request.app[SERVICES].dispute_messages.write(actor_of(request), dispute_id, body.text)
+
+    return await forms.attempt(request, action, _page, f"{ROOT}/disputes/{dispute_id}")
+
+
+async def move_deadline(request: web.Request) -> web.Response:
+    """POST /admin/disputes/{id}/deadline"""
+    dispute_id = path_uuid(request, "dispute")
+
+    async def action() -> None:
+        body = await forms.read(request, api.Deadline)
+        await request.app[SERVICES].dispute_deadlines.move(actor_of(request), dispute_id, body.due_at)
 
     return await forms.attempt(request, action, _page, f"{ROOT}/disputes/{dispute_id}")
 

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from kernel.pages.live import LivePages
 from marketplace.model import DisputeStatus, Page, PaymentStatus, Role
+from marketplace.store.disputes import Filter
 from marketplace.web.pages.guard import actor_of
 from marketplace.web.pages.sign_in import GUARD
 from marketplace.web.pages.view import HEADERS, SIGNED_IN, html, show
@@ -29,10 +30,12 @@ async def page(request: web.Request) -> web.Response:
 async def facts(request: web.Request) -> dict[str, Any]:
     """Return what waits for whoever is signed in."""
     services, actor = request.app[SERVICES], actor_of(request)
-    opened = DisputeStatus.OPEN
+    opened, late = Filter(status=DisputeStatus.OPEN), Filter(overdue=True)
+    mine = Filter(status=DisputeStatus.OPEN, assigned_to=actor.user_id)
     found: dict[str, Any] = {
-        "disputes": (await services.disputes.listing(FIRST, status=opened, assigned_to=None))[1],
-        "mine": (await services.disputes.listing(FIRST, status=opened, assigned_to=actor.user_id))[1],
+        "disputes": (await services.disputes.listing(FIRST, opened))[1],
+        "mine": (await services.disputes.listing(FIRST, mine))[1],
+        "overdue": (await services.disputes.listing(FIRST, late))[1],
         "me": actor.user_id,
         "unread": await services.notifications.unread(actor),
     }

@@ -59,6 +59,8 @@ PAGES: Final[tuple[tuple[str, str, Handler, frozenset[Role]], ...]] = (
     ("GET", f"{ROOT}/disputes", disputes.listing, STAFF),
     ("GET", f"{ROOT}/disputes/{{id}}", disputes.one, STAFF),
     ("POST", f"{ROOT}/disputes/{{id}}/assign", disputes.assign, STAFF),
+    ("POST", f"{ROOT}/disputes/{{id}}/messages", disputes.write, STAFF),
+    ("POST", f"{ROOT}/disputes/{{id}}/deadline", disputes.move_deadline, STAFF),
     ("POST", f"{ROOT}/disputes/{{id}}/evidence", disputes.add_evidence, STAFF),
     ("POST", f"{ROOT}/disputes/{{id}}/resolve", disputes.resolve, STAFF),
     ("GET", f"{ROOT}/instructions", instructions.listing, ADMIN),

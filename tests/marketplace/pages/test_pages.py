@@ -271,6 +271,43 @@ async def test_a_resolver_looks_after_a_dispute_and_resolves_it(purchase: Accept
     assert (await purchase.payment())["escrowState"] == "funded"
 
 
+async def test_a_dispute_is_talked_about_moved_and_split(purchase: AcceptedPurchase, resolver: Browser) -> None:
+    about = await argued(purchase)
+    path = f"/admin/disputes/{about}"
+    written = await resolver.submit(path, f"{path}/messages", text=HOSTILE)
+    await purchase.buyer.ok("POST", f"/api/disputes/{about}/messages", {"text": "On Monday."}, 201)
+    moved = await resolver.submit(path, f"{path}/deadline", dueAt="2027-01-31T12:00:00Z")
+    past = await resolver.submit(path, f"{path}/deadline", dueAt="2020-01-31T12:00:00Z")
+    shown = await resolver.get(path)
+    ruling = {"outcome": "split", "note": "Half broken."}
+    refused = await resolver.submit(path, f"{path}/resolve", **ruling)
+    split = await resolver.submit(path, f"{path}/resolve", **ruling, buyerBps="2500")
+
+    assert (written.status, moved.status, past.status, refused.status, split.status) == (303, 303, 422, 422, 303)
+    assert "On Monday." in shown.said
+    assert HOSTILE not in shown.text
+    assert "2027-01-31" in shown.text
+    assert "split (25 % to the buyer)" in (await resolver.get(path)).said
+    assert "To be decided by" in (await resolver.get("/admin/disputes?overdue=false")).said
+
+
+async def test_the_parts_of_a_split_are_ordered_one_by_one(purchase: AcceptedPurchase, admin: Browser) -> None:
+    about, path = await argued(purchase), f"/admin/payments/{purchase.payment_id}"
+    ruling = {"outcome": "split", "note": "Half broken.", "buyerBps": 2_500}
+    await purchase.market.admin.ok("POST", f"/api/disputes/{about}/resolve", ruling)
+
+    page = await admin.get(path)
+    refund = await admin.submit(path, f"{path}/refund", toAddress=BUYERS_WALLET, reason="a quarter")
+    release = await admin.submit(path, f"{path}/release", toAddress=SELLERS_WALLET)
+
+    assert "2.5 USDT to the buyer, 7.5 USDT to the seller" in page.said
+    assert "Order the refund of 2.5 USDT" in page.said
+    assert "Order the release of 7.5 USDT" in page.said
+    assert (refund.status, release.status) == (303, 303)
+    given = (await purchase.market.admin.ok("GET", "/api/admin/instructions"))["payouts"]
+    assert sorted(each["instruction"]["amount"] for each in given) == ["2.5", "7.5"]
+
+
 async def test_an_admin_says_who_looks_after_a_dispute(
     purchase: AcceptedPurchase, admin: Browser, resolver: Browser
 ) -> None:

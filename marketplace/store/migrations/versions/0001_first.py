@@ -21,6 +21,7 @@ APPEND_ONLY = (
     "negotiation_answers",
     "threshold_history",
     "fee_history",
+    "dispute_messages",
     "reorg_clearances",
     "payout_addresses",
     "account_events",
@@ -850,6 +851,8 @@ def _disputes() -> None:
         sa.Column("resolved_by", sa.Text),
         sa.Column("resolved_at", Whole),
         sa.Column("assigned_to", sa.Text),
+        sa.Column("due_at", Whole, nullable=False),
+        sa.Column("overdue_told_at", Whole),
         sa.Column("created_at", Whole, nullable=False),
         sa.CheckConstraint("(status = 'resolved') = (outcome IS NOT NULL)", name="disputes_resolved_has_outcome"),
         sa.CheckConstraint(
@@ -879,6 +882,7 @@ def _disputes() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("disputes_newest", "disputes", ["created_at"])
+    op.create_index("disputes_due", "disputes", ["due_at"], **where("status = 'open'"))
     op.create_index("disputes_one_open", "disputes", ["payment_id"], unique=True, **where("status = 'open'"))
     op.create_index("disputes_request", "disputes", ["purchase_request_id"])
     op.create_table(
@@ -900,6 +904,18 @@ def _disputes() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("evidence_dispute", "dispute_evidence", ["dispute_id"])
+    op.create_table(
+        "dispute_messages",
+        sa.Column("id", Whole, nullable=False),
+        sa.Column("dispute_id", sa.Text, nullable=False),
+        sa.Column("by_user_id", sa.Text, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("created_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(["dispute_id"], ["disputes.id"]),
+        sa.ForeignKeyConstraint(["by_user_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("messages_dispute", "dispute_messages", ["dispute_id", "by_user_id"])
 
 
 def _fees() -> None:
