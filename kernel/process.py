@@ -7,7 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -94,9 +94,17 @@ def parser(
     return reads
 
 
-def maintain(asked: argparse.Namespace, kind: StoreKind, store: Path, given: GivenKeys) -> int:
+def maintain(
+    asked: argparse.Namespace,
+    kind: StoreKind,
+    store: Path,
+    given: GivenKeys,
+    look: Callable[[Path], Awaitable[Sequence[str]]] | None = None,
+) -> int:
     """
     Do what was asked with the store and return the exit code; `given` are the keys of the settings.
+
+    `look` finds what is wrong with a service's own facts, where the file itself is whole.
 
     Raises:
         StoreError: it could not be done.
@@ -110,14 +118,27 @@ def maintain(asked: argparse.Namespace, kind: StoreKind, store: Path, given: Giv
                 kept = maintenance.restore(kind, asked.path, store, keys_at_hand(store, given))
                 sys.stdout.write(f"{store} is {asked.path} now; the former store is {kept or 'none'}\n")
             case _:
-                return _report(maintenance.check(kind, asked.path or store, keys_at_hand(store, given)))
+                health = maintenance.check(kind, asked.path or store, keys_at_hand(store, given))
+                return _report(health, asyncio.run(_looked(look, asked.path or store, health)))
     except WrongKey as exc:
         sys.stderr.write(f"{exc}\n")
         return EXIT_WRONG_KEY
     return 0
 
 
-def maintain_database(asked: argparse.Namespace, kind: StoreKind, settings: PostgresSettings, given: GivenKeys) -> int:
+async def _looked(
+    look: Callable[[Path], Awaitable[Sequence[str]]] | None, store: Path, health: Health
+) -> Sequence[str]:
+    return [] if look is None or health.problems else await look(store)
+
+
+def maintain_database(
+    asked: argparse.Namespace,
+    kind: StoreKind,
+    settings: PostgresSettings,
+    given: GivenKeys,
+    look: Callable[[PostgresSettings], Awaitable[Sequence[str]]] | None = None,
+) -> int:
     """
     Do what was asked with a store on PostgreSQL, as far as that is ours to do, and return the exit code.
 
@@ -130,7 +151,11 @@ def maintain_database(asked: argparse.Namespace, kind: StoreKind, settings: Post
             f" keep the key in {kind.key_setting} elsewhere\n"
         )
         return EXIT_OTHER_TOOL
-    return _report(asyncio.run(check_database(kind, settings, given.every)))
+
+    async def check() -> tuple[Health, Sequence[str]]:
+        return await check_database(kind, settings, given.every), [] if look is None else await look(settings)
+
+    return _report(*asyncio.run(check()))
 
 
 def copy_to_database(
@@ -173,8 +198,8 @@ def _keep(kind: StoreKind, store: Path, given: GivenKeys) -> str:
     return f"its secrets are sealed: keep {what} elsewhere, without it they cannot be opened"
 
 
-def _report(health: Health) -> int:
-    problems = [*health.problems, *([] if health.wrong_key is None else [health.wrong_key])]
+def _report(health: Health, found: Sequence[str]) -> int:
+    problems = [*health.problems, *found, *([] if health.wrong_key is None else [health.wrong_key])]
     for table, count in health.counts.items():
         sys.stdout.write(f"{table}: {count}\n")
     for problem in problems:

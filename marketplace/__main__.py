@@ -24,6 +24,7 @@ from kernel.process import (
 from kernel.store.files import private_from_now_on
 from kernel.store.postgresql import PostgresSettings
 from kernel.supervisor import READY, tell_supervisor
+from marketplace import checkup
 from marketplace.app import open_marketplace
 from marketplace.settings import Settings, load_settings
 from marketplace.store import maintenance
@@ -71,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return copy(settings)
         database = database_of(settings)
         if database is not None and asked.command is not None and not (asked.command == "check" and asked.path):
-            return maintain_database(asked, maintenance.KIND, database, settings.sealing)
+            return maintain_database(asked, maintenance.KIND, database, settings.sealing, checkup.of_database)
         if asked.command is not None:
-            return maintain(asked, maintenance.KIND, settings.db_path, settings.sealing)
+            return maintain(asked, maintenance.KIND, settings.db_path, settings.sealing, checkup.of_file)
         configure(level=settings.log_level, form=settings.log_format)
         asyncio.run(serve(settings))
     except (ConfigError, StoreError) as exc:

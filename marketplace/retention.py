@@ -24,10 +24,11 @@ class Keeping:
     events: float
     unmatched: float
     payments: float
+    notifications: float
 
 
 class Retention:
-    """Prunes webhooks and commands that are done, unwanted tokens, and payments that ended unpaid; no ledger line."""
+    """Prunes webhooks, commands, unwanted tokens, notifications, and payments that ended unpaid; no ledger line."""
 
     def __init__(self, units: UnitOfWorkFactory, keeping: Keeping) -> None:
         self._units = units
@@ -39,6 +40,7 @@ class Retention:
             "events": (self._keeping.events, retention.prune_events),
             "unmatched": (self._keeping.unmatched, retention.prune_unmatched),
             "payments": (self._keeping.payments, retention.prune_payments),
+            "notifications": (self._keeping.notifications, retention.prune_notifications),
         }
         gone = {name: await self._prune(days, prune) for name, (days, prune) in kinds.items() if days > 0}
         for name, count in gone.items():

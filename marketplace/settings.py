@@ -114,6 +114,7 @@ class HttpSettings:
     public_url: str | None  # where the scanner reaches us; None: the address we listen on
     rate_limits: str | None
     trusted_hops: int
+    metrics_key: SecretStr | None = None  # of whoever reads metrics without an account
     cors_origins: tuple[str, ...] = ()  # pages of which other sites may read what is answered
 
 
@@ -195,6 +196,8 @@ class _Environment(OracleEnvironment):
     MARKETPLACE_EVENT_RETENTION_DAYS: Days = 30
     MARKETPLACE_UNMATCHED_RETENTION_DAYS: Days = 90
     MARKETPLACE_INTENT_RETENTION_DAYS: Days = 0
+    MARKETPLACE_NOTIFICATION_RETENTION_DAYS: Days = 90
+    MARKETPLACE_METRICS_KEY: Annotated[SecretStr, Field(min_length=MIN_SECRET)] | None = None
     MARKETPLACE_REGISTRATION: bool = False
     MARKETPLACE_SECOND_FACTOR: Annotated[tuple[Literal[Role.ADMIN, Role.RESOLVER], ...], BeforeValidator(_listed)] = ()
     MARKETPLACE_ADMIN_EMAIL: str | None = None
@@ -245,6 +248,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
             public_url=env.MARKETPLACE_PUBLIC_URL,
             rate_limits=env.MARKETPLACE_RATE_LIMITS,
             trusted_hops=env.MARKETPLACE_TRUSTED_HOPS,
+            metrics_key=env.MARKETPLACE_METRICS_KEY,
             cors_origins=env.MARKETPLACE_CORS_ORIGINS,
         ),
         scanner=ScannerSettings(
@@ -303,6 +307,7 @@ def _keeping(env: _Environment) -> Keeping:
         events=env.MARKETPLACE_EVENT_RETENTION_DAYS,
         unmatched=env.MARKETPLACE_UNMATCHED_RETENTION_DAYS,
         payments=env.MARKETPLACE_INTENT_RETENTION_DAYS,
+        notifications=env.MARKETPLACE_NOTIFICATION_RETENTION_DAYS,
     )
 
 

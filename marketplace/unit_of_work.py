@@ -49,6 +49,11 @@ class Subscribers:
                 del self._buffers[user_id]
 
     @property
+    def count(self) -> int:
+        """Return how many streams are open."""
+        return sum(map(len, self._buffers.values()))
+
+    @property
     def user_ids(self) -> list[str]:
         """Return who listens."""
         return list(self._buffers)

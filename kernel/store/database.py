@@ -118,6 +118,7 @@ def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...], one_
         connect = {"async_creator": partial(sqlite_driver.connect, path, timeout_s=timeout_s)}
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
+        hide_parameters=True,  # else an error that is logged tells e-mails and digests
         pool_size=size,
         max_overflow=0,
         pool_timeout=30,

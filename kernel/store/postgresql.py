@@ -289,6 +289,7 @@ def open_engine(settings: PostgresSettings, *, pool: int = POOL, statement_s: fl
 
     return create_async_engine(
         "postgresql+asyncpg://",
+        hide_parameters=True,  # else an error that is logged tells e-mails and digests
         pool_size=pool,
         max_overflow=0,
         pool_timeout=ENTER_S,

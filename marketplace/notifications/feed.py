@@ -33,6 +33,11 @@ class Notifications:
             raise not_found("notification")
         return note
 
+    async def read_all(self, actor: Actor) -> int:
+        """Mark everything the actor was told so far as read; return how many that was."""
+        async with self._units.begin(None) as work:
+            return await notifications.mark_all_read(work.tx, actor.user_id, work.now)
+
     async def latest(self, actor: Actor) -> int:
         """Return where a stream that starts now starts."""
         if self._units.db.shared:  # a number before the newest one may still appear

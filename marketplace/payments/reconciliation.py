@@ -12,6 +12,7 @@ from marketplace.payments.escrow import is_split
 from marketplace.payments.fees import WHOLE_BPS, divide
 from marketplace.payments.ledger import balances
 from marketplace.store import disputes, ledger, offers, payments, payout_settlements
+from marketplace.store.database import Tx
 from marketplace.store.ledger import Line
 from marketplace.unit_of_work import UnitOfWorkFactory
 
@@ -65,11 +66,16 @@ class Reconciliation:
             StoreError: it could not be read, which is never "all fine".
         """
         async with self._units.db.read() as tx:
-            all_payments = await payments.every(tx)
-            all_lines = await ledger.every(tx)
-            terms = Terms(fees=await offers.agreed_fees(tx), splits=await disputes.splits(tx))
-            proved = await payout_settlements.proved(tx)
-        return await asyncio.to_thread(compare, all_payments, all_lines, terms, proved)
+            return await compared(tx)
+
+
+async def compared(tx: Tx) -> Report:
+    """Read everything in one snapshot, and compare it off the loop."""
+    all_payments = await payments.every(tx)
+    all_lines = await ledger.every(tx)
+    terms = Terms(fees=await offers.agreed_fees(tx), splits=await disputes.splits(tx))
+    proved = await payout_settlements.proved(tx)
+    return await asyncio.to_thread(compare, all_payments, all_lines, terms, proved)
 
 
 def compare(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from kernel.errors import Collision
+from kernel.errors import Collision, StoreError
 from kernel.store import database, postgresql
 from kernel.store.database import Database, Tx
 from kernel.store.postgresql import UNIQUE_VIOLATION, PostgresDatabase, PostgresSettings
 from marketplace.store.errors import RuleBroken, Taken
 
-__all__ = ["Database", "Tx", "open_database", "open_shared"]
+__all__ = ["Database", "Tx", "open_database", "open_shared", "read_file"]
 
 FOREIGN_KEY_VIOLATION = "23503"
 INTEGRITY = "23"  # how the codes of broken constraints begin
@@ -32,6 +34,19 @@ async def open_shared(settings: PostgresSettings) -> AsyncIterator[PostgresDatab
     """Open the store that several processes share; migrations have been applied before (`migrate_postgresql`)."""
     async with postgresql.open_postgresql(settings, translate=_meaning_of_code) as opened:
         yield opened
+
+
+@asynccontextmanager
+async def read_file(path: Path) -> AsyncIterator[Tx]:
+    """Read a file and never change it, be it a store in use or a backup."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///file:{quote(str(path))}?mode=ro&uri=true", hide_parameters=True)
+    try:
+        async with engine.connect() as tx:
+            yield tx
+    except SQLAlchemyError as exc:
+        raise StoreError(f"{path}: {getattr(exc, 'orig', None) or exc}") from exc
+    finally:
+        await engine.dispose()
 
 
 def _meaning(exc: SQLAlchemyError) -> Exception | None:

@@ -46,6 +46,12 @@ async def unread(tx: Tx, user_id: str) -> int:
     return int((await tx.execute(counted)).scalar_one())
 
 
+async def mark_all_read(tx: Tx, user_id: str, now: int) -> int:
+    """Mark everything a user was told so far as read; return how many that was."""
+    unread_ones = update(notifications).where(_n.user_id == user_id, _n.read_at.is_(None)).values(read_at=now)
+    return int((await tx.execute(unread_ones)).rowcount)
+
+
 async def mark_read(tx: Tx, user_id: str, note_id: str, now: int) -> Notification | None:
     """Mark one as read and return it; None when the user has no such notification."""
     mine = (_n.id == note_id) & (_n.user_id == user_id)

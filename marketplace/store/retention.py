@@ -17,6 +17,7 @@ from marketplace.store.tables import (
     disputes,
     funds_ledger_entries,
     notice_counts,
+    notifications,
     payment_quotes,
     payment_transfers,
     payments,
@@ -45,6 +46,13 @@ async def prune_unmatched(tx: Tx, before: int, limit: int) -> int:
     other = r.token_address.is_not(None) & (r.token_address != _p.token_address) & (r.updated_at < before)
     found = select(r.id).join(payments, _p.id == r.payment_id).where(other).limit(limit)
     return await _gone(tx, delete(recoveries).where(r.id.in_(found.with_for_update(skip_locked=True, of=recoveries))))
+
+
+async def prune_notifications(tx: Tx, before: int, limit: int) -> int:
+    """Forget what people were told long ago, read or not."""
+    n = notifications.c
+    old = select(n.seq).where(n.created_at < before).limit(limit)
+    return await _gone(tx, delete(notifications).where(n.seq.in_(old.with_for_update(skip_locked=True))))
 
 
 async def prune_payments(tx: Tx, before: int, limit: int) -> int:

@@ -584,6 +584,7 @@ notifications = Table(
     Column("read_at", Whole),
     Column("created_at", Whole, nullable=False),
     Index("notifications_user", "user_id", "seq"),
+    Index("notifications_old", "created_at"),
     Index("notifications_unread", "user_id", **where("read_at IS NULL")),
 )
 

@@ -9,6 +9,7 @@ from kernel.web.middlewares import counted, whole_body
 from marketplace.services import Services
 from marketplace.settings import HttpSettings
 from marketplace.web.headers import CrossOrigin, secured
+from marketplace.web.metrics import METRICS, Metrics
 from marketplace.web.middlewares import again, errors, limits, request_id, sessions, unrouted
 from marketplace.web.openapi import DOCUMENT, Document
 from marketplace.web.pages.routes import add_pages, guard_of
@@ -23,9 +24,11 @@ def build_app(services: Services, http: HttpSettings) -> web.Application:
     guard = guard_of(http)
     other_origins = CrossOrigin(http.cors_origins, public_url=http.public_url)
     door = [request_id, other_origins.middleware(), errors, limits, counted, guard.middleware()]
-    around = [*door, whole_body, sessions, again]
+    metrics = Metrics(None if http.metrics_key is None else http.metrics_key.get_secret_value())
+    around = [metrics.measure(), *door, whole_body, sessions, again]
     app = web.Application(client_max_size=MAX_BODY, middlewares=around)
     app[SERVICES] = services
+    app[METRICS] = metrics
     app[ERROR_SHAPE] = ErrorShape(_unrouted)
     app.on_response_prepare.append(other_origins.prepare)
     app[DOCUMENT] = Document(ROUTES)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 EXEMPT = frozenset(
     {
         ("GET", "/health"),  # whoever watches over us asks often
+        ("GET", "/metrics"),
         ("GET", "/api/payment/{id}"),
         ("POST", "/api/payment/amn-scanner/webhook"),
     }

@@ -46,6 +46,11 @@ async def read(request: web.Request) -> web.Response:
     return success(shapes.OneNotification(notification=shown(note)))
 
 
+async def read_all(request: web.Request) -> web.Response:
+    """POST /api/notifications/read"""
+    return success(shapes.Unread(count=await request.app[SERVICES].notifications.read_all(current_actor(request))))
+
+
 async def stream(request: web.Request) -> web.StreamResponse:
     """
     GET /api/events: the caller's own notifications as they are committed.

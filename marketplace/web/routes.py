@@ -15,6 +15,7 @@ from marketplace.web import (
     health,
     links,
     members,
+    metrics,
     negotiation,
     notifications,
     offers,
@@ -210,5 +211,7 @@ ROUTES = (
     Route("GET", STREAM, notifications.stream, {200: str}, content="text/event-stream", enveloped=False),
     Route("GET", NOTES, notifications.listing, {200: shapes.NotificationPage}, query=bodies.Listing),
     Route("GET", f"{NOTES}/unread-count", notifications.unread, {200: shapes.Unread}),
+    Route("POST", f"{NOTES}/read", notifications.read_all, {200: shapes.Unread}),
+    Route("GET", metrics.PATH, metrics.metrics, {200: str}, content="text/plain", enveloped=False),
     Route("PATCH", f"{NOTES}/{{id}}/read", notifications.read, {200: shapes.OneNotification}),
 )

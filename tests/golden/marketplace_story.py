@@ -586,6 +586,8 @@ async def hearing(m: Market) -> None:
     await m.people[reader].ask("PATCH", f"/api/notifications/{first}/read")
     await m.people["buyer"].ask("PATCH", f"/api/notifications/{first}/read", status=REFUSED)
     await m.people["buyer"].listen("/api/events", lines=14)
+    await m.people["seller"].ask("POST", "/api/notifications/read")
+    await m.people["seller"].ask("GET", "/api/notifications/unread-count")
 
 
 async def knocking(m: Market) -> None:

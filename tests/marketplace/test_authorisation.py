@@ -167,6 +167,8 @@ TABLE: dict[str, Row] = {
     "POST /api/disputes/{id}/resolve": Row(JUDGES, body={"outcome": "no_action", "note": "Nothing to see."}),
     "GET /api/events": OPEN,
     "GET /api/notifications": OPEN,
+    "POST /api/notifications/read": OPEN,
+    "GET /metrics": Row(ADMIN),
     "GET /api/notifications/unread-count": OPEN,
     "PATCH /api/notifications/{id}/read": Row(EVERYBODY, NOT_FOUND),
 }

@@ -238,7 +238,7 @@ def test_every_call_has_its_answers_described() -> None:
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
     assert all(route.answers for route in ROUTES)
     beside = {(route.method, route.path) for route in ROUTES if not route.enveloped}
-    assert beside == {("GET", "/api/events"), ("GET", "/openapi.json")}
+    assert beside == {("GET", "/api/events"), ("GET", "/metrics"), ("GET", "/openapi.json")}
 
 
 @pytest.mark.parametrize("change", [{"more": 1}, {"id": None}, {"createdAt": "today"}, {"status": "archived"}])

@@ -92,6 +92,13 @@ def place(url: str | None) -> str | None:
     return f"{ROOT}/{kind}/{rest}" if kind in PLACES and rest else None
 
 
+async def mark_all_read(request: web.Request) -> web.Response:
+    """POST /admin/notifications/read"""
+    await read_form(request)
+    await request.app[SERVICES].notifications.read_all(actor_of(request))
+    return redirect(request, f"{ROOT}/notifications")
+
+
 async def mark_read(request: web.Request) -> web.Response:
     """POST /admin/notifications/{id}/read"""
     await read_form(request)

@@ -95,6 +95,7 @@ PAGES: Final[tuple[tuple[str, str, Handler, frozenset[Role]], ...]] = (
     ("POST", f"{ROOT}/fees", fees.change, ADMIN),
     ("GET", f"{ROOT}/reconciliation", operations.reconciliation, ADMIN),
     ("GET", f"{ROOT}/notifications", operations.notifications, STAFF),
+    ("POST", f"{ROOT}/notifications/read", operations.mark_all_read, STAFF),
     ("POST", f"{ROOT}/notifications/{{id}}/read", operations.mark_read, STAFF),
 )
 

@@ -38,6 +38,7 @@ RESOLVERS = {
     ("POST", "/admin/disputes/{id}/resolve"),
     ("GET", "/admin/payments/{id}"),
     ("GET", "/admin/notifications"),
+    ("POST", "/admin/notifications/read"),
     ("GET", "/admin/account"),
     ("POST", "/admin/account/password"),
     ("POST", "/admin/account/second-factor"),

@@ -142,6 +142,7 @@ def _people() -> None:
     )
     op.create_index("notifications_unread", "notifications", ["user_id"], **where("read_at IS NULL"))
     op.create_index("notifications_user", "notifications", ["user_id", "seq"])
+    op.create_index("notifications_old", "notifications", ["created_at"])
     op.create_table(
         "announcements",
         sa.Column("seq", Whole, nullable=False),
