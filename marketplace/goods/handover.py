@@ -63,10 +63,12 @@ async def _serve(work: UnitOfWork, order: Order) -> bool:
 
 async def take_back(work: UnitOfWork, payment: Payment) -> int:
     """
-    Put back into the stock what is kept for a payment that is paid back, and nobody saw; return how many goods.
+    Put back into the stock what is kept for a payment that is paid back whole, and nobody saw; return how many goods.
 
     What was shown stays its buyer's: nobody can make them forget it, and nobody else may get it.
     """
+    if not await stock.is_refunded(work.tx, payment.id):
+        return 0
     orders = [order for order in await stock.orders(work.tx, payment.id) if order.status != RETURNED]
     await stock.hold_pools(work.tx, [order.pool_id for order in orders])
     returned = await stock.give_back(work.tx, payment.id)

@@ -19,7 +19,7 @@ RESEALED = 200  # goods in one transaction
 
 
 class GoodsUpkeep:
-    """Serves who waits, takes back what was refunded unseen, tells of what expired, and exchanges seals."""
+    """Serves who waits, tells of what expired, and exchanges seals."""
 
     def __init__(self, units: UnitOfWorkFactory, seal: GoodsSeal) -> None:
         self._units = units
@@ -27,7 +27,6 @@ class GoodsUpkeep:
 
     async def once(self) -> None:
         """Do all of it once."""
-        await self.take_back()
         await self.serve()
         await self._tell_expired()
         if self._seal.is_open:
@@ -45,18 +44,6 @@ class GoodsUpkeep:
                 if payment is not None and paid and not await stock.is_refunded(work.tx, payment_id):
                     served += bool(await handover.serve(work, payment))
         return served
-
-    async def take_back(self) -> int:
-        """Put back into the stocks what was refunded and never seen; return of how many payments."""
-        async with self._units.db.read() as tx:
-            found = await stock.refunded(tx, BATCH)
-        for payment_id in found:
-            async with self._units.begin(locks.request_of_payment(payment_id)) as work:
-                payment = await payments.get(work.tx, payment_id)
-                if payment is not None and await stock.is_refunded(work.tx, payment_id):
-                    returned = await handover.take_back(work, payment)
-                    log.info("[goods] %s is paid back: %d goods are in stock again", payment.ref, returned)
-        return len(found)
 
     async def _tell_expired(self) -> None:
         now = self._units.clock.now_ms()

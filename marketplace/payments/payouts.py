@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from addresses import InvalidAddress, canonical
 from marketplace.catalog import Catalog
 from marketplace.errors import Refused, conflict, invalid, not_found
+from marketplace.goods.handover import take_back
 from marketplace.model import (
     Actor,
     Direction,
@@ -88,14 +89,18 @@ class Payouts:
             if given is not None:
                 return self._again(payment, given, to_address)
             if escrow.is_split(payment):
-                return await self._instruct_part(work, payment, Direction.REFUND, to_address, reason)
+                ordered = await self._instruct_part(work, payment, Direction.REFUND, to_address, reason)
+                await take_back(work, payment)
+                return ordered
             if payment.ordered is DisputeOutcome.RELEASE:
                 raise conflict("a dispute ordered the release", reason="release_ordered")
             if await disputes.open_of(work.tx, payment.id) is not None:
                 raise conflict("a dispute is open: resolve it first", reason="dispute_open")
             division = divide(payment.amount_base, buyer_bps=WHOLE_BPS, fee_bps=0)
             await escrow.empty(work, payment, division, EscrowState.RELEASING, reason=reason)
-            return await self._instruct(work, payment, Direction.REFUND, division.buyer, to_address, reason)
+            ordered = await self._instruct(work, payment, Direction.REFUND, division.buyer, to_address, reason)
+            await take_back(work, payment)
+            return ordered
 
     async def listing(self, page: Page, *, status: PaymentStatus | None) -> tuple[list[PayoutInstruction], int]:
         """Return instructions beside what they empty, newest first."""

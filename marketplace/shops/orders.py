@@ -12,7 +12,7 @@ from marketplace.payments.checkout import Checkout, IntentDraft
 from marketplace.shops import cart
 from marketplace.shops.cart import CartLine, ChosenLine
 from marketplace.shops.shops import seller_at_work
-from marketplace.store import locks, offers, requests, shops, stock
+from marketplace.store import locks, offers, payments, requests, shops, stock
 from marketplace.store.shops import CheckoutLine, PlacedCheckout
 from marketplace.trade.offers import Offers, found_offer, new_offer
 from marketplace.trade.requests import delivers_or_receives, found, new_request
@@ -65,11 +65,19 @@ class Orders:
             chain_id=draft.payment.chain_id,
             token=draft.payment.token,
         )
-        payment, new = await self._checkout.open_payment(actor, intent)
+        payment, new = await self._paid(request_id), False
+        if payment is None:
+            payment, new = await self._checkout.open_payment(actor, intent)
         async with self._units.db.read() as tx:
             request = await found(tx, request_id)
             offer = await found_offer(tx, payment.seller_offer_id)
             return Ordered(request, offer, payment, await shops.lines_of(tx, request_id), new)
+
+    async def _paid(self, request_id: str) -> Payment | None:
+        """Return the payment of an order that was paid: whoever asks again is told of it."""
+        async with self._units.db.read() as tx:
+            payment = await payments.pay_in(tx, request_id)
+        return None if payment is None or payment.is_open else payment
 
     async def lines(self, actor: Actor, request_id: str) -> list[CheckoutLine]:
         """Return what was ordered with a request, to its two sides and those who decide."""

@@ -91,7 +91,6 @@ def goods_tables(metadata: MetaData) -> GoodsTables:
         CheckConstraint("status IN ('waiting','reserved','returned')", name="goods_orders_status"),
         CheckConstraint("units BETWEEN 1 AND 100", name="goods_orders_units"),
         Index("goods_orders_waiting", "created_at", **where("status = 'waiting'")),
-        Index("goods_orders_live", "payment_id", **where("status <> 'returned'")),
     )
     reveals = Table(
         "goods_reveals",

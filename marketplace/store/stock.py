@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, insert, select, update
 
 from kernel.store.dialects import upsert
-from marketplace.model import Direction, EscrowState, Page
+from marketplace.model import Direction, Page
 from marketplace.store.database import Tx
 from marketplace.store.errors import Taken
 from marketplace.store.rows import changed, many, one, paged
@@ -293,29 +293,12 @@ async def waiting(tx: Tx, now: int, limit: int) -> list[str]:
     return list(dict.fromkeys((await tx.execute(found)).scalars()))
 
 
-async def refunded(tx: Tx, limit: int) -> list[str]:
-    """Return payments that are paid back whole while goods are still kept for them."""
-    return list((await tx.execute(_paid_back().limit(limit))).scalars())
-
-
 async def is_refunded(tx: Tx, payment_id: str) -> bool:
     """Say whether the whole price of a payment goes back, or went."""
     back, paid = payments.alias("back"), payments.c
     whole = select(paid.id).join(back, back.c.settles_payment_id == paid.id)
     same = (back.c.direction == Direction.REFUND) & (back.c.amount_base == paid.amount_base)
     return (await tx.execute(whole.where(paid.id == payment_id, same).limit(1))).first() is not None
-
-
-def _paid_back() -> Select[Any]:
-    back, paid = payments.alias("back"), payments.c
-    leaving = paid.escrow_state.in_([EscrowState.RELEASING, EscrowState.REFUNDED])
-    whole = exists().where(
-        back.c.settles_payment_id == paid.id,
-        back.c.direction == Direction.REFUND,
-        back.c.amount_base == paid.amount_base,
-    )
-    live = select(_o.payment_id).where(_o.status != RETURNED)
-    return select(paid.id).where(paid.id.in_(live), leaving, whole)
 
 
 # -- what was shown ------------------------------------------------------------------------------------

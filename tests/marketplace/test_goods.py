@@ -156,8 +156,6 @@ async def test_what_was_refunded_unseen_is_sold_to_somebody_else(shelf: Shelf) -
     assert (await purchase.refund(BUYERS_WALLET))[0] == 200
 
     assert (await reveal(purchase))[1]["error"]["details"]["reason"] == "refunded"
-    await shelf.market.marketplace.sweep.once()
-
     assert (await shelf.counts())["free"] == 3
     assert await revealed(await shelf.bought()) == ["AAAA-1111"]
     assert (await reveal(purchase))[1]["error"]["details"]["reason"] == "refunded"
@@ -169,7 +167,6 @@ async def test_what_was_shown_before_a_refund_is_nobody_elses_for_ever(shelf: Sh
     _, answer = await purchase.refund(BUYERS_WALLET)
     settle = f"/api/admin/instructions/{answer['data']['instruction']['id']}/settle"
     await shelf.market.admin.call("POST", settle, {"txHash": DONE_IN})
-    await shelf.market.marketplace.sweep.once()
 
     assert (await shelf.counts()) == {"free": 2, "reserved": 0, "revealed": 1, "expired": 0, "withdrawn": 0}
     assert await revealed(await shelf.bought()) == ["BBBB-2222"]

@@ -62,7 +62,6 @@ async def test_what_is_shown_is_not_refunded_into_the_stock_and_what_is_refunded
         purchase = await shelf.bought()
 
         shown, refunded = await at_once(reveal(purchase, pair.there(purchase.buyer)), purchase.refund(BUYERS_WALLET))
-        await asyncio.gather(*(upkeep(each).take_back() for each in (pair.one, pair.other)))
 
         assert refunded[0] == 200
         counts = await shelf.counts()

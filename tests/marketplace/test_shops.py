@@ -67,6 +67,21 @@ async def test_a_template_becomes_a_request_an_accepted_offer_and_a_payment_in_o
     assert await purchase.findings() == []
 
 
+async def test_a_checkout_that_is_sent_again_after_it_was_paid_is_told_so(
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock, seller: Api, buyer: Api
+) -> None:
+    template = await new_template(seller)
+    body = checkout_body(template["shareId"])
+    data = await buyer.ok("POST", CHECKOUT, body)
+    purchase = _purchase(market, fake_scanner, clock, buyer, seller, data)
+    await purchase.hook(fake_scanner.pay(purchase.payment_id))
+
+    status, answer = await buyer.call("POST", CHECKOUT, {**body, "rail": "direct"})
+
+    assert (status, answer["data"]["payment"]["id"]) == (200, purchase.payment_id)
+    assert answer["data"]["payment"]["escrowState"] == "funded"
+
+
 @BOTH
 async def test_a_checkout_that_is_sent_again_is_the_same_one(seller: Api, buyer: Api, market: Running) -> None:
     template = await new_template(seller)

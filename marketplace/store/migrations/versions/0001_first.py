@@ -1016,7 +1016,6 @@ def _goods() -> None:
         sa.PrimaryKeyConstraint("payment_id", "pool_id"),
     )
     op.create_index("goods_orders_waiting", "goods_orders", ["created_at"], **where("status = 'waiting'"))
-    op.create_index("goods_orders_live", "goods_orders", ["payment_id"], **where("status <> 'returned'"))
     _shown_goods()
 
 
