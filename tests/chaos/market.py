@@ -98,6 +98,7 @@ def _trading(folder: Path, who: Credentials, registry: Path, *, hooks: str, call
         "MARKETPLACE_DB_PATH": str(folder / "marketplace.db"),
         "MARKETPLACE_PUBLIC_URL": hooks,
         "MARKETPLACE_JWT_SECRET": who.jwt_secret,
+        "MARKETPLACE_GOODS_KEY": who.goods_key,
         "MARKETPLACE_ADMIN_EMAIL": who.admin_email,
         "MARKETPLACE_ADMIN_PASSWORD": who.admin_password,
         "MARKETPLACE_XPUB": XPUB,

@@ -21,11 +21,20 @@ class OpenedPayment:
     destination: str
     reference: str | None  # of the proxy rail
     ended: bool  # every payment that needs to count comes after its end
+    fee_bps: int = 0  # that the platform takes of what the seller is paid
+    buyer_bps: int = 0  # that a split gives back to the buyer
     screened: bool = False  # the seller wants nothing from whoever is on the sanctions list
 
     @property
     def is_balance(self) -> bool:
         return self.rail.startswith("direct_balance")
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Return what the price is divided into when it leaves, by the entry of the ledger."""
+        back = self.price * self.buyer_bps // 10_000
+        fee = (self.price - back) * self.fee_bps // 10_000
+        return {"refund": back, "platform_fee": fee, "release": self.price - back - fee}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from tests.chaos.market_listing import Listing, not_listed, unbounded
 
 FUNDED = frozenset({"funded", "releasable", "releasing", "released"})
 DETECTED, HOLD, RELEASE = "payment_detected", "hold", "release"
+DISPUTED, LIFTED = "dispute_hold", "adjustment"
 
 
 def judge_market(outcome: MarketOutcome) -> Verdict:
@@ -74,7 +75,8 @@ def _invented(
         if lines:
             yield f"{who} is not paid, and the ledger has {dict(lines)}"
         return
-    expected = {DETECTED: settlement.received, HOLD: opened.price, RELEASE: opened.price}
+    expected = {DETECTED: settlement.received, HOLD: opened.price, DISPUTED: opened.price, LIFTED: opened.price}
+    expected |= {entry: amount for entry, amount in opened.parts.items() if amount}
     for entry, amounts in lines.items():
         for amount in set(amounts) - {expected.get(entry)}:
             yield f"{who}: {entry} of {amount}, the chain says {expected.get(entry)}"
@@ -99,8 +101,9 @@ def _doubled(outcome: MarketOutcome) -> Iterator[str]:
     for key, given in owners.items():
         if len(given) > 1:
             yield f"transfer {key} was credited to {sorted(given)}"
+    parts = {opened.payment_id: 1 + bool(opened.buyer_bps) for opened in outcome.opened}
     for payment_id, count in Counter(each.payment_id for each in outcome.payouts).items():
-        if count > 1:
+        if count > parts.get(payment_id, 1):
             yield f"{payment_id} was paid out {count} times"
 
 

@@ -28,6 +28,9 @@ RAILS_OF: dict[str, tuple[str, ...]] = {
     "expired": EVERY,  # paid after its time was up
     "silent": ("direct_balance:watch",),  # nobody asks: the watch has to tell
     "unpaid": EVERY,
+    "digital": BOTH,  # a code out of a stock
+    "fee": BOTH,  # of a seller whose fee an admin set
+    "split": BOTH,  # between buyer and seller, after a dispute
 }
 # What strangers do beside an honest purchase (or to one that ended), and on which rails anybody can see it.
 STRANGERS: dict[str, tuple[str, ...]] = {

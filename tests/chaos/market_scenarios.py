@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from devnet.runner.digital import fill_stocks, reveal_goods
+from devnet.runner.disputing import argue, buyer_part, execute_parts, split
 from devnet.runner.facts import FlowFailed
-from devnet.runner.fulfilment import confirm_delivery, deliver, execute_payout, release
+from devnet.runner.fulfilment import confirm_delivery, deliver, execute_payout, release, set_fee
 from devnet.runner.payment import assert_held, open_payment, wait_until_funded
 from devnet.runner.scenario import Scenario
 from devnet.runner.stories import STEPS, Step
@@ -32,8 +34,10 @@ PARTS_OF = {
     "again": (1000,),
     "corrected": (1000,),
     "silent": (1000,),
+    **dict.fromkeys(("digital", "fee", "split"), (1000,)),
     **dict.fromkeys(("dusted", "spammed", "zeroes", "listed", "afterwards", "plainly", "coin"), (1000,)),
 }
+BEFORE: dict[str, tuple[Step, ...]] = {"digital": (fill_stocks,), "fee": (set_fee,)}  # the request
 SCREENED = {"listed"}  # its offers ask for it
 PAID_AFTER_THE_END = {"cancelled", "expired", "reused"}
 
@@ -66,6 +70,8 @@ class MarketScenarios:
         planned = self.scenarios[scenario.purchase.worker]
         if planned.kind in SCREENED:
             scenario.terms = {"requireAmlCheck": True}
+        if planned.kind == "digital":
+            scenario.product_type = "digital_product"
 
         async def at_its_time(_: Scenario) -> None:
             if planned.kind != "expired":
@@ -84,6 +90,7 @@ class MarketScenarios:
         trade: list[Step] = [
             at_its_time,
             register_users,
+            *BEFORE.get(planned.kind, ()),
             create_request,
             make_offers,
             accept_lowest_offer,
@@ -100,7 +107,9 @@ class MarketScenarios:
         paid: list[Step] = [held]
         if planned.kind == "afterwards":
             paid.append(self._sends_dust)
-        paid += [deliver, confirm_delivery]
+        if planned.kind == "split":
+            return [*paid, deliver, argue, split, execute_parts]
+        paid += [reveal_goods if planned.kind == "digital" else deliver, confirm_delivery]
         if planned.kind != GIVES_COIN_ONLY:
             paid += [release, execute_payout]
         if planned.kind == "again":
@@ -120,6 +129,8 @@ class MarketScenarios:
             reference=block.get("paymentReference"),
             ended=planned.kind in PAID_AFTER_THE_END,
             screened=planned.kind in SCREENED,
+            fee_bps=scenario.fee_bps,
+            buyer_bps=buyer_part(scenario) if planned.kind == "split" else 0,
         )
 
     async def _behave(self, scenario: Scenario, planned: PlannedScenario) -> None:

@@ -484,3 +484,38 @@ def test_what_a_stranger_achieved_is_counted(case: str) -> None:
     outcome, expected = BY_STRANGERS[case]
     verdict = judge_market(outcome)
     assert counts(verdict) == expected, verdict
+
+
+# -- what leaves is divided ------------------------------------------------------------------------------
+
+
+def divided(buyer_bps: int, *parts: tuple[str, int], times: int = 1) -> MarketOutcome:
+    """Return what was seen where the money of the first payment left in parts; a fee stays where it is."""
+    opened = replace(PROXY, fee_bps=250, buyer_bps=buyer_bps)
+    told = tuple((entry, "by-proxy", amount) for entry, amount in parts)
+    ledger = lines(*[(line.entry, line.payment_id, line.amount) for line in LEDGER if line.entry != "release"], *told)
+    sent = [Payout("by-proxy", amount) for entry, amount in parts if entry != "platform_fee"] * times
+    left = 2 * 1000 - sum(payout.amount for payout in sent)
+    return replace(
+        HONEST,
+        opened=(opened, *HONEST.opened[1:]),
+        ledger=ledger,
+        earlier=(),
+        payouts=tuple(sent),
+        balances={**HONEST.balances, ESCROW: left},
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (divided(0, ("platform_fee", 25), ("release", 975)), (0, 0, 0, 0)),
+        (divided(0, ("platform_fee", 24), ("release", 976)), (0, 0, 2, 0)),
+        (divided(0, ("release", 1000)), (0, 0, 1, 0)),
+        (divided(3_000, ("refund", 300), ("platform_fee", 17), ("release", 683)), (0, 0, 0, 0)),
+        (divided(3_000, ("refund", 301), ("platform_fee", 17), ("release", 682)), (0, 0, 2, 0)),
+        (divided(3_000, ("refund", 300), ("platform_fee", 17), ("release", 683), times=2), (0, 1, 0, 0)),
+    ],
+)
+def test_fees_and_splits_are_exact_to_the_unit(outcome: MarketOutcome, expected: tuple[int, int, int, int]) -> None:
+    assert counts(judge_market(outcome)) == expected
