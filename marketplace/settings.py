@@ -24,6 +24,7 @@ from marketplace.pricing.settings import OracleEnvironment, OracleSettings, orac
 from marketplace.retention import Keeping
 
 PREFIX = "MARKETPLACE_"
+OTHER_NODES = ("TRONGRID_URL", "TONCENTER_URL")
 LATE_DAYS = 7  # the scanner's LATE_WATCH_HOURS
 MIN_SECRET = 32
 MAX_ORIGINS = 50
@@ -326,7 +327,11 @@ def _money(env: _Environment, given: Mapping[str, str]) -> MoneySettings:
         require_proof=env.MARKETPLACE_REQUIRE_PROOF,
         ofac_path=env.OFAC_SDN_PATH,
         ofac_url=env.OFAC_SDN_URL,
-        rpc_urls={name: value.split(",")[0].strip() for name, value in given.items() if name.startswith("RPC_")},
+        rpc_urls={
+            name: value.split(",")[0].strip()
+            for name, value in given.items()
+            if name.startswith("RPC_") or name in OTHER_NODES
+        },
     )
 
 

@@ -1,9 +1,12 @@
-"""The first state of a TON wallet, which its address is the hash of: what key it has."""
+"""Wallets of TON: what key one has by its first state, and the unsigned messages that empty one; through pytoniq."""
 
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 
+from pytoniq_core.boc.address import Address
+from pytoniq_core.boc.builder import Builder
 from pytoniq_core.boc.cell import Cell
 
 from addresses import ton
@@ -56,3 +59,109 @@ def _read(state_init: str) -> tuple[Cell, list[int], Cell, Cell]:
     cell = Cell.one_from_boc(base64.b64decode(state_init, validate=True))
     rest = cell.begin_parse()  # type: ignore[no-untyped-call]  # as above
     return cell, [rest.load_bit() for _ in _PLAIN], rest.load_ref(), rest.load_ref()
+
+
+# -- messages that empty a wallet, unsigned ------------------------------------------------------------
+
+TRANSFER = 0x0F8A7EA5
+SIGNED_EXTERNAL = 0x7369676E
+SEND_MESSAGE = 0x0EC3C86D
+PAY_FEES_APART = 3  # and go on where an action fails, as every wallet sends
+NOTICE_NANO = 1  # with it the recipient is told
+V3, V4, V5 = "v3", "v4", "v5"
+VERSION_OF = dict(zip(KEY_AT, (V3, V3, V4, V5), strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalletState:
+    """What a wallet that is deployed has to be asked by."""
+
+    version: str
+    wallet_id: int
+    seqno: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsignedMessage:
+    """An external message without its signature, and what is to be signed."""
+
+    boc: str
+    to_sign: str  # the hash in hex
+    signature: str  # where it goes in the body: at the `start` or the `end`
+
+
+def jetton_transfer(
+    *,
+    wallet: str,
+    state: WalletState,
+    jetton_wallet: str,
+    to: str,
+    amount: int,
+    attached: int,
+    valid_until: int,
+    query_id: int,
+) -> UnsignedMessage:
+    """Return the message that lets a wallet send jettons; addresses are raw, `attached` pays for the way."""
+    call = (
+        Builder()
+        .store_uint(TRANSFER, 32)
+        .store_uint(query_id, 64)
+        .store_coins(amount)
+        .store_address(Address(to))
+        .store_address(Address(wallet))  # gets what is left of the fee
+        .store_bit(0)
+        .store_coins(NOTICE_NANO)
+        .store_bit(0)
+        .end_cell()
+    )
+    body = _body(state, _internal(jetton_wallet, attached, call), valid_until)
+    external = Builder().store_uint(0b10, 2).store_uint(0, 2).store_address(Address(wallet)).store_coins(0)
+    cell = external.store_bit(0).store_bit(1).store_ref(body).end_cell()
+    return UnsignedMessage(
+        boc=base64.b64encode(cell.to_boc()).decode(),
+        to_sign=body.hash.hex(),
+        signature="end" if state.version == V5 else "start",
+    )
+
+
+def _internal(to: str, value: int, body: Cell) -> Cell:
+    message = Builder().store_uint(0b0110, 4).store_uint(0, 2).store_address(Address(to)).store_coins(value)
+    return _ended(message.store_uint(0, 1 + 4 + 4 + 64 + 32).store_bit(0).store_bit(1).store_ref(body))
+
+
+def _body(state: WalletState, message: Cell, valid_until: int) -> Cell:
+    head = (state.wallet_id, valid_until, state.seqno)
+    if state.version == V5:
+        action = Builder().store_ref(Builder().end_cell()).store_uint(SEND_MESSAGE, 32).store_uint(PAY_FEES_APART, 8)
+        listed = action.store_ref(message).end_cell()
+        start = Builder().store_uint(SIGNED_EXTERNAL, 32)
+        return _ended(_uints(start, head).store_bit(1).store_ref(listed).store_bit(0))
+    start = _uints(Builder(), head)
+    if state.version == V4:
+        start = start.store_uint(0, 8)
+    return _ended(start.store_uint(PAY_FEES_APART, 8).store_ref(message))
+
+
+def _ended(builder: Builder) -> Cell:
+    cell: Cell = builder.end_cell()
+    return cell
+
+
+def _uints(builder: Builder, numbers: tuple[int, ...]) -> Builder:
+    for number in numbers:
+        builder = builder.store_uint(number, 32)
+    return builder
+
+
+def address_cell(raw: str) -> str:
+    """Return a cell that holds one address, as base64."""
+    return base64.b64encode(Builder().store_address(Address(raw)).end_cell().to_boc()).decode()
+
+
+def address_in(boc: str) -> str | None:
+    """Read the address a cell starts with, in raw form; None when there is none."""
+    try:
+        found = Cell.one_from_boc(boc).begin_parse().load_address()  # type: ignore[no-untyped-call]  # as above
+        return ton.canonical_of(f"{found.wc}:{found.hash_part.hex()}")
+    except Exception:  # noqa: BLE001 - as above
+        return None

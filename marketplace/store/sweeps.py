@@ -74,6 +74,9 @@ class SweepTransfer:
     amount: int
     built_by: str
     built_at: int
+    tx_id: str | None  # of a transaction that is kept as it is, where numbers guard nothing
+    raw: str | None
+    expires_at: int | None
 
 
 async def derived(tx: Tx, page: Page, *, chain_id: int | None) -> tuple[list[DerivedAddress], int]:

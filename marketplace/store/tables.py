@@ -467,6 +467,9 @@ sweep_transfers = Table(
     Column("amount", BaseUnits, nullable=False),
     Column("built_by", Text, ForeignKey("users.id"), nullable=False),
     Column("built_at", Whole, nullable=False),
+    Column("tx_id", Text),
+    Column("raw", Text),
+    Column("expires_at", Whole),
     *checks("sweep_amount_positive", lambda sql: sql.positive("amount")),
     # What has a transaction has no other: signed twice, it is sent once.
     Index("sweep_transfers_subject_once", "chain_id", "subject", unique=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,9 +17,11 @@ from marketplace.errors import Refused, invalid
 from marketplace.model import Actor, EscrowState
 from marketplace.payments.deposit_addresses import DepositAddresses
 from marketplace.payments.ledger import balances
-from marketplace.payments.sweeps import evm
 from marketplace.payments.sweeps.evm_node import EvmNode
-from marketplace.payments.sweeps.plan import AddressState, PlannedTransfer, Skipped, SweepPlan, plan
+from marketplace.payments.sweeps.node import SweepNode
+from marketplace.payments.sweeps.plan import AddressState, PlannedTransfer, Skipped, SweepPlan, Wanted, plan
+from marketplace.payments.sweeps.ton_node import TonNode
+from marketplace.payments.sweeps.tron_node import TronNode
 from marketplace.store import ledger, payments, sweeps
 from marketplace.store.database import Tx
 from marketplace.store.sweeps import Cursor, Source, SweepTransfer
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 MAX_TRANSFERS = 200  # in one file
 FORMAT = "amn-sweep-1"
 DIGITS = 15  # of a time in a cursor
-Wanted = tuple[Source, str, int]
+DERIVATION = "0/{}"  # under the account's key: m/44'/60'/0' and this
 
 
 class Purpose(StrEnum):
@@ -110,22 +112,25 @@ class Sweeps:
         ours, skipped = self._ours(wanted)
         something = {source.subject for source, _, _ in wanted}
         skipped += [(each, Skipped.NOTHING) for each in sources if each.subject not in something]
-        states = await node.states(job.token.address, sorted({source.address for source, _, _ in ours}))
-        price = await node.price()
-        planned, built_at = await self._numbered(job, ours, states)
-        gas = await node.gas(job.token.address, planned.transfers)
+        addresses = sorted({source.address for source, _, _ in ours})
+        async with self._units.db.read() as tx:
+            made = await sweeps.made(tx, chain_id, addresses)
+        states = await node.states(job.token.address, addresses, made)
+        await node.prepare()
+        planned, built_at = await self._numbered(job, node, ours, states)
+        told = await node.transactions(job.token.address, planned.transfers, built_at)
         skipped += planned.skipped
         entries: list[dict[str, Any]] = []
-        for each, needs in zip(planned.transfers, gas, strict=True):
-            if needs is None:
+        for each, transaction in zip(planned.transfers, told, strict=True):
+            if transaction is None:
                 skipped.append((each.source, Skipped.FAILS))
             else:
-                entries.append(evm.entry(each, evm.unsigned(chain_id, job.token.address, each, needs, price)))
+                entries.append(_entry(job.chain, each, transaction))
         log.info("[sweeps] %s: %d transfers on chain %d, built by %s", job.id, len(entries), chain_id, actor.user_id)
-        return _file(job, built_at, entries, evm.needed_coins(entries, states), skipped, _next(sources))
+        return _file(job, built_at, entries, node.coins(entries, states), skipped, _next(sources))
 
     async def _numbered(
-        self, job: _Job, ours: Sequence[Wanted], states: Mapping[str, AddressState]
+        self, job: _Job, node: SweepNode, ours: Sequence[Wanted], states: Mapping[str, AddressState]
     ) -> tuple[SweepPlan, int]:
         """Give out numbers under one lock: two files built at the same time would give one to two purposes."""
         async with self._units.begin(f"sweeps of {job.chain.chain_id}") as work:
@@ -134,9 +139,10 @@ class Sweeps:
             now = [due[source.subject] for source, _, _ in ours if source.subject in due]
             made = await sweeps.made(work.tx, job.chain.chain_id, {source.address for source, _, _ in now})
             planned = plan(now, states, made)
-            stored = [_stored(each, job, work.now) for each in planned.transfers]
+            fixed = [replace(each, fixed=node.fixed(job.token.address, each, work.now)) for each in planned.transfers]
+            stored = [_stored(each, job, work.now) for each in fixed]
             await sweeps.replace_all(work.tx, job.chain.chain_id, planned.gone, stored)
-            return planned, work.now
+            return replace(planned, transfers=fixed), work.now
 
     def _job(self, actor: Actor, chain_id: int, token: str, purpose: Purpose, after: Cursor | None) -> _Job:
         chain = self._catalog.chains.get(chain_id)
@@ -181,21 +187,38 @@ class Sweeps:
                 others.append((source, Skipped.NOT_OURS))
         return ours, others
 
-    def _node(self, chain: Chain) -> EvmNode:
+    def _node(self, chain: Chain) -> SweepNode:
         url = self._rpc_urls.get(chain.rpc_env or "")
-        if chain.chain_type != "evm":
-            raise Refused("not_configured", f"sweeps of {chain.chain_type} chains are not built here")
         if url is None:
-            raise Refused(
-                "not_configured", f"set {chain.rpc_env or 'rpcEnv of the chain'}: a node of your own is asked"
-            )
-        return EvmNode(self._session, url)
+            raise Refused("not_configured", f"set {chain.rpc_env or 'its rpcEnv'}: a node of your own is asked")
+        match chain.chain_type:
+            case "evm":
+                return EvmNode(self._session, url)
+            case "tron":
+                return TronNode(self._session, url)
+            case "ton":
+                return TonNode(self._session, url, testnet=chain.testnet)
+            case _:
+                raise ValueError(f"there is no family {chain.chain_type}")
 
     def _treasury(self, chain: Chain) -> str:
         address = self._treasuries.get(chain.chain_id)
         if address is None:
             raise Refused("not_configured", f"set MARKETPLACE_TREASURY_ADDRESSES for {chain.name}")
         return address
+
+
+def _entry(chain: Chain, transfer: PlannedTransfer, transaction: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file says of one transfer: what a person can check beside what is signed."""
+    source = transfer.source
+    return {
+        "from": source.address,
+        "path": DERIVATION.format(source.source_index) if chain.chain_type == "evm" else None,
+        "for": source.subject,
+        "to": transfer.to,
+        "amount": str(transfer.amount),
+        "transaction": transaction,
+    }
 
 
 def _stored(each: PlannedTransfer, job: _Job, now: int) -> SweepTransfer:
@@ -208,6 +231,9 @@ def _stored(each: PlannedTransfer, job: _Job, now: int) -> SweepTransfer:
         to_address=each.to,
         amount=each.amount,
         built_by=job.by,
+        tx_id=None if each.fixed is None else each.fixed.tx_id,
+        raw=None if each.fixed is None else each.fixed.raw,
+        expires_at=None if each.fixed is None else each.fixed.expires_at,
         built_at=now,
     )
 

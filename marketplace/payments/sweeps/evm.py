@@ -11,7 +11,6 @@ from marketplace.payments.sweeps.plan import AddressState, PlannedTransfer
 
 TRANSFER = keccak(b"transfer(address,uint256)")[:4].hex()
 BALANCE_OF = keccak(b"balanceOf(address)")[:4].hex()
-DERIVATION = "0/{}"  # under the account's key: m/44'/60'/0' and this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +43,6 @@ def unsigned(chain_id: int, token: str, transfer: PlannedTransfer, gas: int, pri
         "gas": hex(gas),
         "maxFeePerGas": hex(price.max_fee),
         "maxPriorityFeePerGas": hex(price.priority_fee),
-    }
-
-
-def entry(transfer: PlannedTransfer, transaction: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file says of one transfer: what a person can check beside what is signed."""
-    return {
-        "from": transfer.source.address,
-        "path": DERIVATION.format(transfer.source.source_index),
-        "for": transfer.source.subject,
-        "to": transfer.to,
-        "amount": str(transfer.amount),
-        "transaction": transaction,
     }
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
 import orjson
 
-from marketplace.errors import Refused
+from marketplace.payments.sweeps import evm
 from marketplace.payments.sweeps.evm import GasPrice, balance_data, transfer_data
-from marketplace.payments.sweeps.plan import AddressState, PlannedTransfer
+from marketplace.payments.sweeps.node import away
+from marketplace.payments.sweeps.plan import AddressState, FixedTransaction, PlannedTransfer
+from marketplace.store.sweeps import SweepTransfer
 
 BATCH = 60  # calls in one request
 MAX_ANSWER = 4_000_000
@@ -26,15 +28,21 @@ class EvmNode:
         self._session = session
         self._url = url
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._chain_id = 0
+        self._price = GasPrice(max_fee=0, priority_fee=0)
 
     async def check_chain(self, chain_id: int) -> None:
-        """Refuse a node of another chain: what is signed for it would be worth nothing, or something else."""
+        self._chain_id = chain_id
         [told] = await self._ask([("eth_chainId", [])])
         if told != hex(chain_id):
-            raise _away(f"it serves another chain than {chain_id}")
+            raise away(f"it serves another chain than {chain_id}")
 
-    async def states(self, token: str, addresses: Sequence[str]) -> dict[str, AddressState]:
-        """Return what there is at each address."""
+    async def states(
+        self,
+        token: str,
+        addresses: Sequence[str],
+        made: Sequence[SweepTransfer],  # noqa: ARG002 - numbers say it
+    ) -> dict[str, AddressState]:
         calls: list[tuple[str, list[Any]]] = []
         for address in addresses:
             calls += [
@@ -48,16 +56,34 @@ class EvmNode:
             for place, address in enumerate(addresses)
         }
 
-    async def price(self) -> GasPrice:
-        """Return what gas may cost: twice the newest block's base fee lasts for several full blocks."""
+    async def prepare(self) -> None:
+        """Read what gas may cost: twice the newest block's base fee lasts for several full blocks."""
         block, tip = await self._ask([("eth_getBlockByNumber", ["latest", False]), ("eth_maxPriorityFeePerGas", [])])
         base = _number(block.get("baseFeePerGas") or "0x0") if isinstance(block, dict) else None
         if base is None:
-            raise _away("it shows no block")
+            raise away("it shows no block")
         priority = DEFAULT_TIP if tip is None else _number(tip)
-        return GasPrice(max_fee=2 * base + priority, priority_fee=priority)
+        self._price = GasPrice(max_fee=2 * base + priority, priority_fee=priority)
 
-    async def gas(self, token: str, transfers: Sequence[PlannedTransfer]) -> list[int | None]:
+    def fixed(self, token: str, transfer: PlannedTransfer, built_at: int) -> FixedTransaction | None:  # noqa: ARG002
+        return None  # its number makes every other one worthless
+
+    async def transactions(
+        self,
+        token: str,
+        transfers: Sequence[PlannedTransfer],
+        built_at: int,  # noqa: ARG002 - it tells no time
+    ) -> list[dict[str, Any] | None]:
+        gas = await self._gas(token, transfers)
+        return [
+            None if needs is None else evm.unsigned(self._chain_id, token, each, needs, self._price)
+            for each, needs in zip(transfers, gas, strict=True)
+        ]
+
+    def coins(self, entries: Sequence[Mapping[str, Any]], states: Mapping[str, AddressState]) -> list[dict[str, str]]:
+        return evm.needed_coins(entries, states)
+
+    async def _gas(self, token: str, transfers: Sequence[PlannedTransfer]) -> list[int | None]:
         """Return the gas each transfer needs; None: it would fail."""
         calls: list[tuple[str, list[Any]]] = [
             (
@@ -80,7 +106,7 @@ class EvmNode:
             answers = await self._post(part)
             by_id = {each.get("id"): each for each in answers if isinstance(each, dict)}
             if set(by_id) != set(range(len(part))):
-                raise _away("it did not answer every call of a batch")
+                raise away("it did not answer every call of a batch")
             found += [by_id[place].get("result") for place in range(len(part))]
         return found
 
@@ -93,9 +119,9 @@ class EvmNode:
                 raw = await response.content.read(MAX_ANSWER)
                 answers = orjson.loads(raw)
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as exc:
-            raise _away("it does not answer") from exc
+            raise away("it does not answer") from exc
         if not isinstance(answers, list):
-            raise _away("it takes no batches of calls")
+            raise away("it takes no batches of calls")
         return answers
 
 
@@ -105,9 +131,4 @@ def _number(told: Any) -> int:
             return int(told, 16)
     except ValueError:
         pass
-    raise _away("it answers what is no number")
-
-
-def _away(why: str) -> Refused:
-    """Say that nothing can be built now; the URL may carry a key and is not named."""
-    return Refused("node_unavailable", f"the chain's own node cannot be used: {why}", retryAfter=5)
+    raise away("it answers what is no number")

@@ -23,7 +23,6 @@ async def listing(request: web.Request) -> web.Response:
 async def _page(request: web.Request, *, status: int = 200, **context: Any) -> web.Response:
     services, wanted = request.app[SERVICES], asked(request, api.ListAddresses)
     found, total = await services.derived_addresses.listing(wanted.part(), chain_id=wanted.chain_id)
-    chains = [each for each in services.catalog.chains.values() if each.chain_type == "evm"]
     return show(
         request,
         "admin_addresses.html",
@@ -33,7 +32,6 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         next=next_page(request, f"{ROOT}/addresses", wanted.part(), total),
         wanted=wanted,
         chains=[(each.chain_id, f"{each.name} ({each.chain_id})") for each in services.catalog.chains.values()],
-        built=[(each.chain_id, f"{each.name} ({each.chain_id})") for each in chains],
         purposes=[(each.value, each.value) for each in Purpose],
         **context,
     )
