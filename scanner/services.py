@@ -42,6 +42,7 @@ from scanner.store import checkpoints, handled, intent_search, intents, outbox, 
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.store.handled import Handled
 from scanner.store.intent_search import IntentFilter, IntentPage
+from scanner.store.proofs import CountedTransfer
 from scanner.store.samples import Sample
 from scanner.upkeep.health import ChainHealth
 from scanner.upkeep.metrics import Metrics
@@ -51,6 +52,7 @@ from scanner.worker import ChainWorker
 
 RECHECK_S = 30.0
 MAX_PROVEN = 1_000  # transfers in one proof: whoever pays an intent chooses in how many parts
+MAX_PROVEN_BLOCKS = 200  # whoever checks it asks for the hash of each
 MAX_PROOF_CHARACTERS = 60 * 2**20  # of one answer; clients take 64 million
 SHOWN = 20  # transfers in one answer that is no page
 SEEN_AT_MOST = 10_000  # of a transaction: a stranger chooses how many there are
@@ -305,25 +307,26 @@ class Services:
         """
         Return what shows by hashes alone that an intent was paid.
 
+        Where not all of it can be told, what pays most is, if it reaches the price: how many transfers there are, and
+        in which blocks, strangers choose as well.
+
         Raises:
             NotFound: there is no such intent.
-            InvalidRequest: nothing counts for it, or it is not proven, or by more than can be told.
+            InvalidRequest: nothing counts for it, or too little of it is proven.
         """
         async with self._db.read() as tx:
             intent = await intents.get(tx, intent_id)
             if intent is None:
                 raise NotFound(f"intent {intent_id} does not exist")
-            count, characters = await proofs.size_of(tx, intent_id)
+            count = await proofs.count(tx, intent_id)
             if count == 0:
                 raise InvalidRequest("intentId", f"no transfer counts for intent {intent_id}", code="not_paid")
-            if count > MAX_PROVEN or characters > MAX_PROOF_CHARACTERS:
-                raise InvalidRequest("intentId", f"the proof of intent {intent_id} is too large", code="no_proof")
-            found = await proofs.of_intent(tx, intent_id)
-        told = tuple(each for each in found if each is not None)
-        if len(told) < len(found):
-            why = f"transfers of intent {intent_id} are not proven: its chain has no proofs, or they are not confirmed"
-            raise InvalidRequest("intentId", why, code="no_proof")
-        return Proof(chain_id=intent.chain_id, intent_id=intent_id, transfers=told)
+            wanted = _provable(await proofs.largest(tx, intent_id, MAX_PROVEN))
+            if len(wanted) < count and sum(each.amount for each in wanted) < intent.amount:
+                why = "its chain has no proofs, they are not confirmed, or the proof is too large"
+                raise InvalidRequest("intentId", f"intent {intent_id} is not proven: {why}", code="no_proof")
+            told = await proofs.told(tx, wanted)
+        return Proof(chain_id=intent.chain_id, intent_id=intent_id, transfers=tuple(told))
 
     async def list_intents(
         self,
@@ -598,3 +601,17 @@ def _rechecked(stored: StoredTransfer) -> RecheckedTransfer:
         counts=stored.counted,
         reason=stored.reason,
     )
+
+
+def _provable(counted: Sequence[CountedTransfer]) -> list[CountedTransfer]:
+    """Return as many of transfers as fit into one proof, those of most money, in the order they were seen."""
+    wanted: list[CountedTransfer] = []
+    blocks: set[str] = set()
+    left = MAX_PROOF_CHARACTERS
+    for each in counted:
+        if each.block_hash is None or each.characters > left or len(blocks | {each.block_hash}) > MAX_PROVEN_BLOCKS:
+            continue
+        blocks.add(each.block_hash)
+        left -= each.characters
+        wanted.append(each)
+    return sorted(wanted, key=lambda each: each.id)

@@ -82,7 +82,7 @@ class _Applied:
     verified: list[tuple[int, str | None, int | None]] = field(default_factory=list)  # id, sender, block time
     changed: set[str] = field(default_factory=set)  # intents
     fresh: set[tuple[str, str]] = field(default_factory=set)  # transfers there is something to tell of
-    proofs: dict[int, tuple[str, TransferProof]] = field(default_factory=dict)  # of what counts, by row
+    proofs: dict[int, TransferProof] = field(default_factory=dict)  # of what counts, by row
 
     def moved(self, stored: StoredTransfer, seen: Verification, owner: Intent) -> None:
         self.changed |= {stored.intent_id or "", owner.intent_id}
@@ -91,7 +91,7 @@ class _Applied:
     def passes(self, stored: StoredTransfer, seen: Verification) -> None:
         self.passed += [stored] if stored.counted else []
         if stored.counted and seen.proof is not None:
-            self.proofs[stored.id] = stored.tx_hash, seen.proof
+            self.proofs[stored.id] = seen.proof
         self._verified(stored, seen)
 
     def refused(self, stored: StoredTransfer, seen: Verification, reason: Reason) -> None:

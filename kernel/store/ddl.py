@@ -115,6 +115,26 @@ class Spelling:
             after("moved", f"UPDATE OF {columns} ON {table} FOR EACH ROW WHEN ({moved})", both),
         ]
 
+    def shared(self, table: str, parts: str, by: Sequence[str]) -> list[str]:
+        """Return the statements of triggers that delete a row of `parts` with the last row of a table that names it."""
+        columns, named = ", ".join(by), " AND ".join(f"{name} = OLD.{name}" for name in by)
+        used = f"SELECT 1 FROM {table} WHERE {named}"  # noqa: S608 - names of ours
+        body = f"DELETE FROM {parts} WHERE {named} AND NOT EXISTS ({used});"  # noqa: S608
+        whens = {"dropped": f"DELETE ON {table}", "renamed": f"UPDATE OF {columns} ON {table}"}
+        if self._lite:
+            return [
+                f"CREATE TRIGGER {parts}_{name} AFTER {when} FOR EACH ROW BEGIN {body} END"
+                for name, when in whens.items()
+            ]
+        function = f"CREATE FUNCTION {parts}_unused() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
+        return [
+            f"{function} {INDEXED} AS $$ BEGIN {body} RETURN NULL; END $$",
+            *(
+                f"CREATE TRIGGER {parts}_{name} AFTER {when} FOR EACH ROW EXECUTE FUNCTION {parts}_unused()"
+                for name, when in whens.items()
+            ),
+        ]
+
     def no_truncate(self, table: str, message: str) -> list[str]:
         """Return the statements that keep a table from being emptied at once, past the triggers of its rows."""
         if self._lite:  # which has no such statement

@@ -24,7 +24,7 @@ from marketplace.risk.policy import (
     refusal,
     weigh,
 )
-from marketplace.risk.proof_decision import NotProven, ProofCheck, ProvenPlace
+from marketplace.risk.proof_decision import NotProven, ProofCheck, Proven, ProvenPlace
 from marketplace.risk.screening import Screener, Unavailable, Verdict
 from marketplace.store.inbox import Credit
 
@@ -93,7 +93,7 @@ class RiskGate:
         checked = await self._proofs.check(payment, self._catalog.chains[payment.chain_id], observed)
         if isinstance(checked, NotProven):
             return RiskDecision(checked.review, may_change=checked.may_change)
-        return replace(found, proven=checked.places)
+        return _with_proof(found, checked, payment.amount_base, observed)
 
     async def _judge(self, payment: Payment, offer: Offer, observed: PaymentObservation) -> RiskDecision:
         flags = Flags(
@@ -136,6 +136,21 @@ class RiskGate:
                 sender = part.sender or ""
                 known[sender] = replace(known[sender], contract=await self._senders.is_contract(chain, sender))
         return known
+
+
+def _with_proof(found: RiskDecision, checked: Proven, price: int, observed: PaymentObservation) -> RiskDecision:
+    """Leave aside what is not proven; what is credited has to reach the price by itself."""
+    if not checked.unproven:
+        return replace(found, proven=checked.places)
+    refused = {(each.tx_hash, each.event_key) for part in found.aside for each in part.transfers}
+    unproven = tuple(each for each in checked.unproven if (each.tx_hash, each.event_key) not in refused)
+    apart = refused | {(each.tx_hash, each.event_key) for each in unproven}
+    accepted = sum(each.amount for each in observed.credits if (each.tx_hash, each.event_key) not in apart)
+    if accepted < price:
+        return RiskDecision(Review(Reason.PROOF_MISSING, f"{accepted} of {price} base units are proven"))
+    amount = sum(each.amount for each in unproven)
+    aside = (*found.aside, SetAside(Reason.PROOF_MISSING, amount, unproven)) if unproven else found.aside
+    return replace(found, proven=checked.places, aside=aside)
 
 
 def _parts(observed: PaymentObservation) -> list[Part]:

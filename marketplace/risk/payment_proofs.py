@@ -31,6 +31,7 @@ from marketplace.payments.observation import PaymentObservation
 from marketplace.risk.own_node import Blocks, NodeSilent
 from marketplace.risk.policy import Reason, Review, same_address
 from marketplace.risk.proof_decision import NotProven, Proven, ProvenPlace
+from marketplace.store.inbox import Credit
 
 MAX_BLOCKS = 200  # of one payment: whoever pays chooses in how many parts, and each block is one question
 PROXY_EVENT = keccak(b"TransferWithReferenceAndFee(address,address,uint256,bytes,uint256,address)")
@@ -79,13 +80,13 @@ class PaymentProofs:
     async def check(self, payment: Payment, chain: Chain, observed: PaymentObservation) -> Proven | NotProven:
         """Say whether its blocks prove all that was seen of a payment. Never raises for what others say or do not."""
         try:
-            return Proven(await self._places(payment, chain, observed))
+            return await self._proven(payment, chain, observed)
         except _Wrong as exc:
             return _not_proven(Reason.PROOF_INVALID, exc)
         except _Missing as exc:
             return _not_proven(Reason.PROOF_MISSING, exc)
 
-    async def _places(self, payment: Payment, chain: Chain, observed: PaymentObservation) -> tuple[ProvenPlace, ...]:
+    async def _proven(self, payment: Payment, chain: Chain, observed: PaymentObservation) -> Proven:
         if payment.rail is Rail.DIRECT_BALANCE:
             raise _Missing("a balance that is watched has no proof", may_change=False)
         if chain.chain_type != "evm":
@@ -99,11 +100,12 @@ class PaymentProofs:
             proven = await asyncio.to_thread(verify_proof, proof, hashes)
         except InvalidProof as exc:
             raise _Wrong(str(exc), may_change=any(_differs(each, hashes) for each in proof["transfers"])) from exc
-        _compare(payment, observed, proven)
+        unproven = await asyncio.to_thread(_compare, payment, observed, proven)
         if payment.rail is Rail.PROXY:
             events = await asyncio.to_thread(_reference_events, payment, chain, proof)
             _compare_references(proven, events)
-        return tuple(ProvenPlace(each.block_hash, each.transaction_index, each.log_position) for each in proven)
+        places = tuple(ProvenPlace(each.block_hash, each.transaction_index, each.log_position) for each in proven)
+        return Proven(places, unproven)
 
     async def _proof(self, payment: Payment) -> dict[str, Any]:
         try:
@@ -140,9 +142,12 @@ def _differs(told: Mapping[str, Any], hashes: Mapping[int, str]) -> bool:
     return str(told["blockHash"]).lower() != hashes.get(told["blockNumber"])
 
 
-def _compare(payment: Payment, observed: PaymentObservation, proven: Sequence[ProvenTransfer]) -> None:
+def _compare(payment: Payment, observed: PaymentObservation, proven: Sequence[ProvenTransfer]) -> tuple[Credit, ...]:
     """
-    Compare what is proven with what was agreed, and with all that was seen.
+    Compare what is proven with what was agreed, and with all that was seen; return what was seen and is not proven.
+
+    What is proven has to reach the price by itself. Beside it strangers send as much dust as they like: more than one
+    proof can tell holds nothing.
 
     Raises:
         _Wrong: it is another story.
@@ -155,14 +160,31 @@ def _compare(payment: Payment, observed: PaymentObservation, proven: Sequence[Pr
         if not same_address(each.recipient, payment.destination, "evm"):
             raise _Wrong(f"it proves a transfer to another address, {each.recipient}", may_change=False)
     total = sum(each.amount for each in proven)
-    if total != observed.received:
+    short = total < observed.received
+    if total > observed.received or (short and (total < payment.amount_base or observed.unexplained)):
         raise _Wrong(f"it proves {total} of {observed.received} base units", may_change=False)
     left = Counter(_Paid(each.block_hash, each.amount, each.sender.lower()) for each in proven)
+    unproven: list[Credit] = []
     for credit in observed.credits:
-        match = next((paid for paid in left if _is_same(paid, credit.block_hash, credit.amount, credit.sender)), None)
+        match = _match(left, credit)
         if match is None:
-            raise _Wrong(f"it does not prove {credit.amount} of {credit.tx_hash} as it was told", may_change=False)
-        left -= Counter([match])
+            unproven.append(credit)
+            continue
+        left[match] -= 1
+        if not left[match]:
+            del left[match]
+    if unproven and (left or not short):
+        credit = unproven[0]
+        raise _Wrong(f"it does not prove {credit.amount} of {credit.tx_hash} as it was told", may_change=False)
+    return tuple(unproven)
+
+
+def _match(left: Counter[_Paid], credit: Credit) -> _Paid | None:
+    """Return the proven transfer that one which was seen is; what it does not say may be anything."""
+    if credit.block_hash is not None and credit.sender is not None:
+        paid = _Paid(credit.block_hash.lower(), credit.amount, credit.sender.lower())
+        return paid if paid in left else None
+    return next((paid for paid in left if _is_same(paid, credit.block_hash, credit.amount, credit.sender)), None)
 
 
 def _is_same(paid: _Paid, block_hash: str | None, amount: int, sender: str | None) -> bool:

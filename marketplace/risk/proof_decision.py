@@ -9,6 +9,7 @@ from marketplace.catalog import Chain
 from marketplace.model import Payment
 from marketplace.payments.observation import PaymentObservation
 from marketplace.risk.policy import Review
+from marketplace.store.inbox import Credit
 
 
 class ProvenPlace(NamedTuple):
@@ -21,9 +22,10 @@ class ProvenPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Every transfer is in a block of our own node's chain."""
+    """What pays the price is in blocks of our own node's chain; `unproven` came beside it, as far as is told."""
 
     places: tuple[ProvenPlace, ...]
+    unproven: tuple[Credit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

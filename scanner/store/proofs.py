@@ -2,66 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import TransferProof
 from kernel.store.dialects import upsert
-from protocol import codec
 from protocol.answers import ProofTransfer
-from scanner.store.tables import transfer_proofs, transfers
+from scanner.store.tables import receipt_proofs, transfer_proofs, transfers
 
-_READ = msgspec.json.Decoder(ProofTransfer)
-_STATEMENT = upsert(transfer_proofs)
-_KEEP = _STATEMENT.on_conflict_do_update(
-    index_elements=[transfer_proofs.c.transfer_id], set_={"proof": _STATEMENT.excluded.proof}
+RECEIPTS_PER_QUESTION = 200
+
+_t, _p, _r = transfers.c, transfer_proofs.c, receipt_proofs.c
+_RECEIPT = upsert(receipt_proofs)
+_KEEP_RECEIPT = _RECEIPT.on_conflict_do_update(
+    index_elements=[_r.block_hash, _r.transaction_index], set_={"proof": _RECEIPT.excluded.proof}
+)
+_PLACE = upsert(transfer_proofs)
+_KEEP_PLACE = _PLACE.on_conflict_do_update(
+    index_elements=[_p.transfer_id],
+    set_={name: _PLACE.excluded[name] for name in ("block_hash", "transaction_index", "log_position")},
 )
 
 
-async def keep(tx: AsyncConnection, proofs: Mapping[int, tuple[str, TransferProof]]) -> None:
-    """Keep proofs of transfers, by row, each with its transaction; an earlier one gives way."""
-    rows = [{"transfer_id": row, "proof": _as_text(tx_hash, proof)} for row, (tx_hash, proof) in proofs.items()]
-    if rows:
-        await tx.execute(_KEEP, rows)
+class _Receipt(msgspec.Struct, frozen=True):
+    """What the transfers of one transaction have in common."""
+
+    block_number: int
+    header: str
+    receipt: str
+    nodes: tuple[str, ...]
 
 
-def _as_text(tx_hash: str, proof: TransferProof) -> str:
-    told = ProofTransfer(
-        tx_hash=tx_hash,
-        block_number=proof.block_number,
-        block_hash=proof.block_hash,
-        header="0x" + proof.header.hex(),
-        transaction_index=proof.transaction_index,
-        receipt="0x" + proof.receipt.hex(),
-        nodes=tuple("0x" + node.hex() for node in proof.nodes),
-        log_position=proof.log_position,
+_READ = msgspec.json.Decoder(_Receipt)
+
+
+class CountedTransfer(NamedTuple):
+    """A transfer that counts, and where its proof is; None where it has none."""
+
+    id: int
+    tx_hash: str
+    amount: int
+    block_hash: str | None
+    transaction_index: int | None
+    log_position: int | None
+    characters: int  # of what its transaction's transfers have in common
+
+    @property
+    def receipt(self) -> tuple[str | None, int | None]:
+        return self.block_hash, self.transaction_index
+
+
+async def keep(tx: AsyncConnection, proofs: Mapping[int, TransferProof]) -> None:
+    """
+    Keep proofs of transfers, by row; an earlier one gives way.
+
+    A receipt is kept once: with each of two thousand transfers in it, it would have filled three gigabytes.
+    """
+    if not proofs:
+        return
+    receipts = {(proof.block_hash, proof.transaction_index): proof for proof in proofs.values()}
+    common = [
+        {"block_hash": block_hash, "transaction_index": index, "proof": _as_text(proof)}
+        for (block_hash, index), proof in sorted(receipts.items())
+    ]
+    await tx.execute(_KEEP_RECEIPT, common)
+    places = [
+        {
+            "transfer_id": row,
+            "block_hash": proof.block_hash,
+            "transaction_index": proof.transaction_index,
+            "log_position": proof.log_position,
+        }
+        for row, proof in proofs.items()
+    ]
+    await tx.execute(_KEEP_PLACE, places)
+
+
+def _as_text(proof: TransferProof) -> str:
+    common = _Receipt(
+        proof.block_number,
+        "0x" + proof.header.hex(),
+        "0x" + proof.receipt.hex(),
+        tuple("0x" + node.hex() for node in proof.nodes),
     )
-    return codec.encode(told).decode()
+    return msgspec.json.encode(common).decode()
 
 
-_OF_INTENT = (
-    select(transfer_proofs.c.proof)
-    .select_from(transfers.outerjoin(transfer_proofs, transfer_proofs.c.transfer_id == transfers.c.id))
-    .where(transfers.c.counted)
-    .order_by(transfers.c.id)
+_COUNTED = (
+    select(
+        _t.id,
+        _t.tx_hash,
+        _t.amount,
+        _p.block_hash,
+        _p.transaction_index,
+        _p.log_position,
+        func.coalesce(func.length(_r.proof), 0).label("characters"),
+    )
+    .select_from(
+        transfers.outerjoin(transfer_proofs, _p.transfer_id == _t.id).outerjoin(
+            receipt_proofs, (_r.block_hash == _p.block_hash) & (_r.transaction_index == _p.transaction_index)
+        )
+    )
+    .where(_t.counted)
+    # Amounts are decimal text: the longer one is the larger.
+    .order_by(func.length(_t.amount).desc(), _t.amount.desc(), _t.id)
 )
-_SIZE = (
-    select(func.count(), func.coalesce(func.sum(func.length(transfer_proofs.c.proof)), 0))
-    .select_from(transfers.outerjoin(transfer_proofs, transfer_proofs.c.transfer_id == transfers.c.id))
-    .where(transfers.c.counted)
-)
+_COUNT = select(func.count()).select_from(transfers).where(_t.counted)
 
 
-async def size_of(tx: AsyncConnection, intent_id: str) -> tuple[int, int]:
-    """Return how many transfers count for an intent, and the characters of their proofs."""
-    count, characters = (await tx.execute(_SIZE.where(transfers.c.intent_id == intent_id))).one()
-    return int(count), int(characters)
+async def count(tx: AsyncConnection, intent_id: str) -> int:
+    """Return how many transfers count for an intent."""
+    return int((await tx.execute(_COUNT.where(_t.intent_id == intent_id))).scalar_one())
 
 
-async def of_intent(tx: AsyncConnection, intent_id: str) -> list[ProofTransfer | None]:
-    """Return the proofs of transfers that count for an intent, in the order they were seen; None where one lacks."""
-    found = await tx.execute(_OF_INTENT.where(transfers.c.intent_id == intent_id))
-    return [None if text is None else _READ.decode(text) for text in found.scalars()]
+async def largest(tx: AsyncConnection, intent_id: str, limit: int) -> list[CountedTransfer]:
+    """Return so many of the transfers that count for an intent, those of most money first."""
+    found = await tx.execute(_COUNTED.where(_t.intent_id == intent_id).limit(limit))
+    return [CountedTransfer(*row) for row in found]
+
+
+async def told(tx: AsyncConnection, wanted: Collection[CountedTransfer]) -> list[ProofTransfer]:
+    """Return the proofs of transfers that have one, in the order given."""
+    names = sorted({each.receipt for each in wanted})
+    receipts: dict[tuple[str | None, int | None], _Receipt] = {}
+    for start in range(0, len(names), RECEIPTS_PER_QUESTION):
+        mine = tuple_(_r.block_hash, _r.transaction_index).in_(names[start : start + RECEIPTS_PER_QUESTION])
+        for block_hash, index, text in await tx.execute(
+            select(_r.block_hash, _r.transaction_index, _r.proof).where(mine)
+        ):
+            receipts[block_hash, index] = _READ.decode(text)
+    return [_told(each, receipts[each.receipt]) for each in wanted]
+
+
+def _told(transfer: CountedTransfer, common: _Receipt) -> ProofTransfer:
+    return ProofTransfer(
+        tx_hash=transfer.tx_hash,
+        block_number=common.block_number,
+        block_hash=str(transfer.block_hash),
+        header=common.header,
+        transaction_index=int(transfer.transaction_index or 0),
+        receipt=common.receipt,
+        nodes=common.nodes,
+        log_position=int(transfer.log_position or 0),
+    )

@@ -300,6 +300,18 @@ transfer_proofs = Table(
     "transfer_proofs",
     metadata,
     Column("transfer_id", Whole, ForeignKey("transfers.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("block_hash", Text, nullable=False),
+    Column("transaction_index", Whole, nullable=False),
+    Column("log_position", Whole, nullable=False),
+    Index("transfer_proofs_receipt", "block_hash", "transaction_index"),
+)
+
+# What those of one transaction have in common, once: it goes with the last of them, by a trigger.
+receipt_proofs = Table(
+    "receipt_proofs",
+    metadata,
+    Column("block_hash", Text, primary_key=True),
+    Column("transaction_index", Whole, primary_key=True, autoincrement=False),
     Column("proof", Text, nullable=False),
 )
 

@@ -111,7 +111,7 @@ class RecordedScanner:
         async with self.scanner.database.write() as tx:
             counted = [each for each in (await transfers.of_intents(tx, [intent_id]))[intent_id] if each.counted]
             proof = TransferProof(1, counted[0].block_hash or "", b"\xf8", 0, b"\x02\xf8", (b"\xf8", b"\xf9"), 1)
-            await proofs.keep(tx, {each.id: (each.tx_hash, proof) for each in counted})
+            await proofs.keep(tx, {each.id: proof for each in counted})
 
     async def deepen(self) -> None:
         self.grow(6)

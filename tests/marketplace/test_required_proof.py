@@ -19,9 +19,9 @@ from devnet.fault_server import serving
 from tests.clients.proof_vectors import as_hex, header, log, receipt, transfer, word
 from tests.harness import USDC, USDT, FakeClock
 from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
-from tests.marketplace.fake_scanner import REFERENCE, SENDER, FakeScanner, balance_changed
+from tests.marketplace.fake_scanner import REFERENCE, SENDER, FakeScanner, balance_changed, confirmed, tx_hash
 from tests.marketplace.harness import ESCROW, environment, running
-from tests.marketplace.test_gate import FUNDED
+from tests.marketplace.test_gate import FUNDED, OPT_IN, list_of
 
 NUMBER = 100
 OTHER = "0x" + "5e" * 20
@@ -136,7 +136,13 @@ class Proving:
 
 @asynccontextmanager
 async def proving(
-    folder: Path, scanner: FakeScanner, clock: FakeClock, node: OwnNode | None = None, **env: str
+    folder: Path,
+    scanner: FakeScanner,
+    clock: FakeClock,
+    node: OwnNode | None = None,
+    *,
+    offer: dict[str, Any] | None = None,
+    **env: str,
 ) -> AsyncIterator[Proving]:
     node = node or OwnNode()
     app = web.Application()
@@ -145,7 +151,9 @@ async def proving(
         node.url = f"{url}/"
         env = {"MARKETPLACE_REQUIRE_PROOF": "true", "RPC_BSC_TESTNET": node.url, **env}
         async with running(environment(folder, scanner.url, **env), clock=clock) as market:
-            yield Proving(await accept_purchase(market, scanner, clock), scanner, node)
+            if market.marketplace.screener is not None:
+                await market.marketplace.screener.refresh()
+            yield Proving(await accept_purchase(market, scanner, clock, **(offer or {})), scanner, node)
 
 
 @pytest.fixture
@@ -315,3 +323,76 @@ async def test_two_payments_in_one_transaction_are_two_logs(shop: Proving) -> No
     shop.prove(block, position=2)
     _, answer = await shop.purchase.hook(shop.scanner.pay(shop.purchase.payment_id))
     assert answer["data"]["outcome"] == "funded"
+
+
+def dust_beside(shop: Proving, amount: int, count: int, *, sender: str = OTHER) -> dict[str, Any]:
+    """Let a stranger have sent dust in blocks of its own, which no proof tells of, before the payment; confirm it."""
+    payment_id = shop.purchase.payment_id
+    shop.scanner.pay(payment_id)
+    intent = shop.scanner.intents[payment_id]
+    paid = intent["transfers"][0] | {"blockHash": Block(recipient=intent["destination"], proxy=OTHER).hash}
+    dust = [
+        paid | {"txHash": tx_hash(), "sender": sender, "amount": str(amount), "blockHash": "0x" + f"{place:064x}"}
+        for place in range(count)
+    ]
+    rows = [*dust, paid]
+    shop.scanner.all_transfers[payment_id] = rows
+    received = str(sum(int(each["amount"]) for each in rows))
+    intent |= {"transfers": rows[-20:], "amountReceived": received}
+    return {**confirmed(intent), "transferCount": len(rows)}
+
+
+async def test_dust_that_no_proof_tells_of_freezes_nobody_and_waits_for_a_person(shop: Proving) -> None:
+    """Strangers choose in how many blocks dust lies: more than one proof can tell once held the payment for ever."""
+    payment = (await shop.purchase.open("direct"))["payment"]
+    shop.prove(Block(recipient=payment["destination"], proxy=OTHER))
+
+    _, answer = await shop.purchase.hook(dust_beside(shop, 3, 300))
+
+    assert (answer["data"]["outcome"], shop.purchase.entries()) == ("funded", FUNDED)
+    assert await shop.purchase.recoveries() == [("proof_missing", "900")]
+    assert await shop.purchase.findings() == []
+    with shop.purchase.market.opened() as store:
+        assert len(store.execute("SELECT payment_id FROM proven_transfers").fetchall()) == 1
+
+
+async def test_what_is_proven_has_to_reach_the_price_by_itself(shop: Proving) -> None:
+    payment = (await shop.purchase.open("direct"))["payment"]
+    shop.prove(Block(amount=TEN - 1, recipient=payment["destination"], proxy=OTHER))
+
+    _, answer = await shop.purchase.hook(dust_beside(shop, 3, 300))
+
+    assert (answer["data"]["outcome"], shop.purchase.entries()) == ("held", [])
+    assert await shop.held() == ("proof_invalid", f"it proves {TEN - 1} of {TEN + 900} base units")
+
+
+async def test_a_proven_transfer_that_was_not_told_is_another_story(shop: Proving) -> None:
+    payment = (await shop.purchase.open("direct"))["payment"]
+    shop.prove(Block(amount=TEN + 1, recipient=payment["destination"], proxy=OTHER))
+
+    _, answer = await shop.purchase.hook(dust_beside(shop, 3, 300))
+
+    assert (answer["data"]["outcome"], shop.purchase.entries()) == ("held", [])
+    assert (await shop.held())[0] == "proof_invalid"
+
+
+@pytest.mark.parametrize(
+    ("listed", "outcome", "recoveries"),
+    [(OTHER, "funded", [("aml_sanctions", "900")]), (SENDER, "held", [])],
+)
+async def test_what_is_proven_of_senders_that_are_not_accepted_credits_nothing(
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock, listed: str, outcome: str, recoveries: list[Any]
+) -> None:
+    """The proof covers the price alone: neither unproven money of clear senders nor a listed one's makes it up."""
+    env = {"OFAC_SDN_PATH": list_of(tmp_path, listed)}
+    async with proving(tmp_path, fake_scanner, clock, offer=OPT_IN, **env) as shop:
+        payment = (await shop.purchase.open("direct"))["payment"]
+        shop.prove(Block(recipient=payment["destination"], proxy=OTHER))
+        amount = 3 if listed == OTHER else TEN
+        _, answer = await shop.purchase.hook(dust_beside(shop, amount, 300 if listed == OTHER else 1))
+
+        assert answer["data"]["outcome"] == outcome
+        assert await shop.purchase.recoveries() == recoveries
+        assert shop.purchase.entries() == (FUNDED if outcome == "funded" else [])
+        if outcome == "held":
+            assert await shop.held() == ("proof_missing", f"0 of {TEN} base units are proven")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.types import Condition, Cursor, Rail, RailWarning
+from chains.types import Condition, Cursor, Rail, RailWarning, TransferProof
 from config.catalog import Catalog, Token
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store.database import Database
@@ -20,7 +20,7 @@ from scanner.redelivery import Redelivery
 from scanner.registration.intents import Registrations
 from scanner.registration.requests import CreateIntent
 from scanner.services import Services
-from scanner.store import checkpoints, intents, outbox
+from scanner.store import checkpoints, intents, outbox, proofs, transfers
 from scanner.store.errors import Conflict, NotFound, StoreError
 from scanner.store.intent_search import IntentFilter
 from scanner.upkeep.metrics import Metrics
@@ -453,3 +453,25 @@ async def test_operators_see_webhooks_watches_and_notes_on_either_engine(bench: 
     assert [each.intent_id for each in (await bench.services.list_intents(named=MERCHANT, limit=9)).intents] == [
         "order-1"
     ]
+
+
+@pytest.mark.parametrize(("proven", "code"), [([1], None), ([0, 1], None), ([0], "no_proof"), ([], "no_proof")])
+async def test_what_pays_the_price_proves_it_whatever_dust_came_beside_it(
+    bench: ServicesBench, proven: list[int], code: str | None
+) -> None:
+    """One unit in a transaction whose proof is too large to be kept once took the payment's proof away."""
+    intent = an_intent("order-1", rail=Rail.DIRECT)
+    await bench.store(intent)
+    parts = [a_transfer(intent, amount=amount, event_key=str(amount), block_time=NOW // 1000) for amount in (1, 1000)]
+    async with bench.db.write() as tx:
+        await ingest.record_page(tx, CHAIN, parts, now=NOW, late_ms=LATE_MS)
+        rows = [each.id for each in (await transfers.of_intents(tx, ["order-1"]))["order-1"]]
+        proof = TransferProof(100, a_hash("block", 100), b"header", 3, b"receipt", (b"node",), 0)
+        await proofs.keep(tx, {rows[place]: proof for place in proven})
+
+    if code is None:
+        assert len((await bench.services.proof("order-1")).transfers) == len(proven)
+        return
+    with pytest.raises(InvalidRequest) as refused:
+        await bench.services.proof("order-1")
+    assert refused.value.code == code

@@ -13,7 +13,7 @@ from chains.evm.blocks import Block
 from chains.evm.proofs.headers import HeaderChain
 from chains.evm.proofs.proven_receipts import METHOD, read_proven
 from chains.evm.rpc.client import RpcClient
-from chains.evm.verification.receipts import read_receipt, verify_transfer
+from chains.evm.verification.receipts import Receipt, read_receipt, verify_transfer
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import Head, Transfer, TransferProof, Verification, VerificationOutcome
@@ -98,29 +98,33 @@ class Prover:
     ) -> list[Verification]:
         """Return what the receipts that hash to a block show of transfers."""
         proven = await read_proven(self._client, endpoint, number, block_hash, {t.tx_hash for t in transfers})
+        # Each receipt is read once: whoever sends a transaction chooses how many transfers it holds.
+        receipts: dict[str, Receipt | None] = {}
+        proofs: dict[str, TransferProof] = {}
         found = []
         for transfer in transfers:
-            index = proven.places.get(transfer.tx_hash)
-            if index is None:
-                raise ChainProtocolError(f"block {number} holds no transaction {transfer.tx_hash}")
-            nodes = tuple(proven.tree.nodes[index])
-            proof = TransferProof(
-                number, block_hash, proven.header, index, proven.encoded[index], nodes, log_position=0
-            )
-            found.append(await self._verified(transfer, proven.told[index], proven.block, proof))
+            tx_hash = transfer.tx_hash
+            if tx_hash not in receipts:
+                index = proven.places.get(tx_hash)
+                if index is None:
+                    raise ChainProtocolError(f"block {number} holds no transaction {tx_hash}")
+                receipts[tx_hash] = await self._receipt(proven.told[index], tx_hash)
+                nodes = tuple(proven.tree.nodes[index])
+                receipt = proven.encoded[index]
+                proofs[tx_hash] = TransferProof(number, block_hash, proven.header, index, receipt, nodes, 0)
+            found.append(_verified(transfer, receipts[tx_hash], proven.block, proofs[tx_hash]))
         return found
 
-    async def _verified(
-        self, transfer: Transfer, told: Mapping[str, Any], block: Block, proof: TransferProof
-    ) -> Verification:
-        """Judge a transfer anew, by the receipt that is in the block."""
-        receipt = await read_receipt(
-            msgspec.Raw(msgspec.json.encode(told)), tx_hash=transfer.tx_hash, proxy=self._proxy
-        )
-        seen = None if receipt is None else verify_transfer(transfer, receipt, block)
-        if seen is None:
-            return Verification(transfer, VerificationOutcome.NO_TRANSFER_LOG, 0)
-        size = len(proof.header) + len(proof.receipt) + sum(map(len, proof.nodes))
-        if seen.log_position is None or size > MAX_PROOF_BYTES:
-            return seen
-        return replace(seen, proof=proof._replace(log_position=seen.log_position))
+    async def _receipt(self, told: Mapping[str, Any], tx_hash: str) -> Receipt | None:
+        return await read_receipt(msgspec.Raw(msgspec.json.encode(told)), tx_hash=tx_hash, proxy=self._proxy)
+
+
+def _verified(transfer: Transfer, receipt: Receipt | None, block: Block, proof: TransferProof) -> Verification:
+    """Judge a transfer anew, by the receipt that is in the block."""
+    seen = None if receipt is None else verify_transfer(transfer, receipt, block)
+    if seen is None:
+        return Verification(transfer, VerificationOutcome.NO_TRANSFER_LOG, 0)
+    size = len(proof.header) + len(proof.receipt) + sum(map(len, proof.nodes))
+    if seen.log_position is None or size > MAX_PROOF_BYTES:
+        return seen
+    return replace(seen, proof=proof._replace(log_position=seen.log_position))

@@ -25,7 +25,9 @@ def upgrade() -> None:
     _watching()
     _sharing()
     sql = Spelling(op.get_context().dialect.name)
-    for statement in [*_refusals(sql), *sql.counter("intents", ("chain_id", "status"), "intent_counts")]:
+    counted = sql.counter("intents", ("chain_id", "status"), "intent_counts")
+    shared = sql.shared("transfer_proofs", "receipt_proofs", ("block_hash", "transaction_index"))
+    for statement in [*_refusals(sql), *counted, *shared]:
         op.execute(statement)
 
 
@@ -228,6 +230,15 @@ def _payments() -> None:
             primary_key=True,
             autoincrement=False,
         ),
+        sa.Column("block_hash", sa.Text, nullable=False),
+        sa.Column("transaction_index", Whole, nullable=False),
+        sa.Column("log_position", Whole, nullable=False),
+    )
+    op.create_index("transfer_proofs_receipt", "transfer_proofs", ["block_hash", "transaction_index"])
+    op.create_table(
+        "receipt_proofs",
+        sa.Column("block_hash", sa.Text, primary_key=True),
+        sa.Column("transaction_index", Whole, primary_key=True, autoincrement=False),
         sa.Column("proof", sa.Text, nullable=False),
     )
     op.create_table(

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from chains.evm.proofs import headers
+from chains.evm.proofs import headers, prover
 from chains.evm.proofs.prover import MAX_PROOF_BYTES, Prover
+from chains.evm.verification.receipts import read_receipt
 from chains.rpc.endpoint import Unserved
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import Head, Transfer, Verification, VerificationOutcome
@@ -331,3 +332,24 @@ async def test_after_a_reorganisation_the_headers_of_the_other_branch_are_read()
 
     assert (await proven(node, prover=prover)).outcome is CREDITED
     assert len(node.asked) <= 3
+
+
+async def test_a_receipt_is_read_once_however_many_transfers_in_it_are_asked_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two thousand units of dust in one transaction: read anew for each, they stopped the whole process."""
+    logs = [log(amount + 1) for amount in range(600)]
+    node = Node({NUMBER: [receipt(NUMBER, 0, *logs), receipt(NUMBER, 1, log())]})
+    read: list[str] = []
+
+    async def reading(raw: Any, *, tx_hash: str, proxy: str) -> Any:
+        read.append(tx_hash)
+        return await read_receipt(raw, tx_hash=tx_hash, proxy=proxy)
+
+    monkeypatch.setattr(prover, "read_receipt", reading)
+    dust = [credited(node.payment(NUMBER, 0, amount + 1)) for amount in range(600)]
+    found = await a_prover(node).prove([*dust, credited(node.payment(NUMBER, 1))], node.head)
+
+    assert read == [tx_hash(NUMBER, 0), tx_hash(NUMBER, 1)]
+    assert [each.credited for each in found] == [*range(1, 601), AMOUNT]
+    assert [each.proof.log_position for each in found if each.proof] == [*range(600), 0]
