@@ -323,8 +323,11 @@ class Services:
                 raise InvalidRequest("intentId", f"no transfer counts for intent {intent_id}", code="not_paid")
             wanted = _provable(await proofs.largest(tx, intent_id, MAX_PROVEN))
             if len(wanted) < count and sum(each.amount for each in wanted) < intent.amount:
-                why = "its chain has no proofs, they are not confirmed, or the proof is too large"
-                raise InvalidRequest("intentId", f"intent {intent_id} is not proven: {why}", code="no_proof")
+                why = f"what one proof tells of intent {intent_id} does not reach its price"
+                if not wanted:
+                    nothing = "its chain has no proofs, or they are not confirmed"
+                    why = f"transfers of intent {intent_id} are not proven: {nothing}"
+                raise InvalidRequest("intentId", why, code="no_proof")
             told = await proofs.told(tx, wanted)
         return Proof(chain_id=intent.chain_id, intent_id=intent_id, transfers=tuple(told))
 

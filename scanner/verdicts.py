@@ -47,9 +47,14 @@ async def apply_verdicts(
     behind = {seen.event_reference for stored, seen in looked if seen.event_reference and not stored.settled}
     paid_otherwise = await intents.by_references(tx, chain_id, behind) if behind else {}
     owner_of = await _anew(tx, chain_id, looked, late_ms=late_ms)
+    places = {stored.id: proofs.place_of(seen.proof) for stored, seen in looked if seen.proof is not None}
+    whose = await proofs.whose(tx, set(places.values())) if places else {}
     for stored, looked_at in looked:
         # The token's side of a payment that names an intent of its own: it must not settle a second one.
         doubled = looked_at.event_reference in paid_otherwise
+        if stored.id in places and whose.setdefault(places[stored.id], stored.id) != stored.id:
+            # The same log under another hash, which is a label: a node that renames it once would be credited twice.
+            doubled = True
         seen = replace(looked_at, outcome=VerificationOutcome.NO_TRANSFER_LOG) if doubled else looked_at
         now_stored = current.get(stored.id)
         if now_stored is None or _has_changed(stored, now_stored) or seen.outcome is VerificationOutcome.NOT_YET:

@@ -87,19 +87,28 @@ async def parts_at(tx: AsyncConnection, chain_id: int, places: Collection[str]) 
 
 
 async def _unpacked(tx: AsyncConnection, packed: Iterable[list[Any]]) -> Held:
-    brought = [(number, block_hash, part) for number, block_hash, parts in packed for part in orjson.loads(parts)]
-    if not brought:
-        return {}
-    ids = {part[0] for _, _, part in brought}
-    fold_of_id = dict(await fetch_json_rows(tx, _FOLDS, ids=ids))
     held: Held = {}
-    for number, block_hash, (fold_id, mark, tx_hash, event_key, log_index, times, members, amount) in brought:
-        fold = fold_of_id.get(fold_id)
-        if fold is not None and mark == _mark(fold):  # else the row was forgotten for its age
-            place = (tx_hash, event_key, log_index, number, block_hash)
-            part = Part(fold_id, fold, *place, times, members, int(amount))
-            held[part.key] = part
+    for parts in await _by_block(tx, packed):
+        held |= parts
     return held
+
+
+async def _by_block(tx: AsyncConnection, packed: Iterable[list[Any]]) -> list[Held]:
+    """Return what each block brought: one transaction may stand in several, of branches none of which is gone yet."""
+    blocks = [(number, block_hash, orjson.loads(parts)) for number, block_hash, parts in packed]
+    ids = {part[0] for _, _, parts in blocks for part in parts}
+    fold_of_id = dict(await fetch_json_rows(tx, _FOLDS, ids=ids)) if ids else {}
+    found: list[Held] = []
+    for number, block_hash, parts in blocks:
+        held: Held = {}
+        for fold_id, mark, tx_hash, event_key, log_index, times, members, amount in parts:
+            fold = fold_of_id.get(fold_id)
+            if fold is not None and mark == _mark(fold):  # else the row was forgotten for its age
+                place = (tx_hash, event_key, log_index, number, block_hash)
+                part = Part(fold_id, fold, *place, times, members, int(amount))
+                held[part.key] = part
+        found.append(held)
+    return found
 
 
 _BLOCK_COLUMNS = [column.name for column in fold_blocks.c]
@@ -359,10 +368,25 @@ async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Co
     """Take off what stood in blocks that are not canonical any more; return how many transfers that is."""
     if not blocks:
         return 0
-    held = await parts_at(tx, chain_id, {block.block_hash for block in blocks if block.block_hash})
-    parts = [part for part in held.values() if rail_of(part.key[1]) is rail]
-    await take_off(tx, chain_id, held, parts, now=now)
-    return sum(part.times for part in parts)
+    places = {block.block_hash for block in blocks if block.block_hash}
+    taken = 0
+    for held in _apart(await _by_block(tx, await fetch_json_rows(tx, _AT_PLACES, chain=chain_id, places=places))):
+        parts = [part for part in held.values() if rail_of(part.key[1]) is rail]
+        await take_off(tx, chain_id, held, parts, now=now)
+        taken += sum(part.times for part in parts)
+    return taken
+
+
+def _apart(blocks: Iterable[Held]) -> list[Held]:
+    """Put blocks together as long as no transaction stands in two of them: one of both would be forgotten."""
+    together: list[Held] = []
+    for block in blocks:
+        free = next((held for held in together if held.keys().isdisjoint(block)), None)
+        if free is None:
+            together.append(dict(block))
+        else:
+            free |= block
+    return together
 
 
 async def _lessen(

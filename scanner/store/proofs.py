@@ -15,6 +15,7 @@ from protocol.answers import ProofTransfer
 from scanner.store.tables import receipt_proofs, transfer_proofs, transfers
 
 RECEIPTS_PER_QUESTION = 200
+MAX_PROOF_BYTES = 4 * 2**20  # of one proof: of a larger one nothing is kept but where its transfer stands
 
 _t, _p, _r = transfers.c, transfer_proofs.c, receipt_proofs.c
 _RECEIPT = upsert(receipt_proofs)
@@ -38,6 +39,7 @@ class _Receipt(msgspec.Struct, frozen=True):
 
 
 _READ = msgspec.json.Decoder(_Receipt)
+Place = tuple[str, int, int]  # a log: its block, its transaction's place there, its own place in the receipt
 
 
 class CountedTransfer(NamedTuple):
@@ -68,8 +70,10 @@ async def keep(tx: AsyncConnection, proofs: Mapping[int, TransferProof]) -> None
     common = [
         {"block_hash": block_hash, "transaction_index": index, "proof": _as_text(proof)}
         for (block_hash, index), proof in sorted(receipts.items())
+        if _size(proof) <= MAX_PROOF_BYTES
     ]
-    await tx.execute(_KEEP_RECEIPT, common)
+    if common:
+        await tx.execute(_KEEP_RECEIPT, common)
     places = [
         {
             "transfer_id": row,
@@ -80,6 +84,25 @@ async def keep(tx: AsyncConnection, proofs: Mapping[int, TransferProof]) -> None
         for row, proof in proofs.items()
     ]
     await tx.execute(_KEEP_PLACE, places)
+
+
+def place_of(proof: TransferProof) -> Place:
+    """Return where the log of a transfer stands: there is one at each place, whatever its transaction is called."""
+    return proof.block_hash, proof.transaction_index, proof.log_position
+
+
+async def whose(tx: AsyncConnection, places: Collection[Place]) -> dict[Place, int]:
+    """Return which transfers that count were proven to stand at these places."""
+    found: dict[Place, int] = {}
+    blocks = sorted({block_hash for block_hash, _, _ in places})
+    for block_hash in blocks:
+        rows = await tx.execute(_WHOSE.where(_p.block_hash == block_hash))
+        found |= {(block_hash, row.transaction_index, row.log_position): row.transfer_id for row in rows}
+    return {place: row for place, row in found.items() if place in places}
+
+
+def _size(proof: TransferProof) -> int:
+    return len(proof.header) + len(proof.receipt) + sum(map(len, proof.nodes))
 
 
 def _as_text(proof: TransferProof) -> str:
@@ -97,8 +120,8 @@ _COUNTED = (
         _t.id,
         _t.tx_hash,
         _t.amount,
-        _p.block_hash,
-        _p.transaction_index,
+        _r.block_hash,
+        _r.transaction_index,
         _p.log_position,
         func.coalesce(func.length(_r.proof), 0).label("characters"),
     )
@@ -110,6 +133,12 @@ _COUNTED = (
     .where(_t.counted)
     # Amounts are decimal text: the longer one is the larger.
     .order_by(func.length(_t.amount).desc(), _t.amount.desc(), _t.id)
+)
+_WHOSE = (
+    select(_p.transfer_id, _p.transaction_index, _p.log_position)
+    .join(transfers, _t.id == _p.transfer_id)
+    .where(_t.counted)
+    .order_by(_p.transfer_id.desc())  # of several the first has the place
 )
 _COUNT = select(func.count()).select_from(transfers).where(_t.counted)
 

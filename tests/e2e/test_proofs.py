@@ -56,10 +56,10 @@ async def test_a_payment_on_each_rail_is_proven_to_a_client(
 
     monkeypatch.setattr(services, "MAX_PROVEN", 1)
     path = f"/intents/{direct['intentId']}/proof"
-    assert (await proving.api.call("GET", path))[1]["error"].endswith("is too large")
+    assert (await proving.api.call("GET", path))[1]["error"].endswith("does not reach its price")
     monkeypatch.setattr(services, "MAX_PROVEN", 2)
-    monkeypatch.setattr(services, "MAX_PROOF_CHARACTERS", 5_000)
-    assert (await proving.api.call("GET", path))[1]["error"].endswith("is too large")
+    monkeypatch.setattr(services, "MAX_PROOF_CHARACTERS", 100)
+    assert (await proving.api.call("GET", path))[1]["code"] == "no_proof"
 
 
 async def test_a_proof_goes_with_its_transfer(chain: Anvil, hooks: Receiver, proving: Running) -> None:

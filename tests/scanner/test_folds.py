@@ -158,3 +158,18 @@ async def test_what_a_block_brought_to_a_row_that_was_forgotten_is_no_other_rows
     assert await listed(db) == [other]
     await read(db, [stray(101)])
     assert sorted(row[:2] for row in await listed(db)) == [(1, 7), (1, 10)]
+
+
+async def test_a_transaction_that_stood_in_two_blocks_which_go_together_leaves_nothing(db: Database) -> None:
+    """Two endpoints on two branches showed it before either was seen to have left the chain."""
+    await read(db, [stray(99), stray(100)])
+    await read(db, [stray(100, branch="b"), stray(100, 1, branch="b")])
+    assert await remembered(db) == (4, 3)
+
+    blocks = [Cursor(100, a_hash("block", 100, branch)) for branch in ("a", "b")]
+    async with db.write() as tx:
+        gone = (await ingest.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=blocks, now=NOW)).reorged
+
+    assert gone == 3
+    assert await listed(db) == [(1, 10, stray(99).tx_hash, stray(99).tx_hash)]
+    assert await remembered(db) == (1, 1)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import func, select, update
 
-from chains.types import Rail, TransferProof
+from chains.types import Rail, Transfer, TransferProof, Verification, VerificationOutcome
 from kernel.store.database import Database
 from marketplace.risk import payment_proofs
-from scanner import ingest, services
+from scanner import ingest, services, verdicts
 from scanner.store import intents, proofs, retention, tables, transfers
 from tests.scanner.facts import CHAIN, LATE_MS, NOW, a_hash, a_transfer, an_intent
+from tests.scanner.test_ingest import as_fact
 
 SHOP = an_intent("order-1", rail=Rail.DIRECT)
 
@@ -87,6 +88,20 @@ async def test_a_receipt_goes_with_the_last_transfer_that_needs_it(db: Database)
     assert await kept(db) == (0, 0)
 
 
+async def test_of_a_proof_that_is_too_large_its_place_alone_is_kept(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (row,) = await paid(db, [(1000, 100)])
+    monkeypatch.setattr(proofs, "MAX_PROOF_BYTES", 100)
+    large = a_proof(100, 4, receipt=bytes(100))
+    async with db.write() as tx:
+        await proofs.keep(tx, {row: large})
+
+    assert (await kept(db), await told(db)) == ((1, 0), [])
+    async with db.read() as tx:
+        assert await proofs.whose(tx, {proofs.place_of(large)}) == {proofs.place_of(large): row}
+
+
 async def test_of_more_than_one_proof_tells_what_pays_most_is_told(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,3 +128,60 @@ async def test_dust_without_a_proof_hides_no_payment_that_has_one(db: Database) 
 
 def test_a_proof_lies_in_no_more_blocks_than_the_marketplace_asks_about() -> None:
     assert services.MAX_PROVEN_BLOCKS <= payment_proofs.MAX_BLOCKS
+
+
+async def look(db: Database, **places: TransferProof) -> list[tuple[str, bool, str | None]]:
+    """Prove transfers, by their event keys, as the confirmer does; return what became of all of them."""
+    async with db.write() as tx:
+        held = (await transfers.of_intents(tx, ["order-1"]))["order-1"]
+        looked = [
+            (each, Verification(as_fact(each), VerificationOutcome.CREDITED, each.amount, proof=places[each.event_key]))
+            for each in held
+            if each.event_key in places
+        ]
+        await verdicts.apply_verdicts(tx, CHAIN, looked, now=NOW, late_ms=LATE_MS)
+        held = (await transfers.of_intents(tx, ["order-1"]))["order-1"]
+        return [(each.tx_hash, each.counted, each.reason) for each in held]
+
+
+def renamed(event_key: str, *, block: int = 100, name: str = "other") -> Transfer:
+    return a_transfer(
+        SHOP,
+        amount=500,
+        event_key=event_key,
+        tx_hash=a_hash("tx", name),
+        block_number=block,
+        block_hash=a_hash("block", block),
+        block_time=NOW // 1000,
+    )
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_log_counts_once_whatever_a_node_calls_its_transaction(db: Database, at_once: bool) -> None:
+    """No tree proves the hash of a transaction: half a price under two names once was the whole of it."""
+    await paid(db, [(500, 100)])
+    if not at_once:
+        await look(db, **{"0": a_proof(100, 0)})
+    async with db.write() as tx:
+        await ingest.record_page(tx, CHAIN, [renamed("again")], now=NOW, late_ms=LATE_MS)
+
+    places = {"again": a_proof(100, 0)} | ({"0": a_proof(100, 0)} if at_once else {})
+    first, second = await look(db, **places)
+
+    assert (first[1], second[1:]) == (True, (False, "no_transfer_log"))
+    async with db.read() as tx:
+        assert (await intents.get_many(tx, ["order-1"]))["order-1"].amount_received == 500
+
+
+async def test_logs_at_other_places_are_others_and_one_that_is_gone_leaves_its_place(db: Database) -> None:
+    await paid(db, [(1, 100)])
+    await look(db, **{"0": a_proof(100, 0)})
+    async with db.write() as tx:
+        found = [renamed("beside"), renamed("above", block=101)]
+        await ingest.record_page(tx, CHAIN, found, now=NOW, late_ms=LATE_MS)
+    seen = await look(db, beside=a_proof(100, 1), above=a_proof(101, 0))
+    assert [counted for _, counted, _ in seen] == [True, True, True]
+
+    async with db.write() as tx:
+        await tx.execute(update(tables.transfers).values(counted=False, reason="reorged"))
+        assert await proofs.whose(tx, {("nothing", 3, 0), proofs.place_of(a_proof(100, 0))}) == {}

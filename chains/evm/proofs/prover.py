@@ -19,7 +19,6 @@ from chains.rpc.endpoint_pool import EndpointPool
 from chains.types import Head, Transfer, TransferProof, Verification, VerificationOutcome
 from config.catalog import Chain
 
-MAX_PROOF_BYTES = 4 * 2**20  # of one proof: a larger one is checked here, and not kept
 MAX_REASON_CHARS = 300
 
 
@@ -124,7 +123,6 @@ def _verified(transfer: Transfer, receipt: Receipt | None, block: Block, proof: 
     seen = None if receipt is None else verify_transfer(transfer, receipt, block)
     if seen is None:
         return Verification(transfer, VerificationOutcome.NO_TRANSFER_LOG, 0)
-    size = len(proof.header) + len(proof.receipt) + sum(map(len, proof.nodes))
-    if seen.log_position is None or size > MAX_PROOF_BYTES:
+    if seen.log_position is None:
         return seen
     return replace(seen, proof=proof._replace(log_position=seen.log_position))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chains.evm.proofs import headers, prover
-from chains.evm.proofs.prover import MAX_PROOF_BYTES, Prover
+from chains.evm.proofs.prover import Prover
 from chains.evm.verification.receipts import read_receipt
 from chains.rpc.endpoint import Unserved
 from chains.rpc.endpoint_pool import EndpointPool
@@ -272,15 +272,6 @@ async def test_a_transaction_that_is_not_in_the_block_is_not_proven() -> None:
 
     assert found.outcome is NOT_YET
     assert "holds no transaction" in (found.why or "")
-
-
-async def test_a_proof_that_is_too_large_is_checked_and_not_kept() -> None:
-    large = log() | {"topics": [HASH], "data": "0x" + "00" * (MAX_PROOF_BYTES // 2)}
-    node = Node({NUMBER: [receipt(NUMBER, 0, log(), large)]})
-
-    found = await proven(node, index=0)
-
-    assert (found.outcome, found.proof) == (CREDITED, None)
 
 
 async def test_headers_are_read_once_and_only_the_new_ones_later() -> None:
