@@ -7,11 +7,11 @@ import importlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -46,10 +46,15 @@ from marketplace.identity.rate_limit import parse_limits
 from marketplace.identity.second_factors import CodeCheck, SecondFactors
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
+from marketplace.model import Channel
 from marketplace.networks import Networks
 from marketplace.notifications.announcer import Announcer
+from marketplace.notifications.channels import Channels
+from marketplace.notifications.courier import Courier, Sender
 from marketplace.notifications.feed import Notifications
 from marketplace.notifications.follower import NotificationFollower
+from marketplace.notifications.mail import Mail
+from marketplace.notifications.telegram import TELEGRAM, Telegram, TelegramLinks
 from marketplace.payments.checkout import Checkout
 from marketplace.payments.deposit_addresses import open_destinations, open_treasuries
 from marketplace.payments.derived_addresses import DerivedAddresses
@@ -100,6 +105,13 @@ LEASE_S = 6.0
 MAX_ACCOUNTS = 100_000  # tries of so many are counted at once
 
 
+class Messenger(Protocol):
+    """Something that runs for ever."""
+
+    async def run(self) -> None:
+        """Run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marketplace:
     """Everything that runs, built and not yet started."""
@@ -113,6 +125,7 @@ class Marketplace:
     follower: ClockFollower
     screener: OfacScreener | None
     clock: Clock
+    messengers: Mapping[str, Messenger]  # who tells people elsewhere as well, by what they do
     sharing: Sharing | None  # where other processes use the same store
     listening: asyncio.Future[str]  # the base URL, once it listens
 
@@ -129,6 +142,7 @@ class Marketplace:
                 group.create_task(self.commands.run(), name="commands"),
                 group.create_task(self.sweep.run(), name="sweep"),
                 group.create_task(Announcer(self.services.units).run(), name="announcements"),
+                *(group.create_task(each.run(), name=name) for name, each in self.messengers.items()),
             ]
             if self.sharing is None:
                 chores.append(group.create_task(self.follower.run(), name="clock"))
@@ -211,7 +225,7 @@ async def _open_store(stack: AsyncExitStack, settings: Settings, clock: Clock) -
             "[marketplace] MARKETPLACE_PUBLIC_URL is not set: the scanner calls the process that registered a payment,"
             " and waits for it when it is gone"
         )
-    leases = Leases(shared, clock, node_id=node_id, version=VERSION, lease_s=LEASE_S, names=(SWEEP,))
+    leases = Leases(shared, clock, node_id=node_id, version=VERSION, lease_s=LEASE_S, names=(SWEEP, TELEGRAM))
     await once_reachable(DATABASE, leases.join, clock.sleep)
     return shared, leases
 
@@ -311,6 +325,7 @@ def _build(
         ),
         follower=ClockFollower(clock, units.db, MarketplaceWaits(LONGEST_PAUSE_S * 1000)),
         screener=parts.screener,
+        messengers=_messengers(settings, units, session, leases),
         clock=clock,
         sharing=None
         if leases is None
@@ -319,6 +334,23 @@ def _build(
         ),
         listening=asyncio.get_running_loop().create_future(),
     )
+
+
+def _messengers(
+    settings: Settings, units: UnitOfWorkFactory, session: aiohttp.ClientSession, leases: Leases | None
+) -> Mapping[str, Messenger]:
+    """Return who tells people elsewhere as well; nobody where nothing is configured."""
+    channels, found = settings.channels, dict[str, Messenger]()
+    senders: dict[Channel, Sender] = {}
+    if channels.telegram_token is not None:
+        telegram = Telegram(session, channels.telegram_token, channels.telegram_url)
+        senders[Channel.TELEGRAM] = telegram
+        found["telegram"] = TelegramLinks(units, telegram, leases)
+    if channels.mail_server is not None and channels.mail_from is not None:
+        senders[Channel.EMAIL] = Mail(channels.mail_server, channels.mail_from)
+    if senders:
+        found["messages"] = Courier(units, senders)
+    return found
 
 
 def _payment_parts(
@@ -399,6 +431,7 @@ def _services(
         negotiations=Negotiations(units, fees, parts.quoting),
         fees=fees,
         notifications=Notifications(units, news),
+        channels=Channels(units),
         checkout=checkout,
         shops=Shops(units, parts.quoting),
         orders=Orders(units, offers, checkout),

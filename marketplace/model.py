@@ -162,6 +162,13 @@ class AccountEvent(StrEnum):
     RECOVERY_CODE_USED = "recovery_code_used"
 
 
+class Channel(StrEnum):
+    """Where people may be told of something besides the lists and streams here."""
+
+    TELEGRAM = "telegram"
+    EMAIL = "email"
+
+
 class LinkKind(StrEnum):
     """What a link of an admin's is good for."""
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from marketplace.store import retention
+from marketplace.store import messages, retention
 from marketplace.store.database import Tx
 from marketplace.unit_of_work import UnitOfWorkFactory
 
@@ -40,6 +40,7 @@ class Retention:
             "events": (self._keeping.events, retention.prune_events),
             "unmatched": (self._keeping.unmatched, retention.prune_unmatched),
             "payments": (self._keeping.payments, retention.prune_payments),
+            "messages": (self._keeping.events, messages.prune),
             "notifications": (self._keeping.notifications, retention.prune_notifications),
         }
         gone = {name: await self._prune(days, prune) for name, (days, prune) in kinds.items() if days > 0}

@@ -17,6 +17,7 @@ from marketplace.identity.second_factors import SecondFactors
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
 from marketplace.networks import Networks
+from marketplace.notifications.channels import Channels
 from marketplace.notifications.feed import Notifications
 from marketplace.payments.checkout import Checkout
 from marketplace.payments.derived_addresses import DerivedAddresses
@@ -63,6 +64,7 @@ class Services:
     negotiations: Negotiations
     fees: Fees
     notifications: Notifications
+    channels: Channels
     checkout: Checkout
     networks: Networks
     payment_options: PaymentOptions

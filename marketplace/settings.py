@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from clients.python.amn_scanner_client import check_secret
 from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings, refuse_examples
+from kernel.web.ids import whole
 from marketplace.errors import ConfigError
 from marketplace.model import Role
+from marketplace.notifications.mail import MailServer, mail_server
 from marketplace.payments.fees import MAX_FEE_BPS
 from marketplace.pricing.settings import OracleEnvironment, OracleSettings, oracle_settings
 from marketplace.retention import Keeping
@@ -27,6 +30,7 @@ PREFIX = "MARKETPLACE_"
 OTHER_NODES = ("TRONGRID_URL", "TONCENTER_URL")
 LATE_DAYS = 7  # the scanner's LATE_WATCH_HOURS
 MIN_SECRET = 32
+EMAIL = r"[^@\s]{1,64}@[^@\s]{1,190}"
 MAX_ORIGINS = 50
 DEFAULT_PORTS = {"http": {80}, "https": {443}}  # which browsers leave out
 
@@ -64,6 +68,17 @@ def _sealing_key(value: SecretStr) -> SecretStr:
 
 def _listed(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _bot_token(value: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,100}", value.get_secret_value()) is None:
+        raise ValueError("must be the token of a bot: digits, a colon, and what follows")
+    return value
+
+
+def _mail_url(value: SecretStr) -> SecretStr:
+    mail_server(value.get_secret_value())
+    return value
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -148,12 +163,23 @@ class MoneySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """Where people are told besides."""
+
+    telegram_token: SecretStr | None
+    telegram_url: str
+    mail_server: MailServer | None
+    mail_from: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the operator told us."""
 
     http: HttpSettings
     scanner: ScannerSettings
     money: MoneySettings
+    channels: ChannelSettings
     oracle: OracleSettings
     db_path: Path
     database_url: str | None = field(repr=False)  # PostgreSQL in its place; it may hold a password
@@ -207,6 +233,10 @@ class _Environment(OracleEnvironment):
     AMN_SCANNER_API_KEY: SecretStr | None = None
     AMN_SCANNER_WEBHOOK_SECRET: SecretStr | None = None
     AMN_SCANNER_TIMEOUT_SEC: Seconds = 10
+    TELEGRAM_BOT_TOKEN: Annotated[SecretStr, AfterValidator(_bot_token)] | None = None
+    TELEGRAM_API_URL: Url = "https://api.telegram.org"
+    SMTP_URL: Annotated[SecretStr, AfterValidator(_mail_url)] | None = None
+    SMTP_FROM: Annotated[str, AfterValidator(whole(EMAIL, "must be an e-mail address"))] | None = None
     RELEASE_GRACE_HOURS: Hours = 48
     PAYMENT_TTL_HOURS: Annotated[Hours, Field(gt=0)] = 24
     TRANSACTION_SAFETY_REQUIRE_EOA_SENDER: bool = False
@@ -259,6 +289,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
             timeout_s=env.AMN_SCANNER_TIMEOUT_SEC,
         ),
         money=_money(env, given),
+        channels=_channels(env),
         oracle=oracle_settings(env, production=env.APP_ENV == "production"),
         db_path=env.MARKETPLACE_DB_PATH,
         database_url=_revealed(env.MARKETPLACE_DATABASE_URL),
@@ -309,6 +340,17 @@ def _keeping(env: _Environment) -> Keeping:
         unmatched=env.MARKETPLACE_UNMATCHED_RETENTION_DAYS,
         payments=env.MARKETPLACE_INTENT_RETENTION_DAYS,
         notifications=env.MARKETPLACE_NOTIFICATION_RETENTION_DAYS,
+    )
+
+
+def _channels(env: _Environment) -> ChannelSettings:
+    if (env.SMTP_URL is None) is not (env.SMTP_FROM is None):
+        raise ConfigError("SMTP_FROM: give it together with SMTP_URL, or neither")
+    return ChannelSettings(
+        telegram_token=env.TELEGRAM_BOT_TOKEN,
+        telegram_url=env.TELEGRAM_API_URL,
+        mail_server=None if env.SMTP_URL is None else mail_server(env.SMTP_URL.get_secret_value()),
+        mail_from=env.SMTP_FROM,
     )
 
 

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, contextmanager
 from kernel.clock import Clock
 from kernel.tasks.wakeup import Wakeup
 from marketplace.errors import Refused
-from marketplace.model import Notification, Payment, Role
+from marketplace.model import Channel, Notification, Payment, Role
 from marketplace.notifications.stream_buffer import StreamBuffer
-from marketplace.store import announcements, locks, notifications, seldom, users
+from marketplace.store import announcements, locks, messages, notifications, seldom, users
 from marketplace.store.database import Database, Tx
 from marketplace.store.locks import Subject
 
@@ -80,9 +80,11 @@ def counted(title: str, more: int) -> str:
 class UnitOfWork:
     """What one transaction collects."""
 
-    def __init__(self, tx: Tx, now: int) -> None:
+    def __init__(self, tx: Tx, now: int, channels: frozenset[Channel] = frozenset()) -> None:
         self.tx = tx
         self.now = now
+        self.messages = False
+        self._channels = channels
         self.told: list[Notification] = []
         self.commands = False
         self.announced = False
@@ -162,6 +164,9 @@ class UnitOfWork:
 
     async def finish(self) -> None:
         self.told = await notifications.add(self.tx, self._notes)
+        if self.told and self._channels:
+            ids = [note.id for note in self.told]
+            self.messages = bool(await messages.add(self.tx, ids, self._channels, self.now))
 
 
 class UnitOfWorkFactory:
@@ -173,6 +178,8 @@ class UnitOfWorkFactory:
         self.subscribers = Subscribers()
         self.commands = Wakeup()  # something waits in the scanner's outbox
         self.announcements = Wakeup()  # everybody of a role is to be told something
+        self.channels: frozenset[Channel] = frozenset()  # over which people may be told elsewhere as well
+        self.messages = Wakeup()  # something is to be sent over one of them
         self.news = Wakeup()  # somebody was told something, where it is followed in the store
 
     @asynccontextmanager
@@ -184,7 +191,7 @@ class UnitOfWorkFactory:
         """
         async with self.db.write() as tx:
             await locks.hold(self.db, tx, about)
-            work = UnitOfWork(tx, self.clock.now_ms())
+            work = UnitOfWork(tx, self.clock.now_ms(), self.channels)
             yield work
             await work.finish()
         if self.db.shared:  # the others commit as well, and only the store knows in which order
@@ -193,5 +200,7 @@ class UnitOfWorkFactory:
             self.subscribers.tell(work.told)
         if work.commands:
             self.commands.wake()
+        if work.messages:
+            self.messages.wake()
         if work.announced:
             self.announcements.wake()

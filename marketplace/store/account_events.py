@@ -34,6 +34,12 @@ async def add(
     await tx.execute(insert(account_events).values(**row))
 
 
+async def has(tx: Tx, user_id: str, kind: AccountEvent) -> bool:
+    """Say whether this ever became of an account."""
+    found = select(_e.id).where(_e.user_id == user_id, _e.kind == kind).limit(1)
+    return (await tx.execute(found)).first() is not None
+
+
 async def of_user(tx: Tx, user_id: str, page: Page) -> tuple[list[Event], int]:
     """Return one page of what became of an account, newest first."""
     about = select(account_events).where(_e.user_id == user_id).order_by(_e.id.desc())

@@ -726,6 +726,56 @@ goods_keys, stock_pools, stock_items, offered_goods, goods_orders, goods_reveals
 )
 shops, request_templates, checkouts, checkout_lines = shop_tables(metadata)
 
+# What people want to be told elsewhere as well, and where.
+telegram_links = Table(
+    "telegram_links",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.id"), primary_key=True),
+    Column("chat_id", StrangersText, nullable=False),
+    Column("linked_at", Whole, nullable=False),
+)
+
+telegram_codes = Table(
+    "telegram_codes",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.id"), primary_key=True),
+    Column("code_hash", Text, nullable=False, unique=True),
+    Column("expires_at", Whole, nullable=False),
+)
+
+channel_choices = Table(
+    "channel_choices",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.id"), primary_key=True),
+    Column("channel", OneOf(model.Channel), primary_key=True),
+    Column("category", Text, primary_key=True),
+    CheckConstraint(known("channel", model.Channel), name="channel_choices_channel_known"),
+)
+
+# Written with the notification it carries, sent until it is taken.
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Whole, primary_key=True),
+    Column("channel", OneOf(model.Channel), nullable=False),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("notification_id", Text, nullable=False),
+    Column("title", StrangersText, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Whole, nullable=False, server_default="0"),
+    Column("next_attempt_at", Whole, nullable=False),
+    Column("last_error", StrangersText),
+    Column("created_at", Whole, nullable=False),
+    Column("done_at", Whole),
+    Column("claim", Text),  # of the process that sends it now, where several could
+    Column("claimed_until", Whole),
+    UniqueConstraint("channel", "notification_id", name="messages_once"),
+    CheckConstraint(known("channel", model.Channel), name="messages_channel_known"),
+    CheckConstraint("status IN ('pending','sent','failed')", name="messages_status_known"),
+    Index("messages_due", "next_attempt_at", **where("status = 'pending'")),
+    Index("messages_done", "done_at"),
+)
+
 # What several processes on one store know of each other.
 rate_counts = rate_table(metadata)
 nodes, leases = lease_tables(metadata)

@@ -83,3 +83,19 @@ class Enrolment(Wire):
 
 class RecoveryCodes(Wire):
     recovery_codes: tuple[str, ...]
+
+
+class Choice(Wire):
+    channel: Annotated[str, one_of(model.Channel)]
+    category: str
+
+
+class Channels(Wire):
+    available: tuple[str, ...]
+    telegram_linked: bool
+    choices: tuple[Choice, ...]
+
+
+class TelegramCode(Wire):
+    code: str
+    expires_at: Time

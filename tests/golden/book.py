@@ -45,7 +45,7 @@ _DRAWN = {
     "token": re.compile(r"[\w-]{43}"),
     "path": re.compile(r"/admin/links/[\w-]{43}"),
     "refreshToken": re.compile(r".+"),
-    "code": re.compile(r"[0-9]{6}|([A-Z2-9]{4}-?){4}"),
+    "code": re.compile(r"[0-9]{6}|([A-Z2-9]{4}-?){4}|[\w-]{43}"),
     "nonce": re.compile(r"[0-9a-f]{32}"),
     "signature": re.compile(r"0x[0-9a-f]{130}"),
     "X-Request-Id": re.compile(r"[0-9a-f]{32}"),

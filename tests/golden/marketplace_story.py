@@ -20,6 +20,8 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_keys import keys
 
+from marketplace.identity.tokens import digest
+from marketplace.store import messages
 from marketplace.web.routes import ROUTES
 from protocol.wire import Moment, rfc3339
 from tests.golden import goods_story, shop_story
@@ -757,6 +759,24 @@ async def second_factor(m: Market) -> None:
     await m.nobody.ask("POST", "/api/auth/login", given)
     await admin.ask("GET", "/api/notifications")
     assert recovered["error"]["code"] == "code_required"
+
+
+async def told_elsewhere(m: Market) -> None:
+    """Channels: no bot answers here, and nobody is told."""
+    admin = await m.log_in("admin", *ADMIN)
+    place = "/api/notifications/channels"
+    await admin.ask("GET", place)
+    await admin.ask("PUT", place, {"choices": [{"channel": "pigeon", "category": "payment"}]}, status=REFUSED)
+    await admin.ask("PUT", place, {"choices": [{"channel": "telegram", "category": "payment"}]})
+    made = await admin.ask("POST", "/api/notifications/telegram/link", status=201)
+    async with m.shop.marketplace.services.units.begin(None) as work:  # what the bot does with a code
+        user_id = await messages.link(work.tx, digest(made["data"]["code"]), "4711", work.now)
+        work.notify(
+            [str(user_id)], "account", "telegram_linked", "A Telegram chat was linked to your account", about="x"
+        )
+    await admin.ask("GET", place)
+    await admin.ask("GET", "/api/notifications")
+    await admin.ask("POST", "/api/notifications/telegram/unlink")
 
 
 async def without_a_secret(m: Market) -> None:

@@ -37,6 +37,11 @@ async def test_every_answer_and_every_notification(tmp_path: Path, monkeypatch: 
         ("often", marketplace_story.too_often, {"MARKETPLACE_RATE_LIMITS": "login=3/900,payment=off,all=off"}),
         ("open", marketplace_story.registering, {"MARKETPLACE_REGISTRATION": "true"}),
         ("factor", marketplace_story.second_factor, {"MARKETPLACE_SECOND_FACTOR": "admin"}),
+        (
+            "elsewhere",
+            marketplace_story.told_elsewhere,
+            {"TELEGRAM_BOT_TOKEN": "1:x", "TELEGRAM_API_URL": "http://127.0.0.1:9"},
+        ),
         ("secret", marketplace_story.without_a_secret, {"AMN_SCANNER_WEBHOOK_SECRET": ""}),
         ("quotes", marketplace_story.quoting, {**UNREACHABLE, "ORACLE_FX_URL": "http://127.0.0.1:9/rates"}),
     ):

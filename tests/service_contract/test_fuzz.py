@@ -208,6 +208,12 @@ async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
             FuzzSample("POST", "/api/auth/join", {"token": "a" * 43, "name": "New", "password": "a long password"}),
             FuzzSample("POST", "/api/auth/reset-password", {"token": "a" * 43, "password": "a long password"}),
             FuzzSample("POST", "/api/auth/register", person),
+            FuzzSample(
+                "PUT",
+                "/api/notifications/channels",
+                {"choices": [{"channel": "email", "category": "payment"}]},
+                "buyer",
+            ),
             FuzzSample("POST", "/api/auth/second-factor", {"password": "not the password"}, "admin"),
             FuzzSample("POST", "/api/auth/second-factor/confirm", {"code": "000000"}, "admin"),
             FuzzSample(
