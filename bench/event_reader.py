@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from pathlib import Path
-
+from bench.peers import python_with, run
 from devnet.evm.anvil import PROXY
 
-PEER = Path(__file__).parent.parent / "locks" / "bench-peer.txt"
-HOME = Path(__file__).parent / ".event_reader"  # ignored by git
 BLOCKS, CHUNK = 5_000, 100
 
 SCRIPT = """
@@ -46,23 +41,9 @@ print(time.perf_counter() - started)
 
 async def event_reader(url: str) -> dict[str, float]:
     """Return seconds for 100,000 logs: as they come, with their values decoded, and with block times as by default."""
-    python = HOME / "bin" / "python"
-    if not (HOME / "ready").exists():
-        await _run(sys.executable, "-m", "venv", "--clear", str(HOME))
-        await _run(str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(PEER))
-        (HOME / "ready").touch()
+    python = await python_with("event_reader", "bench-peer.txt")
     found = {}
     for how in ("raw", "decoded", "stamped"):
-        said = await _run(str(python), "-W", "ignore", "-c", SCRIPT, url, PROXY, str(BLOCKS), str(CHUNK), how)
+        said = await run(str(python), "-W", "ignore", "-c", SCRIPT, url, PROXY, str(BLOCKS), str(CHUNK), how)
         found[how] = float(said.split()[-1])
     return found
-
-
-async def _run(*command: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, error = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}: {error.decode()[-2000:]}")
-    return out.decode()

@@ -16,6 +16,7 @@ import aiohttp
 import orjson
 from sqlalchemy import text
 
+from bench.cryo_reader import cryo_reader
 from bench.event_reader import event_reader
 from bench.table import TableRow
 from chains.evm.adapter import open_adapter
@@ -238,6 +239,7 @@ async def run() -> list[TableRow]:
             memory = await reading(url, db)
             web3_s = await plain_web3(url)
             peers = await event_reader(url)
+            cryo_s = await cryo_reader(url)
             stored, store_stall = await store_all(db, url)
     return [
         TableRow("scan: read and match 100,000 logs of anvil", f"{node.ours_s:.2f} s", f"fetch + orjson {node.limit_s:.2f} s",
@@ -251,6 +253,8 @@ async def run() -> list[TableRow]:
         TableRow("scan: the whole worker, decoded, matched and stored", f"{stored:.2f} s",
             f"eth_defi {peers['decoded']:.1f} s decoded, {peers['stamped']:.1f} s with block times, {peers['raw']:.1f} s as it came; none stored",
             f"{peers['decoded'] / stored:.1f} times", "ahead of eth_defi", peers["decoded"] > stored),
+        TableRow("scan: against cryo, which decodes and stores nothing", f"{memory.ours_s:.2f} s read and matched",
+            f"{cryo_s:.2f} s", f"{cryo_s / memory.ours_s:.1f} times", "", None),
         TableRow("scan: longest stall while storing", f"{store_stall:.0f} ms", "", "", "< 100 ms", store_stall < 100),
     ]  # fmt: skip
 

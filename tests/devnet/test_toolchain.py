@@ -35,7 +35,7 @@ def is_sha512(text: str) -> bool:
     return text.startswith("sha512-") and len(base64.b64decode(text.removeprefix("sha512-"), validate=True)) == 64
 
 
-@pytest.mark.parametrize("name", ["runtime", "dev", "node", "postgresql", "lock", "bench-peer"])
+@pytest.mark.parametrize("name", ["runtime", "dev", "node", "postgresql", "lock", "bench-peer", "bench-cryo"])
 def test_every_python_package_is_pinned_by_version_and_hash(name: str) -> None:
     text = (toolchain.ROOT / "locks" / f"{name}.txt").read_text().replace("\\\n", " ")
     entries = [line for line in text.splitlines() if line.strip()]
