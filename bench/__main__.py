@@ -8,7 +8,22 @@ import json
 import logging
 import sys
 
-from bench import api, attack, direct, families, idle, listener, memory, push, scale, scan, store, watches, webhooks
+from bench import (
+    api,
+    attack,
+    direct,
+    families,
+    idle,
+    listener,
+    memory,
+    proofs,
+    push,
+    scale,
+    scan,
+    store,
+    watches,
+    webhooks,
+)
 from bench.table import TableRow, show
 from devnet import toolchain
 from kernel.tasks.gc import tune_gc
@@ -23,6 +38,7 @@ ALL = {
     "families": families.run,
     "memory": memory.run,
     "idle": idle.run,
+    "proofs": proofs.run,
     "push": push.run,
     "attack": attack.run,
     "scale": scale.run,

@@ -85,6 +85,18 @@ def root_of(receipts: Sequence[dict[str, Any]]) -> bytes:
     return root
 
 
+def bloom_of(receipts: Sequence[dict[str, Any]]) -> int:
+    """Return the filter of a block's logs (Ethereum Yellow Paper, section 4.4.1)."""
+    bloom = 0
+    for each in receipts:
+        for told in each["logs"]:
+            for item in (told["address"], *told["topics"]):
+                digest = keccak(as_bytes(item))
+                for place in (0, 2, 4):
+                    bloom |= 1 << (int.from_bytes(digest[place : place + 2]) % 2048)
+    return bloom
+
+
 def sealed(number: int, parent: str, receipts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return a block of after Cancun as a node tells it."""
     told = {
@@ -94,7 +106,7 @@ def sealed(number: int, parent: str, receipts: Sequence[dict[str, Any]]) -> dict
         "stateRoot": HASH,
         "transactionsRoot": HASH,
         "receiptsRoot": "0x" + root_of(receipts).hex(),
-        "logsBloom": BLOOM,
+        "logsBloom": f"0x{bloom_of(receipts):0512x}",
         "difficulty": "0x0",
         "number": hex(number),
         "gasLimit": "0x1c9c380",
