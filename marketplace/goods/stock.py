@@ -105,12 +105,12 @@ class Stock:
         keys = self._seal.keys
         try:
             given = read_stock(raw, self._units.clock.now_ms())
+            new = _sealed(keys, actor.user_id, given)  # before the transaction: others wait for it
             async with self._units.begin(locks.pool(pool_id)) as work:
                 pool = await own_pool(work.tx, actor, pool_id)
                 left = await stock.count_free(work.tx, pool_id, work.now)
                 if left + len(given) > MAX_FREE:
                     raise conflict(f"a stock has at most {MAX_FREE} goods", left=left, added=len(given))
-                new = _sealed(keys, actor.user_id, given)
                 await _refuse_known(work.tx, actor.user_id, new)
                 await stock.add_items(work.tx, pool, new, work.now)
                 await handover.has_more(work, pool_id)

@@ -18,6 +18,8 @@ from marketplace.trade.offers import Offers, found_offer, new_offer
 from marketplace.trade.requests import delivers_or_receives, found, new_request
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
+MAX_UNPAID = 3  # orders of one template by one buyer
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderDraft:
@@ -99,7 +101,7 @@ class Orders:
     async def _place(self, actor: Actor, draft: OrderDraft) -> str:
         """Return the request of a cart; made, with its accepted offer, unless it was before."""
         digest = cart.digest_of(draft.lines)
-        async with self._units.begin(locks.checkout(actor.user_id, draft.checkout_id)) as work:
+        async with self._units.begin(locks.checkouts_of(actor.user_id)) as work:
             before = await shops.checkout(work.tx, actor.user_id, draft.checkout_id)
             if before is not None:
                 if before.digest != digest:
@@ -109,6 +111,7 @@ class Orders:
             found_ = await shops.shared(work.tx, [line.share_id for line in draft.lines])
             chosen = cart.choose(draft.lines, found_)
             await seller_at_work(work.tx, chosen[0].template.seller_id)
+            await self._refuse_idle(work, actor, chosen)
             await self._use(work, chosen)
             request = new_request(cart.request_of(chosen, draft.email), actor.user_id, work.now)
             await requests.add(work.tx, request)
@@ -132,6 +135,15 @@ class Orders:
             await refuse_too_few(work.tx, pool_id, wanted, work.now)
         await stock.offer(work.tx, offer.id, units)
         await self._offers.accept(work, request, offer)
+
+    @staticmethod
+    async def _refuse_idle(work: UnitOfWork, actor: Actor, chosen: Sequence[ChosenLine]) -> None:
+        """Refuse to order more of what is ordered and not paid: one account could use a template up for nothing."""
+        unpaid = await shops.count_unpaid(work.tx, actor.user_id, [line.template.id for line in chosen])
+        for line in chosen:
+            if unpaid.get(line.template.id, 0) >= MAX_UNPAID:
+                said = f"you have {MAX_UNPAID} orders of {line.template.title} to pay for: pay one of them first"
+                raise conflict(said, shareId=line.template.share_id, unpaid=MAX_UNPAID)
 
     @staticmethod
     async def _use(work: UnitOfWork, chosen: Sequence[ChosenLine]) -> None:

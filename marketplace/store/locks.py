@@ -81,9 +81,9 @@ def shop_of(seller_id: str) -> Subject:
     return f"shop of {seller_id}"
 
 
-def checkout(buyer_id: str, checkout_id: str) -> Subject:
-    """What a buyer asks for under one name."""
-    return f"checkout {buyer_id} {checkout_id}"
+def checkouts_of(buyer_id: str) -> Subject:
+    """What a buyer orders, under whatever name."""
+    return f"checkouts of {buyer_id}"
 
 
 def _request_of(table: Table, row_id: str) -> Subject:

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 
 from kernel.store.dialects import upsert
-from marketplace.model import Page, ProductType
+from marketplace.model import Page, ProductType, RequestStatus
 from marketplace.store.database import Tx
 from marketplace.store.rows import changed, many, one, paged
-from marketplace.store.tables import checkout_lines, checkouts, request_templates, shops
+from marketplace.store.tables import checkout_lines, checkouts, purchase_requests, request_templates, shops
 
 _s, _t, _c, _l = shops.c, request_templates.c, checkouts.c, checkout_lines.c
 
@@ -154,6 +154,16 @@ async def checkout(tx: Tx, buyer_id: str, checkout_id: str) -> PlacedCheckout | 
 async def add_checkout(tx: Tx, placed: PlacedCheckout, lines: Sequence[CheckoutLine]) -> None:
     await tx.execute(insert(checkouts).values(**asdict(placed)))
     await tx.execute(insert(checkout_lines), [asdict(each) for each in lines])
+
+
+async def count_unpaid(tx: Tx, buyer_id: str, template_ids: Collection[str]) -> dict[str, int]:
+    """Count a buyer's orders of templates that nobody paid for yet."""
+    r = purchase_requests.c
+    open_ = select(_l.template_id, func.count().label("n")).where(_l.template_id.in_(template_ids))
+    theirs = open_.join(purchase_requests, r.id == _l.purchase_request_id).where(
+        r.buyer_id == buyer_id, r.status == RequestStatus.PAYMENT
+    )
+    return {row.template_id: int(row.n) for row in await tx.execute(theirs.group_by(_l.template_id))}
 
 
 async def lines_of(tx: Tx, request_id: str) -> list[CheckoutLine]:

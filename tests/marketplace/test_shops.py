@@ -197,6 +197,23 @@ async def test_how_often_may_be_raised_and_not_set_below_what_was_taken(seller: 
     await buyer.ok("POST", CHECKOUT, checkout_body(template["shareId"]))
 
 
+async def test_a_buyer_who_does_not_pay_uses_no_template_up(
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock, seller: Api, buyer: Api
+) -> None:
+    template = await new_template(seller, maxUses=10)
+    orders = [checkout_body(template["shareId"]) for _ in range(8)]
+
+    answers = await asyncio.gather(*(buyer.call("POST", CHECKOUT, body) for body in orders))
+
+    assert sorted(status for status, _ in answers) == [201] * 3 + [409] * 5
+    assert await uses(seller, template["id"]) == 3
+    await (await market.user("buyer")).ok("POST", CHECKOUT, checkout_body(template["shareId"]))
+    paid = next(answer["data"] for status, answer in answers if status == 201)
+    purchase = _purchase(market, fake_scanner, clock, buyer, seller, paid)
+    await purchase.hook(fake_scanner.pay(purchase.payment_id))
+    await buyer.ok("POST", CHECKOUT, checkout_body(template["shareId"]))
+
+
 async def test_the_store_itself_counts_no_use_too_many(seller: Api, market: Running) -> None:
     template = await new_template(seller, maxUses=1)
 
