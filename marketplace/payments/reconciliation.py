@@ -11,7 +11,8 @@ from marketplace.model import Direction, DisputeOutcome, EscrowState, LedgerEntr
 from marketplace.payments.escrow import is_split
 from marketplace.payments.fees import WHOLE_BPS, divide
 from marketplace.payments.ledger import balances
-from marketplace.store import disputes, ledger, offers, payments, payout_settlements
+from marketplace.pricing.reconciling import contradictions
+from marketplace.store import disputes, ledger, offers, payments, payout_settlements, quotes
 from marketplace.store.database import Tx
 from marketplace.store.ledger import Line
 from marketplace.unit_of_work import UnitOfWorkFactory
@@ -75,7 +76,12 @@ async def compared(tx: Tx) -> Report:
     all_lines = await ledger.every(tx)
     terms = Terms(fees=await offers.agreed_fees(tx), splits=await disputes.splits(tx))
     proved = await payout_settlements.proved(tx)
-    return await asyncio.to_thread(compare, all_payments, all_lines, terms, proved)
+    all_quotes = await quotes.every(tx)
+    currencies = await offers.currencies(tx)
+    report = await asyncio.to_thread(compare, all_payments, all_lines, terms, proved)
+    quoted = await asyncio.to_thread(list, contradictions(all_payments, all_quotes, currencies))
+    wrong = [Finding("wrong_quote", payment_id, why) for payment_id, why in quoted]
+    return Report(report.checked, [*report.findings, *wrong])
 
 
 def compare(

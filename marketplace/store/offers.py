@@ -64,6 +64,12 @@ async def agreed_fees(tx: Tx) -> dict[str, int]:
     return {row.id: int(row.platform_fee_bps) for row in found}
 
 
+async def currencies(tx: Tx) -> dict[str, str]:
+    """Return the currency of every accepted offer's price."""
+    found = select(_o.id, _o.price_currency).where(_o.status == OfferStatus.ACCEPTED)
+    return {row.id: row.price_currency for row in await tx.execute(found)}
+
+
 async def change(tx: Tx, offer_id: str, now: int, *, expected: Collection[OfferStatus], **values: Any) -> bool:
     """Change an offer that is in one of the expected statuses; False when it is in another."""
     guarded = update(offers).where(_o.id == offer_id, _o.status.in_(expected))

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from marketplace.store.database import Tx
-from marketplace.store.rows import one
+from marketplace.store.rows import many, one
 from marketplace.store.tables import payment_quotes
 
 _q = payment_quotes.c
@@ -40,6 +40,11 @@ class PaymentQuote:
 
 async def add(tx: Tx, quote: PaymentQuote) -> None:
     await tx.execute(insert(payment_quotes).values(**asdict(quote)))
+
+
+async def every(tx: Tx) -> dict[str, PaymentQuote]:
+    """Return every quote there is, by its payment: reconciliation leaves none out."""
+    return {quote.payment_id: quote for quote in await many(tx, select(payment_quotes), PaymentQuote)}
 
 
 async def of_payment(tx: Tx, payment_id: str) -> PaymentQuote | None:

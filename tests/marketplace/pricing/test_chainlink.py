@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
 
@@ -158,7 +159,6 @@ async def test_without_the_feed_that_watches_it_nothing_is_known_of_the_sequence
         lambda _: web.Response(status=429),
         lambda _: web.Response(body=b"<html>"),
         lambda _: web.Response(body=b"[]"),
-        lambda _: web.Response(body=b" " * (MAX_BODY + 1)),
         lambda _: web.json_response({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "no"}}),
         lambda _: said(None),
         lambda _: said("0x"),
@@ -173,6 +173,18 @@ async def test_a_node_that_answers_something_else_says_nothing(
     node.answer = answer
 
     assert await refused(feeds)
+
+
+async def test_a_nodes_answer_is_read_up_to_a_bound(feeds: ChainlinkFeeds, node: FeedNode) -> None:
+    def long(call: dict[str, Any]) -> web.Response | None:
+        if call["method"] != "eth_getBlockByNumber":
+            return None
+        block = {"result": {"number": "0x64", "timestamp": hex(node.time_s)}}
+        return web.Response(body=orjson.dumps(block) + b" " * MAX_BODY)
+
+    node.answer = long
+
+    assert "longer" in await refused(feeds)
 
 
 @pytest.mark.parametrize(

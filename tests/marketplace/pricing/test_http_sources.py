@@ -172,7 +172,7 @@ async def test_rates_of_another_currency_than_the_dollar_are_refused(
     "answer",
     [
         lambda _: web.Response(status=500),
-        lambda _: web.Response(status=302, headers={"Location": "http://169.254.169.254/"}),
+        lambda asked: web.Response(status=302, headers={"Location": f"{asked.url.origin()}/elsewhere"}),
         lambda _: web.Response(body=b"<html>"),
         lambda _: web.Response(body=b"[]"),
         lambda _: web.Response(body=b"[" * 60_000),

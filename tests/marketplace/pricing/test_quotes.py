@@ -528,3 +528,44 @@ def _good(column: str, row: dict[str, Any]) -> Any:
     """Return what would have been accepted there."""
     good = {"settle_amount": "10", "depeg_adjustment_bps": 0, "expires_at": row["quoted_at"] + 1}
     return good.get(column, "1")
+
+
+# -- compared ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("UPDATE payments SET amount_base = '1', amount = '0.000000000000000001' WHERE id = ?", "asked for"),
+        ("UPDATE payments SET chain_id = 1 WHERE id = ?", "another chain"),
+        ("UPDATE payment_quotes SET fx_rate = '1.26' WHERE payment_id = ?", "own numbers"),
+        ("UPDATE payment_quotes SET depeg_adjustment_bps = 30 WHERE payment_id = ?", "own numbers"),
+        ("UPDATE payment_quotes SET raw_settle_amount = '9' WHERE payment_id = ?", "own numbers"),
+    ],
+)
+async def test_a_payment_that_is_not_as_it_was_quoted_is_found(
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, sql: str, why: str
+) -> None:
+    purchase = await priced(quoting_market, fake_scanner, clock, "8", "EUR")
+    await purchase.open()
+    assert await purchase.findings() == []
+    where = "" if quoting_market.database_url is None else " ON payment_quotes"
+    await quoting_market.write(f"DROP TRIGGER payment_quotes_no_update{where}")
+
+    await quoting_market.write(sql, [purchase.payment_id])
+
+    report = await quoting_market.admin.ok("GET", "/api/admin/reconciliation")
+    assert [(each["kind"], each["paymentId"]) for each in report["findings"]] == [("wrong_quote", purchase.payment_id)]
+    assert why in report["findings"][0]["detail"]
+
+
+async def test_a_payment_in_another_currency_without_a_quote_is_found(
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock
+) -> None:
+    purchase = await accept_purchase(market, fake_scanner, clock)
+    await purchase.open()
+    assert await purchase.findings() == []
+
+    await market.write("UPDATE offers SET price_currency = 'EUR' WHERE id = ?", [purchase.offer_id])
+
+    assert await purchase.findings() == ["wrong_quote"]
