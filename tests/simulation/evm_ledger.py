@@ -117,6 +117,7 @@ class EvmLedger:
         held = copy.copy(self)
         held.blocks, held.coins = list(self.blocks), list(self.coins)
         held._by_hash, held._place = dict(self._by_hash), dict(self._place)
+        held._said = {topic: list(logs) for topic, logs in self._said.items()}
         return held
 
     def tx(self, logs: Sequence[LedgerLog] = (), **more: Any) -> LedgerTx:
@@ -203,6 +204,23 @@ class EvmLedger:
             for number, log in self._said.get(topic, ())
             if first <= number <= last and log["topics"][place : place + 1] == [topic] and _moves(log, order.token)
         ]
+
+    def _moved(self, token: str, holder: str) -> list[tuple[int, int]]:
+        """Return the changes of a balance: block and how much."""
+        topic, found = "0x" + word(holder), []
+        for number, log in self._said.get(topic, ()):
+            if log["address"] == token.lower() and log["topics"][0] == TRANSFER_TOPIC:
+                amount = int(log["data"], 16)
+                found.append((number, amount * ((log["topics"][2] == topic) - (log["topics"][1] == topic))))
+        return found
+
+    def balance(self, token: str, holder: str, number: int) -> int:
+        """Return what an address holds of a token after a block."""
+        return sum(amount for block, amount in self._moved(token, holder) if block <= number)
+
+    def balances(self, token: str, holder: str) -> set[int]:
+        """Return every balance an address ever had after a block of the chain as it is."""
+        return {0, *(self.balance(token, holder, block) for block, _ in self._moved(token, holder))}
 
     # As a node.
 
@@ -308,16 +326,18 @@ class EvmLedger:
         token = next((token for token in SYMBOLS if token.lower() == to), None)
         if token is None:
             return b""
-        if selector == _DECIMALS:
-            return DECIMALS[token].to_bytes(32, "big")
-        if selector == _SYMBOL:
-            return bytes(encode(["string"], [SYMBOLS[token]]))
-        return bytes(32)
+        answers = {
+            _BALANCE: lambda: self.balance(token, "0x" + rest[12:32].hex(), number).to_bytes(32, "big"),
+            _DECIMALS: lambda: DECIMALS[token].to_bytes(32, "big"),
+            _SYMBOL: lambda: bytes(encode(["string"], [SYMBOLS[token]])),
+        }
+        return answers.get(selector, lambda: bytes(32))()
 
 
 _AT_A_BLOCK = {"eth_call", "eth_getBalance", "eth_getCode"}
 _AGGREGATE = keccak(b"aggregate3((address,bool,bytes)[])")[:4]
 _COIN = keccak(b"getEthBalance(address)")[:4]
+_BALANCE = keccak(b"balanceOf(address)")[:4]
 _DECIMALS = keccak(b"decimals()")[:4]
 _SYMBOL = keccak(b"symbol()")[:4]
 

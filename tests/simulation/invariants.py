@@ -59,7 +59,7 @@ class Invariants:
         self.orders: Callable[[], Sequence[Order]] = tuple
         self._loop = loop
         self._store = store
-        self._ledger = ledger
+        self.ledger = ledger
         self._deepest = deepest
         self._bounded = bounded  # whether no endpoint makes up a head
         self._next = 0.0
@@ -106,8 +106,8 @@ class Invariants:
         self._add_up(store)
         self._keep(store)
         self._doubt_confirmed(store)
-        if self._ledger is not None:
-            self._compare(store, self._ledger)
+        if self.ledger is not None:
+            self._compare(store, self.ledger)
 
     def _add_up(self, store: sqlite3.Connection) -> None:
         """A settled intent has received what its settled transfers add up to, but for those the chain took back."""

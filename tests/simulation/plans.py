@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tests.chaos.purchases import OF_COIN, Family, PlannedPurchase
-from tests.chaos.schedule import CONFIRMATIONS, EPOCH, FOR_LONG, Plan, PlannedFault, deepest_reorg, plan
+from tests.chaos.schedule import CONFIRMATIONS, EPOCH, FOR_LONG, LIES, Plan, PlannedFault, deepest_reorg, plan
 
 SPAN_S = 20.0
 FAMILIES: tuple[Family, ...] = ("evm", "evm", "evm", "tron", "ton")
@@ -84,7 +84,8 @@ def _with_forks(rng: random.Random, whole: Plan) -> Plan:
         whole = _hastened(whole)
     # A host whose clock is far ahead, and that hears of no head meanwhile, takes a payment for older than its intent
     # when the chain's own time jumps as far before it is heard of: a jump that only the laboratory makes.
-    if any(fault.kind == "far_off" and fault.size > 0 for fault in whole.faults):
+    # And who makes up the blocks it does not hold, and has no logs in them, is no node that lags: it lies about them.
+    if any(fault.kind == LIES or (fault.kind == "far_off" and fault.size > 0) for fault in whole.faults):
         return whole
     kind = FROZEN
     if rng.random() < 0.5:

@@ -21,6 +21,7 @@ from aiohttp import web
 from devnet.ton.ledger import TonLedger
 from devnet.tron.ledger import TronLedger
 from scanner import app
+from scanner.upkeep import watch_schedule
 from tests.chaos import shoppers
 from tests.chaos.evm_environment import EvmEnvironment
 from tests.chaos.facts import Outcome, ReceivedWebhook
@@ -38,6 +39,7 @@ from tests.simulation.loop import START_S, Endless, SimLoop, Stuck
 from tests.simulation.plans import Asked, sim_plan
 from tests.simulation.shoppers import SimShoppers
 from tests.simulation.supervisor import supervised
+from tests.simulation.watchers import watching
 
 NAMES = ("missed", "doubled", "invented", "unexplained")
 ENVIRONMENTS: dict[str, Any] = {"evm": evm_environment, "tron": tron_environment, "ton": ton_environment}
@@ -45,6 +47,7 @@ NOTED = ("mine", "advance_to", "pay", "pay_together", "pay_many", "reorg", "bury
 # A look costs most of a run: what the laboratory does in a fifth of a second is done in a half.
 POLL_S = 0.5
 CADENCES = {"POLL_INTERVAL_SEC": "0.5"}
+WATCH_MS = 3_000  # and a balance is looked at this often instead of every five minutes
 HOUSEKEEPING_S = 7  # and what was given up is sent again every minute: a run need not wait for it
 WARM_S = 3.0  # of a run whose end nobody asks for: what it imported and prepared, every seed finds prepared
 MEMORY = Path("/dev/shm")
@@ -169,12 +172,17 @@ async def _play(planned: Plan, folder: Path, result: Result, loop: SimLoop) -> l
         laboratory = Laboratory(planned, chain_env, supervisor, receiver, permanent)
         laboratory.shoppers = SimShoppers(supervisor, chain_env, receiver, planned)
         invariants = _invariants(loop, planned, inner, store, laboratory)
+        watchers = None
+        if invariants.ledger is not None:
+            watchers = await stack.enter_async_context(watching(supervisor, invariants.ledger, planned, inner))
         await laboratory.run()
+        await (watchers.done() if watchers is not None else asyncio.sleep(0))
         await laboratory.heal()
+        about = await watchers.judged() if watchers is not None else []
         outcome = await laboratory.outcome()
         result.payments, result.lives = chain_env.payments, supervisor.lives
         result.settled = len(expected_state(outcome.orders, outcome.transfers).settled)
-    return [*invariants.found, *_sentences(outcome, supervisor.unexpected_exits)]
+    return [*invariants.found, *about, *_sentences(outcome, supervisor.unexpected_exits)]
 
 
 def _invariants(loop: SimLoop, planned: Plan, inner: Any, store: Path, laboratory: Laboratory) -> Invariants:
@@ -207,6 +215,7 @@ def warm() -> None:
         logging.getLogger(quiet).setLevel(logging.WARNING)
     shoppers.POLL_S = POLL_S
     app.HOUSEKEEPING_S = HOUSEKEEPING_S
+    watch_schedule._BANDS = ((watch_schedule.LIFE_MS, WATCH_MS),)
     empty_store()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="simulation-") as folder:
         run_seed(Asked(0, WARM_S, "evm"), Path(folder))

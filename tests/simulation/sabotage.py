@@ -20,7 +20,7 @@ import chains.evm.logs.reader as log_reader
 from chains.evm.logs import log_decoder
 from chains.evm.verification import decisions, endpoint_verifier
 from kernel.store import lock
-from scanner import confirmer, ingest, lifecycle, matching, settlement, worker
+from scanner import balance_watcher, confirmer, ingest, lifecycle, matching, settlement, worker
 from scanner.reading import rail_reader
 from tests import harness
 from webhooks import dispatcher, http_sender
@@ -201,6 +201,15 @@ def no_look_back() -> None:
     rewrite(rail_reader.RailReader, "_catch_up", ("if new:", "if False:"))
 
 
+def balances_of_the_newest_block() -> None:
+    rewrite(balance_watcher.BalanceWatcher, "_read", ("confirmed=True", "confirmed=False"))
+
+
+def an_older_balance_is_news() -> None:
+    old = "watch.last_position is not None and found.position < watch.last_position"
+    rewrite(balance_watcher, "_is_old", (old, "False"))
+
+
 def a_second_scanner_starts() -> None:
     rewrite(lock, "_take", ("fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"))
 
@@ -227,5 +236,7 @@ SABOTAGES: dict[str, Callable[[], None]] = {
         a_second_payment_counts,
         no_look_back,
         a_second_scanner_starts,
+        balances_of_the_newest_block,
+        an_older_balance_is_news,
     )
 }

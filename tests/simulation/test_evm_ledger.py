@@ -80,3 +80,17 @@ def test_a_copy_is_the_chain_as_it_was() -> None:
 
     assert (held.head, held.depth(tx.hash), ledger.head, ledger.depth(tx.hash)) == (1, 1, 2, None)
     assert held.answer({"id": 1, "method": "eth_getTransactionReceipt", "params": [tx.hash]})["result"] is not None
+
+
+def test_a_balance_is_what_came_up_to_a_block() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    for amount in (5, 7):
+        ledger.mine(ledger.tx(payment_logs(USDT, MERCHANT, amount, None)))
+    held = ledger.copy()
+    ledger.reorg(1, [[]])
+
+    assert [held.balance(USDT, MERCHANT, block) for block in (0, 1, 2)] == [0, 5, 12]
+    assert (held.balances(USDT, MERCHANT), ledger.balances(USDT, MERCHANT)) == ({0, 5, 12}, {0, 5})
+    call = {"to": USDT, "data": "0x70a08231" + MERCHANT[2:].lower().rjust(64, "0")}
+    asked = {"id": 1, "method": "eth_call", "params": [call, "0x1"]}
+    assert int(ledger.answer(asked)["result"], 16) == 5

@@ -29,6 +29,7 @@ def test_a_fork_is_never_as_deep_as_was_asked_for() -> None:
     assert len(frozen) > 30
     for plan in frozen:
         assert all(f.size in {1, 2} for f in plan.faults if f.kind in {FROZEN, BALANCED})
+        assert not any(f.kind == "lies_ahead" for f in plan.faults)
         deepest = deepest_reorg(plan.confirmations, plan.guards)
         assert all(f.size <= deepest for f in plan.faults if f.kind in {"vanish", "later"})
 
