@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from clients.python.amn_scanner_client import ScannerError
+from config.catalog import Proof
 from marketplace.catalog import Catalog, Chain, Token
 from marketplace.errors import Refused
 from marketplace.goods.handover import refuse_out_of_stock
@@ -44,12 +46,16 @@ class PaymentOptions:
         destinations: DepositAddresses,
         networks: Networks,
         quoting: Quoting,
+        *,
+        own_nodes: Collection[str] | None = None,
     ) -> None:
+        """`own_nodes` names the nodes by which payments are proven, where they have to be (`RPC_…`)."""
         self._units = units
         self._catalog = catalog
         self._destinations = destinations
         self._networks = networks
         self._quoting = quoting
+        self._own_nodes = own_nodes
 
     async def of_request(self, actor: Actor, request_id: str) -> list[PaymentOption]:
         """
@@ -74,8 +80,17 @@ class PaymentOptions:
         """Return by chain on which rails a payment could be given an address now."""
         async with self._units.db.read() as tx:
             return {
-                chain_id: await self._destinations.rails(tx, chain) for chain_id, chain in self._catalog.chains.items()
+                chain_id: self._creditable(chain, await self._destinations.rails(tx, chain))
+                for chain_id, chain in self._catalog.chains.items()
             }
+
+    def _creditable(self, chain: Chain, rails: Iterable[Rail]) -> tuple[Rail, ...]:
+        """Leave out where payments have to be proven and nothing could prove one: it would be held for ever."""
+        if self._own_nodes is None:
+            return tuple(rails)
+        if chain.proof is Proof.NONE or chain.rpc_env not in self._own_nodes:
+            return ()
+        return tuple(rail for rail in rails if rail is not Rail.DIRECT_BALANCE)
 
     async def _watched(self) -> list[Token]:
         """Return the tokens that the scanner knows as we do."""

@@ -183,6 +183,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "another token": {"token": "0x" + "12" * 20},
     "another recipient": {"destination": SENDER},
     "too little": {"amount": str(TEN - 1)},
+    "from the recipient to itself": {"sender": BUYERS_WALLET.lower()},
 }
 
 

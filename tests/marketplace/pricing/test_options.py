@@ -10,6 +10,7 @@ from aiohttp import web
 
 from devnet.price_publisher import PricePublisher
 from protocol import answers
+from tests.cases.scanned_nodes import registry
 from tests.harness import ROOT, FakeClock
 from tests.marketplace.accepted_purchase import AcceptedPurchase, accept_purchase
 from tests.marketplace.fake_scanner import FakeScanner
@@ -111,6 +112,26 @@ async def test_without_an_escrow_address_there_is_no_proxy_rail(
         found = await options(purchase)
 
     assert {tuple(each["rails"]) for each in found} == {("direct", "direct_balance")}
+
+
+async def test_where_payments_have_to_be_proven_only_what_can_be_is_offered(
+    tmp_path: Path, clock: FakeClock, fake_scanner: FakeScanner
+) -> None:
+    """Elsewhere a payment would be held for ever."""
+    watches(fake_scanner, (97, "evm"), (TRON, "tron"), (TON, "ton"))
+    node = {"RPC_BSC_TESTNET": "http://127.0.0.1:9/"}
+    proven = registry(tmp_path, {"proof": "receipts"})
+    found = []
+    for place, (chains, env) in enumerate([(proven, node), (proven, {}), (None, node)]):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        more = {**env, "CHAINS_JSON_PATH": chains} if chains else env
+        env = environment(folder, fake_scanner.url, MARKETPLACE_REQUIRE_PROOF="true", **more)
+        async with running(env, clock=clock) as market:
+            found.append(await options(await accept_purchase(market, fake_scanner, clock)))
+
+    first, *others = [{(each["chainId"], tuple(each["rails"])) for each in one} for one in found]
+    assert (first, others) == ({(97, ("proxy", "direct"))}, [set(), set()])
 
 
 async def test_looking_takes_no_address(purchase: AcceptedPurchase) -> None:
