@@ -90,9 +90,8 @@ class PayoutAddresses:
             if given is None or given.user_id != actor.user_id:
                 raise not_found("challenge")
             self._check(given, proof, work.now)
-            day_ago = work.now - COOL_DOWN_MS
-            if await payout_addresses.proved_since(work.tx, actor.user_id, day_ago) >= MAX_A_DAY:
-                raise conflict(f"at most {MAX_A_DAY} addresses are proved in a day", reason="too_many")
+            if not await self._calls_off(work, given):
+                await self._refuse_too_many(work, actor.user_id)
             if not await payout_addresses.use(work.tx, challenge_id, actor.user_id, work.now):
                 raise conflict("this challenge was used, or is over: ask for another", reason="challenge_over")
             return await self._taken(work, given, proof)
@@ -137,6 +136,21 @@ class PayoutAddresses:
             expires_at=expires_at,
             used_at=None,
         )
+
+    @staticmethod
+    async def _calls_off(work: UnitOfWork, given: PayoutChallenge) -> bool:
+        """
+        Say whether an address is the present one, and proving it again calls a change off.
+
+        Whoever stole a session uses up the changes of a day: what takes theirs back is always free.
+        """
+        now = standing(await payout_addresses.history(work.tx, given.user_id, given.chain_id), work.now)
+        return now.pending is not None and now.current is not None and now.current.address == given.address
+
+    @staticmethod
+    async def _refuse_too_many(work: UnitOfWork, user_id: str) -> None:
+        if await payout_addresses.proved_since(work.tx, user_id, work.now - COOL_DOWN_MS) >= MAX_A_DAY:
+            raise conflict(f"at most {MAX_A_DAY} addresses are proved in a day", reason="too_many")
 
     def _check(self, given: PayoutChallenge, proof: str | TonProof, now: int) -> None:
         family = self._chain(given.chain_id).chain_type

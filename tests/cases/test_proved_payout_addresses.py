@@ -322,6 +322,24 @@ async def test_proving_the_present_address_again_calls_a_change_off(
     assert [kind for kind, _ in await notes(seller)] == ["payout_address_changed"] * 3
 
 
+async def test_a_change_is_called_off_however_many_there_were_that_day(
+    seller: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief used up the day's changes, so that the owner could not take theirs back before they held."""
+    monkeypatch.setattr("marketplace.payments.payout_addresses.MAX_A_DAY", 3)
+    mine, thiefs = Wallet(1), [Wallet(2), Wallet(3)]
+    for each in (mine, *thiefs):
+        shown = await prove(seller, each)
+    assert shown["pendingAddress"] == thiefs[1].evm
+
+    shown = await prove(seller, mine)
+
+    assert (shown["address"], shown["pendingAddress"]) == (mine.evm, None)
+    again = await challenge(seller, mine.evm)
+    status, answer = await send(seller, again, mine.sign(again["message"]))
+    assert (status, answer["error"]["details"]["reason"]) == (409, "too_many")
+
+
 async def test_where_no_address_was_proved_the_admin_names_one(purchase: AcceptedPurchase) -> None:
     await purchase.fund()
     await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery"))

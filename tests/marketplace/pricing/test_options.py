@@ -126,8 +126,8 @@ async def test_where_payments_have_to_be_proven_only_what_can_be_is_offered(
         folder = tmp_path / str(place)
         folder.mkdir()
         more = {**env, "CHAINS_JSON_PATH": chains} if chains else env
-        env = environment(folder, fake_scanner.url, MARKETPLACE_REQUIRE_PROOF="true", **more)
-        async with running(env, clock=clock) as market:
+        place_of = environment(folder, fake_scanner.url, MARKETPLACE_REQUIRE_PROOF="true", **more)
+        async with running(place_of, clock=clock) as market:
             found.append(await options(await accept_purchase(market, fake_scanner, clock)))
 
     first, *others = [{(each["chainId"], tuple(each["rails"])) for each in one} for one in found]
