@@ -417,7 +417,14 @@ async def _lessen(
     lasts = [row for row in left if row.last_tx_hash in gone.get(row.id, ())]
     first_of = await _end_of(tx, chain_id, firsts, newest=False)
     last_of = await _end_of(tx, chain_id, lasts, newest=True)
-    await _change(tx, [_named(row, first_of.get(row.id), last_of.get(row.id)) for row in left])
+    lost = {row.id for row in lasts} - last_of.keys()
+    named = [_named(row, first_of.get(row.id), last_of.get(row.id)) for row in left]
+    # Where the newest is too far below to be looked for, the first is at least no transaction that is gone.
+    changed = [
+        row._replace(last_tx_hash=row.tx_hash, last_block_number=row.block_number) if row.id in lost else row
+        for row in named
+    ]
+    await _change(tx, changed)
 
 
 def _named(row: _Row, first: Part | None, last: Part | None) -> _Row:

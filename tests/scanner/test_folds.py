@@ -109,6 +109,26 @@ async def test_the_end_of_a_row_is_found_behind_more_blocks_of_others_than_are_l
     assert sorted(await listed(db)) == sorted([mine_left, others_left])
 
 
+async def test_a_row_whose_end_is_too_far_below_names_none_that_is_gone(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk has a bound: the row once went on naming a transaction that had left the chain."""
+    others = [stray(block, shop=2) for block in range(110, 200)]
+    await read(db, [stray(100), stray(104), *others, stray(200)])
+    monkeypatch.setattr(folds, "_DOWNWARDS", folds.in_steps(upwards=False, step=7))
+    monkeypatch.setattr(folds, "STEP", 7)
+    monkeypatch.setattr(folds, "MOST_STEPS", 3)
+
+    assert await rewind(db, 199, gone=[200]) == 1
+
+    first = stray(100).tx_hash
+    assert (2, 20, first, first) in await listed(db)
+    monkeypatch.setattr(folds, "MOST_STEPS", 20)
+    await read(db, [stray(201, 5)])
+    assert await rewind(db, 200, gone=[201]) == 1
+    assert (2, 20, first, stray(104).tx_hash) in await listed(db)
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_goes_and_comes_rows_say_what_the_blocks_that_are_left_hold(db: Database, seed: int) -> None:
     """Against a plain model: the set of transfers that stand on the chain."""
