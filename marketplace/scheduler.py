@@ -12,6 +12,7 @@ from kernel.tasks.wakeup import Wakeup
 from marketplace.goods.upkeep import GoodsUpkeep
 from marketplace.identity.links import KEPT_MS
 from marketplace.model import CommandKind
+from marketplace.notifications.alerts import BookWatch
 from marketplace.payments.expiry import Expiry
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
@@ -45,6 +46,7 @@ class Scheduler:
         dispute_deadlines: DisputeDeadlines,
         *,
         every_s: float,
+        books: BookWatch,
         leases: Leases | None = None,
     ) -> None:
         """`leases` where several processes share the store."""
@@ -57,6 +59,7 @@ class Scheduler:
         self.goods = goods
         self._dispute_deadlines = dispute_deadlines
         self._every_s = every_s
+        self._books = books
         self._leases = leases
         self.wakeup = Wakeup()
 
@@ -82,6 +85,7 @@ class Scheduler:
         await self._dispute_deadlines.tell_overdue()
         await self._tell_held_back()
         await self._retention.once()
+        await self._books.once()
         async with self._units.begin(None) as work:
             await users.forget_tokens(work.tx, work.now - 24 * HOUR_MS)
             await account_links.forget(work.tx, work.now - KEPT_MS)

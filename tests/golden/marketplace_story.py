@@ -771,6 +771,8 @@ async def told_elsewhere(m: Market) -> None:
     made = await admin.ask("POST", "/api/notifications/telegram/link", status=201)
     async with m.shop.marketplace.services.units.begin(None) as work:  # what the bot does with a code
         user_id = await messages.link(work.tx, digest(made["data"]["code"]), "4711", work.now)
+        title = "Payments and the ledger contradict each other: 2 findings"
+        work.notify([str(user_id)], "alert", "reconciliation_finding", title, about="reconciliation")
         work.notify(
             [str(user_id)], "account", "telegram_linked", "A Telegram chat was linked to your account", about="x"
         )

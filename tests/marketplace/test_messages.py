@@ -18,6 +18,7 @@ from marketplace.notifications.mail import mail_server
 from marketplace.settings import load_settings
 from tests import postgres
 from tests.harness import FakeClock
+from tests.marketplace.accepted_purchase import AcceptedPurchase
 from tests.marketplace.harness import (
     ADMIN,
     Api,
@@ -26,9 +27,12 @@ from tests.marketplace.harness import (
     environment,
     login,
     new_request,
+    notes,
     on_postgresql,
     running,
 )
+from tests.marketplace.pages.conftest import sign_in
+from tests.plain_browser import browser
 
 BOTH = pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
 TOKEN = "123456:a-token-of-the-tests"
@@ -309,3 +313,41 @@ def test_mail_needs_a_sender(tmp_path: Path) -> None:
 
 def test_what_strangers_chose_stays_on_one_line() -> None:
     assert couriers.one_line("a\r\nBcc: b@example.test\u2028c" + "d" * 300, 30) == "a Bcc: b@example.test c" + "d" * 7
+
+
+async def test_the_pages_link_a_chat_and_keep_what_is_chosen(tmp_path: Path, telegram: Stub, clock: FakeClock) -> None:
+    async with told(tmp_path, telegram, clock) as shop, browser(shop.nobody.url) as visitor:
+        await sign_in(visitor, *ADMIN)
+        linking = await visitor.submit("/admin/account", "/admin/account/telegram")
+        telegram.write(1, linking.said.partition("hour: ")[2].partition("Link")[0].strip())
+        async with asyncio.timeout(20):
+            while "A chat is linked." not in (await visitor.get("/admin/account")).said:
+                await telegram.something()
+
+        kept = await visitor.submit("/admin/account", "/admin/account/channels", **{"telegram-alert": "yes"})
+
+        assert kept.status == 303
+        assert "checked" in (await visitor.get("/admin/account")).text
+        shown = await shop.admin.ok("GET", PLACE)
+        assert shown["choices"] == [{"channel": "telegram", "category": "alert"}]
+        assert (await visitor.submit("/admin/account", "/admin/account/telegram/unlink")).status == 303
+        assert "A chat is linked." not in (await visitor.get("/admin/account")).said
+
+
+async def test_admins_are_told_at_most_hourly_of_what_the_books_contradict(
+    purchase: AcceptedPurchase, clock: FakeClock
+) -> None:
+    market, watch = purchase.market, purchase.market.marketplace.sweep
+    await purchase.fund()
+    await watch.once()
+    assert "reconciliation_finding" not in [kind for kind, _ in await notes(market.admin)]
+    await market.write("UPDATE payments SET amount_base = amount_base || '0' WHERE direction = 'in'")
+    for _ in range(3):
+        await watch.once()
+    assert "reconciliation_finding" not in [kind for kind, _ in await notes(market.admin)]  # not looked at again yet
+    clock.advance(3600)
+    market.admin = await login(market.nobody, *ADMIN)
+    for _ in range(3):
+        await watch.once()
+
+    assert [kind for kind, _ in await notes(market.admin)].count("reconciliation_finding") == 1

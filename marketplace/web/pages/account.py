@@ -7,6 +7,9 @@ from typing import Any
 from aiohttp import web
 
 from kernel.pages.qr import qr_image
+from kernel.web.forms import read_form
+from marketplace.model import Channel
+from marketplace.notifications.channels import CATEGORIES
 from marketplace.web import second_factors as api
 from marketplace.web.accounts import ChangePassword, client
 from marketplace.web.pages import forms
@@ -23,6 +26,7 @@ async def page(request: web.Request) -> web.Response:
 
 async def _page(request: web.Request, *, status: int = 200, **context: Any) -> web.Response:
     services, user = request.app[SERVICES], request[SIGNED_IN]
+    context.setdefault("code", None)
     standing = await services.standings.of(user.id)
     pending = await services.second_factors.pending(actor_of(request))
     return show(
@@ -33,9 +37,45 @@ async def _page(request: web.Request, *, status: int = 200, **context: Any) -> w
         enrolled=standing is not None and standing.second_factor,
         required=user.role in services.second_factors.required,
         pending=pending,
+        chosen=await services.channels.show(actor_of(request)),
+        categories=CATEGORIES,
         qr=None if pending is None else qr_image(pending.uri),
         **context,
     )
+
+
+async def choose(request: web.Request) -> web.Response:
+    """POST /admin/account/channels"""
+
+    async def action() -> None:
+        boxes = {f"{channel}-{category}": (channel, category) for channel in Channel for category in CATEGORIES}
+        given = await read_form(request, *boxes)
+        wanted = [boxes[name] for name, value in given.items() if value]
+        await request.app[SERVICES].channels.choose(actor_of(request), wanted)
+
+    return await forms.attempt(request, action, _page, ACCOUNT)
+
+
+async def link(request: web.Request) -> web.Response:
+    """POST /admin/account/telegram"""
+    codes: list[str] = []
+
+    async def action() -> None:
+        await read_form(request)
+        codes.append((await request.app[SERVICES].channels.start_link(actor_of(request)))[0])
+
+    response = await forms.attempt(request, action, _page, ACCOUNT)
+    return await _page(request, code=codes[0]) if codes else response
+
+
+async def unlink(request: web.Request) -> web.Response:
+    """POST /admin/account/telegram/unlink"""
+
+    async def action() -> None:
+        await read_form(request)
+        await request.app[SERVICES].channels.unlink(actor_of(request))
+
+    return await forms.attempt(request, action, _page, ACCOUNT)
 
 
 async def change_password(request: web.Request) -> web.Response:
