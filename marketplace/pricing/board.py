@@ -16,6 +16,7 @@ from marketplace.pricing.sources import PriceSource, Reading, SourceFailed
 
 log = logging.getLogger(__name__)
 
+READ_S: Final = 5.0  # for all that a source asks: a buyer waits for it
 KEPT_MS: Final = 10_000  # buyers ask as often as they like, and sources are paid for or limited
 
 
@@ -41,9 +42,13 @@ class _Kept:
 
     async def _read(self) -> Reading:
         try:
-            reading = await self.source.read()
+            async with asyncio.timeout(READ_S):
+                reading = await self.source.read()
         except SourceFailed as exc:
             self._failures.failed(str(exc))
+            return Reading({})
+        except TimeoutError:
+            self._failures.failed(f"no answer within {READ_S:g} s")
             return Reading({})
         if reading.failures:
             self._failures.failed("; ".join(f"{asset}: {why}" for asset, why in reading.failures.items()))
@@ -59,6 +64,7 @@ class PriceBoard:
         self._kept = [_Kept(source, clock) for source in sources]
         self._limits = limits
         self.assets = frozenset(asset for source in sources for asset in source.assets)
+        self._failures = {asset: FailureLog(log, f"[pricing] {asset}") for asset in self.assets}
 
     async def price(self, asset: str) -> tuple[Decimal, tuple[Observation, ...]]:
         """
@@ -69,8 +75,11 @@ class PriceBoard:
         """
         asked = [kept for kept in self._kept if asset in kept.source.assets]
         said = await asyncio.gather(*(kept.price(asset) for kept in asked))
+        failures = self._failures[asset]
         try:
-            return agreed(asset, [each for each in said if each is not None], self._limits)
+            found = agreed(asset, [each for each in said if each is not None], self._limits)
         except NoPrice as exc:
-            log.warning("[pricing] %s: %s", exc.reason, exc)
+            failures.failed(str(exc))
             raise
+        failures.recovered()
+        return found
