@@ -189,6 +189,27 @@ async def test_a_ton_proof_of_anything_else_is_refused(seller: Api, clock: FakeC
     assert (await seller.ok("GET", MINE))["payoutAddresses"] == []
 
 
+async def test_a_contract_that_is_no_known_wallet_proves_nothing(seller: Api, clock: FakeClock) -> None:
+    """Where its key lies nobody knows: bytes at that place may be anybody's."""
+    owner = TonWallet(1, code=Builder().store_uint(7, 8).end_cell())
+    given = await challenge(seller, owner.address, TON_ID)
+
+    body = {"challengeId": given["id"], "tonProof": owner.prove(given, clock.now_ms() // 1000)}
+    status, answer = await seller.call("POST", MINE, body)
+
+    assert (status, "none of v3r1" in answer["error"]["message"]) == (422, True)
+
+
+async def test_a_proof_that_was_given_to_another_site_is_named_as_such(seller: Api, clock: FakeClock) -> None:
+    owner = TonWallet(1)
+    given = await challenge(seller, owner.address, TON_ID)
+
+    proof = owner.prove(given, clock.now_ms() // 1000, domain="evil.example")
+    _, answer = await seller.call("POST", MINE, {"challengeId": given["id"], "tonProof": proof})
+
+    assert answer["error"]["message"] == "the proof was given to evil.example, not to localhost"
+
+
 # -- what does not count -------------------------------------------------------------------------------
 
 

@@ -219,6 +219,28 @@ async def test_a_sweep_of_tron_is_the_same_transaction_until_it_expired(
     ]
 
 
+async def test_on_tron_nothing_else_is_built_while_a_transaction_may_still_be_sent(
+    tmp_path: Path, fake_scanner: FakeScanner, clock: FakeClock, tron_node: Node
+) -> None:
+    treasury = orjson.dumps({str(TRON_ID): TRON_LIST[1]}).decode()
+    more = {"TRONGRID_URL": tron_node.url, "MARKETPLACE_TREASURY_ADDRESSES": treasury}
+    async with market_of(tmp_path, fake_scanner, clock, **more) as market:
+        purchase = await accept_purchase(market, fake_scanner, clock)
+        await purchase.open("direct", chainId=TRON_ID)
+        await purchase.hook(fake_scanner.pay(purchase.payment_id))
+        await purchase.buyer.ok("PATCH", purchase.path("confirm-delivery"))
+        body = {"chainId": TRON_ID, "token": "USDT", "purpose": "treasury"}
+        swept = (await market.admin.ok("POST", BUILD, body))["sweep"]
+        assert (await purchase.release(TO_TRON))[0] == 200
+
+        waits, _ = await build(market, TRON_ID)
+        clock.advance(LIFE_MS // 500)
+        after, _ = await build(market, TRON_ID)
+
+    assert (swept["count"], waits["count"], after["count"]) == (1, 0, 1)
+    assert [each["reason"] for each in waits["skipped"]] == ["another_waits"]
+
+
 @pytest.mark.parametrize(
     ("route", "lie"),
     [

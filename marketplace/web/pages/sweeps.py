@@ -48,10 +48,11 @@ async def build(request: web.Request) -> web.Response:
         )
         headers = {
             **HEADERS,
+            "Content-Type": "application/json",
             "Content-Disposition": f'attachment; filename="{found.name}"',
             "X-Checksum-Sha256": found.checksum,
         }
-        made.append(web.Response(text=found.text, content_type="application/json", headers=headers))
+        made.append(web.Response(body=found.text.encode(), headers=headers))
 
     answer = await forms.attempt(request, action, _page, f"{ROOT}/addresses")
     return made[0] if made else answer

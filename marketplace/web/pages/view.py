@@ -36,6 +36,7 @@ FOR_ADMINS: Final = (
     ("Disputes", f"{ROOT}/disputes"),
     ("Instructions", f"{ROOT}/instructions"),
     ("Addresses", f"{ROOT}/addresses"),
+    ("Payout addresses", f"{ROOT}/payout-addresses"),
     ("Users", f"{ROOT}/users"),
     ("Fees", f"{ROOT}/fees"),
     ("Invitations", f"{ROOT}/invitations"),
