@@ -39,6 +39,7 @@ class Access:
     api_key: str | None = field(default=None, repr=False)
     requests_per_second: float | None = None  # None: what the service is known to allow, with or without a key
     sockets: tuple[str, ...] = field(default=(), repr=False)  # URLs that announce new heads; they may carry keys
+    second: tuple[str, ...] = field(default=(), repr=False)  # URLs of nodes that have to say the same
 
 
 class Telemetry(Protocol):

@@ -120,6 +120,7 @@ class Settings:
     sockets: Mapping[str, tuple[str, ...]] = field(repr=False)  # for new heads, by the name of the chain's endpoints
     tron_api_key: SecretStr | None
     ton_api_key: SecretStr | None
+    tron_solidity_urls: tuple[str, ...] = field(repr=False)  # of nodes that have to say the same as the first
     tron_rps: float | None
     ton_rps: float | None
     sealing: GivenKeys  # of callback secrets at rest
@@ -192,6 +193,12 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _node_url(value: str) -> str:
+    if not is_http_url(value):
+        raise ValueError("must be http(s) URLs separated by commas")
+    return value
+
+
 def _frame_ancestors(value: str) -> str:
     """Return a source list of a Content-Security-Policy; what is none would open the page to everybody or nobody."""
     sources = _parts(value.replace(" ", ","))
@@ -210,6 +217,9 @@ Hours = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366 * 24)
 Days = Annotated[float, AfterValidator(_finite), Field(ge=0, le=100 * 366)]
 Pauses = Annotated[
     tuple[Annotated[float, AfterValidator(_finite), Field(ge=0, le=366 * 86_400)], ...], BeforeValidator(_delays)
+]
+NodeUrls = Annotated[
+    tuple[Annotated[str, AfterValidator(_node_url)], ...], BeforeValidator(_secret_keys), Field(max_length=MAX_SOCKETS)
 ]
 Rate = Annotated[float, AfterValidator(_finite), Field(gt=0)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
@@ -258,6 +268,7 @@ class _Environment(BaseSettings):
     SCANNER_CALLBACK_ALLOWED_HOSTS: Annotated[frozenset[str], BeforeValidator(_hosts)] = frozenset()
     TRONGRID_API_KEY: Key | None = None
     TONCENTER_API_KEY: Key | None = None
+    TRON_SOLIDITY_URLS: NodeUrls = ()
     TRONGRID_RPS: Rate | None = None
     TONCENTER_RPS: Rate | None = None
     LOG_LEVEL: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
@@ -342,6 +353,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
         sockets=_sockets(given),
         tron_api_key=env.TRONGRID_API_KEY,
         ton_api_key=env.TONCENTER_API_KEY,
+        tron_solidity_urls=env.TRON_SOLIDITY_URLS,
         tron_rps=env.TRONGRID_RPS,
         ton_rps=env.TONCENTER_RPS,
         sealing=GivenKeys(

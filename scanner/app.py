@@ -11,6 +11,7 @@ from functools import partial
 from typing import assert_never
 
 from aiohttp import web
+from pydantic import SecretStr
 
 from api.app import build_app
 from api.pay.doors import LIMITS as PAGE_LIMITS
@@ -472,12 +473,15 @@ def access_of(settings: Settings, chain: Chain) -> Access:
         case ChainType.EVM:
             return Access(sockets=settings.sockets.get(chain.rpc_env or "", ()))
         case ChainType.TRON:
-            key, rate = settings.tron_api_key, settings.tron_rps
+            return Access(_plain(settings.tron_api_key), settings.tron_rps, second=settings.tron_solidity_urls)
         case ChainType.TON:
-            key, rate = settings.ton_api_key, settings.ton_rps
+            return Access(_plain(settings.ton_api_key), settings.ton_rps)
         case _:
             assert_never(chain.chain_type)
-    return Access(None if key is None else key.get_secret_value(), rate)
+
+
+def _plain(key: SecretStr | None) -> str | None:
+    return None if key is None else key.get_secret_value()
 
 
 def _wakeups(

@@ -12,7 +12,7 @@ from functools import partial
 from chains.backfill import Backfill
 from chains.base import Access, Telemetry
 from chains.batch_verifier import BatchVerifier
-from chains.errors import ChainError, InvalidTxHash
+from chains.errors import ChainError, ChainMisconfigured, InvalidTxHash
 from chains.heads.reader import HeadReader
 from chains.rpc.concurrency import is_rate_limited
 from chains.rpc.endpoint import Endpoint
@@ -31,6 +31,7 @@ from chains.tron.rpc.client import TronClient
 from chains.tron.rpc.http_service import TronService
 from chains.tron.scan.deep_history import DeepHistoryReader
 from chains.tron.scan.rescan import Rescanner
+from chains.tron.second_source import SecondSource
 from chains.tron.transaction_reader import TransactionReader
 from chains.types import (
     BalanceKey,
@@ -74,11 +75,23 @@ async def open_adapter(
 ) -> AsyncIterator[TronAdapter]:
     """Open the adapter of one chain; no service is asked before the first call."""
     access = access or Access()
-    pool = EndpointPool([_base(url) for url in chain.rpc_urls], telemetry=telemetry, clock=clock)
+    urls, others = [_base(url) for url in chain.rpc_urls], [_base(url) for url in access.second]
+    if {*urls} & {*others}:
+        raise ChainMisconfigured(
+            f"chain {chain.chain_id}: TRON_SOLIDITY_URLS names an endpoint that is asked first, and would agree"
+            " with itself"
+        )
+    pool = EndpointPool(urls, telemetry=telemetry, clock=clock)
     async with open_http(timeout_s=timeout_s) as http:
         service = TronService(http, api_key=access.api_key, per_second=access.requests_per_second, bucket=bucket)
+        second = None
+        if others:
+            # Without the key: it belongs to the first service.
+            nodes = TronClient(TronService(http, per_second=None, bucket=bucket), chain_id=chain.chain_id)
+            second = SecondSource(EndpointPool(others, telemetry=telemetry, clock=clock), nodes)
         yield TronAdapter(
             chain,
+            second=second,
             pool=pool,
             client=TronClient(service, chain_id=chain.chain_id),
             balance_batch=balance_batch,
@@ -114,8 +127,11 @@ class TronAdapter:
         balance_batch: int,
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
+        second: SecondSource | None = None,
     ) -> None:
         self._chain = chain
+        self._second = second
+        self._verified_by = ""  # label of the endpoint that verified last
         self._pool = pool
         self._client = client
         self._usdt = addresses.parse_address(chain.proxy_address)  # the contract everybody uses
@@ -184,7 +200,12 @@ class TronAdapter:
             for name, why in self._readers.pages.unreadable.items()
         )
         condition = self._heads.condition()
-        return replace(condition, problems=(*condition.problems, *self._unread.problems(), *problems))
+        endpoints = condition.endpoints
+        if self._second is not None:
+            endpoints += self._second.reports()
+            problems += () if self._second.problem is None else (self._second.problem,)
+        problems = (*condition.problems, *self._unread.problems(), *problems)
+        return replace(condition, problems=problems, endpoints=endpoints)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -213,7 +234,8 @@ class TronAdapter:
             return RescanResult([], dict.fromkeys(asked, str(exc)))
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
-        return await self._batch_verifier.verify(transfers)
+        found = await self._batch_verifier.verify(transfers)
+        return found if self._second is None else await self._second.compare(found, self._verified_by)
 
     async def inspect(self, tx_hash: str, targets: Targets) -> list[Transfer]:
         """
@@ -279,6 +301,7 @@ class TronAdapter:
         return []
 
     async def _verify_batch(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
+        self._verified_by = endpoint.label
         times = {transfer.tx_hash: transfer.block_number for transfer in transfers}
         hashes = list(times)
         # Not from what was remembered: this is the second look.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,10 +58,11 @@ class TronWorld:
         key: str | None = None,
         rps: float | None = QUICK,
         bucket: Callable[[float], TokenBucket] = TokenBucket,
+        second: Sequence[TronGrid] = (),
         **options: Any,
     ) -> TronAdapter:
         chain = tron_chain(*(grids or [await self.grid()]), **options)
-        access = Access(api_key=key, requests_per_second=rps)
+        access = Access(api_key=key, requests_per_second=rps, second=tuple(grid.url for grid in second))
         opened = open_adapter(
             chain,
             timeout_s=timeout_s,

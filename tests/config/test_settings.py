@@ -418,3 +418,12 @@ def test_what_is_no_socket_is_refused_without_showing_it(value: str) -> None:
 def test_a_chain_has_a_bounded_number_of_sockets() -> None:
     urls = ",".join(f"wss://{number}.example" for number in range(MAX_SOCKETS + 1))
     assert refusal({"RPC_BSC_WS": urls}) == "RPC_BSC_WS: must name at most 8"
+
+
+def test_second_nodes_of_tron_are_urls_that_are_never_shown() -> None:
+    settings = load_settings({"TRON_SOLIDITY_URLS": "https://a.example/key, http://b.example"})
+    assert settings.tron_solidity_urls == ("https://a.example/key", "http://b.example")
+    assert "a.example" not in repr(settings)
+    assert refusal({"TRON_SOLIDITY_URLS": "a.example/key"}).startswith("TRON_SOLIDITY_URLS: must be http(s) URLs")
+    assert "key" not in refusal({"TRON_SOLIDITY_URLS": "wss://a.example/key"})
+    assert refusal({"TRON_SOLIDITY_URLS": ","}).startswith("TRON_SOLIDITY_URLS: must name at least one")
