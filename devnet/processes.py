@@ -172,7 +172,7 @@ def marketplace_service(folder: Path, scanner_url: str, credentials: Credentials
         "MARKETPLACE_ADMIN_PASSWORD": credentials.admin_password,
         "MARKETPLACE_XPUB": XPUB,
         "MARKETPLACE_ESCROW_ADDRESSES": orjson.dumps({str(CHAIN_ID): [ESCROW]}).decode(),
-        "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off",
+        "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off,account=off",
         "AMN_SCANNER_URL": scanner_url,
         "AMN_SCANNER_API_KEY": credentials.scanner_key,
         "AMN_SCANNER_WEBHOOK_SECRET": credentials.hook_secret,

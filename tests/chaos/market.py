@@ -103,7 +103,7 @@ def _trading(folder: Path, who: Credentials, registry: Path, *, hooks: str, call
         "MARKETPLACE_ADMIN_PASSWORD": who.admin_password,
         "MARKETPLACE_XPUB": XPUB,
         "MARKETPLACE_ESCROW_ADDRESSES": orjson.dumps({str(CHAIN_ID): [ESCROW]}).decode(),
-        "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off",
+        "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off,account=off",
         "MARKETPLACE_SWEEP_SEC": "1",
         "PAYMENT_TTL_HOURS": str(TTL_H),
         "AMN_SCANNER_URL": calls,

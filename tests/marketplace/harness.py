@@ -244,7 +244,7 @@ def environment(folder: Path, scanner_url: str = "http://127.0.0.1:9", **more: s
         "AMN_SCANNER_WEBHOOK_SECRET": HOOK_SECRET,
         "AMN_SCANNER_TIMEOUT_SEC": "2",
         "APP_ENV": "test",
-        "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off",
+        "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off,account=off",
         **more,
     }
     if "MARKETPLACE_DATABASE_URL" in more:

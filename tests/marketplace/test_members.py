@@ -128,6 +128,26 @@ async def test_a_login_beside_a_suspension_leaves_no_session(shop: Running) -> N
             assert await shop.nobody.refused("POST", "/api/auth/refresh-token", again) == OVER
 
 
+async def test_who_is_suspended_while_the_password_is_looked_at_gets_no_session(
+    shop: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seller = await shop.user("seller")
+    attempt = {"email": await _email(shop, seller), "password": PASSWORD}
+    passwords = shop.marketplace.services.accounts._passwords
+    verify = passwords.verify
+
+    async def slowly(hashed: str | None, password: str) -> bool:
+        right = await verify(hashed, password)
+        await shop.admin.ok("POST", over("suspend", seller.user_id), WHY)
+        return right
+
+    monkeypatch.setattr(passwords, "verify", slowly)
+
+    # Whoever was let in now would be in again with their refresh token once the suspension is over.
+    assert (await shop.nobody.call("POST", "/api/auth/login", attempt))[0] in {401, 403}
+    assert (await shop.admin.ok("GET", f"/api/admin/users/{seller.user_id}"))["sessions"] == []
+
+
 async def test_a_new_password_ends_every_other_session(shop: Running) -> None:
     admin, refresh = await signed_in(shop, *ADMIN)
     body = {"currentPassword": ADMIN[1], "newPassword": NEW}
