@@ -79,7 +79,7 @@ class Courier:
         try:
             if address is None or sender is None:
                 raise Undeliverable("there is no way to reach them any more")
-            await sender.send(address, message.title)
+            await _hand_over(sender, address, message)
         except Undeliverable as exc:
             await self._give_up(message, str(exc))
         except TryLater as exc:
@@ -101,6 +101,17 @@ class Courier:
         log.info("[messages] %s over %s waits: %s", message.notification_id, message.channel, exc)
         async with self._units.begin(None) as work:
             await messages.postpone(work.tx, message, work.now + int(pause_s * 1000), str(exc))
+
+
+async def _hand_over(sender: Sender, address: str, message: Message) -> None:
+    """Hand a message over; one that cannot be is counted, and would else come first again for ever."""
+    try:
+        await sender.send(address, message.title)
+    except (TryLater, Undeliverable):
+        raise
+    except Exception as exc:
+        log.exception("[messages] %s over %s cannot be sent", message.notification_id, message.channel)
+        raise TryLater(f"it cannot be sent ({type(exc).__name__})") from exc
 
 
 def one_line(text: str, most: int) -> str:

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 TELEGRAM = "telegram"  # the lease of whoever reads what is written to the bot
 MOST = 4096  # characters of a message
-MOST_ANSWER = 1 << 20
+UPDATES = 10  # asked for at once: whoever writes to the bot chooses how long each is
+MOST_ANSWER = 8 << 20  # so many of the longest, with what they answer to, are half of it
 SEND_S = 15.0
 POLL_S = 25  # how long the API holds a question that has no answer yet
 PAUSE_S = 5.0
@@ -55,7 +56,7 @@ class Telegram:
         Raises:
             TryLater: it cannot be read now.
         """
-        asked = {"offset": offset, "timeout": POLL_S, "allowed_updates": ["message"]}
+        asked = {"offset": offset, "limit": UPDATES, "timeout": POLL_S, "allowed_updates": ["message"]}
         status, said = await self._ask("getUpdates", asked, POLL_S + SEND_S)
         found = said.get("result")
         if status >= BAD or not isinstance(found, list):
@@ -68,12 +69,22 @@ class Telegram:
             async with self._session.post(
                 f"{self._place}/{method}", json=body, timeout=timeout, allow_redirects=False
             ) as response:
-                said = orjson.loads(await response.content.read(MOST_ANSWER) or b"{}")
+                said = orjson.loads(await _whole(response) or b"{}")
                 return response.status, said if isinstance(said, dict) else {}
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
             raise TryLater(
                 f"Telegram cannot be reached ({type(exc).__name__})"
             ) from None  # what failed names the token
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer to its end, however many pieces it comes in."""
+    found = bytearray()
+    async for piece in response.content.iter_any():
+        found += piece
+        if len(found) > MOST_ANSWER:
+            raise ValueError("the answer is too large")
+    return bytes(found)
 
 
 class TelegramLinks:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 
 from marketplace.errors import ConfigError
 from marketplace.notifications import courier as couriers
 from marketplace.notifications.mail import mail_server
+from marketplace.notifications.telegram import Telegram
 from marketplace.settings import load_settings
 from tests import postgres
 from tests.harness import FakeClock
@@ -51,6 +53,7 @@ class Stub:
     status: int = 200
     answer: Mapping[str, Any] = field(default_factory=lambda: {"ok": True})
     updates: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
+    unread: list[dict[str, Any]] = field(default_factory=list)
 
     async def send(self, request: web.Request) -> web.Response:
         assert request.match_info["token"] == TOKEN
@@ -60,9 +63,19 @@ class Stub:
             self.sent.append((body["chat_id"], body["text"]))
         return web.json_response(self.answer, status=self.status)
 
-    async def read(self, request: web.Request) -> web.Response:
+    async def read(self, request: web.Request) -> web.StreamResponse:
         assert request.match_info["token"] == TOKEN
-        return web.json_response({"ok": True, "result": [await self.updates.get()]})
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        # What was not confirmed by asking from behind it comes again; and in pieces, as over a network.
+        offset = (await request.json())["offset"]
+        self.unread = [each for each in self.unread if each["update_id"] >= offset]
+        if not self.unread:
+            self.unread.append(await self.updates.get())
+        told = orjson.dumps({"ok": True, "result": self.unread})
+        for start in range(0, len(told), 1 << 20):
+            await answer.write(told[start : start + (1 << 20)])
+        return answer
 
     async def something(self) -> None:
         """Let whoever runs beside the test go on."""
@@ -150,6 +163,39 @@ async def test_a_start_code_links_once_for_a_while(tmp_path: Path, telegram: Stu
             assert code not in str(store.execute("SELECT * FROM telegram_codes").fetchall())
         assert found == {seller.user_id: str(CHAT + 3), other.user_id: str(CHAT + 10)}
         assert not (await other.ok("POST", "/api/notifications/telegram/unlink"))["telegramLinked"]
+
+
+async def test_a_long_message_to_the_bot_keeps_nobody_from_linking(
+    tmp_path: Path, telegram: Stub, clock: FakeClock
+) -> None:
+    """Half of an answer was read, and the same one asked for again, for as long as strangers liked."""
+    async with told(tmp_path, telegram, clock) as shop:
+        telegram.write(1, "x" * (3 << 20), CHAT)
+        await linked(shop, telegram, 2)
+
+
+async def test_a_message_that_cannot_be_sent_keeps_no_other_waiting(
+    tmp_path: Path, telegram: Stub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(_: Telegram, address: str, title: str) -> None:
+        if "odd" in title:
+            raise UnicodeError(title)
+        telegram.sent.append((address, title))
+
+    async with told(tmp_path, telegram, clock) as shop:
+        await linked(shop, telegram)
+        monkeypatch.setattr(Telegram, "send", send)
+        buyer = await shop.user("buyer")
+        for title in ("An odd bicycle", "A used bicycle"):
+            await new_request(buyer, title=title)
+        async with asyncio.timeout(20):
+            while not telegram.sent:
+                await telegram.something()
+        with shop.opened() as store:
+            rows = store.execute("SELECT status, attempts, claim, last_error FROM messages ORDER BY id").fetchall()
+
+    assert rows[0] == ("pending", 1, None, "it cannot be sent (UnicodeError)")
+    assert "A used bicycle" in telegram.sent[0][1]
 
 
 async def test_what_is_not_taken_is_sent_again_and_given_up_in_the_end(
