@@ -169,7 +169,9 @@ class HexReader {
     this.left -= text.length;
     if (this.left < 0) throw new InvalidProof("the proof is too large");
     const found = Buffer.from(text.slice(2), "hex"); // it stops at the first thing that is no hex
-    if (2 * found.length !== text.length - 2) throw new InvalidProof("a text has digits that are no hex");
+    // It takes letters of other alphabets for hex, by their last byte.
+    const isHex = 2 * found.length === text.length - 2 && !/[^0-9a-fA-F]/.test(text.slice(2));
+    if (!isHex) throw new InvalidProof("a text has digits that are no hex");
     return found;
   }
 }

@@ -231,12 +231,16 @@ def _shapes() -> Iterator[Vector]:
     yield from _texts(each)
 
 
+# Node cuts each letter to a byte, and took the last of these for hex.
+NO_HEX = {"half a byte": "0xf", "letters": "0xgg", "spaces": "0x f9 ", "letters of elsewhere": "0x\u0161\u0161"}
+
+
 def _texts(each: dict[str, Any]) -> Iterator[Vector]:
     hashes = {NUMBER: each["blockHash"]}
     for name in ("blockHash", "header", "receipt"):
         for value in (None, 7, "", "f9", "0Xf9", ["0xf9"]):
             yield Vector(f"{value!r} for {name}", proof(each | {name: value}), hashes, "a text is no hex")
-    for name, value in {"half a byte": "0xf", "letters": "0xgg", "spaces": "0x f9 "}.items():
+    for name, value in NO_HEX.items():
         yield bad(f"{name} for a receipt", "a text has digits that are no hex", each | {"receipt": value})
     for value in (None, {}, "0xf9", 7):
         yield bad(f"{value!r} for nodes", "the nodes are no list", each | {"nodes": value})
