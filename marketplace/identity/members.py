@@ -51,6 +51,8 @@ class Members:
     async def history(self, user_id: str, page: Page) -> tuple[list[Event], int]:
         """Return what became of an account, newest first."""
         async with self._units.db.read() as tx:
+            if await users.by_id(tx, user_id) is None:
+                raise not_found("user")
             return await account_events.of_user(tx, user_id, page)
 
     async def suspend(self, actor: Actor, user_id: str, reason: str) -> None:

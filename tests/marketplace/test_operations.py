@@ -239,6 +239,7 @@ async def test_what_names_nothing_is_404_for_whoever_might(everybody: dict[str, 
     bodies = {
         "select-offer": {"offerId": NOWHERE},
         "assign": {"userId": None},
+        "suspend": {"reason": "because"},
         "resolve": {"outcome": "refund", "note": "because"},
         "evidence": {"text": "look"},
         "verify": {"code": "123456"},
