@@ -239,7 +239,10 @@ async def test_what_names_nothing_is_404_for_whoever_might(everybody: dict[str, 
     bodies = {
         "select-offer": {"offerId": NOWHERE},
         "assign": {"userId": None},
+        "items": b"content\nZ-1\n",
         "suspend": {"reason": "because"},
+        "deadline": {"dueAt": "2099-01-01T00:00:00Z"},
+        "messages": {"text": "hello"},
         "resolve": {"outcome": "refund", "note": "because"},
         "evidence": {"text": "look"},
         "verify": {"code": "123456"},
@@ -256,14 +259,16 @@ async def test_what_names_nothing_is_404_for_whoever_might(everybody: dict[str, 
             "deliveryTime": {"amount": 1, "unit": "days"},
         },
     }
+    wrong = {}
     for method, path in GUARDED:
         if "{" not in path:
             continue
         where = path.replace("{id}", NOWHERE).replace("{paymentId}", NOWHERE)
         body = bodies.get(path.rsplit("/", 1)[1], {"title": "abc"} if method == "PATCH" else {})
         statuses = {(await api.call(method, where, None if method == "GET" else body))[0] for api in everybody.values()}
-        assert 404 in statuses, (method, path, statuses)
-        assert statuses <= {403, 404}, (method, path, statuses)
+        if 404 not in statuses or not statuses <= {403, 404}:
+            wrong[method, path] = statuses
+    assert wrong == {}
 
 
 # -- secrets -------------------------------------------------------------------------------------------

@@ -183,7 +183,8 @@ async def test_counts_that_could_not_be_told_are_told_later(
     tmp_path: Path, place: Mapping[str, str], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(
-        environment(tmp_path, **place, MARKETPLACE_RATE_LIMITS="login=off,payment=off,all=100/900,account=off"), clock=clock
+        environment(tmp_path, **place, MARKETPLACE_RATE_LIMITS="login=off,payment=off,all=100/900,account=off"),
+        clock=clock,
     ) as one:
         rates = one.marketplace.sharing.rates  # type: ignore[union-attr]
         with monkeypatch.context() as broken:
