@@ -444,6 +444,22 @@ async def test_a_payout_that_is_reorganised_away_is_not_done_and_frees_its_trans
     assert "payout_reorged" in await told(market)
 
 
+async def test_a_node_that_shows_a_payout_and_hides_it_fills_nobodys_list(
+    market: Running, refund: Refund, fake_scanner: FakeScanner, clock: FakeClock
+) -> None:
+    _, order = refund
+    await settle(market, order, fake_scanner.carries_out(order, tx=DONE_IN, final=False))
+    for _ in range(10):
+        fake_scanner.transactions.clear()
+        clock.advance(30)
+        await look(market)
+        fake_scanner.carries_out(order, tx=DONE_IN, final=False)
+        clock.advance(30)
+        await look(market)
+
+    assert (await told(market)).count("payout_reorged") == 1
+
+
 async def test_one_that_cannot_be_looked_at_keeps_no_other_from_being_judged(
     market: Running, fake_scanner: FakeScanner, clock: FakeClock
 ) -> None:
