@@ -10,7 +10,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import TransferProof
-from kernel.store.dialects import upsert
+from kernel.store.dialects import among, upsert
 from protocol.answers import ProofTransfer
 from scanner.store.tables import receipt_proofs, transfer_proofs, transfers
 
@@ -93,11 +93,8 @@ def place_of(proof: TransferProof) -> Place:
 
 async def whose(tx: AsyncConnection, places: Collection[Place]) -> dict[Place, int]:
     """Return which transfers that count were proven to stand at these places."""
-    found: dict[Place, int] = {}
-    blocks = sorted({block_hash for block_hash, _, _ in places})
-    for block_hash in blocks:
-        rows = await tx.execute(_WHOSE.where(_p.block_hash == block_hash))
-        found |= {(block_hash, row.transaction_index, row.log_position): row.transfer_id for row in rows}
+    rows = await tx.execute(_WHOSE, {"blocks": sorted({block_hash for block_hash, _, _ in places})})
+    found: dict[Place, int] = {(each.block_hash, each.transaction_index, each.log_position): each.id for each in rows}
     return {place: row for place, row in found.items() if place in places}
 
 
@@ -135,10 +132,10 @@ _COUNTED = (
     .order_by(func.length(_t.amount).desc(), _t.amount.desc(), _t.id)
 )
 _WHOSE = (
-    select(_p.transfer_id, _p.transaction_index, _p.log_position)
-    .join(transfers, _t.id == _p.transfer_id)
-    .where(_t.counted)
-    .order_by(_p.transfer_id.desc())  # of several the first has the place
+    select(_t.id, _p.block_hash, _p.transaction_index, _p.log_position)
+    .select_from(transfer_proofs.join(transfers, _t.id == _p.transfer_id))
+    .where(_t.counted, among(_p.block_hash, "blocks"))
+    .order_by(_t.id.desc())  # of several the first has the place
 )
 _COUNT = select(func.count()).select_from(transfers).where(_t.counted)
 

@@ -569,3 +569,24 @@ async def test_a_payment_in_another_currency_without_a_quote_is_found(
     await market.write("UPDATE offers SET price_currency = 'EUR' WHERE id = ?", [purchase.offer_id])
 
     assert await purchase.findings() == ["wrong_quote"]
+
+
+@pytest.mark.parametrize("paid", [1, 5 * UNIT])
+async def test_a_part_of_an_expired_quote_waits_for_a_person_and_freezes_nobody(
+    quoting_market: Running, fake_scanner: FakeScanner, clock: FakeClock, publisher: PricePublisher, paid: int
+) -> None:
+    """Anybody can send a unit to an address: it neither keeps an old price nor keeps the buyer from paying."""
+    purchase = await priced(quoting_market, fake_scanner, clock, "8", "EUR")
+    first = await purchase.open("direct_balance")
+    where = first["payment"]["destination"]
+    fake_scanner.newest[where] = fake_scanner.balances[where] = paid
+    assert (await purchase.check())["payment"]["escrowState"] == "partial"
+    publisher.rates["EUR"] = 1
+    clock.advance(TTL_S + 1)
+
+    second = await purchase.open("direct_balance")
+
+    assert (first["payment"]["amount"], second["payment"]["amount"]) == ("10", "8")
+    assert second["payment"]["destination"] != where
+    purchase.payment_id = first["payment"]["id"]
+    assert await purchase.recoveries() == [("partial_payment", str(paid))]
