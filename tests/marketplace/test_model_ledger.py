@@ -266,6 +266,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def opens(self, number: int, rail: str) -> None:
         purchase, draft = self.purchases[number], _draft(self.purchases[number].request_id, rail)
+        if not self._ends_late(purchase):
+            assert self.tried(self.services.checkout.open_payment(BUYER, draft)) == "scanner_unavailable"
+            return
         expected, known = purchase.opening(rail), purchase.live
         if expected:
             assert self.tried(self.services.checkout.open_payment(BUYER, draft)) == expected
@@ -275,6 +278,21 @@ class LedgerMachine(RuleBasedStateMachine):
         assert payment.amount_base == PRICE * UNIT
         if known is None:
             purchase.pays.append(Pay(payment.id, rail, payment.amount_base, self.clock.now_ms() + 24 * HOUR_MS))
+
+    def _ends_late(self, purchase: ModelPurchase) -> bool:
+        """Whoever opens a payment ends the one before, if its time is up and nobody paid it; False: nobody can tell."""
+        live, now = purchase.live, self.clock.now_ms()
+        if live is None or live.status not in OPEN or live.expires_at > now:
+            return True
+        if live.is_over(now) and self.row(live).registered_at is None:
+            purchase.close(live)
+        elif self.scanner.down:
+            return False
+        else:
+            self._looked(purchase, live)
+            if live.is_over(now):
+                purchase.close(live)
+        return True
 
     @rule(number=purchases, which=any_number, share=st.sampled_from(SHARES), told=st.booleans())
     def pays(self, number: int, which: int, share: int, told: bool) -> None:
@@ -777,6 +795,8 @@ def stories() -> Iterator[Callable[[LedgerMachine], None]]:
         yield lambda m, w=wrong: _held(m, w)
     for then in both:
         yield lambda m, t=then: _gone(m, t)
+    for begins, again in itertools.product(("proxy", "direct_balance"), RAILS):
+        yield lambda m, b=begins, a=again: _opened_late(m, b, a)
     for bps, (share, _) in itertools.product(RATES, enumerate(BUYERS_SHARES)):
         yield lambda m, b=bps, s=share: _split(m, b, s)
     for rail, told, ends in itertools.product(("proxy", "direct_balance"), (True, False), ("cancelled", "expired")):
@@ -810,6 +830,16 @@ def _split(machine: LedgerMachine, bps: int | None, share: int) -> None:
     machine.releases(0, 1)
     for which in (1, 1 + 6, 3):
         machine.settles(0, which, again=which == 7)
+
+
+def _opened_late(machine: LedgerMachine, begins: str, again: str) -> None:
+    """Nobody paid in time, no sweep came by, and the buyer tries once more."""
+    machine.agree_on_more(0, "opened", begins)
+    machine.time_passes(25, sweeps=False)
+    machine.scanner.down = True
+    machine.opens(0, again)
+    machine.scanner.down = False
+    machine.opens(0, again)
 
 
 def _gone(machine: LedgerMachine, then: str) -> None:
