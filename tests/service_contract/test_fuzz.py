@@ -49,8 +49,8 @@ NUMBERS = itertools.count(1)
 NOBODY = b"X-Nobody: a"
 UNKNOWN = str(uuid.UUID(int=0))
 PROBED = {"heartbeats"}  # written to find out whether the store can be
-# Answers that are no refusal and no failure of ours: the chain behind the tested scanner cannot be read.
-UNREADABLE = {("scanner", 502, "chain_unavailable")}
+# Answers that are no refusal and no failure of ours: the chain behind the tested scanner, or a sweep, cannot be read.
+UNREADABLE = {("scanner", 502, "chain_unavailable"), ("marketplace", 503, "not_configured")}
 # What a refused call stores all the same, because it has to.
 STORED_ALL_THE_SAME = {
     "POST /api/marketplace/purchase-requests/{}/delivery-code/verify": {"delivery_codes"},  # wrong codes are counted
@@ -245,6 +245,31 @@ async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
             FuzzSample("POST", f"{payment}/{purchase.payment_id}/hold", {"until": "2099-01-01T00:00:00Z"}, "admin"),
             FuzzSample("POST", f"{payment}/{purchase.payment_id}/clear-reorg", {"note": "looked"}, "admin"),
             FuzzSample("POST", f"/api/admin/instructions/{UNKNOWN}/settle", {"txHash": DONE_IN}, "admin"),
+            FuzzSample(
+                "POST",
+                "/api/admin/sweeps/build",
+                {"chainId": 97, "token": "USDT", "purpose": "instructions", "cursor": f"1.{UNKNOWN}"},
+                "admin",
+            ),
+            FuzzSample("POST", "/api/payout-addresses/challenge", {"chainId": 97, "address": SELLERS_WALLET}, "seller"),
+            FuzzSample(
+                "POST", "/api/payout-addresses", {"challengeId": UNKNOWN, "signature": "0x" + "12" * 65}, "seller"
+            ),
+            FuzzSample(
+                "POST",
+                "/api/payout-addresses",
+                {
+                    "challengeId": UNKNOWN,
+                    "tonProof": {
+                        "timestamp": 1_790_000_000,
+                        "domain": "localhost",
+                        "payload": "ab",
+                        "signature": "AAAA",
+                        "stateInit": "AAAA",
+                    },
+                },
+                "seller",
+            ),
             FuzzSample(
                 "PUT",
                 "/api/admin/settings/confirmation-thresholds",
