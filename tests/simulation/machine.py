@@ -208,13 +208,7 @@ def _install_statements() -> None:
     Dialect.__hash__ = lambda _: 1  # type: ignore[method-assign,assignment]
     Dialect.__eq__ = lambda one, other: type(one) is type(other)  # type: ignore[method-assign,assignment]
     known: Any = util.LRUCache(2000)
-    begin_engine = base.Engine.__init__
-
-    def begin_alike(engine: Any, *args: Any, **how: Any) -> None:
-        begin_engine(engine, *args, **how)
-        engine._compiled_cache = known
-
-    base.Engine.__init__ = begin_alike  # type: ignore[method-assign]
+    base.Engine._compiled_cache = property(lambda _: known, lambda *_: None)  # type: ignore[assignment]
 
 
 def _install_sqlite() -> None:

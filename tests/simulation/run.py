@@ -47,6 +47,7 @@ NOTED = ("mine", "advance_to", "pay", "pay_together", "pay_many", "reorg", "bury
 # A look costs most of a run: what the laboratory does in a fifth of a second is done in a half.
 POLL_S = 0.5
 CADENCES = {"POLL_INTERVAL_SEC": "0.5"}
+MOST_EXITS = 10
 WATCH_MS = 3_000  # and a balance is looked at this often instead of every five minutes
 HOUSEKEEPING_S = 7  # and what was given up is sent again every minute: a run need not wait for it
 WARM_S = 3.0  # of a run whose end nobody asks for: what it imported and prepared, every seed finds prepared
@@ -171,6 +172,7 @@ async def _play(planned: Plan, folder: Path, result: Result, loop: SimLoop) -> l
         supervisor = await stack.enter_async_context(supervised(folder, env, session, planned.seed))
         laboratory = Laboratory(planned, chain_env, supervisor, receiver, permanent)
         laboratory.shoppers = SimShoppers(supervisor, chain_env, receiver, planned)
+        loop.checks.append(partial(_give_up, supervisor))
         invariants = _invariants(loop, planned, inner, store, laboratory)
         watchers = None
         if invariants.ledger is not None:
@@ -198,6 +200,12 @@ def _invariants(loop: SimLoop, planned: Plan, inner: Any, store: Path, laborator
     loop.checks.append(invariants)
     loop.on_commit.append(invariants.committed)
     return invariants
+
+
+def _give_up(supervisor: Any) -> None:
+    """End a run whose daemon does not live: it would be started again for ever."""
+    if len(supervisor.unexpected_exits) > MOST_EXITS:
+        raise Endless(f"the daemon ended by itself {MOST_EXITS} times: {supervisor.unexpected_exits[-1]}")
 
 
 def _sentences(outcome: Outcome, exits: list[str]) -> list[str]:
