@@ -118,18 +118,19 @@ def maintain(
                 kept = maintenance.restore(kind, asked.path, store, keys_at_hand(store, given))
                 sys.stdout.write(f"{store} is {asked.path} now; the former store is {kept or 'none'}\n")
             case _:
-                health = maintenance.check(kind, asked.path or store, keys_at_hand(store, given))
-                return _report(health, asyncio.run(_looked(look, asked.path or store, health)))
+                path = asked.path or store
+                health = maintenance.check(kind, path, keys_at_hand(store, given))
+                # No loop is started for nothing: whoever asks may be within one.
+                found = [] if look is None or health.problems else asyncio.run(_looked(look, path))
+                return _report(health, found)
     except WrongKey as exc:
         sys.stderr.write(f"{exc}\n")
         return EXIT_WRONG_KEY
     return 0
 
 
-async def _looked(
-    look: Callable[[Path], Awaitable[Sequence[str]]] | None, store: Path, health: Health
-) -> Sequence[str]:
-    return [] if look is None or health.problems else await look(store)
+async def _looked(look: Callable[[Path], Awaitable[Sequence[str]]], store: Path) -> Sequence[str]:
+    return await look(store)
 
 
 def maintain_database(
