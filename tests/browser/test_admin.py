@@ -184,7 +184,7 @@ async def test_a_resolver_resolves_a_dispute_by_keyboard_alone(
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     await expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(
-        ["Overview", "Disputes", "Notifications"]
+        ["Overview", "Disputes", "Notifications", "Your account"]
     )
     await visit.open("/admin", "resolver-overview")
     await to("Disputes")
