@@ -72,15 +72,17 @@ async def listening(*command: str, env: dict[str, str] | None = None) -> AsyncIt
         sys.executable, *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, **(env or {})}
     )
     assert process.stdout is not None
+    said: asyncio.Task[bytes] | None = None
     try:
         while "listening on " not in (line := (await process.stdout.readline()).decode()):
             if not line:
                 raise RuntimeError("the server ended")
+        said = asyncio.create_task(process.stdout.read())  # a full pipe would stop it at its next line of log
         yield line.split("listening on ")[1].split()[0], process.pid
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
-        await process.communicate()
+        await (process.communicate() if said is None else asyncio.gather(said, process.wait()))
 
 
 def scanner_env(folder: str, rpc: str = "http://127.0.0.1:9", **more: str) -> dict[str, str]:
