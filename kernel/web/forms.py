@@ -17,6 +17,8 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded"
 UTF_8: Final = "utf-8"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_AS_TYPED = re.compile("password", re.IGNORECASE)  # a blank at its end is part of a password, as it is in the API
+
 
 class ForeignForm(Exception):
     """A form that carries no token of this browser's."""
@@ -44,12 +46,14 @@ async def read_form(request: web.Request, *names: str) -> Mapping[str, str]:
     # A page of somebody else's could send a form here with the cookie of this browser.
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), request[FORM_TOKEN].encode()):
         raise ForeignForm
-    found = {name: _text(sent.get(name)) for name in names}
+    found = {name: _text(name, sent.get(name)) for name in names}
     # PostgreSQL takes no zero byte in a text, and nobody types any other of these.
     if any(map(_CONTROL.search, found.values())):
         raise HttpError("bad_http", "a field must not contain control characters")
     return found
 
 
-def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        return ""
+    return value if _AS_TYPED.search(name) else value.strip()

@@ -31,7 +31,13 @@ from kernel.web import connections, middlewares
 from kernel.web.connections import ConnectionLimits, default_limits
 from scanner import ingest
 from tests.harness import SECRET, FakeClock, intent_body
-from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, accept_purchase
+from tests.marketplace.accepted_purchase import (
+    BUYERS_WALLET,
+    DONE_IN,
+    SELLERS_WALLET,
+    AcceptedPurchase,
+    accept_purchase,
+)
 from tests.marketplace.fake_scanner import run_fake_scanner
 from tests.marketplace.harness import ADMIN, HOOK_SECRET, MARKET, offer_body, request_body
 from tests.scanner.facts import a_transfer
@@ -55,7 +61,7 @@ UNREADABLE = {("scanner", 502, "chain_unavailable"), ("marketplace", 503, "not_c
 STORED_ALL_THE_SAME = {
     "POST /api/marketplace/purchase-requests/{}/delivery-code/verify": {"delivery_codes"},  # wrong codes are counted
 }
-OPTIONAL = re.compile(r"/(hold|delivery|confirm-delivery)$|/offers/[0-9a-f-]+$")
+OPTIONAL = re.compile(r"/(hold|delivery|confirm-delivery)$|/(offers|stocks|templates)/[0-9a-f-]+$")
 REQUEST_LINE = re.compile(rb"([A-Z-]+) (/[!-~]*) HTTP/1\.[01]\r\n")
 
 pytestmark = [pytest.mark.timeout(60 + 60 * ROUNDS)]
@@ -177,6 +183,37 @@ async def scanner_world(folder: Path) -> AsyncIterator[FuzzedService]:
             )
 
 
+async def on_sale(purchase: AcceptedPurchase) -> list[FuzzSample]:
+    """Return the calls about what a seller has on sale, and what is earned by it."""
+    stock = (await purchase.seller.ok("POST", f"{MARKET}/stocks", {"name": "Keys"}, 201))["stock"]["id"]
+    template = {
+        "title": "A key",
+        "description": "Opens it.",
+        "productType": "digital_product",
+        "price": offer_body()["price"],
+        "deliveryTime": {"amount": 1, "unit": "days"},
+    }
+    mine = (await purchase.seller.ok("POST", f"{MARKET}/templates", template, 201))["template"]
+    cart = {
+        "checkoutId": UNKNOWN,
+        "lines": [{"shareId": mine["shareId"], "quantity": 1}],
+        "email": "buyer@example.test",
+        "rail": "direct",
+        "chainId": 97,
+        "token": purchase.intent()["token"],
+    }
+    fee = {"sellerId": purchase.seller.user_id, "bps": 100, "note": "agreed"}
+    return [
+        FuzzSample("POST", f"{MARKET}/stocks", {"name": "More keys", "lowAt": 3}, "seller"),
+        FuzzSample("PATCH", f"{MARKET}/stocks/{stock}", {"name": "Other keys", "lowAt": 2}, "seller"),
+        FuzzSample("PUT", f"{MARKET}/shop", {"name": "Keys and more", "text": "Day and night."}, "seller"),
+        FuzzSample("POST", f"{MARKET}/templates", template, "seller"),
+        FuzzSample("PATCH", f"{MARKET}/templates/{mine['id']}", {"title": "A better key", "listed": True}, "seller"),
+        FuzzSample("POST", "/api/payment/checkout", cart, "buyer"),
+        FuzzSample("PUT", "/api/admin/fees", fee, "admin"),
+    ]
+
+
 @asynccontextmanager
 async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
     clock = FakeClock()
@@ -280,9 +317,12 @@ async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
             FuzzSample(
                 "POST", f"/api/disputes/{dispute}/evidence", {"text": "a photo", "link": "https://a.test/"}, "seller"
             ),
+            FuzzSample("POST", f"/api/disputes/{dispute}/messages", {"text": "where is it?"}, "buyer"),
+            FuzzSample("POST", f"/api/disputes/{dispute}/deadline", {"dueAt": "2099-01-01T00:00:00Z"}, "admin"),
             FuzzSample("POST", f"/api/disputes/{dispute}/assign", {"userId": market.admin.user_id}, "admin"),
             FuzzSample("POST", f"/api/disputes/{dispute}/resolve", {"outcome": "refund", "note": "so be it"}, "admin"),
         ]
+        accepted += await on_sale(purchase)
         refused = [
             *(
                 FuzzSample("GET", path, {}, "buyer")
@@ -415,7 +455,10 @@ async def test_every_route_with_a_body_is_tried(service: ServiceUnderTest, world
     ):
         paths = orjson.loads(await response.read())["paths"]
     described = {
-        (method.upper(), path) for path in paths for method in paths[path] if "requestBody" in paths[path][method]
+        (method.upper(), path)
+        for path in paths
+        for method in paths[path]
+        if "application/json" in paths[path][method].get("requestBody", {}).get("content", {})  # others are files
     }
     untried = [
         (method, path)

@@ -326,3 +326,15 @@ async def test_every_page_loads_from_here_alone_and_is_shown_nowhere_else(admin:
 
 async def test_an_email_is_found_in_any_case(visitor: Browser) -> None:
     assert (await sign_in(visitor, f" {ADMIN[0].upper()} ", ADMIN[1])).status == 303
+
+
+@pytest.mark.parametrize("password", [f"{PASSWORD} ", f" {PASSWORD}"])
+async def test_a_blank_at_the_end_of_a_password_is_part_of_it_as_in_the_api(
+    market: Running, visitor: Browser, password: str
+) -> None:
+    person = {"email": "blank@example.test", "password": password, "role": "resolver", "name": "Blank"}
+    await market.admin.ok("POST", "/api/admin/users", person)
+    await market.nobody.ok("POST", "/api/auth/login", {"email": "blank@example.test", "password": password})
+
+    assert (await sign_in(visitor, "blank@example.test", PASSWORD)).status != 303
+    assert (await sign_in(visitor, "blank@example.test", password)).status == 303
