@@ -53,3 +53,6 @@ async def _mend(scheduler: AsyncIOScheduler) -> None:
         for job in scheduler.get_jobs():
             if job.next_run_time - now > job.trigger.interval:
                 job.modify(next_run_time=now)
+        # A clock that was back for half a second had its timer set for twenty minutes, and the jobs look as if all
+        # were well; only asked anew does it see that they are due.
+        scheduler.wakeup()

@@ -81,6 +81,27 @@ async def test_a_clock_that_is_set_back_silences_no_wakeup(monkeypatch: pytest.M
         assert [await wakeup.wait(3) for _ in range(3)] == [True, True, True]
 
 
+async def test_a_clock_that_was_back_for_a_moment_silences_no_wakeup(monkeypatch: pytest.MonkeyPatch) -> None:
+    back = timedelta()
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - back
+
+    monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Moved)
+    monkeypatch.setattr(kernel.tasks.schedule, "datetime", Moved)
+    wakeup = Wakeup()
+    with schedules({"every": (wakeup, 0.2)}):
+        assert await wakeup.wait(5) is True
+        back = timedelta(minutes=20)
+        assert await wakeup.wait(0.4) is False  # its timer ended meanwhile, and was set by the clock there was
+        back = timedelta()
+        await wakeup.wait(0.01)
+
+        assert await wakeup.wait(5) is True
+
+
 def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in caplog.records]
 
