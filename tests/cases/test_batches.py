@@ -15,6 +15,7 @@ from devnet.evm.scripted_node import ScriptedNode, serve, tx_hash
 from devnet.receiver import receiver
 from tests.cases.scanned_nodes import TOKENS, ScannedNodes, shop
 from tests.harness import USDT, environment, running
+from tests.rounds import a_few_and_the_rest_long
 
 pytestmark = pytest.mark.usefixtures("soon_asked_again")
 PAYMENTS = 12
@@ -49,7 +50,7 @@ async def confirmed(system: ScannedNodes, intents: list[str], timeout_s: float =
 
 
 @pytest.mark.parametrize("most", [1, 3, 7])
-@pytest.mark.parametrize("spelling", BATCH_REFUSALS)
+@pytest.mark.parametrize("spelling", a_few_and_the_rest_long(BATCH_REFUSALS))
 async def test_a_batch_refused_in_any_spelling_is_asked_smaller_in_the_same_poll(tmp_path, spelling, most):
     async with behind(tmp_path) as (front, system):
         front.most_calls, front.batch_refusal = most, spelling

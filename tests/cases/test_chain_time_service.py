@@ -71,6 +71,7 @@ async def test_a_tron_log_index_that_lags_behind_its_tip_costs_no_payment(hooks:
         assert (done["status"], done["txHash"]) == ("confirmed", tx)
 
 
+@pytest.mark.long
 @pytest.mark.anvil
 @pytest.mark.parametrize("rail", ["proxy", "direct"])
 async def test_a_node_that_stands_still_over_the_expiry_costs_no_payment(
@@ -96,6 +97,7 @@ async def test_a_node_that_stands_still_over_the_expiry_costs_no_payment(
         assert [d.json["eventType"] for d in await hooks.wait_for(1)] == ["payment.confirmed"]
 
 
+@pytest.mark.long
 @pytest.mark.anvil
 @pytest.mark.parametrize("rail", ["proxy", "direct"])
 async def test_a_host_clock_that_is_ahead_costs_no_payment(

@@ -14,6 +14,7 @@ from devnet.evm.scripted_node import ScriptedNode
 from tests.cases.scanned_nodes import run_scanned_nodes
 from tests.cases.test_public_endpoints import pay_on_both_rails
 from tests.harness import in_seconds
+from tests.rounds import a_few_and_the_rest_long
 
 LONG = 3  # blocks
 Json = dict[str, Any]
@@ -135,7 +136,7 @@ KINDS = {
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", a_few_and_the_rest_long(KINDS))
 async def test_payments_are_confirmed_whatever_is_odd_about_the_only_node(tmp_path, kind):
     async with run_scanned_nodes(tmp_path) as system:
         KINDS[kind](system.nodes[0])

@@ -100,6 +100,7 @@ async def test_a_balance_refused_keeps_no_payment_waiting(tmp_path, status):
         await system.api.status_is(intent["intentId"], "confirmed", timeout_s=5)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("status", [403, 503])
 async def test_logs_refused_altogether_are_read_soon_after_they_are_served(tmp_path, status):

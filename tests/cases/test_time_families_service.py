@@ -44,6 +44,7 @@ async def reasons(shop, intent_id):
 # --- a block that is final after the expiry ------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lifetime", [3, 5])
 async def test_a_tron_payment_whose_block_is_final_after_the_expiry_is_confirmed(tmp_path, lifetime):
     async with tron(tmp_path) as shop:
@@ -143,6 +144,7 @@ async def test_what_a_lagging_log_index_hid_is_confirmed_before_the_intent_ends(
         assert confirmed["txHash"] == tx
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("late_s", [150, 10_000])
 async def test_a_ton_row_that_enters_the_index_late_is_confirmed_before_the_intent_ends(tmp_path, late_s):
     async with ton(tmp_path) as shop:

@@ -92,6 +92,7 @@ except ImportError as exc:
     assert said(python, program, tmp_path) == "verify_proof needs the extra: pip install 'amn-scanner-client[proof]'"
 
 
+@pytest.mark.long
 def test_a_source_distribution_builds_the_same_where_there_is_no_repository(
     project: Path, wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

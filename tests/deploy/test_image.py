@@ -59,6 +59,7 @@ def test_it_starts_a_program_of_the_package_with_settings_that_are_read() -> Non
     assert "WORKDIR /data\n" in FINAL  # where the default paths lead
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_what_is_copied_into_it_builds_the_same_wheel_and_holds_no_secret(tmp_path: Path) -> None:
     allowed = in_context()

@@ -14,7 +14,7 @@ from protocol.routes import ROUTES as SCANNER
 from tests.deploy.files import DEPLOY
 
 HANDLE = re.compile(r"\thandle (?:(/\S*) )?{\n(?:.*\n)*?\t\treverse_proxy (\w+):\d+\n\t}")
-BOTH = {"/health", "/openapi.json"}  # of each service by itself; of the two, the scanner's has the name
+BOTH = {"/health", "/metrics", "/openapi.json"}  # of each service by itself; of the two, the scanner's has the name
 
 
 def reached(path: str) -> str:

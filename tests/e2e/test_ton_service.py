@@ -230,6 +230,7 @@ async def test_a_read_that_fails_tells_nobody_and_is_made_again(watched: TonShop
     assert [d.json["currentBalance"] for d in watched.hooks.distinct.values()] == ["70"]
 
 
+@pytest.mark.long
 async def test_hundreds_of_watches_are_read_in_a_handful_of_calls(watched: TonShop, clock: FakeClock) -> None:
     body = {"chainId": CHAIN_ID, "token": "USDT", "callbackUrl": watched.hooks.url(), "callbackSecret": SECRET}
     for _ in range(4):

@@ -859,6 +859,7 @@ def _held(machine: LedgerMachine, wrong: str) -> None:
     machine.cancels(0, 1, ADMIN)
 
 
+@pytest.mark.long
 def test_each_story_once() -> None:
     machine = LedgerMachine()
     machine.begin(("opened", "opened"), "proxy")

@@ -158,11 +158,22 @@ def test_a_connection_without_an_address_keeps_its_name() -> None:
 
 def test_unset_means_the_defaults_of_the_contract() -> None:
     assert parse_limits(None) == parse_limits(" ") == DEFAULTS
-    assert parse_limits(None) == {"login": Limit(10, 900), "payment": Limit(30, 900), "all": Limit(100, 900)}
+    assert parse_limits(None) == {
+        "login": Limit(10, 900),
+        "payment": Limit(30, 900),
+        "all": Limit(100, 900),
+        "account": Limit(20, 900),
+        "codes": Limit(5, 900),
+    }
 
 
 def test_what_is_named_is_changed_and_off_is_off() -> None:
-    assert parse_limits("login=5/60, all=off") == {"login": Limit(5, 60), "payment": Limit(30, 900)}
+    assert parse_limits("login=5/60, all=off") == {
+        "login": Limit(5, 60),
+        "payment": Limit(30, 900),
+        "account": Limit(20, 900),
+        "codes": Limit(5, 900),
+    }
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_the_wheel_says_the_version_the_services_say(wheel: Path) -> None:
     assert wheel.name.split("-")[1] == VERSION
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", ["amn-scanner", "amn-marketplace"])
 def test_a_program_says_its_commands_from_an_empty_folder_and_leaves_it_empty(
     package: Installed, tmp_path: Path, program: str
@@ -80,6 +81,7 @@ def test_a_program_says_its_commands_from_an_empty_folder_and_leaves_it_empty(
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.long
 @pytest.mark.anvil
 @pytest.mark.process
 async def test_what_is_installed_takes_a_payment_from_an_empty_folder(

@@ -135,6 +135,7 @@ class Life:
             return list((await intents.get_many(tx, [intent.intent_id for intent in INTENTS])).values())
 
 
+@pytest.mark.long  # the simulator lives through more
 @hypothesis.settings(
     steady,
     max_examples=LIVES,

@@ -109,6 +109,7 @@ def bench(db: Database, clock: FakeClock) -> WatchBench:
     return WatchBench(db, clock)
 
 
+@pytest.mark.long
 async def test_a_week_has_648_reads_at_the_right_times_and_then_the_watch_ends(bench: WatchBench) -> None:
     await bench.add(a_watch())
 

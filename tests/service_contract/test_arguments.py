@@ -30,6 +30,7 @@ async def ended(
     return started.returncode, out.decode(), (err or b"").decode()
 
 
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("asked", ["--help", "-h"])
 async def test_help_prints_and_ends_and_makes_nothing(service: ServiceUnderTest, tmp_path: Path, asked: str) -> None:
