@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,14 +57,29 @@ class PricePublisher:
         return {
             "ORACLE_PRICE_URL": f"{self.url}/prices",
             "ORACLE_PRICE_PUBLIC_KEY": PUBLIC_KEY,
+            "ORACLE_PRICE_ASSETS": ",".join(self.prices),
             "ORACLE_FX_URL": f"{self.url}/rates",
+            "ORACLE_FX_CURRENCIES": ",".join(self.rates),
         }
 
 
+def host_ms() -> int:
+    """Return unix time in milliseconds by this host's clock."""
+    return time.time_ns() // 1_000_000
+
+
+def off_peg() -> dict[str, Any]:
+    """Return prices of which one is a little off its peg, so that a quote shows it."""
+    return {"USDT": "0.9961", "USDC": "1.0002"}
+
+
 @asynccontextmanager
-async def publishing(now_ms: Callable[[], int]) -> AsyncIterator[PricePublisher]:
-    """Run one on a free port until the block ends."""
+async def publishing(
+    now_ms: Callable[[], int] = host_ms, *, prices: dict[str, Any] | None = None
+) -> AsyncIterator[PricePublisher]:
+    """Run one on a free port until the block ends; at par unless `prices` say otherwise."""
     publisher = PricePublisher(now_ms)
+    publisher.prices |= prices or {}
     app = web.Application()
     app.router.add_get("/{name}", publisher.handle)
     async with serving(app) as url:

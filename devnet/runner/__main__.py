@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from devnet.evm.anvil import CHAIN_ID, anvil
-from devnet.prices import price_publisher
+from devnet.price_publisher import off_peg, publishing
 from devnet.processes import USDT, DemoError, deployed, log, prepare_chain
 from devnet.runner.chain_actor import MINE_S, open_chain_actor
 from devnet.runner.facts import LevelResult
@@ -89,8 +89,8 @@ async def _by_itself(given: argparse.Namespace) -> list[LevelResult]:
         async with anvil() as chain:
             await prepare_chain(chain)
             async with (
-                price_publisher() as sources,
-                deployed(Path(name), chain, marketplace_more=sources) as deployment,
+                publishing(prices=off_peg()) as publisher,
+                deployed(Path(name), chain, marketplace_more=publisher.settings) as deployment,
             ):
                 return await _against(given, target_of(deployment), chain.url)
 

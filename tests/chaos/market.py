@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 
 from devnet.evm.anvil import CHAIN_ID, anvil
+from devnet.price_publisher import host_ms, off_peg, publishing
 from devnet.processes import ESCROW, XPUB, Credentials, new_credentials
 from devnet.runner.level import Run
 from devnet.runner.scenario import PAYMENT_METHODS
@@ -33,6 +34,7 @@ from tests.harness import ROOT, environment, prepared
 
 MAX_DOWNTIME_S = 90.0
 BUGS = ("failed (request",)
+QUOTE_TTL_S = 86_400  # the clocks jump while a scenario waits
 WALLETS = 2  # of a scenario: whoever pays, pays once
 SDN = """<?xml version="1.0" standalone="yes"?>
 <sdnList xmlns="https://example.test/XML"><sdnEntry><uid>1</uid><lastName>NOBODY</lastName><idList>
@@ -60,6 +62,8 @@ async def _laboratory(plan: MarketPlan, folder: Path, *, together: bool) -> Asyn
         watching |= SETTINGS | {"BALANCE_WATCH_TICK_SEC": "1"}
         scanner = await enter(supervised(folder, watching, session, port="PORT"))
         trading = _trading(folder, who, registry, hooks=hooks.url, calls=calls.url)
+        prices = await enter(publishing(lambda: host_ms() + controller.passed_s * 1000, prices=off_peg()))
+        trading |= prices.settings | {"ORACLE_QUOTE_TTL_S": str(QUOTE_TTL_S)}
         trading["OFAC_SDN_PATH"] = str(_sanctions(folder, controller.listed))
         marketplace: Supervisor | MarketCluster
         if together:

@@ -34,6 +34,7 @@ class MarketChainController(ChainController):
         super().__init__(chain, rng)
         self.chosen = rng
         self.depth = 0  # blocks under which nothing is replaced
+        self.passed_s = 0  # by which everybody's time was set forward
         self.listed = tuple(chain.accounts[1 : 1 + listed])
         self.sent: set[str] = set()  # what buyers ever sent
         self.gassed: set[str] = set()  # who was given native coin to pay out
@@ -134,6 +135,7 @@ class MarketChainController(ChainController):
         async with self._lock:
             head = await self.chain.block()
             now = int((head or {})["timestamp"], 16)
+            self.passed_s += seconds
             await self.chain.rpc("evm_setNextBlockTimestamp", [now + seconds])
             await self.chain.mine(deep)
 

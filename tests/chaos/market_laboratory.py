@@ -57,7 +57,6 @@ class MarketLaboratory:
     audit: MarketAudit
     earlier: list[tuple[LedgerLine, ...]] = field(default_factory=list)
     anomalies: list[str] = field(default_factory=list)
-    jumped_s: int = 0
 
     async def play(self) -> LevelResult:
         """Play the plan; return when every fault is over and every scenario done."""
@@ -99,7 +98,6 @@ class MarketLaboratory:
 
     async def jump(self, seconds: int) -> None:
         """Let time pass for everybody: both daemons and the chain."""
-        self.jumped_s += seconds
         await self.scanner.advance_clocks(seconds)
         await self.marketplace.advance_clocks(seconds)
         await self.controller.jump(seconds, self.plan.confirmations + 1)
@@ -195,7 +193,7 @@ class MarketLaboratory:
                     await asyncio.sleep(0.3)
 
     async def _kept_back(self) -> int:
-        return await self.audit.withheld(self.scanner.store, int((time.time() + self.jumped_s) * 1000))
+        return await self.audit.withheld(self.scanner.store, int((time.time() + self.controller.passed_s) * 1000))
 
     async def _coins(self) -> tuple[Coin, ...]:
         wanted = {each.destination for each in self.scenarios.opened.values()} - self.controller.gassed
@@ -248,7 +246,7 @@ class MarketLaboratory:
             listed=frozenset(wallet.lower() for wallet in self.controller.listed),
             notices=await self.audit.notices(),
             events=await self.audit.events(),
-            hours=1 + self.jumped_s // HOUR_S,
+            hours=1 + self.controller.passed_s // HOUR_S,
             reconciliation=reconciliation,
             unfinished=tuple(self._unfinished(level)),
             anomalies=(*self.anomalies, *(f"{each.kind}: {each.detail}" for each in level.findings)),

@@ -31,6 +31,7 @@ RAILS_OF: dict[str, tuple[str, ...]] = {
     "digital": BOTH,  # a code out of a stock
     "fee": BOTH,  # of a seller whose fee an admin set
     "split": BOTH,  # between buyer and seller, after a dispute
+    "lira": BOTH,  # a price in lira, paid as it is quoted
 }
 # What strangers do beside an honest purchase (or to one that ended), and on which rails anybody can see it.
 STRANGERS: dict[str, tuple[str, ...]] = {

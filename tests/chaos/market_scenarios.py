@@ -34,7 +34,7 @@ PARTS_OF = {
     "again": (1000,),
     "corrected": (1000,),
     "silent": (1000,),
-    **dict.fromkeys(("digital", "fee", "split"), (1000,)),
+    **dict.fromkeys(("digital", "fee", "split", "lira"), (1000,)),
     **dict.fromkeys(("dusted", "spammed", "zeroes", "listed", "afterwards", "plainly", "coin"), (1000,)),
 }
 BEFORE: dict[str, tuple[Step, ...]] = {"digital": (fill_stocks,), "fee": (set_fee,)}  # the request
@@ -72,6 +72,8 @@ class MarketScenarios:
             scenario.terms = {"requireAmlCheck": True}
         if planned.kind == "digital":
             scenario.product_type = "digital_product"
+        if planned.kind == "lira":
+            scenario.currency = "TRY"
 
         async def at_its_time(_: Scenario) -> None:
             if planned.kind != "expired":
@@ -123,7 +125,7 @@ class MarketScenarios:
             kind=planned.kind,
             rail=planned.rail,
             payment_id=payment["id"],
-            price=scenario.price,
+            price=scenario.due,
             token=USDT.lower(),
             destination=payment["destination"].lower(),
             reference=block.get("paymentReference"),
@@ -176,7 +178,7 @@ class MarketScenarios:
         for share in PARTS_OF[planned.kind]:
             await self._pay(scenario, share, needed=True)
             await asyncio.sleep(planned.pause_s)
-        scenario.surplus = scenario.price * max(0, sum(PARTS_OF[planned.kind]) - 1000) // 1000
+        scenario.surplus = scenario.due * max(0, sum(PARTS_OF[planned.kind]) - 1000) // 1000
         if planned.kind == "silent":
             await told_by_its_watch(scenario)
 
@@ -211,9 +213,9 @@ class MarketScenarios:
 async def held(scenario: Scenario) -> None:
     """Wait until the money is held, all of it."""
     payment = await wait_until_funded(scenario)
-    if (counted := int(payment["evidence"]["amountReceivedBaseUnits"]) - scenario.price) == MANY:
+    if (counted := int(payment["evidence"]["amountReceivedBaseUnits"]) - scenario.due) == MANY:
         scenario.surplus = counted  # dust count where they lie before the honest money: the judge knows whether they do
-    await assert_held(scenario, scenario.price)
+    await assert_held(scenario, scenario.due)
     await scenario.assert_notified(
         [scenario.buyer.user_id, scenario.purchase.winner], "payment_confirmed", scenario.purchase.payment_id
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from devnet.evm.anvil import CHAIN_ID, Anvil
-from devnet.prices import price_publisher
+from devnet.price_publisher import off_peg, publishing
 from devnet.processes import USDT, XPUB, Deployment, deployed
 from devnet.runner.chain_actor import open_chain_actor
 from devnet.runner.facts import LevelResult
@@ -97,8 +97,8 @@ async def test_every_story_ends_well_and_no_good_is_logged_or_answered_but_to_it
     chain: Anvil, tmp_path: Path
 ) -> None:
     async with (
-        price_publisher() as sources,
-        running(tmp_path, chain, "proxy", "direct", sources=sources) as (deployment, run),
+        publishing(prices=off_peg()) as publisher,
+        running(tmp_path, chain, "proxy", "direct", sources=publisher.settings) as (deployment, run),
     ):
         run.steps_of = in_turn(list(STORIES))
         level = await run.level(2 * len(STORIES))
