@@ -125,6 +125,7 @@ async def the_intent(system: ScannedNodes) -> dict[str, Any]:
     return dict(await system.api.intent(intent["intentId"]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("back_s", [1200, 365 * 86_400])
 async def test_a_clock_that_is_set_back_delays_no_webhook(tmp_path, back_s):
     wall = Wall()
@@ -139,6 +140,7 @@ async def test_a_clock_that_is_set_back_delays_no_webhook(tmp_path, back_s):
         assert abs(int(reported.headers["webhook-timestamp"]) - seconds_of(shown["webhookDeliveredAt"])) < 5
 
 
+@pytest.mark.long
 async def test_one_that_is_set_forward_ends_no_wait_early(tmp_path):
     wall = Wall()
     async with refused_once(tmp_path, wall, ScriptedNode(TOKENS), WEBHOOK_RETRY_DELAYS_SEC="4") as system:

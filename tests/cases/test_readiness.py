@@ -38,6 +38,7 @@ async def refuse_writes(system: ScannedNodes) -> None:
         await tx.exec_driver_sql("PRAGMA query_only=ON")
 
 
+@pytest.mark.long
 async def test_a_store_that_somebody_holds_is_not_ready_and_is_once_it_is_let_go(tmp_path: Path) -> None:
     async with run_scanned_nodes(tmp_path) as system:
         await system.polled(1)

@@ -74,6 +74,7 @@ async def test_nothing_is_looked_for_twice_before_it_would_expire_and_once_then(
     assert (await bench.intent("order-0")).status is IntentStatus.EXPIRED
 
 
+@pytest.mark.long
 async def test_an_address_that_cannot_be_read_again_waits_an_hour_alone_and_is_named(bench: Bench) -> None:
     ends = in_s(bench, 100)
     await bench.wait_for(direct(0, expires_at=ends), direct(1, expires_at=ends))

@@ -165,6 +165,7 @@ async def test_a_redirect_is_not_followed_and_is_a_failure(chain: Anvil, hooks: 
     assert hooks.of("/elsewhere") == []
 
 
+@pytest.mark.long
 async def test_a_receiver_that_hangs_is_given_up_and_delays_no_other(
     chain: Anvil, hooks: Receiver, tmp_path: Path
 ) -> None:

@@ -346,6 +346,7 @@ async def marketplace_world(folder: Path) -> AsyncIterator[FuzzedService]:
             yield FuzzedService(MARKETPLACE, url, store, tokens, accepted, refused, lambda: clock.now_ms() // 1000)
 
 
+@pytest.mark.long
 @BOTH
 async def test_a_changed_body_is_taken_or_refused_and_stores_nothing_when_refused(
     service: ServiceUnderTest, world: FuzzedService, caplog: pytest.LogCaptureFixture
