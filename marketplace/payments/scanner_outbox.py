@@ -120,6 +120,10 @@ class CommandDispatcher:
         else:
             async with self._units.db.read() as tx:
                 command = await outbox.of_payment(tx, kind, payment_id)
+                payment = await payments.get(tx, payment_id)
+            if command is not None and command.status == "pending" and payment is not None:
+                await self._do_for(command, payment)
+            return
         if command is not None and command.status == "pending":
             await self._do(command)
 
@@ -128,6 +132,9 @@ class CommandDispatcher:
             payment = await payments.get(tx, command.payment_id)
         if payment is None:
             raise LookupError(f"command {command.id} names no payment")
+        await self._do_for(command, payment)
+
+    async def _do_for(self, command: ScannerCommand, payment: Payment) -> None:
         try:
             await self._carry_out(command, payment)
         except ScannerUnavailable as exc:

@@ -150,3 +150,34 @@ async def test_what_is_told_says_when_it_happened(shop: Running) -> None:
     shown = (await seller.ok("GET", "/api/notifications"))["notifications"]
     request = (await buyer.ok("GET", f"{MARKET}/purchase-requests/{request_id}"))["purchaseRequest"]
     assert [note["createdAt"] for note in shown] == [request["createdAt"]]
+
+
+async def test_one_part_tells_of_several_and_no_more_than_its_people(shop: Running) -> None:
+    units = shop.marketplace.services.units
+    await _people(units, 4)
+    for about in ("one", "two", "three"):
+        async with units.begin(None) as work:
+            await work.announce(Role.SELLER, "test", "test", "Hello", about=about)
+            work.announced = False
+
+    assert await Announcer(units, part=10)._tell()
+
+    assert [len(_told(shop, about)) for about in ("one", "two", "three")] == [4, 4, 2]
+    assert await Announcer(units, part=10)._tell() is False
+    assert [len(_told(shop, about)) for about in ("one", "two", "three")] == [4, 4, 4]
+
+
+async def test_announcements_for_nobody_do_not_fill_a_transaction_without_end(
+    shop: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marketplace.notifications.announcer.MOST", 2)
+    units = shop.marketplace.services.units
+    for number in range(3):
+        async with units.begin(None) as work:
+            await work.announce(Role.RESOLVER, "test", "test", "Hello", about=str(number))
+            work.announced = False
+
+    assert await Announcer(units)._tell()
+    assert _waiting(shop) == 1
+    await Announcer(units).once()
+    assert _waiting(shop) == 0
