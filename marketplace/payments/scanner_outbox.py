@@ -112,20 +112,17 @@ class CommandDispatcher:
 
     async def register_now(self, payment_id: str) -> None:
         """Try a registration at once, for the buyer who waits; what fails stays in the outbox."""
-        kind = CommandKind.REGISTER
-        if self._units.db.shared:
+        shared, kind, command = self._units.db.shared, CommandKind.REGISTER, None
+        if shared:
             async with self._units.begin(None) as work:
                 until = work.now + CLAIM_MS
                 command = await outbox.claim_of_payment(work.tx, kind, payment_id, new_id(), work.now, until)
-        else:
-            async with self._units.db.read() as tx:
+        async with self._units.db.read() as tx:
+            if not shared:
                 command = await outbox.of_payment(tx, kind, payment_id)
-                payment = await payments.get(tx, payment_id)
-            if command is not None and command.status == "pending" and payment is not None:
-                await self._do_for(command, payment)
-            return
-        if command is not None and command.status == "pending":
-            await self._do(command)
+            payment = await payments.get(tx, payment_id)
+        if command is not None and command.status == "pending" and payment is not None:
+            await self._do_for(command, payment)
 
     async def _do(self, command: ScannerCommand) -> None:
         async with self._units.db.read() as tx:
