@@ -16,6 +16,10 @@ class ChainEnvironment(Protocol):
     """One chain, two endpoints in front of it, and buyers who pay on it."""
 
     @property
+    def chain_id(self) -> int:
+        """The chain's number."""
+
+    @property
     def payments(self) -> int:
         """How many were made so far."""
 

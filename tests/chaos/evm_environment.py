@@ -27,6 +27,8 @@ TOKENS = {"fee_token": FEE_TOKEN, "silent_token": SILENT_TOKEN}
 class EvmEnvironment:
     """Open with `evm_environment`."""
 
+    chain_id = CHAIN_ID
+
     def __init__(
         self,
         controller: ChainController,
@@ -57,7 +59,7 @@ class EvmEnvironment:
 
     def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         return {
-            "chainId": CHAIN_ID,
+            "chainId": self.chain_id,
             "token": None,
             "tokenAddress": TOKENS.get(purchase.kind, USDT),
             "destination": self._address(0x2, number) if purchase.rail == "direct" else MERCHANT,

@@ -6,9 +6,9 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,6 +85,7 @@ class Laboratory:
         self.supervisor = supervisor
         self.receiver = receiver
         self.shoppers = Shoppers(supervisor, chain_env, receiver, plan)
+        self.receivers: tuple[WebhookReceiver, ...] = (receiver,)  # who hears it when the scanner's clock is set
         self._rng = random.Random(f"methods of {plan.seed}")
 
     async def run(self) -> None:
@@ -147,26 +148,17 @@ class Laboratory:
                 await self.supervisor.inject(one.kind, one.seconds, one.size)
 
     def _set_clock(self, seconds: int) -> None:
-        self.receiver.skewed(seconds)
+        for receiver in self.receivers:
+            receiver.skewed(seconds)
         self.supervisor.skew(seconds)
 
-    async def heal(self) -> None:
-        """Nothing is wrong any more but the permanent faults: bury what was paid, and wait until nothing is left to do."""
+    async def bury(self) -> None:
+        """Let nothing be wrong any more but the permanent faults, and what was paid be deep."""
         self.chain_env.heal()
         await _add_permanent_faults(self.plan, self.chain_env, self._permanent_faults)
         await self.chain_env.bury(self.plan)
-        if not self.plan.patient:
-            self.supervisor.terminate()
-        await self._on_time()
-        await self._until_idle()
-        before = {webhook.event_id for webhook in self.receiver.webhooks}
-        self.supervisor.terminate()  # once more: a start tells nobody anything twice
-        await self._until_idle()
-        # Coin is looked at every five minutes and at a start: what came in between is reported then, for the first time.
-        if sent := {webhook.event_id for webhook in self.receiver.webhooks if webhook.tx} - before:
-            self.supervisor.anomalies.append(f"a restart of a scanner at rest sent {sent}")
 
-    async def _on_time(self) -> None:
+    async def on_time(self) -> None:
         """Note every paid intent that is not confirmed soon after the last fault is over."""
         orders = tuple(self.shoppers.orders)
         waiting = set(expected_state(orders, await self.chain_env.transfers(orders)).settled)
@@ -178,7 +170,7 @@ class Laboratory:
         if waiting:
             self.supervisor.anomalies.append(f"{ON_TIME_S} s after the last fault {sorted(waiting)} were not confirmed")
 
-    async def _until_idle(self) -> None:
+    async def until_idle(self) -> None:
         """Wait for two polls in a row that read everything and left nothing to deliver."""
         seen: set[str] = set()
         state: Any = None
@@ -189,7 +181,7 @@ class Laboratory:
                     _, answer = await call_until_answered(
                         self.supervisor, lambda api: api.call("GET", "/scanner/status")
                     )
-                    state = answer["chains"][0]
+                    state = next(c for c in answer["chains"] if c["chainId"] == self.chain_env.chain_id)
                     rests = state["lastError"] is None and await self.chain_env.is_read(state["lastScannedBlock"] or 0)
                     if rests and state["undeliveredWebhooks"] == 0 and state["lastSuccessAt"]:
                         seen.add(state["lastSuccessAt"])
@@ -197,7 +189,7 @@ class Laboratory:
             self.supervisor.anomalies.append(f"it never came to rest: {state}")
 
     async def outcome(self) -> Outcome:
-        """Collect what the chain says, and what the scanner does."""
+        """Collect what the chain says, and what the scanner shows; what went wrong beside is told by `outcomes`."""
         orders = tuple(self.shoppers.orders)
         coins = await self.chain_env.coins(orders)
         await self._until_coins_listed(sum(coin.amount for coin in coins))
@@ -206,20 +198,7 @@ class Laboratory:
             f"{order.intent_id} was acknowledged and is gone" for order in orders if order.intent_id not in statuses
         ]
         rows = await self._rows()
-        await self.supervisor.stop()
-        await self.supervisor.check()
-        anomalies = list(self.supervisor.anomalies)
-        if self.receiver.trapped:
-            anomalies.append(f"{self.receiver.trapped} redirects were followed")
-        return Outcome(
-            orders=orders,
-            transfers=await self.chain_env.transfers(orders),
-            webhooks=tuple(self.receiver.webhooks),
-            statuses=statuses,
-            rows=rows,
-            coins=coins,
-            anomalies=tuple(anomalies),
-        )
+        return Outcome(orders, await self.chain_env.transfers(orders), (), statuses, rows, coins)
 
     async def _until_coins_listed(self, sent: int) -> None:
         """Wait until as much coin is listed as was sent: a balance is read beside the polls, a moment after a start."""
@@ -235,13 +214,52 @@ class Laboratory:
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:
-            path = f"/{what}?limit=50{cursor}"
+            path = f"/{what}?limit=50&chainId={self.chain_env.chain_id}{cursor}"
             status, answer = await call_until_answered(self.supervisor, lambda api, path=path: api.call("GET", path))  # type: ignore[misc]
             assert status == 200, answer
             found += answer[what]
             if answer["nextCursor"] is None:
                 return found
             cursor = f"&cursor={answer['nextCursor']}"
+
+
+async def heal(laboratories: Sequence[Laboratory]) -> None:
+    """Wait until nothing is left to do on any of the chains that one scanner watches, and again after a start."""
+    supervisor = laboratories[0].supervisor
+    for each in laboratories:
+        await each.bury()
+    if not all(each.plan.patient for each in laboratories):
+        supervisor.terminate()
+    await together(each.on_time() for each in laboratories)
+    await together(each.until_idle() for each in laboratories)
+    before = [{webhook.event_id for webhook in each.receiver.webhooks} for each in laboratories]
+    supervisor.terminate()  # once more: a start tells nobody anything twice
+    await together(each.until_idle() for each in laboratories)
+    # Coin is looked at every five minutes and at a start: what came in between is reported then, for the first time.
+    for each, known in zip(laboratories, before, strict=True):
+        if sent := {webhook.event_id for webhook in each.receiver.webhooks if webhook.tx} - known:
+            supervisor.anomalies.append(f"a restart of a scanner at rest sent {sent}")
+
+
+async def outcomes(laboratories: Sequence[Laboratory]) -> list[Outcome]:
+    """Collect what came of each chain; what went wrong beside is told with the first."""
+    supervisor = laboratories[0].supervisor
+    found = [await each.outcome() for each in laboratories]
+    await supervisor.stop()
+    await supervisor.check()
+    trapped = sum(each.receiver.trapped for each in laboratories)
+    anomalies = (*supervisor.anomalies, *([f"{trapped} redirects were followed"] if trapped else []))
+    return [
+        replace(outcome, webhooks=tuple(each.receiver.webhooks), anomalies=() if place else anomalies)
+        for place, (each, outcome) in enumerate(zip(laboratories, found, strict=True))
+    ]
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it at the same time."""
+    async with asyncio.TaskGroup() as tasks:
+        for each in work:
+            tasks.create_task(each)
 
 
 async def _add_permanent_faults(plan: Plan, chain_env: ChainEnvironment, permanent_faults: AsyncExitStack) -> None:
@@ -278,9 +296,9 @@ async def _experiment(
         supervisor = await stack.enter_async_context(kept(env, session))
         laboratory = Laboratory(plan, chain_env, supervisor, receiver, permanent_faults)
         await laboratory.run()
-        await laboratory.heal()
+        await heal([laboratory])
         measured = notes(supervisor)
-        outcome = await laboratory.outcome()
+        (outcome,) = await outcomes([laboratory])
     return Report(
         seed=plan.seed,
         family=plan.family,

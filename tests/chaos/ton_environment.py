@@ -30,6 +30,8 @@ CASES: dict[How, tuple[str, ...]] = {  # recorded ones
 class TonEnvironment:
     """Open with `ton_environment`."""
 
+    chain_id = ton_shop.CHAIN_ID
+
     def __init__(self, centers: list[TonCenter], *, seed: int) -> None:
         self.payments = 0
         self._centers = centers

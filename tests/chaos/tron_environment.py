@@ -26,6 +26,8 @@ FAILURES = ("REVERT", "OUT_OF_ENERGY", "OUT_OF_TIME")
 class TronEnvironment:
     """Open with `tron_environment`."""
 
+    chain_id = tron_ledger.CHAIN_ID
+
     def __init__(self, grids: list[TronGrid], *, seed: int) -> None:
         self.payments = 0
         self._grids = grids

@@ -6,11 +6,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import orjson
 
 from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
-from devnet.evm.anvil import PROXY
+from devnet.evm.anvil import CHAIN_ID, PROXY
 from devnet.evm.rpc_defects import Json
 from tests.chaos.chain_controller import _of_proxy, _of_token, paired
 from tests.chaos.evm_environment import EvmEnvironment
@@ -19,9 +22,10 @@ from tests.chaos.rpc_faults import Endpoint
 from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.harness import MULTICALL
 from tests.simulation.evm_ledger import EvmLedger, LedgerTx, approval_log, payment_logs, transfer_logs
-from tests.simulation.plans import BALANCED, FROZEN, HASTY
+from tests.simulation.plans import BALANCED, CHAIN_STEP, FROZEN, HASTY
 
 BLOCKS_BEFORE = 40  # before anybody looks
+ANOTHER_CHAIN, ANOTHER_VARIABLE = 9797, "RPC_ANOTHER"  # a second chain, with the same contracts at the same addresses
 
 
 class LedgerEndpoint(Endpoint):
@@ -65,6 +69,31 @@ class LedgerEndpoint(Endpoint):
 
 class SimEvmEnvironment(EvmEnvironment):
     """The laboratory's, with faults of the chain and of nodes that a real local chain cannot have."""
+
+    def __init__(self, ledger: EvmLedger, nodes: list[Endpoint], *, seed: int, since: int) -> None:
+        controller: Any = LedgerController(ledger, random.Random(f"payers of {seed}"))
+        super().__init__(controller, nodes, seed=seed, since=since)
+        self.ledger = ledger
+        self.chain_id = ledger.chain_id
+
+    def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
+        found = super().environment(folder, plan)
+        if self.chain_id == CHAIN_ID:
+            return found
+        for name in ("CHAINS_JSON_PATH", "TOKENS_JSON_PATH"):
+            alike = [each for each in orjson.loads(Path(found[name]).read_bytes()) if each["chainId"] == CHAIN_ID]
+            found[name] = str(folder / f"another-{name}.json")
+            Path(found[name]).write_bytes(orjson.dumps([each | self._other(each) for each in alike]))
+        endpoints = found.pop("RPC_BSC_TESTNET")
+        return found | {ANOTHER_VARIABLE: endpoints, "SCANNER_ENABLED_CHAINS": str(self.chain_id)}
+
+    def _other(self, entry: dict[str, Any]) -> dict[str, Any]:
+        more = {"name": "Another chain", "rpcEnv": ANOTHER_VARIABLE} if "rpcEnv" in entry else {}
+        return {"chainId": self.chain_id, **more}
+
+    def _address(self, kind: int, number: int) -> str:
+        """Return the same addresses on every chain, as those are who own them."""
+        return super()._address(kind, number % CHAIN_STEP)
 
     def inject_fault(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
         node: Any = self._nodes[place]
@@ -182,13 +211,12 @@ class LedgerController:
 
 
 @asynccontextmanager
-async def evm_environment(plan: Plan) -> AsyncIterator[EvmEnvironment]:
+async def evm_environment(plan: Plan, chain_id: int = CHAIN_ID) -> AsyncIterator[SimEvmEnvironment]:
     """Start the chain and its endpoints."""
     async with AsyncExitStack() as stack:
-        ledger = EvmLedger(time.time, random.Random(f"hashes of {plan.seed}"), epoch=EPOCH)
+        ledger = EvmLedger(time.time, random.Random(f"hashes of {plan.seed}"), epoch=EPOCH, chain_id=chain_id)
         ledger.mine(blocks=BLOCKS_BEFORE)
         since = ledger.head  # a reorganisation may take the first payment back to here
         ledger.mine(blocks=deepest_reorg(plan.confirmations, plan.guards))
-        controller: Any = LedgerController(ledger, random.Random(f"payers of {plan.seed}"))
         nodes: list[Endpoint] = [await stack.enter_async_context(LedgerEndpoint(ledger)) for _ in range(2)]
-        yield SimEvmEnvironment(controller, nodes, seed=plan.seed, since=since)
+        yield SimEvmEnvironment(ledger, nodes, seed=plan.seed, since=since)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ MOST_READY = 5_000  # callbacks at once: nothing that is planned makes more
 MOST_SENTENCES = 5
 
 COUNT = "SELECT count(*) FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
-CONFIRMED = "SELECT intent_id, confirmations_required FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
+CONFIRMED = """
+    SELECT intent_id, confirmations_required FROM intents
+    WHERE status IN ('confirmed', 'webhook_failed') AND chain_id = ?
+"""
 UNTOLD = """
     SELECT intent_id FROM intents WHERE status IN ('confirmed', 'webhook_failed') AND intent_id NOT IN
     (SELECT subject_id FROM events WHERE event_type = 'payment.confirmed')
@@ -36,36 +40,45 @@ TOLD_TWICE = """
 """
 WRITTEN_TWICE = "SELECT DISTINCT event_id FROM attempts GROUP BY event_id, round, number HAVING count(*) > 1"
 REORGED = """
-    SELECT intent_id, tx_hash FROM transfers WHERE reason = 'reorged' UNION
-    SELECT subject_id, json_extract(body, '$.txHash') FROM events WHERE event_type = 'payment.reorged'
+    SELECT intent_id, tx_hash FROM transfers WHERE reason = 'reorged' AND chain_id = ?1 UNION
+    SELECT subject_id, json_extract(body, '$.txHash') FROM events
+    WHERE event_type = 'payment.reorged' AND chain_id = ?1
 """
 SETTLED = "SELECT intent_id, tx_hash, amount, coalesce(reason, '') FROM transfers WHERE settled"
-OWNED = "SELECT tx_hash, event_key, intent_id, settled FROM transfers"
+OWNED = "SELECT chain_id, tx_hash, event_key, intent_id, settled FROM transfers"
 SUMS = "SELECT intent_id, amount, amount_received FROM intents WHERE status IN ('confirmed', 'webhook_failed')"
-CHECKPOINTS = "SELECT rail, last_scanned_block FROM checkpoints"
-KNOWN = "SELECT tx_hash FROM transfers"
+CHECKPOINTS = "SELECT rail, last_scanned_block FROM checkpoints WHERE chain_id = ?"
+KNOWN = "SELECT tx_hash FROM transfers WHERE chain_id = ?"
+
+
+@dataclass(slots=True, kw_only=True)
+class JudgedChain:
+    """One of the chains a scanner watches, and what is known of it without the scanner."""
+
+    chain_id: int
+    ledger: EvmLedger | None = None  # where it is an EVM chain
+    deepest: int = 0  # blocks that a reorganisation replaces
+    bounded: bool = True  # whether no endpoint makes up a head
+    # Why a transaction cannot settle an intent that asks for so many confirmations; None: it can.
+    doubt: Callable[[str, int], str | None] = lambda _tx, _required: None
+    orders: Callable[[], Sequence[Order]] = tuple
+    known_at: dict[str, int] = field(default_factory=dict)  # orders, and the chain's head when they were acknowledged
 
 
 class Invariants:
     """Looks once a second of virtual time; what it finds ends the run."""
 
-    def __init__(self, loop: SimLoop, store: Path, ledger: EvmLedger | None, deepest: int, *, bounded: bool) -> None:
+    def __init__(self, loop: SimLoop, store: Path, chains: Sequence[JudgedChain]) -> None:
         self.found: list[str] = []
         self._said: set[str] = set()
         self._reader = sqlite3.connect(store)  # the world's own: it outlives the processes
         self._count = 0  # of confirmed intents
-        # Why a transaction cannot settle an intent that asks for so many confirmations; None: it can.
-        self.doubt: Callable[[str, int], str | None] = lambda _tx, _required: None
-        self.orders: Callable[[], Sequence[Order]] = tuple
         self._loop = loop
         self._store = store
-        self.ledger = ledger
-        self._deepest = deepest
-        self._bounded = bounded  # whether no endpoint makes up a head
+        self._chains = chains
         self._next = 0.0
-        self._owners: dict[tuple[str, str], str] = {}  # of every transfer that ever settled an intent
+        self._owners: dict[tuple[int, str, str], str] = {}  # of every transfer that ever settled an intent
         self._judged: set[str] = set()  # confirmed intents whose transfers were deep when they were looked at
-        self._known_at: dict[str, int] = {}  # orders, and the chain's head when they were acknowledged
 
     def __call__(self) -> None:
         if self._loop.time() < self._next or len(self.found) >= MOST_SENTENCES:
@@ -105,9 +118,10 @@ class Invariants:
                 self._say(f"{intent_id} {what}")
         self._add_up(store)
         self._keep(store)
-        self._doubt_confirmed(store)
-        if self.ledger is not None:
-            self._compare(store, self.ledger)
+        for chain in self._chains:
+            self._doubt_confirmed(store, chain)
+            if chain.ledger is not None:
+                self._compare(store, chain, chain.ledger)
 
     def _add_up(self, store: sqlite3.Connection) -> None:
         """A settled intent has received what its settled transfers add up to, but for those the chain took back."""
@@ -123,44 +137,46 @@ class Invariants:
 
     def _keep(self, store: sqlite3.Connection) -> None:
         """What settled an intent once is never another one's."""
-        for tx_hash, event_key, intent_id, settled in store.execute(OWNED):
+        for chain_id, tx_hash, event_key, intent_id, settled in store.execute(OWNED):
             if settled:
-                self._owners.setdefault((tx_hash, event_key), intent_id)
-            owner = self._owners.get((tx_hash, event_key), intent_id)
+                self._owners.setdefault((chain_id, tx_hash, event_key), intent_id)
+            owner = self._owners.get((chain_id, tx_hash, event_key), intent_id)
             if owner != intent_id:
                 self._say(f"{tx_hash} settled {owner}, and is {intent_id or 'nobody'}'s now")
 
-    def _compare(self, store: sqlite3.Connection, ledger: EvmLedger) -> None:
-        passed = dict(store.execute(CHECKPOINTS).fetchall())
+    def _compare(self, store: sqlite3.Connection, chain: JudgedChain, ledger: EvmLedger) -> None:
+        passed = dict(store.execute(CHECKPOINTS, (chain.chain_id,)).fetchall())
         for rail, position in passed.items():
-            if self._bounded and position > ledger.head + self._deepest:
+            if chain.bounded and position > ledger.head + chain.deepest:
                 self._say(f"the {rail} rail was read to {position}, and the chain ends at {ledger.head}")
-        self._compare_read(store, ledger, passed)
-        for intent_id, tx_hash in store.execute(REORGED):
+        self._compare_read(store, chain, ledger, passed)
+        for intent_id, tx_hash in store.execute(REORGED, (chain.chain_id,)):
             if tx_hash not in ledger.replaced:
                 self._say(f"{tx_hash} of {intent_id} was taken for reorganised, and never left its block")
 
-    def _doubt_confirmed(self, store: sqlite3.Connection) -> None:
+    def _doubt_confirmed(self, store: sqlite3.Connection, chain: JudgedChain) -> None:
         """Whatever settles an intent stood, as deep as was asked, when the intent is first seen to be confirmed."""
-        confirmed = store.execute(CONFIRMED)
+        confirmed = store.execute(CONFIRMED, (chain.chain_id,))
         fresh = {intent_id: required for intent_id, required in confirmed if intent_id not in self._judged}
         for intent_id, tx_hash, *_ in store.execute(SETTLED).fetchall() if fresh else ():
-            why = self.doubt(tx_hash, fresh[intent_id]) if intent_id in fresh else None
+            why = chain.doubt(tx_hash, fresh[intent_id]) if intent_id in fresh else None
             if why is not None:
                 self._say(f"{intent_id} is confirmed by {tx_hash}, {why}")
         self._judged |= fresh.keys()
 
-    def _compare_read(self, store: sqlite3.Connection, ledger: EvmLedger, passed: dict[str, Any]) -> None:
+    def _compare_read(
+        self, store: sqlite3.Connection, chain: JudgedChain, ledger: EvmLedger, passed: dict[str, Any]
+    ) -> None:
         """What was paid after an order was acknowledged, and lies below the checkpoint for good, is stored."""
-        orders = {order.intent_id: order for order in self.orders()}
+        orders = {order.intent_id: order for order in chain.orders()}
         for intent_id in orders:
-            self._known_at.setdefault(intent_id, ledger.head)
+            chain.known_at.setdefault(intent_id, ledger.head)
         known: set[str] | None = None
         for order in orders.values():
-            end = passed.get(order.rail, 0) - self._deepest - 2
-            since = self._known_at[order.intent_id] + 1
+            end = passed.get(order.rail, 0) - chain.deepest - 2
+            since = chain.known_at[order.intent_id] + 1
             for tx_hash in ledger.paid(order, since, end):
-                known = known if known is not None else {tx for (tx,) in store.execute(KNOWN)}
+                known = known if known is not None else {tx for (tx,) in store.execute(KNOWN, (chain.chain_id,))}
                 if tx_hash not in known:
                     self._say(
                         f"{tx_hash} for {order.intent_id} lies below the checkpoint of its rail, and is not stored"

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from tests.chaos.purchases import OF_COIN, Family, PlannedPurchase
 from tests.chaos.schedule import CONFIRMATIONS, EPOCH, FOR_LONG, LIES, Plan, PlannedFault, deepest_reorg, plan
 
 SPAN_S = 20.0
 FAMILIES: tuple[Family, ...] = ("evm", "evm", "evm", "tron", "ton")
+Played = Literal["evm", "tron", "ton", "all"]  # the last: one scanner watches all of these
+CHAINS: tuple[Family, ...] = ("evm", "evm", "tron", "ton")
+OFTEN_ALL = 0.1
+OTHER_CHAIN = 10**9  # from a seed to that of another chain's plan
+SLOW = 0.4  # of the blocks of the second chain are made
+CHAIN_STEP = 10_000  # from the numbers of one chain's purchases to those of the next
+PURCHASES_EACH = 14  # on each of several chains: a run is to cost no more than two of one chain
 RESTART_S = 1.0  # after the fault
 DEATH_EVERY_S = 6.0  # on average, beside those of the laboratory: here a start costs little
 
@@ -32,7 +40,7 @@ class Asked:
 
     seed: int
     span_s: float = SPAN_S
-    family: Family | None = None
+    family: Played | None = None
     faults: tuple[int, ...] | None = None
     purchases: tuple[int, ...] | None = None
 
@@ -47,30 +55,88 @@ class Asked:
 
 
 def sim_plan(asked: Asked) -> Plan:
-    """Return the plan of a run."""
+    """Return the plan of a run on one chain."""
+    (found,) = sim_plans(asked)
+    return found
+
+
+def sim_plans(asked: Asked) -> tuple[Plan, ...]:
+    """Return what happens on each chain of a run; to the scanner happens what the first one plans for it."""
+    family = asked.family or drawn_family(asked.seed)
+    wholes = _of_all(asked) if family == "all" else [_of_one(asked, family)]
+    first, kept = 0, []
+    for whole in wholes:
+        numbered = enumerate(whole.faults, first)
+        first += len(whole.faults)
+        faults = tuple(f for place, f in numbered if asked.faults is None or place in asked.faults)
+        purchases = tuple(p for p in whole.purchases if asked.purchases is None or p.number in asked.purchases)
+        kept.append(replace(whole, faults=faults, purchases=purchases))
+    return tuple(kept)
+
+
+def drawn_family(seed: int) -> Played:
+    """Return what a seed is played on when nobody says."""
+    if random.Random(f"chains of {seed}").random() < OFTEN_ALL:
+        return "all"
+    return random.Random(f"simulation of {seed}").choice(FAMILIES)
+
+
+def _of_one(asked: Asked, family: Family) -> Plan:
     rng = random.Random(f"simulation of {asked.seed}")
-    family = rng.choice(FAMILIES)
-    whole = plan(asked.seed, span_s=asked.span_s, family=asked.family or family)
+    rng.choice(FAMILIES)
+    whole = plan(asked.seed, span_s=asked.span_s, family=family)
     if whole.family == "evm":
         whole = _with_forks(random.Random(f"forks of {asked.seed}"), whole)
     deaths = [
         PlannedFault(rng.uniform(0, asked.span_s), "process", "kill")
         for _ in range(round(asked.span_s * rng.random() * 2 / DEATH_EVERY_S))
     ]
-    # An endpoint that claimed another chain is left alone for minutes. When the other one is ahead of the host's clock,
-    # nothing is read meanwhile, as it should be, until an operator starts the daemon again.
-    restarts = [
+    return _in_order(whole, (*whole.faults, *deaths, *_restarts(whole)))
+
+
+def _of_all(asked: Asked) -> list[Plan]:
+    """Let each chain have its own troubles and its own blocks, and one scanner watch them all."""
+    first = _of_one(asked, CHAINS[0])
+    daemon = [fault for fault in first.faults if fault.area == "process"]
+    found = [_fewer(asked.seed, 0, first)]
+    for place, family in enumerate(CHAINS[1:], 1):
+        whole = plan(asked.seed + place * OTHER_CHAIN, span_s=asked.span_s, family=family)
+        # What may happen on a chain depends on what happens to the scanner's clock.
+        faults = [fault for fault in whole.faults if fault.area != "process"]
+        whole = replace(whole, faults=(*faults, *daemon))
+        if family == "evm":
+            whole = _with_forks(random.Random(f"forks of {asked.seed} on {place}"), whole)
+            whole = replace(whole, faults=tuple(f for f in whole.faults if f.kind != "mine" or f.at % 1 < SLOW))
+        faults = [fault for fault in whole.faults if fault.area != "process"]
+        whole = replace(_in_order(whole, (*faults, *_restarts(whole))), seed=asked.seed)
+        found.append(_fewer(asked.seed, place, whole))
+    return found
+
+
+def _fewer(seed: int, place: int, whole: Plan) -> Plan:
+    """Let a chain have some of its purchases, under numbers that no other chain has."""
+    usual = [p for p in whole.purchases if p.kind != MOVED]
+    kept = random.Random(f"purchases of {seed} on {place}").sample(usual, k=min(len(usual), PURCHASES_EACH))
+    kept += [p for p in whole.purchases if p.kind == MOVED]
+    purchases = tuple(replace(p, number=p.number + place * CHAIN_STEP) for p in sorted(kept, key=lambda p: p.number))
+    return replace(whole, purchases=purchases)
+
+
+def _in_order(whole: Plan, faults: Iterable[PlannedFault]) -> Plan:
+    return replace(whole, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
+
+
+def _restarts(whole: Plan) -> list[PlannedFault]:
+    """
+    Let an operator start the daemon again where an endpoint claimed another chain, and is left alone for minutes.
+
+    When the other one is ahead of the host's clock, nothing is read meanwhile, as it should be.
+    """
+    return [
         PlannedFault(fault.at + fault.seconds + RESTART_S, "process", "terminate")
         for fault in whole.faults
         if fault.kind in FOR_LONG
     ]
-    faults = sorted((*whole.faults, *deaths, *restarts), key=lambda fault: fault.at)
-    purchases = whole.purchases
-    return replace(
-        whole,
-        faults=tuple(f for place, f in enumerate(faults) if asked.faults is None or place in asked.faults),
-        purchases=tuple(p for p in purchases if asked.purchases is None or p.number in asked.purchases),
-    )
 
 
 def _with_forks(rng: random.Random, whole: Plan) -> Plan:

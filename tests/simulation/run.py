@@ -8,7 +8,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 from aiohttp import web
 
 from devnet.ton.ledger import TonLedger
@@ -23,26 +24,27 @@ from devnet.tron.ledger import TronLedger
 from scanner import app
 from scanner.upkeep import watch_schedule
 from tests.chaos import shoppers
-from tests.chaos.evm_environment import EvmEnvironment
 from tests.chaos.facts import Outcome, ReceivedWebhook
 from tests.chaos.judge import expected_state, judge
-from tests.chaos.laboratory import SETTINGS, Laboratory, _add_permanent_faults
+from tests.chaos.laboratory import SETTINGS, Laboratory, _add_permanent_faults, heal, outcomes, together
 from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.chaos.ton_environment import ton_environment
 from tests.chaos.tron_environment import tron_environment
 from tests.chaos.webhook_receiver import WebhookReceiver
 from tests.harness import empty_store
 from tests.simulation import machine
-from tests.simulation.evm_environment import evm_environment
-from tests.simulation.invariants import Invariants
+from tests.simulation.evm_environment import ANOTHER_CHAIN, SimEvmEnvironment, evm_environment
+from tests.simulation.evm_ledger import EvmLedger
+from tests.simulation.invariants import Invariants, JudgedChain
 from tests.simulation.loop import START_S, Endless, SimLoop, Stuck
-from tests.simulation.plans import Asked, sim_plan
+from tests.simulation.plans import Asked, Played, drawn_family, sim_plans
 from tests.simulation.shoppers import SimShoppers
 from tests.simulation.supervisor import supervised
 from tests.simulation.watchers import watching
 
 NAMES = ("missed", "doubled", "invented", "unexplained")
 ENVIRONMENTS: dict[str, Any] = {"evm": evm_environment, "tron": tron_environment, "ton": ton_environment}
+FILES = ("CHAINS_JSON_PATH", "TOKENS_JSON_PATH")
 NOTED = ("mine", "advance_to", "pay", "pay_together", "pay_many", "reorg", "bury", "delay")
 # A look costs most of a run: what the laboratory does in a fifth of a second is done in a half.
 POLL_S = 0.5
@@ -61,7 +63,7 @@ class Result:
 
     asked: Asked
     sentences: list[str]  # each a broken promise
-    family: str = ""
+    family: Played = "evm"
     trace: int = 0
     steps: int = 0
     virtual_s: float = 0.0
@@ -85,10 +87,11 @@ class NotedReceiver(WebhookReceiver):
 
 
 class NotedEnvironment:
-    """A chain's environment; what is done to the chain and to its endpoints is noted."""
+    """A chain's environment; what is done to the chain and to its endpoints is noted, with the chain's name."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, name: str = "") -> None:
         self._inner = inner
+        self._name = name and f"{name}: "
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -96,17 +99,17 @@ class NotedEnvironment:
             return found
 
         async def noted(*args: Any, **how: Any) -> Any:
-            _note(f"{name} {' '.join(_short(each) for each in (*args, *how.values()))}")
+            _note(f"{self._name}{name} {' '.join(_short(each) for each in (*args, *how.values()))}")
             return await found(*args, **how)
 
         return noted
 
     @asynccontextmanager
     async def inject_fault(self, place: int, kind: str, method: str) -> AsyncIterator[None]:
-        _note(f"endpoint {place + 1}: {kind} begins ({method})")
+        _note(f"{self._name}endpoint {place + 1}: {kind} begins ({method})")
         async with self._inner.inject_fault(place, kind, method):
             yield
-        _note(f"endpoint {place + 1}: {kind} ends")
+        _note(f"{self._name}endpoint {place + 1}: {kind} ends")
 
 
 def _doubt_tron(ledger: TronLedger, tx_hash: str, _: int) -> str | None:
@@ -143,9 +146,13 @@ def run_seed(asked: Asked, folder: Path, said: Callable[[str], object] | None = 
     began = time.process_time()
     loop = SimLoop(asked.seed)
     loop.said = said
-    planned = sim_plan(asked)
-    result = Result(asked, [], family=planned.family, faults=planned.fault_counts)
-    result.planned = (len(planned.faults), tuple(purchase.number for purchase in planned.purchases))
+    planned = sim_plans(asked)
+    result = Result(asked, [], family=asked.family or drawn_family(asked.seed))
+    result.faults = sum((plan.fault_counts for plan in planned), Counter())
+    result.planned = (
+        sum(len(plan.faults) for plan in planned),
+        tuple(purchase.number for plan in planned for purchase in plan.purchases),
+    )
     try:
         result.sentences = loop.run_until_complete(_play(planned, folder, result, loop))
     except (Stuck, Endless) as exc:
@@ -158,48 +165,107 @@ def run_seed(asked: Asked, folder: Path, said: Callable[[str], object] | None = 
     return result
 
 
-async def _play(planned: Plan, folder: Path, result: Result, loop: SimLoop) -> list[str]:
+@dataclass(slots=True)
+class PlayedChain:
+    """One of the chains of a run."""
+
+    plan: Plan
+    inner: Any  # its environment
+    env: Any  # the same, noted
+    receiver: NotedReceiver
+    permanent: AsyncExitStack
+
+    @property
+    def ledger(self) -> EvmLedger | None:
+        return self.inner.ledger if isinstance(self.inner, SimEvmEnvironment) else None
+
+
+async def _play(planned: Sequence[Plan], folder: Path, result: Result, loop: SimLoop) -> list[str]:
     store = folder / "scanner.db"
     store.write_bytes(empty_store())
     async with AsyncExitStack() as stack:
-        inner = await stack.enter_async_context(ENVIRONMENTS[planned.family](planned))
-        chain_env: Any = NotedEnvironment(inner)
-        receiver = await stack.enter_async_context(NotedReceiver())
+        chains = [await _opened(stack, plan, planned[:place]) for place, plan in enumerate(planned)]
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        env = chain_env.environment(folder, planned) | SETTINGS | CADENCES
-        permanent = await stack.enter_async_context(AsyncExitStack())
-        await _add_permanent_faults(planned, chain_env, permanent)
-        supervisor = await stack.enter_async_context(supervised(folder, env, session, planned.seed))
-        laboratory = Laboratory(planned, chain_env, supervisor, receiver, permanent)
-        laboratory.shoppers = SimShoppers(supervisor, chain_env, receiver, planned)
+        for chain in chains:
+            await _add_permanent_faults(chain.plan, chain.env, chain.permanent)
+        env = _environment(folder, chains)
+        supervisor = await stack.enter_async_context(supervised(folder, env, session, planned[0].seed))
+        laboratories = [_laboratory(chain, supervisor) for chain in chains]
+        laboratories[0].receivers = tuple(chain.receiver for chain in chains)
         loop.checks.append(partial(_give_up, supervisor))
-        invariants = _invariants(loop, planned, inner, store, laboratory)
-        watchers = None
-        if invariants.ledger is not None:
-            watchers = await stack.enter_async_context(watching(supervisor, invariants.ledger, planned, inner))
-        await laboratory.run()
-        await (watchers.done() if watchers is not None else asyncio.sleep(0))
-        await laboratory.heal()
-        about = await watchers.judged() if watchers is not None else []
-        outcome = await laboratory.outcome()
-        result.payments, result.lives = chain_env.payments, supervisor.lives
-        result.settled = len(expected_state(outcome.orders, outcome.transfers).settled)
-    return [*invariants.found, *about, *_sentences(outcome, supervisor.unexpected_exits)]
+        judged = [_judged(chain, each) for chain, each in zip(chains, laboratories, strict=True)]
+        invariants = Invariants(loop, store, judged)
+        loop.checks.append(invariants)
+        loop.on_commit.append(invariants.committed)
+        watchers = [
+            await stack.enter_async_context(watching(supervisor, chain.ledger, chain.plan, chain.inner))
+            for chain in chains
+            if chain.ledger is not None
+        ]
+        await together(each.run() for each in laboratories)
+        for each in watchers:
+            await each.done()
+        await heal(laboratories)
+        about = [sentence for each in watchers for sentence in await each.judged()]
+        found = await outcomes(laboratories)
+        result.payments, result.lives = sum(chain.env.payments for chain in chains), supervisor.lives
+        result.settled = sum(len(expected_state(each.orders, each.transfers).settled) for each in found)
+    told = [sentence for outcome in found for sentence in _sentences(outcome)]
+    exits = [f"a daemon ended by itself: {end}" for end in supervisor.unexpected_exits]
+    return [*invariants.found, *about, *told, *exits]
 
 
-def _invariants(loop: SimLoop, planned: Plan, inner: Any, store: Path, laboratory: Laboratory) -> Invariants:
-    ledger = inner._controller.ledger if isinstance(inner, EvmEnvironment) else None  # type: ignore[attr-defined]
-    doubt: Any = partial(DOUBTS[planned.family], inner._ledger) if ledger is None else ledger.doubt
-    if ledger is not None and planned.guards.get("finality") == "both":
+async def _opened(stack: AsyncExitStack, plan: Plan, before: Sequence[Plan]) -> PlayedChain:
+    """Start a chain; `before` are the run's other ones so far."""
+    another = any(plan.family == each.family for each in before)
+    opened = evm_environment(plan, ANOTHER_CHAIN) if another else ENVIRONMENTS[plan.family](plan)
+    inner = await stack.enter_async_context(opened)
+    name = "another evm" if another else plan.family
+    receiver = await stack.enter_async_context(NotedReceiver())
+    permanent = await stack.enter_async_context(AsyncExitStack())
+    return PlayedChain(plan, inner, NotedEnvironment(inner, name), receiver, permanent)
+
+
+def _laboratory(chain: PlayedChain, supervisor: Any) -> Laboratory:
+    laboratory = Laboratory(chain.plan, chain.env, supervisor, chain.receiver, chain.permanent)
+    laboratory.shoppers = SimShoppers(supervisor, chain.env, chain.receiver, chain.plan)
+    return laboratory
+
+
+def _environment(folder: Path, chains: Sequence[PlayedChain]) -> dict[str, str]:
+    """Return the environment of one scanner that watches all of these."""
+    found: dict[str, str] = {}
+    entries: dict[str, list[Any]] = {name: [] for name in FILES}
+    for chain in chains:
+        own = folder / str(chain.inner.chain_id)
+        own.mkdir()
+        env = chain.inner.environment(own, chain.plan)
+        for name in FILES:
+            listed = orjson.loads(Path(env[name]).read_bytes())
+            entries[name] += [each for each in listed if each["chainId"] == chain.inner.chain_id]
+        found |= env
+    for name in FILES:
+        path = folder / f"{name}.json"
+        path.write_bytes(orjson.dumps(entries[name]))
+        found[name] = str(path)
+    enabled = ",".join(str(chain.inner.chain_id) for chain in chains)
+    return found | {"DB_PATH": str(folder / "scanner.db"), "SCANNER_ENABLED_CHAINS": enabled} | SETTINGS | CADENCES
+
+
+def _judged(chain: PlayedChain, laboratory: Laboratory) -> JudgedChain:
+    plan, ledger = chain.plan, chain.ledger
+    judged = JudgedChain(chain_id=chain.inner.chain_id, ledger=ledger)
+    judged.deepest = deepest_reorg(plan.confirmations, plan.guards)
+    judged.bounded = not any(fault.kind == "lies_ahead" for fault in plan.faults)
+    judged.orders = lambda: laboratory.shoppers.orders
+    if ledger is None:
+        judged.doubt = partial(DOUBTS[plan.family], chain.inner._ledger)
+    elif plan.guards.get("finality") == "both":
         final = 2 * EPOCH + 1  # as deep as what the chain calls final
-        doubt = lambda tx_hash, required: ledger.doubt(tx_hash, max(required, final))  # noqa: E731
-    lies = any(fault.kind == "lies_ahead" for fault in planned.faults)
-    invariants = Invariants(loop, store, ledger, deepest_reorg(planned.confirmations, planned.guards), bounded=not lies)
-    invariants.doubt = doubt
-    invariants.orders = lambda: laboratory.shoppers.orders
-    loop.checks.append(invariants)
-    loop.on_commit.append(invariants.committed)
-    return invariants
+        judged.doubt = lambda tx_hash, required: ledger.doubt(tx_hash, max(required, final))
+    else:
+        judged.doubt = ledger.doubt
+    return judged
 
 
 def _give_up(supervisor: Any) -> None:
@@ -208,10 +274,9 @@ def _give_up(supervisor: Any) -> None:
         raise Endless(f"the daemon ended by itself {MOST_EXITS} times: {supervisor.unexpected_exits[-1]}")
 
 
-def _sentences(outcome: Outcome, exits: list[str]) -> list[str]:
+def _sentences(outcome: Outcome) -> list[str]:
     verdict = judge(outcome)
-    found = [f"{name}: {sentence}" for name in NAMES for sentence in getattr(verdict, name)]
-    return found + [f"a daemon ended by itself: {end}" for end in exits]
+    return [f"{name}: {sentence}" for name in NAMES for sentence in getattr(verdict, name)]
 
 
 def warm() -> None:

@@ -21,9 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from tests.chaos.purchases import Family
 from tests.simulation import machine, sabotage
-from tests.simulation.plans import SPAN_S, Asked
+from tests.simulation.plans import SPAN_S, Asked, Played
 from tests.simulation.run import MEMORY, Result, run_seed, warm
 
 FAILED = Path(__file__).with_name("failed_seeds.txt")
@@ -196,7 +195,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first of them")
     parser.add_argument("--span", type=float, default=SPAN_S, help="virtual seconds of trouble a run")
-    parser.add_argument("--chain", choices=get_args(Family), help="one family alone; else the seed draws it")
+    parser.add_argument(
+        "--chain", choices=get_args(Played), help="one family alone, or all in one scanner; else the seed draws it"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument(
         "--seconds", type=float, default=0, help="every seed that ever failed, then today's for so long"

@@ -9,24 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from devnet.evm.anvil import CHAIN_ID
 from devnet.tron import ledger as tron_ledger
 from tests.chaos.facts import Order
 from tests.e2e import ton_shop, tron_shop
 from tests.harness import MERCHANT, USDT
 from tests.simulation import run
 from tests.simulation.evm_ledger import EvmLedger, payment_logs
-from tests.simulation.invariants import Invariants
+from tests.simulation.invariants import Invariants, JudgedChain
 from tests.simulation.loop import SimLoop
 
 NOW = 1_772_000_000
 REFERENCE = "0x0102030405060708"
 ORDER = Order("order-1", "proxy", USDT.lower(), MERCHANT.lower(), 5, REFERENCE)
 TABLES = """
-    CREATE TABLE intents (intent_id, status, confirmations_required, amount, amount_received);
-    CREATE TABLE events (subject_id, event_type, body);
+    CREATE TABLE intents (intent_id, status, confirmations_required, amount, amount_received, chain_id DEFAULT 97);
+    CREATE TABLE events (subject_id, event_type, body, chain_id DEFAULT 97);
     CREATE TABLE attempts (event_id, round, number);
-    CREATE TABLE transfers (intent_id, tx_hash, amount, settled, reason, event_key DEFAULT '0');
-    CREATE TABLE checkpoints (rail, last_scanned_block);
+    CREATE TABLE transfers (intent_id, tx_hash, amount, settled, reason, event_key DEFAULT '0', chain_id DEFAULT 97);
+    CREATE TABLE checkpoints (rail, last_scanned_block, chain_id DEFAULT 97);
 """
 
 
@@ -39,18 +40,18 @@ class Moment:
         self.path = folder / "scanner.db"
         self.store = sqlite3.connect(self.path)
         self.store.executescript(TABLES)
-        self.invariants = Invariants(self.loop, self.path, self.ledger, deepest=2, bounded=True)
-        self.invariants.orders = lambda: [ORDER]
-        self.invariants.doubt = self.ledger.doubt
+        chain = JudgedChain(chain_id=CHAIN_ID, ledger=self.ledger, deepest=2, doubt=self.ledger.doubt)
+        chain.orders = lambda: [ORDER]
+        self.invariants = Invariants(self.loop, self.path, [chain])
         self.invariants()  # the order is known from here on
         self.tx = self.ledger.tx(payment_logs(USDT, MERCHANT, 5, REFERENCE))
         self.ledger.mine(self.tx)
         self.ledger.mine(blocks=9)
-        self.do("INSERT INTO intents VALUES ('order-1', 'confirmed', 10, '5', '5')")
-        self.do("INSERT INTO events VALUES ('order-1', 'payment.confirmed', '{}')")
+        self.do("INSERT INTO intents VALUES ('order-1', 'confirmed', 10, '5', '5', 97)")
+        self.do("INSERT INTO events VALUES ('order-1', 'payment.confirmed', '{}', 97)")
         self.do("INSERT INTO attempts VALUES ('evt_1', 1, 1)")
-        self.do("INSERT INTO transfers VALUES ('order-1', ?, '5', 1, NULL, '0')", self.tx.hash)
-        self.do("INSERT INTO checkpoints VALUES ('proxy', ?)", self.ledger.head)
+        self.do("INSERT INTO transfers VALUES ('order-1', ?, '5', 1, NULL, '0', 97)", self.tx.hash)
+        self.do("INSERT INTO checkpoints VALUES ('proxy', ?, 97)", self.ledger.head)
 
     def do(self, sql: str, *values: str | int) -> None:
         self.store.execute(sql, values)
@@ -86,7 +87,10 @@ def reorganised(moment: Moment) -> None:
 BROKEN: dict[str, tuple[str | Callable[[Moment], None], str]] = {
     "no event": ("DELETE FROM events", "is confirmed without an event"),
     "an event too early": ("UPDATE intents SET status = 'confirming'", "has an event and is not confirmed"),
-    "two events": ("INSERT INTO events VALUES ('order-1', 'payment.confirmed', '{}')", "is confirmed by two events"),
+    "two events": (
+        "INSERT INTO events VALUES ('order-1', 'payment.confirmed', '{}', 97)",
+        "is confirmed by two events",
+    ),
     "an attempt twice": ("INSERT INTO attempts VALUES ('evt_1', 1, 1)", "an attempt that was written down twice"),
     "another sum": ("UPDATE intents SET amount_received = '6'", "tells 6, and 5 settled it"),
     "too little": ("UPDATE intents SET amount = '7'", "of 7 tells 5"),
@@ -95,7 +99,7 @@ BROKEN: dict[str, tuple[str | Callable[[Moment], None], str]] = {
     "beyond the end": ("UPDATE checkpoints SET last_scanned_block = 500", "was read to 500, and the chain ends at 10"),
     "marked in vain": ("UPDATE transfers SET reason = 'reorged'", "and never left its block"),
     "told in vain": (
-        """INSERT INTO events VALUES ('order-1', 'payment.reorged', '{"txHash": "0x77"}')""",
+        """INSERT INTO events VALUES ('order-1', 'payment.reorged', '{"txHash": "0x77"}', 97)""",
         "0x77 of order-1 was taken for reorganised, and never left its block",
     ),
     "passed by": ("DELETE FROM transfers", "lies below the checkpoint of its rail, and is not stored"),
@@ -164,3 +168,18 @@ def test_what_is_confirmed_too_early_is_seen_at_its_commit(tmp_path: Path) -> No
 
     assert any("10 blocks deep instead of 11" in each for each in moment.invariants.found)
     moment.found()
+
+
+def test_what_another_chain_holds_is_not_this_ones(tmp_path: Path) -> None:
+    """The same contracts, the same block numbers, the same hashes: a scanner of two chains may mix them up."""
+    moment = Moment(tmp_path)
+    moment.do("INSERT INTO intents VALUES ('order-2', 'confirmed', 1, '5', '5', 56)")
+    moment.do("INSERT INTO events VALUES ('order-2', 'payment.confirmed', '{}', 56)")
+    moment.do("INSERT INTO transfers VALUES ('order-2', ?, '5', 1, NULL, '0', 56)", moment.tx.hash)
+    other = JudgedChain(chain_id=56, ledger=EvmLedger(lambda: NOW, random.Random(2), epoch=4))
+    other.doubt = other.ledger.doubt  # type: ignore[union-attr]
+    moment.invariants = Invariants(moment.loop, moment.path, [*moment.invariants._chains, other])
+
+    assert [each.partition(": ")[2] for each in moment.found()] == [
+        f"order-2 is confirmed by {moment.tx.hash}, which the chain does not hold"
+    ]

@@ -8,7 +8,18 @@ from typing import Any
 from tests.chaos.schedule import deepest_reorg
 from tests.simulation.evm_environment import LedgerController, LedgerEndpoint
 from tests.simulation.evm_ledger import EvmLedger
-from tests.simulation.plans import BALANCED, FROZEN, HASTY, MOVED, OF_ITS_TIME, Asked, sim_plan
+from tests.simulation.plans import (
+    BALANCED,
+    CHAINS,
+    FROZEN,
+    HASTY,
+    MOVED,
+    OF_ITS_TIME,
+    Asked,
+    drawn_family,
+    sim_plan,
+    sim_plans,
+)
 
 PLANS = [sim_plan(Asked(seed, family="evm")) for seed in range(120)]
 NOW = 1_772_000_000
@@ -111,3 +122,31 @@ async def test_what_comes_a_second_time_comes_in_the_same_order_behind_what_was_
     assert ledger.head == 20 + 6 + 3
     assert ledger.undone == {tx.hash for tx in txs}
     assert ledger.doubt(txs[2].hash, 12) is None
+
+
+def test_each_of_several_chains_has_its_own_troubles_and_the_scanner_those_of_one() -> None:
+    for seed in range(40):
+        first, *others = sim_plans(Asked(seed, family="all"))
+
+        assert [plan.family for plan in (first, *others)] == list(CHAINS)
+        assert {f.kind for plan in others for f in plan.faults if f.area == "process"} <= {"terminate"}
+        numbers = [p.number for plan in (first, *others) for p in plan.purchases]
+        assert len(set(numbers)) == len(numbers)
+        assert all({f.area for f in plan.faults} >= {"rpc", "receiver"} for plan in (first, *others))
+
+
+def test_a_part_of_several_plans_is_that_part() -> None:
+    whole = sim_plans(Asked(9, family="all"))
+    count = len(whole[0].faults)
+    bought = whole[2].purchases[0]
+    part = sim_plans(Asked(9, family="all", faults=(count, count + 2), purchases=(bought.number,)))
+
+    assert [plan.faults for plan in part] == [(), (whole[1].faults[0], whole[1].faults[2]), (), ()]
+    assert [plan.purchases for plan in part] == [(), (), (bought,), ()]
+
+
+def test_a_plan_on_one_chain_is_what_it_was_before_there_were_several() -> None:
+    """What ever failed is replayed by its seed: the draw of a chain must not move what else is drawn."""
+    assert sim_plans(Asked(9, family="evm")) == (sim_plan(Asked(9, family="evm")),)
+    assert [drawn_family(seed) for seed in (25, 33, 319)] == ["evm"] * 3
+    assert "all" in {drawn_family(seed) for seed in range(40)}

@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from devnet.evm.anvil import CHAIN_ID
 from tests.chaos.facts import ReceivedWebhook
 from tests.chaos.purchases import CHAIN_FLOOR
 from tests.chaos.schedule import Plan, deepest_reorg
@@ -85,12 +84,12 @@ class Watchers:
         moments = [(self._rng.uniform(0, self._span_s * 0.7), self._rng.random() < 0.5) for _ in chosen]
         async with asyncio.TaskGroup() as tasks:
             for number, (address, (at, empty)) in enumerate(zip(chosen, moments, strict=True)):
-                tasks.create_task(self._register(f"watch-{number}", address, at, empty=empty))
+                tasks.create_task(self._register(f"watch-{self._ledger.chain_id}-{number}", address, at, empty=empty))
             tasks.create_task(self._disturb())
 
     async def _register(self, watch_id: str, address: str, at: float, *, empty: bool) -> None:
         await asyncio.sleep(at)
-        body = {"watchId": watch_id, "chainId": CHAIN_ID, "address": address, "tokenAddress": USDT}
+        body = {"watchId": watch_id, "chainId": self._ledger.chain_id, "address": address, "tokenAddress": USDT}
         body |= {"callbackUrl": self._receiver.url, "callbackSecret": SECRET}
         if empty:
             body["baselineBalance"] = "0"
