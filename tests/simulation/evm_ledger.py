@@ -46,6 +46,7 @@ class LedgerTx:
     succeeded: bool = True
     to: str = PROXY.lower()
     value: int = 0
+    sender: str = PAYER
 
 
 @dataclass(slots=True)
@@ -74,9 +75,9 @@ def transfer_logs(token: str, to: str, amount: int, sender: str = PAYER) -> list
     ]
 
 
-def payment_logs(token: str, to: str, amount: int, reference: str | None) -> list[LedgerLog]:
+def payment_logs(token: str, to: str, amount: int, reference: str | None, sender: str = PAYER) -> list[LedgerLog]:
     """Return what a payment leaves: the token's own logs, and the proxy's where there is a reference."""
-    logs = transfer_logs(token, to, amount)
+    logs = transfer_logs(token, to, amount, sender)
     if reference is not None:
         topic = "0x" + keccak(bytes.fromhex(reference[2:])).hex()
         data = "0x" + word(token) + word(to) + word(amount) + word(0) + word(0)
@@ -295,7 +296,7 @@ class EvmLedger:
             "transactionIndex": hex(place),
             "blockNumber": hex(number),
             "blockHash": block.hash,
-            "from": PAYER,
+            "from": tx.sender,
             "to": tx.to,
             "status": "0x1" if tx.succeeded else "0x0",
             "type": "0x2",

@@ -44,6 +44,7 @@ class SimProcess:
         self.name = name
         self.alive = True
         self.skew_s = 0.0  # of its wall clock
+        self.passed_s = 0.0  # by all its clocks, while nothing of it ran
         self.output: list[str] = []
         self.dies_in: int | None = None  # steps
         self.steps = 0
@@ -76,7 +77,8 @@ class SimTask(asyncio.Task):  # type: ignore[type-arg]
     def __init__(self, *args: Any, context: Context | None = None, **kw: Any) -> None:
         self.process = PROCESS.get() if context is None else context.get(PROCESS)
         super().__init__(*args, context=context, **kw)
-        self.mark = zlib.crc32(self.get_coro().__qualname__.encode())  # type: ignore[union-attr]
+        coro = self.get_coro()
+        self.mark = zlib.crc32(getattr(coro, "__qualname__", type(coro).__name__).encode())
 
     __hash__ = SimFuture.__hash__
 
@@ -91,6 +93,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.steps = 0
         self.trace = 0  # of every step so far
         self.notes: deque[str] = deque(maxlen=NOTES)  # the newest of what people would want to know of the run
+        self.folder = "/dev/null"  # where the run's files are
         self.said: Callable[[str], object] | None = None  # who wants to hear all of them
         self.checks: list[Callable[[], None]] = []  # made whenever the clock jumps
         self.on_commit: list[Callable[[], None]] = []  # made whenever a transaction was committed
@@ -112,6 +115,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Remember what happened, for whoever looks for the cause of a failure."""
         owner = PROCESS.get()
         line = f"{self._now - START_S:12.6f}  {'world' if owner is None else owner.name:<12} {text}"
+        line = line.replace(self.folder, "RUN")  # which has another name each time
         self.trace ^= zlib.crc32(line.encode())
         self.notes.append(line)
         if self.said is not None:

@@ -42,8 +42,8 @@ def install() -> None:
 
     time.time = lambda: EPOCH_S + _elapsed() + _skew()
     time.time_ns = lambda: int(time.time() * 1_000_000) * 1000
-    time.monotonic = time.perf_counter = _stopwatch
-    time.monotonic_ns = time.perf_counter_ns = lambda: int(_stopwatch() * 1_000_000) * 1000
+    time.monotonic = time.perf_counter = lambda: _stopwatch() + _passed()
+    time.monotonic_ns = time.perf_counter_ns = lambda: int(time.monotonic() * 1_000_000) * 1000
     os.urandom = random._urandom = _CHANCE.randbytes  # type: ignore[attr-defined]
     _install_sockets()
     _install_locks()
@@ -88,7 +88,12 @@ def _process() -> Any:
 
 def _skew() -> float:
     process = _process()
-    return 0.0 if process is None else float(process.skew_s)
+    return 0.0 if process is None else float(process.skew_s + process.passed_s)
+
+
+def _passed() -> float:
+    process = _process()
+    return 0.0 if process is None else float(process.passed_s)
 
 
 def _install_sockets() -> None:

@@ -12,9 +12,10 @@ from tests.chaos.schedule import CONFIRMATIONS, EPOCH, FOR_LONG, LIES, Plan, Pla
 
 SPAN_S = 20.0
 FAMILIES: tuple[Family, ...] = ("evm", "evm", "evm", "tron", "ton")
-Played = Literal["evm", "tron", "ton", "all"]  # the last: one scanner watches all of these
+Played = Literal["evm", "tron", "ton", "all", "market"]  # all: one scanner watches these; market: both services
 CHAINS: tuple[Family, ...] = ("evm", "evm", "tron", "ton")
 OFTEN_ALL = 0.1
+OFTEN_MARKET = 0.2
 OTHER_CHAIN = 10**9  # from a seed to that of another chain's plan
 SLOW = 0.4  # of the blocks of the second chain are made
 CHAIN_STEP = 10_000  # from the numbers of one chain's purchases to those of the next
@@ -63,6 +64,8 @@ def sim_plan(asked: Asked) -> Plan:
 def sim_plans(asked: Asked) -> tuple[Plan, ...]:
     """Return what happens on each chain of a run; to the scanner happens what the first one plans for it."""
     family = asked.family or drawn_family(asked.seed)
+    if family == "market":
+        raise ValueError("what is played with the marketplace is planned by `sim_market_plan`")
     wholes = _of_all(asked) if family == "all" else [_of_one(asked, family)]
     first, kept = 0, []
     for whole in wholes:
@@ -76,6 +79,8 @@ def sim_plans(asked: Asked) -> tuple[Plan, ...]:
 
 def drawn_family(seed: int) -> Played:
     """Return what a seed is played on when nobody says."""
+    if random.Random(f"services of {seed}").random() < OFTEN_MARKET:
+        return "market"
     if random.Random(f"chains of {seed}").random() < OFTEN_ALL:
         return "all"
     return random.Random(f"simulation of {seed}").choice(FAMILIES)

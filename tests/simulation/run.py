@@ -8,7 +8,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,9 +24,10 @@ from devnet.tron.ledger import TronLedger
 from scanner import app
 from scanner.upkeep import watch_schedule
 from tests.chaos import shoppers
-from tests.chaos.facts import Outcome, ReceivedWebhook
+from tests.chaos.facts import Outcome, ReceivedWebhook, Verdict
 from tests.chaos.judge import expected_state, judge
 from tests.chaos.laboratory import SETTINGS, Laboratory, _add_permanent_faults, heal, outcomes, together
+from tests.chaos.market_plan import MarketPlan
 from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.chaos.ton_environment import ton_environment
 from tests.chaos.tron_environment import tron_environment
@@ -37,6 +38,8 @@ from tests.simulation.evm_environment import ANOTHER_CHAIN, SimEvmEnvironment, e
 from tests.simulation.evm_ledger import EvmLedger
 from tests.simulation.invariants import Invariants, JudgedChain
 from tests.simulation.loop import START_S, Endless, SimLoop, Stuck
+from tests.simulation.market_plans import sim_market_plan
+from tests.simulation.market_run import judged_market, make_cheap, market_laboratory
 from tests.simulation.plans import Asked, Played, drawn_family, sim_plans
 from tests.simulation.shoppers import SimShoppers
 from tests.simulation.supervisor import supervised
@@ -145,16 +148,11 @@ def run_seed(asked: Asked, folder: Path, said: Callable[[str], object] | None = 
     machine.begin(asked.seed)
     began = time.process_time()
     loop = SimLoop(asked.seed)
-    loop.said = said
-    planned = sim_plans(asked)
+    loop.said, loop.folder = said, str(folder)
     result = Result(asked, [], family=asked.family or drawn_family(asked.seed))
-    result.faults = sum((plan.fault_counts for plan in planned), Counter())
-    result.planned = (
-        sum(len(plan.faults) for plan in planned),
-        tuple(purchase.number for plan in planned for purchase in plan.purchases),
-    )
+    playing = (_market if result.family == "market" else _scanner)(asked, folder, result, loop)
     try:
-        result.sentences = loop.run_until_complete(_play(planned, folder, result, loop))
+        result.sentences = loop.run_until_complete(playing)
     except (Stuck, Endless) as exc:
         result.sentences = [f"stuck: {exc}"]
     except Exception as exc:  # noqa: BLE001 - whatever it was, it is told with its seed
@@ -163,6 +161,31 @@ def run_seed(asked: Asked, folder: Path, said: Callable[[str], object] | None = 
     result.virtual_s, result.cpu_s = loop.time() - START_S, time.process_time() - began
     result.notes = list(loop.notes)
     return result
+
+
+def _scanner(asked: Asked, folder: Path, result: Result, loop: SimLoop) -> Coroutine[Any, Any, list[str]]:
+    planned = sim_plans(asked)
+    result.faults = sum((plan.fault_counts for plan in planned), Counter())
+    numbers = tuple(purchase.number for plan in planned for purchase in plan.purchases)
+    result.planned = (sum(len(plan.faults) for plan in planned), numbers)
+    return _play(planned, folder, result, loop)
+
+
+def _market(asked: Asked, folder: Path, result: Result, loop: SimLoop) -> Coroutine[Any, Any, list[str]]:
+    planned = sim_market_plan(asked.seed, asked.span_s, asked.faults, asked.purchases)
+    result.faults, result.planned = planned.whole.fault_counts, (len(planned.whole.faults), planned.numbers)
+    return _play_market(planned.whole, folder, result, loop)
+
+
+async def _play_market(plan: MarketPlan, folder: Path, result: Result, loop: SimLoop) -> list[str]:
+    async with market_laboratory(plan, folder, CADENCES) as laboratory:
+        loop.checks += [partial(_give_up, laboratory.scanner), partial(_give_up, laboratory.marketplace)]
+        told = await judged_market(laboratory)
+        services: tuple[Any, ...] = (laboratory.scanner, laboratory.marketplace)
+        result.lives, result.payments = sum(each.lives for each in services), laboratory.controller.payments
+    result.settled = told.paid
+    exits = [f"a daemon ended by itself: {end}" for each in services for end in each.unexpected_exits]
+    return [*_told(told.verdict), *exits]
 
 
 @dataclass(slots=True)
@@ -275,12 +298,15 @@ def _give_up(supervisor: Any) -> None:
 
 
 def _sentences(outcome: Outcome) -> list[str]:
-    verdict = judge(outcome)
+    return _told(judge(outcome))
+
+
+def _told(verdict: Verdict) -> list[str]:
     return [f"{name}: {sentence}" for name in NAMES for sentence in getattr(verdict, name)]
 
 
-def warm() -> None:
-    """Import and prepare what every seed needs, once."""
+def warm(*, with_market: bool = False) -> None:
+    """Import and prepare what every seed needs, once; what the marketplace needs where it is asked for."""
     root = logging.getLogger()
     root.handlers = [machine.ProcessLog()]
     root.setLevel(logging.INFO)
@@ -292,3 +318,7 @@ def warm() -> None:
     empty_store()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="simulation-") as folder:
         run_seed(Asked(0, WARM_S, "evm"), Path(folder))
+    if with_market:
+        make_cheap()
+        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="simulation-") as folder:
+            run_seed(Asked(0, WARM_S, "market"), Path(folder))

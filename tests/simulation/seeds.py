@@ -196,7 +196,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first of them")
     parser.add_argument("--span", type=float, default=SPAN_S, help="virtual seconds of trouble a run")
     parser.add_argument(
-        "--chain", choices=get_args(Played), help="one family alone, or all in one scanner; else the seed draws it"
+        "--chain",
+        choices=get_args(Played),
+        help="one family alone, all in one scanner, or with the marketplace; else the seed draws it",
     )
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument(
@@ -222,7 +224,7 @@ def main() -> int:
         today = dt.datetime.now(dt.UTC).day
         asked.first, asked.seeds = today * A_DAY, A_DAY
     done, broken = _progress(asked.progress)
-    warm()
+    warm(with_market=asked.chain in {None, "market"})
     if asked.sabotage:
         sabotage.SABOTAGES[asked.sabotage]()
     began, count, cpu_s = machine.real_time(), 0, 0.0

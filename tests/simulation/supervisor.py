@@ -9,9 +9,10 @@ import io
 import random
 import sqlite3
 import traceback
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import copy_context
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import aiohttp
 from config.settings import load_settings
 from kernel.errors import ConfigError, StoreError
 from kernel.process import maintain
-from scanner.app import Daemon, open_daemon
+from scanner.app import open_daemon
 from scanner.store import maintenance
 from tests.harness import Api
 from tests.simulation.loop import PROCESS, SimLoop, SimProcess
@@ -30,7 +31,28 @@ PAUSE_S = 0.3
 SPARE_PAGES = 2
 DEATH_STEPS = 400  # a process dies within so many steps of the moment that was drawn
 EXIT_FIX, EXIT_RESTART, KILLED = 1, 75, -9
-BUGS = ("poll failed", "Traceback")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What runs as a process: a service, from the environment it is given."""
+
+    name: str
+    opened: Callable[[Mapping[str, str]], AbstractAsyncContextManager[Any]]
+    maintained: Callable[[Mapping[str, str]], tuple[Any, Path, Any]]  # kind and file of its store, and its keys
+    bugs: tuple[str, ...]  # what it says of its own
+    port: str | None = None  # the variable that names it, when every start is to listen where the first one did
+    described: bool = True
+
+
+def _store_of_scanner(env: Mapping[str, str]) -> tuple[Any, Path, Any]:
+    settings = load_settings(env)
+    return maintenance.KIND, settings.store.path, settings.sealing
+
+
+SCANNER = Program(
+    "scanner", lambda env: open_daemon(load_settings(env)), _store_of_scanner, ("poll failed", "Traceback")
+)
 
 
 class NotedApi(Api):
@@ -39,7 +61,8 @@ class NotedApi(Api):
     async def call(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, Any]:
         status, answer = await super().call(method, path, body, **more)
         if method != "GET":
-            asyncio.get_running_loop().note(f"{method} {path} {body and body.get('intentId', '')}: {status}")  # type: ignore[attr-defined]
+            about = body.get("intentId", "") if isinstance(body, dict) else ""
+            asyncio.get_running_loop().note(f"{method} {path} {about}: {status}")  # type: ignore[attr-defined]
         return status, answer
 
 
@@ -50,7 +73,7 @@ class Instance:
         self.process = process
         self.stop = asyncio.Event()
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.daemon: Daemon | None = None
+        self.daemon: Any = None
         self.url: str | None = None
         process.on_death.append(self._killed)
 
@@ -62,11 +85,19 @@ class Instance:
 class SimSupervisor:
     """Open with `supervised`."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], session: aiohttp.ClientSession, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: Mapping[str, str],
+        session: aiohttp.ClientSession,
+        seed: int,
+        program: Program = SCANNER,
+    ) -> None:
         self.unexpected_exits: list[str] = []
         self.anomalies: list[str] = []
         self.output: list[str] = []
-        self.store = folder / "scanner.db"
+        self.program = program
+        self.store = folder / f"{program.name}.db"
         self.lives = 0
         self.disk = Disk()
         self.current: Instance | None = None
@@ -76,7 +107,10 @@ class SimSupervisor:
         self._closing = False
         self._full = 0
         self._skew_s = 0
-        self._rng = random.Random(f"deaths of {seed}")
+        self._passed_s = 0
+        self._rng = random.Random(
+            f"deaths of {seed}" if program.name == "scanner" else f"deaths of {program.name} {seed}"
+        )
 
     @property
     def loop(self) -> SimLoop:
@@ -90,14 +124,14 @@ class SimSupervisor:
         running = self.current
         if running is None or running.url is None:
             return None
-        return NotedApi(running.url, self._session)
+        return NotedApi(running.url, self._session, described=self.program.described)
 
     async def keep(self) -> None:
         """Run the daemon until `stop`."""
         while not self._closing:
             self.lives += 1
             self._expected = False
-            running = self.current = self._started(f"scanner {self.lives}")
+            running = self.current = self._started(f"{self.program.name} {self.lives}")
             code = await running.ended
             self.current = None
             self._note(running, code)
@@ -105,7 +139,7 @@ class SimSupervisor:
 
     def _started(self, name: str) -> Instance:
         process = SimProcess(name)
-        process.disk, process.skew_s = self.disk, self._skew_s
+        process.disk, process.skew_s, process.passed_s = self.disk, self._skew_s, self._passed_s
         running = Instance(process)
         context = copy_context()
         context.run(PROCESS.set, process)
@@ -116,7 +150,7 @@ class SimSupervisor:
     async def _run(self, running: Instance) -> None:
         code = 0
         try:
-            async with open_daemon(load_settings(self._env)) as daemon:
+            async with self.program.opened(self._env) as daemon:
                 running.daemon = daemon
                 daemon.listening.add_done_callback(lambda listening: self._listens(running, listening.result()))
                 await daemon.run(running.stop)
@@ -133,16 +167,17 @@ class SimSupervisor:
             undo()
         self.loop.network.forget(running.process)
 
-    @staticmethod
-    def _listens(running: Instance, url: str) -> None:
+    def _listens(self, running: Instance, url: str) -> None:
         running.url = url
+        if self.program.port is not None:
+            self._env[self.program.port] = url.rpartition(":")[2]
 
     def _note(self, ended: Instance, code: int) -> None:
         self.loop.note(f"{ended.process.name} ended with {code}")
         self.output += ended.process.output
         if not self._expected and not (code == EXIT_FIX and self._full):
             self.unexpected_exits.append(f"ended with {code}: {''.join(ended.process.output[-1:])}")
-        bugs = [line for line in ended.process.output if any(words in line for words in BUGS)]
+        bugs = [line for line in ended.process.output if any(words in line for words in self.program.bugs)]
         self.anomalies += [f"a bug, in its own words: {line}" for line in bugs]
 
     def kill(self) -> None:
@@ -160,27 +195,29 @@ class SimSupervisor:
         self._closing = True
         running = self.current
         if running is None:
-            self.anomalies.append("at the end no scanner was running")
+            self.anomalies.append(f"at the end no {self.program.name} was running")
             return
         self.terminate()
         async with asyncio.timeout(60):
             code = await running.ended
         if code != 0:
-            self.anomalies.append(f"the last scanner ended with {code}: {''.join(running.process.output[-1:])}")
+            self.anomalies.append(
+                f"the last {self.program.name} ended with {code}: {''.join(running.process.output[-1:])}"
+            )
 
     async def start_second(self) -> None:
         """Start another one on the same store: it has to refuse while the first one lives."""
         first = self.current
         if first is None or first.daemon is None:
             return
-        second = self._started("second scanner")
+        second = self._started(f"second {self.program.name}")
         await asyncio.wait([second.ended, first.ended], timeout=60, return_when=asyncio.FIRST_COMPLETED)
         if not second.ended.done():
             self.loop.kill(second.process)
         said, code = "".join(second.process.output), await second.ended
         undisturbed = first is self.current and not first.ended.done() and first.process.alive
-        if undisturbed and (code != EXIT_FIX or "is in use by another scanner" not in said):
-            self.anomalies.append(f"a second scanner ended with {code}: {said[-300:]}")
+        if undisturbed and (code != EXIT_FIX or f"is in use by another {self.program.name}" not in said):
+            self.anomalies.append(f"a second {self.program.name} ended with {code}: {said[-300:]}")
 
     async def inject(self, kind: str, seconds: float, size: int = 0) -> None:
         self.loop.note(f"fault of the process: {kind} for {seconds:.1f} s")
@@ -224,13 +261,19 @@ class SimSupervisor:
         if self.current is not None:
             self.current.process.skew_s = seconds
 
+    async def advance_clocks(self, seconds: int) -> None:
+        """Let so much time pass at once, by every clock of the process: what it waits for goes on as it is."""
+        self.loop.note(f"{seconds} s pass for the {self.program.name}")
+        self._passed_s += seconds
+        if self.current is not None:
+            self.current.process.passed_s = self._passed_s
+
     async def check(self) -> None:
-        """Look whether the store is whole, as `python -m scanner check` does."""
-        settings = load_settings(self._env)
+        """Look whether the store is whole, as the program's own `check` does."""
         asked = argparse.Namespace(command="check", path=None)
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = maintain(asked, maintenance.KIND, settings.store.path, settings.sealing)
+            code = maintain(asked, *self.program.maintained(self._env))
         if code != 0:
             self.anomalies.append(f"the store is not whole: {said.getvalue()}")
 
@@ -243,11 +286,11 @@ def _innermost(exc: BaseException) -> str:
 
 @asynccontextmanager
 async def supervised(
-    folder: Path, env: Mapping[str, str], session: aiohttp.ClientSession, seed: int
+    folder: Path, env: Mapping[str, str], session: aiohttp.ClientSession, seed: int, program: Program = SCANNER
 ) -> AsyncIterator[Any]:
-    """Keep the daemon running until the block ends."""
-    supervisor = SimSupervisor(folder, env, session, seed)
-    keeping = asyncio.create_task(supervisor.keep(), name="supervisor")
+    """Keep a daemon running until the block ends."""
+    supervisor = SimSupervisor(folder, env, session, seed, program)
+    keeping = asyncio.create_task(supervisor.keep(), name=f"supervisor of the {program.name}")
     try:
         yield supervisor
     finally:

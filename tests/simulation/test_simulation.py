@@ -50,6 +50,15 @@ def test_every_promise_is_kept() -> None:
 
 
 @pytest.mark.timeout(600)
+def test_the_marketplace_keeps_every_promise_by_the_same_steps_in_every_process() -> None:
+    code, first = simulate("--seeds", "3", "--chain", "market", hash_seed="1")
+    _, second = simulate("--seeds", "2", "--from", "2", "--chain", "market", "--jobs", "2", hash_seed="2")
+
+    assert (code, "3 passed, 0 failed" in first) == (0, True), first[-3000:]
+    assert traces(first)[1:] == traces(second)
+
+
+@pytest.mark.timeout(600)
 def test_a_broken_scanner_is_found_out_with_the_command_that_replays_it() -> None:
     code, text = simulate("--seeds", "5", "--chain", "evm", "--sabotage", "a_second_payment_counts", "--until-found")
 
