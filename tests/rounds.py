@@ -17,8 +17,8 @@ def rounds(short: int) -> list[Any]:
     return [pytest.param(short, id="short"), whole]
 
 
-def a_few_and_the_rest_long(cases: Iterable[str], every: int = 5) -> list[Any]:
-    """Return the cases of a test, of which a usual run tries every fifth, and the long one all others."""
+def a_few_and_the_rest_long(cases: Iterable[Any], every: int = 5) -> list[Any]:
+    """Return the cases of a test, of which a usual run tries one in so many, and the long one all others."""
     return [
         case if number % every == 0 else pytest.param(case, marks=pytest.mark.long) for number, case in enumerate(cases)
     ]

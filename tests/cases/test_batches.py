@@ -50,7 +50,7 @@ async def confirmed(system: ScannedNodes, intents: list[str], timeout_s: float =
 
 
 @pytest.mark.parametrize("most", [1, 3, 7])
-@pytest.mark.parametrize("spelling", a_few_and_the_rest_long(BATCH_REFUSALS))
+@pytest.mark.parametrize("spelling", a_few_and_the_rest_long(BATCH_REFUSALS, every=9))
 async def test_a_batch_refused_in_any_spelling_is_asked_smaller_in_the_same_poll(tmp_path, spelling, most):
     async with behind(tmp_path) as (front, system):
         front.most_calls, front.batch_refusal = most, spelling
@@ -108,7 +108,9 @@ def nonsense(front: FaultyRpc) -> None:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("fault", [limit_exceeded, another_chain, refused, suspended, no_logs, nonsense])
+@pytest.mark.parametrize(
+    "fault", a_few_and_the_rest_long([limit_exceeded, another_chain, refused, suspended, no_logs, nonsense], every=3)
+)
 async def test_an_only_endpoint_that_was_unwell_for_a_while_is_soon_used_again(tmp_path, fault):
     async with behind(tmp_path, POLL_INTERVAL_SEC="0.1") as (front, system):
         await system.polled()

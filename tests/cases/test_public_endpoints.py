@@ -14,6 +14,7 @@ from chains.types import Rail
 from devnet.evm.scripted_node import ScriptedNode, tx_hash
 from tests.cases.scanned_nodes import ScannedNodes, run_scanned_nodes, shop
 from tests.harness import MERCHANT, USDT, in_seconds
+from tests.rounds import a_few_and_the_rest_long
 
 pytestmark = pytest.mark.usefixtures("soon_asked_again")
 PUBLICNODE = (
@@ -124,7 +125,7 @@ async def test_logs_without_an_address_refused_in_any_words_are_asked_for_by_tok
         assert any("other tokens" in problem for problem in (await system.api.chain())["problems"])
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 500, 502, 503])
+@pytest.mark.parametrize("status", a_few_and_the_rest_long([400, 401, 403, 404, 422, 500, 502, 503], every=4))
 async def test_logs_without_an_address_refused_by_a_status_are_asked_for_by_token(tmp_path, status):
     def gateway(asked: Any) -> web.Response | None:
         calls = asked if isinstance(asked, list) else [asked]
@@ -259,11 +260,9 @@ async def test_null_for_no_logs_is_no_answer_and_another_endpoint_is_asked(tmp_p
             await system.api.status_is(intent_id, "confirmed")
 
 
-@pytest.mark.parametrize(
-    ("status", "most"), [(400, 4), (402, 60), (413, 60), (414, 60), (422, 60), (429, 60), (500, 60), (504, 60)]
-)
-async def test_a_range_refused_by_a_status_without_a_word_is_asked_for_in_parts(tmp_path, status, most):
-    refused = []
+@pytest.mark.parametrize("status", a_few_and_the_rest_long([413, 402, 414, 422, 429, 500, 504, 400], every=5))
+async def test_a_range_refused_by_a_status_without_a_word_is_asked_for_in_parts(tmp_path, status):
+    refused, most = [], 4 if status == 400 else 60
 
     def too_long(call: dict[str, Any]) -> bool:
         asked = call["params"][0] if call["method"] == "eth_getLogs" else {}
