@@ -46,7 +46,7 @@ from marketplace.identity.rate_limit import parse_limits
 from marketplace.identity.second_factors import CodeCheck, SecondFactors
 from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
-from marketplace.model import Channel
+from marketplace.model import Channel, Provider
 from marketplace.networks import Networks
 from marketplace.notifications.alerts import BookWatch
 from marketplace.notifications.announcer import Announcer
@@ -66,8 +66,10 @@ from marketplace.payments.options import PaymentOptions
 from marketplace.payments.payout_addresses import PayoutAddresses
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
+from marketplace.payments.providers import Providers
 from marketplace.payments.reconciliation import Reconciliation
-from marketplace.payments.scanner_outbox import LONGEST_PAUSE_S, Callback, CommandDispatcher
+from marketplace.payments.scanner_outbox import LONGEST_PAUSE_S, CommandDispatcher
+from marketplace.payments.scanner_provider import Callback, ScannerProvider
 from marketplace.payments.sweeps.builder import Sweeps
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
@@ -265,6 +267,8 @@ class _PaymentParts:
     callback: Callback
     commands: CommandDispatcher
     verifier: PaymentVerifier
+    providers: Providers
+    expiry: Expiry
     payouts: Payouts
     payout_settlements: PayoutSettlements
     webhook_receiver: WebhookReceiver
@@ -313,8 +317,7 @@ def _build(
         commands=parts.commands,
         sweep=Scheduler(
             units,
-            parts.scanner,
-            parts.verifier,
+            parts.expiry,
             parts.payouts,
             parts.payout_settlements,
             Retention(units, settings.keeping),
@@ -369,8 +372,10 @@ def _payment_parts(
         proofs=_proofs(scanner, OwnNode(session, money.rpc_urls)) if money.require_proof else None,
     )
     callback = Callback(settings.http.public_url, secret)
-    commands = CommandDispatcher(units, scanner, catalog, callback)
-    verifier = PaymentVerifier(units, scanner, catalog, gate, commands)
+    by_scanner = ScannerProvider(units, scanner, catalog, callback)
+    providers = Providers({Provider.SCANNER: by_scanner})
+    commands = CommandDispatcher(units, providers)
+    verifier = PaymentVerifier(units, providers, gate, commands)
     return _PaymentParts(
         session=session,
         scanner=scanner,
@@ -379,9 +384,11 @@ def _payment_parts(
         callback=callback,
         commands=commands,
         verifier=verifier,
+        providers=providers,
+        expiry=Expiry(units, providers, verifier),
         payouts=Payouts(units, catalog, money.escrow_addresses, grace_h=money.release_grace_h),
         payout_settlements=PayoutSettlements(units, catalog, scanner),
-        webhook_receiver=WebhookReceiver(units, catalog, verifier, secret),
+        webhook_receiver=WebhookReceiver(units, catalog, verifier, by_scanner),
     )
 
 
@@ -413,7 +420,7 @@ def _services(
         destinations,
         parts.commands,
         parts.quoting,
-        Expiry(units, parts.scanner, parts.verifier),
+        parts.expiry,
         ttl_h=money.payment_ttl_h,
     )
     return Services(
@@ -446,7 +453,7 @@ def _services(
             parts.quoting,
             own_nodes=settings.money.rpc_urls if settings.money.require_proof else None,
         ),
-        payments=PaymentHistory(units, parts.scanner),
+        payments=PaymentHistory(units, parts.providers),
         verifier=parts.verifier,
         webhook_receiver=parts.webhook_receiver,
         payouts=parts.payouts,

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-PROVIDER = "amn.scanner"
+
+class Provider(StrEnum):
+    """Who takes a pay-in, or (`escrow`) carries an instruction out: a person with a key."""
+
+    SCANNER = "amn.scanner"
+    REQUEST_NETWORK = "request.network"
+    SHKEEPER = "shkeeper"
+    ESCROW = "escrow"
+    OTHER = "other"
+
+
+HOSTED = (Provider.REQUEST_NETWORK, Provider.SHKEEPER)  # who say that something was paid; the scanner sees whether
 
 
 class Role(StrEnum):
@@ -256,7 +267,7 @@ class Payment:
     seller_offer_id: str
     buyer_id: str
     seller_id: str
-    provider: str
+    provider: Provider
     provider_payment_id: str | None
     direction: Direction
     rail: Rail
@@ -267,7 +278,7 @@ class Payment:
     decimals: int
     amount_base: int
     amount: str
-    destination: str
+    destination: str | None  # None until a provider that gives the address has answered
     status: PaymentStatus
     escrow_state: EscrowState | None
     confirmations_required: int
@@ -300,6 +311,13 @@ class Payment:
     @property
     def is_open(self) -> bool:
         return self.status in OPEN_PAYMENTS
+
+    @property
+    def paid_to(self) -> str:
+        """Where it is paid, once that is known."""
+        if self.destination is None:
+            raise LookupError(f"where payment {self.id} is paid is not known yet")
+        return self.destination
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

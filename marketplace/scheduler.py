@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from clients.python.amn_scanner_client import ScannerClient, ScannerRefused, ScannerUnavailable
+from clients.python.amn_scanner_client import ScannerRefused, ScannerUnavailable
 from kernel.clock import HOUR_MS
 from kernel.store.leases import Leases
 from kernel.tasks.periodic import PeriodicTask
@@ -16,7 +16,6 @@ from marketplace.notifications.alerts import BookWatch
 from marketplace.payments.expiry import Expiry
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
-from marketplace.payments.verification import PaymentVerifier
 from marketplace.payments.webhook_receiver import WebhookReceiver
 from marketplace.retention import Retention
 from marketplace.store import account_links, outbox, payments, users
@@ -36,8 +35,7 @@ class Scheduler:
     def __init__(
         self,
         units: UnitOfWorkFactory,
-        scanner: ScannerClient,
-        verifier: PaymentVerifier,
+        expiry: Expiry,
         payouts: Payouts,
         payout_settlements: PayoutSettlements,
         retention: Retention,
@@ -51,7 +49,7 @@ class Scheduler:
     ) -> None:
         """`leases` where several processes share the store."""
         self._units = units
-        self._expiry = Expiry(units, scanner, verifier)
+        self._expiry = expiry
         self._payouts = payouts
         self._payout_settlements = payout_settlements
         self._retention = retention

@@ -11,7 +11,6 @@ from marketplace.catalog import Catalog, Chain, Token
 from marketplace.errors import Refused, conflict, invalid
 from marketplace.goods.handover import refuse_out_of_stock
 from marketplace.model import (
-    PROVIDER,
     Actor,
     CommandKind,
     Direction,
@@ -19,6 +18,7 @@ from marketplace.model import (
     Offer,
     Payment,
     PaymentStatus,
+    Provider,
     PurchaseRequest,
     Rail,
     RequestStatus,
@@ -214,7 +214,7 @@ class Checkout:
             seller_offer_id=offer.id,
             buyer_id=request.buyer_id,
             seller_id=offer.seller_id,
-            provider=PROVIDER,
+            provider=Provider.SCANNER,
             provider_payment_id=_provider_id(payment_id, draft, mode, token),
             direction=Direction.IN,
             rail=draft.rail,

@@ -66,7 +66,7 @@ class DerivedAddresses:
     def _shown(self, row: DerivedAddress, payment: Payment | None) -> ShownAddress:
         known = row.chain_id in self._catalog.chains
         derived = self._destinations.at(row.source, row.source_index)
-        address = payment.destination if payment is not None else row.destination_key
+        address = payment.paid_to if payment is not None else row.destination_key
         is_ours = known and derived is not None and self._catalog.same_address(row.chain_id, derived, address)
         token = self._catalog.token(row.chain_id, row.token_key) if known else None
         return ShownAddress(row=row, address=address, token=token, payment=payment, is_ours=is_ours, balance=None)

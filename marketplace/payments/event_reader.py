@@ -26,9 +26,10 @@ from marketplace.payments.observation import (
     is_about_it,
     is_whole,
 )
+from marketplace.payments.scanner_provider import ScannerProvider
+from marketplace.payments.signed_webhook import SignedWebhook
 from marketplace.payments.spelling import normal_tx_hash
 from marketplace.payments.unapplied_funds import DOUBLE_CREDIT, UNAPPLIED, has_part
-from marketplace.payments.verification import PaymentVerifier
 from marketplace.risk.policy import Reason
 from marketplace.store import inbox
 from marketplace.store.inbox import Credit
@@ -40,21 +41,6 @@ CONFIRMED = "payment.confirmed"
 PARTIAL = "payment.partial"
 TELLS_PART = UNAPPLIED | {PARTIAL}  # may name only the newest of many transfers, or what is listed as a part
 ENDED_UNPAID = frozenset({PaymentStatus.CANCELLED, PaymentStatus.FAILED})
-
-
-@dataclass(frozen=True, slots=True)
-class SignedWebhook:
-    """A webhook with a good signature; `event` None and `why` say that it cannot be what it says it is."""
-
-    event_id: str
-    event_type: str
-    names: tuple[str, ...]
-    event: Event | None
-    why: str | None = None
-
-    @property
-    def about_balance(self) -> bool:
-        return isinstance(self.event, BalanceEvent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +58,10 @@ class EventReading:
 class EventReader:
     """Turns events into observations. Waits for the scanner: never call it inside a transaction."""
 
-    def __init__(self, units: UnitOfWorkFactory, catalog: Catalog, verifier: PaymentVerifier) -> None:
+    def __init__(self, units: UnitOfWorkFactory, catalog: Catalog, provider: ScannerProvider) -> None:
         self._units = units
         self._catalog = catalog
-        self._verifier = verifier
+        self._provider = provider
 
     async def read(self, payment: Payment, webhook: SignedWebhook) -> EventReading:
         """Return what the event shows of money that may be credited."""
@@ -106,7 +92,7 @@ class EventReader:
         if not await self._needs_list(payment, event):
             return EventReading()
         try:
-            return EventReading(listed=await self._verifier.every_transfer(payment))
+            return EventReading(listed=await self._provider.every_transfer(payment))
         except ScannerUnavailable as exc:
             log.warning("[webhook] what came for %s cannot be added up yet: %s", payment.id, exc)
             return EventReading(unlisted=True)
@@ -125,7 +111,7 @@ class EventReader:
     async def _from_scanner(self, payment: Payment, event: IntentEvent) -> EventReading:
         """Read the whole list where a confirmation does not have it: nothing is judged by a part."""
         try:
-            observed = await self._verifier.whole(payment)
+            observed = await self._provider.whole(payment)
         except NotFound:
             return EventReading(refused=(Reason.TRANSFER_NOT_FOUND, "the scanner knows no such intent"))
         except (ScannerUnavailable, ScannerRefused) as exc:
@@ -151,7 +137,7 @@ class EventReader:
             unplaced = {credit.tx_hash for credit in told if credit.event_key.startswith(KEYLESS)}
             doubtful = await inbox.paid_elsewhere(tx, payment.chain_id, unplaced, payment.id)
         # One transaction may well pay two addresses; whether it did, the scanner can tell.
-        if doubtful and payment.status in OPEN_PAYMENTS and not await self._verifier.is_paid_on_chain(payment):
+        if doubtful and payment.status in OPEN_PAYMENTS and not await self._provider.is_paid_on_chain(payment):
             return EventReading(refused=(DOUBLE_CREDIT, "its transaction paid for something else"))
         known = {(credit.tx_hash, credit.event_key): credit for credit in (*kept, *told)}
         return EventReading(observed=from_balance_event(payment, event, chain, known.values()), transfers=told)

@@ -1,10 +1,11 @@
-"""The end of payments whose time is up: only once the chain and the scanner show that nothing is on its way."""
+"""The end of payments whose time is up: only once the chain and the provider show that nothing is on its way."""
 
 from __future__ import annotations
 
-from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient
+from clients.python.amn_scanner_client import Conflict, NotFound
 from marketplace.model import EscrowState, Payment, PaymentStatus, Rail, StopReason
 from marketplace.payments.checkout import found_payment
+from marketplace.payments.providers import Providers
 from marketplace.payments.settlement import close_payment
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.store import locks
@@ -14,9 +15,9 @@ from marketplace.unit_of_work import UnitOfWorkFactory
 class Expiry:
     """Looks at payments once more, and ends those that nobody paid."""
 
-    def __init__(self, units: UnitOfWorkFactory, scanner: ScannerClient, verifier: PaymentVerifier) -> None:
+    def __init__(self, units: UnitOfWorkFactory, providers: Providers, verifier: PaymentVerifier) -> None:
         self._units = units
-        self._scanner = scanner
+        self._providers = providers
         self._verifier = verifier
 
     async def look(self, payment: Payment) -> None:
@@ -32,7 +33,7 @@ class Expiry:
         now = (await self._verifier.verify_payment(payment, thoroughly=False)).payment
         if not self._is_over(now):
             return
-        if now.rail is Rail.DIRECT_BALANCE or await self._scanner_agrees(now):
+        if now.rail is Rail.DIRECT_BALANCE or await self._provider_agrees(now):
             await self._expire(now.id)
 
     def _is_over(self, payment: Payment) -> bool:
@@ -50,10 +51,10 @@ class Expiry:
                     [payment.buyer_id], payment, "payment_expired", f"Payment {payment.ref} has expired"
                 )
 
-    async def _scanner_agrees(self, payment: Payment) -> bool:
-        """Say whether the scanner expects nothing any more: what it confirms just now is in time."""
+    async def _provider_agrees(self, payment: Payment) -> bool:
+        """Say whether its provider expects nothing any more: what it confirms just now is in time."""
         try:
-            await self._scanner.end_intent(payment.id)
+            await self._providers.of(payment).cancel(payment)
         except Conflict:
             return False
         except NotFound:

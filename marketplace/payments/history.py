@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
+from clients.python.amn_scanner_client import Conflict, NotFound, ScannerRefused, ScannerUnavailable
 from marketplace.errors import conflict, forbidden
 from marketplace.model import (
     Actor,
@@ -15,6 +15,7 @@ from marketplace.model import (
     Page,
     Payment,
     PaymentStatus,
+    Provider,
     Rail,
     Role,
     StopReason,
@@ -22,6 +23,7 @@ from marketplace.model import (
 from marketplace.payments.checkout import found_payment
 from marketplace.payments.escrow import agreed_fee
 from marketplace.payments.ledger import Balances, balances
+from marketplace.payments.providers import Providers
 from marketplace.payments.settlement import close_payment
 from marketplace.store import inbox, ledger, locks, outbox, payments, quotes
 from marketplace.store.inbox import UnappliedFunds
@@ -44,9 +46,9 @@ class PaymentView:
 class PaymentHistory:
     """Use cases of payments that are there."""
 
-    def __init__(self, units: UnitOfWorkFactory, scanner: ScannerClient) -> None:
+    def __init__(self, units: UnitOfWorkFactory, providers: Providers) -> None:
         self._units = units
-        self._scanner = scanner
+        self._providers = providers
 
     async def show(self, actor: Actor, payment_id: str) -> PaymentView:
         """Return a payment to its two sides and to those who settle."""
@@ -86,7 +88,7 @@ class PaymentHistory:
             raise forbidden("this payment is somebody else's")
         self._refuse_on_its_way(actor, payment)
         if payment.rail is not Rail.DIRECT_BALANCE and payment.hold_reason is None:
-            await self._ask_scanner(payment)
+            await self._ask_provider(payment)
         async with self._units.begin(locks.request_of_payment(payment_id)) as work:
             now = await found_payment(work.tx, payment_id)
             self._refuse_on_its_way(actor, now)
@@ -116,11 +118,12 @@ class PaymentHistory:
         if payment.status is not PaymentStatus.PENDING and not partial and not held:
             raise conflict(f"the payment is {payment.status} and cannot be cancelled", status=payment.status)
 
-    async def _ask_scanner(self, payment: Payment) -> None:
-        """Let the scanner say whether money is on its way; when it cannot, what comes later is found as late."""
+    async def _ask_provider(self, payment: Payment) -> None:
+        """Let its provider say whether money is on its way; when it cannot, what comes later is found as late."""
         try:
-            await self._scanner.end_intent(payment.id)
+            await self._providers.of(payment).cancel(payment)
         except Conflict as exc:
-            raise conflict("the scanner has seen a transfer: too late to cancel", status=payment.status) from exc
+            who = "the scanner" if payment.provider is Provider.SCANNER else payment.provider
+            raise conflict(f"{who} has seen a transfer: too late to cancel", status=payment.status) from exc
         except (NotFound, ScannerUnavailable, ScannerRefused):
             return  # the command that `close` leaves behind asks again

@@ -81,7 +81,7 @@ def from_event(payment: Payment, event: IntentEvent, chain: Chain) -> PaymentObs
     evidence = Evidence(
         chain_id=event.chain_id,
         token=event.token,
-        destination=event.destination or payment.destination,
+        destination=event.destination or payment.paid_to,
         amount=received,
         confirmations=event.confirmations or 0,
         tx_hash=event.tx_hash or next((each.tx_hash for each in transfers if each.tx_hash), None),
@@ -160,7 +160,7 @@ def behind_balance(payment: Payment, event: BalanceEvent, chain: Chain) -> tuple
             if each.tx_hash is None:
                 continue  # coin, which knows no transaction
             raise BrokenList(f"{each.tx_hash!r:.80} is no transaction of {chain.name}")
-        key = f"{KEYLESS}{payment.destination.lower()}:{each.amount}"
+        key = f"{KEYLESS}{payment.paid_to.lower()}:{each.amount}"
         alike[f"{tx_hash}/{key}"] += 1
         found.append(Credit(tx_hash, f"{key}:{alike[f'{tx_hash}/{key}']}", each.amount, each.sender, None))
     return tuple(found)
@@ -189,7 +189,7 @@ def from_balance(
 
 
 def _agreed(payment: Payment) -> Account:
-    return Account(chain_id=payment.chain_id, token=payment.token_address, address=payment.destination)
+    return Account(chain_id=payment.chain_id, token=payment.token_address, address=payment.paid_to)
 
 
 class _Read(NamedTuple):

@@ -72,7 +72,7 @@ def _pays(order: Payment, catalog: Catalog, transfer: InspectedTransfer) -> bool
         # Whoever is paid can send as much as they have to themselves.
         and not same(order.chain_id, transfer.sender, transfer.destination)
         and same(order.chain_id, order.token_address, transfer.token)
-        and same(order.chain_id, order.destination, transfer.destination)
+        and same(order.chain_id, order.paid_to, transfer.destination)
     )
 
 

@@ -18,6 +18,7 @@ from marketplace.model import (
     Page,
     Payment,
     PaymentStatus,
+    Provider,
     RequestStatus,
     Role,
 )
@@ -33,8 +34,6 @@ from marketplace.store.reorgs import Clearance
 from marketplace.trade.requests import found
 from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory, new_id
 from protocol.wire import rfc3339
-
-CUSTODY = "escrow"  # the provider of instructions: a person with a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Payouts:
             given = await payments.instruction_of(work.tx, payment.id, Direction.OUT)
             if given is not None:
                 refuse_reorged(payment)
-                return self._again(payment, given, to_address or given.destination)
+                return self._again(payment, given, to_address or given.paid_to)
             to_address = await self._of_seller(work, payment, to_address)
             await self._refuse_address(work, payment, to_address)
             refuse_reorged(payment)
@@ -219,12 +218,12 @@ class Payouts:
         chain = self._catalog.chains[payment.chain_id]
         if form == canonical(chain.chain_type, payment.token_address):
             raise invalid("toAddress", "cannot be paid: it is the token's own contract")
-        ours = {payment.destination, *self._escrow.get(payment.chain_id, ())}
+        ours = {payment.paid_to, *self._escrow.get(payment.chain_id, ())}
         if any(form == canonical(chain.chain_type, each) for each in ours) or await addresses.was_used(work.tx, form):
             raise invalid("toAddress", "cannot be paid: it is an address of this escrow, the money would not leave")
 
     def _again(self, payment: Payment, given: Payment, to_address: str) -> PayoutInstruction:
-        if not policy.same_address(given.destination, to_address, self._catalog.chains[payment.chain_id].chain_type):
+        if not policy.same_address(given.paid_to, to_address, self._catalog.chains[payment.chain_id].chain_type):
             raise conflict("an instruction was given already, to another address", instructionId=given.id)
         return PayoutInstruction(payment, given)
 
@@ -298,7 +297,7 @@ def _instruction(payment: Payment, direction: Direction, amount: int, to: str, r
     return replace(
         payment,
         id=new_id(),
-        provider=CUSTODY,
+        provider=Provider.ESCROW,
         provider_payment_id=None,
         direction=direction,
         amount_base=amount,

@@ -1,91 +1,38 @@
-"""Commands for the scanner: registering what is to be paid, and forgetting what is not."""
+"""Commands for the scanner and other providers: expecting what is to be paid, and forgetting what is not."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 from typing import assert_never
 
-from pydantic import SecretStr
-
-from clients.python.amn_scanner_client import (
-    CheckoutBlock,
-    NotFound,
-    ScannerClient,
-    ScannerRefused,
-    ScannerUnavailable,
-)
+from clients.python.amn_scanner_client import NotFound, ScannerRefused, ScannerUnavailable
 from kernel.clock import Clock
 from kernel.tasks.periodic import PeriodicTask
-from kernel.web.links import is_web_link
-from marketplace.catalog import Catalog
-from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Mode, Payment, PaymentStatus, Rail
+from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Payment, PaymentStatus
+from marketplace.payments.providers import CreationRefused, Providers
 from marketplace.payments.settlement import withdraw_from_scanner
-from marketplace.risk.policy import same_address
 from marketplace.store import addresses, locks, outbox, payments
 from marketplace.store.outbox import ScannerCommand
 from marketplace.unit_of_work import UnitOfWorkFactory, new_id
-from protocol import codec
 
 log = logging.getLogger(__name__)
 
-HOOK_PATH = "/api/payment/amn-scanner/webhook"
 BATCH = 16
-MAX_LINK = 2_000  # characters of a payment page's address
 CLOSED = (PaymentStatus.CANCELLED, PaymentStatus.FAILED)
 LOOK_S = 1.0
 CLAIM_MS = 120_000  # after which a command is done by another process: each may be done twice without harm
 LONGEST_PAUSE_S = 300
 OPERATORS_FAULT = frozenset({401, 403})  # a wrong key is repaired by an operator: no refusal of a payment
-EVENTS = (
-    "payment.detected",
-    "payment.confirming",
-    "payment.partial",
-    "payment.overpaid",
-    "payment.late",
-    "payment.reorged",
-    "payment.anomaly",
-    "intent.expired",
-)
-
-
-class Callback:
-    """Where the scanner reaches us; known once we listen."""
-
-    def __init__(self, public_url: str | None, secret: SecretStr | None) -> None:
-        self.base = public_url
-        self.secret = secret
-
-    @property
-    def url(self) -> str:
-        if self.base is None:
-            raise RuntimeError("the address at which this service is reached is not known yet")
-        return self.base + HOOK_PATH
-
-
-def _payment_page(payment: Payment, url: str | None) -> str | None:
-    """Return where the buyer is shown what to pay, when a browser can be sent there."""
-    # Buyers and admins open what is handed on: `javascript:` of a scanner that is none of ours would run as our page.
-    if url is None or (len(url) <= MAX_LINK and is_web_link(url)):
-        return url
-    log.warning("[outbox] the scanner's payment page of %s is no link to a page: left out", payment.id)
-    return None
-
-
-class _CommandRefused(Exception):
-    """The scanner will never do this command."""
 
 
 class CommandDispatcher:
     """Does what the outbox holds, each until it succeeds or is refused for good."""
 
-    def __init__(self, units: UnitOfWorkFactory, scanner: ScannerClient, catalog: Catalog, callback: Callback) -> None:
+    def __init__(self, units: UnitOfWorkFactory, providers: Providers) -> None:
         self._units = units
         self._clock: Clock = units.clock
-        self._scanner = scanner
-        self._catalog = catalog
-        self._callback = callback
+        self._providers = providers
 
     async def run(self) -> None:
         """Do what is due, for ever."""
@@ -136,7 +83,7 @@ class CommandDispatcher:
             await self._carry_out(command, payment)
         except ScannerUnavailable as exc:
             await self._later(command, str(exc))
-        except _CommandRefused as exc:
+        except CreationRefused as exc:
             await self._give_up(command, payment, str(exc))
         except ScannerRefused as exc:
             if exc.status in OPERATORS_FAULT:
@@ -150,13 +97,13 @@ class CommandDispatcher:
                 await self._register(command, payment)
             case CommandKind.CANCEL_INTENT:
                 try:
-                    await self._scanner.end_intent(payment.id)
+                    await self._providers.of(payment).cancel(payment)
                 except NotFound:
-                    log.debug("[outbox] the scanner never heard of intent %s", payment.id)
+                    log.debug("[outbox] %s never heard of payment %s", payment.provider, payment.id)
                 await self._finish(command)
             case CommandKind.STOP_WATCH:
                 try:
-                    await self._scanner.stop_watch(payment.provider_payment_id or "")
+                    await self._providers.of(payment).cancel(payment)
                 except NotFound:
                     log.debug("[outbox] the scanner never heard of watch %s", payment.provider_payment_id)
                 async with self._units.begin(locks.request_of_payment(command.payment_id)) as work:
@@ -169,10 +116,7 @@ class CommandDispatcher:
         if payment.status not in OPEN_PAYMENTS:
             await self._leave_unregistered(command, payment)
             return
-        if payment.rail is Rail.DIRECT_BALANCE:
-            values = await self._register_balance(payment)
-        else:
-            values = await self._register_intent(payment)
+        values = await self._providers.of(payment).create(payment)
         async with self._units.begin(locks.request_of_payment(command.payment_id)) as work:
             await outbox.finish(work.tx, command, work.now)
             if await payments.set_registered(work.tx, payment.id, work.now, **values):
@@ -187,75 +131,6 @@ class CommandDispatcher:
             # A process that died may have been slow: the scanner was told to forget what it had not heard of yet.
             if await outbox.finish(work.tx, command, work.now) and payment.status in CLOSED:
                 await withdraw_from_scanner(work, payment)
-
-    async def _register_intent(self, payment: Payment) -> dict[str, object]:
-        registered = await self._scanner.create_intent(
-            intent_id=payment.id,
-            chain_id=payment.chain_id,
-            token=payment.token_address,
-            destination=payment.destination,
-            amount=payment.amount_base,
-            callback_url=self._callback.url,
-            callback_secret=self._secret(),
-            rail=payment.rail,
-            confirmations=payment.confirmations_required,
-            expires_at=None if payment.expires_at is None else datetime.fromtimestamp(payment.expires_at / 1000, UTC),
-            events=EVENTS,
-        )
-        self._compare(payment, registered.checkout_block)
-        return {
-            "checkout": codec.plain(registered.checkout_block),
-            "payment_url": _payment_page(payment, registered.payment_url),
-        }
-
-    def _compare(self, payment: Payment, block: CheckoutBlock) -> None:
-        """Refuse to show a buyer anything but what was agreed: our registry and the scanner's may differ."""
-        chain_type = self._catalog.chains[payment.chain_id].chain_type
-        agreed = (
-            block.chain_id == payment.chain_id
-            and block.amount_wei == payment.amount_base
-            and block.decimals in {None, payment.decimals}
-            and same_address(block.token_address, payment.token_address, chain_type)
-            and same_address(block.destination, payment.destination, chain_type)
-        )
-        if not agreed:
-            raise _CommandRefused("the scanner registered something else than what was agreed: compare the registries")
-
-    async def _register_balance(self, payment: Payment) -> dict[str, object]:
-        """Read the baseline before anybody is shown the address, then watch if that was asked for."""
-        baseline = payment.baseline_balance
-        if baseline is None:
-            baseline = await self._read_baseline(payment)
-        if payment.mode is not Mode.WATCH or payment.provider_payment_id is None:
-            return {}
-        watch = await self._scanner.create_watch(
-            watch_id=payment.provider_payment_id,
-            chain_id=payment.chain_id,
-            address=payment.destination,
-            token=payment.token_address,
-            callback_url=self._callback.url,
-            callback_secret=self._secret(),
-            baseline_balance=baseline,
-        )
-        return {"next_check_at": watch.next_check_at}
-
-    async def _read_baseline(self, payment: Payment) -> int:
-        found = await self._scanner.check_balance(
-            chain_id=payment.chain_id, address=payment.destination, token=payment.token_address
-        )
-        if found.decimals not in {None, payment.decimals}:
-            raise _CommandRefused("the scanner knows other decimals for this token: compare the registries")
-        async with self._units.begin(locks.request_of_payment(payment.id)) as work:
-            await payments.set_baseline(work.tx, payment.id, found.balance)
-            stored = await payments.get(work.tx, payment.id)
-        if stored is None or stored.baseline_balance is None:
-            raise LookupError(f"payment {payment.id} is gone")
-        return stored.baseline_balance  # whoever read first, of two that read at once
-
-    def _secret(self) -> str:
-        if self._callback.secret is None:
-            raise ScannerUnavailable("AMN_SCANNER_WEBHOOK_SECRET is not set: webhooks could not be verified")
-        return self._callback.secret.get_secret_value()
 
     async def _finish(self, command: ScannerCommand) -> None:
         async with self._units.begin(None) as work:

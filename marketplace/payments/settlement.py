@@ -256,6 +256,17 @@ async def _hold(
     return SettlementOutcome.HELD
 
 
+async def keep_part(work: UnitOfWork, payment_id: str, observed: PaymentObservation) -> None:
+    """Note a part of the sum that is there, and tell the buyer once of each what is missing."""
+    payment = await payments.get(work.tx, payment_id)
+    if payment is None or payment.status not in OPEN_PAYMENTS or payment.hold_reason is not None:
+        return
+    known = int((payment.evidence or {}).get("amountReceivedBaseUnits") or 0)
+    await _keep(work, payment, observed, status=PaymentStatus.PROCESSING, escrow_state=EscrowState.PARTIAL)
+    if observed.received != known:
+        await tell_underpaid(work, payment, payment.amount_base - observed.received)
+
+
 async def refuse(
     work: UnitOfWork,
     payment_id: str,

@@ -6,22 +6,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import SecretStr
-
-from clients.python.amn_scanner_client import (
-    BalanceEvent,
-    IntentEvent,
-    InvalidWebhook,
-    MalformedWebhook,
-    read_event,
-    verify_webhook,
-)
+from clients.python.amn_scanner_client import IntentEvent, read_event
 from marketplace.catalog import Catalog
 from marketplace.errors import Refused, not_found
 from marketplace.model import Payment, PaymentStatus
 from marketplace.payments import intent_news, settlement
-from marketplace.payments.event_reader import TELLS_PART, EventReader, EventReading, SignedWebhook
+from marketplace.payments.event_reader import TELLS_PART, EventReader, EventReading
+from marketplace.payments.scanner_provider import ScannerProvider
 from marketplace.payments.settlement import SettlementOutcome, Stale
+from marketplace.payments.signed_webhook import SignedWebhook
 from marketplace.payments.verification import PaymentVerifier
 from marketplace.risk.gate import RiskDecision
 from marketplace.store import inbox, locks, payments
@@ -45,13 +38,13 @@ class WebhookReceiver:
     """Receives webhooks: verify, observe, decide, settle, each once and in this order."""
 
     def __init__(
-        self, units: UnitOfWorkFactory, catalog: Catalog, verifier: PaymentVerifier, secret: SecretStr | None
+        self, units: UnitOfWorkFactory, catalog: Catalog, verifier: PaymentVerifier, provider: ScannerProvider
     ) -> None:
         self._units = units
         self._catalog = catalog
-        self._reader = EventReader(units, catalog, verifier)
+        self._reader = EventReader(units, catalog, provider)
         self._verifier = verifier
-        self._secret = secret
+        self._provider = provider
 
     async def receive(self, raw: bytes, headers: Mapping[str, str]) -> WebhookResult:
         """
@@ -60,7 +53,7 @@ class WebhookReceiver:
         Raises:
             Refused: not the scanner's, not an event, or about nothing we know.
         """
-        webhook = self._verified(raw, headers)
+        webhook = self._provider.verify_webhook(raw, headers)
         for _ in range(JUDGED_AGAIN):
             payment = await self._payment(webhook)
             if await self._is_known(webhook):
@@ -124,23 +117,6 @@ class WebhookReceiver:
         if reading.unread is not None:
             return await intent_news.wait_for_list(work, payment, reading.unread)
         return await intent_news.record(work, payment.id, webhook.event, reading, self._family(payment))
-
-    def _verified(self, raw: bytes, headers: Mapping[str, str]) -> SignedWebhook:
-        if self._secret is None:
-            raise Refused("not_configured", "AMN_SCANNER_WEBHOOK_SECRET is not set: webhooks cannot be verified")
-        try:
-            now = self._units.clock.wall_ms() // 1000
-            event = verify_webhook(raw, headers, self._secret.get_secret_value(), now=now)
-        except MalformedWebhook as exc:
-            if not exc.names:
-                raise Refused("bad_json", f"the webhook is signed, and no event: {exc}") from exc
-            return SignedWebhook(exc.event_id, exc.event_type, exc.names, None, str(exc))
-        except InvalidWebhook as exc:
-            raise Refused("bad_signature", str(exc)) from exc
-        except ValueError as exc:
-            raise Refused("not_configured", "AMN_SCANNER_WEBHOOK_SECRET cannot be used") from exc
-        known_as = event.watch_id if isinstance(event, BalanceEvent) else event.intent_id
-        return SignedWebhook(event.event_id, event.event_type, (known_as,), event)
 
     async def _payment(self, webhook: SignedWebhook) -> Payment:
         async with self._units.db.read() as tx:

@@ -106,7 +106,7 @@ class RiskGate:
             chain_id=payment.chain_id,
             chain_type=chain.chain_type,
             token=payment.token_address,
-            destination=payment.destination,
+            destination=payment.paid_to,
             amount=payment.amount_base,
             confirmations_required=payment.confirmations_required,
             needs_tx_hash=payment.rail is not Rail.DIRECT_BALANCE,

@@ -157,7 +157,7 @@ def _compare(payment: Payment, observed: PaymentObservation, proven: Sequence[Pr
             raise _Wrong(f"it is about chain {each.chain_id}", may_change=False)
         if not same_address(each.token, payment.token_address, "evm"):
             raise _Wrong(f"it proves a transfer of another token, {each.token}", may_change=False)
-        if not same_address(each.recipient, payment.destination, "evm"):
+        if not same_address(each.recipient, payment.paid_to, "evm"):
             raise _Wrong(f"it proves a transfer to another address, {each.recipient}", may_change=False)
     total = sum(each.amount for each in proven)
     short = total < observed.received
@@ -204,7 +204,7 @@ def _reference_events(payment: Payment, chain: Chain, proof: Mapping[str, Any]) 
                 continue
             token, destination = ("0x" + data[at + 12 : at + 32].hex() for at in (0, 32))
             amount = int.from_bytes(data[64:96])
-            agreed = (payment.token_address, payment.destination)
+            agreed = (payment.token_address, payment.paid_to)
             if all(same_address(said, ours, "evm") for said, ours in zip((token, destination), agreed, strict=True)):
                 found[(*place, amount)] += 1
     return found

@@ -10,13 +10,13 @@ from sqlalchemy import func, insert, or_, select, update
 
 from marketplace.model import (
     OPEN_PAYMENTS,
-    PROVIDER,
     CommandKind,
     Direction,
     EscrowState,
     Page,
     Payment,
     PaymentStatus,
+    Provider,
     Rail,
     RequestStatus,
 )
@@ -42,7 +42,7 @@ async def of_scanner(tx: Tx, names: Sequence[str]) -> Payment | None:
 
     Our own is no name a watched payment has there: such an event is about another rail, which its reader has to see.
     """
-    ours = select(payments).where(_p.provider == PROVIDER, _p.direction == Direction.IN)
+    ours = select(payments).where(_p.provider == Provider.SCANNER, _p.direction == Direction.IN)
     for column in (_p.provider_payment_id, _p.id):
         for name in names:
             found = await one(tx, ours.where(column == name), Payment)

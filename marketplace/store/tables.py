@@ -166,7 +166,7 @@ payments = Table(
     Column("seller_offer_id", Text, ForeignKey("offers.id"), nullable=False),
     Column("buyer_id", Text, ForeignKey("users.id"), nullable=False),
     Column("seller_id", Text, ForeignKey("users.id"), nullable=False),
-    Column("provider", Text, nullable=False),
+    Column("provider", OneOf(model.Provider), nullable=False),
     Column("provider_payment_id", Text),
     Column("direction", OneOf(model.Direction), nullable=False),
     Column("rail", OneOf(model.Rail), nullable=False),
@@ -177,7 +177,7 @@ payments = Table(
     Column("decimals", Whole, nullable=False),
     Column("amount_base", BaseUnits, nullable=False),
     Column("amount", Text, nullable=False),
-    Column("destination", Text, nullable=False),
+    Column("destination", Text),
     Column("status", OneOf(model.PaymentStatus), nullable=False),
     Column("escrow_state", OneOf(model.EscrowState)),
     Column("confirmations_required", Whole, nullable=False),
@@ -201,8 +201,11 @@ payments = Table(
     Column("looked_at", Whole),
     *times(),
     *checks("payments_amount_positive", lambda sql: sql.positive("amount_base")),
+    CheckConstraint(known("provider", model.Provider), name="payments_provider_known"),
+    # Only a provider that gives the address itself is asked before it is known.
     CheckConstraint(
-        "provider IN ('amn.scanner','request.network','shkeeper','escrow','other')", name="payments_provider_known"
+        "destination IS NOT NULL OR (provider = 'shkeeper' AND registered_at IS NULL)",
+        name="payments_destination_known",
     ),
     CheckConstraint(known("direction", model.Direction), name="payments_direction_known"),
     CheckConstraint(known("status", model.PaymentStatus), name="payments_status_known"),

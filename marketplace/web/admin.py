@@ -72,8 +72,8 @@ def ordered(given: PayoutInstruction) -> shapes.OrderedPayout:
         shapes.Instruction,
         order,
         kind="release" if order.direction is Direction.OUT else "refund",
-        source=given.payment.destination,
-        to=order.destination,
+        source=given.payment.paid_to,
+        to=order.paid_to,
         amount_base_units=shapes.BaseUnits(order.amount_base),
         status=STATUSES[order.status],
     )

@@ -78,7 +78,7 @@ def instructions(payment: Payment) -> shapes.Instructions:
     told = of(
         shapes.Instructions,
         payment,
-        address=payment.destination,
+        address=payment.paid_to,
         amount_base_units=BaseUnits(payment.amount_base),
         payment_uri=(payment.checkout or {}).get("paymentUri") or (f"{uri}{payment.amount_base}" if evm else None),
         baseline_balance=UNSET,

@@ -265,7 +265,7 @@ async def test_only_a_right_and_recent_signature_counts(purchase: AcceptedPurcha
 
 
 async def test_without_a_secret_nothing_is_believed(purchase: AcceptedPurchase) -> None:
-    purchase.market.marketplace.services.webhook_receiver._secret = None
+    purchase.market.marketplace.services.webhook_receiver._provider._callback.secret = None
 
     assert (await purchase.hook({"eventId": "evt"}))[0] == 503
 

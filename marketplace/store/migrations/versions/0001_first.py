@@ -495,7 +495,7 @@ def _payments() -> None:
         sa.Column("decimals", Whole, nullable=False),
         sa.Column("amount_base", sa.Text, nullable=False),
         sa.Column("amount", sa.Text, nullable=False),
-        sa.Column("destination", sa.Text, nullable=False),
+        sa.Column("destination", sa.Text),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("escrow_state", sa.Text),
         sa.Column("confirmations_required", Whole, nullable=False),
@@ -536,7 +536,12 @@ def _payments() -> None:
             name="payments_escrow_known",
         ),
         sa.CheckConstraint(
-            "provider IN ('amn.scanner','request.network','shkeeper','escrow','other')", name="payments_provider_known"
+            "provider IN ('amn.scanner', 'request.network', 'shkeeper', 'escrow', 'other')",
+            name="payments_provider_known",
+        ),
+        sa.CheckConstraint(
+            "destination IS NOT NULL OR (provider = 'shkeeper' AND registered_at IS NULL)",
+            name="payments_destination_known",
         ),
         sa.CheckConstraint(
             "status IN ('pending', 'processing', 'confirmed', 'completed', 'failed', 'cancelled', 'refunded')",
