@@ -83,9 +83,13 @@ class BatchVerifier:
 
     def _remember(self, answer: Verification, endpoint: Endpoint) -> None:
         key = _key(answer.transfer)
-        self._undecided.pop(key, None)
         if answer.why is not None:
+            self._undecided.pop(key, None)
             self._undecided[key] = endpoint
+        elif self._undecided.get(key) is endpoint:
+            # What another endpoint told, this one still lacks: two parts of one sum, lacking since different polls,
+            # were told in turn, and never both at once.
+            del self._undecided[key]
         while len(self._undecided) > MAX_UNDECIDED:
             del self._undecided[next(iter(self._undecided))]
 

@@ -22,5 +22,9 @@ class Collision(StoreError):
     """Somebody else wrote the same at the same time: nothing was changed, and trying again helps."""
 
 
+class StoreBusy(StoreError):
+    """Another process holds the store's write lock for longer than anybody waits: trying again helps."""
+
+
 class UnknownOutcome(StoreError):
     """The connection was lost while a transaction was committed: it may be stored or not."""

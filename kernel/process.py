@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from kernel.errors import ConfigError, StoreError, UnknownOutcome, WrongKey
+from kernel.errors import ConfigError, StoreBusy, StoreError, UnknownOutcome, WrongKey
 from kernel.sealing.keys import GivenKeys, key_file, keys_at_hand
 from kernel.sealing.secret_cipher import SecretCipher
 from kernel.store import maintenance
@@ -215,7 +215,7 @@ def _report(health: Health, found: Sequence[str]) -> int:
 def refused(exc: ConfigError | StoreError, *, serving: bool) -> int:
     """Say why nothing could be done, and whether a daemon that is started again may do better."""
     sys.stderr.write(f"{exc}\n")
-    return EXIT_RESTART if serving and isinstance(exc, ConnectionLost | UnknownOutcome) else EXIT_FIX
+    return EXIT_RESTART if serving and isinstance(exc, ConnectionLost | StoreBusy | UnknownOutcome) else EXIT_FIX
 
 
 def died(group: BaseExceptionGroup[BaseException], log: logging.Logger, address: str) -> int:

@@ -11,6 +11,7 @@ and whoever decides takes the lock of what is decided about.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -23,10 +24,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from kernel.errors import StoreError
+from kernel.errors import StoreBusy, StoreError
 from kernel.store import sqlite_driver
 
 BUSY_TIMEOUT_MS = 5000
+PRIMARY_CODE = 0xFF  # of SQLite's result codes: the rest says more
 READERS = 4
 
 Tx = AsyncConnection
@@ -35,7 +37,10 @@ Translate = Callable[[SQLAlchemyError], Exception | None]
 
 def as_store_error(exc: SQLAlchemyError) -> Exception | None:
     """Return what a failure of the driver is to the layers above; None: itself."""
-    return StoreError(f"the store failed: {getattr(exc, 'orig', None) or exc}")
+    cause = getattr(exc, "orig", None) or exc
+    # A copy was made by another program while a daemon started: it ended as if an operator had to change something.
+    busy = getattr(cause, "sqlite_errorcode", 0) & PRIMARY_CODE == sqlite3.SQLITE_BUSY
+    return (StoreBusy if busy else StoreError)(f"the store failed: {cause}")
 
 
 class Database(ABC):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.errors import ConfigError, StoreError, UnknownOutcome
+from kernel.errors import ConfigError, StoreBusy, StoreError, UnknownOutcome
 from kernel.process import EXIT_FIX, EXIT_RESTART, refused
 from kernel.store.postgresql import ConnectionLost
 
 
-@pytest.mark.parametrize("lost", [ConnectionLost("no answer"), UnknownOutcome("not known")])
+@pytest.mark.parametrize("lost", [ConnectionLost("no answer"), UnknownOutcome("not known"), StoreBusy("is locked")])
 def test_a_database_lost_while_a_daemon_starts_asks_for_another_start(
     lost: StoreError, capsys: pytest.CaptureFixture[str]
 ) -> None:

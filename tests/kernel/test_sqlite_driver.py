@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kernel.errors import StoreBusy, StoreError
+from kernel.store import database
 from kernel.store.sqlite_driver import OneStepConnection, connect
 
 SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
@@ -81,3 +83,22 @@ async def test_a_statement_that_was_given_up_on_is_closed_after_it_ended(store: 
     async with store.cursor() as after:
         await after.execute("SELECT count(*) FROM coins")
         assert list(await after.fetchall()) == [(0,)]
+
+
+@pytest.mark.parametrize("one_step", [True, False])
+async def test_who_waits_in_vain_for_anothers_lock_is_told_that_trying_again_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_step: bool
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
+    path = tmp_path / "some.db"
+    async with database.open_database(path, one_step=one_step) as store:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="database is locked"):
+            async with store.write():
+                pass
+        other.close()
+        with pytest.raises(StoreError) as wrong:
+            async with store.write() as tx:
+                await tx.exec_driver_sql("INSERT INTO nothing VALUES (1)")
+        assert not isinstance(wrong.value, StoreBusy)

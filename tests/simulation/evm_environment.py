@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from aiohttp import web
 
 from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
@@ -22,10 +23,12 @@ from tests.chaos.rpc_faults import Endpoint
 from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.harness import MULTICALL
 from tests.simulation.evm_ledger import EvmLedger, LedgerTx, approval_log, payment_logs, transfer_logs
-from tests.simulation.plans import BALANCED, CHAIN_STEP, FROZEN, HASTY
+from tests.simulation.plans import BALANCED, CHAIN_STEP, FROZEN, HASTY, HEADERS_ALONE, LATE_LOGS, MOST_LATE
 
 BLOCKS_BEFORE = 40  # before anybody looks
 ANOTHER_CHAIN, ANOTHER_VARIABLE = 9797, "RPC_ANOTHER"  # a second chain, with the same contracts at the same addresses
+OF_A_LEDGER = {FROZEN, BALANCED, HASTY, LATE_LOGS, HEADERS_ALONE}  # faults that a real local node cannot have
+OF_HEADERS = {"eth_chainId", "eth_blockNumber", "eth_getBlockByNumber"}
 
 
 class LedgerEndpoint(Endpoint):
@@ -40,6 +43,16 @@ class LedgerEndpoint(Endpoint):
         self.frozen: EvmLedger | None = None  # the chain as it once was, reorganised blocks included
         self.balanced: random.Random | None = None  # one of two nodes answers each request: this one's, or a frozen one
         self.hasty = False  # calls its newest block final, and has no receipts
+        self.late_logs = 0  # of its newest blocks: so many are shown without any log
+        self.headers_alone = False  # whatever asks for more than blocks is refused
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if self.headers_alone:
+            asked = orjson.loads(await request.read())
+            methods = {call["method"] for call in (asked if isinstance(asked, list) else [asked])}
+            if methods - OF_HEADERS:
+                return web.Response(status=503)
+        return await super()._serve(request)
 
     async def _forward(self, calls: list[Json]) -> list[Json]:
         frozen = self.frozen if self.balanced is None or self.balanced.random() < 0.5 else None
@@ -50,21 +63,25 @@ class LedgerEndpoint(Endpoint):
             return {"jsonrpc": "2.0", "id": call.get("id"), "result": None}
         if self.hasty and (call.get("params") or [None])[0] == "finalized":
             call = {**call, "params": ["latest", *call["params"][1:]]}
-        return ledger.answer(call)
+        answer = ledger.answer(call)
+        if self.late_logs and call["method"] == "eth_getLogs":
+            indexed = ledger.head - self.late_logs
+            return {**answer, "result": [log for log in answer["result"] if int(log["blockNumber"], 16) <= indexed]}
+        return answer
 
     @asynccontextmanager
     async def beset(self, kind: str) -> AsyncIterator[None]:
         """Do what only an endpoint of a simulation does, until the block ends."""
-        if kind == HASTY:
-            self.hasty = True
-        else:
+        if kind in {FROZEN, BALANCED}:
             self.frozen = self._ledger.copy()
             self.balanced = random.Random(f"nodes behind {self.frozen.head}") if kind == BALANCED else None
-        yield
-        if kind == HASTY:
-            self.hasty = False
-        else:
+            yield
             self.frozen = self.balanced = None
+            return
+        during, afterwards = (MOST_LATE, 0) if kind == LATE_LOGS else (True, False)
+        setattr(self, kind, during)
+        yield
+        setattr(self, kind, afterwards)
 
 
 class SimEvmEnvironment(EvmEnvironment):
@@ -97,7 +114,7 @@ class SimEvmEnvironment(EvmEnvironment):
 
     def inject_fault(self, place: int, kind: str, method: str) -> AbstractAsyncContextManager[None]:
         node: Any = self._nodes[place]
-        return node.beset(kind) if kind in {FROZEN, BALANCED, HASTY} else super().inject_fault(place, kind, method)
+        return node.beset(kind) if kind in OF_A_LEDGER else super().inject_fault(place, kind, method)
 
     async def height(self) -> int:
         return await self._controller.chain.height()
@@ -189,6 +206,15 @@ class LedgerController:
             case _:
                 pass  # gone for good
         self.ledger.reorg(depth, contents)
+
+    async def spend_twice(self, destination: str, deepest: int) -> None:
+        """Replace the last payment to an address by nothing, if it is not deeper than that; all else stays."""
+        for depth in range(1, deepest + 1):
+            held = [list(block.txs) for block in self.ledger.blocks[-depth:]]
+            paid = [tx for tx in held[0] if tx.pays(destination)]
+            if paid:
+                self.ledger.reorg(depth, [[tx for tx in held[0] if tx is not paid[-1]], *held[1:]])
+                return
 
     async def delay(self, above: int) -> None:
         depth = self.ledger.head - above

@@ -48,6 +48,10 @@ class LedgerTx:
     value: int = 0
     sender: str = PAYER
 
+    def pays(self, destination: str) -> bool:
+        topic = "0x" + word(destination)
+        return any(log.topics[0] == TRANSFER_TOPIC and log.topics[2] == topic for log in self.logs)
+
 
 @dataclass(slots=True)
 class LedgerBlock:

@@ -25,6 +25,8 @@ DEATH_EVERY_S = 6.0  # on average, beside those of the laboratory: here a start 
 
 FROZEN = "frozen"  # an endpoint shows the chain as it once was: it never hears of the reorganisation that follows
 BALANCED = "balanced"  # such a node, and one that is up to date, behind one address
+LATE_LOGS = "late_logs"  # an endpoint shows its newest blocks before it has their logs
+HEADERS_ALONE = "headers_alone"  # an endpoint serves blocks, and neither logs nor receipts
 HASTY = "hasty"  # for good: calls its newest block final, and has no receipts, so that another one has to judge
 MOVED = "moved"  # a purchase that is settled, and then its block is taken back: deeper than was asked for
 DEEP = 0.25  # of the runs on the EVM chain have such purchases:
@@ -32,6 +34,10 @@ MOST_MOVED = 3
 # What a later block changes by itself has no place in those.
 OF_ITS_TIME = {"late", "in_time", "reused", "raced", "coin", "coins"}
 FROZEN_EVERY_S = 8.0  # on average
+PARTED_EVERY_S = 10.0
+LATE_LOGS_EVERY_S = 8.0
+MOST_LATE = 2  # blocks
+ENDPOINTS = (1, 2)
 HASTY_OFTEN = 0.3
 
 
@@ -92,6 +98,7 @@ def _of_one(asked: Asked, family: Family) -> Plan:
     whole = plan(asked.seed, span_s=asked.span_s, family=family)
     if whole.family == "evm":
         whole = _with_forks(random.Random(f"forks of {asked.seed}"), whole)
+        whole = _with_parted_nodes(random.Random(f"parted nodes of {asked.seed}"), whole)
     deaths = [
         PlannedFault(rng.uniform(0, asked.span_s), "process", "kill")
         for _ in range(round(asked.span_s * rng.random() * 2 / DEATH_EVERY_S))
@@ -153,10 +160,7 @@ def _with_forks(rng: random.Random, whole: Plan) -> Plan:
         return replace(whole, purchases=(*kept, *_moved(rng, whole)), faults=faults)
     if "rpcQuorum" not in whole.guards and whole.confirmations <= 2 * EPOCH and rng.random() < HASTY_OFTEN:
         whole = _hastened(whole)
-    # A host whose clock is far ahead, and that hears of no head meanwhile, takes a payment for older than its intent
-    # when the chain's own time jumps as far before it is heard of: a jump that only the laboratory makes.
-    # And who makes up the blocks it does not hold, and has no logs in them, is no node that lags: it lies about them.
-    if any(fault.kind == LIES or (fault.kind == "far_off" and fault.size > 0) for fault in whole.faults):
+    if _is_one_chain(whole):
         return whole
     kind = FROZEN
     if rng.random() < 0.5:
@@ -166,6 +170,50 @@ def _with_forks(rng: random.Random, whole: Plan) -> Plan:
     count = round(whole.span_s * rng.random() * 2 / FROZEN_EVERY_S)
     forks = [fault for _ in range(count) for fault in _fork(rng, kind, whole.span_s, deepest)]
     return replace(whole, faults=(*whole.faults, *forks))
+
+
+def _is_one_chain(whole: Plan) -> bool:
+    """
+    Say whether no node may stay on a fork.
+
+    A host whose clock is far ahead, and that hears of no head meanwhile, takes a payment for older than its intent
+    when the chain's own time jumps as far before it is heard of: a jump that only the laboratory makes.
+    And who makes up the blocks it does not hold, and has no logs in them, is no node that lags: it lies about them.
+    What settled may move once, as a whole: the judge reads the chain as it is in the end.
+    """
+    ahead = any(fault.kind == "far_off" and fault.size > 0 for fault in whole.faults)
+    lies = any(fault.kind == LIES for fault in whole.faults)
+    return ahead or lies or any(purchase.kind == MOVED for purchase in whole.purchases)
+
+
+def _with_parted_nodes(rng: random.Random, whole: Plan) -> Plan:
+    """Add nodes whose logs come late, and pairs of which one shows a fork and the other one blocks alone."""
+    faults = [
+        PlannedFault(
+            rng.uniform(0, whole.span_s * 0.9),
+            "rpc",
+            LATE_LOGS,
+            rng.uniform(1.0, 5.0),
+            rng.choice(ENDPOINTS),
+        )
+        for _ in range(round(whole.span_s * rng.random() * 2 / LATE_LOGS_EVERY_S))
+    ]
+    if not _is_one_chain(whole):
+        deepest = deepest_reorg(whole.confirmations, whole.guards)
+        count = round(whole.span_s * rng.random() * 2 / PARTED_EVERY_S)
+        faults += [fault for _ in range(count) for fault in _parted(rng, whole.span_s, deepest)]
+    return replace(whole, faults=(*whole.faults, *faults))
+
+
+def _parted(rng: random.Random, span_s: float, deepest: int) -> list[PlannedFault]:
+    """Between two polls: one node stays on a fork, and the other one knows the chain but serves its blocks alone."""
+    at, first = rng.uniform(0, span_s * 0.8), rng.choice(ENDPOINTS)
+    return [
+        PlannedFault(at, "rpc", FROZEN, rng.uniform(2.0, 5.0), first),
+        PlannedFault(at, "rpc", HEADERS_ALONE, rng.uniform(2.0, 5.0), sum(ENDPOINTS) - first),
+        PlannedFault(at + 0.02, "chain", rng.choice(["vanish", "later"]), size=rng.randint(1, deepest)),
+        PlannedFault(at + 0.04, "chain", "mine", size=deepest + 1),
+    ]
 
 
 def _without(whole: Plan, unwanted: Callable[[str], bool]) -> Plan:

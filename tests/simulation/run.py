@@ -42,13 +42,13 @@ from tests.simulation.market_plans import sim_market_plan
 from tests.simulation.market_run import judged_market, make_cheap, market_laboratory
 from tests.simulation.plans import Asked, Played, drawn_family, sim_plans
 from tests.simulation.shoppers import SimShoppers
-from tests.simulation.supervisor import supervised
+from tests.simulation.supervisor import SimSupervisor, supervised
 from tests.simulation.watchers import watching
 
 NAMES = ("missed", "doubled", "invented", "unexplained")
 ENVIRONMENTS: dict[str, Any] = {"evm": evm_environment, "tron": tron_environment, "ton": ton_environment}
 FILES = ("CHAINS_JSON_PATH", "TOKENS_JSON_PATH")
-NOTED = ("mine", "advance_to", "pay", "pay_together", "pay_many", "reorg", "bury", "delay")
+NOTED = ("mine", "pay", "pay_together", "pay_many", "reorg", "bury", "delay")
 # A look costs most of a run: what the laboratory does in a fifth of a second is done in a half.
 POLL_S = 0.5
 CADENCES = {"POLL_INTERVAL_SEC": "0.5"}
@@ -56,6 +56,8 @@ MOST_EXITS = 10
 WATCH_MS = 3_000  # and a balance is looked at this often instead of every five minutes
 HOUSEKEEPING_S = 7  # and what was given up is sent again every minute: a run need not wait for it
 WARM_S = 3.0  # of a run whose end nobody asks for: what it imported and prepared, every seed finds prepared
+LONG_S = 300  # a jump of the chain's time
+HEARD_S = 60.0  # within which its head is heard of, whatever goes wrong
 MEMORY = Path("/dev/shm")
 QUIET = ("asyncio", "aiosqlite", "apscheduler", "alembic", "sqlalchemy", "aiohttp")
 
@@ -92,6 +94,8 @@ class NotedReceiver(WebhookReceiver):
 class NotedEnvironment:
     """A chain's environment; what is done to the chain and to its endpoints is noted, with the chain's name."""
 
+    supervisor: SimSupervisor | None = None  # once there is one
+
     def __init__(self, inner: Any, name: str = "") -> None:
         self._inner = inner
         self._name = name and f"{name}: "
@@ -106,6 +110,15 @@ class NotedEnvironment:
             return await found(*args, **how)
 
         return noted
+
+    async def advance_to(self, moment: int) -> None:
+        """Let no chain jump before it is heard of: what was registered meanwhile is dated by the host's clock."""
+        for _ in range(int(HEARD_S / POLL_S)):
+            if self.supervisor is None or self.supervisor.hears or moment <= await self._inner.now() + LONG_S:
+                break
+            await asyncio.sleep(POLL_S)
+        _note(f"{self._name}advance_to {moment}")
+        await self._inner.advance_to(moment)
 
     @asynccontextmanager
     async def inject_fault(self, place: int, kind: str, method: str) -> AsyncIterator[None]:
@@ -213,6 +226,8 @@ async def _play(planned: Sequence[Plan], folder: Path, result: Result, loop: Sim
             await _add_permanent_faults(chain.plan, chain.env, chain.permanent)
         env = _environment(folder, chains)
         supervisor = await stack.enter_async_context(supervised(folder, env, session, planned[0].seed))
+        for chain in chains:
+            chain.env.supervisor = supervisor
         laboratories = [_laboratory(chain, supervisor) for chain in chains]
         laboratories[0].receivers = tuple(chain.receiver for chain in chains)
         loop.checks.append(partial(_give_up, supervisor))
@@ -221,7 +236,7 @@ async def _play(planned: Sequence[Plan], folder: Path, result: Result, loop: Sim
         loop.checks.append(invariants)
         loop.on_commit.append(invariants.committed)
         watchers = [
-            await stack.enter_async_context(watching(supervisor, chain.ledger, chain.plan, chain.inner))
+            await stack.enter_async_context(watching(supervisor, chain.plan, chain.inner))
             for chain in chains
             if chain.ledger is not None
         ]

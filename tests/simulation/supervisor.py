@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from config.settings import load_settings
-from kernel.errors import ConfigError, StoreError
+from kernel.errors import ConfigError, StoreBusy, StoreError
 from kernel.process import maintain
 from scanner.app import open_daemon
 from scanner.store import maintenance
@@ -106,6 +106,7 @@ class SimSupervisor:
         self._expected = False
         self._closing = False
         self._full = 0
+        self._held = 0  # by how many others the store's write lock is held
         self._skew_s = 0
         self._passed_s = 0
         self._rng = random.Random(
@@ -125,6 +126,15 @@ class SimSupervisor:
         if running is None or running.url is None:
             return None
         return NotedApi(running.url, self._session, described=self.program.described)
+
+    @property
+    def hears(self) -> bool:
+        """Whether every chain's time is known, and what was registered without it is dated anew."""
+        running = self.current
+        if running is None or running.url is None or running.daemon is None:
+            return False
+        workers = running.daemon.workers.values()
+        return all(worker._chain_time() is not None and not worker._asked_blind for worker in workers)
 
     async def keep(self) -> None:
         """Run the daemon until `stop`."""
@@ -156,7 +166,7 @@ class SimSupervisor:
                 await daemon.run(running.stop)
         except (ConfigError, StoreError) as exc:
             running.process.output.append(f"{exc}\n")
-            code = EXIT_FIX
+            code = EXIT_RESTART if isinstance(exc, StoreBusy) else EXIT_FIX
         except BaseException as exc:  # noqa: BLE001 - the end of a process, whatever it was
             running.process.output.append(f"ended with {exc!r}\n{_innermost(exc)}\n")
             code = EXIT_RESTART
@@ -175,7 +185,8 @@ class SimSupervisor:
     def _note(self, ended: Instance, code: int) -> None:
         self.loop.note(f"{ended.process.name} ended with {code}")
         self.output += ended.process.output
-        if not self._expected and not (code == EXIT_FIX and self._full):
+        excused = (code == EXIT_FIX and self._full) or (code == EXIT_RESTART and self._held and ended.url is None)
+        if not self._expected and not excused:
             self.unexpected_exits.append(f"ended with {code}: {''.join(ended.process.output[-1:])}")
         bugs = [line for line in ended.process.output if any(words in line for words in self.program.bugs)]
         self.anomalies += [f"a bug, in its own words: {line}" for line in bugs]
@@ -243,9 +254,11 @@ class SimSupervisor:
             with suppress(sqlite3.OperationalError):
                 other.execute("BEGIN IMMEDIATE")
                 held = True
+                self._held += 1
             yield
             if held:
                 other.execute("ROLLBACK")
+                self._held -= 1
 
     async def _fill(self, seconds: float) -> None:
         self._full += 1

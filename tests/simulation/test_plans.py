@@ -5,14 +5,20 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from aiohttp import ClientSession
+
 from tests.chaos.schedule import deepest_reorg
+from tests.harness import MERCHANT, USDT
 from tests.simulation.evm_environment import LedgerController, LedgerEndpoint
-from tests.simulation.evm_ledger import EvmLedger
+from tests.simulation.evm_ledger import EvmLedger, payment_logs
 from tests.simulation.plans import (
     BALANCED,
     CHAINS,
     FROZEN,
     HASTY,
+    HEADERS_ALONE,
+    LATE_LOGS,
+    MOST_LATE,
     MOVED,
     OF_ITS_TIME,
     Asked,
@@ -150,3 +156,52 @@ def test_a_plan_on_one_chain_is_what_it_was_before_there_were_several() -> None:
     assert sim_plans(Asked(9, family="evm")) == (sim_plan(Asked(9, family="evm")),)
     assert [drawn_family(seed) for seed in (25, 33, 319)] == ["evm"] * 3
     assert "all" in {drawn_family(seed) for seed in range(40)}
+
+
+def test_while_one_node_stays_on_a_fork_the_other_one_serves_blocks_alone() -> None:
+    parted = [plan for plan in PLANS if any(f.kind == HEADERS_ALONE for f in plan.faults)]
+
+    assert len(parted) > 30
+    for plan in parted:
+        for one in (f for f in plan.faults if f.kind == HEADERS_ALONE):
+            beside = [f for f in plan.faults if f.kind == FROZEN and f.at == one.at]
+            assert sorted((one.size, beside[0].size)) == [1, 2]
+        assert not any(p.kind == MOVED for p in plan.purchases)
+
+
+async def test_late_logs_are_missing_in_the_newest_blocks_alone() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    for _ in range(5):
+        ledger.mine(ledger.tx(payment_logs(USDT, MERCHANT, 1, None)))
+    endpoint = LedgerEndpoint(ledger)
+    every = {"fromBlock": "0x0", "toBlock": "latest"}
+    async with endpoint.beset(LATE_LOGS):
+        assert len(await asked(endpoint, "eth_getLogs", every)) == 5 - MOST_LATE
+        assert (await asked(endpoint, "eth_getBlockByNumber", "latest", False))["number"] == hex(ledger.head)
+    assert len(await asked(endpoint, "eth_getLogs", every)) == 5
+
+
+async def test_what_serves_blocks_alone_refuses_all_else() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    async with LedgerEndpoint(ledger) as endpoint, endpoint.beset(HEADERS_ALONE), ClientSession() as session:
+        statuses = []
+        for method, params in (("eth_blockNumber", []), ("eth_getTransactionReceipt", ["0x"])):
+            body = {"id": 1, "method": method, "params": params}
+            async with session.post(endpoint.url, json=body) as response:
+                statuses.append(response.status)
+
+    assert statuses == [200, 503]
+
+
+async def test_of_a_payment_that_is_spent_twice_nothing_stays_and_all_else_does() -> None:
+    ledger = EvmLedger(lambda: NOW, random.Random(1), epoch=4)
+    controller = LedgerController(ledger, random.Random(1))
+    kept, gone = (ledger.tx(payment_logs(USDT, to, 1, None)) for to in (USDT, MERCHANT))
+    ledger.mine(gone, kept)
+    ledger.mine()
+
+    await controller.spend_twice(MERCHANT, 1)
+    assert ledger.depth(gone.hash) == 2  # it is too deep
+    await controller.spend_twice(MERCHANT, 2)
+
+    assert (ledger.depth(gone.hash), ledger.depth(kept.hash)) == (None, 2)

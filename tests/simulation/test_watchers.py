@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.harness import MERCHANT, USDT
+from tests.simulation.evm_environment import LedgerController
 from tests.simulation.evm_ledger import EvmLedger, payment_logs
 from tests.simulation.plans import Asked, sim_plan
 from tests.simulation.watchers import BalanceReceiver, Told, Watchers
@@ -34,7 +35,8 @@ async def sentences(monkeypatch: pytest.MonkeyPatch, shown: int, *told: Told) ->
     ledger.mine(ledger.tx(payment_logs(USDT, MERCHANT, 5, None)))
     receiver = BalanceReceiver()
     receiver.told = list(told)
-    watchers = Watchers(Shown(shown), receiver, ledger, sim_plan(Asked(1, family="evm")))
+    controller = LedgerController(ledger, random.Random(1))
+    watchers = Watchers(Shown(shown), receiver, controller, sim_plan(Asked(1, family="evm")))
     watchers.safe = True
     watchers._addresses["watch-0"] = MERCHANT
     return await watchers.judged()

@@ -28,6 +28,10 @@ FAULTS = ("none", "none", "500", "429", "slow", "lying", "down")
 FAULT_EVERY_S = 1.5
 SETTLED_S = 90.0  # within which everything is told when nothing is wrong any more
 LOOK_S = 0.5
+TREASURY = "0x7" + "0" * 38 + "7"  # an address nobody asks a payment to, which receives money all the time
+DEPOSITS_S = (0.2, 2.5)  # from one to the next
+TAKEN_BACK = 0.4  # of the deposits, as long as they are not deep: their payer spends the same money elsewhere
+TAKEN_BACK_S = (0.1, 2.0)  # afterwards
 OK = 200
 
 
@@ -61,7 +65,9 @@ class BalanceReceiver(WebhookReceiver):
 class Watchers:
     """Every balance watch of a run. Open with `watching`."""
 
-    def __init__(self, supervisor: Any, receiver: BalanceReceiver, ledger: EvmLedger, plan: Plan) -> None:
+    def __init__(self, supervisor: Any, receiver: BalanceReceiver, controller: Any, plan: Plan) -> None:
+        ledger: EvmLedger = controller.ledger
+        self._controller = controller
         self._supervisor = supervisor
         self._receiver = receiver
         self._ledger = ledger
@@ -70,9 +76,10 @@ class Watchers:
         self._addresses: dict[str, str] = {}  # by watch
         self.task: asyncio.Task[None]  # that registers and disturbs
         # Whether no reorganisation is as deep as a balance is read.
-        self.safe = deepest_reorg(plan.confirmations, plan.guards) < int(
-            plan.guards.get("confirmationThreshold", CHAIN_FLOOR)
-        ) and not any(purchase.kind == MOVED for purchase in plan.purchases)
+        moves = any(purchase.kind == MOVED for purchase in plan.purchases)
+        deepest = deepest_reorg(plan.confirmations, plan.guards)
+        self.safe = deepest < int(plan.guards.get("confirmationThreshold", CHAIN_FLOOR)) and not moves
+        self._deepest = 0 if moves else deepest  # that a deposit may be when it is taken back
 
     async def done(self) -> None:
         """Wait until every watch is registered, and the receiver is a good one from now on."""
@@ -85,7 +92,20 @@ class Watchers:
         async with asyncio.TaskGroup() as tasks:
             for number, (address, (at, empty)) in enumerate(zip(chosen, moments, strict=True)):
                 tasks.create_task(self._register(f"watch-{self._ledger.chain_id}-{number}", address, at, empty=empty))
+            treasury = f"treasury-{self._ledger.chain_id}"
+            tasks.create_task(self._register(treasury, TREASURY, 0.0, empty=True))
+            tasks.create_task(self._deposit())
             tasks.create_task(self._disturb())
+
+    async def _deposit(self) -> None:
+        """Pay the treasury, and spend some of what it was paid a second time."""
+        began = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < began + self._span_s:
+            await asyncio.sleep(self._rng.uniform(*DEPOSITS_S))
+            await self._controller.pay(USDT, TREASURY, self._rng.randint(1, 10**9), None)
+            if self._deepest and self._rng.random() < TAKEN_BACK:
+                await asyncio.sleep(self._rng.uniform(*TAKEN_BACK_S))
+                await self._controller.spend_twice(TREASURY, self._deepest)
 
     async def _register(self, watch_id: str, address: str, at: float, *, empty: bool) -> None:
         await asyncio.sleep(at)
@@ -145,10 +165,10 @@ class Watchers:
 
 
 @asynccontextmanager
-async def watching(supervisor: Any, ledger: EvmLedger, plan: Plan, env: Any) -> AsyncIterator[Watchers]:
+async def watching(supervisor: Any, plan: Plan, env: Any) -> AsyncIterator[Watchers]:
     """Watch some of the addresses of a plan; `env` knows which they are."""
     async with BalanceReceiver() as receiver:
-        watchers = Watchers(supervisor, receiver, ledger, plan)
+        watchers = Watchers(supervisor, receiver, env._controller, plan)
         wanted = [p for p in plan.purchases if p.rail == "direct" and p.kind in WATCHED]
         addresses = [env.body(purchase, purchase.number)["destination"] for purchase in wanted]
         watchers.task = asyncio.create_task(watchers.watch(addresses), name="watchers")
