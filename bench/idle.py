@@ -31,12 +31,12 @@ async def measure(*, moving: bool) -> tuple[float, float, float]:
             async with listening("-m", "scanner", env=env) as (_, pid):
                 await asyncio.sleep(2)
                 calls, requests, before = sum(rpc.calls.values()), rpc.requests, written(pid)
-                heads = rpc.requests
+                rpc.asked.clear()
                 for _ in range(POLLS):
                     if moving:
                         await chain.mine(1)
                     await asyncio.sleep(INTERVAL_S)
-                polls = max(1, (rpc.requests - heads) / 2)
+                polls = max(1, rpc.asked.count(("eth_getBlockByNumber", ["latest", False])))
                 return (
                     (sum(rpc.calls.values()) - calls) / polls,
                     (rpc.requests - requests) / polls,

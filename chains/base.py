@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
@@ -18,6 +18,7 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
+    PageAhead,
     Rail,
     RescanResult,
     ScanPage,
@@ -63,6 +64,7 @@ class ChainAdapter(Protocol):
     counts_blocks: bool  # whether positions are block numbers, so that a depth in blocks is defined
     lag_warning: int  # positions behind the head at which an operator is warned
     reads_many_coins: bool  # whether the coin of a thousand addresses costs a bounded number of calls
+    reads_ahead: bool  # whether a page up to a block that was shown before costs no request beside the head's
 
     def parse_address(self, text: str) -> str:
         """
@@ -92,18 +94,22 @@ class ChainAdapter(Protocol):
     def endpoint(self) -> str:
         """Label of the endpoint in use, without secrets."""
 
-    async def head(self) -> Head:
+    async def head(self, ahead: Sequence[PageAhead] | None = None) -> Head:
         """
         Return the newest position that can be believed, from endpoints that were checked to serve this very chain.
 
         It is bounded by time, and where the chain asks for a quorum so many endpoints hold it.
+        A poll says with `ahead` which pages it may `scan` next; a family that can asks for them in the same request.
         """
 
-    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+    async def follow_heads(
+        self, wake: Callable[[], Awaitable[bool]], count: Callable[[str, SocketEvent], None]
+    ) -> None:
         """
         Call `wake` when something newer was announced, for ever; return at once where nothing announces.
 
         What is announced is a hint and bounded in number: whoever is woken asks the endpoints themselves.
+        `wake` returns whether anybody will ask.
         `count` is told, with a label without secrets, what happened. Nothing is raised.
         """
 

@@ -103,6 +103,16 @@ class ScanPage:
     unread: tuple[UnreadableLog, ...] = ()  # whoever stores the cursor remembers these, and reads them again
 
 
+class PageAhead(NamedTuple):
+    """A page that may be asked for beside the next head: an earlier answer has shown the block it goes up to."""
+
+    rail: Rail
+    targets: Targets
+    after: Cursor
+    head: Head
+    reread_s: int
+
+
 @dataclass(frozen=True, slots=True)
 class Fork:
     """The block a scan wanted to build on is no longer canonical."""

@@ -139,7 +139,7 @@ class Daemon:
             group.create_task(self.samplers[chain_id].run(), name=f"samples {chain_id}")
             group.create_task(worker.second.run(), name=f"second reading {chain_id}")
             group.create_task(
-                worker.adapter.follow_heads(worker.wakeup.wake, self.metrics.sockets_of(chain_id)),
+                worker.adapter.follow_heads(worker.announced, self.metrics.sockets_of(chain_id)),
                 name=f"push {chain_id}",
             )
             group.create_task(self.watchers[chain_id].run(), name=f"balances {chain_id}")

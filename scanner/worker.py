@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
 from chains.token_metadata import disagreement
-from chains.types import Condition, Head, Rail, Targets
+from chains.types import Condition, Head, PageAhead, Rail, Targets
 from config.catalog import Chain, Token
 from kernel.clock import Clock
 from kernel.logging import fields
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from kernel.store.horizon import Horizon
 from kernel.tasks.failure_log import FailureLog
 from kernel.tasks.wakeup import Wakeup
@@ -22,7 +22,7 @@ from scanner import ingest, settlement
 from scanner.confirmer import Confirmer
 from scanner.model import ChainTime
 from scanner.page_result import PageResult
-from scanner.reading.rail_reader import RailReader
+from scanner.reading.rail_reader import REREAD_S, RailReader
 from scanner.reading.second_reading import SecondReader
 from scanner.reading.target_index import TargetIndex
 from scanner.store import intents, transfers
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 MOST_SHOWN = 20  # of one kind of trouble on the status page
 BLOCK_S = 2.0  # how much older a block's time may be than the moment it is made
 HOLES_S = 0.1  # how long a poll waits for registrations that are under way
+RECENT_S = 600.0  # how long after somebody waited a chain is still read to its newest block at each poll
+QUIET_LAG_S = 60  # of chain time: how far below the newest block a chain may be read on which nobody waits
 FRESH_S = 120.0  # how long the time of the newest block tells what time it is on the chain
 
 
@@ -109,6 +111,9 @@ class ChainWorker:
         self._best_head = -1
         self._newest: tuple[int, float] | None = None  # time of the newest block known, and when it was first seen
         self._asked_blind = True  # for the chain's time, here or in a process before, when none was known
+        self._known: Head | None = None  # the newest block as the poll before was shown it
+        self._ahead: Sequence[PageAhead] = ()  # what the next poll reads up to that block
+        self._waited_at: float | None = None  # monotonic: when a poll last found somebody to wait
         self._orphan: str | None = None  # hash of the block by which the last reorganisation showed
         self._tested = False
         self._mismatches: Sequence[str] = ()
@@ -120,6 +125,7 @@ class ChainWorker:
         """Forget what was known of the store: another process may have led the chain since."""
         self._asked_blind = True
         self._index.forget()
+        self._known, self._ahead = None, ()
         for reader in self._rails.values():
             reader.begin()
 
@@ -164,6 +170,21 @@ class ChainWorker:
         # Blocks are made in whole seconds and seen a moment later: less rather than more.
         return ChainTime(newest * 1000 + max(0, int((age - BLOCK_S) * 1000)), self.health.head.position)
 
+    async def announced(self) -> bool:
+        """
+        Poll at once for a block that was announced, where anybody waits; say whether.
+
+        The store is asked each time: whoever registers, perhaps with another process, is paid in a block to come.
+        """
+        try:
+            async with self._db.read() as tx:
+                waits = await self._is_waited_for(tx)
+        except StoreError:
+            waits = True  # the poll finds out, and says what is wrong with the store
+        if waits:
+            self.wakeup.wake()
+        return waits
+
     async def run(self) -> None:
         """Poll at every ring, for ever. A failing chain is unhealthy and harms nobody else."""
         self.wakeup.wake()
@@ -189,7 +210,8 @@ class ChainWorker:
         """
         async with self._polling:
             try:
-                head = await self.adapter.head()
+                ahead, self._ahead = self._ahead, ()  # once: should they fail, the next poll asks for the head alone
+                head = await self.adapter.head(ahead)
                 self._saw(head)
                 await self._correct_creations()
                 failures = await self._read(head)
@@ -223,21 +245,51 @@ class ChainWorker:
 
     async def _read(self, head: Head) -> list[ChainError]:
         """Read every rail; return what stopped any."""
-        targets, new = await self._targets(head)
+        targets, new, waits = await self._targets(head)
+        goal = head if waits else self._goal(head)
         failures: list[ChainError] = []
         for rail, reader in self._rails.items():
             try:
-                await reader.catch_up(head, targets, new if rail is Rail.DIRECT else ())
+                await reader.catch_up(head, targets, new if rail is Rail.DIRECT else (), goal=goal)
             except ChainError as exc:
                 failures.append(exc)
             if reader.read is not None:
                 self.health.read[rail] = reader.read
             if reader.went_back:
                 self._best_head = head.position
+        self._known = head
+        if self.adapter.reads_ahead and not (waits or failures):
+            self._ahead = [
+                PageAhead(rail, targets, reader.cursor, head, REREAD_S)
+                for rail, reader in self._rails.items()
+                if reader.cursor is not None and reader.cursor.position < head.position
+            ]
         self._count_reorganisation()
         if self.health.checkpoint is not None:
             self._metrics.checkpoint.labels(str(self.chain.chain_id)).set(self.health.checkpoint)
         return failures
+
+    def _goal(self, head: Head) -> Head:
+        """
+        Return up to where to read while nobody waits: the block that was the newest at the poll before.
+
+        Its logs were asked for beside the head, so that a quiet poll is one request. Whoever comes to wait is read
+        for up to the newest block by the next poll; and what no intent waits for is found a poll later.
+        """
+        known = self._known
+        if not self.adapter.reads_ahead or known is None or known.position >= head.position:
+            return head
+        if any(reader.cursor is None or reader.cursor.position > known.position for reader in self._rails.values()):
+            return head
+        blocks, seconds = head.position - known.position, head.time - known.time
+        # Not so far below that it would look like a chain that lags.
+        return known if blocks <= self.adapter.lag_warning and seconds <= QUIET_LAG_S else head
+
+    async def _is_waited_for(self, tx: Tx) -> bool:
+        """Say whether an intent waits for a payment or for its confirmation, or did a moment ago."""
+        if await intents.any_live(tx, self.chain.chain_id):
+            self._waited_at = self._monotonic()
+        return self._waited_at is not None and self._monotonic() - self._waited_at <= RECENT_S
 
     def _count_reorganisation(self) -> None:
         """Count one of the chain once, however many rails it showed on, and when."""
@@ -249,9 +301,9 @@ class ChainWorker:
             self._metrics.reorgs.labels(chain).inc()
             self._metrics.reorg_depth.labels(chain).observe(depth)
 
-    async def _targets(self, head: Head) -> tuple[Targets, list[Reading]]:
+    async def _targets(self, head: Head) -> tuple[Targets, list[Reading], bool]:
         """
-        Return what to look for, asked after the head was, and the direct intents that are new.
+        Return what to look for, asked after the head was, the direct intents that are new, and whether anybody waits.
 
         Whoever registers from now on is paid above the head, or in the minutes that are read once for each new one.
         """
@@ -259,7 +311,7 @@ class ChainWorker:
         settled = await self._registered.settled(patience_s=HOLES_S)
         async with self._db.read() as tx:
             targets = await self._index.refresh(tx, moment=head.time * 1000, now=self._monotonic(), settled=settled)
-            return targets, await intents.not_looked_back(tx, chain_id)
+            return targets, await intents.not_looked_back(tx, chain_id), await self._is_waited_for(tx)
 
     async def _confirm(self, head: Head) -> list[ChainError]:
         try:

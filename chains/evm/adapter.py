@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,7 @@ from chains.evm.logs.direct_filter import DirectFilter
 from chains.evm.logs.queries import LogFilter
 from chains.evm.logs.reader import LogReader
 from chains.evm.push.head_push import HeadPush
-from chains.evm.scan import PageScanner
+from chains.evm.scan import PageQuestion, PageScanner
 from chains.evm.verification.endpoint_verifier import METHOD as TRANSACTION_METHOD
 from chains.evm.verification.transaction_reader import TransactionReader
 from chains.evm.verification.verifier import Verifier
@@ -46,6 +46,7 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
+    PageAhead,
     Rail,
     RescanResult,
     ScanPage,
@@ -110,6 +111,7 @@ class EvmAdapter:
     counts_blocks = True
     lag_warning = 100
     reads_many_coins = True
+    reads_ahead = True
 
     def __init__(
         self,
@@ -139,7 +141,9 @@ class EvmAdapter:
         self._logs = LogReader(client, chain_id=chain.chain_id, proxy=self._proxy, max_blocks=longest, clock=clock)
         wants_final = chain.finality is not Finality.DEPTH
         self._blocks = BlockReader(client, wants_final=wants_final)
-        self._scanner = PageScanner(pool, self._logs, self._blocks, blooms=blooms, withheld=withheld, clock=clock)
+        self._scanner = PageScanner(
+            client, pool, self._logs, self._blocks, blooms=blooms, withheld=withheld, clock=clock
+        )
         self._verifier = Verifier(client, pool, chain, prover=_prover(client, pool, chain))
         self._transactions = TransactionReader(client, chain)
         self._heads = HeadReader(
@@ -204,15 +208,25 @@ class EvmAdapter:
         look = partial(self._blocks.newest_until, time=time, head=head.position)
         return Cursor(await self._pool.call("eth_getBlockByNumber", look))
 
-    async def head(self) -> Head:
-        head = await self._heads.head()
+    async def head(self, ahead: Sequence[PageAhead] | None = None) -> Head:
+        if ahead is not None:
+            self._scanner.forget_ahead()
+        pages = [
+            PageQuestion(log_filter, page.after, page.head, self._reread(page.reread_s, page.head))
+            for page in ahead or ()
+            if page.after.position < page.head.position
+            and ((log_filter := self._filter_of(page.rail, page.targets)).destinations or page.rail is Rail.PROXY)
+        ]
+        head = await self._heads.head(partial(self._scanner.head_with_pages, pages=pages) if pages else None)
         self._first_head = self._first_head or head
         self._latest_head = head
         if self._push is not None:
             self._push.note_read(head.position)
         return head
 
-    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+    async def follow_heads(
+        self, wake: Callable[[], Awaitable[bool]], count: Callable[[str, SocketEvent], None]
+    ) -> None:
         if self._push is not None:
             await self._push.run(wake, count)
 
@@ -227,15 +241,18 @@ class EvmAdapter:
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
     ) -> ScanPage | Fork:
-        log_filter = LogFilter(rail) if rail is Rail.PROXY else self._direct_filter.of(targets)
+        log_filter = self._filter_of(rail, targets)
         self._asked_tokens = log_filter.tokens or self._asked_tokens
         if rail is Rail.DIRECT and not log_filter.destinations and after.position < head.position:
             return ScanPage([], Cursor(head.position, head.block_hash), time=head.time, rows_read=0)
         if after.position < head.position:
             return await self._scanner.read(log_filter, after, head, reread=self._reread(reread_s, head))
-        if after.block_hash is None:
+        if after.block_hash is None or after == (head.position, head.block_hash):
             return ScanPage([], after, time=head.time, rows_read=0)
         return await self._pool.call("eth_getBlockByNumber", partial(self._blocks.check_cursor, after=after))
+
+    def _filter_of(self, rail: Rail, targets: Targets) -> LogFilter:
+        return LogFilter(rail) if rail is Rail.PROXY else self._direct_filter.of(targets)
 
     def _reread(self, seconds: int, head: Head) -> int:
         """

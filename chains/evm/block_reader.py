@@ -40,10 +40,20 @@ class BlockReader:
         Raises:
             ChainError: it has no readable newest block.
         """
-        calls = [block_call("latest")]
-        if self._wants_final:
-            calls.append(block_call("finalized"))
-        latest, *rest = await self._client.batch(endpoint, calls)
+        return self.read_head(await self._client.batch(endpoint, self.head_calls()))
+
+    def head_calls(self) -> list[Call]:
+        """Return the calls for the head of an endpoint."""
+        return [block_call("latest"), *([block_call("finalized")] if self._wants_final else [])]
+
+    def read_head(self, answers: Sequence[RawResult]) -> ObservedHead:
+        """
+        Read the answers to `head_calls`.
+
+        Raises:
+            ChainError: they show no readable newest block.
+        """
+        latest, *rest = answers
         block = parse_block(latest.get())
         if block is None:
             raise ChainUnavailable("the node has no latest block")

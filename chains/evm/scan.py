@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from chains.errors import (
     ChainError,
@@ -14,10 +14,13 @@ from chains.errors import (
 )
 from chains.evm.block_reader import BlockReader
 from chains.evm.logs.bloom import BloomCheck
-from chains.evm.logs.queries import LogFilter, LogSource
+from chains.evm.logs.queries import LOGS_METHOD, LogFilter, LogSource, merge_pages
 from chains.evm.logs.reader import LogReader
+from chains.evm.rpc.client import RpcClient
+from chains.heads.head_track import ObservedHead
 from chains.rpc.endpoint import Behind, Endpoint, Unserved
 from chains.rpc.endpoint_pool import EndpointPool
+from chains.rpc.jsonrpc_messages import Call
 from chains.types import (
     Cursor,
     Fork,
@@ -32,11 +35,21 @@ if TYPE_CHECKING:
 RESCAN_PAUSE_FACTOR = 9  # a rescan pauses so many times as long as its last query took
 
 
+class PageQuestion(NamedTuple):
+    """A page of the running scan."""
+
+    log_filter: LogFilter
+    after: Cursor
+    head: Head
+    reread: int
+
+
 class PageScanner:
     """Tries the sources of logs and the endpoints of one chain until a page is read."""
 
     def __init__(
         self,
+        client: RpcClient,
         pool: EndpointPool,
         logs: LogReader,
         blocks: BlockReader,
@@ -45,12 +58,36 @@ class PageScanner:
         withheld: WithheldCheck | None = None,
         clock: Callable[[], float],
     ) -> None:
+        self._client = client
         self._pool = pool
         self._logs = logs
         self._blocks = blocks
         self._blooms = blooms
         self._withheld = withheld
         self._clock = clock
+
+    async def head_with_pages(self, endpoint: Endpoint, pages: Sequence[PageQuestion]) -> ObservedHead:
+        """
+        Return the head of an endpoint, asked for in one request with pages that are read next.
+
+        They go up to blocks that an earlier answer has shown. Up to `latest`, or to a guess, an endpoint that answers
+        the calls of a batch side by side may leave out the newest block's logs without an error.
+        """
+        asked: list[tuple[Rail, list[Call]]] = []
+        for log_filter, after, head, reread in pages:
+            calls = self._logs.calls_ahead(endpoint, log_filter, after=after, head=head, reread=reread)
+            asked += [] if calls is None else [(log_filter.rail, calls)]
+        calls, places = merge_pages([calls for _, calls in asked])
+        head_calls = self._blocks.head_calls()
+        answers = await self._client.batch(endpoint, [*head_calls, *calls])
+        rest = answers[len(head_calls) :]
+        for (rail, page), mine in zip(asked, places, strict=True):
+            self._logs.answered_ahead(endpoint, rail, page, [rest[place] for place in mine])
+        return self._blocks.read_head(answers[: len(head_calls)])
+
+    def forget_ahead(self) -> None:
+        """Take no answer from before for what is asked from now on."""
+        self._logs.forget_ahead()
 
     async def read(
         self,
@@ -79,7 +116,7 @@ class PageScanner:
                 prefetch=prefetch,
             )
             try:
-                return await self._first_readable(read)
+                return await self._first_readable(read, rail=log_filter.rail if prefetch else None)
             except ChainError as exc:
                 # The reason why logs were refused helps an operator more than why receipts are not served.
                 refused = exc if refused is None or source is not LogSource.RECEIPTS else refused
@@ -90,8 +127,13 @@ class PageScanner:
         read: Callable[[Endpoint], Awaitable[ScanPage | Fork]],
         *,
         avoiding: Collection[Endpoint] = (),
+        rail: Rail | None = None,
     ) -> ScanPage | Fork:
-        """Return a page all of whose logs can be read; where there is none, the page with the fewest others."""
+        """
+        Return a page all of whose logs can be read; where there is none, the page with the fewest others.
+
+        With `rail`, it is one of the running scan.
+        """
         incomplete: list[ScanPage] = []
         lagging: list[Behind] = []
 
@@ -107,7 +149,12 @@ class PageScanner:
             return page
 
         try:
-            return await self._pool.call("eth_getLogs", strictly, avoiding=avoiding)
+            return await self._pool.call(
+                LOGS_METHOD,
+                strictly,
+                avoiding=avoiding,
+                is_answered=lambda endpoint: rail is not None and self._logs.has_answers(endpoint, rail),
+            )
         except ChainError as exc:
             if lagging and not incomplete:
                 raise LogsBehind(str(exc), time=lagging[0].time) from exc

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 
 from chains.errors import ChainProtocolError, ChainUnavailable
 from chains.heads.contradictions import Contradictions
@@ -63,15 +64,15 @@ class HeadReader:
             pool, self._tracks, self._contradictions, clock=clock, wall=wall, quorum=quorum, wants_final=wants_final
         )
 
-    async def head(self) -> Head:
+    async def head(self, read: Callable[[Endpoint], Awaitable[ObservedHead]] | None = None) -> Head:
         """
-        Return the head to trust.
+        Return the head to trust; with `read` the endpoint that is asked first is asked in another way.
 
         Raises:
             ChainUnavailable: nobody answers, or no head can be believed.
             ChainProtocolError: the endpoints contradict each other.
         """
-        endpoint, seen = await self._pool.call(self._method, self._observe)
+        endpoint, seen = await self._pool.call(self._method, partial(self._observe, read=read or self._read))
         found = {endpoint: seen}
         if self._wants_others(endpoint, seen):
             found |= dict(await self._pool.call_all(self._method, self._read_and_note, excluding=[endpoint]))
@@ -88,11 +89,15 @@ class HeadReader:
         self.health.note_skew()
         return seen.head
 
-    async def _observe(self, endpoint: Endpoint) -> tuple[Endpoint, ObservedHead]:
-        return endpoint, await self._read_and_note(endpoint)
+    async def _observe(
+        self, endpoint: Endpoint, *, read: Callable[[Endpoint], Awaitable[ObservedHead]]
+    ) -> tuple[Endpoint, ObservedHead]:
+        return endpoint, self._note(endpoint, await read(endpoint))
 
     async def _read_and_note(self, endpoint: Endpoint) -> ObservedHead:
-        seen = await self._read(endpoint)
+        return self._note(endpoint, await self._read(endpoint))
+
+    def _note(self, endpoint: Endpoint, seen: ObservedHead) -> ObservedHead:
         self._tracks[endpoint].observe(seen, self._clock())
         if self._impossible(seen) is None:
             self._contradictions.observe(endpoint, seen.newest, seen.newest_time)

@@ -76,11 +76,13 @@ class EndpointPool:
         call: Callable[[Endpoint], Awaitable[T]],
         *,
         avoiding: Collection[Endpoint] = (),
+        is_answered: Callable[[Endpoint], bool] = lambda _: False,
     ) -> T:
         """
         Return the first answer any usable endpoint gives; `method` names the call in metrics.
 
         Endpoints to avoid are asked last: for a rescan, or for what they could not answer before.
+        What `is_answered` already, by another request, is neither counted nor timed.
 
         Raises:
             ChainUnavailable: none served and some may later, or all are backing off.
@@ -90,7 +92,7 @@ class EndpointPool:
         failed: Failures = []
         for endpoint in sorted(self.usable(), key=lambda endpoint: endpoint in avoiding):
             try:
-                answer = await self._timed(endpoint, method, call)
+                answer = await (call(endpoint) if is_answered(endpoint) else self._timed(endpoint, method, call))
             except (ChainUnavailable, ChainProtocolError, ChainMisconfigured) as exc:
                 self._failed(endpoint, exc)
                 failed.append((endpoint, exc))

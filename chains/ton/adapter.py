@@ -39,6 +39,7 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
+    PageAhead,
     Rail,
     RescanResult,
     ScanPage,
@@ -94,6 +95,7 @@ class TonAdapter:
     counts_blocks = False
     lag_warning = 300  # seconds
     reads_many_coins = True
+    reads_ahead = False
 
     def __init__(
         self,
@@ -158,10 +160,12 @@ class TonAdapter:
     async def cursor_before(self, time: int, head: Head) -> Cursor:
         return Cursor(max(0, min(time, head.position)))
 
-    async def head(self) -> Head:
+    async def head(self, ahead: Sequence[PageAhead] | None = None) -> Head:  # noqa: ARG002 - it has none
         return await self._heads.head()
 
-    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+    async def follow_heads(
+        self, wake: Callable[[], Awaitable[bool]], count: Callable[[str, SocketEvent], None]
+    ) -> None:
         """Do nothing: new blocks are asked for at the chain's own pace."""
 
     def condition(self) -> Condition:

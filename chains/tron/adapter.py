@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -41,6 +41,7 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
+    PageAhead,
     Rail,
     RescanResult,
     ScanPage,
@@ -117,6 +118,7 @@ class TronAdapter:
     counts_blocks = False
     lag_warning = 300_000  # ms
     reads_many_coins = True
+    reads_ahead = False
 
     def __init__(
         self,
@@ -188,10 +190,12 @@ class TronAdapter:
     async def cursor_before(self, time: int, head: Head) -> Cursor:
         return Cursor(max(0, min(time * 1000, head.position)))
 
-    async def head(self) -> Head:
+    async def head(self, ahead: Sequence[PageAhead] | None = None) -> Head:  # noqa: ARG002 - it has none
         return await self._heads.head()
 
-    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+    async def follow_heads(
+        self, wake: Callable[[], Awaitable[bool]], count: Callable[[str, SocketEvent], None]
+    ) -> None:
         """Do nothing: new blocks are asked for at the chain's own pace."""
 
     def condition(self) -> Condition:

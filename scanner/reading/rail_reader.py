@@ -57,6 +57,7 @@ class RailReader:
     ) -> None:
         self.rail = rail
         self.read: Read | None = None  # as it was seen in this process
+        self.cursor: Cursor | None = None  # the same, as the next page begins
         self._chain = chain
         self._adapter = adapter
         self._db = db
@@ -76,7 +77,7 @@ class RailReader:
 
     def begin(self) -> None:
         """Forget where it was read to: another process may have gone on, or back, since."""
-        self.read = None
+        self.read = self.cursor = None
         self._trail.clear()
         self._above_since = None
         self.unread.went_back()
@@ -89,9 +90,11 @@ class RailReader:
             found.append(self._taken_back[1])
         return found
 
-    async def catch_up(self, head: Head, targets: Targets, new: Sequence[Reading]) -> None:
+    async def catch_up(self, head: Head, targets: Targets, new: Sequence[Reading], *, goal: Head | None = None) -> None:
         """
         Read every page up to the head; before that, for the `new` direct intents, the minutes before their creation.
+
+        With a `goal` below the head, read up to that instead.
 
         Raises:
             ChainError: it could not be read; everything found before is stored.
@@ -99,18 +102,18 @@ class RailReader:
         self.went_back, self.reorganised = False, None
         await self.unread.read_again(targets, head)
         try:
-            await self._catch_up(head, targets, new)
+            await self._catch_up(head, targets, new, goal or head)
         finally:
             await self.unread.refresh()
 
-    async def _catch_up(self, head: Head, targets: Targets, new: Sequence[Reading]) -> None:
+    async def _catch_up(self, head: Head, targets: Targets, new: Sequence[Reading], goal: Head) -> None:
         cursor = await self._start(head)
         if new:
             await self._look_back(new, targets, cursor, head)
         for _ in range(FORKS_A_POLL):
             if self._is_stranded(cursor, head):
                 cursor = await self._take_back(cursor, head)
-            fork = await self._read_pages(cursor, head, targets)
+            fork = await self._read_pages(cursor, head, targets, goal)
             if fork is None:
                 return
             await self._unwind(fork)
@@ -131,6 +134,7 @@ class RailReader:
         if self.read is None or self.read.position != cursor.position:
             self.unread.went_back()
             self.read = Read(cursor.position, time)
+        self.cursor = cursor
         return cursor
 
     async def _first(self, head: Head) -> Cursor:
@@ -184,23 +188,23 @@ class RailReader:
                 return Cursor(position)
         return await self._adapter.cursor_before(time - 1, head)
 
-    async def _read_pages(self, cursor: Cursor, head: Head, targets: Targets) -> Fork | None:
+    async def _read_pages(self, cursor: Cursor, head: Head, targets: Targets, goal: Head) -> Fork | None:
         try:
-            return await self._read_to_the_head(cursor, head, targets)
+            return await self._read_to_the_goal(cursor, head, targets, goal)
         except LogsBehind as exc:
             # A node whose logs come a few blocks after its head is no failure; one whose logs stopped is.
             if exc.time is None or head.time - exc.time > LOGS_BEHIND_S:
                 raise
             return None
 
-    async def _read_to_the_head(self, cursor: Cursor, head: Head, targets: Targets) -> Fork | None:
-        page = await self._adapter.scan(self.rail, targets, cursor, head, reread_s=REREAD_S)
+    async def _read_to_the_goal(self, cursor: Cursor, head: Head, targets: Targets, goal: Head) -> Fork | None:
+        page = await self._adapter.scan(self.rail, targets, cursor, goal, reread_s=REREAD_S)
         while isinstance(page, ScanPage):
-            if page.cursor.position >= head.position:
+            if page.cursor.position >= goal.position:
                 await self._store(page, cursor, head)
                 return None
             # The next page travels while this one is written down.
-            ahead = self._adapter.scan(self.rail, targets, page.cursor, head)
+            ahead = self._adapter.scan(self.rail, targets, page.cursor, goal)
             _, following = await _both(self._store(page, cursor, head), ahead)
             cursor, page = page.cursor, following
         return page
@@ -220,7 +224,7 @@ class RailReader:
                 await checkpoints.put(
                     tx, chain_id, self.rail, page.cursor, time=page.time, now=now, keep_from=keep_from
                 )
-        self.read = Read(page.cursor.position, page.time)
+        self.read, self.cursor = Read(page.cursor.position, page.time), page.cursor
         self._trail.append((page.cursor.position, page.time))
         self._on_recorded(recorded)
 
@@ -326,7 +330,7 @@ class RailReader:
         self._above_since = None
         self.went_back = True
         self.unread.went_back()
-        self.read = Read(to.position, None)
+        self.read, self.cursor = Read(to.position, None), to
         problem = (
             f"the {self.rail} rail had been read to {cursor.position}, above every endpoint's head for 10 minutes:"
             f" it is read again from {to.position}"

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     bindparam,
+    exists,
     func,
     insert,
     or_,
@@ -478,6 +479,20 @@ async def undelivered(tx: AsyncConnection) -> list[Intent]:
         tx,
         select(*COLUMNS).where(intents.c.status == IntentStatus.CONFIRMED, intents.c.webhook_delivered_at.is_(None)),
     )
+
+
+_ANY_LIVE = select(
+    exists().where(
+        intent_counts.c.chain_id == bindparam("chain"),
+        intent_counts.c.status.in_(list(LIVE)),
+        intent_counts.c.count > 0,
+    )
+)
+
+
+async def any_live(tx: AsyncConnection, chain_id: int) -> bool:
+    """Say whether any intent of a chain waits to be paid, or to be confirmed."""
+    return bool((await tx.execute(_ANY_LIVE, {"chain": chain_id})).scalar_one())
 
 
 async def count_by_status(tx: AsyncConnection) -> dict[tuple[int, str], int]:

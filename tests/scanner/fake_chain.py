@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from chains.base import ChainAdapter
@@ -17,6 +17,7 @@ from chains.types import (
     Cursor,
     Fork,
     Head,
+    PageAhead,
     Rail,
     RescanResult,
     ScanPage,
@@ -58,6 +59,8 @@ class FakeChain:
     coin_decimals = 18
     counts_blocks = True
     lag_warning = 100
+    reads_many_coins = True
+    reads_ahead = False
     endpoint = "here"
 
     def __init__(self, *, page: int = 3) -> None:
@@ -78,6 +81,7 @@ class FakeChain:
         self.unreadable: dict[str, str] = {}  # destinations that cannot be read a second time, and why
         self.looked_again: list[tuple[int, int]] = []
         self.is_stale = False
+        self.ahead: tuple[PageAhead, ...] = ()  # what the last head was asked for with
         self.calls: Counter[str] = Counter()
         self.on_call: Callable[[str], None] = lambda name: None
         self.verified: list[list[Transfer]] = []
@@ -140,8 +144,9 @@ class FakeChain:
         position = self.top if self.seen_up_to is None else min(self.top, self.seen_up_to)
         return Head(position, self.blocks[position][0], self.times[position], self.finalized)
 
-    async def head(self) -> Head:
+    async def head(self, ahead: Sequence[PageAhead] | None = None) -> Head:
         await self._asked("head")
+        self.ahead = tuple(ahead or ())
         found = self._head()
         if self.says is None:
             return found
@@ -238,7 +243,9 @@ class FakeChain:
         await self._asked("movements")
         return [movement for movement in self.moved if first <= movement.block_number <= last]
 
-    async def follow_heads(self, wake: Callable[[], None], count: Callable[[str, SocketEvent], None]) -> None:
+    async def follow_heads(
+        self, wake: Callable[[], Awaitable[bool]], count: Callable[[str, SocketEvent], None]
+    ) -> None:
         self.announce = wake
 
     async def self_test(self) -> list[str]:

@@ -14,7 +14,7 @@ from chains.rpc.jsonrpc_messages import Call
 class _PendingRequest(NamedTuple):
     endpoint: Endpoint
     calls: Sequence[Call]
-    answers: asyncio.Task[list[RawResult]]
+    answers: asyncio.Future[list[RawResult]]
 
 
 class Prefetcher:
@@ -34,6 +34,17 @@ class Prefetcher:
         answers = asyncio.create_task(self._client.batch(endpoint, calls), name=f"prefetch {endpoint.label}")
         answers.add_done_callback(_retrieve_exception)
         self._pending = _PendingRequest(endpoint, calls, answers)
+
+    def answered(self, endpoint: Endpoint, calls: Sequence[Call], answers: list[RawResult]) -> None:
+        """Take note of answers to a request that was made beside another one."""
+        self.cancel()
+        known: asyncio.Future[list[RawResult]] = asyncio.get_running_loop().create_future()
+        known.set_result(answers)
+        self._pending = _PendingRequest(endpoint, calls, known)
+
+    def has_answers(self, endpoint: Endpoint) -> bool:
+        """Say whether the next page was answered by this endpoint already."""
+        return self._pending is not None and self._pending.endpoint is endpoint and self._pending.answers.done()
 
     async def batch(self, endpoint: Endpoint, calls: Sequence[Call]) -> list[RawResult]:
         """

@@ -12,6 +12,8 @@ from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.rpc.jsonrpc_messages import Call
 from chains.types import Cursor, Rail
 
+LOGS_METHOD = "eth_getLogs"
+
 _TRANSFER_TOPICS = 3
 
 
@@ -97,7 +99,7 @@ def topic_of(address: str) -> str:
 
 def _logs_call(first: int, last: int, topics: list[Any], address: str | list[str] | None) -> Call:
     named = {} if address is None else {"address": address}
-    return "eth_getLogs", ({**named, "topics": topics, "fromBlock": hex(first), "toBlock": hex(last)},)
+    return LOGS_METHOD, ({**named, "topics": topics, "fromBlock": hex(first), "toBlock": hex(last)},)
 
 
 def _chunks(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -127,6 +129,27 @@ def block_window(after: int, head: int, span: int, reread: int) -> tuple[int, in
     """Return the first and last block to ask for: at least one new block, whatever is read again."""
     first = max(0, after + 1 - min(reread, span // 2))
     return first, min(head, first + span - 1)
+
+
+def merge_pages(pages: Sequence[Sequence[Call]]) -> tuple[list[Call], list[list[int]]]:
+    """Return the calls of several pages, each once and as `page_calls` orders them, and the places of each page's."""
+    calls: list[Call] = []
+    places: list[list[int]] = [[] for _ in pages]
+    for turn in range(3):
+        first = len(calls)  # no turn takes the answer of another: a block below asked for before the logs tells less
+        for page, mine in zip(pages, places, strict=True):
+            for call in [call for at, call in enumerate(page) if _turn(at, call) == turn]:
+                if call not in calls[first:]:
+                    calls.append(call)
+                mine.append(calls.index(call, first))
+    return calls, places
+
+
+def _turn(place: int, call: Call) -> int:
+    """Return 0 for the block at the end of a page, 1 for its logs and 2 for the block below it."""
+    if place == 0:
+        return 0
+    return 1 if call[0] == LOGS_METHOD else 2
 
 
 def page_calls(after: Cursor, queries: Sequence[LogQuery], last: int) -> list[Call]:

@@ -28,9 +28,11 @@ from chains.evm.logs.sources import LogSources
 from chains.evm.rpc.client import RawResult, RpcClient
 from chains.rpc.endpoint import Behind, Endpoint, Unserved
 from chains.rpc.http_client import Garbled, TimedOut
-from chains.rpc.jsonrpc_messages import NotAllowed
+from chains.rpc.jsonrpc_messages import Call, NotAllowed
 from chains.types import Cursor, Fork, Head, Rail, ScanPage
 
+MAX_CALLS_AHEAD = 8  # of one page, beside the next head
+MAX_ADDRESSES_AHEAD = 1_000
 MAX_REFUSALS = 60  # every dimension is halved in turn: twice the sum of their logarithms, and some
 
 
@@ -48,6 +50,12 @@ class _PageRequest(NamedTuple):
     learner: RefusalLearner
     prefetcher: Prefetcher | None  # None: the next page is not requested ahead
 
+    @property
+    def window(self) -> tuple[int, int]:
+        """The first and last block to ask for."""
+        span = self.block_range.size_with_reread(self.reread)
+        return block_window(self.after.position, self.head.position, span, self.reread)
+
 
 class LogReader:
     """Reads the logs of one chain page by page, with queries as large as each endpoint accepts."""
@@ -63,6 +71,37 @@ class LogReader:
         self.sources = LogSources(max_blocks=max_blocks, clock=clock)
         self._clock = clock
         self._nobody = f"0x{secrets.token_hex(20)}"  # an address that no stranger can know
+
+    def forget_ahead(self) -> None:
+        """Take no answer from before for what is asked from now on."""
+        self.close()
+
+    def calls_ahead(
+        self, endpoint: Endpoint, log_filter: LogFilter, *, after: Cursor, head: Head, reread: int
+    ) -> list[Call] | None:
+        """Return the calls that `read` will make for a page; None where it has to learn something first."""
+        limits = self.sources.limits_of(endpoint)
+        if log_filter.rail in limits.refusals or len(log_filter.destinations) > MAX_ADDRESSES_AHEAD:
+            return None
+        source = next(self.sources.worth_trying(log_filter, [endpoint]), LogSource.RECEIPTS)
+        try:
+            self.sources.check(endpoint, log_filter, source)
+        except Unserved:
+            return None
+        if source is LogSource.RECEIPTS:
+            return None
+        request = self._request(endpoint, log_filter, source, after=after, head=head, reread=reread)
+        first, last = request.window
+        calls = page_calls(after, self._plan(request, first, last, request.learner.sizes), last)
+        return calls if len(calls) <= MAX_CALLS_AHEAD else None
+
+    def answered_ahead(self, endpoint: Endpoint, rail: Rail, calls: list[Call], answers: list[RawResult]) -> None:
+        """Keep the answers to `calls_ahead` for the `read` that would make those calls."""
+        self._prefetchers[rail].answered(endpoint, calls, answers)
+
+    def has_answers(self, endpoint: Endpoint, rail: Rail) -> bool:
+        """Say whether an endpoint has answered the next page of a rail already."""
+        return self._prefetchers[rail].has_answers(endpoint)
 
     def close(self) -> None:
         """Cancel the requests under way."""
@@ -91,21 +130,9 @@ class LogReader:
         self.sources.check(endpoint, log_filter, source)
         if source is LogSource.RECEIPTS:
             return await self._full_blocks.read(endpoint, log_filter, after)
-        limits = self.sources.limits_of(endpoint)
-        block_range = limits.block_ranges[log_filter.rail]
-        request = _PageRequest(
-            endpoint,
-            log_filter,
-            source,
-            after,
-            head,
-            reread,
-            block_range,
-            limits,
-            RefusalLearner(endpoint, limits, log_filter.rail, self._clock),
-            self._prefetchers[log_filter.rail] if prefetch else None,
-        )
-        if log_filter.rail in limits.refusals:
+        request = self._request(endpoint, log_filter, source, after=after, head=head, reread=reread)
+        request = request if prefetch else request._replace(prefetcher=None)
+        if log_filter.rail in request.limits.refusals:
             await self._probe(request)
         for _ in range(MAX_REFUSALS):
             page = await self._attempt(request)
@@ -114,6 +141,23 @@ class LogReader:
             elif page is not None:
                 return page
         raise ChainUnavailable("keeps refusing smaller and smaller questions")
+
+    def _request(
+        self, endpoint: Endpoint, log_filter: LogFilter, source: LogSource, *, after: Cursor, head: Head, reread: int
+    ) -> _PageRequest:
+        limits = self.sources.limits_of(endpoint)
+        return _PageRequest(
+            endpoint,
+            log_filter,
+            source,
+            after,
+            head,
+            reread,
+            limits.block_ranges[log_filter.rail],
+            limits,
+            RefusalLearner(endpoint, limits, log_filter.rail, self._clock),
+            self._prefetchers[log_filter.rail],
+        )
 
     async def _probe(self, request: _PageRequest) -> None:
         """Ask the smallest query first: an endpoint that refused it lately would refuse all larger ones again."""
@@ -144,12 +188,7 @@ class LogReader:
         Returns None when a smaller query has to be made, which the learner has noted, and a number when the
         endpoint serves no logs above that block.
         """
-        first, last = block_window(
-            request.after.position,
-            request.head.position,
-            request.block_range.size_with_reread(request.reread),
-            request.reread,
-        )
+        first, last = request.window
         blocks, started = last - first + 1, self._clock()
         queries = self._plan(request, first, last, request.learner.sizes)
         end, *logs = await self._ask(request, queries, last, blocks)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from chains.types import SocketEvent, SocketReport, SocketState
 log = logging.getLogger(__name__)
 
 Count = Callable[[str, SocketEvent], None]
+Wake = Callable[[], Awaitable[bool]]  # says whether a poll follows
 
 
 class Pace(NamedTuple):
@@ -79,7 +80,7 @@ class HeadPush:
         """Return what is known of the sockets."""
         return tuple(SocketReport(s.endpoint.label, s.state, s.head, s.last_error) for s in self._sockets)
 
-    async def run(self, wake: Callable[[], None], count: Count) -> None:
+    async def run(self, wake: Wake, count: Count) -> None:
         """Follow every socket, and wake, for ever; without sockets, return."""
         if not self._sockets:
             return
@@ -138,7 +139,7 @@ class HeadPush:
             socket.awaited, socket.tries = number, 0
             self._announced.set()
 
-    async def _wake(self, wake: Callable[[], None], count: Count) -> None:
+    async def _wake(self, wake: Wake, count: Count) -> None:
         while True:
             await self._announced.wait()
             self._announced.clear()
@@ -147,8 +148,13 @@ class HeadPush:
                 self._gap_s = self._pace.gap_s  # a poll has read what was announced
                 continue
             before = self._read
+            if not await wake():
+                # Nobody will ask for it, and that is no fault of a socket.
+                for each in self._sockets:
+                    each.awaited, each.tries = None, 0
+                await asyncio.sleep(self._pace.gap_s)
+                continue
             socket.tries += 1
-            wake()
             count(socket.endpoint.label, SocketEvent.WAKE)
             await asyncio.sleep(self._gap_s)
             if self._read != before:

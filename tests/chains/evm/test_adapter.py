@@ -258,8 +258,9 @@ async def test_at_the_head_only_the_cursor_is_looked_at(world):
     adapter = await world.adapter(node)
     here = Cursor(200, hash_of(200))
     assert await read(adapter, here) == ScanPage([], here, time=1_700_000_200, rows_read=0)
+    assert node.posts == []  # the head has shown that very block
     node.branch_from = {200: "b"}
-    assert await read(adapter, here) == Fork(here)
+    assert await read(adapter, here, HEAD._replace(block_hash=hash_of(200, "b"))) == Fork(here)
     assert node.calls("eth_getLogs") == []
 
 

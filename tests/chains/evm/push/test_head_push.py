@@ -33,15 +33,17 @@ class Poller:
 
     push: HeadPush
     head: int | None = 10
+    waited_for: bool = True
     wakes: list[float] = field(default_factory=list)
     counted: Counter[SocketEvent] = field(default_factory=Counter)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def wake(self) -> None:
+    async def wake(self) -> bool:
         self.wakes.append(asyncio.get_running_loop().time())
-        if self.head is not None:
+        if self.head is not None and self.waited_for:
             self.push.note_read(self.head)
         self.changed.set()
+        return self.waited_for
 
     def count(self, _: str, event: SocketEvent) -> None:
         self.counted[event] += 1
@@ -132,6 +134,24 @@ async def test_a_block_that_the_endpoints_show_a_moment_later_is_asked_for_again
         woken = len(poller.wakes)
         await asyncio.sleep(6 * GAP_S)
         assert 1 < woken == len(poller.wakes) <= PACE.tries
+
+
+async def test_a_chain_on_which_nobody_waits_is_not_polled_for_an_announcement_and_no_socket_is_blamed(
+    server: HeadServer,
+) -> None:
+    async with polling(server.url) as poller:
+        await subscribed(server)
+        poller.waited_for = False
+        for number in range(11, 11 + 3 * PACE.fruitless):
+            await server.announce(number)
+            await poller.until(lambda number=number: poller.report.head == number)
+            await asyncio.sleep(GAP_S / 4)
+        assert 0 < len(poller.wakes) < 3 * PACE.fruitless  # asked whether anybody waits, at its pace
+        assert (poller.counted[SocketEvent.WAKE], poller.counted[SocketEvent.FAILURE]) == (0, 0)
+        assert poller.report.state is SocketState.CONNECTED
+        poller.waited_for, poller.head = True, 11 + 3 * PACE.fruitless
+        await server.announce(poller.head)
+        await poller.until(lambda: poller.counted[SocketEvent.WAKE] == 1)
 
 
 async def test_a_socket_that_lies_wakes_a_bounded_number_of_polls_and_is_closed(server: HeadServer) -> None:
